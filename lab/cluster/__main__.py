@@ -25,7 +25,6 @@ from scripts.stack import (
 )
 from scripts.stack.supervision import Program
 
-MEGABYTES_NEEDED = 4000
 MOST_SECONDS, DYING_SECONDS = 600, 10
 """Members may be cloned, on a machine that may be slow; what keeps dying is given up."""
 STOP_SECONDS = 105
@@ -40,38 +39,43 @@ def main() -> int:
     parser.add_argument("--port", default="", help=f"the first of {layout.PORTS} ports")
     beyond = 65535 - ports.FOR_SERVERS.stop + layout.PORTS
     first = ports.parse(parser.parse_args().port or str(layout.DEFAULT_PORT), following=beyond)
-    cluster = Cluster(home=places.private_folder(places.state() / "cluster"), first_port=first)
+    cluster = Cluster(home=places.private_folder(places.state() / "cluster"), port=first)
     debian.MYSQL.require()
     composed = processes.compose(cluster, environments.given())
-    instance = cluster.instance
-    for folder in (instance.run, instance.logs, instance.data, instance.static, cluster.settings):
+    for folder in (cluster.run, cluster.logs, cluster.data, cluster.static, cluster.settings):
         folder.mkdir(parents=True, exist_ok=True)
-    with instances.held(instance, command="make cluster"):
-        supervision.clear_leftovers(instance, within_seconds=30)
-        places.require_space(cluster.home, megabytes=MEGABYTES_NEEDED)
+    with instances.held(cluster, command="make cluster"):
+        supervision.clear_leftovers(cluster, within_seconds=30)
         for port in range(first, first + layout.PORTS):
             ports.require_free(port, command="make cluster")
-        instances.remember(instance)
+        instances.remember(cluster)
         templates.write_all(cluster)
-        # What management commands need that a shell doesn't have.
-        own = {name: value for name, value in composed.items() if os.environ.get(name) != value}
+        # What management commands need that a shell doesn't have, or may not have next time.
+        ours = {*environments.defaults(cluster), "FIRSTCOME_VAR"}
+        own = {
+            name: value for name, value in composed.items() if name in ours or os.environ.get(name) != value
+        }
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(own.items())]
         places.write_whole(cluster.home / "env", "".join(lines), mode=0o600)
         try:
             return _serve(cluster, composed)
         finally:
-            instances.begin_to_stop(instance)
-            supervision.clear_leftovers(instance)
+            instances.begin_to_stop(cluster)
+            supervision.clear_leftovers(cluster)
 
 
 def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
     """Start each part when what it needs is there, and stay; MySQL's other members join meanwhile."""
-    instance, began_at = cluster.instance, time.monotonic()
-    processes.make_first_data(cluster)
-    programs = {group: [*map(_program, names)] for group, names in layout.GROUPS.items()}
-    text = supervision.configuration_of(programs, socket=str(instance.supervisor_socket), is_root=True)
-    with supervision.supervised(instance, composed, text, stop_seconds=STOP_SECONDS) as daemon:
-        supervision.wait_until_it_answers(instance, daemon)
+    began_at = time.monotonic()
+    programs: dict[str, list[Program]] = {}
+    for name, (of, spec) in layout.PROGRAMS.items():
+        # supervisor starts again what ends: cloning a member ends with a shutdown.
+        own = {"stop_signal": spec.get("stop_signal", "TERM"), "stop_seconds": spec.get("stop_seconds", 6)}
+        program = Program(name=name, module=processes.__name__, is_started_at_once="at_once" in spec, **own)
+        programs.setdefault(of, []).append(program)
+    text = supervision.configuration_of(programs, socket=str(cluster.supervisor_socket), is_root=True)
+    with supervision.supervised(cluster, composed, text, stop_seconds=STOP_SECONDS) as daemon:
+        supervision.wait_until_it_answers(cluster, daemon)
         _start(cluster, "routes")
         _wait(cluster, "mysql-1", "routes", "Redis", "Sentinel", "RabbitMQ")
         children.say("MySQL, Redis and RabbitMQ serve.")
@@ -87,31 +91,19 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
             f"{time.monotonic() - began_at:.0f} s. Its state is in {cluster.home}.\n\n{addresses}\n\n"
             "Status: make cluster-status    "
             f"Commands: . {cluster.home}/env && .venv/bin/python manage.py doctor\n\n"
-            f"{welcome.demo(instance)}\n\nCtrl-C stops everything."
+            f"{welcome.demo(cluster)}\n\nCtrl-C stops everything."
         )
         with suppress(KeyboardInterrupt):
             daemon.wait()
-            raise SetupError(f"supervisor ended; see {instance.logs / 'supervisor.log'}")
-        instances.begin_to_stop(instance)
+            raise SetupError(f"supervisor ended; see {cluster.logs / 'supervisor.log'}")
+        instances.begin_to_stop(cluster)
         children.say("\nStopping …")
         return 0
 
 
-def _program(name: str) -> Program:
-    """supervisor starts again what ends: cloning a member ends with a shutdown."""
-    spec = layout.program(name)
-    return Program(
-        name=name,
-        module="lab.cluster.processes",
-        is_started_at_once=spec.get("at_once", False),
-        stop_signal=spec.get("stop_signal", "TERM"),
-        stop_seconds=spec.get("stop_seconds", 6),
-    )
-
-
 def _start(cluster: Cluster, *groups: str) -> None:
     for one in groups:
-        supervision.calls(cluster.instance).startProcessGroup(one, False)
+        supervision.calls(cluster).startProcessGroup(one, False)
 
 
 def _wait(cluster: Cluster, name: str, *parts: str) -> None:
@@ -124,7 +116,7 @@ def _wait(cluster: Cluster, name: str, *parts: str) -> None:
         return "; ".join(status.missing(cluster, *parts))
 
     times = {"most_seconds": MOST_SECONDS, "dying_seconds": DYING_SECONDS}
-    readiness.wait_while(problem, cluster.instance, name, **times)
+    readiness.wait_while(problem, cluster, name, **times)
 
 
 if __name__ == "__main__":

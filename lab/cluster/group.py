@@ -7,7 +7,6 @@ because founding needs an answer from each. It holds no state: it may be killed 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from functools import partial
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -67,7 +66,7 @@ def ask(
     """
     times = {"connect_timeout": QUESTION_SECONDS, "read_timeout": seconds, "write_timeout": seconds}
     account = {"user": user, "passwd": cluster.password(PASSWORDS[user])}
-    connection = MySQLdb.connect(ports.HOST, port=cluster.port(name), autocommit=True, **account, **times)
+    connection = MySQLdb.connect(ports.HOST, port=cluster.port_of(name), autocommit=True, **account, **times)
     with closing(connection), closing(connection.cursor()) as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -77,8 +76,7 @@ def ask(
 
 def view(cluster: Cluster, name: str) -> View:
     """What the member says. Raises MySQLdb's errors."""
-    [row] = ask(cluster, name, _VIEW)
-    return View(*row)
+    return View(*ask(cluster, name, _VIEW)[0])
 
 
 def look(cluster: Cluster) -> tuple[dict[str, View | None], Step]:
@@ -100,8 +98,9 @@ def look(cluster: Cluster) -> tuple[dict[str, View | None], Step]:
 def primary(cluster: Cluster) -> str:
     """The member that writes, as it and most of the others say; nothing when there is none."""
     seen, _ = look(cluster)
-    found = [name for name, one in seen.items() if one and one.role == "PRIMARY" and one.has_majority]
-    return found[0] if found else ""
+    return next(
+        (name for name, one in seen.items() if one and one.role == "PRIMARY" and one.has_majority), ""
+    )
 
 
 def next_step(seen: Mapping[str, View | None], subtract: Callable[[str, str], str]) -> Step:
@@ -147,8 +146,9 @@ def keep(cluster: Cluster) -> None:
         last = step
         for name in step.members if step.action in ("found", "join") else ():
             if name not in acting or not acting[name].is_alive():
-                work = partial(_start, cluster, name, step.action == "found")
-                acting[name] = Thread(target=work, daemon=True)
+                acting[name] = Thread(
+                    target=_start, args=(cluster, name, step.action == "found"), daemon=True
+                )
                 acting[name].start()
         time.sleep(PERIOD_SECONDS)
 
@@ -159,13 +159,12 @@ def _start(cluster: Cluster, name: str, is_first: bool) -> None:
     Cloning ends with a shutdown: supervisor starts the member again, and it joins once more.
     """
     bootstrap = "SET GLOBAL group_replication_bootstrap_group ="
+    account = f"USER = 'replication', PASSWORD = '{cluster.password('mysql-replication')}'"
     # Out of a group that has ended for it, and open to connections again. Bootstrapping is still on when the
     # process that founded the group ended half-way.
-    statements = ["STOP GROUP_REPLICATION", "SET GLOBAL offline_mode = OFF", f"{bootstrap} {is_first}"]
-    account = f"USER = 'replication', PASSWORD = '{cluster.password('mysql-replication')}'"
-    statements.append(f"START GROUP_REPLICATION {account}")
+    statements = ("STOP GROUP_REPLICATION", "SET GLOBAL offline_mode = OFF", f"{bootstrap} {is_first}")
     try:
-        ask(cluster, name, *statements, seconds=JOIN_SECONDS)
+        ask(cluster, name, *statements, f"START GROUP_REPLICATION {account}", seconds=JOIN_SECONDS)
     except MySQLdb.Error as error:
         print(f"{name} did not finish: {error}", flush=True)
     finally:

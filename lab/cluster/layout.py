@@ -1,15 +1,12 @@
 """What the cluster consists of: its processes by name, their ports, and where their state lies.
 
-Every port follows from the first one. All lie below 32768, where Linux begins to give ports to outgoing
-connections: such a connection could have a server's port when the server comes back.
+All ports lie below 32768, where Linux begins to give ports to outgoing connections: such a connection could
+have a server's port when the server comes back.
 """
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 from scripts.stack import SetupError, instance as instances, places, ports
 from scripts.stack.instance import Instance
@@ -29,30 +26,24 @@ OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
 """The port of each kind's number 1 after the cluster's first one; the others follow."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """One cluster on this machine: `make cluster PORT=… VAR=…`."""
+class Cluster(Instance):
+    """The shop on a cluster on this machine, `make cluster PORT=… VAR=…`. Its `port` is the first of all."""
 
-    home: Path
-    first_port: int
-
-    @property
-    def instance(self) -> Instance:
-        """The shop in it, as far as it is like that of `make run`: logs, the address, and the simulators."""
-        return Instance(home=self.home, port=self.first_port, database="cluster")
+    def __init__(self, *, home: Path, port: int) -> None:
+        super().__init__(home=home, port=port, database="cluster")
 
     @property
     def settings(self) -> Path:
         """What the templates of servers became that have no folder of their own."""
         return self.home / "settings"
 
-    def port(self, name: str) -> int:
+    def port_of(self, name: str) -> int:
         """The port of a process, or one of its further ports: `mysql-group-2`."""
         kind, number = split(name)
-        return self.first_port + OFFSETS[kind] + number - 1
+        return self.port + OFFSETS[kind] + number - 1
 
     def address(self, name: str) -> str:
-        return f"{ports.HOST}:{self.port(name)}"
+        return f"{ports.HOST}:{self.port_of(name)}"
 
     def addresses(self, kind: str) -> list[str]:
         return [self.address(name) for name in names(kind)]
@@ -83,20 +74,14 @@ def remembered() -> Cluster:
     home = places.state() / "cluster"
     if (last := instances.remembered(home)) is None:
         raise SetupError(f"no cluster was started in {home}: use `make cluster`")
-    return Cluster(home=home, first_port=last.port)
+    return Cluster(home=home, port=last.port)
 
 
-PROGRAMS = tomllib.loads((places.PROJECT / "ops" / "cluster" / "programs.toml").read_text())
-"""Every kind of process, by groups."""
-GROUPS = {group: names(*kinds) for group, kinds in PROGRAMS.items()}
-
-
-def full_name(name: str) -> str:
-    """The process in supervisor's words."""
-    return next(f"{group}:{name}" for group, members in GROUPS.items() if name in members)
-
-
-def program(name: str) -> Mapping[str, Any]:
-    """What is said about the process in ops/cluster/programs.toml."""
-    kind, _ = split(name)
-    return next(kinds[kind] for kinds in PROGRAMS.values() if kind in kinds)
+_GROUPS = tomllib.loads((places.PROJECT / "ops" / "cluster" / "programs.toml").read_text())
+PROGRAMS = {
+    name: (group, spec)
+    for group, kinds in _GROUPS.items()
+    for kind, spec in kinds.items()
+    for name in names(kind)
+}
+"""The group of each process, and what ops/cluster/programs.toml says about it."""

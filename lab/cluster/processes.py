@@ -24,6 +24,8 @@ from scripts.stack import (
 
 CONTROL_GROUPS = "FIRSTCOME_CONTROL_GROUPS"
 """In the environment of a drill's cluster: the folder of the control groups, one for each process."""
+CODE = "code"
+"""While a process has this link in its folder, it starts with the code of the folder that it leads to."""
 DEFAULTS = {
     # A failover takes up to ten seconds. A payment that gives up within it could neither be charged nor
     # cancelled, and its saga would be stuck until the database is back.
@@ -44,7 +46,7 @@ def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
     sentinels = ",".join(cluster.addresses("sentinel"))
     database = f"firstcome:{cluster.password('mysql-shop')}@{cluster.address('database')}/firstcome"
     broker = f"amqp://firstcome:{cluster.password('rabbitmq')}"
-    return environments.compose(cluster.instance, {**DEFAULTS, **own}) | {
+    return environments.compose(cluster, {**DEFAULTS, **own}) | {
         # Seconds until a statement counts as lost. The watch notices a server that hangs within four.
         "DATABASE_URL": f"mysql://{database}?read_timeout=10",
         "REDIS_URL": f"redis+sentinel://:{redis}@{sentinels}/primary/0?sentinel_password={sentinel}",
@@ -55,83 +57,66 @@ def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def prepare(name: str, cluster: Cluster) -> None:
+def prepare(cluster: Cluster, name: str, folder: Path) -> None:
     """What has to be there before the program starts, and may have gone since it ran last."""
-    folder, metrics = cluster.folder(name), cluster.instance.metrics / name
     folder.mkdir(parents=True, exist_ok=True)
     match layout.split(name)[0]:
         case "mysql" if not (folder / "data").exists():
-            # Moved to its place: a kill leaves no half.
+            # System tables, accounts and Router's metadata, moved to their place: a kill leaves no half.
             (folder / "tmp").mkdir(exist_ok=True)
-            copy = folder / "data.unfinished"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(cluster.folder("mysql-first"), copy)
-            (copy / "auto.cnf").write_text(f"[auto]\nserver-uuid={templates.member_uuid(name)}\n")
-            copy.rename(folder / "data")
+            shutil.rmtree(made := folder / "data.unfinished", ignore_errors=True)
+            templates.write(cluster, script := folder / "member.sql", name)
+            own = (f"--datadir={made}", f"--init-file={script}", "--innodb-redo-log-capacity=8M")
+            _run("mysqld", "--no-defaults", "--initialize-insecure", "--user=root", *own)
+            (made / "auto.cnf").write_text(f"[auto]\nserver-uuid={templates.member_uuid(name)}\n")
+            made.rename(folder / "data")
         case "router":
             templates.write(cluster, folder / "router-state.json", name)
             for file in ("key", "keyring"):
                 (folder / file).unlink(missing_ok=True)
             keyring = (f"--master-key-file={folder / 'key'}", str(folder / "keyring"))
             _run("mysqlrouter_keyring", "init", *keyring)
-            password = cluster.password("mysql-router")
-            _run("mysqlrouter_keyring", "set", *keyring, "router", "password", text=f"{password}\n")
+            password = f"{cluster.password('mysql-router')}\n"
+            _run("mysqlrouter_keyring", "set", *keyring, "router", "password", text=password)
         case "rabbitmq":
             places.write_whole(folder / ".erlang.cookie", cluster.password("erlang-cookie"), mode=0o600)
         case "web":
             # Values of a process that has ended must not be added up.
-            shutil.rmtree(metrics, ignore_errors=True)
-            metrics.mkdir(parents=True)
-
-
-def make_first_data(cluster: Cluster) -> None:
-    """What MySQL's members begin with: system tables, accounts, Router's metadata, and no transaction."""
-    first, unfinished = cluster.folder("mysql-first"), cluster.folder("mysql-first.unfinished")
-    if not first.exists():
-        shutil.rmtree(unfinished, ignore_errors=True)
-        templates.write(cluster, script := cluster.settings / "member.sql")
-        own = (f"--datadir={unfinished}", f"--init-file={script}", "--innodb-redo-log-capacity=8M")
-        _run("mysqld", "--no-defaults", "--initialize-insecure", "--user=root", *own)
-        script.unlink()
-        unfinished.rename(first)
+            shutil.rmtree(cluster.metrics / name, ignore_errors=True)
+            (cluster.metrics / name).mkdir(parents=True)
 
 
 def _run(*words: str, text: str = "") -> None:
     children.printed(children.run(debian.MYSQL.command(*words), within_seconds=300, text=text))
 
 
-def code_of(cluster: Cluster, name: str) -> Path:
-    """While this file is there, the process starts with the code in the folder that it names."""
-    return cluster.settings / f"{name}.code"
-
-
 def main() -> None:
     name, cluster = sys.argv[1], layout.remembered()
-    stack_processes.take_place(cluster.instance.run, name)
+    (kind, number), (_, spec), folder = layout.split(name), layout.PROGRAMS[name], cluster.folder(name)
+    stack_processes.take_place(cluster.run, name)
     if groups := os.environ.get(CONTROL_GROUPS):
         # This process, and all that it becomes and starts, can be cut off by the rules of its group.
         group = Path(groups) / name
         group.mkdir(exist_ok=True)
         (group / "cgroup.procs").write_text(str(os.getpid()))
-    prepare(name, cluster)
-    (kind, number), spec = layout.split(name), layout.program(name)
-    own = {key: templates.filled(cluster, text, name) for key, text in spec.get("environment", {}).items()}
-    if kind == "rabbitmq":
-        epmd, peers = cluster.port("epmd"), cluster.port(f"rabbitmq-peers-{number}")
-        own = rabbitmq.node_environment(cluster.folder(name), name, epmd_port=epmd, peers_port=peers) | own
+    prepare(cluster, name, folder)
     # Each process of a kind begins with another node of the broker.
     nodes = os.environ["BROKER_URL"].split(";")
-    own |= {"BROKER_URL": ";".join(nodes[number - 1 :] + nodes[: number - 1])}
+    own = {"BROKER_URL": ";".join(nodes[number - 1 :] + nodes[: number - 1])}
+    if kind == "rabbitmq":
+        epmd, peers = cluster.port_of("epmd"), cluster.port_of(f"rabbitmq-peers-{number}")
+        own |= rabbitmq.node_environment(folder, name, epmd_port=epmd, peers_port=peers)
+    own |= {key: templates.filled(cluster, text, name) for key, text in spec.get("environment", {}).items()}
     environment = os.environ | {"PATH": system_packages.SEARCH_PATH} | own
     line = [templates.filled(cluster, word, name) for word in spec.get("command", ())]
-    line = line or stack_processes.command(kind, cluster.instance, environment)
+    line = line or stack_processes.command(kind, cluster, environment)
     line += [templates.filled(cluster, word, name) for word in spec.get("options", ())]
     line = debian.MYSQL.command(*line) if spec.get("in_root") else line
-    if (code := code_of(cluster, name)).exists():
-        os.chdir(code.read_text())
+    if (code := folder / CODE).exists():
+        os.chdir(code)
     elif kind in ("epmd", "rabbitmq"):
         # Erlang writes what it leaves of a crash into the folder in which it runs.
-        os.chdir(cluster.folder(name))
+        os.chdir(folder)
     os.execvpe(line[0], line, environment)
 
 

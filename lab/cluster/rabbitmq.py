@@ -17,10 +17,8 @@ from scripts.stack import process_identity
 
 ERRORS = (requests.RequestException, ValueError)
 ANSWER_SECONDS, PERIOD_SECONDS = 3, 1.0
-APART_SECONDS = 6.0
-"""A node that has just come back needs a moment to find the others."""
-RESTART_SECONDS = 30.0
-"""What a node may take to come back, before it or another one is restarted."""
+APART_SECONDS, RESTART_SECONDS = 6.0, 30.0
+"""What a node that is back may need to find the others; and one that is restarted, to come back."""
 
 
 def ask(cluster: Cluster, name: str, path: str) -> Any:
@@ -69,7 +67,7 @@ def keep(cluster: Cluster) -> None:
         apart_before = name
         if name and now - since >= APART_SECONDS:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name} is apart, and is restarted", flush=True)
-            process_identity.kill(process_identity.group_of(cluster.instance.run, name))
+            process_identity.kill(process_identity.group_of(cluster.run, name))
             time.sleep(RESTART_SECONDS)
         time.sleep(PERIOD_SECONDS)
 

@@ -1,10 +1,8 @@
 """`make cluster-status`: the members, roles, lag, routes, queue leaders, web nodes and the acting beat."""
 
-import argparse
 import csv
 import json
 import sys
-from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -44,6 +42,7 @@ PARTS = {
 class Finding(NamedTuple):
     """One line of the status."""
 
+    part: str
     name: str
     text: str
     is_well: bool
@@ -53,7 +52,7 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
     """What one server says of itself and others, and whether that is as it should be. Raises `ERRORS`."""
     match part:
         case "processes":
-            states = supervision.states(cluster.instance)
+            states = supervision.states(cluster)
             stopped = [f"{one} {state.lower()}" for one, state in states.items() if state != "RUNNING"]
             return ", ".join([f"{len(states) - len(stopped)} of {len(states)} run", *stopped]), not stopped
         case "database":
@@ -66,7 +65,7 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
             return text, step.action == "nothing" and len(primaries) == 1
         case "routes":
             [(port, is_closed)] = group.ask(cluster, name, "SELECT @@port, @@read_only", user="firstcome")
-            to = f"leads to mysql-{port - cluster.port('mysql-1') + 1}"
+            to = f"leads to mysql-{port - cluster.port_of('mysql-1') + 1}"
             return f"{to}{', which is read-only' * is_closed}", not is_closed
         case "Redis":
             state = ask_redis(cluster, name, "INFO", "replication")
@@ -76,7 +75,7 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
             return f"replica, link {link}, heard {state['master_last_io_seconds_ago']} s ago", link == "up"
         case "Sentinel":
             _, port = ask_redis(cluster, name, "SENTINEL GET-MASTER-ADDR-BY-NAME", "primary")
-            named = f"redis-{int(port) - cluster.port('redis-1') + 1}"
+            named = f"redis-{int(port) - cluster.port_of('redis-1') + 1}"
             return f"names {named}", named == redis_primary(cluster)
         case "RabbitMQ":
             together = rabbitmq.seen_by(cluster, name)
@@ -90,9 +89,8 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
             address = f"http://{cluster.address('front-statistics')}/statistics;csv"
             lines = requests.get(address, timeout=ANSWER_SECONDS).text.lstrip("# ").splitlines()
             rows = {row["svname"]: row["status"] for row in csv.DictReader(lines) if row["pxname"] == "ready"}
-            nodes = {one: rows[one].lower() for one in names("web")}
-            text = ", ".join(f"{one} {state}" for one, state in nodes.items())
-            return text, all(state.startswith("up") for state in nodes.values())
+            text = ", ".join(f"{one} {rows[one].lower()}" for one in names("web"))
+            return text, all(rows[one].startswith("UP") for one in names("web"))
         case _:
             beat, left = beat_lease(cluster)
             return f"{beat or 'none'} acts, its lease runs {left:.1f} s more", left > 0
@@ -111,7 +109,7 @@ def ask_redis(cluster: Cluster, name: str, *words: str) -> Any:
     """The answer of a Redis or Sentinel. Raises redis' errors."""
     times: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
     password, retry = cluster.password(layout.split(name)[0]), Retry(NoBackoff(), 0)
-    with Redis(ports.HOST, cluster.port(name), password=password, retry=retry, **times) as client:
+    with Redis(ports.HOST, cluster.port_of(name), password=password, retry=retry, **times) as client:
         return client.execute_command(*words)
 
 
@@ -123,39 +121,34 @@ def beat_lease(cluster: Cluster) -> tuple[str, float]:
     return "", 0.0
 
 
-def examine(cluster: Cluster, parts: Collection[str] = PARTS.keys()) -> dict[str, list[Finding]]:
-    """Everything at the same time: what hangs delays none of the others."""
+def examine(cluster: Cluster, *parts: str) -> list[Finding]:
+    """These parts, by default all, at the same time: what hangs delays none of the others."""
 
     def found(part: str, name: str) -> Finding:
         try:
-            return Finding(name, *_look(cluster, part, name))
+            return Finding(part, name, *_look(cluster, part, name))
         except ERRORS as error:
-            return Finding(name, f"does not answer: {error}", False)
+            return Finding(part, name, f"does not answer: {error}", False)
 
+    asked = [(part, name) for part in parts or PARTS for name in PARTS[part]]
     with ThreadPoolExecutor(32) as pool:
-        asked = {part: [pool.submit(found, part, name) for name in PARTS[part]] for part in parts}
-        return {part: [one.result() for one in looks] for part, looks in asked.items()}
+        return [*pool.map(found, *zip(*asked, strict=True))]
 
 
 def missing(cluster: Cluster, *parts: str) -> list[str]:
     """What the status would mark of these parts, by default of all."""
-    found = examine(cluster, parts or PARTS.keys())
-    return [f"{one.name} {one.text}" for rows in found.values() for one in rows if not one.is_well]
+    return [f"{one.name} {one.text}" for one in examine(cluster, *parts) if not one.is_well]
 
 
 def main() -> int:
     """Print every part; what is missing begins with an exclamation mark. The exit code is 1 then."""
-    parser = argparse.ArgumentParser(prog="make cluster-status", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
-    is_json = parser.parse_args().json
     found = examine(layout.remembered())
-    if is_json:
-        print(json.dumps({part: [one._asdict() for one in rows] for part, rows in found.items()}, indent=1))
+    if "--json" in sys.argv[1:]:
+        print(json.dumps([one._asdict() for one in found], indent=1))
     else:
-        for part, rows in found.items():
-            lines = [f"{' ' if one.is_well else '!'} {one.name:13} {one.text}" for one in rows]
-            print("\n".join([part, *lines]))
-    return 0 if all(one.is_well for rows in found.values() for one in rows) else 1
+        for one in found:
+            print(f"{' ' if one.is_well else '!'} {one.part:10} {one.name:14} {one.text}")
+    return int(not all(one.is_well for one in found))
 
 
 if __name__ == "__main__":

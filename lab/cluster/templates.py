@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from string import Template
 
-from lab.cluster.layout import SIZES, Cluster, names, split
+from lab.cluster.layout import PROGRAMS, SIZES, Cluster, names, split
 from scripts.stack import places, ports
 
 FOLDER = places.PROJECT / "ops" / "cluster"
@@ -16,17 +16,17 @@ PASSWORDS = (
     *("mysql-administrator", "mysql-replication", "mysql-shop", "mysql-router", "mysql-exporter"),
     *("redis", "sentinel", "rabbitmq"),
 )
-OF_EACH = ("mysql", "router", "redis", "sentinel", "rabbitmq")
-"""Each process of these kinds has its settings in its own folder. Redis and Sentinels write into theirs which
-server is the primary, so a restart of a single process keeps it."""
-OF_ALL = ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prometheus.yml")
 
 
 def write_all(cluster: Cluster) -> None:
-    """Write the settings of all servers, at each start of the cluster. redis-1 is the primary then."""
-    for name in names(*OF_EACH):
-        write(cluster, places.private_folder(cluster.folder(name)) / f"{split(name)[0]}.conf", name)
-    for template in OF_ALL:
+    """Write the settings of all servers, at each start of the cluster. redis-1 is the primary then.
+
+    Redis and Sentinels write into theirs which server is the primary: a restart of a single process keeps it.
+    """
+    for name in PROGRAMS:
+        if (FOLDER / (file := f"{split(name)[0]}.conf")).exists():
+            write(cluster, places.private_folder(cluster.folder(name)) / file, name)
+    for template in ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prometheus.yml"):
         write(cluster, cluster.settings / template)
 
 
@@ -40,7 +40,6 @@ def filled(cluster: Cluster, text: str, name: str = "") -> str:
     the process' own ports (`${web_port}`), number and folder. Raises KeyError for other names.
     """
     _, number = split(name)
-    folder, first_redis = cluster.folder(name), f"{ports.HOST} {cluster.port('redis-1')}"
     known: dict[str, object] = {
         "host": ports.HOST,
         "home": cluster.home,
@@ -51,15 +50,15 @@ def filled(cluster: Cluster, text: str, name: str = "") -> str:
         "group_seeds": ",".join(cluster.addresses("mysql-group")),
         "name": name,
         "number": number,
-        "folder": folder,
-        "metrics": cluster.instance.metrics / name,
-        "socket": places.socket_path(folder, "mysql.sock"),
-        "replicaof": f"replicaof {first_redis}" if number > 1 else "",
+        "folder": cluster.folder(name),
+        "metrics": cluster.metrics / name,
+        "socket": places.socket_path(cluster.folder(name), "mysql.sock"),
+        "replicaof": f"replicaof {ports.HOST} {cluster.port_of('redis-1')}" if number > 1 else "",
     }
     known |= {f"{name}_password": cluster.password(name) for name in PASSWORDS}
     known |= {f"{name}_uuid": member_uuid(name) for name in names("mysql")}
-    known |= {f"{name}_port": cluster.port(name) for name in names(*SIZES)}
-    known |= {f"{of}_port": cluster.port(f"{of}-{number}") for of, size in SIZES.items() if size >= number}
+    known |= {f"{name}_port": cluster.port_of(name) for name in names(*SIZES)}
+    known |= {f"{of}_port": cluster.port_of(f"{of}-{number}") for of, size in SIZES.items() if size >= number}
     ours = {name.replace("-", "_"): value for name, value in known.items()}
     return Template(text).substitute({**os.environ, **ours})
 

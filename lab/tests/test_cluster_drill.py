@@ -1,6 +1,5 @@
 """What the drill counts as lost, doubled and allowed; and what the keepers of a cluster do."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,63 +9,71 @@ from lab.chaos import effects
 from lab.chaos.calls import Answer, Call
 from lab.chaos.memory import Account, Product, RecordedCall, Setup
 from lab.cluster import rabbitmq, templates
-from lab.cluster.drill import faults, report
-from lab.cluster.drill.report import Outcome
+from lab.cluster.drill import faults
+from lab.cluster.drill.faults import REFUSED
+from lab.cluster.drill.load import Seen, Steady
 from lab.cluster.group import View, next_step
 from shop.tests.case_tables import in_one_test
 
 CALL = Call("POST", "/orders", "token", {}, "key")
 
 
-def outcome(name: str = "kill mysql-primary", **changed: Any) -> Outcome:
-    values: dict[str, Any] = {
-        "fault": faults.draw(name, seed="7"),
-        "target": "mysql-2",
-        "outage_seconds": 6.44,
-        "whole_seconds": 19.0,
-        "statuses": Counter({"201": 300, "503": 12, "409": 3, "no answer": 2}),
-        "load_average": 4.4,
-        "acknowledged": 290,
-    }
-    return Outcome(**values | changed)
+ALLOWED = {"201": 300, "503": 12, "409": 3, "no answer": 2}
+
+
+def failures(
+    statuses: dict[str, int],
+    *,
+    name: str = "kill mysql-primary",
+    outage: float = 6.44,
+    acknowledged: int = 290,
+) -> list[str]:
+    fault = faults.draw(name, seed="7")
+    return [*fault.failures(ALLOWED | statuses, outage_seconds=outage, acknowledged=acknowledged)]
 
 
 @in_one_test(
-    ("changed", "failure"),
+    ("statuses", "measured", "failure"),
     [
-        ({"outage_seconds": 10.1}, "writes were acknowledged again after 10.1 s, not within 10.0 s"),
-        ({"statuses": Counter({"500": 2})}, "2 x 500"),
-        ({"statuses": Counter({"599": 1})}, "1 x 599"),
-        ({"statuses": Counter({report.REFUSED: 1})}, "1 x no connection"),
-        ({"acknowledged": 0}, "no write was acknowledged"),
-        ({"lost": ["coupon A is not on mysql-3"]}, "lost: coupon A is not on mysql-3"),
-        ({"doubled": ["order 1 on mysql-1 was in no answer"]}, "doubled: order 1"),
-        ({"findings": ["L1 is broken"]}, "L1 is broken"),
+        ({}, {"outage": 10.1}, "writes were acknowledged again after 10.1 s, not within 10.0 s"),
+        ({"500": 2}, {}, "2 x 500"),
+        ({"599": 1}, {}, "1 x 599"),
+        ({REFUSED: 1}, {}, "1 x no connection"),
+        ({}, {"acknowledged": 0}, "no write was acknowledged, so none was checked"),
     ],
 )
-def test_a_promise_that_did_not_hold_is_a_failure(changed: dict[str, Any], failure: str):
-    [found] = outcome(**changed).failures()
-    assert found.startswith(failure)
+def test_a_promise_that_did_not_hold_is_a_failure(
+    statuses: dict[str, int], measured: dict[str, Any], failure: str
+):
+    assert failures(statuses, **measured) == [failure]
 
 
 def test_what_holds_has_no_failures_and_a_killed_proxy_may_refuse_connections():
-    assert list(outcome().failures()) == []
-    refused = Counter({report.REFUSED: 9})
-    assert list(outcome("kill haproxy-front", statuses=refused).failures()) == []
+    assert failures({}) == failures({REFUSED: 9}, name="kill haproxy-front") == []
 
 
-def test_a_row_counts_the_statuses_and_a_503_without_a_time_to_come_again_is_a_finding():
-    seen = report.Seen()
+def test_the_calls_are_named_that_were_answered_400_or_503_without_a_time_to_come_again():
+    seen = Seen()
     seen.record_answer(CALL, Answer(409, {"code": "sold_out"}), 0.1)
     seen.record_answer(CALL, Answer(503, {"code": "unavailable"}), 0.1)
+    seen.record_answer(CALL, Answer(400, {"code": "over_total"}), 0.1)
     seen.record_no_answer(CALL, 0.2, TimeoutError("timed out"))
     seen.record_no_answer(CALL, 0.2, ConnectionResetError())
-    assert seen.words == {"409": 1, "503": 1, "no answer": 2, report.REFUSED: 1}
-    assert seen.findings == ["POST /orders answered 503 unavailable without Retry-After"]
-    assert outcome(statuses=seen.words).row == (
-        "| kill mysql-primary (mysql-2) | 6.4 s | 19.0 s | 1 x 409, 1 x 503, 2 x no answer, "
-        "1 x no connection | 0 of 290 | 0 | 4 |"
-    )
+    assert seen.words == {"400": 1, "409": 1, "503": 1, "no answer": 2, REFUSED: 1}
+    assert seen.findings == [
+        "POST /orders answered 503 unavailable without Retry-After",
+        "POST /orders answered 400 over_total to {}",
+    ]
+
+
+def test_the_outage_is_that_of_the_kind_of_write_that_was_away_for_longest(setup: Setup):
+    steady = Steady([1], setup, port=1, seed="7", ends_at=0.0, seen=Seen())
+    steady.acknowledged_at = {"coupon": [9.0, 10.2, 12.0], "order": [10.1, 11.0], "grant": [12.4, 15.0]}
+    steady.ended = 12.5  # What was acknowledged later had waited alone.
+    assert steady.outage_seconds(since=10.0) == pytest.approx(2.4)
+    steady.acknowledged_at["grant"] = []
+    assert steady.outage_seconds(since=10.0) == 2.5
+    assert steady.latest() == 0.0
 
 
 @pytest.fixture

@@ -47,13 +47,13 @@ class Front:
         return found
 
     def client(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(ports.HOST, self.cluster.port("front"), timeout=5)
+        return http.client.HTTPConnection(ports.HOST, self.cluster.port_of("front"), timeout=5)
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     home = tmp_path_factory.mktemp("front")
-    cluster = Cluster(home=home, first_port=ports.free(layout.PORTS))
+    cluster = Cluster(home=home, port=ports.free(layout.PORTS))
     front = Front(cluster)
     cluster.settings.mkdir()
     for name in ("haproxy-front.cfg", "unavailable.http"):
@@ -64,7 +64,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     with ExitStack() as started:
         started.callback(front.is_over.set)
         for name in layout.names("web"):
-            node = started.enter_context(canned_shop.running(cluster.port(name)))
+            node = started.enter_context(canned_shop.running(cluster.port_of(name)))
             node.answer = front.answer
         started.callback(children.stop, children.start(command, log=home / "haproxy.log"))
         yield front

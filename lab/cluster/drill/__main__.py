@@ -1,48 +1,39 @@
 """`make cluster-drill`: faults of a cluster of its own under load, and a table of what each cost."""
 
 import argparse
-import json
 import os
 import random
-import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import xmlrpc.client
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
+from threading import Event
+from typing import Any
 
-import MySQLdb
-
+from lab import report
 from lab.chaos import clients, comparison, effects
 from lab.chaos.calls import Connection, NoFinalAnswer, Observations
-from lab.chaos.effects import Effects
-from lab.chaos.memory import Setup
 from lab.chaos.shop import Shop
 from lab.cluster import group, layout, processes, status
-from lab.cluster.drill import faults, load, making, report
+from lab.cluster.drill import faults, load, making
 from lab.cluster.drill.faults import Fault
-from lab.cluster.drill.report import Outcome
+from lab.cluster.drill.load import Seen
 from lab.cluster.layout import Cluster, names
-from scripts.stack import SetupError, children, debian, own_stack, places, process_identity, waiting
+from scripts.stack import SetupError, children, debian, own_stack, process_identity, waiting
+from scripts.stack.instance import Instance
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = 900, 150, 180
 PRODUCTS, STOCK, PLENTY = 6, 20_000, 1_000_000
 COUPONS, FEW_COUPONS = 10_000, 30
 """Of most campaigns, and of those that sell out."""
-LOADED_SECONDS = 15.0
-"""The load goes on for so long after a fault. A member that joins again under load would take minutes."""
+LOADED_SECONDS, LONGEST_SECONDS = 15.0, 600
+"""How long the load goes on at most after a fault, and with it."""
 WHOLE_SECONDS, CATCH_UP_SECONDS = 240, 180
 """How long a part may be missing after the load, and a member may be behind the primary."""
-LONGEST_SECONDS, WRITE_SECONDS, FINAL_SECONDS, SAME_SECONDS, SETTLE_SECONDS = 600, 60, 90, 30, 150
+FINAL_SECONDS, SAME_SECONDS, SETTLE_SECONDS = 90, 30, 150
 SETTINGS = {
     # Short, so that what is left undone ends before it is judged.
     "ORDER_HOLD_SECONDS": "20",
@@ -53,8 +44,11 @@ SETTINGS = {
     "PARTNER_FAILURE_RATE": "0",
     **own_stack.NO_RATES,
 }
+HEADER = (
+    *("fault", "acknowledged writes again after", "whole again after", "statuses"),
+    *("lost", "doubled", "load average"),
+)
 IN_NETWORK = "FIRSTCOME_DRILL_NETWORK"
-ERRORS = (SetupError, OSError, ValueError, MySQLdb.Error, subprocess.SubprocessError, xmlrpc.client.Error)
 
 
 def main() -> int:
@@ -76,104 +70,78 @@ def main() -> int:
         line = ["unshare", "--net", sys.executable, "-m", "lab.cluster.drill", *sys.argv[1:]]
         os.execvpe(line[0], line, os.environ | {IN_NETWORK: "1"})
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
-    cluster = Cluster(home=home / "cluster", first_port=layout.DEFAULT_PORT)
-    children.say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
     drawn = faults.drawn(seed, chosen, is_repeated=bool(asked.minutes))
-    try:
-        with making.control_groups() as groups, _running_cluster(cluster, groups):
-            failures = _run(_prepared(cluster, groups, seed), drawn, minutes)
-    except KeyboardInterrupt:
-        shutil.rmtree(home)
-        raise
-    failures += [f"process {one} is left" for one in process_identity.of_state(cluster.home)]
-    children.say("".join(f"FAILED {one}\n" for one in failures) + f"{len(failures)} failures, SEED={seed}")
-    if failures:
-        children.say(f"State and logs are kept in {home}")
-    else:
-        shutil.rmtree(home)
-    return int(bool(failures))
+
+    def drill(instance: Instance) -> int:
+        home, cluster = instance.home, Cluster(home=instance.home / "cluster", port=layout.DEFAULT_PORT)
+        children.say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
+        with making.control_groups() as groups:
+            own = {"FIRSTCOME_VAR": str(home), processes.CONTROL_GROUPS: str(groups)}
+            with children.running(
+                [sys.executable, "-m", "lab.cluster", "--port", str(cluster.port)],
+                name="make cluster",
+                log=(log := home / "cluster.log"),
+                is_ready=lambda: "Ctrl-C stops everything." in log.read_text(),
+                environment=os.environ | SETTINGS | own,
+                within_seconds=READY_SECONDS,
+                stop_seconds=STOP_SECONDS,
+            ):
+                failures = _run(Trial(cluster, groups, seed), drawn, minutes)
+        failures += [f"process {one} is left" for one in process_identity.of_state(cluster.home)]
+        children.say("".join(f"FAILED {one}\n" for one in failures))
+        children.say(f"{len(failures)} failures, SEED={seed}")
+        return int(bool(failures))
+
+    return own_stack.measure("cluster-drill", "cluster-drill", drill, keeps_failed=True)
 
 
-def _running_cluster(cluster: Cluster, groups: Path) -> AbstractContextManager[object]:
-    """`make cluster`, from its start to its end in order. Raises SetupError when it doesn't start."""
-    log = cluster.home.parent / "cluster.log"
-    own = {"FIRSTCOME_VAR": str(cluster.home.parent), processes.CONTROL_GROUPS: str(groups)}
-    return children.running(
-        [sys.executable, "-m", "lab.cluster", "--port", str(cluster.first_port)],
-        name="make cluster",
-        log=log,
-        is_ready=lambda: "Ctrl-C stops everything." in log.read_text(),
-        environment=os.environ | SETTINGS | own,
-        within_seconds=READY_SECONDS,
-        stop_seconds=STOP_SECONDS,
-    )
-
-
-def _manage(cluster: Cluster, *words: str) -> str:
-    """What a management command in the cluster's environment prints. Raises SetupError."""
-    lines = shlex.split((cluster.home / "env").read_text())
-    own = os.environ | dict(word.split("=", 1) for word in lines if "=" in word)
-    command = [sys.executable, "manage.py", *words]
-    ran = children.run(command, within_seconds=COMMAND_SECONDS, environment=own)
-    return children.printed(ran, codes=(0, 1))
-
-
-def _prepared(cluster: Cluster, groups: Path, seed: str) -> "Trial":
-    """Accounts with points, and products. Raises SetupError."""
-    tokens, users = cluster.home.parent / "tokens.json", load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS
-    _manage(cluster, "seed_demo", "--users", str(users), "--tokens", str(tokens))
-    known = json.loads(tokens.read_text())
-    shop = Shop(cluster.instance, known["staff"], Observations())
-    setup = shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
-    before = effects.stored(setup, partial(group.ask, cluster, "mysql-1"))
-    return Trial(cluster, groups, setup, shop, seed, before)
+def _manage(cluster: Instance, words: str) -> subprocess.CompletedProcess[str]:
+    """A management command beside the cluster, to its end. Raises SetupError when that takes too long."""
+    line = ["sh", "-c", f'. "$0/env" && exec "$1" manage.py {words}', str(cluster.home), sys.executable]
+    return children.run(line, within_seconds=COMMAND_SECONDS)
 
 
 def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
     """Make the faults, and print a table of them; what did not hold."""
-    rows, ends_at = [report.HEAD], time.monotonic() + minutes * 60
-    failures: list[str] = []
+    rows, failures, ends_at = list[list[str]](), list[str](), time.monotonic() + minutes * 60
     for fault in drawn:
         if time.monotonic() > ends_at:
             children.say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
             break
         try:
-            outcome = trial.run(fault)
-            rows.append(outcome.row)
-            found = [f"{fault.name}: {failure}" for failure in outcome.failures()]
-        except ERRORS as error:
-            rows.append(f"| {fault.name} | not judged | | | | | |")
-            found = [f"{fault.name} could not be judged: {error}"]
-        children.say("\n".join([rows[-1], *(f"  FAILED {failure}" for failure in found)]))
-        failures += found
+            row, found = trial.run(fault)
+        except Exception as error:
+            row, found = [fault.name, "not judged", *[""] * 5], [f"could not be judged: {error!r}"]
+        rows.append(row)
+        children.say("\n".join([" | ".join(row), *(f"  FAILED {failure}" for failure in found)]))
+        failures += [f"{fault.name}: {failure}" for failure in found]
     try:
         failures += trial.compare_whole()
-    except ERRORS as error:
-        failures.append(f"the whole could not be compared: {error}")
-    children.say("\n".join(["", *rows, "", report.machine(), ""]))
+    except Exception as error:
+        failures.append(f"the whole could not be compared: {error!r}")
+    machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
+    children.say(f"\n{report.markdown(HEADER, rows)}\n{machine}\n")
     return failures
 
 
-@dataclass
 class Trial:
     """The cluster that all faults of a drill happen to, and what its clients remember."""
 
-    cluster: Cluster
-    groups: Path
-    setup: Setup
-    shop: Shop
-    seed: str
-    before: Effects
-    known: set[str] = field(default_factory=set)
-    """What was lost or doubled by earlier faults."""
-    times: Counter[str] = field(default_factory=Counter)
-    """How often each fault was made. A repeated one needs other keys: the first ones are answered already."""
+    def __init__(self, cluster: Cluster, groups: Path, seed: str) -> None:
+        """Make accounts with points, and products. Raises SetupError."""
+        self.cluster, self.groups, self.seed = cluster, groups, seed
+        known = own_stack.seed(cluster, load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS, manage=_manage)
+        self.shop = Shop(cluster, known["staff"], Observations())
+        self.setup = self.shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
+        self.ask = partial(group.ask, cluster, seconds=CATCH_UP_SECONDS + 20)
+        self.before = effects.stored(self.setup, partial(self.ask, "mysql-1"))
+        self.known = set[str]()
+        """What was lost or doubled by earlier faults."""
 
-    def run(self, fault: Fault) -> Outcome:
-        """Run the load and the fault. Raises `ERRORS` when it can't be judged."""
-        seen, port, target = report.Seen(), self.shop.instance.port, ""
-        findings: list[str] = []
+    def run(self, fault: Fault) -> tuple[list[str], list[str]]:
+        """Run the load and the fault; its row of the table, and what did not hold. Raises what keeps it from
+        being judged."""
+        seen, port, target = Seen(), self.cluster.port, ""
         self.shop.connection = Connection(port, seen, seed=self.seed)
         new_campaign = partial(self.shop.create_campaign, fault.name)
         self.setup.campaigns = [
@@ -182,58 +150,54 @@ class Trial:
             new_campaign(strategy="queue", quantity=COUPONS),
             new_campaign(strategy="redis_gate", quantity=FEW_COUPONS),
         ]
-        self.times[fault.name] += 1
-        seed = f"{self.seed} {fault.name} {self.times[fault.name]}"
-        campaigns = [new_campaign(quantity=COUPONS) for _ in range(2)]
-        ends_at = time.monotonic() + LONGEST_SECONDS
-        working = load.clients(self.setup, campaigns, port=port, seed=seed, seen=seen, ends_at=ends_at)
-        acknowledged_at, earlier = working[0].acknowledged_at, effects.acknowledged(self.setup)
+        earlier = effects.acknowledged(self.setup)
+        campaigns = [new_campaign(quantity=COUPONS) for _ in range(load.CAMPAIGNS)]
+        # A repeated fault has other moments, and so other keys: the first ones are answered already.
+        common: dict[str, Any] = {"seed": f"{self.seed} {fault}", "port": port, "seen": seen}
+        working = load.clients(self.setup, campaigns, ends_at=time.monotonic() + LONGEST_SECONDS, **common)
         try:
-            with clients.at_work(working):
+            with clients.at_work(working) as stop:
                 time.sleep(fault.lead_seconds)
                 began = time.monotonic()
                 try:
                     target = making.make(self.cluster, self.groups, fault)
-                except ERRORS as error:
-                    findings.append(f"could not be made: {error}")
-                busy = os.getloadavg()[0]
-                whole = self._seconds_until_whole(began, until=time.monotonic() + LOADED_SECONDS)
-                findings += _without_write(acknowledged_at)
-                ended = time.monotonic()
+                except Exception as error:
+                    seen.record_finding(f"could not be made: {error!r}")
+                busy, whole = os.getloadavg()[0], self._seconds_until_whole(began, stop)
         except NoFinalAnswer as error:
-            findings.append(f"no final answer: {error}")
-        whole = whole or self._seconds_until_whole(began, until=ended + WHOLE_SECONDS)
+            seen.record_finding(f"no final answer: {error}")
         if whole is None:
-            findings.append(f"still missing: {'; '.join(status.missing(self.cluster)[:5])}")
-        findings += self._judge(Connection(port, seen, seed="settle"))
+            seen.record_finding(f"still missing: {'; '.join(status.missing(self.cluster)[:5])}")
+        outage = working[0].outage_seconds(since=began)
+        findings = [*self._judge(Connection(port, seen, seed="settle"))]
         known = effects.acknowledged(self.setup)
-        ask = partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS)
-        stored = {name: effects.stored(self.setup, partial(ask, name)) for name in names("mysql")}
+        stored = {name: effects.stored(self.setup, partial(self.ask, name)) for name in names("mysql")}
         lost, doubled = (
             [one for one in found if one not in self.known]
             for found in effects.compare(known, stored, before=self.before)
         )
         self.known |= {*lost, *doubled}
-        return Outcome(
-            fault=fault,
-            target=target,
-            outage_seconds=max(_longest_gap(one, began, ended) for one in acknowledged_at.values()),
-            whole_seconds=whole,
-            statuses=seen.words,
-            load_average=busy,
-            acknowledged=sum(len(known[kind] - earlier[kind]) for kind in known),
-            lost=lost,
-            doubled=doubled,
-            findings=[*findings, *seen.findings],
-        )
+        acknowledged = sum(len(known[kind] - earlier[kind]) for kind in known)
+        row = [
+            f"{fault.name} ({target}{f', {fault.seconds:.0f} s' if fault.seconds else ''})",
+            f"{outage:.1f} s",
+            "not seen" if whole is None else f"{whole:.1f} s",
+            ", ".join(f"{count} x {word}" for word, count in sorted(seen.words.items())),
+            f"{len(lost)} of {acknowledged}",
+            str(len(doubled)),
+            f"{busy:.0f}",
+        ]
+        found = [*fault.failures(seen.words, outage_seconds=outage, acknowledged=acknowledged), *findings]
+        found += [*(f"lost: {one}" for one in lost), *(f"doubled: {one}" for one in doubled), *seen.findings]
+        return row, found
 
     def _judge(self, connection: Connection) -> Iterator[str]:
         """Wait until every call has its final answer and all members are as far; what does not hold then."""
         until = time.monotonic() + FINAL_SECONDS
         for made in [made for account in (self.setup.staff, *self.setup.buyers) for made in account.calls]:
             yield from clients.await_final_answer(made, connection, within_seconds=until - time.monotonic())
-        ask = partial(group.ask, self.cluster, seconds=CATCH_UP_SECONDS + 20)
-        [(executed,)] = ask(making.primary(self.cluster), "SELECT @@GLOBAL.gtid_executed")
+        ask = self.ask
+        [(executed,)] = ask(group.primary(self.cluster), "SELECT @@GLOBAL.gtid_executed")
         caught_up = f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {CATCH_UP_SECONDS})"
         yield from (
             f"{one} is behind the primary" for one in names("mysql") if ask(one, caught_up) != ((0,),)
@@ -241,17 +205,21 @@ class Trial:
         sums = f"CHECKSUM TABLE {effects.TRUTH}"
         unequal = lambda: effects.unequal({name: dict(ask(name, sums)) for name in names("mysql")})  # noqa: E731
         yield from waiting.left(unequal, within_seconds=SAME_SECONDS, pause_seconds=0.5)
-        yield from own_stack.broken(json.loads(_manage(self.cluster, "audit", "--json"))["laws"])
+        yield from own_stack.broken(own_stack.read_laws(_manage(self.cluster, "audit --json")))
 
-    def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
+    def _seconds_until_whole(self, began: float, stop: Event) -> float | None:
         """How long after the beginning nothing is missing; None when something still is in the end.
 
-        Some parts are missed only seconds later, so nothing may be missing for as long as that.
+        Some parts are missed only seconds later, so nothing may be missing for as long as that. The load ends
+        meanwhile: a member that joins again under load would take minutes.
         """
+        made_at = time.monotonic()
         whole_at: float | None = None
         while whole_at is None or time.monotonic() - whole_at < faults.NOTICE_SECONDS:
             is_whole, now = not status.missing(self.cluster), time.monotonic()
-            if not is_whole and now > until:
+            if now > made_at + LOADED_SECONDS:
+                stop.set()
+            if not is_whole and now > made_at + LOADED_SECONDS + WHOLE_SECONDS:
                 return None
             whole_at = (whole_at or now) if is_whole else None
             time.sleep(0.5)
@@ -260,26 +228,13 @@ class Trial:
     def compare_whole(self) -> list[str]:
         """Once all is settled: every answer of the whole run, and the outside systems' books."""
         setup, shop = self.setup, self.shop
-        shop.connection = Connection(shop.instance.port, Observations(), seed=self.seed)
+        shop.connection = Connection(self.cluster.port, Observations(), seed=self.seed)
         unsettled = partial(shop.unsettled, setup)
         if left := waiting.left(unsettled, within_seconds=SETTLE_SECONDS, pause_seconds=1):
             return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
         found = list(comparison.findings(setup, shop))
         children.say(f"{shop.sums(setup)}; {len(found)} answers are not as they were")
         return found
-
-
-def _without_write(acknowledged_at: Mapping[str, Sequence[float]]) -> list[str]:
-    """Return once one more write of each kind is acknowledged, so that all outages are over; or findings."""
-    before = {kind: len(moments) for kind, moments in acknowledged_at.items()}
-    missing = lambda: [kind for kind, count in before.items() if len(acknowledged_at[kind]) == count]  # noqa: E731
-    late = f"was acknowledged for {WRITE_SECONDS} s after the fault"
-    return [f"no {kind} {late}" for kind in waiting.left(missing, within_seconds=WRITE_SECONDS)]
-
-
-def _longest_gap(moments: Sequence[float], since: float, until: float) -> float:
-    inside = sorted(moment for moment in moments if since <= moment <= until)
-    return max(later - earlier for earlier, later in pairwise([since, *inside, until]))
 
 
 if __name__ == "__main__":

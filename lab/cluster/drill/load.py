@@ -1,31 +1,35 @@
-"""The load beside a fault: buyers and staff of the chaos trials, readers, and writes at a steady rate.
+"""The load beside a fault: buyers and staff of the chaos trials, a reader, and writes at a steady rate.
 
 The steady writes don't wait for one another, so that they show the first moment at which a write is
 acknowledged again: clients that wait for an answer may all be waiting for one that is lost.
 """
 
-import random
+import math
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from lab.chaos.calls import Answer, Call, Connection, Observations
-from lab.chaos.clients import PATIENCE_SECONDS, Buyer, Staff
+from lab.chaos.clients import Buyer, Client, Staff
 from lab.chaos.memory import Account, RecordedCall, Setup
+from lab.cluster.drill.faults import REFUSED
 
 BUYERS, ACCOUNTS_EACH = 2, 8
-WRITERS = 120
-"""Accounts of the steady writes: each has one coupon of a campaign."""
+WRITERS, CAMPAIGNS = 120, 6
+"""Accounts and campaigns of the steady writes: each account has one coupon of a campaign, so they are enough
+for six minutes."""
 RATE = 6.0
 """Steady writes a second."""
 STEADY = ("coupon", "order", "grant")
 MOST_WRITES_AT_ONCE = 160
 """More than come in the longest silence that a promise allows."""
-READ_PAUSE_SECONDS = 0.3
+WRITE_SECONDS = 60
+"""What a write may take to be acknowledged after the load."""
 READS = ("/campaigns", "/products", "/orders", "/wallet", "/coupons")
 CARDS = {"tok_ok": 12, "tok_slow": 1, "tok_flaky": 2, "tok_declined": 2, "tok_webhook": 2}
 """Cards whose payment ends soon: one in doubt for a minute could not be judged right after its fault."""
@@ -35,6 +39,29 @@ NEWEST = 10
 """Of these an own list must show each one: far fewer than a page has."""
 
 
+class Seen(Observations):
+    """What clients saw beside one fault. Connections that were refused or broken are counted by themselves: a
+    client also gives up some, so that a call runs beside its repeat. The load asks for no 400."""
+
+    def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
+        super().record_answer(call, answer, seconds)
+        if answer.status == 400:
+            self.record_finding(f"{call.method} {call.path} answered {answer.word} to {call.body}")
+
+    def record_no_answer(self, call: Call, seconds: float, error: Exception) -> None:
+        super().record_no_answer(call, seconds, error)
+        if "timed out" not in str(error):
+            self.count(REFUSED, seconds)
+
+    @property
+    def words(self) -> Counter[str]:
+        """How many answers of each status; a hang, and a 503 without a time to come again, are findings."""
+        found = Counter[str]()
+        for word, count in self.statuses.items():
+            found[word.partition(" ")[0] if word[0].isdigit() else word] += count
+        return found
+
+
 class DrillBuyer(Buyer):
     """A buyer whose payments end soon."""
 
@@ -42,89 +69,84 @@ class DrillBuyer(Buyer):
         return super().chosen(CARDS if "tok_ok" in weights else weights)
 
 
-@dataclass
-class Steady:
+class Reader(Client):
+    """Reads lists. An own list must show what was acknowledged before it was asked for."""
+
+    mix, pauses = {"read": 1}, (0.3, 0.3)
+
+    def read(self, account: Account) -> None:
+        path = self.random.choice(READS)
+        sort, field = OWN_LISTS.get(path, ("", ""))
+        bodies = [made.answer.body for made in account.done(sort)[-NEWEST:]]
+        known = {str(body.get(field) or body["order"]) for body in bodies}
+        shown = {str(one.get(field)) for one in self.get(account, path).body.get("results", ())}
+        if missing := known - shown:
+            self.seen.record_finding(f"GET {path} of account {account.id} lacks {sorted(missing)}")
+
+
+class Steady(Client):
     """Writes at a steady rate, each in a thread of its own, and the moment of each acknowledgement."""
 
-    setup: Setup
-    port: int
-    seed: str
-    campaigns: Sequence[int]
-    seen: Observations
-    until: float
-    """Of the monotonic clock: no call is repeated later."""
-    acknowledged_at: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in STEADY})
-    """Of each kind, so that one kind of write that fails is not hidden by the others."""
-    _idle: list[Connection] = field(default_factory=list)
+    def __init__(self, campaigns: Sequence[int], setup: Setup, **settings: Any) -> None:
+        super().__init__(setup, **settings)
+        self.accounts, self.campaigns, self.port = setup.buyers[-WRITERS:], campaigns, settings["port"]
+        self.idle: list[Connection] = []
+        self.acknowledged_at: dict[str, list[float]] = {sort: [] for sort in STEADY}
+        """Of each kind, so that one kind of write that fails is not hidden by the others."""
+        self.ended = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Until it is stopped, and all calls have their final answers. Raises NoFinalAnswer."""
-        chance, began = random.Random(self.seed), time.monotonic()
-        calls: list[Future[None]] = []
+        """Until it is stopped and one more write of each kind is acknowledged, so that all outages are over;
+        returns with all final answers. Raises NoFinalAnswer."""
+        began, calls, stopped_at = time.monotonic(), list[Future[None]](), math.inf
         with ThreadPoolExecutor(MOST_WRITES_AT_ONCE) as pool:
-            while not stop.is_set():
-                key = uuid.UUID(int=chance.getrandbits(128)).hex
-                fresh = [] if self._idle else [Connection(self.port, self.seen, seed=f"{self.seed} {key}")]
-                calls.append(pool.submit(self._write, len(calls), key, (fresh or self._idle).pop()))
-                stop.wait(max(0.0, began + len(calls) / RATE - time.monotonic()))
+            while self.latest() < stopped_at and time.monotonic() < stopped_at + WRITE_SECONDS:
+                key = uuid.UUID(int=self.random.getrandbits(128)).hex
+                # The one that was idle for longest: the proxy closes a connection after 30 s.
+                connection = self.idle.pop(0) if self.idle else Connection(self.port, self.seen, seed=key)
+                calls.append(pool.submit(self.write, len(calls), key, connection))
+                time.sleep(max(0.0, began + len(calls) / RATE - time.monotonic()))
+                stopped_at = min(stopped_at, time.monotonic() if stop.is_set() else math.inf)
+            self.ended = time.monotonic()
         for call in calls:
             call.result()
 
-    def _write(self, number: int, key: str, connection: Connection) -> None:
-        accounts, staff = self.setup.buyers[BUYERS * ACCOUNTS_EACH :], self.setup.staff
-        account = accounts[number // 3 % len(accounts)]
-        campaign = self.campaigns[number // 3 // len(accounts) % len(self.campaigns)]
-        sort, owner, path, body = (
-            ("coupon", account, "/coupons", {"campaign": campaign}),
-            ("order", account, "/orders", {"items": [{"product": self.setup.ample.id, "quantity": 1}]}),
-            ("grant", staff, "/wallet/grants", {"user": account.id, "amount": 50, "reason": "drill"}),
-        )[number % 3]
+    def latest(self) -> float:
+        """The last moment by which each kind was acknowledged."""
+        return min(max(moments, default=0.0) for moments in self.acknowledged_at.values())
+
+    def outage_seconds(self, *, since: float) -> float:
+        """The longest time without an acknowledged write of one kind."""
+
+        def longest(moments: Sequence[float]) -> float:
+            inside = [since, *sorted(moment for moment in moments if since < moment < self.ended), self.ended]
+            return max(later - earlier for earlier, later in pairwise(inside))
+
+        return max(map(longest, self.acknowledged_at.values()))
+
+    def write(self, number: int, key: str, connection: Connection) -> None:
+        turn, kind = divmod(number, len(STEADY))
+        campaign = self.campaigns[turn // WRITERS % len(self.campaigns)]
+        sort, account, staff = STEADY[kind], self.accounts[turn % WRITERS], self.setup.staff
+        owner, path, body = {
+            "coupon": (account, "/coupons", {"campaign": campaign}),
+            "order": (account, "/orders", {"items": [{"product": self.setup.ample.id, "quantity": 1}]}),
+            "grant": (staff, "/wallet/grants", {"user": account.id, "amount": 50, "reason": "drill"}),
+        }[sort]
         call = Call("POST", path, owner.token, body, "" if sort == "coupon" else key)
         answer = connection.call_until_final(call, until=self.until)
-        self._idle.append(connection)
+        self.idle.append(connection)
         if answer.status == 201:
             self.acknowledged_at[sort].append(time.monotonic())
         owner.calls.append(RecordedCall(sort, call, answer))
 
 
-@dataclass
-class Reader:
-    """One thread that reads lists. An own list must show what was acknowledged before it was asked for."""
-
-    setup: Setup
-    port: int
-    seed: str
-    seen: Observations
-
-    def run(self, stop: threading.Event) -> None:
-        chance, connection = random.Random(self.seed), Connection(self.port, self.seen, seed=self.seed)
-        while not stop.wait(READ_PAUSE_SECONDS):
-            path, account = chance.choice(READS), chance.choice(self.setup.buyers)
-            known = newest(account, path)
-            answer = connection.call_once(Call("GET", path, account.token))
-            if answer and answer.status == 200 and (missing := known - shown(answer, path)):
-                self.seen.record_finding(f"GET {path} of account {account.id} lacks {sorted(missing)}")
-
-
-def newest(account: Account, path: str) -> set[str]:
-    """What the account made last, as the own list at this path names it; nothing for other lists."""
-    sort, field_name = OWN_LISTS.get(path, ("", ""))
-    made = [call.answer.body for call in list(account.calls) if call.sort == sort and call.was_done]
-    return {str(body.get(field_name) or body["order"]) for body in made[-NEWEST:]}
-
-
-def shown(answer: Answer, path: str) -> set[str]:
-    """What the answer's page of an own list names."""
-    _, field_name = OWN_LISTS.get(path, ("", ""))
-    return {str(one[field_name]) for one in answer.body["results"]} if field_name else set()
-
-
 def clients(setup: Setup, campaigns: Sequence[int], *, seed: str, **common: Any) -> list[Any]:
     """What is at work beside a fault, first the steady writes."""
-    own, port, seen = setup.buyers[: BUYERS * ACCOUNTS_EACH], common["port"], common["seen"]
+    own = setup.buyers[:-WRITERS]
     return [
-        Steady(setup, port, f"{seed} steady", campaigns, seen, common["ends_at"] + PATIENCE_SECONDS),
+        Steady(campaigns, setup, seed=f"{seed} steady", **common),
         Staff(setup, seed=f"{seed} staff", **common),
-        Reader(setup, port, f"{seed} reader", seen),
+        Reader(setup, seed=f"{seed} reader", **common),
         *(DrillBuyer(own[one::BUYERS], setup, seed=f"{seed} {one}", **common) for one in range(BUYERS)),
     ]

@@ -1,10 +1,11 @@
 """How a fault is made: kills, freezes and partitions of one process, and what an operator does to several."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,13 @@ from lab.cluster.drill.faults import Fault
 from lab.cluster.layout import Cluster, names
 from scripts.stack import SetupError, process_identity, readiness, supervision, system_packages, waiting
 
+ACTING: Mapping[str, Callable[[Cluster], str]] = {
+    "mysql-primary": group.primary,
+    "redis-primary": status.redis_primary,
+    "rabbitmq": lambda cluster: (rabbitmq.tasks_queue(cluster).get("leader") or "").partition("@")[0],
+    "beat": lambda cluster: status.beat_lease(cluster)[0],
+}
+"""The one process of several that such a fault is about."""
 TABLE = "inet firstcome_drill"
 SWITCH_SECONDS = 60
 READY_SECONDS = 240
@@ -25,9 +33,8 @@ READY_SECONDS = 240
 @contextmanager
 def control_groups() -> Iterator[Path]:
     """A folder for a control group of each process, by which rules name it; removed in the end."""
-    mounts = [line.split(" ") for line in Path("/proc/mounts").read_text().splitlines()]
-    [mounted, *_] = [where for _, where, kind, *_ in mounts if kind == "cgroup2"]
-    made = Path(mounted) / f"firstcome-{os.getpid()}"
+    [mounted, *_] = re.findall(r"^\S+ (\S+) cgroup2 ", Path("/proc/mounts").read_text(), re.MULTILINE)
+    made = Path(mounted, f"firstcome-{os.getpid()}")
     made.mkdir()
     try:
         yield made
@@ -41,10 +48,13 @@ def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
     """Make the fault; to what it happened, when it is over. Raises SetupError and MySQLdb's errors."""
     if not fault.component:
         return _operate(cluster, fault.action)
-    name, run = target(cluster, fault), cluster.instance.run
-    # Redis writes its title over the mark in its environment.
-    leader = process_identity.leader_of(run, name)
-    if not (pids := process_identity.group_of(run, name) | ({leader} if leader else set())):
+    if fault.component in ACTING:
+        name = ACTING[fault.component](cluster)
+    else:
+        alike = names(fault.component.removesuffix("-secondary"))
+        found = [one for one in alike if one != group.primary(cluster)]
+        name = found[int(fault.choice * len(found))]
+    if not (pids := process_identity.group_of(cluster.run, name)):
         raise SetupError(f"{fault.name}: {name} does not run")
     if fault.action == "kill":  # supervisor starts it again.
         process_identity.kill(pids)
@@ -52,24 +62,6 @@ def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
         with process_identity.frozen(pids) if fault.action == "freeze" else cut_off(groups / name):
             time.sleep(fault.seconds)
     return name
-
-
-def target(cluster: Cluster, fault: Fault) -> str:
-    """The name of the process that the fault is about; nothing when there is none."""
-    match fault.component:
-        case "mysql-primary":
-            return group.primary(cluster)
-        case "mysql-secondary":
-            found = [name for name in names("mysql") if name != group.primary(cluster)]
-        case "redis-primary":
-            return status.redis_primary(cluster)
-        case "rabbitmq":
-            return str(rabbitmq.tasks_queue(cluster).get("leader") or "").partition("@")[0]
-        case "beat":
-            return status.beat_lease(cluster)[0]
-        case kind:
-            found = names(kind)
-    return found[int(fault.choice * len(found))]
 
 
 @contextmanager
@@ -92,22 +84,28 @@ def cut_off(control_group: Path) -> Iterator[None]:
 
 def _operate(cluster: Cluster, maneuver: str) -> str:
     """What an operator does, or what happens to all members, from beginning to end; to what it happened."""
-    old, members = primary(cluster), names("mysql")
+    old, members, shop = group.primary(cluster), names("mysql"), names("web", "worker", "issuer")
     new = members[members.index(old) - 1]
+
+    def switch() -> None:
+        """Have another member write; returns when it does."""
+        statement = f"SELECT group_replication_set_as_primary('{templates.member_uuid(new)}')"
+        group.ask(cluster, new, statement, seconds=SWITCH_SECONDS)
+
     match maneuver:
         case "switchover":
-            _make_primary(cluster, new)
+            switch()
             return f"{old} to {new}"
         case "members-restarted":
             # As for another version: the primary last, and after a switchover.
             for name in sorted(members, key=old.__eq__):
                 if name == old:
-                    _make_primary(cluster, new)
+                    switch()
                 _restart(cluster, name)
             return f"each, {old} last"
         case "members-killed":
             # They come back by themselves.
-            pids = [process_identity.group_of(cluster.instance.run, name) for name in members]
+            pids = [process_identity.group_of(cluster.run, name) for name in members]
             process_identity.kill(set().union(*pids))
             return ", ".join(members)
         case "member-cloned":
@@ -121,39 +119,24 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
                 raise SetupError(f"{new} joined again, and was not cloned")
             return new
         case _:
-            _upgrade_shop(cluster)
+            # The previous release in the place of each process, one after the other, and then this one again.
+            code = previous_shop.exported(cluster.home.parent / "previous-release")
+            links = [cluster.folder(name) / processes.CODE for name in shop]
+            try:
+                for name, link in zip(shop, links, strict=True):
+                    link.symlink_to(code)
+                    _restart(cluster, name)
+            finally:  # Also when one did not start: the next fault happens to this release.
+                for link in links:
+                    link.unlink(missing_ok=True)
+                for name in shop:
+                    _restart(cluster, name)
             return "web, worker and issuer, to the previous release and back"
-
-
-def _upgrade_shop(cluster: Cluster) -> None:
-    """Put the previous release in the place of each process, one after the other, and then this one again."""
-    folder, shop = cluster.home.parent / "previous-release", names("web", "worker", "issuer")
-    previous_shop.exported(folder)
-    try:
-        for name in shop:
-            processes.code_of(cluster, name).write_text(str(folder))
-            _restart(cluster, name)
-    finally:  # Also when one did not start: the next fault happens to this release.
-        for name in shop:
-            processes.code_of(cluster, name).unlink(missing_ok=True)
-        for name in shop:
-            _restart(cluster, name)
-
-
-def primary(cluster: Cluster) -> str:
-    late = f"no member has been the primary for {READY_SECONDS} s"
-    return waiting.until(lambda: group.primary(cluster), late, within_seconds=READY_SECONDS)
-
-
-def _make_primary(cluster: Cluster, name: str) -> None:
-    """Have another member write; returns when it does."""
-    statement = f"SELECT group_replication_set_as_primary('{templates.member_uuid(name)}')"
-    group.ask(cluster, name, statement, seconds=SWITCH_SECONDS)
 
 
 def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Stop and start the process; returns once it serves. Raises SetupError."""
-    supervisor, full_name = supervision.calls(cluster.instance), layout.full_name(name)
+    supervisor, full_name = supervision.calls(cluster), f"{layout.PROGRAMS[name][0]}:{name}"
     with suppress(NotRunning):
         supervisor.stopProcess(full_name)
     meanwhile()
@@ -162,8 +145,8 @@ def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda
     def is_ready() -> bool:
         if name in names("mysql"):
             return not any(one.startswith(name) for one in status.missing(cluster, "database"))
-        is_up = supervision.states(cluster.instance)[name] == "RUNNING"
-        return is_up and not (name in names("web") and readiness.readiness_problem(cluster.port(name)))
+        is_up = supervision.states(cluster)[name] == "RUNNING"
+        return is_up and not (name in names("web") and readiness.readiness_problem(cluster.port_of(name)))
 
     late = f"{name} was not ready {READY_SECONDS} s after its restart"
     waiting.until(is_ready, late, within_seconds=READY_SECONDS)
