@@ -86,7 +86,7 @@ ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 def operator(pages: CannedShop) -> Operator:
     """An operator of these pages that knows the form."""
     operator = Operator(pages.address, Findings(), "1")
-    [[form], links] = operators.read(PAGE, "/admin/orders/order/7/")
+    [[form], links] = operators.read(PAGE.encode(), "/admin/orders/order/7/")
     assert form.values == [("amount", "5"), ("note", ""), ("reason", ""), ("kind", "b"), ("notify", "on")]
     assert form.others == [("kind", "a"), ("restock", "on"), ("do", "refund")]
     assert links == ["/admin/orders/order/7/change/"]
