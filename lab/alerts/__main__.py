@@ -8,8 +8,9 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from lab.alerts import stage
 from lab.alerts.causes import CAUSES, Cause
@@ -39,56 +40,49 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
     chosen = [cause for cause in CAUSES if not names or set(names) & set(cause.fires)]
     chosen.sort(key=lambda cause: cause.phase)
     with stage.prepared(instance) as running:
-        waiting.until(
-            lambda: set(running.prometheus.targets().values()) == {"up"},
-            f"not every target was scraped within {QUIET_SECONDS} s",
-            within_seconds=QUIET_SECONDS,
-        )
+        late = f"not every target was scraped within {QUIET_SECONDS} s"
+        is_watched = lambda: set(running.prometheus.targets().values()) == {"up"}  # noqa: E731
+        waiting.until(is_watched, late, within_seconds=QUIET_SECONDS)
         time.sleep(2 * SLOWEST_SCRAPE_SECONDS)  # By then all rules have been evaluated twice.
         findings += _wait_until_quiet(running, set(), QUIET_SECONDS)
-        print(f"watched and quiet after {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         for _, phase in itertools.groupby(chosen, key=lambda cause: cause.phase):
-            rows += _run_phase(running, list(phase), findings)
+            new = _run_phase(running, list(phase), findings)
+            print(*new, sep="\n", file=sys.stderr, flush=True)
+            rows += new
     print("| alert | cause | s to fire | s to clear |", "| --- | --- | ---: | ---: |", *rows, sep="\n")
-    for finding in findings:
-        print(f"FINDING {finding}")
-    took = f"{time.monotonic() - started:.0f} s"
-    print(f"{len(rows)} alerts in {took}, {len(findings)} findings", flush=True)
+    print(*(f"FINDING {finding}\n" for finding in findings), sep="", end="")
+    print(f"{len(rows)} alerts in {time.monotonic() - started:.0f} s, {len(findings)} findings", flush=True)
     return 1 if findings else 0
 
 
 def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> list[str]:
     """Make the causes, wait for their alerts, remove the causes, and wait until nothing fires; the table's
     rows."""
-    receiver = running.receiver
+    receiver, wanted = running.receiver, {name: cause.what for cause in phase for name in cause.fires}
     receiver.forget()
-    wanted = {name: cause for cause in phase for name in cause.fires}
-    began_at: dict[str, float] = {}
-    ended_at: dict[str, float] = {}
+
+    def attempt(what: str, act: Callable[[], object]) -> float:
+        """Do it; the moment before. That it can't be done is a finding."""
+        began_at = time.monotonic()
+        try:
+            act()
+        except SetupError as error:
+            findings.append(f"{what}: {error}")
+        return began_at
+
     # Each cause is undone for itself: one that can't be made or undone keeps no other from it.
     with ExitStack() as all_made:
-        made = [(cause, all_made.enter_context(ExitStack())) for cause in phase]
-        for cause, own in made:
-            began_at[cause.what] = time.monotonic()
-            try:
-                own.enter_context(cause.make(running))
-            except SetupError as error:
-                findings.append(f"{cause.what}: {error}")
+        made = {cause.what: all_made.enter_context(ExitStack()) for cause in phase}
+        make = lambda cause: made[cause.what].enter_context(cause.make(running))  # noqa: E731
+        began_at = {cause.what: attempt(cause.what, partial(make, cause)) for cause in phase}
         waiting.left(lambda: wanted.keys() - receiver.fired.keys(), within_seconds=FIRE_SECONDS)
-        for cause, own in reversed(made):
-            ended_at[cause.what] = time.monotonic()
-            try:
-                own.close()
-            except SetupError as error:
-                findings.append(f"{cause.what}: {error}")
+        ended_at = {what: attempt(what, own.close) for what, own in reversed(made.items())}
     findings += [*_wait_until_quiet(running, set(wanted), CLEAR_SECONDS), *find_faults(receiver, phase)]
-    rows = [
-        f"| `{name}` | {cause.what} | {_seconds(began_at[cause.what], receiver.fired.get(name))}"
-        f" | {_seconds(ended_at[cause.what], receiver.cleared.get(name))} |"
-        for name, cause in wanted.items()
+    return [
+        f"| `{name}` | {what} | {_seconds(began_at[what], receiver.fired.get(name))}"
+        f" | {_seconds(ended_at[what], receiver.cleared.get(name))} |"
+        for name, what in wanted.items()
     ]
-    print(*rows, sep="\n", file=sys.stderr, flush=True)
-    return rows
 
 
 def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float) -> Iterator[str]:
