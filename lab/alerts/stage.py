@@ -92,7 +92,7 @@ class Stage:
 
     def changed(self, table: str, column: str, value: str, row: int) -> AbstractContextManager[None]:
         """Inside the block the row's column has this value, whatever constraints say; afterwards 0."""
-        change = f"SET STATEMENT check_constraint_checks = 0 FOR UPDATE {table} SET {column} ="
+        change = f"SET STATEMENT check_constraint_checks = 0 FOR UPDATE {table} SET {column} ="  # noqa: S608
         return self.executed(*(f"{change} {one} WHERE id = %s" for one in (value, "0")), values=(row,))
 
     @contextmanager
