@@ -158,11 +158,8 @@ class Containers:
             raise SetupError(f"`{' '.join(words)}` ended with {ran.returncode}:\n{end}")
         return ran.stdout.strip()
 
-    def docker(self, *words: str, within_seconds: float = COMMAND_SECONDS) -> str:
-        return self.run("docker", *words, within_seconds=within_seconds)
-
     def compose(self, *words: str, within_seconds: float = COMMAND_SECONDS) -> str:
-        return self.docker("compose", *words, within_seconds=within_seconds)
+        return self.run("docker", "compose", *words, within_seconds=within_seconds)
 
     def build(self) -> None:
         self.compose("build", within_seconds=BUILD_SECONDS)
@@ -177,30 +174,27 @@ class Containers:
 
     def inspect(self, service: str, template: str) -> str:
         """A value of the service's container, by Go's template."""
-        return self.docker("inspect", "--format", template, f"firstcome-{service}-1")
+        return self.run("docker", "inspect", "--format", template, f"firstcome-{service}-1")
 
     def wait_until_healthy(self) -> str:
         """Says how many are healthy. Raises SetupError with those that are not in time."""
-        names = [f"firstcome-{service}-1" for service in HEALTHY]
-        template = "{{.Name}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
 
-        def unhealthy() -> dict[str, str]:
-            found = self.run("docker", "inspect", "--format", template, *names, codes=(0, 1)).splitlines()
-            states = dict(line.removeprefix("/").split(" ", 1) for line in found if line.startswith("/"))
-            return {
-                name: states.get(name, "absent") for name in names if states.get(name) != "running healthy"
-            }
+        def missing() -> set[str]:
+            shown = self.compose(
+                "ps", "--all", "--format", "{{.Service}} {{.State}} {{.Health}}"
+            ).splitlines()
+            return {f"{service} running healthy" for service in HEALTHY} - set(shown)
 
-        if left := waiting.left(unhealthy, within_seconds=HEALTHY_SECONDS, pause_seconds=0.5):
-            raise SetupError(f"not healthy after {HEALTHY_SECONDS} s: {left}")
+        if left := waiting.left(missing, within_seconds=HEALTHY_SECONDS, pause_seconds=1):
+            raise SetupError(f"not so after {HEALTHY_SECONDS} s: {sorted(left)}")
         return f"{len(HEALTHY)} services"
 
     def clear(self) -> None:
         """Remove every container, network and volume: those of a run that was killed, too."""
-        if containers := self.docker("ps", "--all", "--quiet").split():
-            self.docker("rm", "--force", "--volumes", *containers)
-        self.docker("network", "prune", "--force")
-        self.docker("volume", "prune", "--all", "--force")
+        if containers := self.run("docker", "ps", "--all", "--quiet").split():
+            self.run("docker", "rm", "--force", "--volumes", *containers)
+        self.run("docker", "network", "prune", "--force")
+        self.run("docker", "volume", "prune", "--all", "--force")
 
 
 def copy_project(target: Path, instance: Instance) -> None:
@@ -253,10 +247,11 @@ def running(home: Path, folder: Path, instance: Instance) -> Iterator[Containers
         child.wait()
 
 
-def make_images(containers: Containers) -> None:
-    """Import and build what is missing. Raises SetupError."""
+def make_images(containers: Containers) -> str:
+    """Import and build what is missing; says which versions there are. Raises SetupError."""
+    docker = functools.partial(containers.run, "docker")
     for root, name in ((UNSTABLE, "firstcome-debian-unstable"), (PYTHON, base_image())):
-        if not containers.docker("image", "ls", "--quiet", name):
+        if not docker("image", "ls", "--quiet", name):
             command = containers.command("docker", "import", "--change", "CMD bash", "-", name)
             with subprocess.Popen(["tar", "-C", str(root.folder), "-c", "."], stdout=subprocess.PIPE) as tar:
                 subprocess.run(command, stdin=tar.stdout, timeout=BUILD_SECONDS, check=True)
@@ -265,19 +260,14 @@ def make_images(containers: Containers) -> None:
     for name, (folder, _) in STAND_INS.items():
         # In the project's copy, because the engine's root has no other of this machine's folders.
         words = ["build", "--quiet", "--network", "host", "--tag", name, f"lab/containers/images/{folder}"]
-        containers.docker(*words, within_seconds=BUILD_SECONDS)
+        docker(*words, within_seconds=BUILD_SECONDS)
+    versions = [docker("version", "--format", "Docker {{.Server.Version}}"), docker("compose", "version")]
+    shown = ("run", "--rm", "--network=none", "--entrypoint=dpkg-query")
+    for name, (_, package) in (STAND_INS | {base_image(): ("", "python3")}).items():
+        versions.append(f"{name} is Debian's {docker(*shown, name, '--show', package)}")
+    return "\n".join(versions)
 
 
 def base_image() -> str:
     """The image that the project's own are built from, by the Dockerfile."""
     return re.findall(r"(?m)^ARG PYTHON=(\S+)", (places.PROJECT / "Dockerfile").read_text())[0]
-
-
-def versions(containers: Containers) -> str:
-    """What the stand-ins have, and the engine itself; a line for each."""
-    lines = [f"Docker {containers.docker('version', '--format', '{{.Server.Version}}')}"]
-    lines.append(f"Compose {containers.docker('compose', 'version', '--short')}")
-    run = ("run", "--rm", "--network=none", "--entrypoint=dpkg-query")
-    for name, (_, package) in (STAND_INS | {base_image(): ("", "python3")}).items():
-        lines.append(f"{name} is Debian's {containers.docker(*run, name, '--show', package)}")
-    return "\n".join(lines)
