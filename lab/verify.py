@@ -39,7 +39,6 @@ NOT_RUN = re.compile(
 )
 """A line of a command that can't run here, or of its part: make ends with 2 then as after any failure. Or all
 that scripts/bootstrap.py prints before it ends, where only root can install a system package."""
-LAST_LINES = 8
 STOP_SECONDS = 120
 """How long an interrupted step may take to stop what it started."""
 PAGE = places.PROJECT / "docs" / "verified.md"
@@ -84,7 +83,7 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
             verdict = "NOT RUN" if not_run.keys() & {words[1], None} else f"FAILED ({code})"
         codes.append(1 if verdict.startswith("FAILED") else 2 * bool(not_run))
         lines.append("\n       ".join([f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run.values()]))
-        print(lines[-1], children.tail(log, LAST_LINES), sep="\n", flush=True)
+        print(lines[-1], flush=True)
         _record(name, command, "; ".join([verdict, *not_run.values()]), seconds, page)
     print(*lines, sep="\n", flush=True)
     return 1 if 1 in codes else max(codes)

@@ -184,8 +184,7 @@ def prepared(instance: Instance) -> Iterator[Stage]:
     with ExitStack() as started:
         # A Redis of its own as the broker, so that one can be away without the other.
         words = [system_packages.program("redis-server"), *processes.words(options)]
-        broker = Program(instance.home / "broker.log", *words)
-        started.callback(broker.stop)
+        broker = started.enter_context(Program(instance.home / "broker.log", *words))
         url = f"redis://{broker.address}/0"
         started.enter_context(clocks.moved(instance, {"issuer": 0}))
         started.enter_context(own_stack.running(instance, BROKER_URL=url, **SETTINGS))

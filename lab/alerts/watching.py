@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,30 +89,24 @@ def receiving() -> Iterator[Receiver]:
             server.shutdown()
 
 
-class Program:
+class Program(ExitStack):
     """A server beside the stack, on a free port of loopback, which can be away for a while. `{address}` in
     its words is its own."""
 
     def __init__(self, log: Path, *words: str, **environment: str) -> None:
-        self.port, self.log, self.environment = ports.free(), log, environment
-        self.address = f"{ports.HOST}:{self.port}"
-        self.words = [word.format(address=self.address, port=self.port) for word in words]
-        self.start()
-
-    def start(self) -> None:
-        own = os.environ | self.environment
-        self.child = children.start(self.words, log=self.log, environment=own)
-        address, name = (ports.HOST, self.port), self.log.stem
-        children.wait_until(address, name=name, child=self.child, log=self.log, within_seconds=60)
-
-    def stop(self) -> None:
-        children.stop(self.child)
+        super().__init__()
+        port = ports.free()
+        self.address = f"{ports.HOST}:{port}"
+        own = [word.format(address=self.address, port=port) for word in words]
+        how = {"name": log.stem, "log": log, "environment": os.environ | environment}
+        self.started = partial(children.running, own, is_ready=(ports.HOST, port), **how)
+        self.enter_context(self.started())
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        self.stop()
+        self.close()
         yield
-        self.start()
+        self.enter_context(self.started())
 
 
 def shortened(text: str) -> str:
@@ -138,22 +133,16 @@ def watching(
     for path in [*alert_rules.files(), alert_rules.ALERTMANAGER]:
         (folder / path.name).write_text(shortened(path.read_text()))
     busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
-    listens, socket = "web.listen-address={address}", f"unix://{instance.redis_socket}"
+    listens, script = "web.listen-address={address}", alert_rules.OPS / "monitoring" / "alertmanager.py"
     with ExitStack() as started:
         receiver = started.enter_context(receiving())
-        alertmanager = Program(
-            folder / "alertmanager.log",
-            *(sys.executable, str(alert_rules.OPS / "monitoring" / "alertmanager.py")),
-            *(str(folder / "alertmanager.yml"), f"--storage.path={folder / 'data'}", f"--{listens}"),
-            "--cluster.listen-address=",
-            PAGER_WEBHOOK_URL=f"{receiver.url}/pager",
-            TICKET_WEBHOOK_URL=f"{receiver.url}/tickets",
-            TMPDIR=str(folder),
-        )
-        started.callback(alertmanager.stop)
-        words = (program("prometheus-redis-exporter"), f"-redis.addr={socket}", f"-{listens}")
-        redis = Program(folder / "redis-exporter.log", *words)
-        started.callback(redis.stop)
+        words = [sys.executable, str(script), str(folder / "alertmanager.yml"), "--cluster.listen-address="]
+        words += [f"--storage.path={folder / 'data'}", f"--{listens}"]
+        own = {"PAGER_WEBHOOK_URL": f"{receiver.url}/pager", "TICKET_WEBHOOK_URL": f"{receiver.url}/tickets"}
+        alertmanager = Program(folder / "alertmanager.log", *words, **own, TMPDIR=str(folder))
+        started.enter_context(alertmanager)
+        words = [program("prometheus-redis-exporter"), f"-redis.addr=unix://{instance.redis_socket}"]
+        redis = started.enter_context(Program(folder / "redis-exporter.log", *words, f"-{listens}"))
         mysql = started.enter_context(exporters.of_mariadb(instance, folder))
         servers = {"redis": redis.address, "mysql": mysql, "alertmanager": alertmanager.address}
         running = prometheus.running(
