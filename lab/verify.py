@@ -57,10 +57,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"some of {','.join(STEPS)}")
     parser.add_argument("--seed", default="", help="of the steps that draw faults or requests")
     asked = parser.parse_args()
-    names = set(filter(None, asked.only.split(",")))
-    if unknown := names - STEPS.keys():
-        parser.error(f"no step is called {', '.join(sorted(unknown))}: there are {', '.join(STEPS)}")
-    steps = {name: command for name, command in STEPS.items() if not names or name in names}
+    steps = {name: STEPS[name] for name in asked.only.split(",")} if asked.only else STEPS
     return children.run_command("make verify", lambda: verify(steps, asked.seed))
 
 

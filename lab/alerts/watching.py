@@ -98,7 +98,7 @@ class Program(ExitStack):
         port = ports.free()
         self.address = f"{ports.HOST}:{port}"
         own = [word.format(address=self.address, port=port) for word in words]
-        how = {"name": log.stem, "log": log, "environment": os.environ | environment}
+        how: dict[str, Any] = {"name": log.stem, "log": log, "environment": os.environ | environment}
         self.started = partial(children.running, own, is_ready=(ports.HOST, port), **how)
         self.enter_context(self.started())
 

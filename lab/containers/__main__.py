@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from operator import methodcaller
 from pathlib import Path
 from typing import TextIO
 
@@ -81,7 +82,7 @@ def _run(home: Path, *, is_kept: bool) -> int:
     started, report, shared = time.monotonic(), Report(), home / "shared"
     machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
     shutil.rmtree(shared, ignore_errors=True)
-    instance = Instance(home=home, port=ports.free(engine.PORTS), database="mysql")
+    instance = Instance(home=home, port=ports.free(len(engine.PORTS)), database="mysql")
     try:
         engine.copy_project(shared / "project", instance)
         with engine.running(home, shared / "project", instance) as containers:
@@ -103,9 +104,8 @@ def _run(home: Path, *, is_kept: bool) -> int:
 
 STARTS: tuple[tuple[str, Callable[[Containers], object]], ...] = (
     ("images of the servers, from Debian's packages", engine.make_images),
-    ("every service is checked, or named as left out", checks.all_services_are_known),
-    ("docker compose build", Containers.build),
-    ("docker compose up -d", Containers.up),
+    ("docker compose build", methodcaller("compose", "build", within_seconds=engine.BUILD_SECONDS)),
+    ("docker compose up -d", methodcaller("compose", "up --detach")),
     ("all services are healthy", Containers.wait_until_healthy),
 )
 
@@ -129,7 +129,7 @@ def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
         check(name, checks.stops_while_clients_wait, tested, service)
     for service in STORES:
         check(f"docker compose stop {service}", checks.stops_in_time, containers, service)
-    check("docker compose up -d after the stops", containers.up)
+    check("docker compose up -d after the stops", containers.compose, "up --detach")
     check("all services are healthy", containers.wait_until_healthy)
     check("after the stops nothing is lost or doubled", tested.all_is_as_answered)
     # Last, because it loses what came after the backup; the session's orders are not in the comparison.

@@ -22,7 +22,7 @@ from lab.chaos.clients import Client, at_work, await_final_answer, staff_and_buy
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import Shop
-from lab.containers.engine import BUILD_SECONDS, HEALTHY, LEFT_OUT, OTHERS, SHOP, Containers
+from lab.containers.engine import BUILD_SECONDS, SHOP, Containers
 from scripts import smoke
 from scripts.stack import SetupError, children, own_stack, waiting
 
@@ -44,7 +44,6 @@ if [ "$(id -u)" != 10001 ] || touch /app/x; then exit 1; fi
 touch /tmp/y && rm /tmp/y && echo it is
 """
 """Fails unless the container is read-only, has no capability and no way to one, and is not root."""
-MANAGE = "docker compose exec -T web python manage.py"
 SAYS = {
     "migrate completed": (
         "docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' firstcome-migrate-1",
@@ -58,7 +57,7 @@ SAYS = {
         for service in SHOP
     },
     # Warnings are ignored.
-    "doctor": (f"{MANAGE} doctor", r"(?ms)\A(?!.*^danger).*ok {7}"),
+    "doctor": ("docker compose exec -T web python manage.py doctor", r"(?ms)\A(?!.*^danger).*ok {7}"),
     "the queue is durable and consumed": (
         "docker compose exec -T rabbitmq rabbitmqctl -q list_queues name type durable consumers",
         r"(?m)^celery\tquorum\ttrue\t[1-9]\d*$",
@@ -73,6 +72,8 @@ SAYS = {
     ),
 }
 """What a command says sooner or later, of the containers alone."""
+AUDIT = "exec -T web python manage.py audit --json"
+CREATED_AT = "docker volume inspect --format {{.CreatedAt}} firstcome_mysql"
 WAITERS, BESIDE_SECONDS = 8, 8
 """How many clients wait for an order at a stop; and how long clients buy before an update and after it."""
 MIGRATION = """from django.db import migrations
@@ -150,14 +151,14 @@ class Tested:
 
     def broken_laws(self) -> list[str]:
         """What `manage.py audit` finds broken."""
-        return own_stack.broken(json.loads(self.containers.manage("audit --json", codes=(0, 1)))["laws"])
+        return own_stack.broken(json.loads(self.containers.compose(AUDIT, codes=(0, 1)))["laws"])
 
 
 def seed_shop(containers: Containers) -> Tested:
     """Seed accounts, products and campaigns. Raises SetupError."""
     users, tokens = BUYERS * ACCOUNTS_EACH + 1, "/tmp/tokens.json"  # noqa: S108 (the container's own)
     script = f"DEMO=1 python manage.py seed_demo --users {users} --tokens {tokens} >&2 && cat {tokens}"
-    known = json.loads(containers.compose("exec", "-T", "web", "sh", "-c", script))
+    known = json.loads(containers.compose("exec -T web sh -c", script))
     shop = Shop(containers.instance, known["staff"], Observations())
     setup = shop.stocked(known, "Container", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
     setup.campaigns = [shop.create_campaign("Container", quantity=COUPONS) for _ in range(2)]
@@ -197,13 +198,6 @@ def load(tested: Tested, seed: str) -> Iterator[None]:
                 client.until = 0.0
             raise
     tested.require_no_findings()
-
-
-def all_services_are_known(containers: Containers) -> None:
-    """A service that no check looks at has to be named as left out."""
-    there = set(containers.compose("--profile", "*", "config", "--services").split())
-    known = {*HEALTHY, *OTHERS}
-    require(there == known | LEFT_OUT.keys(), f"checked are {sorted(known)}, there are {sorted(there)}")
 
 
 def says(containers: Containers, command: str, pattern: str) -> str:
@@ -254,9 +248,9 @@ def update(tested: Tested) -> str:
     containers.wait_until_healthy()
     for service in SHOP:
         script = "import shop; print(shop.UPDATED)"
-        printed = containers.compose("exec", "-T", service, "python", "-c", script)
+        printed = containers.compose(f"exec -T {service} python -c", script)
         require(printed == "True", f"{service} still has the old source: {printed}")
-    containers.manage("migrate --check")
+    containers.compose("exec -T web python manage.py migrate --check")
     time.sleep(BESIDE_SECONDS)
     made = requests[before:]
     refused = sum(one.result == "no answer" for one in made)
@@ -272,7 +266,7 @@ def update(tested: Tested) -> str:
 def stops_in_time(containers: Containers, service: str) -> str:
     """The service ends by itself, with exit code 0: after its `stop_grace_period` it would be killed."""
     started = time.monotonic()
-    containers.compose("stop", service)
+    containers.compose(f"stop {service}")
     seconds = time.monotonic() - started
     state = containers.inspect(service, "{{.State.Status}} {{.State.ExitCode}}")
     require(state == "exited 0", f"{service} is {state} after {seconds:.1f} s")
@@ -295,7 +289,7 @@ def stops_while_clients_wait(tested: Tested, service: str) -> str:
     answered = statuses - before
     require(answered.keys() <= {"200", "201", "202"}, f"waiting clients were answered {dict(answered)}")
     kinds = Counter(made.answer.word for made in orders)
-    containers.up()
+    containers.compose("up --detach")
     containers.wait_until_healthy()
     for made in orders:
         tested.until_paid(made)
@@ -329,7 +323,7 @@ def lose_and_restore(tested: Tested) -> str:
     """
     containers = tested.containers
     orders = lambda: {order["id"] for order in tested.shop.everything("/orders")}  # noqa: E731
-    created_at = lambda: containers.docker("volume", "inspect", "-f", "{{.CreatedAt}}", "firstcome_mysql")  # noqa: E731
+    created_at = lambda: containers.run(*CREATED_AT.split())  # noqa: E731
     known, later, old = orders(), tested.until_paid(tested.order()), created_at()
     _, restoring = documented(containers.folder, "howto/restore-a-backup.md", RESTORE)
     started = time.monotonic()

@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from lab.fuzz.findings import Findings
 from scripts.stack import ports
@@ -107,13 +107,8 @@ KINDS = ("request line", "lengths", "chunks", "unfinished", "pipeline", *("heade
 KINDS += ("fields",) * 3
 
 
-class RawRequest(NamedTuple):
-    kind: str
-    pieces: list[bytes]
-
-
-def draw(chance: random.Random, tokens: Sequence[str]) -> RawRequest:
-    """A raw request, with one of the tokens or none."""
+def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, list[bytes]]:
+    """A raw request's kind and pieces, with one of the tokens or none."""
     one, some, few, kind = chance.choice, chance.choices, chance.randint, chance.choice(KINDS)
 
     def head(method: str, more: bytes, path: str = "", *, closes: bool = True) -> bytes:
@@ -165,7 +160,7 @@ def draw(chance: random.Random, tokens: Sequence[str]) -> RawRequest:
             both, bodies = ["GET", "POST"], [b"", b"{}", b"null", b"{"]
             requests = [whole(one(both), one(bodies), more, closes=False) for _ in range(count)]
             pieces = [b"".join(requests) + one([b"", b"", b"\x00\xff\r\n\r\n"]) + END]
-    return RawRequest(kind, pieces)
+    return kind, pieces
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -176,60 +171,50 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(value[name])
 
 
-def send_until(ends_at: float, port: int, seed: str, tokens: Sequence[str], findings: Findings) -> int:
+def send_until(ends_at: float, port: int, tokens: Sequence[str], findings: Findings, seed: str) -> int:
     """One connection after the other until that moment of the monotonic clock; how many there were."""
     chance, number = random.Random(seed), 0
     while time.monotonic() < ends_at:
-        request, number = draw(chance, tokens), number + 1
-        detail = f"SEED {seed!r} number {number} {b''.join(request.pieces)[:600]!r}"
-        send_one(port, request, detail, findings, ends_half=chance.random() < 0.5)
+        (kind, pieces), number = draw(chance, tokens), number + 1
+        detail = f"SEED {seed!r} number {number} {b''.join(pieces)[:600]!r}"
+        send_one(port, kind, pieces, detail, findings, ends_half=chance.random() < 0.5)
     return number
 
 
-def send_one(port: int, request: RawRequest, detail: str, findings: Findings, *, ends_half: bool) -> None:
-    """Send it on a connection of its own, and record what comes: a 5xx, and a whole request without an
-    answer, is a finding."""
+def send_one(
+    port: int, kind: str, pieces: Sequence[bytes], detail: str, findings: Findings, *, ends_half: bool
+) -> None:
+    """Send it on a connection of its own, and record what comes until the shop closes: a 5xx, nothing at all,
+    or a whole request without an answer, is a finding."""
+    received, is_whole = b"", kind in WHOLE
+    # What waits for the rest of a head is the proxy's to end, and none is here.
+    has_head = b"\r\n\r\n" in b"".join(pieces)
     try:
-        received = exchange(port, request, ends_half=ends_half)
-    except TimeoutError:
-        findings.record(f"{request.kind}: neither an answer nor an end in {ANSWER_SECONDS:.0f} s", detail)
-        return
+        with socket.create_connection((ports.HOST, port), timeout=ANSWER_SECONDS) as connection:
+            # A server that refuses may close before it has everything.
+            with contextlib.suppress(ConnectionError):
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(PIECE_SECONDS)
+            if not is_whole and (ends_half or not has_head):
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                while len(received) < LARGEST and (got := connection.recv(65_536)):
+                    received += got
+                    # One that stays open after an answer, as keep-alive may, is left.
+                    connection.settimeout(ANSWER_SECONDS if is_whole else 1.0)
     except ConnectionRefusedError:
         findings.record("the shop takes no connection", detail)
         return
+    except TimeoutError:
+        if not received:
+            findings.record(f"{kind}: neither an answer nor an end in {ANSWER_SECONDS:.0f} s", detail)
+            return
     answers = STATUS.findall(received)
     if not answers:
         findings.count("raw closed")
-        if request.kind in WHOLE:
-            findings.record(f"{request.kind}: closed without an answer", f"{received[:200]!r} {detail}")
+        if is_whole:
+            findings.record(f"{kind}: closed without an answer", f"{received[:200]!r} {detail}")
     for status, head in answers:
-        said = f"{detail} said {received[-300:]!r}"
-        findings.judge("raw", request.kind, int(status), head.decode("latin-1"), said)
-
-
-def exchange(port: int, request: RawRequest, *, ends_half: bool) -> bytes:
-    """All that comes until the shop closes. A connection that stays open after an answer, as keep-alive
-    may, is left. Raises TimeoutError when nothing comes.
-    """
-    received, is_whole = b"", request.kind in WHOLE
-    # What waits for the rest of a head is the proxy's to end, and none is here.
-    has_head = b"\r\n\r\n" in b"".join(request.pieces)
-    with socket.create_connection((ports.HOST, port), timeout=ANSWER_SECONDS) as connection:
-        # A server that refuses may close before it has everything.
-        with contextlib.suppress(ConnectionError):
-            for piece in request.pieces:
-                connection.sendall(piece)
-                time.sleep(PIECE_SECONDS)
-        if not is_whole and (ends_half or not has_head):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_WR)
-        try:
-            while len(received) < LARGEST and (got := connection.recv(65_536)):
-                received += got
-                connection.settimeout(ANSWER_SECONDS if is_whole else 1.0)
-        except ConnectionResetError:
-            pass
-        except TimeoutError:
-            if not received:
-                raise
-    return received
+        findings.judge("raw", kind, int(status), head.decode("latin-1"), f"{detail} said {received[-300:]!r}")

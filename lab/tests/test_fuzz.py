@@ -10,13 +10,12 @@ import pytest
 from lab.fuzz import __main__ as command, operator as operators, raw
 from lab.fuzz.findings import Findings
 from lab.fuzz.operator import Operator
-from lab.fuzz.raw import RawRequest
 from scripts.stack import instance as instances, ports
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
 
 SECONDS = 20
-WHOLE = RawRequest("bodies", [b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"])
+WHOLE = [b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> Findings:
     """The findings of one whole request, where nothing is waited for longer than a second."""
     monkeypatch.setattr(raw, "ANSWER_SECONDS", 1.0)
     findings = Findings()
-    raw.send_one(port, WHOLE, "detail", findings, ends_half=False)
+    raw.send_one(port, "bodies", WHOLE, "detail", findings, ends_half=False)
     return findings
 
 
