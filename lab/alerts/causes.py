@@ -192,7 +192,7 @@ def locked_queue(stage: Stage) -> Iterator[None]:
         # The ticket is drawn before the lock, which it would wait for, and while no issuer can serve it.
         with stage.lasting("freeze", "issuer"):
             stage.require(stage.coupon_call(stage.buyers[0], campaign), 202)
-            stack.enter_context(stage.locked("coupons_campaign", campaign))
+            stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
         yield
 
 
@@ -201,7 +201,7 @@ def locked_sale(stage: Stage) -> Iterator[None]:
     """A transaction keeps a sale locked in which an entry waits; SQL lets it open earlier."""
     sale = stage.shop.create_sale(stage.product(), in_seconds=3_600)
     stage.require(Call("POST", f"/sales/{sale}/entries", stage.buyers[0].token), 202)
-    with stage.locked("sales_sale", sale, column="opens_at", interval="70 MINUTE"):
+    with stage.locked("sales_sale WHERE id = %s", sale, aged=("opens_at", "70 MINUTE")):
         yield
 
 
@@ -209,7 +209,7 @@ def locked_sale(stage: Stage) -> Iterator[None]:
 def locked_overdue_order(stage: Stage) -> Iterator[None]:
     """A transaction keeps an unpaid order locked whose time is over."""
     order = stage.require(stage.order_call(stage.buyers[0], stage.product()), 201)["id"]
-    with stage.locked("orders_order", order, column="expires_at", interval="1 DAY"):
+    with stage.locked("orders_order WHERE id = %s", order, aged=("expires_at", "1 DAY")):
         yield
     stage.wait_for(0, "orders_order WHERE status = 'awaiting_payment' AND id = %s", order)
 
@@ -226,7 +226,10 @@ def partner_stopped(stage: Stage) -> Iterator[None]:
 def locked_product(stage: Stage) -> Iterator[None]:
     """A transaction keeps a product locked that orders are placed for."""
     product = stage.product()
-    with stage.load(20, stage.order_call, product=product), stage.locked("inventory_product", product):
+    with (
+        stage.load(20, stage.order_call, product=product),
+        stage.locked("inventory_product WHERE id = %s", product),
+    ):
         yield
 
 
@@ -236,7 +239,7 @@ def locked_campaigns(stage: Stage) -> Iterator[None]:
     # Each request waits for its campaign in a thread; one campaign may have half of the threads.
     with ExitStack() as stack:
         for campaign in [stage.campaign("pessimistic") for _ in range(3)]:
-            stack.enter_context(stage.locked("coupons_campaign", campaign))
+            stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
             stack.enter_context(stage.load(6, stage.coupon_call, campaign=campaign))
         yield
 

@@ -68,7 +68,9 @@ class Stage:
 
     def age(self, column: str, interval: str, rows: str, *values: object) -> None:
         """Put the rows' column back by so much, as `10 MINUTE`."""
-        self.sql(_aging(column, interval, rows), *values)
+        table, _, condition = rows.partition(" WHERE ")
+        earlier = f"{column} = {column} - INTERVAL {interval}"
+        self.sql(f"UPDATE {table} SET {earlier} WHERE {condition or 'TRUE'}", *values)  # noqa: S608
 
     def wait_for(self, number: int, rows: str, *values: object) -> None:
         """Return once there are so many rows, or more; with 0, once there is none. Raises SetupError."""
@@ -96,20 +98,16 @@ class Stage:
         return self.executed(*(f"{change} {one} WHERE id = %s" for one in (value, "0")), values=(row,))
 
     @contextmanager
-    def locked(
-        self, table: str, row: object = None, *, column: str = "", interval: str = ""
-    ) -> Iterator[None]:
-        """Inside the block a transaction keeps the table's row locked; without one, all.
-
-        Its column is put back before in the same call of the server: whoever then looks for it is too late.
-        """
-        rows = f"{table} WHERE id = %s" if row else table
-        lines = [_aging(column, interval, rows)] if column else []
-        lines += ["START TRANSACTION", f"SELECT id FROM {rows} FOR UPDATE"]  # noqa: S608
+    def locked(self, rows: str, *values: object, aged: tuple[str, ...] = ()) -> Iterator[None]:
+        """Inside the block a transaction keeps the rows locked. Their column may be `aged` before, by so much:
+        then the shop is frozen meanwhile, or it would come first."""
+        groups = [process_identity.group_of(self.instance.run, name) for name in processes.SHOP if aged]
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
-            cursor.execute("; ".join(lines), [row] * (len(lines) - 1) if row else [])
-            while cursor.nextset():
-                pass
+            with process_identity.frozen(set().union(*groups)):
+                if aged:
+                    self.age(*aged, rows, *values)
+                cursor.execute("BEGIN")
+                cursor.execute(f"SELECT id FROM {rows} FOR UPDATE", values)  # noqa: S608
             yield
 
     @contextmanager
@@ -169,12 +167,6 @@ class Stage:
         """A management command. Raises SetupError when it fails."""
         url = f"redis://{self.programs['broker'].address}/0"
         children.printed(own_stack.manage(self.instance, arguments, BROKER_URL=url))
-
-
-def _aging(column: str, interval: str, rows: str) -> str:
-    table, _, condition = rows.partition(" WHERE ")
-    earlier = f"{column} = {column} - INTERVAL {interval}"
-    return f"UPDATE {table} SET {earlier} WHERE {condition or 'TRUE'}"  # noqa: S608
 
 
 @contextmanager
