@@ -27,6 +27,7 @@ from scripts.stack import (
     children,
     own_stack,
     ports,
+    process_identity,
     processes,
     readiness,
     system_packages,
@@ -99,8 +100,8 @@ class Stage:
 
     @contextmanager
     def locked(self, rows: str, *values: object, aged: tuple[str, ...] = ()) -> Iterator[None]:
-        """Inside the block a transaction keeps the rows locked. Their column may be `aged` before, by so much:
-        then the shop is frozen meanwhile, or it would come first."""
+        """Inside the block a transaction keeps the rows locked. A column of theirs may be aged before, by so
+        much; the shop is frozen meanwhile, or it might come first."""
         groups = [process_identity.group_of(self.instance.run, name) for name in processes.SHOP if aged]
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
             with process_identity.frozen(set().union(*groups)):
