@@ -8,14 +8,14 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
 from lab.alerts import stage
 from lab.alerts.causes import CAUSES, Cause
 from lab.alerts.stage import Stage
-from lab.alerts.watching import SLOWEST_SCRAPE_SECONDS, Receiver
+from lab.alerts.watching import SLOWEST_SCRAPE_SECONDS, Fired
 from scripts import alert_rules
 from scripts.stack import SetupError, own_stack, waiting
 from scripts.stack.instance import Instance
@@ -58,8 +58,8 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
 def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> list[str]:
     """Make the causes, wait for their alerts, remove the causes, and wait until nothing fires; the table's
     rows."""
-    receiver, wanted = running.receiver, {name: cause.what for cause in phase for name in cause.fires}
-    receiver.forget()
+    alerts, wanted = running.alerts, {name: cause.what for cause in phase for name in cause.fires}
+    alerts.clear()
 
     def attempt(what: str, act: Callable[[], object]) -> float:
         """Do it; the moment before. That it can't be done is a finding."""
@@ -75,18 +75,18 @@ def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> l
         made = {cause.what: all_made.enter_context(ExitStack()) for cause in phase}
         make = lambda cause: made[cause.what].enter_context(cause.make(running))  # noqa: E731
         began_at = {cause.what: attempt(cause.what, partial(make, cause)) for cause in phase}
-        waiting.left(lambda: wanted.keys() - receiver.fired.keys(), within_seconds=FIRE_SECONDS)
+        waiting.left(lambda: wanted.keys() - alerts.keys(), within_seconds=FIRE_SECONDS)
         ended_at = {what: attempt(what, own.close) for what, own in reversed(made.items())}
-    findings += [*_wait_until_quiet(running, set(wanted), CLEAR_SECONDS), *find_faults(receiver, phase)]
+    findings += [*_wait_until_quiet(running, set(wanted), CLEAR_SECONDS), *find_faults(alerts, phase)]
     return [
-        f"| `{name}` | {what} | {_seconds(began_at[what], receiver.fired.get(name))}"
-        f" | {_seconds(ended_at[what], receiver.cleared.get(name))} |"
+        f"| `{name}` | {what} | {_seconds(began_at[what], (fired := alerts.get(name)) and fired.at)}"
+        f" | {_seconds(ended_at[what], fired and fired.cleared_at)} |"
         for name, what in wanted.items()
     ]
 
 
 def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float) -> Iterator[str]:
-    """Wait until no alert is pending or firing, and the receiver knows that these are resolved, or say which.
+    """Wait until no alert is pending or firing, and the webhook knows that these are resolved, or say which.
 
     Of the others it may not get to know: Alertmanager does not send that an alert is resolved which was
     inhibited at that moment, not even if it had sent that it fires.
@@ -94,30 +94,30 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
 
     def alerts() -> set[str]:
         pending = {alert["labels"]["alertname"] for alert in running.prometheus.alerts()}
-        return pending | resolved.intersection(list(running.receiver.firing.values()))
+        return pending | {name for name in resolved if (one := running.alerts.get(name)) and one.firing}
 
     if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):
         yield f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s"
 
 
 def _seconds(since: float, moment: float | None) -> str:
-    return "never" if moment is None else f"{max(0.0, moment - since):.0f}"
+    return f"{max(0.0, moment - since):.0f}" if moment else "never"
 
 
-def find_faults(receiver: Receiver, phase: Sequence[Cause]) -> Iterator[str]:
+def find_faults(alerts: Mapping[str, Fired], phase: Sequence[Cause]) -> Iterator[str]:
     """What the webhook got, against what the causes of the phase must and may make fire."""
     wanted = {name for cause in phase for name in cause.fires}
     explained = wanted.union(*(cause.explains for cause in phase))
     for alert in alert_rules.alerts():
-        name, went_to = alert.name, receiver.sent_to.get(alert.name)
-        if name in wanted and not went_to:
+        name, fired = alert.name, alerts.get(alert.name)
+        if name in wanted and not fired:
             yield f"{name} did not fire within {FIRE_SECONDS} s"
-        if went_to and name not in explained:
+        if fired and name not in explained:
             yield f"{name} fired without a cause, beside {', '.join(sorted(wanted))}"
-        if went_to and name in wanted and name not in receiver.cleared:
+        if fired and name in wanted and not fired.cleared_at:
             yield f"{name} was not cleared within {CLEAR_SECONDS} s"
-        if went_to and went_to != {RECEIVERS[alert.severity]}:
-            yield f"{name} is a {alert.severity} and went to {went_to}"
+        if fired and fired.receivers != {RECEIVERS[alert.severity]}:
+            yield f"{name} is a {alert.severity} and went to {fired.receivers}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lab.alerts import watching
-from lab.alerts.watching import Program, Receiver
+from lab.alerts.watching import Fired, Program
 from lab.chaos import faults
 from lab.chaos.calls import Call, Connection, Observations
 from lab.chaos.campaigns import clocks
@@ -60,7 +60,7 @@ class Stage:
     shop: Shop
     buyers: list[Account]
     prometheus: Prometheus
-    receiver: Receiver
+    alerts: dict[str, Fired]
     programs: Mapping[str, Program]
 
     def sql(self, statement: str, *values: object) -> Any:
@@ -182,9 +182,9 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         started.enter_context(clocks.moved(instance, {"issuer": 0}))
         started.enter_context(own_stack.running(instance, BROKER_URL=url, **SETTINGS))
         known = own_stack.seed(instance, ACCOUNTS, BROKER_URL=url)
-        watched = started.enter_context(watching.watching(instance, instance.metrics_targets()))
-        prometheus, receiver, redis_exporter = watched
+        alerts: dict[str, Fired] = {}
+        prometheus, exporter = started.enter_context(watching.watching(instance, alerts))
         shop = Shop(instance, known["staff"], Observations())
         buyers = [Account(user["id"], user["access"]) for user in known["users"]]
-        programs = {"broker": broker, "redis exporter": redis_exporter}
-        yield Stage(instance, shop, buyers, prometheus, receiver, programs)
+        programs = {"broker": broker, "redis exporter": exporter}
+        yield Stage(instance, shop, buyers, prometheus, alerts, programs)
