@@ -46,9 +46,7 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
         time.sleep(2 * SLOWEST_SCRAPE_SECONDS)  # By then all rules have been evaluated twice.
         findings += _wait_until_quiet(running, set(), QUIET_SECONDS)
         for _, phase in itertools.groupby(chosen, key=lambda cause: cause.phase):
-            new = _run_phase(running, list(phase), findings)
-            print(*new, sep="\n", file=sys.stderr, flush=True)
-            rows += new
+            rows += _run_phase(running, list(phase), findings)
     print("| alert | cause | s to fire | s to clear |", "| --- | --- | ---: | ---: |", *rows, sep="\n")
     print(*(f"FINDING {finding}\n" for finding in findings), sep="", end="")
     print(f"{len(rows)} alerts in {time.monotonic() - started:.0f} s, {len(findings)} findings", flush=True)

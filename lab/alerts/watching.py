@@ -59,7 +59,7 @@ def take(alerts: dict[str, Fired], receiver: str, notification: Any) -> None:
 
 @contextmanager
 def receiving(alerts: dict[str, Fired]) -> Iterator[str]:
-    """The address of a webhook on a port of loopback, which has a path for each of Alertmanager's receivers."""
+    """The address of a webhook on loopback, which has a path for each of Alertmanager's receivers."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -114,8 +114,8 @@ def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
     """Every other check, in order."""
     tested = checks.seed_shop(containers)
     check("an order is paid", tested.order_is_paid)
-    for name, (command, pattern) in checks.SAYS.items():
-        check(name, checks.says, containers, command, pattern)
+    for name, pattern, command in checks.SAYS:
+        check(name, checks.says, containers, pattern, command)
     kills = [(f"kill -9 of {service}", checks.comes_back, tested, service) for service in (*SHOP, *STORES)]
     for beside, broken in (("kills", kills), ("update", [("the documented update", checks.update, tested)])):
         with ExitStack() as selling:

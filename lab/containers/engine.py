@@ -162,10 +162,6 @@ class Containers:
         """What `docker compose` prints of these words, and of more that may have spaces."""
         return self.run("docker", "compose", *words.split(), *more, **how)
 
-    def inspect(self, service: str, template: str) -> str:
-        """A value of the service's container, by Go's template."""
-        return self.run("docker", "inspect", "--format", template, f"firstcome-{service}-1")
-
     def wait_until_healthy(self) -> str:
         """Says how many are healthy. Raises SetupError with those that are not in time."""
 
