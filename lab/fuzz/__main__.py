@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any
 
 from lab.chaos import trial
-from lab.chaos.calls import Call, Observations
+from lab.chaos.calls import Call
 from lab.chaos.shop import PATIENCE_SECONDS, Shop
 from lab.fuzz import api, raw
 from lab.fuzz.findings import Findings
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
-from scripts.stack import own_stack, process_identity, supervision, welcome
+from scripts.stack import own_stack, process_identity, welcome
 from scripts.stack.instance import Instance
 
 SECONDS = 600
@@ -46,7 +46,7 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     findings = Findings()
     with own_stack.running(instance, **SETTINGS):
         users = own_stack.seed(instance, 3)
-        shop = Shop(instance, users["staff"], Observations())
+        shop = Shop(instance, users["staff"], findings)
         buyer, leaving = users["users"][:2]
         existing = _existing(shop, buyer)
         operator, clerk = (Operator(instance.url, findings, f"{seed} {name}") for name in ("operator", CLERK))
@@ -66,23 +66,18 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         # Though supervisor has started another in its place.
         if died := running - process_identity.of_state(instance.home):
             findings.record("processes died", f"{sorted(died)}")
-        for name, state in supervision.states(instance).items():
-            if state != "RUNNING":
-                findings.record(f"{name} is {state} in the end", "")
-        laws = own_stack.audit(instance)
-        for sentence in own_stack.broken(laws):
-            findings.record(*sentence.split(": ", 1))
+        trial.check_processes(instance, None, findings)
+        trial.audit(instance, findings)
     pages = sum(map(len, operator.pages.values())) - len(operator.unseen)
     lines = [
         f"{pages} pages of operators have {len(operator.forms)} kinds of forms, sent {operator.sent} times",
         f"{reasons} forms were sent without a reason, {permissions} without a permission",
-        f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold",
         *(f"{count:7} x {name}" for name, count in sorted(findings.statuses.items())),
-        *(f"FINDING {finding}" for finding in findings.found.values()),
-        f"fuzz: {sent} requests and connections, {len(findings.found)} findings, SEED={seed}",
+        *(f"FINDING {finding}" for finding in findings.findings),
+        f"fuzz: {sent} requests and connections, {len(findings.findings)} findings, SEED={seed}",
     ]
     print(*lines, sep="\n", flush=True)
-    return 1 if findings.found else 0
+    return 1 if findings.findings else 0
 
 
 def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:

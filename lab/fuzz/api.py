@@ -68,7 +68,7 @@ class Sender:
         try:
             send()
         except HypothesisException as error:  # a body that can't be made wrong, for instance
-            self.findings.count(f"not generated {type(error).__name__}")
+            self.findings.count(f"not generated {type(error).__name__}", 0.0)
 
     def _cases(self, operation: Any) -> Iterator[Any]:
         """Requests that conform, with existing and with arbitrary ids, and others that don't."""

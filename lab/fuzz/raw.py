@@ -213,7 +213,7 @@ def send_one(
             return
     answers = STATUS.findall(received)
     if not answers:
-        findings.count("raw closed")
+        findings.count("raw closed", 0.0)
         if is_whole:
             findings.record(f"{kind}: closed without an answer", f"{received[:200]!r} {detail}")
     for status, head in answers:

@@ -56,14 +56,14 @@ def test_a_5xx_and_an_end_without_an_answer_are_findings(
     answer: Answer | None, finding: str, pages: CannedShop, monkeypatch: pytest.MonkeyPatch
 ):
     pages.queue(answer)
-    assert list(send_to(pages.port, monkeypatch).found) == [finding]
+    assert send_to(pages.port, monkeypatch).kinds == [finding]
 
 
 def test_a_connection_that_is_never_answered_is_a_finding(pages: CannedShop, monkeypatch: pytest.MonkeyPatch):
     ended = threading.Event()
     pages.answer = lambda sent: ended.wait(60) and LOST
     try:
-        [found] = send_to(pages.port, monkeypatch).found
+        [found] = send_to(pages.port, monkeypatch).kinds
     finally:
         ended.set()
     assert found.startswith("bodies: neither an answer nor an end")
@@ -95,7 +95,7 @@ def operator(pages: CannedShop) -> Operator:
 
 def test_a_form_that_is_accepted_without_a_reason_is_a_finding(operator: Operator):
     assert operator.check_reasons() == 1
-    assert list(operator.findings.found) == ["/admin/orders/order/#/refund/ was accepted without a reason"]
+    assert operator.findings.kinds == ["/admin/orders/order/#/refund/ was accepted without a reason"]
 
 
 @pytest.mark.parametrize("status", [200, 302])
@@ -104,6 +104,4 @@ def test_a_form_that_is_accepted_without_a_permission_is_a_finding(
 ):
     pages.answer = lambda sent: replace(ACCEPTED, status=status)
     operator.check_permissions(list(operator.forms.values()))
-    assert list(operator.findings.found) == [
-        "/admin/orders/order/#/refund/ was accepted without a permission"
-    ]
+    assert operator.findings.kinds == ["/admin/orders/order/#/refund/ was accepted without a permission"]
