@@ -6,6 +6,7 @@ explains it.
 
 import argparse
 import itertools
+import math
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -76,11 +77,12 @@ def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> l
         waiting.left(lambda: wanted.keys() - alerts.keys(), within_seconds=FIRE_SECONDS)
         ended_at = {what: attempt(what, own.close) for what, own in reversed(made.items())}
     findings += [*_wait_until_quiet(running, set(wanted), CLEAR_SECONDS), *find_faults(alerts, phase)]
-    return [
-        f"| `{name}` | {what} | {_seconds(began_at[what], (fired := alerts.get(name)) and fired.at)}"
-        f" | {_seconds(ended_at[what], fired and fired.cleared_at)} |"
-        for name, what in wanted.items()
-    ]
+    rows = []
+    for name, what in wanted.items():
+        fired = alerts.get(name, Fired(math.inf))
+        cleared = max(0.0, (fired.cleared_at or math.inf) - ended_at[what])
+        rows.append(f"| `{name}` | {what} | {fired.at - began_at[what]:.0f} | {cleared:.0f} |")
+    return rows
 
 
 def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float) -> Iterator[str]:
@@ -96,10 +98,6 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
 
     if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):
         yield f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s"
-
-
-def _seconds(since: float, moment: float | None) -> str:
-    return f"{max(0.0, moment - since):.0f}" if moment else "never"
 
 
 def find_faults(alerts: Mapping[str, Fired], phase: Sequence[Cause]) -> Iterator[str]:

@@ -4,7 +4,6 @@ The causes of a phase are made together, for each takes a while to be noticed, a
 one first. What one inhibits is in another phase; what keeps the web processes busy comes last in its own.
 """
 
-import inspect
 import sqlite3
 import sys
 import uuid
@@ -64,7 +63,7 @@ def cause(phase: int, fires: str, explains: str = "") -> Callable[[Callable[[Sta
     """A cause that is a function, whose docstring says what it breaks until it goes on."""
 
     def make(function: Callable[[Stage], Iterator[None]]) -> None:
-        what = " ".join(inspect.cleandoc(function.__doc__ or "").split()).rstrip(".")
+        what = " ".join((function.__doc__ or "").split()).rstrip(".")
         add(phase, what, fires, explains)(contextmanager(function))
 
     return make

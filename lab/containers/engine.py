@@ -87,16 +87,14 @@ def configure(root: Path, packages: Sequence[str] = ()) -> None:
         ran = ["chroot", str(root), *words]
         children.printed(children.run(ran, within_seconds=900, environment=own))
 
-    certificates = Path("/usr/local/share/ca-certificates")
-    (root / certificates.relative_to("/")).mkdir(parents=True, exist_ok=True)
-    # Those named after docker are of this machine's own image.
-    settings = [
-        path
-        for path in Path("/etc/apt/apt.conf.d").iterdir()
-        if not path.name.startswith("docker-") and "Acquire::" in path.read_text(errors="replace")
-    ]
-    for path in [*certificates.glob("*.crt"), *settings, Path("/etc/resolv.conf")]:
-        shutil.copy(path, root / path.relative_to("/"))
+    copied = [*Path("/usr/local/share/ca-certificates").glob("*.crt"), Path("/etc/resolv.conf")]
+    for path in Path("/etc/apt/apt.conf.d").iterdir():
+        # Those named after docker are of this machine's own image.
+        if not path.name.startswith("docker-") and "Acquire::" in path.read_text(errors="replace"):
+            copied.append(path)
+    for path in copied:
+        (target := root / path.relative_to("/")).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
     asked = ["python3", "-m", "pip", "config", "get", "global.index-url"]
     index = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True).stdout
     pip = ["[global]", "cert = /etc/ssl/certs/ca-certificates.crt", "timeout = 180"]
