@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from operator import methodcaller
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from lab.containers import checks, engine
 from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
@@ -116,11 +116,14 @@ def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
     check("an order is paid", tested.order_is_paid)
     for name, pattern, command in checks.SAYS:
         check(name, checks.says, containers, pattern, command)
-    kills = [(f"kill -9 of {service}", checks.comes_back, tested, service) for service in (*SHOP, *STORES)]
-    for beside, broken in (("kills", kills), ("update", [("the documented update", checks.update, tested)])):
+    broken: dict[str, list[tuple[Any, ...]]] = {
+        "kills": [(f"kill -9 of {one}", checks.comes_back, tested, one) for one in (*SHOP, *STORES)],
+        "update": [("the documented update", checks.update, tested)],
+    }
+    for beside, rows in broken.items():
         with ExitStack() as selling:
             selling.enter_context(checks.load(tested, beside))
-            for row in broken:
+            for row in rows:
                 check(*row)
             check(f"each request beside the {beside} got a final answer", selling.close)
         check(f"after the {beside} nothing is lost or doubled", tested.all_is_as_answered)
