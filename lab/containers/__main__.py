@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from operator import methodcaller
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -104,8 +103,8 @@ def _run(home: Path, *, is_kept: bool) -> int:
 
 STARTS: tuple[tuple[str, Callable[[Containers], object]], ...] = (
     ("images of the servers, from Debian's packages", engine.make_images),
-    ("docker compose build", methodcaller("compose", "build", within_seconds=engine.BUILD_SECONDS)),
-    ("docker compose up -d", methodcaller("compose", "up --detach")),
+    ("docker compose build", Containers.build),
+    ("docker compose up -d", Containers.up),
     ("all services are healthy", Containers.wait_until_healthy),
 )
 
@@ -132,7 +131,7 @@ def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
         check(name, checks.stops_while_clients_wait, tested, service)
     for service in STORES:
         check(f"docker compose stop {service}", checks.stops_in_time, containers, service)
-    check("docker compose up -d after the stops", containers.compose, "up --detach")
+    check("docker compose up -d after the stops", containers.up)
     check("all services are healthy", containers.wait_until_healthy)
     check("after the stops nothing is lost or doubled", tested.all_is_as_answered)
     # Last, because it loses what came after the backup; the session's orders are not in the comparison.

@@ -274,7 +274,7 @@ def stops_while_clients_wait(tested: Tested, service: str) -> str:
     answered = statuses - before
     require(answered.keys() <= {"200", "201", "202"}, f"waiting clients were answered {dict(answered)}")
     kinds = Counter(made.answer.word for made in orders)
-    containers.compose("up --detach")
+    containers.up()
     containers.wait_until_healthy()
     for made in orders:
         tested.until_paid(made)

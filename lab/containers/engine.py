@@ -160,6 +160,12 @@ class Containers:
         """What `docker compose` prints of these words, and of more that may have spaces."""
         return self.run("docker", "compose", *words.split(), *more, **how)
 
+    def build(self) -> None:
+        self.compose("build", within_seconds=BUILD_SECONDS)
+
+    def up(self) -> None:
+        self.compose("up --detach")
+
     def wait_until_healthy(self) -> str:
         """Says how many are healthy. Raises SetupError with those that are not in time."""
 
