@@ -48,10 +48,10 @@ def take(alerts: dict[str, Fired], receiver: str, notification: Any) -> None:
     for alert in notification["alerts"]:
         name, labels = alert["labels"]["alertname"], frozenset(alert["labels"].items())
         if alert["status"] == "firing":
-            known = alerts.setdefault(name, Fired(time.monotonic()))
-            known.firing.add(labels)
-            known.receivers.add(receiver)
-            known.cleared_at = None
+            fired = alerts.setdefault(name, Fired(time.monotonic()))
+            fired.firing.add(labels)
+            fired.receivers.add(receiver)
+            fired.cleared_at = None
         elif (known := alerts.get(name)) and labels in known.firing:
             known.firing.remove(labels)
             known.cleared_at = None if known.firing else time.monotonic()
