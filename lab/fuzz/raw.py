@@ -103,8 +103,10 @@ TYPES = (
 END = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 WHOLE = ("bodies", "fields", "pipeline")
 """Kinds of requests that a server that reads to their end can answer at once."""
-KINDS = ("request line", "lengths", "chunks", "unfinished", "pipeline", *("headers", "bodies") * 2)
-KINDS += ("fields",) * 3
+KINDS = (
+    *("request line", "lengths", "chunks", "unfinished", "pipeline"),
+    *("headers", "headers", "bodies", "bodies", "fields", "fields", "fields"),
+)
 
 
 def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, list[bytes]]:
@@ -123,8 +125,8 @@ def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, list[bytes]
 
     match kind:
         case "request line":
-            path = one(PATHS).encode()
-            targets = [path, *TARGETS, *(part + path for part in BEFORE), *(path + part for part in AFTER)]
+            plain = one(PATHS).encode()
+            targets = [plain, *TARGETS, *(part + plain for part in BEFORE), *(plain + part for part in AFTER)]
             line = b" ".join([one(METHODS).encode(), one(targets), one(VERSIONS)])
             pieces = [line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
         case "headers":
