@@ -46,9 +46,12 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
         waiting.until(is_watched, late, within_seconds=QUIET_SECONDS)
         time.sleep(2 * SLOWEST_SCRAPE_SECONDS)  # By then all rules have been evaluated twice.
         findings += _wait_until_quiet(running, set(), QUIET_SECONDS)
+        print(
+            "| alert | cause | s to fire | s to clear |", "| --- | --- | ---: | ---: |", sep="\n", flush=True
+        )
         for _, phase in itertools.groupby(chosen, key=lambda cause: cause.phase):
-            rows += _run_phase(running, list(phase), findings)
-    print("| alert | cause | s to fire | s to clear |", "| --- | --- | ---: | ---: |", *rows, sep="\n")
+            rows += (new := _run_phase(running, list(phase), findings))
+            print(*new, sep="\n", flush=True)
     print(*(f"FINDING {finding}\n" for finding in findings), sep="", end="")
     print(f"{len(rows)} alerts in {time.monotonic() - started:.0f} s, {len(findings)} findings", flush=True)
     return 1 if findings else 0
