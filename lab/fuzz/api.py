@@ -39,8 +39,9 @@ class Sender:
     def send_until(self, ends_at: float) -> int:
         """Rounds over all calls and callers until that moment of the monotonic clock; the requests sent."""
         document = self.session.get(f"{self.url}/api/schema/?format=json", timeout=DOCUMENT_SECONDS).json()
+        operations = schemathesis.openapi.from_dict(document).get_all_operations()
         # What schemathesis can't read has an error in the place of `ok`.
-        found = [one.ok() for one in schemathesis.openapi.from_dict(document).get_all_operations()]
+        found = [one.ok() for one in operations]  # type: ignore[union-attr]
         for number, (operation, caller) in enumerate(itertools.cycle(itertools.product(found, self.tokens))):
             if time.monotonic() > ends_at:
                 break
