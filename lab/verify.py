@@ -34,11 +34,11 @@ STEPS: Mapping[str, str] = {
 }
 """Each step, and the command that it is."""
 TAKES_SEED = ("make chaos", "make soak", "make simulate", "make fuzz", "make cluster")
-NOT_RUN = re.compile(r"^(?:make )?([\w-]+): NOT (?:RUN|CHECKED)\b.*$", re.MULTILINE)
-"""A line of a command that can't run here, or of its part: make ends with 2 then as after any failure."""
-MISSING = re.compile(r"firstcome: .*; run this first: .*")
-"""All that scripts/bootstrap.py prints before it ends, where only root can install a system package."""
-LAST_LINES = 8
+NOT_RUN = re.compile(
+    r"^(?:make )?([\w-]+): NOT (?:RUN|CHECKED)\b.*$|\Afirstcome: .*; run this first: .*", re.MULTILINE
+)
+"""A line of a command that can't run here, or of its part: make ends with 2 then as after any failure. Or all
+that scripts/bootstrap.py prints before it ends, where only root can install a system package."""
 STOP_SECONDS = 120
 """How long an interrupted step may take to stop what it started."""
 PAGE = places.PROJECT / "docs" / "verified.md"
@@ -57,10 +57,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"some of {','.join(STEPS)}")
     parser.add_argument("--seed", default="", help="of the steps that draw faults or requests")
     asked = parser.parse_args()
-    names = set(filter(None, asked.only.split(",")))
-    if unknown := names - STEPS.keys():
-        parser.error(f"no step is called {', '.join(sorted(unknown))}: there are {', '.join(STEPS)}")
-    steps = {name: command for name, command in STEPS.items() if not names or name in names}
+    steps = {name: STEPS[name] for name in asked.only.split(",")} if asked.only else STEPS
     return children.run_command("make verify", lambda: verify(steps, asked.seed))
 
 
@@ -69,22 +66,24 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     folder = places.private_folder(places.state()) / "verify"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    lines, code = [""], 0
+    lines, codes = [""], [0]
     for name, command in steps.items():
         log, began = folder / f"{name}.log", time.monotonic()
         words = [*command.split(), *([f"SEED={seed}"] if seed and command.startswith(TAKES_SEED) else [])]
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
-        verdict, not_run = judge(words, _run(words, log), log.read_text(errors="replace"))
+        code = _run(words, log)
         seconds = time.monotonic() - began
-        lines.append("\n       ".join([f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run]))
-        print(lines[-1], children.tail(log, LAST_LINES), sep="\n", flush=True)
-        _record(name, command, "; ".join([verdict, *not_run]), seconds, page)
-        if verdict.startswith("FAILED"):
-            code = 1
-        elif not_run:
-            code = code or 2
+        # By the target, or by none where bootstrap says it.
+        not_run = {found[1]: found[0] for found in NOT_RUN.finditer(log.read_text(errors="replace"))}
+        verdict = "ok"
+        if code:
+            verdict = "NOT RUN" if not_run.keys() & {words[1], None} else f"FAILED ({code})"
+        codes.append(1 if verdict.startswith("FAILED") else 2 * bool(not_run))
+        lines.append("\n       ".join([f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run.values()]))
+        print(lines[-1], flush=True)
+        _record(name, command, "; ".join([verdict, *not_run.values()]), seconds, page)
     print(*lines, sep="\n", flush=True)
-    return code
+    return 1 if 1 in codes else max(codes)
 
 
 def _run(words: Sequence[str], log: Path) -> int:
@@ -96,17 +95,6 @@ def _run(words: Sequence[str], log: Path) -> int:
     finally:
         if child.poll() is None:
             children.stop(child, within_seconds=STOP_SECONDS, number=signal.SIGINT)
-
-
-def judge(words: Sequence[str], code: int, output: str) -> tuple[str, list[str]]:
-    """How the step ended, and its lines on what this machine can't run: it was not run when its own target
-    says so, and not when a part of it does."""
-    lines = {found[1]: found[0] for found in NOT_RUN.finditer(output)}
-    missing = MISSING.match(output) if code else None
-    not_run = [missing[0]] if missing else list(lines.values())
-    if code == 0:
-        return "ok", not_run
-    return ("NOT RUN" if missing or words[1] in lines else f"FAILED ({code})"), not_run
 
 
 def _record(name: str, command: str, verdict: str, seconds: float, page: Path) -> None:

@@ -6,15 +6,17 @@ explains it.
 
 import argparse
 import itertools
+import math
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from lab.alerts import stage
 from lab.alerts.causes import CAUSES, Cause
 from lab.alerts.stage import Stage
-from lab.alerts.watching import SLOWEST_SCRAPE_SECONDS, Receiver
+from lab.alerts.watching import SLOWEST_SCRAPE_SECONDS, Fired
 from scripts import alert_rules
 from scripts.stack import SetupError, own_stack, waiting
 from scripts.stack.instance import Instance
@@ -39,60 +41,55 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
     chosen = [cause for cause in CAUSES if not names or set(names) & set(cause.fires)]
     chosen.sort(key=lambda cause: cause.phase)
     with stage.prepared(instance) as running:
-        waiting.until(
-            lambda: set(running.prometheus.targets().values()) == {"up"},
-            f"not every target was scraped within {QUIET_SECONDS} s",
-            within_seconds=QUIET_SECONDS,
-        )
+        late = f"not every target was scraped within {QUIET_SECONDS} s"
+        is_watched = lambda: set(running.prometheus.targets().values()) == {"up"}  # noqa: E731
+        waiting.until(is_watched, late, within_seconds=QUIET_SECONDS)
         time.sleep(2 * SLOWEST_SCRAPE_SECONDS)  # By then all rules have been evaluated twice.
         findings += _wait_until_quiet(running, set(), QUIET_SECONDS)
-        print(f"watched and quiet after {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        print(
+            "| alert | cause | s to fire | s to clear |", "| --- | --- | ---: | ---: |", sep="\n", flush=True
+        )
         for _, phase in itertools.groupby(chosen, key=lambda cause: cause.phase):
-            rows += _run_phase(running, list(phase), findings)
-    print("| alert | cause | s to fire | s to clear |", "| --- | --- | ---: | ---: |", *rows, sep="\n")
-    for finding in findings:
-        print(f"FINDING {finding}")
-    took = f"{time.monotonic() - started:.0f} s"
-    print(f"{len(rows)} alerts in {took}, {len(findings)} findings", flush=True)
+            rows += (new := _run_phase(running, list(phase), findings))
+            print(*new, sep="\n", flush=True)
+    print(*(f"FINDING {finding}\n" for finding in findings), sep="", end="")
+    print(f"{len(rows)} alerts in {time.monotonic() - started:.0f} s, {len(findings)} findings", flush=True)
     return 1 if findings else 0
 
 
 def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> list[str]:
     """Make the causes, wait for their alerts, remove the causes, and wait until nothing fires; the table's
     rows."""
-    receiver = running.receiver
-    receiver.forget()
-    wanted = {name: cause for cause in phase for name in cause.fires}
-    began_at: dict[str, float] = {}
-    ended_at: dict[str, float] = {}
+    alerts, wanted = running.alerts, {name: cause.what for cause in phase for name in cause.fires}
+    alerts.clear()
+
+    def attempt(what: str, act: Callable[[], object]) -> float:
+        """Do it; the moment before. That it can't be done is a finding."""
+        began_at = time.monotonic()
+        try:
+            act()
+        except SetupError as error:
+            findings.append(f"{what}: {error}")
+        return began_at
+
     # Each cause is undone for itself: one that can't be made or undone keeps no other from it.
     with ExitStack() as all_made:
-        made = [(cause, all_made.enter_context(ExitStack())) for cause in phase]
-        for cause, own in made:
-            began_at[cause.what] = time.monotonic()
-            try:
-                own.enter_context(cause.make(running))
-            except SetupError as error:
-                findings.append(f"{cause.what}: {error}")
-        waiting.left(lambda: wanted.keys() - receiver.fired.keys(), within_seconds=FIRE_SECONDS)
-        for cause, own in reversed(made):
-            ended_at[cause.what] = time.monotonic()
-            try:
-                own.close()
-            except SetupError as error:
-                findings.append(f"{cause.what}: {error}")
-    findings += [*_wait_until_quiet(running, set(wanted), CLEAR_SECONDS), *find_faults(receiver, phase)]
-    rows = [
-        f"| `{name}` | {cause.what} | {_seconds(began_at[cause.what], receiver.fired.get(name))}"
-        f" | {_seconds(ended_at[cause.what], receiver.cleared.get(name))} |"
-        for name, cause in wanted.items()
-    ]
-    print(*rows, sep="\n", file=sys.stderr, flush=True)
+        made = {cause.what: all_made.enter_context(ExitStack()) for cause in phase}
+        make = lambda cause: made[cause.what].enter_context(cause.make(running))  # noqa: E731
+        began_at = {cause.what: attempt(cause.what, partial(make, cause)) for cause in phase}
+        waiting.left(lambda: wanted.keys() - alerts.keys(), within_seconds=FIRE_SECONDS)
+        ended_at = {what: attempt(what, own.close) for what, own in reversed(made.items())}
+    findings += [*_wait_until_quiet(running, set(wanted), CLEAR_SECONDS), *find_faults(alerts, phase)]
+    rows = []
+    for name, what in wanted.items():
+        fired = alerts.get(name, Fired(math.inf))
+        cleared = max(0.0, (fired.cleared_at or math.inf) - ended_at[what])
+        rows.append(f"| `{name}` | {what} | {fired.at - began_at[what]:.0f} | {cleared:.0f} |")
     return rows
 
 
 def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float) -> Iterator[str]:
-    """Wait until no alert is pending or firing, and the receiver knows that these are resolved, or say which.
+    """Wait until no alert is pending or firing, and the webhook knows that these are resolved, or say which.
 
     Of the others it may not get to know: Alertmanager does not send that an alert is resolved which was
     inhibited at that moment, not even if it had sent that it fires.
@@ -100,30 +97,26 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
 
     def alerts() -> set[str]:
         pending = {alert["labels"]["alertname"] for alert in running.prometheus.alerts()}
-        return pending | resolved.intersection(list(running.receiver.firing.values()))
+        return pending | {name for name in resolved if (one := running.alerts.get(name)) and one.firing}
 
     if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):
         yield f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s"
 
 
-def _seconds(since: float, moment: float | None) -> str:
-    return "never" if moment is None else f"{max(0.0, moment - since):.0f}"
-
-
-def find_faults(receiver: Receiver, phase: Sequence[Cause]) -> Iterator[str]:
+def find_faults(alerts: Mapping[str, Fired], phase: Sequence[Cause]) -> Iterator[str]:
     """What the webhook got, against what the causes of the phase must and may make fire."""
     wanted = {name for cause in phase for name in cause.fires}
     explained = wanted.union(*(cause.explains for cause in phase))
     for alert in alert_rules.alerts():
-        name, went_to = alert.name, receiver.sent_to.get(alert.name)
-        if name in wanted and not went_to:
+        name, fired = alert.name, alerts.get(alert.name)
+        if name in wanted and not fired:
             yield f"{name} did not fire within {FIRE_SECONDS} s"
-        if went_to and name not in explained:
+        if fired and name not in explained:
             yield f"{name} fired without a cause, beside {', '.join(sorted(wanted))}"
-        if went_to and name in wanted and name not in receiver.cleared:
+        if fired and name in wanted and not fired.cleared_at:
             yield f"{name} was not cleared within {CLEAR_SECONDS} s"
-        if went_to and went_to != {RECEIVERS[alert.severity]}:
-            yield f"{name} is a {alert.severity} and went to {went_to}"
+        if fired and fired.receivers != {RECEIVERS[alert.severity]}:
+            yield f"{name} is a {alert.severity} and went to {fired.receivers}"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,86 +33,71 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass
-class Receiver:
-    """A webhook, whose `url` has a path for each of Alertmanager's receivers, and what it was sent.
+class Fired:
+    """When an alert first fired, and when the last one of its name was resolved, by the monotonic clock; to
+    which receivers it went; and the labels of those that fire."""
 
-    By the alert's name `fired` has when it first fired (of the monotonic clock), `cleared` when the last one
-    of the name was resolved, and `sent_to` which receivers it went to.
-    """
+    at: float
+    cleared_at: float | None = None
+    receivers: set[str] = field(default_factory=set)
+    firing: set[frozenset[tuple[str, str]]] = field(default_factory=set)
 
-    url: str = ""
-    fired: dict[str, float] = field(default_factory=dict)
-    cleared: dict[str, float] = field(default_factory=dict)
-    sent_to: dict[str, set[str]] = field(default_factory=dict)
-    firing: dict[frozenset[tuple[str, str]], str] = field(default_factory=dict)
 
-    def forget(self) -> None:
-        """Forget everything, before the next causes."""
-        for known in (self.fired, self.cleared, self.sent_to, self.firing):
-            known.clear()
-
-    def take(self, receiver: str, notification: Any) -> None:
-        """Record one notification of Alertmanager's."""
-        for alert in notification["alerts"]:
-            labels, name = frozenset(alert["labels"].items()), alert["labels"]["alertname"]
-            if alert["status"] == "firing":
-                self.firing[labels] = name
-                self.cleared.pop(name, None)
-                self.sent_to.setdefault(name, set()).add(receiver)
-                self.fired.setdefault(name, time.monotonic())
-            elif self.firing.pop(labels, None) and name not in self.firing.values():
-                self.cleared[name] = time.monotonic()
+def take(alerts: dict[str, Fired], receiver: str, notification: Any) -> None:
+    """Record one notification of Alertmanager's, by the alerts' names."""
+    for alert in notification["alerts"]:
+        name, labels = alert["labels"]["alertname"], frozenset(alert["labels"].items())
+        if alert["status"] == "firing":
+            fired = alerts.setdefault(name, Fired(time.monotonic()))
+            fired.firing.add(labels)
+            fired.receivers.add(receiver)
+            fired.cleared_at = None
+        elif (known := alerts.get(name)) and labels in known.firing:
+            known.firing.remove(labels)
+            known.cleared_at = None if known.firing else time.monotonic()
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """A receiver on a free port of loopback."""
-    receiver = Receiver()
+def receiving(alerts: dict[str, Fired]) -> Iterator[str]:
+    """The address of a webhook on loopback, which has a path for each of Alertmanager's receivers."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.take(self.path.strip("/"), json.loads(body))
+            take(alerts, self.path.strip("/"), json.loads(body))
             self.send_response(200)
             self.end_headers()
 
         def log_message(self, *arguments: object) -> None:
             """Each notification would be a line of the output."""
 
-    # One notification at a time: the receiver has no lock.
+    # One notification at a time: what is recorded has no lock.
     with http.server.HTTPServer((ports.HOST, 0), Handler) as server:
-        receiver.url = f"http://{ports.HOST}:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield receiver
+            yield f"http://{ports.HOST}:{server.server_port}"
         finally:
             server.shutdown()
 
 
-class Program:
+class Program(ExitStack):
     """A server beside the stack, on a free port of loopback, which can be away for a while. `{address}` in
     its words is its own."""
 
     def __init__(self, log: Path, *words: str, **environment: str) -> None:
-        self.port, self.log, self.environment = ports.free(), log, environment
-        self.address = f"{ports.HOST}:{self.port}"
-        self.words = [word.format(address=self.address, port=self.port) for word in words]
-        self.start()
-
-    def start(self) -> None:
-        own = os.environ | self.environment
-        self.child = children.start(self.words, log=self.log, environment=own)
-        address, name = (ports.HOST, self.port), self.log.stem
-        children.wait_until(address, name=name, child=self.child, log=self.log, within_seconds=60)
-
-    def stop(self) -> None:
-        children.stop(self.child)
+        super().__init__()
+        port = ports.free()
+        self.address = f"{ports.HOST}:{port}"
+        own = [word.format(address=self.address, port=port) for word in words]
+        how: dict[str, Any] = {"name": log.stem, "log": log, "environment": os.environ | environment}
+        self.started = partial(children.running, own, is_ready=(ports.HOST, port), **how)
+        self.enter_context(self.started())
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        self.stop()
+        self.close()
         yield
-        self.start()
+        self.enter_context(self.started())
 
 
 def shortened(text: str) -> str:
@@ -128,39 +114,31 @@ def shortened(text: str) -> str:
 
 
 @contextmanager
-def watching(
-    instance: Instance, shop: dict[str, list[str]]
-) -> Iterator[tuple[Prometheus, Receiver, Program]]:
-    """Watch the targets of the shop, by job, and its servers, by the shortened rules; also yields the
-    exporter of Redis. Raises SetupError."""
+def watching(instance: Instance, alerts: dict[str, Fired]) -> Iterator[tuple[Prometheus, Program]]:
+    """Watch the shop and its servers by the shortened rules, and record alerts; also yields the exporter of
+    Redis. Raises SetupError."""
     folder, program = instance.home / "watchers", system_packages.program
     folder.mkdir()
     for path in [*alert_rules.files(), alert_rules.ALERTMANAGER]:
         (folder / path.name).write_text(shortened(path.read_text()))
     busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
-    listens, socket = "web.listen-address={address}", f"unix://{instance.redis_socket}"
+    listens, script = "web.listen-address={address}", alert_rules.OPS / "monitoring" / "alertmanager.py"
     with ExitStack() as started:
-        receiver = started.enter_context(receiving())
-        alertmanager = Program(
-            folder / "alertmanager.log",
-            *(sys.executable, str(alert_rules.OPS / "monitoring" / "alertmanager.py")),
-            *(str(folder / "alertmanager.yml"), f"--storage.path={folder / 'data'}", f"--{listens}"),
-            "--cluster.listen-address=",
-            PAGER_WEBHOOK_URL=f"{receiver.url}/pager",
-            TICKET_WEBHOOK_URL=f"{receiver.url}/tickets",
-            TMPDIR=str(folder),
-        )
-        started.callback(alertmanager.stop)
-        words = (program("prometheus-redis-exporter"), f"-redis.addr={socket}", f"-{listens}")
-        redis = Program(folder / "redis-exporter.log", *words)
-        started.callback(redis.stop)
+        url = started.enter_context(receiving(alerts))
+        words = [sys.executable, str(script), str(folder / "alertmanager.yml"), "--cluster.listen-address="]
+        words += [f"--storage.path={folder / 'data'}", f"--{listens}"]
+        own = {"PAGER_WEBHOOK_URL": f"{url}/pager", "TICKET_WEBHOOK_URL": f"{url}/tickets"}
+        alertmanager = Program(folder / "alertmanager.log", *words, **own, TMPDIR=str(folder))
+        started.enter_context(alertmanager)
+        words = [program("prometheus-redis-exporter"), f"-redis.addr=unix://{instance.redis_socket}"]
+        redis = started.enter_context(Program(folder / "redis-exporter.log", *words, f"-{listens}"))
         mysql = started.enter_context(exporters.of_mariadb(instance, folder))
         servers = {"redis": redis.address, "mysql": mysql, "alertmanager": alertmanager.address}
         running = prometheus.running(
             folder / "prometheus",
-            targets=shop | {job: [address] for job, address in servers.items()},
+            targets=instance.metrics_targets() | {job: [address] for job, address in servers.items()},
             rules=[folder / path.name for path in alert_rules.files()],
             alertmanagers=[alertmanager.address],
             scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
         )
-        yield started.enter_context(running), receiver, redis
+        yield started.enter_context(running), redis

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,25 +22,20 @@ from scripts.stack import SetupError, children, places, ports
 from scripts.stack.instance import Instance
 
 NAME = "test-containers"
-BESIDE_SECONDS = 8
-"""How long clients buy before an update begins and after its end."""
-
-
 say = functools.partial(print, flush=True)
 
 
 class Report:
-    """The checks so far: each is run, timed and printed as ok or FAIL."""
+    """The checks so far, with those that failed."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
-        self.failed: list[str] = []
+        self.names, self.failed = list[str](), list[str]()
 
-    def check(self, name: str, act: Callable[..., str | None], *arguments: Any) -> bool:
+    def check(self, name: str, act: Callable[..., object], *arguments: object) -> bool:
         """Run the check, and print its line with what it returns; False when it raised that it failed."""
         started, word = time.monotonic(), "ok"
         try:
-            what = act(*arguments) or ""
+            what = str(act(*arguments) or "")
         except (SetupError, OSError) as error:
             what, word = str(error) or repr(error), "FAIL"
             self.failed.append(name)
@@ -72,10 +68,9 @@ def _cannot_run(lock: TextIO) -> str:
         return f"{', '.join(missing)} is missing; run this first: {line}"
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return f"another run has {lock.name}: wait for its end"
-    try:
         engine.require_roots()
+    except BlockingIOError:
+        return f"another run has {lock.name}: wait for its end"
     except SetupError as error:
         return f"it needs Debian's packages from the network: {str(error).partition(chr(10))[0]}"
     return ""
@@ -84,71 +79,53 @@ def _cannot_run(lock: TextIO) -> str:
 def _run(home: Path, *, is_kept: bool) -> int:
     """All checks in an engine of their own; the exit code."""
     started, report, shared = time.monotonic(), Report(), home / "shared"
+    machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
     shutil.rmtree(shared, ignore_errors=True)
-    instance = Instance(home=home, port=ports.free(engine.PORTS), database="mysql")
+    instance = Instance(home=home, port=ports.free(len(engine.PORTS)), database="mysql")
     try:
         engine.copy_project(shared / "project", instance)
         with engine.running(home, shared / "project", instance) as containers:
-            if _starts(report.check, containers):
+            say(*(f"left out: {service}, {reason}" for service, reason in LEFT_OUT.items()), sep="\n")
+            # Without a shop that is up there is nothing more to check.
+            if all(report.check(name, act, containers) for name, act in STARTS):
                 _check_shop(report.check, containers)
             if is_kept:
                 say(f"{instance.url} is kept up (KEEP=1). Ctrl-C stops everything.")
                 signal.pause()
     finally:
         shutil.rmtree(shared, ignore_errors=True)
-    for name in report.failed:
-        say(f"FAIL {name}")
+    say(*(f"FAIL {name}\n" for name in report.failed), sep="", end="")
     count, seconds = len(report.names), time.monotonic() - started
     word = f"{len(report.failed)} of {count} checks failed" if report.failed else "passed"
-    say(f"{NAME}: {word}, {count} checks in {seconds // 60:.0f} min {seconds % 60:.0f} s; {machine()}")
+    say(f"{NAME}: {word}, {count} checks in {seconds // 60:.0f} min {seconds % 60:.0f} s; {machine}")
     return 1 if report.failed else 0
 
 
-def _starts(check: Callable[..., bool], containers: Containers) -> bool:
-    """Whether the shop is up; without one there is nothing more to check."""
-    say(f"{NAME}: {machine()}")
-    for service, reason in LEFT_OUT.items():
-        say(f"left out: {service}, {reason}")
-    if not check("images of the servers, from Debian's packages", engine.make_images, containers):
-        return False
-    say(engine.versions(containers))
-    return (
-        check("every service is checked, or named as left out", checks.all_services_are_known, containers)
-        and check("docker compose build", containers.build)
-        and check("docker compose up -d", containers.up)
-        and check("migrate completed", checks.has_exited, containers, "migrate")
-        and check("all services are healthy", containers.wait_until_healthy)
-    )
+STARTS: tuple[tuple[str, Callable[[Containers], object]], ...] = (
+    ("images of the servers, from Debian's packages", engine.make_images),
+    ("docker compose build", Containers.build),
+    ("docker compose up -d", Containers.up),
+    ("all services are healthy", Containers.wait_until_healthy),
+)
 
 
 def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
     """Every other check, in order."""
     tested = checks.seed_shop(containers)
-    for service in SHOP:
-        name = f"{service} is read-only, without capabilities and not root"
-        check(name, checks.is_locked_down, containers, service)
-    check("doctor", checks.doctor_passes, containers)
     check("an order is paid", tested.order_is_paid)
-    check("the worker did that, by a message over RabbitMQ", checks.worker_ran_task, containers)
-    check("the queue is durable and consumed", checks.queue_is_durable, containers)
-    check("Prometheus scrapes every target", checks.targets_are_up, containers)
-
-    def kills() -> None:
-        with checks.load(tested, "kills"):
-            for service in (*SHOP, *STORES):
-                check(f"kill -9 of {service}", checks.comes_back, tested, service)
-
-    def update() -> str:
-        before = len(tested.shop.seen.measured.requests)
-        with checks.load(tested, "update"):
-            time.sleep(BESIDE_SECONDS)
-            check("the documented update", checks.update, containers)
-            time.sleep(BESIDE_SECONDS)
-        return checks.describe(tested.shop.seen.measured.requests[before:])
-
-    for act in (kills, update):
-        check(f"each request beside the {act.__name__} got a final answer", act)
-        check(f"after the {act.__name__} nothing is lost or doubled", tested.all_is_as_answered)
+    for name, pattern, command in checks.SAYS:
+        check(name, checks.says, containers, pattern, command)
+    broken: dict[str, list[tuple[Any, ...]]] = {
+        "kills": [(f"kill -9 of {one}", checks.comes_back, tested, one) for one in (*SHOP, *STORES)],
+        "update": [("the documented update", checks.update, tested)],
+    }
+    for beside, rows in broken.items():
+        with ExitStack() as selling:
+            selling.enter_context(checks.load(tested, beside))
+            for row in rows:
+                check(*row)
+            check(f"each request beside the {beside} got a final answer", selling.close)
+        check(f"after the {beside} nothing is lost or doubled", tested.all_is_as_answered)
     for service in SHOP:
         name = f"docker compose stop {service}, while clients wait"
         check(name, checks.stops_while_clients_wait, tested, service)
@@ -162,11 +139,6 @@ def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
     if check("a backup while the shop runs", checks.back_up, containers):
         check("MySQL's volume is lost, and restored", checks.lose_and_restore, tested)
         check("an order is paid after the restore", tested.order_is_paid)
-
-
-def machine() -> str:
-    """What the figures depend on."""
-    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ is promised is not so. What it returns says what was seen."""
 import dataclasses
 import json
 import re
-import threading
+import shlex
 import time
 import uuid
 from collections import Counter
@@ -22,10 +22,9 @@ from lab.chaos.clients import Client, at_work, await_final_answer, staff_and_buy
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import Shop
-from lab.containers.engine import BUILD_SECONDS, HEALTHY, LEFT_OUT, OTHERS, SHOP, Containers
-from lab.stack.prometheus import Prometheus
+from lab.containers.engine import BUILD_SECONDS, SHOP, Containers
 from scripts import smoke
-from scripts.stack import SetupError, children, own_stack, ports, waiting
+from scripts.stack import SetupError, children, own_stack, waiting
 
 PRODUCTS, STOCK, PLENTY, COUPONS = 6, 20_000, 1_000_000, 400
 BUYERS, ACCOUNTS_EACH = 4, 6
@@ -38,16 +37,30 @@ LISTS = (
 )
 """What is read; of an account's own, the sort of call that makes one, and the field that names it."""
 LOCKED_DOWN = """
-set -e
-grep -q '^CapBnd:.0*$' /proc/1/status || { echo it has capabilities; exit 1; }
-grep -q '^CapEff:.0*$' /proc/1/status || { echo it has capabilities; exit 1; }
-grep -q '^NoNewPrivs:.1' /proc/1/status || { echo it may get new privileges; exit 1; }
-[ "$(id -u)" = 10001 ] || { echo "it runs as $(id -u)"; exit 1; }
-! touch /app/x 2> /dev/null || { echo its files can be written; exit 1; }
-touch /tmp/y && rm /tmp/y
+grep "^CapBnd:.0*$" /proc/1/status
+grep "^CapEff:.0*$" /proc/1/status
+grep "^NoNewPrivs:.1" /proc/1/status
+if [ "$(id -u)" != 10001 ] || touch /app/x; then exit 1; fi
+touch /tmp/y && rm /tmp/y && echo it is
 """
 """Fails unless the container is read-only, has no capability and no way to one, and is not root."""
-WAITERS = 8
+EXIT = "inspect --format '{{.State.Status}} {{.State.ExitCode}}'"
+QUEUES = "rabbitmq rabbitmqctl -q list_queues name type durable consumers"
+UP = "prometheus promtool query instant http://localhost:9090 'min(up)'"
+SAYS = (
+    ("migrate completed", "^exited 0$", f"{EXIT} firstcome-migrate-1"),
+    *((f"{one} is locked down", "it is$", f"compose exec -T {one} sh -exc '{LOCKED_DOWN}'") for one in SHOP),
+    # Warnings are ignored.
+    ("doctor", r"(?ms)\A(?!.*^danger).*ok {7}", "compose exec -T web python manage.py doctor"),
+    ("the worker ran a task, by a message", r"Task orders\.advance\[.*succeeded", "compose logs worker"),
+    ("the queue is durable and consumed", r"(?m)^celery\tquorum\ttrue\t[1-9]", f"compose exec -T {QUEUES}"),
+    ("Prometheus scrapes every target", "=> 1 @", f"compose exec -T {UP}"),
+)
+"""Checks by what docker says sooner or later."""
+AUDIT = "exec -T web python manage.py audit --json"
+CREATED_AT = "docker volume inspect --format {{.CreatedAt}} firstcome_mysql"
+WAITERS, BESIDE_SECONDS = 8, 8
+"""How many clients wait for an order at a stop; and how long clients buy before an update and after it."""
 MIGRATION = """from django.db import migrations
 
 
@@ -82,33 +95,26 @@ class Tested:
     setup: Setup
     shop: Shop
 
-    @property
-    def customer(self) -> Account:
-        return self.setup.buyers[-1]
+    def order(self) -> RecordedCall:
+        """A new order of the last account, and its first answer. Raises SetupError for none."""
+        body = {"items": [{"product": self.setup.ample.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+        account, key = self.setup.buyers[-1], uuid.uuid4().hex
+        call = Call("POST", "/orders", account.token, body, key, WAIT_SECONDS)
+        connection = Connection(self.shop.instance.port, self.shop.seen, seed=key, impatient_share=0)
+        answer = connection.call_until_final(call, until=time.monotonic() + PAID_SECONDS)
+        account.calls.append(made := RecordedCall("order", call, answer))
+        return made
 
-    def connection(self, seed: str) -> Connection:
-        return Connection(self.shop.instance.port, self.shop.seen, seed=seed)
-
-    def new_order(self) -> Call:
-        """A new order of the customer's, which is not sent yet."""
-        item = {"product": self.setup.ample.id, "quantity": 1}
-        body = {"items": [item], "payment": {"token": "tok_ok"}}
-        return Call("POST", "/orders", self.customer.token, body, uuid.uuid4().hex, WAIT_SECONDS)
-
-    def until_paid(self, call: Call) -> str:
+    def until_paid(self, made: RecordedCall) -> str:
         """Repeat the order's call until it is paid; its id. Raises SetupError."""
-        connection, until = self.connection(call.key), time.monotonic() + PAID_SECONDS
-        made = RecordedCall("order", call, connection.call_until_final(call, until=until))
-        late = list(await_final_answer(made, connection, within_seconds=PAID_SECONDS))
-        self.customer.calls.append(made)
+        list(await_final_answer(made, self.shop.connection, within_seconds=PAID_SECONDS))
         is_paid = made.answer.status == 201 and made.answer.body["status"] == "paid"
-        require(not late and is_paid, f"the order was answered {made.answer.status}: {made.answer.body}")
+        require(is_paid, f"the order was answered {made.answer.status}: {made.answer.body}")
         return str(made.answer.body["id"])
 
     def order_is_paid(self) -> str:
         started = time.monotonic()
-        order_id = self.until_paid(self.new_order())
-        return f"order {order_id} paid in {time.monotonic() - started:.1f} s"
+        return f"order {self.until_paid(self.order())} paid in {time.monotonic() - started:.1f} s"
 
     def require_no_findings(self, found: Sequence[str] = ()) -> None:
         """None of these, nor an answer since the last call that no client should get. Raises SetupError.
@@ -123,22 +129,21 @@ class Tested:
     def all_is_as_answered(self) -> str:
         """Wait until all is settled, then compare answers, the simulators' books and the laws."""
         trial.settle(self.setup, self.shop, self.shop.seen)
-        found = list(comparison.findings(self.setup, self.shop))
-        self.require_no_findings([*found, *self.broken_laws()])
+        self.require_no_findings([*comparison.findings(self.setup, self.shop), *self.broken_laws()])
         calls = [made for account in [self.setup.staff, *self.setup.buyers] for made in account.calls]
         done = sum(made.was_done for made in calls)
         return f"{len(calls)} calls, {done} with an effect: none lost, none doubled; every law holds"
 
     def broken_laws(self) -> list[str]:
         """What `manage.py audit` finds broken."""
-        return own_stack.broken(json.loads(self.containers.manage("audit --json", codes=(0, 1)))["laws"])
+        return own_stack.broken(json.loads(self.containers.compose(AUDIT, codes=(0, 1)))["laws"])
 
 
 def seed_shop(containers: Containers) -> Tested:
     """Seed accounts, products and campaigns. Raises SetupError."""
     users, tokens = BUYERS * ACCOUNTS_EACH + 1, "/tmp/tokens.json"  # noqa: S108 (the container's own)
     script = f"DEMO=1 python manage.py seed_demo --users {users} --tokens {tokens} >&2 && cat {tokens}"
-    known = json.loads(containers.compose("exec", "-T", "web", "sh", "-c", script))
+    known = json.loads(containers.compose("exec -T web sh -c", script))
     shop = Shop(containers.instance, known["staff"], Observations())
     setup = shop.stocked(known, "Container", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
     setup.campaigns = [shop.create_campaign("Container", quantity=COUPONS) for _ in range(2)]
@@ -148,16 +153,17 @@ def seed_shop(containers: Containers) -> Tested:
 class Reader(Client):
     """Reads lists; an account's own must show what was acknowledged last before it was asked for."""
 
-    def run(self, stop: threading.Event) -> None:
-        while not stop.wait(0.3):
-            (path, sort, name), account = self.random.choice(LISTS), self.random.choice(self.setup.buyers)
-            made = [one.answer.body for one in list(account.calls) if one.sort == sort and one.was_done]
-            known = {body.get(name) or body["order"] for body in made[-10:]}
-            answer = self.connection.call_until_final(Call("GET", path, account.token), until=self.until)
-            shown = {row[name] for row in answer.body["results"]} if answer.status == 200 and name else set()
-            if answer.status != 200 or known - shown:
-                lacks = f"answered {answer.word}, lacks {sorted(known - shown)}"
-                self.seen.record_finding(f"GET {path} of account {account.id} {lacks}")
+    mix, pauses = {"read": 1}, (0.3, 0.3)
+
+    def read(self, account: Account) -> None:
+        path, sort, name = self.random.choice(LISTS)
+        made = [one.answer.body for one in list(account.calls) if one.sort == sort and one.was_done]
+        known = {body.get(name) or body["order"] for body in made[-10:]}
+        answer = self.get(account, path)
+        shown = {row[name] for row in answer.body["results"]} if answer.status == 200 and name else set()
+        if answer.status != 200 or known - shown:
+            lacks = f"answered {answer.word}, lacks {sorted(known - shown)}"
+            self.seen.record_finding(f"GET {path} of account {account.id} {lacks}")
 
 
 @contextmanager
@@ -179,66 +185,19 @@ def load(tested: Tested, seed: str) -> Iterator[None]:
     tested.require_no_findings()
 
 
-def all_services_are_known(containers: Containers) -> None:
-    """A service that no check looks at has to be named as left out."""
-    there = set(containers.compose("--profile", "*", "config", "--services").split())
-    known = {*HEALTHY, *OTHERS}
-    require(there == known | LEFT_OUT.keys(), f"checked are {sorted(known)}, there are {sorted(there)}")
-
-
-def has_exited(containers: Containers, service: str) -> None:
-    state = containers.inspect(service, "{{.State.Status}} {{.State.ExitCode}}")
-    require(state == "exited 0", f"{service} is {state}")
-
-
-def is_locked_down(containers: Containers, service: str) -> None:
-    containers.docker("exec", f"firstcome-{service}-1", "sh", "-c", LOCKED_DOWN)
-
-
-def doctor_passes(containers: Containers) -> None:
-    """The doctor finds no danger; warnings are ignored."""
-    printed = containers.manage("doctor", codes=(0, 1))
-    dangers = re.findall(r"(?m)^danger.*\n.*", printed)
-    require("ok       " in printed and not dangers, "\n".join(dangers) or printed[-800:])
-
-
-def worker_ran_task(containers: Containers) -> str:
-    """An order was advanced by a task, which comes to a worker as a message only."""
-
-    def found() -> list[str]:
-        log = containers.compose("logs", "--no-color", "worker")
-        return re.findall(r"Task orders\.advance\[.*succeeded", log)
-
-    none = "the worker's log has no task orders.advance that succeeded"
-    return f"{len(waiting.until(found, none, within_seconds=30, pause_seconds=1))} times"
-
-
-def queue_is_durable(containers: Containers) -> str:
-    command = "exec -T rabbitmq rabbitmqctl -q list_queues name type durable consumers"
-    listed = containers.compose(*command.split())
-    found = re.search(r"(?m)^celery\tquorum\ttrue\t([1-9]\d*)$", listed)
-    require(found, f"name, type, durable, consumers: {listed}")
-    return f"{found and found[1]} consumer"
-
-
-def targets_are_up(containers: Containers) -> str:
-    """Prometheus scrapes each of its targets."""
-    prometheus = Prometheus(f"http://{ports.HOST}:{containers.instance.port + 3}")
-
-    def down() -> dict[str, str]:
-        targets = prometheus.targets() or {"any": "there are no targets"}
-        return {target: health for target, health in targets.items() if health != "up"}
-
-    left = waiting.left(down, within_seconds=60, pause_seconds=1)
-    require(not left, f"not up after 60 s: {left}")
-    return f"{len(prometheus.targets())} targets"
+def says(containers: Containers, pattern: str, command: str) -> None:
+    """Wait until docker says something like it. Raises SetupError with what it says."""
+    said = lambda: containers.run("docker", *shlex.split(command), codes=(0, 1))  # noqa: E731
+    if waiting.left(lambda: not re.search(pattern, said()), within_seconds=60, pause_seconds=1):
+        raise SetupError(f"`docker {command}` says {said()[-800:]}")
 
 
 def comes_back(tested: Tested, service: str) -> str:
     """After kill -9 the service is started again by the engine, all are healthy again, and an order is
     paid."""
     containers, started = tested.containers, time.monotonic()
-    pid = lambda: containers.inspect(service, "{{.State.Pid}}")  # noqa: E731
+    asked = ("docker", "inspect", "--format", "{{.State.Pid}}", f"firstcome-{service}-1")
+    pid = lambda: containers.run(*asked)  # noqa: E731
     # To the engine, in whose count that is, it ended by itself.
     old = pid()
     containers.run("sh", "-c", f"kill -9 {old}")
@@ -259,10 +218,14 @@ def change_source(folder: Path) -> None:
     (migrations / f"{int(newest[:4]) + 1:04}_an_update.py").write_text(text)
 
 
-def update(containers: Containers) -> str:
-    """Do what docs/operations.md says, and wait until all is healthy."""
+def update(tested: Tested) -> str:
+    """Do what docs/operations.md says while clients buy, and wait until all is healthy; says how many of
+    their requests were answered meanwhile, and how long none was."""
+    containers, took = tested.containers, list[str]()
+    requests = tested.shop.seen.measured.requests
+    before = len(requests)
     change_source(containers.folder)
-    took = []
+    time.sleep(BESIDE_SECONDS)
     for line in documented(containers.folder, "operations.md", UPDATE)[0]:
         started = time.monotonic()
         containers.run(*line.split(), within_seconds=BUILD_SECONDS)
@@ -270,55 +233,53 @@ def update(containers: Containers) -> str:
     containers.wait_until_healthy()
     for service in SHOP:
         script = "import shop; print(shop.UPDATED)"
-        printed = containers.compose("exec", "-T", service, "python", "-c", script)
+        printed = containers.compose(f"exec -T {service} python -c", script)
         require(printed == "True", f"{service} still has the old source: {printed}")
-    containers.manage("migrate --check")
-    return ", ".join(took)
-
-
-def describe(requests: Sequence[Any]) -> str:
-    """How many requests clients made meanwhile, and how long none was served."""
-    refused = sum(one.result == "no answer" for one in requests)
-    unavailable = sum(one.result.startswith("5") for one in requests)
-    served = sorted(one.ended for one in requests if one.is_good)
+    containers.compose("exec -T web python manage.py migrate --check")
+    time.sleep(BESIDE_SECONDS)
+    made = requests[before:]
+    refused = sum(one.result == "no answer" for one in made)
+    unavailable = sum(one.result.startswith("5") for one in made)
+    served = sorted(one.ended for one in made if one.is_good)
     longest = max((after - before for before, after in pairwise(served)), default=0.0)
     return (
-        f"{len(served)} requests got a final answer; {refused} attempts got no answer and {unavailable} a"
-        f" 5xx, and were repeated; none was answered for {longest:.1f} s at most"
+        f"{', '.join(took)}; {len(served)} requests got a final answer; {refused} attempts got no answer and"
+        f" {unavailable} a 5xx, and were repeated; none was answered for {longest:.1f} s at most"
     )
 
 
 def stops_in_time(containers: Containers, service: str) -> str:
-    """The service ends by itself within its `stop_grace_period`, with exit code 0."""
-    grace = int(containers.inspect(service, "{{with .Config.StopTimeout}}{{.}}{{else}}10{{end}}"))
+    """The service ends by itself, with exit code 0: after its `stop_grace_period` it would be killed."""
     started = time.monotonic()
-    containers.compose("stop", service)
+    containers.compose(f"stop {service}")
     seconds = time.monotonic() - started
-    has_exited(containers, service)
-    require(seconds < grace, f"it took {seconds:.1f} s of its {grace} s")
-    return f"{seconds:.1f} s of {grace} s"
+    state = containers.run("docker", *shlex.split(EXIT), f"firstcome-{service}-1")
+    require(state == "exited 0", f"{service} is {state} after {seconds:.1f} s")
+    return f"{seconds:.1f} s"
 
 
 def stops_while_clients_wait(tested: Tested, service: str) -> str:
     """The same while clients wait by `Prefer: wait`: each is answered, and its order is paid in the end."""
-    containers, orders = tested.containers, [tested.new_order() for _ in range(WAITERS)]
-    placed = lambda: len(tested.shop.orders(tested.customer))  # noqa: E731
-    wanted = placed() + WAITERS
+    containers, statuses = tested.containers, tested.shop.seen.statuses
+    placed = lambda: len(tested.shop.orders(tested.setup.buyers[-1]))  # noqa: E731
+    wanted, before = placed() + WAITERS, statuses.copy()
     slow_gateway = faults.lasting(Fault("slow", "gateway", 0), containers.instance)
     with slow_gateway, ThreadPoolExecutor(WAITERS) as threads:
-        sending = [threads.submit(tested.connection(one.key).call_once, one) for one in orders]
+        sending = [threads.submit(tested.order) for _ in range(WAITERS)]
         few = f"the customer has less than {wanted} orders"
         waiting.until(lambda: placed() >= wanted, few, within_seconds=30)
         took = stops_in_time(containers, service)
-        answers = [one.result() for one in sending]
-    kinds = Counter(answer.word if answer else "no answer" for answer in answers)
-    require(kinds.keys() <= {"201", "202"}, f"waiting clients were answered {dict(kinds)}")
+        orders = [one.result() for one in sending]
+    # None had to be repeated. The lists of orders are 200.
+    answered = statuses - before
+    require(answered.keys() <= {"200", "201", "202"}, f"waiting clients were answered {dict(answered)}")
+    kinds = Counter(made.answer.word for made in orders)
     containers.up()
     containers.wait_until_healthy()
-    for order in orders:
-        tested.until_paid(order)
-    answered = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
-    return f"{took}; waiting clients were answered {answered}, and all {WAITERS} orders are paid"
+    for made in orders:
+        tested.until_paid(made)
+    counts = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
+    return f"{took}; waiting clients were answered {counts}, and all {WAITERS} orders are paid"
 
 
 def session_works(containers: Containers) -> str:
@@ -347,8 +308,8 @@ def lose_and_restore(tested: Tested) -> str:
     """
     containers = tested.containers
     orders = lambda: {order["id"] for order in tested.shop.everything("/orders")}  # noqa: E731
-    created_at = lambda: containers.docker("volume", "inspect", "-f", "{{.CreatedAt}}", "firstcome_mysql")  # noqa: E731
-    known, later, old = orders(), tested.until_paid(tested.new_order()), created_at()
+    created_at = lambda: containers.run(*CREATED_AT.split())  # noqa: E731
+    known, later, old = orders(), tested.until_paid(tested.order()), created_at()
     _, restoring = documented(containers.folder, "howto/restore-a-backup.md", RESTORE)
     started = time.monotonic()
     printed = [containers.run("sh", "-ec", line, within_seconds=BUILD_SECONDS) for line in restoring]

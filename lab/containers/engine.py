@@ -19,6 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from lab.chaos import trial
 from scripts.stack import SetupError, children, places, waiting
@@ -27,21 +30,16 @@ from scripts.stack.instance import Instance
 
 SHOP = ("web", "worker", "beat", "issuer")
 STORES = ("redis", "rabbitmq", "mysql")
-HEALTHY = (*STORES, *SHOP, "proxy", "prometheus", "alertmanager", "redis_exporter", "mysql_exporter")
-"""Each has to be healthy."""
-OTHERS = ("gateway", "data_platform", "migrate", "backup")
-"""The simulators, which have no check of their own, and what does one thing and ends."""
 LEFT_OUT = {
     "grafana": "its image is had from an image registry only; dashboards are held to metrics by other tests"
 }
-FILES = "docker-compose.yml:scripts/docker/simulators.yml:lab/containers/override.yml"
+FILES = ("docker-compose.yml", "scripts/docker/simulators.yml", "lab/containers/override.yml")
 """The first two are those of docs/operations.md."""
-PORTS = 5
-"""In a row: those of an instance (web, gateway, data platform), then Prometheus and Alertmanager."""
-SECRETS = (
-    *("MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD", "RABBITMQ_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"),
-    *("SECRET_KEY", "EVENT_SECRET", "METRICS_TOKEN", "WEBHOOK_SECRET_SIMULATOR"),
-)
+TEXTS = [(places.PROJECT / name).read_text() for name in FILES]
+HEALTHY = yaml.safe_load(TEXTS[0])["services"].keys() - {"migrate", "backup"} - LEFT_OUT.keys()
+"""Each has to be healthy: all but what does one thing and ends, and the simulators."""
+PORTS = ("WEB", "GATEWAY", "DATA_PLATFORM", "PROMETHEUS", "ALERTMANAGER")
+"""In a row; the first three are those of an instance."""
 SETTINGS = {
     "ALLOWED_HOSTS": "localhost",
     "PAYMENT_GATEWAY": "simulator",
@@ -58,6 +56,8 @@ STAND_INS = {
     "haproxy:3.2-alpine": ("haproxy", "haproxy"),
 }
 """The folder of each image that has a stand-in, by the name in docker-compose.yml, and Debian's package."""
+[BASE] = re.findall(r"(?m)^ARG PYTHON=(\S+)", (places.PROJECT / "Dockerfile").read_text())
+"""The image that the project's own are built from."""
 START_SECONDS, STOP_SECONDS, COMMAND_SECONDS, BUILD_SECONDS, HEALTHY_SECONDS = 90, 60, 600, 1200, 240
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 OWN_ROOT = """
@@ -87,16 +87,14 @@ def configure(root: Path, packages: Sequence[str] = ()) -> None:
         ran = ["chroot", str(root), *words]
         children.printed(children.run(ran, within_seconds=900, environment=own))
 
-    certificates = Path("/usr/local/share/ca-certificates")
-    (root / certificates.relative_to("/")).mkdir(parents=True, exist_ok=True)
-    # Those named after docker are of this machine's own image.
-    settings = [
-        path
-        for path in Path("/etc/apt/apt.conf.d").iterdir()
-        if not path.name.startswith("docker-") and "Acquire::" in path.read_text(errors="replace")
-    ]
-    for path in [*certificates.glob("*.crt"), *settings, Path("/etc/resolv.conf")]:
-        shutil.copy(path, root / path.relative_to("/"))
+    copied = [*Path("/usr/local/share/ca-certificates").glob("*.crt"), Path("/etc/resolv.conf")]
+    for path in Path("/etc/apt/apt.conf.d").iterdir():
+        # Those named after docker are of this machine's own image.
+        if not path.name.startswith("docker-") and "Acquire::" in path.read_text(errors="replace"):
+            copied.append(path)
+    for path in copied:
+        (target := root / path.relative_to("/")).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
     asked = ["python3", "-m", "pip", "config", "get", "global.index-url"]
     index = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True).stdout
     pip = ["[global]", "cert = /etc/ssl/certs/ca-certificates.crt", "timeout = 180"]
@@ -158,49 +156,33 @@ class Containers:
             raise SetupError(f"`{' '.join(words)}` ended with {ran.returncode}:\n{end}")
         return ran.stdout.strip()
 
-    def docker(self, *words: str, within_seconds: float = COMMAND_SECONDS) -> str:
-        return self.run("docker", *words, within_seconds=within_seconds)
-
-    def compose(self, *words: str, within_seconds: float = COMMAND_SECONDS) -> str:
-        return self.docker("compose", *words, within_seconds=within_seconds)
+    def compose(self, words: str, *more: str, **how: Any) -> str:
+        """What `docker compose` prints of these words, and of more that may have spaces."""
+        return self.run("docker", "compose", *words.split(), *more, **how)
 
     def build(self) -> None:
         self.compose("build", within_seconds=BUILD_SECONDS)
 
     def up(self) -> None:
-        self.compose("up", "--detach")
-
-    def manage(self, words: str, *, codes: tuple[int, ...] = (0,)) -> str:
-        """What a management command prints in web's container."""
-        command = ["docker", "compose", "exec", "-T", "web", "python", "manage.py", *words.split()]
-        return self.run(*command, codes=codes)
-
-    def inspect(self, service: str, template: str) -> str:
-        """A value of the service's container, by Go's template."""
-        return self.docker("inspect", "--format", template, f"firstcome-{service}-1")
+        self.compose("up --detach")
 
     def wait_until_healthy(self) -> str:
         """Says how many are healthy. Raises SetupError with those that are not in time."""
-        names = [f"firstcome-{service}-1" for service in HEALTHY]
-        template = "{{.Name}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
 
-        def unhealthy() -> dict[str, str]:
-            found = self.run("docker", "inspect", "--format", template, *names, codes=(0, 1)).splitlines()
-            states = dict(line.removeprefix("/").split(" ", 1) for line in found if line.startswith("/"))
-            return {
-                name: states.get(name, "absent") for name in names if states.get(name) != "running healthy"
-            }
+        def missing() -> set[str]:
+            shown = self.compose("ps --all --format", "{{.Service}} {{.State}} {{.Health}}")
+            return {f"{service} running healthy" for service in HEALTHY} - set(shown.splitlines())
 
-        if left := waiting.left(unhealthy, within_seconds=HEALTHY_SECONDS, pause_seconds=0.5):
-            raise SetupError(f"not healthy after {HEALTHY_SECONDS} s: {left}")
+        if left := waiting.left(missing, within_seconds=HEALTHY_SECONDS, pause_seconds=1):
+            raise SetupError(f"not so after {HEALTHY_SECONDS} s: {sorted(left)}")
         return f"{len(HEALTHY)} services"
 
     def clear(self) -> None:
         """Remove every container, network and volume: those of a run that was killed, too."""
-        if containers := self.docker("ps", "--all", "--quiet").split():
-            self.docker("rm", "--force", "--volumes", *containers)
-        self.docker("network", "prune", "--force")
-        self.docker("volume", "prune", "--all", "--force")
+        if containers := self.run("docker", "ps", "--all", "--quiet").split():
+            self.run("docker", "rm", "--force", "--volumes", *containers)
+        self.run("docker", "network", "prune", "--force")
+        self.run("docker", "volume", "prune", "--all", "--force")
 
 
 def copy_project(target: Path, instance: Instance) -> None:
@@ -212,10 +194,10 @@ def copy_project(target: Path, instance: Instance) -> None:
         if (source := places.PROJECT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target / name)
-    ports = {"WEB_PORT": 0, "GATEWAY_PORT": 1, "DATA_PLATFORM_PORT": 2}
-    ports |= {"PROMETHEUS_PORT": 3, "ALERTMANAGER_PORT": 4}
-    chosen = {name: secrets.token_hex(32) for name in SECRETS} | SETTINGS | trial.SETTINGS
-    chosen |= {name: str(instance.port + offset) for name, offset in ports.items()} | {"COMPOSE_FILE": FILES}
+    # Without these nothing starts; those that are no secrets follow.
+    chosen = {name: secrets.token_hex(32) for name in re.findall(r"\$\{(\w+):\?", "".join(TEXTS))}
+    chosen |= SETTINGS | trial.SETTINGS | {"COMPOSE_FILE": ":".join(FILES)}
+    chosen |= {f"{name}_PORT": str(instance.port + offset) for offset, name in enumerate(PORTS)}
     lines = [f"{name}={value}" for name, value in chosen.items()]
     places.write_whole(target / ".env", "\n".join([*lines, ""]), mode=0o600)
 
@@ -253,10 +235,11 @@ def running(home: Path, folder: Path, instance: Instance) -> Iterator[Containers
         child.wait()
 
 
-def make_images(containers: Containers) -> None:
-    """Import and build what is missing. Raises SetupError."""
-    for root, name in ((UNSTABLE, "firstcome-debian-unstable"), (PYTHON, base_image())):
-        if not containers.docker("image", "ls", "--quiet", name):
+def make_images(containers: Containers) -> str:
+    """Import and build what is missing; says which versions there are. Raises SetupError."""
+    docker = functools.partial(containers.run, "docker")
+    for root, name in ((UNSTABLE, "firstcome-debian-unstable"), (PYTHON, BASE)):
+        if not docker("image", "ls", "--quiet", name):
             command = containers.command("docker", "import", "--change", "CMD bash", "-", name)
             with subprocess.Popen(["tar", "-C", str(root.folder), "-c", "."], stdout=subprocess.PIPE) as tar:
                 subprocess.run(command, stdin=tar.stdout, timeout=BUILD_SECONDS, check=True)
@@ -265,19 +248,9 @@ def make_images(containers: Containers) -> None:
     for name, (folder, _) in STAND_INS.items():
         # In the project's copy, because the engine's root has no other of this machine's folders.
         words = ["build", "--quiet", "--network", "host", "--tag", name, f"lab/containers/images/{folder}"]
-        containers.docker(*words, within_seconds=BUILD_SECONDS)
-
-
-def base_image() -> str:
-    """The image that the project's own are built from, by the Dockerfile."""
-    return re.findall(r"(?m)^ARG PYTHON=(\S+)", (places.PROJECT / "Dockerfile").read_text())[0]
-
-
-def versions(containers: Containers) -> str:
-    """What the stand-ins have, and the engine itself; a line for each."""
-    lines = [f"Docker {containers.docker('version', '--format', '{{.Server.Version}}')}"]
-    lines.append(f"Compose {containers.docker('compose', 'version', '--short')}")
-    run = ("run", "--rm", "--network=none", "--entrypoint=dpkg-query")
-    for name, (_, package) in (STAND_INS | {base_image(): ("", "python3")}).items():
-        lines.append(f"{name} is Debian's {containers.docker(*run, name, '--show', package)}")
-    return "\n".join(lines)
+        docker(*words, within_seconds=BUILD_SECONDS)
+    versions = [docker("version", "--format", "Docker {{.Server.Version}}"), docker("compose", "version")]
+    shown = ("run", "--rm", "--network=none", "--entrypoint=dpkg-query")
+    for name, (_, package) in (STAND_INS | {BASE: ("", "python3")}).items():
+        versions.append(f"{name} is Debian's {docker(*shown, name, '--show', package)}")
+    return "\n".join(versions)

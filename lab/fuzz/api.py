@@ -1,31 +1,23 @@
 """Requests by the OpenAPI document: conforming and other ones, of every call, by each caller."""
 
-import functools
 import itertools
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import orjson
-import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed as seeded, settings as bounds, strategies as some
 from hypothesis.errors import HypothesisException
 from schemathesis import Case, GenerationMode
 from schemathesis.core import NotSet
-from schemathesis.core.result import Err
 
-from lab.fuzz.findings import Findings
+from lab.fuzz.findings import Findings, new_session
 
 ANSWER_SECONDS, DOCUMENT_SECONDS = 30, 60
 EXAMPLES = 4
 """For a call and a caller in one round."""
-
-
-class _TimeIsUp(Exception):
-    pass
 
 
 @dataclass
@@ -42,56 +34,42 @@ class Sender:
     sent: int = 0
 
     def __post_init__(self) -> None:
-        self.session = requests.Session()
-        self.session.trust_env = False  # a proxy of the environment is not the shop's
+        self.session = new_session()
 
     def send_until(self, ends_at: float) -> int:
         """Rounds over all calls and callers until that moment of the monotonic clock; the requests sent."""
-        address = f"{self.url}/api/schema/?format=json"
-        with urllib.request.urlopen(address, timeout=DOCUMENT_SECONDS) as response:
-            schema = schemathesis.openapi.from_dict(orjson.loads(response.read()))
-        operations = list(schema.get_all_operations())
-        try:
-            for number in itertools.count():
-                for found, caller in itertools.product(operations, self.tokens):
-                    if isinstance(found, Err):
-                        raise found.err()
-                    self._send_examples(found.ok(), caller, number, ends_at)
-        except _TimeIsUp:
-            pass
+        document = self.session.get(f"{self.url}/api/schema/?format=json", timeout=DOCUMENT_SECONDS).json()
+        operations = schemathesis.openapi.from_dict(document).get_all_operations()
+        # What schemathesis can't read has an error in the place of `ok`.
+        found = [one.ok() for one in operations]  # type: ignore[union-attr]
+        for number, (operation, caller) in enumerate(itertools.cycle(itertools.product(found, self.tokens))):
+            if time.monotonic() > ends_at:
+                break
+            self._send_examples(operation, caller, number)
         return self.sent
 
-    def _send_examples(self, operation: Any, caller: str, number: int, ends_at: float) -> None:
-        example_seed = f"{self.seed} {number} {operation.label} {caller}"
-        token = self.tokens[caller]
+    def _send_examples(self, operation: Any, caller: str, number: int) -> None:
+        token, example_seed = self.tokens[caller], f"{self.seed} {number} {operation.label} {caller}"
         token = self.leaving if operation.path.endswith("/auth/logout") and token else token
         own = {"Authorization": f"Bearer {token}"} if token else {}
-        chosen: dict[str, Any] = {
-            "max_examples": EXAMPLES,
-            "database": None,
-            "deadline": None,
-            "phases": [Phase.generate],
-        }
+        ask = {"base_url": self.url, "session": self.session, "timeout": ANSWER_SECONDS}
+        chosen: dict[str, Any] = {"max_examples": EXAMPLES, "database": None, "deadline": None}
 
         @seeded(example_seed)
-        @bounds(suppress_health_check=list(HealthCheck), **chosen)
+        @bounds(suppress_health_check=list(HealthCheck), phases=[Phase.generate], **chosen)
         @given(case=some.one_of(*self._cases(operation)))
         def send(case: Case) -> None:
-            if time.monotonic() > ends_at:
-                raise _TimeIsUp
-            self._send(case, own, example_seed)
+            self.sent += 1
+            detail = (
+                f"SEED {example_seed!r} path {case.formatted_path!r} query {case.query} body {case.body!r}"
+            )
+            call = partial(case.call, headers={**dict(case.headers or {}), **own}, allow_redirects=False)
+            self.findings.answer("api", operation.label, detail, partial(call, **ask))
 
         try:
             send()
         except HypothesisException as error:  # a body that can't be made wrong, for instance
-            self.findings.count(f"not generated {type(error).__name__}")
-
-    def _send(self, case: Case, own: dict[str, str], seed: str) -> None:
-        self.sent += 1
-        detail = f"SEED {seed!r} path {case.formatted_path!r} query {case.query} body {case.body!r}"
-        call = functools.partial(case.call, base_url=self.url, session=self.session, allow_redirects=False)
-        ask = functools.partial(call, headers={**dict(case.headers or {}), **own}, timeout=ANSWER_SECONDS)
-        self.findings.answer("api", case.operation.label, detail, ask)
+            self.findings.count(f"not generated {type(error).__name__}", 0.0)
 
     def _cases(self, operation: Any) -> Iterator[Any]:
         """Requests that conform, with existing and with arbitrary ids, and others that don't."""

@@ -6,17 +6,16 @@ permission: neither may be accepted.
 
 import random
 import time
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import lxml.html
 import requests
 
-from lab.fuzz.findings import Findings
-from scripts.stack import SetupError, welcome
+from lab.fuzz.findings import Findings, new_session
+from scripts.stack import SetupError
 
 ROOT = "/admin/"
 ANSWER_SECONDS = 30
@@ -27,6 +26,7 @@ MOST_CHECKED = 400
 CLERK, PASSWORD = "fuzz-clerk", "a-clerk-of-2026"
 OWN = ("/admin/logout/", "/admin/password_change/", "/admin/login/", "/admin/one-time-codes/", "/i18n/")
 """Forms of the operator's own account and session, which would end it; anyone may send them."""
+HOST = "http://shop"
 TOKEN = "csrfmiddlewaretoken"  # noqa: S105 - a name
 ODD: tuple[str, ...] = (
     *("", " ", "0", "-1", "1.5", "9" * 19, "9" * 400, "1e400", "NaN", "null", "[]", '{"a": 1}', "on"),
@@ -54,8 +54,7 @@ def shape(text: str) -> str:
     return "/".join("#" if any(letter.isdigit() for letter in part) else part for part in text.split("/"))
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """A form of a page: the paths of both, what a browser sends of it unchanged, what it may send besides
     (a button, a box to tick), its files' names, and the name of the field that needs a reason, if any."""
 
@@ -76,33 +75,30 @@ class Form:
         """What forms of the same kind on other pages have in common."""
         return f"{self.method} {shape(self.action)} {','.join(sorted({shape(one) for one in self.names}))}"
 
-    def unchanged(self, source: random.Random, **changed: str) -> Values:
+    def unchanged(self, chance: random.Random, **changed: str) -> Values:
         """As a browser sends it, with one of its buttons pressed; fields by name have another value."""
-        others = [source.choice(self.others)] if self.others and source.random() < 0.7 else []
+        others = [chance.choice(self.others)] if self.others and chance.random() < 0.7 else []
         return [pair for pair in self.values + others if pair[0] not in changed] + list(changed.items())
 
-    def odd(self, source: random.Random) -> Values:
+    def odd(self, chance: random.Random) -> Values:
         """With one to three fields changed, dropped or doubled, and one of its buttons pressed."""
-        values = self.unchanged(source)
-        for name in source.sample(self.names, min(len(self.names), source.randint(1, MOST_CHANGED))):
-            way = source.randrange(10)
+        values = self.unchanged(chance)
+        for name in chance.sample(self.names, min(len(self.names), chance.randint(1, MOST_CHANGED))):
+            way = chance.randrange(10)
             if way != 1:  # otherwise it is doubled
                 values = [pair for pair in values if pair[0] != name]
             if way:  # otherwise it is missing
-                values.append((name, source.choice([*ODD, HUGE])))
-        return values + [("filler", "x")] * REPEATED * (source.random() < 0.02)
+                values.append((name, chance.choice([*ODD, HUGE])))
+        return values + [("filler", "x")] * REPEATED * (chance.random() < 0.02)
 
 
-def read(html: str, path: str) -> tuple[list[Form], list[str]]:
+def read(html: bytes, path: str) -> tuple[list[Form], list[str]]:
     """The forms and the paths of links of the page at this path; other hosts' are left out."""
-    # A document that says its encoding is refused as text.
-    page = lxml.html.document_fromstring(
-        html.encode() or b"<p>", parser=lxml.html.HTMLParser(encoding="utf-8")
-    )
-    page.make_links_absolute(f"http://shop{path}")
-    forms = [_form(one, path) for one in page.forms if _own(one.action or f"http://shop{path}")]
+    page = lxml.html.document_fromstring(html or b"<p>", parser=lxml.html.HTMLParser(encoding="utf-8"))
+    page.make_links_absolute(f"{HOST}{path}")
+    forms = [_form(one, path) for one in page.forms]
     links = [_own(one) for one in page.xpath("//a/@href")]
-    return forms, list(dict.fromkeys(filter(None, links)))
+    return [form for form in forms if form.action], list(dict.fromkeys(filter(None, links)))
 
 
 def _form(form: Any, path: str) -> Form:
@@ -116,7 +112,7 @@ def _form(form: Any, path: str) -> Form:
     required = form.xpath(".//*[@required]/@name")
     return Form(
         page=path,
-        action=_own(form.action or f"http://shop{path}"),
+        action=_own(form.action or f"{HOST}{path}"),
         method=form.method,
         values=[(name, text) for name, text in form.form_values() if name != TOKEN],
         others=[value(one) for one in form.xpath(NOT_SENT)],
@@ -128,7 +124,7 @@ def _form(form: Any, path: str) -> Form:
 def _own(address: str) -> str:
     """The path of an address of the same host; empty for others."""
     parts = urlsplit(address)
-    return parts.path if parts.netloc == "shop" and parts.scheme == "http" else ""
+    return parts.path if f"{parts.scheme}://{parts.netloc}" == HOST else ""
 
 
 @dataclass
@@ -139,14 +135,13 @@ class Operator:
     findings: Findings
     seed: str
     forms: dict[str, Form] = field(default_factory=dict)
-    unseen: deque[str] = field(default_factory=lambda: deque([ROOT]))
-    seen: set[str] = field(default_factory=lambda: {ROOT})
-    shapes: Counter[str] = field(default_factory=Counter)
+    unseen: list[str] = field(default_factory=lambda: [ROOT])
+    pages: dict[str, list[str]] = field(default_factory=lambda: {ROOT: [ROOT]})
+    """Those that are known, by their shapes."""
     sent: int = 0
 
     def __post_init__(self) -> None:
-        self.source, self.session = random.Random(self.seed), requests.Session()
-        self.session.trust_env = False  # a proxy of the environment is not the shop's
+        self.chance, self.session = random.Random(self.seed), new_session()
 
     def sign_in(self, username: str, password: str) -> None:
         """Raises SetupError unless the session is signed in."""
@@ -157,32 +152,24 @@ class Operator:
 
     def create_clerk(self) -> None:
         """An account of the staff without any permission. Raises SetupError."""
-        values = [("username", CLERK), ("password1", PASSWORD), ("password2", PASSWORD)]
-        added = self._send("POST", "/admin/auth/user/add/", [*values, ("usable_password", "true")])
-        path = added.headers.get("Location", "") if added is not None else ""
-        page = self._send("GET", path)
-        forms = read(page.text, path)[0] if page is not None else []
-        for form in forms:
-            if "is_staff" in form.names:
-                wanted = {"is_staff": "on", form.reason or "reason": "for the fuzz", "_save": "Save"}
-                changed = self._send("POST", path, form.unchanged(random.Random(0), **wanted))
-                if changed is not None and changed.status_code == 302:
-                    return
-        raise SetupError(f"{CLERK} can't be made one of the staff: {added}, {page}")
+        named = {"username": CLERK, "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
+        path = self._send("POST", f"{ROOT}auth/user/add/", [*named.items()]).headers["Location"]
+        [form] = [one for one in read(self._send("GET", path).content, path)[0] if "is_staff" in one.names]
+        wanted = {"is_staff": "on", form.reason or "reason": "for the fuzz", "_save": "Save"}
+        changed = self._send("POST", path, form.unchanged(random.Random(0), **wanted))
+        if changed.status_code != 302:
+            raise SetupError(f"{CLERK} can't be made one of the staff: {changed.text}")
 
     def send_until(self, ends_at: float) -> int:
         """Open pages and send their forms until that moment of the monotonic clock; the requests sent."""
+        chance = self.chance
         while time.monotonic() < ends_at:
-            if self.unseen and (not self.forms or self.source.random() < OPEN_SHARE):
-                self.open(self.unseen.popleft())
+            if self.unseen and (not self.forms or chance.random() < OPEN_SHARE):
+                self.open(self.unseen.pop(0))
                 continue
-            if not self.forms:
-                raise SetupError(f"no form was found below {ROOT}")
-            form = self.source.choice(list(self.forms.values()))
-            values = form.odd(self.source)
-            files = {
-                name: (self.source.choice(ODD) or "file", self.source.choice(FILES)) for name in form.files
-            }
+            form = chance.choice(list(self.forms.values()))
+            values = form.odd(chance)
+            files = {name: (chance.choice(ODD) or "file", chance.choice(FILES)) for name in form.files}
             self._send(form.method, form.action, values, page=form.page, files=files)
         return self.sent
 
@@ -191,43 +178,46 @@ class Operator:
         answer = self._send("GET", path)
         if answer is None or not answer.headers.get("Content-Type", "").startswith("text/html"):
             return
-        forms, links = read(answer.text, path)
+        forms, links = read(answer.content, path)
         for form in forms:
             if not form.action.startswith(OWN):
                 self.forms.setdefault(form.kind, form)
         for link in links:
-            is_new = link.startswith(ROOT) and link not in self.seen and not link.startswith(OWN)
-            if is_new and self.shapes[shape(link)] < PAGES_OF_A_SHAPE:
-                self.seen.add(link)
-                self.shapes[shape(link)] += 1
+            alike = self.pages.setdefault(shape(link), [])
+            is_new = link.startswith(ROOT) and link not in alike and not link.startswith(OWN)
+            if is_new and len(alike) < PAGES_OF_A_SHAPE:
+                alike.append(link)
                 self.unseen.append(link)
 
     def check_reasons(self) -> int:
         """Send each form that needs a reason without one; an answer that accepts it is a finding."""
-        checked = [form for form in self.forms.values() if form.method == "POST" and form.reason]
-        for form in checked[:MOST_CHECKED]:
-            for blank in ("", " \t"):
-                values = form.unchanged(self.source, **{form.reason: blank})
-                answer = self._send("POST", form.action, values, page=form.page)
-                led = answer.headers.get("Location", ROOT) if answer is not None else ROOT
-                # Django leads to the index where the row of the form has been deleted meanwhile.
-                if led != ROOT:
-                    what = f"{shape(form.action)} was accepted without a reason"
-                    self.findings.record(what, f"{form.action} {values} to {led}")
-        return len(checked)
+        checked = [form for form in self.forms.values() if form.reason]
+        # Django leads to the index where the row of the form has been deleted meanwhile.
+        is_accepted = lambda answer: answer.headers.get("Location", ROOT) != ROOT  # noqa: E731
+        self._check(checked, "reason", is_accepted, reason="")
+        return self._check(checked, "reason", is_accepted, reason=" \t")
 
-    def check_permissions(self, forms: Sequence[Form]) -> int:
+    def check_permissions(self, forms: Iterable[Form]) -> int:
         """Send these forms with this session, which has no permission; what is accepted is a finding."""
+
+        def is_accepted(answer: requests.Response) -> bool:
+            is_login = answer.status_code == 302 and "/login/" in answer.headers.get("Location", "")
+            return not is_login and answer.status_code not in (400, 403, 404, 405)
+
+        return self._check(forms, "permission", is_accepted, reason="fuzz")
+
+    def _check(
+        self, forms: Iterable[Form], what: str, is_accepted: Callable[[Any], bool], reason: str
+    ) -> int:
+        """Send them with that reason, those that need one; how many there are."""
         checked = [form for form in forms if form.method == "POST"][:MOST_CHECKED]
         for form in checked:
-            values = form.unchanged(self.source, **({form.reason: "fuzz"} if form.reason else {}))
+            values = form.unchanged(self.chance, **({form.reason: reason} if form.reason else {}))
             answer = self._send("POST", form.action, values, page=form.page)
-            if answer is None:
-                continue
-            is_login = answer.status_code == 302 and "/login/" in answer.headers.get("Location", "")
-            if not is_login and answer.status_code not in (400, 403, 404, 405):
-                what = f"{shape(form.action)} was accepted without a permission"
-                self.findings.record(what, f"{form.action} {values} answered {answer.status_code}")
+            if answer is not None and is_accepted(answer):
+                led = f"answered {answer.status_code} {answer.headers.get('Location')}"
+                accepted = f"{shape(form.action)} was accepted without a {what}"
+                self.findings.record(accepted, f"{form.action} {values} {led}")
         return len(checked)
 
     def _send(
@@ -249,12 +239,3 @@ class Operator:
             return answer
 
         return self.findings.answer("admin", f"{method} {shape(path)}", detail, ask)
-
-
-def signed_in(url: str, findings: Findings, seed: str) -> tuple[Operator, Operator]:
-    """The operator who may do everything, and the clerk who may do nothing. Raises SetupError."""
-    operator, clerk = (Operator(url, findings, f"{seed} {name}") for name in ("operator", "clerk"))
-    operator.sign_in(welcome.STAFF_USER, welcome.STAFF_PASSWORD)
-    operator.create_clerk()
-    clerk.sign_in(CLERK, PASSWORD)
-    return operator, clerk

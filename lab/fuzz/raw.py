@@ -2,13 +2,14 @@
 answer may be a 5xx."""
 
 import contextlib
+import copy
 import json
 import random
 import re
 import socket
 import time
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from lab.fuzz.findings import Findings
 from scripts.stack import ports
@@ -19,12 +20,8 @@ PIECE_SECONDS = 0.01
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)")
 LARGEST = 4 * 1024 * 1024
 SAMPLES: dict[str, Any] = {
-    "/api/v1/orders": {
-        "items": [{"product": 1, "quantity": 1}],
-        "coupon": None,
-        "points_amount": 0,
-        "payment": {"token": "tok_ok"},
-    },
+    "/api/v1/orders": {"items": [{"product": 1, "quantity": 1}], "coupon": None, "points_amount": 0}
+    | {"payment": {"token": "tok_ok"}},
     "/api/v1/coupons": {"campaign": 1},
     "/api/v1/payments": {"order": "x", "token": "tok_ok"},
     "/api/v1/wallet/top-ups": {"amount": 500, "token": "tok_ok"},
@@ -32,12 +29,8 @@ SAMPLES: dict[str, Any] = {
     "/api/v1/users": {"username": "fuzz", "password": "a long enough passphrase"},
     "/api/v1/auth/token": {"username": "demo", "password": "x"},
     "/api/v1/auth/refresh": {"refresh": "a.b.c"},
-    "/api/v1/campaigns": {
-        "name": "Fuzz",
-        "strategy": "group_commit",
-        "quantity": 1,
-        "discount": {"type": "amount", "value": 1},
-    },
+    "/api/v1/campaigns": {"name": "Fuzz", "strategy": "group_commit", "quantity": 1}
+    | {"discount": {"type": "amount", "value": 1}},
     "/api/v1/products": {"sku": "FUZZ", "name": "Fuzz", "price": 1},
 }
 """Bodies by their paths, each field of which is replaced."""
@@ -55,8 +48,11 @@ PATHS = (
 )
 """Of the API, of pages for operators, and of files: whatever answers without a session."""
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "P\0ST", "")
-BEFORE, AFTER = (b"http://127.0.0.1", b"//"), (b"%00", b"/%ff/..", b"?" + b"a=1&" * 3_000, b"\x00", b" x")
-QUERIES = (b"?limit=\xff", b"?limit=-1&cursor=%00&user=99999999999999999999", b"?%00=%ff")
+BEFORE = (b"http://127.0.0.1", b"//")
+AFTER = (
+    *(b"%00", b"/%ff/..", b"?" + b"a=1&" * 3_000, b"\x00", b" x", b"?limit=\xff", b"?%00=%ff"),
+    b"?limit=-1&cursor=%00&user=99999999999999999999",
+)
 TARGETS = (b"", b"*", b"/" + b"a" * 70_000, b"\xff", b"http://[")
 VERSIONS = (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/9.9", b"HTTP/2.0", b"", b"http/1.1", b"HTTP/1.1\x00")
 HEADERS = (
@@ -107,156 +103,120 @@ TYPES = (
 END = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 WHOLE = ("bodies", "fields", "pipeline")
 """Kinds of requests that a server that reads to their end can answer at once."""
+KINDS = (
+    *("request line", "lengths", "chunks", "unfinished", "pipeline"),
+    *("headers", "headers", "bodies", "bodies", "fields", "fields", "fields"),
+)
 
 
-class RawRequest(NamedTuple):
-    kind: str
-    pieces: list[bytes]
+def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, list[bytes]]:
+    """A raw request's kind and pieces, with one of the tokens or none."""
+    one, some, few, kind = chance.choice, chance.choices, chance.randint, chance.choice(KINDS)
 
-
-class Drawing:
-    """Raw requests one after the other by a seed, with one of the tokens or none."""
-
-    def __init__(self, seed: str, tokens: Collection[str]) -> None:
-        self.seed, self.source, self.tokens = seed, random.Random(seed), [*tokens, "a.b.c"]
-        self.choice = self.source.choice
-
-    def draw(self) -> RawRequest:
-        kinds = [self.request_line, self.lengths, self.chunks, self.unfinished, self.pipeline]
-        kind = self.choice([*kinds, *[self.headers, self.bodies] * 2, *[self.fields] * 3])
-        return RawRequest(kind.__name__, kind())
-
-    def head(self, method: str, more: bytes, *, path: str = "", closes: bool = True) -> bytes:
+    def head(method: str, more: bytes, path: str = "", *, closes: bool = True) -> bytes:
         """A head without its end."""
-        token, path = self.choice(self.tokens), path or self.choice(PATHS)
+        token, path = one(tokens), path or one(PATHS)
         lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
         lines += [f"Authorization: Bearer {token}"] * bool(token) + ["Connection: close"] * closes
         return "\r\n".join([*lines, ""]).encode() + more
 
-    def request_line(self) -> list[bytes]:
-        path = self.choice(PATHS).encode()
-        targets = [path, *TARGETS, *(one + path for one in BEFORE), *(path + one for one in AFTER + QUERIES)]
-        line = b" ".join([self.choice(METHODS).encode(), self.choice(targets), self.choice(VERSIONS)])
-        return [line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
+    def whole(method: str, body: bytes, more: bytes, path: str = "", *, closes: bool = True) -> bytes:
+        return head(method, b"%bContent-Length: %d\r\n\r\n" % (more, len(body)), path, closes=closes) + body
 
-    def headers(self) -> list[bytes]:
-        names = self.source.choices(HEADERS, k=self.source.randint(1, 4))
-        odd = b"".join(b"%b: %b\r\n" % (name.encode(), self.choice(VALUES)) for name in names)
-        head = self.head(self.choice(METHODS[:7]), odd + self.choice(LINES))
-        return [head + with_length(self.choice([b"", b"{}", b"null"]))]
-
-    def lengths(self) -> list[bytes]:
-        lengths = self.source.choices(LENGTHS, k=self.source.randint(1, 2))
-        odd = b"".join(b"Content-Length: %b\r\n" % one for one in lengths)
-        odd += self.choice([b"", b"", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"])
-        return [self.head("POST", odd) + b"\r\n", b"{}   "]
-
-    def chunks(self) -> list[bytes]:
-        head = self.head("POST", b"Transfer-Encoding: %b\r\n\r\n" % self.choice(ENCODINGS))
-        chunks = b"".join(self.source.choices(CHUNKS, k=self.source.randint(1, 3)))
-        return [head, chunks, b"0\r\n\r\n"]
-
-    def bodies(self) -> list[bytes]:
-        method, body = self.choice(["POST", "PATCH", "GET"]), self.choice(BODIES)
-        head = self.head(method, b"Content-Type: %b\r\n" % self.choice(TYPES))
-        return [head + b"Content-Length: %d\r\n\r\n" % len(body), body]
-
-    def fields(self) -> list[bytes]:
-        path = self.choice(list(SAMPLES))
-        body = json.loads(json.dumps(SAMPLES[path]))
-        places = list(_places(body))
-        for holder, name in self.source.sample(places, self.source.randint(1, min(2, len(places)))):
-            # A place inside of one that was replaced before is no part of the body any more.
-            holder[name] = self.choice(ODD_FIELDS)
-        more = b"Content-Type: application/json\r\nIdempotency-Key: %x\r\n" % self.source.getrandbits(64)
-        head = self.head("POST", more, path=path)
-        return [head + with_length(json.dumps(body).encode())]
-
-    def unfinished(self) -> list[bytes]:
-        whole = self.head("POST", b"Content-Length: 500\r\n") + b'\r\n{"a": '
-        return [whole[: self.source.randint(1, len(whole))]]
-
-    def pipeline(self) -> list[bytes]:
-        sent = b""
-        for _ in range(self.source.randint(2, 20)):
-            more = b"Content-Type: application/json\r\n"
-            sent += self.head(self.choice(["GET", "POST"]), more, closes=False)
-            sent += with_length(self.choice([b"", b"{}", b"null", b"{"]))
-        return [sent + self.choice([b"", b"", b"\x00\xff\r\n\r\n"]) + END]
+    match kind:
+        case "request line":
+            plain = one(PATHS).encode()
+            targets = [plain, *TARGETS, *(part + plain for part in BEFORE), *(plain + part for part in AFTER)]
+            line = b" ".join([one(METHODS).encode(), one(targets), one(VERSIONS)])
+            pieces = [line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
+        case "headers":
+            odd = b"".join(
+                b"%b: %b\r\n" % (name.encode(), one(VALUES)) for name in some(HEADERS, k=few(1, 4))
+            )
+            pieces = [whole(one(METHODS[:7]), one([b"", b"{}", b"null"]), odd + one(LINES))]
+        case "lengths":
+            odd = b"".join(b"Content-Length: %b\r\n" % length for length in some(LENGTHS, k=few(1, 2)))
+            odd += one([b"", b"", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"])
+            pieces = [head("POST", odd) + b"\r\n", b"{}   "]
+        case "chunks":
+            encoding = head("POST", b"Transfer-Encoding: %b\r\n\r\n" % one(ENCODINGS))
+            pieces = [encoding, b"".join(some(CHUNKS, k=few(1, 3))), b"0\r\n\r\n"]
+        case "bodies":
+            more, body = b"Content-Type: %b\r\n" % one(TYPES), one(BODIES)
+            request = whole(one(["POST", "PATCH", "GET"]), body, more)
+            pieces = [request.removesuffix(body), body]
+        case "fields":
+            path = one([*SAMPLES])
+            content = copy.deepcopy(SAMPLES[path])
+            places = list(_places(content))
+            for holder, name in chance.sample(places, few(1, min(2, len(places)))):
+                # A place inside of one that was replaced before is no part of the body any more.
+                holder[name] = one(ODD_FIELDS)
+            more = b"Content-Type: application/json\r\nIdempotency-Key: %x\r\n" % chance.getrandbits(64)
+            pieces = [whole("POST", json.dumps(content).encode(), more, path)]
+        case "unfinished":
+            request = head("POST", b'Content-Length: 500\r\n\r\n{"a": ')
+            pieces = [request[: few(1, len(request))]]
+        case _:
+            more, count = b"Content-Type: application/json\r\n", few(2, 20)
+            both, bodies = ["GET", "POST"], [b"", b"{}", b"null", b"{"]
+            requests = [whole(one(both), one(bodies), more, closes=False) for _ in range(count)]
+            pieces = [b"".join(requests) + one([b"", b"", b"\x00\xff\r\n\r\n"]) + END]
+    return kind, pieces
 
 
-def with_length(body: bytes) -> bytes:
-    """The end of a head, and the body."""
-    return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-
-
-def _places(value: Any) -> list[tuple[Any, Any]]:
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Each holder and name of a value in the body, at any depth."""
-    names: list[Any] = []
     if isinstance(value, dict | list):
-        names = list(value) if isinstance(value, dict) else list(range(len(value)))
-    return [(value, name) for name in names] + [place for name in names for place in _places(value[name])]
+        for name in value if isinstance(value, dict) else range(len(value)):
+            yield value, name
+            yield from _places(value[name])
 
 
-def send_until(ends_at: float, port: int, drawing: Drawing, findings: Findings) -> int:
+def send_until(ends_at: float, port: int, tokens: Sequence[str], findings: Findings, seed: str) -> int:
     """One connection after the other until that moment of the monotonic clock; how many there were."""
-    number = 0
+    chance, number = random.Random(seed), 0
     while time.monotonic() < ends_at:
-        request, number = drawing.draw(), number + 1
-        detail = f"SEED {drawing.seed!r} number {number} {b''.join(request.pieces)[:600]!r}"
-        send_one(port, request, detail, findings, ends_half=drawing.source.random() < 0.5)
+        (kind, pieces), number = draw(chance, tokens), number + 1
+        detail = f"SEED {seed!r} number {number} {b''.join(pieces)[:600]!r}"
+        send_one(port, kind, pieces, detail, findings, ends_half=chance.random() < 0.5)
     return number
 
 
-def send_one(port: int, request: RawRequest, detail: str, findings: Findings, *, ends_half: bool) -> None:
-    """Send it on a connection of its own, and record what comes: a 5xx, and a whole request without an
-    answer, is a finding."""
+def send_one(
+    port: int, kind: str, pieces: Sequence[bytes], detail: str, findings: Findings, *, ends_half: bool
+) -> None:
+    """Send it on a connection of its own, and record what comes until the shop closes: a 5xx, nothing at all,
+    or a whole request without an answer, is a finding."""
+    received, is_whole = b"", kind in WHOLE
+    # What waits for the rest of a head is the proxy's to end, and none is here.
+    has_head = b"\r\n\r\n" in b"".join(pieces)
     try:
-        received = exchange(port, request, ends_half=ends_half)
-    except TimeoutError:
-        findings.record(f"{request.kind}: neither an answer nor an end in {ANSWER_SECONDS:.0f} s", detail)
-        return
+        with socket.create_connection((ports.HOST, port), timeout=ANSWER_SECONDS) as connection:
+            # A server that refuses may close before it has everything.
+            with contextlib.suppress(ConnectionError):
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(PIECE_SECONDS)
+            if not is_whole and (ends_half or not has_head):
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                while len(received) < LARGEST and (got := connection.recv(65_536)):
+                    received += got
+                    # One that stays open after an answer, as keep-alive may, is left.
+                    connection.settimeout(ANSWER_SECONDS if is_whole else 1.0)
     except ConnectionRefusedError:
         findings.record("the shop takes no connection", detail)
         return
+    except TimeoutError:
+        if not received:
+            findings.record(f"{kind}: neither an answer nor an end in {ANSWER_SECONDS:.0f} s", detail)
+            return
     answers = STATUS.findall(received)
     if not answers:
-        findings.count("raw closed")
-        if request.kind in WHOLE:
-            findings.record(f"{request.kind}: closed without an answer", f"{received[:200]!r} {detail}")
+        findings.count("raw closed", 0.0)
+        if is_whole:
+            findings.record(f"{kind}: closed without an answer", f"{received[:200]!r} {detail}")
     for status, head in answers:
-        lines = head.decode("latin-1").replace("\r\n", "\n")
-        said = f"{detail} said {received[-300:]!r}"
-        findings.judge("raw", request.kind, int(status), lines, said)
-
-
-def exchange(port: int, request: RawRequest, *, ends_half: bool) -> bytes:
-    """All that comes until the shop closes. A connection that stays open after an answer, as keep-alive
-    may, is left. Raises TimeoutError when nothing comes.
-    """
-    received, until, is_whole = b"", time.monotonic() + ANSWER_SECONDS, request.kind in WHOLE
-    # What waits for the rest of a head is the proxy's to end, and none is here.
-    has_head = b"\r\n\r\n" in b"".join(request.pieces)
-    with socket.create_connection((ports.HOST, port), timeout=ANSWER_SECONDS) as connection:
-        # A server that refuses may close before it has everything.
-        with contextlib.suppress(ConnectionError):
-            for piece in request.pieces:
-                connection.sendall(piece)
-                time.sleep(PIECE_SECONDS)
-        if not is_whole and (ends_half or not has_head):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(ConnectionResetError):
-            while len(received) < LARGEST:
-                patience = 1.0 if received and not is_whole else until - time.monotonic()
-                connection.settimeout(max(0.1, patience))
-                try:
-                    got = connection.recv(65_536)
-                except TimeoutError:
-                    if received:
-                        break
-                    raise
-                if not got:
-                    break
-                received += got
-    return received
+        findings.judge("raw", kind, int(status), head.decode("latin-1"), f"{detail} said {received[-300:]!r}")

@@ -10,13 +10,12 @@ import pytest
 from lab.fuzz import __main__ as command, operator as operators, raw
 from lab.fuzz.findings import Findings
 from lab.fuzz.operator import Operator
-from lab.fuzz.raw import RawRequest
 from scripts.stack import instance as instances, ports
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
 
 SECONDS = 20
-WHOLE = RawRequest("bodies", [b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"])
+WHOLE = [b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> Findings:
     """The findings of one whole request, where nothing is waited for longer than a second."""
     monkeypatch.setattr(raw, "ANSWER_SECONDS", 1.0)
     findings = Findings()
-    raw.send_one(port, WHOLE, "detail", findings, ends_half=False)
+    raw.send_one(port, "bodies", WHOLE, "detail", findings, ends_half=False)
     return findings
 
 
@@ -57,14 +56,14 @@ def test_a_5xx_and_an_end_without_an_answer_are_findings(
     answer: Answer | None, finding: str, pages: CannedShop, monkeypatch: pytest.MonkeyPatch
 ):
     pages.queue(answer)
-    assert list(send_to(pages.port, monkeypatch).found) == [finding]
+    assert send_to(pages.port, monkeypatch).kinds == [finding]
 
 
 def test_a_connection_that_is_never_answered_is_a_finding(pages: CannedShop, monkeypatch: pytest.MonkeyPatch):
     ended = threading.Event()
     pages.answer = lambda sent: ended.wait(60) and LOST
     try:
-        [found] = send_to(pages.port, monkeypatch).found
+        [found] = send_to(pages.port, monkeypatch).kinds
     finally:
         ended.set()
     assert found.startswith("bodies: neither an answer nor an end")
@@ -86,7 +85,7 @@ ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 def operator(pages: CannedShop) -> Operator:
     """An operator of these pages that knows the form."""
     operator = Operator(pages.address, Findings(), "1")
-    [[form], links] = operators.read(PAGE, "/admin/orders/order/7/")
+    [[form], links] = operators.read(PAGE.encode(), "/admin/orders/order/7/")
     assert form.values == [("amount", "5"), ("note", ""), ("reason", ""), ("kind", "b"), ("notify", "on")]
     assert form.others == [("kind", "a"), ("restock", "on"), ("do", "refund")]
     assert links == ["/admin/orders/order/7/change/"]
@@ -96,7 +95,7 @@ def operator(pages: CannedShop) -> Operator:
 
 def test_a_form_that_is_accepted_without_a_reason_is_a_finding(operator: Operator):
     assert operator.check_reasons() == 1
-    assert list(operator.findings.found) == ["/admin/orders/order/#/refund/ was accepted without a reason"]
+    assert operator.findings.kinds == ["/admin/orders/order/#/refund/ was accepted without a reason"]
 
 
 @pytest.mark.parametrize("status", [200, 302])
@@ -105,6 +104,4 @@ def test_a_form_that_is_accepted_without_a_permission_is_a_finding(
 ):
     pages.answer = lambda sent: replace(ACCEPTED, status=status)
     operator.check_permissions(list(operator.forms.values()))
-    assert list(operator.findings.found) == [
-        "/admin/orders/order/#/refund/ was accepted without a permission"
-    ]
+    assert operator.findings.kinds == ["/admin/orders/order/#/refund/ was accepted without a permission"]
