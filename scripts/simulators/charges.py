@@ -98,7 +98,6 @@ CARDS = {
     "tok_webhook": Card(seconds=2, is_awaited=False),
     "tok_3ds": Card(is_awaited=False, is_confirmed=True),
 }
-"""By the token that names the card."""
 
 
 def card(token: str) -> Card:
@@ -141,7 +140,7 @@ def charge(book: Book, *, key: str, asked: ChargeBody, pages_at: str) -> tuple[R
     """Charge, or find what the key has led to before: the charge, and whether this attempt made it.
 
     The charge is None when this attempt fails and leaves none. A new charge of a slow card is pending:
-    `settle` ends it, or its owner, where the card needs a confirmation, on a page at the address `pages_at`.
+    `end` ends it, or its owner, where the card needs a confirmation, on a page at the address `pages_at`.
     Raises Refused for a key with another body.
     """
     # Where the page leads back to is no part of what is charged.
@@ -163,40 +162,23 @@ def charge(book: Book, *, key: str, asked: ChargeBody, pages_at: str) -> tuple[R
         return made, True
 
 
-def settle(book: Book, charge: Row) -> Row:
-    """End a pending charge as succeeded, unless it was cancelled meanwhile; return it as it is now.
+def end(book: Book, charge_id: str, *, failure: str | None = None) -> Row | None:
+    """End a charge as succeeded, or declined with this failure, unless it has ended; return it as it is now.
 
-    Where the answer did not wait for this, a webhook about it is written.
-    """
-    statement = "UPDATE charges SET status = 'succeeded' WHERE key = ? AND status = 'pending' RETURNING *"
-    with transaction(book):
-        for settled in book.execute(statement, [charge["key"]]).fetchall():
-            if not card(settled["token"]).is_awaited:
-                webhooks.write(book, settled)
-        return find(book, "charges", key=charge["key"]) or charge
-
-
-def confirm(book: Book, charge_id: str, *, failure: str | None) -> Row | None:
-    """End a charge that waits for its owner: succeeded, or declined with this failure; return it as it is.
-
-    One that has ended stays as it is. A webhook about the end is written. None where there is no such charge.
+    Where the answer did not wait for the end, a webhook is written.
     """
     status = "declined" if failure else "succeeded"
-    statement = (
-        "UPDATE charges SET status = ?, failure = ? WHERE id = ? AND status = 'pending'"
-        " AND id IN (SELECT charge_id FROM confirmations) RETURNING *"
-    )
+    statement = "UPDATE charges SET status = ?, failure = ? WHERE id = ? AND status = 'pending' RETURNING *"
     with transaction(book):
         for ended in book.execute(statement, [status, failure, charge_id]).fetchall():
-            webhooks.write(book, ended)
+            if not card(ended["token"]).is_awaited:
+                webhooks.write(book, ended)
         return find(book, "charges", id=charge_id)
 
 
-def confirmation(book: Book, charge_id: str) -> Row | None:
+def confirmation(book: Book, charge_id: str) -> Any:
     """Where the owner confirms the charge, and is led back to; None for one that needs no confirmation."""
-    statement = "SELECT * FROM confirmations WHERE charge_id = ?"
-    found: Row | None = book.execute(statement, [charge_id]).fetchone()
-    return found
+    return book.execute("SELECT * FROM confirmations WHERE charge_id = ?", [charge_id]).fetchone()
 
 
 def cancel(book: Book, *, key: str) -> Row:
@@ -277,34 +259,25 @@ def left_amount(book: Book, charge: Row) -> int:
     return int(charge["amount"] - charge["refunded_amount"] - held)
 
 
-def disputes_of(book: Book, charge_id: str) -> list[Row]:
-    return rows(book, "disputes", {"charge_id = ?": charge_id})
-
-
 def charge_as_json(book: Book, row: Row) -> dict[str, Any]:
-    """The charge as clients see it; one that waits for its owner has a `next_action`.
-
-    One that was disputed has its `disputes`.
-    """
+    """The charge as clients see it: with `next_action` while it waits for its owner, and its `disputes`."""
     names = ("id", "key", "status", "amount", "refunded_amount", "currency", "created_at")
     fields = {name: row[name] for name in names} | {"order": row["order_id"]}
     if row["failure"]:
         fields["failure"] = {"code": row["failure"], "detail": FAILURES[row["failure"]]}
     if row["status"] == "pending" and (found := confirmation(book, row["id"])):
         fields["next_action"] = {"type": "redirect", "url": found["url"]}
-    if disputed := disputes_of(book, row["id"]):
+    if disputed := rows(book, "disputes", {"charge_id = ?": row["id"]}):
         fields["disputes"] = [dispute_as_json(book, dispute) for dispute in disputed]
     return fields
 
 
 def refund_as_json(row: Row) -> dict[str, Any]:
-    """The refund as clients see it."""
     fields = {name: row[name] for name in ("id", "key", "amount", "created_at")}
     return {**fields, "charge": row["charge_id"], "status": "succeeded"}
 
 
 def dispute_as_json(book: Book, row: Row) -> dict[str, Any]:
-    """The dispute as clients see it."""
     fields = {name: row[name] for name in ("id", "key", "status", "amount", "due_at", "created_at")}
     currency = _existing(book, row["charge_id"])["currency"]
     return {**fields, "charge": row["charge_id"], "currency": currency}

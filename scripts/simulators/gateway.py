@@ -25,6 +25,7 @@ from typing import Annotated
 from urllib.parse import parse_qs
 
 from pydantic import Field
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,8 +33,6 @@ from scripts.simulators import books, charges, pages, process, webhooks
 from scripts.simulators.books import Book, Row
 from scripts.simulators.process import Answer, Handler, NoReply, Refused, Routes, Text
 
-LONGEST_LATENCY_MS = 60_000
-LONGEST_ACTION_SECONDS = 86_400
 KEY = {"key": "key = ?"}
 ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
 """The status of POST /charges for each status of a charge; a cancelled one is refused."""
@@ -44,7 +43,7 @@ class Cancellation(process.Body):
 
 
 class Latency(process.Body):
-    ms: Annotated[float, Field(ge=0, le=LONGEST_LATENCY_MS)]
+    ms: Annotated[float, Field(ge=0, le=60_000)]
 
 
 class Gateway:
@@ -55,21 +54,19 @@ class Gateway:
         self.every_call_ms: float | None = None
 
     def routes(self) -> Routes:
-        """Every path and method of the gateway."""
         book, delayed = self.book, self._delayed
-        by_order, by_charge = {"order": "order_id = ?", **books.PERIOD}, {"charge": "charge_id = ?"}
+        by_order, by_charge = {"order": "order_id = ?", **books.PERIOD}, KEY | {"charge": "charge_id = ?"}
         charge_as_json = partial(charges.charge_as_json, book)
         dispute_as_json = partial(charges.dispute_as_json, book)
         list_charges = books.listing(book, "charges", KEY | by_order, charge_as_json)
-        list_refunds = books.listing(book, "refunds", KEY | by_charge, charges.refund_as_json)
-        list_disputes = books.listing(book, "disputes", KEY | by_charge, dispute_as_json)
+        list_refunds = books.listing(book, "refunds", by_charge, charges.refund_as_json)
         return {
             "GET /charges": delayed(list_charges, is_lookup=True),
             "POST /charges": delayed(self.charge, is_payment=True),
             "POST /charges/cancel": delayed(self.cancel),
             "GET /refunds": delayed(list_refunds, is_lookup=True),
             "POST /refunds": delayed(self.refund, is_payment=True),
-            "GET /disputes": list_disputes,
+            "GET /disputes": books.listing(book, "disputes", by_charge, dispute_as_json),
             "POST /disputes": self.dispute,
             "POST /disputes/{dispute}/close": self.close_dispute,
             "GET /3ds/{charge}": self.owners_page,
@@ -89,8 +86,8 @@ class Gateway:
         pages_at = self.options.public_url or f"http://{request.headers['host']}"
         row, is_new = charges.charge(self.book, key=key, asked=asked, pages_at=pages_at)
         if row and is_new and row["status"] == "pending":
-            settling = process.in_background(self._settle(row))
-            row = await asyncio.shield(settling) if card.is_awaited else row
+            ending = process.in_background(self._end_in_time(row))
+            row = await asyncio.shield(ending) if card.is_awaited else row
         if row and row["status"] == "cancelled":
             charged = charges.charge_as_json(self.book, row)
             raise Refused(409, "key_cancelled", "This key was cancelled.", charge=charged)
@@ -139,11 +136,11 @@ class Gateway:
         charge_id = request.path_params["charge"]
         [decision, *_] = parse_qs((await request.body()).decode("latin-1")).get("decision", [""])
         if decision not in pages.DECISIONS:
-            return pages.refused_decision()
-        if charges.confirm(self.book, charge_id, failure=pages.DECISIONS[decision]) is None:
+            return pages.no_decision()
+        if charges.end(self.book, charge_id, failure=pages.DECISIONS[decision]) is None:
             return pages.no_page()
         self.sender.send_undelivered()
-        return pages.show_again(f"/3ds/{charge_id}")
+        return pages.shown_again(f"/3ds/{charge_id}")
 
     async def summary(self, request: Request) -> Answer:
         """How many charges succeeded, how many refunds there are, and their amounts."""
@@ -162,19 +159,20 @@ class Gateway:
     def resume(self) -> None:
         """Continue with the charges that the process before this one left pending, and with its webhooks."""
         for row in books.rows(self.book, "charges", {"status = ?": "pending"}):
-            process.in_background(self._settle(row))
+            process.in_background(self._end_in_time(row))
         self.sender.send_undelivered()
 
-    async def _settle(self, row: Row) -> Row:
-        card = charges.card(row["token"])
+    async def _end_in_time(self, row: Row) -> Row:
+        """The charge once its card has charged it, or its owner has not confirmed it in time."""
+        card, failure = charges.card(row["token"]), None
         if card.is_confirmed:
             await asyncio.sleep(max(0.0, self.options.action_seconds - books.age_seconds(row)))
-            settled = charges.confirm(self.book, row["id"], failure="authentication_expired") or row
+            failure = "authentication_expired"
         else:
             await asyncio.sleep(card.seconds)
-            settled = charges.settle(self.book, row)
+        ended = charges.end(self.book, row["id"], failure=failure) or row
         self.sender.send_undelivered()
-        return settled
+        return ended
 
     def _delayed(self, handler: Handler, *, is_payment: bool = False, is_lookup: bool = False) -> Handler:
         """The handler with half of its latency before it, the way there, and half after it, refused or not.
@@ -183,40 +181,37 @@ class Gateway:
         """
 
         async def answer(request: Request) -> Response:
-            half_seconds = (self.every_call_ms or 0) / 2000
-            if is_payment and self.every_call_ms is None:
-                half_seconds = self.options.latency_ms / 2000
-            if is_lookup and not request.query_params.get("key"):
-                half_seconds = 0
-            await asyncio.sleep(half_seconds)
+            usual = self.options.latency_ms if is_payment else 0
+            is_quick = is_lookup and not request.query_params.get("key")
+            half = 0 if is_quick else (usual if self.every_call_ms is None else self.every_call_ms) / 2000
+            await asyncio.sleep(half)
             try:
                 return await handler(request)
             finally:
-                await asyncio.sleep(half_seconds)
+                await asyncio.sleep(half)
 
         return answer
 
 
-def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace]:
-    """The server that these words of the command line ask for, and they themselves."""
+def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
+    """The application that these words of the command line ask for, and they themselves."""
     parser, variables = process.arguments("gateway", default_port=8001), os.environ
     means = "how long POST /charges and POST /refunds take at least (GATEWAY_LATENCY_MS, else 20)"
-    most, usual = process.number(most=LONGEST_LATENCY_MS), variables.get("GATEWAY_LATENCY_MS", "20")
-    parser.add_argument("--latency-ms", type=most, default=usual, help=means)
+    usual = variables.get("GATEWAY_LATENCY_MS", "20")
+    parser.add_argument("--latency-ms", type=float, default=usual, help=means)
     means = "where the end of a charge is sent that came after its answer (WEBHOOK_URL, else nowhere)"
     parser.add_argument("--webhook-url", default=variables.get("WEBHOOK_URL", ""), help=means)
     means = "how long a charge waits for its owner, before it is declined (%(default)s)"
-    most = process.number(most=LONGEST_ACTION_SECONDS)
-    parser.add_argument("--action-seconds", type=most, default="3600", help=means)
+    parser.add_argument("--action-seconds", type=float, default="3600", help=means)
     means = "where browsers reach this gateway (GATEWAY_PUBLIC_URL, else where the shop reaches it)"
     parser.add_argument("--public-url", default=variables.get("GATEWAY_PUBLIC_URL", ""), help=means)
-    asked = parser.parse_args(words)
+    options = parser.parse_args(words)
     secret = variables.get("WEBHOOK_SECRET_SIMULATOR", "")
-    if asked.webhook_url and not secret:
+    if options.webhook_url and not secret:
         sys.exit("gateway: webhooks need a secret to be signed with; set WEBHOOK_SECRET_SIMULATOR")
-    book = books.open_book("gateway", asked.book, charges.SCHEMA + webhooks.SCHEMA)
-    gateway = Gateway(book, asked, webhooks.Sender(book, url=asked.webhook_url, secret=secret))
-    return process.Server("gateway", gateway.routes(), book, gateway.resume), asked
+    book = books.open_book(options.book, charges.SCHEMA + webhooks.SCHEMA)
+    gateway = Gateway(book, options, webhooks.Sender(book, url=options.webhook_url, secret=secret))
+    return process.application(gateway.routes(), book, gateway.resume), options
 
 
 if __name__ == "__main__":
