@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.stack import SetupError, ports
 from scripts.stack.places import PROJECT
@@ -64,34 +65,29 @@ def start(
     log: Path | None = None,
     when_parent_dies: int = signal.SIGKILL,
     folder: Path = PROJECT,
-) -> subprocess.Popen[bytes]:
+    **pipes: Any,
+) -> "subprocess.Popen[Any]":
     """Start the command in a session of its own and in that folder, its output appended to `log`, if any.
 
-    The kernel sends it `when_parent_dies` as soon as the calling process is gone, however that ended.
+    The kernel sends it `when_parent_dies` as soon as the calling thread is gone, however that ended.
     """
-    with log.open("ab") if log else contextlib.nullcontext() as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT if log else None,
-            cwd=folder,
-            env=dict(environment),
-            start_new_session=True,
-            preexec_fn=_dying_with_this_process(when_parent_dies),
-        )
-
-
-def _dying_with_this_process(number: int) -> Callable[[], None]:
-    """What a child does before it becomes the program."""
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        end_with_parent(number)
+        end_with_parent(when_parent_dies)
         if os.getppid() != parent:  # it died before the kernel was asked
             os._exit(1)
 
-    return die_with_parent
+    with log.open("ab") if log else contextlib.nullcontext() as output:
+        own = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT if log else None}
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+            **own | pipes,
+        )
 
 
 def run(
@@ -106,17 +102,8 @@ def run(
 
     One that goes on is killed with all that it runs. Raises SetupError then.
     """
-    child = subprocess.Popen(
-        words,
-        cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=_dying_with_this_process(signal.SIGKILL),
-    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    child = start(words, environment=environment, folder=folder, text=True, **pipes)
     try:
         out, error = child.communicate(text, timeout=within_seconds)
     except subprocess.TimeoutExpired:
@@ -128,7 +115,7 @@ def run(
     return subprocess.CompletedProcess(words, child.returncode, out, error)
 
 
-def printed(ran: subprocess.CompletedProcess[str], *, codes: Collection[int] = (0,)) -> str:
+def printed(ran: "subprocess.CompletedProcess[str]", *, codes: Collection[int] = (0,)) -> str:
     """What the command printed. Raises SetupError with all of it where it ended with another code."""
     if ran.returncode not in codes:
         what = " ".join(ran.args[1:])[:100]
@@ -146,7 +133,7 @@ def running(
     environment: Mapping[str, str] = os.environ,
     within_seconds: float = 60,
     stop_seconds: float = 10,
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator["subprocess.Popen[bytes]"]:
     """The child from the moment it is ready or answers there; stopped on leaving. Raises SetupError."""
     child = start(command, log=log, environment=environment)
     try:
@@ -156,7 +143,9 @@ def running(
         stop(child, within_seconds=stop_seconds)
 
 
-def stop(child: subprocess.Popen[bytes], *, within_seconds: float = 10, number: int = signal.SIGTERM) -> None:
+def stop(
+    child: "subprocess.Popen[bytes]", *, within_seconds: float = 10, number: int = signal.SIGTERM
+) -> None:
     """Send the child the signal, and kill it when it doesn't end; returns when it is gone."""
     child.send_signal(number)
     try:
@@ -170,7 +159,7 @@ def wait_until(
     is_ready: Callable[[], bool] | ports.Address,
     *,
     name: str,
-    child: subprocess.Popen[bytes],
+    child: "subprocess.Popen[bytes]",
     log: Path,
     within_seconds: float,
 ) -> None:

@@ -86,6 +86,8 @@ def _redis(instance: Instance) -> Command:
         "appendonly": "yes",
         "appendfilename": "redis.aof",
         "save": "",
+        # Its own title would go over the environment, which has the mark of the instance.
+        "set-proc-title": "no",
         # Queued tasks live here: better a refused write than a task that vanished.
         "maxmemory-policy": "noeviction",
     }

@@ -176,7 +176,6 @@ def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> bool:
             process_identity.kill(left)
         if time.monotonic() > deadline + STOP_SECONDS:
             raise SetupError(f"processes of an earlier run do not end: {sorted(left)}")
-    process_identity.forget(instance.run)
-    for socket in instance.run.glob("*.sock*"):
-        socket.unlink(missing_ok=True)
+    for path in [*instance.run.glob("*.pid"), *instance.run.glob("*.sock*")]:
+        path.unlink(missing_ok=True)
     return found

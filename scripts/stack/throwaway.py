@@ -61,7 +61,7 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
     instance = Instance(home=home, port=ports.free(instances.PORTS + 1), database="mariadb")
     places.private_folder(home)
     instance.run.mkdir()
-    database = make(**{**vars(instance.mariadb(max_connections=CONNECTIONS)), "root": root})
+    database = instance.mariadb(make, max_connections=CONNECTIONS, root=root)
     database.prepare()
     gateway, sink, redis = instance.gateway_port, instance.data_platform_port, instance.port + instances.PORTS
     # Several developers share it, a number each.
