@@ -20,8 +20,9 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
 from pydantic import Field
@@ -30,7 +31,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scripts.simulators import books, charges, pages, process, webhooks
-from scripts.simulators.books import Book, Row
+from scripts.simulators.books import Book, Row, find, insert, new_id, now, transaction, written
+from scripts.simulators.charges import Card
 from scripts.simulators.process import Answer, Handler, NoReply, Refused, Routes, Text
 
 KEY = {"key": "key = ?"}
@@ -38,8 +40,22 @@ ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
 """The status of POST /charges for each status of a charge; a cancelled one is refused."""
 
 
+TOTALS = """
+SELECT * FROM
+    (SELECT coalesce(sum(amount), 0) AS charged_amount, count(*) AS charges
+     FROM charges WHERE status = 'succeeded'),
+    (SELECT coalesce(sum(amount), 0) AS refunded_amount, count(*) AS refunds FROM refunds)
+"""
+
+
 class Cancellation(process.Body):
     key: Text
+
+
+class Decision(process.Body):
+    """How a dispute ends for the shop."""
+
+    status: Literal["won", "lost"]
 
 
 class Latency(process.Body):
@@ -79,15 +95,27 @@ class Gateway:
         }
 
     async def charge(self, request: Request) -> Answer:
-        """Charge a card once per key; a repeated key gets the first outcome."""
-        key = process.idempotency_key(request)
-        asked = await process.read(request, charges.ChargeBody)
-        card = charges.card(asked.token)
-        pages_at = self.options.public_url or f"http://{request.headers['host']}"
-        row, is_new = charges.charge(self.book, key=key, asked=asked, pages_at=pages_at)
-        if row and is_new and row["status"] == "pending":
+        """Charge a card once per key; a repeated key gets the first outcome.
+
+        A new charge of a slow card is pending until its time is over, or its owner decides.
+        """
+        key, asked = await process.keyed(request, charges.ChargeBody)
+        card, row = charges.card(asked.token), None
+        # Where the page leads back to is no part of what is charged.
+        fields = asked.model_dump(exclude={"return_url"})
+        with transaction(self.book):
+            attempt = charges.count_attempt(self.book, kind="charge", key=key, asked=fields)
+            known = find(self.book, "charges", key=key)
+            if known is None and card.is_charged and attempt > card.failed_attempts:
+                row = self._insert_charge(card, fields, key=key)
+                if card.is_confirmed:
+                    pages_at = self.options.public_url or f"http://{request.headers['host']}"
+                    cells = {"url": f"{pages_at.rstrip('/')}/3ds/{row['id']}", "return_url": asked.return_url}
+                    insert(self.book, "confirmations", charge_id=row["id"], **cells)
+        if row and row["status"] == "pending":
             ending = process.in_background(self._end_in_time(row))
             row = await asyncio.shield(ending) if card.is_awaited else row
+        row = row or known
         if row and row["status"] == "cancelled":
             charged = charges.charge_as_json(self.book, row)
             raise Refused(409, "key_cancelled", "This key was cancelled.", charge=charged)
@@ -97,38 +125,92 @@ class Gateway:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was charged.")
         return Answer(ANSWERS[row["status"]], charges.charge_as_json(self.book, row))
 
+    def _insert_charge(self, card: Card, fields: dict[str, Any], *, key: str) -> Row:
+        fields |= {"order_id": fields.pop("order"), "failure": card.failure, "created_at": now()}
+        status = "declined" if card.failure else "succeeded"
+        if card.seconds or card.is_confirmed:
+            status = "pending"
+        return insert(self.book, "charges", id=new_id("ch"), key=key, status=status, **fields)
+
     async def cancel(self, request: Request) -> Answer:
-        """Make sure that no charge of the key is made any more."""
-        asked = await process.read(request, Cancellation)
-        return Answer(200, charges.charge_as_json(self.book, charges.cancel(self.book, key=asked.key)))
+        """Make sure that no charge of the key is made any more.
+
+        Where there is none yet, a cancelled one of amount 0 takes its place.
+        """
+        key = (await process.read(request, Cancellation)).key
+        cancelling = "UPDATE charges SET status = 'cancelled' WHERE key = ? AND status = 'pending'"
+        blank = {"id": new_id("ch"), "key": key, "status": "cancelled", "created_at": now()}
+        with transaction(self.book):
+            self.book.execute(cancelling, [key])
+            row = find(self.book, "charges", key=key) or insert(self.book, "charges", amount=0, **blank)
+        charge = charges.charge_as_json(self.book, row)
+        if row["status"] == "succeeded":
+            raise Refused(409, "already_charged", "This key has been charged: refund it.", charge=charge)
+        return Answer(200, charge)
 
     async def refund(self, request: Request) -> Answer:
         """Refund some of a charge, once per key."""
-        key = process.idempotency_key(request)
-        asked = await process.read(request, charges.RefundBody)
-        refunded = charges.refund(self.book, key=key, asked=asked)
-        if refunded is None:
+        key, asked = await process.keyed(request, charges.RefundBody)
+        with transaction(self.book):
+            attempt = charges.count_attempt(self.book, kind="refund", key=key, asked=asked.model_dump())
+            row = find(self.book, "refunds", key=key)
+            if row is None:
+                charge = charges.existing(self.book, asked.charge)
+                left = charges.left_amount(self.book, charge)
+                if asked.amount > left:
+                    detail = f"{left} is left of this charge, and {asked.amount} was asked for."
+                    more = {"left_amount": left, "charge": charges.charge_as_json(self.book, charge)}
+                    raise Refused(409, "refund_exceeds_charge", detail, **more)
+                if attempt > charges.card(charge["token"]).failed_refunds:
+                    statement = "UPDATE charges SET refunded_amount = refunded_amount + ? WHERE id = ?"
+                    self.book.execute(statement, [asked.amount, asked.charge])
+                    cells = {"id": new_id("re"), "key": key, "created_at": now(), "charge_id": asked.charge}
+                    row = insert(self.book, "refunds", amount=asked.amount, **cells)
+                    webhooks.write(self.book, charge, type="charge.refunded", amount=asked.amount)
+        if row is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
         self.sender.send_undelivered()
-        return Answer(201, charges.refund_as_json(refunded))
+        return Answer(201, charges.refund_as_json(row))
 
     async def dispute(self, request: Request) -> Answer:
         """Dispute a charge as its card's owner, once per key."""
-        key = process.idempotency_key(request)
-        asked = await process.read(request, charges.DisputeBody)
-        opened = charges.dispute(self.book, key=key, asked=asked)
+        key, asked = await process.keyed(request, charges.DisputeBody)
+        with transaction(self.book):
+            row = find(self.book, "disputes", key=key)
+            if row is None:
+                charge = charges.existing(self.book, asked.charge)
+                left = charges.left_amount(self.book, charge)
+                amount = asked.amount or left
+                if not 0 < amount <= left:
+                    detail = f"{left} is left of this charge."
+                    raise Refused(409, "dispute_exceeds_charge", detail, left_amount=left)
+                # So long the shop has for its answer, which the simulator doesn't take.
+                due_at = written(datetime.now(UTC) + timedelta(days=7))
+                cells = {"id": new_id("dp"), "key": key, "charge_id": charge["id"], "status": "open"}
+                row = insert(self.book, "disputes", amount=amount, due_at=due_at, created_at=now(), **cells)
+                webhooks.write(self.book, charge, type="charge.disputed", amount=amount)
         self.sender.send_undelivered()
-        return Answer(201, charges.dispute_as_json(self.book, opened))
+        return Answer(201, charges.dispute_as_json(self.book, row))
 
     async def close_dispute(self, request: Request) -> Answer:
-        """End a dispute as the owner's bank decides."""
-        asked = await process.read(request, charges.CloseBody)
-        closed = charges.close(self.book, request.path_params["dispute"], asked=asked)
+        """End an open dispute as the owner's bank decides."""
+        decided = (await process.read(request, Decision)).status
+        dispute_id = request.path_params["dispute"]
+        statement = "UPDATE disputes SET status = ? WHERE id = ? AND status = 'open' RETURNING *"
+        with transaction(self.book):
+            for ended in self.book.execute(statement, [decided, dispute_id]).fetchall():
+                charge = charges.existing(self.book, ended["charge_id"])
+                webhooks.write(self.book, charge, type="dispute.closed", amount=ended["amount"])
+            row = find(self.book, "disputes", id=dispute_id)
+        if row is None:
+            raise Refused(404, "dispute_not_found", "There is no dispute of this id.")
+        if row["status"] != decided:
+            raise Refused(409, "dispute_closed", f"The dispute has ended: it is {row['status']}.")
         self.sender.send_undelivered()
-        return Answer(200, charges.dispute_as_json(self.book, closed))
+        return Answer(200, charges.dispute_as_json(self.book, row))
 
     async def owners_page(self, request: Request) -> Response:
-        row = books.find(self.book, "charges", id=request.path_params["charge"])
+        row = find(self.book, "charges", id=request.path_params["charge"])
         return pages.of_owner(self.book, row) if row else pages.no_page()
 
     async def decide(self, request: Request) -> Response:
@@ -144,7 +226,7 @@ class Gateway:
 
     async def summary(self, request: Request) -> Answer:
         """How many charges succeeded, how many refunds there are, and their amounts."""
-        return Answer(200, dict(self.book.execute(charges.TOTALS).fetchone()))
+        return Answer(200, dict(self.book.execute(TOTALS).fetchone()))
 
     async def latency(self, request: Request) -> Answer:
         """What every call takes at least, or null; and what charges and refunds take otherwise."""

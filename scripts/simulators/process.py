@@ -146,12 +146,12 @@ async def read(request: Request, form: type[Form]) -> Form:
         raise invalid(".".join(map(str, first["loc"])) or "body", first["msg"]) from error
 
 
-def idempotency_key(request: Request) -> str:
-    """The key in the request's header. Raises Refused."""
+async def keyed(request: Request, form: type[Form]) -> tuple[str, Form]:
+    """The key in the request's header, and its body. Raises Refused."""
     key = request.headers.get("idempotency-key", "")
     if not KEY.fullmatch(key):
         raise invalid("Idempotency-Key", "it must have 1 to 255 printable ASCII characters")
-    return key
+    return key, await read(request, form)
 
 
 def invalid(name: str, why: str) -> Refused:
