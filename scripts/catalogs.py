@@ -184,9 +184,9 @@ def _texts(catalog: Catalog) -> list[Message]:
     return [message for message in catalog if message.id]
 
 
-def _forms(text: str | Sequence[str]) -> Sequence[str]:
+def _forms(text: str | Sequence[str] | None) -> Sequence[str]:
     """The forms of a text or translation: one, or those of a plural."""
-    return [text] if isinstance(text, str) else list(text)
+    return [text or ""] if text is None or isinstance(text, str) else list(text)
 
 
 def _key(message: Message) -> tuple[str | None, str]:

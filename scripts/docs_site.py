@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import functools
-import http.server
 import os
 import re
 import shutil
@@ -31,17 +29,12 @@ def main() -> int:
         print(f"The documentation is in {site}.")
         return 0
     ports.require_free(port, command="make docs")
-    handler = functools.partial(_Handler, directory=str(site))
-    server = http.server.ThreadingHTTPServer((ports.HOST, port), handler)
-    with contextlib.suppress(KeyboardInterrupt), server:
-        print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
-        server.serve_forever()
+    print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
+    words = (str(port), "--bind", ports.HOST, "--directory", str(site))
+    child = children.start([sys.executable, "-m", "http.server", *words], log=site.parent / "server.log")
+    with contextlib.suppress(KeyboardInterrupt):
+        child.wait()
     return 0
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Requests for the documentation are not logged."""
 
 
 def build(home: Path) -> Path:

@@ -3,6 +3,7 @@
 import re
 import sys
 from argparse import Action
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -53,22 +54,12 @@ manage.py audit --json`. Django's own commands and options are there too (`--hel
 """
 
 
-# What any call with a body, a token or a key may return.
-EVERYWHERE = {
-    "idempotency_key_in_flight",
-    "idempotency_key_invalid",
-    "idempotency_key_missing",
-    "idempotency_key_reused",
-    "invalid",
-    "malformed_json",
-    "not_authenticated",
-    "overloaded",
-    "request_timeout",
-    "token_invalid",
-    "too_large",
-    "unavailable",
-    "unsupported_media_type",
-}
+EVERYWHERE = """
+idempotency_key_in_flight idempotency_key_invalid idempotency_key_missing idempotency_key_reused invalid
+malformed_json not_authenticated overloaded request_timeout token_invalid too_large unavailable
+unsupported_media_type
+"""
+"""What any call with a body, a token or a key may return."""
 
 
 def main() -> int:
@@ -91,46 +82,48 @@ def _table(*columns: str, rows: Iterable[Iterable[str]]) -> str:
 def _api_page() -> str:
     """Every call of the API, with who may make it and its answers."""
     document = yaml.safe_load((places.PROJECT / "docs" / "openapi.yaml").read_text())
-    rows: dict[str, list[list[str]]] = {}
+    rows = defaultdict[str, list[Iterable[str]]](list)
     for path, item in document["paths"].items():
         for method in filter(item.__contains__, METHODS):
-            call = item[method]
-            rows.setdefault(call["tags"][0], []).append([f"`{method.upper()} {path}`", *_cells_of(call)])
-    tables = [
+            rows[item[method]["tags"][0]].append(_row(f"`{method.upper()} {path}`", item[method]))
+    return API_PAGE + "\n".join(
         f"## {tag.replace('-', ' ').capitalize()}\n\n"
         + _table("call", "what", "who", "answers", "refusals", rows=found)
         for tag, found in rows.items()
-    ]
-    return API_PAGE + "\n".join(tables)
-
-
-def _cells_of(call: Any) -> Iterator[str]:
-    what = call.get("summary") or call.get("description", "").partition("\n\n")[0].replace("\n", " ")
-    yield what.removesuffix(".").removesuffix(" (staff)")
-    named = {parameter["name"] for parameter in call.get("parameters", [])}
-    security = call.get("security", [])
-    caller = "anyone" if not security or {} in security else "signed in"
-    if "(staff)" in call.get("summary", "") + call.get("description", "").partition("\n")[0]:
-        caller = "staff"
-    yield ", ".join([caller, *["key"] * ("Idempotency-Key" in named), *["wait"] * ("Prefer" in named)])
-    yield ", ".join(status for status in sorted(call["responses"]) if status < "400")
-    yield " · ".join(
-        f"{status} {', '.join(f'`{code}`' for code in sorted(codes - EVERYWHERE))}"
-        for status, codes in sorted(refusal_codes(call).items())
-        if codes - EVERYWHERE
     )
+
+
+def _row(name: str, call: Any) -> list[str]:
+    first = call.get("description", "").partition("\n\n")[0].replace("\n", " ")
+    what = call.get("summary") or first
+    named = {parameter["name"] for parameter in call.get("parameters", [])}
+    caller = "anyone" if not (security := call.get("security")) or {} in security else "signed in"
+    caller = "staff" if "(staff)" in f"{what} {first}" else caller
+    who = [caller, *["key"] * ("Idempotency-Key" in named), *["wait"] * ("Prefer" in named)]
+    answers = ", ".join(status for status in sorted(call["responses"]) if status < "400")
+    own = {
+        status: sorted(codes.difference(EVERYWHERE.split()))
+        for status, codes in sorted(refusal_codes(call).items())
+    }
+    refusals = [
+        f"{status} {', '.join(f'`{code}`' for code in codes)}" for status, codes in own.items() if codes
+    ]
+    return [
+        name,
+        what.removesuffix(".").removesuffix(" (staff)"),
+        ", ".join(who),
+        answers,
+        " · ".join(refusals),
+    ]
 
 
 def refusal_codes(call: Any) -> dict[str, set[str]]:
     """The codes of a call's problems, by status."""
-    contents = {
-        status: response.get("content", {}).get("application/problem+json")
-        for status, response in call["responses"].items()
-    }
+    contents = {status: answer.get("content", {}) for status, answer in call["responses"].items()}
     return {
-        status: set(content["schema"]["properties"]["code"]["enum"])
+        status: set(content["application/problem+json"]["schema"]["properties"]["code"]["enum"])
         for status, content in contents.items()
-        if content
+        if "application/problem+json" in content
     }
 
 
@@ -181,12 +174,11 @@ def _section(name: str) -> str:
 def _option(action: Action) -> tuple[str, str]:
     """An option or argument, and what it means."""
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
-    takes_value = action.nargs != 0
-    name = metavar + (" …" if action.nargs in ("*", "+") else "")
+    name, default = metavar + (" …" if action.nargs in ("*", "+") else ""), ""
     if action.option_strings:
-        name = action.option_strings[-1] + (f" {metavar}" if takes_value else "")
-    is_said = takes_value and action.default not in (None, "", [])
-    default = f" (default: {action.default})" if is_said and "default" not in str(action.help) else ""
+        name = action.option_strings[-1] + (f" {metavar}" if action.nargs != 0 else "")
+    if action.nargs != 0 and action.default not in (None, "", []) and "default" not in str(action.help):
+        default = f" (default: {action.default})"
     return f"`{name}`", _as_cell((action.help or "").replace("%%", "%") + default)
 
 

@@ -6,6 +6,7 @@ in a new migration (`blocking_changes`), unless the migration's module says in `
 may.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -19,24 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import django
+from django.db import Error
 
 from scripts.stack import SetupError, children, places, throwaway
 
 PAGE = places.PROJECT / "docs" / "reference" / "schema-changes.md"
 DATABASE = "firstcome_schema_changes"
-APPLY_SECONDS = 300
 REASON = "BLOCKS_WRITERS_BECAUSE"
 """The attribute of a migration's module that says why a table may be copied."""
-CHOICES = (
-    ("INSTANT", ""),
-    ("NOCOPY", "NONE"),
-    ("INPLACE", "NONE"),
-    ("NOCOPY", "SHARED"),
-    ("INPLACE", "SHARED"),
-    ("COPY", "SHARED"),
-)
+ONLINE = ("INSTANT", "NOCOPY, LOCK=NONE", "INPLACE, LOCK=NONE")
+CHOICES = (*ONLINE, "NOCOPY, LOCK=SHARED", "INPLACE, LOCK=SHARED", "COPY, LOCK=SHARED")
 """Algorithms and locks, the least costly first. LOCK=NONE lets others write meanwhile, SHARED only read."""
-ONLINE = {"INSTANT", "NOCOPY, LOCK=NONE", "INPLACE, LOCK=NONE"}
 # The server doesn't offer the algorithm or the lock for this change, or doesn't know the algorithm.
 NOT_SUPPORTED = {1845, 1846, 1800}
 TABLE = re.compile(r"^(?:ALTER TABLE|CREATE (?:UNIQUE )?INDEX \S+ ON|DROP INDEX \S+ ON) `?(\w+)`?")
@@ -84,33 +78,24 @@ class Change:
 
 
 def main() -> int:
-    if "--apply" in sys.argv:
+    """List the changes; with `--apply` print them as JSON, of the server that the environment leads to."""
+    with contextlib.ExitStack() as started:
+        if "--apply" not in sys.argv:
+            made = tempfile.TemporaryDirectory(prefix="firstcome-schema-", ignore_cleanup_errors=True)
+            home = Path(started.enter_context(made)).resolve()
+            os.environ |= started.enter_context(throwaway.servers(home))
+        os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
         django.setup()
-        print(json.dumps([astuple(change) for change in apply_all()]))
-        return 0
-    with (
-        tempfile.TemporaryDirectory(prefix="firstcome-schema-", ignore_cleanup_errors=True) as made,
-        throwaway.servers(Path(made).resolve()) as settings,
-    ):
-        found = measure(os.environ | settings)
-        # The page has reasons out of the migrations' modules, which read the settings.
-        os.environ.update(settings, DJANGO_SETTINGS_MODULE="shop.settings")
-        django.setup()
-        PAGE.write_text(page(found))
-    print(f"{len(found)} statements are listed in {PAGE.relative_to(places.PROJECT)}")
+        found = _apply_all()
+        if "--apply" in sys.argv:
+            print(json.dumps([astuple(change) for change in found]))
+        else:
+            PAGE.write_text(page(found))
+            print(f"{len(found)} statements are listed in {PAGE.relative_to(places.PROJECT)}")
     return 0
 
 
-def measure(environment: dict[str, str]) -> list[Change]:
-    """Apply every migration to a database of its own on this environment's server. Raises SetupError."""
-    command = [sys.executable, "-m", "scripts.schema_changes", "--apply"]
-    own = environment | {"DJANGO_SETTINGS_MODULE": "shop.settings"}
-    ran = children.run(command, within_seconds=APPLY_SECONDS, environment=own)
-    rows = json.loads(children.printed(ran).splitlines()[-1])
-    return [Change((app, name), *others) for (app, name), *others in rows]
-
-
-def apply_all() -> list[Change]:
+def _apply_all() -> list[Change]:
     """Apply every migration to an empty database of its own; each change with its algorithm."""
     from django.db import connection
     from django.db.migrations.executor import MigrationExecutor
@@ -121,7 +106,6 @@ def apply_all() -> list[Change]:
 
     class Editor(connection.SchemaEditorClass):  # type: ignore[name-defined]
         def execute(self, sql: Any, params: Any = ()) -> None:
-            """One that changes a table, with each algorithm until one is accepted."""
             statement, execute = str(sql), partial(super().execute, params=params)
             if created := CREATED.match(statement):
                 created_by[created[1]] = migration
@@ -129,7 +113,7 @@ def apply_all() -> list[Change]:
                 execute(statement)
                 return
             algorithm = _execute_at_least_cost(statement, execute)
-            if created_by.get(changed[1]) != migration:
+            if created_by.get(changed[1]) != migration and migration[0] in places.APPS_WITH_TABLES:
                 # What it does to the table, without its name.
                 said = re.sub(r"^ALTER TABLE \S+ ", "", statement.replace("`", "")).strip()
                 changes.append(Change(migration, changed[1], said, algorithm))
@@ -145,43 +129,37 @@ def apply_all() -> list[Change]:
     connection.close()
     connection.settings_dict["NAME"] = DATABASE
     connection.SchemaEditorClass = Editor
-    try:
-        executor = MigrationExecutor(connection, progress_callback=note_progress)
-        executor.migrate(executor.loader.graph.leaf_nodes())
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {DATABASE}")
-    return [change for change in changes if change.migration[0] in places.APPS_WITH_TABLES]
+    executor = MigrationExecutor(connection, progress_callback=note_progress)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {DATABASE}")
+    return changes
 
 
 def _execute_at_least_cost(statement: str, execute: Callable[[str], None]) -> str:
     """Execute it by the first algorithm that the server accepts, and return its name."""
-    from django.db import Error
-
     # MariaDB's DROP INDEX takes no algorithm; it is this ALTER TABLE.
     statement = DROP_INDEX.sub(r"ALTER TABLE \2 DROP INDEX \1", statement)
     comma = "," if statement.startswith("ALTER") else ""
-    for algorithm, lock in CHOICES:
-        options = f"ALGORITHM={algorithm}{f'{comma} LOCK={lock}' if lock else ''}"
+    for choice in CHOICES:
         try:
-            execute(f"{statement}{comma} {options}")
+            execute(f"{statement}{comma} ALGORITHM={choice.replace(',', comma)}")
         except Error as error:
             if error.args[0] not in NOT_SUPPORTED:
                 raise
         else:
-            return f"{algorithm}, LOCK={lock}" if lock else algorithm
+            return choice
     raise SetupError(f"the server refuses every algorithm for: {statement}")
 
 
 def blocking_changes(changes: Iterable[Change], *, released: Collection[tuple[str, str]]) -> list[str]:
     """What migrations that are not `released` do while writers wait, unless their module says why."""
+    new = [one for one in changes if one.algorithm not in ONLINE and one.migration not in released]
     return [
         f"{change.name}: {change.statement} on {change.table} needs {change.algorithm}: writers wait until "
         f"the table is copied. Change it otherwise, or say in {REASON} why the table stays small."
-        for change in changes
-        if change.algorithm not in ONLINE
-        and change.migration not in released
-        and not reason_of(change.migration)
+        for change in new
+        if not reason_of(change.migration)
     ]
 
 
