@@ -47,8 +47,7 @@ def main() -> None:
     purpose, more = sys.argv[1], sys.argv[2:]
     use_new_enough_python()
     sys.path.insert(0, str(PROJECT))
-    from scripts.stack import SetupError, system_packages
-    from scripts.stack.programs import node_packages
+    from scripts.stack import SetupError, node_packages, system_packages
 
     # One at a time: two pips in one environment break it. The lock ends with the process, however that ends.
     lock = os.open(PROJECT, os.O_RDONLY)

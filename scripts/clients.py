@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from scripts.stack import SetupError, children, places
-from scripts.stack.programs import node_packages
+from scripts.stack import SetupError, children, node_packages, places
 
 DOCUMENT = places.PROJECT / "docs" / "openapi.yaml"
 PYTHON = places.PROJECT / "clients" / "python" / "firstcome_client" / "generated"

@@ -112,14 +112,11 @@ def read_file(path: Path) -> dict[str, str]:
     class Reader(environ.Env):
         ENVIRON: dict[str, str] = {}
 
-    if not path.exists():
-        return {}
-    try:
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            if line and not line.startswith(b"#") and not _LINE.fullmatch(line.decode()):
-                expected = "NAME=value, with quotes closed, and a comment on a line of its own (or quoted)"
-                raise SetupError(f"{path.name} line {number}: expected {expected}")
-        Reader.read_env(path, overwrite=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path.name} can't be read as UTF-8 text: {error}") from error
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
+        # What is no UTF-8 is refused like a NUL.
+        text = line.decode(errors="replace").replace("\ufffd", "\0")
+        if text and not text.startswith("#") and not _LINE.fullmatch(text):
+            expected = "NAME=value, with quotes closed, and a comment on a line of its own (or quoted)"
+            raise SetupError(f"{path.name} line {number}: expected {expected}")
+    Reader.read_env(path, overwrite=True)
     return Reader.ENVIRON

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +77,7 @@ def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is
 @contextlib.contextmanager
 def supervisor(
     instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator["subprocess.Popen[bytes]"]:
     """supervisor with the stores and simulators starting; on leaving, everything is stopped, stores last."""
     groups = {
         group: [Program(name=name, is_started_at_once=name not in SHOP) for name in names]
@@ -92,16 +91,15 @@ def supervisor(
 @contextlib.contextmanager
 def supervised(
     instance: Instance, environment: Mapping[str, str], text: str, *, stop_seconds: float
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator["subprocess.Popen[bytes]"]:
     """supervisor with this configuration; on leaving, all of its processes are stopped."""
     if "%" in str(instance.home):
-        detail = f"supervisor can't read a path with a percent sign: {instance.home}"
-        raise SetupError(f"{detail}; choose another VAR")
+        raise SetupError(f"supervisor can't read the path {instance.home}, with a percent sign: set VAR")
     path, log = instance.home / "supervisor.conf", instance.logs / "supervisor.log"
     places.write_whole(path, text, mode=0o600)
     # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
-    own = {"FIRSTCOME_PYTHON": os.path.relpath(sys.executable, places.PROJECT)}
-    own = {**environment, **own, process_identity.MARK: str(instance.home)}
+    python = os.path.relpath(sys.executable, places.PROJECT)
+    own = {**environment, "FIRSTCOME_PYTHON": python, process_identity.MARK: str(instance.home)}
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
     # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
     daemon = children.start(command, log=log, environment=own, when_parent_dies=signal.SIGTERM)
@@ -140,6 +138,16 @@ def stop(instance: Instance, name: str) -> None:
     calls(instance).stopProcess(_full_name(name))
 
 
+def _full_name(name: str) -> str:
+    return f"shop:{name}" if name in (*OUTSIDE, *SHOP) else f"stores:{name}"
+
+
+def calls(instance: Instance) -> Any:
+    """supervisor's own calls, which raise `xmlrpc.client.Fault` and `OSError`."""
+    transport = SupervisorTransport(None, None, f"unix://{instance.supervisor_socket}")
+    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+
 def states(instance: Instance) -> dict[str, str]:
     """The state of each process in supervisor's words: `RUNNING`, `BACKOFF` when it died right away, …"""
     return {process["name"]: process["statename"] for process in calls(instance).getAllProcessInfo()}
@@ -152,30 +160,20 @@ def environment(instance: Instance) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def _full_name(name: str) -> str:
-    return f"shop:{name}" if name in (*OUTSIDE, *SHOP) else f"stores:{name}"
-
-
-def calls(instance: Instance) -> Any:
-    """supervisor's own calls, which raise `xmlrpc.client.Fault` and `OSError`."""
-    transport = SupervisorTransport(None, None, f"unix://{instance.supervisor_socket}")
-    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
-
-
 def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> bool:
     """End every process that an earlier run left; returns whether there was one."""
-    left = process_identity.of_state(instance.home)
-    found = bool(left)
-    deadline = time.monotonic() + within_seconds
-    process_identity.kill(left, signal.SIGTERM)
-    while left:
-        time.sleep(0.1)
-        # Looked up again each time: supervisor may have started another before its signal came.
+
+    def kill_them() -> set[int]:
+        # Looked up again each time: one may have started another before its signal came.
         left = process_identity.of_state(instance.home)
-        if time.monotonic() > deadline:
-            process_identity.kill(left)
-        if time.monotonic() > deadline + STOP_SECONDS:
-            raise SetupError(f"processes of an earlier run do not end: {sorted(left)}")
+        process_identity.kill(left)
+        return left
+
+    found = process_identity.of_state(instance.home)
+    process_identity.kill(found, signal.SIGTERM)
+    waiting.left(lambda: process_identity.of_state(instance.home), within_seconds=within_seconds)
+    if left := waiting.left(kill_them, within_seconds=STOP_SECONDS):
+        raise SetupError(f"processes of an earlier run do not end: {sorted(left)}")
     for path in [*instance.run.glob("*.pid"), *instance.run.glob("*.sock*")]:
         path.unlink(missing_ok=True)
-    return found
+    return bool(found)
