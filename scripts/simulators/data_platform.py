@@ -31,8 +31,6 @@ CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
 
 
 class Event(process.Body):
-    """An event as it was sent."""
-
     id: Text
     type: Text
     occurred_at: Instant
@@ -70,28 +68,23 @@ def as_json(row: Row) -> dict[str, Any]:
 
 def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
     """The application that these words of the command line ask for, and they themselves."""
-    parser = process.arguments("data_platform", default_port=8002)
-    means = "the share of requests that meet an HTTP 500 (DATA_PLATFORM_FAILURE_RATE, else 0)"
+    parser, means = process.arguments("data_platform", 8002), "the share of requests that meet an HTTP 500"
     usual = os.environ.get("DATA_PLATFORM_FAILURE_RATE", "0")
     parser.add_argument("--failure-rate", type=float, default=usual, help=means)
     means = "a type of event that is refused for good with an HTTP 422; may be given several times"
-    parser.add_argument("--refuse-type", action="append", default=[], metavar="TYPE", help=means)
+    parser.add_argument("--refuse-type", action="append", default=[], help=means)
     options = parser.parse_args(words)
     book, secret = books.open_book(options.book, SCHEMA), os.environ.get("EVENT_SECRET", "")
 
     async def accept(request: Request) -> Answer:
-        """Store the events in their order; where anything is wrong nothing is stored.
-
-        `accepted` counts the events that are new, `repeated` those that came before.
-        """
+        """Store the events in their order, or none; count those that are new, and those that came before."""
         signature = request.headers.get(signatures.HEADER, "")
         if secret and not signatures.is_valid(secret, await request.body(), signature):
             raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
         sent = (await process.read(request, Batch)).events
         for event in sent:
             if event.type in options.refuse_type:
-                detail = f"Event {event.id} is of the type {event.type}, which is not taken here."
-                raise Refused(422, "type_refused", detail, event=event.id)
+                raise Refused(422, "type_refused", f"{event.type} is not taken here.", event=event.id)
         if random.random() < options.failure_rate:
             raise Refused(500, "data_platform_error", "The data platform failed; send it again.")
         with transaction(book):
@@ -99,7 +92,6 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
         return Answer(202, {"accepted": len(sent) - repeated, "repeated": repeated})
 
     async def summary(request: Request) -> Answer:
-        """How many events are stored, and how many came again."""
         statement = "SELECT count(*) AS events, coalesce(sum(repeats), 0) AS repeated FROM events"
         return Answer(200, dict(book.execute(statement).fetchone()))
 

@@ -225,7 +225,6 @@ class Gateway:
         return pages.shown_again(f"/3ds/{charge_id}")
 
     async def summary(self, request: Request) -> Answer:
-        """How many charges succeeded, how many refunds there are, and their amounts."""
         return Answer(200, dict(self.book.execute(TOTALS).fetchone()))
 
     async def latency(self, request: Request) -> Answer:
@@ -246,12 +245,10 @@ class Gateway:
 
     async def _end_in_time(self, row: Row) -> Row:
         """The charge once its card has charged it, or its owner has not confirmed it in time."""
-        card, failure = charges.card(row["token"]), None
-        if card.is_confirmed:
-            await asyncio.sleep(max(0.0, self.options.action_seconds - books.age_seconds(row)))
-            failure = "authentication_expired"
-        else:
-            await asyncio.sleep(card.seconds)
+        card = charges.card(row["token"])
+        left_seconds = max(0.0, self.options.action_seconds - books.age_seconds(row))
+        await asyncio.sleep(left_seconds if card.is_confirmed else card.seconds)
+        failure = "authentication_expired" if card.is_confirmed else None
         ended = charges.end(self.book, row["id"], failure=failure) or row
         self.sender.send_undelivered()
         return ended
@@ -277,18 +274,17 @@ class Gateway:
 
 def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
     """The application that these words of the command line ask for, and they themselves."""
-    parser, variables = process.arguments("gateway", default_port=8001), os.environ
-    means = "how long POST /charges and POST /refunds take at least (GATEWAY_LATENCY_MS, else 20)"
-    usual = variables.get("GATEWAY_LATENCY_MS", "20")
-    parser.add_argument("--latency-ms", type=float, default=usual, help=means)
-    means = "where the end of a charge is sent that came after its answer (WEBHOOK_URL, else nowhere)"
-    parser.add_argument("--webhook-url", default=variables.get("WEBHOOK_URL", ""), help=means)
+    parser, given = process.arguments("gateway", 8001), os.environ.get
+    means = "how long POST /charges and POST /refunds take at least (%(default)s)"
+    parser.add_argument("--latency-ms", type=float, default=given("GATEWAY_LATENCY_MS", "20"), help=means)
+    means = "where webhooks are sent; nowhere without one"
+    parser.add_argument("--webhook-url", default=given("WEBHOOK_URL", ""), help=means)
     means = "how long a charge waits for its owner, before it is declined (%(default)s)"
-    parser.add_argument("--action-seconds", type=float, default="3600", help=means)
-    means = "where browsers reach this gateway (GATEWAY_PUBLIC_URL, else where the shop reaches it)"
-    parser.add_argument("--public-url", default=variables.get("GATEWAY_PUBLIC_URL", ""), help=means)
+    parser.add_argument("--action-seconds", type=float, default=3600, help=means)
+    means = "where browsers reach this gateway; without one, where the shop does"
+    parser.add_argument("--public-url", default=given("GATEWAY_PUBLIC_URL", ""), help=means)
     options = parser.parse_args(words)
-    secret = variables.get("WEBHOOK_SECRET_SIMULATOR", "")
+    secret = given("WEBHOOK_SECRET_SIMULATOR", "")
     if options.webhook_url and not secret:
         sys.exit("gateway: webhooks need a secret to be signed with; set WEBHOOK_SECRET_SIMULATOR")
     book = books.open_book(options.book, charges.SCHEMA + webhooks.SCHEMA)

@@ -58,12 +58,10 @@ def _happens(rate: float) -> bool:
 
 def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
     """The application that these words of the command line ask for, and they themselves."""
-    parser = process.arguments("partner", default_port=8003)
-    usual = float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))
+    parser, usual = process.arguments("partner", 8003), float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))
     for option, (part, means) in RATES.items():
         parser.add_argument(option, type=float, default=part * usual, help=f"{means} (%(default)g)")
-    means = "how late a late answer is: longer than the shop waits (%(default)g)"
-    parser.add_argument("--late-seconds", type=float, default=2, help=means)
+    parser.add_argument("--late-seconds", type=float, default=2, help="longer than the shop waits")
     options = parser.parse_args(words)
     book = books.open_book(options.book, SCHEMA)
 
@@ -99,7 +97,6 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
         return Answer(200, as_json(row))
 
     async def summary(request: Request) -> Answer:
-        """How many keys are registered, refused and cancelled."""
         rows = book.execute("SELECT status, count(*) FROM registrations GROUP BY status").fetchall()
         return Answer(200, dict.fromkeys(ANSWERS, 0) | {row[0]: row[1] for row in rows})
 

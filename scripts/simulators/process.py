@@ -159,12 +159,14 @@ def invalid(name: str, why: str) -> Refused:
     return Refused(400, "invalid", f"`{name}`: {why}.", field=name)
 
 
-def arguments(name: str, *, default_port: int) -> argparse.ArgumentParser:
+def arguments(name: str, port: int) -> argparse.ArgumentParser:
     """The options that every simulator has."""
     parser = argparse.ArgumentParser(prog=f"python -m scripts.simulators.{name}")
-    listen = "the address to listen on (%(default)s); 0.0.0.0 is open to other containers and machines, and "
-    parser.add_argument("--host", default="127.0.0.1", help=f"{listen}simulators need no password")
-    parser.add_argument("--port", type=int, default=default_port, help="the port to listen on (%(default)s)")
+    means = (
+        "the address to listen on (%(default)s); 0.0.0.0 is open to others, and simulators need no password"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help=means)
+    parser.add_argument("--port", type=int, default=port, help="the port to listen on (%(default)s)")
     book, means = Path("var", f"{name}.sqlite3"), "the SQLite file that remembers everything (%(default)s)"
     parser.add_argument("--book", type=Path, default=book, help=means)
     return parser
