@@ -18,11 +18,7 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
     "redis": {"redis-server": "redis-server"},
     "rabbitmq": {"rabbitmq-server": "rabbitmq-server", "epmd": "rabbitmq-server"},
     # A driver that is built already needs none.
-    "compiler": {
-        "mariadb_config": "default-libmysqlclient-dev",
-        "gcc": "gcc",
-        "pkg-config": "pkg-config",
-    },
+    "compiler": {"mariadb_config": "default-libmysqlclient-dev", "gcc": "gcc", "pkg-config": "pkg-config"},
     "prometheus": {
         "prometheus": "prometheus",
         "promtool": "prometheus",
@@ -61,20 +57,14 @@ def require(*needs: str) -> None:
         _POLICY.write_text(_POLICY_TEXT)
         _POLICY.chmod(0o755)
     try:
-        _apt_get("update")
-        _apt_get(*_INSTALL, *packages)
+        for words in (["update"], [*_INSTALL, *packages]):
+            command = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *words]
+            own = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            if subprocess.call(command, env=own, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) != 0:
+                sys.exit(f"firstcome: `{' '.join(command)}` failed, for the reason above")
     finally:
         if not services_may_start:
             _POLICY.unlink()
-
-
-def _apt_get(*words: str) -> None:
-    command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words]
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if ran.returncode != 0:
-        last = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-10:])
-        sys.exit(f"firstcome: `{' '.join(command)}` failed:\n{last}")
 
 
 def can_install() -> bool:
