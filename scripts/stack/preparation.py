@@ -11,7 +11,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from scripts.stack import environment as environments, instance as instances, places, process_identity
@@ -19,6 +19,7 @@ from scripts.stack.instance import Instance
 
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
 """What decides the tables and the collected files."""
+ANY_ACCOUNT = "SELECT EXISTS (SELECT 1 FROM auth_user)"
 OLD_STATE = (
     "{folder} was made by release 1.x, whose data this release doesn't read: remove that folder, "
     "or use another one by `make run VAR=FOLDER`"
@@ -63,17 +64,15 @@ def _fingerprint(instance: Instance) -> str:
     An emptied database gets its demo again: whether it has accounts counts too.
     """
     digest = hashlib.sha256()
-    found = {path for pattern in SOURCES for path in places.PROJECT.glob(pattern)}
-    for path in sorted(path for path in found if path.is_file() and ".venv" not in path.parts):
+    for path in sorted(
+        {path for pattern in SOURCES for path in places.PROJECT.glob(pattern) if path.is_file()}
+    ):
         digest.update(bytes(path) + b"\0" + path.read_bytes())
     address = f"{(instance.data / 'firstcome.sqlite3').as_uri()}?mode=ro"
-    try:
-        with closing(sqlite3.connect(address, uri=True)) as database:
-            rows = database.execute("SELECT app, name FROM django_migrations ORDER BY app, name").fetchall()
-            rows += database.execute("SELECT EXISTS (SELECT 1 FROM auth_user)").fetchall()
-    except sqlite3.Error:
-        rows = []
-    return f"{digest.hexdigest()} {hashlib.sha256(repr(rows).encode()).hexdigest()}"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as database:
+        for statement in ("SELECT app, name FROM django_migrations ORDER BY app, name", ANY_ACCOUNT):
+            digest.update(repr(database.execute(statement).fetchall()).encode())
+    return digest.hexdigest()
 
 
 def main() -> int:
