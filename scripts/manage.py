@@ -6,6 +6,7 @@ import sys
 
 from scripts.stack import (
     SetupError,
+    children,
     environment as environments,
     instance as instances,
     places,
@@ -34,7 +35,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (SetupError, OSError) as error:
-        sys.exit(f"firstcome: {error}")
+    sys.exit(children.run_command("firstcome", main))

@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, ports
+from scripts.stack import SetupError, ports, waiting
 from scripts.stack.places import PROJECT
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -167,14 +166,16 @@ def wait_until(
 
     Raises SetupError with the end of its log if it dies or is late.
     """
-    deadline = time.monotonic() + within_seconds
-    while not (is_ready() if callable(is_ready) else ports.answers(is_ready)):
-        what = "" if child.poll() is None else f"ended with exit code {child.returncode}"
-        if not what and time.monotonic() > deadline:
-            what = f"did not answer in {within_seconds:.0f} s"
-        if what:
-            raise SetupError(f"{name} {what}; the end of {log}:\n{tail(log)}")
-        time.sleep(0.05)
+
+    def look() -> bool:
+        if child.poll() is not None:
+            raise SetupError(
+                f"{name} ended with exit code {child.returncode}; the end of {log}:\n{tail(log)}"
+            )
+        return is_ready() if callable(is_ready) else ports.answers(is_ready)
+
+    late = f"{name} did not answer in {within_seconds:.0f} s; see {log}"
+    waiting.until(look, late, within_seconds=within_seconds, pause_seconds=0.05)
 
 
 def say(text: str) -> None:

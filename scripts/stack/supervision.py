@@ -109,16 +109,10 @@ def supervised(
         children.stop(daemon, within_seconds=stop_seconds)
 
 
-def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -> None:
+def wait_until_it_answers(instance: Instance, daemon: "subprocess.Popen[bytes]") -> None:
     """Return once supervisor takes calls. Raises SetupError."""
-
-    def is_up() -> bool:
-        with contextlib.suppress(OSError):
-            return bool(states(instance))
-        return False
-
-    log = instance.logs / "supervisor.log"
-    children.wait_until(is_up, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
+    socket, log = str(instance.supervisor_socket), instance.logs / "supervisor.log"
+    children.wait_until(socket, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
 
 
 def start(instance: Instance, names: Sequence[str]) -> None:
