@@ -73,7 +73,6 @@ class Gateway:
         book, delayed = self.book, self._delayed
         by_order, by_charge = {"order": "order_id = ?", **books.PERIOD}, KEY | {"charge": "charge_id = ?"}
         charge_as_json = partial(charges.charge_as_json, book)
-        dispute_as_json = partial(charges.dispute_as_json, book)
         list_charges = books.listing(book, "charges", KEY | by_order, charge_as_json)
         list_refunds = books.listing(book, "refunds", by_charge, charges.refund_as_json)
         return {
@@ -82,7 +81,6 @@ class Gateway:
             "POST /charges/cancel": delayed(self.cancel),
             "GET /refunds": delayed(list_refunds, is_lookup=True),
             "POST /refunds": delayed(self.refund, is_payment=True),
-            "GET /disputes": books.listing(book, "disputes", by_charge, dispute_as_json),
             "POST /disputes": self.dispute,
             "POST /disputes/{dispute}/close": self.close_dispute,
             "GET /3ds/{charge}": self.owners_page,

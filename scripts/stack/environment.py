@@ -16,7 +16,6 @@ BACKGROUND_CONNECTIONS = 160
 OWN_STORES = "OWN_STORES"
 """Names of servers that an instance starts though the settings lead elsewhere, as to a proxy before them."""
 COUNTS = ("WEB_WORKERS", "WEB_THREADS")
-_LINE = re.compile(r"(?:export )?[A-Za-z_]\w*=(?:'[^\0]*'|\"[^\0]*\"|(?!['\"])(?:(?!\s#)[^\0])*)", re.ASCII)
 
 
 def given() -> dict[str, str]:
@@ -106,17 +105,13 @@ def connections_needed(environment: Mapping[str, str]) -> int:
 
 
 def read_file(path: Path) -> dict[str, str]:
-    """The settings in the file as django-environ reads them. Raises SetupError for a line that it skips, or
-    reads otherwise than it looks: with a quote that is open, or a comment after a value."""
+    """The settings in the file as django-environ reads them. Raises SetupError for a line that it skips."""
 
     class Reader(environ.Env):
         ENVIRON: dict[str, str] = {}
 
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
-        # What is no UTF-8 is refused like a NUL.
-        text = line.decode(errors="replace").replace("\ufffd", "\0")
-        if text and not text.startswith("#") and not _LINE.fullmatch(text):
-            expected = "NAME=value, with quotes closed, and a comment on a line of its own (or quoted)"
-            raise SetupError(f"{path.name} line {number}: expected {expected}")
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
+        if not re.fullmatch(r"#.*|\s*|(export )?\w+=.*", line):
+            raise SetupError(f"{path.name} line {number}: expected NAME=value")
     Reader.read_env(path, overwrite=True)
     return Reader.ENVIRON
