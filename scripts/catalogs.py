@@ -26,6 +26,7 @@ LANGUAGES = ("ko",)
 UNTRANSLATED_PACKAGES = ("unfold", "django_otp/plugins/otp_totp", "django_otp/plugins/otp_static")
 # The catalogs that Django finds by itself: of what they translate nothing is repeated.
 TRANSLATED_PACKAGES = ("django/conf", "django/contrib/admin", "django/contrib/auth")
+FILE = Path("LC_MESSAGES", "django.po")
 LEFT_OUT = {"tests", "migrations", "node_modules", "import_export"}
 KEYWORDS = {
     "_": None,
@@ -52,13 +53,13 @@ class _Catalog(Catalog):
 
 
 def main() -> int:
-    if "--check" not in sys.argv:
-        for app in places.APPS:
-            update(app)
-        return 0
-    findings = list(find_faults())
-    print("\n".join(findings))
-    return 1 if findings else 0
+    if "--check" in sys.argv:
+        findings = list(find_faults())
+        print("\n".join(findings))
+        return 1 if findings else 0
+    for app in places.APPS:
+        update(app)
+    return 0
 
 
 def update(app: str) -> None:
@@ -95,19 +96,15 @@ def _findings(catalog: Catalog) -> Iterator[str]:
         if message.fuzzy:
             yield f"{message.id!r} is fuzzy: look at its translation, and delete the line with `fuzzy`"
         # Of a plural, the last form has all values: "one coupon" may do without its number.
-        forms, wanted = _forms(message.string), _placeholders(_forms(message.id)[-1])
+        forms, wanted = _forms(message.string), sorted(PLACEHOLDER.findall(_forms(message.id)[-1]))
         if not all(forms):
             yield f"{message.id!r} is not translated"
         elif len(forms) != (catalog.num_plurals if message.pluralizable else 1):
             yield f"{message.id!r} needs {catalog.num_plurals} forms"
         for form in filter(None, forms):
-            if _placeholders(form) != wanted:
-                yield f"{message.id!r} has the values {wanted}, its translation {_placeholders(form)}"
-
-
-def _placeholders(text: str) -> list[str]:
-    """The placeholders in a text, sorted: a translation may have them in another order."""
-    return sorted(PLACEHOLDER.findall(text))
+            # A translation may have them in another order.
+            if (found := sorted(PLACEHOLDER.findall(form))) != wanted:
+                yield f"{message.id!r} has the values {wanted}, its translation {found}"
 
 
 def _as_the_code_says(app: str, language: str) -> _Catalog:
@@ -117,7 +114,9 @@ def _as_the_code_says(app: str, language: str) -> _Catalog:
     if app == "shop":
         packages = Catalog(locale=language)
         _extract(packages, [path for name in UNTRANSLATED_PACKAGES for path in _sources(_installed(name))])
-        known = {key for name in TRANSLATED_PACKAGES for key in _translated_by(_installed(name), language)}
+        theirs = [_installed(name) / "locale" / language / FILE for name in TRANSLATED_PACKAGES]
+        translated = [read_mo(BytesIO(path.with_suffix(".mo").read_bytes())) for path in theirs]
+        known = {_key(message) for one in translated for message in _texts(one)}
         for message in _texts(packages):
             if _key(message) not in known:
                 catalog.add(message.id, auto_comments=message.auto_comments, context=message.context)
@@ -154,14 +153,8 @@ def _installed(package: str) -> Path:
     return next(Path(folder, package) for folder in sys.path if Path(folder, package).is_dir())
 
 
-def _translated_by(package: Path, language: str) -> set[Any]:
-    """What a package's own catalog translates."""
-    path = package / "locale" / language / "LC_MESSAGES" / "django.mo"
-    return {_key(message) for message in _texts(read_mo(BytesIO(path.read_bytes())))}
-
-
 def po_path(app: str, language: str) -> Path:
-    return places.PROJECT / app / "locale" / language / "LC_MESSAGES" / "django.po"
+    return places.PROJECT / app / "locale" / language / FILE
 
 
 def _po_bytes(catalog: _Catalog) -> bytes:
@@ -173,7 +166,6 @@ def _po_bytes(catalog: _Catalog) -> bytes:
 
 
 def _mo_bytes(catalog: _Catalog) -> bytes:
-    """The catalog as Django reads it."""
     file = BytesIO()
     write_mo(file, catalog)
     return file.getvalue()

@@ -14,7 +14,13 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
-from scripts.stack import environment as environments, instance as instances, places, process_identity
+from scripts.stack import (
+    SetupError,
+    environment as environments,
+    instance as instances,
+    places,
+    process_identity,
+)
 from scripts.stack.instance import Instance
 
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
@@ -79,34 +85,34 @@ def main() -> int:
     instance = instances.remembered(places.state())
     assert instance is not None, "make run remembers the instance before it prepares it"
     try:
-        return _prepare(instance)
+        _prepare(instance)
     except Exception as error:
         log = instance.logs / "prepare.log"
         log.write_text(traceback.format_exc())
         reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"firstcome: the shop can't be prepared: {reason} (more in {log})", file=sys.stderr)
+        what = f"the shop can't be prepared: {reason} (more in {log})"
+        print(f"firstcome: {error if isinstance(error, SetupError) else what}", file=sys.stderr)
         return 1
+    return 0
 
 
-def _prepare(instance: Instance) -> int:
+def _prepare(instance: Instance) -> None:
     import django
     from django.core.management import call_command
 
     django.setup()
+    from django.conf import settings
+    from django.contrib.auth import get_user_model
+
     from shop.management.commands.migrate import OldDatabase
 
     try:
         call_command("migrate", interactive=False, verbosity=0)
-    except OldDatabase:
+    except OldDatabase as error:
         if os.environ["DATABASE_URL"] != environments.database_url(instance):
             raise
-        print(f"firstcome: {OLD_STATE.format(folder=instance.data)}", file=sys.stderr)
-        return 1
+        raise SetupError(OLD_STATE.format(folder=instance.data)) from error
     call_command("collectstatic", interactive=False, verbosity=0)
-
-    from django.conf import settings
-    from django.contrib.auth import get_user_model
-
     # A demo's database without accounts is seeded, and one whose seeding was cut short.
     unfinished = instance.data / "seeding"
     is_seeded = get_user_model().objects.exists() and not unfinished.exists()
@@ -115,7 +121,6 @@ def _prepare(instance: Instance) -> int:
         unfinished.touch()
         call_command("seed_demo")
         unfinished.unlink()
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from scripts.stack import SetupError
@@ -46,7 +46,7 @@ _POLICY_TEXT = "#!/bin/sh\n# Firstcome installs packages without starting their 
 
 def require(*needs: str) -> None:
     """Return when everything is there. For root it is installed; others get the line that installs it."""
-    packages = list(missing(*needs))
+    packages = missing(*needs)
     if not packages:
         return
     if not can_install():
@@ -77,17 +77,16 @@ def line_to_install(packages: Iterable[str]) -> str:
     return f"sudo apt-get {' '.join([*_INSTALL, *packages])}"
 
 
-def missing(*needs: str) -> Iterator[str]:
+def missing(*needs: str) -> list[str]:
     """The packages that bring what can't be found."""
     programs = {name: package for need in needs for name, package in PACKAGES[need].items()}
     absent = [package for name, package in programs.items() if shutil.which(name, path=SEARCH_PATH) is None]
+    absent += ["libc6-dev"] * ("gcc" in absent)
     if "compiler" in needs and not Path(sysconfig.get_path("include"), "Python.h").exists():
         absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
-    if "gcc" in absent:
-        absent.append("libc6-dev")
     if "libfaketime" in needs and not FAKETIME.exists():
         absent.append("libfaketime")
-    yield from dict.fromkeys(absent)
+    return [*dict.fromkeys(absent)]
 
 
 def program(name: str) -> str:
