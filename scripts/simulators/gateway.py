@@ -28,7 +28,7 @@ from urllib.parse import parse_qs
 from pydantic import Field
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from scripts.simulators import books, charges, pages, process, webhooks
 from scripts.simulators.books import Book, Row, find, insert, new_id, now, transaction, written
@@ -208,19 +208,18 @@ class Gateway:
         return Answer(200, charges.dispute_as_json(self.book, row))
 
     async def owners_page(self, request: Request) -> Response:
-        row = find(self.book, "charges", id=request.path_params["charge"])
-        return pages.of_owner(self.book, row) if row else pages.no_page()
+        return pages.of_owner(self.book, charges.existing(self.book, request.path_params["charge"]))
 
     async def decide(self, request: Request) -> Response:
         """End the charge as its owner says; one that has ended stays as it is."""
-        charge_id = request.path_params["charge"]
+        charge = charges.existing(self.book, request.path_params["charge"])
         [decision, *_] = parse_qs((await request.body()).decode("latin-1")).get("decision", [""])
         if decision not in pages.DECISIONS:
-            return pages.no_decision()
-        if charges.end(self.book, charge_id, failure=pages.DECISIONS[decision]) is None:
-            return pages.no_page()
+            raise process.invalid("decision", f"it is one of {', '.join(pages.DECISIONS)}")
+        charges.end(self.book, charge["id"], failure=pages.DECISIONS[decision])
         self.sender.send_undelivered()
-        return pages.shown_again(f"/3ds/{charge_id}")
+        # The page is read again, so that a reload sends nothing twice.
+        return RedirectResponse(f"/3ds/{charge['id']}", status_code=303)
 
     async def summary(self, request: Request) -> Answer:
         return Answer(200, dict(self.book.execute(TOTALS).fetchone()))
