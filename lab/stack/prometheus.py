@@ -6,7 +6,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -101,16 +101,12 @@ def server(
     """A program of the monitoring from the moment that this address answers with 200. Raises SetupError."""
 
     def is_ready() -> bool:
-        try:
-            with urllib.request.urlopen(ready, timeout=1) as response:
-                return bool(response.status == 200)
-        except OSError:
-            return False
+        with suppress(OSError), urllib.request.urlopen(ready, timeout=1) as response:
+            return bool(response.status == 200)
+        return False
 
-    own = {**os.environ, **(settings or {})}
-    return children.running(
-        command, name=name, log=log, is_ready=is_ready, environment=own, stop_seconds=STOP_SECONDS
-    )
+    own = {"environment": {**os.environ, **(settings or {})}, "stop_seconds": STOP_SECONDS}
+    return children.running(command, name=name, log=log, is_ready=is_ready, **own)
 
 
 def _series(data: Any) -> list[Series]:
