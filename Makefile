@@ -93,12 +93,12 @@ format: ## let ruff format and fix what it can
 
 openapi: ## generate docs/openapi.yaml, and docs/reference
 	$(BOOTSTRAP) check
-	@$(VENV) -m scripts.check --write-openapi
-	@exec $(VENV) -m scripts.check --write-reference
+	@$(VENV) -m scripts.check --write openapi
+	@exec $(VENV) -m scripts.check --write reference
 
 reference: ## generate the API, settings and commands in docs/reference
 	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.check --write-reference
+	@exec $(VENV) -m scripts.check --write reference
 
 clients: ## generate from docs/openapi.yaml what clients/ needs and git ignores: the package for Python, the types for TypeScript
 	$(BOOTSTRAP) tests

@@ -21,7 +21,7 @@ SETTINGS = {
 }
 """The checks read code: they need settings that parse, and no server."""
 OPENAPI = "django-admin spectacular --validate --fail-on-warn --file"
-REFERENCE = "python -m scripts.reference"
+WRITTEN = {"openapi": f"{OPENAPI} docs/openapi.yaml", "reference": "python -m scripts.reference"}
 CHECKS = {
     # The client for Python is checked too, which needs its generated part.
     "mypy": ["python -m scripts.clients --python", "mypy ."],
@@ -29,7 +29,7 @@ CHECKS = {
     "lint": ["ruff check ."],
     "layers": ["lint-imports"],
     "migrations": ["django-admin makemigrations --check --dry-run"],
-    "reference": [f"{REFERENCE} --check"],
+    "reference": ["python -m scripts.reference --check"],
     "messages": ["python -m scripts.catalogs --check"],
     # `make openapi` writes it.
     "openapi": [f"{OPENAPI} {{made}}", "/usr/bin/diff --unified=1 docs/openapi.yaml {made}"],
@@ -39,13 +39,9 @@ CHECKS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make check")
-    parser.add_argument("--write-openapi", action="store_true", help="write docs/openapi.yaml and end")
-    parser.add_argument("--write-reference", action="store_true", help="write docs/reference and end")
-    asked = parser.parse_args()
-    if asked.write_openapi:
-        return run_all({"openapi": [f"{OPENAPI} docs/openapi.yaml".split()]})
-    if asked.write_reference:
-        return run_all({"reference": [REFERENCE.split()]})
+    parser.add_argument("--write", choices=WRITTEN, help="write what is generated in docs, and end")
+    if what := parser.parse_args().write:
+        return run_all({what: [WRITTEN[what].split()]})
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         made = f"{folder}/openapi.yaml"
         return run_all(

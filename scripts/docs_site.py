@@ -21,13 +21,8 @@ COLORS = re.compile(r"\x1b\[[0-9;]*m")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make docs")
     parser.add_argument("--port", default="", help=f"where to serve it: {ports.DOCUMENTATION} by default")
-    parser.add_argument("--build-only", action="store_true", help="build it and end")
-    asked = parser.parse_args()
-    port = ports.parse(asked.port or str(ports.DOCUMENTATION))
+    port = ports.parse(parser.parse_args().port or str(ports.DOCUMENTATION))
     site = build(places.private_folder(places.state()) / "docs")
-    if asked.build_only:
-        print(f"The documentation is in {site}.")
-        return 0
     ports.require_free(port, command="make docs")
     print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
     words = (str(port), "--bind", ports.HOST, "--directory", str(site))
