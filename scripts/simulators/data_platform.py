@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
-from pydantic import Field, model_validator
+from pydantic import Field
 from starlette.applications import Starlette
 from starlette.requests import Request
 
@@ -38,14 +38,7 @@ class Event(process.Body):
 
 
 class Batch(process.Body):
-    """Events in their order; one may come without the list around it."""
-
     events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def of_one(cls, sent: Any) -> Any:
-        return sent if isinstance(sent, dict) and "events" in sent else {"events": [sent]}
 
 
 def _store(book: Book, event: Event) -> bool:

@@ -275,7 +275,7 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
     means = "how long POST /charges and POST /refunds take at least (%(default)s)"
     parser.add_argument("--latency-ms", type=float, default=given("GATEWAY_LATENCY_MS", "20"), help=means)
     means = "where webhooks are sent; nowhere without one"
-    parser.add_argument("--webhook-url", default=given("WEBHOOK_URL", ""), help=means)
+    parser.add_argument("--webhook-url", default="", help=means)
     means = "how long a charge waits for its owner, before it is declined (%(default)s)"
     parser.add_argument("--action-seconds", type=float, default=3600, help=means)
     means = "where browsers reach this gateway; without one, where the shop does"
