@@ -15,8 +15,6 @@ ALERTMANAGER = OPS / "alertmanager" / "alertmanager.yml"
 
 @dataclass(frozen=True)
 class Alert:
-    """One alerting rule."""
-
     name: str
     expression: str
     severity: str
@@ -33,7 +31,6 @@ def unit_tests() -> list[Path]:
 
 
 def rules() -> list[dict[str, Any]]:
-    """Every rule, recording rules included, in the order of the files."""
     groups = (group for path in files() for group in yaml.safe_load(path.read_text())["groups"])
     return [rule for group in groups for rule in group["rules"]]
 
@@ -48,7 +45,6 @@ def expressions() -> list[str]:
 
 
 def recorded() -> set[str]:
-    """The names that recording rules make."""
     return {rule["record"] for rule in rules() if "record" in rule}
 
 

@@ -76,7 +76,6 @@ def main() -> None:
 
 
 def is_installed(requirements: Path) -> bool:
-    """Whether the environment works and holds exactly these requirements."""
     stamp = stamp_of(requirements)
     return stamp.exists() and stamp.read_text() == fingerprint(requirements) and is_healthy()
 
@@ -92,7 +91,6 @@ def is_healthy() -> bool:
 
 
 def install(missing: list[Path], *, with_packages_of: list[Path]) -> None:
-    """Install what the files pin, by hash, and leave a stamp for each."""
     if not is_healthy():
         make_environment()
     names = ", ".join(path.name for path in missing)
@@ -134,7 +132,6 @@ def fingerprint(requirements: Path) -> str:
 
 
 def fail(message: str) -> None:
-    """End with one line."""
     sys.exit(f"firstcome: {message}")
 
 

@@ -149,7 +149,6 @@ def _extract(catalog: Catalog, paths: Iterable[Path]) -> None:
 
 
 def _installed(package: str) -> Path:
-    """The folder of an installed package."""
     return next(Path(folder, package) for folder in sys.path if Path(folder, package).is_dir())
 
 
@@ -158,7 +157,6 @@ def po_path(app: str, language: str) -> Path:
 
 
 def _po_bytes(catalog: _Catalog) -> bytes:
-    """The catalog as a .po file, each text on a line of its own."""
     header = "".join(f'"{name}: {value}\\n"\n' for name, value in catalog.mime_headers)
     file = BytesIO()
     write_po(file, catalog, width=0, no_location=True, omit_header=True, sort_output=True)

@@ -80,7 +80,6 @@ def _table(*columns: str, rows: Iterable[Iterable[str]]) -> str:
 
 
 def _api_page() -> str:
-    """Every call of the API, with who may make it and its answers."""
     document = yaml.safe_load((places.PROJECT / "docs" / "openapi.yaml").read_text())
     rows = defaultdict[str, list[Iterable[str]]](list)
     for path, item in document["paths"].items():
@@ -128,7 +127,6 @@ def refusal_codes(call: Any) -> dict[str, set[str]]:
 
 
 def _settings_page() -> str:
-    """Every setting of .env.example with its default, its text, and its section."""
     example = (places.PROJECT / ".env.example").read_text()
     _, *parts = re.split(r"^# --- (.+?) ---$", example, flags=re.MULTILINE)
     tables = [
@@ -152,7 +150,6 @@ def _settings_of(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _commands_page() -> str:
-    """Every target of make and every management command of the shop, with its arguments."""
     makefile = (places.PROJECT / "Makefile").read_text()
     targets = re.findall(r"^([a-z-]+):.*?## (.+)$", makefile, flags=re.MULTILINE)
     rows = [(f"`make {name}`", _as_cell(about)) for name, about in targets]
@@ -161,7 +158,6 @@ def _commands_page() -> str:
 
 
 def _section(name: str) -> str:
-    """A management command."""
     command = load_command_class(get_commands()[name], name)
     # Django gives every command options, which are left out.
     common = {option for one in BaseCommand().create_parser("", "")._actions for option in one.option_strings}
@@ -172,7 +168,6 @@ def _section(name: str) -> str:
 
 
 def _option(action: Action) -> tuple[str, str]:
-    """An option or argument, and what it means."""
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
     name, default = metavar + (" …" if action.nargs in ("*", "+") else ""), ""
     if action.option_strings:

@@ -38,7 +38,6 @@ def main() -> int:
 
 
 def smoke(instance: Instance) -> int:
-    """All steps. Raises SetupError at the first that fails."""
     with _running(instance) as greeting:
         line = next(line for line in greeting.splitlines() if line.startswith("curl "))
         issued = children.printed(children.run(["sh", "-c", line], within_seconds=30)).replace(" ", "")
@@ -61,7 +60,6 @@ def smoke(instance: Instance) -> int:
 
 @contextmanager
 def _running(instance: Instance) -> Iterator[str]:
-    """The stack; says how long its start took."""
     started = time.monotonic()
     with own_stack.running(instance) as greeting:
         _step(f"make run DB={instance.database} is ready after {time.monotonic() - started:.1f} s")

@@ -52,14 +52,12 @@ def row(instance: Instance, statement: str, *values: object) -> dict[str, Any]:
 
 
 def counters(instance: Instance) -> dict[str, int]:
-    """What the server has counted so far."""
     marks = ", ".join(["%s"] * len(COUNTERS))
     found = rows(instance, f"SHOW GLOBAL STATUS WHERE Variable_name IN ({marks})", *COUNTERS)
     return {COUNTERS[name]: int(value) for name, value in found}
 
 
 def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    """By how much each counter has grown."""
     return {name: value - before.get(name, 0) for name, value in now.items()}
 
 

@@ -27,7 +27,6 @@ class Series:
 
     @property
     def value(self) -> float:
-        """The newest one."""
         return self.points[-1][1]
 
 
@@ -46,7 +45,6 @@ class Prometheus:
         return _series(self.get("query_range", query=expression, start=start, end=end, step=step))
 
     def alerts(self) -> list[Any]:
-        """The alerts that are pending or firing."""
         return list(self.get("alerts")["alerts"])
 
     def targets(self) -> dict[str, str]:

@@ -22,7 +22,6 @@ PERIOD = {"created_from": "created_at >= ?", "created_to": "created_at < ?"}
 
 
 def open_book(path: Path, schema: str) -> Book:
-    """Open the book, and make what is missing of its file, folders and tables."""
     path.parent.mkdir(parents=True, exist_ok=True)
     book = sqlite3.connect(path, isolation_level=None)
     book.row_factory = sqlite3.Row
@@ -45,7 +44,6 @@ def transaction(book: Book) -> Iterator[None]:
 
 
 def now() -> str:
-    """The time as the book writes it."""
     return written(datetime.now(UTC))
 
 
@@ -59,7 +57,6 @@ def age_seconds(row: Row) -> float:
 
 
 def new_id(prefix: str) -> str:
-    """An id whose prefix says what it names."""
     return f"{prefix}_{uuid.uuid4().hex}"
 
 
@@ -67,7 +64,6 @@ def new_id(prefix: str) -> str:
 
 
 def insert(book: Book, table: str, **cells: str | int | bytes | None) -> Row:
-    """Write one row and return it."""
     marks = ", ".join("?" * len(cells))
     statement = " ".join(["INSERT INTO", table, f"({', '.join(cells)}) VALUES ({marks}) RETURNING *"])
     row: Row = book.execute(statement, [*cells.values()]).fetchall()[0]
@@ -82,7 +78,6 @@ def rows(book: Book, table: str, wanted: Mapping[str, str | int], *, limit: int 
 
 
 def find(book: Book, table: str, **cells: str) -> Row | None:
-    """The row with these cells, if there is one."""
     found = rows(book, table, {f"{name} = ?": value for name, value in cells.items()}, limit=1)
     return found[0] if found else None
 

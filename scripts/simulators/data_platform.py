@@ -54,7 +54,6 @@ def _store(book: Book, event: Event) -> bool:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """The event as it was sent, and when it came."""
     fields = {name: row[name] for name in ("id", "type", "occurred_at")}
     return {**fields, "data": orjson.loads(row["data"]), "received_at": row["received_at"]}
 

@@ -53,8 +53,6 @@ class Cancellation(process.Body):
 
 
 class Decision(process.Body):
-    """How a dispute ends for the shop."""
-
     status: Literal["won", "lost"]
 
 
@@ -147,7 +145,6 @@ class Gateway:
         return Answer(200, charge)
 
     async def refund(self, request: Request) -> Answer:
-        """Refund some of a charge, once per key."""
         key, asked = await process.keyed(request, charges.RefundBody)
         with transaction(self.book):
             attempt = charges.count_attempt(self.book, kind="refund", key=key, asked=asked.model_dump())
@@ -191,7 +188,6 @@ class Gateway:
         return Answer(201, charges.dispute_as_json(self.book, row))
 
     async def close_dispute(self, request: Request) -> Answer:
-        """End an open dispute as the owner's bank decides."""
         decided = (await process.read(request, Decision)).status
         dispute_id = request.path_params["dispute"]
         statement = "UPDATE disputes SET status = ? WHERE id = ? AND status = 'open' RETURNING *"

@@ -40,8 +40,6 @@ _background: set[asyncio.Task[Any]] = set()
 
 
 class Answer(Response):
-    """A status and the JSON that goes with it."""
-
     media_type = "application/json"
 
     def __init__(self, status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None):
@@ -129,8 +127,6 @@ Instant = Annotated[Text, AfterValidator(lambda value: moment(value) and value)]
 
 
 class Body(BaseModel):
-    """The fields of a request's JSON object."""
-
     model_config = ConfigDict(strict=True, frozen=True)
 
 
@@ -155,12 +151,10 @@ async def keyed(request: Request, form: type[Form]) -> tuple[str, Form]:
 
 
 def invalid(name: str, why: str) -> Refused:
-    """The refusal of a field that is not what it must be."""
     return Refused(400, "invalid", f"`{name}`: {why}.", field=name)
 
 
 def arguments(name: str, port: int) -> argparse.ArgumentParser:
-    """The options that every simulator has."""
     parser = argparse.ArgumentParser(prog=f"python -m scripts.simulators.{name}")
     means = (
         "the address to listen on (%(default)s); 0.0.0.0 is open to others, and simulators need no password"
@@ -187,6 +181,5 @@ class Server(uvicorn.Server):
 
 
 def main(build: Callable[[], tuple[Starlette, argparse.Namespace]]) -> None:
-    """Serve what the command line asks for until SIGTERM or SIGINT."""
     app, asked = build()
     Server(uvicorn.Config(app, host=asked.host, port=asked.port, **OPTIONS)).run()

@@ -41,7 +41,6 @@ def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
 
 
 def defaults(instance: Instance) -> dict[str, str]:
-    """The settings that `make run` chooses."""
     redis = quote(str(instance.redis_socket))
     return {
         "DATABASE_URL": database_url(instance),

@@ -74,7 +74,6 @@ class Instance:
 
 
 def parser(command: str) -> argparse.ArgumentParser:
-    """The options that name an instance."""
     found = argparse.ArgumentParser(prog=command)
     found.add_argument("--port", default="", help="of the web server; the next six are taken as well")
     found.add_argument("--db", default="", help="sqlite or mariadb")

@@ -59,7 +59,6 @@ class Server:
         places.write_whole(self.home / "first.sql", statements, mode=0o600)
 
     def install_command(self, data: Path) -> list[str]:
-        """The command line that makes the system tables in this folder."""
         user, names = getpass.getuser(), ("--skip-test-db", "--skip-name-resolve")
         root = ("--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}")
         own = ("--no-defaults", f"--datadir={data}", f"--user={user}")
@@ -71,7 +70,6 @@ class Server:
         return [*self.program("mariadbd"), *self.options(), "--innodb-log-file-size=512M"]
 
     def options(self) -> list[str]:
-        """Those that every kind of server has."""
         binary_log = [f"--log-bin={self.binary_logs / 'log'}", "--binlog-format=ROW", "--sync-binlog=1"]
         binary_log += ["--binlog-expire-logs-seconds=604800", "--server-id=1"]
         return [

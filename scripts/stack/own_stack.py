@@ -135,7 +135,6 @@ def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
 
 
 def ends_of_logs(home: Path) -> str:
-    """The last lines of every log of the stack, each below its name."""
     logs = sorted((home / "log").glob("*.log"))
     return "".join(f"\n--- {log.name}\n{children.tail(log, 8)}" for log in logs)
 

@@ -45,7 +45,6 @@ def free(count: int = 1) -> int:
 
 
 def answers(address: Address) -> bool:
-    """Whether connections are accepted there."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(1)

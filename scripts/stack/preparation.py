@@ -50,13 +50,11 @@ def is_current(instance: Instance, environment: Mapping[str, str]) -> bool:
 
 
 def remember(instance: Instance) -> None:
-    """Record the present state as prepared."""
     if instance.database == "sqlite":
         places.write_whole(_stamp(instance), _fingerprint(instance))
 
 
 def forget(instance: Instance) -> None:
-    """Record that nothing is prepared, because preparing begins."""
     _stamp(instance).unlink(missing_ok=True)
 
 

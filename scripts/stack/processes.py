@@ -119,7 +119,6 @@ def _server_version(program: str) -> tuple[int, ...]:
 
 
 def web_server(port: int, *options: str) -> Command:
-    """The web server on loopback, with these options of gunicorn."""
     program = [sys.executable, "-m", "gunicorn", "--config", "python:shop.web_server"]
     return [*program, "--bind", f"{ports.HOST}:{port}", *options]
 
@@ -129,7 +128,6 @@ def _celery(*arguments: str) -> Command:
 
 
 def words(options: Mapping[str, object]) -> Command:
-    """The options as words of a command line."""
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 

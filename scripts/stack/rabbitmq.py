@@ -119,7 +119,6 @@ class RunningNode:
         return {"BROKER_URL": self.node.url, "BROKER_QUEUE_TYPE": "quorum"}
 
     def start(self) -> None:
-        """Start the node; returns once it takes connections."""
         node, log = self.node, self.node.folder / "rabbitmq.log"
         peers = {"epmd_port": node.epmd_port, "peers_port": node.peers_port}
         own = os.environ | node_environment(node.folder, "rabbitmq", **peers)
@@ -129,7 +128,6 @@ class RunningNode:
         children.wait_until(address, name="rabbitmq", child=self._child, log=log, **within)
 
     def kill(self) -> None:
-        """End it like a crash."""
         self._child.kill()
         self._child.wait()
 
@@ -152,7 +150,6 @@ class RunningNode:
 
 @contextmanager
 def running(folder: Path) -> Iterator[RunningNode]:
-    """A broker of its own in this folder. Raises SetupError."""
     node = Node(folder=folder, first_port=ports.free(Node.PORTS), password=secrets.token_hex(20))
     broker = RunningNode(node)
     try:

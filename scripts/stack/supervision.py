@@ -110,7 +110,6 @@ def supervised(
 
 
 def wait_until_it_answers(instance: Instance, daemon: "subprocess.Popen[bytes]") -> None:
-    """Return once supervisor takes calls. Raises SetupError."""
     socket, log = str(instance.supervisor_socket), instance.logs / "supervisor.log"
     children.wait_until(socket, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
 

@@ -73,7 +73,6 @@ def can_install() -> bool:
 
 
 def line_to_install(packages: Iterable[str]) -> str:
-    """What a user types who may."""
     return f"sudo apt-get {' '.join([*_INSTALL, *packages])}"
 
 

@@ -101,7 +101,6 @@ def _shell_lines(settings: Mapping[str, str]) -> str:
 
 
 def parser(command: str) -> argparse.ArgumentParser:
-    """With the option that names the kind of database."""
     found = argparse.ArgumentParser(prog=command, allow_abbrev=False)
     found.add_argument("--db", default="", help=", ".join(DATABASES))
     return found

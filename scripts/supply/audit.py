@@ -144,7 +144,6 @@ def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str
 
 
 def _run(*command: str, folder: Path = places.PROJECT) -> tuple[str, str]:
-    """What the program prints, and the last line of its errors."""
     try:
         ran = children.run(command, within_seconds=LOOKUP_SECONDS, folder=folder)
     except SetupError as error:
