@@ -62,9 +62,7 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
                 supervision.wait_until_it_answers(instance, daemon)
                 readiness.wait_for_stores(instance, stores)
                 if not preparation.is_current(instance, environment):
-                    preparation.forget(instance)
                     preparation.prepare_apart(instance.home, environment)
-                    preparation.remember(instance)
                 supervision.start(instance, ["web", "worker"])
                 readiness.wait_for_shop(instance)
                 greeting = "" if is_ready else welcome.text(instance, environment)

@@ -54,11 +54,8 @@ def remember(instance: Instance) -> None:
         places.write_whole(_stamp(instance), _fingerprint(instance))
 
 
-def forget(instance: Instance) -> None:
-    _stamp(instance).unlink(missing_ok=True)
-
-
 def _stamp(instance: Instance) -> Path:
+    """The record of what is prepared."""
     return instance.data / "prepared"
 
 
@@ -82,8 +79,10 @@ def _fingerprint(instance: Instance) -> str:
 def main() -> int:
     instance = instances.remembered(places.state())
     assert instance is not None, "make run remembers the instance before it prepares it"
+    _stamp(instance).unlink(missing_ok=True)
     try:
         _prepare(instance)
+        remember(instance)
     except Exception as error:
         log = instance.logs / "prepare.log"
         log.write_text(traceback.format_exc())

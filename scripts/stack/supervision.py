@@ -28,8 +28,7 @@ logfile=%(here)s/log/supervisor.log
 logfile_maxbytes=10MB
 logfile_backups=1
 pidfile=%(here)s/run/supervisor.pid
-"""
-_CALLS = """\
+{user}
 [unix_http_server]
 file={socket}
 chmod=0700
@@ -66,7 +65,7 @@ class Program:
 
 def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is_root: bool) -> str:
     """The configuration file of these groups, which start in this order and stop in the reverse one."""
-    sections = [_DAEMON, "user=root\n" if is_root else "", _CALLS.format(socket=socket)]
+    sections = [_DAEMON.format(socket=socket, user="user=root" if is_root else "")]
     for priority, (group, programs) in enumerate(groups.items()):
         names = ",".join(program.name for program in programs)
         sections += [f"[group:{group}]\nprograms={names}\npriority={priority}\n"] if names else []
