@@ -1,5 +1,4 @@
-"""`make test`: the first group of tests on throwaway servers, then the smoke. With arguments: pytest
-alone."""
+"""`make test`: the first group of tests on throwaway servers, then the smoke; with words, pytest alone."""
 
 import os
 import shutil

@@ -70,8 +70,7 @@ def running(
     alertmanagers: Sequence[str] = (),
     scrape_seconds: float = 1,
 ) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes `/metrics` of each job's targets and evaluates the rules. Raises
-    SetupError."""
+    """One that scrapes `/metrics` of each job's targets and evaluates the rules. Raises SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
     times = ("scrape_interval", "scrape_timeout", "evaluation_interval")
     configuration = {
@@ -103,8 +102,10 @@ def server(
             return bool(response.status == 200)
         return False
 
-    own = {"environment": {**os.environ, **(settings or {})}, "stop_seconds": STOP_SECONDS}
-    return children.running(command, name=name, log=log, is_ready=is_ready, **own)
+    own = {**os.environ, **(settings or {})}
+    return children.running(
+        command, name=name, log=log, is_ready=is_ready, environment=own, stop_seconds=STOP_SECONDS
+    )
 
 
 def _series(data: Any) -> list[Series]:

@@ -120,5 +120,5 @@ def listing(
 def _instant(name: str, text: str) -> str:
     try:
         return written(moment(text))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise invalid(name, str(error)) from error

@@ -78,7 +78,8 @@ def start(
             os._exit(1)
 
     with log.open("ab") if log else contextlib.nullcontext() as output:
-        own = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT if log else None}
+        error = subprocess.STDOUT if log else None
+        own: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": error}
         return subprocess.Popen(
             command,
             cwd=folder,

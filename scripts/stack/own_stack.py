@@ -71,8 +71,9 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
     log, own = instance.home / "make-run.log", own_environment(instance, settings)
     log.write_bytes(b"")
-    stopped = {"when_parent_dies": signal.SIGTERM, "folder": instance.project}
-    child = children.start(words, log=log, environment=own, **stopped)
+    child = children.start(
+        words, log=log, environment=own, when_parent_dies=signal.SIGTERM, folder=instance.project
+    )
 
     def is_ready() -> bool:
         return "Ctrl-C stops everything." in log.read_text()
@@ -127,11 +128,10 @@ def seed(instance: Instance, users: int, *, manage: Manage = manage, **more: Any
 
 
 def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
-    """Shell lines in the project's folder beside that stack, up to the first that fails. Raises
-    SetupError."""
+    """Shell lines in the project beside that stack, up to the first that fails. Raises SetupError."""
     own = own_environment(instance, {"FIRSTCOME_VAR": str(instance.home)})
-    words, folder = ["sh", "-euc", lines], instance.project
-    return children.run(words, within_seconds=MANAGE_SECONDS, environment=own, folder=folder)
+    words = ["sh", "-euc", lines]
+    return children.run(words, within_seconds=MANAGE_SECONDS, environment=own, folder=instance.project)
 
 
 def ends_of_logs(home: Path) -> str:

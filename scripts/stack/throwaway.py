@@ -49,8 +49,7 @@ KIND = "TEST_DATABASE_KIND"
 
 @contextlib.contextmanager
 def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
-    """Start all four in an emptied folder, yield the settings that point to them, stop them. Raises
-    SetupError."""
+    """Start all four in an emptied folder, yield the settings that point to them. Raises SetupError."""
     kind = kind or "mariadb"
     if kind not in DATABASES:
         raise SetupError(f"DB={kind} is not a server for tests: say one of {', '.join(DATABASES)}")
