@@ -2,9 +2,6 @@
 
 import json
 import os
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,10 +9,11 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
+import urllib3
+
 from scripts.stack import SetupError, children, ports, system_packages
 
 STOP_SECONDS = 20
-QUERY_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,11 @@ class Prometheus:
 
     def get(self, path: str, **parameters: object) -> Any:
         """The `data` of a call of its API."""
-        address = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(address, timeout=QUERY_SECONDS) as response:
-                return json.load(response)["data"]
-        except urllib.error.HTTPError as error:
-            raise SetupError(f"Prometheus refused {parameters}: {error.read().decode()}") from None
+        fields = {name: str(value) for name, value in parameters.items()}
+        answer = urllib3.request("GET", f"{self.url}/api/v1/{path}", fields=fields, timeout=30)
+        if answer.status != 200:
+            raise SetupError(f"Prometheus refused {parameters}: {answer.data.decode()}")
+        return answer.json()["data"]
 
 
 @contextmanager
@@ -98,8 +95,8 @@ def server(
     """A program of the monitoring from the moment that this address answers with 200. Raises SetupError."""
 
     def is_ready() -> bool:
-        with suppress(OSError), urllib.request.urlopen(ready, timeout=1) as response:
-            return bool(response.status == 200)
+        with suppress(urllib3.exceptions.HTTPError):
+            return urllib3.request("GET", ready, retries=False, timeout=1).status == 200
         return False
 
     own = {**os.environ, **(settings or {})}
