@@ -52,7 +52,10 @@ class Prometheus:
     def get(self, path: str, **parameters: object) -> Any:
         """The `data` of a call of its API."""
         fields = {name: str(value) for name, value in parameters.items()}
-        answer = urllib3.request("GET", f"{self.url}/api/v1/{path}", fields=fields, timeout=30)
+        try:
+            answer = urllib3.request("GET", f"{self.url}/api/v1/{path}", fields=fields, timeout=30)
+        except urllib3.exceptions.HTTPError as error:
+            raise ConnectionError(str(error)) from error
         if answer.status != 200:
             raise SetupError(f"Prometheus refused {parameters}: {answer.data.decode()}")
         return answer.json()["data"]
