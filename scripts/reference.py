@@ -1,4 +1,4 @@
-"""Writes the generated pages of docs/reference: the API, the settings and the commands."""
+"""Writes the sections of pages in docs/reference: the API, the settings and the commands."""
 
 import re
 import sys
@@ -15,45 +15,6 @@ from scripts.stack import places
 
 FOLDER = places.PROJECT / "docs" / "reference"
 METHODS = ("get", "post", "patch", "put", "delete")
-API_PAGE = """<!-- Generated: `make reference` writes this page. -->
-
-# API
-
-Every call of the HTTP API, as [openapi.yaml](../openapi.yaml) describes it. That file has the fields, the
-headers and examples, and `/api/docs/` of a running shop tries calls out; [generate a
-client](../howto/generate-a-client.md) says how programs use it. Errors are problems (RFC 9457):
-[codes](codes.md) says what each `code` means, and which of them every call may return; those are left out
-here. Calls with *key* require the header `Idempotency-Key`, those with *wait* obey `Prefer: wait=N`.
-
-"""
-SETTINGS_PAGE = """<!-- Generated: `make reference` writes this page. -->
-
-# Settings
-
-Every setting of the shop: environment variables, or lines of a file `.env` in the project's folder, which
-exported variables override. `shop/settings.py` reads and checks them when a process starts, and a wrong one
-stops it with its name. This page is made from `.env.example`; [operations](../operations.md#settings) says
-more about those that need a decision.
-
-"""
-COMMANDS_PAGE = """<!-- Generated: `make reference` writes this page. -->
-
-# Commands
-
-## Targets of make
-
-Words in capitals are variables: `make run PORT=9000`.
-
-{targets}
-## Management commands
-
-Beside `make run` as `make manage ARGS="audit --json"`, in containers as `docker compose exec web python
-manage.py audit --json`. Django's own commands and options are there too (`--help`);
-[operations](../operations.md#commands) says when to use which.
-
-"""
-
-
 EVERYWHERE = """
 idempotency_key_in_flight idempotency_key_invalid idempotency_key_missing idempotency_key_reused invalid
 malformed_json not_authenticated overloaded request_timeout token_invalid too_large unavailable
@@ -64,14 +25,18 @@ unsupported_media_type
 
 def main() -> int:
     django.setup()
-    pages = {"api.md": _api_page(), "settings.md": _settings_page(), "commands.md": _commands_page()}
-    differing = [name for name, text in pages.items() if (FOLDER / name).read_text() != text]
-    if differing and "--check" in sys.argv:
+    is_check, differing = "--check" in sys.argv, []
+    for name, make in (("api", _api_page), ("settings", _settings_page), ("commands", _commands_page)):
+        path, made = FOLDER / f"{name}.md", make()
+        # What stands before the first section is written by hand.
+        head, _, kept = path.read_text().partition("\n## ")
+        if is_check and f"## {kept}" != made:
+            differing.append(path.name)
+        elif not is_check:
+            path.write_text(f"{head}\n{made}")
+    if differing:
         print(f"{', '.join(differing)} in docs/reference differ from the code: run `make reference`")
-        return 1
-    for name in differing:
-        (FOLDER / name).write_text(pages[name])
-    return 0
+    return 1 if differing else 0
 
 
 def _table(*columns: str, rows: Iterable[Iterable[str]]) -> str:
@@ -85,7 +50,7 @@ def _api_page() -> str:
     for path, item in document["paths"].items():
         for method in filter(item.__contains__, METHODS):
             rows[item[method]["tags"][0]].append(_row(f"`{method.upper()} {path}`", item[method]))
-    return API_PAGE + "\n".join(
+    return "\n".join(
         f"## {tag.replace('-', ' ').capitalize()}\n\n"
         + _table("call", "what", "who", "answers", "refusals", rows=found)
         for tag, found in rows.items()
@@ -129,11 +94,10 @@ def refusal_codes(call: Any) -> dict[str, set[str]]:
 def _settings_page() -> str:
     example = (places.PROJECT / ".env.example").read_text()
     _, *parts = re.split(r"^# --- (.+?) ---$", example, flags=re.MULTILINE)
-    tables = [
+    return "\n".join(
         f"## {section}\n\n" + _table("setting", "default", "what", rows=_settings_of(text))
         for section, text in zip(parts[::2], parts[1::2], strict=True)
-    ]
-    return SETTINGS_PAGE + "\n".join(tables)
+    )
 
 
 def _settings_of(text: str) -> Iterator[tuple[str, str, str]]:
@@ -154,7 +118,8 @@ def _commands_page() -> str:
     targets = re.findall(r"^([a-z-]+):.*?## (.+)$", makefile, flags=re.MULTILINE)
     rows = [(f"`make {name}`", _as_cell(about)) for name, about in targets]
     own = sorted(name for name, app in get_commands().items() if app in places.APPS)
-    return COMMANDS_PAGE.format(targets=_table("command", "does", rows=rows)) + "\n".join(map(_section, own))
+    targets = f"## Targets of make\n\n{_table('command', 'does', rows=rows)}\n"
+    return f"{targets}## Management commands\n\n" + "\n".join(map(_section, own))
 
 
 def _section(name: str) -> str:
