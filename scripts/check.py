@@ -44,10 +44,8 @@ def main() -> int:
         return run_all({what: [WRITTEN[what].split()]})
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         made = f"{folder}/openapi.yaml"
-        return run_all(
-            {name: [line.format(made=made).split() for line in lines] for name, lines in CHECKS.items()}
-            | rules()
-        )
+        lines = {name: [line.format(made=made).split() for line in lines] for name, lines in CHECKS.items()}
+        return run_all(lines | rules())
 
 
 def rules() -> dict[str, list[list[str]]]:

@@ -65,20 +65,12 @@ def _row(name: str, call: Any) -> list[str]:
     caller = "staff" if "(staff)" in f"{what} {first}" else caller
     who = [caller, *["key"] * ("Idempotency-Key" in named), *["wait"] * ("Prefer" in named)]
     answers = ", ".join(status for status in sorted(call["responses"]) if status < "400")
-    own = {
-        status: sorted(codes.difference(EVERYWHERE.split()))
-        for status, codes in sorted(refusal_codes(call).items())
-    }
-    refusals = [
-        f"{status} {', '.join(f'`{code}`' for code in codes)}" for status, codes in own.items() if codes
-    ]
-    return [
-        name,
-        what.removesuffix(".").removesuffix(" (staff)"),
-        ", ".join(who),
-        answers,
-        " · ".join(refusals),
-    ]
+    refusals = []
+    for status, codes in sorted(refusal_codes(call).items()):
+        if own := sorted(codes.difference(EVERYWHERE.split())):
+            refusals.append(f"{status} {', '.join(f'`{code}`' for code in own)}")
+    shown = what.removesuffix(".").removesuffix(" (staff)")
+    return [name, shown, ", ".join(who), answers, " · ".join(refusals)]
 
 
 def refusal_codes(call: Any) -> dict[str, set[str]]:

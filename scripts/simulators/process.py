@@ -153,9 +153,7 @@ def invalid(name: str, why: str) -> Refused:
 
 def arguments(name: str, port: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m scripts.simulators.{name}")
-    means = (
-        "the address to listen on (%(default)s); 0.0.0.0 is open to others, and simulators need no password"
-    )
+    means = "the address to listen on (%(default)s); on 0.0.0.0 others reach it, and it needs no password"
     parser.add_argument("--host", default="127.0.0.1", help=means)
     parser.add_argument("--port", type=int, default=port, help="the port to listen on (%(default)s)")
     book, means = Path("var", f"{name}.sqlite3"), "the SQLite file that remembers everything (%(default)s)"

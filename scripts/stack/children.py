@@ -170,9 +170,8 @@ def wait_until(
 
     def look() -> bool:
         if child.poll() is not None:
-            raise SetupError(
-                f"{name} ended with exit code {child.returncode}; the end of {log}:\n{tail(log)}"
-            )
+            end = f"with exit code {child.returncode}; the end of {log}:\n{tail(log)}"
+            raise SetupError(f"{name} ended {end}")
         return is_ready() if callable(is_ready) else ports.answers(is_ready)
 
     late = f"{name} did not answer in {within_seconds:.0f} s; see {log}"

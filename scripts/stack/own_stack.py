@@ -71,9 +71,8 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
     log, own = instance.home / "make-run.log", own_environment(instance, settings)
     log.write_bytes(b"")
-    child = children.start(
-        words, log=log, environment=own, when_parent_dies=signal.SIGTERM, folder=instance.project
-    )
+    folder, then = instance.project, signal.SIGTERM
+    child = children.start(words, log=log, environment=own, when_parent_dies=then, folder=folder)
 
     def is_ready() -> bool:
         return "Ctrl-C stops everything." in log.read_text()

@@ -14,13 +14,7 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
-from scripts.stack import (
-    SetupError,
-    environment as environments,
-    instance as instances,
-    places,
-    process_identity,
-)
+from scripts.stack import SetupError, environment, instance as instances, places, process_identity
 from scripts.stack.instance import Instance
 
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
@@ -32,19 +26,19 @@ OLD_STATE = (
 )
 
 
-def prepare_apart(home: Path, environment: Mapping[str, str]) -> None:
+def prepare_apart(home: Path, settings: Mapping[str, str]) -> None:
     """Migrate, collect static files, and seed an empty database, in a process that says why it fails."""
     command = [sys.executable, "-m", "scripts.stack.preparation"]
     # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
-    marked = {**environment, process_identity.MARK: str(home)}
+    marked = {**settings, process_identity.MARK: str(home)}
     if subprocess.run(command, cwd=places.PROJECT, env=marked, stdin=subprocess.DEVNULL).returncode != 0:
         raise SystemExit(1)
 
 
-def is_current(instance: Instance, environment: Mapping[str, str]) -> bool:
+def is_current(instance: Instance, settings: Mapping[str, str]) -> bool:
     """Whether migrations, static files and demo are in place as the code wants them now."""
     stamp = _stamp(instance)
-    if environment["DATABASE_URL"] != environments.database_url(instance) or not stamp.exists():
+    if settings["DATABASE_URL"] != environment.database_url(instance) or not stamp.exists():
         return False
     return any(instance.static.iterdir()) and stamp.read_text() == _fingerprint(instance)
 
@@ -65,9 +59,8 @@ def _fingerprint(instance: Instance) -> str:
     An emptied database gets its demo again: whether it has accounts counts too.
     """
     digest = hashlib.sha256()
-    for path in sorted(
-        {path for pattern in SOURCES for path in places.PROJECT.glob(pattern) if path.is_file()}
-    ):
+    found = {path for pattern in SOURCES for path in places.PROJECT.glob(pattern) if path.is_file()}
+    for path in sorted(found):
         digest.update(bytes(path) + b"\0" + path.read_bytes())
     address = f"{(instance.data / 'firstcome.sqlite3').as_uri()}?mode=ro"
     with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as database:
@@ -106,7 +99,7 @@ def _prepare(instance: Instance) -> None:
     try:
         call_command("migrate", interactive=False, verbosity=0)
     except OldDatabase as error:
-        if os.environ["DATABASE_URL"] != environments.database_url(instance):
+        if os.environ["DATABASE_URL"] != environment.database_url(instance):
             raise
         raise SetupError(OLD_STATE.format(folder=instance.data)) from error
     call_command("collectstatic", interactive=False, verbosity=0)

@@ -54,9 +54,8 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Co
             return instance.mariadb(max_connections=connections, has_binary_log=has_log).command()
         case "web":
             # Stops in less than supervisor waits (`supervision.STOP_SECONDS`).
-            return web_server(
-                instance.port, "--graceful-timeout", "4", "--workers", environment["WEB_WORKERS"]
-            )
+            ends = ("--graceful-timeout", "4")
+            return web_server(instance.port, *ends, "--workers", environment["WEB_WORKERS"])
         case "worker":
             # Threads: a task waits for the gateway and the database far more than it computes, the threads of
             # one process share group commits, and a kill -9 takes them all, with no orphaned children.

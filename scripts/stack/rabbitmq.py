@@ -89,9 +89,8 @@ class Node:
     def __post_init__(self) -> None:
         # What `BROKER_URL` is then.
         self.url = f"amqp://{USER}:{self.password}@{ports.HOST}:{self.first_port}//"
-        self.epmd_port, self.peers_port, self.management_port = range(
-            self.first_port + 1, self.first_port + 4
-        )
+        first = self.first_port
+        self.epmd_port, self.peers_port, self.management_port = first + 1, first + 2, first + 3
         self.management_url = f"http://{ports.HOST}:{self.management_port}/api"
 
 

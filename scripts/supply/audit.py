@@ -121,9 +121,8 @@ def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str
     """Print what was found, and return the exit code."""
     findings, unused = 0, dict(accepted)
     for one in (found for result in results.values() for found in result.vulnerabilities):
-        reasons = [
-            unused.pop((one.package, name), "") or accepted.get((one.package, name)) for name in one.names
-        ]
+        keys = [(one.package, name) for name in one.names]
+        reasons = [unused.pop(key, "") or accepted.get(key) for key in keys]
         why = next(filter(None, reasons), "")
         findings += not why
         word = "accepted  " if why else "VULNERABLE"

@@ -66,9 +66,7 @@ def components() -> list[dict[str, Any]]:
         pinned = packages[f"node_modules/{name}"]
         more = {"licenses": [{"license": {"id": pinned["license"]}}]}
         found.append({"type": "library"} | _named("npm", name, pinned["version"]) | more)
-    said = (
-        f"Inside {' '.join(BUNDLED)}, for `make run` where the system has no Redis or Valkey of 7.2 or later."
-    )
+    said = f"Inside {' '.join(BUNDLED)}, for `make run` without a Redis or Valkey of 7.2 or later."
     redis = _named("generic", REDIS.package, REDIS.version)
     return [*found, {"type": "application"} | redis | {"description": said}]
 
