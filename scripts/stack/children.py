@@ -13,6 +13,9 @@ from typing import Any
 from scripts.stack import SetupError, ports, waiting
 from scripts.stack.places import PROJECT
 
+Child = subprocess.Popen[Any]
+Ready = Callable[[], bool] | ports.Address
+"""Whether a process is ready, or where it answers then."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -65,7 +68,7 @@ def start(
     when_parent_dies: int = signal.SIGKILL,
     folder: Path = PROJECT,
     **pipes: Any,
-) -> "subprocess.Popen[Any]":
+) -> Child:
     """Start the command in a session of its own and in that folder, its output appended to `log`, if any.
 
     The kernel sends it `when_parent_dies` as soon as the calling thread is gone, however that ended.
@@ -97,7 +100,7 @@ def run(
     environment: Mapping[str, str] = os.environ,
     folder: Path = PROJECT,
     text: str | None = None,
-) -> "subprocess.CompletedProcess[str]":
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, with the text as its input.
 
     One that goes on is killed with all that it runs. Raises SetupError then.
@@ -115,7 +118,7 @@ def run(
     return subprocess.CompletedProcess(words, child.returncode, out, error)
 
 
-def printed(ran: "subprocess.CompletedProcess[str]", *, codes: Collection[int] = (0,)) -> str:
+def printed(ran: subprocess.CompletedProcess[str], *, codes: Collection[int] = (0,)) -> str:
     """What the command printed. Raises SetupError with all of it where it ended with another code."""
     if ran.returncode not in codes:
         what = " ".join(ran.args[1:])[:100]
@@ -129,11 +132,11 @@ def running(
     *,
     name: str,
     log: Path,
-    is_ready: Callable[[], bool] | ports.Address,
+    is_ready: Ready,
     environment: Mapping[str, str] = os.environ,
     within_seconds: float = 60,
     stop_seconds: float = 10,
-) -> Iterator["subprocess.Popen[bytes]"]:
+) -> Iterator[Child]:
     """The child from the moment it is ready or answers there; stopped on leaving. Raises SetupError."""
     child = start(command, log=log, environment=environment)
     try:
@@ -143,9 +146,7 @@ def running(
         stop(child, within_seconds=stop_seconds)
 
 
-def stop(
-    child: "subprocess.Popen[bytes]", *, within_seconds: float = 10, number: int = signal.SIGTERM
-) -> None:
+def stop(child: Child, *, within_seconds: float = 10, number: int = signal.SIGTERM) -> None:
     """Send the child the signal, and kill it when it doesn't end; returns when it is gone."""
     child.send_signal(number)
     try:
@@ -155,14 +156,7 @@ def stop(
         child.wait()
 
 
-def wait_until(
-    is_ready: Callable[[], bool] | ports.Address,
-    *,
-    name: str,
-    child: "subprocess.Popen[bytes]",
-    log: Path,
-    within_seconds: float,
-) -> None:
+def wait_until(is_ready: Ready, *, name: str, child: Child, log: Path, within_seconds: float) -> None:
     """Return once it is ready, or answers at that address.
 
     Raises SetupError with the end of its log if it dies or is late.

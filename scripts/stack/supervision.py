@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is
 @contextlib.contextmanager
 def supervisor(
     instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
-) -> Iterator["subprocess.Popen[bytes]"]:
+) -> Iterator[children.Child]:
     """supervisor with the stores and simulators starting; on leaving, everything is stopped, stores last."""
     groups = {
         group: [Program(name=name, is_started_at_once=name not in SHOP) for name in names]
@@ -90,7 +89,7 @@ def supervisor(
 @contextlib.contextmanager
 def supervised(
     instance: Instance, environment: Mapping[str, str], text: str, *, stop_seconds: float
-) -> Iterator["subprocess.Popen[bytes]"]:
+) -> Iterator[children.Child]:
     """supervisor with this configuration; on leaving, all of its processes are stopped."""
     if "%" in str(instance.home):
         raise SetupError(f"supervisor can't read the path {instance.home}, with a percent sign: set VAR")
@@ -108,7 +107,7 @@ def supervised(
         children.stop(daemon, within_seconds=stop_seconds)
 
 
-def wait_until_it_answers(instance: Instance, daemon: "subprocess.Popen[bytes]") -> None:
+def wait_until_it_answers(instance: Instance, daemon: children.Child) -> None:
     socket, log = str(instance.supervisor_socket), instance.logs / "supervisor.log"
     children.wait_until(socket, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
 
