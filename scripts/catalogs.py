@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from babel.messages.catalog import Catalog, Message
-from babel.messages.extract import extract
+from babel.messages.extract import DEFAULT_KEYWORDS, extract
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
@@ -28,13 +28,8 @@ UNTRANSLATED_PACKAGES = ("unfold", "django_otp/plugins/otp_totp", "django_otp/pl
 TRANSLATED_PACKAGES = ("django/conf", "django/contrib/admin", "django/contrib/auth")
 FILE = Path("LC_MESSAGES", "django.po")
 LEFT_OUT = {"tests", "migrations", "node_modules", "import_export"}
-KEYWORDS = {
-    "_": None,
-    **dict.fromkeys(("gettext", "gettext_lazy", "gettext_noop"), None),
-    **dict.fromkeys(("ngettext", "ngettext_lazy"), (1, 2)),
-    **dict.fromkeys(("pgettext", "pgettext_lazy"), ((1, "c"), 2)),
-    **dict.fromkeys(("npgettext", "npgettext_lazy"), ((1, "c"), 2, 3)),
-}
+LAZY = {f"{name}_lazy": DEFAULT_KEYWORDS[name] for name in ("gettext", "ngettext", "pgettext", "npgettext")}
+KEYWORDS = DEFAULT_KEYWORDS | LAZY | {"gettext_noop": None}
 PLACEHOLDER = re.compile(r"%\(\w+\)[\d.]*[a-z]|%[\d.]*[a-zA-Z]|%%|\{\w*(?:![rs])?(?::[^{}]*)?\}")
 
 

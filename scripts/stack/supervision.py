@@ -72,18 +72,17 @@ def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is
     return "".join(sections)
 
 
-@contextlib.contextmanager
 def supervisor(
     instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
-) -> Iterator[children.Child]:
+) -> contextlib.AbstractContextManager[children.Child]:
     """supervisor with the stores and simulators starting; on leaving, everything is stopped, stores last."""
+    names = {"stores": stores, "shop": [*OUTSIDE, *SHOP]}
     groups = {
-        group: [Program(name=name, is_started_at_once=name not in SHOP) for name in names]
-        for group, names in {"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()
+        group: [Program(name=name, is_started_at_once=name not in SHOP) for name in of_group]
+        for group, of_group in names.items()
     }
     text = configuration_of(groups, socket=str(instance.supervisor_socket), is_root=os.getuid() == 0)
-    with supervised(instance, environment, text, stop_seconds=2 * STOP_SECONDS + 3) as daemon:
-        yield daemon
+    return supervised(instance, environment, text, stop_seconds=2 * STOP_SECONDS + 3)
 
 
 @contextlib.contextmanager
