@@ -88,7 +88,7 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
         return Answer(200, dict(book.execute(statement).fetchone()))
 
     list_events = books.listing(book, "events", {"order": "order_id = ?", "type": "type = ?"}, as_json)
-    routes = {"GET /events": list_events, "POST /events": accept, "GET /summary": summary}
+    routes: process.Routes = {"GET /events": list_events, "POST /events": accept, "GET /summary": summary}
     return process.application(routes, book), options
 
 

@@ -101,7 +101,7 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
         return Answer(200, dict.fromkeys(ANSWERS, 0) | {row[0]: row[1] for row in rows})
 
     filters = {"key": "key = ?", "code": "code = ?", "status": "status = ?"}
-    routes = {
+    routes: process.Routes = {
         "GET /registrations": books.listing(book, TABLE, filters, as_json),
         "POST /registrations": register,
         "POST /registrations/cancel": cancel,

@@ -105,7 +105,7 @@ def run(
 
     One that goes on is killed with all that it runs. Raises SetupError then.
     """
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     child = start(words, environment=environment, folder=folder, text=True, **pipes)
     try:
         out, error = child.communicate(text, timeout=within_seconds)
