@@ -83,7 +83,7 @@ def run_all(checks: Mapping[str, Sequence[Sequence[str]]]) -> int:
 
 def _run(program: str, *words: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | SETTINGS | {"PYTHONPATH": str(places.PROJECT)}
-    command = [Path(sys.executable).parent / program, *words]
+    command = [str(Path(sys.executable).parent / program), *words]
     return subprocess.run(command, cwd=places.PROJECT, env=environment, capture_output=True, text=True)
 
 

@@ -55,7 +55,7 @@ def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_
         words = ["--port", str(closed.port), "--book", str(tmp_path / "second.sqlite3")]
         command = [sys.executable, "-m", f"scripts.simulators.{name}", *words]
         second = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=20, check=False)
-        assert second.returncode == 1
+        assert second.returncode != 0
         assert f"('127.0.0.1', {closed.port}): address already in use" in second.stderr
     with running(name, tmp_path, "--host", "0.0.0.0") as opened:
         assert ports.answers((ANOTHER_ADDRESS, opened.port))
