@@ -110,8 +110,8 @@ def _commands_page() -> str:
     targets = re.findall(r"^([a-z-]+):.*?## (.+)$", makefile, flags=re.MULTILINE)
     rows = [(f"`make {name}`", _as_cell(about)) for name, about in targets]
     own = sorted(name for name, app in get_commands().items() if app in places.APPS)
-    targets = f"## Targets of make\n\n{_table('command', 'does', rows=rows)}\n"
-    return f"{targets}## Management commands\n\n" + "\n".join(map(_section, own))
+    of_make = f"## Targets of make\n\n{_table('command', 'does', rows=rows)}\n"
+    return f"{of_make}## Management commands\n\n" + "\n".join(map(_section, own))
 
 
 def _section(name: str) -> str:

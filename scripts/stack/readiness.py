@@ -4,6 +4,7 @@ import http.client
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 from scripts.stack import SetupError, children, ports, supervision
 from scripts.stack.instance import Instance
@@ -18,7 +19,11 @@ def wait_for_stores(instance: Instance, stores: list[str]) -> None:
     """Return once each of the databases accepts connections. Raises SetupError."""
     for name in stores:
         path = str(instance.redis_socket if name == "redis" else instance.mariadb_socket)
-        wait_while(lambda at=path: "" if ports.answers(at) else "it accepts no connections", instance, name)
+        wait_while(partial(_silence, path), instance, name)
+
+
+def _silence(path: str) -> str:
+    return "" if ports.answers(path) else "it accepts no connections"
 
 
 def wait_for_shop(instance: Instance) -> None:
