@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench lab simulate chaos soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench lab simulate chaos soak alerts cluster cluster-status cluster-drill check format openapi reference clients messages docs audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,20 +93,16 @@ format: ## let ruff format and fix what it can
 
 openapi: ## generate docs/openapi.yaml, and docs/reference
 	$(BOOTSTRAP) check
-	@$(VENV) -m scripts.check --write-openapi
-	@exec $(VENV) -m scripts.check --write-reference
+	@$(VENV) -m scripts.check --write openapi
+	@exec $(VENV) -m scripts.check --write reference
 
 reference: ## generate the API, settings and commands in docs/reference
 	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.check --write-reference
+	@exec $(VENV) -m scripts.check --write reference
 
 clients: ## generate from docs/openapi.yaml what clients/ needs and git ignores: the package for Python, the types for TypeScript
 	$(BOOTSTRAP) tests
 	@exec $(VENV) -m scripts.clients
-
-schema-changes: ## list in docs/reference the algorithm that MariaDB needs for each statement of each migration
-	$(BOOTSTRAP) tests
-	@exec $(VENV) -m scripts.schema_changes
 
 messages: ## extract the texts that are translated, and compile the catalogs
 	$(BOOTSTRAP) check

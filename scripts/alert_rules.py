@@ -15,8 +15,6 @@ ALERTMANAGER = OPS / "alertmanager" / "alertmanager.yml"
 
 @dataclass(frozen=True)
 class Alert:
-    """One alerting rule."""
-
     name: str
     expression: str
     severity: str
@@ -33,30 +31,20 @@ def unit_tests() -> list[Path]:
 
 
 def rules() -> list[dict[str, Any]]:
-    """Every rule, recording rules included, in the order of the files."""
-    return [
-        rule
-        for path in files()
-        for group in yaml.safe_load(path.read_text())["groups"]
-        for rule in group["rules"]
-    ]
+    groups = (group for path in files() for group in yaml.safe_load(path.read_text())["groups"])
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def alerts() -> list[Alert]:
-    return [
-        Alert(rule["alert"], rule["expr"], rule["labels"]["severity"], rule["annotations"])
-        for rule in rules()
-        if "alert" in rule
-    ]
+    found = [rule for rule in rules() if "alert" in rule]
+    return [Alert(one["alert"], one["expr"], one["labels"]["severity"], one["annotations"]) for one in found]
 
 
 def expressions() -> list[str]:
-    """What every rule evaluates, recording rules included."""
     return [rule["expr"] for rule in rules()]
 
 
 def recorded() -> set[str]:
-    """The names that recording rules make."""
     return {rule["record"] for rule in rules() if "record" in rule}
 
 

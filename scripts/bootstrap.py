@@ -39,16 +39,18 @@ NEEDS = {
 """What has to be installed on the system, as `scripts.stack.system_packages` names it."""
 NEEDS_OF_ROOT = {"campaign": "rabbitmq libfaketime haproxy", "check": "prometheus"}
 """What only some of it needs: a user who may not install it runs the rest."""
-BYTES_NEEDED = 400 * 1024 * 1024
 
 
 def main() -> None:
     """Bring `.venv` to what the purpose needs; a second time this costs a few milliseconds."""
     purpose, more = sys.argv[1], sys.argv[2:]
-    use_new_enough_python()
+    if sys.version_info[:2] < OLDEST:
+        for found in filter(None, map(shutil.which, NEWER_PYTHONS)):
+            os.execv(found, [found, *sys.argv])
+        this = "{}.{}".format(*sys.version_info)
+        fail(f"Python 3.11 or newer is needed, this is {this}: sudo apt-get install -y python3.11-venv")
     sys.path.insert(0, str(PROJECT))
-    from scripts.stack import SetupError, system_packages
-    from scripts.stack.programs import node_packages
+    from scripts.stack import SetupError, node_packages, system_packages
 
     # One at a time: two pips in one environment break it. The lock ends with the process, however that ends.
     lock = os.open(PROJECT, os.O_RDONLY)
@@ -73,18 +75,7 @@ def main() -> None:
             fail(str(error))
 
 
-def use_new_enough_python() -> None:
-    """Continue in a newer Python when this one is too old."""
-    if sys.version_info[:2] >= OLDEST:
-        return
-    for found in filter(None, map(shutil.which, NEWER_PYTHONS)):
-        os.execv(found, [found, *sys.argv])
-    this = "{}.{}".format(*sys.version_info)
-    fail(f"Python 3.11 or newer is needed, this is {this}: sudo apt-get install -y python3.11-venv")
-
-
 def is_installed(requirements: Path) -> bool:
-    """Whether the environment works and holds exactly these requirements."""
     stamp = stamp_of(requirements)
     return stamp.exists() and stamp.read_text() == fingerprint(requirements) and is_healthy()
 
@@ -93,17 +84,13 @@ def is_healthy() -> bool:
     """Whether the environment's Python starts and finds packages, which a newer Python would not."""
     question = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        asked = subprocess.run([str(PYTHON), "-ISc", question], stdout=subprocess.PIPE, check=True)
+        version = subprocess.check_output([str(PYTHON), "-ISc", question]).decode().strip()
     except (OSError, subprocess.CalledProcessError):
         return False
-    version = asked.stdout.decode().strip()
     return (VENV / "lib" / f"python{version}" / "site-packages" / "pip").is_dir()
 
 
 def install(missing: list[Path], *, with_packages_of: list[Path]) -> None:
-    """Install what the files pin, by hash, and leave a stamp for each."""
-    if shutil.disk_usage(PROJECT).free < BYTES_NEEDED:
-        fail(f"no space left in {PROJECT}: the Python packages need {BYTES_NEEDED >> 20} MB")
     if not is_healthy():
         make_environment()
     names = ", ".join(path.name for path in missing)
@@ -114,7 +101,7 @@ def install(missing: list[Path], *, with_packages_of: list[Path]) -> None:
     command += ["--require-hashes", "--only-binary", ":all:", "--no-binary", "mysqlclient,localstripe"]
     for path in with_packages_of:
         command += ["-r", str(path)]
-    run_quietly(command, "pip")
+    run(command)
     for path in missing:
         stamp_of(path).write_text(fingerprint(path))
 
@@ -127,20 +114,13 @@ def make_environment() -> None:
     except ImportError:
         package = "python{}.{}-venv".format(*sys.version_info)
         fail(f"Python's venv module is missing; run this first: sudo apt-get install -y {package}")
-    run_quietly([sys.executable, "-m", "venv", "--clear", str(VENV)], "venv")
+    run([sys.executable, "-m", "venv", "--clear", str(VENV)])
 
 
-def run_quietly(command: list[str], name: str) -> None:
-    """Run to success without output, or fail with the line that says why."""
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if ran.returncode == 0:
-        return
-    lines = ran.stdout.decode(errors="replace").splitlines() or ["no output"]
-    errors = [line for line in lines if line.lower().startswith("error") or "No space left" in line]
-    VENV.mkdir(exist_ok=True)
-    log = VENV / f"{name}.log"
-    log.write_text("\n".join(lines) + "\n")
-    fail(f"{name} failed: {(errors or lines)[-1].strip()} (the whole output: {log})")
+def run(command: list[str]) -> None:
+    """Run to success; what it says against that is for the user."""
+    if subprocess.call(command, stdin=subprocess.DEVNULL) != 0:
+        fail(f"`{' '.join(command[:4])}` failed, for the reason above")
 
 
 def stamp_of(requirements: Path) -> Path:
@@ -152,7 +132,6 @@ def fingerprint(requirements: Path) -> str:
 
 
 def fail(message: str) -> None:
-    """End with one line."""
     sys.exit(f"firstcome: {message}")
 
 

@@ -12,16 +12,12 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from scripts.stack import SetupError, children, places
-from scripts.stack.programs import node_packages
+from scripts.stack import children, node_packages, places
 
 DOCUMENT = places.PROJECT / "docs" / "openapi.yaml"
 PYTHON = places.PROJECT / "clients" / "python" / "firstcome_client" / "generated"
 TYPESCRIPT = places.PROJECT / "clients" / "typescript" / "firstcome.ts"
 GENERATOR = "openapi-python-client"
-GENERATOR_SECONDS = 600
-STAMP = "made_from"
-"""The file in the generated package that says which document and generator it is of."""
 # Not the project's own settings: the result may not depend on the folder in which it is made.
 CONFIG = """
 post_hooks:
@@ -42,12 +38,10 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
 
     Processes that call it at once make it once, and none finds half of it. Raises SetupError.
     """
-    try:
-        version = metadata.version(GENERATOR)
-    except metadata.PackageNotFoundError:
-        raise SetupError(f"{GENERATOR} is missing; run this first: make check") from None
+    version = metadata.version(GENERATOR)
     made_from = f"{hashlib.sha256(document.read_bytes()).hexdigest()} {GENERATOR} {version}\n"
-    stamp, lock = folder / STAMP, os.open(folder.parent, os.O_RDONLY)
+    # The file says which document and generator the package is of.
+    stamp, lock = folder / "made_from", os.open(folder.parent, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == made_from:
@@ -57,7 +51,7 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
             config.write_text(CONFIG)
             paths = f"--path={document}", f"--output-path={made}", f"--config={config}"
             _run([sys.executable, "-m", "openapi_python_client", "generate", "--meta=none", *paths])
-            (made / STAMP).write_text(made_from)
+            (made / stamp.name).write_text(made_from)
             if folder.exists():
                 folder.rename(Path(beside, "old"))
             made.rename(folder)
@@ -75,7 +69,7 @@ def _run(command: Sequence[str]) -> str:
     """The output of a program, which finds those of the environment. Raises SetupError when it fails."""
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     own = os.environ | {"NO_COLOR": "1", "PATH": path}
-    return children.printed(children.run(command, within_seconds=GENERATOR_SECONDS, environment=own))
+    return children.printed(children.run(command, within_seconds=600, environment=own))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import functools
-import http.server
 import os
 import re
 import shutil
@@ -23,25 +21,15 @@ COLORS = re.compile(r"\x1b\[[0-9;]*m")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make docs")
     parser.add_argument("--port", default="", help=f"where to serve it: {ports.DOCUMENTATION} by default")
-    parser.add_argument("--build-only", action="store_true", help="build it and end")
-    asked = parser.parse_args()
-    port = ports.parse(asked.port or str(ports.DOCUMENTATION))
+    port = ports.parse(parser.parse_args().port or str(ports.DOCUMENTATION))
     site = build(places.private_folder(places.state()) / "docs")
-    if asked.build_only:
-        print(f"The documentation is in {site}.")
-        return 0
     ports.require_free(port, command="make docs")
-    handler = functools.partial(_Handler, directory=str(site))
-    server = http.server.ThreadingHTTPServer((ports.HOST, port), handler)
-    with contextlib.suppress(KeyboardInterrupt), server:
-        print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
-        server.serve_forever()
+    print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
+    words = (str(port), "--bind", ports.HOST, "--directory", str(site))
+    child = children.start([sys.executable, "-m", "http.server", *words], log=site.parent / "server.log")
+    with contextlib.suppress(KeyboardInterrupt):
+        child.wait()
     return 0
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Requests for the documentation are not logged."""
 
 
 def build(home: Path) -> Path:

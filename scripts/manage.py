@@ -4,13 +4,7 @@ import argparse
 import os
 import sys
 
-from scripts.stack import (
-    SetupError,
-    environment as environments,
-    instance as instances,
-    places,
-    ports,
-)
+from scripts.stack import SetupError, children, environment, instance as instances, places, ports
 
 
 def main() -> int:
@@ -22,19 +16,16 @@ def main() -> int:
     if last := instances.remembered(home):
         port, database = port or str(last.port), database or last.database
     instance = instances.choose(home=home, port=port, database=database)
-    environment = environments.compose(instance, environments.given())
+    composed = environment.compose(instance, environment.given())
     # Where the instance's own database is not there, this says so, and Django shows no traceback.
-    if environment["DATABASE_URL"] == environments.database_url(instance):
+    if composed["DATABASE_URL"] == environment.database_url(instance):
         if instance.database == "mariadb" and not ports.answers(str(instance.mariadb_socket)):
             raise SetupError("the private MariaDB is not running: start it with `make run DB=mariadb`")
         if instance.database == "sqlite" and not (instance.data / "firstcome.sqlite3").exists():
             raise SetupError(f"there is no database in {instance.data}: start the shop once with `make run`")
     os.chdir(places.PROJECT)
-    os.execve(sys.executable, [sys.executable, "manage.py", *asked.words], environment)
+    os.execve(sys.executable, [sys.executable, "manage.py", *asked.words], composed)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (SetupError, OSError) as error:
-        sys.exit(f"firstcome: {error}")
+    sys.exit(children.run_command("firstcome", main))

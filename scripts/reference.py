@@ -1,8 +1,9 @@
-"""Writes the generated pages of docs/reference: the API, the settings and the commands."""
+"""Writes the sections of pages in docs/reference: the API, the settings and the commands."""
 
 import re
 import sys
 from argparse import Action
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,73 +15,28 @@ from scripts.stack import places
 
 FOLDER = places.PROJECT / "docs" / "reference"
 METHODS = ("get", "post", "patch", "put", "delete")
-API_PAGE = """<!-- Generated: `make reference` writes this page. -->
-
-# API
-
-Every call of the HTTP API, as [openapi.yaml](../openapi.yaml) describes it. That file has the fields, the
-headers and examples, and `/api/docs/` of a running shop tries calls out; [generate a
-client](../howto/generate-a-client.md) says how programs use it. Errors are problems (RFC 9457):
-[codes](codes.md) says what each `code` means, and which of them every call may return; those are left out
-here. Calls with *key* require the header `Idempotency-Key`, those with *wait* obey `Prefer: wait=N`.
-
+EVERYWHERE = """
+idempotency_key_in_flight idempotency_key_invalid idempotency_key_missing idempotency_key_reused invalid
+malformed_json not_authenticated overloaded request_timeout token_invalid too_large unavailable
+unsupported_media_type
 """
-SETTINGS_PAGE = """<!-- Generated: `make reference` writes this page. -->
-
-# Settings
-
-Every setting of the shop: environment variables, or lines of a file `.env` in the project's folder, which
-exported variables override. `shop/settings.py` reads and checks them when a process starts, and a wrong one
-stops it with its name. This page is made from `.env.example`; [operations](../operations.md#settings) says
-more about those that need a decision.
-
-"""
-COMMANDS_PAGE = """<!-- Generated: `make reference` writes this page. -->
-
-# Commands
-
-## Targets of make
-
-Words in capitals are variables: `make run PORT=9000`.
-
-{targets}
-## Management commands
-
-Beside `make run` as `make manage ARGS="audit --json"`, in containers as `docker compose exec web python
-manage.py audit --json`. Django's own commands and options are there too (`--help`);
-[operations](../operations.md#commands) says when to use which.
-
-"""
-
-
-# What any call with a body, a token or a key may return.
-EVERYWHERE = {
-    "idempotency_key_in_flight",
-    "idempotency_key_invalid",
-    "idempotency_key_missing",
-    "idempotency_key_reused",
-    "invalid",
-    "malformed_json",
-    "not_authenticated",
-    "overloaded",
-    "request_timeout",
-    "token_invalid",
-    "too_large",
-    "unavailable",
-    "unsupported_media_type",
-}
+"""What any call with a body, a token or a key may return."""
 
 
 def main() -> int:
     django.setup()
-    pages = {"api.md": _api_page(), "settings.md": _settings_page(), "commands.md": _commands_page()}
-    differing = [name for name, text in pages.items() if (FOLDER / name).read_text() != text]
-    if differing and "--check" in sys.argv:
+    is_check, differing = "--check" in sys.argv, []
+    for name, make in (("api", _api_page), ("settings", _settings_page), ("commands", _commands_page)):
+        path, made = FOLDER / f"{name}.md", make()
+        # What stands before the first section is written by hand.
+        head, _, kept = path.read_text().partition("\n## ")
+        if is_check and f"## {kept}" != made:
+            differing.append(path.name)
+        elif not is_check:
+            path.write_text(f"{head}\n{made}")
+    if differing:
         print(f"{', '.join(differing)} in docs/reference differ from the code: run `make reference`")
-        return 1
-    for name in differing:
-        (FOLDER / name).write_text(pages[name])
-    return 0
+    return 1 if differing else 0
 
 
 def _table(*columns: str, rows: Iterable[Iterable[str]]) -> str:
@@ -89,60 +45,51 @@ def _table(*columns: str, rows: Iterable[Iterable[str]]) -> str:
 
 
 def _api_page() -> str:
-    """Every call of the API, with who may make it and its answers."""
     document = yaml.safe_load((places.PROJECT / "docs" / "openapi.yaml").read_text())
-    rows: dict[str, list[list[str]]] = {}
+    rows = defaultdict[str, list[Iterable[str]]](list)
     for path, item in document["paths"].items():
         for method in filter(item.__contains__, METHODS):
-            call = item[method]
-            rows.setdefault(call["tags"][0], []).append([f"`{method.upper()} {path}`", *_cells_of(call)])
-    tables = [
+            rows[item[method]["tags"][0]].append(_row(f"`{method.upper()} {path}`", item[method]))
+    return "\n".join(
         f"## {tag.replace('-', ' ').capitalize()}\n\n"
         + _table("call", "what", "who", "answers", "refusals", rows=found)
         for tag, found in rows.items()
-    ]
-    return API_PAGE + "\n".join(tables)
-
-
-def _cells_of(call: Any) -> Iterator[str]:
-    what = call.get("summary") or call.get("description", "").partition("\n\n")[0].replace("\n", " ")
-    yield what.removesuffix(".").removesuffix(" (staff)")
-    named = {parameter["name"] for parameter in call.get("parameters", [])}
-    security = call.get("security", [])
-    caller = "anyone" if not security or {} in security else "signed in"
-    if "(staff)" in call.get("summary", "") + call.get("description", "").partition("\n")[0]:
-        caller = "staff"
-    yield ", ".join([caller, *["key"] * ("Idempotency-Key" in named), *["wait"] * ("Prefer" in named)])
-    yield ", ".join(status for status in sorted(call["responses"]) if status < "400")
-    yield " · ".join(
-        f"{status} {', '.join(f'`{code}`' for code in sorted(codes - EVERYWHERE))}"
-        for status, codes in sorted(refusal_codes(call).items())
-        if codes - EVERYWHERE
     )
+
+
+def _row(name: str, call: Any) -> list[str]:
+    first = call.get("description", "").partition("\n\n")[0].replace("\n", " ")
+    what = call.get("summary") or first
+    named = {parameter["name"] for parameter in call.get("parameters", [])}
+    caller = "anyone" if not (security := call.get("security")) or {} in security else "signed in"
+    caller = "staff" if "(staff)" in f"{what} {first}" else caller
+    who = [caller, *["key"] * ("Idempotency-Key" in named), *["wait"] * ("Prefer" in named)]
+    answers = ", ".join(status for status in sorted(call["responses"]) if status < "400")
+    refusals = []
+    for status, codes in sorted(refusal_codes(call).items()):
+        if own := sorted(codes.difference(EVERYWHERE.split())):
+            refusals.append(f"{status} {', '.join(f'`{code}`' for code in own)}")
+    shown = what.removesuffix(".").removesuffix(" (staff)")
+    return [name, shown, ", ".join(who), answers, " · ".join(refusals)]
 
 
 def refusal_codes(call: Any) -> dict[str, set[str]]:
     """The codes of a call's problems, by status."""
-    contents = {
-        status: response.get("content", {}).get("application/problem+json")
-        for status, response in call["responses"].items()
-    }
+    contents = {status: answer.get("content", {}) for status, answer in call["responses"].items()}
     return {
-        status: set(content["schema"]["properties"]["code"]["enum"])
+        status: set(content["application/problem+json"]["schema"]["properties"]["code"]["enum"])
         for status, content in contents.items()
-        if content
+        if "application/problem+json" in content
     }
 
 
 def _settings_page() -> str:
-    """Every setting of .env.example with its default, its text, and its section."""
     example = (places.PROJECT / ".env.example").read_text()
     _, *parts = re.split(r"^# --- (.+?) ---$", example, flags=re.MULTILINE)
-    tables = [
+    return "\n".join(
         f"## {section}\n\n" + _table("setting", "default", "what", rows=_settings_of(text))
         for section, text in zip(parts[::2], parts[1::2], strict=True)
-    ]
-    return SETTINGS_PAGE + "\n".join(tables)
+    )
 
 
 def _settings_of(text: str) -> Iterator[tuple[str, str, str]]:
@@ -159,16 +106,15 @@ def _settings_of(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _commands_page() -> str:
-    """Every target of make and every management command of the shop, with its arguments."""
     makefile = (places.PROJECT / "Makefile").read_text()
     targets = re.findall(r"^([a-z-]+):.*?## (.+)$", makefile, flags=re.MULTILINE)
     rows = [(f"`make {name}`", _as_cell(about)) for name, about in targets]
     own = sorted(name for name, app in get_commands().items() if app in places.APPS)
-    return COMMANDS_PAGE.format(targets=_table("command", "does", rows=rows)) + "\n".join(map(_section, own))
+    of_make = f"## Targets of make\n\n{_table('command', 'does', rows=rows)}\n"
+    return f"{of_make}## Management commands\n\n" + "\n".join(map(_section, own))
 
 
 def _section(name: str) -> str:
-    """A management command."""
     command = load_command_class(get_commands()[name], name)
     # Django gives every command options, which are left out.
     common = {option for one in BaseCommand().create_parser("", "")._actions for option in one.option_strings}
@@ -179,14 +125,12 @@ def _section(name: str) -> str:
 
 
 def _option(action: Action) -> tuple[str, str]:
-    """An option or argument, and what it means."""
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
-    takes_value = action.nargs != 0
-    name = metavar + (" …" if action.nargs in ("*", "+") else "")
+    name, default = metavar + (" …" if action.nargs in ("*", "+") else ""), ""
     if action.option_strings:
-        name = action.option_strings[-1] + (f" {metavar}" if takes_value else "")
-    is_said = takes_value and action.default not in (None, "", [])
-    default = f" (default: {action.default})" if is_said and "default" not in str(action.help) else ""
+        name = action.option_strings[-1] + (f" {metavar}" if action.nargs != 0 else "")
+    if action.nargs != 0 and action.default not in (None, "", []) and "default" not in str(action.help):
+        default = f" (default: {action.default})"
     return f"`{name}`", _as_cell((action.help or "").replace("%%", "%") + default)
 
 

@@ -28,8 +28,7 @@ def main() -> int:
     instance = instances.choose(home=places.state(), port=asked.port, database=asked.db)
     environment = environments.compose(instance, environments.given())
     if environment["DATABASE_URL"].startswith("mysql") and importlib.util.find_spec("MySQLdb") is None:
-        what = "DATABASE_URL is MySQL's, whose driver is not installed"
-        raise SetupError(f"{what}: use `make run DB=mariadb`")
+        raise SetupError("DATABASE_URL is MySQL's, whose driver is missing: use `make run DB=mariadb`")
     places.private_folder(instance.home)
     for folder in (instance.run, instance.logs, instance.data, instance.static):
         folder.mkdir(exist_ok=True)
@@ -63,9 +62,7 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
                 supervision.wait_until_it_answers(instance, daemon)
                 readiness.wait_for_stores(instance, stores)
                 if not preparation.is_current(instance, environment):
-                    preparation.forget(instance)
                     preparation.prepare_apart(instance.home, environment)
-                    preparation.remember(instance)
                 supervision.start(instance, ["web", "worker"])
                 readiness.wait_for_shop(instance)
                 greeting = "" if is_ready else welcome.text(instance, environment)

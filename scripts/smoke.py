@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,7 @@ def main() -> int:
 
 
 def smoke(instance: Instance) -> int:
-    """All steps. Raises SetupError at the first that fails."""
-    with running(instance) as greeting:
+    with _running(instance) as greeting:
         line = next(line for line in greeting.splitlines() if line.startswith("curl "))
         issued = children.printed(children.run(["sh", "-c", line], within_seconds=30)).replace(" ", "")
         _require('"code"' in issued and '"status":"issued"' in issued, issued)
@@ -49,8 +49,8 @@ def smoke(instance: Instance) -> int:
         _check_pages(instance)
         _audit(instance)
     _step("Ctrl-C leaves no process behind")
-    with running(instance):
-        kept = Client(instance).call("GET", f"/api/v1/orders/{order.split()[1]}")
+    with _running(instance):
+        kept = _signed_in(instance)("GET", f"orders/{order.split()[1]}")
         _require(kept["status"] == "paid", f"after a restart the order is {kept['status']}")
         _step("a second run still knows the order")
         _audit(instance)
@@ -58,40 +58,38 @@ def smoke(instance: Instance) -> int:
     return 0
 
 
-class Client:
-    """The API as the demo user sees it, or another."""
-
-    def __init__(
-        self, instance: Instance, name: str = welcome.DEMO_USER, password: str = welcome.DEMO_PASSWORD
-    ):
-        self.port, self.headers = instance.port, dict(welcome.JSON)
-        token = self.call("POST", "/api/v1/auth/token", {"username": name, "password": password})["access"]
-        self.headers["Authorization"] = f"Bearer {token}"
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer's JSON. Raises SetupError for a refusal."""
-        content = None if body is None else json.dumps(body)
-        status, text = readiness.ask(self.port, method, path, content, self.headers)
-        _require(200 <= status < 300, f"{method} {path} answered {status}: {text[:500]}")
-        return json.loads(text)
-
-
 @contextmanager
-def running(instance: Instance) -> Iterator[str]:
-    """The stack; says how long its start took."""
+def _running(instance: Instance) -> Iterator[str]:
     started = time.monotonic()
     with own_stack.running(instance) as greeting:
         _step(f"make run DB={instance.database} is ready after {time.monotonic() - started:.1f} s")
         yield greeting
 
 
+def _signed_in(
+    instance: Instance, name: str = welcome.DEMO_USER, password: str = welcome.DEMO_PASSWORD
+) -> Callable[..., Any]:
+    """Calls of the API as this user sees it. Raises SetupError for a refusal."""
+
+    def call(method: str, path: str, body: Any = None) -> Any:
+        content = None if body is None else json.dumps(body)
+        status, text = readiness.ask(instance.port, method, f"/api/v1/{path}", content, headers)
+        _require(200 <= status < 300, f"{method} {path} answered {status}: {text[:500]}")
+        return json.loads(text)
+
+    headers = dict(welcome.JSON)
+    token = call("POST", "auth/token", {"username": name, "password": password})["access"]
+    headers["Authorization"] = f"Bearer {token}"
+    return call
+
+
 def paste_session_twice(paste: Callable[[], "subprocess.CompletedProcess[str]"]) -> str:
     """Run the README's session, and again: then nothing new happens. Its order. Raises SetupError."""
-    both = [children.printed(paste()) for _ in range(2)]
-    for text in both:
+    orders = []
+    for text in (children.printed(paste()), children.printed(paste())):
         missing = [words for words in PROMISED if words not in text]
         _require(not missing, f"the README's session did not print {missing}: {text}")
-    orders = [re.findall(r"^order \S+", text, flags=re.MULTILINE) for text in both]
+        orders.append(re.findall(r"^order \S+", text, flags=re.MULTILINE))
     _require(orders[0] == orders[1] != [], f"pasted twice the README's session placed two orders: {orders}")
     return str(orders[0][0])
 
@@ -109,13 +107,12 @@ def session(instance: Instance) -> str:
 
 def _queue_for_coupon(instance: Instance) -> None:
     """A ticket of a campaign with a queue, and the coupon that the issuer makes of it."""
-    client, staff = Client(instance), Client(instance, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+    call, staff = _signed_in(instance), _signed_in(instance, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
     terms = {"quantity": 1, "strategy": "queue", "discount": {"type": "amount", "value": 100}}
-    campaign = staff.call("POST", "/api/v1/campaigns", {"name": "Smoke"} | terms)
-    asked = client.call("POST", "/api/v1/coupons", {"campaign": campaign["id"]})
+    asked = call("POST", "coupons", {"campaign": staff("POST", "campaigns", {"name": "Smoke"} | terms)["id"]})
 
     def served() -> Any:
-        ticket = client.call("GET", f"/api/v1/queue-tickets/{asked['id']}")
+        ticket = call("GET", f"queue-tickets/{asked['id']}")
         return ticket if ticket["status"] == "issued" else None
 
     ticket = waiting.until(served, "the ticket waits", within_seconds=SERVED_SECONDS)
@@ -128,10 +125,10 @@ def _check_pages(instance: Instance) -> None:
     style = re.search(r'"(/static/[^"]+\.css)"', pages["/api/docs/"])
     _page(instance.port, style[1] if style else "/no-style-sheet-of-ours", "swagger")
     for job, (target,) in instance.metrics_targets().items():
-        port, late = int(target.rpartition(":")[2]), f"the metrics of {job} don't answer at {target}"
-        address = ports.HOST, port
-        waiting.until(lambda at=address: ports.answers(at), late, within_seconds=SERVED_SECONDS)
-        _page(port, "/metrics", "firstcome_processes ")
+        address = ports.HOST, int(target.rpartition(":")[2])
+        late = f"the metrics of {job} don't answer at {target}"
+        waiting.until(partial(ports.answers, address), late, within_seconds=SERVED_SECONDS)
+        _page(address[1], "/metrics", "firstcome_processes ")
     _step("the start page, docs, its style sheet, schema, metrics and admin answer")
 
 

@@ -26,12 +26,6 @@ UNDELIVERED = """
     (SELECT position FROM events_webhookendpoint WHERE kind = 'data_platform'), 0))
 """
 """The events that wait for the data platform, or for a program."""
-UNDELIVERED_BEFORE = "(SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued')"
-"""The same of a release whose journal has the state of deliveries."""
-HAS_STATE = """
-SELECT COUNT(*) FROM information_schema.columns
-WHERE table_schema = DATABASE() AND table_name = 'shop_journalline' AND column_name = 'delivery'
-"""
 RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
 
 
@@ -39,14 +33,8 @@ RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
 def connected(instance: Instance) -> Iterator["MySQLdb.Connection[Any]"]:
     """A connection of its own, each statement its own transaction."""
     server = instance.mariadb()
-    connection = MySQLdb.connect(
-        unix_socket=str(server.socket),
-        user=USER,
-        password=server.password,
-        database=DATABASE,
-        autocommit=True,
-    )
-    with contextlib.closing(connection):
+    own = {"unix_socket": str(server.socket), "user": USER, "password": server.password}
+    with contextlib.closing(MySQLdb.connect(**own, database=DATABASE, autocommit=True)) as connection:
         yield connection
 
 
@@ -64,21 +52,18 @@ def row(instance: Instance, statement: str, *values: object) -> dict[str, Any]:
 
 
 def counters(instance: Instance) -> dict[str, int]:
-    """What the server has counted so far."""
     marks = ", ".join(["%s"] * len(COUNTERS))
     found = rows(instance, f"SHOW GLOBAL STATUS WHERE Variable_name IN ({marks})", *COUNTERS)
     return {COUNTERS[name]: int(value) for name, value in found}
 
 
 def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    """By how much each counter has grown."""
     return {name: value - before.get(name, 0) for name, value in now.items()}
 
 
 def left(instance: Instance) -> tuple[int, int]:
     """How many events are queued, and how many sagas run."""
-    undelivered = UNDELIVERED_BEFORE if rows(instance, HAS_STATE)[0][0] else UNDELIVERED
-    events, sagas = rows(instance, f"SELECT {undelivered}, {RUNNING}")[0]
+    [[events, sagas]] = rows(instance, f"SELECT {UNDELIVERED}, {RUNNING}")
     return int(events), int(sagas)
 
 

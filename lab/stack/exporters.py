@@ -32,7 +32,6 @@ def of_mariadb(instance: Instance, folder: Path, *options: str) -> AbstractConte
 
 @contextmanager
 def _exporter(name: str, settings: Mapping[str, str], folder: Path, *options: str) -> Iterator[str]:
-    """The address of this exporter while it runs."""
     address, log = f"{ports.HOST}:{ports.free()}", folder / f"{name}.log"
     command = [system_packages.program(name), *options, f"--web.listen-address={address}"]
     with prometheus.server(command, name=name, ready=f"http://{address}/", log=log, settings=settings):

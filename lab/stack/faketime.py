@@ -82,7 +82,7 @@ def become(name: str, line: Sequence[str]) -> None:
     clock = dict(word.split("=") for word in os.environ[CLOCKS].split()).get(name)
     if clock:
         os.environ.update(environment(places.state() / "run" / f"{clock}.offset"))
-    os.execv(line[0], command(line) if clock and line[0] == sys.executable else line)
+    os.execv(line[0], command(line) if clock and line[0] == sys.executable else [*line])
 
 
 if __name__ == "__main__":

@@ -2,20 +2,18 @@
 
 import json
 import os
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
+import urllib3
+
 from scripts.stack import SetupError, children, ports, system_packages
 
 STOP_SECONDS = 20
-QUERY_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,6 @@ class Series:
 
     @property
     def value(self) -> float:
-        """The newest one."""
         return self.points[-1][1]
 
 
@@ -46,7 +43,6 @@ class Prometheus:
         return _series(self.get("query_range", query=expression, start=start, end=end, step=step))
 
     def alerts(self) -> list[Any]:
-        """The alerts that are pending or firing."""
         return list(self.get("alerts")["alerts"])
 
     def targets(self) -> dict[str, str]:
@@ -55,12 +51,14 @@ class Prometheus:
 
     def get(self, path: str, **parameters: object) -> Any:
         """The `data` of a call of its API."""
-        address = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        fields = {name: str(value) for name, value in parameters.items()}
         try:
-            with urllib.request.urlopen(address, timeout=QUERY_SECONDS) as response:
-                return json.load(response)["data"]
-        except urllib.error.HTTPError as error:
-            raise SetupError(f"Prometheus refused {parameters}: {error.read().decode()}") from None
+            answer = urllib3.request("GET", f"{self.url}/api/v1/{path}", fields=fields, timeout=30)
+        except urllib3.exceptions.HTTPError as error:
+            raise ConnectionError(str(error)) from error
+        if answer.status != 200:
+            raise SetupError(f"Prometheus refused {parameters}: {answer.data.decode()}")
+        return answer.json()["data"]
 
 
 @contextmanager
@@ -72,8 +70,7 @@ def running(
     alertmanagers: Sequence[str] = (),
     scrape_seconds: float = 1,
 ) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes `/metrics` of each job's targets and evaluates the rules. Raises
-    SetupError."""
+    """One that scrapes `/metrics` of each job's targets and evaluates the rules. Raises SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
     times = ("scrape_interval", "scrape_timeout", "evaluation_interval")
     configuration = {
@@ -101,11 +98,9 @@ def server(
     """A program of the monitoring from the moment that this address answers with 200. Raises SetupError."""
 
     def is_ready() -> bool:
-        try:
-            with urllib.request.urlopen(ready, timeout=1) as response:
-                return bool(response.status == 200)
-        except OSError:
-            return False
+        with suppress(urllib3.exceptions.HTTPError):
+            return urllib3.request("GET", ready, retries=False, timeout=1).status == 200
+        return False
 
     own = {**os.environ, **(settings or {})}
     return children.running(

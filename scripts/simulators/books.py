@@ -1,8 +1,6 @@
 """A simulator's durable memory: one SQLite file that survives kill -9, and lists of its rows over HTTP."""
 
-import re
 import sqlite3
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,17 +21,13 @@ PERIOD = {"created_from": "created_at >= ?", "created_to": "created_at < ?"}
 """The filters of a list's period: its first instant, and the first one after it."""
 
 
-def open_book(name: str, path: Path, schema: str) -> Book:
-    """Open the book, and make what is missing of its file, folders and tables."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        book = sqlite3.connect(path, isolation_level=None)
-        book.row_factory = sqlite3.Row
-        # What was committed survives the end of the process; a power cut may lose the last moments.
-        book.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")
-        book.executescript(schema)
-    except (OSError, sqlite3.Error) as error:
-        sys.exit(f"{name}: can't open the book {path} ({error}); choose another --book")
+def open_book(path: Path, schema: str) -> Book:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book = sqlite3.connect(path, isolation_level=None)
+    book.row_factory = sqlite3.Row
+    # What was committed survives the end of the process; a power cut may lose the last moments.
+    book.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")
+    book.executescript(schema)
     return book
 
 
@@ -50,7 +44,6 @@ def transaction(book: Book) -> Iterator[None]:
 
 
 def now() -> str:
-    """The time as the book writes it."""
     return written(datetime.now(UTC))
 
 
@@ -64,7 +57,6 @@ def age_seconds(row: Row) -> float:
 
 
 def new_id(prefix: str) -> str:
-    """An id whose prefix says what it names."""
     return f"{prefix}_{uuid.uuid4().hex}"
 
 
@@ -72,7 +64,6 @@ def new_id(prefix: str) -> str:
 
 
 def insert(book: Book, table: str, **cells: str | int | bytes | None) -> Row:
-    """Write one row and return it."""
     marks = ", ".join("?" * len(cells))
     statement = " ".join(["INSERT INTO", table, f"({', '.join(cells)}) VALUES ({marks}) RETURNING *"])
     row: Row = book.execute(statement, [*cells.values()]).fetchall()[0]
@@ -87,7 +78,6 @@ def rows(book: Book, table: str, wanted: Mapping[str, str | int], *, limit: int 
 
 
 def find(book: Book, table: str, **cells: str) -> Row | None:
-    """The row with these cells, if there is one."""
     found = rows(book, table, {f"{name} = ?": value for name, value in cells.items()}, limit=1)
     return found[0] if found else None
 
@@ -102,37 +92,33 @@ def listing(
     """
 
     async def answer(request: Request) -> Answer:
+        wanted: dict[str, str | int] = {"number > ?": 0}
         asked = {name: value for name, value in request.query_params.items() if value}
-        known = {*filters, "limit", "after"}
-        for name in asked.keys() - known:
-            raise invalid(name, f"the parameters are {', '.join(sorted(known))}")
-        wanted: dict[str, str | int] = {"number > ?": _place(book, table, asked.pop("after", ""))}
-        text = asked.pop("limit", "")
+        limit = 0
         for name, value in asked.items():
-            wanted[filters[name]] = _instant(value, name) if name in PERIOD else value
-        if not text:
-            return Answer(200, {"results": [as_json(row) for row in rows(book, table, wanted)]})
-        if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) <= LONGEST_PAGE:
-            raise invalid("limit", f"it must be an integer from 1 to {LONGEST_PAGE}")
-        found = rows(book, table, wanted, limit=int(text) + 1)
-        page = found[: int(text)]
+            if name == "after" and (row := find(book, table, id=value)):
+                wanted["number > ?"] = row["number"]
+            elif name == "limit" and value.isdecimal() and 0 < int(value) <= LONGEST_PAGE:
+                limit = int(value)
+            elif name in PERIOD and name in filters:
+                wanted[filters[name]] = _instant(name, value)
+            elif name in filters:
+                wanted[filters[name]] = value
+            else:
+                known = ", ".join([*filters, f"limit (1 to {LONGEST_PAGE})", "after (an id of the list)"])
+                raise invalid(name, f"the parameters are {known}")
+        found = rows(book, table, wanted, limit=limit + 1 if limit else ALL)
+        if not limit:
+            return Answer(200, {"results": [as_json(row) for row in found]})
+        page = found[:limit]
         following = page[-1]["id"] if len(found) > len(page) else None
         return Answer(200, {"results": [as_json(row) for row in page], "next": following})
 
     return answer
 
 
-def _instant(text: str, name: str) -> str:
+def _instant(name: str, text: str) -> str:
     try:
         return written(moment(text))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise invalid(name, str(error)) from error
-
-
-def _place(book: Book, table: str, row_id: str) -> int:
-    """The place in the table after which the page begins."""
-    if not row_id:
-        return 0
-    if (found := find(book, table, id=row_id)) is None:
-        raise invalid("after", "it must be an id of the list")
-    return int(found["number"])

@@ -20,31 +20,44 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
 from pydantic import Field
+from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from scripts.simulators import books, charges, pages, process, webhooks
-from scripts.simulators.books import Book, Row
+from scripts.simulators.books import Book, Row, find, insert, new_id, now, transaction, written
+from scripts.simulators.charges import Card
 from scripts.simulators.process import Answer, Handler, NoReply, Refused, Routes, Text
 
-LONGEST_LATENCY_MS = 60_000
-LONGEST_ACTION_SECONDS = 86_400
 KEY = {"key": "key = ?"}
 ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
 """The status of POST /charges for each status of a charge; a cancelled one is refused."""
+
+
+TOTALS = """
+SELECT * FROM
+    (SELECT coalesce(sum(amount), 0) AS charged_amount, count(*) AS charges
+     FROM charges WHERE status = 'succeeded'),
+    (SELECT coalesce(sum(amount), 0) AS refunded_amount, count(*) AS refunds FROM refunds)
+"""
 
 
 class Cancellation(process.Body):
     key: Text
 
 
+class Decision(process.Body):
+    status: Literal["won", "lost"]
+
+
 class Latency(process.Body):
-    ms: Annotated[float, Field(ge=0, le=LONGEST_LATENCY_MS)]
+    ms: Annotated[float, Field(ge=0, le=60_000)]
 
 
 class Gateway:
@@ -55,21 +68,17 @@ class Gateway:
         self.every_call_ms: float | None = None
 
     def routes(self) -> Routes:
-        """Every path and method of the gateway."""
         book, delayed = self.book, self._delayed
-        by_order, by_charge = {"order": "order_id = ?", **books.PERIOD}, {"charge": "charge_id = ?"}
+        by_order, by_charge = {"order": "order_id = ?", **books.PERIOD}, KEY | {"charge": "charge_id = ?"}
         charge_as_json = partial(charges.charge_as_json, book)
-        dispute_as_json = partial(charges.dispute_as_json, book)
         list_charges = books.listing(book, "charges", KEY | by_order, charge_as_json)
-        list_refunds = books.listing(book, "refunds", KEY | by_charge, charges.refund_as_json)
-        list_disputes = books.listing(book, "disputes", KEY | by_charge, dispute_as_json)
+        list_refunds = books.listing(book, "refunds", by_charge, charges.refund_as_json)
         return {
             "GET /charges": delayed(list_charges, is_lookup=True),
             "POST /charges": delayed(self.charge, is_payment=True),
             "POST /charges/cancel": delayed(self.cancel),
             "GET /refunds": delayed(list_refunds, is_lookup=True),
             "POST /refunds": delayed(self.refund, is_payment=True),
-            "GET /disputes": list_disputes,
             "POST /disputes": self.dispute,
             "POST /disputes/{dispute}/close": self.close_dispute,
             "GET /3ds/{charge}": self.owners_page,
@@ -82,15 +91,27 @@ class Gateway:
         }
 
     async def charge(self, request: Request) -> Answer:
-        """Charge a card once per key; a repeated key gets the first outcome."""
-        key = process.idempotency_key(request)
-        asked = await process.read(request, charges.ChargeBody)
-        card = charges.card(asked.token)
-        pages_at = self.options.public_url or f"http://{request.headers['host']}"
-        row, is_new = charges.charge(self.book, key=key, asked=asked, pages_at=pages_at)
-        if row and is_new and row["status"] == "pending":
-            settling = process.in_background(self._settle(row))
-            row = await asyncio.shield(settling) if card.is_awaited else row
+        """Charge a card once per key; a repeated key gets the first outcome.
+
+        A new charge of a slow card is pending until its time is over, or its owner decides.
+        """
+        key, asked = await process.keyed(request, charges.ChargeBody)
+        card, row = charges.card(asked.token), None
+        # Where the page leads back to is no part of what is charged.
+        fields = asked.model_dump(exclude={"return_url"})
+        with transaction(self.book):
+            attempt = charges.count_attempt(self.book, kind="charge", key=key, asked=fields)
+            known = find(self.book, "charges", key=key)
+            if known is None and card.is_charged and attempt > card.failed_attempts:
+                row = self._insert_charge(card, fields, key=key)
+                if card.is_confirmed:
+                    pages_at = self.options.public_url or f"http://{request.headers['host']}"
+                    cells = {"url": f"{pages_at.rstrip('/')}/3ds/{row['id']}", "return_url": asked.return_url}
+                    insert(self.book, "confirmations", charge_id=row["id"], **cells)
+        if row and row["status"] == "pending":
+            ending = process.in_background(self._end_in_time(row))
+            row = await asyncio.shield(ending) if card.is_awaited else row
+        row = row or known
         if row and row["status"] == "cancelled":
             charged = charges.charge_as_json(self.book, row)
             raise Refused(409, "key_cancelled", "This key was cancelled.", charge=charged)
@@ -100,54 +121,104 @@ class Gateway:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was charged.")
         return Answer(ANSWERS[row["status"]], charges.charge_as_json(self.book, row))
 
+    def _insert_charge(self, card: Card, fields: dict[str, Any], *, key: str) -> Row:
+        fields |= {"order_id": fields.pop("order"), "failure": card.failure, "created_at": now()}
+        status = "declined" if card.failure else "succeeded"
+        if card.seconds or card.is_confirmed:
+            status = "pending"
+        return insert(self.book, "charges", id=new_id("ch"), key=key, status=status, **fields)
+
     async def cancel(self, request: Request) -> Answer:
-        """Make sure that no charge of the key is made any more."""
-        asked = await process.read(request, Cancellation)
-        return Answer(200, charges.charge_as_json(self.book, charges.cancel(self.book, key=asked.key)))
+        """Make sure that no charge of the key is made any more.
+
+        Where there is none yet, a cancelled one of amount 0 takes its place.
+        """
+        key = (await process.read(request, Cancellation)).key
+        cancelling = "UPDATE charges SET status = 'cancelled' WHERE key = ? AND status = 'pending'"
+        blank = {"id": new_id("ch"), "key": key, "status": "cancelled", "created_at": now()}
+        with transaction(self.book):
+            self.book.execute(cancelling, [key])
+            row = find(self.book, "charges", key=key) or insert(self.book, "charges", amount=0, **blank)
+        charge = charges.charge_as_json(self.book, row)
+        if row["status"] == "succeeded":
+            raise Refused(409, "already_charged", "This key has been charged: refund it.", charge=charge)
+        return Answer(200, charge)
 
     async def refund(self, request: Request) -> Answer:
-        """Refund some of a charge, once per key."""
-        key = process.idempotency_key(request)
-        asked = await process.read(request, charges.RefundBody)
-        refunded = charges.refund(self.book, key=key, asked=asked)
-        if refunded is None:
+        key, asked = await process.keyed(request, charges.RefundBody)
+        with transaction(self.book):
+            attempt = charges.count_attempt(self.book, kind="refund", key=key, asked=asked.model_dump())
+            row = find(self.book, "refunds", key=key)
+            if row is None:
+                charge = charges.existing(self.book, asked.charge)
+                left = charges.left_amount(self.book, charge)
+                if asked.amount > left:
+                    detail = f"{left} is left of this charge, and {asked.amount} was asked for."
+                    more = {"left_amount": left, "charge": charges.charge_as_json(self.book, charge)}
+                    raise Refused(409, "refund_exceeds_charge", detail, **more)
+                if attempt > charges.card(charge["token"]).failed_refunds:
+                    statement = "UPDATE charges SET refunded_amount = refunded_amount + ? WHERE id = ?"
+                    self.book.execute(statement, [asked.amount, asked.charge])
+                    cells = {"id": new_id("re"), "key": key, "created_at": now(), "charge_id": asked.charge}
+                    row = insert(self.book, "refunds", amount=asked.amount, **cells)
+                    webhooks.write(self.book, charge, type="charge.refunded", amount=asked.amount)
+        if row is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
         self.sender.send_undelivered()
-        return Answer(201, charges.refund_as_json(refunded))
+        return Answer(201, charges.refund_as_json(row))
 
     async def dispute(self, request: Request) -> Answer:
         """Dispute a charge as its card's owner, once per key."""
-        key = process.idempotency_key(request)
-        asked = await process.read(request, charges.DisputeBody)
-        opened = charges.dispute(self.book, key=key, asked=asked)
+        key, asked = await process.keyed(request, charges.DisputeBody)
+        with transaction(self.book):
+            row = find(self.book, "disputes", key=key)
+            if row is None:
+                charge = charges.existing(self.book, asked.charge)
+                left = charges.left_amount(self.book, charge)
+                amount = asked.amount or left
+                if not 0 < amount <= left:
+                    detail = f"{left} is left of this charge."
+                    raise Refused(409, "dispute_exceeds_charge", detail, left_amount=left)
+                # So long the shop has for its answer, which the simulator doesn't take.
+                due_at = written(datetime.now(UTC) + timedelta(days=7))
+                cells = {"id": new_id("dp"), "key": key, "charge_id": charge["id"], "status": "open"}
+                row = insert(self.book, "disputes", amount=amount, due_at=due_at, created_at=now(), **cells)
+                webhooks.write(self.book, charge, type="charge.disputed", amount=amount)
         self.sender.send_undelivered()
-        return Answer(201, charges.dispute_as_json(self.book, opened))
+        return Answer(201, charges.dispute_as_json(self.book, row))
 
     async def close_dispute(self, request: Request) -> Answer:
-        """End a dispute as the owner's bank decides."""
-        asked = await process.read(request, charges.CloseBody)
-        closed = charges.close(self.book, request.path_params["dispute"], asked=asked)
+        decided = (await process.read(request, Decision)).status
+        dispute_id = request.path_params["dispute"]
+        statement = "UPDATE disputes SET status = ? WHERE id = ? AND status = 'open' RETURNING *"
+        with transaction(self.book):
+            for ended in self.book.execute(statement, [decided, dispute_id]).fetchall():
+                charge = charges.existing(self.book, ended["charge_id"])
+                webhooks.write(self.book, charge, type="dispute.closed", amount=ended["amount"])
+            row = find(self.book, "disputes", id=dispute_id)
+        if row is None:
+            raise Refused(404, "dispute_not_found", "There is no dispute of this id.")
+        if row["status"] != decided:
+            raise Refused(409, "dispute_closed", f"The dispute has ended: it is {row['status']}.")
         self.sender.send_undelivered()
-        return Answer(200, charges.dispute_as_json(self.book, closed))
+        return Answer(200, charges.dispute_as_json(self.book, row))
 
     async def owners_page(self, request: Request) -> Response:
-        row = books.find(self.book, "charges", id=request.path_params["charge"])
-        return pages.of_owner(self.book, row) if row else pages.no_page()
+        return pages.of_owner(self.book, charges.existing(self.book, request.path_params["charge"]))
 
     async def decide(self, request: Request) -> Response:
         """End the charge as its owner says; one that has ended stays as it is."""
-        charge_id = request.path_params["charge"]
+        charge = charges.existing(self.book, request.path_params["charge"])
         [decision, *_] = parse_qs((await request.body()).decode("latin-1")).get("decision", [""])
         if decision not in pages.DECISIONS:
-            return pages.refused_decision()
-        if charges.confirm(self.book, charge_id, failure=pages.DECISIONS[decision]) is None:
-            return pages.no_page()
+            raise process.invalid("decision", f"it is one of {', '.join(pages.DECISIONS)}")
+        charges.end(self.book, charge["id"], failure=pages.DECISIONS[decision])
         self.sender.send_undelivered()
-        return pages.show_again(f"/3ds/{charge_id}")
+        # The page is read again, so that a reload sends nothing twice.
+        return RedirectResponse(f"/3ds/{charge['id']}", status_code=303)
 
     async def summary(self, request: Request) -> Answer:
-        """How many charges succeeded, how many refunds there are, and their amounts."""
-        return Answer(200, dict(self.book.execute(charges.TOTALS).fetchone()))
+        return Answer(200, dict(self.book.execute(TOTALS).fetchone()))
 
     async def latency(self, request: Request) -> Answer:
         """What every call takes at least, or null; and what charges and refunds take otherwise."""
@@ -162,19 +233,18 @@ class Gateway:
     def resume(self) -> None:
         """Continue with the charges that the process before this one left pending, and with its webhooks."""
         for row in books.rows(self.book, "charges", {"status = ?": "pending"}):
-            process.in_background(self._settle(row))
+            process.in_background(self._end_in_time(row))
         self.sender.send_undelivered()
 
-    async def _settle(self, row: Row) -> Row:
+    async def _end_in_time(self, row: Row) -> Row:
+        """The charge once its card has charged it, or its owner has not confirmed it in time."""
         card = charges.card(row["token"])
-        if card.is_confirmed:
-            await asyncio.sleep(max(0.0, self.options.action_seconds - books.age_seconds(row)))
-            settled = charges.confirm(self.book, row["id"], failure="authentication_expired") or row
-        else:
-            await asyncio.sleep(card.seconds)
-            settled = charges.settle(self.book, row)
+        left_seconds = max(0.0, self.options.action_seconds - books.age_seconds(row))
+        await asyncio.sleep(left_seconds if card.is_confirmed else card.seconds)
+        failure = "authentication_expired" if card.is_confirmed else None
+        ended = charges.end(self.book, row["id"], failure=failure) or row
         self.sender.send_undelivered()
-        return settled
+        return ended
 
     def _delayed(self, handler: Handler, *, is_payment: bool = False, is_lookup: bool = False) -> Handler:
         """The handler with half of its latency before it, the way there, and half after it, refused or not.
@@ -183,40 +253,36 @@ class Gateway:
         """
 
         async def answer(request: Request) -> Response:
-            half_seconds = (self.every_call_ms or 0) / 2000
-            if is_payment and self.every_call_ms is None:
-                half_seconds = self.options.latency_ms / 2000
-            if is_lookup and not request.query_params.get("key"):
-                half_seconds = 0
-            await asyncio.sleep(half_seconds)
+            usual = self.options.latency_ms if is_payment else 0
+            is_quick = is_lookup and not request.query_params.get("key")
+            half = 0 if is_quick else (usual if self.every_call_ms is None else self.every_call_ms) / 2000
+            await asyncio.sleep(half)
             try:
                 return await handler(request)
             finally:
-                await asyncio.sleep(half_seconds)
+                await asyncio.sleep(half)
 
         return answer
 
 
-def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace]:
-    """The server that these words of the command line ask for, and they themselves."""
-    parser, variables = process.arguments("gateway", default_port=8001), os.environ
-    means = "how long POST /charges and POST /refunds take at least (GATEWAY_LATENCY_MS, else 20)"
-    most, usual = process.number(most=LONGEST_LATENCY_MS), variables.get("GATEWAY_LATENCY_MS", "20")
-    parser.add_argument("--latency-ms", type=most, default=usual, help=means)
-    means = "where the end of a charge is sent that came after its answer (WEBHOOK_URL, else nowhere)"
-    parser.add_argument("--webhook-url", default=variables.get("WEBHOOK_URL", ""), help=means)
+def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
+    """The application that these words of the command line ask for, and they themselves."""
+    parser, given = process.arguments("gateway", 8001), os.environ.get
+    means = "how long POST /charges and POST /refunds take at least (%(default)s)"
+    parser.add_argument("--latency-ms", type=float, default=given("GATEWAY_LATENCY_MS", "20"), help=means)
+    means = "where webhooks are sent; nowhere without one"
+    parser.add_argument("--webhook-url", default="", help=means)
     means = "how long a charge waits for its owner, before it is declined (%(default)s)"
-    most = process.number(most=LONGEST_ACTION_SECONDS)
-    parser.add_argument("--action-seconds", type=most, default="3600", help=means)
-    means = "where browsers reach this gateway (GATEWAY_PUBLIC_URL, else where the shop reaches it)"
-    parser.add_argument("--public-url", default=variables.get("GATEWAY_PUBLIC_URL", ""), help=means)
-    asked = parser.parse_args(words)
-    secret = variables.get("WEBHOOK_SECRET_SIMULATOR", "")
-    if asked.webhook_url and not secret:
+    parser.add_argument("--action-seconds", type=float, default=3600, help=means)
+    means = "where browsers reach this gateway; without one, where the shop does"
+    parser.add_argument("--public-url", default=given("GATEWAY_PUBLIC_URL", ""), help=means)
+    options = parser.parse_args(words)
+    secret = given("WEBHOOK_SECRET_SIMULATOR", "")
+    if options.webhook_url and not secret:
         sys.exit("gateway: webhooks need a secret to be signed with; set WEBHOOK_SECRET_SIMULATOR")
-    book = books.open_book("gateway", asked.book, charges.SCHEMA + webhooks.SCHEMA)
-    gateway = Gateway(book, asked, webhooks.Sender(book, url=asked.webhook_url, secret=secret))
-    return process.Server("gateway", gateway.routes(), book, gateway.resume), asked
+    book = books.open_book(options.book, charges.SCHEMA + webhooks.SCHEMA)
+    gateway = Gateway(book, options, webhooks.Sender(book, url=options.webhook_url, secret=secret))
+    return process.application(gateway.routes(), book, gateway.resume), options
 
 
 if __name__ == "__main__":

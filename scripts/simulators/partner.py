@@ -12,15 +12,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 
 from scripts.simulators import books, process
-from scripts.simulators.books import Book, Row, find, new_id, now, transaction
-from scripts.simulators.process import Answer, NoReply, Refused, Routes, Text
+from scripts.simulators.books import Row, find, insert, new_id, now, transaction
+from scripts.simulators.process import Answer, NoReply, Refused, Text
 
 ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
 """The status of POST /registrations for what became of the key."""
-LONGEST_SECONDS = 60.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS registrations (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL UNIQUE, code TEXT,
@@ -47,8 +47,23 @@ class Registration(Cancellation):
     code: Text
 
 
-def routes(book: Book, options: Namespace) -> Routes:
-    """Every path and method of the partner, which behaves as the options say."""
+def as_json(row: Row) -> dict[str, Any]:
+    """The registration as clients see it; `asked` is how often it was asked for."""
+    return {name: row[name] for name in ("id", "key", "code", "status", "asked", "created_at")}
+
+
+def _happens(rate: float) -> bool:
+    return random.random() < rate
+
+
+def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
+    """The application that these words of the command line ask for, and they themselves."""
+    parser, usual = process.arguments("partner", 8003), float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))
+    for option, (part, means) in RATES.items():
+        parser.add_argument(option, type=float, default=part * usual, help=f"{means} (%(default)g)")
+    parser.add_argument("--late-seconds", type=float, default=2, help="longer than the shop waits")
+    options = parser.parse_args(words)
+    book = books.open_book(options.book, SCHEMA)
 
     async def register(request: Request) -> Answer:
         """Register a code once per key; a repeated key gets the first outcome."""
@@ -61,7 +76,8 @@ def routes(book: Book, options: Namespace) -> Routes:
             if row is None:
                 is_taken = find(book, TABLE, code=asked.code, status="registered") is not None
                 status = "refused" if is_taken or _happens(options.failure_rate) else "registered"
-                row = _insert(book, key=asked.key, code=asked.code, status=status)
+                made = {"id": new_id("reg"), "created_at": now(), "status": status}
+                row = insert(book, TABLE, key=asked.key, code=asked.code, **made)
         if row["code"] not in (asked.code, None):
             raise Refused(422, "key_reused", "This key came before with another code.")
         if _happens(options.silent_rate):
@@ -74,51 +90,24 @@ def routes(book: Book, options: Namespace) -> Routes:
         """Register nothing under the key, now or later; a refused one stays refused."""
         key = (await process.read(request, Cancellation)).key
         statement = "UPDATE registrations SET status = 'cancelled' WHERE key = ? AND status = 'registered'"
+        blank = {"id": new_id("reg"), "created_at": now(), "status": "cancelled"}
         with transaction(book):
             book.execute(statement, [key])
-            row = find(book, TABLE, key=key) or _insert(book, key=key, code=None, status="cancelled")
+            row = find(book, TABLE, key=key) or insert(book, TABLE, key=key, **blank)
         return Answer(200, as_json(row))
 
     async def summary(request: Request) -> Answer:
-        """How many keys are registered, refused and cancelled."""
         rows = book.execute("SELECT status, count(*) FROM registrations GROUP BY status").fetchall()
         return Answer(200, dict.fromkeys(ANSWERS, 0) | {row[0]: row[1] for row in rows})
 
     filters = {"key": "key = ?", "code": "code = ?", "status": "status = ?"}
-    return {
+    routes: process.Routes = {
         "GET /registrations": books.listing(book, TABLE, filters, as_json),
         "POST /registrations": register,
         "POST /registrations/cancel": cancel,
         "GET /summary": summary,
     }
-
-
-def _insert(book: Book, **fields: str | None) -> Row:
-    return books.insert(book, TABLE, id=new_id("reg"), created_at=now(), **fields)
-
-
-def as_json(row: Row) -> dict[str, Any]:
-    """The registration as clients see it; `asked` is how often it was asked for."""
-    return {name: row[name] for name in ("id", "key", "code", "status", "asked", "created_at")}
-
-
-def _happens(rate: float) -> bool:
-    return random.random() < rate
-
-
-def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace]:
-    """The server that these words of the command line ask for, and they themselves."""
-    parser = process.arguments("partner", default_port=8003)
-    usual = float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))
-    for option, (part, means) in RATES.items():
-        share, means = f"{part * usual:g}", f"{means} (%(default)s)"
-        parser.add_argument(option, type=process.number(most=1), default=share, help=means)
-    means = "how late a late answer is: longer than the shop waits (%(default)s)"
-    most = process.number(most=LONGEST_SECONDS)
-    parser.add_argument("--late-seconds", type=most, default="2", help=means)
-    asked = parser.parse_args(words)
-    book = books.open_book("partner", asked.book, SCHEMA)
-    return process.Server("partner", routes(book, asked), book), asked
+    return process.application(routes, book), options
 
 
 if __name__ == "__main__":

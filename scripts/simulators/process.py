@@ -6,12 +6,10 @@ import contextlib
 import os
 import re
 import socket
-import sqlite3
-import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 import uvicorn
@@ -26,18 +24,22 @@ from starlette.types import Receive, Scope, Send
 HOLD_SECONDS = 60
 """How long a reply that never comes keeps its connection open, when the client doesn't leave before."""
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
-BACKLOG = 4096
-"""Connections that may wait to be taken."""
-IDLE_SECONDS = 3600
-"""Between two requests of a connection: the shop's calls are to find it open."""
 GRACE_SECONDS = 0.5
 """How long requests under way may go on once the process has to end."""
+OPTIONS: dict[str, Any] = {
+    "http": "httptools",
+    "ws": "none",
+    "access_log": False,
+    "proxy_headers": False,
+    "backlog": 4096,
+    # Between two requests of a connection: the shop's calls are to find it open.
+    "timeout_keep_alive": 3600,
+}
+"""uvicorn's."""
 _background: set[asyncio.Task[Any]] = set()
 
 
 class Answer(Response):
-    """A status and the JSON that goes with it."""
-
     media_type = "application/json"
 
     def __init__(self, status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None):
@@ -58,12 +60,12 @@ class NoReply(Answer):
         await super().__call__(scope, receive, send)
 
 
-class Refused(Exception):
+class Refused(HTTPException):
     """A request that ends with an error: its status, a code for programs, a sentence for people."""
 
     def __init__(self, status: int, code: str, detail: str, **more: Any) -> None:
-        super().__init__(detail)
-        self.answer = Answer(status, {"code": code, "detail": detail, **more})
+        super().__init__(status, detail)
+        self.content = {"code": code, "detail": detail, **more}
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -71,27 +73,29 @@ Routes = Mapping[str, Handler]
 """`METHOD /path` to the function that answers."""
 
 
-def application(routes: Routes) -> Starlette:
-    """The ASGI application of these routes. It answers JSON, but for pages, and shows no traceback."""
+def application(routes: Routes, book: Any, on_start: Callable[[], None] = lambda: None) -> Starlette:
+    """The ASGI application of these routes; `on_start` is called before the first request."""
 
     async def health(request: Request) -> Answer:
         return Answer(200, {"status": "ok"})
 
-    async def failed(request: Request, error: Exception) -> Answer:
-        if isinstance(error, Refused):
-            return error.answer
-        if isinstance(error, HTTPException):
-            code = "method_not_allowed" if error.status_code == 405 else "not_found"
-            detail = f"There is nothing here. There is {', '.join(routes)}."
-            return Answer(error.status_code, {"code": code, "detail": detail}, error.headers)
-        return Answer(500, {"code": "internal_error", "detail": "The simulator failed; its log says why."})
+    async def refused(request: Request, error: Any) -> Answer:
+        unknown = {"code": "not_found", "detail": f"There is nothing here. There is {', '.join(routes)}."}
+        return Answer(error.status_code, getattr(error, "content", unknown), error.headers)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        on_start()
+        yield
 
     named = {"GET /healthz": health, **routes}.items()
     app = Starlette(
         routes=[Route(name.split()[1], handler, methods=name.split()[:1]) for name, handler in named],
-        exception_handlers=dict.fromkeys((Refused, HTTPException, Exception), failed),
+        exception_handlers={HTTPException: refused},
+        lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    app.state.book = book
     return app
 
 
@@ -104,14 +108,11 @@ def in_background(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
 
 
 def moment(value: str) -> datetime:
-    """The instant that an RFC 3339 time with its offset names. Raises ValueError."""
+    """The instant that an RFC 3339 time with its offset names. Raises ValueError or OverflowError."""
     read = datetime.fromisoformat(value)
     if read.tzinfo is None:
         raise ValueError("a time needs its offset, such as Z")
-    try:
-        return read.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("the time is outside the calendar") from error
+    return read.astimezone(UTC)
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
@@ -123,8 +124,6 @@ Instant = Annotated[Text, AfterValidator(lambda value: moment(value) and value)]
 
 
 class Body(BaseModel):
-    """The fields of a request's JSON object."""
-
     model_config = ConfigDict(strict=True, frozen=True)
 
 
@@ -132,93 +131,38 @@ Form = TypeVar("Form", bound=Body)
 
 
 async def read(request: Request, form: type[Form]) -> Form:
-    """The request's body. Raises Refused naming the field that is wrong."""
-    return checked(parsed(await request.body()), form)
-
-
-def parsed(body: bytes) -> Any:
-    """The JSON in the body. Raises Refused."""
+    """The request's body. Raises Refused naming the first field that is wrong."""
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refused(400, "malformed_json", f"The body is not JSON: {error}.") from error
-
-
-def checked(content: Any, form: type[Form]) -> Form:
-    """The JSON as the form has it. Raises Refused naming the first field that is wrong."""
-    try:
-        return form.model_validate(content)
+        return form.model_validate_json(await request.body())
     except ValidationError as error:
         first = error.errors()[0]
-        raise invalid(".".join(map(str, first["loc"])), first["msg"]) from error
+        raise invalid(".".join(map(str, first["loc"])) or "body", first["msg"]) from error
 
 
-def idempotency_key(request: Request) -> str:
-    """The key in the request's header. Raises Refused."""
+async def keyed(request: Request, form: type[Form]) -> tuple[str, Form]:
+    """The key in the request's header, and its body. Raises Refused."""
     key = request.headers.get("idempotency-key", "")
     if not KEY.fullmatch(key):
-        detail = "Send an Idempotency-Key of 1-255 printable ASCII characters."
-        raise Refused(400, "idempotency_key_invalid", detail)
-    return key
+        raise invalid("Idempotency-Key", "it must have 1 to 255 printable ASCII characters")
+    return key, await read(request, form)
 
 
 def invalid(name: str, why: str) -> Refused:
-    """The refusal of a field that is not what it must be."""
     return Refused(400, "invalid", f"`{name}`: {why}.", field=name)
 
 
-def arguments(name: str, *, default_port: int) -> argparse.ArgumentParser:
-    """The options that every simulator has."""
+def arguments(name: str, port: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m scripts.simulators.{name}")
-    listen = "the address to listen on (%(default)s); 0.0.0.0 is open to other containers and machines, and "
-    parser.add_argument("--host", default="127.0.0.1", help=f"{listen}simulators need no password")
-    parser.add_argument("--port", type=int, default=default_port, help="the port to listen on (%(default)s)")
+    means = "the address to listen on (%(default)s); on 0.0.0.0 others reach it, and it needs no password"
+    parser.add_argument("--host", default="127.0.0.1", help=means)
+    parser.add_argument("--port", type=int, default=port, help="the port to listen on (%(default)s)")
     book, means = Path("var", f"{name}.sqlite3"), "the SQLite file that remembers everything (%(default)s)"
     parser.add_argument("--book", type=Path, default=book, help=means)
     return parser
 
 
-def number(*, most: float) -> Callable[[str], float]:
-    """The type of an option that is a number from 0 to `most`."""
-
-    def read_number(text: str) -> float:
-        if not 0 <= float(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text} is out of bounds: choose from 0 to {most:g}")
-        return float(text)
-
-    return read_number
-
-
 class Server(uvicorn.Server):
-    """The server, in this process rather than in a worker of its own: kill -9 leaves nothing on the port.
-
-    `on_start` is called in the event loop before the first request.
-    """
-
-    def __init__(
-        self, name: str, routes: Routes, book: sqlite3.Connection, on_start: Callable[[], None] = lambda: None
-    ) -> None:
-        own: dict[str, Any] = {"loop": "uvloop", "http": "httptools", "ws": "none", "lifespan": "off"}
-        own |= {"log_config": None, "log_level": "error", "proxy_headers": False}
-        own |= {"backlog": BACKLOG, "timeout_keep_alive": IDLE_SECONDS}
-        super().__init__(uvicorn.Config(application(routes), **own))
-        self.name, self.book, self.on_start = name, book, on_start
-
-    def serve_forever(self, host: str, port: int) -> NoReturn:
-        """Serve until SIGTERM or SIGINT, then close the book and end the process with exit code 0."""
-        try:
-            listener = socket.create_server((host, port), backlog=BACKLOG)
-        except OSError as error:
-            why = os.strerror(error.errno or 0)
-            advice = "stop what does, or choose another --port"
-            sys.exit(f"{self.name}: can't listen on {host}:{port} ({why}): {advice}")
-        print(f"{self.name}: listening on http://{host}:{port}", flush=True)
-        self.run([listener])
-        sys.exit(f"{self.name}: the server ended; start it again")
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.on_start()
-        await super().startup(sockets)
+    """In this process rather than in a worker of its own: kill -9 leaves nothing on the port."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the process once the requests under way are answered, or their time is over."""
@@ -227,12 +171,10 @@ class Server(uvicorn.Server):
         if self.server_state.tasks:
             await asyncio.wait({*self.server_state.tasks}, timeout=GRACE_SECONDS)
             await asyncio.sleep(0)  # in which the last response is sent
-        self.book.close()
         # Not by unwinding: that would answer 500 to requests whose reply never comes.
         os._exit(0)
 
 
-def main(build: Callable[[], tuple[Server, argparse.Namespace]]) -> NoReturn:
-    """Serve what the command line asks for."""
-    server, asked = build()
-    server.serve_forever(asked.host, asked.port)
+def main(build: Callable[[], tuple[Starlette, argparse.Namespace]]) -> None:
+    app, asked = build()
+    Server(uvicorn.Config(app, host=asked.host, port=asked.port, **OPTIONS)).run()

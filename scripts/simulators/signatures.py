@@ -11,7 +11,6 @@ TOLERANCE_SECONDS = 300
 
 
 def header(secret: str, body: bytes) -> str:
-    """What goes into the header with this body."""
     seconds = int(time.time())
     return f"t={seconds},v1={_digest(secret, seconds, body)}"
 

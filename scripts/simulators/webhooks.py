@@ -58,22 +58,17 @@ class Sender:
                 process.in_background(self._send(row))
 
     async def _send(self, row: Row) -> None:
-        pause = SHORTEST_PAUSE
-        try:
-            while age_seconds(row) < GIVE_UP_SECONDS and not await self._is_delivered(row):
+        pause, is_delivered = SHORTEST_PAUSE, False
+        while not is_delivered and age_seconds(row) < GIVE_UP_SECONDS:
+            # A turn each, so that a shop which hangs doesn't take every thread there is.
+            async with self.turns:
+                is_delivered = await asyncio.to_thread(self._post, row["body"])
+            if is_delivered:
+                self.book.execute("UPDATE webhooks SET delivered_at = ? WHERE id = ?", [now(), row["id"]])
+            else:
                 await asyncio.sleep(pause * random.uniform(0.5, 1))
                 pause = min(2 * pause, LONGEST_PAUSE)
-        finally:
-            self.sending.discard(row["id"])
-
-    async def _is_delivered(self, row: Row) -> bool:
-        """Whether one attempt succeeds."""
-        # A turn each, so that a shop which hangs doesn't take every thread there is.
-        async with self.turns:
-            is_delivered = await asyncio.to_thread(self._post, row["body"])
-        if is_delivered:
-            self.book.execute("UPDATE webhooks SET delivered_at = ? WHERE id = ?", [now(), row["id"]])
-        return is_delivered
+        self.sending.discard(row["id"])
 
     def _post(self, body: bytes) -> bool:
         signature = signatures.header(self.secret, body)

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from scripts.stack import SetupError, ports
+from scripts.stack import SetupError, ports, waiting
 from scripts.stack.places import PROJECT
 
+Child = subprocess.Popen[Any]
+Ready = Callable[[], bool] | ports.Address
+"""Whether a process is ready, or where it answers then."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -64,34 +67,30 @@ def start(
     log: Path | None = None,
     when_parent_dies: int = signal.SIGKILL,
     folder: Path = PROJECT,
-) -> subprocess.Popen[bytes]:
+    **pipes: Any,
+) -> Child:
     """Start the command in a session of its own and in that folder, its output appended to `log`, if any.
 
-    The kernel sends it `when_parent_dies` as soon as the calling process is gone, however that ended.
+    The kernel sends it `when_parent_dies` as soon as the calling thread is gone, however that ended.
     """
-    with log.open("ab") if log else contextlib.nullcontext() as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT if log else None,
-            cwd=folder,
-            env=dict(environment),
-            start_new_session=True,
-            preexec_fn=_dying_with_this_process(when_parent_dies),
-        )
-
-
-def _dying_with_this_process(number: int) -> Callable[[], None]:
-    """What a child does before it becomes the program."""
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        end_with_parent(number)
+        end_with_parent(when_parent_dies)
         if os.getppid() != parent:  # it died before the kernel was asked
             os._exit(1)
 
-    return die_with_parent
+    with log.open("ab") if log else contextlib.nullcontext() as output:
+        error = subprocess.STDOUT if log else None
+        own: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": error}
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+            **own | pipes,
+        )
 
 
 def run(
@@ -101,22 +100,13 @@ def run(
     environment: Mapping[str, str] = os.environ,
     folder: Path = PROJECT,
     text: str | None = None,
-) -> "subprocess.CompletedProcess[str]":
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, with the text as its input.
 
     One that goes on is killed with all that it runs. Raises SetupError then.
     """
-    child = subprocess.Popen(
-        words,
-        cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=_dying_with_this_process(signal.SIGKILL),
-    )
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    child = start(words, environment=environment, folder=folder, text=True, **pipes)
     try:
         out, error = child.communicate(text, timeout=within_seconds)
     except subprocess.TimeoutExpired:
@@ -142,11 +132,11 @@ def running(
     *,
     name: str,
     log: Path,
-    is_ready: Callable[[], bool] | ports.Address,
+    is_ready: Ready,
     environment: Mapping[str, str] = os.environ,
     within_seconds: float = 60,
     stop_seconds: float = 10,
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Child]:
     """The child from the moment it is ready or answers there; stopped on leaving. Raises SetupError."""
     child = start(command, log=log, environment=environment)
     try:
@@ -156,7 +146,7 @@ def running(
         stop(child, within_seconds=stop_seconds)
 
 
-def stop(child: subprocess.Popen[bytes], *, within_seconds: float = 10, number: int = signal.SIGTERM) -> None:
+def stop(child: Child, *, within_seconds: float = 10, number: int = signal.SIGTERM) -> None:
     """Send the child the signal, and kill it when it doesn't end; returns when it is gone."""
     child.send_signal(number)
     try:
@@ -166,26 +156,20 @@ def stop(child: subprocess.Popen[bytes], *, within_seconds: float = 10, number: 
         child.wait()
 
 
-def wait_until(
-    is_ready: Callable[[], bool] | ports.Address,
-    *,
-    name: str,
-    child: subprocess.Popen[bytes],
-    log: Path,
-    within_seconds: float,
-) -> None:
+def wait_until(is_ready: Ready, *, name: str, child: Child, log: Path, within_seconds: float) -> None:
     """Return once it is ready, or answers at that address.
 
     Raises SetupError with the end of its log if it dies or is late.
     """
-    deadline = time.monotonic() + within_seconds
-    while not (is_ready() if callable(is_ready) else ports.answers(is_ready)):
-        what = "" if child.poll() is None else f"ended with exit code {child.returncode}"
-        if not what and time.monotonic() > deadline:
-            what = f"did not answer in {within_seconds:.0f} s"
-        if what:
-            raise SetupError(f"{name} {what}; the end of {log}:\n{tail(log)}")
-        time.sleep(0.05)
+
+    def look() -> bool:
+        if child.poll() is not None:
+            end = f"with exit code {child.returncode}; the end of {log}:\n{tail(log)}"
+            raise SetupError(f"{name} ended {end}")
+        return is_ready() if callable(is_ready) else ports.answers(is_ready)
+
+    late = f"{name} did not answer in {within_seconds:.0f} s; see {log}"
+    waiting.until(look, late, within_seconds=within_seconds, pause_seconds=0.05)
 
 
 def say(text: str) -> None:

@@ -37,37 +37,31 @@ class Root:
         """In the project, whatever the state folder is."""
         return places.PROJECT / "var" / "debian" / self.name
 
-    def is_made(self) -> bool:
-        return (self.folder / "usr" / self.program).exists()
-
     def command(self, *words: str) -> list[str]:
         """A command line that runs with /usr of this root."""
         return ["unshare", "--mount", "sh", "-c", _WITH_ITS_USR, str(self.folder / "usr"), *words]
 
-    def require(self, *, within_seconds: int = 0) -> None:
-        """Make it unless it is made; 0 is no limit. Raises SetupError with what is missing."""
+    def require(self, *, within_seconds: int = UNLIMITED_SECONDS) -> None:
+        """Make it unless it is made, beside its place: a kill leaves nothing half made. Raises SetupError."""
         if os.getuid() != 0:
             raise SetupError(f"the Debian root of {self.name} needs root, and the right to mount: use sudo")
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with (self.folder.parent / f"{self.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not self.is_made():
-                print(f"Making a Debian root for {self.name}; this takes a minute, once …", flush=True)
-                self._make(within_seconds or UNLIMITED_SECONDS)
-
-    def _make(self, within_seconds: int) -> None:
-        """Make it beside its place and move it there: a kill leaves nothing half made."""
-        places.require_space(self.folder.parent, megabytes=MEGABYTES_NEEDED)
-        unfinished = self.folder.with_name(f"{self.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        # debootstrap checks signatures and not their date, unlike `apt-get update`: a mirror may stand still
-        # for weeks.
-        command = [system_packages.program("debootstrap"), "--variant=minbase"]
-        command += [f"--include={','.join(self.packages)}", self.release, str(unfinished), mirror()]
-        children.printed(children.run(command, within_seconds=within_seconds))
-        self.finish(unfinished)
-        shutil.rmtree(unfinished / "var" / "cache" / "apt", ignore_errors=True)
-        unfinished.rename(self.folder)
+            if (self.folder / "usr" / self.program).exists():
+                return
+            print(f"Making a Debian root for {self.name}; this takes a minute, once …", flush=True)
+            places.require_space(self.folder.parent, megabytes=MEGABYTES_NEEDED)
+            unfinished = self.folder.with_name(f"{self.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            # debootstrap checks signatures and not their date, unlike `apt-get update`: a mirror may stand
+            # still for weeks.
+            command = [system_packages.program("debootstrap"), "--variant=minbase"]
+            command += [f"--include={','.join(self.packages)}", self.release, str(unfinished), mirror()]
+            children.printed(children.run(command, within_seconds=within_seconds))
+            self.finish(unfinished)
+            shutil.rmtree(unfinished / "var" / "cache" / "apt", ignore_errors=True)
+            unfinished.rename(self.folder)
 
 
 # A cluster's members and Routers share MySQL's with the tests' server.

@@ -16,7 +16,6 @@ BACKGROUND_CONNECTIONS = 160
 OWN_STORES = "OWN_STORES"
 """Names of servers that an instance starts though the settings lead elsewhere, as to a proxy before them."""
 COUNTS = ("WEB_WORKERS", "WEB_THREADS")
-_LINE = re.compile(r"(?:export )?[A-Za-z_]\w*=(?:'[^\0]*'|\"[^\0]*\"|(?!['\"])(?:(?!\s#)[^\0])*)", re.ASCII)
 
 
 def given() -> dict[str, str]:
@@ -42,7 +41,6 @@ def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
 
 
 def defaults(instance: Instance) -> dict[str, str]:
-    """The settings that `make run` chooses."""
     redis = quote(str(instance.redis_socket))
     return {
         "DATABASE_URL": database_url(instance),
@@ -106,20 +104,13 @@ def connections_needed(environment: Mapping[str, str]) -> int:
 
 
 def read_file(path: Path) -> dict[str, str]:
-    """The settings in the file as django-environ reads them. Raises SetupError for a line that it skips, or
-    reads otherwise than it looks: with a quote that is open, or a comment after a value."""
+    """The settings in the file as django-environ reads them. Raises SetupError for a line that it skips."""
 
     class Reader(environ.Env):
         ENVIRON: dict[str, str] = {}
 
-    if not path.exists():
-        return {}
-    try:
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            if line and not line.startswith(b"#") and not _LINE.fullmatch(line.decode()):
-                expected = "NAME=value, with quotes closed, and a comment on a line of its own (or quoted)"
-                raise SetupError(f"{path.name} line {number}: expected {expected}")
-        Reader.read_env(path, overwrite=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path.name} can't be read as UTF-8 text: {error}") from error
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
+        if not re.fullmatch(r"#.*|\s*|(export )?\w+=.*", line):
+            raise SetupError(f"{path.name} line {number}: expected NAME=value")
+    Reader.read_env(path, overwrite=True)
     return Reader.ENVIRON

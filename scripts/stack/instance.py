@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.stack import SetupError, children, places, ports
 from scripts.stack.mariadb import Server
@@ -29,7 +30,7 @@ DOUBT_SECONDS = 1
 """A runner whose make was killed gets its signal at once, and writes that it is stopping a moment later."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Instance:
     """What `make run PORT=… DB=… VAR=…` names. What belongs to one database lies in a folder of its own:
     rows, Redis, and the simulators' books must not meet those of the other database."""
@@ -40,48 +41,19 @@ class Instance:
     project: Path = places.PROJECT
     """The folder of the code that runs: another checkout where two commits are compared."""
 
-    @property
-    def data(self) -> Path:
-        return self.home / self.database
-
-    @property
-    def run(self) -> Path:
-        """Process ids, sockets, the lock: what means nothing once the instance is stopped."""
-        return self.home / "run"
-
-    @property
-    def logs(self) -> Path:
-        return self.home / "log"
-
-    @property
-    def static(self) -> Path:
-        return self.home / "static"
-
-    @property
-    def metrics(self) -> Path:
-        return self.home / "metrics"
-
-    @property
-    def gateway_port(self) -> int:
-        return self.port + 1
-
-    @property
-    def data_platform_port(self) -> int:
-        return self.port + 2
-
-    @property
-    def partner_port(self) -> int:
-        return self.port + 3
+    def __post_init__(self) -> None:
+        self.data = self.home / self.database
+        # Process ids, sockets, the lock: what means nothing once the instance is stopped.
+        self.run = self.home / "run"
+        self.logs, self.static, self.metrics = (self.home / name for name in ("log", "static", "metrics"))
+        self.ports = range(self.port, self.port + PORTS)
+        self.gateway_port, self.data_platform_port, self.partner_port = self.ports[1:4]
+        self.url = f"http://{ports.HOST}:{self.port}"
 
     def metrics_targets(self) -> dict[str, list[str]]:
         """Where Prometheus finds the metrics of each kind of process: `host:port` by the job's name."""
         offsets = {"web": 0} | METRICS_PORTS
         return {job: [f"{ports.HOST}:{self.port + offset}"] for job, offset in offsets.items()}
-
-    @property
-    def ports(self) -> range:
-        """Every port that it listens on."""
-        return range(self.port, self.port + PORTS)
 
     @property
     def redis_socket(self) -> Path:
@@ -95,23 +67,13 @@ class Instance:
     def supervisor_socket(self) -> Path:
         return places.socket_path(self.run, "supervisor.sock")
 
-    @property
-    def url(self) -> str:
-        return f"http://{ports.HOST}:{self.port}"
-
-    def mariadb(self, *, max_connections: int = 0, has_binary_log: bool = False) -> Server:
+    def mariadb(self, kind: type[Server] = Server, **options: Any) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""
-        return Server(
-            home=self.data,
-            socket=self.mariadb_socket,
-            password=places.secret(self.home, "mariadb-password"),
-            max_connections=max_connections,
-            has_binary_log=has_binary_log,
-        )
+        password = places.secret(self.home, "mariadb-password")
+        return kind(home=self.data, socket=self.mariadb_socket, password=password, **options)
 
 
 def parser(command: str) -> argparse.ArgumentParser:
-    """The options that name an instance."""
     found = argparse.ArgumentParser(prog=command)
     found.add_argument("--port", default="", help="of the web server; the next six are taken as well")
     found.add_argument("--db", default="", help="sqlite or mariadb")

@@ -17,14 +17,14 @@ INSTALL_SECONDS = 300
 SMALLEST_POOL_MIB, LARGEST_POOL_MIB = 256, 4096
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Server:
     """One private server: where it lives and how its only user signs in."""
 
     home: Path
     socket: Path
     password: str
-    max_connections: int
+    max_connections: int = 0
     root: Root | None = None
     """The Debian root that has its programs, which has to be made; otherwise they are this machine's."""
     has_binary_log: bool = False
@@ -32,22 +32,11 @@ class Server:
     collation: ClassVar[str] = "utf8mb4_uca1400_ai_ci"
     """As the shop's `doctor` wants it: MariaDB 10.11's default takes all four-byte characters for one."""
 
-    @property
-    def data(self) -> Path:
-        return self.home / "data"
-
-    @property
-    def temporary(self) -> Path:
-        return self.home / "tmp"
-
-    @property
-    def binary_logs(self) -> Path:
-        return self.home / "binary-logs"
-
-    @property
-    def url(self) -> str:
-        """What `DATABASE_URL` has to be."""
-        return f"mysql://{USER}:{self.password}@/{DATABASE}?unix_socket={quote(str(self.socket))}"
+    def __post_init__(self) -> None:
+        self.data, self.temporary = self.home / "data", self.home / "tmp"
+        self.binary_logs = self.home / "binary-logs"
+        # What `DATABASE_URL` has to be.
+        self.url = f"mysql://{USER}:{self.password}@/{DATABASE}?unix_socket={quote(str(self.socket))}"
 
     def prepare(self) -> None:
         """Create the data folder, unless it is there, and the file of first statements. Raises SetupError."""
@@ -70,18 +59,10 @@ class Server:
         places.write_whole(self.home / "first.sql", statements, mode=0o600)
 
     def install_command(self, data: Path) -> list[str]:
-        """The command line that makes the system tables in this folder."""
-        user = getpass.getuser()
-        return [
-            *self.program("mariadb-install-db"),
-            "--no-defaults",
-            f"--datadir={data}",
-            f"--user={user}",
-            "--auth-root-authentication-method=socket",
-            f"--auth-root-socket-user={user}",
-            "--skip-test-db",
-            "--skip-name-resolve",
-        ]
+        user, names = getpass.getuser(), ("--skip-test-db", "--skip-name-resolve")
+        root = ("--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}")
+        own = ("--no-defaults", f"--datadir={data}", f"--user={user}")
+        return [*self.program("mariadb-install-db"), *own, *root, *names]
 
     def command(self) -> list[str]:
         """The command line of the server in the foreground. It accepts connections once the user exists."""
@@ -89,14 +70,8 @@ class Server:
         return [*self.program("mariadbd"), *self.options(), "--innodb-log-file-size=512M"]
 
     def options(self) -> list[str]:
-        """Those that every kind of server has."""
-        binary_log = [
-            f"--log-bin={self.binary_logs / 'log'}",
-            "--binlog-format=ROW",
-            "--sync-binlog=1",
-            "--binlog-expire-logs-seconds=604800",
-            "--server-id=1",
-        ]
+        binary_log = [f"--log-bin={self.binary_logs / 'log'}", "--binlog-format=ROW", "--sync-binlog=1"]
+        binary_log += ["--binlog-expire-logs-seconds=604800", "--server-id=1"]
         return [
             "--no-defaults",
             *(["--user=root"] if os.getuid() == 0 else []),

@@ -45,10 +45,7 @@ def measure(
     folder: Path | None = None,
     keeps_failed: bool = False,
 ) -> int:
-    """Run it with an instance in a new folder, which is removed in the end; the command's exit code.
-
-    With `keeps_failed` the folder stays after a failure.
-    """
+    """Run it with an instance in a new folder, which is then removed, or kept; the command's exit code."""
     # Beside the other state, on a real disk: /tmp may be memory, where a commit costs nothing.
     beside = folder or places.private_folder(places.state())
     home, code = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=beside)).resolve(), 0
@@ -72,12 +69,10 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     """`make run` in the instance's project, from its start to Ctrl-C, which has to leave nothing behind;
     yields its output. Raises SetupError."""
     words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
-    log = instance.home / "make-run.log"
+    log, own = instance.home / "make-run.log", own_environment(instance, settings)
     log.write_bytes(b"")
-    own = own_environment(instance, settings)
-    child = children.start(
-        words, log=log, environment=own, when_parent_dies=signal.SIGTERM, folder=instance.project
-    )
+    folder, then = instance.project, signal.SIGTERM
+    child = children.start(words, log=log, environment=own, when_parent_dies=then, folder=folder)
 
     def is_ready() -> bool:
         return "Ctrl-C stops everything." in log.read_text()
@@ -111,11 +106,7 @@ def manage(
 
 def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list[dict[str, Any]]:
     """The result of `manage.py audit` for every law. Raises SetupError when there is none."""
-    return read_laws(manage(instance, "audit --json", within_seconds=within_seconds))
-
-
-def read_laws(ran: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    """What `audit --json` says of every law. Raises SetupError when that is nothing."""
+    ran = manage(instance, "audit --json", within_seconds=within_seconds)
     try:
         laws: list[dict[str, Any]] = json.loads(ran.stdout)["laws"]
     except ValueError:
@@ -136,15 +127,13 @@ def seed(instance: Instance, users: int, *, manage: Manage = manage, **more: Any
 
 
 def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
-    """Shell lines in the project's folder beside that stack, up to the first that fails. Raises
-    SetupError."""
+    """Shell lines in the project beside that stack, up to the first that fails. Raises SetupError."""
     own = own_environment(instance, {"FIRSTCOME_VAR": str(instance.home)})
-    words, folder = ["sh", "-euc", lines], instance.project
-    return children.run(words, within_seconds=MANAGE_SECONDS, environment=own, folder=folder)
+    words = ["sh", "-euc", lines]
+    return children.run(words, within_seconds=MANAGE_SECONDS, environment=own, folder=instance.project)
 
 
 def ends_of_logs(home: Path) -> str:
-    """The last lines of every log of the stack, each below its name."""
     logs = sorted((home / "log").glob("*.log"))
     return "".join(f"\n--- {log.name}\n{children.tail(log, 8)}" for log in logs)
 

@@ -54,9 +54,8 @@ def socket_path(folder: Path, name: str) -> Path:
     short.mkdir(mode=0o700, exist_ok=True)
     # Every user may write into the temporary folder, so another may have made this one first.
     found = short.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        what = f"{short} is not a private folder of this user"
-        raise SetupError(f"{what}: remove it, or set VAR to a shorter path")
+    if (stat.S_IFMT(found.st_mode), found.st_mode & 0o077, found.st_uid) != (stat.S_IFDIR, 0, os.getuid()):
+        raise SetupError(f"{short} is not a private folder of this user: remove it, or set a shorter VAR")
     return short / name
 
 

@@ -19,7 +19,7 @@ FOR_SERVERS = range(10240, 32768)
 def parse(text: str, *, following: int = 0) -> int:
     """Read a port number with as many ports after it. Raises SetupError."""
     last = 65535 - following
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= last:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= last):
         raise SetupError(f"PORT={text} is not a port: give a number from 1 to {last}")
     return int(text)
 
@@ -29,9 +29,8 @@ def require_free(port: int, *, command: str = "make run") -> None:
     try:
         socket.create_server((HOST, port)).close()
     except OSError as error:
-        advice = f"stop what holds it, or choose another with `{command} PORT=…`"
         what = f"port {port} is in use, or can't be listened on ({os.strerror(error.errno or 0)})"
-        raise SetupError(f"{what}: {advice}") from error
+        raise SetupError(f"{what}: stop what holds it, or choose another with `{command} PORT=…`") from error
 
 
 def free(count: int = 1) -> int:
@@ -46,7 +45,6 @@ def free(count: int = 1) -> int:
 
 
 def answers(address: Address) -> bool:
-    """Whether connections are accepted there."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(1)

@@ -11,49 +11,45 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from scripts.stack import environment as environments, instance as instances, places, process_identity
+from scripts.stack import SetupError, environment, instance as instances, places, process_identity
 from scripts.stack.instance import Instance
 
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
 """What decides the tables and the collected files."""
+ANY_ACCOUNT = "SELECT EXISTS (SELECT 1 FROM auth_user)"
 OLD_STATE = (
     "{folder} was made by release 1.x, whose data this release doesn't read: remove that folder, "
     "or use another one by `make run VAR=FOLDER`"
 )
 
 
-def prepare_apart(home: Path, environment: Mapping[str, str]) -> None:
+def prepare_apart(home: Path, settings: Mapping[str, str]) -> None:
     """Migrate, collect static files, and seed an empty database, in a process that says why it fails."""
     command = [sys.executable, "-m", "scripts.stack.preparation"]
     # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
-    marked = {**environment, process_identity.MARK: str(home)}
+    marked = {**settings, process_identity.MARK: str(home)}
     if subprocess.run(command, cwd=places.PROJECT, env=marked, stdin=subprocess.DEVNULL).returncode != 0:
         raise SystemExit(1)
 
 
-def is_current(instance: Instance, environment: Mapping[str, str]) -> bool:
+def is_current(instance: Instance, settings: Mapping[str, str]) -> bool:
     """Whether migrations, static files and demo are in place as the code wants them now."""
     stamp = _stamp(instance)
-    if environment["DATABASE_URL"] != environments.database_url(instance) or not stamp.exists():
+    if settings["DATABASE_URL"] != environment.database_url(instance) or not stamp.exists():
         return False
     return any(instance.static.iterdir()) and stamp.read_text() == _fingerprint(instance)
 
 
 def remember(instance: Instance) -> None:
-    """Record the present state as prepared."""
     if instance.database == "sqlite":
         places.write_whole(_stamp(instance), _fingerprint(instance))
 
 
-def forget(instance: Instance) -> None:
-    """Record that nothing is prepared, because preparing begins."""
-    _stamp(instance).unlink(missing_ok=True)
-
-
 def _stamp(instance: Instance) -> Path:
+    """The record of what is prepared."""
     return instance.data / "prepared"
 
 
@@ -63,51 +59,50 @@ def _fingerprint(instance: Instance) -> str:
     An emptied database gets its demo again: whether it has accounts counts too.
     """
     digest = hashlib.sha256()
-    found = {path for pattern in SOURCES for path in places.PROJECT.glob(pattern)}
-    for path in sorted(path for path in found if path.is_file() and ".venv" not in path.parts):
+    found = {path for pattern in SOURCES for path in places.PROJECT.glob(pattern) if path.is_file()}
+    for path in sorted(found):
         digest.update(bytes(path) + b"\0" + path.read_bytes())
     address = f"{(instance.data / 'firstcome.sqlite3').as_uri()}?mode=ro"
-    try:
-        with closing(sqlite3.connect(address, uri=True)) as database:
-            rows = database.execute("SELECT app, name FROM django_migrations ORDER BY app, name").fetchall()
-            rows += database.execute("SELECT EXISTS (SELECT 1 FROM auth_user)").fetchall()
-    except sqlite3.Error:
-        rows = []
-    return f"{digest.hexdigest()} {hashlib.sha256(repr(rows).encode()).hexdigest()}"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as database:
+        for statement in ("SELECT app, name FROM django_migrations ORDER BY app, name", ANY_ACCOUNT):
+            digest.update(repr(database.execute(statement).fetchall()).encode())
+    return digest.hexdigest()
 
 
 def main() -> int:
     instance = instances.remembered(places.state())
     assert instance is not None, "make run remembers the instance before it prepares it"
+    _stamp(instance).unlink(missing_ok=True)
     try:
-        return _prepare(instance)
+        _prepare(instance)
+        remember(instance)
     except Exception as error:
         log = instance.logs / "prepare.log"
         log.write_text(traceback.format_exc())
         reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"firstcome: the shop can't be prepared: {reason} (more in {log})", file=sys.stderr)
+        what = f"the shop can't be prepared: {reason} (more in {log})"
+        print(f"firstcome: {error if isinstance(error, SetupError) else what}", file=sys.stderr)
         return 1
+    return 0
 
 
-def _prepare(instance: Instance) -> int:
+def _prepare(instance: Instance) -> None:
     import django
     from django.core.management import call_command
 
     django.setup()
+    from django.conf import settings
+    from django.contrib.auth import get_user_model
+
     from shop.management.commands.migrate import OldDatabase
 
     try:
         call_command("migrate", interactive=False, verbosity=0)
-    except OldDatabase:
-        if os.environ["DATABASE_URL"] != environments.database_url(instance):
+    except OldDatabase as error:
+        if os.environ["DATABASE_URL"] != environment.database_url(instance):
             raise
-        print(f"firstcome: {OLD_STATE.format(folder=instance.data)}", file=sys.stderr)
-        return 1
+        raise SetupError(OLD_STATE.format(folder=instance.data)) from error
     call_command("collectstatic", interactive=False, verbosity=0)
-
-    from django.conf import settings
-    from django.contrib.auth import get_user_model
-
     # A demo's database without accounts is seeded, and one whose seeding was cut short.
     unfinished = instance.data / "seeding"
     is_seeded = get_user_model().objects.exists() and not unfinished.exists()
@@ -116,7 +111,6 @@ def _prepare(instance: Instance) -> int:
         unfinished.touch()
         call_command("seed_demo")
         unfinished.unlink()
-    return 0
 
 
 if __name__ == "__main__":

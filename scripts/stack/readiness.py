@@ -3,6 +3,8 @@
 import http.client
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 
 from scripts.stack import SetupError, children, ports, supervision
 from scripts.stack.instance import Instance
@@ -15,13 +17,13 @@ DYING_SECONDS = 5
 
 def wait_for_stores(instance: Instance, stores: list[str]) -> None:
     """Return once each of the databases accepts connections. Raises SetupError."""
-    sockets = {"redis": str(instance.redis_socket), "mariadb": str(instance.mariadb_socket)}
     for name in stores:
+        path = str(instance.redis_socket if name == "redis" else instance.mariadb_socket)
+        wait_while(partial(_silence, path), instance, name)
 
-        def problem(path: str = sockets[name]) -> str:
-            return "" if ports.answers(path) else "it accepts no connections"
 
-        wait_while(problem, instance, name)
+def _silence(path: str) -> str:
+    return "" if ports.answers(path) else "it accepts no connections"
 
 
 def wait_for_shop(instance: Instance) -> None:
@@ -33,15 +35,13 @@ def ask(
     port: int, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, str]:
     """The status and text of the answer on loopback. Raises OSError when there is none."""
-    connection = http.client.HTTPConnection(ports.HOST, port, timeout=35)
-    try:
-        connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode(errors="replace")
-    except http.client.HTTPException as error:
-        raise ConnectionError(f"{method} {path} got no whole answer: {error!r}") from error
-    finally:
-        connection.close()
+    with closing(http.client.HTTPConnection(ports.HOST, port, timeout=35)) as connection:
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"{method} {path} got no whole answer: {error!r}") from error
 
 
 def readiness_problem(port: int) -> str:

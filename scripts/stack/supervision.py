@@ -3,9 +3,7 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +27,7 @@ logfile=%(here)s/log/supervisor.log
 logfile_maxbytes=10MB
 logfile_backups=1
 pidfile=%(here)s/run/supervisor.pid
-"""
-_CALLS = """\
+{user}
 [unix_http_server]
 file={socket}
 chmod=0700
@@ -67,7 +64,7 @@ class Program:
 
 def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is_root: bool) -> str:
     """The configuration file of these groups, which start in this order and stop in the reverse one."""
-    sections = [_DAEMON, "user=root\n" if is_root else "", _CALLS.format(socket=socket)]
+    sections = [_DAEMON.format(socket=socket, user="user=root" if is_root else "")]
     for priority, (group, programs) in enumerate(groups.items()):
         names = ",".join(program.name for program in programs)
         sections += [f"[group:{group}]\nprograms={names}\npriority={priority}\n"] if names else []
@@ -75,33 +72,31 @@ def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is
     return "".join(sections)
 
 
-@contextlib.contextmanager
 def supervisor(
     instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> contextlib.AbstractContextManager[children.Child]:
     """supervisor with the stores and simulators starting; on leaving, everything is stopped, stores last."""
+    names = {"stores": stores, "shop": [*OUTSIDE, *SHOP]}
     groups = {
-        group: [Program(name=name, is_started_at_once=name not in SHOP) for name in names]
-        for group, names in {"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()
+        group: [Program(name=name, is_started_at_once=name not in SHOP) for name in of_group]
+        for group, of_group in names.items()
     }
     text = configuration_of(groups, socket=str(instance.supervisor_socket), is_root=os.getuid() == 0)
-    with supervised(instance, environment, text, stop_seconds=2 * STOP_SECONDS + 3) as daemon:
-        yield daemon
+    return supervised(instance, environment, text, stop_seconds=2 * STOP_SECONDS + 3)
 
 
 @contextlib.contextmanager
 def supervised(
     instance: Instance, environment: Mapping[str, str], text: str, *, stop_seconds: float
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[children.Child]:
     """supervisor with this configuration; on leaving, all of its processes are stopped."""
     if "%" in str(instance.home):
-        detail = f"supervisor can't read a path with a percent sign: {instance.home}"
-        raise SetupError(f"{detail}; choose another VAR")
+        raise SetupError(f"supervisor can't read the path {instance.home}, with a percent sign: set VAR")
     path, log = instance.home / "supervisor.conf", instance.logs / "supervisor.log"
     places.write_whole(path, text, mode=0o600)
     # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
-    own = {"FIRSTCOME_PYTHON": os.path.relpath(sys.executable, places.PROJECT)}
-    own = {**environment, **own, process_identity.MARK: str(instance.home)}
+    python = os.path.relpath(sys.executable, places.PROJECT)
+    own = {**environment, "FIRSTCOME_PYTHON": python, process_identity.MARK: str(instance.home)}
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
     # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
     daemon = children.start(command, log=log, environment=own, when_parent_dies=signal.SIGTERM)
@@ -111,16 +106,9 @@ def supervised(
         children.stop(daemon, within_seconds=stop_seconds)
 
 
-def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -> None:
-    """Return once supervisor takes calls. Raises SetupError."""
-
-    def is_up() -> bool:
-        with contextlib.suppress(OSError):
-            return bool(states(instance))
-        return False
-
-    log = instance.logs / "supervisor.log"
-    children.wait_until(is_up, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
+def wait_until_it_answers(instance: Instance, daemon: children.Child) -> None:
+    socket, log = str(instance.supervisor_socket), instance.logs / "supervisor.log"
+    children.wait_until(socket, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
 
 
 def start(instance: Instance, names: Sequence[str]) -> None:
@@ -140,6 +128,16 @@ def stop(instance: Instance, name: str) -> None:
     calls(instance).stopProcess(_full_name(name))
 
 
+def _full_name(name: str) -> str:
+    return f"shop:{name}" if name in (*OUTSIDE, *SHOP) else f"stores:{name}"
+
+
+def calls(instance: Instance) -> Any:
+    """supervisor's own calls, which raise `xmlrpc.client.Fault` and `OSError`."""
+    transport = SupervisorTransport(None, None, f"unix://{instance.supervisor_socket}")
+    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+
 def states(instance: Instance) -> dict[str, str]:
     """The state of each process in supervisor's words: `RUNNING`, `BACKOFF` when it died right away, …"""
     return {process["name"]: process["statename"] for process in calls(instance).getAllProcessInfo()}
@@ -152,31 +150,20 @@ def environment(instance: Instance) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def _full_name(name: str) -> str:
-    return f"shop:{name}" if name in (*OUTSIDE, *SHOP) else f"stores:{name}"
-
-
-def calls(instance: Instance) -> Any:
-    """supervisor's own calls, which raise `xmlrpc.client.Fault` and `OSError`."""
-    transport = SupervisorTransport(None, None, f"unix://{instance.supervisor_socket}")
-    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
-
-
 def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> bool:
     """End every process that an earlier run left; returns whether there was one."""
-    left = process_identity.of_state(instance.home)
-    found = bool(left)
-    deadline = time.monotonic() + within_seconds
-    process_identity.kill(left, signal.SIGTERM)
-    while left:
-        time.sleep(0.1)
-        # Looked up again each time: supervisor may have started another before its signal came.
+
+    def kill_them() -> set[int]:
+        # Looked up again each time: one may have started another before its signal came.
         left = process_identity.of_state(instance.home)
-        if time.monotonic() > deadline:
-            process_identity.kill(left)
-        if time.monotonic() > deadline + STOP_SECONDS:
-            raise SetupError(f"processes of an earlier run do not end: {sorted(left)}")
-    process_identity.forget(instance.run)
-    for socket in instance.run.glob("*.sock*"):
-        socket.unlink(missing_ok=True)
-    return found
+        process_identity.kill(left)
+        return left
+
+    found = process_identity.of_state(instance.home)
+    process_identity.kill(found, signal.SIGTERM)
+    waiting.left(lambda: process_identity.of_state(instance.home), within_seconds=within_seconds)
+    if left := waiting.left(kill_them, within_seconds=STOP_SECONDS):
+        raise SetupError(f"processes of an earlier run do not end: {sorted(left)}")
+    for path in [*instance.run.glob("*.pid"), *instance.run.glob("*.sock*")]:
+        path.unlink(missing_ok=True)
+    return bool(found)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from scripts.stack import SetupError
@@ -18,11 +18,7 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
     "redis": {"redis-server": "redis-server"},
     "rabbitmq": {"rabbitmq-server": "rabbitmq-server", "epmd": "rabbitmq-server"},
     # A driver that is built already needs none.
-    "compiler": {
-        "mariadb_config": "default-libmysqlclient-dev",
-        "gcc": "gcc",
-        "pkg-config": "pkg-config",
-    },
+    "compiler": {"mariadb_config": "default-libmysqlclient-dev", "gcc": "gcc", "pkg-config": "pkg-config"},
     "prometheus": {
         "prometheus": "prometheus",
         "promtool": "prometheus",
@@ -50,7 +46,7 @@ _POLICY_TEXT = "#!/bin/sh\n# Firstcome installs packages without starting their 
 
 def require(*needs: str) -> None:
     """Return when everything is there. For root it is installed; others get the line that installs it."""
-    packages = list(missing(*needs))
+    packages = missing(*needs)
     if not packages:
         return
     if not can_install():
@@ -61,20 +57,14 @@ def require(*needs: str) -> None:
         _POLICY.write_text(_POLICY_TEXT)
         _POLICY.chmod(0o755)
     try:
-        _apt_get("update")
-        _apt_get(*_INSTALL, *packages)
+        for words in (["update"], [*_INSTALL, *packages]):
+            command = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *words]
+            own = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            if subprocess.call(command, env=own, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) != 0:
+                sys.exit(f"firstcome: `{' '.join(command)}` failed, for the reason above")
     finally:
         if not services_may_start:
             _POLICY.unlink()
-
-
-def _apt_get(*words: str) -> None:
-    command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words]
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if ran.returncode != 0:
-        last = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-10:])
-        sys.exit(f"firstcome: `{' '.join(command)}` failed:\n{last}")
 
 
 def can_install() -> bool:
@@ -83,21 +73,19 @@ def can_install() -> bool:
 
 
 def line_to_install(packages: Iterable[str]) -> str:
-    """What a user types who may."""
     return f"sudo apt-get {' '.join([*_INSTALL, *packages])}"
 
 
-def missing(*needs: str) -> Iterator[str]:
+def missing(*needs: str) -> list[str]:
     """The packages that bring what can't be found."""
     programs = {name: package for need in needs for name, package in PACKAGES[need].items()}
     absent = [package for name, package in programs.items() if shutil.which(name, path=SEARCH_PATH) is None]
+    absent += ["libc6-dev"] * ("gcc" in absent)
     if "compiler" in needs and not Path(sysconfig.get_path("include"), "Python.h").exists():
         absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
-    if "gcc" in absent:
-        absent.append("libc6-dev")
     if "libfaketime" in needs and not FAKETIME.exists():
         absent.append("libfaketime")
-    yield from dict.fromkeys(absent)
+    return [*dict.fromkeys(absent)]
 
 
 def program(name: str) -> str:

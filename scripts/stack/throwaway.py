@@ -40,17 +40,16 @@ DATABASES: dict[str, tuple[type[mariadb.Server], Root | None]] = {
 CONNECTIONS = 1000
 """Race tests open hundreds, and several developers share one server."""
 ROOT_SECONDS = 180
-SETTINGS = ("DATABASE_URL", "GATEWAY_URL", "DATA_PLATFORM_URL", "SECRET_KEY", "DEBUG", "STAFF_OTP_REQUIRED")
-SECRETS = ("WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")
-"""What the tests have in common with an instance, and what its simulators have to know as well."""
+SETTINGS = ["DATABASE_URL", "GATEWAY_URL", "DATA_PLATFORM_URL", "SECRET_KEY", "DEBUG", "STAFF_OTP_REQUIRED"]
+SETTINGS += ["WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET"]
+"""What the tests have in common with an instance."""
 KIND = "TEST_DATABASE_KIND"
 """The setting that names the kind, for tests that start a server of their own."""
 
 
 @contextlib.contextmanager
 def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
-    """Start all four in an emptied folder, yield the settings that point to them, stop them. Raises
-    SetupError."""
+    """Start all four in an emptied folder, yield the settings that point to them. Raises SetupError."""
     kind = kind or "mariadb"
     if kind not in DATABASES:
         raise SetupError(f"DB={kind} is not a server for tests: say one of {', '.join(DATABASES)}")
@@ -59,14 +58,12 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
         root.require(within_seconds=ROOT_SECONDS)
     shutil.rmtree(home, ignore_errors=True)
     instance = Instance(home=home, port=ports.free(instances.PORTS + 1), database="mariadb")
-    places.private_folder(home)
-    instance.run.mkdir()
-    database = make(**{**vars(instance.mariadb(max_connections=CONNECTIONS)), "root": root})
+    places.private_folder(instance.run)
+    database = instance.mariadb(make, max_connections=CONNECTIONS, root=root)
     database.prepare()
     gateway, sink, redis = instance.gateway_port, instance.data_platform_port, instance.port + instances.PORTS
     # Several developers share it, a number each.
-    options = {"bind": ports.HOST, "port": redis, "dir": home, "databases": 64}
-    options |= {"save": "", "maxmemory-policy": "noeviction"}
+    options = {"bind": ports.HOST, "port": redis, "dir": home, "databases": 64, "save": ""}
     redis_command = [system_packages.program("redis-server"), *processes.words(options)]
     commands: dict[str, tuple[list[str], ports.Address]] = {
         "database": (database.command(), str(database.socket)),
@@ -76,7 +73,7 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
         "sink": (processes.command("sink", instance, {}), (ports.HOST, sink)),
     }
     chosen = environments.defaults(instance)
-    settings = {name: chosen[name] for name in (*SETTINGS, *SECRETS)} | {
+    settings = {name: chosen[name] for name in SETTINGS} | {
         "FIRSTCOME_TEST": "1",
         KIND: kind,
         "REDIS_URL": f"redis://{ports.HOST}:{redis}/0",
@@ -103,7 +100,6 @@ def _shell_lines(settings: Mapping[str, str]) -> str:
 
 
 def parser(command: str) -> argparse.ArgumentParser:
-    """With the option that names the kind of database."""
     found = argparse.ArgumentParser(prog=command, allow_abbrev=False)
     found.add_argument("--db", default="", help=", ".join(DATABASES))
     return found

@@ -12,12 +12,15 @@ import re
 import sys
 import tempfile
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from scripts.stack import SetupError, children, places, system_packages
-from scripts.supply.vendored import BUNDLED, Vulnerability
+from scripts.stack.node_packages import PINS as NPM
+from scripts.supply.sbom import REDIS, Vulnerability
 
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 LOCK_FILES = tuple(f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test"))
@@ -41,7 +44,8 @@ def main() -> int:
     parser.add_argument("--osv-url", default="", help="https://api.osv.dev/v1/query")
     asked = parser.parse_args()
     python = audit_python(read_pins(*LOCK_FILES), service=asked.service, osv_url=asked.osv_url)
-    return report({"Python": python, "npm": audit_npm(), "bundled": audit_bundled()}, read_accepted())
+    bundled = Result(1, [REDIS])
+    return report({"Python": python, "npm": audit_npm(), "bundled": bundled}, read_accepted())
 
 
 def read_pins(*names: str) -> set[tuple[str, str]]:
@@ -63,18 +67,15 @@ def audit_python(pinned: Iterable[tuple[str, str]], *, service: str = "", osv_ur
     It ends with 1 for a vulnerability and for an unreachable source, and with 0 when it has skipped packages
     that the source doesn't know: so its report decides, not its exit code.
     """
-    result = Result()
+    result, versions = Result(), defaultdict[str, list[str]](list)
     command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--format", "json"]
     command += ["--progress-spinner", "off", "--vulnerability-service", service or "osv"]
     command += ["--osv-url", osv_url] if osv_url else []
-    # A package has a version for each Python, but one in what pip-audit takes.
-    parts: list[dict[str, str]] = []
     for name, version in sorted(pinned):
-        part = next((part for part in parts if name not in part), {})
-        if not part:
-            parts.append(part)
-        part[name] = version
-    for part in parts:
+        versions[name].append(version)
+    # A package has a version for each Python, but one in what pip-audit takes.
+    for together in zip_longest(*versions.values()):
+        part = {name: version for name, version in zip(versions, together, strict=True) if version}
         with tempfile.TemporaryDirectory(prefix="audit-") as folder:
             listed = Path(folder, "pins.txt")
             listed.write_text("".join(f"{name}=={version}\n" for name, version in part.items()))
@@ -84,10 +85,10 @@ def audit_python(pinned: Iterable[tuple[str, str]], *, service: str = "", osv_ur
         except (ValueError, KeyError):
             result.unchecked.append(f"{len(part)} Python packages: {error}")
             continue
-        skipped = {one["name"]: one["skip_reason"] for one in packages if "skip_reason" in one}
         missing = dict.fromkeys(part.keys() - {one["name"] for one in packages}, "not in pip-audit's report")
-        result.unchecked += [f"{name}: {why}" for name, why in sorted((skipped | missing).items())]
-        result.looked_up += len(packages) - len(skipped)
+        missing |= {one["name"]: one["skip_reason"] for one in packages if "skip_reason" in one}
+        result.unchecked += [f"{name}: {why}" for name, why in sorted(missing.items())]
+        result.looked_up += len(part) - len(missing)
         for package in packages:
             for found in package.get("vulns", ()):
                 advice = f"fixed in {', '.join(found['fix_versions']) or 'no version yet'}"
@@ -101,15 +102,14 @@ def audit_npm() -> Result:
     """`npm audit` of the packages that tests generate a client with."""
     try:
         npm = system_packages.program("npm")
-        said, error = _run(npm, "audit", "--package-lock-only", "--json", folder="scripts/npm")
+        said, error = _run(npm, "audit", "--package-lock-only", "--json", folder=NPM)
         answer = json.loads(said)
-        found, total = answer["vulnerabilities"], answer["metadata"]["dependencies"]["total"]
+        result = Result(answer["metadata"]["dependencies"]["total"])
     except SetupError as missing:
         return Result(unchecked=[f"every npm package: {missing}"])
     except (ValueError, KeyError):
         return Result(unchecked=[f"every npm package: {error or said}"])
-    result = Result(looked_up=total)
-    for package, one in found.items():
+    for package, one in answer["vulnerabilities"].items():
         for via in one["via"]:
             if isinstance(via, dict):  # a text names another package of this list
                 names, advice = frozenset({str(via["url"]).rpartition("/")[2]}), f"affects {via['range']}"
@@ -117,22 +117,16 @@ def audit_npm() -> Result:
     return result
 
 
-def audit_bundled() -> Result:
-    """The programs inside packages, of which no source is asked: what is known is written beside them."""
-    return Result(len(BUNDLED), [one.vulnerability for one in BUNDLED])
-
-
 def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str]) -> int:
     """Print what was found, and return the exit code."""
     findings, unused = 0, dict(accepted)
     for one in (found for result in results.values() for found in result.vulnerabilities):
-        ids = ", ".join(sorted(one.names))
-        reasons = [accepted[one.package, name] for name in one.names if (one.package, name) in accepted]
-        for name in one.names:
-            unused.pop((one.package, name), None)
-        findings += not reasons
-        word, why = ("accepted  ", reasons[0]) if reasons else ("VULNERABLE", one.advice)
-        print(f"{word} {one.package} {one.version}: {ids}: {why}")
+        keys = [(one.package, name) for name in one.names]
+        reasons = [unused.pop(key, "") or accepted.get(key) for key in keys]
+        why = next(filter(None, reasons), "")
+        findings += not why
+        word = "accepted  " if why else "VULNERABLE"
+        print(f"{word} {one.package} {one.version}: {', '.join(sorted(one.names))}: {why or one.advice}")
     unchecked = [reason for result in results.values() for reason in result.unchecked]
     for reason in unchecked:
         print(f"UNCHECKED  {reason}")
@@ -148,10 +142,9 @@ def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str
     return 1 if findings else 0
 
 
-def _run(*command: str, folder: str = ".") -> tuple[str, str]:
-    """What the program prints, and the last line of its errors."""
+def _run(*command: str, folder: Path = places.PROJECT) -> tuple[str, str]:
     try:
-        ran = children.run(command, within_seconds=LOOKUP_SECONDS, folder=places.PROJECT / folder)
+        ran = children.run(command, within_seconds=LOOKUP_SECONDS, folder=folder)
     except SetupError as error:
         return "", str(error)
     return ran.stdout, (ran.stderr.strip() or "no output").splitlines()[-1]

@@ -4,8 +4,7 @@ import shutil
 from pathlib import Path
 
 from scripts import clients
-from scripts.stack import places
-from scripts.stack.programs import node_packages
+from scripts.stack import node_packages, places
 from scripts.tests.programs import run_lines
 
 SOURCES = places.PROJECT / "clients" / "typescript"

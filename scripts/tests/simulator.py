@@ -70,20 +70,18 @@ def serving(name: str, folder: Path, *options: str, port: int | None = None) -> 
 
     class InThread(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            simulator.on_start()
             await super().startup(sockets)
             ready.set()
 
     def serve() -> None:
-        nonlocal simulator, server
-        simulator, asked = importlib.import_module(f"scripts.simulators.{name}").build(words)
-        server = InThread(simulator.config)
-        with socket.create_server((asked.host, asked.port), backlog=process.BACKLOG) as listener:
-            server.run([listener])
-        simulator.book.close()
+        nonlocal server
+        app, asked = importlib.import_module(f"scripts.simulators.{name}").build(words)
+        own = process.OPTIONS | {"log_config": None, "log_level": "error"}
+        server = InThread(uvicorn.Config(app, host=asked.host, port=asked.port, **own))
+        server.run()
+        app.state.book.close()
         ended.set()
 
-    simulator: process.Server
     server: uvicorn.Server
     thread = threading.Thread(target=serve, name=name, daemon=True)
     thread.start()

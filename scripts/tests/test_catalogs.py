@@ -1,5 +1,6 @@
 """Catalogs: what is extracted, and found missing."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fill(**translations: str) -> None:
     """Translate texts of the catalog, by the first word of each."""
     path = catalogs.po_path("coupons", "ko")
-    catalog = catalogs.read(path, "ko")
-    for message in catalogs.texts(catalog):
-        first = str(message.id).split()[0].strip("{}")
-        message.string = translations.get(first, message.string)
-    kept = [(message.id, [], message.context) for message in catalogs.texts(catalog)]
-    path.write_bytes(catalogs.po_bytes(catalogs.catalog_of(kept, catalog, "ko")))
+    text = path.read_text()
+    for first, translation in translations.items():
+        text = re.sub(rf'(msgid "{{?{first}.*\nmsgstr ).*', rf'\1"{translation}"', text)
+    path.write_text(text)
 
 
 def findings() -> list[str]:
@@ -51,7 +50,7 @@ def test_the_check_names_what_is_missing_and_passes_once_it_is_there(project: Pa
         "'{campaign} is sold out.' is not translated",
     ]
     fill(Hello="안녕하세요, %(name)s", campaign="{campaign} 매진")
-    assert findings() == ["is out of date: run `make messages`"]
+    assert findings() == ["its .mo is out of date: run `make messages`"]
     catalogs.update("coupons")
     assert findings() == []
 

@@ -41,7 +41,9 @@ def event(event_id: str | None = None, **more: Any) -> dict[str, Any]:
 def test_one_event_sent_50_times_at_once_is_stored_once(tmp_path: Path) -> None:
     sent = event(data={"order": "at-once"})
     with serving("data_platform", tmp_path) as platform, ThreadPoolExecutor(50) as pool:
-        answers = Counter(pool.map(lambda _: platform.post("/events", sent)[1]["repeated"], range(50)))
+        answers = Counter(
+            pool.map(lambda _: platform.post("/events", {"events": [sent]})[1]["repeated"], range(50))
+        )
         assert answers == {0: 1, 1: 49}
         assert len(platform.get("/events", order="at-once")[1]["results"]) == 1
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import instance as instances, own_stack, places, ports
+from scripts.stack import instance as instances, node_packages, own_stack, places, ports
 from scripts.stack.instance import Instance
-from scripts.stack.programs import node_packages
 from scripts.tests import documented, own_client
 from scripts.tests.circles import boots
 from scripts.tests.documented import Shown

@@ -46,7 +46,7 @@ def change(instance: Instance, *statements: str) -> None:
         lambda instance: change(instance, "DROP TABLE auth_user"),
         lambda instance: (instance.data / "firstcome.sqlite3").unlink(),
         lambda instance: (instance.static / "admin").rmdir(),
-        preparation.forget,
+        lambda instance: (instance.data / "prepared").unlink(),
     ],
 )
 def test_what_lost_something_or_did_not_end_is_prepared_again(

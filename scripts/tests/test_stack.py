@@ -32,8 +32,8 @@ def test_an_id_that_was_assigned_again_is_another_process(tmp_path: Path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "web.pid").write_text(f"{os.getpid()}\n")
-    (folder / "web.started").write_text(f"{os.getpid()} 12345 some-other-boot\n")
     assert process_identity.of_state(tmp_path) == set()
+    assert process_identity.leader_of(folder, "web") is None
     assert process_identity.group_of(folder, "web") == set()
 
 

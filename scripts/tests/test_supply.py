@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import places, ports
-from scripts.stack.programs import node_packages
-from scripts.supply import audit, sbom, vendored
+from scripts.stack import node_packages, places, ports
+from scripts.supply import audit, sbom
 from scripts.supply.audit import Result
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import Answer, CannedShop, Sent
@@ -29,6 +28,25 @@ FOUND = {
         }
     ],
 }
+
+
+SERVED = (
+    (
+        "lit-html",
+        places.PROJECT / "demo/static/storefront/lit-html",
+        {"lit-html.js": "lit-html.js", "LICENSE": "LICENSE"},
+    ),
+    (
+        "uplot",
+        places.PROJECT / "backoffice/static/backoffice/uplot",
+        {
+            "uPlot.iife.min.js": "dist/uPlot.iife.min.js",
+            "uPlot.min.css": "dist/uPlot.min.css",
+            "LICENSE": "LICENSE",
+        },
+    ),
+)
+"""Each npm package, our folder, and the files there, each with its path in the package."""
 
 
 @pytest.fixture
@@ -81,10 +99,10 @@ def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.Cap
 def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(
     capsys: pytest.CaptureFixture[str],
 ):
-    assert {one.package for one in vendored.BUNDLED} <= audit.read_pins("requirements-embedded.txt")
-    [redis] = [one for one in vendored.components() if one["purl"].startswith("pkg:generic/")]
+    assert sbom.BUNDLED in audit.read_pins("requirements-embedded.txt")
+    [redis] = [one for one in sbom.components() if one["purl"].startswith("pkg:generic/")]
     assert (redis["name"], redis["version"]) == ("redis", "6.2.14")
-    bundled = audit.audit_bundled()
+    bundled = Result(1, [sbom.REDIS])
     assert audit.report({"bundled": bundled}, audit.read_accepted()) == 0
     printed = capsys.readouterr().out
     assert "accepted   redis 6.2.14: " in printed
@@ -124,7 +142,8 @@ def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
     packages = node_packages.installed() / "node_modules"
-    for (package, folder), files in vendored.VENDORED.items():
+    for package, folder, files in SERVED:
+        assert package in sbom.SERVED
         assert {file.name for file in folder.iterdir()} == files.keys()
         for name, path in files.items():
             assert (folder / name).read_bytes() == (packages / package / path).read_bytes(), name
