@@ -51,7 +51,7 @@ def fill(instance: Instance, *, coupons: int, orders: int) -> None:
             accounts = -(-orders // ORDERS_OF_AN_ACCOUNT)
             _run(cursor, "accounts", count=accounts)
             _run(cursor, "products", products=PRODUCTS, on_hand=orders * 10, count=orders)
-            of = {"products": PRODUCTS, "discount": DISCOUNT_AMOUNT, "points": POINTS_AMOUNT}
+            of: dict[str, Any] = {"products": PRODUCTS, "discount": DISCOUNT_AMOUNT, "points": POINTS_AMOUNT}
             of |= {"accounts": accounts, "run": secrets.token_hex(2)[1:], "currency": CURRENCY}
             # An account orders once in a bite, so that no balance changes twice in a statement.
             for first, last in _bites(orders, min(BITE, accounts)):

@@ -60,7 +60,7 @@ def compared(row: str, rounds: Sequence[tuple[Measured, Measured]]) -> dict[str,
         for this, other in rounds
     ]
     this, other, ratios = (summed_up(runs)[0] for runs in (*zip(*rounds, strict=True), quotients))
-    own = ROWS[row].against | ({"peak_mib": "< 250"} if ROWS[row].ratios else {})
+    own = {**ROWS[row].against} | ({"peak_mib": "< 250"} if ROWS[row].ratios else {})
     goals = {f"{name} ×": one for name, one in judged(ROWS[row].ratios, ratios["figures"]).items()}
     both = {"this": this, "other": other}
     findings = [f"{name} commit, {text}" for name, one in both.items() for text in one["findings"]]

@@ -50,7 +50,8 @@ def measure(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 
 def _create(stage: Stage, product: int, *, opens_in: float, rate_per_minute: int) -> int:
     """The id of a new sale of that product with a waiting room."""
-    now, terms = datetime.now(UTC), {"name": "Bench", "products": [product], "admission": "queue"}
+    now = datetime.now(UTC)
+    terms: dict[str, Any] = {"name": "Bench", "products": [product], "admission": "queue"}
     times = {"opens_at": timedelta(seconds=opens_in), "closes_at": timedelta(days=1)}
     terms |= {name: (now + after).isoformat() for name, after in times.items()}
     terms |= {"rate_per_minute": rate_per_minute, "admitted_for_seconds": ADMITTED_FOR_SECONDS}

@@ -50,6 +50,7 @@ class Link:
         self.port, self.target, self.state = port, target, State.CUT
         self.connections = set[Any]()
         self.changed = asyncio.Event()
+        self.server: asyncio.Server
 
     async def become(self, state: State) -> None:
         """Change the state for all connections, and let what waited for that go on."""

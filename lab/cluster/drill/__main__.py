@@ -1,6 +1,7 @@
 """`make cluster-drill`: faults of a cluster of its own under load, and a table of what each cost."""
 
 import argparse
+import json
 import os
 import random
 import subprocess
@@ -205,7 +206,8 @@ class Trial:
         sums = f"CHECKSUM TABLE {effects.TRUTH}"
         unequal = lambda: effects.unequal({name: dict(ask(name, sums)) for name in names("mysql")})  # noqa: E731
         yield from waiting.left(unequal, within_seconds=SAME_SECONDS, pause_seconds=0.5)
-        yield from own_stack.broken(own_stack.read_laws(_manage(self.cluster, "audit --json")))
+        audited = _manage(self.cluster, "audit --json")
+        yield from own_stack.broken(json.loads(children.printed(audited, codes=(0, 1)))["laws"])
 
     def _seconds_until_whole(self, began: float, stop: Event) -> float | None:
         """How long after the beginning nothing is missing; None when something still is in the end.
