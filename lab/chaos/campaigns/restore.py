@@ -206,8 +206,7 @@ class Restore(Run):
         """Keys of lost orders place one new order each; journal lines have new ids; and the data platform has
         each paid order's event: twice where it was settled after the moment, and again later."""
         # A call that is repeated before its answer is there may be answered by its own repeat.
-        more: dict[str, Any] = {"seed": self.seed, "impatient_share": 0.0}
-        self.shop.connection = Connection(self.instance.port, self.seen, **more)
+        self.shop.connection = Connection(self.instance.port, self.seen, seed=self.seed, impatient_share=0.0)
         for made in [one for one in self.forgotten if one.sort == "order"][:5]:
             first, second = self.ask(made.call), self.ask(made.call)
             if first.is_replay or first.body == made.answer.body:
