@@ -50,7 +50,7 @@ def pytest_configure() -> None:
     """Refuse servers that are not throwaway ones, because tests empty databases. Make the Python client."""
     if os.environ.get("FIRSTCOME_TEST") != "1":
         raise pytest.UsageError(
-            "tests run on throwaway servers: `make test`; or `make test-services`, "
+            "tests run on throwaway servers: `make test`; or `make test SERVE=1`, "
             "and in another shell `source var/test/env` before pytest"
         )
     try:

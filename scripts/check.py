@@ -21,7 +21,13 @@ SETTINGS = {
 }
 """The checks read code: they need settings that parse, and no server."""
 OPENAPI = "django-admin spectacular --validate --fail-on-warn --file"
-WRITTEN = {"openapi": f"{OPENAPI} docs/openapi.yaml", "reference": "python -m scripts.reference"}
+WRITTEN = {
+    "openapi": f"{OPENAPI} docs/openapi.yaml",
+    "reference": "python -m scripts.reference",
+    "messages": "python -m scripts.catalogs",
+    "clients": "python -m scripts.clients",
+}
+"""What `make generate` writes; the last only when it is asked for, since it needs npm."""
 CHECKS = {
     # The client for Python is checked too, which needs its generated part.
     "mypy": ["python -m scripts.clients --python", "mypy ."],
@@ -31,7 +37,7 @@ CHECKS = {
     "migrations": ["django-admin makemigrations --check --dry-run"],
     "reference": ["python -m scripts.reference --check"],
     "messages": ["python -m scripts.catalogs --check"],
-    # `make openapi` writes it.
+    # `make generate` writes it.
     "openapi": [f"{OPENAPI} {{made}}", "/usr/bin/diff --unified=1 docs/openapi.yaml {made}"],
 }
 """The command lines of each check, one after the other."""
@@ -39,9 +45,10 @@ CHECKS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make check")
-    parser.add_argument("--write", choices=WRITTEN, help="write what is generated in docs, and end")
-    if what := parser.parse_args().write:
-        return run_all({what: [WRITTEN[what].split()]})
+    parser.add_argument("--write", choices=["", *WRITTEN], help="write what is generated, and end")
+    if (what := parser.parse_args().write) is not None:
+        lines = [WRITTEN[what]] if what else [*WRITTEN.values()][:-1]
+        return max(_run(*line.split(), capture_output=False).returncode for line in lines)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         made = f"{folder}/openapi.yaml"
         lines = {name: [line.format(made=made).split() for line in lines] for name, lines in CHECKS.items()}
@@ -81,10 +88,12 @@ def run_all(checks: Mapping[str, Sequence[Sequence[str]]]) -> int:
         return 0 if all([*threads.map(passes, checks)]) else 1
 
 
-def _run(program: str, *words: str) -> "subprocess.CompletedProcess[str]":
+def _run(program: str, *words: str, capture_output: bool = True) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | SETTINGS | {"PYTHONPATH": str(places.PROJECT)}
     command = [str(Path(sys.executable).parent / program), *words]
-    return subprocess.run(command, cwd=places.PROJECT, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=places.PROJECT, env=environment, capture_output=capture_output, text=True
+    )
 
 
 if __name__ == "__main__":

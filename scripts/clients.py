@@ -1,4 +1,4 @@
-"""`make clients`: the generated parts of the clients in clients/, from docs/openapi.yaml. Git ignores them.
+"""`make generate ONLY=clients`: the generated parts of the clients in clients/, from docs/openapi.yaml. Git ignores them.
 
 `--python` makes the Python package alone, which needs none of npm's packages: the wheel's build calls it.
 """

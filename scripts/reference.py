@@ -35,7 +35,7 @@ def main() -> int:
         elif not is_check:
             path.write_text(f"{head}\n{made}")
     if differing:
-        print(f"{', '.join(differing)} in docs/reference differ from the code: run `make reference`")
+        print(f"{', '.join(differing)} in docs/reference differ from the code: run `make generate`")
     return 1 if differing else 0
 
 

@@ -17,12 +17,11 @@ PATIENCE_SECONDS = 30
 
 def main() -> int:
     parser = throwaway.parser("make test")
-    parser.add_argument("--other-servers", action="store_true", help="part of the tests on the others")
     parser.add_argument("--circle", default="", help="first, other or long")
     parser.add_argument("--part", default="", help="K/N: the Kth of N parts of it")
     asked, arguments = parser.parse_known_args()
     part = ("--part", asked.part) if asked.part else ()
-    if asked.other_servers:
+    if asked.db == "others":
         return _on_other_servers(*part)
     if arguments and not asked.circle:
         return _pytest_on(asked.db, *arguments)

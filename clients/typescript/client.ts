@@ -1,7 +1,7 @@
 /**
  * A client of a Firstcome shop over openapi-fetch: calls that are repeated safely, tokens, waits and pages.
  *
- * Needs `fetch` and `crypto`, which browsers and Node 20 have. `firstcome.ts` is made by `make clients`.
+ * Needs `fetch` and `crypto`, which browsers and Node 20 have. `firstcome.ts` is made by `make generate ONLY=clients`.
  */
 import createClient, { type Client } from "openapi-fetch";
 import type { components, paths } from "./firstcome.js";

@@ -89,7 +89,7 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
         children.say(
             "\nFirstcome's cluster is ready: all members are online after "
             f"{time.monotonic() - began_at:.0f} s. Its state is in {cluster.home}.\n\n{addresses}\n\n"
-            "Status: make cluster-status    "
+            "Status: make cluster STATUS=1    "
             f"Commands: . {cluster.home}/env && .venv/bin/python manage.py doctor\n\n"
             f"{welcome.demo(cluster)}\n\nCtrl-C stops everything."
         )

@@ -1,4 +1,4 @@
-"""`make cluster-status`: the members, roles, lag, routes, queue leaders, web nodes and the acting beat."""
+"""`make cluster STATUS=1`: the members, roles, lag, routes, queue leaders, web nodes and the acting beat."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""`make alerts`: every alert has a cause, what it finds is reported, and three fire on a stack."""
+"""`python3 -m lab alerts`: every alert has a cause, what it finds is reported, and three fire on a stack."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_what_is_wrong_is_found(sent: str, finding: str):
 
 @pytest.mark.boots("a whole shop with Prometheus")
 def test_three_alerts_fire_and_clear_on_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """The quick choice of `make alerts`: a row, a server's limit and a process."""
+    """The quick choice of `python3 -m lab alerts`: a row, a server's limit and a process."""
     names = ["StockNegative", "ConnectionsSaturated", "ExporterDown"]
     port = str(ports.free(instances.PORTS))
     code = alerts.fire_alerts(instances.choose(home=tmp_path, port=port, database="mariadb"), names)

@@ -1,4 +1,4 @@
-"""`make verify`: each step is a target that there is, and one that fails or can't run stops no other."""
+"""`make verify`: each step is a command that there is, and one that fails or can't run stops no other."""
 
 import re
 from pathlib import Path
@@ -6,14 +6,18 @@ from pathlib import Path
 import pytest
 
 from lab import verify
+from lab.__main__ import COMMANDS
 from scripts.stack import places
 from shop.tests.case_tables import in_one_test
 
 
 @in_one_test("name", verify.STEPS)
-def test_a_step_is_a_target_with_variables_that_the_makefile_takes(name: str):
+def test_a_step_is_a_command_of_the_lab_or_a_target_with_variables_that_the_makefile_takes(name: str):
     makefile = (places.PROJECT / "Makefile").read_text()
     make, target, *variables = verify.STEPS[name].split()
+    if make == "python3":
+        assert (target, variables[0]) == ("-m", "lab") and variables[1] in COMMANDS
+        return
     assert make == "make"
     recipe = re.search(rf"^{target}: .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     assert recipe is not None

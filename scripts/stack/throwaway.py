@@ -1,6 +1,6 @@
 """Throwaway MariaDB, Redis, gateway and data platform for tests: real processes, empty at each start.
 
-`make test-services` keeps them up until Ctrl-C and writes `var/test/env`; then, in another shell:
+`make test SERVE=1` keeps them up until Ctrl-C and writes `var/test/env`; then, in another shell:
 `source var/test/env && .venv/bin/pytest coupons`. Several at once take a slot each:
 `SLOT=3 source var/test/env`.
 """
@@ -106,7 +106,7 @@ def parser(command: str) -> argparse.ArgumentParser:
 
 
 def _keep_up() -> int:
-    kind = parser("make test-services").parse_args().db
+    kind = parser("make test SERVE=1").parse_args().db
     home = places.state() / "test"
     home.parent.mkdir(parents=True, exist_ok=True)
     with (home.parent / "test.lock").open("w") as lock:

@@ -1,4 +1,4 @@
-"""`make audit-dependencies`: known vulnerabilities of every pinned package, of npm and bundled programs too.
+"""`make packages`: known vulnerabilities of every pinned package, of npm and bundled programs too.
 
 The exit code is 0 when every package was looked up and nothing is wrong, 1 for a vulnerability that
 `accepted.toml` does not accept (or an exception without a use), and 2 when a package could not be looked up:
@@ -23,7 +23,10 @@ from scripts.stack.node_packages import PINS as NPM
 from scripts.supply.sbom import REDIS, Vulnerability
 
 ACCEPTED = Path(__file__).with_name("accepted.toml")
-LOCK_FILES = tuple(f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test"))
+LOCK_FILES = (
+    *(f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test")),
+    "lab/requirements.txt",
+)
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 LOOKUP_SECONDS = 1200
 """A request for each of some 200 packages."""
@@ -39,7 +42,7 @@ class Result:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make audit-dependencies")
+    parser = argparse.ArgumentParser(prog="make packages")
     parser.add_argument("--service", default="", choices=["", "osv", "pypi"], help="osv")
     parser.add_argument("--osv-url", default="", help="https://api.osv.dev/v1/query")
     asked = parser.parse_args()
@@ -137,7 +140,7 @@ def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str
     counts = ", ".join(f"{result.looked_up} {name}" for name, result in results.items())
     print(f"packages looked up: {counts}; {findings} findings", flush=True)
     if unchecked and not findings:
-        print("audit-dependencies: NOT CHECKED: this is no clean result", file=sys.stderr, flush=True)
+        print("packages: NOT CHECKED: this is no clean result", file=sys.stderr, flush=True)
         return 2
     return 1 if findings else 0
 

@@ -1,4 +1,4 @@
-"""`make sbom`: the CycloneDX bill of materials of the packages that the shop runs on, as the locks pin them.
+"""`make packages`: the CycloneDX bill of materials of the packages that the shop runs on, as the locks pin them.
 
 What of other projects comes without a pin of its own is added: scripts that are served, and bundled programs.
 """
@@ -37,7 +37,7 @@ REDIS = Vulnerability("redis", "6.2.14", frozenset(OF_REDIS.split()), "fixed in 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make sbom")
+    parser = argparse.ArgumentParser(prog="make packages")
     parser.add_argument("--out", default="", help="the file to write (var/sbom.cdx.json)")
     asked = parser.parse_args()
     out = Path(asked.out) if asked.out else places.private_folder(places.state()) / "sbom.cdx.json"

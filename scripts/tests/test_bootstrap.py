@@ -13,7 +13,10 @@ from scripts.stack import places
 from scripts.tests import programs
 from shop.tests.case_tables import in_one_test
 
-LOCK_FILES = [f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test")]
+LOCK_FILES = [
+    *(f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test")),
+    "lab/requirements.txt",
+]
 
 
 def test_an_old_python_can_read_far_enough_to_say_what_is_missing():

@@ -50,7 +50,7 @@ def test_the_check_names_what_is_missing_and_passes_once_it_is_there(project: Pa
         "'{campaign} is sold out.' is not translated",
     ]
     fill(Hello="안녕하세요, %(name)s", campaign="{campaign} 매진")
-    assert findings() == ["its .mo is out of date: run `make messages`"]
+    assert findings() == ["its .mo is out of date: run `make generate`"]
     catalogs.update("coupons")
     assert findings() == []
 

@@ -152,8 +152,9 @@ def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_the_lock_made_again_is_the_same(tmp_path: Path):
     names = ("pyproject.toml", "Makefile", *audit.LOCK_FILES)
+    (tmp_path / "lab").mkdir()
     for name in names:
-        shutil.copy(places.PROJECT / name, tmp_path)
+        shutil.copy(places.PROJECT / name, tmp_path / name)
     again = ["make", "--file", "Makefile", "lock", f"VENV={sys.executable}", "BOOTSTRAP=@true"]
     ran = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     if ran.returncode != 0 and "error sending request" in ran.stderr:
