@@ -1,4 +1,4 @@
-"""`make generate ONLY=clients`: the generated parts of the clients in clients/, from docs/openapi.yaml. Git ignores them.
+"""`make generate ONLY=clients`: what is generated of clients/, from docs/openapi.yaml. Git ignores it.
 
 `--python` makes the Python package alone, which needs none of npm's packages: the wheel's build calls it.
 """

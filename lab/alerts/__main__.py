@@ -26,12 +26,12 @@ RECEIVERS = {"page": "pager", "ticket": "tickets"}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m lab alerts", description="Make each alert fire once.")
+    parser = argparse.ArgumentParser(prog="lab alerts", description="Make each alert fire once.")
     parser.add_argument("--alerts", default="", help="only these, separated by commas")
     names = set(filter(None, parser.parse_args().alerts.split(",")))
     if unknown := names - {name for cause in CAUSES for name in cause.fires}:
         parser.error(f"there is no alert {', '.join(sorted(unknown))}")
-    return own_stack.measure("python3 -m lab alerts", "alerts", lambda instance: fire_alerts(instance, names))
+    return own_stack.measure("lab alerts", "alerts", lambda instance: fire_alerts(instance, names))
 
 
 def fire_alerts(instance: Instance, names: Collection[str]) -> int:

@@ -1,5 +1,5 @@
-"""`python3 -m lab fuzz`: odd requests by the OpenAPI document, by operators' forms and by raw bytes to a stack of its
-own, then a look at its processes and an audit."""
+"""`python3 -m lab fuzz`: odd requests by the OpenAPI document, by operators' forms and by raw bytes to a stack
+of its own, then a look at its processes and an audit."""
 
 import argparse
 import random
@@ -30,18 +30,14 @@ SETTINGS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m lab fuzz", description="Send the shop what it must refuse."
-    )
+    parser = argparse.ArgumentParser(prog="lab fuzz", description="Send the shop what it must refuse.")
     parser.add_argument("--db", default="", help="mariadb or sqlite (mariadb)")
     parser.add_argument("--seconds", default="", help=f"how long requests are sent ({SECONDS})")
     parser.add_argument("--seed", default="", help="to have the same requests again")
     asked = parser.parse_args()
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     run = partial(fuzz, seconds=int(asked.seconds or SECONDS), seed=seed)
-    return own_stack.measure(
-        "python3 -m lab fuzz", "fuzz", run, database=asked.db or "mariadb", keeps_failed=True
-    )
+    return own_stack.measure("lab fuzz", "fuzz", run, database=asked.db or "mariadb", keeps_failed=True)
 
 
 def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:

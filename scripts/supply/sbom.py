@@ -1,4 +1,4 @@
-"""`make packages`: the CycloneDX bill of materials of the packages that the shop runs on, as the locks pin them.
+"""`make packages`: the CycloneDX bill of materials of what the shop runs on, as the locks pin it.
 
 What of other projects comes without a pin of its own is added: scripts that are served, and bundled programs.
 """
