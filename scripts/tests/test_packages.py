@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts import packages
+from scripts.packages import Result
 from scripts.stack import node_packages, places, ports
-from scripts.supply import audit, sbom
-from scripts.supply.audit import Result
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import Answer, CannedShop, Sent
 
@@ -63,14 +63,14 @@ def osv() -> Iterator[CannedShop]:
 
 
 def look_up(osv: CannedShop, pinned=PINNED) -> Result:
-    return audit.audit_python(pinned, osv_url=f"{osv.address}/v1/query")
+    return packages.audit_python(pinned, osv_url=f"{osv.address}/v1/query")
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys: pytest.CaptureFixture[str]):
     result = look_up(osv)
     assert result.looked_up == 3
-    assert audit.report({"Python": result}, {}) == 1
+    assert packages.report({"Python": result}, {}) == 1
     printed = capsys.readouterr().out
     assert "VULNERABLE two 2.0: CVE-2026-1, PYSEC-2026-1: fixed in 2.1\n" in printed
 
@@ -80,17 +80,17 @@ def test_an_accepted_vulnerability_passes_with_its_reason_and_one_that_is_gone_f
     osv, capsys: pytest.CaptureFixture[str]
 ):
     accepted = {("two", "CVE-2026-1"): "not called"}
-    assert audit.report({"Python": look_up(osv)}, accepted) == 0
+    assert packages.report({"Python": look_up(osv)}, accepted) == 0
     assert "not called" in capsys.readouterr().out
     clean = look_up(osv, {("one", "1.0"), ("two", "2.1")})
-    assert (audit.report({"Python": clean}, accepted), audit.report({"Python": clean}, {})) == (1, 0)
+    assert (packages.report({"Python": clean}, accepted), packages.report({"Python": clean}, {})) == (1, 0)
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.CaptureFixture[str]):
     osv.address = f"http://{ports.HOST}:{ports.free()}"
     result = look_up(osv)
-    assert audit.report({"Python": result}, {}) == 2
+    assert packages.report({"Python": result}, {}) == 2
     printed = capsys.readouterr()
     assert "UNCHECKED  2 Python packages: " in printed.out
     assert "NOT CHECKED: this is no clean result" in printed.err
@@ -99,30 +99,30 @@ def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.Cap
 def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(
     capsys: pytest.CaptureFixture[str],
 ):
-    assert sbom.BUNDLED in audit.read_pins("requirements-embedded.txt")
-    [redis] = [one for one in sbom.components() if one["purl"].startswith("pkg:generic/")]
+    assert packages.BUNDLED in packages.read_pins("requirements-embedded.txt")
+    [redis] = [one for one in packages.components() if one["purl"].startswith("pkg:generic/")]
     assert (redis["name"], redis["version"]) == ("redis", "6.2.14")
-    bundled = Result(1, [sbom.REDIS])
-    assert audit.report({"bundled": bundled}, audit.read_accepted()) == 0
+    bundled = Result(1, [packages.REDIS])
+    assert packages.report({"bundled": bundled}, packages.read_accepted()) == 0
     printed = capsys.readouterr().out
     assert "accepted   redis 6.2.14: " in printed
     assert "CVE-2025-49844" in printed
-    assert audit.report({"bundled": bundled}, {}) == 1
+    assert packages.report({"bundled": bundled}, {}) == 1
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_path: Path):
     first, second = tmp_path / "first.json", tmp_path / "second.json"
-    sbom.write_sbom(first)
-    sbom.write_sbom(second)
+    packages.write_sbom(first)
+    packages.write_sbom(second)
     assert first.read_bytes() == second.read_bytes()
     document = json.loads(first.read_text())
     assert "serialNumber" not in document
     assert "timestamp" not in document["metadata"]
 
     blocks = re.split(r"\n(?=[\w.-]+==)", (places.PROJECT / "requirements.txt").read_text())[1:]
-    wanted = {audit.PIN.match(block).groups(): set(re.findall(r"sha256:(\w+)", block)) for block in blocks}
-    assert wanted.keys() == audit.read_pins("requirements.txt")
+    wanted = {packages.PIN.match(block).groups(): set(re.findall(r"sha256:(\w+)", block)) for block in blocks}
+    assert wanted.keys() == packages.read_pins("requirements.txt")
     served = {one["purl"] for one in document["components"] if one["purl"].startswith("pkg:npm/")}
     assert served == {"pkg:npm/lit-html@3.3.3", "pkg:npm/uplot@1.6.32"}
     bundled = {"pkg:generic/redis@6.2.14"}
@@ -141,17 +141,17 @@ def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
-    packages = node_packages.installed() / "node_modules"
+    installed = node_packages.installed() / "node_modules"
     for package, folder, files in SERVED:
-        assert package in sbom.SERVED
+        assert package in packages.SERVED
         assert {file.name for file in folder.iterdir()} == files.keys()
         for name, path in files.items():
-            assert (folder / name).read_bytes() == (packages / package / path).read_bytes(), name
+            assert (folder / name).read_bytes() == (installed / package / path).read_bytes(), name
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_the_lock_made_again_is_the_same(tmp_path: Path):
-    names = ("pyproject.toml", "Makefile", *audit.LOCK_FILES)
+    names = ("pyproject.toml", "Makefile", *packages.LOCK_FILES)
     (tmp_path / "lab").mkdir()
     for name in names:
         shutil.copy(places.PROJECT / name, tmp_path / name)
@@ -160,5 +160,5 @@ def test_the_lock_made_again_is_the_same(tmp_path: Path):
     if ran.returncode != 0 and "error sending request" in ran.stderr:
         pytest.skip("the package index can't be reached")
     assert ran.returncode == 0, ran.stderr
-    for name in audit.LOCK_FILES:
+    for name in packages.LOCK_FILES:
         assert (tmp_path / name).read_text() == (places.PROJECT / name).read_text(), name
