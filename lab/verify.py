@@ -42,7 +42,8 @@ SEED: Mapping[str, str] = {
 }
 """How a command that draws faults or requests takes its seed."""
 NOT_RUN = re.compile(
-    r"^(?:make )?([\w-]+): NOT (?:RUN|CHECKED)\b.*$|\Afirstcome: .*; run this first: .*", re.MULTILINE
+    r"^(?:make )?([\w-]+|\*\*\*):? NOT (?:RUN|CHECKED|TESTED)\b.*$|\Afirstcome: .*; run this first: .*",
+    re.MULTILINE,
 )
 """A line of a command that can't run here, or of its part: make ends with 2 then as after any failure. Or all
 that scripts/bootstrap.py prints before it ends, where only root can install a system package."""
@@ -81,11 +82,12 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
         code = _run(words, log)
         seconds = time.monotonic() - began
-        # By the target, or by none where bootstrap says it.
+        # By the command, or by none where bootstrap says it.
         not_run = {found[1]: found[0] for found in NOT_RUN.finditer(log.read_text(errors="replace"))}
         verdict = "ok"
         if code:
-            verdict = "NOT RUN" if not_run.keys() & {words[1], None} else f"FAILED ({code})"
+            own = words[3] if words[1] == "-m" else words[1]
+            verdict = "NOT RUN" if not_run.keys() & {own, None} else f"FAILED ({code})"
         codes.append(1 if verdict.startswith("FAILED") else 2 * bool(not_run))
         lines.append("\n       ".join([f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run.values()]))
         print(lines[-1], flush=True)

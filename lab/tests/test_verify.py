@@ -32,10 +32,12 @@ def test_a_failed_step_is_named_and_the_others_go_on(
     monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
     # `-c` stands where a step has the target that says it can't run.
     third = "sh -c echo${IFS}-c:${IFS}NOT${IFS}RUN:${IFS}no-root;exit${IFS}2"
-    steps = {"first": "sh -c exit${IFS}3", "second": "echo done", "third": third}
+    fourth = "echo *** NOT TESTED on mysql: no-root ***"
+    steps = {"first": "sh -c exit${IFS}3", "second": "echo done", "third": third, "fourth": fourth}
     assert verify.verify(steps, seed="", page=tmp_path / "page") == 1
     printed = capsys.readouterr().out
     assert "FAILED (3) first" in printed
     assert "ok     second" in printed
     assert "NOT RUN third" in printed and "-c: NOT RUN: no-root" in (tmp_path / "page").read_text()
+    assert "ok     fourth" in printed and "NOT TESTED on mysql" in (tmp_path / "page").read_text()
     assert (tmp_path / "verify" / "second.log").read_text() == "done\n"
