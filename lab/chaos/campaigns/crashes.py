@@ -23,7 +23,7 @@ from lab.chaos.clients import PATIENCE_SECONDS
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
 from lab.chaos.memory import RecordedCall
 from lab.stack import faketime
-from scripts.stack import own_stack, readiness, waiting
+from scripts.stack import readiness, waiting
 from scripts.stack.children import say
 
 SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.3, 5.0), (11.0, 13.0), 0.15
@@ -38,8 +38,6 @@ GOAL, SERVICE_LEVEL_PATHS = 0.999, {"/orders", "/payments", "/wallet/top-ups"}
 STORES = {"redis": ("redis", 30.0, "201", 10.0), "mariadb": ("database", 12.0, "503 unavailable", 6.0)}
 """What /readyz calls each, how long it is away, and how an order is answered meanwhile, within seconds."""
 HEALTH_SECONDS, BACK_SECONDS, WAIT_SECONDS = 2.0, 15.0, 10
-REPLACED = "SELECT id FROM orders_saga WHERE state = 'stuck' AND last_error LIKE 'As much is refunded at%%'"
-"""The refunds that the shop leaves to an operator, because one made by hand may be in their place."""
 
 
 def each(names: Mapping[str, int], sorts: Mapping[str, int] = SORTS) -> Faults:
@@ -87,13 +85,6 @@ class Crashes(Run):
         if fault.name in NEEDED_TO_ANSWER:
             self.seen.measured.outages.append((began, time.monotonic() + BREAKER_SECONDS))
         return waited
-
-    def operate(self) -> None:
-        """Record refunds as done in whose place a clerk gave back as much at the gateway."""
-        for (saga_id,) in self.rows(REPLACED):
-            command = f"complete_saga {saga_id} --reason given-back-at-the-gateway"
-            ran = own_stack.manage(self.instance, command)
-            say(f"complete_saga: {ran.stdout}{ran.stderr}")
 
 
 class Chaos(Crashes):

@@ -76,8 +76,8 @@ class Gateway(Run):
         return [*super().clients(), *at_pages]
 
     def operate(self) -> None:
-        ran = own_stack.manage(self.instance, "retry_saga --all-stuck --reason gateway-is-back")
-        say(f"retry_saga: {ran.stdout}{ran.stderr}")
+        super().operate()
+        self.manage_stuck("retry_saga --all-stuck --reason gateway-is-back")
 
     def finds_planted(self, wrong: list[str]) -> bool:
         return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])

@@ -26,6 +26,8 @@ from scripts.stack.rabbitmq import RunningNode
 SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
 WORKER_SECONDS = 90
 """Each attempt of a worker to connect to RabbitMQ again waits two seconds longer than the one before."""
+REPLACED = "SELECT id FROM orders_saga WHERE state = 'stuck' AND last_error LIKE 'As much is refunded at%%'"
+"""The refunds that the shop leaves to an operator, because one made by hand may be in their place."""
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
 PLAIN_LOAD = frozenset[str]()
 """Orders, payments, refunds, and coupons of every strategy."""
@@ -173,7 +175,14 @@ class Run:
         return wait(self.setup, self.shop, self.seen, operate=self.operate)
 
     def operate(self) -> None:
-        """What an operator does meanwhile, again and again."""
+        """What an operator does meanwhile, again and again: record refunds as done in whose place a clerk
+        gave back as much at the gateway."""
+        for (saga_id,) in self.rows(REPLACED):
+            self.manage_stuck(f"complete_saga {saga_id} --reason given-back-at-the-gateway")
+
+    def manage_stuck(self, words: str) -> None:
+        ran = own_stack.manage(self.instance, words)
+        say(f"{words}: {ran.stdout}{ran.stderr}")
 
     def compare(self) -> tuple[int, effects.Compared]:
         """How many acknowledged effects are compared with the database, and what is lost or doubled."""
