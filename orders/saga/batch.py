@@ -149,6 +149,10 @@ class Batch:
         if saga.state not in UNFINISHED or (holds and copy.lease_token == self.token):
             return saga.state in UNFINISHED
         if saga.leased_until is None or saga.leased_until <= self.now:
+            # Another worker had it after this one found it, and lets it rest.
+            has_moved = saga.next_attempt_at != copy.next_attempt_at
+            if has_moved and not saga.result and saga.next_attempt_at and saga.next_attempt_at > self.now:
+                return False
             # A lost lease counts as an attempt: its worker recorded nothing, but may have made its call.
             if saga.lease_token and not saga.result:
                 self._log_attempt(saga, saga.next_step, LEASE_LOST)

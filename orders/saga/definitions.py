@@ -113,6 +113,7 @@ class SagaRow:
     is_irreversible: bool
     lease_token: str
     leased_until: datetime | None
+    next_attempt_at: datetime | None
     deadline_at: datetime
     final: FinalResults = field(default_factory=dict)
     parent: Any = None

@@ -448,6 +448,16 @@ def test_a_result_that_is_not_final_does_not_count_once_the_lease_is_lost(world:
     assert again(row.id).attempts == before
 
 
+def test_a_saga_that_rests_since_it_was_found_is_left_alone_until_it_is_due(world: World) -> None:
+    row = started()
+    stale = copy_of(row)
+    [rests] = run_batch(called(row, StepResult(Event.FAILED, "no answer"), token="two"), token="two")
+    assert is_released(rests, token="two")
+    [after] = run_batch(stale)
+    assert is_released(after)
+    assert again(row.id).attempts == 1
+
+
 def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world: World) -> None:
     """The call takes longer than a lease that is not renewed: the other worker takes over each time."""
     row = started()
