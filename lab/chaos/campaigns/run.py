@@ -176,15 +176,16 @@ class Run:
 
     def operate(self) -> None:
         """What an operator does meanwhile, again and again: record refunds as done in whose place a clerk
-        gave back as much at the gateway, and retry those of which the gateway says otherwise."""
+        gave back as much at the gateway, and retry those of which the gateway doesn't confirm that."""
         for (saga_id,) in self.rows(REPLACED):
-            if self.manage_stuck(f"complete_saga {saga_id} --reason given-back-at-the-gateway"):
+            said = self.manage_stuck(f"complete_saga {saga_id} --reason given-back-at-the-gateway")
+            if "it continues" not in said:
                 self.manage_stuck(f"retry_saga {saga_id} --reason not-given-back-at-the-gateway")
 
-    def manage_stuck(self, words: str) -> int:
+    def manage_stuck(self, words: str) -> str:
         ran = own_stack.manage(self.instance, words)
         say(f"{words}: {ran.stdout}{ran.stderr}")
-        return ran.returncode
+        return ran.stdout
 
     def compare(self) -> tuple[int, effects.Compared]:
         """How many acknowledged effects are compared with the database, and what is lost or doubled."""
