@@ -99,9 +99,11 @@ class Drop:
 
 @dataclass
 class AtGateway:
-    """What was refunded of an order at the gateway itself, and the amounts of its disputes there, by id."""
+    """What was refunded of an order at the gateway itself, how much of it an operator took for refunds of the
+    shop, and the amounts of its disputes there, by id."""
 
     refunded_amount: int = 0
+    replaced_amount: int = 0
     lost_amount: int = 0
     open_disputes: dict[str, int] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from subprocess import CompletedProcess
 from typing import Any
+from uuid import UUID
 
 from lab.chaos import comparison, effects, faults, trial
 from lab.chaos.calls import Observations
@@ -26,7 +27,11 @@ from scripts.stack.rabbitmq import RunningNode
 SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
 WORKER_SECONDS = 90
 """Each attempt of a worker to connect to RabbitMQ again waits two seconds longer than the one before."""
-REPLACED = "SELECT id FROM orders_saga WHERE state = 'stuck' AND last_error LIKE 'As much is refunded at%%'"
+REPLACED = """
+SELECT saga.id, order_id, card_amount
+FROM orders_saga saga JOIN orders_refund refund ON refund.id = subject_id
+WHERE state = 'stuck' AND last_error LIKE 'As much is refunded at%%'
+"""
 """The refunds that the shop leaves to an operator, because one made by hand may be in their place."""
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
 PLAIN_LOAD = frozenset[str]()
@@ -177,9 +182,11 @@ class Run:
     def operate(self) -> None:
         """What an operator does meanwhile, again and again: record refunds as done in whose place a clerk
         gave back as much at the gateway, and retry those of which the gateway doesn't confirm that."""
-        for (saga_id,) in self.rows(REPLACED):
+        for saga_id, order_id, amount in self.rows(REPLACED):
             said = self.manage_stuck(f"complete_saga {saga_id} --reason given-back-at-the-gateway")
-            if "it continues" not in said:
+            if "it continues" in said:
+                self.setup.at_gateway[str(UUID(order_id))].replaced_amount += amount
+            else:
                 self.manage_stuck(f"retry_saga {saga_id} --reason not-given-back-at-the-gateway")
 
     def manage_stuck(self, words: str) -> str:
