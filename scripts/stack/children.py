@@ -91,19 +91,14 @@ def start(
 
 
 def run(
-    words: Sequence[str],
-    *,
-    within_seconds: float,
-    environment: Mapping[str, str] = os.environ,
-    folder: Path = PROJECT,
-    text: str | None = None,
+    words: Sequence[str], *, within_seconds: float, text: str | None = None, **how: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, with the text as its input.
+    """Run the command to its end, with the text as its input, and otherwise as `start` has it.
 
     One that goes on is killed with all that it runs. Raises SetupError then.
     """
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    child = start(words, environment=environment, folder=folder, text=True, **pipes)
+    child = start(words, text=True, **pipes, **how)
     try:
         out, error = child.communicate(text, timeout=within_seconds)
     except subprocess.TimeoutExpired:
@@ -130,12 +125,12 @@ def running(
     name: str,
     log: Path,
     is_ready: Ready,
-    environment: Mapping[str, str] = os.environ,
     within_seconds: float = 60,
     stop_seconds: float = 10,
+    **how: Any,
 ) -> Iterator[Child]:
     """The child from the moment it is ready or answers there; stopped on leaving. Raises SetupError."""
-    child = start(command, log=log, environment=environment)
+    child = start(command, log=log, **how)
     try:
         wait_until(is_ready, name=name, child=child, log=log, within_seconds=within_seconds)
         yield child

@@ -74,22 +74,20 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
     log, own = instance.home / "make-run.log", own_environment(instance, settings)
     log.write_bytes(b"")
-    folder, then = instance.project, signal.SIGTERM
-    child = children.start(words, log=log, environment=own, when_parent_dies=then, folder=folder)
+    how: dict[str, Any] = {"environment": own, "folder": instance.project, "when_parent_dies": signal.SIGTERM}
+    how |= {"within_seconds": READY_SECONDS, "stop_seconds": STOP_SECONDS}
     is_ready = lambda: "Ctrl-C stops everything." in log.read_text()  # noqa: E731
     try:
-        children.wait_until(is_ready, name="make run", child=child, log=log, within_seconds=READY_SECONDS)
-        yield log.read_text()
-        os.killpg(child.pid, signal.SIGINT)  # as a terminal does
-        late = f"make run goes on {STOP_SECONDS} s after Ctrl-C"
-        waiting.until(lambda: child.poll() is not None, late, within_seconds=STOP_SECONDS)
+        with children.running(words, name="make run", log=log, is_ready=is_ready, **how) as child:
+            yield log.read_text()
+            os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+            late = f"make run goes on {STOP_SECONDS} s after Ctrl-C"
+            waiting.until(lambda: child.poll() is not None, late, within_seconds=STOP_SECONDS)
         if left := children.of_state(instance.home):
             raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
         for port in instance.ports:
             ports.require_free(port)
     finally:
-        if child.poll() is None:
-            children.stop(child, within_seconds=STOP_SECONDS)
         supervision.clear_leftovers(instance)
 
 

@@ -20,7 +20,6 @@ from scripts.stack.processes import OUTSIDE, SHOP
 
 STOP_SECONDS = 5
 """How long a process may take to end by itself before it is killed: every one survives a crash."""
-START_SECONDS = 30
 _DAEMON = """\
 [supervisord]
 nodaemon=true
@@ -89,27 +88,27 @@ def supervised(
         sections += [_PROGRAM.format(program, python=python) for program in programs]
     path, own = instance.home / "supervisor.conf", {**environment, children.MARK: str(instance.home)}
     places.write_whole(path, "".join(sections), mode=0o600)
-    command, then = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)], signal.SIGTERM
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
     # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
-    daemon = children.start(command, log=log, environment=own, when_parent_dies=then)
-    try:
-        children.wait_until(socket, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
-        yield daemon
-    finally:
-        instances.begin_to_stop(instance)
-        children.stop(daemon, within_seconds=stop_seconds)
+    how: dict[str, Any] = {
+        "environment": own,
+        "when_parent_dies": signal.SIGTERM,
+        "stop_seconds": stop_seconds,
+    }
+    with children.running(command, name="supervisor", log=log, is_ready=socket, **how) as daemon:
+        try:
+            yield daemon
+        finally:
+            instances.begin_to_stop(instance)
 
 
 def start(instance: Instance, names: Sequence[str]) -> None:
     """Start these processes; returns once their ids are written."""
     for name in names:
         calls(instance).startProcess(_full_name(name), False)
-    waiting.until(
-        lambda: all((instance.run / f"{name}.pid").exists() for name in names),
-        f"supervisor started no {' and no '.join(names)}; see {instance.logs / 'supervisor.log'}",
-        within_seconds=START_SECONDS,
-        pause_seconds=0.02,
-    )
+    late = f"supervisor started no {' and no '.join(names)}; see {instance.logs / 'supervisor.log'}"
+    is_written = lambda: all((instance.run / f"{name}.pid").exists() for name in names)  # noqa: E731
+    waiting.until(is_written, late, within_seconds=30)
 
 
 def stop(instance: Instance, name: str) -> None:
