@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
-from scripts.stack import SetupError, children, environment, instance as instances, places
+from scripts.stack import children, environment, instance as instances, places
 from scripts.stack.instance import Instance
 
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
@@ -69,8 +69,6 @@ def main() -> None:
     try:
         _prepare(instance)
         remember(instance)
-    except SetupError as error:
-        sys.exit(f"firstcome: {error}")
     except Exception as error:
         log = instance.logs / "prepare.log"
         log.write_text(traceback.format_exc())
@@ -90,13 +88,11 @@ def _prepare(instance: Instance) -> None:
 
     try:
         call_command("migrate", interactive=False, verbosity=0)
-    except OldDatabase as error:
+    except OldDatabase:
         if os.environ["DATABASE_URL"] != environment.database_url(instance):
             raise
-        what = f"{instance.data} was made by release 1.x, whose data this release doesn't read"
-        raise SetupError(
-            f"{what}: remove that folder, or use another one by `make run VAR=FOLDER`"
-        ) from error
+        what = f"firstcome: {instance.data} was made by release 1.x, whose data this release doesn't read"
+        sys.exit(f"{what}: remove that folder, or use another one by `make run VAR=FOLDER`")
     call_command("collectstatic", interactive=False, verbosity=0)
     # A demo's database without accounts is seeded, and one whose seeding was cut short.
     unfinished = instance.data / "seeding"
