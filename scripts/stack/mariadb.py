@@ -57,12 +57,9 @@ class Server:
         places.write_whole(self.home / "first.sql", statements, mode=0o600)
 
     def install_command(self, data: Path) -> list[str]:
-        own, user = (
-            ("--no-defaults", f"--datadir={data}", "--skip-test-db", "--skip-name-resolve"),
-            getpass.getuser(),
-        )
-        root = ("--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}")
-        return [*self.program("mariadb-install-db"), *own, *root, f"--user={user}"]
+        user, own = getpass.getuser(), ["--no-defaults", "--skip-test-db", "--skip-name-resolve"]
+        own += ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}"]
+        return [*self.program("mariadb-install-db"), *own, f"--datadir={data}", f"--user={user}"]
 
     def command(self) -> list[str]:
         """The command line of the server in the foreground. It accepts connections once the user exists."""
