@@ -12,7 +12,7 @@ from typing import Any
 
 from lab import load
 from lab.stack import database
-from scripts.stack import SetupError, children, own_stack, process_identity, readiness
+from scripts.stack import SetupError, children, own_stack, ports
 from scripts.stack.instance import Instance
 
 SETTINGS = {
@@ -49,7 +49,7 @@ class Stage:
         """The JSON of the answer to the staff. Raises SetupError unless it is a success."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body)
-        status, text = readiness.ask(self.instance.port, method, f"/api/v1{path}", content, headers)
+        status, text = ports.ask(self.instance.port, method, f"/api/v1{path}", content, headers)
         if status not in (200, 201):
             raise SetupError(f"{method} {path} answered {status}: {text[:500]}")
         return json.loads(text)
@@ -127,13 +127,13 @@ def say(text: str) -> None:
 def processes(instance: Instance, name: str) -> set[int]:
     """The ids of the living processes of that name, children included."""
     # Redis writes its title over the mark by which children are known; it has none, and is known by its id.
-    leader = process_identity.leader_of(instance.run, name)
-    return process_identity.group_of(instance.run, name) | ({leader} if leader else set())
+    leader = children.leader_of(instance.run, name)
+    return children.group_of(instance.run, name) | ({leader} if leader else set())
 
 
 def web_workers(instance: Instance) -> set[int]:
     """Web's processes that answer requests; the leader only starts them."""
-    return processes(instance, "web") - {process_identity.leader_of(instance.run, "web") or 0}
+    return processes(instance, "web") - {children.leader_of(instance.run, "web") or 0}
 
 
 def spent(instance: Instance) -> dict[str, float]:

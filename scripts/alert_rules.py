@@ -1,7 +1,6 @@
 """The rules in ops/prometheus: where they are, which alerts they define, and the programs that check them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,6 +10,9 @@ from scripts.stack import places, system_packages
 OPS = places.PROJECT / "ops"
 PROMETHEUS = OPS / "prometheus"
 ALERTMANAGER = OPS / "alertmanager" / "alertmanager.yml"
+FILES = [PROMETHEUS / "recording.yml", *sorted((PROMETHEUS / "alerts").glob("*.yml"))]
+"""The recording rules, then those of alerts: the order in which they depend on one another."""
+UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 
 
 @dataclass(frozen=True)
@@ -21,27 +23,14 @@ class Alert:
     annotations: dict[str, str]
 
 
-def files() -> list[Path]:
-    """The recording rules, then those of alerts: the order in which they depend on one another."""
-    return [PROMETHEUS / "recording.yml", *sorted((PROMETHEUS / "alerts").glob("*.yml"))]
-
-
-def unit_tests() -> list[Path]:
-    return sorted((PROMETHEUS / "tests").glob("*.yml"))
-
-
 def rules() -> list[dict[str, Any]]:
-    groups = (group for path in files() for group in yaml.safe_load(path.read_text())["groups"])
+    groups = (group for path in FILES for group in yaml.safe_load(path.read_text())["groups"])
     return [rule for group in groups for rule in group["rules"]]
 
 
 def alerts() -> list[Alert]:
     found = [rule for rule in rules() if "alert" in rule]
     return [Alert(one["alert"], one["expr"], one["labels"]["severity"], one["annotations"]) for one in found]
-
-
-def expressions() -> list[str]:
-    return [rule["expr"] for rule in rules()]
 
 
 def recorded() -> set[str]:
@@ -54,7 +43,7 @@ def checks() -> list[list[str]]:
     return [
         # `--syntax-only`: the file with the token is there in the container alone.
         [promtool, "check", "config", "--syntax-only", str(PROMETHEUS / "prometheus.yml")],
-        [promtool, "check", "rules", *map(str, files())],
+        [promtool, "check", "rules", *map(str, FILES)],
         [amtool, "check-config", str(ALERTMANAGER)],
-        *([promtool, "test", "rules", str(path)] for path in unit_tests()),
+        *([promtool, "test", "rules", str(path)] for path in UNIT_TESTS),
     ]

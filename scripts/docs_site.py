@@ -13,22 +13,19 @@ from scripts.stack import SetupError, children, places, ports
 CONFIGURATION = places.PROJECT / "mkdocs.yml"
 DOCS = places.PROJECT / "docs"
 PROJECT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
-BUILD_SECONDS = 120
 LINK_OR_CODE = re.compile(r"^```.*?^```|(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.DOTALL | re.MULTILINE)
-COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make docs")
-    parser.add_argument("--port", default="", help=f"where to serve it: {ports.DOCUMENTATION} by default")
-    port = ports.parse(parser.parse_args().port or str(ports.DOCUMENTATION))
+    parser.add_argument("--port", default="", help="where to serve it: 8009 by default")
+    port = ports.parse(parser.parse_args().port or "8009")  # beside an instance of the shop, 8000 to 8006
     site = build(places.private_folder(places.state()) / "docs")
     ports.require_free(port, command="make docs")
     print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
-    words = (str(port), "--bind", ports.HOST, "--directory", str(site))
-    child = children.start([sys.executable, "-m", "http.server", *words], log=site.parent / "server.log")
+    words = ("http.server", str(port), "--bind", ports.HOST, "--directory", str(site))
     with contextlib.suppress(KeyboardInterrupt):
-        child.wait()
+        children.start([sys.executable, "-m", *words], log=site.parent / "server.log").wait()
     return 0
 
 
@@ -41,12 +38,15 @@ def build(home: Path) -> Path:
         target = home / "docs" / (_staged(path) or path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(_rewrite_links(page.read_text(), path))
-    (home / "mkdocs.yml").write_text(_configuration())
+    # Every decision is in the navigation.
+    index, decisions = "          - adr/README.md\n", sorted((DOCS / "adr").glob("[0-9]*.md"))
+    pages = "".join(f"          - adr/{page.name}\n" for page in decisions)
+    (home / "mkdocs.yml").write_text(CONFIGURATION.read_text().replace(index, index + pages))
     program = str(Path(sys.executable).with_name("zensical"))
     words = [program, "build", "--strict", "--clean", "--config-file", str(home / "mkdocs.yml")]
-    ran = children.run(words, within_seconds=BUILD_SECONDS, folder=home)
+    ran = children.run(words, within_seconds=120, folder=home)
     if ran.returncode != 0:
-        said = COLORS.sub("", ran.stdout + ran.stderr).partition("Traceback (most recent call last):")[0]
+        said = re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout + ran.stderr).partition("Traceback (most recent")[0]
         raise SetupError(f"the documentation can't be built:\n{said.strip() or ran.stderr}")
     return home / "site"
 
@@ -74,15 +74,6 @@ def _rewrite_links(text: str, page: PurePosixPath) -> str:
 
     folder = (_staged(page) or page).parent
     return LINK_OR_CODE.sub(rewritten, text)
-
-
-def _configuration() -> str:
-    """The text of `mkdocs.yml`, with every decision in the navigation."""
-    decisions = sorted(page.name for page in (DOCS / "adr").glob("[0-9]*.md"))
-    text, index = CONFIGURATION.read_text(), "          - adr/README.md\n"
-    if text.count(index) != 1:
-        raise SetupError("mkdocs.yml needs one line `- adr/README.md` in its navigation")
-    return text.replace(index, index + "".join(f"          - adr/{name}\n" for name in decisions))
 
 
 if __name__ == "__main__":

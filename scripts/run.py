@@ -1,5 +1,6 @@
 """`make run`: the whole shop on this machine, from an empty folder to a curl line that works."""
 
+import contextlib
 import importlib.util
 import shutil
 import sys
@@ -13,13 +14,10 @@ from scripts.stack import (
     ports,
     preparation,
     processes,
-    readiness,
     supervision,
     welcome,
 )
 from scripts.stack.instance import Instance
-
-MEGABYTES_NEEDED = {"sqlite": 64, "mariadb": 400}
 
 
 def main() -> int:
@@ -33,16 +31,13 @@ def main() -> int:
     for folder in (instance.run, instance.logs, instance.data, instance.static):
         folder.mkdir(exist_ok=True)
     with instances.held(instance):
-        if supervision.clear_leftovers(instance):
-            children.say("Ended the processes that an earlier run left.")
-        places.require_space(instance.home, megabytes=MEGABYTES_NEEDED[instance.database])
+        supervision.clear_leftovers(instance)
         for port in instance.ports:
             ports.require_free(port)
         instances.remember(instance)
         try:
             return _serve(instance, environment)
         finally:
-            instances.begin_to_stop(instance)
             supervision.clear_leftovers(instance)
 
 
@@ -52,34 +47,24 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
         processes.command(name, instance, environment)  # its program is there, or this says what to install
     if "mariadb" in stores:
         instance.mariadb().prepare()
-    is_ready = False
-    while True:
-        # Shared by web processes, without the metrics of those that are gone, which would be added.
-        shutil.rmtree(instance.metrics, ignore_errors=True)
-        instance.metrics.mkdir()
-        with supervision.supervisor(instance, environment, stores) as daemon:
-            try:
-                supervision.wait_until_it_answers(instance, daemon)
-                readiness.wait_for_stores(instance, stores)
-                if not preparation.is_current(instance, environment):
-                    preparation.prepare_apart(instance.home, environment)
-                supervision.start(instance, ["web", "worker"])
-                readiness.wait_for_shop(instance)
-                greeting = "" if is_ready else welcome.text(instance, environment)
-                # These can wait; on two cores their start would delay the others'.
-                supervision.start(instance, ["beat", "issuer"])
-                if not is_ready:
-                    children.say(greeting)
-                is_ready = True
-                daemon.wait()
-            except KeyboardInterrupt:
-                instances.begin_to_stop(instance)
-                if not is_ready:
-                    raise
-                children.say("\nStopping …")
-                return 0
-        children.say("supervisor died; starting everything again")
-        supervision.clear_leftovers(instance)
+    # Shared by web processes, without the metrics of those that are gone, which would be added.
+    shutil.rmtree(instance.metrics, ignore_errors=True)
+    instance.metrics.mkdir()
+    with supervision.supervisor(instance, environment, stores) as daemon:
+        supervision.wait_for_stores(instance, stores)
+        if not preparation.is_current(instance, environment):
+            preparation.prepare_apart(instance.home, environment)
+        supervision.start(instance, ["web", "worker"])
+        supervision.wait_for_shop(instance)
+        greeting = welcome.text(instance, environment)
+        # These can wait; on two cores their start would delay the others'.
+        supervision.start(instance, ["beat", "issuer"])
+        children.say(greeting)
+        with contextlib.suppress(KeyboardInterrupt):
+            daemon.wait()
+            raise SetupError(f"supervisor ended; see {instance.logs / 'supervisor.log'}")
+        children.say("\nStopping …")
+    return 0
 
 
 if __name__ == "__main__":

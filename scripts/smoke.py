@@ -7,17 +7,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, children, own_stack, places, ports, readiness, waiting, welcome
+from scripts.stack import SetupError, children, own_stack, places, ports, waiting, welcome
 from scripts.stack.instance import Instance
 
 SERVED_SECONDS = 20
-"""A ticket is served within a second, but the issuer starts last, on a machine that may be busy."""
+"""The issuer and beat start last, on a machine that may be busy."""
 SESSION = re.compile(r"^## A session\n.*?^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROMISED = ("is paid", "idempotency-replayed: true", "the gateway charged 20000\n", "Every law holds.")
 """What the session prints."""
@@ -38,7 +37,9 @@ def main() -> int:
 
 
 def smoke(instance: Instance) -> int:
-    with _running(instance) as greeting:
+    began = time.monotonic()
+    with own_stack.running(instance) as greeting:
+        _step(f"make run DB={instance.database} is ready after {time.monotonic() - began:.1f} s")
         line = next(line for line in greeting.splitlines() if line.startswith("curl "))
         issued = children.printed(children.run(["sh", "-c", line], within_seconds=30)).replace(" ", "")
         _require('"code"' in issued and '"status":"issued"' in issued, issued)
@@ -49,21 +50,13 @@ def smoke(instance: Instance) -> int:
         _check_pages(instance)
         _audit(instance)
     _step("Ctrl-C leaves no process behind")
-    with _running(instance):
+    with own_stack.running(instance):
         kept = _signed_in(instance)("GET", f"orders/{order.split()[1]}")
         _require(kept["status"] == "paid", f"after a restart the order is {kept['status']}")
         _step("a second run still knows the order")
         _audit(instance)
     _step("passed")
     return 0
-
-
-@contextmanager
-def _running(instance: Instance) -> Iterator[str]:
-    started = time.monotonic()
-    with own_stack.running(instance) as greeting:
-        _step(f"make run DB={instance.database} is ready after {time.monotonic() - started:.1f} s")
-        yield greeting
 
 
 def _signed_in(
@@ -73,7 +66,7 @@ def _signed_in(
 
     def call(method: str, path: str, body: Any = None) -> Any:
         content = None if body is None else json.dumps(body)
-        status, text = readiness.ask(instance.port, method, f"/api/v1/{path}", content, headers)
+        status, text = ports.ask(instance.port, method, f"/api/v1/{path}", content, headers)
         _require(200 <= status < 300, f"{method} {path} answered {status}: {text[:500]}")
         return json.loads(text)
 
@@ -109,14 +102,11 @@ def _queue_for_coupon(instance: Instance) -> None:
     """A ticket of a campaign with a queue, and the coupon that the issuer makes of it."""
     call, staff = _signed_in(instance), _signed_in(instance, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
     terms = {"quantity": 1, "strategy": "queue", "discount": {"type": "amount", "value": 100}}
-    asked = call("POST", "coupons", {"campaign": staff("POST", "campaigns", {"name": "Smoke"} | terms)["id"]})
-
-    def served() -> Any:
-        ticket = call("GET", f"queue-tickets/{asked['id']}")
-        return ticket if ticket["status"] == "issued" else None
-
-    ticket = waiting.until(served, "the ticket waits", within_seconds=SERVED_SECONDS)
-    _step(f"ticket {ticket['id']} led to coupon {ticket['coupon']['code']}")
+    campaign = staff("POST", "campaigns", {"name": "Smoke"} | terms)["id"]
+    ticket = partial(call, "GET", f"queue-tickets/{call('POST', 'coupons', {'campaign': campaign})['id']}")
+    is_served = lambda: ticket()["status"] == "issued"  # noqa: E731
+    waiting.until(is_served, "the ticket waits", within_seconds=SERVED_SECONDS)
+    _step(f"a ticket led to coupon {ticket()['coupon']['code']}")
 
 
 def _check_pages(instance: Instance) -> None:
@@ -125,15 +115,14 @@ def _check_pages(instance: Instance) -> None:
     style = re.search(r'"(/static/[^"]+\.css)"', pages["/api/docs/"])
     _page(instance.port, style[1] if style else "/no-style-sheet-of-ours", "swagger")
     for job, (target,) in instance.metrics_targets().items():
-        address = ports.HOST, int(target.rpartition(":")[2])
-        late = f"the metrics of {job} don't answer at {target}"
-        waiting.until(partial(ports.answers, address), late, within_seconds=SERVED_SECONDS)
-        _page(address[1], "/metrics", "firstcome_processes ")
+        port, late = int(target.rpartition(":")[2]), f"the metrics of {job} don't answer at {target}"
+        waiting.until(partial(ports.answers, (ports.HOST, port)), late, within_seconds=SERVED_SECONDS)
+        _page(port, "/metrics", "firstcome_processes ")
     _step("the start page, docs, its style sheet, schema, metrics and admin answer")
 
 
 def _page(port: int, path: str, expected: str) -> str:
-    status, text = readiness.ask(port, "GET", path, headers={"Accept": "text/html"} if path == "/" else {})
+    status, text = ports.ask(port, "GET", path, headers={"Accept": "text/html"} if path == "/" else {})
     _require(status == 200 and expected in text, f"GET {path} answered {status} without {expected!r}")
     return text
 

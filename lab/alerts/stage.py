@@ -27,9 +27,8 @@ from scripts.stack import (
     children,
     own_stack,
     ports,
-    process_identity,
     processes,
-    readiness,
+    supervision,
     system_packages,
     waiting,
 )
@@ -102,9 +101,9 @@ class Stage:
     def locked(self, rows: str, *values: object, aged: tuple[str, ...] = ()) -> Iterator[None]:
         """Inside the block a transaction keeps the rows locked. A column of theirs may be aged before, by so
         much; the shop is frozen meanwhile, or it might come first."""
-        groups = [process_identity.group_of(self.instance.run, name) for name in processes.SHOP if aged]
+        groups = [children.group_of(self.instance.run, name) for name in processes.SHOP if aged]
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
-            with process_identity.frozen(set().union(*groups)):
+            with children.frozen(set().union(*groups)):
                 if aged:
                     self.age(*aged, rows, *values)
                 cursor.execute("BEGIN")
@@ -117,7 +116,7 @@ class Stage:
         fault = faults.lasting(Fault(sort, name, 0), self.instance)
         with self.programs[name].away() if name in self.programs else fault:
             yield
-        readiness.wait_for_shop(self.instance)
+        supervision.wait_for_shop(self.instance)
 
     def campaign(self, strategy: str = "group_commit", **terms: Any) -> int:
         """A new campaign that is open."""

@@ -119,7 +119,7 @@ def watching(instance: Instance, alerts: dict[str, Fired]) -> Iterator[tuple[Pro
     Redis. Raises SetupError."""
     folder, program = instance.home / "watchers", system_packages.program
     folder.mkdir()
-    for path in [*alert_rules.files(), alert_rules.ALERTMANAGER]:
+    for path in [*alert_rules.FILES, alert_rules.ALERTMANAGER]:
         (folder / path.name).write_text(shortened(path.read_text()))
     busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
     listens, script = "web.listen-address={address}", alert_rules.OPS / "monitoring" / "alertmanager.py"
@@ -137,7 +137,7 @@ def watching(instance: Instance, alerts: dict[str, Fired]) -> Iterator[tuple[Pro
         running = prometheus.running(
             folder / "prometheus",
             targets=instance.metrics_targets() | {job: [address] for job, address in servers.items()},
-            rules=[folder / path.name for path in alert_rules.files()],
+            rules=[folder / path.name for path in alert_rules.FILES],
             alertmanagers=[alertmanager.address],
             scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
         )

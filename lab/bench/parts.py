@@ -14,7 +14,7 @@ from lab.bench.rows import ROWS, Measured
 from lab.load import ratio
 from lab.stack import database
 from lab.stage import Stage
-from scripts.stack import own_stack, process_identity, waiting, welcome
+from scripts.stack import children, own_stack, waiting, welcome
 
 OF_K6 = ("beside null", "once")
 """The parts whose rows are a load each."""
@@ -130,7 +130,7 @@ def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     alone_ms, idle_kib, [(since,)] = _null_p95_ms(stage, tokens), _held_kib(web), stage.rows(loads.NOW)
     open_orders = partial(stage.number, loads.UNFINISHED, since)
     with ThreadPoolExecutor(1) as threads:
-        with process_identity.frozen(process_identity.group_of(instance.run, "worker")):
+        with children.frozen(children.group_of(instance.run, "worker")):
             # Until no saga has a live lease payments are refused, as the worker seems too slow.
             waiting.left(partial(stage.number, LEASED), within_seconds=UNLEASED_SECONDS)
             each = number // ROWS["waiting"].k6["VUS"]

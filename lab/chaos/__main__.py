@@ -14,7 +14,7 @@ from subprocess import Popen
 
 from lab.chaos.campaigns.plans import CAMPAIGNS, TRIALS
 from lab.chaos.campaigns.run import HEADER, Campaign
-from scripts.stack import children, own_stack, parts, places, system_packages
+from scripts.stack import children, own_stack, places, system_packages
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -60,7 +60,7 @@ def run_all(asked: argparse.Namespace) -> int:
         rows = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
         return abs(code), [f"| {name} | no result: exit code {code} |", *rows][-1]
 
-    chosen = [one.name for one in parts.chosen([*CAMPAIGNS.values()], asked.part) if can_run(one)]
+    chosen = [one.name for one in own_stack.chosen([*CAMPAIGNS.values()], asked.part) if can_run(one)]
     threads = ThreadPoolExecutor(2 if asked.quick else 1)
     try:
         ended = [*threads.map(run_apart, chosen)]

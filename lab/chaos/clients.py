@@ -18,7 +18,7 @@ from lab.chaos import calls
 from lab.chaos.calls import PASSING_CODES, Answer, Call, Connection, NoFinalAnswer, Observations
 from lab.chaos.memory import Account, AtGateway, RecordedCall, Setup
 from scripts.simulators import signatures
-from scripts.stack import places, readiness
+from scripts.stack import places, ports
 from scripts.stack.instance import Instance
 
 CARDS = {"tok_ok": 12, "tok_slow": 2, "tok_flaky": 2, "tok_declined": 2, "tok_insufficient_funds": 1}
@@ -165,7 +165,7 @@ class Buyer(Client):
         if action and (decision := self.chosen(DECISIONS)):
             page, began, body = urlsplit(action["url"]), time.monotonic(), urlencode({"decision": decision})
             try:
-                status, text = readiness.ask(page.port or 0, "POST", page.path, body)
+                status, text = ports.ask(page.port or 0, "POST", page.path, body)
             except OSError:
                 self.started.append((account, path))
                 return
@@ -310,7 +310,7 @@ class WebhookSender:
             with suppress(OSError):
                 for path, known in self.known.items():
                     asked = f"/{path}?limit=500" + (f"&after={known[-1]['id']}" if known else "")
-                    status, text = readiness.ask(self.instance.gateway_port, "GET", asked)
+                    status, text = ports.ask(self.instance.gateway_port, "GET", asked)
                     known += json.loads(text)["results"] if status == 200 else []
                 self.send(self.random.choice(["repeated", "untrue", "forged"]))
 
@@ -332,7 +332,7 @@ class WebhookSender:
         headers = {signatures.HEADER: signatures.header(secret, body.encode())}
         headers["Content-Type"] = "application/json"
         path = "/api/v1/webhooks/simulator"
-        status, text = readiness.ask(self.instance.port, "POST", path, body, headers)
+        status, text = ports.ask(self.instance.port, "POST", path, body, headers)
         self.seen.count(f"webhook {status}", time.monotonic() - began)
         if status != wanted and not (status == 503 and any(code in text for code in PASSING_CODES)):
             self.seen.record_finding(f"{kind} {event['type']} was answered {status}, not {wanted}: {text}")

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from lab.chaos import calls
 from lab.chaos.calls import Call
 from lab.chaos.campaigns import kinds
-from scripts.stack import process_identity, readiness, supervision, waiting
+from scripts.stack import children, ports, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
 
@@ -62,13 +62,13 @@ def make(fault: Fault, instance: Instance, broker: RunningNode | None, *, within
     What was killed has to be replaced first; so does the partner, of which the shop's readiness says nothing,
     and it has to answer. Raises SetupError.
     """
-    leader = process_identity.leader_of(instance.run, fault.name)
+    leader = children.leader_of(instance.run, fault.name)
     if broker and fault.name == BROKER:
         broker.freeze() if fault.sort == "freeze" else broker.kill()
         time.sleep(fault.seconds if fault.sort in LASTING else 0)
         broker.thaw()
     elif fault.sort == "kill":
-        process_identity.kill(_pids(fault.name, instance))
+        children.kill(_pids(fault.name, instance))
     elif fault.sort == "flush":
         with suppress(RedisError), Redis(unix_socket_path=str(instance.redis_socket)) as redis:
             redis.flushall()
@@ -80,10 +80,10 @@ def make(fault: Fault, instance: Instance, broker: RunningNode | None, *, within
     asked += [(instance.partner_port, "/healthz")] if fault.name == "partner" else []
 
     def is_ready() -> bool:
-        now = process_identity.leader_of(instance.run, fault.name)
+        now = children.leader_of(instance.run, fault.name)
         is_replaced = not leader or fault.sort not in REPLACING or now not in (None, leader)
         with suppress(OSError):
-            return is_replaced and all(readiness.ask(port, "GET", path)[0] == 200 for port, path in asked)
+            return is_replaced and all(ports.ask(port, "GET", path)[0] == 200 for port, path in asked)
         return False
 
     began, late = time.monotonic(), f"the shop was not ready {within_seconds} s later"
@@ -123,7 +123,7 @@ def _slowed(name: str, instance: Instance) -> Iterator[None]:
 
 
 LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "freeze": lambda name, instance: process_identity.frozen(_pids(name, instance)),
+    "freeze": lambda name, instance: children.frozen(_pids(name, instance)),
     "down": _kept_down,
     "slow": _slowed,
     **kinds.LASTING,
@@ -133,8 +133,8 @@ LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] =
 
 def _pids(name: str, instance: Instance) -> set[int]:
     """The process of that name; none while it is starting."""
-    leader = process_identity.leader_of(instance.run, "web" if name == WEB_PROCESS else name)
+    leader = children.leader_of(instance.run, "web" if name == WEB_PROCESS else name)
     if leader is None or name != WEB_PROCESS:
         return {leader} if leader else set()
-    children = process_identity.group_of(instance.run, "web") - {leader}
-    return {max(children)} if children else set()
+    answering = children.group_of(instance.run, "web") - {leader}
+    return {max(answering)} if answering else set()

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.chaos.calls import Call, Connection, Observations
 from lab.chaos.memory import Account, Product, Setup
-from scripts.stack import SetupError, readiness
+from scripts.stack import SetupError, ports
 from scripts.stack.instance import Instance
 
 PATIENCE_SECONDS = 60
@@ -150,7 +150,7 @@ class Shop:
 
 
 def _outside(port: int, path: str) -> Any:
-    status, text = readiness.ask(port, "GET", path)
+    status, text = ports.ask(port, "GET", path)
     if status != 200:
         raise SetupError(f"{path} answered {status}: {text[:300]}")
     return json.loads(text)

@@ -13,14 +13,13 @@ from lab.cluster.layout import Cluster
 from scripts.stack import (
     SetupError,
     children,
-    debian,
     environment as environments,
     instance as instances,
     places,
     ports,
     preparation,
-    readiness,
     supervision,
+    system_packages,
     welcome,
 )
 from scripts.stack.supervision import Program
@@ -40,7 +39,7 @@ def main() -> int:
     beyond = 65535 - ports.FOR_SERVERS.stop + layout.PORTS
     first = ports.parse(parser.parse_args().port or str(layout.DEFAULT_PORT), following=beyond)
     cluster = Cluster(home=places.private_folder(places.state() / "cluster"), port=first)
-    debian.MYSQL.require()
+    system_packages.MYSQL.require()
     composed = processes.compose(cluster, environments.given())
     for folder in (cluster.run, cluster.logs, cluster.data, cluster.static, cluster.settings):
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +59,6 @@ def main() -> int:
         try:
             return _serve(cluster, composed)
         finally:
-            instances.begin_to_stop(cluster)
             supervision.clear_leftovers(cluster)
 
 
@@ -73,9 +71,7 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
         own = {"stop_signal": spec.get("stop_signal", "TERM"), "stop_seconds": spec.get("stop_seconds", 6)}
         program = Program(name=name, module=processes.__name__, is_started_at_once="at_once" in spec, **own)
         programs.setdefault(of, []).append(program)
-    text = supervision.configuration_of(programs, socket=str(cluster.supervisor_socket), is_root=True)
-    with supervision.supervised(cluster, composed, text, stop_seconds=STOP_SECONDS) as daemon:
-        supervision.wait_until_it_answers(cluster, daemon)
+    with supervision.supervised(cluster, composed, programs, stop_seconds=STOP_SECONDS) as daemon:
         _start(cluster, "routes")
         _wait(cluster, "mysql-1", "routes", "Redis", "Sentinel", "RabbitMQ")
         children.say("MySQL, Redis and RabbitMQ serve.")
@@ -96,7 +92,6 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
         with suppress(KeyboardInterrupt):
             daemon.wait()
             raise SetupError(f"supervisor ended; see {cluster.logs / 'supervisor.log'}")
-        instances.begin_to_stop(cluster)
         children.say("\nStopping …")
         return 0
 
@@ -116,7 +111,7 @@ def _wait(cluster: Cluster, name: str, *parts: str) -> None:
         return "; ".join(status.missing(cluster, *parts))
 
     times = {"most_seconds": MOST_SECONDS, "dying_seconds": DYING_SECONDS}
-    readiness.wait_while(problem, cluster, name, **times)
+    supervision.wait_while(problem, cluster, name, **times)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from lab.cluster import layout, templates
 from lab.cluster.layout import Cluster
 from scripts.stack import (
     children,
-    debian,
     environment as environments,
     places,
     processes as stack_processes,
@@ -87,7 +86,7 @@ def prepare(cluster: Cluster, name: str, folder: Path) -> None:
 
 
 def _run(*words: str, text: str = "") -> None:
-    children.printed(children.run(debian.MYSQL.command(*words), within_seconds=300, text=text))
+    children.printed(children.run(system_packages.MYSQL.command(*words), within_seconds=300, text=text))
 
 
 def main() -> None:
@@ -111,7 +110,7 @@ def main() -> None:
     line = [templates.filled(cluster, word, name) for word in spec.get("command", ())]
     line = line or stack_processes.command(kind, cluster, environment)
     line += [templates.filled(cluster, word, name) for word in spec.get("options", ())]
-    line = debian.MYSQL.command(*line) if spec.get("in_root") else line
+    line = system_packages.MYSQL.command(*line) if spec.get("in_root") else line
     if (code := folder / CODE).exists():
         os.chdir(code)
     elif kind in ("epmd", "rabbitmq"):

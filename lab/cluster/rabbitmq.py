@@ -13,7 +13,7 @@ import requests
 
 from lab.cluster import layout
 from lab.cluster.layout import Cluster
-from scripts.stack import process_identity
+from scripts.stack import children
 
 ERRORS = (requests.RequestException, ValueError)
 ANSWER_SECONDS, PERIOD_SECONDS = 3, 1.0
@@ -67,7 +67,7 @@ def keep(cluster: Cluster) -> None:
         apart_before = name
         if name and now - since >= APART_SECONDS:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name} is apart, and is restarted", flush=True)
-            process_identity.kill(process_identity.group_of(cluster.run, name))
+            children.kill(children.group_of(cluster.run, name))
             time.sleep(RESTART_SECONDS)
         time.sleep(PERIOD_SECONDS)
 

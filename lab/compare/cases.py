@@ -24,7 +24,7 @@ from lab.compare.scenarios import FINISH_SECONDS, Case
 from lab.load import Figures, ratio
 from lab.stack import database
 from lab.stage import TICKS, Stage, processes, spent, web_workers
-from scripts.stack import process_identity, readiness, waiting
+from scripts.stack import children, ports, supervision, waiting
 from scripts.stack.instance import Instance
 
 START_SECONDS, IDLE_SECONDS = 180, 1
@@ -157,7 +157,7 @@ def _counted(instance: Instance) -> dict[str, float]:
     sums: Counter[str] = Counter()
     for (target,) in instance.metrics_targets().values():
         with suppress(OSError):
-            text = readiness.ask(int(target.rpartition(":")[2]), "GET", "/metrics")[1]
+            text = ports.ask(int(target.rpartition(":")[2]), "GET", "/metrics")[1]
             for name, number in COUNTED.findall(text):
                 sums[name] += round(float(number))
     return dict(sums)
@@ -165,7 +165,7 @@ def _counted(instance: Instance) -> dict[str, float]:
 
 def _is_idle(instance: Instance) -> bool:
     asked_at = time.monotonic()
-    return not readiness.readiness_problem(instance.port) and time.monotonic() - asked_at < IDLE_SECONDS
+    return not supervision.readiness_problem(instance.port) and time.monotonic() - asked_at < IDLE_SECONDS
 
 
 # --- what it runs into ---
@@ -225,7 +225,7 @@ def strike(
             while not ended.is_set() and issued() == before:
                 time.sleep(POLL_SECONDS)
             each += [] if ended.is_set() else [round(time.monotonic() - began_at, 2)]
-    readiness.wait_for_shop(instance)
+    supervision.wait_for_shop(instance)
     longest = ((name, len(each), max(each, default=None)) for name, each in waits.items())
     return [{"fault": name, "times": times, "seconds": seconds} for name, times, seconds in longest]
 
@@ -235,16 +235,16 @@ def _serves(instance: Instance, whole: int) -> bool:
     only starting."""
     for _ in range(ANSWERS_IN_A_ROW):
         time.sleep(POLL_SECONDS)
-        if len(web_workers(instance)) < whole or readiness.readiness_problem(instance.port):
+        if len(web_workers(instance)) < whole or supervision.readiness_problem(instance.port):
             return False
     return True
 
 
 FAULTS: Mapping[str, Callable[[Instance], Any]] = {
-    "web killed": lambda instance: process_identity.kill({max(web_workers(instance))}),
-    "redis killed": lambda instance: process_identity.kill(processes(instance, "redis")),
+    "web killed": lambda instance: children.kill({max(web_workers(instance))}),
+    "redis killed": lambda instance: children.kill(processes(instance, "redis")),
     "redis emptied": lambda instance: Redis(unix_socket_path=str(instance.redis_socket)).flushall(),
-    "issuer killed": lambda instance: process_identity.kill(processes(instance, "issuer")),
+    "issuer killed": lambda instance: children.kill(processes(instance, "issuer")),
 }
 
 
@@ -290,7 +290,7 @@ def differences(quantity: int, coupons: int, answers: Mapping[str, Any], *, sell
 
 def _partner_differences(stage: Stage, campaign: int) -> Iterator[str]:
     """The partner has registered the campaign's coupons, and none that isn't in the database."""
-    _, text = readiness.ask(stage.instance.partner_port, "GET", "/registrations?status=registered")
+    _, text = ports.ask(stage.instance.partner_port, "GET", "/registrations?status=registered")
     theirs = {one["code"] for one in json.loads(text)["results"]}
     ours, known = (
         {code for (code,) in stage.rows(*asked)} for asked in ((CODES, campaign), (CONFIRMED, PARTNER))

@@ -25,8 +25,8 @@ import yaml
 
 from lab.chaos import trial
 from scripts.stack import SetupError, children, places, waiting
-from scripts.stack.debian import Root
 from scripts.stack.instance import Instance
+from scripts.stack.system_packages import Root
 
 SHOP = ("web", "worker", "beat", "issuer")
 STORES = ("redis", "rabbitmq", "mysql")

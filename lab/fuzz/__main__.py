@@ -15,7 +15,7 @@ from lab.chaos.shop import PATIENCE_SECONDS, Shop
 from lab.fuzz import api, raw
 from lab.fuzz.findings import Findings
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
-from scripts.stack import own_stack, process_identity, supervision, welcome
+from scripts.stack import children, own_stack, supervision, welcome
 from scripts.stack.instance import Instance
 
 SECONDS = 600
@@ -55,7 +55,7 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         clerk.sign_in(CLERK, PASSWORD)
         token = shop.call("POST", "/auth/token", {"username": CLERK, "password": PASSWORD})["access"]
         tokens = {"anonymous": "", "customer": buyer["access"], "staff": users["staff"], "clerk": token}
-        running, ends_at = process_identity.of_state(instance.home), time.monotonic() + seconds
+        running, ends_at = children.of_state(instance.home), time.monotonic() + seconds
         sender = api.Sender(instance.url, tokens, leaving["access"], existing, seed, findings)
         with ThreadPoolExecutor(RAW_SENDERS + 2) as threads:
             senders = [threads.submit(one.send_until, ends_at) for one in (operator, sender)]
@@ -64,7 +64,7 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
             sent = sum(one.result() for one in senders)
         reasons, permissions = operator.check_reasons(), clerk.check_permissions(operator.forms.values())
         # Though supervisor has started another in its place.
-        if died := running - process_identity.of_state(instance.home):
+        if died := running - children.of_state(instance.home):
             findings.record("processes died", f"{sorted(died)}")
         for name, state in supervision.states(instance).items():
             if state != "RUNNING":

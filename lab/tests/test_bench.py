@@ -12,7 +12,7 @@ from lab.bench import __main__ as command, judging
 from lab.bench.loads import errors
 from lab.bench.rows import QUICK, ROWS, Measured, summed_up
 from lab.load import Figures
-from scripts.stack import instance as instances, ports, process_identity
+from scripts.stack import children, instance as instances, ports
 
 
 def failures(*measured: Measured) -> list[str]:
@@ -106,4 +106,4 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path, monk
         "versions"
     ].keys()
     assert code == (1 if judging.failures(kept["rows"]) else 0)
-    assert process_identity.of_state(tmp_path) == set()
+    assert children.of_state(tmp_path) == set()

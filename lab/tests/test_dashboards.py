@@ -104,7 +104,7 @@ def test_unit_tests_see_each_alert_quiet_then_firing_then_clear():
 
 
 def test_every_metric_of_a_rule_or_dashboard_is_exposed_by_a_process():
-    asked_for = [*alert_rules.expressions(), *_dashboards()]
+    asked_for = [*(rule["expr"] for rule in alert_rules.rules()), *_dashboards()]
     asked = set().union(*map(promql.metric_names, asked_for))
     assert len(asked) > 20
     assert {name for name in asked - _known() if not OF_DASHBOARDS.fullmatch(name)} == set()
@@ -126,7 +126,7 @@ def test_every_label_in_a_dashboard_is_one_of_its_metrics():
 
 def test_a_metric_that_vanishes_silences_no_alert():
     """MetricMissing, TargetDown or the alert itself notices it."""
-    absent = set(re.findall(r"absent\((\w+)", " ".join(alert_rules.expressions())))
+    absent = set(re.findall(r"absent\((\w+)", " ".join(rule["expr"] for rule in alert_rules.rules())))
     read = set().union(*(promql.metric_names(alert.expression) for alert in ALERTS.values()))
     own = {name for name in read if name.startswith(("firstcome_", "django_http_"))}
     assert own - NOT_ALWAYS_THERE - absent == set()
@@ -144,7 +144,7 @@ def _unit_tests_of(name: str) -> list[dict]:
 
 @functools.cache
 def _unit_tests() -> list[dict]:
-    return [test for path in alert_rules.unit_tests() for test in yaml.safe_load(path.read_text())["tests"]]
+    return [test for path in alert_rules.UNIT_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
 
 
 def _known() -> set[str]:

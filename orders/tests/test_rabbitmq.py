@@ -1,6 +1,5 @@
 """Orders with RabbitMQ as the broker: a real web server and worker, a quorum queue, and a node that dies."""
 
-import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from orders.models import Order, Saga
 from orders.tests import buying, observed_stack
 from orders.tests.observed_stack import ObservedStack
 from scripts.stack import own_stack, ports, rabbitmq
-from scripts.stack.rabbitmq import QUEUE, USER, Node, RunningNode, channel_of
+from scripts.stack.rabbitmq import QUEUE, USER, RunningNode, channel_of
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.tests.racing import wait_until
@@ -33,7 +32,7 @@ class OwnRabbitMQ(RunningNode):
 
     def empty(self) -> None:
         """Remove the queue, with its messages."""
-        with channel_of(self.node.url) as channel:
+        with channel_of(self.url) as channel:
             channel.queue_delete(QUEUE)
 
     def make_queue(self) -> None:
@@ -42,37 +41,32 @@ class OwnRabbitMQ(RunningNode):
         RabbitMQ confirms messages on disk, but writes the name of a new quorum queue there half a second
         later; without its name the queue is empty after a crash.
         """
-        with channel_of(self.node.url) as channel:
+        with channel_of(self.url) as channel:
             channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments=QUORUM)
-        [names] = self.node.folder.glob("mnesia/*/quorum/*/names.dets")
+        [names] = self.folder.glob("mnesia/*/quorum/*/names.dets")
         wait_until(lambda: QUEUE.encode() in names.read_bytes(), seconds=30)
 
     def queue_type(self) -> str:
         """`classic` or `quorum`."""
-        headers = make_headers(basic_auth=f"{USER}:{self.node.password}")
+        headers = make_headers(basic_auth=f"{USER}:{self.password}")
         with PoolManager(timeout=5) as http:
-            return str(
-                http.request("GET", f"{self.node.management_url}/queues/%2F/{QUEUE}", headers=headers).json()[
-                    "type"
-                ]
-            )
+            url = f"http://{ports.HOST}:{self.management_port}/api/queues/%2F/{QUEUE}"
+            return str(http.request("GET", url, headers=headers).json()["type"])
 
     def messages(self) -> int:
         """How many messages of the queue wait for a worker."""
-        with channel_of(self.node.url) as channel:
+        with channel_of(self.url) as channel:
             return int(channel.queue_declare(QUEUE, passive=True).message_count)
 
     def has_worker(self) -> bool:
         """Whether a worker takes messages from the queue."""
-        return rabbitmq.has_worker(self.node.url)
+        return rabbitmq.has_worker(self.url)
 
 
 @pytest.fixture(scope="module")
 def rabbitmq_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRabbitMQ]:
     """A RabbitMQ for all tests of a module, because it takes seconds to start and to stop."""
-    folder = tmp_path_factory.mktemp("rabbitmq")
-    node = Node(folder=folder, first_port=ports.free(Node.PORTS), password=secrets.token_hex(20))
-    server = OwnRabbitMQ(node)
+    server = OwnRabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
     try:
         yield server
     finally:

@@ -2,11 +2,10 @@
 
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from starlette.requests import Request
 
@@ -15,32 +14,20 @@ from scripts.simulators.process import Answer, Handler, invalid, moment
 Book = sqlite3.Connection
 Row = sqlite3.Row
 LONGEST_PAGE = 10_000
-ALL = -1
-"""What SQLite takes for no limit."""
 PERIOD = {"created_from": "created_at >= ?", "created_to": "created_at < ?"}
 """The filters of a list's period: its first instant, and the first one after it."""
 
 
 def open_book(path: Path, schema: str) -> Book:
+    """The book. Write inside of `with book:`, which commits everything, or nothing when it raises, and never
+    await there: the connection is shared."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    book = sqlite3.connect(path, isolation_level=None)
+    book = sqlite3.connect(path, isolation_level="IMMEDIATE")
     book.row_factory = sqlite3.Row
     # What was committed survives the end of the process; a power cut may lose the last moments.
     book.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")
     book.executescript(schema)
     return book
-
-
-@contextmanager
-def transaction(book: Book) -> Iterator[None]:
-    """Commit everything inside, or nothing when it raises. Never await inside: the connection is shared."""
-    book.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        book.execute("ROLLBACK")
-        raise
-    book.execute("COMMIT")
 
 
 def now() -> str:
@@ -66,14 +53,13 @@ def new_id(prefix: str) -> str:
 def insert(book: Book, table: str, **cells: str | int | bytes | None) -> Row:
     marks = ", ".join("?" * len(cells))
     statement = " ".join(["INSERT INTO", table, f"({', '.join(cells)}) VALUES ({marks}) RETURNING *"])
-    row: Row = book.execute(statement, [*cells.values()]).fetchall()[0]
-    return row
+    [row] = book.execute(statement, [*cells.values()]).fetchall()
+    return cast(Row, row)
 
 
-def rows(book: Book, table: str, wanted: Mapping[str, str | int], *, limit: int = ALL) -> list[Row]:
+def rows(book: Book, table: str, wanted: Mapping[str, str | int], *, limit: int = -1) -> list[Row]:
     """The rows that meet every condition, oldest first."""
-    conditions = " AND ".join(wanted)
-    statement = " ".join(["SELECT * FROM", table, "WHERE", conditions, "ORDER BY number LIMIT ?"])
+    statement = " ".join(["SELECT * FROM", table, "WHERE", " AND ".join(wanted), "ORDER BY number LIMIT ?"])
     return book.execute(statement, [*wanted.values(), limit]).fetchall()
 
 
@@ -90,29 +76,24 @@ def listing(
     `filters` has the condition of each query parameter. A parameter that is not known is refused: if it were
     ignored, a misspelt filter would list everything.
     """
+    known = ", ".join([*filters, f"limit (1 to {LONGEST_PAGE})", "after (an id of the list)"])
 
     async def answer(request: Request) -> Answer:
-        wanted: dict[str, str | int] = {"number > ?": 0}
-        asked = {name: value for name, value in request.query_params.items() if value}
-        limit = 0
-        for name, value in asked.items():
+        wanted, limit = dict[str, str | int]({"number > ?": 0}), 0
+        for name, value in filter(all, request.query_params.items()):  # an empty one is none
             if name == "after" and (row := find(book, table, id=value)):
                 wanted["number > ?"] = row["number"]
             elif name == "limit" and value.isdecimal() and 0 < int(value) <= LONGEST_PAGE:
                 limit = int(value)
-            elif name in PERIOD and name in filters:
-                wanted[filters[name]] = _instant(name, value)
             elif name in filters:
-                wanted[filters[name]] = value
+                wanted[filters[name]] = _instant(name, value) if name in PERIOD else value
             else:
-                known = ", ".join([*filters, f"limit (1 to {LONGEST_PAGE})", "after (an id of the list)"])
                 raise invalid(name, f"the parameters are {known}")
-        found = rows(book, table, wanted, limit=limit + 1 if limit else ALL)
+        found = rows(book, table, wanted, limit=limit + 1 if limit else -1)
+        page = {"results": [as_json(row) for row in found[: limit or None]]}
         if not limit:
-            return Answer(200, {"results": [as_json(row) for row in found]})
-        page = found[:limit]
-        following = page[-1]["id"] if len(found) > len(page) else None
-        return Answer(200, {"results": [as_json(row) for row in page], "next": following})
+            return Answer(200, page)
+        return Answer(200, page | {"next": found[limit - 1]["id"] if len(found) > limit else None})
 
     return answer
 

@@ -11,7 +11,7 @@ import orjson
 from pydantic import StringConstraints
 
 from scripts.simulators import process, webhooks
-from scripts.simulators.books import Book, Row, find, rows, transaction
+from scripts.simulators.books import Book, Row, find, rows
 from scripts.simulators.process import Amount, Currency, Refused, Text
 
 SCHEMA = """
@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS disputes (
 );
 CREATE INDEX IF NOT EXISTS disputes_of_charge ON disputes (charge_id);
 """
-HELD = "SELECT coalesce(sum(amount), 0) AS held FROM disputes WHERE charge_id = ? AND status <> 'won'"
+HELD = "SELECT coalesce(sum(amount), 0) FROM disputes WHERE charge_id = ? AND status <> 'won'"
 FAILURES = {
     "card_declined": "The card was declined.",
     "insufficient_funds": "The card has insufficient funds.",
@@ -141,7 +141,7 @@ def end(book: Book, charge_id: str, *, failure: str | None = None) -> Row | None
     """
     status = "declined" if failure else "succeeded"
     statement = "UPDATE charges SET status = ?, failure = ? WHERE id = ? AND status = 'pending' RETURNING *"
-    with transaction(book):
+    with book:
         for ended in book.execute(statement, [status, failure, charge_id]).fetchall():
             if not card(ended["token"]).is_awaited:
                 webhooks.write(book, ended)
@@ -159,12 +159,15 @@ def existing(book: Book, charge_id: str) -> Row:
     return charge
 
 
-def left_amount(book: Book, charge: Row) -> int:
-    """What is left of the charge: neither refunded nor held by an open or lost dispute."""
-    if charge["status"] != "succeeded":
-        return 0
-    held = book.execute(HELD, [charge["id"]]).fetchone()["held"]
-    return int(charge["amount"] - charge["refunded_amount"] - held)
+def require_left(book: Book, charge: Row, amount: int | None, *, code: str) -> int:
+    """The amount, by default all that is left of the charge: neither refunded nor held by an open or lost
+    dispute. Raises Refused where that is less."""
+    [(held,)] = book.execute(HELD, [charge["id"]]).fetchall()
+    left = charge["amount"] - charge["refunded_amount"] - held if charge["status"] == "succeeded" else 0
+    if not 0 < (asked := amount or left) <= left:
+        more = {"left_amount": left, "charge": charge_as_json(book, charge)}
+        raise Refused(409, code, f"{left} is left of this charge.", **more)
+    return int(asked)
 
 
 def charge_as_json(book: Book, row: Row) -> dict[str, Any]:

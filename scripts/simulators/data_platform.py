@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from scripts.simulators import books, process, signatures
-from scripts.simulators.books import Book, Row, now, transaction
+from scripts.simulators.books import Book, Row, now
 from scripts.simulators.process import Answer, Instant, Refused, Text
 
 MOST_EVENTS = 500
@@ -27,6 +27,10 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_of_order ON events (order_id);
 CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
+"""
+STORE = """
+INSERT INTO events (id, type, occurred_at, order_id, data, received_at) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET repeats = repeats + 1 RETURNING repeats > 0
 """
 
 
@@ -44,13 +48,9 @@ class Batch(process.Body):
 def _store(book: Book, event: Event) -> bool:
     """Store the event, or count a repeat, which changes nothing of the first; whether it came before."""
     order = None if event.data.get("order") is None else str(event.data["order"])
-    stored = book.execute(
-        "INSERT INTO events (id, type, occurred_at, order_id, data, received_at)"
-        " VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET repeats = repeats + 1 RETURNING repeats",
-        [event.id, event.type, event.occurred_at, order, orjson.dumps(event.data), now()],
-    ).fetchall()
-    return bool(stored[0]["repeats"])
+    cells = [event.id, event.type, event.occurred_at, order, orjson.dumps(event.data), now()]
+    [(is_repeat,)] = book.execute(STORE, cells).fetchall()
+    return bool(is_repeat)
 
 
 def as_json(row: Row) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
                 raise Refused(422, "type_refused", f"{event.type} is not taken here.", event=event.id)
         if random.random() < options.failure_rate:
             raise Refused(500, "data_platform_error", "The data platform failed; send it again.")
-        with transaction(book):
+        with book:
             repeated = sum(_store(book, event) for event in sent)
         return Answer(202, {"accepted": len(sent) - repeated, "repeated": repeated})
 

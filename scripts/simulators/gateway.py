@@ -22,34 +22,47 @@ from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from html import escape
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
 from pydantic import Field
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from scripts.simulators import books, charges, pages, process, webhooks
-from scripts.simulators.books import Book, Row, find, insert, new_id, now, transaction, written
-from scripts.simulators.charges import Card
-from scripts.simulators.process import Answer, Handler, NoReply, Refused, Routes, Text
+from scripts.simulators import books, charges, process, webhooks
+from scripts.simulators.books import Book, Row, find, insert, new_id, now, written
+from scripts.simulators.process import Answer, Cancellation, Handler, Refused, Routes, no_reply
 
 KEY = {"key": "key = ?"}
 ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
 """The status of POST /charges for each status of a charge; a cancelled one is refused."""
-
-
+DECISIONS = {"approve": None, "refuse": "authentication_failed"}
+"""The buttons of the owner's page, and the failure of a charge that is ended by one."""
+PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 1.125rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 26rem; padding: 1.5rem; }}
+button {{ font: inherit; min-height: 3rem; width: 100%; margin-bottom: 0.75rem; }}
+</style></head>
+<body><main><h1>{title}</h1><p>{amount}</p>{content}</main></body>
+</html>
+"""
+"""It stands for a bank's 3-D Secure page."""
+BUTTONS = """<p>Order {order}. The gateway is a simulator: no bank is asked, and no money moves.</p>
+<form method="post">
+<button name="decision" value="approve">Approve</button>
+<button name="decision" value="refuse">Refuse</button>
+</form>"""
 TOTALS = """
 SELECT * FROM
     (SELECT coalesce(sum(amount), 0) AS charged_amount, count(*) AS charges
      FROM charges WHERE status = 'succeeded'),
     (SELECT coalesce(sum(amount), 0) AS refunded_amount, count(*) AS refunds FROM refunds)
 """
-
-
-class Cancellation(process.Body):
-    key: Text
 
 
 class Decision(process.Body):
@@ -99,7 +112,7 @@ class Gateway:
         card, row = charges.card(asked.token), None
         # Where the page leads back to is no part of what is charged.
         fields = asked.model_dump(exclude={"return_url"})
-        with transaction(self.book):
+        with self.book:
             attempt = charges.count_attempt(self.book, kind="charge", key=key, asked=fields)
             known = find(self.book, "charges", key=key)
             if known is None and card.is_charged and attempt > card.failed_attempts:
@@ -116,12 +129,12 @@ class Gateway:
             charged = charges.charge_as_json(self.book, row)
             raise Refused(409, "key_cancelled", "This key was cancelled.", charge=charged)
         if not card.is_answered:
-            return NoReply()
+            return await no_reply()
         if row is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was charged.")
         return Answer(ANSWERS[row["status"]], charges.charge_as_json(self.book, row))
 
-    def _insert_charge(self, card: Card, fields: dict[str, Any], *, key: str) -> Row:
+    def _insert_charge(self, card: charges.Card, fields: dict[str, Any], *, key: str) -> Row:
         fields |= {"order_id": fields.pop("order"), "failure": card.failure, "created_at": now()}
         status = "declined" if card.failure else "succeeded"
         if card.seconds or card.is_confirmed:
@@ -136,7 +149,7 @@ class Gateway:
         key = (await process.read(request, Cancellation)).key
         cancelling = "UPDATE charges SET status = 'cancelled' WHERE key = ? AND status = 'pending'"
         blank = {"id": new_id("ch"), "key": key, "status": "cancelled", "created_at": now()}
-        with transaction(self.book):
+        with self.book:
             self.book.execute(cancelling, [key])
             row = find(self.book, "charges", key=key) or insert(self.book, "charges", amount=0, **blank)
         charge = charges.charge_as_json(self.book, row)
@@ -146,16 +159,12 @@ class Gateway:
 
     async def refund(self, request: Request) -> Answer:
         key, asked = await process.keyed(request, charges.RefundBody)
-        with transaction(self.book):
+        with self.book:
             attempt = charges.count_attempt(self.book, kind="refund", key=key, asked=asked.model_dump())
             row = find(self.book, "refunds", key=key)
             if row is None:
                 charge = charges.existing(self.book, asked.charge)
-                left = charges.left_amount(self.book, charge)
-                if asked.amount > left:
-                    detail = f"{left} is left of this charge, and {asked.amount} was asked for."
-                    more = {"left_amount": left, "charge": charges.charge_as_json(self.book, charge)}
-                    raise Refused(409, "refund_exceeds_charge", detail, **more)
+                charges.require_left(self.book, charge, asked.amount, code="refund_exceeds_charge")
                 if attempt > charges.card(charge["token"]).failed_refunds:
                     statement = "UPDATE charges SET refunded_amount = refunded_amount + ? WHERE id = ?"
                     self.book.execute(statement, [asked.amount, asked.charge])
@@ -170,15 +179,12 @@ class Gateway:
     async def dispute(self, request: Request) -> Answer:
         """Dispute a charge as its card's owner, once per key."""
         key, asked = await process.keyed(request, charges.DisputeBody)
-        with transaction(self.book):
+        with self.book:
             row = find(self.book, "disputes", key=key)
             if row is None:
                 charge = charges.existing(self.book, asked.charge)
-                left = charges.left_amount(self.book, charge)
-                amount = asked.amount or left
-                if not 0 < amount <= left:
-                    detail = f"{left} is left of this charge."
-                    raise Refused(409, "dispute_exceeds_charge", detail, left_amount=left)
+                code = "dispute_exceeds_charge"
+                amount = charges.require_left(self.book, charge, asked.amount, code=code)
                 # So long the shop has for its answer, which the simulator doesn't take.
                 due_at = written(datetime.now(UTC) + timedelta(days=7))
                 cells = {"id": new_id("dp"), "key": key, "charge_id": charge["id"], "status": "open"}
@@ -191,7 +197,7 @@ class Gateway:
         decided = (await process.read(request, Decision)).status
         dispute_id = request.path_params["dispute"]
         statement = "UPDATE disputes SET status = ? WHERE id = ? AND status = 'open' RETURNING *"
-        with transaction(self.book):
+        with self.book:
             for ended in self.book.execute(statement, [decided, dispute_id]).fetchall():
                 charge = charges.existing(self.book, ended["charge_id"])
                 webhooks.write(self.book, charge, type="dispute.closed", amount=ended["amount"])
@@ -204,15 +210,26 @@ class Gateway:
         return Answer(200, charges.dispute_as_json(self.book, row))
 
     async def owners_page(self, request: Request) -> Response:
-        return pages.of_owner(self.book, charges.existing(self.book, request.path_params["charge"]))
+        """Two buttons, or how the charge has ended and the way back to the shop."""
+        charge = charges.existing(self.book, request.path_params["charge"])
+        title, content = f"Payment {charge['status']}", "<p>You may close this page.</p>"
+        found = charges.confirmation(self.book, charge["id"])
+        if charge["status"] == "pending":
+            order = escape(charge["order_id"] or "none: points are bought")
+            title, content = "Confirm your payment", BUTTONS.format(order=order)
+        elif found and found["return_url"]:
+            content = f'<p><a href="{escape(found["return_url"])}">Back to the shop</a></p>'
+        amount = escape(f"{charge['amount']:,} {charge['currency']}")
+        text = PAGE.format(title=title, amount=amount, content=content)
+        return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
     async def decide(self, request: Request) -> Response:
         """End the charge as its owner says; one that has ended stays as it is."""
         charge = charges.existing(self.book, request.path_params["charge"])
         [decision, *_] = parse_qs((await request.body()).decode("latin-1")).get("decision", [""])
-        if decision not in pages.DECISIONS:
-            raise process.invalid("decision", f"it is one of {', '.join(pages.DECISIONS)}")
-        charges.end(self.book, charge["id"], failure=pages.DECISIONS[decision])
+        if decision not in DECISIONS:
+            raise process.invalid("decision", f"it is one of {', '.join(DECISIONS)}")
+        charges.end(self.book, charge["id"], failure=DECISIONS[decision])
         self.sender.send_undelivered()
         # The page is read again, so that a reload sends nothing twice.
         return RedirectResponse(f"/3ds/{charge['id']}", status_code=303)
@@ -268,11 +285,10 @@ class Gateway:
 def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
     """The application that these words of the command line ask for, and they themselves."""
     parser, given = process.arguments("gateway", 8001), os.environ.get
-    means = "how long POST /charges and POST /refunds take at least (%(default)s)"
+    means = "how long POST /charges and POST /refunds take at least"
     parser.add_argument("--latency-ms", type=float, default=given("GATEWAY_LATENCY_MS", "20"), help=means)
-    means = "where webhooks are sent; nowhere without one"
-    parser.add_argument("--webhook-url", default="", help=means)
-    means = "how long a charge waits for its owner, before it is declined (%(default)s)"
+    parser.add_argument("--webhook-url", default="", help="where webhooks are sent; nowhere without one")
+    means = "how long a charge waits for its owner, before it is declined"
     parser.add_argument("--action-seconds", type=float, default=3600, help=means)
     means = "where browsers reach this gateway; without one, where the shop does"
     parser.add_argument("--public-url", default=given("GATEWAY_PUBLIC_URL", ""), help=means)

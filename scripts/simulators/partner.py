@@ -16,8 +16,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from scripts.simulators import books, process
-from scripts.simulators.books import Row, find, insert, new_id, now, transaction
-from scripts.simulators.process import Answer, NoReply, Refused, Text
+from scripts.simulators.books import Row, find, insert, new_id, now
+from scripts.simulators.process import Answer, Cancellation, Refused, Text, no_reply
 
 ANSWERS = {"registered": 201, "refused": 409, "cancelled": 410}
 """The status of POST /registrations for what became of the key."""
@@ -39,10 +39,6 @@ RATES = {
 """The default as a part of PARTNER_FAILURE_RATE, which is 0.1 unless it is set, and the meaning."""
 
 
-class Cancellation(process.Body):
-    key: Text
-
-
 class Registration(Cancellation):
     code: Text
 
@@ -52,37 +48,35 @@ def as_json(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in ("id", "key", "code", "status", "asked", "created_at")}
 
 
-def _happens(rate: float) -> bool:
-    return random.random() < rate
-
-
 def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
     """The application that these words of the command line ask for, and they themselves."""
     parser, usual = process.arguments("partner", 8003), float(os.environ.get("PARTNER_FAILURE_RATE", "0.1"))
     for option, (part, means) in RATES.items():
-        parser.add_argument(option, type=float, default=part * usual, help=f"{means} (%(default)g)")
+        parser.add_argument(option, type=float, default=part * usual, help=means)
     parser.add_argument("--late-seconds", type=float, default=2, help="longer than the shop waits")
     options = parser.parse_args(words)
     book = books.open_book(options.book, SCHEMA)
 
+    def new_row(key: str, status: str, **cells: str) -> Row:
+        return insert(book, TABLE, key=key, status=status, id=new_id("reg"), created_at=now(), **cells)
+
     async def register(request: Request) -> Answer:
         """Register a code once per key; a repeated key gets the first outcome."""
         asked = await process.read(request, Registration)
-        if _happens(options.lost_rate):
-            return NoReply()
-        with transaction(book):
+        if random.random() < options.lost_rate:
+            return await no_reply()
+        with book:
             book.execute("UPDATE registrations SET asked = asked + 1 WHERE key = ?", [asked.key])
             row = find(book, TABLE, key=asked.key)
             if row is None:
                 is_taken = find(book, TABLE, code=asked.code, status="registered") is not None
-                status = "refused" if is_taken or _happens(options.failure_rate) else "registered"
-                made = {"id": new_id("reg"), "created_at": now(), "status": status}
-                row = insert(book, TABLE, key=asked.key, code=asked.code, **made)
+                is_refused = is_taken or random.random() < options.failure_rate
+                row = new_row(asked.key, "refused" if is_refused else "registered", code=asked.code)
         if row["code"] not in (asked.code, None):
             raise Refused(422, "key_reused", "This key came before with another code.")
-        if _happens(options.silent_rate):
-            return NoReply()
-        if _happens(options.late_rate):
+        if random.random() < options.silent_rate:
+            return await no_reply()
+        if random.random() < options.late_rate:
             await asyncio.sleep(options.late_seconds)
         return Answer(ANSWERS[row["status"]], as_json(row))
 
@@ -90,10 +84,9 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
         """Register nothing under the key, now or later; a refused one stays refused."""
         key = (await process.read(request, Cancellation)).key
         statement = "UPDATE registrations SET status = 'cancelled' WHERE key = ? AND status = 'registered'"
-        blank = {"id": new_id("reg"), "created_at": now(), "status": "cancelled"}
-        with transaction(book):
+        with book:
             book.execute(statement, [key])
-            row = find(book, TABLE, key=key) or insert(book, TABLE, key=key, **blank)
+            row = find(book, TABLE, key=key) or new_row(key, "cancelled")
         return Answer(200, as_json(row))
 
     async def summary(request: Request) -> Answer:

@@ -19,23 +19,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 HOLD_SECONDS = 60
-"""How long a reply that never comes keeps its connection open, when the client doesn't leave before."""
-KEY = re.compile(r"[\x20-\x7e]{1,255}")
+"""How long a reply that never comes keeps its connection open."""
 GRACE_SECONDS = 0.5
 """How long requests under way may go on once the process has to end."""
-OPTIONS: dict[str, Any] = {
-    "http": "httptools",
-    "ws": "none",
-    "access_log": False,
-    "proxy_headers": False,
-    "backlog": 4096,
-    # Between two requests of a connection: the shop's calls are to find it open.
-    "timeout_keep_alive": 3600,
-}
-"""uvicorn's."""
+OPTIONS: dict[str, Any] = {"access_log": False, "timeout_keep_alive": 3600}
+"""uvicorn's; the shop's calls are to find their connection open."""
 _background: set[asyncio.Task[Any]] = set()
 
 
@@ -46,18 +36,10 @@ class Answer(Response):
         super().__init__(orjson.dumps(content), status, headers)
 
 
-class NoReply(Answer):
+async def no_reply() -> Answer:
     """A reply that never comes: the client waits, and after a long while gets 504, as of a proxy."""
-
-    def __init__(self) -> None:
-        super().__init__(504, {"code": "no_reply", "detail": "The reply never came."})
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HOLD_SECONDS):
-                while (await receive())["type"] != "http.disconnect":
-                    continue
-        await super().__call__(scope, receive, send)
+    await asyncio.sleep(HOLD_SECONDS)
+    return Answer(504, {"code": "no_reply", "detail": "The reply never came."})
 
 
 class Refused(HTTPException):
@@ -88,13 +70,9 @@ def application(routes: Routes, book: Any, on_start: Callable[[], None] = lambda
         on_start()
         yield
 
-    named = {"GET /healthz": health, **routes}.items()
-    app = Starlette(
-        routes=[Route(name.split()[1], handler, methods=name.split()[:1]) for name, handler in named],
-        exception_handlers={HTTPException: refused},
-        lifespan=lifespan,
-    )
-    app.router.redirect_slashes = False
+    named = [(name.split(), handler) for name, handler in {"GET /healthz": health, **routes}.items()]
+    served = [Route(path, handler, methods=[method]) for (method, path), handler in named]
+    app = Starlette(routes=served, exception_handlers={HTTPException: refused}, lifespan=lifespan)
     app.state.book = book
     return app
 
@@ -127,6 +105,10 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
+class Cancellation(Body):
+    key: Text
+
+
 Form = TypeVar("Form", bound=Body)
 
 
@@ -142,7 +124,7 @@ async def read(request: Request, form: type[Form]) -> Form:
 async def keyed(request: Request, form: type[Form]) -> tuple[str, Form]:
     """The key in the request's header, and its body. Raises Refused."""
     key = request.headers.get("idempotency-key", "")
-    if not KEY.fullmatch(key):
+    if not re.fullmatch(r"[\x20-\x7e]{1,255}", key):
         raise invalid("Idempotency-Key", "it must have 1 to 255 printable ASCII characters")
     return key, await read(request, form)
 
@@ -152,12 +134,13 @@ def invalid(name: str, why: str) -> Refused:
 
 
 def arguments(name: str, port: int) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m scripts.simulators.{name}")
-    means = "the address to listen on (%(default)s); on 0.0.0.0 others reach it, and it needs no password"
+    shown = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(prog=f"python -m scripts.simulators.{name}", formatter_class=shown)
+    means = "the address to listen on; on 0.0.0.0 others reach it, and it needs no password"
     parser.add_argument("--host", default="127.0.0.1", help=means)
-    parser.add_argument("--port", type=int, default=port, help="the port to listen on (%(default)s)")
-    book, means = Path("var", f"{name}.sqlite3"), "the SQLite file that remembers everything (%(default)s)"
-    parser.add_argument("--book", type=Path, default=book, help=means)
+    parser.add_argument("--port", type=int, default=port, help="the port to listen on")
+    book = Path("var", f"{name}.sqlite3")
+    parser.add_argument("--book", type=Path, default=book, help="the SQLite file that remembers everything")
     return parser
 
 
@@ -166,11 +149,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the process once the requests under way are answered, or their time is over."""
-        for server in self.servers:
-            server.close()
         if self.server_state.tasks:
             await asyncio.wait({*self.server_state.tasks}, timeout=GRACE_SECONDS)
-            await asyncio.sleep(0)  # in which the last response is sent
         # Not by unwinding: that would answer 500 to requests whose reply never comes.
         os._exit(0)
 

@@ -1,4 +1,7 @@
-"""Child processes, which never outlive their parent, and commands that end with an exit code and one line."""
+"""Child processes, which never outlive their parent, and commands that end with an exit code and one line.
+
+The processes of an instance are known by a mark in their environment, for ids are assigned again.
+"""
 
 import contextlib
 import ctypes
@@ -14,16 +17,17 @@ from scripts.stack import SetupError, ports, waiting
 from scripts.stack.places import PROJECT
 
 Child = subprocess.Popen[Any]
+MARK = "FIRSTCOME_RUN"
+"""In the environment of everything that supervisor starts: the state folder that it belongs to."""
 Ready = Callable[[], bool] | ports.Address
 """Whether a process is ready, or where it answers then."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.CDLL(None)
 
 
 def end_with_parent(number: int = signal.SIGTERM) -> None:
     """Have the kernel send this process the signal as soon as its parent is gone, however that ended."""
-    _libc.prctl(_PR_SET_PDEATHSIG, number)
+    _libc.prctl(1, number)  # PR_SET_PDEATHSIG
 
 
 def handle_stop_signals() -> None:
@@ -81,32 +85,20 @@ def start(
             os._exit(1)
 
     with log.open("ab") if log else contextlib.nullcontext() as output:
-        error = subprocess.STDOUT if log else None
-        own: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": error}
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            env=dict(environment),
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-            **own | pipes,
-        )
+        own: dict[str, Any] = {"cwd": folder, "env": dict(environment), "start_new_session": True}
+        own |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT if log else None}
+        return subprocess.Popen(command, preexec_fn=die_with_parent, **own | pipes)
 
 
 def run(
-    words: Sequence[str],
-    *,
-    within_seconds: float,
-    environment: Mapping[str, str] = os.environ,
-    folder: Path = PROJECT,
-    text: str | None = None,
+    words: Sequence[str], *, within_seconds: float, text: str | None = None, **how: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, with the text as its input.
+    """Run the command to its end, with the text as its input, and otherwise as `start` has it.
 
     One that goes on is killed with all that it runs. Raises SetupError then.
     """
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    child = start(words, environment=environment, folder=folder, text=True, **pipes)
+    child = start(words, text=True, **pipes, **how)
     try:
         out, error = child.communicate(text, timeout=within_seconds)
     except subprocess.TimeoutExpired:
@@ -133,12 +125,12 @@ def running(
     name: str,
     log: Path,
     is_ready: Ready,
-    environment: Mapping[str, str] = os.environ,
     within_seconds: float = 60,
     stop_seconds: float = 10,
+    **how: Any,
 ) -> Iterator[Child]:
     """The child from the moment it is ready or answers there; stopped on leaving. Raises SetupError."""
-    child = start(command, log=log, environment=environment)
+    child = start(command, log=log, **how)
     try:
         wait_until(is_ready, name=name, child=child, log=log, within_seconds=within_seconds)
         yield child
@@ -181,8 +173,55 @@ def say(text: str) -> None:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, or words that say there is none."""
+    """The last lines of a log, if there is one."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+
+
+def of_state(home: Path) -> set[int]:
+    """The living processes of the instance with its state there, children included."""
+    return {pid for path in Path("/proc").glob("[0-9]*") if _is_marked(pid := int(path.name), home)}
+
+
+def leader_of(folder: Path, name: str) -> int | None:
+    """The id of the process that was last written as `name`, if it is alive."""
+    pid = _written(folder, name)
+    return pid if _is_marked(pid, folder.parent) else None
+
+
+def group_of(folder: Path, name: str) -> set[int]:
+    """The living processes of the group that `name` led when it was last written, the leader included."""
+    leader, found = _written(folder, name), set[int]()
+    for pid in of_state(folder.parent):
+        with contextlib.suppress(ProcessLookupError):
+            found |= {pid} if os.getpgid(pid) == leader else set()
+    return found
+
+
+def kill(pids: set[int], number: int = signal.SIGKILL) -> None:
+    """Send them the signal; those that are gone already need none."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@contextlib.contextmanager
+def frozen(pids: set[int]) -> Iterator[None]:
+    """They get no processor time inside the block."""
+    kill(pids, signal.SIGSTOP)
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or "(empty)"
-    except OSError:
-        return "(no log)"
+        yield
+    finally:
+        kill(pids, signal.SIGCONT)
+
+
+def _written(folder: Path, name: str) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int((folder / f"{name}.pid").read_text())
+    return 0
+
+
+def _is_marked(pid: int, home: Path) -> bool:
+    # Of a process that is gone, a zombie or another user's, nothing can be read.
+    with contextlib.suppress(OSError):
+        return f"{MARK}={home}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False

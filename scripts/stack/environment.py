@@ -11,11 +11,8 @@ import environ
 from scripts.stack import SetupError, places, ports
 from scripts.stack.instance import METRICS_PORTS, Instance
 
-BACKGROUND_CONNECTIONS = 160
-"""Database connections kept for the worker, beat, management commands and people."""
 OWN_STORES = "OWN_STORES"
 """Names of servers that an instance starts though the settings lead elsewhere, as to a proxy before them."""
-COUNTS = ("WEB_WORKERS", "WEB_THREADS")
 
 
 def given() -> dict[str, str]:
@@ -34,7 +31,7 @@ def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
     # The runner asks for the shop's health at loopback, whatever names it is to have elsewhere.
     if environment.get("ALLOWED_HOSTS"):
         environment["ALLOWED_HOSTS"] += f",{ports.HOST}"
-    for name in COUNTS:
+    for name in ("WEB_WORKERS", "WEB_THREADS"):
         if not re.fullmatch(r"0*[1-9][0-9]*", environment[name]):
             raise SetupError(f"{name}={environment[name]} is not a number of 1 or more")
     return environment
@@ -72,12 +69,10 @@ def for_process(name: str, instance: Instance, environment: Mapping[str, str]) -
 
     What a worker counts in that folder would be added to what web processes expose.
     """
-    found = dict(environment)
-    if name == "web":
-        found["PROMETHEUS_MULTIPROC_DIR"] = str(instance.metrics)
+    own = {"PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)} if name == "web" else {}
     if name in METRICS_PORTS:
-        found["METRICS_PORT"] = str(instance.port + METRICS_PORTS[name])
-    return found
+        own = {"METRICS_PORT": str(instance.port + METRICS_PORTS[name])}
+    return {**environment, **own}
 
 
 def database_url(instance: Instance) -> str:
@@ -90,17 +85,9 @@ def database_url(instance: Instance) -> str:
 def own_stores(instance: Instance, environment: Mapping[str, str]) -> list[str]:
     """The servers that the instance has to start, because the settings point to them."""
     chosen = {name for name, value in defaults(instance).items() if environment[name] == value}
-    named = set(environment.get(OWN_STORES, "").split())
-    if {"REDIS_URL", "BROKER_URL"} & chosen:
-        named.add("redis")
-    if instance.database == "mariadb" and "DATABASE_URL" in chosen:
-        named.add("mariadb")
-    return [name for name in ("redis", "mariadb") if name in named]
-
-
-def connections_needed(environment: Mapping[str, str]) -> int:
-    """How many connections a database has to accept: one a web thread, and some for the rest."""
-    return int(environment["WEB_WORKERS"]) * int(environment["WEB_THREADS"]) + BACKGROUND_CONNECTIONS
+    lead_to = {"redis": {"REDIS_URL", "BROKER_URL"}, instance.database: {"DATABASE_URL"}}
+    named = environment.get(OWN_STORES, "").split()
+    return [name for name in ("redis", "mariadb") if name in named or chosen & lead_to.get(name, set())]
 
 
 def read_file(path: Path) -> dict[str, str]:

@@ -49,23 +49,14 @@ class Instance:
         self.ports = range(self.port, self.port + PORTS)
         self.gateway_port, self.data_platform_port, self.partner_port = self.ports[1:4]
         self.url = f"http://{ports.HOST}:{self.port}"
+        sockets = ("redis.sock", "mariadb.sock", "supervisor.sock")
+        paths = (places.socket_path(self.run, name) for name in sockets)
+        self.redis_socket, self.mariadb_socket, self.supervisor_socket = paths
 
     def metrics_targets(self) -> dict[str, list[str]]:
         """Where Prometheus finds the metrics of each kind of process: `host:port` by the job's name."""
         offsets = {"web": 0} | METRICS_PORTS
         return {job: [f"{ports.HOST}:{self.port + offset}"] for job, offset in offsets.items()}
-
-    @property
-    def redis_socket(self) -> Path:
-        return places.socket_path(self.run, "redis.sock")
-
-    @property
-    def mariadb_socket(self) -> Path:
-        return places.socket_path(self.run, "mariadb.sock")
-
-    @property
-    def supervisor_socket(self) -> Path:
-        return places.socket_path(self.run, "supervisor.sock")
 
     def mariadb(self, kind: type[Server] = Server, **options: Any) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""
@@ -82,11 +73,10 @@ def parser(command: str) -> argparse.ArgumentParser:
 
 def choose(*, home: Path, port: str, database: str, project: Path = places.PROJECT) -> Instance:
     """The instance that these words name; empty ones mean the defaults. Raises SetupError."""
-    database = database or DATABASES[0]
-    if database not in DATABASES:
+    if database not in ("", *DATABASES):
         raise SetupError(f"DB={database} is not a database: say DB=sqlite or DB=mariadb")
     number = ports.parse(port or str(DEFAULT_PORT), following=PORTS - 1)
-    return Instance(home=home, port=number, database=database, project=project)
+    return Instance(home=home, port=number, database=database or DATABASES[0], project=project)
 
 
 def remember(instance: Instance) -> None:

@@ -9,12 +9,10 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from scripts.stack import children, places, system_packages
-from scripts.stack.debian import Root
+from scripts.stack.system_packages import Root
 
 DATABASE = "firstcome"
 USER = "firstcome"
-INSTALL_SECONDS = 300
-SMALLEST_POOL_MIB, LARGEST_POOL_MIB = 256, 4096
 
 
 @dataclass(kw_only=True, eq=False)
@@ -47,7 +45,7 @@ class Server:
             unfinished = self.data.with_name("data.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             command, own = self.install_command(unfinished), os.environ | {"TMPDIR": str(self.temporary)}
-            children.printed(children.run(command, within_seconds=INSTALL_SECONDS, environment=own))
+            children.printed(children.run(command, within_seconds=300, environment=own))
             unfinished.rename(self.data)
         # All privileges, so that tests may create databases and kill connections; the server is private.
         statements = (
@@ -59,10 +57,9 @@ class Server:
         places.write_whole(self.home / "first.sql", statements, mode=0o600)
 
     def install_command(self, data: Path) -> list[str]:
-        user, names = getpass.getuser(), ("--skip-test-db", "--skip-name-resolve")
-        root = ("--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}")
-        own = ("--no-defaults", f"--datadir={data}", f"--user={user}")
-        return [*self.program("mariadb-install-db"), *own, *root, *names]
+        user, own = getpass.getuser(), ["--no-defaults", "--skip-test-db", "--skip-name-resolve"]
+        own += ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}"]
+        return [*self.program("mariadb-install-db"), *own, f"--datadir={data}", f"--user={user}"]
 
     def command(self) -> list[str]:
         """The command line of the server in the foreground. It accepts connections once the user exists."""
@@ -70,6 +67,10 @@ class Server:
         return [*self.program("mariadbd"), *self.options(), "--innodb-log-file-size=512M"]
 
     def options(self) -> list[str]:
+        # A quarter of the memory within bounds; what isn't needed of it is never touched. Codes and accounts
+        # come in no order: once their indexes don't fit, each new coupon waits for the disk.
+        memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+        pool_mib = min(max(memory_mib // 4, 256), 4096)
         binary_log = [f"--log-bin={self.binary_logs / 'log'}", "--binlog-format=ROW", "--sync-binlog=1"]
         binary_log += ["--binlog-expire-logs-seconds=604800", "--server-id=1"]
         return [
@@ -87,7 +88,7 @@ class Server:
             "--character-set-server=utf8mb4",
             f"--collation-server={self.collation}",
             "--innodb-flush-log-at-trx-commit=1",
-            f"--innodb-buffer-pool-size={buffer_pool_mib()}M",
+            f"--innodb-buffer-pool-size={pool_mib}M",
             "--innodb-print-all-deadlocks=ON",
             f"--max-connections={self.max_connections}",
         ]
@@ -108,12 +109,3 @@ class MySQL(Server):
     def command(self) -> list[str]:
         own = ["--mysqlx=OFF", "--secure-file-priv=NULL", "--innodb-redo-log-capacity=512M"]
         return [*self.program("mysqld"), *self.options(), *own]
-
-
-def buffer_pool_mib() -> int:
-    """A quarter of the machine's memory within bounds; what isn't needed of it is never touched.
-
-    Codes and accounts come in no order: once their indexes don't fit, each new coupon waits for the disk.
-    """
-    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return min(max(memory_mib // 4, SMALLEST_POOL_MIB), LARGEST_POOL_MIB)

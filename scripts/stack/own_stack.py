@@ -6,10 +6,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts.stack import (
     SetupError,
@@ -18,20 +18,19 @@ from scripts.stack import (
     instance as instances,
     places,
     ports,
-    process_identity,
     supervision,
+    waiting,
 )
 from scripts.stack.instance import Instance
 
-READY_SECONDS = 240
+READY_SECONDS, STOP_SECONDS, MANAGE_SECONDS = 240, 20, 300
 """The first run makes a database and seeds it, on a machine that may be slow and busy."""
-STOP_SECONDS = 20
-MANAGE_SECONDS = 300
 RATES = ("COUPONS", "ORDERS", "PAYMENTS", "TOP_UPS", "DECLINES", "WRONG_CODES", "ANONYMOUS", "API_KEYS")
 NO_RATES = {f"RATE_{name}": "" for name in RATES}
 """For loads in which a few accounts call as often as many would."""
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
 """What an outer make would pass to the inner one."""
+Item = TypeVar("Item")
 Manage = Callable[..., subprocess.CompletedProcess[str]]
 """`manage`, or the same of another release: an instance and the command's words."""
 
@@ -54,8 +53,12 @@ def measure(
         port = str(ports.free(instances.PORTS))
         return run(instances.choose(home=home, port=port, database=database))
 
+    def ends_of_logs() -> str:
+        logs = sorted((home / "log").glob("*.log"))
+        return "".join(f"\n--- {log.name}\n{children.tail(log, 8)}" for log in logs)
+
     try:
-        code = children.run_command(f"{command}: failed", run_there, more=lambda: ends_of_logs(home))
+        code = children.run_command(f"{command}: failed", run_there, more=ends_of_logs)
     finally:
         if code == 1 and keeps_failed:
             print(f"{command}: the stack's state and logs are kept in {home}", flush=True)
@@ -71,27 +74,20 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
     log, own = instance.home / "make-run.log", own_environment(instance, settings)
     log.write_bytes(b"")
-    folder, then = instance.project, signal.SIGTERM
-    child = children.start(words, log=log, environment=own, when_parent_dies=then, folder=folder)
-
-    def is_ready() -> bool:
-        return "Ctrl-C stops everything." in log.read_text()
-
+    how: dict[str, Any] = {"environment": own, "folder": instance.project, "when_parent_dies": signal.SIGTERM}
+    how |= {"within_seconds": READY_SECONDS, "stop_seconds": STOP_SECONDS}
+    is_ready = lambda: "Ctrl-C stops everything." in log.read_text()  # noqa: E731
     try:
-        children.wait_until(is_ready, name="make run", child=child, log=log, within_seconds=READY_SECONDS)
-        yield log.read_text()
-        os.killpg(child.pid, signal.SIGINT)  # as a terminal does
-        try:
-            child.wait(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise SetupError(f"make run goes on {STOP_SECONDS} s after Ctrl-C") from None
-        if left := process_identity.of_state(instance.home):
+        with children.running(words, name="make run", log=log, is_ready=is_ready, **how) as child:
+            yield log.read_text()
+            os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+            late = f"make run goes on {STOP_SECONDS} s after Ctrl-C"
+            waiting.until(lambda: child.poll() is not None, late, within_seconds=STOP_SECONDS)
+        if left := children.of_state(instance.home):
             raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
         for port in instance.ports:
             ports.require_free(port)
     finally:
-        if child.poll() is None:
-            children.stop(child, within_seconds=STOP_SECONDS)
         supervision.clear_leftovers(instance)
 
 
@@ -107,10 +103,9 @@ def manage(
 def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list[dict[str, Any]]:
     """The result of `manage.py audit` for every law. Raises SetupError when there is none."""
     ran = manage(instance, "audit --json", within_seconds=within_seconds)
-    try:
-        laws: list[dict[str, Any]] = json.loads(ran.stdout)["laws"]
-    except ValueError:
-        raise SetupError(f"audit ended with {ran.returncode}: {ran.stdout}{ran.stderr}") from None
+    if not ran.stdout.startswith("{"):
+        raise SetupError(f"audit ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    laws: list[dict[str, Any]] = json.loads(ran.stdout)["laws"]
     return laws
 
 
@@ -133,9 +128,13 @@ def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
     return children.run(words, within_seconds=MANAGE_SECONDS, environment=own, folder=instance.project)
 
 
-def ends_of_logs(home: Path) -> str:
-    logs = sorted((home / "log").glob("*.log"))
-    return "".join(f"\n--- {log.name}\n{children.tail(log, 8)}" for log in logs)
+def chosen(items: Sequence[Item], part: str) -> list[Item]:
+    """Every Nth of the items from the Kth on, for the part `K/N` (`PART=3/12` of make); all for "". Raises
+    SetupError."""
+    first, _, step = (part or "1/1").partition("/")
+    if not (first.isdecimal() and step.isdecimal() and 1 <= int(first) <= int(step)):
+        raise SetupError(f"PART={part} is no part: say 3/12 for the third of twelve")
+    return [*items[int(first) - 1 :: int(step)]]
 
 
 def own_environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:
@@ -145,6 +144,4 @@ def own_environment(instance: Instance, settings: Mapping[str, str]) -> dict[str
     """
     defaults = environment.defaults(instance)
     own = {name: value for name, value in os.environ.items() if name not in (*defaults, *OF_MAKE)}
-    if instance.project == places.PROJECT:
-        own |= defaults
-    return {**own, **settings}
+    return {**own, **(defaults if instance.project == places.PROJECT else {}), **settings}

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -57,10 +56,3 @@ def socket_path(folder: Path, name: str) -> Path:
     if (stat.S_IFMT(found.st_mode), found.st_mode & 0o077, found.st_uid) != (stat.S_IFDIR, 0, os.getuid()):
         raise SetupError(f"{short} is not a private folder of this user: remove it, or set a shorter VAR")
     return short / name
-
-
-def require_space(folder: Path, *, megabytes: int) -> None:
-    """Raise SetupError where the folder's disk has less space left."""
-    free = shutil.disk_usage(folder).free >> 20
-    if free < megabytes:
-        raise SetupError(f"no space left in {folder}: {free} MB are free, {megabytes} MB are needed")

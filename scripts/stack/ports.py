@@ -1,6 +1,7 @@
-"""TCP ports of this machine: which are free, and which accept connections."""
+"""TCP ports of this machine: which are free, which accept connections, and what is answered there."""
 
 import contextlib
+import http.client
 import os
 import random
 import socket
@@ -8,8 +9,6 @@ import socket
 from scripts.stack import SetupError
 
 HOST = "127.0.0.1"
-DOCUMENTATION = 8009
-"""Where `make docs` serves the documentation by default: beside an instance of the shop, 8000 to 8006."""
 Address = tuple[str, int] | str
 """A host and port, or the path of a unix socket."""
 FOR_SERVERS = range(10240, 32768)
@@ -49,3 +48,16 @@ def answers(address: Address) -> bool:
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(1)
         return client.connect_ex(address) == 0
+
+
+def ask(
+    port: int, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """The status and text of the answer on loopback. Raises OSError when there is none."""
+    with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=35)) as connection:
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"{method} {path} got no whole answer: {error!r}") from error

@@ -14,15 +14,14 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
-from scripts.stack import SetupError, environment, instance as instances, places, process_identity
+from scripts.stack import children, environment, instance as instances, places
 from scripts.stack.instance import Instance
 
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
 """What decides the tables and the collected files."""
-ANY_ACCOUNT = "SELECT EXISTS (SELECT 1 FROM auth_user)"
-OLD_STATE = (
-    "{folder} was made by release 1.x, whose data this release doesn't read: remove that folder, "
-    "or use another one by `make run VAR=FOLDER`"
+STATEMENTS = (
+    "SELECT app, name FROM django_migrations ORDER BY app, name",
+    "SELECT EXISTS (SELECT 1 FROM auth_user)",
 )
 
 
@@ -30,27 +29,21 @@ def prepare_apart(home: Path, settings: Mapping[str, str]) -> None:
     """Migrate, collect static files, and seed an empty database, in a process that says why it fails."""
     command = [sys.executable, "-m", "scripts.stack.preparation"]
     # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
-    marked = {**settings, process_identity.MARK: str(home)}
+    marked = {**settings, children.MARK: str(home)}
     if subprocess.run(command, cwd=places.PROJECT, env=marked, stdin=subprocess.DEVNULL).returncode != 0:
         raise SystemExit(1)
 
 
 def is_current(instance: Instance, settings: Mapping[str, str]) -> bool:
     """Whether migrations, static files and demo are in place as the code wants them now."""
-    stamp = _stamp(instance)
-    if settings["DATABASE_URL"] != environment.database_url(instance) or not stamp.exists():
-        return False
-    return any(instance.static.iterdir()) and stamp.read_text() == _fingerprint(instance)
+    stamp, is_own = instance.data / "prepared", settings["DATABASE_URL"] == environment.database_url(instance)
+    is_there = is_own and stamp.exists() and any(instance.static.iterdir())
+    return is_there and stamp.read_text() == _fingerprint(instance)
 
 
 def remember(instance: Instance) -> None:
     if instance.database == "sqlite":
-        places.write_whole(_stamp(instance), _fingerprint(instance))
-
-
-def _stamp(instance: Instance) -> Path:
-    """The record of what is prepared."""
-    return instance.data / "prepared"
+        places.write_whole(instance.data / "prepared", _fingerprint(instance))
 
 
 def _fingerprint(instance: Instance) -> str:
@@ -64,15 +57,15 @@ def _fingerprint(instance: Instance) -> str:
         digest.update(bytes(path) + b"\0" + path.read_bytes())
     address = f"{(instance.data / 'firstcome.sqlite3').as_uri()}?mode=ro"
     with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as database:
-        for statement in ("SELECT app, name FROM django_migrations ORDER BY app, name", ANY_ACCOUNT):
+        for statement in STATEMENTS:
             digest.update(repr(database.execute(statement).fetchall()).encode())
     return digest.hexdigest()
 
 
-def main() -> int:
+def main() -> None:
     instance = instances.remembered(places.state())
     assert instance is not None, "make run remembers the instance before it prepares it"
-    _stamp(instance).unlink(missing_ok=True)
+    (instance.data / "prepared").unlink(missing_ok=True)
     try:
         _prepare(instance)
         remember(instance)
@@ -80,10 +73,7 @@ def main() -> int:
         log = instance.logs / "prepare.log"
         log.write_text(traceback.format_exc())
         reason = " ".join(str(error).split()) or type(error).__name__
-        what = f"the shop can't be prepared: {reason} (more in {log})"
-        print(f"firstcome: {error if isinstance(error, SetupError) else what}", file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(f"firstcome: the shop can't be prepared: {reason} (more in {log})")
 
 
 def _prepare(instance: Instance) -> None:
@@ -98,10 +88,11 @@ def _prepare(instance: Instance) -> None:
 
     try:
         call_command("migrate", interactive=False, verbosity=0)
-    except OldDatabase as error:
+    except OldDatabase:
         if os.environ["DATABASE_URL"] != environment.database_url(instance):
             raise
-        raise SetupError(OLD_STATE.format(folder=instance.data)) from error
+        what = f"firstcome: {instance.data} was made by release 1.x, whose data this release doesn't read"
+        sys.exit(f"{what}: remove that folder, or use another one by `make run VAR=FOLDER`")
     call_command("collectstatic", interactive=False, verbosity=0)
     # A demo's database without accounts is seeded, and one whose seeding was cut short.
     unfinished = instance.data / "seeding"
@@ -114,4 +105,4 @@ def _prepare(instance: Instance) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

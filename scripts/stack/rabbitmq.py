@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ QUEUE = "celery"
 """Of Celery's tasks."""
 USER = "firstcome"
 SETTINGS = f"""\
-listeners.tcp.1 = {ports.HOST}:{{0.first_port}}
+listeners.tcp.1 = {ports.HOST}:{{0.port}}
 management.tcp.ip = {ports.HOST}
 management.tcp.port = {{0.management_port}}
 default_user = {USER}
@@ -37,23 +36,13 @@ log.console = true
 log.console.level = warning
 log.file = false
 """
-FILES = {
-    "CONFIG_FILE": "rabbitmq.conf",
-    "ADVANCED_CONFIG_FILE": "advanced.config",
-    "CONF_ENV_FILE": "rabbitmq-env.conf",
-    "ENABLED_PLUGINS_FILE": "enabled_plugins",
-    "MNESIA_BASE": "mnesia",
-    "LOG_BASE": "log",
-    "PID_FILE": "pid",
-    "GENERATED_CONFIG_DIR": "generated",
-}
-ERLANG = (
-    # Sleep rather than spin while there is nothing to do: it shares the processors with everything else.
-    "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
-    " -kernel inet_dist_use_interface {127,0,0,1}"
-    # Seconds of silence until another node counts as away; by default 60.
-    " -kernel net_ticktime 8 -noinput"
-)
+FILES = {"CONFIG_FILE": "rabbitmq.conf", "ENABLED_PLUGINS_FILE": "enabled_plugins", "MNESIA_BASE": "mnesia"}
+FILES |= {"ADVANCED_CONFIG_FILE": "advanced.config", "CONF_ENV_FILE": "rabbitmq-env.conf"}
+FILES |= {"LOG_BASE": "log", "PID_FILE": "pid", "GENERATED_CONFIG_DIR": "generated"}
+# Sleep rather than spin while there is nothing to do: it shares the processors with everything else.
+ERLANG = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+# Seconds of silence until another node counts as away; by default 60.
+ERLANG += " -kernel net_ticktime 8 -noinput"
 
 
 def epmd_environment(port: int) -> dict[str, str]:
@@ -76,38 +65,24 @@ def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int
     }
 
 
-@dataclass(kw_only=True)
-class Node:
-    """A node that is the whole broker, and its epmd; it keeps its queues over restarts."""
-
-    folder: Path
-    first_port: int
-    password: str
-
-    PORTS = 4
-
-    def __post_init__(self) -> None:
-        # What `BROKER_URL` is then.
-        self.url = f"amqp://{USER}:{self.password}@{ports.HOST}:{self.first_port}//"
-        first = self.first_port
-        self.epmd_port, self.peers_port, self.management_port = first + 1, first + 2, first + 3
-        self.management_url = f"http://{ports.HOST}:{self.management_port}/api"
-
-
 class RunningNode:
-    """A broker of one node that runs, unless it was killed; its queues outlive that."""
+    """A broker of one node, with its epmd, that runs, unless it was killed; its queues outlive that."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, folder: Path) -> None:
         """Write the node's settings, and start it after its directory of nodes. Raises SetupError."""
-        self.node = node
         system_packages.program("rabbitmq-server")
-        folder, port = places.private_folder(node.folder), node.epmd_port
-        places.write_whole(folder / "rabbitmq.conf", SETTINGS.format(node), mode=0o600)
+        self.folder, self.password = places.private_folder(folder), secrets.token_hex(20)
+        first = ports.free(4)
+        self.port, self.epmd_port, self.peers_port, self.management_port = range(first, first + 4)
+        # What `BROKER_URL` is then.
+        self.url = f"amqp://{USER}:{self.password}@{ports.HOST}:{self.port}//"
+        places.write_whole(folder / "rabbitmq.conf", SETTINGS.format(self), mode=0o600)
         places.write_whole(folder / "enabled_plugins", "[rabbitmq_management].\n")
-        places.write_whole(folder / ".erlang.cookie", node.password, mode=0o600)
-        command, log = ["epmd", "-port", str(port), "-address", ports.HOST], folder / "epmd.log"
-        self._epmd = children.start(command, log=log, environment=os.environ | epmd_environment(port))
-        children.wait_until((ports.HOST, port), name="epmd", child=self._epmd, log=log, within_seconds=20)
+        places.write_whole(folder / ".erlang.cookie", self.password, mode=0o600)
+        command, log = ["epmd", "-port", str(self.epmd_port), "-address", ports.HOST], folder / "epmd.log"
+        own, address = os.environ | epmd_environment(self.epmd_port), (ports.HOST, self.epmd_port)
+        self._epmd = children.start(command, log=log, environment=own)
+        children.wait_until(address, name="epmd", child=self._epmd, log=log, within_seconds=20)
         # Linux ends a child with the thread that started it; a fault's thread ends before the node does.
         self._starter = ThreadPoolExecutor(1)
         self.start()
@@ -115,16 +90,14 @@ class RunningNode:
     @property
     def settings(self) -> dict[str, str]:
         """The environment of a process of the shop with a quorum queue there."""
-        return {"BROKER_URL": self.node.url, "BROKER_QUEUE_TYPE": "quorum"}
+        return {"BROKER_URL": self.url, "BROKER_QUEUE_TYPE": "quorum"}
 
     def start(self) -> None:
-        node, log = self.node, self.node.folder / "rabbitmq.log"
-        peers = {"epmd_port": node.epmd_port, "peers_port": node.peers_port}
-        own = os.environ | node_environment(node.folder, "rabbitmq", **peers)
-        starting = self._starter.submit(children.start, [str(SERVER)], log=log, environment=own)
-        self._child, address = starting.result(), (ports.HOST, node.first_port)
-        within = {"within_seconds": START_SECONDS}
-        children.wait_until(address, name="rabbitmq", child=self._child, log=log, **within)
+        log, own = self.folder / "rabbitmq.log", {"epmd_port": self.epmd_port, "peers_port": self.peers_port}
+        environment = os.environ | node_environment(self.folder, "rabbitmq", **own)
+        starting = self._starter.submit(children.start, [str(SERVER)], log=log, environment=environment)
+        self._child, within = starting.result(), {"within_seconds": START_SECONDS}
+        children.wait_until((ports.HOST, self.port), name="rabbitmq", child=self._child, log=log, **within)
 
     def kill(self) -> None:
         self._child.kill()
@@ -149,8 +122,7 @@ class RunningNode:
 
 @contextmanager
 def running(folder: Path) -> Iterator[RunningNode]:
-    node = Node(folder=folder, first_port=ports.free(Node.PORTS), password=secrets.token_hex(20))
-    broker = RunningNode(node)
+    broker = RunningNode(folder)
     try:
         yield broker
     finally:

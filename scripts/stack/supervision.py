@@ -1,10 +1,12 @@
-"""supervisor, which starts the processes of an instance and starts again what dies."""
+"""supervisor, which starts the processes of an instance and again what dies; waiting until they serve."""
 
 import contextlib
+import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,34 +14,28 @@ from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from scripts.stack import SetupError, children, places, process_identity, waiting
+from scripts.stack import SetupError, children, instance as instances, places, ports, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE, SHOP
 
 STOP_SECONDS = 5
 """How long a process may take to end by itself before it is killed: every one survives a crash."""
-START_SECONDS = 30
 _DAEMON = """\
 [supervisord]
 nodaemon=true
 silent=true
 logfile=%(here)s/log/supervisor.log
-logfile_maxbytes=10MB
-logfile_backups=1
 pidfile=%(here)s/run/supervisor.pid
-{user}
 [unix_http_server]
 file={socket}
-chmod=0700
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
 _PROGRAM = """\
 [program:{0.name}]
-command=%(ENV_FIRSTCOME_PYTHON)s -m {0.module} {0.name}
+command={python} -m {0.module} {0.name}
 autostart={0.is_started_at_once}
 autorestart=true
-startsecs=1
 startretries=1000
 stopsignal={0.stop_signal}
 stopwaitsecs={0.stop_seconds}
@@ -62,16 +58,6 @@ class Program:
     stop_seconds: int = STOP_SECONDS
 
 
-def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is_root: bool) -> str:
-    """The configuration file of these groups, which start in this order and stop in the reverse one."""
-    sections = [_DAEMON.format(socket=socket, user="user=root" if is_root else "")]
-    for priority, (group, programs) in enumerate(groups.items()):
-        names = ",".join(program.name for program in programs)
-        sections += [f"[group:{group}]\nprograms={names}\npriority={priority}\n"] if names else []
-        sections += [_PROGRAM.format(program) for program in programs]
-    return "".join(sections)
-
-
 def supervisor(
     instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
 ) -> contextlib.AbstractContextManager[children.Child]:
@@ -81,46 +67,48 @@ def supervisor(
         group: [Program(name=name, is_started_at_once=name not in SHOP) for name in of_group]
         for group, of_group in names.items()
     }
-    text = configuration_of(groups, socket=str(instance.supervisor_socket), is_root=os.getuid() == 0)
-    return supervised(instance, environment, text, stop_seconds=2 * STOP_SECONDS + 3)
+    return supervised(instance, environment, groups, stop_seconds=2 * STOP_SECONDS + 3)
 
 
 @contextlib.contextmanager
 def supervised(
-    instance: Instance, environment: Mapping[str, str], text: str, *, stop_seconds: float
+    instance: Instance,
+    environment: Mapping[str, str],
+    groups: Mapping[str, Sequence[Program]],
+    *,
+    stop_seconds: float,
 ) -> Iterator[children.Child]:
-    """supervisor with this configuration; on leaving, all of its processes are stopped."""
-    if "%" in str(instance.home):
-        raise SetupError(f"supervisor can't read the path {instance.home}, with a percent sign: set VAR")
-    path, log = instance.home / "supervisor.conf", instance.logs / "supervisor.log"
-    places.write_whole(path, text, mode=0o600)
+    """supervisor with these groups, which start in this order; on leaving, they stop in the reverse one."""
+    socket, log = str(instance.supervisor_socket), instance.logs / "supervisor.log"
     # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
-    python = os.path.relpath(sys.executable, places.PROJECT)
-    own = {**environment, "FIRSTCOME_PYTHON": python, process_identity.MARK: str(instance.home)}
+    python, sections = os.path.relpath(sys.executable, places.PROJECT), [_DAEMON.format(socket=socket)]
+    for priority, (group, programs) in enumerate(groups.items()):
+        names = ",".join(program.name for program in programs)
+        sections += [f"[group:{group}]\nprograms={names}\npriority={priority}\n"] if names else []
+        sections += [_PROGRAM.format(program, python=python) for program in programs]
+    path, own = instance.home / "supervisor.conf", {**environment, children.MARK: str(instance.home)}
+    places.write_whole(path, "".join(sections), mode=0o600)
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
     # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
-    daemon = children.start(command, log=log, environment=own, when_parent_dies=signal.SIGTERM)
-    try:
-        yield daemon
-    finally:
-        children.stop(daemon, within_seconds=stop_seconds)
-
-
-def wait_until_it_answers(instance: Instance, daemon: children.Child) -> None:
-    socket, log = str(instance.supervisor_socket), instance.logs / "supervisor.log"
-    children.wait_until(socket, name="supervisor", child=daemon, log=log, within_seconds=START_SECONDS)
+    how: dict[str, Any] = {
+        "environment": own,
+        "when_parent_dies": signal.SIGTERM,
+        "stop_seconds": stop_seconds,
+    }
+    with children.running(command, name="supervisor", log=log, is_ready=socket, **how) as daemon:
+        try:
+            yield daemon
+        finally:
+            instances.begin_to_stop(instance)
 
 
 def start(instance: Instance, names: Sequence[str]) -> None:
     """Start these processes; returns once their ids are written."""
     for name in names:
         calls(instance).startProcess(_full_name(name), False)
-    waiting.until(
-        lambda: all((instance.run / f"{name}.pid").exists() for name in names),
-        f"supervisor started no {' and no '.join(names)}; see {instance.logs / 'supervisor.log'}",
-        within_seconds=START_SECONDS,
-        pause_seconds=0.02,
-    )
+    late = f"supervisor started no {' and no '.join(names)}; see {instance.logs / 'supervisor.log'}"
+    is_written = lambda: all((instance.run / f"{name}.pid").exists() for name in names)  # noqa: E731
+    waiting.until(is_written, late, within_seconds=30)
 
 
 def stop(instance: Instance, name: str) -> None:
@@ -150,20 +138,61 @@ def environment(instance: Instance) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> bool:
-    """End every process that an earlier run left; returns whether there was one."""
+def clear_leftovers(instance: Instance, *, within_seconds: float = 8) -> None:
+    """End every process that an earlier run left. Raises SetupError."""
 
-    def kill_them() -> set[int]:
+    def left_after(number: int) -> set[int]:
         # Looked up again each time: one may have started another before its signal came.
-        left = process_identity.of_state(instance.home)
-        process_identity.kill(left)
+        children.kill(left := children.of_state(instance.home), number)
         return left
 
-    found = process_identity.of_state(instance.home)
-    process_identity.kill(found, signal.SIGTERM)
-    waiting.left(lambda: process_identity.of_state(instance.home), within_seconds=within_seconds)
-    if left := waiting.left(kill_them, within_seconds=STOP_SECONDS):
+    left_after(signal.SIGTERM)
+    waiting.left(lambda: left_after(0), within_seconds=within_seconds)
+    if left := waiting.left(lambda: left_after(signal.SIGKILL), within_seconds=STOP_SECONDS):
         raise SetupError(f"processes of an earlier run do not end: {sorted(left)}")
     for path in [*instance.run.glob("*.pid"), *instance.run.glob("*.sock*")]:
         path.unlink(missing_ok=True)
-    return bool(found)
+
+
+def wait_for_stores(instance: Instance, stores: Sequence[str]) -> None:
+    """Return once each of the databases accepts connections. Raises SetupError."""
+
+    def problem() -> str:
+        return "" if ports.answers(str(path)) else "it accepts no connections"
+
+    for name in stores:
+        path = instance.redis_socket if name == "redis" else instance.mariadb_socket
+        wait_while(problem, instance, name)
+
+
+def wait_for_shop(instance: Instance) -> None:
+    """Return once `/readyz` answers 200. Raises SetupError with what it answered last."""
+    wait_while(lambda: readiness_problem(instance.port), instance, "web")
+
+
+def readiness_problem(port: int) -> str:
+    """What `/readyz` says against the shop at this port; nothing once it is ready."""
+    try:
+        status, text = ports.ask(port, "GET", "/readyz")
+    except OSError as error:
+        return f"/readyz: {error}"
+    return "" if status == 200 else f"/readyz answers {status} {text[:500]}"
+
+
+def wait_while(
+    problem: Callable[[], str],
+    instance: Instance,
+    name: str,
+    *,
+    most_seconds: float = 90,  # MariaDB may have a crash to recover from, and the machine may be slow.
+    dying_seconds: float = 5,
+) -> None:
+    """Return once there is no problem. Raises SetupError past that time, or when the process keeps dying."""
+    late, dies_at = time.monotonic() + most_seconds, math.inf
+    while what := problem():
+        is_dying = states(instance)[name] in {"BACKOFF", "FATAL"}
+        dies_at = min(dies_at, time.monotonic() + dying_seconds) if is_dying else math.inf
+        if time.monotonic() > min(late, dies_at):
+            log = instance.logs / f"{name}.log"
+            raise SetupError(f"{name} does not come up: {what}; the end of {log}:\n{children.tail(log)}")
+        time.sleep(0.1)

@@ -1,47 +1,50 @@
-"""The Debian packages that commands need: installed by root, named to other users."""
+"""The Debian packages that commands need: installed by root, named to other users; and programs that this
+machine's Debian doesn't have, each in a Debian root of its own, made once by debootstrap.
 
+`Root.command` runs a program of the root with the machine's other folders: only /usr is the root's, in a
+mount namespace of that process. So paths are the same inside and outside, and nothing stays mounted.
+"""
+
+import fcntl
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack import SetupError
+from scripts.stack import SetupError, children, places
 
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 """Debian keeps servers in sbin, which an ordinary user's PATH leaves out."""
-PACKAGES: Mapping[str, Mapping[str, str]] = {
-    "mariadb": {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"},
-    "redis": {"redis-server": "redis-server"},
-    "rabbitmq": {"rabbitmq-server": "rabbitmq-server", "epmd": "rabbitmq-server"},
+PROGRAMS = {
+    "mariadb": "mariadbd mariadb-install-db",
+    "redis": "redis-server",
+    "rabbitmq": "rabbitmq-server epmd",
     # A driver that is built already needs none.
-    "compiler": {"mariadb_config": "default-libmysqlclient-dev", "gcc": "gcc", "pkg-config": "pkg-config"},
-    "prometheus": {
-        "prometheus": "prometheus",
-        "promtool": "prometheus",
-        "prometheus-alertmanager": "prometheus-alertmanager",
-        "amtool": "prometheus-alertmanager",
-        "prometheus-redis-exporter": "prometheus-redis-exporter",
-        "prometheus-mysqld-exporter": "prometheus-mysqld-exporter",
-    },
-    "npm": {"node": "nodejs", "npm": "npm"},
-    "chromium": {"chromium": "chromium"},
-    "debootstrap": {"debootstrap": "debootstrap"},
-    "haproxy": {"haproxy": "haproxy"},
-    "nftables": {"nft": "nftables", "ip": "iproute2"},
+    "compiler": "mariadb_config gcc pkg-config",
+    "prometheus": "prometheus promtool prometheus-alertmanager amtool prometheus-redis-exporter "
+    "prometheus-mysqld-exporter",
+    "npm": "node npm",
+    "nftables": "nft ip",
     # Of the campaigns that lose a database.
-    "client": {"mariadb-binlog": "mariadb-client"},
-    "libfaketime": {},
+    "client": "mariadb-binlog",
+    "libfaketime": "",
 }
-"""The package of each program, by what needs it."""
+"""What is needed by each name that isn't a program's own."""
+PACKAGES = {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server", "epmd": "rabbitmq-server"}
+PACKAGES |= {"mariadb_config": "default-libmysqlclient-dev", "mariadb-binlog": "mariadb-client"}
+PACKAGES |= {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
+PACKAGES |= {"node": "nodejs", "nft": "nftables", "ip": "iproute2"}
+"""The package of each program that isn't in one of its own name."""
 _INSTALL = ("install", "-y", "--no-install-recommends")
 FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
 """Of the package libfaketime."""
 _POLICY = Path("/usr/sbin/policy-rc.d")
-_POLICY_TEXT = "#!/bin/sh\n# Firstcome installs packages without starting their services.\nexit 101\n"
 
 
 def require(*needs: str) -> None:
@@ -54,7 +57,7 @@ def require(*needs: str) -> None:
     print(f"Installing system packages: {' '.join(packages)} …", file=sys.stderr, flush=True)
     services_may_start = _POLICY.exists()
     if not services_may_start:
-        _POLICY.write_text(_POLICY_TEXT)
+        _POLICY.write_text("#!/bin/sh\nexit 101\n")  # packages start no services
         _POLICY.chmod(0o755)
     try:
         for words in (["update"], [*_INSTALL, *packages]):
@@ -78,8 +81,8 @@ def line_to_install(packages: Iterable[str]) -> str:
 
 def missing(*needs: str) -> list[str]:
     """The packages that bring what can't be found."""
-    programs = {name: package for need in needs for name, package in PACKAGES[need].items()}
-    absent = [package for name, package in programs.items() if shutil.which(name, path=SEARCH_PATH) is None]
+    names = [name for need in needs for name in PROGRAMS.get(need, need).split()]
+    absent = [PACKAGES.get(name, name) for name in names if shutil.which(name, path=SEARCH_PATH) is None]
     absent += ["libc6-dev"] * ("gcc" in absent)
     if "compiler" in needs and not Path(sysconfig.get_path("include"), "Python.h").exists():
         absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
@@ -89,9 +92,76 @@ def missing(*needs: str) -> list[str]:
 
 
 def program(name: str) -> str:
-    """The path of a program of `PACKAGES`. Raises SetupError with the line that installs it."""
-    found = shutil.which(name, path=SEARCH_PATH)
-    if found is None:
-        package = next(packages[name] for packages in PACKAGES.values() if name in packages)
-        raise SetupError(f"{name} is missing; run this first: {line_to_install([package])}")
+    """The path of the program. Raises SetupError with the line that installs it."""
+    if (found := shutil.which(name, path=SEARCH_PATH)) is None:
+        line = line_to_install([PACKAGES.get(name, name)])
+        raise SetupError(f"{name} is missing; run this first: {line}")
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """A minimal Debian of another release with these packages."""
+
+    name: str
+    release: str
+    packages: Sequence[str]
+    program: str
+    """One below /usr that is there once the root is whole."""
+    finish: Callable[[Path], None] = lambda folder: None
+    """Done to the new root before it is at its place. Raises SetupError."""
+
+    @property
+    def folder(self) -> Path:
+        """In the project, whatever the state folder is."""
+        return places.PROJECT / "var" / "debian" / self.name
+
+    def command(self, *words: str) -> list[str]:
+        """A command line that runs with /usr of this root."""
+        script = 'mount --bind "$0" /usr && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", script, str(self.folder / "usr"), *words]
+
+    def require(self, *, within_seconds: int = 86_400) -> None:
+        """Make it unless it is made, beside its place: a kill leaves nothing half made. Raises SetupError."""
+        if os.getuid() != 0:
+            raise SetupError(f"the Debian root of {self.name} needs root, and the right to mount: use sudo")
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with (self.folder.parent / f"{self.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (self.folder / "usr" / self.program).exists():
+                return
+            print(f"Making a Debian root for {self.name}; this takes a minute, once …", flush=True)
+            unfinished = self.folder.with_name(f"{self.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            # debootstrap checks signatures and not their date, unlike `apt-get update`: a mirror may stand
+            # still for weeks.
+            command = [program("debootstrap"), "--variant=minbase"]
+            command += [f"--include={','.join(self.packages)}", self.release, str(unfinished), mirror()]
+            children.printed(children.run(command, within_seconds=within_seconds))
+            self.finish(unfinished)
+            shutil.rmtree(unfinished / "var" / "cache" / "apt", ignore_errors=True)
+            unfinished.rename(self.folder)
+
+
+# A cluster's members and Routers share MySQL's with the tests' server.
+MYSQL = Root(
+    name="mysql",
+    release="sid",
+    packages=("mysql-server-core", "mysql-client-core", "mysql-router"),
+    program="sbin/mysqld",
+)
+MARIADB_NEXT = Root(
+    name="mariadb-next",
+    release="trixie",
+    packages=("mariadb-server-core", "mariadb-client-core"),
+    program="sbin/mariadbd",
+)
+
+
+def mirror() -> str:
+    """The mirror of Debian that apt uses here."""
+    for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")):
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        if found := re.search(r"^[^#\n]*?(https?://\S+/debian)/?(?=\s|$)", text, re.MULTILINE):
+            return found[1]
+    return "http://deb.debian.org/debian"

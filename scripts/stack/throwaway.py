@@ -19,7 +19,6 @@ from pathlib import Path
 from scripts.stack import (
     SetupError,
     children,
-    debian,
     environment as environments,
     instance as instances,
     mariadb,
@@ -28,13 +27,13 @@ from scripts.stack import (
     processes,
     system_packages,
 )
-from scripts.stack.debian import Root
 from scripts.stack.instance import Instance
+from scripts.stack.system_packages import Root
 
 DATABASES: dict[str, tuple[type[mariadb.Server], Root | None]] = {
     "mariadb": (mariadb.Server, None),
-    "mysql": (mariadb.MySQL, debian.MYSQL),
-    "mariadb-next": (mariadb.Server, debian.MARIADB_NEXT),
+    "mysql": (mariadb.MySQL, system_packages.MYSQL),
+    "mariadb-next": (mariadb.Server, system_packages.MARIADB_NEXT),
 }
 """What `DB` may name: the kind of server, and the Debian root that it comes from."""
 CONNECTIONS = 1000

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from scripts.stack import ports
 from scripts.stack.instance import Instance
-from scripts.stack.readiness import ask
+from scripts.stack.ports import ask
 
 DEMO_USER, DEMO_PASSWORD = "demo", "demo-pass-2026"
 STAFF_USER, STAFF_PASSWORD = "staff", "staff-pass-2026"
@@ -41,8 +41,7 @@ def demo(instance: Instance) -> str:
     if ask(instance.port, "POST", "/api/v1/auth/token", LOGIN, JSON)[0] != 200:
         return "The demo accounts are not in this database: sign in with your own."
     accounts = f"Demo login: {DEMO_USER} / {DEMO_PASSWORD}    Admin: {STAFF_USER} / {STAFF_PASSWORD}"
-    status, answer = ask(instance.port, "GET", "/api/v1/campaigns")
-    campaigns = json.loads(answer)["results"] if status == 200 else []
+    campaigns = json.loads(ask(instance.port, "GET", "/api/v1/campaigns")[1]).get("results", [])
     is_open = [campaign["id"] for campaign in campaigns if campaign["status"] == "open"]
     what, body = "No campaign is open; this shows the demo user's coupons:", ""
     content = "-H 'Content-Type: application/json'"

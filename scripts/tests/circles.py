@@ -23,7 +23,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from scripts.stack import parts
+from scripts.stack import own_stack
 
 CIRCLES = ("first", "other", "long")
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
@@ -135,7 +135,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     part = config.getoption("part")
     if config.getoption("circle") or part:
         chosen.sort(key=lambda item: _place(_module(item), seconds))
-        modules = parts.chosen(list(dict.fromkeys(map(_module, chosen))), part)
+        modules = own_stack.chosen(list(dict.fromkeys(map(_module, chosen))), part)
         chosen = [item for item in chosen if _module(item) in modules]
     kept = set(chosen)
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])

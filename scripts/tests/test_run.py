@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import instance as instances, places, ports, process_identity
+from scripts.stack import children, instance as instances, places, ports
 
 pytestmark = [pytest.mark.boots("another process of the shop")]
 
@@ -42,7 +42,7 @@ def test_a_port_in_use_is_named(tmp_path: Path, offset: int):
     port = ports.free(instances.PORTS)
     with socket.create_server((ports.HOST, port + offset)):
         assert f"port {port + offset} is in use" in refused(tmp_path, "--port", str(port))
-    assert process_identity.of_state(tmp_path) == set()
+    assert children.of_state(tmp_path) == set()
 
 
 def test_words_that_make_no_sense_are_reported(tmp_path: Path):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scripts.stack import SetupError, places, process_identity, processes
+from scripts.stack import SetupError, children, places, processes
 
 
 def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path: Path):
@@ -32,9 +32,9 @@ def test_an_id_that_was_assigned_again_is_another_process(tmp_path: Path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "web.pid").write_text(f"{os.getpid()}\n")
-    assert process_identity.of_state(tmp_path) == set()
-    assert process_identity.leader_of(folder, "web") is None
-    assert process_identity.group_of(folder, "web") == set()
+    assert children.of_state(tmp_path) == set()
+    assert children.leader_of(folder, "web") is None
+    assert children.group_of(folder, "web") == set()
 
 
 @pytest.mark.parametrize(

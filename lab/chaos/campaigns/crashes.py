@@ -23,7 +23,7 @@ from lab.chaos.clients import PATIENCE_SECONDS
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
 from lab.chaos.memory import RecordedCall
 from lab.stack import faketime
-from scripts.stack import readiness, waiting
+from scripts.stack import ports, supervision, waiting
 from scripts.stack.children import say
 
 SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.3, 5.0), (11.0, 13.0), 0.15
@@ -118,7 +118,7 @@ class Chaos(Crashes):
             if not is_right(said) or seconds > within * slack:
                 self.record([f"{fault}: {what} was answered {said} after {seconds:.1f} s"])
 
-        health, ready = (partial(readiness.ask, port, "GET", path) for path in ("/healthz", "/readyz"))
+        health, ready = (partial(ports.ask, port, "GET", path) for path in ("/healthz", "/readyz"))
         with faults.lasting(fault, self.instance):
             until, placed = time.monotonic() + fault.seconds, list[Call]()
             while time.monotonic() < until:
@@ -131,7 +131,7 @@ class Chaos(Crashes):
         probe("paid again", BACK_SECONDS, lambda: insist(new_order()), lambda _: True)
         for call in placed:
             insist(call)
-        readiness.wait_for_shop(self.instance)
+        supervision.wait_for_shop(self.instance)
 
 
 class Soak(Crashes):

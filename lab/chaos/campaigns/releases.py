@@ -28,9 +28,7 @@ from scripts.stack import (
     own_stack,
     places,
     ports,
-    process_identity,
     processes,
-    readiness,
     supervision,
     system_packages,
     waiting,
@@ -62,7 +60,7 @@ class Releases(Run):
         for folder in (instance.run, instance.logs, instance.data, instance.static):
             folder.mkdir(parents=True, exist_ok=True)
         self.environment = environments.compose(instance, own_stack.own_environment(instance, own))
-        self.environment[process_identity.MARK] = str(instance.home)
+        self.environment[children.MARK] = str(instance.home)
         self.running, self.undrained = dict[str, Popen[bytes]](), list[tuple[float, float]]()
         self.previous = previous_shop.exported(instance.home / "previous")
         self.ports = {name: port for port, name in enumerate(PORTS, ports.free(len(PORTS)))}
@@ -164,7 +162,7 @@ class Releases(Run):
 
         def is_up() -> bool:
             with suppress(OSError):  # the balancer starts, too
-                is_ready = not readiness.readiness_problem(self.ports[name])
+                is_ready = not supervision.readiness_problem(self.ports[name])
                 return is_ready and self.balanced(name)["ready"]["status"] == "UP"
             return False
 
@@ -174,11 +172,11 @@ class Releases(Run):
         """Have the balancer send the web server new requests again, or, to drain it, none."""
         for backend in self.balanced(name):
             form = urlencode({"s": name, "action": state, "b": backend})
-            readiness.ask(self.ports["front-statistics"], "POST", "/statistics", form)
+            ports.ask(self.ports["front-statistics"], "POST", "/statistics", form)
 
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
         """What the balancer knows of the web server, by backend."""
-        _, text = readiness.ask(self.ports["front-statistics"], "GET", "/statistics;csv")
+        _, text = ports.ask(self.ports["front-statistics"], "GET", "/statistics;csv")
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
         return {row["pxname"]: row for row in rows if row["svname"] == name}
 

@@ -23,16 +23,7 @@ from lab.chaos.clients import at_work
 from lab.chaos.effects import Compared, Effects
 from lab.chaos.memory import RecordedCall, Setup
 from lab.stack import database
-from scripts.stack import (
-    children,
-    own_stack,
-    places,
-    ports,
-    process_identity,
-    supervision,
-    system_packages,
-    waiting,
-)
+from scripts.stack import children, own_stack, places, ports, supervision, system_packages, waiting
 from scripts.stack.mariadb import USER
 from scripts.stack.processes import BINARY_LOG, SHOP
 
@@ -105,11 +96,11 @@ class Restore(Run):
     def lose_server(self) -> None:
         """Freeze and kill the server, so that it ends nothing in order, keep it down, and take its files."""
         server, home = self.instance.mariadb(), self.instance.home
-        victims = process_identity.group_of(self.instance.run, "mariadb")
-        with process_identity.frozen(victims):
+        victims = children.group_of(self.instance.run, "mariadb")
+        with children.frozen(victims):
             # Supervisor notes that it is not to be started again.
             supervision.calls(self.instance).stopProcess("stores:mariadb", False)
-            process_identity.kill(victims)
+            children.kill(victims)
         is_stopped = lambda: supervision.states(self.instance)["mariadb"] == "STOPPED"  # noqa: E731
         waiting.until(is_stopped, "the lost MariaDB goes on", within_seconds=PATIENCE_SECONDS)
         server.data.rename(home / "lost-data")

@@ -217,7 +217,7 @@ class Run:
         states = supervision.states(self.instance)
         self.record(f"{one} is {state} in the end" for one, state in states.items() if state != "RUNNING")
         if broker := self.broker:
-            gone = lambda: not rabbitmq.has_worker(broker.node.url)  # noqa: E731
+            gone = lambda: not rabbitmq.has_worker(broker.url)  # noqa: E731
             if waiting.left(gone, within_seconds=WORKER_SECONDS, pause_seconds=0.5):
                 self.record(["no worker takes messages from RabbitMQ in the end"])
 

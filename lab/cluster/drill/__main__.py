@@ -22,7 +22,7 @@ from lab.cluster.drill import faults, load, making
 from lab.cluster.drill.faults import Fault
 from lab.cluster.drill.load import Seen
 from lab.cluster.layout import Cluster, names
-from scripts.stack import SetupError, children, debian, own_stack, process_identity, waiting
+from scripts.stack import SetupError, children, own_stack, system_packages, waiting
 from scripts.stack.instance import Instance
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
@@ -65,7 +65,7 @@ def main() -> int:
     minutes = float(asked.minutes or (QUICK_MINUTES if asked.quick else MOST_MINUTES))
     if os.getuid() != 0:
         raise SetupError("NOT RUN: it needs root, as which MySQL runs")
-    debian.MYSQL.require()
+    system_packages.MYSQL.require()
     if IN_NETWORK not in os.environ:
         # This process, and all that it starts, has a network of its own with loopback alone.
         line = ["unshare", "--net", sys.executable, "-m", "lab.cluster.drill", *sys.argv[1:]]
@@ -88,7 +88,7 @@ def main() -> int:
                 stop_seconds=STOP_SECONDS,
             ):
                 failures = _run(Trial(cluster, groups, seed), drawn, minutes)
-        failures += [f"process {one} is left" for one in process_identity.of_state(cluster.home)]
+        failures += [f"process {one} is left" for one in children.of_state(cluster.home)]
         children.say("".join(f"FAILED {one}\n" for one in failures))
         children.say(f"{len(failures)} failures, SEED={seed}")
         return int(bool(failures))

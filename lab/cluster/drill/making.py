@@ -15,7 +15,7 @@ from lab.cluster import group, layout, processes, rabbitmq, status, templates
 from lab.cluster.drill import previous_shop
 from lab.cluster.drill.faults import Fault
 from lab.cluster.layout import Cluster, names
-from scripts.stack import SetupError, process_identity, readiness, supervision, system_packages, waiting
+from scripts.stack import SetupError, children, supervision, system_packages, waiting
 
 ACTING: Mapping[str, Callable[[Cluster], str]] = {
     "mysql-primary": group.primary,
@@ -54,12 +54,12 @@ def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
         alike = names(fault.component.removesuffix("-secondary"))
         found = [one for one in alike if one != group.primary(cluster)]
         name = found[int(fault.choice * len(found))]
-    if not (pids := process_identity.group_of(cluster.run, name)):
+    if not (pids := children.group_of(cluster.run, name)):
         raise SetupError(f"{fault.name}: {name} does not run")
     if fault.action == "kill":  # supervisor starts it again.
-        process_identity.kill(pids)
+        children.kill(pids)
     else:
-        with process_identity.frozen(pids) if fault.action == "freeze" else cut_off(groups / name):
+        with children.frozen(pids) if fault.action == "freeze" else cut_off(groups / name):
             time.sleep(fault.seconds)
     return name
 
@@ -105,8 +105,8 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
             return f"each, {old} last"
         case "members-killed":
             # They come back by themselves.
-            pids = [process_identity.group_of(cluster.run, name) for name in members]
-            process_identity.kill(set().union(*pids))
+            pids = [children.group_of(cluster.run, name) for name in members]
+            children.kill(set().union(*pids))
             return ", ".join(members)
         case "member-cloned":
             for other in {*members} - {new}:
@@ -146,7 +146,7 @@ def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda
         if name in names("mysql"):
             return not any(one.startswith(name) for one in status.missing(cluster, "database"))
         is_up = supervision.states(cluster)[name] == "RUNNING"
-        return is_up and not (name in names("web") and readiness.readiness_problem(cluster.port_of(name)))
+        return is_up and not (name in names("web") and supervision.readiness_problem(cluster.port_of(name)))
 
     late = f"{name} was not ready {READY_SECONDS} s after its restart"
     waiting.until(is_ready, late, within_seconds=READY_SECONDS)
