@@ -30,7 +30,7 @@ def operator() -> User:
     return SuperuserFactory(username="olga")
 
 
-def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operator: User) -> None:
+def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operator):
     ada = AccountFactory(username="ada", email="ada@example.com")
     group = Group.objects.create(name="warehouse")
     client = signed_in(operator)
@@ -49,9 +49,7 @@ def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operat
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.pk, "olga")
 
 
-def test_creating_an_account_and_setting_its_password_is_recorded_without_the_password(
-    operator: User,
-) -> None:
+def test_creating_an_account_and_setting_its_password_is_recorded_without_the_password(operator):
     client = signed_in(operator)
     client.post(
         reverse("admin:auth_user_add"),
@@ -73,7 +71,7 @@ def test_creating_an_account_and_setting_its_password_is_recorded_without_the_pa
     assert not [line for line in JournalLine.objects.values() if PASSWORD in str(line)]
 
 
-def test_an_operators_change_of_the_own_password_is_recorded(operator: User) -> None:
+def test_an_operators_change_of_the_own_password_is_recorded(operator):
     client = signed_in(operator)
     page = reverse("admin:password_change")
     assert client.get(page).status_code == 200
@@ -91,7 +89,7 @@ def test_an_operators_change_of_the_own_password_is_recorded(operator: User) -> 
     assert client.get(reverse("admin:index")).status_code == 200
 
 
-def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator: User) -> None:
+def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator):
     member = AccountFactory()
     right = Permission.objects.get(codename="view_product")
     client = signed_in(operator)
@@ -118,7 +116,7 @@ def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator: U
     assert not Group.objects.filter(pk=group.pk).exists()
 
 
-def test_ten_wrong_old_passwords_a_minute_are_allowed_and_recorded(operator: User) -> None:
+def test_ten_wrong_old_passwords_a_minute_are_allowed_and_recorded(operator):
     client = signed_in(operator)
 
     pages = [own_password(client, old="wrong") for _ in range(10)]
@@ -136,7 +134,7 @@ def test_ten_wrong_old_passwords_a_minute_are_allowed_and_recorded(operator: Use
     assert lines[0].after == {"address": "127.0.0.1", "failures_without_a_line": 0}
 
 
-def test_wrong_old_passwords_do_not_fill_the_journal(operator: User) -> None:
+def test_wrong_old_passwords_do_not_fill_the_journal(operator):
     client = signed_in(operator)
     for _ in range(3):
         process_state.forget_attempts()

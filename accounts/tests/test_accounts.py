@@ -23,7 +23,7 @@ def codes(response: Any) -> set[tuple[str, str]]:
     return {(error["field"], error["code"]) for error in response.json()["errors"]}
 
 
-def test_a_registered_account_can_sign_in_whatever_token_it_sends() -> None:
+def test_a_registered_account_can_sign_in_whatever_token_it_sends():
     made = client_of().post("/users", NEW)
 
     assert made.status_code == 201
@@ -47,9 +47,7 @@ def test_a_registered_account_can_sign_in_whatever_token_it_sends() -> None:
         ("username", "taken", "taken"),
     ],
 )
-def test_a_registration_that_is_refused_names_its_field_and_creates_nothing(
-    field: str, value: object, code: str
-) -> None:
+def test_a_registration_that_is_refused_names_its_field_and_creates_nothing(field, value, code):
     AccountFactory(username="taken")
 
     assert codes(client_of().post("/users", NEW | {field: value})) == {(field, code)}
@@ -57,7 +55,7 @@ def test_a_registration_that_is_refused_names_its_field_and_creates_nothing(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_five_concurrent_registrations_of_one_name_one_succeeds() -> None:
+def test_of_five_concurrent_registrations_of_one_name_one_succeeds():
     def register() -> User:
         return accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
 
@@ -72,7 +70,7 @@ def test_of_five_concurrent_registrations_of_one_name_one_succeeds() -> None:
 @pytest.mark.parametrize(
     ("username", "password"), [("ada", "wrong"), ("unknown", PASSWORD), ("disabled", PASSWORD)]
 )
-def test_wrong_credentials_get_the_same_response_whatever_is_wrong(username: str, password: str) -> None:
+def test_wrong_credentials_get_the_same_response_whatever_is_wrong(username, password):
     AccountFactory(username="ada")
     AccountFactory(username="disabled", is_active=False)
 
@@ -84,9 +82,7 @@ def test_wrong_credentials_get_the_same_response_whatever_is_wrong(username: str
 
 
 @pytest.mark.parametrize("username", ["ada", "unknown", "disabled"])
-def test_a_sign_in_hashes_once_for_known_and_unknown_names(
-    username: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sign_in_hashes_once_for_known_and_unknown_names(username, monkeypatch):
     AccountFactory(username="ada")
     AccountFactory(username="disabled", is_active=False)
     hashed: list[str] = []
@@ -103,7 +99,7 @@ def test_a_sign_in_hashes_once_for_known_and_unknown_names(
     assert hashed == ["wrong"]
 
 
-def test_a_name_is_the_same_however_its_letters_are_encoded() -> None:
+def test_a_name_is_the_same_however_its_letters_are_encoded():
     wide = "\N{FULLWIDTH LATIN SMALL LETTER A}da"
     made = client_of().post("/users", NEW | {"username": wide})
 

@@ -25,7 +25,7 @@ FILLED = {
 }
 
 
-def test_a_key_is_made_and_its_secret_is_shown_once() -> None:
+def test_a_key_is_made_and_its_secret_is_shown_once():
     superuser = SuperuserFactory.create()
     client = signed_in(superuser)
 
@@ -53,7 +53,7 @@ def test_a_key_is_made_and_its_secret_is_shown_once() -> None:
     assert key.prefix in recorded
 
 
-def test_a_form_that_is_sent_twice_makes_one_key_and_shows_its_secret_once() -> None:
+def test_a_form_that_is_sent_twice_makes_one_key_and_shows_its_secret_once():
     client = signed_in(SuperuserFactory.create())
     form_id = client.get(reverse(MAKE)).context["form"]["form_id"].value()
     sent = FILLED | {"form_id": str(form_id), "confirmed": "yes"}
@@ -64,7 +64,7 @@ def test_a_form_that_is_sent_twice_makes_one_key_and_shows_its_secret_once() -> 
     assert ApiKey.objects.count() == 1
 
 
-def test_its_maker_rotates_it_and_another_superuser_only_revokes_it() -> None:
+def test_its_maker_rotates_it_and_another_superuser_only_revokes_it():
     new, other = api_keys.make("products:read"), signed_in(SuperuserFactory.create())
     page, revoke = (
         reverse(f"admin:accounts_apikey_{name}", args=[new.key.pk]) for name in ("rotate", "revoke")

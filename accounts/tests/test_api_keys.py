@@ -1,7 +1,6 @@
 """Making, rotating and revoking API keys: what is kept, who may, and what is refused."""
 
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -37,7 +36,7 @@ def is_accepted(secret: str) -> bool:
 
 @pytest.mark.django_db
 class TestOverHttp:
-    def test_a_key_is_made_listed_rotated_and_revoked(self) -> None:
+    def test_a_key_is_made_listed_rotated_and_revoked(self):
         staff = AccountFactory.create(is_staff=True, permissions=MAKING)
         api = client_of(staff)
 
@@ -82,14 +81,14 @@ class TestOverHttp:
             ({"name": "till", "scopes": ["act"], "secret": "fc_key_mine"}, "secret", "unknown_field"),
         ],
     )
-    def test_what_is_not_valid_is_named(self, body: dict[str, object], field: str, code: str) -> None:
+    def test_what_is_not_valid_is_named(self, body, field, code):
         refused = client_of(SuperuserFactory.create()).post("/api-keys", body)
 
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
         assert [(each["field"], each["code"]) for each in refused.json()["errors"]] == [(field, code)]
         assert not ApiKey.objects.exists()
 
-    def test_an_unknown_key_is_not_found(self) -> None:
+    def test_an_unknown_key_is_not_found(self):
         api = client_of(SuperuserFactory.create())
 
         assert api.post("/api-keys/77/rotate").status_code == 404
@@ -98,7 +97,7 @@ class TestOverHttp:
 
 @pytest.mark.django_db
 class TestKeys:
-    def test_the_secret_is_kept_as_a_hash_alone(self) -> None:
+    def test_the_secret_is_kept_as_a_hash_alone(self):
         new = api_keys.make("orders:read")
         random_part = new.secret.removeprefix(new.key.prefix + "_")
 
@@ -110,7 +109,7 @@ class TestKeys:
         assert new.secret not in everything and random_part not in everything
         assert keys.hash_of(new.secret) in everything
 
-    def test_only_its_maker_rotates_a_key(self) -> None:
+    def test_only_its_maker_rotates_a_key(self):
         new, superuser = api_keys.make("orders:read"), SuperuserFactory.create()
 
         with pytest.raises(NotAllowed):
@@ -118,7 +117,7 @@ class TestKeys:
 
         assert new.key.secrets.count() == 1
 
-    def test_rotation_keeps_every_former_secret_for_24_hours(self) -> None:
+    def test_rotation_keeps_every_former_secret_for_24_hours(self):
         new = api_keys.make("orders:read")
         second = keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
         third = keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
@@ -132,14 +131,14 @@ class TestKeys:
             keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
         assert new.key.secrets.count() == 2, "those that have ended are deleted"
 
-    def test_a_secret_ends_on_time_also_where_it_is_remembered(self) -> None:
+    def test_a_secret_ends_on_time_also_where_it_is_remembered(self):
         new = api_keys.make("orders:read", expires_at=clock.now() + DAY)
         assert is_accepted(new.secret)
 
         with clock.shifted(by=DAY + SECOND), pytest.raises(TokenInvalid):
             key_memory.verify(new.secret)
 
-    def test_an_expired_key_is_not_rotated(self) -> None:
+    def test_an_expired_key_is_not_rotated(self):
         new = api_keys.make("orders:read", expires_at=clock.now() + DAY)
 
         with clock.shifted(by=DAY + SECOND), pytest.raises(Rejected, match="expired") as refused:
@@ -147,7 +146,7 @@ class TestKeys:
 
         assert refused.value.code == "api_key_expired"
 
-    def test_a_key_has_ten_secrets_at_most(self) -> None:
+    def test_a_key_has_ten_secrets_at_most(self):
         new = api_keys.make("orders:read")
         for _ in range(keys.SECRETS_PER_KEY - 1):
             keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
@@ -158,7 +157,7 @@ class TestKeys:
         assert refused.value.code == "too_many_secrets"
         assert refused.value.retry_after and 86_390 < refused.value.retry_after <= 86_401
 
-    def test_only_active_staff_make_keys_and_acting_for_accounts_needs_a_right_of_its_own(self) -> None:
+    def test_only_active_staff_make_keys_and_acting_for_accounts_needs_a_right_of_its_own(self):
         for maker, scope in (
             (AccountFactory.create(), "orders:read"),
             (AccountFactory.create(is_staff=True, is_active=False), "orders:read"),
@@ -167,7 +166,7 @@ class TestKeys:
             with pytest.raises(NotAllowed):
                 api_keys.make(scope, maker=maker)
 
-    def test_it_is_in_the_journal_with_its_scopes_and_reasons(self) -> None:
+    def test_it_is_in_the_journal_with_its_scopes_and_reasons(self):
         new = api_keys.make("orders:read")
         keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id, reason="A laptop was lost.")
         keys.revoke(key_id=new.key.pk, reason="The partner has left.")
@@ -205,7 +204,7 @@ def copy_secret(key: ApiKey, other: ApiKey) -> None:
         ("expires_after", lambda key: ApiKey.objects.update(expires_at=key.created_at)),
     ],
 )
-def test_the_database_refuses(law: str, write: Callable[[ApiKey], object]) -> None:
+def test_the_database_refuses(law, write):
     key = api_keys.make("orders:read").key
     with pytest.raises(IntegrityError, match=law), transaction.atomic():
         write(key)
@@ -226,7 +225,7 @@ def rotate_without_lock(key: ApiKey, all_have_read: threading.Barrier) -> str:
 
 @pytest.mark.django_db(transaction=True)
 class TestRaces:
-    def test_of_rotations_at_once_each_returned_secret_is_valid_and_one_is_current(self) -> None:
+    def test_of_rotations_at_once_each_returned_secret_is_valid_and_one_is_current(self):
         new = api_keys.make("orders:read")
 
         outcomes = race([lambda: keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)] * 8)
@@ -236,7 +235,7 @@ class TestRaces:
         assert new.key.secrets.filter(is_current=True).count() == 1
         assert new.key.secrets.count() == 9
 
-    def test_the_naive_rotation_loses_the_same_race_to_the_constraint(self) -> None:
+    def test_the_naive_rotation_loses_the_same_race_to_the_constraint(self):
         new = api_keys.make("orders:read")
 
         all_have_read = threading.Barrier(8)
@@ -246,7 +245,7 @@ class TestRaces:
         assert [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         assert new.key.secrets.filter(is_current=True).count() <= 1
 
-    def test_a_key_that_is_rotated_and_revoked_at_once_has_no_secret_left(self) -> None:
+    def test_a_key_that_is_rotated_and_revoked_at_once_has_no_secret_left(self):
         for _ in range(5):
             new = api_keys.make("orders:read")
 
@@ -262,7 +261,7 @@ class TestRaces:
             assert all(refusal.code == "api_key_revoked" for refusal in late)
             assert not new.key.secrets.exists()
 
-    def test_keys_made_at_once_stay_within_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_keys_made_at_once_stay_within_the_limit(self, monkeypatch):
         monkeypatch.setattr(keys, "KEYS_PER_ACCOUNT", 3)
         maker = SuperuserFactory.create()
 
@@ -272,7 +271,7 @@ class TestRaces:
         assert len(refused) == 5 and {refusal.code for refusal in refused} == {"too_many_api_keys"}
         assert keys.unrevoked().filter(maker=maker).count() == 3
 
-    def test_keys_counted_without_a_lock_exceed_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_keys_counted_without_a_lock_exceed_the_limit(self, monkeypatch):
         monkeypatch.setattr(keys, "KEYS_PER_ACCOUNT", 3)
         together = threading.Barrier(8)
         monkeypatch.setattr(keys, "_lock_maker", lambda maker_id, wants_to_act: together.wait(10))

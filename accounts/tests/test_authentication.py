@@ -34,7 +34,7 @@ def grow_older(seconds: float) -> None:
     disabled_accounts.CACHED._last = older
 
 
-def test_a_request_is_authenticated_without_a_query() -> None:
+def test_a_request_is_authenticated_without_a_query():
     api = client_of(AccountFactory())
     assert status(api) == 200
 
@@ -49,7 +49,7 @@ BAD_TOKENS = ("Bearer", "Bearer ", "Bearer x", "bearer x.y.z", "Bearer \xe9", "B
 
 
 @pytest.mark.parametrize("header", [*NO_TOKEN, *BAD_TOKENS])
-def test_a_bad_token_gets_another_code_than_none(header: str | None) -> None:
+def test_a_bad_token_gets_another_code_than_none(header):
     headers = {} if header is None else {"Authorization": header}
 
     refused = client_of().post("/lab/null", {"campaign": 1}, **headers)
@@ -59,20 +59,20 @@ def test_a_bad_token_gets_another_code_than_none(header: str | None) -> None:
     assert refused.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_refresh_token_authenticates_no_call() -> None:
+def test_a_refresh_token_authenticates_no_call():
     refused = Api(access=tokens.create_token_pair(AccountFactory()).refresh).get("/users/me")
 
     assert refused.json()["code"] == "token_invalid"
 
 
-def test_the_scheme_is_case_insensitive() -> None:
+def test_the_scheme_is_case_insensitive():
     access = tokens.create_access_token(AccountFactory())
 
     assert client_of().get("/users/me", Authorization=f"bEaReR  {access}").status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_disabled_account_is_refused_within_five_seconds() -> None:
+def test_a_disabled_account_is_refused_within_five_seconds():
     account, other = AccountFactory(), AccountFactory()
     api = client_of(account)
     assert status(api) == 200
@@ -85,7 +85,7 @@ def test_a_disabled_account_is_refused_within_five_seconds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_database_the_cached_set_is_used_for_four_seconds() -> None:
+def test_without_the_database_the_cached_set_is_used_for_four_seconds():
     account = AccountFactory(is_active=False)
     assert is_disabled(account)
 
@@ -99,7 +99,7 @@ def test_without_the_database_the_cached_set_is_used_for_four_seconds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_outage_is_logged_once_and_not_once_per_request() -> None:
+def test_an_outage_is_logged_once_and_not_once_per_request():
     account = AccountFactory()
 
     def fail(times: int) -> None:
@@ -122,7 +122,7 @@ def test_an_outage_is_logged_once_and_not_once_per_request() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_threads_that_find_the_set_too_old_wait_for_one_reader() -> None:
+def test_many_threads_that_find_the_set_too_old_wait_for_one_reader():
     account = AccountFactory(is_active=False)
     is_disabled(account)
     grow_older(MAX_AGE_SECONDS)
@@ -141,7 +141,7 @@ def test_many_threads_that_find_the_set_too_old_wait_for_one_reader() -> None:
     assert len(reads) == 1
 
 
-def test_the_disabled_accounts_are_found_by_an_index() -> None:
+def test_the_disabled_accounts_are_found_by_an_index():
     AccountFactory.create_batch(200)
     AccountFactory(is_active=False)
     disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
@@ -149,7 +149,7 @@ def test_the_disabled_accounts_are_found_by_an_index() -> None:
     assert "accounts_user_disabled" in disabled.explain()
 
 
-def test_a_deleted_account_has_no_valid_token() -> None:
+def test_a_deleted_account_has_no_valid_token():
     account = AccountFactory()
     api = client_of(account)
     User.objects.filter(pk=account.pk).delete()

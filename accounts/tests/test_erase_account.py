@@ -5,7 +5,6 @@ import stat
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,7 +103,7 @@ def fill(ada: User) -> None:
     accounts.note_change("changed", ada.pk, before={"email": EMAIL}, after={"email": f"new-{EMAIL}"})
 
 
-def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada: User) -> None:
+def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada):
     fill(ada)
     other = AccountFactory.create(username="bob")
     before = everything()
@@ -127,7 +126,7 @@ def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada: User) 
     assert other.username == "bob"
 
 
-def test_the_journal_keeps_what_happened_and_who_erased_the_account(ada: User) -> None:
+def test_the_journal_keeps_what_happened_and_who_erased_the_account(ada):
     fill(ada)
     kept = JournalLine.objects.values_list("id", "at", "what", "subject", "actor_id")
     before = list(kept.order_by("id"))
@@ -142,7 +141,7 @@ def test_the_journal_keeps_what_happened_and_who_erased_the_account(ada: User) -
     assert [past["account"] for past in erasure.past_erasures()] == [ada.pk]
 
 
-def test_a_second_erasure_does_nothing_and_says_so(ada: User) -> None:
+def test_a_second_erasure_does_nothing_and_says_so(ada):
     assert erase(ada).is_new
     before = everything()
 
@@ -170,7 +169,7 @@ OPEN: dict[str, Callable[[User], object]] = {
 
 
 @pytest.mark.parametrize("named", OPEN)
-def test_what_is_open_refuses_the_erasure_is_named_and_nothing_changes(ada: User, named: str) -> None:
+def test_what_is_open_refuses_the_erasure_is_named_and_nothing_changes(ada, named):
     OPEN[named](ada)
     before = everything()
 
@@ -182,7 +181,7 @@ def test_what_is_open_refuses_the_erasure_is_named_and_nothing_changes(ada: User
     assert everything() == before
 
 
-def test_points_refuse_the_erasure_unless_they_are_forfeited_and_the_books_agree() -> None:
+def test_points_refuse_the_erasure_unless_they_are_forfeited_and_the_books_agree():
     owner = User.objects.get(pk=factories.wallet(points=700))
     with pytest.raises(Rejected, match="700 points"):
         erase(owner)
@@ -196,9 +195,7 @@ def test_points_refuse_the_erasure_unless_they_are_forfeited_and_the_books_agree
     assert [law for law in audit.audit() if not law.holds] == []
 
 
-def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(
-    ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(ada, monkeypatch):
     assert SETTLING.total_seconds() > disabled_accounts.MAX_AGE_SECONDS
     monkeypatch.setattr(erasure, "SETTLING", SETTLING)
     erasure.start(account_id=ada.pk, reason=WHY)
@@ -210,7 +207,7 @@ def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(
     assert (ada.username, ada.is_active) == (NAME, False)
 
 
-def test_an_account_that_was_enabled_again_is_not_erased(ada: User) -> None:
+def test_an_account_that_was_enabled_again_is_not_erased(ada):
     erasure.start(account_id=ada.pk, reason=WHY)
     accounts.enable(account_ids=[ada.pk])
     accounts.disable(account_ids=[ada.pk])
@@ -219,7 +216,7 @@ def test_an_account_that_was_enabled_again_is_not_erased(ada: User) -> None:
         erasure.erase(account_id=ada.pk, reason=WHY)
 
 
-def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada: User) -> None:
+def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada):
     pair, client = tokens.create_token_pair(ada), client_of(ada)
     assert client.get("/wallet").status_code == 200
 
@@ -231,13 +228,13 @@ def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada: User
     assert client.post("/auth/refresh", {"refresh": pair.refresh}).status_code == 401
 
 
-def test_no_account_registers_under_the_name_of_an_erased_one() -> None:
+def test_no_account_registers_under_the_name_of_an_erased_one():
     with pytest.raises(Invalid) as refused:
         accounts.register(username="Erased-7", email=EMAIL, password=PASSWORD)
     assert refused.value.extra["errors"][0]["code"] == "taken"
 
 
-def test_the_command_erases_several_for_a_reason_and_lists_them(ada: User) -> None:
+def test_the_command_erases_several_for_a_reason_and_lists_them(ada):
     other = AccountFactory.create()
 
     _, output = commands.run("erase_account", NAME, f"id:{other.pk}", "--reason", WHY)
@@ -251,9 +248,7 @@ def test_the_command_erases_several_for_a_reason_and_lists_them(ada: User) -> No
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_an_erasure_that_was_interrupted_is_completed_by_a_repeat(
-    ada: User, part: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_erasure_that_was_interrupted_is_completed_by_a_repeat(ada, part, monkeypatch):
     fill(ada)
     monkeypatch.setattr(pseudonyms, "LINES_PER_TRANSACTION", 1)
     places = (
@@ -334,18 +329,14 @@ def orders_placed_after_the_erasure(ada: User, monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.django_db(transaction=True)
 @override_settings(RATE_ORDERS=None)
-def test_no_order_is_placed_after_an_erasure_beside_clients_that_place_orders(
-    ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_order_is_placed_after_an_erasure_beside_clients_that_place_orders(ada, monkeypatch):
     settling = timedelta(seconds=disabled_accounts.MAX_AGE_SECONDS + 1)
     assert orders_placed_after_the_erasure(ada, monkeypatch, settling) == 0
 
 
 @pytest.mark.django_db(transaction=True)
 @override_settings(RATE_ORDERS=None)
-def test_without_the_wait_orders_are_placed_for_an_erased_account(
-    ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_wait_orders_are_placed_for_an_erased_account(ada, monkeypatch):
     assert orders_placed_after_the_erasure(ada, monkeypatch, timedelta(0)) > 0
 
 
@@ -358,7 +349,7 @@ def exported(name: str) -> Any:
     return json.loads(output)
 
 
-def test_the_export_has_the_rows_of_every_model_and_none_of_others() -> None:
+def test_the_export_has_the_rows_of_every_model_and_none_of_others():
     ada, other = AccountFactory.create(username="ada"), AccountFactory.create(username="bob")
     for account in (ada, other):
         OrderFactory.create(account=account, total_amount=500, card_amount=500)
@@ -374,7 +365,7 @@ def test_the_export_has_the_rows_of_every_model_and_none_of_others() -> None:
     assert exported(f"id:{wallet}")["tables"]["payments.LedgerAccount"][0]["balance_amount"] == 7
 
 
-def test_the_export_has_no_secret_and_names_no_operator() -> None:
+def test_the_export_has_no_secret_and_names_no_operator():
     ada = AccountFactory.create(username="ada")
     TOTPDevice.objects.create(user=ada, name="authenticator", key="5ec3e7" * 6)
     for actor in (OLGA, ActorContext(Actor.ACCOUNT, ada.pk, "ada")):
@@ -394,7 +385,7 @@ def test_the_export_has_no_secret_and_names_no_operator() -> None:
     assert (approval["reason"], approval["asker_id"], approval["decider_id"]) == ("late delivery", None, None)
 
 
-def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp_path: Path) -> None:
+def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp_path):
     ada = AccountFactory.create(username="ada")
     file = tmp_path / "ada.json"
 

@@ -25,12 +25,12 @@ def all_models() -> list[type[Model]]:
     return apps.get_models(include_auto_created=True)
 
 
-def test_every_model_has_an_entry_and_every_entry_a_model() -> None:
+def test_every_model_has_an_entry_and_every_entry_a_model():
     assert not missing(all_models()), "write them into the app's personal_data.py"
     assert REGISTRY.keys() == {model._meta.label for model in all_models()}
 
 
-def test_a_model_with_a_foreign_key_to_accounts_is_never_excepted() -> None:
+def test_a_model_with_a_foreign_key_to_accounts_is_never_excepted():
     related = {
         model._meta.label
         for model in all_models()
@@ -41,7 +41,7 @@ def test_a_model_with_a_foreign_key_to_accounts_is_never_excepted() -> None:
     assert [label for label in related if isinstance(REGISTRY[label], str)] == []
 
 
-def test_every_left_out_column_exists() -> None:
+def test_every_left_out_column_exists():
     for label, entry in registry.personal_data().items():
         names = {field.name for field in apps.get_model(label)._meta.concrete_fields}
         assert entry.secrets <= names, label
@@ -49,7 +49,7 @@ def test_every_left_out_column_exists() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_a_row_of_every_model")
-def test_every_path_is_a_query_that_finds_nothing_of_a_stranger() -> None:
+def test_every_path_is_a_query_that_finds_nothing_of_a_stranger():
     stranger = AccountFactory.create()
     found = {label: list(registry.rows_of(label, stranger.pk)) for label in registry.personal_data()}
     assert [label for label, rows in found.items() if rows] == ["auth.User"]
@@ -69,7 +69,7 @@ def _row(label: str, entry: PersonalData | str) -> str:
     return f"| {label} | {path} | {_readers(label)} | {entry.kept} | {entry.erasure.value} | {left_out} |"
 
 
-def test_the_tables_of_the_page_about_privacy_are_those_of_the_registry() -> None:
+def test_the_tables_of_the_page_about_privacy_are_those_of_the_registry():
     in_order = sorted(REGISTRY.items(), key=lambda one: isinstance(one[1], str))
     expected = [_row(label, entry) for label, entry in in_order]
     apps_of_models = {label.partition(".")[0] for label in REGISTRY}

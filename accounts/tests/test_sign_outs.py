@@ -42,7 +42,7 @@ def is_signed_in(access: str) -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again() -> None:
+def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again():
     account, other = AccountFactory(), AccountFactory()
     pairs = [tokens.create_token_pair(account) for _ in range(3)]
     [rotated] = [tokens.rotate(pairs.pop().refresh)]
@@ -64,7 +64,7 @@ def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again() 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay() -> None:
+def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay():
     account, other = SuperuserFactory.create(), SuperuserFactory.create()
     own = [make("orders:read", maker=account) for _ in range(2)]
     former, of_another = KeyApi(own[0].secret), KeyApi(make("orders:read", maker=other).secret)
@@ -86,7 +86,7 @@ def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay() -
     keys.create(maker_id=account.pk, name="new", wanted_scopes=["orders:read"])
 
 
-def test_the_journal_has_the_operator_and_the_reason() -> None:
+def test_the_journal_has_the_operator_and_the_reason():
     account = AccountFactory()
     with journal.acting(ActorContext(Actor.STAFF, 7, "olga")):
         done = sign_out(account)
@@ -98,7 +98,7 @@ def test_the_journal_has_the_operator_and_the_reason() -> None:
     assert sign_outs.last_sign_out(account.pk) == done
 
 
-def test_signing_out_again_refuses_what_was_issued_since() -> None:
+def test_signing_out_again_refuses_what_was_issued_since():
     account = AccountFactory()
     sign_out(account)
     assert is_signed_in(tokens.create_token_pair(account).access), "also in the second of the sign-out"
@@ -110,7 +110,7 @@ def test_signing_out_again_refuses_what_was_issued_since() -> None:
     assert SignOut.objects.count() == 1
 
 
-def test_after_a_sign_out_by_a_clock_that_was_ahead_new_tokens_are_accepted_and_old_ones_never() -> None:
+def test_after_a_sign_out_by_a_clock_that_was_ahead_new_tokens_are_accepted_and_old_ones_never():
     """It locked the account out until the corrected clock had come to the sign-out's instant."""
     account = AccountFactory()
     with clock.shifted(by=HOUR):
@@ -128,7 +128,7 @@ def test_after_a_sign_out_by_a_clock_that_was_ahead_new_tokens_are_accepted_and_
         assert is_signed_in(tokens.rotate(since.refresh).access)
 
 
-def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused() -> None:
+def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused():
     """The token's time of issue, and the first sign-out, are later than the second sign-out."""
     account = AccountFactory()
     with clock.shifted(by=HOUR):
@@ -145,7 +145,7 @@ def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused(
                     tokens.rotate(refresh)
 
 
-def test_a_token_without_the_number_of_a_sign_out_is_refused_once_there_was_one() -> None:
+def test_a_token_without_the_number_of_a_sign_out_is_refused_once_there_was_one():
     account, other = AccountFactory(), AccountFactory()
     sign_out(account)
     with clock.shifted(by=HOUR):
@@ -153,13 +153,13 @@ def test_a_token_without_the_number_of_a_sign_out_is_refused_once_there_was_one(
         assert is_signed_in(tokens.create_access_token(other))
 
 
-def test_an_account_that_is_unknown_is_not_found() -> None:
+def test_an_account_that_is_unknown_is_not_found():
     with pytest.raises(NotFound):
         sign_outs.sign_out_everywhere(account_id=2**30, reason="A mistake.")
     assert not JournalLine.objects.exists()
 
 
-def test_sessions_of_the_operator_end_and_those_of_others_go_on() -> None:
+def test_sessions_of_the_operator_end_and_those_of_others_go_on():
     olga, other = SuperuserFactory(), SuperuserFactory()
     of_olga, of_other = [signed_in(olga), signed_in(olga)], signed_in(other)
 
@@ -171,7 +171,7 @@ def test_sessions_of_the_operator_end_and_those_of_others_go_on() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_concurrent_refresh_leaves_no_token_that_is_accepted() -> None:
+def test_a_concurrent_refresh_leaves_no_token_that_is_accepted():
     for account in AccountFactory.create_batch(10):
         refresh = tokens.create_token_pair(account).refresh
         rotated, _ = race([partial(tokens.rotate, refresh), partial(sign_out, account)])
@@ -202,13 +202,13 @@ def _sign_out_while(refresh: Any) -> list[Any]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_refresh_waits_for_a_sign_out_and_is_refused() -> None:
+def test_a_refresh_waits_for_a_sign_out_and_is_refused():
     _, outcome = _sign_out_while(lambda token, _: tokens.rotate(token))
     assert isinstance(outcome, TokenInvalid)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_refresh_that_locks_nothing_is_accepted_after_it() -> None:
+def test_a_refresh_that_locks_nothing_is_accepted_after_it():
     """The control case: the token is checked before the sign-out, and its successor is issued after it."""
 
     def rotate_naively(raw: str, has_read: threading.Event) -> TokenPair:
@@ -225,14 +225,14 @@ def test_a_refresh_that_locks_nothing_is_accepted_after_it() -> None:
         assert isinstance(tokens.rotate(outcome.refresh), TokenPair)
 
 
-def test_recent_sign_outs_are_found_by_an_index() -> None:
+def test_recent_sign_outs_are_found_by_an_index():
     for account in AccountFactory.create_batch(60):
         SignOut(account=account, at=clock.now() - timedelta(days=30)).save()
     recent = SignOut.objects.filter(at__gte=clock.now() - disabled_accounts.SIGN_OUTS_READ)
     assert "accounts_signout_at" in recent.explain()
 
 
-def test_a_call_of_an_account_that_was_signed_out_costs_no_query() -> None:
+def test_a_call_of_an_account_that_was_signed_out_costs_no_query():
     account = AccountFactory()
     sign_out(account)
     access = tokens.create_access_token(account)
@@ -243,7 +243,7 @@ def test_a_call_of_an_account_that_was_signed_out_costs_no_query() -> None:
     assert queries.captured_queries == []
 
 
-def test_an_old_sign_out_is_not_kept_in_memory_and_still_refuses_refreshing() -> None:
+def test_an_old_sign_out_is_not_kept_in_memory_and_still_refuses_refreshing():
     account = AccountFactory()
     refresh = tokens.create_token_pair(account).refresh
     sign_out(account)

@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 import pytest
-import redis
 
 from backoffice.board import snapshots
 from backoffice.board.snapshots import Figures
@@ -71,7 +70,7 @@ class Board:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
+def test_campaigns_that_run_are_shown_first_those_that_open_soon():
     open_one = CampaignFactory.create(name="Open", quantity=3)
     coupon_of(open_one)
     sold_out = CampaignFactory.create(name="Sold out", quantity=1, opens_at=clock.now() - timedelta(hours=1))
@@ -94,7 +93,7 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered() -> None:
+def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered():
     """It left the board, and with it the button that resumes it, once others had the newest order lines."""
     sold = ProductFactory.create(name="Sold")
     paused = [ProductFactory.create(name=f"Paused {number}") for number in range(6)]
@@ -110,7 +109,7 @@ def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered() -> N
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_rooms() -> None:
+def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_rooms():
     tea, mug = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
     running = create_sale(tea, mug, name="Running", rate_per_minute=2)
     soon = create_sale(name="Soon", opens_in=1_800, closes_in=7_200)
@@ -138,7 +137,7 @@ def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_ro
 
 
 @pytest.mark.django_db(transaction=True)
-def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> None:
+def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database():
     hot, cold = ProductFactory.create(name="Hot", on_hand=10), ProductFactory.create(name="Cold", on_hand=10)
     buyer = buying.account()
     for _ in range(2):
@@ -181,7 +180,7 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
     assert [one["holds"] for one in shown[:4]] == [True, None, None, False]
 
 
-def test_the_rate_is_that_of_the_last_ten_seconds_and_says_when_nothing_is_left() -> None:
+def test_the_rate_is_that_of_the_last_ten_seconds_and_says_when_nothing_is_left():
     board = Board()
     assert board.compose(0, goods=goods_of(100))["campaigns"][0]["rate"] is None
     for second in range(1, 6):
@@ -211,7 +210,7 @@ def times(**numbers: int) -> Mapping[tuple[str, ...], int]:
     return counts
 
 
-def test_after_the_clock_was_set_back_rates_go_on_with_the_points_of_now() -> None:
+def test_after_the_clock_was_set_back_rates_go_on_with_the_points_of_now():
     """They stood still until the clock had come to the last point again."""
     board = Board()
     for second, left in ((3600, 10), (3601, 9), (1, 8), (2, 5)):
@@ -223,7 +222,7 @@ def test_after_the_clock_was_set_back_rates_go_on_with_the_points_of_now() -> No
     assert figures["point"]["lock_waits"] == 2
 
 
-def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time() -> None:
+def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time():
     counted = times(coupons_50=8, orders_100=2) | {
         ("processes",): 2,
         ("refusals", "sold_out"): 6,
@@ -255,7 +254,7 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
     }
 
 
-def test_points_are_kept_for_15_minutes_in_redis_for_all_processes(redis_server: redis.Redis) -> None:
+def test_points_are_kept_for_15_minutes_in_redis_for_all_processes(redis_server):
     for second in (SECOND + 61, SECOND, SECOND + 1):
         snapshots.save(second, {"left": second - SECOND})
     snapshots.save(SECOND, {"left": 99})  # another process's figures of a second that is kept

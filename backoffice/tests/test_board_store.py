@@ -20,7 +20,7 @@ def columns_after(script: str) -> Any:
     return json.loads(programs.run(["node", "--input-type=module", "--eval", code]))
 
 
-def test_a_point_replaces_that_of_its_second_and_after_the_clock_was_set_back_the_plots_go_on() -> None:
+def test_a_point_replaces_that_of_its_second_and_after_the_clock_was_set_back_the_plots_go_on():
     """They stood still until the server's clock had come to the last point again."""
     assert columns_after("for (const at of [1, 2, 3, 2, 4]) store.add(at, { left: at });") == [
         [1, 2, 3, 4],

@@ -41,14 +41,14 @@ def counts_of(campaign: Campaign) -> tuple[timedelta, list[int]]:
     return curve.length, curve.counts
 
 
-def test_coupons_are_counted_by_the_minute_since_the_opening() -> None:
+def test_coupons_are_counted_by_the_minute_since_the_opening():
     campaign = issued(61, 119, 120, 120, 179, 3_599)
     length, counts = counts_of(campaign)
     assert (length, len(counts)) == (timedelta(minutes=1), 60)
     assert {minute: count for minute, count in enumerate(counts) if count} == {1: 2, 2: 3, 59: 1}
 
 
-def test_a_short_drop_is_drawn_by_seconds_and_a_long_campaign_by_days() -> None:
+def test_a_short_drop_is_drawn_by_seconds_and_a_long_campaign_by_days():
     assert counts_of(issued(0, 0, 1, 3)) == (timedelta(seconds=1), [2, 1, 0, 1])
     length, counts = counts_of(issued(0, 100 * 86_400))
     assert (length, sum(counts), len(counts)) == (timedelta(days=1), 2, 101)
@@ -56,7 +56,7 @@ def test_a_short_drop_is_drawn_by_seconds_and_a_long_campaign_by_days() -> None:
     assert (sum(ten_years[1]), len(ten_years[1])) == (2, 120)
 
 
-def test_a_campaign_without_coupons_has_no_curve() -> None:
+def test_a_campaign_without_coupons_has_no_curve():
     assert read_curve(CampaignFactory.create()) is None
     unsafe = issued(1, 2)
     Coupon.objects.filter(campaign=unsafe).update(position=None)

@@ -65,7 +65,7 @@ def order() -> Order:
     return operating_pages.paid_order(discount=100)
 
 
-def test_the_whole_id_of_an_order_payment_or_saga_opens_its_page(order: Order) -> None:
+def test_the_whole_id_of_an_order_payment_or_saga_opens_its_page(order):
     payment = Payment.objects.get(order=order)
     saga = Saga.objects.get(subject_id=payment.pk)
 
@@ -76,7 +76,7 @@ def test_the_whole_id_of_an_order_payment_or_saga_opens_its_page(order: Order) -
     assert not leads_to(str(uuid4()))
 
 
-def test_a_payment_is_found_by_its_key_and_by_the_gateways_reference(order: Order) -> None:
+def test_a_payment_is_found_by_its_key_and_by_the_gateways_reference(order):
     payment = Payment.objects.get(order=order)
 
     assert leads_to(payment.charge_key) == f"/admin/payments/payment/{payment.pk}/change/"
@@ -86,7 +86,7 @@ def test_a_payment_is_found_by_its_key_and_by_the_gateways_reference(order: Orde
     assert typed(payment.charge_reference) == []
 
 
-def test_a_coupon_is_found_by_its_code_in_either_case_and_by_its_beginning() -> None:
+def test_a_coupon_is_found_by_its_code_in_either_case_and_by_its_beginning():
     campaign = CampaignFactory.create(name="Spring")
     coupon = coupon_of(campaign)
     Coupon.objects.update(code="SPRING-AB12")
@@ -98,7 +98,7 @@ def test_a_coupon_is_found_by_its_code_in_either_case_and_by_its_beginning() -> 
     assert titles("PRING") == []
 
 
-def test_the_order_that_holds_a_coupon_is_shown_beside_it(order: Order) -> None:
+def test_the_order_that_holds_a_coupon_is_shown_beside_it(order):
     coupon = Coupon.objects.get(order=order)
 
     assert leads_to(coupon.code) == f"/admin/coupons/coupon/{coupon.pk}/change/"
@@ -106,7 +106,7 @@ def test_the_order_that_holds_a_coupon_is_shown_beside_it(order: Order) -> None:
     assert [hit["kind"] for hit in typed(str(order.pk))] == ["Order", "Payment"]
 
 
-def test_an_account_is_found_by_the_beginning_of_its_name_or_address_and_by_its_number() -> None:
+def test_an_account_is_found_by_the_beginning_of_its_name_or_address_and_by_its_number():
     ada = AccountFactory.create(username="ada", email="lovelace@example.com")
     adam = AccountFactory.create(username="Adam", email="first@example.com", is_active=False)
 
@@ -123,7 +123,7 @@ def test_an_account_is_found_by_the_beginning_of_its_name_or_address_and_by_its_
 
 @pytest.mark.usefixtures("_staff_groups")
 @pytest.mark.parametrize("group", FOUND_BY_GROUP)
-def test_only_what_the_group_may_see_is_found(group: str, order: Order) -> None:
+def test_only_what_the_group_may_see_is_found(group, order):
     payment, coupon = Payment.objects.get(order=order), Coupon.objects.get(order=order)
     refund = Refund.objects.create(
         order=order, amount=1, points_amount=0, card_amount=1, reason="broken", created_at=timezone.now()
@@ -145,7 +145,7 @@ def test_only_what_the_group_may_see_is_found(group: str, order: Order) -> None:
         assert "nothing that can be searched" in client.get(PAGE).content.decode()
 
 
-def test_a_term_is_bounded_and_strange_ones_find_nothing() -> None:
+def test_a_term_is_bounded_and_strange_ones_find_nothing():
     too_long = sent("x" * (search_page.LONGEST_TERM + 1))
     assert "150 characters are the most" in too_long.content.decode()
     with CaptureQueriesContext(connection) as captured:
@@ -156,15 +156,13 @@ def test_a_term_is_bounded_and_strange_ones_find_nothing() -> None:
         assert typed(term) == []
 
 
-def test_it_changes_nothing_and_is_not_kept() -> None:
+def test_it_changes_nothing_and_is_not_kept():
     for path in (PAGE, HITS):
         assert client_of().post(path, {"q": "x"}).status_code == 405
         assert "no-store" in client_of().get(path).headers["Cache-Control"]
 
 
-def test_every_statement_of_a_search_is_answered_by_an_index(
-    order: Order, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_statement_of_a_search_is_answered_by_an_index(order, monkeypatch):
     monkeypatch.setattr(selectors, "NEWEST_WITH_REFERENCE", 20)
     settled_payments(2_000)
     campaign = CampaignFactory.create(quantity=3_000)

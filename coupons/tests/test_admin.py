@@ -70,7 +70,7 @@ def scheduled(client: Client, campaign: Campaign, **times: str) -> Any:
     return press(client, campaign, "schedule", **fields_of(opened, **times))
 
 
-def test_a_campaign_is_added(operator: Client) -> None:
+def test_a_campaign_is_added(operator):
     response = operator.post("/admin/coupons/campaign/add/", new_form() | {"issued": 5})
 
     campaign = Campaign.objects.get()
@@ -79,9 +79,7 @@ def test_a_campaign_is_added(operator: Client) -> None:
     assert LogEntry.objects.get().object_id == str(campaign.pk)
 
 
-def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(operator, monkeypatch):
     """Django's own save writes every column, and so the count as the page had read it."""
     campaign = CampaignFactory.create()
     owner = AccountFactory.create()
@@ -101,9 +99,7 @@ def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opene
     assert broken() == {}
 
 
-def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(operator, monkeypatch):
     """Two coupons are issued between the page's checks and its save."""
     campaign = CampaignFactory.create()
     clean = Campaign.full_clean
@@ -124,7 +120,7 @@ def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(
     assert campaign.quantity == 100
 
 
-def test_codes_are_added_or_generated(operator: Client) -> None:
+def test_codes_are_added_or_generated(operator):
     campaign = CampaignFactory.create(code_source="pool")
 
     given = add_codes(operator, campaign, codes="ONE\r\nTWO ONE")
@@ -139,7 +135,7 @@ def test_codes_are_added_or_generated(operator: Client) -> None:
     assert broken() == {}
 
 
-def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator: Client) -> None:
+def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator):
     coupon = coupon_of(CampaignFactory.create())
 
     response = press(operator, coupon, "void", reason="A mistake.")
@@ -153,7 +149,7 @@ def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator:
     assert (line.before, line.after) == ({"status": "issued"}, {"status": "void"})
 
 
-def test_coupons_and_codes_are_read_only(operator: Client) -> None:
+def test_coupons_and_codes_are_read_only(operator):
     coupon = coupon_of(CampaignFactory.create())
     code = PoolCode.objects.create(campaign=coupon.campaign, code="ONE", added_at=timezone.now())
 
@@ -164,7 +160,7 @@ def test_coupons_and_codes_are_read_only(operator: Client) -> None:
         assert changed.status_code == 403
 
 
-def test_a_campaign_is_duplicated_and_scheduled_by_its_buttons(operator: Client) -> None:
+def test_a_campaign_is_duplicated_and_scheduled_by_its_buttons(operator):
     campaign = CampaignFactory.create(name="Spring", closes_at=None)
     press(operator, campaign, "duplicate", name="Summer", opens_at="2099-06-01T00:00", closes_at="")
     copy = Campaign.objects.latest("pk")
@@ -177,9 +173,7 @@ def test_a_campaign_is_duplicated_and_scheduled_by_its_buttons(operator: Client)
     assert Campaign.objects.count() == 2
 
 
-def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_nothing(
-    operator: Client,
-) -> None:
+def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_nothing(operator):
     campaign = CampaignFactory.create(scheduled=True, closes_at=None)
     opened = messages(operator, page_of(campaign, "schedule"))
     later = campaign.opens_at + timedelta(days=5)
@@ -195,9 +189,7 @@ def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_n
     assert campaign.opens_at == later
 
 
-def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_reverts_nothing(
-    operator: Client,
-) -> None:
+def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_reverts_nothing(operator):
     campaign = CampaignFactory.create(scheduled=True, quantity=100)
     opened = messages(operator, page_of(campaign))
     later = campaign.opens_at + timedelta(days=5)
@@ -213,7 +205,7 @@ def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_rev
     assert campaign.quantity == 500
 
 
-def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -> None:
+def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator):
     page = messages(operator, "/admin/coupons/campaign/add/?template=percent")
     form = fields_of(page, name="Drop", opens_at_0="2099-01-01", opens_at_1="00:00:00")
     for _ in range(2):
@@ -225,7 +217,7 @@ def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -
     assert Campaign.objects.count() == 1
 
 
-def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator: Client) -> None:
+def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator):
     campaign = CampaignFactory.create(name="Spring")
     opened = messages(operator, page_of(campaign, "duplicate"))
     form = fields_of(opened, opens_at="2099-06-01T00:00")
@@ -235,7 +227,7 @@ def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator: 
     assert str(SENT_BEFORE) in messages(operator, page_of(copy))
 
 
-def test_codes_are_generated_once_however_often_the_form_is_sent(operator: Client) -> None:
+def test_codes_are_generated_once_however_often_the_form_is_sent(operator):
     campaign = CampaignFactory.create(code_source="pool")
     form = to_confirm(operator, page_of(campaign, "add_codes"), count=1_500, reason=WHY)
     assert not PoolCode.objects.exists()
@@ -254,7 +246,7 @@ def values(data: bytes) -> dict[str, Any]:
     return {"file": SimpleUploadedFile("accounts.csv", data), "reason": "Members."}
 
 
-def test_a_file_is_checked_and_then_added_and_any_file_twice(operator: Client, campaign: Campaign) -> None:
+def test_a_file_is_checked_and_then_added_and_any_file_twice(operator, campaign):
     first, second = accounts(2)
     page, data = page_of(campaign, "upload_accounts"), f"user\r\n{first}\r\n{second}\r\n".encode()
 
@@ -276,7 +268,7 @@ def test_a_file_is_checked_and_then_added_and_any_file_twice(operator: Client, c
     assert line.after == {"accounts": 2, "ids": sorted([first, second])}
 
 
-def test_a_confirmed_form_is_checked_all_the_same(operator: Client, campaign: Campaign) -> None:
+def test_a_confirmed_form_is_checked_all_the_same(operator, campaign):
     [known] = accounts(1)
     page = page_of(campaign, "list_accounts")
     sent = to_confirm(operator, page, change="add", accounts=str(known), reason="Members.")
@@ -285,9 +277,7 @@ def test_a_confirmed_form_is_checked_all_the_same(operator: Client, campaign: Ca
     assert not EligibleAccount.objects.exists()
 
 
-def test_accounts_are_added_and_removed_on_a_page_after_a_question(
-    operator: Client, campaign: Campaign
-) -> None:
+def test_accounts_are_added_and_removed_on_a_page_after_a_question(operator, campaign):
     first, second = accounts(2)
     page = page_of(campaign, "list_accounts")
 

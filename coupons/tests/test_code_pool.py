@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from coupons import pool_list, remembered
 from coupons.allocation.writes import PendingConfirmation
@@ -28,7 +26,6 @@ from coupons.tests.own_partner import Killed, crash, issued, partner_that, regis
 from shop.errors import PartnerFailed, Unavailable
 from shop.management.commands import rebuild_redis
 from shop.redis import redis_client
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
 
@@ -95,7 +92,7 @@ def over_and_over(work: Callable[[], Any], *, least: int = 3) -> Iterator[None]:
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_300_of_450_requests_from_three_processes_get_one_of_300_codes() -> None:
+def test_300_of_450_requests_from_three_processes_get_one_of_300_codes():
     campaign = campaign_of(300)
     everyone = accounts(450)
 
@@ -113,7 +110,7 @@ def test_300_of_450_requests_from_three_processes_get_one_of_300_codes() -> None
     assert broken() == {}
 
 
-def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others() -> None:
+def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others():
     campaign = campaign_of(80, quantity=50)
     everyone = accounts(120)
 
@@ -126,7 +123,7 @@ def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others() -> 
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_without_redis_existing_coupons_are_returned_and_nothing_else_is_done(own_redis: OwnRedis) -> None:
+def test_without_redis_existing_coupons_are_returned_and_nothing_else_is_done(own_redis):
     campaign = campaign_of(2)
     owner, user_id = accounts(2)
     code = issue(campaign, owner)
@@ -143,7 +140,7 @@ def test_without_redis_existing_coupons_are_returned_and_nothing_else_is_done(ow
 
 
 @pytest.mark.parametrize("trouble", ["flushed", "rebuilt"])
-def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble: str, redis_server: Any) -> None:
+def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble, redis_server):
     campaign = campaign_of(180)
 
     with over_and_over(redis_server.flushdb if trouble == "flushed" else rebuild_redis.drop_keys):
@@ -154,7 +151,7 @@ def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble: str, redis
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_an_impatient_sweeper_takes_no_code_from_a_running_request() -> None:
+def test_an_impatient_sweeper_takes_no_code_from_a_running_request():
     campaign = campaign_of(150)
 
     with over_and_over(partial(pool_list.heal, after_seconds=0)):
@@ -164,7 +161,7 @@ def test_an_impatient_sweeper_takes_no_code_from_a_running_request() -> None:
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_a_list_with_duplicates_and_issued_codes_gives_each_once() -> None:
+def test_a_list_with_duplicates_and_issued_codes_gives_each_once():
     campaign = campaign_of(60)
     first, listed = issue(campaign, accounts(1)[0]), key(campaign.pk, "codes")
     codes = available(campaign)
@@ -177,7 +174,7 @@ def test_a_list_with_duplicates_and_issued_codes_gives_each_once() -> None:
     assert broken() == {}
 
 
-def test_a_code_renamed_while_it_is_listed_is_issued_under_its_new_name() -> None:
+def test_a_code_renamed_while_it_is_listed_is_issued_under_its_new_name():
     campaign = campaign_of(3)
     first, second, third, fourth = accounts(4)
     issue(campaign, first)
@@ -190,9 +187,7 @@ def test_a_code_renamed_while_it_is_listed_is_issued_under_its_new_name() -> Non
     assert (in_flight(campaign), broken()) == (0, {})
 
 
-def test_changing_the_strategy_back_and_forth_under_load_loses_no_code(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_changing_the_strategy_back_and_forth_under_load_loses_no_code(monkeypatch):
     monkeypatch.setattr(remembered, "SECONDS", 0.0)
     campaign = campaign_of(120)
     names = iter(["group_commit", "code_pool"] * 10_000)
@@ -208,7 +203,7 @@ def test_changing_the_strategy_back_and_forth_under_load_loses_no_code(
     assert (available(campaign), in_flight(campaign), broken()) == ([], 0, {})
 
 
-def test_a_partners_refusal_returns_the_code_to_the_list() -> None:
+def test_a_partners_refusal_returns_the_code_to_the_list():
     campaign = campaign_of(1, partner="convenience_store")
     first, second = accounts(2)
 
@@ -226,9 +221,7 @@ def test_a_partners_refusal_returns_the_code_to_the_list() -> None:
     assert broken() == {}
 
 
-def test_codes_that_a_partner_refuses_are_issued_to_repeated_requests(
-    tmp_path: Path, settings: LazySettings
-) -> None:
+def test_codes_that_a_partner_refuses_are_issued_to_repeated_requests(tmp_path, settings):
     campaign = campaign_of(100, partner="convenience_store")
 
     def issue_until_final(user_id: int) -> str:
@@ -251,9 +244,7 @@ def test_codes_that_a_partner_refuses_are_issued_to_repeated_requests(
     assert (available(campaign), in_flight(campaign), broken()) == ([], 0, {})
 
 
-def test_a_code_of_a_process_killed_before_its_commit_goes_to_the_next_request(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_code_of_a_process_killed_before_its_commit_goes_to_the_next_request(monkeypatch):
     campaign = campaign_of(1)
     dead, living = accounts(2)
 
@@ -268,9 +259,7 @@ def test_a_code_of_a_process_killed_before_its_commit_goes_to_the_next_request(
     assert (in_flight(campaign), broken()) == (0, {})
 
 
-def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(monkeypatch):
     campaign = campaign_of(2)
     dead, living = accounts(2)
 
@@ -285,7 +274,7 @@ def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_generating_codes_does_not_block_requests() -> None:
+def test_generating_codes_does_not_block_requests():
     campaign = campaign_of(50)
 
     def ask(user_ids: Sequence[int]) -> int:

@@ -4,10 +4,8 @@ import random
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
-from django.conf import LazySettings
 from django.db import OperationalError
 
 from coupons.allocation import eligibility
@@ -21,7 +19,6 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, refusal
 from coupons.tests.own_partner import NAME, issued, partner_that, registered, slot_of
 from scripts.stack import ports
-from scripts.tests.simulator import Simulator
 from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed
 from shop.models import JournalLine
@@ -55,9 +52,7 @@ def caller() -> Api:
 
 
 @by_two
-def test_a_partner_that_agrees_makes_it_the_customers_coupon(
-    strategy: str, caller: Api, own_partner: Simulator
-) -> None:
+def test_a_partner_that_agrees_makes_it_the_customers_coupon(strategy, caller, own_partner):
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=3, quantity=2)
 
     first = caller.post("/coupons", {"campaign": campaign.pk})
@@ -73,8 +68,8 @@ def test_a_partner_that_agrees_makes_it_the_customers_coupon(
 
 @by_two
 def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
-    strategy: str, caller: Api, own_partner: Simulator, settings: LazySettings, tmp_path: Path
-) -> None:
+    strategy, caller, own_partner, settings, tmp_path
+):
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=1, quantity=1)
     body = {"campaign": campaign.pk}
 
@@ -93,9 +88,7 @@ def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
     assert broken() == {}
 
 
-def test_a_released_slot_is_available_although_the_campaign_was_read_as_sold_out(
-    own_partner: Simulator,
-) -> None:
+def test_a_released_slot_is_available_although_the_campaign_was_read_as_sold_out(own_partner):
     campaign, [first, second] = campaign_with(quantity=1), accounts(2)
     slot = slot_of(campaign, first)
     asks = partial(issuing.issue, campaign_id=campaign.pk, user_id=second)
@@ -107,8 +100,8 @@ def test_a_released_slot_is_available_although_the_campaign_was_read_as_sold_out
 
 
 def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
-    caller: Api, own_partner: Simulator, settings: LazySettings, tmp_path: Path
-) -> None:
+    caller, own_partner, settings, tmp_path
+):
     """The partner registers and never answers, and is then repaired: a repeat calls it under the same key."""
     campaign = campaign_with(quantity=1)
     with partner_that("--silent-rate", "1", folder=tmp_path, settings=settings) as silent:
@@ -130,8 +123,8 @@ def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
 
 
 def test_a_coupon_confirmed_after_its_request_ended_is_returned_to_a_repeat(
-    caller: Api, own_partner: Simulator, settings: LazySettings, tmp_path: Path
-) -> None:
+    caller, own_partner, settings, tmp_path
+):
     campaign = campaign_with()
     with partner_that("--late-rate", "1", "--late-seconds", "2", folder=tmp_path, settings=settings) as late:
         settings.PARTNER_TIMEOUT_SECONDS = 0.3
@@ -145,9 +138,7 @@ def test_a_coupon_confirmed_after_its_request_ended_is_returned_to_a_repeat(
     assert broken() == {}
 
 
-def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no_slot(
-    settings: LazySettings,
-) -> None:
+def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no_slot(settings):
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
     campaign = campaign_with(code_source="pool", codes=50)
 
@@ -160,9 +151,7 @@ def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no
     assert nothing_is_left(campaign)
 
 
-def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(
-    own_partner: Simulator, settings: LazySettings
-) -> None:
+def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(own_partner, settings):
     campaign, [user_id] = campaign_with(), accounts(1)
     code = issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
     settings.PARTNER_URL = ""
@@ -172,9 +161,7 @@ def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(
     assert refusal(issue_calls(campaign.pk, accounts(1))[0]) == "unavailable"
 
 
-def test_an_unreachable_partner_does_not_release_a_key_that_was_sent_before(
-    settings: LazySettings, tmp_path: Path
-) -> None:
+def test_an_unreachable_partner_does_not_release_a_key_that_was_sent_before(settings, tmp_path):
     """The first call may have reached the partner: the slot stays, even if a later call can't connect."""
     settings.PARTNER_TIMEOUT_SECONDS = 0.3
     campaign, [user_id] = campaign_with(), accounts(1)
@@ -188,8 +175,8 @@ def test_an_unreachable_partner_does_not_release_a_key_that_was_sent_before(
 
 
 def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_the_partner(
-    own_partner: Simulator, settings: LazySettings
-) -> None:
+    own_partner, settings
+):
     campaign, [user_id] = campaign_with(), accounts(1)
     first = slot_of(campaign, user_id)
     second = slot_of(campaign, user_id)
@@ -202,7 +189,7 @@ def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_t
 
 
 @by_each
-def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str, own_partner: Simulator) -> None:
+def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy, own_partner):
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=20, quantity=10)
 
     outcomes = race(issue_calls(campaign.pk, accounts(1) * 50))
@@ -217,7 +204,7 @@ def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str, own
     assert broken() == {}
 
 
-def test_of_two_requests_of_an_account_in_one_batch_the_first_alone_took_the_slot() -> None:
+def test_of_two_requests_of_an_account_in_one_batch_the_first_alone_took_the_slot():
     """If both had, one that doesn't reach the partner would give back the slot that the other confirms."""
     campaign, [user_id] = campaign_with(), accounts(1)
     asked = [IssueRequest(user_id), IssueRequest(user_id)]
@@ -248,9 +235,7 @@ def ask_until_settled(campaign_id: int, user_id: int) -> str:
 
 
 @by_each
-def test_150_accounts_get_100_codes_with_a_partner_that_refuses_some(
-    strategy: str, settings: LazySettings, tmp_path: Path
-) -> None:
+def test_150_accounts_get_100_codes_with_a_partner_that_refuses_some(strategy, settings, tmp_path):
     """None lost, none twice, and the partner's book equals ours; the sweeper runs beside the requests."""
     settings.PARTNER_TIMEOUT_SECONDS = 0.5
     account_count, codes = 150, 100

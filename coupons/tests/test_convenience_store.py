@@ -6,12 +6,10 @@ What the HTTP client itself makes of slow, cut and malformed replies is in `shop
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import orjson
 import pytest
-from django.conf import LazySettings
 from django.db import transaction
 
 from coupons.partners import confirmation
@@ -57,7 +55,7 @@ def saying(reply: Callable[[], tuple[int, bytes]]) -> Iterator[Partner]:
         yield ConvenienceStore(server.address, 2.0)
 
 
-def test_it_returns_the_state_of_a_key(settings: LazySettings, tmp_path: Path) -> None:
+def test_it_returns_the_state_of_a_key(settings, tmp_path):
     with partner_that(folder=tmp_path, settings=settings) as simulator:
         partner = ConvenienceStore(address(simulator), 2.0)
         key, other = uuid4(), uuid4()
@@ -72,14 +70,14 @@ def test_it_returns_the_state_of_a_key(settings: LazySettings, tmp_path: Path) -
         assert [partner.cancel(late), partner.register(late, "B")] == [PartnerReply.CANCELLED] * 2
 
 
-def test_a_refused_connection_is_not_reached() -> None:
+def test_a_refused_connection_is_not_reached():
     partner = ConvenienceStore(f"http://{ports.HOST}:{ports.free()}", 2.0)
     for call in CALLS.values():
         with pytest.raises(NotReached):
             call(partner)
 
 
-def test_a_time_out_is_no_answer() -> None:
+def test_a_time_out_is_no_answer():
     with socket.create_server((ports.HOST, 0)) as server:
         partner = ConvenienceStore(f"http://{ports.HOST}:{server.getsockname()[1]}", 0.2)
         for call in CALLS.values():
@@ -87,7 +85,7 @@ def test_a_time_out_is_no_answer() -> None:
                 call(partner)
 
 
-def test_an_invalid_reply_is_no_answer() -> None:
+def test_an_invalid_reply_is_no_answer():
     believed: list[tuple[str, int, bytes, PartnerReply]] = []
     status, body = 0, b""
     with saying(lambda: (status, body)) as partner:
@@ -99,12 +97,12 @@ def test_an_invalid_reply_is_no_answer() -> None:
 
 
 @pytest.mark.django_db
-def test_no_partner_is_called_inside_a_transaction() -> None:
+def test_no_partner_is_called_inside_a_transaction():
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
         ConvenienceStore("http://127.0.0.1:1", 1.0).find(KEY)
 
 
-def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(settings: LazySettings) -> None:
+def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(settings):
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
 
     def ask() -> None:
@@ -118,7 +116,7 @@ def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(setti
 
 
 @pytest.mark.parametrize("web_threads", [4, 8, 16, 64])
-def test_partners_leave_half_of_the_threads_that_run_calls(web_threads: int, settings: LazySettings) -> None:
+def test_partners_leave_half_of_the_threads_that_run_calls(web_threads, settings):
     settings.WEB_THREADS = web_threads
     confirmation.reset()
     assert 1 <= confirmation._permits()._initial_value <= thread_pool.split_threads(web_threads).calling / 2

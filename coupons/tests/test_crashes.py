@@ -1,11 +1,9 @@
 """Every strategy under load and faults: processes killed, Redis killed, Redis emptied."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from redis import Redis
 
 from coupons.issuing import issuing
@@ -34,9 +32,7 @@ MANNERS = ("--failure-rate", "0.1", "--late-rate", "0", "--silent-rate", "0.02",
 
 
 @by(name for name in issuing.STRATEGIES if name not in issuing.LAB_ONLY)
-def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(
-    strategy: str, own_redis: OwnRedis, tmp_path: Path
-) -> None:
+def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(strategy, own_redis, tmp_path):
     campaigns = drops(strategy)
 
     with Load(campaigns, accounts(ACCOUNTS), folder=tmp_path, REDIS_URL=own_redis.url) as load:
@@ -57,8 +53,8 @@ def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(
 
 @by(["group_commit", "redis_gate", "code_pool"])
 def test_a_partner_knows_exactly_the_coupons_there_are_whatever_breaks(
-    strategy: str, own_redis: OwnRedis, tmp_path: Path, settings: LazySettings
-) -> None:
+    strategy, own_redis, tmp_path, settings
+):
     """The partner refuses some and sometimes doesn't answer; no account has a coupon that it doesn't know."""
     campaign = pooled_drop(strategy, partner="convenience_store")
 
@@ -79,7 +75,7 @@ def test_a_partner_knows_exactly_the_coupons_there_are_whatever_breaks(
     assert broken() == {}
 
 
-def test_the_same_load_breaks_the_law_without_locks(own_redis: OwnRedis, tmp_path: Path) -> None:
+def test_the_same_load_breaks_the_law_without_locks(own_redis, tmp_path):
     """The twin: the strategy without a lock breaks under the load that the others withstand."""
     campaign = CampaignFactory.create(strategy="unsafe", quantity=QUANTITY)
 

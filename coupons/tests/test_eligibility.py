@@ -5,7 +5,7 @@ campaigns. Each strategy must refuse it with the rule's own code, also where the
 campaign is sold out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,9 +50,7 @@ def bar(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @by_each_strategy
-def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(
-    strategy: str, bar: Callable[[int], None]
-) -> None:
+def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(strategy, bar):
     campaign, [barred, other] = campaign_with_strategy(strategy, quantity=1), accounts(2)
     bar(barred)
 
@@ -65,9 +63,7 @@ def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(
 
 
 @by_two_strategies
-def test_a_refused_account_gets_its_own_refusal_from_a_sold_out_campaign(
-    strategy: str, bar: Callable[[int], None]
-) -> None:
+def test_a_refused_account_gets_its_own_refusal_from_a_sold_out_campaign(strategy, bar):
     campaign, [barred, owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(3)
     issue(campaign, owner)
     bar(barred)
@@ -80,9 +76,7 @@ def test_a_refused_account_gets_its_own_refusal_from_a_sold_out_campaign(
 
 
 @by_two_strategies
-def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_now(
-    strategy: str, bar: Callable[[int], None]
-) -> None:
+def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_now(strategy, bar):
     campaign, [owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(2)
     first = issue(campaign, owner)
     bar(owner)
@@ -96,7 +90,7 @@ def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_n
         assert (repeat.coupon.code, repeat.is_new) == (first.coupon.code, False)
 
 
-def test_a_refused_request_takes_no_slot_from_the_others_of_its_batch(bar: Callable[[int], None]) -> None:
+def test_a_refused_request_takes_no_slot_from_the_others_of_its_batch(bar):
     campaign, [barred, first, second] = campaign_with_strategy("group_commit", quantity=2), accounts(3)
     bar(barred)
     requests = [IssueRequest(user_id) for user_id in (barred, first, barred, second)]
@@ -109,7 +103,7 @@ def test_a_refused_request_takes_no_slot_from_the_others_of_its_batch(bar: Calla
     assert codes == ["account_barred", "new", "account_barred", "new"]
 
 
-def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar: Callable[[int], None]) -> None:
+def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar):
     campaign, [barred, other] = campaign_with_strategy("queue", quantity=5), accounts(2)
     for user_id in (barred, other):
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
@@ -135,7 +129,7 @@ def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar: Callable[[
         {"eligible": "listed", "quantity": 1, "issued": 1},
     ],
 )
-def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms: Mapping[str, Any]) -> None:
+def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms):
     now = timezone.now()
     campaign, [listed, other] = campaign_with_strategy("conditional_update", **terms), accounts(2)
     EligibleAccount.objects.create(campaign=campaign, account_id=listed)
@@ -148,9 +142,7 @@ def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms: Mapping
     assert is_paused is (campaign.status_at(now) == Campaign.Status.PAUSED)
 
 
-def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out(
-    bar: Callable[[int], None],
-) -> None:
+def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out(bar):
     campaign, [barred, owner, late] = campaign_with_strategy("group_commit", quantity=1), accounts(3)
     bar(barred)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,7 +54,7 @@ def answer(campaign: Campaign, user_id: int) -> str:
 
 
 @by_two_strategies
-def test_only_listed_accounts_get_a_coupon_and_those_that_have_one_keep_it(strategy: str) -> None:
+def test_only_listed_accounts_get_a_coupon_and_those_that_have_one_keep_it(strategy):
     [listed, other, late] = accounts(3)
     campaign = listed_campaign(strategy, listed=[listed, late], quantity=2)
 
@@ -73,7 +72,7 @@ def test_only_listed_accounts_get_a_coupon_and_those_that_have_one_keep_it(strat
 
 
 @by_two_strategies
-def test_a_campaign_becomes_one_for_listed_accounts_and_one_for_all_again(strategy: str) -> None:
+def test_a_campaign_becomes_one_for_listed_accounts_and_one_for_all_again(strategy):
     [first, second, third] = accounts(3)
     campaign = campaign_with_strategy(strategy)
     assert answer(campaign, first) == "coupon"
@@ -83,7 +82,7 @@ def test_a_campaign_becomes_one_for_listed_accounts_and_one_for_all_again(strate
     assert answer(campaign, third) == "coupon"
 
 
-def test_a_gate_full_of_accounts_that_are_not_listed_refuses_no_listed_account() -> None:
+def test_a_gate_full_of_accounts_that_are_not_listed_refuses_no_listed_account():
     [listed, other] = accounts(2)
     campaign = listed_campaign("redis_gate", listed=[listed], quantity=1)
     assert answer(campaign, other) == "not_eligible"
@@ -95,7 +94,7 @@ def test_a_gate_full_of_accounts_that_are_not_listed_refuses_no_listed_account()
 
 
 @pytest.mark.parametrize("strategy", [name for name in SAFE_STRATEGIES if name != "queue"])
-def test_no_coupon_is_issued_after_a_removal_was_answered(strategy: str) -> None:
+def test_no_coupon_is_issued_after_a_removal_was_answered(strategy):
     listed = accounts(12)
     campaign = listed_campaign(strategy, listed=listed)
 
@@ -118,9 +117,7 @@ def test_no_coupon_is_issued_after_a_removal_was_answered(strategy: str) -> None
 
 
 @pytest.mark.parametrize("strategy", SAFE_STRATEGIES)
-def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(
-    strategy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(strategy, monkeypatch):
     """The removal is answered, or waits for the lock: so the account has a coupon only if it came first."""
     [listed] = accounts(1)
     campaign = listed_campaign(strategy, listed=[listed])
@@ -163,9 +160,7 @@ def _removing(campaign: Campaign, account_id: int) -> Callable[[], int]:
     return partial(eligible_accounts.remove, campaign_id=campaign.pk, account_ids=[account_id])
 
 
-def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(monkeypatch):
     """The naive twin of the test above: the list is read first, and the campaign locked afterwards."""
     [listed] = accounts(1)
     campaign = listed_campaign(listed=[listed])
@@ -177,7 +172,7 @@ def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(
     assert not EligibleAccount.objects.exists()
 
 
-def test_a_batch_reads_the_list_by_one_more_statement() -> None:
+def test_a_batch_reads_the_list_by_one_more_statement():
     everyone = accounts(30)
     listed = listed_campaign(listed=everyone)
     other = campaign_with_strategy("group_commit")
@@ -194,7 +189,7 @@ def test_a_batch_reads_the_list_by_one_more_statement() -> None:
     assert statements(listed) == statements(other) + 1
 
 
-def test_adding_skips_those_that_are_listed_and_twice_in_it_and_changes_the_campaigns_version() -> None:
+def test_adding_skips_those_that_are_listed_and_twice_in_it_and_changes_the_campaigns_version():
     ids = accounts(3)
     campaign = campaign_with_strategy("group_commit")
     before = campaign.version
@@ -216,7 +211,7 @@ def test_adding_skips_those_that_are_listed_and_twice_in_it_and_changes_the_camp
     ]
 
 
-def test_two_that_add_the_same_accounts_at_once_add_each_once() -> None:
+def test_two_that_add_the_same_accounts_at_once_add_each_once():
     ids = accounts(50)
     campaign = campaign_with_strategy("group_commit")
 
@@ -226,7 +221,7 @@ def test_two_that_add_the_same_accounts_at_once_add_each_once() -> None:
     assert EligibleAccount.objects.count() == 50
 
 
-def test_the_api_lists_accounts_for_staff_alone() -> None:
+def test_the_api_lists_accounts_for_staff_alone():
     ids = accounts(2)
     campaign = campaign_with_strategy("group_commit", eligible="listed")
     address = f"/campaigns/{campaign.pk}/eligible-accounts"
@@ -248,7 +243,7 @@ def test_the_api_lists_accounts_for_staff_alone() -> None:
     assert (refused.status_code, refused.json()["code"]) == (409, "not_eligible")
 
 
-def test_the_command_adds_a_files_accounts_once_and_removes_them_and_names_bad_lines(tmp_path: Path) -> None:
+def test_the_command_adds_a_files_accounts_once_and_removes_them_and_names_bad_lines(tmp_path):
     ids = accounts(2_500)
     campaign, path = campaign_with_strategy("group_commit"), tmp_path / "members.csv"
 

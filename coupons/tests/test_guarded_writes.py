@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from prometheus_client import REGISTRY
 
@@ -37,7 +36,7 @@ TWO_WAITS_FOR_A_LOCK = 10.0
 
 
 @by_each
-def test_existing_coupons_and_refusals_are_answered_without_a_lock(strategy: str) -> None:
+def test_existing_coupons_and_refusals_are_answered_without_a_lock(strategy):
     campaign = CampaignFactory.create(strategy=strategy, quantity=1)
     first, late = accounts(2)
     given = issuing.issue(campaign_id=campaign.pk, user_id=first)
@@ -49,7 +48,7 @@ def test_existing_coupons_and_refusals_are_answered_without_a_lock(strategy: str
     assert count_outcomes([refusal]) == {"sold_out": 1}
 
 
-def test_an_optimistic_request_that_conflicts_is_retried_and_counted() -> None:
+def test_an_optimistic_request_that_conflicts_is_retried_and_counted():
     campaign = CampaignFactory.create(strategy="optimistic")
     before = REGISTRY.get_sample_value(CONFLICTS)
 
@@ -60,7 +59,7 @@ def test_an_optimistic_request_that_conflicts_is_retried_and_counted() -> None:
     assert positions(campaign) == [1]
 
 
-def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(settings: LazySettings) -> None:
+def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(settings):
     settings.OPTIMISTIC_RETRIES = 0
     campaign = CampaignFactory.create(strategy="optimistic")
     api = client_of(User.objects.get(pk=accounts(1)[0]))
@@ -73,7 +72,7 @@ def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(sett
     assert asks().status_code == 201
 
 
-def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_row_needs() -> None:
+def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_row_needs():
     """One code is left: if a waiting request locked it, the pool would look empty to the other."""
     campaign = CampaignFactory.create(code_source="pool", codes=["LAST"])
     [asks] = issue_calls_by(["optimistic"], campaign.pk, accounts(1))
@@ -89,7 +88,7 @@ def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_r
     assert outcome.result(timeout=10).coupon.code == "LAST"
 
 
-def test_the_update_uses_terms_that_changed_while_it_waited() -> None:
+def test_the_update_uses_terms_that_changed_while_it_waited():
     campaign = CampaignFactory.create(strategy="conditional_update", quantity=10)
     [asks] = issue_calls(campaign.pk, accounts(1))
 
@@ -105,7 +104,7 @@ def test_the_update_uses_terms_that_changed_while_it_waited() -> None:
 
 
 @by_each
-def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy: str) -> None:
+def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy):
     """The first read finds nothing; another request is confirmed while this one waits for the row."""
     campaign = CampaignFactory.create(partner="convenience_store", quantity=10)
     user_id = accounts(1)[0]
@@ -153,7 +152,7 @@ def quantity_of(campaign: Campaign) -> int:
     return Campaign.objects.get(pk=campaign.pk).quantity
 
 
-def test_of_two_that_raise_it_at_once_the_lower_one_is_refused() -> None:
+def test_of_two_that_raise_it_at_once_the_lower_one_is_refused():
     """The second had compared before the first was written, and lowered the quantity to 120."""
     campaign = CampaignFactory.create(quantity=100)
 
@@ -170,7 +169,7 @@ def test_of_two_that_raise_it_at_once_the_lower_one_is_refused() -> None:
     assert JournalLine.objects.filter(what="campaign.changed").count() == 1
 
 
-def test_comparing_before_the_lock_lowers_it() -> None:
+def test_comparing_before_the_lock_lowers_it():
     """The control case."""
     campaign = CampaignFactory.create(quantity=100)
 

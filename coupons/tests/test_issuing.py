@@ -47,9 +47,7 @@ def statements(work: Any) -> list[str]:
 
 
 @by_two_strategies
-def test_an_account_keeps_its_coupon_when_the_campaign_is_sold_out_and_closed(
-    strategy: str, account_id: int
-) -> None:
+def test_an_account_keeps_its_coupon_when_the_campaign_is_sold_out_and_closed(strategy, account_id):
     campaign = campaign_with_strategy(strategy, quantity=1)
     first = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     Campaign.objects.update(closes_at=timezone.now() - timedelta(seconds=1))
@@ -60,7 +58,7 @@ def test_an_account_keeps_its_coupon_when_the_campaign_is_sold_out_and_closed(
 
 
 @by_each_strategy
-def test_refusals_have_their_codes(strategy: str, account_id: int) -> None:
+def test_refusals_have_their_codes(strategy, account_id):
     full = campaign_with_strategy(strategy, quantity=1)
     issuing.issue(campaign_id=full.pk, user_id=AccountFactory.create().pk)
     scheduled = campaign_with_strategy(strategy, scheduled=True)
@@ -75,7 +73,7 @@ def test_refusals_have_their_codes(strategy: str, account_id: int) -> None:
 
 
 @by_two_strategies
-def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy: str, account_id: int) -> None:
+def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy, account_id):
     campaign = campaign_with_strategy(strategy, quantity=2)
     issued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     issued_coupons.void(code=issued.coupon.code, reason="A mistake.")
@@ -88,7 +86,7 @@ def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy: str, accoun
 
 @pytest.mark.django_db(transaction=True)
 @by_two_strategies
-def test_an_account_that_does_not_exist_gets_nothing(strategy: str) -> None:
+def test_an_account_that_does_not_exist_gets_nothing(strategy):
     campaign = campaign_with_strategy(strategy)
 
     assert refused(campaign, 10**9) == "not_found"
@@ -96,7 +94,7 @@ def test_an_account_that_does_not_exist_gets_nothing(strategy: str) -> None:
 
 
 @by_two_strategies
-def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy: str) -> None:
+def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy):
     campaign = CampaignFactory.create(
         strategy=strategy, code_source="pool", quantity=10, codes=["FIRST", "SECOND"]
     )
@@ -118,7 +116,7 @@ def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy: str) -> None:
 
 @pytest.mark.parametrize(("code_source", "most"), [("generated", 5), ("pool", 7)])
 @pytest.mark.parametrize("size", [1, 10, 100, 256])
-def test_a_batch_takes_as_many_statements_whatever_its_size(code_source: str, most: int, size: int) -> None:
+def test_a_batch_takes_as_many_statements_whatever_its_size(code_source, most, size):
     campaign = CampaignFactory.create(code_source=code_source, quantity=1_000, codes=size)
     requests = [IssueRequest(id) for id in accounts(size)]
 
@@ -132,7 +130,7 @@ def test_a_batch_takes_as_many_statements_whatever_its_size(code_source: str, mo
     )
 
 
-def test_a_batch_decides_in_the_order_of_its_requests() -> None:
+def test_a_batch_decides_in_the_order_of_its_requests():
     campaign = CampaignFactory.create(quantity=2)
     first, second, third = accounts(3)
     voided = issuing.issue(campaign_id=campaign.pk, user_id=third).coupon
@@ -151,7 +149,7 @@ def test_a_batch_decides_in_the_order_of_its_requests() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_after_a_second_one_thread_reads_the_campaign_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_second_one_thread_reads_the_campaign_for_all(monkeypatch):
     monkeypatch.setattr(remembered, "SECONDS", 0.0)
     campaign = CampaignFactory.create()
     shared = remembered.campaign(campaign.pk)
@@ -165,7 +163,7 @@ def test_after_a_second_one_thread_reads_the_campaign_for_all(monkeypatch: pytes
     assert reader.result(10) == campaign
 
 
-def test_campaigns_that_do_not_exist_are_not_remembered(account_id: int) -> None:
+def test_campaigns_that_do_not_exist_are_not_remembered(account_id):
     known = CampaignFactory.create()
     issuing.issue(campaign_id=known.pk, user_id=account_id)
     before = remembered.campaign.cache_info().currsize
@@ -174,7 +172,7 @@ def test_campaigns_that_do_not_exist_are_not_remembered(account_id: int) -> None
     assert remembered.campaign.cache_info().currsize == before
 
 
-def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id: int) -> None:
+def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id):
     """A coupon bears a code of the pool, which nothing here would do: the unique key is the judge."""
     taken = issuing.issue(campaign_id=CampaignFactory.create().pk, user_id=account_id).coupon.code
     campaign = CampaignFactory.create(code_source="pool", codes_added=1)

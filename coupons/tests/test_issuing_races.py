@@ -46,7 +46,7 @@ for campaign_id in sys.argv[1].split(","):
 
 
 @exactly
-def test_exactly_100_are_issued_to_200_concurrent_requests(strategy: str) -> None:
+def test_exactly_100_are_issued_to_200_concurrent_requests(strategy):
     campaign = campaign_with_strategy(strategy, quantity=100, codes=200)
 
     outcomes = race(issue_calls(campaign.pk, accounts(200)))
@@ -56,7 +56,7 @@ def test_exactly_100_are_issued_to_200_concurrent_requests(strategy: str) -> Non
     assert broken() == {}
 
 
-def test_without_a_lock_more_are_issued_than_there_are(settings: Any) -> None:
+def test_without_a_lock_more_are_issued_than_there_are(settings):
     """The twin: all requests read the count before any of them writes it."""
     settings.LAB = True
     campaign = CampaignFactory.create(strategy="unsafe", quantity=30)
@@ -72,7 +72,7 @@ def test_without_a_lock_more_are_issued_than_there_are(settings: Any) -> None:
 
 
 @exactly
-def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str) -> None:
+def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy):
     campaign = campaign_with_strategy(strategy, quantity=10, codes=200)
 
     outcomes = race(issue_calls(campaign.pk, accounts(1) * 50))
@@ -84,7 +84,7 @@ def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str) -> 
 
 
 @pytest.mark.boots("a Python process", in_first_circle=True)
-def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes() -> None:
+def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes():
     """By each strategy: two processes request the coupons of one campaign after the other."""
     campaigns_of_each = [campaign_with_strategy(strategy, quantity=100, codes=200) for strategy in EXACT]
     everyone = accounts(160)
@@ -108,7 +108,7 @@ def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes() -> Non
 
 
 @exactly
-def test_a_quantity_raised_meanwhile_is_issued_completely(strategy: str) -> None:
+def test_a_quantity_raised_meanwhile_is_issued_completely(strategy):
     campaign = campaign_with_strategy(strategy, quantity=10, codes=200)
     everyone = accounts(60)
 
@@ -125,7 +125,7 @@ def test_a_quantity_raised_meanwhile_is_issued_completely(strategy: str) -> None
 
 
 @exactly
-def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy: str) -> None:
+def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy):
     campaign = campaign_with_strategy(strategy, quantity=40, codes=200)
 
     def lower_quantity() -> Campaign:
@@ -141,7 +141,7 @@ def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy: st
 
 
 @exactly
-def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
+def test_a_pool_gives_each_of_its_codes_once(strategy):
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=60, codes=50)
 
     outcomes = race(issue_calls(campaign.pk, accounts(80)))
@@ -153,7 +153,7 @@ def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["group_commit", "code_pool"])
-def test_codes_added_meanwhile_are_issued(strategy: str) -> None:
+def test_codes_added_meanwhile_are_issued(strategy):
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=100, codes=20)
     everyone = accounts(100)
     adding = [lambda: pool.generate(campaign_id=campaign.pk, count=10)] * 4
@@ -166,7 +166,7 @@ def test_codes_added_meanwhile_are_issued(strategy: str) -> None:
     assert broken() == {}
 
 
-def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool() -> None:
+def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool():
     first, second = CampaignFactory.create(code_source="pool"), CampaignFactory.create(code_source="pool")
     codes = [f"CODE-{number}" for number in range(50)]
 

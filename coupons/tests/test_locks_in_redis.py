@@ -27,7 +27,6 @@ from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.db import transactions
 from shop.errors import Rejected, Unavailable
 from shop.redis import fair_lock, locks
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
 from shop.tests.waiting import in_background
@@ -65,7 +64,7 @@ def pausing_holder(campaign: Campaign, user_id: int) -> AbstractContextManager["
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 @by_each
-def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(strategy: str) -> None:
+def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(strategy):
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
 
     with pausing_holder(campaign, first) as holder:
@@ -82,7 +81,7 @@ def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(s
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 @by_each
-def test_a_holder_paused_past_its_lease_is_refused_once_the_last_coupon_is_issued(strategy: str) -> None:
+def test_a_holder_paused_past_its_lease_is_refused_once_the_last_coupon_is_issued(strategy):
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=1), accounts(2)
 
     with pausing_holder(campaign, first) as holder:
@@ -97,7 +96,7 @@ def test_a_holder_paused_past_its_lease_is_refused_once_the_last_coupon_is_issue
 
 
 @pytest.mark.parametrize(("is_guarded", "laws"), [(True, []), (False, ["L1"])])
-def test_a_lock_without_a_version_check_breaks_the_law(is_guarded: bool, laws: list[str]) -> None:
+def test_a_lock_without_a_version_check_breaks_the_law(is_guarded, laws):
     """The twin: a holder paused past its lease writes by its old read, and the other's slot is lost."""
     campaign, [first, second] = CampaignFactory.create(partner="convenience_store"), accounts(2)
     has_read, other_has_written = threading.Event(), threading.Event()
@@ -122,7 +121,7 @@ def test_a_lock_without_a_version_check_breaks_the_law(is_guarded: bool, laws: l
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 @by_each
-def test_a_killed_holder_blocks_the_others_for_one_lease(strategy: str) -> None:
+def test_a_killed_holder_blocks_the_others_for_one_lease(strategy):
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
 
     with pausing_holder(campaign, first) as holder:
@@ -137,7 +136,7 @@ def test_a_killed_holder_blocks_the_others_for_one_lease(strategy: str) -> None:
 
 
 @by_each
-def test_existing_coupons_and_refusals_do_not_wait_for_the_lock(strategy: str) -> None:
+def test_existing_coupons_and_refusals_do_not_wait_for_the_lock(strategy):
     campaign, [owner, other] = CampaignFactory.create(strategy=strategy), accounts(2)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
@@ -150,7 +149,7 @@ def test_existing_coupons_and_refusals_do_not_wait_for_the_lock(strategy: str) -
         }
 
 
-def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_done(redis_server: Any) -> None:
+def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_done(redis_server):
     spinning, standing = (CampaignFactory.create(strategy=name) for name in ("spin_lock", "fair_lock"))
     # A real holder has the lock for one lease only; this one never releases it.
     redis_server.set(key(spinning.pk, "spin-lock"), "another holder")
@@ -169,7 +168,7 @@ def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_don
 
 
 @by_each
-def test_without_redis_new_coupons_are_503_until_it_is_back(strategy: str, own_redis: OwnRedis) -> None:
+def test_without_redis_new_coupons_are_503_until_it_is_back(strategy, own_redis):
     campaign, [owner, other] = CampaignFactory.create(strategy=strategy), accounts(2)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
@@ -185,7 +184,7 @@ def test_without_redis_new_coupons_are_503_until_it_is_back(strategy: str, own_r
 
 
 @by_each
-def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy: str, redis_server: Any) -> None:
+def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy, redis_server):
     campaign = CampaignFactory.create(strategy=strategy, quantity=40)
     calls: list[Callable[[], Any]] = [*issue_calls(campaign.pk, accounts(60))]
 
@@ -205,9 +204,7 @@ def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy: str, 
 REQUESTS = 100
 
 
-def test_coupons_are_issued_in_the_order_in_which_requests_reached_redis(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_coupons_are_issued_in_the_order_in_which_requests_reached_redis(monkeypatch):
     # On a busy machine no waiter may count as crashed here.
     monkeypatch.setattr(fair_lock, "PRESUMED_DEAD_MILLISECONDS", 60_000)
     monkeypatch.setattr(locks, "LEASE_MILLISECONDS", 60_000)

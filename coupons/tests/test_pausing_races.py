@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from coupons.tests.under_load import Load
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.redis import redis_client
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background, waiting_for_the_row
@@ -76,7 +74,7 @@ def ask_then_lock(*, campaign_id: int, user_id: int) -> Any:
 
 
 @pytest.mark.parametrize("strategy", WITHOUT_TICKETS)
-def test_requests_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str) -> None:
+def test_requests_that_wait_for_the_row_behind_a_pause_are_refused(strategy):
     campaign = campaign_with_strategy(strategy)
 
     outcomes = behind_a_pause(campaign, requests(issuing.issue, campaign), waiting=AT_THE_ROW[strategy])
@@ -86,7 +84,7 @@ def test_requests_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str
     assert broken() == {}
 
 
-def test_a_check_before_the_lock_issues_after_the_pause() -> None:
+def test_a_check_before_the_lock_issues_after_the_pause():
     """The twin: all requests ask before the pause commits, and write after it."""
     campaign = campaign_with_strategy("pessimistic")
 
@@ -96,7 +94,7 @@ def test_a_check_before_the_lock_issues_after_the_pause() -> None:
     assert Coupon.objects.count() == REQUESTS
 
 
-def test_an_issuer_that_waits_for_the_row_behind_a_pause_leaves_its_tickets_waiting() -> None:
+def test_an_issuer_that_waits_for_the_row_behind_a_pause_leaves_its_tickets_waiting():
     campaign, everyone = campaign_with_strategy("queue"), accounts(5)
     for one in everyone:
         issuing.issue(campaign_id=campaign.pk, user_id=one)
@@ -112,7 +110,7 @@ def test_an_issuer_that_waits_for_the_row_behind_a_pause_leaves_its_tickets_wait
 
 
 @pytest.mark.parametrize("strategy", WITHOUT_TICKETS)
-def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy: str) -> None:
+def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy):
     """Threads issue one coupon after the other; what is committed when the pause returns is all there is."""
     campaign = campaign_with_strategy(strategy, quantity=10_000)
     parts = [accounts(ROUNDS) for _ in range(REQUESTS)]
@@ -145,9 +143,7 @@ def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy:
         assert broken() == {}
 
 
-def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(
-    own_redis: OwnRedis, tmp_path: Path
-) -> None:
+def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own_redis, tmp_path):
     """By each strategy. While all are paused Redis is killed, comes back empty, and is emptied once more."""
     campaigns = [campaign_with_strategy(name, quantity=400) for name in SAFE_STRATEGIES]
     everyone, answers = accounts(440), 30 * len(campaigns)

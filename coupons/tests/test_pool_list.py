@@ -42,9 +42,7 @@ def make_available(campaign: Campaign, status: str, code: str) -> None:
     PoolCode.objects.filter(campaign=campaign, code=code).update(status=status)
 
 
-def test_codes_are_claimed_in_the_order_of_the_pool_and_stay_in_flight_until_resolved(
-    campaign: Campaign,
-) -> None:
+def test_codes_are_claimed_in_the_order_of_the_pool_and_stay_in_flight_until_resolved(campaign):
     add(campaign, "A", "B", "C")
 
     assert [take(campaign, user_id) for user_id in (1, 2, 3, 4)] == ["A", "B", "C", None]
@@ -55,7 +53,7 @@ def test_codes_are_claimed_in_the_order_of_the_pool_and_stay_in_flight_until_res
     assert take(campaign, 5) == "B"
 
 
-def test_a_code_is_resolved_once(campaign: Campaign) -> None:
+def test_a_code_is_resolved_once(campaign):
     add(campaign, "A")
     take(campaign, 1)
 
@@ -66,16 +64,14 @@ def test_a_code_is_resolved_once(campaign: Campaign) -> None:
     assert shown(campaign, "codes-in-flight") == ["A"]
 
 
-def test_50_concurrent_requests_of_an_account_claim_one_code(campaign: Campaign) -> None:
+def test_50_concurrent_requests_of_an_account_claim_one_code(campaign):
     add(campaign, "A", "B", "C")
 
     assert set(race([lambda: take(campaign, 1)] * 50)) == {"A"}
     assert shown(campaign) == ["B", "C"]
 
 
-def test_a_list_that_many_fill_at_once_has_each_code_once(
-    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_list_that_many_fill_at_once_has_each_code_once(campaign, monkeypatch):
     monkeypatch.setattr(pool_list, "CHUNK", 7)
     pool.generate(campaign_id=campaign.pk, count=100)
     fillers = [lambda: pool_list.fill(campaign, after_id=0)] * 20
@@ -88,7 +84,7 @@ def test_a_list_that_many_fill_at_once_has_each_code_once(
     assert len(set(given)) == len(given) == 100
 
 
-def test_a_list_filled_without_its_marker_has_codes_twice(campaign: Campaign) -> None:
+def test_a_list_filled_without_its_marker_has_codes_twice(campaign):
     """The naive twin: a request that finds the list empty lists all available codes."""
     add(campaign, "A", "B")
     listing = key(campaign.pk, "codes")
@@ -100,8 +96,8 @@ def test_a_list_filled_without_its_marker_has_codes_twice(campaign: Campaign) ->
 
 
 def test_an_empty_list_is_filled_once_a_second_and_at_once_after_codes_were_added(
-    campaign: Campaign, django_assert_num_queries: Any
-) -> None:
+    campaign, django_assert_num_queries
+):
     assert take(campaign, 1) is None
     with django_assert_num_queries(0):
         assert take(campaign, 1) is None
@@ -109,7 +105,7 @@ def test_an_empty_list_is_filled_once_a_second_and_at_once_after_codes_were_adde
     assert take(campaign, 1) == "A"
 
 
-def test_a_returned_code_goes_first_if_there_is_a_list(campaign: Campaign) -> None:
+def test_a_returned_code_goes_first_if_there_is_a_list(campaign):
     add(campaign, "A", "B")
     remembered.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
     assert shown(campaign) == []
@@ -119,7 +115,7 @@ def test_a_returned_code_goes_first_if_there_is_a_list(campaign: Campaign) -> No
     assert shown(campaign) == ["A", "B"]
 
 
-def test_unissued_codes_of_crashed_processes_are_returned_and_issued_ones_are_not(campaign: Campaign) -> None:
+def test_unissued_codes_of_crashed_processes_are_returned_and_issued_ones_are_not(campaign):
     add(campaign, "A", "B", "C")
     before = pool_list.GIVEN_BACK._value.get()
     for user_id in (1, 2):
@@ -133,7 +129,7 @@ def test_unissued_codes_of_crashed_processes_are_returned_and_issued_ones_are_no
     assert pool_list.GIVEN_BACK._value.get() - before == 1
 
 
-def test_a_list_that_lost_a_code_is_dropped(campaign: Campaign) -> None:
+def test_a_list_that_lost_a_code_is_dropped(campaign):
     add(campaign, "A")
     take(campaign, 1)
     redis_client.client().delete(key(campaign.pk, "codes-in-flight"), key(campaign.pk, "codes-takers"))
@@ -144,7 +140,7 @@ def test_a_list_that_lost_a_code_is_dropped(campaign: Campaign) -> None:
     assert take(campaign, 2) == "A"
 
 
-def test_all_keys_of_a_list_share_a_slot_of_a_cluster_and_expire(campaign: Campaign) -> None:
+def test_all_keys_of_a_list_share_a_slot_of_a_cluster_and_expire(campaign):
     add(campaign, "A", "B")
     take(campaign, 1)
     pool_list.fill(campaign, after_id=10**9)

@@ -28,7 +28,7 @@ from shop.operations.archives.archiving import Options
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_repeated_request_gets_its_first_ticket() -> None:
+def test_a_repeated_request_gets_its_first_ticket():
     campaign = line_of(quantity=10)
     first, second = accounts(2)
 
@@ -38,7 +38,7 @@ def test_a_repeated_request_gets_its_first_ticket() -> None:
     assert QueueTicket.objects.count() == 2
 
 
-def test_the_queue_is_settled_in_order_and_the_rest_are_sold_out() -> None:
+def test_the_queue_is_settled_in_order_and_the_rest_are_sold_out():
     campaign = line_of(quantity=3)
     queued = [ask(campaign, account_id) for account_id in accounts(5)]
 
@@ -52,7 +52,7 @@ def test_the_queue_is_settled_in_order_and_the_rest_are_sold_out() -> None:
     assert broken() == {}
 
 
-def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner() -> None:
+def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner():
     campaign, [account_id] = line_of(quantity=3), accounts(1)
     queued = ask(campaign, account_id)
     Campaign.objects.filter(pk=campaign.pk).update(partner="convenience_store", confirming=1)
@@ -71,7 +71,7 @@ def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner() -> N
     assert tickets.READER.submit(queued.ticket.pk).ticket.status == "waiting"
 
 
-def test_an_account_that_does_not_exist_gets_no_ticket_and_the_queue_goes_on() -> None:
+def test_an_account_that_does_not_exist_gets_no_ticket_and_the_queue_goes_on():
     campaign = line_of(quantity=10)
     [account_id] = accounts(1)
 
@@ -85,7 +85,7 @@ def test_an_account_that_does_not_exist_gets_no_ticket_and_the_queue_goes_on() -
     assert worker.serve_once() == 0
 
 
-def test_waiting_tickets_are_kept_when_the_campaign_sells_out() -> None:
+def test_waiting_tickets_are_kept_when_the_campaign_sells_out():
     campaign = line_of(quantity=1)
     waiting, fast = accounts(2)
     queued = ask(campaign, waiting)
@@ -102,7 +102,7 @@ def test_waiting_tickets_are_kept_when_the_campaign_sells_out() -> None:
     assert status_of(queued) == "sold_out"
 
 
-def test_a_queue_is_settled_completely_when_the_strategy_changes() -> None:
+def test_a_queue_is_settled_completely_when_the_strategy_changes():
     campaign = line_of()
     first, second = accounts(2)
     queued = [ask(campaign, account_id) for account_id in (first, second)]
@@ -119,7 +119,7 @@ def test_a_queue_is_settled_completely_when_the_strategy_changes() -> None:
     assert positions(campaign) == [1, 2]
 
 
-def test_an_account_with_a_void_coupon_is_refused_at_once() -> None:
+def test_an_account_with_a_void_coupon_is_refused_at_once():
     campaign = line_of()
     [account_id] = accounts(1)
     ask(campaign, account_id)
@@ -129,14 +129,14 @@ def test_an_account_with_a_void_coupon_is_refused_at_once() -> None:
     assert refused(campaign, account_id) == "coupon_void"
 
 
-def test_far_back_in_the_queue_the_position_is_computed_from_the_numbers() -> None:
+def test_far_back_in_the_queue_the_position_is_computed_from_the_numbers():
     campaign = line_of(quantity=1_000)
     queued = [ask(campaign, account_id) for account_id in accounts(130)]
 
     assert [one.ahead for one in queued] == list(range(130))
 
 
-def test_the_command_settles_waiting_tickets_and_prints_how_many(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_settles_waiting_tickets_and_prints_how_many(capsys):
     campaign = line_of()
     for account_id in accounts(2):
         ask(campaign, account_id)
@@ -147,7 +147,7 @@ def test_the_command_settles_waiting_tickets_and_prints_how_many(capsys: pytest.
     assert capsys.readouterr().out == '2 tickets settled.\n{"served": 0}\n'
 
 
-def test_a_queue_leased_by_another_issuer_is_left_to_it_and_the_others_are_settled() -> None:
+def test_a_queue_leased_by_another_issuer_is_left_to_it_and_the_others_are_settled():
     taken, free = line_of(), line_of()
     for campaign in (taken, free):
         ask(campaign, accounts(1)[0])
@@ -159,7 +159,7 @@ def test_a_queue_leased_by_another_issuer_is_left_to_it_and_the_others_are_settl
     assert positions(free) == [1]
 
 
-def test_the_gauges_have_the_waiting_tickets_and_the_longest_wait() -> None:
+def test_the_gauges_have_the_waiting_tickets_and_the_longest_wait():
     campaign = line_of()
     line_of()
     for account_id in accounts(2):
@@ -231,9 +231,7 @@ def archive(folder: Path) -> archiving.Archived | None:
     return archiving.archive(TABLE, month(), folder=folder, options=OPTIONS)
 
 
-def test_settled_tickets_go_and_come_back_and_the_greatest_number_stays(
-    tmp_path: Path, campaign: Campaign
-) -> None:
+def test_settled_tickets_go_and_come_back_and_the_greatest_number_stays(tmp_path, campaign):
     before = list(QueueTicket.objects.order_by("pk").values())
     done = archive(tmp_path)
     assert done is not None
@@ -247,7 +245,7 @@ def test_settled_tickets_go_and_come_back_and_the_greatest_number_stays(
     assert archive(tmp_path) is not None
 
 
-def test_waiting_tickets_and_those_of_campaigns_that_go_on_stay(tmp_path: Path, campaign: Campaign) -> None:
+def test_waiting_tickets_and_those_of_campaigns_that_go_on_stay(tmp_path, campaign):
     QueueTicket.objects.filter(number=2).update(status="waiting")
     running = CampaignFactory.create(strategy="queue")
     for number, account_id in enumerate(accounts(3), start=1):

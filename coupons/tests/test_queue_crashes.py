@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.utils import timezone
-from redis import Redis
 from structlog.testing import capture_logs
 
 from coupons import redis_keys, tasks
@@ -30,7 +28,6 @@ from scripts.stack import ports
 from scripts.tests.simulator import everything, serving
 from shop.errors import Unavailable
 from shop.redis import redis_client
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.waiting import in_background
 
@@ -56,9 +53,7 @@ def issuers(tmp_path: Path) -> Iterator[Callable[..., OwnIssuer]]:
 
 
 @pytest.mark.boots("a Python process", in_first_circle=True)
-def test_5000_tickets_are_settled_in_order_while_issuers_are_killed(
-    issuers: Callable[..., OwnIssuer],
-) -> None:
+def test_5000_tickets_are_settled_in_order_while_issuers_are_killed(issuers):
     campaign = line_of(quantity=4_900)
     everyone = accounts(5_000)
     first = issuers()
@@ -84,7 +79,7 @@ def test_5000_tickets_are_settled_in_order_while_issuers_are_killed(
     assert third.stop() == 0
 
 
-def test_entries_read_by_a_killed_issuer_are_settled_in_order_by_the_next() -> None:
+def test_entries_read_by_a_killed_issuer_are_settled_in_order_by_the_next():
     campaign = line_of(quantity=100)
     ask_all(campaign, accounts(20))
     assert len(stream.read(campaign.pk, issuer="killed", most=20)) == pending(campaign) == 20
@@ -101,7 +96,7 @@ def test_entries_read_by_a_killed_issuer_are_settled_in_order_by_the_next() -> N
 
 
 @pytest.mark.boots("a Python process", in_first_circle=True)
-def test_several_issuers_at_once_keep_the_order(issuers: Callable[..., OwnIssuer]) -> None:
+def test_several_issuers_at_once_keep_the_order(issuers):
     campaign = line_of(quantity=3_000)
     three = [issuers() for _ in range(3)]
     wait_until(lambda: all("Settling the queues" in issuer.log() for issuer in three), seconds=60)
@@ -116,7 +111,7 @@ def test_several_issuers_at_once_keep_the_order(issuers: Callable[..., OwnIssuer
     assert broken() == {}
 
 
-def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Redis) -> None:
+def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server):
     campaign = line_of(quantity=3)
     ask_all(campaign, accounts(4), threads=1)
     asleep = stream.read(campaign.pk, issuer="asleep", most=2)
@@ -137,7 +132,7 @@ def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server: Re
     assert statuses(campaign) == {"issued": 3, "sold_out": 1}
 
 
-def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> None:
+def test_without_the_lease_two_issuers_mix_up_the_order(redis_server):
     """The twin: two issuers read the stream as ordinary consumers of a group, and the second is faster."""
     campaign = line_of(quantity=10)
     ask_all(campaign, accounts(4), threads=1)
@@ -153,7 +148,7 @@ def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> 
     assert order_of_positions(campaign) == [(1, 3), (2, 4), (3, 1), (4, 2)]
 
 
-def test_redis_is_flushed_while_tickets_are_drawn_and_settled(redis_server: Redis) -> None:
+def test_redis_is_flushed_while_tickets_are_drawn_and_settled(redis_server):
     campaign = line_of(quantity=900)
     everyone = accounts(1_000)
 
@@ -178,7 +173,7 @@ def test_redis_is_flushed_while_tickets_are_drawn_and_settled(redis_server: Redi
     assert broken() == {}
 
 
-def test_a_flushed_queue_is_restored_in_order(redis_server: Redis) -> None:
+def test_a_flushed_queue_is_restored_in_order(redis_server):
     campaign = line_of(quantity=10)
     early, late = accounts(3), accounts(2)
     ask_all(campaign, early, threads=1)
@@ -193,9 +188,7 @@ def test_a_flushed_queue_is_restored_in_order(redis_server: Redis) -> None:
 
 
 @pytest.mark.parametrize("lost", [stream.COUNTER, stream.STREAM, stream.WAITING])
-def test_every_ticket_is_settled_once_whatever_part_of_the_queue_is_lost(
-    redis_server: Redis, lost: str
-) -> None:
+def test_every_ticket_is_settled_once_whatever_part_of_the_queue_is_lost(redis_server, lost):
     campaign = line_of(quantity=10)
     early, late = accounts(3), accounts(2)
     ask_all(campaign, early, threads=1)
@@ -211,7 +204,7 @@ def test_every_ticket_is_settled_once_whatever_part_of_the_queue_is_lost(
     assert broken() == {}
 
 
-def test_a_ticket_missing_from_redis_is_queued_again_by_the_sweeper() -> None:
+def test_a_ticket_missing_from_redis_is_queued_again_by_the_sweeper():
     campaign = line_of(quantity=10)
     ask_all(campaign, accounts(1))
     worker.serve_once()
@@ -230,7 +223,7 @@ def test_a_ticket_missing_from_redis_is_queued_again_by_the_sweeper() -> None:
     assert stray.status == "issued"
 
 
-def test_a_process_killed_before_its_ticket_was_written_leaves_one_that_is_settled() -> None:
+def test_a_process_killed_before_its_ticket_was_written_leaves_one_that_is_settled():
     campaign = line_of(quantity=10)
     [account_id] = accounts(1)
     ask_all(campaign, [account_id])
@@ -246,7 +239,7 @@ def test_a_process_killed_before_its_ticket_was_written_leaves_one_that_is_settl
     assert isinstance(again, Issued)
 
 
-def test_without_redis_no_ticket_is_drawn_until_it_is_back(own_redis: OwnRedis) -> None:
+def test_without_redis_no_ticket_is_drawn_until_it_is_back(own_redis):
     campaign = line_of(quantity=10)
     waiting, new_account = accounts(2)
     with settling():
@@ -267,7 +260,7 @@ def test_without_redis_no_ticket_is_drawn_until_it_is_back(own_redis: OwnRedis) 
     assert broken() == {}
 
 
-def test_a_partner_that_refuses_some_and_answers_late(tmp_path: Path, settings: LazySettings) -> None:
+def test_a_partner_that_refuses_some_and_answers_late(tmp_path, settings):
     with serving("partner", tmp_path, "--failure-rate", "0.2", "--lost-rate", "0.05") as partner:
         settings.PARTNER_URL = f"http://{ports.HOST}:{partner.port}"
         campaign = line_of(quantity=40, partner="convenience_store")
@@ -286,7 +279,7 @@ def test_a_partner_that_refuses_some_and_answers_late(tmp_path: Path, settings: 
     assert broken() == {}
 
 
-def test_tickets_wait_while_the_partner_is_unavailable(tmp_path: Path, settings: LazySettings) -> None:
+def test_tickets_wait_while_the_partner_is_unavailable(tmp_path, settings):
     port = ports.free()
     settings.PARTNER_URL = f"http://{ports.HOST}:{port}"
     campaign = line_of(quantity=40, partner="convenience_store")

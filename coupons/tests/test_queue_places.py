@@ -3,11 +3,8 @@
 import socket
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
-from django.conf import LazySettings
-from redis import Redis
 
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, QueueTicket
@@ -26,9 +23,7 @@ from shop.tests.second_connection import another_connection, ask as ask_database
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_an_unavailable_partner_costs_no_ticket_its_place_and_none_is_sold_out(
-    tmp_path: Path, settings: LazySettings
-) -> None:
+def test_an_unavailable_partner_costs_no_ticket_its_place_and_none_is_sold_out(tmp_path, settings):
     port = ports.free()
     settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS = f"http://{ports.HOST}:{port}", 10.0
     campaign = line_of(quantity=2, partner="convenience_store")
@@ -45,9 +40,7 @@ def test_an_unavailable_partner_costs_no_ticket_its_place_and_none_is_sold_out(
     assert broken() == {}
 
 
-def test_a_slot_that_the_partner_refuses_goes_to_the_next_ticket(
-    tmp_path: Path, settings: LazySettings
-) -> None:
+def test_a_slot_that_the_partner_refuses_goes_to_the_next_ticket(tmp_path, settings):
     settings.PARTNER_TIMEOUT_SECONDS = 10.0
     with serving("partner", tmp_path, *GOOD, "--failure-rate", "0.5") as partner:
         settings.PARTNER_URL = f"http://{ports.HOST}:{partner.port}"
@@ -64,9 +57,7 @@ def test_a_slot_that_the_partner_refuses_goes_to_the_next_ticket(
     assert broken() == {}
 
 
-def test_after_redis_came_back_with_old_data_no_request_overtakes_a_waiting_ticket(
-    redis_server: Redis,
-) -> None:
+def test_after_redis_came_back_with_old_data_no_request_overtakes_a_waiting_ticket(redis_server):
     campaign = line_of(quantity=10)
     first, *early = accounts(3)
     ask(campaign, [first])
@@ -83,7 +74,7 @@ def test_after_redis_came_back_with_old_data_no_request_overtakes_a_waiting_tick
     assert list(rows.values_list("number", "coupon__position")) == [(one, one) for one in range(1, 6)]
 
 
-def test_an_issuer_that_can_not_refresh_its_queues_ends_all_its_threads() -> None:
+def test_an_issuer_that_can_not_refresh_its_queues_ends_all_its_threads():
     """Here the file of `--alive` can't be touched; the process ends, and its supervisor starts another."""
     campaign = line_of()
     ask(campaign, accounts(1))
@@ -102,7 +93,7 @@ def serving_threads() -> int:
     return sum(thread.name.startswith("queues ") for thread in threading.enumerate())
 
 
-def test_any_number_of_queues_is_settled_by_a_few_threads_and_connections() -> None:
+def test_any_number_of_queues_is_settled_by_a_few_threads_and_connections():
     lines = [line_of() for _ in range(60)]
     first, second = accounts(2)
     for campaign in lines:
@@ -119,7 +110,7 @@ def test_any_number_of_queues_is_settled_by_a_few_threads_and_connections() -> N
     assert broken() == {}
 
 
-def test_queues_with_a_slow_partner_delay_no_other_queue(settings: LazySettings) -> None:
+def test_queues_with_a_slow_partner_delay_no_other_queue(settings):
     with socket.create_server((ports.HOST, 0)) as silent:
         settings.PARTNER_URL = f"http://{ports.HOST}:{silent.getsockname()[1]}"
         settings.PARTNER_TIMEOUT_SECONDS = 4.0

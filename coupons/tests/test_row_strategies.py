@@ -60,7 +60,7 @@ def impatiently(work: Callable[[], Any]) -> Any:
 
 
 @by_each
-def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy: str) -> None:
+def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy):
     campaign = CampaignFactory.create(strategy=strategy)
     [asks] = issue_calls(campaign.pk, accounts(1))
 
@@ -75,7 +75,7 @@ def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy
 
 
 @by_each
-def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strategy: str) -> None:
+def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strategy):
     campaign = CampaignFactory.create(strategy=strategy)
     account = User.objects.get(pk=accounts(1)[0])
     asks = partial(client_of(account).post, "/coupons", {"campaign": campaign.pk})
@@ -92,7 +92,7 @@ def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strateg
 
 
 @by_each
-def test_a_deadlock_is_retried(strategy: str) -> None:
+def test_a_deadlock_is_retried(strategy):
     """The request has locked the campaign and waits for the account; another connection does the reverse."""
     campaign, everyone = CampaignFactory.create(strategy=strategy), accounts(50)
     [asks] = issue_calls(campaign.pk, everyone[:1])
@@ -110,7 +110,7 @@ def test_a_deadlock_is_retried(strategy: str) -> None:
 
 
 @by_each
-def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strategy: str) -> None:
+def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strategy):
     """Both have read that there is no coupon, before either can write one."""
     campaign = CampaignFactory.create(strategy=strategy, quantity=10)
     issue, [user_id] = issuing.STRATEGIES[strategy], accounts(1)
@@ -125,7 +125,7 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the_slots_to_the_next() -> None:
+def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the_slots_to_the_next():
     """By each strategy and from each source of codes, a transaction for each campaign.
 
     Each has counted its slot; its coupon waits for the account's row, which another connection locks. The
@@ -152,7 +152,7 @@ def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_a_process_killed_after_its_commits_has_issued_the_coupons() -> None:
+def test_a_process_killed_after_its_commits_has_issued_the_coupons():
     """By each strategy, a transaction for each campaign, while those of the next account wait."""
     campaigns = [CampaignFactory.create(strategy=name, quantity=2) for name in NAMES]
     first, second = accounts(2)
@@ -186,7 +186,7 @@ def coupon_outcome(campaign: Campaign, user_id: int) -> str:
 
 @by_each
 @from_each_source
-def test_with_a_partner_repeated_requests_take_one_slot(strategy: str, code_source: str) -> None:
+def test_with_a_partner_repeated_requests_take_one_slot(strategy, code_source):
     campaign = campaign_with_codes(code_source, partner="convenience_store", quantity=5)
     [user_id] = accounts(1)
 
@@ -208,7 +208,7 @@ VALUES (%s, %s, %s, %s, 'issued', '', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))
 SOON = 10.0
 
 
-def test_the_lock_reads_what_was_committed_while_it_waited() -> None:
+def test_the_lock_reads_what_was_committed_while_it_waited():
     campaign = CampaignFactory.create()
     both = accounts(2)
     now = timezone.now()
@@ -225,7 +225,7 @@ def test_the_lock_reads_what_was_committed_while_it_waited() -> None:
     assert {user_id: one.code for user_id, one in had.items()} == {both[0]: "FRESH"}
 
 
-def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot() -> None:
+def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot():
     """It would stay where its count is rolled back, and the next one would get its position."""
     campaign, [account_id] = CampaignFactory.create(), accounts(1)
     with pytest.raises(transaction.TransactionManagementError):
@@ -233,7 +233,7 @@ def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot
     assert not Coupon.objects.exists()
 
 
-def test_a_coupon_locked_by_an_order_delays_no_request() -> None:
+def test_a_coupon_locked_by_an_order_delays_no_request():
     campaign = CampaignFactory.create()
     owner, newcomer = accounts(2)
     code = issuing.issue(campaign_id=campaign.pk, user_id=owner).coupon.code
@@ -244,7 +244,7 @@ def test_a_coupon_locked_by_an_order_delays_no_request() -> None:
         assert issuing.issue(campaign_id=campaign.pk, user_id=newcomer).is_new
 
 
-def test_what_is_read_is_what_the_orm_reads() -> None:
+def test_what_is_read_is_what_the_orm_reads():
     campaign = CampaignFactory.create(closes_at=timezone.now() + timedelta(days=1))
     owner, other = accounts(2)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
@@ -260,7 +260,7 @@ def test_what_is_read_is_what_the_orm_reads() -> None:
     assert had[owner].campaign is seen
 
 
-def test_a_new_coupon_is_what_the_database_has_of_it() -> None:
+def test_a_new_coupon_is_what_the_database_has_of_it():
     campaign = CampaignFactory.create()
     [user_id] = accounts(1)
 
@@ -287,7 +287,7 @@ def columns_of(row: Campaign | Coupon) -> dict[str, Any]:
 
 
 @from_each_source
-def test_all_of_them_at_once_issue_exactly_the_quantity(code_source: str) -> None:
+def test_all_of_them_at_once_issue_exactly_the_quantity(code_source):
     campaign = campaign_with_codes(code_source, quantity=50)
 
     outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(90)))
@@ -298,7 +298,7 @@ def test_all_of_them_at_once_issue_exactly_the_quantity(code_source: str) -> Non
 
 
 @from_each_source
-def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source: str) -> None:
+def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source):
     campaign = campaign_with_codes(code_source, quantity=10)
 
     outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(1) * 40))
@@ -310,7 +310,7 @@ def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source: str) 
 
 
 @from_each_source
-def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source: str) -> None:
+def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source):
     """Each thread changes the strategy before each of its requests."""
     campaign = campaign_with_codes(code_source, quantity=50)
     everyone = accounts(120)

@@ -37,7 +37,7 @@ def options_of(response: Any) -> dict[str, Any]:
     return options
 
 
-def test_it_is_not_there_unless_it_is_turned_on(settings: LazySettings) -> None:
+def test_it_is_not_there_unless_it_is_turned_on(settings):
     settings.DEMO = False
 
     response = get()
@@ -46,7 +46,7 @@ def test_it_is_not_there_unless_it_is_turned_on(settings: LazySettings) -> None:
     assert "demo-pass" not in response.content.decode()
 
 
-def test_everything_comes_from_this_origin_and_nothing_is_inline(settings: LazySettings) -> None:
+def test_everything_comes_from_this_origin_and_nothing_is_inline(settings):
     settings.DEBUG = False
 
     response = get()
@@ -63,7 +63,7 @@ def test_everything_comes_from_this_origin_and_nothing_is_inline(settings: LazyS
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_a_script_imports_files_that_are_there_and_makes_no_html_of_text(path: Any) -> None:
+def test_a_script_imports_files_that_are_there_and_makes_no_html_of_text(path):
     script = SCRIPTS[path]
     for imported in re.findall(r'from "([^"]+)"', script):
         assert (path.parent / imported).is_file(), imported
@@ -72,7 +72,7 @@ def test_a_script_imports_files_that_are_there_and_makes_no_html_of_text(path: A
     )
 
 
-def test_in_korean_no_text_is_left_in_english() -> None:
+def test_in_korean_no_text_is_left_in_english():
     options = options_of(get(**KOREAN))
 
     assert options["language"] == "ko"

@@ -7,7 +7,6 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
@@ -41,7 +40,7 @@ def load(accept: str = BROWSER, method: str = "GET", **headers: str) -> Awaitabl
 
 
 @pytest.mark.django_db
-def test_a_browser_sees_what_is_left() -> None:
+def test_a_browser_sees_what_is_left():
     CampaignFactory.create(name="Spring <b>drop</b>", quantity=7)
     ProductFactory.create(name="Mug", on_hand=3)
 
@@ -55,7 +54,7 @@ def test_a_browser_sees_what_is_left() -> None:
 @pytest.mark.parametrize(
     "accept", ["*/*", "application/json", "text/plain", "application/json, text/html;q=0.5"]
 )
-def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept: str) -> None:
+def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept):
     response = get(accept)
 
     assert (response.status_code, response.headers["Location"]) == (302, "/api/docs/")
@@ -63,7 +62,7 @@ def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept: str) -> N
 
 
 @pytest.mark.django_db
-def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings: LazySettings) -> None:
+def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings):
     settings.IS_MAKE_RUN = False
     CampaignFactory.create(closed=True, name="Over")
     CampaignFactory.create(scheduled=True)
@@ -86,7 +85,7 @@ def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings: 
 
 
 @pytest.mark.django_db
-def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(settings: LazySettings) -> None:
+def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(settings):
     settings.DEBUG = False
     CampaignFactory.create()
 
@@ -107,7 +106,7 @@ def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(sett
     assert {"/api/docs/", "/api/schema/", "/admin/", "/admin/board/", "/metrics"} <= set(links)
 
 
-def test_without_the_database_it_says_so_and_reads_again_later() -> None:
+def test_without_the_database_it_says_so_and_reads_again_later():
     CampaignFactory.create(name="Spring")
     with database_away():
         assert "The database does not answer just now" in get().content.decode()
@@ -117,7 +116,7 @@ def test_without_the_database_it_says_so_and_reads_again_later() -> None:
 
 
 @pytest.mark.parametrize("accept", [BROWSER, "*/*", "application/json"])
-def test_a_web_process_answers_as_django_does(accept: str) -> None:
+def test_a_web_process_answers_as_django_does(accept):
     CampaignFactory.create(name="Spring")
     by_django = get(accept)
     name = "a-request-of-my-own"
@@ -132,15 +131,13 @@ def test_a_web_process_answers_as_django_does(accept: str) -> None:
     }
 
 
-def test_other_methods_and_unknown_hosts_are_refused() -> None:
+def test_other_methods_and_unknown_hosts_are_refused():
     assert asyncio.run(load(method="OPTIONS")).status == 405
     assert asyncio.run(load(Host="elsewhere.example")).status == 400
     assert asyncio.run(load("text/html," + "a/b," * 200)).status == 200
 
 
-def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_in(
-    blocked: Blocked,
-) -> None:
+def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_in(blocked):
     """They shared the operators' threads, so any client could keep operators out by loading the page."""
 
     async def sign_in_meanwhile() -> tuple[Answer, int, list[Answer]]:
@@ -159,7 +156,7 @@ def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_
     assert blocked == Blocked()
 
 
-def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() -> None:
+def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators():
     release = threading.Event()
     scope = asgi_client.request_scope("GET", "/api/docs/")
     session = {"Cookie": f"sessionid={session_of(SuperuserFactory.create())}"}
@@ -176,7 +173,7 @@ def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() 
         release.set()
 
 
-def test_a_session_that_is_no_operators_has_no_share_of_their_threads() -> None:
+def test_a_session_that_is_no_operators_has_no_share_of_their_threads():
     """Any client could hold the operators' threads by a cookie of its own."""
     buyers = session_of(AccountFactory.create())
 

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.core.management.base import CommandError
 from django.urls import reverse
 from django.utils import timezone
@@ -17,7 +16,6 @@ from events.tests.delivering import dead, deliver_due, deliver_to_nobody, delive
 from events.tests.own_data_platform import REFUSED, received_event_ids
 from events.tests.test_webhook_endpoints import api, created
 from events.webhooks import deliveries, endpoints
-from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.clients import Api, signed_in
 from shop.tests.commands import run, run_json
@@ -35,7 +33,7 @@ def dead_rows() -> set[WebhookDelivery]:
     return set(WebhookDelivery.objects.filter(status="failed"))
 
 
-def test_dead_events_are_listed() -> None:
+def test_dead_events_are_listed():
     assert run("replay_events") == (0, "No event is dead.\n")
     first, order_id = dead(), uuid4()
     second = dead("order.refunded", order_id=order_id)
@@ -49,7 +47,7 @@ def test_dead_events_are_listed() -> None:
     ]
 
 
-def test_some_or_all_dead_events_are_replayed() -> None:
+def test_some_or_all_dead_events_are_replayed():
     first, second, third = dead(), dead(), dead()
 
     assert run("replay_events", str(first.event_id)) == (
@@ -65,14 +63,14 @@ def test_some_or_all_dead_events_are_replayed() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["evt_1"], ["--all", "evt_1"], ["order.paid"], [str(UUID(int=1))]])
-def test_an_id_that_cannot_be_replayed_is_reported_and_nothing_is_replayed(arguments: list[str]) -> None:
+def test_an_id_that_cannot_be_replayed_is_reported_and_nothing_is_replayed(arguments):
     kept = dead()
     with pytest.raises(CommandError):
         run("replay_events", *arguments, *([str(kept.event_id)] if arguments == ["evt_1"] else []))
     assert dead_rows() == {kept}
 
 
-def test_the_journal_is_read_only_in_the_admin() -> None:
+def test_the_journal_is_read_only_in_the_admin():
     client = signed_in(SuperuserFactory.create())
     kept = JournalLine.objects.create(at=timezone.now(), actor="system", what="order.paid")
 
@@ -82,7 +80,7 @@ def test_the_journal_is_read_only_in_the_admin() -> None:
     assert client.post(reverse("admin:shop_journalline_delete", args=[kept.pk])).status_code == 403
 
 
-def test_the_list_sends_events_again_and_records_the_actor_and_the_reason() -> None:
+def test_the_list_sends_events_again_and_records_the_actor_and_the_reason():
     operator = SuperuserFactory.create()
     dead_letter = dead()
     sent = {"action": "resend", "_selected_action": [dead_letter.pk]}
@@ -112,9 +110,7 @@ def failing_since() -> Any:
     return WebhookEndpoint.objects.get(pk=BUILT_IN).failing_since
 
 
-def test_its_log_has_each_event_in_the_shape_of_any_delivery(
-    api: Api, own_data_platform: Simulator, settings: LazySettings
-) -> None:
+def test_its_log_has_each_event_in_the_shape_of_any_delivery(api, own_data_platform, settings):
     settings.EVENT_REFUSED_SECONDS = 0
     settings.DEBUG = True
     [accepted], [refused] = note("order.paid"), note(REFUSED)
@@ -146,7 +142,7 @@ def test_its_log_has_each_event_in_the_shape_of_any_delivery(
     assert rows[queued].keys() == api.post(f"/webhook-endpoints/{other['id']}/test", {}).json().keys()
 
 
-def test_a_delivered_event_is_sent_again_with_the_same_id(api: Api, own_data_platform: Simulator) -> None:
+def test_a_delivered_event_is_sent_again_with_the_same_id(api, own_data_platform):
     order_id = uuid4()
     first, second = note("order.paid", "order.refunded", order_id=order_id)
     deliver_due()
@@ -163,9 +159,7 @@ def test_a_delivered_event_is_sent_again_with_the_same_id(api: Api, own_data_pla
     assert noted.before["status"] == "delivered" and noted.is_internal
 
 
-def test_a_dead_event_is_sent_again_once_the_receiver_is_right(
-    api: Api, own_data_platform: Simulator, settings: LazySettings
-) -> None:
+def test_a_dead_event_is_sent_again_once_the_receiver_is_right(api, own_data_platform, settings):
     settings.EVENT_REFUSED_SECONDS = 0
     [dead] = note(REFUSED)
     deliver_due()
@@ -176,7 +170,7 @@ def test_a_dead_event_is_sent_again_once_the_receiver_is_right(
     assert rows_logged(api)[0]["error"] == "", "what was wrong before is no longer"
 
 
-def test_it_shows_since_when_nothing_is_delivered(api: Api, own_data_platform: Simulator) -> None:
+def test_it_shows_since_when_nothing_is_delivered(api, own_data_platform):
     endpoints.find()
     note("test.happened")
     deliver_to_nobody()
@@ -215,7 +209,7 @@ def replay(client: Any, **fields: Any) -> list[str]:
     return said(client, client.post(PAGE, WHY | {"form_id": str(uuid7()), "confirmed": "yes"} | fields))
 
 
-def test_the_page_counts_what_matches_before_anything_is_replayed(client: Any) -> None:
+def test_the_page_counts_what_matches_before_anything_is_replayed(client):
     order_id, now = uuid4(), timezone.now()
     dead(order_id=order_id)
     dead("order.refunded", created_at=now - timedelta(days=3))
@@ -232,7 +226,7 @@ def test_the_page_counts_what_matches_before_anything_is_replayed(client: Any) -
     assert len(dead_rows()) == 3
 
 
-def test_exactly_what_matches_is_replayed_with_actor_and_reason(client: Any) -> None:
+def test_exactly_what_matches_is_replayed_with_actor_and_reason(client):
     wanted, other = dead(), dead("stock.low")
     page = client.post(PAGE, WHY | {"form_id": str(uuid7()), "type": "order.paid"}).content.decode()
     assert "Replay 1 dead event?" in page
@@ -246,7 +240,7 @@ def test_exactly_what_matches_is_replayed_with_actor_and_reason(client: Any) -> 
     assert (noted.actor_name, noted.detail) == ("ada", "its route is right")
 
 
-def test_a_repeated_replay_queues_nothing_again(client: Any) -> None:
+def test_a_repeated_replay_queues_nothing_again(client):
     for _ in range(6):
         dead()
     browsers = [signed_in(client.get(PAGE).wsgi_request.user) for _ in range(4)]
@@ -255,9 +249,7 @@ def test_a_repeated_replay_queues_nothing_again(client: Any) -> None:
     assert JournalLine.objects.filter(what="event.resent").count() == 6
 
 
-def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
-    client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(client, monkeypatch):
     monkeypatch.setattr(deliveries, "MOST_RESENT", 4)
     made = [dead() for _ in range(6)]
     [message] = replay(client)
@@ -270,20 +262,20 @@ def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
 @pytest.mark.parametrize(
     "wrong", [{"since": "yesterday"}, {"before": "2026-13-45"}, {"order": "7"}, {"type": "x" * 65}], ids=str
 )
-def test_a_filter_that_is_not_valid_replays_nothing(client: Any, wrong: dict[str, str]) -> None:
+def test_a_filter_that_is_not_valid_replays_nothing(client, wrong):
     kept = dead()
     assert counts(client, **wrong) == {}
     client.post(PAGE, wrong | {"reason": "x", "form_id": str(uuid7()), "confirmed": "yes"})
     assert dead_rows() == {kept}
 
 
-def test_dead_events_are_found_by_the_index_on_deliveries() -> None:
+def test_dead_events_are_found_by_the_index_on_deliveries():
     logged("delivered", number=2_000, delivered_at=timezone.now())
     dead()
     assert "events_webhookdelivery_status" in deliveries.find_dead()[:50].explain()
 
 
-def test_the_command_lists_and_replays_by_the_same_filter() -> None:
+def test_the_command_lists_and_replays_by_the_same_filter():
     order_id, now = uuid4(), timezone.now()
     wanted = dead(order_id=order_id)
     others = {dead("stock.low"), dead(created_at=now - timedelta(days=3))}

@@ -3,12 +3,10 @@
 import base64
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.db.models import Q
@@ -81,7 +79,7 @@ def error_codes(answer: Any) -> list[tuple[str, str]]:
     return [(error["field"], error["code"]) for error in answer.json()["errors"]]
 
 
-def test_each_page_continues_where_the_last_one_ended(api: Api) -> None:
+def test_each_page_continues_where_the_last_one_ended(api):
     record("a", "b", "c")
     assert reading.read_page(after=0, patterns=[], limit=10).events == [], "the call gives them positions"
 
@@ -94,7 +92,7 @@ def test_each_page_continues_where_the_last_one_ended(api: Api) -> None:
     assert set(first["results"][0]) == {"id", "type", "at", "data"}
 
 
-def test_events_are_chosen_by_type_and_by_the_beginning_of_one(api: Api) -> None:
+def test_events_are_chosen_by_type_and_by_the_beginning_of_one(api):
     record("paid")
     record("cancelled", type="order.cancelled")
     publish("issued", type="coupon.issued")
@@ -124,20 +122,18 @@ NO_CURSORS = (
         *((f"after={cursor}", "invalid") for cursor in NO_CURSORS),
     ],
 )
-def test_a_type_that_no_event_has_and_a_cursor_that_was_not_given_are_400(
-    api: Api, query: str, code: str
-) -> None:
+def test_a_type_that_no_event_has_and_a_cursor_that_was_not_given_are_400(api, query, code):
     answer = api.get(f"/events?{query}")
     assert answer.status_code == 400
     assert error_codes(answer) == [(query.partition("=")[0], code)]
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5"])
-def test_a_limit_that_is_no_number_is_400(api: Api, limit: str) -> None:
+def test_a_limit_that_is_no_number_is_400(api, limit):
     assert api.get(f"/events?limit={limit}").status_code == 400
 
 
-def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account() -> None:
+def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account():
     publish("a")
     maker = reader()
 
@@ -146,7 +142,7 @@ def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account() -> None
     assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
 
 
-def test_a_page_is_waited_for_until_there_is_an_event(api: Api) -> None:
+def test_a_page_is_waited_for_until_there_is_an_event(api):
     answer = in_background(lambda: api.get("/events?type=order.*", Prefer="wait=20"))
     wait_until(lambda: not answer.done())
     publish("other", type="coupon.issued")
@@ -154,7 +150,7 @@ def test_a_page_is_waited_for_until_there_is_an_event(api: Api) -> None:
     assert names_of(answer.result(timeout=15).json()) == ["paid"]
 
 
-def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withdrawn(api: Api) -> None:
+def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withdrawn(api):
     made = api_keys.make("events:read")
     answers = [
         in_background(lambda one=one: one.get("/events", Prefer="wait=20"))
@@ -169,7 +165,7 @@ def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withd
     assert api_keys.codes(refused) == ["token_invalid", "permission_denied"]
 
 
-def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking() -> None:
+def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking():
     record(*"abcdef", type="coupon.issued")
     publish("paid")
 
@@ -181,9 +177,7 @@ def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking() -> None:
     assert second.is_end
 
 
-def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(
-    api: Api, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(api, settings, monkeypatch):
     monkeypatch.setattr(reading, "SWEPT_PER_TRANSACTION", 2)
     publish("a", "b", "c")
     beginning = api.get("/events?limit=1").json()["next"]
@@ -206,9 +200,7 @@ def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(
         assert names_of(seen_by_it) == ["young", "unsequenced"]
 
 
-def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(
-    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
-) -> None:
+def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(monkeypatch, settings):
     publish("a", "b")
     chosen_by = reading.chosen_by
 
@@ -229,7 +221,7 @@ def _record_and_fail() -> None:
     raise ZeroDivisionError
 
 
-def test_many_runs_of_ids_are_sequenced_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_of_ids_are_sequenced_in_batches(monkeypatch):
     monkeypatch.setattr(sequencing, "EVENTS_PER_TRANSACTION", 3)
     for name in "abcdefgh":
         record(name)
@@ -241,7 +233,7 @@ def test_many_runs_of_ids_are_sequenced_in_batches(monkeypatch: pytest.MonkeyPat
     assert Follower(reader(), limit=3).read_all() == list("abcdefgh")
 
 
-def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(api: Api) -> None:
+def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(api):
     campaign, account = CampaignFactory.create(), AccountFactory.create()
     issuing.issue(campaign_id=campaign.pk, user_id=account.pk)
     sequencing.sequence()
@@ -254,7 +246,7 @@ def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(ap
     assert event["data"]["account"] == account.pk
 
 
-def test_a_product_that_sells_out_and_returns_has_an_event_each(api: Api) -> None:
+def test_a_product_that_sells_out_and_returns_has_an_event_each(api):
     product = ProductFactory.create(on_hand=2)
     for delta in (-1, -1, 3, 2):
         adjustments.adjust(product_id=product.pk, delta=delta, reason="Counted.")
@@ -269,7 +261,7 @@ def test_a_product_that_sells_out_and_returns_has_an_event_each(api: Api) -> Non
     assert {event["data"]["product"] for event in events} == {product.pk}
 
 
-def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor() -> None:
+def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor():
     order_id = uuid4()
 
     def work() -> None:
@@ -288,7 +280,7 @@ def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor() -> Non
     assert event.data == {"coupon": "1234", "order": str(order_id), "status": "issued"}
 
 
-def test_a_shared_code_is_in_no_event(api: Api) -> None:
+def test_a_shared_code_is_in_no_event(api):
     """Its readers may not be allowed to read campaigns, and the code is worth most before the opening."""
     terms: Any = {"name": "Drop", "quantity": 9, "discount_type": "amount", "discount_value": 5}
     opens_at = clock.now() + timedelta(days=7)
@@ -304,13 +296,13 @@ def test_a_shared_code_is_in_no_event(api: Api) -> None:
     assert JournalLine.objects.get(what="campaign.created").after["shared_code"] == "SECRET-1"
 
 
-def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for() -> None:
+def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for():
     """As after the promotion of a server that lacks it: events that get these positions would be skipped."""
     with pytest.raises(Invalid):
         reading.read_page(after=1, patterns=[], limit=1)
 
 
-def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api: Api) -> None:
+def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api):
     """Also one whose position is given again: it would skip the events before that."""
     publish("a", "b", "c")
     cursors = [api.get("/events?limit=2").json()["next"], api.get("/events").json()["next"]]
@@ -329,7 +321,7 @@ def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api: Api) -> N
     assert names_of(api.get(f"/events?after={first['next']}").json()) == list("efghi")
 
 
-def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_first(api: Api) -> None:
+def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_first(api):
     publish("a")
     backup = FeedState.objects.get()
     lose_by_a_restore(after=1)
@@ -343,7 +335,7 @@ def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_fi
     assert api.get(f"/events?after={cursor}").json()["code"] == "cursor_expired"
 
 
-def test_a_program_of_the_database_jumps_the_gap_of_a_restore() -> None:
+def test_a_program_of_the_database_jumps_the_gap_of_a_restore():
     """As a webhook endpoint, whose position is restored with the feed."""
     publish("a", "b", "c")
     lose_by_a_restore(after=2)
@@ -362,12 +354,12 @@ def test_a_program_of_the_database_jumps_the_gap_of_a_restore() -> None:
 
 
 @pytest.mark.boots("a Python process")
-def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:
+def test_events_are_sequenced_and_read_on_sqlite(tmp_path):
     with another_process(ON_SQLITE, DATABASE_URL=f"sqlite:///{tmp_path}/feed.sqlite3") as process:
         assert read_line(process) == "sqlite ['b', 'c', 'd'] 4"
 
 
-def test_the_doctor_names_events_without_positions_and_positions_without_events() -> None:
+def test_the_doctor_names_events_without_positions_and_positions_without_events():
     publish("a", "b", "c")
     assert {finding.level for finding in doctor.examine()} == {"ok"}
     with clock.shifted(by=timedelta(minutes=-2)):

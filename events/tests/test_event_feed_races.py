@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -73,7 +72,7 @@ def late_transaction(name: str) -> tuple[threading.Event, threading.Event, Calla
     return has_inserted, may_commit, future.result
 
 
-def test_a_transaction_that_commits_late_is_not_skipped_as_it_is_by_ids() -> None:
+def test_a_transaction_that_commits_late_is_not_skipped_as_it_is_by_ids():
     """Open transactions have ids before, between and after those that are sequenced meanwhile."""
     follower, naive = Follower(reader()), IdFollower()
     _, first_may_commit, first = late_transaction("first")
@@ -98,7 +97,7 @@ def test_a_transaction_that_commits_late_is_not_skipped_as_it_is_by_ids() -> Non
     assert naive.read_all() == ["a", "b", "c", "third"], "ids are drawn before the commit"
 
 
-def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race() -> None:
+def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race():
     is_over = threading.Event()
     followers = [Follower(reader(), limit=limit) for limit in (7, 50, 200)]
     written = [[f"{writer}-{number}" for number in range(EVENTS_OF_EACH)] for writer in range(WRITERS)]
@@ -143,7 +142,7 @@ def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race() 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment: str) -> None:
+def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment):
     FeedState.objects.get_or_create(pk=sequencing.ROW)
     record("a", "b")
     follower = Follower(reader())
@@ -166,8 +165,8 @@ def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment: 
 
 
 def test_a_pass_whose_commits_answer_is_lost_gives_each_event_one_position_and_wakes_its_readers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     woken: list[str] = []
     monkeypatch.setattr(completion_notifications, "notify_completed", woken.append)
     FeedState.objects.get_or_create(pk=sequencing.ROW)

@@ -19,12 +19,12 @@ def sources() -> str:
     return "\n".join(file.read_text() for file in files if not skipped & set(file.parts))
 
 
-def test_the_page_has_a_row_for_each_type_and_none_besides() -> None:
+def test_the_page_has_a_row_for_each_type_and_none_besides():
     rows = re.findall(r"^\| `([a-z_.]+)` \|", documented.page("reference/events.md"), re.MULTILINE)
     assert sorted(rows) == sorted(catalogue.TYPES)
 
 
-def test_each_term_of_a_campaign_a_sale_and_a_product_is_in_its_events_but_the_shared_code() -> None:
+def test_each_term_of_a_campaign_a_sale_and_a_product_is_in_its_events_but_the_shared_code():
     """A new term is decided about here: events are for programs that may not read what they name."""
     for type in ("created", "changed"):
         assert {*campaigns.TERMS} - {*catalogue.MEMBERS[f"campaign.{type}"]} == {"shared_code"}
@@ -32,7 +32,7 @@ def test_each_term_of_a_campaign_a_sale_and_a_product_is_in_its_events_but_the_s
         assert {*catalogue.MEMBERS[f"product.{type}"]} == {*products.TERMS}
 
 
-def test_the_page_names_the_members_of_each_type() -> None:
+def test_the_page_names_the_members_of_each_type():
     rows = re.findall(
         r"^\| `([a-z_.]+)` \|.*\| (.*) \|$", documented.page("reference/events.md"), re.MULTILINE
     )
@@ -48,7 +48,7 @@ def test_the_page_names_the_members_of_each_type() -> None:
         assert {*named, *of_order} - subject == {*catalogue.MEMBERS[type]} - subject, type
 
 
-def test_each_line_of_the_journal_that_is_an_event_is_written_somewhere() -> None:
+def test_each_line_of_the_journal_that_is_an_event_is_written_somewhere():
     text = sources()
     for what in catalogue.FROM_JOURNAL:
         group = what.partition(".")[0]

@@ -140,7 +140,7 @@ def by_the_command(staff: User, product: Product) -> None:
 
 
 @pytest.mark.parametrize("change", [by_a_call, by_the_operators_page, by_an_upload, by_the_command])
-def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change) -> None:
+def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change):
     product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
 
     change(staff, product)
@@ -153,7 +153,7 @@ def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change) ->
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", *who)
 
 
-def test_changes_of_nothing_and_refused_changes_leave_no_line() -> None:
+def test_changes_of_nothing_and_refused_changes_leave_no_line():
     product, other = ProductFactory.create(price=4_500), ProductFactory.create()
     staff = client_of(SuperuserFactory.create())
 

@@ -239,20 +239,20 @@ def _loss(product: Product, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_created_product_is_returned_and_not_refused_for_its_own_sku() -> None:
+def test_a_created_product_is_returned_and_not_refused_for_its_own_sku():
     made = products.create(sku="CUP", name="Cup", price=9)
     assert Product.objects.get(sku="CUP").pk == made.pk
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_changed_product_is_changed_once(product: Product) -> None:
+def test_a_changed_product_is_changed_once(product):
     changed = products.change(product_id=product.pk, price=8)
     assert (changed.price, changed.version) == (8, product.version + 1)
     assert Product.objects.get(pk=product.pk).version == product.version + 1
 
 
 @pytest.mark.usefixtures("_loss")
-def test_goods_are_received_once(product: Product) -> None:
+def test_goods_are_received_once(product):
     moved = adjustments.receive(product_id=product.pk, quantity=100, reason="delivery")
     assert moved.on_hand_after == 105
     assert Product.objects.get(pk=product.pk).on_hand == 105
@@ -260,6 +260,6 @@ def test_goods_are_received_once(product: Product) -> None:
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_count_is_corrected_once(product: Product) -> None:
+def test_a_count_is_corrected_once(product):
     assert adjustments.adjust(product_id=product.pk, delta=-3, reason="broken").on_hand_after == 2
     assert Product.objects.get(pk=product.pk).on_hand == 2

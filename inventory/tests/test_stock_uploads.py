@@ -238,8 +238,8 @@ KOREAN = f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,
     ids=["CP949", "UTF-16 with tabs", "UTF-16", "UTF-8"],
 )
 def test_a_file_of_a_korean_spreadsheet_is_read_and_the_preview_says_in_which_encoding(
-    operator: Client, data: bytes, encoding: str
-) -> None:
+    operator, data, encoding
+):
     preview = upload(operator, data)
     assert [row[1] for row in rows_of(preview)] == ["한정판 머그", "똠방각하 세트"]
     warning = str(preview.context["preview"].warning)
@@ -258,9 +258,7 @@ def test_a_file_of_a_korean_spreadsheet_is_read_and_the_preview_says_in_which_en
         (HEADER.encode(), "nothing to import", "가져올 것이 없습니다"),
     ],
 )
-def test_a_file_that_is_no_csv_is_refused_in_words(
-    operator: Client, data: bytes, words: str, korean: str
-) -> None:
+def test_a_file_that_is_no_csv_is_refused_in_words(operator, data, words, korean):
     for language, expected in (("en", words), ("ko", korean)):
         refused = upload(operator, data, **{"accept-language": language})
         assert refused.status_code == 200 and not has_question(refused)

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from inventory.tests.factories import ProductFactory
 from sales import audit
@@ -44,7 +43,7 @@ def body(**given: Any) -> dict[str, Any]:
     } | given
 
 
-def test_staff_create_a_sale_and_everybody_reads_it() -> None:
+def test_staff_create_a_sale_and_everybody_reads_it():
     given = body()
     answer = staff("add_sale").post("/sales", given)
     assert answer.status_code == 201, answer.json()
@@ -58,7 +57,7 @@ def test_staff_create_a_sale_and_everybody_reads_it() -> None:
     assert client_of().get("/sales").json()["results"] == [sale]
 
 
-def test_the_seed_is_nowhere_before_the_opening() -> None:
+def test_the_seed_is_nowhere_before_the_opening():
     answer = staff("add_sale").post("/sales", body())
     seed = Sale.objects.get().seed
     texts = [answer.content.decode(), client_of().get("/sales").content.decode()]
@@ -81,7 +80,7 @@ def test_the_seed_is_nowhere_before_the_opening() -> None:
         ({"name": " "}, "name", "string_pattern_mismatch"),
     ],
 )
-def test_wrong_terms_are_400(given: dict[str, Any], field: str, code: str) -> None:
+def test_wrong_terms_are_400(given, field, code):
     answer = staff("add_sale").post("/sales", body(**given))
     assert answer.status_code == 400
     errors = answer.json()["errors"]
@@ -89,7 +88,7 @@ def test_wrong_terms_are_400(given: dict[str, Any], field: str, code: str) -> No
     assert not Sale.objects.exists()
 
 
-def test_a_product_is_in_one_sale_that_is_not_over() -> None:
+def test_a_product_is_in_one_sale_that_is_not_over():
     product, api = ProductFactory(), staff("add_sale", "change_sale")
     twice = api.post("/sales", body(products=[product.pk] * 2))
     assert (twice.status_code, twice.json()["errors"][0]["code"]) == (400, "duplicate")
@@ -107,7 +106,7 @@ def test_a_product_is_in_one_sale_that_is_not_over() -> None:
     assert product.sale_id == second.json()["id"]
 
 
-def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs() -> None:
+def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs():
     """The other one took it while this one seemed to be over, as by a clock that has gone back since."""
     product, api = ProductFactory(), staff("change_sale")
     first = factories.create_sale(product, closes_in=100)
@@ -128,7 +127,7 @@ def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs()
     assert product.sale_id == first.pk
 
 
-def test_terms_change_until_they_matter() -> None:
+def test_terms_change_until_they_matter():
     api, sale = staff("change_sale"), factories.create_sale(opens_in=100, closes_in=1_000)
     product = ProductFactory()
     changed = api.patch(
@@ -157,14 +156,14 @@ def test_terms_change_until_they_matter() -> None:
     assert api.patch("/sales/999", {"name": "x"}).status_code == 404
 
 
-def test_a_waiting_room_with_entries_stays_one() -> None:
+def test_a_waiting_room_with_entries_stays_one():
     sale = factories.create_sale(opens_in=100)
     factories.join(sale)
     answer = staff("change_sale").patch(f"/sales/{sale.pk}", {"admission": "open"})
     assert (answer.status_code, answer.json()["code"]) == (409, "sale_has_entries")
 
 
-def test_pausing_and_resuming_need_a_reason_and_may_be_repeated() -> None:
+def test_pausing_and_resuming_need_a_reason_and_may_be_repeated():
     sale, api = factories.create_sale(), staff("change_sale")
     assert api.post(f"/sales/{sale.pk}/pause", {}).status_code == 400
     for _ in range(2):
@@ -177,7 +176,7 @@ def test_pausing_and_resuming_need_a_reason_and_may_be_repeated() -> None:
     assert [line.what for line in lines] == ["sale.created", "sale.paused", "sale.resumed"]
 
 
-def test_an_entry_by_http_from_joining_to_admission() -> None:
+def test_an_entry_by_http_from_joining_to_admission():
     sale, account = factories.create_sale(rate_per_minute=1), AccountFactory()
     api = client_of(account)
     factories.join(sale)
@@ -210,7 +209,7 @@ def test_an_entry_by_http_from_joining_to_admission() -> None:
     assert until == SaleEntry.objects.get(pk=entry["id"]).admitted_until
 
 
-def test_joining_is_limited_and_not_for_staff(settings: LazySettings) -> None:
+def test_joining_is_limited_and_not_for_staff(settings):
     settings.RATE_ENTRIES = Rate(3, 60)
     sale, api = factories.create_sale(), client_of(AccountFactory())
     answers = [api.post(f"/sales/{sale.pk}/entries") for _ in range(4)]
@@ -220,12 +219,12 @@ def test_joining_is_limited_and_not_for_staff(settings: LazySettings) -> None:
 
 
 @in_one_test("id", [10**30, 2**63 - 1])
-def test_joining_a_sale_that_cannot_exist_is_not_found(id: int) -> None:
+def test_joining_a_sale_that_cannot_exist_is_not_found(id):
     answer = client_of(AccountFactory()).post(f"/sales/{id}/entries")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_prefer_wait_ends_at_the_admission() -> None:
+def test_prefer_wait_ends_at_the_admission():
     sale, account = factories.create_sale(), AccountFactory()
     entry = factories.join(sale, account.pk)
     answer = in_background(lambda: client_of(account).get(f"/sale-entries/{entry.id}", Prefer="wait=20"))

@@ -43,7 +43,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.boots("Alertmanager and amtool")
 @in_one_test("severity", ["page", "ticket"])
-def test_an_alert_goes_to_the_receiver_of_its_severity(severity: str):
+def test_an_alert_goes_to_the_receiver_of_its_severity(severity):
     words = ("config", "routes", "test", f"--config.file={alert_rules.ALERTMANAGER}", f"severity={severity}")
     assert amtool(*words).strip() == {"page": "pager", "ticket": "tickets"}[severity]
 
@@ -75,9 +75,7 @@ def test_every_alert_that_inhibits_or_is_inhibited_exists():
         ("RedisAway", "BrokerAway", "StockNegative"),
     ],
 )
-def test_what_another_alert_explains_is_not_sent(
-    alertmanager: str, cause: str, explained: str, not_explained: str
-):
+def test_what_another_alert_explains_is_not_sent(alertmanager, cause, explained, not_explained):
     mark = f"{time.monotonic_ns()}"
     send(alertmanager, mark, explained, not_explained)
     assert inhibited(alertmanager, mark) == {explained: False, not_explained: False}

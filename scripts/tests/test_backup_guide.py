@@ -28,7 +28,7 @@ def restored() -> Iterator[str]:
 
 @pytest.mark.boots("another process of the shop")
 @pytest.mark.django_db(transaction=True)
-def test_a_backup_is_restored_as_the_guide_says(restored: str, tmp_path: Path) -> None:
+def test_a_backup_is_restored_as_the_guide_says(restored, tmp_path):
     campaign = CampaignFactory.create(name="Before the backup")
     text = documented.page("howto/restore-a-backup.md").partition("## MariaDB and MySQL")[2]
     backup, restore = (shown.lines for shown in documented.transcript(text))

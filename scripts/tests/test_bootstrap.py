@@ -41,7 +41,7 @@ def test_a_missing_venv_module_is_one_line_with_the_package():
 
 
 @in_one_test("name", LOCK_FILES)
-def test_every_pin_has_hashes_and_no_registry_is_named(name: str):
+def test_every_pin_has_hashes_and_no_registry_is_named(name):
     text = (places.PROJECT / name).read_text()
     assert "://" not in text
     for block in re.split(r"\n(?=[\w.-]+==)", text)[1:]:

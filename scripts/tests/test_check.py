@@ -7,9 +7,7 @@ from scripts.stack import system_packages
 
 
 @pytest.mark.boots("a Python process", in_first_circle=True)
-def test_what_another_check_finds_fails_everywhere(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_another_check_finds_fails_everywhere(monkeypatch, capsys):
     monkeypatch.setattr(system_packages, "SEARCH_PATH", "")
     monkeypatch.setenv("CI", "")
     finds = [["python", "-c", "raise SystemExit('a line that is wrong')"]]

@@ -9,7 +9,7 @@ import pytest
 from scripts.tests import circles
 
 
-def test_a_row_that_is_missing_or_too_many_is_found(request: pytest.FixtureRequest) -> None:
+def test_a_row_that_is_missing_or_too_many_is_found(request):
     items = request.session.items
     page = "\n".join(circles.listed(items))
     assert circles.changed_rows(items, page) == []
@@ -19,7 +19,7 @@ def test_a_row_that_is_missing_or_too_many_is_found(request: pytest.FixtureReque
     ]
 
 
-def test_the_guard_watches_this_very_test() -> None:
+def test_the_guard_watches_this_very_test():
     circles._guard.refused.clear()
     with pytest.raises(RuntimeError, match="isn't marked boots"):
         subprocess.run([sys.executable, "-V"])

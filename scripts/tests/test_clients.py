@@ -38,9 +38,7 @@ def document(tmp_path: Path) -> Path:
     return small
 
 
-def test_a_package_that_is_current_stays_and_one_of_another_document_is_replaced(
-    tmp_path: Path, document: Path
-):
+def test_a_package_that_is_current_stays_and_one_of_another_document_is_replaced(tmp_path, document):
     folder = tmp_path / "generated"
     clients.generate_python(folder, document)
     first = folder.stat().st_ino
@@ -54,7 +52,7 @@ def test_a_package_that_is_current_stays_and_one_of_another_document_is_replaced
     assert sorted(path.name for path in tmp_path.iterdir()) == ["generated", "openapi.yaml"]
 
 
-def test_several_that_start_at_once_make_it_once_and_each_finds_it_whole(tmp_path: Path, document: Path):
+def test_several_that_start_at_once_make_it_once_and_each_finds_it_whole(tmp_path, document):
     folder, barrier = tmp_path / "generated", threading.Barrier(4)
 
     def generate(_: int) -> tuple[int, bool]:
@@ -67,7 +65,7 @@ def test_several_that_start_at_once_make_it_once_and_each_finds_it_whole(tmp_pat
     assert found == {(folder.stat().st_ino, True)}
 
 
-def test_a_generator_that_fails_says_why_and_leaves_what_was_there(tmp_path: Path, document: Path):
+def test_a_generator_that_fails_says_why_and_leaves_what_was_there(tmp_path, document):
     folder = tmp_path / "generated"
     clients.generate_python(folder, document)
     before = folder.stat().st_ino
@@ -78,7 +76,7 @@ def test_a_generator_that_fails_says_why_and_leaves_what_was_there(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["generated", "openapi.yaml"]
 
 
-def test_an_sdist_and_the_wheel_that_is_built_of_it_have_the_generated_part(tmp_path: Path):
+def test_an_sdist_and_the_wheel_that_is_built_of_it_have_the_generated_part(tmp_path):
     pytest.importorskip("setuptools")
     project = tmp_path / "project"
     left_out = shutil.ignore_patterns("generated", "tests", "__pycache__", "*.egg-info")

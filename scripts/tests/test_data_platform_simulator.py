@@ -38,7 +38,7 @@ def event(event_id: str | None = None, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_one_event_sent_50_times_at_once_is_stored_once(tmp_path: Path) -> None:
+def test_one_event_sent_50_times_at_once_is_stored_once(tmp_path):
     sent = event(data={"order": "at-once"})
     with serving("data_platform", tmp_path) as platform, ThreadPoolExecutor(50) as pool:
         answers = Counter(
@@ -62,7 +62,7 @@ def signed(secret: str, body: bytes, *, seconds: float = 0) -> dict[str, str]:
     return {"Firstcome-Signature": f"t={moment},v1={digest}"}
 
 
-def test_with_a_secret_only_what_is_signed_with_it_is_taken(guarded: Simulator) -> None:
+def test_with_a_secret_only_what_is_signed_with_it_is_taken(guarded):
     body = orjson.dumps({"events": [event("a")]})
 
     def status(headers: dict[str, str], sent: bytes = body) -> int:

@@ -98,7 +98,7 @@ def test_every_make_target_command_and_module_is_there():
     refuse(found)
 
 
-def test_what_is_not_there_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_not_there_is_found(tmp_path, monkeypatch):
     assert not _defines("orders/prices.py", "split_discount")
     assert not _defines("orders/pricing.py", "split")
     assert _defines("orders/pricing.py", "split_discount")
@@ -136,7 +136,7 @@ def test_every_law_and_constraint_is_listed():
     assert named == constraints
 
 
-def test_every_setting_is_listed_with_its_default(tmp_path: Path):
+def test_every_setting_is_listed_with_its_default(tmp_path):
     settings = documented.example_settings(tmp_path)
     text = (DOCS / "operations.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)?[^|]*\| [^|]+\|$", text, flags=re.MULTILINE)

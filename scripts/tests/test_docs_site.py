@@ -1,7 +1,6 @@
 """The documentation's site: builds without a warning, has every page, and explains each code of the API."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,7 +14,7 @@ CODES = documented.page("reference/codes.md")
 
 
 @pytest.mark.boots("zensical")
-def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+def test_the_site_is_built_without_a_warning(tmp_path):
     site = docs_site.build(tmp_path)
 
     html = (site / "tutorial" / "index.html").read_text()
@@ -28,9 +27,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.boots("zensical")
-def test_a_link_or_an_anchor_that_leads_nowhere_ends_the_build(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_or_an_anchor_that_leads_nowhere_ends_the_build(tmp_path, monkeypatch):
     docs = tmp_path / "docs"
     (docs / "adr").mkdir(parents=True)
     (docs / "README.md").write_text("# Home\n\n[a](gone.md) [b](other.md#gone) [c](other.md#here)\n")
@@ -54,7 +51,7 @@ def rows_of_codes() -> dict[str, set[str]]:
     return {code: set(re.findall(r"\b\d{3}\b", cell)) if cell[:3].isdigit() else set() for code, cell in rows}
 
 
-def test_every_code_of_the_api_is_explained_with_its_statuses() -> None:
+def test_every_code_of_the_api_is_explained_with_its_statuses():
     document = yaml.safe_load((DOCS / "openapi.yaml").read_text())
     statuses: dict[str, set[str]] = {}
     for item in document["paths"].values():

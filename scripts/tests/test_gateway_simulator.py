@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,7 +36,7 @@ def found(gateway: Simulator, key: str) -> list[dict[str, Any]]:
     return gateway.get("/charges", key=key)[1]["results"]
 
 
-def test_refunds_never_exceed_the_charge(gateway: Simulator, key: str) -> None:
+def test_refunds_never_exceed_the_charge(gateway, key):
     made = charge(gateway, key, "tok_ok", amount=100)[1]
 
     def refund(number: int) -> int:
@@ -57,9 +56,7 @@ def test_refunds_never_exceed_the_charge(gateway: Simulator, key: str) -> None:
         assert gateway.post("/refunds", asked_back, key=f"{key}-{code}")[1]["code"] == code
 
 
-def test_pages_of_a_filtered_list_go_on_after_the_id_in_next_and_end_with_what_was_added(
-    gateway: Simulator, key: str
-) -> None:
+def test_pages_of_a_filtered_list_go_on_after_the_id_in_next_and_end_with_what_was_added(gateway, key):
     order = str(uuid.uuid4())
     made = [charge(gateway, f"{key}-{number}", "tok_ok", order=order)[1] for number in range(3)]
     charge(gateway, f"{key}-of-another", "tok_ok", order=str(uuid.uuid4()))
@@ -72,7 +69,7 @@ def test_pages_of_a_filtered_list_go_on_after_the_id_in_next_and_end_with_what_w
     assert rest == {"results": made[2:], "next": None}
 
 
-def test_a_list_without_pages_is_the_whole_book(tmp_path: Path) -> None:
+def test_a_list_without_pages_is_the_whole_book(tmp_path):
     with serving("gateway", tmp_path, "--latency-ms", "0") as gateway:
         with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book, book:
             book.executemany(
@@ -86,7 +83,7 @@ def test_a_list_without_pages_is_the_whole_book(tmp_path: Path) -> None:
         assert keys == [f"key-{number}" for number in range(10_500)], "pages walk it oldest first"
 
 
-def test_a_bad_query_is_refused_rather_than_listing_all(gateway: Simulator) -> None:
+def test_a_bad_query_is_refused_rather_than_listing_all(gateway):
     queries = ["limit=0", "limit=10001", "limit=x", "limit=-1", "after=ch_nobody", "kye=a"]
     moments = ["yesterday", "2026-01-01", "2026-01-01T00:00:00", "0001-01-01T00:00:00%2B09:00"]
     addresses = [f"{path}?{query}" for path in ("/charges", "/refunds") for query in queries]
@@ -107,7 +104,7 @@ def press(url: str, decision: str) -> Any:
 
 
 @pytest.mark.parametrize("decision", ENDS)
-def test_the_first_decision_on_a_charges_page_ends_it(decision: str, gateway: Simulator, key: str) -> None:
+def test_the_first_decision_on_a_charges_page_ends_it(decision, gateway, key):
     _, made = charge(gateway, key, "tok_3ds")
     url = made["next_action"]["url"]
     pressed = press(url, decision)
@@ -123,7 +120,7 @@ def test_the_first_decision_on_a_charges_page_ends_it(decision: str, gateway: Si
 
 
 @pytest.mark.boots("a gateway simulator that is killed")
-def test_without_a_decision_it_is_declined_after_a_while_also_after_a_kill(tmp_path: Path) -> None:
+def test_without_a_decision_it_is_declined_after_a_while_also_after_a_kill(tmp_path):
     options = ["--latency-ms", "0", "--action-seconds", "1", "--public-url", "https://pay.example/"]
     with running("gateway", tmp_path, *options) as gateway:
         _, made = charge(gateway, "one", "tok_3ds")

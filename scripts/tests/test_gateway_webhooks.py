@@ -46,7 +46,7 @@ def undelivered(gateway: Simulator) -> int:
 
 
 @pytest.mark.boots("a gateway simulator that is killed")
-def test_what_a_shop_that_is_down_misses_is_sent_by_the_next_process(tmp_path: Path) -> None:
+def test_what_a_shop_that_is_down_misses_is_sent_by_the_next_process(tmp_path):
     port = ports.free()
     url = f"http://{ports.HOST}:{port}/"
     with calling(tmp_path, url, running) as gateway:
@@ -61,7 +61,7 @@ def test_what_a_shop_that_is_down_misses_is_sent_by_the_next_process(tmp_path: P
 
 
 @pytest.mark.boots("a gateway simulator that is killed")
-def test_a_pending_charge_is_settled_and_sent_after_a_kill(tmp_path: Path) -> None:
+def test_a_pending_charge_is_settled_and_sent_after_a_kill(tmp_path):
     with listening() as listener:
         with calling(tmp_path, listener.address, running) as gateway:
             charge(gateway)

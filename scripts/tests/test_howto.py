@@ -22,7 +22,7 @@ TESTS = re.compile(r'^make test ARGS="(.+)"$', re.MULTILINE)
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("guide", GUIDES)
-def test_a_guide_that_is_followed_leads_to_code_that_passes_its_tests(guide: str, tmp_path: Path) -> None:
+def test_a_guide_that_is_followed_leads_to_code_that_passes_its_tests(guide, tmp_path):
     copy = copy_project(tmp_path)
     blocks = documented.blocks(documented.page(f"howto/{guide}.md"))
     for block in blocks:

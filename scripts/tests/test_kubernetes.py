@@ -5,7 +5,6 @@ No cluster is started here: docs/kubernetes.md says what was not checked.
 
 import copy
 import re
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -30,13 +29,13 @@ every_overlay = in_one_test("overlay", manifests.OVERLAYS)
 
 @every_overlay
 @in_one_test("version", [manifests.OLDEST, manifests.NEWEST])
-def test_every_object_is_valid_by_the_schemas_of_kubernetes_and_of_the_operators(overlay: str, version: str):
+def test_every_object_is_valid_by_the_schemas_of_kubernetes_and_of_the_operators(overlay, version):
     for manifest in manifests.render(overlay):
         manifests.validate(manifest, version)
 
 
 @in_one_test("kind", ["Deployment", "NetworkPolicy", "InnoDBCluster", "RabbitmqCluster"])
-def test_a_field_that_the_schema_does_not_have_is_refused(kind: str):
+def test_a_field_that_the_schema_does_not_have_is_refused(kind):
     broken = copy.deepcopy(manifests.of_kind(PRODUCTION, kind)[0])
     broken["spec"]["replicaz"] = 3
     with pytest.raises(jsonschema.ValidationError):
@@ -44,7 +43,7 @@ def test_a_field_that_the_schema_does_not_have_is_refused(kind: str):
 
 
 @every_overlay
-def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overlay: str):
+def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overlay):
     workloads = manifests.of_the_shop(overlay)
     assert workloads.keys() == OURS
     for name, workload in workloads.items():
@@ -52,7 +51,7 @@ def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overla
 
 
 @every_overlay
-def test_every_variable_is_a_setting(overlay: str, tmp_path: Path):
+def test_every_variable_is_a_setting(overlay, tmp_path):
     known = documented.example_settings(tmp_path).keys() | {"PROMETHEUS_MULTIPROC_DIR"}
     for name, workload in manifests.of_the_shop(overlay).items():
         for container in manifests.every_container(workload):
@@ -60,7 +59,7 @@ def test_every_variable_is_a_setting(overlay: str, tmp_path: Path):
 
 
 @every_overlay
-def test_no_value_of_a_secret_is_in_a_manifest(overlay: str):
+def test_no_value_of_a_secret_is_in_a_manifest(overlay):
     assert manifests.of_kind(overlay, "Secret") == []
     for name, workload in manifests.of_the_shop(overlay).items():
         for container in manifests.every_container(workload):
@@ -74,7 +73,7 @@ def test_no_value_of_a_secret_is_in_a_manifest(overlay: str):
 
 
 @every_overlay
-def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(overlay: str):
+def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(overlay):
     needed = ("STRIPE_API_KEY", "PAYMENT_GATEWAY", "EVENT_SECRET")
     for variable in (*needed, "PAYMENT_RETURN_URL", "PAYMENT_ACTION_SECONDS"):
         has = {name for name in manifests.of_the_shop(overlay) if variable in _variables(overlay, name)}
@@ -83,7 +82,7 @@ def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(ove
 
 
 @every_overlay
-def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overlay: str):
+def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overlay):
     names = ("webhooks-are-sent", "calls-outside")
     sent, calls = (manifests.find(overlay, "NetworkPolicy", named=name) for name in names)
     [webhooks], [others] = (policy["spec"]["egress"] for policy in (sent, calls))
@@ -93,7 +92,7 @@ def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overla
 
 
 @every_overlay
-def test_no_process_starts_before_its_migrations(overlay: str):
+def test_no_process_starts_before_its_migrations(overlay):
     for name in LONG_RUNNING:
         [waiting] = manifests.pod(manifests.of_the_shop(overlay)[name])["initContainers"]
         assert "manage.py migrate --check" in waiting["command"][-1], name
@@ -101,7 +100,7 @@ def test_no_process_starts_before_its_migrations(overlay: str):
 
 
 @every_overlay
-def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay: str):
+def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay):
     for workload in manifests.of_kind(overlay, "Deployment", "Job"):
         pod, name = manifests.pod(workload), workload["metadata"]["name"]
         assert pod["securityContext"]["runAsNonRoot"], name
@@ -120,7 +119,7 @@ def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay: str):
 
 
 @every_overlay
-def test_probes_and_ports_are_those_that_exist(overlay: str):
+def test_probes_and_ports_are_those_that_exist(overlay):
     workloads = manifests.of_the_shop(overlay)
     web = manifests.container(workloads["web"])
     assert [port["containerPort"] for port in web["ports"]] == [
@@ -191,7 +190,7 @@ def test_the_members_of_the_group_keep_what_was_acknowledged_and_give_up_soon():
 
 
 @every_overlay
-def test_every_policy_and_service_selects_pods_that_exist(overlay: str):
+def test_every_policy_and_service_selects_pods_that_exist(overlay):
     pods = [manifests.labels(one) for one in manifests.of_kind(overlay, "Deployment", "Job")]
     # What the operators make.
     cluster = {"mysql.oracle.com/cluster": "mysql"}
@@ -208,7 +207,7 @@ def test_every_policy_and_service_selects_pods_that_exist(overlay: str):
 
 
 @every_overlay
-def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overlay: str):
+def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overlay):
     policies = {one["metadata"]["name"]: one["spec"] for one in manifests.of_kind(overlay, "NetworkPolicy")}
     nothing = policies["nothing-by-default"]
     assert nothing["policyTypes"] == ["Ingress", "Egress"]
@@ -218,7 +217,7 @@ def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overla
 
 
 @every_overlay
-def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay: str):
+def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay):
     [ingress] = manifests.of_kind(overlay, "Ingress")
     paths = {path["path"]: path["pathType"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
     assert paths == {"/": "Exact", "/api": "Prefix", "/admin": "Prefix", "/static": "Prefix"}

@@ -127,9 +127,7 @@ def test_the_release_before_works_on_the_schema_of_every_migration_since():
         (migrations.RunPython(backfill), "changes data in one transaction"),
     ],
 )
-def test_a_migration_that_breaks_the_release_before_is_named_with_what_it_breaks(
-    operation: Operation, problem: str
-):
+def test_a_migration_that_breaks_the_release_before_is_named_with_what_it_breaks(operation, problem):
     found = with_one_more(operation)
     assert any(line.startswith(f"orders.9999_new: {problem}") for line in found), found
 
@@ -150,7 +148,7 @@ def test_a_migration_that_breaks_the_release_before_is_named_with_what_it_breaks
         ),
     ],
 )
-def test_a_migration_that_the_release_before_does_not_notice_passes(operation: Operation):
+def test_a_migration_that_the_release_before_does_not_notice_passes(operation):
     assert with_one_more(operation) == []
 
 

@@ -4,7 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -49,15 +48,13 @@ def change(instance: Instance, *statements: str) -> None:
         lambda instance: (instance.data / "prepared").unlink(),
     ],
 )
-def test_what_lost_something_or_did_not_end_is_prepared_again(
-    instance: Instance, lose: Callable[[Instance], object]
-):
+def test_what_lost_something_or_did_not_end_is_prepared_again(instance, lose):
     lose(instance)
     assert not preparation.is_current(instance, environment.compose(instance, {}))
 
 
 @pytest.mark.boots("a Python process")
-def test_a_state_of_the_first_releases_is_refused_in_one_line_that_says_what_to_do(tmp_path: Path):
+def test_a_state_of_the_first_releases_is_refused_in_one_line_that_says_what_to_do(tmp_path):
     instance = Instance(home=tmp_path, port=8000, database="sqlite")
     for folder in (instance.run, instance.data, instance.logs):
         folder.mkdir()

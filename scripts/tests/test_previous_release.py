@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -171,13 +171,13 @@ def expect(status: int, answer: tuple[int, Any]) -> Any:
 
 
 @pytest.mark.boots("another process of the shop")
-def test_the_old_processes_run_the_code_of_the_commit_that_the_file_names(old: OldStack):
+def test_the_old_processes_run_the_code_of_the_commit_that_the_file_names(old):
     assert len(previous_release.commit()) == 40
     its_own = f"import shop; assert shop.__file__.startswith({str(old.code)!r})"
     old.manage("shell", "-c", its_own)
 
 
-def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old: OldStack):
+def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old):
     assert expect(200, old.call("GET", "/readyz")) is not None
     old.manage("sweep")
     old.manage("audit")
@@ -195,7 +195,7 @@ def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old: OldS
     ids=lambda part: getattr(part, "__name__", part),
 )
 def test_a_new_column_without_a_default_in_the_database_breaks_it_and_one_with_it_does_not(
-    old: OldStack, must_work: Callable[[OldStack], Any], table: str
+    old, must_work, table
 ):
     with added_column(table, "INT NOT NULL DEFAULT 0"):
         must_work(old)

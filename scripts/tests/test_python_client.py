@@ -54,9 +54,7 @@ def order(status: str, payment: Any = None) -> Answer:
     return Answer(202 if status == "paying" else 201, body | {"placed_at": at, "expires_at": at})
 
 
-def test_a_call_whose_answer_is_lost_is_sent_again_with_its_key_and_the_next_intent_has_another(
-    server: CannedShop, shop: Shop
-):
+def test_a_call_whose_answer_is_lost_is_sent_again_with_its_key_and_the_next_intent_has_another(server, shop):
     server.queue(LOST, LOST, order("paid"))
     assert shop.place_order(ORDER).id == ORDER_ID
     first = [sent.headers[KEY] for sent in server.sent]
@@ -70,16 +68,14 @@ def test_a_call_whose_answer_is_lost_is_sent_again_with_its_key_and_the_next_int
 
 
 @pytest.mark.parametrize("answer", [LOST, problem(503, "unavailable", Retry_After="0")])
-def test_a_call_without_a_key_whose_repeat_could_have_an_effect_is_sent_once(
-    server: CannedShop, shop: Shop, answer: Answer | None
-):
+def test_a_call_without_a_key_whose_repeat_could_have_an_effect_is_sent_once(server, shop, answer):
     server.queue(answer)
     with pytest.raises((NoAnswerError, ProblemError)):
         post_users.sync(client=shop.api, body=NEW)
     assert len(server.sent) == 1
 
 
-def test_a_coupon_is_asked_for_again_without_a_key_because_it_is_the_same_one(server: CannedShop, shop: Shop):
+def test_a_coupon_is_asked_for_again_without_a_key_because_it_is_the_same_one(server, shop):
     server.queue(LOST, problem(409, "lock_not_acquired", Retry_After="0"), problem(409, "sold_out"))
     with pytest.raises(ProblemError) as refused:
         shop.claim_coupon(3)
@@ -87,9 +83,7 @@ def test_a_coupon_is_asked_for_again_without_a_key_because_it_is_the_same_one(se
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "throttled"), (503, "overloaded")])
-def test_a_refusal_that_passes_is_repeated_after_its_retry_after(
-    server: CannedShop, shop: Shop, status: int, code: str
-):
+def test_a_refusal_that_passes_is_repeated_after_its_retry_after(server, shop, status, code):
     server.queue(problem(status, code, Retry_After="1"), WALLET)
     began = time.monotonic()
     assert checked(get_wallet.sync(client=shop.api)).balance_amount == 7
@@ -97,7 +91,7 @@ def test_a_refusal_that_passes_is_repeated_after_its_retry_after(
     assert len(server.sent) == 2
 
 
-def test_attempts_are_counted_and_the_error_has_the_key_to_go_on_with(server: CannedShop):
+def test_attempts_are_counted_and_the_error_has_the_key_to_go_on_with(server):
     server.queue(problem(503, "unavailable", Retry_After="0"))
     with Shop(server.address, ApiKey("fc_key_secret"), retries=Retries(attempts=3)) as shop:
         with pytest.raises(ProblemError) as refused:
@@ -111,7 +105,7 @@ def test_attempts_are_counted_and_the_error_has_the_key_to_go_on_with(server: Ca
     assert unanswered.value.idempotency_key == server.sent[-1].headers[KEY]
 
 
-def test_a_wait_past_the_deadline_is_not_begun(server: CannedShop, shop: Shop):
+def test_a_wait_past_the_deadline_is_not_begun(server, shop):
     server.queue(problem(429, "throttled", Retry_After="3600"))
     began = time.monotonic()
     with pytest.raises(ProblemError) as refused:
@@ -120,7 +114,7 @@ def test_a_wait_past_the_deadline_is_not_begun(server: CannedShop, shop: Shop):
     assert time.monotonic() - began < 10 and len(server.sent) == 1
 
 
-def test_a_server_that_never_answers_is_given_up_at_the_deadline(server: CannedShop):
+def test_a_server_that_never_answers_is_given_up_at_the_deadline(server):
     ended = threading.Event()
     server.answer = lambda sent: ended.wait(60) and LOST
     try:
@@ -165,7 +159,7 @@ def count(server: CannedShop, path: str) -> int:
     return len([sent for sent in server.sent if sent.path == f"/api/v1/auth/{path}"])
 
 
-def test_a_refused_access_token_is_renewed_once_for_all_threads(server: CannedShop, sign_ins: SignIns):
+def test_a_refused_access_token_is_renewed_once_for_all_threads(server, sign_ins):
     with Shop(server.address, Password("mina", "her password")) as shop:
         assert checked(get_users_me.sync(client=shop.api)).id == 4
         assert server.sent[0].body == {"username": "mina", "password": "her password"}
@@ -182,9 +176,7 @@ def test_a_refused_access_token_is_renewed_once_for_all_threads(server: CannedSh
 
 
 @pytest.mark.parametrize("refusal", [LOST, problem(401, "token_invalid")])
-def test_a_refresh_that_fails_is_not_repeated_and_signs_in_again(
-    server: CannedShop, sign_ins: SignIns, refusal: Answer | None
-):
+def test_a_refresh_that_fails_is_not_repeated_and_signs_in_again(server, sign_ins, refusal):
     with Shop(server.address, Password("mina", "her password")) as shop:
         get_users_me.sync(client=shop.api)
         sign_ins.number, sign_ins.refreshing = 100, refusal
@@ -192,7 +184,7 @@ def test_a_refresh_that_fails_is_not_repeated_and_signs_in_again(
     assert (count(server, "token"), count(server, "refresh")) == (2, 1)
 
 
-def test_an_api_key_may_act_for_an_account_and_is_never_renewed(server: CannedShop):
+def test_an_api_key_may_act_for_an_account_and_is_never_renewed(server):
     server.queue(problem(401, "token_invalid"))
     with Shop(server.address, ApiKey("fc_key_1", account=42)) as shop, pytest.raises(ProblemError):
         get_wallet.sync(client=shop.api)
@@ -200,7 +192,7 @@ def test_an_api_key_may_act_for_an_account_and_is_never_renewed(server: CannedSh
     assert (sent.headers["Authorization"], sent.headers["Firstcome-Account"]) == ("Bearer fc_key_1", "42")
 
 
-def test_all_pages_are_read_and_only_from_the_shop_itself(server: CannedShop, shop: Shop):
+def test_all_pages_are_read_and_only_from_the_shop_itself(server, shop):
     coupon = {
         "campaign": 1,
         "position": 1,
@@ -223,7 +215,7 @@ def test_all_pages_are_read_and_only_from_the_shop_itself(server: CannedShop, sh
     assert server.sent[2].path == "/api/v1/coupons?cursor=c%2B2&limit=2"
 
 
-def test_an_order_is_waited_for_by_the_same_key_until_it_settles(server: CannedShop, shop: Shop):
+def test_an_order_is_waited_for_by_the_same_key_until_it_settles(server, shop):
     server.queue(order("paying"), order("paying"), order("paid"))
     assert shop.place_order(ORDER, seconds=20).status == "paid"
     assert len({sent.headers[KEY] for sent in server.sent}) == 1
@@ -231,7 +223,7 @@ def test_an_order_is_waited_for_by_the_same_key_until_it_settles(server: CannedS
     assert waits[0] in (19, 20) and waits == sorted(waits, reverse=True)
 
 
-def test_an_order_whose_customer_must_act_is_returned_at_once(server: CannedShop, shop: Shop):
+def test_an_order_whose_customer_must_act_is_returned_at_once(server, shop):
     action = {"type": "redirect", "url": "https://bank.example/1", "expires_at": "2026-11-25T09:10:00Z"}
     server.queue(order("paying", {"id": str(ORDER_ID), "status": "requires_action", "next_action": action}))
     placed = shop.place_order(ORDER)
@@ -239,7 +231,7 @@ def test_an_order_whose_customer_must_act_is_returned_at_once(server: CannedShop
     assert (placed.payment.next_action.url, len(server.sent)) == ("https://bank.example/1", 1)
 
 
-def test_a_wait_ends_with_the_last_state(server: CannedShop, shop: Shop):
+def test_a_wait_ends_with_the_last_state(server, shop):
     pending = {"id": str(ORDER_ID), "status": "in_doubt", "points_amount": 0, "card_amount": 5}
     pending |= {"created_at": "2026-11-25T09:00:00Z"}
     pending |= dict.fromkeys(("order", "failure", "dispute", "next_action"))
@@ -251,7 +243,7 @@ def test_a_wait_ends_with_the_last_state(server: CannedShop, shop: Shop):
     assert {sent.headers[KEY] for sent in server.sent} == {open_still.value.idempotency_key}
 
 
-def test_a_queue_ticket_is_waited_for_and_then_the_coupon_is_asked_for_again(server: CannedShop, shop: Shop):
+def test_a_queue_ticket_is_waited_for_and_then_the_coupon_is_asked_for_again(server, shop):
     ticket = {"id": str(ORDER_ID), "campaign": 3, "status": "waiting", "ahead": 2, "coupon": None}
     server.queue(
         Answer(202, ticket),
@@ -264,7 +256,7 @@ def test_a_queue_ticket_is_waited_for_and_then_the_coupon_is_asked_for_again(ser
     assert [sent.method for sent in server.sent] == ["POST", "GET", "GET", "POST"]
 
 
-def test_events_are_followed_from_a_cursor(server: CannedShop, shop: Shop):
+def test_events_are_followed_from_a_cursor(server, shop):
     def answer(sent: Sent) -> Answer:
         event = {"id": str(ORDER_ID), "type": "order.paid", "at": "2026-11-25T09:00:00Z", "data": {}}
         return Answer(200, {"results": [event], "next": f"cursor-{len(server.sent)}"})

@@ -38,26 +38,26 @@ def refused(home: Path, *words: str, **settings: str) -> str:
 
 
 @pytest.mark.parametrize("offset", [0, instances.PORTS - 1])
-def test_a_port_in_use_is_named(tmp_path: Path, offset: int):
+def test_a_port_in_use_is_named(tmp_path, offset):
     port = ports.free(instances.PORTS)
     with socket.create_server((ports.HOST, port + offset)):
         assert f"port {port + offset} is in use" in refused(tmp_path, "--port", str(port))
     assert process_identity.of_state(tmp_path) == set()
 
 
-def test_words_that_make_no_sense_are_reported(tmp_path: Path):
+def test_words_that_make_no_sense_are_reported(tmp_path):
     assert "PORT=eight is not a port" in refused(tmp_path, "--port", "eight")
     assert "DB=oracle is not a database" in refused(tmp_path, "--db", "oracle")
     assert "WEB_THREADS=lots is not a number" in refused(tmp_path, WEB_THREADS="lots")
 
 
-def test_a_second_run_names_the_first(tmp_path: Path):
+def test_a_second_run_names_the_first(tmp_path):
     (tmp_path / "run").mkdir()
     with instances.held(instances.choose(home=tmp_path, port="8000", database="")):
         assert f"running already (process {os.getpid()}, port 8000)" in refused(tmp_path)
 
 
-def test_a_mariadb_that_is_not_running_is_reported(tmp_path: Path):
+def test_a_mariadb_that_is_not_running_is_reported(tmp_path):
     instances.remember(instances.choose(home=tmp_path, port="8000", database="mariadb"))
     ran = run("scripts.manage", tmp_path, "audit", "--json")
     assert ran.returncode == 1
@@ -65,7 +65,7 @@ def test_a_mariadb_that_is_not_running_is_reported(tmp_path: Path):
     assert "start it with `make run DB=mariadb`" in ran.stderr
 
 
-def test_nothing_but_the_command_prints(tmp_path: Path):
+def test_nothing_but_the_command_prints(tmp_path):
     (tmp_path / "sqlite").mkdir()
     (tmp_path / "sqlite" / "firstcome.sqlite3").touch()
     command = ("shell", "-v0", "-c", "import sys; print('hello'); sys.exit(3)")

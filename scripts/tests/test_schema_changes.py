@@ -116,14 +116,12 @@ def reason_of(migration: tuple[str, str]) -> str:
 
 
 @pytest.mark.boots("git")
-def test_no_migration_since_the_last_release_has_writers_wait_without_a_reason(changes: list[Change]):
+def test_no_migration_since_the_last_release_has_writers_wait_without_a_reason(changes):
     assert {one.algorithm for one in changes} <= {*CHOICES} and changes
     assert blocking(changes, released=previous_release.migrations()) == []
 
 
-def test_a_new_migration_that_copies_a_table_is_refused_until_its_module_says_why(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_a_new_migration_that_copies_a_table_is_refused_until_its_module_says_why(monkeypatch):
     copies = Change(("orders", "9999_new"), "ALTER TABLE x ADD CONSTRAINT y CHECK (1)", "COPY, LOCK=SHARED")
     reasons = {copies.migration: ""}
     monkeypatch.setitem(globals(), "reason_of", reasons.__getitem__)

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from signal import SIGINT, SIGTERM
 
 import pytest
@@ -19,7 +18,7 @@ ANOTHER_ADDRESS = "127.0.0.2"
 ENDS_WITHIN = 2
 
 
-def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> None:
+def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path):
     with running("gateway", tmp_path, "--latency-ms", "2") as gateway, ThreadPoolExecutor(16) as pool:
         charging = [pool.submit(charge, gateway, f"key-{number}", "tok_ok") for number in range(5000)]
         wait_until(lambda: gateway.get("/summary")[1]["charges"] > 200)
@@ -35,7 +34,7 @@ def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
-def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path: Path, signal: int) -> None:
+def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path, signal):
     with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
         waiting = pool.submit(charge, gateway, "charged", "tok_timeout_charged")
         wait_until(lambda: bool(found(gateway, "charged")))
@@ -47,9 +46,7 @@ def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["gateway", "data_platform", "partner"])
-def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_others(
-    name: str, tmp_path: Path
-):
+def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_others(name, tmp_path):
     with running(name, tmp_path) as closed:
         assert not ports.answers((ANOTHER_ADDRESS, closed.port))
         words = ["--port", str(closed.port), "--book", str(tmp_path / "second.sqlite3")]
@@ -62,7 +59,7 @@ def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_
         assert f"running on http://0.0.0.0:{opened.port} " in opened.log.read_text()
 
 
-def test_no_simulator_loads_django() -> None:
+def test_no_simulator_loads_django():
     names = ", ".join(f"scripts.simulators.{one}" for one in ("gateway", "data_platform", "partner"))
     program = f"import sys, {names}; sys.exit('django' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,7 +1,6 @@
 """Sockets, ports and processes of a stack: chosen, and known by id and start."""
 
 import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from scripts.stack import SetupError, places, process_identity, processes
 
 
-def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path: Path):
+def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path):
     deep = tmp_path / ("deep" * 30)
     deep.mkdir()
     path = places.socket_path(deep, "mariadb.sock")
@@ -19,7 +18,7 @@ def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path: Path):
     path.parent.rmdir()
 
 
-def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path: Path):
+def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path):
     deep = tmp_path / ("deep" * 30)
     short = places.socket_path(deep, "redis.sock").parent
     short.chmod(0o755)
@@ -28,7 +27,7 @@ def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path: Path):
     short.rmdir()
 
 
-def test_an_id_that_was_assigned_again_is_another_process(tmp_path: Path):
+def test_an_id_that_was_assigned_again_is_another_process(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "web.pid").write_text(f"{os.getpid()}\n")
@@ -47,7 +46,7 @@ def test_an_id_that_was_assigned_again_is_another_process(tmp_path: Path):
     ids=str,
 )
 def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is_too_old(
-    of_system: dict[str, tuple[int, ...]], chosen: str, monkeypatch: pytest.MonkeyPatch
+    of_system, chosen, monkeypatch
 ):
     monkeypatch.setattr(processes.shutil, "which", lambda name, path: name if name in of_system else None)
     monkeypatch.setattr(processes, "_server_version", lambda program: of_system[program])

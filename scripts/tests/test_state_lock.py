@@ -43,14 +43,14 @@ def holder(instance: Instance) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_killed_runner_holds_nothing(instance: Instance, holder: subprocess.Popen[str]):
+def test_a_killed_runner_holds_nothing(instance, holder):
     holder.kill()
     holder.wait()
     with instances.held(instance):
         assert str(os.getpid()) in (instance.run / "lock").read_text()
 
 
-def test_a_runner_that_is_stopping_is_waited_for(instance: Instance, holder: subprocess.Popen[str]):
+def test_a_runner_that_is_stopping_is_waited_for(instance, holder):
     (instance.run / "lock").write_text(instances.STOPPING)
     end = subprocess.Popen(["sh", "-c", f"sleep {instances.DOUBT_SECONDS + 1}; kill -9 {holder.pid}"])
     with end, instances.held(instance):

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -67,7 +66,7 @@ def look_up(osv: CannedShop, pinned=PINNED) -> Result:
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys: pytest.CaptureFixture[str]):
+def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys):
     result = look_up(osv)
     assert result.looked_up == 3
     assert audit.report({"Python": result}, {}) == 1
@@ -76,9 +75,7 @@ def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys: pytes
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_an_accepted_vulnerability_passes_with_its_reason_and_one_that_is_gone_fails(
-    osv, capsys: pytest.CaptureFixture[str]
-):
+def test_an_accepted_vulnerability_passes_with_its_reason_and_one_that_is_gone_fails(osv, capsys):
     accepted = {("two", "CVE-2026-1"): "not called"}
     assert audit.report({"Python": look_up(osv)}, accepted) == 0
     assert "not called" in capsys.readouterr().out
@@ -87,7 +84,7 @@ def test_an_accepted_vulnerability_passes_with_its_reason_and_one_that_is_gone_f
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.CaptureFixture[str]):
+def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys):
     osv.address = f"http://{ports.HOST}:{ports.free()}"
     result = look_up(osv)
     assert audit.report({"Python": result}, {}) == 2
@@ -96,9 +93,7 @@ def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.Cap
     assert "NOT CHECKED: this is no clean result" in printed.err
 
 
-def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(
-    capsys: pytest.CaptureFixture[str],
-):
+def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(capsys):
     assert sbom.BUNDLED in audit.read_pins("requirements-embedded.txt")
     [redis] = [one for one in sbom.components() if one["purl"].startswith("pkg:generic/")]
     assert (redis["name"], redis["version"]) == ("redis", "6.2.14")
@@ -111,7 +106,7 @@ def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accept
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_path: Path):
+def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_path):
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     sbom.write_sbom(first)
     sbom.write_sbom(second)
@@ -150,7 +145,7 @@ def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_the_lock_made_again_is_the_same(tmp_path: Path):
+def test_the_lock_made_again_is_the_same(tmp_path):
     names = ("pyproject.toml", "Makefile", *audit.LOCK_FILES)
     for name in names:
         shutil.copy(places.PROJECT / name, tmp_path)

@@ -64,7 +64,7 @@ def run(command: list[str], server: CannedShop, *steps: str, **settings: Any) ->
     return json.loads(programs.run([*command, *steps], SHOP=server.address, **own))
 
 
-def test_a_keyed_call_is_repeated_with_its_key_and_waited_for(command: list[str], server: CannedShop):
+def test_a_keyed_call_is_repeated_with_its_key_and_waited_for(command, server):
     server.queue(LOST, problem(503, "unavailable", Retry_After="0"), order("paying"), order("paid"))
     assert run(command, server, "order", "order") == ["paid", "paid"]
     *first, second = [sent.headers[KEY] for sent in server.sent]
@@ -76,7 +76,7 @@ def test_a_keyed_call_is_repeated_with_its_key_and_waited_for(command: list[str]
     )
 
 
-def test_only_what_may_be_repeated_is(command: list[str], server: CannedShop):
+def test_only_what_may_be_repeated_is(command, server):
     server.queue(
         problem(503, "overloaded", Retry_After="0"),
         LOST,
@@ -94,20 +94,20 @@ def test_only_what_may_be_repeated_is(command: list[str], server: CannedShop):
     assert len(server.sent) == 6
 
 
-def test_attempts_and_time_are_bounded(command: list[str], server: CannedShop):
+def test_attempts_and_time_are_bounded(command, server):
     server.queue(problem(429, "throttled", Retry_After="3600"), *[LOST] * 3, order("paid"))
     refused, unanswered = run(command, server, "order", "order", RETRIES={"attempts": 3, "seconds": 60})
     assert (refused, unanswered) == ([429, "throttled", True], ["no answer", True])
     assert len(server.sent) == 4
 
 
-def test_a_wait_ends(command: list[str], server: CannedShop):
+def test_a_wait_ends(command, server):
     server.queue(Answer(202, {"status": "in_doubt"}))
     [[said, key]] = run(command, server, "topUp")
     assert (said, {sent.headers[KEY] for sent in server.sent}) == ("not settled", {key})
 
 
-def test_a_refused_access_token_is_renewed_once_for_all_calls(command: list[str], server: CannedShop):
+def test_a_refused_access_token_is_renewed_once_for_all_calls(command, server):
     sign_ins = SignIns()
 
     def answer(sent: canned_shop.Sent) -> Answer | None:
@@ -122,7 +122,7 @@ def test_a_refused_access_token_is_renewed_once_for_all_calls(command: list[str]
     assert auth == ["/api/v1/auth/token", "/api/v1/auth/refresh"]
 
 
-def test_all_pages_are_read_and_only_from_the_shop_itself(command: list[str], server: CannedShop):
+def test_all_pages_are_read_and_only_from_the_shop_itself(command, server):
     link = "http://elsewhere.invalid/api/v1/products?cursor=c%2B1"
     server.queue(
         Answer(200, {"results": [{"sku": "a"}, {"sku": "b"}], "next": link}),

@@ -32,7 +32,7 @@ def answered_by(status: int, shop: RunningShop) -> float:
     return sum(map(float, counted))
 
 
-def test_a_refused_body_is_counted_and_its_response_names_the_request(running_shop: RunningShop) -> None:
+def test_a_refused_body_is_counted_and_its_response_names_the_request(running_shop):
     before = answered_by(413, running_shop)
 
     refused = urllib3.request(
@@ -48,7 +48,7 @@ def test_a_refused_body_is_counted_and_its_response_names_the_request(running_sh
     assert answered_by(413, running_shop) == before + 1
 
 
-def test_several_processes_do_not_sum_gauges(running_shop: RunningShop) -> None:
+def test_several_processes_do_not_sum_gauges(running_shop):
     """Whichever process answers, the value is the same."""
     pattern = re.compile(r"^firstcome_events_queued (\S+)$", re.M)
     eventually(lambda: pattern.findall(running_shop.text("/metrics")) == ["0.0"])
@@ -57,20 +57,20 @@ def test_several_processes_do_not_sum_gauges(running_shop: RunningShop) -> None:
         assert pattern.findall(text) == ["0.0"]
 
 
-def test_a_web_server_uses_the_databases_clock_and_exports_its_measurement(running_shop: RunningShop) -> None:
+def test_a_web_server_uses_the_databases_clock_and_exports_its_measurement(running_shop):
     rows = running_shop.text("/metrics").splitlines()
     [line] = [row for row in rows if row.startswith("firstcome_clock_measurement_age_seconds ")]
     assert 0 <= float(line.split()[1]) < 120
 
 
-def test_the_worker_and_beat_serve_their_metrics_beside_the_web_processes(running_shop: RunningShop) -> None:
+def test_the_worker_and_beat_serve_their_metrics_beside_the_web_processes(running_shop):
     for name in ("worker", "beat"):
         port = running_shop.instance.port + instances.METRICS_PORTS[name]
         answer = HTTP.request("GET", f"http://{ports.HOST}:{port}/metrics")
         assert (answer.status, b"\nprocess_start_time_seconds " in answer.data) == (200, True), name
 
 
-def test_calls_bear_the_headers_that_protect_pages(running_shop: RunningShop) -> None:
+def test_calls_bear_the_headers_that_protect_pages(running_shop):
     wanted = {
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
@@ -83,7 +83,7 @@ def test_calls_bear_the_headers_that_protect_pages(running_shop: RunningShop) ->
         assert answer.headers["X-Request-ID"]
 
 
-def test_an_export_through_a_real_server_is_complete(running_shop: RunningShop) -> None:
+def test_an_export_through_a_real_server_is_complete(running_shop):
     User.objects.bulk_create(User(username=f"exported-{number:03}") for number in range(95))
     cookie = f"{settings.SESSION_COOKIE_NAME}={session_of(SuperuserFactory.create())}"
     response = HTTP.request("GET", f"{running_shop.address}{EXPORT}", headers={"Cookie": cookie})
@@ -92,7 +92,7 @@ def test_an_export_through_a_real_server_is_complete(running_shop: RunningShop) 
     assert response.data.count(b"\r\n") == User.objects.count() + 1
 
 
-def test_the_pages_and_the_files_that_they_name_are_served(running_shop: RunningShop) -> None:
+def test_the_pages_and_the_files_that_they_name_are_served(running_shop):
     """All that these pages name, by the server's own middleware, for caches to keep."""
     missing, named = [], set[str]()
     for path in ("/demo/", "/admin/login/"):
@@ -134,7 +134,7 @@ def secrets_in(text: str, buyer: User) -> list[str]:
     return [secret for secret in [*secrets, "tok_"] if secret in text]
 
 
-def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop: RunningShop) -> None:
+def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop):
     # A name that is no part of another text in the logs of the tests before.
     buyer = AccountFactory.create(username="kim-who-is-followed", email="kim@example.com")
     began = {name: running_shop.log(name).stat().st_size for name in ("web", "worker")}
@@ -185,7 +185,7 @@ def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop: Ru
     assert secrets_in(text, buyer) == []
 
 
-def test_the_timeline_of_an_order_has_what_web_and_worker_did(running_shop: RunningShop) -> None:
+def test_the_timeline_of_an_order_has_what_web_and_worker_did(running_shop):
     buyer = AccountFactory.create()
     order_id = buy(running_shop, buyer, ProductFactory.create(on_hand=1)).json()["id"]
     answer = running_shop.call(buyer, "GET", f"/orders/{order_id}/timeline")

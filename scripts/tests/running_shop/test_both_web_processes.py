@@ -24,16 +24,14 @@ from scripts.tests.running_shop.calls import (
     wait_until_settled,
     waiting_requests,
 )
-from scripts.tests.running_shop.stack import TOP_UPS_A_MINUTE, RunningShop
+from scripts.tests.running_shop.stack import TOP_UPS_A_MINUTE
 from shop.rates import rate_limits
 from shop.tests.factories import AccountFactory
 
 AGAIN = {"reason": "It is right again."}
 
 
-def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(
-    running_shop: RunningShop,
-) -> None:
+def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(running_shop):
     campaign = CampaignFactory.create(quantity=100)
     buyers = AccountFactory.create_batch(160)
 
@@ -48,9 +46,7 @@ def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(
     require_every_law()
 
 
-def test_stock_of_60_is_sold_to_exactly_60_of_100_buyers_of_both_web_processes(
-    running_shop: RunningShop,
-) -> None:
+def test_stock_of_60_is_sold_to_exactly_60_of_100_buyers_of_both_web_processes(running_shop):
     product = ProductFactory.create(on_hand=60)
     buyers = AccountFactory.create_batch(100)
 
@@ -66,7 +62,7 @@ def test_stock_of_60_is_sold_to_exactly_60_of_100_buyers_of_both_web_processes(
     require_every_law()
 
 
-def test_50_repeats_of_one_key_at_both_web_processes_are_one_order(running_shop: RunningShop) -> None:
+def test_50_repeats_of_one_key_at_both_web_processes_are_one_order(running_shop):
     product, [buyer] = ProductFactory.create(on_hand=60), AccountFactory.create_batch(1)
     key = str(uuid4())
 
@@ -85,7 +81,7 @@ def test_50_repeats_of_one_key_at_both_web_processes_are_one_order(running_shop:
     require_every_law()
 
 
-def test_50_requests_of_one_account_at_both_web_processes_are_one_coupon(running_shop: RunningShop) -> None:
+def test_50_requests_of_one_account_at_both_web_processes_are_one_coupon(running_shop):
     campaign, [buyer] = CampaignFactory.create(quantity=10), AccountFactory.create_batch(1)
 
     with both_processes_answer(running_shop, "coupons"):
@@ -96,7 +92,7 @@ def test_50_requests_of_one_account_at_both_web_processes_are_one_coupon(running
     assert Coupon.objects.get(campaign=campaign).position == 1
 
 
-def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop: RunningShop) -> None:
+def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop):
     product = ProductFactory.create(on_hand=10_000)
     staff = AccountFactory.create(is_staff=True, permissions=["inventory.change_product"])
     pausing = f"/products/{product.id}"
@@ -118,7 +114,7 @@ def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop
     require_every_law()
 
 
-def test_a_paused_campaign_issues_nothing_in_either_web_process(running_shop: RunningShop) -> None:
+def test_a_paused_campaign_issues_nothing_in_either_web_process(running_shop):
     campaign = CampaignFactory.create(quantity=1_000)
     staff = AccountFactory.create(is_staff=True, permissions=["coupons.change_campaign"])
     before = at_once(running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk})
@@ -136,7 +132,7 @@ def test_a_paused_campaign_issues_nothing_in_either_web_process(running_shop: Ru
     require_every_law()
 
 
-def test_a_rate_is_shared_by_both_web_processes(running_shop: RunningShop) -> None:
+def test_a_rate_is_shared_by_both_web_processes(running_shop):
     """A process learns of the other's calls with its own next one, which may be one too many."""
     [buyer] = AccountFactory.create_batch(1)
     statuses = []
@@ -163,7 +159,7 @@ def known_top_ups(account: User) -> int:
     return usages["top-ups"]
 
 
-def test_followers_at_both_web_processes_get_an_event_that_either_recorded(running_shop: RunningShop) -> None:
+def test_followers_at_both_web_processes_get_an_event_that_either_recorded(running_shop):
     follower = reader()
     before = running_shop.call(follower, "GET", "/events?limit=200").json()
     while before["results"]:
@@ -182,7 +178,7 @@ def test_followers_at_both_web_processes_get_an_event_that_either_recorded(runni
     assert [[event["data"]["name"] for event in page] for page in pages] == [["for both"]] * 24
 
 
-def test_an_order_is_placed_in_one_web_process_and_cancelled_in_the_other(running_shop: RunningShop) -> None:
+def test_an_order_is_placed_in_one_web_process_and_cancelled_in_the_other(running_shop):
     product, buyer = ProductFactory.create(on_hand=1), AccountFactory.create()
     unpaid = {"items": [{"product": product.id, "quantity": 1}]}
     for _ in range(6):

@@ -9,7 +9,6 @@ from http.client import HTTPResponse
 import orjson
 from django.conf import settings
 
-from scripts.tests.running_shop.stack import RunningShop
 from shop.tests import test_protocol as protocol
 from shop.tests.browser.stack import session_of
 from shop.tests.factories import AccountFactory
@@ -28,7 +27,7 @@ PATHS = [
 LARGE = 40 * 2**20
 
 
-def test_a_request_for_an_unknown_host_is_refused(running_shop: RunningShop) -> None:
+def test_a_request_for_an_unknown_host_is_refused(running_shop):
     statuses = {}
     for host in (b"elsewhere.example", b"127.0.0.1.elsewhere.example", b"a b", b"127.0.0.1", b"localhost"):
         with connect(running_shop.address) as connection:
@@ -37,7 +36,7 @@ def test_a_request_for_an_unknown_host_is_refused(running_shop: RunningShop) -> 
     assert list(statuses.values()) == [400, 400, 400, 200, 200]
 
 
-def test_a_declared_40_mib_are_refused_everywhere_before_they_are_sent(running_shop: RunningShop) -> None:
+def test_a_declared_40_mib_are_refused_everywhere_before_they_are_sent(running_shop):
     answers = {}
     for method, path in itertools.product(["POST", "GET"], PATHS):
         with connect(running_shop.address) as connection:
@@ -46,9 +45,7 @@ def test_a_declared_40_mib_are_refused_everywhere_before_they_are_sent(running_s
     assert answers == dict.fromkeys(answers, (413, "too_large"))
 
 
-def test_bodies_in_chunks_are_counted_everywhere_and_refused_past_the_limit(
-    running_shop: RunningShop,
-) -> None:
+def test_bodies_in_chunks_are_counted_everywhere_and_refused_past_the_limit(running_shop):
     answers = {}
     for path in PATHS:
         with connect(running_shop.address) as connection:
@@ -58,9 +55,7 @@ def test_bodies_in_chunks_are_counted_everywhere_and_refused_past_the_limit(
     assert answers == dict.fromkeys(answers, (413, "too_large"))
 
 
-def test_staff_who_lack_a_permission_of_the_page_are_refused_before_their_upload_is_read(
-    running_shop: RunningShop,
-) -> None:
+def test_staff_who_lack_a_permission_of_the_page_are_refused_before_their_upload_is_read(running_shop):
     needed = settings.UPLOADS[IMPORT]
     for held in [(), *itertools.combinations(needed, len(needed) - 1)]:
         cookies = f"sessionid={session_of(AccountFactory.create(is_staff=True, permissions=held))}"
@@ -69,7 +64,7 @@ def test_staff_who_lack_a_permission_of_the_page_are_refused_before_their_upload
             assert answer_on(connection) == (403, "permission_denied"), held
 
 
-def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(running_shop: RunningShop) -> None:
+def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(running_shop):
     body = b'{"username": "ada", "password": "x"}'
     head = [f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"]
     for line, parts in zip(head, (body, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)), strict=True):
@@ -81,7 +76,7 @@ def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(running_shop:
             assert answer_on(connection) == (401, "invalid_credentials")
 
 
-def test_a_trailer_that_names_another_client_is_refused(running_shop: RunningShop) -> None:
+def test_a_trailer_that_names_another_client_is_refused(running_shop):
     """uvicorn takes trailers for headers, and the last address is believed of a proxy."""
     said = b'{"username": "nobody", "password": "guessed"}'
     body = b"%x\r\n%s\r\n0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n" % (len(said), said)
@@ -95,15 +90,13 @@ def test_a_trailer_that_names_another_client_is_refused(running_shop: RunningSho
     assert statuses == [401, 400]
 
 
-def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(running_shop: RunningShop) -> None:
+def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(running_shop):
     with slow_call(running_shop.address, "Content-Length: 1000") as connection:
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
 
 
-def test_a_client_that_sends_the_body_late_gets_the_response_and_keeps_the_connection(
-    running_shop: RunningShop,
-) -> None:
+def test_a_client_that_sends_the_body_late_gets_the_response_and_keeps_the_connection(running_shop):
     head = b"POST /api/v1/coupons HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
     with connect(running_shop.address) as line:
         for _ in range(2):

@@ -32,7 +32,7 @@ from scripts.tests.running_shop.calls import (
     require_every_law,
     wait_until_settled,
 )
-from scripts.tests.running_shop.stack import SETTINGS, RunningShop
+from scripts.tests.running_shop.stack import SETTINGS
 from shop import clock
 from shop.idempotency import claims
 from shop.redis import redis_client
@@ -44,9 +44,7 @@ LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
 @pytest.mark.parametrize(("token", "ends"), [("tok_slow", "paid"), ("tok_declined", "payment_failed")])
-def test_an_order_whose_worker_is_killed_is_recovered(
-    token: str, ends: str, running_shop: RunningShop
-) -> None:
+def test_an_order_whose_worker_is_killed_is_recovered(token, ends, running_shop):
     product = ProductFactory.create(on_hand=1)
     with running_shop.frozen("gateway"):
         placed = buy(running_shop, AccountFactory.create(), product, token, wait=0)
@@ -61,7 +59,7 @@ def test_an_order_whose_worker_is_killed_is_recovered(
     require_every_law()
 
 
-def test_a_refund_whose_worker_is_killed_is_recovered(running_shop: RunningShop) -> None:
+def test_a_refund_whose_worker_is_killed_is_recovered(running_shop):
     product = ProductFactory.create(on_hand=1)
     order_id = buy(running_shop, AccountFactory.create(), product, "tok_refund_fails").json()["id"]
     staff = AccountFactory.create(is_staff=True, permissions=["orders.add_refund", "orders.view_refund"])
@@ -79,7 +77,7 @@ def test_a_refund_whose_worker_is_killed_is_recovered(running_shop: RunningShop)
     require_every_law()
 
 
-def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(running_shop: RunningShop) -> None:
+def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(running_shop):
     product = ProductFactory.create(on_hand=1)
     placed = buy(running_shop, AccountFactory.create(), product, "tok_webhook", wait=0)
     assert placed.status == 202
@@ -96,9 +94,7 @@ def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(running_shop: R
     require_every_law()
 
 
-def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(
-    running_shop: RunningShop,
-) -> None:
+def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(running_shop):
     """Clients of the killed process lose their connection, repeat with their key, and get the same order."""
     product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(16)
 
@@ -127,7 +123,7 @@ def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(
     require_every_law()
 
 
-def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(running_shop: RunningShop) -> None:
+def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(running_shop):
     product, buyer, key = ProductFactory.create(on_hand=2), AccountFactory.create(), str(uuid4())
     body, redis = purchase(product), redis_client.client()
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
@@ -160,7 +156,7 @@ def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(runnin
     require_every_law()
 
 
-def test_a_killed_web_server_leaves_no_process_and_the_next_one_goes_on(running_shop: RunningShop) -> None:
+def test_a_killed_web_server_leaves_no_process_and_the_next_one_goes_on(running_shop):
     product = ProductFactory.create(on_hand=10_000)
     with buyers_going_on(running_shop, product, count=4) as answers:
         eventually(lambda: answers.count(201) >= 8)
@@ -184,7 +180,7 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop: RunningShop) -> None:
+def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop):
     product = ProductFactory.create(on_hand=10)
     with running_shop.away("beat"):
         assert buy(running_shop, AccountFactory.create(), product).status == 201
@@ -197,7 +193,7 @@ def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop: Ru
     require_every_law()
 
 
-def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_shop: RunningShop) -> None:
+def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_shop):
     product, buyers = ProductFactory.create(on_hand=10), AccountFactory.create_batch(6)
     with connections(running_shop, 6) as calls, running_shop.frozen("gateway"):
         made = [
@@ -213,7 +209,7 @@ def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_
     require_every_law()
 
 
-def test_events_that_the_data_platform_missed_arrive_once_it_is_back(running_shop: RunningShop) -> None:
+def test_events_that_the_data_platform_missed_arrive_once_it_is_back(running_shop):
     product = ProductFactory.create(on_hand=10)
     with running_shop.away("sink"):
         ids = [buy(running_shop, AccountFactory.create(), product).json()["id"] for _ in range(3)]

@@ -22,15 +22,12 @@ from scripts.tests.running_shop.calls import (
     require_every_law,
     wait_until_settled,
 )
-from scripts.tests.running_shop.stack import RunningShop
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory
 
 
 @pytest.mark.parametrize(("decision", "ends"), [("approve", "paid"), ("refuse", "payment_failed")])
-def test_the_cards_owner_decides_at_the_gateway_and_its_webhook_ends_the_order(
-    decision: str, ends: str, running_shop: RunningShop
-) -> None:
+def test_the_cards_owner_decides_at_the_gateway_and_its_webhook_ends_the_order(decision, ends, running_shop):
     product, buyer = ProductFactory.create(on_hand=1), AccountFactory.create()
     asked = buy(running_shop, buyer, product, "tok_3ds")
     assert (asked.status, asked.json()["payment"]["status"]) == (202, "requires_action")
@@ -45,7 +42,7 @@ def test_the_cards_owner_decides_at_the_gateway_and_its_webhook_ends_the_order(
     require_every_law()
 
 
-def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(running_shop: RunningShop) -> None:
+def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(running_shop):
     product, buyer = ProductFactory.create(on_hand=3, price=5_000), buying.account(points=700)
     code = running_shop.call(
         buyer, "POST", "/coupons", {"campaign": buying.coupon_of(AccountFactory.create().id).campaign_id}
@@ -72,9 +69,7 @@ def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(runnin
     require_every_law()
 
 
-def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_started_the_saga(
-    running_shop: RunningShop,
-) -> None:
+def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_started_the_saga(running_shop):
     buyer, product = buying.account(points=500), ProductFactory.create(on_hand=100, price=1_000)
     names = {"X-Request-ID": "request-of-buyer", "Prefer": "wait=20"}
     body = purchase(product, points_amount=300)
@@ -94,9 +89,7 @@ def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_sta
     eventually(WebhookDelivery.objects.filter(event_id=done.event_id, status="delivered").exists)
 
 
-def test_a_top_up_is_charged_by_the_worker_and_its_points_pay_the_next_order(
-    running_shop: RunningShop,
-) -> None:
+def test_a_top_up_is_charged_by_the_worker_and_its_points_pay_the_next_order(running_shop):
     buyer, product = AccountFactory.create(), ProductFactory.create(on_hand=1, price=1_000)
     body = {"amount": 700, "token": "tok_ok"}
     topped = running_shop.call(buyer, "POST", "/wallet/top-ups", body, key="a", Prefer="wait=10")
@@ -110,9 +103,7 @@ def test_a_top_up_is_charged_by_the_worker_and_its_points_pay_the_next_order(
     require_every_law()
 
 
-def test_a_sale_admits_in_order_by_the_web_processes_clock_and_only_the_admitted_order(
-    running_shop: RunningShop,
-) -> None:
+def test_a_sale_admits_in_order_by_the_web_processes_clock_and_only_the_admitted_order(running_shop):
     product = ProductFactory.create(on_hand=10)
     sale = sales.create_sale(product, rate_per_minute=60)
     buyers = AccountFactory.create_batch(4)
@@ -129,7 +120,7 @@ def test_a_sale_admits_in_order_by_the_web_processes_clock_and_only_the_admitted
     require_every_law()
 
 
-def test_many_buyers_at_once_are_all_paid_once_and_every_event_arrives(running_shop: RunningShop) -> None:
+def test_many_buyers_at_once_are_all_paid_once_and_every_event_arrives(running_shop):
     product, buyers = ProductFactory.create(on_hand=40), AccountFactory.create_batch(40)
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda buyer: buy(running_shop, buyer, product, wait=20), buyers))

@@ -21,7 +21,6 @@ from scripts.tests.running_shop.calls import (
     wait_until_settled,
     waiting_requests,
 )
-from scripts.tests.running_shop.stack import RunningShop
 from shop.models import IdempotencyKey
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
@@ -30,7 +29,7 @@ from shop.tests.second_connection import holding
 LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
-def test_a_rolling_restart_under_load_fails_no_buyer(running_shop: RunningShop) -> None:
+def test_a_rolling_restart_under_load_fails_no_buyer(running_shop):
     product, before = ProductFactory.create(on_hand=10_000), running_shop.web_processes()
     with buyers_going_on(running_shop, product, count=3) as answers:
         eventually(lambda: len(answers) >= 6)
@@ -49,7 +48,7 @@ def test_a_rolling_restart_under_load_fails_no_buyer(running_shop: RunningShop) 
     require_every_law()
 
 
-def test_a_server_that_stops_answers_all_waiting_requests_at_once(running_shop: RunningShop) -> None:
+def test_a_server_that_stops_answers_all_waiting_requests_at_once(running_shop):
     product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(50)
     with connections(running_shop, 50) as calls, running_shop.frozen("worker"):
         waiting = [
@@ -72,9 +71,7 @@ def test_a_server_that_stops_answers_all_waiting_requests_at_once(running_shop: 
     require_every_law()
 
 
-def test_the_order_of_a_disconnected_client_is_placed_and_a_repeat_replays_it(
-    running_shop: RunningShop,
-) -> None:
+def test_the_order_of_a_disconnected_client_is_placed_and_a_repeat_replays_it(running_shop):
     product, buyer = ProductFactory.create(on_hand=1_000, price=1_000), AccountFactory.create()
     body = {"items": [{"product": product.id, "quantity": 1}]}
     orders = Order.objects.filter(account=buyer)

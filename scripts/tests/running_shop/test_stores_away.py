@@ -48,15 +48,13 @@ def orders_going_on_without(shop: RunningShop, store: str) -> Iterator[list[int]
     require_every_law()
 
 
-def test_orders_go_on_while_redis_is_away_and_it_is_used_again_once_it_is_back(
-    running_shop: RunningShop,
-) -> None:
+def test_orders_go_on_while_redis_is_away_and_it_is_used_again_once_it_is_back(running_shop):
     with orders_going_on_without(running_shop, "redis") as answers:
         before = len(answers)
         eventually(lambda: len(answers) >= before + 8)
 
 
-def test_exactly_the_quantity_is_issued_while_redis_is_killed_and_back(running_shop: RunningShop) -> None:
+def test_exactly_the_quantity_is_issued_while_redis_is_killed_and_back(running_shop):
     campaign, buyers = CampaignFactory.create(quantity=60), AccountFactory.create_batch(90)
     wanted = {"campaign": campaign.pk}
     first = at_once(running_shop, buyers[:30], "/coupons", wanted)
@@ -71,9 +69,7 @@ def test_exactly_the_quantity_is_issued_while_redis_is_killed_and_back(running_s
     require_every_law()
 
 
-def test_without_a_database_calls_are_refused_and_nothing_that_was_answered_is_lost(
-    running_shop: RunningShop,
-) -> None:
+def test_without_a_database_calls_are_refused_and_nothing_that_was_answered_is_lost(running_shop):
     product, buyer, key = ProductFactory.create(on_hand=10_000), AccountFactory.create(), str(uuid4())
     with buyers_going_on(running_shop, product, count=4) as answers:
         eventually(lambda: answers.count(201) >= 4)
@@ -101,9 +97,7 @@ def test_without_a_database_calls_are_refused_and_nothing_that_was_answered_is_l
     require_every_law()
 
 
-def test_orders_go_on_while_the_broker_is_away_and_the_worker_returns_to_it(
-    running_shop: RunningShop,
-) -> None:
+def test_orders_go_on_while_the_broker_is_away_and_the_worker_returns_to_it(running_shop):
     with orders_going_on_without(running_shop, "broker"):
         before = tasks_done(running_shop)
         eventually(lambda: tasks_done(running_shop) > before)
@@ -113,7 +107,7 @@ def tasks_done(shop: RunningShop) -> int:
     return shop.log("worker").read_text().count("Task orders.advance[")
 
 
-def test_a_payment_whose_message_the_broker_lost_is_found_by_the_sweeper(running_shop: RunningShop) -> None:
+def test_a_payment_whose_message_the_broker_lost_is_found_by_the_sweeper(running_shop):
     product = ProductFactory.create(on_hand=1)
     with running_shop.frozen("worker"), running_shop.frozen("beat"):
         placed = buy(running_shop, AccountFactory.create(), product, wait=0)
