@@ -1,18 +1,160 @@
-"""Accounts over HTTP: registration, sign-in, and the caller's own account."""
+"""Accounts: registration and sign-in over HTTP, and what the journal has of operators who change accounts."""
 
 from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+from django.urls import reverse
 
 from accounts import accounts
+from accounts.accounts import InvalidCredentials
+from accounts.signing_in import sign_ins
 from shop.errors import Invalid
-from shop.tests.clients import client_of
-from shop.tests.factories import PASSWORD, AccountFactory
+from shop.models import JournalLine
+from shop.redis import redis_client as shop_redis
+from shop.tests import process_state
+from shop.tests.clients import client_of, signed_in
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race
+from shop.tests.test_admin import filled_in, page_of
 
 pytestmark = pytest.mark.django_db
+NEW_PASSWORD = PASSWORD + "8"
+
+
+def recorded() -> list[tuple[str, str, Any, Any]]:
+    lines = JournalLine.objects.exclude(what="account.signed_in").order_by("id")
+    return [(line.what, line.subject, line.before, line.after) for line in lines]
+
+
+@pytest.fixture
+def operator() -> User:
+    return SuperuserFactory(username="olga")
+
+
+def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operator):
+    ada = AccountFactory(username="ada", email="ada@example.com")
+    group = Group.objects.create(name="warehouse")
+    client = signed_in(operator)
+    assert client.post(page_of(ada), filled_in(client.get(page_of(ada)))).status_code == 302
+    assert recorded() == [], "nothing was changed"
+
+    client.post(
+        page_of(ada),
+        filled_in(client.get(page_of(ada)), email="new@example.com", is_staff="on", groups=[group.pk]),
+    )
+
+    line = JournalLine.objects.get()
+    assert (line.what, line.subject, line.is_internal) == ("account.changed", f"account {ada.pk}", True)
+    assert line.before == {"email": "ada@example.com", "is_staff": False, "groups": []}
+    assert line.after == {"email": "new@example.com", "is_staff": True, "groups": ["warehouse"]}
+    assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.pk, "olga")
+
+
+def test_creating_an_account_and_setting_its_password_is_recorded_without_the_password(operator):
+    client = signed_in(operator)
+    client.post(
+        reverse("admin:auth_user_add"),
+        {"username": "ada", "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"},
+    )
+    ada = User.objects.get(username="ada")
+
+    client.post(
+        reverse("admin:auth_user_password_change", args=[ada.pk]),
+        {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"},
+    )
+
+    assert recorded() == [
+        ("account.created", f"account {ada.pk}", None, {"username": "ada"}),
+        ("account.password_changed", f"account {ada.pk}", None, {"has_password": True}),
+    ]
+    ada.refresh_from_db()
+    assert ada.check_password(NEW_PASSWORD)
+    assert not [line for line in JournalLine.objects.values() if PASSWORD in str(line)]
+
+
+def test_an_operators_change_of_the_own_password_is_recorded(operator):
+    client = signed_in(operator)
+    page = reverse("admin:password_change")
+    assert client.get(page).status_code == 200
+
+    changed = client.post(
+        page, {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    )
+
+    assert changed.status_code == 302 and changed["Location"] == reverse("admin:password_change_done")
+    operator.refresh_from_db()
+    assert operator.check_password(NEW_PASSWORD)
+    assert recorded() == [
+        ("account.password_changed", f"account {operator.pk}", None, {"has_password": True})
+    ]
+    assert client.get(reverse("admin:index")).status_code == 200
+
+
+def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator):
+    member = AccountFactory()
+    right = Permission.objects.get(codename="view_product")
+    client = signed_in(operator)
+    client.post(reverse("admin:auth_group_add"), {"name": "stores"})
+    group = Group.objects.get(name="stores")
+    member.groups.add(group)
+    client.post(
+        reverse("admin:auth_group_change", args=[group.pk]),
+        {"name": "stores", "permissions": [right.pk], "reason": "They pack now."},
+    )
+    client.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
+
+    subject = f"group {group.pk}"
+    assert recorded() == [
+        ("group.created", subject, None, {"name": "stores"}),
+        ("group.changed", subject, {"permissions": []}, {"permissions": [str(right)]}),
+        (
+            "group.deleted",
+            subject,
+            {"name": "stores", "permissions": [str(right)], "members": [member.pk]},
+            None,
+        ),
+    ]
+    assert not Group.objects.filter(pk=group.pk).exists()
+
+
+def test_ten_wrong_old_passwords_a_minute_are_allowed_and_recorded(operator):
+    client = signed_in(operator)
+
+    pages = [own_password(client, old="wrong") for _ in range(10)]
+    refused = own_password(client, old=PASSWORD)
+
+    assert all("entered incorrectly" in page for page in pages)
+    assert "Too many attempts" in refused
+    operator.refresh_from_db()
+    assert operator.check_password(PASSWORD)
+    lines = list(JournalLine.objects.all())
+    assert {(line.what, line.subject, line.is_internal) for line in lines} == {
+        ("account.old_password_wrong", f"account {operator.pk}", True)
+    }
+    assert {(line.actor, line.actor_id, len(lines)) for line in lines} == {("staff", operator.pk, 10)}
+    assert lines[0].after == {"address": "127.0.0.1", "failures_without_a_line": 0}
+
+
+def test_wrong_old_passwords_do_not_fill_the_journal(operator):
+    client = signed_in(operator)
+    for _ in range(3):
+        process_state.forget_attempts()
+        for _ in range(10):
+            with pytest.raises(InvalidCredentials):
+                sign_ins.check_own_password(account=operator, password="wrong", address="192.0.2.1")
+        shop_redis.attempt(lambda redis: redis.delete(*redis.keys("*own-password*")), otherwise=None)
+
+    assert own_password(client, old="wrong")
+    assert JournalLine.objects.count() == 20
+
+
+def own_password(client: Client, *, old: str) -> str:
+    sent = {"old_password": old, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    return client.post(reverse("admin:password_change"), sent).content.decode()
+
 
 NEW = {"username": "ada", "email": "ada@example.com", "password": PASSWORD}
 

@@ -168,11 +168,6 @@ def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed():
         assert len(figures_for(client, since=odd)["points"]) >= 2
 
 
-def change_password(account: User, client: Client) -> None:
-    account.set_password("another-harbour-8")
-    account.save()
-
-
 LOSSES: dict[str, Callable[[User, Client], object]] = {
     "sign out": lambda account, client: client.post("/admin/logout/"),
     "be disabled": lambda account, client: User.objects.filter(pk=account.pk).update(is_active=False),
@@ -180,7 +175,10 @@ LOSSES: dict[str, Callable[[User, Client], object]] = {
     "lose a permission": lambda account, client: account.user_permissions.remove(
         Permission.objects.get(codename="view_order")
     ),
-    "change the password": change_password,
+    "change the password": lambda account, client: (
+        account.set_password("another-harbour-8"),
+        account.save(),
+    ),
 }
 
 

@@ -1,5 +1,6 @@
-"""The launch board's figures against known rows, and against what processes counted."""
+"""The launch board's figures against known rows and what processes counted, and its page's store of them."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,8 @@ from orders.tests import buying
 from sales import terms as sale_pausing
 from sales.tests.factories import create_sale, join_all
 from sales.waiting_room import admission
+from scripts.stack import places
+from scripts.tests import programs
 from shop import clock
 from shop.management.laws import LAWS
 from shop.models import LawStatus
@@ -268,3 +271,26 @@ def test_points_are_kept_for_15_minutes_in_redis_for_all_processes(redis_server)
     assert all(0 < redis_server.ttl(key) <= 960 for key in redis_server.keys("firstcome:board:*"))
     assert list(snapshots.load(after=0, until=SECOND + 900)) == [SECOND + 1, SECOND + 61]
     assert snapshots.load(after=0, until=SECOND + 3600) == {}
+
+
+STORE = places.PROJECT / "backoffice" / "static" / "backoffice" / "board" / "store.js"
+
+
+def columns_after(script: str) -> Any:
+    """What `store.columns(["left"], 900)` is after these lines of JavaScript."""
+    shown = 'console.log(JSON.stringify(store.columns(["left"], 900)));'
+    code = "\n".join([STORE.read_text(), "const store = new Store(15);", script, shown])
+    return json.loads(programs.run(["node", "--input-type=module", "--eval", code]))
+
+
+@pytest.mark.boots("Node.js")
+def test_a_point_replaces_that_of_its_second_and_after_the_clock_was_set_back_the_plots_go_on():
+    """They stood still until the server's clock had come to the last point again."""
+    assert columns_after("for (const at of [1, 2, 3, 2, 4]) store.add(at, { left: at });") == [
+        [1, 2, 3, 4],
+        [1, 2, 3, 4],
+    ]
+    assert columns_after("for (const at of [8001, 8002, 8001, 5000, 5001]) store.add(at, { left: at });") == [
+        [5000, 5001],
+        [5000, 5001],
+    ]

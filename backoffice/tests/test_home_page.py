@@ -85,15 +85,6 @@ def finding(key: str, done: str = "") -> dict[str, Any]:
     return {"key": key, "kind": "not_charged", "done": done, **said}
 
 
-def audited(**broken: list[str]) -> None:
-    now = timezone.now()
-    for law in LAWS:
-        offenders = broken.get(law, [])
-        LawStatus.objects.create(
-            law=law, holds=not offenders, offenders=offenders, since=now, checked_at=now, full_at=now
-        )
-
-
 def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_first():
     now = timezone.now()
     late = saga(deadline_at=now - timedelta(hours=3), state="stuck", attempts=4, last_error="no reply")
@@ -154,7 +145,10 @@ def test_open_disputes_are_work_and_the_one_due_first_comes_first():
 
 
 def test_a_broken_law_is_an_alarm_and_an_old_answer_is_work():
-    audited(L4=["product 7", "product 9"])
+    now, offenders = timezone.now(), {"L4": ["product 7", "product 9"]}
+    for law in LAWS:
+        found = {"holds": law not in offenders, "offenders": offenders.get(law, [])}
+        LawStatus.objects.create(law=law, since=now, checked_at=now, full_at=now, **found)
 
     broken = section("laws")
     LawStatus.objects.update(holds=True, offenders=[], checked_at=timezone.now() - timedelta(hours=2))

@@ -30,9 +30,8 @@ def campaign() -> Campaign:
 
 @pytest.fixture
 def with_pool() -> Campaign:
-    campaign = CampaignFactory.create(
-        quantity=20, code_source="pool", codes=[f"CODE-{number}" for number in range(1, 9)]
-    )
+    codes = [f"CODE-{number}" for number in range(1, 9)]
+    campaign = CampaignFactory.create(quantity=20, code_source="pool", codes=codes)
     for account_id in accounts(5):
         issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     issued_coupons.void(code="CODE-3", reason="A mistake.")

@@ -25,7 +25,7 @@ from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.db import transactions
-from shop.errors import Rejected, Unavailable
+from shop.errors import Unavailable
 from shop.redis import fair_lock, locks
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
@@ -224,14 +224,10 @@ def test_coupons_are_issued_in_the_order_in_which_requests_reached_redis(monkeyp
     monkeypatch.setattr(fair_lock, "queued", numbered)
     calls = [partial(issue_in_turn, user_id) for user_id in accounts(REQUESTS)]
 
-    issued = [outcome for outcome in race(calls) if not has_waited_in_vain(outcome)]
+    # On a busy machine ten seconds may be too short for the lock.
+    issued = [one for one in race(calls) if getattr(one, "code", "") != "lock_not_acquired"]
 
     in_order = [result.coupon.position for result, _ in sorted(issued, key=lambda pair: pair[1])]
     assert in_order == list(range(1, len(issued) + 1))
     assert len(issued) > REQUESTS / 4
     assert broken() == {}
-
-
-def has_waited_in_vain(outcome: object) -> bool:
-    """Whether the request timed out: ten seconds may be too short on a busy machine."""
-    return isinstance(outcome, Rejected) and outcome.code == "lock_not_acquired"

@@ -20,8 +20,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def campaign() -> Campaign:
-    made: Campaign = CampaignFactory.create(code_source="pool", codes=["ONE", "TWO"])
-    return made
+    return CampaignFactory.create(code_source="pool", codes=["ONE", "TWO"])
 
 
 @pytest.fixture

@@ -45,11 +45,9 @@ def ask(campaign_id: int, account: User, **body: Any) -> int:
 
 
 def outcomes(grown: dict[str, float], campaign: Campaign | None = None) -> dict[str, float]:
-    start = f'firstcome_campaign_requests_total{{campaign="{campaign.pk}",' if campaign else ""
-    prefix = start or "firstcome_coupon_requests_total{"
-    return {
-        name.split('outcome="')[1][:-2]: number for name, number in grown.items() if name.startswith(prefix)
-    }
+    of_one = f'firstcome_campaign_requests_total{{campaign="{campaign.pk}",' if campaign else ""
+    start = of_one or "firstcome_coupon_requests_total{"
+    return {name.split('outcome="')[1][:-2]: times for name, times in grown.items() if name.startswith(start)}
 
 
 @pytest.mark.parametrize("strategy", TWO_STRATEGIES)
@@ -169,10 +167,9 @@ def test_the_50_campaigns_that_opened_last_are_shown():
 def test_a_campaign_that_issued_more_than_its_quantity_is_counted():
     campaign = CampaignFactory.create(quantity=2)
     CampaignFactory.create()
+    name, mend = "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
 
-    with without_constraint(
-        Campaign, "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
-    ):
+    with without_constraint(Campaign, name, mend):
         Campaign.objects.filter(pk=campaign.pk).update(issued=3)
         assert state.duplicates() == 1
 

@@ -15,7 +15,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation
 from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
-from coupons.tests.laws import broken, positions
+from coupons.tests.laws import broken, owners_in_order, positions
 from coupons.tests.outcomes import issue
 from shop.errors import Invalid, Rejected, Unavailable
 from shop.journal import journal
@@ -215,8 +215,7 @@ class TestQueue:
         assert worker.serve_once() == 5
         settled = [tickets.READER.submit(one.ticket.pk) for one in queued]
         assert [one.ticket.status for one in settled] == ["issued"] * 3 + ["sold_out"] * 2
-        owners = Coupon.objects.order_by("position").values_list("account_id", flat=True)
-        assert list(owners) == everyone[:3]
+        assert owners_in_order() == everyone[:3]
         assert broken() == {}
 
     def test_an_issuer_that_read_the_tickets_before_the_pause_leaves_them_in_place(self):
@@ -231,8 +230,7 @@ class TestQueue:
         stream.release(campaign.pk, issuer="one")
         resume(campaign)
         assert worker.serve_once() == 3
-        owners = Coupon.objects.order_by("position").values_list("account_id", flat=True)
-        assert list(owners) == everyone
+        assert owners_in_order() == everyone
 
     def test_other_queues_go_on(self):
         paused, other = CampaignFactory.create_batch(2, strategy="queue")
@@ -270,8 +268,7 @@ class TestQueue:
 
         assert worker.serve_once() == 4
 
-        owners = Coupon.objects.order_by("position").values_list("account_id", flat=True)
-        assert list(owners) == everyone
+        assert owners_in_order() == everyone
         assert broken() == {}
 
     def test_a_ticket_whose_account_has_its_coupon_by_now_is_settled(self):

@@ -6,6 +6,7 @@ The races that all strategies share are in `test_issuing_races.py`.
 import time
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -406,7 +407,11 @@ def test_an_account_that_is_no_longer_a_member_is_admitted_again():
 def test_a_flushed_gate_is_filled_with_all_members_while_others_are_issued(redis_server):
     campaign, everyone = gated(quantity=3_000), accounts(2_600)
     race(issue_calls(campaign.pk, everyone[:40]))
-    issued_before(campaign, everyone[40:2_500])
+    unrecorded = everyone[40:2_500]
+    for start in range(0, len(unrecorded), 250):
+        # These batches are not recorded in Redis.
+        ids = unrecorded[start : start + 250]
+        race([partial(group_commit.issue, campaign_id=campaign.pk, user_id=id) for id in ids])
     redis_server.flushdb()
 
     race(issue_calls(campaign.pk, everyone[2_500:]))
@@ -499,17 +504,6 @@ def test_members_are_kept_for_as_long_as_the_terms(redis_server):
 def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> None:
     Confirmation.objects.filter(key=confirming.key).delete()
     Campaign.objects.filter(pk=campaign.pk).update(confirming=F("confirming") - 1, version=F("version") + 1)
-
-
-def issued_before(campaign: Campaign, user_ids: list[int]) -> None:
-    """Issue coupons to these accounts by batches that are not recorded in Redis."""
-    for start in range(0, len(user_ids), 250):
-        race(
-            [
-                lambda id=id: group_commit.issue(campaign_id=campaign.pk, user_id=id)
-                for id in user_ids[start : start + 250]
-            ]
-        )
 
 
 def test_keys_share_a_slot_and_expire_after_the_campaign_has_closed(redis_server):

@@ -1,6 +1,7 @@
 """The event feed: cursors, types, waits, retention, and what the journal's lines become."""
 
 import base64
+import re
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,8 +20,11 @@ from events import audit, doctor
 from events.feed import catalogue, reading, recording, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import Follower, names_of, publish, reader, record
-from inventory import adjustments
+from inventory import adjustments, products
 from inventory.tests.factories import ProductFactory
+from sales import terms
+from scripts.stack import places
+from scripts.tests import documented
 from shop import clock
 from shop.db import transactions
 from shop.errors import CursorExpired, Invalid
@@ -75,10 +79,6 @@ def lose_by_a_restore(*, after: int) -> None:
         sequencing.leave_gap(connection, cursor)
 
 
-def error_codes(answer: Any) -> list[tuple[str, str]]:
-    return [(error["field"], error["code"]) for error in answer.json()["errors"]]
-
-
 def test_each_page_continues_where_the_last_one_ended(api):
     record("a", "b", "c")
     assert reading.read_page(after=0, patterns=[], limit=10).events == [], "the call gives them positions"
@@ -125,7 +125,8 @@ NO_CURSORS = (
 def test_a_type_that_no_event_has_and_a_cursor_that_was_not_given_are_400(api, query, code):
     answer = api.get(f"/events?{query}")
     assert answer.status_code == 400
-    assert error_codes(answer) == [(query.partition("=")[0], code)]
+    errors = [(error["field"], error["code"]) for error in answer.json()["errors"]]
+    assert errors == [(query.partition("=")[0], code)]
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5"])
@@ -367,3 +368,45 @@ def test_the_doctor_names_events_without_positions_and_positions_without_events(
     FeedEvent.objects.filter(position=2).delete()
     levels = {finding.check: finding.level for finding in doctor.examine()}
     assert (levels["event feed"], levels["positions of events"]) == ("warning", "warning")
+
+
+FORMATTED = {"order", "stock", "product", "campaign", "sale"}
+"""Whose names are put together where they are written: `order.{status}`."""
+
+
+def test_the_page_has_a_row_for_each_type_and_none_besides():
+    rows = re.findall(r"^\| `([a-z_.]+)` \|", documented.page("reference/events.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(catalogue.TYPES)
+
+
+def test_each_term_of_a_campaign_a_sale_and_a_product_is_in_its_events_but_the_shared_code():
+    """A new term is decided about here: events are for programs that may not read what they name."""
+    for type in ("created", "changed"):
+        assert {*campaigns.TERMS} - {*catalogue.MEMBERS[f"campaign.{type}"]} == {"shared_code"}
+        assert {*catalogue.MEMBERS[f"sale.{type}"]} == {*terms.TERMS, "products"}
+        assert {*catalogue.MEMBERS[f"product.{type}"]} == {*products.TERMS}
+
+
+def test_the_page_names_the_members_of_each_type():
+    rows = re.findall(
+        r"^\| `([a-z_.]+)` \|.*\| (.*) \|$", documented.page("reference/events.md"), re.MULTILINE
+    )
+    for type, described in rows:
+        if "terms" in described or "those that changed" in described:
+            continue
+        # Behind a colon are the members of a member.
+        named = re.findall(
+            r"`([a-z_]+)`", described.replace(": null", "").replace("as `order.paid`", "").partition(": ")[0]
+        )
+        of_order = {*catalogue.MEMBERS["order.paid"]} if "as `order.paid`" in described else set()
+        subject = {"order", "coupon", "product"}
+        assert {*named, *of_order} - subject == {*catalogue.MEMBERS[type]} - subject, type
+
+
+def test_each_line_of_the_journal_that_is_an_event_is_written_somewhere():
+    files = [file for app in places.APPS for file in (places.PROJECT / app).rglob("*.py")]
+    text = "\n".join(one.read_text() for one in files if not {"tests", "catalogue.py"} & set(one.parts))
+    for what in catalogue.FROM_JOURNAL:
+        group = what.partition(".")[0]
+        is_formatted = group in FORMATTED and re.search(rf'f"(?:{group}|\{{[\w.]+\}})\.\{{', text)
+        assert f'"{what}"' in text or is_formatted, what

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -137,12 +137,17 @@ def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alo
     secrets = [again.secret, endpoint.secret, rotated.secret]
     assert len({*secrets}) == 3
 
-    def verifying() -> list[bool]:
-        return [_verifies(secret, receiver.requests[-1]) for secret in secrets]
+    def verifying() -> list[str]:
+        found, request = [], receiver.requests[-1]
+        for secret in secrets:
+            with suppress(WebhookVerificationError):
+                Webhook(secret).verify(request.raw, request.headers)
+                found.append(secret)
+        return found
 
     record("a")
     deliver(endpoint)
-    assert verifying() == [True, True, True]
+    assert verifying() == secrets
     with clock.shifted(by=timedelta(hours=23)):
         assert endpoints.forget_former_secrets() == 0
     with clock.shifted(by=timedelta(hours=25)):
@@ -150,21 +155,13 @@ def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alo
         assert endpoints.forget_former_secrets() == 1
     record("b")
     changed = deliver(endpoint)
-    assert verifying() == [True, False, False]
+    assert verifying() == [again.secret]
     assert changed.former_secrets is None
     lines = JournalLine.objects.filter(what="webhook_endpoint.secret_rotated")
     assert lines.count() == 2
     assert not any(
         secret in f"{line.before}{line.after}{line.detail}" for secret in secrets for line in lines
     )
-
-
-def _verifies(secret: str, request: Sent) -> bool:
-    try:
-        Webhook(secret).verify(request.raw, request.headers)
-    except WebhookVerificationError:
-        return False
-    return True
 
 
 def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(receiver):

@@ -1,6 +1,7 @@
 """Webhook endpoints by HTTP: created, changed, deleted, tested; who may; what is refused."""
 
 import base64
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -44,10 +45,6 @@ def created(api: Api, **given: Any) -> dict[str, Any]:
     assert answer.status_code == 201, answer.json()
     body: dict[str, Any] = answer.json()
     return body
-
-
-def die(**happened: Any) -> None:
-    raise SystemExit
 
 
 def codes(answer: Any) -> list[tuple[str, str]]:
@@ -199,7 +196,7 @@ def test_a_long_log_is_deleted_in_parts_and_a_repeat_continues(api, monkeypatch)
         api.post(f"{each}/test", {})
     monkeypatch.setattr(key_walks, "DELETED_AT_ONCE", 2)
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
-        patched.setattr(journal, "note", die)
+        patched.setattr(journal, "note", lambda **happened: sys.exit())
         endpoints.delete(endpoint_id=UUID(path.rpartition("/")[2]))
     assert api.get(path).json()["enabled"] is False, "nothing is sent to it any more"
     assert api._call("DELETE", path, None, "", {}).status_code == 204

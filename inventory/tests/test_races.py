@@ -96,16 +96,11 @@ def test_the_naive_way_sells_stock_of_100_to_200_buyers():
     assert levels_of(product) == (100, 1)
 
 
-def in_turn(first: Product, second: Product) -> list[tuple[Line, Line]]:
-    """Lines over the same two products, every other pair the other way round."""
-    forth = Line(first.id, 1), Line(second.id, 1)
-    return [forth, forth[::-1]] * 40
-
-
 @both_ways
 def test_reservations_in_opposite_order_never_deadlock(reserve):
     first, second = ProductFactory.create(on_hand=1_000), ProductFactory.create(on_hand=1_000)
-    outcomes = race([partial(reserve, *lines) for lines in in_turn(first, second)])
+    forth = Line(first.id, 1), Line(second.id, 1)
+    outcomes = race([partial(reserve, *lines) for lines in [forth, forth[::-1]] * 40])
     assert counts(outcomes) == Counter(reserved=80)
     assert levels_of(first) == levels_of(second) == (1_000, 80)
 

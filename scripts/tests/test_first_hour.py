@@ -136,17 +136,13 @@ def test_the_typescript_client_runs_the_session(stack, tmp_path):
 
 
 def test_a_month_is_archived_as_the_guide_says(stack):
-    _sell_long_ago(stack.instance)
-    stack.paste(documented.transcript(documented.page("howto/archive-a-month.md")))
-
-
-def _sell_long_ago(instance: Instance) -> None:
-    """Make the demo's stock and what was sold of it that of the month that the guide archives."""
+    # The demo's stock, and what was sold of it, are of the month that the guide archives.
     at = f"{datetime.now(UTC) - timedelta(days=130):%Y-%m-%d %H:%M:%S}"
-    with closing(sqlite3.connect(instance.home / "sqlite" / "firstcome.sqlite3", timeout=30)) as database:
+    file = stack.instance.home / "sqlite" / "firstcome.sqlite3"
+    with closing(sqlite3.connect(file, timeout=30)) as database, database:
         for table in ("inventory_stockmovement", "shop_journalline"):
             database.execute(f"UPDATE {table} SET at = ?", [at])  # noqa: S608 - names of ours
-        database.commit()
+    stack.paste(documented.transcript(documented.page("howto/archive-a-month.md")))
 
 
 def test_a_backup_is_restored_as_the_guide_says(stack):

@@ -65,7 +65,8 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldStack]:
         redis = OwnRedis(folder)
         redis.start()
         started.callback(redis.stop)
-        started.enter_context(_database())
+        _execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
+        started.callback(_execute, f"DROP DATABASE {DATABASE}")
         listening = {name: ports.free() for name in ("gateway", "data_platform", "web")}
         settings = os.environ | {
             "DATABASE_URL": urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{DATABASE}").geturl(),
@@ -96,15 +97,6 @@ def added_column(table: str, definition: str) -> Iterator[None]:
         yield
     finally:
         _execute(f"ALTER TABLE {DATABASE}.{table} DROP COLUMN added_since")
-
-
-@contextmanager
-def _database() -> Iterator[None]:
-    _execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
-    try:
-        yield
-    finally:
-        _execute(f"DROP DATABASE {DATABASE}")
 
 
 def _execute(statement: str) -> None:

@@ -1,25 +1,29 @@
-"""The page at `/`: for browsers only, public figures only, and at most one reading a second."""
+"""The pages at `/` and `/demo/`: for whom they are, what they show and load, and what loading holds up."""
 
 import asyncio
+import json
 import re
 import threading
 from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
 
 from coupons.tests.factories import CampaignFactory
-from demo import welcome_page
+from demo import storefront, welcome_page
 from inventory.tests.factories import ProductFactory
 from shop.concurrency.event_loop import CALL_POOL
+from shop.configuration import BASE_DIR
 from shop.http.pages import pages
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
 from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.korean import KOREAN
 from shop.tests.loop_guard import Blocked
 from shop.tests.outages import database_away
 
@@ -182,3 +186,70 @@ def test_a_session_that_is_no_operators_has_no_share_of_their_threads():
         assert asyncio.run(asgi_client.send_request("GET", "/admin/", headers=cookie)).status == 302
         scope = asgi_client.request_scope("GET", "/admin/", headers=cookie)
         assert pages.thread_share(scope) == {"group": ("page", "127.0.0.1"), "member": "public"}
+
+
+FOLDER = BASE_DIR / "demo" / "static" / "storefront"
+SCRIPTS = {path: path.read_text() for path in FOLDER.rglob("*.js") if path.parent.name != "lit-html"}
+LATIN = re.compile(r"[A-Za-z]{3,}")
+NO_KOREAN = {"SHA", "HMAC", "JavaScript", "user", "count", "total", "name", "time", "amount", "limit"}
+
+
+@pytest.fixture(autouse=True)
+def _demo(settings: LazySettings) -> None:
+    settings.DEMO = True
+
+
+def get_demo(**headers: str) -> Any:
+    return Client(headers={"Accept": "text/html", **headers}).get("/demo/")
+
+
+def test_it_is_not_there_unless_it_is_turned_on(settings):
+    settings.DEMO = False
+
+    response = get_demo()
+
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert "demo-pass" not in response.content.decode()
+
+
+def test_everything_comes_from_this_origin_and_nothing_is_inline(settings):
+    settings.DEBUG = False
+
+    response = get_demo()
+    html = response.content.decode()
+
+    assert response.status_code == 200 and not response.cookies
+    assert {"Accept-Language"} <= set(response.headers["Vary"].split(", "))
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
+    assert "require-trusted-types-for 'script'" in policy
+    assert not re.findall(r"<script(?![^>]*(?:\bsrc=|application/json))|<style|\sstyle=|\son\w+=", html)
+    links = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert links and all(finders.find(link.removeprefix("/static/")) for link in links)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_imports_files_that_are_there_and_makes_no_html_of_text(path):
+    script = SCRIPTS[path]
+    for imported in re.findall(r'from "([^"]+)"', script):
+        assert (path.parent / imported).is_file(), imported
+    assert not re.findall(
+        r"\binnerHTML\b|\beval\(|\bunsafeHTML\b|https?://|\bstyle=|\slocalStorage\b", script
+    )
+
+
+def test_in_korean_no_text_is_left_in_english():
+    html = get_demo(**KOREAN).content.decode()
+    [found] = re.findall(r'<script id="options" type="application/json">(.*?)</script>', html)
+    options = json.loads(found)
+
+    assert options["language"] == "ko"
+    english = {
+        name: text
+        for name, text in options["texts"].items()
+        if set(LATIN.findall(re.sub(r"\{\w+\}", "", text))) - NO_KOREAN
+    }
+    assert english == {}
+    assert all(
+        options["texts"][name] != text for name, text in storefront.TEXTS.items() if LATIN.search(text)
+    )

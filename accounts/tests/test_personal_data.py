@@ -1,6 +1,7 @@
-"""The export of an account's data and its erasure: what goes, what stays, what refuses it."""
+"""Personal data: their registry, the export of an account's, and its erasure."""
 
 import json
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core import serializers
 from django.core.management.base import CommandError
+from django.db.models import Model
 from django.test import override_settings
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -24,6 +26,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from accounts import accounts
 from accounts.accounts import InvalidCredentials
 from accounts.personal_data import erasure, registry
+from accounts.personal_data.registry import REGISTRY, PersonalData
 from accounts.signing_in import sign_ins
 from accounts.tokens import disabled_accounts, tokens
 from coupons.models import Confirmation, QueueTicket
@@ -35,12 +38,13 @@ from payments import audit, ledger
 from payments.models import Entry, LedgerAccount, Transfer
 from payments.tests import factories
 from payments.tests.factories import PaymentFactory
+from scripts.stack import places
 from shop import clock
 from shop.errors import Invalid, Rejected
 from shop.journal import journal, pseudonyms
 from shop.journal.journal import Actor, ActorContext
 from shop.models import IdempotencyKey, JournalLine
-from shop.tests import commands, test_approvals
+from shop.tests import commands, staff_groups, test_approvals
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory, OrderFactory, hashed_password
 from shop.tests.racing import race, wait_until
@@ -397,3 +401,64 @@ def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp
         commands.run("export_account", "ada", "--output", str(file))
     line = JournalLine.objects.get(what="account.exported")
     assert (line.subject, line.detail, line.is_internal) == (f"account {ada.pk}", WHY, True)
+
+
+PAGE = places.PROJECT / "docs" / "privacy.md"
+# Whose pages are not for the models themselves.
+SHOWN_WITH = {"auth.User_groups": "auth.user", "auth.User_user_permissions": "auth.user"}
+
+
+def all_models() -> list[type[Model]]:
+    return apps.get_models(include_auto_created=True)
+
+
+def test_every_model_has_an_entry_and_every_entry_a_model():
+    labels = {model._meta.label for model in all_models()}
+    assert REGISTRY.keys() == labels, "write them into the app's personal_data.py"
+
+
+def test_a_model_with_a_foreign_key_to_accounts_is_never_excepted():
+    related = {
+        model._meta.label
+        for model in all_models()
+        for field in model._meta.concrete_fields
+        if field.related_model is not None and field.related_model._meta.label == "auth.User"
+    }
+    assert related
+    assert [label for label in related if isinstance(REGISTRY[label], str)] == []
+
+
+def test_every_left_out_column_exists():
+    for label, entry in registry.personal_data().items():
+        names = {field.name for field in apps.get_model(label)._meta.concrete_fields}
+        assert entry.secrets <= names, label
+
+
+@pytest.mark.usefixtures("_a_row_of_every_model")
+def test_every_path_is_a_query_that_finds_nothing_of_a_stranger():
+    stranger = AccountFactory.create()
+    found = {label: list(registry.rows_of(label, stranger.pk)) for label in registry.personal_data()}
+    assert [label for label, rows in found.items() if rows] == ["auth.User"]
+
+
+def _readers(label: str) -> str:
+    permission = SHOWN_WITH.get(label, label.lower()).replace(".", ".view_")
+    groups = [name for name, permissions in staff_groups.RIGHTS.items() if permission in permissions]
+    return ", ".join(groups) or "superusers"
+
+
+def _row(label: str, entry: PersonalData | str) -> str:
+    if isinstance(entry, str):
+        return f"| {label} | {entry} |"
+    path = f"`{entry.path}`" if entry.rows is None else entry.path
+    left_out = ", ".join(f"`{name}`" for name in sorted(entry.secrets)) or "-"
+    return f"| {label} | {path} | {_readers(label)} | {entry.kept} | {entry.erasure.value} | {left_out} |"
+
+
+def test_the_tables_of_the_page_about_privacy_are_those_of_the_registry():
+    in_order = sorted(REGISTRY.items(), key=lambda one: isinstance(one[1], str))
+    expected = [_row(label, entry) for label, entry in in_order]
+    apps_of_models = {label.partition(".")[0] for label in REGISTRY}
+    lines = [line for line in PAGE.read_text().splitlines() if re.match(r"\| \w+\.\w+ \|", line)]
+    rows = [line for line in lines if line.split()[1].partition(".")[0] in apps_of_models]
+    assert rows == expected, "docs/privacy.md: write\n" + "\n".join(expected)
