@@ -45,7 +45,7 @@ ABOUT_AN_ACCOUNT = {
 """The calls that a key makes for an account alone."""
 
 
-pytestmark = pytest.mark.urls("lab.urls")
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("lab.urls")]
 """The null call needs an account and nothing else."""
 
 
@@ -53,7 +53,6 @@ def order_of(product: Product) -> dict[str, Any]:
     return {"items": [{"product": product.pk, "quantity": 1}]}
 
 
-@pytest.mark.django_db
 @pytest.mark.usefixtures("_a_row_of_every_model")
 class TestScopesOfTheUrlTable:
     def test_every_call_has_the_scope_that_the_table_says(self):
@@ -112,15 +111,13 @@ class TestScopesOfTheUrlTable:
 def _scope(route: Any, method: str) -> str:
     view = route.callback.view_class
     assert view.resource is not None, f"{route.pattern}: say `resource = Resource.…`"
-    scope: str = view.required_scopes(method.upper())
-    return scope
+    return view.required_scopes(method.upper())
 
 
 def call(api: Api, method: str, path: str) -> Any:
     return api._call(method.upper(), path, None if method == "get" else {}, f"{method} {path}", {})
 
 
-@pytest.mark.django_db
 class TestKeysAlone:
     """A key that acts for no account has the rights of its maker."""
 
@@ -200,16 +197,13 @@ class TestKeysAlone:
         assert line.actor_name == f"API key {new.key.pk}"
 
 
-@pytest.mark.django_db
 class TestActing:
     def test_it_buys_for_the_account_and_the_journal_has_both(self):
         new, ada = make("orders:write", "orders:read", "act"), AccountFactory.create()
         product = ProductFactory.create(on_hand=5)
         api = KeyApi(new.secret, account=ada)
 
-        placed = api.post("/orders", order_of(product), key="one")
-
-        assert placed.status_code == 201
+        assert api.post("/orders", order_of(product), key="one").status_code == 201
         order = Order.objects.get()
         assert order.account_id == ada.pk
         lines = JournalLine.objects.filter(order_id=order.pk)
@@ -286,7 +280,6 @@ class TestActing:
         assert own.json()["id"] == ada.pk
 
 
-@pytest.mark.django_db
 class TestRefusals:
     @pytest.mark.parametrize(
         "change",
@@ -347,7 +340,6 @@ def age_memory(seconds: float) -> None:
     key_memory.CACHED._last = older
 
 
-@pytest.mark.django_db
 class TestCost:
     @pytest.mark.parametrize("is_acting", [False, True])
     def test_a_hot_call_by_a_key_costs_no_query(self, is_acting):

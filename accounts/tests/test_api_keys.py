@@ -22,6 +22,7 @@ from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 
+pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 MAKING = ["accounts.add_apikey", "accounts.view_apikey", "accounts.change_apikey"]
@@ -38,7 +39,6 @@ def is_accepted(secret: str) -> bool:
     return True
 
 
-@pytest.mark.django_db
 class TestOverHttp:
     def test_a_key_is_made_listed_rotated_and_revoked(self):
         staff = AccountFactory.create(is_staff=True, permissions=MAKING)
@@ -99,7 +99,6 @@ class TestOverHttp:
         assert api.delete("/api-keys/77").status_code == 404
 
 
-@pytest.mark.django_db
 class TestKeys:
     def test_the_secret_is_kept_as_a_hash_alone(self):
         new = api_keys.make("orders:read")
@@ -196,7 +195,6 @@ def copy_secret(key: ApiKey, other: ApiKey) -> None:
     other.secrets.update(secret_hash=key.secrets.get().secret_hash)
 
 
-@pytest.mark.django_db
 @in_one_test(
     ("law", "write"),
     [

@@ -254,8 +254,7 @@ def test_sign_ins_with_codes_leave_lines_that_say_what_was_wrong(olga):
         ("account.otp_wrong", "anon"),
         ("account.signed_in", "staff"),
     ]
-    last = JournalLine.objects.latest("id")
-    assert last.after == {"address": HERE, "second_factor": "totp"}
+    assert JournalLine.objects.latest("id").after == {"address": HERE, "second_factor": "totp"}
     assert code not in str(list(JournalLine.objects.values()))
 
 

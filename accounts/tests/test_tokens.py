@@ -25,6 +25,7 @@ from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.racing import race
 
+pytestmark = pytest.mark.django_db
 LATER = REUSE_GRACE + timedelta(seconds=1)
 
 
@@ -83,7 +84,6 @@ def test_anything_else_is_no_access_token(raw):
         authentication.verify_access_token(raw)
 
 
-@pytest.mark.django_db
 def test_a_refresh_token_is_good_for_one_use():
     account = AccountFactory()
     refresh = tokens.create_token_pair(account).refresh
@@ -125,7 +125,6 @@ def test_reading_the_blacklist_first_lets_several_succeed():
     assert sum(isinstance(outcome, TokenPair) for outcome in outcomes) > 1
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("fate", ["disabled", "gone"])
 def test_the_refresh_token_of_an_account_that_ended_is_refused(fate):
     account = AccountFactory()
@@ -138,7 +137,6 @@ def test_the_refresh_token_of_an_account_that_ended_is_refused(fate):
     assert refreshed(refresh) is None
 
 
-@pytest.mark.django_db
 def test_a_refresh_token_does_not_outlive_a_change_of_the_password():
     account = AccountFactory()
     refresh = tokens.create_token_pair(account).refresh
@@ -149,7 +147,6 @@ def test_a_refresh_token_does_not_outlive_a_change_of_the_password():
     assert refreshed(tokens.create_token_pair(account).refresh)
 
 
-@pytest.mark.django_db
 def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(settings):
     account = AccountFactory(password=make_password(PASSWORD))
     settings.PASSWORD_HASHERS = [
@@ -163,7 +160,6 @@ def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(set
     assert refreshed(pair["refresh"])
 
 
-@pytest.mark.django_db
 def test_the_next_account_with_a_number_that_a_failover_assigned_twice_is_not_taken_over():
     lost = AccountFactory()
     refresh = tokens.create_token_pair(lost).refresh
@@ -175,7 +171,6 @@ def test_the_next_account_with_a_number_that_a_failover_assigned_twice_is_not_ta
     assert refreshed(tokens.create_token_pair(following).refresh)
 
 
-@pytest.mark.django_db
 def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever():
     account = AccountFactory()
     stolen, other = tokens.create_token_pair(account).refresh, tokens.create_token_pair(account).refresh
@@ -192,7 +187,6 @@ def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever():
     assert (line.subject, line.is_internal) == (f"account {account.pk}", True)
 
 
-@pytest.mark.django_db
 def test_a_thief_who_comes_second_ends_the_sign_in_as_well():
     stolen = tokens.create_token_pair(AccountFactory()).refresh
     first = refreshed(stolen)
@@ -205,7 +199,6 @@ def test_a_thief_who_comes_second_ends_the_sign_in_as_well():
         assert refreshed(second) is None
 
 
-@pytest.mark.django_db
 def test_a_client_that_repeats_at_once_does_not_end_its_sign_in():
     refresh = tokens.create_token_pair(AccountFactory()).refresh
     following = refreshed(refresh)
@@ -216,7 +209,6 @@ def test_a_client_that_repeats_at_once_does_not_end_its_sign_in():
     assert not JournalLine.objects.exists()
 
 
-@pytest.mark.django_db
 def test_an_account_alone_signs_itself_out_which_ends_the_refresh_token_and_may_be_repeated():
     account = AccountFactory()
     api, refresh = client_of(account), refreshed(tokens.create_token_pair(account).refresh)
@@ -228,7 +220,6 @@ def test_an_account_alone_signs_itself_out_which_ends_the_refresh_token_and_may_
     assert client_of().post("/auth/refresh", {"refresh": refresh}).json()["code"] == "token_invalid"
 
 
-@pytest.mark.django_db
 def test_signing_out_ends_what_followed_from_the_token():
     account = AccountFactory()
     copied = tokens.create_token_pair(account).refresh
@@ -240,7 +231,6 @@ def test_signing_out_ends_what_followed_from_the_token():
     assert refreshed(of_the_thief) is None
 
 
-@pytest.mark.django_db
 def test_an_access_token_that_names_an_account_alone_is_good_until_it_expires():
     account = AccountFactory()
 
@@ -249,7 +239,6 @@ def test_an_access_token_that_names_an_account_alone_is_good_until_it_expires():
     assert authentication.verify_access_token(access).id == account.pk
 
 
-@pytest.mark.django_db
 def test_a_refresh_token_without_a_family_or_a_credential_is_refused_and_so_is_an_access_token():
     account = AccountFactory()
     refresh = forged(token_type="refresh", user_id=str(account.pk), key=settings.SECRET_KEY)
@@ -259,7 +248,6 @@ def test_a_refresh_token_without_a_family_or_a_credential_is_refused_and_so_is_a
     assert client_of(account).post("/auth/logout", {"refresh": refresh}).status_code == 401
 
 
-@pytest.mark.django_db
 def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_still_good(settings):
     settings.RATE_REFRESHES = Rate(3, 60)
     account = AccountFactory()
@@ -280,7 +268,6 @@ def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_
         assert refreshed(refresh)
 
 
-@pytest.mark.django_db
 def test_a_forged_refresh_token_does_not_count_towards_the_accounts_limit(settings):
     settings.RATE_REFRESHES = Rate(1, 60)
     account = AccountFactory()
@@ -290,7 +277,6 @@ def test_a_forged_refresh_token_does_not_count_towards_the_accounts_limit(settin
     assert refreshed(tokens.create_token_pair(account).refresh)
 
 
-@pytest.mark.django_db
 def test_signing_in_writes_nothing():
     account = AccountFactory()
 
@@ -300,7 +286,6 @@ def test_signing_in_writes_nothing():
     assert User.objects.get(pk=account.pk).last_login is None
 
 
-@pytest.mark.django_db
 def test_used_refresh_tokens_are_deleted_once_they_have_expired():
     account = AccountFactory()
     for _ in range(3):

@@ -41,14 +41,12 @@ def press(client: Client, path: str, **fields: object) -> Any:
 
 @pytest.fixture
 def campaign() -> Campaign:
-    made: Campaign = CampaignFactory.create(name="Spring", quantity=10)
-    return made
+    return CampaignFactory.create(name="Spring", quantity=10)
 
 
 @pytest.fixture
 def product() -> Product:
-    made: Product = ProductFactory.create(name="Mug", on_hand=5)
-    return made
+    return ProductFactory.create(name="Mug", on_hand=5)
 
 
 def test_the_page_has_no_script_or_style_of_its_own_and_loads_nothing_from_elsewhere():

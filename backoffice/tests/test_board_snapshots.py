@@ -74,8 +74,7 @@ class Board:
 
 @pytest.mark.django_db(transaction=True)
 def test_campaigns_that_run_are_shown_first_those_that_open_soon():
-    open_one = CampaignFactory.create(name="Open", quantity=3)
-    coupon_of(open_one)
+    coupon_of(CampaignFactory.create(name="Open", quantity=3))
     sold_out = CampaignFactory.create(name="Sold out", quantity=1, opens_at=clock.now() - timedelta(hours=1))
     coupon_of(sold_out)
     paused = CampaignFactory.create(name="Paused", opens_at=clock.now() - timedelta(days=2))
@@ -195,8 +194,7 @@ def test_the_rate_is_that_of_the_last_ten_seconds_and_says_when_nothing_is_left(
     assert figures["point"]["campaign.1"] == 70
 
     # A raised quantity is no negative sale.
-    raised = board.compose(16, goods=goods_of(500))["campaigns"][0]
-    assert raised["rate"] == pytest.approx(2.7)
+    assert board.compose(16, goods=goods_of(500))["campaigns"][0]["rate"] == pytest.approx(2.7)
     for second in range(17, 28):
         figures = board.compose(second, goods=goods_of(0))
     assert figures["campaigns"][0]["ends_in_seconds"] is None

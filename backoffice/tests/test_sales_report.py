@@ -87,8 +87,7 @@ def products(gateway: None) -> list[Product]:
 def buy(products: dict[Product, int], *, points: int = 0, coupon: Any = None) -> Order:
     buyer = buying.account(points=points)
     code = buying.coupon_of(buyer.pk, **coupon).code if coupon else ""
-    placed = buying.place(buyer.pk, products, points=points, coupon=code, token="tok_ok")
-    return buying.advance(placed)
+    return buying.advance(buying.place(buyer.pk, products, points=points, coupon=code, token="tok_ok"))
 
 
 def give_back(order: Order, units: dict[Product, int] | None = None) -> None:

@@ -45,14 +45,12 @@ def sent(term: str, user: User | None = None) -> Any:
 
 
 def typed(term: str, user: User | None = None) -> list[dict[str, str]]:
-    hits: list[dict[str, str]] = client_of(user).get(HITS, {"q": term}).json()["hits"]
-    return hits
+    return client_of(user).get(HITS, {"q": term}).json()["hits"]
 
 
 def leads_to(term: str) -> str:
     """Where the search leads at once; empty if it shows a list."""
-    answer = sent(term)
-    return str(answer.headers.get("Location", ""))
+    return str(sent(term).headers.get("Location", ""))
 
 
 def titles(term: str) -> list[tuple[str, str]]:
@@ -146,8 +144,7 @@ def test_only_what_the_group_may_see_is_found(group, order):
 
 
 def test_a_term_is_bounded_and_strange_ones_find_nothing():
-    too_long = sent("x" * (search_page.LONGEST_TERM + 1))
-    assert "150 characters are the most" in too_long.content.decode()
+    assert "150 characters are the most" in sent("x" * (search_page.LONGEST_TERM + 1)).content.decode()
     with CaptureQueriesContext(connection) as captured:
         assert typed("x" * (search_page.LONGEST_TERM + 1)) == [] and typed("ab") == [] and typed("") == []
     assert not [one for one in captured if "orders_order" in one["sql"] or "coupons_coupon" in one["sql"]]

@@ -169,8 +169,7 @@ def test_a_campaign_is_duplicated_and_scheduled_by_its_buttons(operator):
     assert (copy.name, copy.opens_at.isoformat()) == ("Summer", "2099-06-01T00:00:00+00:00")
     times = {"opens_at": "2099-07-01T00:00:00", "closes_at": "2099-07-02T00:00:00"}
     opened = messages(operator, page_of(copy, "schedule"))
-    done = press(operator, copy, "schedule", **fields_of(opened, **times))
-    assert done["Location"] == page_of(copy)
+    assert press(operator, copy, "schedule", **fields_of(opened, **times))["Location"] == page_of(copy)
     copy.refresh_from_db()
     assert (copy.opens_at.month, copy.closes_at and copy.closes_at.day) == (7, 2)
     press(operator, copy, "duplicate", name="Past", opens_at="2001-01-01T00:00", closes_at="")

@@ -46,8 +46,7 @@ def test_staff_create_a_campaign(staff):
     campaign = Campaign.objects.get()
     body = response.json()
     opens_at = body.pop("opens_at")
-    assert response.status_code == 201
-    assert response["Location"] == f"/api/v1/campaigns/{campaign.pk}"
+    assert (response.status_code, response["Location"]) == (201, f"/api/v1/campaigns/{campaign.pk}")
     assert datetime.fromisoformat(opens_at) == campaign.opens_at
     assert opens_at.endswith("Z")
     assert body == {

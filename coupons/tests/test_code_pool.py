@@ -67,8 +67,7 @@ def in_flight(campaign: Campaign) -> int:
 
 
 def available(campaign: Campaign) -> list[str]:
-    rows = campaign.pool.filter(status="available").order_by("pk")
-    return list(rows.values_list("code", flat=True))
+    return list(campaign.pool.filter(status="available").order_by("pk").values_list("code", flat=True))
 
 
 @contextmanager

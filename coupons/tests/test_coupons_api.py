@@ -208,8 +208,7 @@ def test_a_ticket_waits_and_then_has_a_coupon(user, queued):
         "ahead": 0,
         "coupon": None,
     }
-    assert drawn["Location"] == f"/api/v1/queue-tickets/{ticket['id']}"
-    assert drawn["Retry-After"] == "1"
+    assert (drawn["Location"], drawn["Retry-After"]) == (f"/api/v1/queue-tickets/{ticket['id']}", "1")
     waiting = user.get(drawn["Location"])
     assert (waiting.status_code, waiting.json(), waiting["Retry-After"]) == (200, ticket, "1")
 

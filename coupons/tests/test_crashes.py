@@ -444,8 +444,7 @@ def order_of_positions(campaign: Campaign) -> list[tuple[int, int]]:
 
 def pending(campaign: Campaign) -> int:
     stream_key = redis_keys.key(campaign.pk, stream.STREAM)
-    told_by_redis: Any = redis_client.client().xpending(stream_key, "issuers")
-    return int(told_by_redis["pending"])
+    return int(redis_client.client().xpending(stream_key, "issuers")["pending"])
 
 
 def make_older(campaign: Campaign) -> None:

@@ -52,9 +52,7 @@ def test_an_account_keeps_its_coupon_when_the_campaign_is_sold_out_and_closed(st
     first = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     Campaign.objects.update(closes_at=timezone.now() - timedelta(seconds=1))
 
-    second = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-
-    assert second.coupon.code == first.coupon.code
+    assert issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code == first.coupon.code
 
 
 @by_each_strategy

@@ -40,8 +40,7 @@ def increases() -> Increases:
 
 
 def ask(campaign_id: int, account: User, **body: Any) -> int:
-    answer = client_of(account).post("/coupons", {"campaign": campaign_id} | body)
-    return int(answer.status_code)
+    return int(client_of(account).post("/coupons", {"campaign": campaign_id} | body).status_code)
 
 
 def outcomes(grown: dict[str, float], campaign: Campaign | None = None) -> dict[str, float]:
@@ -143,8 +142,7 @@ def test_running_campaigns_have_their_quantity_what_is_issued_and_codes_left():
     }
     assert shown[f'firstcome_pool_codes_left{{campaign="{pooled.pk}"}}'] == 3
     assert f'firstcome_pool_codes_left{{campaign="{plain.pk}"}}' not in shown
-    assert shown["firstcome_campaigns_running"] == 2
-    assert shown["firstcome_coupons_duplicate"] == 0
+    assert (shown["firstcome_campaigns_running"], shown["firstcome_coupons_duplicate"]) == (2, 0)
 
 
 def test_a_sold_out_campaign_is_shown_and_does_not_count_as_running():

@@ -18,8 +18,7 @@ from shop.tests.factories import AccountFactory
 
 def reader() -> User:
     """An account of staff that may read events."""
-    account: User = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
-    return account
+    return AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
 
 
 def record(*names: str, type: str = "order.paid") -> None:

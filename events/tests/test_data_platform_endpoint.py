@@ -109,8 +109,7 @@ def test_the_list_sends_events_again_and_records_the_actor_and_the_reason():
 def rows_logged(api: Api, status: str = "") -> list[dict[str, Any]]:
     answer = api.get(f"{PATH}/deliveries" + (f"?status={status}" if status else ""))
     assert answer.status_code == 200, answer.json()
-    rows: list[dict[str, Any]] = answer.json()["results"]
-    return rows
+    return answer.json()["results"]
 
 
 def failing_since() -> Any:

@@ -242,8 +242,7 @@ def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(ap
     [event] = api.get("/events?type=coupon.issued").json()["results"]
 
     line = JournalLine.objects.get(what="coupon.issued")
-    assert event["id"] == str(line.event_id)
-    assert event["data"] == line.after
+    assert (event["id"], event["data"]) == (str(line.event_id), line.after)
     assert event["data"]["account"] == account.pk
 
 

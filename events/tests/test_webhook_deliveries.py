@@ -362,8 +362,7 @@ def test_a_name_that_leads_to_loopback_later_is_not_called(receiver, settings, m
     # The database is reached by its socket, and Redis has a connection.
     deliver(endpoint)
     assert receiver.requests == []
-    row = WebhookDelivery.objects.get()
-    assert "has an address that is not public" in row.error
+    assert "has an address that is not public" in WebhookDelivery.objects.get().error
 
 
 def test_a_receiver_that_closes_its_connections_after_each_answer_gets_each_event_once_and_in_sequence(

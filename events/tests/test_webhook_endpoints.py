@@ -43,8 +43,7 @@ def api() -> Iterator[Api]:
 def created(api: Api, **given: Any) -> dict[str, Any]:
     answer = api.post("/webhook-endpoints", {"url": LOOPBACK, "events": ["order.*"]} | given)
     assert answer.status_code == 201, answer.json()
-    body: dict[str, Any] = answer.json()
-    return body
+    return answer.json()
 
 
 def codes(answer: Any) -> list[tuple[str, str]]:

@@ -91,8 +91,7 @@ def test_a_receiver_that_hangs_now_and_then_takes_the_rest_of_a_pass(receiver, s
     settings.WEBHOOK_TIMEOUT_SECONDS = 1.0
     endpoint = endpoint_for(receiver)
     hanging_at(receiver, "hang", release)
-    names = [f"{'hang' if number % 20 == 0 else 'fine'} {number}" for number in range(40)]
-    record(*names)
+    record(*[f"{'hang' if number % 20 == 0 else 'fine'} {number}" for number in range(40)])
     deliver(endpoint)
     assert sum(status == "delivered" for status, _ in statuses(endpoint)) == 38
 
@@ -263,8 +262,7 @@ def verify() -> Verify:
     ]
     names: dict[str, Any] = {}
     exec(compile(block.text, block.title, "exec"), names)  # noqa: S102 - the page's own code
-    found: Verify = names["verify"]
-    return found
+    return names["verify"]
 
 
 @pytest.fixture

@@ -80,8 +80,7 @@ def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confir
     assert list(Product.objects.values()) == before
     assert not JournalLine.objects.exists()
 
-    done = confirm(operator, preview)
-    assert "1 products created, 1 changed, 12 units received." in text_of(done)
+    assert "1 products created, 1 changed, 12 units received." in text_of(confirm(operator, preview))
     found = Product.objects.order_by("sku").values_list("sku", "name", "price", "on_hand")
     assert list(found) == [("CUP", "Cup", 900, 7), ("POT", "Pot", 7, 0), ("TEA", "Green tea, 녹차", 4500, 10)]
     movement = StockMovement.objects.latest("id")

@@ -220,8 +220,7 @@ def test_a_refused_reservation_keeps_no_lock():
 
 @pytest.fixture
 def product() -> Product:
-    made: Product = ProductFactory.create(sku="TEA", price=7, on_hand=5)
-    return made
+    return ProductFactory.create(sku="TEA", price=7, on_hand=5)
 
 
 @pytest.fixture

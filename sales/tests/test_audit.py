@@ -53,8 +53,7 @@ def test_more_admissions_than_the_rate_are_named_with_their_instant_and_number(s
 @in_one_test(("seconds", "is_within"), [(60, True), (60.000001, False)])
 def test_both_ends_belong_to_the_minute(seconds, is_within, sale):
     later = timedelta(seconds=seconds)
-    chosen = entry_at(sale, 3)
-    chosen.update(admitted_at=F("admitted_at") + later, rate_per_minute=2)
+    entry_at(sale, 3).update(admitted_at=F("admitted_at") + later, rate_per_minute=2)
     assert bool(offenders()) is is_within
 
 

@@ -183,8 +183,7 @@ def test_an_entry_by_http_from_joining_to_admission():
     joined = api.post(f"/sales/{sale.pk}/entries")
     assert joined.status_code == 202
     entry = joined.json()
-    assert joined["Location"] == f"/api/v1/sale-entries/{entry['id']}"
-    assert joined["Retry-After"] == "30"
+    assert (joined["Location"], joined["Retry-After"]) == (f"/api/v1/sale-entries/{entry['id']}", "30")
     assert entry == {
         "id": entry["id"],
         "sale": sale.pk,
@@ -205,8 +204,7 @@ def test_an_entry_by_http_from_joining_to_admission():
     body = admitted.json()
     assert (body["status"], body["ahead"], body["estimated_wait_seconds"]) == ("admitted", 0, 0)
     until = datetime.fromisoformat(body["admitted_until"])
-    assert until.tzinfo == UTC
-    assert until == SaleEntry.objects.get(pk=entry["id"]).admitted_until
+    assert (until.tzinfo, until) == (UTC, SaleEntry.objects.get(pk=entry["id"]).admitted_until)
 
 
 def test_joining_is_limited_and_not_for_staff(settings):

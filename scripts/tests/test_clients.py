@@ -327,8 +327,7 @@ console.log(JSON.stringify(done));
 @pytest.fixture(scope="module")
 @boots("node")
 def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder: Path = tmp_path_factory.mktemp("program")
-    return own_client.compile_program(folder, PROGRAM)
+    return own_client.compile_program(tmp_path_factory.mktemp("program"), PROGRAM)
 
 
 def run(command: list[str], server: CannedShop, *steps: str, **settings: Any) -> list[Any]:

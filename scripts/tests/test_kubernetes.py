@@ -179,8 +179,7 @@ def test_no_pod_is_taken_away_before_another_serves():
 def test_the_broker_has_several_nodes_only_with_queues_that_live_on_several():
     """A classic queue is away with its node, while the broker still accepts what is sent to it."""
     nodes = manifests.find(PRODUCTION, "RabbitmqCluster", named="rabbitmq")["spec"]["replicas"]
-    variables = _variables(PRODUCTION, "worker")
-    assert (nodes >= 3) == (variables.get("BROKER_QUEUE_TYPE") == "quorum")
+    assert (nodes >= 3) == (_variables(PRODUCTION, "worker").get("BROKER_QUEUE_TYPE") == "quorum")
 
 
 def test_the_members_of_the_group_keep_what_was_acknowledged_and_give_up_soon():
@@ -191,8 +190,7 @@ def test_the_members_of_the_group_keep_what_was_acknowledged_and_give_up_soon():
     assert settings["loose_group_replication_consistency"] == "BEFORE_ON_PRIMARY_FAILOVER"
     assert manifests.mysql()["instances"] == 3
     assert manifests.mysql()["router"]["instances"] == 2
-    variables = _variables(PRODUCTION, "worker")
-    assert int(variables["PAYMENT_GIVE_UP_SECONDS"]) >= 60
+    assert int(_variables(PRODUCTION, "worker")["PAYMENT_GIVE_UP_SECONDS"]) >= 60
 
 
 @every_overlay

@@ -165,8 +165,7 @@ def expect(status: int, answer: tuple[int, Any]) -> Any:
 @pytest.mark.boots("another process of the shop")
 def test_the_old_processes_run_the_code_of_the_commit_that_the_file_names(old):
     assert len(previous_release.commit()) == 40
-    its_own = f"import shop; assert shop.__file__.startswith({str(old.code)!r})"
-    old.manage("shell", "-c", its_own)
+    old.manage("shell", "-c", f"import shop; assert shop.__file__.startswith({str(old.code)!r})")
 
 
 def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old):

@@ -55,8 +55,7 @@ def test_secrets_are_made_once_and_kept_from_others(sqlite):
     names = ("SECRET_KEY", "WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")
     assert [first[name] for name in names] == [second[name] for name in names]
     assert len({first[name] for name in names}) == 3
-    kept = sqlite.home / "secrets" / "secret-key"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE((sqlite.home / "secrets" / "secret-key").stat().st_mode) == 0o600
 
 
 @in_one_test("count", ["abc", "0", "1.5"])

@@ -127,8 +127,7 @@ def test_the_first_decision_on_a_charges_page_ends_it(decision, gateway, key):
     status, answer = ENDS[decision]
     assert (ended["status"], "next_action" in ended) == (status, False)
     assert charge(gateway, key, "tok_3ds") == (answer, ended)
-    other = next(one for one in ENDS if one != decision)
-    assert press(url, other).status == 303
+    assert press(url, next(one for one in ENDS if one != decision)).status == 303
     assert found(gateway, key) == [ended], "the first decision counts"
     assert "<button" not in POOL.request("GET", url).data.decode()
 

@@ -233,8 +233,7 @@ def test_a_second_run_names_the_first(tmp_path):
 def test_a_mariadb_that_is_not_running_is_reported(tmp_path):
     instances.remember(instances.choose(home=tmp_path, port="8000", database="mariadb"))
     ran = run("scripts.manage", tmp_path, "audit", "--json")
-    assert ran.returncode == 1
-    assert ran.stdout == ""
+    assert (ran.returncode, ran.stdout) == (1, "")
     assert "start it with `make run DB=mariadb`" in ran.stderr
 
 

@@ -74,8 +74,7 @@ def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys):
     result = look_up(osv)
     assert result.looked_up == 3
     assert audit.report({"Python": result}, {}) == 1
-    printed = capsys.readouterr().out
-    assert "VULNERABLE two 2.0: CVE-2026-1, PYSEC-2026-1: fixed in 2.1\n" in printed
+    assert "VULNERABLE two 2.0: CVE-2026-1, PYSEC-2026-1: fixed in 2.1\n" in capsys.readouterr().out
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")

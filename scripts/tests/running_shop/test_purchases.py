@@ -166,8 +166,7 @@ def test_a_rate_is_shared_by_both_web_processes(running_shop):
 
 
 def known_top_ups(account: User) -> int:
-    usages = {usage.name: usage.used for usage in rate_limits.read_usages(account.pk)}
-    return usages["top-ups"]
+    return {usage.name: usage.used for usage in rate_limits.read_usages(account.pk)}["top-ups"]
 
 
 def test_followers_at_both_web_processes_get_an_event_that_either_recorded(running_shop):
