@@ -48,9 +48,8 @@ def is_signed_in(access: str) -> bool:
 @pytest.mark.django_db(transaction=True)
 def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again():
     account, other = AccountFactory(), AccountFactory()
-    pairs = [tokens.create_token_pair(account) for _ in range(3)]
-    [rotated] = [tokens.rotate(pairs.pop().refresh)]
-    untouched = tokens.create_token_pair(other)
+    *pairs, used = [tokens.create_token_pair(account) for _ in range(3)]
+    rotated, untouched = tokens.rotate(used.refresh), tokens.create_token_pair(other)
     assert is_signed_in(pairs[0].access)
 
     sign_out(account)
@@ -82,11 +81,9 @@ def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay():
     assert of_another.get("/orders").status_code == 200
     assert set(keys.unrevoked().values_list("maker_id", flat=True)) == {other.pk}
     lines = JournalLine.objects.filter(what="api_key.revoked").order_by("id")
-    assert [(line.subject, line.detail) for line in lines] == [
-        (f"api key {new.key.pk}", "The phone was stolen.") for new in own
-    ]
-    line = JournalLine.objects.get(what="account.signed_out_everywhere")
-    assert line.after["api_keys_revoked"] == 2
+    told = [(f"api key {new.key.pk}", "The phone was stolen.") for new in own]
+    assert [(line.subject, line.detail) for line in lines] == told
+    assert JournalLine.objects.get(what="account.signed_out_everywhere").after["api_keys_revoked"] == 2
     keys.create(maker_id=account.pk, name="new", wanted_scopes=["orders:read"])
 
 
@@ -353,11 +350,8 @@ def test_an_outage_is_logged_once_and_not_once_per_request():
         is_disabled(account)
         disabled_accounts.CACHED.forget()
         fail(20)
-    assert [line["log_level"] for line in logged if "disabled accounts" in line["event"]] == [
-        "warning",
-        "info",
-        "warning",
-    ]
+    levels = [line["log_level"] for line in logged if "disabled accounts" in line["event"]]
+    assert levels == ["warning", "info", "warning"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -85,16 +85,11 @@ def fill(ada: User) -> None:
     StaticToken.objects.create(device=device, token="abc")
     TOTPDevice.objects.create(user=ada, name="authenticator")
     ada.groups.add(Group.objects.create(name="warehouse"))
-    IdempotencyKey.objects.create(
-        account=ada, key_hash="a" * 64, status=201, body=NAME, created_at=clock.now()
-    )
-    LogEntry.objects.create(
-        user=ada,
-        content_type=ContentType.objects.get_for_model(User),
-        object_id=str(ada.pk),
-        object_repr=NAME,
-        action_flag=CHANGE,
-    )
+    kept = {"key_hash": "a" * 64, "status": 201, "body": NAME}
+    IdempotencyKey.objects.create(account=ada, created_at=clock.now(), **kept)
+    of_users = ContentType.objects.get_for_model(User)
+    change = {"object_id": str(ada.pk), "object_repr": NAME, "action_flag": CHANGE}
+    LogEntry.objects.create(user=ada, content_type=of_users, **change)
     test_approvals.asked_for(ada, AccountFactory.create())
     test_approvals.approve(ada, test_approvals.asked_for(test_approvals.granter(), AccountFactory.create()))
     IdempotencyKey.objects.exclude(account=ada).delete()
@@ -160,11 +155,7 @@ OPEN: dict[str, Callable[[User], object]] = {
     "order": lambda ada: OrderFactory.create(account=ada, total_amount=500, card_amount=500),
     "payment": lambda ada: PaymentFactory.create(account=ada, order=None, top_up=True),
     "confirmation": lambda ada: Confirmation.objects.create(
-        campaign=CampaignFactory.create(),
-        account=ada,
-        code="C",
-        taken_at=clock.now(),
-        next_attempt_at=clock.now(),
+        campaign=CampaignFactory.create(), account=ada, taken_at=clock.now(), next_attempt_at=clock.now()
     ),
     "queue ticket": lambda ada: QueueTicket.objects.create(
         campaign=CampaignFactory.create(), account=ada, number=1, created_at=clock.now()
@@ -255,13 +246,12 @@ def test_the_command_erases_several_for_a_reason_and_lists_them(ada):
 def test_an_erasure_that_was_interrupted_is_completed_by_a_repeat(ada, part, monkeypatch):
     fill(ada)
     monkeypatch.setattr(pseudonyms, "LINES_PER_TRANSACTION", 1)
-    places = (
+    module, name = (
         (erasure, "_delete_rows"),
         (erasure, "_replace_names"),
         (pseudonyms, "_update_names"),
         (pseudonyms, "_update_values"),
-    )
-    module, name = places[part]
+    )[part]
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -248,20 +248,14 @@ def form(
     return call(path, body, address, headers=headers)
 
 
-def operators_attempt(
-    name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*"
-) -> Coroutine[Any, Any, Answer]:
+def operators_attempt(name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*") -> Any:
     return form("/admin/login/", address, accept=accept, username=name, password=password)
 
 
 def attempt_by_parts(name: str, decoy: str) -> Coroutine[Any, Any, Answer]:
     """A form in parts, which has another name where one in URL encoding would be."""
-    parts = {
-        "csrfmiddlewaretoken": "c" * 32,
-        "username": name,
-        "password": "wrong",
-        "x": f"&username={decoy}&",
-    }
+    sent = {"csrfmiddlewaretoken": "c" * 32, "username": name, "password": "wrong"}
+    parts = sent | {"x": f"&username={decoy}&"}
     headers = {"Content-Type": MULTIPART_CONTENT, "Cookie": f"csrftoken={'c' * 32}"}
     return call("/admin/login/", encode_multipart(BOUNDARY, parts), HERE, headers=headers)
 

@@ -248,11 +248,9 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
     assert (point["requests"], point["refusals"]) == (10, 7)
     assert requests["p50"] == pytest.approx(0.025 + 0.025 * 15 / 24)
     assert (point["p95.coupons"], point["p95.orders"]) == (pytest.approx(0.04875, abs=1e-4), 0.0988)
-    assert {name: value for name, value in point.items() if name.startswith("orders_a_second.")} == {
-        "orders_a_second.placed": 3,
-        "orders_a_second.paid": 0,
-        "orders_a_second.payment_failed": 0,
-    }
+    orders = {name: point[f"orders_a_second.{name}"] for name in ("placed", "paid", "payment_failed")}
+    assert orders == {"placed": 3, "paid": 0, "payment_failed": 0}
+    assert sum(name.startswith("orders_a_second.") for name in point) == 3
 
 
 def test_points_are_kept_for_15_minutes_in_redis_for_all_processes(redis_server):
@@ -284,11 +282,6 @@ def columns_after(script: str) -> Any:
 @pytest.mark.boots("Node.js")
 def test_a_point_replaces_that_of_its_second_and_after_the_clock_was_set_back_the_plots_go_on():
     """They stood still until the server's clock had come to the last point again."""
-    assert columns_after("for (const at of [1, 2, 3, 2, 4]) store.add(at, { left: at });") == [
-        [1, 2, 3, 4],
-        [1, 2, 3, 4],
-    ]
-    assert columns_after("for (const at of [8001, 8002, 8001, 5000, 5001]) store.add(at, { left: at });") == [
-        [5000, 5001],
-        [5000, 5001],
-    ]
+    added = "for (const at of [{}]) store.add(at, {{ left: at }});"
+    assert columns_after(added.format("1, 2, 3, 2, 4")) == [[1, 2, 3, 4]] * 2
+    assert columns_after(added.format("8001, 8002, 8001, 5000, 5001")) == [[5000, 5001]] * 2

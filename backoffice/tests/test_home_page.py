@@ -241,17 +241,10 @@ def test_a_database_that_is_away_before_the_first_section_fails_sections_and_not
 def settled_payments(number: int) -> None:
     """Payments of one account, for tests that need many."""
     now, account = timezone.now(), AccountFactory.create()
-    columns = {
-        "status": "succeeded",
-        "card_amount": 1,
-        "currency": "KRW",
-        "created_at": now,
-        "settled_at": now,
-    }
+    columns = {"status": "succeeded", "card_amount": 1, "currency": "KRW", "account": account}
+    columns |= {"created_at": now, "settled_at": now}
     Payment.objects.bulk_create(
-        Payment(
-            id=(id := uuid7()), account=account, charge_key=f"k-{id}", charge_reference=f"ch_{id}", **columns
-        )
+        Payment(id=(id := uuid7()), charge_key=f"k-{id}", charge_reference=f"ch_{id}", **columns)
         for _ in range(number)
     )
 

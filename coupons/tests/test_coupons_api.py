@@ -159,7 +159,7 @@ def test_coupons_are_found_by_status_and_campaign(user, account):
         "void": {"status": "void", "expires_at": now},
     }
     coupons = {
-        status: coupon_of(CampaignFactory.create(), account, **changed) for status, changed in columns.items()
+        name: coupon_of(CampaignFactory.create(), account, **changed) for name, changed in columns.items()
     }
 
     for status, coupon in coupons.items():

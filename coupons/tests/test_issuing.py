@@ -5,6 +5,7 @@ cases for it, and coupons/tests/test_eligibility.py has the refusals of all ten 
 """
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -99,16 +100,12 @@ def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy):
     user_ids = accounts(3)
 
     codes = [issuing.issue(campaign_id=campaign.pk, user_id=id).coupon.code for id in user_ids[:2]]
-
     assert codes == ["FIRST", "SECOND"]
     assert refused(campaign, user_ids[2]) == "sold_out"
     pool.add(campaign_id=campaign.pk, codes=["THIRD"])
     assert issuing.issue(campaign_id=campaign.pk, user_id=user_ids[2]).coupon.code == "THIRD"
-    assert set(PoolCode.objects.values_list("status", "coupon__code")) == {
-        ("issued", "FIRST"),
-        ("issued", "SECOND"),
-        ("issued", "THIRD"),
-    }
+    issued = {("issued", code) for code in ("FIRST", "SECOND", "THIRD")}
+    assert set(PoolCode.objects.values_list("status", "coupon__code")) == issued
     assert broken() == {}
 
 
@@ -118,14 +115,12 @@ def test_a_batch_takes_as_many_statements_whatever_its_size(code_source, most, s
     campaign = CampaignFactory.create(code_source=code_source, quantity=1_000, codes=size)
     requests = [IssueRequest(id) for id in accounts(size)]
 
-    made = statements(lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=requests))
+    allocate = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
+    made = statements(allocate)
 
     assert len(made) == most
     assert positions(campaign) == list(range(1, size + 1))
-    assert (
-        len(statements(lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=requests)))
-        == 1
-    )
+    assert len(statements(allocate)) == 1
 
 
 def test_a_batch_decides_in_the_order_of_its_requests():
@@ -134,12 +129,9 @@ def test_a_batch_decides_in_the_order_of_its_requests():
     voided = issuing.issue(campaign_id=campaign.pk, user_id=third).coupon
     issued_coupons.void(code=voided.code, reason="A mistake.")
 
-    outcomes = transactions.run(
-        lambda: eligibility.lock_and_allocate(
-            campaign_id=campaign.pk, requests=[IssueRequest(id) for id in (second, first, second, third)]
-        ),
-        transactions.KEYED,
-    )
+    asked = [IssueRequest(id) for id in (second, first, second, third)]
+    allocate = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=asked)
+    outcomes = transactions.run(allocate, transactions.KEYED)
 
     kinds = [outcome.is_new if isinstance(outcome, Issued) else outcome.code for outcome in outcomes]
     assert kinds == [True, "sold_out", False, "coupon_void"]

@@ -51,10 +51,7 @@ print(issued.is_new, flush=True)
 
 
 def holding(campaign: Campaign) -> AbstractContextManager[object]:
-    held: Callable[[str], AbstractContextManager[object]] = {
-        "spin_lock": locks.spinning,
-        "fair_lock": fair_lock.held,
-    }[campaign.strategy]
+    held = locks.spinning if campaign.strategy == "spin_lock" else fair_lock.held
     return held(key(campaign.pk, campaign.strategy.replace("_", "-")))
 
 
@@ -155,12 +152,8 @@ def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_don
     redis_server.set(key(spinning.pk, "spin-lock"), "another holder")
 
     with holding(standing):
-        outcomes = race(
-            [
-                partial(issuing.issue, campaign_id=campaign.pk, user_id=user_id)
-                for campaign, user_id in zip((spinning, standing), accounts(2), strict=True)
-            ]
-        )
+        both = zip((spinning, standing), accounts(2), strict=True)
+        outcomes = race([partial(issuing.issue, campaign_id=one.pk, user_id=id) for one, id in both])
 
     assert count_outcomes(outcomes) == {"lock_not_acquired": 2}
     assert [refusal.retry_after for refusal in outcomes] == [1, 1]

@@ -67,14 +67,8 @@ def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner():
     queued = ask(campaign, account_id)
     Campaign.objects.filter(pk=campaign.pk).update(partner="convenience_store", confirming=1)
     now = timezone.now()
-    Confirmation.objects.create(
-        campaign=campaign,
-        account_id=account_id,
-        code="GIVEN-UP",
-        taken_at=now,
-        next_attempt_at=now,
-        is_cancelled=True,
-    )
+    given_up = {"code": "GIVEN-UP", "taken_at": now, "next_attempt_at": now, "is_cancelled": True}
+    Confirmation.objects.create(campaign=campaign, account_id=account_id, **given_up)
 
     worker.serve_once()
 

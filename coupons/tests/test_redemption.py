@@ -139,11 +139,8 @@ def test_held_coupons_are_released_once():
     assert redemption.release(orders[:2]) == 2
     assert redemption.release(orders[:2]) == 0
     assert redemption.redeem(orders[:2]) == 0
-    assert list(Coupon.objects.order_by("pk").values_list("status", "order_id")) == [
-        ("issued", None),
-        ("issued", None),
-        ("held", orders[2]),
-    ]
+    rows = Coupon.objects.order_by("pk").values_list("status", "order_id")
+    assert list(rows) == [("issued", None), ("issued", None), ("held", orders[2])]
     assert broken() == {}
 
 

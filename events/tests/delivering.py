@@ -70,25 +70,15 @@ def make_due(*events: str) -> None:
 
 def statuses() -> list[str]:
     """Of all deliveries to the data platform, in the sequence of the events."""
-    return list(
-        WebhookDelivery.objects.filter(endpoint=BUILT_IN).order_by("id").values_list("status", flat=True)
-    )
+    rows = WebhookDelivery.objects.filter(endpoint=BUILT_IN).order_by("id")
+    return list(rows.values_list("status", flat=True))
 
 
 def logged(status: str, *, number: int, **columns: object) -> None:
     """Fill the log with so many deliveries to the data platform."""
     endpoints.find()
-    WebhookDelivery.objects.bulk_create(
-        WebhookDelivery(
-            endpoint_id=BUILT_IN,
-            event_id=uuid7(),
-            type="order.paid",
-            status=status,
-            created_at=timezone.now(),
-            **columns,
-        )
-        for _ in range(number)
-    )
+    columns |= {"endpoint_id": BUILT_IN, "type": "order.paid", "status": status, "created_at": timezone.now()}
+    WebhookDelivery.objects.bulk_create(WebhookDelivery(event_id=uuid7(), **columns) for _ in range(number))
 
 
 def dead(type: str = "order.paid", **columns: object) -> WebhookDelivery:

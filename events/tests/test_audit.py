@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,11 +26,8 @@ DAY = timedelta(days=1)
 
 def note(number: int, what: str = "order.placed") -> None:
     """A line of the journal, with the event that it is."""
-
-    def work() -> None:
-        journal.note(what=what, subject=f"order {number}", order_id=UUID(int=number))
-
-    transactions.run(work, transactions.ONCE)
+    line = partial(journal.note, what=what, subject=f"order {number}", order_id=UUID(int=number))
+    transactions.run(line, transactions.ONCE)
 
 
 @pytest.fixture

@@ -15,15 +15,8 @@ from django.utils import timezone
 from events import doctor
 from events.feed import reading, sequencing
 from events.models import BUILT_IN, FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
-from events.tests.delivering import (
-    deliver_due,
-    deliver_to_nobody,
-    delivered_count,
-    delivery,
-    make_due,
-    note,
-    statuses,
-)
+from events.tests import delivering
+from events.tests.delivering import deliver_due, deliver_to_nobody, delivery, make_due, note, statuses
 from events.tests.own_data_platform import REFUSED, knowing_secret, received_event_ids, use
 from events.webhooks import data_platform, deliveries, delivery_pass
 from scripts.tests.simulator import Simulator
@@ -147,7 +140,7 @@ def test_many_relays_at_once_deliver_each_event_once(own_data_platform):
     # Like those of six processes.
     race([partial(deliver_due, f"worker {number}") for number in range(6)])
     deliver_due()
-    assert delivered_count() == 80
+    assert delivering.delivered_count() == 80
     assert own_data_platform.get("/summary")[1] == {"events": 80, "repeated": 0}
     assert {id: heard_of(own_data_platform, id) for id in orders} == orders
 
@@ -218,9 +211,8 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(own_data_platform, s
     assert deliver_due() == 0
     assert (delivery(dead).status, delivery(held).status) == ("failed", "pending")
     assert delivery(*others).status == "delivered"
-    assert delivery(held).next_attempt_at > timezone.now() + timedelta(seconds=200), (
-        "not tried again and again"
-    )
+    later = timezone.now() + timedelta(seconds=200)
+    assert delivery(held).next_attempt_at > later, "not tried again and again"
 
     with knowing_secret(tmp_path) as corrected:
         use(corrected, settings)
@@ -337,9 +329,8 @@ def test_an_old_order_whose_events_are_sent_again_while_the_platform_is_away_has
         deliver_to_nobody()
         assert delivery(event).status == "pending"
 
-    WebhookDelivery.objects.filter(status="pending").update(
-        created_at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1)
-    )
+    ago = timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1)
+    WebhookDelivery.objects.filter(status="pending").update(created_at=ago)
     make_due(event)
     deliver_to_nobody()
     assert delivery(event).status == "failed", "it is given up once that is as long ago"
@@ -419,9 +410,8 @@ def test_a_dead_event_that_is_sent_again_during_a_pass_is_not_overtaken(own_data
     [dead] = note(REFUSED, order_id=order_id)
     deliver_due()
     FeedEvent.objects.filter(event_id=dead).update(type="order.paid")
-    WebhookDelivery.objects.filter(event_id=dead).update(
-        payload={**delivery(dead).payload, "type": "order.paid"}
-    )
+    payload = {**delivery(dead).payload, "type": "order.paid"}
+    WebhookDelivery.objects.filter(event_id=dead).update(payload=payload)
     [later] = note("order.refunded", order_id=order_id)
     read_page, dead_ids = reading.read_page, [delivery(dead).pk]
 

@@ -57,10 +57,8 @@ def test_dead_events_are_listed():
 def test_some_or_all_dead_events_are_replayed():
     first, second, third = dead(), dead(), dead()
 
-    assert run("replay_events", str(first.event_id)) == (
-        0,
-        "1 queued again: they are delivered within seconds.\n",
-    )
+    said = "1 queued again: they are delivered within seconds.\n"
+    assert run("replay_events", str(first.event_id)) == (0, said)
     assert dead_rows() == {second, third}
     code, output = run_json("replay_events", "--all")
     assert (code, output["replayed"], output["dead"]) == (0, [str(second.event_id), str(third.event_id)], [])

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -153,10 +154,8 @@ def test_a_page_is_waited_for_until_there_is_an_event(api):
 
 def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withdrawn(api):
     made = api_keys.make("events:read")
-    answers = [
-        in_background(lambda one=one: one.get("/events", Prefer="wait=20"))
-        for one in (KeyApi(made.secret), api)
-    ]
+    both = (KeyApi(made.secret), api)
+    answers = [in_background(partial(one.get, "/events", Prefer="wait=20")) for one in both]
     wait_until(lambda: completion_notifications._count == 2)
     keys.revoke(key_id=made.key.pk)
     Permission.objects.get(codename="view_feedevent").user_set.clear()
@@ -254,10 +253,8 @@ def test_a_product_that_sells_out_and_returns_has_an_event_each(api):
 
     events = api.get("/events?type=product.*").json()["results"]
 
-    assert [(event["type"], event["data"]["available"]) for event in events] == [
-        (catalogue.SOLD_OUT, 0),
-        (catalogue.RESTOCKED, 3),
-    ]
+    available = [(event["type"], event["data"]["available"]) for event in events]
+    assert available == [(catalogue.SOLD_OUT, 0), (catalogue.RESTOCKED, 3)]
     assert {event["data"]["product"] for event in events} == {product.pk}
 
 

@@ -234,9 +234,8 @@ def test_an_endpoint_whose_row_stays_locked_delays_no_other(receiver, monkeypatc
 
 def test_the_next_address_is_tried_when_the_first_refuses_connections(receiver, monkeypatch):
     resolving_to(monkeypatch, "127.0.0.2", "127.0.0.1")
-    endpoint = endpoints.create(
-        url=f"http://receiver.example:{receiver.port}/hooks", events=["*"], owner=an_owner()
-    )
+    url = f"http://receiver.example:{receiver.port}/hooks"
+    endpoint = endpoints.create(url=url, events=["*"], owner=an_owner())
     record("a")
     deliver(endpoint)
     assert (receiver.names(), statuses(endpoint)) == (["a"], [("delivered", 1)])
@@ -255,11 +254,8 @@ Verify = Callable[[str, Mapping[str, str], bytes], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def verify() -> Verify:
-    [block] = [
-        block
-        for block in documented.blocks(documented.page("howto/receive-webhooks.md"))
-        if block.title == "verify.py"
-    ]
+    found = documented.blocks(documented.page("howto/receive-webhooks.md"))
+    [block] = [block for block in found if block.title == "verify.py"]
     names: dict[str, Any] = {}
     exec(compile(block.text, block.title, "exec"), names)  # noqa: S102 - the page's own code
     return names["verify"]

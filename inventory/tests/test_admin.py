@@ -382,9 +382,8 @@ def test_a_count_that_another_operator_has_corrected_meanwhile_is_not_corrected_
     product.refresh_from_db()
     assert product.on_hand == 13
     # Seen and confirmed again, it is done.
-    again = shown(
-        operator, address, **{name: second[name] for name in ("form_id", "kind", "delta", "reason")}
-    )
+    seen = {name: second[name] for name in ("form_id", "kind", "delta", "reason")}
+    again = shown(operator, address, **seen)
     assert dict(again.context["preview"].facts)["On hand"] == "13 → 11"
     operator.post(address, dict(again.context["hidden"]) | {"confirmed": "yes"})
     product.refresh_from_db()
@@ -411,9 +410,8 @@ def test_of_two_operators_who_correct_the_same_count_at_once_one_does(operator):
         client.force_login(SuperuserFactory.create())
     sent = [to_confirm(client, address, kind="adjusted", delta=-2, reason="count") for client in clients]
 
-    responses = race(
-        [partial(client.post, address, form) for client, form in zip(clients, sent, strict=True)]
-    )
+    both = zip(clients, sent, strict=True)
+    responses = race([partial(client.post, address, form) for client, form in both])
 
     assert sorted(response.status_code for response in responses) == [200, 200, 200, 302]
     product.refresh_from_db()

@@ -35,10 +35,9 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows_of(*skus: str, quantity: int = 100) -> list[StockRow]:
-    return [
-        StockRow(line=line, sku=sku, name=sku.lower(), price=1, quantity=quantity)
-        for line, sku in enumerate(skus, start=2)
-    ]
+    """Of a file whose first line is its header."""
+    terms = {"price": 1, "quantity": quantity}
+    return [StockRow(line=n, sku=sku, name=sku.lower(), **terms) for n, sku in enumerate(skus, start=2)]
 
 
 def deliver(rows: Sequence[StockRow], delivery_id: UUID, **options: Any) -> Imported:

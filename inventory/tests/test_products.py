@@ -205,9 +205,8 @@ def test_more_reserved_than_on_hand_is_found_where_the_constraint_was_dropped():
     """A constraint can be lost in a restore, so the audit doesn't rely on it."""
     ProductFactory.create(on_hand=1)
     short, negative = ProductFactory.create(on_hand=1), ProductFactory.create(on_hand=1)
-    constraint = next(
-        one for one in Product._meta.constraints if one.name == "inventory_product_reserved_within_on_hand"
-    )
+    named = {one.name: one for one in Product._meta.constraints}
+    constraint = named["inventory_product_reserved_within_on_hand"]
     with connection.schema_editor() as editor:
         editor.remove_constraint(Product, constraint)
     try:

@@ -115,9 +115,8 @@ def test_locking_line_by_line_in_opposite_order_deadlocks():
             both_hold_one.wait()
             Product.objects.select_for_update().get(id=other)
 
-    outcomes = race(
-        [lambda: reserve_line_by_line(first.id, second.id), lambda: reserve_line_by_line(second.id, first.id)]
-    )
+    pairs = [(first.id, second.id), (second.id, first.id)]
+    outcomes = race([partial(reserve_line_by_line, *pair) for pair in pairs])
     lost = [one for one in outcomes if isinstance(one, OperationalError)]
     assert [error.args[0] for error in lost] == [DEADLOCK]
 
@@ -202,9 +201,8 @@ def test_adjusting_without_the_lock_loses_concurrent_changes():
         all_have_read.wait()
         mine.on_hand += 5
         mine.save()
-        StockMovement.objects.create(
-            product=mine, kind="received", delta=5, on_hand_after=mine.on_hand, at=mine.created_at
-        )
+        received = {"kind": "received", "delta": 5, "on_hand_after": mine.on_hand}
+        StockMovement.objects.create(product=mine, at=mine.created_at, **received)
 
     assert race([receive_naively] * 2) == [None] * 2
     assert levels_of(product) == (15, 0)

@@ -114,9 +114,8 @@ def test_products_are_replaced_and_those_of_a_meanwhile_changed_sale_are_not(ope
     stale = fields_of(shown(operator, page_of(sale)), reason=WHY)
 
     change(operator, sale, products=[mug.pk])
-    refused = operator.post(
-        page_of(sale), stale | {"initial-products": [tea.pk], "products": [tea.pk, mug.pk]}
-    )
+    both = {"initial-products": [tea.pk], "products": [tea.pk, mug.pk]}
+    refused = operator.post(page_of(sale), stale | both)
 
     assert terms.product_ids_of(sale.pk) == {mug.pk}
     assert "changed since the page was opened" in refused.content.decode()

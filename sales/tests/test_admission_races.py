@@ -83,10 +83,8 @@ def admitted(sale: Sale) -> dict[UUID, datetime]:
 
 def most_in_a_minute(sale: Sale) -> int:
     """The most that were admitted in any 60 s, both ends included; counted here, and not by the audit."""
-    instants = sorted(admitted(sale).values())
-    return max(
-        index + 1 - bisect_left(instants, at - timedelta(seconds=60)) for index, at in enumerate(instants)
-    )
+    instants, minute = sorted(admitted(sale).values()), timedelta(seconds=60)
+    return max(index + 1 - bisect_left(instants, at - minute) for index, at in enumerate(instants))
 
 
 def broken_laws() -> list[str]:

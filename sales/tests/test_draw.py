@@ -267,9 +267,8 @@ def test_refusals():
 def test_one_bad_request_does_not_fail_its_batch():
     sale = factories.create_sale()
     account = AccountFactory()
-    outcomes = transactions.run_batch(
-        lambda: entries._join([JoinRequest(999, account.pk), JoinRequest(sale.pk, account.pk)])
-    )
+    batch = [JoinRequest(999, account.pk), JoinRequest(sale.pk, account.pk)]
+    outcomes = transactions.run_batch(lambda: entries._join(batch))
     assert isinstance(outcomes[0], FirstcomeError)
     assert not isinstance(outcomes[1], FirstcomeError)
 

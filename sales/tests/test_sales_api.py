@@ -49,9 +49,8 @@ def test_staff_create_a_sale_and_everybody_reads_it():
     assert answer.status_code == 201, answer.json()
     sale = answer.json()
     assert answer["Location"] == f"/api/v1/sales/{sale['id']}"
-    assert {name: sale[name] for name in ("name", "products", "admission", "rate_per_minute")} == {
-        name: given[name] for name in ("name", "products", "admission", "rate_per_minute")
-    }
+    same = ("name", "products", "admission", "rate_per_minute")
+    assert {name: sale[name] for name in same} == {name: given[name] for name in same}
     assert (sale["status"], sale["seed"], len(sale["seed_hash"])) == ("scheduled", None, 64)
     assert client_of().get(f"/sales/{sale['id']}").json() == sale
     assert client_of().get("/sales").json()["results"] == [sale]
@@ -117,9 +116,8 @@ def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs()
     answer = api.patch(f"/sales/{first.pk}", later)
 
     assert (answer.status_code, answer.json()["code"]) == (409, "product_in_sale")
-    assert [report.offenders for report in audit.audit() if not report.holds] == [
-        [f"sale {first.pk}: product {product.pk} obeys another"]
-    ]
+    broken = [report.offenders for report in audit.audit() if not report.holds]
+    assert broken == [[f"sale {first.pk}: product {product.pk} obeys another"]]
     over = clock.now() - timedelta(seconds=1)
     Sale.objects.filter(pk=second.pk).update(opens_at=over - timedelta(seconds=1), closes_at=over)
     assert api.patch(f"/sales/{first.pk}", later).status_code == 200
@@ -130,16 +128,8 @@ def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs()
 def test_terms_change_until_they_matter():
     api, sale = staff("change_sale"), factories.create_sale(opens_in=100, closes_in=1_000)
     product = ProductFactory()
-    changed = api.patch(
-        f"/sales/{sale.pk}",
-        {
-            "name": "New",
-            "opens_at": moment(50),
-            "admission": "open",
-            "products": [product.pk],
-            "rate_per_minute": 9,
-        },
-    )
+    terms = {"name": "New", "opens_at": moment(50), "admission": "open", "rate_per_minute": 9}
+    changed = api.patch(f"/sales/{sale.pk}", terms | {"products": [product.pk]})
     assert changed.status_code == 200
     assert (changed.json()["admission"], changed.json()["products"]) == ("open", [product.pk])
     with clock.shifted(by=timedelta(seconds=60)):
