@@ -57,13 +57,13 @@ def test_creating_an_account_and_setting_its_password_is_recorded_without_the_pa
     client = signed_in(operator)
     client.post(
         reverse("admin:auth_user_add"),
-        {"username": "ada", "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"},
+        {"username": "ada"} | passwords(PASSWORD),
     )
     ada = User.objects.get(username="ada")
 
     client.post(
         reverse("admin:auth_user_password_change", args=[ada.pk]),
-        {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"},
+        passwords(NEW_PASSWORD),
     )
 
     assert recorded() == [
@@ -149,6 +149,11 @@ def test_wrong_old_passwords_do_not_fill_the_journal(operator):
 
     assert own_password(client, old="wrong")
     assert JournalLine.objects.count() == 20
+
+
+def passwords(new: str) -> dict[str, str]:
+    """The fields of a form that sets a password."""
+    return {"password1": new, "password2": new, "usable_password": "true"}
 
 
 def own_password(client: Client, *, old: str) -> str:

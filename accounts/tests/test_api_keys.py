@@ -305,11 +305,8 @@ def test_a_key_is_made_and_its_secret_is_shown_once():
     assert shown.status_code == 200 and "no-store" in shown["Cache-Control"]
     [secret] = SECRET.findall(shown.content.decode())
     key = ApiKey.objects.get()
-    assert (key.maker_id, key.name, key.scopes) == (
-        superuser.pk,
-        "warehouse",
-        ["orders:write", "products:read"],
-    )
+    assert (key.maker_id, key.name) == (superuser.pk, "warehouse")
+    assert key.scopes == ["orders:write", "products:read"]
     assert key.expires_at and (key.expires_at - key.created_at).days in (29, 30)
     assert KeyApi(secret).get("/products").status_code == 200
     line = JournalLine.objects.get(what="api_key.created")

@@ -149,10 +149,8 @@ def test_a_refresh_token_does_not_outlive_a_change_of_the_password():
 
 def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(settings):
     account = AccountFactory(password=make_password(PASSWORD))
-    settings.PASSWORD_HASHERS = [
-        "django.contrib.auth.hashers.ScryptPasswordHasher",
-        *settings.PASSWORD_HASHERS,
-    ]
+    scrypt = "django.contrib.auth.hashers.ScryptPasswordHasher"
+    settings.PASSWORD_HASHERS = [scrypt, *settings.PASSWORD_HASHERS]
 
     pair = client_of().post("/auth/token", {"username": account.username, "password": PASSWORD}).json()
 

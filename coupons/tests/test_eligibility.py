@@ -320,10 +320,8 @@ def test_a_batch_reads_the_list_by_one_more_statement():
     def statements(campaign: Campaign) -> int:
         requests = [eligibility.IssueRequest(user_id) for user_id in everyone]
         with CaptureQueriesContext(connection) as captured:
-            transactions.run(
-                partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=requests),
-                transactions.KEYED,
-            )
+            allocate = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
+            transactions.run(allocate, transactions.KEYED)
         return len(captured)
 
     assert statements(listed) == statements(other) + 1

@@ -101,10 +101,8 @@ def test_usable_coupons_come_by_their_codes_with_their_campaigns():
 
     with CaptureQueriesContext(connection) as captured:
         found = lock_by_code([one.code, other.code, "NONE"])
-        assert {code: coupon.campaign.name for code, coupon in found.items()} == {
-            one.code: one.campaign.name,
-            other.code: other.campaign.name,
-        }
+        names = {code: coupon.campaign.name for code, coupon in found.items()}
+        assert names == {one.code: one.campaign.name, other.code: other.campaign.name}
 
     assert len(captured) == 2, "found, locked"
     assert lock_by_code([]) == {}

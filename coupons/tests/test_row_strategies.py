@@ -453,12 +453,10 @@ def test_of_two_that_raise_it_at_once_the_lower_one_is_refused():
     """The second had compared before the first was written, and lowered the quantity to 120."""
     campaign = CampaignFactory.create(quantity=100)
 
-    higher, lower = both_raised(
-        campaign,
-        lambda one, quantity: campaigns.raise_quantity(
-            campaign_id=one.pk, quantity=quantity, reason="More came."
-        ),
-    )
+    def raise_quantity(one: Campaign, quantity: int) -> Campaign:
+        return campaigns.raise_quantity(campaign_id=one.pk, quantity=quantity, reason="More came.")
+
+    higher, lower = both_raised(campaign, raise_quantity)
 
     assert higher.quantity == quantity_of(campaign) == 150
     assert isinstance(lower, Invalid)

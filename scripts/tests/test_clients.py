@@ -342,10 +342,8 @@ def test_a_keyed_call_is_repeated_with_its_key_and_waited_for(command, server):
     *first, second = [sent.headers[KEY] for sent in server.sent]
     assert (len(first), len(set(first))) == (4, 1) and second not in first
     assert server.sent[0].headers["Prefer"] == "wait=30"
-    assert (server.sent[0].headers["Authorization"], server.sent[0].headers["Firstcome-Account"]) == (
-        "Bearer fc_key_1",
-        "42",
-    )
+    headers = server.sent[0].headers
+    assert (headers["Authorization"], headers["Firstcome-Account"]) == ("Bearer fc_key_1", "42")
 
 
 def test_only_what_may_be_repeated_is(command, server):

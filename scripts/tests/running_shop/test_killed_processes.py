@@ -198,10 +198,8 @@ def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop):
 def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_shop):
     product, buyers = ProductFactory.create(on_hand=10), AccountFactory.create_batch(6)
     with connections(running_shop, 6) as calls, running_shop.frozen("gateway"):
-        made = [
-            calls.soon(buyer, "POST", "/orders", purchase(product, "tok_slow"), key="a", Prefer="wait=1")
-            for buyer in buyers
-        ]
+        wanted = {"body": purchase(product, "tok_slow"), "key": "a", "Prefer": "wait=1"}
+        made = [calls.soon(buyer, "POST", "/orders", **wanted) for buyer in buyers]
         assert {call.result(20).status for call in made} == {202}
         running_shop.kill("gateway")
     running_shop.start("gateway")
@@ -247,10 +245,8 @@ def test_a_rolling_restart_under_load_fails_no_buyer(running_shop):
 def test_a_server_that_stops_answers_all_waiting_requests_at_once(running_shop):
     product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(50)
     with connections(running_shop, 50) as calls, running_shop.frozen("worker"):
-        waiting = [
-            calls.soon(buyer, "POST", "/orders", purchase(product), key="a", Prefer="wait=30")
-            for buyer in buyers
-        ]
+        wanted = {"body": purchase(product), "key": "a", "Prefer": "wait=30"}
+        waiting = [calls.soon(buyer, "POST", "/orders", **wanted) for buyer in buyers]
         wait_until(lambda: waiting_requests(running_shop) == 50, seconds=25)
         stopped_at = time.monotonic()
         running_shop.children["web"].terminate()

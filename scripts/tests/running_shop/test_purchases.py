@@ -282,10 +282,8 @@ def test_a_sale_admits_in_order_by_the_web_processes_clock_and_only_the_admitted
     product = ProductFactory.create(on_hand=10)
     sale = sales.create_sale(product, rate_per_minute=60)
     buyers = AccountFactory.create_batch(4)
-    ids = [
-        running_shop.call(buyer, "POST", f"/sales/{sale.pk}/entries", key="a").json()["id"]
-        for buyer in buyers
-    ]
+    path = f"/sales/{sale.pk}/entries"
+    ids = [running_shop.call(buyer, "POST", path, key="a").json()["id"] for buyer in buyers]
     stranger = buy(running_shop, AccountFactory.create(), product)
     assert (stranger.status, stranger.json()["code"]) == (409, "admission_required")
     eventually(lambda: SaleEntry.objects.filter(sale=sale, status="admitted").count() == 4)
