@@ -236,11 +236,8 @@ def test_a_superuser_resets_the_codes_of_a_lost_phone_with_a_reason(olga):
 
 
 def test_only_superusers_reset_codes(olga):
-    bob = with_codes(
-        AccountFactory.create(
-            username="bob", is_staff=True, permissions=["auth.change_user", "auth.view_user"]
-        )
-    )
+    rights = ["auth.change_user", "auth.view_user"]
+    bob = with_codes(AccountFactory.create(username="bob", is_staff=True, permissions=rights))
     client = Client()
     sign_in(client, "bob", code_for(bob))
     reset = reverse("admin:auth_user_reset_otp", args=[olga.pk])
