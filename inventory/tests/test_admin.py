@@ -94,7 +94,7 @@ def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confir
 def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
     preview = upload(operator, f"{HEADER}GOOD,Good,1,1\na b,Spaces,-1,1\n\nGOOD,Again,1,1\nCUP,Cup,1\n")
     assert not has_question(preview)
-    named = [str(one).split(":")[:2] for one in preview.context["form"].non_field_errors()[1:]]
+    named = [one.split(":")[:2] for one in preview.context["form"].non_field_errors()][1:]
     assert named == [["Line 3", " sku"], ["Line 3", " price"], ["Line 5", " sku"], ["Line 6", " file"]]
     assert "GOOD is on line 2 already" in text_of(preview)
     assert "must be printable ASCII without spaces" in text_of(preview)
