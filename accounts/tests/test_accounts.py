@@ -1,18 +1,165 @@
-"""Accounts over HTTP: registration, sign-in, and the caller's own account."""
+"""Accounts: registration and sign-in over HTTP, and what the journal has of operators who change accounts."""
 
 from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+from django.urls import reverse
 
 from accounts import accounts
+from accounts.accounts import InvalidCredentials
+from accounts.signing_in import sign_ins
 from shop.errors import Invalid
-from shop.tests.clients import client_of
-from shop.tests.factories import PASSWORD, AccountFactory
+from shop.models import JournalLine
+from shop.redis import redis_client as shop_redis
+from shop.tests import process_state
+from shop.tests.clients import client_of, signed_in
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race
+from shop.tests.test_admin import filled_in, page_of
 
 pytestmark = pytest.mark.django_db
+NEW_PASSWORD = PASSWORD + "8"
+
+
+def recorded() -> list[tuple[str, str, Any, Any]]:
+    lines = JournalLine.objects.exclude(what="account.signed_in").order_by("id")
+    return [(line.what, line.subject, line.before, line.after) for line in lines]
+
+
+@pytest.fixture
+def operator() -> User:
+    return SuperuserFactory(username="olga")
+
+
+def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operator):
+    ada = AccountFactory(username="ada", email="ada@example.com")
+    group = Group.objects.create(name="warehouse")
+    client = signed_in(operator)
+    assert client.post(page_of(ada), filled_in(client.get(page_of(ada)))).status_code == 302
+    assert recorded() == [], "nothing was changed"
+
+    client.post(
+        page_of(ada),
+        filled_in(client.get(page_of(ada)), email="new@example.com", is_staff="on", groups=[group.pk]),
+    )
+
+    line = JournalLine.objects.get()
+    assert (line.what, line.subject, line.is_internal) == ("account.changed", f"account {ada.pk}", True)
+    assert line.before == {"email": "ada@example.com", "is_staff": False, "groups": []}
+    assert line.after == {"email": "new@example.com", "is_staff": True, "groups": ["warehouse"]}
+    assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.pk, "olga")
+
+
+def test_creating_an_account_and_setting_its_password_is_recorded_without_the_password(operator):
+    client = signed_in(operator)
+    client.post(
+        reverse("admin:auth_user_add"),
+        {"username": "ada"} | passwords(PASSWORD),
+    )
+    ada = User.objects.get(username="ada")
+
+    client.post(
+        reverse("admin:auth_user_password_change", args=[ada.pk]),
+        passwords(NEW_PASSWORD),
+    )
+
+    assert recorded() == [
+        ("account.created", f"account {ada.pk}", None, {"username": "ada"}),
+        ("account.password_changed", f"account {ada.pk}", None, {"has_password": True}),
+    ]
+    ada.refresh_from_db()
+    assert ada.check_password(NEW_PASSWORD)
+    assert not [line for line in JournalLine.objects.values() if PASSWORD in str(line)]
+
+
+def test_an_operators_change_of_the_own_password_is_recorded(operator):
+    client = signed_in(operator)
+    page = reverse("admin:password_change")
+    assert client.get(page).status_code == 200
+
+    changed = client.post(
+        page, {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    )
+
+    assert changed.status_code == 302 and changed["Location"] == reverse("admin:password_change_done")
+    operator.refresh_from_db()
+    assert operator.check_password(NEW_PASSWORD)
+    assert recorded() == [
+        ("account.password_changed", f"account {operator.pk}", None, {"has_password": True})
+    ]
+    assert client.get(reverse("admin:index")).status_code == 200
+
+
+def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator):
+    member = AccountFactory()
+    right = Permission.objects.get(codename="view_product")
+    client = signed_in(operator)
+    client.post(reverse("admin:auth_group_add"), {"name": "stores"})
+    group = Group.objects.get(name="stores")
+    member.groups.add(group)
+    client.post(
+        reverse("admin:auth_group_change", args=[group.pk]),
+        {"name": "stores", "permissions": [right.pk], "reason": "They pack now."},
+    )
+    client.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
+
+    subject = f"group {group.pk}"
+    assert recorded() == [
+        ("group.created", subject, None, {"name": "stores"}),
+        ("group.changed", subject, {"permissions": []}, {"permissions": [str(right)]}),
+        (
+            "group.deleted",
+            subject,
+            {"name": "stores", "permissions": [str(right)], "members": [member.pk]},
+            None,
+        ),
+    ]
+    assert not Group.objects.filter(pk=group.pk).exists()
+
+
+def test_ten_wrong_old_passwords_a_minute_are_allowed_and_recorded(operator):
+    client = signed_in(operator)
+
+    pages = [own_password(client, old="wrong") for _ in range(10)]
+    refused = own_password(client, old=PASSWORD)
+
+    assert all("entered incorrectly" in page for page in pages)
+    assert "Too many attempts" in refused
+    operator.refresh_from_db()
+    assert operator.check_password(PASSWORD)
+    lines = list(JournalLine.objects.all())
+    assert {(line.what, line.subject, line.is_internal) for line in lines} == {
+        ("account.old_password_wrong", f"account {operator.pk}", True)
+    }
+    assert {(line.actor, line.actor_id, len(lines)) for line in lines} == {("staff", operator.pk, 10)}
+    assert lines[0].after == {"address": "127.0.0.1", "failures_without_a_line": 0}
+
+
+def test_wrong_old_passwords_do_not_fill_the_journal(operator):
+    client = signed_in(operator)
+    for _ in range(3):
+        process_state.forget_attempts()
+        for _ in range(10):
+            with pytest.raises(InvalidCredentials):
+                sign_ins.check_own_password(account=operator, password="wrong", address="192.0.2.1")
+        shop_redis.attempt(lambda redis: redis.delete(*redis.keys("*own-password*")), otherwise=None)
+
+    assert own_password(client, old="wrong")
+    assert JournalLine.objects.count() == 20
+
+
+def passwords(new: str) -> dict[str, str]:
+    """The fields of a form that sets a password."""
+    return {"password1": new, "password2": new, "usable_password": "true"}
+
+
+def own_password(client: Client, *, old: str) -> str:
+    sent = {"old_password": old, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    return client.post(reverse("admin:password_change"), sent).content.decode()
+
 
 NEW = {"username": "ada", "email": "ada@example.com", "password": PASSWORD}
 
@@ -23,7 +170,7 @@ def codes(response: Any) -> set[tuple[str, str]]:
     return {(error["field"], error["code"]) for error in response.json()["errors"]}
 
 
-def test_a_registered_account_can_sign_in_whatever_token_it_sends() -> None:
+def test_a_registered_account_can_sign_in_whatever_token_it_sends():
     made = client_of().post("/users", NEW)
 
     assert made.status_code == 201
@@ -47,9 +194,7 @@ def test_a_registered_account_can_sign_in_whatever_token_it_sends() -> None:
         ("username", "taken", "taken"),
     ],
 )
-def test_a_registration_that_is_refused_names_its_field_and_creates_nothing(
-    field: str, value: object, code: str
-) -> None:
+def test_a_registration_that_is_refused_names_its_field_and_creates_nothing(field, value, code):
     AccountFactory(username="taken")
 
     assert codes(client_of().post("/users", NEW | {field: value})) == {(field, code)}
@@ -57,7 +202,7 @@ def test_a_registration_that_is_refused_names_its_field_and_creates_nothing(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_five_concurrent_registrations_of_one_name_one_succeeds() -> None:
+def test_of_five_concurrent_registrations_of_one_name_one_succeeds():
     def register() -> User:
         return accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
 
@@ -72,7 +217,7 @@ def test_of_five_concurrent_registrations_of_one_name_one_succeeds() -> None:
 @pytest.mark.parametrize(
     ("username", "password"), [("ada", "wrong"), ("unknown", PASSWORD), ("disabled", PASSWORD)]
 )
-def test_wrong_credentials_get_the_same_response_whatever_is_wrong(username: str, password: str) -> None:
+def test_wrong_credentials_get_the_same_response_whatever_is_wrong(username, password):
     AccountFactory(username="ada")
     AccountFactory(username="disabled", is_active=False)
 
@@ -84,9 +229,7 @@ def test_wrong_credentials_get_the_same_response_whatever_is_wrong(username: str
 
 
 @pytest.mark.parametrize("username", ["ada", "unknown", "disabled"])
-def test_a_sign_in_hashes_once_for_known_and_unknown_names(
-    username: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sign_in_hashes_once_for_known_and_unknown_names(username, monkeypatch):
     AccountFactory(username="ada")
     AccountFactory(username="disabled", is_active=False)
     hashed: list[str] = []
@@ -103,10 +246,8 @@ def test_a_sign_in_hashes_once_for_known_and_unknown_names(
     assert hashed == ["wrong"]
 
 
-def test_a_name_is_the_same_however_its_letters_are_encoded() -> None:
+def test_a_name_is_the_same_however_its_letters_are_encoded():
     wide = "\N{FULLWIDTH LATIN SMALL LETTER A}da"
-    made = client_of().post("/users", NEW | {"username": wide})
-
-    assert made.json()["username"] == "ada"
+    assert client_of().post("/users", NEW | {"username": wide}).json()["username"] == "ada"
     for name in (wide, "ada"):
         assert client_of().post("/auth/token", {"username": name, "password": PASSWORD}).status_code == 200

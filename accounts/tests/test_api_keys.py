@@ -1,24 +1,28 @@
-"""Making, rotating and revoking API keys: what is kept, who may, and what is refused."""
+"""API keys: making, rotating and revoking them, over HTTP and on the pages of operators."""
 
+import re
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.urls import reverse
 
 from accounts.api_keys import key_memory, keys
 from accounts.models import ApiKey, ApiKeySecret
 from shop import clock, scopes
 from shop.account import TokenInvalid
 from shop.errors import NotAllowed, Rejected
-from shop.models import JournalLine
+from shop.models import IdempotencyKey, JournalLine
 from shop.tests import api_keys
+from shop.tests.api_keys import KeyApi
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, signed_in
+from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 
+pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 MAKING = ["accounts.add_apikey", "accounts.view_apikey", "accounts.change_apikey"]
@@ -35,9 +39,8 @@ def is_accepted(secret: str) -> bool:
     return True
 
 
-@pytest.mark.django_db
 class TestOverHttp:
-    def test_a_key_is_made_listed_rotated_and_revoked(self) -> None:
+    def test_a_key_is_made_listed_rotated_and_revoked(self):
         staff = AccountFactory.create(is_staff=True, permissions=MAKING)
         api = client_of(staff)
 
@@ -82,23 +85,22 @@ class TestOverHttp:
             ({"name": "till", "scopes": ["act"], "secret": "fc_key_mine"}, "secret", "unknown_field"),
         ],
     )
-    def test_what_is_not_valid_is_named(self, body: dict[str, object], field: str, code: str) -> None:
+    def test_what_is_not_valid_is_named(self, body, field, code):
         refused = client_of(SuperuserFactory.create()).post("/api-keys", body)
 
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
         assert [(each["field"], each["code"]) for each in refused.json()["errors"]] == [(field, code)]
         assert not ApiKey.objects.exists()
 
-    def test_an_unknown_key_is_not_found(self) -> None:
+    def test_an_unknown_key_is_not_found(self):
         api = client_of(SuperuserFactory.create())
 
         assert api.post("/api-keys/77/rotate").status_code == 404
         assert api.delete("/api-keys/77").status_code == 404
 
 
-@pytest.mark.django_db
 class TestKeys:
-    def test_the_secret_is_kept_as_a_hash_alone(self) -> None:
+    def test_the_secret_is_kept_as_a_hash_alone(self):
         new = api_keys.make("orders:read")
         random_part = new.secret.removeprefix(new.key.prefix + "_")
 
@@ -110,7 +112,7 @@ class TestKeys:
         assert new.secret not in everything and random_part not in everything
         assert keys.hash_of(new.secret) in everything
 
-    def test_only_its_maker_rotates_a_key(self) -> None:
+    def test_only_its_maker_rotates_a_key(self):
         new, superuser = api_keys.make("orders:read"), SuperuserFactory.create()
 
         with pytest.raises(NotAllowed):
@@ -118,7 +120,7 @@ class TestKeys:
 
         assert new.key.secrets.count() == 1
 
-    def test_rotation_keeps_every_former_secret_for_24_hours(self) -> None:
+    def test_rotation_keeps_every_former_secret_for_24_hours(self):
         new = api_keys.make("orders:read")
         second = keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
         third = keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
@@ -132,14 +134,14 @@ class TestKeys:
             keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
         assert new.key.secrets.count() == 2, "those that have ended are deleted"
 
-    def test_a_secret_ends_on_time_also_where_it_is_remembered(self) -> None:
+    def test_a_secret_ends_on_time_also_where_it_is_remembered(self):
         new = api_keys.make("orders:read", expires_at=clock.now() + DAY)
         assert is_accepted(new.secret)
 
         with clock.shifted(by=DAY + SECOND), pytest.raises(TokenInvalid):
             key_memory.verify(new.secret)
 
-    def test_an_expired_key_is_not_rotated(self) -> None:
+    def test_an_expired_key_is_not_rotated(self):
         new = api_keys.make("orders:read", expires_at=clock.now() + DAY)
 
         with clock.shifted(by=DAY + SECOND), pytest.raises(Rejected, match="expired") as refused:
@@ -147,7 +149,7 @@ class TestKeys:
 
         assert refused.value.code == "api_key_expired"
 
-    def test_a_key_has_ten_secrets_at_most(self) -> None:
+    def test_a_key_has_ten_secrets_at_most(self):
         new = api_keys.make("orders:read")
         for _ in range(keys.SECRETS_PER_KEY - 1):
             keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
@@ -158,7 +160,7 @@ class TestKeys:
         assert refused.value.code == "too_many_secrets"
         assert refused.value.retry_after and 86_390 < refused.value.retry_after <= 86_401
 
-    def test_only_active_staff_make_keys_and_acting_for_accounts_needs_a_right_of_its_own(self) -> None:
+    def test_only_active_staff_make_keys_and_acting_for_accounts_needs_a_right_of_its_own(self):
         for maker, scope in (
             (AccountFactory.create(), "orders:read"),
             (AccountFactory.create(is_staff=True, is_active=False), "orders:read"),
@@ -167,7 +169,7 @@ class TestKeys:
             with pytest.raises(NotAllowed):
                 api_keys.make(scope, maker=maker)
 
-    def test_it_is_in_the_journal_with_its_scopes_and_reasons(self) -> None:
+    def test_it_is_in_the_journal_with_its_scopes_and_reasons(self):
         new = api_keys.make("orders:read")
         keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id, reason="A laptop was lost.")
         keys.revoke(key_id=new.key.pk, reason="The partner has left.")
@@ -193,7 +195,6 @@ def copy_secret(key: ApiKey, other: ApiKey) -> None:
     other.secrets.update(secret_hash=key.secrets.get().secret_hash)
 
 
-@pytest.mark.django_db
 @in_one_test(
     ("law", "write"),
     [
@@ -205,7 +206,7 @@ def copy_secret(key: ApiKey, other: ApiKey) -> None:
         ("expires_after", lambda key: ApiKey.objects.update(expires_at=key.created_at)),
     ],
 )
-def test_the_database_refuses(law: str, write: Callable[[ApiKey], object]) -> None:
+def test_the_database_refuses(law, write):
     key = api_keys.make("orders:read").key
     with pytest.raises(IntegrityError, match=law), transaction.atomic():
         write(key)
@@ -226,7 +227,7 @@ def rotate_without_lock(key: ApiKey, all_have_read: threading.Barrier) -> str:
 
 @pytest.mark.django_db(transaction=True)
 class TestRaces:
-    def test_of_rotations_at_once_each_returned_secret_is_valid_and_one_is_current(self) -> None:
+    def test_of_rotations_at_once_each_returned_secret_is_valid_and_one_is_current(self):
         new = api_keys.make("orders:read")
 
         outcomes = race([lambda: keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)] * 8)
@@ -236,7 +237,7 @@ class TestRaces:
         assert new.key.secrets.filter(is_current=True).count() == 1
         assert new.key.secrets.count() == 9
 
-    def test_the_naive_rotation_loses_the_same_race_to_the_constraint(self) -> None:
+    def test_the_naive_rotation_loses_the_same_race_to_the_constraint(self):
         new = api_keys.make("orders:read")
 
         all_have_read = threading.Barrier(8)
@@ -246,7 +247,7 @@ class TestRaces:
         assert [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         assert new.key.secrets.filter(is_current=True).count() <= 1
 
-    def test_a_key_that_is_rotated_and_revoked_at_once_has_no_secret_left(self) -> None:
+    def test_a_key_that_is_rotated_and_revoked_at_once_has_no_secret_left(self):
         for _ in range(5):
             new = api_keys.make("orders:read")
 
@@ -262,7 +263,7 @@ class TestRaces:
             assert all(refusal.code == "api_key_revoked" for refusal in late)
             assert not new.key.secrets.exists()
 
-    def test_keys_made_at_once_stay_within_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_keys_made_at_once_stay_within_the_limit(self, monkeypatch):
         monkeypatch.setattr(keys, "KEYS_PER_ACCOUNT", 3)
         maker = SuperuserFactory.create()
 
@@ -272,7 +273,7 @@ class TestRaces:
         assert len(refused) == 5 and {refusal.code for refusal in refused} == {"too_many_api_keys"}
         assert keys.unrevoked().filter(maker=maker).count() == 3
 
-    def test_keys_counted_without_a_lock_exceed_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_keys_counted_without_a_lock_exceed_the_limit(self, monkeypatch):
         monkeypatch.setattr(keys, "KEYS_PER_ACCOUNT", 3)
         together = threading.Barrier(8)
         monkeypatch.setattr(keys, "_lock_maker", lambda maker_id, wants_to_act: together.wait(10))
@@ -283,3 +284,66 @@ class TestRaces:
             return keys.unrevoked().filter(maker=maker).count()
 
         assert outcome_counts() > 3
+
+
+MAKE = "admin:accounts_apikey_make"
+SECRET = re.compile(r"<code>(fc_key_[\w-]+)</code>")
+FILLED = {
+    "name": "warehouse",
+    "scopes": ["products:read", "orders:write"],
+    "days": "30",
+    "reason": "A new till.",
+}
+
+
+def test_a_key_is_made_and_its_secret_is_shown_once():
+    superuser = SuperuserFactory.create()
+    client = signed_in(superuser)
+
+    shown = confirmed(client, reverse(MAKE), **FILLED)
+
+    assert shown.status_code == 200 and "no-store" in shown["Cache-Control"]
+    [secret] = SECRET.findall(shown.content.decode())
+    key = ApiKey.objects.get()
+    assert (key.maker_id, key.name) == (superuser.pk, "warehouse")
+    assert key.scopes == ["orders:write", "products:read"]
+    assert key.expires_at and (key.expires_at - key.created_at).days in (29, 30)
+    assert KeyApi(secret).get("/products").status_code == 200
+    line = JournalLine.objects.get(what="api_key.created")
+    assert (line.actor_id, line.detail) == (superuser.pk, "A new till.")
+    recorded = str([*IdempotencyKey.objects.values()])
+    for page in (
+        reverse("admin:accounts_apikey_changelist"),
+        reverse("admin:accounts_apikey_change", args=[key.pk]),
+    ):
+        recorded += client.get(page).content.decode()
+    assert secret not in recorded and keys.hash_of(secret) not in recorded
+    assert key.prefix in recorded
+
+
+def test_a_form_that_is_sent_twice_makes_one_key_and_shows_its_secret_once():
+    client = signed_in(SuperuserFactory.create())
+    form_id = client.get(reverse(MAKE)).context["form"]["form_id"].value()
+    sent = FILLED | {"form_id": str(form_id), "confirmed": "yes"}
+
+    answers = [client.post(reverse(MAKE), sent) for _ in "12"]
+
+    assert [answer.status_code for answer in answers] == [200, 302]
+    assert ApiKey.objects.count() == 1
+
+
+def test_its_maker_rotates_it_and_another_superuser_only_revokes_it():
+    new, other = api_keys.make("products:read"), signed_in(SuperuserFactory.create())
+    page, revoke = (
+        reverse(f"admin:accounts_apikey_{name}", args=[new.key.pk]) for name in ("rotate", "revoke")
+    )
+
+    refused = confirmed(other, page, reason="Mine now.")
+    shown = confirmed(signed_in(new.key.maker), page, reason="A laptop was lost.")
+
+    assert "Only the account that made an API key rotates it" in refused.content.decode()
+    [secret] = SECRET.findall(shown.content.decode())
+    assert {KeyApi(one).get("/products").status_code for one in (new.secret, secret)} == {200}
+    assert JournalLine.objects.get(what="api_key.rotated").detail == "A laptop was lost."
+    confirmed(other, revoke, reason="The partner has left.")
+    assert not new.key.secrets.exists()

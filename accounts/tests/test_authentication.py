@@ -1,21 +1,257 @@
-"""Bearer tokens over HTTP: no query, and refused within seconds after the account is disabled."""
+"""Access tokens: no call costs a query, and those of disabled or signed-out accounts are refused soon."""
+
+import threading
+from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.contrib.sessions.models import Session
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
-from accounts.tokens import disabled_accounts, tokens
+from accounts.api_keys import keys
+from accounts.models import SignOut
+from accounts.tokens import authentication, disabled_accounts, sign_outs, tokens
 from accounts.tokens.disabled_accounts import MAX_AGE_SECONDS, REFRESH_AFTER_SECONDS
+from accounts.tokens.tokens import TokenPair
+from shop import clock
+from shop.account import TokenInvalid
 from shop.db.transactions import DatabaseUnavailable
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory
+from shop.errors import NotFound
+from shop.journal import journal
+from shop.journal.journal import Actor, ActorContext
+from shop.models import JournalLine
+from shop.tests.api_keys import KeyApi, make
+from shop.tests.clients import Api, client_of, signed_in
+from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("lab.urls")]
 """The null call is the simplest one that requires an account."""
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+
+
+def sign_out(account: User) -> SignOut:
+    return sign_outs.sign_out_everywhere(account_id=account.pk, reason="The phone was stolen.")
+
+
+def is_signed_in(access: str) -> bool:
+    answer = Api(access=access).get("/users/me")
+    assert answer.status_code == 200 or answer.json()["code"] == "token_invalid"
+    return bool(answer.status_code == 200)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again():
+    account, other = AccountFactory(), AccountFactory()
+    *pairs, used = [tokens.create_token_pair(account) for _ in range(3)]
+    rotated, untouched = tokens.rotate(used.refresh), tokens.create_token_pair(other)
+    assert is_signed_in(pairs[0].access)
+
+    sign_out(account)
+
+    for pair in [*pairs, rotated]:
+        with pytest.raises(TokenInvalid):
+            tokens.rotate(pair.refresh)
+    wait_until(lambda: not is_signed_in(pairs[0].access), seconds=5)
+    assert not any(is_signed_in(pair.access) for pair in [*pairs, rotated])
+    assert is_signed_in(untouched.access) and tokens.rotate(untouched.refresh)
+    assert User.objects.get(pk=account.pk).is_active
+    with clock.shifted(by=SECOND):
+        later = tokens.create_token_pair(account)
+        assert is_signed_in(later.access) and tokens.rotate(later.refresh)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay():
+    account, other = SuperuserFactory.create(), SuperuserFactory.create()
+    own = [make("orders:read", maker=account) for _ in range(2)]
+    former, of_another = KeyApi(own[0].secret), KeyApi(make("orders:read", maker=other).secret)
+    rotated = keys.rotate(key_id=own[1].key.pk, account_id=account.pk)
+    assert former.get("/orders").status_code == of_another.get("/orders").status_code == 200
+
+    sign_out(account)
+
+    for secret in (own[0].secret, own[1].secret, rotated.secret):
+        wait_until(lambda: KeyApi(secret).get("/orders").status_code == 401, seconds=2)  # noqa: B023
+    assert of_another.get("/orders").status_code == 200
+    assert set(keys.unrevoked().values_list("maker_id", flat=True)) == {other.pk}
+    lines = JournalLine.objects.filter(what="api_key.revoked").order_by("id")
+    told = [(f"api key {new.key.pk}", "The phone was stolen.") for new in own]
+    assert [(line.subject, line.detail) for line in lines] == told
+    assert JournalLine.objects.get(what="account.signed_out_everywhere").after["api_keys_revoked"] == 2
+    keys.create(maker_id=account.pk, name="new", wanted_scopes=["orders:read"])
+
+
+def test_the_journal_has_the_operator_and_the_reason():
+    account = AccountFactory()
+    with journal.acting(ActorContext(Actor.STAFF, 7, "olga")):
+        done = sign_out(account)
+
+    line = JournalLine.objects.get(what="account.signed_out_everywhere")
+    assert (line.subject, line.actor_name, line.is_internal) == (f"account {account.pk}", "olga", True)
+    assert line.detail == "The phone was stolen."
+    assert line.after == {"signed_out_at": done.at.isoformat(), "sessions_ended": 0, "api_keys_revoked": 0}
+    assert sign_outs.last_sign_out(account.pk) == done
+
+
+def test_signing_out_again_refuses_what_was_issued_since():
+    account = AccountFactory()
+    sign_out(account)
+    assert is_signed_in(tokens.create_token_pair(account).access), "also in the second of the sign-out"
+    with clock.shifted(by=SECOND):
+        refresh = tokens.create_token_pair(account).refresh
+        sign_out(account)
+        with pytest.raises(TokenInvalid):
+            tokens.rotate(refresh)
+    assert SignOut.objects.count() == 1
+
+
+def test_after_a_sign_out_by_a_clock_that_was_ahead_new_tokens_are_accepted_and_old_ones_never():
+    """It locked the account out until the corrected clock had come to the sign-out's instant."""
+    account = AccountFactory()
+    with clock.shifted(by=HOUR):
+        before = tokens.create_token_pair(account)
+        sign_out(account)
+
+    since = tokens.create_token_pair(account)
+
+    assert is_signed_in(since.access)
+    assert not is_signed_in(before.access)
+    for shift in (timedelta(0), HOUR, 2 * HOUR):
+        with clock.shifted(by=shift), pytest.raises(TokenInvalid):
+            tokens.rotate(before.refresh)
+    with clock.shifted(by=2 * HOUR):
+        assert is_signed_in(tokens.rotate(since.refresh).access)
+
+
+def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused():
+    """The token's time of issue, and the first sign-out, are later than the second sign-out."""
+    account = AccountFactory()
+    with clock.shifted(by=HOUR):
+        first = tokens.create_token_pair(account).refresh
+        before = sign_out(account).at
+        second = tokens.create_token_pair(account).refresh
+
+    assert sign_out(account).at > before
+
+    for shift in (timedelta(0), 2 * HOUR):
+        with clock.shifted(by=shift):
+            for refresh in (first, second):
+                with pytest.raises(TokenInvalid):
+                    tokens.rotate(refresh)
+
+
+def test_a_token_without_the_number_of_a_sign_out_is_refused_once_there_was_one():
+    account, other = AccountFactory(), AccountFactory()
+    sign_out(account)
+    with clock.shifted(by=HOUR):
+        assert not is_signed_in(tokens.create_access_token(account))
+        assert is_signed_in(tokens.create_access_token(other))
+
+
+def test_an_account_that_is_unknown_is_not_found():
+    with pytest.raises(NotFound):
+        sign_outs.sign_out_everywhere(account_id=2**30, reason="A mistake.")
+    assert not JournalLine.objects.exists()
+
+
+def test_sessions_of_the_operator_end_and_those_of_others_go_on():
+    olga, other = SuperuserFactory(), SuperuserFactory()
+    of_olga, of_other = [signed_in(olga), signed_in(olga)], signed_in(other)
+
+    sign_out(olga)
+
+    assert [client.get("/admin/").status_code for client in of_olga] == [302, 302]
+    assert of_other.get("/admin/").status_code == 200
+    assert Session.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_concurrent_refresh_leaves_no_token_that_is_accepted():
+    for account in AccountFactory.create_batch(10):
+        refresh = tokens.create_token_pair(account).refresh
+        rotated, _ = race([partial(tokens.rotate, refresh), partial(sign_out, account)])
+        assert isinstance(rotated, TokenPair | TokenInvalid)
+        if isinstance(rotated, TokenPair):
+            with pytest.raises(TokenInvalid):
+                tokens.rotate(rotated.refresh)
+
+
+def _sign_out_while(refresh: Any) -> list[Any]:
+    """Run `refresh` while a sign-out has the account's row locked, and commits a second later in its time."""
+    account = AccountFactory()
+    token = tokens.create_token_pair(account).refresh
+    is_locked, has_read = threading.Event(), threading.Event()
+
+    def sign_out_slowly() -> None:
+        with transaction.atomic():
+            User.objects.select_for_update().get(pk=account.pk)
+            is_locked.set()
+            has_read.wait(1)
+            SignOut(account=account, at=clock.now()).save()
+
+    def refresh_meanwhile() -> Any:
+        is_locked.wait(10)
+        return refresh(token, has_read)
+
+    return race([sign_out_slowly, refresh_meanwhile])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refresh_waits_for_a_sign_out_and_is_refused():
+    _, outcome = _sign_out_while(lambda token, _: tokens.rotate(token))
+    assert isinstance(outcome, TokenInvalid)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refresh_that_locks_nothing_is_accepted_after_it():
+    """The control case: the token is checked before the sign-out, and its successor is issued after it."""
+
+    def rotate_naively(raw: str, has_read: threading.Event) -> TokenPair:
+        claims = authentication.verified_claims_of("refresh", raw)
+        user = User.objects.get(pk=authentication.account_id_of(claims))
+        assert tokens._is_still_valid(claims, user)
+        has_read.set()
+        wait_until(SignOut.objects.exists)
+        with clock.shifted(by=SECOND):
+            return tokens.create_token_pair(user)
+
+    _, outcome = _sign_out_while(rotate_naively)
+    with clock.shifted(by=SECOND * 2):
+        assert isinstance(tokens.rotate(outcome.refresh), TokenPair)
+
+
+def test_recent_sign_outs_are_found_by_an_index():
+    for account in AccountFactory.create_batch(60):
+        SignOut(account=account, at=clock.now() - timedelta(days=30)).save()
+    recent = SignOut.objects.filter(at__gte=clock.now() - disabled_accounts.SIGN_OUTS_READ)
+    assert "accounts_signout_at" in recent.explain()
+
+
+def test_a_call_of_an_account_that_was_signed_out_costs_no_query():
+    account = AccountFactory()
+    sign_out(account)
+    access = tokens.create_access_token(account)
+    disabled_accounts.CACHED.get()
+
+    with CaptureQueriesContext(connection) as queries, pytest.raises(TokenInvalid):
+        authentication.account_from_header(f"Bearer {access}")
+    assert queries.captured_queries == []
+
+
+def test_an_old_sign_out_is_not_kept_in_memory_and_still_refuses_refreshing():
+    account = AccountFactory()
+    refresh = tokens.create_token_pair(account).refresh
+    sign_out(account)
+    with clock.shifted(by=disabled_accounts.SIGN_OUTS_READ + SECOND):
+        assert account.pk not in disabled_accounts.CACHED.get().signed_out
+        with pytest.raises(TokenInvalid):
+            tokens.rotate(refresh)
 
 
 def status(api: Api) -> int:
@@ -34,7 +270,7 @@ def grow_older(seconds: float) -> None:
     disabled_accounts.CACHED._last = older
 
 
-def test_a_request_is_authenticated_without_a_query() -> None:
+def test_a_request_is_authenticated_without_a_query():
     api = client_of(AccountFactory())
     assert status(api) == 200
 
@@ -49,7 +285,7 @@ BAD_TOKENS = ("Bearer", "Bearer ", "Bearer x", "bearer x.y.z", "Bearer \xe9", "B
 
 
 @pytest.mark.parametrize("header", [*NO_TOKEN, *BAD_TOKENS])
-def test_a_bad_token_gets_another_code_than_none(header: str | None) -> None:
+def test_a_bad_token_gets_another_code_than_none(header):
     headers = {} if header is None else {"Authorization": header}
 
     refused = client_of().post("/lab/null", {"campaign": 1}, **headers)
@@ -59,20 +295,20 @@ def test_a_bad_token_gets_another_code_than_none(header: str | None) -> None:
     assert refused.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_refresh_token_authenticates_no_call() -> None:
+def test_a_refresh_token_authenticates_no_call():
     refused = Api(access=tokens.create_token_pair(AccountFactory()).refresh).get("/users/me")
 
     assert refused.json()["code"] == "token_invalid"
 
 
-def test_the_scheme_is_case_insensitive() -> None:
+def test_the_scheme_is_case_insensitive():
     access = tokens.create_access_token(AccountFactory())
 
     assert client_of().get("/users/me", Authorization=f"bEaReR  {access}").status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_disabled_account_is_refused_within_five_seconds() -> None:
+def test_a_disabled_account_is_refused_within_five_seconds():
     account, other = AccountFactory(), AccountFactory()
     api = client_of(account)
     assert status(api) == 200
@@ -85,7 +321,7 @@ def test_a_disabled_account_is_refused_within_five_seconds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_database_the_cached_set_is_used_for_four_seconds() -> None:
+def test_without_the_database_the_cached_set_is_used_for_four_seconds():
     account = AccountFactory(is_active=False)
     assert is_disabled(account)
 
@@ -99,7 +335,7 @@ def test_without_the_database_the_cached_set_is_used_for_four_seconds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_outage_is_logged_once_and_not_once_per_request() -> None:
+def test_an_outage_is_logged_once_and_not_once_per_request():
     account = AccountFactory()
 
     def fail(times: int) -> None:
@@ -114,15 +350,12 @@ def test_an_outage_is_logged_once_and_not_once_per_request() -> None:
         is_disabled(account)
         disabled_accounts.CACHED.forget()
         fail(20)
-    assert [line["log_level"] for line in logged if "disabled accounts" in line["event"]] == [
-        "warning",
-        "info",
-        "warning",
-    ]
+    levels = [line["log_level"] for line in logged if "disabled accounts" in line["event"]]
+    assert levels == ["warning", "info", "warning"]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_threads_that_find_the_set_too_old_wait_for_one_reader() -> None:
+def test_many_threads_that_find_the_set_too_old_wait_for_one_reader():
     account = AccountFactory(is_active=False)
     is_disabled(account)
     grow_older(MAX_AGE_SECONDS)
@@ -141,7 +374,7 @@ def test_many_threads_that_find_the_set_too_old_wait_for_one_reader() -> None:
     assert len(reads) == 1
 
 
-def test_the_disabled_accounts_are_found_by_an_index() -> None:
+def test_the_disabled_accounts_are_found_by_an_index():
     AccountFactory.create_batch(200)
     AccountFactory(is_active=False)
     disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
@@ -149,7 +382,7 @@ def test_the_disabled_accounts_are_found_by_an_index() -> None:
     assert "accounts_user_disabled" in disabled.explain()
 
 
-def test_a_deleted_account_has_no_valid_token() -> None:
+def test_a_deleted_account_has_no_valid_token():
     account = AccountFactory()
     api = client_of(account)
     User.objects.filter(pk=account.pk).delete()

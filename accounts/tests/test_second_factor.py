@@ -81,7 +81,7 @@ def lines() -> list[tuple[str, str]]:
     return list(JournalLine.objects.order_by("id").values_list("what", "actor"))
 
 
-def test_staff_sign_in_with_a_code_and_are_refused_without_one(olga: User) -> None:
+def test_staff_sign_in_with_a_code_and_are_refused_without_one(olga):
     assert outcome("olga") == (401, "otp_required")
     assert outcome("olga", "") == (400, "invalid")
     assert outcome("olga", code_for(olga)) == (200, "")
@@ -91,11 +91,11 @@ NO_CODES = ["12345", "1234567", "١٢٣٤٥٦", "12a456", "-12345", "é", "\x00"
 
 
 @pytest.mark.parametrize("otp", [123456, 1.5, True, ["123456"], "1" * 33, *NO_CODES])
-def test_a_code_is_a_short_string_and_what_is_no_code_is_a_wrong_one(olga: User, otp: object) -> None:
+def test_a_code_is_a_short_string_and_what_is_no_code_is_a_wrong_one(olga, otp):
     assert outcome("olga", otp) == ((401, "otp_invalid") if otp in NO_CODES else (400, "invalid"))
 
 
-def test_without_the_password_nothing_tells_whether_an_account_needs_a_code(olga: User) -> None:
+def test_without_the_password_nothing_tells_whether_an_account_needs_a_code(olga):
     AccountFactory.create(username="ada")
     bodies = {
         sign_in(name, otp, password="wrong").content
@@ -107,14 +107,14 @@ def test_without_the_password_nothing_tells_whether_an_account_needs_a_code(olga
     assert outcome("olga", code_for(olga)) == (200, "")
 
 
-def test_customers_need_no_code_and_one_that_they_send_is_not_looked_at() -> None:
+def test_customers_need_no_code_and_one_that_they_send_is_not_looked_at():
     AccountFactory.create(username="ada")
 
     assert outcome("ada") == (200, "")
     assert outcome("ada", "000000") == (200, "")
 
 
-def test_staff_without_codes_are_told_to_set_them_up_in_the_admin() -> None:
+def test_staff_without_codes_are_told_to_set_them_up_in_the_admin():
     AccountFactory.create(username="olga", is_staff=True)
 
     answer = sign_in("olga", "123456")
@@ -123,9 +123,7 @@ def test_staff_without_codes_are_told_to_set_them_up_in_the_admin() -> None:
     assert "/admin/" in answer.json()["detail"]
 
 
-def test_where_codes_are_not_required_only_accounts_that_have_them_need_them(
-    olga: User, settings: LazySettings
-) -> None:
+def test_where_codes_are_not_required_only_accounts_that_have_them_need_them(olga, settings):
     settings.STAFF_OTP_REQUIRED = False
     AccountFactory.create(username="bob", is_staff=True)
 
@@ -134,14 +132,12 @@ def test_where_codes_are_not_required_only_accounts_that_have_them_need_them(
 
 
 @pytest.mark.parametrize("steps", [-2, -1, 0, 1, 2])
-def test_a_code_of_a_clock_is_accepted_if_it_is_half_a_minute_off_and_not_a_minute(
-    olga: User, steps: int
-) -> None:
+def test_a_code_of_a_clock_is_accepted_if_it_is_half_a_minute_off_and_not_a_minute(olga, steps):
     expected = (200, "") if abs(steps) < 2 else (401, "otp_invalid")
     assert outcome("olga", code_for(olga, seconds=steps * STEP_SECONDS)) == expected
 
 
-def test_a_used_code_and_older_ones_are_refused_and_the_next_one_is_accepted(olga: User) -> None:
+def test_a_used_code_and_older_ones_are_refused_and_the_next_one_is_accepted(olga):
     older, used, later = (code_for(olga, seconds=STEP_SECONDS * step) for step in (-1, 0, 1))
     assert outcome("olga", used) == (200, "")
 
@@ -152,13 +148,13 @@ def test_a_used_code_and_older_ones_are_refused_and_the_next_one_is_accepted(olg
         assert outcome("olga", later) == (200, "")
 
 
-def test_a_code_may_be_typed_with_spaces(olga: User) -> None:
+def test_a_code_may_be_typed_with_spaces(olga):
     code = code_for(olga)
 
     assert outcome("olga", f" {code[:3]} {code[3:]} ") == (200, "")
 
 
-def test_each_backup_code_replaces_a_code_once_in_any_case(olga: User) -> None:
+def test_each_backup_code_replaces_a_code_once_in_any_case(olga):
     first, second, *others = backup_codes(olga)
 
     assert outcome("olga", first) == (200, "")
@@ -168,14 +164,14 @@ def test_each_backup_code_replaces_a_code_once_in_any_case(olga: User) -> None:
     assert backup_codes(olga) == others
 
 
-def test_a_backup_code_of_another_account_is_a_wrong_code(olga: User) -> None:
+def test_a_backup_code_of_another_account_is_a_wrong_code(olga):
     bob = with_codes(AccountFactory.create(username="bob", is_staff=True))
 
     assert outcome("olga", backup_codes(bob)[0]) == (401, "otp_invalid")
     assert len(backup_codes(bob)) == second_factor.BACKUP_CODES
 
 
-def test_after_each_wrong_code_none_is_looked_at_for_twice_as_long(olga: User) -> None:
+def test_after_each_wrong_code_none_is_looked_at_for_twice_as_long(olga):
     passed, waits = timedelta(0), []
     for _ in range(12):
         with clock.shifted(by=passed):
@@ -191,9 +187,7 @@ def test_after_each_wrong_code_none_is_looked_at_for_twice_as_long(olga: User) -
         assert TOTPDevice.objects.get().throttling_failure_count == 0
 
 
-def test_a_wrong_code_while_the_clock_was_ahead_locks_out_for_its_wait_and_not_until_that_instant(
-    olga: User,
-) -> None:
+def test_a_wrong_code_while_the_clock_was_ahead_locks_out_for_its_wait_and_not_until_that_instant(olga):
     with clock.shifted(by=timedelta(hours=5)):
         assert outcome("olga", wrong_code(olga)) == (401, "otp_invalid")
 
@@ -204,7 +198,7 @@ def test_a_wrong_code_while_the_clock_was_ahead_locks_out_for_its_wait_and_not_u
         assert outcome("olga", code_for(olga)) == (200, "")
 
 
-def test_wrong_codes_of_a_stranger_with_the_password_do_not_lock_the_owner_out(olga: User) -> None:
+def test_wrong_codes_of_a_stranger_with_the_password_do_not_lock_the_owner_out(olga):
     """The wait was of the whole account: a client with the password kept its owner out again and again."""
     stranger, home = "198.51.100.7", "192.0.2.50"
     backups = backup_codes(olga)
@@ -221,7 +215,7 @@ def test_wrong_codes_of_a_stranger_with_the_password_do_not_lock_the_owner_out(o
     assert TOTPDevice.objects.get().throttling_failure_count == 6
 
 
-def test_codes_from_a_known_address_are_limited_during_the_wait_too(olga: User) -> None:
+def test_codes_from_a_known_address_are_limited_during_the_wait_too(olga):
     home = "192.0.2.50"
     backups = backup_codes(olga)
     assert outcome("olga", backups[0], address=home) == (200, "")
@@ -234,7 +228,7 @@ def test_codes_from_a_known_address_are_limited_during_the_wait_too(olga: User) 
     assert backups[1] in backup_codes(olga)
 
 
-def test_attempts_during_the_wait_leave_a_bounded_number_of_lines(olga: User) -> None:
+def test_attempts_during_the_wait_leave_a_bounded_number_of_lines(olga):
     TOTPDevice.objects.update(throttling_failure_count=10, throttling_failure_timestamp=clock.now())
     JournalLine.objects.all().delete()
     for number in range(30):
@@ -242,11 +236,11 @@ def test_attempts_during_the_wait_leave_a_bounded_number_of_lines(olga: User) ->
     assert lines() == [("account.otp_not_checked", "anon")] * 20
 
 
-def test_guessing_codes_counts_as_attempts_to_sign_in(olga: User) -> None:
+def test_guessing_codes_counts_as_attempts_to_sign_in(olga):
     assert Counter(sign_in("olga").status_code for _ in range(11)) == {401: 10, 429: 1}
 
 
-def test_sign_ins_with_codes_leave_lines_that_say_what_was_wrong(olga: User) -> None:
+def test_sign_ins_with_codes_leave_lines_that_say_what_was_wrong(olga):
     JournalLine.objects.all().delete()
     code = code_for(olga)
 
@@ -260,12 +254,11 @@ def test_sign_ins_with_codes_leave_lines_that_say_what_was_wrong(olga: User) -> 
         ("account.otp_wrong", "anon"),
         ("account.signed_in", "staff"),
     ]
-    last = JournalLine.objects.latest("id")
-    assert last.after == {"address": HERE, "second_factor": "totp"}
+    assert JournalLine.objects.latest("id").after == {"address": HERE, "second_factor": "totp"}
     assert code not in str(list(JournalLine.objects.values()))
 
 
-def test_setting_up_is_recorded_without_the_secret_and_happens_once() -> None:
+def test_setting_up_is_recorded_without_the_secret_and_happens_once():
     olga = AccountFactory.create(username="olga", is_staff=True)
     done = enrolled(olga)
 
@@ -279,7 +272,7 @@ def test_setting_up_is_recorded_without_the_secret_and_happens_once() -> None:
 
 
 @pytest.mark.parametrize("lost", [{"is_staff": False}, {"is_active": False}])
-def test_an_account_that_is_not_active_staff_any_more_sets_nothing_up(lost: dict[str, bool]) -> None:
+def test_an_account_that_is_not_active_staff_any_more_sets_nothing_up(lost):
     olga = AccountFactory.create(is_staff=True)
     User.objects.filter(pk=olga.pk).update(**lost)
 
@@ -288,7 +281,7 @@ def test_an_account_that_is_not_active_staff_any_more_sets_nothing_up(lost: dict
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_uses_of_a_code_at_once_one_succeeds(olga: User) -> None:
+def test_of_several_uses_of_a_code_at_once_one_succeeds(olga):
     code = code_for(olga)
 
     outcomes = race([lambda: second_factor.verify(account=olga, code=code)] * 8)
@@ -299,7 +292,7 @@ def test_of_several_uses_of_a_code_at_once_one_succeeds(olga: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_lock_both_uses_of_a_code_succeed(olga: User) -> None:
+def test_without_the_lock_both_uses_of_a_code_succeed(olga):
     code, barrier = code_for(olga), threading.Barrier(2)
 
     def use() -> bool:
@@ -313,7 +306,7 @@ def test_without_the_lock_both_uses_of_a_code_succeed(olga: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_uses_of_a_backup_code_at_once_one_succeeds(olga: User) -> None:
+def test_of_several_uses_of_a_backup_code_at_once_one_succeeds(olga):
     code = backup_codes(olga)[0]
 
     outcomes = race([lambda: second_factor.verify(account=olga, code=code)] * 8)
@@ -324,7 +317,7 @@ def test_of_several_uses_of_a_backup_code_at_once_one_succeeds(olga: User) -> No
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 @pytest.mark.django_db(transaction=True)
-def test_two_processes_accept_a_code_once(olga: User) -> None:
+def test_two_processes_accept_a_code_once(olga):
     code = code_for(olga)
     with ExitStack() as running:
         processes = [running.enter_context(another_process(VERIFY, str(olga.pk), code)) for _ in range(2)]
@@ -338,7 +331,7 @@ def test_two_processes_accept_a_code_once(olga: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_set_ups_at_once_one_succeeds() -> None:
+def test_of_two_set_ups_at_once_one_succeeds():
     olga = AccountFactory.create(is_staff=True)
 
     outcomes = race([lambda: enrolled(olga), lambda: enrolled(olga)])
@@ -352,7 +345,7 @@ def refresh(raw: str) -> Any:
     return client_of().post("/auth/refresh", {"refresh": raw})
 
 
-def test_the_tokens_of_a_sign_in_with_a_code_are_refreshed_without_one(olga: User) -> None:
+def test_the_tokens_of_a_sign_in_with_a_code_are_refreshed_without_one(olga):
     raw = sign_in("olga", code_for(olga)).json()["refresh"]
     for _ in range(3):
         answer = refresh(raw)
@@ -360,7 +353,7 @@ def test_the_tokens_of_a_sign_in_with_a_code_are_refreshed_without_one(olga: Use
         raw = answer.json()["refresh"]
 
 
-def test_refresh_tokens_of_staff_from_before_codes_were_required_are_refused(settings: LazySettings) -> None:
+def test_refresh_tokens_of_staff_from_before_codes_were_required_are_refused(settings):
     settings.STAFF_OTP_REQUIRED = False
     olga, ada = AccountFactory.create(username="olga", is_staff=True), AccountFactory.create(username="ada")
     staffs, customers = (sign_in(name).json()["refresh"] for name in ("olga", "ada"))
@@ -374,7 +367,7 @@ def test_refresh_tokens_of_staff_from_before_codes_were_required_are_refused(set
     assert olga.is_staff
 
 
-def test_setting_codes_up_ends_refresh_tokens_from_before(settings: LazySettings) -> None:
+def test_setting_codes_up_ends_refresh_tokens_from_before(settings):
     settings.STAFF_OTP_REQUIRED = False
     olga = AccountFactory.create(username="olga", is_staff=True)
     raw = sign_in("olga").json()["refresh"]
@@ -383,7 +376,7 @@ def test_setting_codes_up_ends_refresh_tokens_from_before(settings: LazySettings
     assert refresh(raw).status_code == 401
 
 
-def test_a_reset_ends_refresh_tokens_and_the_next_set_up_does_not_revive_them(olga: User) -> None:
+def test_a_reset_ends_refresh_tokens_and_the_next_set_up_does_not_revive_them(olga):
     raw = sign_in("olga", code_for(olga)).json()["refresh"]
 
     assert run("reset_otp", "olga", "--reason", "phone lost") == (
@@ -404,7 +397,7 @@ def test_a_reset_ends_refresh_tokens_and_the_next_set_up_does_not_revive_them(ol
 
 
 @pytest.mark.parametrize("name", ["unknown", "bob"])
-def test_a_reset_of_what_is_not_there_says_so_and_changes_nothing(olga: User, name: str) -> None:
+def test_a_reset_of_what_is_not_there_says_so_and_changes_nothing(olga, name):
     AccountFactory.create(username="bob", is_staff=True)
 
     with pytest.raises(CommandError, match="nothing was done"):

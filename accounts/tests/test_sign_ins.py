@@ -24,7 +24,6 @@ from shop.rates.throttling import Limit
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, hashed_password
-from shop.tests.outages import OwnRedis
 
 pytestmark = pytest.mark.django_db
 
@@ -46,7 +45,7 @@ def guess(name: str, *, times: int, addresses: int) -> list[int]:
     return [sign_in(name, address=f"198.51.100.{number % addresses}").status_code for number in range(times)]
 
 
-def test_the_eleventh_sign_in_of_a_name_from_an_address_is_refused_whatever_the_password() -> None:
+def test_the_eleventh_sign_in_of_a_name_from_an_address_is_refused_whatever_the_password():
     AccountFactory(username="ada")
     statuses = [sign_in("ada").status_code for _ in range(10)]
     refused = sign_in("ada", password=PASSWORD)
@@ -58,7 +57,7 @@ def test_the_eleventh_sign_in_of_a_name_from_an_address_is_refused_whatever_the_
     assert sign_in("bob").status_code == 401
 
 
-def test_a_program_with_an_old_password_uses_up_its_name_s_attempts_and_not_those_of_its_office() -> None:
+def test_a_program_with_an_old_password_uses_up_its_name_s_attempts_and_not_those_of_its_office():
     AccountFactory(username="ada")
     AccountFactory(username="program")
 
@@ -68,7 +67,7 @@ def test_a_program_with_an_old_password_uses_up_its_name_s_attempts_and_not_thos
     assert sign_in("ada", password=PASSWORD).status_code == 200
 
 
-def test_ten_wrong_passwords_a_minute_from_elsewhere_do_not_lock_the_owner_out() -> None:
+def test_ten_wrong_passwords_a_minute_from_elsewhere_do_not_lock_the_owner_out():
     AccountFactory(username="ada")
 
     assert guess("ada", times=20, addresses=1) == [401] * 10 + [429] * 10
@@ -77,9 +76,7 @@ def test_ten_wrong_passwords_a_minute_from_elsewhere_do_not_lock_the_owner_out()
     assert sign_in("ada", password=PASSWORD).status_code == 200
 
 
-def test_guesses_from_ever_new_addresses_are_throttled_and_lock_out_no_address_that_signed_in_lately() -> (
-    None
-):
+def test_guesses_from_ever_new_addresses_are_throttled_and_lock_out_no_address_that_signed_in_lately():
     AccountFactory(username="ada")
     assert sign_in("ada", password=PASSWORD).status_code == 200
 
@@ -90,7 +87,7 @@ def test_guesses_from_ever_new_addresses_are_throttled_and_lock_out_no_address_t
     assert sign_in("ada", password=PASSWORD).status_code == 200
 
 
-def test_other_spellings_of_a_name_are_the_same_name() -> None:
+def test_other_spellings_of_a_name_are_the_same_name():
     AccountFactory(username="ada")
     spellings = ["ada", "ADA", "Ada", "aDa", "adA"]
 
@@ -99,7 +96,7 @@ def test_other_spellings_of_a_name_are_the_same_name() -> None:
     assert statuses == [401] * 10 + [429] * 5
 
 
-def test_a_name_that_is_the_number_of_an_account_does_not_lock_that_account_out() -> None:
+def test_a_name_that_is_the_number_of_an_account_does_not_lock_that_account_out():
     ada = AccountFactory(username="ada")
 
     assert {sign_in(str(ada.pk)).status_code for _ in range(11)} == {401, 429}
@@ -110,24 +107,22 @@ def test_a_name_that_is_the_number_of_an_account_does_not_lock_that_account_out(
 @pytest.mark.parametrize(
     ("own", "elsewhere"), [("192.0.2.1", "192.0.2.2"), ("2001:db8::{:x}", "2001:db8:0:1::1")]
 )
-def test_the_sixty_first_sign_in_from_an_address_or_a_64_of_ipv6_is_refused(own: str, elsewhere: str) -> None:
+def test_the_sixty_first_sign_in_from_an_address_or_a_64_of_ipv6_is_refused(own, elsewhere):
     statuses = [sign_in(f"unknown-{n}", address=own.format(n)).status_code for n in range(61)]
 
     assert statuses == [401] * 60 + [429]
     assert sign_in("unknown-61", address=elsewhere).status_code == 401
 
 
-def test_signing_in_works_while_redis_is_away_and_is_still_throttled(own_redis: OwnRedis) -> None:
+def test_signing_in_works_while_redis_is_away_and_is_still_throttled(own_redis):
     AccountFactory(username="ada")
     own_redis.stop()
 
-    statuses = [sign_in("ada", password=PASSWORD).status_code for _ in range(11)]
-
-    assert statuses == [200] * 10 + [429]
+    assert [sign_in("ada", password=PASSWORD).status_code for _ in range(11)] == [200] * 10 + [429]
 
 
 @pytest.mark.parametrize("own", ["192.0.2.1", "2001:db8::{:x}"])
-def test_the_sixty_first_registration_from_an_address_or_a_64_of_ipv6_is_refused(own: str) -> None:
+def test_the_sixty_first_registration_from_an_address_or_a_64_of_ipv6_is_refused(own):
     *made, refused = [register(f"ada-{n}", address=own.format(n)) for n in range(61)]
 
     assert [each.status_code for each in made] == [201] * 60
@@ -135,7 +130,7 @@ def test_the_sixty_first_registration_from_an_address_or_a_64_of_ipv6_is_refused
     assert int(refused.headers["Retry-After"]) in range(3000, 3601)
 
 
-def test_signing_in_is_noted_with_the_account_and_its_address() -> None:
+def test_signing_in_is_noted_with_the_account_and_its_address():
     ada = AccountFactory(username="ada")
 
     sign_in("ada", password=PASSWORD)
@@ -147,7 +142,7 @@ def test_signing_in_is_noted_with_the_account_and_its_address() -> None:
     assert line.request_id
 
 
-def test_a_failed_sign_in_is_noted_with_its_address_and_no_name_that_may_be_a_password() -> None:
+def test_a_failed_sign_in_is_noted_with_its_address_and_no_name_that_may_be_a_password():
     ada = AccountFactory(username="ada")
 
     sign_in("ada")
@@ -161,7 +156,7 @@ def test_a_failed_sign_in_is_noted_with_its_address_and_no_name_that_may_be_a_pa
     assert "hunter2" not in str(list(JournalLine.objects.values()))
 
 
-def test_an_unknown_client_can_not_fill_the_database_with_failed_sign_ins() -> None:
+def test_an_unknown_client_can_not_fill_the_database_with_failed_sign_ins():
     for number in range(50):
         assert sign_in(f"unknown-{number}").status_code == 401
     assert JournalLine.objects.count() == 20
@@ -171,7 +166,7 @@ def test_an_unknown_client_can_not_fill_the_database_with_failed_sign_ins() -> N
     assert JournalLine.objects.latest("id").after == {"address": "192.0.2.2", "failures_without_a_line": 30}
 
 
-def test_customers_can_not_sign_in_to_the_admin_and_the_journal_has_the_attempt() -> None:
+def test_customers_can_not_sign_in_to_the_admin_and_the_journal_has_the_attempt():
     ada = AccountFactory(username="ada")
 
     page = Client(REMOTE_ADDR=HERE).post(reverse("admin:login"), {"username": "ada", "password": PASSWORD})
@@ -253,20 +248,14 @@ def form(
     return call(path, body, address, headers=headers)
 
 
-def operators_attempt(
-    name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*"
-) -> Coroutine[Any, Any, Answer]:
+def operators_attempt(name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*") -> Any:
     return form("/admin/login/", address, accept=accept, username=name, password=password)
 
 
 def attempt_by_parts(name: str, decoy: str) -> Coroutine[Any, Any, Answer]:
     """A form in parts, which has another name where one in URL encoding would be."""
-    parts = {
-        "csrfmiddlewaretoken": "c" * 32,
-        "username": name,
-        "password": "wrong",
-        "x": f"&username={decoy}&",
-    }
+    sent = {"csrfmiddlewaretoken": "c" * 32, "username": name, "password": "wrong"}
+    parts = sent | {"x": f"&username={decoy}&"}
     headers = {"Content-Type": MULTIPART_CONTENT, "Cookie": f"csrftoken={'c' * 32}"}
     return call("/admin/login/", encode_multipart(BOUNDARY, parts), HERE, headers=headers)
 
@@ -311,7 +300,7 @@ def statuses(answers: Iterable[Answer]) -> Counter[int]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_operators_form_counts_for_the_name_that_it_signs_in() -> None:
+def test_an_operators_form_counts_for_the_name_that_it_signs_in():
     SuperuserFactory(username="olga")
 
     *guesses, refused = one_by_one(attempt_by_parts("olga", f"nobody{number}") for number in range(11))
@@ -320,7 +309,7 @@ def test_an_operators_form_counts_for_the_name_that_it_signs_in() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_operators_form_counts_once_however_its_name_is_spelled() -> None:
+def test_an_operators_form_counts_once_however_its_name_is_spelled():
     SuperuserFactory(username="\ud55c")
 
     *guesses, refused = one_by_one(operators_attempt("\u1112\u1161\u11ab") for _ in range(11))
@@ -329,7 +318,7 @@ def test_an_operators_form_counts_once_however_its_name_is_spelled() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("slow_hashes")
-def test_networks_that_guess_passwords_hold_up_neither_a_right_password_nor_an_operator() -> None:
+def test_networks_that_guess_passwords_hold_up_neither_a_right_password_nor_an_operator():
     AccountFactory(username="ada")
     SuperuserFactory(username="olga")
     noted, answered = noting()
@@ -350,7 +339,7 @@ def test_networks_that_guess_passwords_hold_up_neither_a_right_password_nor_an_o
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("slow_hashes")
-def test_a_burst_of_sign_ins_with_an_office_among_them_is_answered_and_waits_without_a_thread() -> None:
+def test_a_burst_of_sign_ins_with_an_office_among_them_is_answered_and_waits_without_a_thread():
     AccountFactory.create_batch(66)
     names = list(User.objects.values_list("username", flat=True))
 
@@ -373,9 +362,7 @@ def test_a_burst_of_sign_ins_with_an_office_among_them_is_answered_and_waits_wit
 
 
 @pytest.mark.django_db(transaction=True)
-def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls(
-    held_hashes: type[HeldHasher], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls(held_hashes, monkeypatch):
     monkeypatch.setattr(password_hashing, "MAX_QUEUED", 4)
     pages = [
         reverse("admin:login"),
@@ -405,11 +392,7 @@ def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("make", [attempt, operators_attempt])
-def test_an_address_with_too_many_attempts_is_refused_before_its_turn(
-    make: Callable[[str], Coroutine[Any, Any, Answer]],
-    held_hashes: type[HeldHasher],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_address_with_too_many_attempts_is_refused_before_its_turn(make, held_hashes, monkeypatch):
     monkeypatch.setattr(sign_ins, "ATTEMPTS_BY_ADDRESS", Limit("few", times=3, seconds=60))
 
     async def flood() -> Answer:
@@ -425,7 +408,7 @@ def test_an_address_with_too_many_attempts_is_refused_before_its_turn(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again() -> None:
+def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again():
     """And a name is counted as the form reads it: without spaces around it."""
     SuperuserFactory(username="olga")
     browser, names = "text/html,*/*;q=0.8", ["olga", " olga", "olga ", "OLGA"] * 3
@@ -444,8 +427,8 @@ def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again() -> Non
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("factory", [AccountFactory, SuperuserFactory])
 def test_many_guessing_networks_are_overtaken_by_an_account_that_signed_in_lately(
-    factory: type[AccountFactory], held_hashes: type[HeldHasher], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    factory, held_hashes, monkeypatch
+):
     monkeypatch.setattr(password_hashing, "MAX_QUEUED", 8)
     factory(username="ada")
     held_hashes.gate.set()
@@ -467,7 +450,7 @@ def test_many_guessing_networks_are_overtaken_by_an_account_that_signed_in_latel
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_attackers_accounts_do_not_hold_up_operators(held_hashes: type[HeldHasher]) -> None:
+def test_an_attackers_accounts_do_not_hold_up_operators(held_hashes):
     SuperuserFactory(username="olga")
     held_hashes.gate.set()
     assert sign_in("olga", password=PASSWORD).status_code == 200
@@ -492,9 +475,7 @@ def test_an_attackers_accounts_do_not_hold_up_operators(held_hashes: type[HeldHa
 
 
 @pytest.mark.django_db(transaction=True)
-def test_recent_sign_ins_are_looked_for_only_if_a_request_has_to_wait(
-    held_hashes: type[HeldHasher], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recent_sign_ins_are_looked_for_only_if_a_request_has_to_wait(held_hashes, monkeypatch):
     looked_for: list[int] = []
     ada = AccountFactory(username="ada")
     monkeypatch.setattr(

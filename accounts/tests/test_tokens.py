@@ -8,7 +8,7 @@ from typing import Any
 
 import jwt
 import pytest
-from django.conf import LazySettings, settings, settings as project_settings
+from django.conf import settings, settings as project_settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -25,6 +25,7 @@ from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.racing import race
 
+pytestmark = pytest.mark.django_db
 LATER = REUSE_GRACE + timedelta(seconds=1)
 
 
@@ -43,7 +44,7 @@ def forged(**changes: object) -> str:
     return jwt.encode({name: value for name, value in (claims | changes).items() if value is not None}, key)
 
 
-def test_an_access_token_has_the_account_and_a_hint_of_staff() -> None:
+def test_an_access_token_has_the_account_and_a_hint_of_staff():
     account = authentication.verify_access_token(tokens.create_access_token(User(pk=7, is_staff=True)))
 
     assert (account.id, account.is_staff, account.is_authenticated) == (7, True, True)
@@ -51,7 +52,7 @@ def test_an_access_token_has_the_account_and_a_hint_of_staff() -> None:
         account.id = 8  # type: ignore[misc]
 
 
-def test_an_access_token_is_valid_for_a_quarter_of_an_hour_by_default() -> None:
+def test_an_access_token_is_valid_for_a_quarter_of_an_hour_by_default():
     def lifetime(raw: str) -> int:
         claims = jwt.decode(raw, options={"verify_signature": False})
         return int(claims["exp"] - claims["iat"])
@@ -78,13 +79,12 @@ def test_an_access_token_is_valid_for_a_quarter_of_an_hour_by_default() -> None:
         forged(jti=None),
     ],
 )
-def test_anything_else_is_no_access_token(raw: str) -> None:
+def test_anything_else_is_no_access_token(raw):
     with pytest.raises(TokenInvalid):
         authentication.verify_access_token(raw)
 
 
-@pytest.mark.django_db
-def test_a_refresh_token_is_good_for_one_use() -> None:
+def test_a_refresh_token_is_good_for_one_use():
     account = AccountFactory()
     refresh = tokens.create_token_pair(account).refresh
 
@@ -97,7 +97,7 @@ def test_a_refresh_token_is_good_for_one_use() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds() -> None:
+def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds():
     refresh = tokens.create_token_pair(AccountFactory()).refresh
 
     outcomes = race([lambda: tokens.rotate(refresh)] * 10)
@@ -108,7 +108,7 @@ def test_of_ten_simultaneous_uses_of_a_refresh_token_one_succeeds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_reading_the_blacklist_first_lets_several_succeed() -> None:
+def test_reading_the_blacklist_first_lets_several_succeed():
     """The control case: a read, and then a write that the key does not judge."""
     account = AccountFactory()
     claims = authentication.verified_claims(tokens.create_token_pair(account).refresh)
@@ -125,9 +125,8 @@ def test_reading_the_blacklist_first_lets_several_succeed() -> None:
     assert sum(isinstance(outcome, TokenPair) for outcome in outcomes) > 1
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("fate", ["disabled", "gone"])
-def test_the_refresh_token_of_an_account_that_ended_is_refused(fate: str) -> None:
+def test_the_refresh_token_of_an_account_that_ended_is_refused(fate):
     account = AccountFactory()
     refresh = tokens.create_token_pair(account).refresh
     if fate == "disabled":
@@ -138,8 +137,7 @@ def test_the_refresh_token_of_an_account_that_ended_is_refused(fate: str) -> Non
     assert refreshed(refresh) is None
 
 
-@pytest.mark.django_db
-def test_a_refresh_token_does_not_outlive_a_change_of_the_password() -> None:
+def test_a_refresh_token_does_not_outlive_a_change_of_the_password():
     account = AccountFactory()
     refresh = tokens.create_token_pair(account).refresh
     account.set_password(PASSWORD + "8")
@@ -149,13 +147,10 @@ def test_a_refresh_token_does_not_outlive_a_change_of_the_password() -> None:
     assert refreshed(tokens.create_token_pair(account).refresh)
 
 
-@pytest.mark.django_db
-def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(settings: LazySettings) -> None:
+def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(settings):
     account = AccountFactory(password=make_password(PASSWORD))
-    settings.PASSWORD_HASHERS = [
-        "django.contrib.auth.hashers.ScryptPasswordHasher",
-        *settings.PASSWORD_HASHERS,
-    ]
+    scrypt = "django.contrib.auth.hashers.ScryptPasswordHasher"
+    settings.PASSWORD_HASHERS = [scrypt, *settings.PASSWORD_HASHERS]
 
     pair = client_of().post("/auth/token", {"username": account.username, "password": PASSWORD}).json()
 
@@ -163,8 +158,7 @@ def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(set
     assert refreshed(pair["refresh"])
 
 
-@pytest.mark.django_db
-def test_the_next_account_with_a_number_that_a_failover_assigned_twice_is_not_taken_over() -> None:
+def test_the_next_account_with_a_number_that_a_failover_assigned_twice_is_not_taken_over():
     lost = AccountFactory()
     refresh = tokens.create_token_pair(lost).refresh
     number = lost.pk
@@ -175,8 +169,7 @@ def test_the_next_account_with_a_number_that_a_failover_assigned_twice_is_not_ta
     assert refreshed(tokens.create_token_pair(following).refresh)
 
 
-@pytest.mark.django_db
-def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever() -> None:
+def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever():
     account = AccountFactory()
     stolen, other = tokens.create_token_pair(account).refresh, tokens.create_token_pair(account).refresh
     of_the_thief = refreshed(stolen)
@@ -192,8 +185,7 @@ def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever() -> No
     assert (line.subject, line.is_internal) == (f"account {account.pk}", True)
 
 
-@pytest.mark.django_db
-def test_a_thief_who_comes_second_ends_the_sign_in_as_well() -> None:
+def test_a_thief_who_comes_second_ends_the_sign_in_as_well():
     stolen = tokens.create_token_pair(AccountFactory()).refresh
     first = refreshed(stolen)
     assert first
@@ -205,8 +197,7 @@ def test_a_thief_who_comes_second_ends_the_sign_in_as_well() -> None:
         assert refreshed(second) is None
 
 
-@pytest.mark.django_db
-def test_a_client_that_repeats_at_once_does_not_end_its_sign_in() -> None:
+def test_a_client_that_repeats_at_once_does_not_end_its_sign_in():
     refresh = tokens.create_token_pair(AccountFactory()).refresh
     following = refreshed(refresh)
     assert following
@@ -216,8 +207,7 @@ def test_a_client_that_repeats_at_once_does_not_end_its_sign_in() -> None:
     assert not JournalLine.objects.exists()
 
 
-@pytest.mark.django_db
-def test_an_account_alone_signs_itself_out_which_ends_the_refresh_token_and_may_be_repeated() -> None:
+def test_an_account_alone_signs_itself_out_which_ends_the_refresh_token_and_may_be_repeated():
     account = AccountFactory()
     api, refresh = client_of(account), refreshed(tokens.create_token_pair(account).refresh)
 
@@ -228,8 +218,7 @@ def test_an_account_alone_signs_itself_out_which_ends_the_refresh_token_and_may_
     assert client_of().post("/auth/refresh", {"refresh": refresh}).json()["code"] == "token_invalid"
 
 
-@pytest.mark.django_db
-def test_signing_out_ends_what_followed_from_the_token() -> None:
+def test_signing_out_ends_what_followed_from_the_token():
     account = AccountFactory()
     copied = tokens.create_token_pair(account).refresh
     of_the_thief = refreshed(copied)
@@ -240,8 +229,7 @@ def test_signing_out_ends_what_followed_from_the_token() -> None:
     assert refreshed(of_the_thief) is None
 
 
-@pytest.mark.django_db
-def test_an_access_token_that_names_an_account_alone_is_good_until_it_expires() -> None:
+def test_an_access_token_that_names_an_account_alone_is_good_until_it_expires():
     account = AccountFactory()
 
     access = forged(token_type="access", user_id=str(account.pk), key=settings.SECRET_KEY)
@@ -249,8 +237,7 @@ def test_an_access_token_that_names_an_account_alone_is_good_until_it_expires() 
     assert authentication.verify_access_token(access).id == account.pk
 
 
-@pytest.mark.django_db
-def test_a_refresh_token_without_a_family_or_a_credential_is_refused_and_so_is_an_access_token() -> None:
+def test_a_refresh_token_without_a_family_or_a_credential_is_refused_and_so_is_an_access_token():
     account = AccountFactory()
     refresh = forged(token_type="refresh", user_id=str(account.pk), key=settings.SECRET_KEY)
 
@@ -259,10 +246,7 @@ def test_a_refresh_token_without_a_family_or_a_credential_is_refused_and_so_is_a
     assert client_of(account).post("/auth/logout", {"refresh": refresh}).status_code == 401
 
 
-@pytest.mark.django_db
-def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_still_good(
-    settings: LazySettings,
-) -> None:
+def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_still_good(settings):
     settings.RATE_REFRESHES = Rate(3, 60)
     account = AccountFactory()
     refresh = tokens.create_token_pair(account).refresh
@@ -282,8 +266,7 @@ def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_
         assert refreshed(refresh)
 
 
-@pytest.mark.django_db
-def test_a_forged_refresh_token_does_not_count_towards_the_accounts_limit(settings: LazySettings) -> None:
+def test_a_forged_refresh_token_does_not_count_towards_the_accounts_limit(settings):
     settings.RATE_REFRESHES = Rate(1, 60)
     account = AccountFactory()
     for _ in range(3):
@@ -292,8 +275,7 @@ def test_a_forged_refresh_token_does_not_count_towards_the_accounts_limit(settin
     assert refreshed(tokens.create_token_pair(account).refresh)
 
 
-@pytest.mark.django_db
-def test_signing_in_writes_nothing() -> None:
+def test_signing_in_writes_nothing():
     account = AccountFactory()
 
     client_of().post("/auth/token", {"username": account.username, "password": PASSWORD})
@@ -302,8 +284,7 @@ def test_signing_in_writes_nothing() -> None:
     assert User.objects.get(pk=account.pk).last_login is None
 
 
-@pytest.mark.django_db
-def test_used_refresh_tokens_are_deleted_once_they_have_expired() -> None:
+def test_used_refresh_tokens_are_deleted_once_they_have_expired():
     account = AccountFactory()
     for _ in range(3):
         tokens.rotate(tokens.create_token_pair(account).refresh)
@@ -342,7 +323,7 @@ def segments(header: str, payload: str) -> str:
     return f"{text}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
-def test_a_token_that_differs_in_nothing_is_good() -> None:
+def test_a_token_that_differs_in_nothing_is_good():
     assert verified_claims(signed())["user_id"] == "7"
     assert verified_claims(signed(nbf=0))["nbf"] == 0
 
@@ -363,19 +344,19 @@ def test_a_token_that_differs_in_nothing_is_good() -> None:
     ],
     ids=str,
 )
-def test_a_header_that_we_did_not_write_is_refused_though_its_signature_is_right(header: object) -> None:
+def test_a_header_that_we_did_not_write_is_refused_though_its_signature_is_right(header):
     with pytest.raises(TokenInvalid):
         verified_claims(signed(header))
 
 
 @pytest.mark.parametrize("claim", ["exp", "iat", "nbf"])
 @pytest.mark.parametrize("value", ["1", 4102444800.0, True, [1], {}, "4102444800"], ids=repr)
-def test_an_instant_that_is_no_whole_number_is_refused(claim: str, value: object) -> None:
+def test_an_instant_that_is_no_whole_number_is_refused(claim, value):
     with pytest.raises(TokenInvalid):
         verified_claims(signed(**{claim: value}))
 
 
-def test_a_token_without_its_times_an_expired_one_and_one_that_is_not_good_yet_are_refused() -> None:
+def test_a_token_without_its_times_an_expired_one_and_one_that_is_not_good_yet_are_refused():
     now = int(clock.now().timestamp())
     for times in ({"exp": None}, {"iat": None}, {"exp": now}, {"exp": now - 1}, {"nbf": now + 60}):
         with pytest.raises(TokenInvalid):
@@ -383,19 +364,19 @@ def test_a_token_without_its_times_an_expired_one_and_one_that_is_not_good_yet_a
 
 
 @pytest.mark.parametrize("payload", ["[]", "7", "null", '"exp"', "", "{", "NaN"])
-def test_claims_that_are_no_object_are_refused(payload: str) -> None:
+def test_claims_that_are_no_object_are_refused(payload):
     with pytest.raises(TokenInvalid):
         verified_claims(segments('{"alg":"HS256","typ":"JWT"}', payload))
 
 
-def test_a_signature_has_one_spelling() -> None:
+def test_a_signature_has_one_spelling():
     good = signed()
     for spelling in (f"{good}=", f"{good}\n", f"{good}.", f" {good}", good[:-1], f"{good[:-3]}!{good[-3:]}"):
         with pytest.raises(TokenInvalid):
             verified_claims(spelling)
 
 
-def test_a_header_in_another_spelling_is_refused() -> None:
+def test_a_header_in_another_spelling_is_refused():
     """The same JSON in another order, or with a duplicate name, of which parsers use the first or last."""
     payload = '{"iat":1,"exp":4102444800}'
     assert verified_claims(segments('{"alg":"HS256","typ":"JWT"}', payload))
@@ -404,7 +385,7 @@ def test_a_header_in_another_spelling_is_refused() -> None:
             verified_claims(segments(header, payload))
 
 
-def test_tokens_name_the_key_that_signed_them(settings: LazySettings) -> None:
+def test_tokens_name_the_key_that_signed_them(settings):
     settings.TOKEN_SIGNING_KEYS = (NEW,)
     raw = tokens.create_access_token(ADA)
 
@@ -412,7 +393,7 @@ def test_tokens_name_the_key_that_signed_them(settings: LazySettings) -> None:
     assert jwt.decode(raw, NEW[1], algorithms=["HS256"])["user_id"] == "7"
 
 
-def test_a_key_signs_under_its_own_id_only(settings: LazySettings) -> None:
+def test_a_key_signs_under_its_own_id_only(settings):
     settings.TOKEN_SIGNING_KEYS = (NEW, OLD)
     assert verified_claims(signed({"kid": OLD[0]}, key=OLD[1]))
 
@@ -421,7 +402,7 @@ def test_a_key_signs_under_its_own_id_only(settings: LazySettings) -> None:
             verified_claims(signed(header, key=key))
 
 
-def test_keys_are_rotated_without_ending_any_sign_in(settings: LazySettings) -> None:
+def test_keys_are_rotated_without_ending_any_sign_in(settings):
     """The steps of docs/operations.md, each while processes of the previous step still run."""
     secret = ("", settings.SECRET_KEY)
     steps = [(secret,), (secret, OLD), (OLD, secret), (OLD,), (OLD, NEW), (NEW, OLD), (NEW,)]

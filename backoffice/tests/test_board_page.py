@@ -23,7 +23,7 @@ from shop.models import JournalLine
 from shop.tests import process_state
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.outages import OwnRedis, database_away
+from shop.tests.outages import database_away
 from shop.tests.racing import race
 from shop.tests.statements import captured_statements
 
@@ -41,17 +41,15 @@ def press(client: Client, path: str, **fields: object) -> Any:
 
 @pytest.fixture
 def campaign() -> Campaign:
-    made: Campaign = CampaignFactory.create(name="Spring", quantity=10)
-    return made
+    return CampaignFactory.create(name="Spring", quantity=10)
 
 
 @pytest.fixture
 def product() -> Product:
-    made: Product = ProductFactory.create(name="Mug", on_hand=5)
-    return made
+    return ProductFactory.create(name="Mug", on_hand=5)
 
 
-def test_the_page_has_no_script_or_style_of_its_own_and_loads_nothing_from_elsewhere() -> None:
+def test_the_page_has_no_script_or_style_of_its_own_and_loads_nothing_from_elsewhere():
     page = client_of().get("/admin/board/").content.decode()
     assert page.count("<script") == page.count("<script src=") + page.count('<script type="module" src=') + 1
     assert "<style" not in page and " style=" not in page and " onclick=" not in page
@@ -59,7 +57,7 @@ def test_the_page_has_no_script_or_style_of_its_own_and_loads_nothing_from_elsew
 
 
 @pytest.mark.parametrize("kind", ["campaign", "product", "sale"])
-def test_a_row_is_paused_and_resumed_with_the_operator_and_the_reason(kind: str) -> None:
+def test_a_row_is_paused_and_resumed_with_the_operator_and_the_reason(kind):
     made = {"campaign": CampaignFactory.create, "product": ProductFactory.create, "sale": create_sale}
     row, client = made[kind](name="Spring"), client_of(*CHANGES)
     for _ in range(2):  # repeating is safe
@@ -81,7 +79,7 @@ def test_a_row_is_paused_and_resumed_with_the_operator_and_the_reason(kind: str)
 
 
 @pytest.mark.parametrize(("number", "note"), [(0, ""), (1, "1 slot is"), (2, "2 slots are")])
-def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number: int, note: str) -> None:
+def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number, note):
     """It said that no coupon would be issued, and then those came that the partner had confirmed."""
     campaign = CampaignFactory.create(name="Spring", quantity=10, partner="convenience_store")
     for account in accounts(number):
@@ -99,7 +97,7 @@ def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number: in
         assert note in text
 
 
-def test_a_quantity_is_raised_and_never_lowered(campaign: Campaign) -> None:
+def test_a_quantity_is_raised_and_never_lowered(campaign):
     coupon_of(campaign)
     client = client_of(*CHANGES)
     answer = press(client, f"campaigns/{campaign.pk}/quantity", quantity="2500")
@@ -115,9 +113,7 @@ def test_a_quantity_is_raised_and_never_lowered(campaign: Campaign) -> None:
     assert campaign.quantity == 2500
 
 
-def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(
-    campaign: Campaign, product: Product
-) -> None:
+def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(campaign, product):
     paths = [f"campaigns/{campaign.pk}/{action}" for action in ("pause", "resume", "quantity")]
     paths += [f"products/{product.pk}/{action}" for action in ("pause", "resume")]
     client, onlooker, anonymous = client_of(*CHANGES), client_of(), Client()
@@ -134,7 +130,7 @@ def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(
     assert not JournalLine.objects.filter(what__in=["campaign.paused", "product.paused"]).exists()
 
 
-def test_a_forged_request_presses_no_button(campaign: Campaign) -> None:
+def test_a_forged_request_presses_no_button(campaign):
     client = Client(enforce_csrf_checks=True)
     client.force_login(SuperuserFactory.create())
     assert press(client, f"campaigns/{campaign.pk}/pause").status_code == 403
@@ -152,7 +148,7 @@ def figures_for(client: Client, since: object = 0) -> Any:
     return answer.json()
 
 
-def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed() -> None:
+def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed():
     CampaignFactory.create(name="Spring", quantity=50)
     client, second = client_of(), int(clock.now().timestamp()) - 5
     for before in (1, 2, 901):
@@ -170,11 +166,6 @@ def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed() -> None:
         assert len(figures_for(client, since=odd)["points"]) >= 2
 
 
-def change_password(account: User, client: Client) -> None:
-    account.set_password("another-harbour-8")
-    account.save()
-
-
 LOSSES: dict[str, Callable[[User, Client], object]] = {
     "sign out": lambda account, client: client.post("/admin/logout/"),
     "be disabled": lambda account, client: User.objects.filter(pk=account.pk).update(is_active=False),
@@ -182,12 +173,15 @@ LOSSES: dict[str, Callable[[User, Client], object]] = {
     "lose a permission": lambda account, client: account.user_permissions.remove(
         Permission.objects.get(codename="view_order")
     ),
-    "change the password": change_password,
+    "change the password": lambda account, client: (
+        account.set_password("another-harbour-8"),
+        account.save(),
+    ),
 }
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(loss: str) -> None:
+def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(loss):
     client, allowed = client_of(), signed_in(SuperuserFactory.create())
     figures_for(client)
     LOSSES[loss](User.objects.get(is_superuser=False), client)
@@ -196,7 +190,7 @@ def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(loss: str) -
     assert allowed.post(PATH).status_code == 405
 
 
-def test_a_board_that_is_only_looked_at_is_no_use_of_the_session() -> None:
+def test_a_board_that_is_only_looked_at_is_no_use_of_the_session():
     client, soon = client_of(), timezone.now() + timedelta(hours=1)
     Session.objects.update(expire_date=soon)
     with clock.shifted(by=timedelta(minutes=11)):
@@ -206,9 +200,7 @@ def test_a_board_that_is_only_looked_at_is_no_use_of_the_session() -> None:
     assert Session.objects.get().expire_date - timezone.now() > timedelta(hours=11)
 
 
-def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(monkeypatch):
     clients = [signed_in(SuperuserFactory.create()) for _ in range(10)]
     read, compose = [], snapshots.compose
 
@@ -227,7 +219,7 @@ def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(
     assert len(statements) <= 4, "those that find the account of the session"
 
 
-def test_the_board_goes_on_when_the_clock_is_set_back() -> None:
+def test_the_board_goes_on_when_the_clock_is_set_back():
     """It waited until the clock had come to the second of the last snapshot again."""
     client = client_of()
     with clock.shifted(by=timedelta(hours=1)):
@@ -237,7 +229,7 @@ def test_the_board_goes_on_when_the_clock_is_set_back() -> None:
     assert before - now == pytest.approx(3_600, abs=10)
 
 
-def test_without_redis_the_board_shows_what_the_database_has(own_redis: OwnRedis) -> None:
+def test_without_redis_the_board_shows_what_the_database_has(own_redis):
     CampaignFactory.create(name="Spring")
     client = client_of()
     assert figures_for(client)["snapshot"]["counts"]
@@ -248,7 +240,7 @@ def test_without_redis_the_board_shows_what_the_database_has(own_redis: OwnRedis
     assert [one["name"] for one in data["snapshot"]["campaigns"]] == ["Spring"]
 
 
-def test_without_the_database_pages_are_told_to_ask_again() -> None:
+def test_without_the_database_pages_are_told_to_ask_again():
     client = client_of()
     client.raise_request_exception = False
     with database_away():

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -86,16 +85,7 @@ def finding(key: str, done: str = "") -> dict[str, Any]:
     return {"key": key, "kind": "not_charged", "done": done, **said}
 
 
-def audited(**broken: list[str]) -> None:
-    now = timezone.now()
-    for law in LAWS:
-        offenders = broken.get(law, [])
-        LawStatus.objects.create(
-            law=law, holds=not offenders, offenders=offenders, since=now, checked_at=now, full_at=now
-        )
-
-
-def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_first() -> None:
+def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_first():
     now = timezone.now()
     late = saga(deadline_at=now - timedelta(hours=3), state="stuck", attempts=4, last_error="no reply")
     saga(deadline_at=now - timedelta(minutes=2))
@@ -125,7 +115,7 @@ def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_firs
         assert first in shown[name].rows[0].link
 
 
-def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded_one_never() -> None:
+def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded_one_never():
     compared(finding("a"), finding("b"))
     compared(finding("b"), finding("c", "refunded"), finding("d", "agrees"), since_at=timezone.now())
 
@@ -135,7 +125,7 @@ def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded
     assert "the gateway has no charge" in shown.rows[0].detail
 
 
-def test_open_disputes_are_work_and_the_one_due_first_comes_first() -> None:
+def test_open_disputes_are_work_and_the_one_due_first_comes_first():
     payment, now = PaymentFactory.create(), timezone.now()
     for days, status in ((5, "open"), (2, "open"), (1, "won")):
         Dispute.objects.create(
@@ -154,8 +144,11 @@ def test_open_disputes_are_work_and_the_one_due_first_comes_first() -> None:
     assert [row.detail.split(" ")[0] for row in shown.rows] == ["200", "500"]
 
 
-def test_a_broken_law_is_an_alarm_and_an_old_answer_is_work() -> None:
-    audited(L4=["product 7", "product 9"])
+def test_a_broken_law_is_an_alarm_and_an_old_answer_is_work():
+    now, offenders = timezone.now(), {"L4": ["product 7", "product 9"]}
+    for law in LAWS:
+        found = {"holds": law not in offenders, "offenders": offenders.get(law, [])}
+        LawStatus.objects.create(law=law, since=now, checked_at=now, full_at=now, **found)
 
     broken = section("laws")
     LawStatus.objects.update(holds=True, offenders=[], checked_at=timezone.now() - timedelta(hours=2))
@@ -171,7 +164,7 @@ def test_a_broken_law_is_an_alarm_and_an_old_answer_is_work() -> None:
 
 @pytest.mark.usefixtures("_staff_groups")
 @pytest.mark.parametrize("group", OF_GROUP)
-def test_a_section_is_shown_to_the_groups_that_may_see_its_rows(group: str) -> None:
+def test_a_section_is_shown_to_the_groups_that_may_see_its_rows(group):
     payment = in_doubt()
     dead(error="410 Gone with order 99")
     compared(finding("the-key"))
@@ -194,7 +187,7 @@ def without_differences(execute: Callable[..., Any], sql: str, *rest: Any) -> An
     return execute(sql, *rest)
 
 
-def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown() -> None:
+def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown():
     saga(state="stuck")
     with connection.execute_wrapper(without_differences):
         page = opened(SuperuserFactory.create())
@@ -220,7 +213,7 @@ def states_of_sections(user: User) -> dict[str, State]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_is_lost_before_the_first_section_costs_no_section() -> None:
+def test_a_connection_that_is_lost_before_the_first_section_costs_no_section():
     user = SuperuserFactory.create()
     lose_connection()
 
@@ -233,8 +226,8 @@ def test_a_connection_that_is_lost_before_the_first_section_costs_no_section() -
 
 @pytest.mark.django_db(transaction=True)
 def test_a_database_that_is_away_before_the_first_section_fails_sections_and_not_the_page(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    monkeypatch, tmp_path
+):
     user = SuperuserFactory.create()
     lose_connection()
     with monkeypatch.context() as away:
@@ -248,22 +241,15 @@ def test_a_database_that_is_away_before_the_first_section_fails_sections_and_not
 def settled_payments(number: int) -> None:
     """Payments of one account, for tests that need many."""
     now, account = timezone.now(), AccountFactory.create()
-    columns = {
-        "status": "succeeded",
-        "card_amount": 1,
-        "currency": "KRW",
-        "created_at": now,
-        "settled_at": now,
-    }
+    columns = {"status": "succeeded", "card_amount": 1, "currency": "KRW", "account": account}
+    columns |= {"created_at": now, "settled_at": now}
     Payment.objects.bulk_create(
-        Payment(
-            id=(id := uuid7()), account=account, charge_key=f"k-{id}", charge_reference=f"ch_{id}", **columns
-        )
+        Payment(id=(id := uuid7()), charge_key=f"k-{id}", charge_reference=f"ch_{id}", **columns)
         for _ in range(number)
     )
 
 
-def test_every_statement_is_answered_by_an_index() -> None:
+def test_every_statement_is_answered_by_an_index():
     """But for campaigns, laws and comparisons, whose tables stay small."""
     now = timezone.now()
     ended = {"kind": "purchase", "state": "done", "created_at": now, "deadline_at": now, "ended_at": now}
@@ -289,7 +275,7 @@ def test_every_statement_is_answered_by_an_index() -> None:
         assert_read_by_index(statement)
 
 
-def test_every_model_of_the_admin_is_in_exactly_one_group() -> None:
+def test_every_model_of_the_admin_is_in_exactly_one_group():
     named = [label for group in navigation.GROUPS for label in group.models]
     assert len(named) == len(set(named))
     assert set(named) == {model._meta.label_lower for model in admin.site._registry}

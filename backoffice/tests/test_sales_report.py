@@ -1,4 +1,4 @@
-"""The report of sales by period adds up to the ledger, exactly, however amounts were rounded."""
+"""The report of sales by period adds up to the ledger, and the curve of a campaign's issue to its coupons."""
 
 import csv
 import io
@@ -10,12 +10,14 @@ import pytest
 from django.db import transaction
 from django.db.models import Sum
 from django.test import Client
+from django.utils import timezone
 
 from backoffice import windows
+from backoffice.campaign_page import read_curve
 from backoffice.sales_report import Figures
 from backoffice.tests.test_list_exports import text_of
-from coupons.models import Coupon
-from coupons.tests.factories import CampaignFactory
+from coupons.models import Campaign, Coupon
+from coupons.tests.factories import CampaignFactory, accounts
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund
@@ -85,8 +87,7 @@ def products(gateway: None) -> list[Product]:
 def buy(products: dict[Product, int], *, points: int = 0, coupon: Any = None) -> Order:
     buyer = buying.account(points=points)
     code = buying.coupon_of(buyer.pk, **coupon).code if coupon else ""
-    placed = buying.place(buyer.pk, products, points=points, coupon=code, token="tok_ok")
-    return buying.advance(placed)
+    return buying.advance(buying.place(buyer.pk, products, points=points, coupon=code, token="tok_ok"))
 
 
 def give_back(order: Order, units: dict[Product, int] | None = None) -> None:
@@ -271,3 +272,55 @@ def test_a_campaigns_results_are_its_paid_orders(products):
     viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"]))
     assert viewer.get(f"/admin/campaigns/{used.pk}/").status_code == 403
     assert viewer.get(f"/admin/campaigns/{used.pk}/figures/").status_code == 403
+
+
+OPENING = timezone.now().replace(microsecond=0) - timedelta(hours=5)
+
+
+def issued(*seconds: int, **columns: Any) -> Campaign:
+    """A campaign that issued a coupon at each of these seconds after its opening."""
+    campaign: Campaign = CampaignFactory.create(
+        opens_at=OPENING, quantity=max(1, len(seconds)), issued=len(seconds), **columns
+    )
+    instants = [OPENING + timedelta(seconds=second) for second in seconds]
+    owners = accounts(len(seconds))
+    Coupon.objects.bulk_create(
+        Coupon(
+            campaign=campaign,
+            account_id=owner,
+            code=f"C-{campaign.pk}-{position}",
+            position=position,
+            issued_at=at,
+            expires_at=at + timedelta(days=30),
+        )
+        for position, (owner, at) in enumerate(zip(owners, instants, strict=True), start=1)
+    )
+    return campaign
+
+
+def counts_of(campaign: Campaign) -> tuple[timedelta, list[int]]:
+    curve = read_curve(campaign)
+    assert curve
+    return curve.length, curve.counts
+
+
+def test_coupons_are_counted_by_the_minute_since_the_opening():
+    campaign = issued(61, 119, 120, 120, 179, 3_599)
+    length, counts = counts_of(campaign)
+    assert (length, len(counts)) == (timedelta(minutes=1), 60)
+    assert {minute: count for minute, count in enumerate(counts) if count} == {1: 2, 2: 3, 59: 1}
+
+
+def test_a_short_drop_is_drawn_by_seconds_and_a_long_campaign_by_days():
+    assert counts_of(issued(0, 0, 1, 3)) == (timedelta(seconds=1), [2, 1, 0, 1])
+    length, counts = counts_of(issued(0, 100 * 86_400))
+    assert (length, sum(counts), len(counts)) == (timedelta(days=1), 2, 101)
+    ten_years = counts_of(issued(0, 10 * 365 * 86_400))
+    assert (sum(ten_years[1]), len(ten_years[1])) == (2, 120)
+
+
+def test_a_campaign_without_coupons_has_no_curve():
+    assert read_curve(CampaignFactory.create()) is None
+    unsafe = issued(1, 2)
+    Coupon.objects.filter(campaign=unsafe).update(position=None)
+    assert read_curve(unsafe) is None

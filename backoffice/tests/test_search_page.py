@@ -45,14 +45,12 @@ def sent(term: str, user: User | None = None) -> Any:
 
 
 def typed(term: str, user: User | None = None) -> list[dict[str, str]]:
-    hits: list[dict[str, str]] = client_of(user).get(HITS, {"q": term}).json()["hits"]
-    return hits
+    return client_of(user).get(HITS, {"q": term}).json()["hits"]
 
 
 def leads_to(term: str) -> str:
     """Where the search leads at once; empty if it shows a list."""
-    answer = sent(term)
-    return str(answer.headers.get("Location", ""))
+    return str(sent(term).headers.get("Location", ""))
 
 
 def titles(term: str) -> list[tuple[str, str]]:
@@ -65,7 +63,7 @@ def order() -> Order:
     return operating_pages.paid_order(discount=100)
 
 
-def test_the_whole_id_of_an_order_payment_or_saga_opens_its_page(order: Order) -> None:
+def test_the_whole_id_of_an_order_payment_or_saga_opens_its_page(order):
     payment = Payment.objects.get(order=order)
     saga = Saga.objects.get(subject_id=payment.pk)
 
@@ -76,7 +74,7 @@ def test_the_whole_id_of_an_order_payment_or_saga_opens_its_page(order: Order) -
     assert not leads_to(str(uuid4()))
 
 
-def test_a_payment_is_found_by_its_key_and_by_the_gateways_reference(order: Order) -> None:
+def test_a_payment_is_found_by_its_key_and_by_the_gateways_reference(order):
     payment = Payment.objects.get(order=order)
 
     assert leads_to(payment.charge_key) == f"/admin/payments/payment/{payment.pk}/change/"
@@ -86,7 +84,7 @@ def test_a_payment_is_found_by_its_key_and_by_the_gateways_reference(order: Orde
     assert typed(payment.charge_reference) == []
 
 
-def test_a_coupon_is_found_by_its_code_in_either_case_and_by_its_beginning() -> None:
+def test_a_coupon_is_found_by_its_code_in_either_case_and_by_its_beginning():
     campaign = CampaignFactory.create(name="Spring")
     coupon = coupon_of(campaign)
     Coupon.objects.update(code="SPRING-AB12")
@@ -98,7 +96,7 @@ def test_a_coupon_is_found_by_its_code_in_either_case_and_by_its_beginning() -> 
     assert titles("PRING") == []
 
 
-def test_the_order_that_holds_a_coupon_is_shown_beside_it(order: Order) -> None:
+def test_the_order_that_holds_a_coupon_is_shown_beside_it(order):
     coupon = Coupon.objects.get(order=order)
 
     assert leads_to(coupon.code) == f"/admin/coupons/coupon/{coupon.pk}/change/"
@@ -106,7 +104,7 @@ def test_the_order_that_holds_a_coupon_is_shown_beside_it(order: Order) -> None:
     assert [hit["kind"] for hit in typed(str(order.pk))] == ["Order", "Payment"]
 
 
-def test_an_account_is_found_by_the_beginning_of_its_name_or_address_and_by_its_number() -> None:
+def test_an_account_is_found_by_the_beginning_of_its_name_or_address_and_by_its_number():
     ada = AccountFactory.create(username="ada", email="lovelace@example.com")
     adam = AccountFactory.create(username="Adam", email="first@example.com", is_active=False)
 
@@ -123,11 +121,10 @@ def test_an_account_is_found_by_the_beginning_of_its_name_or_address_and_by_its_
 
 @pytest.mark.usefixtures("_staff_groups")
 @pytest.mark.parametrize("group", FOUND_BY_GROUP)
-def test_only_what_the_group_may_see_is_found(group: str, order: Order) -> None:
+def test_only_what_the_group_may_see_is_found(group, order):
     payment, coupon = Payment.objects.get(order=order), Coupon.objects.get(order=order)
-    refund = Refund.objects.create(
-        order=order, amount=1, points_amount=0, card_amount=1, reason="broken", created_at=timezone.now()
-    )
+    amounts = {"amount": 1, "points_amount": 0, "card_amount": 1}
+    refund = Refund.objects.create(order=order, reason="broken", created_at=timezone.now(), **amounts)
     user = member_of(group)
     saga = Saga.objects.get(subject_id=payment.pk)
     terms = [order.pk, payment.pk, refund.pk, saga.pk, coupon.code, order.account.username]
@@ -145,9 +142,8 @@ def test_only_what_the_group_may_see_is_found(group: str, order: Order) -> None:
         assert "nothing that can be searched" in client.get(PAGE).content.decode()
 
 
-def test_a_term_is_bounded_and_strange_ones_find_nothing() -> None:
-    too_long = sent("x" * (search_page.LONGEST_TERM + 1))
-    assert "150 characters are the most" in too_long.content.decode()
+def test_a_term_is_bounded_and_strange_ones_find_nothing():
+    assert "150 characters are the most" in sent("x" * (search_page.LONGEST_TERM + 1)).content.decode()
     with CaptureQueriesContext(connection) as captured:
         assert typed("x" * (search_page.LONGEST_TERM + 1)) == [] and typed("ab") == [] and typed("") == []
     assert not [one for one in captured if "orders_order" in one["sql"] or "coupons_coupon" in one["sql"]]
@@ -156,15 +152,13 @@ def test_a_term_is_bounded_and_strange_ones_find_nothing() -> None:
         assert typed(term) == []
 
 
-def test_it_changes_nothing_and_is_not_kept() -> None:
+def test_it_changes_nothing_and_is_not_kept():
     for path in (PAGE, HITS):
         assert client_of().post(path, {"q": "x"}).status_code == 405
         assert "no-store" in client_of().get(path).headers["Cache-Control"]
 
 
-def test_every_statement_of_a_search_is_answered_by_an_index(
-    order: Order, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_statement_of_a_search_is_answered_by_an_index(order, monkeypatch):
     monkeypatch.setattr(selectors, "NEWEST_WITH_REFERENCE", 20)
     settled_payments(2_000)
     campaign = CampaignFactory.create(quantity=3_000)
@@ -185,9 +179,8 @@ def test_every_statement_of_a_search_is_answered_by_an_index(
         with CaptureQueriesContext(connection) as captured:
             client.get(HITS, {"q": term})
             client.get(PAGE, {"q": term})
-        statements = [
-            one["sql"] for one in captured if re.search(r"FROM `(orders|coupons|payments)_|LIKE", one["sql"])
-        ]
+        read = re.compile(r"FROM `(orders|coupons|payments)_|LIKE")
+        statements = [one["sql"] for one in captured if read.search(one["sql"])]
         assert statements
         assert len(captured) <= 45, term
         # The bound of the newest payments is read from the end of the primary key.

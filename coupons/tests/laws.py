@@ -11,5 +11,9 @@ def broken() -> dict[str, list[str]]:
 
 def positions(campaign: Campaign) -> list[int | None]:
     """The positions of the campaign's coupons, lowest first."""
-    coupons = Coupon.objects.filter(campaign=campaign)
-    return list(coupons.order_by("position").values_list("position", flat=True))
+    return list(campaign.coupons.order_by("position").values_list("position", flat=True))
+
+
+def owners_in_order() -> list[int]:
+    """The accounts of all coupons, lowest position first."""
+    return list(Coupon.objects.order_by("position").values_list("account_id", flat=True))

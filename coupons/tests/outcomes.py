@@ -23,14 +23,10 @@ def issue_calls(campaign_id: int, user_ids: Iterable[int]) -> list[Callable[[], 
     return [partial(_ask, campaign_id=campaign_id, user_id=user_id) for user_id in user_ids]
 
 
-def issue_calls_by(
-    strategies: Iterable[str], campaign_id: int, user_ids: Iterable[int]
-) -> list[Callable[[], Any]]:
+def issue_calls_by(strategies: Iterable[str], campaign_id: int, user_ids: Iterable[int]) -> list[Any]:
     """The calls by these strategies in turn, whatever the campaign's is; no partner is called."""
     ways = zip(user_ids, cycle(strategies), strict=False)
-    return [
-        partial(issuing.STRATEGIES[name], campaign_id=campaign_id, user_id=user_id) for user_id, name in ways
-    ]
+    return [partial(issuing.STRATEGIES[name], campaign_id=campaign_id, user_id=id) for id, name in ways]
 
 
 def _ask(*, campaign_id: int, user_id: int) -> Issued | Queued:

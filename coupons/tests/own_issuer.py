@@ -16,12 +16,17 @@ from scripts.stack import children
 from shop.tests.waiting import in_background
 
 
+def database_url() -> str:
+    """The address of the test's database."""
+    url = urlsplit(os.environ["DATABASE_URL"])
+    return url._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+
+
 class OwnIssuer:
     """Issuer processes, one at a time, with the same log and `settings`, which are environment variables."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
-        self._environment = os.environ | {"DATABASE_URL": url.geturl()} | settings
+        self._environment = os.environ | {"DATABASE_URL": database_url()} | settings
         self._log = folder / "issuer.log"
         self.child: subprocess.Popen[bytes] | None = None
 

@@ -1,6 +1,10 @@
-"""Admin pages of campaigns, coupons, pool codes and listed accounts."""
+"""Admin pages of campaigns, coupons, pool codes and listed accounts, and the files that they take."""
 
+import signal
+import tempfile
+from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +15,19 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from coupons.campaigns import campaigns
-from coupons.codes import eligible_accounts
+from coupons.codes import eligible_accounts, line_files, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from coupons.tests.laws import broken
+from shop.admin_base import uploads
 from shop.admin_base.forms import SENT_BEFORE
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
+from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, message_of, said, shown, to_confirm
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.second_process import another_process, read_line
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
@@ -64,13 +72,7 @@ def add_codes(client: Client, campaign: Campaign, **asked: object) -> Any:
     return confirmed(client, page_of(campaign, "add_codes"), **{"reason": WHY} | asked)
 
 
-def scheduled(client: Client, campaign: Campaign, **times: str) -> Any:
-    """The response to the form of the schedule, opened before, with these times."""
-    opened = messages(client, page_of(campaign, "schedule"))
-    return press(client, campaign, "schedule", **fields_of(opened, **times))
-
-
-def test_a_campaign_is_added(operator: Client) -> None:
+def test_a_campaign_is_added(operator):
     response = operator.post("/admin/coupons/campaign/add/", new_form() | {"issued": 5})
 
     campaign = Campaign.objects.get()
@@ -79,9 +81,7 @@ def test_a_campaign_is_added(operator: Client) -> None:
     assert LogEntry.objects.get().object_id == str(campaign.pk)
 
 
-def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(operator, monkeypatch):
     """Django's own save writes every column, and so the count as the page had read it."""
     campaign = CampaignFactory.create()
     owner = AccountFactory.create()
@@ -101,9 +101,7 @@ def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opene
     assert broken() == {}
 
 
-def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(operator, monkeypatch):
     """Two coupons are issued between the page's checks and its save."""
     campaign = CampaignFactory.create()
     clean = Campaign.full_clean
@@ -124,7 +122,7 @@ def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(
     assert campaign.quantity == 100
 
 
-def test_codes_are_added_or_generated(operator: Client) -> None:
+def test_codes_are_added_or_generated(operator):
     campaign = CampaignFactory.create(code_source="pool")
 
     given = add_codes(operator, campaign, codes="ONE\r\nTWO ONE")
@@ -139,7 +137,7 @@ def test_codes_are_added_or_generated(operator: Client) -> None:
     assert broken() == {}
 
 
-def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator: Client) -> None:
+def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator):
     coupon = coupon_of(CampaignFactory.create())
 
     response = press(operator, coupon, "void", reason="A mistake.")
@@ -153,7 +151,7 @@ def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator:
     assert (line.before, line.after) == ({"status": "issued"}, {"status": "void"})
 
 
-def test_coupons_and_codes_are_read_only(operator: Client) -> None:
+def test_coupons_and_codes_are_read_only(operator):
     coupon = coupon_of(CampaignFactory.create())
     code = PoolCode.objects.create(campaign=coupon.campaign, code="ONE", added_at=timezone.now())
 
@@ -164,22 +162,21 @@ def test_coupons_and_codes_are_read_only(operator: Client) -> None:
         assert changed.status_code == 403
 
 
-def test_a_campaign_is_duplicated_and_scheduled_by_its_buttons(operator: Client) -> None:
+def test_a_campaign_is_duplicated_and_scheduled_by_its_buttons(operator):
     campaign = CampaignFactory.create(name="Spring", closes_at=None)
     press(operator, campaign, "duplicate", name="Summer", opens_at="2099-06-01T00:00", closes_at="")
     copy = Campaign.objects.latest("pk")
     assert (copy.name, copy.opens_at.isoformat()) == ("Summer", "2099-06-01T00:00:00+00:00")
-    done = scheduled(operator, copy, opens_at="2099-07-01T00:00:00", closes_at="2099-07-02T00:00:00")
-    assert done["Location"] == page_of(copy)
+    times = {"opens_at": "2099-07-01T00:00:00", "closes_at": "2099-07-02T00:00:00"}
+    opened = messages(operator, page_of(copy, "schedule"))
+    assert press(operator, copy, "schedule", **fields_of(opened, **times))["Location"] == page_of(copy)
     copy.refresh_from_db()
     assert (copy.opens_at.month, copy.closes_at and copy.closes_at.day) == (7, 2)
     press(operator, copy, "duplicate", name="Past", opens_at="2001-01-01T00:00", closes_at="")
     assert Campaign.objects.count() == 2
 
 
-def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_nothing(
-    operator: Client,
-) -> None:
+def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_nothing(operator):
     campaign = CampaignFactory.create(scheduled=True, closes_at=None)
     opened = messages(operator, page_of(campaign, "schedule"))
     later = campaign.opens_at + timedelta(days=5)
@@ -195,9 +192,7 @@ def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_n
     assert campaign.opens_at == later
 
 
-def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_reverts_nothing(
-    operator: Client,
-) -> None:
+def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_reverts_nothing(operator):
     campaign = CampaignFactory.create(scheduled=True, quantity=100)
     opened = messages(operator, page_of(campaign))
     later = campaign.opens_at + timedelta(days=5)
@@ -213,7 +208,7 @@ def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_rev
     assert campaign.quantity == 500
 
 
-def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -> None:
+def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator):
     page = messages(operator, "/admin/coupons/campaign/add/?template=percent")
     form = fields_of(page, name="Drop", opens_at_0="2099-01-01", opens_at_1="00:00:00")
     for _ in range(2):
@@ -225,7 +220,7 @@ def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -
     assert Campaign.objects.count() == 1
 
 
-def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator: Client) -> None:
+def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator):
     campaign = CampaignFactory.create(name="Spring")
     opened = messages(operator, page_of(campaign, "duplicate"))
     form = fields_of(opened, opens_at="2099-06-01T00:00")
@@ -235,7 +230,7 @@ def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator: 
     assert str(SENT_BEFORE) in messages(operator, page_of(copy))
 
 
-def test_codes_are_generated_once_however_often_the_form_is_sent(operator: Client) -> None:
+def test_codes_are_generated_once_however_often_the_form_is_sent(operator):
     campaign = CampaignFactory.create(code_source="pool")
     form = to_confirm(operator, page_of(campaign, "add_codes"), count=1_500, reason=WHY)
     assert not PoolCode.objects.exists()
@@ -246,23 +241,19 @@ def test_codes_are_generated_once_however_often_the_form_is_sent(operator: Clien
 
 
 @pytest.fixture
-def campaign() -> Campaign:
+def listed() -> Campaign:
     return CampaignFactory.create(eligible="listed")
 
 
-def values(data: bytes) -> dict[str, Any]:
-    return {"file": SimpleUploadedFile("accounts.csv", data), "reason": "Members."}
-
-
-def test_a_file_is_checked_and_then_added_and_any_file_twice(operator: Client, campaign: Campaign) -> None:
+def test_a_file_is_checked_and_then_added_and_any_file_twice(operator, listed):
     first, second = accounts(2)
-    page, data = page_of(campaign, "upload_accounts"), f"user\r\n{first}\r\n{second}\r\n".encode()
+    page, data = page_of(listed, "upload_accounts"), f"user\r\n{first}\r\n{second}\r\n".encode()
 
-    checked = shown(operator, page, **values(data)).context["preview"]
+    checked = shown(operator, page, **values(data, "Members.")).context["preview"]
     assert not EligibleAccount.objects.exists()
     reports = []
     for _ in range(2):
-        campaign_page = confirmed(operator, page, **values(data))["Location"]
+        campaign_page = confirmed(operator, page, **values(data, "Members."))["Location"]
         reports.append(message_of(operator, campaign_page))
 
     assert checked.facts[:3] == [
@@ -276,28 +267,194 @@ def test_a_file_is_checked_and_then_added_and_any_file_twice(operator: Client, c
     assert line.after == {"accounts": 2, "ids": sorted([first, second])}
 
 
-def test_a_confirmed_form_is_checked_all_the_same(operator: Client, campaign: Campaign) -> None:
+def test_a_confirmed_form_is_checked_all_the_same(operator, listed):
     [known] = accounts(1)
-    page = page_of(campaign, "list_accounts")
+    page = page_of(listed, "list_accounts")
     sent = to_confirm(operator, page, change="add", accounts=str(known), reason="Members.")
     refused = operator.post(page, sent | {"accounts": f"{known} ada"})
     assert "Nothing can be added" in said(operator, refused)[0]
     assert not EligibleAccount.objects.exists()
 
 
-def test_accounts_are_added_and_removed_on_a_page_after_a_question(
-    operator: Client, campaign: Campaign
-) -> None:
+def test_accounts_are_added_and_removed_on_a_page_after_a_question(operator, listed):
     first, second = accounts(2)
-    page = page_of(campaign, "list_accounts")
+    page = page_of(listed, "list_accounts")
 
     confirmed(operator, page, change="add", accounts=f"{first}\n{second}", reason="Members.")
-    assert eligible_accounts.listed(campaign_id=campaign.pk, account_ids=[first, second]) == {first, second}
+    assert eligible_accounts.listed(campaign_id=listed.pk, account_ids=[first, second]) == {first, second}
     confirmed(operator, page, change="remove", accounts=f"{first}", reason="Left.")
 
-    assert eligible_accounts.listed(campaign_id=campaign.pk, account_ids=[first, second]) == {second}
+    assert eligible_accounts.listed(campaign_id=listed.pk, account_ids=[first, second]) == {second}
     assert JournalLine.objects.get(what="campaign.accounts_unlisted").detail == "Left."
     for wrong in ("ada", "999999999", ""):
         sent = {"change": "add", "accounts": wrong, "reason": "Members."}
         assert operator.post(page, sent).status_code == 200
     assert EligibleAccount.objects.count() == 1
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return CampaignFactory.create(code_source="pool")
+
+
+def upload_page(campaign: Campaign) -> str:
+    return f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
+
+
+def values(data: bytes, reason: str = "The printer's file.") -> dict[str, Any]:
+    return {"file": SimpleUploadedFile("codes.csv", data), "reason": reason}
+
+
+def upload(client: Client, campaign: Campaign, data: bytes, reason: str = "The printer's file.") -> Any:
+    """The page after the confirmation, or the form with its errors."""
+    answer = confirmed(client, upload_page(campaign), **values(data, reason))
+    return client.get(answer["Location"]) if answer.status_code == 302 else answer
+
+
+def report_of(page: Any) -> str:
+    [message] = page.context["messages"]
+    return str(message)
+
+
+def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
+    other = CampaignFactory.create()
+    borne = coupon_of(other).code
+    pool.add(campaign_id=other.pk, codes=["THEIRS"])
+    pool.add(campaign_id=campaign.pk, codes=["OURS"])
+    page = shown(operator, upload_page(campaign), **values(f"code\nNEW\nOURS\nTHEIRS\n{borne}\n".encode()))
+    preview = page.context["preview"]
+    assert preview.facts == [
+        ("Codes", "4"),
+        ("In this campaign's pool already: skipped", "1"),
+        ("Taken by other campaigns: skipped", "2"),
+        ("The first ones", f"NEW, OURS, THEIRS, {borne}"),
+    ]
+    assert preview.table["rows"] == [(4, "THEIRS"), (5, borne)]
+    assert PoolCode.objects.count() == 2
+
+
+def test_a_file_is_added_once_it_is_confirmed_and_codes_that_exist_are_skipped(operator, campaign, folder):
+    CampaignFactory.create(codes=["THEIRS"])
+    sent = to_confirm(operator, upload_page(campaign), **values(b"NEW\nTHEIRS\nNEW\nnew\n"))
+    added, again = (operator.get(operator.post(upload_page(campaign), sent)["Location"]) for _ in range(2))
+    assert report_of(added) == "2 added, 2 skipped, 2 in all."
+    assert report_of(again) == f"This form was sent before; nothing was done again. {report_of(added)}"
+    [line] = JournalLine.objects.filter(subject=f"campaign {campaign.pk}", what="campaign.codes_added")
+    assert (line.actor_name, line.after, line.detail) == ("ada", {"codes": 2}, "The printer's file.")
+    assert list(folder.iterdir()) == [], "a file that was used is gone"
+    assert broken() == {}
+
+
+def test_a_file_that_is_written_to_disk_while_it_arrives_is_added(operator, campaign, folder, settings):
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+    assert report_of(upload(operator, campaign, b"code\nA1\nB2\n")) == "2 added, 0 skipped, 2 in all."
+    assert list(folder.iterdir()) == []
+
+
+@in_one_test("reason", ["", "  ", "x" * 256, "a\x00b", "a\x07b", "a\x1bb", "a\x7fb"])
+def test_without_a_reason_that_can_be_kept_no_code_is_added(operator, campaign, reason):
+    refused = upload(operator, campaign, b"A1\n", reason=reason)
+    assert refused.context["form"].errors.keys() == {"reason"}
+    assert not PoolCode.objects.exists()
+
+
+def test_a_reason_in_the_address_is_not_read_and_one_in_korean_is_kept(operator, campaign):
+    form = values(b"A1\n") | {"form_id": str(uuid7()), "reason": "", "confirmed": "yes"}
+    assert operator.post(f"{upload_page(campaign)}?reason=known+to+every+log", form).status_code == 200
+    assert not PoolCode.objects.exists()
+    upload(operator, campaign, b"A1\n", reason="인쇄소의\n파일 100%")
+    assert JournalLine.objects.get(what="campaign.codes_added").detail == "인쇄소의\n파일 100%"
+
+
+def test_nothing_of_a_file_with_a_bad_line_is_added_and_each_is_named(
+    operator, campaign, folder, monkeypatch
+):
+    """Also behind the first lines that are read at once."""
+    monkeypatch.setattr(line_files, "LINES_AT_ONCE", 2)
+    refused = upload(operator, campaign, b"A1\n\nA2\n=1+1\nA3\n-4\n")
+    problems = said(operator, refused)
+    assert problems[0] == "Nothing can be added: 2 lines are bad. Correct them, and send them again."
+    assert [problem.split(":")[0] for problem in problems[1:]] == ["Line 4", "Line 6"]
+    assert not PoolCode.objects.exists()
+    assert list(folder.iterdir()) == [], "nothing is kept of a file of which nothing can be confirmed"
+
+
+@in_one_test("data", [b"", b"code\n", b"PK\x03\x04\x14\x00code\nA1\n"])
+def test_a_file_without_codes_is_refused_in_words(operator, campaign, data):
+    assert upload(operator, campaign, data).context["form"].errors
+    assert not PoolCode.objects.exists()
+
+
+def test_a_file_that_is_gone_is_asked_for_again_and_adds_nothing(operator, campaign, folder):
+    sent = to_confirm(operator, upload_page(campaign), **values(b"A1\n"))
+    [kept] = folder.iterdir()
+    assert kept.name.startswith(uploads.PREFIX)
+    kept.unlink()
+    assert "Upload it again" in operator.post(upload_page(campaign), sent).content.decode()
+    assert not PoolCode.objects.exists()
+
+
+def test_codes_of_an_unknown_campaign_are_not_found(operator, campaign):
+    campaign.pk = 10**9
+    assert operator.get(upload_page(campaign)).status_code == 404
+    assert operator.post(upload_page(campaign), values(b"A1\n")).status_code == 404
+
+
+def test_a_file_without_the_csrf_token_is_refused(campaign):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(SuperuserFactory.create())
+    sent = values(b"A1\n") | {"form_id": str(uuid7()), "confirmed": "yes"}
+    assert client.post(upload_page(campaign), sent).status_code == 403
+    assert not PoolCode.objects.exists()
+
+
+ADD_AND_STOP = """
+from coupons.codes import pool
+
+first = pool._add_chunk
+
+def add_chunk(campaign_id, codes, reason):
+    skipped = first(campaign_id, codes, reason)
+    if "C2999" in codes:
+        print("ready", flush=True)
+        sys.stdin.readline()
+    return skipped
+
+pool._add_chunk = add_chunk
+pool.add(campaign_id=int(sys.argv[1]), codes=[f"C{number}" for number in range(10_000)])
+"""
+
+
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repeat_completes_them():
+    campaign = CampaignFactory.create(code_source="pool")
+    with another_process(ADD_AND_STOP, str(campaign.pk)) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
+        assert read_line(process) == ""
+    campaign.refresh_from_db()
+    assert campaign.codes_added == PoolCode.objects.count() == 3_000
+    assert broken() == {}
+
+    codes = "".join(f"C{number}\n" for number in range(12_000))
+    added = upload(signed_in(SuperuserFactory.create()), campaign, codes.encode())
+    assert report_of(added) == "9000 added, 3000 skipped, 12000 in all."
+    assert broken() == {}
+
+
+def test_a_file_is_not_read_while_two_others_are(operator, campaign, folder):
+    with ExitStack() as others:
+        for _ in range(2):
+            assert uploads.reading_slots.acquire(blocking=False)
+            others.callback(uploads.reading_slots.release)
+        refused = shown(operator, upload_page(campaign), **values(b"A1\n"))
+        assert "Other uploads are being processed" in refused.content.decode()
+        assert len(list(folder.iterdir())) == 1, "the file is kept for the next attempt"
+    assert report_of(upload(operator, campaign, b"A1\n")) == "1 added, 0 skipped, 1 in all."

@@ -1,12 +1,9 @@
 """The decisions of docs/api-decisions.md about campaigns and coupons."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
-from django.contrib.auth.models import User
 from django.utils import timezone
 
 from coupons.campaigns import campaigns
@@ -33,9 +30,7 @@ def shown(campaign: Campaign) -> tuple[str, int, int]:
 
 
 @BY_A_COUPON_OR_A_TICKET
-def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(
-    strategy: str, user: Api, staff: Api
-) -> None:
+def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(strategy, user, staff):
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=5, codes=1)
     assert shown(campaign) == ("open", 0, 1)
 
@@ -48,9 +43,7 @@ def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(
 
 
 @BY_A_COUPON_OR_A_TICKET
-def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(
-    strategy: str, user: Api, staff: Api
-) -> None:
+def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(strategy, user, staff):
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=2)
     assert refusal(ask(user, campaign)) == (409, "sold_out")
     assert shown(campaign) == ("sold_out", 0, 0)
@@ -64,9 +57,7 @@ def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(
     assert broken() == {}
 
 
-def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaining(
-    user: Api, staff: Api
-) -> None:
+def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaining(user, staff):
     campaign = CampaignFactory.create(code_source="pool", quantity=5, codes=2)
     code = ask(user, campaign).json()["code"]
 
@@ -77,7 +68,7 @@ def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaini
     assert shown(campaign) == ("sold_out", 2, 0)
 
 
-def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(staff: Api) -> None:
+def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(staff):
     campaign = CampaignFactory.create()
     disabled = AccountFactory.create(is_active=False)
 
@@ -91,8 +82,8 @@ def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(st
 
 @BY_A_COUPON_OR_A_TICKET
 def test_a_request_before_the_campaign_opens_is_409_with_the_seconds_until_then_and_gets_no_ticket(
-    strategy: str, user: Api
-) -> None:
+    strategy, user
+):
     source = "pool" if strategy == "code_pool" else "generated"
     opens_at = timezone.now() + timedelta(hours=1)
     campaign = CampaignFactory.create(strategy=strategy, code_source=source, opens_at=opens_at)
@@ -106,8 +97,8 @@ def test_a_request_before_the_campaign_opens_is_409_with_the_seconds_until_then_
 
 
 def test_a_request_after_a_failed_ticket_draws_a_new_one_at_the_end_of_the_queue(
-    user: Api, account: User, tmp_path: Path, settings: LazySettings
-) -> None:
+    user, account, tmp_path, settings
+):
     campaign = CampaignFactory.create(strategy="queue", partner=NAME)
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
         failed = ask(user, campaign)
@@ -127,7 +118,7 @@ def test_a_request_after_a_failed_ticket_draws_a_new_one_at_the_end_of_the_queue
     assert broken() == {}
 
 
-def test_a_request_after_a_failed_ticket_is_refused_while_the_campaign_issues_nothing(user: Api) -> None:
+def test_a_request_after_a_failed_ticket_is_refused_while_the_campaign_issues_nothing(user):
     campaign = CampaignFactory.create(strategy="queue")
     failed = ask(user, campaign)
     campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))

@@ -30,9 +30,8 @@ def campaign() -> Campaign:
 
 @pytest.fixture
 def with_pool() -> Campaign:
-    campaign = CampaignFactory.create(
-        quantity=20, code_source="pool", codes=[f"CODE-{number}" for number in range(1, 9)]
-    )
+    codes = [f"CODE-{number}" for number in range(1, 9)]
+    campaign = CampaignFactory.create(quantity=20, code_source="pool", codes=codes)
     for account_id in accounts(5):
         issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     issued_coupons.void(code="CODE-3", reason="A mistake.")
@@ -63,7 +62,7 @@ def without_constraint(
             editor.add_constraint(model, constraint)
 
 
-def test_a_sound_shop_breaks_no_law(campaign: Campaign, with_pool: Campaign) -> None:
+def test_a_sound_shop_breaks_no_law(campaign, with_pool):
     reports = audit.audit()
 
     assert [one.law for one in reports] == ["L1", "L2", "L3", "L6"]
@@ -72,9 +71,7 @@ def test_a_sound_shop_breaks_no_law(campaign: Campaign, with_pool: Campaign) -> 
 
 
 @pytest.mark.parametrize("taken_by", ["coupon", "pool code"])
-def test_l3_names_a_campaign_whose_shared_code_is_another_code(
-    campaign: Campaign, with_pool: Campaign, taken_by: str
-) -> None:
+def test_l3_names_a_campaign_whose_shared_code_is_another_code(campaign, with_pool, taken_by):
     code = coupon_at(campaign, 1).code if taken_by == "coupon" else "CODE-8"
     shared = CampaignFactory.create(code_source="shared", shared_code=code)
 
@@ -82,14 +79,14 @@ def test_l3_names_a_campaign_whose_shared_code_is_another_code(
     assert audit.codes_are_counted([shared.pk]).offenders == [str(shared.pk)]
 
 
-def test_l1_names_campaigns_whose_counters_are_wrong(campaign: Campaign) -> None:
+def test_l1_names_campaigns_whose_counters_are_wrong(campaign):
     Campaign.objects.filter(pk=campaign.pk).update(issued=F("issued") - 1)
     empty = CampaignFactory.create(issued=1)
 
     assert broken()["L1"] == [str(campaign.pk), str(empty.pk)]
 
 
-def test_l2_names_a_campaign_with_a_coupon_and_a_confirmation_of_one_account(campaign: Campaign) -> None:
+def test_l2_names_a_campaign_with_a_coupon_and_a_confirmation_of_one_account(campaign):
     owner = coupon_at(campaign, 1).account_id
     now = timezone.now()
     Confirmation.objects.create(
@@ -100,7 +97,7 @@ def test_l2_names_a_campaign_with_a_coupon_and_a_confirmation_of_one_account(cam
     assert broken() == {"L2": [str(campaign.pk)]}
 
 
-def test_l1_names_a_campaign_that_issued_too_many(campaign: Campaign) -> None:
+def test_l1_names_a_campaign_that_issued_too_many(campaign):
     with without_constraint(
         Campaign, "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
     ):
@@ -110,20 +107,20 @@ def test_l1_names_a_campaign_that_issued_too_many(campaign: Campaign) -> None:
 
 
 @pytest.mark.parametrize(("position", "moved_to"), [(10, 11), (1, 0), (5, None)])
-def test_l2_names_a_campaign_with_a_gap(campaign: Campaign, position: int, moved_to: int | None) -> None:
+def test_l2_names_a_campaign_with_a_gap(campaign, position, moved_to):
     Coupon.objects.filter(campaign=campaign, position=position).update(position=moved_to)
 
     assert broken() == {"L2": [str(campaign.pk)]}
 
 
-def test_l2_names_a_campaign_with_a_repeated_position(campaign: Campaign) -> None:
+def test_l2_names_a_campaign_with_a_repeated_position(campaign):
     with without_constraint(Coupon, "coupons_coupon_one_per_position_of_campaign"):
         Coupon.objects.filter(campaign=campaign, position=5).update(position=4)
 
         assert broken() == {"L2": [str(campaign.pk)]}
 
 
-def test_l2_names_an_account_with_two_coupons(campaign: Campaign) -> None:
+def test_l2_names_an_account_with_two_coupons(campaign):
     with without_constraint(Coupon, "coupons_coupon_one_per_account_and_campaign"):
         first, second = coupon_at(campaign, 1), coupon_at(campaign, 2)
         Coupon.objects.filter(pk=second.pk).update(account=first.account)
@@ -131,7 +128,7 @@ def test_l2_names_an_account_with_two_coupons(campaign: Campaign) -> None:
         assert broken() == {"L2": [str(campaign.pk)]}
 
 
-def test_l3_names_a_campaign_that_lost_a_code(with_pool: Campaign) -> None:
+def test_l3_names_a_campaign_that_lost_a_code(with_pool):
     PoolCode.objects.filter(code="CODE-8").delete()
 
     assert broken() == {"L3": [str(with_pool.pk)]}
@@ -147,15 +144,13 @@ def test_l3_names_a_campaign_that_lost_a_code(with_pool: Campaign) -> None:
     ],
     ids=["back in the pool", "of the wrong coupon", "void and not", "not from the pool"],
 )
-def test_l3_names_codes_that_are_not_those_of_coupons(
-    with_pool: Campaign, damage: Callable[[], object], offenders: list[str]
-) -> None:
+def test_l3_names_codes_that_are_not_those_of_coupons(with_pool, damage, offenders):
     damage()
 
     assert broken() == {"L3": offenders}
 
 
-def test_l3_names_a_code_that_another_campaign_issued(with_pool: Campaign, campaign: Campaign) -> None:
+def test_l3_names_a_code_that_another_campaign_issued(with_pool, campaign):
     PoolCode.objects.filter(code="CODE-1").update(campaign=campaign)
     Campaign.objects.filter(pk=campaign.pk).update(codes_added=1)
     Campaign.objects.filter(pk=with_pool.pk).update(codes_added=7)
@@ -163,7 +158,7 @@ def test_l3_names_a_code_that_another_campaign_issued(with_pool: Campaign, campa
     assert broken() == {"L3": ["CODE-1", "CODE-1"]}
 
 
-def test_l6_names_coupons_whose_order_does_not_fit(campaign: Campaign) -> None:
+def test_l6_names_coupons_whose_order_does_not_fit(campaign):
     with without_constraint(Coupon, "coupons_coupon_order_says_who_holds_it"):
         held, issued = coupon_at(campaign, 1), coupon_at(campaign, 2)
         Coupon.objects.filter(pk=held.pk).update(status="held")
@@ -172,7 +167,7 @@ def test_l6_names_coupons_whose_order_does_not_fit(campaign: Campaign) -> None:
         assert broken() == {"L6": [held.code, issued.code]}
 
 
-def test_l6_names_an_order_that_has_two() -> None:
+def test_l6_names_an_order_that_has_two():
     campaign = CampaignFactory.create()
     order_id = order_ids(1)[0]
     with without_constraint(Coupon, "coupons_coupon_one_per_order"):
@@ -182,7 +177,7 @@ def test_l6_names_an_order_that_has_two() -> None:
         assert broken() == {"L6": [str(order_id)]}
 
 
-def test_an_audit_takes_as_many_statements_however_many_coupons(campaign: Campaign) -> None:
+def test_an_audit_takes_as_many_statements_however_many_coupons(campaign):
     with CaptureQueriesContext(connection) as few:
         audit.audit()
     for _ in range(30):

@@ -27,7 +27,7 @@ def faults(work: Any) -> list[tuple[str, str]]:
     return [(fault["field"], fault["code"]) for fault in refused.value.extra["errors"]]
 
 
-def test_the_unsafe_strategy_asks_no_partner(settings: Any) -> None:
+def test_the_unsafe_strategy_asks_no_partner(settings):
     settings.LAB = True
     unsafe = CampaignFactory.create(strategy="unsafe")
     asking = CampaignFactory.create(partner="convenience_store")
@@ -51,7 +51,7 @@ def test_the_unsafe_strategy_asks_no_partner(settings: Any) -> None:
         ({"discount_value": 0}, "coupons_campaign_discount_makes_sense"),
     ],
 )
-def test_the_database_refuses_what_makes_no_sense(columns: dict[str, Any], constraint: str) -> None:
+def test_the_database_refuses_what_makes_no_sense(columns, constraint):
     campaign = CampaignFactory.create()
 
     with pytest.raises(DatabaseError, match=constraint), transaction.atomic():
@@ -69,9 +69,7 @@ def test_the_database_refuses_what_makes_no_sense(columns: dict[str, Any], const
         (1, 2, 10, "scheduled"),
     ],
 )
-def test_the_status_follows_from_time_and_count(
-    opens_in: int, closes_in: int | None, issued: int, status: str
-) -> None:
+def test_the_status_follows_from_time_and_count(opens_in, closes_in, issued, status):
     campaign = CampaignFactory.build(
         quantity=10,
         issued=issued,
@@ -84,7 +82,7 @@ def test_the_status_follows_from_time_and_count(
     assert campaign.status_at(NOW) == ("closed" if status == "closed" else "paused")
 
 
-def test_the_quantity_goes_down_to_what_is_issued_and_being_confirmed_and_no_further() -> None:
+def test_the_quantity_goes_down_to_what_is_issued_and_being_confirmed_and_no_further():
     campaign = CampaignFactory.create(quantity=10)
     coupon_of(campaign)
     Campaign.objects.update(confirming=2)
@@ -105,9 +103,7 @@ def test_the_quantity_goes_down_to_what_is_issued_and_being_confirmed_and_no_fur
         {"strategy": "unsafe"},
     ],
 )
-def test_terms_that_coupons_depend_on_are_fixed_once_there_is_one(
-    terms: campaigns.Terms, settings: Any
-) -> None:
+def test_terms_that_coupons_depend_on_are_fixed_once_there_is_one(terms, settings):
     settings.LAB = True
     campaign = CampaignFactory.create()
     before = Campaign.objects.filter(pk=campaign.pk).values(*terms).get()
@@ -119,7 +115,7 @@ def test_terms_that_coupons_depend_on_are_fixed_once_there_is_one(
     assert Campaign.objects.filter(pk=campaign.pk).values(*terms).get() == before
 
 
-def test_a_campaign_of_the_lab_can_be_changed_elsewhere_too(settings: Any) -> None:
+def test_a_campaign_of_the_lab_can_be_changed_elsewhere_too(settings):
     settings.LAB = False
     campaign = CampaignFactory.create(strategy="unsafe")
 
@@ -129,7 +125,7 @@ def test_a_campaign_of_the_lab_can_be_changed_elsewhere_too(settings: Any) -> No
 LATER, LATER_STILL = NOW + timedelta(days=1), NOW + timedelta(days=2)
 
 
-def test_a_duplicate_has_the_same_terms_a_new_name_and_neither_codes_nor_coupons() -> None:
+def test_a_duplicate_has_the_same_terms_a_new_name_and_neither_codes_nor_coupons():
     original = CampaignFactory.create(
         code_source="pool", quantity=50, min_order_amount=7, closes_at=LATER, codes=5
     )
@@ -146,20 +142,19 @@ def test_a_duplicate_has_the_same_terms_a_new_name_and_neither_codes_nor_coupons
     assert JournalLine.objects.filter(what="campaign.created", subject=f"campaign {copy.pk}").count() == 1
 
 
-def test_a_duplicate_is_scheduled_in_the_future() -> None:
+def test_a_duplicate_is_scheduled_in_the_future():
     original = CampaignFactory.create()
     wrong = partial(campaigns.duplicate, campaign_id=original.pk, name="Again")
     assert faults(lambda: wrong(opens_at=NOW)) == [("opens_at", "not_in_future")]
     assert faults(lambda: wrong(opens_at=LATER, closes_at=NOW)) == [("closes_at", "not_in_future")]
-    assert faults(lambda: wrong(opens_at=LATER_STILL, closes_at=LATER)) == [
-        ("closes_at", "not_after_opening")
-    ]
+    too_early = [("closes_at", "not_after_opening")]
+    assert faults(lambda: wrong(opens_at=LATER_STILL, closes_at=LATER)) == too_early
     missing = partial(campaigns.duplicate, campaign_id=10**9, name="Again", opens_at=LATER)
     assert refusal(missing) == "not_found"
     assert Campaign.objects.count() == 1
 
 
-def test_a_campaign_is_scheduled_until_it_opens_and_its_closing_afterwards() -> None:
+def test_a_campaign_is_scheduled_until_it_opens_and_its_closing_afterwards():
     scheduled = CampaignFactory.create(scheduled=True)
     campaigns.schedule(campaign_id=scheduled.pk, opens_at=LATER, closes_at=LATER_STILL)
     scheduled.refresh_from_db()
@@ -169,9 +164,8 @@ def test_a_campaign_is_scheduled_until_it_opens_and_its_closing_afterwards() -> 
     opened = CampaignFactory.create()
     set_times = partial(campaigns.schedule, campaign_id=opened.pk)
     assert refusal(lambda: set_times(opens_at=LATER, closes_at=None)) == "campaign_has_opened"
-    assert faults(lambda: set_times(opens_at=opened.opens_at, closes_at=NOW)) == [
-        ("closes_at", "not_in_future")
-    ]
+    past = [("closes_at", "not_in_future")]
+    assert faults(lambda: set_times(opens_at=opened.opens_at, closes_at=NOW)) == past
     set_times(opens_at=opened.opens_at, closes_at=LATER)
     opened.refresh_from_db()
     assert opened.closes_at == LATER

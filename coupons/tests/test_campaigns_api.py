@@ -40,14 +40,13 @@ def ids(response: Any) -> list[int]:
     return [row["id"] for row in response.json()["results"]]
 
 
-def test_staff_create_a_campaign(staff: Api) -> None:
+def test_staff_create_a_campaign(staff):
     response = staff.post("/campaigns", NEW)
 
     campaign = Campaign.objects.get()
     body = response.json()
     opens_at = body.pop("opens_at")
-    assert response.status_code == 201
-    assert response["Location"] == f"/api/v1/campaigns/{campaign.pk}"
+    assert (response.status_code, response["Location"]) == (201, f"/api/v1/campaigns/{campaign.pk}")
     assert datetime.fromisoformat(opens_at) == campaign.opens_at
     assert opens_at.endswith("Z")
     assert body == {
@@ -70,7 +69,7 @@ def test_staff_create_a_campaign(staff: Api) -> None:
     }
 
 
-def test_every_term_of_a_campaign_can_be_given(staff: Api) -> None:
+def test_every_term_of_a_campaign_can_be_given(staff):
     opens_at = (timezone.now() + timedelta(days=1)).replace(microsecond=0)
     asked = {
         "name": "쿠폰",
@@ -113,16 +112,14 @@ def test_every_term_of_a_campaign_can_be_given(staff: Api) -> None:
         ({"issued": 5}, ("issued", "unknown_field")),
     ],
 )
-def test_a_wrong_campaign_is_refused_by_its_field(
-    staff: Api, change: dict[str, Any], expected: tuple[str, str], settings: Any
-) -> None:
+def test_a_wrong_campaign_is_refused_by_its_field(staff, change, expected, settings):
     settings.LAB = False
 
     assert faults(staff.post("/campaigns", NEW | change)) == [expected]
     assert not Campaign.objects.exists()
 
 
-def test_all_callers_see_campaigns_except_closed_ones(anon: Api, user: Api, staff: Api) -> None:
+def test_all_callers_see_campaigns_except_closed_ones(anon, user, staff):
     open_one = CampaignFactory.create()
     scheduled = CampaignFactory.create(scheduled=True)
     full = CampaignFactory.create(quantity=1)
@@ -151,9 +148,7 @@ def test_all_callers_see_campaigns_except_closed_ones(anon: Api, user: Api, staf
         ("post", "/coupons/A/void", {"reason": "x"}),
     ],
 )
-def test_staff_calls_are_refused_to_others_whatever_the_object(
-    anon: Api, user: Api, method: str, path: str, body: Any
-) -> None:
+def test_staff_calls_are_refused_to_others_whatever_the_object(anon, user, method, path, body):
     powerless = client_of(AccountFactory.create(is_staff=True))
     arguments = [] if body is None else [body]
 
@@ -162,7 +157,7 @@ def test_staff_calls_are_refused_to_others_whatever_the_object(
     assert refusal(getattr(powerless, method)(path, *arguments)) == (403, "permission_denied")
 
 
-def test_staff_need_the_permission_for_what_they_change() -> None:
+def test_staff_need_the_permission_for_what_they_change():
     adder = AccountFactory.create(is_staff=True, permissions=["coupons.add_campaign"])
     campaign = CampaignFactory.create()
 
@@ -170,7 +165,7 @@ def test_staff_need_the_permission_for_what_they_change() -> None:
     assert refusal(client_of(adder).patch(f"/campaigns/{campaign.pk}", {})) == (403, "permission_denied")
 
 
-def test_staff_change_what_they_give(staff: Api) -> None:
+def test_staff_change_what_they_give(staff):
     campaign = CampaignFactory.create(name="Before", max_discount_amount=500)
 
     response = staff.patch(
@@ -194,7 +189,7 @@ def test_staff_change_what_they_give(staff: Api) -> None:
     assert staff.get(f"/campaigns/{campaign.pk}").json() == response.json()
 
 
-def test_staff_add_codes_and_see_the_pool(staff: Api) -> None:
+def test_staff_add_codes_and_see_the_pool(staff):
     campaign = CampaignFactory.create(code_source="pool")
     path = f"/campaigns/{campaign.pk}/codes"
 
@@ -234,14 +229,14 @@ def test_staff_add_codes_and_see_the_pool(staff: Api) -> None:
         ({"count": 100_001}, "count"),
     ],
 )
-def test_wrong_codes_are_refused(staff: Api, body: dict[str, Any], field: str) -> None:
+def test_wrong_codes_are_refused(staff, body, field):
     campaign = CampaignFactory.create(code_source="pool")
 
     assert [name for name, _ in faults(staff.post(f"/campaigns/{campaign.pk}/codes", body))] == [field]
     assert not PoolCode.objects.exists()
 
 
-def test_staff_rename_available_codes(staff: Api) -> None:
+def test_staff_rename_available_codes(staff):
     campaign = CampaignFactory.create(code_source="pool")
     path = f"/campaigns/{campaign.pk}/codes"
     pool.add(campaign_id=campaign.pk, codes=["FIRST", "OLD", "OTHER"])
@@ -258,7 +253,7 @@ def test_staff_rename_available_codes(staff: Api) -> None:
     assert faults(staff.patch(f"{path}/NEW", {})) == [("code", "required")]
 
 
-def test_the_journal_has_the_actor_of_a_creation_and_of_a_change() -> None:
+def test_the_journal_has_the_actor_of_a_creation_and_of_a_change():
     maker, changer = SuperuserFactory.create(), SuperuserFactory.create()
     made = client_of(maker).post("/campaigns", NEW).json()
     client_of(changer).patch(f"/campaigns/{made['id']}", {"quantity": 1_000, "name": "Drop"})
@@ -270,17 +265,14 @@ def test_the_journal_has_the_actor_of_a_creation_and_of_a_change() -> None:
     assert (created.actor, created.actor_id, created.before) == ("staff", maker.pk, None)
     assert created.after["quantity"] == 10 and created.after["discount_value"] == 1_000
     assert (changed.what, changed.subject) == ("campaign.changed", f"campaign {made['id']}")
-    assert (changed.actor_id, changed.before, changed.after) == (
-        changer.pk,
-        {"quantity": 10},
-        {"quantity": 1_000},
-    )
+    assert (changed.actor_id, changed.before) == (changer.pk, {"quantity": 10})
+    assert changed.after == {"quantity": 1_000}
 
 
 SHARED = NEW | {"name": "Autumn", "code_source": "shared", "shared_code": "AUTUMN"}
 
 
-def test_only_staff_see_the_shared_code() -> None:
+def test_only_staff_see_the_shared_code():
     staff = client_of(SuperuserFactory.create())
     created = staff.post("/campaigns", SHARED | {"first_order_only": True, "eligible": "listed"})
 
@@ -293,7 +285,7 @@ def test_only_staff_see_the_shared_code() -> None:
             assert (body["first_order_only"], body["eligible"], body["products"]) == (True, "listed", [])
 
 
-def test_a_shared_code_is_unique_among_all_codes_and_its_campaign_has_no_partner_and_no_queue() -> None:
+def test_a_shared_code_is_unique_among_all_codes_and_its_campaign_has_no_partner_and_no_queue():
     staff = client_of(SuperuserFactory.create())
     pooled = CampaignFactory.create(code_source="pool", codes=["POOLED"])
     own = coupon_of(CampaignFactory.create()).code
@@ -319,7 +311,7 @@ def test_a_shared_code_is_unique_among_all_codes_and_its_campaign_has_no_partner
     assert broken() == {}
 
 
-def test_staff_change_a_shared_code_while_it_is_used_and_drop_it_with_the_code_source() -> None:
+def test_staff_change_a_shared_code_while_it_is_used_and_drop_it_with_the_code_source():
     staff = client_of(SuperuserFactory.create())
     address = f"/campaigns/{staff.post('/campaigns', SHARED).json()['id']}"
     other = staff.post("/campaigns", SHARED | {"shared_code": "WINTER"}).json()["id"]
@@ -357,7 +349,7 @@ def resumed(campaign: Campaign) -> str:
     return f"/campaigns/{campaign.pk}/resume"
 
 
-def test_a_paused_campaign_is_409_until_it_is_resumed(pauser: Api, campaign: Campaign) -> None:
+def test_a_paused_campaign_is_409_until_it_is_resumed(pauser, campaign):
     owner, late, body = AccountFactory.create(), AccountFactory.create(), {"campaign": campaign.pk}
     code = client_of(owner).post("/coupons", body).json()["code"]
 
@@ -381,7 +373,7 @@ def test_a_paused_campaign_is_409_until_it_is_resumed(pauser: Api, campaign: Cam
     assert client_of(late).post("/coupons", body).status_code == 201
 
 
-def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(pauser: Api) -> None:
+def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(pauser):
     campaign = CampaignFactory.create(strategy="queue")
     owner, body = client_of(AccountFactory.create()), {"campaign": campaign.pk}
     ticket = owner.post("/coupons", body).json()["id"]
@@ -406,9 +398,7 @@ def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(pauser: Api) ->
         ({"reason": "a", "until": "tomorrow"}, ("until", "unknown_field")),
     ],
 )
-def test_without_a_proper_reason_it_is_400_and_nothing_changes(
-    pauser: Api, campaign: Campaign, body: Any, fault: tuple[str, str]
-) -> None:
+def test_without_a_proper_reason_it_is_400_and_nothing_changes(pauser, campaign, body, fault):
     for path in (paused(campaign), resumed(campaign)):
         assert faults(pauser.post(path, body)) == [fault]
     campaign.refresh_from_db()
@@ -416,7 +406,7 @@ def test_without_a_proper_reason_it_is_400_and_nothing_changes(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_20_campaigns_created_at_once_with_one_shared_code_one_has_it() -> None:
+def test_of_20_campaigns_created_at_once_with_one_shared_code_one_has_it():
     terms: campaigns.Terms = {**TERMS, "code_source": "shared", "shared_code": "AUTUMN"}
     outcomes = race([lambda: campaigns.create(**terms)] * 20)
 

@@ -1,4 +1,4 @@
-"""`code_pool` under races and crashes: each code is issued once, and none is lost with the list."""
+"""`code_pool` under races and crashes, and its list in Redis: each code is issued once, and none is lost."""
 
 import json
 import threading
@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
+from redis.crc import key_slot
 
 from coupons import pool_list, remembered
 from coupons.allocation.writes import PendingConfirmation
@@ -21,14 +20,13 @@ from coupons.issuing.strategies import code_pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.partners import confirmation
 from coupons.redis_keys import key
-from coupons.tests.factories import accounts, campaign_with_codes
+from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_partner import Killed, crash, issued, partner_that, registered
 from shop.errors import PartnerFailed, Unavailable
 from shop.management.commands import rebuild_redis
 from shop.redis import redis_client
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
 
@@ -69,8 +67,7 @@ def in_flight(campaign: Campaign) -> int:
 
 
 def available(campaign: Campaign) -> list[str]:
-    rows = campaign.pool.filter(status="available").order_by("pk")
-    return list(rows.values_list("code", flat=True))
+    return list(campaign.pool.filter(status="available").order_by("pk").values_list("code", flat=True))
 
 
 @contextmanager
@@ -95,7 +92,7 @@ def over_and_over(work: Callable[[], Any], *, least: int = 3) -> Iterator[None]:
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_300_of_450_requests_from_three_processes_get_one_of_300_codes() -> None:
+def test_300_of_450_requests_from_three_processes_get_one_of_300_codes():
     campaign = campaign_of(300)
     everyone = accounts(450)
 
@@ -104,16 +101,14 @@ def test_300_of_450_requests_from_three_processes_get_one_of_300_codes() -> None
         processes = [stack.enter_context(another_process(ASK_FOR_MANY, *part)) for part in parts]
         outcomes = race([partial(process.communicate, "go\n") for process in processes])
 
-    assert sum((Counter(json.loads(output)) for output, _ in outcomes), Counter()) == {
-        "new": 300,
-        "sold_out": 150,
-    }
+    counted = sum((Counter(json.loads(output)) for output, _ in outcomes), Counter())
+    assert counted == {"new": 300, "sold_out": 150}
     assert positions(campaign) == list(range(1, 301))
     assert (available(campaign), in_flight(campaign)) == ([], 0)
     assert broken() == {}
 
 
-def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others() -> None:
+def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others():
     campaign = campaign_of(80, quantity=50)
     everyone = accounts(120)
 
@@ -126,7 +121,7 @@ def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others() -> 
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_without_redis_existing_coupons_are_returned_and_nothing_else_is_done(own_redis: OwnRedis) -> None:
+def test_without_redis_existing_coupons_are_returned_and_nothing_else_is_done(own_redis):
     campaign = campaign_of(2)
     owner, user_id = accounts(2)
     code = issue(campaign, owner)
@@ -143,7 +138,7 @@ def test_without_redis_existing_coupons_are_returned_and_nothing_else_is_done(ow
 
 
 @pytest.mark.parametrize("trouble", ["flushed", "rebuilt"])
-def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble: str, redis_server: Any) -> None:
+def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble, redis_server):
     campaign = campaign_of(180)
 
     with over_and_over(redis_server.flushdb if trouble == "flushed" else rebuild_redis.drop_keys):
@@ -154,7 +149,7 @@ def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble: str, redis
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_an_impatient_sweeper_takes_no_code_from_a_running_request() -> None:
+def test_an_impatient_sweeper_takes_no_code_from_a_running_request():
     campaign = campaign_of(150)
 
     with over_and_over(partial(pool_list.heal, after_seconds=0)):
@@ -164,7 +159,7 @@ def test_an_impatient_sweeper_takes_no_code_from_a_running_request() -> None:
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_a_list_with_duplicates_and_issued_codes_gives_each_once() -> None:
+def test_a_list_with_duplicates_and_issued_codes_gives_each_once():
     campaign = campaign_of(60)
     first, listed = issue(campaign, accounts(1)[0]), key(campaign.pk, "codes")
     codes = available(campaign)
@@ -177,7 +172,7 @@ def test_a_list_with_duplicates_and_issued_codes_gives_each_once() -> None:
     assert broken() == {}
 
 
-def test_a_code_renamed_while_it_is_listed_is_issued_under_its_new_name() -> None:
+def test_a_code_renamed_while_it_is_listed_is_issued_under_its_new_name():
     campaign = campaign_of(3)
     first, second, third, fourth = accounts(4)
     issue(campaign, first)
@@ -190,9 +185,7 @@ def test_a_code_renamed_while_it_is_listed_is_issued_under_its_new_name() -> Non
     assert (in_flight(campaign), broken()) == (0, {})
 
 
-def test_changing_the_strategy_back_and_forth_under_load_loses_no_code(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_changing_the_strategy_back_and_forth_under_load_loses_no_code(monkeypatch):
     monkeypatch.setattr(remembered, "SECONDS", 0.0)
     campaign = campaign_of(120)
     names = iter(["group_commit", "code_pool"] * 10_000)
@@ -208,7 +201,7 @@ def test_changing_the_strategy_back_and_forth_under_load_loses_no_code(
     assert (available(campaign), in_flight(campaign), broken()) == ([], 0, {})
 
 
-def test_a_partners_refusal_returns_the_code_to_the_list() -> None:
+def test_a_partners_refusal_returns_the_code_to_the_list():
     campaign = campaign_of(1, partner="convenience_store")
     first, second = accounts(2)
 
@@ -226,9 +219,7 @@ def test_a_partners_refusal_returns_the_code_to_the_list() -> None:
     assert broken() == {}
 
 
-def test_codes_that_a_partner_refuses_are_issued_to_repeated_requests(
-    tmp_path: Path, settings: LazySettings
-) -> None:
+def test_codes_that_a_partner_refuses_are_issued_to_repeated_requests(tmp_path, settings):
     campaign = campaign_of(100, partner="convenience_store")
 
     def issue_until_final(user_id: int) -> str:
@@ -251,9 +242,7 @@ def test_codes_that_a_partner_refuses_are_issued_to_repeated_requests(
     assert (available(campaign), in_flight(campaign), broken()) == ([], 0, {})
 
 
-def test_a_code_of_a_process_killed_before_its_commit_goes_to_the_next_request(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_code_of_a_process_killed_before_its_commit_goes_to_the_next_request(monkeypatch):
     campaign = campaign_of(1)
     dead, living = accounts(2)
 
@@ -268,9 +257,7 @@ def test_a_code_of_a_process_killed_before_its_commit_goes_to_the_next_request(
     assert (in_flight(campaign), broken()) == (0, {})
 
 
-def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(monkeypatch):
     campaign = campaign_of(2)
     dead, living = accounts(2)
 
@@ -285,7 +272,7 @@ def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_generating_codes_does_not_block_requests() -> None:
+def test_generating_codes_does_not_block_requests():
     campaign = campaign_of(50)
 
     def ask(user_ids: Sequence[int]) -> int:
@@ -299,3 +286,135 @@ def test_generating_codes_does_not_block_requests() -> None:
     assert made_meanwhile < made.added == 30_000
     assert positions(campaign) == list(range(1, 51))
     assert broken() == {}
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return CampaignFactory.create(strategy="code_pool", code_source="pool", quantity=1_000)
+
+
+def add(campaign: Campaign, *codes: str) -> None:
+    pool.add(campaign_id=campaign.pk, codes=codes)
+
+
+def take(campaign: Campaign, user_id: int) -> str | None:
+    return pool_list.claim_code(campaign, user_id=user_id)
+
+
+def settle(campaign: Campaign, user_id: int, code: str, *, is_spent: bool) -> bool:
+    return pool_list.resolve_code(campaign.pk, user_id=user_id, code=code, is_spent=is_spent)
+
+
+def shown(campaign: Campaign, name: str = "codes") -> list[str]:
+    codes: Any = redis_client.client().lrange(key(campaign.pk, name), 0, -1)
+    return [code.decode() for code in codes]
+
+
+def test_codes_are_claimed_in_the_order_of_the_pool_and_stay_in_flight_until_resolved(campaign):
+    add(campaign, "A", "B", "C")
+
+    assert [take(campaign, user_id) for user_id in (1, 2, 3, 4)] == ["A", "B", "C", None]
+    assert shown(campaign, "codes-in-flight") == ["A", "B", "C"]
+    assert settle(campaign, 1, "A", is_spent=True)
+    assert settle(campaign, 2, "B", is_spent=False)
+    assert (shown(campaign), shown(campaign, "codes-in-flight")) == (["B"], ["C"])
+    assert take(campaign, 5) == "B"
+
+
+def test_a_code_is_resolved_once(campaign):
+    add(campaign, "A")
+    take(campaign, 1)
+
+    assert [settle(campaign, 1, "A", is_spent=False) for _ in range(3)] == [True, False, False]
+    assert shown(campaign) == ["A"]
+    assert take(campaign, 2) == "A"
+    assert not settle(campaign, 1, "A", is_spent=True)
+    assert shown(campaign, "codes-in-flight") == ["A"]
+
+
+def test_50_concurrent_requests_of_an_account_claim_one_code(campaign):
+    add(campaign, "A", "B", "C")
+
+    assert set(race([lambda: take(campaign, 1)] * 50)) == {"A"}
+    assert shown(campaign) == ["B", "C"]
+
+
+def test_a_list_that_many_fill_at_once_has_each_code_once(campaign, monkeypatch):
+    monkeypatch.setattr(pool_list, "CHUNK", 7)
+    pool.generate(campaign_id=campaign.pk, count=100)
+    fillers = [lambda: pool_list.fill(campaign, after_id=0)] * 20
+
+    filled = race(fillers)
+    taken = race([lambda user_id=user_id: take(campaign, user_id) for user_id in range(120)])
+
+    assert sorted(filled) == [0] * 19 + [7]
+    given = [code for code in taken if code is not None]
+    assert len(set(given)) == len(given) == 100
+
+
+def test_a_list_filled_without_its_marker_has_codes_twice(campaign):
+    """The naive twin: a request that finds the list empty lists all available codes."""
+    add(campaign, "A", "B")
+    listing = key(campaign.pk, "codes")
+
+    for _ in range(2):
+        redis_client.client().rpush(listing, *campaign.pool.order_by("pk").values_list("code", flat=True))
+
+    assert [take(campaign, user_id) for user_id in range(4)] == ["A", "B", "A", "B"]
+
+
+def test_an_empty_list_is_filled_once_a_second_and_at_once_after_codes_were_added(
+    campaign, django_assert_num_queries
+):
+    assert take(campaign, 1) is None
+    with django_assert_num_queries(0):
+        assert take(campaign, 1) is None
+    add(campaign, "A")
+    assert take(campaign, 1) == "A"
+
+
+def test_a_returned_code_goes_first_if_there_is_a_list(campaign):
+    add(campaign, "A", "B")
+    remembered.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
+    assert shown(campaign) == []
+
+    take(campaign, 1)
+    remembered.slot_released(campaign_id=campaign.pk, user_id=1, code="A")
+    assert shown(campaign) == ["A", "B"]
+
+
+def test_unissued_codes_of_crashed_processes_are_returned_and_issued_ones_are_not(campaign):
+    add(campaign, "A", "B", "C")
+    before = pool_list.GIVEN_BACK._value.get()
+    for user_id in (1, 2):
+        take(campaign, user_id)
+    PoolCode.objects.filter(campaign=campaign, code="A").update(status="in_flight")
+
+    assert pool_list.heal() == 0
+    assert shown(campaign, "codes-in-flight") == ["A", "B"]
+    assert pool_list.heal(after_seconds=0) == 2
+    assert (shown(campaign), shown(campaign, "codes-in-flight")) == (["B", "C"], [])
+    assert pool_list.GIVEN_BACK._value.get() - before == 1
+
+
+def test_a_list_that_lost_a_code_is_dropped(campaign):
+    add(campaign, "A")
+    take(campaign, 1)
+    redis_client.client().delete(key(campaign.pk, "codes-in-flight"), key(campaign.pk, "codes-takers"))
+    assert take(campaign, 2) is None
+
+    pool_list.heal()
+
+    assert take(campaign, 2) == "A"
+
+
+def test_all_keys_of_a_list_share_a_slot_of_a_cluster_and_expire(campaign):
+    add(campaign, "A", "B")
+    take(campaign, 1)
+    pool_list.fill(campaign, after_id=10**9)
+
+    keys: Any = redis_client.client().keys("firstcome:*codes*")
+
+    assert len(keys) == 5
+    assert len({key_slot(one) for one in keys}) == 1
+    assert all(0 < redis_client.client().ttl(one) <= 24 * 3600 for one in keys)

@@ -1,14 +1,20 @@
-"""Confirming by a partner: the result of each of its answers, over HTTP and under races."""
+"""Confirming by a partner: its protocol, the result of each of its answers, over HTTP and under races.
+
+What the HTTP client itself makes of slow, cut and malformed replies is in `shop/tests/test_http_client.py`.
+"""
 
 import random
+import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from uuid import UUID, uuid4
 
+import orjson
 import pytest
-from django.conf import LazySettings
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 
 from coupons.allocation import eligibility
 from coupons.allocation.writes import IssueRequest
@@ -16,16 +22,20 @@ from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.partners import confirmation
+from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
+from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, refusal
-from coupons.tests.own_partner import NAME, issued, partner_that, registered, slot_of
+from coupons.tests.own_partner import NAME, address, issued, partner_that, registered, slot_of
 from scripts.stack import ports
-from scripts.tests.simulator import Simulator
+from scripts.tests import canned_shop
+from scripts.tests.canned_shop import Answer
+from shop.concurrency import thread_pool
 from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed
 from shop.models import JournalLine
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
@@ -49,19 +59,11 @@ def nothing_is_left(campaign: Campaign) -> bool:
     return counted == (0, 0) and not in_flight and not Confirmation.objects.exists() and broken() == {}
 
 
-@pytest.fixture
-def caller() -> Api:
-    return client_of(AccountFactory.create())
-
-
 @by_two
-def test_a_partner_that_agrees_makes_it_the_customers_coupon(
-    strategy: str, caller: Api, own_partner: Simulator
-) -> None:
+def test_a_partner_that_agrees_makes_it_the_customers_coupon(strategy, user, own_partner):
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=3, quantity=2)
 
-    first = caller.post("/coupons", {"campaign": campaign.pk})
-    second = caller.post("/coupons", {"campaign": campaign.pk})
+    first, second = (user.post("/coupons", {"campaign": campaign.pk}) for _ in range(2))
 
     assert (first.status_code, second.status_code) == (201, 200)
     assert first.json() == second.json()
@@ -73,29 +75,27 @@ def test_a_partner_that_agrees_makes_it_the_customers_coupon(
 
 @by_two
 def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
-    strategy: str, caller: Api, own_partner: Simulator, settings: LazySettings, tmp_path: Path
-) -> None:
+    strategy, user, own_partner, settings, tmp_path
+):
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=1, quantity=1)
     body = {"campaign": campaign.pk}
 
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
-        refused = caller.post("/coupons", body)
+        refused = user.post("/coupons", body)
     assert (refused.status_code, refused.json()["code"]) == (502, "partner_failed")
     assert nothing_is_left(campaign)
 
     issued_to_another = client_of(AccountFactory.create()).post("/coupons", body)
     assert issued_to_another.status_code == 201, issued_to_another.content
     assert [issued_to_another.json()["code"]] == registered(own_partner)
-    assert caller.post("/coupons", body).json()["code"] == "sold_out"
+    assert user.post("/coupons", body).json()["code"] == "sold_out"
     line = JournalLine.objects.get(what="coupon.not_confirmed")
     assert line.is_internal
     assert line.event_id is None
     assert broken() == {}
 
 
-def test_a_released_slot_is_available_although_the_campaign_was_read_as_sold_out(
-    own_partner: Simulator,
-) -> None:
+def test_a_released_slot_is_available_although_the_campaign_was_read_as_sold_out(own_partner):
     campaign, [first, second] = campaign_with(quantity=1), accounts(2)
     slot = slot_of(campaign, first)
     asks = partial(issuing.issue, campaign_id=campaign.pk, user_id=second)
@@ -107,13 +107,13 @@ def test_a_released_slot_is_available_although_the_campaign_was_read_as_sold_out
 
 
 def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
-    caller: Api, own_partner: Simulator, settings: LazySettings, tmp_path: Path
-) -> None:
+    user, own_partner, settings, tmp_path
+):
     """The partner registers and never answers, and is then repaired: a repeat calls it under the same key."""
     campaign = campaign_with(quantity=1)
     with partner_that("--silent-rate", "1", folder=tmp_path, settings=settings) as silent:
         settings.PARTNER_TIMEOUT_SECONDS = 0.3
-        waits = caller.post("/coupons", {"campaign": campaign.pk})
+        waits = user.post("/coupons", {"campaign": campaign.pk})
         assert (waits.status_code, waits.json()["code"]) == (503, "unavailable")
         assert int(waits["Retry-After"]) >= 1
         wait_until(lambda: bool(registered(silent)))
@@ -122,7 +122,7 @@ def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
     assert (campaign.issued, campaign.confirming) == (0, 1)
 
     with partner_that(folder=tmp_path, settings=settings) as mended:
-        gets = caller.post("/coupons", {"campaign": campaign.pk})
+        gets = user.post("/coupons", {"campaign": campaign.pk})
         assert (gets.status_code, gets.json()["code"]) == (201, code)
         [found] = mended.get("/registrations")[1]["results"]
         assert found["asked"] == 2
@@ -130,24 +130,22 @@ def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
 
 
 def test_a_coupon_confirmed_after_its_request_ended_is_returned_to_a_repeat(
-    caller: Api, own_partner: Simulator, settings: LazySettings, tmp_path: Path
-) -> None:
+    user, own_partner, settings, tmp_path
+):
     campaign = campaign_with()
     with partner_that("--late-rate", "1", "--late-seconds", "2", folder=tmp_path, settings=settings) as late:
         settings.PARTNER_TIMEOUT_SECONDS = 0.3
-        assert caller.post("/coupons", {"campaign": campaign.pk}).status_code == 503
+        assert user.post("/coupons", {"campaign": campaign.pk}).status_code == 503
         wait_until(lambda: bool(registered(late)))
         settings.PARTNER_TIMEOUT_SECONDS = 10.0
         as_if_long_ago()
         assert confirmation.recover_due() == 1
-    found = caller.post("/coupons", {"campaign": campaign.pk})
+    found = user.post("/coupons", {"campaign": campaign.pk})
     assert (found.status_code, found.json()["position"]) == (200, 1)
     assert broken() == {}
 
 
-def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no_slot(
-    settings: LazySettings,
-) -> None:
+def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no_slot(settings):
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
     campaign = campaign_with(code_source="pool", codes=50)
 
@@ -160,9 +158,7 @@ def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no
     assert nothing_is_left(campaign)
 
 
-def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(
-    own_partner: Simulator, settings: LazySettings
-) -> None:
+def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(own_partner, settings):
     campaign, [user_id] = campaign_with(), accounts(1)
     code = issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
     settings.PARTNER_URL = ""
@@ -172,9 +168,7 @@ def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(
     assert refusal(issue_calls(campaign.pk, accounts(1))[0]) == "unavailable"
 
 
-def test_an_unreachable_partner_does_not_release_a_key_that_was_sent_before(
-    settings: LazySettings, tmp_path: Path
-) -> None:
+def test_an_unreachable_partner_does_not_release_a_key_that_was_sent_before(settings, tmp_path):
     """The first call may have reached the partner: the slot stays, even if a later call can't connect."""
     settings.PARTNER_TIMEOUT_SECONDS = 0.3
     campaign, [user_id] = campaign_with(), accounts(1)
@@ -188,8 +182,8 @@ def test_an_unreachable_partner_does_not_release_a_key_that_was_sent_before(
 
 
 def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_the_partner(
-    own_partner: Simulator, settings: LazySettings
-) -> None:
+    own_partner, settings
+):
     campaign, [user_id] = campaign_with(), accounts(1)
     first = slot_of(campaign, user_id)
     second = slot_of(campaign, user_id)
@@ -202,7 +196,7 @@ def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_t
 
 
 @by_each
-def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str, own_partner: Simulator) -> None:
+def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy, own_partner):
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=20, quantity=10)
 
     outcomes = race(issue_calls(campaign.pk, accounts(1) * 50))
@@ -217,7 +211,7 @@ def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str, own
     assert broken() == {}
 
 
-def test_of_two_requests_of_an_account_in_one_batch_the_first_alone_took_the_slot() -> None:
+def test_of_two_requests_of_an_account_in_one_batch_the_first_alone_took_the_slot():
     """If both had, one that doesn't reach the partner would give back the slot that the other confirms."""
     campaign, [user_id] = campaign_with(), accounts(1)
     asked = [IssueRequest(user_id), IssueRequest(user_id)]
@@ -248,9 +242,7 @@ def ask_until_settled(campaign_id: int, user_id: int) -> str:
 
 
 @by_each
-def test_150_accounts_get_100_codes_with_a_partner_that_refuses_some(
-    strategy: str, settings: LazySettings, tmp_path: Path
-) -> None:
+def test_150_accounts_get_100_codes_with_a_partner_that_refuses_some(strategy, settings, tmp_path):
     """None lost, none twice, and the partner's book equals ours; the sweeper runs beside the requests."""
     settings.PARTNER_TIMEOUT_SECONDS = 0.5
     account_count, codes = 150, 100
@@ -258,13 +250,18 @@ def test_150_accounts_get_100_codes_with_a_partner_that_refuses_some(
     manners = ["--failure-rate", "0.1", "--late-rate", "0.02", "--silent-rate", "0.02", "--lost-rate", "0.02"]
     with partner_that(*manners, folder=tmp_path, settings=settings) as own:
         everyone = accounts(account_count)
-        batches = [partial(_all_of, campaign.pk, everyone[start::50]) for start in range(50)]
+        parts = [everyone[start::50] for start in range(50)]
+        batches = [lambda ids=ids: [ask_until_settled(campaign.pk, id) for id in ids] for ids in parts]
         outcomes = race([*batches, *[_sweep_for_a_while] * 2], timeout=200)
         assert [repr(one) for one in outcomes if isinstance(one, BaseException)] == []
         counted = [word for some in outcomes[:50] for word in some]
 
         assert set(counted) <= {"new", "again", "sold_out"}, outcomes
-        finished(campaign)
+        deadline = time.monotonic() + 30
+        while Confirmation.objects.exists():
+            assert time.monotonic() < deadline
+            as_if_long_ago()
+            confirmation.recover_due()
         while (campaign := Campaign.objects.get(pk=campaign.pk)).issued < codes:
             assert ask_until_settled(campaign.pk, accounts(1)[0]) == "new"
         assert registered(own) == issued()
@@ -276,10 +273,6 @@ def test_150_accounts_get_100_codes_with_a_partner_that_refuses_some(
     assert broken() == {}
 
 
-def _all_of(campaign_id: int, user_ids: list[int]) -> list[str]:
-    return [ask_until_settled(campaign_id, user_id) for user_id in user_ids]
-
-
 def _sweep_for_a_while() -> None:
     pause = threading.Event()
     for _ in range(20):
@@ -288,10 +281,95 @@ def _sweep_for_a_while() -> None:
         pause.wait(0.1)
 
 
-def finished(campaign: Campaign) -> None:
-    """Sweep until no slot is being confirmed any more."""
-    deadline = time.monotonic() + 30
-    while Confirmation.objects.exists():
-        assert time.monotonic() < deadline
-        as_if_long_ago()
-        confirmation.recover_due()
+KEY = UUID("00000000-0000-7000-8000-000000000001")
+CODE = "CODE"
+REGISTRATION = {"id": "reg_1", "key": str(KEY), "code": CODE, "status": "registered", "asked": 1}
+CALLS: dict[str, Callable[[Partner], PartnerReply]] = {
+    "register": lambda partner: partner.register(KEY, CODE),
+    "find": lambda partner: partner.find(KEY),
+    "cancel": lambda partner: partner.cancel(KEY),
+}
+INVALID: list[tuple[int, bytes]] = [
+    (500, orjson.dumps(REGISTRATION)),
+    (503, b""),
+    (201, b"not json"),
+    (200, b"[]"),
+    (200, b"{}"),
+    (404, orjson.dumps({"code": "not_found"})),
+    (422, orjson.dumps({"code": "key_reused"})),
+    (200, orjson.dumps(REGISTRATION | {"status": "perhaps"})),
+    (201, orjson.dumps(REGISTRATION | {"key": str(uuid4())})),
+    (201, orjson.dumps(REGISTRATION | {"code": "ANOTHER"})),
+    (409, orjson.dumps(REGISTRATION)),
+    (200, orjson.dumps({"results": [REGISTRATION | {"key": "another"}]})),
+    (200, orjson.dumps({"results": [REGISTRATION, REGISTRATION]})),
+    (302, b""),
+]
+
+
+def test_it_returns_the_state_of_a_key(settings, tmp_path):
+    with partner_that(folder=tmp_path, settings=settings) as simulator:
+        partner = ConvenienceStore(address(simulator), 2.0)
+        key, other = uuid4(), uuid4()
+        assert partner.find(key) is PartnerReply.UNKNOWN
+        assert [partner.register(key, "A"), partner.find(key)] == [PartnerReply.REGISTERED] * 2
+        assert [partner.register(other, "A"), partner.find(other)] == [PartnerReply.REFUSED] * 2
+        assert partner.cancel(other) is PartnerReply.REFUSED
+        assert [partner.cancel(key), partner.find(key), partner.register(key, "A")] == [
+            PartnerReply.CANCELLED
+        ] * 3
+        late = uuid4()
+        assert [partner.cancel(late), partner.register(late, "B")] == [PartnerReply.CANCELLED] * 2
+
+
+def test_a_refused_connection_is_not_reached():
+    partner = ConvenienceStore(f"http://{ports.HOST}:{ports.free()}", 2.0)
+    for call in CALLS.values():
+        with pytest.raises(NotReached):
+            call(partner)
+
+
+def test_a_time_out_is_no_answer():
+    with socket.create_server((ports.HOST, 0)) as server:
+        partner = ConvenienceStore(f"http://{ports.HOST}:{server.getsockname()[1]}", 0.2)
+        for call in CALLS.values():
+            with pytest.raises(NoAnswer):
+                call(partner)
+
+
+def test_an_invalid_reply_is_no_answer():
+    believed: list[tuple[str, int, bytes, PartnerReply]] = []
+    status, body = 0, b""
+    with canned_shop.running() as server:
+        server.answer, partner = lambda sent: Answer(status, body), ConvenienceStore(server.address, 2.0)
+        for status, body in INVALID:
+            for name, call in CALLS.items():
+                with suppress(NoAnswer):
+                    believed.append((name, status, body, call(partner)))
+    assert believed == []
+
+
+def test_no_partner_is_called_inside_a_transaction():
+    with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
+        ConvenienceStore("http://127.0.0.1:1", 1.0).find(KEY)
+
+
+def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(settings):
+    settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
+
+    def ask() -> None:
+        assert isinstance(confirmation.call_partner(NAME, lambda partner: partner.find(KEY)), NotReached)
+
+    for _ in range(confirmation.FAILURES):
+        assert not confirmation.is_unavailable(NAME)
+        ask()
+    assert confirmation.is_unavailable(NAME)
+    ask()
+
+
+@pytest.mark.parametrize("web_threads", [4, 8, 16, 64])
+def test_partners_leave_half_of_the_threads_that_run_calls(web_threads, settings):
+    settings.WEB_THREADS = web_threads
+    confirmation.reset()
+    assert 1 <= confirmation._permits()._initial_value <= thread_pool.split_threads(web_threads).calling / 2
+    confirmation.reset()

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -17,7 +16,7 @@ from coupons.tests.laws import broken
 from coupons.tests.test_api_decisions import ask
 from coupons.tests.test_campaigns_api import refusal
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +32,7 @@ def codes(response: Any) -> set[str]:
     return {row["code"] for row in response.json()["results"]}
 
 
-def test_a_user_gets_a_coupon_and_then_the_same_one(user: Api, campaign: Campaign) -> None:
+def test_a_user_gets_a_coupon_and_then_the_same_one(user, campaign):
     first = user.post("/coupons", {"campaign": campaign.pk})
     second = user.post("/coupons", {"campaign": campaign.pk, "user": None})
 
@@ -54,7 +53,7 @@ def test_a_user_gets_a_coupon_and_then_the_same_one(user: Api, campaign: Campaig
     }
 
 
-def test_getting_a_coupon_costs_the_batch_and_nothing_else(campaign: Campaign) -> None:
+def test_getting_a_coupon_costs_the_batch_and_nothing_else(campaign):
     clients = [client_of(AccountFactory.create()) for _ in range(2)]
     clients[0].post("/coupons", {"campaign": campaign.pk})
 
@@ -66,7 +65,7 @@ def test_getting_a_coupon_costs_the_batch_and_nothing_else(campaign: Campaign) -
     assert "events_feedevent" in statements[-1]
 
 
-def test_refusals_over_http(user: Api, account: User, campaign: Campaign, settings: Any) -> None:
+def test_refusals_over_http(user, account, campaign, settings):
     full = CampaignFactory.create(quantity=1)
     coupon_of(full)
     mine = coupon_of(campaign, account, status="void")
@@ -96,14 +95,14 @@ def test_refusals_over_http(user: Api, account: User, campaign: Campaign, settin
         ({"campaign": 1, "code": "MINE"}, "code", "unknown_field"),
     ],
 )
-def test_a_wrong_body_is_refused_by_its_field(user: Api, body: Any, field: str, code: str) -> None:
+def test_a_wrong_body_is_refused_by_its_field(user, body, field, code):
     response = user.post("/coupons", body)
 
     assert refusal(response) == (400, "invalid")
     assert [(fault["field"], fault["code"]) for fault in response.json()["errors"]] == [(field, code)]
 
 
-def test_staff_issue_to_others_and_to_themselves(staff: Api, account: User, campaign: Campaign) -> None:
+def test_staff_issue_to_others_and_to_themselves(staff, account, campaign):
     asked = {"campaign": campaign.pk, "user": account.pk}
 
     first, second = staff.post("/coupons", asked), staff.post("/coupons", asked)
@@ -115,7 +114,7 @@ def test_staff_issue_to_others_and_to_themselves(staff: Api, account: User, camp
     assert own.json()["position"] == 2
 
 
-def test_a_user_who_names_a_user_is_refused(user: Api, account: User, campaign: Campaign) -> None:
+def test_a_user_who_names_a_user_is_refused(user, account, campaign):
     other = AccountFactory.create()
 
     for user_id in (other.pk, account.pk, "me"):
@@ -124,7 +123,7 @@ def test_a_user_who_names_a_user_is_refused(user: Api, account: User, campaign: 
     assert not Coupon.objects.exists()
 
 
-def test_users_see_their_own_coupons_only(user: Api, account: User, campaign: Campaign) -> None:
+def test_users_see_their_own_coupons_only(user, account, campaign):
     mine, theirs = coupon_of(campaign, account), coupon_of(campaign)
 
     assert codes(user.get("/coupons")) == {mine.code}
@@ -137,7 +136,7 @@ def test_users_see_their_own_coupons_only(user: Api, account: User, campaign: Ca
     assert refusal(client_of().get(f"/coupons/{mine.code}")) == (401, "not_authenticated")
 
 
-def test_staff_see_the_coupons_of_all_accounts(account: User, campaign: Campaign) -> None:
+def test_staff_see_the_coupons_of_all_accounts(account, campaign):
     viewer = client_of(AccountFactory.create(is_staff=True, permissions=["coupons.view_coupon"]))
     powerless = client_of(AccountFactory.create(is_staff=True))
     mine, theirs = coupon_of(campaign, account), coupon_of(campaign)
@@ -149,7 +148,7 @@ def test_staff_see_the_coupons_of_all_accounts(account: User, campaign: Campaign
     assert refusal(powerless.get(f"/coupons/{theirs.code}")) == (404, "not_found")
 
 
-def test_coupons_are_found_by_status_and_campaign(user: Api, account: User) -> None:
+def test_coupons_are_found_by_status_and_campaign(user, account):
     held_by, redeemed_by = order_ids(2)
     now = timezone.now()
     columns: dict[str, dict[str, Any]] = {
@@ -160,7 +159,7 @@ def test_coupons_are_found_by_status_and_campaign(user: Api, account: User) -> N
         "void": {"status": "void", "expires_at": now},
     }
     coupons = {
-        status: coupon_of(CampaignFactory.create(), account, **changed) for status, changed in columns.items()
+        name: coupon_of(CampaignFactory.create(), account, **changed) for name, changed in columns.items()
     }
 
     for status, coupon in coupons.items():
@@ -174,7 +173,7 @@ def test_coupons_are_found_by_status_and_campaign(user: Api, account: User) -> N
         assert refusal(user.get(f"/coupons?{query}")) == (400, "invalid")
 
 
-def test_staff_void_a_coupon(staff: Api, user: Api, account: User, campaign: Campaign) -> None:
+def test_staff_void_a_coupon(staff, user, account, campaign):
     coupon = coupon_of(campaign, account)
     path = f"/coupons/{coupon.code}/void"
 
@@ -197,7 +196,7 @@ def queued() -> Campaign:
     return CampaignFactory.create(strategy="queue", quantity=2)
 
 
-def test_a_ticket_waits_and_then_has_a_coupon(user: Api, queued: Campaign) -> None:
+def test_a_ticket_waits_and_then_has_a_coupon(user, queued):
     drawn = ask(user, queued)
 
     ticket = drawn.json()
@@ -209,8 +208,7 @@ def test_a_ticket_waits_and_then_has_a_coupon(user: Api, queued: Campaign) -> No
         "ahead": 0,
         "coupon": None,
     }
-    assert drawn["Location"] == f"/api/v1/queue-tickets/{ticket['id']}"
-    assert drawn["Retry-After"] == "1"
+    assert (drawn["Location"], drawn["Retry-After"]) == (f"/api/v1/queue-tickets/{ticket['id']}", "1")
     waiting = user.get(drawn["Location"])
     assert (waiting.status_code, waiting.json(), waiting["Retry-After"]) == (200, ticket, "1")
 
@@ -225,7 +223,7 @@ def test_a_ticket_waits_and_then_has_a_coupon(user: Api, queued: Campaign) -> No
     assert (again.status_code, again.json()) == (200, coupon)
 
 
-def test_the_position_in_the_queue_advances(user: Api, queued: Campaign, staff: Api) -> None:
+def test_the_position_in_the_queue_advances(user, queued, staff):
     for account_id in accounts(2):
         ask(staff, queued, user=account_id)
     drawn = ask(user, queued)
@@ -240,9 +238,7 @@ def test_the_position_in_the_queue_advances(user: Api, queued: Campaign, staff: 
     assert broken() == {}
 
 
-def test_staff_draw_a_ticket_for_another_account_and_see_it(
-    account: User, queued: Campaign, staff: Api
-) -> None:
+def test_staff_draw_a_ticket_for_another_account_and_see_it(account, queued, staff):
     drawn = ask(staff, queued, user=account.pk)
 
     assert drawn.status_code == 202
@@ -251,7 +247,7 @@ def test_staff_draw_a_ticket_for_another_account_and_see_it(
     assert client_of(account).get(drawn["Location"]).json() == drawn.json()
 
 
-def test_the_ticket_of_another_account_and_a_missing_one_are_not_found(user: Api, queued: Campaign) -> None:
+def test_the_ticket_of_another_account_and_a_missing_one_are_not_found(user, queued):
     others = ask(client_of(AccountFactory.create()), queued)["Location"]
 
     for path in (others, f"/queue-tickets/{uuid4()}", "/queue-tickets/one"):

@@ -1,21 +1,38 @@
-"""Every strategy under load and faults: processes killed, Redis killed, Redis emptied."""
+"""Strategies under faults: processes killed or frozen, Redis killed or emptied; and `queue` by itself.
 
-from collections.abc import Iterable, Sequence
+Of `queue` two tests kill issuers that are processes; in the others the issuer is a thread, and one that was
+killed is what it has left in Redis.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
+from django.utils import timezone
 from redis import Redis
+from structlog.testing import capture_logs
 
+from coupons import redis_keys, tasks
+from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
-from coupons.models import Campaign, Coupon
+from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import count_outcomes, issue_calls
+from coupons.tests.own_issuer import OwnIssuer, settling
+from coupons.tests.own_partner import GOOD
+from coupons.tests.test_queue import line_of
 from coupons.tests.under_load import NEED_NO_REDIS, Load
 from scripts.stack import ports
-from scripts.tests.simulator import everything, running
+from scripts.tests.simulator import everything, running, serving
+from shop.errors import Unavailable
+from shop.redis import redis_client
 from shop.tests.outages import OwnRedis
+from shop.tests.racing import race, wait_until
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,10 +51,10 @@ MANNERS = ("--failure-rate", "0.1", "--late-rate", "0", "--silent-rate", "0.02",
 
 
 @by(name for name in issuing.STRATEGIES if name not in issuing.LAB_ONLY)
-def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(
-    strategy: str, own_redis: OwnRedis, tmp_path: Path
-) -> None:
-    campaigns = drops(strategy)
+def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(strategy, own_redis, tmp_path):
+    campaigns = [pooled_drop(strategy)]
+    if strategy != "code_pool":
+        campaigns.append(CampaignFactory.create(strategy=strategy, quantity=QUANTITY))
 
     with Load(campaigns, accounts(ACCOUNTS), folder=tmp_path, REDIS_URL=own_redis.url) as load:
         befall(load, own_redis)
@@ -57,8 +74,8 @@ def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(
 
 @by(["group_commit", "redis_gate", "code_pool"])
 def test_a_partner_knows_exactly_the_coupons_there_are_whatever_breaks(
-    strategy: str, own_redis: OwnRedis, tmp_path: Path, settings: LazySettings
-) -> None:
+    strategy, own_redis, tmp_path, settings
+):
     """The partner refuses some and sometimes doesn't answer; no account has a coupon that it doesn't know."""
     campaign = pooled_drop(strategy, partner="convenience_store")
 
@@ -79,7 +96,7 @@ def test_a_partner_knows_exactly_the_coupons_there_are_whatever_breaks(
     assert broken() == {}
 
 
-def test_the_same_load_breaks_the_law_without_locks(own_redis: OwnRedis, tmp_path: Path) -> None:
+def test_the_same_load_breaks_the_law_without_locks(own_redis, tmp_path):
     """The twin: the strategy without a lock breaks under the load that the others withstand."""
     campaign = CampaignFactory.create(strategy="unsafe", quantity=QUANTITY)
 
@@ -88,14 +105,6 @@ def test_the_same_load_breaks_the_law_without_locks(own_redis: OwnRedis, tmp_pat
         load.issue_more(QUANTITY)
 
     assert str(campaign.pk) in broken()["L1"]
-
-
-def drops(strategy: str) -> Sequence[Campaign]:
-    """A campaign that generates its codes, if the strategy can, and one with a pool of as many."""
-    pooled = pooled_drop(strategy)
-    if strategy == "code_pool":
-        return [pooled]
-    return [pooled, CampaignFactory.create(strategy=strategy, quantity=QUANTITY)]
 
 
 def pooled_drop(strategy: str, **columns: Any) -> Campaign:
@@ -117,3 +126,327 @@ def befall(load: Load, redis: OwnRedis) -> None:
         for _ in range(FLUSHES):
             load.answer_more(10)
             client.flushall()
+
+
+ASKING_THREADS = 40
+
+
+@pytest.fixture
+def issuers(tmp_path: Path) -> Iterator[Callable[..., OwnIssuer]]:
+    """Starts issuers, and stops those that are left at the end."""
+    started: list[OwnIssuer] = []
+
+    def start(**settings: str) -> OwnIssuer:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(OwnIssuer(folder, **settings))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for issuer in started:
+        issuer.kill()
+
+
+@pytest.mark.boots("a Python process", in_first_circle=True)
+def test_5000_tickets_are_settled_in_order_while_issuers_are_killed(issuers):
+    campaign = line_of(quantity=4_900)
+    everyone = accounts(5_000)
+    first = issuers()
+
+    asked = in_background(lambda: ask_all(campaign, everyone))
+    wait_until(lambda: settled(campaign) > 500, seconds=60)
+    first.kill()
+    second = issuers()
+    killed_at = settled(campaign)
+    wait_until(lambda: settled(campaign) > killed_at + 500, seconds=60)
+    second.kill()
+    third = issuers()
+    outcomes = count_outcomes(asked.result())
+    queued = outcomes["queued"]
+    # The last requests may come after the last coupon.
+    assert outcomes["sold_out"] == 5_000 - queued
+    wait_until(lambda: settled(campaign) == queued, seconds=60)
+
+    assert numbers(campaign) == list(range(1, queued + 1))
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 4_901)]
+    assert statuses(campaign).get("sold_out", 0) == queued - 4_900
+    assert broken() == {}
+    assert third.stop() == 0
+
+
+def test_entries_read_by_a_killed_issuer_are_settled_in_order_by_the_next():
+    campaign = line_of(quantity=100)
+    ask_all(campaign, accounts(20))
+    assert len(stream.read(campaign.pk, issuer="killed", most=20)) == pending(campaign) == 20
+    assert settled(campaign) == 0
+    later = in_background(lambda: ask_all(campaign, accounts(30)))
+    with settling():
+        later.result()
+
+        wait_until(lambda: settled(campaign) == 50, seconds=30)
+
+        assert order_of_positions(campaign) == [(number, number) for number in range(1, 51)]
+        wait_until(lambda: pending(campaign) == 0, seconds=10)
+    assert broken() == {}
+
+
+@pytest.mark.boots("a Python process", in_first_circle=True)
+def test_several_issuers_at_once_keep_the_order(issuers):
+    campaign = line_of(quantity=3_000)
+    three = [issuers() for _ in range(3)]
+    wait_until(lambda: all("Settling the queues" in issuer.log() for issuer in three), seconds=60)
+    asked = in_background(lambda: ask_all(campaign, accounts(3_000)))
+    wait_until(lambda: settled(campaign) > 100, seconds=60)
+    three[0].kill()
+    asked.result()
+    wait_until(lambda: settled(campaign) == 3_000, seconds=60)
+
+    assert {issuer.stop() for issuer in three[1:]} == {0}
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 3_001)]
+    assert broken() == {}
+
+
+def test_an_issuer_that_wakes_up_late_finds_its_tickets_settled(redis_server):
+    campaign = line_of(quantity=3)
+    ask_all(campaign, accounts(4), threads=1)
+    asleep = stream.read(campaign.pk, issuer="asleep", most=2)
+    redis_server.delete(redis_keys.key(campaign.pk, stream.LEASE))
+    awake = stream.read(campaign.pk, issuer="awake", most=2)
+    with pytest.raises(stream.LeaseTaken):
+        stream.read(campaign.pk, issuer="asleep", most=2)
+    worker.settle_tickets(campaign_id=campaign.pk, positions=awake)
+    stream.remove(campaign.pk, awake)
+
+    worker.settle_tickets(campaign_id=campaign.pk, positions=asleep)
+    stream.remove(campaign.pk, asleep)
+    stream.release(campaign.pk, issuer="awake")
+    worker.serve_once()
+
+    assert [one.number for one in asleep] == [one.number for one in awake] == [1, 2]
+    assert order_of_positions(campaign) == [(1, 1), (2, 2), (3, 3)]
+    assert statuses(campaign) == {"issued": 3, "sold_out": 1}
+
+
+def test_without_the_lease_two_issuers_mix_up_the_order(redis_server):
+    """The twin: two issuers read the stream as ordinary consumers of a group, and the second is faster."""
+    campaign = line_of(quantity=10)
+    ask_all(campaign, accounts(4), threads=1)
+    unread = {redis_keys.key(campaign.pk, stream.STREAM): ">"}
+    batches = []
+    for name in ("slow", "fast"):
+        [(_, entries)] = redis_server.xreadgroup("issuers", name, unread, count=2)
+        batches.append([stream._decode(fields[b"position"]) for _, fields in entries])
+
+    for batch in reversed(batches):
+        worker.settle_tickets(campaign_id=campaign.pk, positions=batch)
+
+    assert order_of_positions(campaign) == [(1, 3), (2, 4), (3, 1), (4, 2)]
+
+
+def test_redis_is_flushed_while_tickets_are_drawn_and_settled(redis_server):
+    campaign = line_of(quantity=900)
+    everyone = accounts(1_000)
+
+    def is_settled() -> bool:
+        tasks.sweep()
+        return not QueueTicket.objects.filter(status="waiting").exists()
+
+    with settling():
+        asked = in_background(lambda: ask_all(campaign, everyone))
+        for number in (100, 300, 600):
+            wait_until(lambda number=number: QueueTicket.objects.count() > number, seconds=60)
+            redis_server.flushdb()
+        outcomes = asked.result()
+        wait_until(is_settled, seconds=60)
+
+    # The last requests may come after the last coupon.
+    assert set(count_outcomes(outcomes)) <= {"queued", "unavailable", "sold_out"}
+    issuing.forget()
+    again = count_outcomes(outcome for outcome in ask_all(campaign, everyone))
+    assert again["again"] == 900
+    assert positions(campaign) == list(range(1, 901))
+    assert broken() == {}
+
+
+def test_a_flushed_queue_is_restored_in_order(redis_server):
+    campaign = line_of(quantity=10)
+    early, late = accounts(3), accounts(2)
+    ask_all(campaign, early, threads=1)
+    redis_server.flushdb()
+
+    ask_all(campaign, late, threads=1)
+    redis_server.flushdb()
+    assert worker.serve_once() == 5
+
+    assert numbers(campaign) == [1, 2, 3, 4, 5]
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 6)]
+
+
+@pytest.mark.parametrize("lost", [stream.COUNTER, stream.STREAM, stream.WAITING])
+def test_every_ticket_is_settled_once_whatever_part_of_the_queue_is_lost(redis_server, lost):
+    campaign = line_of(quantity=10)
+    early, late = accounts(3), accounts(2)
+    ask_all(campaign, early, threads=1)
+    redis_server.delete(redis_keys.key(campaign.pk, lost))
+
+    ask_all(campaign, [*late, *early], threads=1)
+    make_older(campaign)
+    tasks.sweep()
+    worker.serve_once()
+
+    assert statuses(campaign) == {"issued": 5}
+    assert order_of_positions(campaign) == [(number, number) for number in range(1, 6)]
+    assert broken() == {}
+
+
+def test_a_ticket_missing_from_redis_is_queued_again_by_the_sweeper():
+    campaign = line_of(quantity=10)
+    ask_all(campaign, accounts(1))
+    worker.serve_once()
+    [account_id] = accounts(1)
+    stray = QueueTicket.objects.create(
+        campaign=campaign, account_id=account_id, number=2, created_at=timezone.now()
+    )
+    assert tickets.requeue_missing() == 0, "it may still be on its way"
+    make_older(campaign)
+
+    assert tickets.requeue_missing() == 1
+    assert tickets.requeue_missing() == 0
+
+    worker.serve_once()
+    stray.refresh_from_db()
+    assert stray.status == "issued"
+
+
+def test_a_process_killed_before_its_ticket_was_written_leaves_one_that_is_settled():
+    campaign = line_of(quantity=10)
+    [account_id] = accounts(1)
+    ask_all(campaign, [account_id])
+    QueueTicket.objects.all().delete()
+
+    [outcome] = ask_all(campaign, [account_id])
+    assert outcome.ticket.number == 1
+    QueueTicket.objects.all().delete()
+    worker.serve_once()
+
+    assert statuses(campaign) == {"issued": 1}
+    [again] = ask_all(campaign, [account_id])
+    assert isinstance(again, Issued)
+
+
+def test_without_redis_no_ticket_is_drawn_until_it_is_back(own_redis):
+    campaign = line_of(quantity=10)
+    waiting, new_account = accounts(2)
+    with settling():
+        own_redis.stop()
+        with pytest.raises(Unavailable):
+            issuing.issue(campaign_id=campaign.pk, user_id=waiting)
+        assert not QueueTicket.objects.exists()
+        own_redis.start()
+        wait_until(
+            lambda: (
+                count_outcomes(ask_all(campaign, [waiting, new_account]))["queued"] == 2
+                or served(campaign, 2)
+            )
+        )
+        wait_until(lambda: served(campaign, 2), seconds=20)
+
+    assert positions(campaign) == [1, 2]
+    assert broken() == {}
+
+
+def test_a_partner_that_refuses_some_and_answers_late(tmp_path, settings):
+    with serving("partner", tmp_path, "--failure-rate", "0.2", "--lost-rate", "0.05") as partner:
+        settings.PARTNER_URL = f"http://{ports.HOST}:{partner.port}"
+        campaign = line_of(quantity=40, partner="convenience_store")
+        ask_all(campaign, accounts(60))
+
+        with settling():
+            wait_until(lambda: swept(campaign, 60), seconds=90)
+        known = everything(partner, "/registrations")
+
+    told_by_status = statuses(campaign)
+    assert told_by_status["failed"] > 0
+    coupons = list(campaign.coupons.values_list("code", flat=True))
+    assert told_by_status["issued"] == len(coupons)
+    assert sorted(one["code"] for one in known if one["status"] == "registered") == sorted(coupons)
+    assert positions(campaign) == list(range(1, len(coupons) + 1))
+    assert broken() == {}
+
+
+def test_tickets_wait_while_the_partner_is_unavailable(tmp_path, settings):
+    port = ports.free()
+    settings.PARTNER_URL = f"http://{ports.HOST}:{port}"
+    campaign = line_of(quantity=40, partner="convenience_store")
+    ask_all(campaign, accounts(30))
+
+    with capture_logs() as logged, settling():
+        wait_until(lambda: "a partner gave no answer" in [line["event"] for line in logged], seconds=30)
+        wait_until(lambda: pending(campaign) == 30, seconds=30)
+        assert statuses(campaign) == {"waiting": 30}
+        assert broken() == {}
+
+        with serving("partner", tmp_path, *GOOD, port=port):
+            wait_until(lambda: swept(campaign, 30), seconds=60)
+
+    assert statuses(campaign) == {"issued": 30}
+    assert positions(campaign) == list(range(1, 31))
+    assert broken() == {}
+
+
+def ask_all(campaign: Campaign, user_ids: Sequence[int], *, threads: int = ASKING_THREADS) -> list[Any]:
+    """The outcome of a request for each account, from so many threads."""
+    calls = issue_calls(campaign.pk, user_ids)
+
+    def several(number: int) -> list[Any]:
+        outcomes = []
+        for call in calls[number::threads]:
+            try:
+                outcomes.append(call())
+            except Exception as error:
+                outcomes.append(error)
+        return outcomes
+
+    told_by_thread = race([lambda number=number: several(number) for number in range(threads)], timeout=120)
+    return [outcome for outcomes in told_by_thread for outcome in outcomes]
+
+
+def settled(campaign: Campaign) -> int:
+    return QueueTicket.objects.filter(campaign=campaign).exclude(status="waiting").count()
+
+
+def swept(campaign: Campaign, count: int) -> bool:
+    """Sweep once; whether so many are settled."""
+    tasks.sweep()
+    return settled(campaign) == count
+
+
+def served(campaign: Campaign, count: int) -> bool:
+    return QueueTicket.objects.filter(campaign=campaign, status="issued").count() == count
+
+
+def statuses(campaign: Campaign) -> dict[str, int]:
+    found = list(QueueTicket.objects.filter(campaign=campaign).values_list("status", flat=True))
+    return {status: found.count(status) for status in set(found)}
+
+
+def numbers(campaign: Campaign) -> list[int]:
+    rows = QueueTicket.objects.filter(campaign=campaign)
+    return list(rows.order_by("number").values_list("number", flat=True))
+
+
+def order_of_positions(campaign: Campaign) -> list[tuple[int, int]]:
+    """The numbers of the tickets that got a coupon, in their order, each with its position."""
+    rows = QueueTicket.objects.filter(campaign=campaign, status="issued").order_by("number")
+    return list(rows.values_list("number", "coupon__position"))
+
+
+def pending(campaign: Campaign) -> int:
+    stream_key = redis_keys.key(campaign.pk, stream.STREAM)
+    return int(redis_client.client().xpending(stream_key, "issuers")["pending"])
+
+
+def make_older(campaign: Campaign) -> None:
+    long_ago = timezone.now() - timedelta(minutes=1)
+    QueueTicket.objects.filter(campaign=campaign).update(created_at=long_ago)

@@ -1,34 +1,46 @@
-"""One function decides whether an account may get a new coupon, and every strategy follows it.
+"""Who may get a new coupon: one function decides, every strategy follows it, and campaigns list accounts.
 
-The tests add a made-up rule to that function alone, `Applicants.refusal`: an account is barred from all
+The first tests add a made-up rule to that function alone, `Applicants.refusal`: an account is barred from all
 campaigns. Each strategy must refuse it with the rule's own code, also where the process remembers that the
 campaign is sold out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import remembered
+from coupons import gate, remembered
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import Applicants
 from coupons.allocation.writes import Issued, IssueRequest
+from coupons.campaigns import campaigns
+from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
-from coupons.tests.laws import broken
+from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import issue, refused
 from shop.db import transactions
 from shop.errors import Rejected
+from shop.models import JournalLine
+from shop.tests import commands
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import race
+from shop.tests.waiting import in_background
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
+pytestmark = pytest.mark.django_db(transaction=True)
 PAUSED_AT = datetime(2026, 11, 20, tzinfo=UTC)
 by_each_strategy = pytest.mark.parametrize("strategy", list(issuing.STRATEGIES))
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
@@ -50,9 +62,7 @@ def bar(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @by_each_strategy
-def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(
-    strategy: str, bar: Callable[[int], None]
-) -> None:
+def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(strategy, bar):
     campaign, [barred, other] = campaign_with_strategy(strategy, quantity=1), accounts(2)
     bar(barred)
 
@@ -65,9 +75,7 @@ def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(
 
 
 @by_two_strategies
-def test_a_refused_account_gets_its_own_refusal_from_a_sold_out_campaign(
-    strategy: str, bar: Callable[[int], None]
-) -> None:
+def test_a_refused_account_gets_its_own_refusal_from_a_sold_out_campaign(strategy, bar):
     campaign, [barred, owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(3)
     issue(campaign, owner)
     bar(barred)
@@ -80,9 +88,7 @@ def test_a_refused_account_gets_its_own_refusal_from_a_sold_out_campaign(
 
 
 @by_two_strategies
-def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_now(
-    strategy: str, bar: Callable[[int], None]
-) -> None:
+def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_now(strategy, bar):
     campaign, [owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(2)
     first = issue(campaign, owner)
     bar(owner)
@@ -96,7 +102,7 @@ def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_n
         assert (repeat.coupon.code, repeat.is_new) == (first.coupon.code, False)
 
 
-def test_a_refused_request_takes_no_slot_from_the_others_of_its_batch(bar: Callable[[int], None]) -> None:
+def test_a_refused_request_takes_no_slot_from_the_others_of_its_batch(bar):
     campaign, [barred, first, second] = campaign_with_strategy("group_commit", quantity=2), accounts(3)
     bar(barred)
     requests = [IssueRequest(user_id) for user_id in (barred, first, barred, second)]
@@ -109,7 +115,7 @@ def test_a_refused_request_takes_no_slot_from_the_others_of_its_batch(bar: Calla
     assert codes == ["account_barred", "new", "account_barred", "new"]
 
 
-def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar: Callable[[int], None]) -> None:
+def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar):
     campaign, [barred, other] = campaign_with_strategy("queue", quantity=5), accounts(2)
     for user_id in (barred, other):
         issuing.issue(campaign_id=campaign.pk, user_id=user_id)
@@ -135,7 +141,7 @@ def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar: Callable[[
         {"eligible": "listed", "quantity": 1, "issued": 1},
     ],
 )
-def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms: Mapping[str, Any]) -> None:
+def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms):
     now = timezone.now()
     campaign, [listed, other] = campaign_with_strategy("conditional_update", **terms), accounts(2)
     EligibleAccount.objects.create(campaign=campaign, account_id=listed)
@@ -148,9 +154,7 @@ def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms: Mapping
     assert is_paused is (campaign.status_at(now) == Campaign.Status.PAUSED)
 
 
-def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out(
-    bar: Callable[[int], None],
-) -> None:
+def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out(bar):
     campaign, [barred, owner, late] = campaign_with_strategy("group_commit", quantity=1), accounts(3)
     bar(barred)
 
@@ -164,3 +168,232 @@ def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out
     assert [answer(late), answer(barred)] == ["sold_out", "account_barred"]
     bar(owner)
     assert answer(owner) == 200
+
+
+SAFE_STRATEGIES = [name for name in issuing.STRATEGIES if name not in issuing.LAB_ONLY]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_lab(settings: Any) -> None:
+    settings.LAB = True
+    settings.OPTIMISTIC_RETRIES = 100
+
+
+def listed_campaign(strategy: str = "group_commit", *, listed: list[int], **terms: Any) -> Campaign:
+    campaign = campaign_with_strategy(strategy, eligible="listed", **terms)
+    eligible_accounts.add(campaign_id=campaign.pk, account_ids=listed)
+    return campaign
+
+
+def answer(campaign: Campaign, user_id: int) -> str:
+    """`coupon`, or the code of the refusal; of a queue once the worker has settled the ticket."""
+    try:
+        return "coupon" if issue(campaign, user_id) else ""
+    except Rejected as error:
+        return error.code
+
+
+@by_two_strategies
+def test_only_listed_accounts_get_a_coupon_and_those_that_have_one_keep_it(strategy):
+    [listed, other, late] = accounts(3)
+    campaign = listed_campaign(strategy, listed=[listed, late], quantity=2)
+
+    assert answer(campaign, other) == "not_eligible"
+    assert answer(campaign, listed) == "coupon"
+    eligible_accounts.remove(campaign_id=campaign.pk, account_ids=[listed, late], reason="A mistake.")
+    assert answer(campaign, listed) == "coupon"
+    assert answer(campaign, late) == "not_eligible"
+    eligible_accounts.add(campaign_id=campaign.pk, account_ids=[other])
+    assert answer(campaign, other) == "coupon"
+
+    assert answer(campaign, late) == "sold_out"
+    assert Coupon.objects.filter(account_id=late).count() == 0
+    assert broken() == {}
+
+
+@by_two_strategies
+def test_a_campaign_becomes_one_for_listed_accounts_and_one_for_all_again(strategy):
+    [first, second, third] = accounts(3)
+    campaign = campaign_with_strategy(strategy)
+    assert answer(campaign, first) == "coupon"
+    campaigns.change(campaign_id=campaign.pk, eligible="listed")
+    assert answer(campaign, second) == "not_eligible"
+    campaigns.change(campaign_id=campaign.pk, eligible="all")
+    assert answer(campaign, third) == "coupon"
+
+
+def test_a_gate_full_of_accounts_that_are_not_listed_refuses_no_listed_account():
+    [listed, other] = accounts(2)
+    campaign = listed_campaign("redis_gate", listed=[listed], quantity=1)
+    assert answer(campaign, other) == "not_eligible"
+    assert gate.admit(campaign_id=campaign.pk, user_id=other).says == "admitted"
+    assert gate.admit(campaign_id=campaign.pk, user_id=listed).says == gate.FULL
+
+    assert answer(campaign, listed) == "coupon"
+    assert broken() == {}
+
+
+@pytest.mark.parametrize("strategy", [name for name in SAFE_STRATEGIES if name != "queue"])
+def test_no_coupon_is_issued_after_a_removal_was_answered(strategy):
+    listed = accounts(12)
+    campaign = listed_campaign(strategy, listed=listed)
+
+    def ask(user_id: int) -> str:
+        return answer(campaign, user_id)
+
+    def remove_then_ask(user_id: int) -> str:
+        eligible_accounts.remove(campaign_id=campaign.pk, account_ids=[user_id])
+        had_coupon = Coupon.objects.filter(campaign=campaign, account_id=user_id).exists()
+        assert answer(campaign, user_id) == ("coupon" if had_coupon else "not_eligible")
+        return "right"
+
+    outcomes = race([partial(work, user_id) for user_id in listed for work in (ask, remove_then_ask)])
+
+    assert set(outcomes[1::2]) == {"right"}, outcomes
+    assert set(outcomes[::2]) <= {"coupon", "not_eligible"}
+    number = Coupon.objects.filter(campaign=campaign).count()
+    assert positions(campaign) == list(range(1, number + 1))
+    assert broken() == {}
+
+
+@pytest.mark.parametrize("strategy", SAFE_STRATEGIES)
+def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(strategy, monkeypatch):
+    """The removal is answered, or waits for the lock: so the account has a coupon only if it came first."""
+    [listed] = accounts(1)
+    campaign = listed_campaign(strategy, listed=[listed])
+    outcomes: list[str] = []
+    removers = _removing_at_each_read(monkeypatch, campaign, listed, outcomes)
+
+    got = answer(campaign, listed)
+    for remover in removers:
+        remover.result(20)
+
+    assert outcomes, "the list was read"
+    if got == "coupon":
+        assert "answered first" not in outcomes
+    else:
+        assert got == "not_eligible"
+    assert broken() == {}
+
+
+def _removing_at_each_read(
+    monkeypatch: pytest.MonkeyPatch, campaign: Campaign, account_id: int, outcomes: list[str]
+) -> "list[Future[Any]]":
+    """Has another thread remove the account right after the list was read, and notes if that is answered."""
+    read = eligibility.listed_accounts
+    removers: list[Future[Any]] = []
+
+    def read_then_remove(asked: Campaign, user_ids: Any) -> Any:
+        found = read(asked, user_ids)
+        if account_id not in found:
+            return found
+        removers.append(in_background(_removing(campaign, account_id)))
+        is_answered = wait(removers[-1:], 0.3).done
+        outcomes.append("answered first" if is_answered else "waited")
+        return found
+
+    monkeypatch.setattr(eligibility, "listed_accounts", read_then_remove)
+    return removers
+
+
+def _removing(campaign: Campaign, account_id: int) -> Callable[[], int]:
+    return partial(eligible_accounts.remove, campaign_id=campaign.pk, account_ids=[account_id])
+
+
+def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(monkeypatch):
+    """The naive twin of the test above: the list is read first, and the campaign locked afterwards."""
+    [listed] = accounts(1)
+    campaign = listed_campaign(listed=[listed])
+    early = eligibility.listed_accounts(campaign, [listed])
+    monkeypatch.setattr(eligibility, "listed_accounts", lambda asked, user_ids: early)
+    race([_removing(campaign, listed)])
+
+    assert answer(campaign, listed) == "coupon"
+    assert not EligibleAccount.objects.exists()
+
+
+def test_a_batch_reads_the_list_by_one_more_statement():
+    everyone = accounts(30)
+    listed = listed_campaign(listed=everyone)
+    other = campaign_with_strategy("group_commit")
+
+    def statements(campaign: Campaign) -> int:
+        requests = [eligibility.IssueRequest(user_id) for user_id in everyone]
+        with CaptureQueriesContext(connection) as captured:
+            allocate = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
+            transactions.run(allocate, transactions.KEYED)
+        return len(captured)
+
+    assert statements(listed) == statements(other) + 1
+
+
+def test_adding_skips_those_that_are_listed_and_twice_in_it_and_changes_the_campaigns_version():
+    ids = accounts(3)
+    campaign = campaign_with_strategy("group_commit")
+    before = campaign.version
+
+    first = eligible_accounts.add(campaign_id=campaign.pk, account_ids=ids[:2], reason="The members.")
+    again = eligible_accounts.add(campaign_id=campaign.pk, account_ids=[*ids, ids[2]])
+    removed = eligible_accounts.remove(campaign_id=campaign.pk, account_ids=[ids[0], 10**9])
+
+    assert (first.added, first.skipped, first.total) == (2, [], 2)
+    assert (again.added, again.skipped, again.total) == (1, [*ids[:2], ids[2]], 3)
+    assert removed == 1
+    campaign.refresh_from_db()
+    assert campaign.version == before + 3
+    lines = JournalLine.objects.filter(subject=f"campaign {campaign.pk}", what__contains="accounts_")
+    assert [(line.what, line.after, line.detail) for line in lines.order_by("id")] == [
+        ("campaign.accounts_listed", {"accounts": 2, "ids": ids[:2]}, "The members."),
+        ("campaign.accounts_listed", {"accounts": 1, "ids": ids[2:]}, ""),
+        ("campaign.accounts_unlisted", {"accounts": 1, "ids": ids[:1]}, ""),
+    ]
+
+
+def test_two_that_add_the_same_accounts_at_once_add_each_once():
+    ids = accounts(50)
+    campaign = campaign_with_strategy("group_commit")
+
+    outcomes = race([partial(eligible_accounts.add, campaign_id=campaign.pk, account_ids=ids)] * 8)
+
+    assert sorted(outcome.added for outcome in outcomes) == [0] * 7 + [50]
+    assert EligibleAccount.objects.count() == 50
+
+
+def test_the_api_lists_accounts_for_staff_alone():
+    ids = accounts(2)
+    campaign = campaign_with_strategy("group_commit", eligible="listed")
+    address = f"/campaigns/{campaign.pk}/eligible-accounts"
+    staff = client_of(SuperuserFactory.create())
+
+    added = staff.post(address, {"users": ids})
+    again = staff.post(address, {"users": ids[:1]})
+
+    assert (added.status_code, added.json()) == (201, {"added": 2, "skipped": [], "total": 2})
+    assert again.json() == {"added": 0, "skipped": ids[:1], "total": 2}
+    assert client_of(AccountFactory.create()).post(address, {"users": ids}).status_code == 403
+    assert staff.post("/campaigns/999999/eligible-accounts", {"users": ids}).status_code == 404
+    unknown = staff.post(address, {"users": [*accounts(1), 10**9]})
+    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "users.1")
+    assert EligibleAccount.objects.count() == 2
+    for body in ({}, {"users": []}, {"users": ["1"]}, {"users": [0]}):
+        assert staff.post(address, body).status_code == 400
+    refused = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_eligible")
+
+
+def test_the_command_adds_a_files_accounts_once_and_removes_them_and_names_bad_lines(tmp_path):
+    ids = accounts(2_500)
+    campaign, path = campaign_with_strategy("group_commit"), tmp_path / "members.csv"
+
+    def output_of(*options: str, lines: Sequence[object] = ids) -> str:
+        path.write_text("user\n" + "".join(f"{line}\n" for line in lines))
+        return commands.run("list_eligible_accounts", str(campaign.pk), str(path), *options)[1]
+
+    assert output_of().startswith("2,500 added, 0 skipped; 2,500 accounts")
+    assert '"skipped": 2500' in output_of("--json")
+    assert output_of("--remove").startswith("2,500 removed; 0 accounts")
+    with pytest.raises(CommandError) as refused:
+        output_of(lines=[ids[0], "ada", 999_999_999, 0])
+    bad = str(refused.value).splitlines()[1:]
+    assert [line.split(":")[0] for line in bad] == ["line 3", "line 4", "line 5"]
+    assert not EligibleAccount.objects.exists()

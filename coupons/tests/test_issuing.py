@@ -5,6 +5,7 @@ cases for it, and coupons/tests/test_eligibility.py has the refusals of all ten 
 """
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -47,20 +48,16 @@ def statements(work: Any) -> list[str]:
 
 
 @by_two_strategies
-def test_an_account_keeps_its_coupon_when_the_campaign_is_sold_out_and_closed(
-    strategy: str, account_id: int
-) -> None:
+def test_an_account_keeps_its_coupon_when_the_campaign_is_sold_out_and_closed(strategy, account_id):
     campaign = campaign_with_strategy(strategy, quantity=1)
     first = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     Campaign.objects.update(closes_at=timezone.now() - timedelta(seconds=1))
 
-    second = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-
-    assert second.coupon.code == first.coupon.code
+    assert issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code == first.coupon.code
 
 
 @by_each_strategy
-def test_refusals_have_their_codes(strategy: str, account_id: int) -> None:
+def test_refusals_have_their_codes(strategy, account_id):
     full = campaign_with_strategy(strategy, quantity=1)
     issuing.issue(campaign_id=full.pk, user_id=AccountFactory.create().pk)
     scheduled = campaign_with_strategy(strategy, scheduled=True)
@@ -75,7 +72,7 @@ def test_refusals_have_their_codes(strategy: str, account_id: int) -> None:
 
 
 @by_two_strategies
-def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy: str, account_id: int) -> None:
+def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy, account_id):
     campaign = campaign_with_strategy(strategy, quantity=2)
     issued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     issued_coupons.void(code=issued.coupon.code, reason="A mistake.")
@@ -88,7 +85,7 @@ def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy: str, accoun
 
 @pytest.mark.django_db(transaction=True)
 @by_two_strategies
-def test_an_account_that_does_not_exist_gets_nothing(strategy: str) -> None:
+def test_an_account_that_does_not_exist_gets_nothing(strategy):
     campaign = campaign_with_strategy(strategy)
 
     assert refused(campaign, 10**9) == "not_found"
@@ -96,54 +93,45 @@ def test_an_account_that_does_not_exist_gets_nothing(strategy: str) -> None:
 
 
 @by_two_strategies
-def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy: str) -> None:
+def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy):
     campaign = CampaignFactory.create(
         strategy=strategy, code_source="pool", quantity=10, codes=["FIRST", "SECOND"]
     )
     user_ids = accounts(3)
 
     codes = [issuing.issue(campaign_id=campaign.pk, user_id=id).coupon.code for id in user_ids[:2]]
-
     assert codes == ["FIRST", "SECOND"]
     assert refused(campaign, user_ids[2]) == "sold_out"
     pool.add(campaign_id=campaign.pk, codes=["THIRD"])
     assert issuing.issue(campaign_id=campaign.pk, user_id=user_ids[2]).coupon.code == "THIRD"
-    assert set(PoolCode.objects.values_list("status", "coupon__code")) == {
-        ("issued", "FIRST"),
-        ("issued", "SECOND"),
-        ("issued", "THIRD"),
-    }
+    issued = {("issued", code) for code in ("FIRST", "SECOND", "THIRD")}
+    assert set(PoolCode.objects.values_list("status", "coupon__code")) == issued
     assert broken() == {}
 
 
 @pytest.mark.parametrize(("code_source", "most"), [("generated", 5), ("pool", 7)])
 @pytest.mark.parametrize("size", [1, 10, 100, 256])
-def test_a_batch_takes_as_many_statements_whatever_its_size(code_source: str, most: int, size: int) -> None:
+def test_a_batch_takes_as_many_statements_whatever_its_size(code_source, most, size):
     campaign = CampaignFactory.create(code_source=code_source, quantity=1_000, codes=size)
     requests = [IssueRequest(id) for id in accounts(size)]
 
-    made = statements(lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=requests))
+    allocate = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
+    made = statements(allocate)
 
     assert len(made) == most
     assert positions(campaign) == list(range(1, size + 1))
-    assert (
-        len(statements(lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=requests)))
-        == 1
-    )
+    assert len(statements(allocate)) == 1
 
 
-def test_a_batch_decides_in_the_order_of_its_requests() -> None:
+def test_a_batch_decides_in_the_order_of_its_requests():
     campaign = CampaignFactory.create(quantity=2)
     first, second, third = accounts(3)
     voided = issuing.issue(campaign_id=campaign.pk, user_id=third).coupon
     issued_coupons.void(code=voided.code, reason="A mistake.")
 
-    outcomes = transactions.run(
-        lambda: eligibility.lock_and_allocate(
-            campaign_id=campaign.pk, requests=[IssueRequest(id) for id in (second, first, second, third)]
-        ),
-        transactions.KEYED,
-    )
+    asked = [IssueRequest(id) for id in (second, first, second, third)]
+    allocate = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=asked)
+    outcomes = transactions.run(allocate, transactions.KEYED)
 
     kinds = [outcome.is_new if isinstance(outcome, Issued) else outcome.code for outcome in outcomes]
     assert kinds == [True, "sold_out", False, "coupon_void"]
@@ -151,7 +139,7 @@ def test_a_batch_decides_in_the_order_of_its_requests() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_after_a_second_one_thread_reads_the_campaign_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_second_one_thread_reads_the_campaign_for_all(monkeypatch):
     monkeypatch.setattr(remembered, "SECONDS", 0.0)
     campaign = CampaignFactory.create()
     shared = remembered.campaign(campaign.pk)
@@ -165,7 +153,7 @@ def test_after_a_second_one_thread_reads_the_campaign_for_all(monkeypatch: pytes
     assert reader.result(10) == campaign
 
 
-def test_campaigns_that_do_not_exist_are_not_remembered(account_id: int) -> None:
+def test_campaigns_that_do_not_exist_are_not_remembered(account_id):
     known = CampaignFactory.create()
     issuing.issue(campaign_id=known.pk, user_id=account_id)
     before = remembered.campaign.cache_info().currsize
@@ -174,7 +162,7 @@ def test_campaigns_that_do_not_exist_are_not_remembered(account_id: int) -> None
     assert remembered.campaign.cache_info().currsize == before
 
 
-def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id: int) -> None:
+def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id):
     """A coupon bears a code of the pool, which nothing here would do: the unique key is the judge."""
     taken = issuing.issue(campaign_id=CampaignFactory.create().pk, user_id=account_id).coupon.code
     campaign = CampaignFactory.create(code_source="pool", codes_added=1)

@@ -20,8 +20,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def campaign() -> Campaign:
-    made: Campaign = CampaignFactory.create(code_source="pool", codes=["ONE", "TWO"])
-    return made
+    return CampaignFactory.create(code_source="pool", codes=["ONE", "TWO"])
 
 
 @pytest.fixture
@@ -37,39 +36,39 @@ def _loss(coupon: Coupon, operator: Client, tmp_path: Path) -> Iterator[None]:
         assert is_lost.is_set()
 
 
-def test_a_created_campaign_is_returned_and_exists_once() -> None:
+def test_a_created_campaign_is_returned_and_exists_once():
     made = campaigns.create(name="Drop", quantity=10, discount_type="amount", discount_value=1_000)
     assert Campaign.objects.get(name="Drop").pk == made.pk
 
 
-def test_a_campaign_that_was_changed_counts_one_change(campaign: Campaign) -> None:
+def test_a_campaign_that_was_changed_counts_one_change(campaign):
     before = Campaign.objects.get(pk=campaign.pk).version
     assert campaigns.change(campaign_id=campaign.pk, name="Other").name == "Other"
     assert Campaign.objects.get(pk=campaign.pk).version == before + 1
 
 
-def test_a_voided_coupon_is_not_refused_as_unvoidable(coupon: Coupon) -> None:
+def test_a_voided_coupon_is_not_refused_as_unvoidable(coupon):
     assert issued_coupons.void(code=coupon.code, reason="A mistake.").status == "void"
     assert JournalLine.objects.filter(what="coupon.void").count() == 1
 
 
-def test_a_renamed_code_is_not_refused_as_just_renamed(campaign: Campaign) -> None:
+def test_a_renamed_code_is_not_refused_as_just_renamed(campaign):
     assert pool.rename(campaign_id=campaign.pk, code="TWO", to="THREE").code == "THREE"
     assert PoolCode.objects.filter(code="THREE").exists()
 
 
-def test_added_codes_are_not_reported_as_skipped(campaign: Campaign) -> None:
+def test_added_codes_are_not_reported_as_skipped(campaign):
     added = pool.add(campaign_id=campaign.pk, codes=["FOUR", "FIVE"])
     assert (added.added, added.skipped, added.total) == (2, [], 4)
 
 
-def test_codes_that_were_generated_are_counted(campaign: Campaign) -> None:
+def test_codes_that_were_generated_are_counted(campaign):
     made = pool.generate(campaign_id=campaign.pk, count=3)
     assert (made.added, made.total) == (3, 5)
     assert PoolCode.objects.filter(campaign=campaign).count() == 5
 
 
-def test_a_campaign_created_on_the_admin_page_exists_once(operator: Client) -> None:
+def test_a_campaign_created_on_the_admin_page_exists_once(operator):
     """In a transaction of Django the page would report an error, and a retry create a second campaign."""
     done = operator.post("/admin/coupons/campaign/add/", new_form())
     assert done.status_code == 302, done.context["adminform"].form.errors

@@ -2,11 +2,9 @@
 
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
@@ -27,7 +25,6 @@ from coupons.tests.factories import (
 )
 from coupons.tests.own_partner import NAME
 from coupons.tests.test_audit import without_constraint
-from scripts.tests.simulator import Simulator
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -43,20 +40,17 @@ def increases() -> Increases:
 
 
 def ask(campaign_id: int, account: User, **body: Any) -> int:
-    answer = client_of(account).post("/coupons", {"campaign": campaign_id} | body)
-    return int(answer.status_code)
+    return int(client_of(account).post("/coupons", {"campaign": campaign_id} | body).status_code)
 
 
 def outcomes(grown: dict[str, float], campaign: Campaign | None = None) -> dict[str, float]:
-    start = f'firstcome_campaign_requests_total{{campaign="{campaign.pk}",' if campaign else ""
-    prefix = start or "firstcome_coupon_requests_total{"
-    return {
-        name.split('outcome="')[1][:-2]: number for name, number in grown.items() if name.startswith(prefix)
-    }
+    of_one = f'firstcome_campaign_requests_total{{campaign="{campaign.pk}",' if campaign else ""
+    start = of_one or "firstcome_coupon_requests_total{"
+    return {name.split('outcome="')[1][:-2]: times for name, times in grown.items() if name.startswith(start)}
 
 
 @pytest.mark.parametrize("strategy", TWO_STRATEGIES)
-def test_each_strategy_counts_alike(strategy: str) -> None:
+def test_each_strategy_counts_alike(strategy):
     campaign = campaign_with_strategy(strategy, quantity=2)
     first, second, third = (AccountFactory.create() for _ in range(3))
     counted = increases()
@@ -69,7 +63,7 @@ def test_each_strategy_counts_alike(strategy: str) -> None:
     assert Coupon.objects.count() == 2
 
 
-def test_a_ticket_is_pending_and_its_settlement_counts_again() -> None:
+def test_a_ticket_is_pending_and_its_settlement_counts_again():
     campaign = CampaignFactory.create(strategy=QUEUED, quantity=2)
     counted, users = increases(), [AccountFactory.create() for _ in range(3)]
 
@@ -83,9 +77,7 @@ def test_a_ticket_is_pending_and_its_settlement_counts_again() -> None:
     assert outcomes(counted(), campaign) == {"pending": 4, "issued": 2, "sold_out": 2, "repeated": 2}
 
 
-def test_a_coupon_that_recovery_confirms_counts_without_a_request(
-    own_partner: Simulator, settings: LazySettings
-) -> None:
+def test_a_coupon_that_recovery_confirms_counts_without_a_request(own_partner, settings):
     campaign, account, counted = CampaignFactory.create(partner=NAME), AccountFactory.create(), increases()
     reachable, settings.PARTNER_URL = settings.PARTNER_URL, "http://127.0.0.1:1"
     slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=account.pk)
@@ -101,7 +93,7 @@ def test_a_coupon_that_recovery_confirms_counts_without_a_request(
     assert outcomes(counted(), campaign) == {"unavailable": 1, "issued": 1}
 
 
-def test_an_issue_that_is_rolled_back_is_not_counted() -> None:
+def test_an_issue_that_is_rolled_back_is_not_counted():
     campaign, [account], counted = CampaignFactory.create(), accounts(1), increases()
     with suppress(ZeroDivisionError), transaction.atomic():
         issuing.issue(campaign_id=campaign.pk, user_id=account)
@@ -110,9 +102,7 @@ def test_an_issue_that_is_rolled_back_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "optimistic", "redis_gate", "code_pool"])
-def test_a_coupon_whose_commit_got_no_reply_is_new_and_counts_once_at_most(
-    strategy: str, tmp_path: Path
-) -> None:
+def test_a_coupon_whose_commit_got_no_reply_is_new_and_counts_once_at_most(strategy, tmp_path):
     campaign, account, counted = campaign_with_strategy(strategy), AccountFactory.create(), increases()
     issuing.forget()
     with losing_reply_to_commit(tmp_path) as is_lost:
@@ -123,7 +113,7 @@ def test_a_coupon_whose_commit_got_no_reply_is_new_and_counts_once_at_most(
     assert Coupon.objects.count() == 1
 
 
-def test_many_threads_count_what_the_rows_say() -> None:
+def test_many_threads_count_what_the_rows_say():
     campaign, counted = CampaignFactory.create(quantity=20), increases()
     users = [AccountFactory.create() for _ in range(30)]
 
@@ -135,7 +125,7 @@ def test_many_threads_count_what_the_rows_say() -> None:
     assert sum(grown.values()) == len(statuses)
 
 
-def test_running_campaigns_have_their_quantity_what_is_issued_and_codes_left() -> None:
+def test_running_campaigns_have_their_quantity_what_is_issued_and_codes_left():
     plain = CampaignFactory.create(quantity=5)
     pooled = CampaignFactory.create(quantity=5, code_source="pool", codes=4)
     CampaignFactory.create(scheduled=True)
@@ -152,11 +142,10 @@ def test_running_campaigns_have_their_quantity_what_is_issued_and_codes_left() -
     }
     assert shown[f'firstcome_pool_codes_left{{campaign="{pooled.pk}"}}'] == 3
     assert f'firstcome_pool_codes_left{{campaign="{plain.pk}"}}' not in shown
-    assert shown["firstcome_campaigns_running"] == 2
-    assert shown["firstcome_coupons_duplicate"] == 0
+    assert (shown["firstcome_campaigns_running"], shown["firstcome_coupons_duplicate"]) == (2, 0)
 
 
-def test_a_sold_out_campaign_is_shown_and_does_not_count_as_running() -> None:
+def test_a_sold_out_campaign_is_shown_and_does_not_count_as_running():
     campaign = CampaignFactory.create(quantity=1)
     coupon_of(campaign)
 
@@ -164,7 +153,7 @@ def test_a_sold_out_campaign_is_shown_and_does_not_count_as_running() -> None:
     assert state.read_running()[state.ISSUED] == {str(campaign.pk): 1}
 
 
-def test_the_50_campaigns_that_opened_last_are_shown() -> None:
+def test_the_50_campaigns_that_opened_last_are_shown():
     now = timezone.now()
     made = [CampaignFactory.create(opens_at=now - timedelta(hours=number)) for number in range(1, 61)]
 
@@ -173,18 +162,17 @@ def test_the_50_campaigns_that_opened_last_are_shown() -> None:
     assert list(state.read_running()[state.QUANTITY]) == [str(pk) for pk in newest]
 
 
-def test_a_campaign_that_issued_more_than_its_quantity_is_counted() -> None:
+def test_a_campaign_that_issued_more_than_its_quantity_is_counted():
     campaign = CampaignFactory.create(quantity=2)
     CampaignFactory.create()
+    name, mend = "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
 
-    with without_constraint(
-        Campaign, "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
-    ):
+    with without_constraint(Campaign, name, mend):
         Campaign.objects.filter(pk=campaign.pk).update(issued=3)
         assert state.duplicates() == 1
 
 
-def test_a_position_past_the_quantity_is_counted_although_the_count_is_right() -> None:
+def test_a_position_past_the_quantity_is_counted_although_the_count_is_right():
     campaign = CampaignFactory.create(quantity=2)
     coupon = coupon_of(campaign)
     assert state.duplicates() == 0
@@ -192,7 +180,7 @@ def test_a_position_past_the_quantity_is_counted_although_the_count_is_right() -
     assert state.duplicates() == 1
 
 
-def test_a_campaign_with_two_coupons_for_an_account_is_counted_once() -> None:
+def test_a_campaign_with_two_coupons_for_an_account_is_counted_once():
     campaign, other = CampaignFactory.create(), CampaignFactory.create()
     first, second = coupon_of(campaign), coupon_of(campaign)
     # The same account may have a coupon of another campaign.

@@ -15,7 +15,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation
 from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
-from coupons.tests.laws import broken, positions
+from coupons.tests.laws import broken, owners_in_order, positions
 from coupons.tests.outcomes import issue
 from shop.errors import Invalid, Rejected, Unavailable
 from shop.journal import journal
@@ -23,7 +23,6 @@ from shop.journal.journal import ActorContext
 from shop.models import JournalLine
 from shop.redis import redis_client
 from shop.tests.case_tables import in_one_test
-from shop.tests.outages import OwnRedis
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
@@ -54,7 +53,7 @@ def lines() -> list[JournalLine]:
 
 
 @by_two_strategies
-def test_a_paused_campaign_issues_nothing_new_and_each_owner_still_gets_the_coupon(strategy: str) -> None:
+def test_a_paused_campaign_issues_nothing_new_and_each_owner_still_gets_the_coupon(strategy):
     campaign, [owner, late] = campaign_with_strategy(strategy, quantity=10), accounts(2)
     first = issue(campaign, owner)
 
@@ -69,7 +68,7 @@ def test_a_paused_campaign_issues_nothing_new_and_each_owner_still_gets_the_coup
 
 
 @by_two_strategies
-def test_a_resumed_campaign_issues_at_once_although_it_has_just_refused(strategy: str) -> None:
+def test_a_resumed_campaign_issues_at_once_although_it_has_just_refused(strategy):
     campaign, everyone = campaign_with_strategy(strategy, quantity=10), accounts(4)
     issue(campaign, everyone[0])
     pause(campaign)
@@ -83,7 +82,7 @@ def test_a_resumed_campaign_issues_at_once_although_it_has_just_refused(strategy
 
 
 @by_two_strategies
-def test_what_is_remembered_of_a_sold_out_campaign_hides_neither_its_pause_nor_its_end(strategy: str) -> None:
+def test_what_is_remembered_of_a_sold_out_campaign_hides_neither_its_pause_nor_its_end(strategy):
     campaign, [owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(2)
     issue(campaign, owner)
     asks = partial(ask, campaign, late)
@@ -103,7 +102,7 @@ def test_what_is_remembered_of_a_sold_out_campaign_hides_neither_its_pause_nor_i
 
 
 @pytest.mark.parametrize("strategy", ["group_commit", "redis_gate", "queue"])
-def test_a_pause_decides_while_redis_is_away_or_emptied(strategy: str, own_redis: OwnRedis) -> None:
+def test_a_pause_decides_while_redis_is_away_or_emptied(strategy, own_redis):
     """Pausing needs no Redis; without it a campaign issues no more than with it."""
     campaign, everyone = campaign_with_strategy(strategy, quantity=10), accounts(4)
     issue(campaign, everyone[0])
@@ -133,7 +132,7 @@ def test_a_pause_decides_while_redis_is_away_or_emptied(strategy: str, own_redis
         ({"closed": True}, "closed", "campaign_closed"),
     ],
 )
-def test_a_campaign_is_paused_unless_it_is_closed(columns: dict[str, Any], status: str, code: str) -> None:
+def test_a_campaign_is_paused_unless_it_is_closed(columns, status, code):
     campaign, [user_id] = CampaignFactory.create(**columns), accounts(1)
 
     assert pause(campaign).status_at(timezone.now()) == status
@@ -142,7 +141,7 @@ def test_a_campaign_is_paused_unless_it_is_closed(columns: dict[str, Any], statu
     assert campaigns.running().count() == 0
 
 
-def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line() -> None:
+def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line():
     campaign = CampaignFactory.create()
     with journal.acting(ActorContext("staff", 7, "ada")):
         paused = [pause(campaign) for _ in range(3)]
@@ -164,7 +163,7 @@ def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line() -> Non
     assert second.before["paused_at"] == first.after["paused_at"]
 
 
-def test_a_reason_is_required_and_kept_whole() -> None:
+def test_a_reason_is_required_and_kept_whole():
     campaign, long = CampaignFactory.create(), "아" * 500
     for reason, code in (("", "required"), (" \n", "required"), (f"{long}!", "too_long")):
         for change in (pausing.pause, pausing.resume):
@@ -181,7 +180,7 @@ def test_a_reason_is_required_and_kept_whole() -> None:
     assert (line.after["reason"], line.detail) == (long, long[:255])
 
 
-def test_a_slot_taken_before_the_pause_becomes_a_coupon_and_no_other_slot_is_taken() -> None:
+def test_a_slot_taken_before_the_pause_becomes_a_coupon_and_no_other_slot_is_taken():
     campaign, [first, late] = CampaignFactory.create(partner="convenience_store"), accounts(2)
     slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=first)
 
@@ -198,7 +197,7 @@ def test_a_slot_taken_before_the_pause_becomes_a_coupon_and_no_other_slot_is_tak
 class TestQueue:
     """Tickets of a paused campaign."""
 
-    def test_tickets_wait_and_are_settled_in_order_after_the_pause(self) -> None:
+    def test_tickets_wait_and_are_settled_in_order_after_the_pause(self):
         campaign, everyone = CampaignFactory.create(strategy="queue", quantity=3), accounts(5)
         queued = [ask(campaign, one) for one in everyone]
 
@@ -216,11 +215,10 @@ class TestQueue:
         assert worker.serve_once() == 5
         settled = [tickets.READER.submit(one.ticket.pk) for one in queued]
         assert [one.ticket.status for one in settled] == ["issued"] * 3 + ["sold_out"] * 2
-        owners = Coupon.objects.order_by("position").values_list("account_id", flat=True)
-        assert list(owners) == everyone[:3]
+        assert owners_in_order() == everyone[:3]
         assert broken() == {}
 
-    def test_an_issuer_that_read_the_tickets_before_the_pause_leaves_them_in_place(self) -> None:
+    def test_an_issuer_that_read_the_tickets_before_the_pause_leaves_them_in_place(self):
         campaign, everyone = CampaignFactory.create(strategy="queue", quantity=9), accounts(3)
         queued = [ask(campaign, one) for one in everyone]
         entries = stream.read(campaign.pk, issuer="one", most=10)
@@ -232,10 +230,9 @@ class TestQueue:
         stream.release(campaign.pk, issuer="one")
         resume(campaign)
         assert worker.serve_once() == 3
-        owners = Coupon.objects.order_by("position").values_list("account_id", flat=True)
-        assert list(owners) == everyone
+        assert owners_in_order() == everyone
 
-    def test_other_queues_go_on(self) -> None:
+    def test_other_queues_go_on(self):
         paused, other = CampaignFactory.create_batch(2, strategy="queue")
         for campaign in (paused, other):
             for one in accounts(3):
@@ -250,7 +247,7 @@ class TestQueue:
         assert tickets.longest_wait_seconds() == {}
         assert tickets.count_waiting() == {str(paused.pk): 3}
 
-    def test_tickets_fail_once_the_paused_campaign_closes(self) -> None:
+    def test_tickets_fail_once_the_paused_campaign_closes(self):
         campaign = CampaignFactory.create(strategy="queue")
         ask(campaign, *accounts(1))
         pause(campaign)
@@ -260,9 +257,7 @@ class TestQueue:
 
         assert QueueTicket.objects.get().status == "failed"
 
-    def test_tickets_of_a_queue_that_redis_lost_during_the_pause_keep_their_order(
-        self, own_redis: OwnRedis
-    ) -> None:
+    def test_tickets_of_a_queue_that_redis_lost_during_the_pause_keep_their_order(self, own_redis):
         campaign, everyone = CampaignFactory.create(strategy="queue"), accounts(4)
         for one in everyone:
             ask(campaign, one)
@@ -273,11 +268,10 @@ class TestQueue:
 
         assert worker.serve_once() == 4
 
-        owners = Coupon.objects.order_by("position").values_list("account_id", flat=True)
-        assert list(owners) == everyone
+        assert owners_in_order() == everyone
         assert broken() == {}
 
-    def test_a_ticket_whose_account_has_its_coupon_by_now_is_settled(self) -> None:
+    def test_a_ticket_whose_account_has_its_coupon_by_now_is_settled(self):
         """Its partner has confirmed the slot, and the sweep has written the coupon."""
         campaign, [owner, late] = CampaignFactory.create(strategy="queue"), accounts(2)
         for one in (owner, late):

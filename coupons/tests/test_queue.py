@@ -1,5 +1,8 @@
-"""The strategy `queue` without faults: tickets and their settlement."""
+"""The strategy `queue`: tickets and their settlement, also when a partner is away or Redis has old data."""
 
+import socket
+import threading
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,21 +17,28 @@ from coupons.allocation.writes import Issued, Queued
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
+from coupons.partners import confirmation
 from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import refused
+from coupons.tests.own_issuer import settling
+from coupons.tests.own_partner import GOOD
+from scripts.stack import ports
+from scripts.tests.simulator import serving
 from shop import clock
 from shop.db.pacing import Pace
 from shop.errors import NotFound, Rejected
 from shop.management import archives
 from shop.operations.archives import archiving, restoring
 from shop.operations.archives.archiving import Options
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import another_connection, ask as ask_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_repeated_request_gets_its_first_ticket() -> None:
+def test_a_repeated_request_gets_its_first_ticket():
     campaign = line_of(quantity=10)
     first, second = accounts(2)
 
@@ -38,7 +48,7 @@ def test_a_repeated_request_gets_its_first_ticket() -> None:
     assert QueueTicket.objects.count() == 2
 
 
-def test_the_queue_is_settled_in_order_and_the_rest_are_sold_out() -> None:
+def test_the_queue_is_settled_in_order_and_the_rest_are_sold_out():
     campaign = line_of(quantity=3)
     queued = [ask(campaign, account_id) for account_id in accounts(5)]
 
@@ -52,26 +62,20 @@ def test_the_queue_is_settled_in_order_and_the_rest_are_sold_out() -> None:
     assert broken() == {}
 
 
-def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner() -> None:
+def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner():
     campaign, [account_id] = line_of(quantity=3), accounts(1)
     queued = ask(campaign, account_id)
     Campaign.objects.filter(pk=campaign.pk).update(partner="convenience_store", confirming=1)
     now = timezone.now()
-    Confirmation.objects.create(
-        campaign=campaign,
-        account_id=account_id,
-        code="GIVEN-UP",
-        taken_at=now,
-        next_attempt_at=now,
-        is_cancelled=True,
-    )
+    given_up = {"code": "GIVEN-UP", "taken_at": now, "next_attempt_at": now, "is_cancelled": True}
+    Confirmation.objects.create(campaign=campaign, account_id=account_id, **given_up)
 
     worker.serve_once()
 
     assert tickets.READER.submit(queued.ticket.pk).ticket.status == "waiting"
 
 
-def test_an_account_that_does_not_exist_gets_no_ticket_and_the_queue_goes_on() -> None:
+def test_an_account_that_does_not_exist_gets_no_ticket_and_the_queue_goes_on():
     campaign = line_of(quantity=10)
     [account_id] = accounts(1)
 
@@ -85,7 +89,7 @@ def test_an_account_that_does_not_exist_gets_no_ticket_and_the_queue_goes_on() -
     assert worker.serve_once() == 0
 
 
-def test_waiting_tickets_are_kept_when_the_campaign_sells_out() -> None:
+def test_waiting_tickets_are_kept_when_the_campaign_sells_out():
     campaign = line_of(quantity=1)
     waiting, fast = accounts(2)
     queued = ask(campaign, waiting)
@@ -102,7 +106,7 @@ def test_waiting_tickets_are_kept_when_the_campaign_sells_out() -> None:
     assert status_of(queued) == "sold_out"
 
 
-def test_a_queue_is_settled_completely_when_the_strategy_changes() -> None:
+def test_a_queue_is_settled_completely_when_the_strategy_changes():
     campaign = line_of()
     first, second = accounts(2)
     queued = [ask(campaign, account_id) for account_id in (first, second)]
@@ -119,7 +123,7 @@ def test_a_queue_is_settled_completely_when_the_strategy_changes() -> None:
     assert positions(campaign) == [1, 2]
 
 
-def test_an_account_with_a_void_coupon_is_refused_at_once() -> None:
+def test_an_account_with_a_void_coupon_is_refused_at_once():
     campaign = line_of()
     [account_id] = accounts(1)
     ask(campaign, account_id)
@@ -129,14 +133,14 @@ def test_an_account_with_a_void_coupon_is_refused_at_once() -> None:
     assert refused(campaign, account_id) == "coupon_void"
 
 
-def test_far_back_in_the_queue_the_position_is_computed_from_the_numbers() -> None:
+def test_far_back_in_the_queue_the_position_is_computed_from_the_numbers():
     campaign = line_of(quantity=1_000)
     queued = [ask(campaign, account_id) for account_id in accounts(130)]
 
     assert [one.ahead for one in queued] == list(range(130))
 
 
-def test_the_command_settles_waiting_tickets_and_prints_how_many(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_settles_waiting_tickets_and_prints_how_many(capsys):
     campaign = line_of()
     for account_id in accounts(2):
         ask(campaign, account_id)
@@ -147,7 +151,7 @@ def test_the_command_settles_waiting_tickets_and_prints_how_many(capsys: pytest.
     assert capsys.readouterr().out == '2 tickets settled.\n{"served": 0}\n'
 
 
-def test_a_queue_leased_by_another_issuer_is_left_to_it_and_the_others_are_settled() -> None:
+def test_a_queue_leased_by_another_issuer_is_left_to_it_and_the_others_are_settled():
     taken, free = line_of(), line_of()
     for campaign in (taken, free):
         ask(campaign, accounts(1)[0])
@@ -159,7 +163,7 @@ def test_a_queue_leased_by_another_issuer_is_left_to_it_and_the_others_are_settl
     assert positions(free) == [1]
 
 
-def test_the_gauges_have_the_waiting_tickets_and_the_longest_wait() -> None:
+def test_the_gauges_have_the_waiting_tickets_and_the_longest_wait():
     campaign = line_of()
     line_of()
     for account_id in accounts(2):
@@ -231,9 +235,7 @@ def archive(folder: Path) -> archiving.Archived | None:
     return archiving.archive(TABLE, month(), folder=folder, options=OPTIONS)
 
 
-def test_settled_tickets_go_and_come_back_and_the_greatest_number_stays(
-    tmp_path: Path, campaign: Campaign
-) -> None:
+def test_settled_tickets_go_and_come_back_and_the_greatest_number_stays(tmp_path, campaign):
     before = list(QueueTicket.objects.order_by("pk").values())
     done = archive(tmp_path)
     assert done is not None
@@ -247,7 +249,7 @@ def test_settled_tickets_go_and_come_back_and_the_greatest_number_stays(
     assert archive(tmp_path) is not None
 
 
-def test_waiting_tickets_and_those_of_campaigns_that_go_on_stay(tmp_path: Path, campaign: Campaign) -> None:
+def test_waiting_tickets_and_those_of_campaigns_that_go_on_stay(tmp_path, campaign):
     QueueTicket.objects.filter(number=2).update(status="waiting")
     running = CampaignFactory.create(strategy="queue")
     for number, account_id in enumerate(accounts(3), start=1):
@@ -257,3 +259,122 @@ def test_waiting_tickets_and_those_of_campaigns_that_go_on_stay(tmp_path: Path, 
     assert done.removed == 3
     assert QueueTicket.objects.filter(campaign=running).count() == 3
     assert set(QueueTicket.objects.filter(campaign=campaign).values_list("number", flat=True)) == {2, 5}
+
+
+def test_an_unavailable_partner_costs_no_ticket_its_place_and_none_is_sold_out(tmp_path, settings):
+    port = ports.free()
+    settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS = f"http://{ports.HOST}:{port}", 10.0
+    campaign = line_of(quantity=2, partner="convenience_store")
+    ask_each(campaign, accounts(3))
+
+    assert worker.serve_once() == 0
+    ask_each(campaign, accounts(2))
+    assert statuses_in_order(campaign) == ["waiting"] * 5
+    with serving("partner", tmp_path, *GOOD, port=port):
+        confirmation.reset()
+        assert worker.serve_once() == 5
+
+    assert statuses_in_order(campaign) == ["issued"] * 2 + ["sold_out"] * 3
+    assert broken() == {}
+
+
+def test_a_slot_that_the_partner_refuses_goes_to_the_next_ticket(tmp_path, settings):
+    settings.PARTNER_TIMEOUT_SECONDS = 10.0
+    with serving("partner", tmp_path, *GOOD, "--failure-rate", "0.5") as partner:
+        settings.PARTNER_URL = f"http://{ports.HOST}:{partner.port}"
+        campaign = line_of(quantity=3, partner="convenience_store")
+        ask_each(campaign, accounts(30))
+
+        assert worker.serve_once() == 30
+
+    found = statuses_in_order(campaign)
+    assert found.count("issued") == 3
+    first_sold_out = found.index("sold_out")
+    assert set(found[:first_sold_out]) <= {"issued", "failed"}
+    assert set(found[first_sold_out:]) == {"sold_out"}
+    assert broken() == {}
+
+
+def test_after_redis_came_back_with_old_data_no_request_overtakes_a_waiting_ticket(redis_server):
+    campaign = line_of(quantity=10)
+    first, *early = accounts(3)
+    ask_each(campaign, [first])
+    old = {name: redis_server.dump(name) for name in redis_server.keys("firstcome:{campaign:*")}
+    ask_each(campaign, early)
+    redis_server.flushdb()
+    for name, value in old.items():
+        redis_server.restore(name, 0, value)
+
+    ask_each(campaign, accounts(2))
+    assert worker.serve_once() == 5
+
+    rows = QueueTicket.objects.filter(campaign=campaign).order_by("number")
+    assert list(rows.values_list("number", "coupon__position")) == [(one, one) for one in range(1, 6)]
+
+
+def test_an_issuer_that_can_not_refresh_its_queues_ends_all_its_threads():
+    """Here the file of `--alive` can't be touched; the process ends, and its supervisor starts another."""
+    campaign = line_of()
+    ask_each(campaign, accounts(1))
+
+    def fail_once_served() -> None:
+        if statuses_in_order(campaign) == ["issued"]:
+            raise OSError("no such folder")
+
+    with pytest.raises(OSError, match="no such folder"):
+        worker.serve(threading.Event(), on_refresh=fail_once_served)
+
+    assert serving_threads() == 0
+
+
+def serving_threads() -> int:
+    return sum(thread.name.startswith("queues ") for thread in threading.enumerate())
+
+
+def test_any_number_of_queues_is_settled_by_a_few_threads_and_connections():
+    lines = [line_of() for _ in range(60)]
+    first, second = accounts(2)
+    for campaign in lines:
+        ask_each(campaign, [first])
+    before = database_connections()
+    with settling():
+        wait_until(lambda: all(statuses_in_order(campaign) == ["issued"] for campaign in lines))
+        assert serving_threads() == worker.QUEUES_AT_ONCE[worker.BATCH]
+        assert database_connections() - before <= worker.QUEUES_AT_ONCE[worker.BATCH] + 1
+        for campaign in lines:
+            ask_each(campaign, [second])
+        wait_until(lambda: all(statuses_in_order(campaign) == ["issued"] * 2 for campaign in lines))
+    assert serving_threads() == 0
+    assert broken() == {}
+
+
+def test_queues_with_a_slow_partner_delay_no_other_queue(settings):
+    with socket.create_server((ports.HOST, 0)) as silent:
+        settings.PARTNER_URL = f"http://{ports.HOST}:{silent.getsockname()[1]}"
+        settings.PARTNER_TIMEOUT_SECONDS = 4.0
+        slow = [line_of(partner="convenience_store") for _ in range(12)]
+        [user_id] = accounts(1)
+        for campaign in slow:
+            ask_each(campaign, [user_id])
+        with settling():
+            wait_until(lambda: Confirmation.objects.exists())
+            quick = line_of()
+            ask_each(quick, [user_id])
+            wait_until(lambda: statuses_in_order(quick) == ["issued"], seconds=3)
+            assert {status for campaign in slow for status in statuses_in_order(campaign)} == {"waiting"}
+
+
+def database_connections() -> int:
+    with another_connection() as other:
+        statement = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()"
+        return int(ask_database(other, statement)[0][0])
+
+
+def ask_each(campaign: Campaign, user_ids: Sequence[int]) -> None:
+    for user_id in user_ids:
+        issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+
+
+def statuses_in_order(campaign: Campaign) -> list[str]:
+    rows = QueueTicket.objects.filter(campaign=campaign)
+    return list(rows.order_by("number").values_list("status", flat=True))

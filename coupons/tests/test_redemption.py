@@ -72,7 +72,7 @@ def hold(code: str, order_id: UUID) -> UUID:
         ({"min_order_amount": 5_000}, 5_000, 1_000),
     ],
 )
-def test_the_discount_of_a_coupon(terms: dict[str, Any], items_amount: int, expected: int) -> None:
+def test_the_discount_of_a_coupon(terms, items_amount, expected):
     coupon = coupon_of(CampaignFactory.create(**terms))
 
     amount = take_off(coupon, items_amount)
@@ -81,7 +81,7 @@ def test_the_discount_of_a_coupon(terms: dict[str, Any], items_amount: int, expe
     assert isinstance(amount, int)
 
 
-def test_the_reasons_why_a_coupon_is_not_usable() -> None:
+def test_the_reasons_why_a_coupon_is_not_usable():
     campaign = CampaignFactory.create(min_order_amount=5_000)
     first, second = order_ids(2)
 
@@ -96,21 +96,19 @@ def test_the_reasons_why_a_coupon_is_not_usable() -> None:
     assert take_off(coupon_of(campaign, expires_at=NOW + timedelta(microseconds=1)), 5_000) == 1_000
 
 
-def test_usable_coupons_come_by_their_codes_with_their_campaigns() -> None:
+def test_usable_coupons_come_by_their_codes_with_their_campaigns():
     one, other = coupon_of(CampaignFactory.create()), coupon_of(CampaignFactory.create())
 
     with CaptureQueriesContext(connection) as captured:
         found = lock_by_code([one.code, other.code, "NONE"])
-        assert {code: coupon.campaign.name for code, coupon in found.items()} == {
-            one.code: one.campaign.name,
-            other.code: other.campaign.name,
-        }
+        names = {code: coupon.campaign.name for code, coupon in found.items()}
+        assert names == {one.code: one.campaign.name, other.code: other.campaign.name}
 
     assert len(captured) == 2, "found, locked"
     assert lock_by_code([]) == {}
 
 
-def test_any_number_is_held_once_by_one_statement_and_read_as_held_at_once() -> None:
+def test_any_number_is_held_once_by_one_statement_and_read_as_held_at_once():
     campaign = CampaignFactory.create()
     orders = order_ids(20)
     codes = [coupon_of(campaign).code for _ in orders]
@@ -129,7 +127,7 @@ def test_any_number_is_held_once_by_one_statement_and_read_as_held_at_once() -> 
     assert broken() == {}
 
 
-def test_held_coupons_are_released_once() -> None:
+def test_held_coupons_are_released_once():
     campaign = CampaignFactory.create()
     orders = order_ids(3)
     codes = [coupon_of(campaign).code for _ in orders]
@@ -139,18 +137,13 @@ def test_held_coupons_are_released_once() -> None:
     assert redemption.release(orders[:2]) == 2
     assert redemption.release(orders[:2]) == 0
     assert redemption.redeem(orders[:2]) == 0
-    assert list(Coupon.objects.order_by("pk").values_list("status", "order_id")) == [
-        ("issued", None),
-        ("issued", None),
-        ("held", orders[2]),
-    ]
+    rows = Coupon.objects.order_by("pk").values_list("status", "order_id")
+    assert list(rows) == [("issued", None), ("issued", None), ("held", orders[2])]
     assert broken() == {}
 
 
 @in_one_test(("left", "status"), [(timedelta(seconds=1), "issued"), (timedelta(0), "redeemed")])
-def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(
-    left: timedelta, status: str
-) -> None:
+def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(left, status):
     order_id = order_ids(1)[0]
     coupon = coupon_of(CampaignFactory.create())
     hold(coupon.code, order_id)
@@ -165,7 +158,7 @@ def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(
     assert broken() == {}
 
 
-def test_an_order_without_a_coupon_costs_one_statement() -> None:
+def test_an_order_without_a_coupon_costs_one_statement():
     with CaptureQueriesContext(connection) as captured:
         assert redemption.release(order_ids(1)[:0]) == 0
         assert redemption.redeem([UUID(int=1), UUID(int=2)]) == 0
@@ -174,7 +167,7 @@ def test_an_order_without_a_coupon_costs_one_statement() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_requires_a_transaction() -> None:
+def test_it_requires_a_transaction():
     for call in (
         lambda: redemption.lock_found([]),
         lambda: redemption.hold({}),
@@ -187,7 +180,7 @@ def test_it_requires_a_transaction() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_of_40_concurrent_orders_gets_the_coupon() -> None:
+def test_one_of_40_concurrent_orders_gets_the_coupon():
     code = coupon_of(CampaignFactory.create()).code
     orders = order_ids(40)
 
@@ -201,7 +194,7 @@ def test_one_of_40_concurrent_orders_gets_the_coupon() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold() -> None:
+def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold():
     """The twin: all orders read the coupon before any of them holds it."""
     code = coupon_of(CampaignFactory.create()).code
     orders = order_ids(10)
@@ -223,9 +216,7 @@ def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold() -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(monkeypatch):
     monkeypatch.setattr(transactions, "ATTEMPTS", 1)
     campaign = CampaignFactory.create()
     orders = order_ids(6)
@@ -250,7 +241,7 @@ def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(
     assert broken() == {}
 
 
-def test_an_issued_coupon_is_voided_with_its_code() -> None:
+def test_an_issued_coupon_is_voided_with_its_code():
     campaign = CampaignFactory.create(code_source="pool", codes=["ONE", "TWO"])
     coupon = coupon_of(campaign)
 
@@ -262,7 +253,7 @@ def test_an_issued_coupon_is_voided_with_its_code() -> None:
 
 
 @in_one_test("status", ["held", "redeemed", "void", "expired"])
-def test_no_other_coupon_is_voided(status: str) -> None:
+def test_no_other_coupon_is_voided(status):
     order_id = order_ids(1)[0]
     columns: dict[str, dict[str, Any]] = {
         "held": {"status": "held", "order_id": order_id},
@@ -280,7 +271,7 @@ def test_no_other_coupon_is_voided(status: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_voiding_and_holding_at_once_one_wins() -> None:
+def test_voiding_and_holding_at_once_one_wins():
     for _ in range(10):
         coupon = coupon_of(CampaignFactory.create())
         voiding = partial(issued_coupons.void, code=coupon.code, reason="A mistake.")

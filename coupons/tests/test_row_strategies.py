@@ -1,10 +1,11 @@
 """The strategies that need no Redis: while another connection locks a row, and killed while they hold it.
 
-Their common races are in `test_issuing_races.py`. At the end stand all of them at once on one campaign.
+Their common races are in `test_issuing_races.py`.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,17 +14,20 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
+from prometheus_client import REGISTRY
 
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
-from coupons.models import Campaign, Coupon, PoolCode
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of
+from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of, refusal
 from shop.db import stuck_rows, transactions
+from shop.errors import Invalid
 from shop.journal.journal import SYSTEM
+from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
@@ -60,7 +64,7 @@ def impatiently(work: Callable[[], Any]) -> Any:
 
 
 @by_each
-def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy: str) -> None:
+def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy):
     campaign = CampaignFactory.create(strategy=strategy)
     [asks] = issue_calls(campaign.pk, accounts(1))
 
@@ -75,7 +79,7 @@ def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy
 
 
 @by_each
-def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strategy: str) -> None:
+def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strategy):
     campaign = CampaignFactory.create(strategy=strategy)
     account = User.objects.get(pk=accounts(1)[0])
     asks = partial(client_of(account).post, "/coupons", {"campaign": campaign.pk})
@@ -92,7 +96,7 @@ def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strateg
 
 
 @by_each
-def test_a_deadlock_is_retried(strategy: str) -> None:
+def test_a_deadlock_is_retried(strategy):
     """The request has locked the campaign and waits for the account; another connection does the reverse."""
     campaign, everyone = CampaignFactory.create(strategy=strategy), accounts(50)
     [asks] = issue_calls(campaign.pk, everyone[:1])
@@ -110,7 +114,7 @@ def test_a_deadlock_is_retried(strategy: str) -> None:
 
 
 @by_each
-def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strategy: str) -> None:
+def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strategy):
     """Both have read that there is no coupon, before either can write one."""
     campaign = CampaignFactory.create(strategy=strategy, quantity=10)
     issue, [user_id] = issuing.STRATEGIES[strategy], accounts(1)
@@ -125,7 +129,7 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the_slots_to_the_next() -> None:
+def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the_slots_to_the_next():
     """By each strategy and from each source of codes, a transaction for each campaign.
 
     Each has counted its slot; its coupon waits for the account's row, which another connection locks. The
@@ -152,7 +156,7 @@ def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_a_process_killed_after_its_commits_has_issued_the_coupons() -> None:
+def test_a_process_killed_after_its_commits_has_issued_the_coupons():
     """By each strategy, a transaction for each campaign, while those of the next account wait."""
     campaigns = [CampaignFactory.create(strategy=name, quantity=2) for name in NAMES]
     first, second = accounts(2)
@@ -186,7 +190,7 @@ def coupon_outcome(campaign: Campaign, user_id: int) -> str:
 
 @by_each
 @from_each_source
-def test_with_a_partner_repeated_requests_take_one_slot(strategy: str, code_source: str) -> None:
+def test_with_a_partner_repeated_requests_take_one_slot(strategy, code_source):
     campaign = campaign_with_codes(code_source, partner="convenience_store", quantity=5)
     [user_id] = accounts(1)
 
@@ -208,7 +212,7 @@ VALUES (%s, %s, %s, %s, 'issued', '', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))
 SOON = 10.0
 
 
-def test_the_lock_reads_what_was_committed_while_it_waited() -> None:
+def test_the_lock_reads_what_was_committed_while_it_waited():
     campaign = CampaignFactory.create()
     both = accounts(2)
     now = timezone.now()
@@ -216,16 +220,18 @@ def test_the_lock_reads_what_was_committed_while_it_waited() -> None:
     with another_connection() as other:
         other.set_autocommit(False)
         ask(other, KEEP, campaign.pk)
-        waiting = in_background(lambda: locked_and_seen(campaign, both))
+        lock = partial(eligibility.lock_campaign, campaign.pk, both)
+        waiting = in_background(lambda: transactions.run(lock, transactions.KEYED))
         wait_until(lambda: waiting_for_the_row(Campaign) == 1)
-        write_on(other, coupon)
+        ask(other, INSERT, campaign.pk, both[0], coupon.code, coupon.position)
+        ask(other, "UPDATE coupons_campaign SET issued = issued + 1 WHERE id = %s", campaign.pk)
         other.commit()
-        seen, had = waiting.result(SOON)
-    assert seen.issued == 1
-    assert {user_id: one.code for user_id, one in had.items()} == {both[0]: "FRESH"}
+        read = waiting.result(SOON)
+    assert read.campaign.issued == 1
+    assert {user_id: one.code for user_id, one in read.existing.items()} == {both[0]: "FRESH"}
 
 
-def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot() -> None:
+def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot():
     """It would stay where its count is rolled back, and the next one would get its position."""
     campaign, [account_id] = CampaignFactory.create(), accounts(1)
     with pytest.raises(transaction.TransactionManagementError):
@@ -233,7 +239,7 @@ def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot
     assert not Coupon.objects.exists()
 
 
-def test_a_coupon_locked_by_an_order_delays_no_request() -> None:
+def test_a_coupon_locked_by_an_order_delays_no_request():
     campaign = CampaignFactory.create()
     owner, newcomer = accounts(2)
     code = issuing.issue(campaign_id=campaign.pk, user_id=owner).coupon.code
@@ -244,7 +250,7 @@ def test_a_coupon_locked_by_an_order_delays_no_request() -> None:
         assert issuing.issue(campaign_id=campaign.pk, user_id=newcomer).is_new
 
 
-def test_what_is_read_is_what_the_orm_reads() -> None:
+def test_what_is_read_is_what_the_orm_reads():
     campaign = CampaignFactory.create(closes_at=timezone.now() + timedelta(days=1))
     owner, other = accounts(2)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
@@ -260,7 +266,7 @@ def test_what_is_read_is_what_the_orm_reads() -> None:
     assert had[owner].campaign is seen
 
 
-def test_a_new_coupon_is_what_the_database_has_of_it() -> None:
+def test_a_new_coupon_is_what_the_database_has_of_it():
     campaign = CampaignFactory.create()
     [user_id] = accounts(1)
 
@@ -271,23 +277,12 @@ def test_a_new_coupon_is_what_the_database_has_of_it() -> None:
     assert columns_of(issued.coupon) | {"id": written["id"]} == written
 
 
-def locked_and_seen(campaign: Campaign, user_ids: list[int]) -> tuple[Campaign, dict[int, Coupon]]:
-    seen = transactions.run(lambda: eligibility.lock_campaign(campaign.pk, user_ids), transactions.KEYED)
-    return seen.campaign, seen.existing
-
-
-def write_on(other: Any, coupon: Coupon) -> None:
-    """Write the coupon and count it, as another process would."""
-    ask(other, INSERT, coupon.campaign_id, coupon.account_id, coupon.code, coupon.position)
-    ask(other, "UPDATE coupons_campaign SET issued = issued + 1 WHERE id = %s", coupon.campaign_id)
-
-
 def columns_of(row: Campaign | Coupon) -> dict[str, Any]:
     return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
 
 
 @from_each_source
-def test_all_of_them_at_once_issue_exactly_the_quantity(code_source: str) -> None:
+def test_all_of_them_at_once_issue_exactly_the_quantity(code_source):
     campaign = campaign_with_codes(code_source, quantity=50)
 
     outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(90)))
@@ -298,7 +293,7 @@ def test_all_of_them_at_once_issue_exactly_the_quantity(code_source: str) -> Non
 
 
 @from_each_source
-def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source: str) -> None:
+def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source):
     campaign = campaign_with_codes(code_source, quantity=10)
 
     outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(1) * 40))
@@ -310,7 +305,7 @@ def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source: str) 
 
 
 @from_each_source
-def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source: str) -> None:
+def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source):
     """Each thread changes the strategy before each of its requests."""
     campaign = campaign_with_codes(code_source, quantity=50)
     everyone = accounts(120)
@@ -328,3 +323,155 @@ def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source
     assert count_outcomes(one for part in outcomes for one in part) == {"new": 50, "sold_out": 70}
     assert positions(campaign) == list(range(1, 51))
     assert broken() == {}
+
+
+by_each_guarded = pytest.mark.parametrize("strategy", ["optimistic", "conditional_update"])
+
+CHANGE = "UPDATE coupons_campaign SET version = version + 1 WHERE id = %s"
+CONFLICTS = "firstcome_campaign_conflicts_total"
+# A request that needs the lock waits for it twice, five seconds each.
+TWO_WAITS_FOR_A_LOCK = 10.0
+
+
+@by_each_guarded
+def test_existing_coupons_and_refusals_are_answered_without_a_lock(strategy):
+    campaign = CampaignFactory.create(strategy=strategy, quantity=1)
+    first, late = accounts(2)
+    given = issuing.issue(campaign_id=campaign.pk, user_id=first)
+
+    with holding(KEEP, campaign.pk):
+        again, refusal = race(issue_calls(campaign.pk, [first, late]), timeout=TWO_WAITS_FOR_A_LOCK)
+
+    assert (again.coupon.code, again.is_new) == (given.coupon.code, False)
+    assert count_outcomes([refusal]) == {"sold_out": 1}
+
+
+def test_an_optimistic_request_that_conflicts_is_retried_and_counted():
+    campaign = CampaignFactory.create(strategy="optimistic")
+    before = REGISTRY.get_sample_value(CONFLICTS)
+
+    outcome = ask_while_somebody_changes(campaign, *issue_calls(campaign.pk, accounts(1)))
+
+    assert outcome.is_new
+    assert REGISTRY.get_sample_value(CONFLICTS) == (before or 0) + 1
+    assert positions(campaign) == [1]
+
+
+def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(settings):
+    settings.OPTIMISTIC_RETRIES = 0
+    campaign = CampaignFactory.create(strategy="optimistic")
+    api = client_of(User.objects.get(pk=accounts(1)[0]))
+    asks = partial(api.post, "/coupons", {"campaign": campaign.pk})
+
+    answer = ask_while_somebody_changes(campaign, asks)
+
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (409, "conflict", "1")
+    assert positions(campaign) == []
+    assert asks().status_code == 201
+
+
+def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_row_needs():
+    """One code is left: if a waiting request locked it, the pool would look empty to the other."""
+    campaign = CampaignFactory.create(code_source="pool", codes=["LAST"])
+    [asks] = issue_calls_by(["optimistic"], campaign.pk, accounts(1))
+
+    with holding(KEEP, campaign.pk) as other:
+        outcome = in_background(asks)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
+        free = ask(
+            other, "SELECT code FROM coupons_poolcode WHERE status = 'available' FOR UPDATE SKIP LOCKED"
+        )
+
+    assert free == [("LAST",)]
+    assert outcome.result(timeout=10).coupon.code == "LAST"
+
+
+def test_the_update_uses_terms_that_changed_while_it_waited():
+    campaign = CampaignFactory.create(strategy="conditional_update", quantity=10)
+    [asks] = issue_calls(campaign.pk, accounts(1))
+
+    with holding(
+        "UPDATE coupons_campaign SET closes_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s", campaign.pk
+    ) as other:
+        outcome = in_background(asks)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
+        other.commit()
+
+    assert refusal(lambda: outcome.result(timeout=10)) == "campaign_closed"
+    assert positions(campaign) == []
+
+
+@by_each_guarded
+def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy):
+    """The first read finds nothing; another request is confirmed while this one waits for the row."""
+    campaign = CampaignFactory.create(partner="convenience_store", quantity=10)
+    user_id = accounts(1)[0]
+    [asks] = issue_calls_by([strategy], campaign.pk, [user_id])
+    given = (
+        "INSERT INTO coupons_coupon (campaign_id, account_id, code, position, status, void_reason, issued_at,"
+        " expires_at) VALUES (%s, %s, 'GIVEN', 1, 'issued', '', NOW(6), NOW(6))"
+    )
+
+    counted = "UPDATE coupons_campaign SET issued = 1, version = version + 1 WHERE id = %s"
+    with holding(counted, campaign.pk) as other:
+        outcome = in_background(asks)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
+        ask(other, given, campaign.pk, user_id)
+        other.commit()
+
+    assert outcome.result(timeout=10).coupon.code == "GIVEN"
+    assert not Confirmation.objects.exists()
+    assert broken() == {}
+
+
+def ask_while_somebody_changes(campaign: Campaign, asks: Callable[[], Any]) -> Any:
+    with holding(CHANGE, campaign.pk) as other:
+        outcome = in_background(asks)
+        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
+        other.commit()
+    return outcome.result(timeout=10)
+
+
+Raise = Callable[..., Campaign]
+
+
+def both_raised(campaign: Campaign, raising: Raise) -> list[Any]:
+    """What `raising` to 150 and then to 120 returns or raises, when both wait for the campaign's lock."""
+    waiting: list[Future[Campaign]] = []
+    with holding(KEEP, campaign.pk):
+        for number, quantity in enumerate((150, 120), start=1):
+            waiting.append(in_background(lambda quantity=quantity: raising(campaign, quantity)))
+            wait_until(lambda number=number: waiting_for_the_row(Campaign) == number)
+    return [one.exception(SOON) or one.result() for one in waiting]
+
+
+def quantity_of(campaign: Campaign) -> int:
+    return Campaign.objects.get(pk=campaign.pk).quantity
+
+
+def test_of_two_that_raise_it_at_once_the_lower_one_is_refused():
+    """The second had compared before the first was written, and lowered the quantity to 120."""
+    campaign = CampaignFactory.create(quantity=100)
+
+    def raise_quantity(one: Campaign, quantity: int) -> Campaign:
+        return campaigns.raise_quantity(campaign_id=one.pk, quantity=quantity, reason="More came.")
+
+    higher, lower = both_raised(campaign, raise_quantity)
+
+    assert higher.quantity == quantity_of(campaign) == 150
+    assert isinstance(lower, Invalid)
+    assert [fault["code"] for fault in lower.extra["errors"]] == ["not_raised"]
+    assert JournalLine.objects.filter(what="campaign.changed").count() == 1
+
+
+def test_comparing_before_the_lock_lowers_it():
+    """The control case."""
+    campaign = CampaignFactory.create(quantity=100)
+
+    def raise_naively(one: Campaign, quantity: int) -> Campaign:
+        assert quantity > quantity_of(one)
+        return campaigns.change(campaign_id=one.pk, quantity=quantity)
+
+    both_raised(campaign, raise_naively)
+
+    assert quantity_of(campaign) == 120

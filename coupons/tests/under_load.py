@@ -18,14 +18,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from django.db import connection, connections
+from django.db import connections
 
 from coupons import tasks
 from coupons.models import Campaign, Coupon
 from coupons.tests import asking_on
-from coupons.tests.own_issuer import OwnIssuer
+from coupons.tests.own_issuer import OwnIssuer, database_url
 from scripts.stack import places
 from shop.tests.racing import wait_until
 
@@ -62,7 +61,7 @@ class Load:
         self, campaigns: Sequence[Campaign], user_ids: Sequence[int], *, folder: Path, **settings: str
     ) -> None:
         self._campaigns, self._user_ids, self._folder = campaigns, user_ids, folder
-        self._environment = os.environ | {"DATABASE_URL": _this_database()} | settings
+        self._environment = os.environ | {"DATABASE_URL": database_url()} | settings
         self._environment |= {"DJANGO_SETTINGS_MODULE": "shop.settings"}
         self._asking: dict[int, subprocess.Popen[str]] = {}
         has_queue = any(campaign.strategy == "queue" for campaign in campaigns)
@@ -211,11 +210,6 @@ class Load:
             tasks.sweep()
         except Exception as error:
             self.sweeping_failed.append(repr(error))
-
-
-def _this_database() -> str:
-    url = urlsplit(os.environ["DATABASE_URL"])
-    return url._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:

@@ -1,7 +1,6 @@
 """The demo data can be used and seeded again, and breaks no law."""
 
 import json
-from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
@@ -40,7 +39,7 @@ def everything() -> dict[str, int]:
 
 
 @pytest.mark.usefixtures("own_gateway")
-def test_the_demo_is_complete_and_breaks_no_law() -> None:
+def test_the_demo_is_complete_and_breaks_no_law():
     code, output = run("seed_demo", *SMALL)
 
     assert code == 0
@@ -58,7 +57,7 @@ def test_the_demo_is_complete_and_breaks_no_law() -> None:
     assert [report for report in laws.audit() if not report.holds] == []
 
 
-def test_where_it_is_no_demo_nothing_is_made(settings: LazySettings, tmp_path: Path) -> None:
+def test_where_it_is_no_demo_nothing_is_made(settings, tmp_path):
     settings.DEMO = settings.DEBUG = False
     file = tmp_path / "tokens.json"
 
@@ -68,7 +67,7 @@ def test_where_it_is_no_demo_nothing_is_made(settings: LazySettings, tmp_path: P
     assert not any(everything().values()) and not file.exists()
 
 
-def test_the_demo_accounts_sign_in_and_staff_have_all_permissions() -> None:
+def test_the_demo_accounts_sign_in_and_staff_have_all_permissions():
     run("seed_demo", *SMALL)
 
     for name, password in (
@@ -83,7 +82,7 @@ def test_the_demo_accounts_sign_in_and_staff_have_all_permissions() -> None:
 
 
 @pytest.mark.usefixtures("own_gateway")
-def test_seeding_again_creates_only_missing_rows() -> None:
+def test_seeding_again_creates_only_missing_rows():
     run("seed_demo", *SMALL)
     before = everything()
     Campaign.objects.filter(name="Early bird").delete()
@@ -100,7 +99,7 @@ def test_seeding_again_creates_only_missing_rows() -> None:
     assert [report for report in laws.audit() if not report.holds] == []
 
 
-def test_the_file_of_tokens_is_valid_and_private(tmp_path: Path) -> None:
+def test_the_file_of_tokens_is_valid_and_private(tmp_path):
     file = tmp_path / "tokens.json"
 
     run("seed_demo", *SMALL, "--tokens", str(file))

@@ -24,13 +24,9 @@ def note(*types: str, order_id: UUID | None = None) -> list[str]:
     data = orjson.dumps({"order": str(order_id)}).decode()
     events = [NewEvent(uuid7(), type, order_id, clock.now(), data) for type in types]
     transactions.run(lambda: recording.record_all(events), transactions.ONCE)
-    take_all_types()
-    return [str(event.event_id) for event in events]
-
-
-def take_all_types() -> None:
-    """Have the data platform sent events of every type, those of tests too."""
+    # Of every type, those of tests too.
     endpoints.find().filter(pk=BUILT_IN).update(events=["*"])
+    return [str(event.event_id) for event in events]
 
 
 def deliver_due(worker: str = "worker") -> int:
@@ -74,25 +70,15 @@ def make_due(*events: str) -> None:
 
 def statuses() -> list[str]:
     """Of all deliveries to the data platform, in the sequence of the events."""
-    return list(
-        WebhookDelivery.objects.filter(endpoint=BUILT_IN).order_by("id").values_list("status", flat=True)
-    )
+    rows = WebhookDelivery.objects.filter(endpoint=BUILT_IN).order_by("id")
+    return list(rows.values_list("status", flat=True))
 
 
 def logged(status: str, *, number: int, **columns: object) -> None:
     """Fill the log with so many deliveries to the data platform."""
     endpoints.find()
-    WebhookDelivery.objects.bulk_create(
-        WebhookDelivery(
-            endpoint_id=BUILT_IN,
-            event_id=uuid7(),
-            type="order.paid",
-            status=status,
-            created_at=timezone.now(),
-            **columns,
-        )
-        for _ in range(number)
-    )
+    columns |= {"endpoint_id": BUILT_IN, "type": "order.paid", "status": status, "created_at": timezone.now()}
+    WebhookDelivery.objects.bulk_create(WebhookDelivery(event_id=uuid7(), **columns) for _ in range(number))
 
 
 def dead(type: str = "order.paid", **columns: object) -> WebhookDelivery:

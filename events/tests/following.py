@@ -12,24 +12,20 @@ from events.feed.reading import READ_EVENTS
 from events.feed.recording import NewEvent
 from shop import clock
 from shop.db import transactions
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 
 
 def reader() -> User:
     """An account of staff that may read events."""
-    account: User = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
-    return account
+    return AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
 
 
 def record(*names: str, type: str = "order.paid") -> None:
     """Record an event for each of these names, in a transaction."""
-
-    def work() -> None:
-        data = [orjson.dumps({"name": name}).decode() for name in names]
-        recording.record_all(NewEvent(uuid7(), type, None, clock.now(), one) for one in data)
-
-    transactions.run(work, transactions.ONCE)
+    data = [orjson.dumps({"name": name}).decode() for name in names]
+    made = [NewEvent(uuid7(), type, None, clock.now(), one) for one in data]
+    transactions.run(lambda: recording.record_all(made), transactions.ONCE)
 
 
 def publish(*names: str, type: str = "order.paid") -> None:
@@ -48,11 +44,8 @@ class Follower:
     def __init__(
         self, account: User, *, limit: int = 200, between: Callable[[], None] = lambda: None
     ) -> None:
-        self._api: Api = client_of(account)
-        self._limit = limit
-        self._between = between
-        self.cursor = ""
-        self.names: list[str] = []
+        self._api, self._limit, self._between = client_of(account), limit, between
+        self.cursor, self.names = "", list[str]()
 
     def read(self) -> int:
         """Read one page; how many events it had."""

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
@@ -26,11 +26,8 @@ DAY = timedelta(days=1)
 
 def note(number: int, what: str = "order.placed") -> None:
     """A line of the journal, with the event that it is."""
-
-    def work() -> None:
-        journal.note(what=what, subject=f"order {number}", order_id=UUID(int=number))
-
-    transactions.run(work, transactions.ONCE)
+    line = partial(journal.note, what=what, subject=f"order {number}", order_id=UUID(int=number))
+    transactions.run(line, transactions.ONCE)
 
 
 @pytest.fixture
@@ -68,14 +65,14 @@ def at(position: int) -> Any:
     return FeedEvent.objects.filter(position=position)
 
 
-def test_lines_and_their_events_have_one_id(feed: None) -> None:
+def test_lines_and_their_events_have_one_id(feed):
     named = JournalLine.objects.exclude(event_id=None).values_list("event_id", flat=True)
     assert len(named) == 6
     assert set(named) < set(FeedEvent.objects.values_list("event_id", flat=True))
     assert sum(one.checked for one in audit.audit()) == 8 + 6
 
 
-def test_an_event_that_is_lost_is_named_by_its_position_and_its_line(feed: None) -> None:
+def test_an_event_that_is_lost_is_named_by_its_position_and_its_line(feed):
     at(5).delete()
     assert offenders() == [f"journal line {line_of(3).pk}", "position 5"]
 
@@ -94,7 +91,7 @@ def test_an_event_that_is_lost_is_named_by_its_position_and_its_line(feed: None)
         ),
     ],
 )
-def test_a_damaged_position_is_named(feed: None, damage: Callable[[], object], named: str) -> None:
+def test_a_damaged_position_is_named(feed, damage, named):
     damage()
     assert offenders() == [named]
 
@@ -104,19 +101,19 @@ def sweep_to(position: int, *, lost: int = 0) -> None:
     FeedEvent.objects.filter(position__lte=lost).delete()
 
 
-def test_a_line_whose_event_was_never_recorded_is_named(feed: None) -> None:
+def test_a_line_whose_event_was_never_recorded_is_named(feed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "from_journal", lambda lines: [])
         note(6)
     assert offenders() == [f"journal line {line_of(6).pk}"]
 
 
-def test_an_event_that_lost_its_id_leaves_its_line_without(feed: None) -> None:
+def test_an_event_that_lost_its_id_leaves_its_line_without(feed):
     at(6).update(event_id=uuid4())
     assert offenders() == [f"journal line {line_of(4).pk}"]
 
 
-def test_a_second_event_of_an_id_is_refused(feed: None) -> None:
+def test_a_second_event_of_an_id_is_refused(feed):
     twin = at(6).get()
     twin.pk, twin.position = None, None
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -136,13 +133,13 @@ def without_unique_positions() -> Iterator[None]:
             editor.add_constraint(FeedEvent, constraint)
 
 
-def test_two_events_at_a_position_leave_a_gap_that_is_named(feed: None) -> None:
+def test_two_events_at_a_position_leave_a_gap_that_is_named(feed):
     with without_unique_positions():
         at(5).update(position=4)
         assert offenders() == ["position 5"]
 
 
-def test_events_without_a_position_are_no_gap_and_archived_lines_no_loss(feed: None) -> None:
+def test_events_without_a_position_are_no_gap_and_archived_lines_no_loss(feed):
     record("later")
     note(7)
     assert offenders() == []
@@ -157,16 +154,14 @@ def grow_old() -> None:
 
 
 @pytest.mark.parametrize("days", [0, 9])
-def test_events_that_were_deleted_after_the_retention_are_no_gap(
-    days: int, feed: None, settings: LazySettings
-) -> None:
+def test_events_that_were_deleted_after_the_retention_are_no_gap(days, feed, settings):
     grow_old()
     assert reading.delete_old() == 5
     settings.EVENT_RETENTION_SECONDS += days * 86_400
     assert offenders() == []
 
 
-def test_a_loss_after_others_were_deleted_is_named(feed: None) -> None:
+def test_a_loss_after_others_were_deleted_is_named(feed):
     grow_old()
     FeedEvent.objects.filter(position__gte=6).update(at=F("at") - DAY)
     JournalLine.objects.filter(order_id__gt=UUID(int=3)).update(at=F("at") - DAY)
@@ -177,7 +172,7 @@ def test_a_loss_after_others_were_deleted_is_named(feed: None) -> None:
     assert offenders() == [f"journal line {line_of(9).pk}", "position 9"]
 
 
-def test_an_audit_beside_writers_sequencers_and_deletions_finds_nothing(feed: None) -> None:
+def test_an_audit_beside_writers_sequencers_and_deletions_finds_nothing(feed):
     grow_old()
 
     def write() -> list[str]:

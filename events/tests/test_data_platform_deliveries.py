@@ -1,10 +1,8 @@
 """The data platform gets every committed event, and an order's events in sequence, whatever fails."""
 
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,15 +15,8 @@ from django.utils import timezone
 from events import doctor
 from events.feed import reading, sequencing
 from events.models import BUILT_IN, FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
-from events.tests.delivering import (
-    deliver_due,
-    deliver_to_nobody,
-    delivered_count,
-    delivery,
-    make_due,
-    note,
-    statuses,
-)
+from events.tests import delivering
+from events.tests.delivering import deliver_due, deliver_to_nobody, delivery, make_due, note, statuses
 from events.tests.own_data_platform import REFUSED, knowing_secret, received_event_ids, use
 from events.webhooks import data_platform, deliveries, delivery_pass
 from scripts.tests.simulator import Simulator
@@ -55,7 +46,7 @@ deliver_due("another worker")
 """
 
 
-def test_due_events_are_delivered_once_in_batches(own_data_platform: Simulator) -> None:
+def test_due_events_are_delivered_once_in_batches(own_data_platform):
     events = note(*["test.happened"] * 1_250)
     with CaptureQueriesContext(connection) as captured:
         assert deliver_due() == 1_250
@@ -69,7 +60,7 @@ def test_due_events_are_delivered_once_in_batches(own_data_platform: Simulator) 
     assert own_data_platform.get("/summary")[1] == {"events": 1_250, "repeated": 0}
 
 
-def test_a_row_number_that_a_promoted_replica_reuses_is_another_event(own_data_platform: Simulator) -> None:
+def test_a_row_number_that_a_promoted_replica_reuses_is_another_event(own_data_platform):
     """The replica lacked the last commits; the receiver mistook the new event for the old one."""
     [lost] = note("test.happened")
     deliver_due()
@@ -85,7 +76,7 @@ def test_a_row_number_that_a_promoted_replica_reuses_is_another_event(own_data_p
     assert received_event_ids(own_data_platform) == [lost, new]
 
 
-def test_a_wrong_secret_makes_no_event_dead(own_data_platform: Simulator, settings: LazySettings) -> None:
+def test_a_wrong_secret_makes_no_event_dead(own_data_platform, settings):
     [event] = note("test.happened")
     right, settings.EVENT_SECRET = settings.EVENT_SECRET, "another"
     assert deliver_due() == 0
@@ -97,7 +88,7 @@ def test_a_wrong_secret_makes_no_event_dead(own_data_platform: Simulator, settin
     assert deliver_due() == 1
 
 
-def test_an_orders_events_keep_their_order_while_the_first_fails(own_data_platform: Simulator) -> None:
+def test_an_orders_events_keep_their_order_while_the_first_fails(own_data_platform):
     order_id = uuid4()
     first, second = note("order.paid", order_id=order_id), note("order.refunded", order_id=order_id)
     other = note("coupon.issued")
@@ -112,9 +103,7 @@ def test_an_orders_events_keep_their_order_while_the_first_fails(own_data_platfo
     assert received_event_ids(own_data_platform) == [*other, *first, *second]
 
 
-def test_without_the_check_of_earlier_events_an_orders_events_are_reordered(
-    own_data_platform: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_check_of_earlier_events_an_orders_events_are_reordered(own_data_platform, monkeypatch):
     """The control case: each event is sent by itself, as soon as its own pause is over."""
     monkeypatch.setattr(delivery_pass, "_order_key", lambda row: str(row.event_id))
     order_id = uuid4()
@@ -128,7 +117,7 @@ def test_without_the_check_of_earlier_events_an_orders_events_are_reordered(
     assert received_event_ids(own_data_platform) == [*second, *first]
 
 
-def test_an_event_that_is_not_due_yet_is_not_overtaken(own_data_platform: Simulator) -> None:
+def test_an_event_that_is_not_due_yet_is_not_overtaken(own_data_platform):
     order_id = uuid4()
     [first] = note("order.paid", order_id=order_id)
     deliver_to_nobody()
@@ -146,20 +135,18 @@ def heard_of(platform: Simulator, order_id: UUID) -> list[str]:
     return [event["id"] for event in platform.get("/events", order=str(order_id))[1]["results"]]
 
 
-def test_many_relays_at_once_deliver_each_event_once(own_data_platform: Simulator) -> None:
+def test_many_relays_at_once_deliver_each_event_once(own_data_platform):
     orders = {id: note("order.paid", "order.refunded", order_id=id) for id in (uuid4() for _ in range(40))}
     # Like those of six processes.
     race([partial(deliver_due, f"worker {number}") for number in range(6)])
     deliver_due()
-    assert delivered_count() == 80
+    assert delivering.delivered_count() == 80
     assert own_data_platform.get("/summary")[1] == {"events": 80, "repeated": 0}
     assert {id: heard_of(own_data_platform, id) for id in orders} == orders
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_events_of_a_relay_that_died_before_recording_are_sent_again_and_dropped(
-    own_data_platform: Simulator, settings: LazySettings
-) -> None:
+def test_events_of_a_relay_that_died_before_recording_are_sent_again_and_dropped(own_data_platform, settings):
     order_id = uuid4()
     events = note("order.paid", "order.refunded", order_id=order_id)
     with another_process(HANGS_AFTER_SENDING, settings.DATA_PLATFORM_URL, settings.EVENT_SECRET):
@@ -173,7 +160,7 @@ def test_events_of_a_relay_that_died_before_recording_are_sent_again_and_dropped
     assert received_event_ids(own_data_platform) == events
 
 
-def test_retries_back_off_with_jitter() -> None:
+def test_retries_back_off_with_jitter():
     [event] = note("test.happened")
     pauses = []
     for _ in range(12):
@@ -188,7 +175,7 @@ def test_retries_back_off_with_jitter() -> None:
     assert len({round(pause / most, 3) for pause, most in zip(pauses, full, strict=True)}) > 6
 
 
-def test_while_the_platform_is_down_only_one_batch_is_tried() -> None:
+def test_while_the_platform_is_down_only_one_batch_is_tried():
     note(*["test.happened"] * (delivery_pass.MOST_DUE + 50))
     deliver_to_nobody()
     assert WebhookDelivery.objects.filter(attempts=1).count() == delivery_pass.MOST_DUE
@@ -201,7 +188,7 @@ def impatient(settings: LazySettings) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_poison_event_dies_alone(own_data_platform: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_poison_event_dies_alone(own_data_platform, caplog):
     before, [poison], after = note("test.a", "test.b"), note(REFUSED), note("test.c", "test.d")
     assert deliver_due() == 4
 
@@ -214,9 +201,7 @@ def test_a_poison_event_dies_alone(own_data_platform: Simulator, caplog: pytest.
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 @pytest.mark.usefixtures("impatient")
-def test_a_dead_event_blocks_its_order_until_it_is_replayed(
-    own_data_platform: Simulator, settings: LazySettings, tmp_path: Path
-) -> None:
+def test_a_dead_event_blocks_its_order_until_it_is_replayed(own_data_platform, settings, tmp_path):
     order_id = uuid4()
     [dead], [held] = note(REFUSED, order_id=order_id), note("order.refunded", order_id=order_id)
     others = note("order.paid", order_id=uuid4())
@@ -226,9 +211,8 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(
     assert deliver_due() == 0
     assert (delivery(dead).status, delivery(held).status) == ("failed", "pending")
     assert delivery(*others).status == "delivered"
-    assert delivery(held).next_attempt_at > timezone.now() + timedelta(seconds=200), (
-        "not tried again and again"
-    )
+    later = timezone.now() + timedelta(seconds=200)
+    assert delivery(held).next_attempt_at > later, "not tried again and again"
 
     with knowing_secret(tmp_path) as corrected:
         use(corrected, settings)
@@ -251,9 +235,7 @@ def refused_for(seconds: float) -> None:
     )
 
 
-def test_a_misrouted_404_kills_no_event_and_all_arrive_once_the_route_is_right(
-    own_data_platform: Simulator, settings: LazySettings
-) -> None:
+def test_a_misrouted_404_kills_no_event_and_all_arrive_once_the_route_is_right(own_data_platform, settings):
     order_id = uuid4()
     events = [*note("order.paid", "order.refunded", order_id=order_id), *note(*["test.happened"] * 50)]
     right = settings.DATA_PLATFORM_URL
@@ -274,8 +256,8 @@ def test_a_misrouted_404_kills_no_event_and_all_arrive_once_the_route_is_right(
 
 
 def test_an_event_is_dead_once_it_was_refused_with_the_same_answer_for_long_enough(
-    own_data_platform: Simulator, settings: LazySettings
-) -> None:
+    own_data_platform, settings
+):
     [poison], others = note(REFUSED), note("test.a", "test.b")
     assert deliver_due() == 2
     assert (delivery(poison).status, delivery(poison).attempts) == ("pending", 1)
@@ -292,7 +274,7 @@ def test_an_event_is_dead_once_it_was_refused_with_the_same_answer_for_long_enou
     assert received_event_ids(own_data_platform) == [*others, *more]
 
 
-def test_another_answer_restarts_the_time(own_data_platform: Simulator, settings: LazySettings) -> None:
+def test_another_answer_restarts_the_time(own_data_platform, settings):
     [poison] = note(REFUSED)
     deliver_due()
     refused_for(settings.EVENT_REFUSED_SECONDS)
@@ -310,9 +292,7 @@ def test_another_answer_restarts_the_time(own_data_platform: Simulator, settings
     assert delivery(poison).status == "pending"
 
 
-def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
-    own_data_platform: Simulator, settings: LazySettings
-) -> None:
+def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(own_data_platform, settings):
     [event] = note("test.happened")
     FeedEvent.objects.update(at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
     deliver_to_nobody()
@@ -334,8 +314,8 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
 
 
 def test_an_old_order_whose_events_are_sent_again_while_the_platform_is_away_has_no_dead_events(
-    own_data_platform: Simulator, settings: LazySettings
-) -> None:
+    own_data_platform, settings
+):
     order_id = uuid4()
     line = {"what": "order.paid", "subject": f"order {order_id}", "order_id": order_id}
     transactions.run(lambda: journal.note(**line), transactions.ONCE)
@@ -349,18 +329,15 @@ def test_an_old_order_whose_events_are_sent_again_while_the_platform_is_away_has
         deliver_to_nobody()
         assert delivery(event).status == "pending"
 
-    WebhookDelivery.objects.filter(status="pending").update(
-        created_at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1)
-    )
+    ago = timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1)
+    WebhookDelivery.objects.filter(status="pending").update(created_at=ago)
     make_due(event)
     deliver_to_nobody()
     assert delivery(event).status == "failed", "it is given up once that is as long ago"
 
 
 @pytest.mark.boots("a simulator", in_first_circle=True)
-def test_a_platform_that_fails_half_the_time_receives_everything_in_order(
-    settings: LazySettings, tmp_path: Path
-) -> None:
+def test_a_platform_that_fails_half_the_time_receives_everything_in_order(settings, tmp_path):
     order_ids = [uuid4() for _ in range(5)]
     for what in ("order.paid", "order.refunded", "order.refunded"):
         for order_id in order_ids:
@@ -379,7 +356,7 @@ def test_a_platform_that_fails_half_the_time_receives_everything_in_order(
             assert delivered == [str(event.event_id) for event in own]
 
 
-def test_nothing_is_delivered_inside_a_transaction(own_data_platform: Simulator) -> None:
+def test_nothing_is_delivered_inside_a_transaction(own_data_platform):
     note("test.happened")
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
         deliver_due()
@@ -387,7 +364,7 @@ def test_nothing_is_delivered_inside_a_transaction(own_data_platform: Simulator)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_gauges_count_queued_and_dead_events(own_data_platform: Simulator) -> None:
+def test_gauges_count_queued_and_dead_events(own_data_platform):
     assert (deliveries.queued_count(), deliveries.dead_count()) == (0, 0)
     assert deliveries.oldest_queued_seconds() == 0.0
     note(REFUSED)
@@ -402,7 +379,7 @@ def test_gauges_count_queued_and_dead_events(own_data_platform: Simulator) -> No
 @pytest.mark.parametrize(
     "read", [deliveries.queued_count, deliveries.dead_count, deliveries.oldest_queued_seconds]
 )
-def test_a_gauge_reads_queued_events_by_an_index(read: Callable[[], Any]) -> None:
+def test_a_gauge_reads_queued_events_by_an_index(read):
     """It is read every few seconds, from a table that only grows."""
     note("test.happened")
     deliver_due()
@@ -412,9 +389,7 @@ def test_a_gauge_reads_queued_events_by_an_index(read: Callable[[], Any]) -> Non
     assert servers.explain(statement)[0]["key"].startswith("events_webhookdelivery_")
 
 
-def test_events_that_were_not_taken_stay_though_recording_them_is_repeated(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_events_that_were_not_taken_stay_though_recording_them_is_repeated(monkeypatch):
     """A deadlock after the insert: the second attempt moved the position, and the rows were gone."""
     note("test.a", "test.b")
     record_health, failures = delivery_pass._record_health, [OperationalError(1213, "Deadlock found")]
@@ -430,16 +405,13 @@ def test_events_that_were_not_taken_stay_though_recording_them_is_repeated(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_dead_event_that_is_sent_again_during_a_pass_is_not_overtaken(
-    own_data_platform: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_event_that_is_sent_again_during_a_pass_is_not_overtaken(own_data_platform, monkeypatch):
     order_id = uuid4()
     [dead] = note(REFUSED, order_id=order_id)
     deliver_due()
     FeedEvent.objects.filter(event_id=dead).update(type="order.paid")
-    WebhookDelivery.objects.filter(event_id=dead).update(
-        payload={**delivery(dead).payload, "type": "order.paid"}
-    )
+    payload = {**delivery(dead).payload, "type": "order.paid"}
+    WebhookDelivery.objects.filter(event_id=dead).update(payload=payload)
     [later] = note("order.refunded", order_id=order_id)
     read_page, dead_ids = reading.read_page, [delivery(dead).pk]
 
@@ -458,8 +430,8 @@ def test_a_dead_event_that_is_sent_again_during_a_pass_is_not_overtaken(
 
 @pytest.mark.usefixtures("impatient")
 def test_what_is_refused_or_waits_behind_that_holds_up_no_other_event(
-    own_data_platform: Simulator, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
-) -> None:
+    own_data_platform, monkeypatch, settings
+):
     settings.EVENT_REFUSED_SECONDS = 3600
     monkeypatch.setattr(delivery_pass, "MOST_PENDING", 3)
     for _ in range(4):
@@ -471,9 +443,7 @@ def test_what_is_refused_or_waits_behind_that_holds_up_no_other_event(
     assert received_event_ids(own_data_platform) == others
 
 
-def test_a_request_has_500_events_at_most_though_orders_have_several(
-    own_data_platform: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_has_500_events_at_most_though_orders_have_several(own_data_platform, monkeypatch):
     monkeypatch.setattr(delivery_pass, "MOST_DUE", 5)
     orders = {id: note("order.paid", "order.refunded", order_id=id) for id in (uuid4() for _ in range(6))}
     while WebhookDelivery.objects.count() < 12:

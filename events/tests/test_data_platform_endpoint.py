@@ -1,5 +1,9 @@
-"""The data platform as a webhook endpoint: its health, its log, dead letters, and sending events again."""
+"""The data platform as a webhook endpoint: its answers, health, log, dead letters, and resending events."""
 
+import hashlib
+import hmac
+import time
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -15,9 +19,10 @@ from uuid_utils.compat import uuid7
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead, deliver_due, deliver_to_nobody, delivery, logged, make_due, note
 from events.tests.own_data_platform import REFUSED, received_event_ids
+from events.tests.receivers import Receiver, receiving
 from events.tests.test_webhook_endpoints import api, created
-from events.webhooks import deliveries, endpoints
-from scripts.tests.simulator import Simulator
+from events.webhooks import data_platform, deliveries, endpoints
+from events.webhooks.sending import Attempt
 from shop.models import JournalLine
 from shop.tests.clients import Api, signed_in
 from shop.tests.commands import run, run_json
@@ -35,7 +40,7 @@ def dead_rows() -> set[WebhookDelivery]:
     return set(WebhookDelivery.objects.filter(status="failed"))
 
 
-def test_dead_events_are_listed() -> None:
+def test_dead_events_are_listed():
     assert run("replay_events") == (0, "No event is dead.\n")
     first, order_id = dead(), uuid4()
     second = dead("order.refunded", order_id=order_id)
@@ -49,13 +54,11 @@ def test_dead_events_are_listed() -> None:
     ]
 
 
-def test_some_or_all_dead_events_are_replayed() -> None:
+def test_some_or_all_dead_events_are_replayed():
     first, second, third = dead(), dead(), dead()
 
-    assert run("replay_events", str(first.event_id)) == (
-        0,
-        "1 queued again: they are delivered within seconds.\n",
-    )
+    said = "1 queued again: they are delivered within seconds.\n"
+    assert run("replay_events", str(first.event_id)) == (0, said)
     assert dead_rows() == {second, third}
     code, output = run_json("replay_events", "--all")
     assert (code, output["replayed"], output["dead"]) == (0, [str(second.event_id), str(third.event_id)], [])
@@ -65,14 +68,14 @@ def test_some_or_all_dead_events_are_replayed() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["evt_1"], ["--all", "evt_1"], ["order.paid"], [str(UUID(int=1))]])
-def test_an_id_that_cannot_be_replayed_is_reported_and_nothing_is_replayed(arguments: list[str]) -> None:
+def test_an_id_that_cannot_be_replayed_is_reported_and_nothing_is_replayed(arguments):
     kept = dead()
     with pytest.raises(CommandError):
         run("replay_events", *arguments, *([str(kept.event_id)] if arguments == ["evt_1"] else []))
     assert dead_rows() == {kept}
 
 
-def test_the_journal_is_read_only_in_the_admin() -> None:
+def test_the_journal_is_read_only_in_the_admin():
     client = signed_in(SuperuserFactory.create())
     kept = JournalLine.objects.create(at=timezone.now(), actor="system", what="order.paid")
 
@@ -82,7 +85,7 @@ def test_the_journal_is_read_only_in_the_admin() -> None:
     assert client.post(reverse("admin:shop_journalline_delete", args=[kept.pk])).status_code == 403
 
 
-def test_the_list_sends_events_again_and_records_the_actor_and_the_reason() -> None:
+def test_the_list_sends_events_again_and_records_the_actor_and_the_reason():
     operator = SuperuserFactory.create()
     dead_letter = dead()
     sent = {"action": "resend", "_selected_action": [dead_letter.pk]}
@@ -104,17 +107,14 @@ def test_the_list_sends_events_again_and_records_the_actor_and_the_reason() -> N
 def rows_logged(api: Api, status: str = "") -> list[dict[str, Any]]:
     answer = api.get(f"{PATH}/deliveries" + (f"?status={status}" if status else ""))
     assert answer.status_code == 200, answer.json()
-    rows: list[dict[str, Any]] = answer.json()["results"]
-    return rows
+    return answer.json()["results"]
 
 
 def failing_since() -> Any:
     return WebhookEndpoint.objects.get(pk=BUILT_IN).failing_since
 
 
-def test_its_log_has_each_event_in_the_shape_of_any_delivery(
-    api: Api, own_data_platform: Simulator, settings: LazySettings
-) -> None:
+def test_its_log_has_each_event_in_the_shape_of_any_delivery(api, own_data_platform, settings):
     settings.EVENT_REFUSED_SECONDS = 0
     settings.DEBUG = True
     [accepted], [refused] = note("order.paid"), note(REFUSED)
@@ -146,7 +146,7 @@ def test_its_log_has_each_event_in_the_shape_of_any_delivery(
     assert rows[queued].keys() == api.post(f"/webhook-endpoints/{other['id']}/test", {}).json().keys()
 
 
-def test_a_delivered_event_is_sent_again_with_the_same_id(api: Api, own_data_platform: Simulator) -> None:
+def test_a_delivered_event_is_sent_again_with_the_same_id(api, own_data_platform):
     order_id = uuid4()
     first, second = note("order.paid", "order.refunded", order_id=order_id)
     deliver_due()
@@ -163,9 +163,7 @@ def test_a_delivered_event_is_sent_again_with_the_same_id(api: Api, own_data_pla
     assert noted.before["status"] == "delivered" and noted.is_internal
 
 
-def test_a_dead_event_is_sent_again_once_the_receiver_is_right(
-    api: Api, own_data_platform: Simulator, settings: LazySettings
-) -> None:
+def test_a_dead_event_is_sent_again_once_the_receiver_is_right(api, own_data_platform, settings):
     settings.EVENT_REFUSED_SECONDS = 0
     [dead] = note(REFUSED)
     deliver_due()
@@ -176,7 +174,7 @@ def test_a_dead_event_is_sent_again_once_the_receiver_is_right(
     assert rows_logged(api)[0]["error"] == "", "what was wrong before is no longer"
 
 
-def test_it_shows_since_when_nothing_is_delivered(api: Api, own_data_platform: Simulator) -> None:
+def test_it_shows_since_when_nothing_is_delivered(api, own_data_platform):
     endpoints.find()
     note("test.happened")
     deliver_to_nobody()
@@ -215,7 +213,7 @@ def replay(client: Any, **fields: Any) -> list[str]:
     return said(client, client.post(PAGE, WHY | {"form_id": str(uuid7()), "confirmed": "yes"} | fields))
 
 
-def test_the_page_counts_what_matches_before_anything_is_replayed(client: Any) -> None:
+def test_the_page_counts_what_matches_before_anything_is_replayed(client):
     order_id, now = uuid4(), timezone.now()
     dead(order_id=order_id)
     dead("order.refunded", created_at=now - timedelta(days=3))
@@ -232,7 +230,7 @@ def test_the_page_counts_what_matches_before_anything_is_replayed(client: Any) -
     assert len(dead_rows()) == 3
 
 
-def test_exactly_what_matches_is_replayed_with_actor_and_reason(client: Any) -> None:
+def test_exactly_what_matches_is_replayed_with_actor_and_reason(client):
     wanted, other = dead(), dead("stock.low")
     page = client.post(PAGE, WHY | {"form_id": str(uuid7()), "type": "order.paid"}).content.decode()
     assert "Replay 1 dead event?" in page
@@ -246,7 +244,7 @@ def test_exactly_what_matches_is_replayed_with_actor_and_reason(client: Any) -> 
     assert (noted.actor_name, noted.detail) == ("ada", "its route is right")
 
 
-def test_a_repeated_replay_queues_nothing_again(client: Any) -> None:
+def test_a_repeated_replay_queues_nothing_again(client):
     for _ in range(6):
         dead()
     browsers = [signed_in(client.get(PAGE).wsgi_request.user) for _ in range(4)]
@@ -255,9 +253,7 @@ def test_a_repeated_replay_queues_nothing_again(client: Any) -> None:
     assert JournalLine.objects.filter(what="event.resent").count() == 6
 
 
-def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
-    client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(client, monkeypatch):
     monkeypatch.setattr(deliveries, "MOST_RESENT", 4)
     made = [dead() for _ in range(6)]
     [message] = replay(client)
@@ -270,20 +266,20 @@ def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
 @pytest.mark.parametrize(
     "wrong", [{"since": "yesterday"}, {"before": "2026-13-45"}, {"order": "7"}, {"type": "x" * 65}], ids=str
 )
-def test_a_filter_that_is_not_valid_replays_nothing(client: Any, wrong: dict[str, str]) -> None:
+def test_a_filter_that_is_not_valid_replays_nothing(client, wrong):
     kept = dead()
     assert counts(client, **wrong) == {}
     client.post(PAGE, wrong | {"reason": "x", "form_id": str(uuid7()), "confirmed": "yes"})
     assert dead_rows() == {kept}
 
 
-def test_dead_events_are_found_by_the_index_on_deliveries() -> None:
+def test_dead_events_are_found_by_the_index_on_deliveries():
     logged("delivered", number=2_000, delivered_at=timezone.now())
     dead()
     assert "events_webhookdelivery_status" in deliveries.find_dead()[:50].explain()
 
 
-def test_the_command_lists_and_replays_by_the_same_filter() -> None:
+def test_the_command_lists_and_replays_by_the_same_filter():
     order_id, now = uuid4(), timezone.now()
     wanted = dead(order_id=order_id)
     others = {dead("stock.low"), dead(created_at=now - timedelta(days=3))}
@@ -298,3 +294,68 @@ def test_the_command_lists_and_replays_by_the_same_filter() -> None:
     assert JournalLine.objects.get(what="event.resent").detail == "put right"
     with pytest.raises(CommandError):
         run("replay_events", "--before", "tomorrow")
+
+
+EVENT = {"id": "evt_1", "type": "test.happened", "at": timezone.now(), "data": {"order": None}}
+
+
+@pytest.fixture
+def receiver(settings: LazySettings) -> Iterator[Receiver]:
+    with receiving() as one:
+        settings.DATA_PLATFORM_URL, one.text = one.url, b"{}"
+        yield one
+
+
+def results_by_status(receiver: Receiver, statuses: Iterable[int]) -> dict[int, Attempt]:
+    """The result of a delivery that is answered with each status."""
+    results = {}
+    for status in statuses:
+        receiver.answer = lambda request, status=status: status  # type: ignore[misc]
+        results[status] = data_platform.send([EVENT])
+    return results
+
+
+def test_any_2xx_status_is_a_success_and_one_that_blames_the_events_is_final(receiver):
+    receiver.text, statuses = b"", (200, 202, 204)
+    assert results_by_status(receiver, statuses) == {one: Attempt(one, "") for one in statuses}
+    receiver.text, statuses = b'{"code":"invalid"}', (400, 404, 409, 410, 413, 415, 422)
+    assert results_by_status(receiver, statuses) == {
+        status: Attempt(status, f'HTTP {status} {{"code":"invalid"}}', is_final=True) for status in statuses
+    }
+
+
+def test_a_temporary_status_or_one_that_we_can_correct_is_not_final(receiver):
+    statuses = (302, 401, 403, 408, 425, 429, 500, 502, 503, 504)
+    assert results_by_status(receiver, statuses) == {
+        status: Attempt(status, f"HTTP {status} {{}}") for status in statuses
+    }
+
+
+def test_an_endless_response_is_cut_off_and_counts_as_none(receiver):
+    receiver.answer, receiver.text = lambda request: 500, b"x" * 5_000_000
+    assert data_platform.send([EVENT]) == Attempt(None, "no answer: the reply is too large")
+
+
+def test_the_signature_covers_the_time_and_the_exact_bytes(receiver, settings):
+    settings.EVENT_SECRET = "known to both"
+    data_platform.send([EVENT])
+    [request] = receiver.requests
+    seconds, _, signature = request.headers["firstcome-signature"].removeprefix("t=").partition(",v1=")
+    expected = hmac.new(b"known to both", f"{seconds}.".encode() + request.raw, hashlib.sha256).hexdigest()
+    assert signature == expected
+    assert abs(time.time() - int(seconds)) < 5
+
+
+def test_without_a_secret_nothing_is_signed(receiver, settings):
+    settings.EVENT_SECRET = ""
+    data_platform.send([EVENT])
+    assert "firstcome-signature" not in receiver.requests[0].headers
+
+
+def test_a_hanging_platform_has_a_second_and_is_not_given_up(receiver, monkeypatch):
+    monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.2)
+    receiver.delay_seconds = 5
+    result = data_platform.send([EVENT])
+    assert result.error.startswith("no answer") and not result.is_final
+    receiver.delay_seconds = 0
+    assert data_platform.send([EVENT]).is_delivered

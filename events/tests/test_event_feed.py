@@ -1,14 +1,14 @@
 """The event feed: cursors, types, waits, retention, and what the journal's lines become."""
 
 import base64
+import re
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.db.models import Q
@@ -21,8 +21,11 @@ from events import audit, doctor
 from events.feed import catalogue, reading, recording, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import Follower, names_of, publish, reader, record
-from inventory import adjustments
+from inventory import adjustments, products
 from inventory.tests.factories import ProductFactory
+from sales import terms
+from scripts.stack import places
+from scripts.tests import documented
 from shop import clock
 from shop.db import transactions
 from shop.errors import CursorExpired, Invalid
@@ -77,11 +80,7 @@ def lose_by_a_restore(*, after: int) -> None:
         sequencing.leave_gap(connection, cursor)
 
 
-def error_codes(answer: Any) -> list[tuple[str, str]]:
-    return [(error["field"], error["code"]) for error in answer.json()["errors"]]
-
-
-def test_each_page_continues_where_the_last_one_ended(api: Api) -> None:
+def test_each_page_continues_where_the_last_one_ended(api):
     record("a", "b", "c")
     assert reading.read_page(after=0, patterns=[], limit=10).events == [], "the call gives them positions"
 
@@ -94,7 +93,7 @@ def test_each_page_continues_where_the_last_one_ended(api: Api) -> None:
     assert set(first["results"][0]) == {"id", "type", "at", "data"}
 
 
-def test_events_are_chosen_by_type_and_by_the_beginning_of_one(api: Api) -> None:
+def test_events_are_chosen_by_type_and_by_the_beginning_of_one(api):
     record("paid")
     record("cancelled", type="order.cancelled")
     publish("issued", type="coupon.issued")
@@ -124,20 +123,19 @@ NO_CURSORS = (
         *((f"after={cursor}", "invalid") for cursor in NO_CURSORS),
     ],
 )
-def test_a_type_that_no_event_has_and_a_cursor_that_was_not_given_are_400(
-    api: Api, query: str, code: str
-) -> None:
+def test_a_type_that_no_event_has_and_a_cursor_that_was_not_given_are_400(api, query, code):
     answer = api.get(f"/events?{query}")
     assert answer.status_code == 400
-    assert error_codes(answer) == [(query.partition("=")[0], code)]
+    errors = [(error["field"], error["code"]) for error in answer.json()["errors"]]
+    assert errors == [(query.partition("=")[0], code)]
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5"])
-def test_a_limit_that_is_no_number_is_400(api: Api, limit: str) -> None:
+def test_a_limit_that_is_no_number_is_400(api, limit):
     assert api.get(f"/events?limit={limit}").status_code == 400
 
 
-def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account() -> None:
+def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account():
     publish("a")
     maker = reader()
 
@@ -146,7 +144,7 @@ def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account() -> None
     assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
 
 
-def test_a_page_is_waited_for_until_there_is_an_event(api: Api) -> None:
+def test_a_page_is_waited_for_until_there_is_an_event(api):
     answer = in_background(lambda: api.get("/events?type=order.*", Prefer="wait=20"))
     wait_until(lambda: not answer.done())
     publish("other", type="coupon.issued")
@@ -154,12 +152,10 @@ def test_a_page_is_waited_for_until_there_is_an_event(api: Api) -> None:
     assert names_of(answer.result(timeout=15).json()) == ["paid"]
 
 
-def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withdrawn(api: Api) -> None:
+def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withdrawn(api):
     made = api_keys.make("events:read")
-    answers = [
-        in_background(lambda one=one: one.get("/events", Prefer="wait=20"))
-        for one in (KeyApi(made.secret), api)
-    ]
+    both = (KeyApi(made.secret), api)
+    answers = [in_background(partial(one.get, "/events", Prefer="wait=20")) for one in both]
     wait_until(lambda: completion_notifications._count == 2)
     keys.revoke(key_id=made.key.pk)
     Permission.objects.get(codename="view_feedevent").user_set.clear()
@@ -169,7 +165,7 @@ def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withd
     assert api_keys.codes(refused) == ["token_invalid", "permission_denied"]
 
 
-def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking() -> None:
+def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking():
     record(*"abcdef", type="coupon.issued")
     publish("paid")
 
@@ -181,9 +177,7 @@ def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking() -> None:
     assert second.is_end
 
 
-def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(
-    api: Api, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(api, settings, monkeypatch):
     monkeypatch.setattr(reading, "SWEPT_PER_TRANSACTION", 2)
     publish("a", "b", "c")
     beginning = api.get("/events?limit=1").json()["next"]
@@ -206,9 +200,7 @@ def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(
         assert names_of(seen_by_it) == ["young", "unsequenced"]
 
 
-def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(
-    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
-) -> None:
+def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(monkeypatch, settings):
     publish("a", "b")
     chosen_by = reading.chosen_by
 
@@ -229,7 +221,7 @@ def _record_and_fail() -> None:
     raise ZeroDivisionError
 
 
-def test_many_runs_of_ids_are_sequenced_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_of_ids_are_sequenced_in_batches(monkeypatch):
     monkeypatch.setattr(sequencing, "EVENTS_PER_TRANSACTION", 3)
     for name in "abcdefgh":
         record(name)
@@ -241,7 +233,7 @@ def test_many_runs_of_ids_are_sequenced_in_batches(monkeypatch: pytest.MonkeyPat
     assert Follower(reader(), limit=3).read_all() == list("abcdefgh")
 
 
-def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(api: Api) -> None:
+def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(api):
     campaign, account = CampaignFactory.create(), AccountFactory.create()
     issuing.issue(campaign_id=campaign.pk, user_id=account.pk)
     sequencing.sequence()
@@ -249,12 +241,11 @@ def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(ap
     [event] = api.get("/events?type=coupon.issued").json()["results"]
 
     line = JournalLine.objects.get(what="coupon.issued")
-    assert event["id"] == str(line.event_id)
-    assert event["data"] == line.after
+    assert (event["id"], event["data"]) == (str(line.event_id), line.after)
     assert event["data"]["account"] == account.pk
 
 
-def test_a_product_that_sells_out_and_returns_has_an_event_each(api: Api) -> None:
+def test_a_product_that_sells_out_and_returns_has_an_event_each(api):
     product = ProductFactory.create(on_hand=2)
     for delta in (-1, -1, 3, 2):
         adjustments.adjust(product_id=product.pk, delta=delta, reason="Counted.")
@@ -262,14 +253,12 @@ def test_a_product_that_sells_out_and_returns_has_an_event_each(api: Api) -> Non
 
     events = api.get("/events?type=product.*").json()["results"]
 
-    assert [(event["type"], event["data"]["available"]) for event in events] == [
-        (catalogue.SOLD_OUT, 0),
-        (catalogue.RESTOCKED, 3),
-    ]
+    available = [(event["type"], event["data"]["available"]) for event in events]
+    assert available == [(catalogue.SOLD_OUT, 0), (catalogue.RESTOCKED, 3)]
     assert {event["data"]["product"] for event in events} == {product.pk}
 
 
-def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor() -> None:
+def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor():
     order_id = uuid4()
 
     def work() -> None:
@@ -288,7 +277,7 @@ def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor() -> Non
     assert event.data == {"coupon": "1234", "order": str(order_id), "status": "issued"}
 
 
-def test_a_shared_code_is_in_no_event(api: Api) -> None:
+def test_a_shared_code_is_in_no_event(api):
     """Its readers may not be allowed to read campaigns, and the code is worth most before the opening."""
     terms: Any = {"name": "Drop", "quantity": 9, "discount_type": "amount", "discount_value": 5}
     opens_at = clock.now() + timedelta(days=7)
@@ -304,13 +293,13 @@ def test_a_shared_code_is_in_no_event(api: Api) -> None:
     assert JournalLine.objects.get(what="campaign.created").after["shared_code"] == "SECRET-1"
 
 
-def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for() -> None:
+def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for():
     """As after the promotion of a server that lacks it: events that get these positions would be skipped."""
     with pytest.raises(Invalid):
         reading.read_page(after=1, patterns=[], limit=1)
 
 
-def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api: Api) -> None:
+def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api):
     """Also one whose position is given again: it would skip the events before that."""
     publish("a", "b", "c")
     cursors = [api.get("/events?limit=2").json()["next"], api.get("/events").json()["next"]]
@@ -329,7 +318,7 @@ def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api: Api) -> N
     assert names_of(api.get(f"/events?after={first['next']}").json()) == list("efghi")
 
 
-def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_first(api: Api) -> None:
+def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_first(api):
     publish("a")
     backup = FeedState.objects.get()
     lose_by_a_restore(after=1)
@@ -343,7 +332,7 @@ def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_fi
     assert api.get(f"/events?after={cursor}").json()["code"] == "cursor_expired"
 
 
-def test_a_program_of_the_database_jumps_the_gap_of_a_restore() -> None:
+def test_a_program_of_the_database_jumps_the_gap_of_a_restore():
     """As a webhook endpoint, whose position is restored with the feed."""
     publish("a", "b", "c")
     lose_by_a_restore(after=2)
@@ -362,12 +351,12 @@ def test_a_program_of_the_database_jumps_the_gap_of_a_restore() -> None:
 
 
 @pytest.mark.boots("a Python process")
-def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:
+def test_events_are_sequenced_and_read_on_sqlite(tmp_path):
     with another_process(ON_SQLITE, DATABASE_URL=f"sqlite:///{tmp_path}/feed.sqlite3") as process:
         assert read_line(process) == "sqlite ['b', 'c', 'd'] 4"
 
 
-def test_the_doctor_names_events_without_positions_and_positions_without_events() -> None:
+def test_the_doctor_names_events_without_positions_and_positions_without_events():
     publish("a", "b", "c")
     assert {finding.level for finding in doctor.examine()} == {"ok"}
     with clock.shifted(by=timedelta(minutes=-2)):
@@ -375,3 +364,45 @@ def test_the_doctor_names_events_without_positions_and_positions_without_events(
     FeedEvent.objects.filter(position=2).delete()
     levels = {finding.check: finding.level for finding in doctor.examine()}
     assert (levels["event feed"], levels["positions of events"]) == ("warning", "warning")
+
+
+FORMATTED = {"order", "stock", "product", "campaign", "sale"}
+"""Whose names are put together where they are written: `order.{status}`."""
+
+
+def test_the_page_has_a_row_for_each_type_and_none_besides():
+    rows = re.findall(r"^\| `([a-z_.]+)` \|", documented.page("reference/events.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(catalogue.TYPES)
+
+
+def test_each_term_of_a_campaign_a_sale_and_a_product_is_in_its_events_but_the_shared_code():
+    """A new term is decided about here: events are for programs that may not read what they name."""
+    for type in ("created", "changed"):
+        assert {*campaigns.TERMS} - {*catalogue.MEMBERS[f"campaign.{type}"]} == {"shared_code"}
+        assert {*catalogue.MEMBERS[f"sale.{type}"]} == {*terms.TERMS, "products"}
+        assert {*catalogue.MEMBERS[f"product.{type}"]} == {*products.TERMS}
+
+
+def test_the_page_names_the_members_of_each_type():
+    rows = re.findall(
+        r"^\| `([a-z_.]+)` \|.*\| (.*) \|$", documented.page("reference/events.md"), re.MULTILINE
+    )
+    for type, described in rows:
+        if "terms" in described or "those that changed" in described:
+            continue
+        # Behind a colon are the members of a member.
+        named = re.findall(
+            r"`([a-z_]+)`", described.replace(": null", "").replace("as `order.paid`", "").partition(": ")[0]
+        )
+        of_order = {*catalogue.MEMBERS["order.paid"]} if "as `order.paid`" in described else set()
+        subject = {"order", "coupon", "product"}
+        assert {*named, *of_order} - subject == {*catalogue.MEMBERS[type]} - subject, type
+
+
+def test_each_line_of_the_journal_that_is_an_event_is_written_somewhere():
+    files = [file for app in places.APPS for file in (places.PROJECT / app).rglob("*.py")]
+    text = "\n".join(one.read_text() for one in files if not {"tests", "catalogue.py"} & set(one.parts))
+    for what in catalogue.FROM_JOURNAL:
+        group = what.partition(".")[0]
+        is_formatted = group in FORMATTED and re.search(rf'f"(?:{group}|\{{[\w.]+\}})\.\{{', text)
+        assert f'"{what}"' in text or is_formatted, what

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -56,8 +56,8 @@ class IdFollower:
         return self.names
 
 
-def late_transaction(name: str) -> tuple[threading.Event, threading.Event, Callable[[], object]]:
-    """A transaction that has drawn its id, and commits once the second event is set."""
+def late_transaction(name: str) -> Callable[[], object]:
+    """A transaction that has drawn its id, and commits once this is called."""
     has_inserted, may_commit = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -70,35 +70,30 @@ def late_transaction(name: str) -> tuple[threading.Event, threading.Event, Calla
 
     future = in_background(lambda: transactions.run(work, transactions.ONCE))
     assert has_inserted.wait(30)
-    return has_inserted, may_commit, future.result
+    return lambda: (may_commit.set(), future.result())
 
 
-def test_a_transaction_that_commits_late_is_not_skipped_as_it_is_by_ids() -> None:
+def test_a_transaction_that_commits_late_is_not_skipped_as_it_is_by_ids():
     """Open transactions have ids before, between and after those that are sequenced meanwhile."""
     follower, naive = Follower(reader()), IdFollower()
-    _, first_may_commit, first = late_transaction("first")
+    first = late_transaction("first")
     record("a")
-    _, second_may_commit, second = late_transaction("second")
+    second = late_transaction("second")
     record("b", "c")
-    _, third_may_commit, third = late_transaction("third")
+    third = late_transaction("third")
 
     assert sequencing.sequence() == 3
     assert follower.read_all() == ["a", "b", "c"]
     naive.read_all()
-    for may_commit, result in (
-        (second_may_commit, second),
-        (first_may_commit, first),
-        (third_may_commit, third),
-    ):
-        may_commit.set()
-        result()
+    for commit in (second, first, third):
+        commit()
         assert sequencing.sequence() == 1
 
     assert follower.read_all() == ["a", "b", "c", "second", "first", "third"]
     assert naive.read_all() == ["a", "b", "c", "third"], "ids are drawn before the commit"
 
 
-def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race() -> None:
+def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race():
     is_over = threading.Event()
     followers = [Follower(reader(), limit=limit) for limit in (7, 50, 200)]
     written = [[f"{writer}-{number}" for number in range(EVENTS_OF_EACH)] for writer in range(WRITERS)]
@@ -116,18 +111,13 @@ def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race() 
             follower.read()
 
     def follow_all() -> None:
-        outcomes = race([lambda each=each: follow(each) for each in followers], timeout=50)
-        assert outcomes == [None] * len(followers)
-
-    def write_and_end() -> None:
         try:
-            follow_all()
+            outcomes = race([partial(follow, each) for each in followers], timeout=50)
         finally:
             is_over.set()
+        assert outcomes == [None] * len(followers)
 
-    outcomes = race(
-        [lambda names=names: write(names) for names in written] + [sequence, sequence, write_and_end]
-    )
+    outcomes = race([*(partial(write, names) for names in written), sequence, sequence, follow_all])
 
     assert outcomes == [None] * (WRITERS + 3)
     everything = sorted(name for names in written for name in names)
@@ -143,7 +133,7 @@ def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race() 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment: str) -> None:
+def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment):
     FeedState.objects.get_or_create(pk=sequencing.ROW)
     record("a", "b")
     follower = Follower(reader())
@@ -166,8 +156,8 @@ def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment: 
 
 
 def test_a_pass_whose_commits_answer_is_lost_gives_each_event_one_position_and_wakes_its_readers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     woken: list[str] = []
     monkeypatch.setattr(completion_notifications, "notify_completed", woken.append)
     FeedState.objects.get_or_create(pk=sequencing.ROW)

@@ -5,9 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import orjson
@@ -75,14 +74,9 @@ def an_owner() -> Owner:
 
 def record_for(order_id: UUID, names: Sequence[str]) -> None:
     """Events of an order, one after the other."""
-
-    def work() -> None:
-        recording.record_all(
-            NewEvent(uuid4(), "order.paid", order_id, clock.now(), orjson.dumps({"name": name}).decode())
-            for name in names
-        )
-
-    transactions.run(work, transactions.ONCE)
+    data = [orjson.dumps({"name": name}).decode() for name in names]
+    made = [NewEvent(uuid4(), "order.paid", order_id, clock.now(), one) for one in data]
+    transactions.run(lambda: recording.record_all(made), transactions.ONCE)
 
 
 def deliver(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
@@ -113,7 +107,7 @@ def make_due() -> None:
     WebhookEndpoint.objects.update(next_attempt_at=None)
 
 
-def test_the_package_of_standard_webhooks_verifies_what_is_sent(receiver: Receiver) -> None:
+def test_the_package_of_standard_webhooks_verifies_what_is_sent(receiver):
     endpoint = endpoint_for(receiver)
     record("가 'quoted'")
     deliver(endpoint)
@@ -131,21 +125,24 @@ def test_the_package_of_standard_webhooks_verifies_what_is_sent(receiver: Receiv
         Webhook("whsec_" + "A" * 43 + "=").verify(request.raw, request.headers)
 
 
-def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alone(
-    receiver: Receiver,
-) -> None:
+def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alone(receiver):
     endpoint = endpoint_for(receiver)
     rotated = endpoints.rotate_secret(endpoint_id=endpoint.pk)
     again = endpoints.rotate_secret(endpoint_id=endpoint.pk)
     secrets = [again.secret, endpoint.secret, rotated.secret]
     assert len({*secrets}) == 3
 
-    def verifying() -> list[bool]:
-        return [_verifies(secret, receiver.requests[-1]) for secret in secrets]
+    def verifying() -> list[str]:
+        found, request = [], receiver.requests[-1]
+        for secret in secrets:
+            with suppress(WebhookVerificationError):
+                Webhook(secret).verify(request.raw, request.headers)
+                found.append(secret)
+        return found
 
     record("a")
     deliver(endpoint)
-    assert verifying() == [True, True, True]
+    assert verifying() == secrets
     with clock.shifted(by=timedelta(hours=23)):
         assert endpoints.forget_former_secrets() == 0
     with clock.shifted(by=timedelta(hours=25)):
@@ -153,24 +150,15 @@ def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alo
         assert endpoints.forget_former_secrets() == 1
     record("b")
     changed = deliver(endpoint)
-    assert verifying() == [True, False, False]
+    assert verifying() == [again.secret]
     assert changed.former_secrets is None
     lines = JournalLine.objects.filter(what="webhook_endpoint.secret_rotated")
     assert lines.count() == 2
-    assert not any(
-        secret in f"{line.before}{line.after}{line.detail}" for secret in secrets for line in lines
-    )
+    noted = "".join(f"{line.before}{line.after}{line.detail}" for line in lines)
+    assert not any(secret in noted for secret in secrets)
 
 
-def _verifies(secret: str, request: Sent) -> bool:
-    try:
-        Webhook(secret).verify(request.raw, request.headers)
-    except WebhookVerificationError:
-        return False
-    return True
-
-
-def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(receiver: Receiver) -> None:
+def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(receiver):
     endpoint = endpoint_for(receiver)
     for _ in range(endpoints.MOST_SECRETS - 1):
         latest = endpoints.rotate_secret(endpoint_id=endpoint.pk)
@@ -196,9 +184,7 @@ LOSSES: dict[str, Callable[[Owner], object]] = {
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(
-    receiver: Receiver, loss: str
-) -> None:
+def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(receiver, loss):
     maker = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
     owner = Owner(maker.pk, make("events:read", maker=maker).key.pk)
     endpoint = endpoints.create(url=receiver.url, events=["*"], owner=owner)
@@ -223,7 +209,7 @@ def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(
     assert receiver.names() == ["before", "after"]
 
 
-def test_only_the_events_that_it_wants_are_sent_and_none_of_before_it_was_created(receiver: Receiver) -> None:
+def test_only_the_events_that_it_wants_are_sent_and_none_of_before_it_was_created(receiver):
     publish("before")
     endpoint = endpoint_for(receiver, "order.paid", "coupon.*")
     record("paid")
@@ -236,7 +222,7 @@ def test_only_the_events_that_it_wants_are_sent_and_none_of_before_it_was_create
     assert len(receiver.requests) == 2
 
 
-def test_a_refused_event_holds_back_its_order_and_no_other(receiver: Receiver) -> None:
+def test_a_refused_event_holds_back_its_order_and_no_other(receiver):
     endpoint, first, second = endpoint_for(receiver), uuid4(), uuid4()
     refused = {"a2"}
     receiver.answer = lambda request: 500 if request.body["data"]["name"] in refused else 200
@@ -260,7 +246,7 @@ def test_a_refused_event_holds_back_its_order_and_no_other(receiver: Receiver) -
 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 404, 410, 500])
-def test_anything_but_a_success_is_a_failure(receiver: Receiver, status: int) -> None:
+def test_anything_but_a_success_is_a_failure(receiver, status):
     endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: status
     record("a")
@@ -270,9 +256,7 @@ def test_anything_but_a_success_is_a_failure(receiver: Receiver, status: int) ->
     assert (row.response_status, row.error) == (status, f"HTTP {status}")
 
 
-def test_an_event_is_given_up_after_three_days_and_its_order_goes_on(
-    receiver: Receiver, settings: LazySettings
-) -> None:
+def test_an_event_is_given_up_after_three_days_and_its_order_goes_on(receiver, settings):
     endpoint, order = endpoint_for(receiver), uuid4()
     receiver.answer = lambda request: 500 if request.body["data"].get("name") == "poison" else 200
     record_for(order, ["poison", "next"])
@@ -295,9 +279,7 @@ def disabled_counts() -> dict[str, float]:
     return {by: exposed()[f'{name}{{disabled_by="{by}"}}'] for by in ("staff", "failures", "rights")}
 
 
-def test_an_endpoint_is_disabled_after_three_days_of_failures_with_a_line_of_the_journal(
-    receiver: Receiver, settings: LazySettings
-) -> None:
+def test_an_endpoint_is_disabled_after_three_days_of_failures_with_a_line_of_the_journal(receiver, settings):
     endpoint, meant = endpoint_for(receiver), endpoint_for(receiver)
     endpoints.change(endpoint_id=meant.pk, is_enabled=False)
     receiver.answer = lambda request: 500
@@ -323,7 +305,7 @@ def test_an_endpoint_is_disabled_after_three_days_of_failures_with_a_line_of_the
     assert "later" in receiver.names()
 
 
-def test_a_success_in_between_begins_the_three_days_anew(receiver: Receiver, settings: LazySettings) -> None:
+def test_a_success_in_between_begins_the_three_days_anew(receiver, settings):
     endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: 500
     record("a")
@@ -339,8 +321,8 @@ def test_a_success_in_between_begins_the_three_days_anew(receiver: Receiver, set
 
 
 def test_a_receiver_that_answers_nothing_is_asked_once_a_pass_and_takes_nothing_more_of_the_feed(
-    receiver: Receiver, settings: LazySettings
-) -> None:
+    receiver, settings
+):
     settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
     endpoint = endpoint_for(receiver)
     receiver.delay_seconds = 1.0
@@ -364,9 +346,7 @@ def test_a_receiver_that_answers_nothing_is_asked_once_a_pass_and_takes_nothing_
     assert set(receiver.names()) == {*map(str, range(20)), "more"}
 
 
-def test_a_name_that_leads_to_loopback_later_is_not_called(
-    receiver: Receiver, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_that_leads_to_loopback_later_is_not_called(receiver, settings, monkeypatch):
     settings.DEBUG = False
     resolving_to(monkeypatch, "93.184.216.34")
     url = f"https://receiver.example:{receiver.port}/hooks"
@@ -376,13 +356,12 @@ def test_a_name_that_leads_to_loopback_later_is_not_called(
     # The database is reached by its socket, and Redis has a connection.
     deliver(endpoint)
     assert receiver.requests == []
-    row = WebhookDelivery.objects.get()
-    assert "has an address that is not public" in row.error
+    assert "has an address that is not public" in WebhookDelivery.objects.get().error
 
 
 def test_a_receiver_that_closes_its_connections_after_each_answer_gets_each_event_once_and_in_sequence(
-    receiver: Receiver,
-) -> None:
+    receiver,
+):
     """It does not say so, and a request that meets the closing is tried again."""
     endpoint, receiver.server.keeps_connections = endpoint_for(receiver), False
     names = [f"{number:02}" for number in range(20)]
@@ -398,14 +377,11 @@ def test_a_receiver_that_closes_its_connections_after_each_answer_gets_each_even
     assert len(receiver.server.connections) >= len(names)
 
 
-def test_a_name_that_leads_elsewhere_in_the_middle_of_a_pass_is_followed_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_name_that_leads_elsewhere_in_the_middle_of_a_pass_is_followed_there(monkeypatch):
     with receiving() as former, receiving("127.0.0.2", former.port) as latter:
         resolving_to(monkeypatch, "127.0.0.1")
-        endpoint = endpoints.create(
-            url=f"http://receiver.example:{former.port}/hooks", events=["*"], owner=an_owner()
-        )
+        url = f"http://receiver.example:{former.port}/hooks"
+        endpoint = endpoints.create(url=url, events=["*"], owner=an_owner())
 
         def move(request: Sent) -> int:
             if request.body["data"]["name"] == "b":
@@ -419,7 +395,7 @@ def test_a_name_that_leads_elsewhere_in_the_middle_of_a_pass_is_followed_there(
     assert (former.names(), latter.names()) == (["a", "b"], ["c", "d"])
 
 
-def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiver: Receiver) -> None:
+def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiver):
     endpoint, stop = endpoint_for(receiver), threading.Event()
 
     def answer(request: Sent) -> int:
@@ -437,7 +413,7 @@ def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiv
     assert receiver.names() == ["a", "b", "c", "d"]
 
 
-def test_a_pass_takes_a_bounded_number_of_events(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_takes_a_bounded_number_of_events(receiver, monkeypatch):
     monkeypatch.setattr(delivery_pass, "MOST_EVENTS", 60)
     endpoint = endpoint_for(receiver)
     record(*map(str, range(70)))
@@ -448,8 +424,8 @@ def test_a_pass_takes_a_bounded_number_of_events(receiver: Receiver, monkeypatch
 
 
 def test_a_delivery_that_is_sent_again_is_noted_once_where_the_reply_to_the_commit_is_lost(
-    receiver: Receiver, tmp_path: Path
-) -> None:
+    receiver, tmp_path
+):
     endpoint = endpoint_for(receiver)
     record("a")
     deliver(endpoint)
@@ -460,7 +436,7 @@ def test_a_delivery_that_is_sent_again_is_noted_once_where_the_reply_to_the_comm
     assert (line.before["status"], line.before["error"]) == ("delivered", "")
 
 
-def test_an_event_that_was_deleted_is_not_sent_again(receiver: Receiver) -> None:
+def test_an_event_that_was_deleted_is_not_sent_again(receiver):
     endpoint = endpoint_for(receiver)
     record("a")
     deliver(endpoint)
@@ -470,7 +446,7 @@ def test_an_event_that_was_deleted_is_not_sent_again(receiver: Receiver) -> None
     assert raised.value.code == "event_expired"
 
 
-def test_a_test_is_sent_at_once_although_the_endpoint_rests(receiver: Receiver) -> None:
+def test_a_test_is_sent_at_once_although_the_endpoint_rests(receiver):
     endpoint = endpoint_for(receiver, "coupon.issued")
     WebhookEndpoint.objects.update(next_attempt_at=clock.now() + HOUR)
     deliveries.send_test(endpoint_id=endpoint.pk)
@@ -480,7 +456,7 @@ def test_a_test_is_sent_at_once_although_the_endpoint_rests(receiver: Receiver) 
     Webhook(endpoint.secret).verify(request.raw, request.headers)
 
 
-def test_a_worker_that_lost_its_lease_records_nothing(receiver: Receiver) -> None:
+def test_a_worker_that_lost_its_lease_records_nothing(receiver):
     endpoint = endpoint_for(receiver)
     publish("a")
     assert dispatcher.lease(endpoint.pk, "first")
@@ -493,9 +469,7 @@ def test_a_worker_that_lost_its_lease_records_nothing(receiver: Receiver) -> Non
     assert not WebhookDelivery.objects.exists()
 
 
-def test_the_log_is_deleted_after_the_retention_except_what_is_pending(
-    receiver: Receiver, settings: LazySettings
-) -> None:
+def test_the_log_is_deleted_after_the_retention_except_what_is_pending(receiver, settings):
     endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: 500 if request.body["data"]["name"] == "b" else 200
     record("a")
@@ -516,7 +490,7 @@ def dispatching(*stop: float) -> Iterator[None]:
         one.stop(*stop)
 
 
-def test_receivers_that_hang_delay_no_other(settings: LazySettings) -> None:
+def test_receivers_that_hang_delay_no_other(settings):
     """Five of twenty hang: the others get everything while the first time-out of those lasts."""
     settings.WEBHOOK_TIMEOUT_SECONDS = 20.0
     with ExitStack() as opened:
@@ -541,7 +515,7 @@ def test_receivers_that_hang_delay_no_other(settings: LazySettings) -> None:
         assert all(len(each.requests) <= delivery_pass.SENDING_AT_ONCE for each in receivers[:5])
 
 
-def test_many_refused_orders_hold_back_no_other(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_refused_orders_hold_back_no_other(receiver, monkeypatch):
     monkeypatch.setattr(delivery_pass, "MOST_DUE", 10)
     endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: 422 if request.body["data"]["name"] == "refused" else 200
@@ -565,7 +539,7 @@ def test_many_refused_orders_hold_back_no_other(receiver: Receiver, monkeypatch:
     assert {status for status, _ in statuses(endpoint)} == {"delivered"}
 
 
-def test_what_waits_for_a_refused_event_is_due_when_that_is(receiver: Receiver) -> None:
+def test_what_waits_for_a_refused_event_is_due_when_that_is(receiver):
     endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: 422
     order_id = uuid4()
@@ -584,9 +558,7 @@ def test_what_waits_for_a_refused_event_is_due_when_that_is(receiver: Receiver) 
     assert dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
 
 
-def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(receiver, monkeypatch):
     start, refused = threading.Thread.start, []
 
     def refuse_once(thread: threading.Thread) -> None:
@@ -603,9 +575,7 @@ def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(
     assert refused
 
 
-def test_what_cannot_be_recorded_is_not_sent_again_at_once(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_recorded_is_not_sent_again_at_once(receiver, monkeypatch):
     def full(rows: object) -> None:
         raise OperationalError(1114, "The table 'events_webhookdelivery' is full")
 
@@ -620,7 +590,7 @@ def test_what_cannot_be_recorded_is_not_sent_again_at_once(
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver: Receiver) -> None:
+def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver):
     """It is killed in the middle of its requests: each event arrives, those that were under way twice."""
     endpoint, arrived = endpoint_for(receiver), threading.Event()
     receiver.delay_seconds = 0.2
@@ -652,7 +622,7 @@ def oldest_seconds() -> float:
     return exposed()["firstcome_webhooks_oldest_pending_seconds"]
 
 
-def test_the_oldest_webhook_is_one_that_is_tried_again_or_not_taken_from_the_feed(receiver: Receiver) -> None:
+def test_the_oldest_webhook_is_one_that_is_tried_again_or_not_taken_from_the_feed(receiver):
     endpoint, receiver.answer = endpoint_for(receiver), lambda request: 500
     assert oldest_seconds() == 0
     publish("a")

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.db import OperationalError
 
 from accounts import accounts
@@ -71,9 +70,7 @@ def seen_change(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return seen
 
 
-def test_events_that_make_their_receiver_hang_hold_up_no_others(
-    receiver: Receiver, settings: LazySettings, release: threading.Event
-) -> None:
+def test_events_that_make_their_receiver_hang_hold_up_no_others(receiver, settings, release):
     settings.WEBHOOK_TIMEOUT_SECONDS = 1.0
     endpoint = endpoint_for(receiver)
     hanging_at(receiver, "hang", release)
@@ -90,19 +87,16 @@ def test_events_that_make_their_receiver_hang_hold_up_no_others(
     assert WebhookDelivery.objects.filter(status="pending").count() == 12
 
 
-def test_a_receiver_that_hangs_now_and_then_takes_the_rest_of_a_pass(
-    receiver: Receiver, settings: LazySettings, release: threading.Event
-) -> None:
+def test_a_receiver_that_hangs_now_and_then_takes_the_rest_of_a_pass(receiver, settings, release):
     settings.WEBHOOK_TIMEOUT_SECONDS = 1.0
     endpoint = endpoint_for(receiver)
     hanging_at(receiver, "hang", release)
-    names = [f"{'hang' if number % 20 == 0 else 'fine'} {number}" for number in range(40)]
-    record(*names)
+    record(*[f"{'hang' if number % 20 == 0 else 'fine'} {number}" for number in range(40)])
     deliver(endpoint)
     assert sum(status == "delivered" for status, _ in statuses(endpoint)) == 38
 
 
-def test_what_is_due_the_longest_is_tried_first(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_due_the_longest_is_tried_first(receiver, monkeypatch):
     """Else events that are always refused, and older, take all places of each pass."""
     monkeypatch.setattr(delivery_pass, "MOST_DUE", 3)
     endpoint = endpoint_for(receiver)
@@ -117,9 +111,7 @@ def test_what_is_due_the_longest_is_tried_first(receiver: Receiver, monkeypatch:
     assert [status for status, _ in statuses(endpoint)] == ["pending"] * 3 + ["delivered"]
 
 
-def test_an_event_that_waited_for_days_is_not_given_up_at_its_first_refusal(
-    receiver: Receiver, settings: LazySettings
-) -> None:
+def test_an_event_that_waited_for_days_is_not_given_up_at_its_first_refusal(receiver, settings):
     endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: 503
     record("a")
@@ -135,9 +127,7 @@ def test_an_event_that_waited_for_days_is_not_given_up_at_its_first_refusal(
     assert statuses(endpoint) == [("failed", delivery_pass.FEWEST_ATTEMPTS)]
 
 
-def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, release: threading.Event
-) -> None:
+def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(receiver, monkeypatch, release):
     seen, endpoint = seen_change(monkeypatch), endpoint_for(receiver)
     hanging_at(receiver, "03", release)
     names = [f"{number:02}" for number in range(8)]
@@ -158,9 +148,7 @@ def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(
 
 
 @pytest.mark.parametrize("how", ["disabled", "deleted", "without rights"])
-def test_little_is_sent_once_the_endpoint_is(
-    how: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, release: threading.Event
-) -> None:
+def test_little_is_sent_once_the_endpoint_is(how, receiver, monkeypatch, release):
     seen, endpoint = seen_change(monkeypatch), endpoint_for(receiver)
     hanging_at(receiver, "01", release)
     record_for(uuid4(), [f"{number:02}" for number in range(20)])
@@ -194,8 +182,8 @@ def test_little_is_sent_once_the_endpoint_is(
 
 
 def test_an_endpoint_that_staff_disable_during_a_pass_that_fails_is_not_one_that_failures_disabled(
-    receiver: Receiver, release: threading.Event
-) -> None:
+    receiver, release
+):
     endpoint = endpoint_for(receiver)
 
     def answer(request: Sent) -> int:
@@ -212,9 +200,7 @@ def test_an_endpoint_that_staff_disable_during_a_pass_that_fails_is_not_one_that
     assert endpoints.count_disabled() == {"staff": 1, "failures": 0, "rights": 0}
 
 
-def test_a_pass_over_a_slow_receiver_is_recorded_soon(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pass_over_a_slow_receiver_is_recorded_soon(receiver, monkeypatch):
     monkeypatch.setattr(delivery_pass, "PASS_SECONDS", 0.3)
     monkeypatch.setattr(delivery_pass, "LOOK_SECONDS", 0.05)
     endpoint, receiver.delay_seconds = endpoint_for(receiver), 0.2
@@ -229,9 +215,7 @@ def test_a_pass_over_a_slow_receiver_is_recorded_soon(
     assert receiver.names() == names
 
 
-def test_an_endpoint_whose_row_stays_locked_delays_no_other(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endpoint_whose_row_stays_locked_delays_no_other(receiver, monkeypatch):
     with receiving() as other:
         both = sorted((endpoint_for(receiver), endpoint_for(other)), key=lambda one: one.pk)
         lease = dispatcher.lease
@@ -248,19 +232,16 @@ def test_an_endpoint_whose_row_stays_locked_delays_no_other(
         assert statuses(both[0]) == []
 
 
-def test_the_next_address_is_tried_when_the_first_refuses_connections(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_address_is_tried_when_the_first_refuses_connections(receiver, monkeypatch):
     resolving_to(monkeypatch, "127.0.0.2", "127.0.0.1")
-    endpoint = endpoints.create(
-        url=f"http://receiver.example:{receiver.port}/hooks", events=["*"], owner=an_owner()
-    )
+    url = f"http://receiver.example:{receiver.port}/hooks"
+    endpoint = endpoints.create(url=url, events=["*"], owner=an_owner())
     record("a")
     deliver(endpoint)
     assert (receiver.names(), statuses(endpoint)) == (["a"], [("delivered", 1)])
 
 
-def test_a_url_with_an_ipv6_address_is_reached() -> None:
+def test_a_url_with_an_ipv6_address_is_reached():
     with receiving("::1") as receiver:
         endpoint = endpoint_for(receiver)
         record("a")
@@ -273,15 +254,11 @@ Verify = Callable[[str, Mapping[str, str], bytes], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def verify() -> Verify:
-    [block] = [
-        block
-        for block in documented.blocks(documented.page("howto/receive-webhooks.md"))
-        if block.title == "verify.py"
-    ]
+    found = documented.blocks(documented.page("howto/receive-webhooks.md"))
+    [block] = [block for block in found if block.title == "verify.py"]
     names: dict[str, Any] = {}
     exec(compile(block.text, block.title, "exec"), names)  # noqa: S102 - the page's own code
-    found: Verify = names["verify"]
-    return found
+    return names["verify"]
 
 
 @pytest.fixture
@@ -293,7 +270,7 @@ def sent() -> tuple[str, Sent]:
         return endpoint.secret, receiver.requests[0]
 
 
-def test_the_code_takes_what_the_shop_sends(verify: Verify, sent: tuple[str, Sent]) -> None:
+def test_the_code_takes_what_the_shop_sends(verify, sent):
     secret, request = sent
     assert verify(secret, request.headers, request.raw) == request.body
 
@@ -307,9 +284,7 @@ def test_the_code_takes_what_the_shop_sends(verify: Verify, sent: tuple[str, Sen
         {"webhook-signature": ""},
     ],
 )
-def test_the_code_refuses_what_was_changed(
-    verify: Verify, sent: tuple[str, Sent], change: dict[str, str]
-) -> None:
+def test_the_code_refuses_what_was_changed(verify, sent, change):
     secret, request = sent
     with pytest.raises(ValueError, match=r"signature|too old"):
         verify(secret, dict(request.headers) | change, request.raw)

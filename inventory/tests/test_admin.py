@@ -1,18 +1,267 @@
+"""Admin pages of products: their terms, movements of stock, and imports: upload, preview, confirmation."""
+
+import os
+import re
+import tempfile
+import time
 from functools import partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from uuid_utils.compat import uuid7
 
-from inventory import adjustments, products
-from inventory.models import Product, StockMovement
+from inventory import adjustments, audit, products, tasks
+from inventory.imports import importing, stock_files
+from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
+from shop.admin_base import uploads
+from shop.db.transactions import DatabaseUnavailable
 from shop.models import JournalLine
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
-from shop.tests.factories import SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
+IMPORT = "/admin/inventory/product/import/"
+HEADER = "sku,name,price,quantity\n"
+
+
+WHY = "The van of Tuesday."
+
+
+def upload(client: Client, text: str | bytes, *, reason: str = WHY, **headers: str) -> Any:
+    data = text.encode() if isinstance(text, str) else text
+    form = {"file": SimpleUploadedFile("delivery.csv", data), "form_id": str(uuid7()), "reason": reason}
+    return client.post(IMPORT, form, headers=headers)
+
+
+def confirm(client: Client, preview: Any, **changed: str) -> Any:
+    """Press the button of the preview, and follow to the page with the result."""
+    return client.post(IMPORT, dict(preview.context["hidden"]) | {"confirmed": "yes"} | changed, follow=True)
+
+
+def kept(preview: Any) -> list[Path]:
+    """The file of the upload while it waits for its confirmation."""
+    return deliveries(f"*.{dict(preview.context['hidden'])['form_id']}")
+
+
+def deliveries(of: str = "*") -> list[Path]:
+    return sorted(Path(tempfile.gettempdir()).glob(f"{uploads.PREFIX}{of}"))
+
+
+def rows_of(preview: Any) -> list[list[str]]:
+    return [row[1:] for row in preview.context["preview"].table["rows"]]
+
+
+def has_question(page: Any) -> bool:
+    return "preview" in page.context
+
+
+def text_of(response: Any) -> str:
+    return re.sub(r"\s+", " ", response.content.decode())
+
+
+def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confirmed(operator):
+    ProductFactory.create(sku="CUP", name="Old cup", price=1, on_hand=5)
+    ProductFactory.create(sku="POT", name="Pot", price=7)
+    before = list(Product.objects.values())
+    preview = upload(operator, f'{HEADER}TEA,"Green tea, 녹차",4500,10\nCUP,Cup,900,2\nPOT,Pot,7,0\n')
+    assert rows_of(preview) == [
+        ["TEA", "Green tea, 녹차", "4500", "", "10", "10", "new"],
+        ["CUP", "Old cup -> Cup", "1 -> 900", "", "2", "7", ""],
+        ["POT", "Pot", "7", "", "0", "0", ""],
+    ]
+    assert "Old cup -&gt; Cup" in text_of(preview)
+    assert list(Product.objects.values()) == before
+    assert not JournalLine.objects.exists()
+
+    assert "1 products created, 1 changed, 12 units received." in text_of(confirm(operator, preview))
+    found = Product.objects.order_by("sku").values_list("sku", "name", "price", "on_hand")
+    assert list(found) == [("CUP", "Cup", 900, 7), ("POT", "Pot", 7, 0), ("TEA", "Green tea, 녹차", 4500, 10)]
+    movement = StockMovement.objects.latest("id")
+    assert (movement.kind, movement.reason) == ("received", WHY)
+    lines = JournalLine.objects.filter(what="stock.received")
+    assert {(line.actor, line.actor_name) for line in lines} == {("staff", "ada")}
+    assert len(lines) == 2
+    assert all(one.holds for one in audit.audit())
+
+
+def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
+    preview = upload(operator, f"{HEADER}GOOD,Good,1,1\na b,Spaces,-1,1\n\nGOOD,Again,1,1\nCUP,Cup,1\n")
+    assert not has_question(preview)
+    named = [one.split(":")[:2] for one in preview.context["form"].non_field_errors()][1:]
+    assert named == [["Line 3", " sku"], ["Line 3", " price"], ["Line 5", " sku"], ["Line 6", " file"]]
+    assert "GOOD is on line 2 already" in text_of(preview)
+    assert "must be printable ASCII without spaces" in text_of(preview)
+    assert not Product.objects.exists()
+    assert not deliveries(), "nothing is kept of a file of which nothing can be confirmed"
+
+
+def test_a_long_file_shows_its_first_rows_and_totals_and_is_imported_whole(operator):
+    """Its page had a row for every line, 158 MiB for a file of 0.5 MiB."""
+    ProductFactory.create(sku="S4999", name="Old", price=1)
+    ProductFactory.create(sku="S4998", name="P", price=1)
+    lines = "".join(f"S{number},P,1,{0 if number == 4_998 else 2}\n" for number in range(5_000))
+    preview = upload(operator, HEADER + lines)
+    assert [row[0] for row in rows_of(preview)] == [f"S{number}" for number in range(200)]
+    assert "5000 rows: 4998 products are new, 1 change, 9998 units are received." in text_of(preview)
+    assert "The first 200 are shown; 4800 more are not, and are imported with them." in text_of(preview)
+    assert len(preview.content) < 2 * 2**20
+
+    done = confirm(operator, preview)
+    assert "4998 products created, 1 changed, 9998 units received." in text_of(done)
+    assert Product.objects.count() == 5_000
+
+
+def test_a_file_of_too_many_lines_is_refused_before_they_are_read(operator, monkeypatch):
+    most = HEADER + "".join(f"S{number},P,1,1\n" for number in range(20_000))
+    assert has_question(upload(operator, most))
+    monkeypatch.setattr(stock_files, "read", None)
+    refused = upload(operator, f"{most}MORE,P,1,1\n")
+    assert not has_question(refused)
+    assert "more than 20000 lines below its first" in text_of(refused)
+    assert "seed_stock, which has no such limit" in text_of(refused)
+
+
+def test_a_delivery_whose_confirmation_was_interrupted_continues_when_confirmed_again(operator, monkeypatch):
+    """The page said that the file was gone: staff uploaded it again, and it was received twice."""
+    monkeypatch.setattr(importing, "ROWS_AT_ONCE", 1)
+    preview = upload(operator, f"{HEADER}CUP,Cup,1,3\nTEA,Tea,1,3\n")
+    chunks = iter([importing._receive_next_chunk])
+
+    def once_and_then_away(*arguments: Any) -> Any:
+        if work := next(chunks, None):
+            return work(*arguments)
+        raise DatabaseUnavailable("The database can't be reached; ask again.")
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(importing, "_receive_next_chunk", once_and_then_away)
+        away = confirm(operator, preview)
+    assert "Confirm again to continue" in text_of(away)
+    # The form that came back with the refusal.
+    form = away.context["form"]
+    sent = {name: form[name].value() or "" for name in form.fields if name != "file"}
+    assert "6 units received" in text_of(confirm(operator, operator.post(IMPORT, sent)))
+    assert set(Product.objects.values_list("on_hand", flat=True)) == {3}
+
+
+def test_an_unfinished_delivery_whose_file_is_elsewhere_must_not_be_uploaded_again(operator):
+    preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
+    kept(preview)[0].unlink()
+    Delivery.objects.create(id=dict(preview.context["hidden"])["form_id"], rows_total=2, rows_done=1)
+    page = text_of(confirm(operator, preview))
+    assert "1 of 2 rows are imported" in page
+    assert "Upload it again" not in page
+
+
+def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
+    preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
+    with NamedTemporaryFile() as foreign_file:
+        foreign_file.write(f"{HEADER}CUP,Cup,1,1\n".encode())
+        foreign_file.flush()
+        answer = confirm(operator, preview, form_id=foreign_file.name, file=foreign_file.name)
+        assert answer.context["form"].errors.keys() == {"form_id"}
+        assert "Upload it again" in text_of(confirm(operator, preview, form_id=str(uuid7())))
+        assert Path(foreign_file.name).exists()
+    assert not Product.objects.exists()
+
+
+def test_importing_needs_the_permissions_of_all_that_it_does():
+    names = ["view_product", "add_product", "change_product", "add_stockmovement"]
+    client = Client()
+    for missing in names[1:]:
+        kept = [f"inventory.{name}" for name in names if name != missing]
+        client.force_login(AccountFactory.create(is_staff=True, permissions=kept))
+        assert client.get(IMPORT).status_code == 403
+        assert client.post(IMPORT, {"confirmed": "yes"}).status_code == 403
+        assert IMPORT not in client.get("/admin/inventory/product/").content.decode()
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+@pytest.mark.parametrize("clear", [lambda operator: tasks.sweep(), lambda operator: upload(operator, HEADER)])
+def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operator, clear):
+    """By the sweep, and by the next upload: the sweep of another container doesn't see this folder."""
+    for _ in range(3):
+        upload(operator, f"{HEADER}TEA,Green tea,4500,10\n")
+    old, taken, young = deliveries()
+    age(old, 3_601)
+    age(young, 3_500)
+    taken = taken.rename(f"{taken}.taken")
+    age(taken, 3_601)
+    other = Path(tempfile.gettempdir()) / "of-another-program"
+    other.touch()
+    age(other, 10_000)
+
+    clear(operator)
+
+    assert (old.exists(), taken.exists(), young.exists(), other.exists()) == (False, False, True, True)
+
+
+def test_the_unconfirmed_uploads_of_an_operator_take_so_much_and_no_more(operator, monkeypatch):
+    text = f"{HEADER}TEA,Green tea,4500,10\n"
+    monkeypatch.setattr(uploads, "MOST_BYTES_OF_ACCOUNT", 2 * len(text))
+    another = Client()
+    another.force_login(SuperuserFactory.create(username="grace"))
+    [of_another] = kept(upload(another, text))
+
+    previews = [upload(operator, text) for _ in range(3)]
+
+    assert [len(kept(preview)) for preview in previews] == [0, 1, 1]
+    assert of_another.exists()
+    assert "Upload it again" in text_of(confirm(operator, previews[0]))
+    confirm(operator, previews[1])
+    assert Product.objects.get().on_hand == 10
+    assert deliveries() == sorted([of_another, *kept(previews[2])]), "a confirmed one is gone at once"
+
+
+KOREAN = f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,5\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        (KOREAN.replace("\n", "\r\n").encode("cp949"), "CP949"),
+        (KOREAN.replace(",", "\t").encode("utf-16"), "UTF-16"),
+        (KOREAN.encode("utf-16"), "UTF-16"),
+        (KOREAN.encode("utf-8-sig"), ""),
+    ],
+    ids=["CP949", "UTF-16 with tabs", "UTF-16", "UTF-8"],
+)
+def test_a_file_of_a_korean_spreadsheet_is_read_and_the_preview_says_in_which_encoding(
+    operator, data, encoding
+):
+    preview = upload(operator, data)
+    assert [row[1] for row in rows_of(preview)] == ["한정판 머그", "똠방각하 세트"]
+    warning = str(preview.context["preview"].warning)
+    assert (encoding in warning) and bool(warning) == bool(encoding)
+    confirm(operator, preview)
+    assert set(Product.objects.values_list("name", "on_hand")) == {("한정판 머그", 10), ("똠방각하 세트", 5)}
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "korean"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00" + bytes(range(256)), "own file, such as .xlsx", ".xlsx 같은"),
+        (b"\xd0\xcf\x11\xe0" + bytes(range(256)), "own file, such as .xlsx", ".xlsx 같은"),
+        (b"sku,name\n\xff\xff\xff\xff\n", "neither UTF-8 nor UTF-16 nor CP949", "UTF-8, UTF-16, CP949"),
+        (HEADER.replace(",", ";").encode() + b"CUP;Cup;1;1\n", "separated by semicolons", "세미콜론"),
+        (HEADER.encode(), "nothing to import", "가져올 것이 없습니다"),
+    ],
+)
+def test_a_file_that_is_no_csv_is_refused_in_words(operator, data, words, korean):
+    for language, expected in (("en", words), ("ko", korean)):
+        refused = upload(operator, data, **{"accept-language": language})
+        assert refused.status_code == 200 and not has_question(refused)
+        assert expected in text_of(refused) and "Error" not in text_of(refused)
 
 
 def page_of(product: Product) -> str:
@@ -133,9 +382,8 @@ def test_a_count_that_another_operator_has_corrected_meanwhile_is_not_corrected_
     product.refresh_from_db()
     assert product.on_hand == 13
     # Seen and confirmed again, it is done.
-    again = shown(
-        operator, address, **{name: second[name] for name in ("form_id", "kind", "delta", "reason")}
-    )
+    seen = {name: second[name] for name in ("form_id", "kind", "delta", "reason")}
+    again = shown(operator, address, **seen)
     assert dict(again.context["preview"].facts)["On hand"] == "13 → 11"
     operator.post(address, dict(again.context["hidden"]) | {"confirmed": "yes"})
     product.refresh_from_db()
@@ -162,9 +410,8 @@ def test_of_two_operators_who_correct_the_same_count_at_once_one_does(operator):
         client.force_login(SuperuserFactory.create())
     sent = [to_confirm(client, address, kind="adjusted", delta=-2, reason="count") for client in clients]
 
-    responses = race(
-        [partial(client.post, address, form) for client, form in zip(clients, sent, strict=True)]
-    )
+    both = zip(clients, sent, strict=True)
+    responses = race([partial(client.post, address, form) for client, form in both])
 
     assert sorted(response.status_code for response in responses) == [200, 200, 200, 302]
     product.refresh_from_db()

@@ -226,9 +226,8 @@ def test_an_adjustment_below_what_is_reserved_is_refused_and_its_key_stays_unuse
     product = ProductFactory.create(on_hand=10)
     Product.objects.filter(id=product.id).update(reserved=7)
     path = f"/products/{product.id}/stock-adjustments"
-    body = expect_refusal(
-        staff.post(path, {"delta": -4, "reason": "broken"}, key="one"), 409, "insufficient_stock"
-    )
+    refused = staff.post(path, {"delta": -4, "reason": "broken"}, key="one")
+    body = expect_refusal(refused, 409, "insufficient_stock")
     assert body["items"] == [{"product": product.id, "requested": 4, "available": 3}]
     assert staff.post(path, {"delta": -3, "reason": "broken"}, key="one").status_code == 201
     expect_refusal(staff.post(path, {"delta": -1, "reason": "broken"}, key="two"), 409, "insufficient_stock")

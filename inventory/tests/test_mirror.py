@@ -12,7 +12,6 @@ from inventory import adjustments, products, reservations, tasks
 from inventory.mirror import mirror
 from inventory.mirror.mirror import (
     IN_FLIGHT,
-    IN_FLIGHT_SECONDS,
     GateReservation,
     StockState,
     admit,
@@ -49,10 +48,6 @@ def shown(product: Product) -> tuple[int, int, int]:
 
 def reserve(product: Product, quantity: int) -> None:
     transactions.run(lambda: factories.reserve(Line(product.id, quantity)), transactions.KEYED)
-
-
-def tamper(product: Product, **values: int) -> None:
-    redis_client.client().hset(mirror.key(product.id), mapping=values)  # type: ignore[arg-type]
 
 
 def test_all_lines_are_taken_or_none():
@@ -109,9 +104,8 @@ def test_every_change_of_stock_is_published_after_its_commit():
     assert shown(product) == (7, 2, 0)
     transactions.run(lambda: reservations.sell({order: [Line(product.id, 3)]}), transactions.KEYED)
     assert shown(product) == (7, 3, 0)
-    transactions.run(
-        lambda: reservations.restock({order: [Line(product.id, 2)]}, "refund"), transactions.KEYED
-    )
+    returned = {order: [Line(product.id, 2)]}
+    transactions.run(lambda: reservations.restock(returned, "refund"), transactions.KEYED)
     assert shown(product) == (9, 4, 0)
     adjustments.adjust(product_id=product.id, delta=-5, reason="broken")
     assert shown(product) == (4, 5, 0)
@@ -135,9 +129,7 @@ def test_a_change_that_is_rolled_back_is_never_published():
 
 def test_the_newest_version_wins_in_any_order():
     product = ProductFactory.create(on_hand=9)
-    states = [
-        StockState(product.id, available, version, True) for version, available in ((2, 7), (5, 4), (3, 6))
-    ]
+    states = [StockState(product.id, left, version, True) for version, left in ((2, 7), (5, 4), (3, 6))]
     for state in states:
         publish([state])
     assert shown(product)[:2] == (4, 5)
@@ -148,7 +140,7 @@ def test_what_crashed_requests_took_is_released_and_running_ones_keep_theirs():
     admit(reservation("dead", {product: 5}))
     assert admit(reservation("next", {product: 1})) != []
     assert (heal(), shown(product)[2]) == (0, 5)
-    heal(now=time.time() + IN_FLIGHT_SECONDS + 1)
+    heal(now=time.time() + mirror.IN_FLIGHT_SECONDS + 1)
     assert shown(product)[2] == 0
     assert admit(reservation("next", {product: 5})) == []
 
@@ -168,7 +160,7 @@ def test_a_wrong_entry_is_counted_and_corrected(wrong):
     product = ProductFactory.create(on_hand=5)
     admit(reservation("living", {product: 1}))
     assert (heal(), mirror.drift()) == (0, 0)
-    tamper(product, **wrong)
+    redis_client.client().hset(mirror.key(product.id), mapping=wrong)
     assert heal() == 1
     assert b"firstcome_stock_mirror_drift 1.0" in gauges.exposition()
     heal()
@@ -195,9 +187,8 @@ def test_a_flushed_mirror_is_loaded_when_it_is_read(redis_server):
     product = ProductFactory.create(on_hand=5)
     reserve(product, 3)
     redis_server.flushdb()
-    assert admit(reservation("one", {product: 3})) == [
-        {"product": product.id, "requested": 3, "available": 2}
-    ]
+    [short] = admit(reservation("one", {product: 3}))
+    assert short == {"product": product.id, "requested": 3, "available": 2}
 
 
 def test_all_keys_are_in_one_slot_of_a_cluster_and_expire():

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from inventory import adjustments, products, products as pausing
 from inventory.mirror import mirror
@@ -30,7 +29,7 @@ def resume(product: Product) -> Product:
     return pausing.resume(product_id=product.pk, reason="The price is right.")
 
 
-def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line() -> None:
+def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line():
     product = ProductFactory.create(on_hand=3)
     with journal.acting(ActorContext("staff", 7, "ada")):
         paused = [pause(product) for _ in range(3)]
@@ -49,7 +48,7 @@ def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line() -> Non
     }
 
 
-def test_a_paused_product_is_changed_and_restocked_and_stays_paused() -> None:
+def test_a_paused_product_is_changed_and_restocked_and_stays_paused():
     product = ProductFactory.create(on_hand=3)
     pause(product)
 
@@ -60,7 +59,7 @@ def test_a_paused_product_is_changed_and_restocked_and_stays_paused() -> None:
     assert (product.price, product.on_hand, product.paused_at is not None) == (5, 7, True)
 
 
-def test_staff_pause_and_resume_it_over_http_and_repeats_answer_the_same() -> None:
+def test_staff_pause_and_resume_it_over_http_and_repeats_answer_the_same():
     product = ProductFactory.create(on_hand=3)
     ada = AccountFactory.create(is_staff=True, permissions=["inventory.change_product"])
     staff, shown = client_of(ada), client_of().get(f"/products/{product.pk}").json()
@@ -76,7 +75,7 @@ def test_staff_pause_and_resume_it_over_http_and_repeats_answer_the_same() -> No
 
 
 @pytest.mark.parametrize("call", ["pause", "resume"])
-def test_calls_without_a_reason_or_a_product_are_refused(call: str) -> None:
+def test_calls_without_a_reason_or_a_product_are_refused(call):
     product = ProductFactory.create()
     path = f"/products/{product.pk}/{call}"
     staff = client_of(AccountFactory.create(is_staff=True, permissions=["inventory.change_product"]))
@@ -89,9 +88,7 @@ def test_calls_without_a_reason_or_a_product_are_refused(call: str) -> None:
     assert product.paused_at is None
 
 
-def test_the_gate_leaves_paused_products_to_the_database_and_counts_none_of_their_units(
-    settings: LazySettings,
-) -> None:
+def test_the_gate_leaves_paused_products_to_the_database_and_counts_none_of_their_units(settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
     product = ProductFactory.create(on_hand=1)
     pause(product)
@@ -105,7 +102,7 @@ def test_the_gate_leaves_paused_products_to_the_database_and_counts_none_of_thei
     assert mirror.admit(GateReservation("three", {product.pk: 1})) == []
 
 
-def test_a_pause_that_did_not_reach_the_mirror_is_corrected_by_healing(settings: LazySettings) -> None:
+def test_a_pause_that_did_not_reach_the_mirror_is_corrected_by_healing(settings):
     product = ProductFactory.create(on_hand=1)
     settings.INVENTORY_STRATEGY = "redis_gate"
     mirror.rebuild()

@@ -140,7 +140,7 @@ def by_the_command(staff: User, product: Product) -> None:
 
 
 @pytest.mark.parametrize("change", [by_a_call, by_the_operators_page, by_an_upload, by_the_command])
-def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change) -> None:
+def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change):
     product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
 
     change(staff, product)
@@ -153,7 +153,7 @@ def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change) ->
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", *who)
 
 
-def test_changes_of_nothing_and_refused_changes_leave_no_line() -> None:
+def test_changes_of_nothing_and_refused_changes_leave_no_line():
     product, other = ProductFactory.create(price=4_500), ProductFactory.create()
     staff = client_of(SuperuserFactory.create())
 
@@ -205,9 +205,8 @@ def test_more_reserved_than_on_hand_is_found_where_the_constraint_was_dropped():
     """A constraint can be lost in a restore, so the audit doesn't rely on it."""
     ProductFactory.create(on_hand=1)
     short, negative = ProductFactory.create(on_hand=1), ProductFactory.create(on_hand=1)
-    constraint = next(
-        one for one in Product._meta.constraints if one.name == "inventory_product_reserved_within_on_hand"
-    )
+    named = {one.name: one for one in Product._meta.constraints}
+    constraint = named["inventory_product_reserved_within_on_hand"]
     with connection.schema_editor() as editor:
         editor.remove_constraint(Product, constraint)
     try:

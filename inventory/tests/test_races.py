@@ -96,16 +96,11 @@ def test_the_naive_way_sells_stock_of_100_to_200_buyers():
     assert levels_of(product) == (100, 1)
 
 
-def in_turn(first: Product, second: Product) -> list[tuple[Line, Line]]:
-    """Lines over the same two products, every other pair the other way round."""
-    forth = Line(first.id, 1), Line(second.id, 1)
-    return [forth, forth[::-1]] * 40
-
-
 @both_ways
 def test_reservations_in_opposite_order_never_deadlock(reserve):
     first, second = ProductFactory.create(on_hand=1_000), ProductFactory.create(on_hand=1_000)
-    outcomes = race([partial(reserve, *lines) for lines in in_turn(first, second)])
+    forth = Line(first.id, 1), Line(second.id, 1)
+    outcomes = race([partial(reserve, *lines) for lines in [forth, forth[::-1]] * 40])
     assert counts(outcomes) == Counter(reserved=80)
     assert levels_of(first) == levels_of(second) == (1_000, 80)
 
@@ -120,9 +115,8 @@ def test_locking_line_by_line_in_opposite_order_deadlocks():
             both_hold_one.wait()
             Product.objects.select_for_update().get(id=other)
 
-    outcomes = race(
-        [lambda: reserve_line_by_line(first.id, second.id), lambda: reserve_line_by_line(second.id, first.id)]
-    )
+    pairs = [(first.id, second.id), (second.id, first.id)]
+    outcomes = race([partial(reserve_line_by_line, *pair) for pair in pairs])
     lost = [one for one in outcomes if isinstance(one, OperationalError)]
     assert [error.args[0] for error in lost] == [DEADLOCK]
 
@@ -207,9 +201,8 @@ def test_adjusting_without_the_lock_loses_concurrent_changes():
         all_have_read.wait()
         mine.on_hand += 5
         mine.save()
-        StockMovement.objects.create(
-            product=mine, kind="received", delta=5, on_hand_after=mine.on_hand, at=mine.created_at
-        )
+        received = {"kind": "received", "delta": 5, "on_hand_after": mine.on_hand}
+        StockMovement.objects.create(product=mine, at=mine.created_at, **received)
 
     assert race([receive_naively] * 2) == [None] * 2
     assert levels_of(product) == (15, 0)
@@ -225,8 +218,7 @@ def test_a_refused_reservation_keeps_no_lock():
 
 @pytest.fixture
 def product() -> Product:
-    made: Product = ProductFactory.create(sku="TEA", price=7, on_hand=5)
-    return made
+    return ProductFactory.create(sku="TEA", price=7, on_hand=5)
 
 
 @pytest.fixture
@@ -239,20 +231,20 @@ def _loss(product: Product, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_created_product_is_returned_and_not_refused_for_its_own_sku() -> None:
+def test_a_created_product_is_returned_and_not_refused_for_its_own_sku():
     made = products.create(sku="CUP", name="Cup", price=9)
     assert Product.objects.get(sku="CUP").pk == made.pk
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_changed_product_is_changed_once(product: Product) -> None:
+def test_a_changed_product_is_changed_once(product):
     changed = products.change(product_id=product.pk, price=8)
     assert (changed.price, changed.version) == (8, product.version + 1)
     assert Product.objects.get(pk=product.pk).version == product.version + 1
 
 
 @pytest.mark.usefixtures("_loss")
-def test_goods_are_received_once(product: Product) -> None:
+def test_goods_are_received_once(product):
     moved = adjustments.receive(product_id=product.pk, quantity=100, reason="delivery")
     assert moved.on_hand_after == 105
     assert Product.objects.get(pk=product.pk).on_hand == 105
@@ -260,6 +252,6 @@ def test_goods_are_received_once(product: Product) -> None:
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_count_is_corrected_once(product: Product) -> None:
+def test_a_count_is_corrected_once(product):
     assert adjustments.adjust(product_id=product.pk, delta=-3, reason="broken").on_hand_after == 2
     assert Product.objects.get(pk=product.pk).on_hand == 2

@@ -33,9 +33,8 @@ def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
     ]
     ids = [products[1].id, 0, products[0].id, products[0].id]
     for stock in (reservations.lock(ids), reservations.read(ids)):
-        assert stock == {
-            product.id: Stock(*(getattr(product, column) for column in COLUMNS)) for product in products
-        }
+        rows = {one.id: Stock(*(getattr(one, column) for column in COLUMNS)) for one in products}
+        assert stock == rows
     assert reservations.lock([]) == reservations.read([]) == {}
 
 

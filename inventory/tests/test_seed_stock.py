@@ -96,9 +96,8 @@ def test_a_dry_run_shows_what_each_line_would_do_and_writes_nothing(csv_file):
     assert list(Product.objects.values()) == before
     assert StockMovement.objects.count() == 1
     assert not JournalLine.objects.exists()
-    assert seed("--sku", "CUP", "--quantity", "1", "--dry-run").startswith(
-        "CUP: 1 received, 6 on hand afterwards\n"
-    )
+    one = seed("--sku", "CUP", "--quantity", "1", "--dry-run")
+    assert one.startswith("CUP: 1 received, 6 on hand afterwards\n")
 
 
 def test_a_file_may_set_and_remove_thresholds(csv_file):

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ def change(client: Client, sale: Sale, **changed: Any) -> Any:
     return client.post(page_of(sale), sent | changed)
 
 
-def test_a_sale_is_added_once_with_its_products(operator: Client) -> None:
+def test_a_sale_is_added_once_with_its_products(operator):
     tea, mug = ProductFactory.create_batch(2)
     form = new_form(tea, mug)
 
@@ -83,7 +82,7 @@ def test_a_sale_is_added_once_with_its_products(operator: Client) -> None:
 
 
 @in_one_test("value", ["0001-01-01", "1e400", "", "\x00", "²", "9" * 30, "9" * 5_000])
-def test_products_that_are_no_ids_are_refused_in_a_message(value: str, operator: Client) -> None:
+def test_products_that_are_no_ids_are_refused_in_a_message(value, operator):
     tea = ProductFactory.create(on_hand=1)
     sale = create_sale(tea, opens_in=3_600, closes_in=7_200)
 
@@ -95,7 +94,7 @@ def test_products_that_are_no_ids_are_refused_in_a_message(value: str, operator:
     assert Sale.objects.count() == 1
 
 
-def test_a_change_is_journaled_with_its_reason_and_changes_nothing_else(operator: Client) -> None:
+def test_a_change_is_journaled_with_its_reason_and_changes_nothing_else(operator):
     sale = create_sale(opens_in=3_600, closes_in=7_200)
 
     answer = change(operator, sale, rate_per_minute=30)
@@ -109,21 +108,20 @@ def test_a_change_is_journaled_with_its_reason_and_changes_nothing_else(operator
     assert Sale.objects.get().rate_per_minute == 30
 
 
-def test_products_are_replaced_and_those_of_a_meanwhile_changed_sale_are_not(operator: Client) -> None:
+def test_products_are_replaced_and_those_of_a_meanwhile_changed_sale_are_not(operator):
     tea, mug = ProductFactory.create_batch(2, on_hand=1)
     sale = create_sale(tea, opens_in=3_600, closes_in=7_200)
     stale = fields_of(shown(operator, page_of(sale)), reason=WHY)
 
     change(operator, sale, products=[mug.pk])
-    refused = operator.post(
-        page_of(sale), stale | {"initial-products": [tea.pk], "products": [tea.pk, mug.pk]}
-    )
+    both = {"initial-products": [tea.pk], "products": [tea.pk, mug.pk]}
+    refused = operator.post(page_of(sale), stale | both)
 
     assert terms.product_ids_of(sale.pk) == {mug.pk}
     assert "changed since the page was opened" in refused.content.decode()
 
 
-def test_the_seed_is_shown_nowhere_before_the_draw(operator: Client) -> None:
+def test_the_seed_is_shown_nowhere_before_the_draw(operator):
     sale = create_sale(opens_in=3_600, closes_in=7_200)
     join(sale)
     change(operator, sale, name="Other")
@@ -155,7 +153,7 @@ def test_the_seed_is_shown_nowhere_before_the_draw(operator: Client) -> None:
     assert sale.seed in shown(operator, page_of(sale))
 
 
-def test_without_the_right_the_page_of_a_product_names_no_sale() -> None:
+def test_without_the_right_the_page_of_a_product_names_no_sale():
     product = ProductFactory.create(on_hand=1)
     sale = create_sale(product)
     viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["inventory.view_product"]))
@@ -163,7 +161,7 @@ def test_without_the_right_the_page_of_a_product_names_no_sale() -> None:
     assert page_of(sale) not in shown(viewer, reverse("product-page", args=[product.pk]))
 
 
-def test_who_may_only_view_sees_the_terms_and_no_form() -> None:
+def test_who_may_only_view_sees_the_terms_and_no_form():
     sale = create_sale(ProductFactory.create(sku="TEA-7"), opens_in=3_600, closes_in=7_200)
     viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["sales.view_sale"]))
 
@@ -215,14 +213,14 @@ def run(files: Path, *arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.boots("a Python process")
-def test_a_real_draw_is_found_right(files: Path) -> None:
+def test_a_real_draw_is_found_right(files):
     code, said = run(files)
 
     assert (code, "These 7 entries are in the order" in said, ALL in said) == (0, True, True), said
 
 
 @pytest.mark.boots("a Python process")
-def test_the_list_that_an_operator_exports_is_found_right(files: Path) -> None:
+def test_the_list_that_an_operator_exports_is_found_right(files):
     """It has the entry that joined after the opening as well, and is in the order of the keys."""
     client = Client()
     client.force_login(SuperuserFactory.create())
@@ -238,7 +236,7 @@ def test_the_list_that_an_operator_exports_is_found_right(files: Path) -> None:
 
 
 @pytest.mark.boots("a Python process")
-def test_ones_own_entries_are_enough_to_check_their_order(files: Path) -> None:
+def test_ones_own_entries_are_enough_to_check_their_order(files):
     write_ids(files, read_ids(files)[2:5])
 
     code, said = run(files)
@@ -260,7 +258,7 @@ def test_ones_own_entries_are_enough_to_check_their_order(files: Path) -> None:
         ({}, [0, 1, 2, NUMBER, *range(4, NUMBER)]),
     ],
 )
-def test_a_value_that_was_changed_is_found(files: Path, public: dict[str, str], order: Iterable[int]) -> None:
+def test_a_value_that_was_changed_is_found(files, public, order):
     draw, ids = json.loads((files / "after.json").read_text()), [*read_ids(files), str(uuid4())]
     (files / "changed.json").write_text(json.dumps(draw | public))
     (files / "changed.txt").write_text("\n".join(ids[place] for place in order))

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -32,7 +31,7 @@ def count(sale: Sale) -> Counter[str]:
     return Counter(SaleEntry.objects.filter(sale=sale).values_list("status", flat=True))
 
 
-def test_entries_are_admitted_in_the_order_of_arrival() -> None:
+def test_entries_are_admitted_in_the_order_of_arrival():
     sale = factories.create_sale(rate_per_minute=3)
     joined = factories.join_all(sale, 5)
 
@@ -46,9 +45,7 @@ def test_entries_are_admitted_in_the_order_of_arrival() -> None:
     assert [factories.read(one).ahead for one in joined] == [0, 0, 0, 0, 1]
 
 
-def test_a_lost_reply_to_commit_still_wakes_those_that_were_admitted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_reply_to_commit_still_wakes_those_that_were_admitted(tmp_path, monkeypatch):
     woken: list[str] = []
     monkeypatch.setattr(completion_notifications, "notify_completed", lambda *names: woken.extend(names))
     sale = factories.create_sale(rate_per_minute=3)
@@ -62,7 +59,7 @@ def test_a_lost_reply_to_commit_still_wakes_those_that_were_admitted(
     assert sorted(woken) == sorted(str(entry.id) for entry in joined[:3])
 
 
-def test_at_most_the_rate_is_admitted_in_any_sixty_seconds() -> None:
+def test_at_most_the_rate_is_admitted_in_any_sixty_seconds():
     sale = factories.create_sale(rate_per_minute=4)
     factories.join_all(sale, 12)
     admitted = []
@@ -76,7 +73,7 @@ def test_at_most_the_rate_is_admitted_in_any_sixty_seconds() -> None:
     assert count(sale) == {"admitted": 12}
 
 
-def test_a_fast_rate_is_spread_over_the_minute() -> None:
+def test_a_fast_rate_is_spread_over_the_minute():
     sale = factories.create_sale(rate_per_minute=1_200)
     factories.join_all(sale, 60)
 
@@ -88,7 +85,7 @@ def test_a_fast_rate_is_spread_over_the_minute() -> None:
     assert (first, second, third) == (40, 0, 20)
 
 
-def test_a_lower_rate_holds_at_once_for_the_minute_before_it() -> None:
+def test_a_lower_rate_holds_at_once_for_the_minute_before_it():
     sale = factories.create_sale(rate_per_minute=8)
     factories.join_all(sale, 12)
     admission.advance(sale.pk)
@@ -102,7 +99,7 @@ def test_a_lower_rate_holds_at_once_for_the_minute_before_it() -> None:
     assert set(SaleEntry.objects.filter(sale=sale).values_list("rate_per_minute", flat=True)) == {8, 5}
 
 
-def test_nothing_is_admitted_while_nothing_is_available() -> None:
+def test_nothing_is_admitted_while_nothing_is_available():
     product = ProductFactory(on_hand=2)
     sale = factories.create_sale(product)
     Product.objects.filter(pk=product.pk).update(reserved=2)
@@ -115,7 +112,7 @@ def test_nothing_is_admitted_while_nothing_is_available() -> None:
     assert factories.statuses(entry) == ["admitted"]
 
 
-def test_waiting_entries_are_over_when_nothing_is_on_hand_and_may_join_again_after_a_delivery() -> None:
+def test_waiting_entries_are_over_when_nothing_is_on_hand_and_may_join_again_after_a_delivery():
     product = ProductFactory(on_hand=0)
     sale = factories.create_sale(product)
     [entry] = factories.join_all(sale, 1)
@@ -131,7 +128,7 @@ def test_waiting_entries_are_over_when_nothing_is_on_hand_and_may_join_again_aft
     assert factories.statuses(entry, again) == ["over", "admitted"]
 
 
-def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the_end() -> None:
+def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the_end():
     sale = factories.create_sale(admitted_for_seconds=30, rate_per_minute=2)
     joined = factories.join_all(sale, 4)
     admission.advance(sale.pk)
@@ -147,7 +144,7 @@ def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the
     assert again.ahead == 2
 
 
-def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries() -> None:
+def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries():
     sale = factories.create_sale(admitted_for_seconds=60, rate_per_minute=1)
     admitted, waiting = factories.join_all(sale, 2)
     admission.advance(sale.pk)
@@ -167,7 +164,7 @@ def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries() -> Non
         assert factories.statuses(admitted, waiting) == ["admitted", "admitted"]
 
 
-def test_a_closed_sale_ends_its_entries_and_is_done() -> None:
+def test_a_closed_sale_ends_its_entries_and_is_done():
     sale = factories.create_sale(rate_per_minute=1, closes_in=100)
     joined = factories.join_all(sale, 3)
     admission.advance(sale.pk)
@@ -182,7 +179,7 @@ def test_a_closed_sale_ends_its_entries_and_is_done() -> None:
     assert sale.ended_at is not None
 
 
-def test_a_sale_that_nobody_advanced_is_drawn_and_ended_after_it_closed() -> None:
+def test_a_sale_that_nobody_advanced_is_drawn_and_ended_after_it_closed():
     sale = factories.create_sale(opens_in=10, closes_in=20)
     [entry] = factories.join_all(sale, 1)
 
@@ -194,7 +191,7 @@ def test_a_sale_that_nobody_advanced_is_drawn_and_ended_after_it_closed() -> Non
     assert factories.statuses(entry) == ["over"]
 
 
-def test_after_the_clock_went_back_a_quarter_of_an_hour_the_rate_holds_and_admission_goes_on() -> None:
+def test_after_the_clock_went_back_a_quarter_of_an_hour_the_rate_holds_and_admission_goes_on():
     """As after a failover to a database whose clock is behind."""
     sale = factories.create_sale(rate_per_minute=3)
     factories.join_all(sale, 9)
@@ -218,7 +215,7 @@ def test_after_the_clock_went_back_a_quarter_of_an_hour_the_rate_holds_and_admis
     assert last_until < clock.now() + timedelta(minutes=8)
 
 
-def test_a_process_waits_for_the_lock_when_the_sale_has_not_moved_for_a_second() -> None:
+def test_a_process_waits_for_the_lock_when_the_sale_has_not_moved_for_a_second():
     """Otherwise requests that join, which hold the lock most of the time, would keep entries waiting."""
     sale = factories.create_sale()
     [entry] = factories.join_all(sale, 1)
@@ -233,7 +230,7 @@ def test_a_process_waits_for_the_lock_when_the_sale_has_not_moved_for_a_second()
         assert admission.advance(sale.pk) == 0
 
 
-def test_a_process_that_waited_for_the_lock_admits_by_the_time_after_it() -> None:
+def test_a_process_that_waited_for_the_lock_admits_by_the_time_after_it():
     """Otherwise an admission meanwhile would look like a clock that went back, and move the sale's clock."""
     sale = factories.create_sale(rate_per_minute=3)
     factories.join_all(sale, 9)
@@ -248,7 +245,7 @@ def test_a_process_that_waited_for_the_lock_admits_by_the_time_after_it() -> Non
     assert sale.admission_clock_ahead == timedelta(0)
 
 
-def test_processes_that_disagree_about_the_time_keep_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_disagree_about_the_time_keep_the_rate(monkeypatch):
     """As for half a minute after a failover: one process is a quarter of an hour behind the other."""
     sale = factories.create_sale(rate_per_minute=3)
     factories.join_all(sale, 30)
@@ -264,7 +261,7 @@ def test_processes_that_disagree_about_the_time_keep_the_rate(monkeypatch: pytes
     assert sale.admission_clock_ahead == timedelta(0)
 
 
-def test_a_sale_whose_row_stays_locked_does_not_delay_the_others() -> None:
+def test_a_sale_whose_row_stays_locked_does_not_delay_the_others():
     first, second = factories.create_sale(), factories.create_sale()
     joined = [factories.join(sale) for sale in (first, second)]
     ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
@@ -276,7 +273,7 @@ def test_a_sale_whose_row_stays_locked_does_not_delay_the_others() -> None:
     assert factories.statuses(*joined) == ["waiting", "admitted"]
 
 
-def test_a_sale_whose_closing_is_moved_after_a_process_has_ended_it_goes_on() -> None:
+def test_a_sale_whose_closing_is_moved_after_a_process_has_ended_it_goes_on():
     """A process whose clock was ahead has ended it; then staff let it close later."""
     sale = factories.create_sale(closes_in=60)
     with clock.shifted(by=timedelta(seconds=61)):

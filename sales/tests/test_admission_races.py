@@ -83,10 +83,8 @@ def admitted(sale: Sale) -> dict[UUID, datetime]:
 
 def most_in_a_minute(sale: Sale) -> int:
     """The most that were admitted in any 60 s, both ends included; counted here, and not by the audit."""
-    instants = sorted(admitted(sale).values())
-    return max(
-        index + 1 - bisect_left(instants, at - timedelta(seconds=60)) for index, at in enumerate(instants)
-    )
+    instants, minute = sorted(admitted(sale).values()), timedelta(seconds=60)
+    return max(index + 1 - bisect_left(instants, at - minute) for index, at in enumerate(instants))
 
 
 def broken_laws() -> list[str]:
@@ -138,7 +136,7 @@ def move_clocks(running: Sequence["subprocess.Popen[str]"], seconds: int) -> Non
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_three_processes_of_which_one_is_killed_keep_the_rate_and_the_order() -> None:
+def test_three_processes_of_which_one_is_killed_keep_the_rate_and_the_order():
     """60 a minute of 120: the second half is admitted when the first is 61 s ago, and not before."""
     sale = factories.create_sale(ProductFactory(on_hand=1_000), rate_per_minute=60)
     factories.join_many(sale, 120)
@@ -162,7 +160,7 @@ def test_three_processes_of_which_one_is_killed_keep_the_rate_and_the_order() ->
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_processes_that_count_in_their_memory_exceed_the_rate() -> None:
+def test_processes_that_count_in_their_memory_exceed_the_rate():
     """The twin: each of three processes admits as many as all of them may."""
     sale = factories.create_sale(ProductFactory(on_hand=1_000), rate_per_minute=60)
     factories.join_many(sale, 180)
@@ -191,7 +189,7 @@ def count_before_the_lock(sale: Sale, all_have_counted: threading.Barrier) -> No
     transactions.run(admit, transactions.ONCE)
 
 
-def test_a_count_that_is_read_before_the_lock_exceeds_the_rate() -> None:
+def test_a_count_that_is_read_before_the_lock_exceeds_the_rate():
     """The twin of the lock: what was counted is no longer true once the sale is locked."""
     sale = factories.create_sale(rate_per_minute=5)
     factories.join_many(sale, 20)
@@ -204,7 +202,7 @@ def test_a_count_that_is_read_before_the_lock_exceeds_the_rate() -> None:
     assert broken_laws() == ["L14"]
 
 
-def test_threads_that_advance_a_sale_at_once_keep_its_rate() -> None:
+def test_threads_that_advance_a_sale_at_once_keep_its_rate():
     sale = factories.create_sale(rate_per_minute=5)
     factories.join_many(sale, 20)
     works: list[Callable[[], int]] = [partial(admission.advance, sale.pk) for _ in range(8)]
@@ -217,7 +215,7 @@ def test_threads_that_advance_a_sale_at_once_keep_its_rate() -> None:
 
 @pytest.mark.long
 @pytest.mark.boots("two more processes")
-def test_5000_are_admitted_at_6000_a_minute_within_about_a_minute() -> None:
+def test_5000_are_admitted_at_6000_a_minute_within_about_a_minute():
     sale = factories.create_sale(ProductFactory(on_hand=10_000), rate_per_minute=6_000)
     factories.join_many(sale, 5_000)
 

@@ -44,27 +44,26 @@ def id_at(sale: Sale, position: int) -> str:
     return str(entry_at(sale, position).get().pk)
 
 
-def test_more_admissions_than_the_rate_are_named_with_their_instant_and_number(sale: Sale) -> None:
+def test_more_admissions_than_the_rate_are_named_with_their_instant_and_number(sale):
     at = entry_at(sale, 3).get().admitted_at
     SaleEntry.objects.filter(sale=sale, admitted_at=at).update(rate_per_minute=2)
     assert offenders() == [f"sale {sale.pk}: 3 admitted in the 60 s until {at.isoformat()}, 2 allowed"]
 
 
 @in_one_test(("seconds", "is_within"), [(60, True), (60.000001, False)])
-def test_both_ends_belong_to_the_minute(seconds: float, is_within: bool, sale: Sale) -> None:
+def test_both_ends_belong_to_the_minute(seconds, is_within, sale):
     later = timedelta(seconds=seconds)
-    chosen = entry_at(sale, 3)
-    chosen.update(admitted_at=F("admitted_at") + later, rate_per_minute=2)
+    entry_at(sale, 3).update(admitted_at=F("admitted_at") + later, rate_per_minute=2)
     assert bool(offenders()) is is_within
 
 
-def test_an_entry_that_waits_before_an_admitted_one_is_named(sale: Sale) -> None:
+def test_an_entry_that_waits_before_an_admitted_one_is_named(sale):
     nothing: dict[str, Any] = dict.fromkeys(("admitted_at", "admitted_until", "rate_per_minute"))
     entry_at(sale, 2).update(status="waiting", **nothing)
     assert offenders() == [id_at(sale, 2)]
 
 
-def test_admitted_entries_beyond_the_passed_position_and_waiting_ones_before_it_are_named(sale: Sale) -> None:
+def test_admitted_entries_beyond_the_passed_position_and_waiting_ones_before_it_are_named(sale):
     for passed, wrong in ((2, [3]), (5, [4, 5])):
         Sale.objects.filter(pk=sale.pk).update(passed_position=passed)
         assert sorted(offenders()) == sorted(id_at(sale, position) for position in wrong)
@@ -107,7 +106,7 @@ def _use(sale: Sale, *positions: int) -> None:
 
 
 @in_one_test(("name", "damage"), REFUSED)
-def test_the_database_refuses(name: str, damage: Callable[[Sale], Any], sale: Sale) -> None:
+def test_the_database_refuses(name, damage, sale):
     with pytest.raises(DatabaseError, match=f"sales_sale(entry)?_{name}"), transaction.atomic():
         damage(sale)
     assert offenders() == []

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -42,7 +41,7 @@ def places(sale: Sale) -> list[str]:
     return [str(id) for id in found]
 
 
-def test_places_follow_from_the_public_values_as_the_contract_says() -> None:
+def test_places_follow_from_the_public_values_as_the_contract_says():
     sale = factories.create_sale(opens_in=10)
     joined = factories.join_all(sale, 20)
     api = client_of()
@@ -68,13 +67,13 @@ def test_places_follow_from_the_public_values_as_the_contract_says() -> None:
     assert api.get(f"/sales/{sale.pk}").json()["seed"] == public["seed"]
 
 
-def test_the_seed_is_public_from_the_opening_on_although_nothing_has_advanced() -> None:
+def test_the_seed_is_public_from_the_opening_on_although_nothing_has_advanced():
     sale = factories.create_sale(opens_in=10)
     with opened():
         assert client_of().get(f"/sales/{sale.pk}").json()["seed"] == sale.seed
 
 
-def test_one_entry_more_changes_all_places() -> None:
+def test_one_entry_more_changes_all_places():
     ids = [factories.join(factories.create_sale(opens_in=10)).id for _ in range(8)]
     seed = "f" * 64
     few = draw.ordered(ids[:7], seed=seed, entries_hash=draw.hash_entries(ids[:7]))
@@ -82,7 +81,7 @@ def test_one_entry_more_changes_all_places() -> None:
     assert few != [id for id in many if id in few]
 
 
-def test_an_entry_that_waits_for_the_lock_of_the_draw_comes_after_it() -> None:
+def test_an_entry_that_waits_for_the_lock_of_the_draw_comes_after_it():
     """Its request began before the opening; it is written after the draw was closed, and follows it."""
     sale = factories.create_sale(opens_in=10)
     factories.join_all(sale, 3)
@@ -97,7 +96,7 @@ def test_an_entry_that_waits_for_the_lock_of_the_draw_comes_after_it() -> None:
     assert sale.drawn_count == 3
 
 
-def test_an_entry_that_is_written_without_the_lock_of_the_sale_is_left_out_of_the_hash() -> None:
+def test_an_entry_that_is_written_without_the_lock_of_the_sale_is_left_out_of_the_hash():
     """The twin: an insert that does not lock the sale commits after the ids were read."""
     sale = factories.create_sale(opens_in=10)
     factories.join_all(sale, 3)
@@ -110,7 +109,7 @@ def test_an_entry_that_is_written_without_the_lock_of_the_sale_is_left_out_of_th
     assert draw.hash_entries(ids) != sale.entries_hash
 
 
-def test_a_process_that_dies_between_the_two_steps_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_between_the_two_steps_loses_nothing(monkeypatch):
     sale = factories.create_sale(opens_in=10)
     joined = factories.join_all(sale, 5)
 
@@ -136,7 +135,7 @@ def test_a_process_that_dies_between_the_two_steps_loses_nothing(monkeypatch: py
     assert places(sale) == [str(id) for id in [*expected, late.id]]
 
 
-def test_a_draw_that_a_request_has_closed_is_ordered_by_its_processs_next_tick() -> None:
+def test_a_draw_that_a_request_has_closed_is_ordered_by_its_processs_next_tick():
     sale, reader = factories.create_sale(opens_in=10), Client()
     joined = factories.join_all(sale, 3)
     assert reader.get(f"/api/v1/sales/{sale.pk}/draw").json()["count"] == 3
@@ -148,7 +147,7 @@ def test_a_draw_that_a_request_has_closed_is_ordered_by_its_processs_next_tick()
         assert factories.statuses(*joined, late) == ["admitted"] * 4
 
 
-def test_two_processes_that_order_a_draw_at_once_agree() -> None:
+def test_two_processes_that_order_a_draw_at_once_agree():
     sale = factories.create_sale(opens_in=10)
     factories.join_all(sale, 30)
     with opened():
@@ -162,7 +161,7 @@ def test_two_processes_that_order_a_draw_at_once_agree() -> None:
     assert list(found) == list(range(1, 31))
 
 
-def test_a_scheduled_sale_that_opens_earlier_is_drawn_then() -> None:
+def test_a_scheduled_sale_that_opens_earlier_is_drawn_then():
     sale = factories.create_sale(opens_in=600)
     entry = factories.join(sale)
     terms.change(sale_id=sale.pk, opens_at=clock.now())
@@ -172,7 +171,7 @@ def test_a_scheduled_sale_that_opens_earlier_is_drawn_then() -> None:
     assert factories.statuses(entry) == ["admitted"]
 
 
-def test_an_owner_sees_no_place_before_the_draw() -> None:
+def test_an_owner_sees_no_place_before_the_draw():
     sale, buyer = factories.create_sale(opens_in=10), AccountFactory()
     answer = client_of(buyer).post(f"/sales/{sale.pk}/entries")
     assert answer.status_code == 202
@@ -190,7 +189,7 @@ def refusal_of(sale_id: int) -> FirstcomeError:
     return refused.value
 
 
-def test_joining_again_gives_the_same_entry() -> None:
+def test_joining_again_gives_the_same_entry():
     sale, account = factories.create_sale(), AccountFactory()
     first = factories.join(sale, account.pk)
 
@@ -199,7 +198,7 @@ def test_joining_again_gives_the_same_entry() -> None:
     assert factories.join(sale, account.pk).id == first.id
 
 
-def test_concurrent_requests_of_one_account_get_one_entry_and_places_have_no_gaps() -> None:
+def test_concurrent_requests_of_one_account_get_one_entry_and_places_have_no_gaps():
     sale = factories.create_sale()
     accounts = [AccountFactory().pk for _ in range(ACCOUNTS)]
 
@@ -212,7 +211,7 @@ def test_concurrent_requests_of_one_account_get_one_entry_and_places_have_no_gap
     assert sale.last_position == ACCOUNTS
 
 
-def test_without_the_lock_places_are_given_twice_and_the_table_refuses_them() -> None:
+def test_without_the_lock_places_are_given_twice_and_the_table_refuses_them():
     """The twin: each request reads the last place, and takes the next one."""
     sale = factories.create_sale()
     accounts = [AccountFactory() for _ in range(ACCOUNTS)]
@@ -226,14 +225,14 @@ def test_without_the_lock_places_are_given_twice_and_the_table_refuses_them() ->
     assert any(isinstance(outcome, IntegrityError) for outcome in outcomes)
 
 
-def test_the_table_refuses_a_second_current_entry() -> None:
+def test_the_table_refuses_a_second_current_entry():
     sale, account = factories.create_sale(), AccountFactory()
     factories.join(sale, account.pk)
     with pytest.raises(IntegrityError), transaction.atomic():
         SaleEntry.objects.create(sale=sale, account=account, position=2, created_at=clock.now())
 
 
-def test_a_batch_of_any_size_takes_the_same_few_statements() -> None:
+def test_a_batch_of_any_size_takes_the_same_few_statements():
     sale = factories.create_sale()
     factories.join(sale)
 
@@ -246,7 +245,7 @@ def test_a_batch_of_any_size_takes_the_same_few_statements() -> None:
     assert statements_for(1) == statements_for(50) <= 6
 
 
-def test_a_lost_reply_to_commit_gives_one_entry(tmp_path: Path) -> None:
+def test_a_lost_reply_to_commit_gives_one_entry(tmp_path):
     sale, account = factories.create_sale(), AccountFactory()
     with losing_reply_to_commit(tmp_path) as is_lost:
         entry = factories.join(sale, account.pk)
@@ -254,7 +253,7 @@ def test_a_lost_reply_to_commit_gives_one_entry(tmp_path: Path) -> None:
     assert list(SaleEntry.objects.values_list("id", flat=True)) == [entry.id]
 
 
-def test_refusals() -> None:
+def test_refusals():
     assert refusal_of(999).code == "not_found"
     assert refusal_of(factories.create_sale(admission="open").pk).code == "admission_not_required"
     sale = factories.create_sale(closes_in=10)
@@ -265,17 +264,16 @@ def test_refusals() -> None:
     assert refused.value.code == "not_found"
 
 
-def test_one_bad_request_does_not_fail_its_batch() -> None:
+def test_one_bad_request_does_not_fail_its_batch():
     sale = factories.create_sale()
     account = AccountFactory()
-    outcomes = transactions.run_batch(
-        lambda: entries._join([JoinRequest(999, account.pk), JoinRequest(sale.pk, account.pk)])
-    )
+    batch = [JoinRequest(999, account.pk), JoinRequest(sale.pk, account.pk)]
+    outcomes = transactions.run_batch(lambda: entries._join(batch))
     assert isinstance(outcomes[0], FirstcomeError)
     assert not isinstance(outcomes[1], FirstcomeError)
 
 
-def test_accounts_may_join_while_the_sale_is_paused_and_before_it_opens() -> None:
+def test_accounts_may_join_while_the_sale_is_paused_and_before_it_opens():
     early, paused = factories.create_sale(opens_in=100), factories.create_sale()
     terms.pause(sale_id=paused.pk, reason="a look at the stock")
     entry = factories.join(early)
@@ -283,7 +281,7 @@ def test_accounts_may_join_while_the_sale_is_paused_and_before_it_opens() -> Non
     assert factories.join(paused).status == "waiting"
 
 
-def test_reading_many_entries_takes_two_statements() -> None:
+def test_reading_many_entries_takes_two_statements():
     sales = [factories.create_sale() for _ in range(3)]
     joined = [factories.join(sale) for sale in sales for _ in range(4)]
     with captured_statements() as statements:
@@ -292,7 +290,7 @@ def test_reading_many_entries_takes_two_statements() -> None:
     assert len(statements) == 2
 
 
-def test_a_sale_that_is_changed_while_entries_join_keeps_its_last_place() -> None:
+def test_a_sale_that_is_changed_while_entries_join_keeps_its_last_place():
     sale = factories.create_sale()
 
     def change() -> Sale:

@@ -1,7 +1,7 @@
 """Polls of entries that wait: answered from the memory of a process, right about changes, and measured."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -59,7 +59,7 @@ def waiting_entry(**given: Any) -> tuple[Sale, Entry, Api]:
     return sale, entry, api
 
 
-def test_a_poll_of_a_waiting_entry_runs_no_statement_and_of_an_admitted_one_asks_the_database() -> None:
+def test_a_poll_of_a_waiting_entry_runs_no_statement_and_of_an_admitted_one_asks_the_database():
     sale, entry, api = waiting_entry()
     other = client_of(AccountFactory())
     with captured_statements() as statements:
@@ -81,7 +81,7 @@ def test_a_poll_of_a_waiting_entry_runs_no_statement_and_of_an_admitted_one_asks
     assert len([one for one in statements if "sales_saleentry" in one]) == 1
 
 
-def test_memory_of_more_than_two_seconds_ago_is_not_used(passing: Any) -> None:
+def test_memory_of_more_than_two_seconds_ago_is_not_used(passing):
     sale, entry, api = waiting_entry()
     with passing(61):
         admission.advance(sale.pk)
@@ -91,7 +91,7 @@ def test_memory_of_more_than_two_seconds_ago_is_not_used(passing: Any) -> None:
         assert room_view.find_waiting(entry.id) is not None
 
 
-def test_what_was_just_admitted_may_show_as_waiting_for_as_long_as_memory_is_current() -> None:
+def test_what_was_just_admitted_may_show_as_waiting_for_as_long_as_memory_is_current():
     """It is the only way in which a poll may be wrong; an admitted entry never shows as waiting again."""
     sale, entry, api = waiting_entry()
     with clock.shifted(by=timedelta(seconds=61)):
@@ -101,14 +101,14 @@ def test_what_was_just_admitted_may_show_as_waiting_for_as_long_as_memory_is_cur
         assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "admitted"
 
 
-def test_nothing_waits_from_the_closing_on_although_memory_is_current() -> None:
+def test_nothing_waits_from_the_closing_on_although_memory_is_current():
     _, entry, api = waiting_entry(closes_in=10)
     with clock.shifted(by=timedelta(seconds=10)):
         assert room_view.find_waiting(entry.id) is None
         assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "over"
 
 
-def test_while_a_sale_is_paused_the_wait_is_unknown_and_the_place_is_not() -> None:
+def test_while_a_sale_is_paused_the_wait_is_unknown_and_the_place_is_not():
     sale, entry, api = waiting_entry()
     pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
     room_view.refresh()
@@ -119,7 +119,7 @@ def test_while_a_sale_is_paused_the_wait_is_unknown_and_the_place_is_not() -> No
     assert api.get(f"/sale-entries/{entry.id}").json()["estimated_wait_seconds"] is not None
 
 
-def test_places_beyond_the_bound_are_read_from_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_beyond_the_bound_are_read_from_the_database(monkeypatch):
     monkeypatch.setattr(room_view, "MOST_PLACES", 4)
     monkeypatch.setattr(room_view, "PLACES_PER_STATEMENT", 2)
     sale = factories.create_sale()
@@ -132,7 +132,7 @@ def test_places_beyond_the_bound_are_read_from_the_database(monkeypatch: pytest.
     assert [room_view.find_waiting(one.id) is not None for one in joined] == [True] * 4 + [False] * 3
 
 
-def test_places_that_were_passed_and_ended_sales_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_that_were_passed_and_ended_sales_are_forgotten(monkeypatch):
     monkeypatch.setattr(room_view, "PLACES_PER_STATEMENT", 2)
     sale = factories.create_sale(rate_per_minute=10, closes_in=100)
     joined = factories.join_all(sale, 12)
@@ -148,7 +148,7 @@ def test_places_that_were_passed_and_ended_sales_are_forgotten(monkeypatch: pyte
     assert (room_view._places, room_view._rooms) == ({}, {})
 
 
-def test_a_rejoined_account_has_its_new_place_alone() -> None:
+def test_a_rejoined_account_has_its_new_place_alone():
     sale = factories.create_sale(admitted_for_seconds=5)
     entry = factories.join(sale)
     admission.advance(sale.pk)
@@ -159,7 +159,7 @@ def test_a_rejoined_account_has_its_new_place_alone() -> None:
         assert room_view.find_waiting(again.id) == factories.read(again)
 
 
-def test_a_changed_rate_is_the_estimate_at_once(passing: Any) -> None:
+def test_a_changed_rate_is_the_estimate_at_once(passing):
     sale = factories.create_sale(rate_per_minute=600)
     factories.join_many(sale, 1_000)
     last = SaleEntry.objects.get(sale=sale, position=1_000)
@@ -181,9 +181,7 @@ def test_a_changed_rate_is_the_estimate_at_once(passing: Any) -> None:
         pytest.param(8.5, lambda second: second % 10 < 5, id="held up half of the time"),
     ],
 )
-def test_after_a_minute_the_estimate_is_within_a_fifth(
-    granted: float, is_available: Callable[[float], bool], passing: Any
-) -> None:
+def test_after_a_minute_the_estimate_is_within_a_fifth(granted, is_available, passing):
     """By simulated ticks: each estimate beside the wait that followed, or `granted` seconds from it."""
     product, total = ProductFactory(on_hand=100_000), 2_400
     sale = factories.create_sale(product, rate_per_minute=1_200)
@@ -217,7 +215,7 @@ def estimated(sale: Sale, positions: range) -> Iterator[tuple[int, datetime, int
             yield position, clock.now(), seconds
 
 
-def test_what_is_admitted_between_the_opening_and_the_next_reading_counts_for_the_estimate() -> None:
+def test_what_is_admitted_between_the_opening_and_the_next_reading_counts_for_the_estimate():
     sale = factories.create_sale(opens_in=10, rate_per_minute=3)
     joined = factories.join_all(sale, 4)
     room_view.refresh()
@@ -237,7 +235,7 @@ def gauge(name: str, sale: Sale) -> float | None:
     return metrics.read_running()[name].get(str(sale.pk))
 
 
-def test_a_running_waiting_room_is_measured() -> None:
+def test_a_running_waiting_room_is_measured():
     sale = create_sale(rate_per_minute=2)
     join_all(sale, 5)
     admission.advance(sale.pk)
@@ -251,7 +249,7 @@ def test_a_running_waiting_room_is_measured() -> None:
     assert age is not None and 0 <= age < 30
 
 
-def test_only_running_sales_with_a_waiting_room_are_measured() -> None:
+def test_only_running_sales_with_a_waiting_room_are_measured():
     create_sale(admission="open")
     create_sale(opens_in=60)
     over = create_sale()
@@ -261,7 +259,7 @@ def test_only_running_sales_with_a_waiting_room_are_measured() -> None:
     assert metrics.read_running() == {name: {} for name in metrics.HELPS}
 
 
-def test_before_the_draw_was_made_its_entries_wait() -> None:
+def test_before_the_draw_was_made_its_entries_wait():
     sale = create_sale(opens_in=60)
     join_all(sale, 3)
     Sale.objects.filter(pk=sale.pk).update(opens_at=clock.now() - timedelta(seconds=90))
@@ -270,7 +268,7 @@ def test_before_the_draw_was_made_its_entries_wait() -> None:
     assert gauge(ADMISSION_AGE, sale) == pytest.approx(90, abs=30)
 
 
-def test_the_age_of_the_last_admission_counts_from_the_opening_and_is_none_without_one_that_is_due() -> None:
+def test_the_age_of_the_last_admission_counts_from_the_opening_and_is_none_without_one_that_is_due():
     sale = create_sale(ProductFactory.create(on_hand=1), opens_in=-600)
     assert gauge(ADMISSION_AGE, sale) is None, "none waits"
     join(sale)
@@ -284,7 +282,7 @@ def test_the_age_of_the_last_admission_counts_from_the_opening_and_is_none_witho
     assert gauge(WAITING, sale) == 1
 
 
-def test_admissions_are_dated_by_the_clock_of_admissions() -> None:
+def test_admissions_are_dated_by_the_clock_of_admissions():
     """As after a failover to a database that is a quarter of an hour behind."""
     sale = create_sale(rate_per_minute=1, opens_in=-1_800)
     for _ in range(2):

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from inventory.tests.factories import ProductFactory
 from sales import audit
@@ -44,21 +43,20 @@ def body(**given: Any) -> dict[str, Any]:
     } | given
 
 
-def test_staff_create_a_sale_and_everybody_reads_it() -> None:
+def test_staff_create_a_sale_and_everybody_reads_it():
     given = body()
     answer = staff("add_sale").post("/sales", given)
     assert answer.status_code == 201, answer.json()
     sale = answer.json()
     assert answer["Location"] == f"/api/v1/sales/{sale['id']}"
-    assert {name: sale[name] for name in ("name", "products", "admission", "rate_per_minute")} == {
-        name: given[name] for name in ("name", "products", "admission", "rate_per_minute")
-    }
+    same = ("name", "products", "admission", "rate_per_minute")
+    assert {name: sale[name] for name in same} == {name: given[name] for name in same}
     assert (sale["status"], sale["seed"], len(sale["seed_hash"])) == ("scheduled", None, 64)
     assert client_of().get(f"/sales/{sale['id']}").json() == sale
     assert client_of().get("/sales").json()["results"] == [sale]
 
 
-def test_the_seed_is_nowhere_before_the_opening() -> None:
+def test_the_seed_is_nowhere_before_the_opening():
     answer = staff("add_sale").post("/sales", body())
     seed = Sale.objects.get().seed
     texts = [answer.content.decode(), client_of().get("/sales").content.decode()]
@@ -81,7 +79,7 @@ def test_the_seed_is_nowhere_before_the_opening() -> None:
         ({"name": " "}, "name", "string_pattern_mismatch"),
     ],
 )
-def test_wrong_terms_are_400(given: dict[str, Any], field: str, code: str) -> None:
+def test_wrong_terms_are_400(given, field, code):
     answer = staff("add_sale").post("/sales", body(**given))
     assert answer.status_code == 400
     errors = answer.json()["errors"]
@@ -89,7 +87,7 @@ def test_wrong_terms_are_400(given: dict[str, Any], field: str, code: str) -> No
     assert not Sale.objects.exists()
 
 
-def test_a_product_is_in_one_sale_that_is_not_over() -> None:
+def test_a_product_is_in_one_sale_that_is_not_over():
     product, api = ProductFactory(), staff("add_sale", "change_sale")
     twice = api.post("/sales", body(products=[product.pk] * 2))
     assert (twice.status_code, twice.json()["errors"][0]["code"]) == (400, "duplicate")
@@ -107,7 +105,7 @@ def test_a_product_is_in_one_sale_that_is_not_over() -> None:
     assert product.sale_id == second.json()["id"]
 
 
-def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs() -> None:
+def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs():
     """The other one took it while this one seemed to be over, as by a clock that has gone back since."""
     product, api = ProductFactory(), staff("change_sale")
     first = factories.create_sale(product, closes_in=100)
@@ -118,9 +116,8 @@ def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs()
     answer = api.patch(f"/sales/{first.pk}", later)
 
     assert (answer.status_code, answer.json()["code"]) == (409, "product_in_sale")
-    assert [report.offenders for report in audit.audit() if not report.holds] == [
-        [f"sale {first.pk}: product {product.pk} obeys another"]
-    ]
+    broken = [report.offenders for report in audit.audit() if not report.holds]
+    assert broken == [[f"sale {first.pk}: product {product.pk} obeys another"]]
     over = clock.now() - timedelta(seconds=1)
     Sale.objects.filter(pk=second.pk).update(opens_at=over - timedelta(seconds=1), closes_at=over)
     assert api.patch(f"/sales/{first.pk}", later).status_code == 200
@@ -128,19 +125,11 @@ def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs()
     assert product.sale_id == first.pk
 
 
-def test_terms_change_until_they_matter() -> None:
+def test_terms_change_until_they_matter():
     api, sale = staff("change_sale"), factories.create_sale(opens_in=100, closes_in=1_000)
     product = ProductFactory()
-    changed = api.patch(
-        f"/sales/{sale.pk}",
-        {
-            "name": "New",
-            "opens_at": moment(50),
-            "admission": "open",
-            "products": [product.pk],
-            "rate_per_minute": 9,
-        },
-    )
+    terms = {"name": "New", "opens_at": moment(50), "admission": "open", "rate_per_minute": 9}
+    changed = api.patch(f"/sales/{sale.pk}", terms | {"products": [product.pk]})
     assert changed.status_code == 200
     assert (changed.json()["admission"], changed.json()["products"]) == ("open", [product.pk])
     with clock.shifted(by=timedelta(seconds=60)):
@@ -157,14 +146,14 @@ def test_terms_change_until_they_matter() -> None:
     assert api.patch("/sales/999", {"name": "x"}).status_code == 404
 
 
-def test_a_waiting_room_with_entries_stays_one() -> None:
+def test_a_waiting_room_with_entries_stays_one():
     sale = factories.create_sale(opens_in=100)
     factories.join(sale)
     answer = staff("change_sale").patch(f"/sales/{sale.pk}", {"admission": "open"})
     assert (answer.status_code, answer.json()["code"]) == (409, "sale_has_entries")
 
 
-def test_pausing_and_resuming_need_a_reason_and_may_be_repeated() -> None:
+def test_pausing_and_resuming_need_a_reason_and_may_be_repeated():
     sale, api = factories.create_sale(), staff("change_sale")
     assert api.post(f"/sales/{sale.pk}/pause", {}).status_code == 400
     for _ in range(2):
@@ -177,15 +166,14 @@ def test_pausing_and_resuming_need_a_reason_and_may_be_repeated() -> None:
     assert [line.what for line in lines] == ["sale.created", "sale.paused", "sale.resumed"]
 
 
-def test_an_entry_by_http_from_joining_to_admission() -> None:
+def test_an_entry_by_http_from_joining_to_admission():
     sale, account = factories.create_sale(rate_per_minute=1), AccountFactory()
     api = client_of(account)
     factories.join(sale)
     joined = api.post(f"/sales/{sale.pk}/entries")
     assert joined.status_code == 202
     entry = joined.json()
-    assert joined["Location"] == f"/api/v1/sale-entries/{entry['id']}"
-    assert joined["Retry-After"] == "30"
+    assert (joined["Location"], joined["Retry-After"]) == (f"/api/v1/sale-entries/{entry['id']}", "30")
     assert entry == {
         "id": entry["id"],
         "sale": sale.pk,
@@ -206,11 +194,10 @@ def test_an_entry_by_http_from_joining_to_admission() -> None:
     body = admitted.json()
     assert (body["status"], body["ahead"], body["estimated_wait_seconds"]) == ("admitted", 0, 0)
     until = datetime.fromisoformat(body["admitted_until"])
-    assert until.tzinfo == UTC
-    assert until == SaleEntry.objects.get(pk=entry["id"]).admitted_until
+    assert (until.tzinfo, until) == (UTC, SaleEntry.objects.get(pk=entry["id"]).admitted_until)
 
 
-def test_joining_is_limited_and_not_for_staff(settings: LazySettings) -> None:
+def test_joining_is_limited_and_not_for_staff(settings):
     settings.RATE_ENTRIES = Rate(3, 60)
     sale, api = factories.create_sale(), client_of(AccountFactory())
     answers = [api.post(f"/sales/{sale.pk}/entries") for _ in range(4)]
@@ -220,12 +207,12 @@ def test_joining_is_limited_and_not_for_staff(settings: LazySettings) -> None:
 
 
 @in_one_test("id", [10**30, 2**63 - 1])
-def test_joining_a_sale_that_cannot_exist_is_not_found(id: int) -> None:
+def test_joining_a_sale_that_cannot_exist_is_not_found(id):
     answer = client_of(AccountFactory()).post(f"/sales/{id}/entries")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_prefer_wait_ends_at_the_admission() -> None:
+def test_prefer_wait_ends_at_the_admission():
     sale, account = factories.create_sale(), AccountFactory()
     entry = factories.join(sale, account.pk)
     answer = in_background(lambda: client_of(account).get(f"/sale-entries/{entry.id}", Prefer="wait=20"))

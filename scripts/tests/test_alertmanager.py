@@ -19,10 +19,6 @@ from shop.tests.case_tables import in_one_test
 START_SCRIPT = alert_rules.OPS / "monitoring" / "alertmanager.py"
 
 
-def amtool(*words: str) -> str:
-    return programs.run([system_packages.program("amtool"), *words])
-
-
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running one, with the committed configuration and no receiver."""
@@ -43,9 +39,10 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.boots("Alertmanager and amtool")
 @in_one_test("severity", ["page", "ticket"])
-def test_an_alert_goes_to_the_receiver_of_its_severity(severity: str):
-    words = ("config", "routes", "test", f"--config.file={alert_rules.ALERTMANAGER}", f"severity={severity}")
-    assert amtool(*words).strip() == {"page": "pager", "ticket": "tickets"}[severity]
+def test_an_alert_goes_to_the_receiver_of_its_severity(severity):
+    test = ("config", "routes", "test", f"--config.file={alert_rules.ALERTMANAGER}", f"severity={severity}")
+    receiver = programs.run([system_packages.program("amtool"), *test]).strip()
+    assert receiver == {"page": "pager", "ticket": "tickets"}[severity]
 
 
 def test_every_alert_that_inhibits_or_is_inhibited_exists():
@@ -75,9 +72,7 @@ def test_every_alert_that_inhibits_or_is_inhibited_exists():
         ("RedisAway", "BrokerAway", "StockNegative"),
     ],
 )
-def test_what_another_alert_explains_is_not_sent(
-    alertmanager: str, cause: str, explained: str, not_explained: str
-):
+def test_what_another_alert_explains_is_not_sent(alertmanager, cause, explained, not_explained):
     mark = f"{time.monotonic_ns()}"
     send(alertmanager, mark, explained, not_explained)
     assert inhibited(alertmanager, mark) == {explained: False, not_explained: False}

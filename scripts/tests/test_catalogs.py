@@ -42,7 +42,7 @@ def findings() -> list[str]:
     return [finding.partition(": ")[2] for finding in catalogs.find_faults()]
 
 
-def test_the_check_names_what_is_missing_and_passes_once_it_is_there(project: Path) -> None:
+def test_the_check_names_what_is_missing_and_passes_once_it_is_there(project):
     assert any("is not what the code says" in finding for finding in findings())
     catalogs.update("coupons")
     assert sorted(findings()) == [
@@ -56,7 +56,7 @@ def test_the_check_names_what_is_missing_and_passes_once_it_is_there(project: Pa
 
 
 @in_one_test("other", ["%(names)s 안녕하세요", "안녕하세요", "%(name)s %(name)s", "{name} 안녕하세요"])
-def test_other_values_than_those_of_the_original_are_found(project: Path, other: str) -> None:
+def test_other_values_than_those_of_the_original_are_found(project, other):
     catalogs.update("coupons")
     fill(Hello=other, campaign="{campaign} 매진")
     catalogs.update("coupons")

@@ -1,4 +1,7 @@
-"""The generated part of the Python client: made when it is missing or old, once, whole, and for the wheel."""
+"""The clients: how they are generated, and what the Python and TypeScript ones repeat, with which keys.
+
+Both call a real HTTP server; node runs the TypeScript client.
+"""
 
 import json
 import re
@@ -6,18 +9,399 @@ import shutil
 import sys
 import tarfile
 import threading
+import time
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 
+from firstcome_client import (
+    ApiKey,
+    NoAnswerError,
+    NotSettledError,
+    Password,
+    ProblemError,
+    Retries,
+    Shop,
+    checked,
+)
+from firstcome_client.generated.api.coupons import get_coupons
+from firstcome_client.generated.api.users import get_users_me, post_users
+from firstcome_client.generated.api.wallet import get_wallet
+from firstcome_client.generated.models import CardInput, ItemInput, PlaceOrderInput, RegisterInput, TopUpInput
 from scripts import clients
 from scripts.stack import SetupError, places
-from scripts.tests.programs import run
+from scripts.tests import canned_shop, own_client, programs
+from scripts.tests.canned_shop import LOST, Answer, CannedShop, Sent, problem
+from scripts.tests.circles import boots
 
-pytestmark = pytest.mark.boots("the generator of the client")
+KEY = "Idempotency-Key"
+ORDER_ID = UUID("01890000-0000-7000-8000-000000000001")
+ORDER = PlaceOrderInput([ItemInput(1, 2)], payment=CardInput("tok_ok"))
+WALLET = Answer(200, {"balance_amount": 7, "currency": "KRW"})
+ME = {"id": 4, "username": "mina", "email": "mina@example.com", "is_staff": False}
+NEW = RegisterInput("mina", "mina@example.com", "a password of mina")
+
+
+@pytest.fixture
+def server() -> Iterator[CannedShop]:
+    with canned_shop.running() as server:
+        yield server
+
+
+@pytest.fixture
+def shop(server: CannedShop) -> Iterator[Shop]:
+    with Shop(server.address, ApiKey("fc_key_secret")) as shop:
+        yield shop
+
+
+def order(status: str, payment: Any = None) -> Answer:
+    kinds = ("items", "discount", "points", "card", "total", "refunded")
+    body = dict.fromkeys(("coupon", "paid_at", "failure")) | {f"{kind}_amount": 0 for kind in kinds}
+    at = "2026-11-25T09:00:00Z"
+    body |= {"id": str(ORDER_ID), "status": status, "items": [], "currency": "KRW", "payment": payment}
+    return Answer(202 if status == "paying" else 201, body | {"placed_at": at, "expires_at": at})
+
+
+def test_a_call_whose_answer_is_lost_is_sent_again_with_its_key_and_the_next_intent_has_another(server, shop):
+    server.queue(LOST, LOST, order("paid"))
+    assert shop.place_order(ORDER).id == ORDER_ID
+    first = [sent.headers[KEY] for sent in server.sent]
+    assert (len(first), len(set(first))) == (3, 1)
+    assert server.sent[0].body == server.sent[2].body == ORDER.to_dict()
+
+    shop.place_order(ORDER)
+    assert server.sent[-1].headers[KEY] not in first
+    shop.place_order(ORDER, key="mine")
+    assert server.sent[-1].headers[KEY] == "mine"
+
+
+@pytest.mark.parametrize("answer", [LOST, problem(503, "unavailable", Retry_After="0")])
+def test_a_call_without_a_key_whose_repeat_could_have_an_effect_is_sent_once(server, shop, answer):
+    server.queue(answer)
+    with pytest.raises((NoAnswerError, ProblemError)):
+        post_users.sync(client=shop.api, body=NEW)
+    assert len(server.sent) == 1
+
+
+def test_a_coupon_is_asked_for_again_without_a_key_because_it_is_the_same_one(server, shop):
+    server.queue(LOST, problem(409, "lock_not_acquired", Retry_After="0"), problem(409, "sold_out"))
+    with pytest.raises(ProblemError) as refused:
+        shop.claim_coupon(3)
+    assert (refused.value.code, refused.value.idempotency_key, len(server.sent)) == ("sold_out", None, 3)
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "throttled"), (503, "overloaded")])
+def test_a_refusal_that_passes_is_repeated_after_its_retry_after(server, shop, status, code):
+    server.queue(problem(status, code, Retry_After="1"), WALLET)
+    began = time.monotonic()
+    assert checked(get_wallet.sync(client=shop.api)).balance_amount == 7
+    assert 1 <= time.monotonic() - began < 10
+    assert len(server.sent) == 2
+
+
+def test_attempts_are_counted_and_the_error_has_the_key_to_go_on_with(server):
+    server.queue(problem(503, "unavailable", Retry_After="0"))
+    with Shop(server.address, ApiKey("fc_key_secret"), retries=Retries(attempts=3)) as shop:
+        with pytest.raises(ProblemError) as refused:
+            shop.place_order(ORDER)
+        assert len(server.sent) == 3
+        assert refused.value.idempotency_key == server.sent[0].headers[KEY]
+        server.queue(LOST)
+        with pytest.raises(NoAnswerError) as unanswered:
+            shop.place_order(ORDER)
+    assert (unanswered.value.attempts, len(server.sent)) == (3, 6)
+    assert unanswered.value.idempotency_key == server.sent[-1].headers[KEY]
+
+
+def test_a_wait_past_the_deadline_is_not_begun(server, shop):
+    server.queue(problem(429, "throttled", Retry_After="3600"))
+    began = time.monotonic()
+    with pytest.raises(ProblemError) as refused:
+        shop.place_order(ORDER)
+    assert (refused.value.code, refused.value.retry_after) == ("throttled", 3600)
+    assert time.monotonic() - began < 10 and len(server.sent) == 1
+
+
+def test_a_server_that_never_answers_is_given_up_at_the_deadline(server):
+    ended = threading.Event()
+    server.answer = lambda sent: ended.wait(60) and LOST
+    try:
+        with Shop(server.address, ApiKey("fc_key_secret"), retries=Retries(seconds=0.5)) as shop:
+            began = time.monotonic()
+            with pytest.raises(NoAnswerError):
+                shop.place_order(ORDER)
+        assert 0.5 <= time.monotonic() - began < 20
+    finally:
+        ended.set()
+
+
+class SignIns:
+    """Answers sign-ins, refreshes and calls as the shop does, with one access token good at a time."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.refreshing: Answer | None = Answer(200, {})
+
+    def __call__(self, sent: Sent) -> Answer | None:
+        if sent.path.endswith("/auth/token") or (
+            sent.path.endswith("/auth/refresh")
+            and self.refreshing is not LOST
+            and self.refreshing.status == 200
+        ):
+            self.number += 1
+            return Answer(200, {"access": f"access-{self.number}", "refresh": f"refresh-{self.number}"})
+        if sent.path.endswith("/auth/refresh"):
+            return self.refreshing
+        if sent.headers["Authorization"] != f"Bearer access-{self.number}":
+            return problem(401, "token_invalid")
+        return Answer(200, ME)
+
+
+@pytest.fixture
+def sign_ins(server: CannedShop) -> SignIns:
+    server.answer = sign_ins = SignIns()
+    return sign_ins
+
+
+def count(server: CannedShop, path: str) -> int:
+    return len([sent for sent in server.sent if sent.path == f"/api/v1/auth/{path}"])
+
+
+def test_a_refused_access_token_is_renewed_once_for_all_threads(server, sign_ins):
+    with Shop(server.address, Password("mina", "her password")) as shop:
+        assert checked(get_users_me.sync(client=shop.api)).id == 4
+        assert server.sent[0].body == {"username": "mina", "password": "her password"}
+        sign_ins.number = 100
+        barrier = threading.Barrier(8)
+
+        def read(_: int) -> int:
+            barrier.wait()
+            return checked(get_users_me.sync(client=shop.api)).id
+
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(read, range(8))) == [4] * 8
+    assert (count(server, "token"), count(server, "refresh")) == (1, 1)
+
+
+@pytest.mark.parametrize("refusal", [LOST, problem(401, "token_invalid")])
+def test_a_refresh_that_fails_is_not_repeated_and_signs_in_again(server, sign_ins, refusal):
+    with Shop(server.address, Password("mina", "her password")) as shop:
+        get_users_me.sync(client=shop.api)
+        sign_ins.number, sign_ins.refreshing = 100, refusal
+        assert checked(get_users_me.sync(client=shop.api)).id == 4
+    assert (count(server, "token"), count(server, "refresh")) == (2, 1)
+
+
+def test_an_api_key_may_act_for_an_account_and_is_never_renewed(server):
+    server.queue(problem(401, "token_invalid"))
+    with Shop(server.address, ApiKey("fc_key_1", account=42)) as shop, pytest.raises(ProblemError):
+        get_wallet.sync(client=shop.api)
+    [sent] = server.sent
+    assert (sent.headers["Authorization"], sent.headers["Firstcome-Account"]) == ("Bearer fc_key_1", "42")
+
+
+def test_all_pages_are_read_and_only_from_the_shop_itself(server, shop):
+    coupon = {
+        "campaign": 1,
+        "position": 1,
+        "status": "issued",
+        "discount": {"type": "amount", "value": 1, "min_order_amount": 0, "max_discount_amount": None},
+        "issued_at": "2026-11-25T09:00:00Z",
+        "expires_at": "2026-12-25T09:00:00Z",
+        "order": None,
+    }
+
+    def answer(sent: Sent) -> Answer:
+        number = len(server.sent)
+        link = f"http://elsewhere.invalid/api/v1/coupons?cursor=c%2B{number}&limit=2" if number < 3 else None
+        results = [coupon | {"code": f"{number}-{row}"} for row in "ab"]
+        return Answer(200, {"results": results, "next": link, "previous": None})
+
+    server.answer = answer
+    codes = [one.code for one in shop.each(get_coupons.sync(client=shop.api, limit=2))]
+    assert codes == ["1-a", "1-b", "2-a", "2-b", "3-a", "3-b"]
+    assert server.sent[2].path == "/api/v1/coupons?cursor=c%2B2&limit=2"
+
+
+def test_an_order_is_waited_for_by_the_same_key_until_it_settles(server, shop):
+    server.queue(order("paying"), order("paying"), order("paid"))
+    assert shop.place_order(ORDER, seconds=20).status == "paid"
+    assert len({sent.headers[KEY] for sent in server.sent}) == 1
+    waits = [int(sent.headers["Prefer"].removeprefix("wait=")) for sent in server.sent]
+    assert waits[0] in (19, 20) and waits == sorted(waits, reverse=True)
+
+
+def test_an_order_whose_customer_must_act_is_returned_at_once(server, shop):
+    action = {"type": "redirect", "url": "https://bank.example/1", "expires_at": "2026-11-25T09:10:00Z"}
+    server.queue(order("paying", {"id": str(ORDER_ID), "status": "requires_action", "next_action": action}))
+    placed = shop.place_order(ORDER)
+    assert placed.payment is not None and placed.payment.next_action is not None
+    assert (placed.payment.next_action.url, len(server.sent)) == ("https://bank.example/1", 1)
+
+
+def test_a_wait_ends_with_the_last_state(server, shop):
+    pending = {"id": str(ORDER_ID), "status": "in_doubt", "points_amount": 0, "card_amount": 5}
+    pending |= {"created_at": "2026-11-25T09:00:00Z"}
+    pending |= dict.fromkeys(("order", "failure", "dispute", "next_action"))
+    server.queue(Answer(202, pending))
+    with pytest.raises(NotSettledError) as open_still:
+        shop.top_up(TopUpInput(5, "tok_ok"), seconds=1)
+    assert open_still.value.body.status == "in_doubt"
+    assert len(server.sent) >= 2
+    assert {sent.headers[KEY] for sent in server.sent} == {open_still.value.idempotency_key}
+
+
+def test_a_queue_ticket_is_waited_for_and_then_the_coupon_is_asked_for_again(server, shop):
+    ticket = {"id": str(ORDER_ID), "campaign": 3, "status": "waiting", "ahead": 2, "coupon": None}
+    server.queue(
+        Answer(202, ticket),
+        Answer(200, ticket, {"Retry-After": "1"}),
+        Answer(200, ticket | {"status": "sold_out"}),
+        problem(409, "sold_out"),
+    )
+    with pytest.raises(ProblemError, match="sold_out"):
+        shop.claim_coupon(3)
+    assert [sent.method for sent in server.sent] == ["POST", "GET", "GET", "POST"]
+
+
+def test_events_are_followed_from_a_cursor(server, shop):
+    def answer(sent: Sent) -> Answer:
+        event = {"id": str(ORDER_ID), "type": "order.paid", "at": "2026-11-25T09:00:00Z", "data": {}}
+        return Answer(200, {"results": [event], "next": f"cursor-{len(server.sent)}"})
+
+    server.answer = answer
+    pages = shop.follow_events(after="saved", kind="order.*")
+    assert [next(pages).next_ for _ in range(2)] == ["cursor-1", "cursor-2"]
+    assert [sent.path for sent in server.sent] == [
+        "/api/v1/events?after=saved&limit=200&type=order.%2A",
+        "/api/v1/events?after=cursor-1&limit=200&type=order.%2A",
+    ]
+    assert {sent.headers["Prefer"] for sent in server.sent} == {"wait=30"}
+
+
+PROGRAM = """
+import { NoAnswerError, NotSettledError, ProblemError, Shop, checked } from "./client.js";
+
+const url = process.env.SHOP!;
+const retries = JSON.parse(process.env.RETRIES ?? '{"attempts": 5, "seconds": 60}');
+const credentials = JSON.parse(process.env.CREDENTIALS ?? '{"apiKey": "fc_key_1", "account": 42}');
+const shop = new Shop(url, credentials, retries);
+const order = { items: [{ product: 1, quantity: 2 }], payment: { token: "tok_ok" } };
+const account = { username: "m", email: "m@example.com", password: "p" };
+const me = () => checked(shop.api.GET("/api/v1/users/me"));
+const steps: Record<string, () => Promise<unknown>> = {
+  order: async () => (await shop.placeOrder(order)).status,
+  topUp: () => shop.topUp({ amount: 5, token: "tok_ok" }, { seconds: 1 }),
+  register: () => checked(shop.api.POST("/api/v1/users", { body: account })),
+  wallet: async () => (await checked(shop.api.GET("/api/v1/wallet"))).balance_amount,
+  me: async () => (await me()).id,
+  eight: async () => (await Promise.all(Array.from({ length: 8 }, me))).length,
+  coupon: () => shop.claimCoupon(3),
+  products: async () => {
+    const skus = [];
+    for await (const product of shop.each(shop.api.GET("/api/v1/products"))) skus.push(product.sku);
+    return skus;
+  },
+};
+const done = [];
+for (const step of process.argv.slice(2)) {
+  try {
+    done.push(await steps[step]!());
+  } catch (error) {
+    if (error instanceof ProblemError) done.push([error.status, error.code, error.idempotencyKey !== null]);
+    else if (error instanceof NoAnswerError) done.push(["no answer", error.idempotencyKey !== null]);
+    else if (error instanceof NotSettledError) done.push(["not settled", error.idempotencyKey]);
+    else throw error;
+  }
+}
+console.log(JSON.stringify(done));
+"""
+
+
+@pytest.fixture(scope="module")
+@boots("node")
+def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return own_client.compile_program(tmp_path_factory.mktemp("program"), PROGRAM)
+
+
+def run(command: list[str], server: CannedShop, *steps: str, **settings: Any) -> list[Any]:
+    """What the steps of the program return or throw."""
+    own = {name: json.dumps(value) for name, value in settings.items()}
+    return json.loads(programs.run([*command, *steps], SHOP=server.address, **own))
+
+
+def test_a_keyed_call_is_repeated_with_its_key_and_waited_for(command, server):
+    server.queue(LOST, problem(503, "unavailable", Retry_After="0"), order("paying"), order("paid"))
+    assert run(command, server, "order", "order") == ["paid", "paid"]
+    *first, second = [sent.headers[KEY] for sent in server.sent]
+    assert (len(first), len(set(first))) == (4, 1) and second not in first
+    assert server.sent[0].headers["Prefer"] == "wait=30"
+    headers = server.sent[0].headers
+    assert (headers["Authorization"], headers["Firstcome-Account"]) == ("Bearer fc_key_1", "42")
+
+
+def test_only_what_may_be_repeated_is(command, server):
+    server.queue(
+        problem(503, "overloaded", Retry_After="0"),
+        LOST,
+        LOST,
+        WALLET,
+        problem(409, "lock_not_acquired", Retry_After="0"),
+        problem(409, "sold_out"),
+    )
+    assert run(command, server, "register", "register", "wallet", "coupon") == [
+        [503, "overloaded", False],
+        ["no answer", False],
+        7,
+        [409, "sold_out", False],
+    ]
+    assert len(server.sent) == 6
+
+
+def test_attempts_and_time_are_bounded(command, server):
+    server.queue(problem(429, "throttled", Retry_After="3600"), *[LOST] * 3, order("paid"))
+    refused, unanswered = run(command, server, "order", "order", RETRIES={"attempts": 3, "seconds": 60})
+    assert (refused, unanswered) == ([429, "throttled", True], ["no answer", True])
+    assert len(server.sent) == 4
+
+
+def test_a_wait_ends(command, server):
+    server.queue(Answer(202, {"status": "in_doubt"}))
+    [[said, key]] = run(command, server, "topUp")
+    assert (said, {sent.headers[KEY] for sent in server.sent}) == ("not settled", {key})
+
+
+def test_a_refused_access_token_is_renewed_by_it_once_for_all_calls(command, server):
+    sign_ins = SignIns()
+
+    def answer(sent: canned_shop.Sent) -> Answer | None:
+        if len(server.sent) == 3:
+            sign_ins.number = 100
+        return sign_ins(sent)
+
+    server.answer = answer
+    mina = {"username": "mina", "password": "her password"}
+    assert run(command, server, "me", "eight", CREDENTIALS=mina) == [4, 8]
+    auth = [sent.path for sent in server.sent if "/auth/" in sent.path]
+    assert auth == ["/api/v1/auth/token", "/api/v1/auth/refresh"]
+
+
+def test_all_pages_are_read_by_it_and_only_from_the_shop_itself(command, server):
+    link = "http://elsewhere.invalid/api/v1/products?cursor=c%2B1"
+    server.queue(
+        Answer(200, {"results": [{"sku": "a"}, {"sku": "b"}], "next": link}),
+        Answer(200, {"results": [{"sku": "c"}], "next": None}),
+    )
+    assert run(command, server, "products") == [["a", "b", "c"]]
+    assert server.sent[1].path == "/api/v1/products?cursor=c%2B1"
+    assert server.sent[1].headers["Authorization"] == "Bearer fc_key_1"
+
 
 DOCUMENT = """
 openapi: 3.1.0
@@ -32,15 +416,14 @@ paths:
 
 
 @pytest.fixture
+@boots("the generator of the client")
 def document(tmp_path: Path) -> Path:
     small = tmp_path / "openapi.yaml"
     small.write_text(DOCUMENT)
     return small
 
 
-def test_a_package_that_is_current_stays_and_one_of_another_document_is_replaced(
-    tmp_path: Path, document: Path
-):
+def test_a_package_that_is_current_stays_and_one_of_another_document_is_replaced(tmp_path, document):
     folder = tmp_path / "generated"
     clients.generate_python(folder, document)
     first = folder.stat().st_ino
@@ -54,7 +437,7 @@ def test_a_package_that_is_current_stays_and_one_of_another_document_is_replaced
     assert sorted(path.name for path in tmp_path.iterdir()) == ["generated", "openapi.yaml"]
 
 
-def test_several_that_start_at_once_make_it_once_and_each_finds_it_whole(tmp_path: Path, document: Path):
+def test_several_that_start_at_once_make_it_once_and_each_finds_it_whole(tmp_path, document):
     folder, barrier = tmp_path / "generated", threading.Barrier(4)
 
     def generate(_: int) -> tuple[int, bool]:
@@ -67,7 +450,7 @@ def test_several_that_start_at_once_make_it_once_and_each_finds_it_whole(tmp_pat
     assert found == {(folder.stat().st_ino, True)}
 
 
-def test_a_generator_that_fails_says_why_and_leaves_what_was_there(tmp_path: Path, document: Path):
+def test_a_generator_that_fails_says_why_and_leaves_what_was_there(tmp_path, document):
     folder = tmp_path / "generated"
     clients.generate_python(folder, document)
     before = folder.stat().st_ino
@@ -78,7 +461,8 @@ def test_a_generator_that_fails_says_why_and_leaves_what_was_there(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["generated", "openapi.yaml"]
 
 
-def test_an_sdist_and_the_wheel_that_is_built_of_it_have_the_generated_part(tmp_path: Path):
+@pytest.mark.boots("the generator of the client")
+def test_an_sdist_and_the_wheel_that_is_built_of_it_have_the_generated_part(tmp_path):
     pytest.importorskip("setuptools")
     project = tmp_path / "project"
     left_out = shutil.ignore_patterns("generated", "tests", "__pycache__", "*.egg-info")
@@ -87,14 +471,14 @@ def test_an_sdist_and_the_wheel_that_is_built_of_it_have_the_generated_part(tmp_
     (project / "docs").mkdir()
     shutil.copy(clients.DOCUMENT, project / "docs")
     build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
-    run([sys.executable, "-c", build, str(tmp_path)], project / "clients" / "python")
+    programs.run([sys.executable, "-c", build, str(tmp_path)], project / "clients" / "python")
     [sdist] = tmp_path.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     shutil.rmtree(project)
 
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
-    run([*pip, str(tmp_path / "unpacked" / sdist.name.removesuffix(".tar.gz"))], tmp_path)
+    programs.run([*pip, str(tmp_path / "unpacked" / sdist.name.removesuffix(".tar.gz"))], tmp_path)
 
     [wheel] = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
@@ -104,6 +488,7 @@ def test_an_sdist_and_the_wheel_that_is_built_of_it_have_the_generated_part(tmp_
     assert {"firstcome_client/py.typed", "firstcome_client/shop.py"} <= packed
 
 
+@pytest.mark.boots("the generator of the client")
 def test_the_packages_are_built_by_the_generators_that_the_project_pins():
     [pin] = re.findall(rf"^{clients.GENERATOR}==\S+", read("requirements-dev.txt"), re.MULTILINE)
     assert pin in tomllib.loads(read("clients/python/pyproject.toml"))["build-system"]["requires"]

@@ -67,18 +67,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.mark.boots("another process of the shop")
-def test_the_tutorial_does_what_it_says(stack: Stack) -> None:
+def test_the_tutorial_does_what_it_says(stack):
     start, *rest = documented.transcript(documented.page("tutorial.md"))
     assert start.lines == START
     assert len([block for block in rest if block.output]) >= 7
     stack.paste(rest)
 
 
-def test_a_launch_is_run_as_the_guide_says(stack: Stack) -> None:
+def test_a_launch_is_run_as_the_guide_says(stack):
     stack.paste(documented.transcript(documented.page("howto/run-a-launch.md")))
 
 
-def test_the_generated_python_client_runs_the_session(stack: Stack, tmp_path: Path) -> None:
+def test_the_generated_python_client_runs_the_session(stack, tmp_path):
     generate = documented.transcript(CLIENTS)[0]
     assert "openapi-python-client generate" in generate.lines
     document = shutil.copytree("docs", tmp_path / "docs", ignore=shutil.ignore_patterns("lab", "adr"))
@@ -93,7 +93,7 @@ def test_the_generated_python_client_runs_the_session(stack: Stack, tmp_path: Pa
     run(MYPY, tmp_path)
 
 
-def test_the_generated_typescript_client_runs_the_session(stack: Stack, tmp_path: Path) -> None:
+def test_the_generated_typescript_client_runs_the_session(stack, tmp_path):
     generate, compile_and_run = documented.transcript(CLIENTS)[-2:]
     install, _, generate_lines = generate.lines.partition("\n")
     assert install.startswith("npm install openapi-fetch ")
@@ -108,7 +108,7 @@ def test_the_generated_typescript_client_runs_the_session(stack: Stack, tmp_path
     assert documented.is_shown_by(expected_output(CLIENTS, "typescript"), printed), printed
 
 
-def test_the_python_client_is_installed_and_runs_the_session(stack: Stack, tmp_path: Path) -> None:
+def test_the_python_client_is_installed_and_runs_the_session(stack, tmp_path):
     pytest.importorskip("setuptools")
     copy = shutil.copytree(places.PROJECT / "clients" / "python", tmp_path / "python")
     built = f"{PIP} wheel --no-deps --no-build-isolation --no-index --wheel-dir built {copy}"
@@ -125,7 +125,7 @@ def test_the_python_client_is_installed_and_runs_the_session(stack: Stack, tmp_p
     run(MYPY, tmp_path, MYPYPATH=path)
 
 
-def test_the_typescript_client_runs_the_session(stack: Stack, tmp_path: Path) -> None:
+def test_the_typescript_client_runs_the_session(stack, tmp_path):
     own_client.place(tmp_path)
     (tmp_path / "session.ts").write_text(program(OWN_CLIENTS, "session.ts"))
     compile_and_run = documented.transcript(OWN_CLIENTS)[-1]
@@ -135,21 +135,17 @@ def test_the_typescript_client_runs_the_session(stack: Stack, tmp_path: Path) ->
     assert documented.is_shown_by(compile_and_run.output, printed), printed
 
 
-def test_a_month_is_archived_as_the_guide_says(stack: Stack) -> None:
-    _sell_long_ago(stack.instance)
+def test_a_month_is_archived_as_the_guide_says(stack):
+    # The demo's stock, and what was sold of it, are of the month that the guide archives.
+    at = f"{datetime.now(UTC) - timedelta(days=130):%Y-%m-%d %H:%M:%S}"
+    file = stack.instance.home / "sqlite" / "firstcome.sqlite3"
+    with closing(sqlite3.connect(file, timeout=30)) as database, database:
+        for table in ("inventory_stockmovement", "shop_journalline"):
+            database.execute(f"UPDATE {table} SET at = ?", [at])  # noqa: S608 - names of ours
     stack.paste(documented.transcript(documented.page("howto/archive-a-month.md")))
 
 
-def _sell_long_ago(instance: Instance) -> None:
-    """Make the demo's stock and what was sold of it that of the month that the guide archives."""
-    at = f"{datetime.now(UTC) - timedelta(days=130):%Y-%m-%d %H:%M:%S}"
-    with closing(sqlite3.connect(instance.home / "sqlite" / "firstcome.sqlite3", timeout=30)) as database:
-        for table in ("inventory_stockmovement", "shop_journalline"):
-            database.execute(f"UPDATE {table} SET at = ?", [at])  # noqa: S608 - names of ours
-        database.commit()
-
-
-def test_a_backup_is_restored_as_the_guide_says(stack: Stack) -> None:
+def test_a_backup_is_restored_as_the_guide_says(stack):
     """Last, because it stops the shop: what was done after the backup is gone, and the audit says so."""
     text = documented.page("howto/restore-a-backup.md").partition("## MariaDB and MySQL")[0]
     back_up, forget, restore, compare = documented.transcript(text)

@@ -59,7 +59,7 @@ def proxy(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> It
         yield address
 
 
-def test_a_head_has_ten_seconds_from_its_first_byte_however_it_trickles(proxy: str) -> None:
+def test_a_head_has_ten_seconds_from_its_first_byte_however_it_trickles(proxy):
     with connect(proxy) as first, connect(proxy) as second, connect(proxy) as silent:
         first.sendall(b"GET / HTTP/1.1\r\nA: ")
         second.sendall(GET)
@@ -80,7 +80,7 @@ def test_a_head_has_ten_seconds_from_its_first_byte_however_it_trickles(proxy: s
         assert silent.recv(100)[:12] in (b"", b"HTTP/1.1 408")
 
 
-def test_a_body_that_trickles_reaches_no_worker(proxy: str) -> None:
+def test_a_body_that_trickles_reaches_no_worker(proxy):
     with connect(proxy) as connection:
         connection.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
         while not select.select([connection], [], [], 0.5)[0]:
@@ -88,7 +88,7 @@ def test_a_body_that_trickles_reaches_no_worker(proxy: str) -> None:
         assert problem_on(connection) == (408, "request_timeout")
 
 
-def test_a_client_that_reads_nothing_is_disconnected(proxy: str) -> None:
+def test_a_client_that_reads_nothing_is_disconnected(proxy):
     with stalled_reader(proxy) as connection:
         connection.sendall(b"GET /large/30000000 HTTP/1.1\r\nHost: a\r\n\r\n")
         time.sleep(6)
@@ -99,20 +99,20 @@ def test_a_client_that_reads_nothing_is_disconnected(proxy: str) -> None:
         assert received < 10_000_000
 
 
-def test_requests_pipelined_without_end_are_answered_in_order(proxy: str) -> None:
+def test_requests_pipelined_without_end_are_answered_in_order(proxy):
     with connect(proxy) as connection:
         connection.sendall(GET * 500)
         assert [status_on(connection) for _ in range(500)] == [200] * 500
 
 
 @pytest.mark.parametrize("head", [b"A: " + b"x" * 20_000, b"a: b\r\n" * 200, b"Host: b"])
-def test_a_head_that_is_too_large_or_names_two_hosts_is_refused(proxy: str, head: bytes) -> None:
+def test_a_head_that_is_too_large_or_names_two_hosts_is_refused(proxy, head):
     with connect(proxy) as connection:
         connection.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n")
         assert connection.recv(2**16).startswith(b"HTTP/1.1 400 ")
 
 
-def test_requests_of_one_address_behind_another_proxy_are_bounded(tmp_path: Path) -> None:
+def test_requests_of_one_address_behind_another_proxy_are_bounded(tmp_path):
     def status(address: str) -> int:
         headers = {"X-Forwarded-For": f"198.51.100.1, {address}"}
         return urllib3.request("GET", f"{proxy}/wait/1", headers=headers, retries=False).status
@@ -124,7 +124,7 @@ def test_requests_of_one_address_behind_another_proxy_are_bounded(tmp_path: Path
         assert sorted(threads.map(status, networks)) == [200, 200, 200, 429, 429]
 
 
-def test_connections_of_one_address_are_bounded(tmp_path: Path) -> None:
+def test_connections_of_one_address_are_bounded(tmp_path):
     own = own_address()
     if own is None:
         pytest.skip("this machine has only the loopback address")
@@ -159,7 +159,7 @@ def own_address() -> str | None:
         return str(probe.getsockname()[0])
 
 
-def test_the_proxy_gives_up_an_idle_connection_before_the_web_server_does() -> None:
+def test_the_proxy_gives_up_an_idle_connection_before_the_web_server_does():
     seconds = {name: int(number) for name, number in re.findall(r"timeout (\S+) (\d+)s", SETTINGS)}
     assert seconds["http-keep-alive"] < web_server.keepalive
     assert seconds["http-request"] == HEAD_SECONDS

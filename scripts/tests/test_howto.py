@@ -1,28 +1,32 @@
-"""The how-to guides that change code: each is carried out in a copy of the project, and its tests are run."""
+"""The how-to guides: those that change code are carried out in a copy of the project, backups on MariaDB."""
 
+import os
 import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.db import connection
 
+from coupons.models import Campaign
+from coupons.tests.factories import CampaignFactory
 from scripts import clients
 from scripts.stack import places
 from scripts.tests import documented, programs
-
-pytestmark = pytest.mark.boots("ruff and pytest in a copy of the project")
+from scripts.tests.programs import run_lines
 
 GUIDES = ("add-a-strategy", "add-a-gateway", "add-a-partner", "add-a-saga-step")
 SECONDS = 240
 TESTS = re.compile(r'^make test ARGS="(.+)"$', re.MULTILINE)
 
 
+@pytest.mark.boots("ruff and pytest in a copy of the project")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("guide", GUIDES)
-def test_a_guide_that_is_followed_leads_to_code_that_passes_its_tests(guide: str, tmp_path: Path) -> None:
+def test_a_guide_that_is_followed_leads_to_code_that_passes_its_tests(guide, tmp_path):
     copy = copy_project(tmp_path)
     blocks = documented.blocks(documented.page(f"howto/{guide}.md"))
     for block in blocks:
@@ -32,8 +36,15 @@ def test_a_guide_that_is_followed_leads_to_code_that_passes_its_tests(guide: str
         found[1] for block in blocks if block.language == "sh" for found in TESTS.finditer(block.text)
     ]
 
-    assert_lint_is_clean(copy, [block.title for block in blocks if block.title.endswith(".py")])
-    assert_tests_pass(copy, arguments)
+    files = [block.title for block in blocks if block.title.endswith(".py")]
+    for words in (["check"], ["format", "--check"]):
+        programs.run([sys.executable, "-m", "ruff", *words, *files], copy)
+    # What `make test ARGS=…` runs, on this process's throwaway servers and its database.
+    pytest_of = ["-m", "pytest", "-p", "no:cacheprovider", "--reuse-db", *shlex.split(arguments)]
+    name = connection.settings_dict["NAME"]
+    ran = programs.run([sys.executable, *pytest_of], copy, seconds=SECONDS, TEST_DATABASE_NAME=name)
+    passed = re.search(r"(\d+) passed", ran)
+    assert passed and int(passed[1]) > 0, ran
 
 
 def copy_project(folder: Path) -> Path:
@@ -49,15 +60,36 @@ def copy_project(folder: Path) -> Path:
     return copy
 
 
-def assert_lint_is_clean(copy: Path, files: list[str]) -> None:
-    for words in (["check"], ["format", "--check"]):
-        programs.run([sys.executable, "-m", "ruff", *words, *files], copy)
+@pytest.fixture
+def restored() -> Iterator[str]:
+    """The name of a new, empty database, dropped afterwards."""
+    name = f"{connection.settings_dict['NAME']}_restored"
+    quoted = connection.ops.quote_name(name)
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {quoted} CHARACTER SET utf8mb4")
+        yield name
+        cursor.execute(f"DROP DATABASE {quoted}")
 
 
-def assert_tests_pass(copy: Path, arguments: str) -> None:
-    """Run what `make test ARGS=…` runs, on this process's throwaway servers and its database."""
-    words = ["-m", "pytest", "-p", "no:cacheprovider", "--reuse-db", *shlex.split(arguments)]
-    name = connection.settings_dict["NAME"]
-    ran = programs.run([sys.executable, *words], copy, seconds=SECONDS, TEST_DATABASE_NAME=name)
-    passed = re.search(r"(\d+) passed", ran)
-    assert passed and int(passed[1]) > 0, ran
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.django_db(transaction=True)
+def test_a_backup_is_restored_as_the_guide_says(restored, tmp_path):
+    campaign = CampaignFactory.create(name="Before the backup")
+    text = documented.page("howto/restore-a-backup.md").partition("## MariaDB and MySQL")[2]
+    backup, restore = (shown.lines for shown in documented.transcript(text))
+
+    paste(backup, tmp_path, connection.settings_dict["NAME"])
+    Campaign.objects.filter(pk=campaign.pk).update(name="After the backup")
+    paste(restore, tmp_path, restored)
+
+    with connection.cursor() as cursor:
+        table = f"{connection.ops.quote_name(restored)}.coupons_campaign"
+        cursor.execute(f"SELECT name FROM {table} WHERE id = %s", [campaign.pk])  # noqa: S608
+        assert cursor.fetchall() == (("Before the backup",),)
+
+
+def paste(lines: str, folder: Path, database: str) -> None:
+    """Shell lines in the project's folder, on this database of the test's server; they have to succeed."""
+    url, _, options = os.environ["DATABASE_URL"].partition("?")
+    own = lines.replace("/backups", str(folder)).replace("python ", f"{sys.executable} ")
+    run_lines(own, places.PROJECT, DATABASE_URL=f"{url.rpartition('/')[0]}/{database}?{options}")

@@ -1,11 +1,11 @@
-"""The manifests of ops/kubernetes: valid by the published schemas, and the same as the code says.
+"""The manifests of ops/kubernetes: valid by the published schemas, as the code says, and large enough.
 
 No cluster is started here: docs/kubernetes.md says what was not checked.
 """
 
 import copy
+import math
 import re
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -14,8 +14,13 @@ import yaml
 from django.conf import settings
 from django.urls import Resolver404, resolve
 
+from accounts.signing_in.password_hashing import HASHING_POOL
+from coupons.queue import worker as queue_worker
+from orders.saga import run
 from scripts.stack import places
 from scripts.tests import documented, manifests
+from shop.concurrency.thread_pool import ACCOUNTS_POOL, LOOKUP_POOL, PROBE_POOL, WELCOME_POOL
+from shop.operations import dispatch, health
 from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("kubectl and promtool")
@@ -30,13 +35,13 @@ every_overlay = in_one_test("overlay", manifests.OVERLAYS)
 
 @every_overlay
 @in_one_test("version", [manifests.OLDEST, manifests.NEWEST])
-def test_every_object_is_valid_by_the_schemas_of_kubernetes_and_of_the_operators(overlay: str, version: str):
+def test_every_object_is_valid_by_the_schemas_of_kubernetes_and_of_the_operators(overlay, version):
     for manifest in manifests.render(overlay):
         manifests.validate(manifest, version)
 
 
 @in_one_test("kind", ["Deployment", "NetworkPolicy", "InnoDBCluster", "RabbitmqCluster"])
-def test_a_field_that_the_schema_does_not_have_is_refused(kind: str):
+def test_a_field_that_the_schema_does_not_have_is_refused(kind):
     broken = copy.deepcopy(manifests.of_kind(PRODUCTION, kind)[0])
     broken["spec"]["replicaz"] = 3
     with pytest.raises(jsonschema.ValidationError):
@@ -44,7 +49,7 @@ def test_a_field_that_the_schema_does_not_have_is_refused(kind: str):
 
 
 @every_overlay
-def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overlay: str):
+def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overlay):
     workloads = manifests.of_the_shop(overlay)
     assert workloads.keys() == OURS
     for name, workload in workloads.items():
@@ -52,7 +57,7 @@ def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overla
 
 
 @every_overlay
-def test_every_variable_is_a_setting(overlay: str, tmp_path: Path):
+def test_every_variable_is_a_setting(overlay, tmp_path):
     known = documented.example_settings(tmp_path).keys() | {"PROMETHEUS_MULTIPROC_DIR"}
     for name, workload in manifests.of_the_shop(overlay).items():
         for container in manifests.every_container(workload):
@@ -60,21 +65,18 @@ def test_every_variable_is_a_setting(overlay: str, tmp_path: Path):
 
 
 @every_overlay
-def test_no_value_of_a_secret_is_in_a_manifest(overlay: str):
+def test_no_value_of_a_secret_is_in_a_manifest(overlay):
     assert manifests.of_kind(overlay, "Secret") == []
     for name, workload in manifests.of_the_shop(overlay).items():
         for container in manifests.every_container(workload):
             for variable, value in manifests.environment(overlay, container).items():
-                is_secret = re.search("SECRET|PASSWORD|TOKEN|KEY|_URL$", variable) and variable not in {
-                    "DATA_PLATFORM_URL",
-                    "GATEWAY_URL",
-                    "PAYMENT_RETURN_URL",
-                }
+                is_public = variable in {"DATA_PLATFORM_URL", "GATEWAY_URL", "PAYMENT_RETURN_URL"}
+                is_secret = re.search("SECRET|PASSWORD|TOKEN|KEY|_URL$", variable) and not is_public
                 assert isinstance(value, dict) == bool(is_secret), (name, variable)
 
 
 @every_overlay
-def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(overlay: str):
+def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(overlay):
     needed = ("STRIPE_API_KEY", "PAYMENT_GATEWAY", "EVENT_SECRET")
     for variable in (*needed, "PAYMENT_RETURN_URL", "PAYMENT_ACTION_SECONDS"):
         has = {name for name in manifests.of_the_shop(overlay) if variable in _variables(overlay, name)}
@@ -83,7 +85,7 @@ def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(ove
 
 
 @every_overlay
-def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overlay: str):
+def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overlay):
     names = ("webhooks-are-sent", "calls-outside")
     sent, calls = (manifests.find(overlay, "NetworkPolicy", named=name) for name in names)
     [webhooks], [others] = (policy["spec"]["egress"] for policy in (sent, calls))
@@ -93,7 +95,7 @@ def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overla
 
 
 @every_overlay
-def test_no_process_starts_before_its_migrations(overlay: str):
+def test_no_process_starts_before_its_migrations(overlay):
     for name in LONG_RUNNING:
         [waiting] = manifests.pod(manifests.of_the_shop(overlay)[name])["initContainers"]
         assert "manage.py migrate --check" in waiting["command"][-1], name
@@ -101,7 +103,7 @@ def test_no_process_starts_before_its_migrations(overlay: str):
 
 
 @every_overlay
-def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay: str):
+def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay):
     for workload in manifests.of_kind(overlay, "Deployment", "Job"):
         pod, name = manifests.pod(workload), workload["metadata"]["name"]
         assert pod["securityContext"]["runAsNonRoot"], name
@@ -120,7 +122,7 @@ def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay: str):
 
 
 @every_overlay
-def test_probes_and_ports_are_those_that_exist(overlay: str):
+def test_probes_and_ports_are_those_that_exist(overlay):
     workloads = manifests.of_the_shop(overlay)
     web = manifests.container(workloads["web"])
     assert [port["containerPort"] for port in web["ports"]] == [
@@ -158,12 +160,9 @@ def test_no_pod_is_taken_away_before_another_serves():
     for name in LONG_RUNNING:
         strategy = manifests.of_the_shop(PRODUCTION)[name]["spec"]["strategy"]
         assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}, name
-    protected = {
-        one["spec"]["selector"]["matchLabels"].get("app.kubernetes.io/component"): one["spec"][
-            "maxUnavailable"
-        ]
-        for one in manifests.of_kind(PRODUCTION, "PodDisruptionBudget")
-    }
+    budgets = [one["spec"] for one in manifests.of_kind(PRODUCTION, "PodDisruptionBudget")]
+    named = [one["selector"]["matchLabels"].get("app.kubernetes.io/component") for one in budgets]
+    protected = dict(zip(named, (one["maxUnavailable"] for one in budgets), strict=True))
     for name, workload in manifests.of_the_shop(PRODUCTION).items():
         if name in LONG_RUNNING:
             replicas = workload["spec"].get("replicas") or manifests.autoscaler()["minReplicas"]
@@ -174,8 +173,7 @@ def test_no_pod_is_taken_away_before_another_serves():
 def test_the_broker_has_several_nodes_only_with_queues_that_live_on_several():
     """A classic queue is away with its node, while the broker still accepts what is sent to it."""
     nodes = manifests.find(PRODUCTION, "RabbitmqCluster", named="rabbitmq")["spec"]["replicas"]
-    variables = _variables(PRODUCTION, "worker")
-    assert (nodes >= 3) == (variables.get("BROKER_QUEUE_TYPE") == "quorum")
+    assert (nodes >= 3) == (_variables(PRODUCTION, "worker").get("BROKER_QUEUE_TYPE") == "quorum")
 
 
 def test_the_members_of_the_group_keep_what_was_acknowledged_and_give_up_soon():
@@ -186,12 +184,11 @@ def test_the_members_of_the_group_keep_what_was_acknowledged_and_give_up_soon():
     assert settings["loose_group_replication_consistency"] == "BEFORE_ON_PRIMARY_FAILOVER"
     assert manifests.mysql()["instances"] == 3
     assert manifests.mysql()["router"]["instances"] == 2
-    variables = _variables(PRODUCTION, "worker")
-    assert int(variables["PAYMENT_GIVE_UP_SECONDS"]) >= 60
+    assert int(_variables(PRODUCTION, "worker")["PAYMENT_GIVE_UP_SECONDS"]) >= 60
 
 
 @every_overlay
-def test_every_policy_and_service_selects_pods_that_exist(overlay: str):
+def test_every_policy_and_service_selects_pods_that_exist(overlay):
     pods = [manifests.labels(one) for one in manifests.of_kind(overlay, "Deployment", "Job")]
     # What the operators make.
     cluster = {"mysql.oracle.com/cluster": "mysql"}
@@ -208,7 +205,7 @@ def test_every_policy_and_service_selects_pods_that_exist(overlay: str):
 
 
 @every_overlay
-def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overlay: str):
+def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overlay):
     policies = {one["metadata"]["name"]: one["spec"] for one in manifests.of_kind(overlay, "NetworkPolicy")}
     nothing = policies["nothing-by-default"]
     assert nothing["policyTypes"] == ["Ingress", "Egress"]
@@ -218,7 +215,7 @@ def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overla
 
 
 @every_overlay
-def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay: str):
+def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay):
     [ingress] = manifests.of_kind(overlay, "Ingress")
     paths = {path["path"]: path["pathType"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
     assert paths == {"/": "Exact", "/api": "Prefix", "/admin": "Prefix", "/static": "Prefix"}
@@ -265,3 +262,125 @@ def _selectors(spec: Any) -> list[dict[str, str]]:
         else:
             found += _selectors(value)
     return found
+
+
+MIB, GIB = 2**20, 2**30
+UNITS = {"M": MIB, "G": GIB, "Mi": MIB, "Gi": GIB}
+POD_STARTS_SECONDS = 20
+"""How soon a new pod is available: then the next old one begins to end."""
+WATCHERS = 4
+"""Threads of every process: the clock, the database's watch, stuck rows, lost COMMITs."""
+WAITING_ROOMS = 1
+"""The thread of a web process that advances them."""
+SCRAPE = 2
+OUTSIDE_CALLS = {"outside_call", "recovery"}
+"""Threads of the saga executor that use no connection."""
+SAGA_EXECUTOR = sum(size for pool, size in run.POOL_SIZES.items() if pool not in OUTSIDE_CALLS) + 1
+"""And the thread that renews leases."""
+WORK_IN_PLACE_OF_WORKERS = dispatch.THREADS + SAGA_EXECUTOR
+"""In a process that dispatches, while the broker is away."""
+OTHERS = 40
+"""Migrations and their checks, the exporter, the operator, commands and people."""
+
+POOL_OVERHEAD = 1.1
+"""MySQL allocates about a tenth more than innodb_buffer_pool_size, for its control structures."""
+MESSAGE_CACHE_STRUCTURES = 50 * MIB
+"""Beside group_replication_message_cache_size, by MySQL's manual."""
+CONNECTION = MIB
+"""Its thread, buffers, caches of the binary log and rows of the performance schema: an estimate."""
+PERFORMANCE_SCHEMA = 400 * MIB
+SERVER = 512 * MIB
+"""Code, log buffer, cached tables, appliers and what certification remembers."""
+ROUTER, ROUTER_CONNECTION = 100 * MIB, 200 * 1024
+USED = 0.95
+"""Of a limit, at most."""
+
+
+def test_the_database_and_its_routers_accept_the_connections_of_all_pods():
+    needed = sum(pods * connections for pods, connections in _pods_and_connections().values()) + OTHERS
+    assert int(manifests.mycnf()["max_connections"]) >= needed
+    # Either Router may be alone.
+    assert _router_connections() >= needed
+
+
+def test_the_memory_of_mysql_holds_its_caches_and_the_connections_that_it_accepts():
+    mycnf = manifests.mycnf()
+    used = (
+        _bytes(mycnf["innodb_buffer_pool_size"]) * POOL_OVERHEAD
+        + _bytes(mycnf["loose_group_replication_message_cache_size"])
+        + MESSAGE_CACHE_STRUCTURES
+        + _bytes(mycnf["temptable_max_ram"])
+        + int(mycnf["max_connections"]) * CONNECTION
+        + PERFORMANCE_SCHEMA
+        + SERVER
+    )
+    [mysql] = manifests.mysql()["podSpec"]["containers"]
+    assert used <= USED * _bytes(mysql["resources"]["limits"]["memory"])
+    # A node must have it all: a member that is killed for want of memory is a failover.
+    assert mysql["resources"]["requests"]["memory"] == mysql["resources"]["limits"]["memory"]
+
+
+def test_the_message_cache_is_no_smaller_than_mysql_allows_and_than_a_transaction():
+    # group_replication_transaction_size_limit is 150 MB by default.
+    cache = _bytes(manifests.mycnf()["loose_group_replication_message_cache_size"])
+    assert cache >= max(128 * MIB, 150_000_000)
+
+
+def test_the_memory_of_a_router_holds_the_connections_that_it_accepts():
+    [router] = manifests.mysql()["router"]["podSpec"]["containers"]
+    used = ROUTER + _router_connections() * ROUTER_CONNECTION
+    assert used <= USED * _bytes(router["resources"]["limits"]["memory"])
+
+
+def _pods_and_connections() -> dict[str, tuple[int, int]]:
+    """Of each process: how many pods there are at once, and how many connections each has, at most."""
+    variables = manifests.environment(manifests.PRODUCTION, _container("web"))
+    of_web_process = (
+        int(variables["WEB_THREADS"])
+        + LOOKUP_POOL._max_threads
+        + HASHING_POOL._max_threads
+        + ACCOUNTS_POOL._max_threads
+        + WELCOME_POOL._max_threads
+        + PROBE_POOL._max_threads * SCRAPE
+        + len(health.CHECKS)
+        + WATCHERS
+        + WAITING_ROOMS
+        + WORK_IN_PLACE_OF_WORKERS
+    )
+    worker_command = _container("worker")["command"]
+    of_worker = int(worker_command[worker_command.index("--concurrency") + 1]) + WORK_IN_PLACE_OF_WORKERS
+    partners = queue_worker.QUEUES_AT_ONCE[queue_worker.BATCH_WITH_PARTNER] * queue_worker.PARTNER_THREADS
+    of_issuer = 1 + sum(queue_worker.QUEUES_AT_ONCE.values()) + partners + dispatch.THREADS
+    of_beat = 1 + len(settings.CELERY_BEAT_SCHEDULE) + WORK_IN_PLACE_OF_WORKERS
+    connections = {
+        "web": int(variables["WEB_WORKERS"]) * of_web_process,
+        "worker": of_worker + WATCHERS + SCRAPE,
+        "issuer": of_issuer + WATCHERS + SCRAPE,
+        "beat": of_beat + WATCHERS + SCRAPE,
+    }
+    return {name: (_pods(name), most) for name, most in connections.items()}
+
+
+def _pods(name: str) -> int:
+    """In an update: all of its pods, the one more, and the old ones that are still ending."""
+    workload = manifests.of_the_shop(manifests.PRODUCTION)[name]
+    replicas = workload["spec"].get("replicas") or manifests.autoscaler()["maxReplicas"]
+    surge = workload["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+    ending = math.ceil(manifests.pod(workload)["terminationGracePeriodSeconds"] / POD_STARTS_SECONDS)
+    # There are no more old pods, and no more new ones, than replicas.
+    return int(min(replicas + surge + ending, 2 * replicas))
+
+
+def _container(name: str) -> manifests.Manifest:
+    return manifests.container(manifests.of_the_shop(manifests.PRODUCTION)[name])
+
+
+def _router_connections() -> int:
+    options = manifests.mysql()["router"]["bootstrapOptions"]
+    [most] = [option.rpartition("=")[2] for option in options if "max_total_connections" in option]
+    return int(most)
+
+
+def _bytes(quantity: str) -> int:
+    number, unit = re.findall(r"^(\d+)([A-Z]i?)$", quantity)[0]
+    return int(number) * UNITS[unit]

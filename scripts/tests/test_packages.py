@@ -1,5 +1,6 @@
-"""Known vulnerabilities of the pinned packages, their bill of materials, and the lock."""
+"""Packages: known vulnerabilities, the bill of materials, the lock, and the bootstrap that installs them."""
 
+import ast
 import json
 import re
 import shutil
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import packages
+from scripts import bootstrap, packages
 from scripts.packages import Result
 from scripts.stack import node_packages, places, ports
-from scripts.tests import canned_shop
+from scripts.tests import canned_shop, programs
 from scripts.tests.canned_shop import Answer, CannedShop, Sent
+from shop.tests.case_tables import in_one_test
 
 PINNED = {("one", "1.0"), ("two", "2.0"), ("two", "2.1")}
 FOUND = {
@@ -67,18 +69,15 @@ def look_up(osv: CannedShop, pinned=PINNED) -> Result:
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys: pytest.CaptureFixture[str]):
+def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys):
     result = look_up(osv)
     assert result.looked_up == 3
     assert packages.report({"Python": result}, {}) == 1
-    printed = capsys.readouterr().out
-    assert "VULNERABLE two 2.0: CVE-2026-1, PYSEC-2026-1: fixed in 2.1\n" in printed
+    assert "VULNERABLE two 2.0: CVE-2026-1, PYSEC-2026-1: fixed in 2.1\n" in capsys.readouterr().out
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_an_accepted_vulnerability_passes_with_its_reason_and_one_that_is_gone_fails(
-    osv, capsys: pytest.CaptureFixture[str]
-):
+def test_an_accepted_vulnerability_passes_with_its_reason_and_one_that_is_gone_fails(osv, capsys):
     accepted = {("two", "CVE-2026-1"): "not called"}
     assert packages.report({"Python": look_up(osv)}, accepted) == 0
     assert "not called" in capsys.readouterr().out
@@ -87,7 +86,7 @@ def test_an_accepted_vulnerability_passes_with_its_reason_and_one_that_is_gone_f
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.CaptureFixture[str]):
+def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys):
     osv.address = f"http://{ports.HOST}:{ports.free()}"
     result = look_up(osv)
     assert packages.report({"Python": result}, {}) == 2
@@ -96,9 +95,7 @@ def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.Cap
     assert "NOT CHECKED: this is no clean result" in printed.err
 
 
-def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(
-    capsys: pytest.CaptureFixture[str],
-):
+def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(capsys):
     assert packages.BUNDLED in packages.read_pins("requirements-embedded.txt")
     [redis] = [one for one in packages.components() if one["purl"].startswith("pkg:generic/")]
     assert (redis["name"], redis["version"]) == ("redis", "6.2.14")
@@ -111,7 +108,7 @@ def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accept
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_path: Path):
+def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_path):
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     packages.write_sbom(first)
     packages.write_sbom(second)
@@ -150,7 +147,7 @@ def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_the_lock_made_again_is_the_same(tmp_path: Path):
+def test_the_lock_made_again_is_the_same(tmp_path):
     names = ("pyproject.toml", "Makefile", *packages.LOCK_FILES)
     (tmp_path / "lab").mkdir()
     for name in names:
@@ -162,3 +159,44 @@ def test_the_lock_made_again_is_the_same(tmp_path: Path):
     assert ran.returncode == 0, ran.stderr
     for name in packages.LOCK_FILES:
         assert (tmp_path / name).read_text() == (places.PROJECT / name).read_text(), name
+
+
+def test_an_old_python_can_read_far_enough_to_say_what_is_missing():
+    source = Path(bootstrap.__file__).read_text()
+    tree = ast.parse(source, feature_version=(3, 7))
+    imported = {
+        name.name.partition(".")[0]
+        for node in tree.body
+        if isinstance(node, ast.Import)
+        for name in node.names
+    }
+    assert imported <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.boots("Python, pip, make or npm")
+def test_a_missing_venv_module_is_one_line_with_the_package():
+    pretend = (
+        "import sys; sys.modules['ensurepip'] = None; import scripts.bootstrap as b; b.make_environment()"
+    )
+    ran = programs.end([sys.executable, "-c", pretend])
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    assert f"sudo apt-get install -y {package}" in ran.stderr
+
+
+@in_one_test("name", packages.LOCK_FILES)
+def test_every_pin_has_hashes_and_no_registry_is_named(name):
+    text = (places.PROJECT / name).read_text()
+    assert "://" not in text
+    for block in re.split(r"\n(?=[\w.-]+==)", text)[1:]:
+        assert "--hash=sha256:" in block, block
+
+
+def test_the_npm_packages_are_pinned_by_hashes_and_name_no_registry():
+    lock = json.loads((places.PROJECT / "scripts" / "npm" / "package-lock.json").read_text())
+    pinned = {name: package for name, package in lock["packages"].items() if name}
+    assert {"node_modules/openapi-fetch", "node_modules/openapi-typescript"} <= pinned.keys()
+    for name, package in pinned.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -65,7 +65,8 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldStack]:
         redis = OwnRedis(folder)
         redis.start()
         started.callback(redis.stop)
-        started.enter_context(_database())
+        _execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
+        started.callback(_execute, f"DROP DATABASE {DATABASE}")
         listening = {name: ports.free() for name in ("gateway", "data_platform", "web")}
         settings = os.environ | {
             "DATABASE_URL": urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{DATABASE}").geturl(),
@@ -96,15 +97,6 @@ def added_column(table: str, definition: str) -> Iterator[None]:
         yield
     finally:
         _execute(f"ALTER TABLE {DATABASE}.{table} DROP COLUMN added_since")
-
-
-@contextmanager
-def _database() -> Iterator[None]:
-    _execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
-    try:
-        yield
-    finally:
-        _execute(f"DROP DATABASE {DATABASE}")
 
 
 def _execute(statement: str) -> None:
@@ -171,13 +163,12 @@ def expect(status: int, answer: tuple[int, Any]) -> Any:
 
 
 @pytest.mark.boots("another process of the shop")
-def test_the_old_processes_run_the_code_of_the_commit_that_the_file_names(old: OldStack):
+def test_the_old_processes_run_the_code_of_the_commit_that_the_file_names(old):
     assert len(previous_release.commit()) == 40
-    its_own = f"import shop; assert shop.__file__.startswith({str(old.code)!r})"
-    old.manage("shell", "-c", its_own)
+    old.manage("shell", "-c", f"import shop; assert shop.__file__.startswith({str(old.code)!r})")
 
 
-def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old: OldStack):
+def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old):
     assert expect(200, old.call("GET", "/readyz")) is not None
     old.manage("sweep")
     old.manage("audit")
@@ -195,7 +186,7 @@ def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old: OldS
     ids=lambda part: getattr(part, "__name__", part),
 )
 def test_a_new_column_without_a_default_in_the_database_breaks_it_and_one_with_it_does_not(
-    old: OldStack, must_work: Callable[[OldStack], Any], table: str
+    old, must_work, table
 ):
     with added_column(table, "INT NOT NULL DEFAULT 0"):
         must_work(old)

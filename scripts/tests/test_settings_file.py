@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / ".env"
 
 
-def test_it_reads_what_django_environ_reads(file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_it_reads_what_django_environ_reads(file, monkeypatch):
     file.write_text("A=1\nB='two # words'\nC=\"a\\\\b \\n c\"\nexport D=a=b\nA=2\nE='it''s'\n")
     theirs: dict[str, str] = {}
     monkeypatch.setattr(environ.Env, "ENVIRON", theirs)
@@ -28,13 +28,13 @@ def test_it_reads_what_django_environ_reads(file: Path, monkeypatch: pytest.Monk
 
 
 @in_one_test("line", [b"no equals sign", b"A = 1"])
-def test_a_broken_line_is_named(file: Path, line: bytes):
+def test_a_broken_line_is_named(file, line):
     file.write_bytes(b"GOOD=1\n# fine\n" + line + b"\nALSO_GOOD=1\n")
     with pytest.raises(SetupError, match=r"^\.env line 3: expected NAME=value"):
         environment.read_file(file)
 
 
-def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
+def test_the_example_names_every_setting_and_can_be_used(tmp_path):
     named = documented.example_settings(tmp_path).keys()
     settings = (places.PROJECT / "shop" / "settings.py").read_text()
     # Set by the tests, and by `make run` itself.
@@ -50,16 +50,15 @@ def sqlite(tmp_path: Path) -> Instance:
     return Instance(home=tmp_path, port=8000, database="sqlite")
 
 
-def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
+def test_secrets_are_made_once_and_kept_from_others(sqlite):
     first, second = (environment.compose(sqlite, {}) for _ in range(2))
     names = ("SECRET_KEY", "WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")
     assert [first[name] for name in names] == [second[name] for name in names]
     assert len({first[name] for name in names}) == 3
-    kept = sqlite.home / "secrets" / "secret-key"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE((sqlite.home / "secrets" / "secret-key").stat().st_mode) == 0o600
 
 
 @in_one_test("count", ["abc", "0", "1.5"])
-def test_a_count_that_is_no_number_is_named(sqlite: Instance, count: str):
+def test_a_count_that_is_no_number_is_named(sqlite, count):
     with pytest.raises(SetupError, match=f"WEB_THREADS={count} is not a number"):
         environment.compose(sqlite, {"WEB_THREADS": count})

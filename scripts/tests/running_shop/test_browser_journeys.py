@@ -11,7 +11,6 @@ from orders.models import Order, Refund, Saga
 from orders.tests import operating_pages
 from orders.tests.operating_pages import page_of
 from scripts.tests.running_shop.calls import eventually, require_every_law
-from scripts.tests.running_shop.stack import RunningShop
 from shop.tests.browser import accessibility, buyers, storefront
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.stack import superuser_with_password
@@ -27,7 +26,7 @@ FRONT, LOGIN = re.compile("/admin/$"), re.compile("/admin/login/")
 OpenPage = Callable[..., Any]
 
 
-def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page: OpenPage) -> None:
+def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page):
     mina, mug = storefront.buyer("mina"), ProductFactory.create(name="Mug", price=12_000, on_hand=5)
     campaign = CampaignFactory.create(name="Spring", discount_value=2_000)
     page = open_page(HOME)
@@ -71,9 +70,7 @@ def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page: 
     require_every_law()
 
 
-def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(
-    open_page: OpenPage, running_shop: RunningShop
-) -> None:
+def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(open_page, running_shop):
     campaign = CampaignFactory.create(name="Watched", quantity=1_000)
     page = open_page(BOARD, account=SuperuserFactory.create())
     assert buyers.take_coupon(running_shop.address, AccountFactory.create(), campaign) == 201
@@ -88,7 +85,7 @@ def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(
     expect(left_on(page, campaign)).to_have_text("998")
 
 
-def test_a_line_is_refunded_by_units_after_its_amount_was_shown(open_page: OpenPage) -> None:
+def test_a_line_is_refunded_by_units_after_its_amount_was_shown(open_page):
     order = operating_pages.paid_order(units=3, points=200, discount=100)
     line = order.lines.get()
     page = open_page(page_of(order), account=SuperuserFactory.create())
@@ -116,7 +113,7 @@ def test_a_line_is_refunded_by_units_after_its_amount_was_shown(open_page: OpenP
     require_every_law()
 
 
-def test_the_first_sign_in_sets_codes_up_and_the_next_ones_need_one(open_page: OpenPage) -> None:
+def test_the_first_sign_in_sets_codes_up_and_the_next_ones_need_one(open_page):
     olga = superuser_with_password("olga")
     page = open_page("/admin/orders/order/")
     sign_in_as_staff(page, olga)

@@ -1,17 +1,24 @@
-"""A process is killed with -9 in the middle of its work: the next one finishes it, once."""
+"""A process or a store is killed, stopped or restarted: the next one goes on, and each order is paid once."""
 
 import json
 import os
 import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import urllib3
+from django.db import connection
 
 from accounts.tokens import tokens
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
 from events.webhooks import dispatcher
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
@@ -21,6 +28,7 @@ from scripts.stack import children, ports
 from scripts.tests.running_shop.calls import (
     Connections,
     Response,
+    at_once,
     buy,
     buyers_going_on,
     charges_of,
@@ -31,10 +39,12 @@ from scripts.tests.running_shop.calls import (
     purchase,
     require_every_law,
     wait_until_settled,
+    waiting_requests,
 )
-from scripts.tests.running_shop.stack import SETTINGS, RunningShop
+from scripts.tests.running_shop.stack import HTTP, SETTINGS, RunningShop
 from shop import clock
 from shop.idempotency import claims
+from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
@@ -44,9 +54,7 @@ LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
 @pytest.mark.parametrize(("token", "ends"), [("tok_slow", "paid"), ("tok_declined", "payment_failed")])
-def test_an_order_whose_worker_is_killed_is_recovered(
-    token: str, ends: str, running_shop: RunningShop
-) -> None:
+def test_an_order_whose_worker_is_killed_is_recovered(token, ends, running_shop):
     product = ProductFactory.create(on_hand=1)
     with running_shop.frozen("gateway"):
         placed = buy(running_shop, AccountFactory.create(), product, token, wait=0)
@@ -61,7 +69,7 @@ def test_an_order_whose_worker_is_killed_is_recovered(
     require_every_law()
 
 
-def test_a_refund_whose_worker_is_killed_is_recovered(running_shop: RunningShop) -> None:
+def test_a_refund_whose_worker_is_killed_is_recovered(running_shop):
     product = ProductFactory.create(on_hand=1)
     order_id = buy(running_shop, AccountFactory.create(), product, "tok_refund_fails").json()["id"]
     staff = AccountFactory.create(is_staff=True, permissions=["orders.add_refund", "orders.view_refund"])
@@ -79,7 +87,7 @@ def test_a_refund_whose_worker_is_killed_is_recovered(running_shop: RunningShop)
     require_every_law()
 
 
-def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(running_shop: RunningShop) -> None:
+def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(running_shop):
     product = ProductFactory.create(on_hand=1)
     placed = buy(running_shop, AccountFactory.create(), product, "tok_webhook", wait=0)
     assert placed.status == 202
@@ -96,9 +104,7 @@ def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(running_shop: R
     require_every_law()
 
 
-def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(
-    running_shop: RunningShop,
-) -> None:
+def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(running_shop):
     """Clients of the killed process lose their connection, repeat with their key, and get the same order."""
     product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(16)
 
@@ -127,7 +133,7 @@ def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(
     require_every_law()
 
 
-def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(running_shop: RunningShop) -> None:
+def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(running_shop):
     product, buyer, key = ProductFactory.create(on_hand=2), AccountFactory.create(), str(uuid4())
     body, redis = purchase(product), redis_client.client()
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
@@ -160,13 +166,13 @@ def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(runnin
     require_every_law()
 
 
-def test_a_killed_web_server_leaves_no_process_and_the_next_one_goes_on(running_shop: RunningShop) -> None:
+def test_a_killed_web_server_leaves_no_process_and_the_next_one_goes_on(running_shop):
     product = ProductFactory.create(on_hand=10_000)
     with buyers_going_on(running_shop, product, count=4) as answers:
         eventually(lambda: answers.count(201) >= 8)
         left = running_shop.web_processes()
         with running_shop.away("web"):
-            wait_until(lambda: not any(is_alive(process) for process in left))
+            wait_until(lambda: not any(Path(f"/proc/{process}").exists() for process in left))
         paid = answers.count(201)
         eventually(lambda: answers.count(201) >= paid + 8)
     let_leases_end(product)
@@ -176,15 +182,7 @@ def test_a_killed_web_server_leaves_no_process_and_the_next_one_goes_on(running_
     require_every_law()
 
 
-def is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop: RunningShop) -> None:
+def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop):
     product = ProductFactory.create(on_hand=10)
     with running_shop.away("beat"):
         assert buy(running_shop, AccountFactory.create(), product).status == 201
@@ -197,13 +195,11 @@ def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop: Ru
     require_every_law()
 
 
-def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_shop: RunningShop) -> None:
+def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_shop):
     product, buyers = ProductFactory.create(on_hand=10), AccountFactory.create_batch(6)
     with connections(running_shop, 6) as calls, running_shop.frozen("gateway"):
-        made = [
-            calls.soon(buyer, "POST", "/orders", purchase(product, "tok_slow"), key="a", Prefer="wait=1")
-            for buyer in buyers
-        ]
+        wanted = {"body": purchase(product, "tok_slow"), "key": "a", "Prefer": "wait=1"}
+        made = [calls.soon(buyer, "POST", "/orders", **wanted) for buyer in buyers]
         assert {call.result(20).status for call in made} == {202}
         running_shop.kill("gateway")
     running_shop.start("gateway")
@@ -213,7 +209,7 @@ def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_
     require_every_law()
 
 
-def test_events_that_the_data_platform_missed_arrive_once_it_is_back(running_shop: RunningShop) -> None:
+def test_events_that_the_data_platform_missed_arrive_once_it_is_back(running_shop):
     product = ProductFactory.create(on_hand=10)
     with running_shop.away("sink"):
         ids = [buy(running_shop, AccountFactory.create(), product).json()["id"] for _ in range(3)]
@@ -224,4 +220,157 @@ def test_events_that_the_data_platform_missed_arrive_once_it_is_back(running_sho
         lambda: [running_shop.received_events(id) for id in ids] == [["order.paid"]] * 3,
         seconds=dispatcher.LEASE_SECONDS + 30,
     )
+    require_every_law()
+
+
+def test_a_rolling_restart_under_load_fails_no_buyer(running_shop):
+    product, before = ProductFactory.create(on_hand=10_000), running_shop.web_processes()
+    with buyers_going_on(running_shop, product, count=3) as answers:
+        eventually(lambda: len(answers) >= 6)
+        running_shop.children["web"].send_signal(signal.SIGHUP)
+
+        def is_replaced() -> bool:
+            return len(now := running_shop.web_processes()) == 2 and not now & before
+
+        wait_until(is_replaced, seconds=60)
+        counted = len(answers)
+        eventually(lambda: len(answers) >= counted + 6)
+    assert set(answers) <= {201, 202}, Counter(answers)
+    wait_until_settled(product)
+    assert orders_of(product, status="paid").count() == len(answers)
+    assert set(charges_of(product).values()) == {1}
+    require_every_law()
+
+
+def test_a_server_that_stops_answers_all_waiting_requests_at_once(running_shop):
+    product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(50)
+    with connections(running_shop, 50) as calls, running_shop.frozen("worker"):
+        wanted = {"body": purchase(product), "key": "a", "Prefer": "wait=30"}
+        waiting = [calls.soon(buyer, "POST", "/orders", **wanted) for buyer in buyers]
+        wait_until(lambda: waiting_requests(running_shop) == 50, seconds=25)
+        stopped_at = time.monotonic()
+        running_shop.children["web"].terminate()
+        answers = [call.result(30) for call in waiting]
+        assert time.monotonic() - stopped_at < 4, (
+            "less than the server waits before it ends what is under way"
+        )
+        assert {(answer.status, answer.json()["status"]) for answer in answers} == {(202, "paying")}
+        assert running_shop.children["web"].wait(10) == 0
+    running_shop.start("web")
+    running_shop.wait_until_ready()
+    wait_until_settled(product)
+    assert set(orders_of(product).values_list("status", flat=True)) == {"paid"}
+    require_every_law()
+
+
+def test_the_order_of_a_disconnected_client_is_placed_and_a_repeat_replays_it(running_shop):
+    product, buyer = ProductFactory.create(on_hand=1_000, price=1_000), AccountFactory.create()
+    body = {"items": [{"product": product.id, "quantity": 1}]}
+    orders = Order.objects.filter(account=buyer)
+    impatient = urllib3.PoolManager(retries=False, timeout=1)
+    headers = {"Idempotency-Key": "a", "Authorization": f"Bearer {tokens.create_access_token(buyer)}"}
+    with holding(LOCK, product.id):
+        with pytest.raises(urllib3.exceptions.TimeoutError):
+            impatient.request("POST", f"{running_shop.address}/api/v1/orders", json=body, headers=headers)
+        impatient.clear()
+        assert not orders.exists()
+    wait_until(orders.exists)
+    assert IdempotencyKey.objects.filter(account=buyer, status=201).count() == 1
+    again = running_shop.call(buyer, "POST", "/orders", body, key="a")
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
+    assert again.json()["id"] == str(orders.get().id)
+
+
+AS_USUAL = {201, 202}
+
+
+@contextmanager
+def orders_going_on_without(shop: RunningShop, store: str) -> Iterator[list[int]]:
+    """Orders are taken as usual before, while and after the store is away, which is when the block runs."""
+    product = ProductFactory.create(on_hand=10_000)
+    with buyers_going_on(shop, product, count=4) as answers:
+        eventually(lambda: len(answers) >= 8)
+        with shop.away(store):
+            wait_until(lambda: shop.down() == [store])
+            before = len(answers)
+            eventually(lambda: len(answers) >= before + 8)
+        yield answers
+    assert set(answers) <= AS_USUAL, Counter(answers)
+    wait_until_settled(product)
+    assert orders_of(product, status="paid").count() == len(answers)
+    assert set(charges_of(product).values()) == {1}
+    require_every_law()
+
+
+def test_orders_go_on_while_redis_is_away_and_it_is_used_again_once_it_is_back(running_shop):
+    with orders_going_on_without(running_shop, "redis") as answers:
+        before = len(answers)
+        eventually(lambda: len(answers) >= before + 8)
+
+
+def test_exactly_the_quantity_is_issued_while_redis_is_killed_and_back(running_shop):
+    campaign, buyers = CampaignFactory.create(quantity=60), AccountFactory.create_batch(90)
+    wanted = {"campaign": campaign.pk}
+    first = at_once(running_shop, buyers[:30], "/coupons", wanted)
+    with running_shop.away("redis"):
+        second = at_once(running_shop, buyers[30:60], "/coupons", wanted)
+    last = at_once(running_shop, buyers[60:], "/coupons", wanted)
+
+    assert Counter(answer.status for answer in first + second) == {201: 60}
+    assert {(answer.status, answer.json()["code"]) for answer in last} == {(409, "sold_out")}
+    issued = Coupon.objects.filter(campaign=campaign)
+    assert sorted(issued.values_list("position", flat=True)) == list(range(1, 61))
+    require_every_law()
+
+
+def test_without_a_database_calls_are_refused_and_nothing_that_was_answered_is_lost(running_shop):
+    product, buyer, key = ProductFactory.create(on_hand=10_000), AccountFactory.create(), str(uuid4())
+    with buyers_going_on(running_shop, product, count=4) as answers:
+        eventually(lambda: answers.count(201) >= 4)
+        running_shop.kill("mariadb")
+        try:
+            wait_until(lambda: running_shop.down() == ["database"], seconds=20)
+            assert HTTP.request("GET", f"{running_shop.address}/healthz").json() == {"status": "alive"}
+            refused = running_shop.call(buyer, "POST", "/orders", purchase(product), key=key)
+            assert (refused.status, refused.json()["code"]) == (503, "unavailable")
+            assert int(refused.headers["Retry-After"]) >= 1
+        finally:
+            running_shop.start("mariadb")
+            connection.close()
+        running_shop.wait_until_ready()
+        paid = answers.count(201)
+        eventually(lambda: answers.count(201) >= paid + 4)
+    assert set(answers) <= {*AS_USUAL, 503}, Counter(answers)
+    assert running_shop.call(buyer, "POST", "/orders", purchase(product), key=key).status in AS_USUAL
+    let_leases_end(product)
+    wait_until_settled(product)
+    # An order whose answer was lost with the server may be there as well, and is paid like the others.
+    told = len(answers) - answers.count(503) + 1
+    assert orders_of(product, status="paid").count() == orders_of(product).count() >= told
+    assert set(charges_of(product).values()) == {1}
+    require_every_law()
+
+
+def test_orders_go_on_while_the_broker_is_away_and_the_worker_returns_to_it(running_shop):
+    with orders_going_on_without(running_shop, "broker"):
+        before = tasks_done(running_shop)
+        eventually(lambda: tasks_done(running_shop) > before)
+
+
+def tasks_done(shop: RunningShop) -> int:
+    return shop.log("worker").read_text().count("Task orders.advance[")
+
+
+def test_a_payment_whose_message_the_broker_lost_is_found_by_the_sweeper(running_shop):
+    product = ProductFactory.create(on_hand=1)
+    with running_shop.frozen("worker"), running_shop.frozen("beat"):
+        placed = buy(running_shop, AccountFactory.create(), product, wait=0)
+        assert (placed.status, placed.json()["status"]) == (202, "paying")
+        running_shop.kill("broker")
+        running_shop.start("broker")
+    let_leases_end(product)
+    wait_until_settled(product)
+    assert buying.state_of(placed.json()["id"]) == "paid"
+    assert list(charges_of(product).values()) == [1]
+    running_shop.wait_until_ready()
     require_every_law()

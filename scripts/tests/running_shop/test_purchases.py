@@ -1,36 +1,208 @@
-"""Purchases through web, broker, worker, gateway, its webhooks and the data platform, as buyers make them."""
+"""Purchases through all processes as buyers make them, and at one row by two web processes at once."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import User
 
 from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
 from events.models import WebhookDelivery
+from events.tests.following import reader, record
 from inventory.tests.factories import ProductFactory
+from orders.models import Order
 from orders.tests import buying
 from orders.tests.owners import decide_at
 from payments.models import WebhookEvent
 from sales.models import SaleEntry
 from sales.tests import factories as sales
 from scripts.tests.running_shop.calls import (
+    Response,
+    at_once,
+    both_processes_answer,
     buy,
+    buyers_going_on,
     charges_of,
+    connections,
     eventually,
+    orders_of,
     purchase,
+    refusals_of_both,
     require_every_law,
     wait_until_settled,
+    waiting_requests,
 )
-from scripts.tests.running_shop.stack import RunningShop
+from scripts.tests.running_shop.stack import TOP_UPS_A_MINUTE
 from shop.models import JournalLine
+from shop.rates import rate_limits
 from shop.tests.factories import AccountFactory
+
+AGAIN = {"reason": "It is right again."}
+
+
+def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(running_shop):
+    campaign = CampaignFactory.create(quantity=100)
+    buyers = AccountFactory.create_batch(160)
+
+    with both_processes_answer(running_shop, "coupons"):
+        answers = at_once(running_shop, buyers, "/coupons", {"campaign": campaign.pk})
+
+    assert Counter(answer.status for answer in answers) == {201: 100, 409: 60}
+    assert {answer.json()["code"] for answer in answers if answer.status == 409} == {"sold_out"}
+    issued = Coupon.objects.filter(campaign=campaign)
+    assert sorted(issued.values_list("position", flat=True)) == list(range(1, 101))
+    assert issued.values("account").distinct().count() == 100
+    require_every_law()
+
+
+def test_stock_of_60_is_sold_to_exactly_60_of_100_buyers_of_both_web_processes(running_shop):
+    product = ProductFactory.create(on_hand=60)
+    buyers = AccountFactory.create_batch(100)
+
+    with both_processes_answer(running_shop, "orders"):
+        answers = at_once(running_shop, buyers, "/orders", purchase(product))
+
+    assert Counter(answer.status // 100 for answer in answers) == {2: 60, 4: 40}
+    assert {answer.json()["code"] for answer in answers if answer.status == 409} == {"insufficient_stock"}
+    wait_until_settled(product)
+    assert orders_of(product, status="paid").count() == 60
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved) == (0, 0)
+    require_every_law()
+
+
+def test_50_repeats_of_one_key_at_both_web_processes_are_one_order(running_shop):
+    product, [buyer] = ProductFactory.create(on_hand=60), AccountFactory.create_batch(1)
+    key = str(uuid4())
+
+    with both_processes_answer(running_shop, "orders"):
+        answers = at_once(running_shop, [buyer] * 50, "/orders", purchase(product), key=key)
+
+    assert {answer.status for answer in answers} <= {201, 202, 409}
+    refused = {answer.json()["code"] for answer in answers if answer.status == 409}
+    assert refused <= {"idempotency_key_in_flight"}
+    ids = {answer.json()["id"] for answer in answers if answer.status < 300}
+    assert ids == {str(orders_of(product).get().id)}
+    wait_until_settled(product)
+    [again] = at_once(running_shop, [buyer], "/orders", purchase(product), key=key)
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
+    assert orders_of(product).get().status == "paid"
+    require_every_law()
+
+
+def test_50_requests_of_one_account_at_both_web_processes_are_one_coupon(running_shop):
+    campaign, [buyer] = CampaignFactory.create(quantity=10), AccountFactory.create_batch(1)
+
+    with both_processes_answer(running_shop, "coupons"):
+        answers = at_once(running_shop, [buyer] * 50, "/coupons", {"campaign": campaign.pk})
+
+    assert {answer.status for answer in answers} <= {200, 201}
+    assert len({answer.json()["code"] for answer in answers}) == 1
+    assert Coupon.objects.get(campaign=campaign).position == 1
+
+
+def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop):
+    product = ProductFactory.create(on_hand=10_000)
+    staff = AccountFactory.create(is_staff=True, permissions=["inventory.change_product"])
+    pausing = f"/products/{product.id}"
+
+    with buyers_going_on(running_shop, product, count=6) as answers:
+        eventually(lambda: len(answers) >= 12)
+        paused = running_shop.call(staff, "POST", f"{pausing}/pause", {"reason": "A wrong price."})
+        placed = orders_of(product).count()
+        eventually(lambda: answers.count(409) >= 20)
+        assert orders_of(product).count() == placed
+    assert paused.status == 200, paused.data
+    refused = refusals_of_both(running_shop, "orders", "/orders", purchase(product))
+    assert refused == {(409, "product_paused")}
+
+    assert running_shop.call(staff, "POST", f"{pausing}/resume", AGAIN).status == 200
+    again = at_once(running_shop, AccountFactory.create_batch(20), "/orders", purchase(product))
+    assert {one.status // 100 for one in again} == {2}
+    wait_until_settled(product)
+    require_every_law()
+
+
+def test_a_paused_campaign_issues_nothing_in_either_web_process(running_shop):
+    campaign = CampaignFactory.create(quantity=1_000)
+    staff = AccountFactory.create(is_staff=True, permissions=["coupons.change_campaign"])
+    before = at_once(running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk})
+    assert {answer.status for answer in before} == {201}
+
+    paused = running_shop.call(staff, "POST", f"/campaigns/{campaign.pk}/pause", {"reason": "A wrong value."})
+    assert paused.status == 200
+    refused = refusals_of_both(running_shop, "coupons", "/coupons", {"campaign": campaign.pk})
+    assert refused == {(409, "campaign_paused")}
+    assert Coupon.objects.filter(campaign=campaign).count() == 20
+
+    assert running_shop.call(staff, "POST", f"/campaigns/{campaign.pk}/resume", AGAIN).status == 200
+    again = at_once(running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk})
+    assert {answer.status for answer in again} == {201}
+    require_every_law()
+
+
+def test_a_rate_is_shared_by_both_web_processes(running_shop):
+    """A process learns of the other's calls with its own next one, which may be one too many."""
+    [buyer] = AccountFactory.create_batch(1)
+    statuses = []
+
+    def top_up() -> Response:
+        [answer] = at_once(running_shop, [buyer], "/wallet/top-ups", {"amount": 100, "token": "tok_ok"})
+        statuses.append(answer.status)
+        # A process tells of its calls 200 ms later, and several fit into that time.
+        eventually(lambda: known_top_ups(buyer) == len(statuses) - statuses.count(429))
+        return answer
+
+    with both_processes_answer(running_shop, "TopUps"):
+        last = [top_up() for _ in range(TOP_UPS_A_MINUTE + 15)][-1]
+
+    assert 429 not in statuses[:TOP_UPS_A_MINUTE]
+    # Each process alone would let as many pass as all may.
+    assert len(statuses) - statuses.count(429) < 2 * TOP_UPS_A_MINUTE
+    assert (last.status, last.json()["code"]) == (429, "throttled")
+    assert 1 <= int(last.headers["Retry-After"]) <= 60
+
+
+def known_top_ups(account: User) -> int:
+    return {usage.name: usage.used for usage in rate_limits.read_usages(account.pk)}["top-ups"]
+
+
+def test_followers_at_both_web_processes_get_an_event_that_either_recorded(running_shop):
+    follower = reader()
+    before = running_shop.call(follower, "GET", "/events?limit=200").json()
+    while before["results"]:
+        before = running_shop.call(follower, "GET", f"/events?limit=200&after={before['next']}").json()
+    # No other test's late order has an event of this type.
+    path = f"/events?type=sale.drawn&after={before['next']}"
+
+    with connections(running_shop, 24) as calls, both_processes_answer(running_shop, "vents"):
+        # Of one account fewer may wait in a process.
+        readers = [follower, reader(), reader()] * 8
+        waiting = [calls.soon(one, "GET", path, Prefer="wait=20") for one in readers]
+        eventually(lambda: waiting_requests(running_shop) >= 24)
+        record("for both", type="sale.drawn")
+        pages = [call.result(20).json()["results"] for call in waiting]
+
+    assert [[event["data"]["name"] for event in page] for page in pages] == [["for both"]] * 24
+
+
+def test_an_order_is_placed_in_one_web_process_and_cancelled_in_the_other(running_shop):
+    product, buyer = ProductFactory.create(on_hand=1), AccountFactory.create()
+    unpaid = {"items": [{"product": product.id, "quantity": 1}]}
+    for _ in range(6):
+        [placed] = at_once(running_shop, [buyer], "/orders", unpaid)
+        assert placed.status == 201
+        [cancelled] = at_once(running_shop, [buyer], f"/orders/{placed.json()['id']}/cancel", None)
+        assert (cancelled.status, cancelled.json()["status"]) == (200, "cancelled")
+    assert Order.objects.filter(account=buyer, status="cancelled").count() == 6
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved) == (1, 0)
 
 
 @pytest.mark.parametrize(("decision", "ends"), [("approve", "paid"), ("refuse", "payment_failed")])
-def test_the_cards_owner_decides_at_the_gateway_and_its_webhook_ends_the_order(
-    decision: str, ends: str, running_shop: RunningShop
-) -> None:
+def test_the_cards_owner_decides_at_the_gateway_and_its_webhook_ends_the_order(decision, ends, running_shop):
     product, buyer = ProductFactory.create(on_hand=1), AccountFactory.create()
     asked = buy(running_shop, buyer, product, "tok_3ds")
     assert (asked.status, asked.json()["payment"]["status"]) == (202, "requires_action")
@@ -45,7 +217,7 @@ def test_the_cards_owner_decides_at_the_gateway_and_its_webhook_ends_the_order(
     require_every_law()
 
 
-def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(running_shop: RunningShop) -> None:
+def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(running_shop):
     product, buyer = ProductFactory.create(on_hand=3, price=5_000), buying.account(points=700)
     code = running_shop.call(
         buyer, "POST", "/coupons", {"campaign": buying.coupon_of(AccountFactory.create().id).campaign_id}
@@ -72,9 +244,7 @@ def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(runnin
     require_every_law()
 
 
-def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_started_the_saga(
-    running_shop: RunningShop,
-) -> None:
+def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_started_the_saga(running_shop):
     buyer, product = buying.account(points=500), ProductFactory.create(on_hand=100, price=1_000)
     names = {"X-Request-ID": "request-of-buyer", "Prefer": "wait=20"}
     body = purchase(product, points_amount=300)
@@ -94,9 +264,7 @@ def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_sta
     eventually(WebhookDelivery.objects.filter(event_id=done.event_id, status="delivered").exists)
 
 
-def test_a_top_up_is_charged_by_the_worker_and_its_points_pay_the_next_order(
-    running_shop: RunningShop,
-) -> None:
+def test_a_top_up_is_charged_by_the_worker_and_its_points_pay_the_next_order(running_shop):
     buyer, product = AccountFactory.create(), ProductFactory.create(on_hand=1, price=1_000)
     body = {"amount": 700, "token": "tok_ok"}
     topped = running_shop.call(buyer, "POST", "/wallet/top-ups", body, key="a", Prefer="wait=10")
@@ -110,16 +278,12 @@ def test_a_top_up_is_charged_by_the_worker_and_its_points_pay_the_next_order(
     require_every_law()
 
 
-def test_a_sale_admits_in_order_by_the_web_processes_clock_and_only_the_admitted_order(
-    running_shop: RunningShop,
-) -> None:
+def test_a_sale_admits_in_order_by_the_web_processes_clock_and_only_the_admitted_order(running_shop):
     product = ProductFactory.create(on_hand=10)
     sale = sales.create_sale(product, rate_per_minute=60)
     buyers = AccountFactory.create_batch(4)
-    ids = [
-        running_shop.call(buyer, "POST", f"/sales/{sale.pk}/entries", key="a").json()["id"]
-        for buyer in buyers
-    ]
+    path = f"/sales/{sale.pk}/entries"
+    ids = [running_shop.call(buyer, "POST", path, key="a").json()["id"] for buyer in buyers]
     stranger = buy(running_shop, AccountFactory.create(), product)
     assert (stranger.status, stranger.json()["code"]) == (409, "admission_required")
     eventually(lambda: SaleEntry.objects.filter(sale=sale, status="admitted").count() == 4)
@@ -129,7 +293,7 @@ def test_a_sale_admits_in_order_by_the_web_processes_clock_and_only_the_admitted
     require_every_law()
 
 
-def test_many_buyers_at_once_are_all_paid_once_and_every_event_arrives(running_shop: RunningShop) -> None:
+def test_many_buyers_at_once_are_all_paid_once_and_every_event_arrives(running_shop):
     product, buyers = ProductFactory.create(on_hand=40), AccountFactory.create_batch(40)
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda buyer: buy(running_shop, buyer, product, wait=20), buyers))

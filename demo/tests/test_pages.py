@@ -1,6 +1,7 @@
-"""The page at `/`: for browsers only, public figures only, and at most one reading a second."""
+"""The pages at `/` and `/demo/`: for whom they are, what they show and load, and what loading holds up."""
 
 import asyncio
+import json
 import re
 import threading
 from collections.abc import Awaitable
@@ -13,14 +14,16 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 
 from coupons.tests.factories import CampaignFactory
-from demo import welcome_page
+from demo import storefront, welcome_page
 from inventory.tests.factories import ProductFactory
 from shop.concurrency.event_loop import CALL_POOL
+from shop.configuration import BASE_DIR
 from shop.http.pages import pages
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
 from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.korean import KOREAN
 from shop.tests.loop_guard import Blocked
 from shop.tests.outages import database_away
 
@@ -41,7 +44,7 @@ def load(accept: str = BROWSER, method: str = "GET", **headers: str) -> Awaitabl
 
 
 @pytest.mark.django_db
-def test_a_browser_sees_what_is_left() -> None:
+def test_a_browser_sees_what_is_left():
     CampaignFactory.create(name="Spring <b>drop</b>", quantity=7)
     ProductFactory.create(name="Mug", on_hand=3)
 
@@ -55,7 +58,7 @@ def test_a_browser_sees_what_is_left() -> None:
 @pytest.mark.parametrize(
     "accept", ["*/*", "application/json", "text/plain", "application/json, text/html;q=0.5"]
 )
-def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept: str) -> None:
+def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept):
     response = get(accept)
 
     assert (response.status_code, response.headers["Location"]) == (302, "/api/docs/")
@@ -63,7 +66,7 @@ def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept: str) -> N
 
 
 @pytest.mark.django_db
-def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings: LazySettings) -> None:
+def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings):
     settings.IS_MAKE_RUN = False
     CampaignFactory.create(closed=True, name="Over")
     CampaignFactory.create(scheduled=True)
@@ -86,7 +89,7 @@ def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings: 
 
 
 @pytest.mark.django_db
-def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(settings: LazySettings) -> None:
+def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(settings):
     settings.DEBUG = False
     CampaignFactory.create()
 
@@ -107,7 +110,7 @@ def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(sett
     assert {"/api/docs/", "/api/schema/", "/admin/", "/admin/board/", "/metrics"} <= set(links)
 
 
-def test_without_the_database_it_says_so_and_reads_again_later() -> None:
+def test_without_the_database_it_says_so_and_reads_again_later():
     CampaignFactory.create(name="Spring")
     with database_away():
         assert "The database does not answer just now" in get().content.decode()
@@ -117,7 +120,7 @@ def test_without_the_database_it_says_so_and_reads_again_later() -> None:
 
 
 @pytest.mark.parametrize("accept", [BROWSER, "*/*", "application/json"])
-def test_a_web_process_answers_as_django_does(accept: str) -> None:
+def test_a_web_process_answers_as_django_does(accept):
     CampaignFactory.create(name="Spring")
     by_django = get(accept)
     name = "a-request-of-my-own"
@@ -132,15 +135,13 @@ def test_a_web_process_answers_as_django_does(accept: str) -> None:
     }
 
 
-def test_other_methods_and_unknown_hosts_are_refused() -> None:
+def test_other_methods_and_unknown_hosts_are_refused():
     assert asyncio.run(load(method="OPTIONS")).status == 405
     assert asyncio.run(load(Host="elsewhere.example")).status == 400
     assert asyncio.run(load("text/html," + "a/b," * 200)).status == 200
 
 
-def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_in(
-    blocked: Blocked,
-) -> None:
+def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_in(blocked):
     """They shared the operators' threads, so any client could keep operators out by loading the page."""
 
     async def sign_in_meanwhile() -> tuple[Answer, int, list[Answer]]:
@@ -159,7 +160,7 @@ def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_
     assert blocked == Blocked()
 
 
-def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() -> None:
+def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators():
     release = threading.Event()
     scope = asgi_client.request_scope("GET", "/api/docs/")
     session = {"Cookie": f"sessionid={session_of(SuperuserFactory.create())}"}
@@ -176,7 +177,7 @@ def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() 
         release.set()
 
 
-def test_a_session_that_is_no_operators_has_no_share_of_their_threads() -> None:
+def test_a_session_that_is_no_operators_has_no_share_of_their_threads():
     """Any client could hold the operators' threads by a cookie of its own."""
     buyers = session_of(AccountFactory.create())
 
@@ -185,3 +186,70 @@ def test_a_session_that_is_no_operators_has_no_share_of_their_threads() -> None:
         assert asyncio.run(asgi_client.send_request("GET", "/admin/", headers=cookie)).status == 302
         scope = asgi_client.request_scope("GET", "/admin/", headers=cookie)
         assert pages.thread_share(scope) == {"group": ("page", "127.0.0.1"), "member": "public"}
+
+
+FOLDER = BASE_DIR / "demo" / "static" / "storefront"
+SCRIPTS = {path: path.read_text() for path in FOLDER.rglob("*.js") if path.parent.name != "lit-html"}
+LATIN = re.compile(r"[A-Za-z]{3,}")
+NO_KOREAN = {"SHA", "HMAC", "JavaScript", "user", "count", "total", "name", "time", "amount", "limit"}
+
+
+@pytest.fixture(autouse=True)
+def _demo(settings: LazySettings) -> None:
+    settings.DEMO = True
+
+
+def get_demo(**headers: str) -> Any:
+    return Client(headers={"Accept": "text/html", **headers}).get("/demo/")
+
+
+def test_it_is_not_there_unless_it_is_turned_on(settings):
+    settings.DEMO = False
+
+    response = get_demo()
+
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert "demo-pass" not in response.content.decode()
+
+
+def test_everything_comes_from_this_origin_and_nothing_is_inline(settings):
+    settings.DEBUG = False
+
+    response = get_demo()
+    html = response.content.decode()
+
+    assert response.status_code == 200 and not response.cookies
+    assert {"Accept-Language"} <= set(response.headers["Vary"].split(", "))
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
+    assert "require-trusted-types-for 'script'" in policy
+    assert not re.findall(r"<script(?![^>]*(?:\bsrc=|application/json))|<style|\sstyle=|\son\w+=", html)
+    links = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert links and all(finders.find(link.removeprefix("/static/")) for link in links)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_imports_files_that_are_there_and_makes_no_html_of_text(path):
+    script = SCRIPTS[path]
+    for imported in re.findall(r'from "([^"]+)"', script):
+        assert (path.parent / imported).is_file(), imported
+    assert not re.findall(
+        r"\binnerHTML\b|\beval\(|\bunsafeHTML\b|https?://|\bstyle=|\slocalStorage\b", script
+    )
+
+
+def test_in_korean_no_text_is_left_in_english():
+    html = get_demo(**KOREAN).content.decode()
+    [found] = re.findall(r'<script id="options" type="application/json">(.*?)</script>', html)
+    options = json.loads(found)
+
+    assert options["language"] == "ko"
+    english = {
+        name: text
+        for name, text in options["texts"].items()
+        if set(LATIN.findall(re.sub(r"\{\w+\}", "", text))) - NO_KOREAN
+    }
+    assert english == {}
+    assert all(
+        options["texts"][name] != text for name, text in storefront.TEXTS.items() if LATIN.search(text)
+    )

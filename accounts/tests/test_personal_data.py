@@ -1,11 +1,11 @@
-"""The export of an account's data and its erasure: what goes, what stays, what refuses it."""
+"""Personal data: their registry, the export of an account's, and its erasure."""
 
 import json
+import re
 import stat
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core import serializers
 from django.core.management.base import CommandError
+from django.db.models import Model
 from django.test import override_settings
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -25,6 +26,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from accounts import accounts
 from accounts.accounts import InvalidCredentials
 from accounts.personal_data import erasure, registry
+from accounts.personal_data.registry import REGISTRY, PersonalData
 from accounts.signing_in import sign_ins
 from accounts.tokens import disabled_accounts, tokens
 from coupons.models import Confirmation, QueueTicket
@@ -36,12 +38,13 @@ from payments import audit, ledger
 from payments.models import Entry, LedgerAccount, Transfer
 from payments.tests import factories
 from payments.tests.factories import PaymentFactory
+from scripts.stack import places
 from shop import clock
 from shop.errors import Invalid, Rejected
 from shop.journal import journal, pseudonyms
 from shop.journal.journal import Actor, ActorContext
 from shop.models import IdempotencyKey, JournalLine
-from shop.tests import commands, test_approvals
+from shop.tests import commands, staff_groups, test_approvals
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory, OrderFactory, hashed_password
 from shop.tests.racing import race, wait_until
@@ -82,16 +85,11 @@ def fill(ada: User) -> None:
     StaticToken.objects.create(device=device, token="abc")
     TOTPDevice.objects.create(user=ada, name="authenticator")
     ada.groups.add(Group.objects.create(name="warehouse"))
-    IdempotencyKey.objects.create(
-        account=ada, key_hash="a" * 64, status=201, body=NAME, created_at=clock.now()
-    )
-    LogEntry.objects.create(
-        user=ada,
-        content_type=ContentType.objects.get_for_model(User),
-        object_id=str(ada.pk),
-        object_repr=NAME,
-        action_flag=CHANGE,
-    )
+    kept = {"key_hash": "a" * 64, "status": 201, "body": NAME}
+    IdempotencyKey.objects.create(account=ada, created_at=clock.now(), **kept)
+    of_users = ContentType.objects.get_for_model(User)
+    change = {"object_id": str(ada.pk), "object_repr": NAME, "action_flag": CHANGE}
+    LogEntry.objects.create(user=ada, content_type=of_users, **change)
     test_approvals.asked_for(ada, AccountFactory.create())
     test_approvals.approve(ada, test_approvals.asked_for(test_approvals.granter(), AccountFactory.create()))
     IdempotencyKey.objects.exclude(account=ada).delete()
@@ -104,7 +102,7 @@ def fill(ada: User) -> None:
     accounts.note_change("changed", ada.pk, before={"email": EMAIL}, after={"email": f"new-{EMAIL}"})
 
 
-def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada: User) -> None:
+def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada):
     fill(ada)
     other = AccountFactory.create(username="bob")
     before = everything()
@@ -127,7 +125,7 @@ def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada: User) 
     assert other.username == "bob"
 
 
-def test_the_journal_keeps_what_happened_and_who_erased_the_account(ada: User) -> None:
+def test_the_journal_keeps_what_happened_and_who_erased_the_account(ada):
     fill(ada)
     kept = JournalLine.objects.values_list("id", "at", "what", "subject", "actor_id")
     before = list(kept.order_by("id"))
@@ -142,7 +140,7 @@ def test_the_journal_keeps_what_happened_and_who_erased_the_account(ada: User) -
     assert [past["account"] for past in erasure.past_erasures()] == [ada.pk]
 
 
-def test_a_second_erasure_does_nothing_and_says_so(ada: User) -> None:
+def test_a_second_erasure_does_nothing_and_says_so(ada):
     assert erase(ada).is_new
     before = everything()
 
@@ -157,11 +155,7 @@ OPEN: dict[str, Callable[[User], object]] = {
     "order": lambda ada: OrderFactory.create(account=ada, total_amount=500, card_amount=500),
     "payment": lambda ada: PaymentFactory.create(account=ada, order=None, top_up=True),
     "confirmation": lambda ada: Confirmation.objects.create(
-        campaign=CampaignFactory.create(),
-        account=ada,
-        code="C",
-        taken_at=clock.now(),
-        next_attempt_at=clock.now(),
+        campaign=CampaignFactory.create(), account=ada, taken_at=clock.now(), next_attempt_at=clock.now()
     ),
     "queue ticket": lambda ada: QueueTicket.objects.create(
         campaign=CampaignFactory.create(), account=ada, number=1, created_at=clock.now()
@@ -170,7 +164,7 @@ OPEN: dict[str, Callable[[User], object]] = {
 
 
 @pytest.mark.parametrize("named", OPEN)
-def test_what_is_open_refuses_the_erasure_is_named_and_nothing_changes(ada: User, named: str) -> None:
+def test_what_is_open_refuses_the_erasure_is_named_and_nothing_changes(ada, named):
     OPEN[named](ada)
     before = everything()
 
@@ -182,7 +176,7 @@ def test_what_is_open_refuses_the_erasure_is_named_and_nothing_changes(ada: User
     assert everything() == before
 
 
-def test_points_refuse_the_erasure_unless_they_are_forfeited_and_the_books_agree() -> None:
+def test_points_refuse_the_erasure_unless_they_are_forfeited_and_the_books_agree():
     owner = User.objects.get(pk=factories.wallet(points=700))
     with pytest.raises(Rejected, match="700 points"):
         erase(owner)
@@ -196,9 +190,7 @@ def test_points_refuse_the_erasure_unless_they_are_forfeited_and_the_books_agree
     assert [law for law in audit.audit() if not law.holds] == []
 
 
-def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(
-    ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(ada, monkeypatch):
     assert SETTLING.total_seconds() > disabled_accounts.MAX_AGE_SECONDS
     monkeypatch.setattr(erasure, "SETTLING", SETTLING)
     erasure.start(account_id=ada.pk, reason=WHY)
@@ -210,7 +202,7 @@ def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(
     assert (ada.username, ada.is_active) == (NAME, False)
 
 
-def test_an_account_that_was_enabled_again_is_not_erased(ada: User) -> None:
+def test_an_account_that_was_enabled_again_is_not_erased(ada):
     erasure.start(account_id=ada.pk, reason=WHY)
     accounts.enable(account_ids=[ada.pk])
     accounts.disable(account_ids=[ada.pk])
@@ -219,7 +211,7 @@ def test_an_account_that_was_enabled_again_is_not_erased(ada: User) -> None:
         erasure.erase(account_id=ada.pk, reason=WHY)
 
 
-def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada: User) -> None:
+def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada):
     pair, client = tokens.create_token_pair(ada), client_of(ada)
     assert client.get("/wallet").status_code == 200
 
@@ -231,13 +223,13 @@ def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada: User
     assert client.post("/auth/refresh", {"refresh": pair.refresh}).status_code == 401
 
 
-def test_no_account_registers_under_the_name_of_an_erased_one() -> None:
+def test_no_account_registers_under_the_name_of_an_erased_one():
     with pytest.raises(Invalid) as refused:
         accounts.register(username="Erased-7", email=EMAIL, password=PASSWORD)
     assert refused.value.extra["errors"][0]["code"] == "taken"
 
 
-def test_the_command_erases_several_for_a_reason_and_lists_them(ada: User) -> None:
+def test_the_command_erases_several_for_a_reason_and_lists_them(ada):
     other = AccountFactory.create()
 
     _, output = commands.run("erase_account", NAME, f"id:{other.pk}", "--reason", WHY)
@@ -251,18 +243,15 @@ def test_the_command_erases_several_for_a_reason_and_lists_them(ada: User) -> No
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_an_erasure_that_was_interrupted_is_completed_by_a_repeat(
-    ada: User, part: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_erasure_that_was_interrupted_is_completed_by_a_repeat(ada, part, monkeypatch):
     fill(ada)
     monkeypatch.setattr(pseudonyms, "LINES_PER_TRANSACTION", 1)
-    places = (
+    module, name = (
         (erasure, "_delete_rows"),
         (erasure, "_replace_names"),
         (pseudonyms, "_update_names"),
         (pseudonyms, "_update_values"),
-    )
-    module, name = places[part]
+    )[part]
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -334,18 +323,14 @@ def orders_placed_after_the_erasure(ada: User, monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.django_db(transaction=True)
 @override_settings(RATE_ORDERS=None)
-def test_no_order_is_placed_after_an_erasure_beside_clients_that_place_orders(
-    ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_order_is_placed_after_an_erasure_beside_clients_that_place_orders(ada, monkeypatch):
     settling = timedelta(seconds=disabled_accounts.MAX_AGE_SECONDS + 1)
     assert orders_placed_after_the_erasure(ada, monkeypatch, settling) == 0
 
 
 @pytest.mark.django_db(transaction=True)
 @override_settings(RATE_ORDERS=None)
-def test_without_the_wait_orders_are_placed_for_an_erased_account(
-    ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_wait_orders_are_placed_for_an_erased_account(ada, monkeypatch):
     assert orders_placed_after_the_erasure(ada, monkeypatch, timedelta(0)) > 0
 
 
@@ -358,7 +343,7 @@ def exported(name: str) -> Any:
     return json.loads(output)
 
 
-def test_the_export_has_the_rows_of_every_model_and_none_of_others() -> None:
+def test_the_export_has_the_rows_of_every_model_and_none_of_others():
     ada, other = AccountFactory.create(username="ada"), AccountFactory.create(username="bob")
     for account in (ada, other):
         OrderFactory.create(account=account, total_amount=500, card_amount=500)
@@ -374,7 +359,7 @@ def test_the_export_has_the_rows_of_every_model_and_none_of_others() -> None:
     assert exported(f"id:{wallet}")["tables"]["payments.LedgerAccount"][0]["balance_amount"] == 7
 
 
-def test_the_export_has_no_secret_and_names_no_operator() -> None:
+def test_the_export_has_no_secret_and_names_no_operator():
     ada = AccountFactory.create(username="ada")
     TOTPDevice.objects.create(user=ada, name="authenticator", key="5ec3e7" * 6)
     for actor in (OLGA, ActorContext(Actor.ACCOUNT, ada.pk, "ada")):
@@ -394,7 +379,7 @@ def test_the_export_has_no_secret_and_names_no_operator() -> None:
     assert (approval["reason"], approval["asker_id"], approval["decider_id"]) == ("late delivery", None, None)
 
 
-def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp_path: Path) -> None:
+def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp_path):
     ada = AccountFactory.create(username="ada")
     file = tmp_path / "ada.json"
 
@@ -406,3 +391,64 @@ def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp
         commands.run("export_account", "ada", "--output", str(file))
     line = JournalLine.objects.get(what="account.exported")
     assert (line.subject, line.detail, line.is_internal) == (f"account {ada.pk}", WHY, True)
+
+
+PAGE = places.PROJECT / "docs" / "privacy.md"
+# Whose pages are not for the models themselves.
+SHOWN_WITH = {"auth.User_groups": "auth.user", "auth.User_user_permissions": "auth.user"}
+
+
+def all_models() -> list[type[Model]]:
+    return apps.get_models(include_auto_created=True)
+
+
+def test_every_model_has_an_entry_and_every_entry_a_model():
+    labels = {model._meta.label for model in all_models()}
+    assert REGISTRY.keys() == labels, "write them into the app's personal_data.py"
+
+
+def test_a_model_with_a_foreign_key_to_accounts_is_never_excepted():
+    related = {
+        model._meta.label
+        for model in all_models()
+        for field in model._meta.concrete_fields
+        if field.related_model is not None and field.related_model._meta.label == "auth.User"
+    }
+    assert related
+    assert [label for label in related if isinstance(REGISTRY[label], str)] == []
+
+
+def test_every_left_out_column_exists():
+    for label, entry in registry.personal_data().items():
+        names = {field.name for field in apps.get_model(label)._meta.concrete_fields}
+        assert entry.secrets <= names, label
+
+
+@pytest.mark.usefixtures("_a_row_of_every_model")
+def test_every_path_is_a_query_that_finds_nothing_of_a_stranger():
+    stranger = AccountFactory.create()
+    found = {label: list(registry.rows_of(label, stranger.pk)) for label in registry.personal_data()}
+    assert [label for label, rows in found.items() if rows] == ["auth.User"]
+
+
+def _readers(label: str) -> str:
+    permission = SHOWN_WITH.get(label, label.lower()).replace(".", ".view_")
+    groups = [name for name, permissions in staff_groups.RIGHTS.items() if permission in permissions]
+    return ", ".join(groups) or "superusers"
+
+
+def _row(label: str, entry: PersonalData | str) -> str:
+    if isinstance(entry, str):
+        return f"| {label} | {entry} |"
+    path = f"`{entry.path}`" if entry.rows is None else entry.path
+    left_out = ", ".join(f"`{name}`" for name in sorted(entry.secrets)) or "-"
+    return f"| {label} | {path} | {_readers(label)} | {entry.kept} | {entry.erasure.value} | {left_out} |"
+
+
+def test_the_tables_of_the_page_about_privacy_are_those_of_the_registry():
+    in_order = sorted(REGISTRY.items(), key=lambda one: isinstance(one[1], str))
+    expected = [_row(label, entry) for label, entry in in_order]
+    apps_of_models = {label.partition(".")[0] for label in REGISTRY}
+    lines = [line for line in PAGE.read_text().splitlines() if re.match(r"\| \w+\.\w+ \|", line)]
+    rows = [line for line in lines if line.split()[1].partition(".")[0] in apps_of_models]
+    assert rows == expected, "docs/privacy.md: write\n" + "\n".join(expected)

@@ -1,0 +1,57 @@
+"""The suite itself: its groups and their list, its servers, and `make check` without its programs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from scripts import check
+from scripts.stack import system_packages
+from scripts.tests import circles, programs
+
+
+def test_a_row_that_is_missing_or_too_many_is_found(request):
+    items = request.session.items
+    page = "\n".join(circles.listed(items))
+    assert circles.changed_rows(items, page) == []
+    of_this = f"| {Path(__file__).relative_to(request.config.rootpath)} | a_test | other | git |"
+    assert circles.changed_rows(items, f"{page}\n{of_this}\n| elsewhere.py | all | other | git |") == [
+        of_this
+    ]
+
+
+def test_the_guard_watches_this_very_test():
+    circles._guard.refused.clear()
+    with pytest.raises(RuntimeError, match="isn't marked boots"):
+        subprocess.run([sys.executable, "-V"])
+    assert circles._guard.refused
+    circles._guard.refused.clear()
+
+
+@pytest.mark.boots("a Python process", in_first_circle=True)
+def test_what_another_check_finds_fails_everywhere(monkeypatch, capsys):
+    monkeypatch.setattr(system_packages, "SEARCH_PATH", "")
+    monkeypatch.setenv("CI", "")
+    finds = [["python", "-c", "raise SystemExit('a line that is wrong')"]]
+    assert check.run_all({"found": finds, "layers": [["python", "-c", ""]], **check.rules()}) == 1
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "FAILED  found\na line that is wrong" in printed.out and "SKIPPED rules" in printed.out
+    monkeypatch.setenv("CI", "true")
+    assert check.run_all(check.rules()) == 1
+
+
+@pytest.mark.django_db
+def test_the_database_keeps_what_it_commits_and_allows_what_races_need():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@innodb_flush_log_at_trx_commit, @@skip_networking, @@max_connections >= 500")
+        assert cursor.fetchone() == (1, 1, 1)
+
+
+@pytest.mark.boots("pytest, a MariaDB, or children")
+def test_pytest_refuses_servers_that_were_not_started_for_it():
+    ran = programs.end([sys.executable, "-m", "pytest", "--collect-only", "conftest.py"], FIRSTCOME_TEST="")
+    assert ran.returncode == 4
+    assert "make test-services" in ran.stderr
