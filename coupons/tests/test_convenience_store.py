@@ -1,6 +1,6 @@
 """The convenience store's protocol: partners that are unreachable, break off or reply invalidly.
 
-What the HTTP client itself makes of slow, cut and malformed replies is in `shop/tests/test_http_client.py`.
+What the HTTP client itself makes of slow, cut and malformed replies: `shop/tests/test_outbound_calls.py`.
 """
 
 import socket

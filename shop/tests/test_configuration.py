@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 from payments import gateways
@@ -274,3 +275,8 @@ def test_a_currency_that_stripe_counts_otherwise_is_refused(currency: str) -> No
     """
     with pytest.raises(ImproperlyConfigured, match=f"^CURRENCY is '{currency}': Stripe .* choose another"):
         gateways.check_stripe(CHECKED | {"CURRENCY": currency})
+
+
+def test_the_system_checks_ask_no_database() -> None:
+    """An empty or absent database must not keep `migrate` or a worker from starting."""
+    assert [error for error in run_checks() if error.is_serious()] == []
