@@ -21,7 +21,7 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests import tally
-from shop.tests.case_tables import check_each
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis
@@ -88,20 +88,16 @@ def test_a_call_without_a_key_is_refused(api: Api) -> None:
 INVALID_KEYS = ["", '""', "k" * 256, f'"{"k" * 256}"', "caf\xe9", "a\tb", "a\x7fb", "a\x00b", '"\u2603"']
 
 
-def test_a_key_that_is_not_valid_is_refused(api: Api) -> None:
-    def is_refused(key: str) -> None:
-        response = api._call("POST", "/tally", {"name": "one"}, "", {"Idempotency-Key": key})
-        assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
-        assert tally.entries() == {}
-
-    check_each(INVALID_KEYS, is_refused)
+@in_one_test("key", INVALID_KEYS)
+def test_a_key_that_is_not_valid_is_refused(api: Api, key: str) -> None:
+    response = api._call("POST", "/tally", {"name": "one"}, "", {"Idempotency-Key": key})
+    assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
+    assert tally.entries() == {}
 
 
-def test_a_key_of_1_to_255_printable_characters_is_accepted(api: Api) -> None:
-    def is_accepted(key: str) -> None:
-        assert api.post("/tally", {"name": key[:9]}, key=key).status_code == 201
-
-    check_each(["k", "k" * 255, f'"{"q" * 255}"', "a b", "".join(map(chr, range(33, 127)))], is_accepted)
+@in_one_test("key", ["k", "k" * 255, f'"{"q" * 255}"', "a b", "".join(map(chr, range(33, 127)))])
+def test_a_key_of_1_to_255_printable_characters_is_accepted(api: Api, key: str) -> None:
+    assert api.post("/tally", {"name": key[:9]}, key=key).status_code == 201
 
 
 def test_the_quoted_form_names_the_same_key_as_the_bare_one() -> None:

@@ -24,7 +24,7 @@ from shop.http.messages import JSONResponse
 from shop.idempotency.recorded_answers import Answer
 from shop.tests import openapi_document
 from shop.tests.asgi_client import Answer as Response, send_request
-from shop.tests.case_tables import check_each
+from shop.tests.case_tables import check_each, in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.outages import database_away
@@ -86,21 +86,16 @@ def test_a_body_that_is_not_json_is_malformed(api: Api) -> None:
     check_each(MALFORMED, lambda body: assert_problem(api.post(NULL, body), 400, "malformed_json"))
 
 
-def test_a_body_must_be_an_object(api: Api) -> None:
+@in_one_test("body", NO_OBJECTS)
+def test_a_body_must_be_an_object(api: Api, body: bytes) -> None:
     expected = {"field": "", "code": "not_an_object", "detail": "The body must be a JSON object."}
-
-    def is_refused(body: bytes) -> None:
-        assert assert_problem(api.post(NULL, body), 400, "invalid")["errors"] == [expected]
-
-    check_each(NO_OBJECTS, is_refused)
+    assert assert_problem(api.post(NULL, body), 400, "invalid")["errors"] == [expected]
 
 
-def test_an_integer_is_an_integer_in_bounds(api: Api) -> None:
-    def is_refused(value: bytes, code: str) -> None:
-        problem = assert_problem(api.post(NULL, b'{"campaign": %s}' % value), 400, "invalid")
-        assert [(error["field"], error["code"]) for error in problem["errors"]] == [("campaign", code)]
-
-    check_each(NO_CAMPAIGNS.items(), is_refused)
+@in_one_test(("value", "code"), NO_CAMPAIGNS.items())
+def test_an_integer_is_an_integer_in_bounds(api: Api, value: bytes, code: str) -> None:
+    problem = assert_problem(api.post(NULL, b'{"campaign": %s}' % value), 400, "invalid")
+    assert [(error["field"], error["code"]) for error in problem["errors"]] == [("campaign", code)]
 
 
 def test_unknown_fields_are_refused_and_every_error_is_reported(api: Api) -> None:
@@ -149,39 +144,33 @@ def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch: pytest.Monk
     assert request_body._unfinished_bytes == 0
 
 
-def test_only_json_in_utf_8_is_understood(db: None) -> None:
-    def is_refused(content_type: str) -> None:
-        response = Client().post("/api/v1/auth/token", b'{"username": "a"}', content_type=content_type)
-        assert_problem(response, 415, "unsupported_media_type")
-
-    check_each(
-        [
-            "text/plain",
-            "application/x-www-form-urlencoded",
-            "multipart/form-data; boundary=b",
-            "application/xml",
-            "application/json; charset=utf-16",
-        ],
-        is_refused,
-    )
+@in_one_test(
+    "content_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=b",
+        "application/xml",
+        "application/json; charset=utf-16",
+    ],
+)
+def test_only_json_in_utf_8_is_understood(db: None, content_type: str) -> None:
+    response = Client().post("/api/v1/auth/token", b'{"username": "a"}', content_type=content_type)
+    assert_problem(response, 415, "unsupported_media_type")
 
 
-def test_an_unsupported_method_is_refused_before_authentication() -> None:
-    def is_refused(path: str) -> None:
-        response = client_of()._call("DELETE", path, None, "", {})
-        assert_problem(response, 405, "method_not_allowed")
-        assert "GET" in response.headers["Allow"]
-
-    check_each(["/products", "/orders", "/wallet"], is_refused)
+@in_one_test("path", ["/products", "/orders", "/wallet"])
+def test_an_unsupported_method_is_refused_before_authentication(path: str) -> None:
+    response = client_of()._call("DELETE", path, None, "", {})
+    assert_problem(response, 405, "method_not_allowed")
+    assert "GET" in response.headers["Allow"]
 
 
-def test_plain_views_refuse_unsupported_methods_before_the_csrf_check() -> None:
-    def is_refused(path: str) -> None:
-        response = Client(enforce_csrf_checks=True).post(path)
-        assert_problem(response, 405, "method_not_allowed")
-        assert response.headers["Allow"] == "GET, HEAD"
-
-    check_each(["/healthz", "/readyz", "/metrics"], is_refused)
+@in_one_test("path", ["/healthz", "/readyz", "/metrics"])
+def test_plain_views_refuse_unsupported_methods_before_the_csrf_check(path: str) -> None:
+    response = Client(enforce_csrf_checks=True).post(path)
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, HEAD"
 
 
 def test_an_unknown_path_is_not_found() -> None:
@@ -195,13 +184,12 @@ def test_an_unknown_host_is_refused(db: None) -> None:
 
 @pytest.mark.urls("shop.tests.failing_urls")
 @pytest.mark.django_db
-def test_an_internal_error_does_not_expose_internals(settings: LazySettings) -> None:
-    def is_hidden(debug: bool, path: str) -> None:
-        settings.DEBUG = debug
-        assert_problem(Client(raise_request_exception=False).get(path), 500, "internal_error")
-
-    paths = ["/api/v1/broken", "/api/v1/bad-sql", "/plain/broken"]
-    check_each(product([False, True], paths), is_hidden)
+@in_one_test(
+    ("debug", "path"), product([False, True], ["/api/v1/broken", "/api/v1/bad-sql", "/plain/broken"])
+)
+def test_an_internal_error_does_not_expose_internals(settings: LazySettings, debug: bool, path: str) -> None:
+    settings.DEBUG = debug
+    assert_problem(Client(raise_request_exception=False).get(path), 500, "internal_error")
 
 
 @pytest.mark.urls("shop.tests.failing_urls")
@@ -239,19 +227,18 @@ def called(method: str, path: str, body: bytes = b"") -> JSONResponse:
     )
 
 
-def test_a_problem_passes_answer_call_with_its_code() -> None:
-    refusals = [
+@in_one_test(
+    ("method", "path", "body", "code"),
+    [
         ("POST", "/orders", b"", "not_authenticated"),
         ("GET", f"/orders/{UUID(int=1)}", b"", "not_authenticated"),
         ("POST", "/auth/token", b"{", "malformed_json"),
         ("POST", "/auth/token", b"{}", "invalid"),
-    ]
-
-    def has_its_code(method: str, path: str, body: bytes, code: str) -> None:
-        response = called(method, path, body)
-        assert response.code == orjson.loads(response.body)["code"] == code
-
-    check_each(refusals, has_its_code)
+    ],
+)
+def test_a_problem_passes_answer_call_with_its_code(method: str, path: str, body: bytes, code: str) -> None:
+    response = called(method, path, body)
+    assert response.code == orjson.loads(response.body)["code"] == code
 
 
 def test_a_recorded_problem_has_its_code() -> None:
