@@ -1,6 +1,6 @@
 """Confirming by a partner: its protocol, the result of each of its answers, over HTTP and under races.
 
-What the HTTP client itself makes of slow, cut and malformed replies is in `shop/tests/test_http_client.py`.
+What the HTTP client itself makes of slow, cut and malformed replies: `shop/tests/test_outbound_calls.py`.
 """
 
 import random

@@ -1,6 +1,6 @@
 """Gateways that are unreachable, break off or answer malformed: always a result, never an exception.
 
-What the HTTP client itself makes of slow, cut and malformed replies is in `shop/tests/test_http_client.py`.
+What the HTTP client itself makes of slow, cut and malformed replies: `shop/tests/test_outbound_calls.py`.
 """
 
 import threading

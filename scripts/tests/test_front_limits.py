@@ -18,7 +18,7 @@ from scripts.stack import children, places, ports, system_packages
 from shop import web_server
 from shop.tests.live import web
 from shop.tests.racing import wait_until
-from shop.tests.test_protocol import (
+from shop.tests.test_web_server import (
     GET,
     SMALL,
     connect,

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from html.parser import HTMLParser
 from typing import Any
 
+import lxml.html
 from django.contrib import admin
 from django.db.models import JSONField
 
@@ -29,19 +29,27 @@ IDENTIFIERS = re.compile(
     r"|\b\w+(?:[._]\w+)+\b\.?|\b\w*\d\w*(?:-\w+)*|\w+-\d+|\w+\*+|(?<=는 )order\."
     r"|\b[a-z]+:(?:read|write)\b|\bfc_key_|“act”"
 )
-SHOWN_ATTRIBUTES = ("title", "aria-label", "placeholder", "alt", "data-label")
-NOT_SHOWN = {"script", "style", "code", "pre", "template"}
-# Of what they select the names are rows: permissions, groups, accounts.
-ROWS = {"permissions", "user_permissions", "groups"}
-NO_END = {"br", "hr", "img", "input", "link", "meta", "rect", "line", "path", "circle", "source", "use"}
+# What is not shown: programs and samples, icons, and rows of permissions, groups and accounts to select from.
+HIDDEN = (
+    "ancestor-or-self::*[self::script or self::style or self::code or self::pre or self::template"
+    " or contains(@class, 'material-symbols-outlined')"
+    " or @name = 'permissions' or @name = 'user_permissions' or @name = 'groups']"
+)
+ATTRIBUTES = "title", "aria-label", "placeholder", "alt", "data-label"
+# The texts, the attributes that are read out or shown, and the names of buttons.
+SHOWN = (
+    f"//text()[not({HIDDEN})]",
+    *(f"//*[not({HIDDEN})]/@{name}" for name in ATTRIBUTES),
+    f"//input[@type = 'submit' or @type = 'button'][not({HIDDEN})]/@value",
+)
 WORD = re.compile(r"[A-Za-z][A-Za-z'’]+")
 
 
 def english_in(page: str, rows: Sequence[str] = ()) -> list[str]:
     """The texts of the page that have an English word which is no name; `rows` are `texts_of_rows()`."""
-    reader = _Reader()
-    reader.feed(page)
-    return [text for text in dict.fromkeys(reader.texts) if _is_english(text) and _is_english(text, rows)]
+    root = lxml.html.document_fromstring(page or "<p>")
+    texts = {" ".join(text.split()): None for shown in SHOWN for text in root.xpath(shown)}
+    return [text for text in texts if _is_english(text) and _is_english(text, rows)]
 
 
 def _is_english(text: str, rows: Sequence[str] = ()) -> bool:
@@ -69,43 +77,3 @@ def _strings(value: Any, is_json: bool) -> Iterator[str]:
     elif is_json and isinstance(value, dict | list):
         for part in [*value, *(value.values() if isinstance(value, dict) else ())]:
             yield from _strings(part, is_json)
-
-
-class _Reader(HTMLParser):
-    """Collects what a page shows: its texts, and the attributes that are read out or shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-        self._open: list[tuple[str, bool]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        is_icon = "material-symbols-outlined" in given.get("class", "")
-        is_hidden = tag in NOT_SHOWN or is_icon or given.get("name") in ROWS or self._is_hidden()
-        if not is_hidden:
-            self._read_attributes(tag, given)
-        if tag not in NO_END:
-            self._open.append((tag, is_hidden))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if not self._is_hidden():
-            self._read_attributes(tag, {name: value or "" for name, value in attrs})
-
-    def handle_endtag(self, tag: str) -> None:
-        while tag in {open_tag for open_tag, _ in self._open}:
-            if self._open.pop()[0] == tag:
-                return
-
-    def handle_data(self, data: str) -> None:
-        if not self._is_hidden() and data.strip():
-            self.texts.append(" ".join(data.split()))
-
-    def _read_attributes(self, tag: str, given: dict[str, str]) -> None:
-        shown = [given[name] for name in SHOWN_ATTRIBUTES if given.get(name)]
-        if tag == "input" and given.get("type") in ("submit", "button"):
-            shown.append(given.get("value", ""))
-        self.texts.extend(" ".join(text.split()) for text in shown)
-
-    def _is_hidden(self) -> bool:
-        return any(is_hidden for _, is_hidden in self._open)

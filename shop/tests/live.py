@@ -23,6 +23,11 @@ class Served:
     child: "subprocess.Popen[bytes]"
 
 
+def workers_of(manager: int) -> set[int]:
+    """The processes that the web server's manager has now."""
+    return set(map(int, Path(f"/proc/{manager}/task/{manager}/children").read_text().split()))
+
+
 @contextmanager
 def web(folder: Path, **settings: Any) -> Iterator[str]:
     """The address of a running server, which sees committed rows. `settings` are as for `serving`."""

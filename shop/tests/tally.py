@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from shop.errors import Rejected
 from shop.tests.second_connection import another_connection, ask
@@ -54,6 +55,12 @@ def count(names: Sequence[str]) -> list[int | Exception]:
         outcomes.append(last)
     ask(connection, "UPDATE tally SET value = %s WHERE id = %s", last, HOT)
     return outcomes
+
+
+def make_heavy(other: BaseDatabaseWrapper) -> None:
+    """InnoDB rolls back the transaction that has changed fewer rows: let that be the one under test."""
+    for number in range(20):
+        ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
 
 
 def counted() -> int:

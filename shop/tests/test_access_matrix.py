@@ -1,6 +1,6 @@
 """Who may make which call of the API: every route and method of the URL table has a line in docs/security.md.
 
-What groups of staff may do beyond it is docs/operators.md's, which test_rights_api compares. And every page,
+What groups of staff may do beyond it is docs/operators.md's, which test_rights compares. And every page,
 in Korean.
 """
 

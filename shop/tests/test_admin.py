@@ -1,22 +1,43 @@
-"""Operators' pages: all open, accounts are disabled rather than deleted, and no privilege escalates."""
+"""The operators' pages: accounts are disabled and not deleted, no privilege escalates, lists are bounded."""
 
+import re
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth.models import Group, Permission, User
-from django.test import Client
+from django.contrib.messages.storage.cookie import CookieStorage
+from django.core.exceptions import SuspiciousOperation
+from django.db import OperationalError
+from django.db.models import Model
+from django.http import HttpRequest
+from django.test import Client, RequestFactory
 from django.urls import reverse
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
 
 from accounts.admin import RIGHTS
 from accounts.tokens import disabled_accounts
+from backoffice import list_exports
+from orders.admin.orders import OrderAdmin
+from orders.models import Order
+from payments.models import Payment
+from payments.tests.factories import PaymentFactory
+from shop.admin_base import actions, classes as admin_classes
 from shop.admin_base.actions import MOST_SELECTED
+from shop.admin_base.classes import ListMixin
 from shop.models import JournalLine
+from shop.tests import servers
 from shop.tests.clients import signed_in
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from shop.tests.factories import PASSWORD, AccountFactory, OrderFactory, SuperuserFactory
 
+pytestmark = pytest.mark.django_db
 OURS = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
 CHANGE = "auth.change_user"
 
@@ -37,7 +58,6 @@ def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
     return sent
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("selected", ["", "x", "9" * 400])
 def test_an_action_on_what_is_no_key_is_refused_on_every_list(selected: str) -> None:
     client = signed_in(SuperuserFactory.create())
@@ -45,13 +65,11 @@ def test_an_action_on_what_is_no_key_is_refused_on_every_list(selected: str) -> 
     for model, pages in admin.site._registry.items():
         address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         for action in pages.get_actions(request):
-            sent = {"action": [action, ""], ACTION_CHECKBOX_NAME: [selected], "index": "0"}
-            assert client.post(address, sent).status_code < 500, (address, action)
-            sent = {"action": ["", action], ACTION_CHECKBOX_NAME: [selected], "index": "9" * 400}
-            assert client.post(address, sent).status_code < 500, (address, action)
+            for chosen, index in (([action, ""], "0"), (["", action], "9" * 400)):
+                sent = {"action": chosen, ACTION_CHECKBOX_NAME: [selected], "index": index}
+                assert client.post(address, sent).status_code < 500, (address, action)
 
 
-@pytest.mark.django_db
 def test_no_row_of_this_project_can_be_deleted_in_the_admin() -> None:
     request = signed_in(SuperuserFactory()).get("/admin/").wsgi_request
 
@@ -67,7 +85,6 @@ def disable(client: Client, *chosen: User, **more: Any) -> Any:
     return client.post(reverse("admin:auth_user_changelist"), form | more, follow=True)
 
 
-@pytest.mark.django_db
 def test_accounts_are_disabled_together_with_a_reason_except_the_operators_own() -> None:
     superuser, ada, bob = SuperuserFactory(), AccountFactory(), AccountFactory()
     client = signed_in(superuser)
@@ -90,7 +107,6 @@ def test_accounts_are_disabled_together_with_a_reason_except_the_operators_own()
     ]
 
 
-@pytest.mark.django_db
 def test_more_accounts_than_the_page_lists_are_not_disabled() -> None:
     superuser = SuperuserFactory()
     User.objects.bulk_create(AccountFactory.build_batch(MOST_SELECTED))
@@ -101,7 +117,6 @@ def test_more_accounts_than_the_page_lists_are_not_disabled() -> None:
     assert not User.objects.filter(is_active=False).exists()
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("right", RIGHTS)
 def test_permission_to_change_accounts_does_not_allow_granting_permissions(right: str) -> None:
     client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE]))
@@ -116,7 +131,6 @@ def test_permission_to_change_accounts_does_not_allow_granting_permissions(right
     assert not ada.groups.exists() and not ada.user_permissions.exists()
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("more", [{"is_superuser": True}, {"permissions": ["payments.add_transfer"]}])
 def test_staff_cannot_take_over_an_account_with_more_permissions(more: dict[str, Any]) -> None:
     client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE, "auth.view_user"]))
@@ -134,7 +148,6 @@ def test_staff_cannot_take_over_an_account_with_more_permissions(more: dict[str,
     assert other.is_active and other.check_password(PASSWORD)
 
 
-@pytest.mark.django_db
 def test_staff_cannot_extend_their_own_permissions_through_their_group() -> None:
     group = Group.objects.create(name="warehouse")
     rights = ["auth.add_group", "auth.change_group", "auth.delete_group", "auth.view_group"]
@@ -154,7 +167,6 @@ def test_staff_cannot_extend_their_own_permissions_through_their_group() -> None
     assert not group.permissions.exists()
 
 
-@pytest.mark.django_db
 def test_sign_ins_to_the_admin_share_the_api_throttle() -> None:
     SuperuserFactory(username="ada")
     login = reverse("admin:login")
@@ -171,7 +183,6 @@ def test_sign_ins_to_the_admin_share_the_api_throttle() -> None:
     assert api.status_code == 429
 
 
-@pytest.mark.django_db
 def test_lists_of_long_tables_show_no_filter_counts() -> None:
     client = signed_in(SuperuserFactory())
     for model, pages in admin.site._registry.items():
@@ -179,3 +190,173 @@ def test_lists_of_long_tables_show_no_filter_counts() -> None:
             continue
         page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         assert not client.get(page, {"_facets": "True"}).context["cl"].add_facets, model
+
+
+LISTS = sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label)
+ODD_TERMS = ["9" * 5_000, "9" * 250, "a\0b", "🎟️", "'", '"', "%", "\\", "_", "\ud800", "a " * 100, "٣"]
+ODD_PAGES = [
+    *({"p": page} for page in ("-1", "0", "x", str(10**30), "9" * 5_000)),
+    *({"o": order} for order in ("99", "1." * 500 + "1", "-x")),
+]
+
+
+def request_of(account: Any, **query: str) -> HttpRequest:
+    request = RequestFactory().get("/?" + urlencode(query, errors="surrogatepass"))
+    request.user = account
+    request._messages = CookieStorage(request)  # type: ignore[attr-defined]
+    return request
+
+
+def address_of(model: type[Model]) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+
+def lookups_of(model: type[Model]) -> Iterator[str]:
+    """Lookups of all columns, of related rows' columns too, that reveal a value letter by letter."""
+    for field in model._meta.get_fields():
+        if field.is_relation and not field.concrete:
+            continue
+        yield f"{field.name}__startswith" if not field.is_relation else f"{field.name}__gt"
+        if field.is_relation and field.related_model:
+            yield f"{field.name}__{field.related_model._meta.pk.name}__regex"
+
+
+def test_every_list_is_a_bounded_one() -> None:
+    assert [model._meta.label for model, one in LISTS if not isinstance(one, ListMixin)] == []
+
+
+def test_no_list_and_no_export_takes_a_lookup_that_it_does_not_offer() -> None:
+    """`?token__startswith=` read the tokens of cards, `?key__startswith=` the secrets of one-time codes."""
+    superuser, taken = SuperuserFactory.create(), []
+    for model, model_admin in LISTS:
+        for lookup in lookups_of(model):
+            request = request_of(superuser, **{lookup: "a"})
+            if not is_refused(model_admin.get_changelist_instance, request):
+                taken.append(f"{model._meta.label}: {lookup}")
+            if not is_refused(list_exports._filtered_rows, request, model_admin):
+                taken.append(f"export of {model._meta.label}: {lookup}")
+    assert taken == []
+
+
+def is_refused(read: Callable[..., Any], *given: Any) -> bool:
+    """Whether the list refuses the request; its page then leads to all rows, or is a 400."""
+    try:
+        read(*given)
+    except (IncorrectLookupParameters, SuspiciousOperation):
+        return True
+    return False
+
+
+def test_the_secret_of_one_time_codes_is_not_found_by_its_letters(operator: Client) -> None:
+    TOTPDevice.objects.create(user=SuperuserFactory.create(), key="31" * 20, confirmed=True)
+    page = operator.get(f"{address_of(TOTPDevice)}?key__startswith=3", follow=True)
+    assert "The list has no filter key__startswith." in page.content.decode()
+    assert page.redirect_chain
+    export = operator.get("/admin/payments/payment/export/?token__startswith=tok", follow=True)
+    assert "Nothing was exported" in export.content.decode()
+
+
+def test_links_of_the_accounts_page_still_find_their_rows(operator: Client) -> None:
+    order = OrderFactory.create()
+    OrderFactory.create()
+    found = operator.get(f"{address_of(Order)}?account__id__exact={order.account_id}").context["cl"]
+    assert [row.pk for row in found.result_list] == [order.pk]
+    page = operator.get(reverse("account-page", args=[order.account_id])).content.decode()
+    links = re.findall(r'href="(/admin/[^"]+\?[^"]+)"', page)
+    assert links
+    for link in links:
+        assert operator.get(link.replace("&amp;", "&")).status_code == 200, link
+
+
+def test_odd_searches_and_numbers_are_no_server_errors() -> None:
+    """A search for 4,301 digits was a 500, since Python converts no more of them."""
+    superuser, errors = SuperuserFactory.create(), []
+    for model, model_admin in LISTS:
+        terms = ODD_TERMS if model_admin.search_fields else []
+        for asked in [*({"q": term} for term in terms), *ODD_PAGES]:
+            try:
+                is_refused(read_rows, model_admin, request_of(superuser, **asked))
+            except Exception as error:
+                errors.append((model._meta.label, ascii(asked)[:40], repr(error)))
+    assert errors == []
+
+
+def read_rows(model_admin: "ModelAdmin[Any]", request: HttpRequest) -> None:
+    list(model_admin.get_changelist_instance(request).result_list)
+
+
+def test_no_page_of_a_row_is_a_server_error_for_odd_addresses(operator: Client) -> None:
+    for model, _ in LISTS:
+        for id in (str(2**63), "9" * 30, "9" * 5_000, "x", "-99", "%27", "%00"):
+            status = operator.get(f"{address_of(model)}{id}/change/").status_code
+            assert status in (302, 400, 404), (model._meta.label, id[:20])
+
+
+def test_an_export_is_refused_where_its_search_can_not_be_done(operator: Client) -> None:
+    """The list says so and shows all rows; a file of all rows would look like the result of the search."""
+    for term in ("x" * 256, "a\0b"):
+        answer = operator.get("/admin/auth/user/export/", {"q": term}, follow=True)
+        assert "Nothing was exported" in answer.content.decode()
+
+
+def test_pages_of_numbers_beyond_the_database_are_not_found(operator: Client) -> None:
+    for number in (str(2**63), "9" * 30, "9" * 5_000):
+        for page in ("accounts", "campaigns", "products"):
+            assert operator.get(f"/admin/{page}/{number}/").status_code == 404, (page, number[:20])
+        dialog = f"/admin/auth/user/{number}/reset_otp/"
+        assert operator.post(dialog, {"reason": "lost phone"}).status_code in (200, 302, 404)
+
+
+SLOW = {"where": ["SLEEP(30) = 0"]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_server_ends_a_statement_of_a_list_that_takes_too_long(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The statement went on for as long as it took, after its page had long been given up."""
+    OrderFactory.create()
+    monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
+
+    monkeypatch.setattr(OrderAdmin, "search", lambda self, orders, term: orders.extra(**SLOW))
+    began_at = time.monotonic()
+    refused = operator.get(f"{address_of(Order)}?q=anything")
+    assert time.monotonic() - began_at < 20
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert "took longer than 1 s" in refused.json()["detail"]
+    assert servers.statement_limit_seconds() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_action_that_the_list_does_not_have_gives_its_statements_no_more_time(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    OrderFactory.create()
+    monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
+
+    monkeypatch.setattr(OrderAdmin, "get_queryset", lambda self, request: Order.objects.extra(**SLOW))
+    refused = operator.post(address_of(Order), {"action": "none-of-these", "_selected_action": ["1"]})
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    OrderFactory.create()
+    monkeypatch.setattr(actions, "LIST_SECONDS", 1)
+    slow, post = Order.objects.extra(**SLOW), RequestFactory().post("/")
+    action = actions.Action(title="", description="", submit="")
+    with pytest.raises(OperationalError) as raised:
+        actions.run_for_selected(post, slow, "none", lambda rows: action)
+    assert raised.value.args[0] in admin_classes.STATEMENT_ENDED
+    assert servers.statement_limit_seconds() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_after_a_list_its_connection_has_no_limit(operator: Client) -> None:
+    JournalLine.objects.all().delete()
+    PaymentFactory.create()
+    assert operator.get(address_of(Payment)).status_code == 200
+    assert operator.get(f"{address_of(Payment)}?token__startswith=a").status_code == 302
+    assert servers.statement_limit_seconds() == 0

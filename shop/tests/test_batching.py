@@ -158,11 +158,8 @@ def test_requests_are_decided_in_order_of_arrival_and_batches_are_bounded(
         "leading",
         *(follower.request for follower in followers),
     ]
-    assert [len(batch) for batch in gate.batches[1:]] == expected_sizes(size, max_batch)
-
-
-def expected_sizes(size: int, max_batch: int) -> list[int]:
-    return [min(max_batch, size - start) for start in range(0, size, max_batch)]
+    sizes = [min(max_batch, size - start) for start in range(0, size, max_batch)]
+    assert [len(batch) for batch in gate.batches[1:]] == sizes
 
 
 def test_a_batch_is_one_transaction(counting: None) -> None:
@@ -250,17 +247,13 @@ def test_a_request_that_waits_too_long_is_refused_and_not_decided(counting: None
     results: SimpleQueue[Any] = SimpleQueue()
     for name in ("first", "second", "third"):
         batcher.enter(name, results.put)
-    pass_seconds(1.0)
+    time.sleep(1.0)
     first.is_open.set()
     assert results.get(timeout=SOON) == 1
     assert isinstance(results.get(timeout=SOON), Overloaded)
     second.is_open.set()
     assert results.get(timeout=SOON) == 2
     assert tally.entries() == {"first": 1, "second": 2}
-
-
-def pass_seconds(seconds: float) -> None:
-    threading.Event().wait(seconds)
 
 
 def is_unknown(outcome: Any) -> bool:
@@ -396,18 +389,12 @@ def test_a_deadlocked_batch_is_retried_as_a_whole(counting: None) -> None:
         with led_by(batcher, gate):
             followers = submit_in_order(batcher, ["first", "second", "third"])
         assert has_hot.wait(10)
-        make_heavy(other)
+        tally.make_heavy(other)
         ask(other, tally.LOCK, tally.HOT)
         other.rollback()
     assert [submission.result() for submission in followers] == [1, 2, 3]
     [_, *batches] = gate.batches
     assert batches == [["first", "second", "third"]] * 2
-
-
-def make_heavy(other: Any) -> None:
-    """InnoDB rolls back the transaction that has changed fewer rows: make that the batch."""
-    for number in range(20):
-        ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
 
 
 def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> None:
@@ -498,7 +485,7 @@ def test_a_leader_that_lingers_gets_the_rest_of_a_burst(transactional_db: None) 
     results: SimpleQueue[Any] = SimpleQueue()
     for number in range(3):
         batcher.enter(number, results.put)
-        pass_seconds(0.02)
+        time.sleep(0.02)
     assert [results.get(timeout=SOON) for _ in range(3)] == [0, 1, 2]
     assert gate.batches == [[0, 1, 2]]
 
@@ -544,7 +531,7 @@ def test_each_request_has_one_result_if_outcomes_and_deadlines_race(
     random = Random(14)
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
-        pass_seconds(random.uniform(0.5, 1.5) * wait_seconds)
+        time.sleep(random.uniform(0.5, 1.5) * wait_seconds)
         return requests
 
     batcher: Batcher[int, int] = Batcher(decide, wait_seconds=wait_seconds, run=run_without_transaction)
@@ -552,7 +539,7 @@ def test_each_request_has_one_result_if_outcomes_and_deadlines_race(
     numbers = range(300)
     for number in numbers:
         batcher.enter(number, lambda outcome, number=number: results.put((number, outcome)))
-        pass_seconds(0.003)
+        time.sleep(0.003)
     wait_until(lambda: not batcher.is_busy() and LEADER_POOL.busy() == 0)
     answered = [results.get_nowait() for _ in numbers]
     assert results.empty()

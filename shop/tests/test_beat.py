@@ -1,24 +1,41 @@
-"""Celery beat: its tasks with and without a broker; of several beats one acts, another takes over."""
+"""Celery beat: its tasks and messages, with and without a broker; of several beats one acts."""
 
+import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis as redis_client
+from celery.beat import ScheduleEntry
+from celery.schedules import schedule
+from django.db import connection
 from django.utils import timezone
+from kombu import Message
 
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
+from orders.tests import owners
 from payments.models import Reconciliation
+from payments.tests import events
 from scripts.stack import ports
+from shop import clock
+from shop.celery import app
 from shop.models import IdempotencyKey, LawStatus, ProcessLease
-from shop.operations import beat as beat_lease, heartbeats
+from shop.observability import logs
+from shop.operations import beat as beats, heartbeats
 from shop.operations.beat import BeatLease
+from shop.operations.celery_processes import Request, enter_task, leave_task
+from shop.tasks import sweep
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis, database_away
 from shop.tests.racing import race, wait_until
@@ -117,28 +134,28 @@ def test_beats_that_start_or_find_a_lapsed_lease_at_once_have_one_winner(has_lap
     if has_lapsed:
         lapsed_at = timezone.now() - timedelta(seconds=1)
         ProcessLease.objects.create(name="beat", holder="gone", leased_until=lapsed_at)
-    taken = race([lambda name=f"beat {number}": beat_lease.take(name) for number in range(8)])
+    taken = race([lambda name=f"beat {number}": beats.take(name) for number in range(8)])
     assert sorted(taken) == [False] * 7 + [True]
 
 
 def test_a_lease_that_lapsed_is_free() -> None:
-    beat_lease.take("one")
+    beats.take("one")
     ProcessLease.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
-    assert beat_lease.take("two")
-    assert not beat_lease.take("one")
+    assert beats.take("two")
+    assert not beats.take("one")
 
 
 def test_a_lease_from_a_clock_that_was_set_back_since_is_free() -> None:
     ProcessLease.objects.create(name="beat", holder="one", leased_until=timezone.now() + timedelta(hours=1))
-    assert beat_lease.take("two")
+    assert beats.take("two")
 
 
 def test_a_lease_that_is_given_up_is_free_at_once_and_anothers_is_not_touched() -> None:
-    beat_lease.take("one")
-    beat_lease.release("two")
-    assert not beat_lease.take("two")
-    beat_lease.release("one")
-    assert beat_lease.take("two")
+    beats.take("one")
+    beats.release("two")
+    assert not beats.take("two")
+    beats.release("one")
+    assert beats.take("two")
 
 
 def test_a_beat_that_stands_by_exposes_no_last_tick() -> None:
@@ -148,7 +165,7 @@ def test_a_beat_that_stands_by_exposes_no_last_tick() -> None:
     heartbeats.record(heartbeats.BEAT)
     first.refresh()
     assert heartbeats.age_seconds(heartbeats.BEAT) is not None
-    beat_lease.release(first.holder)
+    beats.release(first.holder)
     second.refresh()
     first.refresh()
     assert not first.is_ours
@@ -205,11 +222,158 @@ def test_a_beat_that_is_stopped_gives_its_lease_up(tmp_path: Path) -> None:
 
 def test_a_beat_whose_scheduler_hangs_lets_another_one_act(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread renewed the lease whatever the scheduler did, and no task was sent until it was killed."""
-    monkeypatch.setattr(beat_lease, "LONGEST_TICK_SECONDS", 0.5)
-    monkeypatch.setattr(beat_lease, "LEASE_SECONDS", 2)
+    monkeypatch.setattr(beats, "LONGEST_TICK_SECONDS", 0.5)
+    monkeypatch.setattr(beats, "LEASE_SECONDS", 2)
     with kept("hanging") as hanging:
         wait_until(lambda: hanging.is_ours)
         wait_until(lambda: not hanging.is_ours)
-        wait_until(lambda: beat_lease.take("other"))
+        wait_until(lambda: beats.take("other"))
         hanging.note_tick()
         assert not hanging.is_ours
+
+
+LIFETIME = timedelta(seconds=9)
+
+
+def received(expires: datetime) -> Request:
+    headers = {"id": "one", "task": sweep.name, "expires": expires.isoformat(), "lang": "py"}
+    content = {"content_type": "application/json", "content_encoding": "utf-8"}
+    message = Message(body="[[], {}, {}]", headers=headers, **content)
+    return Request(message, app=app, task=sweep, **content)
+
+
+def sent(own_redis: OwnRedis) -> Mapping[str, Any]:
+    """The headers of the message that beat sends for a task that expires after `LIFETIME`."""
+    scheduler = object.__new__(beats.Scheduler)
+    scheduler.app = app
+    entry = ScheduleEntry(
+        name=sweep.name, task=sweep.name, schedule=schedule(1), app=app,
+        options={"expires": LIFETIME.total_seconds()},
+    )  # fmt: skip
+    with app.connection_for_write(url=own_redis.url) as connection:
+        entry.options["connection"] = connection
+        scheduler.apply_async(entry)
+    with redis_client.Redis.from_url(own_redis.url) as client:
+        return json.loads(client.lpop("celery"))["headers"]
+
+
+@pytest.mark.parametrize("minutes", [-15, 15])
+def test_a_beat_whose_hosts_clock_is_wrong_sends_messages_that_expire_by_the_databases(
+    own_redis: OwnRedis, minutes: int
+) -> None:
+    with clock.shifted(by=timedelta(minutes=minutes)):
+        before = clock.now()
+        expires = datetime.fromisoformat(sent(own_redis)["expires"])
+        assert before + LIFETIME <= expires <= clock.now() + LIFETIME
+
+
+def test_a_beat_whose_hosts_clock_was_set_back_was_silent_until_it_was_where_it_had_been() -> None:
+    scheduled = app.conf.beat_schedule[sweep.name]["schedule"]
+    entry = ScheduleEntry(name=sweep.name, task=sweep.name, schedule=schedule(scheduled, app=app), app=app)
+    # The database's clock goes on, while the host's stays.
+    with clock.shifted(by=timedelta(seconds=scheduled)):
+        assert entry.is_due().is_due
+        entry.last_run_at = clock.now()
+    with clock.shifted(by=timedelta(seconds=2 * scheduled)):
+        assert entry.is_due().is_due
+
+
+def test_a_beat_was_silent_after_the_databases_clock_had_gone_back(tmp_path: Path) -> None:
+    lease = SimpleNamespace(is_ours=True, note_tick=lambda: None, stop=lambda: None)
+    ran: list[str] = []
+    with clock.shifted(by=timedelta(minutes=15)):
+        scheduler = beats.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
+        scheduler._lease = lease  # type: ignore[assignment]  # another beat is not what is tested
+        scheduler.apply_async = lambda entry, **_: ran.append(entry.task)  # type: ignore[method-assign]
+        scheduler.tick()
+    ran.clear()
+    wait_until(lambda: scheduler.tick() is not None and bool(ran))
+    scheduler.close()
+    # What has the shortest period, a second, is due first.
+    assert {app.conf.beat_schedule[name]["schedule"] for name in ran} == {1.0}
+
+
+def test_a_worker_whose_hosts_clock_is_ahead_dropped_every_message_of_beat() -> None:
+    assert sweep.Request == f"{Request.__module__}:{Request.__name__}"
+    # The database is 15 minutes behind the host.
+    with clock.shifted(by=timedelta(minutes=-15)):
+        assert not received(clock.now() + LIFETIME).revoked()
+        assert received(clock.now() - LIFETIME).maybe_expire()
+
+
+def test_a_worker_whose_hosts_clock_is_behind_runs_no_message_that_has_expired() -> None:
+    with clock.shifted(by=timedelta(minutes=15)):
+        assert received(clock.now() - timedelta(minutes=5)).maybe_expire()
+
+
+def test_a_message_that_came_twice_at_once_left_its_ids_in_a_thread() -> None:
+    both_run = threading.Barrier(2)
+
+    def run() -> Mapping[str, Any]:
+        enter_task(task_id="one", task=sweep)
+        both_run.wait(10)
+        leave_task(task_id="one")
+        return logs.current_ids()
+
+    with ThreadPoolExecutor(2) as threads:
+        assert [one.result() for one in [threads.submit(run) for _ in range(2)]] == [{}, {}]
+
+
+LOOKING = {"orders.advance", "orders.handle_webhooks_due"}
+"""The tasks that beat would send each second, to look for rows."""
+
+
+@pytest.fixture
+def sent_by_beat(monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[str]]:
+    """Which of these tasks, each of which is due, beat sends."""
+    scheduler = object.__new__(beats.Scheduler)
+    scheduler.app = app
+    taken: set[str] = set()
+
+    def take(task: Any, arguments: Any, **_: Any) -> bool:
+        taken.add(task.name)
+        return True
+
+    def send() -> set[str]:
+        taken.clear()
+        for name in LOOKING:
+            scheduler.apply_async(ScheduleEntry(name=name, task=name, schedule=schedule(1), app=app))
+        return set(taken)
+
+    monkeypatch.setattr(beats.dispatch, "send_to_broker", take)
+    return send
+
+
+def test_beat_sends_tasks_that_look_for_rows_while_there_are_some(
+    sent_by_beat: Callable[[], set[str]],
+) -> None:
+    assert sent_by_beat() == set()
+    owners.order("tok_ok")
+    events.take()
+    with clock.shifted(by=timedelta(minutes=1)):
+        assert sent_by_beat() == LOOKING
+
+
+def test_beat_sends_them_while_the_database_can_not_be_read(
+    sent_by_beat: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setitem(connection.settings_dict, "NAME", "no_such_database")
+        connection.close()
+        assert sent_by_beat() == LOOKING
+    assert sent_by_beat() == set()
+
+
+def test_beat_rests_before_a_task_is_due(tmp_path: Path) -> None:
+    """Celery's scheduler returns a negative pause in the last 10 ms before a task."""
+    scheduler = beats.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
+    scheduler.apply_async = lambda entry, **_: None  # type: ignore[method-assign]
+    try:
+        ends_at = time.monotonic() + 2
+        ticks = 0
+        while time.monotonic() < ends_at:
+            time.sleep(max(0.0, scheduler.tick() or 0.0))
+            ticks += 1
+    finally:
+        scheduler.close()
+    assert ticks < 100

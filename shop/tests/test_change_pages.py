@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from coupons.campaigns import campaigns, campaigns as campaign_pausing
+from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
@@ -35,13 +35,9 @@ from shop.tests.sent_forms import fields_of
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def campaign(**terms: Any) -> Campaign:
-    return CampaignFactory.create(**terms)
-
-
 def with_a_coupon(**terms: Any) -> Campaign:
     products = terms.pop("products", None)
-    made = campaign(**terms)
+    made = CampaignFactory.create(**terms)
     if products:
         campaigns.change(campaign_id=made.id, products=products)
     issuing.issue(campaign_id=made.id, user_id=AccountFactory.create().id)
@@ -50,7 +46,7 @@ def with_a_coupon(**terms: Any) -> Campaign:
 
 def paused_campaign() -> Campaign:
     made = with_a_coupon()
-    campaign_pausing.pause(campaign_id=made.id, reason="a test")
+    campaigns.pause(campaign_id=made.id, reason="a test")
     return Campaign.objects.get(id=made.id)
 
 
@@ -67,15 +63,15 @@ def paused_product() -> Product:
 
 
 ROWS: dict[str, Callable[[], Model]] = {
-    "campaign, scheduled": lambda: campaign(opens_at=clock.now() + timedelta(days=1)),
-    "campaign, open": campaign,
+    "campaign, scheduled": lambda: CampaignFactory.create(opens_at=clock.now() + timedelta(days=1)),
+    "campaign, open": CampaignFactory.create,
     "campaign, with a coupon": with_a_coupon,
     "campaign, with a coupon and products": lambda: with_a_coupon(products=[ProductFactory.create().id]),
-    "campaign, with a pool": lambda: campaign(code_source="pool"),
-    "campaign, shared": lambda: campaign(code_source="shared", shared_code="A-SHARED-CODE"),
+    "campaign, with a pool": lambda: CampaignFactory.create(code_source="pool"),
+    "campaign, shared": lambda: CampaignFactory.create(code_source="shared", shared_code="A-SHARED-CODE"),
     "campaign, sold out": lambda: with_a_coupon(quantity=1),
     "campaign, paused": paused_campaign,
-    "campaign, closed": lambda: campaign(
+    "campaign, closed": lambda: CampaignFactory.create(
         opens_at=clock.now() - timedelta(days=2), closes_at=clock.now() - timedelta(days=1)
     ),
     "product": ProductFactory.create,

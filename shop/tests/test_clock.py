@@ -1,5 +1,6 @@
-"""One clock for all processes: the database's, even on hosts with a wrong clock."""
+"""One clock for all processes: the database's, also on hosts with a wrong one; and floats for times alone."""
 
+import ast
 import os
 import re
 import subprocess
@@ -10,24 +11,41 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.apps import apps
 from django.conf import LazySettings
-from django.db import connection
+from django.db import connection, models
 from django.test import Client
 from django.utils import timezone
 from structlog.testing import capture_logs
 
+from accounts.tokens import authentication, tokens
+from coupons.issuing import issuing
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import cancellation, order_states
+from orders.models import Order, Saga
+from orders.saga import status, store
 from scripts.stack import places
 from scripts.tests import programs
 from shop import clock
 from shop.clock import Measurement
-from shop.tests import process_state
+from shop.errors import FirstcomeError, NotAuthenticated
+from shop.fields import CreatedAtField
+from shop.idempotency import recorded_answers
+from shop.models import IdempotencyKey
+from shop.tests import openapi_document, process_state
+from shop.tests.factories import AccountFactory, OrderFactory
 from shop.tests.outages import database_away
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.second_process import environment
 
+pytestmark = pytest.mark.django_db(transaction=True)
 QUARTER = timedelta(minutes=15)
 # The most time that a slow machine takes between two readings that should be equal.
 CLOSE = timedelta(milliseconds=500)
@@ -56,7 +74,6 @@ def measured(base: float, *, error: float = 0.0, ahead: float = 0.0) -> Measurem
     return Measurement(base, error, ahead, time.clock_gettime(clock.TICKS))
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("by", [QUARTER, -QUARTER])
 def test_a_process_uses_the_databases_clock_on_a_host_with_a_wrong_clock(
     unstarted: None, monkeypatch: pytest.MonkeyPatch, by: timedelta
@@ -68,7 +85,6 @@ def test_a_process_uses_the_databases_clock_on_a_host_with_a_wrong_clock(
     assert clock.host_offset_seconds() == pytest.approx(by.total_seconds(), abs=0.5)
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_jump_of_the_hosts_clock_after_the_start_has_no_effect(
     unstarted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +95,6 @@ def test_a_jump_of_the_hosts_clock_after_the_start_has_no_effect(
     assert clock.host_offset_seconds() == pytest.approx(900, abs=0.5)
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_measurement_uses_and_closes_its_own_connection(unstarted: None) -> None:
     def connections_here() -> int:
         return len(ask(connection, "SHOW PROCESSLIST"))
@@ -127,7 +142,6 @@ def test_a_correction_applies_at_once_unless_the_measurement_agrees_and_a_large_
     assert [line["seconds"] for line in lines] == logged
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_process_without_a_database_at_the_start_waits_and_is_not_ready(
     unstarted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +162,6 @@ def test_a_process_without_a_database_at_the_start_waits_and_is_not_ready(
     assert len(failures) == 1
 
 
-@pytest.mark.django_db(transaction=True)
 def test_the_clock_keeps_running_if_the_database_fails_later(
     unstarted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +177,6 @@ def test_the_clock_keeps_running_if_the_database_fails_later(
 
 
 @pytest.mark.boots("a forked process")
-@pytest.mark.django_db(transaction=True)
 def test_a_forked_process_measures_in_a_thread_of_its_own(unstarted: None) -> None:
     clock.now()
     reader, writer = os.pipe()
@@ -182,7 +194,6 @@ def test_a_forked_process_measures_in_a_thread_of_its_own(unstarted: None) -> No
     os.waitpid(child, 0)
 
 
-@pytest.mark.django_db(transaction=True)
 def test_the_start_is_refused_only_if_the_clock_is_off_by_more_than_the_limit(
     unstarted: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -231,7 +242,6 @@ def run_ahead(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.boots("a Python process")
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_serving_processes_refuse_to_start_on_a_host_15_minutes_ahead(name: str, tmp_path: Path) -> None:
     ended = run_ahead(*ENTRY_POINTS[name], folder=tmp_path)
@@ -245,7 +255,6 @@ def test_serving_processes_refuse_to_start_on_a_host_15_minutes_ahead(name: str,
 
 
 @pytest.mark.boots("a Python process")
-@pytest.mark.django_db(transaction=True)
 def test_repair_commands_run_on_such_a_host_and_doctor_reports_it(tmp_path: Path) -> None:
     doctor, audit, migrate = (
         run_ahead("django", *words.split(), folder=tmp_path)
@@ -256,3 +265,201 @@ def test_repair_commands_run_on_such_a_host_and_doctor_reports_it(tmp_path: Path
     assert re.search(r"-(900\.|899\.9)", doctor.stdout)
     assert "L1 " in audit.stdout, audit.stderr
     assert migrate.returncode == 0
+
+
+@pytest.fixture
+def host_ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process that uses the database's clock, on a host whose wall clock is 15 minutes ahead."""
+    monkeypatch.setattr(clock, "_host_seconds", lambda: time.time() + 900)
+    monkeypatch.setattr(clock, "_has_begun", False)
+    assert clock.is_measured()
+    yield
+    process_state.follow_host()
+
+
+def in_minutes(minutes: int) -> datetime:
+    return datetime.now(UTC) + timedelta(minutes=minutes)
+
+
+def test_a_host_15_minutes_ahead_opens_no_campaign_early(host_ahead: None) -> None:
+    campaign, account = CampaignFactory.create(opens_at=in_minutes(10)), AccountFactory.create()
+    with pytest.raises(FirstcomeError) as refused:
+        issuing.issue(campaign_id=campaign.pk, user_id=account.pk)
+
+    assert refused.value.code == "campaign_not_open"
+    assert 590 < (refused.value.retry_after or 0) <= 600
+
+    # The control case uses its host's clock.
+    process_state.follow_host()
+    issuing.forget()
+    assert issuing.issue(campaign_id=campaign.pk, user_id=account.pk).is_new
+
+
+def test_a_host_15_minutes_ahead_expires_no_order(host_ahead: None) -> None:
+    order = OrderFactory.create(expires_at=in_minutes(10))
+
+    assert cancellation.expire_due() == 0
+    assert not order_states.is_lapsed(order)
+    assert Order.objects.get(pk=order.pk).status == Order.Status.AWAITING_PAYMENT
+
+    process_state.follow_host()
+    assert order_states.is_lapsed(order)
+    assert cancellation.expire_due() == 1
+
+
+def test_a_host_15_minutes_ahead_expires_no_coupon_and_deletes_no_key(
+    host_ahead: None, settings: LazySettings
+) -> None:
+    settings.IDEMPOTENCY_RETENTION_SECONDS = 600
+    coupon = coupon_of(CampaignFactory.create(), expires_at=in_minutes(10))
+    IdempotencyKey.objects.create(
+        account=AccountFactory.create(),
+        key_hash="k" * 64,
+        fingerprint="f" * 64,
+        status=204,
+        created_at=in_minutes(0),
+    )
+
+    assert coupon.status_at(clock.now()) == Coupon.Status.ISSUED
+    assert recorded_answers.delete_expired_keys() == 0
+
+    process_state.follow_host()
+    assert coupon.status_at(clock.now()) != Coupon.Status.ISSUED
+    assert recorded_answers.delete_expired_keys() == 1
+
+
+def test_tokens_are_valid_between_a_host_15_minutes_ahead_and_a_correct_one(host_ahead: None) -> None:
+    account = AccountFactory.create()
+    pair = tokens.create_token_pair(account)
+    process_state.follow_host()
+    with clock.shifted(by=timedelta(minutes=-15)):  # the right host
+        assert authentication.verify_access_token(pair.access).id == account.pk
+        right = tokens.rotate(pair.refresh)
+    process_state.follow_host()
+    with pytest.raises(NotAuthenticated):
+        authentication.verify_access_token(right.access)  # the control case, with its host's clock
+
+
+def test_a_worker_on_a_host_15_minutes_ahead_takes_no_lease_and_gives_up_no_payment(host_ahead: None) -> None:
+    saga = Saga.objects.create(
+        kind="top_up",
+        subject_id=uuid4(),
+        created_at=in_minutes(0),
+        deadline_at=in_minutes(10),
+        next_attempt_at=in_minutes(5),
+        lease_token="other",
+        leased_until=in_minutes(5),
+    )
+
+    assert store.find_due(limit=10) == []
+    assert list(status.read_needing_operator()) == []
+
+    process_state.follow_host()
+    assert [one.id for one in status.read_needing_operator()] == [saga.id]
+    assert [one.id for one in store.find_due(limit=10)] == [saga.id]
+
+
+def test_rows_are_dated_by_the_databases_clock(host_ahead: None) -> None:
+    product, campaign = ProductFactory.create(), CampaignFactory.create()
+
+    for row in (product, campaign):
+        row.refresh_from_db()
+        assert abs(row.created_at - datetime.now(UTC)) < timedelta(seconds=30)
+    created_at = product.created_at
+    product.name = "Another"
+    product.save()
+    assert Product.objects.get(pk=product.pk).created_at == created_at
+
+
+COUNTING = ("coupons", "inventory", "orders", "payments", "sales")
+# A float is allowed with one of these in a name of its statement, or of its function's signature.
+TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed", "latency", "timeout")
+# And with these names: times under other names, and gauges, whose values are always floats.
+MOMENTS = {
+    "coupons/metrics/state.py": {"read_running"},
+    "inventory/mirror/mirror.py": {"now", "long_ago", "drift", "found", "started_before"},
+    "orders/metrics/state.py": {"read_in_doubt", "read_stock"},
+    "orders/saga/run.py": {"_found_at", "ends_at"},
+    "orders/saga/status.py": {"_read_at"},
+    "payments/gateways/measured.py": {"CALLS"},
+    "payments/audit.py": {"stop_at"},
+    "sales/metrics.py": {"read_running"},
+    "sales/waiting_room/room_view.py": {"HELD_BACK", "at", "pace", "read_at"},
+}
+STATEMENTS = ast.stmt | ast.ExceptHandler | ast.match_case
+FLOATING = {"float", "round", "fsum", "Decimal", "Avg", "FloatField", "DecimalField", "StdDev", "Variance"}
+
+
+def floating(code: str, moments: set[str] = frozenset()) -> list[str]:
+    """The statements that create or name a float, or divide into one, and contain no name of a time."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        part = list(_own(node)) if isinstance(node, STATEMENTS) else []
+        names = {str(vars(inner).get(kind)) for inner in part for kind in ("id", "attr", "arg", "name")}
+        is_timed = any(word in name.lower() for name in names for word in TIMES) or names & moments
+        is_float = names & FLOATING or any(isinstance(inner, ast.Div) or _is_number(inner) for inner in part)
+        if is_float and not is_timed:
+            found.append(ast.get_source_segment(code, node) or ast.unparse(node))
+    return found
+
+
+def _own(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a statement, without those of nested statements, which are read by themselves."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, STATEMENTS):
+            yield from _own(child)
+
+
+def _is_number(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, float)
+
+
+def test_modules_use_floats_only_for_times() -> None:
+    paths = [path for app in COUNTING for path in sorted((places.PROJECT / app).rglob("*.py"))]
+    names = {
+        str(path.relative_to(places.PROJECT)): path.read_text()
+        for path in paths
+        if not {"tests", "migrations"} & set(path.parts)
+    }
+    found = {name: floating(code, MOMENTS.get(name, set())) for name, code in names.items()}
+    assert {name: statements for name, statements in found.items() if statements} == {}
+    assert len(found) > 180
+    assert names.keys() >= MOMENTS.keys()
+
+
+def test_no_column_is_dated_by_its_host() -> None:
+    own = [model for model in apps.get_models() if model.__module__.partition(".")[0] in places.APPS]
+    dated = [
+        field
+        for model in own
+        for field in model._meta.get_fields()
+        if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
+    ]
+    assert {type(field) for field in dated} == {CreatedAtField}
+
+
+def test_no_column_of_the_database_is_a_float() -> None:
+    columns = [
+        f"{model.__name__}.{field.name}"
+        for app in (*COUNTING, "shop")
+        for model in apps.get_app_config(app).get_models()
+        for field in model._meta.get_fields()
+        if isinstance(field, models.FloatField | models.DecimalField)
+    ]
+    assert columns == []
+
+
+def test_the_api_accepts_and_returns_only_integers() -> None:
+    kinds = list(_types(openapi_document.read()))
+    assert kinds.count("integer") > 100
+    assert "number" not in kinds
+
+
+def _types(part: Any) -> Iterator[Any]:
+    """Every `type` in the document, with the items of lists of types."""
+    if isinstance(part, dict):
+        kinds = part.get("type")
+        yield from kinds if isinstance(kinds, list) else [kinds]
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _types(inner)

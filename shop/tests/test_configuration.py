@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 from payments import gateways
@@ -16,7 +17,7 @@ from scripts.stack import places
 from scripts.tests import programs
 from shop import configuration
 from shop.observability import logs
-from shop.tests.case_tables import check_each
+from shop.tests.case_tables import in_one_test
 
 READERS: list[tuple[str, str, Callable[[str], object]]] = [
     ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),
@@ -51,13 +52,13 @@ READERS: list[tuple[str, str, Callable[[str], object]]] = [
 ]
 
 
-def test_an_invalid_value_is_reported_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_refused(name: str, value: str, read: Callable[[str], object]) -> None:
-        monkeypatch.setenv(name, value)
-        with pytest.raises(ImproperlyConfigured, match=name):
-            read(name)
-
-    check_each(READERS, is_refused)
+@in_one_test(("name", "value", "read"), READERS)
+def test_an_invalid_value_is_reported_with_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Callable[[str], object]
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=name):
+        read(name)
 
 
 WITH_PASSWORDS = [
@@ -82,18 +83,12 @@ def read_settings(**environment: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("_unconfigured_log")
-def test_a_setting_that_is_refused_is_named_and_shows_no_part_of_its_password() -> None:
-    def is_refused(name: str, value: str) -> None:
-        with pytest.raises(ImproperlyConfigured) as refused:
-            read_settings(**{name: value})
-        assert name in str(refused.value)
-        assert "Top" not in str(refused.value)
-
-    check_each(WITH_PASSWORDS, is_refused)
-
-
-def run_process(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    return programs.end([sys.executable, *command], **environment)
+@in_one_test(("name", "value"), WITH_PASSWORDS)
+def test_a_setting_that_is_refused_is_named_and_shows_no_part_of_its_password(name: str, value: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as refused:
+        read_settings(**{name: value})
+    assert name in str(refused.value)
+    assert "Top" not in str(refused.value)
 
 
 def test_signing_keys_have_ids_and_secret_key_stands_for_itself() -> None:
@@ -123,28 +118,27 @@ WEAK_KEYS = {
 }
 
 
-def test_an_invalid_signing_key_prevents_the_start_and_is_not_shown() -> None:
-    def is_refused(entries: list[str]) -> None:
-        with pytest.raises(ImproperlyConfigured, match="TOKEN_SIGNING_KEYS") as refused:
-            configuration.signing_keys(entries, "secret")
-        assert "kkk" not in str(refused.value) and "short" not in str(refused.value)
-
-    check_each(NO_SIGNING_KEYS, is_refused)
+@in_one_test("entries", NO_SIGNING_KEYS)
+def test_an_invalid_signing_key_prevents_the_start_and_is_not_shown(entries: list[str]) -> None:
+    with pytest.raises(ImproperlyConfigured, match="TOKEN_SIGNING_KEYS") as refused:
+        configuration.signing_keys(entries, "secret")
+    assert "kkk" not in str(refused.value) and "short" not in str(refused.value)
 
 
-def test_a_guessable_secret_key_prevents_the_start_except_in_debug(monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_weak(key: str, weakness: str) -> None:
-        monkeypatch.setenv("SECRET_KEY", key)
-        with pytest.raises(ImproperlyConfigured, match=weakness):
-            configuration.secret_key(is_debug=False)
-        assert configuration.secret_key(is_debug=True) == key
-
-    check_each(WEAK_KEYS.items(), is_weak)
+@in_one_test(("key", "weakness"), WEAK_KEYS.items())
+def test_a_guessable_secret_key_prevents_the_start_except_in_debug(
+    monkeypatch: pytest.MonkeyPatch, key: str, weakness: str
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", key)
+    with pytest.raises(ImproperlyConfigured, match=weakness):
+        configuration.secret_key(is_debug=False)
+    assert configuration.secret_key(is_debug=True) == key
 
 
 @pytest.mark.boots("a Python process")
 def test_a_process_with_the_key_changeme_does_not_start() -> None:
-    started = run_process(["-c", "import django; django.setup()"], {"SECRET_KEY": "changeme", "DEBUG": "0"})
+    command = [sys.executable, "-c", "import django; django.setup()"]
+    started = programs.end(command, SECRET_KEY="changeme", DEBUG="0")
     assert started.returncode == 1
     assert "SECRET_KEY is a known default" in started.stderr
 
@@ -172,7 +166,7 @@ def test_a_process_with_the_key_changeme_does_not_start() -> None:
 def test_a_command_with_a_wrong_setting_ends_with_one_line_that_names_it(
     command: str, name: str, value: str, says: str
 ) -> None:
-    ran = run_process(["manage.py", command], {name: value})
+    ran = programs.end([sys.executable, "manage.py", command], **{name: value})
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"A setting is wrong: {says}"), ran.stderr
     assert ran.stderr.count("\n") == 1 and "of-the-shop" not in ran.stderr
@@ -225,7 +219,8 @@ CHECKED: dict[str, object] = GOOD | {"PAYMENT_GIVE_UP_SECONDS": 900}
 
 
 def started(settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    return run_process(["-c", "from shop import settings; print(settings.PAYMENT_GATEWAY)"], settings)
+    program = "from shop import settings; print(settings.PAYMENT_GATEWAY)"
+    return programs.end([sys.executable, "-c", program], **settings)
 
 
 @boots
@@ -274,3 +269,8 @@ def test_a_currency_that_stripe_counts_otherwise_is_refused(currency: str) -> No
     """
     with pytest.raises(ImproperlyConfigured, match=f"^CURRENCY is '{currency}': Stripe .* choose another"):
         gateways.check_stripe(CHECKED | {"CURRENCY": currency})
+
+
+def test_the_system_checks_ask_no_database() -> None:
+    """An empty or absent database must not keep `migrate` or a worker from starting."""
+    assert [error for error in run_checks() if error.is_serious()] == []

@@ -25,6 +25,7 @@ from shop.tests.commands import run, run_json
 from shop.tests.outages import OwnRedis, database_away
 from shop.tests.second_connection import ask
 
+pytestmark = pytest.mark.django_db
 SOUND = {
     "version": "10.11.6-MariaDB-0+deb12u1",
     "transaction_isolation": "READ-COMMITTED",
@@ -180,7 +181,6 @@ def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(
     assert levels(checks.redis()) == {"Redis": "danger"}
 
 
-@pytest.mark.django_db
 def test_an_unavailable_redis_is_otherwise_a_warning(broker: OwnRedis) -> None:
     broker.stop()
 
@@ -245,7 +245,6 @@ def test_a_clock_skew_is_reported(skew: float, level: str) -> None:
         ({"PAYMENT_GATEWAY": "stripe"}, "WEBHOOK_SECRET_STRIPE", "warning"),
     ],
 )
-@pytest.mark.django_db
 def test_insecure_settings_are_reported(
     settings: LazySettings, changed: dict[str, Any], check: str, level: str
 ) -> None:
@@ -255,7 +254,6 @@ def test_insecure_settings_are_reported(
     assert levels([*checks.start(), *accounts_doctor.examine()])[check] == level
 
 
-@pytest.mark.django_db
 def test_undelivered_events_are_reported() -> None:
     assert levels(events_doctor.examine()) == {
         "dead events": "ok",
@@ -276,7 +274,6 @@ def test_undelivered_events_are_reported() -> None:
     assert queued.found.startswith("1, the oldest for 3,6")
 
 
-@pytest.mark.django_db
 def test_missing_migrations_are_reported() -> None:
     assert checks.migrations().level == "ok"
     ask(connection, "DELETE FROM django_migrations WHERE app = 'shop'")
@@ -287,7 +284,6 @@ def test_missing_migrations_are_reported() -> None:
     assert "shop.0001_initial" in found.found
 
 
-@pytest.mark.django_db
 def test_accounts_with_published_passwords_are_reported() -> None:
     assert levels(accounts_doctor.demo()) == {"demo accounts": "ok"}
     for name, password in (("demo", "demo-pass-2026"), ("staff", "staff-pass-2026")):
@@ -301,7 +297,6 @@ def test_accounts_with_published_passwords_are_reported() -> None:
     assert levels(accounts_doctor.demo()) == {"demo accounts": "ok"}
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(("is_make_run", "level"), [(False, "danger"), (True, "warning")])
 def test_a_demo_superuser_is_a_danger_except_under_make_run(
     settings: LazySettings, is_make_run: bool, level: str

@@ -5,7 +5,7 @@ import cProfile
 import pstats
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -385,6 +385,19 @@ async def slowest(*calls: Callable[[], Awaitable[Answer]], until: "asyncio.Futur
     return longest
 
 
+async def slowest_beside(
+    stuck: Iterable[Awaitable[Answer]],
+    *calls: Callable[[], Awaitable[Answer]],
+    at_end: Callable[[], None] = lambda: None,
+) -> tuple[float, list[Answer]]:
+    """The longest of these calls beside those that are stuck until `at_end`, and the latter's answers."""
+    held = asyncio.gather(*stuck)
+    await asyncio.sleep(0.3)
+    longest = await slowest(*calls, until=held)
+    at_end()
+    return longest, await held
+
+
 LOCK_CAMPAIGN = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
@@ -396,16 +409,12 @@ def test_a_locked_campaign_row_delays_no_other_call(
     others = [Caller(AccountFactory.create()) for _ in range(40)]
 
     async def call_all() -> tuple[float, list[Answer]]:
-        requests = [other.post("/coupons", {"campaign": locked.pk}) for other in others]
-        stuck = asyncio.gather(*requests)
-        await asyncio.sleep(0.3)
-        longest = await slowest(
+        return await slowest_beside(
+            [other.post("/coupons", {"campaign": locked.pk}) for other in others],
             lambda: caller.post("/coupons", {"campaign": free.pk}),
             lambda: caller.post("/orders", order_of(product)),
             lambda: caller.get("/products"),
-            until=stuck,
         )
-        return longest, await stuck
 
     with holding(LOCK_CAMPAIGN, locked.pk):
         longest, replies = asyncio.run(call_all())
@@ -437,16 +446,13 @@ def test_a_slow_partner_delays_no_other_call(
     monkeypatch.setattr(issuing.confirmation, "ask_partner", confirm_slowly)
 
     async def call_all() -> tuple[float, list[Answer]]:
-        stuck = asyncio.gather(*[other.post("/coupons", {"campaign": slow.pk}) for other in others])
-        await asyncio.sleep(0.3)
-        longest = await slowest(
+        return await slowest_beside(
+            [other.post("/coupons", {"campaign": slow.pk}) for other in others],
             lambda: caller.post("/coupons", {"campaign": free.pk}),
             lambda: caller.post("/orders", order_of(product)),
             lambda: caller.get("/products"),
-            until=stuck,
+            at_end=may_end.set,
         )
-        may_end.set()
-        return longest, await stuck
 
     longest, replies = asyncio.run(call_all())
     assert longest < 2

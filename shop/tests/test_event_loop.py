@@ -1,20 +1,28 @@
-"""Waits of coroutines: without a thread on an event loop, and in their own thread without a loop."""
+"""Waits: of coroutines with and without an event loop, and for a completion in any process."""
 
 import asyncio
+import subprocess
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
+from redis import Redis
 
 from shop.concurrency import event_loop
 from shop.concurrency.batching import Batcher, run_without_transaction
 from shop.concurrency.event_loop import Signal
 from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Overloaded
-from shop.redis import redis_client
-from shop.tests.racing import wait_until
+from shop.redis import completion_notifications, redis_client
+from shop.tests import tally
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_process import another_process, read_line
 from shop.tests.test_batching import Gate
 
 pytestmark = pytest.mark.django_db
@@ -182,3 +190,339 @@ def test_a_call_that_waits_too_long_for_a_thread_is_not_started(
 
     asyncio.run(call_all())
     assert not begun.is_set()
+
+
+# For a completion, in this or another process
+
+# Waits until the tally is one, and prints when that was; its arguments are the longest time between two
+# checks, and whether it waits in a thread or on a loop. It is ready after its subscription, unless it polls,
+# and after the first check: it learns later changes only from a notification.
+WAITER = """
+import asyncio
+import time
+from shop.concurrency import event_loop
+from shop.redis import completion_notifications
+from shop.tests import tally
+
+seconds = float(sys.argv[1])
+completion_notifications.RECHECK_SECONDS = seconds
+completion_notifications.LISTENING_RECHECK_SECONDS = seconds
+checks = []
+
+async def is_counted():
+    return await event_loop.run_in_thread(check)
+
+def check():
+    checks.append(tally.counted() == 1)
+    if len(checks) == 1:
+        print("ready", flush=True)
+    return checks[-1]
+
+completion_notifications._listener.start()
+while seconds > 10 and not completion_notifications._is_listening:
+    time.sleep(0.01)
+waiting = completion_notifications.wait("order-1", is_settled=is_counted, seconds=30)
+is_settled = asyncio.run(waiting) if sys.argv[2] == "loop" else event_loop.run_blocking(waiting)
+print(is_settled, time.monotonic(), flush=True)
+"""
+NEVER, NORMALLY = "3600", str(completion_notifications.RECHECK_SECONDS)
+
+
+def settle() -> None:
+    with another_connection() as other:
+        ask(other, "UPDATE tally SET value = 1 WHERE id = %s", tally.HOT)
+
+
+def woken_at(process: "subprocess.Popen[str]") -> float:
+    is_settled, at = read_line(process).split()
+    assert is_settled == "True"
+    return float(at)
+
+
+def listeners(server: OwnRedis) -> int:
+    with Redis.from_url(server.url) as client:
+        return int(client.pubsub_numsub(completion_notifications.CHANNEL)[0][1])
+
+
+def check_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RECHECK_SECONDS", "LISTENING_RECHECK_SECONDS"):
+        monkeypatch.setattr(completion_notifications, name, seconds)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiters don't poll here, so that only a notification can wake them."""
+    check_every(float(NEVER), monkeypatch)
+
+
+async def until_waiting(count: int) -> None:
+    while completion_notifications._count < count:
+        await asyncio.sleep(0.01)
+
+
+PLACES = pytest.mark.parametrize("place", ["thread", "loop"])
+
+
+async def waiting(name: str, check: Callable[[], bool], *, seconds: float = 30, **more: Any) -> bool:
+    """A wait with a check that takes no time."""
+
+    async def is_settled() -> bool:
+        return check()
+
+    return await completion_notifications.wait(name, is_settled=is_settled, seconds=seconds, **more)
+
+
+def wait(name: str, check: Callable[[], bool], *, place: str = "thread", **more: Any) -> bool:
+    """The same in this thread, with or without an event loop."""
+    run = asyncio.run if place == "loop" else event_loop.run_blocking
+    return run(waiting(name, check, **more))
+
+
+def notify_elsewhere(name: str) -> None:
+    thread = threading.Thread(target=completion_notifications.notify_completed, args=(name,))
+    thread.start()
+    thread.join()
+
+
+def listening(is_redis_up: bool) -> bool:
+    completion_notifications._listener.start()
+    return completion_notifications._is_listening or not is_redis_up
+
+
+@PLACES
+def test_a_waiter_in_another_process_is_woken_within_milliseconds(
+    counting: None, own_redis: OwnRedis, place: str
+) -> None:
+    def seconds_to_wake() -> float:
+        with another_connection() as other:
+            ask(other, "UPDATE tally SET value = 0 WHERE id = %s", tally.HOT)
+        with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
+            settle()
+            notified_at = time.monotonic()
+            completion_notifications.notify_completed("order-1")
+            return woken_at(process) - notified_at
+
+    # Other work of the machine can delay any single one.
+    assert any(seconds_to_wake() < 0.3 for _ in range(5))
+
+
+@PLACES
+def test_a_notification_of_another_name_wakes_no_waiter(
+    counting: None, own_redis: OwnRedis, place: str
+) -> None:
+    with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
+        settle()
+        completion_notifications.notify_completed("order-2")
+        notified_at = time.monotonic()
+        completion_notifications.notify_completed("order-1")
+        assert 0 < woken_at(process) - notified_at < 10
+
+
+@PLACES
+def test_without_redis_a_waiter_in_another_process_polls(
+    counting: None, own_redis: OwnRedis, place: str
+) -> None:
+    own_redis.stop()
+    with another_process(WAITER, NORMALLY, place, REDIS_URL=own_redis.url) as process:
+        settle()
+        settled_at = time.monotonic()
+        completion_notifications.notify_completed("order-1")
+        assert woken_at(process) - settled_at < 3
+
+
+@PLACES
+def test_a_waiter_is_woken_again_after_redis_was_restarted(
+    counting: None, own_redis: OwnRedis, place: str
+) -> None:
+    with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
+        own_redis.stop()
+        own_redis.start()
+        wait_until(lambda: listeners(own_redis) == 1)
+        settle()
+        notified_at = time.monotonic()
+        completion_notifications.notify_completed("order-1")
+        assert woken_at(process) - notified_at < 10
+
+
+@pytest.mark.parametrize("is_redis_up", [True, False])
+def test_waiters_of_this_process_are_woken_with_and_without_redis(
+    own_redis: OwnRedis, is_redis_up: bool
+) -> None:
+    if not is_redis_up:
+        own_redis.stop()
+    settled = threading.Event()
+
+    def notify() -> None:
+        wait_until(lambda: len(completion_notifications._waiting.get("order-1", ())) == 5)
+        settled.set()
+        completion_notifications.notify_completed("order-1")
+
+    started_at = time.monotonic()
+    assert race([lambda: wait("order-1", settled.is_set)] * 5 + [notify]) == [True] * 5 + [None]
+    assert time.monotonic() - started_at < 10
+    assert "order-1" not in completion_notifications._waiting
+
+
+@pytest.mark.parametrize("is_redis_up", [True, False])
+def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_thread(
+    own_redis: OwnRedis, is_redis_up: bool
+) -> None:
+    if not is_redis_up:
+        own_redis.stop()
+    settled = threading.Event()
+    wait_until(lambda: listening(is_redis_up))
+    before = threading.active_count()
+
+    def notify() -> int:
+        wait_until(lambda: completion_notifications._count == 1_000)
+        threads = threading.active_count()
+        settled.set()
+        completion_notifications.notify_completed(*(f"order-{number}" for number in range(10)))
+        return threads
+
+    async def all_wait() -> tuple[int, list[bool]]:
+        waits = [waiting(f"order-{number % 10}", settled.is_set) for number in range(1_000)]
+        threads, *woken = await asyncio.gather(asyncio.to_thread(notify), *waits)
+        return threads, woken
+
+    started_at = time.monotonic()
+    threads, woken = asyncio.run(all_wait())
+    assert woken == [True] * 1_000
+    assert threads <= before + 1, "only the thread that notifies"
+    assert time.monotonic() - started_at < 10
+    assert (completion_notifications._count, dict(completion_notifications._waiting)) == (0, {})
+
+
+@PLACES
+def test_a_completion_between_the_check_and_the_sleep_is_not_missed(place: str) -> None:
+    checks: list[bool] = []
+
+    def settle_just_after_the_first_check() -> bool:
+        checks.append(bool(checks))
+        notify_elsewhere("order-1")
+        return checks[-1]
+
+    assert wait("order-1", settle_just_after_the_first_check, place=place)
+    assert checks == [False, True]
+
+
+@PLACES
+def test_work_started_by_the_wait_is_not_checked_before_and_not_missed(place: str) -> None:
+    checks: list[bool] = []
+
+    def check() -> bool:
+        checks.append(True)
+        return True
+
+    assert wait("order-1", check, place=place, begin=lambda: notify_elsewhere("order-1"))
+    assert checks == [True]
+
+
+@PLACES
+def test_a_lost_notification_costs_at_most_a_second(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    check_every(float(NORMALLY), monkeypatch)
+    settles_at = time.monotonic() + 0.2
+    assert wait("order-1", lambda: time.monotonic() >= settles_at, place=place)
+    assert time.monotonic() - settles_at < 2
+
+
+@PLACES
+def test_a_wait_that_times_out_returns_in_time(place: str) -> None:
+    started_at = time.monotonic()
+    assert not wait("order-1", lambda: False, seconds=0.3, place=place)
+    assert 0.3 <= time.monotonic() - started_at < 2
+    assert "order-1" not in completion_notifications._waiting
+
+
+def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(settings: LazySettings) -> None:
+    settings.WAITING_REQUESTS = 50
+    settled = threading.Event()
+    begun: list[str] = []
+
+    async def one_too_many() -> tuple[bool, bool, bool, float]:
+        await until_waiting(50)
+        started_at = time.monotonic()
+        unsettled = await waiting("order-1", lambda: False)
+        is_settled = await waiting("order-1", lambda: True)
+        is_begun = await waiting("order-1", lambda: True, begin=lambda: begun.append("begun"))
+        seconds = time.monotonic() - started_at
+        settled.set()
+        notify_elsewhere("order-1")
+        return unsettled, is_settled, is_begun, seconds
+
+    async def all_at_once() -> None:
+        waits = [waiting("order-1", settled.is_set) for _ in range(50)]
+        *waited, (unsettled, is_settled, is_begun, seconds) = await asyncio.gather(*waits, one_too_many())
+        assert waited == [True] * 50
+        assert (unsettled, is_settled, is_begun, seconds < 1) == (False, True, False, True)
+        assert begun == ["begun"]
+        assert not await waiting("order-1", lambda: False, seconds=0.01)
+        # The places are free again.
+        settled.clear()
+        waits = [asyncio.create_task(waiting("order-2", settled.is_set)) for _ in range(50)]
+        await until_waiting(50)
+        settled.set()
+        notify_elsewhere("order-2")
+        assert await asyncio.gather(*waits) == [True] * 50
+
+    asyncio.run(all_at_once())
+    assert completion_notifications._count == 0
+
+
+@PLACES
+def test_a_waiter_whose_check_fails_releases_its_place(place: str) -> None:
+    def fail() -> bool:
+        raise ValueError("the check failed")
+
+    for _ in range(64):
+        with pytest.raises(ValueError):
+            wait("order-1", fail, place=place)
+    assert (dict(completion_notifications._waiting), completion_notifications._count) == ({}, 0)
+
+
+@PLACES
+def test_a_check_that_is_refused_as_overloaded_is_retried(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    check_every(0.05, monkeypatch)
+    checks: list[str] = []
+
+    def check() -> bool:
+        checks.append("check")
+        if len(checks) < 3:
+            raise Overloaded("Too many requests are waiting; nothing was done.")
+        return True
+
+    assert wait("order-1", check, seconds=5, place=place, begin=lambda: None)
+    assert len(checks) == 3
+
+
+def test_a_cancelled_waiter_releases_its_place() -> None:
+    async def cancel() -> None:
+        task = asyncio.create_task(waiting("order-1", lambda: False))
+        await until_waiting(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert (dict(completion_notifications._waiting), completion_notifications._count) == ({}, 0)
+
+
+def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The next test finds it running.
+    monkeypatch.setattr(completion_notifications, "_is_stopping", False)
+
+    async def all_wait() -> list[bool]:
+        waits = [asyncio.create_task(waiting(f"order-{number}", lambda: False)) for number in range(100)]
+        await until_waiting(100)
+        completion_notifications.stop()
+        ended = await asyncio.gather(*waits)
+        begun: list[str] = []
+        later = await waiting("order-1", lambda: False, begin=lambda: begun.append("begun"))
+        assert begun == ["begun"]
+        return [*ended, later]
+
+    started_at = time.monotonic()
+    assert asyncio.run(all_wait()) == [False] * 101
+    assert time.monotonic() - started_at < 5

@@ -1,11 +1,20 @@
-"""The groups of staff: what their permissions are, on which databases, and beside operators' own groups."""
+"""The groups of staff: their rights, which come from the database, and what those see who lack one."""
+
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.core.management import call_command
 from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from accounts.tokens import authentication, tokens
+from coupons.tests.factories import CampaignFactory
+from shop.errors import NotAllowed, NotAuthenticated
+from shop.http import permissions
 from shop.tests import operators_page, staff_groups
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
@@ -89,3 +98,101 @@ def test_a_flushed_database_has_the_permission_and_one_row_of_it() -> None:
 
     assert Permission.objects.filter(codename="disable_user").count() == 1
     assert connection.vendor
+
+
+PERMISSION = "coupons.change_campaign"
+
+
+def request_of(user: User) -> Any:
+    return SimpleNamespace(user=authentication.verify_access_token(tokens.create_access_token(user)))
+
+
+def may(request: Any) -> bool:
+    try:
+        permissions.require_staff_permission(request, PERMISSION)
+    except NotAllowed:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "rights",
+    [
+        {"is_staff": True},
+        {"is_staff": True, "permissions": ["coupons.view_campaign"]},
+        {"is_staff": False, "permissions": [PERMISSION]},
+        {"is_staff": True, "is_active": False, "permissions": [PERMISSION]},
+        {"is_superuser": True},
+    ],
+)
+def test_other_accounts_may_not(rights: dict[str, Any]) -> None:
+    request = request_of(AccountFactory(**rights))
+
+    assert not may(request)
+    assert not permissions.has_staff_permission(request, PERMISSION)
+
+
+def test_a_token_that_still_claims_staff_is_not_believed() -> None:
+    user = AccountFactory(is_staff=True, permissions=[PERMISSION])
+    request = request_of(user)
+    User.objects.filter(pk=user.pk).update(is_staff=False)
+
+    assert request.user.is_staff
+    assert not may(request)
+    assert not permissions.has_staff_permission(request, PERMISSION)
+
+
+def test_an_anonymous_request_has_to_sign_in_first() -> None:
+    request: Any = SimpleNamespace(user=AnonymousUser())
+
+    with pytest.raises(NotAuthenticated):
+        permissions.require_staff_permission(request, PERMISSION)
+    assert not permissions.has_staff_permission(request, PERMISSION)
+
+
+def test_checking_an_ordinary_account_for_staff_takes_no_query() -> None:
+    request = request_of(AccountFactory())
+
+    with CaptureQueriesContext(connection) as queries:
+        assert not permissions.has_staff_permission(request, PERMISSION)
+
+    assert queries.captured_queries == []
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+NAVIGATION = "/admin/board/"
+
+
+def refusal(client: Client, path: str, status: int) -> str:
+    answer = client.get(path, headers={"Accept": BROWSER})
+    assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8"), path
+    return str(answer.content.decode())
+
+
+def test_a_page_that_is_refused_names_the_missing_right_and_the_groups_that_have_it() -> None:
+    page = refusal(signed_in(member_of("Viewer")), "/admin/payments/payment/", 403)
+    assert "payments.view_payment" in page
+    assert "Members of these groups have it: Finance, Operations, Support." in page
+    assert NAVIGATION in page
+
+
+def test_only_the_rights_that_the_account_lacks_are_named() -> None:
+    page = refusal(signed_in(member_of("Support")), "/admin/orders/order/export/", 403)
+    assert ("shop.export_list" in page, "orders.view_order" in page) == (True, False)
+    campaign = CampaignFactory.create()
+    assert "rights" not in refusal(signed_in(member_of("")), f"/admin/campaigns/{campaign.pk}/", 403)
+
+
+def test_an_address_without_a_page_is_said_to_staff_with_their_navigation_and_to_others_without() -> None:
+    assert NAVIGATION in refusal(signed_in(member_of("Viewer")), "/admin/orders/nothing/", 404)
+    for path in ("/nothing", "/demo/nothing"):
+        assert NAVIGATION not in refusal(Client(), path, 404)
+
+
+def test_programs_and_the_scripts_of_pages_get_problems() -> None:
+    for accept in ("application/json", "*/*", ""):
+        for path, status in (("/admin/payments/payment/", 403), ("/nothing", 404)):
+            answer = signed_in(member_of("Viewer")).get(path, headers={"Accept": accept})
+            assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
+    answer = Client().get("/api/v1/nothing", headers={"Accept": BROWSER})
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")

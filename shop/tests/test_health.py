@@ -1,18 +1,26 @@
-"""Liveness ignores dependencies; readiness quickly reports the ones that are down."""
+"""Liveness, readiness and the state of the database server, Redis and the broker."""
 
 import socket
+import threading
 import time
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from scripts.stack import ports
 from shop import repeated_work
 from shop.celery import app
-from shop.operations import health
+from shop.db import server_state
+from shop.operations import health, heartbeats
+from shop.tests import tally
 from shop.tests.outages import OwnRedis, connecting_to, database_away
+from shop.tests.racing import race
+from shop.tests.samples import exposed
+from shop.tests.second_connection import ask, holding
+
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +36,6 @@ def readiness() -> tuple[int, list[str]]:
     return answer.status_code, answer.json()["down"]
 
 
-@pytest.mark.django_db(transaction=True)
 def test_alive_with_the_database_down() -> None:
     with database_away():
         assert Client().get("/healthz").json() == {"status": "alive"}
@@ -36,14 +43,12 @@ def test_alive_with_the_database_down() -> None:
     assert readiness() == (200, [])
 
 
-@pytest.mark.django_db(transaction=True)
 def test_after_migrations_were_seen_only_the_database_is_reported_as_down() -> None:
     assert readiness() == (200, [])
     with database_away():
         assert readiness() == (503, ["database"])
 
 
-@pytest.mark.django_db(transaction=True)
 def test_an_unavailable_redis_is_reported_and_recovers(own_redis: OwnRedis) -> None:
     assert readiness() == (200, [])
     own_redis.stop()
@@ -52,14 +57,12 @@ def test_an_unavailable_redis_is_reported_and_recovers(own_redis: OwnRedis) -> N
     assert readiness() == (200, [])
 
 
-@pytest.mark.django_db(transaction=True)
 def test_an_unavailable_broker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{ports.free()}/0")
 
     assert readiness() == (503, ["broker"])
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_missing_migration_is_reported() -> None:
     recorder = MigrationRecorder(connection)
     last = max(name for app_name, name in recorder.applied_migrations() if app_name == "shop")
@@ -70,7 +73,6 @@ def test_a_missing_migration_is_reported() -> None:
         recorder.record_applied("shop", last)
 
 
-@pytest.mark.django_db(transaction=True)
 def test_readiness_responds_within_two_seconds_when_everything_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     # It accepts connections and never responds, like a machine that hangs.
     with socket.create_server((ports.HOST, 0)) as silent:
@@ -83,3 +85,40 @@ def test_readiness_responds_within_two_seconds_when_everything_hangs(monkeypatch
 
     assert answer == (503, ["database", "broker", "migrations"])
     assert seconds < 2
+
+
+def test_lock_waits_and_deadlocks_are_counted(counting: None) -> None:
+    assert server_state.read_locks()["row_lock_waits_total"] >= 0
+    before = server_state.read_locks()["deadlocks_total"]
+    assert isinstance(before, float)
+    both_locked = threading.Barrier(2)
+
+    def lock(first: int, second: int) -> None:
+        with holding(tally.LOCK, first) as session:
+            both_locked.wait(10)
+            ask(session, tally.LOCK, second)
+
+    outcomes = race([lambda: lock(tally.HOT, tally.OTHER), lambda: lock(tally.OTHER, tally.HOT)])
+    assert [type(outcome) for outcome in outcomes].count(OperationalError) == 1
+    assert server_state.read_locks()["deadlocks_total"] == before + 1
+
+
+def test_redis_is_up_until_it_is_not(own_redis: OwnRedis) -> None:
+    found = exposed()
+    assert found["firstcome_redis_up"] == 1
+    assert 0 < found["firstcome_redis_ping_seconds"] < 1
+
+    own_redis.stop()
+    gone = exposed()
+    assert gone["firstcome_redis_up"] == 0
+    assert "firstcome_redis_ping_seconds" not in gone
+    assert gone["firstcome_database_up"] == 1
+
+
+def test_a_process_knows_its_own_heartbeat_without_redis(own_redis: OwnRedis) -> None:
+    own_redis.stop()
+    heartbeats.record(heartbeats.ISSUER)
+
+    age = heartbeats.age_seconds(heartbeats.ISSUER)
+    assert age is not None
+    assert 0 <= age < 10

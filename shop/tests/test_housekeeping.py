@@ -21,6 +21,8 @@ from shop.redis import redis_client
 from shop.tests.commands import run, run_json
 from shop.tests.factories import AccountFactory
 
+pytestmark = pytest.mark.django_db
+
 
 def leave_something_to_sweep() -> None:
     """Create an old and a recent idempotency key, and an expired refresh token."""
@@ -37,7 +39,6 @@ def leave_something_to_sweep() -> None:
     RevokedToken.objects.update(expires_at=timezone.now())
 
 
-@pytest.mark.django_db
 def test_rows_that_are_no_longer_needed_are_swept() -> None:
     leave_something_to_sweep()
 
@@ -46,7 +47,6 @@ def test_rows_that_are_no_longer_needed_are_swept() -> None:
     assert list(IdempotencyKey.objects.values_list("key_hash", flat=True)) == ["1" * 64]
 
 
-@pytest.mark.django_db
 def test_sessions_of_operators_were_never_deleted_and_are_swept_once_they_have_expired() -> None:
     for key, left in (("over", timedelta(0)), ("valid", timedelta(hours=1))):
         Session.objects.create(session_key=key, session_data="", expire_date=timezone.now() + left)
@@ -79,7 +79,6 @@ def test_a_failed_sweep_of_keys_does_not_prevent_the_others() -> None:
     ]
 
 
-@pytest.mark.django_db
 def test_the_sweep_command_runs_every_task_of_beat() -> None:
     leave_something_to_sweep()
 
@@ -89,7 +88,6 @@ def test_the_sweep_command_runs_every_task_of_beat() -> None:
     assert {line.partition(":")[0] for line in output.splitlines()} == set(settings.CELERY_BEAT_SCHEDULE)
 
 
-@pytest.mark.django_db
 def test_only_keys_of_this_project_are_dropped_from_redis() -> None:
     client = redis_client.client()
     for number in range(1_200):
@@ -101,7 +99,6 @@ def test_only_keys_of_this_project_are_dropped_from_redis() -> None:
     assert run("rebuild_redis") == (0, "0 keys dropped from Redis.\n")
 
 
-@pytest.mark.django_db
 def test_throttles_survive_a_rebuild_of_redis() -> None:
     for _ in range(10):
         throttling.count_attempt([(sign_ins.ATTEMPTS_BY_NAME_AND_ADDRESS, "ada")])

@@ -1,3 +1,5 @@
+"""Keyed calls: one effect for each key, the same answer byte for byte, and claims that hold duplicates."""
+
 import sys
 import threading
 import time
@@ -13,12 +15,13 @@ from shop.account import Account
 from shop.burst.request import BurstRequest
 from shop.errors import Rejected
 from shop.http import keyed_calls
-from shop.idempotency import recorded_answers
+from shop.idempotency import claims, recorded_answers
+from shop.idempotency.claims import InFlight
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests import tally
-from shop.tests.case_tables import check_each
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis
@@ -85,20 +88,16 @@ def test_a_call_without_a_key_is_refused(api: Api) -> None:
 INVALID_KEYS = ["", '""', "k" * 256, f'"{"k" * 256}"', "caf\xe9", "a\tb", "a\x7fb", "a\x00b", '"\u2603"']
 
 
-def test_a_key_that_is_not_valid_is_refused(api: Api) -> None:
-    def is_refused(key: str) -> None:
-        response = api._call("POST", "/tally", {"name": "one"}, "", {"Idempotency-Key": key})
-        assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
-        assert tally.entries() == {}
-
-    check_each(INVALID_KEYS, is_refused)
+@in_one_test("key", INVALID_KEYS)
+def test_a_key_that_is_not_valid_is_refused(api: Api, key: str) -> None:
+    response = api._call("POST", "/tally", {"name": "one"}, "", {"Idempotency-Key": key})
+    assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
+    assert tally.entries() == {}
 
 
-def test_a_key_of_1_to_255_printable_characters_is_accepted(api: Api) -> None:
-    def is_accepted(key: str) -> None:
-        assert api.post("/tally", {"name": key[:9]}, key=key).status_code == 201
-
-    check_each(["k", "k" * 255, f'"{"q" * 255}"', "a b", "".join(map(chr, range(33, 127)))], is_accepted)
+@in_one_test("key", ["k", "k" * 255, f'"{"q" * 255}"', "a b", "".join(map(chr, range(33, 127)))])
+def test_a_key_of_1_to_255_printable_characters_is_accepted(api: Api, key: str) -> None:
+    assert api.post("/tally", {"name": key[:9]}, key=key).status_code == 201
 
 
 def test_the_quoted_form_names_the_same_key_as_the_bare_one() -> None:
@@ -446,3 +445,57 @@ def test_the_lease_of_a_claim_is_the_one_of_the_settings(
     first_call(lambda: None)
     [name] = redis_client.client().keys()
     assert 25_000 < redis_client.client().pttl(name) <= 30_000
+
+
+# The claims alone
+
+
+def evals() -> int:
+    stats = redis_client.client().info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
+
+
+def test_a_key_belongs_to_one_call_until_its_release_and_may_be_acquired_again(own_redis: OwnRedis) -> None:
+    first, duplicate, other = (
+        claims.new_claim(1, "key"),
+        claims.new_claim(1, "key"),
+        claims.new_claim(2, "key"),
+    )
+    assert claims.acquire([first, other]) == [True, True]
+    assert claims.acquire([duplicate]) == [False]
+    assert claims.acquire([first, duplicate]) == [True, False]
+    claims.release_later(duplicate)
+    claims.release_ended()
+    assert claims.acquire([duplicate]) == [False], "a call releases only its own claim"
+    claims.release_later(first)
+    assert claims.acquire([duplicate]) == [True]
+
+
+def test_a_batch_acquires_and_releases_claims_in_one_round_trip(own_redis: OwnRedis) -> None:
+    ended = [claims.new_claim(1, str(number)) for number in range(50)]
+    assert all(claims.acquire(ended))
+    for claim in ended:
+        claims.release_later(claim)
+    before = evals()
+    assert all(claims.acquire([claims.new_claim(2, str(number)) for number in range(50)]))
+    assert evals() == before + 1
+    assert len(redis_client.client().keys()) == 50
+
+
+def test_only_duplicates_of_calls_in_flight_are_refused(own_redis: OwnRedis) -> None:
+    claims.acquire([claims.new_claim(1, "in flight")])
+    refusals = claims.acquire_or_refuse(
+        [
+            claims.new_claim(1, "free"),
+            claims.new_claim(1, "in flight"),
+            None,
+            claims.new_claim(2, "in flight"),
+        ]
+    )
+    assert [type(refusal) for refusal in refusals] == [type(None), InFlight, type(None), type(None)]
+    assert claims.acquire_or_refuse([None, None]) == [None, None]
+
+
+def test_without_redis_every_claim_counts_as_acquired(own_redis: OwnRedis) -> None:
+    own_redis.stop()
+    assert claims.acquire([claims.new_claim(1, "key"), claims.new_claim(1, "key")]) == [True, True]

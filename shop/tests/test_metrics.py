@@ -1,32 +1,49 @@
-"""The metrics: who may read them, which there are, few labels, and what transactions count."""
+"""The metrics of each kind of process: who may read them, which there are, and sums over processes."""
 
+import os
 import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
+import urllib3
 from django.conf import LazySettings
 from django.db import OperationalError, connection
 from django.test import Client
 from prometheus_client import REGISTRY
 
+from coupons.metrics import counters
 from scripts import alert_rules
-from scripts.stack import places
+from scripts.stack import children, places, ports
 from shop.concurrency.batching import Batcher, run_without_transaction
 from shop.db import transactions
-from shop.observability import bounded_counter
+from shop.observability import bounded_counter, request_metrics
 from shop.observability.bounded_counter import BoundedCounter
+from shop.operations import shared_counts
+from shop.operations.shared_counts import Sharing
 from shop.tests import metrics_catalogue as catalogue, tally
+from shop.tests.live import serving, workers_of
 from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.outages import database_away
+from shop.tests.outages import OwnRedis, database_away
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import ask
+from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_process import another_process, environment
 from shop.tests.test_batching import opened
+from shop.tests.waiting import in_background, waiting_at
 
+pytestmark = pytest.mark.django_db(transaction=True)
 TOKEN = "a-long-token-for-metrics"
 
 
-@pytest.mark.django_db
 def test_requests_from_this_machine_and_those_with_the_token_may_read_them(settings: LazySettings) -> None:
     answer = Client(REMOTE_ADDR="127.0.0.1").get("/metrics")
     assert answer.status_code == 200
@@ -58,7 +75,6 @@ def test_requests_through_a_proxy_on_this_machine_are_forbidden() -> None:
     assert forwarded.status_code == 403
 
 
-@pytest.mark.django_db(transaction=True)
 def test_without_a_database_the_counters_are_exposed_all_the_same() -> None:
     client = Client(REMOTE_ADDR="127.0.0.1")
     # What takes longer than a second to read, as it may on a busy machine, is left out of a scrape.
@@ -191,3 +207,312 @@ def test_past_the_limit_values_are_counted_together_and_known_ones_by_themselves
         ("other", "issued"): 8,
         ("1", "sold_out"): 1,
     }
+
+
+# Counts of all processes, by second: brought together over Redis while they are read, and only then
+
+ANOTHER = """
+from shop.observability import request_metrics
+from shop.operations.shared_counts import Sharing
+
+sharing = Sharing()
+sharing.run_once(second=99)
+request_metrics.count_refusal("coupons.api.Coupons", 409, "sold_out")
+print("ready", flush=True)
+sys.stdin.readline()
+print(sharing.run_once(second=100), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.boots("another process of the shop")
+def test_what_two_processes_count_in_a_second_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_counts, "READ_SECONDS", 60)  # the other process takes some to start
+    shared_counts.read([100])
+    sharing = Sharing()
+    assert not sharing.run_once(second=99)  # what was counted before is no difference
+    request_metrics.count_refusal("coupons.api.Coupons", 409, "sold_out")
+    request_metrics.count_refusal("orders.api.Orders", 409, "sold_out")
+    counters.count_outcomes([(7, "failed")])
+    request_metrics.count_request("coupons.api.Coupons", "POST", 201, 0.06)
+    request_metrics.count_request("queue-ticket", "GET", 200, 20.0)
+    request_metrics.count_request("admin:index", "GET", 200, 0.06)
+    with another_process(ANOTHER) as process:
+        assert process.stdin and process.stdout
+        assert sharing.run_once(second=100)
+        process.stdin.write("share\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "True\n"
+        found = shared_counts.read([100, 101])
+
+    assert found is not None
+    assert found.keys() == {100}
+    counts = found[100]
+    assert counts[("processes",)] == 2
+    assert counts[("refusals", "sold_out")] == 3
+    assert counts[("campaign", "7", "failed")] == 1
+    seconds = {name[2]: number for name, number in counts.items() if name[0] == "seconds"}
+    assert ("0.05" in seconds, seconds["0.075"], seconds["10.0"], seconds["25.0"]) == (False, 1, 1, 2)
+    assert seconds["+Inf"] == 2
+    assert {name[1] for name in counts if name[0] == "seconds"} == {"coupons"}
+
+
+def test_nothing_is_shared_while_nothing_is_read(redis_server: redis.Redis) -> None:
+    sharing = Sharing()
+    for second in (1, 2):
+        request_metrics.count_refusal("orders.api.Orders", 409, "conflict")
+        assert not sharing.run_once(second=second)
+    assert redis_server.keys("firstcome:counts:*") == []
+
+    shared_counts.read([2])
+    assert 0 < redis_server.ttl(shared_counts.READ_KEY) <= shared_counts.READ_SECONDS
+    assert not sharing.run_once(second=3)
+    request_metrics.count_refusal("orders.api.Orders", 409, "conflict")
+    assert sharing.run_once(second=4)
+    [(second, counts)] = (shared_counts.read([3, 4]) or {}).items()
+    assert (second, counts[("refusals", "conflict")]) == (4, 1)
+    assert 0 < redis_server.ttl("firstcome:counts:4") <= shared_counts.KEPT_SECONDS
+
+
+def test_a_pass_that_missed_a_second_shares_nothing_and_the_next_one_a_second() -> None:
+    """It shared both seconds as one: a slow Redis doubled the rates on the board."""
+    shared_counts.read([3])
+    sharing, shared = Sharing(), {}
+    for second in (3, 4, 6, 7):
+        request_metrics.count_refusal("orders.api.Orders", 409, "conflict")
+        shared[second] = sharing.run_once(second=second)
+
+    assert shared == {3: False, 4: True, 6: False, 7: True}
+    found = shared_counts.read([4, 5, 6, 7]) or {}
+    assert {second: counts[("refusals", "conflict")] for second, counts in found.items()} == {4: 1, 7: 1}
+
+
+def test_without_redis_nothing_is_known_and_nothing_raised(own_redis: OwnRedis) -> None:
+    assert shared_counts.read([1]) == {}
+    own_redis.kill()
+    assert shared_counts.read([1]) is None
+    assert not Sharing().run_once(second=1)
+
+
+# Ports of workers, issuer and beat, and several web processes
+
+CELERY = (sys.executable, "-m", "celery", "-A", "shop")
+WORKER = (*CELERY, "worker", "--pool", "threads", "--concurrency", "3")
+WORKER += ("--without-gossip", "--without-mingle")
+ISSUER = (sys.executable, "-m", "django", "run_issuer")
+
+
+def beat_command(folder: Path) -> tuple[str, ...]:
+    return (*CELERY, "beat", "--schedule", str(folder / "schedule"), "--pidfile=")
+
+
+class Process:
+    """A process of the shop with a port for its metrics."""
+
+    child: "subprocess.Popen[bytes]"
+
+    def __init__(self, port: int, log: Path) -> None:
+        self.port, self.log = port, log
+        self.address = f"http://{ports.HOST}:{port}"
+
+    def get(self, path: str = "/metrics", method: str = "GET", **headers: str) -> urllib3.BaseHTTPResponse:
+        return urllib3.request(method, f"{self.address}{path}", headers=headers, retries=False, timeout=10)
+
+    def answers(self) -> bool:
+        try:
+            self.get("/")
+        except urllib3.exceptions.HTTPError:
+            return False
+        return True
+
+    def value(self, sample: str) -> float | None:
+        return value(self.get().data.decode(), sample)
+
+
+def value(text: str, sample: str) -> float | None:
+    """The value of a sample, which is a name with its labels."""
+    found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def sum_of(text: str, name: str) -> float:
+    return sum(map(float, re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)))
+
+
+@contextmanager
+def running(folder: Path, *command: str, port: int = 0, **settings: str) -> Iterator[Process]:
+    """A process as in production, once it serves its metrics. `settings` are environment variables."""
+    port = port or ports.free()
+    own = environment(METRICS_PORT=str(port), DJANGO_SETTINGS_MODULE="shop.settings", **settings)
+    log = folder / "process.log"
+    process = Process(port, log)
+    with children.running(
+        command, name="process", log=log, is_ready=process.answers, environment=own
+    ) as process.child:
+        yield process
+
+
+@pytest.mark.boots("a worker")
+def test_a_worker_exposes_itself_and_no_state_and_again_after_it_was_killed(tmp_path: Path) -> None:
+    port = ports.free()
+    with running(tmp_path, *WORKER, port=port) as worker:
+        text = worker.get().data.decode()
+        assert value(text, 'firstcome_pool_threads{pool="tasks"}') == 3
+        assert value(text, "firstcome_processes") == 1
+        assert (value(text, "firstcome_processor_seconds_total") or 0) > 0
+        assert (value(text, "firstcome_resident_bytes") or 0) > 2**20
+        assert value(text, "firstcome_clock_offset_seconds") is not None
+        assert sum_of(text, "firstcome_gc_pause_seconds_count") > 0
+        assert "firstcome_events_queued" not in text
+        worker.child.kill()
+        worker.child.wait()
+        with running(tmp_path, *WORKER, port=port) as another:
+            assert another.value("firstcome_processes") == 1
+
+
+@pytest.mark.boots("a Python process")
+def test_access_to_a_port_of_metrics_is_as_to_the_web_server(tmp_path: Path) -> None:
+    """`TRUSTED_PROXIES` makes requests from this machine such as come through a proxy."""
+    with running(tmp_path, *ISSUER, METRICS_TOKEN=TOKEN, TRUSTED_PROXIES="1") as issuer:
+        assert issuer.get().status == 401
+        assert issuer.get(Authorization="Bearer wrong").status == 401
+        granted = issuer.get(Authorization=f"Bearer {TOKEN}", Host="172.18.0.9:9101")
+        assert (granted.status, granted.headers["Content-Type"][:10]) == (200, "text/plain")
+        head = issuer.get(method="HEAD", Authorization=f"Bearer {TOKEN}")
+        assert (head.status, head.data) == (200, b"")
+        assert int(head.headers["Content-Length"]) > 1000
+        assert issuer.get(method="POST", Authorization=f"Bearer {TOKEN}").status == 405
+        assert issuer.get("/admin/", Authorization=f"Bearer {TOKEN}").status == 404
+
+
+@pytest.mark.boots("a Python process")
+@pytest.mark.parametrize("host", ["", "0.0.0.0"])
+def test_other_addresses_reach_the_metrics_only_where_a_setting_says_so(tmp_path: Path, host: str) -> None:
+    """127.0.0.2 is an address of this machine too, and not the one that it listens on by itself."""
+    own = {"METRICS_TOKEN": TOKEN} | ({"METRICS_HOST": host} if host else {})
+    expected: Any = nullcontext() if host else pytest.raises(ConnectionRefusedError)
+    with running(tmp_path, *ISSUER, **own) as issuer, expected:
+        socket.create_connection(("127.0.0.2", issuer.port), timeout=5).close()
+
+
+@pytest.mark.boots("a Python process")
+def test_without_a_token_requests_must_come_from_this_machine_and_name_it(tmp_path: Path) -> None:
+    with running(tmp_path, *ISSUER) as issuer:
+        assert issuer.get().status == 200
+        assert issuer.get(Host="attacker.example").status == 403
+        assert issuer.get(**{"X-Forwarded-For": "192.0.2.1"}).status == 403
+        wait_until(lambda: (issuer.value("firstcome_issuer_last_pass_seconds") or 60) < 5, seconds=20)
+
+
+@pytest.mark.boots("a Python process")
+def test_slow_clients_of_the_port_hold_up_no_scrape_and_log_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, *ISSUER) as issuer:
+        clients = [socket.create_connection((ports.HOST, issuer.port)) for _ in range(60)]
+        for client in clients:
+            client.send(b"G")  # a head that never ends
+        assert issuer.answers()
+        for client in clients:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        assert issuer.get().status == 200
+        assert "Traceback" not in issuer.log.read_text()
+        assert "Exception occurred" not in issuer.log.read_text()
+
+
+@pytest.mark.boots("a Python process")
+def test_a_port_that_is_taken_does_not_stop_the_process(tmp_path: Path) -> None:
+    with running(tmp_path, *ISSUER) as first:
+        folder = tmp_path / "second"
+        folder.mkdir()
+        alive = folder / "alive"
+        with running(folder, *ISSUER, "--alive", str(alive), port=first.port) as second:
+            wait_until(alive.exists, seconds=30)
+            assert "metrics are not served" in second.log.read_text()
+            assert second.child.poll() is None
+
+
+def test_web_tells_how_long_a_dead_beat_has_been_silent(own_redis: OwnRedis, tmp_path: Path) -> None:
+    redis = {"REDIS_URL": own_redis.url, "BROKER_URL": own_redis.url}
+    with serving(tmp_path, workers=1, **redis) as web:
+
+        def silent_seconds() -> float | None:
+            text = urllib3.request("GET", f"{web.address}/metrics", retries=False).data.decode()
+            return value(text, "firstcome_beat_last_tick_seconds")
+
+        assert silent_seconds() is None
+        folder = tmp_path / "beat"
+        folder.mkdir()
+        with running(folder, *beat_command(folder), **redis) as beat:
+            wait_until(lambda: (beat.value("firstcome_beat_last_tick_seconds") or 60) < 3, seconds=30)
+            assert beat.value("firstcome_events_queued") == 0
+            assert beat.value("firstcome_broker_up") == 1
+            queue = 'firstcome_broker_queue_messages{queue="celery"}'
+            wait_until(lambda: (beat.value(queue) or 0) > 0, seconds=20)
+            beat.child.kill()
+            beat.child.wait()
+        wait_until(lambda: (silent_seconds() or 0) > 5, seconds=30)
+
+
+@pytest.mark.boots("a web server")
+def test_two_web_processes_are_summed_and_a_dead_one_leaves_its_counts(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    (earlier := tmp_path / "metrics" / "counter_of-an-earlier-server.db").touch()
+    settings = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
+    with serving(tmp_path, workers=2, **settings) as web:
+        assert not earlier.exists()
+
+        def exposed() -> str:
+            return urllib3.request("GET", f"{web.address}/metrics", retries=False).data.decode()
+
+        for _ in range(20):
+            # On a new connection each, so that both processes get some.
+            refused = urllib3.request("GET", f"{web.address}/api/v1/orders", retries=False)
+            assert refused.status == 401
+        wait_until(lambda: value(exposed(), "firstcome_processes") == 2)
+        before = exposed()
+        assert sum_of(before, "firstcome_http_refusals_total") == 20
+        labels = 'code="not_authenticated",status="401",view="orders.api.Orders"'
+        assert value(before, f"firstcome_http_refusals_total{{{labels}}}") == 20
+        assert value(before, 'firstcome_pool_busy{pool="probes"}') is not None
+
+        for _ in range(2):
+            killed, _ = workers_of(web.child.pid)
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: len(list((tmp_path / "metrics").glob("gauge_livesum_[0-9]*.db"))) == 1)
+            wait_until(lambda: value(exposed(), "firstcome_processes") == 2, seconds=30)
+            assert sum_of(exposed(), "firstcome_http_refusals_total") == 20
+        # Each worker has a slot, and so has its replacement: no number of restarts adds more files.
+        slots = {path.stem.rpartition("_")[2] for path in (tmp_path / "metrics").iterdir()}
+        assert slots <= {"manager", "0", "1", "2", "3"}
+
+
+@pytest.mark.boots("a web server")
+def test_metrics_are_read_by_address_with_the_token_alone(tmp_path: Path) -> None:
+    """Prometheus calls containers by addresses that are in no setting."""
+    with serving(tmp_path, workers=1, METRICS_TOKEN=TOKEN) as web:
+
+        def status(path: str = "/metrics", **headers: str) -> int:
+            headers |= {"Host": "172.18.0.7:8000"}
+            return urllib3.request("GET", f"{web.address}{path}", headers=headers, retries=False).status
+
+        assert status(Authorization=f"Bearer {TOKEN}") == 200
+        assert status() == 400
+        assert status("/readyz", Authorization=f"Bearer {TOKEN}") == 400
+
+
+@pytest.mark.boots("a web server")
+def test_metrics_are_answered_while_all_threads_are_busy(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=1, WEB_THREADS="2") as web, another_connection() as other:
+        ask(other, "LOCK TABLES inventory_product WRITE")
+        calls = [in_background(lambda: get(f"{web.address}/api/v1/products")) for _ in range(8)]
+        wait_until(lambda: waiting_at("%inventory_product%") > 0)
+        answer = get(f"{web.address}/metrics")
+        assert answer.status == 200
+        assert sum_of(answer.data.decode(), "firstcome_pool_waiting") > 0
+        assert not any(call.done() for call in calls)
+        ask(other, "UNLOCK TABLES")
+        assert {call.result(timeout=30).status for call in calls} == {200}
+
+
+def get(url: str) -> urllib3.BaseHTTPResponse:
+    return urllib3.request("GET", url, retries=False, timeout=20)

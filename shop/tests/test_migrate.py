@@ -148,11 +148,16 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, output
 
 
-def manage(*words: str, database: str = DATABASE) -> str:
-    """The output of a management command, which must succeed."""
-    code, output = ended(started("manage.py", *words, database=database))
+def succeeded(process: "subprocess.Popen[str]") -> str:
+    """The output of the process, which must succeed."""
+    code, output = ended(process)
     assert code == 0, output
     return output
+
+
+def manage(*words: str, database: str = DATABASE) -> str:
+    """The output of a management command, which must succeed."""
+    return succeeded(started("manage.py", *words, database=database))
 
 
 BEHIND_A_TABLE = "state LIKE 'Waiting for table metadata lock%'"
@@ -212,9 +217,7 @@ def test_a_migration_that_loses_a_deadlock_with_sales_is_tried_again(migrated: C
         "IF @met IS NULL THEN SET @met = 1; "
         "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'Deadlock found'; END IF; END",
     )
-    code, output = ended(started("manage.py", *APPLY, "--attempts", "2"))
-    assert code == 0, output
-    assert "next attempt in" in output
+    assert "next attempt in" in manage(*APPLY, "--attempts", "2")
 
 
 def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(migrated: Connection):
@@ -222,9 +225,7 @@ def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(migrated: 
         migrating = started("manage.py", *APPLY)
         wait_for(BEHIND_A_TABLE, migrated)
         assert insert_seconds() < LOCK_WAIT_SECONDS + SLACK_SECONDS
-    code, output = ended(migrating)
-    assert code == 0, output
-    assert "next attempt" in output
+    assert "next attempt" in succeeded(migrating)
 
 
 def test_a_second_migration_waits_for_the_first_and_a_check_does_not(migrated: Connection):
@@ -237,11 +238,8 @@ def test_a_second_migration_waits_for_the_first_and_a_check_does_not(migrated: C
         assert ended(started("manage.py", "migrate", "--check", "--no-input"))[0] == 1
         assert second.poll() is None
         reader.rollback()
-    code, output = ended(first)
-    assert code == 0, output
-    assert "Another migrate" not in output
-    code, output = ended(second)
-    assert code == 0, output
+    assert "Another migrate" not in succeeded(first)
+    output = succeeded(second)
     assert "Another migrate is changing this database" in output
     assert "No migrations to apply" in output
     assert ask(migrated, f"SELECT IS_FREE_LOCK('{lock_name(DATABASE)}')") == [(1,)]
@@ -255,8 +253,7 @@ def test_the_lock_of_a_migration_ends_with_its_connection(database: Connection):
         wait_for(BEHIND_A_MIGRATE, database)
         assert ask(database, "SHOW TABLES") == []
         [(holder,)] = ask(other, "SELECT CONNECTION_ID()")
-    code, output = ended(waiting)
-    assert code == 0, output
+    output = succeeded(waiting)
     assert "Another migrate is changing this database" in output
     assert f"Its lock is held by connection {holder} " in output
 
@@ -272,13 +269,12 @@ def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated:
         wait_for(BEHIND_A_TABLE, migrated)
         time.sleep(2.5)  # longer than the read timeout
         reader.rollback()
-    assert ended(migrating)[0] == 0
+    succeeded(migrating)
 
 
 @pytest.mark.boots("a Python process")
 def test_every_migration_can_be_applied_again_after_a_lost_reply(database: Connection):
-    code, output = ended(started("-c", TWICE))
-    assert code == 0, output
+    succeeded(started("-c", TWICE))
     repeated = shape(database)
     ask(database, f"DROP DATABASE {DATABASE}")
     ask(database, f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")

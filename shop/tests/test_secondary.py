@@ -235,8 +235,7 @@ def test_without_a_secondary_its_rules_hold_all_the_same() -> None:
 # The mark has pytest-django make the test's database, whose tables the two servers get.
 @pytest.mark.django_db
 @pytest.mark.boots("a database server")
-@pytest.mark.usefixtures("pair")
-def test_it_reads_from_the_secondary_what_was_committed_just_before() -> None:
+def test_it_reads_from_the_secondary_what_was_committed_just_before(pair: Replicated) -> None:
     for number in range(100):
         account = AccountFactory.create()
         servers_and_rows = secondary.read(
@@ -324,8 +323,7 @@ def test_work_whose_connection_is_lost_is_run_again_by_the_primary(pair: Replica
     assert used == ["reader", "default"]
 
 
-@pytest.mark.usefixtures("pair")
-def test_an_error_that_is_no_lost_connection_is_raised() -> None:
+def test_an_error_that_is_no_lost_connection_is_raised(pair: Replicated) -> None:
     def work(alias: str) -> None:
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT missing_function()")
@@ -335,8 +333,7 @@ def test_an_error_that_is_no_lost_connection_is_raised() -> None:
     assert read_server() == REPLICA
 
 
-@pytest.mark.usefixtures("pair")
-def test_nothing_is_read_from_it_inside_a_transaction() -> None:
+def test_nothing_is_read_from_it_inside_a_transaction(pair: Replicated) -> None:
     def work() -> None:
         secondary.read(lambda alias: None)
 
@@ -344,8 +341,7 @@ def test_nothing_is_read_from_it_inside_a_transaction() -> None:
         transactions.run(work, transactions.ONCE)
 
 
-@pytest.mark.usefixtures("pair")
-def test_nothing_is_decided_while_it_is_read() -> None:
+def test_nothing_is_decided_while_it_is_read(pair: Replicated) -> None:
     account = AccountFactory.create()
 
     def begin(alias: str) -> None:
@@ -389,8 +385,7 @@ def test_statements_that_write_or_lock_never_leave_the_process(statement: str) -
             cursor.execute(statement)
 
 
-@pytest.mark.usefixtures("pair")
-def test_its_connections_are_read_only_for_the_server_too() -> None:
+def test_its_connections_are_read_only_for_the_server_too(pair: Replicated) -> None:
     reader = connections["reader"]
     reader.ensure_connection()
     with pytest.raises(NotSupportedError), reader.cursor() as cursor:
@@ -404,8 +399,7 @@ def test_its_connections_are_read_only_for_the_server_too() -> None:
         reader.close()
 
 
-@pytest.mark.usefixtures("pair")
-def test_it_has_no_transactions() -> None:
+def test_it_has_no_transactions(pair: Replicated) -> None:
     with pytest.raises(TransactionManagementError), transaction.atomic(using="reader"):
         pass
 
@@ -420,7 +414,6 @@ def statements_of(call: Callable[[], Any]) -> tuple[Any, list[str], list[str]]:
     return answer, *([one["sql"] for one in sent.captured_queries] for sent in (primary, reader))
 
 
-@pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize(
     ("path", "table"),
     [
@@ -434,7 +427,7 @@ def statements_of(call: Callable[[], Any]) -> tuple[Any, list[str], list[str]]:
         ("/campaigns/{campaign}/codes", "coupons_poolcode`"),
     ],
 )
-def test_lists_of_staff_are_read_from_it(path: str, table: str) -> None:
+def test_lists_of_staff_are_read_from_it(pair: Replicated, path: str, table: str) -> None:
     client = client_of(SuperuserFactory.create())
     product, campaign = ProductFactory.create(on_hand=5), CampaignFactory.create()
     buyer = client_of(buying.account(points=500))
@@ -449,16 +442,14 @@ def test_lists_of_staff_are_read_from_it(path: str, table: str) -> None:
         assert not any(f"FROM `{table}" in statement for statement in primary), primary
 
 
-@pytest.mark.usefixtures("pair")
-def test_an_accounts_own_lists_are_read_from_the_primary() -> None:
+def test_an_accounts_own_lists_are_read_from_the_primary(pair: Replicated) -> None:
     client = client_of(AccountFactory.create())
     for path in ("/orders", "/coupons", "/payments", "/wallet/entries", "/products", "/campaigns"):
         *_, reader = statements_of(lambda path=path: client.get(path))
         assert reader == [], path
 
 
-@pytest.mark.usefixtures("pair")
-def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not() -> None:
+def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not(pair: Replicated) -> None:
     client, order = signed_in(SuperuserFactory.create()), OrderFactory.create(total_amount=5, card_amount=5)
     page, primary, reader = statements_of(lambda: client.get("/admin/orders/order/"))
     assert page.status_code == 200
@@ -469,9 +460,8 @@ def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not() -> N
     assert reader == []
 
 
-@pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize("query", ["", "?happened=test.line", "?happened=test.", "?by=unknown", "?p=last"])
-def test_every_statement_of_a_list_has_the_limit_on_either_server(query: str) -> None:
+def test_every_statement_of_a_list_has_the_limit_on_either_server(pair: Replicated, query: str) -> None:
     """The end of a searched window and the journal's names were read from the primary, without the limit."""
     client = signed_in(SuperuserFactory.create())
     JournalLine.objects.create(at=timezone.now(), actor="system", what="test.line")
@@ -485,16 +475,14 @@ def test_every_statement_of_a_list_has_the_limit_on_either_server(query: str) ->
     assert not any("FROM `shop_journalline`" in text for text in primary), primary
 
 
-@pytest.mark.usefixtures("pair")
-def test_an_action_of_a_list_reads_its_rows_from_the_primary() -> None:
+def test_an_action_of_a_list_reads_its_rows_from_the_primary(pair: Replicated) -> None:
     client, account = signed_in(SuperuserFactory.create()), AccountFactory.create()
     chosen = {"action": "delete_selected", "_selected_action": [account.pk]}
     *_, reader = statements_of(lambda: client.post("/admin/auth/user/", chosen))
     assert reader == []
 
 
-@pytest.mark.usefixtures("pair")
-def test_exports_and_reports_are_read_from_it() -> None:
+def test_exports_and_reports_are_read_from_it(pair: Replicated) -> None:
     client = signed_in(SuperuserFactory.create())
     ProductFactory.create(sku="TEA")
     file, primary, reader = statements_of(
@@ -507,8 +495,7 @@ def test_exports_and_reports_are_read_from_it() -> None:
     assert any("FROM `orders_order`" in statement for statement in reader)
 
 
-@pytest.mark.usefixtures("pair")
-def test_each_thread_waits_for_the_server_of_its_own_connection() -> None:
+def test_each_thread_waits_for_the_server_of_its_own_connection(pair: Replicated) -> None:
     assert race([read_server] * 8) == [REPLICA] * 8
 
 

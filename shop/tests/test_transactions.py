@@ -68,9 +68,7 @@ class Opponent:
         with holding(tally.LOCK, tally.OTHER) as other:
             self._has_other.set()
             assert self._may_want_hot.wait(10)
-            # InnoDB rolls back the transaction with fewer changed rows: that must be the work under test.
-            for number in range(20):
-                ask(other, "INSERT INTO tally VALUES (%s, 0)", 100 + number)
+            tally.make_heavy(other)
             ask(other, tally.LOCK, tally.HOT)
 
     def collide(self) -> None:

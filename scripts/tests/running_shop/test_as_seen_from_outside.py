@@ -21,10 +21,10 @@ from orders.tests import buying
 from scripts.stack import instance as instances, ports
 from scripts.tests.running_shop.calls import buy, eventually
 from scripts.tests.running_shop.stack import HTTP, RunningShop
-from shop.tests import test_protocol as protocol
+from shop.tests import test_web_server as protocol
 from shop.tests.browser.stack import session_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.test_request_body import IMPORT, answer_on, connect, head_of, slow_call
+from shop.tests.test_web_server import IMPORT, connect, head_of, outcome_on, slow_call
 
 EXPORT = "/admin/auth/user/export/"
 KEY = "a-key-that-no-line-may-quote"
@@ -229,7 +229,7 @@ def test_a_declared_40_mib_are_refused_everywhere_before_they_are_sent(running_s
     for method, path in itertools.product(["POST", "GET"], PATHS):
         with connect(running_shop.address) as connection:
             connection.sendall(head_of(method, path, f"Content-Length: {LARGE}"))
-            answers[f"{method} {path}"] = answer_on(connection)
+            answers[f"{method} {path}"] = outcome_on(connection)
     assert answers == dict.fromkeys(answers, (413, "too_large"))
 
 
@@ -239,7 +239,7 @@ def test_bodies_in_chunks_are_counted_everywhere_and_refused_past_the_limit(runn
         with connect(running_shop.address) as connection:
             connection.sendall(head_of("POST", path, "Transfer-Encoding: chunked"))
             connection.sendall(b"%x\r\n" % 70_000 + b"x" * 70_000 + b"\r\n0\r\n\r\n")
-            answers[path] = answer_on(connection)
+            answers[path] = outcome_on(connection)
     assert answers == dict.fromkeys(answers, (413, "too_large"))
 
 
@@ -249,7 +249,7 @@ def test_staff_who_lack_a_permission_of_the_page_are_refused_before_their_upload
         cookies = f"sessionid={session_of(AccountFactory.create(is_staff=True, permissions=held))}"
         with connect(running_shop.address) as connection:
             connection.sendall(head_of("POST", IMPORT, f"Content-Length: {2**20}", cookies=cookies))
-            assert answer_on(connection) == (403, "permission_denied"), held
+            assert outcome_on(connection) == (403, "permission_denied"), held
 
 
 def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(running_shop):
@@ -261,7 +261,7 @@ def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(running_shop)
             for at in range(0, len(parts), 9):
                 time.sleep(0.2)
                 connection.sendall(parts[at : at + 9])
-            assert answer_on(connection) == (401, "invalid_credentials")
+            assert outcome_on(connection) == (401, "invalid_credentials")
 
 
 def test_a_trailer_that_names_another_client_is_refused(running_shop):

@@ -11,12 +11,18 @@ from orders.models import Order, Refund, Saga
 from orders.tests import operating_pages
 from orders.tests.operating_pages import page_of
 from scripts.tests.running_shop.calls import eventually, require_every_law
-from shop.tests.browser import accessibility, buyers, storefront
+from shop.tests.browser import accessibility, storefront
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.stack import superuser_with_password
 from shop.tests.browser.storefront import HOME, card_of, open_product, receipt, sign_in
-from shop.tests.browser.test_board import BOARD, card_of as board_card_of, left_on, press
-from shop.tests.browser.test_pages import sign_in as sign_in_as_staff
+from shop.tests.browser.test_operators_pages import (
+    BOARD,
+    card_of as board_card_of,
+    left_on,
+    press,
+    sign_in as sign_in_as_staff,
+    take_coupon,
+)
 from shop.tests.browser.test_storefront import STORED
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -73,7 +79,7 @@ def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page):
 def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(open_page, running_shop):
     campaign = CampaignFactory.create(name="Watched", quantity=1_000)
     page = open_page(BOARD, account=SuperuserFactory.create())
-    assert buyers.take_coupon(running_shop.address, AccountFactory.create(), campaign) == 201
+    assert take_coupon(running_shop.address, AccountFactory.create(), campaign) == 201
     press(page, campaign, "pause")
 
     refused = running_shop.call(AccountFactory.create(), "POST", "/coupons", {"campaign": campaign.pk})
@@ -81,7 +87,7 @@ def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(op
     expect(board_card_of(page, campaign).locator(".badge")).to_have_attribute("data-status", "paused")
 
     press(page, campaign, "resume", reason="The price is right.")
-    assert buyers.take_coupon(running_shop.address, AccountFactory.create(), campaign) == 201
+    assert take_coupon(running_shop.address, AccountFactory.create(), campaign) == 201
     expect(left_on(page, campaign)).to_have_text("998")
 
 

@@ -36,8 +36,10 @@ def sign_in(page: Any, account: User) -> None:
     expect(page.locator("#account")).to_have_text(account.username)
 
 
-def open_product(page: Any, product: Product) -> Any:
-    """The button that buys it, on the page of the product."""
+def open_product(page: Any, product: Product, account: User | None = None) -> Any:
+    """The button that buys it, on the page of the product; an account signs in first."""
+    if account:
+        sign_in(page, account)
     page.goto(f"/demo/#/buy/{product.pk}")
     button = page.locator("#buy")
     expect(button).to_be_enabled()

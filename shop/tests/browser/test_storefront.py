@@ -1,5 +1,6 @@
-"""The demo storefront, walked through in a browser: coupon, purchase, receipt, races and lost answers."""
+"""The demo storefront in a browser: purchases, lost answers, payments that need the customer, and sales."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,14 @@ from django.core.management import call_command
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Order
+from orders import tasks
+from orders.models import Order, Saga
+from payments.models import Payment
+from sales.models import Sale
+from sales.tests import factories
 from scripts.tests.simulator import Simulator
+from shop import clock
+from shop.operations import dispatch
 from shop.tests.browser import accessibility, stack as stacks, storefront
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.faults import Faults
@@ -35,8 +42,7 @@ def test_two_browsers_race_for_the_last_piece_and_a_third_sees_it_sold_out(
     expect(card_of(watcher, last)).to_have_attribute("data-availability", "available")
     pages = [open_page(HOME) for _ in range(2)]
     for number, page in enumerate(pages):
-        sign_in(page, storefront.buyer(f"racer-{number}"))
-        open_product(page, last)
+        open_product(page, last, storefront.buyer(f"racer-{number}"))
 
     at = max(page.evaluate("Date.now()") for page in pages) + 1_000
     for page in pages:
@@ -60,8 +66,7 @@ def test_an_answer_that_is_lost_on_its_way_leads_to_one_order_only_because_the_k
 ) -> None:
     faults.expect(r"^failed: POST .*/orders net::ERR_CONNECTION_RESET$")
     page = open_page(HOME)
-    sign_in(page, mina)
-    button = open_product(page, mug)
+    button = open_product(page, mug, mina)
     keys = storefront.keep_first_answer_back(page, and_break=True)
     if not keys_are_kept:
         storefront.change_keys(page)
@@ -77,8 +82,7 @@ def test_a_reload_while_buying_goes_on_with_the_same_key(
     open_page: Callable[..., Any], mina: User, mug: Product
 ) -> None:
     page = open_page(HOME)
-    sign_in(page, mina)
-    button = open_product(page, mug)
+    button = open_product(page, mug, mina)
     keys = storefront.keep_first_answer_back(page)
     button.click()
     wait_until(lambda: Order.objects.count() == 1)
@@ -96,8 +100,7 @@ def test_a_purchase_without_an_answer_waits_for_its_own_account(
 ) -> None:
     faults.expect(r"^failed: POST .*/orders ")
     page = open_page(HOME)
-    sign_in(page, mina)
-    button = open_product(page, mug)
+    button = open_product(page, mug, mina)
     page.route(storefront.ORDERS, lambda route: route.abort("connectionreset"))
     button.click()
     expect(page.locator("#unanswered")).to_be_visible()
@@ -105,8 +108,7 @@ def test_a_purchase_without_an_answer_waits_for_its_own_account(
     page.locator("#sign-out").click()
     page.unroute(storefront.ORDERS)
 
-    sign_in(page, storefront.buyer("jun"))
-    open_product(page, mug)
+    open_product(page, mug, storefront.buyer("jun"))
     assert not Order.objects.exists()
     page.locator("#sign-out").click()
     sign_in(page, mina)
@@ -151,8 +153,7 @@ def test_a_token_that_has_expired_is_refreshed_and_a_sign_in_that_has_ended_is_s
         sessionStorage.setItem("demo.tokens", JSON.stringify(tokens));
     }"""
     page = open_page(HOME)
-    sign_in(page, mina)
-    button = open_product(page, mug)
+    button = open_product(page, mug, mina)
     page.evaluate(spoil, ["access"])
     button.click()
     expect(receipt(page)).to_be_visible()
@@ -205,9 +206,159 @@ def test_every_page_has_no_severe_finding_and_fits_a_phone(
     check()
     page.goto(SIGN_IN)
     check()
-    sign_in(page, mina)
-    button = open_product(page, mug)
+    button = open_product(page, mug, mina)
     check()
     button.click()
     expect(page.locator("[data-event='transmit.done']")).to_be_visible()
     check()
+
+
+def buy(page: Any, account: User, product: Product, card: str) -> None:
+    page.goto(HOME)
+    button = open_product(page, product, account)
+    page.locator(f"[value={card}]").check()
+    button.click()
+
+
+def deliver_webhook() -> None:
+    """What the gateway's webhook does: the saga is due at once, and a worker takes it up."""
+    saga = Saga.objects.get(ended_at__isnull=True)
+    Saga.objects.filter(id=saga.id).update(next_attempt_at=clock.now())
+    dispatch.enqueue(tasks.advance)
+
+
+def test_a_buyer_confirms_the_payment_on_the_gateway_s_page_and_is_led_back_to_the_receipt(
+    open_page: Callable[..., Any], mina: User, mug: Product
+) -> None:
+    page = open_page(width=PHONE_WIDTH)
+    buy(page, mina, mug, "tok_3ds")
+    link = page.locator("#confirm")
+    expect(link).to_be_visible()
+    expect(receipt(page, "paying").locator("#to-confirm .countdown")).to_be_visible()
+    assert accessibility.findings(page) == []
+    link.click()
+
+    expect(page.locator("h1")).to_have_text("Confirm your payment")
+    expect(page.locator(".amount")).to_have_text("12,000 KRW")
+    assert accessibility.findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("h1")).to_have_text("The payment is confirmed.")
+    page.reload()
+    expect(page.locator("button")).to_have_count(0)
+    deliver_webhook()
+    page.get_by_role("link", name="Back to the shop").click()
+
+    expect(receipt(page)).to_be_visible()
+    expect(page.locator("#confirm")).to_have_count(0)
+    assert [order.status for order in Order.objects.all()] == ["paid"]
+
+
+def test_a_buyer_whose_card_is_refused_pays_with_another_one(
+    open_page: Callable[..., Any], faults: Faults, mina: User, mug: Product
+) -> None:
+    faults.expect(r"^402: POST .*/orders$")
+    page = open_page()
+    buy(page, mina, mug, "tok_declined")
+    form = page.locator("#another-card")
+    expect(form).to_contain_text("The card was refused.")
+    assert accessibility.findings(page) == []
+
+    page.locator("#second-card").select_option("tok_3ds")
+    page.locator("#pay-again").dblclick()
+    page.locator("#confirm").click()
+    page.get_by_role("button", name="Refuse").click()
+    expect(page.locator("h1")).to_have_text("The payment is refused.")
+    deliver_webhook()
+    page.get_by_role("link", name="Back to the shop").click()
+
+    expect(form).to_be_visible()
+    page.locator("#second-card").select_option("tok_ok")
+    page.locator("#pay-again").click()
+    expect(receipt(page)).to_be_visible()
+    payments = Payment.objects.order_by("number").values_list("number", "status")
+    assert list(payments) == [(1, "failed"), (2, "failed"), (3, "succeeded")]
+
+
+COUNTDOWN = re.compile(r"^\d+:\d\d$")
+
+
+@pytest.fixture
+def lamp(transactional_db: None) -> Product:
+    return ProductFactory.create(name="Lamp", price=48_000, on_hand=1)
+
+
+def room_of(page: Any, sale: Sale, status: str = "") -> Any:
+    state = f"[data-status={status}]" if status else ""
+    return page.locator(f"[data-sale='{sale.pk}'] .room{state}")
+
+
+def take_place(page: Any, sale: Sale) -> None:
+    room_of(page, sale).locator("button").click()
+
+
+def test_a_place_taken_before_the_opening_is_admitted_at_it_and_buys(
+    open_page: Callable[..., Any], mina: User, lamp: Product
+) -> None:
+    sale = factories.create_sale(lamp, opens_in=6)
+    page = open_page(HOME)
+    sign_in(page, mina)
+    expect(card_of(page, lamp).get_by_role("link")).to_have_count(0)
+    take_place(page, sale)
+    expect(room_of(page, sale, "waiting").locator(".countdown").first).to_have_text(COUNTDOWN)
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+
+    page.reload()
+    expect(room_of(page, sale, "waiting")).to_be_visible()
+    expect(room_of(page, sale, "admitted").locator(".countdown")).to_have_text(COUNTDOWN)
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+
+    card_of(page, lamp).get_by_role("link").click()
+    page.locator("#buy").click()
+    expect(receipt(page)).to_be_visible()
+    page.goto(HOME)
+    expect(room_of(page, sale, "used")).to_be_visible()
+    expect(card_of(page, lamp)).to_have_attribute("data-availability", "sold_out")
+    assert Order.objects.get().account_id == mina.pk
+
+
+def test_a_waiting_buyer_reads_how_many_are_ahead_and_that_the_last_piece_is_gone(
+    open_page: Callable[..., Any], stack: Stack, mina: User, lamp: Product
+) -> None:
+    sale = factories.create_sale(lamp, rate_per_minute=1)
+    first = AccountFactory.create()
+    factories.join(sale, first.pk)
+    factories.join(sale)
+    page = open_page(HOME)
+    sign_in(page, mina)
+    page.goto(f"/demo/#/buy/{lamp.pk}")
+    page.locator(".room button").click()
+    expect(page.locator(".room[data-status=waiting] .big")).to_have_text("1 ahead of you")
+    expect(page.locator("#buy")).to_have_count(0)
+
+    body = {"items": [{"product": lamp.pk, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    key = {"Idempotency-Key": "the-last-lamp", "Prefer": "wait=20"}
+    assert stacks.call(stack.address, first, "POST", "/orders", body, **key).status == 201
+
+    expect(page.locator(".card.over")).to_have_text("Sold out: the last piece is gone.")
+    page.goto(HOME)
+    expect(room_of(page, sale, "over")).to_be_visible()
+    expect(room_of(page, sale).locator("button")).to_have_count(0)
+
+
+def test_an_admission_that_lapses_is_said_and_a_new_place_is_taken(
+    open_page: Callable[..., Any], faults: Faults, mina: User, lamp: Product
+) -> None:
+    sale = factories.create_sale(lamp, admitted_for_seconds=2)
+    page = open_page(HOME)
+    sign_in(page, mina)
+    take_place(page, sale)
+    expect(room_of(page, sale, "admitted")).to_be_visible()
+    expect(room_of(page, sale, "expired")).to_be_visible()
+    Sale.objects.update(admitted_for_seconds=300)
+
+    take_place(page, sale)
+
+    expect(room_of(page, sale, "admitted")).to_be_visible()
+    open_product(page, lamp).click()
+    expect(receipt(page)).to_be_visible()

@@ -1,25 +1,36 @@
-"""The scheduled audit: what is due, one auditor at a time, late commits, answers that stay as they were."""
+"""The scheduled audit: what is due, one auditor at a time, late commits; and each kind of damage is named."""
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
-from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests import test_audit as coupon_damage
+from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
+from coupons.tests.test_audit import named
+from events.feed import sequencing
+from events.models import FeedEvent
+from inventory.imports import importing
+from inventory.imports.stock_files import StockRow
+from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
-from orders.tests import buying
+from orders.tests import buying, test_audit as order_damage
+from payments import ledger
 from payments.gateways import gateway
 from payments.models import Reconciliation
 from payments.reconciliation import reconciling
-from payments.tests.factories import PaymentFactory
+from payments.tests import test_ledger as ledger_damage
+from payments.tests.factories import PaymentFactory, wallet
 from payments.tests.own_gateway import nobody_there
 from shop import clock
 from shop.db.mysql.patience import statement_limit
@@ -27,7 +38,7 @@ from shop.management import laws, scheduled_audit
 from shop.models import AuditState, JournalLine, LawStatus
 from shop.operations.audits import law_status
 from shop.tests.racing import race
-from shop.tests.scheduled_audit.auditing import audit_all, audit_changes, broken, forget_changes
+from shop.tests.scheduled_audit.conftest import audit_all, audit_changes, broken, forget_changes
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.second_process import another_process
 
@@ -333,3 +344,172 @@ def test_audits_beside_sales_find_nothing(audited: None) -> None:
     assert outcomes[1] is None, outcomes
     assert outcomes[0] >= 3 and found == [{}] * outcomes[0]
     assert Order.objects.filter(status="paid").count() == 24
+
+
+# Each kind of damage is named, by the frequent audit and by the full one alone
+
+Broken = dict[str, list[str]]
+
+
+def find_by_both_paths() -> tuple[Broken, Broken]:
+    """What the frequent audit finds, and what a full audit finds that knows nothing of the first."""
+    of_changes = audit_changes()
+    LawStatus.objects.all().delete()
+    forget_changes()
+    return of_changes, audit_all()
+
+
+@pytest.mark.parametrize(("law", "damage"), order_damage.DAMAGE)
+def test_damage_of_orders_is_named(
+    law: str, damage: Callable[[Order, Order], Any], audited: None, paid: Order, cancelled: Order
+) -> None:
+    assert audit_changes() == {}
+    damage(paid, cancelled)
+    of_changes, of_all = find_by_both_paths()
+    assert of_changes.get(law) and of_all.get(law)
+
+
+@pytest.mark.parametrize("damage", order_damage.REFUND_DAMAGE.values(), ids=order_damage.REFUND_DAMAGE)
+def test_damage_of_refunds_is_named(damage: Callable[[Order], Any], audited: None) -> None:
+    buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
+    order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
+    buying.execute_refund(buying.refund(order.id, {product: 1}))
+    started = buying.refund(order.id, {product: 1})
+    assert audit_changes() == {}
+    damage(order)
+    for found in find_by_both_paths():
+        assert {str(order.id), str(started.refund.id)} & set(found["L9"])
+
+
+# What is damaged, and what names it, which is found before.
+COUPON_DAMAGE: dict[str, tuple[str, Callable[[Campaign, Campaign], tuple[object, object]]]] = {
+    "one less is counted": (
+        "L1",
+        lambda campaign, _: (campaign.pk, Campaign.objects.filter(pk=campaign.pk).update(issued=9)),
+    ),
+    "a gap": (
+        "L2",
+        lambda campaign, _: (campaign.pk, campaign.coupons.filter(position=10).update(position=11)),
+    ),
+    "a code is lost": ("L3", lambda _, with_pool: (with_pool.pk, named("CODE-8").delete())),
+    "an issued code is back": (
+        "L3",
+        lambda *_: (pool_code("CODE-1"), named("CODE-1").update(status="available", coupon=None)),
+    ),
+    "a code is changed": (
+        "L3",
+        lambda *_: (
+            f"coupon {Coupon.objects.get(code='CODE-1').pk}",
+            Coupon.objects.filter(code="CODE-1").update(code="ANOTHER"),
+        ),
+    ),
+    "the wrong code is void": (
+        "L3",
+        lambda *_: (pool_code("CODE-2"), named("CODE-2").update(status="void")),
+    ),
+}
+
+
+def pool_code(code: str) -> str:
+    return f"pool code {named(code).get().pk}"
+
+
+@pytest.mark.parametrize(("law", "damage"), COUPON_DAMAGE.values(), ids=COUPON_DAMAGE)
+def test_damage_of_coupons_is_named(
+    law: str, damage: Callable[..., Any], audited: None, campaign: Campaign, with_pool: Campaign
+) -> None:
+    assert audit_changes() == {}
+    offender, _ = damage(campaign, with_pool)
+    for found in find_by_both_paths():
+        assert str(offender) in map(str, found[law])
+        assert not any("CODE" in name or "ANOTHER" in name for name in found[law]), "codes are worth money"
+
+
+def test_two_coupons_of_an_account_are_named_where_the_constraint_is_lost(
+    audited: None, campaign: Campaign
+) -> None:
+    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_account_and_campaign"):
+        first, second = campaign.coupons.all()[:2]
+        Coupon.objects.filter(pk=second.pk).update(account=first.account_id)
+        assert find_by_both_paths() == ({"L2": [str(campaign.pk)]},) * 2
+    assert "L2" not in audit_changes()
+
+
+def test_a_repeated_position_is_named_where_the_constraint_is_lost(audited: None, campaign: Campaign) -> None:
+    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_position_of_campaign"):
+        Coupon.objects.filter(campaign=campaign, position=5).update(position=4)
+        assert find_by_both_paths() == ({"L2": [str(campaign.pk)]},) * 2
+
+
+def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(audited: None) -> None:
+    drop, [order_id] = CampaignFactory.create(), order_ids(1)
+    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_order"):
+        for _ in range(2):
+            coupon_of(drop, status="held", order_id=order_id)
+        for found in find_by_both_paths():
+            assert str(order_id) in found["L6"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ledger_damage.damage_balance,
+        ledger_damage.lose_entry,
+        ledger_damage.lose_balance_of_latest_entry,
+        ledger_damage.forge_entry,
+        ledger_damage.empty_transfer,
+        ledger_damage.points_released_twice,
+    ],
+)
+def test_damage_of_the_ledger_is_named(damage: Callable[[int], str], audited: None) -> None:
+    user_id = wallet()
+    with transaction.atomic():
+        ledger.grant(user_id=user_id, amount=100, reason="", reference="one")
+    assert audit_changes() == {}
+    with transaction.atomic():
+        offender = damage(user_id)
+    for found in find_by_both_paths():
+        assert offender in found["L7"]
+
+
+def test_stock_that_does_not_add_up_is_named(audited: None) -> None:
+    product = ProductFactory.create(on_hand=10)
+    assert audit_changes() == {}
+    Product.objects.filter(pk=product.pk).update(on_hand=11)
+    assert find_by_both_paths() == ({"L5": [str(product.pk)]},) * 2
+
+
+def test_negative_stock_is_named_where_the_constraint_is_lost(audited: None) -> None:
+    product = ProductFactory.create(on_hand=1)
+    constraint = "inventory_product_reserved_within_on_hand"
+    with coupon_damage.without_constraint(Product, constraint, lambda: Product.objects.update(reserved=0)):
+        Product.objects.filter(pk=product.pk).update(reserved=-1)
+        of_changes, of_all = find_by_both_paths()
+        assert of_changes["L4"] == of_all["L4"] == [str(product.pk)]
+
+
+def test_a_delivery_that_came_in_twice_is_named(audited: None) -> None:
+    rows = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=100)]
+    delivery_id, other_id = uuid4(), uuid4()
+    importing.receive(rows, delivery_id=delivery_id, reason="delivery")
+    importing.receive(rows, delivery_id=other_id, reason="another")
+    assert audit_changes() == {}
+    StockMovement.objects.update(delivery=delivery_id)
+    # The other delivery as well, which has lost its movement.
+    for found in find_by_both_paths():
+        assert found.keys() == {"L8"} and sorted(found["L8"]) == sorted(map(str, (delivery_id, other_id)))
+
+
+def test_a_payment_that_no_saga_settles_is_named(audited: None) -> None:
+    payment = PaymentFactory.create(top_up=True)
+    assert find_by_both_paths() == ({"L9": [str(payment.pk)]},) * 2
+
+
+def test_an_event_that_the_feed_lost_is_named(audited: None, paid: Order) -> None:
+    sequencing.sequence()
+    assert audit_changes() == {}
+    line = JournalLine.objects.get(order_id=paid.pk, what="order.paid")
+    event = FeedEvent.objects.get(event_id=line.event_id)
+    event.delete()
+    of_changes, of_all = find_by_both_paths()
+    assert of_changes["L15"] == of_all["L15"] == [f"position {event.position}", f"journal line {line.pk}"]

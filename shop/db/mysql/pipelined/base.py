@@ -2,7 +2,7 @@
 transaction's next statement or with COMMIT.
 
 After each round trip a thread waits for the interpreter, with its rows locked. What this relies on beyond the
-public interfaces of Django and mysqlclient is held by `shop/tests/test_pipelining_canary.py`.
+public interfaces of Django and mysqlclient is held by `shop/tests/test_pipelining.py`.
 """
 
 from collections.abc import Mapping

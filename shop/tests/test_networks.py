@@ -1,35 +1,124 @@
-"""Calls that name no account are counted by their network before their body is read."""
+"""The network that a request comes from: its address, and how many calls it makes without an account."""
 
 import asyncio
 from collections.abc import Iterator
 
 import pytest
 from django.conf import LazySettings
+from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.tokens import tokens
 from accounts.tokens.authentication import BearerToken
 from shop.burst import application
 from shop.configuration import Rate
-from shop.http import serving, views
+from shop.http import client_address, serving, views
+from shop.http.client_address import AddressUnknown
 from shop.rates import anonymous_calls
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer, send_request, send_request_blocking
 from shop.tests.factories import AccountFactory
 
+
+def request(peer: str, **headers: str) -> object:
+    return RequestFactory().get("/", REMOTE_ADDR=peer, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "203.0.113.7", "192.0.2.1"),
+        (1, "203.0.113.7", "203.0.113.7"),
+        (1, "198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        (2, "198.51.100.1, 203.0.113.7", "198.51.100.1"),
+        (2, "claimed, 198.51.100.1, 203.0.113.7", "198.51.100.1"),
+        (1, "2001:DB8:0::1", "2001:db8::1"),
+        (1, "::ffff:203.0.113.7", "203.0.113.7"),
+    ],
+)
+def test_only_addresses_appended_by_trusted_proxies_are_used(
+    settings: LazySettings, proxies: int, forwarded: str, address: str
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+
+    assert client_address.from_request(request("192.0.2.1", **{"X-Forwarded-For": forwarded})) == address  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded"),
+    [
+        (1, ""),
+        (1, "not an address"),
+        (1, "203.0.113.7, "),
+        (1, "203.0.113.7:4711"),
+        (2, "203.0.113.7"),
+        (2, "198.51.100.1, unknown"),
+        (2, "unknown, 203.0.113.7"),
+    ],
+)
+def test_a_call_with_missing_or_unreadable_hops_is_refused(
+    settings: LazySettings, proxies: int, forwarded: str
+) -> None:
+    """The proxy's own address in its place would let a client count as another, or as this machine."""
+    settings.TRUSTED_PROXIES = proxies
+
+    with pytest.raises(AddressUnknown):
+        client_address.from_request(request("192.0.2.1", **{"X-Forwarded-For": forwarded}))  # type: ignore[arg-type]
+
+
+@pytest.mark.django_db
+def test_a_sign_in_without_an_address_is_a_400_and_an_operators_shows_the_reason(
+    settings: LazySettings,
+) -> None:
+    settings.TRUSTED_PROXIES = 1
+    given = {"username": "ada", "password": "x"}
+    answer = Client().post("/api/v1/auth/token", given, content_type="application/json")
+    page = Client().post("/admin/login/", given)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert (page.status_code, b"X-Forwarded-For" in page.content) == (200, True)
+
+
+@pytest.mark.parametrize(
+    ("peer", "proxies", "headers", "is_local"),
+    [
+        ("127.0.0.1", 0, {}, True),
+        ("::1", 0, {}, True),
+        ("192.0.2.1", 0, {}, False),
+        ("", 0, {}, False),
+        # A proxy on this machine that is not configured forwards requests from anywhere.
+        ("127.0.0.1", 0, {"X-Forwarded-For": "127.0.0.1"}, False),
+        ("127.0.0.1", 0, {"Forwarded": "for=127.0.0.1"}, False),
+        ("127.0.0.1", 1, {"X-Forwarded-For": "203.0.113.7"}, False),
+        ("127.0.0.1", 0, {"X-Real-IP": "127.0.0.1"}, False),
+        ("127.0.0.1", 0, {"Via": "1.1 proxy"}, False),
+        # Behind a proxy every header may come from the client: `X_Forwarded_For` replaces the proxy's.
+        ("127.0.0.1", 1, {"X-Forwarded-For": "127.0.0.1"}, False),
+        ("127.0.0.1", 1, {}, False),
+        ("127.0.0.1", 1, {"X-Forwarded-For": "unknown"}, False),
+        ("127.0.0.1", 2, {"X-Forwarded-For": "127.0.0.1"}, False),
+    ],
+)
+def test_only_requests_from_this_machine_are_local(
+    settings: LazySettings, peer: str, proxies: int, headers: dict[str, str], is_local: bool
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+
+    assert client_address.is_local(request(peer, **headers)) is is_local  # type: ignore[arg-type]
+
+
 SIGN_IN = "/api/v1/auth/token"
-pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _as_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a worker serves the application, but that it waits for no client that still sends."""
     monkeypatch.setattr(asgi_client, "application", serving.Served(asgi_client.application))
     monkeypatch.setattr(serving, "LINGER_SECONDS", 0.0)
 
 
-@pytest.fixture(autouse=True)
-def _three_a_minute(settings: LazySettings) -> Iterator[None]:
+@pytest.fixture
+def _three_a_minute(_as_served: None, transactional_db: None, settings: LazySettings) -> Iterator[None]:
     settings.RATE_ANONYMOUS = Rate(3, 60)
     anonymous_calls._calls.clear()
     yield
@@ -45,6 +134,7 @@ def send_unfinished(path: str) -> Answer:
     return asyncio.run(answered())
 
 
+@pytest.mark.usefixtures("_three_a_minute")
 @pytest.mark.parametrize(
     "path",
     [SIGN_IN, "/api/v1/auth/refresh", "/api/v1/users", "/api/v1/orders", "/api/v1/x", "/admin/login/"],
@@ -58,6 +148,7 @@ def test_calls_of_a_network_that_made_too_many_are_refused_before_their_body_is_
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 
+@pytest.mark.usefixtures("_three_a_minute")
 def test_other_networks_and_calls_with_an_account_or_a_signature_are_not_counted(
     settings: LazySettings,
 ) -> None:
@@ -73,6 +164,7 @@ def test_other_networks_and_calls_with_an_account_or_a_signature_are_not_counted
         assert send_request_blocking("GET", "/api/v1/products", headers=near).status == 200
 
 
+@pytest.mark.usefixtures("_three_a_minute")
 @pytest.mark.parametrize("path", ["/admin/login/", "/admin/password_change/"])
 def test_a_body_that_would_wait_with_a_password_has_8_kib_at_most(path: str, settings: LazySettings) -> None:
     settings.RATE_ANONYMOUS = None

@@ -1,4 +1,4 @@
-"""The fair lock: grants in queue order, wake-ups, and recovery from crashes and lost messages."""
+"""The locks of Redis, fair and spinning: grants, leases, recovery; and the concurrency limit of a row."""
 
 import os
 import signal
@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import transaction
 from prometheus_client import REGISTRY
 from redis import Redis
 
 from scripts.stack import ports
-from shop.errors import Rejected, Unavailable
+from shop.concurrency.hot_rows import ConcurrencyLimit
+from shop.errors import Overloaded, Rejected, Unavailable
 from shop.redis import fair_lock, locks, redis_client
 from shop.redis.fair_lock import Turn
 from shop.tests.hung_server import Relay
@@ -26,7 +28,7 @@ from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process, read_line
 from shop.tests.waiting import in_background
 
-NAME = "firstcome:{test}:fair-lock"
+NAME = "firstcome:{test}:lock"
 LEASE_SECONDS = locks.LEASE_MILLISECONDS / 1000
 # The time that a busy machine may add to a wait.
 SLACK_SECONDS = 2.5
@@ -61,8 +63,8 @@ sys.stdin.readline()
 """
 
 
-def counted(metric: str) -> float:
-    return REGISTRY.get_sample_value(f"firstcome_lock_{metric}", {"lock": "fair"}) or 0.0
+def counted(metric: str, lock: str = "fair") -> float:
+    return REGISTRY.get_sample_value(f"firstcome_lock_{metric}", {"lock": lock}) or 0.0
 
 
 def get_and_leave(wait_seconds: float) -> float:
@@ -133,6 +135,7 @@ def test_the_lease_is_renewed_while_the_lock_is_held() -> None:
         with pytest.raises(Rejected), fair_lock.held(NAME, wait_seconds=LEASE_SECONDS + 1.5):
             pytest.fail("the lease of a live holder expired")
         assert redis_client.client().pttl(NAME) > 0
+    assert not redis_client.client().exists(NAME)
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
@@ -212,13 +215,6 @@ def test_without_redis_new_requests_are_refused_at_once_and_waiters_after_second
             future.result(20)
 
 
-def test_it_is_renewed_while_the_work_takes() -> None:
-    with fair_lock.held(NAME):
-        redis_client.client().pexpire(NAME, 2_000)
-        wait_until(lambda: redis_client.client().pttl(NAME) > 2_000)
-    assert not redis_client.client().exists(NAME)
-
-
 def test_a_holder_that_lost_it_neither_renews_nor_releases_anothers() -> None:
     with fair_lock.held(NAME):
         redis_client.client().set(NAME, "another's:1", ex=60)
@@ -244,3 +240,110 @@ def test_twenty_leases_are_renewed_in_time_by_a_slow_redis(
             directly.pexpire(name, 2_500)
         wait_until(lambda: all(directly.pttl(name) > 2_500 for name in names), seconds=2.4)
         assert directly.exists(*names) == len(names)
+
+
+# The lock that is acquired by polling
+
+
+@pytest.mark.parametrize(("is_locked", "most_at_once"), [(True, 1), (False, 10)])
+def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(
+    is_locked: bool, most_at_once: int
+) -> None:
+    inside, most = [0], [0]
+    all_are_in = threading.Event()
+
+    def visit() -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        if inside[0] == 10:
+            all_are_in.set()
+        all_are_in.wait(0.02 if is_locked else 10)
+        inside[0] -= 1
+
+    def visit_locked() -> None:
+        with locks.spinning(NAME):
+            visit()
+
+    assert race([visit_locked if is_locked else visit] * 10) == [None] * 10
+    assert most == [most_at_once]
+
+
+def test_a_wait_that_times_out_is_refused_and_counted() -> None:
+    before = counted("timeouts_total", "spin")
+    with locks.spinning(NAME), pytest.raises(Rejected) as refusal, locks.spinning(NAME, wait_seconds=0.3):
+        pytest.fail("two threads held it")
+    assert (refusal.value.code, refusal.value.retry_after) == ("lock_not_acquired", 1)
+    assert counted("timeouts_total", "spin") == before + 1
+
+
+def test_releasing_a_lock_after_its_lease_expired_does_not_free_the_next_holders() -> None:
+    before = counted("leases_lost_total", "spin")
+    with locks.spinning(NAME, lease_milliseconds=50):
+        second = locks.spinning(NAME)
+        second.__enter__()
+    assert counted("leases_lost_total", "spin") == before + 1
+    with pytest.raises(Rejected), locks.spinning(NAME, wait_seconds=0.3):
+        pytest.fail("the first holder's release freed the second holder's lock")
+    second.__exit__(None, None, None)
+    with locks.spinning(NAME, wait_seconds=0.0):
+        pass
+
+
+def test_the_lock_ends_with_its_lease() -> None:
+    with locks.spinning(NAME, lease_milliseconds=5_000):
+        assert 0 < redis_client.client().pttl(NAME) <= 5_000
+    assert not redis_client.client().exists(NAME)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_not_waited_for_inside_a_transaction() -> None:
+    with transaction.atomic(), pytest.raises(transaction.TransactionManagementError), locks.spinning(NAME):
+        pytest.fail("a transaction was kept open meanwhile")
+
+
+# The concurrency limit of a row
+
+
+def test_no_more_requests_run_than_there_are_places() -> None:
+    limit = ConcurrencyLimit(name="it", max_concurrent=3)
+    running, peak = [0], [0]
+    mutex = threading.Lock()
+    is_full = threading.Event()
+
+    def enter() -> None:
+        with limit.permit():
+            with mutex:
+                running[0] += 1
+                peak[0] = max(peak[0], running[0])
+                if running[0] == 3:
+                    is_full.set()
+            assert is_full.wait(10)
+            with mutex:
+                running[0] -= 1
+
+    assert race([enter] * 40) == [None] * 40
+    assert peak == [3]
+
+
+def test_a_long_wait_is_refused_and_leaves_the_place_to_the_next() -> None:
+    limit = ConcurrencyLimit(name="it", max_concurrent=1, wait_seconds=0.2)
+
+    def wait() -> str:
+        with pytest.raises(Overloaded) as refusal, limit.permit():
+            pytest.fail("there was no place")
+        return refusal.value.code
+
+    with limit.permit():
+        assert race([wait] * 3) == ["overloaded"] * 3
+    with limit.permit() as place:
+        assert place is None
+
+
+def test_an_error_releases_the_place() -> None:
+    limit = ConcurrencyLimit(name="it", max_concurrent=1, wait_seconds=0.1)
+
+    with pytest.raises(ZeroDivisionError), limit.permit():
+        raise ZeroDivisionError
+
+    with limit.permit() as place:
+        assert place is None

@@ -1,12 +1,16 @@
-"""Exports and reports: whole before they are sent, no thread while they are, and a place for each."""
+"""Files that are sent: exports and reports, whole and with a place for each, and those under `/static`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import LazySettings, settings
 from django.contrib.auth.models import User
+from django.http import FileResponse, StreamingHttpResponse
+from django.test import Client
 
 from backoffice import list_exports
 from shop.burst.application import application
@@ -16,25 +20,28 @@ from shop.http.pages import large_responses, pages
 from shop.tests import asgi_client
 from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
+from shop.tests.live import web
 from shop.tests.loop_guard import Blocked
 from shop.tests.racing import wait_until
+from shop.tests.test_web_server import answer_on, connect
 
-pytestmark = pytest.mark.django_db(transaction=True)
 EXPORT, BALANCE = "/admin/auth/user/export/", "/admin/ledger/sales/balance/"
 Message = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def _many_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _many_small_windows(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 10)
     monkeypatch.setattr(pages, "CHUNK_BYTES", 500)
     User.objects.bulk_create(User(username=f"u{number:03}") for number in range(95))
 
 
 @pytest.fixture
-def cookie() -> str:
+def cookie(_many_small_windows: None) -> Iterator[str]:
+    """Of an operator's session, after which all places for large responses are free again."""
     client = signed_in(SuperuserFactory.create())
-    return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+    yield f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+    wait_until(lambda: all(file.closed for file in large_responses._open), seconds=5)
 
 
 async def exported(
@@ -76,7 +83,6 @@ def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked: Blocked):
     assert len(busy) > 9 and set(busy) == {0}
     assert messages[-1] == {"type": "http.response.body", "body": b""}
     assert blocked == Blocked()
-    assert_all_slots_are_free()
 
 
 def test_a_client_that_does_not_take_a_part_in_time_is_cut_off_and_frees_its_place(cookie, monkeypatch):
@@ -91,7 +97,6 @@ def test_a_client_that_does_not_take_a_part_in_time_is_cut_off_and_frees_its_pla
     with pytest.raises(TimeoutError):
         asyncio.run(asyncio.wait_for(exported(cookie, take_two_parts), 30))
     assert messages[-1]["more_body"]
-    assert_all_slots_are_free()
 
 
 def test_an_export_of_which_a_part_fails_is_refused_and_none_of_it_is_sent(cookie, monkeypatch):
@@ -109,7 +114,6 @@ def test_an_export_of_which_a_part_fails_is_refused_and_none_of_it_is_sent(cooki
     messages = asyncio.run(exported(cookie, nothing))
     assert messages[0]["status"] == 503
     assert b"u001" not in b"".join(message["body"] for message in messages[1:])
-    assert_all_slots_are_free()
 
 
 def test_an_export_that_grows_too_large_is_refused_and_none_of_it_is_sent(cookie, monkeypatch):
@@ -117,7 +121,6 @@ def test_an_export_that_grows_too_large_is_refused_and_none_of_it_is_sent(cookie
     messages = asyncio.run(exported(cookie, nothing))
     assert messages[0]["status"] == 409
     assert b"export_too_large" in b"".join(message["body"] for message in messages[1:])
-    assert_all_slots_are_free()
 
 
 @pytest.mark.parametrize("path", [EXPORT, BALANCE])
@@ -126,8 +129,64 @@ def test_a_response_has_its_length(cookie, path):
     body = b"".join(message["body"] for message in messages[1:])
     assert messages[0]["status"] == 200
     assert int(dict(messages[0]["headers"])[b"content-length"]) == len(body) > 0
-    assert_all_slots_are_free()
 
 
-def assert_all_slots_are_free() -> None:
-    wait_until(lambda: all(file.closed for file in large_responses._open), seconds=5)
+@pytest.fixture
+def collected(tmp_path: Path, settings: LazySettings) -> Path:
+    settings.STATIC_ROOT = str(tmp_path / "static")
+    folder = tmp_path / "static" / "admin"
+    folder.mkdir(parents=True)
+    (folder / "base.css").write_text("body {}")
+    return folder
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(
+    collected: Path, method: str
+) -> None:
+    response = getattr(Client(), method)("/static/admin/base.css")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == 'text/css; charset="utf-8"'
+    assert response.headers["Cache-Control"] == "max-age=86400, public"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Access-Control-Allow-Origin" not in response.headers
+    assert response.getvalue() == (b"body {}" if method == "get" else b"")
+
+
+@pytest.mark.django_db
+def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Path) -> None:
+    """A slow reader would keep a copy of a large file in memory."""
+    path = tmp_path / "large.js"
+    path.write_bytes(b"x" * (pages.CHUNK_BYTES + 1))
+    with closing(FileResponse(path.open("rb"))) as large:
+        body, _ = pages._response_body(large)
+    assert not isinstance(body, bytes)
+    with body:
+        assert body.fileno() and body.read() == path.read_bytes()
+    path.write_bytes(b"small")
+    with closing(FileResponse(path.open("rb"))) as small:
+        assert pages._response_body(small) == (b"small", 5)
+    with closing(StreamingHttpResponse([b"x", b"y"])) as response:
+        assert pages._response_body(response) == (b"xy", 2)
+
+
+@pytest.mark.boots("a web server")
+@pytest.mark.django_db(transaction=True)
+def test_large_files_their_parts_and_empty_responses_have_a_length(collected: Path, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 8_000
+    (collected / "large.bin").write_bytes(content)
+    requests = [
+        (b"GET", b"", 200, content),
+        (b"GET", b"Range: bytes=100-999999\r\n", 206, content[100:1_000_000]),
+        (b"GET", b"Range: bytes=9-5\r\n", 416, b""),
+        (b"POST", b"Content-Length: 0\r\n", 405, b""),
+    ]
+    with web(tmp_path, workers=1, STATIC_ROOT=str(collected.parent)) as address:
+        for version in (b"1.0", b"1.1"):
+            for method, header, status, body in requests:
+                with connect(address) as connection:
+                    line = b"%s /static/admin/large.bin HTTP/%s\r\n" % (method, version)
+                    connection.sendall(line + b"Host: 127.0.0.1\r\n" + header + b"\r\n")
+                    answer = answer_on(connection)
+                    assert (answer.status, answer.body) == (status, body)
+                    assert "Transfer-Encoding" not in answer.headers

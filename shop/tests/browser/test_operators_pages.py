@@ -1,0 +1,407 @@
+"""The operators' pages in a browser: readable for everyone, by keys alone, and the board while buyers buy."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+
+from coupons.models import Campaign, Coupon, PoolCode
+from coupons.tests.factories import CampaignFactory, accounts
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import operating_pages
+from orders.tests.operating_pages import page_of
+from sales.models import Sale
+from sales.tests.factories import create_sale, join_all
+from scripts.stack import ports
+from shop.tests import admin_addresses, live
+from shop.tests.browser import accessibility
+from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread, expect
+from shop.tests.browser.faults import Faults
+from shop.tests.browser.stack import HTTP, Stack, call, session_of, superuser_with_password
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from shop.tests.one_time_codes import code_for, code_of, secret_of_text, with_codes
+from shop.tests.racing import wait_until
+from shop.tests.rows_of_every_model import fill_all_models
+
+BOARD = "/admin/board/"
+# Notes each text that the figure shows, and when; the page's own variable is gone after a reload.
+NOTE_CHANGES = """figure => {
+    window.changes = [];
+    const note = () => window.changes.push([performance.now(), figure.textContent]);
+    new MutationObserver(note).observe(figure, {childList: true, characterData: true, subtree: true});
+}"""
+
+
+@pytest.fixture
+def campaign(transactional_db: None) -> Campaign:
+    return CampaignFactory.create(name="Spring", quantity=1_000)
+
+
+@pytest.fixture
+def product(transactional_db: None) -> Product:
+    return ProductFactory.create(name="Mug", on_hand=1_000)
+
+
+def card_of(page: Any, row: Campaign | Product | Sale) -> Any:
+    return page.get_by_role("article", name=row.name, exact=True)
+
+
+def left_on(page: Any, row: Campaign | Product | Sale) -> Any:
+    return card_of(page, row).locator(".left .big")
+
+
+@pytest.mark.boots("another process of the shop")
+def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
+) -> None:
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    expect(left_on(page, campaign)).to_have_text("1,000")
+    plot = card_of(page, campaign).locator("canvas")
+    before = plot.evaluate("canvas => canvas.toDataURL()")
+    left_on(page, campaign).evaluate(NOTE_CHANGES)
+
+    with buyers_coming_for(stack.address, campaign, product) as statuses:
+        page.wait_for_function("window.changes.length >= 4")
+        expect(card_of(page, campaign).locator("dl.figures dd").first).to_have_text(
+            re.compile(r"^[1-9][\d.]*/s|0\.\d+/s")
+        )
+        expect(left_on(page, product)).not_to_have_text("1,000")
+
+    changes = page.evaluate("window.changes")
+    assert set(statuses) == {201}
+    expect(left_on(page, campaign)).to_have_text(str(1_000 - Coupon.objects.count()))
+    lefts = [int(text.replace(",", "")) for _, text in changes]
+    assert lefts == sorted(set(lefts), reverse=True)
+    gaps = sorted(after - at for (at, _), (after, _) in pairwise(changes))
+    assert gaps[len(gaps) // 2] < 3_000
+    assert plot.evaluate("canvas => canvas.toDataURL()") != before
+
+
+def test_the_board_connects_again_after_the_web_server_was_restarted(
+    open_page: Callable[..., Any], stack: Stack, faults: Faults, campaign: Campaign, tmp_path: Any
+) -> None:
+    # What a browser says of a server that goes away.
+    faults.expect("/admin/board/figures/")
+    port = ports.free()
+
+    def server() -> Any:
+        return live.serving(tmp_path, workers=1, port=port, **stack.settings)
+
+    with server() as served:
+        page = open_page(BOARD, account=SuperuserFactory.create(), address=served.address)
+        state = page.locator("#live")
+        expect(state).to_have_attribute("data-state", "live")
+        page.evaluate("window.isSamePage = true")
+    expect(state).to_have_attribute("data-state", "lost")
+    expect(page.locator("#lost")).to_be_visible()
+
+    with server() as served:
+        expect(state).to_have_attribute("data-state", "live")
+        expect(page.locator("#lost")).to_be_hidden()
+        assert take_coupon(served.address, AccountFactory.create(), campaign) == 201
+        expect(left_on(page, campaign)).to_have_text("999")
+        assert page.evaluate("window.isSamePage")
+        page.close()
+
+
+def press(page: Any, row: Campaign | Product | Sale, action: str, *, reason: str = "A wrong price.") -> None:
+    """Press a button of the row's card, and confirm it."""
+    card_of(page, row).locator(f"[data-action={action}]").click()
+    dialog = page.locator("#confirm")
+    expect(dialog).to_be_visible()
+    dialog.locator("#reason").fill(reason)
+    dialog.locator("#submit").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#toast")).to_contain_text(row.name)
+
+
+def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
+) -> None:
+    buyer = AccountFactory.create()
+    assert take_coupon(stack.address, buyer, campaign) == 201
+    assert order_one(stack.address, buyer, product) == 201
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    expect(left_on(page, product)).to_be_visible()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+    card_of(page, campaign).locator("[data-action=quantity]").click()
+    expect(page.locator("#quantity")).to_be_focused()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+
+
+def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(
+    open_page: Callable[..., Any], stack: Stack, product: Product
+) -> None:
+    sale = create_sale(product, name="Night", admission="open")
+    room = create_sale(name="Room", rate_per_minute=1)
+    join_all(room, 3)
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    press(page, sale, "pause")
+    assert order_one(stack.address, AccountFactory.create(), product) == 409
+    expect(card_of(page, sale).locator(".badge")).to_have_attribute("data-status", "paused")
+
+    press(page, sale, "resume")
+    assert order_one(stack.address, AccountFactory.create(), product) == 201
+    expect(left_on(page, sale)).to_have_text("999")
+    # The web process's own thread admits one of the three, and no more within the minute.
+    expect(card_of(page, room).locator("dl")).to_contain_text("waiting2admitted1")
+
+
+PAUSE_SECONDS = 0.1
+THREADS = 2
+
+
+@contextmanager
+def buyers_coming_for(
+    address: str, campaign: Campaign, product: Product, *, number: int = 400
+) -> Iterator[list[int]]:
+    """That many accounts take a coupon and order one unit each, one after the other, until the block ends.
+
+    Gives the list of their answers' statuses, which grows.
+    """
+    waiting = list(User.objects.filter(pk__in=accounts(number)))
+    statuses, is_over = list[int](), threading.Event()
+
+    def buy() -> None:
+        while waiting and not is_over.wait(PAUSE_SECONDS):
+            buyer = waiting.pop()
+            statuses.append(take_coupon(address, buyer, campaign))
+            statuses.append(order_one(address, buyer, product))
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        buying = [threads.submit(buy) for _ in range(THREADS)]
+        try:
+            yield statuses
+        finally:
+            is_over.set()
+    assert [each.result() for each in buying] == [None] * THREADS
+
+
+def take_coupon(address: str, buyer: User, campaign: Campaign) -> int:
+    return call(address, buyer, "POST", "/coupons", {"campaign": campaign.pk}).status
+
+
+def order_one(address: str, buyer: User, product: Product) -> int:
+    """The status of the answer to an order of one unit, which is not paid."""
+    items = {"items": [{"product": product.pk, "quantity": 1}]}
+    return call(address, buyer, "POST", "/orders", items, **{"Idempotency-Key": str(uuid4())}).status
+
+
+MOST_STEPS = 120
+# Whether the element with the focus, or what is around it, looks otherwise than without the focus.
+IS_SEEN = """() => {
+    const LOOKS = ["outlineStyle", "outlineWidth", "boxShadow", "borderColor", "backgroundColor",
+        "textDecorationLine"];
+    const element = document.activeElement;
+    const around = [element, element.parentElement, element.parentElement.parentElement];
+    const looks = () => around.map(one => LOOKS.map(name => getComputedStyle(one)[name]).join()).join();
+    const withFocus = looks();
+    element.blur();
+    const without = looks();
+    element.focus();
+    return withFocus !== without;
+}"""
+
+
+@pytest.fixture
+def olga(transactional_db: None) -> User:
+    return with_codes(superuser_with_password("olga"))
+
+
+def tab_to(page: Any, element: Any) -> None:
+    """Press Tab until the element has the focus, which has to be seen there."""
+    for _ in range(MOST_STEPS):
+        page.keyboard.press("Tab")
+        if element.evaluate("element => element === document.activeElement"):
+            assert page.evaluate(IS_SEEN), (
+                f"the focus is not seen on {element.evaluate('one => one.outerHTML')}"
+            )
+            return
+    raise AssertionError(f"{MOST_STEPS} steps by Tab don't reach it")
+
+
+def test_an_order_is_found_and_cancelled_by_keys_alone(
+    open_page: Callable[..., Any], stack: Stack, olga: User
+) -> None:
+    order = operating_pages.unpaid_order()
+    page = open_page("/admin/login/?next=/admin/orders/order/")
+    sign_in_by_keys(page, olga)
+
+    tab_to(page, page.locator(f"#result_list a[href^='{page_of(order)}']").first)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(page_of(order)))
+    cancel = page.locator(f"a[href='{page_of(order, 'cancel')}']")
+    tab_to(page, cancel)
+    page.keyboard.press("Enter")
+    tab_to(page, page.locator("[name=reason]"))
+    page.keyboard.type("The customer asked.")
+    tab_to(page, page.get_by_role("button", name="Cancel the order"))
+    page.keyboard.press("Enter")
+
+    expect(page).to_have_url(re.compile(page_of(order)))
+    expect(cancel).to_have_count(0)
+    assert Order.objects.get(pk=order.pk).status == "cancelled"
+
+
+def sign_in_by_keys(page: Any, account: User) -> None:
+    username = page.locator("#id_username")
+    if not username.evaluate("element => element === document.activeElement"):
+        tab_to(page, username)
+    page.keyboard.type(account.username)
+    tab_to(page, page.locator("#id_password"))
+    page.keyboard.type(PASSWORD)
+    tab_to(page, page.locator("#id_otp"))
+    page.keyboard.type(code_for(account))
+    page.keyboard.press("Enter")
+    expect(page.locator("#changelist")).to_be_visible()
+
+
+def choose(page: Any, *codes: str) -> None:
+    text = "\n".join(["code", *codes, ""])
+    file = {"name": "codes.csv", "mimeType": "text/csv", "buffer": text.encode()}
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_role("button", name="Continue").click()
+
+
+def test_a_file_with_a_bad_row_is_shown_and_adds_nothing(open_page: Callable[..., Any]) -> None:
+    campaign = CampaignFactory.create(code_source="pool")
+    path = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
+    page = open_page(path, account=SuperuserFactory.create())
+    page.locator("#id_reason").fill("The printer's file.")
+    choose(page, "SPRING-1", "=1+1", "SPRING-2")
+    expect(page.get_by_text("Line 3")).to_be_visible()
+    assert accessibility.findings(page) == []
+
+    choose(page, "SPRING-1", "SPRING-2")
+    expect(page.get_by_text("SPRING-1, SPRING-2")).to_be_visible()
+    assert accessibility.findings(page) == []
+    assert not PoolCode.objects.exists()
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_text("2 added, 0 skipped, 2 in all.")).to_be_visible()
+    assert set(PoolCode.objects.values_list("code", flat=True)) == {"SPRING-1", "SPRING-2"}
+
+
+HITS = "#sidebar-search-hits"
+
+
+@pytest.fixture
+def found(transactional_db: None) -> list[User]:
+    return [AccountFactory.create(username=name) for name in ("marie.curie", "marie.noether")]
+
+
+def test_a_late_answer_for_an_earlier_term_is_not_shown(
+    open_page: Callable[..., Any], stack: Stack, browser_thread: BrowserThread, found: list[User]
+) -> None:
+    page, held = open_page("/admin/", account=SuperuserFactory.create()), list[Any]()
+    # Kept on its way until the answer for the later term is shown.
+    page.route(re.compile(r"/search/hits/\?q=marie\.c$"), lambda route: held.append(route))
+    page.keyboard.press("Control+k")
+    page.keyboard.type("marie.c")
+    wait_until(lambda: page.evaluate("true") and len(held) == 1, seconds=PATIENCE_SECONDS)
+    page.keyboard.press("Backspace")
+    page.keyboard.type("n")
+    options = page.locator(f"{HITS} [role=option]")
+    expect(options).to_have_text([re.compile("marie.noether")])
+
+    browser_thread.call(held[0].continue_)
+    page.evaluate("fetch('/admin/search/hits/?q=marie').then(answer => answer.json())")
+
+    expect(options).to_have_text([re.compile("marie.noether")])
+    page.keyboard.press("Escape")
+    expect(page.locator(HITS)).to_be_hidden()
+    expect(page.locator("#sidebar-search")).to_be_focused()
+
+
+APPS = ["coupons", "events", "inventory", "(auth|otp_totp)", "shop", "orders", "payments"]
+OF_MODELS = f"/admin/({'|'.join(APPS)})/"
+WHOLE_PAGE = re.compile(rb"\s*<!doctype html", re.IGNORECASE)
+
+
+def findings(
+    open_page: Callable[..., Any], stack: Stack, *, under: str, but: str = "$^"
+) -> dict[str, list[str]]:
+    """What is wrong with each page whose address begins with `under`, and not with `but`."""
+    fill_all_models()
+    operator = SuperuserFactory.create(username="olga")
+    page = open_page(account=operator)
+    found, opened = {}, 0
+    for path in _pages(stack, session_of(operator), under, but):
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.goto(path)
+        found[path] = accessibility.findings_in_both_themes_and_on_a_phone(page)
+        assert page.url == stack.address + path
+        opened += 1
+    assert opened, f"no page lies under {under}"
+    return {path: wrong for path, wrong in found.items() if wrong}
+
+
+def _pages(stack: Stack, session: str, under: str, but: str) -> Iterator[str]:
+    """The addresses that answer with a whole page: not those of files, parts of pages, and buttons."""
+    paths = [address.path for address in admin_addresses.addresses()]
+    wanted = [path for path in paths if re.match(under, path) and not re.match(but, path)]
+    # The next ones are requested while the browser examines one.
+    with ThreadPoolExecutor(1) as requests:
+        answers = requests.map(lambda path: _is_page(stack.address + path, session), wanted)
+        yield from (path for path, is_page in zip(wanted, answers, strict=True) if is_page)
+
+
+def _is_page(url: str, session: str) -> bool:
+    headers = {"Cookie": f"sessionid={session}", "Accept": "text/html"}
+    answer = HTTP.request("GET", url, headers=headers, redirect=False, preload_content=False)
+    try:
+        # Only then read: a stream has no end.
+        is_html = answer.status == 200 and answer.headers["Content-Type"].startswith("text/html")
+        return is_html and WHOLE_PAGE.match(answer.data) is not None
+    finally:
+        answer.close()
+
+
+def sign_in(page: Any, account: User, otp: str = "") -> None:
+    page.locator("#id_username").fill(account.username)
+    page.locator("#id_password").fill(PASSWORD)
+    page.locator("#id_otp").fill(otp)
+    with page.expect_navigation():
+        page.locator("#login-form [type=submit]").click()
+
+
+@pytest.mark.parametrize("under", [f"/admin/{app}/" for app in APPS])
+def test_a_page_has_no_severe_finding_and_fits_a_phone(
+    open_page: Callable[..., Any], stack: Stack, under: str
+) -> None:
+    assert findings(open_page, stack, under=under) == {}
+
+
+def test_nor_have_the_front_page_the_board_the_reports_and_the_pages_of_single_things(
+    open_page: Callable[..., Any], stack: Stack
+) -> None:
+    assert findings(open_page, stack, under="/admin/", but=OF_MODELS) == {}
+
+
+def test_nor_have_the_page_to_sign_in_and_those_that_set_codes_up(
+    open_page: Callable[..., Any], stack: Stack
+) -> None:
+    olga = superuser_with_password("olga")
+    page = open_page("/admin/login/")
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+    sign_in(page, olga)
+    expect(page.locator("#otp-form")).to_be_visible()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+    page.locator("#id_otp").fill(code_of(secret_of_text(page.locator("ol code").inner_text())))
+    page.locator("#otp-form [type=submit]").click()
+    expect(page.locator("#backup-codes")).to_be_visible()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+
+
+def test_nor_has_the_welcome_page(open_page: Callable[..., Any], stack: Stack) -> None:
+    fill_all_models()
+    page = open_page("/")
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []

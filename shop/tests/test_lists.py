@@ -1,0 +1,387 @@
+"""Lists for customers: pages by cursor, in a burst read once a second at most, and 304 while unchanged."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import orjson
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.tokens import tokens
+from coupons import issued_coupons
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory import products
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from shop.http import cached_lists, pagination
+from shop.tests.asgi_client import Answer, send_request
+from shop.tests.case_tables import check_each, in_one_test
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.plans import assert_read_by_index
+from shop.tests.racing import wait_until
+from shop.tests.rolled_back import rolled_back
+from shop.tests.servers import explain
+
+pytestmark = pytest.mark.django_db
+LISTS = ["/orders", "/payments", "/coupons", "/campaigns", "/products", "/wallet/entries"]
+POSITIONS = ["x", "", "%00", "%FF", "1.5", "2026-13-45", "9" * 5_000]
+CURSORS = [
+    *(f"{direction}:{text}" for direction in ("after", "before") for text in POSITIONS),
+    *("nonsense", "%FF", "AAAA", "..", "%00", "%20", "1", "last", "cD0x"),
+]
+
+
+@pytest.fixture
+def api() -> Api:
+    return client_of(AccountFactory.create())
+
+
+@in_one_test(("path", "cursor"), product(LISTS, CURSORS))
+def test_a_cursor_that_is_made_up_or_can_not_be_read_is_refused_and_is_not_the_first_page(
+    api: Api, path: str, cursor: str
+) -> None:
+    answer = api.get(f"{path}?cursor={cursor}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert [error["field"] for error in answer.json()["errors"]] == ["cursor"]
+
+
+def test_every_page_leads_to_its_neighbours_and_back(api: Api) -> None:
+    Product.objects.bulk_create(ProductFactory.build_batch(9))
+    first = page = api.get("/products?limit=2").json()
+    seen = [row["id"] for row in page["results"]]
+    while page["next"]:
+        before, page = page, api.get(page["next"]).json()
+        seen += [row["id"] for row in page["results"]]
+        assert api.get(page["previous"]).json()["results"] == before["results"]
+    assert seen == [*Product.objects.order_by("id").values_list("id", flat=True)]
+    assert api.get("/products?limit=2&cursor=").json()["results"] == first["results"]
+
+
+@in_one_test(("path", "position"), product(["/products", "/wallet/entries"], [-1, 0, 2**31, 2**63 - 1]))
+def test_a_place_where_nothing_is_has_a_page_without_rows_or_all(api: Api, path: str, position: int) -> None:
+    assert api.get(f"{path}?cursor=after:{position}").status_code == 200
+
+
+@in_one_test("limit", ["", "0", "000", "-1", "1.5", "1e2", "ten", "\u0665", "0" * 5_000])
+def test_a_limit_that_is_no_number_from_1_is_refused(api: Api, limit: str) -> None:
+    answer = api.get(f"/products?limit={limit}")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "limit")
+
+
+def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api: Api) -> None:
+    Product.objects.bulk_create(ProductFactory.build_batch(201))
+    asked = {"": 50, "?limit=7": 7, "?limit=200": 200, "?limit=201": 200, f"?limit={'9' * 5_000}": 200}
+
+    def has_rows(limit: str, rows: int) -> None:
+        page = api.get(f"/products{limit}").json()
+        assert len(page["results"]) == rows
+        assert len(api.get(page["next"]).json()["results"]) == min(rows, 201 - rows)
+
+    check_each(asked.items(), has_rows)
+
+
+def issue(statuses: Sequence[str]) -> list[Coupon]:
+    """Coupons of one campaign with these statuses, in the order of their ids."""
+    now, campaign = timezone.now(), CampaignFactory.create(quantity=len(statuses))
+    return [
+        Coupon.objects.create(
+            campaign=campaign,
+            account=AccountFactory.create(),
+            code=f"C-{campaign.pk}-{position}",
+            position=position,
+            status=status,
+            issued_at=now,
+            expires_at=now + timedelta(days=1),
+        )
+        for position, status in enumerate(statuses, start=1)
+    ]
+
+
+def test_a_list_without_an_index_looks_at_so_many_rows_a_page_and_its_pages_lead_both_ways(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pagination, "ROWS_AT_ONCE", 10)
+    coupons = issue(["issued"] * 23)
+    staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
+    voids = [{0}, {0, 1, 2, 3}, {11}, {18}, {13, 17}, {3, 22}, {4, 5, 14}, set(), set(range(23))]
+
+    def leads_both_ways(void: set[int]) -> None:
+        with rolled_back():
+            chosen = [coupons[number] for number in sorted(void)]
+            Coupon.objects.filter(pk__in=[coupon.pk for coupon in chosen]).update(status="void")
+            expected = [coupon.code for coupon in reversed(chosen)]
+            assert both_ways(staff) == [expected, expected[::-1], expected]
+
+    check_each(voids, leads_both_ways)
+
+
+def both_ways(staff: Api) -> list[list[str]]:
+    """The codes of all void coupons by pages of two: forwards, backwards, and forwards again."""
+    with CaptureQueriesContext(connection) as captured:
+        page = staff.get("/coupons?status=void&limit=2").json()
+    assert [one["sql"] for one in captured if "`coupons_coupon`.`id` >= " in one["sql"]]
+
+    walks = []
+    for link, step in (("next", 1), ("previous", -1), ("next", 1)):
+        codes = [row["code"] for row in page["results"][::step]]
+        while page[link]:
+            page = staff.get(page[link]).json()
+            assert len(page["results"]) <= 2
+            codes += [row["code"] for row in page["results"][::step]]
+        walks.append(codes)
+    return walks
+
+
+def test_the_newest_of_all_coupons_are_read_by_their_key() -> None:
+    for _ in range(2):
+        issue(["issued"] * 30)
+    staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
+
+    with CaptureQueriesContext(connection) as captured:
+        assert len(staff.get("/coupons?limit=10").json()["results"]) == 10
+
+    [statement] = [one["sql"] for one in captured if "FROM `coupons_coupon`" in one["sql"]]
+    steps = [step for step in explain(statement) if str(step["table"]).startswith("coupons_")]
+    assert [(step["table"], step["key"]) for step in steps] == [
+        ("coupons_coupon", "PRIMARY"),
+    ]
+    assert not any("filesort" in step["Extra"] for step in steps)
+
+
+def rows_read(owner_id: int) -> int:
+    """How many rows of tables and indexes the database reads for the first page of the account's coupons."""
+    with connection.cursor() as cursor:
+        cursor.execute("FLUSH STATUS")
+        assert list(issued_coupons.find(owner_id=owner_id).order_by("-id")[0:51])
+        cursor.execute("SHOW SESSION STATUS LIKE 'Handler\\_read\\_%'")
+        counts = {name: int(count) for name, count in cursor.fetchall()}
+    # The rest are reads of temporary tables.
+    return sum(counts.values()) - counts["Handler_read_rnd_next"] - counts["Handler_read_rnd"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_others_there_are() -> None:
+    account = AccountFactory.create()
+    for _ in range(3):
+        coupon_of(CampaignFactory.create(), account)
+    reads = []
+    for campaigns in (20, 60):
+        for _ in range(campaigns):
+            issue(["issued"] * 4)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE TABLE coupons_coupon, coupons_campaign")
+            cursor.fetchall()
+        reads.append(rows_read(account.pk))
+    assert reads[0] == reads[1] < 40
+    with CaptureQueriesContext(connection) as captured:
+        assert len(client_of(account).get("/coupons").json()["results"]) == 3
+    [statement] = [one["sql"] for one in captured if "FROM `coupons_coupon`" in one["sql"]]
+    assert_read_by_index(statement, but_for=["coupons_campaign"])
+
+
+# In a burst, read once a second at most
+
+PATH = "/api/v1/products"
+LONG = 60.0
+
+
+@pytest.fixture
+def readings(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What products were looked for, once for each reading of the list."""
+    found: list[dict[str, Any]] = []
+    find = products.find
+
+    def counting(**arguments: Any) -> Any:
+        found.append(arguments)
+        return find(**arguments)
+
+    monkeypatch.setattr(products, "find", counting)
+    return found
+
+
+@pytest.fixture
+def burst(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached_lists, "BURST_REQUESTS", 1)
+
+
+@pytest.fixture
+def kept_for_long(monkeypatch: pytest.MonkeyPatch, burst: None) -> None:
+    """Pages stay recent as long as a test takes, however busy the machine is."""
+    monkeypatch.setattr(cached_lists, "MAX_AGE_SECONDS", LONG)
+
+
+def get(path: str = PATH, **about: Any) -> Answer:
+    return asyncio.run(send_request("GET", path, **about))
+
+
+def names_in(answer: Answer) -> list[str]:
+    assert answer.status == 200, answer.body
+    return [row["name"] for row in orjson.loads(answer.body)["results"]]
+
+
+def rename(product: Product, name: str) -> None:
+    """Change the row as another process would: nothing in this one knows."""
+    Product.objects.filter(pk=product.pk).update(name=name)
+
+
+def test_clients_that_ask_at_once_share_one_reading(kept_for_long: None, readings: list[Any]) -> None:
+    ProductFactory.create(name="Tea")
+    access = tokens.create_access_token(AccountFactory.create())
+
+    async def ask() -> list[Answer]:
+        anonymous = [send_request("GET", PATH) for _ in range(60)]
+        signed_in = [send_request("GET", PATH, access=access) for _ in range(40)]
+        return await asyncio.gather(*anonymous, *signed_in)
+
+    answers = asyncio.run(ask())
+    assert len(readings) == 1
+    assert {answer.body for answer in answers} == {answers[0].body}
+    assert names_in(answers[0]) == ["Tea"]
+    assert {answer.headers["cache-control"] for answer in answers[:60]} == {"no-cache"}
+    assert {answer.headers["cache-control"] for answer in answers[60:]} == {"no-store"}
+
+
+def test_without_the_cache_each_of_them_would_read_the_list(
+    monkeypatch: pytest.MonkeyPatch, readings: list[Any]
+) -> None:
+    monkeypatch.setattr(cached_lists, "LONGEST_URL", 1)
+
+    async def ask() -> list[Answer]:
+        return await asyncio.gather(*[send_request("GET", PATH) for _ in range(60)])
+
+    asyncio.run(ask())
+    assert len(readings) == 60
+
+
+def test_a_change_of_another_process_shows_within_a_second(burst: None, readings: list[Any]) -> None:
+    product = ProductFactory.create(name="Tea")
+    assert names_in(get()) == ["Tea"]
+    rename(product, "Coffee")
+    wait_until(lambda: names_in(get()) == ["Coffee"], seconds=cached_lists.MAX_AGE_SECONDS + 1)
+    assert len(readings) >= 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_burst_each_client_sees_the_list_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached_lists, "MAX_AGE_SECONDS", LONG)
+    product = ProductFactory.create(name="0")
+    for number in range(1, cached_lists.BURST_REQUESTS):
+        rename(product, f"{number}")
+        assert names_in(get()) == [f"{number}"]
+    last = cached_lists.BURST_REQUESTS - 1
+    rename(product, "late")
+    assert names_in(get()) == [f"{last}"]
+
+
+def test_a_reading_that_takes_longer_than_a_second_is_not_waited_for_by_later_requests(
+    monkeypatch: pytest.MonkeyPatch, burst: None
+) -> None:
+    monkeypatch.setattr(cached_lists, "MAX_AGE_SECONDS", 0.1)
+    product, find = ProductFactory.create(name="Tea"), products.find
+    may_end, has_read, calls = threading.Event(), threading.Event(), []
+
+    def slow_at_first(**arguments: Any) -> Any:
+        calls.append(arguments)
+        found = find(**arguments)
+        if len(calls) == 1:
+            list(found)
+            has_read.set()
+            assert may_end.wait(20)
+        return found
+
+    monkeypatch.setattr(products, "find", slow_at_first)
+
+    async def ask() -> tuple[Answer, Answer]:
+        early = asyncio.create_task(send_request("GET", PATH))
+        while not has_read.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(rename, product, "Coffee")
+        await asyncio.sleep(0.15)
+        late = await send_request("GET", PATH)
+        may_end.set()
+        return await early, late
+
+    early, late = asyncio.run(ask())
+    assert names_in(late) == ["Coffee"]
+    assert early.status == 200
+    assert len(calls) == 2
+
+
+def test_a_client_that_leaves_takes_nothing_from_those_that_wait_with_it(kept_for_long: None) -> None:
+    ProductFactory.create(name="Tea")
+
+    async def ask() -> Answer:
+        leaving = asyncio.create_task(send_request("GET", PATH))
+        staying = asyncio.create_task(send_request("GET", PATH))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        return await staying
+
+    assert names_in(asyncio.run(ask())) == ["Tea"]
+
+
+@pytest.mark.parametrize(
+    "known", [lambda etag: etag, lambda etag: f"W/{etag}", lambda etag: f'"other", {etag}', lambda etag: "*"]
+)
+def test_a_list_that_has_not_changed_is_304_without_a_body(
+    kept_for_long: None, known: Callable[[str], str]
+) -> None:
+    ProductFactory.create()
+    etag = get().headers["etag"]
+    answer = get(headers={"If-None-Match": known(etag)})
+    assert (answer.status, answer.body) == (304, b"")
+    assert answer.headers["etag"] == etag
+    assert "content-length" not in answer.headers and "content-type" not in answer.headers
+
+
+def test_a_list_that_has_changed_is_200_with_another_tag(burst: None) -> None:
+    product = ProductFactory.create(name="Tea")
+    etag = get().headers["etag"]
+    rename(product, "Coffee")
+    cached_lists.expire()
+    answer = get(headers={"If-None-Match": etag})
+    assert names_in(answer) == ["Coffee"]
+    assert answer.headers["etag"] != etag
+
+
+def test_what_staff_change_here_shows_at_once_to_all(kept_for_long: None) -> None:
+    product = ProductFactory.create(name="Tea")
+    access = tokens.create_access_token(SuperuserFactory.create())
+    assert names_in(get()) == ["Tea"]
+    changed = asyncio.run(send_request("PATCH", f"{PATH}/{product.pk}", {"name": "Coffee"}, access=access))
+    assert changed.status == 200
+    assert names_in(get()) == ["Coffee"]
+
+
+def test_staff_are_never_shown_a_kept_page(kept_for_long: None) -> None:
+    product = ProductFactory.create(name="Tea")
+    access = tokens.create_access_token(SuperuserFactory.create())
+    assert names_in(get(access=access)) == names_in(get()) == ["Tea"]
+    Product.objects.filter(pk=product.pk).update(name="Coffee", is_active=False)
+    assert names_in(get(access=access)) == ["Coffee"]
+    assert names_in(get()) == ["Tea"]
+
+
+def test_refusals_are_not_kept(kept_for_long: None, readings: list[Any]) -> None:
+    for _ in range(2):
+        assert get(query="limit=none").status == 400
+    assert not any(known.page for known in cached_lists._lists.values())
+
+
+def test_pages_are_kept_by_their_address(kept_for_long: None) -> None:
+    for name in ("Tea", "Coffee"):
+        ProductFactory.create(name=name)
+    assert names_in(get(query="search=tea")) == ["Tea"]
+    assert names_in(get(query="search=coffee")) == ["Coffee"]
+    first = orjson.loads(get(query="limit=1").body)
+    assert first["next"].startswith("http://127.0.0.1:8000/")
+    other = get(query="limit=1", headers={"Host": "localhost"})
+    assert orjson.loads(other.body)["next"].startswith("http://localhost/")

@@ -1,0 +1,375 @@
+"""Statements that travel together, all or none; alone with `DATABASE_PIPELINING=0`; and their hooks."""
+
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import (
+    Error,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    connections,
+    transaction,
+)
+from django.db.backends.mysql import base as django_mysql
+from django.db.backends.utils import debug_transaction
+from MySQLdb.constants import CLIENT
+from MySQLdb.cursors import Cursor
+
+from scripts.tests import programs
+from shop.db import bulk_sql, open_transaction, transactions
+from shop.db.mysql import base as watched
+from shop.db.mysql.base import DatabaseWrapper
+from shop.db.mysql.pipelined import base as pipelined_base
+from shop.tests import tally
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import another_connection, ask, connection_id, kill
+from shop.tests.second_process import another_process, read_line
+from shop.tests.waiting import in_background
+
+INSERT = "INSERT INTO tally_entry VALUES (%s, %s)"
+BEGUN = "SHOW SESSION STATUS LIKE 'Com_begin'"
+UNCOMMITTED = "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"
+
+
+@pytest.fixture
+def pipelined(counting: None) -> None:
+    """An empty tally, where statements are written behind; what holds without that is below."""
+    if not settings.DATABASE_PIPELINING:
+        pytest.skip("DATABASE_PIPELINING is off")
+
+
+def write(name: str, position: int) -> None:
+    bulk_sql.execute_deferred(INSERT, [name, position])
+
+
+def sent() -> dict[str, int]:
+    with another_connection() as other:
+        ask(other, UNCOMMITTED)
+        return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", tally.TAKEN))
+
+
+def test_deferred_statements_are_sent_with_the_next_one_and_before_it(pipelined: None) -> None:
+    both = {"one": 1, "50 % of ; two": 2}
+    with transaction.atomic():
+        for name, position in both.items():
+            write(name, position)
+        assert sent() == {}
+
+        assert tally.entries() == sent() == both
+
+    assert tally.entries() == both
+
+
+def test_commit_sends_the_remaining_deferred_statements(pipelined: None) -> None:
+    with transaction.atomic():
+        write("one", 1)
+
+    # By another connection, which sees only committed rows.
+    assert in_background(tally.entries).result() == {"one": 1}
+
+
+def test_many_statements_go_before_several_at_once(pipelined: None) -> None:
+    with transaction.atomic():
+        write("one", 1)
+        with connection.cursor() as cursor:
+            cursor.executemany(INSERT, [("two", 2), ("three", 3)])
+        assert cursor.rowcount == 2
+
+    assert tally.entries() == {"one": 1, "two": 2, "three": 3}
+
+
+def test_no_packet_is_too_large_for_a_server(pipelined: None) -> None:
+    [(_, most)] = ask(connection, "SHOW VARIABLES LIKE 'max_allowed_packet'")
+    padded = f"{INSERT} /* {'x' * 300_000} */"
+    count = int(most) // 300_000 + 2
+    with transaction.atomic():
+        for number in range(1, count + 1):
+            bulk_sql.execute_deferred(padded, [str(number), number])
+        assert len(sent()) > count - 5
+
+    assert len(tally.entries()) == count
+
+
+def test_a_transaction_that_does_nothing_is_never_begun(pipelined: None) -> None:
+    before = ask(connection, BEGUN)
+    with transaction.atomic():
+        pass
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        raise ZeroDivisionError
+
+    assert ask(connection, BEGUN) == before
+
+
+def test_commit_raises_the_error_and_nothing_is_written(pipelined: None) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        write("one", 1)
+        write(tally.TAKEN, 2)
+        write("three", 3)
+
+    assert sent() == {}
+
+
+def test_a_null_in_a_required_column_is_an_integrity_error(pipelined: None) -> None:
+    """The driver raises an operational error for it, but a retry can't succeed."""
+    with pytest.raises(IntegrityError), transaction.atomic():
+        bulk_sql.execute_deferred("INSERT INTO tally_entry VALUES (%s, NULL)", ["one"])
+
+
+def test_the_next_statement_raises_the_error(pipelined: None) -> None:
+    with transaction.atomic():
+        with pytest.raises(IntegrityError):
+            write(tally.TAKEN, 2)
+            tally.entries()
+        transaction.set_rollback(True)
+
+    assert tally.entries() == {}
+
+
+def test_deferred_statements_of_a_rolled_back_transaction_are_not_sent(pipelined: None) -> None:
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        write("one", 1)
+        raise ZeroDivisionError
+
+    with transaction.atomic():
+        write("two", 2)
+    assert tally.entries() == {"two": 2}
+
+
+def test_a_savepoint_contains_the_statements_deferred_in_it(pipelined: None) -> None:
+    with transaction.atomic():
+        write("one", 1)
+        with pytest.raises(IntegrityError), transaction.atomic():
+            write(tally.TAKEN, 2)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            write("three", 3)
+            write(tally.TAKEN, 3)
+            raise ZeroDivisionError
+        write("four", 4)
+
+    assert tally.entries() == {"one": 1, "four": 4}
+
+
+def test_an_error_before_a_savepoint_is_not_undone_by_it(pipelined: None) -> None:
+    """Code that continues after a failed savepoint must not continue without what came before it."""
+
+    def work() -> None:
+        write("one", 1)
+        write(tally.TAKEN, 2)
+        try:
+            with open_transaction.savepoint():
+                pass
+        except IntegrityError:
+            write("three", 3)
+
+    with pytest.raises(transaction.TransactionManagementError):
+        transactions.run(work, transactions.KEYED)
+    assert tally.entries() == {}
+
+
+def test_nothing_is_written_in_a_transaction_that_is_to_be_rolled_back(pipelined: None) -> None:
+    with pytest.raises(transaction.TransactionManagementError), transaction.atomic():
+        transaction.set_rollback(True)
+        write("one", 1)
+
+
+def test_a_connection_that_is_lost_meanwhile_commits_nothing(pipelined: None) -> None:
+    number = connection_id()
+    with pytest.raises(Error), transaction.atomic():
+        tally.entries()
+        write("one", 1)
+        kill(number)
+
+    connection.close()
+    assert tally.entries() == {}
+
+
+SLEEPING = "SELECT 1 FROM information_schema.processlist WHERE state = 'User sleep' AND id = %s"
+
+
+def kill_while_it_sleeps(number: int) -> None:
+    with another_connection() as other:
+        wait_until(lambda: bool(ask(other, SLEEPING, number)))
+    kill(number)
+
+
+def test_a_connection_that_is_lost_between_two_results_was_an_error_that_nothing_recognised(
+    pipelined: None,
+) -> None:
+    """A webhook was answered 500: the cursor raised MySQLdb's error when Django closed it."""
+    number = connection_id()
+    with pytest.raises(OperationalError) as lost, transaction.atomic():
+        write("one", 1)
+        bulk_sql.execute_deferred("DO SLEEP(20)")
+        killed = in_background(lambda: kill_while_it_sleeps(number))
+        list(User.objects.all())
+
+    killed.result()
+    assert transactions.is_lost(lost.value)
+    connection.close()
+    assert tally.entries() == {}
+
+
+def test_the_work_is_repeated_on_another_connection(pipelined: None) -> None:
+    attempts = []
+
+    def work() -> None:
+        attempts.append(connection_id())
+        write("one", 1)
+        if len(attempts) == 1:
+            kill(attempts[0])
+
+    transactions.run(work, transactions.KEYED)
+
+    assert len(set(attempts)) == 2
+    assert tally.entries() == {"one": 1}
+
+
+def test_outside_a_transaction_it_is_written_at_once(pipelined: None) -> None:
+    write("one", 1)
+
+    assert tally.entries() == {"one": 1}
+
+
+# With `DATABASE_PIPELINING=0` each statement travels alone, as Django sends it, and the races hold as well.
+# `make test ARGS="…" DATABASE_PIPELINING=0` runs any other test so.
+
+# A choice that takes little time of each kind: races, deadlocks, lost answers to COMMIT, killed processes.
+CHOSEN = (
+    "shop/tests/test_transactions.py::test_1213_a_deadlock_is_retried",
+    "shop/tests/test_transactions.py::test_1205_a_lock_that_is_kept_too_long_is_waited_for_again",
+    "shop/tests/test_batching_locks.py::test_a_stuck_row_is_forgotten_as_soon_as_it_is_free",
+    "coupons/tests/test_lost_commits.py::test_a_created_campaign_is_returned_and_exists_once",
+    "inventory/tests/test_races.py::test_goods_are_received_once",
+    "coupons/tests/test_issuing_races.py::test_exactly_100_are_issued_to_200_concurrent_requests[group_commit]",
+    "coupons/tests/test_issuing_races.py::test_exactly_100_are_issued_to_200_concurrent_requests[optimistic]",
+    "coupons/tests/test_issuing_races.py::test_without_a_lock_more_are_issued_than_there_are",
+    "coupons/tests/test_row_strategies.py::test_a_process_killed_after_its_commits_has_issued_the_coupons",
+    "coupons/tests/test_row_strategies.py::test_a_deadlock_is_retried[pessimistic]",
+    "payments/tests/test_ledger_races.py::test_50_calls_with_one_key_grant_once",
+    "inventory/tests/test_races.py::test_50_equal_keyed_adjustments_at_once_are_one_movement",
+    "orders/tests/test_races.py::test_stock_of_100_is_sold_to_exactly_100",
+)
+ENGINE = """
+from django.db import connections
+own = connections["default"]
+own.ensure_connection()
+print("ready", flush=True)
+print(type(own).__module__, own.connection.client_flag, flush=True)
+"""
+
+
+@pytest.fixture
+def plain(counting: None) -> Iterator[DatabaseWrapper]:
+    """This thread's connection, as it is with the setting off."""
+    usual = connections["default"]
+    options = usual.settings_dict["OPTIONS"] | {"multi_statements": False}
+    plain = DatabaseWrapper({**usual.settings_dict, "OPTIONS": options}, alias="default")
+    connections["default"] = plain
+    try:
+        yield plain
+    finally:
+        plain.close()
+        connections["default"] = usual
+
+
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.parametrize(
+    ("value", "engine", "asks_for_several"),
+    [("0", "shop.db.mysql.base", False), ("1", "shop.db.mysql.pipelined.base", True)],
+)
+@pytest.mark.django_db(transaction=True)
+def test_the_setting_chooses_the_backend(value: str, engine: str, asks_for_several: bool) -> None:
+    with another_process(ENGINE, DATABASE_PIPELINING=value) as process:
+        module, flags = read_line(process).split()
+    assert (module, bool(int(flags) & CLIENT.MULTI_STATEMENTS)) == (engine, asks_for_several)
+
+
+def test_a_write_is_sent_where_it_is_written(plain: DatabaseWrapper) -> None:
+    with transaction.atomic():
+        bulk_sql.execute_deferred("INSERT INTO tally_entry VALUES (%s, %s)", ["one", 1])
+        assert sent() == {"one": 1}
+    assert tally.entries() == {"one": 1}
+
+
+def test_a_transaction_begins_as_django_begins_it(plain: DatabaseWrapper) -> None:
+    with transaction.atomic():
+        assert not plain.connection.get_autocommit()
+    assert plain.connection.get_autocommit()
+
+
+def test_a_packet_of_several_statements_is_refused_by_the_server(plain: DatabaseWrapper) -> None:
+    with pytest.raises(ProgrammingError, match="1064"):
+        ask(plain, "DO 0; DO 0")
+
+
+@pytest.mark.boots("pytest")
+@pytest.mark.django_db(transaction=True)
+def test_the_races_hold_with_each_statement_by_itself() -> None:
+    """In another process, on a database of its own; this one has a backend already."""
+    own = f"{connection.settings_dict['NAME']}_plain"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", *CHOSEN]
+    ran = programs.run(command, seconds=600, DATABASE_PIPELINING="0", TEST_DATABASE_NAME=own)
+    assert "skipped" not in ran
+
+
+# What `shop/db/mysql/pipelined/base.py` relies on in Django and mysqlclient beyond their public interfaces.
+# Each test fails when such a hook changes its name, its parameters, or what the backend needs of its
+# behaviour; the message says with which versions it was right, and what to look at. `DATABASE_PIPELINING=0`
+# turns all of this off meanwhile.
+
+TESTED = {"Django": "5.2.19", "mysqlclient": "2.3.1"}
+OWN = {"execute_deferred", "_send_commit"}
+# `BaseDatabaseWrapper.set_autocommit` calls it where a backend has it; SQLite's has.
+CALLED_IF_THERE = {"_start_transaction_under_autocommit"}
+
+
+@contextmanager
+def relied_upon(what: str) -> Iterator[None]:
+    """Says of what goes wrong inside with which versions it went well, and which code needs it."""
+    try:
+        yield
+    except Exception as error:
+        tested, here = (
+            " and ".join(f"{name} {of(name)}" for name in TESTED) for of in (TESTED.__getitem__, version)
+        )
+        raise AssertionError(
+            f"{what}\nThis held with {tested}; here are {here}. Compare their source with "
+            f"shop/db/mysql/pipelined/base.py before this version serves, or set DATABASE_PIPELINING=0."
+        ) from error
+
+
+def overridden(kind: type, parent: type) -> dict[str, tuple[Any, Any]]:
+    """Each method of `kind` with the parent's of the same name, if there is one."""
+    methods = {name: made for name, made in vars(kind).items() if inspect.isfunction(made)}
+    return {name: (made, getattr(parent, name, None)) for name, made in methods.items()}
+
+
+@pytest.mark.parametrize("kind", [pipelined_base.DatabaseWrapper, watched.DatabaseWrapper])
+@relied_upon("Django's DatabaseWrapper has each method that the backend overrides, with the same parameters.")
+def test_the_overridden_methods_of_connections_are_there(kind: type) -> None:
+    for name, (ours, theirs) in overridden(kind, django_mysql.DatabaseWrapper).items():
+        if name in OWN | CALLED_IF_THERE | {"__init__"}:
+            continue
+        assert theirs is not None, f"Django has no {name}"
+        assert [*inspect.signature(ours).parameters] == [*inspect.signature(theirs).parameters], name
+
+
+@relied_upon("mysqlclient's Cursor has each method that the backend's cursor overrides, and `_mogrify`.")
+def test_the_overridden_methods_of_cursors_are_there() -> None:
+    methods = overridden(pipelined_base._Cursor, Cursor) | {"_mogrify": (None, Cursor._mogrify)}
+    for name, (ours, theirs) in methods.items():
+        assert theirs is not None, f"mysqlclient has no {name}"
+        assert ours is None or [*inspect.signature(ours).parameters] == [
+            *inspect.signature(theirs).parameters
+        ]
+    assert [*inspect.signature(Cursor._mogrify).parameters] == ["self", "query", "args"]
+    assert [*inspect.signature(debug_transaction).parameters] == ["connection", "sql"]
