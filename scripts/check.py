@@ -47,8 +47,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make check")
     parser.add_argument("--write", choices=["", *WRITTEN], help="write what is generated, and end")
     if (what := parser.parse_args().write) is not None:
-        lines = [WRITTEN[what]] if what else [*WRITTEN.values()][:-1]
-        return max(_run(*line.split(), capture_output=False).returncode for line in lines)
+        written = [WRITTEN[what]] if what else [*WRITTEN.values()][:-1]
+        return max(_run(*line.split(), capture_output=False).returncode for line in written)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         made = f"{folder}/openapi.yaml"
         lines = {name: [line.format(made=made).split() for line in lines] for name, lines in CHECKS.items()}
