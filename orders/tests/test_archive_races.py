@@ -5,10 +5,11 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Sum
 
 from inventory import audit as stock_audit, movement_archive
@@ -175,6 +176,30 @@ def test_of_operators_who_archive_a_month_at_once_each_row_is_taken_once(
     assert broken() == {}
     race([partial(restore, tmp_path / record.file)] * 3, timeout=180)
     assert rows_of(table) == before
+    assert broken() == {}
+
+
+def test_a_run_that_is_overtaken_before_it_reads_goes_on_with_the_other_s_file(
+    tmp_path: Path, product: Product
+) -> None:
+    before, overtaken = len(archived.ready_keys(MOVEMENTS)), list[str]()
+
+    def stop(point: str) -> None:
+        if point == "recorded":
+            raise InterruptedError
+
+    def overtake(execute: Any, sql: str, *call: Any) -> Any:
+        if "MAX(" in sql and not overtaken:
+            overtaken.append(sql)
+            with pytest.raises(InterruptedError):
+                archive(tmp_path, MOVEMENTS, stop)
+        return execute(sql, *call)
+
+    with connection.execute_wrapper(overtake):
+        archive(tmp_path, MOVEMENTS)
+    assert overtaken
+    record = ArchivedMonth.objects.get()
+    assert (record.removed, record.state, record.part) == (before, "archived", 1)
     assert broken() == {}
 
 

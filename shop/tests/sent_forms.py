@@ -5,7 +5,8 @@ import lxml.html
 
 def fields_of(page: str, **changed: str) -> dict[str, str]:
     """The fields of the page's forms that send data, as they were shown, with these changes."""
-    forms = [form for form in lxml.html.document_fromstring(page).forms if form.method == "POST"]
+    # A page that takes a POST alone answers a GET with nothing.
+    forms = [form for form in lxml.html.fromstring(page or "<p>").iter("form") if form.method == "POST"]
     for form in forms:
         # lxml leaves out what has no value, and a browser does not.
         for field in form.xpath(".//input[not(@value or @type='checkbox' or @type='radio')]"):

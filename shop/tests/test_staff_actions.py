@@ -312,6 +312,7 @@ def with_an_old_token(ada: User) -> Api:
     return old
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("signed_in_as", [client_of, with_an_old_token])
 @pytest.mark.parametrize("act", [grant, refund, issue, void, list_eligible])
 def test_an_act_of_staff_for_the_own_account_is_refused(act: Any, signed_in_as: Any, ada: User) -> None:
@@ -322,6 +323,7 @@ def test_an_act_of_staff_for_the_own_account_is_refused(act: Any, signed_in_as: 
     assert Coupon.objects.count() == (1 if act is void else 0)
 
 
+@pytest.mark.django_db
 def test_so_is_it_by_an_api_key_of_the_account(ada: User) -> None:
     new = keys.create(
         maker_id=ada.pk, name="own", wanted_scopes=["wallet:write"], expires_at=None, reason="a try"
@@ -329,6 +331,7 @@ def test_so_is_it_by_an_api_key_of_the_account(ada: User) -> None:
     assert_refused(grant(Api(access=new.secret), ada))
 
 
+@pytest.mark.django_db
 def test_others_are_still_acted_for(ada: User) -> None:
     other, api = buying.account(), client_of(ada)
     assert grant(api, other).status_code == 201
@@ -337,6 +340,7 @@ def test_others_are_still_acted_for(ada: User) -> None:
     assert void(api, other).status_code == 200
 
 
+@pytest.mark.django_db
 def test_what_a_buyer_may_do_takes_no_right_of_staff(ada: User) -> None:
     api, campaign = client_of(ada), CampaignFactory.create()
     assert api.post("/coupons", {"campaign": campaign.pk}).status_code == 201
@@ -372,11 +376,13 @@ def rows() -> list[list[dict[str, Any]]]:
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
+@pytest.mark.django_db
 def test_the_own_account_page_has_no_button_to_give_oneself_something(ada: User) -> None:
     page = signed_in(ada).get(reverse("account-page", args=[ada.pk])).content.decode()
     assert not [name for name in ("grant-points", "issue-coupon") if f"{ada.pk}/{name}/" in page]
 
 
+@pytest.mark.django_db
 def test_commands_run_without_an_account_and_are_not_refused_as_a_request_without_one_is(ada: User) -> None:
     coupon, order = buying.coupon_of(ada.pk), paid_order(ada)
     asked = {

@@ -75,11 +75,13 @@ def archive(
     `ArchiveFailed`, `OSError`, and `Unavailable` where the database or a secondary doesn't follow.
     """
     _require_ended(month, days)
-    unfinished = ArchivedMonth.objects.filter(table=table.name, month=month).exclude(state=State.ARCHIVED)
-    record = unfinished.order_by("part").first()
+    parts = ArchivedMonth.objects.filter(table=table.name, month=month)
+    # Decided before all else is read: of two runs that read the same rows one is refused by the constraint.
+    part = (parts.aggregate(last=Max("part"))["last"] or 0) + 1
+    record = parts.exclude(state=State.ARCHIVED).order_by("part").first()
     if record and record.state == State.RESTORING:
         raise ArchiveFailed(f"A restore of {record.file} has not ended: complete it by restore_month.")
-    record = record or _write(table, month, folder, options)
+    record = record or _write(table, month, part, folder, options)
     if record is None:
         return None
     path, partial_path = folder / record.file, folder / (record.file + archive_files.PARTIAL)
@@ -112,11 +114,10 @@ def _require_ended(month: str, days: int) -> None:
         raise ArchiveFailed(f"{month} can be archived from {may:%Y-%m-%d} on, {days} days after its end.")
 
 
-def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> ArchivedMonth | None:
+def _write(
+    table: ArchiveTable, month: str, part: int, folder: Path, options: Options
+) -> ArchivedMonth | None:
     """Write and verify a partial file, and record it; None if the month has no rows to archive."""
-    parts = ArchivedMonth.objects.filter(table=table.name, month=month)
-    # Decided before any row is read: of two runs that read the same rows one is refused by the constraint.
-    part = (parts.aggregate(last=Max("part"))["last"] or 0) + 1
     archive_files.delete_abandoned(
         folder, table=table.name, month=month, is_kept=partial(_is_recorded, table.name, month)
     )
