@@ -40,6 +40,12 @@ ANSWERS = {"succeeded": 201, "pending": 202, "declined": 402}
 """The status of POST /charges for each status of a charge; a cancelled one is refused."""
 DECISIONS = {"approve": None, "refuse": "authentication_failed"}
 """The buttons of the owner's page, and the failure of a charge that is ended by one."""
+TITLES = {
+    "pending": "Confirm your payment",
+    "succeeded": "The payment is confirmed.",
+    "declined": "The payment is refused.",
+    "cancelled": "The shop has cancelled the payment: nothing is charged.",
+}
 PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -48,7 +54,7 @@ PAGE = """<!doctype html>
 body {{ font: 1.125rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 26rem; padding: 1.5rem; }}
 button {{ font: inherit; min-height: 3rem; width: 100%; margin-bottom: 0.75rem; }}
 </style></head>
-<body><main><h1>{title}</h1><p>{amount}</p>{content}</main></body>
+<body><main><h1>{title}</h1><p class="amount">{amount}</p>{content}</main></body>
 </html>
 """
 """It stands for a bank's 3-D Secure page."""
@@ -212,15 +218,15 @@ class Gateway:
     async def owners_page(self, request: Request) -> Response:
         """Two buttons, or how the charge has ended and the way back to the shop."""
         charge = charges.existing(self.book, request.path_params["charge"])
-        title, content = f"Payment {charge['status']}", "<p>You may close this page.</p>"
+        content = "<p>You may close this page.</p>"
         found = charges.confirmation(self.book, charge["id"])
         if charge["status"] == "pending":
             order = escape(charge["order_id"] or "none: points are bought")
-            title, content = "Confirm your payment", BUTTONS.format(order=order)
+            content = BUTTONS.format(order=order)
         elif found and found["return_url"]:
             content = f'<p><a href="{escape(found["return_url"])}">Back to the shop</a></p>'
         amount = escape(f"{charge['amount']:,} {charge['currency']}")
-        text = PAGE.format(title=title, amount=amount, content=content)
+        text = PAGE.format(title=TITLES[charge["status"]], amount=amount, content=content)
         return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
     async def decide(self, request: Request) -> Response:
