@@ -33,14 +33,7 @@ STEPS: Mapping[str, str] = {
     "packages": "make packages",
 }
 """Each step, and the command that it is."""
-SEED: Mapping[str, str] = {
-    "make chaos": "SEED=",
-    "make soak": "SEED=",
-    "make simulate": "SEED=",
-    "make cluster-drill": "SEED=",
-    "python3 -m lab fuzz": "--seed=",
-}
-"""How a command that draws faults or requests takes its seed."""
+TAKES_SEED = ("make chaos", "make soak", "make simulate", "make cluster", "python3 -m lab fuzz")
 NOT_RUN = re.compile(
     r"^(?:make )?([\w-]+|\*\*\*):? NOT (?:RUN|CHECKED|TESTED)\b.*$|\Afirstcome: .*; run this first: .*",
     re.MULTILINE,
@@ -77,8 +70,9 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     lines, codes = [""], [0]
     for name, command in steps.items():
         log, began = folder / f"{name}.log", time.monotonic()
-        seeds = [f"{option}{seed}" for start, option in SEED.items() if seed and command.startswith(start)]
-        words = [*command.split(), *seeds]
+        words = command.split()
+        if seed and command.startswith(TAKES_SEED):
+            words.append(f"SEED={seed}" if words[0] == "make" else f"--seed={seed}")
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
         code = _run(words, log)
         seconds = time.monotonic() - began

@@ -1,8 +1,6 @@
 """Four journeys in a browser: a purchase, the launch board, a refund, and a sign-in with a one-time code."""
 
 import re
-from collections.abc import Callable
-from typing import Any
 
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
@@ -29,7 +27,6 @@ from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import STEP_SECONDS, backup_codes, code_of, secret_of_text
 
 FRONT, LOGIN = re.compile("/admin/$"), re.compile("/admin/login/")
-OpenPage = Callable[..., Any]
 
 
 def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page):
