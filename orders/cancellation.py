@@ -50,13 +50,21 @@ def expire_due() -> int:
     """
     ended, rest = 0, Q()
     while True:
-        due = Order.objects.filter(rest, status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
-        rows = list(due.order_by("expires_at", "id").values_list("id", "expires_at")[:EXPIRY_BATCH_SIZE])
+        rows = list(
+            _due()
+            .filter(rest)
+            .order_by("expires_at", "id")
+            .values_list("id", "expires_at")[:EXPIRY_BATCH_SIZE]
+        )
         if not rows:
             return ended
         last_id, lapsed_at = rows[-1]
         rest = Q(expires_at__gt=lapsed_at) | Q(expires_at=lapsed_at, id__gt=last_id)
         ended += _expire_all([order_id for order_id, _ in rows])
+
+
+def is_any_due() -> bool:
+    return _due().exists()
 
 
 def is_overdue() -> Q:
@@ -71,6 +79,10 @@ def overdue_count() -> int:
 def failure_lines(order_id: UUID) -> QuerySet[JournalLine]:
     """The journal's lines on why the order can't expire, newest first."""
     return JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).order_by("-id")
+
+
+def _due() -> "QuerySet[Order]":
+    return Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
 
 
 def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:

@@ -14,7 +14,7 @@ DUE_AT_ONCE = 500
 SHUTDOWN_SECONDS = 5.0
 
 
-@shared_task(name="orders.advance", due=staticmethod(store.due))
+@shared_task(name="orders.advance", is_due=staticmethod(store.is_any_due))
 def advance() -> None:
     """Wake this process's executor, which looks for the sagas that are due."""
     run.process_executor().wake()
@@ -38,7 +38,7 @@ def handle_webhook(event_id: int) -> None:
     gateway_events.handle(event_id)
 
 
-@shared_task(name="orders.handle_webhooks_due", due=staticmethod(webhooks.due))
+@shared_task(name="orders.handle_webhooks_due", is_due=staticmethod(webhooks.is_any_due))
 def handle_webhooks_due() -> int:
     """Enqueue the gateway events that are due. Returns how many."""
     ids = webhooks.dequeue_due(limit=DUE_AT_ONCE)
@@ -47,7 +47,7 @@ def handle_webhooks_due() -> int:
     return len(ids)
 
 
-@shared_task(name="orders.sweep")
+@shared_task(name="orders.sweep", is_due=staticmethod(cancellation.is_any_due))
 def sweep() -> int:
     """Expire the unpaid orders whose time to pay is over. Returns how many."""
     return cancellation.expire_due()

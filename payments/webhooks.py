@@ -5,13 +5,13 @@ looking up the charge at the gateway: its claims are not relied on, so it may co
 from collections.abc import Mapping
 from datetime import timedelta
 
-from django.db.models import F, QuerySet
+from django.db.models import F
 from structlog import get_logger
 
 from payments import gateways
 from payments.models import WebhookEvent
 from shop import clock
-from shop.db import transactions
+from shop.db import bulk_sql, transactions
 from shop.errors import NotFound
 from shop.lazy_texts import mark as _
 from shop.outbound import backoff
@@ -62,14 +62,17 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
     return event
 
 
-def due() -> "QuerySet[WebhookEvent]":
-    return WebhookEvent.objects.filter(next_attempt_at__lte=clock.now())
+def is_any_due() -> bool:
+    cells = bulk_sql.SqlLiterals()
+    now = cells[clock.now()]
+    return bool(bulk_sql.reader(WebhookEvent, ("id",)).rows(f"next_attempt_at <= {now} LIMIT 1", cells))
 
 
 def dequeue_due(*, limit: int) -> list[int]:
     """The ids of events that are due; each is returned again only after `HANDLING_SECONDS`."""
-    ids = list(due().order_by("next_attempt_at").values_list("id", flat=True)[:limit])
     now = clock.now()
+    due = WebhookEvent.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at")
+    ids = list(due.values_list("id", flat=True)[:limit])
     later = now + timedelta(seconds=HANDLING_SECONDS)
     taken = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Handling an event locks the same rows and their index in the other order: that may deadlock.

@@ -219,6 +219,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY = False
+# Celery would connect anew for each task; Django closes a thread's connection by its own rules before one.
+CELERY_DB_REUSE_MAX = 2**31
 # The visibility timeout must exceed the longest task, or Redis delivers the same task to a second worker.
 CELERY_BROKER_TRANSPORT_OPTIONS = broker_transport_options(
     BROKER_URLS, visibility_timeout=600, queue_type=CELERY_TASK_DEFAULT_QUEUE_TYPE
@@ -243,7 +245,8 @@ CELERY_BEAT_SCHEDULE = {
         "inventory.sweep": SWEEP_SECONDS,
         "coupons.sweep": SWEEP_SECONDS,
         "sales.sweep": SWEEP_SECONDS,
-        "shop.sweep": SWEEP_SECONDS,
+        # What is kept for days.
+        "shop.sweep": 12 * SWEEP_SECONDS,
         "payments.reconcile": RECONCILE_SECONDS,
         "payments.sweep": 3600.0,
         "shop.audit": AUDIT_POLL_SECONDS,

@@ -115,6 +115,11 @@ def due_condition(cells: bulk_sql.SqlLiterals) -> str:
     return f"{is_free} AND next_attempt_at <= {now} AND kind IN ({kinds})"
 
 
+def is_any_due() -> bool:
+    cells = bulk_sql.SqlLiterals()
+    return bool(bulk_sql.reader(Saga, ("id",)).rows(f"{due_condition(cells)} LIMIT 1", cells))
+
+
 def find_due(*, limit: int) -> list[SagaRow]:
     """At most so many sagas that are due, new ones first, without the tokens of lapsed leases."""
     cells = bulk_sql.SqlLiterals()

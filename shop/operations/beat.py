@@ -94,10 +94,10 @@ class Scheduler(PersistentScheduler):
         super().close()
 
     def apply_async(self, entry: ScheduleEntry, *args: Any, **kwargs: Any) -> None:
-        """Send the task, unless there is no row of its option `due`, which it would look for."""
+        """Send the task, unless its option `is_due` says that it would find nothing to do."""
         task, arguments = self.app.tasks[entry.task], entry.args or ()
         try:
-            if hasattr(task, "due") and not task.due().exists():
+            if hasattr(task, "is_due") and not task.is_due():
                 return
         except Error:
             connections.close_all()
@@ -163,7 +163,6 @@ class BeatLease:
 def take(holder: str) -> bool:
     """Take the lease, or renew it; False while another holder has it. Raises `Error` and `Unavailable`."""
     now = clock.now()
-    ProcessLease.objects.get_or_create(name=NAME, defaults={"holder": holder, "leased_until": now})
     rows = ProcessLease.objects.filter(
         Q(holder=holder)
         | Q(leased_until__lte=now)
@@ -171,10 +170,16 @@ def take(holder: str) -> bool:
         name=NAME,
     )
     until = now + timedelta(seconds=LEASE_SECONDS)
-    changed = transactions.run(
-        lambda: rows.update(holder=holder, leased_until=until), transactions.REPEATABLE
+
+    def renew() -> bool:
+        return rows.update(holder=holder, leased_until=until) == 1
+
+    if transactions.run(renew, transactions.REPEATABLE):
+        return True
+    _, is_new = ProcessLease.objects.get_or_create(
+        name=NAME, defaults={"holder": holder, "leased_until": now}
     )
-    return changed == 1
+    return is_new and transactions.run(renew, transactions.REPEATABLE)
 
 
 def release(holder: str) -> None:

@@ -8,6 +8,7 @@ import celery
 from celery.signals import beat_init, celeryd_after_setup, celeryd_init, task_postrun, task_prerun
 from celery.worker import consumer, request, state
 from django.conf import settings
+from django.db import close_old_connections
 from structlog import get_logger
 
 from shop import clock
@@ -95,6 +96,7 @@ def expose_beat_metrics(**_: object) -> None:
 @task_prerun.connect
 def enter_task(task_id: str, task: "celery.Task[Any, Any]", **_: object) -> None:
     """Bind the ids that came with the task's message, for its log lines and its trace."""
+    close_old_connections()
     running = task_context.running(task.name, task_context.read(task.request), task_id=task_id)
     running.__enter__()
     _running[task_id, threading.get_ident()] = running
