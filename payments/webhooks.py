@@ -3,15 +3,15 @@ looking up the charge at the gateway: its claims are not relied on, so it may co
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from structlog import get_logger
 
 from payments import gateways
 from payments.models import WebhookEvent
 from shop import clock
-from shop.db import bulk_sql, transactions
+from shop.db import compiled, transactions
 from shop.errors import NotFound
 from shop.lazy_texts import mark as _
 from shop.outbound import backoff
@@ -63,16 +63,13 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
 
 
 def is_any_due() -> bool:
-    cells = bulk_sql.SqlLiterals()
-    now = cells[clock.now()]
-    return bool(bulk_sql.reader(WebhookEvent, ("id",)).rows(f"next_attempt_at <= {now} LIMIT 1", cells))
+    return bool(compiled.rows(_find_one, at=clock.now()))
 
 
 def dequeue_due(*, limit: int) -> list[int]:
     """The ids of events that are due; each is returned again only after `HANDLING_SECONDS`."""
     now = clock.now()
-    due = WebhookEvent.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at")
-    ids = list(due.values_list("id", flat=True)[:limit])
+    ids = list(_due(now).order_by("next_attempt_at").values_list("id", flat=True)[:limit])
     later = now + timedelta(seconds=HANDLING_SECONDS)
     taken = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Handling an event locks the same rows and their index in the other order: that may deadlock.
@@ -124,3 +121,11 @@ def _update_unhandled(event: WebhookEvent, **fields: object) -> None:
     """Update the event unless it is handled: of two processes that handle it the first to finish wins."""
     rows = WebhookEvent.objects.filter(id=event.id, handled_at__isnull=True)
     transactions.run(lambda: rows.update(**fields), transactions.REPEATABLE)
+
+
+def _due(now: datetime) -> "QuerySet[WebhookEvent]":
+    return WebhookEvent.objects.filter(next_attempt_at__lte=now)
+
+
+def _find_one(now: datetime) -> "QuerySet[WebhookEvent, tuple[int]]":
+    return _due(now).values_list("pk")[:1]

@@ -13,11 +13,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import DataError, Error, IntegrityError, close_old_connections, connections
+from django.db.models import QuerySet
 from structlog import get_logger
 
 from coupons.allocation import eligibility
@@ -30,7 +32,7 @@ from coupons.queue import stream, tickets
 from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.concurrency import thread_pool
-from shop.db import transactions
+from shop.db import compiled, transactions
 from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
 from shop.journal import journal
 from shop.journal.journal import ActorContext
@@ -138,17 +140,18 @@ def serve_once() -> int:
 
 def _batch_sizes() -> dict[int, int]:
     """The batch size of each queue that is neither paused nor without its partner: open, or with tickets."""
-    now = clock.now()
-    issuable = Campaign.objects.filter(eligibility.issues_at(now), strategy="queue")
-    rows = (
-        *issuable.values_list("pk", "partner"),
-        *tickets.campaigns_with_waiting().exclude(eligibility.is_paused(now)).values_list("pk", "partner"),
-    )
+    rows = compiled.rows(_queues, at=clock.now())
     return {
         pk: BATCH_WITH_PARTNER if partner else BATCH
         for pk, partner in rows
         if not (partner and confirmation.is_unavailable(partner))
     }
+
+
+def _queues(now: datetime) -> "QuerySet[Campaign, tuple[int, str]]":
+    issuable = Campaign.objects.filter(eligibility.issues_at(now), strategy="queue")
+    waiting = tickets.campaigns_with_waiting().exclude(eligibility.is_paused(now))
+    return issuable.values_list("pk", "partner").union(waiting.values_list("pk", "partner"))
 
 
 def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:

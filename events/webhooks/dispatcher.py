@@ -9,21 +9,20 @@ import secrets
 import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error
-from django.db.models import BooleanField, Q, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import Q, QuerySet, Subquery
 from structlog import get_logger
 
 from events.feed import sequencing
-from events.models import WebhookEndpoint
+from events.models import FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import delivery_pass, endpoints
 from shop import clock
-from shop.db import bulk_sql, transactions
+from shop.db import compiled, transactions
 from shop.repeated_work import RepeatedWork, start_once
 
 log = get_logger(__name__)
@@ -68,13 +67,13 @@ class Dispatcher:
             # A restored database may lack the data platform.
             endpoints.find()
             self._is_first = False
-        cells = bulk_sql.SqlLiterals()
-        now, own = cells[clock.now()], cells[self._token]
-        is_free = f"(leased_until IS NULL OR leased_until <= {now} OR lease_token = {own})"
-        condition = f"{due_condition(cells)} AND {is_free} ORDER BY id"
-        for (endpoint_id,) in bulk_sql.reader(WebhookEndpoint, ("id",)).rows(condition, cells):
+        for (name,) in compiled.rows(self._find_free, at=clock.now()):
+            endpoint_id = UUID(name)
             serve = partial(self._serve, endpoint_id)
             self._passes[endpoint_id] = start_once(f"webhooks {endpoint_id}", serve)
+
+    def _find_free(self, now: datetime) -> "QuerySet[WebhookEndpoint, tuple[UUID]]":
+        return due_endpoints(now).filter(_is_free(self._token, now)).values_list("pk")
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
@@ -97,19 +96,14 @@ class Dispatcher:
 of_worker = Dispatcher()
 
 
-def due_endpoints() -> "QuerySet[WebhookEndpoint]":
+def due_endpoints(now: datetime | None = None) -> "QuerySet[WebhookEndpoint]":
     """The endpoints with events after their position, or deliveries that are due."""
-    condition = RawSQL(due_condition(bulk_sql.SqlLiterals()), (), output_field=BooleanField())  # noqa: S611
-    return WebhookEndpoint.objects.filter(condition).order_by("pk")
-
-
-def due_condition(cells: bulk_sql.SqlLiterals) -> str:
-    """The same in SQL, which the ORM would compile for longer than the database takes."""
-    now = cells[clock.now()]
-    pending = "SELECT endpoint_id FROM events_webhookdelivery WHERE status = 'pending' AND next_attempt_at"
-    last = f"SELECT last_position FROM events_feedstate WHERE id = {sequencing.ROW}"  # noqa: S608 - a number
-    is_behind = f"(position < ({last}) OR id IN ({pending} <= {now}))"
-    return f"disabled_at IS NULL AND (next_attempt_at IS NULL OR next_attempt_at <= {now}) AND {is_behind}"
+    now = now or clock.now()
+    pending = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING, next_attempt_at__lte=now)
+    is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
+    last = FeedState.objects.filter(pk=sequencing.ROW).values("last_position")
+    is_behind = Q(position__lt=Subquery(last)) | Q(pk__in=pending.values("endpoint"))
+    return WebhookEndpoint.objects.filter(is_rested, is_behind, disabled_at=None).order_by("pk")
 
 
 def deliver_due(
@@ -126,8 +120,9 @@ def deliver_due(
 
 def lease(endpoint_id: UUID, token: str) -> bool:
     """Take the endpoint, or keep it, unless another worker has it."""
-    until = clock.now() + timedelta(seconds=LEASE_SECONDS + settings.WEBHOOK_TIMEOUT_SECONDS)
-    rows = WebhookEndpoint.objects.filter(_is_free(token), pk=endpoint_id)
+    now = clock.now()
+    until = now + timedelta(seconds=LEASE_SECONDS + settings.WEBHOOK_TIMEOUT_SECONDS)
+    rows = WebhookEndpoint.objects.filter(_is_free(token, now), pk=endpoint_id)
     take = partial(rows.update, lease_token=token, leased_until=until)
     return transactions.run(take, transactions.REPEATABLE) == 1
 
@@ -138,5 +133,5 @@ def release(endpoint_id: UUID, token: str) -> None:
         WebhookEndpoint.objects.filter(pk=endpoint_id, lease_token=token).update(leased_until=None)
 
 
-def _is_free(token: str) -> Q:
-    return Q(leased_until=None) | Q(leased_until__lte=clock.now()) | Q(lease_token=token)
+def _is_free(token: str, now: datetime) -> Q:
+    return Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=token)
