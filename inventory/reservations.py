@@ -5,9 +5,8 @@ of their ids, in one statement, so that orders for the same products never deadl
 table: the lines of open orders are what is reserved.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from inventory import stock_levels
@@ -20,8 +19,7 @@ from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A product and a quantity of it."""
 
     product_id: int
@@ -142,9 +140,9 @@ def _move_stock(
     stock_levels.write_movements(moved)
 
 
-def _quantities(lines: Iterable[Line]) -> Counter[int]:
+def _quantities(lines: Iterable[Line]) -> dict[int, int]:
     """The quantity of each product, in the order of the lines."""
-    wanted: Counter[int] = Counter()
+    wanted: dict[int, int] = {}
     for line in lines:
-        wanted[line.product_id] += line.quantity
+        wanted[line.product_id] = wanted.get(line.product_id, 0) + line.quantity
     return wanted

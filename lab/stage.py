@@ -28,7 +28,7 @@ IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 SEED_SECONDS, ISSUE_SECONDS = 1_200, 300
 """At most, on a machine with many neighbours; alone it seeds thousands of accounts a second."""
-PROCESSES = ("web", "mariadb", "redis", "worker")
+PROCESSES = ("web", "mariadb", "redis", "worker", "beat", "issuer")
 """Those whose processor time is divided by the requests: it says more on a shared machine than a rate."""
 TICKS = os.sysconf("SC_CLK_TCK")
 BEGAN_AT, LOAD_BEFORE = time.monotonic(), os.getloadavg()[0]

@@ -20,7 +20,7 @@ OF_K6 = ("beside null", "once")
 """The parts whose rows are a load each."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
 ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
-AUDIT_SECONDS, IDLE_SECONDS = 1_800, 5
+AUDIT_SECONDS, IDLE_SECONDS = 1_800, 20
 TABLES = "SELECT GROUP_CONCAT(table_name) FROM information_schema.tables WHERE table_schema = DATABASE()"
 UNLEASED_SECONDS, PLACED_SECONDS, WATCHED_SECONDS = 30, 21, 3
 """Until waiting buyers may begin; until their orders are placed, or fewer are watched; and how long."""

@@ -5,7 +5,7 @@ when it is read.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -140,6 +140,9 @@ def decide(
                 outcome.answer = effects[name].answer
     if effects:
         placed: list[PlacedOrder] = [effect.outcome for effect in effects.values()]
+        totals = [(counters.PLACED, one.order.total_amount) for one in placed]
+        open_transaction.count_after_commit(counters.count_orders, totals)
+        journal.note_all(state.noted)
         reservations.save(state.stock, is_locked=lock_stock)
         order_states.insert_orders(
             [one.order for one in placed], [line for one in placed for line in one.lines]
@@ -167,6 +170,7 @@ class BatchState:
     firsts: FirstOrders
     balances: dict[int, int]
     now: datetime
+    noted: list[journal.NewJournalLine] = field(default_factory=list)
 
 
 def _read_state(order_requests: Sequence[OrderRequest], lock_stock: bool, lock_coupons: bool) -> BatchState:
@@ -227,18 +231,19 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     state.firsts.have_ordered.add(account_id)
     if is_first_order:
         state.firsts.new_uses.append((account_id, order.id))
-    _note_placed(order, order_request, stock)
-    open_transaction.count_after_commit(counters.count_orders, [(counters.PLACED, order.total_amount)])
+    state.noted.append(_line_of_placed(order, order_request, stock))
     return placed
 
 
-def _note_placed(order: OrderRow, order_request: OrderRequest, stock: dict[int, Stock]) -> None:
+def _line_of_placed(
+    order: OrderRow, order_request: OrderRequest, stock: dict[int, Stock]
+) -> journal.NewJournalLine:
     reserved = []
     for line in order_request.lines:
         product = stock[line.product_id]
         after = product.reserved + product.newly_reserved
         reserved.append({"product": product.id, "before": after - line.quantity, "after": after})
-    journal.note(
+    return journal.build_line(
         what="order.placed",
         subject=f"order {order.id}",
         order_id=order.id,

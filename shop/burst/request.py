@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +17,11 @@ from shop.lazy_texts import mark as _
 
 NOT_READ = object()
 ANONYMOUS = AnonymousUser()
+
+
+@cache
+def _field_name(name: str) -> bytes:
+    return name.lower().encode()
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +59,7 @@ class BurstRequest:
         return languages.choose(self.header("Accept-Language"))
 
     def header(self, name: str) -> str | None:
-        value = self.fields.get(name.lower().encode())
+        value = self.fields.get(_field_name(name))
         return None if value is None else value.decode("latin-1")
 
     @property

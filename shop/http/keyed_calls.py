@@ -29,6 +29,8 @@ from shop.lazy_texts import mark as _
 
 MAX_KEY_LENGTH = 255
 DUPLICATE_WAIT_SECONDS = 1.0
+CHANGED = (dict, list, float)
+"""The types of JSON values that may have another form."""
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.2
 
 _mutex = threading.Lock()
@@ -193,10 +195,12 @@ def _parse_key(header: str | None) -> str:
 
 def _normalize_json(body: Any) -> Any:
     """The same JSON value in one canonical form: 1.0 as 1, without members that are null."""
-    if isinstance(body, dict):
-        return {name: _normalize_json(value) for name, value in body.items() if value is not None}
-    if isinstance(body, list):
-        return [_normalize_json(value) for value in body]
-    if isinstance(body, float) and body.is_integer() and -(2**63) <= body < 2**64:
+    kind = type(body)
+    if kind is dict:
+        parts = [(name, value) for name, value in body.items() if value is not None]
+        return {name: _normalize_json(value) if type(value) in CHANGED else value for name, value in parts}
+    if kind is list:
+        return [_normalize_json(value) if type(value) in CHANGED else value for value in body]
+    if kind is float and body.is_integer() and -(2**63) <= body < 2**64:
         return int(body)
     return body

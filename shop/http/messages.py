@@ -1,6 +1,7 @@
 """Calls of the API as views read them in both lanes, and responses that are rendered already."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import rest_framework.request
@@ -78,6 +79,11 @@ def account_id(request: Request) -> int:
     return own
 
 
+@cache
+def _field_name(name: str) -> bytes:
+    return name.lower().encode()
+
+
 class JSONResponse:
     """A rendered response; None has no body. `code` is that of a problem, else empty."""
 
@@ -104,7 +110,7 @@ class JSONResponse:
 
     async def send(self, send: Callable[[dict[str, Any]], Awaitable[None]], more: EncodedHeaders) -> None:
         """Send it by ASGI, with its length and these headers besides."""
-        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()]
+        headers = [(_field_name(name), value.encode("latin-1")) for name, value in self.headers.items()]
         headers += more
         if self.status_code not in (204, 304):
             headers.append((b"content-length", str(len(self.body)).encode()))

@@ -30,6 +30,7 @@ LARGEST_ID = 2**63 - 1
 # Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.
 LARGEST_AMOUNT = 10**12
 # All but tabs and line breaks: they are invisible, and break files, logs and terminals.
+NESTED = (dict, list)
 UUID_TEXT = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 CONTROL_CHARACTERS = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
 
@@ -131,7 +132,9 @@ def read(shape: type[Shape], request: Request) -> Shape:
         raise invalid_field("", "not_an_object", _("The body must be a JSON object."))
     if _count_members(body) > MOST_MEMBERS:
         raise invalid_field("", "too_many_members", _("The body has too many members."))
-    given = {name: one if name in AS_TYPED else normalized(one) for name, one in without_nulls(body).items()}
+    given = {
+        name: one if name in AS_TYPED else _cleaned(one) for name, one in body.items() if one is not None
+    }
     if len(given) > MOST_ERRORS:
         # An error of each would take longer to make than the body to send.
         for name in [name for name in given if name not in shape.model_fields][MOST_ERRORS:]:
@@ -152,20 +155,21 @@ def body(schema: type[BaseModel], row: object, **others: object) -> dict[str, An
 
 def _count_members(value: Any) -> int:
     """The members of all objects of a JSON value, which is counted in less time than it is validated."""
-    if isinstance(value, dict):
-        return len(value) + sum(map(_count_members, value.values()))
-    if isinstance(value, list) and value and isinstance(value[0], dict | list):
-        return sum(map(_count_members, value))
-    return 0
+    count, parts = (len(value), value.values()) if isinstance(value, dict) else (0, value)
+    for part in parts:
+        if type(part) in NESTED:
+            count += _count_members(part)
+    return count
 
 
-def without_nulls(value: Any) -> Any:
-    """The same JSON value without the members that are null: null means absent."""
-    if isinstance(value, dict):
-        return {name: without_nulls(part) for name, part in value.items() if part is not None}
-    if isinstance(value, list):
-        return [without_nulls(part) if isinstance(part, (dict, list)) else part for part in value]
-    return value
+def _cleaned(value: Any) -> Any:
+    """The same JSON value without the members that are null, which means absent; its text is normalised."""
+    kind = type(value)
+    if kind is str:
+        return normalized(value)
+    if kind is dict:
+        return {name: _cleaned(part) for name, part in value.items() if part is not None}
+    return [_cleaned(part) for part in value] if kind is list else value
 
 
 def _validate(shape: type[Shape], data: dict[str, Any]) -> Shape:

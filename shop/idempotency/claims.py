@@ -2,7 +2,7 @@
 a claim counts as acquired, and the database decides.
 """
 
-import secrets
+import random
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -55,7 +55,8 @@ class InFlight(Rejected):
 
 def new_claim(account_id: int, key_hash: str) -> Claim:
     """Create a call's own claim on the account's key; `acquire` makes it effective."""
-    return Claim(f"{KEY_PREFIX}{account_id}:{key_hash}", secrets.token_hex(8))
+    # No secret, and made on the event loop, which reading the system's random numbers would halt.
+    return Claim(f"{KEY_PREFIX}{account_id}:{key_hash}", f"{random.getrandbits(64):016x}")
 
 
 def acquire(claims: Sequence[Claim]) -> list[bool]:

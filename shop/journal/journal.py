@@ -7,7 +7,6 @@ before it commits. Some lines are also events: `EVENTS` names them, and `RECORDE
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec
@@ -55,8 +54,7 @@ RECORDERS: list[Callable[[Sequence[NewJournalLine]], None]] = []
 """Called with the lines that are noted, in the transaction in which they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActorContext:
+class ActorContext(NamedTuple):
     """The actor of a change, and the request in which it happens, with its trace if that is recorded."""
 
     actor: str = Actor.SYSTEM
