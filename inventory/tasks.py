@@ -3,14 +3,9 @@
 from celery import shared_task
 
 from inventory.mirror import mirror
-from shop.admin_base import uploads
 
 
-@shared_task(name="inventory.sweep")
+@shared_task(name="inventory.sweep", is_due=staticmethod(mirror.is_used))
 def sweep() -> int:
-    """Correct the mirror of stock, where it is used, and delete uploads that were never confirmed.
-
-    Returns how many products were wrong in the mirror.
-    """
-    uploads.clear()
+    """Correct the mirror of stock, where it is used. Returns how many products were wrong in it."""
     return mirror.heal()

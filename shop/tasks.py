@@ -2,13 +2,15 @@
 
 from celery import shared_task
 
+from shop.admin_base import uploads
 from shop.management import scheduled_audit
 from shop.operations import housekeeping
 
 
 @shared_task(name="shop.sweep")
 def sweep() -> int:
-    """Delete rows that are no longer needed. Returns how many."""
+    """Delete rows that are no longer needed, and uploads that were never confirmed. Returns how many rows."""
+    uploads.clear()
     return housekeeping.sweep()
 
 

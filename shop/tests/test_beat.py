@@ -73,7 +73,7 @@ def is_swept() -> bool:
 
 def task_names(client: redis_client.Redis) -> set[bytes]:
     messages = b"".join(client.lrange("celery", 0, -1))
-    return {name for name in (b"coupons.sweep", b"inventory.sweep") if b'"' + name + b'"' in messages}
+    return {name for name in (b"coupons.sweep", b"sales.sweep") if b'"' + name + b'"' in messages}
 
 
 def test_beat_runs_its_tasks_itself_only_while_the_broker_is_unavailable(
@@ -81,7 +81,7 @@ def test_beat_runs_its_tasks_itself_only_while_the_broker_is_unavailable(
 ) -> None:
     leave_something_to_sweep()
     with beat(tmp_path, own_redis.url) as process, redis_client.Redis.from_url(own_redis.url) as client:
-        wait_until(lambda: {b"coupons.sweep", b"inventory.sweep"} <= task_names(client), seconds=30)
+        wait_until(lambda: {b"coupons.sweep", b"sales.sweep"} <= task_names(client), seconds=30)
         assert not is_swept()
         own_redis.stop()
         wait_until(is_swept)

@@ -30,7 +30,7 @@ LONGEST_SECONDS, QUICK_LONGEST_SECONDS, FIRST_SHARE = 60.0, 8.0, 0.25
 """How late a message is at most, and within which share of that its first copy comes."""
 QUEUE, WRITTEN, READ = "celery", 1, 2
 """And the numbers of the databases: `BROKER_URL` has the first one, workers read the second."""
-REGULAR, SILENT_SECONDS = ("coupons.sweep", "inventory.sweep", "sales.sweep"), 12
+REGULAR, SILENT_SECONDS = ("coupons.sweep", "sales.sweep"), 12
 """What beat sends every few seconds, whether there is work or not."""
 DRIFTS = {"worker": -clocks.FAR_SECONDS, "second": clocks.FAR_SECONDS}
 SEEN = ("order expired", "payment given up", "saga retried", "shop_idempotencykey swept")
