@@ -78,7 +78,7 @@ def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason
             reason=reason,
             at=clock.now(),
         )
-        stock_levels.note_movement(movement)
+        stock_levels.note_movements([movement])
         return movement
 
     return transactions.run_or_savepoint(move, transactions.ONCE)

@@ -132,13 +132,16 @@ def write_movements(movements: Sequence[StockMovement]) -> None:
     """Insert these movements and note them. Must be called inside a transaction."""
     for start in range(0, len(movements), ROWS_PER_STATEMENT):
         bulk_sql.insert_objects(movements[start : start + ROWS_PER_STATEMENT])
-    for movement in movements:
-        note_movement(movement)
+    note_movements(movements)
 
 
-def note_movement(movement: StockMovement) -> None:
-    """Note a movement in the journal; one of an order is internal: customers see the order's own events."""
-    journal.note(
+def note_movements(movements: Sequence[StockMovement]) -> None:
+    """Note movements in the journal; one of an order is internal: customers see the order's own events."""
+    journal.note_all(map(_journal_line, movements))
+
+
+def _journal_line(movement: StockMovement) -> journal.NewJournalLine:
+    return journal.build_line(
         what=f"stock.{movement.kind}",
         subject=f"product {movement.product_id}",
         order_id=movement.order_id,

@@ -41,6 +41,7 @@ from shop.lazy_texts import mark as _
 Kind = Transfer.Kind
 # Each row goes through the cases one by one, so the cost grows with the square of their number.
 WALLETS_PER_STATEMENT = 500
+ENTRIES = bulk_sql.Table(Entry, ("transfer_id", "account_id", "amount", "balance_after_amount"))
 
 
 class Payable(Protocol):
@@ -325,29 +326,30 @@ def _write_rows(
     if not made:
         return
     bulk_sql.insert_objects([one for one, _, _ in made])
-    bulk_sql.insert_objects(
-        [
-            Entry(transfer_id=one.id, account_id=id, amount=amount, balance_after_amount=after.get(id))
-            for one, proposal, after in made
-            for id, amount in proposal.amounts.items()
-            if amount
-        ]
-    )
+    entries = [
+        (one.id, id, amount, after.get(id))
+        for one, proposal, after in made
+        for id, amount in proposal.amounts.items()
+        if amount
+    ]
+    bulk_sql.insert(ENTRIES, entries)
     open_transaction.count_after_commit(
         metrics.count_points, [(one.kind, proposal.amounts) for one, proposal, _ in made]
     )
-    for one, proposal, after in made:
-        for id, balance in after.items():
-            if amount := proposal.amounts[id]:
-                # One of an order is internal: customers see the order's events.
-                journal.note(
-                    what=f"points.{one.kind}",
-                    subject=f"wallet {id}",
-                    order_id=one.order_id,
-                    before={"balance_amount": balance - amount},
-                    after={"balance_amount": balance},
-                    detail=one.reason,
-                    is_internal=one.order_id is not None,
-                    at=one.at,
-                    by=proposal.by,
-                )
+    journal.note_all(
+        journal.build_line(
+            what=f"points.{one.kind}",
+            subject=f"wallet {id}",
+            order_id=one.order_id,
+            before={"balance_amount": balance - amount},
+            after={"balance_amount": balance},
+            detail=one.reason,
+            # One of an order is internal: customers see the order's events.
+            is_internal=one.order_id is not None,
+            at=one.at,
+            by=proposal.by,
+        )
+        for one, proposal, after in made
+        for id, balance in after.items()
+        if (amount := proposal.amounts[id])
+    )

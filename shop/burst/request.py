@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -12,16 +11,11 @@ from django.utils.encoding import escape_uri_path
 
 from shop.account import Account
 from shop.errors import Invalid
-from shop.http import json_format, languages
+from shop.http import json_format, languages, messages
 from shop.lazy_texts import mark as _
 
 NOT_READ = object()
 ANONYMOUS = AnonymousUser()
-
-
-@cache
-def _field_name(name: str) -> bytes:
-    return name.lower().encode()
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +53,7 @@ class BurstRequest:
         return languages.choose(self.header("Accept-Language"))
 
     def header(self, name: str) -> str | None:
-        value = self.fields.get(_field_name(name))
+        value = self.fields.get(messages.field_name(name))
         return None if value is None else value.decode("latin-1")
 
     @property

@@ -80,7 +80,8 @@ def account_id(request: Request) -> int:
 
 
 @cache
-def _field_name(name: str) -> bytes:
+def field_name(name: str) -> bytes:
+    """As ASGI has it."""
     return name.lower().encode()
 
 
@@ -110,7 +111,7 @@ class JSONResponse:
 
     async def send(self, send: Callable[[dict[str, Any]], Awaitable[None]], more: EncodedHeaders) -> None:
         """Send it by ASGI, with its length and these headers besides."""
-        headers = [(_field_name(name), value.encode("latin-1")) for name, value in self.headers.items()]
+        headers = [(field_name(name), value.encode("latin-1")) for name, value in self.headers.items()]
         headers += more
         if self.status_code not in (204, 304):
             headers.append((b"content-length", str(len(self.body)).encode()))
