@@ -74,8 +74,8 @@ verify: ## what takes too long for each change, some hours, and a table in the e
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder; ARGS="fuzz --seconds 60" is another command of python -m lab
 	@exec $(PYTHON) -m lab $(or $(ARGS),compare --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)")
 
-bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), ROWS=coupon,board (these alone), ROUNDS=5
-	@exec $(PYTHON) -m lab bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)"
+bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), BUDGET=1 (few rows by processor time beside the last release), ROWS=coupon,board (these alone), ROUNDS=5
+	@exec $(PYTHON) -m lab bench --budget "$(BUDGET)" --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)"
 
 simulate: ## seeded runs of all processes in one thread, with crashes at any statement: SECONDS=180, SEED=4 or 4.17, PLANTED=early-reply; EXAMPLES=200 of the state machine of orders afterwards
 	@$(if $(EXAMPLES),,exec) $(PYTHON) -m lab simulate --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"

@@ -14,13 +14,14 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from uuid_utils.compat import uuid7
 
-from inventory import adjustments, audit, products, tasks
+from inventory import adjustments, audit, products
 from inventory.imports import importing, stock_files
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from shop.admin_base import uploads
 from shop.db.transactions import DatabaseUnavailable
 from shop.models import JournalLine
+from shop.tasks import sweep
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
@@ -187,7 +188,7 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
-@pytest.mark.parametrize("clear", [lambda operator: tasks.sweep(), lambda operator: upload(operator, HEADER)])
+@pytest.mark.parametrize("clear", [lambda operator: sweep(), lambda operator: upload(operator, HEADER)])
 def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operator, clear):
     """By the sweep, and by the next upload: the sweep of another container doesn't see this folder."""
     for _ in range(3):

@@ -14,23 +14,29 @@ from types import SimpleNamespace
 from lab import report, stage as stages
 from lab.bench import against, judging, loads
 from lab.bench.parts import PARTS
-from lab.bench.rows import COMPARED, FULL, QUICK, ROWS, summed_up
-from scripts.stack import children, own_stack
+from lab.bench.rows import BUDGET, COMPARED, FULL, QUICK, ROWS, SMALL, summed_up
+from scripts.stack import children, own_stack, places
 from scripts.stack.instance import Instance
+
+RELEASE = places.PROJECT / "scripts" / "previous_release.txt"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the shop on MariaDB.")
     parser.add_argument("--quick", default="", help="1: three minutes instead of twenty")
     parser.add_argument("--against", default="", help="a commit: the loads beside those of that one")
+    parser.add_argument("--budget", default="", help="1: few rows beside the last release, by processor time")
     parser.add_argument("--rows", default="", help="only these rows, separated by commas")
     parser.add_argument("--rounds", default="", help="how often each row is measured that has rounds")
     asked = parser.parse_args()
-    known = COMPARED if asked.against else [*ROWS]
+    has_budget = asked.budget in {"1", "yes", "true"}
+    if has_budget:
+        asked.against = asked.against or RELEASE.read_text().split()[-1]
+    known = BUDGET if has_budget else COMPARED if asked.against else [*ROWS]
     rows = asked.rows.split(",") if asked.rows else known
     if unknown := set(rows) - set(known):
         parser.error(f"ROWS={','.join(unknown)} is not measured: choose from {','.join(known)}")
-    size = QUICK if asked.quick in {"1", "yes", "true"} else FULL
+    size = SMALL if has_budget else QUICK if asked.quick in {"1", "yes", "true"} else FULL
     size.rounds = int(asked.rounds or max(size.rounds, 2 if asked.against else 1))
     children.handle_stop_signals()
     run = partial(against.run, name=asked.against) if asked.against else bench

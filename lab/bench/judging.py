@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import report, stage as stages
-from lab.bench.rows import COMPARED, ROWS, Measured, judged, summed_up
+from lab.bench.rows import COMPARED, MOST_PROCESSOR, ROWS, Measured, judged, summed_up
 from lab.load import ratio
 from lab.report import number
 
@@ -53,8 +53,11 @@ def show() -> None:
         report.put_inside(PAGE, "figures of make bench AGAINST", table(full))
 
 
-def compared(row: str, rounds: Sequence[tuple[Measured, Measured]]) -> dict[str, Any]:
-    """The row on this commit and the other, in rounds: both summed up, and their ratios of each round."""
+def compared(
+    row: str, rounds: Sequence[tuple[Measured, Measured]], *, has_budget: bool = False
+) -> dict[str, Any]:
+    """The row on this commit and the other, in rounds: both summed up, and their ratios of each round. With a
+    budget its only goal is the least processor time of all rounds beside the other's."""
     quotients = [
         Measured(row=row, figures={name: ratio(of, other.figures[name]) for name, of in this.figures.items()})
         for this, other in rounds
@@ -65,6 +68,9 @@ def compared(row: str, rounds: Sequence[tuple[Measured, Measured]]) -> dict[str,
     both = {"this": this, "other": other}
     findings = [f"{name} commit, {text}" for name, one in both.items() for text in one["findings"]]
     goals |= judged(own, this["figures"])
+    if has_budget:
+        least = min(one.figures["processor_us"] for one in quotients)
+        goals = {"processor_us ×": judged({"": f"< {MOST_PROCESSOR}"}, {"": least})[""]}
     return {"row": row, **both, "ratios": ratios, "goals": goals, "findings": findings}
 
 

@@ -20,7 +20,7 @@ OF_K6 = ("beside null", "once")
 """The parts whose rows are a load each."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
 ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
-AUDIT_SECONDS, IDLE_SECONDS = 1_800, 20
+AUDIT_SECONDS = 1_800
 TABLES = "SELECT GROUP_CONCAT(table_name) FROM information_schema.tables WHERE table_schema = DATABASE()"
 UNLEASED_SECONDS, PLACED_SECONDS, WATCHED_SECONDS = 30, 21, 3
 """Until waiting buyers may begin; until their orders are placed, or fewer are watched; and how long."""
@@ -93,10 +93,11 @@ def idle(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """What each process takes while nobody calls, once the worker has nothing left."""
     database.wait_until_worked_off(stage.instance)
     before = stages.spent(stage.instance)
-    time.sleep(IDLE_SECONDS)
+    time.sleep(stage.size.idle_seconds)
     after = stages.spent(stage.instance)
-    cores = {f"{name}_cores": (after[name] - before[name]) / IDLE_SECONDS for name in after}
-    yield Measured(row="idle", figures={"cores": sum(cores.values()), **cores})
+    cores = {f"{name}_cores": (after[name] - before[name]) / stage.size.idle_seconds for name in after}
+    total = sum(cores.values())
+    yield Measured(row="idle", figures={"cores": total, "processor_us": 1e6 * total, **cores})
 
 
 def audit(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:

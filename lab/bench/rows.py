@@ -39,7 +39,11 @@ ROWS = {key: Row(**words) for key, words in _read("rows.toml").items()}
 COMPARED = [key for key, row in ROWS.items() if row.ratios or row.against]
 """The rows that are measured beside another commit."""
 _SIZES = _read("sizes.toml")
-FULL, QUICK = (SimpleNamespace(**{"name": name, **_SIZES["full"], **_SIZES[name]}) for name in _SIZES)
+FULL, QUICK, SMALL = (SimpleNamespace(**{"name": name, **_SIZES["full"], **_SIZES[name]}) for name in _SIZES)
+BUDGET = ["null", "coupon", "sold_out", "orders", "points_orders", "paid", "wallet", "idle"]
+"""What CI measures beside the last release, by processor time."""
+MOST_PROCESSOR = 1.15
+"""Times the other commit's, in each of the rounds: neighbours alone make a tenth."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,8 +146,8 @@ def respond_recorded(call: KeyedCall, outcome: Any) -> JSONResponse:
 async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
     """Do the work, and release its claim.
 
-    After a success duplicates find the answer, so the claim is released with the next call to Redis, or lapses.
-    After a failure the client may retry at once, on any process, so it is released before the response.
+    After a success duplicates find the answer, so the claim is released with the next call to Redis, or
+    lapses. After a failure the client may retry at once, on any process: it is released before the response.
     """
     is_done, is_ours = False, True
     try:
