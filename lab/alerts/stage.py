@@ -38,7 +38,6 @@ ACCOUNTS, NUMBERS = 120, itertools.count(1)
 CALL_SECONDS, PAUSE_SECONDS, SETTLE_SECONDS = 30, 0.2, 60
 SETTINGS = {
     **own_stack.NO_RATES,
-    **faketime.settings("issuer=issuer"),
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
     # Few threads are busy soon.
     "WEB_THREADS": "8",
@@ -47,7 +46,9 @@ SETTINGS = {
     "RECONCILE_SECONDS": "5",
     "PAYMENT_GIVE_UP_SECONDS": "6",
 }
-"""Short times, so that what takes a quarter of an hour happens within seconds; and a clock to be moved."""
+"""Short times, so that what takes a quarter of an hour happens within seconds."""
+SECOND_ISSUER = "second-issuer"
+"""Another one, as on another host: with a wall clock of its own, which is right at first."""
 
 
 @dataclass
@@ -101,7 +102,8 @@ class Stage:
     def locked(self, rows: str, *values: object, aged: tuple[str, ...] = ()) -> Iterator[None]:
         """Inside the block a transaction keeps the rows locked. A column of theirs may be aged before, by so
         much; the shop is frozen meanwhile, or it might come first."""
-        groups = [children.group_of(self.instance.run, name) for name in processes.SHOP if aged]
+        shop = (*processes.SHOP, SECOND_ISSUER)
+        groups = [children.group_of(self.instance.run, name) for name in shop if aged]
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
             with children.frozen(set().union(*groups)):
                 if aged:
@@ -117,6 +119,11 @@ class Stage:
         with self.programs[name].away() if name in self.programs else fault:
             yield
         supervision.wait_for_shop(self.instance)
+
+    @contextmanager
+    def issuers_frozen(self) -> Iterator[None]:
+        with self.lasting("freeze", "issuer"), self.lasting("freeze", SECOND_ISSUER):
+            yield
 
     def campaign(self, strategy: str = "group_commit", **terms: Any) -> int:
         """A new campaign that is open."""
@@ -178,11 +185,17 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         words = [system_packages.program("redis-server"), *processes.words(options)]
         broker = started.enter_context(Program(instance.home / "broker.log", *words))
         url = f"redis://{broker.address}/0"
-        started.enter_context(clocks.moved(instance, {"issuer": 0}))
+        started.enter_context(clocks.moved(instance, {SECOND_ISSUER: 0}))
         started.enter_context(own_stack.running(instance, BROKER_URL=url, **SETTINGS))
         known = own_stack.seed(instance, ACCOUNTS, BROKER_URL=url)
         alerts: dict[str, Fired] = {}
-        prometheus, exporter = started.enter_context(watching.watching(instance, alerts))
+        own = supervision.environment(instance) | {"METRICS_PORT": "{port}"}
+        own |= faketime.environment(faketime.clock_file(instance, SECOND_ISSUER))
+        words = faketime.command(processes.command("issuer", instance, own))
+        issuer = started.enter_context(Program(instance.logs / f"{SECOND_ISSUER}.log", *words, **own))
+        (instance.run / f"{SECOND_ISSUER}.pid").write_text(f"{issuer.child.pid}")
+        watched = watching.watching(instance, alerts, issuer.address)
+        prometheus, exporter = started.enter_context(watched)
         shop = Shop(instance, known["staff"], Observations())
         buyers = [Account(user["id"], user["access"]) for user in known["users"]]
         programs = {"broker": broker, "redis exporter": exporter}

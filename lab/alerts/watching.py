@@ -19,10 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lab.stack import exporters, prometheus
 from lab.stack.prometheus import Prometheus
 from scripts import alert_rules
-from scripts.stack import children, ports, system_packages
+from scripts.stack import children, places, ports, system_packages
 from scripts.stack.instance import Instance
 
 SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
@@ -82,16 +84,17 @@ def receiving(alerts: dict[str, Fired]) -> Iterator[str]:
 
 class Program(ExitStack):
     """A server beside the stack, on a free port of loopback, which can be away for a while. `{address}` in
-    its words is its own."""
+    its words and `{port}` in its environment are its own."""
 
     def __init__(self, log: Path, *words: str, **environment: str) -> None:
         super().__init__()
         port = ports.free()
         self.address = f"{ports.HOST}:{port}"
         own = [word.format(address=self.address, port=port) for word in words]
-        how: dict[str, Any] = {"name": log.stem, "log": log, "environment": os.environ | environment}
+        given = {name: value.replace("{port}", str(port)) for name, value in environment.items()}
+        how: dict[str, Any] = {"name": log.stem, "log": log, "environment": os.environ | given}
         self.started = partial(children.running, own, is_ready=(ports.HOST, port), **how)
-        self.enter_context(self.started())
+        self.child = self.enter_context(self.started())
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -114,9 +117,11 @@ def shortened(text: str) -> str:
 
 
 @contextmanager
-def watching(instance: Instance, alerts: dict[str, Fired]) -> Iterator[tuple[Prometheus, Program]]:
-    """Watch the shop and its servers by the shortened rules, and record alerts; also yields the exporter of
-    Redis. Raises SetupError."""
+def watching(
+    instance: Instance, alerts: dict[str, Fired], second_issuer: str
+) -> Iterator[tuple[Prometheus, Program]]:
+    """Watch the shop, an issuer at that address and the servers by the shortened rules, and record alerts;
+    also yields the exporter of Redis. Raises SetupError."""
     folder, program = instance.home / "watchers", system_packages.program
     folder.mkdir()
     for path in [*alert_rules.FILES, alert_rules.ALERTMANAGER]:
@@ -132,11 +137,15 @@ def watching(instance: Instance, alerts: dict[str, Fired]) -> Iterator[tuple[Pro
         started.enter_context(alertmanager)
         words = [program("prometheus-redis-exporter"), f"-redis.addr=unix://{instance.redis_socket}"]
         redis = started.enter_context(Program(folder / "redis-exporter.log", *words, f"-{listens}"))
-        mysql = started.enter_context(exporters.of_mariadb(instance, folder))
+        compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
+        _, *options = compose["mysql_exporter"]["command"]
+        mysql = started.enter_context(exporters.of_mariadb(instance, folder, *options))
+        targets = instance.metrics_targets()
+        targets["issuer"].append(second_issuer)
         servers = {"redis": redis.address, "mysql": mysql, "alertmanager": alertmanager.address}
         running = prometheus.running(
             folder / "prometheus",
-            targets=instance.metrics_targets() | {job: [address] for job, address in servers.items()},
+            targets=targets | {job: [address] for job, address in servers.items()},
             rules=[folder / path.name for path in alert_rules.FILES],
             alertmanagers=[alertmanager.address],
             scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
