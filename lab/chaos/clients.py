@@ -390,7 +390,7 @@ def await_final_answer(
 def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
     """Each client runs in a thread until the block ends; then each has the final answer of its last call.
 
-    The event ends their work early. Raises what a client raises.
+    The event ends their work early. Raises one NoFinalAnswer with those of all clients, or what one raises.
     """
     stop = threading.Event()
     with ThreadPoolExecutor(len(clients)) as threads:
@@ -399,8 +399,12 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
             yield stop
         finally:
             stop.set()
-    for client in working:
-        client.result()
+    errors = [error for client in working if (error := client.exception())]
+    for error in errors:
+        if not isinstance(error, NoFinalAnswer):
+            raise error
+    if errors:
+        raise NoFinalAnswer("; ".join(map(str, errors)))
 
 
 def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Client]:

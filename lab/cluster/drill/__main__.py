@@ -116,6 +116,8 @@ def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
         rows.append(row)
         children.say("\n".join([" | ".join(row), *(f"  FAILED {failure}" for failure in found)]))
         failures += [f"{fault.name}: {failure}" for failure in found]
+    if not (rows and trial.setup.calls):
+        failures.append(f"{len(rows)} faults and {len(trial.setup.calls)} calls were made")
     try:
         failures += trial.compare_whole()
     except Exception as error:

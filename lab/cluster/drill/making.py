@@ -26,6 +26,8 @@ ACTING: Mapping[str, Callable[[Cluster], str]] = {
 """The one process of several that such a fault is about."""
 TABLE = "inet firstcome_drill"
 SWITCH_SECONDS = 60
+SILENT_SECONDS = 30
+"""What a fault waits for the process that it is about."""
 READY_SECONDS = 240
 """What a restarted process may take to serve; a member may have much to catch up with."""
 
@@ -39,23 +41,36 @@ def control_groups() -> Iterator[Path]:
     try:
         yield made
     finally:
-        for one in [*made.glob("*/"), made]:
-            with suppress(OSError):  # The kernel may not have buried its processes yet.
-                one.rmdir()
+        groups = [*made.glob("*/"), made]
+
+        def left() -> list[Path]:
+            for one in groups:
+                with suppress(OSError):  # The kernel may not have buried its processes yet.
+                    one.rmdir()
+            return [one for one in groups if one.exists()]
+
+        if kept := waiting.left(left, within_seconds=SILENT_SECONDS, pause_seconds=0.5):
+            children.say(f"control groups are left behind: {kept}")
 
 
 def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
     """Make the fault; to what it happened, when it is over. Raises SetupError and MySQLdb's errors."""
     if not fault.component:
         return _operate(cluster, fault.action)
-    if fault.component in ACTING:
-        name = ACTING[fault.component](cluster)
-    else:
-        alike = names(fault.component.removesuffix("-secondary"))
-        found = [one for one in alike if one != group.primary(cluster)]
-        name = found[int(fault.choice * len(found))]
-    if not (pids := children.group_of(cluster.run, name)):
-        raise SetupError(f"{fault.name}: {name} does not run")
+
+    def target() -> tuple[str, set[int]] | None:
+        if fault.component in ACTING:
+            name = ACTING[fault.component](cluster)
+        else:
+            alike, primary = names(fault.component.removesuffix("-secondary")), group.primary(cluster)
+            found = [one for one in alike if one != primary]
+            # Without a primary each member would count as a secondary.
+            name = found[int(fault.choice * len(found))] if primary or "mysql" not in alike[0] else ""
+        pids = children.group_of(cluster.run, name) if name else set()
+        return (name, pids) if pids else None
+
+    none = f"{fault.name}: there is no {fault.component} now"
+    name, pids = waiting.until(target, none, within_seconds=SILENT_SECONDS)
     if fault.action == "kill":  # supervisor starts it again.
         children.kill(pids)
     else:
@@ -139,8 +154,10 @@ def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda
     supervisor, full_name = supervision.calls(cluster), f"{layout.PROGRAMS[name][0]}:{name}"
     with suppress(NotRunning):
         supervisor.stopProcess(full_name)
-    meanwhile()
-    supervisor.startProcess(full_name, False)
+    try:
+        meanwhile()
+    finally:
+        supervisor.startProcess(full_name, False)
 
     def is_ready() -> bool:
         if name in names("mysql"):

@@ -15,6 +15,9 @@ def exported(folder: Path) -> Path:
         archive = subprocess.run(
             ["git", "archive", commit], cwd=places.PROJECT, stdout=subprocess.PIPE, check=True
         )
-        folder.mkdir()
-        subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+        # Moved to its place once it is whole: what a failure left is made again.
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        unfinished.mkdir(exist_ok=True)
+        subprocess.run(["tar", "-x", "-C", str(unfinished)], input=archive.stdout, check=True)
+        unfinished.rename(folder)
     return folder
