@@ -12,12 +12,12 @@ from pathlib import Path
 
 from lab.cluster import layout, templates
 from lab.cluster.layout import Cluster
+from lab.stack import rabbitmq
 from scripts.stack import (
     children,
     environment as environments,
     places,
     processes as stack_processes,
-    rabbitmq,
     system_packages,
 )
 

@@ -97,7 +97,7 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
             text = ", ".join(f"{one} {rows[one].lower()}" for one in names("web"))
             return text, all(rows[one].startswith("UP") for one in names("web"))
         case "targets":
-            found = Prometheus(f"http://{cluster.address(name)}").targets()
+            found = Prometheus(cluster.address(name)).targets()
             down = [f"{target} is {health}" for target, health in found.items() if health != "up"]
             return ", ".join([f"{len(found) - len(down)} of {len(found)} up", *down]), not down
         case _:
