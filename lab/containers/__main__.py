@@ -114,9 +114,8 @@ def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
     """Every other check, in order."""
     tested = checks.seed_shop(containers)
     check("an order is paid", tested.order_is_paid)
-    for some, within_seconds in ((checks.SAYS, 0), (checks.SAYS_SOON, 60)):
-        for name, pattern, command in some:
-            check(name, checks.says, containers, pattern, command, within_seconds)
+    for name, *what in checks.SAYS:
+        check(name, checks.says, containers, *what)
     broken: dict[str, list[tuple[Any, ...]]] = {
         "kills": [(f"kill -9 of {one}", checks.comes_back, tested, one) for one in (*SHOP, *STORES)],
         "update": [("the documented update", checks.update, tested)],
