@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from lab.chaos import calls
 from lab.chaos.calls import PASSING_CODES, Answer, Call, Connection, NoFinalAnswer, Observations
 from lab.chaos.memory import Account, AtGateway, RecordedCall, Setup
-from scripts.simulators import signatures
+from scripts.simulators import webhooks
 from scripts.stack import places, ports
 from scripts.stack.instance import Instance
 
@@ -329,7 +329,7 @@ class WebhookSender:
             event |= {"created_at": one["created_at"], "data": data}
         secret, wanted = ("a guess", 400) if kind == "forged" else (self.secret, 200)
         body, began = json.dumps(event), time.monotonic()
-        headers = {signatures.HEADER: signatures.header(secret, body.encode())}
+        headers = {webhooks.HEADER: webhooks.header(secret, body.encode())}
         headers["Content-Type"] = "application/json"
         path = "/api/v1/webhooks/simulator"
         status, text = ports.ask(self.instance.port, "POST", path, body, headers)
