@@ -79,7 +79,11 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
             findings += found
             for row in rows:
                 row["findings"] += [] if row["is_control"] else found
-        _keep(folder, rows)
+        # In the place of those before them, in the scenarios' order.
+        known = [*report.read(folder / "results.json").get("rows", []), *rows]
+        by_key = {(row["scenario"], row["strategy"], row["variant"]): row for row in known}
+        kept = sorted(by_key.values(), key=lambda row: [*SCENARIOS].index(row["scenario"]))
+        report.write(folder / "results.json", {"rows": kept})
     return findings
 
 
@@ -97,14 +101,6 @@ def judge(
         if others or not offenders:
             found.append(f"{law['law']} is broken: {', '.join(others[:5])}")
     return found
-
-
-def _keep(folder: Path, new: Sequence[Mapping[str, Any]]) -> None:
-    """Put the rows in the place of those before them, in the scenarios' order."""
-    rows = [*report.read(folder / "results.json").get("rows", []), *new]
-    by_key = {(row["scenario"], row["strategy"], row["variant"]): row for row in rows}
-    kept = sorted(by_key.values(), key=lambda row: [*SCENARIOS].index(row["scenario"]))
-    report.write(folder / "results.json", {"rows": kept})
 
 
 if __name__ == "__main__":
