@@ -12,9 +12,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from scripts.stack import children, own_stack, places
 
@@ -67,6 +68,9 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     folder = places.private_folder(places.state()) / "verify"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
+    # What this make was given is not for the step's own make.
+    own = {key: value for key, value in os.environ.items() if key not in own_stack.OF_MAKE}
+    how: dict[str, Any] = {"stop_seconds": STOP_SECONDS, "when_parent_dies": signal.SIGTERM}
     lines, codes = [""], [0]
     for name, command in steps.items():
         log, began = folder / f"{name}.log", time.monotonic()
@@ -74,31 +78,20 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         if seed and command.startswith(TAKES_SEED):
             words.append(f"SEED={seed}" if words[0] == "make" else f"--seed={seed}")
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
-        code = _run(words, log)
+        code = children.run_to_end(words, log=log, environment=own, **how)
         seconds = time.monotonic() - began
         # By the command, or by none where bootstrap says it.
         not_run = {found[1]: found[0] for found in NOT_RUN.finditer(log.read_text(errors="replace"))}
         verdict = "ok"
         if code:
-            own = words[3] if words[1] == "-m" else words[1]
-            verdict = "NOT RUN" if not_run.keys() & {own, None} else f"FAILED ({code})"
+            target = words[3] if words[1] == "-m" else words[1]
+            verdict = "NOT RUN" if not_run.keys() & {target, None} else f"FAILED ({code})"
         codes.append(1 if verdict.startswith("FAILED") else 2 * bool(not_run))
         lines.append("\n       ".join([f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run.values()]))
         print(lines[-1], flush=True)
         _record(name, command, "; ".join([verdict, *not_run.values()]), seconds, page)
     print(*lines, sep="\n", flush=True)
     return 1 if 1 in codes else max(codes)
-
-
-def _run(words: Sequence[str], log: Path) -> int:
-    # What this make was given is not for the step's own make.
-    environment = {key: value for key, value in os.environ.items() if key not in own_stack.OF_MAKE}
-    child = children.start(words, log=log, environment=environment, when_parent_dies=signal.SIGTERM)
-    try:
-        return child.wait()
-    finally:
-        if child.poll() is None:
-            children.stop(child, within_seconds=STOP_SECONDS, number=signal.SIGINT)
 
 
 def _record(name: str, command: str, verdict: str, seconds: float, page: Path) -> None:

@@ -94,15 +94,10 @@ def _settings_page() -> str:
 
 def _settings_of(text: str) -> Iterator[tuple[str, str, str]]:
     """Name, default and comment of each setting; several below one comment share it."""
-    comment: list[str] = []
-    is_named = False
-    for line in text.splitlines():
-        if found := re.fullmatch(r"#([A-Z_]+)=(.*)", line):
-            is_named = True
-            yield f"`{found[1]}`", found[2] and f"`{found[2]}`", _as_cell(" ".join(comment))
-        elif line.startswith("# "):
-            comment = [*([] if is_named else comment), line[2:]]
-            is_named = False
+    for comment, named in re.findall(r"((?:^# .*\n)+)\s*((?:^#[A-Z_]+=.*\n)+)", text, flags=re.MULTILINE):
+        what = _as_cell(" ".join(line[2:] for line in comment.splitlines()))
+        for name, default in re.findall(r"^#([A-Z_]+)=(.*)", named, flags=re.MULTILINE):
+            yield f"`{name}`", default and f"`{default}`", what
 
 
 def _commands_page() -> str:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from scripts.stack import SetupError, children, places, throwaway
 
@@ -65,17 +66,13 @@ def _pytest_on(kind: str, *arguments: str) -> int:
 
 
 def _run(module: str, *arguments: str, environment: Mapping[str, str]) -> int:
-    """The exit code; when this process is stopped, the command first ends what it began."""
+    """The exit code, once the command has ended what it began."""
     # In a session of its own: a second Ctrl-C would interrupt the end of the fixtures. Compiled modules are
     # kept, whatever the system says: each process of the suite would compile them all again.
     command = [sys.executable, "-m", module, *arguments]
     kept = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    child = children.start(command, environment=kept, when_parent_dies=signal.SIGINT)
-    try:
-        return child.wait()
-    except KeyboardInterrupt:
-        children.stop(child, number=signal.SIGINT, within_seconds=PATIENCE_SECONDS)
-        raise
+    how: dict[str, Any] = {"environment": kept, "when_parent_dies": signal.SIGINT}
+    return children.run_to_end(command, stop_seconds=PATIENCE_SECONDS, **how)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ from functools import partial
 
 from lab.alerts import stage
 from lab.alerts.causes import CAUSES, Cause
-from lab.alerts.stage import Stage
-from lab.alerts.watching import SLOWEST_SCRAPE_SECONDS, Fired
+from lab.alerts.stage import SLOWEST_SCRAPE_SECONDS, Fired, Stage
 from scripts import alert_rules
 from scripts.stack import SetupError, own_stack, waiting
 from scripts.stack.instance import Instance
@@ -96,7 +95,7 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
     """
 
     def alerts() -> set[str]:
-        pending = {alert["labels"]["alertname"] for alert in running.prometheus.alerts()}
+        pending = {alert["labels"]["alertname"] for alert in running.prometheus.get("alerts")["alerts"]}
         return pending | {name for name in resolved if (one := running.alerts.get(name)) and one.firing}
 
     if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):

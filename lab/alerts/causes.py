@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import methodcaller
 
-from lab.alerts.stage import Stage
+from lab.alerts.stage import SECOND_ISSUER, Stage
 from lab.chaos.calls import Call
 from lab.stack import database
 from scripts.simulators import books
@@ -71,15 +71,15 @@ def cause(phase: int, fires: str, explains: str = "") -> Callable[[Callable[[Sta
 
 for phase, what, sort, name, fires, explains in (
     (1, "The exporter of Redis is stopped", "down", "redis exporter", "ExporterDown", ""),
-    (1, "The clock of the issuer drifts minutes ahead", "clock ahead of", "issuer", "ClockSkew", ""),
+    (1, "The clock of one issuer drifts minutes ahead", "clock ahead of", SECOND_ISSUER, "ClockSkew", ""),
     (6, "Beat is frozen", "freeze", "beat", "BeatSilent", "TargetDown"),
-    (6, "The issuer is frozen", "freeze", "issuer", "IssuerSilent", "TargetDown"),
     (7, "The worker is frozen", "freeze", "worker", "TargetDown", "TasksNotMoving"),
     (7, "The broker is stopped", "down", "broker", "BrokerAway", "MetricMissing TasksNotMoving"),
     (8, "Redis is stopped", "down", "redis", "RedisAway", "BeatSilent IssuerSilent MetricMissing"),
     (9, "The database is stopped", "down", "mariadb", "DatabaseAway", UNKNOWN),
 ):
     add(phase, what, fires, explains)(methodcaller("lasting", sort, name))
+add(6, "Both issuers are frozen", "IssuerSilent", "TargetDown")(Stage.issuers_frozen)
 add(1, "A product's `reserved` is set above `on_hand` by SQL", "StockNegative LawBroken")(
     lambda stage: stage.changed("inventory_product", "reserved", "on_hand + 1", stage.product())
 )
@@ -189,7 +189,7 @@ def locked_queue(stage: Stage) -> Iterator[None]:
     campaign = stage.campaign("queue")
     with ExitStack() as stack:
         # The ticket is drawn before the lock, which it would wait for, and while no issuer can serve it.
-        with stage.lasting("freeze", "issuer"):
+        with stage.issuers_frozen():
             stage.require(stage.coupon_call(stage.buyers[0], campaign), 202)
             stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
         yield

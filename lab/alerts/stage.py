@@ -1,18 +1,28 @@
-"""The stage of a run: a stack of its own, what watches it, and what causes of alerts need to be made."""
+"""The stage of a run: a stack of its own, what watches it, and what causes of alerts need to be made.
 
+Rules and routes are the committed ones, their durations alone are shortened. Waits become a sixtieth. Ranges
+such as `[5m]` become 10 to 20 seconds: with less they hold too few scrapes, and with more a burn rate of
+three days takes minutes to clear.
+"""
+
+import http.server
 import itertools
+import json
+import os
+import re
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from lab.alerts import watching
-from lab.alerts.watching import Fired, Program
+import yaml
+
 from lab.chaos import faults
 from lab.chaos.calls import Call, Connection, Observations
 from lab.chaos.campaigns import clocks
@@ -20,12 +30,14 @@ from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
 from lab.chaos.memory import Account
 from lab.chaos.shop import Shop
-from lab.stack import database, faketime
-from lab.stack.prometheus import Prometheus
+from lab.stack import database, faketime, prometheus
+from lab.stack.prometheus import Program, Prometheus
+from scripts import alert_rules
 from scripts.stack import (
     SetupError,
     children,
     own_stack,
+    places,
     ports,
     processes,
     supervision,
@@ -38,7 +50,6 @@ ACCOUNTS, NUMBERS = 120, itertools.count(1)
 CALL_SECONDS, PAUSE_SECONDS, SETTLE_SECONDS = 30, 0.2, 60
 SETTINGS = {
     **own_stack.NO_RATES,
-    **faketime.settings("issuer=issuer"),
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
     # Few threads are busy soon.
     "WEB_THREADS": "8",
@@ -47,7 +58,105 @@ SETTINGS = {
     "RECONCILE_SECONDS": "5",
     "PAYMENT_GIVE_UP_SECONDS": "6",
 }
-"""Short times, so that what takes a quarter of an hour happens within seconds; and a clock to be moved."""
+"""Short times, so that what takes a quarter of an hour happens within seconds."""
+SECOND_ISSUER = "second-issuer"
+"""Another one, as on another host: with a wall clock of its own, which is right at first."""
+SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
+"""Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores:
+a process that answers late there is not down. A scrape may take as long. Rules are evaluated as often."""
+DURATION, UNITS = r"(?:\d+[smhd])+", {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass
+class Fired:
+    """When an alert first fired, and when the last one of its name was resolved, by the monotonic clock; to
+    which receivers it went; and the labels of those that fire."""
+
+    at: float
+    cleared_at: float | None = None
+    receivers: set[str] = field(default_factory=set)
+    firing: set[frozenset[tuple[str, str]]] = field(default_factory=set)
+
+
+def take(alerts: dict[str, Fired], receiver: str, notification: Any) -> None:
+    """Record one notification of Alertmanager's, by the alerts' names."""
+    for alert in notification["alerts"]:
+        name, labels = alert["labels"]["alertname"], frozenset(alert["labels"].items())
+        if alert["status"] == "firing":
+            fired = alerts.setdefault(name, Fired(time.monotonic()))
+            fired.firing.add(labels)
+            fired.receivers.add(receiver)
+            fired.cleared_at = None
+        elif (known := alerts.get(name)) and labels in known.firing:
+            known.firing.remove(labels)
+            known.cleared_at = None if known.firing else time.monotonic()
+
+
+@contextmanager
+def receiving(alerts: dict[str, Fired]) -> Iterator[str]:
+    """The address of a webhook on loopback, which has a path for each of Alertmanager's receivers."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            take(alerts, self.path.strip("/"), json.loads(body))
+            self.send_response_only(200)
+            self.end_headers()
+
+    # One notification at a time: what is recorded has no lock.
+    with http.server.HTTPServer((ports.HOST, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://{ports.HOST}:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def shortened(text: str) -> str:
+    """Rules or Alertmanager's configuration with shorter durations, and nothing else changed."""
+
+    def short(duration: str, least: int, most: int) -> str:
+        parts = re.findall(r"(\d+)([smhd])", duration)
+        seconds = sum(int(number) * UNITS[unit] for number, unit in parts) // 60
+        return f"{min(most, max(least, seconds))}s"
+
+    text = re.sub(rf"\[({DURATION})\]", lambda found: f"[{short(found[1], 10, 20)}]", text)
+    waits = rf"\b(for|group_wait|group_interval|repeat_interval): ({DURATION})$"
+    return re.sub(waits, lambda found: f"{found[1]}: {short(found[2], 1, 86_400)}", text, flags=re.MULTILINE)
+
+
+@contextmanager
+def watching(instance: Instance, alerts: dict[str, Fired], issuer: Program) -> Iterator[Any]:
+    """Watch the shop, that issuer and the servers by the shortened rules, and record alerts; yields
+    Prometheus and the exporter of Redis. Raises SetupError."""
+    folder, targets = instance.home / "watchers", instance.metrics_targets()
+    folder.mkdir()
+    for path in [*alert_rules.FILES, alert_rules.ALERTMANAGER]:
+        (folder / path.name).write_text(shortened(path.read_text()))
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
+    compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
+    script = alert_rules.OPS / "monitoring" / "alertmanager.py"
+    with ExitStack() as started:
+        enter = started.enter_context
+        url = enter(receiving(alerts))
+        words = [sys.executable, str(script), str(folder / "alertmanager.yml"), "--cluster.listen-address="]
+        words += [f"--storage.path={folder / 'data'}", "--web.listen-address={address}"]
+        own = {"PAGER_WEBHOOK_URL": f"{url}/pager", "TICKET_WEBHOOK_URL": f"{url}/tickets"}
+        mysql_options = compose["mysql_exporter"]["command"][1:]
+        alertmanager = enter(Program(folder / "alertmanager.log", *words, **own, TMPDIR=str(folder)))
+        redis = enter(prometheus.of_redis(instance, folder))
+        mysql = enter(prometheus.of_mariadb(instance, folder, *mysql_options))
+        servers = {"redis": redis, "mysql": mysql, "alertmanager": alertmanager}
+        targets |= {job: [program.address] for job, program in servers.items()}
+        targets["issuer"].append(enter(issuer).address)
+        running = prometheus.running(
+            folder / "prometheus",
+            targets=targets,
+            rules=[folder / path.name for path in alert_rules.FILES],
+            alertmanagers=[alertmanager.address],
+            scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
+        )
+        yield enter(running), redis
 
 
 @dataclass
@@ -101,7 +210,8 @@ class Stage:
     def locked(self, rows: str, *values: object, aged: tuple[str, ...] = ()) -> Iterator[None]:
         """Inside the block a transaction keeps the rows locked. A column of theirs may be aged before, by so
         much; the shop is frozen meanwhile, or it might come first."""
-        groups = [children.group_of(self.instance.run, name) for name in processes.SHOP if aged]
+        shop = (*processes.SHOP, SECOND_ISSUER)
+        groups = [children.group_of(self.instance.run, name) for name in shop if aged]
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
             with children.frozen(set().union(*groups)):
                 if aged:
@@ -117,6 +227,11 @@ class Stage:
         with self.programs[name].away() if name in self.programs else fault:
             yield
         supervision.wait_for_shop(self.instance)
+
+    @contextmanager
+    def issuers_frozen(self) -> Iterator[None]:
+        with self.lasting("freeze", "issuer"), self.lasting("freeze", SECOND_ISSUER):
+            yield
 
     def campaign(self, strategy: str = "group_commit", **terms: Any) -> int:
         """A new campaign that is open."""
@@ -178,12 +293,17 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         words = [system_packages.program("redis-server"), *processes.words(options)]
         broker = started.enter_context(Program(instance.home / "broker.log", *words))
         url = f"redis://{broker.address}/0"
-        started.enter_context(clocks.moved(instance, {"issuer": 0}))
+        started.enter_context(clocks.moved(instance, {SECOND_ISSUER: 0}))
         started.enter_context(own_stack.running(instance, BROKER_URL=url, **SETTINGS))
         known = own_stack.seed(instance, ACCOUNTS, BROKER_URL=url)
+        own = supervision.environment(instance) | {"METRICS_PORT": "{port}"}
+        own |= faketime.environment(faketime.clock_file(instance, SECOND_ISSUER))
+        words = faketime.command(processes.command("issuer", instance, own))
+        issuer = Program(instance.logs / f"{SECOND_ISSUER}.log", *words, **own)
+        (instance.run / f"{SECOND_ISSUER}.pid").write_text(f"{issuer.child.pid}")
         alerts: dict[str, Fired] = {}
-        prometheus, exporter = started.enter_context(watching.watching(instance, alerts))
+        watcher, exporter = started.enter_context(watching(instance, alerts, issuer))
         shop = Shop(instance, known["staff"], Observations())
         buyers = [Account(user["id"], user["access"]) for user in known["users"]]
         programs = {"broker": broker, "redis exporter": exporter}
-        yield Stage(instance, shop, buyers, prometheus, alerts, programs)
+        yield Stage(instance, shop, buyers, watcher, alerts, programs)

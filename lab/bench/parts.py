@@ -78,13 +78,15 @@ def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     staff.trust_env = False  # a proxy of the environment is not the shop's
     staff.get(login, timeout=60)
     staff.post(login, {**form, "csrfmiddlewaretoken": staff.cookies["csrftoken"]}, timeout=60)
+    shown = staff.get(f"{stage.instance.url}{ROWS['board'].k6['LIST']}", timeout=60).text
+    lacks = [] if shown.startswith('{"snapshot":') else [f"board: no snapshot, but {shown[:200]}"]
     session = stage.tokens_of([{"access": staff.cookies["sessionid"]}], "board")
     few, many = (
         loads.measure(stage, "board", VUS=viewers, TOKENS=session, SESSIONS=1)
         for viewers in (FEW_VIEWERS, VIEWERS)
     )
     before, after = (run.figures["web_us"] * run.figures["per_second"] / 1e6 for run in (few, many))
-    figures, findings = {"viewers_cores": after - before}, [*few.findings, *many.findings]
+    figures, findings = {"viewers_cores": after - before}, [*lacks, *few.findings, *many.findings]
     says = f"{VIEWERS - FEW_VIEWERS} beside {FEW_VIEWERS}, with whom web takes {before:.3f} cores"
     yield Measured(row="board", figures=figures, findings=findings, says=says)
 

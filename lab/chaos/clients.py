@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from lab.chaos import calls
 from lab.chaos.calls import PASSING_CODES, Answer, Call, Connection, NoFinalAnswer, Observations
 from lab.chaos.memory import Account, AtGateway, RecordedCall, Setup
-from scripts.simulators import signatures
+from scripts.simulators import webhooks
 from scripts.stack import places, ports
 from scripts.stack.instance import Instance
 
@@ -329,7 +329,7 @@ class WebhookSender:
             event |= {"created_at": one["created_at"], "data": data}
         secret, wanted = ("a guess", 400) if kind == "forged" else (self.secret, 200)
         body, began = json.dumps(event), time.monotonic()
-        headers = {signatures.HEADER: signatures.header(secret, body.encode())}
+        headers = {webhooks.HEADER: webhooks.header(secret, body.encode())}
         headers["Content-Type"] = "application/json"
         path = "/api/v1/webhooks/simulator"
         status, text = ports.ask(self.instance.port, "POST", path, body, headers)
@@ -390,7 +390,7 @@ def await_final_answer(
 def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
     """Each client runs in a thread until the block ends; then each has the final answer of its last call.
 
-    The event ends their work early. Raises what a client raises.
+    The event ends their work early. Raises one NoFinalAnswer with those of all clients, or what one raises.
     """
     stop = threading.Event()
     with ThreadPoolExecutor(len(clients)) as threads:
@@ -399,8 +399,12 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
             yield stop
         finally:
             stop.set()
-    for client in working:
-        client.result()
+    errors = [error for client in working if (error := client.exception())]
+    for error in errors:
+        if not isinstance(error, NoFinalAnswer):
+            raise error
+    if errors:
+        raise NoFinalAnswer("; ".join(map(str, errors)))
 
 
 def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Client]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lab.stack import exporters, prometheus
+from lab.stack import prometheus
 from lab.stack.prometheus import Prometheus
 from scripts.stack import places, waiting
 from scripts.stack.instance import Instance
@@ -44,8 +44,9 @@ def beside(instance: Instance) -> Iterator[Prometheus]:
     """A Prometheus that scrapes the stack, with MariaDB, and its exporters, by the recording rules.
     Raises SetupError."""
     folder, rules = instance.home / "prometheus", [OPS / "prometheus" / "recording.yml"]
-    with exporters.running(instance, folder) as of_servers:
-        targets = {**instance.metrics_targets(), **of_servers}
+    folder.mkdir()
+    with prometheus.of_redis(instance, folder) as redis, prometheus.of_mariadb(instance, folder) as mysql:
+        targets = instance.metrics_targets() | {"redis": [redis.address], "mysql": [mysql.address]}
         with prometheus.running(folder, targets=targets, rules=rules, scrape_seconds=SCRAPE_SECONDS) as found:
             yield found
 
@@ -55,9 +56,10 @@ def without_data(found: Prometheus, dashboard: dict[str, Any], since: float) -> 
     value to choose."""
     now = time.time()
     for panel, expression in queries(dashboard, now - since):
-        series = found.query_range(expression, start=since, end=now, step=SCRAPE_SECONDS)
-        # NaN, the quantile of nothing, is the only number that is not itself.
-        if not any(value == value for one in series for _, value in one.points):
+        times = {"start": since, "end": now, "step": SCRAPE_SECONDS}
+        series = found.get("query_range", query=expression, **times)["result"]
+        # NaN is the quantile of nothing.
+        if all(value == "NaN" for one in series for _, value in one["values"]):
             yield f"{panel}: {expression}"
     for variable in dashboard["templating"]["list"]:
         metric, label = variable["definition"].removeprefix("label_values(").rstrip(")").split(", ")

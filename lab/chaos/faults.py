@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from lab.chaos import calls
 from lab.chaos.calls import Call
 from lab.chaos.campaigns import kinds
+from lab.stack.rabbitmq import RunningNode
 from scripts.stack import children, ports, supervision, waiting
 from scripts.stack.instance import Instance
-from scripts.stack.rabbitmq import RunningNode
 
 WEB_PROCESS = "web-process"
 """The youngest of web's children, which answer the requests; supervisor does not know them."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from lab.cluster import group, layout, processes, status, templates
+from lab.cluster import group, layout, processes, status
 from lab.cluster.layout import Cluster
 from scripts.stack import (
     SetupError,
@@ -48,7 +48,7 @@ def main() -> int:
         for port in range(first, first + layout.PORTS):
             ports.require_free(port, command="make cluster")
         instances.remember(cluster)
-        templates.write_all(cluster)
+        layout.write_all(cluster)
         # What management commands need that a shell doesn't have, or may not have next time.
         ours = {*environments.defaults(cluster), "FIRSTCOME_VAR"}
         own = {

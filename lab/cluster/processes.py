@@ -10,14 +10,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.cluster import layout, templates
+from lab.cluster import layout
 from lab.cluster.layout import Cluster
+from lab.stack import rabbitmq
 from scripts.stack import (
     children,
     environment as environments,
     places,
     processes as stack_processes,
-    rabbitmq,
     system_packages,
 )
 
@@ -64,13 +64,13 @@ def prepare(cluster: Cluster, name: str, folder: Path) -> None:
             # System tables, accounts and Router's metadata, moved to their place: a kill leaves no half.
             (folder / "tmp").mkdir(exist_ok=True)
             shutil.rmtree(made := folder / "data.unfinished", ignore_errors=True)
-            templates.write(cluster, script := folder / "member.sql", name)
+            layout.write(cluster, script := folder / "member.sql", name)
             own = (f"--datadir={made}", f"--init-file={script}", "--innodb-redo-log-capacity=8M")
             _run("mysqld", "--no-defaults", "--initialize-insecure", "--user=root", *own)
-            (made / "auto.cnf").write_text(f"[auto]\nserver-uuid={templates.member_uuid(name)}\n")
+            (made / "auto.cnf").write_text(f"[auto]\nserver-uuid={layout.member_uuid(name)}\n")
             made.rename(folder / "data")
         case "router":
-            templates.write(cluster, folder / "router-state.json", name)
+            layout.write(cluster, folder / "router-state.json", name)
             for file in ("key", "keyring"):
                 (folder / file).unlink(missing_ok=True)
             keyring = (f"--master-key-file={folder / 'key'}", str(folder / "keyring"))
@@ -105,11 +105,11 @@ def main() -> None:
     if kind == "rabbitmq":
         epmd, peers = cluster.port_of("epmd"), cluster.port_of(f"rabbitmq-peers-{number}")
         own |= rabbitmq.node_environment(folder, name, epmd_port=epmd, peers_port=peers)
-    own |= {key: templates.filled(cluster, text, name) for key, text in spec.get("environment", {}).items()}
+    own |= {key: layout.filled(cluster, text, name) for key, text in spec.get("environment", {}).items()}
     environment = os.environ | {"PATH": system_packages.SEARCH_PATH} | own
-    line = [templates.filled(cluster, word, name) for word in spec.get("command", ())]
+    line = [layout.filled(cluster, word, name) for word in spec.get("command", ())]
     line = line or stack_processes.command(kind, cluster, environment)
-    line += [templates.filled(cluster, word, name) for word in spec.get("options", ())]
+    line += [layout.filled(cluster, word, name) for word in spec.get("options", ())]
     line = system_packages.MYSQL.command(*line) if spec.get("in_root") else line
     if (code := folder / CODE).exists():
         os.chdir(code)

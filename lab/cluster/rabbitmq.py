@@ -30,9 +30,13 @@ def ask(cluster: Cluster, name: str, path: str) -> Any:
     return answer.json()
 
 
-def seen_by(cluster: Cluster, name: str) -> set[str]:
-    """The nodes that this one counts as running and not partitioned from it. Raises `ERRORS`."""
-    nodes = {one["name"].partition("@")[0]: one for one in ask(cluster, name, "nodes")}
+def nodes(cluster: Cluster, name: str) -> dict[str, Any]:
+    """What this node says of each. Raises `ERRORS`."""
+    return {one["name"].partition("@")[0]: one for one in ask(cluster, name, "nodes")}
+
+
+def together(name: str, nodes: Mapping[str, Any]) -> set[str]:
+    """The nodes that this one counts as running and not partitioned from it, by what it says."""
     apart = {node.partition("@")[0] for node in nodes.get(name, {}).get("partitions") or ()}
     return {one for one, node in nodes.items() if node.get("running")} - apart
 
@@ -47,11 +51,11 @@ def tasks_queue(cluster: Cluster) -> dict[str, Any]:
 
 def apart(views: Mapping[str, set[str]]) -> str:
     """The node to restart, by what each that answers sees: one that is together with the fewest others."""
-    together = {
+    others = {
         name: sum(other in views[name] and name in views[other] for other in views) for name in sorted(views)
     }
-    fewest = min(together, key=lambda name: together[name], default="")
-    return fewest if together.get(fewest, 0) < len(views) else ""
+    fewest = min(others, key=lambda name: others[name], default="")
+    return fewest if others.get(fewest, 0) < len(views) else ""
 
 
 def keep(cluster: Cluster) -> None:
@@ -61,7 +65,7 @@ def keep(cluster: Cluster) -> None:
         views = {}
         for name in layout.names("rabbitmq"):
             with suppress(*ERRORS):
-                views[name] = seen_by(cluster, name)
+                views[name] = together(name, nodes(cluster, name))
         name, now = apart(views), time.monotonic()
         since = since if name == apart_before else now
         apart_before = name

@@ -16,10 +16,11 @@ from redis.retry import Retry
 
 from lab.cluster import group, layout, rabbitmq
 from lab.cluster.layout import Cluster, names
-from scripts.stack import children, ports, supervision
+from lab.stack.prometheus import Prometheus
+from scripts.stack import SetupError, children, ports, supervision
 
 ANSWER_SECONDS = 1
-ERRORS = (OSError, ValueError, LookupError, TypeError, MySQLdb.Error, RedisError)
+ERRORS = (OSError, ValueError, LookupError, TypeError, MySQLdb.Error, RedisError, SetupError)
 """Of a server that doesn't answer, not in time, or not the whole."""
 _LEASE = """
 SELECT holder, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), leased_until) / 1000000
@@ -36,6 +37,7 @@ PARTS = {
     "queue": ["celery"],
     "web": ["haproxy-front"],
     "beat": ["lease"],
+    "targets": ["prometheus"],
 }
 
 
@@ -78,8 +80,11 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
             named = f"redis-{int(port) - cluster.port_of('redis-1') + 1}"
             return f"names {named}", named == redis_primary(cluster)
         case "RabbitMQ":
-            together = rabbitmq.seen_by(cluster, name)
-            return f"together with {', '.join(sorted(together - {name}))}", together == {*names("rabbitmq")}
+            nodes = rabbitmq.nodes(cluster, name)
+            together = rabbitmq.together(name, nodes)
+            alarms = [one for one in ("mem_alarm", "disk_free_alarm") if nodes[name].get(one)]
+            text = ", ".join([f"together with {' and '.join(sorted(together - {name}))}", *alarms])
+            return text, together == {*names("rabbitmq")} and not alarms
         case "queue":
             found = rabbitmq.tasks_queue(cluster)
             online, kind = len(found["online"]), found["type"]
@@ -91,6 +96,10 @@ def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
             rows = {row["svname"]: row["status"] for row in csv.DictReader(lines) if row["pxname"] == "ready"}
             text = ", ".join(f"{one} {rows[one].lower()}" for one in names("web"))
             return text, all(rows[one].startswith("UP") for one in names("web"))
+        case "targets":
+            found = Prometheus(cluster.address(name)).targets()
+            down = [f"{target} is {health}" for target, health in found.items() if health != "up"]
+            return ", ".join([f"{len(found) - len(down)} of {len(found)} up", *down]), not down
         case _:
             beat, left = beat_lease(cluster)
             return f"{beat or 'none'} acts, its lease runs {left:.1f} s more", left > 0
@@ -136,8 +145,9 @@ def examine(cluster: Cluster, *parts: str) -> list[Finding]:
 
 
 def missing(cluster: Cluster, *parts: str) -> list[str]:
-    """What the status would mark of these parts, by default of all."""
-    return [f"{one.name} {one.text}" for one in examine(cluster, *parts) if not one.is_well]
+    """What the status would mark of these parts, by default of all that serve requests."""
+    chosen = parts or [part for part in PARTS if part != "targets"]
+    return [f"{one.name} {one.text}" for one in examine(cluster, *chosen) if not one.is_well]
 
 
 def main() -> int:

@@ -68,7 +68,7 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
     for case in some:
         rows.append(cases.run(stage, case) | circumstances)
         say(page.line(rows[-1]))
-        if not case.is_control:
+        if not (case.is_control and rows[-1]["asked"]):
             findings += [f"{case.name}: {text}" for text in rows[-1]["findings"]]
         if rows[-1]["steps"] or case is some[-1]:
             laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
@@ -79,7 +79,11 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
             findings += found
             for row in rows:
                 row["findings"] += [] if row["is_control"] else found
-        _keep(folder, rows)
+        # In the place of those before them, in the scenarios' order.
+        known = [*report.read(folder / "results.json").get("rows", []), *rows]
+        by_key = {(row["scenario"], row["strategy"], row["variant"]): row for row in known}
+        kept = sorted(by_key.values(), key=lambda row: [*SCENARIOS].index(row["scenario"]))
+        report.write(folder / "results.json", {"rows": kept})
     return findings
 
 
@@ -97,14 +101,6 @@ def judge(
         if others or not offenders:
             found.append(f"{law['law']} is broken: {', '.join(others[:5])}")
     return found
-
-
-def _keep(folder: Path, new: Sequence[Mapping[str, Any]]) -> None:
-    """Put the rows in the place of those before them, in the scenarios' order."""
-    rows = [*report.read(folder / "results.json").get("rows", []), *new]
-    by_key = {(row["scenario"], row["strategy"], row["variant"]): row for row in rows}
-    kept = sorted(by_key.values(), key=lambda row: [*SCENARIOS].index(row["scenario"]))
-    report.write(folder / "results.json", {"rows": kept})
 
 
 if __name__ == "__main__":

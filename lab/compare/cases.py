@@ -80,6 +80,7 @@ def run(stage: Stage, case: Case) -> dict[str, Any]:
     # What callers no longer wait for would slow the next case down, and this one's rows would go on growing.
     waiting.left(lambda: not _is_idle(instance), within_seconds=FINISH_SECONDS)
     checked = check(stage, case, settings, measured)
+    checked["findings"] += [] if measured["asked"] else ["no request was answered"]
     names = ("scenario", "strategy", "variant", "is_quick", "is_control")
     return {
         **{name: getattr(case, name) for name in names},

@@ -18,24 +18,20 @@ from typing import Any
 
 from lab.chaos import comparison, faults, trial
 from lab.chaos.calls import Call, Connection, Observations
-from lab.chaos.clients import Client, at_work, await_final_answer, staff_and_buyers
+from lab.chaos.clients import at_work, await_final_answer, staff_and_buyers
 from lab.chaos.faults import Fault
-from lab.chaos.memory import Account, RecordedCall, Setup
+from lab.chaos.memory import RecordedCall, Setup
 from lab.chaos.shop import Shop
+from lab.cluster.drill.load import Reader
 from lab.containers.engine import BUILD_SECONDS, SHOP, Containers
 from scripts import smoke
-from scripts.stack import SetupError, children, own_stack, waiting
+from scripts.stack import SetupError, children, own_stack, places, waiting
 
 PRODUCTS, STOCK, PLENTY, COUPONS = 6, 20_000, 1_000_000, 400
 BUYERS, ACCOUNTS_EACH = 4, 6
 PAID_SECONDS, WAIT_SECONDS = 90, 20
 LOAD_SECONDS = 900
 """Of a load; a call that has no final answer some time after that is lost."""
-LISTS = (
-    *(("/campaigns", "", ""), ("/products", "", ""), ("/wallet", "", "")),
-    *(("/orders", "order", "id"), ("/coupons", "coupon", "code")),
-)
-"""What is read; of an account's own, the sort of call that makes one, and the field that names it."""
 LOCKED_DOWN = """
 grep "^CapBnd:.0*$" /proc/1/status
 grep "^CapEff:.0*$" /proc/1/status
@@ -46,17 +42,26 @@ touch /tmp/y && rm /tmp/y && echo it is
 """Fails unless the container is read-only, has no capability and no way to one, and is not root."""
 EXIT = "inspect --format '{{.State.Status}} {{.State.ExitCode}}'"
 QUEUES = "rabbitmq rabbitmqctl -q list_queues name type durable consumers"
-UP = "prometheus promtool query instant http://localhost:9090 'min(up)'"
-SAYS = (
-    ("migrate completed", "^exited 0$", f"{EXIT} firstcome-migrate-1"),
-    *((f"{one} is locked down", "it is$", f"compose exec -T {one} sh -exc '{LOCKED_DOWN}'") for one in SHOP),
+TARGETS = (places.PROJECT / "ops" / "prometheus" / "prometheus.yml").read_text().count("job_name:")
+UP = "prometheus promtool query instant http://localhost:9090 'count(up == 1)'"
+SAYS: tuple[tuple[str, str, str, float], ...] = (
+    ("migrate completed", "^exited 0$", f"{EXIT} firstcome-migrate-1", 0),
+    *(
+        (f"{one} is locked down", "it is$", f"compose exec -T {one} sh -exc '{LOCKED_DOWN}'", 0)
+        for one in SHOP
+    ),
     # Warnings are ignored.
-    ("doctor", r"(?ms)\A(?!.*^danger).*ok {7}", "compose exec -T web python manage.py doctor"),
-    ("the worker ran a task, by a message", r"Task orders\.advance\[.*succeeded", "compose logs worker"),
-    ("the queue is durable and consumed", r"(?m)^celery\tquorum\ttrue\t[1-9]", f"compose exec -T {QUEUES}"),
-    ("Prometheus scrapes every target", "=> 1 @", f"compose exec -T {UP}"),
+    ("doctor", r"(?ms)\A(?!.*^danger).*ok {7}", "compose exec -T web python manage.py doctor", 0),
+    ("the worker ran a task, by a message", r"Task orders\.advance\[.*succeeded", "compose logs worker", 60),
+    (
+        "the queue is durable and consumed",
+        r"(?m)^celery\tquorum\ttrue\t[1-9]",
+        f"compose exec -T {QUEUES}",
+        60,
+    ),
+    ("Prometheus scrapes every target", f"=> {TARGETS} @", f"compose exec -T {UP}", 60),
 )
-"""Checks by what docker says sooner or later."""
+"""Checks by what docker says at once, or within so many seconds."""
 AUDIT = "exec -T web python manage.py audit --json"
 CREATED_AT = "docker volume inspect --format {{.CreatedAt}} firstcome_mysql"
 WAITERS, BESIDE_SECONDS = 8, 8
@@ -150,22 +155,6 @@ def seed_shop(containers: Containers) -> Tested:
     return Tested(containers, setup, shop)
 
 
-class Reader(Client):
-    """Reads lists; an account's own must show what was acknowledged last before it was asked for."""
-
-    mix, pauses = {"read": 1}, (0.3, 0.3)
-
-    def read(self, account: Account) -> None:
-        path, sort, name = self.random.choice(LISTS)
-        made = [one.answer.body for one in list(account.calls) if one.sort == sort and one.was_done]
-        known = {body.get(name) or body["order"] for body in made[-10:]}
-        answer = self.get(account, path)
-        shown = {row[name] for row in answer.body["results"]} if answer.status == 200 and name else set()
-        if answer.status != 200 or known - shown:
-            lacks = f"answered {answer.word}, lacks {sorted(known - shown)}"
-            self.seen.record_finding(f"GET {path} of account {account.id} {lacks}")
-
-
 @contextmanager
 def load(tested: Tested, seed: str) -> Iterator[None]:
     """Clients that buy, refund and read inside the block, each to the final answer of its last call. Raises
@@ -185,10 +174,10 @@ def load(tested: Tested, seed: str) -> Iterator[None]:
     tested.require_no_findings()
 
 
-def says(containers: Containers, pattern: str, command: str) -> None:
+def says(containers: Containers, pattern: str, command: str, within_seconds: float) -> None:
     """Wait until docker says something like it. Raises SetupError with what it says."""
     said = lambda: containers.run("docker", *shlex.split(command), codes=(0, 1))  # noqa: E731
-    if waiting.left(lambda: not re.search(pattern, said()), within_seconds=60, pause_seconds=1):
+    if waiting.left(lambda: not re.search(pattern, said()), within_seconds=within_seconds, pause_seconds=1):
         raise SetupError(f"`docker {command}` says {said()[-800:]}")
 
 

@@ -1,1 +1,1 @@
-"""What the lab has beside a stack: its rows, moved clocks, a Prometheus and exporters."""
+"""What the lab has beside a stack: its rows, moved clocks, a RabbitMQ, a Prometheus and exporters."""

@@ -8,7 +8,7 @@ import pytest
 from lab.chaos import effects
 from lab.chaos.calls import Answer, Call
 from lab.chaos.memory import Account, Product, RecordedCall, Setup
-from lab.cluster import rabbitmq, templates
+from lab.cluster import layout, rabbitmq
 from lab.cluster.drill import faults
 from lab.cluster.drill.faults import REFUSED
 from lab.cluster.drill.load import Seen, Steady
@@ -186,11 +186,11 @@ def test_the_node_of_rabbitmq_that_is_together_with_the_fewest_is_restarted():
 
 
 def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(tmp_path: Path):
-    script = (templates.FOLDER / "member.sql").read_text()
+    script = (layout.TEMPLATES / "member.sql").read_text()
     granted = [line for line in script.splitlines() if "TO 'firstcome'" in line]
     assert granted
     assert not any("*.*" in line.replace("performance_schema.*", "") for line in granted)
 
 
 def test_no_server_of_a_cluster_listens_beyond_loopback():
-    assert [path.name for path in templates.FOLDER.iterdir() if "0.0.0.0" in path.read_text()] == []
+    assert [path.name for path in layout.TEMPLATES.iterdir() if "0.0.0.0" in path.read_text()] == []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lab.cluster import layout, templates
+from lab.cluster import layout
 from lab.cluster.layout import Cluster
 from scripts.stack import children, ports, system_packages
 from scripts.tests import canned_shop
@@ -57,7 +57,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     front = Front(cluster)
     cluster.settings.mkdir()
     for name in ("haproxy-front.cfg", "unavailable.http"):
-        templates.write(cluster, cluster.settings / name)
+        layout.write(cluster, cluster.settings / name)
     settings = cluster.settings / "haproxy-front.cfg"
     settings.write_text(settings.read_text().replace("timeout server 35s", "timeout server 1s"))
     command = [system_packages.program("haproxy"), "-db", "-f", str(settings)]

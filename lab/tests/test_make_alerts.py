@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.alerts import __main__ as alerts, watching
+from lab.alerts import __main__ as alerts, stage
 from lab.alerts.causes import CAUSES, Cause
-from lab.alerts.watching import Fired
+from lab.alerts.stage import Fired
 from scripts import alert_rules
 from scripts.stack import instance as instances, ports
 from shop.tests.case_tables import in_one_test
@@ -33,7 +33,7 @@ def test_what_is_wrong_is_found(sent: str, finding: str):
     taken: dict[str, Fired] = {}
     for words in f"LawBroken firing pager, LawBroken resolved pager, {sent}".strip(", ").split(", "):
         name, status, receiver = words.split()
-        watching.take(taken, receiver, {"alerts": [{"labels": {"alertname": name}, "status": status}]})
+        stage.take(taken, receiver, {"alerts": [{"labels": {"alertname": name}, "status": status}]})
     findings = list(alerts.find_faults(taken, [cause]))
     assert any(one.startswith(finding) for one in findings), findings
     assert not any("LawBroken" in one for one in findings)

@@ -14,7 +14,7 @@ from pydantic import Field
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from scripts.simulators import books, process, signatures
+from scripts.simulators import books, process, webhooks
 from scripts.simulators.books import Book, Row, now
 from scripts.simulators.process import Answer, Instant, Refused, Text
 
@@ -70,9 +70,9 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
 
     async def accept(request: Request) -> Answer:
         """Store the events in their order, or none; count those that are new, and those that came before."""
-        signature = request.headers.get(signatures.HEADER, "")
-        if secret and not signatures.is_valid(secret, await request.body(), signature):
-            raise Refused(401, "signature_invalid", f"{signatures.HEADER} is missing, wrong, or too old.")
+        signature = request.headers.get(webhooks.HEADER, "")
+        if secret and not webhooks.is_valid(secret, await request.body(), signature):
+            raise Refused(401, "signature_invalid", f"{webhooks.HEADER} is missing, wrong, or too old.")
         sent = (await process.read(request, Batch)).events
         for event in sent:
             if event.type in options.refuse_type:

@@ -1,16 +1,20 @@
 """The gateway's outbox: how a charge ended after its answer, refunds and disputes, sent until accepted.
 
-An event is written with what it tells, in one transaction, so neither is ever without the other.
+An event is written with what it tells, in one transaction, so neither is ever without the other. A signature
+says that these bytes were sent just now by a sender with the secret.
 """
 
 import asyncio
+import hmac
 import random
+import re
+import time
 from typing import Any
 
 import orjson
 import urllib3
 
-from scripts.simulators import process, signatures
+from scripts.simulators import process
 from scripts.simulators.books import Book, Row, age_seconds, insert, new_id, now
 
 SCHEMA = """
@@ -21,7 +25,27 @@ CREATE TABLE IF NOT EXISTS webhooks (
 """
 GIVE_UP_SECONDS = 600
 """How long one event is tried: a shop that was down for longer has looked the key up meanwhile."""
+HEADER, TOLERANCE_SECONDS = "Firstcome-Signature", 300
+FORM = re.compile(r"t=([0-9]{1,15})((,v1=[0-9a-f]{64}){1,5})")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
+
+
+def header(secret: str, body: bytes) -> str:
+    seconds = int(time.time())
+    return f"t={seconds},v1={_digest(secret, seconds, body)}"
+
+
+def is_valid(secret: str, body: bytes, text: str) -> bool:
+    """Whether the header was made of the body with the secret, not long ago; one `v1` that fits is enough."""
+    read = FORM.fullmatch(text)
+    if read is None or abs(time.time() - int(read[1])) > TOLERANCE_SECONDS:
+        return False
+    expected = _digest(secret, int(read[1]), body)
+    return any(hmac.compare_digest(expected, one) for one in read[2].split(",v1=")[1:])
+
+
+def _digest(secret: str, seconds: int, body: bytes) -> str:
+    return hmac.new(secret.encode(), b"%d.%b" % (seconds, body), "sha256").hexdigest()
 
 
 def write(book: Book, charge: Row, *, type: str = "", amount: int | None = None) -> None:
@@ -67,8 +91,8 @@ class Sender:
         self.sending.discard(row["id"])
 
     def _post(self, body: bytes) -> bool:
-        signature = signatures.header(self.secret, body)
-        headers = {"Content-Type": "application/json", signatures.HEADER: signature}
+        signature = header(self.secret, body)
+        headers = {"Content-Type": "application/json", HEADER: signature}
         try:
             response = self.connections.request("POST", self.url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError:

@@ -110,6 +110,16 @@ def run(
     return subprocess.CompletedProcess(words, child.returncode, out, error)
 
 
+def run_to_end(words: Sequence[str], *, stop_seconds: float, **how: Any) -> int:
+    """The command's exit code; when this process is stopped, it first gets SIGINT, and so long to end."""
+    child = start(words, **how)
+    try:
+        return int(child.wait())
+    finally:
+        if child.poll() is None:
+            stop(child, within_seconds=stop_seconds, number=signal.SIGINT)
+
+
 def printed(ran: subprocess.CompletedProcess[str], *, codes: Collection[int] = (0,)) -> str:
     """What the command printed. Raises SetupError with all of it where it ended with another code."""
     if ran.returncode not in codes:

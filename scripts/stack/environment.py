@@ -14,6 +14,9 @@ from scripts.stack.instance import METRICS_PORTS, Instance
 OWN_STORES = "OWN_STORES"
 """Names of servers that an instance starts though the settings lead elsewhere, as to a proxy before them."""
 
+_VALUE = r"""'.*'|".*"|(?!['"\s])(?!.*\s#).*(?<!\s)"""
+"""Programs that read `.env` differ in what an open quote, a comment or a space beside a value means."""
+
 
 def given() -> dict[str, str]:
     """The user's own settings: what is exported, then what `.env` says. Raises SetupError."""
@@ -97,7 +100,8 @@ def read_file(path: Path) -> dict[str, str]:
         ENVIRON: dict[str, str] = {}
 
     for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
-        if not re.fullmatch(r"#.*|\s*|(export )?\w+=.*", line):
-            raise SetupError(f"{path.name} line {number}: expected NAME=value")
+        if not re.fullmatch(rf"#.*|\s*|(export )?\w+=({_VALUE})", line):
+            what = "expected NAME=value, in quotes where it has a quote, a comment or a space at its end"
+            raise SetupError(f"{path.name} line {number}: {what}")
     Reader.read_env(path, overwrite=True)
     return Reader.ENVIRON

@@ -27,7 +27,7 @@ def test_it_reads_what_django_environ_reads(file, monkeypatch):
     assert environment.read_file(file) == theirs
 
 
-@in_one_test("line", [b"no equals sign", b"A = 1"])
+@in_one_test("line", [b"no equals sign", b"A = 1", b"A='open", b'A="', b"A=5 # seconds", b"A=5 ", b"A= 5"])
 def test_a_broken_line_is_named(file, line):
     file.write_bytes(b"GOOD=1\n# fine\n" + line + b"\nALSO_GOOD=1\n")
     with pytest.raises(SetupError, match=r"^\.env line 3: expected NAME=value"):

@@ -54,4 +54,4 @@ def test_the_database_keeps_what_it_commits_and_allows_what_races_need():
 def test_pytest_refuses_servers_that_were_not_started_for_it():
     ran = programs.end([sys.executable, "-m", "pytest", "--collect-only", "conftest.py"], FIRSTCOME_TEST="")
     assert ran.returncode == 4
-    assert "make test-services" in ran.stderr
+    assert "make test SERVE=1" in ran.stderr

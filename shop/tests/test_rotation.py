@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from events.webhooks import data_platform
-from scripts.simulators import signatures
+from scripts.simulators import webhooks
 from scripts.tests import documented
 from shop import configuration
 from shop.tests.clients import signed_in
@@ -49,7 +49,7 @@ def test_a_former_key_may_not_be_guessable(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_receiver_may_change_to_the_new_secret_of_events_when_it_likes(settings: LazySettings) -> None:
     settings.EVENT_SECRET, settings.EVENT_SECRET_FALLBACKS = "new", ["old", ""]
     [header] = data_platform._signature(b"events").values()
-    assert [signatures.is_valid(secret, b"events", header) for secret in ("old", "new", "other", "")] == [
+    assert [webhooks.is_valid(secret, b"events", header) for secret in ("old", "new", "other", "")] == [
         True,
         True,
         False,
@@ -58,7 +58,7 @@ def test_a_receiver_may_change_to_the_new_secret_of_events_when_it_likes(setting
 
     settings.EVENT_SECRET_FALLBACKS = []
     [header] = data_platform._signature(b"events").values()
-    assert [signatures.is_valid(secret, b"events", header) for secret in ("old", "new")] == [False, True]
+    assert [webhooks.is_valid(secret, b"events", header) for secret in ("old", "new")] == [False, True]
     seconds, _, signature = header.removeprefix("t=").partition(",v1=")
     assert signature == hmac.new(b"new", f"{seconds}.events".encode(), hashlib.sha256).hexdigest()
 

@@ -19,8 +19,8 @@ from urllib.parse import urlencode
 from lab.chaos import comparison, trial
 from lab.chaos.calls import NO_ANSWER, Connection, Measurement, Request
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
-from lab.cluster import templates
-from lab.cluster.drill import previous_shop
+from lab.cluster import layout
+from lab.cluster.drill import faults as of_drill
 from scripts.stack import (
     children,
     environment as environments,
@@ -62,11 +62,11 @@ class Releases(Run):
         self.environment = environments.compose(instance, own_stack.own_environment(instance, own))
         self.environment[children.MARK] = str(instance.home)
         self.running, self.undrained = dict[str, Popen[bytes]](), list[tuple[float, float]]()
-        self.previous = previous_shop.exported(instance.home / "previous")
+        self.previous = of_drill.previous_release(instance.home / "previous")
         self.ports = {name: port for port, name in enumerate(PORTS, ports.free(len(PORTS)))}
         known = {f"{name.replace('-', '_')}_port": str(port) for name, port in self.ports.items()}
-        known |= {"host": ports.HOST, "settings": str(templates.FOLDER), "front_port": str(instance.port)}
-        text = Template((templates.FOLDER / "haproxy-front.cfg").read_text()).substitute(known)
+        known |= {"host": ports.HOST, "settings": str(layout.TEMPLATES), "front_port": str(instance.port)}
+        text = Template((layout.TEMPLATES / "haproxy-front.cfg").read_text()).substitute(known)
         # The page of statistics, its last section, also takes commands.
         places.write_whole(instance.home / "haproxy.cfg", f"{text}  stats admin if TRUE\n")
         instance.mariadb().prepare()

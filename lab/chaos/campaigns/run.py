@@ -18,11 +18,11 @@ from lab.chaos.campaigns import network, patches
 from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
 from lab.chaos.faults import Fault, Faults
 from lab.chaos.shop import Shop
-from lab.stack import database
-from scripts.stack import SetupError, own_stack, rabbitmq, supervision, waiting
+from lab.stack import database, rabbitmq
+from lab.stack.rabbitmq import RunningNode
+from scripts.stack import SetupError, own_stack, supervision, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
-from scripts.stack.rabbitmq import RunningNode
 
 SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
 WORKER_SECONDS = 90

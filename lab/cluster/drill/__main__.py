@@ -18,7 +18,7 @@ from lab.chaos import clients, comparison, effects
 from lab.chaos.calls import Connection, NoFinalAnswer, Observations
 from lab.chaos.shop import Shop
 from lab.cluster import group, layout, processes, status
-from lab.cluster.drill import faults, load, making
+from lab.cluster.drill import faults, load
 from lab.cluster.drill.faults import Fault
 from lab.cluster.drill.load import Seen
 from lab.cluster.layout import Cluster, names
@@ -76,7 +76,7 @@ def main() -> int:
     def drill(instance: Instance) -> int:
         home, cluster = instance.home, Cluster(home=instance.home / "cluster", port=layout.DEFAULT_PORT)
         children.say(f"SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
-        with making.control_groups() as groups:
+        with faults.control_groups() as groups:
             own = {"FIRSTCOME_VAR": str(home), processes.CONTROL_GROUPS: str(groups)}
             with children.running(
                 [sys.executable, "-m", "lab.cluster", "--port", str(cluster.port)],
@@ -116,6 +116,8 @@ def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
         rows.append(row)
         children.say("\n".join([" | ".join(row), *(f"  FAILED {failure}" for failure in found)]))
         failures += [f"{fault.name}: {failure}" for failure in found]
+    if not (rows and trial.setup.calls):
+        failures.append(f"{len(rows)} faults and {len(trial.setup.calls)} calls were made")
     try:
         failures += trial.compare_whole()
     except Exception as error:
@@ -161,7 +163,7 @@ class Trial:
                 time.sleep(fault.lead_seconds)
                 began = time.monotonic()
                 try:
-                    target = making.make(self.cluster, self.groups, fault)
+                    target = faults.make(self.cluster, self.groups, fault)
                 except Exception as error:
                     seen.record_finding(f"could not be made: {error!r}")
                 busy, whole = os.getloadavg()[0], self._seconds_until_whole(began, stop)

@@ -1,12 +1,25 @@
-"""The faults of a drill as data: what is hit, when, for how long; and what has to hold then."""
+"""The faults of a drill: what is hit, when, for how long; what has to hold then; and how each is made: kills,
+freezes and partitions of one process, and what an operator does to several."""
 
+import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count as numbers
+from pathlib import Path
+from xmlrpc.client import Fault as NotRunning
 
 from lab.chaos.calls import NO_ANSWER
-from scripts.stack import SetupError
+from lab.cluster import group, layout, processes, rabbitmq, status
+from lab.cluster.layout import Cluster, names
+from scripts.stack import SetupError, children, places, supervision, system_packages, waiting
 
 COMPONENTS = (
     *("mysql-primary", "mysql-secondary", "router", "mysql-keeper", "redis-primary", "sentinel", "rabbitmq"),
@@ -29,6 +42,20 @@ LEAD_SECONDS, LASTS_SECONDS = (2.0, 4.0), (10.0, 14.0)
 REFUSED = "no connection"
 NOTICE_SECONDS = 5.0
 """What a silence takes to be noticed on top of an end, by the time-outs of the database's members."""
+ACTING: Mapping[str, Callable[[Cluster], str]] = {
+    "mysql-primary": group.primary,
+    "redis-primary": status.redis_primary,
+    "rabbitmq": lambda cluster: (rabbitmq.tasks_queue(cluster).get("leader") or "").partition("@")[0],
+    "beat": lambda cluster: status.beat_lease(cluster)[0],
+}
+"""The one process of several that such a fault is about."""
+TABLE = "inet firstcome_drill"
+SWITCH_SECONDS = 60
+SILENT_SECONDS = 30
+"""What a fault waits for the process that it is about."""
+PREVIOUS = places.PROJECT / "scripts" / "previous_release.txt"
+READY_SECONDS = 240
+"""What a restarted process may take to serve; a member may have much to catch up with."""
 
 
 @dataclass(frozen=True)
@@ -94,3 +121,154 @@ def draw(name: str, *, seed: str) -> Fault:
     chance, (action, _, component) = random.Random(f"{seed} {name}"), name.partition(" ")
     lead, lasts, choice = chance.uniform(*LEAD_SECONDS), chance.uniform(*LASTS_SECONDS), chance.random()
     return Fault(action, component, lead, lasts if action in ("freeze", "partition") else 0.0, choice)
+
+
+# --- how they are made ---
+
+
+@contextmanager
+def control_groups() -> Iterator[Path]:
+    """A folder for a control group of each process, by which rules name it; removed in the end."""
+    [mounted, *_] = re.findall(r"^\S+ (\S+) cgroup2 ", Path("/proc/mounts").read_text(), re.MULTILINE)
+    made = Path(mounted, f"firstcome-{os.getpid()}")
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        # The kernel may not have buried their processes yet.
+        rmdir = lambda: subprocess.run(["rmdir", *made.glob("*/"), made], capture_output=True).returncode  # noqa: E731
+        if waiting.left(rmdir, within_seconds=SILENT_SECONDS, pause_seconds=0.5):
+            children.say(f"control groups are left behind: {made}")
+
+
+def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
+    """Make the fault; to what it happened, when it is over. Raises SetupError and MySQLdb's errors."""
+    if not fault.component:
+        return _operate(cluster, fault.action)
+    none = f"{fault.name}: there is no {fault.component} now"
+    name = waiting.until(lambda: _target(cluster, fault), none, within_seconds=SILENT_SECONDS)
+    pids = children.group_of(cluster.run, name)
+    if fault.action == "kill":  # supervisor starts it again.
+        children.kill(pids)
+    else:
+        with children.frozen(pids) if fault.action == "freeze" else cut_off(groups / name):
+            time.sleep(fault.seconds)
+    return name
+
+
+def _target(cluster: Cluster, fault: Fault) -> str:
+    """The process that the fault is about, if it runs."""
+    name, alike = "", names(fault.component.removesuffix("-secondary"))
+    with suppress(*status.ERRORS):
+        if fault.component in ACTING:
+            name = ACTING[fault.component](cluster)
+        # Without a primary each member would count as a secondary.
+        elif (primary := group.primary(cluster)) or "mysql-1" not in alike:
+            found = [one for one in alike if one != primary]
+            name = found[int(fault.choice * len(found))]
+    return name if children.group_of(cluster.run, name) else ""
+
+
+@contextmanager
+def cut_off(control_group: Path) -> Iterator[None]:
+    """The processes of this group exchange no packet with any other inside the block.
+
+    All processes share the loopback, so an address names none of them. A packet on loopback leaves by one
+    socket and enters by another: both are looked at.
+    """
+    # nft names groups from here, wherever version 2 is mounted; the second level below that is a process'.
+    drop = f'socket cgroupv2 level 2 "{control_group.relative_to("/sys/fs/cgroup")}" drop;'
+    hooks = [f"chain {hook} {{ type filter hook {hook} priority 0; {drop} }}" for hook in ("output", "input")]
+    nft = partial(subprocess.run, check=True, timeout=30)
+    nft([system_packages.program("nft"), f"table {TABLE} {{ {'; '.join(hooks)}; }}"])
+    try:
+        yield
+    finally:
+        nft([system_packages.program("nft"), f"delete table {TABLE}"])
+
+
+def _operate(cluster: Cluster, maneuver: str) -> str:
+    """What an operator does, or what happens to all members, from beginning to end; to what it happened."""
+    members, shop = names("mysql"), names("web", "worker", "issuer")
+    late = "no member is the primary"
+    old = waiting.until(lambda: group.primary(cluster), late, within_seconds=SILENT_SECONDS)
+    new = members[members.index(old) - 1]
+
+    def switch() -> None:
+        """Have another member write; returns when it does."""
+        statement = f"SELECT group_replication_set_as_primary('{layout.member_uuid(new)}')"
+        group.ask(cluster, new, statement, seconds=SWITCH_SECONDS)
+
+    match maneuver:
+        case "switchover":
+            switch()
+            return f"{old} to {new}"
+        case "members-restarted":
+            # As for another version: the primary last, and after a switchover.
+            for name in sorted(members, key=old.__eq__):
+                if name == old:
+                    switch()
+                _restart(cluster, name)
+            return f"each, {old} last"
+        case "members-killed":
+            # They come back by themselves.
+            pids = [children.group_of(cluster.run, name) for name in members]
+            children.kill(set().union(*pids))
+            return ", ".join(members)
+        case "member-cloned":
+            for other in {*members} - {new}:
+                # The others forget what a new member would begin with.
+                purge = ("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY")
+                group.ask(cluster, other, *purge, seconds=SWITCH_SECONDS)
+            _restart(cluster, new, partial(shutil.rmtree, cluster.folder(new) / "data"))
+            cloned = "SELECT 1 FROM performance_schema.clone_status WHERE STATE = 'Completed'"
+            if not group.ask(cluster, new, cloned):
+                raise SetupError(f"{new} joined again, and was not cloned")
+            return new
+        case _:
+            # The previous release in the place of each process, one after the other, and then this one again.
+            code = previous_release(cluster.home.parent / "previous-release")
+            links = [cluster.folder(name) / processes.CODE for name in shop]
+            try:
+                for name, link in zip(shop, links, strict=True):
+                    link.symlink_to(code)
+                    _restart(cluster, name)
+            finally:  # Also when one did not start: the next fault happens to this release.
+                for link in links:
+                    link.unlink(missing_ok=True)
+                for name in shop:
+                    _restart(cluster, name)
+            return "web, worker and issuer, to the previous release and back"
+
+
+def previous_release(folder: Path) -> Path:
+    """The folder with that release's files, from the history of this clone; a shallow one lacks it."""
+    if not folder.exists():
+        [commit] = re.findall(r"(?m)^[^#\n]+$", PREVIOUS.read_text())
+        # Moved to its place once it is whole: what a failure left is made again.
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        unfinished.mkdir(exist_ok=True)
+        line = f"set -o pipefail; git archive {commit} | tar -x -C {shlex.quote(str(unfinished))}"
+        children.printed(children.run(["bash", "-c", line], within_seconds=120))
+        unfinished.rename(folder)
+    return folder
+
+
+def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Stop and start the process; returns once it serves. Raises SetupError."""
+    supervisor, full_name = supervision.calls(cluster), f"{layout.PROGRAMS[name][0]}:{name}"
+    with suppress(NotRunning):
+        supervisor.stopProcess(full_name)
+    try:
+        meanwhile()
+    finally:
+        supervisor.startProcess(full_name, False)
+
+    def is_ready() -> bool:
+        if name in names("mysql"):
+            return not any(one.startswith(name) for one in status.missing(cluster, "database"))
+        is_up = supervision.states(cluster)[name] == "RUNNING"
+        return is_up and not (name in names("web") and supervision.readiness_problem(cluster.port_of(name)))
+
+    late = f"{name} was not ready {READY_SECONDS} s after its restart"
+    waiting.until(is_ready, late, within_seconds=READY_SECONDS)

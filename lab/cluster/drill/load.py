@@ -78,10 +78,11 @@ class Reader(Client):
         path = self.random.choice(READS)
         sort, field = OWN_LISTS.get(path, ("", ""))
         bodies = [made.answer.body for made in account.done(sort)[-NEWEST:]]
-        known = {str(body.get(field) or body["order"]) for body in bodies}
-        shown = {str(one.get(field)) for one in self.get(account, path).body.get("results", ())}
-        if missing := known - shown:
-            self.seen.record_finding(f"GET {path} of account {account.id} lacks {sorted(missing)}")
+        known, answer = {str(body.get(field) or body["order"]) for body in bodies}, self.get(account, path)
+        missing = known - {str(one.get(field)) for one in answer.body.get("results", ())}
+        if answer.status != 200 or missing:
+            lacks = f"answered {answer.word}, lacks {sorted(missing)}"
+            self.seen.record_finding(f"GET {path} of account {account.id} {lacks}")
 
 
 class Steady(Client):
