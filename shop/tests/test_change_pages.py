@@ -100,7 +100,7 @@ def values_of(row: Model) -> dict[str, Any]:
     }
 
 
-def test_every_model_whose_rows_can_be_changed_is_in_the_list(operator: Client, rf: Any) -> None:
+def test_every_model_whose_rows_can_be_changed_is_in_the_list(operator, rf):
     request = rf.get("/")
     request.user = User.objects.get(username="ada")
     changed = {model for model, pages in admin.site._registry.items() if pages.has_change_permission(request)}
@@ -108,7 +108,7 @@ def test_every_model_whose_rows_can_be_changed_is_in_the_list(operator: Client, 
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_page_is_saved_as_it_is_shown(name: str, operator: Client) -> None:
+def test_a_page_is_saved_as_it_is_shown(name, operator):
     row = ROWS[name]()
     before = values_of(row)
     page = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
@@ -123,7 +123,7 @@ def test_a_page_is_saved_as_it_is_shown(name: str, operator: Client) -> None:
     assert values_of(row) == before
 
 
-def test_a_campaigns_name_is_changed_after_a_coupon_was_issued(operator: Client) -> None:
+def test_a_campaigns_name_is_changed_after_a_coupon_was_issued(operator):
     made = with_a_coupon()
     page = reverse("admin:coupons_campaign_change", args=[made.id])
     shown = fields_of(operator.get(page).content.decode(), reason="a clearer name", name="The clearer name")
@@ -185,7 +185,7 @@ def shown(client: Client, address: str) -> str:
     return client.get(address).content.decode()
 
 
-def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind: str) -> None:
+def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind):
     [row], account = rows_of(kind, 1), operator(kind, "view", "change")
     client, own = signed_in(account), page(kind, "change", row.pk)
     pause, resume = page(kind, "pause", row.pk), page(kind, "resume", row.pk)
@@ -213,7 +213,7 @@ def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind: str
     assert JournalLine.objects.get(what=f"{kind}.resumed").detail == "The price is right."
 
 
-def test_without_a_reason_the_form_is_shown_again_and_nothing_changes(kind: str) -> None:
+def test_without_a_reason_the_form_is_shown_again_and_nothing_changes(kind):
     [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
     for wrong in ("", "  ", "x" * 501):
         for button in ("pause", "resume"):
@@ -221,7 +221,7 @@ def test_without_a_reason_the_form_is_shown_again_and_nothing_changes(kind: str)
     assert are_paused([row]) == [False]
 
 
-def test_a_button_that_another_operator_was_faster_to_press_says_so(kind: str) -> None:
+def test_a_button_that_another_operator_was_faster_to_press_says_so(kind):
     [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
     _, second = (press(client, kind, row, "pause", reason=WHY) for _ in range(2))
 
@@ -229,7 +229,7 @@ def test_a_button_that_another_operator_was_faster_to_press_says_so(kind: str) -
     assert JournalLine.objects.filter(what=f"{kind}.paused").count() == 1
 
 
-def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind: str) -> None:
+def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind):
     rows, client = rows_of(kind, 3), signed_in(operator(kind, "view", "change"))
 
     asked = select(client, kind, rows[:2], "pause_selected")

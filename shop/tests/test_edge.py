@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -43,7 +42,6 @@ from shop.redis import completion_notifications, redis_client
 from shop.tests import asgi_client, second_connection
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.loop_guard import Blocked
 from shop.tests.second_connection import another_connection, holding
 from shop.tests.second_process import another_process, read_line
 
@@ -99,7 +97,7 @@ def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("access", [User.objects.exists, redis_client.client, lambda: time.sleep(0)])
-def test_calls_that_block_a_loop_are_detected(blocked: Blocked, access: Callable[[], Any]) -> None:
+def test_calls_that_block_a_loop_are_detected(blocked, access):
     async def block() -> None:
         with suppress(SynchronousOnlyOperation, RuntimeError):
             access()
@@ -115,7 +113,7 @@ async def twice(call: Callable[[], Awaitable[Answer]]) -> list[tuple[int, str]]:
     return [status_and_code(await call()), status_and_code(await call())]
 
 
-def test_no_coupon_call_blocks_the_loop(blocked: Blocked) -> None:
+def test_no_coupon_call_blocks_the_loop(blocked):
     plenty, few = CampaignFactory.create(quantity=50), CampaignFactory.create(quantity=1)
     closed = CampaignFactory.create(closed=True)
     issuing.issue(campaign_id=few.pk, user_id=AccountFactory.create().pk)
@@ -147,7 +145,7 @@ def test_no_coupon_call_blocks_the_loop(blocked: Blocked) -> None:
 
 
 @pytest.mark.parametrize("strategy", sorted(set(issuing.STRATEGIES) - issuing.LAB_ONLY))
-def test_no_coupon_strategy_blocks_the_loop(blocked: Blocked, strategy: str) -> None:
+def test_no_coupon_strategy_blocks_the_loop(blocked, strategy):
     campaign = campaign_with_codes("pool" if strategy == "code_pool" else "generated", strategy=strategy)
     callers = [Caller(AccountFactory.create()) for _ in range(3)]
 
@@ -160,9 +158,7 @@ def test_no_coupon_strategy_blocks_the_loop(blocked: Blocked, strategy: str) -> 
 
 
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "optimistic", "redis_gate"])
-def test_no_order_or_payment_call_blocks_the_loop(
-    blocked: Blocked, caller: Caller, product: Product, settings: LazySettings, strategy: str
-) -> None:
+def test_no_order_or_payment_call_blocks_the_loop(blocked, caller, product, settings, strategy):
     settings.INVENTORY_STRATEGY = strategy
 
     async def call_all() -> None:
@@ -193,9 +189,7 @@ def test_no_order_or_payment_call_blocks_the_loop(
     assert blocked == []
 
 
-def test_no_limit_or_sign_in_blocks_the_loop(
-    blocked: Blocked, caller: Caller, product: Product, settings: LazySettings
-) -> None:
+def test_no_limit_or_sign_in_blocks_the_loop(blocked, caller, product, settings):
     settings.RATE_DECLINES = settings.RATE_ORDERS = settings.RATE_COUPONS = Rate(4, 60)
     campaign = CampaignFactory.create()
 
@@ -215,9 +209,7 @@ def test_no_limit_or_sign_in_blocks_the_loop(
     assert blocked == []
 
 
-def test_no_ticket_call_blocks_the_loop_and_a_poll_ends_when_it_settles(
-    blocked: Blocked, caller: Caller
-) -> None:
+def test_no_ticket_call_blocks_the_loop_and_a_poll_ends_when_it_settles(blocked, caller):
     campaign = CampaignFactory.create(strategy="queue", quantity=2)
 
     async def call_all() -> float:
@@ -239,9 +231,7 @@ def test_no_ticket_call_blocks_the_loop_and_a_poll_ends_when_it_settles(
     assert blocked == []
 
 
-def test_polls_and_repeats_of_one_account_leave_places_for_others(
-    caller: Caller, product: Product, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_polls_and_repeats_of_one_account_leave_places_for_others(caller, product, settings, monkeypatch):
     settings.WAITING_REQUESTS = 10
     monkeypatch.setattr(completion_notifications, "MOST_OF_ONE_OWNER", 4)
     campaign = CampaignFactory.create(strategy="queue", quantity=2)
@@ -266,7 +256,7 @@ def test_polls_and_repeats_of_one_account_leave_places_for_others(
     asyncio.run(call_all())
 
 
-def test_pages_and_probes_run_in_threads(blocked: Blocked) -> None:
+def test_pages_and_probes_run_in_threads(blocked):
     async def call_all() -> list[int]:
         return [
             (await send_request("GET", path)).status
@@ -351,9 +341,7 @@ def keep_disabled_accounts(*, age: float) -> None:
 
 
 @pytest.mark.parametrize(("path", "at_hand"), [("/coupons", "coupon_at_hand"), ("/orders", "order_at_hand")])
-def test_a_hot_call_uses_little_time_of_the_loop(
-    caller: Caller, path: str, at_hand: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_hot_call_uses_little_time_of_the_loop(caller, path, at_hand, request):
     body = request.getfixturevalue(at_hand)
 
     async def measure() -> int:
@@ -402,9 +390,7 @@ LOCK_CAMPAIGN = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
-def test_a_locked_campaign_row_delays_no_other_call(
-    four_threads: None, caller: Caller, product: Product
-) -> None:
+def test_a_locked_campaign_row_delays_no_other_call(four_threads, caller, product):
     locked, free = CampaignFactory.create(), CampaignFactory.create()
     others = [Caller(AccountFactory.create()) for _ in range(40)]
 
@@ -427,13 +413,7 @@ def test_a_locked_campaign_row_delays_no_other_call(
     assert not Coupon.objects.filter(campaign=locked).exists()
 
 
-def test_a_slow_partner_delays_no_other_call(
-    four_threads: None,
-    caller: Caller,
-    product: Product,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: LazySettings,
-) -> None:
+def test_a_slow_partner_delays_no_other_call(four_threads, caller, product, monkeypatch, settings):
     settings.PARTNER_URL = "http://127.0.0.1:9"
     slow, free = CampaignFactory.create(partner="convenience_store"), CampaignFactory.create()
     others = [Caller(AccountFactory.create()) for _ in range(30)]
@@ -459,9 +439,7 @@ def test_a_slow_partner_delays_no_other_call(
     assert {status_and_code(answer) for answer in replies} == {(503, "unavailable")}
 
 
-def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(
-    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
-) -> None:
+def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(monkeypatch, settings):
     settings.PARTNER_URL = "http://127.0.0.1:9"
     monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("full", threads=1, max_waiting=0))
     campaign, may_end = CampaignFactory.create(), threading.Event()
@@ -489,8 +467,8 @@ def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(
 
 
 def test_a_locked_product_row_delays_other_orders_by_one_lock_wait_and_nothing_else(
-    four_threads: None, caller: Caller, product: Product
-) -> None:
+    four_threads, caller, product
+):
     locked, campaign = ProductFactory.create(on_hand=100), CampaignFactory.create()
     others = [Caller(AccountFactory.create()) for _ in range(30)]
 
@@ -515,7 +493,7 @@ def test_a_locked_product_row_delays_other_orders_by_one_lock_wait_and_nothing_e
 
 
 @pytest.mark.parametrize("kind", ["order", "charged order", "coupon"])
-def test_slow_views_in_all_threads_delay_no_hot_call(four_threads: None, product: Product, kind: str) -> None:
+def test_slow_views_in_all_threads_delay_no_hot_call(four_threads, product, kind):
     may_end, campaign = threading.Event(), CampaignFactory.create()
     callers = iter([Caller(account) for account in AccountFactory.create_batch(13)])
 
@@ -555,8 +533,8 @@ def test_slow_views_in_all_threads_delay_no_hot_call(four_threads: None, product
 
 
 def test_an_accounts_concurrent_calls_are_bounded_and_others_continue(
-    four_threads: None, caller: Caller, product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    four_threads, caller, product, monkeypatch
+):
     may_end = threading.Event()
 
     def find_slowly(**arguments: Any) -> Any:
@@ -584,9 +562,7 @@ def test_an_accounts_concurrent_calls_are_bounded_and_others_continue(
     assert [answer.status for answer in replies].count(404) == MAX_PER_OWNER
 
 
-def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(product, monkeypatch):
     campaign = CampaignFactory.create()
     callers = [Caller(AccountFactory.create()) for _ in range(40)]
     in_threads: list[tuple[str, Any, int]] = []
@@ -671,7 +647,7 @@ print(json.dumps(asyncio.run(call_together())), flush=True)
 
 
 @pytest.mark.boots("another process of the shop")
-def test_the_same_calls_work_on_the_embedded_database(tmp_path: Path) -> None:
+def test_the_same_calls_work_on_the_embedded_database(tmp_path):
     address = f"sqlite:///{tmp_path}/firstcome.sqlite3"
     with another_process(SQLITE, DATABASE_URL=address) as process:
         results = orjson.loads(read_line(process))

@@ -65,7 +65,7 @@ async def nothing(_: Message) -> None:
     pass
 
 
-def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked: Blocked):
+def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked):
     busy = []
 
     async def wait_for_idle_threads(message: Message) -> None:
@@ -141,9 +141,7 @@ def collected(tmp_path: Path, settings: LazySettings) -> Path:
 
 
 @pytest.mark.parametrize("method", ["get", "head"])
-def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(
-    collected: Path, method: str
-) -> None:
+def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(collected, method):
     response = getattr(Client(), method)("/static/admin/base.css")
     assert response.status_code == 200
     assert response.headers["Content-Type"] == 'text/css; charset="utf-8"'
@@ -154,7 +152,7 @@ def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(
 
 
 @pytest.mark.django_db
-def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Path) -> None:
+def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path):
     """A slow reader would keep a copy of a large file in memory."""
     path = tmp_path / "large.js"
     path.write_bytes(b"x" * (pages.CHUNK_BYTES + 1))
@@ -172,7 +170,7 @@ def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Pa
 
 @pytest.mark.boots("a web server")
 @pytest.mark.django_db(transaction=True)
-def test_large_files_their_parts_and_empty_responses_have_a_length(collected: Path, tmp_path: Path) -> None:
+def test_large_files_their_parts_and_empty_responses_have_a_length(collected, tmp_path):
     content = bytes(range(256)) * 8_000
     (collected / "large.bin").write_bytes(content)
     requests = [

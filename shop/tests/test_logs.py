@@ -36,7 +36,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Any:
     return of
 
 
-def test_a_requests_lines_have_its_id_and_its_account_once_it_is_known(lines: Any) -> None:
+def test_a_requests_lines_have_its_id_and_its_account_once_it_is_known(lines):
     with logs.bound_request("one"), journal.acting(journal.unidentified("one")):
         log.info("before")
         journal.identify_actor(account_id=7, is_staff=False)
@@ -49,7 +49,7 @@ def test_a_requests_lines_have_its_id_and_its_account_once_it_is_known(lines: An
     assert not {"request_id", "account"} & lines("outside")[0].keys()
 
 
-def test_a_calls_lines_have_its_api_key_beside_the_account(lines: Any) -> None:
+def test_a_calls_lines_have_its_api_key_beside_the_account(lines):
     with logs.bound_request("one"), journal.acting(journal.unidentified("one")):
         logs.set_api_key(3)
         log.info("refused")
@@ -64,7 +64,7 @@ def test_a_calls_lines_have_its_api_key_beside_the_account(lines: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines: Any) -> None:
+def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines):
     def decide(requests: Sequence[str]) -> list[str]:
         log.info("deciding", size=len(requests))
         return list(requests)
@@ -86,7 +86,7 @@ def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines: Any) -> None:
     assert sorted(named) == sorted([*names, "alone"])
 
 
-def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(lines: Any) -> None:
+def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(lines):
     class Work(Task):  # type: ignore[misc,type-arg]
         name = "tests.work"
 
@@ -100,7 +100,7 @@ def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(lines: A
     assert lines("working")[0] | {"task": "tests.work", "request_id": "one"} == lines("working")[0]
 
 
-def test_a_message_for_several_requests_carries_the_ids_of_all() -> None:
+def test_a_message_for_several_requests_carries_the_ids_of_all():
     assert task_context.merge([{"request_id": "a"}]) == {"request_id": "a"}
     assert task_context.merge([{"request_id": "a"}, {}, {"request_id": "a"}]) == {"request_id": "a"}
     several = [{"request_id": "a"}, {"request_ids": ["b", "c"]}, {}]
@@ -130,9 +130,7 @@ def logger() -> Iterator[logging.Logger]:
     own.handlers = []
 
 
-def test_a_pipe_that_is_not_read_delays_no_caller_and_holds_so_many_lines(
-    pipe: tuple[IO[str], IO[str]], logger: logging.Logger
-) -> None:
+def test_a_pipe_that_is_not_read_delays_no_caller_and_holds_so_many_lines(pipe, logger):
     lines, stream = pipe
     handler = BackgroundHandler(stream, most_lines=100)
     logger.addHandler(handler)
@@ -151,7 +149,7 @@ def test_a_pipe_that_is_not_read_delays_no_caller_and_holds_so_many_lines(
 
 
 @pytest.mark.boots("a Python process")
-def test_the_end_of_the_process_waits_a_moment_for_its_lines() -> None:
+def test_the_end_of_the_process_waits_a_moment_for_its_lines():
     program = (
         "import logging, django; django.setup()\n"
         "from shop.observability import logs; logs.write_in_background()\n"
@@ -163,7 +161,7 @@ def test_the_end_of_the_process_waits_a_moment_for_its_lines() -> None:
 
 
 @pytest.mark.boots("a Python process")
-def test_a_process_whose_lines_are_not_read_ends_all_the_same() -> None:
+def test_a_process_whose_lines_are_not_read_ends_all_the_same():
     program = (
         "import logging, django; django.setup()\n"
         "from shop.observability import logs; logs.write_in_background()\n"

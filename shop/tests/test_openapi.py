@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import redis
 import schemathesis
 from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
@@ -99,11 +98,11 @@ def calls(document: Any) -> dict[str, Any]:
     }
 
 
-def test_the_served_document_is_the_one_in_docs(document: Any) -> None:
+def test_the_served_document_is_the_one_in_docs(document):
     assert document == openapi_document.read()
 
 
-def test_the_keyed_calls_are_those_of_the_contract(document: Any) -> None:
+def test_the_keyed_calls_are_those_of_the_contract(document):
     keyed = {
         name
         for name, operation in calls(document).items()
@@ -116,9 +115,7 @@ def test_the_keyed_calls_are_those_of_the_contract(document: Any) -> None:
 @pytest.mark.usefixtures("_connections_stay_open")
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("examples", [4, pytest.param(30, marks=pytest.mark.long)])
-def test_every_response_is_described_by_the_document(
-    api: Any, document: Any, redis_server: redis.Redis, caller: str, examples: int
-) -> None:
+def test_every_response_is_described_by_the_document(api, document, redis_server, caller, examples):
     account = CALLERS[caller]()
     existing = existing_objects(account)
     free_order = free_order_of(account, existing["product"])
@@ -239,7 +236,7 @@ def codes(operation: Any, status: int) -> set[str]:
     return set(content["schema"]["properties"]["code"]["enum"])
 
 
-def test_the_document_is_openapi_3_1_and_valid_without_a_warning(document: Any) -> None:
+def test_the_document_is_openapi_3_1_and_valid_without_a_warning(document):
     output = StringIO()
     call_command("spectacular", "--validate", "--fail-on-warn", "--format", "openapi-json", stdout=output)
 
@@ -247,7 +244,7 @@ def test_the_document_is_openapi_3_1_and_valid_without_a_warning(document: Any) 
     assert json.loads(output.getvalue()) == document
 
 
-def test_errors_of_every_call_are_described_for_every_call(document: Any) -> None:
+def test_errors_of_every_call_are_described_for_every_call(document):
     for name, operation in calls(document).items():
         assert "unavailable" in codes(operation, 503), name
         if operation.get("security") == [{"bearer": []}]:
@@ -266,7 +263,7 @@ def responses(document: Any) -> list[tuple[str, str, Any]]:
     ]
 
 
-def test_every_example_fits_its_schema_and_its_status(document: Any) -> None:
+def test_every_example_fits_its_schema_and_its_status(document):
     # Takes a second, which each process that collects the tests would spend.
     from jsonschema import Draft202012Validator
 
@@ -282,7 +279,7 @@ def test_every_example_fits_its_schema_and_its_status(document: Any) -> None:
     assert checked >= 17
 
 
-def test_every_429_and_503_requires_retry_after_and_a_409_allows_it(document: Any) -> None:
+def test_every_429_and_503_requires_retry_after_and_a_409_allows_it(document):
     found = {
         (status, response["headers"]["Retry-After"].get("required", False))
         for _, status, response in responses(document)
@@ -292,7 +289,7 @@ def test_every_429_and_503_requires_retry_after_and_a_409_allows_it(document: An
     assert found == {("409", False), ("429", True), ("503", True)}
 
 
-def test_the_pages_come_from_our_own_files_and_need_no_inline_script() -> None:
+def test_the_pages_come_from_our_own_files_and_need_no_inline_script():
     page = Client().get("/api/docs/")
     html = page.content.decode()
 

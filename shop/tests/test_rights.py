@@ -156,8 +156,8 @@ def _unlogged_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("group", COLUMNS)
 def test_every_page_and_action_is_open_to_the_groups_that_the_tables_say_and_no_link_is_refused(
-    group: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    group, monkeypatch
+):
     account = member_of(group)
     client = client_of(account)
     # A request asks for the session, its account, device and rights, which takes most of a refusal's time.
@@ -193,7 +193,7 @@ def test_every_page_and_action_is_open_to_the_groups_that_the_tables_say_and_no_
     assert len(followed) > (2 if group == "" else 20), "links were found"
 
 
-def test_other_accounts_and_strangers_are_led_to_the_page_to_sign_in() -> None:
+def test_other_accounts_and_strangers_are_led_to_the_page_to_sign_in():
     closed = [address for address in admin_addresses.addresses() if address.written not in OPEN]
     opened = []
     for account in (AccountFactory.create(), None):
@@ -311,7 +311,7 @@ def is_allowed(api: Api, name: str, call: Call) -> bool:
     )
 
 
-def test_every_call_is_open_to_the_groups_that_the_table_says(calls: Mapping[str, Call]) -> None:
+def test_every_call_is_open_to_the_groups_that_the_table_says(calls):
     wrong = []
     for group in (*NAMES, ""):
         allowed = allowed_calls(member_of(group), calls)
@@ -320,9 +320,7 @@ def test_every_call_is_open_to_the_groups_that_the_table_says(calls: Mapping[str
     assert not any(wrong), "\n".join(wrong)
 
 
-def test_customers_are_refused_all_of_them_whatever_the_groups_of_their_account(
-    calls: Mapping[str, Call],
-) -> None:
+def test_customers_are_refused_all_of_them_whatever_the_groups_of_their_account(calls):
     was_staff = member_of("Operations")
     was_staff.is_staff = False
     was_staff.save()
@@ -338,7 +336,7 @@ def allowed_calls(account: User, calls: Mapping[str, Call]) -> list[str]:
         return [name for name, call in calls.items() if is_allowed(api, name, call)]
 
 
-def test_every_call_of_staff_in_the_contract_has_a_row() -> None:
+def test_every_call_of_staff_in_the_contract_has_a_row():
     paths = openapi_document.read()["paths"]
     of_staff = {
         f"{method.upper()} {re.sub(r'{[a-z]+_id}', '{id}', path.removeprefix('/api/v1'))}"
@@ -352,7 +350,7 @@ def test_every_call_of_staff_in_the_contract_has_a_row() -> None:
     assert not missing, f"docs/operators.md, {HEADING}, and `calls` in this module: {missing}"
 
 
-def test_every_permission_that_the_api_asks_for_has_a_row() -> None:
+def test_every_permission_that_the_api_asks_for_has_a_row():
     asked = {READ_EVENTS}
     own = ("events/api.py", "accounts/api_keys/api.py")
     apps = ("coupons/api.py", "inventory/api.py", "orders/api.py", "payments/api.py", "sales/api.py")
