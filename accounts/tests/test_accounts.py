@@ -55,16 +55,10 @@ def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operat
 
 def test_creating_an_account_and_setting_its_password_is_recorded_without_the_password(operator):
     client = signed_in(operator)
-    client.post(
-        reverse("admin:auth_user_add"),
-        {"username": "ada"} | passwords(PASSWORD),
-    )
+    client.post(reverse("admin:auth_user_add"), {"username": "ada"} | passwords(PASSWORD))
     ada = User.objects.get(username="ada")
 
-    client.post(
-        reverse("admin:auth_user_password_change", args=[ada.pk]),
-        passwords(NEW_PASSWORD),
-    )
+    client.post(reverse("admin:auth_user_password_change", args=[ada.pk]), passwords(NEW_PASSWORD))
 
     assert recorded() == [
         ("account.created", f"account {ada.pk}", None, {"username": "ada"}),

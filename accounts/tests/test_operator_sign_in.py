@@ -17,14 +17,7 @@ from uuid_utils.compat import uuid7
 from shop import clock
 from shop.models import JournalLine
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
-from shop.tests.one_time_codes import (
-    backup_codes,
-    code_for,
-    code_of,
-    secret_of_text,
-    with_codes,
-    wrong_code,
-)
+from shop.tests.one_time_codes import backup_codes, code_for, code_of, secret_of_text, with_codes, wrong_code
 
 pytestmark = pytest.mark.django_db
 LOGIN, SETUP, FRONT = "/admin/login/", "/admin/one-time-codes/", "/admin/"

@@ -180,14 +180,7 @@ ODD_HEADERS: list[dict[str, str]] = [
 ]
 
 
-def asked(
-    world: World,
-    method: str,
-    path: str,
-    who: str,
-    body: bytes,
-    headers: dict[str, str],
-) -> Answer:
+def asked(world: World, method: str, path: str, who: str, body: bytes, headers: dict[str, str]) -> Answer:
     where, _mark, query = (path % world.names).partition("?")
     filled = body
     if b"%(" in body:

@@ -146,9 +146,7 @@ def test_the_newest_of_all_coupons_are_read_by_their_key():
 
     [statement] = [one["sql"] for one in captured if "FROM `coupons_coupon`" in one["sql"]]
     steps = [step for step in explain(statement) if str(step["table"]).startswith("coupons_")]
-    assert [(step["table"], step["key"]) for step in steps] == [
-        ("coupons_coupon", "PRIMARY"),
-    ]
+    assert [(step["table"], step["key"]) for step in steps] == [("coupons_coupon", "PRIMARY")]
     assert not any("filesort" in step["Extra"] for step in steps)
 
 

@@ -128,8 +128,7 @@ def send_unfinished(path: str) -> Answer:
 
 @pytest.mark.usefixtures("_three_a_minute")
 @pytest.mark.parametrize(
-    "path",
-    [SIGN_IN, "/api/v1/auth/refresh", "/api/v1/users", "/api/v1/orders", "/api/v1/x", "/admin/login/"],
+    "path", [SIGN_IN, "/api/v1/auth/refresh", "/api/v1/users", "/api/v1/orders", "/api/v1/x", "/admin/login/"]
 )
 def test_calls_of_a_network_that_made_too_many_are_refused_before_their_body_is_read(path):
     # A token does not spare a call that looks at none.

@@ -391,10 +391,7 @@ COUPON_DAMAGE: dict[str, tuple[str, Callable[[Campaign, Campaign], tuple[object,
             Coupon.objects.filter(code="CODE-1").update(code="ANOTHER"),
         ),
     ),
-    "the wrong code is void": (
-        "L3",
-        lambda *_: (pool_code("CODE-2"), named("CODE-2").update(status="void")),
-    ),
+    "the wrong code is void": ("L3", lambda *_: (pool_code("CODE-2"), named("CODE-2").update(status="void"))),
 }
 
 
