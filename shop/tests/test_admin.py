@@ -59,15 +59,13 @@ def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("selected", ["", "x", "9" * 400])
-def test_an_action_on_what_is_no_key_is_refused_on_every_list(selected):
-    client = signed_in(SuperuserFactory.create())
-    request = client.get("/admin/").wsgi_request
+def test_an_action_on_what_is_no_key_is_refused_on_every_list(selected, operator):
+    request = operator.get("/admin/").wsgi_request
     for model, pages in admin.site._registry.items():
-        address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         for action in pages.get_actions(request):
             for chosen, index in (([action, ""], "0"), (["", action], "9" * 400)):
                 sent = {"action": chosen, ACTION_CHECKBOX_NAME: [selected], "index": index}
-                assert client.post(address, sent).status_code < 500, (address, action)
+                assert operator.post(address_of(model), sent).status_code < 500, (model, action)
 
 
 def test_no_row_of_this_project_can_be_deleted_in_the_admin():
@@ -183,13 +181,11 @@ def test_sign_ins_to_the_admin_share_the_api_throttle():
     assert api.status_code == 429
 
 
-def test_lists_of_long_tables_show_no_filter_counts():
-    client = signed_in(SuperuserFactory())
+def test_lists_of_long_tables_show_no_filter_counts(operator):
     for model, pages in admin.site._registry.items():
         if pages.show_full_result_count:
             continue
-        page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-        assert not client.get(page, {"_facets": "True"}).context["cl"].add_facets, model
+        assert not operator.get(address_of(model), {"_facets": "True"}).context["cl"].add_facets, model
 
 
 LISTS = sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label)
@@ -311,7 +307,7 @@ SLOW = {"where": ["SLEEP(30) = 0"]}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_server_ends_a_statement_of_a_list_that_takes_too_long(operator, monkeypatch):
+def test_the_server_ends_a_statement_of_a_list_or_an_action_that_takes_too_long(operator, monkeypatch):
     """The statement went on for as long as it took, after its page had long been given up."""
     OrderFactory.create()
     monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
@@ -323,13 +319,7 @@ def test_the_server_ends_a_statement_of_a_list_that_takes_too_long(operator, mon
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert "took longer than 1 s" in refused.json()["detail"]
     assert servers.statement_limit_seconds() == 0
-
-
-@pytest.mark.django_db(transaction=True)
-def test_an_action_that_the_list_does_not_have_gives_its_statements_no_more_time(operator, monkeypatch):
-    OrderFactory.create()
-    monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
-
+    # Nor gives an action that the list does not have its statements more time.
     monkeypatch.setattr(OrderAdmin, "get_queryset", lambda self, request: Order.objects.extra(**SLOW))
     refused = operator.post(address_of(Order), {"action": "none-of-these", "_selected_action": ["1"]})
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")

@@ -26,7 +26,6 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
-from pytest_django import DjangoDbBlocker
 
 from scripts.stack import children, places, throwaway
 from scripts.stack.mariadb import DATABASE, USER, Server
@@ -101,12 +100,12 @@ def _kind() -> str:
 
 
 @pytest.fixture(autouse=True)
-def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def clients(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", path_with_clients(tmp_path / "clients"))
 
 
 @pytest.fixture(autouse=True)
-def _unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def _unblocked(django_db_blocker) -> Iterator[None]:
     """Commands run in this process, with a connection to this module's server."""
     with django_db_blocker.unblock():
         yield
@@ -114,27 +113,28 @@ def _unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 @boots("a database server")
-def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def running_server(tmp_path_factory) -> Iterator[Server]:
     with server_in(tmp_path_factory.mktemp("server")) as one:
         yield one
 
 
 @pytest.fixture
-def server(running_server: Server) -> Server:
+def server(running_server) -> Server:
     """The module's server as it was when it started: one empty database, and its first binary log."""
     bring_back(running_server)
     return running_server
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path) -> Path:
     return tmp_path / "backup"
 
 
 def run(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> tuple[int, str]:
     """A management command on this server: its exit code, and all that it prints."""
+    url = server.url.replace(f"/{DATABASE}?", f"/{database}?").replace(f"//{USER}:", f"//{user}:")
     output = io.StringIO()
-    with connected_to(url_of(server, database, user)):
+    with connected_to(url):
         try:
             call_command(*words, stdout=output, stderr=output)
         except CommandError as error:
@@ -157,10 +157,6 @@ def connected_to(url: str) -> Iterator[None]:
     finally:
         connections["default"].close()
         connections["default"] = usual
-
-
-def url_of(server: Server, database: str, user: str) -> str:
-    return server.url.replace(f"/{DATABASE}?", f"/{database}?").replace(f"//{USER}:", f"//{user}:")
 
 
 def done(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> str:
@@ -215,7 +211,7 @@ def with_rows(server: Server) -> None:
 
 
 @pytest.fixture
-def backup(server: Server, folder: Path) -> Path:
+def backup(server, folder) -> Path:
     """The folder of a backup of those rows."""
     with_rows(server)
     done(server, "backup", str(folder))

@@ -63,17 +63,15 @@ class Gate:
 class Submission(threading.Thread):
     def __init__(self, batcher: Batcher[Any, Any], request: Any) -> None:
         super().__init__(daemon=True)
-        self.batcher, self.request, self.outcome, self.seconds = batcher, request, None, 0.0
+        self.batcher, self.request, self.outcome = batcher, request, None
         self.start()
 
     def run(self) -> None:
-        started_at = time.monotonic()
         try:
             self.outcome = self.batcher.submit(self.request)
         except BaseException as error:
             self.outcome = error
         finally:
-            self.seconds = time.monotonic() - started_at
             connections.close_all()
 
     def result(self, *, within: float = 60.0) -> Any:

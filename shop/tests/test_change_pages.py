@@ -21,7 +21,7 @@ from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
-from inventory import products as product_pausing
+from inventory import products
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
@@ -41,25 +41,13 @@ def with_a_coupon(**terms: Any) -> Campaign:
     if products:
         campaigns.change(campaign_id=made.id, products=products)
     issuing.issue(campaign_id=made.id, user_id=AccountFactory.create().id)
-    return Campaign.objects.get(id=made.id)
-
-
-def paused_campaign() -> Campaign:
-    made = with_a_coupon()
-    campaigns.pause(campaign_id=made.id, reason="a test")
-    return Campaign.objects.get(id=made.id)
+    return made
 
 
 def ordered_product() -> Product:
     product = ProductFactory.create(on_hand=5, price=500)
     buying.place(buying.account().id, {product: 1})
-    return Product.objects.get(id=product.id)
-
-
-def paused_product() -> Product:
-    product = ordered_product()
-    product_pausing.pause(product_id=product.id, reason="a test")
-    return Product.objects.get(id=product.id)
+    return product
 
 
 ROWS: dict[str, Callable[[], Model]] = {
@@ -70,13 +58,13 @@ ROWS: dict[str, Callable[[], Model]] = {
     "campaign, with a pool": lambda: CampaignFactory.create(code_source="pool"),
     "campaign, shared": lambda: CampaignFactory.create(code_source="shared", shared_code="A-SHARED-CODE"),
     "campaign, sold out": lambda: with_a_coupon(quantity=1),
-    "campaign, paused": paused_campaign,
+    "campaign, paused": lambda: campaigns.pause(campaign_id=with_a_coupon().id, reason="a test"),
     "campaign, closed": lambda: CampaignFactory.create(
         opens_at=clock.now() - timedelta(days=2), closes_at=clock.now() - timedelta(days=1)
     ),
     "product": ProductFactory.create,
     "product, ordered": ordered_product,
-    "product, paused": paused_product,
+    "product, paused": lambda: products.pause(product_id=ordered_product().id, reason="a test"),
     "product, inactive": lambda: ProductFactory.create(is_active=False),
     "sale, scheduled": lambda: create_sale(ProductFactory.create(), opens_in=3_600, closes_in=7_200),
     "sale, scheduled, with a queue": lambda: create_sale(
@@ -149,7 +137,7 @@ WHY = "The price is wrong."
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
+def kind(request) -> str:
     return str(request.param)
 
 

@@ -24,7 +24,7 @@ MakeTask = Callable[..., "Task[Any, Any]"]
 
 
 @pytest.fixture(autouse=True)
-def _no_outage_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_outage_yet(monkeypatch) -> None:
     monkeypatch.setattr(dispatch, "_breaker", CircuitBreaker("broker"))
 
 
@@ -34,7 +34,7 @@ def ran() -> list[str]:
 
 
 @pytest.fixture
-def task_on(ran: list[str]) -> Iterator[MakeTask]:
+def task_on(ran) -> Iterator[MakeTask]:
     """A task of an app that is configured like the shop's, with the test's broker."""
     apps: list[Celery] = []
 

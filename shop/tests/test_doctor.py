@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
@@ -41,7 +40,7 @@ SOUND = {
 
 
 @pytest.fixture
-def broker(own_redis: OwnRedis, settings: LazySettings) -> Iterator[OwnRedis]:
+def broker(own_redis, settings) -> Iterator[OwnRedis]:
     known = app.conf.broker_write_url
     settings.CELERY_BROKER_URL = app.conf.broker_write_url = own_redis.url
     yield own_redis
@@ -167,16 +166,12 @@ def test_a_redis_that_refuses_to_show_its_settings_is_a_warning(broker):
     assert levels(checks.broker())["broker persistence"] == "warning"
 
 
-def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(own_redis, settings):
-    settings.INVENTORY_STRATEGY = "redis_gate"
-    own_redis.stop()
-    assert levels(checks.redis()) == {"Redis": "danger"}
-
-
-def test_an_unavailable_redis_is_otherwise_a_warning(broker):
+@pytest.mark.parametrize(("strategy", "level"), [("redis_gate", "danger"), ("group_commit", "warning")])
+def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(broker, settings, strategy, level):
+    settings.INVENTORY_STRATEGY = strategy
     broker.stop()
 
-    assert levels(checks.redis()) == {"Redis": "warning"}
+    assert levels(checks.redis()) == {"Redis": level}
     assert levels(checks.broker()) == {"visibility timeout": "ok", "broker": "warning"}
     assert levels(checks.clocks()) == {"database clock": "ok"}
 

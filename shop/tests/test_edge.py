@@ -5,7 +5,7 @@ import cProfile
 import pstats
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 
@@ -22,7 +21,7 @@ from accounts.tokens.disabled_accounts import DisabledAccounts
 from coupons import issued_coupons, remembered
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
-from coupons.models import Confirmation, Coupon
+from coupons.models import Campaign, Confirmation, Coupon
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, campaign_with_codes
 from inventory.models import Product
@@ -92,7 +91,7 @@ def product() -> Product:
 
 
 @pytest.fixture(autouse=True)
-def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_workers(monkeypatch) -> None:
     monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
 
 
@@ -285,7 +284,7 @@ class AtOnce:
 
 
 @pytest.fixture
-def coupon_at_hand(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> dict[str, Any]:
+def coupon_at_hand(caller, monkeypatch, settings) -> dict[str, Any]:
     """The body of a coupon call that its batcher has decided already."""
     settings.RATE_COUPONS = None
     campaign = CampaignFactory.create()
@@ -299,9 +298,7 @@ def coupon_at_hand(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: La
 
 
 @pytest.fixture
-def order_at_hand(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch, product: Product, settings: LazySettings
-) -> Any:
+def order_at_hand(caller, monkeypatch, product, settings) -> Any:
     settings.RATE_ORDERS = None
     placed = buying.place(caller.account.pk, {product: 1})
     done = replace(placed, answer=schemas.placed_order_answer(placed)) if placed.answer is None else placed
@@ -353,7 +350,7 @@ def test_a_hot_call_uses_little_time_of_the_loop(caller, path, at_hand, request)
 
 
 @pytest.fixture
-def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def four_threads(monkeypatch) -> None:
     """A process with few threads: two that lead batches and four that run calls."""
     monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("few", threads=4, max_waiting=1_000))
     monkeypatch.setattr(batching, "LEADER_POOL", ThreadPool("few-leaders", threads=2, max_waiting=1_000))
@@ -373,70 +370,52 @@ async def slowest(*calls: Callable[[], Awaitable[Answer]], until: "asyncio.Futur
     return longest
 
 
-async def slowest_beside(
-    stuck: Iterable[Awaitable[Answer]],
-    *calls: Callable[[], Awaitable[Answer]],
-    at_end: Callable[[], None] = lambda: None,
-) -> tuple[float, list[Answer]]:
-    """The longest of these calls beside those that are stuck until `at_end`, and the latter's answers."""
-    held = asyncio.gather(*stuck)
-    await asyncio.sleep(0.3)
-    longest = await slowest(*calls, until=held)
-    at_end()
-    return longest, await held
-
-
 LOCK_CAMPAIGN = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
-def test_a_locked_campaign_row_delays_no_other_call(four_threads, caller, product):
-    locked, free = CampaignFactory.create(), CampaignFactory.create()
-    others = [Caller(AccountFactory.create()) for _ in range(40)]
+def results_beside_other_calls(
+    stuck: Campaign, caller: Caller, product: Product, *, number: int, at_end: Callable[[], None]
+) -> set[tuple[int, str]]:
+    """The results of so many coupon calls that are stuck until `at_end`, while others take less than 2 s."""
+    free, others = CampaignFactory.create(), [Caller(one) for one in AccountFactory.create_batch(number)]
 
     async def call_all() -> tuple[float, list[Answer]]:
-        return await slowest_beside(
-            [other.post("/coupons", {"campaign": locked.pk}) for other in others],
+        held = asyncio.gather(*[other.post("/coupons", {"campaign": stuck.pk}) for other in others])
+        await asyncio.sleep(0.3)
+        longest = await slowest(
             lambda: caller.post("/coupons", {"campaign": free.pk}),
             lambda: caller.post("/orders", order_of(product)),
             lambda: caller.get("/products"),
+            until=held,
         )
+        at_end()
+        return longest, await held
 
-    with holding(LOCK_CAMPAIGN, locked.pk):
-        longest, replies = asyncio.run(call_all())
+    longest, replies = asyncio.run(call_all())
     assert longest < 2
-    assert {status_and_code(answer) for answer in replies} <= {
-        (503, "unavailable"),
-        (409, "conflict"),
-        (503, "overloaded"),
-    }
+    return {status_and_code(answer) for answer in replies}
+
+
+def test_a_locked_campaign_row_delays_no_other_call(four_threads, caller, product):
+    locked = CampaignFactory.create()
+    with holding(LOCK_CAMPAIGN, locked.pk):
+        found = results_beside_other_calls(locked, caller, product, number=40, at_end=lambda: None)
+    assert found <= {(503, "unavailable"), (409, "conflict"), (503, "overloaded")}
     assert not Coupon.objects.filter(campaign=locked).exists()
 
 
 def test_a_slow_partner_delays_no_other_call(four_threads, caller, product, monkeypatch, settings):
     settings.PARTNER_URL = "http://127.0.0.1:9"
-    slow, free = CampaignFactory.create(partner="convenience_store"), CampaignFactory.create()
-    others = [Caller(AccountFactory.create()) for _ in range(30)]
-    may_end = threading.Event()
+    slow, may_end = CampaignFactory.create(partner="convenience_store"), threading.Event()
 
     def confirm_slowly(outcome: Any) -> Any:
         may_end.wait(20)
         raise Unavailable("The partner doesn't answer.")
 
     monkeypatch.setattr(issuing.confirmation, "ask_partner", confirm_slowly)
-
-    async def call_all() -> tuple[float, list[Answer]]:
-        return await slowest_beside(
-            [other.post("/coupons", {"campaign": slow.pk}) for other in others],
-            lambda: caller.post("/coupons", {"campaign": free.pk}),
-            lambda: caller.post("/orders", order_of(product)),
-            lambda: caller.get("/products"),
-            at_end=may_end.set,
-        )
-
-    longest, replies = asyncio.run(call_all())
-    assert longest < 2
-    assert {status_and_code(answer) for answer in replies} == {(503, "unavailable")}
+    found = results_beside_other_calls(slow, caller, product, number=30, at_end=may_end.set)
+    assert found == {(503, "unavailable")}
 
 
 def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(monkeypatch, settings):

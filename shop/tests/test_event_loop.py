@@ -30,7 +30,7 @@ RUNNERS = pytest.mark.parametrize("run", [asyncio.run, event_loop.run_blocking],
 
 
 @pytest.fixture
-def small_pool(monkeypatch: pytest.MonkeyPatch) -> ThreadPool:
+def small_pool(monkeypatch) -> ThreadPool:
     pool = ThreadPool("small", threads=4, max_waiting=40)
     monkeypatch.setattr(event_loop, "CALL_POOL", pool)
     return pool
@@ -247,7 +247,7 @@ def check_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _patient(monkeypatch) -> None:
     """Waiters don't poll here, so that only a notification can wake them."""
     check_every(float(NEVER), monkeypatch)
 

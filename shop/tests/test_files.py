@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings, settings
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import FileResponse, StreamingHttpResponse
 from django.test import Client
@@ -30,15 +30,14 @@ Message = dict[str, Any]
 
 
 @pytest.fixture
-def _many_small_windows(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def cookie(transactional_db, monkeypatch) -> Iterator[str]:
+    """Of an operator's session, after which all places for large responses are free again.
+
+    Its exports have many small windows.
+    """
     monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 10)
     monkeypatch.setattr(pages, "CHUNK_BYTES", 500)
     User.objects.bulk_create(User(username=f"u{number:03}") for number in range(95))
-
-
-@pytest.fixture
-def cookie(_many_small_windows: None) -> Iterator[str]:
-    """Of an operator's session, after which all places for large responses are free again."""
     client = signed_in(SuperuserFactory.create())
     yield f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
     wait_until(lambda: all(file.closed for file in large_responses._open), seconds=5)
@@ -132,7 +131,7 @@ def test_a_response_has_its_length(cookie, path):
 
 
 @pytest.fixture
-def collected(tmp_path: Path, settings: LazySettings) -> Path:
+def collected(tmp_path, settings) -> Path:
     settings.STATIC_ROOT = str(tmp_path / "static")
     folder = tmp_path / "static" / "admin"
     folder.mkdir(parents=True)

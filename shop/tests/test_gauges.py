@@ -18,7 +18,7 @@ ALL_GAUGES = dict(gauges._groups)
 
 
 @pytest.fixture(autouse=True)
-def _no_other_gauges(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_other_gauges(monkeypatch) -> Iterator[None]:
     with monkeypatch.context() as patched:
         patched.setattr(gauges, "_groups", {})
         yield
@@ -123,4 +123,6 @@ def test_a_database_that_hangs_does_not_hold_the_scrape(tmp_path):
     assert "\nfirstcome_database_up 0.0\n" in text
     assert "\nfirstcome_redis_up 1.0\n" in text
     assert "\nfirstcome_broker_up 1.0\n" in text
+    # The counter of failed readings names gauges, too.
     assert "\nfirstcome_events_queued " not in text
+    assert "django_http_responses_total_by_status_view_method_total" in text

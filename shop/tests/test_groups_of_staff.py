@@ -163,30 +163,22 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 NAVIGATION = "/admin/board/"
 
 
-def refusal(client: Client, path: str, status: int) -> str:
-    answer = client.get(path, headers={"Accept": BROWSER})
-    assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8"), path
-    return str(answer.content.decode())
-
-
-def test_a_page_that_is_refused_names_the_missing_right_and_the_groups_that_have_it():
-    page = refusal(signed_in(member_of("Viewer")), "/admin/payments/payment/", 403)
-    assert "payments.view_payment" in page
-    assert "Members of these groups have it: Finance, Operations, Support." in page
-    assert NAVIGATION in page
-
-
-def test_only_the_rights_that_the_account_lacks_are_named():
-    page = refusal(signed_in(member_of("Support")), "/admin/orders/order/export/", 403)
-    assert ("shop.export_list" in page, "orders.view_order" in page) == (True, False)
-    campaign = CampaignFactory.create()
-    assert "rights" not in refusal(signed_in(member_of("")), f"/admin/campaigns/{campaign.pk}/", 403)
-
-
-def test_an_address_without_a_page_is_said_to_staff_with_their_navigation_and_to_others_without():
-    assert NAVIGATION in refusal(signed_in(member_of("Viewer")), "/admin/orders/nothing/", 404)
-    for path in ("/nothing", "/demo/nothing"):
-        assert NAVIGATION not in refusal(Client(), path, 404)
+def test_a_refused_page_names_the_missing_rights_alone_and_the_groups_that_have_them_and_staff_have_links():
+    campaign = f"/admin/campaigns/{CampaignFactory.create().pk}/"
+    groups = "Members of these groups have it: Finance, Operations, Support."
+    for group, path, status, shown, hidden in (
+        ("Viewer", "/admin/payments/payment/", 403, {"payments.view_payment", groups, NAVIGATION}, ""),
+        ("Support", "/admin/orders/order/export/", 403, {"shop.export_list"}, "orders.view_order"),
+        ("", campaign, 403, set(), "rights"),
+        ("Viewer", "/admin/orders/nothing/", 404, {NAVIGATION}, ""),
+        (None, "/nothing", 404, set(), NAVIGATION),
+        (None, "/demo/nothing", 404, set(), NAVIGATION),
+    ):
+        client = Client() if group is None else signed_in(member_of(group))
+        answer = client.get(path, headers={"Accept": BROWSER})
+        page = answer.content.decode()
+        assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8"), path
+        assert [text for text in shown if text not in page] == [] and not (hidden and hidden in page), path
 
 
 def test_programs_and_the_scripts_of_pages_get_problems():

@@ -1,9 +1,7 @@
 """Both lanes answer every burst call alike; the burst lane is short, and passes nothing by that was added."""
 
 import asyncio
-import cProfile
 import json
-import pstats
 import re
 import threading
 import time
@@ -36,18 +34,13 @@ from shop.concurrency.thread_pool import ThreadPool
 from shop.http import json_format, views
 from shop.http.pages import pages
 from shop.http.views import View
-from shop.operations import dispatch
 from shop.redis import completion_notifications
 from shop.tests import api_keys
-from shop.tests.asgi_client import (
-    Answer,
-    send_request,
-    send_request as request,
-    send_request_blocking,
-    send_request_blocking as answered,
-)
+from shop.tests.asgi_client import Answer, send_request, send_request_blocking
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from shop.tests.test_edge import _no_workers, function_calls_of
 
+__all__ = ["_no_workers"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls(urls.__name__)]
 JSON = {"Content-Type": "application/json"}
 KEYED = {"Idempotency-Key": "one"}
@@ -60,11 +53,6 @@ class World:
     address: str
     access: dict[str, str]
     names: dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
 
 
 def make_world(address: str = "192.0.2.1") -> World:
@@ -440,23 +428,22 @@ NULL = "/api/v1/lab/null"
 
 
 def null(access: str, **about: Any) -> Answer:
-    return answered("POST", NULL, {"campaign": 7}, access=access, **about)
+    return send_request_blocking("POST", NULL, {"campaign": 7}, access=access, **about)
 
 
 def test_a_null_call_stays_short(access):
     """The number of function calls is stable, unlike the time."""
 
-    async def profiled() -> tuple[Answer, int]:
-        call = {"body": {"campaign": 7}, "access": access}
-        await request("POST", NULL, **call)
-        profile = cProfile.Profile()
-        with profile:
-            answer = await request("POST", NULL, **call)
-        return answer, pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
+    async def call() -> Answer:
+        answer = await send_request("POST", NULL, {"campaign": 7}, access=access)
+        assert answer.status == 200
+        return answer
 
-    answer, function_calls = asyncio.run(profiled())
-    assert answer.status == 200
-    assert function_calls < MOST_FUNCTION_CALLS
+    async def profiled() -> int:
+        await call()
+        return await function_calls_of(call)
+
+    assert asyncio.run(profiled()) < MOST_FUNCTION_CALLS
 
 
 def test_a_null_call_needs_no_thread_once_the_disabled_accounts_are_known(access, monkeypatch):
@@ -471,7 +458,7 @@ def test_calls_are_answered_wherever_the_application_is_mounted(access, under):
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert b'"campaign":7' in answer.body
-    coupons = answered("GET", "/healthz", mount=under)
+    coupons = send_request_blocking("GET", "/healthz", mount=under)
     assert coupons.body == b'{"status":"alive"}'
 
 
@@ -499,17 +486,8 @@ def test_the_burst_lane_finds_the_views_and_arguments_that_django_finds():
 @pytest.mark.parametrize(
     "path",
     [
-        f"nothing/{ID}",
-        f"orders/{ID.upper()}",
-        f"orders/{ID[:-1]}",
-        f"orders/{ID}/",
-        "orders/7",
-        f"coupons/{ID}",
-        f"sales/{ID}/entries",
-        "orders\n",
-        f"orders/{ID}\n",
-        "coupons/",
-        "",
+        *(f"nothing/{ID}", f"orders/{ID.upper()}", f"orders/{ID[:-1]}", f"orders/{ID}/", "orders/7"),
+        *(f"coupons/{ID}", f"sales/{ID}/entries", "orders\n", f"orders/{ID}\n", "coupons/", ""),
     ],
 )
 def test_other_paths_are_djangos(path):
@@ -530,15 +508,15 @@ def test_another_charset_than_utf_8_is_a_client_error_whatever_codec_it_names(ac
     codecs = ("zlib_codec", "idna", "undefined", "rot13", "a\0b", "utf-8; charset=hex", "utf-8; a*=idna''%ff")
     for codec in codecs:
         headers = {"Content-Type": f"{kind}; charset={codec}"}
-        answer = answered("POST", path, b"a=1", query="x=1", access=access, headers=headers)
+        answer = send_request_blocking("POST", path, b"a=1", query="x=1", access=access, headers=headers)
         assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json"), codec
-    assert answered("GET", "/api/v1/products", query="x=1", headers=headers).status == 200
+    assert send_request_blocking("GET", "/api/v1/products", query="x=1", headers=headers).status == 200
 
 
 @pytest.mark.parametrize("path", ["/api/v1/coupons", "/api/v1/orders", "/api/v1/payments", NULL])
 def test_a_body_of_thousands_of_fields_is_refused_without_blocking_the_event_loop(access, path):
     unknown = {f"f{number}": 1 for number in range(5_000)}
-    answer = answered("POST", path, unknown, access=access, headers={"Idempotency-Key": "many"})
+    answer = send_request_blocking("POST", path, unknown, access=access, headers={"Idempotency-Key": "many"})
     problem = orjson.loads(answer.body)
     assert (answer.status, problem["code"]) == (400, "invalid")
     assert [error["code"] for error in problem["errors"]] == ["too_many_values"]
@@ -571,7 +549,7 @@ def test_an_order_of_50_lines_is_no_body_of_too_many_values():
     ],
 )
 def test_responses_about_an_account_are_not_cached(access, method, path, is_signed_in, is_own):
-    answer = answered(method, path, access=access if is_signed_in else "")
+    answer = send_request_blocking(method, path, access=access if is_signed_in else "")
 
     assert answer.status < 500
     assert answer.headers.get("cache-control") == ("no-store" if is_own else "no-cache")

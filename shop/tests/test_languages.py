@@ -21,17 +21,12 @@ from shop.http.pages import middleware
 from shop.http.prefer import wait_seconds
 from shop.http.validation import Input, Query
 from shop.lazy_texts import mark, render, translate_stored
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.test_literals import shapes
 
 KOREAN = re.compile("[가-힣]")
 LOST = "The request can't be understood."
-
-
-@pytest.fixture
-def api(db: None) -> Api:
-    return client_of(AccountFactory())
 
 
 @pytest.mark.parametrize(
@@ -58,8 +53,9 @@ def test_the_language_is_the_one_that_accept_language_prefers(header, language):
     assert languages.choose(header) == language
 
 
-def test_only_the_texts_of_a_problem_are_translated(api):
-    path = "/orders/01890a5d-ac96-774b-bcce-b302099a8057"
+@pytest.mark.django_db
+def test_only_the_texts_of_a_problem_are_translated():
+    api, path = client_of(AccountFactory()), "/orders/01890a5d-ac96-774b-bcce-b302099a8057"
     english = api.get(path)
     korean = api.get(path, **{"Accept-Language": "ko-KR,ko;q=0.9,en;q=0.8"})
 
@@ -95,14 +91,12 @@ def test_stored_texts_are_translated_if_the_catalogs_have_them():
     assert translate_stored("The card was declined.", "en") == "The card was declined."
 
 
-def page(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(translation.gettext(LOST), headers={"Vary": "Cookie"})
-
-
 def test_a_page_is_in_the_language_until_its_response():
     request = HttpRequest()
     request.META["HTTP_ACCEPT_LANGUAGE"] = "ko"
-    response = middleware.choose_language(page)(request)
+    response = middleware.choose_language(
+        lambda _: HttpResponse(translation.gettext(LOST), headers={"Vary": "Cookie"})
+    )(request)
 
     assert response.content.decode() == "요청을 이해할 수 없습니다."
     assert (response["Content-Language"], response["Vary"]) == ("ko", "Cookie, Accept-Language")
@@ -169,65 +163,26 @@ def test_every_text_of_an_error_is_marked():
 
 # `Prefer: wait=N`; an invalid header is ignored
 
-
-@pytest.mark.parametrize(
-    "prefer",
-    [
-        "wait=10",
-        "WAIT=10",
-        " wait = 10 ",
-        'wait="10"',
-        "wait=0010",
-        "wait=10; foo=bar",
-        "wait=10, wait=20",
-        "respond-async, wait=10",
-        ",, wait=10,",
-        "return=minimal; foo,wait=10",
-        'foo="a, wait=5"; bar, wait=10',
-        'foo="\\", wait=5", wait=10',
-        "wait=soon, wait=10",
-    ],
-)
-def test_a_wait_is_found_among_other_preferences(prefer):
-    assert wait_seconds(prefer) == 10
+WAITS = {
+    10: (
+        *("wait=10", "WAIT=10", " wait = 10 ", 'wait="10"', "wait=0010", "wait=10; foo=bar"),
+        *("wait=10, wait=20", "respond-async, wait=10", ",, wait=10,", "return=minimal; foo,wait=10"),
+        *('foo="a, wait=5"; bar, wait=10', 'foo="\\", wait=5", wait=10', "wait=soon, wait=10"),
+    ),
+    None: (
+        *(None, "", "wait", "wait=", "wait=soon", "wait=-5", "wait=1.5", "wait=1e1", "wait==5", "wait=5 5"),
+        *("await=5", "x-wait=5", "foo;wait=5", 'foo="wait=5"', 'foo="a, wait=5, b"', 'foo="a, wait=5'),
+        *('wait=" 5"', 'wait="5', "wait=\u0665", ",;=,"),
+    ),
+    0: ("wait=0, wait=5",),
+    30: ("wait=30", "wait=31", "wait=60", "wait=100", f"wait={'9' * 5_000}"),
+}
 
 
-@pytest.mark.parametrize(
-    "prefer",
-    [
-        None,
-        "",
-        "wait",
-        "wait=",
-        "wait=soon",
-        "wait=-5",
-        "wait=1.5",
-        "wait=1e1",
-        "wait==5",
-        "wait=5 5",
-        "await=5",
-        "x-wait=5",
-        "foo;wait=5",
-        'foo="wait=5"',
-        'foo="a, wait=5, b"',
-        'foo="a, wait=5',
-        'wait=" 5"',
-        'wait="5',
-        "wait=\u0665",
-        ",;=,",
-    ],
-)
-def test_an_invalid_wait_is_ignored(prefer):
-    assert wait_seconds(prefer) is None
-
-
-def test_a_wait_of_zero_is_valid_and_the_first_wait_counts():
-    assert wait_seconds("wait=0, wait=5") == 0
-
-
-@pytest.mark.parametrize("seconds", ["30", "31", "60", "100", "9" * 5_000])
-def test_a_wait_is_at_most_30_seconds(seconds):
-    assert wait_seconds(f"wait={seconds}") == 30
+@pytest.mark.parametrize("seconds", WAITS)
+def test_the_first_valid_wait_among_other_preferences_counts_up_to_30_seconds(seconds):
+    found = {prefer: wait_seconds(prefer) for prefer in WAITS[seconds]}
+    assert found == dict.fromkeys(WAITS[seconds], seconds)
 
 
 @pytest.mark.parametrize("part", ["wait ", ",", '"', "a;", 'a="', "\\", "wait=0", " "])

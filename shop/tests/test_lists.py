@@ -188,7 +188,7 @@ LONG = 60.0
 
 
 @pytest.fixture
-def readings(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def readings(transactional_db, monkeypatch) -> list[dict[str, Any]]:
     """What products were looked for, once for each reading of the list."""
     found: list[dict[str, Any]] = []
     find = products.find
@@ -202,12 +202,12 @@ def readings(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> list[di
 
 
 @pytest.fixture
-def burst(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def burst(transactional_db, monkeypatch) -> None:
     monkeypatch.setattr(cached_lists, "BURST_REQUESTS", 1)
 
 
 @pytest.fixture
-def kept_for_long(monkeypatch: pytest.MonkeyPatch, burst: None) -> None:
+def kept_for_long(monkeypatch, burst) -> None:
     """Pages stay recent as long as a test takes, however busy the machine is."""
     monkeypatch.setattr(cached_lists, "MAX_AGE_SECONDS", LONG)
 

@@ -104,12 +104,15 @@ def test_the_next_waiter_is_woken_without_polling():
     assert ends[-1] - released_at < 3.5
 
 
-def test_a_waiter_that_times_out_is_refused_and_leaves_the_queue():
-    before = counted("timeouts_total")
-    with fair_lock.held(NAME), pytest.raises(Rejected) as refusal, fair_lock.held(NAME, wait_seconds=0.7):
+@pytest.mark.parametrize(
+    ("kind", "held", "seconds"), [("fair", fair_lock.held, 0.7), ("spin", locks.spinning, 0.3)]
+)
+def test_a_wait_that_times_out_is_refused_and_counted_and_leaves_the_queue(kind, held, seconds):
+    before = counted("timeouts_total", kind)
+    with held(NAME), pytest.raises(Rejected) as refusal, held(NAME, wait_seconds=seconds):
         pytest.fail("two held the lock")
     assert (refusal.value.code, refusal.value.retry_after) == ("lock_not_acquired", 1)
-    assert counted("timeouts_total") == before + 1
+    assert counted("timeouts_total", kind) == before + 1
     assert queue_length() == 0
 
 
@@ -256,14 +259,6 @@ def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(is_locked,
 
     assert race([visit_locked if is_locked else visit] * 10) == [None] * 10
     assert most == [most_at_once]
-
-
-def test_a_wait_that_times_out_is_refused_and_counted():
-    before = counted("timeouts_total", "spin")
-    with locks.spinning(NAME), pytest.raises(Rejected) as refusal, locks.spinning(NAME, wait_seconds=0.3):
-        pytest.fail("two threads held it")
-    assert (refusal.value.code, refusal.value.retry_after) == ("lock_not_acquired", 1)
-    assert counted("timeouts_total", "spin") == before + 1
 
 
 def test_releasing_a_lock_after_its_lease_expired_does_not_free_the_next_holders():

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -31,7 +30,7 @@ def dead_event() -> WebhookDelivery:
 
 
 @pytest.fixture
-def _loss(account: User, dead_event: WebhookDelivery, tmp_path: Path) -> Iterator[None]:
+def _loss(account, dead_event, tmp_path) -> Iterator[None]:
     """The reply to the test's first COMMIT is lost. Comes after the other fixtures, whose rows must exist."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield

@@ -80,7 +80,7 @@ def _migrated_database() -> Iterator[None]:
 
 
 @pytest.fixture
-def migrated(database: Connection, _migrated_database: None) -> Connection:
+def migrated(database, _migrated_database) -> Connection:
     """A connection to a database of the test's own with the migrations of `BEFORE`: a copy."""
     ask(database, "SET foreign_key_checks = 0")
     for [table] in ask(database, f"SHOW TABLES FROM {MIGRATED}"):

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from django.conf import LazySettings
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 
@@ -103,14 +102,10 @@ SIGN_IN = "/api/v1/auth/token"
 
 
 @pytest.fixture
-def _as_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def _three_a_minute(transactional_db, settings, monkeypatch) -> Iterator[None]:
     """As a worker serves the application, but that it waits for no client that still sends."""
     monkeypatch.setattr(asgi_client, "application", serving.Served(asgi_client.application))
     monkeypatch.setattr(serving, "LINGER_SECONDS", 0.0)
-
-
-@pytest.fixture
-def _three_a_minute(_as_served: None, transactional_db: None, settings: LazySettings) -> Iterator[None]:
     settings.RATE_ANONYMOUS = Rate(3, 60)
     anonymous_calls._calls.clear()
     yield

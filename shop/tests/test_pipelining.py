@@ -41,7 +41,7 @@ UNCOMMITTED = "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"
 
 
 @pytest.fixture
-def pipelined(counting: None) -> None:
+def pipelined(counting) -> None:
     """An empty tally, where statements are written behind; what holds without that is below."""
     if not settings.DATABASE_PIPELINING:
         pytest.skip("DATABASE_PIPELINING is off")
@@ -67,14 +67,6 @@ def test_deferred_statements_are_sent_with_the_next_one_and_before_it(pipelined)
         assert tally.entries() == sent() == both
 
     assert tally.entries() == both
-
-
-def test_commit_sends_the_remaining_deferred_statements(pipelined):
-    with transaction.atomic():
-        write("one", 1)
-
-    # By another connection, which sees only committed rows.
-    assert in_background(tally.entries).result() == {"one": 1}
 
 
 def test_many_statements_go_before_several_at_once(pipelined):
@@ -141,7 +133,7 @@ def test_deferred_statements_of_a_rolled_back_transaction_are_not_sent(pipelined
 
     with transaction.atomic():
         write("two", 2)
-    assert tally.entries() == {"two": 2}
+    assert tally.entries() == {"two": 2}, "those of a transaction that is committed are"
 
 
 def test_a_savepoint_contains_the_statements_deferred_in_it(pipelined):
@@ -266,7 +258,7 @@ print(type(own).__module__, own.connection.client_flag, flush=True)
 
 
 @pytest.fixture
-def plain(counting: None) -> Iterator[DatabaseWrapper]:
+def plain(counting) -> Iterator[DatabaseWrapper]:
     """This thread's connection, as it is with the setting off."""
     usual = connections["default"]
     options = usual.settings_dict["OPTIONS"] | {"multi_statements": False}
@@ -291,20 +283,14 @@ def test_the_setting_chooses_the_backend(value, engine, asks_for_several):
     assert (module, bool(int(flags) & CLIENT.MULTI_STATEMENTS)) == (engine, asks_for_several)
 
 
-def test_a_write_is_sent_where_it_is_written(plain):
-    with transaction.atomic():
-        bulk_sql.execute_deferred("INSERT INTO tally_entry VALUES (%s, %s)", ["one", 1])
-        assert sent() == {"one": 1}
-    assert tally.entries() == {"one": 1}
-
-
-def test_a_transaction_begins_as_django_begins_it(plain):
+def test_statements_are_sent_one_by_one_where_they_are_written_and_transactions_begin_as_djangos(plain):
     with transaction.atomic():
         assert not plain.connection.get_autocommit()
+        bulk_sql.execute_deferred("INSERT INTO tally_entry VALUES (%s, %s)", ["one", 1])
+        assert sent() == {"one": 1}
     assert plain.connection.get_autocommit()
-
-
-def test_a_packet_of_several_statements_is_refused_by_the_server(plain):
+    assert tally.entries() == {"one": 1}
+    # The server refuses a packet of several.
     with pytest.raises(ProgrammingError, match="1064"):
         ask(plain, "DO 0; DO 0")
 

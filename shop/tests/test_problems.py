@@ -33,7 +33,7 @@ pytestmark = pytest.mark.urls("lab.urls")
 
 
 @pytest.fixture
-def api(db: None) -> Api:
+def api(db) -> Api:
     return client_of(AccountFactory())
 
 
@@ -146,11 +146,8 @@ def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch):
 @in_one_test(
     "content_type",
     [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=b",
-        "application/xml",
-        "application/json; charset=utf-16",
+        *("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"),
+        *("application/xml", "application/json; charset=utf-16"),
     ],
 )
 def test_only_json_in_utf_8_is_understood(db, content_type):

@@ -19,19 +19,19 @@ from shop.tests import servers, tally
 from shop.tests.factories import AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
-from shop.tests.second_connection import ask, holding
+from shop.tests.second_connection import ask
 
 REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
 
 
 @pytest.fixture
-def account_id(tally_tables: None, db: None) -> int:
+def account_id(tally_tables, db) -> int:
     tally.reset()
     return AccountFactory.create().id
 
 
 @pytest.fixture
-def racing_account_id(counting: None) -> int:
+def racing_account_id(counting) -> int:
     """An account for calls from several threads, or with a connection that breaks."""
     return AccountFactory.create().id
 
@@ -73,17 +73,6 @@ def grow_old(**which: Any) -> None:
     """Make recorded keys just older than the retention of a day."""
     day = timedelta(days=1, seconds=1)
     IdempotencyKey.objects.filter(**which).update(created_at=timezone.now() - day)
-
-
-def test_a_call_that_fails_after_its_effect_rolls_it_back(account_id):
-    def count_and_fail() -> int:
-        count()
-        raise Rejected("too late")
-
-    with pytest.raises(Rejected):
-        recorded_answers.run_once(keyed(account_id), count_and_fail)
-    assert tally.entries() == {}
-    assert not IdempotencyKey.objects.exists()
 
 
 def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(racing_account_id):
@@ -294,24 +283,3 @@ def test_a_key_that_two_batches_read_as_new_is_decided_by_the_unique_key(racing_
     results = race([lambda: submit(tally.HOT, "body"), lambda: submit(tally.OTHER, "other")])
     assert sorted(map(kind, results)) == ["body", "reused"]
     assert ask(connection, "SELECT SUM(value) FROM tally") == [(1,)]
-
-
-def test_a_key_whose_first_call_is_not_committed_yet_is_waited_for(racing_account_id):
-    """The first call is in another process, in the middle of its transaction."""
-    statement = (
-        "INSERT INTO shop_idempotencykey"
-        " (account_id, key_hash, fingerprint, status, body, location, created_at)"
-        " VALUES (%s, %s, 'body', 201, %s, %s, UTC_TIMESTAMP(6))"
-    )
-    answer = answer_with(7)
-    parameters = (racing_account_id, recorded_answers.key_hash("key"), answer.body.decode(), answer.location)
-    results: list[Any] = []
-    with holding(statement, *parameters) as first:
-        thread = threading.Thread(target=lambda: results.extend(race([lambda: once(racing_account_id)])))
-        thread.start()
-        thread.join(0.3)
-        assert thread.is_alive()
-        first.commit()
-        thread.join(30)
-    assert results == [Replay(answer, None)]
-    assert tally.entries() == {}

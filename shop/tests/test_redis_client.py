@@ -118,9 +118,7 @@ def server(folder: Path, name: str, port: int, *lines: str, mode: str = "") -> I
 
 @pytest.fixture
 @boots("a Redis server")
-def primary(
-    tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator["Popen[bytes]"]:
+def primary(tmp_path, settings, monkeypatch) -> Iterator["Popen[bytes]"]:
     """The primary of a pair under three Sentinels, which the shop uses in this test."""
     first, second, *sentinels = (ports.free() for _ in range(5))
     # Of its own, because django-redis keeps a pool for each name.

@@ -4,7 +4,7 @@ import copy
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +13,12 @@ from typing import Any
 import environ
 import MySQLdb
 import pytest
-from django.conf import LazySettings, settings
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import NotSupportedError, OperationalError, connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django import DjangoDbBlocker
 
 from backoffice import windows
 from coupons.tests.factories import CampaignFactory
@@ -146,7 +145,9 @@ class Replicated:
 def as_databases(servers: Replicated) -> Iterator[None]:
     """Let this thread's `default` be the primary, and its `reader` the replica, until the block ends."""
     before, default = connections.settings, connections["default"]
-    primary = _settings_of(servers.primary, before["default"])
+    usual, found = before["default"], environ.Env.db_url_config(servers.primary.server.url)
+    options = copy.deepcopy(dict(usual["OPTIONS"])) | found["OPTIONS"]
+    primary = {**usual, **found, "ENGINE": usual["ENGINE"], "OPTIONS": options}
     os.environ["DATABASE_READ_URL"] = servers.replica.server.url
     try:
         read = configuration.read_database(
@@ -169,19 +170,12 @@ def as_databases(servers: Replicated) -> Iterator[None]:
         process_state.renew_threads()
 
 
-def _settings_of(server: OwnServer, like: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a database like another one, but on this server."""
-    found = environ.Env.db_url_config(server.server.url)
-    options = copy.deepcopy(dict(like["OPTIONS"])) | found["OPTIONS"]
-    return dict(like) | {**found, "ENGINE": like["ENGINE"], "OPTIONS": options}
-
-
 PRIMARY, REPLICA = 1, 2
 
 
 @pytest.fixture(scope="module")
 @boots("two database servers")
-def servers(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Replicated]:
+def servers(tmp_path_factory, django_db_setup) -> Iterator[Replicated]:
     pair = Replicated(tmp_path_factory.mktemp("replicated"))
     try:
         pair.start()
@@ -191,9 +185,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> 
 
 
 @pytest.fixture
-def pair(
-    servers: Replicated, settings: LazySettings, django_db_blocker: DjangoDbBlocker
-) -> Iterator[Replicated]:
+def pair(servers, settings, django_db_blocker) -> Iterator[Replicated]:
     settings.DATABASE_ROUTERS = ["shop.db.secondary.Router"]
     process_state.forget_secondary()
     with django_db_blocker.unblock(), as_databases(servers):
@@ -369,13 +361,9 @@ def test_nothing_is_decided_while_it_is_read(pair):
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE auth_user SET first_name = 'Ada'",
-        "SELECT id FROM auth_user FOR UPDATE",
-        "SELECT id FROM auth_user LOCK IN SHARE MODE",
-        "SELECT id FROM auth_user FOR SHARE",
-        "DELETE FROM auth_user",
-        "BEGIN",
-        "SET GLOBAL read_only = OFF",
+        *("UPDATE auth_user SET first_name = 'Ada'", "DELETE FROM auth_user", "BEGIN"),
+        *("SELECT id FROM auth_user FOR UPDATE", "SELECT id FROM auth_user LOCK IN SHARE MODE"),
+        *("SELECT id FROM auth_user FOR SHARE", "SET GLOBAL read_only = OFF"),
     ],
 )
 def test_statements_that_write_or_lock_never_leave_the_process(statement):

@@ -161,7 +161,7 @@ DATABASES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.fixture(params=DATABASES)
-def database(request: pytest.FixtureRequest, db: None) -> Iterator[str]:
+def database(request, db) -> Iterator[str]:
     with DATABASES[request.param]():
         yield request.param
 
@@ -179,10 +179,6 @@ def by_orm(line: Line) -> JournalLine:
         if line.after is None
         else JournalLine(**line._asdict() | {"after": json.loads(line.after)})
     )
-
-
-def as_read(line: Line) -> list[Any]:
-    return [*line._replace(after=None if line.after is None else json.loads(line.after))]
 
 
 @bounded
@@ -214,7 +210,8 @@ def test_what_is_written_is_what_the_orm_would_have_written(database, given, kin
         # The ORM escapes what isn't ASCII in JSON; what it reads is the same.
         assert differing in ([], [] if is_escaped else ["after"])
         assert row.after is None or bytes.fromhex(ours[index][after]) == row.after.encode()
-    assert read == found == [as_read(line) for line in given]
+    documents = [None if line.after is None else json.loads(line.after) for line in given]
+    assert read == found == [[*line._replace(after=one)] for line, one in zip(given, documents, strict=True)]
     assert [row[len(Line._fields) :] for row in ours] == [row[len(Line._fields) :] for row in theirs]
 
 
@@ -223,14 +220,11 @@ def test_what_is_written_is_what_the_orm_would_have_written(database, given, kin
 def test_a_text_is_the_same_wherever_a_statement_has_it(database, given):
     """In conditions too, which nothing reads back: what the server makes of each."""
     cells, values = bulk_sql.SqlLiterals(), [kind(text) for kind, text in given]
-    [said] = ask_with(f"SELECT {', '.join(f'HEX({cells[value]})' for value in values)}", cells)
-    assert [*said] == [value.encode().hex().upper() for value in values]
-
-
-def ask_with(statement: str, cells: bulk_sql.SqlLiterals) -> list[Any]:
+    statement = f"SELECT {', '.join(f'HEX({cells[value]})' for value in values)}"
     with connection.cursor() as cursor:
         cursor.execute(statement, cells.parameters or None)
-        return list(cursor.fetchall())
+        said = cursor.fetchone()
+    assert [*said] == [value.encode().hex().upper() for value in values]
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from structlog.testing import capture_logs
 
 from shop.concurrency import batching, event_loop, thread_pool
 from shop.concurrency.shared_read import SharedRead
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
-from shop.db.transactions import DatabaseUnavailable
 from shop.errors import Overloaded
 from shop.repeated_work import RepeatedWork, start_once
 from shop.tests import process_state
@@ -86,16 +85,6 @@ def test_threads_are_made_when_they_are_needed_and_no_more_than_allowed(held):
     assert (pool.busy(), pool.waiting(), len(names_of_threads())) == (2, 3, 2)
     held.end(pool)
     assert held.began == [0, 1, 2, 3, 4]
-
-
-def test_past_the_bound_a_work_is_refused_at_once(held):
-    pool = pool_of(1, max_waiting=1)
-    held.start(pool, "runs", "waits")
-    with pytest.raises(Overloaded):
-        pool.start(held.work("refused"))
-    held.end(pool)
-    pool.start(held.work("later"))
-    wait_until(lambda: held.began == ["runs", "waits", "later"])
 
 
 def test_a_group_takes_half_of_the_places_to_wait_and_works_of_others_have_the_rest(held):
@@ -426,23 +415,6 @@ def test_coroutines_share_one_reading_and_one_that_leaves_takes_nothing_from_the
         return await asyncio.gather(*waits)
 
     assert asyncio.run(ask()) == [1] * 49
-
-
-def test_a_result_outlives_an_outage_until_it_is_too_old():
-    is_away = False
-
-    def read() -> str:
-        if is_away:
-            raise DatabaseError("The server has gone away.")
-        return "read"
-
-    shared = SharedRead(read, name="test", seconds=0.0, max_age_seconds=60.0)
-    assert shared.get() == "read"
-    is_away = True
-    assert shared.get() == "read"
-    shared.forget()
-    with pytest.raises(DatabaseUnavailable):
-        shared.get()
 
 
 def test_a_reading_that_takes_long_rests_so_that_it_takes_its_share_of_the_time():

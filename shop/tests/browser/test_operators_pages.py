@@ -41,12 +41,12 @@ NOTE_CHANGES = """figure => {
 
 
 @pytest.fixture
-def campaign(transactional_db: None) -> Campaign:
+def campaign(transactional_db) -> Campaign:
     return CampaignFactory.create(name="Spring", quantity=1_000)
 
 
 @pytest.fixture
-def product(transactional_db: None) -> Product:
+def product(transactional_db) -> Product:
     return ProductFactory.create(name="Mug", on_hand=1_000)
 
 
@@ -206,7 +206,7 @@ IS_SEEN = """() => {
 
 
 @pytest.fixture
-def olga(transactional_db: None) -> User:
+def olga(transactional_db) -> User:
     return with_codes(superuser_with_password("olga"))
 
 
@@ -284,12 +284,9 @@ def test_a_file_with_a_bad_row_is_shown_and_adds_nothing(open_page):
 HITS = "#sidebar-search-hits"
 
 
-@pytest.fixture
-def found(transactional_db: None) -> list[User]:
-    return [AccountFactory.create(username=name) for name in ("marie.curie", "marie.noether")]
-
-
-def test_a_late_answer_for_an_earlier_term_is_not_shown(open_page, stack, browser_thread, found):
+def test_a_late_answer_for_an_earlier_term_is_not_shown(open_page, stack, browser_thread):
+    for name in ("marie.curie", "marie.noether"):
+        AccountFactory.create(username=name)
     page, held = open_page("/admin/", account=SuperuserFactory.create()), list[Any]()
     # Kept on its way until the answer for the later term is shown.
     page.route(re.compile(r"/search/hits/\?q=marie\.c$"), lambda route: held.append(route))

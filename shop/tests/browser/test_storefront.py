@@ -268,7 +268,7 @@ COUNTDOWN = re.compile(r"^\d+:\d\d$")
 
 
 @pytest.fixture
-def lamp(transactional_db: None) -> Product:
+def lamp(transactional_db) -> Product:
     return ProductFactory.create(name="Lamp", price=48_000, on_hand=1)
 
 

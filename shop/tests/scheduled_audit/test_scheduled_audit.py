@@ -408,18 +408,19 @@ def test_damage_of_coupons_is_named(law, damage, audited, campaign, with_pool):
         assert not any("CODE" in name or "ANOTHER" in name for name in found[law]), "codes are worth money"
 
 
-def test_two_coupons_of_an_account_are_named_where_the_constraint_is_lost(audited, campaign):
-    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_account_and_campaign"):
-        first, second = campaign.coupons.all()[:2]
-        Coupon.objects.filter(pk=second.pk).update(account=first.account_id)
+@pytest.mark.parametrize(
+    ("constraint", "change"),
+    [
+        ("one_per_account_and_campaign", lambda first, second: {"account": first.account_id}),
+        ("one_per_position_of_campaign", lambda first, second: {"position": first.position}),
+    ],
+)
+def test_coupons_that_a_lost_constraint_let_in_are_named(constraint, change, audited, campaign):
+    with coupon_damage.without_constraint(Coupon, f"coupons_coupon_{constraint}"):
+        first, second = campaign.coupons.order_by("position")[:2]
+        Coupon.objects.filter(pk=second.pk).update(**change(first, second))
         assert find_by_both_paths() == ({"L2": [str(campaign.pk)]},) * 2
     assert "L2" not in audit_changes()
-
-
-def test_a_repeated_position_is_named_where_the_constraint_is_lost(audited, campaign):
-    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_position_of_campaign"):
-        Coupon.objects.filter(campaign=campaign, position=5).update(position=4)
-        assert find_by_both_paths() == ({"L2": [str(campaign.pk)]},) * 2
 
 
 def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(audited):
@@ -434,12 +435,8 @@ def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(audited):
 @pytest.mark.parametrize(
     "damage",
     [
-        ledger_damage.damage_balance,
-        ledger_damage.lose_entry,
-        ledger_damage.lose_balance_of_latest_entry,
-        ledger_damage.forge_entry,
-        ledger_damage.empty_transfer,
-        ledger_damage.points_released_twice,
+        *(ledger_damage.damage_balance, ledger_damage.lose_entry, ledger_damage.lose_balance_of_latest_entry),
+        *(ledger_damage.forge_entry, ledger_damage.empty_transfer, ledger_damage.points_released_twice),
     ],
 )
 def test_damage_of_the_ledger_is_named(damage, audited):
