@@ -226,11 +226,13 @@ def test_a_refresh_that_locks_nothing_is_accepted_after_it():
         assert isinstance(tokens.rotate(outcome.refresh), TokenPair)
 
 
-def test_recent_sign_outs_are_found_by_an_index():
-    for account in AccountFactory.create_batch(60):
+def test_recent_sign_outs_and_disabled_accounts_are_found_by_an_index():
+    for account in AccountFactory.create_batch(200):
         SignOut(account=account, at=clock.now() - timedelta(days=30)).save()
+    AccountFactory(is_active=False)
     recent = SignOut.objects.filter(at__gte=clock.now() - disabled_accounts.SIGN_OUTS_READ)
-    assert "accounts_signout_at" in recent.explain()
+    disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
+    assert "accounts_signout_at" in recent.explain() and "accounts_user_disabled" in disabled.explain()
 
 
 def test_a_call_of_an_account_that_was_signed_out_costs_no_query():
@@ -372,14 +374,6 @@ def test_many_threads_that_find_the_set_too_old_wait_for_one_reader():
 
     assert race([looked_up] * 16) == [True] * 16
     assert len(reads) == 1
-
-
-def test_the_disabled_accounts_are_found_by_an_index():
-    AccountFactory.create_batch(200)
-    AccountFactory(is_active=False)
-    disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
-
-    assert "accounts_user_disabled" in disabled.explain()
 
 
 def test_a_deleted_account_has_no_valid_token():

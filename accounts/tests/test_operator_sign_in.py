@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
@@ -17,21 +16,14 @@ from uuid_utils.compat import uuid7
 from shop import clock
 from shop.models import JournalLine
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
-from shop.tests.one_time_codes import (
-    backup_codes,
-    code_for,
-    code_of,
-    secret_of_text,
-    with_codes,
-    wrong_code,
-)
+from shop.tests.one_time_codes import backup_codes, code_for, code_of, secret_of_text, with_codes, wrong_code
 
 pytestmark = pytest.mark.django_db
 LOGIN, SETUP, FRONT = "/admin/login/", "/admin/one-time-codes/", "/admin/"
 
 
 @pytest.fixture(autouse=True)
-def _required(settings: LazySettings) -> None:
+def _required(settings) -> None:
     settings.STAFF_OTP_REQUIRED = True
 
 
@@ -45,7 +37,7 @@ def sign_in(client: Client, name: str, otp: str = "", *, password: str = PASSWOR
 
 
 @pytest.fixture
-def client(olga: User) -> Client:
+def client(olga) -> Client:
     """Olga's, signed in with a code."""
     client = Client()
     sign_in(client, "olga", code_for(olga))
@@ -151,16 +143,6 @@ def test_the_set_up_page_is_reached_by_a_right_password_only(client):
     assert is_signed_in(client)
 
 
-def test_a_set_up_ends_after_ten_minutes():
-    client, secret = setting_up()
-
-    with clock.shifted(by=timedelta(minutes=10, seconds=1)):
-        answer = client.post(SETUP, {"otp": code_of(secret)}, follow=True)
-
-    assert "sign in again" in answer.content.decode()
-    assert not TOTPDevice.objects.exists()
-
-
 def test_a_session_that_set_codes_up_lasts_as_long_as_any_other(olga):
     SuperuserFactory.create(username="bob")
     begun, ended, abandoned = Client(), Client(), Client()
@@ -176,12 +158,15 @@ def test_a_session_that_set_codes_up_lasts_as_long_as_any_other(olga):
         assert client.get(SETUP)["Location"] == LOGIN
 
 
-@pytest.mark.parametrize("changed", [{"is_active": False}, {"is_staff": False}, {"password": "other"}])
-def test_a_set_up_ends_with_the_accounts_rights_or_password(changed):
+@pytest.mark.parametrize("changed", [None, {"is_active": False}, {"is_staff": False}, {"password": "other"}])
+def test_a_set_up_ends_after_ten_minutes_or_with_the_accounts_rights_or_password(changed):
     client, secret = setting_up()
-    User.objects.update(**changed)
+    User.objects.update(**changed or {})
 
-    assert client.post(SETUP, {"otp": code_of(secret)})["Location"] == LOGIN
+    with clock.shifted(by=timedelta(0) if changed else timedelta(minutes=10, seconds=1)):
+        answer = client.post(SETUP, {"otp": code_of(secret)})
+        assert answer["Location"] == LOGIN
+        assert changed or "sign in again" in client.get(LOGIN).content.decode()
     assert not TOTPDevice.objects.exists()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import compress, cycle
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth import hashers
 from django.contrib.auth.models import User
 
@@ -23,7 +22,7 @@ IN_PARTS = unicodedata.normalize("NFD", HANGUL)
 
 
 @pytest.fixture
-def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def one_at_a_time(monkeypatch) -> Iterator[None]:
     monkeypatch.setattr(password_hashing, "MAX_CONCURRENT", 1)
     monkeypatch.setattr(password_hashing, "_levels_in_turn", cycle(password_hashing._waiting))
     yield
@@ -31,7 +30,7 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def our_hashers(settings: LazySettings) -> None:
+def our_hashers(settings) -> None:
     hashed_password()
     settings.PASSWORD_HASHERS = project.PASSWORD_HASHERS
 

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
 from django.test import Client
@@ -206,7 +205,7 @@ class SlowHasher(MD5PasswordHasher):
 
 
 @pytest.fixture
-def held_hashes(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[HeldHasher]]:
+def held_hashes(settings, monkeypatch) -> Iterator[type[HeldHasher]]:
     hashed_password()
     settings.PASSWORD_HASHERS = [f"{__name__}.HeldHasher", *settings.PASSWORD_HASHERS]
     HeldHasher.running = HeldHasher.most = 0
@@ -216,7 +215,7 @@ def held_hashes(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.fixture
-def slow_hashes(settings: LazySettings) -> None:
+def slow_hashes(settings) -> None:
     hashed_password()
     settings.PASSWORD_HASHERS = [f"{__name__}.SlowHasher", *settings.PASSWORD_HASHERS]
 
@@ -235,14 +234,14 @@ def registration(name: str, address: str = HERE) -> Coroutine[Any, Any, Answer]:
 
 
 def form(
-    path: str, address: str = HERE, *, session: str = "", accept: str = "*/*", **fields: str
+    path: str, address: str = HERE, *, accept: str = "*/*", **fields: str
 ) -> Coroutine[Any, Any, Answer]:
     """A form of the operators' pages."""
     token = "c" * 32
     headers = {
         "Accept": accept,
         "Content-Type": "application/x-www-form-urlencoded",
-        "Cookie": f"csrftoken={token}; sessionid={session}",
+        "Cookie": f"csrftoken={token}",
     }
     body = urlencode(fields | {"csrfmiddlewaretoken": token}).encode()
     return call(path, body, address, headers=headers)

@@ -27,7 +27,7 @@ from payments.tests.factories import PaymentFactory
 from shop.approval_models import Approval
 from shop.management.laws import LAWS
 from shop.models import LawStatus
-from shop.tests import servers
+from shop.tests import servers, test_approvals
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
@@ -101,6 +101,7 @@ def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_firs
     CampaignFactory.create(closed=True)
     CampaignFactory.create(scheduled=True)
     logged("failed", number=1_005)
+    test_approvals.asked_for(test_approvals.granter(), AccountFactory.create())
 
     shown = sections_of(opened(SuperuserFactory.create()))
 
@@ -110,6 +111,7 @@ def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_firs
         ("stock", "2", State.WORK, 2, ">B"),
         ("campaigns", "3", State.WORK, 3, "Paused"),
         ("events", "1,000+", State.WORK, 5, ""),
+        ("approvals", "1", State.WORK, 1, ""),
     ):
         assert (shown[name].number, shown[name].state, len(shown[name].rows)) == (number, state, rows), name
         assert first in shown[name].rows[0].link

@@ -31,7 +31,7 @@ from shop import clock
 from shop.http.pages import csv_format
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
 PAGE, FIGURES, CSV = (f"/admin/reports/sales/{name}" for name in ("", "figures/", "csv/"))
@@ -74,13 +74,9 @@ def assert_adds_up(figures: Figures) -> None:
 
 
 @pytest.fixture
-def gateway(own_gateway: Any, own_data_platform: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gateway and a data platform with empty books, and sagas that the test advances."""
+def products(own_gateway, own_data_platform, monkeypatch) -> list[Product]:
+    """With a gateway and a data platform of empty books, and sagas that the test advances."""
     monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
-
-
-@pytest.fixture
-def products(gateway: None) -> list[Product]:
     return [ProductFactory.create(price=price, on_hand=100) for price in (333, 1_000, 7)]
 
 
@@ -202,31 +198,29 @@ def test_figures_are_the_same_whatever_the_windows(monkeypatch, rows):
     assert_adds_up(figures)
 
 
-def test_the_page_shows_the_figures_and_whether_they_agree_with_the_ledger(products):
+def test_the_page_shows_the_figures_and_whether_they_agree_with_the_ledger(products, operator):
     order = buy({products[1]: 2}, coupon={"discount_value": 500})
-    client = signed_in(SuperuserFactory.create())
     today = order.paid_at.date().isoformat()
-    page = client.get(f"{PAGE}?since={today}&through={today}").content.decode()
+    page = operator.get(f"{PAGE}?since={today}&through={today}").content.decode()
     assert f"{FIGURES}?since={today}&amp;through={today}" in page
     assert Client().get(PAGE).status_code == 302
     assert "Days are of UTC" in page
     with clock.shifted(by=timedelta(minutes=2)):
-        figures = text_of(client.get(f"{FIGURES}?since={today}&through={today}"))
+        figures = text_of(operator.get(f"{FIGURES}?since={today}&through={today}"))
         Order.objects.filter(pk=order.pk).update(paid_at=order.paid_at - timedelta(days=40))
-        wrong = text_of(client.get(f"{FIGURES}?since={today}&through={today}"))
+        wrong = text_of(operator.get(f"{FIGURES}?since={today}&through={today}"))
     assert "1,500 KRW" in figures and "Every total agrees" in figures
     assert products[1].sku in figures and "Without a coupon" not in figures
     assert "A total differs from the ledger" in wrong and "Every total agrees" not in wrong
 
 
-def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(products):
+def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(products, operator):
     order = buy(
         {products[0]: 1, products[1]: 1}, points=100, coupon={"name": "=Spring", "discount_value": 333}
     )
-    client = signed_in(SuperuserFactory.create(username="ada"))
     today = order.paid_at.date().isoformat()
     with clock.shifted(by=timedelta(minutes=2)):
-        response = client.get(f"{CSV}?since={today}&through={today}")
+        response = operator.get(f"{CSV}?since={today}&through={today}")
         text = b"".join(response.streaming_content).decode().removeprefix(csv_format.BYTE_ORDER_MARK)
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["campaign_name"] for row in rows] == ["'=Spring"] * 2
@@ -246,29 +240,27 @@ def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(produc
         ("since=2024-01-01&through=2025-12-31", "366 days at most"),
     ],
 )
-def test_a_period_that_makes_no_sense_is_refused(query, message):
-    client = signed_in(SuperuserFactory.create())
-    assert message in client.get(f"{PAGE}?{query}").content.decode()
+def test_a_period_that_makes_no_sense_is_refused(query, message, operator):
+    assert message in operator.get(f"{PAGE}?{query}").content.decode()
     for address in (FIGURES, CSV):
-        refused = client.get(f"{address}?{query}")
+        refused = operator.get(f"{address}?{query}")
         assert refused.status_code == 400 and message in refused.json()["detail"]
     assert not JournalLine.objects.filter(what="report.exported").exists()
 
 
-def test_a_campaigns_results_are_its_paid_orders(products):
+def test_a_campaigns_results_are_its_paid_orders(products, operator):
     _, cup, _ = products
     campaign = CampaignFactory.create()
     order = buy({cup: 2}, points=100, coupon={"discount_value": 300, "name": "Spring"})
     give_back(order, {cup: 1})
     used = Coupon.objects.get(code=order.coupon_code).campaign
-    client = signed_in(SuperuserFactory.create())
-    page = client.get(f"/admin/campaigns/{used.pk}/").content.decode()
+    page = operator.get(f"/admin/campaigns/{used.pk}/").content.decode()
     assert "Results of Spring" in page and "<svg" in page
-    text = text_of(client.get(f"/admin/campaigns/{used.pk}/figures/"))
+    text = text_of(operator.get(f"/admin/campaigns/{used.pk}/figures/"))
     for amount in ("2,000 KRW", "300 KRW", "1,700 KRW", "100 KRW", "850 KRW"):
         assert amount in text
-    assert "No coupon with a position" in client.get(f"/admin/campaigns/{campaign.pk}/").content.decode()
-    assert client.get("/admin/campaigns/999999/").status_code == 404
+    assert "No coupon with a position" in operator.get(f"/admin/campaigns/{campaign.pk}/").content.decode()
+    assert operator.get("/admin/campaigns/999999/").status_code == 404
     viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"]))
     assert viewer.get(f"/admin/campaigns/{used.pk}/").status_code == 403
     assert viewer.get(f"/admin/campaigns/{used.pk}/figures/").status_code == 403

@@ -8,7 +8,6 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
@@ -195,7 +194,7 @@ NO_KOREAN = {"SHA", "HMAC", "JavaScript", "user", "count", "total", "name", "tim
 
 
 @pytest.fixture(autouse=True)
-def _demo(settings: LazySettings) -> None:
+def _demo(settings) -> None:
     settings.DEMO = True
 
 

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
@@ -23,7 +22,7 @@ SMALL = ("--users", "12", "--products", "3", "--stock", "50")
 
 
 @pytest.fixture(autouse=True)
-def _demo(settings: LazySettings) -> None:
+def _demo(settings) -> None:
     settings.DEMO = True
 
 

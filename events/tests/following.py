@@ -1,6 +1,5 @@
 """Readers of the event feed, for tests: they follow cursors, as a program does."""
 
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -41,10 +40,8 @@ def names_of(body: dict[str, Any]) -> list[str]:
 class Follower:
     """Follows the feed by HTTP: keeps the names of all events that it got, in order, and its cursor."""
 
-    def __init__(
-        self, account: User, *, limit: int = 200, between: Callable[[], None] = lambda: None
-    ) -> None:
-        self._api, self._limit, self._between = client_of(account), limit, between
+    def __init__(self, account: User, *, limit: int = 200) -> None:
+        self._api, self._limit = client_of(account), limit
         self.cursor, self.names = "", list[str]()
 
     def read(self) -> int:
@@ -52,7 +49,6 @@ class Follower:
         answer = self._api.get(f"/events?limit={self._limit}&after={self.cursor}")
         assert answer.status_code == 200, answer.json()
         body = answer.json()
-        self._between()
         self.names += names_of(body)
         self.cursor = body["next"]
         return len(body["results"])

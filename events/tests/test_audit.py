@@ -72,28 +72,24 @@ def test_lines_and_their_events_have_one_id(feed):
     assert sum(one.checked for one in audit.audit()) == 8 + 6
 
 
-def test_an_event_that_is_lost_is_named_by_its_position_and_its_line(feed):
-    at(5).delete()
-    assert offenders() == [f"journal line {line_of(3).pk}", "position 5"]
+DAMAGE: dict[str, tuple[Callable[[], object], Callable[[], list[str]]]] = {
+    "an event is lost": (lambda: at(5).delete(), lambda: [f"journal line {line_of(3).pk}", "position 5"]),
+    "an event without a line is lost": (lambda: at(3).delete(), lambda: ["position 3"]),
+    "the last event is lost": (lambda: at(8).delete(), lambda: ["position 8"]),
+    "the first event after the retention is lost": (lambda: sweep_to(2, lost=3), lambda: ["position 3"]),
+    "an event should have been deleted": (lambda: sweep_to(1), lambda: ["event at 1"]),
+    "a position not given": (lambda: FeedState.objects.update(last_position=7), lambda: ["event at 8"]),
+    "an event lost its id, and its line the event": (
+        lambda: at(6).update(event_id=uuid4()),
+        lambda: [f"journal line {line_of(4).pk}"],
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("damage", "named"),
-    [
-        pytest.param(lambda: at(3).delete(), "position 3", id="an event without a line is lost"),
-        pytest.param(lambda: at(8).delete(), "position 8", id="the last event is lost"),
-        pytest.param(
-            lambda: sweep_to(2, lost=3), "position 3", id="the first event after the retention is lost"
-        ),
-        pytest.param(lambda: sweep_to(1), "event at 1", id="an event should have been deleted"),
-        pytest.param(
-            lambda: FeedState.objects.update(last_position=7), "event at 8", id="a position not given"
-        ),
-    ],
-)
-def test_a_damaged_position_is_named(feed, damage, named):
+@pytest.mark.parametrize(("damage", "named"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_position_or_event_is_named(feed, damage, named):
     damage()
-    assert offenders() == [named]
+    assert offenders() == named()
 
 
 def sweep_to(position: int, *, lost: int = 0) -> None:
@@ -106,11 +102,6 @@ def test_a_line_whose_event_was_never_recorded_is_named(feed):
         patch.setattr(recording, "from_journal", lambda lines: [])
         note(6)
     assert offenders() == [f"journal line {line_of(6).pk}"]
-
-
-def test_an_event_that_lost_its_id_leaves_its_line_without(feed):
-    at(6).update(event_id=uuid4())
-    assert offenders() == [f"journal line {line_of(4).pk}"]
 
 
 def test_a_second_event_of_an_id_is_refused(feed):

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.utils.html import escape
 
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
@@ -31,7 +30,7 @@ LOOPBACK = "http://127.0.0.1:9/hooks"
 
 
 @pytest.fixture(autouse=True)
-def _any_address(settings: LazySettings) -> None:
+def _any_address(settings) -> None:
     settings.DEBUG = True
 
 

@@ -16,7 +16,8 @@ class Api:
     """Calls paths below /api/v1, or those of `next` links as they are; keywords are headers.
 
     `api.post("/orders", {"items": []}, key="one", Prefer="wait=5")` sends the body as JSON, an
-    `Idempotency-Key` and a `Prefer`. An error inside a view is returned as the client would see it.
+    `Idempotency-Key` and a `Prefer`; bytes are sent unchanged. An error inside a view is returned as the
+    client would see it.
     """
 
     def __init__(self, *, access: str = "") -> None:
@@ -38,10 +39,11 @@ class Api:
     def _call(self, method: str, path: str, body: Any, key: str, headers: dict[str, str]) -> HttpResponse:
         if key:
             headers = headers | {"Idempotency-Key": key}
+        sent = b"" if body is None else body if isinstance(body, bytes) else dump(body)
         return self._client.generic(
             method,
             path if path.startswith(("http", "/api/")) else BASE + path,
-            b"" if body is None else _json(body),
+            sent,
             content_type="application/json",
             headers=headers,
         )
@@ -57,8 +59,3 @@ def signed_in(account: User) -> Client:
     client = Client()
     client.force_login(account)
     return client
-
-
-def _json(body: Any) -> bytes:
-    """Bytes are sent unchanged, for bodies that are not JSON."""
-    return body if isinstance(body, bytes) else dump(body)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from pytest_django import DjangoDbBlocker
 
 from scripts.tests.circles import boots
 from shop.tests import tally
@@ -11,7 +10,7 @@ from shop.tests.live import web
 
 
 @pytest.fixture(scope="session")
-def tally_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def tally_tables(django_db_setup, django_db_blocker) -> Iterator[None]:
     """The tally's tables, which have no models."""
     with django_db_blocker.unblock():
         tally.create()
@@ -21,7 +20,7 @@ def tally_tables(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
 
 
 @pytest.fixture
-def counting(tally_tables: None, transactional_db: None) -> None:
+def counting(tally_tables, transactional_db) -> None:
     """An empty tally, for tests with threads."""
     tally.reset()
 
@@ -29,7 +28,7 @@ def counting(tally_tables: None, transactional_db: None) -> None:
 # Not for the session: it would advance the sales of other packages' tests.
 @pytest.fixture(scope="package")
 @boots("a web server")
-def live_web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def live_web(django_db_setup, tmp_path_factory) -> Iterator[str]:
     """The address of a real web server with two worker processes; it sees what tests commit."""
     folder = tmp_path_factory.mktemp("web")
     (folder / "metrics").mkdir()

@@ -16,7 +16,7 @@ class Blocked(list[str]):
 
 
 @pytest.fixture
-def blocked(monkeypatch: pytest.MonkeyPatch) -> Blocked:
+def blocked(monkeypatch) -> Blocked:
     """Records every access to the database or Redis, and every sleep, on a loop's thread.
 
     Accesses to the database and Redis also raise, but the calling code may hide that.

@@ -6,7 +6,6 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-from django.conf import LazySettings
 from django.db import connection, connections
 
 from scripts.stack import children, ports, system_packages
@@ -74,7 +73,7 @@ def connecting_to(*, unix_socket: Path | None = None, port: int = 0) -> Iterator
 
 @pytest.fixture
 @boots("a Redis server", in_first_circle=True)
-def own_redis(settings: LazySettings, tmp_path: Path) -> Iterator[OwnRedis]:
+def own_redis(settings, tmp_path) -> Iterator[OwnRedis]:
     """A running Redis that the shop uses in this test, and that the test can stop and start."""
     server = OwnRedis(tmp_path)
     server.start()

@@ -53,11 +53,7 @@ def fill_all_models(number: int = 0) -> None:
         url="https://receiver.example/", events=["*"], secret="whsec_AAAA", created_at=now
     )
     WebhookDelivery.objects.create(
-        endpoint=endpoint,
-        event_id=uuid7(),
-        type="order.paid",
-        status="failed",
-        created_at=now,
+        endpoint=endpoint, event_id=uuid7(), type="order.paid", status="failed", created_at=now
     )
     JournalLine.objects.create(at=now, actor="system", what="product.changed", subject="product 7")
     Delivery.objects.create(id=uuid7(), rows_total=2, rows_done=1)

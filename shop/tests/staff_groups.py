@@ -16,7 +16,7 @@ NAMES = tuple(RIGHTS)
 
 
 @pytest.fixture
-def _staff_groups(db: None) -> None:
+def _staff_groups(db) -> None:
     Group.objects.filter(name__in=NAMES).delete()
     create()
 

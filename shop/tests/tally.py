@@ -51,7 +51,8 @@ def count(names: Sequence[str]) -> list[int | Exception]:
         if name.startswith("raising"):
             raise ValueError(name)
         last += 1
-        ask(connection, "INSERT INTO tally_entry VALUES (%s, %s)", _key(name), last)
+        key = TAKEN if name.startswith("repeating") else name
+        ask(connection, "INSERT INTO tally_entry VALUES (%s, %s)", key, last)
         outcomes.append(last)
     ask(connection, "UPDATE tally SET value = %s WHERE id = %s", last, HOT)
     return outcomes
@@ -78,7 +79,3 @@ def _seen(statement: str, *parameters: Any) -> list[Any]:
         return ask(connection, statement, *parameters)
     with another_connection() as other:
         return ask(other, statement, *parameters)
-
-
-def _key(name: str) -> str:
-    return TAKEN if name.startswith("repeating") else name

@@ -27,7 +27,6 @@ REFUSALS = {
 
 class CountInput(Input):
     name: NonBlankText
-    weight: int | None = None
 
 
 class CountOne(View):

@@ -90,9 +90,7 @@ def concrete(name: str, owners: Mapping[str, tuple[str, User | None]]) -> tuple[
     return f"/{path}", None
 
 
-def test_every_route_and_method_is_open_to_those_that_the_table_says(
-    owners: Mapping[str, tuple[str, User | None]],
-) -> None:
+def test_every_route_and_method_is_open_to_those_that_the_table_says(owners):
     other, wrong = AccountFactory.create(), []
     for column in ("no account", "another account", "its owner"):
         actual = {}
@@ -128,7 +126,7 @@ def leftovers(answer: Any, rows: Sequence[str] = ()) -> list[str]:
     return english_in(page, rows or texts_of_rows()) if is_korean else ["no page in Korean"]
 
 
-def test_no_english_is_left_in_the_pages_and_the_change_page_of_every_model_opens(operator: Client) -> None:
+def test_no_english_is_left_in_the_pages_and_the_change_page_of_every_model_opens(operator):
     endpoints.find()  # The built-in one is the first, as in a shop.
     rows, found, changed = texts_of_rows(), {}, {}
     for address in admin_addresses.addresses():
@@ -145,9 +143,7 @@ def test_no_english_is_left_in_the_pages_and_the_change_page_of_every_model_open
 
 
 @pytest.mark.parametrize("action", ["disable", "sign-out", "issue-coupon", "grant-points"])
-def test_the_steps_of_an_action_and_what_it_did_are_in_korean_and_the_journal_is_not(
-    operator: Client, action: str
-) -> None:
+def test_the_steps_of_an_action_and_what_it_did_are_in_korean_and_the_journal_is_not(operator, action):
     account, campaign = AccountFactory.create(username="Bob"), Campaign.objects.get()
     Campaign.objects.update(quantity=5)
     address = reverse(f"account-{action}", args=[account.pk])
@@ -173,7 +169,7 @@ def test_the_steps_of_an_action_and_what_it_did_are_in_korean_and_the_journal_is
     assert all(body.isascii() for body in recorded)
 
 
-def test_an_exported_list_and_its_line_in_the_journal_are_in_english(operator: Client) -> None:
+def test_an_exported_list_and_its_line_in_the_journal_are_in_english(operator):
     header = text_of(operator.get("/admin/shop/lawstatus/export/")).splitlines()
     assert header[0].isascii() or header[0].startswith("\ufeff")
     assert header[0].lstrip("\ufeff").startswith("law,says,answer,since")

@@ -26,7 +26,6 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
-from pytest_django import DjangoDbBlocker
 
 from scripts.stack import children, places, throwaway
 from scripts.stack.mariadb import DATABASE, USER, Server
@@ -101,12 +100,12 @@ def _kind() -> str:
 
 
 @pytest.fixture(autouse=True)
-def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def clients(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", path_with_clients(tmp_path / "clients"))
 
 
 @pytest.fixture(autouse=True)
-def _unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def _unblocked(django_db_blocker) -> Iterator[None]:
     """Commands run in this process, with a connection to this module's server."""
     with django_db_blocker.unblock():
         yield
@@ -114,27 +113,28 @@ def _unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 @boots("a database server")
-def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def running_server(tmp_path_factory) -> Iterator[Server]:
     with server_in(tmp_path_factory.mktemp("server")) as one:
         yield one
 
 
 @pytest.fixture
-def server(running_server: Server) -> Server:
+def server(running_server) -> Server:
     """The module's server as it was when it started: one empty database, and its first binary log."""
     bring_back(running_server)
     return running_server
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path) -> Path:
     return tmp_path / "backup"
 
 
 def run(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> tuple[int, str]:
     """A management command on this server: its exit code, and all that it prints."""
+    url = server.url.replace(f"/{DATABASE}?", f"/{database}?").replace(f"//{USER}:", f"//{user}:")
     output = io.StringIO()
-    with connected_to(url_of(server, database, user)):
+    with connected_to(url):
         try:
             call_command(*words, stdout=output, stderr=output)
         except CommandError as error:
@@ -157,10 +157,6 @@ def connected_to(url: str) -> Iterator[None]:
     finally:
         connections["default"].close()
         connections["default"] = usual
-
-
-def url_of(server: Server, database: str, user: str) -> str:
-    return server.url.replace(f"/{DATABASE}?", f"/{database}?").replace(f"//{USER}:", f"//{user}:")
 
 
 def done(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> str:
@@ -215,7 +211,7 @@ def with_rows(server: Server) -> None:
 
 
 @pytest.fixture
-def backup(server: Server, folder: Path) -> Path:
+def backup(server, folder) -> Path:
     """The folder of a backup of those rows."""
     with_rows(server)
     done(server, "backup", str(folder))
@@ -240,9 +236,7 @@ def begin_next_second() -> datetime:
     return started + timedelta(seconds=1)
 
 
-def test_a_backup_made_while_amounts_move_is_one_state_and_is_restored_whole(
-    server: Server, folder: Path
-) -> None:
+def test_a_backup_made_while_amounts_move_is_one_state_and_is_restored_whole(server, folder):
     with_rows(server)
     stop, moves = Event(), 0
 
@@ -274,9 +268,7 @@ def test_a_backup_made_while_amounts_move_is_one_state_and_is_restored_whole(
     assert name == "Größe 한국어"
 
 
-def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(
-    server: Server, backup: Path
-) -> None:
+def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(server, backup):
     begin_next_second()
     execute(server, "FLUSH BINARY LOGS", "UPDATE amounts SET name = 'after the backup' WHERE id = 1")
     moment = begin_next_second()
@@ -295,9 +287,7 @@ def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(
         assert "rebuild_redis" in output
 
 
-def test_logs_that_end_before_the_moment_are_refused_unless_that_is_accepted(
-    server: Server, backup: Path
-) -> None:
+def test_logs_that_end_before_the_moment_are_refused_unless_that_is_accepted(server, backup):
     execute(server, "UPDATE amounts SET name = 'after the backup' WHERE id = 1")
     logs = copied_logs(server, backup)
     begin_next_second()
@@ -320,7 +310,7 @@ def test_logs_that_end_before_the_moment_are_refused_unless_that_is_accepted(
     assert "is no binary log" in refusal(server, *words, logs, database="firstcome_other")
 
 
-def test_the_privileges_that_the_guide_names_are_enough(server: Server, folder: Path) -> None:
+def test_the_privileges_that_the_guide_names_are_enough(server, folder):
     with_rows(server)
     create(server, RESTORED)
     of_backups, of_restores = (
@@ -347,9 +337,7 @@ def test_the_privileges_that_the_guide_names_are_enough(server: Server, folder: 
     assert [name for *_, name in rows(server, RESTORED)] == ["after the backup", "Größe 한국어"]
 
 
-def test_mariadbs_programs_back_mysql_up_without_its_binary_log(
-    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mariadbs_programs_back_mysql_up_without_its_binary_log(server, folder, monkeypatch):
     if not is_mysql():
         pytest.skip("they are MariaDB's own programs")
     with_rows(server)
@@ -375,9 +363,7 @@ def test_mariadbs_programs_back_mysql_up_without_its_binary_log(
         ("mysqldump  Ver 10.19 Distrib 10.11.19-MariaDB", programs.MARIADB_ON_MYSQL),
     ],
 )
-def test_mariadbs_program_by_the_name_of_mysqls_is_not_taken_for_it(
-    version: str, expected: programs.Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mariadbs_program_by_the_name_of_mysqls_is_not_taken_for_it(version, expected, tmp_path, monkeypatch):
     for name in ("mysqldump", "mariadb-dump"):
         (tmp_path / name).write_text(f"#!/bin/sh\necho '{version}'\n")
         (tmp_path / name).chmod(0o755)
@@ -386,7 +372,7 @@ def test_mariadbs_program_by_the_name_of_mysqls_is_not_taken_for_it(
     assert programs.programs_for(cast(BaseDatabaseWrapper, mysql)) is expected
 
 
-def test_ids_given_after_the_restored_state_never_come_again(server: Server, backup: Path) -> None:
+def test_ids_given_after_the_restored_state_never_come_again(server, backup):
     execute(server, "INSERT INTO amounts (amount) VALUES (1), (2), (3)")
     restored(server, backup)
 
@@ -395,9 +381,7 @@ def test_ids_given_after_the_restored_state_never_come_again(server: Server, bac
     assert [id for id, *_ in rows(server, RESTORED)] == [1, 2, 3 + ID_GAP]
 
 
-def test_positions_of_the_feed_given_after_the_restored_state_never_come_again(
-    server: Server, folder: Path
-) -> None:
+def test_positions_of_the_feed_given_after_the_restored_state_never_come_again(server, folder):
     execute(server, "CREATE TABLE events_feedstate (last_position BIGINT, swept_position BIGINT, gaps JSON)")
     execute(server, "INSERT INTO events_feedstate VALUES (7, 2, '[]')")
     done(server, "backup", str(folder))
@@ -410,9 +394,7 @@ def test_positions_of_the_feed_given_after_the_restored_state_never_come_again(
     assert abs(restored_at / 1000 - time.time()) < 60
 
 
-def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(
-    server: Server, folder: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(server, folder, tmp_path):
     with_rows(server)
     before = datetime.now(UTC) - timedelta(minutes=1)
     done(server, "backup", str(folder))
@@ -438,9 +420,7 @@ def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(
     assert "another SHA-256" in unrestored(str(folder))
 
 
-def test_a_restore_that_was_interrupted_is_named_until_its_database_is_dropped(
-    server: Server, backup: Path
-) -> None:
+def test_a_restore_that_was_interrupted_is_named_until_its_database_is_dropped(server, backup):
     description = backup / dumping.DESCRIPTION
     described = description.read_text()
     description.write_text(described.replace('"amounts"', '"amounts", "lost"'))
@@ -457,9 +437,7 @@ def test_a_restore_that_was_interrupted_is_named_until_its_database_is_dropped(
     assert (dumping.INCOMPLETE,) not in execute(server, "SHOW TABLES", database=RESTORED)
 
 
-def test_the_description_of_a_later_release_is_read_and_one_that_is_none_is_refused(
-    server: Server, backup: Path
-) -> None:
+def test_the_description_of_a_later_release_is_read_and_one_that_is_none_is_refused(server, backup):
     path = backup / dumping.DESCRIPTION
     described = json.loads(path.read_text())
     path.write_text(json.dumps(described | {"mood": "good"}))
@@ -470,7 +448,7 @@ def test_the_description_of_a_later_release_is_read_and_one_that_is_none_is_refu
             dumping.read_description(backup)
 
 
-def test_a_log_reaches_to_the_second_of_its_last_event_that_has_one(tmp_path: Path) -> None:
+def test_a_log_reaches_to_the_second_of_its_last_event_that_has_one(tmp_path):
     """A session that had set its time to the future made logs look whole that end before the moment."""
     seconds = (1_790_000_000, 4_000_000_000, 1_790_000_007, 0)
     events = b"".join(struct.pack("<IBIIIH", each, 2, 1, 19, 0, 0) for each in seconds)
@@ -479,7 +457,7 @@ def test_a_log_reaches_to_the_second_of_its_last_event_that_has_one(tmp_path: Pa
     assert restoring.reach([log]) == datetime.fromtimestamp(1_790_000_007, UTC)
 
 
-def test_a_dump_reads_no_file_of_the_machine_that_restores_it(server: Server, backup: Path) -> None:
+def test_a_dump_reads_no_file_of_the_machine_that_restores_it(server, backup):
     secret = backup.parent / "secret"
     secret.write_text("a password\n")
     replace_dump(
@@ -503,7 +481,7 @@ def replace_dump(folder: Path, statements: bytes) -> None:
     (folder / dumping.DESCRIPTION).write_text(json.dumps(described))
 
 
-def test_an_archive_that_cannot_be_unpacked_is_one_clear_error(tmp_path: Path) -> None:
+def test_an_archive_that_cannot_be_unpacked_is_one_clear_error(tmp_path):
     packed = gzip.compress(random.Random(1).randbytes(5000) + b"a" * 100_000)
     for damaged in (packed[:20] + b"\xff" * 50 + packed[70:], packed[:-30], b"plain text"):
         (tmp_path / dumping.DUMP).write_bytes(damaged)
@@ -514,7 +492,7 @@ def test_an_archive_that_cannot_be_unpacked_is_one_clear_error(tmp_path: Path) -
             dumping.require_whole(tmp_path, backup)
 
 
-def test_a_backup_needs_a_folder_of_its_own_and_waits_for_no_migration(server: Server, folder: Path) -> None:
+def test_a_backup_needs_a_folder_of_its_own_and_waits_for_no_migration(server, folder):
     with closing(connect(server)) as migrating, migrating.cursor() as cursor:
         cursor.execute("SELECT GET_LOCK(%s, 0)", [migrate.lock_name(DATABASE)])
         output = refusal(server, "backup", str(folder), database=DATABASE)
@@ -526,7 +504,7 @@ def test_a_backup_needs_a_folder_of_its_own_and_waits_for_no_migration(server: S
     assert "is not empty" in refusal(server, "backup", str(folder), database=DATABASE)
 
 
-def test_the_lock_of_a_dump_that_takes_long_is_kept(server: Server, folder: Path, tmp_path: Path) -> None:
+def test_the_lock_of_a_dump_that_takes_long_is_kept(server, folder, tmp_path):
     with_rows(server)
     execute(server, "SET GLOBAL wait_timeout = 2")
     name = "mysqldump" if is_mysql() else "mariadb-dump"
@@ -541,9 +519,7 @@ def test_the_lock_of_a_dump_that_takes_long_is_kept(server: Server, folder: Path
 
 @pytest.mark.boots("a database server")
 @pytest.mark.django_db(transaction=True)
-def test_a_server_without_a_binary_log_is_backed_up_without_a_position(
-    folder: Path, server: Server, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_server_without_a_binary_log_is_backed_up_without_a_position(folder, server, capsys):
     call_command("backup", str(folder))
     assert "The server keeps no binary log" in capsys.readouterr().out
 

@@ -3,7 +3,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from queue import SimpleQueue
 from random import Random
 from typing import Any
@@ -64,17 +63,15 @@ class Gate:
 class Submission(threading.Thread):
     def __init__(self, batcher: Batcher[Any, Any], request: Any) -> None:
         super().__init__(daemon=True)
-        self.batcher, self.request, self.outcome, self.seconds = batcher, request, None, 0.0
+        self.batcher, self.request, self.outcome = batcher, request, None
         self.start()
 
     def run(self) -> None:
-        started_at = time.monotonic()
         try:
             self.outcome = self.batcher.submit(self.request)
         except BaseException as error:
             self.outcome = error
         finally:
-            self.seconds = time.monotonic() - started_at
             connections.close_all()
 
     def result(self, *, within: float = 60.0) -> Any:
@@ -118,9 +115,7 @@ def led_by(batcher: Batcher[Any, Any], gate: Gate, request: Any = "leading") -> 
 @races
 @given(names=names, max_batch=draw.integers(1, 8))
 @example(names=["repeating-0", "counted-1", "raising-2", "refused-3", "counted-4"], max_batch=8)
-def test_each_request_gets_its_own_outcome_and_a_faulty_one_fails_alone(
-    counting: None, names: list[str], max_batch: int
-) -> None:
+def test_each_request_gets_its_own_outcome_and_a_faulty_one_fails_alone(counting, names, max_batch):
     tally.reset()
     batcher = Batcher(tally.count, max_batch=max_batch)
     outcomes = dict(zip(names, race([lambda name=name: batcher.submit(name) for name in names]), strict=True))
@@ -145,9 +140,7 @@ def is_due(name: str, outcome: Any) -> bool:
 
 @races
 @given(size=draw.integers(0, 12), max_batch=draw.integers(1, 5))
-def test_requests_are_decided_in_order_of_arrival_and_batches_are_bounded(
-    counting: None, size: int, max_batch: int
-) -> None:
+def test_requests_are_decided_in_order_of_arrival_and_batches_are_bounded(counting, size, max_batch):
     tally.reset()
     gate = Gate()
     batcher = Batcher(gate, max_batch=max_batch)
@@ -162,7 +155,7 @@ def test_requests_are_decided_in_order_of_arrival_and_batches_are_bounded(
     assert [len(batch) for batch in gate.batches[1:]] == sizes
 
 
-def test_a_batch_is_one_transaction(counting: None) -> None:
+def test_a_batch_is_one_transaction(counting):
     gate = Gate()
     batcher = Batcher(gate)
     with captured_statements() as statements:
@@ -175,7 +168,7 @@ def test_a_batch_is_one_transaction(counting: None) -> None:
     assert sum(statement.startswith("UPDATE") for statement in statements) == 2
 
 
-def test_no_request_is_answered_before_the_commit(counting: None) -> None:
+def test_no_request_is_answered_before_the_commit(counting):
     first, second = Gate(), Gate()
     gates = iter([first, second])
     batcher: Batcher[str, int] = Batcher(lambda requests: next(gates)(requests))
@@ -189,7 +182,7 @@ def test_no_request_is_answered_before_the_commit(counting: None) -> None:
     second.is_open.set()
 
 
-def test_a_follower_with_its_outcome_sees_its_row_on_another_connection(counting: None) -> None:
+def test_a_follower_with_its_outcome_sees_its_row_on_another_connection(counting):
     batcher = Batcher(tally.count)
 
     def submit_and_look(name: str) -> tuple[int, list[Any]]:
@@ -200,7 +193,7 @@ def test_a_follower_with_its_outcome_sees_its_row_on_another_connection(counting
     assert [seen for _, seen in results] == [[(position,)] for position, _ in results]
 
 
-def test_64_threads_count_exactly_and_share_transactions(counting: None) -> None:
+def test_64_threads_count_exactly_and_share_transactions(counting):
     gate = opened(tally.count)
     batcher: Batcher[str, int] = Batcher(gate)
 
@@ -214,7 +207,7 @@ def test_64_threads_count_exactly_and_share_transactions(counting: None) -> None
     assert len(gate.batches) < 160
 
 
-def test_without_a_lock_the_same_count_loses_updates(counting: None) -> None:
+def test_without_a_lock_the_same_count_loses_updates(counting):
     """The naive version: both read before either writes, as two concurrent requests may."""
     both_have_read = threading.Barrier(2, timeout=10)
 
@@ -227,7 +220,7 @@ def test_without_a_lock_the_same_count_loses_updates(counting: None) -> None:
     assert tally.counted() == 1
 
 
-def test_a_full_queue_refuses_at_once(counting: None) -> None:
+def test_a_full_queue_refuses_at_once(counting):
     gate = Gate()
     batcher = Batcher(gate, max_waiting=2)
     with led_by(batcher, gate) as leader:
@@ -238,7 +231,7 @@ def test_a_full_queue_refuses_at_once(counting: None) -> None:
     assert "fourth" not in tally.entries()
 
 
-def test_a_request_that_waits_too_long_is_refused_and_not_decided(counting: None) -> None:
+def test_a_request_that_waits_too_long_is_refused_and_not_decided(counting):
     first, second = Gate(), Gate()
     gates = iter([first, second])
     batcher: Batcher[str, int] = Batcher(
@@ -261,9 +254,7 @@ def is_unknown(outcome: Any) -> bool:
 
 
 @pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_if_the_leader_dies_its_batch_gets_outcomes_and_the_next_one_runs(
-    counting: None, death: type[BaseException]
-) -> None:
+def test_if_the_leader_dies_its_batch_gets_outcomes_and_the_next_one_runs(counting, death):
     gate = Gate()
 
     def decide(requests: Sequence[str]) -> Sequence[Any]:
@@ -281,7 +272,7 @@ def test_if_the_leader_dies_its_batch_gets_outcomes_and_the_next_one_runs(
     assert tally.entries() == {"leading": 1, "after": 2}
 
 
-def test_no_request_waits_forever_for_a_leader_that_hangs(counting: None) -> None:
+def test_no_request_waits_forever_for_a_leader_that_hangs(counting):
     """The leader and its batch wait for a row that another client locks; later requests don't need it."""
     gate = Gate(lock_rows)
     batcher = Batcher(gate, wait_seconds=0.6, max_batch=2)
@@ -296,7 +287,7 @@ def test_no_request_waits_forever_for_a_leader_that_hangs(counting: None) -> Non
     wait_until(lambda: not batcher.is_busy())
 
 
-def test_a_leader_assumed_dead_takes_no_further_batch(counting: None) -> None:
+def test_a_leader_assumed_dead_takes_no_further_batch(counting):
     first, second, third = (Gate(lambda requests: requests) for _ in range(3))
     gates = iter([first, second, third])
     batcher: Batcher[str, str] = Batcher(lambda requests: next(gates)(requests), wait_seconds=1.5)
@@ -315,7 +306,7 @@ def test_a_leader_assumed_dead_takes_no_further_batch(counting: None) -> None:
     assert waiting.result(within=SOON) == "waiting"
 
 
-def test_an_expired_request_is_not_decided_when_a_failed_batch_is_retried_one_by_one(counting: None) -> None:
+def test_an_expired_request_is_not_decided_when_a_failed_batch_is_retried_one_by_one(counting):
     first = Gate(lambda requests: requests)
     alone = Gate(tally.count)
 
@@ -335,7 +326,7 @@ def test_an_expired_request_is_not_decided_when_a_failed_batch_is_retried_one_by
     assert tally.entries() == {"slow": 1}
 
 
-def test_inside_a_transaction_a_request_is_decided_at_once_and_is_part_of_it(counting: None) -> None:
+def test_inside_a_transaction_a_request_is_decided_at_once_and_is_part_of_it(counting):
     gate = opened(tally.count)
     batcher = Batcher(gate)
     with pytest.raises(ZeroDivisionError), transaction.atomic():
@@ -346,7 +337,7 @@ def test_inside_a_transaction_a_request_is_decided_at_once_and_is_part_of_it(cou
     assert tally.entries() == {}
 
 
-def test_inside_a_transaction_a_failure_leaves_the_rest_intact(counting: None) -> None:
+def test_inside_a_transaction_a_failure_leaves_the_rest_intact(counting):
     batcher = Batcher(tally.count)
     with transaction.atomic():
         assert batcher.submit("first") == 1
@@ -362,7 +353,7 @@ def test_inside_a_transaction_a_failure_leaves_the_rest_intact(counting: None) -
 
 
 @pytest.mark.django_db
-def test_it_works_within_a_test_case(tally_tables: None) -> None:
+def test_it_works_within_a_test_case(tally_tables):
     tally.reset()
     batcher = Batcher(tally.count)
     assert [batcher.submit("first"), batcher.submit("second")] == [1, 2]
@@ -371,7 +362,7 @@ def test_it_works_within_a_test_case(tally_tables: None) -> None:
     assert ask(connection, "SELECT COUNT(*) FROM tally_entry WHERE name <> %s", tally.TAKEN) == [(2,)]
 
 
-def test_a_deadlocked_batch_is_retried_as_a_whole(counting: None) -> None:
+def test_a_deadlocked_batch_is_retried_as_a_whole(counting):
     """The batch holds the hot row and waits for the other; a second connection does the reverse."""
     has_hot = threading.Event()
 
@@ -397,7 +388,7 @@ def test_a_deadlocked_batch_is_retried_as_a_whole(counting: None) -> None:
     assert batches == [["first", "second", "third"]] * 2
 
 
-def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> None:
+def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting):
     """A trigger raises the server's own error 1213 for one name, each time."""
     gate = Gate(lambda requests: [0 for _ in requests], then=tally.count)
     batcher: Batcher[str, int] = Batcher(gate)
@@ -411,9 +402,7 @@ def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting: None) -> 
     assert tally.entries() == {"before": 1, "after": 2}
 
 
-def test_a_batch_whose_commit_may_have_succeeded_is_not_reported_as_undone(
-    counting: None, tmp_path: Path
-) -> None:
+def test_a_batch_whose_commit_may_have_succeeded_is_not_reported_as_undone(counting, tmp_path):
     """Run one by one its members would conflict as well, and be reported as undone."""
     batches: list[list[str]] = []
     gate = Gate(lambda requests: [0 for _ in requests])
@@ -440,9 +429,7 @@ def test_a_batch_whose_commit_may_have_succeeded_is_not_reported_as_undone(
 
 
 @pytest.mark.parametrize("outcomes", [[], [1, 2, 3]])
-def test_a_decision_with_too_few_outcomes_is_an_error_and_writes_nothing(
-    counting: None, outcomes: list[int]
-) -> None:
+def test_a_decision_with_too_few_outcomes_is_an_error_and_writes_nothing(counting, outcomes):
     def decide(requests: Sequence[str]) -> list[int]:
         tally.count(requests)
         return outcomes
@@ -452,7 +439,7 @@ def test_a_decision_with_too_few_outcomes_is_an_error_and_writes_nothing(
     assert tally.entries() == {}
 
 
-def test_a_batcher_with_an_interval_keeps_it_between_batches(transactional_db: None) -> None:
+def test_a_batcher_with_an_interval_keeps_it_between_batches(transactional_db):
     """A request that enters an idle batcher doesn't wait."""
     began: list[float] = []
 
@@ -479,7 +466,7 @@ def test_a_batcher_with_an_interval_keeps_it_between_batches(transactional_db: N
     assert any(seconds_when_idle() < 0.2 for _ in range(5))
 
 
-def test_a_leader_that_lingers_gets_the_rest_of_a_burst(transactional_db: None) -> None:
+def test_a_leader_that_lingers_gets_the_rest_of_a_burst(transactional_db):
     gate = opened(list)
     batcher: Batcher[int, int] = Batcher(gate, linger_seconds=0.3, run=run_without_transaction)
     results: SimpleQueue[Any] = SimpleQueue()
@@ -490,7 +477,7 @@ def test_a_leader_that_lingers_gets_the_rest_of_a_burst(transactional_db: None) 
     assert gate.batches == [[0, 1, 2]]
 
 
-def test_a_batch_does_not_run_in_the_context_of_its_requests(transactional_db: None) -> None:
+def test_a_batch_does_not_run_in_the_context_of_its_requests(transactional_db):
     seen: list[ActorContext] = []
 
     def decide(requests: Sequence[int]) -> Sequence[int]:
@@ -506,7 +493,7 @@ def test_a_batch_does_not_run_in_the_context_of_its_requests(transactional_db: N
     assert seen == [journal.SYSTEM] * 2
 
 
-def test_an_outcome_that_cannot_be_delivered_does_not_affect_the_others(transactional_db: None) -> None:
+def test_an_outcome_that_cannot_be_delivered_does_not_affect_the_others(transactional_db):
     gate = Gate(list)
     batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction)
     results: SimpleQueue[Any] = SimpleQueue()
@@ -522,9 +509,7 @@ def test_an_outcome_that_cannot_be_delivered_does_not_affect_the_others(transact
     assert batcher.submit(4) == 4
 
 
-def test_each_request_has_one_result_if_outcomes_and_deadlines_race(
-    transactional_db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_request_has_one_result_if_outcomes_and_deadlines_race(transactional_db, monkeypatch):
     """Batches take about as long as their deadlines."""
     wait_seconds = 0.05
     monkeypatch.setattr(batching, "DEADLINE_CHECK_SECONDS", wait_seconds / 4)
@@ -549,7 +534,7 @@ def test_each_request_has_one_result_if_outcomes_and_deadlines_race(
     assert any(is_unknown(outcome) for _, outcome in answered)
 
 
-def test_a_batch_that_waits_for_a_row_delays_no_other_batcher(counting: None) -> None:
+def test_a_batch_that_waits_for_a_row_delays_no_other_batcher(counting):
     stuck: Batcher[int, int] = Batcher(lock_rows)
     others: list[Batcher[int, int]] = [Batcher(list) for _ in range(19)]
     with holding(*HOT):
@@ -569,9 +554,7 @@ def test_a_batch_that_waits_for_a_row_delays_no_other_batcher(counting: None) ->
     assert waiting.result() == tally.HOT
 
 
-def test_more_hot_batchers_than_leaders_take_turns(
-    transactional_db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_hot_batchers_than_leaders_take_turns(transactional_db, monkeypatch):
     monkeypatch.setattr(batching, "LEADER_POOL", ThreadPool("one", threads=1, max_waiting=100))
     gate = Gate(list)
     hot: list[Batcher[int, int]] = [Batcher(gate, max_batch=1, run=run_without_transaction) for _ in range(3)]
@@ -583,7 +566,7 @@ def test_more_hot_batchers_than_leaders_take_turns(
     assert [results.get(timeout=SOON) for _ in range(15)] == [0, 1, 2] * 5
 
 
-def test_idle_batchers_hold_no_leader_and_need_no_deadline_checks(transactional_db: None) -> None:
+def test_idle_batchers_hold_no_leader_and_need_no_deadline_checks(transactional_db):
     batchers: list[Batcher[int, int]] = [Batcher(list, run=run_without_transaction) for _ in range(10)]
     race([lambda batcher=batcher: batcher.submit(1) for batcher in batchers])
     wait_until(lambda: LEADER_POOL.busy() == 0)
@@ -591,9 +574,7 @@ def test_idle_batchers_hold_no_leader_and_need_no_deadline_checks(transactional_
     wait_until(lambda: not batching._busy)
 
 
-def test_a_request_without_a_leader_is_refused_and_not_queued(
-    transactional_db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_without_a_leader_is_refused_and_not_queued(transactional_db, monkeypatch):
     gate = opened(list)
     batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction)
     with monkeypatch.context() as narrow:

@@ -42,7 +42,7 @@ def submitted(batcher: Batcher[int, int], gate: Gate, wanted: Sequence[int]) -> 
     return [submission.result() for submission in batch]
 
 
-def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(counting: None) -> None:
+def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(counting):
     gate = Gate(list, then=lock_rows)
     batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
@@ -57,7 +57,7 @@ def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(c
     assert seconds < ONE_LOCK_WAIT + SOON
 
 
-def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(counting: None) -> None:
+def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(counting):
     gate = Gate(list, then=lock_rows)
     batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
@@ -72,7 +72,7 @@ def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(count
     assert batcher.submit(tally.HOT) == tally.HOT
 
 
-def test_a_batcher_without_rows_of_fails_the_batch_after_one_lock_wait(counting: None) -> None:
+def test_a_batcher_without_rows_of_fails_the_batch_after_one_lock_wait(counting):
     gate = Gate(list, then=lock_rows)
     batcher: Batcher[int, int] = Batcher(gate, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
@@ -82,7 +82,7 @@ def test_a_batcher_without_rows_of_fails_the_batch_after_one_lock_wait(counting:
     assert len(batches) == 1, "not one by one, each with another lock wait"
 
 
-def test_an_outage_is_not_retried_for_each_request(counting: None) -> None:
+def test_an_outage_is_not_retried_for_each_request(counting):
     def decide(wanted: Sequence[int]) -> Sequence[Any]:
         raise Unavailable("Redis is away.")
 
@@ -94,7 +94,7 @@ def test_an_outage_is_not_retried_for_each_request(counting: None) -> None:
     assert [len(batch) for batch in batches] == [5]
 
 
-def test_a_faulty_request_beside_a_locked_row_costs_at_most_one_more_lock_wait(counting: None) -> None:
+def test_a_faulty_request_beside_a_locked_row_costs_at_most_one_more_lock_wait(counting):
     def decide(wanted: Sequence[int]) -> Sequence[int]:
         if 3 in wanted:
             raise ValueError(3)
@@ -112,7 +112,7 @@ def test_a_faulty_request_beside_a_locked_row_costs_at_most_one_more_lock_wait(c
     assert seconds < ONE_LOCK_WAIT + SOON
 
 
-def test_a_row_that_others_lock_repeatedly_is_not_stuck(counting: None) -> None:
+def test_a_row_that_others_lock_repeatedly_is_not_stuck(counting):
     """Rows of a hot product are locked nearly always, by other processes' batches of 20 ms each."""
     over = threading.Event()
 
@@ -136,7 +136,7 @@ def test_a_row_that_others_lock_repeatedly_is_not_stuck(counting: None) -> None:
             other.join()
 
 
-def test_a_stuck_row_is_forgotten_as_soon_as_it_is_free(counting: None) -> None:
+def test_a_stuck_row_is_forgotten_as_soon_as_it_is_free(counting):
     wanted = {stuck_rows.Row(Row, tally.HOT), stuck_rows.Row(Row, tally.OTHER)}
     with holding(tally.LOCK, tally.HOT):
         assert stuck_rows.find(wanted) == {stuck_rows.Row(Row, tally.HOT)}
@@ -147,7 +147,7 @@ def test_a_stuck_row_is_forgotten_as_soon_as_it_is_free(counting: None) -> None:
     assert ask(connection, "SELECT @@innodb_lock_wait_timeout") == [(ONE_LOCK_WAIT,)]
 
 
-def test_missing_rows_do_not_count_as_locked(counting: None) -> None:
+def test_missing_rows_do_not_count_as_locked(counting):
     with holding(tally.LOCK, tally.HOT):
         assert bulk_sql.locked_values(Row, [tally.HOT, tally.OTHER, 99]) == {tally.HOT}
         assert bulk_sql.locked_values(Row, [tally.HOT], shared=True) == {tally.HOT}

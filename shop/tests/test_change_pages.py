@@ -21,7 +21,7 @@ from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
-from inventory import products as product_pausing
+from inventory import products
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
@@ -41,25 +41,13 @@ def with_a_coupon(**terms: Any) -> Campaign:
     if products:
         campaigns.change(campaign_id=made.id, products=products)
     issuing.issue(campaign_id=made.id, user_id=AccountFactory.create().id)
-    return Campaign.objects.get(id=made.id)
-
-
-def paused_campaign() -> Campaign:
-    made = with_a_coupon()
-    campaigns.pause(campaign_id=made.id, reason="a test")
-    return Campaign.objects.get(id=made.id)
+    return made
 
 
 def ordered_product() -> Product:
     product = ProductFactory.create(on_hand=5, price=500)
     buying.place(buying.account().id, {product: 1})
-    return Product.objects.get(id=product.id)
-
-
-def paused_product() -> Product:
-    product = ordered_product()
-    product_pausing.pause(product_id=product.id, reason="a test")
-    return Product.objects.get(id=product.id)
+    return product
 
 
 ROWS: dict[str, Callable[[], Model]] = {
@@ -70,13 +58,13 @@ ROWS: dict[str, Callable[[], Model]] = {
     "campaign, with a pool": lambda: CampaignFactory.create(code_source="pool"),
     "campaign, shared": lambda: CampaignFactory.create(code_source="shared", shared_code="A-SHARED-CODE"),
     "campaign, sold out": lambda: with_a_coupon(quantity=1),
-    "campaign, paused": paused_campaign,
+    "campaign, paused": lambda: campaigns.pause(campaign_id=with_a_coupon().id, reason="a test"),
     "campaign, closed": lambda: CampaignFactory.create(
         opens_at=clock.now() - timedelta(days=2), closes_at=clock.now() - timedelta(days=1)
     ),
     "product": ProductFactory.create,
     "product, ordered": ordered_product,
-    "product, paused": paused_product,
+    "product, paused": lambda: products.pause(product_id=ordered_product().id, reason="a test"),
     "product, inactive": lambda: ProductFactory.create(is_active=False),
     "sale, scheduled": lambda: create_sale(ProductFactory.create(), opens_in=3_600, closes_in=7_200),
     "sale, scheduled, with a queue": lambda: create_sale(
@@ -100,7 +88,7 @@ def values_of(row: Model) -> dict[str, Any]:
     }
 
 
-def test_every_model_whose_rows_can_be_changed_is_in_the_list(operator: Client, rf: Any) -> None:
+def test_every_model_whose_rows_can_be_changed_is_in_the_list(operator, rf):
     request = rf.get("/")
     request.user = User.objects.get(username="ada")
     changed = {model for model, pages in admin.site._registry.items() if pages.has_change_permission(request)}
@@ -108,7 +96,7 @@ def test_every_model_whose_rows_can_be_changed_is_in_the_list(operator: Client, 
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_page_is_saved_as_it_is_shown(name: str, operator: Client) -> None:
+def test_a_page_is_saved_as_it_is_shown(name, operator):
     row = ROWS[name]()
     before = values_of(row)
     page = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
@@ -123,7 +111,7 @@ def test_a_page_is_saved_as_it_is_shown(name: str, operator: Client) -> None:
     assert values_of(row) == before
 
 
-def test_a_campaigns_name_is_changed_after_a_coupon_was_issued(operator: Client) -> None:
+def test_a_campaigns_name_is_changed_after_a_coupon_was_issued(operator):
     made = with_a_coupon()
     page = reverse("admin:coupons_campaign_change", args=[made.id])
     shown = fields_of(operator.get(page).content.decode(), reason="a clearer name", name="The clearer name")
@@ -149,7 +137,7 @@ WHY = "The price is wrong."
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
+def kind(request) -> str:
     return str(request.param)
 
 
@@ -185,7 +173,7 @@ def shown(client: Client, address: str) -> str:
     return client.get(address).content.decode()
 
 
-def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind: str) -> None:
+def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind):
     [row], account = rows_of(kind, 1), operator(kind, "view", "change")
     client, own = signed_in(account), page(kind, "change", row.pk)
     pause, resume = page(kind, "pause", row.pk), page(kind, "resume", row.pk)
@@ -213,7 +201,7 @@ def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind: str
     assert JournalLine.objects.get(what=f"{kind}.resumed").detail == "The price is right."
 
 
-def test_without_a_reason_the_form_is_shown_again_and_nothing_changes(kind: str) -> None:
+def test_without_a_reason_the_form_is_shown_again_and_nothing_changes(kind):
     [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
     for wrong in ("", "  ", "x" * 501):
         for button in ("pause", "resume"):
@@ -221,7 +209,7 @@ def test_without_a_reason_the_form_is_shown_again_and_nothing_changes(kind: str)
     assert are_paused([row]) == [False]
 
 
-def test_a_button_that_another_operator_was_faster_to_press_says_so(kind: str) -> None:
+def test_a_button_that_another_operator_was_faster_to_press_says_so(kind):
     [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
     _, second = (press(client, kind, row, "pause", reason=WHY) for _ in range(2))
 
@@ -229,7 +217,7 @@ def test_a_button_that_another_operator_was_faster_to_press_says_so(kind: str) -
     assert JournalLine.objects.filter(what=f"{kind}.paused").count() == 1
 
 
-def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind: str) -> None:
+def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind):
     rows, client = rows_of(kind, 3), signed_in(operator(kind, "view", "change"))
 
     asked = select(client, kind, rows[:2], "pause_selected")

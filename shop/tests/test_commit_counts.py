@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from django.db import transaction
@@ -36,7 +35,7 @@ def _nothing_counted() -> Iterator[None]:
     counted.clear()
 
 
-def test_what_is_done_is_counted_after_the_commit() -> None:
+def test_what_is_done_is_counted_after_the_commit():
     def work() -> None:
         change("a")
         change("b")
@@ -46,7 +45,7 @@ def test_what_is_done_is_counted_after_the_commit() -> None:
     assert counted == ["a", "b"]
 
 
-def test_an_attempt_that_is_rolled_back_is_not_counted() -> None:
+def test_an_attempt_that_is_rolled_back_is_not_counted():
     def refused() -> None:
         change("a")
         raise ValueError
@@ -56,7 +55,7 @@ def test_an_attempt_that_is_rolled_back_is_not_counted() -> None:
     assert counted == []
 
 
-def test_a_retry_after_a_conflict_counts_once() -> None:
+def test_a_retry_after_a_conflict_counts_once():
     attempts = []
 
     def work() -> None:
@@ -69,7 +68,7 @@ def test_a_retry_after_a_conflict_counts_once() -> None:
     assert (len(attempts), counted) == (3, ["a"])
 
 
-def test_a_savepoint_that_is_rolled_back_counts_nothing() -> None:
+def test_a_savepoint_that_is_rolled_back_counts_nothing():
     def work() -> None:
         change("a")
         with suppress(ValueError), open_transaction.savepoint():
@@ -81,7 +80,7 @@ def test_a_savepoint_that_is_rolled_back_counts_nothing() -> None:
     assert counted == ["a", "c"]
 
 
-def test_inside_a_transaction_of_django_it_counts_with_its_commit() -> None:
+def test_inside_a_transaction_of_django_it_counts_with_its_commit():
     with transaction.atomic():
         transactions.run_or_savepoint(lambda: change("a"), transactions.REPEATABLE)
         change("b")
@@ -89,7 +88,7 @@ def test_inside_a_transaction_of_django_it_counts_with_its_commit() -> None:
     assert sorted(counted) == ["a", "b"]
 
 
-def test_a_count_that_raises_disturbs_neither_the_work_nor_other_counts() -> None:
+def test_a_count_that_raises_disturbs_neither_the_work_nor_other_counts():
     def fail(items: Sequence[str]) -> None:
         raise RuntimeError("a defect")
 
@@ -105,15 +104,13 @@ def test_a_count_that_raises_disturbs_neither_the_work_nor_other_counts() -> Non
     assert counted == ["b", "c"]
 
 
-def test_outside_a_transaction_it_is_refused() -> None:
+def test_outside_a_transaction_it_is_refused():
     with pytest.raises(transaction.TransactionManagementError):
         open_transaction.count_after_commit(count, ["a"])
 
 
 @pytest.mark.parametrize("effect", [transactions.KEYED, transactions.ONCE])
-def test_a_commit_whose_reply_is_lost_is_done_once_and_not_counted(
-    effect: transactions.Effect, tmp_path: Path
-) -> None:
+def test_a_commit_whose_reply_is_lost_is_done_once_and_not_counted(effect, tmp_path):
     def work() -> None:
         if not JournalLine.objects.exists():
             change("a")
@@ -124,7 +121,7 @@ def test_a_commit_whose_reply_is_lost_is_done_once_and_not_counted(
     assert (counted, JournalLine.objects.count()) == ([], 1)
 
 
-def test_a_commit_that_never_arrived_counts_once(tmp_path: Path) -> None:
+def test_a_commit_that_never_arrived_counts_once(tmp_path):
     """The work is done anew."""
     attempts = []
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.db import OperationalError, close_old_connections, connection
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def relay(tmp_path: Path) -> Iterator[Relay]:
+def relay(tmp_path) -> Iterator[Relay]:
     with relayed(tmp_path) as relay:
         yield relay
 
@@ -44,7 +43,7 @@ def answers() -> bool:
     return True
 
 
-def test_all_threads_fail_with_and_without_a_connection(relay: Relay) -> None:
+def test_all_threads_fail_with_and_without_a_connection(relay):
     query()
     relay.freeze()
     started_at = time.monotonic()
@@ -53,7 +52,7 @@ def test_all_threads_fail_with_and_without_a_connection(relay: Relay) -> None:
     assert time.monotonic() - started_at < 6
 
 
-def test_a_call_gets_503_within_six_seconds(relay: Relay) -> None:
+def test_a_call_gets_503_within_six_seconds(relay):
     client = Client()
     assert client.get("/api/v1/products").status_code == 200
     relay.freeze()
@@ -66,12 +65,12 @@ def test_a_call_gets_503_within_six_seconds(relay: Relay) -> None:
     wait_until(lambda: client.get("/api/v1/products").status_code == 200)
 
 
-def test_a_slow_statement_is_not_interrupted(relay: Relay) -> None:
+def test_a_slow_statement_is_not_interrupted(relay):
     longer = watch.PERIOD_SECONDS + watch.PING_TIMEOUT_SECONDS + 1
     assert ask(connection, "SELECT SLEEP(%s)", longer) == [(0,)]
 
 
-def test_a_server_that_refuses_is_down_and_never_counts_as_hung(relay: Relay) -> None:
+def test_a_server_that_refuses_is_down_and_never_counts_as_hung(relay):
     query()
     relay.close()
     deadline = time.monotonic() + 3 * watch.PERIOD_SECONDS
@@ -86,7 +85,7 @@ def watched() -> watch.Watch:
     return watch.get_watch(connection.get_connection_params())
 
 
-def test_one_unanswered_ping_closes_no_connection(relay: Relay) -> None:
+def test_one_unanswered_ping_closes_no_connection(relay):
     asleep = in_background(lambda: ask(connection, "SELECT SLEEP(5)"))
     wait_until(lambda: waiting_at("SELECT SLEEP(5)") == 1)
     relay.freeze()
@@ -96,7 +95,7 @@ def test_one_unanswered_ping_closes_no_connection(relay: Relay) -> None:
     wait_until(lambda: watched()._unanswered == 0)
 
 
-def test_a_commit_may_finish_while_all_other_connections_are_closed(counting: None, relay: Relay) -> None:
+def test_a_commit_may_finish_while_all_other_connections_are_closed(counting, relay):
     attempts: list[int] = []
 
     def count_and_freeze() -> list[int | Exception]:
@@ -118,9 +117,7 @@ def test_a_commit_may_finish_while_all_other_connections_are_closed(counting: No
     assert tally.entries() == {"one": 1}
 
 
-def test_a_commit_is_ended_too_if_the_server_stays_unavailable(
-    counting: None, relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_is_ended_too_if_the_server_stays_unavailable(counting, relay, monkeypatch):
     monkeypatch.setattr(watch, "COMMIT_WAIT_SECONDS", 3.0)
 
     def count_and_freeze() -> list[int | Exception]:

@@ -24,7 +24,7 @@ MakeTask = Callable[..., "Task[Any, Any]"]
 
 
 @pytest.fixture(autouse=True)
-def _no_outage_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_outage_yet(monkeypatch) -> None:
     monkeypatch.setattr(dispatch, "_breaker", CircuitBreaker("broker"))
 
 
@@ -34,7 +34,7 @@ def ran() -> list[str]:
 
 
 @pytest.fixture
-def task_on(ran: list[str]) -> Iterator[MakeTask]:
+def task_on(ran) -> Iterator[MakeTask]:
     """A task of an app that is configured like the shop's, with the test's broker."""
     apps: list[Celery] = []
 
@@ -64,9 +64,7 @@ def timed(call: Callable[[], Any]) -> float:
     return time.monotonic() - started_at
 
 
-def test_without_the_broker_tasks_run_in_this_process_soon(
-    own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
-) -> None:
+def test_without_the_broker_tasks_run_in_this_process_soon(own_redis, task_on, ran):
     own_redis.stop()
     task = task_on(own_redis.url)
     assert timed(lambda: dispatch.enqueue(task, "one")) < 0.5
@@ -76,7 +74,7 @@ def test_without_the_broker_tasks_run_in_this_process_soon(
     assert timed(lambda: wait_until(lambda: sorted(ran) == sorted(["one", *names]))) < 1.5
 
 
-def test_a_recovered_broker_is_used_again(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
+def test_a_recovered_broker_is_used_again(own_redis, task_on, ran):
     task = task_on(own_redis.url)
     assert dispatch.send_to_broker(task, ("before",))
     own_redis.stop()
@@ -87,14 +85,14 @@ def test_a_recovered_broker_is_used_again(own_redis: OwnRedis, task_on: MakeTask
     assert count_sent(own_redis) == 4
 
 
-def test_a_hanging_broker_does_not_delay_the_caller(task_on: MakeTask, ran: list[str]) -> None:
+def test_a_hanging_broker_does_not_delay_the_caller(task_on, ran):
     with socket.create_server((ports.HOST, 0)) as silent:
         task = task_on(f"redis://{ports.HOST}:{silent.getsockname()[1]}/0")
         assert timed(lambda: [dispatch.enqueue(task, str(number)) for number in range(20)]) < 0.5
         wait_until(lambda: len(ran) == 20, seconds=20)
 
 
-def test_while_a_broker_hangs_at_most_one_send_waits_for_it(task_on: MakeTask) -> None:
+def test_while_a_broker_hangs_at_most_one_send_waits_for_it(task_on):
     with socket.create_server((ports.HOST, 0)) as silent:
         task = task_on(f"redis://{ports.HOST}:{silent.getsockname()[1]}/0")
         assert not dispatch.send_to_broker(task, ("probe",))
@@ -111,9 +109,7 @@ def test_while_a_broker_hangs_at_most_one_send_waits_for_it(task_on: MakeTask) -
     assert 1 <= sum(wait > 0.5 for wait in waits) <= 3
 
 
-def test_a_failed_task_in_this_process_affects_no_other(
-    own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
-) -> None:
+def test_a_failed_task_in_this_process_affects_no_other(own_redis, task_on, ran):
     own_redis.stop()
 
     def fail() -> None:
@@ -127,9 +123,7 @@ def test_a_failed_task_in_this_process_affects_no_other(
     assert ran == ["one"]
 
 
-def test_a_task_in_this_process_leaves_no_connection_open(
-    counting: None, own_redis: OwnRedis, task_on: MakeTask
-) -> None:
+def test_a_task_in_this_process_leaves_no_connection_open(counting, own_redis, task_on):
     own_redis.stop()
     used: list[int] = []
 
@@ -148,9 +142,7 @@ def test_a_task_in_this_process_leaves_no_connection_open(
         connection.settings_dict["CONN_MAX_AGE"] = 60
 
 
-def test_tasks_beyond_the_limit_are_left_to_the_sweeper(
-    own_redis: OwnRedis, task_on: MakeTask, ran: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tasks_beyond_the_limit_are_left_to_the_sweeper(own_redis, task_on, ran, monkeypatch):
     monkeypatch.setattr(dispatch, "_free_slots", threading.BoundedSemaphore(3))
     own_redis.stop()
     may_end = threading.Event()
@@ -169,7 +161,7 @@ def test_tasks_beyond_the_limit_are_left_to_the_sweeper(
     wait_until(lambda: sorted(ran) == ["0", "1", "2", "later"])
 
 
-def test_concurrent_calls_share_a_message(task_on: MakeTask, own_redis: OwnRedis) -> None:
+def test_concurrent_calls_share_a_message(task_on, own_redis):
     def fail() -> None:
         raise AssertionError("the broker is available")
 
@@ -183,7 +175,7 @@ def test_concurrent_calls_share_a_message(task_on: MakeTask, own_redis: OwnRedis
     wait_until(lambda: count_sent(own_redis) == sent + 1)
 
 
-def test_concurrent_calls_run_in_this_process_without_the_broker(task_on: MakeTask) -> None:
+def test_concurrent_calls_run_in_this_process_without_the_broker(task_on):
     calls: list[float] = []
 
     def note() -> None:
@@ -197,9 +189,7 @@ def test_concurrent_calls_run_in_this_process_without_the_broker(task_on: MakeTa
     assert len(calls) <= 2
 
 
-def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_frozen(
-    task_on: MakeTask, ran: list[str], own_redis: OwnRedis
-) -> None:
+def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_frozen(task_on, ran, own_redis):
     with socket.create_server((ports.HOST, 0)) as frozen:
         urls = [f"redis://{ports.HOST}:{frozen.getsockname()[1]}/0", own_redis.url]
         task = task_on(";".join(urls))
@@ -209,9 +199,7 @@ def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_frozen(
     assert (ran, count_sent(own_redis)) == ([], 1)
 
 
-def test_a_worker_outlives_a_task_that_ends_after_its_connection_was_lost(
-    own_redis: OwnRedis, task_on: MakeTask
-) -> None:
+def test_a_worker_outlives_a_task_that_ends_after_its_connection_was_lost(own_redis, task_on):
     app = task_on(own_redis.url).app
     connection = app.connection_for_read()
     queue = connection.SimpleQueue("lost")
@@ -233,9 +221,7 @@ def test_a_worker_outlives_a_task_that_ends_after_its_connection_was_lost(
     message.ack_log_error(logging.getLogger(), consumer.connection_errors)
 
 
-def test_a_worker_outlives_a_connection_that_cannot_give_its_messages_back(
-    task_on: MakeTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_outlives_a_connection_that_cannot_give_its_messages_back(task_on, monkeypatch):
     lost = Consumer.__new__(Consumer)
     lost.app = task_on("memory://").app
     lost.connection = lost.app.connection_for_read()

@@ -5,16 +5,14 @@ import cProfile
 import pstats
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 
@@ -23,7 +21,7 @@ from accounts.tokens.disabled_accounts import DisabledAccounts
 from coupons import issued_coupons, remembered
 from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
-from coupons.models import Confirmation, Coupon
+from coupons.models import Campaign, Confirmation, Coupon
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, campaign_with_codes
 from inventory.models import Product
@@ -43,7 +41,6 @@ from shop.redis import completion_notifications, redis_client
 from shop.tests import asgi_client, second_connection
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.loop_guard import Blocked
 from shop.tests.second_connection import another_connection, holding
 from shop.tests.second_process import another_process, read_line
 
@@ -94,12 +91,12 @@ def product() -> Product:
 
 
 @pytest.fixture(autouse=True)
-def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_workers(monkeypatch) -> None:
     monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
 
 
 @pytest.mark.parametrize("access", [User.objects.exists, redis_client.client, lambda: time.sleep(0)])
-def test_calls_that_block_a_loop_are_detected(blocked: Blocked, access: Callable[[], Any]) -> None:
+def test_calls_that_block_a_loop_are_detected(blocked, access):
     async def block() -> None:
         with suppress(SynchronousOnlyOperation, RuntimeError):
             access()
@@ -115,7 +112,7 @@ async def twice(call: Callable[[], Awaitable[Answer]]) -> list[tuple[int, str]]:
     return [status_and_code(await call()), status_and_code(await call())]
 
 
-def test_no_coupon_call_blocks_the_loop(blocked: Blocked) -> None:
+def test_no_coupon_call_blocks_the_loop(blocked):
     plenty, few = CampaignFactory.create(quantity=50), CampaignFactory.create(quantity=1)
     closed = CampaignFactory.create(closed=True)
     issuing.issue(campaign_id=few.pk, user_id=AccountFactory.create().pk)
@@ -147,7 +144,7 @@ def test_no_coupon_call_blocks_the_loop(blocked: Blocked) -> None:
 
 
 @pytest.mark.parametrize("strategy", sorted(set(issuing.STRATEGIES) - issuing.LAB_ONLY))
-def test_no_coupon_strategy_blocks_the_loop(blocked: Blocked, strategy: str) -> None:
+def test_no_coupon_strategy_blocks_the_loop(blocked, strategy):
     campaign = campaign_with_codes("pool" if strategy == "code_pool" else "generated", strategy=strategy)
     callers = [Caller(AccountFactory.create()) for _ in range(3)]
 
@@ -160,9 +157,7 @@ def test_no_coupon_strategy_blocks_the_loop(blocked: Blocked, strategy: str) -> 
 
 
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "optimistic", "redis_gate"])
-def test_no_order_or_payment_call_blocks_the_loop(
-    blocked: Blocked, caller: Caller, product: Product, settings: LazySettings, strategy: str
-) -> None:
+def test_no_order_or_payment_call_blocks_the_loop(blocked, caller, product, settings, strategy):
     settings.INVENTORY_STRATEGY = strategy
 
     async def call_all() -> None:
@@ -193,9 +188,7 @@ def test_no_order_or_payment_call_blocks_the_loop(
     assert blocked == []
 
 
-def test_no_limit_or_sign_in_blocks_the_loop(
-    blocked: Blocked, caller: Caller, product: Product, settings: LazySettings
-) -> None:
+def test_no_limit_or_sign_in_blocks_the_loop(blocked, caller, product, settings):
     settings.RATE_DECLINES = settings.RATE_ORDERS = settings.RATE_COUPONS = Rate(4, 60)
     campaign = CampaignFactory.create()
 
@@ -215,9 +208,7 @@ def test_no_limit_or_sign_in_blocks_the_loop(
     assert blocked == []
 
 
-def test_no_ticket_call_blocks_the_loop_and_a_poll_ends_when_it_settles(
-    blocked: Blocked, caller: Caller
-) -> None:
+def test_no_ticket_call_blocks_the_loop_and_a_poll_ends_when_it_settles(blocked, caller):
     campaign = CampaignFactory.create(strategy="queue", quantity=2)
 
     async def call_all() -> float:
@@ -239,9 +230,7 @@ def test_no_ticket_call_blocks_the_loop_and_a_poll_ends_when_it_settles(
     assert blocked == []
 
 
-def test_polls_and_repeats_of_one_account_leave_places_for_others(
-    caller: Caller, product: Product, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_polls_and_repeats_of_one_account_leave_places_for_others(caller, product, settings, monkeypatch):
     settings.WAITING_REQUESTS = 10
     monkeypatch.setattr(completion_notifications, "MOST_OF_ONE_OWNER", 4)
     campaign = CampaignFactory.create(strategy="queue", quantity=2)
@@ -266,7 +255,7 @@ def test_polls_and_repeats_of_one_account_leave_places_for_others(
     asyncio.run(call_all())
 
 
-def test_pages_and_probes_run_in_threads(blocked: Blocked) -> None:
+def test_pages_and_probes_run_in_threads(blocked):
     async def call_all() -> list[int]:
         return [
             (await send_request("GET", path)).status
@@ -295,7 +284,7 @@ class AtOnce:
 
 
 @pytest.fixture
-def coupon_at_hand(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> dict[str, Any]:
+def coupon_at_hand(caller, monkeypatch, settings) -> dict[str, Any]:
     """The body of a coupon call that its batcher has decided already."""
     settings.RATE_COUPONS = None
     campaign = CampaignFactory.create()
@@ -309,9 +298,7 @@ def coupon_at_hand(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: La
 
 
 @pytest.fixture
-def order_at_hand(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch, product: Product, settings: LazySettings
-) -> Any:
+def order_at_hand(caller, monkeypatch, product, settings) -> Any:
     settings.RATE_ORDERS = None
     placed = buying.place(caller.account.pk, {product: 1})
     done = replace(placed, answer=schemas.placed_order_answer(placed)) if placed.answer is None else placed
@@ -351,9 +338,7 @@ def keep_disabled_accounts(*, age: float) -> None:
 
 
 @pytest.mark.parametrize(("path", "at_hand"), [("/coupons", "coupon_at_hand"), ("/orders", "order_at_hand")])
-def test_a_hot_call_uses_little_time_of_the_loop(
-    caller: Caller, path: str, at_hand: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_hot_call_uses_little_time_of_the_loop(caller, path, at_hand, request):
     body = request.getfixturevalue(at_hand)
 
     async def measure() -> int:
@@ -365,7 +350,7 @@ def test_a_hot_call_uses_little_time_of_the_loop(
 
 
 @pytest.fixture
-def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def four_threads(monkeypatch) -> None:
     """A process with few threads: two that lead batches and four that run calls."""
     monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("few", threads=4, max_waiting=1_000))
     monkeypatch.setattr(batching, "LEADER_POOL", ThreadPool("few-leaders", threads=2, max_waiting=1_000))
@@ -385,83 +370,55 @@ async def slowest(*calls: Callable[[], Awaitable[Answer]], until: "asyncio.Futur
     return longest
 
 
-async def slowest_beside(
-    stuck: Iterable[Awaitable[Answer]],
-    *calls: Callable[[], Awaitable[Answer]],
-    at_end: Callable[[], None] = lambda: None,
-) -> tuple[float, list[Answer]]:
-    """The longest of these calls beside those that are stuck until `at_end`, and the latter's answers."""
-    held = asyncio.gather(*stuck)
-    await asyncio.sleep(0.3)
-    longest = await slowest(*calls, until=held)
-    at_end()
-    return longest, await held
-
-
 LOCK_CAMPAIGN = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
-def test_a_locked_campaign_row_delays_no_other_call(
-    four_threads: None, caller: Caller, product: Product
-) -> None:
-    locked, free = CampaignFactory.create(), CampaignFactory.create()
-    others = [Caller(AccountFactory.create()) for _ in range(40)]
+def results_beside_other_calls(
+    stuck: Campaign, caller: Caller, product: Product, *, number: int, at_end: Callable[[], None]
+) -> set[tuple[int, str]]:
+    """The results of so many coupon calls that are stuck until `at_end`, while others take less than 2 s."""
+    free, others = CampaignFactory.create(), [Caller(one) for one in AccountFactory.create_batch(number)]
 
     async def call_all() -> tuple[float, list[Answer]]:
-        return await slowest_beside(
-            [other.post("/coupons", {"campaign": locked.pk}) for other in others],
+        held = asyncio.gather(*[other.post("/coupons", {"campaign": stuck.pk}) for other in others])
+        await asyncio.sleep(0.3)
+        longest = await slowest(
             lambda: caller.post("/coupons", {"campaign": free.pk}),
             lambda: caller.post("/orders", order_of(product)),
             lambda: caller.get("/products"),
+            until=held,
         )
+        at_end()
+        return longest, await held
 
-    with holding(LOCK_CAMPAIGN, locked.pk):
-        longest, replies = asyncio.run(call_all())
+    longest, replies = asyncio.run(call_all())
     assert longest < 2
-    assert {status_and_code(answer) for answer in replies} <= {
-        (503, "unavailable"),
-        (409, "conflict"),
-        (503, "overloaded"),
-    }
+    return {status_and_code(answer) for answer in replies}
+
+
+def test_a_locked_campaign_row_delays_no_other_call(four_threads, caller, product):
+    locked = CampaignFactory.create()
+    with holding(LOCK_CAMPAIGN, locked.pk):
+        found = results_beside_other_calls(locked, caller, product, number=40, at_end=lambda: None)
+    assert found <= {(503, "unavailable"), (409, "conflict"), (503, "overloaded")}
     assert not Coupon.objects.filter(campaign=locked).exists()
 
 
-def test_a_slow_partner_delays_no_other_call(
-    four_threads: None,
-    caller: Caller,
-    product: Product,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: LazySettings,
-) -> None:
+def test_a_slow_partner_delays_no_other_call(four_threads, caller, product, monkeypatch, settings):
     settings.PARTNER_URL = "http://127.0.0.1:9"
-    slow, free = CampaignFactory.create(partner="convenience_store"), CampaignFactory.create()
-    others = [Caller(AccountFactory.create()) for _ in range(30)]
-    may_end = threading.Event()
+    slow, may_end = CampaignFactory.create(partner="convenience_store"), threading.Event()
 
     def confirm_slowly(outcome: Any) -> Any:
         may_end.wait(20)
         raise Unavailable("The partner doesn't answer.")
 
     monkeypatch.setattr(issuing.confirmation, "ask_partner", confirm_slowly)
-
-    async def call_all() -> tuple[float, list[Answer]]:
-        return await slowest_beside(
-            [other.post("/coupons", {"campaign": slow.pk}) for other in others],
-            lambda: caller.post("/coupons", {"campaign": free.pk}),
-            lambda: caller.post("/orders", order_of(product)),
-            lambda: caller.get("/products"),
-            at_end=may_end.set,
-        )
-
-    longest, replies = asyncio.run(call_all())
-    assert longest < 2
-    assert {status_and_code(answer) for answer in replies} == {(503, "unavailable")}
+    found = results_beside_other_calls(slow, caller, product, number=30, at_end=may_end.set)
+    assert found == {(503, "unavailable")}
 
 
-def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(
-    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
-) -> None:
+def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(monkeypatch, settings):
     settings.PARTNER_URL = "http://127.0.0.1:9"
     monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("full", threads=1, max_waiting=0))
     campaign, may_end = CampaignFactory.create(), threading.Event()
@@ -489,8 +446,8 @@ def test_a_confirmation_that_waits_for_its_partner_is_not_reported_as_undone(
 
 
 def test_a_locked_product_row_delays_other_orders_by_one_lock_wait_and_nothing_else(
-    four_threads: None, caller: Caller, product: Product
-) -> None:
+    four_threads, caller, product
+):
     locked, campaign = ProductFactory.create(on_hand=100), CampaignFactory.create()
     others = [Caller(AccountFactory.create()) for _ in range(30)]
 
@@ -515,7 +472,7 @@ def test_a_locked_product_row_delays_other_orders_by_one_lock_wait_and_nothing_e
 
 
 @pytest.mark.parametrize("kind", ["order", "charged order", "coupon"])
-def test_slow_views_in_all_threads_delay_no_hot_call(four_threads: None, product: Product, kind: str) -> None:
+def test_slow_views_in_all_threads_delay_no_hot_call(four_threads, product, kind):
     may_end, campaign = threading.Event(), CampaignFactory.create()
     callers = iter([Caller(account) for account in AccountFactory.create_batch(13)])
 
@@ -555,8 +512,8 @@ def test_slow_views_in_all_threads_delay_no_hot_call(four_threads: None, product
 
 
 def test_an_accounts_concurrent_calls_are_bounded_and_others_continue(
-    four_threads: None, caller: Caller, product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    four_threads, caller, product, monkeypatch
+):
     may_end = threading.Event()
 
     def find_slowly(**arguments: Any) -> Any:
@@ -584,9 +541,7 @@ def test_an_accounts_concurrent_calls_are_bounded_and_others_continue(
     assert [answer.status for answer in replies].count(404) == MAX_PER_OWNER
 
 
-def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(product, monkeypatch):
     campaign = CampaignFactory.create()
     callers = [Caller(AccountFactory.create()) for _ in range(40)]
     in_threads: list[tuple[str, Any, int]] = []
@@ -671,7 +626,7 @@ print(json.dumps(asyncio.run(call_together())), flush=True)
 
 
 @pytest.mark.boots("another process of the shop")
-def test_the_same_calls_work_on_the_embedded_database(tmp_path: Path) -> None:
+def test_the_same_calls_work_on_the_embedded_database(tmp_path):
     address = f"sqlite:///{tmp_path}/firstcome.sqlite3"
     with another_process(SQLITE, DATABASE_URL=address) as process:
         results = orjson.loads(read_line(process))

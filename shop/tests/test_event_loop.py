@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from redis import Redis
 
 from shop.concurrency import event_loop
@@ -31,13 +30,13 @@ RUNNERS = pytest.mark.parametrize("run", [asyncio.run, event_loop.run_blocking],
 
 
 @pytest.fixture
-def small_pool(monkeypatch: pytest.MonkeyPatch) -> ThreadPool:
+def small_pool(monkeypatch) -> ThreadPool:
     pool = ThreadPool("small", threads=4, max_waiting=40)
     monkeypatch.setattr(event_loop, "CALL_POOL", pool)
     return pool
 
 
-def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread() -> None:
+def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread():
     gate = Gate(list)
     batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction, max_batch=2_000)
 
@@ -55,7 +54,7 @@ def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread() -> None:
     assert len(gate.batches) <= 3
 
 
-def test_a_full_batcher_refuses_at_once_and_queued_requests_get_their_outcomes() -> None:
+def test_a_full_batcher_refuses_at_once_and_queued_requests_get_their_outcomes():
     gate = Gate(list)
     batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction, max_waiting=10)
 
@@ -76,7 +75,7 @@ def test_a_full_batcher_refuses_at_once_and_queued_requests_get_their_outcomes()
 
 
 @RUNNERS
-def test_a_thread_runs_in_a_copy_of_the_callers_context(run: Any) -> None:
+def test_a_thread_runs_in_a_copy_of_the_callers_context(run):
     def read_colour() -> tuple[str, bool]:
         seen = colour.get()
         colour.set("the thread's")
@@ -97,7 +96,7 @@ def test_a_thread_runs_in_a_copy_of_the_callers_context(run: Any) -> None:
 @pytest.mark.parametrize(
     "error", [ValueError("wrong"), Overloaded("too much"), StopIteration(3), SystemExit(1)]
 )
-def test_an_error_of_a_thread_is_raised_in_the_awaiting_coroutine(error: BaseException) -> None:
+def test_an_error_of_a_thread_is_raised_in_the_awaiting_coroutine(error):
     def fail() -> None:
         raise error
 
@@ -113,7 +112,7 @@ def test_an_error_of_a_thread_is_raised_in_the_awaiting_coroutine(error: BaseExc
     )
 
 
-def test_a_cancelled_caller_affects_no_other(small_pool: ThreadPool) -> None:
+def test_a_cancelled_caller_affects_no_other(small_pool):
     done: list[int] = []
 
     def work(number: int) -> int:
@@ -135,7 +134,7 @@ def test_a_cancelled_caller_affects_no_other(small_pool: ThreadPool) -> None:
 
 
 @RUNNERS
-def test_a_signal_ends_exactly_one_wait(run: Any) -> None:
+def test_a_signal_ends_exactly_one_wait(run):
     async def call() -> list[bool]:
         signal = Signal()
         signal.set()
@@ -146,12 +145,12 @@ def test_a_signal_ends_exactly_one_wait(run: Any) -> None:
     assert run(call()) == [True, False, True, False]
 
 
-def test_a_coroutine_that_needs_an_event_loop_is_refused() -> None:
+def test_a_coroutine_that_needs_an_event_loop_is_refused():
     with pytest.raises(RuntimeError, match=r"shop\.concurrency\.event_loop"):
         event_loop.run_blocking(asyncio.sleep(0))
 
 
-def test_results_from_many_threads_at_once_all_arrive() -> None:
+def test_results_from_many_threads_at_once_all_arrive():
     """Including a result that arrives while others are being delivered."""
 
     async def call_all() -> int:
@@ -163,7 +162,7 @@ def test_results_from_many_threads_at_once_all_arrive() -> None:
     assert asyncio.run(asyncio.wait_for(call_all(), 60)) == 5_000
 
 
-def test_redis_on_a_loop_is_refused() -> None:
+def test_redis_on_a_loop_is_refused():
     async def call() -> None:
         redis_client.attempt(lambda client: client.ping(), otherwise=False)
 
@@ -172,9 +171,7 @@ def test_redis_on_a_loop_is_refused() -> None:
     assert redis_client.attempt(lambda client: client.ping(), otherwise=False)
 
 
-def test_a_call_that_waits_too_long_for_a_thread_is_not_started(
-    small_pool: ThreadPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_that_waits_too_long_for_a_thread_is_not_started(small_pool, monkeypatch):
     monkeypatch.setattr(event_loop, "WAIT_SECONDS", 0.2)
     may_end, begun = threading.Event(), threading.Event()
 
@@ -250,7 +247,7 @@ def check_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _patient(monkeypatch) -> None:
     """Waiters don't poll here, so that only a notification can wake them."""
     check_every(float(NEVER), monkeypatch)
 
@@ -290,9 +287,7 @@ def listening(is_redis_up: bool) -> bool:
 
 
 @PLACES
-def test_a_waiter_in_another_process_is_woken_within_milliseconds(
-    counting: None, own_redis: OwnRedis, place: str
-) -> None:
+def test_a_waiter_in_another_process_is_woken_within_milliseconds(counting, own_redis, place):
     def seconds_to_wake() -> float:
         with another_connection() as other:
             ask(other, "UPDATE tally SET value = 0 WHERE id = %s", tally.HOT)
@@ -307,9 +302,7 @@ def test_a_waiter_in_another_process_is_woken_within_milliseconds(
 
 
 @PLACES
-def test_a_notification_of_another_name_wakes_no_waiter(
-    counting: None, own_redis: OwnRedis, place: str
-) -> None:
+def test_a_notification_of_another_name_wakes_no_waiter(counting, own_redis, place):
     with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
         settle()
         completion_notifications.notify_completed("order-2")
@@ -319,9 +312,7 @@ def test_a_notification_of_another_name_wakes_no_waiter(
 
 
 @PLACES
-def test_without_redis_a_waiter_in_another_process_polls(
-    counting: None, own_redis: OwnRedis, place: str
-) -> None:
+def test_without_redis_a_waiter_in_another_process_polls(counting, own_redis, place):
     own_redis.stop()
     with another_process(WAITER, NORMALLY, place, REDIS_URL=own_redis.url) as process:
         settle()
@@ -331,9 +322,7 @@ def test_without_redis_a_waiter_in_another_process_polls(
 
 
 @PLACES
-def test_a_waiter_is_woken_again_after_redis_was_restarted(
-    counting: None, own_redis: OwnRedis, place: str
-) -> None:
+def test_a_waiter_is_woken_again_after_redis_was_restarted(counting, own_redis, place):
     with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
         own_redis.stop()
         own_redis.start()
@@ -345,9 +334,7 @@ def test_a_waiter_is_woken_again_after_redis_was_restarted(
 
 
 @pytest.mark.parametrize("is_redis_up", [True, False])
-def test_waiters_of_this_process_are_woken_with_and_without_redis(
-    own_redis: OwnRedis, is_redis_up: bool
-) -> None:
+def test_waiters_of_this_process_are_woken_with_and_without_redis(own_redis, is_redis_up):
     if not is_redis_up:
         own_redis.stop()
     settled = threading.Event()
@@ -364,9 +351,7 @@ def test_waiters_of_this_process_are_woken_with_and_without_redis(
 
 
 @pytest.mark.parametrize("is_redis_up", [True, False])
-def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_thread(
-    own_redis: OwnRedis, is_redis_up: bool
-) -> None:
+def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_thread(own_redis, is_redis_up):
     if not is_redis_up:
         own_redis.stop()
     settled = threading.Event()
@@ -394,7 +379,7 @@ def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_th
 
 
 @PLACES
-def test_a_completion_between_the_check_and_the_sleep_is_not_missed(place: str) -> None:
+def test_a_completion_between_the_check_and_the_sleep_is_not_missed(place):
     checks: list[bool] = []
 
     def settle_just_after_the_first_check() -> bool:
@@ -407,7 +392,7 @@ def test_a_completion_between_the_check_and_the_sleep_is_not_missed(place: str) 
 
 
 @PLACES
-def test_work_started_by_the_wait_is_not_checked_before_and_not_missed(place: str) -> None:
+def test_work_started_by_the_wait_is_not_checked_before_and_not_missed(place):
     checks: list[bool] = []
 
     def check() -> bool:
@@ -419,7 +404,7 @@ def test_work_started_by_the_wait_is_not_checked_before_and_not_missed(place: st
 
 
 @PLACES
-def test_a_lost_notification_costs_at_most_a_second(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_a_lost_notification_costs_at_most_a_second(monkeypatch, place):
     check_every(float(NORMALLY), monkeypatch)
     settles_at = time.monotonic() + 0.2
     assert wait("order-1", lambda: time.monotonic() >= settles_at, place=place)
@@ -427,14 +412,14 @@ def test_a_lost_notification_costs_at_most_a_second(monkeypatch: pytest.MonkeyPa
 
 
 @PLACES
-def test_a_wait_that_times_out_returns_in_time(place: str) -> None:
+def test_a_wait_that_times_out_returns_in_time(place):
     started_at = time.monotonic()
     assert not wait("order-1", lambda: False, seconds=0.3, place=place)
     assert 0.3 <= time.monotonic() - started_at < 2
     assert "order-1" not in completion_notifications._waiting
 
 
-def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(settings: LazySettings) -> None:
+def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(settings):
     settings.WAITING_REQUESTS = 50
     settled = threading.Event()
     begun: list[str] = []
@@ -470,7 +455,7 @@ def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(setting
 
 
 @PLACES
-def test_a_waiter_whose_check_fails_releases_its_place(place: str) -> None:
+def test_a_waiter_whose_check_fails_releases_its_place(place):
     def fail() -> bool:
         raise ValueError("the check failed")
 
@@ -481,9 +466,7 @@ def test_a_waiter_whose_check_fails_releases_its_place(place: str) -> None:
 
 
 @PLACES
-def test_a_check_that_is_refused_as_overloaded_is_retried(
-    monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
+def test_a_check_that_is_refused_as_overloaded_is_retried(monkeypatch, place):
     check_every(0.05, monkeypatch)
     checks: list[str] = []
 
@@ -497,7 +480,7 @@ def test_a_check_that_is_refused_as_overloaded_is_retried(
     assert len(checks) == 3
 
 
-def test_a_cancelled_waiter_releases_its_place() -> None:
+def test_a_cancelled_waiter_releases_its_place():
     async def cancel() -> None:
         task = asyncio.create_task(waiting("order-1", lambda: False))
         await until_waiting(1)
@@ -509,7 +492,7 @@ def test_a_cancelled_waiter_releases_its_place() -> None:
     assert (dict(completion_notifications._waiting), completion_notifications._count) == ({}, 0)
 
 
-def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(monkeypatch):
     # The next test finds it running.
     monkeypatch.setattr(completion_notifications, "_is_stopping", False)
 

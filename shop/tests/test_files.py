@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings, settings
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import FileResponse, StreamingHttpResponse
 from django.test import Client
@@ -30,15 +30,14 @@ Message = dict[str, Any]
 
 
 @pytest.fixture
-def _many_small_windows(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def cookie(transactional_db, monkeypatch) -> Iterator[str]:
+    """Of an operator's session, after which all places for large responses are free again.
+
+    Its exports have many small windows.
+    """
     monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 10)
     monkeypatch.setattr(pages, "CHUNK_BYTES", 500)
     User.objects.bulk_create(User(username=f"u{number:03}") for number in range(95))
-
-
-@pytest.fixture
-def cookie(_many_small_windows: None) -> Iterator[str]:
-    """Of an operator's session, after which all places for large responses are free again."""
     client = signed_in(SuperuserFactory.create())
     yield f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
     wait_until(lambda: all(file.closed for file in large_responses._open), seconds=5)
@@ -65,7 +64,7 @@ async def nothing(_: Message) -> None:
     pass
 
 
-def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked: Blocked):
+def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked):
     busy = []
 
     async def wait_for_idle_threads(message: Message) -> None:
@@ -132,7 +131,7 @@ def test_a_response_has_its_length(cookie, path):
 
 
 @pytest.fixture
-def collected(tmp_path: Path, settings: LazySettings) -> Path:
+def collected(tmp_path, settings) -> Path:
     settings.STATIC_ROOT = str(tmp_path / "static")
     folder = tmp_path / "static" / "admin"
     folder.mkdir(parents=True)
@@ -141,9 +140,7 @@ def collected(tmp_path: Path, settings: LazySettings) -> Path:
 
 
 @pytest.mark.parametrize("method", ["get", "head"])
-def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(
-    collected: Path, method: str
-) -> None:
+def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(collected, method):
     response = getattr(Client(), method)("/static/admin/base.css")
     assert response.status_code == 200
     assert response.headers["Content-Type"] == 'text/css; charset="utf-8"'
@@ -154,7 +151,7 @@ def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(
 
 
 @pytest.mark.django_db
-def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Path) -> None:
+def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path):
     """A slow reader would keep a copy of a large file in memory."""
     path = tmp_path / "large.js"
     path.write_bytes(b"x" * (pages.CHUNK_BYTES + 1))
@@ -172,7 +169,7 @@ def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Pa
 
 @pytest.mark.boots("a web server")
 @pytest.mark.django_db(transaction=True)
-def test_large_files_their_parts_and_empty_responses_have_a_length(collected: Path, tmp_path: Path) -> None:
+def test_large_files_their_parts_and_empty_responses_have_a_length(collected, tmp_path):
     content = bytes(range(256)) * 8_000
     (collected / "large.bin").write_bytes(content)
     requests = [

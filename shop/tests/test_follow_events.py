@@ -26,7 +26,7 @@ def follow(folder: Path, address: str, token: str) -> "subprocess.Popen[bytes]":
         )
 
 
-def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path: Path, live_web: str) -> None:
+def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, live_web):
     [script] = [
         block
         for block in documented.blocks(documented.page("howto/follow-events.md"))
@@ -64,7 +64,7 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path: P
     assert list(dict.fromkeys(seen())) == written()
 
 
-def test_the_python_client_follows_events_by_an_api_key(live_web: str) -> None:
+def test_the_python_client_follows_events_by_an_api_key(live_web):
     secret = api_keys.make("events:read", maker=reader()).secret
     record("a", "b")
     with Shop(live_web, ApiKey(secret)) as shop:

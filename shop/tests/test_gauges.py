@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connection
@@ -19,7 +18,7 @@ ALL_GAUGES = dict(gauges._groups)
 
 
 @pytest.fixture(autouse=True)
-def _no_other_gauges(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_other_gauges(monkeypatch) -> Iterator[None]:
     with monkeypatch.context() as patched:
         patched.setattr(gauges, "_groups", {})
         yield
@@ -29,7 +28,7 @@ def failures(gauge: str) -> float:
     return REGISTRY.get_sample_value("firstcome_gauge_failures_total", {"gauge": gauge}) or 0
 
 
-def test_after_a_database_error_other_database_gauges_are_skipped() -> None:
+def test_after_a_database_error_other_database_gauges_are_skipped():
     reads = []
 
     def fail() -> float:
@@ -61,7 +60,7 @@ def run(statement: str) -> float:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_slow_reading_is_left_out_and_the_gauges_behind_it_are_read() -> None:
+def test_a_slow_reading_is_left_out_and_the_gauges_behind_it_are_read():
     gauges.register("firstcome_slow", help="Slow.", read=lambda: run(SLOW))
     gauges.register("firstcome_quick", help="Quick.", read=lambda: run("SELECT 1"))
     gauges.register("firstcome_up", help="Up.", read=lambda: run(SLOW), otherwise=0)
@@ -76,7 +75,7 @@ def test_a_slow_reading_is_left_out_and_the_gauges_behind_it_are_read() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_is_slow_for_long_is_given_up() -> None:
+def test_a_database_that_is_slow_for_long_is_given_up():
     for number in range(9):
         gauges.register(f"firstcome_slow_{number}", help="Slow.", read=lambda: run(SLOW))
     gauges.register("firstcome_redis", help="Redis.", read=lambda: 1, source=Source.REDIS)
@@ -86,7 +85,7 @@ def test_a_database_that_is_slow_for_long_is_given_up() -> None:
     assert time.monotonic() - began_at < 5
 
 
-def test_a_reading_that_fails_is_counted_and_its_substitute_exposed() -> None:
+def test_a_reading_that_fails_is_counted_and_its_substitute_exposed():
     def fail() -> float:
         raise ValueError("not a number")
 
@@ -98,7 +97,7 @@ def test_a_reading_that_fails_is_counted_and_its_substitute_exposed() -> None:
     assert failures("firstcome_wrong") == failed + 1
 
 
-def test_scrapes_within_five_seconds_share_a_reading() -> None:
+def test_scrapes_within_five_seconds_share_a_reading():
     readings = iter([1.0, 2.0])
     gauges.register("firstcome_things", help="Things.", read=lambda: next(readings))
 
@@ -109,7 +108,7 @@ def test_scrapes_within_five_seconds_share_a_reading() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_hangs_does_not_hold_the_scrape(tmp_path: Path) -> None:
+def test_a_database_that_hangs_does_not_hold_the_scrape(tmp_path):
     gauges._groups.update(ALL_GAUGES)
     client = Client(REMOTE_ADDR="127.0.0.1")
     with relayed(tmp_path) as relay:
@@ -124,4 +123,6 @@ def test_a_database_that_hangs_does_not_hold_the_scrape(tmp_path: Path) -> None:
     assert "\nfirstcome_database_up 0.0\n" in text
     assert "\nfirstcome_redis_up 1.0\n" in text
     assert "\nfirstcome_broker_up 1.0\n" in text
+    # The counter of failed readings names gauges, too.
     assert "\nfirstcome_events_queued " not in text
+    assert "django_http_responses_total_by_status_view_method_total" in text

@@ -39,7 +39,7 @@ def leave_something_to_sweep() -> None:
     RevokedToken.objects.update(expires_at=timezone.now())
 
 
-def test_rows_that_are_no_longer_needed_are_swept() -> None:
+def test_rows_that_are_no_longer_needed_are_swept():
     leave_something_to_sweep()
 
     assert housekeeping.sweep() == 2
@@ -47,7 +47,7 @@ def test_rows_that_are_no_longer_needed_are_swept() -> None:
     assert list(IdempotencyKey.objects.values_list("key_hash", flat=True)) == ["1" * 64]
 
 
-def test_sessions_of_operators_were_never_deleted_and_are_swept_once_they_have_expired() -> None:
+def test_sessions_of_operators_were_never_deleted_and_are_swept_once_they_have_expired():
     for key, left in (("over", timedelta(0)), ("valid", timedelta(hours=1))):
         Session.objects.create(session_key=key, session_data="", expire_date=timezone.now() + left)
 
@@ -56,7 +56,7 @@ def test_sessions_of_operators_were_never_deleted_and_are_swept_once_they_have_e
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_failed_sweep_of_keys_does_not_prevent_the_others() -> None:
+def test_a_failed_sweep_of_keys_does_not_prevent_the_others():
     leave_something_to_sweep()
     CommittedTransaction.objects.update(at=timezone.now() - 2 * commit_marks.RETENTION)
     assert CommittedTransaction.objects.exists()
@@ -79,7 +79,7 @@ def test_a_failed_sweep_of_keys_does_not_prevent_the_others() -> None:
     ]
 
 
-def test_the_sweep_command_runs_every_task_of_beat() -> None:
+def test_the_sweep_command_runs_every_task_of_beat():
     leave_something_to_sweep()
 
     _, output = run("sweep")
@@ -88,7 +88,7 @@ def test_the_sweep_command_runs_every_task_of_beat() -> None:
     assert {line.partition(":")[0] for line in output.splitlines()} == set(settings.CELERY_BEAT_SCHEDULE)
 
 
-def test_only_keys_of_this_project_are_dropped_from_redis() -> None:
+def test_only_keys_of_this_project_are_dropped_from_redis():
     client = redis_client.client()
     for number in range(1_200):
         client.set(f"firstcome:in-flight:1:{number}", "x")
@@ -99,7 +99,7 @@ def test_only_keys_of_this_project_are_dropped_from_redis() -> None:
     assert run("rebuild_redis") == (0, "0 keys dropped from Redis.\n")
 
 
-def test_throttles_survive_a_rebuild_of_redis() -> None:
+def test_throttles_survive_a_rebuild_of_redis():
     for _ in range(10):
         throttling.count_attempt([(sign_ins.ATTEMPTS_BY_NAME_AND_ADDRESS, "ada")])
 

@@ -109,7 +109,7 @@ def keys(found: Iterator[KeysetPage]) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize("ordering", [["-pk"], ["-at", "-id"]])
-def test_pages_show_each_row_once_forward_and_backward(ordering: list[str]) -> None:
+def test_pages_show_each_row_once_forward_and_backward(ordering):
     ids = lines(7)
     rows = JournalLine.objects.filter(what="test.line")
     expected = [ids[:3], ids[3:6], ids[6:]]
@@ -124,7 +124,7 @@ def test_pages_show_each_row_once_forward_and_backward(ordering: list[str]) -> N
     assert ([row.pk for row in first.rows], first.previous) == (ids[:3], None)
 
 
-def test_rows_that_are_added_meanwhile_move_no_row_to_another_page() -> None:
+def test_rows_that_are_added_meanwhile_move_no_row_to_another_page():
     ids = lines(4)
     rows = JournalLine.objects.filter(what="test.line")
     second = keyset_pages.read_page(rows, "", ordering=["-id"], size=2).next
@@ -134,7 +134,7 @@ def test_rows_that_are_added_meanwhile_move_no_row_to_another_page() -> None:
 
 
 @in_one_test("position", ["2", "0", "-1", "x", "after:", "after:x", "before:1,2", "after:" + "9" * 999])
-def test_a_position_that_no_page_has_is_refused(operator: Client, position: str) -> None:
+def test_a_position_that_no_page_has_is_refused(operator, position):
     with pytest.raises(InvalidPosition):
         keyset_pages.read_page(JournalLine.objects.all(), position, ordering=["-id"], size=3)
     answer = operator.get(address_of(JournalLine, p=position), follow=True)
@@ -142,7 +142,7 @@ def test_a_position_that_no_page_has_is_refused(operator: Client, position: str)
     assert "The list has no such page" in answer.content.decode()
 
 
-def test_no_crafted_position_of_a_long_list_is_a_server_error(operator: Client) -> None:
+def test_no_crafted_position_of_a_long_list_is_a_server_error(operator):
     """An instant that is before the year 1 in UTC was a 500."""
     fill_all_models()
     errors = []
@@ -167,9 +167,7 @@ def _crafted_positions(columns: int) -> Iterator[str]:
             yield from {direction + value + ending * (columns - 1) for ending in (f",{value}", ",1")}
 
 
-def test_the_links_of_a_list_lead_through_all_its_pages(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_links_of_a_list_lead_through_all_its_pages(operator, monkeypatch):
     ids = lines(5)
     monkeypatch.setattr(admin.site._registry[JournalLine], "list_per_page", 2)
     found, address = [], address_of(JournalLine, happened="test.line")
@@ -184,7 +182,7 @@ def test_the_links_of_a_list_lead_through_all_its_pages(
     assert [row.pk for row in last.result_list] == ids[3:]
 
 
-def test_a_list_that_counts_nothing_says_no_number_and_an_empty_one_says_why(operator: Client) -> None:
+def test_a_list_that_counts_nothing_says_no_number_and_an_empty_one_says_why(operator):
     """Each said "9999999999 results (Show all)", also above "No results found"."""
     address = address_of(Product)
     empty = operator.get(address).content.decode()
@@ -197,7 +195,7 @@ def test_a_list_that_counts_nothing_says_no_number_and_an_empty_one_says_why(ope
         assert not re.search("9,?999,?999,?999|results?[^-_a-z]|Show all<", page)
 
 
-def test_no_page_of_a_long_list_counts_or_skips_rows(operator: Client) -> None:
+def test_no_page_of_a_long_list_counts_or_skips_rows(operator):
     fill_all_models()
 
     def is_read_by_key(model: type[Model], position: str) -> None:
@@ -218,9 +216,7 @@ def _positions_of_lists() -> Iterator[tuple[type[Model], str]]:
             yield model, f"after:{key}"
 
 
-def test_a_page_has_as_many_statements_for_many_rows_as_for_few(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_has_as_many_statements_for_many_rows_as_for_few(operator, monkeypatch):
     """Each further row has its own account, order, campaign and product: none is read for its row alone."""
     for pages in admin.site._registry.values():
         monkeypatch.setattr(pages, "list_per_page", 1_000)
@@ -247,7 +243,7 @@ def _rows_and_statements(operator: Client, address: str) -> tuple[int, int]:
     return len(page.context["cl"].result_list), len(statements)
 
 
-def test_a_search_finds_its_rows_by_an_index(operator: Client) -> None:
+def test_a_search_finds_its_rows_by_an_index(operator):
     fill_all_models()
     _rows_of_accounts()
     # The server's idea of a table is that of the tests before, until it counts anew.
@@ -290,9 +286,7 @@ def _rows_of_accounts() -> None:
         )
 
 
-def test_the_filter_by_group_starts_from_its_members_and_offers_no_accounts_without_one(
-    operator: Client,
-) -> None:
+def test_the_filter_by_group_starts_from_its_members_and_offers_no_accounts_without_one(operator):
     """For those without a group all accounts were joined and sorted: over a million the page was a 503."""
     group = Group.objects.create(name="night shift")
     member = AccountFactory.create()
@@ -309,7 +303,7 @@ def test_the_filter_by_group_starts_from_its_members_and_offers_no_accounts_with
     "query",
     [{"since": "2020-01-01"}, {"before": "2099-01-01"}, {"happened": "rare.event"}, {"happened": "rare."}],
 )
-def test_filters_of_the_journal_are_read_by_their_own_index(operator: Client, query: dict[str, str]) -> None:
+def test_filters_of_the_journal_are_read_by_their_own_index(operator, query):
     """Sorted by the key, lines of long ago were found by reading all later ones, until the page was a 503."""
     # More than a page, which the database else reads by the key, as cheap then.
     lines(200)
@@ -326,9 +320,7 @@ def test_filters_of_the_journal_are_read_by_their_own_index(operator: Client, qu
         assert f"ORDER BY {at} DESC, {key} DESC LIMIT" in statement
 
 
-def test_filters_without_an_index_are_searched_in_windows(
-    operator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_filters_without_an_index_are_searched_in_windows(operator, monkeypatch):
     fill_all_models()
     saga = Saga.objects.order_by("-id")[0]
     now = timezone.now()

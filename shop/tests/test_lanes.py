@@ -1,9 +1,7 @@
 """Both lanes answer every burst call alike; the burst lane is short, and passes nothing by that was added."""
 
 import asyncio
-import cProfile
 import json
-import pstats
 import re
 import threading
 import time
@@ -14,7 +12,6 @@ from typing import Any
 
 import orjson
 import pytest
-from django.conf import LazySettings
 from django.core.handlers.base import BaseHandler
 from django.core.management.base import SystemCheckError
 from django.http import HttpResponse
@@ -37,18 +34,13 @@ from shop.concurrency.thread_pool import ThreadPool
 from shop.http import json_format, views
 from shop.http.pages import pages
 from shop.http.views import View
-from shop.operations import dispatch
 from shop.redis import completion_notifications
 from shop.tests import api_keys
-from shop.tests.asgi_client import (
-    Answer,
-    send_request,
-    send_request as request,
-    send_request_blocking,
-    send_request_blocking as answered,
-)
+from shop.tests.asgi_client import Answer, send_request, send_request_blocking
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from shop.tests.test_edge import _no_workers, function_calls_of
 
+__all__ = ["_no_workers"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls(urls.__name__)]
 JSON = {"Content-Type": "application/json"}
 KEYED = {"Idempotency-Key": "one"}
@@ -61,11 +53,6 @@ class World:
     address: str
     access: dict[str, str]
     names: dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
 
 
 def make_world(address: str = "192.0.2.1") -> World:
@@ -181,14 +168,7 @@ ODD_HEADERS: list[dict[str, str]] = [
 ]
 
 
-def asked(
-    world: World,
-    method: str,
-    path: str,
-    who: str,
-    body: bytes,
-    headers: dict[str, str],
-) -> Answer:
+def asked(world: World, method: str, path: str, who: str, body: bytes, headers: dict[str, str]) -> Answer:
     where, _mark, query = (path % world.names).partition("?")
     filled = body
     if b"%(" in body:
@@ -246,7 +226,7 @@ def cases() -> Iterator[tuple[str, str, str, bytes, dict[str, str]]]:
                 yield method, path, "buyer", odd, {"Idempotency-Key": f"of-odd-{odd[:8].hex()}"} | headers
 
 
-def test_both_lanes_answer_alike(settings: LazySettings) -> None:
+def test_both_lanes_answer_alike(settings):
     """Status, headers and bodies of good, bad and odd requests of every call of the table."""
     for name in ("COUPONS", "ORDERS", "PAYMENTS", "TOP_UPS", "DECLINES", "ANONYMOUS", "API_KEYS"):
         setattr(settings, f"RATE_{name}", None)
@@ -317,13 +297,11 @@ def passed_by() -> str:
     return " ".join(f"{message.msg} {message.hint}" for message in checks.check_burst_lane())
 
 
-def test_the_burst_lane_passes_by_nothing_as_it_is() -> None:
+def test_the_burst_lane_passes_by_nothing_as_it_is():
     assert passed_by() == ""
 
 
-def test_an_added_middleware_works_in_djangos_lane_and_is_refused_without(
-    buyer: str, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_added_middleware_works_in_djangos_lane_and_is_refused_without(buyer, settings, monkeypatch):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.added_middleware"]
     handler = BaseHandler()
     handler.load_middleware()
@@ -344,14 +322,8 @@ def test_an_added_middleware_works_in_djangos_lane_and_is_refused_without(
     ],
 )
 def test_an_added_throttle_or_permission_works_in_djangos_lane_and_is_refused_without(
-    kind: str,
-    added: type,
-    status: int,
-    code: str,
-    buyer: str,
-    settings: LazySettings,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    kind, added, status, code, buyer, settings, monkeypatch
+):
     monkeypatch.setattr(View, kind, [*getattr(View, kind), added])
 
     for settings.BURST, call in ((True, listed), (False, listed), (False, placed)):
@@ -363,9 +335,7 @@ def test_an_added_throttle_or_permission_works_in_djangos_lane_and_is_refused_wi
     assert f"{added.__name__} of orders.api.Orders" in passed_by() and "BURST=0" in passed_by()
 
 
-def test_an_added_parser_works_in_djangos_lane_and_is_refused_without(
-    buyer: str, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_added_parser_works_in_djangos_lane_and_is_refused_without(buyer, settings, monkeypatch):
     monkeypatch.setattr(View, "parser_classes", [AddedParser, *View.parser_classes])
     text = {"Content-Type": "text/order"} | KEYED
 
@@ -379,16 +349,14 @@ def test_an_added_parser_works_in_djangos_lane_and_is_refused_without(
     assert orjson.loads(sent("/api/v1/orders").body)["code"] == "product_not_found"
 
 
-def test_a_process_that_would_pass_something_by_does_not_start(
-    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_would_pass_something_by_does_not_start(settings, monkeypatch):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "firewall.Everywhere"]
     with pytest.raises(SystemCheckError, match="the middleware firewall\\.Everywhere"):
         checks.refuse_to_start()
 
 
 @pytest.mark.parametrize("path", ["/api/v1/wallet", "/api/v1/nothing"])
-def test_odd_headers_are_no_failure_of_djangos_lane(path: str, buyer: str) -> None:
+def test_odd_headers_are_no_failure_of_djangos_lane(path, buyer):
     for access in ("", buyer, "fc_key_nobodys"):
         for headers in ODD_HEADERS:
             answer = send_request_blocking("GET", path, access=access, headers=headers)
@@ -398,13 +366,13 @@ def test_odd_headers_are_no_failure_of_djangos_lane(path: str, buyer: str) -> No
 # Threads
 
 
-def test_a_key_that_nobody_has_takes_no_thread_of_djangos_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_nobody_has_takes_no_thread_of_djangos_lane(monkeypatch):
     monkeypatch.setattr(CALL_POOL, "start", lambda *_, **__: pytest.fail("a thread was started"))
     refused = send_request_blocking("GET", "/api/v1/orders", access="fc_key_nobodys")
     assert (refused.status, orjson.loads(refused.body)["code"]) == (401, "token_invalid")
 
 
-def test_probes_answer_while_every_thread_is_held() -> None:
+def test_probes_answer_while_every_thread_is_held():
     release = threading.Event()
 
     async def answers() -> list[Answer]:
@@ -421,9 +389,7 @@ def test_probes_answer_while_every_thread_is_held() -> None:
         release.set()
 
 
-def test_half_of_the_threads_wait_in_djangos_lane_and_others_are_answered_at_once(
-    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_half_of_the_threads_wait_in_djangos_lane_and_others_are_answered_at_once(settings, monkeypatch):
     settings.BURST = False
     monkeypatch.setattr(completion_notifications, "_threads", threading.BoundedSemaphore(2))
     world, patient = make_world(), {"Prefer": "wait=3"}
@@ -462,44 +428,41 @@ NULL = "/api/v1/lab/null"
 
 
 def null(access: str, **about: Any) -> Answer:
-    return answered("POST", NULL, {"campaign": 7}, access=access, **about)
+    return send_request_blocking("POST", NULL, {"campaign": 7}, access=access, **about)
 
 
-def test_a_null_call_stays_short(access: str) -> None:
+def test_a_null_call_stays_short(access):
     """The number of function calls is stable, unlike the time."""
 
-    async def profiled() -> tuple[Answer, int]:
-        call = {"body": {"campaign": 7}, "access": access}
-        await request("POST", NULL, **call)
-        profile = cProfile.Profile()
-        with profile:
-            answer = await request("POST", NULL, **call)
-        return answer, pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
+    async def call() -> Answer:
+        answer = await send_request("POST", NULL, {"campaign": 7}, access=access)
+        assert answer.status == 200
+        return answer
 
-    answer, function_calls = asyncio.run(profiled())
-    assert answer.status == 200
-    assert function_calls < MOST_FUNCTION_CALLS
+    async def profiled() -> int:
+        await call()
+        return await function_calls_of(call)
+
+    assert asyncio.run(profiled()) < MOST_FUNCTION_CALLS
 
 
-def test_a_null_call_needs_no_thread_once_the_disabled_accounts_are_known(
-    access: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_null_call_needs_no_thread_once_the_disabled_accounts_are_known(access, monkeypatch):
     assert null(access).status == 200
     monkeypatch.setattr(ThreadPool, "start", lambda *_, **__: pytest.fail("a thread was started"))
     assert null(access).status == 200
 
 
 @pytest.mark.parametrize("under", ["", "/shop"])
-def test_calls_are_answered_wherever_the_application_is_mounted(access: str, under: str) -> None:
+def test_calls_are_answered_wherever_the_application_is_mounted(access, under):
     answer = null(access, mount=under)
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert b'"campaign":7' in answer.body
-    coupons = answered("GET", "/healthz", mount=under)
+    coupons = send_request_blocking("GET", "/healthz", mount=under)
     assert coupons.body == b'{"status":"alive"}'
 
 
-def test_hosts_are_those_of_the_settings_at_the_time(access: str, settings: LazySettings) -> None:
+def test_hosts_are_those_of_the_settings_at_the_time(access, settings):
     assert null(access, headers={"Host": "shop.example"}).status == 400
     settings.ALLOWED_HOSTS = ["shop.example"]
     assert null(access, headers={"Host": "shop.example"}).status == 200
@@ -510,7 +473,7 @@ ID = "01a205ea-8973-7608-aaac-b7b4998b3d39"
 SAMPLES = {"<uuid>": ID, "<int>": "7"}
 
 
-def test_the_burst_lane_finds_the_views_and_arguments_that_django_finds() -> None:
+def test_the_burst_lane_finds_the_views_and_arguments_that_django_finds():
     assert len(table.CALLS) <= 16
     for (method, shape), call in table.CALLS.items():
         path = re.sub("<(uuid|int)>", lambda kind: SAMPLES[kind[0]], shape)
@@ -523,24 +486,15 @@ def test_the_burst_lane_finds_the_views_and_arguments_that_django_finds() -> Non
 @pytest.mark.parametrize(
     "path",
     [
-        f"nothing/{ID}",
-        f"orders/{ID.upper()}",
-        f"orders/{ID[:-1]}",
-        f"orders/{ID}/",
-        "orders/7",
-        f"coupons/{ID}",
-        f"sales/{ID}/entries",
-        "orders\n",
-        f"orders/{ID}\n",
-        "coupons/",
-        "",
+        *(f"nothing/{ID}", f"orders/{ID.upper()}", f"orders/{ID[:-1]}", f"orders/{ID}/", "orders/7"),
+        *(f"coupons/{ID}", f"sales/{ID}/entries", "orders\n", f"orders/{ID}\n", "coupons/", ""),
     ],
 )
-def test_other_paths_are_djangos(path: str) -> None:
+def test_other_paths_are_djangos(path):
     assert table.find("GET", path) is None and table.find("POST", path) is None
 
 
-def test_long_hosts_are_not_cached(access: str) -> None:
+def test_long_hosts_are_not_cached(access):
     """Any client may send long ones, before it signs in."""
     lane.is_allowed_host.cache_clear()
     assert null(access, headers={"Host": "a" * 1_000}).status == 400
@@ -550,35 +504,31 @@ def test_long_hosts_are_not_cached(access: str) -> None:
 
 @pytest.mark.parametrize("path", [NULL, "/api/v1/auth/token", "/admin/login/", "/admin/auth/user/", "/"])
 @pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
-def test_another_charset_than_utf_8_is_a_client_error_whatever_codec_it_names(
-    access: str, path: str, kind: str
-) -> None:
+def test_another_charset_than_utf_8_is_a_client_error_whatever_codec_it_names(access, path, kind):
     codecs = ("zlib_codec", "idna", "undefined", "rot13", "a\0b", "utf-8; charset=hex", "utf-8; a*=idna''%ff")
     for codec in codecs:
         headers = {"Content-Type": f"{kind}; charset={codec}"}
-        answer = answered("POST", path, b"a=1", query="x=1", access=access, headers=headers)
+        answer = send_request_blocking("POST", path, b"a=1", query="x=1", access=access, headers=headers)
         assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json"), codec
-    assert answered("GET", "/api/v1/products", query="x=1", headers=headers).status == 200
+    assert send_request_blocking("GET", "/api/v1/products", query="x=1", headers=headers).status == 200
 
 
 @pytest.mark.parametrize("path", ["/api/v1/coupons", "/api/v1/orders", "/api/v1/payments", NULL])
-def test_a_body_of_thousands_of_fields_is_refused_without_blocking_the_event_loop(
-    access: str, path: str
-) -> None:
+def test_a_body_of_thousands_of_fields_is_refused_without_blocking_the_event_loop(access, path):
     unknown = {f"f{number}": 1 for number in range(5_000)}
-    answer = answered("POST", path, unknown, access=access, headers={"Idempotency-Key": "many"})
+    answer = send_request_blocking("POST", path, unknown, access=access, headers={"Idempotency-Key": "many"})
     problem = orjson.loads(answer.body)
     assert (answer.status, problem["code"]) == (400, "invalid")
     assert [error["code"] for error in problem["errors"]] == ["too_many_values"]
 
 
-def test_a_large_body_that_is_no_json_is_refused_as_any_other(access: str) -> None:
+def test_a_large_body_that_is_no_json_is_refused_as_any_other(access):
     assert orjson.loads(null(access, parts=[b"[" * 5_000]).body)["code"] == "malformed_json"
     texts = null(access, parts=[b"," * 5_000], headers={"Content-Type": "text/csv"})
     assert texts.status == 415
 
 
-def test_an_order_of_50_lines_is_no_body_of_too_many_values() -> None:
+def test_an_order_of_50_lines_is_no_body_of_too_many_values():
     lines = [{"product": number, "quantity": 1_000} for number in range(2**62, 2**62 + 50)]
     order = {"items": lines, "coupon": "X" * 14, "points_amount": 1, "payment": {"token": "tok_visa"}}
     assert not json_format.has_many_values(json.dumps(order, indent=2).encode())
@@ -598,10 +548,8 @@ def test_an_order_of_50_lines_is_no_body_of_too_many_values() -> None:
         ("GET", "/api/v1/campaigns", False, False),
     ],
 )
-def test_responses_about_an_account_are_not_cached(
-    access: str, method: str, path: str, is_signed_in: bool, is_own: bool
-) -> None:
-    answer = answered(method, path, access=access if is_signed_in else "")
+def test_responses_about_an_account_are_not_cached(access, method, path, is_signed_in, is_own):
+    answer = send_request_blocking(method, path, access=access if is_signed_in else "")
 
     assert answer.status < 500
     assert answer.headers.get("cache-control") == ("no-store" if is_own else "no-cache")

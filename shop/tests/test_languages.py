@@ -21,17 +21,12 @@ from shop.http.pages import middleware
 from shop.http.prefer import wait_seconds
 from shop.http.validation import Input, Query
 from shop.lazy_texts import mark, render, translate_stored
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.test_literals import shapes
 
 KOREAN = re.compile("[가-힣]")
 LOST = "The request can't be understood."
-
-
-@pytest.fixture
-def api(db: None) -> Api:
-    return client_of(AccountFactory())
 
 
 @pytest.mark.parametrize(
@@ -54,12 +49,13 @@ def api(db: None) -> Api:
         ("ko" + ", ko" * 100, "en"),
     ],
 )
-def test_the_language_is_the_one_that_accept_language_prefers(header: str | None, language: str) -> None:
+def test_the_language_is_the_one_that_accept_language_prefers(header, language):
     assert languages.choose(header) == language
 
 
-def test_only_the_texts_of_a_problem_are_translated(api: Api) -> None:
-    path = "/orders/01890a5d-ac96-774b-bcce-b302099a8057"
+@pytest.mark.django_db
+def test_only_the_texts_of_a_problem_are_translated():
+    api, path = client_of(AccountFactory()), "/orders/01890a5d-ac96-774b-bcce-b302099a8057"
     english = api.get(path)
     korean = api.get(path, **{"Accept-Language": "ko-KR,ko;q=0.9,en;q=0.8"})
 
@@ -70,7 +66,7 @@ def test_only_the_texts_of_a_problem_are_translated(api: Api) -> None:
         assert "Accept-Language" in response["Vary"]
 
 
-def test_a_value_stays_as_it_is_and_parts_are_translated() -> None:
+def test_a_value_stays_as_it_is_and_parts_are_translated():
     part = mark("product {product}", product=7)
     text = mark("Not enough in stock: {products}.", products=lazy_texts.join(", ", [part, part]))
 
@@ -79,7 +75,7 @@ def test_a_value_stays_as_it_is_and_parts_are_translated() -> None:
     assert render(gettext_lazy("There is no such order."), "ko") == "그런 주문이 없습니다."
 
 
-def test_what_is_logged_and_stored_of_an_error_is_english_on_a_korean_page() -> None:
+def test_what_is_logged_and_stored_of_an_error_is_english_on_a_korean_page():
     error = Rejected(mark("{campaign} is sold out.", campaign="봄"), code="sold_out")
     with translation.override("ko"):
         assert (str(error), error.detail) == ("봄 is sold out.", "봄 캠페인의 쿠폰이 매진되었습니다.")
@@ -87,7 +83,7 @@ def test_what_is_logged_and_stored_of_an_error_is_english_on_a_korean_page() -> 
         assert (type(stored.detail), stored.detail) == (str, "봄 is sold out.")
 
 
-def test_stored_texts_are_translated_if_the_catalogs_have_them() -> None:
+def test_stored_texts_are_translated_if_the_catalogs_have_them():
     assert translate_stored("The card was declined.", "ko") == "카드가 거절되었습니다."
     assert translate_stored("200 points held", "ko") == "포인트 200 사용 보류"
     for unknown in ("", "Broken by hand", "7 of 9", "{number}"):
@@ -95,14 +91,12 @@ def test_stored_texts_are_translated_if_the_catalogs_have_them() -> None:
     assert translate_stored("The card was declined.", "en") == "The card was declined."
 
 
-def page(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(translation.gettext(LOST), headers={"Vary": "Cookie"})
-
-
-def test_a_page_is_in_the_language_until_its_response() -> None:
+def test_a_page_is_in_the_language_until_its_response():
     request = HttpRequest()
     request.META["HTTP_ACCEPT_LANGUAGE"] = "ko"
-    response = middleware.choose_language(page)(request)
+    response = middleware.choose_language(
+        lambda _: HttpResponse(translation.gettext(LOST), headers={"Vary": "Cookie"})
+    )(request)
 
     assert response.content.decode() == "요청을 이해할 수 없습니다."
     assert (response["Content-Language"], response["Vary"]) == ("ko", "Cookie, Accept-Language")
@@ -123,7 +117,7 @@ def validation_errors(shape: type[BaseModel]) -> Iterator[Any]:
             yield from error.errors()
 
 
-def test_every_error_of_every_body_is_described_in_korean() -> None:
+def test_every_error_of_every_body_is_described_in_korean():
     found = [error for shape in (*shapes(Input), *shapes(Query)) for error in validation_errors(shape)]
     described = {error["type"]: render(validation_texts.describe(error), "ko") for error in found}
 
@@ -160,7 +154,7 @@ def raised_texts() -> Iterator[tuple[str, ast.expr]]:
                 yield f"{path.relative_to(places.PROJECT)}:{node.lineno}", node.args[at]
 
 
-def test_every_text_of_an_error_is_marked() -> None:
+def test_every_text_of_an_error_is_marked():
     found = list(raised_texts())
     unmarked = [where for where, text in found if isinstance(text, ast.Constant | ast.JoinedStr)]
     assert unmarked == []
@@ -169,69 +163,30 @@ def test_every_text_of_an_error_is_marked() -> None:
 
 # `Prefer: wait=N`; an invalid header is ignored
 
-
-@pytest.mark.parametrize(
-    "prefer",
-    [
-        "wait=10",
-        "WAIT=10",
-        " wait = 10 ",
-        'wait="10"',
-        "wait=0010",
-        "wait=10; foo=bar",
-        "wait=10, wait=20",
-        "respond-async, wait=10",
-        ",, wait=10,",
-        "return=minimal; foo,wait=10",
-        'foo="a, wait=5"; bar, wait=10',
-        'foo="\\", wait=5", wait=10',
-        "wait=soon, wait=10",
-    ],
-)
-def test_a_wait_is_found_among_other_preferences(prefer: str) -> None:
-    assert wait_seconds(prefer) == 10
+WAITS = {
+    10: (
+        *("wait=10", "WAIT=10", " wait = 10 ", 'wait="10"', "wait=0010", "wait=10; foo=bar"),
+        *("wait=10, wait=20", "respond-async, wait=10", ",, wait=10,", "return=minimal; foo,wait=10"),
+        *('foo="a, wait=5"; bar, wait=10', 'foo="\\", wait=5", wait=10', "wait=soon, wait=10"),
+    ),
+    None: (
+        *(None, "", "wait", "wait=", "wait=soon", "wait=-5", "wait=1.5", "wait=1e1", "wait==5", "wait=5 5"),
+        *("await=5", "x-wait=5", "foo;wait=5", 'foo="wait=5"', 'foo="a, wait=5, b"', 'foo="a, wait=5'),
+        *('wait=" 5"', 'wait="5', "wait=\u0665", ",;=,"),
+    ),
+    0: ("wait=0, wait=5",),
+    30: ("wait=30", "wait=31", "wait=60", "wait=100", f"wait={'9' * 5_000}"),
+}
 
 
-@pytest.mark.parametrize(
-    "prefer",
-    [
-        None,
-        "",
-        "wait",
-        "wait=",
-        "wait=soon",
-        "wait=-5",
-        "wait=1.5",
-        "wait=1e1",
-        "wait==5",
-        "wait=5 5",
-        "await=5",
-        "x-wait=5",
-        "foo;wait=5",
-        'foo="wait=5"',
-        'foo="a, wait=5, b"',
-        'foo="a, wait=5',
-        'wait=" 5"',
-        'wait="5',
-        "wait=\u0665",
-        ",;=,",
-    ],
-)
-def test_an_invalid_wait_is_ignored(prefer: str | None) -> None:
-    assert wait_seconds(prefer) is None
-
-
-def test_a_wait_of_zero_is_valid_and_the_first_wait_counts() -> None:
-    assert wait_seconds("wait=0, wait=5") == 0
-
-
-@pytest.mark.parametrize("seconds", ["30", "31", "60", "100", "9" * 5_000])
-def test_a_wait_is_at_most_30_seconds(seconds: str) -> None:
-    assert wait_seconds(f"wait={seconds}") == 30
+@pytest.mark.parametrize("seconds", WAITS)
+def test_the_first_valid_wait_among_other_preferences_counts_up_to_30_seconds(seconds):
+    found = {prefer: wait_seconds(prefer) for prefer in WAITS[seconds]}
+    assert found == dict.fromkeys(WAITS[seconds], seconds)
 
 
 @pytest.mark.parametrize("part", ["wait ", ",", '"', "a;", 'a="', "\\", "wait=0", " "])
-def test_a_long_invalid_header_is_parsed_quickly(part: str) -> None:
+def test_a_long_invalid_header_is_parsed_quickly(part):
     began = time.perf_counter()
     wait_seconds(part * 10_000)
     assert time.perf_counter() - began < 0.5

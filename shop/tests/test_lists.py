@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -45,15 +45,13 @@ def api() -> Api:
 
 
 @in_one_test(("path", "cursor"), product(LISTS, CURSORS))
-def test_a_cursor_that_is_made_up_or_can_not_be_read_is_refused_and_is_not_the_first_page(
-    api: Api, path: str, cursor: str
-) -> None:
+def test_a_cursor_that_is_made_up_or_can_not_be_read_is_refused_and_is_not_the_first_page(api, path, cursor):
     answer = api.get(f"{path}?cursor={cursor}")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
     assert [error["field"] for error in answer.json()["errors"]] == ["cursor"]
 
 
-def test_every_page_leads_to_its_neighbours_and_back(api: Api) -> None:
+def test_every_page_leads_to_its_neighbours_and_back(api):
     Product.objects.bulk_create(ProductFactory.build_batch(9))
     first = page = api.get("/products?limit=2").json()
     seen = [row["id"] for row in page["results"]]
@@ -66,17 +64,17 @@ def test_every_page_leads_to_its_neighbours_and_back(api: Api) -> None:
 
 
 @in_one_test(("path", "position"), product(["/products", "/wallet/entries"], [-1, 0, 2**31, 2**63 - 1]))
-def test_a_place_where_nothing_is_has_a_page_without_rows_or_all(api: Api, path: str, position: int) -> None:
+def test_a_place_where_nothing_is_has_a_page_without_rows_or_all(api, path, position):
     assert api.get(f"{path}?cursor=after:{position}").status_code == 200
 
 
 @in_one_test("limit", ["", "0", "000", "-1", "1.5", "1e2", "ten", "\u0665", "0" * 5_000])
-def test_a_limit_that_is_no_number_from_1_is_refused(api: Api, limit: str) -> None:
+def test_a_limit_that_is_no_number_from_1_is_refused(api, limit):
     answer = api.get(f"/products?limit={limit}")
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "limit")
 
 
-def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api: Api) -> None:
+def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api):
     Product.objects.bulk_create(ProductFactory.build_batch(201))
     asked = {"": 50, "?limit=7": 7, "?limit=200": 200, "?limit=201": 200, f"?limit={'9' * 5_000}": 200}
 
@@ -105,9 +103,7 @@ def issue(statuses: Sequence[str]) -> list[Coupon]:
     ]
 
 
-def test_a_list_without_an_index_looks_at_so_many_rows_a_page_and_its_pages_lead_both_ways(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_list_without_an_index_looks_at_so_many_rows_a_page_and_its_pages_lead_both_ways(monkeypatch):
     monkeypatch.setattr(pagination, "ROWS_AT_ONCE", 10)
     coupons = issue(["issued"] * 23)
     staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
@@ -140,7 +136,7 @@ def both_ways(staff: Api) -> list[list[str]]:
     return walks
 
 
-def test_the_newest_of_all_coupons_are_read_by_their_key() -> None:
+def test_the_newest_of_all_coupons_are_read_by_their_key():
     for _ in range(2):
         issue(["issued"] * 30)
     staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
@@ -150,9 +146,7 @@ def test_the_newest_of_all_coupons_are_read_by_their_key() -> None:
 
     [statement] = [one["sql"] for one in captured if "FROM `coupons_coupon`" in one["sql"]]
     steps = [step for step in explain(statement) if str(step["table"]).startswith("coupons_")]
-    assert [(step["table"], step["key"]) for step in steps] == [
-        ("coupons_coupon", "PRIMARY"),
-    ]
+    assert [(step["table"], step["key"]) for step in steps] == [("coupons_coupon", "PRIMARY")]
     assert not any("filesort" in step["Extra"] for step in steps)
 
 
@@ -168,7 +162,7 @@ def rows_read(owner_id: int) -> int:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_others_there_are() -> None:
+def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_others_there_are():
     account = AccountFactory.create()
     for _ in range(3):
         coupon_of(CampaignFactory.create(), account)
@@ -194,7 +188,7 @@ LONG = 60.0
 
 
 @pytest.fixture
-def readings(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def readings(transactional_db, monkeypatch) -> list[dict[str, Any]]:
     """What products were looked for, once for each reading of the list."""
     found: list[dict[str, Any]] = []
     find = products.find
@@ -208,12 +202,12 @@ def readings(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> list[di
 
 
 @pytest.fixture
-def burst(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def burst(transactional_db, monkeypatch) -> None:
     monkeypatch.setattr(cached_lists, "BURST_REQUESTS", 1)
 
 
 @pytest.fixture
-def kept_for_long(monkeypatch: pytest.MonkeyPatch, burst: None) -> None:
+def kept_for_long(monkeypatch, burst) -> None:
     """Pages stay recent as long as a test takes, however busy the machine is."""
     monkeypatch.setattr(cached_lists, "MAX_AGE_SECONDS", LONG)
 
@@ -232,7 +226,7 @@ def rename(product: Product, name: str) -> None:
     Product.objects.filter(pk=product.pk).update(name=name)
 
 
-def test_clients_that_ask_at_once_share_one_reading(kept_for_long: None, readings: list[Any]) -> None:
+def test_clients_that_ask_at_once_share_one_reading(kept_for_long, readings):
     ProductFactory.create(name="Tea")
     access = tokens.create_access_token(AccountFactory.create())
 
@@ -249,9 +243,7 @@ def test_clients_that_ask_at_once_share_one_reading(kept_for_long: None, reading
     assert {answer.headers["cache-control"] for answer in answers[60:]} == {"no-store"}
 
 
-def test_without_the_cache_each_of_them_would_read_the_list(
-    monkeypatch: pytest.MonkeyPatch, readings: list[Any]
-) -> None:
+def test_without_the_cache_each_of_them_would_read_the_list(monkeypatch, readings):
     monkeypatch.setattr(cached_lists, "LONGEST_URL", 1)
 
     async def ask() -> list[Answer]:
@@ -261,7 +253,7 @@ def test_without_the_cache_each_of_them_would_read_the_list(
     assert len(readings) == 60
 
 
-def test_a_change_of_another_process_shows_within_a_second(burst: None, readings: list[Any]) -> None:
+def test_a_change_of_another_process_shows_within_a_second(burst, readings):
     product = ProductFactory.create(name="Tea")
     assert names_in(get()) == ["Tea"]
     rename(product, "Coffee")
@@ -270,7 +262,7 @@ def test_a_change_of_another_process_shows_within_a_second(burst: None, readings
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_a_burst_each_client_sees_the_list_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_burst_each_client_sees_the_list_as_it_is_now(monkeypatch):
     monkeypatch.setattr(cached_lists, "MAX_AGE_SECONDS", LONG)
     product = ProductFactory.create(name="0")
     for number in range(1, cached_lists.BURST_REQUESTS):
@@ -281,9 +273,7 @@ def test_without_a_burst_each_client_sees_the_list_as_it_is_now(monkeypatch: pyt
     assert names_in(get()) == [f"{last}"]
 
 
-def test_a_reading_that_takes_longer_than_a_second_is_not_waited_for_by_later_requests(
-    monkeypatch: pytest.MonkeyPatch, burst: None
-) -> None:
+def test_a_reading_that_takes_longer_than_a_second_is_not_waited_for_by_later_requests(monkeypatch, burst):
     monkeypatch.setattr(cached_lists, "MAX_AGE_SECONDS", 0.1)
     product, find = ProductFactory.create(name="Tea"), products.find
     may_end, has_read, calls = threading.Event(), threading.Event(), []
@@ -315,7 +305,7 @@ def test_a_reading_that_takes_longer_than_a_second_is_not_waited_for_by_later_re
     assert len(calls) == 2
 
 
-def test_a_client_that_leaves_takes_nothing_from_those_that_wait_with_it(kept_for_long: None) -> None:
+def test_a_client_that_leaves_takes_nothing_from_those_that_wait_with_it(kept_for_long):
     ProductFactory.create(name="Tea")
 
     async def ask() -> Answer:
@@ -331,9 +321,7 @@ def test_a_client_that_leaves_takes_nothing_from_those_that_wait_with_it(kept_fo
 @pytest.mark.parametrize(
     "known", [lambda etag: etag, lambda etag: f"W/{etag}", lambda etag: f'"other", {etag}', lambda etag: "*"]
 )
-def test_a_list_that_has_not_changed_is_304_without_a_body(
-    kept_for_long: None, known: Callable[[str], str]
-) -> None:
+def test_a_list_that_has_not_changed_is_304_without_a_body(kept_for_long, known):
     ProductFactory.create()
     etag = get().headers["etag"]
     answer = get(headers={"If-None-Match": known(etag)})
@@ -342,7 +330,7 @@ def test_a_list_that_has_not_changed_is_304_without_a_body(
     assert "content-length" not in answer.headers and "content-type" not in answer.headers
 
 
-def test_a_list_that_has_changed_is_200_with_another_tag(burst: None) -> None:
+def test_a_list_that_has_changed_is_200_with_another_tag(burst):
     product = ProductFactory.create(name="Tea")
     etag = get().headers["etag"]
     rename(product, "Coffee")
@@ -352,7 +340,7 @@ def test_a_list_that_has_changed_is_200_with_another_tag(burst: None) -> None:
     assert answer.headers["etag"] != etag
 
 
-def test_what_staff_change_here_shows_at_once_to_all(kept_for_long: None) -> None:
+def test_what_staff_change_here_shows_at_once_to_all(kept_for_long):
     product = ProductFactory.create(name="Tea")
     access = tokens.create_access_token(SuperuserFactory.create())
     assert names_in(get()) == ["Tea"]
@@ -361,7 +349,7 @@ def test_what_staff_change_here_shows_at_once_to_all(kept_for_long: None) -> Non
     assert names_in(get()) == ["Coffee"]
 
 
-def test_staff_are_never_shown_a_kept_page(kept_for_long: None) -> None:
+def test_staff_are_never_shown_a_kept_page(kept_for_long):
     product = ProductFactory.create(name="Tea")
     access = tokens.create_access_token(SuperuserFactory.create())
     assert names_in(get(access=access)) == names_in(get()) == ["Tea"]
@@ -370,13 +358,13 @@ def test_staff_are_never_shown_a_kept_page(kept_for_long: None) -> None:
     assert names_in(get()) == ["Tea"]
 
 
-def test_refusals_are_not_kept(kept_for_long: None, readings: list[Any]) -> None:
+def test_refusals_are_not_kept(kept_for_long, readings):
     for _ in range(2):
         assert get(query="limit=none").status == 400
     assert not any(known.page for known in cached_lists._lists.values())
 
 
-def test_pages_are_kept_by_their_address(kept_for_long: None) -> None:
+def test_pages_are_kept_by_their_address(kept_for_long):
     for name in ("Tea", "Coffee"):
         ProductFactory.create(name=name)
     assert names_in(get(query="search=tea")) == ["Tea"]

@@ -21,7 +21,7 @@ from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
-from django.test import Client, RequestFactory
+from django.test import RequestFactory
 from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
@@ -102,13 +102,13 @@ MISSES: dict[type, list[object]] = {
 
 
 @pytest.mark.parametrize("kind", MISSES, ids=lambda kind: kind.__name__)
-def test_a_field_takes_no_value_of_another_type_or_form(kind: type) -> None:
+def test_a_field_takes_no_value_of_another_type_or_form(kind):
     fields = ALONE[kind]
     assert fields
     assert [(*field, miss) for field in fields for miss in MISSES[kind] if not is_refused(*field, miss)] == []
 
 
-def test_query_parameters_take_no_other_digits() -> None:
+def test_query_parameters_take_no_other_digits():
     taken = []
     for shape in shapes(Query):
         for name, field in shape.model_fields.items():
@@ -123,7 +123,7 @@ def test_query_parameters_take_no_other_digits() -> None:
 
 
 @given(st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)), st.integers(-1439, 1439))
-def test_every_instant_of_that_form_is_read(at: datetime, offset: int) -> None:
+def test_every_instant_of_that_form_is_read(at, offset):
     sign, minutes = "-" if offset < 0 else "+", abs(offset)
     text = f"{at.isoformat(timespec='microseconds')}{sign}{minutes // 60:02}:{minutes % 60:02}"
     assert literals.instant(text) == datetime.fromisoformat(text).astimezone(UTC)
@@ -158,7 +158,7 @@ def fields_of_pages() -> Iterator[tuple[str, str, forms.Field]]:
             yield from ((form.__qualname__, name, field) for name, field in declared.items())
 
 
-def test_no_page_has_a_number_or_an_instant_that_django_reads() -> None:
+def test_no_page_has_a_number_or_an_instant_that_django_reads():
     fields = [
         (form, name, field) for form, name, field in fields_of_pages() if isinstance(field, DJANGO_FIELDS)
     ]
@@ -175,12 +175,12 @@ def refuses(field: forms.Field, value: object) -> bool:
 
 
 @given(miss=st.sampled_from([number for number in NO_NUMBERS if number] + ["46082.0", "1,000", "１２０００"]))
-def test_a_form_takes_no_other_numbers(miss: str) -> None:
+def test_a_form_takes_no_other_numbers(miss):
     assert refuses(form_fields.WholeNumberField(), miss)
 
 
 @given(miss=st.sampled_from([miss for miss in NO_WALL_TIMES if miss != "2026-11-25 10:00:00Z"]))
-def test_a_form_takes_no_other_instants(miss: str) -> None:
+def test_a_form_takes_no_other_instants(miss):
     assert refuses(form_fields.InstantField(), miss)
     day, _, time = miss.partition("T")
     assert refuses(form_fields.SplitInstantField(), [day, time])
@@ -188,7 +188,7 @@ def test_a_form_takes_no_other_instants(miss: str) -> None:
         assert refuses(form_fields.DayOrInstantField(), miss) and refuses(form_fields.DayField(), miss)
 
 
-def test_a_form_takes_what_the_browser_sends() -> None:
+def test_a_form_takes_what_the_browser_sends():
     at = datetime(2026, 11, 25, 10, tzinfo=UTC)
     for text in ("2026-11-25T10:00", "2026-11-25T10:00:00", "2026-11-25T19:00:00+09:00"):
         assert form_fields.InstantField().clean(text) == at
@@ -215,9 +215,7 @@ def csv_of(*rows: Sequence[str]) -> str:
 
 @settings(max_examples=300)
 @given(column=st.sampled_from([2, 3, 4]), miss=st.sampled_from(NO_CELLS), before=st.integers(0, 3))
-def test_a_cell_of_stock_that_is_no_number_is_named_by_line_and_column(
-    column: int, miss: str, before: int
-) -> None:
+def test_a_cell_of_stock_that_is_no_number_is_named_by_line_and_column(column, miss, before):
     rows = [[f"S{line}", "Cup", "100", "1", ""] for line in range(before + 2)]
     rows[before][column] = miss
     with pytest.raises(Invalid) as refused:
@@ -229,7 +227,7 @@ def test_a_cell_of_stock_that_is_no_number_is_named_by_line_and_column(
 
 
 @given(miss=st.sampled_from([cell for cell in NO_CELLS if "\n" not in cell]), before=st.integers(0, 3))
-def test_a_line_that_is_no_account_is_named(miss: str, before: int) -> None:
+def test_a_line_that_is_no_account_is_named(miss, before):
     lines = csv_of(["user"], *[["7"]] * before, [miss], ["8"])
     [piece] = line_files.pieces(BytesIO(lines.encode()), kind=line_files.ACCOUNTS)
     assert [bad.line for bad in piece.errors] == [before + 2]
@@ -237,7 +235,7 @@ def test_a_line_that_is_no_account_is_named(miss: str, before: int) -> None:
 
 
 @pytest.mark.parametrize("digits", ["٣", "３", "1e3", "1_0", "inf", "nan", " 3"])
-def test_settings_and_commands_take_ascii_digits_alone(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_and_commands_take_ascii_digits_alone(digits, monkeypatch):
     for name in ("A_NUMBER", "A_SHARE"):
         monkeypatch.setenv(name, digits)
     for read in (
@@ -257,7 +255,7 @@ def test_settings_and_commands_take_ascii_digits_alone(digits: str, monkeypatch:
 
 
 @given(miss=st.sampled_from([m for m in NO_INSTANTS if m not in ("2026-11-25", "2026-11-25T10:00:00")]))
-def test_a_command_takes_no_other_instants(miss: str) -> None:
+def test_a_command_takes_no_other_instants(miss):
     for command, option in (("reconcile", "--since"), ("replay_events", "--before"), ("restore", "--until")):
         with pytest.raises(CommandError, match=f"{option}: .* (must be an instant|is out of range)"):
             call_command(command, *(["folder"] if command == "restore" else []), f"{option}={miss}")
@@ -274,7 +272,7 @@ def found(api, search: str) -> list[int]:
     return [one["id"] for one in api.get(f"/products?{urlencode({'search': search})}").json()["results"]]
 
 
-def test_what_the_api_takes_is_stored_in_one_form() -> None:
+def test_what_the_api_takes_is_stored_in_one_form():
     api = client_of(SuperuserFactory.create())
     made = api.post("/products", {"sku": "CUP", "name": IN_PARTS, "price": 1, "is_active": True})
     assert (made.status_code, made.json()["name"], Product.objects.get().name) == (201, NAME, NAME)
@@ -284,7 +282,7 @@ def test_what_the_api_takes_is_stored_in_one_form() -> None:
     assert (moved.json()["reason"], StockMovement.objects.get().reason) == (NAME, NAME)
 
 
-def test_what_the_admin_takes_is_stored_in_one_form(operator: Client) -> None:
+def test_what_the_admin_takes_is_stored_in_one_form(operator):
     form = {"sku": "CUP", "name": IN_PARTS, "price": 900, "is_active": "on"}
     assert operator.post("/admin/inventory/product/add/", form).status_code == 302
     product = Product.objects.get()
@@ -299,14 +297,14 @@ def test_what_the_admin_takes_is_stored_in_one_form(operator: Client) -> None:
     assert JournalLine.objects.get(what="stock.adjusted").detail == NAME
 
 
-def test_what_files_have_is_stored_in_one_form(operator: Client) -> None:
+def test_what_files_have_is_stored_in_one_form(operator):
     file = SimpleUploadedFile("delivery.csv", f"sku,name,price,quantity\nCUP,{IN_PARTS},1,1\n".encode())
     preview = shown(operator, "/admin/inventory/product/import/", file=file, reason="A delivery.")
     assert preview.context["preview"].table["rows"][0][2] == NAME
     assert stock_files.read_one({"sku": "CUP", "name": IN_PARTS, "quantity": "1"}).name == NAME
 
 
-def test_a_name_that_was_stored_before_in_another_form_can_be_changed(operator: Client) -> None:
+def test_a_name_that_was_stored_before_in_another_form_can_be_changed(operator):
     product = ProductFactory.create(name=IN_PARTS, price=900)
     page = f"/admin/inventory/product/{product.pk}/change/"
     opened = operator.get(page).content.decode()
@@ -321,13 +319,13 @@ def test_a_name_that_was_stored_before_in_another_form_can_be_changed(operator: 
 
 @pytest.mark.parametrize("stored", [NAME, IN_PARTS])
 @pytest.mark.parametrize("typed", ["텀블러", "텀블러 café", NAME, IN_PARTS, WIDE, normalize("NFD", WIDE)])
-def test_a_product_is_found_however_its_name_is_typed_and_was_stored(stored: str, typed: str) -> None:
+def test_a_product_is_found_however_its_name_is_typed_and_was_stored(stored, typed):
     product, _ = ProductFactory.create(name=f"새 {stored}"), ProductFactory.create(name="머그")
     assert found(client_of(AccountFactory.create()), typed) == [product.pk]
 
 
 @pytest.mark.parametrize("stored", [NAME, IN_PARTS])
-def test_lists_of_the_admin_find_names_however_they_are_typed(operator: Client, stored: str) -> None:
+def test_lists_of_the_admin_find_names_however_they_are_typed(operator, stored):
     rows = {
         "inventory/product": ProductFactory.create(name=stored),
         "coupons/campaign": CampaignFactory.create(name=stored),
@@ -339,13 +337,13 @@ def test_lists_of_the_admin_find_names_however_they_are_typed(operator: Client, 
             assert list(page.context["cl"].result_list) == [row], (path, typed)
 
 
-def test_an_account_is_found_by_its_name_however_it_is_typed() -> None:
+def test_an_account_is_found_by_its_name_however_it_is_typed():
     account = AccountFactory.create(username="텀블러cafe")
     for typed in ("텀블러", normalize("NFD", "텀블러"), "텀블러ｃａｆｅ"):
         assert accounts.find_ids(typed, most=5) == {account.pk}
 
 
-def test_another_emoji_is_another_word_and_name() -> None:
+def test_another_emoji_is_another_word_and_name():
     """Older collations take all four-byte characters for one."""
     gift = ProductFactory.create(name="한정판 🎁 머그")
     ProductFactory.create(name="다른 🐳 머그")
@@ -359,7 +357,7 @@ def test_another_emoji_is_another_word_and_name() -> None:
 
 
 @given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
-def test_every_text_of_a_value_is_normalised_and_stays_so(value: object) -> None:
+def test_every_text_of_a_value_is_normalised_and_stays_so(value):
     once = normalized(value)
     assert normalized(once) == once
     if isinstance(value, str):
@@ -369,12 +367,12 @@ def test_every_text_of_a_value_is_normalised_and_stays_so(value: object) -> None
 MARKS = "\u0300\u0316"
 
 
-def test_as_many_marks_as_a_language_has_are_ordered() -> None:
+def test_as_many_marks_as_a_language_has_are_ordered():
     text = "a" + MARKS * (MOST_MARKS // 2)
     assert normalized(text) == normalize("NFC", text) != text
 
 
-def test_text_of_marks_alone_stays_as_it_is_in_linear_time() -> None:
+def test_text_of_marks_alone_stays_as_it_is_in_linear_time():
     """Ordering these marks takes a minute, in which no other thread runs."""
     text = "a" + MARKS * 200_000
     began_at = time.process_time()
@@ -395,11 +393,11 @@ def test_text_of_marks_alone_stays_as_it_is_in_linear_time() -> None:
         (10**18 + 1, "USD", "10,000,000,000,000,000.01 USD"),
     ],
 )
-def test_an_amount_has_the_digits_of_its_currency(amount: int, currency: str, text: str) -> None:
+def test_an_amount_has_the_digits_of_its_currency(amount, currency, text):
     assert format_amount(amount, currency) == text
     assert format_number(amount, currency) == text.removesuffix(f" {currency}")
 
 
-def test_without_a_currency_it_is_that_of_the_shop(settings) -> None:
+def test_without_a_currency_it_is_that_of_the_shop(settings):
     settings.CURRENCY = "EUR"
     assert format_amount(1_999) == "19.99 EUR"

@@ -8,11 +8,8 @@ import time
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.db import transaction
 from prometheus_client import REGISTRY
 from redis import Redis
@@ -23,7 +20,6 @@ from shop.errors import Overloaded, Rejected, Unavailable
 from shop.redis import fair_lock, locks, redis_client
 from shop.redis.fair_lock import Turn
 from shop.tests.hung_server import Relay
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process, read_line
 from shop.tests.waiting import in_background
@@ -83,7 +79,7 @@ def join_queue(*, wait_seconds: float = 20.0) -> "Future[float]":
     return future
 
 
-def test_grants_are_in_queue_order_and_one_at_a_time() -> None:
+def test_grants_are_in_queue_order_and_one_at_a_time():
     granted: list[int] = []
     inside = threading.Lock()
 
@@ -98,7 +94,7 @@ def test_grants_are_in_queue_order_and_one_at_a_time() -> None:
     assert queue_length() == 0
 
 
-def test_the_next_waiter_is_woken_without_polling() -> None:
+def test_the_next_waiter_is_woken_without_polling():
     """Thirty waiters, one after the other: polling twice a second would take more than seven seconds."""
     with fair_lock.held(NAME):
         waiting = [join_queue() for _ in range(30)]
@@ -108,16 +104,19 @@ def test_the_next_waiter_is_woken_without_polling() -> None:
     assert ends[-1] - released_at < 3.5
 
 
-def test_a_waiter_that_times_out_is_refused_and_leaves_the_queue() -> None:
-    before = counted("timeouts_total")
-    with fair_lock.held(NAME), pytest.raises(Rejected) as refusal, fair_lock.held(NAME, wait_seconds=0.7):
+@pytest.mark.parametrize(
+    ("kind", "held", "seconds"), [("fair", fair_lock.held, 0.7), ("spin", locks.spinning, 0.3)]
+)
+def test_a_wait_that_times_out_is_refused_and_counted_and_leaves_the_queue(kind, held, seconds):
+    before = counted("timeouts_total", kind)
+    with held(NAME), pytest.raises(Rejected) as refusal, held(NAME, wait_seconds=seconds):
         pytest.fail("two held the lock")
     assert (refusal.value.code, refusal.value.retry_after) == ("lock_not_acquired", 1)
-    assert counted("timeouts_total") == before + 1
+    assert counted("timeouts_total", kind) == before + 1
     assert queue_length() == 0
 
 
-def test_a_lost_wake_up_is_found_by_polling() -> None:
+def test_a_lost_wake_up_is_found_by_polling():
     """The lock is granted, and the wake-up is deleted before the waiter receives it."""
     with fair_lock.held(NAME) as turn:
         future = join_queue()
@@ -130,7 +129,7 @@ def test_a_lost_wake_up_is_found_by_polling() -> None:
         assert future.result(10) - lost_at < fair_lock.POLL_SECONDS + SLACK_SECONDS
 
 
-def test_the_lease_is_renewed_while_the_lock_is_held() -> None:
+def test_the_lease_is_renewed_while_the_lock_is_held():
     with fair_lock.held(NAME):
         with pytest.raises(Rejected), fair_lock.held(NAME, wait_seconds=LEASE_SECONDS + 1.5):
             pytest.fail("the lease of a live holder expired")
@@ -139,7 +138,7 @@ def test_the_lease_is_renewed_while_the_lock_is_held() -> None:
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues() -> None:
+def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues():
     with another_process(HOLD, NAME) as holder:
         assert read_line(holder) == "held"
         os.kill(holder.pid, signal.SIGSTOP)
@@ -152,7 +151,7 @@ def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues()
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_killed_waiters_are_skipped_together_after_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_waiters_are_skipped_together_after_their_time(monkeypatch):
     """The first of them may be granted the lock once more, for one lease; the others cost nothing."""
     with ExitStack() as leaving:
         with monkeypatch.context() as for_now:
@@ -166,7 +165,7 @@ def test_killed_waiters_are_skipped_together_after_their_time(monkeypatch: pytes
     assert future.result(30) - killed_at < LEASE_SECONDS + fair_lock.POLL_SECONDS + SLACK_SECONDS
 
 
-def test_a_flushed_queue_is_restored_in_order_and_no_waiter_hangs(redis_server: Any) -> None:
+def test_a_flushed_queue_is_restored_in_order_and_no_waiter_hangs(redis_server):
     before = counted("leases_lost_total")
     with fair_lock.held(NAME) as turn:
         waiting = [join_queue() for _ in range(10)]
@@ -183,7 +182,7 @@ def test_a_flushed_queue_is_restored_in_order_and_no_waiter_hangs(redis_server: 
     assert counted("leases_lost_total") == before + 1
 
 
-def test_a_waiter_assumed_dead_keeps_its_position() -> None:
+def test_a_waiter_assumed_dead_keeps_its_position():
     holder, silent, other = Turn(NAME), Turn(NAME), Turn(NAME)
     assert [fair_lock._join_or_poll(turn) for turn in (holder, silent, other)] == [True, False, False]
     redis_client.client().hset(f"{NAME}:alive", silent.token, 0)
@@ -195,7 +194,7 @@ def test_a_waiter_assumed_dead_keeps_its_position() -> None:
     assert fair_lock._join_or_poll(silent)
 
 
-def test_a_waiter_survives_a_moment_without_redis(own_redis: OwnRedis) -> None:
+def test_a_waiter_survives_a_moment_without_redis(own_redis):
     with fair_lock.held(NAME):
         future = join_queue()
         own_redis.stop()
@@ -203,9 +202,7 @@ def test_a_waiter_survives_a_moment_without_redis(own_redis: OwnRedis) -> None:
     assert future.result(20)
 
 
-def test_without_redis_new_requests_are_refused_at_once_and_waiters_after_seconds(
-    own_redis: OwnRedis,
-) -> None:
+def test_without_redis_new_requests_are_refused_at_once_and_waiters_after_seconds(own_redis):
     with fair_lock.held(NAME):
         future = join_queue(wait_seconds=3600)
         own_redis.stop()
@@ -215,7 +212,7 @@ def test_without_redis_new_requests_are_refused_at_once_and_waiters_after_second
             future.result(20)
 
 
-def test_a_holder_that_lost_it_neither_renews_nor_releases_anothers() -> None:
+def test_a_holder_that_lost_it_neither_renews_nor_releases_anothers():
     with fair_lock.held(NAME):
         redis_client.client().set(NAME, "another's:1", ex=60)
         fair_lock._renew_all()
@@ -224,9 +221,7 @@ def test_a_holder_that_lost_it_neither_renews_nor_releases_anothers() -> None:
     redis_client.client().delete(NAME)
 
 
-def test_twenty_leases_are_renewed_in_time_by_a_slow_redis(
-    own_redis: OwnRedis, settings: LazySettings, tmp_path: Path
-) -> None:
+def test_twenty_leases_are_renewed_in_time_by_a_slow_redis(own_redis, settings, tmp_path):
     """Renewed one after the other they took six seconds, which is longer than a lease lasts."""
     names = [f"{NAME}-{number}" for number in range(20)]
     directly = Redis.from_url(own_redis.url)
@@ -246,9 +241,7 @@ def test_twenty_leases_are_renewed_in_time_by_a_slow_redis(
 
 
 @pytest.mark.parametrize(("is_locked", "most_at_once"), [(True, 1), (False, 10)])
-def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(
-    is_locked: bool, most_at_once: int
-) -> None:
+def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(is_locked, most_at_once):
     inside, most = [0], [0]
     all_are_in = threading.Event()
 
@@ -268,15 +261,7 @@ def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(
     assert most == [most_at_once]
 
 
-def test_a_wait_that_times_out_is_refused_and_counted() -> None:
-    before = counted("timeouts_total", "spin")
-    with locks.spinning(NAME), pytest.raises(Rejected) as refusal, locks.spinning(NAME, wait_seconds=0.3):
-        pytest.fail("two threads held it")
-    assert (refusal.value.code, refusal.value.retry_after) == ("lock_not_acquired", 1)
-    assert counted("timeouts_total", "spin") == before + 1
-
-
-def test_releasing_a_lock_after_its_lease_expired_does_not_free_the_next_holders() -> None:
+def test_releasing_a_lock_after_its_lease_expired_does_not_free_the_next_holders():
     before = counted("leases_lost_total", "spin")
     with locks.spinning(NAME, lease_milliseconds=50):
         second = locks.spinning(NAME)
@@ -289,14 +274,14 @@ def test_releasing_a_lock_after_its_lease_expired_does_not_free_the_next_holders
         pass
 
 
-def test_the_lock_ends_with_its_lease() -> None:
+def test_the_lock_ends_with_its_lease():
     with locks.spinning(NAME, lease_milliseconds=5_000):
         assert 0 < redis_client.client().pttl(NAME) <= 5_000
     assert not redis_client.client().exists(NAME)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_is_not_waited_for_inside_a_transaction() -> None:
+def test_it_is_not_waited_for_inside_a_transaction():
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError), locks.spinning(NAME):
         pytest.fail("a transaction was kept open meanwhile")
 
@@ -304,7 +289,7 @@ def test_it_is_not_waited_for_inside_a_transaction() -> None:
 # The concurrency limit of a row
 
 
-def test_no_more_requests_run_than_there_are_places() -> None:
+def test_no_more_requests_run_than_there_are_places():
     limit = ConcurrencyLimit(name="it", max_concurrent=3)
     running, peak = [0], [0]
     mutex = threading.Lock()
@@ -325,7 +310,7 @@ def test_no_more_requests_run_than_there_are_places() -> None:
     assert peak == [3]
 
 
-def test_a_long_wait_is_refused_and_leaves_the_place_to_the_next() -> None:
+def test_a_long_wait_is_refused_and_leaves_the_place_to_the_next():
     limit = ConcurrencyLimit(name="it", max_concurrent=1, wait_seconds=0.2)
 
     def wait() -> str:
@@ -339,7 +324,7 @@ def test_a_long_wait_is_refused_and_leaves_the_place_to_the_next() -> None:
         assert place is None
 
 
-def test_an_error_releases_the_place() -> None:
+def test_an_error_releases_the_place():
     limit = ConcurrencyLimit(name="it", max_concurrent=1, wait_seconds=0.1)
 
     with pytest.raises(ZeroDivisionError), limit.permit():

@@ -25,7 +25,7 @@ log = get_logger("tests.ids")
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Any:
+def lines(caplog) -> Any:
     """Returns the lines that were logged by the event's text."""
     caplog.set_level(logging.INFO, logger="tests.ids")
 
@@ -36,35 +36,27 @@ def lines(caplog: pytest.LogCaptureFixture) -> Any:
     return of
 
 
-def test_a_requests_lines_have_its_id_and_its_account_once_it_is_known(lines: Any) -> None:
+def test_a_calls_lines_have_its_id_and_its_api_key_and_account_once_these_are_known(lines):
     with logs.bound_request("one"), journal.acting(journal.unidentified("one")):
         log.info("before")
-        journal.identify_actor(account_id=7, is_staff=False)
-        log.info("after")
-    log.info("outside")
-
-    assert [line.get("request_id") for line in lines("before")] == ["one"]
-    assert "account" not in lines("before")[0]
-    assert lines("after")[0] | {"request_id": "one", "account": 7} == lines("after")[0]
-    assert not {"request_id", "account"} & lines("outside")[0].keys()
-
-
-def test_a_calls_lines_have_its_api_key_beside_the_account(lines: Any) -> None:
-    with logs.bound_request("one"), journal.acting(journal.unidentified("one")):
         logs.set_api_key(3)
         log.info("refused")
         journal.identify_actor(account_id=7, is_staff=True, name="API key 3")
         log.info("accepted")
     with logs.bound_request("two"):
         log.info("another")
+    log.info("outside")
 
-    assert lines("refused")[0] | {"request_id": "one", "api_key": 3} == lines("refused")[0]
-    assert lines("accepted")[0] | {"account": 7, "api_key": 3} == lines("accepted")[0]
+    [before], [refused], [accepted] = lines("before"), lines("refused"), lines("accepted")
+    assert before["request_id"] == "one" and not {"account", "api_key"} & before.keys()
+    assert refused | {"request_id": "one", "api_key": 3} == refused and "account" not in refused
+    assert accepted | {"request_id": "one", "account": 7, "api_key": 3} == accepted
     assert "api_key" not in lines("another")[0]
+    assert not {"request_id", "account"} & lines("outside")[0].keys()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines: Any) -> None:
+def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines):
     def decide(requests: Sequence[str]) -> list[str]:
         log.info("deciding", size=len(requests))
         return list(requests)
@@ -86,7 +78,7 @@ def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines: Any) -> None:
     assert sorted(named) == sorted([*names, "alone"])
 
 
-def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(lines: Any) -> None:
+def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(lines):
     class Work(Task):  # type: ignore[misc,type-arg]
         name = "tests.work"
 
@@ -100,7 +92,7 @@ def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(lines: A
     assert lines("working")[0] | {"task": "tests.work", "request_id": "one"} == lines("working")[0]
 
 
-def test_a_message_for_several_requests_carries_the_ids_of_all() -> None:
+def test_a_message_for_several_requests_carries_the_ids_of_all():
     assert task_context.merge([{"request_id": "a"}]) == {"request_id": "a"}
     assert task_context.merge([{"request_id": "a"}, {}, {"request_id": "a"}]) == {"request_id": "a"}
     several = [{"request_id": "a"}, {"request_ids": ["b", "c"]}, {}]
@@ -111,6 +103,10 @@ def test_a_message_for_several_requests_carries_the_ids_of_all() -> None:
 
 
 LINE = "x" * 1000
+IN_BACKGROUND = (
+    "import logging, django; django.setup()\n"
+    "from shop.observability import logs; logs.write_in_background()\n"
+)
 
 
 @pytest.fixture
@@ -130,9 +126,7 @@ def logger() -> Iterator[logging.Logger]:
     own.handlers = []
 
 
-def test_a_pipe_that_is_not_read_delays_no_caller_and_holds_so_many_lines(
-    pipe: tuple[IO[str], IO[str]], logger: logging.Logger
-) -> None:
+def test_a_pipe_that_is_not_read_delays_no_caller_and_holds_so_many_lines(pipe, logger):
     lines, stream = pipe
     handler = BackgroundHandler(stream, most_lines=100)
     logger.addHandler(handler)
@@ -151,23 +145,15 @@ def test_a_pipe_that_is_not_read_delays_no_caller_and_holds_so_many_lines(
 
 
 @pytest.mark.boots("a Python process")
-def test_the_end_of_the_process_waits_a_moment_for_its_lines() -> None:
-    program = (
-        "import logging, django; django.setup()\n"
-        "from shop.observability import logs; logs.write_in_background()\n"
-        "for number in range(3): logging.getLogger('shop').warning('line %s', number)"
-    )
-    command = [sys.executable, "-c", program]
+def test_the_end_of_the_process_waits_a_moment_for_its_lines():
+    program = "for number in range(3): logging.getLogger('shop').warning('line %s', number)"
+    command = [sys.executable, "-c", IN_BACKGROUND + program]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert [json.loads(line)["event"] for line in ended.stderr.splitlines()] == ["line 0", "line 1", "line 2"]
 
 
 @pytest.mark.boots("a Python process")
-def test_a_process_whose_lines_are_not_read_ends_all_the_same() -> None:
-    program = (
-        "import logging, django; django.setup()\n"
-        "from shop.observability import logs; logs.write_in_background()\n"
-        f"for number in range(500): logging.getLogger('shop').warning('{LINE}')"
-    )
+def test_a_process_whose_lines_are_not_read_ends_all_the_same():
+    program = IN_BACKGROUND + f"for number in range(500): logging.getLogger('shop').warning('{LINE}')"
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
         assert process.wait(timeout=60) == 0

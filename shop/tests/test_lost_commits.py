@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -31,7 +30,7 @@ def dead_event() -> WebhookDelivery:
 
 
 @pytest.fixture
-def _loss(account: User, dead_event: WebhookDelivery, tmp_path: Path) -> Iterator[None]:
+def _loss(account, dead_event, tmp_path) -> Iterator[None]:
     """The reply to the test's first COMMIT is lost. Comes after the other fixtures, whose rows must exist."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield
@@ -39,30 +38,30 @@ def _loss(account: User, dead_event: WebhookDelivery, tmp_path: Path) -> Iterato
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_registration_is_not_refused_because_of_its_own_account() -> None:
+def test_a_registration_is_not_refused_because_of_its_own_account():
     account = accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
     assert User.objects.get(username="ada").pk == account.pk
     assert account.check_password(PASSWORD)
 
 
 @pytest.mark.usefixtures("_loss")
-def test_a_refresh_token_returns_its_pair_and_the_sign_in_lasts(account: User) -> None:
+def test_a_refresh_token_returns_its_pair_and_the_sign_in_lasts(account):
     pair = tokens.rotate(tokens.create_token_pair(account).refresh)
     assert tokens.rotate(pair.refresh)
 
 
 @pytest.mark.usefixtures("_loss")
-def test_accounts_that_were_disabled_are_counted(account: User) -> None:
+def test_accounts_that_were_disabled_are_counted(account):
     assert accounts.disable(account_ids=[account.pk]) == 1
 
 
 @pytest.mark.usefixtures("_loss")
-def test_replayed_dead_events_are_returned_and_noted_once(dead_event: WebhookDelivery) -> None:
+def test_replayed_dead_events_are_returned_and_noted_once(dead_event):
     assert deliveries.resend_dead([dead_event.pk]) == [dead_event.pk]
     assert JournalLine.objects.filter(what="event.resent").count() == 1
 
 
-def test_marks_are_kept_for_a_day() -> None:
+def test_marks_are_kept_for_a_day():
     accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
     assert commit_marks.sweep() == 0
     mark = CommittedTransaction.objects.get()

@@ -80,7 +80,7 @@ def _migrated_database() -> Iterator[None]:
 
 
 @pytest.fixture
-def migrated(database: Connection, _migrated_database: None) -> Connection:
+def migrated(database, _migrated_database) -> Connection:
     """A connection to a database of the test's own with the migrations of `BEFORE`: a copy."""
     ask(database, "SET foreign_key_checks = 0")
     for [table] in ask(database, f"SHOW TABLES FROM {MIGRATED}"):
@@ -195,7 +195,7 @@ def shape(database: Connection) -> dict[str, set[Any]]:
 
 
 @pytest.mark.boots("a management command")
-def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile(migrated: Connection):
+def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile(migrated):
     with reading_the_journal():
         migrating = started("manage.py", *APPLY, "--attempts", "2")
         for _ in range(2):
@@ -210,7 +210,7 @@ def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile
     assert insert_seconds() < 1
 
 
-def test_a_migration_that_loses_a_deadlock_with_sales_is_tried_again(migrated: Connection):
+def test_a_migration_that_loses_a_deadlock_with_sales_is_tried_again(migrated):
     ask(
         migrated,
         "CREATE TRIGGER deadlock BEFORE INSERT ON django_migrations FOR EACH ROW BEGIN "
@@ -220,7 +220,7 @@ def test_a_migration_that_loses_a_deadlock_with_sales_is_tried_again(migrated: C
     assert "next attempt in" in manage(*APPLY, "--attempts", "2")
 
 
-def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(migrated: Connection):
+def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(migrated):
     with reading_the_journal():
         migrating = started("manage.py", *APPLY)
         wait_for(BEHIND_A_TABLE, migrated)
@@ -228,7 +228,7 @@ def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(migrated: 
     assert "next attempt" in succeeded(migrating)
 
 
-def test_a_second_migration_waits_for_the_first_and_a_check_does_not(migrated: Connection):
+def test_a_second_migration_waits_for_the_first_and_a_check_does_not(migrated):
     with reading_the_journal() as reader:
         first = started("manage.py", *APPLY, "--attempts", "20")
         wait_for(BEHIND_A_TABLE, migrated)
@@ -246,7 +246,7 @@ def test_a_second_migration_waits_for_the_first_and_a_check_does_not(migrated: C
 
 
 @pytest.mark.boots("a management command")
-def test_the_lock_of_a_migration_ends_with_its_connection(database: Connection):
+def test_the_lock_of_a_migration_ends_with_its_connection(database):
     with connected(DATABASE) as other:
         assert ask(other, f"SELECT GET_LOCK('{lock_name(DATABASE)}', 0)") == [(1,)]
         waiting = started("manage.py", "migrate", "contenttypes", "0001")
@@ -263,7 +263,7 @@ def test_databases_of_one_server_have_locks_of_their_own():
     assert len(lock_name("n" * 64)) == 64
 
 
-def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated: Connection):
+def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated):
     with reading_the_journal() as reader:
         migrating = started("manage.py", *APPLY, "--attempts", "1", option="read_timeout=1")
         wait_for(BEHIND_A_TABLE, migrated)
@@ -273,7 +273,7 @@ def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated:
 
 
 @pytest.mark.boots("a Python process")
-def test_every_migration_can_be_applied_again_after_a_lost_reply(database: Connection):
+def test_every_migration_can_be_applied_again_after_a_lost_reply(database):
     succeeded(started("-c", TWICE))
     repeated = shape(database)
     ask(database, f"DROP DATABASE {DATABASE}")
@@ -284,7 +284,7 @@ def test_every_migration_can_be_applied_again_after_a_lost_reply(database: Conne
 
 
 @pytest.mark.boots("a management command")
-def test_an_interrupted_migration_applies_only_what_is_missing(migrated: Connection):
+def test_an_interrupted_migration_applies_only_what_is_missing(migrated):
     ask(migrated, "ALTER TABLE shop_journalline ADD COLUMN later int NULL")
     ask(migrated, "CREATE INDEX shop_journalline_of_request ON shop_journalline (request_id)")
     manage(*APPLY)
@@ -294,9 +294,7 @@ def test_an_interrupted_migration_applies_only_what_is_missing(migrated: Connect
 
 @pytest.mark.boots("a management command")
 @pytest.mark.parametrize("words", [("--no-input",), ("--check",)])
-def test_a_database_of_the_first_releases_is_refused_in_one_line(
-    words: tuple[str, ...], database: Connection
-):
+def test_a_database_of_the_first_releases_is_refused_in_one_line(words, database):
     ask(
         database,
         "CREATE TABLE django_migrations (id bigint AUTO_INCREMENT PRIMARY KEY, app varchar(255) NOT NULL,"
@@ -311,7 +309,7 @@ def test_a_database_of_the_first_releases_is_refused_in_one_line(
 
 
 @pytest.mark.boots("a management command")
-def test_a_table_of_another_program_is_not_mistaken_for_the_shops(database: Connection):
+def test_a_table_of_another_program_is_not_mistaken_for_the_shops(database):
     ask(database, "CREATE TABLE shop_journalline (id INT PRIMARY KEY)")
     code, output = ended(started("manage.py", "migrate", "--no-input"))
     assert code == 1

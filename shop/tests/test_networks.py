@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from django.conf import LazySettings
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 
@@ -36,9 +35,7 @@ def request(peer: str, **headers: str) -> object:
         (1, "::ffff:203.0.113.7", "203.0.113.7"),
     ],
 )
-def test_only_addresses_appended_by_trusted_proxies_are_used(
-    settings: LazySettings, proxies: int, forwarded: str, address: str
-) -> None:
+def test_only_addresses_appended_by_trusted_proxies_are_used(settings, proxies, forwarded, address):
     settings.TRUSTED_PROXIES = proxies
 
     assert client_address.from_request(request("192.0.2.1", **{"X-Forwarded-For": forwarded})) == address  # type: ignore[arg-type]
@@ -56,9 +53,7 @@ def test_only_addresses_appended_by_trusted_proxies_are_used(
         (2, "unknown, 203.0.113.7"),
     ],
 )
-def test_a_call_with_missing_or_unreadable_hops_is_refused(
-    settings: LazySettings, proxies: int, forwarded: str
-) -> None:
+def test_a_call_with_missing_or_unreadable_hops_is_refused(settings, proxies, forwarded):
     """The proxy's own address in its place would let a client count as another, or as this machine."""
     settings.TRUSTED_PROXIES = proxies
 
@@ -67,9 +62,7 @@ def test_a_call_with_missing_or_unreadable_hops_is_refused(
 
 
 @pytest.mark.django_db
-def test_a_sign_in_without_an_address_is_a_400_and_an_operators_shows_the_reason(
-    settings: LazySettings,
-) -> None:
+def test_a_sign_in_without_an_address_is_a_400_and_an_operators_shows_the_reason(settings):
     settings.TRUSTED_PROXIES = 1
     given = {"username": "ada", "password": "x"}
     answer = Client().post("/api/v1/auth/token", given, content_type="application/json")
@@ -99,9 +92,7 @@ def test_a_sign_in_without_an_address_is_a_400_and_an_operators_shows_the_reason
         ("127.0.0.1", 2, {"X-Forwarded-For": "127.0.0.1"}, False),
     ],
 )
-def test_only_requests_from_this_machine_are_local(
-    settings: LazySettings, peer: str, proxies: int, headers: dict[str, str], is_local: bool
-) -> None:
+def test_only_requests_from_this_machine_are_local(settings, peer, proxies, headers, is_local):
     settings.TRUSTED_PROXIES = proxies
 
     assert client_address.is_local(request(peer, **headers)) is is_local  # type: ignore[arg-type]
@@ -111,14 +102,10 @@ SIGN_IN = "/api/v1/auth/token"
 
 
 @pytest.fixture
-def _as_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def _three_a_minute(transactional_db, settings, monkeypatch) -> Iterator[None]:
     """As a worker serves the application, but that it waits for no client that still sends."""
     monkeypatch.setattr(asgi_client, "application", serving.Served(asgi_client.application))
     monkeypatch.setattr(serving, "LINGER_SECONDS", 0.0)
-
-
-@pytest.fixture
-def _three_a_minute(_as_served: None, transactional_db: None, settings: LazySettings) -> Iterator[None]:
     settings.RATE_ANONYMOUS = Rate(3, 60)
     anonymous_calls._calls.clear()
     yield
@@ -136,10 +123,9 @@ def send_unfinished(path: str) -> Answer:
 
 @pytest.mark.usefixtures("_three_a_minute")
 @pytest.mark.parametrize(
-    "path",
-    [SIGN_IN, "/api/v1/auth/refresh", "/api/v1/users", "/api/v1/orders", "/api/v1/x", "/admin/login/"],
+    "path", [SIGN_IN, "/api/v1/auth/refresh", "/api/v1/users", "/api/v1/orders", "/api/v1/x", "/admin/login/"]
 )
-def test_calls_of_a_network_that_made_too_many_are_refused_before_their_body_is_read(path: str) -> None:
+def test_calls_of_a_network_that_made_too_many_are_refused_before_their_body_is_read(path):
     # A token does not spare a call that looks at none.
     for access in ("nonsense", "", ""):
         assert send_request_blocking("POST", SIGN_IN, {"wrong": 1}, access=access).status == 400
@@ -149,9 +135,7 @@ def test_calls_of_a_network_that_made_too_many_are_refused_before_their_body_is_
 
 
 @pytest.mark.usefixtures("_three_a_minute")
-def test_other_networks_and_calls_with_an_account_or_a_signature_are_not_counted(
-    settings: LazySettings,
-) -> None:
+def test_other_networks_and_calls_with_an_account_or_a_signature_are_not_counted(settings):
     settings.TRUSTED_PROXIES = 1
     near, far = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
     for expected in (400, 400, 400, 429):
@@ -166,7 +150,7 @@ def test_other_networks_and_calls_with_an_account_or_a_signature_are_not_counted
 
 @pytest.mark.usefixtures("_three_a_minute")
 @pytest.mark.parametrize("path", ["/admin/login/", "/admin/password_change/"])
-def test_a_body_that_would_wait_with_a_password_has_8_kib_at_most(path: str, settings: LazySettings) -> None:
+def test_a_body_that_would_wait_with_a_password_has_8_kib_at_most(path, settings):
     settings.RATE_ANONYMOUS = None
     assert send_request_blocking("POST", path, b" " * 8 * 1024).status in (302, 400, 403)
     refused = send_request_blocking("POST", path, b" " * (8 * 1024 + 1))
@@ -174,7 +158,7 @@ def test_a_body_that_would_wait_with_a_password_has_8_kib_at_most(path: str, set
     assert b"larger than 8 KiB" in refused.body
 
 
-def test_every_call_without_an_account_is_among_those_that_are_counted() -> None:
+def test_every_call_without_an_account_is_among_those_that_are_counted():
     def views_of(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[tuple[str, object]]:
         for one in patterns:
             path = prefix + str(one.pattern)

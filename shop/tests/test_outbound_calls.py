@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,13 +92,13 @@ def seconds_of_silence(url: str, *, body: bytes | None = None, said: str | None 
     ],
     ids=["status", "header", "continue", "body", "chunks"],
 )
-def test_a_dripping_reply_is_given_up_at_the_deadline_wherever_it_drips(at_once: bytes, drips: bytes) -> None:
+def test_a_dripping_reply_is_given_up_at_the_deadline_wherever_it_drips(at_once, drips):
     said = "no whole reply in time" if b"\r\n\r\n" in at_once else "no reply in time"
     with serving(dripping(drips, after=at_once)) as address:
         assert seconds_of_silence(f"http://{address}/", said=said) < ALLOWED + SLACK
 
 
-def test_a_dripping_handshake_is_given_up_at_the_deadline() -> None:
+def test_a_dripping_handshake_is_given_up_at_the_deadline():
     with serving(dripping(b"\x16\x03\x03\x40\x00" + b"\x02" * 100)) as address:
         assert seconds_of_silence(f"https://{address}/") < ALLOWED + SLACK
 
@@ -120,7 +119,7 @@ MALFORMED = {
 }
 
 
-def test_a_reply_that_is_cut_or_no_http_is_no_response() -> None:
+def test_a_reply_that_is_cut_or_no_http_is_no_response():
     believed: dict[str, Reply] = {}
     for kind, reply in MALFORMED.items():
         with serving(saying(reply)) as address:
@@ -141,12 +140,12 @@ def test_a_reply_that_is_cut_or_no_http_is_no_response() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: 1\r\n\r\n",
     ],
 )
-def test_a_whole_reply_without_a_body_is_one_however_it_ends(reply: bytes) -> None:
+def test_a_whole_reply_without_a_body_is_one_however_it_ends(reply):
     with serving(saying(reply)) as address:
         assert exchange(f"http://{address}/").body == b""
 
 
-def test_an_endless_reply_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_reply_is_given_up(monkeypatch):
     monkeypatch.setattr(http_client, "LARGEST_RESPONSE_BYTES", 2**18)
 
     def pour(line: socket.socket) -> None:
@@ -158,21 +157,21 @@ def test_an_endless_reply_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         http_client.send_request("GET", f"http://{address}/", headers={}, body=None, seconds=20)
 
 
-def test_a_body_is_never_unpacked() -> None:
+def test_a_body_is_never_unpacked():
     packed = gzip.compress(b"hi")
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     with serving(saying(head + packed)) as address:
         assert exchange(f"http://{address}/").body == packed
 
 
-def test_a_server_that_does_not_read_is_given_up_at_the_deadline() -> None:
+def test_a_server_that_does_not_read_is_given_up_at_the_deadline():
     the_test_is_over = threading.Event()
     with serving(lambda line: the_test_is_over.wait(20)) as address:
         assert seconds_of_silence(f"http://{address}/", body=bytes(64 * 2**20)) < ALLOWED + SLACK
         the_test_is_over.set()
 
 
-def test_a_host_that_accepts_no_connection_is_given_up_at_the_deadline() -> None:
+def test_a_host_that_accepts_no_connection_is_given_up_at_the_deadline():
     """Linux does not answer a connection if the listener's backlog is full."""
     with socket.create_server((ports.HOST, 0), backlog=0) as full, contextlib.ExitStack() as waiting:
         for _ in range(4):
@@ -185,7 +184,7 @@ def test_a_host_that_accepts_no_connection_is_given_up_at_the_deadline() -> None
         assert ALLOWED / 2 < time.monotonic() - began_at < ALLOWED + SLACK
 
 
-def test_each_exchange_on_a_kept_connection_has_its_own_deadline() -> None:
+def test_each_exchange_on_a_kept_connection_has_its_own_deadline():
     """The second exchange starts after the deadline of the first."""
     lines: list[socket.socket] = []
     with serving(answering(lines)) as address:
@@ -208,7 +207,7 @@ def answering(lines: list[socket.socket], *, closed: Callable[[], object] = lamb
     return answer_each
 
 
-def test_a_connection_outlives_the_thread_that_opened_it() -> None:
+def test_a_connection_outlives_the_thread_that_opened_it():
     lines: list[socket.socket] = []
     with serving(answering(lines)) as address:
         for _ in range(3):
@@ -218,7 +217,7 @@ def test_a_connection_outlives_the_thread_that_opened_it() -> None:
     assert len(lines) == 1
 
 
-def test_calls_at_the_same_time_have_a_connection_each_and_get_their_own_answers() -> None:
+def test_calls_at_the_same_time_have_a_connection_each_and_get_their_own_answers():
     """Threads take turns with few connections, and none gets what another one has asked for."""
     at_once, lines = 4, list[socket.socket]()
 
@@ -238,9 +237,7 @@ def test_calls_at_the_same_time_have_a_connection_each_and_get_their_own_answers
     assert 1 <= len(lines) <= at_once
 
 
-def test_a_connection_that_has_rested_for_long_is_closed_with_the_next_call(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_connection_that_has_rested_for_long_is_closed_with_the_next_call(monkeypatch):
     monkeypatch.setattr(http_client, "IDLE_SECONDS", 0.1)
     closed = threading.Event()
     with serving(answering([], closed=closed.set)) as rested, serving(answering([])) as other:
@@ -251,9 +248,7 @@ def test_a_connection_that_has_rested_for_long_is_closed_with_the_next_call(
         assert closed.wait(10)
 
 
-def test_no_more_connections_are_kept_than_so_many_however_many_hosts_there_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_more_connections_are_kept_than_so_many_however_many_hosts_there_are(monkeypatch):
     monkeypatch.setattr(http_client, "MOST_IDLE", 3)
     with contextlib.ExitStack() as servers:
         closed = threading.Semaphore(0)
@@ -265,7 +260,7 @@ def test_no_more_connections_are_kept_than_so_many_however_many_hosts_there_are(
         assert not closed.acquire(timeout=0.2)
 
 
-def test_a_request_on_a_kept_connection_that_breaks_is_not_sent_again() -> None:
+def test_a_request_on_a_kept_connection_that_breaks_is_not_sent_again():
     """libcurl by itself would send it again on a new connection, after it may have had its effect."""
     requests: list[bytes] = []
 
@@ -286,7 +281,7 @@ def test_a_request_on_a_kept_connection_that_breaks_is_not_sent_again() -> None:
             assert exchange(f"http://{address}/", method=method).body == b"hi"
 
 
-def test_each_connection_looks_its_host_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_connection_looks_its_host_up(monkeypatch):
     """libcurl by itself would use an address for a minute after the host has moved to another."""
     options: dict[int, Any] = {}
 
@@ -301,7 +296,7 @@ def test_each_connection_looks_its_host_up(monkeypatch: pytest.MonkeyPatch) -> N
     assert options[pycurl.DNS_CACHE_TIMEOUT] == 0
 
 
-def test_a_kept_connection_that_was_closed_meanwhile_is_replaced() -> None:
+def test_a_kept_connection_that_was_closed_meanwhile_is_replaced():
     closed = threading.Semaphore(0)
 
     def answer_and_close(line: socket.socket) -> None:
@@ -318,7 +313,7 @@ def test_a_kept_connection_that_was_closed_meanwhile_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("pause_seconds", [0, 0.05])
-def test_what_comes_after_a_reply_is_not_taken_for_the_next_one(pause_seconds: float) -> None:
+def test_what_comes_after_a_reply_is_not_taken_for_the_next_one(pause_seconds):
     numbers, has_written = itertools.count(), threading.Semaphore(0)
 
     def write_too_much(line: socket.socket) -> None:
@@ -335,9 +330,7 @@ def test_what_comes_after_a_reply_is_not_taken_for_the_next_one(pause_seconds: f
             assert has_written.acquire(timeout=10)
 
 
-def test_redirects_are_not_followed_and_proxies_of_the_environment_are_not_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_redirects_are_not_followed_and_proxies_of_the_environment_are_not_used(monkeypatch):
     for name in ("http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://{ports.HOST}:{ports.free()}")
 
@@ -348,7 +341,7 @@ def test_redirects_are_not_followed_and_proxies_of_the_environment_are_not_used(
 
 
 @pytest.mark.parametrize("headers", [{"Content-Type": "application/json", "Idempotency-Key": "k"}, {}])
-def test_what_is_sent_is_what_was_asked_for_and_no_more(headers: dict[str, str]) -> None:
+def test_what_is_sent_is_what_was_asked_for_and_no_more(headers):
     sent: list[bytes] = []
 
     def note(line: socket.socket) -> None:
@@ -366,18 +359,18 @@ def test_what_is_sent_is_what_was_asked_for_and_no_more(headers: dict[str, str])
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "gopher://127.0.0.1/_", "dict://127.0.0.1/"])
-def test_other_schemes_than_http_are_refused(url: str) -> None:
+def test_other_schemes_than_http_are_refused(url):
     with pytest.raises(NotConnected):
         exchange(url)
 
 
-def test_a_line_break_in_a_header_is_refused() -> None:
+def test_a_line_break_in_a_header_is_refused():
     with pytest.raises(ValueError, match="line break"):
         http_client.send_request("GET", "http://localhost/", headers={"A": "b\r\nC: d"}, body=None, seconds=1)
 
 
 @pytest.fixture
-def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
+def tls(tmp_path, monkeypatch) -> Iterator[ssl.SSLContext]:
     """The server side of TLS, with a certificate that this test trusts."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
@@ -393,7 +386,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLCont
 
 
 @pytest.mark.boots("Node.js", in_first_circle=True)
-def test_calls_over_tls_share_a_connection_and_a_dripping_reply_is_given_up(tls: ssl.SSLContext) -> None:
+def test_calls_over_tls_share_a_connection_and_a_dripping_reply_is_given_up(tls):
     lines: list[socket.socket] = []
 
     def answer_twice_and_drip(line: socket.socket) -> None:
@@ -410,7 +403,7 @@ def test_calls_over_tls_share_a_connection_and_a_dripping_reply_is_given_up(tls:
 
 
 @pytest.mark.boots("Node.js", in_first_circle=True)
-def test_an_untrusted_certificate_is_no_connection(tls: ssl.SSLContext) -> None:
+def test_an_untrusted_certificate_is_no_connection(tls):
     with serving(lambda line: line.recv(65536), tls=tls) as address, pytest.raises(NotConnected):
         exchange(f"https://{address.replace('localhost', ports.HOST)}/")
 
@@ -418,7 +411,7 @@ def test_an_untrusted_certificate_is_no_connection(tls: ssl.SSLContext) -> None:
 # The circuit breaker: it opens after failures, lets one probe through at a time, and closes again
 
 
-def test_after_a_failure_calls_are_refused_and_then_one_probes() -> None:
+def test_after_a_failure_calls_are_refused_and_then_one_probes():
     breaker = CircuitBreaker("test", seconds=0.2)
     breaker.record_failure()
     assert not any(race([breaker.allows_call] * 8))
@@ -426,7 +419,7 @@ def test_after_a_failure_calls_are_refused_and_then_one_probes() -> None:
     assert not any(race([breaker.allows_call] * 8))
 
 
-def test_a_probe_that_never_reports_its_result_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_never_reports_its_result_is_replaced(monkeypatch):
     monkeypatch.setattr(circuit_breaker, "LONGEST_PROBE_SECONDS", 0.1)
     breaker = CircuitBreaker("test", seconds=0.05)
     breaker.record_failure()
@@ -434,16 +427,14 @@ def test_a_probe_that_never_reports_its_result_is_replaced(monkeypatch: pytest.M
     wait_until(breaker.allows_call, seconds=1)
 
 
-def test_of_many_concurrent_calls_one_probes() -> None:
+def test_of_many_concurrent_calls_one_probes():
     breaker = CircuitBreaker("test", seconds=60)
     breaker.record_failure()
     breaker._open_until = 0.0
     assert race([breaker.allows_call] * 16).count(True) == 1
 
 
-def test_a_late_success_while_a_probe_is_admitted_leaves_no_circuit_open_for_good(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_late_success_while_a_probe_is_admitted_leaves_no_circuit_open_for_good(monkeypatch):
     breaker = CircuitBreaker("test", failures=2, seconds=60)
     breaker.record_failure()
     breaker.record_failure()
@@ -474,7 +465,7 @@ def fail(breaker: CircuitBreaker) -> None:
         raise Failure("no answer")
 
 
-def test_concurrent_failures_are_all_counted() -> None:
+def test_concurrent_failures_are_all_counted():
     breaker = CircuitBreaker("test", failures=16, seconds=60)
     race([lambda: fail(breaker)] * 15)
     assert not breaker.is_open
@@ -484,7 +475,7 @@ def test_concurrent_failures_are_all_counted() -> None:
         pytest.fail("a call was made")
 
 
-def test_other_exceptions_show_that_the_system_is_available() -> None:
+def test_other_exceptions_show_that_the_system_is_available():
     breaker = CircuitBreaker("test", failures=2, seconds=60)
     for _ in range(3):
         fail(breaker)
@@ -493,9 +484,7 @@ def test_other_exceptions_show_that_the_system_is_available() -> None:
     assert not breaker.is_open
 
 
-def test_a_guarded_probe_is_never_replaced_and_its_failure_opens_the_circuit_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_guarded_probe_is_never_replaced_and_its_failure_opens_the_circuit_again(monkeypatch):
     monkeypatch.setattr(circuit_breaker, "LONGEST_PROBE_SECONDS", 0.1)
     breaker = CircuitBreaker("test", failures=2, seconds=0.1)
     fail(breaker)
@@ -517,7 +506,7 @@ def is_shown_open(name: str) -> float | None:
     return REGISTRY.get_sample_value("firstcome_circuit_open", {"circuit": name})
 
 
-def test_it_is_shown_as_open_from_the_failures_in_a_row_until_a_success() -> None:
+def test_it_is_shown_as_open_from_the_failures_in_a_row_until_a_success():
     breaker = CircuitBreaker("shown", failures=2, seconds=0.01)
     assert is_shown_open("shown") == 0
     breaker.record_failure()

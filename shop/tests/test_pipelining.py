@@ -41,7 +41,7 @@ UNCOMMITTED = "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"
 
 
 @pytest.fixture
-def pipelined(counting: None) -> None:
+def pipelined(counting) -> None:
     """An empty tally, where statements are written behind; what holds without that is below."""
     if not settings.DATABASE_PIPELINING:
         pytest.skip("DATABASE_PIPELINING is off")
@@ -57,7 +57,7 @@ def sent() -> dict[str, int]:
         return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", tally.TAKEN))
 
 
-def test_deferred_statements_are_sent_with_the_next_one_and_before_it(pipelined: None) -> None:
+def test_deferred_statements_are_sent_with_the_next_one_and_before_it(pipelined):
     both = {"one": 1, "50 % of ; two": 2}
     with transaction.atomic():
         for name, position in both.items():
@@ -69,15 +69,7 @@ def test_deferred_statements_are_sent_with_the_next_one_and_before_it(pipelined:
     assert tally.entries() == both
 
 
-def test_commit_sends_the_remaining_deferred_statements(pipelined: None) -> None:
-    with transaction.atomic():
-        write("one", 1)
-
-    # By another connection, which sees only committed rows.
-    assert in_background(tally.entries).result() == {"one": 1}
-
-
-def test_many_statements_go_before_several_at_once(pipelined: None) -> None:
+def test_many_statements_go_before_several_at_once(pipelined):
     with transaction.atomic():
         write("one", 1)
         with connection.cursor() as cursor:
@@ -87,7 +79,7 @@ def test_many_statements_go_before_several_at_once(pipelined: None) -> None:
     assert tally.entries() == {"one": 1, "two": 2, "three": 3}
 
 
-def test_no_packet_is_too_large_for_a_server(pipelined: None) -> None:
+def test_no_packet_is_too_large_for_a_server(pipelined):
     [(_, most)] = ask(connection, "SHOW VARIABLES LIKE 'max_allowed_packet'")
     padded = f"{INSERT} /* {'x' * 300_000} */"
     count = int(most) // 300_000 + 2
@@ -99,7 +91,7 @@ def test_no_packet_is_too_large_for_a_server(pipelined: None) -> None:
     assert len(tally.entries()) == count
 
 
-def test_a_transaction_that_does_nothing_is_never_begun(pipelined: None) -> None:
+def test_a_transaction_that_does_nothing_is_never_begun(pipelined):
     before = ask(connection, BEGUN)
     with transaction.atomic():
         pass
@@ -109,7 +101,7 @@ def test_a_transaction_that_does_nothing_is_never_begun(pipelined: None) -> None
     assert ask(connection, BEGUN) == before
 
 
-def test_commit_raises_the_error_and_nothing_is_written(pipelined: None) -> None:
+def test_commit_raises_the_error_and_nothing_is_written(pipelined):
     with pytest.raises(IntegrityError), transaction.atomic():
         write("one", 1)
         write(tally.TAKEN, 2)
@@ -118,13 +110,13 @@ def test_commit_raises_the_error_and_nothing_is_written(pipelined: None) -> None
     assert sent() == {}
 
 
-def test_a_null_in_a_required_column_is_an_integrity_error(pipelined: None) -> None:
+def test_a_null_in_a_required_column_is_an_integrity_error(pipelined):
     """The driver raises an operational error for it, but a retry can't succeed."""
     with pytest.raises(IntegrityError), transaction.atomic():
         bulk_sql.execute_deferred("INSERT INTO tally_entry VALUES (%s, NULL)", ["one"])
 
 
-def test_the_next_statement_raises_the_error(pipelined: None) -> None:
+def test_the_next_statement_raises_the_error(pipelined):
     with transaction.atomic():
         with pytest.raises(IntegrityError):
             write(tally.TAKEN, 2)
@@ -134,17 +126,17 @@ def test_the_next_statement_raises_the_error(pipelined: None) -> None:
     assert tally.entries() == {}
 
 
-def test_deferred_statements_of_a_rolled_back_transaction_are_not_sent(pipelined: None) -> None:
+def test_deferred_statements_of_a_rolled_back_transaction_are_not_sent(pipelined):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         write("one", 1)
         raise ZeroDivisionError
 
     with transaction.atomic():
         write("two", 2)
-    assert tally.entries() == {"two": 2}
+    assert tally.entries() == {"two": 2}, "those of a transaction that is committed are"
 
 
-def test_a_savepoint_contains_the_statements_deferred_in_it(pipelined: None) -> None:
+def test_a_savepoint_contains_the_statements_deferred_in_it(pipelined):
     with transaction.atomic():
         write("one", 1)
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -158,7 +150,7 @@ def test_a_savepoint_contains_the_statements_deferred_in_it(pipelined: None) -> 
     assert tally.entries() == {"one": 1, "four": 4}
 
 
-def test_an_error_before_a_savepoint_is_not_undone_by_it(pipelined: None) -> None:
+def test_an_error_before_a_savepoint_is_not_undone_by_it(pipelined):
     """Code that continues after a failed savepoint must not continue without what came before it."""
 
     def work() -> None:
@@ -175,13 +167,13 @@ def test_an_error_before_a_savepoint_is_not_undone_by_it(pipelined: None) -> Non
     assert tally.entries() == {}
 
 
-def test_nothing_is_written_in_a_transaction_that_is_to_be_rolled_back(pipelined: None) -> None:
+def test_nothing_is_written_in_a_transaction_that_is_to_be_rolled_back(pipelined):
     with pytest.raises(transaction.TransactionManagementError), transaction.atomic():
         transaction.set_rollback(True)
         write("one", 1)
 
 
-def test_a_connection_that_is_lost_meanwhile_commits_nothing(pipelined: None) -> None:
+def test_a_connection_that_is_lost_meanwhile_commits_nothing(pipelined):
     number = connection_id()
     with pytest.raises(Error), transaction.atomic():
         tally.entries()
@@ -201,9 +193,7 @@ def kill_while_it_sleeps(number: int) -> None:
     kill(number)
 
 
-def test_a_connection_that_is_lost_between_two_results_was_an_error_that_nothing_recognised(
-    pipelined: None,
-) -> None:
+def test_a_connection_that_is_lost_between_two_results_was_an_error_that_nothing_recognised(pipelined):
     """A webhook was answered 500: the cursor raised MySQLdb's error when Django closed it."""
     number = connection_id()
     with pytest.raises(OperationalError) as lost, transaction.atomic():
@@ -218,7 +208,7 @@ def test_a_connection_that_is_lost_between_two_results_was_an_error_that_nothing
     assert tally.entries() == {}
 
 
-def test_the_work_is_repeated_on_another_connection(pipelined: None) -> None:
+def test_the_work_is_repeated_on_another_connection(pipelined):
     attempts = []
 
     def work() -> None:
@@ -233,7 +223,7 @@ def test_the_work_is_repeated_on_another_connection(pipelined: None) -> None:
     assert tally.entries() == {"one": 1}
 
 
-def test_outside_a_transaction_it_is_written_at_once(pipelined: None) -> None:
+def test_outside_a_transaction_it_is_written_at_once(pipelined):
     write("one", 1)
 
     assert tally.entries() == {"one": 1}
@@ -268,7 +258,7 @@ print(type(own).__module__, own.connection.client_flag, flush=True)
 
 
 @pytest.fixture
-def plain(counting: None) -> Iterator[DatabaseWrapper]:
+def plain(counting) -> Iterator[DatabaseWrapper]:
     """This thread's connection, as it is with the setting off."""
     usual = connections["default"]
     options = usual.settings_dict["OPTIONS"] | {"multi_statements": False}
@@ -287,33 +277,27 @@ def plain(counting: None) -> Iterator[DatabaseWrapper]:
     [("0", "shop.db.mysql.base", False), ("1", "shop.db.mysql.pipelined.base", True)],
 )
 @pytest.mark.django_db(transaction=True)
-def test_the_setting_chooses_the_backend(value: str, engine: str, asks_for_several: bool) -> None:
+def test_the_setting_chooses_the_backend(value, engine, asks_for_several):
     with another_process(ENGINE, DATABASE_PIPELINING=value) as process:
         module, flags = read_line(process).split()
     assert (module, bool(int(flags) & CLIENT.MULTI_STATEMENTS)) == (engine, asks_for_several)
 
 
-def test_a_write_is_sent_where_it_is_written(plain: DatabaseWrapper) -> None:
-    with transaction.atomic():
-        bulk_sql.execute_deferred("INSERT INTO tally_entry VALUES (%s, %s)", ["one", 1])
-        assert sent() == {"one": 1}
-    assert tally.entries() == {"one": 1}
-
-
-def test_a_transaction_begins_as_django_begins_it(plain: DatabaseWrapper) -> None:
+def test_statements_are_sent_one_by_one_where_they_are_written_and_transactions_begin_as_djangos(plain):
     with transaction.atomic():
         assert not plain.connection.get_autocommit()
+        bulk_sql.execute_deferred("INSERT INTO tally_entry VALUES (%s, %s)", ["one", 1])
+        assert sent() == {"one": 1}
     assert plain.connection.get_autocommit()
-
-
-def test_a_packet_of_several_statements_is_refused_by_the_server(plain: DatabaseWrapper) -> None:
+    assert tally.entries() == {"one": 1}
+    # The server refuses a packet of several.
     with pytest.raises(ProgrammingError, match="1064"):
         ask(plain, "DO 0; DO 0")
 
 
 @pytest.mark.boots("pytest")
 @pytest.mark.django_db(transaction=True)
-def test_the_races_hold_with_each_statement_by_itself() -> None:
+def test_the_races_hold_with_each_statement_by_itself():
     """In another process, on a database of its own; this one has a backend already."""
     own = f"{connection.settings_dict['NAME']}_plain"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", *CHOSEN]
@@ -355,7 +339,7 @@ def overridden(kind: type, parent: type) -> dict[str, tuple[Any, Any]]:
 
 @pytest.mark.parametrize("kind", [pipelined_base.DatabaseWrapper, watched.DatabaseWrapper])
 @relied_upon("Django's DatabaseWrapper has each method that the backend overrides, with the same parameters.")
-def test_the_overridden_methods_of_connections_are_there(kind: type) -> None:
+def test_the_overridden_methods_of_connections_are_there(kind):
     for name, (ours, theirs) in overridden(kind, django_mysql.DatabaseWrapper).items():
         if name in OWN | CALLED_IF_THERE | {"__init__"}:
             continue
@@ -364,7 +348,7 @@ def test_the_overridden_methods_of_connections_are_there(kind: type) -> None:
 
 
 @relied_upon("mysqlclient's Cursor has each method that the backend's cursor overrides, and `_mogrify`.")
-def test_the_overridden_methods_of_cursors_are_there() -> None:
+def test_the_overridden_methods_of_cursors_are_there():
     methods = overridden(pipelined_base._Cursor, Cursor) | {"_mogrify": (None, Cursor._mogrify)}
     for name, (ours, theirs) in methods.items():
         assert theirs is not None, f"mysqlclient has no {name}"

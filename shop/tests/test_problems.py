@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
-from django.conf import LazySettings
 from django.test import Client
 from rest_framework import exceptions
 
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.urls("lab.urls")
 
 
 @pytest.fixture
-def api(db: None) -> Api:
+def api(db) -> Api:
     return client_of(AccountFactory())
 
 
@@ -82,36 +81,36 @@ NO_CAMPAIGNS = {
 }
 
 
-def test_a_body_that_is_not_json_is_malformed(api: Api) -> None:
+def test_a_body_that_is_not_json_is_malformed(api):
     check_each(MALFORMED, lambda body: assert_problem(api.post(NULL, body), 400, "malformed_json"))
 
 
 @in_one_test("body", NO_OBJECTS)
-def test_a_body_must_be_an_object(api: Api, body: bytes) -> None:
+def test_a_body_must_be_an_object(api, body):
     expected = {"field": "", "code": "not_an_object", "detail": "The body must be a JSON object."}
     assert assert_problem(api.post(NULL, body), 400, "invalid")["errors"] == [expected]
 
 
 @in_one_test(("value", "code"), NO_CAMPAIGNS.items())
-def test_an_integer_is_an_integer_in_bounds(api: Api, value: bytes, code: str) -> None:
+def test_an_integer_is_an_integer_in_bounds(api, value, code):
     problem = assert_problem(api.post(NULL, b'{"campaign": %s}' % value), 400, "invalid")
     assert [(error["field"], error["code"]) for error in problem["errors"]] == [("campaign", code)]
 
 
-def test_unknown_fields_are_refused_and_every_error_is_reported(api: Api) -> None:
+def test_unknown_fields_are_refused_and_every_error_is_reported(api):
     problem = assert_problem(api.post(NULL, {"extra": 1, "more": {"a": []}}), 400, "invalid")
 
     found = {(error["field"], error["code"]) for error in problem["errors"]}
     assert found == {("campaign", "required"), ("extra", "unknown_field"), ("more", "unknown_field")}
 
 
-def test_an_empty_body_is_an_empty_object_and_null_means_absent(api: Api) -> None:
+def test_an_empty_body_is_an_empty_object_and_null_means_absent(api):
     for body in (b"", b"{}", b'{"campaign": null}'):
         problem = assert_problem(api.post(NULL, body), 400, "invalid")
         assert [error["code"] for error in problem["errors"]] == ["required"]
 
 
-def test_64_kib_are_accepted_and_a_byte_more_is_too_large(api: Api) -> None:
+def test_64_kib_are_accepted_and_a_byte_more_is_too_large(api):
     def body_of(length: int) -> bytes:
         return b'{"campaign": 1}'.ljust(length)
 
@@ -120,7 +119,7 @@ def test_64_kib_are_accepted_and_a_byte_more_is_too_large(api: Api) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch):
     """The sum is bounded, because each body may have 64 KiB; refused and broken bodies no longer count."""
     monkeypatch.setattr(request_body, "MAX_UNFINISHED_BYTES", 100_000)
     part = b" " * 30_000
@@ -147,38 +146,35 @@ def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch: pytest.Monk
 @in_one_test(
     "content_type",
     [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=b",
-        "application/xml",
-        "application/json; charset=utf-16",
+        *("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"),
+        *("application/xml", "application/json; charset=utf-16"),
     ],
 )
-def test_only_json_in_utf_8_is_understood(db: None, content_type: str) -> None:
+def test_only_json_in_utf_8_is_understood(db, content_type):
     response = Client().post("/api/v1/auth/token", b'{"username": "a"}', content_type=content_type)
     assert_problem(response, 415, "unsupported_media_type")
 
 
 @in_one_test("path", ["/products", "/orders", "/wallet"])
-def test_an_unsupported_method_is_refused_before_authentication(path: str) -> None:
+def test_an_unsupported_method_is_refused_before_authentication(path):
     response = client_of()._call("DELETE", path, None, "", {})
     assert_problem(response, 405, "method_not_allowed")
     assert "GET" in response.headers["Allow"]
 
 
 @in_one_test("path", ["/healthz", "/readyz", "/metrics"])
-def test_plain_views_refuse_unsupported_methods_before_the_csrf_check(path: str) -> None:
+def test_plain_views_refuse_unsupported_methods_before_the_csrf_check(path):
     response = Client(enforce_csrf_checks=True).post(path)
     assert_problem(response, 405, "method_not_allowed")
     assert response.headers["Allow"] == "GET, HEAD"
 
 
-def test_an_unknown_path_is_not_found() -> None:
+def test_an_unknown_path_is_not_found():
     paths = ["/nothing", "/api/v1/nothing", "/api/v1/users/", "/api/v2/users", "/api/v1/%FF"]
     check_each(paths, lambda path: assert_problem(Client().get(path), 404, "not_found"))
 
 
-def test_an_unknown_host_is_refused(db: None) -> None:
+def test_an_unknown_host_is_refused(db):
     assert_problem(Client(headers={"Host": "evil.example"}).get("/api/v1/users/me"), 400, "invalid")
 
 
@@ -187,20 +183,20 @@ def test_an_unknown_host_is_refused(db: None) -> None:
 @in_one_test(
     ("debug", "path"), product([False, True], ["/api/v1/broken", "/api/v1/bad-sql", "/plain/broken"])
 )
-def test_an_internal_error_does_not_expose_internals(settings: LazySettings, debug: bool, path: str) -> None:
+def test_an_internal_error_does_not_expose_internals(settings, debug, path):
     settings.DEBUG = debug
     assert_problem(Client(raise_request_exception=False).get(path), 500, "internal_error")
 
 
 @pytest.mark.urls("shop.tests.failing_urls")
-def test_djangos_own_refusals_are_problems_too() -> None:
+def test_djangos_own_refusals_are_problems_too():
     assert_problem(Client().get("/plain/missing"), 404, "not_found")
     assert_problem(Client().get("/plain/forbidden"), 403, "permission_denied")
 
 
 @pytest.mark.urls("shop.tests.failing_urls")
 @pytest.mark.django_db(transaction=True)
-def test_without_a_database_calls_are_unavailable_and_recover_by_themselves() -> None:
+def test_without_a_database_calls_are_unavailable_and_recover_by_themselves():
     account = AccountFactory()
     api = client_of(account)
     plain = Client(raise_request_exception=False)
@@ -236,26 +232,26 @@ def called(method: str, path: str, body: bytes = b"") -> JSONResponse:
         ("POST", "/auth/token", b"{}", "invalid"),
     ],
 )
-def test_a_problem_passes_answer_call_with_its_code(method: str, path: str, body: bytes, code: str) -> None:
+def test_a_problem_passes_answer_call_with_its_code(method, path, body, code):
     response = called(method, path, body)
     assert response.code == orjson.loads(response.body)["code"] == code
 
 
-def test_a_recorded_problem_has_its_code() -> None:
+def test_a_recorded_problem_has_its_code():
     declined = Answer(402, problems.problem(402, "card_declined", "The card was declined.").body)
 
     for is_replay in (False, True):
         assert keyed_calls.respond(declined, is_replay=is_replay).code == "card_declined"
 
 
-def test_every_answer_names_its_request() -> None:
+def test_every_answer_names_its_request():
     assert Client(headers={"X-Request-ID": "my-own.1"}).get("/healthz").headers["X-Request-ID"] == "my-own.1"
     for unfit in ("", "a" * 65, "two words", "line\nbreak"):
         named = Client(headers={"X-Request-ID": unfit}).get("/nothing").headers["X-Request-ID"]
         assert len(named) == 36
 
 
-def test_errors_of_rest_framework_are_problems() -> None:
+def test_errors_of_rest_framework_are_problems():
     wrong = problems.from_error(exceptions.ParseError("Not even that."))
     assert (wrong.status_code, wrong.code) == (400, "parse_error")
     failed = problems.from_error(exceptions.AuthenticationFailed("No such badge."))
@@ -273,7 +269,7 @@ TEXT_FIELDS: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("control", ["\0", "\x07", "\x1b", "\x7f"], ids=ascii)
-def test_control_characters_are_refused_in_text_fields(control: str) -> None:
+def test_control_characters_are_refused_in_text_fields(control):
     staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
     product = ProductFactory.create()
     for path, body, field in TEXT_FIELDS:
@@ -286,7 +282,7 @@ def test_control_characters_are_refused_in_text_fields(control: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["a\0b", "\0", "a\x1b"], ids=ascii)
-def test_control_characters_are_no_part_of_an_accounts_names(name: str) -> None:
+def test_control_characters_are_no_part_of_an_accounts_names(name):
     body = {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}
     refused = client_of().post("/users", body)
     assert refused.status_code == 400
@@ -294,7 +290,7 @@ def test_control_characters_are_no_part_of_an_accounts_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("control", ["\0", "\x1b"], ids=ascii)
-def test_control_characters_in_a_stock_file_are_reported_with_their_line(control: str) -> None:
+def test_control_characters_in_a_stock_file_are_reported_with_their_line(control):
     with pytest.raises(Invalid) as caught:
         stock_files.read(["sku,name,price,quantity\n", "TEA,Tea,1,1\n", f"CUP,C{control}up,1,1\n"])
     [error] = caught.value.extra["errors"]
@@ -327,7 +323,7 @@ def bodies(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_any_answer_to_a_wrong_body_is_small() -> None:
+def test_any_answer_to_a_wrong_body_is_small():
     document = openapi_document.read()
     staff, anybody = client_of(SuperuserFactory.create()), client_of()
     wrong, count = [], 0

@@ -46,14 +46,12 @@ def resolving_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", found)
 
 
-def test_the_page_has_the_table() -> None:
+def test_the_page_has_the_table():
     assert len(documented_rows()) > 20
 
 
 @pytest.mark.parametrize(("kind", "address"), documented_rows())
-def test_a_name_that_leads_there_too_is_refused(
-    kind: str, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_that_leads_there_too_is_refused(kind, address, monkeypatch):
     if "://" in address:
         with pytest.raises(AddressRefused):
             public_addresses.check_url(address, allows_private=False)
@@ -69,13 +67,13 @@ def test_a_name_that_leads_there_too_is_refused(
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "::ffff:8.8.8.8"])
-def test_public_addresses_are_taken(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_public_addresses_are_taken(address, monkeypatch):
     resolving_to(monkeypatch, address)
     url = "https://receiver.example:8443/hooks?a=b"
     assert public_addresses.resolve(url, allows_private=False) == [address]
 
 
-def test_a_name_is_resolved_and_checked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_resolved_and_checked_each_time(monkeypatch):
     for address in ("93.184.216.34", "8.8.8.8"):
         resolving_to(monkeypatch, address)
         assert public_addresses.resolve("https://receiver.example/", allows_private=False) == [address]
@@ -89,7 +87,7 @@ def test_a_name_is_resolved_and_checked_each_time(monkeypatch: pytest.MonkeyPatc
             public_addresses.resolve("http://receiver.example/", allows_private=False)
 
 
-def test_a_name_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_not_known_is_refused(monkeypatch):
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror("Name or service not known")
 
@@ -98,7 +96,7 @@ def test_a_name_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         public_addresses.resolve("https://receiver.example/", allows_private=False)
 
 
-def test_the_connection_goes_to_the_checked_address_and_names_the_host() -> None:
+def test_the_connection_goes_to_the_checked_address_and_names_the_host():
     """No resolver knows this name: it is not looked up a second time."""
     with receiving() as receiver:
         url = f"http://receiver.invalid:{receiver.port}/hooks"
@@ -107,7 +105,7 @@ def test_the_connection_goes_to_the_checked_address_and_names_the_host() -> None
         assert receiver.requests[0].headers["host"] == f"receiver.invalid:{receiver.port}"
 
 
-def test_a_kept_connection_to_another_address_is_not_used_again() -> None:
+def test_a_kept_connection_to_another_address_is_not_used_again():
     with receiving() as receiver:
         url = f"http://receiver.invalid:{receiver.port}/hooks"
         http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address="127.0.0.1")
@@ -117,13 +115,13 @@ def test_a_kept_connection_to_another_address_is_not_used_again() -> None:
         assert len(receiver.requests) == 1
 
 
-def test_an_address_in_the_url_itself_is_no_way_around_the_checked_one() -> None:
+def test_an_address_in_the_url_itself_is_no_way_around_the_checked_one():
     with receiving() as receiver, pytest.raises(NoResponse):
         http_client.send_request("POST", receiver.url, headers={}, body=b"{}", seconds=5, address="127.0.0.2")
     assert receiver.requests == []
 
 
-def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+def test_a_redirect_is_an_answer_and_is_not_followed():
     with receiving() as receiver, receiving() as inside:
         receiver.answer, receiver.location = lambda request: 307, inside.url
         url = f"http://receiver.invalid:{receiver.port}/hooks"
@@ -132,7 +130,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
         assert inside.requests == []
 
 
-def test_tls_names_the_host_to_the_checked_address() -> None:
+def test_tls_names_the_host_to_the_checked_address():
     names: list[str | None] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sni_callback = lambda connection, name, _: names.append(name)
@@ -152,9 +150,7 @@ def test_tls_names_the_host_to_the_checked_address() -> None:
     assert names == ["receiver.invalid"]
 
 
-def test_slow_name_servers_hold_a_request_for_so_long_and_no_other_names(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_slow_name_servers_hold_a_request_for_so_long_and_no_other_names(monkeypatch):
     answered, looked_up = threading.Event(), []
 
     def found(host: str, port: int, **_: Any) -> list[Any]:

@@ -19,7 +19,6 @@ from scripts.stack import children, ports, system_packages
 from scripts.tests.circles import boots
 from shop import configuration
 from shop.redis import redis_client
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.test_outbound_calls import serving
 
@@ -47,7 +46,7 @@ def server_that(does: Any, settings: LazySettings) -> Iterator[None]:
         yield
 
 
-def test_while_redis_is_down_calls_are_skipped_and_it_recovers_by_itself(own_redis: OwnRedis) -> None:
+def test_while_redis_is_down_calls_are_skipped_and_it_recovers_by_itself(own_redis):
     own_redis.stop()
     first, seconds = timed(lambda: redis_client.attempt(count, otherwise=-1))
     assert (first, seconds < 1) == (-1, True)
@@ -58,7 +57,7 @@ def test_while_redis_is_down_calls_are_skipped_and_it_recovers_by_itself(own_red
     assert redis_client.attempt(count, otherwise=-1) == 2
 
 
-def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings: LazySettings) -> None:
+def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings):
     over = threading.Event()
     with server_that(lambda connection: over.wait(60), settings):
         redis_client.attempt(count, otherwise=-1)
@@ -79,7 +78,7 @@ def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings: LazySe
     assert max(slow) < 2
 
 
-def test_a_call_is_never_repeated_by_the_client(settings: LazySettings) -> None:
+def test_a_call_is_never_repeated_by_the_client(settings):
     """It may have had its effect: a counter or a script must not run twice."""
     received: list[bytes] = []
 
@@ -91,7 +90,7 @@ def test_a_call_is_never_repeated_by_the_client(settings: LazySettings) -> None:
     assert len(received) == 1
 
 
-def test_a_refused_call_is_no_outage(own_redis: OwnRedis) -> None:
+def test_a_refused_call_is_no_outage(own_redis):
     redis_client.attempt(lambda client: client.set("text", "no number"), otherwise=None)
     assert redis_client.attempt(lambda client: client.incr("text"), otherwise=-1) == -1
     assert redis_client.attempt(count, otherwise=-1) == 1
@@ -119,9 +118,7 @@ def server(folder: Path, name: str, port: int, *lines: str, mode: str = "") -> I
 
 @pytest.fixture
 @boots("a Redis server")
-def primary(
-    tmp_path: Path, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator["Popen[bytes]"]:
+def primary(tmp_path, settings, monkeypatch) -> Iterator["Popen[bytes]"]:
     """The primary of a pair under three Sentinels, which the shop uses in this test."""
     first, second, *sentinels = (ports.free() for _ in range(5))
     # Of its own, because django-redis keeps a pool for each name.
@@ -164,9 +161,7 @@ def writes() -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
-def test_the_replica_is_written_to_once_the_primary_is_gone(
-    primary: "Popen[bytes]", number: signal.Signals
-) -> None:
+def test_the_replica_is_written_to_once_the_primary_is_gone(primary, number):
     assert writes()
     client = redis_client.client()
     before = client.connection_pool.master_address
@@ -176,7 +171,7 @@ def test_the_replica_is_written_to_once_the_primary_is_gone(
     assert redis_client.client().info("replication")["role"] == "master"
 
 
-def test_a_demoted_primary_is_written_to_no_more(primary: "Popen[bytes]") -> None:
+def test_a_demoted_primary_is_written_to_no_more(primary):
     assert writes()
     primary.send_signal(signal.SIGSTOP)
     wait_until(writes, seconds=30)

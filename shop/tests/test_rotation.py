@@ -8,7 +8,6 @@ from typing import Any
 
 import MySQLdb
 import pytest
-from django.conf import LazySettings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
@@ -25,9 +24,7 @@ ACCOUNT = f"rotated{os.getpid()}"
 pytestmark = pytest.mark.django_db
 
 
-def test_a_session_that_is_used_while_the_key_is_changed_goes_on_and_another_ends(
-    settings: LazySettings,
-) -> None:
+def test_a_session_that_is_used_while_the_key_is_changed_goes_on_and_another_ends(settings):
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
     used, unused = (signed_in(SuperuserFactory.create()) for _ in "12")
 
@@ -38,7 +35,7 @@ def test_a_session_that_is_used_while_the_key_is_changed_goes_on_and_another_end
     assert [client.get(PAGE).status_code for client in (used, unused)] == [200, 302]
 
 
-def test_a_former_key_may_not_be_guessable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_former_key_may_not_be_guessable(monkeypatch):
     monkeypatch.setenv("SECRET_KEY_FALLBACKS", f"{OLD},changeme")
     with pytest.raises(ImproperlyConfigured, match="SECRET_KEY_FALLBACKS has a key that is a known default"):
         configuration.secret_key_fallbacks(is_debug=False)
@@ -46,7 +43,7 @@ def test_a_former_key_may_not_be_guessable(monkeypatch: pytest.MonkeyPatch) -> N
     assert configuration.secret_key_fallbacks(is_debug=False) == [OLD, NEW]
 
 
-def test_a_receiver_may_change_to_the_new_secret_of_events_when_it_likes(settings: LazySettings) -> None:
+def test_a_receiver_may_change_to_the_new_secret_of_events_when_it_likes(settings):
     settings.EVENT_SECRET, settings.EVENT_SECRET_FALLBACKS = "new", ["old", ""]
     [header] = data_platform._signature(b"events").values()
     assert [webhooks.is_valid(secret, b"events", header) for secret in ("old", "new", "other", "")] == [
@@ -92,7 +89,7 @@ def _accounts() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_accounts")
-def test_the_password_of_the_database_is_changed_while_processes_use_it() -> None:
+def test_the_password_of_the_database_is_changed_while_processes_use_it():
     is_mariadb = connection.mysql_is_mariadb
     *adding, ending = statements("MariaDB" if is_mariadb else "MySQL")
     new_name = f"{ACCOUNT}_2" if is_mariadb else ACCOUNT

@@ -4,7 +4,7 @@ import copy
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +13,12 @@ from typing import Any
 import environ
 import MySQLdb
 import pytest
-from django.conf import LazySettings, settings
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import NotSupportedError, OperationalError, connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django import DjangoDbBlocker
 
 from backoffice import windows
 from coupons.tests.factories import CampaignFactory
@@ -146,7 +145,9 @@ class Replicated:
 def as_databases(servers: Replicated) -> Iterator[None]:
     """Let this thread's `default` be the primary, and its `reader` the replica, until the block ends."""
     before, default = connections.settings, connections["default"]
-    primary = _settings_of(servers.primary, before["default"])
+    usual, found = before["default"], environ.Env.db_url_config(servers.primary.server.url)
+    options = copy.deepcopy(dict(usual["OPTIONS"])) | found["OPTIONS"]
+    primary = {**usual, **found, "ENGINE": usual["ENGINE"], "OPTIONS": options}
     os.environ["DATABASE_READ_URL"] = servers.replica.server.url
     try:
         read = configuration.read_database(
@@ -169,19 +170,12 @@ def as_databases(servers: Replicated) -> Iterator[None]:
         process_state.renew_threads()
 
 
-def _settings_of(server: OwnServer, like: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a database like another one, but on this server."""
-    found = environ.Env.db_url_config(server.server.url)
-    options = copy.deepcopy(dict(like["OPTIONS"])) | found["OPTIONS"]
-    return dict(like) | {**found, "ENGINE": like["ENGINE"], "OPTIONS": options}
-
-
 PRIMARY, REPLICA = 1, 2
 
 
 @pytest.fixture(scope="module")
 @boots("two database servers")
-def servers(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Replicated]:
+def servers(tmp_path_factory, django_db_setup) -> Iterator[Replicated]:
     pair = Replicated(tmp_path_factory.mktemp("replicated"))
     try:
         pair.start()
@@ -191,9 +185,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> 
 
 
 @pytest.fixture
-def pair(
-    servers: Replicated, settings: LazySettings, django_db_blocker: DjangoDbBlocker
-) -> Iterator[Replicated]:
+def pair(servers, settings, django_db_blocker) -> Iterator[Replicated]:
     settings.DATABASE_ROUTERS = ["shop.db.secondary.Router"]
     process_state.forget_secondary()
     with django_db_blocker.unblock(), as_databases(servers):
@@ -218,7 +210,7 @@ def count_reads(result: str) -> float:
 
 
 @pytest.mark.django_db
-def test_without_a_secondary_all_is_read_from_the_primary_and_not_counted() -> None:
+def test_without_a_secondary_all_is_read_from_the_primary_and_not_counted():
     before = [count_reads(result) for result in ("secondary", "lagging", "unreachable")]
     assert secondary.read(lambda alias: alias) == "default"
     assert [count_reads(result) for result in ("secondary", "lagging", "unreachable")] == before
@@ -227,7 +219,7 @@ def test_without_a_secondary_all_is_read_from_the_primary_and_not_counted() -> N
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_a_secondary_its_rules_hold_all_the_same() -> None:
+def test_without_a_secondary_its_rules_hold_all_the_same():
     with transaction.atomic(), pytest.raises(TransactionManagementError):
         secondary.read(lambda alias: alias)
 
@@ -235,7 +227,7 @@ def test_without_a_secondary_its_rules_hold_all_the_same() -> None:
 # The mark has pytest-django make the test's database, whose tables the two servers get.
 @pytest.mark.django_db
 @pytest.mark.boots("a database server")
-def test_it_reads_from_the_secondary_what_was_committed_just_before(pair: Replicated) -> None:
+def test_it_reads_from_the_secondary_what_was_committed_just_before(pair):
     for number in range(100):
         account = AccountFactory.create()
         servers_and_rows = secondary.read(
@@ -245,7 +237,7 @@ def test_it_reads_from_the_secondary_what_was_committed_just_before(pair: Replic
     assert read_server() == REPLICA
 
 
-def test_without_waiting_for_the_position_reads_of_the_secondary_are_stale(pair: Replicated) -> None:
+def test_without_waiting_for_the_position_reads_of_the_secondary_are_stale(pair):
     """The twin of the test above: a replica shows what it has, and not what the primary has."""
     pair.replica.run("STOP SLAVE SQL_THREAD")
     account = AccountFactory.create()
@@ -253,7 +245,7 @@ def test_without_waiting_for_the_position_reads_of_the_secondary_are_stale(pair:
     assert secondary.read(lambda alias: User.objects.using(alias).filter(pk=account.pk).exists())
 
 
-def test_while_the_secondary_stands_still_the_primary_answers_and_few_reads_wait(pair: Replicated) -> None:
+def test_while_the_secondary_stands_still_the_primary_answers_and_few_reads_wait(pair):
     assert read_server() == REPLICA
     pair.replica.run("STOP SLAVE SQL_THREAD")
     AccountFactory.create()
@@ -266,8 +258,8 @@ def test_while_the_secondary_stands_still_the_primary_answers_and_few_reads_wait
 
 
 def test_a_secondary_that_stands_still_holds_up_what_is_deleted_and_not_what_is_written_to_a_file(
-    pair: Replicated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    pair, tmp_path, monkeypatch
+):
     """The whole file of a month was written anew after each lag of a minute, though it was only read for."""
     monkeypatch.setattr(pacing, "CATCH_UP_SECONDS", 0.2)
     pair.replica.run("STOP SLAVE SQL_THREAD")
@@ -285,7 +277,7 @@ def test_a_secondary_that_stands_still_holds_up_what_is_deleted_and_not_what_is_
     ArchivedMonth.objects.all().delete()
 
 
-def test_a_secondary_that_is_seconds_behind_is_not_read(pair: Replicated) -> None:
+def test_a_secondary_that_is_seconds_behind_is_not_read(pair):
     pair.replica.run("STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY=3", "START SLAVE")
     account = AccountFactory.create()
     for _ in range(5):
@@ -294,7 +286,7 @@ def test_a_secondary_that_is_seconds_behind_is_not_read(pair: Replicated) -> Non
     assert read_server() == PRIMARY
 
 
-def test_a_secondary_that_is_down_is_tried_once_in_a_while(pair: Replicated) -> None:
+def test_a_secondary_that_is_down_is_tried_once_in_a_while(pair):
     pair.replica.stop()
     try:
         began_at, before = time.monotonic(), count_reads("unreachable")
@@ -307,7 +299,7 @@ def test_a_secondary_that_is_down_is_tried_once_in_a_while(pair: Replicated) -> 
     wait_until(lambda: read_server() == REPLICA, seconds=30)
 
 
-def test_work_whose_connection_is_lost_is_run_again_by_the_primary(pair: Replicated) -> None:
+def test_work_whose_connection_is_lost_is_run_again_by_the_primary(pair):
     used: list[str] = []
 
     def work(alias: str) -> int:
@@ -323,7 +315,7 @@ def test_work_whose_connection_is_lost_is_run_again_by_the_primary(pair: Replica
     assert used == ["reader", "default"]
 
 
-def test_an_error_that_is_no_lost_connection_is_raised(pair: Replicated) -> None:
+def test_an_error_that_is_no_lost_connection_is_raised(pair):
     def work(alias: str) -> None:
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT missing_function()")
@@ -333,7 +325,7 @@ def test_an_error_that_is_no_lost_connection_is_raised(pair: Replicated) -> None
     assert read_server() == REPLICA
 
 
-def test_nothing_is_read_from_it_inside_a_transaction(pair: Replicated) -> None:
+def test_nothing_is_read_from_it_inside_a_transaction(pair):
     def work() -> None:
         secondary.read(lambda alias: None)
 
@@ -341,7 +333,7 @@ def test_nothing_is_read_from_it_inside_a_transaction(pair: Replicated) -> None:
         transactions.run(work, transactions.ONCE)
 
 
-def test_nothing_is_decided_while_it_is_read(pair: Replicated) -> None:
+def test_nothing_is_decided_while_it_is_read(pair):
     account = AccountFactory.create()
 
     def begin(alias: str) -> None:
@@ -369,23 +361,19 @@ def test_nothing_is_decided_while_it_is_read(pair: Replicated) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE auth_user SET first_name = 'Ada'",
-        "SELECT id FROM auth_user FOR UPDATE",
-        "SELECT id FROM auth_user LOCK IN SHARE MODE",
-        "SELECT id FROM auth_user FOR SHARE",
-        "DELETE FROM auth_user",
-        "BEGIN",
-        "SET GLOBAL read_only = OFF",
+        *("UPDATE auth_user SET first_name = 'Ada'", "DELETE FROM auth_user", "BEGIN"),
+        *("SELECT id FROM auth_user FOR UPDATE", "SELECT id FROM auth_user LOCK IN SHARE MODE"),
+        *("SELECT id FROM auth_user FOR SHARE", "SET GLOBAL read_only = OFF"),
     ],
 )
-def test_statements_that_write_or_lock_never_leave_the_process(statement: str) -> None:
+def test_statements_that_write_or_lock_never_leave_the_process(statement):
     with connection.execute_wrapper(plain_reads.refuse_writes), connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         with pytest.raises(NotSupportedError):
             cursor.execute(statement)
 
 
-def test_its_connections_are_read_only_for_the_server_too(pair: Replicated) -> None:
+def test_its_connections_are_read_only_for_the_server_too(pair):
     reader = connections["reader"]
     reader.ensure_connection()
     with pytest.raises(NotSupportedError), reader.cursor() as cursor:
@@ -399,7 +387,7 @@ def test_its_connections_are_read_only_for_the_server_too(pair: Replicated) -> N
         reader.close()
 
 
-def test_it_has_no_transactions(pair: Replicated) -> None:
+def test_it_has_no_transactions(pair):
     with pytest.raises(TransactionManagementError), transaction.atomic(using="reader"):
         pass
 
@@ -427,7 +415,7 @@ def statements_of(call: Callable[[], Any]) -> tuple[Any, list[str], list[str]]:
         ("/campaigns/{campaign}/codes", "coupons_poolcode`"),
     ],
 )
-def test_lists_of_staff_are_read_from_it(pair: Replicated, path: str, table: str) -> None:
+def test_lists_of_staff_are_read_from_it(pair, path, table):
     client = client_of(SuperuserFactory.create())
     product, campaign = ProductFactory.create(on_hand=5), CampaignFactory.create()
     buyer = client_of(buying.account(points=500))
@@ -442,14 +430,14 @@ def test_lists_of_staff_are_read_from_it(pair: Replicated, path: str, table: str
         assert not any(f"FROM `{table}" in statement for statement in primary), primary
 
 
-def test_an_accounts_own_lists_are_read_from_the_primary(pair: Replicated) -> None:
+def test_an_accounts_own_lists_are_read_from_the_primary(pair):
     client = client_of(AccountFactory.create())
     for path in ("/orders", "/coupons", "/payments", "/wallet/entries", "/products", "/campaigns"):
         *_, reader = statements_of(lambda path=path: client.get(path))
         assert reader == [], path
 
 
-def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not(pair: Replicated) -> None:
+def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not(pair):
     client, order = signed_in(SuperuserFactory.create()), OrderFactory.create(total_amount=5, card_amount=5)
     page, primary, reader = statements_of(lambda: client.get("/admin/orders/order/"))
     assert page.status_code == 200
@@ -461,7 +449,7 @@ def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not(pair: 
 
 
 @pytest.mark.parametrize("query", ["", "?happened=test.line", "?happened=test.", "?by=unknown", "?p=last"])
-def test_every_statement_of_a_list_has_the_limit_on_either_server(pair: Replicated, query: str) -> None:
+def test_every_statement_of_a_list_has_the_limit_on_either_server(pair, query):
     """The end of a searched window and the journal's names were read from the primary, without the limit."""
     client = signed_in(SuperuserFactory.create())
     JournalLine.objects.create(at=timezone.now(), actor="system", what="test.line")
@@ -475,14 +463,14 @@ def test_every_statement_of_a_list_has_the_limit_on_either_server(pair: Replicat
     assert not any("FROM `shop_journalline`" in text for text in primary), primary
 
 
-def test_an_action_of_a_list_reads_its_rows_from_the_primary(pair: Replicated) -> None:
+def test_an_action_of_a_list_reads_its_rows_from_the_primary(pair):
     client, account = signed_in(SuperuserFactory.create()), AccountFactory.create()
     chosen = {"action": "delete_selected", "_selected_action": [account.pk]}
     *_, reader = statements_of(lambda: client.post("/admin/auth/user/", chosen))
     assert reader == []
 
 
-def test_exports_and_reports_are_read_from_it(pair: Replicated) -> None:
+def test_exports_and_reports_are_read_from_it(pair):
     client = signed_in(SuperuserFactory.create())
     ProductFactory.create(sku="TEA")
     file, primary, reader = statements_of(
@@ -495,11 +483,11 @@ def test_exports_and_reports_are_read_from_it(pair: Replicated) -> None:
     assert any("FROM `orders_order`" in statement for statement in reader)
 
 
-def test_each_thread_waits_for_the_server_of_its_own_connection(pair: Replicated) -> None:
+def test_each_thread_waits_for_the_server_of_its_own_connection(pair):
     assert race([read_server] * 8) == [REPLICA] * 8
 
 
-def test_the_doctor_says_whether_it_can_be_read(pair: Replicated) -> None:
+def test_the_doctor_says_whether_it_can_be_read(pair):
     assert [finding.level for finding in checks.reader()] == ["ok"]
     pair.replica.run("STOP SLAVE SQL_THREAD")
     AccountFactory.create()

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from structlog.testing import capture_logs
 
 from shop.concurrency import batching, event_loop, thread_pool
 from shop.concurrency.shared_read import SharedRead
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
-from shop.db.transactions import DatabaseUnavailable
 from shop.errors import Overloaded
 from shop.repeated_work import RepeatedWork, start_once
 from shop.tests import process_state
@@ -78,7 +77,7 @@ def drained(pool: ThreadPool) -> bool:
     return pool.busy() == 0 and pool.waiting() == 0
 
 
-def test_threads_are_made_when_they_are_needed_and_no_more_than_allowed(held: Held) -> None:
+def test_threads_are_made_when_they_are_needed_and_no_more_than_allowed(held):
     pool = pool_of(2)
     assert (pool.busy(), names_of_threads()) == (0, [])
     held.start(pool, *range(5))
@@ -88,17 +87,7 @@ def test_threads_are_made_when_they_are_needed_and_no_more_than_allowed(held: He
     assert held.began == [0, 1, 2, 3, 4]
 
 
-def test_past_the_bound_a_work_is_refused_at_once(held: Held) -> None:
-    pool = pool_of(1, max_waiting=1)
-    held.start(pool, "runs", "waits")
-    with pytest.raises(Overloaded):
-        pool.start(held.work("refused"))
-    held.end(pool)
-    pool.start(held.work("later"))
-    wait_until(lambda: held.began == ["runs", "waits", "later"])
-
-
-def test_a_group_takes_half_of_the_places_to_wait_and_works_of_others_have_the_rest(held: Held) -> None:
+def test_a_group_takes_half_of_the_places_to_wait_and_works_of_others_have_the_rest(held):
     pool = pool_of(4, max_waiting=10)
     held.start(pool, *range(7), group="slow")
     with pytest.raises(Overloaded):
@@ -111,7 +100,7 @@ def test_a_group_takes_half_of_the_places_to_wait_and_works_of_others_have_the_r
     assert len(held.began) == 14
 
 
-def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> None:
+def test_a_group_holds_half_of_the_threads_and_others_pass_it(held):
     pool, quick = pool_of(4), SimpleQueue[str]()
     held.start(pool, *range(6), group="slow")
     for number in range(3):
@@ -125,7 +114,7 @@ def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> Non
     assert not pool._placed and not pool._held
 
 
-def test_a_member_holds_a_quarter_of_the_threads_and_waiting_members_take_turns(held: Held) -> None:
+def test_a_member_holds_a_quarter_of_the_threads_and_waiting_members_take_turns(held):
     """One account of staff kept all threads of staff busy, and its queue came before all others' calls."""
     pool, quick = pool_of(8), SimpleQueue[str]()
     held.start(pool, *range(20), group="staff", member=1)
@@ -145,7 +134,7 @@ def test_a_member_holds_a_quarter_of_the_threads_and_waiting_members_take_turns(
     assert not pool._placed and not pool._held
 
 
-def test_one_member_leaves_places_to_wait_for_the_others(held: Held) -> None:
+def test_one_member_leaves_places_to_wait_for_the_others(held):
     pool = pool_of(4, max_waiting=12)
     held.start(pool, *range(1 + 3), group="staff", member=1)
     with pytest.raises(Overloaded):
@@ -158,7 +147,7 @@ def test_one_member_leaves_places_to_wait_for_the_others(held: Held) -> None:
     assert not pool._placed and not pool._held
 
 
-def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held: Held) -> None:
+def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held):
     pool = pool_of(2)
     for number in range(MAX_PER_OWNER):
         pool.start(held.work(number), owner=7, group=number % 3)
@@ -171,7 +160,7 @@ def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held: Held)
     wait_until(lambda: held.began[-1] == "again")
 
 
-def test_a_refused_work_is_counted_nowhere(held: Held) -> None:
+def test_a_refused_work_is_counted_nowhere(held):
     pool = pool_of(1, max_waiting=0)
     pool.start(held.work(1))
     for _ in range(MAX_PER_OWNER + 1):
@@ -182,7 +171,7 @@ def test_a_refused_work_is_counted_nowhere(held: Held) -> None:
     pool.start(lambda: None, owner=7, group="refused")
 
 
-def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start() -> None:
+def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start():
     pool, done = pool_of(4), SimpleQueue[tuple[int, int]]()
     pause = threading.Event()
     mutex, running, highest = threading.Lock(), [0] * 3, [0] * 3
@@ -211,7 +200,7 @@ def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start() -> Non
     assert not pool._placed and not pool._held and pool._held_count == 0
 
 
-def test_a_work_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_work_that_raises_costs_no_thread(caplog):
     pool, used = pool_of(1), SimpleQueue[int]()
 
     def fail() -> None:
@@ -227,7 +216,7 @@ def test_a_work_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_a_thread_that_dies_is_replaced(held: Held, death: type[BaseException]) -> None:
+def test_a_thread_that_dies_is_replaced(held, death):
     pool, used = pool_of(2), SimpleQueue[str]()
     dying = threading.Event()
 
@@ -247,9 +236,7 @@ def test_a_thread_that_dies_is_replaced(held: Held, death: type[BaseException]) 
     wait_until(lambda: held.began == ["later"])
 
 
-def test_where_no_thread_can_be_started_a_work_waits_for_one_that_runs_or_is_refused(
-    held: Held, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_thread_can_be_started_a_work_waits_for_one_that_runs_or_is_refused(held, monkeypatch):
     pool = pool_of(3)
     pool.start(held.work("runs"))
     start = threading.Thread.start
@@ -273,7 +260,7 @@ def test_where_no_thread_can_be_started_a_work_waits_for_one_that_runs_or_is_ref
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
 
-def test_nothing_that_a_work_sets_in_its_context_reaches_the_next() -> None:
+def test_nothing_that_a_work_sets_in_its_context_reaches_the_next():
     pool, seen = pool_of(1), SimpleQueue[str]()
 
     def work() -> None:
@@ -292,7 +279,7 @@ def connection_of_next_work(pool: ThreadPool) -> int:
     return numbers.get(timeout=SOON)
 
 
-def test_a_thread_keeps_its_connection_between_works_and_closes_it_when_it_ends() -> None:
+def test_a_thread_keeps_its_connection_between_works_and_closes_it_when_it_ends():
     pool = pool_of(1)
     number = connection_of_next_work(pool)
     assert connection_of_next_work(pool) == number
@@ -303,7 +290,7 @@ def test_a_thread_keeps_its_connection_between_works_and_closes_it_when_it_ends(
     assert connection_of_next_work(pool) != number
 
 
-def test_a_connection_that_was_killed_while_its_thread_was_idle_is_replaced() -> None:
+def test_a_connection_that_was_killed_while_its_thread_was_idle_is_replaced():
     pool = pool_of(1)
     number = connection_of_next_work(pool)
     kill(number)
@@ -312,7 +299,7 @@ def test_a_connection_that_was_killed_while_its_thread_was_idle_is_replaced() ->
     assert connection_of_next_work(pool) != number
 
 
-def test_a_connection_that_breaks_during_a_work_is_not_used_by_the_next() -> None:
+def test_a_connection_that_breaks_during_a_work_is_not_used_by_the_next():
     pool = pool_of(1)
     numbers = SimpleQueue[int]()
 
@@ -328,7 +315,7 @@ def test_a_connection_that_breaks_during_a_work_is_not_used_by_the_next() -> Non
     assert connection_of_next_work(pool) != number
 
 
-def test_renewed_threads_have_new_connections_and_those_at_work_end_after_it(held: Held) -> None:
+def test_renewed_threads_have_new_connections_and_those_at_work_end_after_it(held):
     pool = pool_of(2)
     before = {connection_of_next_work(pool)}
     pool.start(held.work("at work"))
@@ -339,7 +326,7 @@ def test_renewed_threads_have_new_connections_and_those_at_work_end_after_it(hel
     wait_until(lambda: not any(map(is_connected, before)))
 
 
-def test_batches_and_calls_share_all_threads_and_each_has_one() -> None:
+def test_batches_and_calls_share_all_threads_and_each_has_one():
     for count in (2, 3, 4, 8, 16, 64, 200):
         shares = thread_pool.split_threads(count)
         assert shares.leading + shares.calling == count
@@ -352,7 +339,7 @@ def test_batches_and_calls_share_all_threads_and_each_has_one() -> None:
 # Work that is repeated, and readings that callers share
 
 
-def test_work_goes_on_after_errors_of_which_the_first_in_a_row_is_logged() -> None:
+def test_work_goes_on_after_errors_of_which_the_first_in_a_row_is_logged():
     calls, ended = list[int](), threading.Event()
 
     def work() -> None:
@@ -374,14 +361,14 @@ def test_work_goes_on_after_errors_of_which_the_first_in_a_row_is_logged() -> No
     assert len(calls) == number
 
 
-def test_however_often_it_is_started_one_thread_works() -> None:
+def test_however_often_it_is_started_one_thread_works():
     repeated = RepeatedWork(lambda: None, name="only one", pause=lambda: 0.01)
     race([repeated.start] * 16)
     assert [thread.name for thread in threading.enumerate()].count("only one") == 1
     repeated.stop(within_seconds=5)
 
 
-def test_a_run_that_lasts_is_not_started_again_and_its_callers_share_its_outcome() -> None:
+def test_a_run_that_lasts_is_not_started_again_and_its_callers_share_its_outcome():
     may_end, runs = threading.Event(), list[int]()
 
     def work() -> int:
@@ -397,7 +384,7 @@ def test_a_run_that_lasts_is_not_started_again_and_its_callers_share_its_outcome
     assert len(runs) == 1
 
 
-def test_one_caller_reads_for_all_and_the_others_get_the_old_result_while_it_is_recent() -> None:
+def test_one_caller_reads_for_all_and_the_others_get_the_old_result_while_it_is_recent():
     may_end, reads = threading.Event(), list[int]()
 
     def read() -> int:
@@ -417,7 +404,7 @@ def test_one_caller_reads_for_all_and_the_others_get_the_old_result_while_it_is_
     assert shared.recent() == 2
 
 
-def test_coroutines_share_one_reading_and_one_that_leaves_takes_nothing_from_the_others() -> None:
+def test_coroutines_share_one_reading_and_one_that_leaves_takes_nothing_from_the_others():
     reads = list[float]()
 
     async def ask() -> list[int]:
@@ -430,24 +417,7 @@ def test_coroutines_share_one_reading_and_one_that_leaves_takes_nothing_from_the
     assert asyncio.run(ask()) == [1] * 49
 
 
-def test_a_result_outlives_an_outage_until_it_is_too_old() -> None:
-    is_away = False
-
-    def read() -> str:
-        if is_away:
-            raise DatabaseError("The server has gone away.")
-        return "read"
-
-    shared = SharedRead(read, name="test", seconds=0.0, max_age_seconds=60.0)
-    assert shared.get() == "read"
-    is_away = True
-    assert shared.get() == "read"
-    shared.forget()
-    with pytest.raises(DatabaseUnavailable):
-        shared.get()
-
-
-def test_a_reading_that_takes_long_rests_so_that_it_takes_its_share_of_the_time() -> None:
+def test_a_reading_that_takes_long_rests_so_that_it_takes_its_share_of_the_time():
     shared = SharedRead(partial(time.sleep, 0.05), name="test", seconds=0.0, max_age_seconds=60.0, share=0.1)
     shared.get()
     fresh = shared.fresh()

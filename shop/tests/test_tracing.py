@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +56,7 @@ def issue(address: str, campaign: Campaign, user_id: int, **headers: str) -> Any
 
 
 @pytest.mark.boots("a web server")
-def test_without_an_endpoint_opentelemetry_is_not_imported(tmp_path: Path) -> None:
+def test_without_an_endpoint_opentelemetry_is_not_imported(tmp_path):
     application = "shop.tests.modules_application:application"
     campaign, [user_id] = CampaignFactory.create(), accounts(1)
     with web(tmp_path, workers=1, application=application, **{ENDPOINT: ""}) as address:
@@ -68,7 +67,7 @@ def test_without_an_endpoint_opentelemetry_is_not_imported(tmp_path: Path) -> No
 
 
 @pytest.mark.boots("a web server")
-def test_a_batch_is_linked_to_the_traces_of_all_its_requests(tmp_path: Path, collector: Collector) -> None:
+def test_a_batch_is_linked_to_the_traces_of_all_its_requests(tmp_path, collector):
     campaign = CampaignFactory.create()
     user_ids = accounts(16)
     with web(tmp_path, workers=1, **{ENDPOINT: collector.address}) as address:
@@ -92,7 +91,7 @@ def test_a_batch_is_linked_to_the_traces_of_all_its_requests(tmp_path: Path, col
 
 @pytest.mark.boots("a web server")
 @pytest.mark.parametrize("collector_at", [hanging, away])
-def test_a_collector_that_fails_delays_no_request_and_no_stop(tmp_path: Path, collector_at: Any) -> None:
+def test_a_collector_that_fails_delays_no_request_and_no_stop(tmp_path, collector_at):
     campaign = CampaignFactory.create()
     bounds = {"OTEL_BSP_MAX_QUEUE_SIZE": "16", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "8"}
     with collector_at() as endpoint, serving(tmp_path, workers=1, **{ENDPOINT: endpoint} | bounds) as server:
@@ -112,7 +111,7 @@ def test_a_collector_that_fails_delays_no_request_and_no_stop(tmp_path: Path, co
 
 
 @pytest.mark.boots("a web server")
-def test_an_issuer_records_the_tickets_that_it_settles(tmp_path: Path, collector: Collector) -> None:
+def test_an_issuer_records_the_tickets_that_it_settles(tmp_path, collector):
     campaign, [user_id] = CampaignFactory.create(strategy="queue"), accounts(1)
     settings = {ENDPOINT: collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     with web(tmp_path, workers=1, **settings) as address:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,7 +50,7 @@ def count_one(name: str = "one") -> int:
     return position
 
 
-def test_production_waits_five_seconds_for_a_lock_and_reads_what_is_committed(counting: None) -> None:
+def test_production_waits_five_seconds_for_a_lock_and_reads_what_is_committed(counting):
     with another_connection() as fresh:
         waits_and_mode = ask(fresh, "SELECT @@innodb_lock_wait_timeout, @@sql_mode LIKE '%%STRICT%%'")
         assert waits_and_mode == [(5, 1)]
@@ -78,7 +77,7 @@ class Opponent:
         ask(connection, tally.LOCK, tally.OTHER)
 
 
-def test_1213_a_deadlock_is_retried(counting: None) -> None:
+def test_1213_a_deadlock_is_retried(counting):
     opponent = Opponent()
 
     def lock_both(attempt: int) -> int:
@@ -97,7 +96,7 @@ def run_impatiently(work: Work) -> Any:
     return transactions.run(work, transactions.KEYED)
 
 
-def test_1205_a_lock_that_is_kept_too_long_is_waited_for_again(counting: None) -> None:
+def test_1205_a_lock_that_is_kept_too_long_is_waited_for_again(counting):
     is_kept = threading.Event()
     work = Work(lambda attempt: count_one())
 
@@ -115,7 +114,7 @@ def test_1205_a_lock_that_is_kept_too_long_is_waited_for_again(counting: None) -
     assert tally.entries() == {"one": 1}
 
 
-def test_1020_a_row_changed_since_it_was_read_is_read_again(counting: None) -> None:
+def test_1020_a_row_changed_since_it_was_read_is_read_again(counting):
     """MariaDB raises 1020 under REPEATABLE READ with snapshot isolation, its default from 11.6 on."""
     if not servers.is_mariadb():
         pytest.skip("MySQL has no snapshot isolation, and no error 1020.")
@@ -141,13 +140,13 @@ def test_1020_a_row_changed_since_it_was_read_is_read_again(counting: None) -> N
     assert tally.counted() == 11
 
 
-def test_2006_a_connection_killed_while_idle_is_replaced(counting: None) -> None:
+def test_2006_a_connection_killed_while_idle_is_replaced(counting):
     kill(connection_id())
     assert transactions.run(count_one, transactions.KEYED) == 1
     assert tally.entries() == {"one": 1}
 
 
-def test_2005_a_server_whose_name_is_not_known_is_unavailable_and_met_again_later(counting: None) -> None:
+def test_2005_a_server_whose_name_is_not_known_is_unavailable_and_met_again_later(counting):
     """A container's name is known only while it runs: requests were answered 500 meanwhile."""
     with pytest.MonkeyPatch.context() as patched:
         connection.close()
@@ -160,9 +159,7 @@ def test_2005_a_server_whose_name_is_not_known_is_unavailable_and_met_again_late
     assert transactions.run(count_one, transactions.KEYED) == 1
 
 
-def test_2006_a_connection_killed_within_a_transaction_is_replaced_and_all_is_done_again(
-    counting: None,
-) -> None:
+def test_2006_a_connection_killed_within_a_transaction_is_replaced_and_all_is_done_again(counting):
     def killed_once(attempt: int) -> int:
         count_one("first")
         if attempt == 1:
@@ -176,7 +173,7 @@ def test_2006_a_connection_killed_within_a_transaction_is_replaced_and_all_is_do
     assert tally.entries() == {"first": 1, "second": 2}
 
 
-def test_2013_a_connection_killed_during_a_query_is_replaced(counting: None) -> None:
+def test_2013_a_connection_killed_during_a_query_is_replaced(counting):
     numbers: list[int] = []
     is_kept = threading.Event()
 
@@ -213,16 +210,7 @@ def killed_at_the_end_of(body: Callable[[int], int]) -> Work:
     return Work(body_and_kill)
 
 
-def test_killed_before_its_commit_the_work_is_done_again_and_once(counting: None) -> None:
-    work = killed_at_the_end_of(lambda attempt: count_one())
-    assert transactions.run(work, transactions.KEYED) == 1
-    assert (work.attempts, work.errors) == (2, [])
-    assert tally.entries() == {"one": 1}
-
-
-def test_when_the_reply_to_the_commit_is_lost_work_that_can_be_repeated_is_done_once(
-    counting: None, tmp_path: Path
-) -> None:
+def test_when_the_reply_to_the_commit_is_lost_work_that_can_be_repeated_is_done_once(counting, tmp_path):
     work = Work(lambda attempt: count_one())
     with losing_reply_to_commit(tmp_path) as is_lost:
         assert transactions.run(work, transactions.KEYED) == 1
@@ -240,8 +228,8 @@ def add_one(attempt: int) -> int:
 
 @pytest.mark.parametrize(("effect", "counted"), [(transactions.ONCE, 1), (transactions.KEYED, 2)])
 def test_when_the_reply_to_the_commit_is_lost_work_that_is_to_be_done_once_is_not_done_again(
-    counting: None, tmp_path: Path, effect: transactions.Effect, counted: int
-) -> None:
+    counting, tmp_path, effect, counted
+):
     """The control case is the same work with the wrong `effect`."""
     work = Work(add_one)
     with losing_reply_to_commit(tmp_path) as is_lost:
@@ -250,14 +238,14 @@ def test_when_the_reply_to_the_commit_is_lost_work_that_is_to_be_done_once_is_no
     assert (work.attempts, tally.counted()) == (counted, counted)
 
 
-def test_work_killed_before_its_commit_is_repeated_though_it_must_be_done_once(counting: None) -> None:
-    assert transactions.run(killed_at_the_end_of(add_one), transactions.ONCE) == 2
-    assert tally.counted() == 1
+@pytest.mark.parametrize("effect", [transactions.ONCE, transactions.KEYED])
+def test_work_killed_before_its_commit_is_done_again_and_once(counting, effect):
+    work = killed_at_the_end_of(add_one)
+    assert transactions.run(work, effect) == 2
+    assert (work.attempts, work.errors, tally.counted()) == (2, [], 1)
 
 
-def test_a_commit_that_arrives_after_its_connection_broke_is_waited_for(
-    counting: None, tmp_path: Path
-) -> None:
+def test_a_commit_that_arrives_after_its_connection_broke_is_waited_for(counting, tmp_path):
     def wait_for_the_next_attempt() -> None:
         wait_until(lambda: waiting_at("INSERT INTO%shop_committedtransaction%") > 0)
 
@@ -268,9 +256,7 @@ def test_a_commit_that_arrives_after_its_connection_broke_is_waited_for(
     assert (work.attempts, tally.counted()) == (1, 1)
 
 
-def test_a_commit_that_is_refused_by_a_hook_though_it_was_done_is_not_done_again(
-    counting: None, tmp_path: Path
-) -> None:
+def test_a_commit_that_is_refused_by_a_hook_though_it_was_done_is_not_done_again(counting, tmp_path):
     work = Work(add_one)
     with losing_reply_to_commit(tmp_path, instead=error_packet(3100)) as is_lost:
         assert transactions.run(work, transactions.ONCE) == 1
@@ -278,9 +264,7 @@ def test_a_commit_that_is_refused_by_a_hook_though_it_was_done_is_not_done_again
     assert tally.counted() == 1
 
 
-def test_after_a_lost_reply_to_the_commit_conflicts_do_not_say_that_nothing_was_done(
-    counting: None, tmp_path: Path
-) -> None:
+def test_after_a_lost_reply_to_the_commit_conflicts_do_not_say_that_nothing_was_done(counting, tmp_path):
     work = Work(lambda attempt: count_one("one" if attempt == 1 else "unlucky"))
     with conflict_for("unlucky", 1213), losing_reply_to_commit(tmp_path) as is_lost:
         with pytest.raises(transactions.OutcomeUnknown) as given_up:
@@ -292,9 +276,7 @@ def test_after_a_lost_reply_to_the_commit_conflicts_do_not_say_that_nothing_was_
     assert tally.entries() == {"one": 1}
 
 
-def test_after_a_lost_reply_to_the_commit_a_database_that_stays_away_leaves_it_unknown(
-    counting: None, tmp_path: Path
-) -> None:
+def test_after_a_lost_reply_to_the_commit_a_database_that_stays_away_leaves_it_unknown(counting, tmp_path):
     with (
         losing_reply_to_commit(tmp_path, is_the_end=True),
         pytest.raises(transactions.DatabaseUnavailable) as away,
@@ -304,10 +286,12 @@ def test_after_a_lost_reply_to_the_commit_a_database_that_stays_away_leaves_it_u
     assert tally.entries() == {"one": 1}
 
 
-@pytest.mark.parametrize("number", sorted(transactions.NOT_PRIMARY | {1158, 1159, 1160, 1161}))
-def test_an_error_of_a_server_that_is_not_the_primary_counts_as_a_lost_connection(
-    counting: None, number: int
-) -> None:
+@pytest.mark.parametrize(
+    "number",
+    # The last is half a greeting of a server that was killed meanwhile, which MySQL Router passes on.
+    [*sorted(transactions.NOT_PRIMARY | {1158, 1159, 1160, 1161}), 2027],
+)
+def test_an_error_of_a_server_that_is_not_the_primary_counts_as_a_lost_connection(counting, number):
     """A planned switchover caused 51 HTTP 500s, because these error numbers were not handled."""
     connections: list[int] = []
 
@@ -323,7 +307,7 @@ def test_an_error_of_a_server_that_is_not_the_primary_counts_as_a_lost_connectio
 
 
 @pytest.mark.parametrize("number", [1213, 1205, 1020, 3101])
-def test_conflicts_without_end_are_given_up_after_three_retries(counting: None, number: int) -> None:
+def test_conflicts_without_end_are_given_up_after_three_retries(counting, number):
     """A trigger raises the server's own error number each time."""
     work = Work(lambda attempt: count_one("unlucky"))
     with conflict_for("unlucky", number), pytest.raises(Unavailable) as given_up:
@@ -348,9 +332,7 @@ def conflict_for(name: str, number: int) -> Iterator[None]:
         ask(connection, "DROP TRIGGER tally_conflict")
 
 
-def test_a_lock_that_is_kept_for_good_is_not_waited_for_four_times(
-    counting: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_is_kept_for_good_is_not_waited_for_four_times(counting, monkeypatch):
     monkeypatch.setattr(transactions, "CONFLICT_BUDGET_SECONDS", 1.5)
     work = Work(lambda attempt: count_one())
     with holding(tally.LOCK, tally.HOT):
@@ -359,7 +341,7 @@ def test_a_lock_that_is_kept_for_good_is_not_waited_for_four_times(
 
 
 @pytest.mark.parametrize("name", [tally.TAKEN, "database is locked"])
-def test_an_error_that_is_no_conflict_is_not_retried(counting: None, name: str) -> None:
+def test_an_error_that_is_no_conflict_is_not_retried(counting, name):
     ask(connection, "INSERT IGNORE INTO tally_entry VALUES (%s, -1)", name)
     work = Work(lambda attempt: tally.count([name]) if name != tally.TAKEN else tally.count(["repeating"]))
     with pytest.raises(IntegrityError):
@@ -375,9 +357,7 @@ def fill_a_table() -> None:
         ask(connection, "INSERT INTO small VALUES ('')")
 
 
-def test_1114_a_table_that_can_not_grow_is_no_failure_of_the_program_and_nothing_was_done(
-    counting: None,
-) -> None:
+def test_1114_a_table_that_can_not_grow_is_no_failure_of_the_program_and_nothing_was_done(counting):
     def body(attempt: int) -> None:
         count_one()
         fill_a_table()
@@ -398,13 +378,13 @@ def test_1114_a_table_that_can_not_grow_is_no_failure_of_the_program_and_nothing
         OperationalError("database or disk is full"),
     ],
 )
-def test_a_full_disk_is_answered_503(error: Exception) -> None:
+def test_a_full_disk_is_answered_503(error):
     answer = problems.from_error(error)
     assert (answer.status_code, answer.code) == (503, "unavailable")
     assert answer.headers["Retry-After"]
 
 
-def test_inside_a_transaction_only_the_outermost_one_is_retried(counting: None) -> None:
+def test_inside_a_transaction_only_the_outermost_one_is_retried(counting):
     """After 1213 the server has rolled back savepoints too: only the whole transaction can be retried."""
     opponent = Opponent()
     inner = Work(lambda attempt: opponent.collide())
@@ -420,14 +400,14 @@ def test_inside_a_transaction_only_the_outermost_one_is_retried(counting: None) 
     assert tally.entries() == {"one": 1}
 
 
-def test_inside_djangos_own_transaction_nothing_is_retried(counting: None) -> None:
+def test_inside_djangos_own_transaction_nothing_is_retried(counting):
     work = Work(lambda attempt: count_one("unlucky"))
     with conflict_for("unlucky", 1213), pytest.raises(OperationalError), transaction.atomic():
         transactions.run_or_savepoint(work, transactions.KEYED)
     assert work.attempts == 1
 
 
-def test_run_inside_a_transaction_is_refused_because_it_would_not_be_durable(counting: None) -> None:
+def test_run_inside_a_transaction_is_refused_because_it_would_not_be_durable(counting):
     work = Work(lambda attempt: count_one())
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
         transactions.run(work, transactions.KEYED)
@@ -435,46 +415,38 @@ def test_run_inside_a_transaction_is_refused_because_it_would_not_be_durable(cou
     assert transactions.run_or_savepoint(work, transactions.KEYED) == 1
 
 
-def test_an_unreachable_database_is_reported_quickly_and_recovers_by_itself(counting: None) -> None:
-    started_at = time.monotonic()
-    with database_away(), pytest.raises(transactions.DatabaseUnavailable) as away:
-        transactions.run(count_one, transactions.KEYED)
-    assert time.monotonic() - started_at < 6
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_a_database_that_refuses_or_never_replies_is_reported_quickly_and_recovers(counting, is_silent):
+    with socket.create_server((ports.HOST, 0)) as silent, database_away():
+        if is_silent:
+            connection.settings_dict["PORT"] = str(silent.getsockname()[1])
+        started_at = time.monotonic()
+        with pytest.raises(transactions.DatabaseUnavailable) as away:
+            transactions.run(count_one, transactions.KEYED)
+        assert time.monotonic() - started_at < 6
     assert (away.value.code, away.value.retry_after) == ("unavailable", 1)
     assert transactions.run(count_one, transactions.KEYED) == 1
 
 
-def test_a_database_that_accepts_connections_and_never_replies_is_reported_quickly(counting: None) -> None:
-    with socket.create_server((ports.HOST, 0)) as silent, database_away():
-        connection.settings_dict["PORT"] = str(silent.getsockname()[1])
-        started_at = time.monotonic()
-        with pytest.raises(transactions.DatabaseUnavailable):
-            transactions.run(count_one, transactions.KEYED)
-        assert time.monotonic() - started_at < 6
-
-
-def test_in_a_transaction_opened_elsewhere_items_are_written_at_once(counting: None) -> None:
+def test_in_a_transaction_opened_elsewhere_items_are_written_at_once(counting):
     writes: list[Sequence[str]] = []
     with transaction.atomic():
         open_transaction.write_before_commit(writes.append, ["a"])
         assert writes == [["a"]]
 
 
-def test_assert_inside_raises_outside_a_transaction(counting: None) -> None:
+def test_what_belongs_inside_or_outside_a_transaction_is_refused_elsewhere(counting):
+    open_transaction.assert_outside()
     with pytest.raises(transaction.TransactionManagementError):
         open_transaction.assert_inside()
     with transaction.atomic():
         open_transaction.assert_inside()
-
-
-def test_a_network_call_inside_a_transaction_is_refused(counting: None) -> None:
-    open_transaction.assert_outside()
-    with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
-        open_transaction.assert_outside()
+        with pytest.raises(transaction.TransactionManagementError):
+            open_transaction.assert_outside()
 
 
 @pytest.mark.django_db
-def test_the_transaction_around_a_test_case_does_not_count() -> None:
+def test_the_transaction_around_a_test_case_does_not_count():
     open_transaction.assert_outside()
 
 
@@ -493,7 +465,7 @@ transactions.run(work, transactions.REPEATABLE)
 
 
 @pytest.mark.boots("a Python process", in_first_circle=True)
-def test_a_locked_sqlite_database_is_retried(tmp_path: Path) -> None:
+def test_a_locked_sqlite_database_is_retried(tmp_path):
     """In another process, because the database here is MariaDB; this process holds SQLite's write lock."""
     path = tmp_path / "tally.sqlite3"
     holder = sqlite3.connect(path, isolation_level=None)
@@ -508,8 +480,3 @@ def test_a_locked_sqlite_database_is_retried(tmp_path: Path) -> None:
         assert process.wait(timeout=60) == 0, process.stderr.read()
     assert holder.execute("SELECT COUNT(*) FROM tally").fetchone() == (1,)
     holder.close()
-
-
-def test_half_a_greeting_of_a_server_that_was_killed_meanwhile_counts_as_a_lost_connection():
-    # `make cluster-drill` met it through MySQL Router: such calls were answered 500, and not repeated.
-    assert transactions.is_lost(OperationalError(2027, "Received malformed packet"))

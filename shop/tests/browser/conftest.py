@@ -10,7 +10,6 @@ from django.contrib.auth.models import User
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from scripts.tests.circles import boots
-from scripts.tests.simulator import Simulator
 from shop.tests.browser import stack as stacks, storefront
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread
 from shop.tests.browser.faults import Faults
@@ -28,21 +27,14 @@ def browser_thread() -> Iterator[BrowserThread]:
 # Not for the session: its worker would take the tasks of other packages' tests.
 @pytest.fixture(scope="package")
 @boots("a shop and a browser")
-def _processes(
-    django_db_setup: None,
-    gateway_process: Any,
-    data_platform_process: Any,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Stack]:
+def _processes(django_db_setup, gateway_process, data_platform_process, tmp_path_factory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("shop")
     with stacks.running(folder, gateway_process[0], data_platform_process[0]) as stack:
         yield stack
 
 
 @pytest.fixture
-def stack(
-    transactional_db: None, own_gateway: Simulator, own_data_platform: Simulator, _processes: Stack
-) -> Stack:
+def stack(transactional_db, own_gateway, own_data_platform, _processes) -> Stack:
     """The running shop, with empty tables and books."""
     return _processes
 
@@ -56,7 +48,7 @@ def faults() -> Iterator[Faults]:
 
 
 @pytest.fixture
-def open_page(stack: Stack, browser_thread: BrowserThread, faults: Faults) -> Iterator[Callable[..., Any]]:
+def open_page(stack, browser_thread, faults) -> Iterator[Callable[..., Any]]:
     """Opens a page in a browser context of its own: `open_page(path, account=olga, width=390)`.
 
     With an account, it is signed in on the operators' pages. Other arguments are Playwright's for a context.
@@ -69,12 +61,11 @@ def open_page(stack: Stack, browser_thread: BrowserThread, faults: Faults) -> It
             account: User | None = None,
             address: str = stack.address,
             width: int = 1280,
-            height: int = 900,
             **options: Any,
         ) -> Any:
             options = {"locale": "en-GB", "color_scheme": "light", "reduced_motion": "reduce"} | options
             context = browser_thread.browser.new_context(
-                base_url=address, viewport={"width": width, "height": height}, **options
+                base_url=address, viewport={"width": width, "height": 900}, **options
             )
             opened.callback(context.close)
             context.set_default_timeout(PATIENCE_SECONDS * 1000)
@@ -91,10 +82,10 @@ def open_page(stack: Stack, browser_thread: BrowserThread, faults: Faults) -> It
 
 
 @pytest.fixture
-def mina(transactional_db: None) -> User:
+def mina(transactional_db) -> User:
     return storefront.buyer("mina")
 
 
 @pytest.fixture
-def mug(transactional_db: None) -> Product:
+def mug(transactional_db) -> Product:
     return ProductFactory.create(name="Mug", price=12_000, on_hand=5)

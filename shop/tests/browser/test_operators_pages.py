@@ -24,8 +24,7 @@ from sales.tests.factories import create_sale, join_all
 from scripts.stack import ports
 from shop.tests import admin_addresses, live
 from shop.tests.browser import accessibility
-from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread, expect
-from shop.tests.browser.faults import Faults
+from shop.tests.browser.browser_thread import PATIENCE_SECONDS, expect
 from shop.tests.browser.stack import HTTP, Stack, call, session_of, superuser_with_password
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import code_for, code_of, secret_of_text, with_codes
@@ -42,12 +41,12 @@ NOTE_CHANGES = """figure => {
 
 
 @pytest.fixture
-def campaign(transactional_db: None) -> Campaign:
+def campaign(transactional_db) -> Campaign:
     return CampaignFactory.create(name="Spring", quantity=1_000)
 
 
 @pytest.fixture
-def product(transactional_db: None) -> Product:
+def product(transactional_db) -> Product:
     return ProductFactory.create(name="Mug", on_hand=1_000)
 
 
@@ -60,9 +59,7 @@ def left_on(page: Any, row: Campaign | Product | Sale) -> Any:
 
 
 @pytest.mark.boots("another process of the shop")
-def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
-    open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
-) -> None:
+def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(open_page, stack, campaign, product):
     page = open_page(BOARD, account=SuperuserFactory.create())
     expect(left_on(page, campaign)).to_have_text("1,000")
     plot = card_of(page, campaign).locator("canvas")
@@ -87,8 +84,8 @@ def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
 
 
 def test_the_board_connects_again_after_the_web_server_was_restarted(
-    open_page: Callable[..., Any], stack: Stack, faults: Faults, campaign: Campaign, tmp_path: Any
-) -> None:
+    open_page, stack, faults, campaign, tmp_path
+):
     # What a browser says of a server that goes away.
     faults.expect("/admin/board/figures/")
     port = ports.free()
@@ -124,9 +121,7 @@ def press(page: Any, row: Campaign | Product | Sale, action: str, *, reason: str
     expect(page.locator("#toast")).to_contain_text(row.name)
 
 
-def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(
-    open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
-) -> None:
+def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(open_page, stack, campaign, product):
     buyer = AccountFactory.create()
     assert take_coupon(stack.address, buyer, campaign) == 201
     assert order_one(stack.address, buyer, product) == 201
@@ -138,9 +133,7 @@ def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
 
 
-def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(
-    open_page: Callable[..., Any], stack: Stack, product: Product
-) -> None:
+def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(open_page, stack, product):
     sale = create_sale(product, name="Night", admission="open")
     room = create_sale(name="Room", rate_per_minute=1)
     join_all(room, 3)
@@ -213,7 +206,7 @@ IS_SEEN = """() => {
 
 
 @pytest.fixture
-def olga(transactional_db: None) -> User:
+def olga(transactional_db) -> User:
     return with_codes(superuser_with_password("olga"))
 
 
@@ -229,9 +222,7 @@ def tab_to(page: Any, element: Any) -> None:
     raise AssertionError(f"{MOST_STEPS} steps by Tab don't reach it")
 
 
-def test_an_order_is_found_and_cancelled_by_keys_alone(
-    open_page: Callable[..., Any], stack: Stack, olga: User
-) -> None:
+def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack, olga):
     order = operating_pages.unpaid_order()
     page = open_page("/admin/login/?next=/admin/orders/order/")
     sign_in_by_keys(page, olga)
@@ -272,7 +263,7 @@ def choose(page: Any, *codes: str) -> None:
     page.get_by_role("button", name="Continue").click()
 
 
-def test_a_file_with_a_bad_row_is_shown_and_adds_nothing(open_page: Callable[..., Any]) -> None:
+def test_a_file_with_a_bad_row_is_shown_and_adds_nothing(open_page):
     campaign = CampaignFactory.create(code_source="pool")
     path = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
     page = open_page(path, account=SuperuserFactory.create())
@@ -293,14 +284,9 @@ def test_a_file_with_a_bad_row_is_shown_and_adds_nothing(open_page: Callable[...
 HITS = "#sidebar-search-hits"
 
 
-@pytest.fixture
-def found(transactional_db: None) -> list[User]:
-    return [AccountFactory.create(username=name) for name in ("marie.curie", "marie.noether")]
-
-
-def test_a_late_answer_for_an_earlier_term_is_not_shown(
-    open_page: Callable[..., Any], stack: Stack, browser_thread: BrowserThread, found: list[User]
-) -> None:
+def test_a_late_answer_for_an_earlier_term_is_not_shown(open_page, stack, browser_thread):
+    for name in ("marie.curie", "marie.noether"):
+        AccountFactory.create(username=name)
     page, held = open_page("/admin/", account=SuperuserFactory.create()), list[Any]()
     # Kept on its way until the answer for the later term is shown.
     page.route(re.compile(r"/search/hits/\?q=marie\.c$"), lambda route: held.append(route))
@@ -374,21 +360,15 @@ def sign_in(page: Any, account: User, otp: str = "") -> None:
 
 
 @pytest.mark.parametrize("under", [f"/admin/{app}/" for app in APPS])
-def test_a_page_has_no_severe_finding_and_fits_a_phone(
-    open_page: Callable[..., Any], stack: Stack, under: str
-) -> None:
+def test_a_page_has_no_severe_finding_and_fits_a_phone(open_page, stack, under):
     assert findings(open_page, stack, under=under) == {}
 
 
-def test_nor_have_the_front_page_the_board_the_reports_and_the_pages_of_single_things(
-    open_page: Callable[..., Any], stack: Stack
-) -> None:
+def test_nor_have_the_front_page_the_board_the_reports_and_the_pages_of_single_things(open_page, stack):
     assert findings(open_page, stack, under="/admin/", but=OF_MODELS) == {}
 
 
-def test_nor_have_the_page_to_sign_in_and_those_that_set_codes_up(
-    open_page: Callable[..., Any], stack: Stack
-) -> None:
+def test_nor_have_the_page_to_sign_in_and_those_that_set_codes_up(open_page, stack):
     olga = superuser_with_password("olga")
     page = open_page("/admin/login/")
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
@@ -401,7 +381,7 @@ def test_nor_have_the_page_to_sign_in_and_those_that_set_codes_up(
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
 
 
-def test_nor_has_the_welcome_page(open_page: Callable[..., Any], stack: Stack) -> None:
+def test_nor_has_the_welcome_page(open_page, stack):
     fill_all_models()
     page = open_page("/")
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []

@@ -1,7 +1,6 @@
 """The demo storefront in a browser: purchases, lost answers, payments that need the customer, and sales."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,13 +15,10 @@ from orders.models import Order, Saga
 from payments.models import Payment
 from sales.models import Sale
 from sales.tests import factories
-from scripts.tests.simulator import Simulator
 from shop import clock
 from shop.operations import dispatch
 from shop.tests.browser import accessibility, stack as stacks, storefront
 from shop.tests.browser.browser_thread import expect
-from shop.tests.browser.faults import Faults
-from shop.tests.browser.stack import Stack
 from shop.tests.browser.storefront import HOME, SIGN_IN, card_of, open_product, receipt, sign_in
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
@@ -33,9 +29,7 @@ CLICK_AT = "at => { setTimeout(() => document.getElementById('buy').click(), at 
 STORED = "Object.keys(sessionStorage).sort()"
 
 
-def test_two_browsers_race_for_the_last_piece_and_a_third_sees_it_sold_out(
-    open_page: Callable[..., Any], faults: Faults, own_gateway: Simulator
-) -> None:
+def test_two_browsers_race_for_the_last_piece_and_a_third_sees_it_sold_out(open_page, faults, own_gateway):
     faults.expect(r"^409: POST .*/orders$")
     last = ProductFactory.create(name="Lamp", on_hand=1)
     watcher = open_page(HOME)
@@ -62,8 +56,8 @@ def test_two_browsers_race_for_the_last_piece_and_a_third_sees_it_sold_out(
 
 @pytest.mark.parametrize("keys_are_kept", [True, False])
 def test_an_answer_that_is_lost_on_its_way_leads_to_one_order_only_because_the_key_is_kept(
-    open_page: Callable[..., Any], faults: Faults, mina: User, mug: Product, keys_are_kept: bool
-) -> None:
+    open_page, faults, mina, mug, keys_are_kept
+):
     faults.expect(r"^failed: POST .*/orders net::ERR_CONNECTION_RESET$")
     page = open_page(HOME)
     button = open_product(page, mug, mina)
@@ -78,9 +72,7 @@ def test_an_answer_that_is_lost_on_its_way_leads_to_one_order_only_because_the_k
     assert (Order.objects.count(), len(set(keys))) == ((1, 1) if keys_are_kept else (2, 2))
 
 
-def test_a_reload_while_buying_goes_on_with_the_same_key(
-    open_page: Callable[..., Any], mina: User, mug: Product
-) -> None:
+def test_a_reload_while_buying_goes_on_with_the_same_key(open_page, mina, mug):
     page = open_page(HOME)
     button = open_product(page, mug, mina)
     keys = storefront.keep_first_answer_back(page)
@@ -95,9 +87,7 @@ def test_a_reload_while_buying_goes_on_with_the_same_key(
     assert (Order.objects.count(), page.evaluate(STORED)) == (1, ["demo.tokens"])
 
 
-def test_a_purchase_without_an_answer_waits_for_its_own_account(
-    open_page: Callable[..., Any], faults: Faults, mina: User, mug: Product
-) -> None:
+def test_a_purchase_without_an_answer_waits_for_its_own_account(open_page, faults, mina, mug):
     faults.expect(r"^failed: POST .*/orders ")
     page = open_page(HOME)
     button = open_product(page, mug, mina)
@@ -117,9 +107,7 @@ def test_a_purchase_without_an_answer_waits_for_its_own_account(
     assert [order.account_id for order in Order.objects.all()] == [mina.pk]
 
 
-def test_the_last_coupon_goes_to_one_and_a_queue_shows_its_place(
-    open_page: Callable[..., Any], stack: Stack, faults: Faults, mina: User
-) -> None:
+def test_the_last_coupon_goes_to_one_and_a_queue_shows_its_place(open_page, stack, faults, mina):
     faults.expect(r"^409: POST .*/coupons$")
     one = CampaignFactory.create(name="One", quantity=1)
     queued = CampaignFactory.create(name="Queued", strategy="queue")
@@ -144,8 +132,8 @@ def test_the_last_coupon_goes_to_one_and_a_queue_shows_its_place(
 
 
 def test_a_token_that_has_expired_is_refreshed_and_a_sign_in_that_has_ended_is_said(
-    open_page: Callable[..., Any], faults: Faults, mina: User, mug: Product
-) -> None:
+    open_page, faults, mina, mug
+):
     faults.expect("^401: ")
     spoil = """names => {
         const tokens = JSON.parse(sessionStorage.getItem("demo.tokens"));
@@ -168,7 +156,7 @@ def test_a_token_that_has_expired_is_refreshed_and_a_sign_in_that_has_ended_is_s
     assert Order.objects.count() == 2
 
 
-def test_a_page_that_is_not_seen_asks_for_nothing(open_page: Callable[..., Any], mug: Product) -> None:
+def test_a_page_that_is_not_seen_asks_for_nothing(open_page, mug):
     show = """isHidden => {
         Object.defineProperty(document, "hidden", {value: isHidden, configurable: true});
         document.dispatchEvent(new Event("visibilitychange"));
@@ -189,9 +177,7 @@ def test_a_page_that_is_not_seen_asks_for_nothing(open_page: Callable[..., Any],
     wait_until(lambda: len(readings) > before)
 
 
-def test_every_page_has_no_severe_finding_and_fits_a_phone(
-    open_page: Callable[..., Any], mina: User, mug: Product
-) -> None:
+def test_every_page_has_no_severe_finding_and_fits_a_phone(open_page, mina, mug):
     CampaignFactory.create(name="Spring")
     ProductFactory.create(name="Lamp with a very long name, made for narrow places", on_hand=0)
     page = open_page(HOME)
@@ -228,8 +214,8 @@ def deliver_webhook() -> None:
 
 
 def test_a_buyer_confirms_the_payment_on_the_gateway_s_page_and_is_led_back_to_the_receipt(
-    open_page: Callable[..., Any], mina: User, mug: Product
-) -> None:
+    open_page, mina, mug
+):
     page = open_page(width=PHONE_WIDTH)
     buy(page, mina, mug, "tok_3ds")
     link = page.locator("#confirm")
@@ -254,9 +240,7 @@ def test_a_buyer_confirms_the_payment_on_the_gateway_s_page_and_is_led_back_to_t
     assert [order.status for order in Order.objects.all()] == ["paid"]
 
 
-def test_a_buyer_whose_card_is_refused_pays_with_another_one(
-    open_page: Callable[..., Any], faults: Faults, mina: User, mug: Product
-) -> None:
+def test_a_buyer_whose_card_is_refused_pays_with_another_one(open_page, faults, mina, mug):
     faults.expect(r"^402: POST .*/orders$")
     page = open_page()
     buy(page, mina, mug, "tok_declined")
@@ -284,7 +268,7 @@ COUNTDOWN = re.compile(r"^\d+:\d\d$")
 
 
 @pytest.fixture
-def lamp(transactional_db: None) -> Product:
+def lamp(transactional_db) -> Product:
     return ProductFactory.create(name="Lamp", price=48_000, on_hand=1)
 
 
@@ -297,9 +281,7 @@ def take_place(page: Any, sale: Sale) -> None:
     room_of(page, sale).locator("button").click()
 
 
-def test_a_place_taken_before_the_opening_is_admitted_at_it_and_buys(
-    open_page: Callable[..., Any], mina: User, lamp: Product
-) -> None:
+def test_a_place_taken_before_the_opening_is_admitted_at_it_and_buys(open_page, mina, lamp):
     sale = factories.create_sale(lamp, opens_in=6)
     page = open_page(HOME)
     sign_in(page, mina)
@@ -323,8 +305,8 @@ def test_a_place_taken_before_the_opening_is_admitted_at_it_and_buys(
 
 
 def test_a_waiting_buyer_reads_how_many_are_ahead_and_that_the_last_piece_is_gone(
-    open_page: Callable[..., Any], stack: Stack, mina: User, lamp: Product
-) -> None:
+    open_page, stack, mina, lamp
+):
     sale = factories.create_sale(lamp, rate_per_minute=1)
     first = AccountFactory.create()
     factories.join(sale, first.pk)
@@ -346,9 +328,7 @@ def test_a_waiting_buyer_reads_how_many_are_ahead_and_that_the_last_piece_is_gon
     expect(room_of(page, sale).locator("button")).to_have_count(0)
 
 
-def test_an_admission_that_lapses_is_said_and_a_new_place_is_taken(
-    open_page: Callable[..., Any], faults: Faults, mina: User, lamp: Product
-) -> None:
+def test_an_admission_that_lapses_is_said_and_a_new_place_is_taken(open_page, faults, mina, lamp):
     sale = factories.create_sale(lamp, admitted_for_seconds=2)
     page = open_page(HOME)
     sign_in(page, mina)

@@ -4,11 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 
@@ -45,7 +43,7 @@ from shop.tests.second_process import another_process
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_old_damage_is_left_to_the_full_audit(audited: None, campaign: Campaign) -> None:
+def test_old_damage_is_left_to_the_full_audit(audited, campaign):
     Campaign.objects.filter(pk=campaign.pk).update(closes_at=clock.now())
     assert audit_changes() == {}
     forget_changes()
@@ -54,7 +52,7 @@ def test_old_damage_is_left_to_the_full_audit(audited: None, campaign: Campaign)
     assert audit_all().keys() == {"L1", "L2"}
 
 
-def test_a_broken_law_stays_broken_until_its_offender_is_checked(audited: None, campaign: Campaign) -> None:
+def test_a_broken_law_stays_broken_until_its_offender_is_checked(audited, campaign):
     Campaign.objects.filter(pk=campaign.pk).update(issued=9)
     assert audit_changes()["L1"] == [str(campaign.pk)]
     broken_at = LawStatus.objects.get(law="L1").since
@@ -71,9 +69,7 @@ def test_a_broken_law_stays_broken_until_its_offender_is_checked(audited: None, 
     ]
 
 
-def test_what_more_chunks_break_than_are_kept_is_mended_by_a_full_audit_only(
-    audited: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_more_chunks_break_than_are_kept_is_mended_by_a_full_audit_only(audited, monkeypatch):
     monkeypatch.setattr(law_status, "SUSPECTS_KEPT", 2)
     campaigns = [CampaignFactory.create(issued=1, closed=True) for _ in range(4)]
     assert len(audit_changes()["L1"]) == 4
@@ -88,7 +84,7 @@ def test_what_more_chunks_break_than_are_kept_is_mended_by_a_full_audit_only(
     assert audit_changes() == {}
 
 
-def test_a_transaction_that_commits_late_is_audited(audited: None) -> None:
+def test_a_transaction_that_commits_late_is_audited(audited):
     """Its row has a lower id than rows that were audited before it was committed."""
     late, soon = CampaignFactory.create(), CampaignFactory.create()
     assert audit_changes() == {}
@@ -111,13 +107,13 @@ def test_a_transaction_that_commits_late_is_audited(audited: None) -> None:
     assert audit_changes().keys() == {"L1", "L2"}
 
 
-def test_one_of_many_auditors_at_once_audits(audited: None) -> None:
+def test_one_of_many_auditors_at_once_audits(audited):
     AuditState.objects.update(audited_at=None)
     assert race([scheduled_audit.run_due] * 4).count(True) == 1
 
 
 @pytest.mark.boots("a Python process")
-def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited: None) -> None:
+def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited):
     code = (
         "from shop.management import scheduled_audit\n"
         "with scheduled_audit.leased(): print('ready', flush=True); sys.stdin.readline()"
@@ -134,7 +130,7 @@ def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited: None) 
     assert scheduled_audit.run_due()
 
 
-def test_an_auditor_whose_lease_lapsed_records_nothing(audited: None, campaign: Campaign) -> None:
+def test_an_auditor_whose_lease_lapsed_records_nothing(audited, campaign):
     Campaign.objects.filter(pk=campaign.pk).update(issued=9)
     with scheduled_audit.leased() as paused:
         assert paused is not None
@@ -146,9 +142,7 @@ def test_an_auditor_whose_lease_lapsed_records_nothing(audited: None, campaign: 
     assert broken() == {}
 
 
-def test_new_rows_that_take_too_long_are_checked_at_the_next_call(
-    audited: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_rows_that_take_too_long_are_checked_at_the_next_call(audited, monkeypatch):
     """A chunk of each kind of row at a time, and one more call, which finds none left."""
     monkeypatch.setattr(scheduled_audit, "NEW_SECONDS", -1.0)
     CampaignFactory.create_batch(3, issued=1, closed=True)
@@ -159,7 +153,7 @@ def test_new_rows_that_take_too_long_are_checked_at_the_next_call(
     assert seen == [1, 2, 3, 3]
 
 
-def test_a_full_audit_resumes_where_it_stopped(audited: None) -> None:
+def test_a_full_audit_resumes_where_it_stopped(audited):
     for _ in range(5):
         CampaignFactory.create(issued=1)
     AuditState.objects.update(full_at=None)
@@ -174,7 +168,7 @@ def test_a_full_audit_resumes_where_it_stopped(audited: None) -> None:
 
 
 @pytest.mark.parametrize("change", [{"subject": "a table of another release"}, {"tables": []}])
-def test_a_full_audit_that_another_release_began_starts_anew(audited: None, change: dict[str, Any]) -> None:
+def test_a_full_audit_that_another_release_began_starts_anew(audited, change):
     CampaignFactory.create_batch(2)
     AuditState.objects.update(full_at=None)
     with scheduled_audit.leased() as lease:
@@ -185,7 +179,7 @@ def test_a_full_audit_that_another_release_began_starts_anew(audited: None, chan
     assert AuditState.objects.get().progress is None
 
 
-def test_an_unreachable_gateway_leaves_l9_as_it_was(audited: None, settings: LazySettings) -> None:
+def test_an_unreachable_gateway_leaves_l9_as_it_was(audited, settings):
     before = LawStatus.objects.get(law="L9")
     old = clock.now() - timedelta(hours=1)
     Reconciliation.objects.update(ended_at=old, started_at=old)
@@ -201,9 +195,7 @@ def test_an_unreachable_gateway_leaves_l9_as_it_was(audited: None, settings: Laz
     assert LawStatus.objects.get(law="L9").not_checked == ""
 
 
-def test_a_charge_without_a_payment_breaks_l9_until_it_is_refunded(
-    audited: None, settings: LazySettings
-) -> None:
+def test_a_charge_without_a_payment_breaks_l9_until_it_is_refunded(audited, settings):
     charge = gateway().charge(key="unknown", amount=500, currency="KRW", token="tok_ok", order_id=None)
     reconciling.reconcile()
     assert audit_changes() == {"L9": ["unknown: 500 is charged, and no payment knows of it"]}
@@ -215,9 +207,7 @@ def test_a_charge_without_a_payment_breaks_l9_until_it_is_refunded(
     assert audit_changes() == {}
 
 
-def test_a_check_that_fails_leaves_the_last_answer(
-    audited: None, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_that_fails_leaves_the_last_answer(audited, campaign, monkeypatch):
     assert audit_changes() == {}
     before = LawStatus.objects.get(law="L1").checked_at
     ask(connection, "RENAME TABLE coupons_confirmation TO coupons_confirmation_away")
@@ -231,7 +221,7 @@ def test_a_check_that_fails_leaves_the_last_answer(
     assert LawStatus.objects.get(law="L7").checked_at > before
 
 
-def test_a_full_audit_is_due_an_hour_after_the_last_began(audited: None) -> None:
+def test_a_full_audit_is_due_an_hour_after_the_last_began(audited):
     assert scheduled_audit.run_due() is False
     AuditState.objects.update(full_at=clock.now() - scheduled_audit.FULL_INTERVAL)
     drop = CampaignFactory.create(issued=1, opens_at=clock.now() + timedelta(days=1))
@@ -240,7 +230,7 @@ def test_a_full_audit_is_due_an_hour_after_the_last_began(audited: None) -> None
     assert broken() == {"L1": [str(drop.pk)]}
 
 
-def test_an_audit_is_due_by_the_databases_clock(audited: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_audit_is_due_by_the_databases_clock(audited, monkeypatch):
     """The host's clock is an hour ahead: nothing is due for that."""
     assert scheduled_audit.run_due() is False
     host_time = time.time
@@ -248,7 +238,7 @@ def test_an_audit_is_due_by_the_databases_clock(audited: None, monkeypatch: pyte
     assert scheduled_audit.run_due() is False
 
 
-def test_after_the_clock_was_set_back_audits_go_on_at_once_and_find_what_is_new(audited: None) -> None:
+def test_after_the_clock_was_set_back_audits_go_on_at_once_and_find_what_is_new(audited):
     """They stopped until the clock had come to the instant of the last one, and passed over newer rows."""
     with clock.shifted(by=timedelta(hours=5)):
         AuditState.objects.update(audited_at=None, full_at=None)
@@ -267,20 +257,20 @@ def test_after_the_clock_was_set_back_audits_go_on_at_once_and_find_what_is_new(
     assert set(audit_changes()["L9"]) == {str(first.pk), str(second.pk)}
 
 
-def test_a_lease_of_a_clock_that_was_ahead_blocks_no_auditor(audited: None) -> None:
+def test_a_lease_of_a_clock_that_was_ahead_blocks_no_auditor(audited):
     AuditState.objects.update(lease_token="killed", leased_until=clock.now() + timedelta(hours=5))
     with scheduled_audit.leased() as lease:
         assert lease is not None
 
 
-def test_the_first_audit_of_an_installation_is_a_full_one() -> None:
+def test_the_first_audit_of_an_installation_is_a_full_one():
     drop = CampaignFactory.create(issued=1)
     assert scheduled_audit.run_due()
     assert broken() == {"L1": [str(drop.pk)]}
     assert {status.law for status in LawStatus.objects.exclude(full_at=None)} == laws.LAWS.keys()
 
 
-def test_a_statement_that_takes_too_long_is_ended_after_a_reconnect_and_on_this_connection_only() -> None:
+def test_a_statement_that_takes_too_long_is_ended_after_a_reconnect_and_on_this_connection_only():
     """A connection that was lost between two checks came back without the limit."""
     with statement_limit(connection, seconds=1), another_connection() as other:
         connection.close()
@@ -293,7 +283,7 @@ def test_a_statement_that_takes_too_long_is_ended_after_a_reconnect_and_on_this_
     ask(connection, "SELECT SLEEP(1.2)")
 
 
-def test_a_migration_waits_a_moment_only_while_audits_go_on(audited: None, paid: Order) -> None:
+def test_a_migration_waits_a_moment_only_while_audits_go_on(audited, paid):
     stop = threading.Event()
 
     def audit() -> None:
@@ -312,7 +302,7 @@ def test_a_migration_waits_a_moment_only_while_audits_go_on(audited: None, paid:
     assert outcomes[0] is None and outcomes[1] < 10, outcomes
 
 
-def test_audits_beside_sales_find_nothing(audited: None) -> None:
+def test_audits_beside_sales_find_nothing(audited):
     drop, product = CampaignFactory.create(quantity=200), ProductFactory.create(on_hand=500, price=100)
     buyers = [buying.account(points=50).id for _ in range(24)]
     stop, found = threading.Event(), []
@@ -360,9 +350,7 @@ def find_by_both_paths() -> tuple[Broken, Broken]:
 
 
 @pytest.mark.parametrize(("law", "damage"), order_damage.DAMAGE)
-def test_damage_of_orders_is_named(
-    law: str, damage: Callable[[Order, Order], Any], audited: None, paid: Order, cancelled: Order
-) -> None:
+def test_damage_of_orders_is_named(law, damage, audited, paid, cancelled):
     assert audit_changes() == {}
     damage(paid, cancelled)
     of_changes, of_all = find_by_both_paths()
@@ -370,7 +358,7 @@ def test_damage_of_orders_is_named(
 
 
 @pytest.mark.parametrize("damage", order_damage.REFUND_DAMAGE.values(), ids=order_damage.REFUND_DAMAGE)
-def test_damage_of_refunds_is_named(damage: Callable[[Order], Any], audited: None) -> None:
+def test_damage_of_refunds_is_named(damage, audited):
     buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
     order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
     buying.execute_refund(buying.refund(order.id, {product: 1}))
@@ -403,10 +391,7 @@ COUPON_DAMAGE: dict[str, tuple[str, Callable[[Campaign, Campaign], tuple[object,
             Coupon.objects.filter(code="CODE-1").update(code="ANOTHER"),
         ),
     ),
-    "the wrong code is void": (
-        "L3",
-        lambda *_: (pool_code("CODE-2"), named("CODE-2").update(status="void")),
-    ),
+    "the wrong code is void": ("L3", lambda *_: (pool_code("CODE-2"), named("CODE-2").update(status="void"))),
 }
 
 
@@ -415,9 +400,7 @@ def pool_code(code: str) -> str:
 
 
 @pytest.mark.parametrize(("law", "damage"), COUPON_DAMAGE.values(), ids=COUPON_DAMAGE)
-def test_damage_of_coupons_is_named(
-    law: str, damage: Callable[..., Any], audited: None, campaign: Campaign, with_pool: Campaign
-) -> None:
+def test_damage_of_coupons_is_named(law, damage, audited, campaign, with_pool):
     assert audit_changes() == {}
     offender, _ = damage(campaign, with_pool)
     for found in find_by_both_paths():
@@ -425,23 +408,22 @@ def test_damage_of_coupons_is_named(
         assert not any("CODE" in name or "ANOTHER" in name for name in found[law]), "codes are worth money"
 
 
-def test_two_coupons_of_an_account_are_named_where_the_constraint_is_lost(
-    audited: None, campaign: Campaign
-) -> None:
-    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_account_and_campaign"):
-        first, second = campaign.coupons.all()[:2]
-        Coupon.objects.filter(pk=second.pk).update(account=first.account_id)
+@pytest.mark.parametrize(
+    ("constraint", "change"),
+    [
+        ("one_per_account_and_campaign", lambda first, second: {"account": first.account_id}),
+        ("one_per_position_of_campaign", lambda first, second: {"position": first.position}),
+    ],
+)
+def test_coupons_that_a_lost_constraint_let_in_are_named(constraint, change, audited, campaign):
+    with coupon_damage.without_constraint(Coupon, f"coupons_coupon_{constraint}"):
+        first, second = campaign.coupons.order_by("position")[:2]
+        Coupon.objects.filter(pk=second.pk).update(**change(first, second))
         assert find_by_both_paths() == ({"L2": [str(campaign.pk)]},) * 2
     assert "L2" not in audit_changes()
 
 
-def test_a_repeated_position_is_named_where_the_constraint_is_lost(audited: None, campaign: Campaign) -> None:
-    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_position_of_campaign"):
-        Coupon.objects.filter(campaign=campaign, position=5).update(position=4)
-        assert find_by_both_paths() == ({"L2": [str(campaign.pk)]},) * 2
-
-
-def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(audited: None) -> None:
+def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(audited):
     drop, [order_id] = CampaignFactory.create(), order_ids(1)
     with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_order"):
         for _ in range(2):
@@ -453,15 +435,11 @@ def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(audited: No
 @pytest.mark.parametrize(
     "damage",
     [
-        ledger_damage.damage_balance,
-        ledger_damage.lose_entry,
-        ledger_damage.lose_balance_of_latest_entry,
-        ledger_damage.forge_entry,
-        ledger_damage.empty_transfer,
-        ledger_damage.points_released_twice,
+        *(ledger_damage.damage_balance, ledger_damage.lose_entry, ledger_damage.lose_balance_of_latest_entry),
+        *(ledger_damage.forge_entry, ledger_damage.empty_transfer, ledger_damage.points_released_twice),
     ],
 )
-def test_damage_of_the_ledger_is_named(damage: Callable[[int], str], audited: None) -> None:
+def test_damage_of_the_ledger_is_named(damage, audited):
     user_id = wallet()
     with transaction.atomic():
         ledger.grant(user_id=user_id, amount=100, reason="", reference="one")
@@ -472,14 +450,14 @@ def test_damage_of_the_ledger_is_named(damage: Callable[[int], str], audited: No
         assert offender in found["L7"]
 
 
-def test_stock_that_does_not_add_up_is_named(audited: None) -> None:
+def test_stock_that_does_not_add_up_is_named(audited):
     product = ProductFactory.create(on_hand=10)
     assert audit_changes() == {}
     Product.objects.filter(pk=product.pk).update(on_hand=11)
     assert find_by_both_paths() == ({"L5": [str(product.pk)]},) * 2
 
 
-def test_negative_stock_is_named_where_the_constraint_is_lost(audited: None) -> None:
+def test_negative_stock_is_named_where_the_constraint_is_lost(audited):
     product = ProductFactory.create(on_hand=1)
     constraint = "inventory_product_reserved_within_on_hand"
     with coupon_damage.without_constraint(Product, constraint, lambda: Product.objects.update(reserved=0)):
@@ -488,7 +466,7 @@ def test_negative_stock_is_named_where_the_constraint_is_lost(audited: None) -> 
         assert of_changes["L4"] == of_all["L4"] == [str(product.pk)]
 
 
-def test_a_delivery_that_came_in_twice_is_named(audited: None) -> None:
+def test_a_delivery_that_came_in_twice_is_named(audited):
     rows = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=100)]
     delivery_id, other_id = uuid4(), uuid4()
     importing.receive(rows, delivery_id=delivery_id, reason="delivery")
@@ -500,12 +478,12 @@ def test_a_delivery_that_came_in_twice_is_named(audited: None) -> None:
         assert found.keys() == {"L8"} and sorted(found["L8"]) == sorted(map(str, (delivery_id, other_id)))
 
 
-def test_a_payment_that_no_saga_settles_is_named(audited: None) -> None:
+def test_a_payment_that_no_saga_settles_is_named(audited):
     payment = PaymentFactory.create(top_up=True)
     assert find_by_both_paths() == ({"L9": [str(payment.pk)]},) * 2
 
 
-def test_an_event_that_the_feed_lost_is_named(audited: None, paid: Order) -> None:
+def test_an_event_that_the_feed_lost_is_named(audited, paid):
     sequencing.sequence()
     assert audit_changes() == {}
     line = JournalLine.objects.get(order_id=paid.pk, what="order.paid")
