@@ -15,12 +15,11 @@ from uuid_utils.compat import uuid7
 from events.models import WebhookDelivery
 from events.tests.delivering import deliver_all, deliver_due
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
-from orders.models import Order, Saga
+from orders.models import Order, Refund, Saga
 from orders.payment import gateway_bookings, gateway_lookups
 from orders.saga import store
 from orders.tests import buying, hanging, operating_pages
-from orders.tests.hanging import Away
+from orders.tests.hanging import Away, product
 from orders.tests.operating_pages import hidden_fields, messages_of, operator, page_of, press
 from payments.gateways import gateway
 from payments.models import Payment
@@ -33,6 +32,7 @@ from shop.tests.confirming import said
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
+__all__ = ["product"]
 pytestmark = pytest.mark.django_db(transaction=True)
 CANCEL, REPLAY = "orders.change_order", "shop.change_journalline"
 
@@ -155,11 +155,6 @@ def ada() -> User:
 
 
 @pytest.fixture
-def product() -> Product:
-    return ProductFactory.create(on_hand=10, price=1_000)
-
-
-@pytest.fixture
 def doubtful(product: Product, impatient: None) -> Saga:
     """The saga of a payment that was charged, whose reply never came."""
     return hanging.in_doubt(product)
@@ -239,6 +234,7 @@ def test_a_settled_payment_is_compared_with_the_answer(ada: User, own_gateway: S
     [message] = ask(client, payment)
     assert "of which 100 KRW is refunded" in message
     assert message.endswith("That agrees with the payment, which is succeeded."), "it is booked"
+    assert (Refund.objects.get().source, Refund.objects.get().card_amount) == ("gateway", 100)
     Payment.objects.filter(id=payment.id).update(refunded_amount=200)
     [message] = ask(client, payment)
     assert message.endswith("That differs from the payment, which is succeeded: see the reconciliations.")

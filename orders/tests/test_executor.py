@@ -92,18 +92,6 @@ def test_an_order_whose_points_were_spent_meanwhile_is_refused_alone(threaded: E
     assert ledger.balance_amount(spender) == 299
 
 
-def test_orders_that_cost_nothing_or_points_alone_are_paid_too(threaded: Executor) -> None:
-    product = ProductFactory.create(on_hand=9, price=100)
-    gift, buyer = ProductFactory.create(on_hand=9, price=0), buying.account(points=100)
-    placed = [
-        buying.place(buyer.id, {product: 1}, points=100, token=""),
-        buying.place(buying.account().id, {gift: 1}, token=""),
-    ]
-    threaded.wake()
-    assert ended(placed) == ["paid", "paid"]
-    assert buying.broken_laws() == []
-
-
 def test_an_order_that_cannot_be_settled_fails_no_other_of_its_batch(threaded: Executor) -> None:
     placed = bought("tok_ok", "tok_ok", "tok_ok")
     # The shop never does this: the saga must not end as if the order were paid.

@@ -15,7 +15,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import selectors
 from orders.models import Order, Refund, RefundLine, Saga
-from orders.payment import gateway_bookings, gateway_events, gateway_lookups, refund_saga
+from orders.payment import gateway_bookings, gateway_events, refund_saga
 from orders.placement.decisions import PlacedOrder
 from orders.saga import store
 from orders.saga.definitions import DO, LEASE_LOST
@@ -34,7 +34,6 @@ from payments.tests.own_gateway import change_book, on_its_page
 from scripts.tests.simulator import Simulator
 from shop import clock
 from shop.db import transactions
-from shop.idempotency.recorded_answers import Answer
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
 from shop.tests.samples import Increases
@@ -429,16 +428,6 @@ def test_a_row_that_can_not_be_booked_ends_no_comparison() -> None:
     assert (run.unread, refunds_of(good)) == ("", [("gateway", "succeeded", 0, 300)])
     Order.objects.filter(id=bad.order.id).update(status=Order.Status.PAID)
     assert reconciling.is_clean(reconcile())
-
-
-def test_a_look_up_by_an_operator_books_too() -> None:
-    placed = sell()
-    give_back(placed, 300)
-    keyed = buying.keyed(placed.order.account_id, lambda _: Answer(200, b"{}"))
-    outcome = gateway_lookups.look_up(payment_id=payment_of(placed).id, reason="asked", keyed=keyed)
-    assert isinstance(outcome, gateway_lookups.Lookup)
-    assert "agrees with the payment" in gateway_lookups.in_words(*outcome)
-    assert refunds_of(placed) == [("gateway", "succeeded", 0, 300)]
 
 
 @pytest.mark.parametrize("change", [{"amount": 999}, {"currency": "USD"}])

@@ -189,15 +189,6 @@ def test_an_event_without_effect_is_handled_with_the_reason(claims: dict[str, st
     assert WebhookEvent.objects.get(id=event.id).outcome == outcome
 
 
-def test_an_event_of_a_gateway_that_is_not_in_use_is_kept_and_not_acted_on(settings: LazySettings) -> None:
-    placed = order("tok_ok")
-    event = events.take(key=payment_of(placed).charge_key)
-    WebhookEvent.objects.filter(id=event.id).update(gateway="stripe")
-    assert gateway_events.handle(event.id)
-    assert payment_of(placed).status == "pending"
-    assert WebhookEvent.objects.get(id=event.id).outcome == "ignored: PAYMENT_GATEWAY is simulator"
-
-
 def test_a_gateway_that_does_not_find_the_charge_of_its_event_is_queried_for_a_while() -> None:
     """The search of some gateways lags; after a restore there may really be no charge."""
     placed = order("tok_error")

@@ -135,14 +135,6 @@ def test_a_payment_that_is_given_up_ends_the_order_all_the_same(settings: Any) -
     assert buying.broken_laws() == []
 
 
-def test_a_payment_that_its_owner_refuses_leaves_the_order_too() -> None:
-    placed = owners.waiting(keep_on_decline=True)
-    owners.decide(payment_of(placed), "refuse")
-    assert buying.advance(placed).status == "awaiting_payment"
-    assert pay_and_advance(placed.order.id, "tok_ok") == "paid"
-    assert buying.broken_laws() == []
-
-
 def test_missing_points_are_no_declined_card() -> None:
     buyer = buying.account(points=100)
     placed, other = (owners.order("tok_ok", buyer=buyer, points=100, keep_on_decline=True) for _ in range(2))
@@ -303,11 +295,3 @@ def test_white_space_round_a_coupons_code_is_no_part_of_it(around: str, product:
 
     assert answer.status_code == 202
     assert Order.objects.get().coupon_code == coupon.code
-
-
-def test_a_code_in_another_case_or_with_space_inside_is_not_found(product: Product) -> None:
-    buyer = buying.account()
-    code = buying.coupon_of(buyer.id, discount_value=1_000).code
-    for wrong in (code.swapcase(), f"{code[:3]} {code[3:]}"):
-        answer = buy(client_of(buyer), product, coupon=wrong)
-        assert (answer.json()["code"], answer.json()["reason"]) == ("coupon_not_usable", "not_found")

@@ -3,44 +3,27 @@
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from random import Random
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
 from coupons.tests.test_audit import without_constraint
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import cancellation
 from orders.metrics import state
 from orders.models import Order, Saga
-from orders.payment import purchase
 from orders.saga import status
 from orders.tests import buying
 from orders.tests.business import counted, counting, in_rows
-from payments import points_grants
 from payments.models import Payment
-from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Answer
 from shop.tests import samples
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
 from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PRICE = 500  # the fixture's
-
-
-def grant(account_id: int, amount: int) -> None:
-    keyed = buying.keyed(AccountFactory.create(is_staff=True).id, lambda outcome: Answer(201, b"{}"))
-    points_grants.grant(user_id=account_id, amount=amount, reason="Thanks.", keyed=keyed)
-
-
-def lapse(order_id: object) -> None:
-    Order.objects.filter(id=order_id).update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
 def figures(grown: dict[str, float], prefix: str) -> dict[str, float]:
@@ -87,56 +70,6 @@ def test_an_order_whose_transaction_is_rolled_back_is_not_counted(product: Produ
         buying.place(buyer.id, {product: 1}, points=100, token="tok_ok")
         raise ZeroDivisionError
     assert (increases(), Order.objects.count()) == (before, 0)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_after_a_random_mix_the_counters_say_what_the_rows_say(seed: int) -> None:
-    increases, random = counting(), Random(seed)
-    product = ProductFactory.create(on_hand=30, price=PRICE)
-    buyers: list[User] = [buying.account(points=random.choice([0, 300, 2_000])) for _ in range(4)]
-    for _ in range(25):
-        with suppress(FirstcomeError):
-            act(random, random.choice(buyers), product)
-    for order in Order.objects.filter(status="awaiting_payment"):
-        lapse(order.id)
-    cancellation.expire_due()
-    buying.settle_everything()
-
-    figures_of_rows = in_rows()
-    assert counted(increases) == figures_of_rows
-    assert figures_of_rows['firstcome_orders_total{event="placed"}'] > 5
-    assert buying.broken_laws() == []
-
-
-def act(random: Random, buyer: User, product: Product) -> None:
-    """One of the things that happen to orders and wallets; raises its refusal."""
-    token = random.choice(["tok_ok", "tok_ok", "tok_declined"])
-    own = Order.objects.filter(account=buyer).order_by("id")
-    match random.randrange(7):
-        case 0 | 1 | 2:
-            coupon = buying.coupon_of(buyer.id, discount_value=100).code if random.random() < 0.5 else ""
-            points = random.choice([0, 200])
-            wanted = {"coupon": coupon, "points": points, "token": random.choice([token, None])}
-            placed = buying.place(buyer.id, {product: random.randint(1, 4)}, **wanted)
-            if placed.started:
-                buying.advance(placed)
-        case 3:
-            unpaid = own.filter(status="awaiting_payment").first()
-            if unpaid and random.random() < 0.5:
-                cancellation.cancel(order_id=unpaid.id, account_id=buyer.id)
-            elif unpaid:
-                purchase.pay(
-                    account_id=buyer.id, order_id=unpaid.id, token=token, keyed=buying.keyed(buyer.id)
-                )
-        case 4:
-            paid = own.filter(status="paid").last()
-            if paid:
-                wanted_units = {product: 1} if random.random() < 0.5 else None
-                buying.execute_refund(buying.refund(paid.id, wanted_units))
-        case 5:
-            buying.top_up(buyer.id, random.randint(1, 500), token)
-        case 6:
-            grant(buyer.id, random.randint(1, 500))
 
 
 def test_a_refusal_is_counted_for_each_product_that_it_names(product: Product) -> None:

@@ -6,37 +6,6 @@ from random import Random
 from hypothesis import given, strategies as st
 
 from orders import pricing
-from shop.tests.case_tables import in_one_test
-
-
-@in_one_test(
-    ("count", "worth"),
-    [(0, 0), (1, 967), (2, 1_934), (3, 2_900)],
-)
-def test_units_are_refunded_at_their_price_less_their_share_rounded_down(count: int, worth: int) -> None:
-    """A discount of 100 over three units: shares of 33, 66 and 100."""
-    assert pricing.discounted_amount(count, quantity=3, unit_price=1_000, discount_amount=100) == worth
-
-
-@in_one_test(
-    ("amount", "card_left", "points"),
-    [
-        # Paid 700: 200 points, 500 by card.
-        (350, 500, 100),
-        (349, 500, 99),
-        (700, 500, 200),
-        # The card has less left than its proportion: the rest is points.
-        (350, 200, 150),
-        (0, 500, 0),
-    ],
-)
-def test_points_are_rounded_down_and_the_card_refunds_no_more_than_it_was_charged(
-    amount: int, card_left: int, points: int
-) -> None:
-    part = pricing.refund_points_amount(
-        amount, points_amount=200, total_amount=700, refundable_card_amount=card_left
-    )
-    assert part == points
 
 
 @given(st.integers(1, 1_000), st.integers(0, 10**12), st.data())

@@ -170,34 +170,6 @@ def test_an_order_is_refunding_while_any_refund_is_pending(sale: Sale) -> None:
     assert (sale.points, sale.kept, sale.coupon_status) == (1_000, 0, Coupon.Status.ISSUED)
 
 
-def test_a_refund_that_fails_twice_is_pending_and_then_works() -> None:
-    sale = sell("tok_refund_fails")
-    started = buying.refund(sale.order.id)
-    for _ in range(2):
-        refund = buying.execute_refund(started)
-        assert (refund.status, refund.order.status) == ("pending", "refunding")
-        assert (sale.kept, sale.points) == (900, 700)
-        assert buying.broken_laws() == []
-    refund = buying.execute_refund(started)
-    assert (refund.status, refund.order.status) == ("succeeded", "refunded")
-    assert (sale.kept, sale.points) == (0, 1_000)
-
-
-def test_an_unavailable_gateway_leaves_the_refund_stuck_until_it_is_back(sale: Sale, settings: Any) -> None:
-    started = buying.refund(sale.order.id)
-    with nobody_there(settings):
-        assert buying.execute_refund(started).status == Refund.Status.PENDING
-        Saga.objects.filter(id=started.saga_id).update(deadline_at=started.refund.created_at)
-        stuck = buying.execute_refund(started)
-    assert (stuck.status, stuck.order.status) == ("stuck", "refunding")
-    assert Saga.objects.get(id=started.saga_id).state == Saga.State.STUCK
-    assert buying.broken_laws() == []
-    operator_actions.retry(saga_id=started.saga_id, reason="The gateway is back.", by=journal.current_actor())
-    assert Refund.objects.get().status == Refund.Status.PENDING
-    assert buying.execute_refund(started).status == Refund.Status.SUCCEEDED
-    assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
-
-
 def test_a_refund_that_the_gateway_refuses_for_good_is_left_to_an_operator_and_never_compensated(
     sale: Sale, gateway_process: tuple[Simulator, Path]
 ) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -219,14 +218,6 @@ def test_the_result_of_one_step_is_not_recorded_for_another(world: World) -> Non
     assert [step for step, _, _ in final_lines(row)] == ["local"]
 
 
-def test_a_refusal_undoes_earlier_steps_and_writes_nothing_itself(world: World) -> None:
-    row = started()
-    world.result = StepResult(Event.REFUSED, "no", code="declined")
-    assert stepping.advance(row.id) == Saga.State.COMPENSATED
-    assert (world.counted, world.calls) == (0, ["do"])
-    assert again(row.id).failure_code == "declined"
-
-
 def test_a_local_step_that_refuses_leaves_nothing_of_its_earlier_writes(world: World) -> None:
     row = started()
     world.refuses = True
@@ -246,18 +237,6 @@ def test_a_call_without_a_reply_is_retried_later_and_its_lease_is_released(world
     world.result = StepResult(Event.DONE)
     assert stepping.advance(row.id) == Saga.State.DONE
     assert [one.is_repeat for one in world.attempts] == [False, True, False]
-
-
-def test_no_reply_until_the_deadline_starts_the_compensation(world: World) -> None:
-    row = started()
-    world.result = StepResult(Event.FAILED, "no answer")
-    stepping.advance(row.id)
-    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
-    assert stepping.advance(row.id) == Saga.State.STUCK
-    assert again(row.id).failure_code == "gave_up"
-    world.result = StepResult(Event.DONE)
-    assert stepping.advance(row.id) == Saga.State.COMPENSATED
-    assert world.counted == 0
 
 
 def test_past_the_point_of_no_return_it_is_stuck_and_still_retried(world: World) -> None:
@@ -367,39 +346,6 @@ def test_a_local_step_is_undone_between_two_outside_ones(world: World) -> None:
 # A call that may have been made is looked up before it is made again
 
 
-def test_a_call_is_committed_as_started_before_it_is_made(world: World) -> None:
-    row = started()
-    seen = []
-    world.meanwhile = lambda: seen.append(again(row.id).open_call)
-    stepping.advance(row.id)
-    assert seen == ["outside do", "tell do"]
-    assert again(row.id).open_call == ""
-
-
-def test_a_call_whose_worker_crashed_is_a_repeat(world: World) -> None:
-    row = started()
-    called(row)
-    end_leases()
-    stepping.advance(row.id)
-    assert next(one for one in world.attempts if one.is_repeat)
-
-
-def test_past_its_deadline_a_saga_that_made_no_call_makes_none(world: World) -> None:
-    row = started(give_up_seconds=-1)
-    assert stepping.advance(row.id) == Saga.State.COMPENSATED
-    assert (world.calls, world.counted) == (["undo"], 0)
-    assert again(row.id).failure_code == "gave_up"
-
-
-def test_past_its_deadline_a_call_that_may_have_been_made_is_looked_up_and_not_made(world: World) -> None:
-    row = started()
-    called(row)
-    end_leases()
-    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
-    stepping.advance(row.id)
-    assert (world.attempts[0].is_repeat, world.attempts[0].is_overdue) == (True, True)
-
-
 # A lease that was lost
 
 
@@ -488,22 +434,3 @@ def test_a_lease_that_another_worker_has_taken_is_not_renewed(world: World) -> N
     world.meanwhile = lose
     executor.advance(row.id)
     assert again(row.id).state == Saga.State.DONE or again(row.id).leased_until == theirs
-
-
-def test_a_lost_reply_to_commit_has_no_second_effect(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The transaction is run again, although it was committed."""
-    run, committed = transactions.run, []
-
-    def lose_answer(work: Callable[[], Any], effect: transactions.Effect) -> Any:
-        committed.append(run(work, effect))
-        return run(work, effect)
-
-    row = started()
-    with monkeypatch.context() as patched:
-        patched.setattr(transactions, "run", lose_answer)
-        stepping.advance(row.id)
-    end_leases()
-    stepping.advance(row.id)
-    assert committed
-    assert again(row.id).state == Saga.State.DONE
-    assert world.counted == 11

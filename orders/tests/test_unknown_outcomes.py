@@ -14,10 +14,9 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders import cancellation, tasks
+from orders import tasks
 from orders.models import Order, Saga
 from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
@@ -66,32 +65,6 @@ class CannotCancel(SimulatorBut):
 @pytest.fixture
 def cannot_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
     use(CannotCancel(), monkeypatch)
-
-
-@pytest.mark.usefixtures("quick")
-def test_a_charge_without_a_reply_is_in_doubt_until_its_key_is_looked_up() -> None:
-    placed = order("tok_timeout_charged")
-    assert buying.advance(placed).status == "paying"
-    assert payment_of(placed).status == "in_doubt"
-    assert buying.advance(placed).status == "paid"
-    assert [one.key for one in gateway().charges(order_id=placed.order.id)] == [payment_of(placed).charge_key]
-
-
-def test_an_order_in_doubt_keeps_what_it_holds(settings: LazySettings) -> None:
-    buyer = buying.account(points=300)
-    product = ProductFactory.create(on_hand=1, price=500)
-    coupon = buying.coupon_of(buyer.id, discount_value=100)
-    placed = buying.place(buyer.id, {product: 1}, coupon=coupon.code, points=100, token="tok_ok")
-    with nobody_there(settings):
-        assert buying.advance(placed).status == "paying"
-    Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now() - timedelta(days=1))
-    cancellation.expire_due()
-    assert payment_of(placed).status == "in_doubt"
-    assert Product.objects.get().reserved == 1
-    assert Coupon.objects.get().status == "held"
-    assert ledger.balance_amount(buyer.id) == 200
-    assert buying.broken_laws() == []
-    assert buying.advance(placed).status == "paid"
 
 
 def test_it_is_looked_up_from_a_second_to_five_minutes_apart_with_jitter(settings: LazySettings) -> None:

@@ -15,7 +15,7 @@ from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import SagaLog
 from orders.payment import charging
-from orders.tests import buying
+from orders.tests import buying, owners
 from orders.tests.conftest import start_worker
 from orders.tests.observed_stack import LiveShop
 from payments.models import Payment, WebhookEvent
@@ -97,16 +97,18 @@ def test_what_the_gateway_has_not_signed_is_400_before_anything_is_parsed(settin
 
 def test_stripes_events_are_accepted_while_another_gateway_is_in_use(settings: LazySettings) -> None:
     settings.WEBHOOK_SECRET_STRIPE = secret = "whsec_of_this_test"
-    charge = {"object": "payment_intent", "id": "pi_1", "metadata": {"firstcome_key": "payment-1"}}
+    payment = owners.payment_of(owners.order("tok_ok"))
+    charge = {"object": "payment_intent", "id": "pi_1", "metadata": {"firstcome_key": payment.charge_key}}
     event = {"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "data": {"object": charge}}
     body = dump(event | {"created": int(time.time())})
     headers = {"Stripe-Signature": events.signed(body, secret=secret)["Firstcome-Signature"]}
     assert post(body, headers, path="/api/v1/webhooks/stripe").status_code == 200
     event = WebhookEvent.objects.get()
-    assert (event.gateway, event.type, event.charge_key) == ("stripe", "charge.succeeded", "payment-1")
+    assert (event.gateway, event.type, event.charge_key) == ("stripe", "charge.succeeded", payment.charge_key)
     tasks.handle_webhook(event.id)
     event.refresh_from_db()
     assert event.outcome == "ignored: PAYMENT_GATEWAY is simulator"
+    assert event.handled_at and Payment.objects.get().status == "pending"
 
 
 @in_one_test("name", ["paypal", "Simulator", "%00", "x" * 300])

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Max
 from django.test import Client
 
@@ -223,13 +223,6 @@ def test_without_the_lock_places_are_given_twice_and_the_table_refuses_them():
     outcomes = race([partial(join_naively, account) for account in accounts])
 
     assert any(isinstance(outcome, IntegrityError) for outcome in outcomes)
-
-
-def test_the_table_refuses_a_second_current_entry():
-    sale, account = factories.create_sale(), AccountFactory()
-    factories.join(sale, account.pk)
-    with pytest.raises(IntegrityError), transaction.atomic():
-        SaleEntry.objects.create(sale=sale, account=account, position=2, created_at=clock.now())
 
 
 def test_a_batch_of_any_size_takes_the_same_few_statements():
