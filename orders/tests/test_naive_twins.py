@@ -22,7 +22,7 @@ from shop.tests.racing import race
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_reading_the_key_and_then_placing_places_twice() -> None:
+def test_reading_the_key_and_then_placing_places_twice():
     product, buyer = ProductFactory.create(on_hand=100), buying.account()
     both_looked = threading.Barrier(2, timeout=10)
 
@@ -36,7 +36,7 @@ def test_reading_the_key_and_then_placing_places_twice() -> None:
     assert Order.objects.filter(account=buyer).count() == 2
 
 
-def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win() -> None:
+def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win():
     order = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}).order
     both_looked = threading.Barrier(2, timeout=10)
 
@@ -52,7 +52,7 @@ def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win() -> No
     assert race(moves) == [True, True]
 
 
-def test_counting_an_accounts_units_before_the_lock_passes_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counting_an_accounts_units_before_the_lock_passes_its_limit(monkeypatch):
     """Two orders that each counted the account's units before the other was placed."""
     product, buyer = ProductFactory.create(on_hand=100, limit_per_account=3), buying.account()
     both_counted = threading.Barrier(2, timeout=10)
