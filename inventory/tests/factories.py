@@ -39,6 +39,12 @@ class StockMovementFactory(factory.django.DjangoModelFactory[StockMovement]):
     at = factory.LazyFunction(timezone.now)
 
 
+def levels_of(product: Product) -> tuple[int, int]:
+    """On hand and reserved as they are now."""
+    product.refresh_from_db()
+    return product.on_hand, product.reserved
+
+
 def check_and_reserve(stock: Mapping[int, Stock], lines: Sequence[Line], *, is_locked: bool = True) -> None:
     """What placing an order does with stock that it has read."""
     reservations.check_sold(stock, lines)

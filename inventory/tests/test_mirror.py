@@ -10,15 +10,6 @@ from redis.crc import key_slot
 
 from inventory import adjustments, products, reservations, tasks
 from inventory.mirror import mirror
-from inventory.mirror.mirror import (
-    IN_FLIGHT,
-    GateReservation,
-    StockState,
-    admit,
-    clear_in_flight,
-    heal,
-    publish,
-)
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests import factories
@@ -37,8 +28,8 @@ def _gate(settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
 
 
-def reservation(request: str, quantities: Mapping[Product, int]) -> GateReservation:
-    return GateReservation(request, {product.id: count for product, count in quantities.items()})
+def reservation(request: str, quantities: Mapping[Product, int]) -> mirror.GateReservation:
+    return mirror.GateReservation(request, {product.id: count for product, count in quantities.items()})
 
 
 def shown(product: Product) -> tuple[int, int, int]:
@@ -52,12 +43,12 @@ def reserve(product: Product, quantity: int) -> None:
 
 def test_all_lines_are_taken_or_none():
     plenty, short = ProductFactory.create(on_hand=5), ProductFactory.create(on_hand=1)
-    short_lines = admit(reservation("one", {plenty: 2, short: 2}))
+    short_lines = mirror.admit(reservation("one", {plenty: 2, short: 2}))
     assert short_lines == [{"product": short.id, "requested": 2, "available": 1}]
     assert (shown(plenty)[2], shown(short)[2]) == (0, 0)
-    assert admit(reservation("two", {plenty: 2, short: 1})) == []
+    assert mirror.admit(reservation("two", {plenty: 2, short: 1})) == []
     assert (shown(plenty)[2], shown(short)[2]) == (2, 1)
-    assert admit(reservation("three", {plenty: 4, short: 1})) == [
+    assert mirror.admit(reservation("three", {plenty: 4, short: 1})) == [
         {"product": plenty.id, "requested": 4, "available": 3},
         {"product": short.id, "requested": 1, "available": 0},
     ]
@@ -65,16 +56,16 @@ def test_all_lines_are_taken_or_none():
 
 def test_a_request_that_is_repeated_takes_nothing_twice():
     product = ProductFactory.create(on_hand=3)
-    assert [admit(reservation("same", {product: 2})) for _ in range(5)] == [[]] * 5
+    assert [mirror.admit(reservation("same", {product: 2})) for _ in range(5)] == [[]] * 5
     assert shown(product)[2] == 2
-    clear_in_flight([reservation("same", {product: 2})])
-    clear_in_flight([reservation("same", {product: 2})])
+    mirror.clear_in_flight([reservation("same", {product: 2})])
+    mirror.clear_in_flight([reservation("same", {product: 2})])
     assert shown(product)[2] == 0
 
 
 def test_exactly_as_many_requests_are_admitted_as_units_are_available():
     product = ProductFactory.create(on_hand=30)
-    outcomes = race([lambda n=n: admit(reservation(str(n), {product: 1})) for n in range(100)])
+    outcomes = race([lambda n=n: mirror.admit(reservation(str(n), {product: 1})) for n in range(100)])
     assert outcomes.count([]) == 30
     assert shown(product)[2] == 30
 
@@ -82,17 +73,21 @@ def test_exactly_as_many_requests_are_admitted_as_units_are_available():
 def test_a_late_load_does_not_count_twice_what_is_in_flight_and_committed():
     """Concurrent requests load an empty mirror several times, and one of them may read after a commit."""
     product = ProductFactory.create(on_hand=10)
-    assert admit(reservation("first", {product: 1})) == []
+    assert mirror.admit(reservation("first", {product: 1})) == []
     Product.objects.update(reserved=1, version=1)
     assert mirror._load([product.id])
-    assert [admit(reservation(str(n), {product: 1})) for n in range(9)] == [[]] * 9
-    assert len(admit(reservation("eleventh", {product: 1}))) == 1
+    assert [mirror.admit(reservation(str(n), {product: 1})) for n in range(9)] == [[]] * 9
+    assert len(mirror.admit(reservation("eleventh", {product: 1}))) == 1
 
 
 def test_missing_and_inactive_products_are_left_to_the_database():
     unknown, inactive = Product(id=10**9), ProductFactory.create(is_active=False)
-    assert admit(reservation("one", {unknown: 1})) == admit(reservation("two", {inactive: 1})) == []
-    assert not redis_client.client().hlen(IN_FLIGHT)
+    assert (
+        mirror.admit(reservation("one", {unknown: 1}))
+        == mirror.admit(reservation("two", {inactive: 1}))
+        == []
+    )
+    assert not redis_client.client().hlen(mirror.IN_FLIGHT)
 
 
 def test_every_change_of_stock_is_published_after_its_commit():
@@ -112,7 +107,7 @@ def test_every_change_of_stock_is_published_after_its_commit():
     adjustments.receive(product_id=product.id, quantity=6, reason="delivery")
     assert shown(product) == (10, 6, 0)
     products.change(product_id=product.id, is_active=False)
-    assert admit(reservation("one", {product: 99})) == []
+    assert mirror.admit(reservation("one", {product: 99})) == []
 
 
 def test_a_change_that_is_rolled_back_is_never_published():
@@ -129,20 +124,22 @@ def test_a_change_that_is_rolled_back_is_never_published():
 
 def test_the_newest_version_wins_in_any_order():
     product = ProductFactory.create(on_hand=9)
-    states = [StockState(product.id, left, version, True) for version, left in ((2, 7), (5, 4), (3, 6))]
+    states = [
+        mirror.StockState(product.id, left, version, True) for version, left in ((2, 7), (5, 4), (3, 6))
+    ]
     for state in states:
-        publish([state])
+        mirror.publish([state])
     assert shown(product)[:2] == (4, 5)
 
 
 def test_what_crashed_requests_took_is_released_and_running_ones_keep_theirs():
     product = ProductFactory.create(on_hand=5)
-    admit(reservation("dead", {product: 5}))
-    assert admit(reservation("next", {product: 1})) != []
-    assert (heal(), shown(product)[2]) == (0, 5)
-    heal(now=time.time() + mirror.IN_FLIGHT_SECONDS + 1)
+    mirror.admit(reservation("dead", {product: 5}))
+    assert mirror.admit(reservation("next", {product: 1})) != []
+    assert (mirror.heal(), shown(product)[2]) == (0, 5)
+    mirror.heal(now=time.time() + mirror.IN_FLIGHT_SECONDS + 1)
     assert shown(product)[2] == 0
-    assert admit(reservation("next", {product: 5})) == []
+    assert mirror.admit(reservation("next", {product: 5})) == []
 
 
 @pytest.mark.parametrize(
@@ -158,28 +155,28 @@ def test_what_crashed_requests_took_is_released_and_running_ones_keep_theirs():
 )
 def test_a_wrong_entry_is_counted_and_corrected(wrong):
     product = ProductFactory.create(on_hand=5)
-    admit(reservation("living", {product: 1}))
-    assert (heal(), mirror.drift()) == (0, 0)
+    mirror.admit(reservation("living", {product: 1}))
+    assert (mirror.heal(), mirror.drift()) == (0, 0)
     redis_client.client().hset(mirror.key(product.id), mapping=wrong)
-    assert heal() == 1
+    assert mirror.heal() == 1
     assert b"firstcome_stock_mirror_drift 1.0" in gauges.exposition()
-    heal()
+    mirror.heal()
     assert (shown(product), mirror.drift()) == ((5, 0, 1), 0)
 
 
 def test_a_commit_that_was_not_published_is_found():
     """Redis was away at the commit: the row is newer than the mirror."""
     product = ProductFactory.create(on_hand=5)
-    publish([StockState(product.id, 0, 0, True)])
+    mirror.publish([mirror.StockState(product.id, 0, 0, True)])
     Product.objects.filter(id=product.id).update(version=1)
-    assert admit(reservation("one", {product: 1})) != []
+    assert mirror.admit(reservation("one", {product: 1})) != []
     assert tasks.sweep() == 1
-    assert admit(reservation("one", {product: 1})) == []
+    assert mirror.admit(reservation("one", {product: 1})) == []
 
 
 def test_an_entry_without_a_product_is_deleted():
-    publish([StockState(10**9, 5, 1, True)])
-    assert heal() == 1
+    mirror.publish([mirror.StockState(10**9, 5, 1, True)])
+    assert mirror.heal() == 1
     assert not redis_client.client().exists(mirror.key(10**9))
 
 
@@ -187,13 +184,13 @@ def test_a_flushed_mirror_is_loaded_when_it_is_read(redis_server):
     product = ProductFactory.create(on_hand=5)
     reserve(product, 3)
     redis_server.flushdb()
-    [short] = admit(reservation("one", {product: 3}))
+    [short] = mirror.admit(reservation("one", {product: 3}))
     assert short == {"product": product.id, "requested": 3, "available": 2}
 
 
 def test_all_keys_are_in_one_slot_of_a_cluster_and_expire():
     product = ProductFactory.create(on_hand=9)
-    admit(reservation("one", {product: 1, ProductFactory.create(on_hand=1): 1}))
+    mirror.admit(reservation("one", {product: 1, ProductFactory.create(on_hand=1): 1}))
     keys: Any = redis_client.client().keys("firstcome:{stock}*")
     assert len(keys) == 3
     assert len({key_slot(key) for key in keys}) == 1

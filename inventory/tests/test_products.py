@@ -33,15 +33,6 @@ def skus(**query: object) -> list[str]:
     return list(found.order_by("id").values_list("sku", flat=True))
 
 
-def test_a_change_touches_what_is_given_and_never_the_stock():
-    product = ProductFactory.create(name="Tea", price=100, on_hand=7)
-    Product.objects.filter(id=product.id).update(reserved=3)
-    changed = products.change(product_id=product.id, price=0, is_active=False)
-    changed.refresh_from_db()
-    assert (changed.name, changed.price, changed.is_active) == ("Tea", 0, False)
-    assert (changed.on_hand, changed.reserved) == (7, 3)
-
-
 def test_a_price_below_zero_and_a_limit_of_nothing_are_refused_by_the_database():
     for law, wrong in (("price", {"price": -1}), ("limit_per_account_positive", {"limit_per_account": 0})):
         with pytest.raises(DatabaseError, match=law), transaction.atomic():

@@ -15,7 +15,7 @@ from inventory import adjustments, audit, products, reservations
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.tests import factories
-from inventory.tests.factories import ProductFactory
+from inventory.tests.factories import ProductFactory, levels_of
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.idempotency import recorded_answers
@@ -56,11 +56,6 @@ def counts(outcomes: list[Any]) -> Counter[str]:
     return Counter(
         getattr(one, "code", None) or (one if isinstance(one, str) else repr(one)) for one in outcomes
     )
-
-
-def levels_of(product: Product) -> tuple[int, int]:
-    product.refresh_from_db()
-    return product.on_hand, product.reserved
 
 
 def laws_hold() -> bool:

@@ -11,18 +11,13 @@ from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.stock import COLUMNS, Stock
 from inventory.tests import factories
-from inventory.tests.factories import ProductFactory, reserve
+from inventory.tests.factories import ProductFactory, levels_of, reserve
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests.factories import OrderFactory
 
 pytestmark = pytest.mark.django_db
-
-
-def stock_of(product: Product) -> tuple[int, int]:
-    product.refresh_from_db()
-    return product.on_hand, product.reserved
 
 
 def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
@@ -63,8 +58,8 @@ def test_released_stock_is_free_again_and_repeated_products_are_summed():
     product, other = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=10)
     reserve(Line(product.id, 7), Line(other.id, 2))
     reservations.release([Line(product.id, 3), Line(other.id, 1), Line(product.id, 4)])
-    assert stock_of(product) == (10, 0)
-    assert stock_of(other) == (10, 1)
+    assert levels_of(product) == (10, 0)
+    assert levels_of(other) == (10, 1)
 
 
 def test_the_database_refuses_more_reserved_than_on_hand_and_releases_and_sales_of_what_is_not_reserved():
@@ -77,7 +72,7 @@ def test_the_database_refuses_more_reserved_than_on_hand_and_releases_and_sales_
     ):
         with pytest.raises(DatabaseError), transaction.atomic():
             write()
-        assert (stock_of(product), sold()) == ((10, 2), [])
+        assert (levels_of(product), sold()) == ((10, 2), [])
 
 
 def test_selling_takes_what_was_reserved_off_hand_line_by_line():
@@ -85,8 +80,8 @@ def test_selling_takes_what_was_reserved_off_hand_line_by_line():
     reserve(Line(first.id, 4), Line(second.id, 5))
     one, two = OrderFactory.create().pk, OrderFactory.create().pk
     reservations.sell({one: [Line(first.id, 1), Line(second.id, 5)], two: [Line(first.id, 3)]})
-    assert stock_of(first) == (6, 0)
-    assert stock_of(second) == (0, 0)
+    assert levels_of(first) == (6, 0)
+    assert levels_of(second) == (0, 0)
     assert sold() == [(first.id, -1, 9, one), (second.id, -5, 0, one), (first.id, -3, 6, two)]
 
 
@@ -102,7 +97,7 @@ def test_returned_goods_are_restocked_with_a_movement():
     reservations.sell({order: [Line(product.id, 4)]})
     reservations.restock({order: [Line(product.id, 3)]}, "wrong colour")
     movement = StockMovement.objects.latest("id")
-    assert stock_of(product) == (9, 0)
+    assert levels_of(product) == (9, 0)
     assert (movement.kind, movement.delta, movement.on_hand_after) == ("returned", 3, 9)
     assert (movement.order_id, movement.reason) == (order, "wrong colour")
 
@@ -124,7 +119,7 @@ def test_nothing_changes_outside_of_a_transaction():
     ):
         with pytest.raises(transaction.TransactionManagementError):
             call()
-    assert stock_of(product) == (3, 0)
+    assert levels_of(product) == (3, 0)
 
 
 def product_of(on_hand: int, threshold: int | None) -> Product:

@@ -122,7 +122,6 @@ def owner(placed: PlacedOrder) -> User:
 
 def advance(placed: PlacedOrder) -> Order:
     """Advance the order's saga as far as possible now, and return the order."""
-    assert placed.started
     stepping.advance(placed.started.saga.id)
     return Order.objects.get(id=placed.order.id)
 
@@ -195,6 +194,12 @@ def refusal_of(work: Callable[[], Any]) -> FirstcomeError:
     with pytest.raises(FirstcomeError) as refused:
         work()
     return refused.value
+
+
+def refused(response: Any) -> tuple[int, str]:
+    """The status and code of a problem."""
+    assert response["Content-Type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
 
 
 def buy_until(code: str, product: Product, account_id: int) -> list[Any]:

@@ -92,8 +92,7 @@ chores = any_of(
 # What operators do besides forcing sagas: 1,300 are more than one grants at once, or in a day by any number.
 operators_acts = some.lists(
     any_of(
-        grant=some.tuples(operators, buyers, some.sampled_from([200, 500, 1_300])),
-        decide_approval=decisions,
+        grant=some.tuples(operators, buyers, some.sampled_from([200, 500, 1_300])), decide_approval=decisions
     ),
     min_size=2,
     max_size=4,

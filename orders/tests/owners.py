@@ -41,7 +41,6 @@ def kept_amount(placed: PlacedOrder) -> int:
 
 def time_is_over(placed: PlacedOrder) -> None:
     """Let the deadline of its saga pass."""
-    assert placed.started
     Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=clock.now())
 
 

@@ -58,6 +58,5 @@ def sell_at_once(
 
 
 def send(process: "Popen[str]", line: str) -> None:
-    assert process.stdin
     process.stdin.write(f"{line}\n")
     process.stdin.flush()

@@ -123,9 +123,7 @@ def assert_paid_once(order: Order, product: Any) -> None:
 @pytest.mark.parametrize("is_overdue", [False, True], ids=["in time", "overdue"])
 @pytest.mark.parametrize("refuses", [False, True], ids=["accepting", "refusing"])
 @pytest.mark.parametrize("kind", ["local", "outside"])
-def test_a_step_added_before_settle_is_not_done_for_a_paid_order(
-    kind: str, refuses: bool, is_overdue: bool, settings: Any
-) -> None:
+def test_a_step_added_before_settle_is_not_done_for_a_paid_order(kind, refuses, is_overdue, settings):
     order, saga, product = paid_and_not_transmitted(settings)
     screening = Screening(refuses)
 
@@ -142,9 +140,7 @@ def test_a_step_added_before_settle_is_not_done_for_a_paid_order(
 @pytest.mark.parametrize("refuses", [False, True], ids=["accepting", "refusing"])
 @pytest.mark.parametrize("has_undo", [False, True], ids=["without undo", "with undo"])
 @pytest.mark.parametrize("kind", ["local", "outside"])
-def test_a_step_added_after_settle_is_only_tried_forward(
-    kind: str, has_undo: bool, refuses: bool, is_overdue: bool, settings: Any
-) -> None:
+def test_a_step_added_after_settle_is_only_tried_forward(kind, has_undo, refuses, is_overdue, settings):
     order, saga, product = paid_and_not_transmitted(settings)
     screening = Screening(refuses)
 
@@ -159,7 +155,7 @@ def test_a_step_added_after_settle_is_only_tried_forward(
 
 
 @pytest.mark.parametrize("change", ["renamed", "with an undo"])
-def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change: str, settings: Any) -> None:
+def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change, settings):
     order, saga, product = paid_and_not_transmitted(settings)
     screening = Screening(refuses=True)
     old = SAGA_TYPES[purchase.KIND]
@@ -187,9 +183,7 @@ def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change: 
 
 
 @pytest.mark.parametrize("kind", ["local", "outside"])
-def test_a_step_added_before_settle_may_refuse_an_order_that_is_not_paid_yet(
-    kind: str, settings: Any
-) -> None:
+def test_a_step_added_before_settle_may_refuse_an_order_that_is_not_paid_yet(kind, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 0.2
     product = ProductFactory.create(on_hand=5, price=500)
     placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
@@ -209,7 +203,7 @@ def test_a_step_added_before_settle_may_refuse_an_order_that_is_not_paid_yet(
 
 
 @pytest.mark.parametrize("waits", ["postponed", "stuck", "called"])
-def test_a_saga_that_waits_at_a_step_that_is_gone_just_ends(waits: str, settings: Any) -> None:
+def test_a_saga_that_waits_at_a_step_that_is_gone_just_ends(waits, settings):
     order, saga, product = paid_and_not_transmitted(settings)
     changes = {
         "postponed": {},

@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -15,17 +14,15 @@ from uuid_utils.compat import uuid7
 from events.models import WebhookDelivery
 from events.tests.delivering import deliver_all, deliver_due
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
-from orders.models import Order, Saga
+from orders.models import Order, Refund, Saga
 from orders.payment import gateway_bookings, gateway_lookups
 from orders.saga import store
 from orders.tests import buying, hanging, operating_pages
-from orders.tests.hanging import Away
+from orders.tests.hanging import product
 from orders.tests.operating_pages import hidden_fields, messages_of, operator, page_of, press
 from payments.gateways import gateway
 from payments.models import Payment
 from payments.tests.factories import PaymentFactory
-from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
@@ -33,11 +30,12 @@ from shop.tests.confirming import said
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
+__all__ = ["product"]
 pytestmark = pytest.mark.django_db(transaction=True)
 CANCEL, REPLAY = "orders.change_order", "shop.change_journalline"
 
 
-def test_parts_need_the_permission_to_view_them() -> None:
+def test_parts_need_the_permission_to_view_them():
     order = operating_pages.paid_order(discount=100)
     reader = AccountFactory(is_staff=True, permissions=["orders.view_order"])
     response = signed_in(reader).get(page_of(order))
@@ -49,7 +47,7 @@ def test_parts_need_the_permission_to_view_them() -> None:
     assert Payment.objects.get(order=order).charge_reference not in page
 
 
-def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway: Simulator) -> None:
+def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway):
     order = operating_pages.paid_order()
     payment = Payment.objects.get(order=order)
     asked = {"charge": payment.charge_reference, "amount": 200}
@@ -69,7 +67,7 @@ def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway: Simulator) 
     assert str(payment.id) in client.get(disputed).content.decode()
 
 
-def test_an_unpaid_order_is_cancelled_with_its_reason() -> None:
+def test_an_unpaid_order_is_cancelled_with_its_reason():
     ada, order = operator(CANCEL), operating_pages.unpaid_order()
     client = signed_in(ada)
     assert page_of(order, "cancel") in client.get(page_of(order)).content.decode()
@@ -87,7 +85,7 @@ def test_an_unpaid_order_is_cancelled_with_its_reason() -> None:
     assert buying.broken_laws() == []
 
 
-def test_a_paid_order_is_not_cancelled() -> None:
+def test_a_paid_order_is_not_cancelled():
     client, order = signed_in(operator(CANCEL)), operating_pages.paid_order()
     assert page_of(order, "cancel") not in client.get(page_of(order)).content.decode()
     _, messages = press(client, page_of(order, "cancel"), page_of(order))
@@ -95,7 +93,7 @@ def test_a_paid_order_is_not_cancelled() -> None:
     assert buying.state_of(order.id) == "paid"
 
 
-def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform: Any) -> None:
+def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform):
     order = operating_pages.paid_order()
     buying.execute_refund(buying.refund(order.id))
     deliver_due()
@@ -114,7 +112,7 @@ def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform: An
     assert buying.broken_laws() == []
 
 
-def test_a_replay_that_is_sent_twice_is_done_once() -> None:
+def test_a_replay_that_is_sent_twice_is_done_once():
     order, ada = operating_pages.paid_order(), operator(REPLAY)
     deliver_all()
     client, page = signed_in(ada), page_of(order, "resend_events")
@@ -129,7 +127,7 @@ def test_a_replay_that_is_sent_twice_is_done_once() -> None:
     assert JournalLine.objects.filter(what="event.resent").count() == 1
 
 
-def test_an_order_without_events_is_not_replayed() -> None:
+def test_an_order_without_events_is_not_replayed():
     order, client = operating_pages.unpaid_order(), signed_in(operator(REPLAY))
     assert page_of(order, "resend_events") not in client.get(page_of(order)).content.decode()
     _, messages = press(client, page_of(order, "resend_events"), page_of(order))
@@ -138,7 +136,7 @@ def test_an_order_without_events_is_not_replayed() -> None:
 
 @pytest.mark.django_db
 @in_one_test("action", ["cancel", "resend_events", "refund"])
-def test_actions_on_an_unknown_order_are_not_found(action: str) -> None:
+def test_actions_on_an_unknown_order_are_not_found(action):
     client = signed_in(operator(*operating_pages.ACT))
     for id in ("nothing", "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"):
         page = reverse(f"admin:orders_order_{action}", args=[id])
@@ -152,11 +150,6 @@ LIST = reverse("admin:payments_payment_changelist")
 @pytest.fixture
 def ada() -> User:
     return operator("payments.change_payment")
-
-
-@pytest.fixture
-def product() -> Product:
-    return ProductFactory.create(on_hand=10, price=1_000)
 
 
 @pytest.fixture
@@ -180,7 +173,7 @@ def ask(client: Client, payment: Payment) -> list[str]:
     return messages
 
 
-def test_the_list_opens_with_the_payments_in_doubt(ada: User, product: Product, doubtful: Saga) -> None:
+def test_the_list_opens_with_the_payments_in_doubt(ada, product, doubtful):
     client, pending = signed_in(ada), Payment.objects.get(order_id=hanging.started(product).about_id)
     paid = Payment.objects.get(order=operating_pages.paid_order())
     in_doubt = hanging.payment_of(doubtful)
@@ -190,7 +183,7 @@ def test_the_list_opens_with_the_payments_in_doubt(ada: User, product: Product, 
     assert listed(client, o="1") == {in_doubt.id}
 
 
-def test_the_gateways_answer_is_shown_and_the_payment_continues(ada: User, doubtful: Saga) -> None:
+def test_the_gateways_answer_is_shown_and_the_payment_continues(ada, doubtful):
     payment, client = hanging.payment_of(doubtful), signed_in(ada)
     assert payment_page_of(payment, "look_up") in client.get(payment_page_of(payment)).content.decode()
     reference = gateway().find(key=payment.charge_key).reference
@@ -211,8 +204,8 @@ def test_the_gateways_answer_is_shown_and_the_payment_continues(ada: User, doubt
 
 
 def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is_afterwards(
-    ada: User, doubtful: Saga, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    ada, doubtful, monkeypatch
+):
     def settle_meanwhile(key: str) -> Any:
         result = gateway().find(key=key)
         Saga.objects.filter(id=doubtful.id).update(leased_until=None)
@@ -224,7 +217,7 @@ def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is
     assert message.endswith("That agrees with the payment, which is succeeded.")
 
 
-def test_the_saga_is_enqueued_for_a_worker(ada: User, doubtful: Saga, broker_server: Any) -> None:
+def test_the_saga_is_enqueued_for_a_worker(ada, doubtful, broker_server):
     ask(signed_in(ada), hanging.payment_of(doubtful))
     wait_until(lambda: broker_server.llen("celery") > 0)
     sent = [orjson.loads(message)["headers"]["task"] for message in broker_server.lrange("celery", 0, -1)]
@@ -232,19 +225,20 @@ def test_the_saga_is_enqueued_for_a_worker(ada: User, doubtful: Saga, broker_ser
     assert store.due().filter(id=doubtful.id).exists()
 
 
-def test_a_settled_payment_is_compared_with_the_answer(ada: User, own_gateway: Simulator) -> None:
+def test_a_settled_payment_is_compared_with_the_answer(ada, own_gateway):
     client, payment = signed_in(ada), Payment.objects.get(order=operating_pages.paid_order())
     assert "That agrees with the payment, which is succeeded." in ask(client, payment)[0]
     gateway().refund(key="by hand", charge_reference=payment.charge_reference, amount=100)
     [message] = ask(client, payment)
     assert "of which 100 KRW is refunded" in message
     assert message.endswith("That agrees with the payment, which is succeeded."), "it is booked"
+    assert (Refund.objects.get().source, Refund.objects.get().card_amount) == ("gateway", 100)
     Payment.objects.filter(id=payment.id).update(refunded_amount=200)
     [message] = ask(client, payment)
     assert message.endswith("That differs from the payment, which is succeeded: see the reconciliations.")
 
 
-def test_a_gateway_that_is_away_is_reported_at_once(ada: User, doubtful: Saga, away: Away) -> None:
+def test_a_gateway_that_is_away_is_reported_at_once(ada, doubtful, away):
     away.take("GATEWAY_URL")
     [message] = ask(signed_in(ada), hanging.payment_of(doubtful))
     away.back()
@@ -253,9 +247,7 @@ def test_a_gateway_that_is_away_is_reported_at_once(ada: User, doubtful: Saga, a
     assert hanging.payment_of(doubtful).status == "in_doubt"
 
 
-def test_no_more_look_ups_wait_at_once_than_threads(
-    ada: User, doubtful: Saga, own_gateway: Simulator, settings: LazySettings
-) -> None:
+def test_no_more_look_ups_wait_at_once_than_threads(ada, doubtful, own_gateway, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 2.0
     payment, clients = hanging.payment_of(doubtful), [signed_in(ada) for _ in range(7)]
     forms = [hidden_fields(one.get(payment_page_of(payment, "look_up")).context["form"]) for one in clients]
@@ -274,7 +266,7 @@ def test_no_more_look_ups_wait_at_once_than_threads(
     assert len(refused) == len(clients) - gateway_lookups.MOST_AT_ONCE
 
 
-def test_a_form_that_is_sent_twice_asks_once(ada: User, doubtful: Saga) -> None:
+def test_a_form_that_is_sent_twice_asks_once(ada, doubtful):
     payment, client = hanging.payment_of(doubtful), signed_in(ada)
     page = payment_page_of(payment, "look_up")
     fields = hidden_fields(client.get(page).context["form"]) | {"reason": "asked by mail"}
@@ -285,7 +277,7 @@ def test_a_form_that_is_sent_twice_asks_once(ada: User, doubtful: Saga) -> None:
     assert JournalLine.objects.filter(what="payment.looked_up").count() == 1
 
 
-def test_a_payment_by_points_is_not_asked_about(ada: User) -> None:
+def test_a_payment_by_points_is_not_asked_about(ada):
     order = Order.objects.get(id=PaymentFactory.create(points_amount=500, card_amount=0).order_id)
     payment, client = Payment.objects.get(order=order), signed_in(ada)
     assert payment_page_of(payment, "look_up") not in client.get(payment_page_of(payment)).content.decode()

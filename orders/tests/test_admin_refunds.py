@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,12 +67,21 @@ def confirm(client: Client, order: Order, fields: dict[str, str]) -> Any:
     return client.post(page_of(order, "refund"), fields)
 
 
+def both_confirm(client: Client, order: Order, units: int | None = None) -> tuple[list[Any], Client, Any]:
+    """Two operators confirm at once what both were shown: the answers, the slower one and its refusal."""
+    bea = signed_in(operator(REFUND, name="bea"))
+    forms = [(one, confirmation(shown(one, order, units))) for one in (client, bea)]
+    answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
+    [refused] = [answer for answer in answers if answer.status_code == 200]
+    return answers, forms[answers.index(refused)][0], refused
+
+
 def refunded(order: Order) -> list[tuple[int, int, int]]:
     refunds = Refund.objects.filter(order=order).order_by("id")
     return list(refunds.values_list("amount", "points_amount", "card_amount"))
 
 
-def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client: Client, order: Order) -> None:
+def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client, order):
     opened = client.get(page_of(order, "refund"))
     assert "All that is left is 1,400 KRW." in opened.content.decode()
     page = shown(client, order, 1)
@@ -94,7 +102,7 @@ def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client: Client,
     assert buying.broken_laws() == []
 
 
-def test_a_confirmation_that_is_sent_twice_refunds_once(client: Client, order: Order) -> None:
+def test_a_confirmation_that_is_sent_twice_refunds_once(client, order):
     fields = confirmation(shown(client, order, 1))
     for _ in range(2):
         again = confirm(client, order, fields)
@@ -103,7 +111,7 @@ def test_a_confirmation_that_is_sent_twice_refunds_once(client: Client, order: O
     assert len(refunded(order)) == 1
 
 
-def test_of_many_concurrent_repeats_one_refunds(client: Client, order: Order) -> None:
+def test_of_many_concurrent_repeats_one_refunds(client, order):
     fields = confirmation(shown(client, order, 1))
     browsers = [Client() for _ in range(8)]
     for browser in browsers:
@@ -113,9 +121,7 @@ def test_of_many_concurrent_repeats_one_refunds(client: Client, order: Order) ->
     assert len(refunded(order)) == 1
 
 
-def test_a_changed_order_is_refused_with_the_new_amount_and_nothing_is_done(
-    client: Client, order: Order
-) -> None:
+def test_a_changed_order_is_refused_with_the_new_amount_and_nothing_is_done(client, order):
     fields = confirmation(shown(client, order))
     buying.refund(order.id, {order.lines.get().product: 1})
 
@@ -133,20 +139,17 @@ def test_a_changed_order_is_refused_with_the_new_amount_and_nothing_is_done(
     assert [amount for amount, _, _ in refunded(order)] == [467, 933]
 
 
-def test_an_amount_that_was_changed_in_the_browser_is_refused(client: Client, order: Order) -> None:
+def test_an_amount_that_was_changed_in_the_browser_is_refused(client, order):
     fields = confirmation(shown(client, order, 1))
     fields["shown"] = fields["shown"].replace('"amount":467', '"amount":1')
     assert "this refund would now return 467 KRW" in said(client, confirm(client, order, fields))[0]
     assert refunded(order) == []
 
 
-def test_of_two_operators_who_refund_the_same_units_one_succeeds(client: Client, order: Order) -> None:
-    bea = signed_in(operator(REFUND, name="bea"))
-    forms = [(one, confirmation(shown(one, order, 2))) for one in (client, bea)]
-    answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
+def test_of_two_operators_who_refund_the_same_units_one_succeeds(client, order):
+    answers, _, refused = both_confirm(client, order, 2)
 
     assert sorted(answer.status_code for answer in answers) == [200, 302]
-    [refused] = [answer for answer in answers if answer.status_code == 200]
     assert said(client, refused) == [
         "The refund exceeds what is left of the order. 2 × TEA requested, 1 left."
     ]
@@ -155,26 +158,22 @@ def test_of_two_operators_who_refund_the_same_units_one_succeeds(client: Client,
     assert buying.broken_laws() == []
 
 
-def test_two_operators_who_were_shown_the_same_unit_of_three_refund_it_once(client: Client) -> None:
+def test_two_operators_who_were_shown_the_same_unit_of_three_refund_it_once(client):
     order = operating_pages.paid_order(units=3)
-    bea = signed_in(operator(REFUND, name="bea"))
-    forms = [(one, confirmation(shown(one, order, 1))) for one in (client, bea)]
-    answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
+    _, slower, refused = both_confirm(client, order, 1)
 
     assert refunded(order) == [(500, 0, 500)]
-    [refused] = [answer for answer in answers if answer.status_code == 200]
     assert said(client, refused) == [
         "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
         "return 500 KRW (0 KRW in points, 500 KRW by card) once more, after another refund."
     ]
-    [slower] = [one for (one, _), answer in zip(forms, answers, strict=True) if answer is refused]
     confirm(slower, order, confirmation(shown_again(slower, order, refused)))
     assert len(refunded(order)) == 2
 
 
 def test_a_refund_whose_answer_was_lost_is_not_done_again_by_the_page_that_says_so(
-    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    client, tmp_path, monkeypatch
+):
     order = operating_pages.paid_order(units=3)
     fields = confirmation(shown(client, order, 1))
     # A database that is lost for longer is not waited for: the first loss is the last attempt.
@@ -191,7 +190,7 @@ def test_a_refund_whose_answer_was_lost_is_not_done_again_by_the_page_that_says_
     assert refunded(order) == [(500, 0, 500)]
 
 
-def test_a_confirmation_whose_effect_may_be_recorded_no_more_refunds_nothing(client: Client) -> None:
+def test_a_confirmation_whose_effect_may_be_recorded_no_more_refunds_nothing(client):
     order = operating_pages.paid_order(units=3)
     fields = confirmation(shown(client, order, 1))
     with clock.shifted(by=timedelta(hours=13)):
@@ -202,36 +201,33 @@ def test_a_confirmation_whose_effect_may_be_recorded_no_more_refunds_nothing(cli
     assert refunded(order) == []
 
 
-def test_units_are_not_ignored_when_all_that_is_left_is_chosen(client: Client, order: Order) -> None:
+def test_units_are_not_ignored_when_all_that_is_left_is_chosen(client, order):
     page = client.post(page_of(order, "refund"), choice(order, 1) | {"what": "all"})
     assert "Either choose “These units:”" in page.content.decode()
     assert "preview" not in page.context
 
 
-def test_of_two_operators_who_refund_all_one_succeeds(client: Client, order: Order) -> None:
-    bea = signed_in(operator(REFUND, name="bea"))
-    forms = [(one, confirmation(shown(one, order))) for one in (client, bea)]
-    answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
-    [refused] = [answer for answer in answers if answer.status_code == 200]
+def test_of_two_operators_who_refund_all_one_succeeds(client, order):
+    _, _, refused = both_confirm(client, order)
     assert said(client, refused) == ["All of the order is refunded already, or about to be."]
     assert refunded(order) == [(1_400, 200, 1_200)]
 
 
-def test_more_than_is_left_is_refused_before_the_amount(client: Client, order: Order) -> None:
+def test_more_than_is_left_is_refused_before_the_amount(client, order):
     buying.refund(order.id, {order.lines.get().product: 2})
     page = shown(client, order, 2)
     assert said(client, page) == ["The refund exceeds what is left of the order. 2 × TEA requested, 1 left."]
     assert "preview" not in page.context
 
 
-def test_an_unpaid_order_is_not_refunded(client: Client) -> None:
+def test_an_unpaid_order_is_not_refunded(client):
     order = operating_pages.unpaid_order()
     assert page_of(order, "refund") not in client.get(page_of(order)).content.decode()
     page = shown(client, order)
     assert said(client, page) == ["The order is not paid: it is awaiting_payment."]
 
 
-def test_a_confirmation_without_what_was_shown_refunds_nothing(client: Client, order: Order) -> None:
+def test_a_confirmation_without_what_was_shown_refunds_nothing(client, order):
     page = client.post(page_of(order, "refund"), choice(order) | {"confirmed": "yes"})
     assert page.status_code == 200
     assert refunded(order) == []

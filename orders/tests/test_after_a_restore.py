@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.db import connection
 
 from accounts.tokens import disabled_accounts
@@ -23,7 +22,6 @@ from inventory.mirror import mirror
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
-from scripts.tests.simulator import Simulator
 from shop.errors import FirstcomeError
 from shop.models import JournalLine
 from shop.redis import redis_client
@@ -75,9 +73,7 @@ def draw(campaign: Campaign, account_id: int) -> Queued:
     return queued
 
 
-def test_a_gate_that_is_full_in_redis_opens_again_for_the_coupons_that_are_lost(
-    backup: Callable[[], Restore],
-) -> None:
+def test_a_gate_that_is_full_in_redis_opens_again_for_the_coupons_that_are_lost(backup):
     campaign, [first, second] = CampaignFactory.create(strategy="redis_gate", quantity=1), accounts(2)
     restore = backup()
     assert [issue(campaign, first), issue(campaign, second)] == ["issued", "sold_out"]
@@ -91,9 +87,7 @@ def test_a_gate_that_is_full_in_redis_opens_again_for_the_coupons_that_are_lost(
     assert buying.broken_laws() == []
 
 
-def test_the_mirror_of_stock_is_written_anew_from_the_restored_stock(
-    backup: Callable[[], Restore], settings: LazySettings
-) -> None:
+def test_the_mirror_of_stock_is_written_anew_from_the_restored_stock(backup, settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
     product, buyer = ProductFactory.create(on_hand=3), buying.account()
     api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 3}]}
@@ -109,7 +103,7 @@ def test_the_mirror_of_stock_is_written_anew_from_the_restored_stock(
     assert buying.broken_laws() == []
 
 
-def test_the_queue_goes_on_with_the_tickets_of_the_restored_state(backup: Callable[[], Restore]) -> None:
+def test_the_queue_goes_on_with_the_tickets_of_the_restored_state(backup):
     campaign, [first, second, third] = CampaignFactory.create(strategy="queue", quantity=2), accounts(3)
     queued = draw(campaign, first)
     restore = backup()
@@ -126,9 +120,7 @@ def test_the_queue_goes_on_with_the_tickets_of_the_restored_state(backup: Callab
     assert buying.broken_laws() == []
 
 
-def test_charges_after_the_restored_state_are_found_and_refunded_and_their_keys_are_new(
-    backup: Callable[[], Restore],
-) -> None:
+def test_charges_after_the_restored_state_are_found_and_refunded_and_their_keys_are_new(backup):
     product, buyer = ProductFactory.create(on_hand=9, price=700), buying.account()
     restore = backup()
     lost = buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok", key="the same"))
@@ -150,9 +142,7 @@ def test_charges_after_the_restored_state_are_found_and_refunded_and_their_keys_
     assert run_json("reconcile")[0] == 0
 
 
-def test_events_keep_their_ids_and_ids_of_lost_events_never_come_again(
-    backup: Callable[[], Restore], own_data_platform: Simulator
-) -> None:
+def test_events_keep_their_ids_and_ids_of_lost_events_never_come_again(backup, own_data_platform):
     product, buyer = ProductFactory.create(on_hand=9), buying.account()
     waiting = buying.place(buyer.id, {product: 1})
     client_of(buyer).post(f"/orders/{waiting.order.id}/cancel")
@@ -178,7 +168,7 @@ def test_events_keep_their_ids_and_ids_of_lost_events_never_come_again(
     assert buying.broken_laws() == []
 
 
-def test_the_token_of_an_account_that_is_lost_is_never_that_of_another(backup: Callable[[], Restore]) -> None:
+def test_the_token_of_an_account_that_is_lost_is_never_that_of_another(backup):
     restore = backup()
     lost = AccountFactory.create()
     token: Any = client_of(lost)

@@ -17,7 +17,7 @@ from orders.payment.refunding import StartedRefund
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
-from orders.tests.buying import order_of
+from orders.tests.buying import order_of, refused
 from payments.models import Payment
 from shop import clock
 from shop.idempotency import recorded_answers
@@ -40,11 +40,6 @@ def product() -> Product:
     return ProductFactory.create(on_hand=9, price=333)
 
 
-def refused(response: Any) -> tuple[int, str]:
-    assert response["Content-Type"] == "application/problem+json"
-    return response.status_code, response.json()["code"]
-
-
 def paid(buyer: Any, quantities: dict[Product, int], **wanted: Any) -> str:
     """The path of the refunds of a paid order."""
     return (
@@ -65,8 +60,8 @@ def available(product: Product) -> int:
 
 
 def test_units_are_refunded_at_their_price_less_their_share_of_the_discount_and_the_last_one_the_rest(
-    buyer: Any, staff: Api, product: Product
-) -> None:
+    buyer, staff, product
+):
     """Three at 333 less 100 are 899: 200 by points, 699 by card."""
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     path = paid(buyer, {product: 3}, coupon=coupon, points=200)
@@ -81,9 +76,7 @@ def test_units_are_refunded_at_their_price_less_their_share_of_the_discount_and_
     assert buying.broken_laws() == []
 
 
-def test_two_units_at_once_are_refunded_like_two_single_units(
-    buyer: Any, staff: Api, product: Product
-) -> None:
+def test_two_units_at_once_are_refunded_like_two_single_units(buyer, staff, product):
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     path = paid(buyer, {product: 3}, coupon=coupon)
 
@@ -94,8 +87,8 @@ def test_two_units_at_once_are_refunded_like_two_single_units(
 
 
 def test_a_refund_of_a_product_that_is_not_in_the_order_is_409_and_names_it_with_nothing_refundable(
-    buyer: Any, staff: Api, product: Product
-) -> None:
+    buyer, staff, product
+):
     other, path = Product(id=2**63 - 1), paid(buyer, {product: 1})
     asked = order_of(product, quantity=2**31 - 1)["items"] + order_of(other)["items"]
 
@@ -113,8 +106,8 @@ def test_a_refund_of_a_product_that_is_not_in_the_order_is_409_and_names_it_with
 
 @pytest.mark.parametrize("status", ["awaiting_payment", "paying", "payment_failed", "cancelled", "expired"])
 def test_a_refund_of_an_order_that_is_not_paid_is_409_and_says_what_it_is(
-    status: str, buyer: Any, staff: Api, api: Api, product: Product, settings: LazySettings
-) -> None:
+    status, buyer, staff, api, product, settings
+):
     settings.ORDER_HOLD_SECONDS = 0 if status == "expired" else settings.ORDER_HOLD_SECONDS
     token = {"paying": "tok_ok", "payment_failed": "tok_declined"}.get(status)
     placed = buying.place(buyer.id, {product: 1}, token=token)
@@ -130,9 +123,7 @@ def test_a_refund_of_an_order_that_is_not_paid_is_409_and_says_what_it_is(
     assert not Refund.objects.exists()
 
 
-def test_while_a_refund_is_pending_another_may_take_what_the_first_leaves(
-    buyer: Any, staff: Api, product: Product
-) -> None:
+def test_while_a_refund_is_pending_another_may_take_what_the_first_leaves(buyer, staff, product):
     path = paid(buyer, {product: 3})
     assert staff.post(path, BROKEN | order_of(product, quantity=2), key="a").status_code == 202
     assert staff.get(path.removesuffix("/refunds")).json()["status"] == "refunding"
@@ -150,7 +141,7 @@ def test_while_a_refund_is_pending_another_may_take_what_the_first_leaves(
     assert buying.broken_laws() == []
 
 
-def test_a_top_up_with_wait_0_is_202_at_once(api: Api) -> None:
+def test_a_top_up_with_wait_0_is_202_at_once(api):
     answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a", Prefer="wait=0")
 
     assert (answer.status_code, answer.json()["status"]) == (202, "pending")
@@ -161,8 +152,8 @@ def test_a_top_up_with_wait_0_is_202_at_once(api: Api) -> None:
 
 @pytest.mark.parametrize("points", [{}, {"points_amount": 300}], ids=["none", "too few"])
 def test_an_empty_payment_whose_points_do_not_cover_the_order_is_400_and_asks_for_a_card(
-    points: dict[str, int], api: Api, product: Product
-) -> None:
+    points, api, product
+):
     answer = api.post("/orders", order_of(product) | points | {"payment": {}}, key="a")
 
     assert refused(answer) == (400, "invalid")
@@ -172,7 +163,7 @@ def test_an_empty_payment_whose_points_do_not_cover_the_order_is_400_and_asks_fo
     assert api.post("/orders", order_of(product), key="a").status_code == 201
 
 
-def test_an_empty_payment_whose_points_the_wallet_does_not_hold_is_409(api: Api, product: Product) -> None:
+def test_an_empty_payment_whose_points_the_wallet_does_not_hold_is_409(api, product):
     body = order_of(product, quantity=4) | {"points_amount": 4 * 333, "payment": {}}
 
     assert refused(api.post("/orders", body, key="a")) == (409, "insufficient_points")
@@ -181,8 +172,8 @@ def test_an_empty_payment_whose_points_the_wallet_does_not_hold_is_409(api: Api,
 
 
 def test_staff_who_pay_another_accounts_order_get_404_and_the_owner_can_still_pay_it(
-    buyer: Any, api: Api, staff: Api, product: Product
-) -> None:
+    buyer, api, staff, product
+):
     order_id = str(buying.place(buyer.id, {product: 1}).order.id)
     body = {"order": order_id, "token": "tok_ok"}
     assert staff.get(f"/orders/{order_id}").status_code == 200
@@ -211,8 +202,8 @@ def grow_old(settings: LazySettings, *, payments_too: bool = False) -> None:
 
 
 def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_second_order_is_placed(
-    product: Product, settings: LazySettings
-) -> None:
+    product, settings
+):
     buyer = buying.account()
     placed = ask(buyer, product)
     assert isinstance(placed, PlacedOrder)
@@ -231,8 +222,8 @@ def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_secon
 
 
 def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not_started_twice(
-    product: Product, settings: LazySettings
-) -> None:
+    product, settings
+):
     order = buying.advance(buying.place(buying.account().pk, {product: 2}, token="tok_ok"))
     staff = AccountFactory.create(is_staff=True)
     keyed = buying.keyed(staff.pk, schemas.refund_answer)
@@ -255,9 +246,7 @@ def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not
     assert isinstance(refund(), StartedRefund)
 
 
-def test_a_key_is_deleted_a_day_after_its_payment_has_settled(
-    product: Product, settings: LazySettings
-) -> None:
+def test_a_key_is_deleted_a_day_after_its_payment_has_settled(product, settings):
     buyer = buying.account()
     placed = ask(buyer, product)
     assert isinstance(placed, PlacedOrder)

@@ -13,7 +13,6 @@ from orders.tests.archived import JOURNAL, MOVEMENTS, archive, broken, restore, 
 from shop.models import ArchivedMonth
 from shop.operations.archives import archive_files
 from shop.operations.archives.archive_files import ArchiveFailed
-from shop.operations.archives.archive_tables import ArchiveTable
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -76,9 +75,7 @@ def in_files(folder: Path) -> set[object]:
 
 
 @pytest.mark.parametrize(("table", "point"), ARCHIVED, ids=lambda one: getattr(one, "name", one))
-def test_an_archiving_killed_at_any_point_loses_nothing_and_the_next_one_completes_it(
-    tmp_path: Path, point: str, table: ArchiveTable
-) -> None:
+def test_an_archiving_killed_at_any_point_loses_nothing_and_the_next_one_completes_it(tmp_path, point, table):
     archived.sell(3)
     archived.age()
     before, ready = rows_of(table), archived.ready_keys(table)
@@ -98,9 +95,7 @@ def test_an_archiving_killed_at_any_point_loses_nothing_and_the_next_one_complet
 
 
 @pytest.mark.parametrize(("table", "point"), RESTORED, ids=lambda one: getattr(one, "name", one))
-def test_a_restore_killed_at_any_point_is_completed_by_the_next_one(
-    tmp_path: Path, point: str, table: ArchiveTable
-) -> None:
+def test_a_restore_killed_at_any_point_is_completed_by_the_next_one(tmp_path, point, table):
     archived.sell(3)
     archived.age()
     before = rows_of(table)
@@ -114,7 +109,7 @@ def test_a_restore_killed_at_any_point_is_completed_by_the_next_one(
     assert broken() == {}
 
 
-def test_an_interrupted_archiving_names_its_file_where_another_folder_is_given(tmp_path: Path) -> None:
+def test_an_interrupted_archiving_names_its_file_where_another_folder_is_given(tmp_path):
     archived.sell(1)
     archived.age()
     one, other = tmp_path / "one", tmp_path / "other"
@@ -126,7 +121,7 @@ def test_an_interrupted_archiving_names_its_file_where_another_folder_is_given(t
     assert archive(one).kept == 0
 
 
-def test_a_file_damaged_while_its_rows_are_deleted_ends_the_archiving(tmp_path: Path) -> None:
+def test_a_file_damaged_while_its_rows_are_deleted_ends_the_archiving(tmp_path):
     archived.sell(1)
     archived.age()
     run_and_die(lambda: archive(tmp_path, JOURNAL, kill_at("batch committed")))

@@ -61,8 +61,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_file_whose_record_has_committed_without_an_answer_is_kept_and_the_month_completed(
-    folder: Path, tmp_path: Path, paid: list[Order]
-) -> None:
+    folder, tmp_path, paid
+):
     """The file was deleted, and its record kept archive_month and restore_month from the month for ever."""
     before = rows_of()
     with (
@@ -79,7 +79,7 @@ def test_a_file_whose_record_has_committed_without_an_answer_is_kept_and_the_mon
     assert rows_of() == before
 
 
-def test_a_partial_file_is_kept_while_its_record_may_yet_commit(folder: Path, paid: list[Order]) -> None:
+def test_a_partial_file_is_kept_while_its_record_may_yet_commit(folder, paid):
     with pytest.raises(Stopped):
         archive(folder, failpoint=stop_at("file complete"))
     record = ArchivedMonth.objects.get()
@@ -112,7 +112,7 @@ def test_a_partial_file_is_kept_while_its_record_may_yet_commit(folder: Path, pa
     assert broken() == {}
 
 
-def test_whether_a_partial_file_is_kept_is_asked_while_it_is_locked(folder: Path) -> None:
+def test_whether_a_partial_file_is_kept_is_asked_while_it_is_locked(folder):
     """Asked before, a run that recorded its file in between lost it."""
     path = folder / f"journal-2026-01-x.jsonl.gz{archive_files.PARTIAL}"
     path.touch()
@@ -130,9 +130,7 @@ def test_whether_a_partial_file_is_kept_is_asked_while_it_is_locked(folder: Path
     assert asked == ["journal-2026-01-x.jsonl.gz"] * 2
 
 
-def test_an_interrupted_archiving_whose_file_is_lost_is_forgotten_by_the_operator(
-    folder: Path, paid: list[Order]
-) -> None:
+def test_an_interrupted_archiving_whose_file_is_lost_is_forgotten_by_the_operator(folder, paid):
     before = rows_of()
     with pytest.raises(Stopped):
         archive(folder, failpoint=stop_at("file complete"))
@@ -151,7 +149,7 @@ def test_an_interrupted_archiving_whose_file_is_lost_is_forgotten_by_the_operato
     assert broken() == {}
 
 
-def test_an_archiving_that_has_deleted_rows_is_never_forgotten(folder: Path, paid: list[Order]) -> None:
+def test_an_archiving_that_has_deleted_rows_is_never_forgotten(folder, paid):
     with pytest.raises(Stopped):
         archive(folder, failpoint=stop_at("batch committed"))
     file_of(folder).unlink()
@@ -163,7 +161,7 @@ def test_an_archiving_that_has_deleted_rows_is_never_forgotten(folder: Path, pai
     assert ArchivedMonth.objects.count() == 1
 
 
-def test_a_month_has_one_spelling(folder: Path) -> None:
+def test_a_month_has_one_spelling(folder):
     """Readers compare the names of months as texts: `2026-7` came after December."""
     for month in ("2026-7", "\uff12\uff10\uff12\uff16-07", "2026-07 ", "26-07"):
         with pytest.raises(ArchiveFailed, match="such as 2026-07"):
@@ -203,26 +201,18 @@ def refusal(read: Callable[[], object]) -> str:
     return "it is not refused"
 
 
-def test_a_made_up_header_is_refused_in_one_line(folder: Path) -> None:
-    texts = {}
+def test_a_made_up_header_or_end_is_refused_in_one_line(folder):
+    path, headers, ends = folder / "x.jsonl.gz", {}, {}
     for name, header in HEADERS.items():
-        path = packed(folder / "x.jsonl.gz", header, b'{"rows": 0}')
-        texts[name] = refusal(partial(restore, path))
-    assert {name: text for name, text in texts.items() if "no archive of this shop" not in text} == {}
-
-
-def test_a_made_up_end_is_refused_in_one_line(folder: Path) -> None:
-    texts = {}
+        headers[name] = refusal(partial(restore, packed(path, header, b'{"rows": 0}')))
+    assert {name: text for name, text in headers.items() if "no archive of this shop" not in text} == {}
     for name, end in ENDS.items():
-        path = packed(folder / "x.jsonl.gz", json.dumps(WHOLE).encode(), b"[1]", end)
-        with archive_files.open_file(path) as (_, rows):
-            texts[name] = refusal(partial(list, rows))
-    assert {name: text for name, text in texts.items() if "don't agree" not in text} == {}
+        with archive_files.open_file(packed(path, json.dumps(WHOLE).encode(), b"[1]", end)) as (_, rows):
+            ends[name] = refusal(partial(list, rows))
+    assert {name: text for name, text in ends.items() if "don't agree" not in text} == {}
 
 
-def test_a_file_that_gets_the_name_after_the_comparison_is_not_restored(
-    folder: Path, paid: list[Order]
-) -> None:
+def test_a_file_that_gets_the_name_after_the_comparison_is_not_restored(folder, paid):
     """The rows of that file were inserted, though its SHA-256 was never compared."""
     before = rows_of()
     path = folder / archive(folder).file
@@ -264,9 +254,7 @@ def replay(order: Order) -> int:
     )
 
 
-def test_events_are_not_replayed_in_part_where_a_refunds_month_is_archived(
-    folder: Path, refunded: Order
-) -> None:
+def test_events_are_not_replayed_in_part_where_a_refunds_month_is_archived(folder, refunded):
     """The first event was in the database, so a replay without the refund counted as a whole one."""
     WebhookDelivery.objects.filter(type="order.paid").update(status="failed", delivered_at=None)
     file = archive_this_month(folder)
@@ -280,7 +268,7 @@ def test_events_are_not_replayed_in_part_where_a_refunds_month_is_archived(
     assert replay(refunded) == 2
 
 
-def test_a_replay_during_an_archiving_of_its_events_sends_all_of_them(folder: Path, refunded: Order) -> None:
+def test_a_replay_during_an_archiving_of_its_events_sends_all_of_them(folder, refunded):
     """It had found their ids before, locked none of them, and reported that it had queued them."""
     replayed: list[int] = []
 

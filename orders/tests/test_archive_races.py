@@ -100,9 +100,7 @@ def archive_and_restore(folder: Path, table: ArchiveTable, done: threading.Event
 
 
 @pytest.mark.parametrize("table", [MOVEMENTS, JOURNAL], ids=["movements", "journal"])
-def test_every_sum_is_exact_at_every_instant_beside_sales_refunds_and_imports(
-    tmp_path: Path, product: Product, table: ArchiveTable
-) -> None:
+def test_every_sum_is_exact_at_every_instant_beside_sales_refunds_and_imports(tmp_path, product, table):
     done, refundable = threading.Event(), buy(product, 6)
     *others, (times, found) = race(
         [
@@ -121,9 +119,7 @@ def test_every_sum_is_exact_at_every_instant_beside_sales_refunds_and_imports(
     assert ArchivedMonth.objects.get().removed > 10
 
 
-def test_deleted_and_carried_by_two_transactions_on_hand_is_wrong_in_between(
-    tmp_path: Path, product: Product
-) -> None:
+def test_deleted_and_carried_by_two_transactions_on_hand_is_wrong_in_between(tmp_path, product):
     """The naive way: what is carried is written once all rows are deleted."""
     carried: list[object] = []
 
@@ -137,7 +133,7 @@ def test_deleted_and_carried_by_two_transactions_on_hand_is_wrong_in_between(
     assert broken()["L8"] == [str(Delivery.objects.get().pk)]
 
 
-def test_what_is_carried_by_a_read_and_a_write_loses_what_another_month_carries(product: Product) -> None:
+def test_what_is_carried_by_a_read_and_a_write_loses_what_another_month_carries(product):
     """The naive way: a batch writes the sum that it has read, as if there was no other archiving."""
     CarriedStock.objects.create(product=product, delta=0)
     has_read, may_write = threading.Event(), threading.Event()
@@ -162,9 +158,7 @@ def test_what_is_carried_by_a_read_and_a_write_loses_what_another_month_carries(
 
 
 @pytest.mark.parametrize("table", [MOVEMENTS, JOURNAL], ids=["movements", "journal"])
-def test_of_operators_who_archive_a_month_at_once_each_row_is_taken_once(
-    tmp_path: Path, product: Product, table: ArchiveTable
-) -> None:
+def test_of_operators_who_archive_a_month_at_once_each_row_is_taken_once(tmp_path, product, table):
     before, ready = rows_of(table), archived.ready_keys(table)
     outcomes = race([lambda: archive(tmp_path, table)] * 3, timeout=180)
     refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
@@ -179,9 +173,7 @@ def test_of_operators_who_archive_a_month_at_once_each_row_is_taken_once(
     assert broken() == {}
 
 
-def test_a_run_that_is_overtaken_before_it_reads_goes_on_with_the_other_s_file(
-    tmp_path: Path, product: Product
-) -> None:
+def test_a_run_that_is_overtaken_before_it_reads_goes_on_with_the_other_s_file(tmp_path, product):
     before, overtaken = len(archived.ready_keys(MOVEMENTS)), list[str]()
 
     def stop(point: str) -> None:
@@ -203,7 +195,7 @@ def test_a_run_that_is_overtaken_before_it_reads_goes_on_with_the_other_s_file(
     assert broken() == {}
 
 
-def test_archiving_against_restoring_ends_as_one_of_both(tmp_path: Path, product: Product) -> None:
+def test_archiving_against_restoring_ends_as_one_of_both(tmp_path, product):
     before = rows_of(MOVEMENTS)
     begun = threading.Event()
 
@@ -222,9 +214,7 @@ def test_archiving_against_restoring_ends_as_one_of_both(tmp_path: Path, product
         assert rows_of(MOVEMENTS) == before
 
 
-def test_a_refund_during_the_months_archiving_is_journaled_and_paid_back(
-    tmp_path: Path, product: Product
-) -> None:
+def test_a_refund_during_the_months_archiving_is_journaled_and_paid_back(tmp_path, product):
     order = Order.objects.filter(status="paid").order_by("pk")[0]
     archive(tmp_path)
     archive(tmp_path, MOVEMENTS)
@@ -235,7 +225,7 @@ def test_a_refund_during_the_months_archiving_is_journaled_and_paid_back(
     assert ArchivedPaidEvent.objects.filter(pk=order.pk).exists()
 
 
-def test_what_is_carried_is_the_sum_of_what_went(tmp_path: Path, product: Product) -> None:
+def test_what_is_carried_is_the_sum_of_what_went(tmp_path, product):
     sums = dict(StockMovement.objects.values_list("product").annotate(Sum("delta")).order_by())
     archive(tmp_path, MOVEMENTS)
     assert not StockMovement.objects.exists()
@@ -250,7 +240,7 @@ def test_what_is_carried_is_the_sum_of_what_went(tmp_path: Path, product: Produc
     assert broken() == {"L8": [str(delivery.pk)]}
 
 
-def test_naive_deletes_break_the_laws(product: Product) -> None:
+def test_naive_deletes_break_the_laws(product):
     """Without the archive's sums neither a movement nor an event may go."""
     with transaction.atomic():
         StockMovement.objects.order_by("pk")[0].delete()
@@ -260,8 +250,8 @@ def test_naive_deletes_break_the_laws(product: Product) -> None:
 
 
 def test_a_batch_gives_up_while_another_has_its_row_and_the_next_attempt_takes_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, product: Product
-) -> None:
+    monkeypatch, tmp_path, product
+):
     monkeypatch.setattr(pacing, "PAUSE_SECONDS", 0.1)
     ready = archived.ready_keys(JOURNAL)
     attempts: list[float] = []

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core import serializers
 from django.core.management import CommandError
@@ -53,7 +52,7 @@ def lines_of(path: Path) -> list[Any]:
         return [json.loads(line) for line in packed]
 
 
-def test_a_month_goes_into_a_file_and_comes_back_as_it_was(tmp_path: Path, paid: list[Order]) -> None:
+def test_a_month_goes_into_a_file_and_comes_back_as_it_was(tmp_path, paid):
     before, ready = rows_of(), archived.ready_keys()
     assert len(ready) > 10
     done = archive(tmp_path)
@@ -76,9 +75,7 @@ def test_a_month_goes_into_a_file_and_comes_back_as_it_was(tmp_path: Path, paid:
     assert broken() == {}
 
 
-def test_lines_whose_work_is_not_done_and_lines_about_accounts_stay(
-    tmp_path: Path, paid: list[Order]
-) -> None:
+def test_lines_whose_work_is_not_done_and_lines_about_accounts_stay(tmp_path, paid):
     first, second, third = (order.id for order in paid)
     rows = WebhookDelivery.objects.filter(type="order.paid")
     rows.filter(order_id=first).update(status="pending", next_attempt_at=clock.now(), delivered_at=None)
@@ -98,7 +95,7 @@ def test_lines_whose_work_is_not_done_and_lines_about_accounts_stay(
     assert left.filter(subject="account 7").count() == 2
 
 
-def test_rows_whose_work_is_done_later_go_into_another_part(tmp_path: Path, paid: list[Order]) -> None:
+def test_rows_whose_work_is_done_later_go_into_another_part(tmp_path, paid):
     line = JournalLine.objects.filter(what="order.paid").order_by("pk")[0]
     row = WebhookDelivery.objects.filter(event_id=line.event_id)
     row.update(status="failed", delivered_at=None)
@@ -115,7 +112,7 @@ def test_rows_whose_work_is_done_later_go_into_another_part(tmp_path: Path, paid
     assert broken() == {}
 
 
-def test_rows_of_other_months_stay(tmp_path: Path, paid: list[Order]) -> None:
+def test_rows_of_other_months_stay(tmp_path, paid):
     one, other = JournalLine.objects.filter(what="stock.sold").order_by("pk")[:2]
     begin = archived.long_ago().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     JournalLine.objects.filter(pk=one.pk).update(at=begin - timedelta(microseconds=1))
@@ -125,7 +122,7 @@ def test_rows_of_other_months_stay(tmp_path: Path, paid: list[Order]) -> None:
     assert not JournalLine.objects.filter(pk=other.pk).exists()
 
 
-def test_a_month_may_not_be_archived_soon_after_its_end_by_the_databases_clock(tmp_path: Path) -> None:
+def test_a_month_may_not_be_archived_soon_after_its_end_by_the_databases_clock(tmp_path):
     month = old_month()
     for days in (0, 29):
         with pytest.raises(ArchiveFailed, match="30 days ago or more"):
@@ -140,7 +137,7 @@ def test_a_month_may_not_be_archived_soon_after_its_end_by_the_databases_clock(t
         assert archiving.count(JOURNAL, month) == 0
 
 
-def test_a_damaged_file_is_refused_before_anything_is_restored(tmp_path: Path, paid: list[Order]) -> None:
+def test_a_damaged_file_is_refused_before_anything_is_restored(tmp_path, paid):
     archive(tmp_path)
     path, before = file_of(tmp_path), rows_of()
     whole = path.read_bytes()
@@ -154,7 +151,7 @@ def test_a_damaged_file_is_refused_before_anything_is_restored(tmp_path: Path, p
         assert ArchivedMonth.objects.get().state == "archived"
 
 
-def test_another_shops_file_is_refused(tmp_path: Path, paid: list[Order]) -> None:
+def test_another_shops_file_is_refused(tmp_path, paid):
     archive(tmp_path)
     path = file_of(tmp_path)
     ArchivedPaidEvent.objects.all().delete()
@@ -163,9 +160,7 @@ def test_another_shops_file_is_refused(tmp_path: Path, paid: list[Order]) -> Non
         restore(path)
 
 
-def test_a_file_with_columns_that_the_table_lacks_is_refused_and_one_with_fewer_is_read(
-    tmp_path: Path, paid: list[Order]
-) -> None:
+def test_a_file_with_columns_that_the_table_lacks_is_refused_and_one_with_fewer_is_read(tmp_path, paid):
     JournalLine.objects.update(reference="")
     before = rows_of()
     archive(tmp_path)
@@ -191,9 +186,7 @@ def replace_file(path: Path, lines: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("moment", ["file written", "file complete"])
-def test_a_row_that_changes_after_it_was_written_stays_and_is_not_restored_over(
-    tmp_path: Path, paid: list[Order], moment: str
-) -> None:
+def test_a_row_that_changes_after_it_was_written_stays_and_is_not_restored_over(tmp_path, paid, moment):
     line = JournalLine.objects.filter(what="order.paid").order_by("pk")[1]
 
     def change_meanwhile(point: str) -> None:
@@ -214,9 +207,7 @@ def test_a_row_that_changes_after_it_was_written_stays_and_is_not_restored_over(
     assert broken() == {}
 
 
-def test_bytes_that_the_disk_lost_are_noticed_before_anything_is_deleted(
-    tmp_path: Path, paid: list[Order]
-) -> None:
+def test_bytes_that_the_disk_lost_are_noticed_before_anything_is_deleted(tmp_path, paid):
     before = rows_of()
 
     def damage(point: str) -> None:
@@ -232,7 +223,7 @@ def test_bytes_that_the_disk_lost_are_noticed_before_anything_is_deleted(
     assert (ArchivedMonth.objects.count(), list(tmp_path.iterdir())) == (0, [])
 
 
-def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path: Path, paid: list[Order]) -> None:
+def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path, paid):
     archive(tmp_path)
     assert broken() == {}
     lost = ArchivedPaidEvent.objects.get(pk=paid[1].id)
@@ -244,7 +235,7 @@ def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path: Path,
     assert broken() == {"L12": [file_of(tmp_path).name]}
 
 
-def test_only_delivered_events_are_counted_for_the_archive(tmp_path: Path, paid: list[Order]) -> None:
+def test_only_delivered_events_are_counted_for_the_archive(tmp_path, paid):
     row = WebhookDelivery.objects.filter(order_id=paid[0].id, type="order.paid")
     row.update(status="failed", delivered_at=None)
     assert broken() == {"L12": [str(paid[0].id)]}
@@ -252,7 +243,7 @@ def test_only_delivered_events_are_counted_for_the_archive(tmp_path: Path, paid:
     assert broken() == {"L12": [str(paid[0].id)]}
 
 
-def test_without_yes_the_commands_change_nothing(tmp_path: Path, paid: list[Order]) -> None:
+def test_without_yes_the_commands_change_nothing(tmp_path, paid):
     before = rows_of()
     said = run("archive_month", "journal", old_month())
     assert f"{len(archived.ready_keys())} rows of journal would be archived" in said
@@ -262,7 +253,7 @@ def test_without_yes_the_commands_change_nothing(tmp_path: Path, paid: list[Orde
     assert ArchivedMonth.objects.get().state == "archived"
 
 
-def test_the_commands_archive_list_and_restore(tmp_path: Path, paid: list[Order]) -> None:
+def test_the_commands_archive_list_and_restore(tmp_path, paid):
     before, ready = rows_of(), archived.ready_keys()
     assert run("archive_month") == "No month is archived.\n"
     words = ["--yes", "--reason", WHY, "--share", "1", "--json"]
@@ -278,7 +269,7 @@ def test_the_commands_archive_list_and_restore(tmp_path: Path, paid: list[Order]
     assert (started.actor, started.detail) == ("staff", WHY)
 
 
-def test_wrong_words_are_refused_by_name() -> None:
+def test_wrong_words_are_refused_by_name():
     refusals = [
         (["journal"], "Name a month"),
         (["orders", "2026-01"], "no table orders"),
@@ -314,7 +305,7 @@ def ada_buys() -> User:
     return ada
 
 
-def test_no_name_and_no_address_of_a_person_is_in_a_file(tmp_path: Path) -> None:
+def test_no_name_and_no_address_of_a_person_is_in_a_file(tmp_path):
     ada = ada_buys()
     assert JournalLine.objects.filter(actor_name=NAME).exclude(subject__startswith="account ").exists()
     assert JournalLine.objects.filter(what="list.exported").count() == 2
@@ -334,9 +325,7 @@ def test_no_name_and_no_address_of_a_person_is_in_a_file(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("is_erased_first", [True, False], ids=["erased before", "erased after"])
-def test_no_restore_brings_an_erased_persons_name_back(
-    tmp_path: Path, is_erased_first: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_restore_brings_an_erased_persons_name_back(tmp_path, is_erased_first, monkeypatch):
     monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
     ada = ada_buys()
 
@@ -357,9 +346,7 @@ def test_no_restore_brings_an_erased_persons_name_back(
     assert broken() == {}
 
 
-def test_an_erasure_beside_a_restore_replaces_every_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_erasure_beside_a_restore_replaces_every_name(tmp_path, monkeypatch):
     monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
     ada = ada_buys()
     path = tmp_path / archive(tmp_path).file
@@ -379,7 +366,7 @@ def test_an_erasure_beside_a_restore_replaces_every_name(
     assert not JournalLine.objects.filter(actor_name=NAME).exists()
 
 
-def test_readers_are_told_which_file_has_what_they_miss(tmp_path: Path, paid: list[Order]) -> None:
+def test_readers_are_told_which_file_has_what_they_miss(tmp_path, paid):
     order, staff = paid[0], SuperuserFactory.create()
     Order.objects.update(placed_at=archived.long_ago(), paid_at=archived.long_ago())
     Product.objects.update(created_at=archived.long_ago())
@@ -398,7 +385,7 @@ def test_readers_are_told_which_file_has_what_they_miss(tmp_path: Path, paid: li
     assert client_of(staff).get(timeline).json().keys() == {"results"}
 
 
-def test_what_the_sweep_deletes_is_gone_before_its_month_may_be_archived(settings: LazySettings) -> None:
+def test_what_the_sweep_deletes_is_gone_before_its_month_may_be_archived(settings):
     for seconds in (
         settings.IDEMPOTENCY_RETENTION_SECONDS,
         tokens.REFRESH_LIFETIME.total_seconds(),

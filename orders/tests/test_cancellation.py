@@ -6,12 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.utils import timezone
 
 from coupons.issuing import issuing
@@ -40,7 +38,7 @@ def lapse(*orders: Order) -> None:
     Order.objects.filter(id__in=[order.id for order in orders]).update(expires_at=past)
 
 
-def test_orders_past_their_time_expire_and_the_others_stay() -> None:
+def test_orders_past_their_time_expire_and_the_others_stay():
     buyer, product = buying.account(), ProductFactory.create(on_hand=10, price=5_000)
     code = buying.coupon_of(buyer.id).code
     late = [
@@ -60,7 +58,7 @@ def test_orders_past_their_time_expire_and_the_others_stay() -> None:
     assert buying.broken_laws() == []
 
 
-def test_more_than_one_batch_of_orders_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_one_batch_of_orders_expires(monkeypatch):
     monkeypatch.setattr(cancellation, "EXPIRY_BATCH_SIZE", 2)
     buyer, product = buying.account(), ProductFactory.create(on_hand=5)
     lapse(*(buying.place(buyer.id, {product: 1}).order for _ in range(5)))
@@ -68,9 +66,7 @@ def test_more_than_one_batch_of_orders_expires(monkeypatch: pytest.MonkeyPatch) 
     assert Product.objects.get().reserved == 0
 
 
-def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_expiring(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_expiring(caplog):
     buyer = buying.account()
     wrong, right = ProductFactory.create(on_hand=5), ProductFactory.create(on_hand=9)
     first = buying.place(buyer.id, {right: 1}).order
@@ -116,7 +112,7 @@ def noted_of(order: Order) -> list[str]:
     return list(lines.values_list("detail", flat=True))
 
 
-def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal() -> None:
+def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal():
     product = ProductFactory.create(on_hand=5)
     order = buying.place(buying.account().id, {product: 2}).order
     lapse(order)
@@ -132,7 +128,7 @@ def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal() 
     assert "reserved_within_on_hand" in second
 
 
-def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal() -> None:
+def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal():
     order = buying.place(buying.account().id, {ProductFactory.create(on_hand=5): 2}).order
     lapse(order)
 
@@ -152,9 +148,7 @@ def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal() -> 
 
 
 @pytest.mark.parametrize("is_one_by_one", [False, True])
-def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(
-    is_one_by_one: bool, tmp_path: Path
-) -> None:
+def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(is_one_by_one, tmp_path):
     """The reply to its COMMIT is lost, and the COMMIT arrives only once the attempts have ended."""
     buyer = buying.account()
     order = buying.place(buyer.id, {ProductFactory.create(on_hand=5): 1}).order
@@ -176,7 +170,7 @@ def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(
     wait_until(lambda: buying.state_of(order.id) == "expired")
 
 
-def test_orders_of_a_product_that_is_locked_for_long_expire_later_and_the_others_now() -> None:
+def test_orders_of_a_product_that_is_locked_for_long_expire_later_and_the_others_now():
     buyer = buying.account()
     locked, free = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9)
     waiting = [buying.place(buyer.id, {locked: 1, free: 1}).order for _ in range(3)]
@@ -190,7 +184,7 @@ def test_orders_of_a_product_that_is_locked_for_long_expire_later_and_the_others
     assert cancellation.expire_due() == 3
 
 
-def test_an_order_that_another_transaction_keeps_locked_stops_no_other_from_expiring() -> None:
+def test_an_order_that_another_transaction_keeps_locked_stops_no_other_from_expiring():
     buyer, product = buying.account(), ProductFactory.create(on_hand=9)
     in_use, other = (buying.place(buyer.id, {product: 1}).order for _ in range(2))
     lapse(in_use, other)
@@ -199,7 +193,7 @@ def test_an_order_that_another_transaction_keeps_locked_stops_no_other_from_expi
     assert cancellation.expire_due() == 1
 
 
-def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(admin_client: Client) -> None:
+def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(admin_client):
     buyer, product = buying.account(), ProductFactory.create(on_hand=9)
     overdue, lately, in_time = (buying.place(buyer.id, {product: 1}).order for _ in range(3))
     lapse(overdue, lately)
@@ -235,7 +229,7 @@ def is_refused(outcome: Any) -> bool:
     return isinstance(outcome, transactions.LockWaitTimeout)
 
 
-def test_a_locked_product_delays_orders_of_others_by_one_lock_wait_at_most() -> None:
+def test_a_locked_product_delays_orders_of_others_by_one_lock_wait_at_most():
     locked, free = ProductFactory.create(on_hand=99), ProductFactory.create(on_hand=99)
     buyers = [buying.account().id for _ in range(24)]
     with holding(LOCK_PRODUCT, locked.pk):
@@ -254,7 +248,7 @@ def test_a_locked_product_delays_orders_of_others_by_one_lock_wait_at_most() -> 
 
 
 @pytest.mark.parametrize("statement", [LOCK_COUPON, LOCK_ACCOUNT])
-def test_a_locked_coupon_or_account_fails_its_own_order_only(statement: str) -> None:
+def test_a_locked_coupon_or_account_fails_its_own_order_only(statement):
     product = ProductFactory.create(on_hand=99)
     owner, others = buying.account(), [buying.account().id for _ in range(6)]
     coupon = Coupon.objects.get(code=buying.coupon_of(owner.id).code)
@@ -268,7 +262,7 @@ def test_a_locked_coupon_or_account_fails_its_own_order_only(statement: str) -> 
     assert buying.broken_laws() == []
 
 
-def test_a_locked_account_keeps_no_other_from_its_coupon() -> None:
+def test_a_locked_account_keeps_no_other_from_its_coupon():
     campaign = CampaignFactory.create(quantity=99)
     locked, *others = [AccountFactory.create().id for _ in range(7)]
 

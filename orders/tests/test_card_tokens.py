@@ -4,8 +4,10 @@ Every order has a coupon and points besides its card, so that what is held has s
 """
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order, Saga, SagaLog
+from orders.payment import charging
 from orders.tests import buying
 from orders.tests.conftest import start_worker
 from orders.tests.observed_stack import LiveShop
@@ -131,19 +134,18 @@ def started(
 
 
 @pytest.fixture
-def shop(started: Shop, own_gateway: Simulator, settings: LazySettings) -> Iterator[Shop]:
-    """The running shop with an empty book, and a thread that sweeps as beat does."""
+def without_beat(started: Shop, own_gateway: Simulator, settings: LazySettings) -> Iterator[Shop]:
+    """The running shop with an empty book."""
     empty_book(started.book)
     settings.GATEWAY_URL = f"http://{ports.HOST}:{started.simulator.port}"
-    with _sweeping():
-        yield started
+    yield started
     # The worker goes on while the tables are emptied, one after the other.
     wait_until(lambda: not sequencing.unsequenced().exists(), seconds=10)
 
 
-@contextmanager
-def _sweeping() -> Iterator[None]:
-    """Enqueue what is due for the worker, repeatedly."""
+@pytest.fixture
+def shop(without_beat: Shop) -> Iterator[Shop]:
+    """The same, with a thread that enqueues what is due for the worker as beat does, repeatedly."""
     is_over = threading.Event()
 
     def sweep() -> None:
@@ -155,7 +157,7 @@ def _sweeping() -> Iterator[None]:
     thread = threading.Thread(target=sweep, name="sweeper")
     thread.start()
     try:
-        yield
+        yield without_beat
     finally:
         is_over.set()
         thread.join()
@@ -173,12 +175,8 @@ class Purchase:
     key: str
 
     def send(self, *, is_paid: bool = True, **headers: str) -> urllib3.BaseHTTPResponse:
-        body = {
-            "items": [{"product": self.product.id, "quantity": 1}],
-            "coupon": self.coupon,
-            "points_amount": POINTS,
-            "payment": {"token": self.token} if is_paid else None,
-        }
+        token = self.token if is_paid else ""
+        body = buying.order_of(self.product, token, coupon=self.coupon, points_amount=POINTS)
         return self.shop.post(self.buyer, "/orders", body, key=self.key, **headers)
 
     @property
@@ -245,7 +243,7 @@ def assert_ended(purchase: Purchase, ending: Ending) -> None:
 
 @pytest.mark.boots("a web server", in_first_circle=True)
 @every_card
-def test_an_order_ends_as_its_card_token_demands(shop: Shop, token: str) -> None:
+def test_an_order_ends_as_its_card_token_demands(shop, token):
     """Paid at once with and without waiting, and paid later."""
     ending = ENDINGS[token]
     waiting, leaving, later = [purchase_by(shop, token) for _ in range(3)]
@@ -291,7 +289,7 @@ def assert_answered(response: urllib3.BaseHTTPResponse, shown: Any, name: str) -
 
 
 @every_card
-def test_a_top_up_ends_as_its_card_token_demands(shop: Shop, token: str) -> None:
+def test_a_top_up_ends_as_its_card_token_demands(shop, token):
     ending, waiting, leaving = ENDINGS[token], buying.account(), buying.account()
     body = {"amount": CARD, "token": token}
     waited, left = race(
@@ -315,7 +313,7 @@ def test_a_top_up_ends_as_its_card_token_demands(shop: Shop, token: str) -> None
         assert (again.status, again.headers["Idempotency-Replayed"]) == (ending.answer, "true")
 
 
-def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
+def test_a_webhook_settles_a_card_that_is_pending(shop):
     """While the gateway is working nothing is in doubt, and everything is held."""
     purchase = purchase_by(shop, "tok_webhook")
     assert purchase.send().status == 202
@@ -328,8 +326,33 @@ def test_a_webhook_settles_a_card_that_is_pending(shop: Shop) -> None:
     assert (event.type, event.outcome) == ("charge.succeeded", "the payment is succeeded")
 
 
-def test_every_card_of_the_simulator_is_covered() -> None:
-    """But the card whose owner decides: `test_customer_actions_api.py`."""
+def is_handled() -> bool:
+    """Whether the event is handled: one that came before its payment was settled is due again."""
+    tasks.handle_webhooks_due()
+    return WebhookEvent.objects.filter(handled_at__isnull=False).exists()
+
+
+def test_a_call_that_waits_for_a_pending_charge_gets_201_once_the_webhook_has_arrived(without_beat):
+    """Without beat and the webhook the order would be `paying` for ever."""
+    buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=500)
+    body = buying.order_of(product, "tok_webhook")
+    seen: set[str] = set()
+    started_at = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(without_beat.post, buyer, "/orders", body, Prefer="wait=30")
+        while not answer.done():
+            seen |= set(Payment.objects.values_list("status", flat=True))
+            time.sleep(0.02)
+    assert 2 <= time.monotonic() - started_at < 15
+    assert (answer.result().status, answer.result().json()["status"]) == (201, "paid")
+    assert seen <= {"pending", "succeeded"} and "pending" in seen
+    wait_until(is_handled)
+    assert WebhookEvent.objects.get().charge_key == Payment.objects.get().charge_key
+    assert SagaLog.objects.filter(step=charging.NAME, attempt__gt=0).exists()
+
+
+def test_every_card_of_the_simulator_is_covered():
+    """But the card whose owner decides: `test_cards_api.py`."""
     assert set(ENDINGS) | {"tok_3ds"} == set(charges.CARDS)
 
 
@@ -342,9 +365,7 @@ def test_every_card_of_the_simulator_is_covered() -> None:
         ("/api/v1/wallet/top-ups", {"amount": 500, "token": "tok_ok"}, (404, "not_found")),
     ],
 )
-def test_a_call_of_an_account_that_is_not_there_is_refused_and_changes_nothing(
-    path: str, body: dict[str, object], expected: tuple[int, str]
-) -> None:
+def test_a_call_of_an_account_that_is_not_there_is_refused_and_changes_nothing(path, body, expected):
     product, campaign = ProductFactory.create(on_hand=10), CampaignFactory.create()
     lost = AccountFactory.create()
     client = client_of(lost)

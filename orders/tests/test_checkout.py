@@ -62,12 +62,12 @@ def statements(
     ],
     ids=str,
 )
-def test_orders_cost_nine_statements_and_few_more_whatever_their_number(wanted: Any, more: int) -> None:
+def test_orders_cost_nine_statements_and_few_more_whatever_their_number(wanted, more):
     """One of them reads the unpaid orders of the accounts, and one writes the events of the feed."""
     assert [statements(count, **wanted) for count in (1, 10, 100)] == [9 + more] * 3
 
 
-def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_reserved() -> None:
+def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_reserved():
     product = ProductFactory.create(on_hand=3)
     with CaptureQueriesContext(connection) as captured:
         decide(*(buying.order_request(buying.account().id, {product: quantity}) for quantity in (1, 2)))
@@ -78,7 +78,7 @@ def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_r
     assert [(one["before"], one["after"]) for one in reserved] == [(0, 1), (1, 3)]
 
 
-def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused() -> None:
+def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused():
     product = ProductFactory.create(on_hand=9)
     order_request = buying.order_request(buying.account().id, {product: 1}, key="same")
     other = replace(order_request, keyed=replace(order_request.keyed, fingerprint="another body"))
@@ -91,7 +91,7 @@ def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused() -
     assert Order.objects.count() == 1
 
 
-def test_units_reserved_in_a_batch_are_not_available_to_its_later_orders() -> None:
+def test_units_reserved_in_a_batch_are_not_available_to_its_later_orders():
     product = ProductFactory.create(on_hand=3)
     order_requests = [buying.order_request(buying.account().id, {product: 2}) for _ in range(2)]
     first, second = decide(*order_requests)
@@ -100,7 +100,7 @@ def test_units_reserved_in_a_batch_are_not_available_to_its_later_orders() -> No
     assert second.extra["items"] == [{"product": product.id, "requested": 2, "available": 1}]
 
 
-def test_a_refused_order_leaves_the_coupon_to_the_next() -> None:
+def test_a_refused_order_leaves_the_coupon_to_the_next():
     buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=5_000)
     code = buying.coupon_of(buyer.id).code
     too_many = buying.order_request(buyer.id, {product: 2}, coupon=code)
@@ -138,9 +138,7 @@ def shares(order_id: Any) -> dict[int, int]:
         ((100, 200, 9_000), {}, [100, 200, 0]),
     ],
 )
-def test_the_discount_counts_over_the_products_lines_and_is_split_over_them(
-    prices: tuple[int, ...], terms: dict[str, Any], due: list[int]
-) -> None:
+def test_the_discount_counts_over_the_products_lines_and_is_split_over_them(prices, terms, due):
     buyer = buying.account().id
     shoe, boot, sock = (ProductFactory.create(on_hand=9, price=price) for price in prices)
 
@@ -151,7 +149,7 @@ def test_the_discount_counts_over_the_products_lines_and_is_split_over_them(
     assert buying.broken_laws() == []
 
 
-def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them() -> None:
+def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them():
     buyer = buying.account().id
     shoe, sock = ProductFactory.create(on_hand=9, price=2_000), ProductFactory.create(on_hand=9, price=9_000)
     code = code_for([shoe], buyer, min_order_amount=4_000)
@@ -161,7 +159,7 @@ def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them() ->
     assert buying.place(buyer, {shoe: 2, sock: 1}, coupon=code).order.discount_amount == 1_000
 
 
-def test_a_refund_gives_back_each_lines_price_less_its_own_share() -> None:
+def test_a_refund_gives_back_each_lines_price_less_its_own_share():
     buyer = buying.account().id
     shoe, sock = ProductFactory.create(on_hand=9, price=2_000), ProductFactory.create(on_hand=9, price=500)
     order = buying.advance(
@@ -177,7 +175,7 @@ def test_a_refund_gives_back_each_lines_price_less_its_own_share() -> None:
     assert buying.broken_laws() == []
 
 
-def test_a_shared_code_with_products_issues_nothing_for_an_order_without_them() -> None:
+def test_a_shared_code_with_products_issues_nothing_for_an_order_without_them():
     buyer = buying.account().id
     shoe, sock = ProductFactory.create_batch(2, on_hand=9, price=2_000)
     terms: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 100}
@@ -188,7 +186,7 @@ def test_a_shared_code_with_products_issues_nothing_for_an_order_without_them() 
     assert buying.place(buyer, {shoe: 1}, coupon="SHOES").order.discount_amount == 100
 
 
-def test_products_can_change_until_a_coupon_is_issued_and_must_exist() -> None:
+def test_products_can_change_until_a_coupon_is_issued_and_must_exist():
     shoe, sock = ProductFactory.create_batch(2)
     terms: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 100}
     campaign = campaigns.create(products=[sock.pk, shoe.pk, sock.pk], **terms)

@@ -19,17 +19,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
-from orders.tests import buying, owners, stepping
-from orders.tests.crash_points import (
-    CRASHES,
-    REFUND_CRASHES,
-    REFUND_WAYS,
-    WAYS,
-    RefundScenario,
-    Scenario,
-    left_by,
-    point_index,
-)
+from orders.tests import buying, crash_points, owners, stepping
 from orders.tests.listening import Killed
 from orders.tests.transmitting import transmitting_purchases
 from payments import ledger
@@ -93,12 +83,12 @@ def remains(own_gateway: Simulator, own_data_platform: Simulator) -> Remains:
     """What a crash of the saga now leaves."""
 
     def read(saga_id: UUID, *, is_overdue: bool = False) -> str:
-        return left_by(saga_id, own_gateway, own_data_platform, is_overdue=is_overdue)
+        return crash_points.left_by(saga_id, own_gateway, own_data_platform, is_overdue=is_overdue)
 
     return read
 
 
-Purchases = Callable[[Scenario], None]
+Purchases = Callable[[crash_points.Scenario], None]
 
 
 @pytest.fixture
@@ -143,9 +133,8 @@ def act(placed: PlacedOrder, decision: str) -> None:
         owners.decide(payment, decision)
 
 
-def run_scenario(placed: PlacedOrder, scenario: Scenario, settings: Any) -> None:
+def run_scenario(placed: PlacedOrder, scenario: crash_points.Scenario, settings: Any) -> None:
     """Advance the order to its end in this scenario."""
-    assert placed.started
     saga_id, gateway_url = placed.started.saga.id, settings.GATEWAY_URL
     if scenario.is_late_from_the_start:
         Saga.objects.filter(id=saga_id).update(deadline_at=placed.order.placed_at)
@@ -161,40 +150,29 @@ def run_scenario(placed: PlacedOrder, scenario: Scenario, settings: Any) -> None
         stepping.advance(saga_id)
 
 
-@pytest.mark.parametrize("name", WAYS)
-def test_a_scenario_passes_exactly_these_points(
-    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains, purchases: Purchases
-) -> None:
-    scenario = WAYS[name]
+@pytest.mark.parametrize("name", crash_points.WAYS)
+def test_a_scenario_passes_exactly_these_points(name, monkeypatch, settings, remains, purchases):
+    scenario = crash_points.WAYS[name]
     purchases(scenario)
     placed = buy(scenario.token, is_kept=scenario.is_kept)
-    assert placed.started
     saboteur = Crasher(remains=partial(remains, placed.started.saga.id, is_overdue=scenario.is_given_up))
     monkeypatch.setattr(stepping, "failpoint", saboteur)
     run_scenario(placed, scenario, settings)
     assert saboteur.points == scenario.points
-    assert unforeseen(saboteur.left, CRASHES) == {}, "add these to CRASHES"
-    assert buying.state_of(placed.order.id) in WAYS[name].ends
+    assert unforeseen(saboteur.left, crash_points.CRASHES) == {}, "add these to CRASHES"
+    assert buying.state_of(placed.order.id) in crash_points.WAYS[name].ends
 
 
 @pytest.mark.parametrize(
-    ("name", "point", "left"), [(name, *one) for name, points in CRASHES.items() for one in points.items()]
+    ("name", "point", "left"),
+    [(name, *one) for name, points in crash_points.CRASHES.items() for one in points.items()],
 )
-def test_a_crash_at_any_point_is_recovered_from(
-    name: str,
-    point: str,
-    left: str,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: Any,
-    remains: Remains,
-    purchases: Purchases,
-) -> None:
-    scenario, gateway_url = WAYS[name], settings.GATEWAY_URL
+def test_a_crash_at_any_point_is_recovered_from(name, point, left, monkeypatch, settings, remains, purchases):
+    scenario, gateway_url = crash_points.WAYS[name], settings.GATEWAY_URL
     purchases(scenario)
     placed = buy(scenario.token, is_kept=scenario.is_kept)
-    assert placed.started
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(stepping, "failpoint", Crasher(point_index(scenario.points, point)))
+        patched.setattr(stepping, "failpoint", Crasher(crash_points.point_index(scenario.points, point)))
         run_scenario(placed, scenario, settings)
     settings.GATEWAY_URL = gateway_url
     assert recorded(placed.started.saga.id) == RECORDED[f"{name}: {point}"]
@@ -210,7 +188,7 @@ def test_a_crash_at_any_point_is_recovered_from(
     assert buying.state_of(placed.order.id) in scenario.ends
 
 
-def begin_refund(scenario: RefundScenario) -> StartedRefund:
+def begin_refund(scenario: crash_points.RefundScenario) -> StartedRefund:
     """Start a refund of an order paid as in this scenario."""
     placed = buy(scenario.token, points=scenario.points_amount)
     assert buying.advance(placed).status == Order.Status.PAID
@@ -218,7 +196,7 @@ def begin_refund(scenario: RefundScenario) -> StartedRefund:
     return buying.refund(placed.order.id, None if scenario.is_whole else some)
 
 
-def execute_refund(started: StartedRefund, scenario: RefundScenario, settings: Any) -> None:
+def execute_refund(started: StartedRefund, scenario: crash_points.RefundScenario, settings: Any) -> None:
     """Advance the refund to its end in this scenario."""
     if scenario.is_late:
         Saga.objects.filter(id=started.saga_id).update(deadline_at=started.refund.created_at)
@@ -230,7 +208,7 @@ def execute_refund(started: StartedRefund, scenario: RefundScenario, settings: A
         settings.GATEWAY_URL = gateway_url
 
 
-def assert_refunded_once(started: StartedRefund, scenario: RefundScenario) -> None:
+def assert_refunded_once(started: StartedRefund, scenario: crash_points.RefundScenario) -> None:
     """Assert points, card, stock and order as one refund leaves them."""
     refund = Refund.objects.select_related("order").get(id=started.refund.id)
     order = refund.order
@@ -242,31 +220,27 @@ def assert_refunded_once(started: StartedRefund, scenario: RefundScenario) -> No
     assert sum(product.on_hand for product in products) == 10 - 3 + (3 if scenario.is_whole else 1)
 
 
-@pytest.mark.parametrize("name", REFUND_WAYS)
-def test_a_refund_passes_exactly_these_points(
-    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains
-) -> None:
-    scenario = REFUND_WAYS[name]
+@pytest.mark.parametrize("name", crash_points.REFUND_WAYS)
+def test_a_refund_passes_exactly_these_points(name, monkeypatch, settings, remains):
+    scenario = crash_points.REFUND_WAYS[name]
     started = begin_refund(scenario)
     saboteur = Crasher(remains=partial(remains, started.saga_id))
     monkeypatch.setattr(stepping, "failpoint", saboteur)
     execute_refund(started, scenario, settings)
     assert saboteur.points == scenario.points
-    assert unforeseen(saboteur.left, REFUND_CRASHES) == {}, "add these to REFUND_CRASHES"
+    assert unforeseen(saboteur.left, crash_points.REFUND_CRASHES) == {}, "add these to REFUND_CRASHES"
     assert_refunded_once(started, scenario)
 
 
 @pytest.mark.parametrize(
     ("name", "point", "left"),
-    [(name, *one) for name, points in REFUND_CRASHES.items() for one in points.items()],
+    [(name, *one) for name, points in crash_points.REFUND_CRASHES.items() for one in points.items()],
 )
-def test_a_crash_in_a_refund_is_recovered_from(
-    name: str, point: str, left: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains
-) -> None:
-    scenario, gateway_url = REFUND_WAYS[name], settings.GATEWAY_URL
+def test_a_crash_in_a_refund_is_recovered_from(name, point, left, monkeypatch, settings, remains):
+    scenario, gateway_url = crash_points.REFUND_WAYS[name], settings.GATEWAY_URL
     started = begin_refund(scenario)
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(stepping, "failpoint", Crasher(point_index(scenario.points, point)))
+        patched.setattr(stepping, "failpoint", Crasher(crash_points.point_index(scenario.points, point)))
         execute_refund(started, scenario, settings)
     settings.GATEWAY_URL = gateway_url
     assert recorded(started.saga_id) == RECORDED[f"refund {name}: {point}"]

@@ -47,9 +47,7 @@ def _placed(listener: Listener, token: str, *, is_kept: bool = False) -> things.
 
 
 @pytest.mark.parametrize("token", CARDS)
-def test_an_audit_at_any_point_of_a_purchase_and_its_refunds_finds_nothing(
-    token: str, listener: Listener
-) -> None:
+def test_an_audit_at_any_point_of_a_purchase_and_its_refunds_finds_nothing(token, listener):
     shop = listener.shop
     order = _placed(listener, token)
     if order.is_open:
@@ -59,9 +57,7 @@ def test_an_audit_at_any_point_of_a_purchase_and_its_refunds_finds_nothing(
 
 
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_an_audit_at_any_point_of_a_payment_that_its_owner_decides_finds_nothing(
-    decision: str, listener: Listener
-) -> None:
+def test_an_audit_at_any_point_of_a_payment_that_its_owner_decides_finds_nothing(decision, listener):
     """A refused one leaves its order to be paid with another card."""
     shop = listener.shop
     order = _placed(listener, "tok_3ds", is_kept=True)

@@ -5,7 +5,6 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, FirstOrderUse
@@ -52,9 +51,7 @@ def is_refused(account_id: int, product: Product, code: str) -> bool:
 
 
 @buying.by_two_strategies
-def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded_do_not(
-    strategy: str, product: Product
-) -> None:
+def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded_do_not(strategy, product):
     buyer = buying.account()
     code = first_order_code(buyer.id)
     first = buying.place(buyer.id, {product: 1})
@@ -74,9 +71,7 @@ def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded
 
 
 @buying.by_two_strategies
-def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_of_all(
-    strategy: str, product: Product
-) -> None:
+def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_of_all(strategy, product):
     buyer = buying.account()
     code, other = first_order_code(buyer.id), first_order_code(buyer.id)
     first = buying.place(buyer.id, {product: 1}, coupon=code)
@@ -94,7 +89,7 @@ def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_o
     assert buying.broken_laws() == []
 
 
-def test_the_second_of_two_orders_in_a_batch_is_not_the_first(product: Product) -> None:
+def test_the_second_of_two_orders_in_a_batch_is_not_the_first(product):
     buyers = [buying.account().id for _ in range(2)]
     with_coupon = [request_of(buyer, product) for buyer in buyers]
     plain = [buying.order_request(buyer, {product: 1}) for buyer in buyers]
@@ -107,8 +102,8 @@ def test_the_second_of_two_orders_in_a_batch_is_not_the_first(product: Product) 
 
 
 def test_of_ten_concurrent_first_orders_of_an_account_with_ten_coupons_one_uses_its_coupon(
-    strategy: str, settings: LazySettings, product: Product
-) -> None:
+    strategy, settings, product
+):
     settings.OPTIMISTIC_RETRIES = 100
     buyers = [buying.account().id for _ in range(4)]
     requests = [request_of(buyer, product) for _ in range(10) for buyer in buyers]
@@ -120,7 +115,7 @@ def test_of_ten_concurrent_first_orders_of_an_account_with_ten_coupons_one_uses_
     assert buying.broken_laws() == []
 
 
-def test_first_orders_of_an_account_for_different_products_in_batches_of_their_own_use_one_coupon() -> None:
+def test_first_orders_of_an_account_for_different_products_in_batches_of_their_own_use_one_coupon():
     """They share no locked row, as in several processes, so the unique key decides."""
     buyer = buying.account().id
     requests = [request_of(buyer, other) for other in ProductFactory.create_batch(8, on_hand=5)]
@@ -131,7 +126,7 @@ def test_first_orders_of_an_account_for_different_products_in_batches_of_their_o
     assert buying.broken_laws() == []
 
 
-def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_batch() -> None:
+def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_batch():
     """Each batch is decided again as a whole: its neighbours are not placed one by one."""
     buyer = buying.account().id
     batches = [
@@ -145,7 +140,7 @@ def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_b
     assert buying.broken_laws() == []
 
 
-def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch):
     """The naive twin: no unique key. The audit names the orders."""
     buyer = buying.account().id
     requests = [request_of(buyer, other) for other in ProductFactory.create_batch(2, on_hand=5)]

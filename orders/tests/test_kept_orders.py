@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from coupons.models import Coupon
 from coupons.tests.test_audit import without_constraint
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
+from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation
 from orders.models import Order, Saga
 from orders.payment import charging, purchase
@@ -64,9 +64,7 @@ def kept(**wanted: Any) -> PlacedOrder:
     return placed
 
 
-def test_the_refund_is_of_the_card_that_paid_whatever_the_clock_of_its_host(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_refund_is_of_the_card_that_paid_whatever_the_clock_of_its_host(monkeypatch):
     placed, real = kept(), payment_states.uuid7
     # A host that is a minute behind: its payment has the smaller id.
     monkeypatch.setattr(payment_states, "uuid7", lambda: UUID(int=real().int - (60_000 << 80)))
@@ -80,7 +78,7 @@ def refusal(order_id: UUID) -> Rejected:
     return refused.value
 
 
-def test_a_refused_card_leaves_the_order_with_its_stock_and_coupon_and_gives_the_points_back() -> None:
+def test_a_refused_card_leaves_the_order_with_its_stock_and_coupon_and_gives_the_points_back():
     placed = kept()
     order, payment = Order.objects.get(id=placed.order.id), payment_of(placed)
     assert (payment.status, payment.failure_code, payment.number) == ("failed", "card_declined", 1)
@@ -93,7 +91,7 @@ def test_a_refused_card_leaves_the_order_with_its_stock_and_coupon_and_gives_the
     assert buying.broken_laws() == []
 
 
-def test_it_is_paid_with_another_card_and_refunded_as_any_order() -> None:
+def test_it_is_paid_with_another_card_and_refunded_as_any_order():
     placed = kept()
     assert pay_and_advance(placed.order.id, "tok_insufficient_funds") == "awaiting_payment"
     assert pay_and_advance(placed.order.id, "tok_ok", keep_on_decline=False) == "paid"
@@ -113,7 +111,7 @@ def test_it_is_paid_with_another_card_and_refunded_as_any_order() -> None:
     assert buying.broken_laws() == []
 
 
-def test_without_the_flag_the_next_refused_card_ends_it() -> None:
+def test_without_the_flag_the_next_refused_card_ends_it():
     placed = kept()
     assert pay_and_advance(placed.order.id, "tok_declined", keep_on_decline=False) == "payment_failed"
     assert Product.objects.get().reserved == 0
@@ -122,7 +120,7 @@ def test_without_the_flag_the_next_refused_card_ends_it() -> None:
     assert buying.broken_laws() == []
 
 
-def test_a_payment_that_is_given_up_ends_the_order_all_the_same(settings: Any) -> None:
+def test_a_payment_that_is_given_up_ends_the_order_all_the_same(settings):
     """Only a decline says for certain that nothing can be charged any more."""
     placed = owners.order("tok_error", keep_on_decline=True)
     assert buying.advance(placed).status == "paying"
@@ -135,15 +133,7 @@ def test_a_payment_that_is_given_up_ends_the_order_all_the_same(settings: Any) -
     assert buying.broken_laws() == []
 
 
-def test_a_payment_that_its_owner_refuses_leaves_the_order_too() -> None:
-    placed = owners.waiting(keep_on_decline=True)
-    owners.decide(payment_of(placed), "refuse")
-    assert buying.advance(placed).status == "awaiting_payment"
-    assert pay_and_advance(placed.order.id, "tok_ok") == "paid"
-    assert buying.broken_laws() == []
-
-
-def test_missing_points_are_no_declined_card() -> None:
+def test_missing_points_are_no_declined_card():
     buyer = buying.account(points=100)
     placed, other = (owners.order("tok_ok", buyer=buyer, points=100, keep_on_decline=True) for _ in range(2))
     assert buying.advance(placed).status == "paid"
@@ -151,7 +141,7 @@ def test_missing_points_are_no_declined_card() -> None:
     assert Order.objects.get(id=other.order.id).failure_code == "insufficient_points"
 
 
-def test_while_the_first_card_is_in_doubt_or_asks_its_owner_a_second_one_is_refused(settings: Any) -> None:
+def test_while_the_first_card_is_in_doubt_or_asks_its_owner_a_second_one_is_refused(settings):
     placed = owners.order("tok_ok", keep_on_decline=True)
     with nobody_there(settings):
         assert buying.advance(placed).status == "paying"
@@ -162,7 +152,7 @@ def test_while_the_first_card_is_in_doubt_or_asks_its_owner_a_second_one_is_refu
     assert Payment.objects.filter(number__gt=1).count() == 0
 
 
-def test_a_decline_after_the_order_s_time_leaves_it_expired_and_the_sweep_releases_it() -> None:
+def test_a_decline_after_the_order_s_time_leaves_it_expired_and_the_sweep_releases_it():
     placed = owners.order("tok_declined", keep_on_decline=True)
     Order.objects.filter(id=placed.order.id).update(expires_at=clock.now() - timedelta(seconds=1))
     assert cancellation.expire_due() == 0, "it is being paid"
@@ -174,7 +164,7 @@ def test_a_decline_after_the_order_s_time_leaves_it_expired_and_the_sweep_releas
     assert buying.broken_laws() == []
 
 
-def test_a_kept_order_can_be_cancelled_between_two_cards() -> None:
+def test_a_kept_order_can_be_cancelled_between_two_cards():
     placed = kept()
     pay_again = pay(placed.order.id, "tok_declined")
     with pytest.raises(Rejected, match="being paid"):
@@ -187,7 +177,7 @@ def test_a_kept_order_can_be_cancelled_between_two_cards() -> None:
     assert buying.broken_laws() == []
 
 
-def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed() -> None:
+def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed():
     placed = kept()
     outcomes = race([lambda: pay(placed.order.id, "tok_ok")] * 10)
     started = [one for one in outcomes if isinstance(one, UUID)]
@@ -200,7 +190,7 @@ def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed() -> None:
     assert buying.broken_laws() == []
 
 
-def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constraint() -> None:
+def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constraint():
     """The naive twin: both see no open payment, and both insert one; the database refuses one of them."""
     placed = kept()
     order = Order.objects.get(id=placed.order.id)
@@ -222,7 +212,7 @@ def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constra
     assert UNIQUE in str(error)
 
 
-def test_without_the_constraint_the_audit_names_an_order_with_two_payments_that_are_not_failed() -> None:
+def test_without_the_constraint_the_audit_names_an_order_with_two_payments_that_are_not_failed():
     placed = owners.order("tok_ok")
     assert buying.advance(placed).status == "paid"
     order = Order.objects.get(id=placed.order.id)
@@ -235,7 +225,7 @@ def test_without_the_constraint_the_audit_names_an_order_with_two_payments_that_
     assert buying.broken_laws() == []
 
 
-def test_a_failed_payment_frees_its_order_and_a_reversed_one_does_not() -> None:
+def test_a_failed_payment_frees_its_order_and_a_reversed_one_does_not():
     failed = kept()
     again = payment_states.new_payment(
         order=Order.objects.get(id=failed.order.id), token="tok_ok", at=clock.now(), number=2
@@ -264,9 +254,7 @@ def buy(api: Api, product: Product, key: str = "a key", **more: Any) -> Any:
 
 
 @buying.by_two_strategies
-def test_an_order_whose_total_rose_before_the_click_is_refused_and_nothing_is_done(
-    strategy: str, product: Product
-) -> None:
+def test_an_order_whose_total_rose_before_the_click_is_refused_and_nothing_is_done(strategy, product):
     api = client_of(buying.account())
     Product.objects.filter(id=product.id).update(price=7_500)
 
@@ -276,12 +264,11 @@ def test_an_order_whose_total_rose_before_the_click_is_refused_and_nothing_is_do
     assert answer.json()["total_amount"] == 15_000
     assert not Order.objects.exists() and not IdempotencyKey.objects.exists()
     assert list(gateway().charges()) == []
-    product.refresh_from_db()
-    assert product.reserved == 0
+    assert levels_of(product)[1] == 0
     assert buy(api, product, expected_total_amount=15_000).status_code == 202
 
 
-def test_the_total_is_that_after_the_discount_and_a_lower_one_is_refused_as_well(product: Product) -> None:
+def test_the_total_is_that_after_the_discount_and_a_lower_one_is_refused_as_well(product):
     buyer = buying.account()
     coupon = buying.coupon_of(buyer.id, discount_value=1_000)
     api = client_of(buyer)
@@ -295,7 +282,7 @@ def test_the_total_is_that_after_the_discount_and_a_lower_one_is_refused_as_well
 
 
 @pytest.mark.parametrize("around", [" ", "\t", "\u00a0", "\u200b", "\ufeff", " \u200b\u00a0 "], ids=ascii)
-def test_white_space_round_a_coupons_code_is_no_part_of_it(around: str, product: Product) -> None:
+def test_white_space_round_a_coupons_code_is_no_part_of_it(around, product):
     buyer = buying.account()
     coupon = buying.coupon_of(buyer.id, discount_value=1_000)
 
@@ -303,11 +290,3 @@ def test_white_space_round_a_coupons_code_is_no_part_of_it(around: str, product:
 
     assert answer.status_code == 202
     assert Order.objects.get().coupon_code == coupon.code
-
-
-def test_a_code_in_another_case_or_with_space_inside_is_not_found(product: Product) -> None:
-    buyer = buying.account()
-    code = buying.coupon_of(buyer.id, discount_value=1_000).code
-    for wrong in (code.swapcase(), f"{code[:3]} {code[3:]}"):
-        answer = buy(client_of(buyer), product, coupon=wrong)
-        assert (answer.json()["code"], answer.json()["reason"]) == ("coupon_not_usable", "not_found")

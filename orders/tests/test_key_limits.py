@@ -48,8 +48,8 @@ def settle() -> None:
 
 
 def test_a_key_that_tries_cards_for_account_after_account_is_refused_and_locks_no_further_account_out(
-    product: Product, secret: str
-) -> None:
+    product, secret
+):
     """Each account has its own window, so the key could try as many cards again for the next one."""
     accounts = [buying.account() for _ in range(5)]
     for n, account in enumerate(accounts[:2]):
@@ -74,9 +74,7 @@ def test_a_key_that_tries_cards_for_account_after_account_is_refused_and_locks_n
     assert order(other, accounts[4], product, "tok_ok", "other").status_code == 202, "each key has a window"
 
 
-def test_the_key_s_limit_is_checked_before_the_account_s(
-    settings: LazySettings, product: Product, secret: str
-) -> None:
+def test_the_key_s_limit_is_checked_before_the_account_s(settings, product, secret):
     settings.RATE_DECLINES = Rate(4, 70)
     account = buying.account()
     for n in range(4):
@@ -89,7 +87,7 @@ def test_the_key_s_limit_is_checked_before_the_account_s(
     assert "at most 4 in 60" in refused.json()["detail"]
 
 
-def test_declines_of_the_account_s_own_calls_are_not_the_key_s(product: Product, secret: str) -> None:
+def test_declines_of_the_account_s_own_calls_are_not_the_key_s(product, secret):
     buyer = buying.account()
     for key in ("a", "b", "c"):
         client_of(buyer).post("/orders", order_of(product, "tok_declined"), key=key)
@@ -101,9 +99,7 @@ def test_declines_of_the_account_s_own_calls_are_not_the_key_s(product: Product,
     assert order(secret, buying.account(), product, "tok_ok", "g").status_code == 202
 
 
-def test_of_forty_payments_at_once_for_as_many_accounts_no_more_start_than_may_be_declined(
-    product: Product, secret: str
-) -> None:
+def test_of_forty_payments_at_once_for_as_many_accounts_no_more_start_than_may_be_declined(product, secret):
     accounts = [buying.account() for _ in range(40)]
 
     answers = race(
@@ -119,8 +115,8 @@ def test_of_forty_payments_at_once_for_as_many_accounts_no_more_start_than_may_b
 
 
 def test_payments_that_were_tried_make_room_and_those_in_doubt_or_waiting_for_customers_take_none(
-    product: Product, secret: str
-) -> None:
+    product, secret
+):
     for round, token in enumerate(("tok_ok", "tok_error", "tok_3ds")):
         for n in range(4):
             account = buying.account()
@@ -130,7 +126,7 @@ def test_payments_that_were_tried_make_room_and_those_in_doubt_or_waiting_for_cu
     assert order(secret, buying.account(), product, "tok_ok", "in the end").status_code == 202
 
 
-def test_a_call_that_starts_no_payment_counts_for_nothing(product: Product, secret: str) -> None:
+def test_a_call_that_starts_no_payment_counts_for_nothing(product, secret):
     for n in range(6):
         body = {"order": "00000000-0000-7000-8000-000000000000", "token": "tok_ok"}
         answer = KeyApi(secret, account=buying.account()).post("/payments", body, key=f"{n}")
@@ -139,7 +135,7 @@ def test_a_call_that_starts_no_payment_counts_for_nothing(product: Product, secr
         assert order(secret, buying.account(), product, "tok_ok", f"order {n}").status_code == 202
 
 
-def test_without_a_rate_nothing_is_refused(settings: LazySettings, product: Product, secret: str) -> None:
+def test_without_a_rate_nothing_is_refused(settings, product, secret):
     settings.RATE_DECLINES_PER_KEY = None
     for n in range(6):
         assert order(secret, buying.account(), product, "tok_declined", f"{n}").status_code == 202

@@ -12,8 +12,9 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order, OrderLine
-from orders.placement import checkout
+from orders.placement import checkout, limits
 from orders.placement.decisions import PlacedOrder
+from orders.placement.limits import AccountUsage, ProductUsage
 from orders.placement.strategies import group_commit
 from orders.tests import buying
 from orders.tests.buying import kinds
@@ -41,7 +42,7 @@ def refusal(account_id: int, quantities: dict[Product, int], **wanted: Any) -> F
     return buying.refusal_of(partial(checkout.place, buying.order_request(account_id, quantities, **wanted)))
 
 
-def test_three_unpaid_orders_of_1000_units_do_not_take_all_3000(settings: LazySettings) -> None:
+def test_three_unpaid_orders_of_1000_units_do_not_take_all_3000(settings):
     product, buyer = ProductFactory.create(on_hand=3_000), buying.account()
     api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1_000}]}
     assert api.post("/orders", body, key="first").status_code == 201
@@ -54,9 +55,7 @@ def test_three_unpaid_orders_of_1000_units_do_not_take_all_3000(settings: LazySe
     assert not IdempotencyKey.objects.exclude(account=buyer, reference=Order.objects.get().id).exists()
 
 
-def test_units_of_unpaid_orders_count_and_those_of_paid_and_cancelled_ones_do_not(
-    settings: LazySettings,
-) -> None:
+def test_units_of_unpaid_orders_count_and_those_of_paid_and_cancelled_ones_do_not(settings):
     settings.OPEN_UNITS_PER_ACCOUNT = 3
     product, other = ProductFactory.create_batch(2, on_hand=20)
     buyer = buying.account()
@@ -71,7 +70,7 @@ def test_units_of_unpaid_orders_count_and_those_of_paid_and_cancelled_ones_do_no
     buying.place(buyer.id, {product: 3})
 
 
-def test_an_account_has_at_most_20_unpaid_orders() -> None:
+def test_an_account_has_at_most_20_unpaid_orders():
     product, buyer = ProductFactory.create(on_hand=50), buying.account()
     api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1}]}
     placed = [api.post("/orders", body, key=f"key-{number}") for number in range(20)]
@@ -86,7 +85,7 @@ def test_an_account_has_at_most_20_unpaid_orders() -> None:
     assert api.post("/orders", body, key="one too many").status_code == 201
 
 
-def test_a_batch_counts_the_orders_it_has_just_placed(settings: LazySettings) -> None:
+def test_a_batch_counts_the_orders_it_has_just_placed(settings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 2
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=3), buying.account()
     order_requests = [
@@ -104,7 +103,7 @@ def test_a_batch_counts_the_orders_it_has_just_placed(settings: LazySettings) ->
 
 
 @buying.by_two_strategies
-def test_an_account_cannot_exceed_a_products_limit(strategy: str) -> None:
+def test_an_account_cannot_exceed_a_products_limit(strategy):
     product, buyer = ProductFactory.create(on_hand=20, limit_per_account=4), buying.account()
     assert refusal(buyer.id, {product: 5}).extra["items"] == [{"product": product.id, "limit": 4, "held": 0}]
     buying.place(buyer.id, {product: 1})
@@ -117,7 +116,7 @@ def test_an_account_cannot_exceed_a_products_limit(strategy: str) -> None:
     assert buying.broken_laws() == []
 
 
-def test_each_line_keeps_the_limit_under_which_it_was_placed() -> None:
+def test_each_line_keeps_the_limit_under_which_it_was_placed():
     product, buyer = ProductFactory.create(on_hand=20, limit_per_account=4), buying.account()
     buying.place(buyer.id, {product: 4})
     products.change(product_id=product.id, limit_per_account=6)
@@ -132,7 +131,7 @@ def test_each_line_keeps_the_limit_under_which_it_was_placed() -> None:
     assert buying.broken_laws() == []
 
 
-def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy: str) -> None:
+def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy):
     product, buyer = ProductFactory.create(on_hand=100, limit_per_account=7), buying.account()
     calls = [partial(checkout.place, buying.order_request(buyer.id, {product: 2})) for _ in range(40)]
     assert kinds(race(calls)) == {"PlacedOrder": 3, "purchase_limit_reached": 37}
@@ -140,7 +139,7 @@ def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy: str) -
     assert buying.broken_laws() == []
 
 
-def test_all_strategies_at_once_hold_one_account_to_the_limit(settings: LazySettings) -> None:
+def test_all_strategies_at_once_hold_one_account_to_the_limit(settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
     first, second = ProductFactory.create_batch(2, on_hand=100, limit_per_account=5)
     buyer, calls = buying.account(), []
@@ -153,7 +152,7 @@ def test_all_strategies_at_once_hold_one_account_to_the_limit(settings: LazySett
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_two_processes_sell_one_account_no_more_than_its_limit() -> None:
+def test_two_processes_sell_one_account_no_more_than_its_limit():
     found = {}
     with two_sellers() as sellers:
         for strategy in checkout.STRATEGIES:
@@ -165,7 +164,7 @@ def test_two_processes_sell_one_account_no_more_than_its_limit() -> None:
     assert buying.broken_laws() == []
 
 
-def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy: str) -> None:
+def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy):
     """The limit is changed while the order has read the product, or waits for its lock."""
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=5), buying.account()
     lower = "UPDATE inventory_product SET limit_per_account = 2, version = version + 1 WHERE id = %s"
@@ -178,14 +177,14 @@ def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy: s
 
 
 @buying.by_two_strategies
-def test_a_repeat_at_the_limit_gets_the_recorded_answer(strategy: str) -> None:
+def test_a_repeat_at_the_limit_gets_the_recorded_answer(strategy):
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=2), buying.account()
     order_request = buying.order_request(buyer.id, {product: 2})
     outcomes = race([partial(checkout.place, order_request) for _ in range(10)])
     assert Counter(type(one) for one in outcomes) == {PlacedOrder: 1, Replay: 9}
 
 
-def test_a_refusal_leaves_the_gate_its_stock(settings: LazySettings) -> None:
+def test_a_refusal_leaves_the_gate_its_stock(settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
     product, buyer = ProductFactory.create(on_hand=3, limit_per_account=1), buying.account()
     assert refusal(buyer.id, {product: 3}).code == "purchase_limit_reached"
@@ -193,7 +192,41 @@ def test_a_refusal_leaves_the_gate_its_stock(settings: LazySettings) -> None:
     buying.place(buying.account().id, {product: 1})
 
 
-def test_paid_orders_of_long_ago_are_read_only_where_a_product_has_a_limit() -> None:
+def test_what_operators_see_is_the_count_by_which_the_next_order_is_decided():
+    """Unpaid units of all products, and all units of limited ones."""
+    tea = ProductFactory.create(sku="TEA", on_hand=50, limit_per_account=9)
+    cup, buyer = ProductFactory.create(sku="CUP", on_hand=50), buying.account()
+    paid = buying.place(buyer.id, {tea: 4, cup: 4}).order
+    Order.objects.filter(pk=paid.id).update(status="paid", paid_at=paid.placed_at)
+    OrderLine.objects.filter(order=paid.id, product=tea).update(refunded_quantity=1)
+    buying.place(buyer.id, {tea: 2, cup: 1})
+    cancelled = buying.place(buyer.id, {tea: 1}).order
+    cancellation.cancel(order_id=cancelled.id, account_id=buyer.id)
+    buying.place(buying.account().id, {tea: 5})
+
+    usage = limits.read_usage(buyer.pk)
+
+    products = [ProductUsage(tea.pk, "TEA", 9, 2, 5), ProductUsage(cup.pk, "CUP", None, 1, 1)]
+    assert usage == AccountUsage(1, products, True)
+    assert refusal(buyer.id, {tea: 5}).extra["items"] == [{"product": tea.pk, "limit": 9, "held": 5}]
+
+
+def test_more_orders_or_products_than_are_read_are_said_to_be_more(monkeypatch):
+    tea, cup = (ProductFactory.create(sku=sku, on_hand=50) for sku in ("TEA", "CUP"))
+    buyer = buying.account()
+    for _ in range(3):
+        buying.place(buyer.id, {tea: 1, cup: 2})
+    monkeypatch.setattr(limits, "MOST_ORDERS", 2)
+    usage = limits.read_usage(buyer.pk)
+    assert (usage.unpaid_orders, usage.is_complete) == (3, False)
+    assert [(one.sku, one.unpaid_units) for one in usage.products] == [("CUP", 4), ("TEA", 2)]
+    monkeypatch.setattr(limits, "MOST_ORDERS", 9)
+    monkeypatch.setattr(limits, "MOST_PRODUCTS", 1)
+    usage = limits.read_usage(buyer.pk)
+    assert ([one.sku for one in usage.products], usage.is_complete) == (["CUP"], False)
+
+
+def test_paid_orders_of_long_ago_are_read_only_where_a_product_has_a_limit():
     free, limited = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9, limit_per_account=2)
     buyer = buying.account()
     for product, is_read in ((free, False), (limited, True)):

@@ -32,14 +32,14 @@ __all__ = ["cannot_cancel", "product"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 
 
-def test_an_overdue_saga_that_was_not_retried_yet_is_listed_too(product: Product) -> None:
+def test_an_overdue_saga_that_was_not_retried_yet_is_listed_too(product):
     row = hanging.started(product)
     hanging.make_overdue(row)
     assert [one.id for one in status.read_needing_operator()] == [row.id]
     assert status.count_stuck()["purchase"] == 0
 
 
-def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product, away: Away) -> None:
+def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product, away):
     row = hanging.stuck_at_data_platform(product, away)
     away.back()
     by = ActorContext(actor=Actor.STAFF, id=10**12, name="ada", request_id="request-1")
@@ -48,6 +48,7 @@ def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product
     assert retried.deadline_at > timezone.now()
     assert [one.id for one in store.find_due(limit=10)] == [row.id]
     assert hanging.advance(row) == Saga.State.DONE
+    assert hanging.refusal(hanging.retry, row) == "saga_ended"
     [line] = hanging.journalled(row, "saga.retried")
     assert (line.actor, line.actor_name, line.request_id) == ("staff", "ada", "request-1")
     assert (line.detail, line.is_internal) == ("looked into it", True)
@@ -58,7 +59,7 @@ def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product
     assert buying.broken_laws() == []
 
 
-def test_a_retried_saga_that_fails_again_is_stuck_again(product: Product, away: Away) -> None:
+def test_a_retried_saga_that_fails_again_is_stuck_again(product, away):
     row = hanging.stuck_at_data_platform(product, away)
     hanging.retry(row)
     assert hanging.advance(row) == Saga.State.RUNNING
@@ -66,31 +67,27 @@ def test_a_retried_saga_that_fails_again_is_stuck_again(product: Product, away: 
     assert hanging.advance(row) == Saga.State.STUCK
 
 
-def test_an_ended_saga_is_not_retried(product: Product) -> None:
-    row = hanging.started(product)
-    hanging.advance(row)
-    assert hanging.refusal(hanging.retry, row) == "saga_ended"
-
-
 @in_one_test("reason", ["", "  ", "x" * 256])
-def test_a_reason_is_required(product: Product, reason: str) -> None:
+def test_a_reason_is_required(product, reason):
     row = hanging.started(product)
     for work in (hanging.retry, hanging.compensate, hanging.complete):
         assert hanging.refusal(work, row, reason=reason) == "invalid"
     assert not JournalLine.objects.filter(what__startswith="saga.").exists()
 
 
-def test_there_is_no_such_saga(product: Product) -> None:
+def test_there_is_no_such_saga(product):
     row = Saga(id=hanging.started(product).subject_id)
     for work in (hanging.retry, hanging.compensate, hanging.complete):
         assert buying.refusal_of(partial(work, row)).code == "not_found"
 
 
 @pytest.mark.parametrize("token", ["tok_timeout_charged", "tok_timeout_lost"])
-def test_a_payment_in_doubt_is_compensated_and_everything_is_released(product: Product, token: str) -> None:
+def test_a_payment_in_doubt_is_compensated_and_everything_is_released(product, token):
     row = hanging.in_doubt(product, token)
-    assert hanging.compensate(row).direction == UNDO
+    assert hanging.compensate(row, reason="looks like fraud").direction == UNDO
+    before = Saga.objects.values().get(id=row.id)
     hanging.compensate(row)
+    assert Saga.objects.values().get(id=row.id) == before
     assert hanging.advance(row) == Saga.State.COMPENSATED
     order = hanging.order_of(row)
     assert (order.status, order.failure_code) == ("payment_failed", "forced")
@@ -98,21 +95,15 @@ def test_a_payment_in_doubt_is_compensated_and_everything_is_released(product: P
     assert ledger.balance_amount(order.account_id) == 100
     assert sum(one.kept_amount for one in gateway().charges()) == 0
     [line] = hanging.journalled(row, "saga.turned_round")
-    assert (line.actor_name, line.detail) == ("ada", "customer asked")
+    assert (line.actor_name, line.detail) == ("ada", "looks like fraud")
+    shown = JournalLine.objects.filter(order_id=row.about_id, is_internal=False)
+    for text in (*shown.values_list("detail", flat=True), order.failure_detail):
+        assert "fraud" not in text, "customers do not see the reason"
     assert hanging.compensate(row).state == Saga.State.COMPENSATED
     assert buying.broken_laws() == []
 
 
-def test_customers_do_not_see_the_reason(product: Product) -> None:
-    row = hanging.in_doubt(product)
-    hanging.compensate(row, reason="looks like fraud")
-    hanging.advance(row)
-    shown = JournalLine.objects.filter(order_id=row.about_id, is_internal=False)
-    assert "fraud" not in " ".join(shown.values_list("detail", flat=True))
-    assert "fraud" not in hanging.order_of(row).failure_detail
-
-
-def test_past_the_point_of_no_return_an_order_is_refunded_instead(product: Product, away: Away) -> None:
+def test_past_the_point_of_no_return_an_order_is_refunded_instead(product, away):
     row = hanging.stuck_at_data_platform(product, away)
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
     with pytest.raises(FirstcomeError, match=f"refund order {row.about_id} instead"):
@@ -123,9 +114,7 @@ def test_past_the_point_of_no_return_an_order_is_refunded_instead(product: Produ
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
 
 
-def test_a_stuck_undo_ends_once_the_gateway_says_that_nothing_is_charged(
-    product: Product, away: Away
-) -> None:
+def test_a_stuck_undo_ends_once_the_gateway_says_that_nothing_is_charged(product, away):
     row = hanging.refunded_before_its_compensation(product, away)
     assert hanging.compensate(row).state == Saga.State.RUNNING
     hanging.compensate(row)
@@ -143,7 +132,7 @@ def test_a_stuck_undo_ends_once_the_gateway_says_that_nothing_is_charged(
     assert buying.broken_laws() == []
 
 
-def test_a_stuck_undo_of_what_is_charged_still_is_refused(product: Product, away: Away) -> None:
+def test_a_stuck_undo_of_what_is_charged_still_is_refused(product, away):
     row = hanging.stuck_in_compensation(product, away, "tok_timeout_charged")
     assert hanging.refusal(hanging.compensate, row) == "unavailable"
     away.back()
@@ -157,9 +146,7 @@ def test_a_stuck_undo_of_what_is_charged_still_is_refused(product: Product, away
     assert buying.broken_laws() == []
 
 
-def test_a_refund_on_which_the_gateway_works_keeps_its_key_when_its_undo_is_retried(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refund_on_which_the_gateway_works_keeps_its_key_when_its_undo_is_retried(product, monkeypatch):
     """It counted as failed, and the retry asked for another one by another key."""
     row, keys, refund = hanging.in_doubt(product), [], simulator.refund
 
@@ -177,7 +164,7 @@ def test_a_refund_on_which_the_gateway_works_keeps_its_key_when_its_undo_is_retr
     assert len(hanging.journalled(row, "charge_card.undo.pending")) == 1
 
 
-def test_an_undo_that_the_gateway_confirms_refuses_the_late_do(product: Product, away: Away) -> None:
+def test_an_undo_that_the_gateway_confirms_refuses_the_late_do(product, away):
     row = hanging.stuck_in_compensation(product, away)
     away.back()
     SagaLog.objects.filter(saga=row, event=Event.VOID).delete()
@@ -191,9 +178,7 @@ def test_an_undo_that_the_gateway_confirms_refuses_the_late_do(product: Product,
 
 
 @pytest.mark.usefixtures("cannot_cancel")
-def test_of_a_charge_that_the_gateway_can_not_block_two_operators_say_that_it_is_undone(
-    product: Product, away: Away
-) -> None:
+def test_of_a_charge_that_the_gateway_can_not_block_two_operators_say_that_it_is_undone(product, away):
     row = hanging.stuck_in_compensation(product, away)
     away.back()
     empty = SagaLog.objects.filter(saga=row).count()
@@ -208,16 +193,7 @@ def test_of_a_charge_that_the_gateway_can_not_block_two_operators_say_that_it_is
     assert buying.broken_laws() == []
 
 
-def test_a_compensation_that_is_not_stuck_stays_as_it_is(product: Product) -> None:
-    row = hanging.in_doubt(product)
-    hanging.compensate(row)
-    before = Saga.objects.values().get(id=row.id)
-    hanging.compensate(row)
-    assert Saga.objects.values().get(id=row.id) == before
-    assert len(hanging.journalled(row, "saga.turned_round")) == 1
-
-
-def test_a_charge_that_the_gateway_has_completes_the_order(product: Product, away: Away) -> None:
+def test_a_charge_that_the_gateway_has_completes_the_order(product, away):
     row = hanging.stuck_at_charge(product)
     [charge] = gateway().charges(order_id=row.about_id)
     away.take("GATEWAY_URL")
@@ -240,8 +216,8 @@ def test_a_charge_that_the_gateway_has_completes_the_order(product: Product, awa
     ("token", "code"), [("tok_timeout_lost", "charge_not_found"), ("tok_webhook", "gateway_disagrees")]
 )
 def test_a_charge_that_the_gateway_does_not_have_is_never_completed_by_an_invented_reference(
-    product: Product, token: str, code: str
-) -> None:
+    product, token, code
+):
     row = hanging.stuck_at_charge(product, token) if token == "tok_timeout_lost" else None
     if row is None:
         row = hanging.started(product, token)
@@ -254,15 +230,13 @@ def test_a_charge_that_the_gateway_does_not_have_is_never_completed_by_an_invent
 
 
 @pytest.mark.parametrize(("column", "value"), [("card_amount", 1), ("currency", "EUR")])
-def test_a_charge_of_another_amount_or_currency_is_not_booked(
-    product: Product, column: str, value: object
-) -> None:
+def test_a_charge_of_another_amount_or_currency_is_not_booked(product, column, value):
     row = hanging.stuck_at_charge(product)
     Payment.objects.filter(id=row.subject_id).update(**{column: value})
     assert hanging.refusal(hanging.complete, row) == "gateway_disagrees"
 
 
-def test_a_charge_that_is_confirmed_and_compensated_before_it_settles_is_refunded(product: Product) -> None:
+def test_a_charge_that_is_confirmed_and_compensated_before_it_settles_is_refunded(product):
     row = hanging.stuck_at_charge(product)
     hanging.complete(row)
     hanging.compensate(row)
@@ -273,19 +247,9 @@ def test_a_charge_that_is_confirmed_and_compensated_before_it_settles_is_refunde
     assert buying.broken_laws() == []
 
 
-def test_a_charge_that_was_attempted_and_is_still_asked_about_is_not_forced(product: Product) -> None:
-    """It was accepted after one attempt, on a saga that a worker advanced."""
-    row = hanging.in_doubt(product, "tok_timeout_lost")
-    assert hanging.refusal(hanging.complete, row, reference="ch_invented") == "step_not_hanging"
-    assert hanging.refusal(hanging.complete, row) == "step_not_hanging"
-
-
-def test_what_moved_after_the_gateway_was_asked_is_not_forced(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_moved_after_the_gateway_was_asked_is_not_forced(product, monkeypatch):
     row = hanging.stuck_at_charge(product)
     step = charging.STEP
-    assert step.look_up
     ask = step.look_up.ask
 
     def moved_meanwhile(*asked: Any) -> Any:
@@ -298,13 +262,11 @@ def test_what_moved_after_the_gateway_was_asked_is_not_forced(
 
 
 @in_one_test("reference", ["two\nlines", "é", "x" * 97])
-def test_a_reference_is_up_to_96_printable_ascii_characters(product: Product, reference: str) -> None:
+def test_a_reference_is_up_to_96_printable_ascii_characters(product, reference):
     assert hanging.refusal(hanging.complete, hanging.in_doubt(product), reference=reference) == "invalid"
 
 
-def test_an_event_delivered_by_hand_completes_the_saga_once_a_second_operator_approves(
-    product: Product, away: Away
-) -> None:
+def test_an_event_delivered_by_hand_completes_the_saga_once_a_second_operator_approves(product, away):
     row = hanging.stuck_at_data_platform(product, away)
     asked = hanging.complete(row, reference="evt_7")
     assert (hanging.reloaded(row).state, asked.status, asked.asker_name) == ("stuck", "waiting", "ada")
@@ -318,7 +280,7 @@ def test_an_event_delivered_by_hand_completes_the_saga_once_a_second_operator_ap
     assert buying.broken_laws() == []
 
 
-def test_an_approval_does_nothing_once_the_saga_has_moved(product: Product, away: Away) -> None:
+def test_an_approval_does_nothing_once_the_saga_has_moved(product, away):
     row = hanging.stuck_at_data_platform(product, away)
     asked = hanging.complete(row)
     away.back()
@@ -334,26 +296,21 @@ def test_an_approval_does_nothing_once_the_saga_has_moved(product: Product, away
     assert not JournalLine.objects.filter(what="saga.forced").exists()
 
 
-def test_a_step_that_is_still_retried_is_not_forced(product: Product, away: Away) -> None:
-    row = hanging.started(product)
+def test_a_step_that_was_not_tried_yet_or_is_still_tried_is_not_forced(product, away):
+    """It was accepted after one attempt of the charge, on a saga that a worker advanced."""
+    asked, untried = hanging.in_doubt(product, "tok_timeout_lost"), hanging.started(product, points=0)
+    retried = hanging.started(product)
     away.take("DATA_PLATFORM_URL")
-    assert hanging.advance(row) == Saga.State.RUNNING
-    assert hanging.refusal(hanging.complete, row) == "step_not_hanging"
+    assert hanging.advance(retried) == Saga.State.RUNNING
+    for row, more in (
+        (asked, {}),
+        (retried, {}),
+        *((row, {"reference": "ch_1"}) for row in (asked, untried)),
+    ):
+        assert hanging.refusal(hanging.complete, row, **more) == "step_not_hanging"
 
 
-def test_a_charge_that_was_never_attempted_is_not_forced(product: Product) -> None:
-    row = hanging.started(product, points=0)
-    assert hanging.refusal(hanging.complete, row, reference="ch_1") == "step_not_hanging"
-
-
-def test_a_local_step_is_never_forced(product: Product) -> None:
-    row = hanging.started(product)
-    hanging.make_overdue(row)
-    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
-    assert hanging.refusal(hanging.complete, row) == "step_is_local"
-
-
-def test_of_a_saga_whose_end_alone_is_missing_an_operator_reads_to_retry_it(product: Product) -> None:
+def test_of_a_saga_whose_end_alone_is_missing_an_operator_reads_to_retry_it(product):
     row = hanging.started(product)
     assert hanging.advance(row) == Saga.State.DONE
     unfinished = {"state": Saga.State.STUCK, "ended_at": None, "next_attempt_at": timezone.now()}
@@ -363,15 +320,17 @@ def test_of_a_saga_whose_end_alone_is_missing_an_operator_reads_to_retry_it(prod
     assert refused.value.code == "step_is_local"
 
 
-def test_a_local_undo_is_never_forced(product: Product, away: Away) -> None:
-    row = hanging.stuck_in_compensation(product, away)
+def test_a_local_step_or_undo_is_never_forced(product, away):
+    row, undone = hanging.started(product), hanging.stuck_in_compensation(product, away)
     away.back()
-    hanging.compensate(row)
-    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
-    assert hanging.refusal(hanging.compensate, row) == "step_is_local"
+    hanging.compensate(undone)
+    hanging.make_overdue(row)
+    Saga.objects.update(state=Saga.State.STUCK)
+    assert hanging.refusal(hanging.complete, row) == "step_is_local"
+    assert hanging.refusal(hanging.compensate, undone) == "step_is_local"
 
 
-def test_a_saga_that_is_being_compensated_is_not_completed(product: Product, away: Away) -> None:
+def test_a_saga_that_is_being_compensated_is_not_completed(product, away):
     row = hanging.stuck_in_compensation(product, away)
     assert hanging.refusal(hanging.complete, row, reference="ch_1") == "saga_being_undone"
     away.back()
@@ -396,11 +355,11 @@ def refund_of(row: Saga) -> Refund:
     return Refund.objects.get(id=row.subject_id)
 
 
-def test_a_refund_made_by_hand_at_the_gateway_is_completed(product: Product, away: Away) -> None:
+def test_a_refund_made_by_hand_at_the_gateway_is_completed(product, away):
     row = stuck_refund(product, away)
     away.back()
     hanging.refund_by_hand(row)
-    assert refund_of(row).status == Refund.Status.STUCK
+    assert (refund_of(row).status, hanging.order_of(row).status) == (Refund.Status.STUCK, "refunding")
     assert hanging.refusal(hanging.complete, row, reference="re_invented") == "reference_differs"
     hanging.complete(row)
     assert refund_of(row).status == Refund.Status.PENDING
@@ -414,9 +373,7 @@ def test_a_refund_made_by_hand_at_the_gateway_is_completed(product: Product, awa
     assert buying.broken_laws() == []
 
 
-def test_a_retried_refund_is_pending_again_and_stuck_again_and_never_compensated(
-    product: Product, away: Away
-) -> None:
+def test_a_retried_refund_is_pending_again_and_stuck_again_and_never_compensated(product, away):
     row = stuck_refund(product, away)
     assert hanging.refusal(hanging.retry, row) == "unavailable", "it can't ask what was given back by hand"
     away.back()
@@ -431,7 +388,7 @@ def test_a_retried_refund_is_pending_again_and_stuck_again_and_never_compensated
         hanging.compensate(row)
 
 
-def test_the_retry_of_a_refund_that_no_worker_has_begun_opens_no_call(product: Product) -> None:
+def test_the_retry_of_a_refund_that_no_worker_has_begun_opens_no_call(product):
     """One that may have been made is looked up first; this one is not."""
     row = hanging.started(product)
     hanging.advance(row)
@@ -439,7 +396,7 @@ def test_the_retry_of_a_refund_that_no_worker_has_begun_opens_no_call(product: P
     assert (hanging.retry(refund).open_call, hanging.advance(refund)) == ("", Saga.State.DONE)
 
 
-def test_a_refund_that_was_not_made_at_the_gateway_is_never_completed(product: Product, away: Away) -> None:
+def test_a_refund_that_was_not_made_at_the_gateway_is_never_completed(product, away):
     refund = stuck_refund(product, away)
     assert hanging.refusal(hanging.complete, refund) == "unavailable"
     away.back()
@@ -449,7 +406,7 @@ def test_a_refund_that_was_not_made_at_the_gateway_is_never_completed(product: P
     assert hanging.refusal(hanging.complete, refund, reference=charge.reference) == "gateway_disagrees"
 
 
-def test_a_top_up_that_the_gateway_has_charged_can_be_completed() -> None:
+def test_a_top_up_that_the_gateway_has_charged_can_be_completed():
     buyer = buying.account()
     payment = buying.top_up(buyer.id, 700, "tok_timeout_charged")
     [charge] = gateway().charges(key=payment.charge_key)

@@ -26,7 +26,7 @@ from shop.tests import commands
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, said
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("transmitting")]
@@ -57,7 +57,6 @@ def make_stuck() -> Saga:
 def started(token: str = "tok_ok") -> Saga:
     product = ProductFactory.create(on_hand=1, price=500)
     placed = buying.place(buying.account().id, {product: 1}, token=token)
-    assert placed.started
     return placed.started.saga
 
 
@@ -79,7 +78,7 @@ def press(client: Client, row: Saga, name: str, **fields: str) -> tuple[int, lis
     return sent.status_code, said(client, sent)
 
 
-def test_the_list_opens_with_the_sagas_that_need_an_operator(operator: User, stuck: Saga) -> None:
+def test_the_list_opens_with_the_sagas_that_need_an_operator(operator, stuck):
     client, fine, done = signed_in(operator), started(), started()
     Saga.objects.filter(id=done.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
     assert listed(client) == {stuck.id}
@@ -89,16 +88,18 @@ def test_the_list_opens_with_the_sagas_that_need_an_operator(operator: User, stu
     assert listed(client, o="1") == {stuck.id}
 
 
-def test_a_stuck_saga_is_retried(operator: User, stuck: Saga) -> None:
+def test_a_stuck_saga_is_retried_by_a_worker(operator, stuck, broker_server):
     status, messages = press(signed_in(operator), stuck, "retry")
     assert (status, messages) == (302, ["Recorded: it continues; the next free worker executes it."])
     line = JournalLine.objects.get(what="saga.retried")
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.id, "ada")
     assert line.detail == "it is back"
     assert line.request_id
+    wait_until(lambda: broker_server.llen("celery") > 0)
+    assert broker_server.llen("celery") == 1
 
 
-def test_a_charge_is_completed_as_the_gateway_has_it(operator: User, settings: LazySettings) -> None:
+def test_a_charge_is_completed_as_the_gateway_has_it(operator, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 0.5
     row, client = started("tok_timeout_charged"), signed_in(operator)
     stepping.advance(row.id)
@@ -110,7 +111,7 @@ def test_a_charge_is_completed_as_the_gateway_has_it(operator: User, settings: L
     assert JournalLine.objects.get(what="charge_card.forced").reference == charge.reference
 
 
-def test_what_can_not_be_asked_about_waits_for_another_operator(operator: User, stuck: Saga) -> None:
+def test_what_can_not_be_asked_about_waits_for_another_operator(operator, stuck):
     _, [message] = press(signed_in(operator), stuck, "complete")
     asked = Approval.objects.get()
     assert message == (
@@ -119,13 +120,7 @@ def test_what_can_not_be_asked_about_waits_for_another_operator(operator: User, 
     assert (asked.asker_id, Saga.objects.get(id=stuck.id).state) == (operator.pk, "stuck")
 
 
-def test_a_button_enqueues_the_saga_for_a_worker(operator: User, broker_server: Any) -> None:
-    press(signed_in(operator), started(), "retry")
-    wait_until(lambda: broker_server.llen("celery") > 0)
-    assert broker_server.llen("celery") == 1
-
-
-def test_a_refusal_is_shown_and_changes_nothing(operator: User, stuck: Saga) -> None:
+def test_a_refusal_is_shown_and_changes_nothing(operator, stuck):
     status, messages = press(signed_in(operator), stuck, "compensate")
     assert status == 200
     assert messages == [
@@ -134,15 +129,10 @@ def test_a_refusal_is_shown_and_changes_nothing(operator: User, stuck: Saga) -> 
     assert Saga.objects.get(id=stuck.id).state == "stuck"
 
 
-def test_an_ended_saga_has_no_buttons(operator: User, stuck: Saga) -> None:
+def test_an_ended_saga_has_no_buttons(operator, stuck):
     Saga.objects.filter(id=stuck.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
     page = signed_in(operator).get(page_of(stuck)).content.decode()
     assert not any(button(stuck, name) in page for name in BUTTONS)
-
-
-def test_nothing_is_edited_by_hand(stuck: Saga) -> None:
-    client = signed_in(SuperuserFactory())
-    assert client.post(page_of(stuck), {"state": "done"}).status_code == 403
 
 
 @pytest.fixture
@@ -153,7 +143,7 @@ def data_platform(settings: LazySettings) -> str:
     return address
 
 
-def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> None:
+def test_sagas_are_listed_for_people_and_for_programs(data_platform):
     row, fine = make_stuck(), started()
     _, listed = commands.run("list_sagas", "--stuck")
     for shown in (row.id, row.about_id, "purchase", "stuck", "do transmit", "no answer"):
@@ -168,7 +158,7 @@ def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> Non
     ].keys()
 
 
-def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None:
+def test_one_saga_is_retried(data_platform, settings):
     row = make_stuck()
     code, output = commands.run("retry_saga", str(row.id), "--reason", "it is back", "--by", "ada")
     assert (code, output) == (0, f"purchase saga {row.id}: it continues; the next free worker executes it.\n")
@@ -179,7 +169,7 @@ def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None
     assert stepping.advance(row.id) == Saga.State.DONE
 
 
-def test_all_stuck_sagas_are_retried(data_platform: str) -> None:
+def test_all_stuck_sagas_are_retried(data_platform):
     rows, fine = [make_stuck(), make_stuck()], started()
     code, output = commands.run("retry_saga", "--all-stuck", "--reason", "it is back")
     assert code == 0
@@ -191,9 +181,7 @@ def test_all_stuck_sagas_are_retried(data_platform: str) -> None:
     assert commands.run("retry_saga", "--all-stuck", "--reason", "again") == (0, "No saga is stuck.\n")
 
 
-def test_a_refusal_is_one_line_and_the_others_are_retried(
-    data_platform: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refusal_is_one_line_and_the_others_are_retried(data_platform, capsys):
     row, unknown = make_stuck(), uuid4()
     code, output = commands.run("retry_saga", str(unknown), str(row.id), "--reason", "it is back")
     assert code == 1
@@ -203,13 +191,13 @@ def test_a_refusal_is_one_line_and_the_others_are_retried(
 
 
 @in_one_test("arguments", [[], [str(uuid4()), "--all-stuck"]])
-def test_either_ids_or_all_stuck_is_required(arguments: list[str]) -> None:
+def test_either_ids_or_all_stuck_is_required(arguments):
     with pytest.raises(CommandError, match="either the ids of sagas, or --all-stuck"):
         commands.run("retry_saga", *arguments, "--reason", "why not")
 
 
 @in_one_test("command", ["retry_saga", "compensate_saga", "complete_saga"])
-def test_a_reason_and_a_name_are_required(command: str) -> None:
+def test_a_reason_and_a_name_are_required(command):
     row = started()
     with pytest.raises(CommandError, match="--reason"):
         commands.run(command, str(row.id))
@@ -217,7 +205,7 @@ def test_a_reason_and_a_name_are_required(command: str) -> None:
         commands.run(command, str(row.id), "--reason", "why not", "--by", " ")
 
 
-def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(data_platform: str) -> None:
+def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(data_platform):
     row = make_stuck()
     _, output = commands.run("complete_saga", str(row.id), "--reason", "seen", "--by", "ada")
     asked = Approval.objects.get()

@@ -38,7 +38,7 @@ def force(order_id: UUID, status: str) -> None:
 
 
 @pytest.mark.django_db
-def test_an_order_changes_status_only_as_the_table_allows() -> None:
+def test_an_order_changes_status_only_as_the_table_allows():
     order_id = started().order.id
     found, expected = {}, {}
     for source, target in itertools.product(ALL, ALL):
@@ -51,7 +51,7 @@ def test_an_order_changes_status_only_as_the_table_allows() -> None:
     assert found == expected
 
 
-def test_the_table_is_the_contract() -> None:
+def test_the_table_is_the_contract():
     drawn: dict[str, set[str]] = {status: set() for status in ALL}
     for line in CONTRACT.split("\n"):
         for source, target in itertools.pairwise(line.split(" → ")):
@@ -75,7 +75,6 @@ def expire(placed: PlacedOrder) -> str:
 
 def advance(placed: PlacedOrder) -> str:
     """Let its saga settle or fail it, as its card demands."""
-    assert placed.started
     stepping.advance(placed.started.saga.id)
     row = Saga.objects.get(id=placed.started.saga.id)
     return "can't become" if "can't become" in row.last_error else ""
@@ -140,7 +139,7 @@ STAYING = {("cancel", Status.CANCELLED), ("refund", Status.REFUNDING)}
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_changes_an_orders_status_only_as_the_table_allows(name: str) -> None:
+def test_a_call_changes_an_orders_status_only_as_the_table_allows(name):
     call, found, expected = CALLS[name], {}, {}
     for source in ALL:
         placed = call.order()

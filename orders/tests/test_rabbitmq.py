@@ -126,9 +126,8 @@ def web(stack_settings: dict[str, str], tmp_path: Path) -> Iterator[ObservedStac
 
 def buy(stack: ObservedStack, buyer: Any, product: Product, *, wait: int = 5) -> int:
     """Place an order with a payment, and wait for its end for so many seconds; the answer's status."""
-    body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
-    answer = stack.post(buyer, "/orders", body, key=str(uuid4()), Prefer=f"wait={wait}")
-    return answer.status
+    body = buying.order_of(product, "tok_ok")
+    return stack.post(buyer, "/orders", body, key=str(uuid4()), Prefer=f"wait={wait}").status
 
 
 def is_settled() -> bool:
@@ -148,9 +147,7 @@ def said_in_web(stack: ObservedStack, event: str) -> bool:
 
 
 @pytest.mark.boots("a program")
-def test_the_worker_takes_the_orders_from_a_quorum_queue(
-    stack: ObservedStack, own_rabbitmq: OwnRabbitMQ
-) -> None:
+def test_the_worker_takes_the_orders_from_a_quorum_queue(stack, own_rabbitmq):
     product = ProductFactory.create(on_hand=BUYERS)
     buyers = [buying.account() for _ in range(BUYERS)]
     with ThreadPoolExecutor(BUYERS) as pool:
@@ -166,8 +163,8 @@ def test_the_worker_takes_the_orders_from_a_quorum_queue(
 
 
 def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns_to_it(
-    stack: ObservedStack, stack_settings: dict[str, str], own_rabbitmq: OwnRabbitMQ, tmp_path: Path
-) -> None:
+    stack, stack_settings, own_rabbitmq, tmp_path
+):
     product = ProductFactory.create(on_hand=10_000)
     buyers = [buying.account() for _ in range(BUYERS)]
     ended = threading.Event()
@@ -209,7 +206,7 @@ def at_least(orders: int) -> None:
 
 
 @pytest.mark.boots("RabbitMQ")
-def test_confirmed_messages_are_there_after_a_kill(db: None, own_rabbitmq: OwnRabbitMQ) -> None:
+def test_confirmed_messages_are_there_after_a_kill(db, own_rabbitmq):
     own_rabbitmq.make_queue()
     with another_process(SEND, "50", **own_rabbitmq.settings) as sender:
         assert int(read_line(sender)) == 50
@@ -219,9 +216,7 @@ def test_confirmed_messages_are_there_after_a_kill(db: None, own_rabbitmq: OwnRa
     wait_until(lambda: own_rabbitmq.messages() == 50, seconds=20)
 
 
-def test_what_a_frozen_broker_does_not_confirm_is_done_in_the_web_process(
-    web: ObservedStack, own_rabbitmq: OwnRabbitMQ
-) -> None:
+def test_what_a_frozen_broker_does_not_confirm_is_done_in_the_web_process(web, own_rabbitmq):
     own_rabbitmq.make_queue()
     product, buyer = ProductFactory.create(on_hand=5), buying.account()
     assert buy(web, buyer, product, wait=0) == 202

@@ -8,16 +8,14 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.db import connection
 from django.utils import timezone
 
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
+from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation
 from orders.models import Order, Saga
 from orders.payment import purchase
@@ -41,15 +39,14 @@ def buyers_of(product: Product, count: int) -> list[Callable[[], Any]]:
     return [partial(checkout.place, order_request) for order_request in order_requests]
 
 
-def test_stock_of_100_is_sold_to_exactly_100() -> None:
+def test_stock_of_100_is_sold_to_exactly_100():
     product = ProductFactory.create(on_hand=100)
     outcomes = race(buyers_of(product, 200))
     assert kinds(outcomes) == {"PlacedOrder": 100, "insufficient_stock": 100}
-    product.refresh_from_db()
-    assert (product.on_hand, product.reserved) == (100, 100)
+    assert levels_of(product) == (100, 100)
 
 
-def test_100_calls_with_one_key_are_one_order_and_one_charge() -> None:
+def test_100_calls_with_one_key_are_one_order_and_one_charge():
     product = ProductFactory.create(on_hand=100, price=700)
     buyer = buying.account()
     order_request = buying.order_request(buyer.id, {product: 1}, token="tok_ok", key="only-once")
@@ -69,9 +66,7 @@ def test_100_calls_with_one_key_are_one_order_and_one_charge() -> None:
     assert [charge.kept_amount for charge in charges] == [700]
 
 
-def test_an_order_whose_commit_got_no_reply_is_the_caller_s_own_and_its_repeat_a_replay(
-    tmp_path: Path,
-) -> None:
+def test_an_order_whose_commit_got_no_reply_is_the_caller_s_own_and_its_repeat_a_replay(tmp_path):
     order_request = buying.order_request(buying.account().id, {ProductFactory.create(on_hand=9): 1})
     with losing_reply_to_commit(tmp_path) as is_lost:
         placed = checkout.place(order_request)
@@ -82,7 +77,7 @@ def test_an_order_whose_commit_got_no_reply_is_the_caller_s_own_and_its_repeat_a
 
 
 @pytest.mark.parametrize("strategy", ["optimistic"], indirect=True)
-def test_a_repeat_is_not_refused_for_the_points_that_its_own_order_has_used(strategy: str) -> None:
+def test_a_repeat_is_not_refused_for_the_points_that_its_own_order_has_used(strategy):
     """A faster duplicate is placed and paid between two reads of the transaction, which locks nothing."""
     buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=100)
     order_request = buying.order_request(buyer.id, {product: 1}, points=100, token="")
@@ -107,7 +102,7 @@ def test_a_repeat_is_not_refused_for_the_points_that_its_own_order_has_used(stra
     assert ledger.balance_amount(buyer.id) == 0
 
 
-def test_300_orders_in_opposite_order_meet_no_deadlock() -> None:
+def test_300_orders_in_opposite_order_meet_no_deadlock():
     products = ProductFactory.create_batch(5, on_hand=300)
     order_requests = []
     for index in range(300):
@@ -117,7 +112,7 @@ def test_300_orders_in_opposite_order_meet_no_deadlock() -> None:
     assert kinds(outcomes) == {"PlacedOrder": 300}
 
 
-def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings: LazySettings) -> None:
+def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 50
     product = ProductFactory.create(on_hand=50, price=100)
     buyer = buying.account(points=1_000)
@@ -129,7 +124,7 @@ def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings: Laz
     assert ledger.balance_amount(buyer.id) == 0
 
 
-def test_one_coupon_in_20_orders_at_once_is_held_by_one() -> None:
+def test_one_coupon_in_20_orders_at_once_is_held_by_one():
     buyer, product = buying.account(), ProductFactory.create(on_hand=100, price=5_000)
     code = buying.coupon_of(buyer.id).code
     order_requests = [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(20)]
@@ -137,7 +132,7 @@ def test_one_coupon_in_20_orders_at_once_is_held_by_one() -> None:
     assert kinds(outcomes) == {"PlacedOrder": 1, "coupon_not_usable": 19}
 
 
-def test_cancel_against_pay_against_expiry_one_wins_200_times(strategy: str) -> None:
+def test_cancel_against_pay_against_expiry_one_wins_200_times(strategy):
     """All three at the same instant; some orders are past their time, others are not.
 
     A quarter of the 200 per strategy: strategies don't affect how an order ends.

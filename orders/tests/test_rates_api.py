@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,7 +28,6 @@ from shop.rates import rate_limits
 from shop.tests import api_keys, asgi_client, servers
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,9 +64,7 @@ CALLS = pytest.mark.parametrize("call", [_coupon, _order, _payment, _top_up])
 
 
 @CALLS
-def test_the_fourth_call_in_a_minute_is_throttled_and_other_accounts_are_not(
-    call: Callable[[Api, Product, str], Any], product: Product
-) -> None:
+def test_the_fourth_call_in_a_minute_is_throttled_and_other_accounts_are_not(call, product):
     buyer = buying.account()
     buying.place(buyer.id, {product: 1})
     for key in ("a", "b", "c"):
@@ -78,16 +74,14 @@ def test_the_fourth_call_in_a_minute_is_throttled_and_other_accounts_are_not(
 
 
 @CALLS
-def test_staff_are_not_throttled(call: Callable[[Api, Product, str], Any], product: Product) -> None:
+def test_staff_are_not_throttled(call, product):
     staff = SuperuserFactory.create()
     buying.place(staff.id, {product: 1})
     assert {call(client_of(staff), product, key).status_code for key in "abcdef"} <= {201, 202, 409}
 
 
 @pytest.mark.parametrize("call", [_order, _payment, _top_up])
-def test_repeats_never_count_and_are_answered_when_the_account_is_throttled(
-    call: Callable[[Api, Product, str], Any], product: Product
-) -> None:
+def test_repeats_never_count_and_are_answered_when_the_account_is_throttled(call, product):
     buyer = buying.account()
     if call is _payment:
         buying.place(buyer.id, {product: 1})
@@ -103,7 +97,7 @@ def test_repeats_never_count_and_are_answered_when_the_account_is_throttled(
 
 
 @pytest.mark.parametrize("path", ["/orders", "/payments", "/wallet/top-ups"])
-def test_of_forty_repeats_at_once_none_counts_and_none_is_throttled(path: str, product: Product) -> None:
+def test_of_forty_repeats_at_once_none_counts_and_none_is_throttled(path, product):
     buyer = buying.account()
     waiting = buying.place(buyer.id, {product: 1}).order
     body = {
@@ -128,7 +122,7 @@ def test_of_forty_repeats_at_once_none_counts_and_none_is_throttled(path: str, p
     assert limit.read_usage(buyer.id).used == 1
 
 
-def test_a_throttled_order_is_not_recorded_under_its_key(settings: LazySettings, product: Product) -> None:
+def test_a_throttled_order_is_not_recorded_under_its_key(settings, product):
     api = client_of(buying.account())
     for key in ("a", "b", "c"):
         api.post("/orders", order_of(product), key=key)
@@ -145,9 +139,7 @@ def decline(api: Api, product: Product, key: str) -> Any:
     return answer
 
 
-def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_called(
-    settings: LazySettings, product: Product
-) -> None:
+def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_called(settings, product):
     settings.RATE_ORDERS = None
     buyer = buying.account()
     api, waiting = client_of(buyer), buying.place(buyer.id, {product: 1}).order
@@ -169,9 +161,7 @@ def test_after_three_declines_nothing_is_placed_and_the_gateway_is_not_called(
     )
 
 
-def test_of_sixty_payments_at_once_no_more_start_than_may_be_declined(
-    settings: LazySettings, product: Product
-) -> None:
+def test_of_sixty_payments_at_once_no_more_start_than_may_be_declined(settings, product):
     settings.RATE_ORDERS = settings.RATE_TOP_UPS = None
     settings.RATE_DECLINES = Rate(10, 600)
     buyer = buying.account()
@@ -203,9 +193,7 @@ def test_of_sixty_payments_at_once_no_more_start_than_may_be_declined(
     assert Payment.objects.filter(status="failed").count() == 10
 
 
-def test_payments_that_succeed_make_room_and_those_long_overdue_take_none(
-    settings: LazySettings, product: Product
-) -> None:
+def test_payments_that_succeed_make_room_and_those_long_overdue_take_none(settings, product):
     settings.RATE_ORDERS = None
     api = client_of(buying.account())
     for round in range(2):
@@ -234,8 +222,8 @@ def payers(number: int, *, by_one_key: bool) -> list[Payer]:
 
 @pytest.mark.parametrize("by_one_key", [False, True])
 def test_of_payments_that_start_at_once_in_several_transactions_no_more_start_than_may_be_declined(
-    settings: LazySettings, by_one_key: bool
-) -> None:
+    settings, by_one_key
+):
     settings.RATE_DECLINES_PER_KEY = Rate(3, 60)
     outcomes = race([partial(start_top_up, payer) for payer in payers(12, by_one_key=by_one_key)])
     assert Counter(type(outcome) for outcome in outcomes) == {charging.StartedPayment: 3, Throttled: 9}
@@ -243,9 +231,7 @@ def test_of_payments_that_start_at_once_in_several_transactions_no_more_start_th
 
 
 @pytest.mark.parametrize("by_one_key", [False, True])
-def test_counting_them_without_the_locks_lets_all_start(
-    settings: LazySettings, monkeypatch: pytest.MonkeyPatch, by_one_key: bool
-) -> None:
+def test_counting_them_without_the_locks_lets_all_start(settings, monkeypatch, by_one_key):
     """The naive twin: each counts before another has committed."""
     settings.RATE_DECLINES_PER_KEY = Rate(3, 60)
     all_counted, check = threading.Barrier(6, timeout=10), card_limits.check
@@ -260,9 +246,7 @@ def test_counting_them_without_the_locks_lets_all_start(
     assert Payment.objects.count() == 6
 
 
-def test_declines_are_counted_while_redis_is_away(
-    settings: LazySettings, product: Product, own_redis: OwnRedis
-) -> None:
+def test_declines_are_counted_while_redis_is_away(settings, product, own_redis):
     settings.RATE_ORDERS = None
     api = client_of(buying.account())
     for key in ("a", "b", "c"):
@@ -271,7 +255,7 @@ def test_declines_are_counted_while_redis_is_away(
     assert_throttled(api.post("/orders", order_of(product, "tok_ok"), key="d"))
 
 
-def test_what_counts_is_found_by_an_index(settings: LazySettings, product: Product) -> None:
+def test_what_counts_is_found_by_an_index(settings, product):
     settings.RATE_ORDERS = None
     payer = Payer(buying.account().id, api_keys.make("wallet:write", "act").key.pk)
     start_top_up(payer)
@@ -284,9 +268,7 @@ def test_what_counts_is_found_by_an_index(settings: LazySettings, product: Produ
     assert "payments_payment_of_api_key" in used[1]
 
 
-def test_declined_top_ups_count_and_cards_without_an_answer_do_not(
-    settings: LazySettings, product: Product
-) -> None:
+def test_declined_top_ups_count_and_cards_without_an_answer_do_not(settings, product):
     api = client_of(buying.account())
     settings.PAYMENT_GIVE_UP_SECONDS = 1
     for key, token in (("a", "tok_declined"), ("b", "tok_insufficient_funds")):

@@ -103,7 +103,7 @@ class Burst:
         return run_blocking(lane.answer_call(call, found))
 
 
-def test_issuing_a_coupon() -> None:
+def test_issuing_a_coupon():
     campaign, api = CampaignFactory.create(), Burst()
     Burst().post("coupons", {"campaign": campaign.pk})
     with following() as path:
@@ -119,7 +119,7 @@ def order_call() -> tuple[Burst, dict[str, Any]]:
     return Burst(), body
 
 
-def test_a_paid_order() -> None:
+def test_a_paid_order():
     api, body = order_call()
     with following() as path:
         placed = api.post("orders", body, key="first")
@@ -130,7 +130,7 @@ def test_a_paid_order() -> None:
     check_length(path, modules=63, back=13)
 
 
-def test_recovering_a_saga() -> None:
+def test_recovering_a_saga():
     api, body = order_call()
     api.post("orders", body, key="first")
     past = timezone.now() - timedelta(minutes=1)

@@ -1,48 +1,14 @@
 """Amounts of discounts and refunds: proportional integers that add up to exactly what was paid."""
 
 from dataclasses import dataclass
-from random import Random
 
 from hypothesis import given, strategies as st
 
 from orders import pricing
-from shop.tests.case_tables import in_one_test
-
-
-@in_one_test(
-    ("count", "worth"),
-    [(0, 0), (1, 967), (2, 1_934), (3, 2_900)],
-)
-def test_units_are_refunded_at_their_price_less_their_share_rounded_down(count: int, worth: int) -> None:
-    """A discount of 100 over three units: shares of 33, 66 and 100."""
-    assert pricing.discounted_amount(count, quantity=3, unit_price=1_000, discount_amount=100) == worth
-
-
-@in_one_test(
-    ("amount", "card_left", "points"),
-    [
-        # Paid 700: 200 points, 500 by card.
-        (350, 500, 100),
-        (349, 500, 99),
-        (700, 500, 200),
-        # The card has less left than its proportion: the rest is points.
-        (350, 200, 150),
-        (0, 500, 0),
-    ],
-)
-def test_points_are_rounded_down_and_the_card_refunds_no_more_than_it_was_charged(
-    amount: int, card_left: int, points: int
-) -> None:
-    part = pricing.refund_points_amount(
-        amount, points_amount=200, total_amount=700, refundable_card_amount=card_left
-    )
-    assert part == points
 
 
 @given(st.integers(1, 1_000), st.integers(0, 10**12), st.data())
-def test_each_further_unit_refunds_between_nothing_and_its_price(
-    quantity: int, unit_price: int, data: st.DataObject
-) -> None:
+def test_each_further_unit_refunds_between_nothing_and_its_price(quantity, unit_price, data):
     discount = data.draw(st.integers(0, quantity * unit_price))
     count = data.draw(st.integers(0, quantity - 1))
     line = {"quantity": quantity, "unit_price": unit_price, "discount_amount": discount}
@@ -70,19 +36,14 @@ class Bought:
 
     def _worth(self, count: int) -> int:
         return pricing.discounted_amount(
-            count,
-            quantity=self.quantity,
-            unit_price=self.unit_price,
-            discount_amount=self.discount_amount,
+            count, quantity=self.quantity, unit_price=self.unit_price, discount_amount=self.discount_amount
         )
 
 
 @st.composite
 def orders(draw: st.DrawFn) -> tuple[list[Bought], int]:
     """Lines with their shares of a discount, and the amount that was paid by points."""
-    sizes = draw(
-        st.lists(st.tuples(st.integers(1, 30), st.integers(0, 10**9)), min_size=1, max_size=5),
-    )
+    sizes = draw(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 10**9)), min_size=1, max_size=5))
     line_amounts = [quantity * price for quantity, price in sizes]
     discount = draw(st.integers(0, sum(line_amounts)))
     shares = pricing.split_discount(discount, line_amounts)
@@ -92,9 +53,7 @@ def orders(draw: st.DrawFn) -> tuple[list[Bought], int]:
 
 
 @given(orders(), st.randoms(use_true_random=False))
-def test_however_an_order_is_split_its_refunds_add_up_to_what_was_paid(
-    order: tuple[list[Bought], int], chance: Random
-) -> None:
+def test_however_an_order_is_split_its_refunds_add_up_to_what_was_paid(order, chance):
     lines, points_amount = order
     total = sum(line.quantity * line.unit_price - line.discount_amount for line in lines)
     left = {"points": points_amount, "card": total - points_amount}
@@ -114,7 +73,7 @@ def test_however_an_order_is_split_its_refunds_add_up_to_what_was_paid(
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=50), st.data())
-def test_shares_add_up_and_never_exceed_their_lines(line_amounts: list[int], data: st.DataObject) -> None:
+def test_shares_add_up_and_never_exceed_their_lines(line_amounts, data):
     discount = data.draw(st.integers(0, sum(line_amounts)))
     shares = pricing.split_discount(discount, line_amounts)
     assert sum(shares) == discount

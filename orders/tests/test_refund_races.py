@@ -54,7 +54,7 @@ def assert_all_given_back(order: Order, product: Product) -> None:
     assert buying.broken_laws() == []
 
 
-def test_of_20_concurrent_refunds_of_all_one_succeeds(order: Order, product: Product) -> None:
+def test_of_20_concurrent_refunds_of_all_one_succeeds(order, product):
     outcomes = race([partial(buying.refund, order.id)] * 20)
     assert kinds(outcomes) == {"StartedRefund": 1, "nothing_to_refund": 19}
     assert promised(order) == 650
@@ -63,7 +63,7 @@ def test_of_20_concurrent_refunds_of_all_one_succeeds(order: Order, product: Pro
     assert_all_given_back(order, product)
 
 
-def test_of_20_concurrent_refunds_of_one_unit_of_seven_seven_succeed(order: Order, product: Product) -> None:
+def test_of_20_concurrent_refunds_of_one_unit_of_seven_seven_succeed(order, product):
     outcomes = race([partial(buying.refund, order.id, {product: 1})] * 20)
     assert kinds(outcomes) == {"StartedRefund": 7, "nothing_to_refund": 13}
     assert promised(order) == 650
@@ -71,7 +71,7 @@ def test_of_20_concurrent_refunds_of_one_unit_of_seven_seven_succeed(order: Orde
     assert_all_given_back(order, product)
 
 
-def test_concurrent_refunds_of_three_units_leave_the_rest_below_three(order: Order, product: Product) -> None:
+def test_concurrent_refunds_of_three_units_leave_the_rest_below_three(order, product):
     outcomes = race([partial(buying.refund, order.id, {product: 3})] * 10)
     assert kinds(outcomes) == {"StartedRefund": 2, "refund_exceeds_order": 8}
     buying.settle_everything()
@@ -81,7 +81,7 @@ def test_concurrent_refunds_of_three_units_leave_the_rest_below_three(order: Ord
     assert_all_given_back(order, product)
 
 
-def test_refunds_that_settle_concurrently_have_one_outcome(order: Order, product: Product) -> None:
+def test_refunds_that_settle_concurrently_have_one_outcome(order, product):
     """Three executors per saga; the last refund to settle finds that nothing is left."""
     started = [buying.refund(order.id, {product: 1}) for _ in range(7)]
     race([partial(stepping.advance, one.saga_id) for one in started for _ in range(3)])
@@ -90,7 +90,7 @@ def test_refunds_that_settle_concurrently_have_one_outcome(order: Order, product
     assert_all_given_back(order, product)
 
 
-def test_refunds_that_start_while_others_settle_have_one_outcome(order: Order, product: Product) -> None:
+def test_refunds_that_start_while_others_settle_have_one_outcome(order, product):
     for _ in range(6):
         started = buying.refund(order.id, {product: 1})
         settled, other = race(
@@ -107,7 +107,7 @@ def test_refunds_that_start_while_others_settle_have_one_outcome(order: Order, p
 
 
 @pytest.mark.parametrize(("count", "ends"), [(1, "paid"), (7, "refunded")])
-def test_20_calls_with_one_key_are_one_refund(count: int, ends: str, order: Order, product: Product) -> None:
+def test_20_calls_with_one_key_are_one_refund(count, ends, order, product):
     """Of one unit, of which there are enough; and of all seven, where the second finds nothing left."""
     staff = AccountFactory.create(is_staff=True)
     keyed = buying.keyed(staff.id, schemas.refund_answer)
@@ -128,9 +128,7 @@ def test_20_calls_with_one_key_are_one_refund(count: int, ends: str, order: Orde
     assert buying.broken_laws() == []
 
 
-def test_reading_what_is_left_without_the_lock_refunds_twice_what_was_paid(
-    order: Order, product: Product
-) -> None:
+def test_reading_what_is_left_without_the_lock_refunds_twice_what_was_paid(order, product):
     """The naive version: both read seven left, and both refund them. Only the order's lock is missing."""
     both_looked = threading.Barrier(2, timeout=10)
     amount = order.total_amount

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -154,7 +153,7 @@ def final_lines(row: Saga) -> list[tuple[str, str, str]]:
     return list(lines.values_list("step", "direction", "event"))
 
 
-def test_all_steps_are_done_in_order(world: World) -> None:
+def test_all_steps_are_done_in_order(world):
     row = started()
     assert stepping.advance(row.id) == Saga.State.DONE
     assert (world.counted, world.calls) == (11, ["do", "tell"])
@@ -162,7 +161,7 @@ def test_all_steps_are_done_in_order(world: World) -> None:
     assert [step for step, _, _ in final_lines(row)] == ["local", "outside", "pivot", "tell"]
 
 
-def test_a_result_is_recorded_once(world: World) -> None:
+def test_a_result_is_recorded_once(world):
     row = started()
     first = called(row)
     run_batch(first)
@@ -172,14 +171,14 @@ def test_a_result_is_recorded_once(world: World) -> None:
     assert world.counted == 11
 
 
-def test_the_same_saga_by_many_executors_at_once_happens_once(world: World) -> None:
+def test_the_same_saga_by_many_executors_at_once_happens_once(world):
     row = started()
     race([lambda: stepping.advance(row.id)] * 8)
     stepping.advance(row.id)
     assert (world.counted, world.calls) == (11, ["do", "tell"])
 
 
-def test_an_undo_of_a_step_that_never_ran_skips_local_steps_and_calls_outside_ones(world: World) -> None:
+def test_an_undo_of_a_step_that_never_ran_skips_local_steps_and_calls_outside_ones(world):
     row = started()
     start_compensation(row, "forced", "because " * 40)
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
@@ -189,7 +188,7 @@ def test_an_undo_of_a_step_that_never_ran_skips_local_steps_and_calls_outside_on
     assert ("local", DO, Event.VOID) in final_lines(row)
 
 
-def test_a_result_that_arrives_after_its_step_was_undone_is_rejected(world: World) -> None:
+def test_a_result_that_arrives_after_its_step_was_undone_is_rejected(world):
     row = started()
     late = called(row)
     end_leases()
@@ -200,7 +199,7 @@ def test_a_result_that_arrives_after_its_step_was_undone_is_rejected(world: Worl
     assert world.counted == 0
 
 
-def test_a_result_that_arrives_while_its_step_is_undone_is_not_recorded_as_the_undo(world: World) -> None:
+def test_a_result_that_arrives_while_its_step_is_undone_is_not_recorded_as_the_undo(world):
     row = started()
     late = called(row)
     start_compensation(row, "forced", "")
@@ -211,7 +210,7 @@ def test_a_result_that_arrives_while_its_step_is_undone_is_not_recorded_as_the_u
     assert world.calls[-1] == "undo"
 
 
-def test_the_result_of_one_step_is_not_recorded_for_another(world: World) -> None:
+def test_the_result_of_one_step_is_not_recorded_for_another(world):
     row = started()
     wrong = called(row)
     wrong.open_call = f"tell {DO}"
@@ -219,15 +218,7 @@ def test_the_result_of_one_step_is_not_recorded_for_another(world: World) -> Non
     assert [step for step, _, _ in final_lines(row)] == ["local"]
 
 
-def test_a_refusal_undoes_earlier_steps_and_writes_nothing_itself(world: World) -> None:
-    row = started()
-    world.result = StepResult(Event.REFUSED, "no", code="declined")
-    assert stepping.advance(row.id) == Saga.State.COMPENSATED
-    assert (world.counted, world.calls) == (0, ["do"])
-    assert again(row.id).failure_code == "declined"
-
-
-def test_a_local_step_that_refuses_leaves_nothing_of_its_earlier_writes(world: World) -> None:
+def test_a_local_step_that_refuses_leaves_nothing_of_its_earlier_writes(world):
     row = started()
     world.refuses = True
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
@@ -235,32 +226,19 @@ def test_a_local_step_that_refuses_leaves_nothing_of_its_earlier_writes(world: W
     assert again(row.id).failure_code == "not_today"
 
 
-def test_a_call_without_a_reply_is_retried_later_and_its_lease_is_released(world: World) -> None:
+def test_a_call_without_a_reply_is_retried_later_and_its_lease_is_released(world):
     row = started()
     world.result = StepResult(Event.FAILED, "no answer")
     assert stepping.advance(row.id) == Saga.State.RUNNING
     waiting = again(row.id)
     assert (waiting.leased_until, waiting.attempts) == (None, 1)
-    assert waiting.next_attempt_at is not None
     assert waiting.next_attempt_at > clock.now()
     world.result = StepResult(Event.DONE)
     assert stepping.advance(row.id) == Saga.State.DONE
     assert [one.is_repeat for one in world.attempts] == [False, True, False]
 
 
-def test_no_reply_until_the_deadline_starts_the_compensation(world: World) -> None:
-    row = started()
-    world.result = StepResult(Event.FAILED, "no answer")
-    stepping.advance(row.id)
-    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
-    assert stepping.advance(row.id) == Saga.State.STUCK
-    assert again(row.id).failure_code == "gave_up"
-    world.result = StepResult(Event.DONE)
-    assert stepping.advance(row.id) == Saga.State.COMPENSATED
-    assert world.counted == 0
-
-
-def test_past_the_point_of_no_return_it_is_stuck_and_still_retried(world: World) -> None:
+def test_past_the_point_of_no_return_it_is_stuck_and_still_retried(world):
     row = started(done=["local", "outside", "pivot"])
     Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
     world.result = StepResult(Event.FAILED, "no answer")
@@ -269,21 +247,21 @@ def test_past_the_point_of_no_return_it_is_stuck_and_still_retried(world: World)
     assert stepping.advance(row.id) == Saga.State.DONE
 
 
-def test_an_unexpected_error_is_retried(world: World) -> None:
+def test_an_unexpected_error_is_retried(world):
     row = started()
     world.meanwhile = lambda: 1 / 0  # type: ignore[return-value]
     assert stepping.advance(row.id) == Saga.State.RUNNING
     assert "ZeroDivisionError" in again(row.id).last_error
 
 
-def test_a_new_saga_is_due_though_the_clock_of_who_began_it_is_ahead(world: World) -> None:
+def test_a_new_saga_is_due_though_the_clock_of_who_began_it_is_ahead(world):
     with clock.shifted(by=timedelta(minutes=15)):
         row = started()
     assert [saga.id for saga in store.find_due(limit=10)] == [row.id]
     assert status.oldest_due_seconds() == 0
 
 
-def test_new_sagas_are_found_before_all_others(world: World) -> None:
+def test_new_sagas_are_found_before_all_others(world):
     retried = [started(), started()]
     long_ago = clock.now() - timedelta(hours=1)
     Saga.objects.filter(id__in=[row.id for row in retried]).update(next_attempt_at=long_ago, attempts=3)
@@ -291,7 +269,7 @@ def test_new_sagas_are_found_before_all_others(world: World) -> None:
     assert [saga.id for saga in store.find_due(limit=3)] == [*(row.id for row in new), retried[0].id]
 
 
-def test_a_saga_is_due_at_its_start_and_when_its_lease_has_lapsed(world: World) -> None:
+def test_a_saga_is_due_at_its_start_and_when_its_lease_has_lapsed(world):
     row = started()
     assert [saga.id for saga in store.find_due(limit=10)] == [row.id]
     run_batch(copy_of(row))
@@ -314,7 +292,7 @@ def forward_only(world: World) -> Iterator[World]:
     del SAGA_TYPES["forward"]
 
 
-def test_without_compensation_an_outside_refusal_is_a_failed_attempt(forward_only: World) -> None:
+def test_without_compensation_an_outside_refusal_is_a_failed_attempt(forward_only):
     row = started(kind="forward")
     forward_only.result = StepResult(Event.REFUSED, "no", code="declined")
     assert stepping.advance(row.id) == Saga.State.RUNNING
@@ -328,7 +306,7 @@ def test_without_compensation_an_outside_refusal_is_a_failed_attempt(forward_onl
     assert forward_only.counted == 1
 
 
-def test_without_compensation_a_local_refusal_writes_nothing_and_is_retried(forward_only: World) -> None:
+def test_without_compensation_a_local_refusal_writes_nothing_and_is_retried(forward_only):
     row = started(kind="forward")
     forward_only.refuses = True
     assert stepping.advance(row.id) == Saga.State.RUNNING
@@ -338,7 +316,7 @@ def test_without_compensation_a_local_refusal_writes_nothing_and_is_retried(forw
     assert (forward_only.counted, forward_only.calls) == (1, ["do"])
 
 
-def test_past_the_point_of_no_return_a_refusal_starts_no_compensation(world: World) -> None:
+def test_past_the_point_of_no_return_a_refusal_starts_no_compensation(world):
     row = started(done=["local", "outside"])
     world.refuses = True
     assert stepping.advance(row.id) == Saga.State.RUNNING
@@ -347,7 +325,7 @@ def test_past_the_point_of_no_return_a_refusal_starts_no_compensation(world: Wor
     assert stepping.advance(row.id) == Saga.State.DONE
 
 
-def test_a_local_step_is_undone_between_two_outside_ones(world: World) -> None:
+def test_a_local_step_is_undone_between_two_outside_ones(world):
     SAGA_TYPES["test"] = SagaType(
         kind="test",
         steps=(
@@ -367,43 +345,10 @@ def test_a_local_step_is_undone_between_two_outside_ones(world: World) -> None:
 # A call that may have been made is looked up before it is made again
 
 
-def test_a_call_is_committed_as_started_before_it_is_made(world: World) -> None:
-    row = started()
-    seen = []
-    world.meanwhile = lambda: seen.append(again(row.id).open_call)
-    stepping.advance(row.id)
-    assert seen == ["outside do", "tell do"]
-    assert again(row.id).open_call == ""
-
-
-def test_a_call_whose_worker_crashed_is_a_repeat(world: World) -> None:
-    row = started()
-    called(row)
-    end_leases()
-    stepping.advance(row.id)
-    assert next(one for one in world.attempts if one.is_repeat)
-
-
-def test_past_its_deadline_a_saga_that_made_no_call_makes_none(world: World) -> None:
-    row = started(give_up_seconds=-1)
-    assert stepping.advance(row.id) == Saga.State.COMPENSATED
-    assert (world.calls, world.counted) == (["undo"], 0)
-    assert again(row.id).failure_code == "gave_up"
-
-
-def test_past_its_deadline_a_call_that_may_have_been_made_is_looked_up_and_not_made(world: World) -> None:
-    row = started()
-    called(row)
-    end_leases()
-    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
-    stepping.advance(row.id)
-    assert (world.attempts[0].is_repeat, world.attempts[0].is_overdue) == (True, True)
-
-
 # A lease that was lost
 
 
-def test_a_lost_lease_counts_as_an_attempt(world: World) -> None:
+def test_a_lost_lease_counts_as_an_attempt(world):
     row = started()
     called(row)
     end_leases()
@@ -414,7 +359,7 @@ def test_a_lost_lease_counts_as_an_attempt(world: World) -> None:
     assert list(lines.values_list("event", flat=True)) == ["failed", "pending"]
 
 
-def test_a_saga_whose_leases_are_always_lost_is_stuck_past_its_deadline(world: World) -> None:
+def test_a_saga_whose_leases_are_always_lost_is_stuck_past_its_deadline(world):
     """Past the point of no return; before it the compensation would have started."""
     row = started(done=["local", "outside", "pivot"])
     run_batch(copy_of(row))
@@ -424,7 +369,7 @@ def test_a_saga_whose_leases_are_always_lost_is_stuck_past_its_deadline(world: W
     assert again(row.id).state == Saga.State.STUCK
 
 
-def test_a_final_result_counts_even_if_another_worker_has_the_lease(world: World) -> None:
+def test_a_final_result_counts_even_if_another_worker_has_the_lease(world):
     row = started()
     slow = called(row)
     end_leases()
@@ -437,7 +382,7 @@ def test_a_final_result_counts_even_if_another_worker_has_the_lease(world: World
     assert world.counted == 11
 
 
-def test_a_result_that_is_not_final_does_not_count_once_the_lease_is_lost(world: World) -> None:
+def test_a_result_that_is_not_final_does_not_count_once_the_lease_is_lost(world):
     row = started()
     slow = called(row, StepResult(Event.FAILED, "no answer"))
     end_leases()
@@ -448,7 +393,7 @@ def test_a_result_that_is_not_final_does_not_count_once_the_lease_is_lost(world:
     assert again(row.id).attempts == before
 
 
-def test_a_saga_that_rests_since_it_was_found_is_left_alone_until_it_is_due(world: World) -> None:
+def test_a_saga_that_rests_since_it_was_found_is_left_alone_until_it_is_due(world):
     row = started()
     stale = copy_of(row)
     [rests] = run_batch(called(row, StepResult(Event.FAILED, "no answer"), token="two"), token="two")
@@ -458,7 +403,7 @@ def test_a_saga_that_rests_since_it_was_found_is_left_alone_until_it_is_due(worl
     assert again(row.id).attempts == 1
 
 
-def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world: World) -> None:
+def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world):
     """The call takes longer than a lease that is not renewed: the other worker takes over each time."""
     row = started()
     executors = [stepping.SteppedExecutor(), stepping.SteppedExecutor()]
@@ -477,7 +422,7 @@ def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world: Wor
     assert world.counted == 11
 
 
-def test_a_lease_that_another_worker_has_taken_is_not_renewed(world: World) -> None:
+def test_a_lease_that_another_worker_has_taken_is_not_renewed(world):
     row, executor = started(), stepping.SteppedExecutor()
     theirs = clock.now() + timedelta(seconds=3)
 
@@ -488,22 +433,3 @@ def test_a_lease_that_another_worker_has_taken_is_not_renewed(world: World) -> N
     world.meanwhile = lose
     executor.advance(row.id)
     assert again(row.id).state == Saga.State.DONE or again(row.id).leased_until == theirs
-
-
-def test_a_lost_reply_to_commit_has_no_second_effect(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The transaction is run again, although it was committed."""
-    run, committed = transactions.run, []
-
-    def lose_answer(work: Callable[[], Any], effect: transactions.Effect) -> Any:
-        committed.append(run(work, effect))
-        return run(work, effect)
-
-    row = started()
-    with monkeypatch.context() as patched:
-        patched.setattr(transactions, "run", lose_answer)
-        stepping.advance(row.id)
-    end_leases()
-    stepping.advance(row.id)
-    assert committed
-    assert again(row.id).state == Saga.State.DONE
-    assert world.counted == 11

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -55,7 +54,7 @@ def reason(account_id: int, product: Product, code: str = CODE) -> str:
 
 
 @buying.by_two_strategies
-def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy: str) -> None:
+def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy):
     campaign, buyer = shared_campaign(), buying.account()
     product = ProductFactory.create(on_hand=5, price=5_000)
 
@@ -78,7 +77,7 @@ def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy: str) -> 
 
 
 @buying.by_two_strategies
-def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(strategy: str) -> None:
+def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(strategy):
     campaign = shared_campaign(quantity=1)
     product, buyer, other = ProductFactory.create(on_hand=5), buying.account(), buying.account()
     first = buying.place(buyer.id, {product: 1}, coupon=CODE)
@@ -94,7 +93,7 @@ def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(strat
     assert buying.broken_laws() == []
 
 
-def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for() -> None:
+def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for():
     campaign = shared_campaign()
     product, buyer = ProductFactory.create(on_hand=5), buying.account()
     issued = issuing.issue(campaign_id=campaign.pk, user_id=buyer.id)
@@ -107,7 +106,7 @@ def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for() -
     assert buying.broken_laws() == []
 
 
-def test_the_reasons_why_a_shared_code_is_refused() -> None:
+def test_the_reasons_why_a_shared_code_is_refused():
     product, buyer = ProductFactory.create(on_hand=50, price=5_000), buying.account()
     shared_campaign(shared_code="LATER", scheduled=True)
     shared_campaign(shared_code="LATER-PAUSED", scheduled=True, paused_at=timezone.now())
@@ -138,7 +137,7 @@ def test_the_reasons_why_a_shared_code_is_refused() -> None:
     assert Coupon.objects.count() == 3, "a refused order issues nothing"
 
 
-def test_a_refusal_that_has_no_text_for_orders_refuses_with_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_that_has_no_text_for_orders_refuses_with_its_own(monkeypatch):
     """A rule that is added refuses one order, and is no error of its batch."""
     shared_campaign()
     product, buyer = ProductFactory.create(on_hand=5, price=5_000), buying.account()
@@ -150,7 +149,7 @@ def test_a_refusal_that_has_no_text_for_orders_refuses_with_its_own(monkeypatch:
 
 
 @pytest.mark.parametrize("code", [f"{CODE} ", f" {CODE}", CODE.lower()])
-def test_a_code_that_is_nearly_a_shared_one_is_not_found_and_fails_no_neighbour(code: str) -> None:
+def test_a_code_that_is_nearly_a_shared_one_is_not_found_and_fails_no_neighbour(code):
     """MySQL compares without regard to spaces at the end."""
     shared_campaign()
     product = ProductFactory.create(on_hand=9, price=5_000)
@@ -161,7 +160,7 @@ def test_a_code_that_is_nearly_a_shared_one_is_not_found_and_fails_no_neighbour(
     assert buying.reasons(outcomes) == {"not_found": 1, "PlacedOrder": 1}
 
 
-def test_a_refused_order_leaves_no_coupon_behind() -> None:
+def test_a_refused_order_leaves_no_coupon_behind():
     campaign = shared_campaign(quantity=1)
     product, buyers = ProductFactory.create(on_hand=1), [buying.account().id for _ in range(3)]
     requests = [
@@ -176,7 +175,7 @@ def test_a_refused_order_leaves_no_coupon_behind() -> None:
     assert buying.broken_laws() == []
 
 
-def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_once() -> None:
+def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_once():
     product, buyer = ProductFactory.create(on_hand=5), buying.account()
     own = coupon_of(shared_campaign(), buyer).code
     requests = [
@@ -193,7 +192,7 @@ def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_
     assert buying.broken_laws() == []
 
 
-def test_a_batch_of_any_size_takes_four_more_statements_than_without_a_coupon() -> None:
+def test_a_batch_of_any_size_takes_four_more_statements_than_without_a_coupon():
     shared_campaign(quantity=50)
     product = ProductFactory.create(on_hand=200)
 
@@ -208,9 +207,7 @@ def test_a_batch_of_any_size_takes_four_more_statements_than_without_a_coupon() 
     assert statements(5, CODE) == statements(5, "") + 5
 
 
-def test_a_code_that_was_changed_while_the_order_waited_for_the_lock_is_not_found(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_code_that_was_changed_while_the_order_waited_for_the_lock_is_not_found(monkeypatch):
     campaign, product, buyer = shared_campaign(), ProductFactory.create(on_hand=5), buying.account()
     lock = eligibility.lock_campaign
 
@@ -225,9 +222,7 @@ def test_a_code_that_was_changed_while_the_order_waited_for_the_lock_is_not_foun
     buying.place(buyer.id, {product: 1}, coupon="WINTER")
 
 
-def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_was_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_was_read(monkeypatch):
     """Its row is not locked then, so nothing may be issued."""
     campaign, buyer = shared_campaign(scheduled=True), buying.account()
     product = ProductFactory.create(on_hand=5)
@@ -253,9 +248,7 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
     ],
     indirect=["strategy"],
 )
-def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(
-    strategy: str, of_campaign: str, settings: LazySettings
-) -> None:
+def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(strategy, of_campaign, settings):
     settings.OPTIMISTIC_RETRIES = 100
     campaign = shared_campaign(quantity=20, strategy=of_campaign)
     product, buyers = ProductFactory.create(on_hand=100), [buying.account().id for _ in range(40)]
@@ -273,7 +266,7 @@ def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(
     assert buying.broken_laws() == []
 
 
-def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy: str, settings: LazySettings) -> None:
+def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy, settings):
     settings.OPTIMISTIC_RETRIES = 100
     shared_campaign()
     product, buyer = ProductFactory.create(on_hand=100), buying.account()
@@ -285,7 +278,7 @@ def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy: str, set
     assert buying.broken_laws() == []
 
 
-def test_two_shared_codes_and_own_codes_in_opposite_orders_meet_no_deadlock(settings: LazySettings) -> None:
+def test_two_shared_codes_and_own_codes_in_opposite_orders_meet_no_deadlock(settings):
     settings.INVENTORY_STRATEGY = "pessimistic"
     shared_campaign(quantity=1_000)
     shared_campaign(shared_code="WINTER", quantity=1_000)
@@ -306,9 +299,7 @@ def test_two_shared_codes_and_own_codes_in_opposite_orders_meet_no_deadlock(sett
     assert buying.broken_laws() == []
 
 
-def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(monkeypatch):
     """The naive twin: read the count, insert the coupons, write the count."""
     campaign = shared_campaign(quantity=20)
     products = ProductFactory.create_batch(40, on_hand=1)
@@ -330,7 +321,7 @@ def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(
     assert broken["L1"] == [str(campaign.pk)]
 
 
-def test_listing_and_unlisting_beside_orders_is_exact() -> None:
+def test_listing_and_unlisting_beside_orders_is_exact():
     """After a removal was answered the account gets nothing; before, its coupon has a place in the order."""
     campaign = shared_campaign(quantity=1_000, eligible="listed")
     product, buyers = ProductFactory.create(on_hand=1_000), [buying.account().id for _ in range(30)]

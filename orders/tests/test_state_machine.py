@@ -8,32 +8,16 @@ simulator's process and its book. The ordinary run takes the same few examples e
 import faulthandler
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from django.core.management import call_command
 from hypothesis import HealthCheck, Phase, settings as bounds, strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from orders.models import Saga
 from orders.placement.checkout import OrderRequest
-from orders.tests import acting, business, comparing
-from orders.tests.choosing import (
-    acts,
-    chores,
-    chosen,
-    is_being_paid,
-    is_charged,
-    is_refundable,
-    is_under_way,
-    is_unpaid,
-    operators_acts,
-    purchases,
-    sagas_of,
-    which,
-)
+from orders.tests import acting, business, choosing, comparing
 from orders.tests.listening import Listener
 from orders.tests.model import MOST_GRANTED, MOST_GRANTED_IN_A_DAY, Shop
 from orders.tests.things import ASKING, DECLINED, UNKNOWN_FOR_EVER, Coupon, Order, Product, TopUp
@@ -74,10 +58,10 @@ class Interleavings(RuleBasedStateMachine):
 
     @initialize(
         is_patient=some.booleans(),
-        purchases=some.lists(purchases, min_size=3, max_size=5),
-        at_gateway=acts("give_back", "dispute"),
-        afterwards=acts("learn", "close_dispute", "refund", "force"),
-        by_operators=operators_acts,
+        purchases=some.lists(choosing.purchases, min_size=3, max_size=5),
+        at_gateway=choosing.acts("give_back", "dispute"),
+        afterwards=choosing.acts("learn", "close_dispute", "refund", "force"),
+        by_operators=choosing.operators_acts,
     )
     def open(
         self,
@@ -109,41 +93,43 @@ class Interleavings(RuleBasedStateMachine):
         self._befall(paid, at_gateway + afterwards)
         self.operate([("grant", (2, 0, 1_300)), *by_operators])
 
-    @rule(purchase=purchases, acts=acts("pay", "drive", "sweep"))
+    @rule(purchase=choosing.purchases, acts=choosing.acts("pay", "drive", "sweep"))
     def befall_a_new_order(self, purchase: dict[str, Any], acts: list[tuple[str, Any]]) -> None:
         order = self._place(**purchase)
         if order:
             self._befall(order, acts)
 
-    @rule(which=which, acts=acts("pay", "cancel", "lapse", "sweep"))
+    @rule(which=choosing.which, acts=choosing.acts("pay", "cancel", "lapse", "sweep"))
     def befall_an_unpaid_order(self, which: int, acts: list[tuple[str, Any]]) -> None:
-        self._befall(chosen(self.shop.orders, which, likely=is_unpaid), acts)
+        self._befall(choosing.chosen(self.shop.orders, which, likely=choosing.is_unpaid), acts)
 
-    @rule(which=which, acts=acts("drive", "give_up", "decide", "tell", "sweep"))
+    @rule(which=choosing.which, acts=choosing.acts("drive", "give_up", "decide", "tell", "sweep"))
     def befall_an_order_being_paid(self, which: int, acts: list[tuple[str, Any]]) -> None:
-        self._befall(chosen(self.shop.orders, which, likely=is_being_paid), acts)
+        self._befall(choosing.chosen(self.shop.orders, which, likely=choosing.is_being_paid), acts)
 
-    @rule(which=which, acts=acts("refund", "drive"))
+    @rule(which=choosing.which, acts=choosing.acts("refund", "drive"))
     def befall_a_paid_order(self, which: int, acts: list[tuple[str, Any]]) -> None:
-        self._befall(chosen(self.shop.orders, which, likely=is_refundable), acts)
+        self._befall(choosing.chosen(self.shop.orders, which, likely=choosing.is_refundable), acts)
 
-    @rule(which=which, acts=acts("give_back", "dispute", "close_dispute", "learn", "refund"))
+    @rule(
+        which=choosing.which, acts=choosing.acts("give_back", "dispute", "close_dispute", "learn", "refund")
+    )
     def befall_a_charge_at_the_gateway(self, which: int, acts: list[tuple[str, Any]]) -> None:
-        self._befall(chosen(self.shop.orders, which, likely=is_charged), acts)
+        self._befall(choosing.chosen(self.shop.orders, which, likely=choosing.is_charged), acts)
 
-    @rule(which=which, acts=acts("force", "give_back", "decide_approval", "learn"))
+    @rule(which=choosing.which, acts=choosing.acts("force", "give_back", "decide_approval", "learn"))
     def befall_a_refund_that_is_stuck(self, which: int, acts: list[tuple[str, Any]]) -> None:
-        order = chosen(self.shop.orders, which, likely=is_charged)
+        order = choosing.chosen(self.shop.orders, which, likely=choosing.is_charged)
         if order:
             self._have_a_refund_stuck(order)
             self._befall(order, acts)
 
-    @rule(acts=operators_acts)
+    @rule(acts=choosing.operators_acts)
     def operate(self, acts: list[tuple[str, Any]]) -> None:
         for name, parameter in acts:
             getattr(self, f"_{name}")(None, parameter)
 
-    @rule(chore=chores)
+    @rule(chore=choosing.chores)
     def keep_shop(self, chore: tuple[str, Any]) -> None:
         name, parameter = chore
         getattr(self, f"_{name}")(parameter)
@@ -177,7 +163,7 @@ class Interleavings(RuleBasedStateMachine):
         named: Coupon | None = None
         if coupon is not None:
             usable = (account_id, "issued")
-            named = chosen(
+            named = choosing.chosen(
                 self.shop.coupons, coupon, likely=lambda one: (one.account_id, one.status) == usable
             )
         if campaign is not None:
@@ -219,29 +205,29 @@ class Interleavings(RuleBasedStateMachine):
 
     def _drive(self, order: Order, points: int | None) -> None:
         """Advance its sagas as far as possible, or until the executor crashes."""
-        for one in sagas_of(order):
+        for one in choosing.sagas_of(order):
             acting.drive(self.listener, one, points=points)
 
     def _give_up(self, order: Order, _: None) -> None:
         """Whether a refused card or the deadline ends a payment decides whether its order is kept."""
-        for one in sagas_of(order):
+        for one in choosing.sagas_of(order):
             if not (isinstance(one, Order) and one.is_kept and one.token in (*DECLINED, ASKING)):
                 acting.give_up(one)
 
     def _force(self, order: Order, wanted: tuple[int, str]) -> None:
         """Whether a refused card or an operator ends a payment decides whether its order is kept."""
         operator, act = wanted
-        for one in sagas_of(order):
+        for one in choosing.sagas_of(order):
             if not (isinstance(one, Order) and one.is_kept and one.token in (*DECLINED, ASKING)):
                 acting.force(self.shop, one, self.operators[operator], act)
 
     def _give_back(self, order: Order, amount: int) -> None:
-        if is_charged(order):
+        if choosing.is_charged(order):
             with comparing.gateway_at(self.gateway_url):
                 acting.give_back(self.shop, self.simulator, order, amount)
 
     def _dispute(self, order: Order, amount: int) -> None:
-        if is_charged(order):
+        if choosing.is_charged(order):
             with comparing.gateway_at(self.gateway_url):
                 acting.dispute(self.simulator, order, amount)
 
@@ -253,7 +239,7 @@ class Interleavings(RuleBasedStateMachine):
 
         A reconciliation need not find a dispute that was won before the shop knew of it: it takes nothing.
         """
-        if is_charged(order):
+        if choosing.is_charged(order):
             with comparing.gateway_at(self.gateway_url):
                 acting.learn(self.shop, order, way)
             comparing.adopt_bookings(self.shop)
@@ -265,7 +251,7 @@ class Interleavings(RuleBasedStateMachine):
     def _refund(self, order: Order, wanted: tuple[tuple[int, int] | None, bool]) -> None:
         """Refund units of one of its lines, or all that is left."""
         some_of_it, restock = wanted
-        counts = some_of_it and {chosen(list(order.counts), some_of_it[0]): some_of_it[1]}
+        counts = some_of_it and {choosing.chosen(list(order.counts), some_of_it[0]): some_of_it[1]}
         acting.refund(self.shop, order, counts, restock=restock)
 
     def _tell(self, order: Order, event: tuple[int, str]) -> None:
@@ -281,7 +267,7 @@ class Interleavings(RuleBasedStateMachine):
         acting.issue_coupon(self.shop, self.buyers[buyer], percent=percent)
 
     def _void_coupon(self, which: int) -> None:
-        acting.void_coupon(self.shop, chosen(self.shop.coupons, which))
+        acting.void_coupon(self.shop, choosing.chosen(self.shop.coupons, which))
 
     def _adjust(self, change: tuple[int, int]) -> None:
         product, delta = change
@@ -289,7 +275,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def _place_again(self, which: int) -> None:
         if self.order_requests:
-            acting.place_again(chosen(self.order_requests, which))
+            acting.place_again(choosing.chosen(self.order_requests, which))
 
     def _top_up(self, wanted: tuple[int, int, str]) -> None:
         buyer, amount, token = wanted
@@ -297,13 +283,15 @@ class Interleavings(RuleBasedStateMachine):
 
     def _drive_any(self, which: int) -> None:
         if self.shop.started:
-            acting.drive(self.listener, chosen(self.shop.started, which, likely=is_under_way))
+            acting.drive(
+                self.listener, choosing.chosen(self.shop.started, which, likely=choosing.is_under_way)
+            )
 
     def _handle(self, which: int) -> None:
         """Handle a webhook, possibly again."""
         events = WebhookEvent.objects.order_by("id")
         if events:
-            acting.handle(chosen(list(events), which))
+            acting.handle(choosing.chosen(list(events), which))
 
     def _give_back_top_up(self, wanted: tuple[int, int, str]) -> None:
         """The shop learns of it at once: when it does decides how many of the points are left."""
@@ -311,8 +299,8 @@ class Interleavings(RuleBasedStateMachine):
         paid = [one for one in self.shop.top_ups if one.status == "succeeded"]
         if paid:
             with comparing.gateway_at(self.gateway_url):
-                acting.give_back(self.shop, self.simulator, chosen(paid, which), amount)
-                acting.learn(self.shop, chosen(paid, which), way)
+                acting.give_back(self.shop, self.simulator, choosing.chosen(paid, which), amount)
+                acting.learn(self.shop, choosing.chosen(paid, which), way)
 
     def _grant(self, _: Order | None, wanted: tuple[int, int, int]) -> None:
         operator, buyer, amount = wanted
@@ -320,7 +308,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def _decide_approval(self, _: Order | None, wanted: tuple[int, int, str]) -> None:
         which, operator, act = wanted
-        approval = chosen(self.shop.approvals, which, likely=lambda one: not one.is_decided)
+        approval = choosing.chosen(self.shop.approvals, which, likely=lambda one: not one.is_decided)
         if approval:
             acting.decide_approval(self.shop, approval, self.operators[operator], act)
 
@@ -373,12 +361,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_any_interleaving_matches_the_model(
-    gateway_process: tuple[Simulator, Path],
-    redis_server: redis.Redis,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: Any,
-) -> None:
+def test_any_interleaving_matches_the_model(gateway_process, redis_server, monkeypatch, settings):
     listener = Listener()
     listener.stand_by(monkeypatch)
     settings.GATEWAY_TIMEOUT_SECONDS = 0.2

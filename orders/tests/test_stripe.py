@@ -57,7 +57,7 @@ def post_event(type: str, intent: dict[str, Any]) -> Any:
     )
 
 
-def test_an_order_is_paid_by_card_points_and_coupon(stripe_book: StripeProxy) -> None:
+def test_an_order_is_paid_by_card_points_and_coupon(stripe_book):
     buyer, product = buying.account(points=100), ProductFactory.create(on_hand=5, price=500)
     coupon = buying.coupon_of(buyer.id, discount_value=300).code
 
@@ -70,9 +70,7 @@ def test_an_order_is_paid_by_card_points_and_coupon(stripe_book: StripeProxy) ->
     assert Coupon.objects.get(code=coupon).status == "redeemed"
 
 
-def test_a_decline_that_could_not_be_cancelled_at_once_fails_its_order_after_a_look_up(
-    stripe_book: StripeProxy,
-) -> None:
+def test_a_decline_that_could_not_be_cancelled_at_once_fails_its_order_after_a_look_up(stripe_book):
     placed = order("pm_declined_uncancelled")
 
     assert buying.advance(placed).status == "paying"
@@ -85,7 +83,7 @@ def test_a_decline_that_could_not_be_cancelled_at_once_fails_its_order_after_a_l
     assert (intent.status, kept_amount(placed)) == ("canceled", 0)
 
 
-def test_a_charge_that_succeeds_after_its_order_gave_up_is_refunded(stripe_book: StripeProxy) -> None:
+def test_a_charge_that_succeeds_after_its_order_gave_up_is_refunded(stripe_book):
     """Stripe can't cancel a charge that the bank is processing; the proxy simulates the slow bank."""
     placed = order("pm_processing")
     assert buying.advance(placed).status == "paying"
@@ -98,7 +96,7 @@ def test_a_charge_that_succeeds_after_its_order_gave_up_is_refunded(stripe_book:
     assert (booked.amount, booked.refunded_amount) == (1_000, 1_000)
 
 
-def test_20_orders_at_once_are_20_charges() -> None:
+def test_20_orders_at_once_are_20_charges():
     product = ProductFactory.create(on_hand=20, price=500)
     placed = [buying.place(buying.account().id, {product: 1}, token="pm_card_visa") for _ in range(20)]
 
@@ -114,8 +112,8 @@ def test_20_orders_at_once_are_20_charges() -> None:
     [("pm_refund_not_taken", True), ("pm_refund_not_taken", False), ("pm_card_visa", False)],
 )
 def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
-    stripe_book: StripeProxy, token: str, is_retried: bool
-) -> None:
+    stripe_book, token, is_retried
+):
     """A retry got the failed refund by its key for ever, and two operators could not end it either.
 
     Nor could they where a dispute in another currency holds the charge.
@@ -155,7 +153,7 @@ def webhooks(stripe_book: StripeProxy, live_server: Any) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("webhooks")
-def test_localstripes_own_webhook_settles_what_was_in_doubt() -> None:
+def test_localstripes_own_webhook_settles_what_was_in_doubt():
     """Signed and sent by localstripe itself, possibly after those of earlier tests' charges."""
     placed = order("pm_timeout_charged")
     assert buying.advance(placed).status == "paying"
@@ -171,8 +169,8 @@ def test_localstripes_own_webhook_settles_what_was_in_doubt() -> None:
 
 @pytest.mark.parametrize("is_disputed", [False, True])
 def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded_unless_it_is_disputed(
-    stripe_book: StripeProxy, is_disputed: bool
-) -> None:
+    stripe_book, is_disputed
+):
     """Here Stripe has forgotten the key, and another intent is confirmed with it.
 
     A dispute in another currency held nothing: it can't be compared, so it holds the whole charge.
@@ -201,7 +199,7 @@ def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded_unless_it_is_d
     assert ("/v1/refunds" in stripe_book.paths()) != is_disputed
 
 
-def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book: StripeProxy) -> None:
+def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book):
     placed = order("pm_card_visa")
     buying.advance(placed)
     payment = payment_of(placed)
@@ -229,8 +227,8 @@ def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book: S
 )
 @pytest.mark.parametrize("is_compared", [False, True])
 def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(
-    stripe_book: StripeProxy, amount: int, currency: str, booked: int, is_compared: bool
-) -> None:
+    stripe_book, amount, currency, booked, is_compared
+):
     """One above the charge was never booked; one in another currency held nothing: it can't be compared."""
     placed = order("pm_card_visa")
     buying.advance(placed)

@@ -104,7 +104,7 @@ def timeline_of(placed: PlacedOrder, reader: Any) -> list[dict[str, str]]:
 
 
 @in_one_test("end", ENDS)
-def test_its_owner_reads_the_outcome_and_staff_every_attempt(end: str) -> None:
+def test_its_owner_reads_the_outcome_and_staff_every_attempt(end):
     make, events, failed_attempts = ENDS[end]
     placed = make()
     owners = timeline_of(placed, buying.owner(placed))
@@ -122,7 +122,7 @@ def _is_for_everybody(row: dict[str, str]) -> bool:
     return kind == "order" or (kind not in ("points", "coupon", "stock") and outcome != "failed")
 
 
-def test_what_operators_did_and_why_is_for_staff_with_the_right_to_the_journal() -> None:
+def test_what_operators_did_and_why_is_for_staff_with_the_right_to_the_journal():
     """Staff that may see orders alone read the reasons of operators, and the changes of wallets."""
     placed = refunded_by_halves()
     reason = "the customer's lawyer called"

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from django.utils import timezone
 
 from inventory.tests.factories import ProductFactory
@@ -63,7 +62,7 @@ def pay(stack: ObservedStack, *, wait: int = 20, **headers: str) -> Any:
 
 
 @pytest.mark.boots("a worker")
-def test_a_paid_order_is_one_connected_trace(traced: ObservedStack, collector: Collector) -> None:
+def test_a_paid_order_is_one_connected_trace(traced, collector):
     order = pay(traced)
     names = [PLACING, SENDING, PROCESSING, CHARGING, "saga step settle do"]
     request, send, process, charge, settle = collector.wait_for(*names)
@@ -95,12 +94,8 @@ def test_a_paid_order_is_one_connected_trace(traced: ObservedStack, collector: C
 
 @pytest.mark.boots("a web server")
 def test_a_saga_whose_message_is_lost_continues_its_requests_trace(
-    tmp_path: Path,
-    own_gateway: Simulator,
-    own_data_platform: Simulator,
-    collector: Collector,
-    broker_server: redis.Redis,
-) -> None:
+    tmp_path, own_gateway, own_data_platform, collector, broker_server
+):
     settings = settings_of(collector)
     with observed_stack.web(tmp_path, **settings) as web:
         pay(web, wait=0)
@@ -119,9 +114,7 @@ def test_a_saga_whose_message_is_lost_continues_its_requests_trace(
 
 
 @pytest.mark.boots("a web server")
-def test_a_client_decides_neither_what_is_recorded_nor_in_which_trace(
-    tmp_path: Path, collector: Collector
-) -> None:
+def test_a_client_decides_neither_what_is_recorded_nor_in_which_trace(tmp_path, collector):
     settings = settings_of(collector) | {"OTEL_TRACES_SAMPLER_ARG": "0"}
     with observed_stack.web(tmp_path, **settings, OTEL_TRACES_SAMPLER="parentbased_traceidratio") as web:
         pay(web, wait=0, traceparent=RECORDED)
@@ -139,9 +132,7 @@ def test_a_client_decides_neither_what_is_recorded_nor_in_which_trace(
 
 
 @pytest.mark.boots("a worker")
-def test_spans_are_sent_when_the_processes_stop(
-    tmp_path: Path, own_gateway: Simulator, own_data_platform: Simulator, collector: Collector
-) -> None:
+def test_spans_are_sent_when_the_processes_stop(tmp_path, own_gateway, own_data_platform, collector):
     settings = settings_of(collector) | {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
     with observed_stack.running(tmp_path, own_gateway, own_data_platform, workers=2, **settings) as stack:
         pay(stack)

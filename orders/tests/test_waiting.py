@@ -5,14 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-import urllib3
-from django.conf import LazySettings
 
 from accounts.tokens import tokens
 from inventory.models import Product
@@ -23,6 +22,7 @@ from orders.placement.strategies import group_commit as batching
 from orders.schemas import UNSETTLED_STATUS, CurrentAnswer
 from orders.tests import buying
 from orders.tests.buying import order_of
+from orders.tests.observed_stack import HTTP, LiveShop
 from payments import payment_states
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
@@ -55,25 +55,6 @@ def access_of_buyers(count: int) -> list[str]:
     return [tokens.create_access_token(account) for account in AccountFactory.create_batch(count)]
 
 
-class Http:
-    """Concurrent calls to a real server, each with a connection and a thread of this test."""
-
-    def __init__(self, server: Served, *, most: int) -> None:
-        self._address = server.address
-        self._pool = urllib3.PoolManager(maxsize=most, retries=False, timeout=60)
-        self._threads = ThreadPoolExecutor(max_workers=most)
-
-    def post(self, access: str, path: str, body: Any, *, key: str = "a", **headers: str) -> Any:
-        named = {"Idempotency-Key": key, "Authorization": f"Bearer {access}"} | headers
-        return self._pool.request("POST", f"{self._address}/api/v1{path}", json=body, headers=named)
-
-    def get(self, path: str) -> Any:
-        return self._pool.request("GET", f"{self._address}{path}")
-
-    def soon(self, call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
-        return self._threads.submit(call, *arguments, **more)
-
-
 @pytest.fixture
 def few_threads(tmp_path: Path, own_gateway: Simulator, own_data_platform: Simulator) -> Iterator[Served]:
     """A server of one process with four threads, without workers."""
@@ -87,15 +68,13 @@ def few_threads(tmp_path: Path, own_gateway: Simulator, own_data_platform: Simul
         yield server
 
 
-def waiting_of(http: Http) -> float:
+def waiting_in(server: Served) -> float:
     """The number of requests that wait in the server."""
-    lines = http.get("/metrics").data.decode().splitlines()
+    lines = HTTP.request("GET", f"{server.address}/metrics").data.decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests "))
 
 
-def test_an_order_that_is_settled_between_two_reads_is_not_answered_with_a_pending_payment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_order_that_is_settled_between_two_reads_is_not_answered_with_a_pending_payment(monkeypatch):
     """Its answer would be recorded, and repeated for good."""
     placed = buying.place(buying.account(points=0).pk, {ProductFactory.create(on_hand=10): 1}, token="tok_ok")
     reads = [(selectors, "read_orders"), (payment_states, "payments_of")]
@@ -119,30 +98,26 @@ def test_an_order_that_is_settled_between_two_reads_is_not_answered_with_a_pendi
 
 
 @pytest.mark.boots("a web server")
-def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_settled(
-    few_threads: Served, product: Product
-) -> None:
-    http = Http(few_threads, most=BUYERS)
-    body = order_of(product, "tok_ok")
-    calls = [
-        http.soon(http.post, access, "/orders", body, Prefer="wait=30") for access in access_of_buyers(BUYERS)
-    ]
-    wait_until(lambda: waiting_of(http) == BUYERS, seconds=25)
-    began_at = time.monotonic()
-    assert [http.get(path).status for path in ("/healthz", "/readyz", "/api/v1/products")] == [200] * 3
-    assert time.monotonic() - began_at < 3
-    buying.settle_everything()
-    settled_at = time.monotonic()
-    answers = [call.result(60) for call in calls]
+def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_settled(few_threads, product):
+    shop, buyers = LiveShop(few_threads.address), AccountFactory.create_batch(BUYERS)
+    call = partial(shop.post, path="/orders", body=order_of(product, "tok_ok"), Prefer="wait=30")
+    with ThreadPoolExecutor(BUYERS) as threads:
+        calls = [threads.submit(call, buyer) for buyer in buyers]
+        wait_until(lambda: waiting_in(few_threads) == BUYERS, seconds=25)
+        began_at = time.monotonic()
+        for path in ("/healthz", "/readyz", "/api/v1/products"):
+            assert HTTP.request("GET", f"{few_threads.address}{path}").status == 200
+        assert time.monotonic() - began_at < 3
+        buying.settle_everything()
+        settled_at = time.monotonic()
+        answers = [call.result(60) for call in calls]
     assert time.monotonic() - settled_at < 5
     assert {(answer.status, answer.json()["status"]) for answer in answers} == {(201, "paid")}
-    assert waiting_of(http) == 0
+    assert waiting_in(few_threads) == 0
     assert buying.broken_laws() == []
 
 
-def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(product, monkeypatch):
     monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
     [access] = access_of_buyers(1)
 
@@ -176,9 +151,7 @@ def slow_decision(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     may_decide.set()
 
 
-def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(
-    slow_decision: threading.Event, product: Product
-) -> None:
+def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(slow_decision, product):
     [access] = access_of_buyers(1)
 
     async def give_up() -> Answer:
@@ -195,8 +168,8 @@ def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(
 
 
 def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(
-    four_threads: None, slow_decision: threading.Event, product: Product, settings: LazySettings
-) -> None:
+    four_threads, slow_decision, product, settings
+):
     settings.RATE_ORDERS = None
     access, other = access_of_buyers(2)
 
@@ -223,8 +196,8 @@ def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(
 
 
 def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_ends(
-    four_threads: None, slow_decision: threading.Event, product: Product, settings: LazySettings
-) -> None:
+    four_threads, slow_decision, product, settings
+):
     settings.RATE_ORDERS = None
     [access] = access_of_buyers(1)
 
@@ -240,7 +213,7 @@ def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_
     assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
 
 
-def test_an_answer_that_may_still_change_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_may_still_change_ends_no_wait(monkeypatch):
     monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 0.1)
     statuses = iter([UNSETTLED_STATUS, UNSETTLED_STATUS, 200])
     call = buying.keyed(AccountFactory.create().pk)

@@ -58,7 +58,7 @@ def waiting(placed: PlacedOrder, lock: str, *parameters: int) -> Iterator[thread
     assert not thread.is_alive()
 
 
-def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other() -> None:
+def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other():
     buyer = buying.account(points=1_000)
     product = ProductFactory.create(on_hand=8, price=300)
     orders = [buying.place(buyer.id, {product: 1}, points=300).order for _ in range(8)]
@@ -86,7 +86,7 @@ def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other() -> N
     assert buying.broken_laws() == []
 
 
-def test_a_payment_that_waits_for_a_wallet_delays_no_other_accounts_payment() -> None:
+def test_a_payment_that_waits_for_a_wallet_delays_no_other_accounts_payment():
     first, second = buying.account(points=300), buying.account(points=300)
     kept, free = to_be_paid(first.id, points=300), to_be_paid(second.id, points=300)
     with waiting(kept, WALLET, first.id) as thread:
@@ -97,7 +97,7 @@ def test_a_payment_that_waits_for_a_wallet_delays_no_other_accounts_payment() ->
     assert buying.broken_laws() == []
 
 
-def test_a_payment_by_card_alone_does_not_wait_for_the_wallet() -> None:
+def test_a_payment_by_card_alone_does_not_wait_for_the_wallet():
     buyer = buying.account(points=300)
     kept, by_card = to_be_paid(buyer.id, points=300), to_be_paid(buyer.id, points=0, token="tok_ok")
     with waiting(kept, WALLET, buyer.id) as thread:
@@ -106,7 +106,7 @@ def test_a_payment_by_card_alone_does_not_wait_for_the_wallet() -> None:
     assert buying.state_of(kept.order.id) == "paid"
 
 
-def test_no_payment_locks_the_shops_own_accounts() -> None:
+def test_no_payment_locks_the_shops_own_accounts():
     """They take part in every transfer: locking one would serialise all payments."""
     buyer = buying.account(points=300)
     placed = to_be_paid(buyer.id, points=200, token="tok_ok")
@@ -117,7 +117,7 @@ def test_no_payment_locks_the_shops_own_accounts() -> None:
     assert ledger.balance_amount(buyer.id) == 300
 
 
-def test_a_payment_waits_if_they_are_locked() -> None:
+def test_a_payment_waits_if_they_are_locked():
     placed = to_be_paid(buying.account(points=300).id, points=300)
     with waiting(placed, f"{SHOP_ACCOUNTS} FOR UPDATE") as thread:
         assert thread.is_alive()

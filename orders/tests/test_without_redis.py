@@ -11,6 +11,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
+from orders.tests.buying import order_of
 from orders.tests.observed_stack import LiveShop
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
@@ -40,16 +41,11 @@ def call(address: str, buyer: Any, path: str, body: dict[str, Any], key: str) ->
     return answer.status, answer.json()
 
 
-def test_an_order_is_placed_paid_and_replayed(address: str) -> None:
+def test_an_order_is_placed_paid_and_replayed(address):
     buyer = buying.account(points=1_000)
     product: Product = ProductFactory.create(on_hand=3, price=500)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    body = {
-        "items": [{"product": product.id, "quantity": 2}],
-        "coupon": coupon,
-        "points_amount": 200,
-        "payment": {"token": "tok_ok"},
-    }
+    body = order_of(product, "tok_ok", quantity=2, coupon=coupon, points_amount=200)
     key = str(uuid4())
     status, order = call(address, buyer, "/orders", body, key)
     assert (status, order["status"], order["card_amount"]) == (201, "paid", 700)
@@ -57,14 +53,13 @@ def test_an_order_is_placed_paid_and_replayed(address: str) -> None:
     assert Order.objects.count() == 1
 
 
-def test_a_declined_card_is_402_and_the_order_is_compensated(address: str) -> None:
+def test_a_declined_card_is_402_and_the_order_is_compensated(address):
     buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=500)
-    body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_declined"}}
-    status, problem = call(address, buyer, "/orders", body, str(uuid4()))
+    status, problem = call(address, buyer, "/orders", order_of(product, "tok_declined"), str(uuid4()))
     assert (status, problem["code"]) == (402, "payment_declined")
 
 
-def test_a_coupon_is_issued_and_a_wallet_topped_up(address: str) -> None:
+def test_a_coupon_is_issued_and_a_wallet_topped_up(address):
     buyer = buying.account()
     campaign_id = buying.coupon_of(buying.account().id, quantity=2).campaign_id
     assert call(address, buyer, "/coupons", {"campaign": campaign_id}, "unused")[0] == 201

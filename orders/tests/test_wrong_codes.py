@@ -10,7 +10,6 @@ from django.conf import LazySettings
 
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from shop.configuration import Rate
@@ -29,11 +28,6 @@ CODE = "AUTUMN-2026"
 def _without_other_rates(settings: LazySettings) -> None:
     settings.RATE_ORDERS = None
     settings.OPEN_ORDERS_PER_ACCOUNT = 100
-
-
-@pytest.fixture
-def product() -> Product:
-    return ProductFactory.create(on_hand=100, price=5_000)
 
 
 def shared_campaign(**terms: Any) -> None:
@@ -58,7 +52,7 @@ def results(*answers: Any) -> list[tuple[int, str]]:
     return [(each.status_code, each.json().get("reason", each.json().get("code", ""))) for each in answers]
 
 
-def test_after_ten_wrong_codes_in_an_hour_an_account_names_no_other(product: Product) -> None:
+def test_after_ten_wrong_codes_in_an_hour_an_account_names_no_other(product):
     shared_campaign()
     shared_campaign(shared_code="OVER", closed=True)
     api = client_from("192.0.2.1")
@@ -84,9 +78,7 @@ class OfTwoProcesses:
         return getattr(self._limits[int(threading.current_thread().name[-1]) % 2], name)
 
 
-def test_of_guesses_at_once_in_two_processes_no_more_are_answered(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_guesses_at_once_in_two_processes_no_more_are_answered(product, monkeypatch):
     """And codes that are right are refused for none of them."""
     shared_campaign()
     monkeypatch.setattr(rate_limits, "WRONG_CODES", OfTwoProcesses())
@@ -104,9 +96,7 @@ def test_of_guesses_at_once_in_two_processes_no_more_are_answered(
     ("addresses", "elsewhere"),
     [(("192.0.2.1", "192.0.2.200"), "192.0.3.1"), (("2001:db8::1", "2001:db8::2:3"), "2001:db8:0:1::1")],
 )
-def test_the_accounts_of_a_network_have_a_limit_together(
-    addresses: tuple[str, str], elsewhere: str, settings: LazySettings, product: Product
-) -> None:
+def test_the_accounts_of_a_network_have_a_limit_together(addresses, elsewhere, settings, product):
     settings.RATE_WRONG_CODES_OF_NETWORK = Rate(4, 3_600)
     shared_campaign()
     guesses = [order(client_from(address), product, f"GUESS-{n}") for n in range(2) for address in addresses]
@@ -116,9 +106,7 @@ def test_the_accounts_of_a_network_have_a_limit_together(
     assert order(client_from(elsewhere), product, CODE).status_code == 201
 
 
-def test_a_shared_code_is_refused_before_its_opening_as_a_wrong_one_and_counts_as_one(
-    settings: LazySettings, product: Product
-) -> None:
+def test_a_shared_code_is_refused_before_its_opening_as_a_wrong_one_and_counts_as_one(settings, product):
     settings.RATE_WRONG_CODES = Rate(2, 3_600)
     shared_campaign(scheduled=True)
     api = client_from("192.0.2.1")
@@ -131,7 +119,7 @@ def test_a_shared_code_is_refused_before_its_opening_as_a_wrong_one_and_counts_a
     assert results(order(api, product, CODE)) == [(429, "throttled")]
 
 
-def test_a_programs_network_has_no_limit_of_its_own(settings: LazySettings, product: Product) -> None:
+def test_a_programs_network_has_no_limit_of_its_own(settings, product):
     """It says nothing of the networks of its buyers."""
     settings.RATE_WRONG_CODES_OF_NETWORK = Rate(1, 3_600)
     secret = api_keys.make("orders:write", "act").secret
@@ -141,7 +129,7 @@ def test_a_programs_network_has_no_limit_of_its_own(settings: LazySettings, prod
         assert results(order(program, product, "GUESS")) == [(409, "not_found")]
 
 
-def test_replays_and_staff_do_not_count(settings: LazySettings, product: Product) -> None:
+def test_replays_and_staff_do_not_count(settings, product):
     settings.RATE_WRONG_CODES = Rate(1, 3_600)
     shared_campaign()
     api = client_from("192.0.2.1")

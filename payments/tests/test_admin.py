@@ -2,7 +2,6 @@
 
 import pytest
 from django.db import connection, transaction
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -53,9 +52,7 @@ def reconciliation() -> Reconciliation:
 
 
 @in_one_test("model", MODELS)
-def test_nothing_is_added_changed_or_deleted_by_hand(
-    operator: Client, rows: dict[str, object], model: str
-) -> None:
+def test_nothing_is_added_changed_or_deleted_by_hand(operator, rows, model):
     row = rows[model]
     assert operator.post(reverse(f"admin:payments_{model}_add"), {}).status_code == 403
     for action in ("change", "delete"):
@@ -69,8 +66,8 @@ def test_nothing_is_added_changed_or_deleted_by_hand(
 
 @in_one_test("at_once", [1, 2, 3, 50_000])
 def test_the_balance_of_the_shops_accounts_is_the_sum_of_their_entries_read_in_parts(
-    operator: Client, rows: dict[str, object], monkeypatch: pytest.MonkeyPatch, at_once: int
-) -> None:
+    operator, rows, monkeypatch, at_once
+):
     monkeypatch.setattr("backoffice.sales_report.ENTRIES_AT_ONCE", at_once)
     for _ in range(3):
         order_id = factories.order(rows["ledgeraccount"], card_amount=700)  # type: ignore[arg-type]
@@ -86,17 +83,13 @@ def test_the_balance_of_the_shops_accounts_is_the_sum_of_their_entries_read_in_p
     assert len(sums) == -(-4 // at_once)
 
 
-def test_the_balance_is_for_those_who_see_the_ledger_and_of_the_shops_accounts_alone(
-    operator: Client, client: Client
-) -> None:
+def test_the_balance_is_for_those_who_see_the_ledger_and_of_the_shops_accounts_alone(operator, client):
     assert operator.get("/admin/ledger/wallet/balance/").status_code == 404
     client.force_login(AccountFactory.create(is_staff=True))
     assert client.get("/admin/ledger/sales/balance/").status_code == 403
 
 
-def test_a_reconciliation_shows_what_it_found_and_nothing_of_it_as_html(
-    operator: Client, rows: dict[str, object]
-) -> None:
+def test_a_reconciliation_shows_what_it_found_and_nothing_of_it_as_html(operator, rows):
     page = operator.get(reverse("admin:payments_reconciliation_change", args=[rows["reconciliation"]]))
 
     assert b"&lt;b&gt;orphan&lt;/b&gt;" in page.content and b"<b>orphan" not in page.content

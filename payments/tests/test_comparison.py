@@ -11,7 +11,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.db import transaction
 
 from payments import payment_states
@@ -39,14 +38,12 @@ def _own_book(own_gateway: Simulator) -> None:
 
 def refund(payment: Payment, reference: str, amount: int | None = None) -> None:
     refunded = gateway().refund(
-        key=f"{payment.charge_key}:refund",
-        charge_reference=reference,
-        amount=amount or payment.card_amount,
+        key=f"{payment.charge_key}:refund", charge_reference=reference, amount=amount or payment.card_amount
     )
     assert refunded.status == "succeeded"
 
 
-def test_every_consistent_outcome_agrees_with_the_book() -> None:
+def test_every_consistent_outcome_agrees_with_the_book():
     paid, declined, cancelled, given_back = PaymentFactory.create_batch(4)
     topped_up, free = PaymentFactory.create(top_up=True), PaymentFactory.create(card_amount=0)
     settle(paid, "succeeded", charge(paid))
@@ -71,7 +68,7 @@ def test_every_consistent_outcome_agrees_with_the_book() -> None:
     assert (compared.checked, compared.offenders) == (8, [])
 
 
-def test_charges_that_are_kept_of_failed_payments_or_missing_of_others_are_found() -> None:
+def test_charges_that_are_kept_of_failed_payments_or_missing_of_others_are_found():
     never, declined, refunded, failed, reversed_ = PaymentFactory.create_batch(5, card_amount=500)
     charge(failed)
     settle(failed, "failed")
@@ -95,7 +92,7 @@ def test_charges_that_are_kept_of_failed_payments_or_missing_of_others_are_found
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", None])
-def test_a_charge_of_another_amount_or_order_is_found_for_any_status(status: str | None) -> None:
+def test_a_charge_of_another_amount_or_order_is_found_for_any_status(status):
     dear, strange = PaymentFactory.create_batch(2, card_amount=500)
     other_order = uuid4()
     charge(dear, amount=5_000)
@@ -110,14 +107,14 @@ def test_a_charge_of_another_amount_or_order_is_found_for_any_status(status: str
     assert f"for order {other_order}, not 500 KRW for order {strange.order_id}" in second
 
 
-def test_a_book_that_cannot_be_read_is_an_offender(settings: LazySettings) -> None:
+def test_a_book_that_cannot_be_read_is_an_offender(settings):
     settle(PaymentFactory.create(card_amount=0), "succeeded", "")
     settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
 
     assert comparison.compare().offenders == ["not checked: The gateway's book can't be read: no connection."]
 
 
-def test_a_long_book_is_read_in_pages_and_reported_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_book_is_read_in_pages_and_reported_up_to_a_limit(monkeypatch):
     monkeypatch.setattr(simulator, "PAGE", 3)
     monkeypatch.setattr(comparison, "PAGE", 2)
     for payment in PaymentFactory.create_batch(8):
@@ -148,7 +145,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     return partial(own_gateway.use, monkeypatch=monkeypatch)
 
 
-def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(use: Use) -> None:
+def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(use):
     """One payment was refunded and reversed since its page was read; another charged and settled."""
     refunded, new = PaymentFactory.create_batch(2)
     reference = charge(refunded)
@@ -161,7 +158,7 @@ def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(use: Use
     assert comparison.compare().offenders == []
 
 
-def test_a_refund_between_the_reads_of_both_sides_is_no_difference(use: Use) -> None:
+def test_a_refund_between_the_reads_of_both_sides_is_no_difference(use):
     """The payment is read, then the gateway refunds its charge, and then the gateway's book is read."""
     payment = PaymentFactory.create(card_amount=500)
     reference = charge(payment)
@@ -184,9 +181,7 @@ def test_a_refund_between_the_reads_of_both_sides_is_no_difference(use: Use) -> 
 
 
 @pytest.mark.parametrize("page", [1_000, 1])
-def test_a_gateway_that_charged_one_key_twice_is_found(
-    page: int, use: Use, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gateway_that_charged_one_key_twice_is_found(page, use, monkeypatch):
     """Some gateways fail to honour keys. The second charge may be on another page."""
 
     class Forgetful(SimulatorBut):
@@ -204,7 +199,7 @@ def test_a_gateway_that_charged_one_key_twice_is_found(
     ]
 
 
-def test_refunds_are_known_to_both_or_under_way() -> None:
+def test_refunds_are_known_to_both_or_under_way():
     cases = [
         (0, 0, 0, True),
         (200, 0, 200, True),
@@ -266,7 +261,7 @@ def dated(backdate: Backdate) -> Dated:
     return made
 
 
-def test_only_what_began_in_the_period_is_compared(dated: Dated, backdate: Backdate) -> None:
+def test_only_what_began_in_the_period_is_compared(dated, backdate):
     hour = timedelta(hours=1)
     missing = [dated(paid_at=NOON + hours * hour, charged_at=None) for hours in (-1, 0, 1, 2)]
     for hours in (-1, 0, 1, 2):
@@ -282,7 +277,7 @@ def test_only_what_began_in_the_period_is_compared(dated: Dated, backdate: Backd
     assert len(comparison.compare().differences) == 8
 
 
-def test_a_charge_beyond_the_edge_of_the_period_is_no_difference(dated: Dated) -> None:
+def test_a_charge_beyond_the_edge_of_the_period_is_no_difference(dated):
     second = timedelta(seconds=1)
     dated(paid_at=NOON - second, charged_at=NOON)
     dated(paid_at=NOON, charged_at=NOON - second)
@@ -295,7 +290,7 @@ def test_a_charge_beyond_the_edge_of_the_period_is_no_difference(dated: Dated) -
     assert (compared.offenders, compared.checked) == ([], 2)
 
 
-def test_a_book_of_many_days_is_read_day_by_day(use: Use, dated: Dated) -> None:
+def test_a_book_of_many_days_is_read_day_by_day(use, dated):
     periods: list[tuple[datetime | None, datetime | None]] = []
 
     class Recording(SimulatorBut):
@@ -369,7 +364,7 @@ def peak_of(compare: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
-def test_memory_does_not_grow_with_the_book(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_book(use, monkeypatch):
     monkeypatch.setattr(comparison, "PAGE", 100)
     keys = write_payments(3_000)
     use(Long(keys[:300]))
@@ -379,7 +374,7 @@ def test_memory_does_not_grow_with_the_book(use: Use, monkeypatch: pytest.Monkey
     assert peak_of(comparison.compare) < 4 * short
 
 
-def test_books_in_another_order_agree_too(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_books_in_another_order_agree_too(use, monkeypatch):
     """Many keys are then looked up one by one, because only `MAX_AHEAD` are remembered."""
     monkeypatch.setattr(comparison, "PAGE", 10)
     monkeypatch.setattr(comparison, "MAX_AHEAD", 15)

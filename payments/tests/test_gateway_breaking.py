@@ -47,7 +47,7 @@ def open_circuit() -> None:
     assert charge("one too many").failure_detail == AWAY
 
 
-def test_a_frozen_gateway_costs_its_time_out_ten_times_and_then_nothing(mortal_gateway: Simulator) -> None:
+def test_a_frozen_gateway_costs_its_time_out_ten_times_and_then_nothing(mortal_gateway):
     mortal_gateway.child.send_signal(signal.SIGSTOP)
 
     open_circuit()
@@ -57,7 +57,7 @@ def test_a_frozen_gateway_costs_its_time_out_ten_times_and_then_nothing(mortal_g
     assert gateway().find(key="more").failure_detail == AWAY
 
 
-def test_a_gateway_that_thaws_is_used_again_by_itself(mortal_gateway: Simulator) -> None:
+def test_a_gateway_that_thaws_is_used_again_by_itself(mortal_gateway):
     mortal_gateway.child.send_signal(signal.SIGSTOP)
     open_circuit()
 
@@ -67,9 +67,7 @@ def test_a_gateway_that_thaws_is_used_again_by_itself(mortal_gateway: Simulator)
     assert charge("at once").status == "succeeded"
 
 
-def test_a_gateway_that_died_is_used_again_when_another_listens_there(
-    mortal_gateway: Simulator, tmp_path: Path
-) -> None:
+def test_a_gateway_that_died_is_used_again_when_another_listens_there(mortal_gateway, tmp_path):
     children.stop(mortal_gateway.child)
     open_circuit()
 
@@ -78,7 +76,7 @@ def test_a_gateway_that_died_is_used_again_when_another_listens_there(
         assert charge("at once").status == "succeeded"
 
 
-def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulator) -> None:
+def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway):
     mortal_gateway.child.send_signal(signal.SIGSTOP)
     open_circuit()
     wait_until(lambda: not calls.breaker.is_open)
@@ -88,16 +86,14 @@ def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulato
     assert sorted(details) == ["no reply in time"] + [AWAY] * 19
 
 
-def test_errors_are_answers_and_open_nothing(mortal_gateway: Simulator) -> None:
+def test_errors_are_answers_and_open_nothing(mortal_gateway):
     for number in range(3 * calls.FAILURES_TO_OPEN):
         assert charge(f"error {number}", "tok_error").failure_detail == "HTTP 500"
 
     assert charge("good").status == "succeeded"
 
 
-def test_silences_with_an_answer_between_them_do_not_add_up(
-    mortal_gateway: Simulator, settings: LazySettings
-) -> None:
+def test_silences_with_an_answer_between_them_do_not_add_up(mortal_gateway, settings):
     """A card that makes the gateway time out is looked up by key between two attempts."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.1
     for number in range(2 * calls.FAILURES_TO_OPEN):
@@ -107,9 +103,7 @@ def test_silences_with_an_answer_between_them_do_not_add_up(
         settings.GATEWAY_TIMEOUT_SECONDS = 0.1
 
 
-def test_calls_under_way_do_not_wait_for_one_another(
-    mortal_gateway: Simulator, settings: LazySettings
-) -> None:
+def test_calls_under_way_do_not_wait_for_one_another(mortal_gateway, settings):
     """A breaker that holds its lock while it calls, as pybreaker's does, would charge one card at a time."""
     settings.GATEWAY_TIMEOUT_SECONDS = 10
     started_at = time.monotonic()

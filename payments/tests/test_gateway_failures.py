@@ -1,4 +1,4 @@
-"""Gateways that are unreachable, break off or answer malformed: always a result, never an exception.
+"""Gateways that are unreachable, break off, or answer what was not asked: always a result, and none believed.
 
 What the HTTP client itself makes of slow, cut and malformed replies: `shop/tests/test_outbound_calls.py`.
 """
@@ -30,15 +30,40 @@ CHARGE = {
     "currency": "KRW",
     "created_at": datetime(2026, 1, 1, tzinfo=UTC),
 }
+REFUND = {"id": "re_1", "key": "one", "charge": "ch_1", "amount": 500, "status": "succeeded"}
+INTENT = {
+    "id": "pi_1",
+    "object": "payment_intent",
+    "status": "succeeded",
+    "amount": 500,
+    "currency": "krw",
+    "created": 1_795_176_000,
+    "metadata": {"firstcome_key": "one"},
+    "latest_charge": {"id": "ch_1", "object": "charge", "amount_refunded": 0},
+    "last_payment_error": None,
+}
+STRIPES_REFUND = {
+    "id": "re_1",
+    "object": "refund",
+    "status": "succeeded",
+    "amount": 500,
+    "payment_intent": "pi_1",
+    "metadata": {"firstcome_key": "one"},
+}
 
 
-def charge() -> GatewayResult:
-    return gateway().charge(key="one", token="tok_ok", amount=500, currency="KRW", order_id=None)
+def listing(*objects: Any, has_more: bool = False) -> bytes:
+    page = {"object": "list", "url": "/v1/payment_intents", "data": objects, "has_more": has_more}
+    return http(200, page)
 
 
-def result_of_every_call() -> list[GatewayResult]:
+def charge(token: str = "tok_ok") -> GatewayResult:
+    return gateway().charge(key="one", token=token, amount=500, currency="KRW", order_id=None)
+
+
+def result_of_every_call(token: str = "tok_ok") -> list[GatewayResult]:
     return [
-        charge(),
+        charge(token),
         gateway().find(key="one"),
         gateway().cancel(key="one"),
         gateway().refund(key="one", charge_reference="ch_1", amount=500),
@@ -73,7 +98,7 @@ NONSENSE: dict[str, bytes] = {
 
 
 @every_gateway
-def test_a_malformed_answer_is_unknown_for_every_call(name: str, settings: LazySettings) -> None:
+def test_a_malformed_answer_is_unknown_for_every_call(name, settings):
     settings.PAYMENT_GATEWAY = name
     answer = b""
 
@@ -113,31 +138,69 @@ LIES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_a_charge_that_was_not_requested_is_unknown(settings: LazySettings) -> None:
+STRIPES_LIES: dict[str, dict[str, Any]] = {
+    "another key": {"metadata": {"firstcome_key": "two"}},
+    "no key": {"metadata": {}},
+    "another amount": {"amount": 5_000},
+    "another currency": {"currency": "usd"},
+    "an amount in text": {"amount": "500"},
+    "an amount with a fraction": {"amount": 500.5},
+    "a negative amount": {"amount": -500},
+    "more refunded than charged": {"latest_charge": {"amount_refunded": 501}},
+    "a charge that is not expanded": {"latest_charge": "ch_1"},
+    "an unknown status": {"status": "maybe"},
+    "waiting to be captured": {"status": "requires_capture"},
+    "an empty name": {"id": ""},
+    "a name on two lines": {"id": "pi_1\nSet-Cookie: x"},
+    "another kind of thing": {"object": "refund"},
+    "no instant": {"created": "yesterday"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "right", "lies"),
+    [("simulator", 201, CHARGE, LIES), ("stripe", 200, INTENT, STRIPES_LIES)],
+    ids=gateways.GATEWAYS,
+)
+def test_a_charge_that_was_not_requested_is_unknown(name, status, right, lies, settings):
+    settings.PAYMENT_GATEWAY = name
+
     def charged(change: dict[str, Any]) -> GatewayResult:
         calls.forget()
-        with talking(lambda write: write(http(201, CHARGE | change)), settings):
+        with talking(lambda write: write(http(status, right | change)), settings):
             return charge()
 
-    assert [name for name, lie in LIES.items() if charged(lie).status != "unknown"] == []
+    assert [name for name, lie in lies.items() if charged(lie).status != "unknown"] == []
     accepted = charged({"what we don't know of": 1})
-    assert (accepted.status, accepted.reference) == ("succeeded", "ch_1")
+    assert (accepted.status, accepted.reference) == ("succeeded", right["id"])
     assert (accepted.amount, accepted.currency) == (500, "KRW")
 
 
-def test_a_refund_that_was_not_requested_is_unknown(settings: LazySettings) -> None:
-    lies = [{"key": "two"}, {"charge": "ch_2"}, {"amount": 1}, {"status": "pending"}, {"id": ""}]
-    refund = {"id": "re_1", "key": "one", "charge": "ch_1", "amount": 500, "status": "succeeded"}
+@pytest.mark.parametrize(
+    ("name", "reference", "lies"),
+    [
+        (
+            "simulator",
+            "ch_1",
+            [{"key": "two"}, {"charge": "ch_2"}, {"amount": 1}, {"status": "pending"}, {"id": ""}],
+        ),
+        ("stripe", "pi_1", [{"payment_intent": "pi_2"}, {"amount": 1}, {"status": "maybe"}, {"id": ""}]),
+    ],
+    ids=gateways.GATEWAYS,
+)
+def test_a_refund_that_was_not_requested_is_unknown(name, reference, lies, settings):
+    settings.PAYMENT_GATEWAY = name
 
-    def refunded(content: dict[str, Any]) -> GatewayResult:
-        with talking(lambda write: write(http(201, content)), settings):
-            return gateway().refund(key="one", charge_reference="ch_1", amount=500)
+    def refunded(lie: dict[str, Any]) -> GatewayResult:
+        answer = http(201, REFUND | lie) if name == "simulator" else listing(STRIPES_REFUND | lie)
+        with talking(lambda write: write(answer), settings):
+            return gateway().refund(key="one", charge_reference=reference, amount=500)
 
-    assert refunded(refund).status == "succeeded"
-    assert [lie for lie in lies if refunded(refund | lie).status != "unknown"] == []
+    assert refunded({}).status == "succeeded"
+    assert [lie for lie in lies if refunded(lie).status != "unknown"] == []
 
 
-def test_a_look_up_that_finds_other_charges_is_unknown(settings: LazySettings) -> None:
+def test_a_look_up_that_finds_other_charges_is_unknown(settings):
     two_of_one_key, of_another_key = [CHARGE, CHARGE], [CHARGE | {"key": "two"}]
     for results in (two_of_one_key, of_another_key):
         answer = http(200, {"results": results, "next": None})
@@ -145,14 +208,19 @@ def test_a_look_up_that_finds_other_charges_is_unknown(settings: LazySettings) -
             assert gateway().find(key="one").status == "unknown", results
 
 
-def test_a_book_whose_pages_go_in_circles_is_given_up(settings: LazySettings) -> None:
+def test_a_book_whose_pages_go_in_circles_is_given_up(settings):
     for page in ({"results": [], "next": "ch_1"}, {"results": [CHARGE], "next": "ch_1"}):
         answer = http(200, page)
         with talking(lambda write, answer=answer: write(answer), settings), pytest.raises(Unavailable):
             list(gateway().charges())
+    settings.PAYMENT_GATEWAY = "stripe"
+    with talking(lambda write: write(listing(INTENT, has_more=True)), settings):
+        with pytest.raises(Unavailable, match="go in circles"):
+            list(gateway().charges())
+        assert gateway().refund(key="two", charge_reference="pi_1", amount=1).status == "unknown"
 
 
-def test_a_long_explanation_of_a_decline_is_shortened_and_accepted(settings: LazySettings) -> None:
+def test_a_long_explanation_of_a_decline_is_shortened_and_accepted(settings):
     failure = {"code": "card_declined", "detail": "no " * 1_000}
     answer = http(402, CHARGE | {"status": "declined", "failure": failure})
 
@@ -163,7 +231,7 @@ def test_a_long_explanation_of_a_decline_is_shortened_and_accepted(settings: Laz
 
 
 @every_gateway
-def test_an_unreachable_gateway_is_unknown_at_once(name: str, settings: LazySettings) -> None:
+def test_an_unreachable_gateway_is_unknown_at_once(name, settings):
     settings.PAYMENT_GATEWAY = name
     settings.GATEWAY_URL = settings.STRIPE_API_BASE = f"http://{ports.HOST}:{ports.free()}"
     settings.GATEWAY_TIMEOUT_SECONDS = 30
@@ -178,9 +246,7 @@ def test_an_unreachable_gateway_is_unknown_at_once(name: str, settings: LazySett
 
 
 @every_gateway
-def test_a_gateway_that_never_answers_costs_the_time_out_and_no_more(
-    name: str, settings: LazySettings
-) -> None:
+def test_a_gateway_that_never_answers_costs_the_time_out_and_no_more(name, settings):
     settings.PAYMENT_GATEWAY = name
     the_test_is_over = threading.Event()
 
@@ -191,7 +257,7 @@ def test_a_gateway_that_never_answers_costs_the_time_out_and_no_more(
         the_test_is_over.set()
 
 
-def test_an_endless_answer_is_given_up(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_answer_is_given_up(settings, monkeypatch):
     settings.GATEWAY_TIMEOUT_SECONDS = 20
     monkeypatch.setattr(http_client, "LARGEST_RESPONSE_BYTES", 2**18)
 
@@ -204,9 +270,7 @@ def test_an_endless_answer_is_given_up(settings: LazySettings, monkeypatch: pyte
         assert charge().failure_detail == "the reply is too large"
 
 
-def test_calls_in_a_row_share_a_connection_and_one_that_broke_is_not_used_again(
-    settings: LazySettings,
-) -> None:
+def test_calls_in_a_row_share_a_connection_and_one_that_broke_is_not_used_again(settings):
     good, broken = http(201, CHARGE), http(201, CHARGE)[:-20]
     answers = [good] * 5 + [broken] + [good] * 2
 
@@ -220,3 +284,112 @@ def test_calls_in_a_row_share_a_connection_and_one_that_broke_is_not_used_again(
         statuses = [charge().status for _ in range(8)]
         assert statuses == ["succeeded"] * 5 + ["unknown"] + ["succeeded"] * 2
         assert server.connections == 2
+
+
+# Stripe's own answers
+
+
+@pytest.fixture
+def stripe(settings: LazySettings) -> None:
+    settings.PAYMENT_GATEWAY = "stripe"
+
+
+def test_a_refund_has_the_status_that_stripe_says(stripe, settings):
+    """localstripe's refunds all succeed at once."""
+    expected = {
+        "pending": "pending",
+        "requires_action": "pending",
+        "failed": "declined",
+        "canceled": "declined",
+    }
+    found = {}
+    for status in expected:
+        answer = listing(STRIPES_REFUND | {"status": status})
+        with talking(lambda write, answer=answer: write(answer), settings):
+            result = gateway().refund(key="one", charge_reference="pi_1", amount=500)
+        found[status] = (result.status, result.refunded_amount)
+    assert found == {status: (as_ours, 0) for status, as_ours in expected.items()}
+
+
+def test_an_answer_of_another_server_declines_no_card(stripe, settings):
+    answer = http(404, {"error": {"type": "invalid_request_error", "message": "Unrecognized request URL"}})
+
+    with talking(lambda write: write(answer), settings):
+        assert charge().status == "unknown"
+
+
+def test_an_intent_that_stripe_refuses_is_a_declined_card(stripe, settings):
+    refusals: dict[str, dict[str, str]] = {
+        "amount_too_small": {"code": "amount_too_small", "param": "amount"},
+        "unknown_token": {"code": "resource_missing", "param": "payment_method"},
+        "card_refused": {},
+    }
+    for code, error in refusals.items():
+        answer = http(400, {"error": {"type": "invalid_request_error", "message": "No."} | error})
+        with talking(lambda write, answer=answer: write(answer), settings):
+            result = charge()
+        assert (result.status, result.failure_code) == ("declined", code)
+
+
+def test_a_refusal_that_follows_the_intent_is_no_decline(stripe, settings):
+    """Once an intent exists, only its own status decides."""
+    unconfirmed = http(200, INTENT | {"status": "requires_confirmation", "latest_charge": None})
+    missing = http(404, {"error": {"type": "invalid_request_error", "code": "resource_missing"}})
+    answers = [unconfirmed, missing, missing]
+
+    with talking(lambda write: write(answers.pop(0)), settings):
+        assert charge().status == "unknown"
+    assert answers == []
+
+
+DECLINED = INTENT | {
+    "status": "requires_payment_method",
+    "latest_charge": None,
+    "last_payment_error": {"code": "card_declined", "decline_code": "insufficient_funds", "message": "No."},
+}
+TOO_LATE = http(400, {"error": {"type": "invalid_request_error", "code": "payment_intent_unexpected_state"}})
+
+
+@pytest.mark.parametrize(
+    ("cancellation", "expected"),
+    [
+        ([http(200, DECLINED | {"status": "canceled"})], ("declined", "insufficient_funds", "No.")),
+        (
+            [http(200, DECLINED | {"status": "canceled", "last_payment_error": None})],
+            ("declined", "insufficient_funds", "No."),
+        ),
+        ([TOO_LATE, http(200, INTENT)], ("succeeded", "", "")),
+        ([TOO_LATE, http(200, DECLINED | {"status": "processing"})], ("pending", "", "")),
+        ([TOO_LATE, http(200, DECLINED)], ("unknown", "", "an intent that can't be cancelled yet")),
+    ],
+    ids=["cancelled", "cancelled without its error", "charged meanwhile", "being charged", "still open"],
+)
+def test_a_decline_is_reported_as_what_its_cancellation_leaves(cancellation, expected, stripe, settings):
+    """With the client secret of a declined intent, a customer may confirm it again meanwhile."""
+    unconfirmed = http(200, DECLINED | {"status": "requires_confirmation", "last_payment_error": None})
+    declined = http(402, {"error": {"type": "card_error", "code": "card_declined"}})
+    every_call = {
+        "charge": (charge, [unconfirmed, declined, http(200, DECLINED)]),
+        "find": (lambda: gateway().find(key="one"), [listing(DECLINED), listing(DECLINED)]),
+        "cancel": (lambda: gateway().cancel(key="one"), [listing(DECLINED), listing(DECLINED)]),
+    }
+    for name, (call, first) in every_call.items():
+        answers = [*first, *cancellation]
+        with talking(lambda write, answers=answers: write(answers.pop(0)), settings):
+            result = call()
+        assert answers == []
+        if name == "cancel" and expected[0] == "declined":
+            assert result.status in ("declined", "cancelled")
+        else:
+            assert (result.status, result.failure_code, result.failure_detail) == expected
+
+
+def test_an_error_that_is_not_about_the_card_is_unknown(stripe, settings):
+    for status in (401, 403, 409, 429, 500, 503):
+        calls.forget()
+        answer = http(status, {"error": {"type": "api_error", "message": "pm_card_visa?"}})
+        with talking(lambda write, answer=answer: write(answer), settings):
+            results = result_of_every_call("pm_card_visa")
+        assert {result.status for result in results} == {"unknown"}, status
+        assert all(str(status) in result.failure_detail for result in results), status
+        assert "pm_card_visa" not in str(results)

@@ -62,38 +62,36 @@ def accepted(headers: Iterable[str]) -> list[str]:
     return found
 
 
-def test_a_signed_event_is_read_whatever_the_case_of_its_header() -> None:
+def test_a_signed_event_is_read_whatever_the_case_of_its_header():
     for name in ("Firstcome-Signature", "firstcome-signature", "FIRSTCOME-SIGNATURE"):
         event = read(BODY, sign(BODY), name=name)
         assert event == GatewayEvent(id="evt_1", type="charge.succeeded", key="one"), name
 
 
-def test_five_minutes_are_accepted_in_both_directions_and_no_more() -> None:
+def test_five_minutes_are_accepted_in_both_directions_and_no_more():
     for seconds in (-300, -299, 0, 299, 300):
         assert read(BODY, sign(BODY, at=NOW + timedelta(seconds=seconds))).id == "evt_1", seconds
     instants = [NOW + timedelta(seconds=seconds) for seconds in (-301, 301, -86_400, 10**8)]
     assert accepted(sign(BODY, at=at) for at in instants) == []
 
 
-def test_one_of_several_signatures_is_enough_while_a_secret_is_changed() -> None:
+def test_one_of_several_signatures_is_enough_while_a_secret_is_changed():
     time, _, fitting = sign(BODY).partition(",")
     _, _, of_another = sign(BODY, secret="the next one").partition(",")
 
     assert read(BODY, f"{time},{of_another},{fitting},v0=ignored").id == "evt_1"
-    with pytest.raises(SignatureInvalid):
-        read(BODY, f"{time},{of_another}")
+    assert accepted([f"{time},{of_another}"]) == []
 
 
-def test_not_a_byte_may_be_changed_nor_the_time() -> None:
+def test_not_a_byte_may_be_changed_nor_the_time():
     for changed in (BODY + b" ", BODY.replace(b"one", b"two"), BODY[:-1], b""):
         with pytest.raises(SignatureInvalid):
             read(changed, sign(BODY))
     old = sign(BODY, at=NOW - timedelta(hours=1))
-    with pytest.raises(SignatureInvalid):
-        read(BODY, f"t={int(NOW.timestamp())},{old.partition(',')[2]}")
+    assert accepted([f"t={int(NOW.timestamp())},{old.partition(',')[2]}"]) == []
 
 
-def test_a_malformed_header_is_refused() -> None:
+def test_a_malformed_header_is_refused():
     headers = [
         "",
         "v1=" + 64 * "0",
@@ -106,11 +104,13 @@ def test_a_malformed_header_is_refused() -> None:
         "t=1,t=1795176000,v1=" + 64 * "0",
         "t=" + 5_000 * "9" + ",v1=" + 64 * "0",
         "Bearer token",
+        # Too long, and not shortened.
+        sign(BODY) + ",v0=" + "0" * 4_096,
     ]
     assert accepted(headers) == []
 
 
-def test_an_event_without_a_key_of_ours_has_no_key() -> None:
+def test_an_event_without_a_key_of_ours_has_no_key():
     changes: list[dict[str, Any]] = [
         {"type": "dispute.opened", "data": {"dispute": "dp_1"}},
         {"data": {}},
@@ -127,7 +127,7 @@ def test_an_event_without_a_key_of_ours_has_no_key() -> None:
     assert [(event.id, event.key) for event in events] == [("evt_1", "")] * len(changes)
 
 
-def test_fields_of_an_event_that_are_not_used_may_have_any_value() -> None:
+def test_fields_of_an_event_that_are_not_used_may_have_any_value():
     for change in (
         {"created_at": "yesterday"},
         {"created_at": 7},
@@ -137,7 +137,7 @@ def test_fields_of_an_event_that_are_not_used_may_have_any_value() -> None:
         assert read_signed(EVENT | change).id == "evt_1", change
 
 
-def test_an_id_that_does_not_fit_becomes_a_hash_that_still_differs_from_others() -> None:
+def test_an_id_that_does_not_fit_becomes_a_hash_that_still_differs_from_others():
     strange = ["e" * 256, "e" * 257, "two\nlines", "evt_1 ", "évt_1", "😀", "\0"]
     ids = [read_signed(EVENT | {"id": one}).id for one in strange]
 
@@ -147,7 +147,7 @@ def test_an_id_that_does_not_fit_becomes_a_hash_that_still_differs_from_others()
     assert read_signed(EVENT | {"id": "e" * 255}).id == "e" * 255
 
 
-def test_a_type_that_does_not_fit_is_shortened_and_matches_no_known_type() -> None:
+def test_a_type_that_does_not_fit_is_shortened_and_matches_no_known_type():
     shown = {
         "t" * 65: "t" * 64,
         "schön.😀": "sch?n.?",
@@ -157,7 +157,7 @@ def test_a_type_that_does_not_fit_is_shortened_and_matches_no_known_type() -> No
     assert {type: read_signed(EVENT | {"type": type}).type for type in shown} == shown
 
 
-def test_a_signed_body_that_is_no_event_or_no_json_is_none() -> None:
+def test_a_signed_body_that_is_no_event_or_no_json_is_none():
     wrong: list[Any] = [{"id": ""}, {"id": 1}, {"type": None}]
     events = [None, [], "evt_1", {}, {"id": "evt_1"}, *(EVENT | change for change in wrong)]
     no_number = b'{"id": "a", "type": "b", "data": {"amount": NaN}}'
@@ -166,31 +166,18 @@ def test_a_signed_body_that_is_no_event_or_no_json_is_none() -> None:
     assert [body for body in bodies if read_or_none(body, sign(body)) is not None] == []
 
 
-def test_a_header_that_is_too_long_is_refused_and_not_shortened() -> None:
-    with pytest.raises(SignatureInvalid):
-        read(BODY, sign(BODY) + ",v0=" + "0" * 4_096)
-
-
-def test_without_a_secret_or_with_one_of_blanks_nothing_is_valid(settings: LazySettings) -> None:
+def test_without_a_secret_or_with_one_of_blanks_nothing_is_valid(settings):
     for secret in ("", " ", "\t\n"):
         settings.WEBHOOK_SECRET_SIMULATOR = secret
-        with pytest.raises(SignatureInvalid):
-            read(BODY, sign(BODY, secret=secret))
+        assert accepted([sign(BODY, secret=secret)]) == []
 
 
-def test_a_former_secret_is_taken_until_it_is_removed(settings: LazySettings) -> None:
+def test_a_former_secret_is_taken_until_it_is_removed(settings):
     settings.WEBHOOK_SECRET_SIMULATOR, settings.WEBHOOK_SECRET_FALLBACKS = "new", [SECRET, ""]
     assert read(BODY, sign(BODY)) == read(BODY, sign(BODY, secret="new"))
 
-    for unknown in ("other", ""):
-        with pytest.raises(SignatureInvalid):
-            read(BODY, sign(BODY, secret=unknown))
-    settings.WEBHOOK_SECRET_FALLBACKS = []
-    with pytest.raises(SignatureInvalid):
-        read(BODY, sign(BODY))
-
-
-def test_former_secrets_alone_take_no_webhook(settings: LazySettings) -> None:
-    settings.WEBHOOK_SECRET_SIMULATOR, settings.WEBHOOK_SECRET_FALLBACKS = "", [SECRET]
-    with pytest.raises(SignatureInvalid):
-        read(BODY, sign(BODY))
+    assert accepted(sign(BODY, secret=unknown) for unknown in ("other", "")) == []
+    # Without it, and by former secrets alone.
+    for secret, former in (("new", []), ("", [SECRET])):
+        settings.WEBHOOK_SECRET_SIMULATOR, settings.WEBHOOK_SECRET_FALLBACKS = secret, former
+        assert accepted([sign(BODY)]) == []

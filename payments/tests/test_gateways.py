@@ -3,7 +3,6 @@
 from uuid import uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.core.exceptions import ImproperlyConfigured
 
 from payments import gateways
@@ -15,14 +14,14 @@ PAGES = "https://pay.example.com/{reference}?from=shop"
 STRIPE = {"PAYMENT_GATEWAY": "stripe"}
 
 
-def test_an_unknown_gateway_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_gateway_is_named_in_the_error(monkeypatch):
     monkeypatch.setenv("PAYMENT_GATEWAY", "paypal")
 
     with pytest.raises(ImproperlyConfigured, match="'paypal': choose from simulator, stripe"):
         configuration.one_of("PAYMENT_GATEWAY", *gateways.GATEWAYS)
 
 
-def test_an_entry_has_the_settings_that_a_gateway_needs_and_a_name_that_an_event_can_store() -> None:
+def test_an_entry_has_the_settings_that_a_gateway_needs_and_a_name_that_an_event_can_store():
     for name, entry in gateways.GATEWAYS.items():
         assert f"WEBHOOK_SECRET_{name.upper()}" in entry.settings
         assert len(name) <= WebhookEvent._meta.get_field("gateway").max_length, name
@@ -39,16 +38,14 @@ def test_an_entry_has_the_settings_that_a_gateway_needs_and_a_name_that_an_event
         (STRIPE | {"STRIPE_API_KEY": "sk_live_1"}, "", ""),
     ],
 )
-def test_a_charge_has_the_page_that_the_setting_names_or_stripes_own(
-    settings: LazySettings, changed: dict[str, str], reference: str, page: str
-) -> None:
+def test_a_charge_has_the_page_that_the_setting_names_or_stripes_own(settings, changed, reference, page):
     for name, value in changed.items():
         setattr(settings, name, value)
     assert gateways.charge_page(reference) == page
 
 
 @pytest.mark.usefixtures("own_gateway")
-def test_each_call_is_measured_by_its_result() -> None:
+def test_each_call_is_measured_by_its_result():
     increases, gateway = Increases("firstcome_gateway_call_seconds_count"), gateways.gateway()
     wanted = {"amount": 700, "currency": "KRW", "order_id": uuid4()}
     charged = gateway.charge(key="one", token="tok_ok", **wanted)

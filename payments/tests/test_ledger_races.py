@@ -58,7 +58,7 @@ def hold_naively(
     return work
 
 
-def test_one_wallet_spent_by_50_at_once_pays_for_exactly_what_it_holds() -> None:
+def test_one_wallet_spent_by_50_at_once_pays_for_exactly_what_it_holds():
     user_id = factories.wallet(1_000)
     orders = [factories.order(user_id) for _ in range(50)]
 
@@ -73,7 +73,7 @@ def test_one_wallet_spent_by_50_at_once_pays_for_exactly_what_it_holds() -> None
     assert broken_laws() == []
 
 
-def test_the_same_wallet_read_and_written_back_without_its_lock_is_spent_too_often() -> None:
+def test_the_same_wallet_read_and_written_back_without_its_lock_is_spent_too_often():
     user_id = factories.wallet(1_000)
     orders = [factories.order(user_id) for _ in range(50)]
     all_have_read = threading.Barrier(50, timeout=30)
@@ -84,7 +84,7 @@ def test_the_same_wallet_read_and_written_back_without_its_lock_is_spent_too_oft
     assert broken_laws() == [f"wallet {user_id}"]
 
 
-def test_transfers_in_opposite_order_do_not_deadlock() -> None:
+def test_transfers_in_opposite_order_do_not_deadlock():
     """No transfer is retried here, so a deadlock would fail the test."""
     first, second = factories.wallet(1_000), factories.wallet(1_000)
 
@@ -104,7 +104,7 @@ def test_transfers_in_opposite_order_do_not_deadlock() -> None:
     assert broken_laws() == []
 
 
-def test_wallets_locked_in_the_order_they_come_deadlock() -> None:
+def test_wallets_locked_in_the_order_they_come_deadlock():
     wallets = [factories.wallet(1_000), factories.wallet(1_000)]
     both_have_one = threading.Barrier(2, timeout=30)
 
@@ -124,7 +124,7 @@ def test_wallets_locked_in_the_order_they_come_deadlock() -> None:
     assert deadlock.args[0] == transactions.DEADLOCK
 
 
-def test_50_grants_by_one_reference_are_one() -> None:
+def test_50_grants_by_one_reference_are_one():
     user_id = factories.wallet(5)
 
     outcomes = race(
@@ -143,7 +143,7 @@ def test_50_grants_by_one_reference_are_one() -> None:
     assert broken_laws() == []
 
 
-def test_a_sale_that_touches_no_wallet_is_settled_once_by_30() -> None:
+def test_a_sale_that_touches_no_wallet_is_settled_once_by_30():
     """No lock of an existing row serializes these: the unique key alone decides."""
     order_id = factories.order(card_amount=500)
 
@@ -163,7 +163,7 @@ def test_a_sale_that_touches_no_wallet_is_settled_once_by_30() -> None:
     assert broken_laws() == []
 
 
-def test_a_read_before_the_write_without_the_unique_key_allows_two_transfers() -> None:
+def test_a_read_before_the_write_without_the_unique_key_allows_two_transfers():
     user_id = factories.wallet()
     all_have_read = threading.Barrier(2, timeout=30)
 
@@ -182,14 +182,14 @@ def test_a_read_before_the_write_without_the_unique_key_allows_two_transfers() -
     assert ledger.balance_amount(user_id) == 200
 
 
-def test_30_concurrent_calls_open_one_wallet() -> None:
+def test_30_concurrent_calls_open_one_wallet():
     user_id = AccountFactory.create().id
 
     assert race([lambda: ledger.open_wallet(user_id)] * 30) == [user_id] * 30
     assert LedgerAccount.objects.filter(kind="wallet").count() == 1
 
 
-def test_50_calls_with_one_key_grant_once() -> None:
+def test_50_calls_with_one_key_grant_once():
     staff = AccountFactory.create(is_staff=True, permissions=["payments.add_transfer"])
     user_id = AccountFactory.create().id
     body = {"user": user_id, "amount": 100, "reason": "for waiting"}
@@ -206,10 +206,10 @@ def test_50_calls_with_one_key_grant_once() -> None:
     assert broken_laws() == []
 
 
-def test_the_database_alone_admits_one_of_20_keyed_grants() -> None:
+def test_the_database_alone_admits_one_of_20_keyed_grants():
     """As if each call came to another process, without Redis: only the database sees all of them."""
     staff_id, user_id = AccountFactory.create().id, factories.wallet()
-    keyed = granting_key(staff_id)
+    keyed = KeyedCall(staff_id, key_hash("one"), "f", lambda entry: Answer(status=201, body=b"{}"))
 
     outcomes = race(
         [lambda: points_grants.grant(user_id=user_id, amount=100, reason="once", keyed=keyed)] * 20
@@ -218,12 +218,3 @@ def test_the_database_alone_admits_one_of_20_keyed_grants() -> None:
     assert kinds(outcomes) == {"Entry": 1, "Replay": 19}
     assert ledger.balance_amount(user_id) == 100
     assert Entry.objects.filter(account_id=PROMOTIONS).count() == 1
-
-
-def granting_key(account_id: int) -> KeyedCall:
-    return KeyedCall(
-        account_id=account_id,
-        key_hash=key_hash("one"),
-        fingerprint="f",
-        answer=lambda entry: Answer(status=201, body=b"{}"),
-    )

@@ -39,9 +39,7 @@ def standing_at(status: str) -> Payment:
 
 
 @in_one_test(("status", "target"), list(product(STATUSES, MARKS)))
-def test_each_change_is_in_the_table_or_does_nothing_and_an_end_deletes_the_token(
-    status: str, target: str
-) -> None:
+def test_each_change_is_in_the_table_or_does_nothing_and_an_end_deletes_the_token(status, target):
     payment = standing_at(status)
     before = Payment.objects.filter(id=payment.id).values().get()
 
@@ -59,13 +57,13 @@ def test_each_change_is_in_the_table_or_does_nothing_and_an_end_deletes_the_toke
         assert after == before
 
 
-def test_a_final_state_stays_except_that_a_charge_may_be_reversed() -> None:
+def test_a_final_state_stays_except_that_a_charge_may_be_reversed():
     final = {status: ways for status, ways in TRANSITIONS.items() if status not in ("pending", "in_doubt")}
 
     assert final == {"succeeded": {"reversed"}, "failed": frozenset(), "reversed": frozenset()}
 
 
-def test_a_payment_of_an_order_has_a_charge_key_of_its_own() -> None:
+def test_a_payment_of_an_order_has_a_charge_key_of_its_own():
     account = AccountFactory.create()
     order_id = factories.order(account.id, card_amount=300, points_amount=50)
     order = apps.get_model("orders", "Order").objects.get(id=order_id)
@@ -101,13 +99,13 @@ def test_a_payment_of_an_order_has_a_charge_key_of_its_own() -> None:
         ),
     ],
 )
-def test_the_database_itself_refuses_payments_that_make_no_sense(name: str, wrong: dict) -> None:
+def test_the_database_itself_refuses_payments_that_make_no_sense(name, wrong):
     with pytest.raises(DatabaseError, match=name), transaction.atomic():
         PaymentFactory.create(**wrong)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_of_many_concurrent_endings_of_a_payment_wins() -> None:
+def test_one_of_many_concurrent_endings_of_a_payment_wins():
     """Thirty times, success against failure; the loser gets False."""
     for _ in range(30):
         payment = standing_at("in_doubt")
@@ -123,7 +121,7 @@ def test_one_of_many_concurrent_endings_of_a_payment_wins() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_payments_change_only_inside_a_transaction() -> None:
+def test_payments_change_only_inside_a_transaction():
     payment = standing_at("pending")
 
     for mark in MARKS.values():

@@ -39,7 +39,7 @@ EVENT_OBJECTS = {
 
 
 @in_one_test("model", [one for one in MODELS if one is not ReplyPart])
-def test_every_field_that_is_read_is_one_of_stripes_objects(model: type[ReplyPart]) -> None:
+def test_every_field_that_is_read_is_one_of_stripes_objects(model):
     if model in NOT_DESCRIBED:
         assert model.model_fields.keys() == NOT_DESCRIBED[model]
         return
@@ -51,7 +51,7 @@ def test_every_field_that_is_read_is_one_of_stripes_objects(model: type[ReplyPar
 
 
 @in_one_test("model", DESCRIBED)
-def test_a_field_that_is_an_object_is_the_object_that_stripe_has_there(model: type[ReplyPart]) -> None:
+def test_a_field_that_is_an_object_is_the_object_that_stripe_has_there(model):
     for name, field in model.model_fields.items():
         inner = [one for one in members(field.annotation) if _is_model(one) and one in DESCRIBED]
         theirs = {
@@ -65,9 +65,7 @@ def test_a_field_that_is_an_object_is_the_object_that_stripe_has_there(model: ty
     ("model", "described"),
     [(stripe_calls.Intent, stripe.PaymentIntent), (stripe_calls.Refund, stripe.Refund)],
 )
-def test_the_values_that_are_known_are_those_that_stripe_lists(
-    model: type[ReplyPart], described: Any
-) -> None:
+def test_the_values_that_are_known_are_those_that_stripe_lists(model, described):
     """A status that the adapter doesn't know would be an answer that it can't read."""
     theirs = stripe_description.hints(described)
     for name, field in model.model_fields.items():
@@ -77,7 +75,7 @@ def test_the_values_that_are_known_are_those_that_stripe_lists(
         assert not listed or set(get_args(field.annotation)) == listed, name
 
 
-def test_the_events_that_are_known_are_stripes_and_their_objects_have_metadata() -> None:
+def test_the_events_that_are_known_are_stripes_and_their_objects_have_metadata():
     types = literals(stripe_description.hints(stripe.Event)["type"])
 
     assert stripe_api.EVENT_TYPES.keys() <= types
@@ -88,14 +86,14 @@ def test_the_events_that_are_known_are_stripes_and_their_objects_have_metadata()
         assert kind.rpartition(".")[2] not in stripe_api.NAMED_BY_REFERENCE or "payment_intent" in fields
 
 
-def test_the_fields_of_an_event_that_are_read_are_stripes() -> None:
+def test_the_fields_of_an_event_that_are_read_are_stripes():
     event = stripe_description.hints(stripe.Event)
 
     assert {"id", "type", "data"} <= event.keys()
     assert "object" in stripe_description.hints(event["data"])
 
 
-def test_the_version_that_is_sent_is_the_one_that_the_package_describes() -> None:
+def test_the_version_that_is_sent_is_the_one_that_the_package_describes():
     """After an update of the package: read Stripe's changes between the versions, and pin the new one."""
     assert stripe.api_version == stripe_calls.API_VERSION
 

@@ -128,8 +128,6 @@ def disturb(victim: "subprocess.Popen[str]") -> None:
 
 def move_clocks(running: Sequence["subprocess.Popen[str]"], seconds: int) -> None:
     for process in running:
-        assert process.stdin
-        assert process.stdout
         process.stdin.write(f"{seconds}\n")
         process.stdin.flush()
         assert process.stdout.readline() == "ready\n"

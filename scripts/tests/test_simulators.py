@@ -1,7 +1,7 @@
 """The simulators: books that no race can bend, 3-D Secure, webhooks that are not lost, signatures, and kills.
 
 What the cards of the gateway's tokens do is in payments/tests/test_gateway_contract.py; that the webhook of a
-pending charge ends a call which waits for it is in orders/tests/test_webhook_api.py.
+pending charge ends a call which waits for it is in orders/tests/test_card_tokens.py.
 """
 
 import hmac

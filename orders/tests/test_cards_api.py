@@ -1,4 +1,4 @@
-"""Payments that need the customer, and orders that are kept, over HTTP with a real worker."""
+"""Payments by card over HTTP, with a real worker: that need the customer, of kept orders, and top-ups."""
 
 import time
 from collections.abc import Iterator
@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from inventory.models import Product
+from inventory.tests.factories import ProductFactory
 from orders import tasks
+from orders.models import Order
 from orders.tests import buying, owners
-from orders.tests.buying import order_of
+from orders.tests.buying import order_of, refused
+from payments.gateways import gateway
 from payments.models import Payment
 from payments.tests import events
 from shop.operations import dispatch
@@ -52,9 +54,7 @@ def settled(api: Api, path: str) -> dict[str, Any]:
     return body
 
 
-def test_a_call_that_waits_gets_202_at_once_with_the_page_and_then_the_settled_answer(
-    api: Api, product: Product
-) -> None:
+def test_a_call_that_waits_gets_202_at_once_with_the_page_and_then_the_settled_answer(api, product):
     body = order_of(product, "tok_3ds", points_amount=100)
     began_at = time.monotonic()
     answer = api.post("/orders", body, key="a", Prefer=WAIT)
@@ -89,7 +89,7 @@ def test_a_call_that_waits_gets_202_at_once_with_the_page_and_then_the_settled_a
     assert "charge_card.requires_action" in [line["event"] for line in timeline]
 
 
-def test_a_top_up_whose_owner_must_act_is_202_at_once_with_the_page(api: Api) -> None:
+def test_a_top_up_whose_owner_must_act_is_202_at_once_with_the_page(api):
     body = {"amount": 700, "token": "tok_3ds"}
     answer = api.post("/wallet/top-ups", body, key="a")
     payment = answer.json()
@@ -100,9 +100,7 @@ def test_a_top_up_whose_owner_must_act_is_202_at_once_with_the_page(api: Api) ->
     assert api.post("/wallet/top-ups", body, key="a").status_code == 201
 
 
-def test_a_refused_card_is_402_every_time_and_the_order_is_paid_with_another(
-    api: Api, product: Product
-) -> None:
+def test_a_refused_card_is_402_every_time_and_the_order_is_paid_with_another(api, product):
     body = order_of(product, "tok_declined", keep_on_decline=True)
     answer = api.post("/orders", body, key="a", Prefer=WAIT)
     declined = answer.json()
@@ -130,9 +128,7 @@ def test_a_refused_card_is_402_every_time_and_the_order_is_paid_with_another(
     assert len(api.get(f"/payments?order={declined['order']}").json()["results"]) == 3
 
 
-def test_a_call_that_did_not_wait_is_402_after_the_order_was_paid_with_another_card(
-    api: Api, product: Product
-) -> None:
+def test_a_call_that_did_not_wait_is_402_after_the_order_was_paid_with_another_card(api, product):
     """The answer of the call is what became of its own payment."""
     body = order_of(product, "tok_declined", keep_on_decline=True)
     order = api.post("/orders", body, key="a").json()
@@ -144,7 +140,7 @@ def test_a_call_that_did_not_wait_is_402_after_the_order_was_paid_with_another_c
     assert replayed.json()["failure"]["code"] == "card_declined"
 
 
-def test_a_sixth_card_is_409_with_its_reason(api: Api, product: Product) -> None:
+def test_a_sixth_card_is_409_with_its_reason(api, product):
     order = api.post("/orders", order_of(product, "tok_declined", keep_on_decline=True), key="0", Prefer=WAIT)
     card = {"order": order.json()["order"], "token": "tok_declined", "keep_on_decline": True}
     answers = [api.post("/payments", card, key=key, Prefer=WAIT) for key in "12345"]
@@ -153,3 +149,86 @@ def test_a_sixth_card_is_409_with_its_reason(api: Api, product: Product) -> None
         "order_not_payable",
         "too_many_payments",
     )
+
+
+# As docs/api-decisions.md decides
+
+
+def test_a_top_up_is_201_with_its_payment_once_the_card_is_charged(api):
+    answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a")
+
+    payment = answer.json()
+    assert answer.status_code == 201
+    assert answer["Location"] == f"/api/v1/payments/{payment['id']}"
+    assert {**payment, "created_at": "", "id": ""} == {
+        "id": "",
+        "order": None,
+        "status": "succeeded",
+        "points_amount": 0,
+        "card_amount": 700,
+        "failure": None,
+        "dispute": None,
+        "created_at": "",
+        "next_action": None,
+    }
+    assert api.get(answer["Location"]).json() == payment
+
+
+@pytest.mark.parametrize(("token", "status"), [("tok_webhook", "pending"), ("tok_flaky", "in_doubt")])
+def test_a_top_up_is_202_with_its_payment_while_the_outcome_is_not_known(token, status, api):
+    answer = api.post("/wallet/top-ups", {"amount": 700, "token": token}, key="a")
+
+    payment = answer.json()
+    assert (answer.status_code, payment["status"], payment["card_amount"]) == (202, status, 700)
+    assert answer["Location"] == f"/api/v1/payments/{payment['id']}"
+    assert api.get("/wallet").json()["balance_amount"] == 1_000
+
+
+@pytest.mark.parametrize(
+    ("token", "code"), [("tok_declined", "card_declined"), ("tok_of_a_stranger", "unknown_token")]
+)
+def test_a_declined_top_up_is_402_with_the_payment_and_why_it_failed(token, code, api):
+    answer = api.post("/wallet/top-ups", {"amount": 700, "token": token}, key="a")
+
+    problem = answer.json()
+    assert refused(answer) == (402, "payment_declined")
+    assert problem["failure"] == {"code": code, "detail": problem["detail"]}
+    assert "order" not in problem
+    payment = api.get(f"/payments/{problem['payment']}").json()
+    assert (payment["status"], payment["failure"]) == ("failed", problem["failure"])
+
+
+@pytest.mark.parametrize("prefer", ["wait=soon", "wait=-1", 'foo="wait=1"', "respond-async"])
+def test_a_top_up_with_an_invalid_preference_is_answered_as_without_one(prefer, api):
+    answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a", Prefer=prefer)
+
+    assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")
+
+
+def test_an_unknown_card_token_is_a_declined_payment_whose_failure_says_unknown_token(api):
+    product = ProductFactory.create(on_hand=9)
+
+    answer = api.post("/orders", order_of(product, "tok_of_a_stranger"), key="a", Prefer="wait=20")
+
+    assert refused(answer) == (402, "payment_declined")
+    assert answer.json()["failure"]["code"] == "unknown_token"
+    assert "tok_of_a_stranger" not in answer.content.decode()
+    order = api.get(f"/orders/{answer.json()['order']}").json()
+    assert (order["status"], order["failure"]) == ("payment_failed", answer.json()["failure"])
+    assert api.get(f"/products/{product.id}").json()["available"] == 9
+    assert not list(gateway().charges())
+
+
+def test_a_declined_payment_is_explained_in_the_language_of_the_first_call(api, product):
+    body = order_of(product, "tok_insufficient_funds")
+    first = api.post("/orders", body, key="a", Prefer="wait=20", **{"Accept-Language": "ko"})
+    again = api.post("/orders", body, key="a", Prefer="wait=20", **{"Accept-Language": "en"})
+
+    declined = first.json()
+    assert (first.status_code, declined["detail"]) == (402, "카드의 잔액이 부족합니다.")
+    assert declined["failure"] == {"code": "insufficient_funds", "detail": "카드의 잔액이 부족합니다."}
+    assert (again.content, again["Idempotency-Replayed"]) == (first.content, "true")
+    for language, detail in (("ko", "카드의 잔액이 부족합니다."), ("en", "The card has insufficient funds.")):
+        order = api.get(f"/orders/{declined['order']}", **{"Accept-Language": language}).json()
+        assert order["failure"] == {"code": "insufficient_funds", "detail": detail}
+    assert Order.objects.get(id=declined["order"]).failure_detail == "The card has insufficient funds."
