@@ -1,8 +1,8 @@
 """What an operation of this process costs, in figures that nothing else on the machine changes.
 
-Counted is what the thread of the event loop does, and every thread that starts while the meter is open, but not
-what threads repeat by the clock: how often it runs beside an operation is chance. For the same reason what was
-read for many callers stays fresh, and no connection is old enough to be pinged.
+Counted is what the thread of the event loop does, and every thread that starts while the meter is open, but
+not what threads repeat by the clock: how often it runs beside an operation is chance. So what was
+ read for many callers stays fresh, and no connection is old enough to be pinged.
 """
 
 import asyncio
