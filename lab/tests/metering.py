@@ -2,7 +2,7 @@
 
 Counted is what the thread of the event loop does, and every thread that starts while the meter is open, but
 not what threads repeat by the clock: how often it runs beside an operation is chance. So what was
- read for many callers stays fresh, and no connection is old enough to be pinged.
+read for many callers stays fresh, and no connection is old enough to be pinged.
 """
 
 import asyncio
