@@ -12,12 +12,15 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 
 from scripts.stack import SetupError, ports
+from scripts.stack.children import say
 
 LATEST_SECONDS = 30
 """What an answer may take on top of the wait that was asked for: past it the call counts as hung."""
@@ -136,6 +139,18 @@ class Observations:
             self.statuses[sort] += 1
             self.slowest[sort] = max(self.slowest.get(sort, 0.0), seconds)
 
+    @contextmanager
+    def printed(self) -> Iterator[None]:
+        """Counts and findings are printed when the block ends, also where something raises."""
+        try:
+            yield
+        finally:
+            counts = [
+                f"{often:7} x {sort:32} at most {self.slowest[sort]:5.1f} s"
+                for sort, often in sorted(self.statuses.items())
+            ]
+            say("\n".join([*counts, *(f"FINDING {one}" for one in self.findings)]))
+
 
 class Connection:
     """One thread's connection to the shop, opened anew whenever it breaks."""
@@ -188,7 +203,8 @@ class Connection:
         headers |= {"Idempotency-Key": call.key} if call.key else {}
         headers |= {"Prefer": f"wait={call.wait}"} if call.wait else {}
         url, body = f"{self._url}{call.path}", call.body
-        found = self._session.request(call.method, url, json=body, headers=headers, timeout=seconds)
+        how: dict[str, Any] = {"headers": headers, "timeout": seconds, "allow_redirects": False}
+        found = self._session.request(call.method, url, json=body, **how)
         is_replay, later = found.headers.get("Idempotency-Replayed"), found.headers.get("Retry-After")
         try:
             return Answer(found.status_code, found.json(), is_replay == "true", later)

@@ -48,6 +48,7 @@ def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iter
         yield from of_entries(account, setup, own, shop)
         yield from of_wallet(account, setup, own, shop)
     yield from repeats(setup.calls, shop.connection)
+    yield from of_campaigns(setup, shop)
     yield from of_refunds(setup, orders, shop)
     yield from of_stock(setup, orders, shop)
     yield from of_outside(setup, shop, orders)
@@ -86,7 +87,7 @@ def of_orders(account: Account, orders: Rows) -> Iterator[str]:
     for id, payments in account.payments().items():
         paid = sum(made.answer.status == 201 for made in payments)
         unpaid = UNPAID if all(made.keeps_order for made in payments) else {"payment_failed"}
-        ends[id] &= BOUGHT if paid else unpaid
+        ends[id] = ends.get(id, {*ENDS}) & (BOUGHT if paid else unpaid)
         if paid > 1:
             yield f"order {id}: {paid} payments were answered to have succeeded"
     yield from unlike(
@@ -130,7 +131,7 @@ def of_entries(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iter
 
 
 def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
-    """What it began with, and all that was granted, bought and spent by the answers."""
+    """What it began with, and all that was granted, bought and spent by the answers; so do its entries."""
     granted = [made for made in setup.staff.done("grant") if made.call.body["user"] == account.id]
     top_ups = account.done("top_up")
     bought = [made for made in top_ups if made.answer.status == 201]
@@ -141,9 +142,17 @@ def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Itera
     answered = {made.answer.body.get("payment") or made.answer.body["id"] for made in top_ups}
     name, top_up = f"wallet of {account.id}", f"top-up of {account.id}: "
     yield from unlike(
-        {name: due} | {top_up + id: True for id in answered},
-        {name: shop.balance(account)} | {top_up + id: True for id in shop.top_ups(account)},
+        {name: (due, due)} | {top_up + id: True for id in answered},
+        {name: shop.wallet(account)} | {top_up + id: True for id in shop.top_ups(account)},
     )
+
+
+def of_campaigns(setup: Setup, shop: Shop) -> Iterator[str]:
+    """Each shows as many coupons as answers have."""
+    answered = Counter(one["campaign"] for account in setup.buyers for one in account.coupons().values())
+    shown = {id: shop.get(f"/campaigns/{id}")["issued"] for id in setup.campaigns}
+    due = {f"campaign {id}: issued": answered[id] for id in shown}
+    yield from unlike(due, {f"campaign {id}: issued": count for id, count in shown.items()})
 
 
 def of_refunds(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:

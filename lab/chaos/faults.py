@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from lab.chaos import calls
 from lab.chaos.calls import Call
 from lab.chaos.campaigns import kinds
-from scripts.stack import children, ports, supervision, waiting
+from scripts.stack import SetupError, children, ports, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
 
@@ -56,13 +56,8 @@ def drawn(what: str, often: Often, chance: random.Random, usual: tuple[float, fl
     return Fault(sort, name, chance.uniform(*(often[1:] if isinstance(often, tuple) else usual)))
 
 
-def make(fault: Fault, instance: Instance, broker: RunningNode | None, *, within_seconds: float) -> float:
-    """Make the fault, and undo what does not undo itself; how long the shop then takes to be ready again.
-
-    What was killed has to be replaced first; so does the partner, of which the shop's readiness says nothing,
-    and it has to answer. Raises SetupError.
-    """
-    leader = children.leader_of(instance.run, fault.name)
+def make(fault: Fault, instance: Instance, broker: RunningNode | None) -> None:
+    """Make the fault, and undo what does not undo itself. Raises SetupError."""
     if broker and fault.name == BROKER:
         broker.freeze() if fault.sort == "freeze" else broker.kill()
         time.sleep(fault.seconds if fault.sort in LASTING else 0)
@@ -76,6 +71,13 @@ def make(fault: Fault, instance: Instance, broker: RunningNode | None, *, within
         with lasting(fault, instance):
             time.sleep(fault.seconds)
 
+
+def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, within_seconds: float) -> float:
+    """How long the shop takes to be ready again after a fault, whose process had this id before.
+
+    What was killed has to be replaced first; so does the partner, of which the shop's readiness says nothing,
+    and it has to answer. Raises SetupError.
+    """
     asked = [(instance.port, "/readyz")]
     asked += [(instance.partner_port, "/healthz")] if fault.name == "partner" else []
 
@@ -113,7 +115,9 @@ def _slowed(name: str, instance: Instance) -> Iterator[None]:
     def control(method: str, body: Any = None) -> None:
         # It may be killed, frozen or down: then it is asked again.
         call = Call(method, "/latency", "", body)
-        gateway.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
+        answer = gateway.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
+        if answer.status != 200:
+            raise SetupError(f"{method} /latency is answered {answer}")
 
     control("POST", {"ms": SLOW_MS})
     try:

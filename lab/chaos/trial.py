@@ -10,7 +10,7 @@ from lab.chaos import clients
 from lab.chaos.calls import Observations
 from lab.chaos.memory import Drop, Setup
 from lab.chaos.shop import Shop
-from scripts.stack import own_stack
+from scripts.stack import SetupError, own_stack
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -44,7 +44,7 @@ SALE = {"in_seconds": 8, "rate_per_minute": 12, "admitted_for_seconds": 7 * 24 *
 """It opens in some seconds, so that its first entries are drawn; fewer are admitted in a minute than there
 are accounts. Admitted entries don't expire before the trial ends: then an account that joins once more,
 because it got no answer, gets the same entry, and each entry has been in an answer."""
-SETTLE_SECONDS, OPERATE_SECONDS = 330, 20
+SETTLE_SECONDS, UNAIDED_SECONDS, OPERATE_SECONDS = 330, 10, 20
 """A saga that has failed many times is retried after 300 s, whatever ended meanwhile."""
 
 
@@ -86,10 +86,11 @@ def settle(
 ) -> float:
     """Wait until everything is settled, and every client has the final answer of its payments.
 
-    `operate` is called every `OPERATE_SECONDS` meanwhile. Returns how many seconds the former took. With
-    a planted defect there may never be a final answer: then `awaits_answers` is False.
+    `operate` is called every `OPERATE_SECONDS` after the first `UNAIDED_SECONDS`. Returns how many seconds
+    the former took. With a planted defect there may never be a final answer: then `awaits_answers` is False.
     """
-    started = operate_at = time.monotonic()
+    started = time.monotonic()
+    operate_at = started + UNAIDED_SECONDS
     while left := shop.unsettled(setup):
         if time.monotonic() >= operate_at:
             operate()
@@ -114,8 +115,12 @@ def await_final_answers(setup: Setup, shop: Shop, seen: Observations) -> None:
 
 
 def audit(instance: Instance, seen: Observations) -> None:
-    """Check every law; one that is broken is a finding. Raises SetupError."""
-    laws = own_stack.audit(instance)
+    """Check every law; one that is broken is a finding, and so is an audit that can't run."""
+    try:
+        laws = own_stack.audit(instance)
+    except SetupError as error:
+        seen.record_finding(str(error))
+        return
     for finding in own_stack.broken(laws):
         seen.record_finding(finding)
     say(f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold")

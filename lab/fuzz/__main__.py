@@ -44,7 +44,7 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     """Send requests for so long, then look at processes and laws; the exit code. Raises SetupError."""
     print(f"fuzz: --seed {seed} --seconds {seconds} --db {instance.database}", flush=True)
     findings = Findings()
-    with own_stack.running(instance, **SETTINGS):
+    with findings.printed(), own_stack.running(instance, **SETTINGS):
         users = own_stack.seed(instance, 3)
         shop = Shop(instance, users["staff"], findings)
         buyer, leaving = users["users"][:2]
@@ -74,12 +74,10 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     lines = [
         f"{pages} pages of operators have {len(operator.forms)} kinds of forms, sent {operator.sent} times",
         f"{reasons} forms were sent without a reason, {permissions} without a permission",
-        *(f"{count:7} x {name}" for name, count in sorted(findings.statuses.items())),
-        *(f"FINDING {finding}" for finding in findings.findings),
         f"fuzz: {sent} requests and connections, {len(findings.findings)} findings, SEED={seed}",
     ]
     print(*lines, sep="\n", flush=True)
-    return 1 if findings.findings else 0
+    return 1 if findings.findings or not sent else 0
 
 
 def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:

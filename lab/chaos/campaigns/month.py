@@ -16,14 +16,14 @@ from lab.chaos import comparison, faults, operators, trial
 from lab.chaos.calls import Call
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
-from lab.chaos.clients import at_work, staff_and_buyers
+from lab.chaos.clients import Clerk, at_work, staff_and_buyers
 from lab.chaos.faults import Fault
 from lab.stack import faketime
 from scripts.stack import own_stack, places, ports, waiting
 
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
 LOAD_SECONDS, COUPONS_A_DAY = 4.0, 3
-GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES = Fault("down", "gateway", 1.5), 3
+GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES, AUDITED_EACH_DAYS = Fault("down", "gateway", 1.5), 3, 5
 STRATEGIES = (*trial.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
 CLEAN_UP_SECONDS, PATIENCE_SECONDS = 15, 30
 ARCHIVED_AFTER_DAYS = 30
@@ -68,7 +68,6 @@ class Month(Run):
     def load(self) -> float:
         clocks.watch_early(self.instance)
         self.began_at, self.sizes = self.now(), list[Mapping[str, int]]()
-        self.setup.gateway_port = None  # no clerk works there: it is away while clients end
         self.accounts, self.campaigns = [*self.setup.buyers, self.setup.staff], [*self.setup.campaigns]
         # Clients have tokens for the whole month; those of one sign-in are as usual.
         key = places.secret(self.instance.home, "secret-key")
@@ -87,6 +86,7 @@ class Month(Run):
         began, tomorrow = time.monotonic(), self.now() + timedelta(days=1)
         self.sell(day)
         settled = self.settle()
+        self.made += 1
         for account in self.accounts:
             keyed = [one for one in account.calls if one.call.key]
             self.record(comparison.repeats(keyed, self.shop.connection))
@@ -97,6 +97,8 @@ class Month(Run):
         self.move(timedelta(minutes=1))  # more than to the next scheduled audit
         if waiting.left(lambda: self.rows(UNCHECKED, since)[0][0], within_seconds=self.settle_seconds):
             self.record([f"day {day}: the scheduled audit has not checked every law"])
+        if day % AUDITED_EACH_DAYS == 0:
+            trial.audit(self.instance, self.seen)
         broken = self.rows("SELECT law, offenders FROM shop_lawstatus WHERE NOT holds")
         self.record(f"day {day}: {law} is broken: {offenders}" for law, offenders in broken)
         with Redis(unix_socket_path=str(self.instance.redis_socket)) as redis:
@@ -123,6 +125,8 @@ class Month(Run):
             stop.set()  # a sign-in alone, which begins a session
         common |= {"port": self.instance.port, "seed": f"{self.seed} {day}"}
         clients = staff_and_buyers(self.setup, count=trial.BUYERS, **common)
+        # No clerk works at the gateway, which is away while clients end.
+        clients = [one for one in clients if not isinstance(one, Clerk)]
         with ExitStack() as outage:
             with at_work(clients):
                 time.sleep(LOAD_SECONDS)

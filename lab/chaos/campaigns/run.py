@@ -19,7 +19,7 @@ from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buye
 from lab.chaos.faults import Fault, Faults
 from lab.chaos.shop import Shop
 from lab.stack import database
-from scripts.stack import SetupError, own_stack, rabbitmq, supervision, waiting
+from scripts.stack import SetupError, children, own_stack, rabbitmq, supervision, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
@@ -62,34 +62,33 @@ class Run:
         self.broker: RunningNode | None = None
         self.reader: FeedReader | None = None
         planted = campaign.planted_faults if self.is_planted else ()
-        self.faults = [*planted, *campaign.plan(seed, is_quick=self.is_quick)]
+        self.faults, self.made = [*planted, *campaign.plan(seed, is_quick=self.is_quick)], 0
 
     def run(self) -> int:
         """Load, faults and comparison; the exit code. Raises SetupError."""
         name, seen = self.campaign.name, self.seen
         say(f"{name}: SEED={self.seed} QUICK={self.is_quick:d} PLANTED={self.is_planted:d}")
-        with self.opened:
+        with seen.printed(), self.opened:
             self.opened.enter_context(self.stack({**trial.SETTINGS, **self.prepare()}))
             self.set_up()
             recovery = self.load()
             recovery = max(recovery, self.settle())
             count, compared = self.compare()
             wrong = [*compared.lost, *compared.doubled]
+            self.record(wrong)
             is_found = self.is_planted and self.finds_planted(wrong)
             if not self.is_planted:
                 self.check()
-        for sort, often in sorted(seen.statuses.items()):
-            say(f"{often:7} x {sort:32} at most {seen.slowest[sort]:5.1f} s")
-        done = sum(made.was_done for made in self.setup.calls)
-        counts = (len(self.faults), done, count, len(compared.lost), len(compared.doubled))
+            done = sum(made.was_done for made in self.setup.calls)
+            if not (done and self.made):
+                self.record([f"{done} calls had an effect, {self.made} faults were made: that shows nothing"])
+        counts = (self.made, done, count, len(compared.lost), len(compared.doubled))
         say(f"{HEADER}\n| {name} | {' | '.join(map(str, counts))} | {recovery:.1f} s |")
         if self.is_planted:
             say(f"{name}: the planted defect was {'found' if is_found else 'NOT found'}")
             return 0 if is_found else 1
-        for finding in (found := [*wrong, *seen.findings]):
-            say(f"FINDING {finding}")
-        say(f"{name}: {len(found)} findings, SEED={self.seed}")
-        return 1 if found else 0
+        say(f"{name}: {len(seen.findings)} findings, SEED={self.seed}")
+        return 1 if seen.findings else 0
 
     def prepare(self) -> dict[str, str]:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
@@ -164,9 +163,15 @@ class Run:
             yield fault
 
     def make(self, fault: Fault) -> float:
-        """Make one fault; how long the shop then took to be ready."""
+        """Make one fault; how long the shop then took to be ready, also after one that can't be made."""
+        leader = children.leader_of(self.instance.run, fault.name)
         try:
-            waited = faults.make(fault, self.instance, self.broker, within_seconds=self.ready_seconds)
+            faults.make(fault, self.instance, self.broker)
+            self.made += 1
+        except SetupError as error:
+            self.record([f"{fault}: {error}"])
+        try:
+            waited = faults.wait_until_ready(fault, leader, self.instance, self.ready_seconds)
         except SetupError as error:
             self.record([f"{fault}: {error}"])
             return float(self.ready_seconds)

@@ -63,7 +63,9 @@ class Seen(Observations):
 
 
 class DrillBuyer(Buyer):
-    """A buyer whose payments end soon."""
+    """A buyer whose payments end soon, and whose baskets cost no less than the points that they use."""
+
+    points = (0, 0, 100, 300)
 
     def chosen(self, weights: dict[Any, int]) -> Any:
         return super().chosen(CARDS if "tok_ok" in weights else weights)
