@@ -25,11 +25,11 @@ def pages() -> Iterator[CannedShop]:
         yield pages
 
 
-def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> Findings:
+def send_to(port: int, monkeypatch: pytest.MonkeyPatch, kind: str = "bodies") -> Findings:
     """The findings of one whole request, where nothing is waited for longer than a second."""
     monkeypatch.setattr(raw, "ANSWER_SECONDS", 1.0)
     findings = Findings()
-    raw.send_one(port, "bodies", WHOLE, "detail", findings, ends_half=False)
+    raw.send_one(port, kind, WHOLE, "detail", findings, ends_half=False)
     return findings
 
 
@@ -57,6 +57,12 @@ def test_a_5xx_and_an_end_without_an_answer_are_findings(
 ):
     pages.queue(answer)
     assert send_to(pages.port, monkeypatch).kinds == [finding]
+
+
+def test_what_is_no_http_and_is_answered_all_the_same_is_a_finding(
+    pages: CannedShop, monkeypatch: pytest.MonkeyPatch
+):
+    assert send_to(pages.port, monkeypatch, "no HTTP").kinds == ["no HTTP was answered 302"]
 
 
 def test_a_connection_that_is_never_answered_is_a_finding(pages: CannedShop, monkeypatch: pytest.MonkeyPatch):
