@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,21 +90,15 @@ class Request:
 
 
 @dataclass
-class Measurement:
-    """The requests of a load, and the outages meanwhile, from and to moments of the monotonic clock."""
-
-    requests: list[Request] = field(default_factory=list)
-    outages: list[tuple[float, float]] = field(default_factory=list)
-
-
-@dataclass
 class Observations:
-    """What all clients saw, shared by their threads: counts, slowest answers, violations, requests."""
+    """What all clients saw, shared by their threads: counts, slowest answers, violations, requests; and the
+    outages meanwhile, from and to moments of the monotonic clock."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     slowest: dict[str, float] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
-    measured: Measurement = field(default_factory=Measurement)
+    requests: list[Request] = field(default_factory=list)
+    outages: list[tuple[float, float]] = field(default_factory=list)
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
@@ -125,13 +119,17 @@ class Observations:
     def record_request(self, call: Call, result: str, began: float) -> None:
         """One more request for the availability, which began then and ends now."""
         with self.mutex:
-            self.measured.requests.append(Request(began, time.monotonic(), call.method, call.path, result))
+            self.requests.append(Request(began, time.monotonic(), call.method, call.path, result))
 
     def record_finding(self, what: str) -> None:
         """Record a violation; the same one once."""
         with self.mutex:
             if len(self.findings) < MOST_FINDINGS and what[:1000] not in self.findings:
                 self.findings.append(what[:1000])
+
+    def record_all(self, findings: Iterable[str]) -> None:
+        for finding in findings:
+            self.record_finding(finding)
 
     def count(self, sort: str, seconds: float) -> None:
         """One more answer of the sort, which took so long."""

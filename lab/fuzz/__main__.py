@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from lab.chaos import trial
 from lab.chaos.calls import Call
 from lab.chaos.shop import PATIENCE_SECONDS, Shop
 from lab.fuzz import api, raw
@@ -69,7 +68,7 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         for name, state in supervision.states(instance).items():
             if state != "RUNNING":
                 findings.record(f"{name} is {state} in the end", "")
-        trial.audit(instance, findings)
+        shop.audit()
     pages = sum(map(len, operator.pages.values())) - len(operator.unseen)
     lines = [
         f"{pages} pages of operators have {len(operator.forms)} kinds of forms, sent {operator.sent} times",
@@ -90,7 +89,7 @@ def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
     order = shop.call("POST", "/orders", basket, token=token, key="fuzz-order")["id"]
     paid = {"amount": 500, "token": "tok_ok"}
     payment = shop.call("POST", "/wallet/top-ups", paid, token=token, key="fuzz-top-up")["id"]
-    drop, until = trial.create_drop(shop), time.monotonic() + PATIENCE_SECONDS
+    drop, until = shop.create_drop(), time.monotonic() + PATIENCE_SECONDS
     entry = shop.connection.call_until_final(Call("POST", f"/sales/{drop.id}/entries", token), until=until)
     objects = {"product": product, "campaign": campaign, "order": order}
     named = {f"{name}_id": value for name, value in objects.items()} | {"payment_id": payment}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.chaos import dashboard_queries, effects, faults
-from lab.chaos.calls import Answer, Call, Measurement, Observations, Request
+from lab.chaos.calls import Answer, Call, Observations, Request
 from lab.chaos.campaigns import crashes, network, releases, restore
 from lab.chaos.campaigns.plans import CAMPAIGNS, unanswered
 from lab.chaos.campaigns.run import Campaign, Run, unmet
@@ -48,7 +48,7 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
     result: str, findings: list[str]
 ) -> None:
     seen = Observations()
-    seen.measured.requests += [request(9), request(10.5, "503 unavailable"), request(11, result)]
+    seen.requests += [request(9), request(10.5, "503 unavailable"), request(11, result)]
     assert [*unanswered(seen, [(10, 12)])] == findings
 
 
@@ -125,14 +125,14 @@ def test_requests_that_overlap_with_an_outage_are_taken_out(capsys: pytest.Captu
     began = {"before": 9.0, "into it": 9.95, "in it": 11.0, "out of it": 11.95, "after": 12.01}
     requests = [request(at, f"503 {name}") for name, at in began.items()]
     around = request(9.5, "503 around", seconds=5)
-    [_] = crashes.availability(Measurement([*requests, around], outages=[(10.0, 12.0)]))
+    [_] = crashes.availability(Observations(requests=[*requests, around], outages=[(10.0, 12.0)]))
     said = capsys.readouterr().out
     assert "outside of outages: 0.000% of 2 requests (1 x 503 before, 1 x 503 after)" in said
     assert "with outages: 0.000% of 6 requests" in said
 
 
 def test_a_soak_without_a_request_has_a_finding() -> None:
-    assert [*crashes.availability(Measurement())]
+    assert [*crashes.availability(Observations())]
 
 
 @in_one_test(
@@ -148,7 +148,7 @@ def test_a_lost_order_that_a_repeated_key_is_answered_again_is_found(
 @pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
 def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
     requests = [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
-    assert bool([*crashes.availability(Measurement(requests))]) is is_below
+    assert bool([*crashes.availability(Observations(requests=requests))]) is is_below
     assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
 
 

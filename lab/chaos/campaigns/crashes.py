@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from lab.chaos import dashboard_queries, faults, trial
-from lab.chaos.calls import Call, Measurement
+from lab.chaos import dashboard_queries, faults, shop
+from lab.chaos.calls import Call, Observations
 from lab.chaos.campaigns.run import Run
 from lab.chaos.clients import PATIENCE_SECONDS
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
@@ -57,7 +57,7 @@ JUMP: Faults = {"jump second-worker": (1, 15.0, 40.0)}
 class Crashes(Run):
     """Lanes of faults run at once, so that those of the shop and of what is outside overlap."""
 
-    settle_seconds = trial.SETTLE_SECONDS
+    settle_seconds = shop.SETTLE_SECONDS
 
     def prepare(self) -> dict[str, str]:
         self.client_seconds = int(self.asked.get("seconds") or self.client_seconds)
@@ -65,7 +65,7 @@ class Crashes(Run):
         return super().prepare()
 
     def lanes(self) -> list[Iterator[Fault]]:
-        self.seen.measured, self.ends_at = Measurement(), time.monotonic() + self.client_seconds
+        self.seen.requests, self.ends_at = [], time.monotonic() + self.client_seconds
         outside = OUTSIDE | (MARIADB if self.instance.database == "mariadb" else {})
         return [self.drawn(self.pauses, one) for one in (SHOP, outside, *([BROKER] if self.broker else []))]
 
@@ -83,7 +83,7 @@ class Crashes(Run):
     def make(self, fault: Fault) -> float:
         began, waited = time.monotonic(), super().make(fault)
         if fault.name in NEEDED_TO_ANSWER:
-            self.seen.measured.outages.append((began, time.monotonic() + BREAKER_SECONDS))
+            self.seen.outages.append((began, time.monotonic() + BREAKER_SECONDS))
         return waited
 
 
@@ -167,37 +167,37 @@ class Soak(Crashes):
         setup, until = self.setup, time.monotonic() + 2 * PATIENCE_SECONDS
         ask = self.shop.connection.call_until_final
         with faults.lasting(Fault("down", "issuer", 0), self.instance):
-            for account in setup.buyers[: trial.FEW_COUPONS + 1]:
+            for account in setup.buyers[: shop.FEW_COUPONS + 1]:
                 for campaign in setup.campaigns:
                     call = Call("POST", "/coupons", account.token, {"campaign": campaign})
                     account.calls.append(RecordedCall("coupon", call, ask(call, until=until)))
             unseen = lambda: not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0")  # noqa: E731
             waiting.left(unseen, within_seconds=PATIENCE_SECONDS, pause_seconds=1)
-        product = self.shop.create_product("Sale", 0, trial.PLENTY).id
+        product = self.shop.create_product("Sale", 0, shop.PLENTY).id
         sale = self.shop.create_sale(product, rate_per_minute=1)
         for account in setup.buyers:
             ask(Call("POST", f"/sales/{sale}/entries", account.token), until=until)
 
     def load(self) -> float:
         longest = super().load()
-        self.record(availability(self.seen.measured))
+        self.record(availability(self.seen))
         return longest
 
     def findings(self) -> Iterator[str]:
         return dashboard_queries.empty_queries(self.prometheus, self.began_at)
 
 
-def availability(measured: Measurement) -> Iterator[str]:
+def availability(seen: Observations) -> Iterator[str]:
     """Print how many requests were answered as they should; below the goal that is a finding."""
     outside = [
         one
-        for one in measured.requests
-        if not any(began <= one.ended and one.began <= ended for began, ended in measured.outages)
+        for one in seen.requests
+        if not any(began <= one.ended and one.began <= ended for began, ended in seen.outages)
     ]
     paying = [one for one in outside if one.method == "POST" and one.path in SERVICE_LEVEL_PATHS]
     sorts = {"outside of outages": outside, "of orders and payments outside of outages": paying}
-    say(f"{len(measured.outages)} outages")
-    for name, requests in (sorts | {"with outages": measured.requests}).items():
+    say(f"{len(seen.outages)} outages")
+    for name, requests in (sorts | {"with outages": seen.requests}).items():
         bad = Counter(one.result for one in requests if not one.is_good)
         share = 1 - bad.total() / max(1, len(requests))
         kinds = ", ".join(f"{number} x {result}" for result, number in bad.most_common(5))

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 from redis import Redis
 
-from lab.chaos import comparison, faults, operators, trial
+from lab.chaos import comparison, faults, operators, shop
 from lab.chaos.calls import Call
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
@@ -24,7 +24,7 @@ from scripts.stack import own_stack, places, ports, waiting
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
 LOAD_SECONDS, COUPONS_A_DAY = 4.0, 3
 GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES, AUDITED_EACH_DAYS = Fault("down", "gateway", 1.5), 3, 5
-STRATEGIES = (*trial.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
+STRATEGIES = (*shop.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
 CLEAN_UP_SECONDS, PATIENCE_SECONDS = 15, 30
 ARCHIVED_AFTER_DAYS = 30
 """`archive_month` takes no month that ended later than so long ago."""
@@ -98,7 +98,7 @@ class Month(Run):
         if waiting.left(lambda: self.rows(UNCHECKED, since)[0][0], within_seconds=self.settle_seconds):
             self.record([f"day {day}: the scheduled audit has not checked every law"])
         if day % AUDITED_EACH_DAYS == 0:
-            trial.audit(self.instance, self.seen)
+            self.shop.audit()
         broken = self.rows("SELECT law, offenders FROM shop_lawstatus WHERE NOT holds")
         self.record(f"day {day}: {law} is broken: {offenders}" for law, offenders in broken)
         with Redis(unix_socket_path=str(self.instance.redis_socket)) as redis:
@@ -124,7 +124,7 @@ class Month(Run):
         with at_work([operator]) as stop:
             stop.set()  # a sign-in alone, which begins a session
         common |= {"port": self.instance.port, "seed": f"{self.seed} {day}"}
-        clients = staff_and_buyers(self.setup, count=trial.BUYERS, **common)
+        clients = staff_and_buyers(self.setup, count=shop.BUYERS, **common)
         # No clerk works at the gateway, which is away while clients end.
         clients = [one for one in clients if not isinstance(one, Clerk)]
         with ExitStack() as outage:
@@ -184,7 +184,7 @@ class Month(Run):
             left = self.rows(counted, ended_at)[0][0]
             if ran.returncode != 0 or (left >= before and table != "tickets"):
                 yield f"of {table} {left} of {before} stay: {ran}"
-        trial.audit(self.instance, self.seen)
+        self.shop.audit()
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: keys that are deleted early, and marks that are never deleted."""

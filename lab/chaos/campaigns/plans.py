@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lab.chaos import comparison, operators
+from lab.chaos import comparison, faults, operators
 from lab.chaos.calls import Observations
-from lab.chaos.campaigns import kinds, network
+from lab.chaos.campaigns import network
 from lab.chaos.campaigns.crashes import Chaos, Soak
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State
@@ -96,7 +96,7 @@ class Disk(Run):
     needs, ready_seconds = ("root",), 90
 
     def prepare(self) -> dict[str, str]:
-        self.opened.enter_context(kinds.small_disk(self.instance, megabytes=1024))
+        self.opened.enter_context(faults.small_disk(self.instance, megabytes=1024))
         return super().prepare()
 
 
@@ -108,7 +108,7 @@ class Stores(Run):
 
     def load(self) -> float:
         self.spans = list[tuple[float, float]]()
-        kinds.copy_redis(self.instance)
+        faults.copy_redis(self.instance)
         return super().load()
 
     def make(self, fault: Fault) -> float:
@@ -123,7 +123,7 @@ class Stores(Run):
 
 def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iterator[str]:
     """Each path of which requests were made in these spans, and none was answered; prints how many were."""
-    met = [one for one in seen.measured.requests if any(a <= one.began and one.ended <= b for a, b in spans)]
+    met = [one for one in seen.requests if any(a <= one.began and one.ended <= b for a, b in spans)]
     asked = Counter(one.path for one in met if one.method == "POST" and one.path in WITHOUT_REDIS)
     answered = Counter(one.path for one in met if one.method == "POST" and one.is_good)
     for path, count in asked.items():

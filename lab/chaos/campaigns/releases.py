@@ -17,8 +17,8 @@ from subprocess import CompletedProcess, Popen
 
 import requests
 
-from lab.chaos import comparison, trial
-from lab.chaos.calls import NO_ANSWER, Connection, Measurement, Request
+from lab.chaos import comparison
+from lab.chaos.calls import NO_ANSWER, Connection, Request
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.cluster import templates
 from lab.cluster.drill import previous_shop
@@ -116,7 +116,7 @@ class Releases(Run):
 
     def make_faults(self) -> float:
         """Migrate and replace processes under load; the longest that a replacement took."""
-        self.seen.measured = Measurement()
+        self.seen.requests = []
         chance, longest = random.Random(f"{self.seed} rolls"), 0.0
         # Load on the previous release alone, whose keys and sagas the new one finds.
         time.sleep(8)
@@ -130,7 +130,7 @@ class Releases(Run):
         for number in range(len(self.faults) // len(NAMES)):
             code, is_restart = self.previous if number == 1 else PROJECT, number >= 3
             say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
-            self.setup.campaigns += trial.create_campaigns(self.shop, 1)
+            self.setup.campaigns += self.shop.create_campaigns(1)
             before = self.requests()
             for name in chance.sample(NAMES, len(NAMES)):
                 longest = max(longest, self.replace(name, code, is_drained=not is_restart))
@@ -210,14 +210,14 @@ class Releases(Run):
 
     def load(self) -> float:
         """The same; then each request that failed is a finding."""
-        longest, requests = super().load(), self.seen.measured.requests
+        longest, requests = super().load(), self.seen.requests
         failed = failures(requests, self.undrained)
         say(f"{len(requests)} requests, failed: {dict(failed)}")
         self.record(f"{count} requests failed: {what}" for what, count in failed.items())
         return longest
 
     def finds_planted(self, wrong: list[str]) -> bool:
-        return bool(wrong or failures(self.seen.measured.requests))
+        return bool(wrong or failures(self.seen.requests))
 
 
 def failures(requests: Iterable[Request], undrained: Iterable[tuple[float, float]] = ()) -> Counter[str]:

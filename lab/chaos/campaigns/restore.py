@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from lab.chaos import effects, trial
+from lab.chaos import effects
 from lab.chaos.calls import Answer, Call, Connection
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.chaos.clients import at_work
@@ -200,7 +200,7 @@ class Restore(Run):
         look = lambda: [*filter(None, map(int, self.rows(OPEN)[0]))]  # noqa: E731
         if left := waiting.left(look, within_seconds=SETTLE_SECONDS, pause_seconds=0.5):
             self.record([f"orders, events or sagas are open after {SETTLE_SECONDS} s: {left}"])
-        trial.await_final_answers(self.setup, self.shop, self.seen)
+        self.shop.await_final_answers(self.setup)
         return 0.0
 
     def compare(self) -> tuple[int, Compared]:
@@ -231,7 +231,7 @@ class Restore(Run):
         bought = {one for (one,) in self.rows(BOUGHT)}
         say(f"{len(paid - bought)} paid orders of the data platform are lost")
         self.record(f"the data platform has no event of order {one}" for one in sorted(bought - paid))
-        trial.audit(self.instance, self.seen)
+        self.shop.audit()
 
     def ask(self, call: Call) -> Answer:
         return self.shop.connection.call_until_final(call, until=time.monotonic() + ANSWER_SECONDS)

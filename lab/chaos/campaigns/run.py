@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
 from subprocess import CompletedProcess
 from typing import Any
 from uuid import UUID
 
-from lab.chaos import comparison, effects, faults, trial
+from lab.chaos import comparison, effects, faults, shop as shops
 from lab.chaos.calls import Observations
 from lab.chaos.campaigns import network, patches
 from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
@@ -69,7 +68,7 @@ class Run:
         name, seen = self.campaign.name, self.seen
         say(f"{name}: SEED={self.seed} QUICK={self.is_quick:d} PLANTED={self.is_planted:d}")
         with seen.printed(), self.opened:
-            self.opened.enter_context(self.stack({**trial.SETTINGS, **self.prepare()}))
+            self.opened.enter_context(self.stack({**shops.SETTINGS, **self.prepare()}))
             self.set_up()
             recovery = self.load()
             recovery = max(recovery, self.settle())
@@ -108,15 +107,15 @@ class Run:
 
     def set_up(self) -> None:
         """Accounts with points, products that can run out and campaigns that can sell out within minutes."""
-        known = own_stack.seed(self.instance, trial.BUYERS * trial.ACCOUNTS_EACH, manage=self.manage)
+        known = own_stack.seed(self.instance, shops.BUYERS * shops.ACCOUNTS_EACH, manage=self.manage)
         self.shop = shop = Shop(self.instance, known["staff"], self.seen)
-        stock = trial.STOCK * self.minutes
-        setup = shop.stocked(known, "Trial", products=trial.PRODUCTS, on_hand=stock, plenty=trial.PLENTY)
-        setup.campaigns = trial.create_campaigns(shop, self.minutes)
+        stock = shops.STOCK * self.minutes
+        setup = shop.stocked(known, "Trial", products=shops.PRODUCTS, on_hand=stock, plenty=shops.PLENTY)
+        setup.campaigns = shop.create_campaigns(self.minutes)
         setup.gateway_port = self.instance.gateway_port if "gateway" in self.load_kind else None
-        setup.drop = trial.create_drop(shop) if "sale" in self.load_kind else None
+        setup.drop = shop.create_drop() if "sale" in self.load_kind else None
         if "restrictions" in self.load_kind:
-            trial.create_restricted_campaigns(setup, shop)
+            shop.create_restricted_campaigns(setup)
         self.setup, self.before = setup, effects.stored(setup, self.rows)
 
     def load(self) -> float:
@@ -133,7 +132,7 @@ class Run:
     def buyers(self, more_seed: str = "") -> list[Any]:
         """Staff and buyers, who draw their calls and keys by the seed and this."""
         of = {"seed": self.seed + more_seed, **self.common()}
-        return [*staff_and_buyers(self.setup, count=trial.BUYERS, **of)]
+        return [*staff_and_buyers(self.setup, count=shops.BUYERS, **of)]
 
     def common(self) -> dict[str, Any]:
         """What all clients have in common."""
@@ -181,8 +180,8 @@ class Run:
     def settle(self) -> float:
         """Wait until nothing is open; the seconds that took."""
         seconds = self.planted_settle_seconds if self.is_planted else self.settle_seconds
-        wait = partial(trial.settle, within_seconds=seconds, awaits_answers=seconds == self.settle_seconds)
-        return wait(self.setup, self.shop, self.seen, operate=self.operate)
+        how: dict[str, Any] = {"within_seconds": seconds, "awaits_answers": seconds == self.settle_seconds}
+        return self.shop.settle(self.setup, operate=self.operate, **how)
 
     def operate(self) -> None:
         """What an operator does meanwhile, again and again: record refunds as done in whose place a clerk
@@ -211,7 +210,7 @@ class Run:
     def check(self) -> None:
         """The laws, all answers, the books of the outside systems, the feed, and what is the campaign's."""
         self.check_processes()
-        trial.audit(self.instance, self.seen)
+        self.shop.audit()
         self.record(comparison.findings(self.setup, self.shop, self.reader))
         say(self.shop.sums(self.setup))
         self.record(self.findings())
@@ -231,8 +230,7 @@ class Run:
         return ()
 
     def record(self, findings: Iterable[str]) -> None:
-        for finding in findings:
-            self.seen.record_finding(finding)
+        self.seen.record_all(findings)
 
     def rows(self, statement: str, *values: object) -> Any:
         if self.instance.database == "mariadb":
