@@ -15,8 +15,18 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from lab.chaos import calls
-from lab.chaos.calls import PASSING_CODES, Answer, Call, Connection, NoFinalAnswer, Observations
-from lab.chaos.memory import Account, AtGateway, RecordedCall, Setup
+from lab.chaos.calls import (
+    PASSING_CODES,
+    Account,
+    Answer,
+    AtGateway,
+    Call,
+    Connection,
+    NoFinalAnswer,
+    Observations,
+    RecordedCall,
+    Setup,
+)
 from scripts.simulators import signatures
 from scripts.stack import places, ports
 from scripts.stack.instance import Instance

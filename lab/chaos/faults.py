@@ -1,4 +1,4 @@
-"""Faults of one stack: of processes, Redis, the gateway, the database and its disk, clocks and the network."""
+"""Faults of one stack: of its processes, stores and disk, of the gateway, of clocks and of the network."""
 
 import random
 import subprocess

@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any
 
 from lab.chaos import clients
-from lab.chaos.calls import Call, Connection, Observations
-from lab.chaos.memory import Account, Drop, Product, Setup
+from lab.chaos.calls import Account, Call, Connection, Drop, Observations, Product, Setup
 from scripts.stack import SetupError, own_stack, ports
 from scripts.stack.children import say
 from scripts.stack.instance import Instance

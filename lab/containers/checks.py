@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.chaos import comparison, faults
-from lab.chaos.calls import Call, Connection, Observations
+from lab.chaos.calls import Account, Call, Connection, Observations, RecordedCall, Setup
 from lab.chaos.clients import Client, at_work, await_final_answer, staff_and_buyers
 from lab.chaos.faults import Fault
-from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import Shop
 from lab.containers.engine import BUILD_SECONDS, SHOP, Containers
 from scripts import smoke

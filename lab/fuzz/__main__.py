@@ -12,7 +12,7 @@ from typing import Any
 from lab.chaos.calls import Call
 from lab.chaos.shop import PATIENCE_SECONDS, Shop
 from lab.fuzz import api, raw
-from lab.fuzz.findings import Findings
+from lab.fuzz.api import Findings
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
 from scripts.stack import children, own_stack, supervision, welcome
 from scripts.stack.instance import Instance

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import lxml.html
 import requests
 
-from lab.fuzz.findings import Findings, new_session
+from lab.chaos.calls import new_session
+from lab.fuzz.api import Findings
 from scripts.stack import SetupError
 
 ROOT = "/admin/"

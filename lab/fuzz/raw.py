@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lab.fuzz.findings import Findings
+from lab.fuzz.api import Findings
 from scripts.stack import ports
 
 ANSWER_SECONDS = 30.0

@@ -6,9 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from lab.chaos import comparison, operators
-from lab.chaos.calls import Answer, Call, Connection, Observations
+from lab.chaos.calls import (
+    Account,
+    Answer,
+    AtGateway,
+    Call,
+    Connection,
+    Drop,
+    Observations,
+    Product,
+    RecordedCall,
+    Setup,
+)
 from lab.chaos.clients import WebhookSender
-from lab.chaos.memory import Account, AtGateway, Drop, Product, RecordedCall, Setup
 from scripts.stack.instance import Instance
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import problem

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.chaos import dashboard_queries, effects, faults
-from lab.chaos.calls import Answer, Call, Observations, Request
-from lab.chaos.campaigns import crashes, network, releases, restore
+from lab.chaos import comparison, dashboard_queries, faults
+from lab.chaos.calls import Account, Answer, Call, Observations, Product, RecordedCall, Request, Setup
+from lab.chaos.campaigns import network, plans, releases, restore
 from lab.chaos.campaigns.plans import CAMPAIGNS, unanswered
 from lab.chaos.campaigns.run import Campaign, Run, unmet
 from lab.chaos.faults import Fault
-from lab.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.stack import instance as instances, ports
 from scripts.stack.instance import Instance
 from shop.tests.case_tables import in_one_test
@@ -64,7 +63,7 @@ def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
 
 
 MOMENT, LOST_AT = 100.0, 106.0
-NOTHING = {kind: set[str]() for kind in effects.TABLES}
+NOTHING = {kind: set[str]() for kind in comparison.TABLES}
 
 
 def order(order_id: str, answered_at: float, *, key: str = "a-key") -> RecordedCall:
@@ -91,7 +90,9 @@ def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
 ):
     calls, rows = setup(*(order(name, at) for name, at in answered.items())), NOTHING | {"order": set(stored)}
     lost = restore.forget(calls, rows, MOMENT, LOST_AT)
-    found = effects.compare(effects.acknowledged(calls), {"the restored database": rows}, before=NOTHING)
+    found = comparison.compare(
+        comparison.acknowledged(calls), {"the restored database": rows}, before=NOTHING
+    )
     assert [*found.lost, *found.doubled] == ([f"order {finding}"] if finding else [])
     assert len(lost) == forgotten
 
@@ -125,14 +126,14 @@ def test_requests_that_overlap_with_an_outage_are_taken_out(capsys: pytest.Captu
     began = {"before": 9.0, "into it": 9.95, "in it": 11.0, "out of it": 11.95, "after": 12.01}
     requests = [request(at, f"503 {name}") for name, at in began.items()]
     around = request(9.5, "503 around", seconds=5)
-    [_] = crashes.availability(Observations(requests=[*requests, around], outages=[(10.0, 12.0)]))
+    [_] = plans.availability(Observations(requests=[*requests, around], outages=[(10.0, 12.0)]))
     said = capsys.readouterr().out
     assert "outside of outages: 0.000% of 2 requests (1 x 503 before, 1 x 503 after)" in said
     assert "with outages: 0.000% of 6 requests" in said
 
 
 def test_a_soak_without_a_request_has_a_finding() -> None:
-    assert [*crashes.availability(Observations())]
+    assert [*plans.availability(Observations())]
 
 
 @in_one_test(
@@ -148,11 +149,11 @@ def test_a_lost_order_that_a_repeated_key_is_answered_again_is_found(
 @pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
 def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
     requests = [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
-    assert bool([*crashes.availability(Observations(requests=requests))]) is is_below
+    assert bool([*plans.availability(Observations(requests=requests))]) is is_below
     assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
 
 
-class Calm(crashes.Soak):
+class Calm(plans.Soak):
     client_seconds = 15
 
     def make_faults(self) -> float:

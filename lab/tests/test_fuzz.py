@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.fuzz import __main__ as command, operator as operators, raw
-from lab.fuzz.findings import Findings
+from lab.fuzz.api import Findings
 from lab.fuzz.operator import Operator
 from scripts.stack import instance as instances, ports
 from scripts.tests import canned_shop

@@ -16,12 +16,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from lab.chaos import effects
-from lab.chaos.calls import Answer, Call, Connection
+from lab.chaos import comparison
+from lab.chaos.calls import Answer, Call, Connection, RecordedCall, Setup
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.chaos.clients import at_work
-from lab.chaos.effects import Compared, Effects
-from lab.chaos.memory import RecordedCall, Setup
+from lab.chaos.comparison import Compared, Effects
 from lab.stack import database
 from scripts.stack import (
     SetupError,
@@ -248,7 +247,7 @@ def forget(setup: Setup, stored: Effects, moment: float, lost_at: float) -> list
     lost = list[RecordedCall]()
     for account in (setup.staff, *setup.buyers):
         for made in [one for one in account.calls if one.was_done and moment <= one.answered_at < lost_at]:
-            kind, known = effects.identity(made)
+            kind, known = comparison.identity(made)
             if kind and known not in stored[kind]:
                 account.calls.remove(made)
                 lost.append(made)

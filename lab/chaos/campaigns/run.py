@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 from typing import Any
 from uuid import UUID
 
-from lab.chaos import comparison, effects, faults, shop as shops
+from lab.chaos import comparison, faults, shop as shops
 from lab.chaos.calls import Observations
 from lab.chaos.campaigns import network, patches
 from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
@@ -116,7 +116,7 @@ class Run:
         setup.drop = shop.create_drop() if "sale" in self.load_kind else None
         if "restrictions" in self.load_kind:
             shop.create_restricted_campaigns(setup)
-        self.setup, self.before = setup, effects.stored(setup, self.rows)
+        self.setup, self.before = setup, comparison.stored(setup, self.rows)
 
     def load(self) -> float:
         """Run clients while the faults are made; the longest time until the shop was ready after one."""
@@ -198,10 +198,10 @@ class Run:
         say(f"{words}: {ran.stdout}{ran.stderr}")
         return ran.stdout
 
-    def compare(self) -> tuple[int, effects.Compared]:
+    def compare(self) -> tuple[int, comparison.Compared]:
         """How many acknowledged effects are compared with the database, and what is lost or doubled."""
-        known, there = effects.acknowledged(self.setup), {"the database": self.stored()}
-        return sum(map(len, known.values())), effects.compare(known, there, before=self.before)
+        known, there = comparison.acknowledged(self.setup), {"the database": self.stored()}
+        return sum(map(len, known.values())), comparison.compare(known, there, before=self.before)
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether the planted defect was found; `wrong` is what was lost or doubled."""
@@ -239,8 +239,8 @@ class Run:
             connection.execute("ATTACH ? AS firstcome", [str(self.instance.data / "firstcome.sqlite3")])
             return connection.execute(statement).fetchall()
 
-    def stored(self) -> effects.Effects:
-        return effects.stored(self.setup, self.rows)
+    def stored(self) -> comparison.Effects:
+        return comparison.stored(self.setup, self.rows)
 
 
 @dataclass(frozen=True)
