@@ -106,6 +106,12 @@ class Gateway(Run):
     def finds_planted(self, wrong: list[str]) -> bool:
         return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])
 
+    def findings(self) -> Iterator[str]:
+        sent = self.shop.gateway("/webhooks")["results"]
+        delivered = [one["delivered_at"] for one in sent if one["delivered_at"]]
+        if delivered == sorted(delivered):
+            yield f"none of {len(delivered)} webhooks overtook another: their calls were not reordered"
+
     def check(self) -> None:
         # Before the comparison, which needs what operators granted.
         approvals, granted = self.rows(operators.APPROVALS), self.rows(operators.GRANTED)
