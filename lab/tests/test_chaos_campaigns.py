@@ -2,17 +2,30 @@
 
 import re
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from lab.chaos import comparison, dashboard_queries, faults
-from lab.chaos.calls import Account, Answer, Call, Observations, Product, RecordedCall, Request, Setup
+from lab.chaos import calls, comparison, dashboard_queries, faults
+from lab.chaos.calls import (
+    Account,
+    Answer,
+    Call,
+    NoFinalAnswer,
+    Observations,
+    Product,
+    RecordedCall,
+    Request,
+    Setup,
+)
 from lab.chaos.campaigns import network, plans, releases, restore
 from lab.chaos.campaigns.plans import CAMPAIGNS, unanswered
 from lab.chaos.campaigns.run import Campaign, Run, unmet
 from lab.chaos.faults import Fault
-from scripts.stack import instance as instances, ports
+from lab.chaos.shop import Shop
+from scripts.stack import SetupError, instance as instances, own_stack, ports
 from scripts.stack.instance import Instance
 from shop.tests.case_tables import in_one_test
 
@@ -108,6 +121,61 @@ def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: 
     late = "the shop was not ready 1 s later"
     assert not_ready == [f"slow gateway for 0.1 s: {late}", f"kill web: {late}"]
     assert run.made == 1
+
+
+def test_a_gateway_that_does_not_get_slow_is_a_fault_that_can_not_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = SimpleNamespace(call_until_final=lambda call, until: Answer(404, {"code": "not_found"}))
+    monkeypatch.setattr(calls, "to_gateway", lambda port: refusing)
+    fault, instance = Fault("slow", "gateway", 0), Instance(home=tmp_path, port=1, database="sqlite")
+    with pytest.raises(SetupError, match="POST /latency is answered"), faults.lasting(fault, instance):
+        pass
+
+
+class Idle(Run):
+    """Nothing is asked, and nothing is broken."""
+
+    def prepare(self) -> dict[str, str]:
+        return {}
+
+    def stack(self, settings: object) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def set_up(self) -> None:
+        self.setup = setup()
+
+    def load(self) -> float:
+        return 0.0
+
+    def settle(self) -> float:
+        return 0.0
+
+    def compare(self) -> tuple[int, comparison.Compared]:
+        return 0, comparison.Compared([], [])
+
+    def check(self) -> None:
+        pass
+
+
+def test_a_run_in_which_nothing_was_done_is_no_success(tmp_path: Path) -> None:
+    run = Idle(Campaign("idle", {}), Instance(home=tmp_path, port=1, database="sqlite"), "1")
+    assert run.run() == 1
+    assert run.seen.findings == ["0 calls had an effect, 0 faults were made: that shows nothing"]
+
+
+def test_what_was_found_is_said_though_something_fails_and_an_audit_that_fails_is_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(instance: object) -> None:
+        raise SetupError("no audit")
+
+    seen = Observations()
+    monkeypatch.setattr(own_stack, "audit", fail)
+    with pytest.raises(NoFinalAnswer), seen.printed():
+        Shop(Instance(home=Path(), port=1, database="sqlite"), "token", seen).audit()
+        raise NoFinalAnswer
+    assert "FINDING no audit" in capsys.readouterr().out
 
 
 def request(began: float, result: str = "201", *, seconds: float = 0.1, path: str = "/orders") -> Request:
