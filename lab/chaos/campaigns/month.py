@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import jwt
@@ -195,12 +194,19 @@ class Month(Run):
 
     def renew_tokens(self) -> None:
         """Yesterday's access token has expired, and the refresh token gives another. Raises SetupError."""
-        ask = partial(self.shop.connection.call_once, Call("GET", "/users/me", self.pair["access"]))
-        is_good = lambda: (answer := ask()) is None or answer.status == 200  # noqa: E731
+
+        def is_good() -> bool:
+            answer = self.shop.connection.call_once(Call("GET", "/users/me", self.pair["access"]))
+            return answer is None or answer.status == 200
+
+        def is_renewed() -> bool:
+            self.pair = self.shop.call("POST", "/auth/refresh", {"refresh": self.pair["refresh"]})
+            return is_good()
+
         if waiting.left(is_good, within_seconds=PATIENCE_SECONDS):
             self.record(["an access token is good after its time"])
-        self.pair = self.shop.call("POST", "/auth/refresh", {"refresh": self.pair["refresh"]})
-        self.shop.get("/users/me", self.pair["access"])
+        # A web process that doesn't follow the new time yet gives tokens that have expired.
+        waiting.until(is_renewed, "no new access token is good", within_seconds=PATIENCE_SECONDS)
 
 
 def growth(days: Sequence[Mapping[str, int]]) -> Iterator[str]:
