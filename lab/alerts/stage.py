@@ -24,11 +24,10 @@ from typing import Any
 import yaml
 
 from lab.chaos import faults
-from lab.chaos.calls import Call, Connection, Observations
+from lab.chaos.calls import Account, Call, Connection, Observations
 from lab.chaos.campaigns import clocks
 from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
-from lab.chaos.memory import Account
 from lab.chaos.shop import Shop
 from lab.stack import database, faketime, prometheus
 from lab.stack.prometheus import Program, Prometheus

@@ -15,8 +15,18 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from lab.chaos import calls
-from lab.chaos.calls import PASSING_CODES, Answer, Call, Connection, NoFinalAnswer, Observations
-from lab.chaos.memory import Account, AtGateway, RecordedCall, Setup
+from lab.chaos.calls import (
+    PASSING_CODES,
+    Account,
+    Answer,
+    AtGateway,
+    Call,
+    Connection,
+    NoFinalAnswer,
+    Observations,
+    RecordedCall,
+    Setup,
+)
 from scripts.simulators import webhooks
 from scripts.stack import places, ports
 from scripts.stack.instance import Instance
@@ -30,6 +40,10 @@ ASKING = "tok_3ds"
 """The card whose owner confirms each charge on the gateway's page."""
 DECISIONS = {"approve": 5, "refuse": 2, "": 2}
 """What the owner does; a page that is left expires."""
+POINTS = (0, 0, 0, 300, 300, 1_500, 1_500, 12_000)
+"""What orders use. A small basket costs less than 1,500; a wallet begins with 10,000."""
+WITHOUT_KEY = {"coupon", "cancel"}
+"""Calls that need no key to be repeated."""
 CLERK_MIX = {"refunds": 2, "disputes": 1}
 UNDER_WAY = {"paying", "pending", "requires_action", "in_doubt"}
 STATUSES = {"waiting": 0, "admitted": 1, "used": 2}
@@ -79,8 +93,10 @@ class Client:
         """An old call again, as of a client that lost the answer: nothing may happen twice."""
         if account.calls:
             made = self.random.choice(account.calls)
-            # A later call to join may get another entry, because the first one's order has ended.
-            if made.sort != "entry" and (made.was_done or made.is_open):
+            # A later call to join may get another entry, because the first one's order has ended. A key of an
+            # earlier day is forgotten.
+            has_key = made.call.key or made.sort in WITHOUT_KEY
+            if has_key and (made.was_done or made.is_open):
                 self.connection.call_until_final(made.call, until=self.until)
 
     def chosen(self, weights: dict[Any, int]) -> Any:
@@ -93,6 +109,8 @@ class Client:
 
 class Buyer(Client):
     """Buys for some accounts, which no other client uses."""
+
+    points: Sequence[int] = POINTS
 
     def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
@@ -112,7 +130,7 @@ class Buyer(Client):
     def order(self, account: Account) -> None:
         products = self.random.sample(self.setup.products, self.random.randint(1, 3))
         items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
-        body: dict[str, Any] = {"items": items, "points_amount": self.random.choice([0, 0, 100, 300])}
+        body: dict[str, Any] = {"items": items, "points_amount": self.random.choice(self.points)}
         if (coupons := list(account.coupons())) and self.random.random() < 0.4:
             body["coupon"] = self.random.choice(coupons)
         if self.random.random() < 0.55:

@@ -1,18 +1,20 @@
-"""The book of all answers compared with the truth: the shop, the gateway's book, the data platform's events,
-and the event feed. Each finding is a difference.
+"""The book of all answers compared with the truth: the shop, its tables, the gateway's book, the data
+platform's events, and the event feed. Each finding is a difference.
 
-What the shop says of itself is not added up here: that amounts, units, positions and sums of one order,
-campaign or wallet agree is for the laws, which every run audits as well.
+A client repeats a call with its key until the answer is final. So in the end each row of the load's accounts
+has been in an answer: one that has not was made a second time, or was made and refused.
+
+What the shop says of one order, that its amounts, units and sums agree, is not added up here: that is for the
+laws, which every run audits as well.
 """
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
-from lab.chaos.calls import Connection
+from lab.chaos.calls import Account, Connection, RecordedCall, Setup
 from lab.chaos.clients import STATUSES, FeedReader
-from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.chaos.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
 
 Rows = Mapping[str, Any]
@@ -48,6 +50,7 @@ def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iter
         yield from of_entries(account, setup, own, shop)
         yield from of_wallet(account, setup, own, shop)
     yield from repeats(setup.calls, shop.connection)
+    yield from of_campaigns(setup, shop)
     yield from of_refunds(setup, orders, shop)
     yield from of_stock(setup, orders, shop)
     yield from of_outside(setup, shop, orders)
@@ -86,7 +89,7 @@ def of_orders(account: Account, orders: Rows) -> Iterator[str]:
     for id, payments in account.payments().items():
         paid = sum(made.answer.status == 201 for made in payments)
         unpaid = UNPAID if all(made.keeps_order for made in payments) else {"payment_failed"}
-        ends[id] &= BOUGHT if paid else unpaid
+        ends[id] = ends.get(id, {*ENDS}) & (BOUGHT if paid else unpaid)
         if paid > 1:
             yield f"order {id}: {paid} payments were answered to have succeeded"
     yield from unlike(
@@ -130,7 +133,7 @@ def of_entries(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iter
 
 
 def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
-    """What it began with, and all that was granted, bought and spent by the answers."""
+    """What it began with, and all that was granted, bought and spent by the answers; so do its entries."""
     granted = [made for made in setup.staff.done("grant") if made.call.body["user"] == account.id]
     top_ups = account.done("top_up")
     bought = [made for made in top_ups if made.answer.status == 201]
@@ -141,9 +144,17 @@ def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Itera
     answered = {made.answer.body.get("payment") or made.answer.body["id"] for made in top_ups}
     name, top_up = f"wallet of {account.id}", f"top-up of {account.id}: "
     yield from unlike(
-        {name: due} | {top_up + id: True for id in answered},
-        {name: shop.balance(account)} | {top_up + id: True for id in shop.top_ups(account)},
+        {name: (due, due)} | {top_up + id: True for id in answered},
+        {name: shop.wallet(account)} | {top_up + id: True for id in shop.top_ups(account)},
     )
+
+
+def of_campaigns(setup: Setup, shop: Shop) -> Iterator[str]:
+    """Each shows as many coupons as answers have."""
+    answered = Counter(one["campaign"] for account in setup.buyers for one in account.coupons().values())
+    shown = {id: shop.get(f"/campaigns/{id}")["issued"] for id in setup.campaigns}
+    due = {f"campaign {id}: issued": answered[id] for id in shown}
+    yield from unlike(due, {f"campaign {id}: issued": count for id, count in shown.items()})
 
 
 def of_refunds(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
@@ -298,3 +309,108 @@ def _items(order_or_refund: Any) -> list[tuple[int, int]]:
 def _adjusted(made: RecordedCall) -> int:
     """The product whose stock the call corrects."""
     return int(made.call.path.split("/")[2])
+
+
+TABLES = {
+    "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
+    "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
+    "payment": "SELECT id FROM firstcome.payments_payment WHERE account_id IN ({accounts})",
+    # Not those that were made at the gateway.
+    "refund": "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
+    "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts}) AND refund.source = 'staff'",
+    "entry": "SELECT id FROM firstcome.sales_saleentry WHERE account_id IN ({accounts})",
+    # A wallet has its owner's id. What operators grant at their pages is compared by itself.
+    "grant": "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "
+    "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' "
+    "AND SUBSTR(transfer.reason, 1, 9) <> 'operator ' AND entry.account_id IN ({accounts})",
+    "adjustment": "SELECT id FROM firstcome.inventory_stockmovement WHERE kind = 'adjusted' "
+    "AND product_id IN ({products})",
+}
+"""The rows of each kind of effect."""
+MAY_BE_UNNAMED = {"payment"}
+"""An order that is paid at once is answered without the id of its payment."""
+HAVE_UUIDS = {"order", "payment", "refund", "entry"}
+"""MySQL's and SQLite's columns lack the hyphens that answers and MariaDB have."""
+TRUTH = """firstcome.coupons_coupon, firstcome.inventory_product, firstcome.inventory_stockmovement,
+firstcome.orders_order, firstcome.orders_orderline, firstcome.orders_refund, firstcome.payments_entry,
+firstcome.payments_payment, firstcome.payments_transfer"""
+"""Tables whose every value must be the same on each member: amounts and levels, not the rows alone."""
+
+Effects = Mapping[str, set[str]]
+
+
+class Compared(NamedTuple):
+    """Effects that a server lacks, and rows that were in no answer."""
+
+    lost: list[str]
+    doubled: list[str]
+
+
+def acknowledged(setup: Setup) -> Effects:
+    """The identities in all final answers, by the kind of effect."""
+    found: dict[str, set[str]] = {kind: set() for kind in TABLES}
+    for kind, known in (identity(made) for made in setup.calls if made.was_done):
+        if kind:
+            found[kind].add(known)
+    # Those that orders with a shared code were given, too.
+    found["coupon"].update(*(account.coupons() for account in setup.buyers))
+    return found
+
+
+def identity(made: RecordedCall) -> tuple[str, str]:
+    """The kind of the call's effect, and the identity that its answer has; both empty for none."""
+    body, status = made.answer.body, made.answer.status
+    match made.sort:
+        case "coupon":
+            return "coupon", body["code"]
+        case "order":
+            return "order", _plain("order", made.order_id)
+        case "payment" | "top_up" if status in (200, 201):
+            return "payment", _plain("payment", body.get("payment") or body["id"])
+        case "refund" | "entry" | "grant" | "adjustment":
+            return made.sort, _plain(made.sort, body["id"])
+    return "", ""
+
+
+def _plain(kind: str, known: object) -> str:
+    return str(known).replace("-", "") if kind in HAVE_UUIDS else str(known)
+
+
+def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> Compared:
+    """The acknowledged effects beside each server's rows, and these without the rows from before the load."""
+    lost = [
+        f"{kind} {one} is not on {server}"
+        for server, tables in stored.items()
+        for kind, identities in known.items()
+        for one in sorted(identities - tables[kind])
+    ]
+    doubled = [
+        f"{kind} {one} on {server} was in no answer"
+        for server, tables in stored.items()
+        for kind in tables.keys() - MAY_BE_UNNAMED
+        for one in sorted(tables[kind] - known[kind] - before[kind])
+    ]
+    return Compared(lost, doubled)
+
+
+def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Effects:
+    """The rows that one server answers with; a shop without a sale may have no table of entries."""
+    accounts = ", ".join(str(account.id) for account in setup.buyers)
+    products = ", ".join(str(product.id) for product in setup.stocked)
+    found: dict[str, set[str]] = {"entry": set()}
+    for kind, statement in TABLES.items():
+        if kind != "entry" or setup.drop:
+            rows = ask(statement.format(accounts=accounts, products=products))
+            found[kind] = {_plain(kind, row[0]) for row in rows}
+    return found
+
+
+def unequal(sums: Mapping[str, Mapping[str, int | None]]) -> list[str]:
+    """The tables whose checksums differ from the first member's; a table that is not there has none."""
+    (first, expected), *others = sums.items()
+    return [
+        f"{table} is not the same on {member} and {first}"
+        for member, found in others
+        for table, checksum in found.items()
+        if checksum is None or checksum != expected[table]
+    ]

@@ -9,10 +9,9 @@ from typing import Any
 import requests
 from uuid_utils import uuid7
 
-from lab.chaos.calls import NoFinalAnswer
+from lab.chaos.calls import Account, NoFinalAnswer, Setup, new_session
 from lab.chaos.clients import Client
 from lab.chaos.comparison import unlike
-from lab.chaos.memory import Account, Setup
 from lab.stack import database
 from scripts.stack import SetupError
 from scripts.stack.instance import Instance
@@ -45,8 +44,7 @@ class Operator(Client):
     def __init__(self, name: str, instance: Instance, setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **{"port": instance.port, **settings})
         self.name, self.instance = name, instance
-        self.session = requests.Session()
-        self.session.trust_env = False  # a proxy of the environment is not the shop's
+        self.session = new_session()
 
     def run(self, stop: Any) -> None:
         self.session.get(f"{self.instance.url}/admin/login/", timeout=ANSWER_SECONDS)

@@ -16,11 +16,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lab.chaos import comparison, faults, trial
-from lab.chaos.calls import Call, Connection, Observations
+from lab.chaos import comparison, faults
+from lab.chaos.calls import Call, Connection, Observations, RecordedCall, Setup
 from lab.chaos.clients import at_work, await_final_answer, staff_and_buyers
 from lab.chaos.faults import Fault
-from lab.chaos.memory import RecordedCall, Setup
 from lab.chaos.shop import Shop
 from lab.cluster.drill.load import Reader
 from lab.containers.engine import BUILD_SECONDS, SHOP, Containers
@@ -133,7 +132,7 @@ class Tested:
 
     def all_is_as_answered(self) -> str:
         """Wait until all is settled, then compare answers, the simulators' books and the laws."""
-        trial.settle(self.setup, self.shop, self.shop.seen)
+        self.shop.settle(self.setup)
         self.require_no_findings([*comparison.findings(self.setup, self.shop), *self.broken_laws()])
         calls = [made for account in [self.setup.staff, *self.setup.buyers] for made in account.calls]
         done = sum(made.was_done for made in calls)
@@ -211,7 +210,7 @@ def update(tested: Tested) -> str:
     """Do what docs/operations.md says while clients buy, and wait until all is healthy; says how many of
     their requests were answered meanwhile, and how long none was."""
     containers, took = tested.containers, list[str]()
-    requests = tested.shop.seen.measured.requests
+    requests = tested.shop.seen.requests
     before = len(requests)
     change_source(containers.folder)
     time.sleep(BESIDE_SECONDS)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.chaos import trial
+from lab.chaos import shop
 from scripts.stack import SetupError, children, places, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
@@ -199,7 +199,7 @@ def copy_project(target: Path, instance: Instance) -> None:
             shutil.copy(source, target / name)
     # Without these nothing starts; those that are no secrets follow.
     chosen = {name: secrets.token_hex(32) for name in re.findall(r"\$\{(\w+):\?", "".join(TEXTS))}
-    chosen |= SETTINGS | trial.SETTINGS | {"COMPOSE_FILE": ":".join(FILES)}
+    chosen |= SETTINGS | shop.SETTINGS | {"COMPOSE_FILE": ":".join(FILES)}
     chosen |= {f"{name}_PORT": str(instance.port + offset) for offset, name in enumerate(PORTS)}
     lines = [f"{name}={value}" for name, value in chosen.items()]
     places.write_whole(target / ".env", "\n".join([*lines, ""]), mode=0o600)

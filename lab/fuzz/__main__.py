@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from lab.chaos import trial
 from lab.chaos.calls import Call
 from lab.chaos.shop import PATIENCE_SECONDS, Shop
 from lab.fuzz import api, raw
-from lab.fuzz.findings import Findings
+from lab.fuzz.api import Findings
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
 from scripts.stack import children, own_stack, supervision, welcome
 from scripts.stack.instance import Instance
@@ -44,7 +43,7 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     """Send requests for so long, then look at processes and laws; the exit code. Raises SetupError."""
     print(f"fuzz: --seed {seed} --seconds {seconds} --db {instance.database}", flush=True)
     findings = Findings()
-    with own_stack.running(instance, **SETTINGS):
+    with findings.printed(), own_stack.running(instance, **SETTINGS):
         users = own_stack.seed(instance, 3)
         shop = Shop(instance, users["staff"], findings)
         buyer, leaving = users["users"][:2]
@@ -69,17 +68,15 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         for name, state in supervision.states(instance).items():
             if state != "RUNNING":
                 findings.record(f"{name} is {state} in the end", "")
-        trial.audit(instance, findings)
+        shop.audit()
     pages = sum(map(len, operator.pages.values())) - len(operator.unseen)
     lines = [
         f"{pages} pages of operators have {len(operator.forms)} kinds of forms, sent {operator.sent} times",
         f"{reasons} forms were sent without a reason, {permissions} without a permission",
-        *(f"{count:7} x {name}" for name, count in sorted(findings.statuses.items())),
-        *(f"FINDING {finding}" for finding in findings.findings),
         f"fuzz: {sent} requests and connections, {len(findings.findings)} findings, SEED={seed}",
     ]
     print(*lines, sep="\n", flush=True)
-    return 1 if findings.findings else 0
+    return 1 if findings.findings or not sent else 0
 
 
 def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +89,7 @@ def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
     order = shop.call("POST", "/orders", basket, token=token, key="fuzz-order")["id"]
     paid = {"amount": 500, "token": "tok_ok"}
     payment = shop.call("POST", "/wallet/top-ups", paid, token=token, key="fuzz-top-up")["id"]
-    drop, until = trial.create_drop(shop), time.monotonic() + PATIENCE_SECONDS
+    drop, until = shop.create_drop(), time.monotonic() + PATIENCE_SECONDS
     entry = shop.connection.call_until_final(Call("POST", f"/sales/{drop.id}/entries", token), until=until)
     objects = {"product": product, "campaign": campaign, "order": order}
     named = {f"{name}_id": value for name, value in objects.items()} | {"payment_id": payment}

@@ -1,23 +1,60 @@
 """Requests by the OpenAPI document: conforming and other ones, of every call, by each caller."""
 
 import itertools
+import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed as seeded, settings as bounds, strategies as some
 from hypothesis.errors import HypothesisException
 from schemathesis import Case, GenerationMode
 from schemathesis.core import NotSet
 
-from lab.fuzz.findings import Findings, new_session
+from lab.chaos.calls import Observations, new_session
 
 ANSWER_SECONDS, DOCUMENT_SECONDS = 30, 60
 EXAMPLES = 4
 """For a call and a caller in one round."""
+
+
+@dataclass
+class Findings(Observations):
+    """Of the findings of a kind only the first is recorded."""
+
+    kinds: list[str] = field(default_factory=list)
+
+    def record(self, kind: str, detail: str) -> None:
+        with self.mutex:
+            is_new = kind not in self.kinds
+            self.kinds += [kind] * is_new
+        if is_new:
+            self.record_finding(f"{kind}: {detail}")
+
+    def judge(self, source: str, asked: str, status: int, head: str, detail: str) -> None:
+        """Count an answer. 500 and more is a failure, but for a 503 that says when to come back."""
+        self.count(f"{source} {status}", 0.0)
+        says_when = status == 503 and re.search(r"(?i)retry-after\W+\d", head)
+        if status >= 500 and not says_when:
+            self.record(f"{asked} answered {status}", detail)
+
+    def answer(self, source: str, asked: str, detail: str, ask: Callable[[], Any]) -> Any:
+        """The response that `ask` gets, judged; None for none, which is a failure."""
+        try:
+            answer = ask()
+        except (requests.exceptions.InvalidHeader, UnicodeError):
+            self.count(f"{source} not sendable", 0.0)
+            return None
+        except requests.RequestException as error:
+            self.record(f"{asked} was not answered", f"{error!r} {detail}")
+            return None
+        said = f" said {answer.text[:300]}" if answer.status_code >= 500 else ""
+        self.judge(source, asked, answer.status_code, str(dict(answer.headers)), detail + said)
+        return answer
 
 
 @dataclass

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import lxml.html
 import requests
 
-from lab.fuzz.findings import Findings, new_session
+from lab.chaos.calls import new_session
+from lab.fuzz.api import Findings
 from scripts.stack import SetupError
 
 ROOT = "/admin/"
@@ -50,7 +51,7 @@ Values = list[tuple[str, str]]
 
 
 def shape(text: str) -> str:
-    """The text with each number, UUID and row's name as one sign."""
+    """The text with each number, UUID and row's name as one sign: what forms and pages of a kind share."""
     return "/".join("#" if any(letter.isdigit() for letter in part) else part for part in text.split("/"))
 
 
@@ -72,7 +73,6 @@ class Form(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What forms of the same kind on other pages have in common."""
         return f"{self.method} {shape(self.action)} {','.join(sorted({shape(one) for one in self.names}))}"
 
     def unchanged(self, chance: random.Random, **changed: str) -> Values:
@@ -102,23 +102,21 @@ def read(html: bytes, path: str) -> tuple[list[Form], list[str]]:
 
 
 def _form(form: Any, path: str) -> Form:
-    def value(one: Any) -> tuple[str, str]:
-        [name] = one.xpath("ancestor-or-self::*[@name][1]/@name")
-        return name, one.get("value", "on" if one.get("type") == "checkbox" else "")
-
     # lxml leaves out what has no value, and a browser does not.
     for one in form.xpath(".//input[not(@value)][not(@type='checkbox' or @type='radio')]"):
         one.set("value", "")
-    required = form.xpath(".//*[@required]/@name")
-    return Form(
-        page=path,
-        action=_own(form.action or f"{HOST}{path}"),
-        method=form.method,
-        values=[(name, text) for name, text in form.form_values() if name != TOKEN],
-        others=[value(one) for one in form.xpath(NOT_SENT)],
-        files=form.xpath(".//input[@type='file']/@name"),
-        reason=next((name for name in required if name.endswith("reason")), ""),
+    others = [
+        (name, one.get("value", "on" if one.get("type") == "checkbox" else ""))
+        for one in form.xpath(NOT_SENT)
+        for name in one.xpath("ancestor-or-self::*[@name][1]/@name")
+    ]
+    action, values = (
+        _own(form.action or f"{HOST}{path}"),
+        [one for one in form.form_values() if one[0] != TOKEN],
     )
+    files, required = form.xpath(".//input[@type='file']/@name"), form.xpath(".//*[@required]/@name")
+    reason = next((name for name in required if name.endswith("reason")), "")
+    return Form(path, action, form.method, values, others, files, reason)
 
 
 def _own(address: str) -> str:

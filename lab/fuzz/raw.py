@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lab.fuzz.findings import Findings
+from lab.fuzz.api import Findings
 from scripts.stack import ports
 
 ANSWER_SECONDS = 30.0
@@ -100,11 +100,26 @@ TYPES = (
     *(b"application/json", b"application/json", b"application/x-www-form-urlencoded", b"text/plain", b""),
     *(b"multipart/form-data; boundary=x", b"application/json; charset=utf-16"),
 )
+NO_HTTP = (
+    b"nonsense\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+)
+"""What a server has to refuse, because a proxy may read other requests in it."""
 END = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 WHOLE = ("bodies", "fields", "pipeline")
 """Kinds of requests that a server that reads to their end can answer at once."""
 KINDS = (
-    *("request line", "lengths", "chunks", "unfinished", "pipeline"),
+    *("no HTTP", "request line", "lengths", "chunks", "unfinished", "pipeline"),
     *("headers", "headers", "bodies", "bodies", "fields", "fields", "fields"),
 )
 
@@ -124,6 +139,8 @@ def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, list[bytes]
         return head(method, b"%bContent-Length: %d\r\n\r\n" % (more, len(body)), path, closes=closes) + body
 
     match kind:
+        case "no HTTP":
+            pieces = [one(NO_HTTP)]
         case "request line":
             plain = one(PATHS).encode()
             targets = [plain, *TARGETS, *(part + plain for part in BEFORE), *(plain + part for part in AFTER)]
@@ -219,4 +236,6 @@ def send_one(
         if is_whole:
             findings.record(f"{kind}: closed without an answer", f"{received[:200]!r} {detail}")
     for status, head in answers:
+        if kind == "no HTTP" and int(status) < 400:
+            findings.record(f"no HTTP was answered {int(status)}", detail)
         findings.judge("raw", kind, int(status), head.decode("latin-1"), f"{detail} said {received[-300:]!r}")

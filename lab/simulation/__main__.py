@@ -63,7 +63,7 @@ def main() -> int:
             print(f"simulate: run {runs} found this; `{command}` repeats it")
             return 1
     print(f"simulate: {runs} runs, {steps} steps, {orders} orders, no finding; SEED={first}")
-    return 0
+    return 0 if orders else 1
 
 
 if __name__ == "__main__":

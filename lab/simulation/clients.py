@@ -1,22 +1,27 @@
-"""Clients and operators, each of whom repeats a call until it is answered, and judges the answer."""
+"""Clients and operators, each of whom repeats a call until it is answered, and judges the answer; and what
+every run begins with, in tables that were empty, with a model of what its campaigns are to give."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
 
 from coupons.allocation.writes import Queued
+from coupons.campaigns import campaigns
+from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
+from inventory import adjustments, products
 from inventory.reservations import Line
-from lab.simulation import offers
-from lab.simulation.offers import ACCOUNTS, CAMPAIGNS, OPERATORS, PRICES, SALE, SALE_PRODUCT
 from lab.simulation.outside import ASKING, DECLINED
 from lab.simulation.processes import Processes
 from lab.simulation.world import chance
@@ -26,7 +31,8 @@ from orders.payment import purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
 from orders.saga import operator_actions
-from payments import points_grants
+from payments import ledger, points_grants
+from sales import terms
 from sales.models import SaleEntry
 from sales.waiting_room import entries
 from shop import approvals, clock
@@ -37,6 +43,26 @@ from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 from shop.operations import dispatch
 
+ACCOUNTS, OPERATORS, LISTED = range(1, 11), (11, 12), range(1, 11, 2)
+PRICES = {1: 300, 2: 500, 3: 700, 4: 900}
+SALE, SALE_PRODUCT, STOCK, POINTS, COUPONS, AMOUNT, PERCENT = 1, 4, 60, 2_000, 5, 150, 33
+PARTNER, POOL = {"partner": "convenience_store"}, {"strategy": "code_pool", "code_source": "pool"}
+CAMPAIGNS: dict[int, dict[str, Any]] = {
+    1: {"strategy": "pessimistic"},
+    2: {"strategy": "queue"},
+    3: {"strategy": "redis_gate"},
+    4: POOL,
+    5: {"strategy": "queue"} | PARTNER,
+    6: {"strategy": "redis_gate"} | PARTNER,
+    7: POOL | PARTNER,
+    8: {"strategy": "group_commit", "shared_code": "TO-ALL"},
+    9: {"strategy": "pessimistic", "shared_code": "TO-FIRST-ORDERS", "first_order_only": True},
+    10: {"strategy": "conditional_update", "shared_code": "TO-LISTED", "eligible": "listed"},
+    11: {"strategy": "optimistic", "shared_code": "TO-PRODUCT", "products": [1]},
+    12: {"strategy": "redis_gate", "eligible": "listed"},
+    13: {"strategy": "queue", "products": [1]},
+}
+"""Their terms: coupons for products take a percentage of them, the others an amount."""
 TOKENS = ("tok_ok", "tok_ok", "tok_ok", DECLINED, ASKING)
 KEEP_SHARE, COUPON_SHARE = 0.4, 0.5
 """How many payments are to keep their order on a decline, and how many orders name a coupon."""
@@ -49,6 +75,42 @@ REFUSALS_OF_FORCING = {
 Call = Callable[[], Any]
 Story = Generator[Call | None, Any, None]
 """Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause."""
+
+
+def lets_in(campaign_id: int, account_id: int) -> bool:
+    return "eligible" not in CAMPAIGNS[campaign_id] or account_id in LISTED
+
+
+def discount(campaign_id: int, lines: Collection[Line]) -> int:
+    """What is due to an order of these lines; 0 if none of them counts."""
+    counting = CAMPAIGNS[campaign_id].get("products", PRICES)
+    amount = sum(PRICES[line.product_id] * line.quantity for line in lines if line.product_id in counting)
+    return min(amount, AMOUNT) if counting is PRICES else amount * PERCENT // 100
+
+
+def open_shop() -> None:
+    """Accounts with points, products, a sale that opens soon and admits few in a minute, and campaigns."""
+    for id in ACCOUNTS:
+        User.objects.create(username=f"account-{id}")
+    with transaction.atomic():
+        ledger.bulk_open_wallets(list(ACCOUNTS), POINTS)
+    for id, price in PRICES.items():
+        products.create(sku=f"sku-{id}", name=f"Product {id}", price=price)
+        adjustments.adjust(product_id=id, delta=STOCK, reason="received")
+    now = clock.now()
+    times: Any = {"opens_at": now + timedelta(seconds=5), "closes_at": now + timedelta(days=30)}
+    # Who is admitted stays so for the run.
+    times |= {"rate_per_minute": 2, "admitted_for_seconds": 7 * 24 * 3_600}
+    terms.create(name="Simulated", product_ids=[SALE_PRODUCT], admission="queue", **times)
+    for id, given in CAMPAIGNS.items():
+        by = ("percent", PERCENT) if "products" in given else ("amount", AMOUNT)
+        source = {"code_source": "shared"} if "shared_code" in given else {}
+        of: Any = {"discount_type": by[0], "discount_value": by[1], "quantity": COUPONS} | source | given
+        campaigns.create(name="Simulated", **of)
+        if given["strategy"] == "code_pool":
+            pool.add(campaign_id=id, codes=[f"POOL-{id}-{number}" for number in range(COUPONS)])
+        if "eligible" in given:
+            eligible_accounts.add(campaign_id=id, account_ids=list(LISTED))
 
 
 @dataclass
@@ -168,7 +230,7 @@ class Client:
         try:
             issued = yield partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
         except FirstcomeError as error:
-            is_so = error.code != "not_eligible" or not offers.lets_in(campaign_id, self.account_id)
+            is_so = error.code != "not_eligible" or not lets_in(campaign_id, self.account_id)
             self._expect(is_so, f"in the list of campaign {campaign_id}, and refused")
             return
         if isinstance(issued, Queued):
@@ -189,7 +251,7 @@ class Client:
     def _note_coupon(self, campaign_id: int, code: str) -> None:
         known = self.answers.coupons.setdefault((self.account_id, campaign_id), code)
         self._expect(known == code, f"answered {known} and {code}")
-        self._expect(offers.lets_in(campaign_id, self.account_id), f"has {code}, and is not in the list")
+        self._expect(lets_in(campaign_id, self.account_id), f"has {code}, and is not in the list")
 
     def _basket(self) -> tuple[Line, ...]:
         products = [product for product in PRICES if product != SALE_PRODUCT]
@@ -225,7 +287,7 @@ class Client:
         self._expect(order is not None, f"order {order_id} was answered, and is not there")
         if order and campaign_id:
             self._note_coupon(campaign_id, order.coupon_code)
-            given, due = order.discount_amount, offers.discount(campaign_id, lines)
+            given, due = order.discount_amount, discount(campaign_id, lines)
             self._expect(given == due > 0, f"order {order_id} has a discount of {given}, not of {due}")
         if request.keep_on_decline and token in (DECLINED, ASKING):
             self.kept.append(order_id)
@@ -239,9 +301,9 @@ class Client:
             "held": has_coupon,
             "redeemed": has_coupon,
             "sold_out": not has_coupon,
-            "not_eligible": not (has_coupon or offers.lets_in(campaign_id, self.account_id)),
+            "not_eligible": not (has_coupon or lets_in(campaign_id, self.account_id)),
             "not_first_order": "first_order_only" in CAMPAIGNS[campaign_id] and self.has_ordered,
-            "no_eligible_item": not offers.discount(campaign_id, lines),
+            "no_eligible_item": not discount(campaign_id, lines),
         }
         self._expect(may_be.get(reason, False), f"refused campaign {campaign_id} for {reason}: {may_be}")
         if reason == "sold_out":

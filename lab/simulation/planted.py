@@ -19,7 +19,7 @@ from lab.simulation import world
 from lab.simulation.outside import Gateway
 from orders.payment import charging
 from orders.saga import store
-from payments import payment_states
+from payments import ledger, payment_states
 from payments.gateways.contract import GatewayResult
 from shop import approvals
 from shop.approval_models import Approval
@@ -89,10 +89,22 @@ DEFECTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     ),
 }
 """What each replaces, where, and by what, which gets it first."""
+MORE: dict[str, tuple[Any, str, Callable[..., Any]]] = {
+    # Else the reference of the approval refuses the second grant.
+    "approved-again": (
+        ledger,
+        "grant",
+        lambda usual, *, reference, **of: usual(reference=f"{reference} {next(numbers)}", **of),
+    ),
+}
+"""What some replace besides."""
 
 
 def plant(defect: str) -> None:
     """For good, in this process."""
-    of, name, by = DEFECTS[defect]
-    usual = getattr(of, name)
-    setattr(of, name, lambda *arguments, **named: by(usual, *arguments, **named))
+
+    def replaced(usual: Any, by: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, **named: by(usual, *arguments, **named)
+
+    for of, name, by in (one[defect] for one in (DEFECTS, MORE) if defect in one):
+        setattr(of, name, replaced(getattr(of, name), by))

@@ -21,8 +21,17 @@ from coupons.queue import worker
 from events.models import FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, sending
 from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
-from lab.simulation.clients import Answers, Client, CouponClient, Operator
-from lab.simulation.offers import ACCOUNTS, CAMPAIGNS, COUPONS, OPERATORS, open_shop
+from lab.simulation.clients import (
+    ACCOUNTS,
+    CAMPAIGNS,
+    COUPONS,
+    OPERATORS,
+    Answers,
+    Client,
+    CouponClient,
+    Operator,
+    open_shop,
+)
 from lab.simulation.outside import Gateway, Partner, Receiver
 from lab.simulation.processes import Processes
 from lab.simulation.world import chance, install_faults

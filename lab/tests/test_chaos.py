@@ -6,9 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from lab.chaos import comparison, operators
-from lab.chaos.calls import Answer, Call, Connection, Observations
+from lab.chaos.calls import (
+    Account,
+    Answer,
+    AtGateway,
+    Call,
+    Connection,
+    Drop,
+    Observations,
+    Product,
+    RecordedCall,
+    Setup,
+)
 from lab.chaos.clients import WebhookSender
-from lab.chaos.memory import Account, AtGateway, Drop, Product, RecordedCall, Setup
 from scripts.stack.instance import Instance
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import problem
@@ -80,7 +90,7 @@ class Books:
         self.connection = self
         self.placed: dict[str, Any] = {"o1": ORDER}
         self.issued: dict[str, Any] = {"C1": COUPON}
-        self.points = 70
+        self.points, self.unbooked, self.counted = 70, 0, 0
         self.on_hand = 10
         self.charges: list[Any] = [CHARGE]
         self.delivered = ["order.paid"]
@@ -98,14 +108,15 @@ class Books:
     def coupons(self, account: Account) -> dict[str, Any]:
         return self.issued
 
-    def balance(self, account: Account) -> int:
-        return self.points
+    def wallet(self, account: Account) -> tuple[int, int]:
+        return self.points, self.points + self.unbooked
 
     def top_ups(self, account: Account) -> set[str]:
         return self.paid_top_ups
 
     def get(self, path: str, token: str = "") -> Any:
-        return {"/sale-entries/e1": self.entry}.get(path, {"on_hand": self.on_hand, "reserved": 0})
+        shown = {"/sale-entries/e1": self.entry, "/campaigns/1": {"issued": len(self.issued) + self.counted}}
+        return shown.get(path, {"on_hand": self.on_hand, "reserved": 0})
 
     def gateway(self, path: str) -> Any:
         return {"results": self.charges}
@@ -213,7 +224,9 @@ def in_a_sale() -> tuple[Setup, Books]:
         (bought, "issued", {"C1": COUPON | {"position": 2}}, "'issued') by the answers, is (1, 2, 'issued')"),
         (bought, "issued", {"C1": COUPON | {"status": "redeemed"}}, "is (1, 1, 'redeemed')"),
         (bought, "paid_top_ups", {"p9"}, "top-up of 1: p9: None by the answers, is True"),
-        (bought, "points", 71, "wallet of 1: 70 by the answers, is 71"),
+        (bought, "points", 71, "wallet of 1: (70, 70) by the answers, is (71, 71)"),
+        (bought, "unbooked", -1, "wallet of 1: (70, 70) by the answers, is (70, 69)"),
+        (bought, "counted", 1, "campaign 1: issued: 1 by the answers, is 2"),
         (bought, "on_hand", 9, "product 5: on hand and reserved: (10, 0)"),
         (bought, "charges", [CHARGE | {"amount": 1_800}], "order o1: the gateway holds 1800, due are 900"),
         (bought, "charges", [CHARGE, CHARGE | {"refunded_amount": 900}], "charged 2 times instead of 1"),
@@ -230,7 +243,7 @@ def in_a_sale() -> tuple[Setup, Books]:
         (refunded, "refunds_shown", [REFUND, REFUND | {"id": "r2"}], "refund r2 of order o1: None by"),
         (refunded, "refunds_shown", [REFUND | {"status": "stuck"}], "succeeded by the answers, is stuck"),
         (refunded, "charges", [CHARGE], "holds 900, due are 700"),
-        (refunded, "points", -80, "wallet of 1: 20 by the answers, is -80"),
+        (refunded, "points", -80, "wallet of 1: (20, 20) by the answers, is (-80, -80)"),
         (refunded, "on_hand", 8, "product 5: on hand and reserved: (9, 0)"),
         (refunded, "delivered", ["order.refunded", "order.paid"], "the data platform got"),
         (given_back, "points", 70, ""),
@@ -275,6 +288,8 @@ def second(status: int, body: Any) -> RecordedCall:
             [FIRST_DECLINED, second(201, PAID), second(409, {"code": "order_not_payable"})],
             {"paid", "refunded"},
         ),
+        # The order's own call got no answer that names it, so the order is in no answer.
+        ([second(201, PAID)], set()),
         # Both were answered to have succeeded.
         ([FIRST_DECLINED, second(201, PAID), second(201, PAID | {"id": "p3"})], set()),
     ],

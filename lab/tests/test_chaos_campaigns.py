@@ -2,18 +2,30 @@
 
 import re
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from lab.chaos import dashboard_queries, effects, faults
-from lab.chaos.calls import Answer, Call, Measurement, Observations, Request
-from lab.chaos.campaigns import crashes, network, releases, restore
+from lab.chaos import calls, comparison, dashboard_queries, faults
+from lab.chaos.calls import (
+    Account,
+    Answer,
+    Call,
+    NoFinalAnswer,
+    Observations,
+    Product,
+    RecordedCall,
+    Request,
+    Setup,
+)
+from lab.chaos.campaigns import network, plans, releases, restore
 from lab.chaos.campaigns.plans import CAMPAIGNS, unanswered
 from lab.chaos.campaigns.run import Campaign, Run, unmet
 from lab.chaos.faults import Fault
-from lab.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.stack import instance as instances, ports
+from lab.chaos.shop import Shop
+from scripts.stack import SetupError, instance as instances, own_stack, ports
 from scripts.stack.instance import Instance
 from shop.tests.case_tables import in_one_test
 
@@ -48,7 +60,7 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
     result: str, findings: list[str]
 ) -> None:
     seen = Observations()
-    seen.measured.requests += [request(9), request(10.5, "503 unavailable"), request(11, result)]
+    seen.requests += [request(9), request(10.5, "503 unavailable"), request(11, result)]
     assert [*unanswered(seen, [(10, 12)])] == findings
 
 
@@ -64,7 +76,7 @@ def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
 
 
 MOMENT, LOST_AT = 100.0, 106.0
-NOTHING = {kind: set[str]() for kind in effects.TABLES}
+NOTHING = {kind: set[str]() for kind in comparison.TABLES}
 
 
 def order(order_id: str, answered_at: float, *, key: str = "a-key") -> RecordedCall:
@@ -91,7 +103,9 @@ def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
 ):
     calls, rows = setup(*(order(name, at) for name, at in answered.items())), NOTHING | {"order": set(stored)}
     lost = restore.forget(calls, rows, MOMENT, LOST_AT)
-    found = effects.compare(effects.acknowledged(calls), {"the restored database": rows}, before=NOTHING)
+    found = comparison.compare(
+        comparison.acknowledged(calls), {"the restored database": rows}, before=NOTHING
+    )
     assert [*found.lost, *found.doubled] == ([f"order {finding}"] if finding else [])
     assert len(lost) == forgotten
 
@@ -102,9 +116,66 @@ def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: 
     run.ready_seconds = 1
     run.make(Fault("slow", "gateway", 0.1))
     run.make(Fault("kill", "web", 0))
-    slow, not_ready = run.seen.findings
+    slow, *not_ready = run.seen.findings
     assert slow.startswith("slow gateway for 0.1 s: POST /latency")
-    assert not_ready == "kill web: the shop was not ready 1 s later"
+    late = "the shop was not ready 1 s later"
+    assert not_ready == [f"slow gateway for 0.1 s: {late}", f"kill web: {late}"]
+    assert run.made == 1
+
+
+def test_a_gateway_that_does_not_get_slow_is_a_fault_that_can_not_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = SimpleNamespace(call_until_final=lambda call, until: Answer(404, {"code": "not_found"}))
+    monkeypatch.setattr(calls, "to_gateway", lambda port: refusing)
+    fault, instance = Fault("slow", "gateway", 0), Instance(home=tmp_path, port=1, database="sqlite")
+    with pytest.raises(SetupError, match="POST /latency is answered"), faults.lasting(fault, instance):
+        pass
+
+
+class Idle(Run):
+    """Nothing is asked, and nothing is broken."""
+
+    def prepare(self) -> dict[str, str]:
+        return {}
+
+    def stack(self, settings: object) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def set_up(self) -> None:
+        self.setup = setup()
+
+    def load(self) -> float:
+        return 0.0
+
+    def settle(self) -> float:
+        return 0.0
+
+    def compare(self) -> tuple[int, comparison.Compared]:
+        return 0, comparison.Compared([], [])
+
+    def check(self) -> None:
+        pass
+
+
+def test_a_run_in_which_nothing_was_done_is_no_success(tmp_path: Path) -> None:
+    run = Idle(Campaign("idle", {}), Instance(home=tmp_path, port=1, database="sqlite"), "1")
+    assert run.run() == 1
+    assert run.seen.findings == ["0 calls had an effect, 0 faults were made: that shows nothing"]
+
+
+def test_what_was_found_is_said_though_something_fails_and_an_audit_that_fails_is_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(instance: object) -> None:
+        raise SetupError("no audit")
+
+    seen = Observations()
+    monkeypatch.setattr(own_stack, "audit", fail)
+    with pytest.raises(NoFinalAnswer), seen.printed():
+        Shop(Instance(home=Path(), port=1, database="sqlite"), "token", seen).audit()
+        raise NoFinalAnswer
+    assert "FINDING no audit" in capsys.readouterr().out
 
 
 def request(began: float, result: str = "201", *, seconds: float = 0.1, path: str = "/orders") -> Request:
@@ -123,24 +194,39 @@ def test_requests_that_overlap_with_an_outage_are_taken_out(capsys: pytest.Captu
     began = {"before": 9.0, "into it": 9.95, "in it": 11.0, "out of it": 11.95, "after": 12.01}
     requests = [request(at, f"503 {name}") for name, at in began.items()]
     around = request(9.5, "503 around", seconds=5)
-    [_] = crashes.availability(Measurement([*requests, around], outages=[(10.0, 12.0)]))
+    [_] = plans.availability(Observations(requests=[*requests, around], outages=[(10.0, 12.0)]))
     said = capsys.readouterr().out
     assert "outside of outages: 0.000% of 2 requests (1 x 503 before, 1 x 503 after)" in said
     assert "with outages: 0.000% of 6 requests" in said
 
 
+def test_a_soak_without_a_request_has_a_finding() -> None:
+    assert [*plans.availability(Observations())]
+
+
+@in_one_test(
+    ("body", "is_same"),
+    [({"id": "o1"}, True), ({"code": "payment_declined", "order": "o1"}, True), ({"id": "o2"}, False)],
+)
+def test_a_lost_order_that_a_repeated_key_is_answered_again_is_found(
+    body: dict[str, str], is_same: bool
+) -> None:
+    assert restore.same_order(order("o1", MOMENT), Answer(402, body)) == is_same
+
+
 @pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
 def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
     requests = [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
-    assert bool([*crashes.availability(Measurement(requests))]) is is_below
+    assert bool([*plans.availability(Observations(requests=requests))]) is is_below
     assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
 
 
-class Calm(crashes.Soak):
+class Calm(plans.Soak):
     client_seconds = 15
 
     def make_faults(self) -> float:
         time.sleep(self.client_seconds)
+        self.made = 1  # to be calm is what is done here
         return 0.0
 
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from lab.chaos import effects
-from lab.chaos.calls import Answer, Call
-from lab.chaos.memory import Account, Product, RecordedCall, Setup
+from lab.chaos import comparison
+from lab.chaos.calls import Account, Answer, Call, Product, RecordedCall, Setup
 from lab.cluster import layout, rabbitmq
 from lab.cluster.drill import faults
 from lab.cluster.drill.faults import REFUSED
@@ -107,7 +106,7 @@ def rows(**changed: set[str]) -> dict[str, set[str]]:
     return there | changed
 
 
-BEFORE = {kind: set[str]() for kind in effects.TABLES} | {"grant": {"5"}}
+BEFORE = {kind: set[str]() for kind in comparison.TABLES} | {"grant": {"5"}}
 
 
 @in_one_test(
@@ -122,17 +121,17 @@ def test_what_a_member_lacks_is_lost_and_what_was_in_no_answer_is_doubled(
     changed: dict[str, set[str]], lost: list[str], doubled: list[str], setup: Setup
 ):
     stored = {"mysql-1": rows(), "mysql-2": rows(**changed)}
-    compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)
+    compared = comparison.compare(comparison.acknowledged(setup), stored, before=BEFORE)
     assert compared == (lost, doubled)
 
 
 def test_a_table_with_another_content_on_one_member_is_named():
     same = {"firstcome.payments_entry": 5, "firstcome.orders_order": 7}
-    assert effects.unequal({"mysql-1": same, "mysql-2": same, "mysql-3": same}) == []
+    assert comparison.unequal({"mysql-1": same, "mysql-2": same, "mysql-3": same}) == []
     other = {"mysql-1": same, "mysql-2": same, "mysql-3": same | {"firstcome.payments_entry": 6}}
-    assert effects.unequal(other) == ["firstcome.payments_entry is not the same on mysql-3 and mysql-1"]
+    assert comparison.unequal(other) == ["firstcome.payments_entry is not the same on mysql-3 and mysql-1"]
     missing: dict[str, int | None] = {"firstcome.payments_entry": None}
-    assert effects.unequal({"mysql-1": missing, "mysql-2": missing})
+    assert comparison.unequal({"mysql-1": missing, "mysql-2": missing})
 
 
 def outside(received: str = "", state: str = "OFFLINE") -> View:

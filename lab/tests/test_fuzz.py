@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.fuzz import __main__ as command, operator as operators, raw
-from lab.fuzz.findings import Findings
+from lab.fuzz.api import Findings
 from lab.fuzz.operator import Operator
 from scripts.stack import instance as instances, ports
 from scripts.tests import canned_shop
@@ -25,11 +25,11 @@ def pages() -> Iterator[CannedShop]:
         yield pages
 
 
-def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> Findings:
+def send_to(port: int, monkeypatch: pytest.MonkeyPatch, kind: str = "bodies") -> Findings:
     """The findings of one whole request, where nothing is waited for longer than a second."""
     monkeypatch.setattr(raw, "ANSWER_SECONDS", 1.0)
     findings = Findings()
-    raw.send_one(port, "bodies", WHOLE, "detail", findings, ends_half=False)
+    raw.send_one(port, kind, WHOLE, "detail", findings, ends_half=False)
     return findings
 
 
@@ -42,7 +42,7 @@ def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
     said = capsys.readouterr().out
     assert code == 0, said
     for answered in ("api 200", "api 400", "api 401", "raw 200", "raw 400", "raw 413"):
-        assert f" x {answered}\n" in said, said
+        assert f" x {answered} " in said, said
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,12 @@ def test_a_5xx_and_an_end_without_an_answer_are_findings(
 ):
     pages.queue(answer)
     assert send_to(pages.port, monkeypatch).kinds == [finding]
+
+
+def test_what_is_no_http_and_is_answered_all_the_same_is_a_finding(
+    pages: CannedShop, monkeypatch: pytest.MonkeyPatch
+):
+    assert send_to(pages.port, monkeypatch, "no HTTP").kinds == ["no HTTP was answered 302"]
 
 
 def test_a_connection_that_is_never_answered_is_a_finding(pages: CannedShop, monkeypatch: pytest.MonkeyPatch):

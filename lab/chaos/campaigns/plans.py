@@ -1,25 +1,49 @@
-"""The campaigns of faults: which faults each makes, and the planted defect that it has to find."""
+"""The campaigns of faults: which faults each makes, and the planted defect that it has to find.
 
+In `chaos` and `soak` processes fail at random, several at once, for so many seconds. Before its load `chaos`
+has one store after the other stopped or frozen: without Redis everything works, and without the database a
+call is 503 `unavailable` within 6 s. `soak` measures the availability, and has a Prometheus beside it, from
+which every dashboard is filled.
+"""
+
+import json
+import os
+import random
 import time
+import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from lab.chaos import comparison, operators
-from lab.chaos.calls import Observations
-from lab.chaos.campaigns import kinds, network
-from lab.chaos.campaigns.crashes import Chaos, Soak
+from lab.chaos import comparison, dashboard_queries, faults, operators, shop
+from lab.chaos.calls import Call, Observations, RecordedCall
+from lab.chaos.campaigns import network
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State
 from lab.chaos.campaigns.releases import NAMES, Releases
 from lab.chaos.campaigns.restore import Restore
 from lab.chaos.campaigns.run import Campaign, Run
 from lab.chaos.campaigns.tasks import Tasks
-from lab.chaos.faults import Fault, Faults
-from scripts.stack import own_stack
+from lab.chaos.clients import PATIENCE_SECONDS
+from lab.chaos.faults import WEB_PROCESS, Fault, Faults
+from lab.stack import faketime
+from scripts.stack import own_stack, ports, processes, supervision, waiting
 from scripts.stack.children import say
-from scripts.stack.processes import SHOP
 
+SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.3, 5.0), (11.0, 13.0), 0.15
+"""How long a process is frozen or down; the long ones outlast the lease of a saga."""
+SORTS = {"kill": 6, "freeze": 3, "down": 2}
+NEEDED_TO_ANSWER = {"web", WEB_PROCESS, "redis", "mariadb", "partner"}
+"""Without these some requests can't be answered as they should; all others the shop makes up for."""
+BREAKER_SECONDS = 2.0
+"""For so long a circuit breaker of the shop may refuse calls of what is back."""
+GOAL, SERVICE_LEVEL_PATHS = 0.999, {"/orders", "/payments", "/wallet/top-ups"}
+"""The share of good requests, and what the service level counts of the POSTs."""
+STORES = {"redis": ("redis", 30.0, "201", 10.0), "mariadb": ("database", 12.0, "503 unavailable", 6.0)}
+"""What /readyz calls each, how long it is away, and how an order is answered meanwhile, within seconds."""
+HEALTH_SECONDS, BACK_SECONDS, WAIT_SECONDS = 2.0, 15.0, 10
 TRIGGER = "CREATE OR REPLACE TRIGGER planted BEFORE {} FOR EACH ROW SET NEW.{}"
 FORGOTTEN_KEYS = (TRIGGER.format("INSERT ON shop_idempotencykey", "key_hash = SHA2(UUID(), 256)"),)
 """Keys are recorded, and never found again: a repeated call has its effect again."""
@@ -82,6 +106,12 @@ class Gateway(Run):
     def finds_planted(self, wrong: list[str]) -> bool:
         return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])
 
+    def findings(self) -> Iterator[str]:
+        sent = self.shop.gateway("/webhooks")["results"]
+        delivered = [one["delivered_at"] for one in sent if one["delivered_at"]]
+        if delivered == sorted(delivered):
+            yield f"none of {len(delivered)} webhooks overtook another: their calls were not reordered"
+
     def check(self) -> None:
         # Before the comparison, which needs what operators granted.
         approvals, granted = self.rows(operators.APPROVALS), self.rows(operators.GRANTED)
@@ -96,7 +126,7 @@ class Disk(Run):
     needs, ready_seconds = ("root",), 90
 
     def prepare(self) -> dict[str, str]:
-        self.opened.enter_context(kinds.small_disk(self.instance, megabytes=1024))
+        self.opened.enter_context(faults.small_disk(self.instance, megabytes=1024))
         return super().prepare()
 
 
@@ -108,7 +138,7 @@ class Stores(Run):
 
     def load(self) -> float:
         self.spans = list[tuple[float, float]]()
-        kinds.copy_redis(self.instance)
+        faults.copy_redis(self.instance)
         return super().load()
 
     def make(self, fault: Fault) -> float:
@@ -123,7 +153,7 @@ class Stores(Run):
 
 def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iterator[str]:
     """Each path of which requests were made in these spans, and none was answered; prints how many were."""
-    met = [one for one in seen.measured.requests if any(a <= one.began and one.ended <= b for a, b in spans)]
+    met = [one for one in seen.requests if any(a <= one.began and one.ended <= b for a, b in spans)]
     asked = Counter(one.path for one in met if one.method == "POST" and one.path in WITHOUT_REDIS)
     answered = Counter(one.path for one in met if one.method == "POST" and one.is_good)
     for path, count in asked.items():
@@ -132,8 +162,174 @@ def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iter
             yield f"while Redis was away none of {count} requests of {path} was answered"
 
 
+def each(names: Mapping[str, int], sorts: Mapping[str, int] = SORTS) -> Faults:
+    """Each sort of fault to each process, as often as their shares say; web's children can't be kept down."""
+    shares = {f"{sort} {name}": often * names[name] for sort, often in sorts.items() for name in names}
+    return {what: share for what, share in shares.items() if what != f"down {WEB_PROCESS}"}
+
+
+SHOP = each({"web": 1, WEB_PROCESS: 3, "worker": 2, "beat": 1, "issuer": 1})
+OUTSIDE: Faults = each({"gateway": 1, "sink": 1, "partner": 1, "redis": 2}) | {"flush redis": 2}
+MARIADB, BROKER = each({"mariadb": 2}), each({faults.BROKER: 1}, dict.fromkeys(SORTS, 1))
+SLOW: Faults = {"slow gateway": (1, 10.0, 25.0)}
+JUMP: Faults = {"jump second-worker": (1, 15.0, 40.0)}
+"""Of its clock, beside the right ones of MariaDB and of the other processes."""
+
+
+class Crashes(Run):
+    """Lanes of faults run at once, so that those of the shop and of what is outside overlap."""
+
+    settle_seconds = shop.SETTLE_SECONDS
+
+    def prepare(self) -> dict[str, str]:
+        self.client_seconds = int(self.asked.get("seconds") or self.client_seconds)
+        self.minutes = max(1, self.client_seconds // 60)
+        return super().prepare()
+
+    def lanes(self) -> list[Iterator[Fault]]:
+        self.seen.requests, self.ends_at = [], time.monotonic() + self.client_seconds
+        outside = OUTSIDE | (MARIADB if self.instance.database == "mariadb" else {})
+        return [self.drawn(self.pauses, one) for one in (SHOP, outside, *([BROKER] if self.broker else []))]
+
+    def drawn(self, pauses: tuple[float, float], shares: Faults) -> Iterator[Fault]:
+        """Faults by their shares up to the end, with a pause of so many seconds after each."""
+        chance = random.Random(f"{self.seed} {shares}")
+        often = [one[0] if isinstance(one, tuple) else one for one in shares.values()]
+        while (left := self.ends_at - time.monotonic()) > 0:
+            [what] = chance.choices([*shares], often)
+            usual = LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS
+            self.faults.append(faults.drawn(what, shares[what], chance, usual).at_most(left))
+            yield self.faults[-1]
+            time.sleep(min(max(self.ends_at - time.monotonic(), 0), chance.uniform(*pauses)))
+
+    def make(self, fault: Fault) -> float:
+        began, waited = time.monotonic(), super().make(fault)
+        if fault.name in NEEDED_TO_ANSWER:
+            self.seen.outages.append((began, time.monotonic() + BREAKER_SECONDS))
+        return waited
+
+
+class Chaos(Crashes):
+    database, client_seconds, pauses = "sqlite", 60, (0.3, 3.0)
+
+    def load(self) -> float:
+        for store in STORES:
+            for sort in ("down", "freeze") if store in ("redis", self.instance.database) else ():
+                self.lose(Fault(sort, store, STORES[store][1]))
+        return super().load()
+
+    def lose(self, fault: Fault) -> None:
+        """Check the health and place one order after the other while the store is away; once an order is paid
+        again, repeat them to their final answers."""
+        part, _, wanted, most = STORES[fault.name]
+        port, connection, buyer = self.instance.port, self.shop.connection, self.setup.buyers[0]
+        # On a machine that has more to do than it has cores.
+        slack = min(3.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+        body = {"items": [{"product": self.setup.ample.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+
+        def new_order() -> Call:
+            return Call("POST", "/orders", buyer.token, body, str(uuid.uuid4()), WAIT_SECONDS)
+
+        def insist(call: Call) -> None:
+            answer = connection.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
+            buyer.calls.append(RecordedCall("order", call, answer))
+
+        def probe(what: str, within: float, ask: Callable[[], Any], is_right: Callable[[Any], Any]) -> Any:
+            began, said = time.monotonic(), ask()
+            self.seen.count(f"{fault}: {what}", seconds := time.monotonic() - began)
+            if not is_right(said) or seconds > within * slack:
+                self.record([f"{fault}: {what} was answered {said} after {seconds:.1f} s"])
+            return said
+
+        is_wanted = lambda answer: answer and answer.word == wanted  # noqa: E731
+        health, ready = (partial(ports.ask, port, "GET", path) for path in ("/healthz", "/readyz"))
+        with faults.lasting(fault, self.instance):
+            until, unanswered = time.monotonic() + fault.seconds, list[Call]()
+            while time.monotonic() < until:
+                call = new_order()
+                probe("/healthz", HEALTH_SECONDS, health, lambda said: said[0] == 200)
+                probe("/readyz", HEALTH_SECONDS, ready, lambda said: part in json.loads(said[1])["down"])
+                answer = probe("order", most, partial(connection.call_once, call), is_wanted)
+                if answer and not answer.is_retryable:
+                    buyer.calls.append(RecordedCall("order", call, answer))
+                else:
+                    unanswered.append(call)
+                time.sleep(0.2)
+        probe("paid again", BACK_SECONDS, lambda: insist(new_order()), lambda _: True)
+        for call in unanswered:
+            insist(call)
+        supervision.wait_for_shop(self.instance)
+
+
+class Soak(Crashes):
+    client_seconds, pauses = 600, (2.0, 8.0)
+
+    def lanes(self) -> list[Iterator[Fault]]:
+        return [*super().lanes(), self.drawn((10.0, 40.0), SLOW), self.drawn((5.0, 30.0), JUMP)]
+
+    @contextmanager
+    def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
+        faketime.require()
+        with super().stack(settings), dashboard_queries.beside(self.instance) as self.prometheus:
+            self.began_at = time.time()
+            yield
+
+    def set_up(self) -> None:
+        super().set_up()
+        self.fill_dashboards()
+        self.before = self.stored()
+
+    def fill_dashboards(self) -> None:
+        """Make what the dashboards show and the load may leave out: refusals, a waiting ticket, and a room.
+
+        So many accounts ask for a coupon of each campaign that those with few sell out. No issuer runs until
+        Prometheus has seen the tickets. All buyers join a sale that admits one a minute; its product is none
+        of those that the load buys, which an order could then not have without an entry.
+        """
+        setup, until = self.setup, time.monotonic() + 2 * PATIENCE_SECONDS
+        ask = self.shop.connection.call_until_final
+        with faults.lasting(Fault("down", "issuer", 0), self.instance):
+            for account in setup.buyers[: shop.FEW_COUPONS + 1]:
+                for campaign in setup.campaigns:
+                    call = Call("POST", "/coupons", account.token, {"campaign": campaign})
+                    account.calls.append(RecordedCall("coupon", call, ask(call, until=until)))
+            unseen = lambda: not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0")  # noqa: E731
+            waiting.left(unseen, within_seconds=PATIENCE_SECONDS, pause_seconds=1)
+        product = self.shop.create_product("Sale", 0, shop.PLENTY).id
+        sale = self.shop.create_sale(product, rate_per_minute=1)
+        for account in setup.buyers:
+            ask(Call("POST", f"/sales/{sale}/entries", account.token), until=until)
+
+    def load(self) -> float:
+        longest = super().load()
+        self.record(availability(self.seen))
+        return longest
+
+    def findings(self) -> Iterator[str]:
+        return dashboard_queries.empty_queries(self.prometheus, self.began_at)
+
+
+def availability(seen: Observations) -> Iterator[str]:
+    """Print how many requests were answered as they should; below the goal that is a finding."""
+    outside = [
+        one
+        for one in seen.requests
+        if not any(began <= one.ended and one.began <= ended for began, ended in seen.outages)
+    ]
+    paying = [one for one in outside if one.method == "POST" and one.path in SERVICE_LEVEL_PATHS]
+    sorts = {"outside of outages": outside, "of orders and payments outside of outages": paying}
+    say(f"{len(seen.outages)} outages")
+    for name, requests in (sorts | {"with outages": seen.requests}).items():
+        bad = Counter(one.result for one in requests if not one.is_good)
+        share = 1 - bad.total() / max(1, len(requests))
+        kinds = ", ".join(f"{number} x {result}" for result, number in bad.most_common(5))
+        say(f"availability {name}: {share:.3%} of {len(requests)} requests ({kinds or 'no other'})")
+        if requests is outside and not (requests and share >= GOAL):
+            yield f"the availability {name} is below {GOAL:.1%}"
+
+
 ALL = (
-    Campaign("processes", {f"kill {name}": 20 for name in SHOP}, planted=FORGOTTEN_KEYS),
+    Campaign("processes", {f"kill {name}": 20 for name in processes.SHOP}, planted=FORGOTTEN_KEYS),
     Campaign("sales", OF_SALES, Sales),
     Campaign("stores", OF_STORES, Stores, planted=COMMITS_IN_MEMORY),
     Campaign("gateway", OF_GATEWAY, Gateway, links=("webhooks",), planted=NEW_CHARGE_KEYS),

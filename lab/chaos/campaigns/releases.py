@@ -14,14 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from string import Template
 from subprocess import CompletedProcess, Popen
-from urllib.parse import urlencode
 
-from lab.chaos import comparison, trial
-from lab.chaos.calls import NO_ANSWER, Connection, Measurement, Request
+import requests
+
+from lab.chaos import comparison
+from lab.chaos.calls import NO_ANSWER, Connection, Request
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.cluster import layout
 from lab.cluster.drill import faults as of_drill
 from scripts.stack import (
+    SetupError,
     children,
     environment as environments,
     instance as instances,
@@ -49,8 +51,7 @@ class Releases(Run):
     the third this one; all later ones restart this release, without draining web servers. Each begins with
     new campaigns of coupons. With the planted migration that is made, and nothing is replaced."""
 
-    load_kind, has_reader = PLAIN_LOAD, False  # the previous release has no feed
-    needs, minutes, pauses = ("haproxy",), 6, (1.0, 5.0)
+    load_kind, needs, minutes, pauses = PLAIN_LOAD, ("haproxy",), 6, (1.0, 5.0)
 
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
@@ -115,7 +116,7 @@ class Releases(Run):
 
     def make_faults(self) -> float:
         """Migrate and replace processes under load; the longest that a replacement took."""
-        self.seen.measured = Measurement()
+        self.seen.requests = []
         chance, longest = random.Random(f"{self.seed} rolls"), 0.0
         # Load on the previous release alone, whose keys and sagas the new one finds.
         time.sleep(8)
@@ -129,11 +130,14 @@ class Releases(Run):
         for number in range(len(self.faults) // len(NAMES)):
             code, is_restart = self.previous if number == 1 else PROJECT, number >= 3
             say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
-            self.setup.campaigns += trial.create_campaigns(self.shop, 1)
+            self.setup.campaigns += self.shop.create_campaigns(1)
+            before = self.requests()
             for name in chance.sample(NAMES, len(NAMES)):
                 longest = max(longest, self.replace(name, code, is_drained=not is_restart))
                 time.sleep(chance.uniform(*self.pauses))
             self.check_processes()
+            now = self.requests()
+            self.record(f"{name} had no request in a round" for name in WEB if now[name] == before[name])
             self.check_replays(f"{self.seed} {number}")
         return longest
 
@@ -144,9 +148,14 @@ class Releases(Run):
             self.balance(name, "drain")
             under_way = lambda: sum(int(row["scur"]) for row in self.balanced(name).values())  # noqa: E731
             waiting.left(under_way, within_seconds=DRAIN_SECONDS)
+        if (ended_with := self.running[name].poll()) is not None:
+            self.record([f"{name} has ended by itself, with {ended_with}"])
         children.stop(self.running[name], within_seconds=STOP_SECONDS)
         self.start(name, code)
+        self.made += 1
         if name in WEB:
+            is_ready = lambda: not supervision.readiness_problem(self.ports[name])  # noqa: E731
+            waiting.until(is_ready, f"{name} was not ready", within_seconds=READY_SECONDS)
             self.balance(name, "ready")
             self.wait_until_up(name)
         else:
@@ -158,21 +167,28 @@ class Releases(Run):
         return ended - began
 
     def wait_until_up(self, name: str) -> None:
-        """Return once the web server is ready, and the balancer has found it so. Raises SetupError."""
+        """Return once the balancer has found the web server ready. Raises SetupError."""
 
         def is_up() -> bool:
             with suppress(OSError):  # the balancer starts, too
-                is_ready = not supervision.readiness_problem(self.ports[name])
-                return is_ready and self.balanced(name)["ready"]["status"] == "UP"
+                return self.balanced(name)["ready"]["status"] == "UP"
             return False
 
         waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
 
     def balance(self, name: str, state: str) -> None:
-        """Have the balancer send the web server new requests again, or, to drain it, none."""
+        """Have the balancer send the web server new requests again, or, to drain it, none. Raises
+        SetupError."""
+        url = f"http://{ports.HOST}:{self.ports['front-statistics']}/statistics"
         for backend in self.balanced(name):
-            form = urlencode({"s": name, "action": state, "b": backend})
-            ports.ask(self.ports["front-statistics"], "POST", "/statistics", form)
+            form = {"s": name, "action": state, "b": backend}
+            answer = requests.post(url, form, allow_redirects=False, timeout=DRAIN_SECONDS)
+            if "st=DONE" not in (led_to := answer.headers.get("Location", "")):
+                raise SetupError(f"{form} is answered {answer.status_code} {led_to} by the balancer")
+
+    def requests(self) -> dict[str, int]:
+        """How many requests each web server was sent up to now."""
+        return {name: sum(int(row["stot"]) for row in self.balanced(name).values()) for name in WEB}
 
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
         """What the balancer knows of the web server, by backend."""
@@ -194,14 +210,14 @@ class Releases(Run):
 
     def load(self) -> float:
         """The same; then each request that failed is a finding."""
-        longest, requests = super().load(), self.seen.measured.requests
+        longest, requests = super().load(), self.seen.requests
         failed = failures(requests, self.undrained)
         say(f"{len(requests)} requests, failed: {dict(failed)}")
         self.record(f"{count} requests failed: {what}" for what, count in failed.items())
         return longest
 
     def finds_planted(self, wrong: list[str]) -> bool:
-        return bool(wrong or failures(self.seen.measured.requests))
+        return bool(wrong or failures(self.seen.requests))
 
 
 def failures(requests: Iterable[Request], undrained: Iterable[tuple[float, float]] = ()) -> Counter[str]:

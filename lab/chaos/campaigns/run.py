@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
 from subprocess import CompletedProcess
 from typing import Any
 from uuid import UUID
 
-from lab.chaos import comparison, effects, faults, trial
+from lab.chaos import comparison, faults, shop as shops
 from lab.chaos.calls import Observations
 from lab.chaos.campaigns import network, patches
 from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
@@ -20,7 +19,7 @@ from lab.chaos.faults import Fault, Faults
 from lab.chaos.shop import Shop
 from lab.stack import database, rabbitmq
 from lab.stack.rabbitmq import RunningNode
-from scripts.stack import SetupError, own_stack, supervision, waiting
+from scripts.stack import SetupError, children, own_stack, supervision, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
@@ -62,34 +61,33 @@ class Run:
         self.broker: RunningNode | None = None
         self.reader: FeedReader | None = None
         planted = campaign.planted_faults if self.is_planted else ()
-        self.faults = [*planted, *campaign.plan(seed, is_quick=self.is_quick)]
+        self.faults, self.made = [*planted, *campaign.plan(seed, is_quick=self.is_quick)], 0
 
     def run(self) -> int:
         """Load, faults and comparison; the exit code. Raises SetupError."""
         name, seen = self.campaign.name, self.seen
         say(f"{name}: SEED={self.seed} QUICK={self.is_quick:d} PLANTED={self.is_planted:d}")
-        with self.opened:
-            self.opened.enter_context(self.stack({**trial.SETTINGS, **self.prepare()}))
+        with seen.printed(), self.opened:
+            self.opened.enter_context(self.stack({**shops.SETTINGS, **self.prepare()}))
             self.set_up()
             recovery = self.load()
             recovery = max(recovery, self.settle())
             count, compared = self.compare()
             wrong = [*compared.lost, *compared.doubled]
+            self.record(wrong)
             is_found = self.is_planted and self.finds_planted(wrong)
             if not self.is_planted:
                 self.check()
-        for sort, often in sorted(seen.statuses.items()):
-            say(f"{often:7} x {sort:32} at most {seen.slowest[sort]:5.1f} s")
-        done = sum(made.was_done for made in self.setup.calls)
-        counts = (len(self.faults), done, count, len(compared.lost), len(compared.doubled))
+            done = sum(made.was_done for made in self.setup.calls)
+            if not (done and self.made):
+                self.record([f"{done} calls had an effect, {self.made} faults were made: that shows nothing"])
+        counts = (self.made, done, count, len(compared.lost), len(compared.doubled))
         say(f"{HEADER}\n| {name} | {' | '.join(map(str, counts))} | {recovery:.1f} s |")
         if self.is_planted:
             say(f"{name}: the planted defect was {'found' if is_found else 'NOT found'}")
             return 0 if is_found else 1
-        for finding in (found := [*wrong, *seen.findings]):
-            say(f"FINDING {finding}")
-        say(f"{name}: {len(found)} findings, SEED={self.seed}")
-        return 1 if found else 0
+        say(f"{name}: {len(seen.findings)} findings, SEED={self.seed}")
+        return 1 if seen.findings else 0
 
     def prepare(self) -> dict[str, str]:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
@@ -109,16 +107,16 @@ class Run:
 
     def set_up(self) -> None:
         """Accounts with points, products that can run out and campaigns that can sell out within minutes."""
-        known = own_stack.seed(self.instance, trial.BUYERS * trial.ACCOUNTS_EACH, manage=self.manage)
+        known = own_stack.seed(self.instance, shops.BUYERS * shops.ACCOUNTS_EACH, manage=self.manage)
         self.shop = shop = Shop(self.instance, known["staff"], self.seen)
-        stock = trial.STOCK * self.minutes
-        setup = shop.stocked(known, "Trial", products=trial.PRODUCTS, on_hand=stock, plenty=trial.PLENTY)
-        setup.campaigns = trial.create_campaigns(shop, self.minutes)
+        stock = shops.STOCK * self.minutes
+        setup = shop.stocked(known, "Trial", products=shops.PRODUCTS, on_hand=stock, plenty=shops.PLENTY)
+        setup.campaigns = shop.create_campaigns(self.minutes)
         setup.gateway_port = self.instance.gateway_port if "gateway" in self.load_kind else None
-        setup.drop = trial.create_drop(shop) if "sale" in self.load_kind else None
+        setup.drop = shop.create_drop() if "sale" in self.load_kind else None
         if "restrictions" in self.load_kind:
-            trial.create_restricted_campaigns(setup, shop)
-        self.setup, self.before = setup, effects.stored(setup, self.rows)
+            shop.create_restricted_campaigns(setup)
+        self.setup, self.before = setup, comparison.stored(setup, self.rows)
 
     def load(self) -> float:
         """Run clients while the faults are made; the longest time until the shop was ready after one."""
@@ -134,7 +132,7 @@ class Run:
     def buyers(self, more_seed: str = "") -> list[Any]:
         """Staff and buyers, who draw their calls and keys by the seed and this."""
         of = {"seed": self.seed + more_seed, **self.common()}
-        return [*staff_and_buyers(self.setup, count=trial.BUYERS, **of)]
+        return [*staff_and_buyers(self.setup, count=shops.BUYERS, **of)]
 
     def common(self) -> dict[str, Any]:
         """What all clients have in common."""
@@ -164,9 +162,15 @@ class Run:
             yield fault
 
     def make(self, fault: Fault) -> float:
-        """Make one fault; how long the shop then took to be ready."""
+        """Make one fault; how long the shop then took to be ready, also after one that can't be made."""
+        leader = children.leader_of(self.instance.run, fault.name)
         try:
-            waited = faults.make(fault, self.instance, self.broker, within_seconds=self.ready_seconds)
+            faults.make(fault, self.instance, self.broker)
+            self.made += 1
+        except SetupError as error:
+            self.record([f"{fault}: {error}"])
+        try:
+            waited = faults.wait_until_ready(fault, leader, self.instance, self.ready_seconds)
         except SetupError as error:
             self.record([f"{fault}: {error}"])
             return float(self.ready_seconds)
@@ -176,8 +180,8 @@ class Run:
     def settle(self) -> float:
         """Wait until nothing is open; the seconds that took."""
         seconds = self.planted_settle_seconds if self.is_planted else self.settle_seconds
-        wait = partial(trial.settle, within_seconds=seconds, awaits_answers=seconds == self.settle_seconds)
-        return wait(self.setup, self.shop, self.seen, operate=self.operate)
+        how: dict[str, Any] = {"within_seconds": seconds, "awaits_answers": seconds == self.settle_seconds}
+        return self.shop.settle(self.setup, operate=self.operate, **how)
 
     def operate(self) -> None:
         """What an operator does meanwhile, again and again: record refunds as done in whose place a clerk
@@ -194,10 +198,10 @@ class Run:
         say(f"{words}: {ran.stdout}{ran.stderr}")
         return ran.stdout
 
-    def compare(self) -> tuple[int, effects.Compared]:
+    def compare(self) -> tuple[int, comparison.Compared]:
         """How many acknowledged effects are compared with the database, and what is lost or doubled."""
-        known, there = effects.acknowledged(self.setup), {"the database": self.stored()}
-        return sum(map(len, known.values())), effects.compare(known, there, before=self.before)
+        known, there = comparison.acknowledged(self.setup), {"the database": self.stored()}
+        return sum(map(len, known.values())), comparison.compare(known, there, before=self.before)
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether the planted defect was found; `wrong` is what was lost or doubled."""
@@ -206,7 +210,7 @@ class Run:
     def check(self) -> None:
         """The laws, all answers, the books of the outside systems, the feed, and what is the campaign's."""
         self.check_processes()
-        trial.audit(self.instance, self.seen)
+        self.shop.audit()
         self.record(comparison.findings(self.setup, self.shop, self.reader))
         say(self.shop.sums(self.setup))
         self.record(self.findings())
@@ -226,8 +230,7 @@ class Run:
         return ()
 
     def record(self, findings: Iterable[str]) -> None:
-        for finding in findings:
-            self.seen.record_finding(finding)
+        self.seen.record_all(findings)
 
     def rows(self, statement: str, *values: object) -> Any:
         if self.instance.database == "mariadb":
@@ -236,8 +239,8 @@ class Run:
             connection.execute("ATTACH ? AS firstcome", [str(self.instance.data / "firstcome.sqlite3")])
             return connection.execute(statement).fetchall()
 
-    def stored(self) -> effects.Effects:
-        return effects.stored(self.setup, self.rows)
+    def stored(self) -> comparison.Effects:
+        return comparison.stored(self.setup, self.rows)
 
 
 @dataclass(frozen=True)

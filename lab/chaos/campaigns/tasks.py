@@ -87,7 +87,11 @@ class Tasks(Run):
         by_worker = [Counter(re.findall(SUCCEEDED, text)) for text in texts]
         twice = Counter(task for (task, _), count in sum(by_worker, Counter[Any]()).items() if count > 1)
         say(f"messages that were run twice, by task: {dict(twice)}")
-        registered = set(re.findall(REGISTERED, "".join(texts))) or {"any task"}
+        registered, of_second = (set(re.findall(REGISTERED, text)) for text in texts)
+        if not registered or registered != of_second:
+            yield f"the workers have not registered the same tasks: {registered ^ of_second}"
+        if not self.relay.overtaken:
+            yield "no message overtook another"
         yield from (f"the messages of {one} were not run twice" for one in registered - twice.keys())
         for task, sent in self.relay.sent.copy().items():
             # Both workers share so many.
@@ -124,7 +128,8 @@ class Relay:
         self.written, self.read = (Redis(unix_socket_path=socket, db=one) for one in (WRITTEN, READ))
         # Of each task when messages came, and how many had expired.
         self.sent, self.expired = defaultdict[str, list[float]](list), Counter[str]()
-        self.waiting: list[tuple[float, str]] = []
+        self.waiting: list[tuple[float, int, str]] = []
+        self.number = self.latest = self.overtaken = 0
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set() or self.waiting:
@@ -133,12 +138,16 @@ class Relay:
             else:
                 stop.wait(0.02)
             while self.waiting and (stop.is_set() or self.waiting[0][0] <= time.monotonic()):
-                self.read.lpush(QUEUE, heapq.heappop(self.waiting)[1])
+                _, number, message = heapq.heappop(self.waiting)
+                self.read.lpush(QUEUE, message)
+                self.overtaken += number < self.latest
+                self.latest = max(self.latest, number)
 
     def take(self, message: Any) -> None:
         """Keep two copies. Each expires later by its delay, which is ours: what the sender's clock has set
         remains as wrong as it is."""
         now, envelope, border = time.monotonic(), json.loads(message), FIRST_SHARE * self.longest_seconds
+        self.number += 1
         headers, expires = envelope["headers"], envelope["headers"].get("expires")
         self.sent[headers["task"]].append(now)
         if expires and datetime.fromisoformat(expires) < datetime.now(UTC):
@@ -149,4 +158,4 @@ class Relay:
                 headers["expires"] = (datetime.fromisoformat(expires) + timedelta(seconds=delay)).isoformat()
             # By this a worker acknowledges it to the broker.
             envelope["properties"]["delivery_tag"] = str(uuid.uuid4())
-            heapq.heappush(self.waiting, (now + delay, json.dumps(envelope)))
+            heapq.heappush(self.waiting, (now + delay, self.number, json.dumps(envelope)))

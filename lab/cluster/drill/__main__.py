@@ -14,7 +14,7 @@ from threading import Event
 from typing import Any
 
 from lab import report
-from lab.chaos import clients, comparison, effects
+from lab.chaos import clients, comparison
 from lab.chaos.calls import Connection, NoFinalAnswer, Observations
 from lab.chaos.shop import Shop
 from lab.cluster import group, layout, processes, status
@@ -137,7 +137,7 @@ class Trial:
         self.shop = Shop(cluster, known["staff"], Observations())
         self.setup = self.shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
         self.ask = partial(group.ask, cluster, seconds=CATCH_UP_SECONDS + 20)
-        self.before = effects.stored(self.setup, partial(self.ask, "mysql-1"))
+        self.before = comparison.stored(self.setup, partial(self.ask, "mysql-1"))
         self.known = set[str]()
         """What was lost or doubled by earlier faults."""
 
@@ -153,7 +153,7 @@ class Trial:
             new_campaign(strategy="queue", quantity=COUPONS),
             new_campaign(strategy="redis_gate", quantity=FEW_COUPONS),
         ]
-        earlier = effects.acknowledged(self.setup)
+        earlier = comparison.acknowledged(self.setup)
         campaigns = [new_campaign(quantity=COUPONS) for _ in range(load.CAMPAIGNS)]
         # A repeated fault has other moments, and so other keys: the first ones are answered already.
         common: dict[str, Any] = {"seed": f"{self.seed} {fault}", "port": port, "seen": seen}
@@ -173,11 +173,11 @@ class Trial:
             seen.record_finding(f"still missing: {'; '.join(status.missing(self.cluster)[:5])}")
         outage = working[0].outage_seconds(since=began)
         findings = [*self._judge(Connection(port, seen, seed="settle"))]
-        known = effects.acknowledged(self.setup)
-        stored = {name: effects.stored(self.setup, partial(self.ask, name)) for name in names("mysql")}
+        known = comparison.acknowledged(self.setup)
+        stored = {name: comparison.stored(self.setup, partial(self.ask, name)) for name in names("mysql")}
         lost, doubled = (
             [one for one in found if one not in self.known]
-            for found in effects.compare(known, stored, before=self.before)
+            for found in comparison.compare(known, stored, before=self.before)
         )
         self.known |= {*lost, *doubled}
         acknowledged = sum(len(known[kind] - earlier[kind]) for kind in known)
@@ -205,8 +205,8 @@ class Trial:
         yield from (
             f"{one} is behind the primary" for one in names("mysql") if ask(one, caught_up) != ((0,),)
         )
-        sums = f"CHECKSUM TABLE {effects.TRUTH}"
-        unequal = lambda: effects.unequal({name: dict(ask(name, sums)) for name in names("mysql")})  # noqa: E731
+        sums = f"CHECKSUM TABLE {comparison.TRUTH}"
+        unequal = lambda: comparison.unequal({name: dict(ask(name, sums)) for name in names("mysql")})  # noqa: E731
         yield from waiting.left(unequal, within_seconds=SAME_SECONDS, pause_seconds=0.5)
         audited = _manage(self.cluster, "audit --json")
         yield from own_stack.broken(json.loads(children.printed(audited, codes=(0, 1)))["laws"])

@@ -14,9 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from lab.chaos.calls import Answer, Call, Connection, Observations
+from lab.chaos.calls import Account, Answer, Call, Connection, Observations, RecordedCall, Setup
 from lab.chaos.clients import Buyer, Client, Staff
-from lab.chaos.memory import Account, RecordedCall, Setup
 from lab.cluster.drill.faults import REFUSED
 
 BUYERS, ACCOUNTS_EACH = 2, 8
@@ -63,7 +62,9 @@ class Seen(Observations):
 
 
 class DrillBuyer(Buyer):
-    """A buyer whose payments end soon."""
+    """A buyer whose payments end soon, and whose baskets cost no less than the points that they use."""
+
+    points = (0, 0, 100, 300)
 
     def chosen(self, weights: dict[Any, int]) -> Any:
         return super().chosen(CARDS if "tok_ok" in weights else weights)
