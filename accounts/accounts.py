@@ -42,10 +42,7 @@ def register(*, username: str, email: str, password: str) -> User:
     unique constraint decides, so one of two concurrent requests succeeds.
     """
     password = normalized(password)
-    given = {
-        "username": User.normalize_username(username),
-        "email": User.objects.normalize_email(email),
-    }
+    given = {"username": User.normalize_username(username), "email": User.objects.normalize_email(email)}
     user = User(**given)
     is_reserved = user.username.casefold().startswith(ERASED_PREFIX)
     errors = [

@@ -9,14 +9,7 @@ from rest_framework.permissions import AllowAny
 
 from accounts import accounts
 from accounts.api_keys.calls import APIKey
-from accounts.schemas import (
-    AccountBody,
-    OwnAccountBody,
-    RefreshInput,
-    RegisterInput,
-    SignInInput,
-    TokensBody,
-)
+from accounts.schemas import AccountBody, OwnAccountBody, RefreshInput, RegisterInput, SignInInput, TokensBody
 from accounts.signing_in import password_hashing, sign_ins
 from accounts.tokens import tokens
 from shop.account import TokenInvalid

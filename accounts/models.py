@@ -70,7 +70,7 @@ class ApiKey(models.Model):
             models.CheckConstraint(
                 condition=models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=models.F("created_at")),
                 name="accounts_apikey_expires_after_its_creation",
-            ),
+            )
         ]
 
     def __str__(self) -> str:

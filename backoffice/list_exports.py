@@ -42,17 +42,7 @@ TEXT = "(text)"
 ROWS_AT_ONCE = 2_000
 """Of the table in one window, whether the filters match them or not."""
 NEVER_EXPORTED = frozenset(
-    {
-        "password",
-        "token",
-        "secret",
-        "seed",
-        "fingerprint",
-        "key_hash",
-        "body",
-        "lease_token",
-        "session_data",
-    }
+    {"password", "token", "secret", "seed", "fingerprint", "key_hash", "body", "lease_token", "session_data"}
 )
 
 

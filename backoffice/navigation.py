@@ -46,12 +46,7 @@ GROUPS = (
         },
     ),
     NavigationGroup(
-        _("Customers"),
-        {
-            "auth.user": "person",
-            "accounts.signout": "logout",
-            "shop.idempotencykey": "key",
-        },
+        _("Customers"), {"auth.user": "person", "accounts.signout": "logout", "shop.idempotencykey": "key"}
     ),
     NavigationGroup(
         _("Campaigns and coupons"),
@@ -65,11 +60,7 @@ GROUPS = (
     ),
     NavigationGroup(
         _("Sales and waiting rooms"),
-        {
-            "sales.sale": "storefront",
-            "sales.saleentry": "hourglass_top",
-            "sales.saleproduct": "sell",
-        },
+        {"sales.sale": "storefront", "sales.saleentry": "hourglass_top", "sales.saleproduct": "sell"},
     ),
     NavigationGroup(
         _("Products and stock"),
@@ -106,11 +97,7 @@ GROUPS = (
     ),
     NavigationGroup(
         _("Access"),
-        {
-            "auth.group": "groups",
-            "otp_totp.totpdevice": "phonelink_lock",
-            "accounts.apikey": "vpn_key",
-        },
+        {"auth.group": "groups", "otp_totp.totpdevice": "phonelink_lock", "accounts.apikey": "vpn_key"},
     ),
 )
 

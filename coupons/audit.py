@@ -152,11 +152,7 @@ SUBJECTS = (
         is_counted=True,
     ),
     Subject(
-        "pool code",
-        PoolCode.objects.all,
-        (("L3", codes_fit_their_coupons),),
-        size=2_000,
-        is_counted=True,
+        "pool code", PoolCode.objects.all, (("L3", codes_fit_their_coupons),), size=2_000, is_counted=True
     ),
 )
 

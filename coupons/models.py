@@ -62,12 +62,7 @@ class Campaign(models.Model):
     )
     codes_added = models.PositiveBigIntegerField(_("codes added"), default=0, editable=False)
     shared_code = ExactCharField(_("shared code"), max_length=LONGEST_CODE, null=True, blank=True)
-    eligible = models.CharField(
-        _("eligible"),
-        max_length=16,
-        choices=Eligible.choices,
-        default=Eligible.ALL,
-    )
+    eligible = models.CharField(_("eligible"), max_length=16, choices=Eligible.choices, default=Eligible.ALL)
     first_order_only = models.BooleanField(_("first order only"), default=False)
     is_limited_to_products = models.BooleanField(_("is limited to products"), default=False, editable=False)
     partner = models.CharField(_("partner"), max_length=64, blank=True)
@@ -339,7 +334,7 @@ class QueueTicket(models.Model):
                 condition=Q(status="issued", coupon__isnull=False)
                 | Q(status__in=["waiting", "sold_out", "failed"], coupon__isnull=True),
                 name="coupons_queueticket_only_issued_ones_have_a_coupon",
-            ),
+            )
         ]
         indexes = [
             models.Index(fields=["campaign", "status", "number"], name="coupons_queueticket_line"),
@@ -365,7 +360,7 @@ class CampaignProduct(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["campaign", "product"], name="coupons_campaignproduct_once_per_campaign"
-            ),
+            )
         ]
 
     def __str__(self) -> str:
@@ -392,7 +387,7 @@ class EligibleAccount(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["campaign", "account"], name="coupons_eligibleaccount_once_per_campaign"
-            ),
+            )
         ]
 
     def __str__(self) -> str:

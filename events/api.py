@@ -215,10 +215,7 @@ class WebhookDeliveries(View):
 
     @extend_schema(
         summary="The deliveries to a webhook endpoint, newest first (staff)",
-        parameters=[
-            OpenApiParameter("status", str, enum=get_args(schemas.DeliveryStatus)),
-            *api_doc.PAGING,
-        ],
+        parameters=[OpenApiParameter("status", str, enum=get_args(schemas.DeliveryStatus)), *api_doc.PAGING],
         responses={200: api_doc.Page[schemas.WebhookDeliveryBody]} | OF_ONE,
     )
     def get(self, request: Request, endpoint_id: UUID) -> Response:

@@ -124,19 +124,9 @@ def _compared_lines() -> "QuerySet[JournalLine]":
 
 
 SUBJECTS = (
+    Subject("event", FeedEvent.objects.all, (("L15", positions_have_no_gaps),), size=2_000, is_counted=True),
     Subject(
-        "event",
-        FeedEvent.objects.all,
-        (("L15", positions_have_no_gaps),),
-        size=2_000,
-        is_counted=True,
-    ),
-    Subject(
-        "journal line",
-        _compared_lines,
-        (("L15", lines_have_their_events),),
-        size=2_000,
-        is_counted=True,
+        "journal line", _compared_lines, (("L15", lines_have_their_events),), size=2_000, is_counted=True
     ),
 )
 WHOLE_CHECKS = (WholeCheck("L15", ends_are_given_positions),)

@@ -57,7 +57,7 @@ class FeedState(models.Model):
                 condition=models.Q(swept_position__gte=0)
                 & models.Q(swept_position__lte=models.F("last_position")),
                 name="events_feedstate_sweeps_given_positions",
-            ),
+            )
         ]
 
     def __str__(self) -> str:
@@ -118,7 +118,7 @@ class WebhookEndpoint(models.Model):
             models.CheckConstraint(
                 condition=models.Q(kind="data_platform") | ~models.Q(secret=""),
                 name="events_webhookendpoint_programs_have_a_secret",
-            ),
+            )
         ]
 
     def __str__(self) -> str:

@@ -136,10 +136,7 @@ class StockAdjustments(View):
 class Stock(View):
     resource = Resource.PRODUCTS
 
-    @extend_schema(
-        summary="A product's stock (staff)",
-        responses={200: schemas.StockBody} | STAFF_ONLY,
-    )
+    @extend_schema(summary="A product's stock (staff)", responses={200: schemas.StockBody} | STAFF_ONLY)
     def get(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.view_product")
         product = products.get(product_id=product_id, include_inactive=True)

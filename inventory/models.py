@@ -121,7 +121,7 @@ class Delivery(models.Model):
                 condition=models.Q(finished_at__isnull=True, rows_done__lt=models.F("rows_total"))
                 | models.Q(finished_at__isnull=False, rows_done=models.F("rows_total")),
                 name="inventory_delivery_finished_when_all_rows_are_done",
-            ),
+            )
         ]
 
     def __str__(self) -> str:

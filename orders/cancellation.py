@@ -161,11 +161,7 @@ def _note_failure(order_id: UUID, error: Exception) -> bool:
     if detail in recent or len(recent) == MOST_NOTED or (lines and lines[0][0] == detail):
         return False
     journal.note(
-        what=CANNOT_EXPIRE,
-        subject=f"order {order_id}",
-        order_id=order_id,
-        detail=detail,
-        is_internal=True,
+        what=CANNOT_EXPIRE, subject=f"order {order_id}", order_id=order_id, detail=detail, is_internal=True
     )
     return True
 

@@ -58,8 +58,7 @@ PLACING = [
         Rejected("The order's total is 15000 now.", code="total_changed", total_amount=15_000),
     ),
     api_doc.refusal_example(
-        "Too little stock of a product",
-        insufficient_stock([{"product": 7, "requested": 3, "available": 2}]),
+        "Too little stock of a product", insufficient_stock([{"product": 7, "requested": 3, "available": 2}])
     ),
     api_doc.refusal_example("A product that staff have paused", product_paused([7])),
     api_doc.refusal_example(
@@ -89,8 +88,7 @@ TOPPING_UP = [
         "The card's owner must act", 202, TOP_UP | {"status": "requires_action", "next_action": NEXT_ACTION}
     ),
     api_doc.refusal_example(
-        "A declined card",
-        PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, payment=PAYMENT_ID),
+        "A declined card", PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, payment=PAYMENT_ID)
     ),
 ]
 REFUNDING = [

@@ -100,9 +100,7 @@ class OnePayment(View):
     resource = Resource.PAYMENTS
 
     @extend_schema(
-        summary="One payment",
-        description="Staff see all payments.",
-        responses=schemas.PaymentBody,
+        summary="One payment", description="Staff see all payments.", responses=schemas.PaymentBody
     )
     def get(self, request: Request, payment_id: UUID) -> Response:
         found = selectors.payment(

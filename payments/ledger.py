@@ -171,10 +171,7 @@ def reverse_top_up(payment: Payment, *, kind: str, reference: str, amount: int) 
 
 
 def credit_top_ups(
-    payments: Sequence[Payment],
-    *,
-    by: Sequence[ActorContext] = (),
-    is_locked: bool = False,
+    payments: Sequence[Payment], *, by: Sequence[ActorContext] = (), is_locked: bool = False
 ) -> None:
     """Add the charged amounts of top-ups to their wallets, which must be open (`open_wallet`)."""
     proposals = [

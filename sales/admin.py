@@ -119,8 +119,7 @@ class SaleAdmin(PausableAdmin):
     shown_status = column(_("status"), lambda sale: status_label(sale.status_at(clock.now())))
 
     public_seed = column(
-        _("seed"),
-        lambda sale: schemas.public_seed(sale) or gettext("Secret until the draw at the opening."),
+        _("seed"), lambda sale: schemas.public_seed(sale) or gettext("Secret until the draw at the opening.")
     )
 
     @admin.display(description=_("sale entries"))

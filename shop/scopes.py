@@ -34,8 +34,5 @@ def required_scope(resource: Resource, method: str) -> str:
     return f"{resource}:{'read' if method in READING_METHODS else 'write'}"
 
 
-ALL = (
-    *(f"{resource}:{use}" for resource in Resource if resource for use in ("read", "write")),
-    ACT,
-)
+ALL = (*(f"{resource}:{use}" for resource in Resource if resource for use in ("read", "write")), ACT)
 """Every scope that a key may have."""

@@ -64,10 +64,7 @@ class IssueCouponForm(ActionForm):
 
 class GrantPointsForm(ActionForm):
     amount = form_fields.WholeNumberField(
-        label=_("Amount"),
-        min_value=1,
-        max_value=LARGEST_AMOUNT,
-        help_text=lazy(minor_unit_help, str)(),
+        label=_("Amount"), min_value=1, max_value=LARGEST_AMOUNT, help_text=lazy(minor_unit_help, str)()
     )
 
 
@@ -89,10 +86,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         return ActionPreview(
             gettext("Issue a coupon of %(campaign)s to %(account)s?")
             % {"campaign": campaign.name, "account": account.username},
-            facts=[
-                (gettext("Discount"), discount),
-                (gettext("Left in the campaign"), left % counts),
-            ],
+            facts=[(gettext("Discount"), discount), (gettext("Left in the campaign"), left % counts)],
             warning=gettext("It can be made void afterwards, but its slot is not issued again."),
         )
 

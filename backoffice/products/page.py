@@ -11,15 +11,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from backoffice.page_elements import (
-    Button,
-    instant,
-    link,
-    may_view,
-    number,
-    row_link,
-    section,
-)
+from backoffice.page_elements import Button, instant, link, may_view, number, row_link, section
 from inventory import products, stock_reports
 from inventory.admin.products import limit_field
 from inventory.models import Product, StockMovement

@@ -75,11 +75,7 @@ def add(*, campaign_id: int, codes: Sequence[str], reason: str = "") -> Added:
 
 
 def generate(
-    *,
-    campaign_id: int,
-    count: int,
-    keyed: Callable[[int], KeyedCall] | None = None,
-    reason: str = "",
+    *, campaign_id: int, count: int, keyed: Callable[[int], KeyedCall] | None = None, reason: str = ""
 ) -> Added:
     """Make `count` new codes for the campaign's pool.
 

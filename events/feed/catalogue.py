@@ -27,15 +27,7 @@ _CAMPAIGN = (
     "first_order_only",
     "eligible",
 )
-_SALE = (
-    "name",
-    "products",
-    "opens_at",
-    "closes_at",
-    "admission",
-    "rate_per_minute",
-    "admitted_for_seconds",
-)
+_SALE = ("name", "products", "opens_at", "closes_at", "admission", "rate_per_minute", "admitted_for_seconds")
 _PAUSE = ("paused_at", "reason")
 
 MEMBERS: Mapping[str, tuple[str, ...]] = {

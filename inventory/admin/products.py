@@ -114,10 +114,7 @@ class ProductForm(TermsForm):
         label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
     )
     price = form_fields.WholeNumberField(
-        label=_("Price"),
-        min_value=0,
-        max_value=LARGEST_AMOUNT,
-        help_text=lazy(minor_unit_help, str)(),
+        label=_("Price"), min_value=0, max_value=LARGEST_AMOUNT, help_text=lazy(minor_unit_help, str)()
     )
 
     low_stock_threshold = form_fields.WholeNumberField(
@@ -175,12 +172,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
     actions_detail = ["open_page", "pause", "resume", "move_stock"]
     show_facets = admin.ShowFacets.NEVER
 
-    @button(
-        description=_("Import"),
-        icon="upload_file",
-        permissions=settings.STOCK_IMPORT,
-        url_path="import",
-    )
+    @button(description=_("Import"), icon="upload_file", permissions=settings.STOCK_IMPORT, url_path="import")
     def import_stock(self, request: HttpRequest) -> Action:
         def preview(data: Mapping[str, Any]) -> ActionPreview:
             with uploads.opened(data, is_confirmed=False) as file:

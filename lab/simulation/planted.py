@@ -95,7 +95,7 @@ MORE: dict[str, tuple[Any, str, Callable[..., Any]]] = {
         ledger,
         "grant",
         lambda usual, *, reference, **of: usual(reference=f"{reference} {next(numbers)}", **of),
-    ),
+    )
 }
 """What some replace besides."""
 

@@ -47,10 +47,7 @@ def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
 
 @pytest.mark.parametrize(
     ("answer", "finding"),
-    [
-        (problem(500, "internal_error"), "bodies answered 500"),
-        (LOST, "bodies: closed without an answer"),
-    ],
+    [(problem(500, "internal_error"), "bodies answered 500"), (LOST, "bodies: closed without an answer")],
 )
 def test_a_5xx_and_an_end_without_an_answer_are_findings(
     answer: Answer | None, finding: str, pages: CannedShop, monkeypatch: pytest.MonkeyPatch

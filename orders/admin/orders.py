@@ -62,10 +62,7 @@ class RefundForm(ActionForm):
         label=_("What to refund"),
     )
     restock = forms.BooleanField(
-        required=False,
-        initial=True,
-        widget=UnfoldBooleanSwitchWidget,
-        label=_("Put the goods back in stock"),
+        required=False, initial=True, widget=UnfoldBooleanSwitchWidget, label=_("Put the goods back in stock")
     )
     reason = reason_field(REASON_HELP)
     shown = forms.CharField(required=False, widget=forms.HiddenInput)

@@ -190,10 +190,7 @@ def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> Step
             return StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")
         reference = cancelled.reference
     refunded = gateways.refund_rest(
-        key=refund_key,
-        charge_key=payment.charge_key,
-        charge_reference=reference,
-        amount=payment.card_amount,
+        key=refund_key, charge_key=payment.charge_key, charge_reference=reference, amount=payment.card_amount
     )
     if refunded.status == "pending":
         return _to_step_result(refunded, payment)

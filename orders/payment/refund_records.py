@@ -19,10 +19,7 @@ def refundable_amount(line: OrderLine, count: int) -> int:
     """The refund for `count` more units of the line, after those that are refunded already."""
     before, after = (
         pricing.discounted_amount(
-            units,
-            quantity=line.quantity,
-            unit_price=line.unit_price,
-            discount_amount=line.discount_amount,
+            units, quantity=line.quantity, unit_price=line.unit_price, discount_amount=line.discount_amount
         )
         for units in (line.refunded_quantity, line.refunded_quantity + count)
     )

@@ -277,10 +277,7 @@ def _build_order(
             line_amounts=line_amounts,
         )
         discount_amount = redemption.discount_amount(
-            coupon,
-            account_id=order_request.account_id,
-            items_amount=sum(discounted_amounts),
-            now=state.now,
+            coupon, account_id=order_request.account_id, items_amount=sum(discounted_amounts), now=state.now
         )
     total_amount = items_amount - discount_amount
     if order_request.expected_total_amount not in (None, total_amount):

@@ -52,13 +52,7 @@ MAX_LEASED = 192
 # Repeated calls and compensations, which have as many threads of their own.
 MAX_RECOVERING = 16
 # The threads of `batch` and `single` use the database: one connection each.
-POOL_SIZES = {
-    "batch": 3,
-    "single": 4,
-    "outside_call": MAX_LEASED,
-    "recovery": MAX_RECOVERING,
-    "callback": 1,
-}
+POOL_SIZES = {"batch": 3, "single": 4, "outside_call": MAX_LEASED, "recovery": MAX_RECOVERING, "callback": 1}
 # What a pool may hold: the executor bounds what it submits.
 MAX_WAITING = 100_000
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.

@@ -256,12 +256,7 @@ class Transport(stripe.HTTPClient):
 
 
 def create(
-    *,
-    key: str,
-    amount: int,
-    currency: str,
-    order_id: UUID | None = None,
-    payment_method: str | None = None,
+    *, key: str, amount: int, currency: str, order_id: UUID | None = None, payment_method: str | None = None
 ) -> Intent:
     """Create an intent under the key, not confirmed, so not charged; a repeat returns it as it was created.
     Raises `stripe.IdempotencyError` when the key was used with other parameters.

@@ -20,8 +20,5 @@ def tick() -> None:
 
 
 thread = RepeatedWork(
-    tick,
-    name="waiting rooms",
-    pause=lambda: _pause_seconds,
-    failing="waiting rooms are not advanced",
+    tick, name="waiting rooms", pause=lambda: _pause_seconds, failing="waiting rooms are not advanced"
 )

@@ -18,15 +18,7 @@ from scripts.stack import children, places, ports, system_packages
 from shop import web_server
 from shop.tests.live import web
 from shop.tests.racing import wait_until
-from shop.tests.test_web_server import (
-    GET,
-    SMALL,
-    connect,
-    exchange,
-    problem_on,
-    stalled_reader,
-    status_on,
-)
+from shop.tests.test_web_server import GET, SMALL, connect, exchange, problem_on, stalled_reader, status_on
 
 pytestmark = [pytest.mark.boots("HAProxy and a web server"), pytest.mark.django_db(transaction=True)]
 PROXY = places.PROJECT / "ops" / "proxy"

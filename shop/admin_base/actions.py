@@ -175,10 +175,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
 
 
 def run_for_selected(
-    request: HttpRequest,
-    selected: "QuerySet[Any]",
-    name: str,
-    describe: Callable[[Sequence[Any]], Action],
+    request: HttpRequest, selected: "QuerySet[Any]", name: str, describe: Callable[[Sequence[Any]], Action]
 ) -> HttpResponse | None:
     """Run the action of a list with this name for the selected rows, which its form lists."""
     # All that a filter matches may be selected: to find that these are too many may read the table.

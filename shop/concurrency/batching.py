@@ -209,10 +209,7 @@ class Batcher(Generic[Request, Outcome]):
                 contexts = [entry.context for entry in batch]
                 origins = [context.run(tracing.traceparent) for context in contexts] if tracing.is_on else ()
                 attributes = {"firstcome.batch.requests": len(batch)}
-                with (
-                    logs.bound_to_each(contexts),
-                    tracing.shared(f"batch {self._name}", origins, attributes),
-                ):
+                with logs.bound_to_each(contexts), tracing.shared(f"batch {self._name}", origins, attributes):
                     self._decide_batch(batch)
                 self._observe_requests(len(batch))
                 self._observe_wait(taken_at - batch[0].entered_at)

@@ -176,10 +176,7 @@ class Reader(Generic[Row]):
         self._converters = [
             (index, convert, column)
             for index, column in enumerate(fields[name].get_col(self.table) for name in self.names)
-            for convert in (
-                *connection.ops.get_db_converters(column),
-                *column.get_db_converters(connection),
-            )
+            for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection))
         ]
 
     def rows_of(self, ids: Iterable[Value], *, column: str = "id", lock: str = "") -> list[list[Any]]:

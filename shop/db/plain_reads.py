@@ -11,11 +11,7 @@ LOCKS = re.compile(r"\bFOR\s+(UPDATE|SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b", re.
 
 
 def refuse_writes(
-    execute: Callable[..., Any],
-    statement: str,
-    parameters: Any,
-    many: bool,
-    context: Mapping[str, Any],
+    execute: Callable[..., Any], statement: str, parameters: Any, many: bool, context: Mapping[str, Any]
 ) -> Any:
     """Django's execute wrapper that raises `NotSupportedError` unless the statement is a plain read."""
     if many or not READS.match(statement) or LOCKS.search(statement):

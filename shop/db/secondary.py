@@ -79,10 +79,7 @@ def read(work: Callable[[str], T]) -> T:
         READS.labels(_rest_reason).inc()
         return work(DEFAULT_DB_ALIAS)
     try:
-        with (
-            open_transaction.forbidden(),
-            connections[DEFAULT_DB_ALIAS].execute_wrapper(refuse_writes),
-        ):
+        with open_transaction.forbidden(), connections[DEFAULT_DB_ALIAS].execute_wrapper(refuse_writes):
             result = work(ALIAS)
     except DatabaseFailure as error:
         if not transactions.is_lost(error):

@@ -21,12 +21,7 @@ Body = Callable[[Any], dict[str, Any]]
 
 
 def paginate(
-    request: Request,
-    rows: "QuerySet[Any]",
-    body: Body,
-    *,
-    ordering: str = "-id",
-    is_bounded: bool = False,
+    request: Request, rows: "QuerySet[Any]", body: Body, *, ordering: str = "-id", is_bounded: bool = False
 ) -> Response:
     """Return one page of `rows`; `ordering` must be unique and unchanging.
 

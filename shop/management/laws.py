@@ -59,11 +59,7 @@ SUBJECTS: Sequence[Subject] = (
     *events.SUBJECTS,
     *orders.SUBJECTS,
 )
-WHOLE_CHECKS: Sequence[WholeCheck] = (
-    *inventory.WHOLE_CHECKS,
-    *events.WHOLE_CHECKS,
-    *orders.WHOLE_CHECKS,
-)
+WHOLE_CHECKS: Sequence[WholeCheck] = (*inventory.WHOLE_CHECKS, *events.WHOLE_CHECKS, *orders.WHOLE_CHECKS)
 
 
 def audit() -> list[LawReport]:

@@ -8,10 +8,7 @@ from shop.db import commit_marks
 from shop.idempotency import recorded_answers
 
 log = get_logger(__name__)
-SWEEPERS: list[Callable[[], int]] = [
-    recorded_answers.delete_expired_keys,
-    commit_marks.sweep,
-]
+SWEEPERS: list[Callable[[], int]] = [recorded_answers.delete_expired_keys, commit_marks.sweep]
 """Each deletes what is no longer needed, and returns how many. Apps add theirs in their `ready`."""
 
 

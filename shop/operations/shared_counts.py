@@ -129,7 +129,5 @@ def _sample_and_share() -> None:
 
 _sharing = Sharing()
 _work = RepeatedWork(
-    _sample_and_share,
-    name="metrics",
-    pause=lambda: 1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS,
+    _sample_and_share, name="metrics", pause=lambda: 1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS
 )

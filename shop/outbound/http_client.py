@@ -194,12 +194,7 @@ def _port(parts: SplitResult) -> int:
 
 
 def _options(
-    method: str,
-    url: str,
-    exchange: _Exchange,
-    headers: Mapping[str, str],
-    body: bytes | None,
-    seconds: float,
+    method: str, url: str, exchange: _Exchange, headers: Mapping[str, str], body: bytes | None, seconds: float
 ) -> dict[int, Any]:
     parts, options = urlsplit(url), FIXED_OPTIONS | _trusted_certificates()
     options |= {

@@ -36,9 +36,7 @@ WAITS = Histogram(
 )
 TIMEOUTS = Counter("firstcome_lock_timeouts", "Waits for a lock in Redis that timed out.", ["lock"])
 LEASES_LOST = Counter(
-    "firstcome_lock_leases_lost",
-    "Locks in Redis whose lease had expired when they were released.",
-    ["lock"],
+    "firstcome_lock_leases_lost", "Locks in Redis whose lease had expired when they were released.", ["lock"]
 )
 
 
@@ -75,10 +73,7 @@ def count_lost_lease(lock: str, *, was_held: bool | None) -> None:
 
 @contextmanager
 def spinning(
-    name: str,
-    *,
-    lease_milliseconds: int = LEASE_MILLISECONDS,
-    wait_seconds: float = WAIT_SECONDS,
+    name: str, *, lease_milliseconds: int = LEASE_MILLISECONDS, wait_seconds: float = WAIT_SECONDS
 ) -> Iterator[None]:
     """Hold the lock while the block runs, or until its lease expires; writes must be guarded by the database.
 

@@ -17,9 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--stuck",
-            action="store_true",
-            help=f"only those that are {operator_actions.NEEDS_OPERATOR}",
+            "--stuck", action="store_true", help=f"only those that are {operator_actions.NEEDS_OPERATOR}"
         )
         parser.add_argument("--json", action="store_true", help="for programs")
 

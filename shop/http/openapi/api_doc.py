@@ -62,9 +62,7 @@ class Page(BaseModel, Generic[Row]):
 POSITIVE = {"type": "integer", "minimum": 1}
 PAGING = [
     OpenApiParameter(
-        "limit",
-        POSITIVE,
-        description=f"How many rows: {DEFAULT_PAGE} by default, {LARGEST_PAGE} at most.",
+        "limit", POSITIVE, description=f"How many rows: {DEFAULT_PAGE} by default, {LARGEST_PAGE} at most."
     ),
     OpenApiParameter("cursor", str, description="The position in the list, from `next` or `previous`."),
 ]
@@ -117,10 +115,7 @@ _members: dict[str, Mapping[str, dict[str, Any]]] = {}
 
 
 def array_of_objects(**columns: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "array",
-        "items": {"type": "object", "properties": columns, "required": list(columns)},
-    }
+    return {"type": "array", "items": {"type": "object", "properties": columns, "required": list(columns)}}
 
 
 def declare_members(code: str, **members: dict[str, Any]) -> None:
@@ -149,11 +144,7 @@ def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
     properties: dict[str, Any] = {"code": {"type": "string", "enum": sorted(codes)}}
     for name, several in members.items():
         properties[name] = several[0] if len(several) == 1 else {"anyOf": several}
-    return {
-        "allOf": [{"$ref": "#/components/schemas/Problem"}],
-        "type": "object",
-        "properties": properties,
-    }
+    return {"allOf": [{"$ref": "#/components/schemas/Problem"}], "type": "object", "properties": properties}
 
 
 def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:

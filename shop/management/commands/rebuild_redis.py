@@ -10,10 +10,7 @@ from redis.exceptions import RedisError
 from inventory.mirror import mirror
 from shop.redis import redis_client
 
-LABELS = {
-    "dropped": "keys dropped from Redis",
-    "mirrored": "products mirrored anew",
-}
+LABELS = {"dropped": "keys dropped from Redis", "mirrored": "products mirrored anew"}
 OWN_KEYS = "firstcome:*"
 # Counts of sign-in attempts are only in Redis: dropping them would allow further password guesses.
 KEPT_PREFIX = b"firstcome:{throttle}:"
