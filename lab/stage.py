@@ -126,9 +126,9 @@ def say(text: str) -> None:
 
 def processes(instance: Instance, name: str) -> set[int]:
     """The ids of the living processes of that name, children included."""
-    # Redis writes its title over the mark by which children are known; it has none, and is known by its id.
-    leader = children.leader_of(instance.run, name)
-    return children.group_of(instance.run, name) | ({leader} if leader else set())
+    found = children.group_of(instance.run, name)
+    # Redis writes its title over the mark by which children are known, and is known by its id.
+    return found or {int((instance.run / f"{name}.pid").read_text())}
 
 
 def web_workers(instance: Instance) -> set[int]:

@@ -20,7 +20,7 @@ from lab.bench import judging, loads, parts
 from lab.bench.rows import BUDGET, COMPARED, ROWS, SMALL, Measured
 from lab.stack import database
 from lab.stage import Stage
-from scripts.stack import instance as instances, places, ports
+from scripts.stack import instance as instances, own_stack, places, ports
 from scripts.stack.instance import Instance
 
 BOOTSTRAP, BOOTSTRAP_SECONDS = "scripts/bootstrap.py", 900
@@ -54,6 +54,8 @@ def run(instance: Instance, *, name: str, size: SimpleNamespace, rows: Collectio
                 done.append((runs[this], runs[other]))
                 stages.say("; ".join(judging.cells(judging.compared(row, done[-1:]))))
         measured = [judging.compared(row, done, has_budget=has_budget) for row, done in rounds.items()]
+        audited = own_stack.audit(this.instance, within_seconds=parts.AUDIT_SECONDS)
+        measured[-1]["findings"] += own_stack.broken(audited)
         found = report.circumstances(this.instance)
     return judging.write(measured, file=judging.AGAINST_FILE, size=vars(size), against=name, **found)
 
