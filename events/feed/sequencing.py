@@ -7,6 +7,7 @@ position is given afterwards.
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import partial
 
 from django.db import connection
@@ -17,7 +18,7 @@ from prometheus_client import Counter
 
 from events.models import FeedEvent, FeedState
 from shop import clock
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, compiled, transactions
 from shop.redis import completion_notifications
 
 SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
@@ -36,12 +37,15 @@ def unsequenced() -> "QuerySet[FeedEvent]":
     return FeedEvent.objects.filter(position=None).order_by("id")
 
 
+def _find_one(_: datetime) -> "QuerySet[FeedEvent, tuple[int]]":
+    return unsequenced().values_list("pk")[:1]
+
+
 def sequence(*, most_batches: int | None = None) -> int:
     """Give positions to all committed events, in batches. Returns how many got one; 0 at once while another
     sequencer works. Safe to repeat. A reader, who is to be answered soon, does a batch at most.
     """
-    # Many times a second, and mostly for nothing: the ORM would take longer than the database.
-    if not bulk_sql.reader(FeedEvent, ("id",)).rows("position IS NULL LIMIT 1", bulk_sql.SqlLiterals()):
+    if not compiled.rows(_find_one, at=clock.now()):
         return 0
     FeedState.objects.get_or_create(pk=ROW)
     sequenced, batches = 0, 0

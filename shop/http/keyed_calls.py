@@ -146,8 +146,9 @@ def respond_recorded(call: KeyedCall, outcome: Any) -> JSONResponse:
 async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
     """Do the work, and release its claim.
 
-    After a success duplicates find the answer, so the claim is released with the next call to Redis, or
-    lapses. After a failure the client may retry at once, on any process: it is released before the response.
+    After a success duplicates find the answer, so the claim is released with the next call to Redis, and by a
+    call of its own only if no other keyed call runs here. After a failure the client may retry at once, on
+    any process, so the claim is released before the response.
     """
     is_done, is_ours = False, True
     try:
@@ -167,11 +168,14 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
             claims.release_later(claim)
         with _mutex:
             duplicates = _running.pop(name)
+            is_last = not _running
         for signal in duplicates:
             signal.set()
         if is_ours and not is_done:
             with suppress(Overloaded):
                 await run_in_thread(claims.release_ended)
+        elif is_last:
+            event_loop.run_in_background(claims.release_ended)
 
 
 def _parse_key(header: str | None) -> str:
