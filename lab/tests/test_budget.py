@@ -152,7 +152,8 @@ def idle_second(_: Buyers) -> Operation:
     """What beat, worker, web and issuer do again and again while nobody calls, once each."""
     app.loader.import_default_modules()
     schedule = [ScheduleEntry(app=app, **entry) for entry in app.conf.beat_schedule.values()]
-    looked_for = [entry for entry in schedule if hasattr(app.tasks[entry.task], "due")]
+    looked_for = [entry for entry in schedule if hasattr(app.tasks[entry.task], "is_due")]
+    assert looked_for
 
     def look() -> None:
         for entry in looked_for:
