@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import takewhile
 from operator import or_
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q
@@ -41,11 +42,22 @@ class Cursor(NamedTuple):
     generation: int = 0
 
 
+class Event(NamedTuple):
+    """What the feed has of an event, for those who read many."""
+
+    position: int
+    event_id: UUID
+    type: str
+    order_id: UUID | None
+    at: datetime
+    data: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some events in their order; `cursor` is the last that was looked at, `is_end` if none follows."""
 
-    events: Sequence[FeedEvent]
+    events: Sequence[Event]
     cursor: Cursor
     is_end: bool
 
@@ -102,8 +114,9 @@ def read_page(
             until += last - max(position, first - 1)
     until = min(until, state.last_position)
     found = FeedEvent.objects.filter(chosen_by(patterns), position__gt=position, position__lte=until)
-    events = list(found.order_by("position")[:limit])
-    position = (events[-1].position or until) if len(events) == limit else until
+    rows = found.order_by("position").values_list(*Event._fields)[:limit]
+    events = list(map(Event._make, rows))
+    position = events[-1].position if len(events) == limit else until
     if after is not None and FeedState.objects.filter(pk=sequencing.ROW, swept_position__gt=after).exists():
         # They were deleted while this read them.
         raise _expired()

@@ -8,7 +8,7 @@ ones of its order, until it is sent again.
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ from operator import attrgetter
 from uuid import UUID
 
 import orjson
+import prometheus_client
 from django.conf import settings
-from prometheus_client import Counter
 from structlog import get_logger
 
 from events.feed import reading
@@ -32,11 +32,11 @@ from shop.observability import logs
 from shop.outbound import backoff
 
 log = get_logger(__name__)
-Status = WebhookDelivery.Status
-ATTEMPTS = Counter(
+PENDING, DELIVERED, FAILED = WebhookDelivery.Status.values
+ATTEMPTS = prometheus_client.Counter(
     "firstcome_webhook_attempts", "Requests to webhook endpoints, by the outcome.", ["outcome"]
 )
-EVENTS_SENT = Counter(
+EVENTS_SENT = prometheus_client.Counter(
     "firstcome_event_deliveries", "Events that were sent to the data platform, by the outcome.", ["outcome"]
 )
 for _outcome in ("delivered", "failed", "given_up"):
@@ -104,14 +104,15 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
     tried = [row for row in batch.rows if row.event_id in batch.attempts]
     for row in tried:
         _apply(endpoint, row, batch.attempts[row.event_id], now)
-    has_more = bool(_due_orders(endpoint, batch.rows, now)) or batch.has_more
+    left = [row for row in batch.rows if row.status != DELIVERED]
+    has_more = bool(_due_orders(endpoint, left, now)) or batch.has_more
     # Their keys stay unset: if the transaction is repeated, they are new again.
-    new = [row for row in batch.rows if row.pk is None]
+    new = [row for row in batch.rows if row.id is None]
     for row in new:
         # As the insert writes it; the feed has what was delivered.
-        is_kept = row.status != Status.DELIVERED
+        is_kept = row.status != DELIVERED
         row.payload = orjson.dumps(row.payload, option=orjson.OPT_UTC_Z).decode() if is_kept else None
-    changed = [row for row in batch.rows if row.pk and row.next_attempt_at != due_at[row.pk]]
+    changed = [row for row in batch.rows if row.id and row.next_attempt_at != due_at[row.pk]]
     transactions.run(partial(_record, endpoint, batch, new, changed, now), transactions.ONCE)
     _count(endpoint, tried)
     # Where nothing was accepted, not at once.
@@ -122,35 +123,22 @@ def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
     """What is due of the pending deliveries, and the next events, unless too many are pending; with what
     comes before these in their orders.
     """
-    pending = failing = WebhookDelivery.objects.filter(endpoint=endpoint, status=Status.PENDING)
+    pending = failing = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING)
     # Last comes what the data platform has refused: however much that is, it gets the others.
     due = list(
         pending.filter(next_attempt_at__lte=now).order_by("refused_at", "next_attempt_at", "id")[:MOST_DUE]
     )
     page = reading.Page([], reading.Cursor(endpoint.position), is_end=True)
-    statuses, room = [Status.PENDING], MOST_EVENTS
+    statuses, room = [PENDING], MOST_EVENTS
     if endpoint.is_built_in:
         failing = pending.filter(refused_at=None, attempts__gt=0)
-        statuses, room = [*statuses, Status.FAILED], MOST_DUE - sum(row.refused_at is None for row in due)
+        statuses, room = [*statuses, FAILED], MOST_DUE - sum(row.refused_at is None for row in due)
     if endpoint.failures:
         first = {_order_key(row): row for row in sorted(due, key=lambda row: row.pk, reverse=True)}
         room = 0 if any(row.attempts == 0 for row in first.values()) else min(room, 1)
     if room and failing[:MOST_PENDING].count() < MOST_PENDING:
         page = _read_feed(endpoint, limit=room)
-    new = [
-        WebhookDelivery(
-            endpoint=endpoint,
-            position=event.position,
-            event_id=event.event_id,
-            order_id=event.order_id,
-            type=event.type,
-            payload=sending.body_of(event),
-            status=Status.PENDING,
-            next_attempt_at=now,
-            created_at=event.at if endpoint.is_built_in else now,
-        )
-        for event in page.events
-    ]
+    new = [_new_delivery(endpoint, event, now) for event in page.events]
     # An earlier event of the same order may not be due yet, or was given up. They are read by one statement,
     # for an operator may have what was given up sent again at any time.
     orders = {row.order_id for row in (*due, *new) if row.order_id}
@@ -158,6 +146,27 @@ def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
     rows = {row.pk: row for row in (*due, *theirs)}
     in_sequence = [*(rows[pk] for pk in sorted(rows)), *new]
     return DeliveryBatch(in_sequence, page.cursor.position, len(due) == MOST_DUE or not page.is_end)
+
+
+def _new_delivery(endpoint: WebhookEndpoint, event: reading.Event, now: datetime) -> WebhookDelivery:
+    columns = {
+        "id": None,
+        "endpoint_id": endpoint.pk,
+        "position": event.position,
+        "event_id": event.event_id,
+        "order_id": event.order_id,
+        "type": event.type,
+        "payload": sending.body_of(event),
+        "status": PENDING,
+        "attempts": 0,
+        "next_attempt_at": now,
+        "response_status": None,
+        "refused_at": None,
+        "error": "",
+        "created_at": event.at if endpoint.is_built_in else now,
+        "delivered_at": None,
+    }
+    return bulk_sql.new_object(WebhookDelivery, columns)
 
 
 def _read_feed(endpoint: WebhookEndpoint, *, limit: int) -> reading.Page:
@@ -181,15 +190,15 @@ def _due_orders(
     waiting: dict[UUID | str, datetime] = {}
     for row in rows:
         key, due_at = _order_key(row), row.next_attempt_at or now
-        if row.status == Status.FAILED and endpoint.is_built_in:
+        if row.status == FAILED and endpoint.is_built_in:
             waiting[key] = now + BEHIND_DEAD
-        elif row.status == Status.PENDING and row.payload is None:
-            row.status, row.next_attempt_at, row.error = Status.FAILED, None, "the event is missing"
-        elif row.status == Status.PENDING and key in waiting:
+        elif row.status == PENDING and row.payload is None:
+            row.status, row.next_attempt_at, row.error = FAILED, None, "the event is missing"
+        elif row.status == PENDING and key in waiting:
             row.next_attempt_at = waiting[key]
-        elif row.status == Status.PENDING and key not in due and due_at > now:
+        elif row.status == PENDING and key not in due and due_at > now:
             waiting[key] = due_at
-        elif row.status == Status.PENDING:
+        elif row.status == PENDING:
             due[key].append(row)
     return due
 
@@ -330,11 +339,11 @@ def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, no
     row.refused_at = ((is_same and row.refused_at) or now) if attempt.is_final else None
     row.response_status, row.error = attempt.response_status, attempt.error[:255]
     if attempt.is_delivered:
-        row.status, row.next_attempt_at, row.delivered_at = Status.DELIVERED, None, now
+        row.status, row.next_attempt_at, row.delivered_at = DELIVERED, None, now
     elif row.refused_at and now - row.refused_at >= timedelta(seconds=settings.EVENT_REFUSED_SECONDS):
-        row.status, row.next_attempt_at = Status.FAILED, None
+        row.status, row.next_attempt_at = FAILED, None
     elif row.attempts >= FEWEST_ATTEMPTS and _is_given_up(endpoint, row.created_at, now):
-        row.status, row.next_attempt_at = Status.FAILED, None
+        row.status, row.next_attempt_at = FAILED, None
         if endpoint.is_built_in:
             row.error = f"given up: {row.error}"[:255]
     else:
@@ -368,13 +377,16 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
 
 def _count(endpoint: WebhookEndpoint, tried: Iterable[WebhookDelivery]) -> None:
     """Count the attempts by their outcomes, and log the events that the data platform will not get."""
+    outcomes = Counter[str]()
     for row in tried:
         outcome = "refused" if row.refused_at else "failed"
-        if row.status == Status.DELIVERED:
+        if row.status == DELIVERED:
             outcome = "delivered"
-        elif row.status == Status.FAILED:
+        elif row.status == FAILED:
             outcome = "dead" if endpoint.is_built_in else "given_up"
-        (EVENTS_SENT if endpoint.is_built_in else ATTEMPTS).labels(outcome).inc()
+        outcomes[outcome] += 1
         if outcome == "dead":
             with logs.bound(event_id=row.event_id, order=row.order_id):
                 log.error("event is dead: see replay_events", what=row.type, error=row.error)
+    for outcome, number in outcomes.items():
+        (EVENTS_SENT if endpoint.is_built_in else ATTEMPTS).labels(outcome).inc(number)

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
+from events.feed import reading
 from events.models import FeedEvent, WebhookEndpoint
 from events.webhooks import endpoints, signatures
 from shop import clock
@@ -35,7 +36,7 @@ class Attempt:
         return not self.error
 
 
-def body_of(event: FeedEvent) -> dict[str, Any]:
+def body_of(event: FeedEvent | reading.Event) -> dict[str, Any]:
     """An event as `GET /events` has it."""
     return {"id": str(event.event_id), "type": event.type, "at": event.at, "data": event.data}
 
