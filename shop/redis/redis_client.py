@@ -5,8 +5,10 @@ redis-py's retries repeat calls that must not be repeated (redis/redis-py#3559):
 
 from asyncio import _get_running_loop as running_loop
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
+from django.conf import settings
 from django_redis import get_redis_connection
 from redis import Redis
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
@@ -23,6 +25,12 @@ def client() -> Redis:
     """The process's pooled client. Raises `RuntimeError` on an event loop, which a call would block."""
     if running_loop() is not None:
         raise RuntimeError("Redis is called on an event loop: use shop.concurrency.event_loop.run_in_thread.")
+    return _client_of(settings.CACHES["default"]["LOCATION"])
+
+
+@lru_cache(maxsize=1)
+def _client_of(_address: str) -> Redis:
+    """Django makes its caches anew in each context, and a client takes two hundred calls to make."""
     connection: Redis = get_redis_connection("default")
     return connection
 
