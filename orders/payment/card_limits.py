@@ -4,6 +4,7 @@ Payments that may still be declined count as declined: of an account all that ha
 long overdue; of a key those of the last seconds that the gateway was not asked about yet.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Count, Min, Model, Q
+from django.db.models import Min, Model
 
 from accounts.models import ApiKey
 from payments.models import Payment
@@ -120,11 +121,17 @@ def _count(limit: Limit, ids: Iterable[int], rate: Rate) -> Counts:
     # The smallest id of a payment that started then: ids are UUIDv7, so an index sorts them by time.
     milliseconds = (since - MAX_CLOCK_SKEW - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     first_id = UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
-    declined = Q(status=Status.FAILED, declined_at__gt=now - timedelta(seconds=rate.seconds))
-    undecided = Q(status__in=UNSETTLED, created_at__gte=since)
+    cells = bulk_sql.SqlLiterals()
+    undecided = f"status IN ({cells.listed(UNSETTLED)}) AND created_at >= {cells[since]}"
     if limit is OF_KEY:
         untried_since = now - timedelta(seconds=UNTRIED_SECONDS)
-        undecided = Q(status=Status.PENDING, action_url="", created_at__gte=untried_since)
-    counting = Payment.objects.filter(declined | undecided & Q(card_amount__gt=0), id__gte=first_id)
-    rows = counting.filter(**{f"{limit.column}__in": ids}).order_by().values_list(limit.column)
-    return {(limit, id): number for id, number in rows.annotate(number=Count("pk"))}
+        undecided = (
+            f"status = '{Status.PENDING}' AND action_url = '' AND created_at >= {cells[untried_since]}"
+        )
+    declined = f"status = '{Status.FAILED}' AND declined_at > {cells[now - timedelta(seconds=rate.seconds)]}"
+    rows = bulk_sql.reader(Payment, (limit.column,)).rows(
+        f"id >= {cells[first_id]} AND {limit.column} IN ({bulk_sql.integer_list(ids)})"
+        f" AND ({declined} OR {undecided} AND card_amount > 0)",
+        cells,
+    )
+    return Counter((limit, id) for [id] in rows)

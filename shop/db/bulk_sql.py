@@ -9,8 +9,8 @@ than 64 bits by `OverflowError`, lone surrogates by `UnicodeEncodeError`.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -37,14 +37,18 @@ class Table:
         columns = {field.attname: str(field.column) for field in model._meta.concrete_fields}
         self.columns = [columns[name] for name in names]
 
+    @cached_property
+    def quoted_columns(self) -> str:
+        return ", ".join(map(connection.ops.quote_name, self.columns))
+
 
 def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
     """Write these rows, up to a thousand by a statement, which goes with the next one or with COMMIT."""
-    left, columns = iter(rows), ", ".join(map(connection.ops.quote_name, table.columns))
+    left = iter(rows)
     while some := list(islice(left, ROWS_PER_STATEMENT)):
         cells = SqlLiterals()
         values = ", ".join([f"({cells.listed(row)})" for row in some])
-        statement = f"INSERT INTO {table.name} ({columns}) VALUES {values}"  # noqa: S608 - names of ours
+        statement = f"INSERT INTO {table.name} ({table.quoted_columns}) VALUES {values}"  # noqa: S608 - names of ours
         execute_deferred(statement, cells.parameters or None)
 
 
@@ -170,10 +174,12 @@ class SqlLiterals(dict[Value, str]):
 
 def _instant_or_uuid_text(value: datetime | UUID) -> str:
     """An instant or a UUID as the database takes it: digits, and nothing that would have to be escaped."""
-    if isinstance(value, datetime):
-        return str(connection.ops.adapt_datetimefield_value(value))
     if isinstance(value, UUID):
         return value.hex
+    if isinstance(value, datetime):
+        # All of the shop's are in UTC, as the database has them, and Django takes long to see it.
+        is_utc = value.tzinfo is UTC
+        return str(value)[:-6] if is_utc else str(connection.ops.adapt_datetimefield_value(value))
     raise TypeError(f"{value!r} is a {type(value).__name__}, which no column here takes.")
 
 

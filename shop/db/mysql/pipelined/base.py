@@ -70,12 +70,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def execute_deferred(self, statement: str, parameters: Any = None) -> None:
         """Send this by the trip of the transaction's next statement, which tells what is wrong with it."""
         self.validate_no_broken_transaction()
-        with self.cursor() as cursor:
-            if self.execute_wrappers or self.queries_logged or not self.in_atomic_block:
+        if self.execute_wrappers or self.queries_logged or not self.in_atomic_block:
+            with self.cursor() as cursor:
                 cursor.execute(statement, parameters)
-                return
-            self._deferred.append(cursor.mogrify(statement, parameters).encode())
-            if sum(map(len, self._deferred)) > MOST_AHEAD_BYTES:
+            return
+        if parameters is None:
+            # Without a cursor, which takes as long as to write the statement.
+            self._deferred.append(statement.encode())
+        else:
+            with self.cursor() as cursor:
+                self._deferred.append(cursor.mogrify(statement, parameters).encode())
+        if sum(map(len, self._deferred)) > MOST_AHEAD_BYTES:
+            with self.cursor() as cursor:
                 cursor.execute(NOTHING)
 
     def _start_transaction_under_autocommit(self) -> None:
