@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 from uuid import UUID
@@ -16,7 +16,7 @@ from inventory.reservations import Line
 from orders import order_events, order_states
 from orders.models import Order, OrderLine
 from shop import clock, own_account
-from shop.db import stuck_rows, transactions
+from shop.db import compiled, stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Rejected
 from shop.journal import journal
@@ -51,7 +51,7 @@ def expire_due() -> int:
     ended, rest = 0, Q()
     while True:
         rows = list(
-            _due()
+            _due(clock.now())
             .filter(rest)
             .order_by("expires_at", "id")
             .values_list("id", "expires_at")[:EXPIRY_BATCH_SIZE]
@@ -64,7 +64,11 @@ def expire_due() -> int:
 
 
 def is_any_due() -> bool:
-    return _due().exists()
+    return bool(compiled.rows(_one_due, at=clock.now()))
+
+
+def _one_due(now: datetime) -> "QuerySet[Order, tuple[UUID]]":
+    return _due(now).values_list("pk")[:1]
 
 
 def is_overdue() -> Q:
@@ -81,8 +85,8 @@ def failure_lines(order_id: UUID) -> QuerySet[JournalLine]:
     return JournalLine.objects.filter(order_id=order_id, what=CANNOT_EXPIRE).order_by("-id")
 
 
-def _due() -> "QuerySet[Order]":
-    return Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=clock.now())
+def _due(now: datetime) -> "QuerySet[Order]":
+    return Order.objects.filter(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now)
 
 
 def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:

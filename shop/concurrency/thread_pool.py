@@ -91,6 +91,7 @@ class ThreadPool:
         self._held_count = 0
         self._placed: Counter[Hashable] = Counter()
         self._of_owner: Counter[Hashable] = Counter()
+        self._sampled: tuple[int, int] | None = None
         _pools.add(self)
 
     def start(
@@ -132,9 +133,12 @@ class ThreadPool:
                 raise Overloaded(_("No thread could be started; nothing was done."))
 
     def sample(self) -> None:
-        POOL_THREADS.labels(self._name).set(self._max_threads)
-        POOL_BUSY.labels(self._name).set(self.busy())
-        POOL_WAITING.labels(self._name).set(self.waiting())
+        now = self.busy(), self.waiting()
+        if now != self._sampled:
+            self._sampled = now
+            POOL_THREADS.labels(self._name).set(self._max_threads)
+            POOL_BUSY.labels(self._name).set(now[0])
+            POOL_WAITING.labels(self._name).set(now[1])
 
     def busy(self) -> int:
         """How many threads are not idle, including those that are starting."""

@@ -12,12 +12,11 @@ from typing import Any
 
 from celery.beat import PersistentScheduler, ScheduleEntry
 from django.db import Error, close_old_connections, connections
-from django.db.models import Q
 from prometheus_client import Gauge
 from structlog import get_logger
 
 from shop import clock
-from shop.db import transactions
+from shop.db import bulk_sql, transactions
 from shop.errors import Unavailable
 from shop.models import ProcessLease
 from shop.operations import dispatch, heartbeats
@@ -162,17 +161,15 @@ class BeatLease:
 
 def take(holder: str) -> bool:
     """Take the lease, or renew it; False while another holder has it. Raises `Error` and `Unavailable`."""
-    now = clock.now()
-    rows = ProcessLease.objects.filter(
-        Q(holder=holder)
-        | Q(leased_until__lte=now)
-        | Q(leased_until__gt=now + timedelta(seconds=2 * LEASE_SECONDS)),
-        name=NAME,
-    )
-    until = now + timedelta(seconds=LEASE_SECONDS)
+    now, cells = clock.now(), bulk_sql.SqlLiterals()
+    until, far = now + timedelta(seconds=LEASE_SECONDS), now + timedelta(seconds=2 * LEASE_SECONDS)
+    # Not by the ORM, which takes several times as long, for one statement again and again.
+    is_free = f"holder = {cells[holder]} OR leased_until <= {cells[now]} OR leased_until > {cells[far]}"
+    condition = f"name = '{NAME}' AND ({is_free})"
+    values: dict[str, bulk_sql.Value] = {"holder": holder, "leased_until": until}
 
     def renew() -> bool:
-        return rows.update(holder=holder, leased_until=until) == 1
+        return bulk_sql.update(ProcessLease, values, condition=condition, cells=cells) == 1
 
     if transactions.run(renew, transactions.REPEATABLE):
         return True
