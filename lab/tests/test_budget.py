@@ -8,7 +8,6 @@ import tomllib
 import warnings
 from collections.abc import Callable, Sequence
 from math import floor
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -152,12 +151,11 @@ def idle_second(_: Buyers) -> Operation:
     """What beat, worker, web and issuer do again and again while nobody calls, once each."""
     app.loader.import_default_modules()
     schedule = [ScheduleEntry(app=app, **entry) for entry in app.conf.beat_schedule.values()]
-    looked_for = [entry for entry in schedule if hasattr(app.tasks[entry.task], "is_due")]
+    looked_for = [task for task in (app.tasks[entry.task] for entry in schedule) if hasattr(task, "is_due")]
     assert looked_for
 
     def look() -> None:
-        for entry in looked_for:
-            beat.Scheduler.apply_async(SimpleNamespace(app=app), entry)
+        assert [beat.has_work(task) for task in looked_for] == [False] * len(looked_for)
 
     lease, issuer = beat.BeatLease("budget"), worker._Issuer(threading.Event())
     of_worker, of_web = Dispatcher()._start_due, (ticking.tick, shared_counts._sample_and_share)

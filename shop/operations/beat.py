@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from celery import Task
 from celery.beat import PersistentScheduler, ScheduleEntry
 from django.db import Error, close_old_connections, connections
 from prometheus_client import Gauge
@@ -92,16 +93,23 @@ class Scheduler(PersistentScheduler):
             self._lease.stop()
         super().close()
 
+    def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
+        if has_work(self.app.tasks.get(entry.task)):
+            super().apply_entry(entry, producer)
+
     def apply_async(self, entry: ScheduleEntry, *args: Any, **kwargs: Any) -> None:
-        """Send the task, unless its option `is_due` says that it would find nothing to do."""
         task, arguments = self.app.tasks[entry.task], entry.args or ()
-        try:
-            if hasattr(task, "is_due") and not task.is_due():
-                return
-        except Error:
-            connections.close_all()
         if not dispatch.send_to_broker(task, arguments, **entry.options):
             start_once(task.name, partial(dispatch.run_locally, task, arguments))
+
+
+def has_work(task: "Task[Any, Any] | None") -> bool:
+    """False where the task's option `is_due` says that it would find nothing to do."""
+    try:
+        return task is None or not hasattr(task, "is_due") or bool(task.is_due())
+    except Error:
+        connections.close_all()
+        return True
 
 
 class BeatLease:

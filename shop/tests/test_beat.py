@@ -269,7 +269,7 @@ def test_a_beat_was_silent_after_the_databases_clock_had_gone_back(tmp_path):
     with clock.shifted(by=timedelta(minutes=15)):
         scheduler = beats.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
         scheduler._lease = lease  # type: ignore[assignment]  # another beat is not what is tested
-        scheduler.apply_async = lambda entry, **_: ran.append(entry.task)  # type: ignore[method-assign]
+        scheduler.apply_entry = lambda entry, **_: ran.append(entry.task)  # type: ignore[method-assign]
         scheduler.tick()
     ran.clear()
     wait_until(lambda: scheduler.tick() is not None and bool(ran))
@@ -322,7 +322,7 @@ def sent_by_beat(monkeypatch) -> Callable[[], set[str]]:
     def send() -> set[str]:
         taken.clear()
         for name in LOOKING:
-            scheduler.apply_async(ScheduleEntry(name=name, task=name, schedule=schedule(1), app=app))
+            scheduler.apply_entry(ScheduleEntry(name=name, task=name, schedule=schedule(1), app=app))
         return set(taken)
 
     monkeypatch.setattr(beats.dispatch, "send_to_broker", take)
@@ -348,7 +348,7 @@ def test_beat_sends_them_while_the_database_can_not_be_read(sent_by_beat, monkey
 def test_beat_rests_before_a_task_is_due(tmp_path):
     """Celery's scheduler returns a negative pause in the last 10 ms before a task."""
     scheduler = beats.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
-    scheduler.apply_async = lambda entry, **_: None  # type: ignore[method-assign]
+    scheduler.apply_entry = lambda entry, **_: None  # type: ignore[method-assign]
     try:
         ends_at = time.monotonic() + 2
         ticks = 0
