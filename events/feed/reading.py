@@ -117,7 +117,7 @@ def read_page(
     rows = found.order_by("position").values_list(*Event._fields)[:limit]
     events = list(map(Event._make, rows))
     position = events[-1].position if len(events) == limit else until
-    if after is not None and FeedState.objects.filter(pk=sequencing.ROW, swept_position__gt=after).exists():
+    if after is not None and read_state().swept_position > after:
         # They were deleted while this read them.
         raise _expired()
     return Page(events, Cursor(position, state.generation), is_end=position == state.last_position)
@@ -125,7 +125,7 @@ def read_page(
 
 def read_state() -> FeedState:
     """The feed's one row; one that is not saved before the first event."""
-    return FeedState.objects.filter(pk=sequencing.ROW).first() or FeedState()
+    return next(iter(sequencing.states()), FeedState())
 
 
 def missing_positions() -> int:

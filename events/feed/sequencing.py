@@ -33,6 +33,11 @@ BY_KEY = " FORCE INDEX (PRIMARY)"
 MariaDB 11.8 it waits where that one's transaction is open. Ids named one by one lock their rows alone."""
 
 
+def states(*, lock: str = "") -> list[FeedState]:
+    """The feed's one row, or none before its first event; `lock` ends the statement."""
+    return bulk_sql.reader(FeedState).models(f"id = {ROW}{lock}", bulk_sql.SqlLiterals())
+
+
 def unsequenced() -> "QuerySet[FeedEvent]":
     return FeedEvent.objects.filter(position=None).order_by("id")
 
@@ -47,7 +52,8 @@ def sequence(*, most_batches: int | None = None) -> int:
     """
     if not compiled.rows(_find_one, at=clock.now()):
         return 0
-    FeedState.objects.get_or_create(pk=ROW)
+    if not states():
+        FeedState.objects.get_or_create(pk=ROW)
     sequenced, batches = 0, 0
     while True:
         batches += 1
@@ -83,11 +89,12 @@ def leave_gap(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
 def _sequence_batch(given: set[int]) -> int:
     """Sequence one batch, and add the ids of its events. Returns how many got a position."""
     # A second sequencer leaves at once: the first one reads again until nothing is left.
-    state = FeedState.objects.select_for_update(skip_locked=True).filter(pk=ROW).first()
-    if state is None:
+    found = states(lock=bulk_sql.for_update(skip_locked=True))
+    if not found:
         return 0
-    ids = list(unsequenced().values_list("id", flat=True)[:EVENTS_PER_TRANSACTION])
-    position = state.last_position
+    unsequenced_first = f"position IS NULL ORDER BY id LIMIT {EVENTS_PER_TRANSACTION}"
+    rows = bulk_sql.reader(FeedEvent, ("id",)).rows(unsequenced_first, bulk_sql.SqlLiterals())
+    ids, position = [id for [id] in rows], found[0].last_position
     table = connection.ops.quote_name(FeedEvent._meta.db_table)
     hint = BY_KEY if connection.vendor == "mysql" else ""
     for first, last in _runs(ids):
@@ -97,7 +104,9 @@ def _sequence_batch(given: set[int]) -> int:
         )
         position += last - first + 1
     if ids:
-        FeedState.objects.filter(pk=ROW).update(last_position=position)
+        bulk_sql.update(
+            FeedState, {"last_position": position}, condition=f"id = {ROW}", cells=bulk_sql.SqlLiterals()
+        )
         given.update(ids)
     return len(ids)
 

@@ -123,20 +123,20 @@ def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
     """What is due of the pending deliveries, and the next events, unless too many are pending; with what
     comes before these in their orders.
     """
-    pending = failing = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING)
+    deliveries, cells = bulk_sql.reader(WebhookDelivery), bulk_sql.SqlLiterals()
+    pending = failing = f"endpoint_id = {cells[endpoint.pk]} AND status = '{PENDING}'"
     # Last comes what the data platform has refused: however much that is, it gets the others.
-    due = list(
-        pending.filter(next_attempt_at__lte=now).order_by("refused_at", "next_attempt_at", "id")[:MOST_DUE]
-    )
+    sequence = f"ORDER BY refused_at, next_attempt_at, id LIMIT {MOST_DUE}"
+    due = deliveries.models(f"{pending} AND next_attempt_at <= {cells[now]} {sequence}", cells)
     page = reading.Page([], reading.Cursor(endpoint.position), is_end=True)
     statuses, room = [PENDING], MOST_EVENTS
     if endpoint.is_built_in:
-        failing = pending.filter(refused_at=None, attempts__gt=0)
+        failing = f"{pending} AND refused_at IS NULL AND attempts > 0"
         statuses, room = [*statuses, FAILED], MOST_DUE - sum(row.refused_at is None for row in due)
     if endpoint.failures:
         first = {_order_key(row): row for row in sorted(due, key=lambda row: row.pk, reverse=True)}
         room = 0 if any(row.attempts == 0 for row in first.values()) else min(room, 1)
-    if room and failing[:MOST_PENDING].count() < MOST_PENDING:
+    if room and not deliveries.rows(f"{failing} LIMIT 1 OFFSET {MOST_PENDING - 1}", cells):
         page = _read_feed(endpoint, limit=room)
     new = [_new_delivery(endpoint, event, now) for event in page.events]
     # An earlier event of the same order may not be due yet, or was given up. They are read by one statement,
@@ -318,7 +318,9 @@ def _record(
     now: datetime,
 ) -> None:
     """Write what came of each delivery, and the endpoint's position. Raises `LeaseLost`."""
-    row = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
+    cells = bulk_sql.SqlLiterals()
+    locked = f"id = {cells[endpoint.pk]}{bulk_sql.for_update()}"
+    row = next(iter(bulk_sql.reader(WebhookEndpoint).models(locked, cells)), None)
     if row is None or _terms(row) != _terms(endpoint):
         raise LeaseLost
     if new:

@@ -22,7 +22,7 @@ from events.feed import sequencing
 from events.models import FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import delivery_pass, endpoints
 from shop import clock
-from shop.db import compiled, transactions
+from shop.db import bulk_sql, compiled, transactions
 from shop.repeated_work import RepeatedWork, start_once
 
 log = get_logger(__name__)
@@ -120,17 +120,21 @@ def deliver_due(
 
 def lease(endpoint_id: UUID, token: str) -> bool:
     """Take the endpoint, or keep it, unless another worker has it."""
-    now = clock.now()
+    now, cells = clock.now(), bulk_sql.SqlLiterals()
     until = now + timedelta(seconds=LEASE_SECONDS + settings.WEBHOOK_TIMEOUT_SECONDS)
-    rows = WebhookEndpoint.objects.filter(_is_free(token, now), pk=endpoint_id)
-    take = partial(rows.update, lease_token=token, leased_until=until)
+    is_free = f"leased_until IS NULL OR leased_until <= {cells[now]} OR lease_token = {cells[token]}"
+    values: dict[str, bulk_sql.Value] = {"lease_token": token, "leased_until": until}
+    condition = f"id = {cells[endpoint_id]} AND ({is_free})"
+    take = partial(bulk_sql.update, WebhookEndpoint, values, condition=condition, cells=cells)
     return transactions.run(take, transactions.REPEATABLE) == 1
 
 
 def release(endpoint_id: UUID, token: str) -> None:
     """Let other workers have the endpoint, at the latest once the lease lapses."""
+    cells = bulk_sql.SqlLiterals()
+    condition = f"id = {cells[endpoint_id]} AND lease_token = {cells[token]}"
     with suppress(Error):
-        WebhookEndpoint.objects.filter(pk=endpoint_id, lease_token=token).update(leased_until=None)
+        bulk_sql.update(WebhookEndpoint, {"leased_until": None}, condition=condition, cells=cells)
 
 
 def _is_free(token: str, now: datetime) -> Q:

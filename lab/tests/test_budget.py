@@ -19,6 +19,7 @@ from accounts.tokens import tokens
 from coupons.issuing import issuing
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
+from events.tests import delivering
 from events.webhooks.dispatcher import Dispatcher
 from inventory.tests.factories import ProductFactory
 from lab import urls
@@ -40,7 +41,7 @@ from shop.tests.asgi_client import send_request
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.urls(urls.__name__),
-    pytest.mark.usefixtures("own_gateway"),
+    pytest.mark.usefixtures("own_gateway", "own_data_platform"),
 ]
 BUDGET = places.PROJECT / "lab/bench/budget.toml"
 WARMING, REPEATS, AT_ONCE = 2, 4, 32
@@ -147,6 +148,16 @@ def cold_call(buyers: Buyers) -> Operation:
     return lambda: [buyers.call("GET", "/wallet", expect=200)]
 
 
+def event_delivery(_: Buyers) -> Operation:
+    """A worker's pass over so many events, which the data platform takes by one request."""
+
+    def prepare() -> Sequence[Step]:
+        delivering.note(*["coupon.issued"] * AT_ONCE)
+        return [delivering.deliver_due]
+
+    return prepare
+
+
 def idle_second(_: Buyers) -> Operation:
     """What beat, worker, web and issuer do again and again while nobody calls, once each."""
     app.loader.import_default_modules()
@@ -183,6 +194,7 @@ OPERATIONS = {
     "paid_order": paid_order,
     "room_poll": room_poll,
     "cold_call": cold_call,
+    "event_delivery": event_delivery,
     "idle_second": idle_second,
 }
 
