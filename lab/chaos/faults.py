@@ -15,6 +15,7 @@ from MySQLdb import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from lab import stage
 from lab.chaos import calls
 from lab.chaos.calls import Call
 from lab.chaos.campaigns import clocks, network
@@ -124,7 +125,7 @@ def _pids(name: str, instance: Instance) -> set[int]:
 
 
 def _frozen(name: str, instance: Instance) -> AbstractContextManager[None]:
-    return children.frozen(_pids(name, instance))
+    return stage.frozen(_pids(name, instance))
 
 
 @contextmanager

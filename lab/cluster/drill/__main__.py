@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from lab import report
+from lab import report, stage
 from lab.chaos import clients, comparison
 from lab.chaos.calls import Connection, NoFinalAnswer, Observations
 from lab.chaos.shop import Shop
@@ -133,7 +133,7 @@ class Trial:
     def __init__(self, cluster: Cluster, groups: Path, seed: str) -> None:
         """Make accounts with points, and products. Raises SetupError."""
         self.cluster, self.groups, self.seed = cluster, groups, seed
-        known = own_stack.seed(cluster, load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS, manage=_manage)
+        known = stage.seed(cluster, load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS, manage=_manage)
         self.shop = Shop(cluster, known["staff"], Observations())
         self.setup = self.shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
         self.ask = partial(group.ask, cluster, seconds=CATCH_UP_SECONDS + 20)
