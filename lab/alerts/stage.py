@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from lab import stage as stages
-from lab.chaos import faults
+from lab.chaos import calls, faults
 from lab.chaos.calls import Account, Call, Connection, Observations
 from lab.chaos.campaigns import clocks
 from lab.chaos.clients import at_work
@@ -260,8 +260,7 @@ class Stage:
 
     def at_gateway(self, path: str, body: Any) -> Any:
         """What the gateway has made. Raises SetupError unless it has."""
-        port = self.instance.gateway_port
-        gateway = Connection(port, Observations(), seed="", impatient_share=0, prefix="")
+        gateway = calls.to_gateway(self.instance.gateway_port)
         return self.require(Call("POST", path, "", body, str(uuid.uuid4())), 200, 201, of=gateway)
 
     def load(

@@ -124,10 +124,6 @@ def _pids(name: str, instance: Instance) -> set[int]:
     return {max(answering)} if answering else set()
 
 
-def _frozen(name: str, instance: Instance) -> AbstractContextManager[None]:
-    return stage.frozen(_pids(name, instance))
-
-
 @contextmanager
 def _kept_down(name: str, instance: Instance, *, has_old_data: bool = False) -> Iterator[None]:
     """The process is down; after it Redis may have what it had when that was copied."""
@@ -269,7 +265,7 @@ def _disk_full(_: str, instance: Instance) -> Iterator[None]:
 
 
 LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "freeze": _frozen,
+    "freeze": lambda name, instance: stage.frozen(_pids(name, instance)),
     "down": _kept_down,
     "slow": _slowed,
     "no memory for": _redis_without_memory,

@@ -233,7 +233,7 @@ class Trial:
         """Once all is settled: every answer of the whole run, and the outside systems' books."""
         setup, shop = self.setup, self.shop
         shop.connection = Connection(self.cluster.port, Observations(), seed=self.seed)
-        unsettled = partial(shop.unsettled, setup)
+        unsettled = lambda: [*shop.unsettled(setup)]  # noqa: E731
         if left := waiting.left(unsettled, within_seconds=SETTLE_SECONDS, pause_seconds=1):
             return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
         found = list(comparison.findings(setup, shop))
