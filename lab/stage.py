@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,11 +106,19 @@ class Stage:
 
 def seeded(instance: Instance, *, users: int, products: int) -> Stage:
     """Fill the running stack with that demo; its rows outlive a restart. Raises SetupError."""
-    tokens = instance.home / "tokens.json"
-    words = f"--users {users} --products {products + DEMO_PRODUCTS} --stock {STOCK} --tokens {tokens}"
-    children.printed(own_stack.manage(instance, f"seed_demo {words}", within_seconds=SEED_SECONDS))
-    made = json.loads(tokens.read_text())
+    words = f"--products {products + DEMO_PRODUCTS} --stock {STOCK}"
+    made = seed(instance, users, words, within_seconds=SEED_SECONDS)
     return Stage(instance, made["users"], made["staff"])
+
+
+def seed(
+    instance: Instance, users: int, words: str = "", *, manage: Any = own_stack.manage, **more: Any
+) -> Any:
+    """The ids and tokens of so many accounts that `seed_demo` makes, by `manage` or the same of another
+    release. Raises SetupError."""
+    tokens = instance.home / "tokens.json"
+    children.printed(manage(instance, f"seed_demo --users {users} {words} --tokens {tokens}", **more))
+    return json.loads(tokens.read_text())
 
 
 def seconds() -> int:
@@ -134,6 +143,16 @@ def processes(instance: Instance, name: str) -> set[int]:
 def web_workers(instance: Instance) -> set[int]:
     """Web's processes that answer requests; the leader only starts them."""
     return processes(instance, "web") - {children.leader_of(instance.run, "web") or 0}
+
+
+@contextmanager
+def frozen(pids: set[int]) -> Iterator[None]:
+    """They get no processor time inside the block."""
+    children.kill(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        children.kill(pids, signal.SIGCONT)
 
 
 def spent(instance: Instance) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """The rules in ops/prometheus: where they are, which alerts they define, and the programs that check them."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -15,22 +14,14 @@ FILES = [PROMETHEUS / "recording.yml", *sorted((PROMETHEUS / "alerts").glob("*.y
 UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 
 
-@dataclass(frozen=True)
-class Alert:
-    name: str
-    expression: str
-    severity: str
-    annotations: dict[str, str]
-
-
 def rules() -> list[dict[str, Any]]:
     groups = (group for path in FILES for group in yaml.safe_load(path.read_text())["groups"])
     return [rule for group in groups for rule in group["rules"]]
 
 
-def alerts() -> list[Alert]:
-    found = [rule for rule in rules() if "alert" in rule]
-    return [Alert(one["alert"], one["expr"], one["labels"]["severity"], one["annotations"]) for one in found]
+def alerts() -> dict[str, dict[str, Any]]:
+    """The rule of each alert, by its name."""
+    return {rule["alert"]: rule for rule in rules() if "alert" in rule}
 
 
 def recorded() -> set[str]:

@@ -61,7 +61,9 @@ def main() -> None:
     parts += ["-test"] * (purpose == "test")
     files = [PROJECT / f"requirements{part}.txt" for part in parts]
     files += [PROJECT / "lab" / "requirements.txt"] * (purpose in LAB)
-    missing = [path for path in files if not is_installed(path)]
+    stamps = {path: stamp_of(path) for path in files} if is_healthy() else {}
+    installed = {path: stamp.read_text() for path, stamp in stamps.items() if stamp.exists()}
+    missing = [path for path in files if installed.get(path) != fingerprint(path)]
     needs = NEEDS.get(purpose, "").split() + more
     if system_packages.can_install():
         needs += NEEDS_OF_ROOT.get(purpose, "").split()
@@ -76,11 +78,6 @@ def main() -> None:
             node_packages.installed()
         except SetupError as error:
             fail(str(error))
-
-
-def is_installed(requirements: Path) -> bool:
-    stamp = stamp_of(requirements)
-    return stamp.exists() and stamp.read_text() == fingerprint(requirements) and is_healthy()
 
 
 def is_healthy() -> bool:

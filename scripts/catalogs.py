@@ -62,8 +62,8 @@ def update(app: str) -> None:
     for language in LANGUAGES:
         path, catalog = po_path(app, language), _as_the_code_says(app, language)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_po_bytes(catalog))
-        path.with_suffix(".mo").write_bytes(_mo_bytes(catalog))
+        for suffix, content in zip((".po", ".mo"), _written(catalog), strict=True):
+            path.with_suffix(suffix).write_bytes(content)
         print(f"{path.relative_to(places.PROJECT)}: {len(catalog)} texts", *_findings(catalog), sep="\n  ")
 
 
@@ -72,11 +72,11 @@ def find_faults() -> Iterator[str]:
     translations: dict[tuple[str, Any], tuple[str, str]] = {}
     for app, language in itertools.product(places.APPS, LANGUAGES):
         path, expected = po_path(app, language), _as_the_code_says(app, language)
-        name = str(path.relative_to(places.PROJECT))
+        name, (po, mo) = str(path.relative_to(places.PROJECT)), _written(expected)
         yield from (f"{name}: {finding}" for finding in _findings(expected))
-        if not path.exists() or path.read_bytes() != _po_bytes(expected):
+        if not path.exists() or path.read_bytes() != po:
             yield f"{name}: is not what the code says: run `make generate`"
-        elif path.with_suffix(".mo").read_bytes() != _mo_bytes(expected):
+        elif path.with_suffix(".mo").read_bytes() != mo:
             yield f"{name}: its .mo is out of date: run `make generate`"
         for message in _texts(expected):
             # A text with a plural in one app and without in another has the same singular.
@@ -151,17 +151,13 @@ def po_path(app: str, language: str) -> Path:
     return places.PROJECT / app / "locale" / language / FILE
 
 
-def _po_bytes(catalog: _Catalog) -> bytes:
+def _written(catalog: _Catalog) -> tuple[bytes, bytes]:
+    """What its .po and its .mo are to contain."""
     header = "".join(f'"{name}: {value}\\n"\n' for name, value in catalog.mime_headers)
-    file = BytesIO()
-    write_po(file, catalog, width=0, no_location=True, omit_header=True, sort_output=True)
-    return f'msgid ""\nmsgstr ""\n{header}\n'.encode() + file.getvalue().strip() + b"\n"
-
-
-def _mo_bytes(catalog: _Catalog) -> bytes:
-    file = BytesIO()
-    write_mo(file, catalog)
-    return file.getvalue()
+    po, mo = BytesIO(), BytesIO()
+    write_po(po, catalog, width=0, no_location=True, omit_header=True, sort_output=True)
+    write_mo(mo, catalog)
+    return f'msgid ""\nmsgstr ""\n{header}\n'.encode() + po.getvalue().strip() + b"\n", mo.getvalue()
 
 
 def _texts(catalog: Catalog) -> list[Message]:

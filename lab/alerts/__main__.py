@@ -106,16 +106,16 @@ def find_faults(alerts: Mapping[str, Fired], phase: Sequence[Cause]) -> Iterator
     """What the webhook got, against what the causes of the phase must and may make fire."""
     wanted = {name for cause in phase for name in cause.fires}
     explained = wanted.union(*(cause.explains for cause in phase))
-    for alert in alert_rules.alerts():
-        name, fired = alert.name, alerts.get(alert.name)
+    for name, rule in alert_rules.alerts().items():
+        fired, severity = alerts.get(name), rule["labels"]["severity"]
         if name in wanted and not fired:
             yield f"{name} did not fire within {FIRE_SECONDS} s"
         if fired and name not in explained:
             yield f"{name} fired without a cause, beside {', '.join(sorted(wanted))}"
         if fired and name in wanted and not fired.cleared_at:
             yield f"{name} was not cleared within {CLEAR_SECONDS} s"
-        if fired and fired.receivers != {RECEIVERS[alert.severity]}:
-            yield f"{name} is a {alert.severity} and went to {fired.receivers}"
+        if fired and fired.receivers != {RECEIVERS[severity]}:
+            yield f"{name} is a {severity} and went to {fired.receivers}"
 
 
 if __name__ == "__main__":

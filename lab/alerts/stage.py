@@ -23,7 +23,8 @@ from typing import Any
 
 import yaml
 
-from lab.chaos import faults
+from lab import stage as stages
+from lab.chaos import calls, faults
 from lab.chaos.calls import Account, Call, Connection, Observations
 from lab.chaos.campaigns import clocks
 from lab.chaos.clients import at_work
@@ -212,7 +213,7 @@ class Stage:
         shop = (*processes.SHOP, SECOND_ISSUER)
         groups = [children.group_of(self.instance.run, name) for name in shop if aged]
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
-            with children.frozen(set().union(*groups)):
+            with stages.frozen(set().union(*groups)):
                 if aged:
                     self.age(*aged, rows, *values)
                 cursor.execute("BEGIN")
@@ -259,8 +260,7 @@ class Stage:
 
     def at_gateway(self, path: str, body: Any) -> Any:
         """What the gateway has made. Raises SetupError unless it has."""
-        port = self.instance.gateway_port
-        gateway = Connection(port, Observations(), seed="", impatient_share=0, prefix="")
+        gateway = calls.to_gateway(self.instance.gateway_port)
         return self.require(Call("POST", path, "", body, str(uuid.uuid4())), 200, 201, of=gateway)
 
     def load(
@@ -294,7 +294,7 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         url = f"redis://{broker.address}/0"
         started.enter_context(clocks.moved(instance, {SECOND_ISSUER: 0}))
         started.enter_context(own_stack.running(instance, BROKER_URL=url, **SETTINGS))
-        known = own_stack.seed(instance, ACCOUNTS, BROKER_URL=url)
+        known = stages.seed(instance, ACCOUNTS, BROKER_URL=url)
         own = supervision.environment(instance) | {"METRICS_PORT": "{port}"}
         own |= faketime.environment(faketime.clock_file(instance, SECOND_ISSUER))
         words = faketime.command(processes.command("issuer", instance, own))

@@ -6,6 +6,7 @@ the next load starts only after the backlog of the one before is worked off.
 """
 
 import filecmp
+import itertools
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from types import SimpleNamespace
 
 from lab import report, stage as stages
 from lab.bench import judging, loads, parts
-from lab.bench.rows import BUDGET, COMPARED, ROWS, SMALL, Measured
+from lab.bench.rows import BUDGET, COMPARED, MOST_PROCESSOR, ROWS, SMALL, Measured
 from lab.stack import database
 from lab.stage import Stage
 from scripts.stack import instance as instances, own_stack, places, ports
@@ -36,28 +37,34 @@ def run(instance: Instance, *, name: str, size: SimpleNamespace, rows: Collectio
         warm(instance.home / "other", size, folder) as other,
     ):
         has_budget = size.name == SMALL.name
-        known = BUDGET if has_budget else COMPARED
-        rounds: dict[str, list[tuple[Measured, Measured]]] = {row: [] for row in known if row in rows}
-        for number in range(size.rounds):
-            for row, done in rounds.items():
-                if has_budget:
-                    if (
-                        done
-                        and judging.compared(row, done, has_budget=True)["goals"]["processor_us ×"]["is_met"]
-                    ):
-                        continue
-                elif ROWS[row].part not in parts.OF_K6 and number < size.rounds - 1:
-                    continue  # once, after all loads of k6
+        wanted = [row for row in (BUDGET if has_budget else COMPARED) if row in rows]
+        rounds: dict[str, list[tuple[Measured, Measured]]] = {row: [] for row in wanted}
+        # First what the shop takes while nobody calls: an audit of what the loads make would be in it.
+        in_order = sorted(wanted, key=lambda row: row != "idle")
+        for number, row in itertools.product(range(size.rounds), in_order):
+            if is_due(row, rounds[row], number=number, size=size):
                 # The order changes from round to round, so that a drift of the machine favours neither.
                 order = (this, other) if number % 2 == 0 else (other, this)
                 runs = {here: measure_alone(here, row, order) for here in order}
-                done.append((runs[this], runs[other]))
-                stages.say("; ".join(judging.cells(judging.compared(row, done[-1:]))))
+                rounds[row].append((runs[this], runs[other]))
+                stages.say("; ".join(judging.cells(judging.compared(row, rounds[row][-1:]))))
         measured = [judging.compared(row, done, has_budget=has_budget) for row, done in rounds.items()]
         audited = own_stack.audit(this.instance, within_seconds=parts.AUDIT_SECONDS)
         measured[-1]["findings"] += own_stack.broken(audited)
         found = report.circumstances(this.instance)
     return judging.write(measured, file=judging.AGAINST_FILE, size=vars(size), against=name, **found)
+
+
+def is_due(
+    row: str, done: Sequence[tuple[Measured, Measured]], *, number: int, size: SimpleNamespace
+) -> bool:
+    """Whether the row is measured in this round: with a budget until it meets that; else a load of k6 in each
+    round, and the others once, after all loads."""
+    if size.name == SMALL.name:
+        return not done or judging.least_processor(done) >= MOST_PROCESSOR
+    if row == "idle":
+        return number == 0
+    return ROWS[row].part in parts.OF_K6 or number == size.rounds - 1
 
 
 @contextmanager

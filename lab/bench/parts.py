@@ -133,7 +133,7 @@ def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     alone_ms, idle_kib, [(since,)] = _null_p95_ms(stage, tokens), _held_kib(web), stage.rows(loads.NOW)
     open_orders = partial(stage.number, loads.UNFINISHED, since)
     with ThreadPoolExecutor(1) as threads:
-        with children.frozen(children.group_of(instance.run, "worker")):
+        with stages.frozen(children.group_of(instance.run, "worker")):
             # Until no saga has a live lease payments are refused, as the worker seems too slow.
             waiting.left(partial(stage.number, LEASED), within_seconds=UNLEASED_SECONDS)
             each = number // ROWS["waiting"].k6["VUS"]

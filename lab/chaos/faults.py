@@ -15,6 +15,7 @@ from MySQLdb import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from lab import stage
 from lab.chaos import calls
 from lab.chaos.calls import Call
 from lab.chaos.campaigns import clocks, network
@@ -121,10 +122,6 @@ def _pids(name: str, instance: Instance) -> set[int]:
         return {leader} if leader else set()
     answering = children.group_of(instance.run, "web") - {leader}
     return {max(answering)} if answering else set()
-
-
-def _frozen(name: str, instance: Instance) -> AbstractContextManager[None]:
-    return children.frozen(_pids(name, instance))
 
 
 @contextmanager
@@ -268,7 +265,7 @@ def _disk_full(_: str, instance: Instance) -> Iterator[None]:
 
 
 LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "freeze": _frozen,
+    "freeze": lambda name, instance: stage.frozen(_pids(name, instance)),
     "down": _kept_down,
     "slow": _slowed,
     "no memory for": _redis_without_memory,

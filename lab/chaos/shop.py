@@ -177,11 +177,8 @@ class Shop:
     def gateway(self, path: str) -> Any:
         return _outside(self.instance.gateway_port, path)
 
-    def unsettled(self, setup: Setup) -> list[str]:
+    def unsettled(self, setup: Setup) -> Iterator[str]:
         """What is not settled yet: open orders and payments, events and webhooks that are not delivered."""
-        return list(self._unsettled(setup))
-
-    def _unsettled(self, setup: Setup) -> Iterator[str]:
         orders = {order["id"]: order for order in self.everything("/orders")}
         for id, order in orders.items():
             if order["status"] not in ENDS:
@@ -234,7 +231,7 @@ class Shop:
         """
         started = time.monotonic()
         operate_at = started + UNAIDED_SECONDS
-        while left := self.unsettled(setup):
+        while left := [*self.unsettled(setup)]:
             if time.monotonic() >= operate_at:
                 operate()
                 operate_at = time.monotonic() + OPERATE_SECONDS

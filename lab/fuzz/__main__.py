@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from lab import stage
 from lab.chaos.calls import Call
 from lab.chaos.shop import PATIENCE_SECONDS, Shop
 from lab.fuzz import api, raw
@@ -44,7 +45,7 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     print(f"fuzz: --seed {seed} --seconds {seconds} --db {instance.database}", flush=True)
     findings = Findings()
     with findings.printed(), own_stack.running(instance, **SETTINGS):
-        users = own_stack.seed(instance, 3)
+        users = stage.seed(instance, 3)
         shop = Shop(instance, users["staff"], findings)
         buyer, leaving = users["users"][:2]
         existing = _existing(shop, buyer)

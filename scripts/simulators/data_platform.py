@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from scripts.simulators import books, process, webhooks
-from scripts.simulators.books import Book, Row, now
+from scripts.simulators.books import Row, now
 from scripts.simulators.process import Answer, Instant, Refused, Text
 
 MOST_EVENTS = 500
@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_of_order ON events (order_id);
 CREATE INDEX IF NOT EXISTS events_of_type ON events (type);
 """
+# Of an event that came before, nothing but the count changes.
 STORE = """
 INSERT INTO events (id, type, occurred_at, order_id, data, received_at) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET repeats = repeats + 1 RETURNING repeats > 0
@@ -43,14 +44,6 @@ class Event(process.Body):
 
 class Batch(process.Body):
     events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
-
-
-def _store(book: Book, event: Event) -> bool:
-    """Store the event, or count a repeat, which changes nothing of the first; whether it came before."""
-    order = None if event.data.get("order") is None else str(event.data["order"])
-    cells = [event.id, event.type, event.occurred_at, order, orjson.dumps(event.data), now()]
-    [(is_repeat,)] = book.execute(STORE, cells).fetchall()
-    return bool(is_repeat)
 
 
 def as_json(row: Row) -> dict[str, Any]:
@@ -79,8 +72,12 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
                 raise Refused(422, "type_refused", f"{event.type} is not taken here.", event=event.id)
         if random.random() < options.failure_rate:
             raise Refused(500, "data_platform_error", "The data platform failed; send it again.")
+        repeated = 0
         with book:
-            repeated = sum(_store(book, event) for event in sent)
+            for event in sent:
+                order = None if event.data.get("order") is None else str(event.data["order"])
+                cells = [event.id, event.type, event.occurred_at, order, orjson.dumps(event.data), now()]
+                repeated += book.execute(STORE, cells).fetchall()[0][0]
         return Answer(202, {"accepted": len(sent) - repeated, "repeated": repeated})
 
     async def summary(request: Request) -> Answer:

@@ -2,10 +2,9 @@
 
 python -m scripts.simulators.gateway --port 8001 --book var/gateway.sqlite3 --latency-ms 20
 
-`POST /latency {"ms": 2600}` makes every call slow while the process runs: charges, cancels, refunds and the
-lists of one key take so long until `DELETE /latency`, or until the process ends. Lists without a key and the
-summary stay quick, for they are read by audits. The control calls need no secret, as no call does:
-it listens on loopback unless `--host` says otherwise.
+`POST /latency {"ms": 2600}` makes every call slow until `DELETE /latency`, or until the process ends; lists
+without a key and the summary stay quick, for they are read by audits. No call needs a secret: it listens on
+loopback unless `--host` says otherwise.
 
 A charge of `tok_3ds` waits for its owner, who approves or refuses it on the page `GET /3ds/{charge}`, at the
 address by which the shop reaches the gateway or at `--public-url`. After `--action-seconds` it is declined.

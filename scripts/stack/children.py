@@ -214,16 +214,6 @@ def kill(pids: set[int], number: int = signal.SIGKILL) -> None:
             os.kill(pid, number)
 
 
-@contextlib.contextmanager
-def frozen(pids: set[int]) -> Iterator[None]:
-    """They get no processor time inside the block."""
-    kill(pids, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        kill(pids, signal.SIGCONT)
-
-
 def _written(folder: Path, name: str) -> int:
     with contextlib.suppress(OSError, ValueError):
         return int((folder / f"{name}.pid").read_text())

@@ -31,8 +31,6 @@ NO_RATES = {f"RATE_{name}": "" for name in RATES}
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
 """What an outer make would pass to the inner one."""
 Item = TypeVar("Item")
-Manage = Callable[..., subprocess.CompletedProcess[str]]
-"""`manage`, or the same of another release: an instance and the command's words."""
 
 
 def measure(
@@ -112,13 +110,6 @@ def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list
 def broken(laws: Iterable[Mapping[str, Any]]) -> list[str]:
     """A sentence about each law that doesn't hold."""
     return [f"{law['law']} is broken: {law['offenders'][:10]}" for law in laws if not law["holds"]]
-
-
-def seed(instance: Instance, users: int, *, manage: Manage = manage, **more: Any) -> Any:
-    """The ids and tokens of so many accounts that `seed_demo` makes. Raises SetupError."""
-    tokens = instance.home / "tokens.json"
-    children.printed(manage(instance, f"seed_demo --users {users} --tokens {tokens}", **more))
-    return json.loads(tokens.read_text())
 
 
 def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:

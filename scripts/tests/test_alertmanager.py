@@ -46,7 +46,7 @@ def test_an_alert_goes_to_the_receiver_of_its_severity(severity):
 
 
 def test_every_alert_that_inhibits_or_is_inhibited_exists():
-    names = {alert.name for alert in alert_rules.alerts()}
+    names = alert_rules.alerts().keys()
     named = set()
     rules = yaml.safe_load(alert_rules.ALERTMANAGER.read_text())["inhibit_rules"]
     matchers = " ".join(one for rule in rules for one in rule["source_matchers"] + rule["target_matchers"])

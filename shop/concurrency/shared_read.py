@@ -20,6 +20,8 @@ LONGEST_REST_SECONDS = 5.0
 """After a reading that took long, as on a machine that is busy with other things."""
 LONGEST_WAIT_SECONDS = 4.0
 """For a reading of another thread."""
+RECENT_SHARE = 0.875
+"""Of a result's longest age. Past it callers wait for the new one: the old may get too old before its use."""
 
 
 class Reading(NamedTuple, Generic[Value]):
@@ -134,7 +136,7 @@ class SharedRead(Generic[Value]):
         self._last = None
 
     def _is_recent(self) -> bool:
-        return self.age_seconds() < self._max_age_seconds
+        return self.age_seconds() < RECENT_SHARE * self._max_age_seconds
 
     def _has_read_since(self, instant: float) -> bool:
         return self._last is not None and self._last.began_at >= instant

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 from structlog.testing import capture_logs
 
-from shop.concurrency import batching, event_loop, thread_pool
+from shop.concurrency import batching, event_loop, shared_read, thread_pool
 from shop.concurrency.shared_read import SharedRead
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.errors import Overloaded
@@ -402,6 +403,37 @@ def test_one_caller_reads_for_all_and_the_others_get_the_old_result_while_it_is_
     may_end.set()
     reader.join(10)
     assert shared.recent() == 2
+
+
+def test_a_call_is_not_refused_because_the_old_result_gets_too_old_while_it_is_read_again(monkeypatch):
+    """A crowd that comes after a pause: a token is verified between the look at the cache and its use."""
+    now, reads, may_end = 0.0, list[int](), threading.Event()
+
+    def read() -> int:
+        reads.append(len(reads))
+        assert len(reads) == 1 or may_end.wait(10)
+        return len(reads)
+
+    async def call(verified_after: float) -> int:
+        nonlocal now
+        await shared.get_on_loop(asyncio.to_thread)
+        now += verified_after
+        return shared.recent()
+
+    async def ask() -> list[int]:
+        nonlocal now
+        assert await call(0.0) == 1
+        now = 3.9995
+        first = asyncio.create_task(call(0.0))
+        await asyncio.to_thread(wait_until, lambda: len(reads) == 2)
+        second = asyncio.create_task(call(0.001))
+        await asyncio.sleep(0)
+        may_end.set()
+        return await asyncio.gather(first, second)
+
+    monkeypatch.setattr(shared_read, "time", SimpleNamespace(monotonic=lambda: now))
+    shared = SharedRead(read, name="test", seconds=2.0, max_age_seconds=4.0)
+    assert asyncio.run(ask()) == [2, 2]
 
 
 def test_coroutines_share_one_reading_and_one_that_leaves_takes_nothing_from_the_others():

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from lab import stage
 from lab.chaos import comparison
 from lab.chaos.calls import Answer, Call, Connection, RecordedCall, Setup
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
@@ -108,7 +109,7 @@ class Restore(Run):
         victims = children.group_of(self.instance.run, "mariadb")
         if not victims:
             raise SetupError("the MariaDB that is to be lost does not run")
-        with children.frozen(victims):
+        with stage.frozen(victims):
             self.made += 1
             # Supervisor notes that it is not to be started again.
             supervision.calls(self.instance).stopProcess("stores:mariadb", False)

@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 from typing import Any
 from uuid import UUID
 
+from lab import stage
 from lab.chaos import comparison, faults, shop as shops
 from lab.chaos.calls import Observations
 from lab.chaos.campaigns import network, patches
@@ -107,7 +108,7 @@ class Run:
 
     def set_up(self) -> None:
         """Accounts with points, products that can run out and campaigns that can sell out within minutes."""
-        known = own_stack.seed(self.instance, shops.BUYERS * shops.ACCOUNTS_EACH, manage=self.manage)
+        known = stage.seed(self.instance, shops.BUYERS * shops.ACCOUNTS_EACH, manage=self.manage)
         self.shop = shop = Shop(self.instance, known["staff"], self.seen)
         stock = shops.STOCK * self.minutes
         setup = shop.stocked(known, "Trial", products=shops.PRODUCTS, on_hand=stock, plenty=shops.PLENTY)

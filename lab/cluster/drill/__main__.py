@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from lab import report
+from lab import report, stage
 from lab.chaos import clients, comparison
 from lab.chaos.calls import Connection, NoFinalAnswer, Observations
 from lab.chaos.shop import Shop
@@ -133,7 +133,7 @@ class Trial:
     def __init__(self, cluster: Cluster, groups: Path, seed: str) -> None:
         """Make accounts with points, and products. Raises SetupError."""
         self.cluster, self.groups, self.seed = cluster, groups, seed
-        known = own_stack.seed(cluster, load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS, manage=_manage)
+        known = stage.seed(cluster, load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS, manage=_manage)
         self.shop = Shop(cluster, known["staff"], Observations())
         self.setup = self.shop.stocked(known, "Drill", products=PRODUCTS, on_hand=STOCK, plenty=PLENTY)
         self.ask = partial(group.ask, cluster, seconds=CATCH_UP_SECONDS + 20)
@@ -233,7 +233,7 @@ class Trial:
         """Once all is settled: every answer of the whole run, and the outside systems' books."""
         setup, shop = self.setup, self.shop
         shop.connection = Connection(self.cluster.port, Observations(), seed=self.seed)
-        unsettled = partial(shop.unsettled, setup)
+        unsettled = lambda: [*shop.unsettled(setup)]  # noqa: E731
         if left := waiting.left(unsettled, within_seconds=SETTLE_SECONDS, pause_seconds=1):
             return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
         found = list(comparison.findings(setup, shop))

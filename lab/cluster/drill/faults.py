@@ -16,6 +16,7 @@ from itertools import count as numbers
 from pathlib import Path
 from xmlrpc.client import Fault as NotRunning
 
+from lab import stage
 from lab.chaos.calls import NO_ANSWER
 from lab.cluster import group, layout, processes, rabbitmq, status
 from lab.cluster.layout import Cluster, names
@@ -151,7 +152,7 @@ def make(cluster: Cluster, groups: Path, fault: Fault) -> str:
     if fault.action == "kill":  # supervisor starts it again.
         children.kill(pids)
     else:
-        with children.frozen(pids) if fault.action == "freeze" else cut_off(groups / name):
+        with stage.frozen(pids) if fault.action == "freeze" else cut_off(groups / name):
             time.sleep(fault.seconds)
     return name
 

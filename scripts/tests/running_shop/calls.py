@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -82,6 +82,11 @@ def at_once(
     with connections(shop, len(buyers)) as calls:
         made = [calls.soon(buyer, "POST", path, body, key=key or str(uuid4())) for buyer in buyers]
         return [call.result(30) for call in made]
+
+
+def others(answers: Iterable[Response], *expected: int) -> list[tuple[int, bytes]]:
+    """What the answers with other statuses say, for the message of an assertion."""
+    return [(answer.status, answer.data) for answer in answers if answer.status not in expected]
 
 
 def answered_by_process(shop: RunningShop, view: str) -> Counter[str]:

@@ -73,8 +73,10 @@ def test_a_web_server_uses_the_databases_clock_and_exports_its_measurement(runni
 
 def test_the_worker_and_beat_serve_their_metrics_beside_the_web_processes(running_shop):
     for name in ("worker", "beat"):
-        port = running_shop.instance.port + instances.METRICS_PORTS[name]
-        answer = HTTP.request("GET", f"http://{ports.HOST}:{port}/metrics")
+        address = (ports.HOST, running_shop.instance.port + instances.METRICS_PORTS[name])
+        # The worker takes tasks, and so counts as started, before it serves them.
+        eventually(lambda address=address: ports.answers(address))
+        answer = HTTP.request("GET", "http://{}:{}/metrics".format(*address))
         assert (answer.status, b"\nprocess_start_time_seconds " in answer.data) == (200, True), name
 
 

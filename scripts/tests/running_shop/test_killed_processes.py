@@ -36,6 +36,7 @@ from scripts.tests.running_shop.calls import (
     eventually,
     let_leases_end,
     orders_of,
+    others,
     purchase,
     require_every_law,
     wait_until_settled,
@@ -316,7 +317,7 @@ def test_exactly_the_quantity_is_issued_while_redis_is_killed_and_back(running_s
         second = at_once(running_shop, buyers[30:60], "/coupons", wanted)
     last = at_once(running_shop, buyers[60:], "/coupons", wanted)
 
-    assert Counter(answer.status for answer in first + second) == {201: 60}
+    assert Counter(answer.status for answer in first + second) == {201: 60}, others(first + second, 201)
     assert {(answer.status, answer.json()["code"]) for answer in last} == {(409, "sold_out")}
     issued = Coupon.objects.filter(campaign=campaign)
     assert sorted(issued.values_list("position", flat=True)) == list(range(1, 61))
