@@ -33,8 +33,6 @@ TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}
 """Of an answer, and what k6 calls them."""
 GRACE_SECONDS = 60
 """For k6 beyond the load's time: to start, to finish the last requests, and to write its figures."""
-SERVING = ("web_us", "mariadb_us", "redis_us")
-"""The processes that answer a request."""
 COUNTED = {"statements": "Questions"}
 """What the database server counts, by what it is called of one request."""
 STATUS = "SHOW GLOBAL STATUS WHERE Variable_name = %s"
@@ -90,7 +88,7 @@ def measure(stage: Stage, row: str, **given: Any) -> Measured:
     paid = settled(stage, since) if "PAYS" in of.k6 else {}
     number = paid.get("placed", figures.requests)
     taken = {name: ratio(now - before[name], number) for name, now in used(stage).items()}
-    taken["processor_us"] = sum(taken[name] for name in (*SERVING, *["worker_us"] * bool(paid)))
+    taken["processor_us"] = sum(taken[f"{name}_us"] for name in stages.PROCESSES)
     # The rate counts requests with the answer that they asked for.
     taken["per_second"] = ratio(figures.succeeded, figures.seconds)
     taken |= {name: figures.number(of.times, sum_of) for name, sum_of in TIMES.items()}
