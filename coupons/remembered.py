@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from coupons import CAMPAIGNS_AT_ONCE, gate, pool_list
 from coupons.models import Campaign
 from shop.concurrency.shared_read import SharedRead
+from shop.db import transactions
 from shop.errors import required
 from shop.lazy_texts import mark as _
 
@@ -57,6 +58,7 @@ def terms_changed(*, campaign_id: int) -> None:
 def require(campaign_id: int) -> Campaign:
     """The campaign as it is now. Raises `NotFound` `campaign_not_found`."""
     detail = _("There is no campaign {campaign_id}.", campaign_id=campaign_id)
-    found = required(Campaign.objects.filter(pk=campaign_id).first(), detail, code="campaign_not_found")
+    read = transactions.read(Campaign.objects.filter(pk=campaign_id).first)
+    found = required(read, detail, code="campaign_not_found")
     existing.add(campaign_id)
     return found

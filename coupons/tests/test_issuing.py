@@ -25,7 +25,7 @@ from coupons.tests.outcomes import refused
 from shop.db import transactions
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
-from shop.tests.second_connection import holding
+from shop.tests.second_connection import connection_id, holding, kill
 from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("in_the_lab")]
@@ -170,3 +170,10 @@ def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id):
 
     assert refused(campaign, account_id) == "conflict"
     assert positions(campaign) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_look_at_a_campaign_outlives_a_lost_connection():
+    campaign = CampaignFactory.create()
+    kill(connection_id())
+    assert remembered.require(campaign.pk) == campaign

@@ -262,7 +262,7 @@ def test_what_counts_is_found_by_an_index(settings, product):
     with CaptureQueriesContext(connection) as queries, transaction.atomic():
         counts = card_limits.lock_and_count([payer])
     assert [*counts.values()] == [1, 1]
-    selects = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+    selects = [query["sql"] for query in queries if "FROM payments_payment" in query["sql"]]
     used = [servers.explain(select)[0]["possible_keys"] for select in selects]
     assert "payments_payment_of_account" in used[0]
     assert "payments_payment_of_api_key" in used[1]
