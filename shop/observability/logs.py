@@ -154,16 +154,29 @@ def bound_to_each(contexts: Sequence[Context]) -> AbstractContextManager[None]:
     )
 
 
+def _render(event: EventDict) -> str | None:
+    """A line of ours; None for one with an exception, or a text or number that orjson doesn't write."""
+    if "exc_info" not in event:
+        with suppress(TypeError):
+            return orjson.dumps(event, repr).decode()
+    return None
+
+
 class Formatter(structlog.stdlib.ProcessorFormatter):
     """Renders a line of ours by itself: structlog would copy its record, which takes longer than the rest."""
 
     def format(self, record: logging.LogRecord) -> str:
         event: Any = record.msg
-        if isinstance(event, dict) and "exc_info" not in event:
-            # An error: a text or number that only the standard library writes.
-            with suppress(TypeError):
-                return orjson.dumps(event, repr).decode()
-        return super().format(record)
+        line = _render(event) if isinstance(event, dict) else None
+        return super().format(record) if line is None else line
+
+
+def _hand_over(logger: WrappedLogger, method: str, event: EventDict) -> Any:
+    """Where a thread writes lines, pass it ours without a record, which takes as long as all before it."""
+    if _background and (line := _render(event)) is not None:
+        _background.write(line)
+        raise structlog.DropEvent
+    return structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, event)
 
 
 def configure(*, level: str) -> None:
@@ -189,11 +202,7 @@ def configure(*, level: str) -> None:
     # Refusals are counted, not logged one by one: anybody may cause any number.
     logging.getLogger("django.request").addFilter(lambda line: getattr(line, "status_code", 500) == 500)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *SHARED_PROCESSORS,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.stdlib.filter_by_level, *SHARED_PROCESSORS, _hand_over],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -219,6 +228,10 @@ class BackgroundHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
+        self.write(line)
+
+    def write(self, line: str) -> None:
+        """Have the line written soon; it is dropped if `most_lines` wait."""
         with self._mutex:
             if len(self._lines) < self._most_lines:
                 self._lines.append(line)
@@ -247,7 +260,11 @@ class BackgroundHandler(logging.Handler):
 
 def write_in_background() -> None:
     """Let a thread write this process's lines: a full pipe at standard error would stop the event loop."""
+    global _background
     root = logging.getLogger()
-    background = BackgroundHandler(sys.stderr)
-    background.setFormatter(root.handlers[0].formatter)
-    root.handlers = [background]
+    _background = BackgroundHandler(sys.stderr)
+    _background.setFormatter(root.handlers[0].formatter)
+    root.handlers = [_background]
+
+
+_background: BackgroundHandler | None = None
