@@ -1,6 +1,5 @@
 """The HTTP API of campaigns, coupons and queue tickets."""
 
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from uuid import UUID
@@ -286,7 +285,7 @@ class Coupons(View):
         if tracing.is_on:
             tracing.annotate({"firstcome.campaign": given.campaign})
         try:
-            with nullcontext() if request.user.is_staff else rate_limits.COUPONS.counting(caller):
+            with rate_limits.COUPONS.counting(caller, is_free=request.user.is_staff):
                 issued = await issuing.issue_async(campaign_id=given.campaign, user_id=caller)
         except Throttled as refusal:
             issuing.count_refused(given.campaign, refusal)

@@ -1,7 +1,6 @@
 """API calls that start a payment: what bounds them, and how they wait for the payment's result."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -29,7 +28,7 @@ from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import mark as _
 from shop.observability import tracing
 from shop.operations import dispatch
-from shop.rates.rate_limits import CountedCall, RateLimit
+from shop.rates.rate_limits import RateLimit
 from shop.redis import completion_notifications
 
 log = get_logger(__name__)
@@ -59,8 +58,7 @@ async def perform(
     """
 
     async def work_within_limits() -> Any:
-        unlimited = nullcontext(CountedCall())
-        with unlimited if request.user.is_staff else limit.counting(call.account_id) as counting:
+        with limit.counting(call.account_id, is_free=request.user.is_staff) as counting:
             if is_payment and await saga_status.gate.is_behind() and not await keyed_calls.find_replay(call):
                 await saga_status.gate.wait_for_capacity()
             counting.outcome = await work()

@@ -1,6 +1,7 @@
 """The account as a value: the caller of the API, whatever it is authenticated by."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shop.errors import NotAuthenticated
 from shop.lazy_texts import mark as _
@@ -23,8 +24,7 @@ class UsedKey:
     is_acting: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides.
 
     `issued_after` is the number of the sign-out that the token was issued after; None if it has none. A call

@@ -61,11 +61,15 @@ _shift_seconds = 0.0
 
 def now() -> datetime:
     """The current time in UTC, without a query but for a process's first call; the host's until measured."""
+    return datetime.fromtimestamp(seconds(), UTC)
+
+
+def seconds() -> float:
+    """`now` in seconds since the epoch."""
     if not _has_begun:
         _begin()
     base = _base
-    seconds = _host_seconds() if base is None else time.clock_gettime(TICKS) + base
-    return datetime.fromtimestamp(seconds + _shift_seconds, UTC)
+    return (_host_seconds() if base is None else time.clock_gettime(TICKS) + base) + _shift_seconds
 
 
 def read_database() -> datetime:

@@ -209,7 +209,7 @@ def _begin_setup(request: HttpRequest, account: User, *, next_page: str) -> None
         "account_id": account.pk,
         "credential": account.get_session_auth_hash(),
         "secret": default_key(),
-        "until": clock.now().timestamp() + SETUP_SECONDS,
+        "until": clock.seconds() + SETUP_SECONDS,
         "next_page": next_page or reverse("admin:index"),
     }
     request.session.set_expiry(SETUP_SECONDS)
@@ -225,7 +225,7 @@ def _account_of(setup: dict[str, Any]) -> User | None:
     """The account that sets codes up; None if that took too long, or the account is not active staff any
     more, or has another password.
     """
-    if clock.now().timestamp() >= setup.get("until", 0):
+    if clock.seconds() >= setup.get("until", 0):
         return None
     account = User.objects.filter(pk=setup["account_id"], is_active=True, is_staff=True).first()
     return account if account and account.get_session_auth_hash() == setup["credential"] else None

@@ -203,7 +203,7 @@ def rotate_without_lock(key: ApiKey, all_have_read: threading.Barrier) -> str:
     """The naive rotation: reads the current secret, and then replaces it."""
     current = key.secrets.get(is_current=True)
     all_have_read.wait(10)
-    secret = f"{key.prefix}_naive-{current.pk}-{clock.now().timestamp()}"
+    secret = f"{key.prefix}_naive-{current.pk}-{clock.seconds()}"
     now = clock.now()
     ApiKeySecret.objects.filter(pk=current.pk).update(
         is_current=None, valid_until=now + keys.FORMER_SECRET_VALID

@@ -287,7 +287,7 @@ ADA = User(pk=7)
 
 def claims(**changes: object) -> dict[str, Any]:
     """Valid claims, except for the given ones; None omits a claim."""
-    now = int(clock.now().timestamp())
+    now = int(clock.seconds())
     good = {"token_type": "access", "jti": "j", "user_id": "7", "iat": now, "exp": now + 60}
     return {name: value for name, value in (good | changes).items() if value is not None}
 
@@ -342,7 +342,7 @@ def test_an_instant_that_is_no_whole_number_is_refused(claim, value):
 
 
 def test_a_token_without_its_times_an_expired_one_and_one_that_is_not_good_yet_are_refused():
-    now = int(clock.now().timestamp())
+    now = int(clock.seconds())
     for times in ({"exp": None}, {"iat": None}, {"exp": now}, {"exp": now - 1}, {"nbf": now + 60}):
         with pytest.raises(TokenInvalid):
             verified_claims(signed(**times))

@@ -116,7 +116,7 @@ def _are_valid_now(claims: dict[str, Any]) -> bool:
     not_before = claims.get("nbf", 0)
     if type(issued_at) is not int or type(expires_at) is not int or type(not_before) is not int:
         return False
-    return not_before <= clock.now().timestamp() < expires_at
+    return not_before <= clock.seconds() < expires_at
 
 
 @lru_cache(maxsize=8)

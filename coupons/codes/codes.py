@@ -25,7 +25,7 @@ GIVEN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
 def make_several(count: int) -> list[str]:
     """That many new codes, from one draw of random bytes: five bits of each make a character."""
     drawn = secrets.token_bytes(RANDOM_CHARACTERS * count).translate(CHARACTERS).decode()
-    hour = hour_characters(clock.now().timestamp())
+    hour = hour_characters(clock.seconds())
     bodies = [
         hour + drawn[start : start + RANDOM_CHARACTERS] for start in range(0, len(drawn), RANDOM_CHARACTERS)
     ]

@@ -82,7 +82,7 @@ def leave_gap(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
         f"UPDATE {connection.ops.quote_name(table)} SET"  # noqa: S608 - the name of a model's table
         " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s, %s)),"
         " last_position = last_position + %s",
-        [GAP, round(clock.now().timestamp() * 1000), GAP],
+        [GAP, round(clock.seconds() * 1000), GAP],
     )
 
 

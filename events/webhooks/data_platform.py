@@ -48,7 +48,7 @@ def _signature(body: bytes) -> dict[str, str]:
     """The header that signs the body and the time of sending, once for each secret; none without a secret."""
     if not settings.EVENT_SECRET:
         return {}
-    seconds = str(int(clock.now().timestamp()))
+    seconds = str(int(clock.seconds()))
     message = f"{seconds}.".encode() + body
     secrets = [settings.EVENT_SECRET, *filter(None, settings.EVENT_SECRET_FALLBACKS)]
     signed = [hmac.new(one.encode(), message, hashlib.sha256).hexdigest() for one in secrets]

@@ -143,7 +143,7 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
     Redis.
     """
     ids, keys = list(reservation.quantities), _keys(reservation)
-    record = json.dumps({"at": clock.now().timestamp(), "lines": reservation.quantities})
+    record = json.dumps({"at": clock.seconds(), "lines": reservation.quantities})
     arguments: list[Any] = [reservation.request, record, SECONDS_KEPT, *reservation.quantities.values()]
     for _attempt in range(ATTEMPTS):
         reply: Any = redis_client.attempt(
@@ -227,7 +227,7 @@ def heal(*, now: float | None = None) -> int:
     """
     if not is_used():
         return 0
-    return redis_client.attempt(lambda client: _heal(client, now or clock.now().timestamp()), otherwise=0)
+    return redis_client.attempt(lambda client: _heal(client, now or clock.seconds()), otherwise=0)
 
 
 def drift() -> float | None:

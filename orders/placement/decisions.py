@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -43,8 +44,7 @@ from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRequest:
+class OrderRequest(NamedTuple):
     """A request to place an order. `token` is the card to charge; None means to pay later. With
     `keep_on_decline` a refused card leaves the order to be paid with another one. The buyer was shown
     `expected_total_amount`, if that is given. Declined cards of the `payer`, if there is one, limit it.

@@ -1,6 +1,5 @@
 """Placement, of discounted products too: a batch costs few statements, each request gets its own answer."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,7 +80,7 @@ def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_r
 def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused():
     product = ProductFactory.create(on_hand=9)
     order_request = buying.order_request(buying.account().id, {product: 1}, key="same")
-    other = replace(order_request, keyed=replace(order_request.keyed, fingerprint="another body"))
+    other = order_request._replace(keyed=order_request.keyed._replace(fingerprint="another body"))
     first, second, third = decide(order_request, order_request, other)
     assert isinstance(first, PlacedOrder)
     assert isinstance(second, Replay)

@@ -6,7 +6,7 @@ Races are in `test_races.py`, the gate's mirror in `inventory/tests/test_mirror.
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -89,7 +89,7 @@ def test_a_repeat_gets_the_recorded_answer_when_the_stock_is_sold_out(strategy):
     assert again.reference == placed.order.id
     with pytest.raises(KeyReused):
         checkout.place(
-            replace(order_request, keyed=replace(order_request.keyed, fingerprint="as wished otherwise"))
+            order_request._replace(keyed=order_request.keyed._replace(fingerprint="as wished otherwise"))
         )
     assert levels_of(product) == (1, 1)
 

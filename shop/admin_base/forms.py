@@ -57,7 +57,7 @@ class FormIdField(forms.UUIDField):
         """Raise `ValidationError` for another kind of id, or one older than half the retention of keys."""
         super().validate(value)
         # Its first 48 bits are milliseconds since the epoch.
-        age_seconds = clock.now().timestamp() - (value.int >> 80) / 1000
+        age_seconds = clock.seconds() - (value.int >> 80) / 1000
         if value.version != 7 or age_seconds > settings.IDEMPOTENCY_RETENTION_SECONDS / 2:
             raise forms.ValidationError(_("This form is too old to be sent. Open the page again."))
 

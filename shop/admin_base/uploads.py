@@ -79,7 +79,7 @@ def opened(data: Mapping[str, Any], *, is_confirmed: bool) -> Iterator[BinaryIO]
 
 def clear() -> None:
     """Delete the files in this machine's folder that have not been confirmed in time."""
-    deadline, folder = clock.now().timestamp() - KEPT_SECONDS, Path(tempfile.gettempdir())
+    deadline, folder = clock.seconds() - KEPT_SECONDS, Path(tempfile.gettempdir())
     for path in (*folder.glob(f"{PREFIX}*"), *folder.glob(BROKEN_OFF)):
         with suppress(FileNotFoundError):  # confirmed meanwhile
             if path.lstat().st_mtime < deadline:

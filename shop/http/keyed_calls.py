@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -68,7 +67,7 @@ def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
 
     Raises what `work` raises, `KeyReused`, and `InFlight` if the duplicate takes longer than a second.
     """
-    claimed = call if call.claim else replace(call, claim=claims.new_claim(call.account_id, call.key_hash))
+    claimed = call if call.claim else call._replace(claim=claims.new_claim(call.account_id, call.key_hash))
     return event_loop.run_blocking(perform(claimed, lambda: run_claimed_in_thread(claimed, work)))
 
 

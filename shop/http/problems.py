@@ -172,7 +172,7 @@ def missing_permissions(exception: Exception | None) -> list[str]:
 
 
 def _from_own_error(error: errors.FirstcomeError, language: str | None) -> JSONResponse:
-    status, title = next(found for kind, found in STATUS_AND_TITLE.items() if isinstance(error, kind))
+    status, title = next(STATUS_AND_TITLE[kind] for kind in type(error).__mro__ if kind in STATUS_AND_TITLE)
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"

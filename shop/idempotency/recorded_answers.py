@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -29,8 +29,7 @@ FindUnsettled = Callable[[Collection[UUID], datetime], set[UUID]]
 _unsettled_finders: list[FindUnsettled] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The response to the caller: recorded with the effect, repeated byte for byte."""
 
     status: int
@@ -38,8 +37,7 @@ class Answer:
     location: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedCall:
+class KeyedCall(NamedTuple):
     """A call with a key. `answer` renders its outcome, so that the domain records it without knowing HTTP.
 
     `answer` returns None for an outcome that has not settled: then the order or payment that the call

@@ -36,7 +36,7 @@ def record(name: str) -> None:
     before = _own.get(name)
     if before is None or time.monotonic() - before >= 1.0:
         _own[name] = time.monotonic()
-        seconds = clock.now().timestamp()
+        seconds = clock.seconds()
         redis_client.attempt(lambda client: client.set(_key(name), seconds), otherwise=None)
 
 
@@ -54,7 +54,7 @@ def age_seconds(name: str) -> float | None:
         recorded_at = _own[name]
         return None if recorded_at is None else time.monotonic() - recorded_at
     written: bytes | None = redis_client.client().get(_key(name))  # type: ignore[assignment]
-    return None if written is None else max(0.0, clock.now().timestamp() - float(written))
+    return None if written is None else max(0.0, clock.seconds() - float(written))
 
 
 def _key(name: str) -> str:

@@ -124,10 +124,10 @@ def _key(second: int) -> str:
 
 def _sample_and_share() -> None:
     process_metrics.sample()
-    _sharing.run_once(second=int(clock.now().timestamp()) - 1)
+    _sharing.run_once(second=int(clock.seconds()) - 1)
 
 
 _sharing = Sharing()
 _work = RepeatedWork(
-    _sample_and_share, name="metrics", pause=lambda: 1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS
+    _sample_and_share, name="metrics", pause=lambda: 1 - clock.seconds() % 1 + SHARE_DELAY_SECONDS
 )

@@ -11,8 +11,8 @@ import threading
 import time
 from array import array
 from bisect import bisect_right, insort
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -98,11 +98,6 @@ class _Window:
             self.times = times[bisect_right(times, horizon) : bisect_right(times, latest)]
 
 
-@dataclass(slots=True)
-class CountedCall:
-    outcome: Any = None
-
-
 @dataclass(frozen=True, slots=True)
 class Usage:
     """How many calls of an account are in a limit's window; only this process's unless `is_shared`."""
@@ -135,45 +130,39 @@ class RateLimit:
         rate = self.rate
         if rate is None:
             return
-        now = clock.now().timestamp()
+        now = clock.seconds()
         with self._mutex:
             window = self._window(account_id)
             self._require_capacity(window, rate, now)
             self._add(account_id, window, now)
 
-    @contextmanager
-    def counting(self, account_id: int) -> Iterator["CountedCall"]:
-        """Count the block as one call, except for replays and while the shop is unavailable.
+    def counting(self, account_id: int, *, is_free: bool = False) -> "CountedCall":
+        """Count a block as one call, except for replays and while the shop is unavailable; none if `is_free`.
 
         The block sets `CountedCall.outcome`. Raises `Throttled` before the block starts.
         """
-        counting, rate = CountedCall(), self.rate
-        if rate is None:
-            yield counting
-            return
-        now = clock.now().timestamp()
+        return CountedCall(self, None if is_free else self.rate, account_id)
+
+    def hold(self, account_id: int, rate: Rate, now: float) -> _Window:
+        """Keep a place in the account's window, which it returns. Raises `Throttled`."""
         with self._mutex:
             window = self._window(account_id)
             self._require_capacity(window, rate, now)
             window.held += 1
-        is_counted = True
-        try:
-            yield counting
-            is_counted = not isinstance(counting.outcome, Replay)
-        except (InFlight, Unavailable):
-            is_counted = False
-            raise
-        finally:
-            with self._mutex:
-                window.held -= 1
-                if is_counted:
-                    self._add(account_id, window, now)
+        return window
+
+    def release(self, account_id: int, window: _Window, began_at: float, *, is_counted: bool) -> None:
+        """Give up a held place, or count its call."""
+        with self._mutex:
+            window.held -= 1
+            if is_counted:
+                self._add(account_id, window, began_at)
 
     def count_now(self, account_id: int) -> None:
         """Count what has happened, even if the window is full, in all processes at once. Raises `Throttled`
         if the window was full before: of calls at once as many as fit are the first ones that Redis counts.
         """
-        rate, now = self.rate, clock.now().timestamp()
+        rate, now = self.rate, clock.seconds()
         if rate is None:
             return
         with self._mutex:
@@ -188,7 +177,7 @@ class RateLimit:
         window, rate = self._windows.get(account_id), self.rate
         if window and rate:
             with self._mutex:
-                self._require_capacity(window, rate, clock.now().timestamp(), besides)
+                self._require_capacity(window, rate, clock.seconds(), besides)
 
     def read_usage(self, account_id: int) -> Usage | None:
         """How much of the limit the account has used, read from Redis now; None without a limit."""
@@ -198,7 +187,7 @@ class RateLimit:
         with self._mutex:
             window = self._window(account_id)
         is_shared = self._exchange([(account_id, window, ())], rate) is not None
-        now = clock.now().timestamp()
+        now = clock.seconds()
         with self._mutex:
             window.trim(now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS)
             return Usage(self.name, len(window.times) + window.held, rate, is_shared)
@@ -249,7 +238,7 @@ class RateLimit:
             [SENT_HEADER.pack(id, 8 * len(times)) + array("d", times).tobytes() for id, _, times in batch]
         )
         prefix = f"firstcome:{{rates}}:{self.name}:"
-        now = clock.now().timestamp()
+        now = clock.seconds()
         bounds = now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS, rate.seconds * 1000
         reply: bytes | None = redis_client.attempt(
             lambda client: client.eval(MERGE_SCRIPT, 1, prefix, *bounds, sent), otherwise=None
@@ -268,6 +257,29 @@ class RateLimit:
                     window.times = array("d", sorted({*known, *window.times}))
                     at, counted = at + 4 + length, len(known)
         return counted
+
+
+class CountedCall:
+    """A block that `RateLimit.counting` counts, by its `outcome` or its error."""
+
+    __slots__ = ("_account_id", "_began_at", "_limit", "_rate", "_window", "outcome")
+
+    def __init__(self, limit: RateLimit, rate: Rate | None, account_id: int) -> None:
+        self._limit, self._rate, self._account_id = limit, rate, account_id
+        self.outcome: Any = None
+
+    def __enter__(self) -> "CountedCall":
+        if self._rate:
+            self._began_at = clock.seconds()
+            self._window = self._limit.hold(self._account_id, self._rate, self._began_at)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        if self._rate:
+            is_counted = not isinstance(self.outcome, Replay)
+            if kind:
+                is_counted = not issubclass(kind, (InFlight, Unavailable))
+            self._limit.release(self._account_id, self._window, self._began_at, is_counted=is_counted)
 
 
 def refusal(limit: str, rate: Rate, *, seconds: float) -> Throttled:

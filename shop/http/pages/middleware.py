@@ -144,7 +144,7 @@ def _answer_operator(request: HttpRequest, handler: Handler) -> HttpResponse:
         journal.identify_actor(account_id=request.user.pk, is_staff=True, name=request.user.get_username())
     response = handler(request)
     response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    user, session, now = request.user, request.session, clock.now().timestamp()
+    user, session, now = request.user, request.session, clock.seconds()
     if user.is_authenticated and session.session_key:
         signed_in_at = user.last_login.timestamp() if user.last_login else 0
         is_due = now - max(signed_in_at, session.get(USED_AT, 0)) > USE_WRITTEN_AFTER_SECONDS
