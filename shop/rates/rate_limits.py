@@ -143,21 +143,6 @@ class RateLimit:
         """
         return CountedCall(self, None if is_free else self.rate, account_id)
 
-    def hold(self, account_id: int, rate: Rate, now: float) -> _Window:
-        """Keep a place in the account's window, which it returns. Raises `Throttled`."""
-        with self._mutex:
-            window = self._window(account_id)
-            self._require_capacity(window, rate, now)
-            window.held += 1
-        return window
-
-    def release(self, account_id: int, window: _Window, began_at: float, *, is_counted: bool) -> None:
-        """Give up a held place, or count its call."""
-        with self._mutex:
-            window.held -= 1
-            if is_counted:
-                self._add(account_id, window, began_at)
-
     def count_now(self, account_id: int) -> None:
         """Count what has happened, even if the window is full, in all processes at once. Raises `Throttled`
         if the window was full before: of calls at once as many as fit are the first ones that Redis counts.
@@ -260,7 +245,7 @@ class RateLimit:
 
 
 class CountedCall:
-    """A block that `RateLimit.counting` counts, by its `outcome` or its error."""
+    """A block that `RateLimit.counting` counts, by its `outcome` or its error. Before, it holds a place."""
 
     __slots__ = ("_account_id", "_began_at", "_limit", "_rate", "_window", "outcome")
 
@@ -269,17 +254,23 @@ class CountedCall:
         self.outcome: Any = None
 
     def __enter__(self) -> "CountedCall":
+        limit = self._limit
         if self._rate:
             self._began_at = clock.seconds()
-            self._window = self._limit.hold(self._account_id, self._rate, self._began_at)
+            with limit._mutex:
+                self._window = limit._window(self._account_id)
+                limit._require_capacity(self._window, self._rate, self._began_at)
+                self._window.held += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        limit = self._limit
         if self._rate:
-            is_counted = not isinstance(self.outcome, Replay)
-            if kind:
-                is_counted = not issubclass(kind, (InFlight, Unavailable))
-            self._limit.release(self._account_id, self._window, self._began_at, is_counted=is_counted)
+            is_refused = kind is not None and issubclass(kind, (InFlight, Unavailable))
+            with limit._mutex:
+                self._window.held -= 1
+                if not is_refused and not isinstance(self.outcome, Replay):
+                    limit._add(self._account_id, self._window, self._began_at)
 
 
 def refusal(limit: str, rate: Rate, *, seconds: float) -> Throttled:
