@@ -7,7 +7,6 @@ position is given afterwards.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from functools import partial
 
 from django.db import connection
@@ -18,7 +17,7 @@ from prometheus_client import Counter
 
 from events.models import FeedEvent, FeedState
 from shop import clock
-from shop.db import bulk_sql, compiled, transactions
+from shop.db import bulk_sql, transactions
 from shop.redis import completion_notifications
 
 SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
@@ -42,15 +41,11 @@ def unsequenced() -> "QuerySet[FeedEvent]":
     return FeedEvent.objects.filter(position=None).order_by("id")
 
 
-def _find_one(_: datetime) -> "QuerySet[FeedEvent, tuple[int]]":
-    return unsequenced().values_list("pk")[:1]
-
-
 def sequence(*, most_batches: int | None = None) -> int:
     """Give positions to all committed events, in batches. Returns how many got one; 0 at once while another
     sequencer works. Safe to repeat. A reader, who is to be answered soon, does a batch at most.
     """
-    if not compiled.rows(_find_one, at=clock.now()):
+    if not _unsequenced_ids(1):
         return 0
     if not states():
         FeedState.objects.get_or_create(pk=ROW)
@@ -92,9 +87,7 @@ def _sequence_batch(given: set[int]) -> int:
     found = states(lock=bulk_sql.for_update(skip_locked=True))
     if not found:
         return 0
-    unsequenced_first = f"position IS NULL ORDER BY id LIMIT {EVENTS_PER_TRANSACTION}"
-    rows = bulk_sql.reader(FeedEvent, ("id",)).rows(unsequenced_first, bulk_sql.SqlLiterals())
-    ids, position = [id for [id] in rows], found[0].last_position
+    ids, position = _unsequenced_ids(EVENTS_PER_TRANSACTION), found[0].last_position
     table = connection.ops.quote_name(FeedEvent._meta.db_table)
     hint = BY_KEY if connection.vendor == "mysql" else ""
     for first, last in _runs(ids):
@@ -109,6 +102,11 @@ def _sequence_batch(given: set[int]) -> int:
         )
         given.update(ids)
     return len(ids)
+
+
+def _unsequenced_ids(most: int) -> list[int]:
+    in_sequence = f"position IS NULL ORDER BY id LIMIT {most}"
+    return [id for [id] in bulk_sql.reader(FeedEvent, ("id",)).rows(in_sequence, bulk_sql.SqlLiterals())]
 
 
 def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:

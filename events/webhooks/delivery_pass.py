@@ -107,12 +107,12 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
     left = [row for row in batch.rows if row.status != DELIVERED]
     has_more = bool(_due_orders(endpoint, left, now)) or batch.has_more
     # Their keys stay unset: if the transaction is repeated, they are new again.
-    new = [row for row in batch.rows if row.id is None]
+    new = [row for row in batch.rows if row.pk is None]
     for row in new:
         # As the insert writes it; the feed has what was delivered.
         is_kept = row.status != DELIVERED
         row.payload = orjson.dumps(row.payload, option=orjson.OPT_UTC_Z).decode() if is_kept else None
-    changed = [row for row in batch.rows if row.id and row.next_attempt_at != due_at[row.pk]]
+    changed = [row for row in batch.rows if row.pk and row.next_attempt_at != due_at[row.pk]]
     transactions.run(partial(_record, endpoint, batch, new, changed, now), transactions.ONCE)
     _count(endpoint, tried)
     # Where nothing was accepted, not at once.
