@@ -64,9 +64,9 @@ COUPONS_OF = "SELECT COUNT(*) FROM coupons_coupon WHERE account_id = %s"
 
 
 @contextmanager
-def running(instance: Instance, size: Any) -> Iterator[Stage]:
+def running(instance: Instance, size: Any, **settings: str) -> Iterator[Stage]:
     """A stack of its own, seeded and warm, of which so much is measured."""
-    with own_stack.running(instance, **SETTINGS):
+    with own_stack.running(instance, **SETTINGS, **settings):
         stage = replace(stages.seeded(instance, users=size.users, products=PRODUCTS), size=size)
         for row in ("coupon", "paid_card"):  # the first request of each thread opens its connection
             measure(stage, row, SECONDS=WARM_UP_SECONDS)

@@ -1,0 +1,96 @@
+"""Where the µs of a request go: `python -m lab.bench.profile coupon,orders,paid` prints a table.
+
+Each row runs twice: on a usual stack, for the processor time of each process, and on one in whose processes
+`lab.bench.sampling` looks at all threads, while MariaDB logs each statement with its time. Statements' times
+are shares of the server's processor time; waits for locks and for the disk are in them too.
+"""
+
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from MySQLdb import OperationalError
+
+from lab import stage as stages
+from lab.bench import loads, sampling
+from lab.bench.rows import QUICK
+from lab.chaos.campaigns import patches
+from lab.stage import Stage
+from scripts.stack import SetupError, children, own_stack
+from scripts.stack.instance import Instance
+
+SECONDS, WARM_UP_SECONDS, WARM_UP_CALLS, WRITE_SECONDS = 10, 2, 100, 2
+PROCESSES: Mapping[str, Callable[[Instance], Iterable[int]]] = {
+    "web": stages.web_workers,
+    "worker": lambda instance: stages.processes(instance, "worker"),
+}
+STATEMENT = re.compile(r"# Query_time: ([\d.]+).*\n(?:(?:#|SET timestamp|use ).*\n)*([^#]*)")
+TABLE = re.compile(r"(?:FROM|INTO|UPDATE)\s+`?(\w+)", re.IGNORECASE)
+SESSIONS = """
+SELECT id FROM information_schema.processlist WHERE user <> 'system user' AND id <> CONNECTION_ID()
+"""
+
+
+def of_processes(instance: Instance, name: str) -> Counter[str]:
+    """The µs so far of the parts of the processes of this name."""
+    found = Counter[str]()
+    for pid in PROCESSES[name](instance):
+        found.update(json.loads((instance.home / str(pid)).read_text()))
+    return found
+
+
+def of_statements(log: str) -> Counter[str]:
+    found = Counter[str]()
+    for seconds, text in STATEMENT.findall(log):
+        verb, table = text.split(None, 1)[0].rstrip(";").upper(), TABLE.search(text)
+        found[f"{verb} {table[1]}" if table else verb] += round(float(seconds) * 1e6)
+    return found
+
+
+def look(stage: Stage, row: str) -> dict[str, Counter[str]]:
+    """What the parts of each process took of one more load."""
+    instance, log = stage.instance, Path(stage.instance.home, f"statements-{row}.log")
+    stage.rows("SET GLOBAL slow_query_log_file = %s", str(log))
+    before = {name: of_processes(instance, name) for name in PROCESSES}
+    loads.measure(stage, row, SECONDS=SECONDS)
+    time.sleep(WRITE_SECONDS)
+    found = {name: of_processes(instance, name) - before[name] for name in PROCESSES}
+    return found | {"mariadb": of_statements(log.read_text(errors="replace"))}
+
+
+def log_statements(stage: Stage) -> None:
+    """Have MariaDB log all; a session keeps both settings as they were when it began."""
+    stage.rows("SET GLOBAL long_query_time = 0, slow_query_log = 1")
+    for [id] in stage.rows(SESSIONS):
+        with suppress(OperationalError):  # it has ended
+            stage.rows("KILL %s", id)
+    for _ in range(WARM_UP_CALLS):  # which find their connections lost
+        with suppress(SetupError):
+            stage.call("GET", "/campaigns")
+
+
+def run(instance: Instance, rows: list[str]) -> int:
+    with loads.running(instance, QUICK) as stage:
+        alone = {row: loads.measure(stage, row, SECONDS=SECONDS).figures for row in rows}
+    sampled = {**patches.settings("sampled-threads"), sampling.FOLDER: str(instance.home)}
+    with loads.running(instance, QUICK, **sampled) as stage:
+        log_statements(stage)
+        for row in rows:
+            loads.measure(stage, row, SECONDS=WARM_UP_SECONDS)
+            for name, parts in look(stage, row).items():
+                us, total = alone[row][f"{name}_us"], parts.total() or 1
+                cells = [f"{part} {us * of / total:,.0f}" for part, of in parts.most_common(14)]
+                print(f"| {row} | {name} | {us:,.0f} | {', '.join(cells)} |", flush=True)
+            others = [f"{name} {alone[row][f'{name}_us']:,.0f}" for name in ("redis", "beat", "issuer")]
+            print(f"| {row} | others | | {', '.join(others)} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    children.handle_stop_signals()
+    sys.exit(own_stack.measure("profile", "profile", lambda instance: run(instance, sys.argv[1].split(","))))
