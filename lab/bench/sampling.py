@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 FOLDER = "SAMPLES_FOLDER"
-PAUSE_SECONDS, SWITCH_SECONDS = 0.001, 0.0001
+PAUSE_SECONDS, SWITCH_SECONDS = 0.005, 0.0001
 PARTS = {
     "driver": r"MySQLdb/|shop/db/mysql/|django/db/backends/",
     "ORM": r"django/db/",
