@@ -100,9 +100,7 @@ def _status(front: Front) -> int | None:
         ("POST", "/api/v1/coupons", {}),
     ],
 )
-def test_a_request_that_may_be_repeated_is_answered_by_another_node(
-    front: Front, method: str, path: str, headers: dict[str, str]
-):
+def test_a_request_that_may_be_repeated_is_answered_by_another_node(front, method, path, headers):
     with closing(_kept_connection(front)) as client:
         front.asked("")
         front.dies = True
@@ -121,9 +119,7 @@ def test_a_request_that_may_be_repeated_is_answered_by_another_node(
         ("/api/v1/campaigns/1/codes", {"Idempotency-Key": "one"}),
     ],
 )
-def test_a_request_that_the_api_records_under_no_key_arrives_once(
-    front: Front, path: str, key: dict[str, str]
-):
+def test_a_request_that_the_api_records_under_no_key_arrives_once(front, path, key):
     with closing(front.client()) as client:
         front.dies = True
         client.request("POST", path, b"{}", key)
@@ -132,9 +128,7 @@ def test_a_request_that_the_api_records_under_no_key_arrives_once(
     assert front.asked("POST") == [f"POST {path}"]
 
 
-def test_a_call_whose_node_hangs_is_answered_that_its_outcome_is_unknown_and_its_key_may_be_repeated(
-    front: Front,
-):
+def test_a_call_whose_node_hangs_is_answered_that_its_outcome_is_unknown_and_its_key_may_be_repeated(front):
     front.hangs = True
     with closing(front.client()) as client:
         client.request("POST", "/api/v1/orders", b"{}", {"Idempotency-Key": "one"})

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,7 +223,7 @@ def test_what_watches_is_as_shut_as_the_shop():
     assert MONITORING_DOCKERFILE.index("useradd") < MONITORING_DOCKERFILE.index("USER monitoring")
 
 
-def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):
+def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path):
     [commands] = checks.documented(places.PROJECT, "operations.md", checks.UPDATE)
     assert commands[0].startswith("docker compose build")
     assert "docker compose run --rm migrate" in commands
@@ -249,7 +248,7 @@ def test_a_backup_and_its_restore_are_the_documented_ones():
 
 
 @pytest.mark.boots("shell programs")
-def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path: Path):
+def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path):
     """ops/backup/collect.sh, with another program in the place of MySQL's."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()

@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -18,7 +17,7 @@ from shop.tests import metrics_catalogue as catalogue
 
 
 @pytest.mark.boots("promtool")
-def test_prometheus_understands_every_query(tmp_path: Path):
+def test_prometheus_understands_every_query(tmp_path):
     """As the expressions of recording rules, which its own tool checks."""
     found = [
         expression

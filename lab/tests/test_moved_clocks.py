@@ -84,9 +84,7 @@ TAKE_OVER = "UPDATE orders_saga SET lease_token = 'b' WHERE lease_token = 'a'"
     ],
 )
 @pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
-def test_what_is_done_before_its_time_is_found(
-    stack: Instance, change: str, kind: str, left: int, is_early: bool
-) -> None:
+def test_what_is_done_before_its_time_is_found(stack, change, kind, left, is_early):
     due = now(stack) + timedelta(seconds=left)
     insert(stack, "orders_order", status="awaiting_payment", expires_at=due)
     insert(stack, "shop_idempotencykey", created_at=due - DAY)
@@ -99,7 +97,7 @@ def test_what_is_done_before_its_time_is_found(
 
 
 @in_one_test(("last", "is_found"), [(220, False), (230, True)])
-def test_what_grows_from_day_10_to_day_30_is_found(last: int, is_found: bool) -> None:
+def test_what_grows_from_day_10_to_day_30_is_found(last, is_found):
     usual = {"bytes": 100, "keys": 100}
     days = [usual] * 29 + [usual | {"keys": last}]
     assert bool([*month.growth(days)]) == is_found
