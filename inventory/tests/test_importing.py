@@ -30,7 +30,7 @@ LOCK = "SELECT id FROM inventory_product WHERE sku = %s FOR UPDATE"
 
 
 @pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_chunks(monkeypatch) -> None:
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 2)
 
 

@@ -200,7 +200,7 @@ OPERATIONS = {
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(monkeypatch) -> None:
     """No worker is told of a payment, and none is asked how far behind it is, as once in half a second."""
     monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
     monkeypatch.setattr(status, "READ_INTERVAL_SECONDS", float("inf"))

@@ -51,7 +51,7 @@ class Front:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def running(tmp_path_factory) -> Iterator[Front]:
     home = tmp_path_factory.mktemp("front")
     cluster = Cluster(home=home, port=ports.free(layout.PORTS))
     front = Front(cluster)
@@ -71,7 +71,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 
 @pytest.fixture
-def front(running: Front) -> Front:
+def front(running) -> Front:
     """All nodes are up again, and were asked nothing."""
     running.dies = running.hangs = False
     deadline = time.monotonic() + 30

@@ -45,7 +45,7 @@ def cases() -> list[Case]:
 
 
 @pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory, cases: list[Case]) -> Iterator[Stage]:
+def seeded(tmp_path_factory, cases) -> Iterator[Stage]:
     port = str(ports.free(instances.PORTS))
     instance = instances.choose(home=tmp_path_factory.mktemp("lab"), port=port, database="mariadb")
     with own_stack.running(instance, **cases[0].settings):

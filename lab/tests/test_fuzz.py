@@ -78,7 +78,7 @@ ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 
 
 @pytest.fixture
-def operator(pages: CannedShop) -> Operator:
+def operator(pages) -> Operator:
     """An operator of these pages that knows the form."""
     operator = Operator(pages.address, Findings(), "1")
     [[form], links] = operators.read(PAGE.encode(), "/admin/orders/order/7/")

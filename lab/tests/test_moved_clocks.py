@@ -34,7 +34,7 @@ COLUMNS = {
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def stack(tmp_path_factory) -> Iterator[Instance]:
     """As much of a stack as the checks need: a MariaDB with the tables' columns that they read."""
     instance = Instance(home=tmp_path_factory.mktemp("stack"), port=ports.free(4), database="mariadb")
     for folder in (instance.run, instance.logs, instance.data):
@@ -51,7 +51,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 
 @pytest.fixture(autouse=True)
-def emptied(stack: Instance) -> None:
+def emptied(stack) -> None:
     for table in (*COLUMNS, clocks.TABLE):
         database.rows(stack, f"TRUNCATE {table}")
 

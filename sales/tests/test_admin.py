@@ -176,7 +176,7 @@ ALL = "all of them, and no other one"
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Path:
+def files(tmp_path) -> Path:
     """A folder with the script, and the files that the page has people save: of a sale with seven entries."""
     blocks = documented.blocks(documented.page("howto/check-a-draw.md"))
     for script in [block for block in blocks if block.title in ("check_draw.py", "sort_entries.py")]:

@@ -18,7 +18,6 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
-from pytest_django.plugin import DjangoDbBlocker
 
 from scripts.stack import places
 from scripts.tests import previous_release
@@ -189,7 +188,7 @@ class Change:
 
 
 @pytest.fixture
-def changes(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Change]]:
+def changes(django_db_setup, django_db_blocker) -> Iterator[list[Change]]:
     """Every migration, applied to an empty database of the throwaway server."""
     with django_db_blocker.unblock():
         usual = connections["default"]

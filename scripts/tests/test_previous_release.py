@@ -57,7 +57,7 @@ class OldStack:
 
 @pytest.fixture(scope="module")
 @boots("the release before")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldStack]:
+def old(tmp_path_factory) -> Iterator[OldStack]:
     """The old release's web server, worker and simulators, on a database of this release's schema."""
     folder = tmp_path_factory.mktemp("previous-release")
     code = previous_release.export(folder / "code")
