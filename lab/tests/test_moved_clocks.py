@@ -1,7 +1,7 @@
 """What happens early in a real MariaDB is found, and what is kept too long."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -56,10 +56,6 @@ def emptied(stack) -> None:
         database.rows(stack, f"TRUNCATE {table}")
 
 
-def now(instance: Instance) -> datetime:
-    return database.rows(instance, "SELECT UTC_TIMESTAMP(6)")[0][0]
-
-
 def insert(instance: Instance, table: str, **values: object) -> None:
     marks = ", ".join(["%s"] * len(values))
     statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
@@ -85,7 +81,7 @@ TAKE_OVER = "UPDATE orders_saga SET lease_token = 'b' WHERE lease_token = 'a'"
 )
 @pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
 def test_what_is_done_before_its_time_is_found(stack, change, kind, left, is_early):
-    due = now(stack) + timedelta(seconds=left)
+    due = database.rows(stack, "SELECT UTC_TIMESTAMP(6)")[0][0] + timedelta(seconds=left)
     insert(stack, "orders_order", status="awaiting_payment", expires_at=due)
     insert(stack, "shop_idempotencykey", created_at=due - DAY)
     insert(stack, "orders_saga", deadline_at=due, leased_until=due, lease_token="a")
