@@ -118,7 +118,8 @@ def test_the_image_is_built_and_exported_once():
 
 def test_no_container_may_take_all_memory_or_processes_of_the_machine():
     for name, service in (SERVICES | SIMULATORS["services"]).items():
-        assert _mebibytes(service["mem_limit"]) <= 2048, name
+        limit = service["mem_limit"]
+        assert int(limit[:-1]) * {"m": 1, "g": 1024}[limit[-1]] <= 2048, name
         assert service["pids_limit"] <= 1024, name
 
 
@@ -275,7 +276,3 @@ def _environment(service: dict[str, Any]) -> dict[str, str]:
 
 def _seconds(text: str) -> int:
     return int(text.removesuffix("s"))
-
-
-def _mebibytes(text: str) -> int:
-    return int(text[:-1]) * {"m": 1, "g": 1024}[text[-1]]
