@@ -22,7 +22,7 @@ from orders.tests import buying
 from shop import clock, scopes
 from shop.configuration import Rate
 from shop.models import IdempotencyKey, JournalLine
-from shop.tests import operators_page
+from shop.tests import operators_page, process_state
 from shop.tests.api_keys import KeyApi, client_with, codes, make
 from shop.tests.asgi_client import send_request
 from shop.tests.clients import Api, client_of
@@ -140,7 +140,7 @@ class TestKeysAlone:
         assert api.get(f"/products/{product.pk}/stock").status_code == 200
 
         User.objects.filter(pk=maker.pk).update(**change)
-        age_memory(key_memory.REFRESH_AFTER_SECONDS)
+        process_state.age(key_memory.CACHED, key_memory.REFRESH_AFTER_SECONDS)
 
         refused = api.get(f"/products/{product.pk}/stock")
         assert refused.status_code == (403 if "is_superuser" in change else 401)
@@ -245,7 +245,7 @@ class TestActing:
         assert api.get("/coupons").status_code == 200
 
         maker.user_permissions.clear()
-        age_memory(key_memory.REFRESH_AFTER_SECONDS)
+        process_state.age(key_memory.CACHED, key_memory.REFRESH_AFTER_SECONDS)
 
         refused = api.get("/coupons")
         assert (refused.status_code, refused.json()["code"]) == (403, "account_refused")
@@ -310,13 +310,6 @@ class TestRefusals:
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
         assert answers[-1].json()["code"] == "throttled" and int(answers[-1].headers["Retry-After"]) > 0
         assert second.get("/products").status_code == 200, "each key has a window of its own"
-
-
-def age_memory(seconds: float) -> None:
-    known = key_memory.CACHED._last
-    assert known
-    older = known._replace(began_at=known.began_at - seconds, is_due_at=known.is_due_at - seconds)
-    key_memory.CACHED._last = older
 
 
 class TestCost:
@@ -404,7 +397,7 @@ class TestMemory:
             assert api.post(*NULL_CALL).status_code == 200
             # An unknown one may be new.
             unknown = KeyApi(f"{keys.START}{'x' * 43}").post(*NULL_CALL)
-            age_memory(key_memory.MAX_AGE_SECONDS)
+            process_state.age(key_memory.CACHED, key_memory.MAX_AGE_SECONDS)
             for answer in (unknown, api.post(*NULL_CALL)):
                 assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
             assert token.post(*NULL_CALL).status_code == 200, "tokens do not depend on keys"

@@ -199,19 +199,6 @@ def test_the_database_refuses(law, write):
         write(key)
 
 
-def rotate_without_lock(key: ApiKey, all_have_read: threading.Barrier) -> str:
-    """The naive rotation: reads the current secret, and then replaces it."""
-    current = key.secrets.get(is_current=True)
-    all_have_read.wait(10)
-    secret = f"{key.prefix}_naive-{current.pk}-{clock.seconds()}"
-    now = clock.now()
-    ApiKeySecret.objects.filter(pk=current.pk).update(
-        is_current=None, valid_until=now + keys.FORMER_SECRET_VALID
-    )
-    ApiKeySecret.objects.create(key=key, secret_hash=keys.hash_of(secret), is_current=True, created_at=now)
-    return secret
-
-
 @pytest.mark.django_db(transaction=True)
 class TestRaces:
     def test_of_rotations_at_once_each_returned_secret_is_valid_and_one_is_current(self):
@@ -225,14 +212,22 @@ class TestRaces:
         assert new.key.secrets.count() == 9
 
     def test_the_naive_rotation_loses_the_same_race_to_the_constraint(self):
-        new = api_keys.make("orders:read")
+        key, all_have_read = api_keys.make("orders:read").key, threading.Barrier(8)
 
-        all_have_read = threading.Barrier(8)
+        def rotate_without_lock() -> None:
+            """Reads the current secret, and then replaces it."""
+            current = key.secrets.get(is_current=True)
+            all_have_read.wait(10)
+            now = clock.now()
+            hashed = keys.hash_of(f"{key.prefix}_naive-{current.pk}-{now.timestamp()}")
+            until = now + keys.FORMER_SECRET_VALID
+            ApiKeySecret.objects.filter(pk=current.pk).update(is_current=None, valid_until=until)
+            ApiKeySecret.objects.create(key=key, secret_hash=hashed, is_current=True, created_at=now)
 
-        outcomes = race([lambda: rotate_without_lock(new.key, all_have_read)] * 8)
+        outcomes = race([rotate_without_lock] * 8)
 
         assert [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        assert new.key.secrets.filter(is_current=True).count() <= 1
+        assert key.secrets.filter(is_current=True).count() <= 1
 
     def test_a_key_that_is_rotated_and_revoked_at_once_has_no_secret_left(self):
         for _ in range(5):

@@ -24,6 +24,7 @@ from shop.errors import NotFound
 from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
+from shop.tests import process_state
 from shop.tests.api_keys import KeyApi, make
 from shop.tests.clients import Api, client_of, signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -264,14 +265,6 @@ def is_disabled(account: User) -> bool:
     return account.pk in disabled_accounts.CACHED.get().ids
 
 
-def grow_older(seconds: float) -> None:
-    """Age the cached set of disabled accounts by so many seconds."""
-    last = disabled_accounts.CACHED._last
-    assert last
-    older = last._replace(began_at=last.began_at - seconds, is_due_at=last.is_due_at - seconds)
-    disabled_accounts.CACHED._last = older
-
-
 def test_a_request_is_authenticated_without_a_query():
     api = client_of(AccountFactory())
     assert status(api) == 200
@@ -328,9 +321,9 @@ def test_without_the_database_the_cached_set_is_used_for_four_seconds():
     assert is_disabled(account)
 
     with database_away():
-        grow_older(REFRESH_AFTER_SECONDS)
+        process_state.age(disabled_accounts.CACHED, REFRESH_AFTER_SECONDS)
         assert is_disabled(account)
-        grow_older(MAX_AGE_SECONDS)
+        process_state.age(disabled_accounts.CACHED, MAX_AGE_SECONDS)
         with pytest.raises(DatabaseUnavailable):
             is_disabled(account)
     assert is_disabled(account)
@@ -360,7 +353,7 @@ def test_an_outage_is_logged_once_and_not_once_per_request():
 def test_many_threads_that_find_the_set_too_old_wait_for_one_reader():
     account = AccountFactory(is_active=False)
     is_disabled(account)
-    grow_older(MAX_AGE_SECONDS)
+    process_state.age(disabled_accounts.CACHED, MAX_AGE_SECONDS)
     reads: list[str] = []
 
     def counted(execute: object, sql: str, params: object, many: bool, context: object) -> object:

@@ -31,7 +31,7 @@ from shop.tests import servers, test_approvals
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
-from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_connection import connection_id, kill
 from shop.tests.staff_groups import member_of
 
 pytestmark = pytest.mark.django_db
@@ -201,13 +201,6 @@ def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown():
     assert "Differences from the gateway&#x27;s book" in html
 
 
-def lose_connection() -> None:
-    """The server ends this thread's connection, which finds out at its next statement."""
-    [[number]] = ask(connection, "SELECT CONNECTION_ID()")
-    with another_connection() as other:
-        ask(other, "KILL CONNECTION %s", number)
-
-
 def states_of_sections(user: User) -> dict[str, State]:
     request = RequestFactory().get("/admin/")
     request.user = user
@@ -217,7 +210,7 @@ def states_of_sections(user: User) -> dict[str, State]:
 @pytest.mark.django_db(transaction=True)
 def test_a_connection_that_is_lost_before_the_first_section_costs_no_section():
     user = SuperuserFactory.create()
-    lose_connection()
+    kill(connection_id())
 
     states = states_of_sections(user)
 
@@ -231,7 +224,7 @@ def test_a_database_that_is_away_before_the_first_section_fails_sections_and_not
     monkeypatch, tmp_path
 ):
     user = SuperuserFactory.create()
-    lose_connection()
+    kill(connection_id())
     with monkeypatch.context() as away:
         options = connection.settings_dict["OPTIONS"] | {"unix_socket": str(tmp_path / "away.sock")}
         away.setitem(connection.settings_dict, "OPTIONS", options)

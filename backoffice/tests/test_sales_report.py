@@ -1,7 +1,5 @@
 """The report of sales by period adds up to the ledger, and the curve of a campaign's issue to its coupons."""
 
-import csv
-import io
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +13,7 @@ from django.utils import timezone
 from backoffice import windows
 from backoffice.campaign_page import read_curve
 from backoffice.sales_report import Figures
-from backoffice.tests.test_list_exports import text_of
+from backoffice.tests.test_list_exports import rows_of, text_of
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 from inventory.models import Product
@@ -28,7 +26,6 @@ from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, Transfer
 from payments.tests.factories import PaymentFactory
 from payments.tests.sales import credit_top_up
 from shop import clock
-from shop.http.pages import csv_format
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory
@@ -220,9 +217,7 @@ def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(produc
     )
     today = order.paid_at.date().isoformat()
     with clock.shifted(by=timedelta(minutes=2)):
-        response = operator.get(f"{CSV}?since={today}&through={today}")
-        text = b"".join(response.streaming_content).decode().removeprefix(csv_format.BYTE_ORDER_MARK)
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        rows = rows_of(operator.get(f"{CSV}?since={today}&through={today}"))
     assert [row["campaign_name"] for row in rows] == ["'=Spring"] * 2
     assert sum(int(row["sales_amount"]) for row in rows) == order.total_amount
     assert sum(int(row["points_amount"]) for row in rows) == 100

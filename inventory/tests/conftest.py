@@ -1,12 +1,11 @@
 """What the tests of stock share."""
 
 import tempfile
-from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def _own_temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _own_temporary_folder(monkeypatch, tmp_path) -> None:
     """Uploads that are never confirmed are left in the test's own folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

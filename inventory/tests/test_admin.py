@@ -22,6 +22,7 @@ from shop.admin_base import uploads
 from shop.db.transactions import DatabaseUnavailable
 from shop.models import JournalLine
 from shop.tasks import sweep
+from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
@@ -30,8 +31,6 @@ from shop.tests.sent_forms import fields_of
 pytestmark = pytest.mark.django_db
 IMPORT = "/admin/inventory/product/import/"
 HEADER = "sku,name,price,quantity\n"
-
-
 WHY = "The van of Tuesday."
 
 
@@ -174,10 +173,9 @@ def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
 
 def test_importing_needs_the_permissions_of_all_that_it_does():
     names = ["view_product", "add_product", "change_product", "add_stockmovement"]
-    client = Client()
     for missing in names[1:]:
         kept = [f"inventory.{name}" for name in names if name != missing]
-        client.force_login(AccountFactory.create(is_staff=True, permissions=kept))
+        client = signed_in(AccountFactory.create(is_staff=True, permissions=kept))
         assert client.get(IMPORT).status_code == 403
         assert client.post(IMPORT, {"confirmed": "yes"}).status_code == 403
         assert IMPORT not in client.get("/admin/inventory/product/").content.decode()
@@ -210,9 +208,7 @@ def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operat
 def test_the_unconfirmed_uploads_of_an_operator_take_so_much_and_no_more(operator, monkeypatch):
     text = f"{HEADER}TEA,Green tea,4500,10\n"
     monkeypatch.setattr(uploads, "MOST_BYTES_OF_ACCOUNT", 2 * len(text))
-    another = Client()
-    another.force_login(SuperuserFactory.create(username="grace"))
-    [of_another] = kept(upload(another, text))
+    [of_another] = kept(upload(signed_in(SuperuserFactory.create(username="grace")), text))
 
     previews = [upload(operator, text) for _ in range(3)]
 
@@ -400,9 +396,7 @@ def test_sales_meanwhile_don_t_refuse_a_correction(operator):
 def test_of_two_operators_who_correct_the_same_count_at_once_one_does(operator):
     product = ProductFactory.create(on_hand=15)
     address = f"{page_of(product)}/move_stock/"
-    clients = [Client() for _ in range(4)]
-    for client in clients:
-        client.force_login(SuperuserFactory.create())
+    clients = [signed_in(SuperuserFactory.create()) for _ in range(4)]
     sent = [to_confirm(client, address, kind="adjusted", delta=-2, reason="count") for client in clients]
 
     both = zip(clients, sent, strict=True)

@@ -23,14 +23,14 @@ from shop.tests.commands import run
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
-from shop.tests.waiting import in_background
+from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOCK = "SELECT id FROM inventory_product WHERE sku = %s FOR UPDATE"
 
 
 @pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_chunks(monkeypatch) -> None:
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 2)
 
 
@@ -163,16 +163,10 @@ def test_a_product_that_is_created_concurrently_is_updated():
     )
     with holding(insert) as other:
         imported = in_background(lambda: deliver(rows_of("A"), uuid4()))
-        wait_until(lambda: is_waiting("INSERT INTO `inventory_product`%"))
+        wait_until(lambda: waiting_at("INSERT INTO `inventory_product`%") == 1)
         other.commit()
         assert imported.result(30) == Imported(created=0, changed=1, received=100)
     assert on_hand() == {"A": 100}
-
-
-def is_waiting(statement: str) -> bool:
-    with another_connection() as other:
-        running = "SELECT 1 FROM information_schema.processlist WHERE info LIKE %s AND id <> CONNECTION_ID()"
-        return bool(ask(other, running, statement))
 
 
 def test_while_a_chunk_waits_products_of_earlier_chunks_can_be_sold():
@@ -183,7 +177,7 @@ def test_while_a_chunk_waits_products_of_earlier_chunks_can_be_sold():
     with holding(LOCK, "C"):
         imported = in_background(lambda: deliver(rows, uuid4()))
         wait_until(lambda: Delivery.objects.filter(rows_done=2).exists())
-        wait_until(lambda: is_waiting("SELECT%inventory_product%FOR UPDATE"))
+        wait_until(lambda: waiting_at("SELECT%inventory_product%FOR UPDATE") == 1)
         with another_connection() as buyer:
             ask(buyer, "SET SESSION innodb_lock_wait_timeout = 1")
             assert ask(buyer, LOCK, "A")

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from redis.crc import key_slot
 
 from inventory import adjustments, products, reservations, tasks
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _gate(settings: LazySettings) -> None:
+def _gate(settings) -> None:
     settings.INVENTORY_STRATEGY = "redis_gate"
 
 

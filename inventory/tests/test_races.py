@@ -4,7 +4,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -217,7 +216,7 @@ def product() -> Product:
 
 
 @pytest.fixture
-def _loss(product: Product, tmp_path: Path) -> Iterator[None]:
+def _loss(product, tmp_path) -> Iterator[None]:
     """The answer to the test's first COMMIT is lost; the product exists before it."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,7 +60,7 @@ def test_rows_that_are_not_those_of_the_answers_are_found():
     ],
 )
 def test_orders_that_are_lost_unpaid_or_without_their_coupon_are_found(
-    row: str, of: Figures, placed: int, paid: int, redeemed: int, is_wrong: bool
+    row, of, placed, paid, redeemed, is_wrong
 ):
     made = {"placed": placed, "paid": paid, "redeemed": redeemed}
     assert bool(list(errors(row, of, [], made))) == is_wrong
@@ -103,7 +102,7 @@ TINY |= {"crowd_vus": 50, "crowd_seconds": 1, "accounts": 400, "tables": [12_000
 
 @pytest.mark.long
 @pytest.mark.boots("`make bench`")
-def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path, monkeypatch):
     port, file = str(ports.free(instances.PORTS)), tmp_path / "bench.json"
     monkeypatch.setattr(judging, "FILE", file)
     monkeypatch.setattr(judging, "ALL", {file: [*ROWS]})

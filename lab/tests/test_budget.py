@@ -200,7 +200,7 @@ OPERATIONS = {
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(monkeypatch) -> None:
     """No worker is told of a payment, and none is asked how far behind it is, as once in half a second."""
     monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
     monkeypatch.setattr(status, "READ_INTERVAL_SECONDS", float("inf"))
@@ -233,7 +233,7 @@ def write(name: str, cost: Cost) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_stays_within_its_budget(name: str) -> None:
+def test_an_operation_stays_within_its_budget(name):
     cost = measured(name)
     if os.environ.get("BUDGET") == "write":
         write(name, cost)
@@ -247,11 +247,11 @@ def test_an_operation_stays_within_its_budget(name: str) -> None:
             warnings.warn(pytest.PytestWarning(cheaper), stacklevel=1)
 
 
-def test_every_line_is_of_an_operation() -> None:
+def test_every_line_is_of_an_operation():
     assert tomllib.loads(BUDGET.read_text()).keys() == OPERATIONS.keys()
 
 
-def test_an_extra_statement_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extra_statement_is_caught(monkeypatch):
     decide_all = Batcher._decide_all
 
     def decide(batcher: Any, requests: Sequence[Any]) -> Sequence[Any]:
@@ -262,7 +262,7 @@ def test_an_extra_statement_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"statements", "round_trips"} <= exceeded("coupon", measured("coupon")).keys()
 
 
-def test_a_loop_of_extra_calls_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_of_extra_calls_is_caught(monkeypatch):
     answer_call = lane.answer_call
 
     async def answer(*given: Any) -> Any:

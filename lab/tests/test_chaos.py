@@ -1,8 +1,6 @@
 """The book of all answers: each planted error is found, and nothing else."""
 
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from lab.chaos import comparison, operators
@@ -42,9 +40,7 @@ REFUND |= {"card_amount": 200, "items": [{"product": 5, "quantity": 1}], "restoc
         (problem(500, "internal_error"), "500 internal_error"),
     ],
 )
-def test_an_answer_that_must_not_be_is_a_finding_even_if_a_repeat_works(
-    answer: canned_shop.Answer, says: str
-) -> None:
+def test_an_answer_that_must_not_be_is_a_finding_even_if_a_repeat_works(answer, says):
     seen = Observations()
     with canned_shop.running() as shop:
         shop.queue(answer, canned_shop.Answer(201, ORDER))
@@ -67,9 +63,7 @@ OK, WRONG = canned_shop.Answer(200, {}), problem(400, "signature_invalid")
         ("forged", OK, "answered 200, not 400"),
     ],
 )
-def test_a_webhook_has_to_be_answered_by_its_signature_alone(
-    kind: str, answer: canned_shop.Answer, says: str, tmp_path: Path
-) -> None:
+def test_a_webhook_has_to_be_answered_by_its_signature_alone(kind, answer, says, tmp_path):
     seen = Observations()
     with canned_shop.running() as shop:
         instance = Instance(home=tmp_path, port=shop.port, database="sqlite")
@@ -255,9 +249,7 @@ def in_a_sale() -> tuple[Setup, Books]:
         (in_a_sale, "entry", ENTRY | {"status": "admitted"}, "used entries: 1 by the answers, is 0"),
     ],
 )
-def test_an_answer_that_does_not_hold_is_found(
-    make: Callable[[], tuple[Setup, Books]], name: str, value: Any, says: str
-) -> None:
+def test_an_answer_that_does_not_hold_is_found(make, name, value, says):
     setup, books = make()
     setattr(books, name, value)
     require(list(comparison.findings(setup, books)), says)
@@ -294,7 +286,7 @@ def second(status: int, body: Any) -> RecordedCall:
         ([FIRST_DECLINED, second(201, PAID), second(201, PAID | {"id": "p3"})], set()),
     ],
 )
-def test_a_kept_order_ends_as_its_payments_were_answered(calls: list[RecordedCall], ends: set[str]) -> None:
+def test_a_kept_order_ends_as_its_payments_were_answered(calls, ends):
     for status in ("paid", "refunded", "payment_failed", "cancelled", "expired"):
         account = Account(1, "token", calls=list(calls))
         found = list(comparison.of_orders(account, {"o1": {"id": "o1", "status": status, "items": []}}))
@@ -309,9 +301,7 @@ def test_a_kept_order_ends_as_its_payments_were_answered(calls: list[RecordedCal
         ([CHARGE], "the gateway holds 900, due are 0"),
     ],
 )
-def test_an_order_that_ended_unpaid_has_at_most_one_charge_which_was_refunded(
-    charges: list[Any], says: str
-) -> None:
+def test_an_order_that_ended_unpaid_has_at_most_one_charge_which_was_refunded(charges, says):
     setup, books = bought()
     books.charges = charges
     found = list(comparison.of_money(setup, {"o1": ORDER | {"status": "expired"}}, books))
@@ -336,7 +326,7 @@ def in_feed(events: list[Any], *, refunds: int = 1, status: str = "paid") -> lis
     return [*comparison.of_events(setup, {"o1": order}, coupons, events)]
 
 
-def test_an_event_that_is_missing_or_came_twice_or_out_of_sequence_or_of_nothing_is_found() -> None:
+def test_an_event_that_is_missing_or_came_twice_or_out_of_sequence_or_of_nothing_is_found():
     assert in_feed(ALL) == []
     assert in_feed([one for one in ALL if one["id"] not in ("e4", "e7", "e8")], refunds=0, status="pending")
     for number in range(len(ALL)):
@@ -353,7 +343,7 @@ def test_an_event_that_is_missing_or_came_twice_or_out_of_sequence_or_of_nothing
         assert in_feed([*ALL, own | {"data": own["data"] | {"account": 2}}]) == []
 
 
-def test_two_refunds_of_an_order_may_be_under_way_at_once() -> None:
+def test_two_refunds_of_an_order_may_be_under_way_at_once():
     requested, done = (ALL[number] | {"id": f"again-{number}"} for number in (7, 8))
     assert in_feed([*ALL[:8], requested, ALL[8], done], refunds=2) == []
     assert in_feed([*ALL, requested, done], refunds=2) == []
@@ -372,7 +362,7 @@ def test_two_refunds_of_an_order_may_be_under_way_at_once() -> None:
         ([ALL[1], ALL[0], *ALL[2:]], ALL, "another order: e0, stock.adjusted, was followed later than e1"),
     ],
 )
-def test_two_readings_that_differ_are_found(followed: list[Any], again: list[Any], says: str) -> None:
+def test_two_readings_that_differ_are_found(followed, again, says):
     found = list(comparison.of_readings(followed, again))
     assert len(found) == bool(says)
     require(found, says)
@@ -393,9 +383,7 @@ BOOKED = [("operator 1", 1, 500), ("operator 2", 1, 100_500)]
         ([ROWS[0], (2, "points.grant", "operator 3", "waiting")], BOOKED, "approval 2 is waiting"),
     ],
 )
-def test_what_operators_grant_is_there_once_and_their_approvals_are_as_they_were_decided(
-    rows: list[Any], booked: list[Any], says: str
-) -> None:
+def test_what_operators_grant_is_there_once_and_their_approvals_are_as_they_were_decided(rows, booked, says):
     setup, _ = bought()
     setup.granted, setup.pressed = GIVEN, {1: {"approved"}, 2: {"approved", "refused"}}
     require(list(operators.findings(setup, rows, booked)), says)

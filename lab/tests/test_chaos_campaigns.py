@@ -31,7 +31,7 @@ from shop.tests.case_tables import in_one_test
 
 
 @in_one_test("name", CAMPAIGNS)
-def test_a_campaign_breaks_what_can_be_broken_and_has_a_planted_defect_that_it_must_find(name: str) -> None:
+def test_a_campaign_breaks_what_can_be_broken_and_has_a_planted_defect_that_it_must_find(name):
     campaign = CAMPAIGNS[name]
     # A kind of run of its own has a defect of its own.
     assert campaign.planted or campaign.planted_faults or campaign.kind is not Run
@@ -43,7 +43,7 @@ def test_a_campaign_breaks_what_can_be_broken_and_has_a_planted_defect_that_it_m
     assert campaign.plan("1", is_quick=True) == campaign.plan("1", is_quick=True)
 
 
-def test_faults_that_no_request_has_met_are_a_finding() -> None:
+def test_faults_that_no_request_has_met_are_a_finding():
     seen = Observations()
     assert [*unmet(CAMPAIGNS["database"], seen)] == [
         "no request was answered 503 unavailable: the faults had no effect"
@@ -56,15 +56,13 @@ def test_faults_that_no_request_has_met_are_a_finding() -> None:
     ("result", "findings"),
     [("201", []), ("503 unavailable", ["while Redis was away none of 2 requests of /orders was answered"])],
 )
-def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
-    result: str, findings: list[str]
-) -> None:
+def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(result, findings):
     seen = Observations()
     seen.requests += [request(9), request(10.5, "503 unavailable"), request(11, result)]
     assert [*unanswered(seen, [(10, 12)])] == findings
 
 
-def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:
+def test_no_answer_and_every_5xx_but_503_are_failed_requests():
     good = ["201", "202", "402 payment_declined", "409 sold_out", "503 unavailable"]
     bad = ["no answer", "500 internal_error", "502 partner_failed", "599 not_json"]
     requests = [request(0, text) for text in good + bad]
@@ -98,9 +96,7 @@ def setup(*calls: RecordedCall) -> Setup:
         ({"known": 120.0}, ["known", "twice"], "twice on the restored database was in no answer", 0),
     ],
 )
-def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
-    answered: dict[str, float], stored: list[str], finding: str, forgotten: int
-):
+def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(answered, stored, finding, forgotten):
     calls, rows = setup(*(order(name, at) for name, at in answered.items())), NOTHING | {"order": set(stored)}
     lost = restore.forget(calls, rows, MOMENT, LOST_AT)
     found = comparison.compare(
@@ -110,7 +106,7 @@ def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
     assert len(lost) == forgotten
 
 
-def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
     run = Run(CAMPAIGNS["gateway"], Instance(home=tmp_path, port=ports.free(2), database="sqlite"), "1")
     run.ready_seconds = 1
@@ -123,9 +119,7 @@ def test_a_fault_that_can_not_be_made_is_a_finding(tmp_path: Path, monkeypatch: 
     assert run.made == 1
 
 
-def test_a_gateway_that_does_not_get_slow_is_a_fault_that_can_not_be_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gateway_that_does_not_get_slow_is_a_fault_that_can_not_be_made(tmp_path, monkeypatch):
     refusing = SimpleNamespace(call_until_final=lambda call, until: Answer(404, {"code": "not_found"}))
     monkeypatch.setattr(calls, "to_gateway", lambda port: refusing)
     fault, instance = Fault("slow", "gateway", 0), Instance(home=tmp_path, port=1, database="sqlite")
@@ -158,15 +152,13 @@ class Idle(Run):
         pass
 
 
-def test_a_run_in_which_nothing_was_done_is_no_success(tmp_path: Path) -> None:
+def test_a_run_in_which_nothing_was_done_is_no_success(tmp_path):
     run = Idle(Campaign("idle", {}), Instance(home=tmp_path, port=1, database="sqlite"), "1")
     assert run.run() == 1
     assert run.seen.findings == ["0 calls had an effect, 0 faults were made: that shows nothing"]
 
 
-def test_what_was_found_is_said_though_something_fails_and_an_audit_that_fails_is_found(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_what_was_found_is_said_though_something_fails_and_an_audit_that_fails_is_found(monkeypatch, capsys):
     def fail(instance: object) -> None:
         raise SetupError("no audit")
 
@@ -182,7 +174,7 @@ def request(began: float, result: str = "201", *, seconds: float = 0.1, path: st
     return Request(began, began + seconds, "POST", path, result)
 
 
-def test_a_request_is_good_unless_the_shop_is_at_fault() -> None:
+def test_a_request_is_good_unless_the_shop_is_at_fault():
     good = ["200", "202", "304", "402 payment_declined", "409 sold_out", "409 idempotency_key_in_flight"]
     good += ["429 throttled"]
     bad = ["409 lock_not_acquired", "500 internal_error", "502 partner_failed", "503 overloaded"]
@@ -190,7 +182,7 @@ def test_a_request_is_good_unless_the_shop_is_at_fault() -> None:
     assert [result for result in good + bad if request(0, result).is_good] == good
 
 
-def test_requests_that_overlap_with_an_outage_are_taken_out(capsys: pytest.CaptureFixture) -> None:
+def test_requests_that_overlap_with_an_outage_are_taken_out(capsys):
     began = {"before": 9.0, "into it": 9.95, "in it": 11.0, "out of it": 11.95, "after": 12.01}
     requests = [request(at, f"503 {name}") for name, at in began.items()]
     around = request(9.5, "503 around", seconds=5)
@@ -200,7 +192,7 @@ def test_requests_that_overlap_with_an_outage_are_taken_out(capsys: pytest.Captu
     assert "with outages: 0.000% of 6 requests" in said
 
 
-def test_a_soak_without_a_request_has_a_finding() -> None:
+def test_a_soak_without_a_request_has_a_finding():
     assert [*plans.availability(Observations())]
 
 
@@ -208,14 +200,12 @@ def test_a_soak_without_a_request_has_a_finding() -> None:
     ("body", "is_same"),
     [({"id": "o1"}, True), ({"code": "payment_declined", "order": "o1"}, True), ({"id": "o2"}, False)],
 )
-def test_a_lost_order_that_a_repeated_key_is_answered_again_is_found(
-    body: dict[str, str], is_same: bool
-) -> None:
+def test_a_lost_order_that_a_repeated_key_is_answered_again_is_found(body, is_same):
     assert restore.same_order(order("o1", MOMENT), Answer(402, body)) == is_same
 
 
 @pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
-def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
+def test_a_soak_below_the_goal_has_a_finding(bad, is_below, capsys):
     requests = [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
     assert bool([*plans.availability(Observations(requests=requests))]) is is_below
     assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
@@ -231,9 +221,7 @@ class Calm(plans.Soak):
 
 
 @pytest.mark.boots("another process of the shop")
-def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-):
+def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(tmp_path, capsys):
     port = str(ports.free(instances.PORTS))
     instance = instances.choose(home=tmp_path, port=port, database="mariadb")
     code = Calm(Campaign("calm", {}), instance, "1").run()

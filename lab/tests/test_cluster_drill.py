@@ -1,8 +1,5 @@
 """What the drill counts as lost, doubled and allowed; and what the keepers of a cluster do."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from lab.chaos import comparison
@@ -41,9 +38,7 @@ def failures(
         ({}, {"acknowledged": 0}, "no write was acknowledged, so none was checked"),
     ],
 )
-def test_a_promise_that_did_not_hold_is_a_failure(
-    statuses: dict[str, int], measured: dict[str, Any], failure: str
-):
+def test_a_promise_that_did_not_hold_is_a_failure(statuses, measured, failure):
     assert failures(statuses, **measured) == [failure]
 
 
@@ -65,7 +60,7 @@ def test_the_calls_are_named_that_were_answered_400_or_503_without_a_time_to_com
     ]
 
 
-def test_the_outage_is_that_of_the_kind_of_write_that_was_away_for_longest(setup: Setup):
+def test_the_outage_is_that_of_the_kind_of_write_that_was_away_for_longest(setup):
     steady = Steady([1], setup, port=1, seed="7", ends_at=0.0, seen=Seen())
     steady.acknowledged_at = {"coupon": [9.0, 10.2, 12.0], "order": [10.1, 11.0], "grant": [12.4, 15.0]}
     steady.ended = 12.5  # What was acknowledged later had waited alone.
@@ -117,9 +112,7 @@ BEFORE = {kind: set[str]() for kind in comparison.TABLES} | {"grant": {"5"}}
         ({"coupon": {"A", "B"}}, [], ["coupon B on mysql-2 was in no answer"]),
     ],
 )
-def test_what_a_member_lacks_is_lost_and_what_was_in_no_answer_is_doubled(
-    changed: dict[str, set[str]], lost: list[str], doubled: list[str], setup: Setup
-):
+def test_what_a_member_lacks_is_lost_and_what_was_in_no_answer_is_doubled(changed, lost, doubled, setup):
     stored = {"mysql-1": rows(), "mysql-2": rows(**changed)}
     compared = comparison.compare(comparison.acknowledged(setup), stored, before=BEFORE)
     assert compared == (lost, doubled)
@@ -168,9 +161,7 @@ def without(some: str, others: str) -> str:
         ([outside("abd"), outside("abc"), outside("ab")], "refuse", (1, 2, 3)),
     ],
 )
-def test_the_group_is_founded_by_one_that_has_all_transactions(
-    views: list[View | None], action: str, members: tuple[int, ...]
-):
+def test_the_group_is_founded_by_one_that_has_all_transactions(views, action, members):
     step = next_step({f"mysql-{number}": view for number, view in enumerate(views, 1)}, without)
     assert (step.action, step.members) == (action, tuple(f"mysql-{number}" for number in members))
     assert ("mysql-1 lacks c of mysql-2; mysql-2 lacks d of mysql-1" in step.reason) == (action == "refuse")
@@ -184,7 +175,7 @@ def test_the_node_of_rabbitmq_that_is_together_with_the_fewest_is_restarted():
     assert rabbitmq.apart({"a": {"a", "c"}, "b": {"b"}, "c": {"a", "c"}}) == "b"
 
 
-def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(tmp_path: Path):
+def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(tmp_path):
     script = (layout.TEMPLATES / "member.sql").read_text()
     granted = [line for line in script.splitlines() if "TO 'firstcome'" in line]
     assert granted

@@ -1,7 +1,6 @@
 """What the lab judges, on figures that are known, and once all of it: every strategy, seconds each."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,7 +45,7 @@ def cases() -> list[Case]:
 
 
 @pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory, cases: list[Case]) -> Iterator[Stage]:
+def seeded(tmp_path_factory, cases) -> Iterator[Stage]:
     port = str(ports.free(instances.PORTS))
     instance = instances.choose(home=tmp_path_factory.mktemp("lab"), port=port, database="mariadb")
     with own_stack.running(instance, **cases[0].settings):
@@ -60,9 +59,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory, cases: list[Case]) -> Itera
     [{"race", "pool"}, {"orders"}, {"steps_orders"}],
     ids=lambda names: " and ".join(sorted(names)),
 )
-def test_every_strategy_keeps_the_laws_but_the_one_without_locks(
-    seeded: Stage, cases: list[Case], scenarios: set[str], tmp_path: Path
-):
+def test_every_strategy_keeps_the_laws_but_the_one_without_locks(seeded, cases, scenarios, tmp_path):
     chosen = [case for case in cases if case.scenario in scenarios]
     assert command.run_in_stack(seeded, chosen, tmp_path) == []
 
@@ -82,9 +79,7 @@ def test_every_strategy_keeps_the_laws_but_the_one_without_locks(
 
 
 @pytest.mark.boots("a whole shop, and k6")
-def test_what_the_audit_finds_broken_is_a_finding_of_the_rows(
-    seeded: Stage, cases: list[Case], tmp_path: Path
-):
+def test_what_the_audit_finds_broken_is_a_finding_of_the_rows(seeded, cases, tmp_path):
     """A case that issues coupons doesn't see by itself that stock doesn't add up any more."""
     [case] = [one for one in cases if one.name == "race group_commit"]
     [(product,)] = seeded.rows("SELECT MIN(id) FROM inventory_product")

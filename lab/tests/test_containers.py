@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,7 +118,8 @@ def test_the_image_is_built_and_exported_once():
 
 def test_no_container_may_take_all_memory_or_processes_of_the_machine():
     for name, service in (SERVICES | SIMULATORS["services"]).items():
-        assert _mebibytes(service["mem_limit"]) <= 2048, name
+        limit = service["mem_limit"]
+        assert int(limit[:-1]) * {"m": 1, "g": 1024}[limit[-1]] <= 2048, name
         assert service["pids_limit"] <= 1024, name
 
 
@@ -224,7 +224,7 @@ def test_what_watches_is_as_shut_as_the_shop():
     assert MONITORING_DOCKERFILE.index("useradd") < MONITORING_DOCKERFILE.index("USER monitoring")
 
 
-def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):
+def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path):
     [commands] = checks.documented(places.PROJECT, "operations.md", checks.UPDATE)
     assert commands[0].startswith("docker compose build")
     assert "docker compose run --rm migrate" in commands
@@ -249,7 +249,7 @@ def test_a_backup_and_its_restore_are_the_documented_ones():
 
 
 @pytest.mark.boots("shell programs")
-def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path: Path):
+def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path):
     """ops/backup/collect.sh, with another program in the place of MySQL's."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
@@ -276,7 +276,3 @@ def _environment(service: dict[str, Any]) -> dict[str, str]:
 
 def _seconds(text: str) -> int:
     return int(text.removesuffix("s"))
-
-
-def _mebibytes(text: str) -> int:
-    return int(text[:-1]) * {"m": 1, "g": 1024}[text[-1]]

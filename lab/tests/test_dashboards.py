@@ -1,10 +1,8 @@
 """Grafana's dashboards and the alerting rules: explained, understood, and their metrics exist."""
 
-import functools
 import itertools
 import json
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -18,7 +16,7 @@ from shop.tests import metrics_catalogue as catalogue
 
 
 @pytest.mark.boots("promtool")
-def test_prometheus_understands_every_query(tmp_path: Path):
+def test_prometheus_understands_every_query(tmp_path):
     """As the expressions of recording rules, which its own tool checks."""
     found = [
         expression
@@ -93,10 +91,13 @@ def test_the_runbooks_expressions_ask_for_metrics_that_exist():
 
 
 def test_unit_tests_see_each_alert_quiet_then_firing_then_clear():
+    tests = [test for path in alert_rules.UNIT_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
+
     def is_seen(name: str) -> bool:
         timelines = [
             [bool(check["exp_samples"]) for check in test["promql_expr_test"]]
-            for test in _unit_tests_of(name)
+            for test in tests
+            if f'alertname="{name}"' in test["promql_expr_test"][0]["expr"]
         ]
         return [False, True, False] in [[fires for fires, _ in itertools.groupby(one)] for one in timelines]
 
@@ -134,15 +135,6 @@ def test_a_metric_that_vanishes_silences_no_alert():
     pairs = re.findall(r'label_replace\(absent\((\w+)\), "metric", "(\w+)"', ALERTS["MetricMissing"]["expr"])
     assert len(pairs) > 10
     assert [metric for metric, label in pairs if metric != label] == []
-
-
-def _unit_tests_of(name: str) -> list[dict]:
-    return [test for test in _unit_tests() if f'alertname="{name}"' in test["promql_expr_test"][0]["expr"]]
-
-
-@functools.cache
-def _unit_tests() -> list[dict]:
-    return [test for path in alert_rules.UNIT_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
 
 
 def _known() -> set[str]:

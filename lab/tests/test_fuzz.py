@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -34,9 +33,7 @@ def send_to(port: int, monkeypatch: pytest.MonkeyPatch, kind: str = "bodies") ->
 
 
 @pytest.mark.boots("a whole shop, or sleep")
-def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(tmp_path, capsys):
     instance = instances.choose(home=tmp_path, port=str(ports.free(instances.PORTS)), database="mariadb")
     code = command.fuzz(instance, seconds=SECONDS, seed="1")
     said = capsys.readouterr().out
@@ -49,20 +46,16 @@ def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
     ("answer", "finding"),
     [(problem(500, "internal_error"), "bodies answered 500"), (LOST, "bodies: closed without an answer")],
 )
-def test_a_5xx_and_an_end_without_an_answer_are_findings(
-    answer: Answer | None, finding: str, pages: CannedShop, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_5xx_and_an_end_without_an_answer_are_findings(answer, finding, pages, monkeypatch):
     pages.queue(answer)
     assert send_to(pages.port, monkeypatch).kinds == [finding]
 
 
-def test_what_is_no_http_and_is_answered_all_the_same_is_a_finding(
-    pages: CannedShop, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_is_no_http_and_is_answered_all_the_same_is_a_finding(pages, monkeypatch):
     assert send_to(pages.port, monkeypatch, "no HTTP").kinds == ["no HTTP was answered 302"]
 
 
-def test_a_connection_that_is_never_answered_is_a_finding(pages: CannedShop, monkeypatch: pytest.MonkeyPatch):
+def test_a_connection_that_is_never_answered_is_a_finding(pages, monkeypatch):
     ended = threading.Event()
     pages.answer = lambda sent: ended.wait(60) and LOST
     try:
@@ -85,7 +78,7 @@ ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 
 
 @pytest.fixture
-def operator(pages: CannedShop) -> Operator:
+def operator(pages) -> Operator:
     """An operator of these pages that knows the form."""
     operator = Operator(pages.address, Findings(), "1")
     [[form], links] = operators.read(PAGE.encode(), "/admin/orders/order/7/")
@@ -96,15 +89,13 @@ def operator(pages: CannedShop) -> Operator:
     return operator
 
 
-def test_a_form_that_is_accepted_without_a_reason_is_a_finding(operator: Operator):
+def test_a_form_that_is_accepted_without_a_reason_is_a_finding(operator):
     assert operator.check_reasons() == 1
     assert operator.findings.kinds == ["/admin/orders/order/#/refund/ was accepted without a reason"]
 
 
 @pytest.mark.parametrize("status", [200, 302])
-def test_a_form_that_is_accepted_without_a_permission_is_a_finding(
-    status: int, pages: CannedShop, operator: Operator
-):
+def test_a_form_that_is_accepted_without_a_permission_is_a_finding(status, pages, operator):
     pages.answer = lambda sent: replace(ACCEPTED, status=status)
     operator.check_permissions(list(operator.forms.values()))
     assert operator.findings.kinds == ["/admin/orders/order/#/refund/ was accepted without a permission"]

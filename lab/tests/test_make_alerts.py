@@ -1,7 +1,6 @@
 """`python3 -m lab alerts`: every alert has a cause, what it finds is reported, and three fire on a stack."""
 
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 
@@ -28,7 +27,7 @@ def test_every_alert_has_a_cause_and_no_cause_names_another():
         ("OutboxLag firing tickets, OutboxLag resolved tickets", "OutboxLag fired without a cause"),
     ],
 )
-def test_what_is_wrong_is_found(sent: str, finding: str):
+def test_what_is_wrong_is_found(sent, finding):
     cause = Cause(1, "a test", ["EventsDead"], ["LawBroken"], lambda _: nullcontext())
     taken: dict[str, Fired] = {}
     for words in f"LawBroken firing pager, LawBroken resolved pager, {sent}".strip(", ").split(", "):
@@ -40,7 +39,7 @@ def test_what_is_wrong_is_found(sent: str, finding: str):
 
 
 @pytest.mark.boots("a whole shop with Prometheus")
-def test_three_alerts_fire_and_clear_on_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_three_alerts_fire_and_clear_on_a_stack(tmp_path, capsys):
     """The quick choice of `python3 -m lab alerts`: a row, a server's limit and a process."""
     names = ["StockNegative", "ConnectionsSaturated", "ExporterDown"]
     port = str(ports.free(instances.PORTS))

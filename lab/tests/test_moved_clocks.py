@@ -1,7 +1,7 @@
 """What happens early in a real MariaDB is found, and what is kept too long."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -34,7 +34,7 @@ COLUMNS = {
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def stack(tmp_path_factory) -> Iterator[Instance]:
     """As much of a stack as the checks need: a MariaDB with the tables' columns that they read."""
     instance = Instance(home=tmp_path_factory.mktemp("stack"), port=ports.free(4), database="mariadb")
     for folder in (instance.run, instance.logs, instance.data):
@@ -51,13 +51,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 
 @pytest.fixture(autouse=True)
-def emptied(stack: Instance) -> None:
+def emptied(stack) -> None:
     for table in (*COLUMNS, clocks.TABLE):
         database.rows(stack, f"TRUNCATE {table}")
-
-
-def now(instance: Instance) -> datetime:
-    return database.rows(instance, "SELECT UTC_TIMESTAMP(6)")[0][0]
 
 
 def insert(instance: Instance, table: str, **values: object) -> None:
@@ -84,10 +80,8 @@ TAKE_OVER = "UPDATE orders_saga SET lease_token = 'b' WHERE lease_token = 'a'"
     ],
 )
 @pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
-def test_what_is_done_before_its_time_is_found(
-    stack: Instance, change: str, kind: str, left: int, is_early: bool
-) -> None:
-    due = now(stack) + timedelta(seconds=left)
+def test_what_is_done_before_its_time_is_found(stack, change, kind, left, is_early):
+    due = database.rows(stack, "SELECT UTC_TIMESTAMP(6)")[0][0] + timedelta(seconds=left)
     insert(stack, "orders_order", status="awaiting_payment", expires_at=due)
     insert(stack, "shop_idempotencykey", created_at=due - DAY)
     insert(stack, "orders_saga", deadline_at=due, leased_until=due, lease_token="a")
@@ -99,7 +93,7 @@ def test_what_is_done_before_its_time_is_found(
 
 
 @in_one_test(("last", "is_found"), [(220, False), (230, True)])
-def test_what_grows_from_day_10_to_day_30_is_found(last: int, is_found: bool) -> None:
+def test_what_grows_from_day_10_to_day_30_is_found(last, is_found):
     usual = {"bytes": 100, "keys": 100}
     days = [usual] * 29 + [usual | {"keys": last}]
     assert bool([*month.growth(days)]) == is_found

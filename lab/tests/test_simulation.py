@@ -31,7 +31,7 @@ def test_a_seed_repeats_its_run_in_every_detail():
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_planted_defect_is_found_with_the_command_that_repeats_it(defect: str):
+def test_a_planted_defect_is_found_with_the_command_that_repeats_it(defect):
     ran = simulate("--seed", "4", "--seconds", str(DEFECT_SECONDS), "--planted", defect)
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "FINDING " in ran.stdout

@@ -1,7 +1,6 @@
 """`make verify`: each step is a command that there is, and one that fails or can't run stops no other."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from shop.tests.case_tables import in_one_test
 
 
 @in_one_test("name", verify.STEPS)
-def test_a_step_is_a_command_of_the_lab_or_a_target_with_variables_that_the_makefile_takes(name: str):
+def test_a_step_is_a_command_of_the_lab_or_a_target_with_variables_that_the_makefile_takes(name):
     makefile = (places.PROJECT / "Makefile").read_text()
     make, target, *variables = verify.STEPS[name].split()
     if make == "python3":
@@ -26,9 +25,7 @@ def test_a_step_is_a_command_of_the_lab_or_a_target_with_variables_that_the_make
 
 
 @pytest.mark.boots("the steps of `make verify`")
-def test_a_failed_step_is_named_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_failed_step_is_named_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
     # `-c` stands where a step has the target that says it can't run.
     third = "sh -c echo${IFS}-c:${IFS}NOT${IFS}RUN:${IFS}no-root;exit${IFS}2"

@@ -176,7 +176,7 @@ ALL = "all of them, and no other one"
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Path:
+def files(tmp_path) -> Path:
     """A folder with the script, and the files that the page has people save: of a sale with seven entries."""
     blocks = documented.blocks(documented.page("howto/check-a-draw.md"))
     for script in [block for block in blocks if block.title in ("check_draw.py", "sort_entries.py")]:
@@ -213,18 +213,11 @@ def run(files: Path, *arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.boots("a Python process")
-def test_a_real_draw_is_found_right(files):
+def test_a_real_draw_is_found_right_and_so_is_the_list_that_an_operator_exports(files):
+    """The list has the entry that joined after the opening as well, and is in the order of the keys."""
     code, said = run(files)
-
     assert (code, "These 7 entries are in the order" in said, ALL in said) == (0, True, True), said
-
-
-@pytest.mark.boots("a Python process")
-def test_the_list_that_an_operator_exports_is_found_right(files):
-    """It has the entry that joined after the opening as well, and is in the order of the keys."""
-    client = Client()
-    client.force_login(SuperuserFactory.create())
-    exported = client.get("/admin/sales/saleentry/export/")
+    exported = signed_in(SuperuserFactory.create()).get("/admin/sales/saleentry/export/")
     (files / "entries.csv").write_bytes(b"".join(exported.streaming_content))
     code, ids = run(files, "sort_entries.py", "entries.csv")
     assert (code, len(ids.split())) == (0, NUMBER + 1), ids

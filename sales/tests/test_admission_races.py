@@ -170,12 +170,13 @@ def test_processes_that_count_in_their_memory_exceed_the_rate():
     assert broken_laws() == ["L14"]
 
 
-def count_before_the_lock(sale: Sale, all_have_counted: threading.Barrier) -> None:
-    """Admit what the rate leaves by a count that was read before the sale was locked."""
-    left = sale.rate_per_minute - len(admitted(sale))
-    all_have_counted.wait(30)
+def test_a_count_that_is_read_before_the_lock_exceeds_the_rate():
+    """The twin of the lock: what was counted is no longer true once the sale is locked."""
+    sale = factories.create_sale(rate_per_minute=5)
+    factories.join_many(sale, 20)
+    all_have_counted = threading.Barrier(4)
 
-    def admit() -> None:
+    def admit(left: int) -> None:
         locked, now = terms.lock(sale.pk), clock.now()
         first = locked.passed_position + 1
         chosen = SaleEntry.objects.filter(sale=sale, position__range=(first, first + left - 1))
@@ -184,16 +185,12 @@ def count_before_the_lock(sale: Sale, all_have_counted: threading.Barrier) -> No
         locked.passed_position += left
         locked.save(update_fields=["passed_position"])
 
-    transactions.run(admit, transactions.ONCE)
+    def count_before_the_lock() -> None:
+        left = sale.rate_per_minute - len(admitted(sale))
+        all_have_counted.wait(30)
+        transactions.run(lambda: admit(left), transactions.ONCE)
 
-
-def test_a_count_that_is_read_before_the_lock_exceeds_the_rate():
-    """The twin of the lock: what was counted is no longer true once the sale is locked."""
-    sale = factories.create_sale(rate_per_minute=5)
-    factories.join_many(sale, 20)
-    barrier = threading.Barrier(4)
-
-    outcomes = race([partial(count_before_the_lock, sale, barrier) for _ in range(4)])
+    outcomes = race([count_before_the_lock] * 4)
 
     assert outcomes == [None] * 4
     assert most_in_a_minute(sale) == 20

@@ -29,7 +29,7 @@ TICK = 0.51
 
 
 @pytest.fixture
-def passing(monkeypatch: pytest.MonkeyPatch) -> Any:
+def passing(monkeypatch) -> Any:
     """Stops the memory's time and the clock, and lets it be so many seconds later: `with passing(2.5):`."""
     passed = 0.0
     began_at, ticks = clock.now(), time.monotonic()

@@ -11,6 +11,7 @@ guard fails any other. `make test CIRCLE=other ARGS=--write-list` writes docs/re
 """
 
 import gc
+import itertools
 import json
 import sys
 from collections import defaultdict
@@ -121,7 +122,9 @@ def _modules_left_out(project: Path) -> set[Path]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests, choose the group and its part, and put the longest modules first."""
     for item in items:
-        _mark(item)
+        for definition in itertools.chain(*item._fixtureinfo.name2fixturedefs.values()):  # type: ignore[attr-defined]
+            if mark := getattr(definition.func, "circle_mark", None):
+                item.add_marker(mark)
     if config.getoption("write_list"):
         (config.rootpath / LIST).write_text(HEAD + "".join(f"{row}\n" for row in listed(items)))
         items.clear()
@@ -159,13 +162,6 @@ def _place(module: str, seconds: dict[str, float]) -> tuple[bool, float, str]:
 
 def _module(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
-
-
-def _mark(item: pytest.Item) -> None:
-    for definitions in item._fixtureinfo.name2fixturedefs.values():  # type: ignore[attr-defined]
-        for definition in definitions:
-            if mark := getattr(definition.func, "circle_mark", None):
-                item.add_marker(mark)
 
 
 def listed(items: Sequence[pytest.Item]) -> list[str]:

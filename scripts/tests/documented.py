@@ -1,7 +1,6 @@
 """What the pages of the documentation show: blocks of code, transcripts of shells, and edits of files."""
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,17 +82,10 @@ def write_or_edit(folder: Path, block: Block) -> None:
         path.write_text(block.text)
         return
     text = path.read_text()
-    for before, after in _hunks(block.text):
+    # Each part of a diff says what it replaces, and by what; parts are divided by `@@`.
+    for part in re.split(r"^@@\n", block.text, flags=re.MULTILINE):
+        lines = part.splitlines(keepends=True)
+        before, after = ("".join(line[1:] for line in lines if line[0] in kinds) for kinds in (" -", " +"))
         assert text.count(before) == 1, f"{block.title} has {text.count(before)} times:\n{before}"
         text = text.replace(before, after)
     path.write_text(text)
-
-
-def _hunks(diff: str) -> Iterator[tuple[str, str]]:
-    """What each part of a diff replaces, and by what; parts are divided by `@@`."""
-    for part in re.split(r"^@@\n", diff, flags=re.MULTILINE):
-        lines: Sequence[str] = part.splitlines(keepends=True)
-        yield (
-            "".join(line[1:] for line in lines if line[0] in " -"),
-            "".join(line[1:] for line in lines if line[0] in " +"),
-        )

@@ -9,12 +9,8 @@ FIRST, EACH = 2, 2
 """Numbers 0 and 1 are for a run in one process; every other process has a cache's and a broker's."""
 
 
-def _take_slot(worker: str) -> None:
-    number = FIRST + EACH * int(worker.removeprefix("gw"))
+if "PYTEST_XDIST_WORKER" in os.environ and "REDIS_URL" in os.environ:
+    number = FIRST + EACH * int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
     for place, name in enumerate(("REDIS_URL", "BROKER_URL")):
         server = os.environ[name].rpartition("/")[0]
         os.environ[name] = f"{server}/{number + place}"
-
-
-if "PYTEST_XDIST_WORKER" in os.environ and "REDIS_URL" in os.environ:
-    _take_slot(os.environ["PYTEST_XDIST_WORKER"])

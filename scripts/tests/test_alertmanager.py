@@ -20,7 +20,7 @@ START_SCRIPT = alert_rules.OPS / "monitoring" / "alertmanager.py"
 
 
 @pytest.fixture(scope="module")
-def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def alertmanager(tmp_path_factory) -> Iterator[str]:
     """The address of a running one, with the committed configuration and no receiver."""
     folder = tmp_path_factory.mktemp("alertmanager")
     configuration = runpy.run_path(str(START_SCRIPT))["configuration"]

@@ -19,7 +19,7 @@ TEMPLATE = (
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path, monkeypatch) -> Path:
     """A project of one app, without packages that need a catalog."""
     (tmp_path / "coupons" / "templates").mkdir(parents=True)
     (tmp_path / "coupons" / "refusing.py").write_text(SOURCE)

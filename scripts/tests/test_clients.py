@@ -55,7 +55,7 @@ def server() -> Iterator[CannedShop]:
 
 
 @pytest.fixture
-def shop(server: CannedShop) -> Iterator[Shop]:
+def shop(server) -> Iterator[Shop]:
     with Shop(server.address, ApiKey("fc_key_secret")) as shop:
         yield shop
 
@@ -164,7 +164,7 @@ class SignIns:
 
 
 @pytest.fixture
-def sign_ins(server: CannedShop) -> SignIns:
+def sign_ins(server) -> SignIns:
     server.answer = sign_ins = SignIns()
     return sign_ins
 
@@ -326,7 +326,7 @@ console.log(JSON.stringify(done));
 
 @pytest.fixture(scope="module")
 @boots("node")
-def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def command(tmp_path_factory) -> list[str]:
     return own_client.compile_program(tmp_path_factory.mktemp("program"), PROGRAM)
 
 
@@ -417,7 +417,7 @@ paths:
 
 @pytest.fixture
 @boots("the generator of the client")
-def document(tmp_path: Path) -> Path:
+def document(tmp_path) -> Path:
     small = tmp_path / "openapi.yaml"
     small.write_text(DOCUMENT)
     return small

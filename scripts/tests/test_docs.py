@@ -171,14 +171,11 @@ def test_every_block_of_code_can_be_read():
 
 
 @cache
-def _code_of(text: str) -> list[str]:
+def _code(page: Path) -> list[str]:
+    text = page.read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     return [*(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)), *blocks]
-
-
-def _code(page: Path) -> list[str]:
-    return _code_of(page.read_text())
 
 
 def _is_there(folder: Path, path: str) -> bool:

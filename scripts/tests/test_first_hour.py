@@ -59,7 +59,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 @boots("a whole shop")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory) -> Iterator[Stack]:
     shop = Stack(tmp_path_factory.mktemp("first-hour"))
     shop.start()
     yield shop

@@ -44,7 +44,7 @@ def proxied(
 
 
 @pytest.fixture(scope="module")
-def proxy(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def proxy(django_db_setup, tmp_path_factory) -> Iterator[str]:
     quick = SETTINGS.replace("timeout client 30s", "timeout client 3s")
     assert quick != SETTINGS
     with proxied(tmp_path_factory.mktemp("proxy"), settings=quick) as address:

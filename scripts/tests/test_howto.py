@@ -17,6 +17,7 @@ from scripts import clients
 from scripts.stack import places
 from scripts.tests import documented, programs
 from scripts.tests.programs import run_lines
+from shop.tests.test_migrate import new_database
 
 GUIDES = ("add-a-strategy", "add-a-gateway", "add-a-partner", "add-a-saga-step")
 SECONDS = 240
@@ -64,11 +65,8 @@ def copy_project(folder: Path) -> Path:
 def restored() -> Iterator[str]:
     """The name of a new, empty database, dropped afterwards."""
     name = f"{connection.settings_dict['NAME']}_restored"
-    quoted = connection.ops.quote_name(name)
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {quoted} CHARACTER SET utf8mb4")
+    with new_database(name):
         yield name
-        cursor.execute(f"DROP DATABASE {quoted}")
 
 
 @pytest.mark.boots("another process of the shop")

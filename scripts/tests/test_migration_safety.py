@@ -18,11 +18,12 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
-from pytest_django.plugin import DjangoDbBlocker
 
 from scripts.stack import places
 from scripts.tests import previous_release
 from shop.tests.case_tables import in_one_test
+from shop.tests.second_connection import another_connection, in_its_place
+from shop.tests.test_migrate import new_database
 
 Name = tuple[str, str]
 """A migration by its app and its name."""
@@ -80,15 +81,11 @@ def _lost_columns(model: ModelState, now: ModelState) -> Iterator[str]:
     yield from (f"{table}.{gone} is gone" for gone in model.fields.keys() - now.fields.keys())
     for name, field in now.fields.items():
         known = model.fields.get(name)
-        if known is None and _must_be_written(field):
+        is_written = not (field.many_to_many or field.generated or field.null)
+        if known is None and is_written and field.db_default is models.NOT_PROVIDED:
             yield f"{table}.{name} is NOT NULL without a `db_default`, and the code before doesn't write it"
         if known is not None and known.null and not field.null:
             yield f"{table}.{name} is NOT NULL now, and the code before writes NULL"
-
-
-def _must_be_written(field: models.Field) -> bool:
-    is_column = not field.many_to_many and not field.generated
-    return is_column and not field.null and field.db_default is models.NOT_PROVIDED
 
 
 NEW = ("orders", "9999_new")
@@ -189,23 +186,12 @@ class Change:
 
 
 @pytest.fixture
-def changes(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[list[Change]]:
+def changes(django_db_setup, django_db_blocker) -> Iterator[list[Change]]:
     """Every migration, applied to an empty database of the throwaway server."""
-    with django_db_blocker.unblock():
-        usual = connections["default"]
-        with usual.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
-            cursor.execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
-        own = connections.create_connection("default")
-        own.settings_dict = usual.settings_dict | {"NAME": DATABASE}
-        connections["default"] = own
-        try:
+    with django_db_blocker.unblock(), new_database(DATABASE), another_connection() as own:
+        own.settings_dict = connections["default"].settings_dict | {"NAME": DATABASE}
+        with in_its_place(own):
             yield _apply_all(own)
-        finally:
-            own.close()
-            connections["default"] = usual
-            with usual.cursor() as cursor:
-                cursor.execute(f"DROP DATABASE {DATABASE}")
 
 
 def _apply_all(connection: Any) -> list[Change]:

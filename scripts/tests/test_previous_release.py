@@ -5,14 +5,13 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import MySQLdb
 import pytest
 import urllib3
 
@@ -20,8 +19,8 @@ from scripts.stack import children, places, ports
 from scripts.tests import previous_release, programs
 from scripts.tests.circles import boots
 from scripts.tests.simulator import wait_until
-from shop import configuration
 from shop.tests.outages import OwnRedis
+from shop.tests.test_migrate import ask, connected, new_database
 
 DATABASE = f"firstcome_previous_release_{os.getpid()}"
 STARTS_WITHIN, CALL_SECONDS = 60, 40
@@ -41,14 +40,16 @@ class OldStack:
     http: urllib3.PoolManager
 
     def call(
-        self, method: str, path: str, body: Any = None, *, as_staff: bool = False, wait: int = 20
+        self, status: int, method: str, path: str, body: Any = None, *, as_staff: bool = False, wait: int = 20
     ) -> Any:
+        """The answer, which has to have this status."""
         token = self.tokens["staff"] if as_staff else self.tokens["users"][0]["access"]
         headers = {"Authorization": f"Bearer {token}", "Prefer": f"wait={wait}"}
         headers["Idempotency-Key"] = uuid.uuid4().hex
         url = f"http://{ports.HOST}:{self.port}{path}"
         answer = self.http.request(method, url, json=body, headers=headers)
-        return answer.status, answer.json()
+        assert answer.status == status, answer.json()
+        return answer.json()
 
     def manage(self, *words: str) -> None:
         """A management command of the old code, which has to succeed."""
@@ -57,7 +58,7 @@ class OldStack:
 
 @pytest.fixture(scope="module")
 @boots("the release before")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldStack]:
+def old(tmp_path_factory) -> Iterator[OldStack]:
     """The old release's web server, worker and simulators, on a database of this release's schema."""
     folder = tmp_path_factory.mktemp("previous-release")
     code = previous_release.export(folder / "code")
@@ -65,8 +66,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldStack]:
         redis = OwnRedis(folder)
         redis.start()
         started.callback(redis.stop)
-        _execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
-        started.callback(_execute, f"DROP DATABASE {DATABASE}")
+        started.enter_context(new_database(DATABASE))
         listening = {name: ports.free() for name in ("gateway", "data_platform", "web")}
         settings = os.environ | {
             "DATABASE_URL": urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{DATABASE}").geturl(),
@@ -92,20 +92,12 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldStack]:
 @contextmanager
 def added_column(table: str, definition: str) -> Iterator[None]:
     """The table with one more column, which the old code doesn't know."""
-    _execute(f"ALTER TABLE {DATABASE}.{table} ADD COLUMN added_since {definition}")
-    try:
-        yield
-    finally:
-        _execute(f"ALTER TABLE {DATABASE}.{table} DROP COLUMN added_since")
-
-
-def _execute(statement: str) -> None:
-    settings = configuration.database("DATABASE_URL", "")
-    connection = MySQLdb.connect(
-        user=settings["USER"], password=settings["PASSWORD"], **settings["OPTIONS"], connect_timeout=10
-    )
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute(statement)
+    with connected(DATABASE) as connection:
+        ask(connection, f"ALTER TABLE {table} ADD COLUMN added_since {definition}")
+        try:
+            yield
+        finally:
+            ask(connection, f"ALTER TABLE {table} DROP COLUMN added_since")
 
 
 def _start(
@@ -128,38 +120,33 @@ OFFER = {"quantity": 10, "discount": {"type": "amount", "value": 100}}
 
 
 def issue(old: OldStack) -> None:
-    campaign = expect(201, old.call("POST", "/api/v1/campaigns", {"name": "Drop"} | OFFER, as_staff=True))
-    assert expect(201, old.call("POST", "/api/v1/coupons", {"campaign": campaign["id"]}))["position"] == 1
+    campaign = old.call(201, "POST", "/api/v1/campaigns", {"name": "Drop"} | OFFER, as_staff=True)
+    assert old.call(201, "POST", "/api/v1/coupons", {"campaign": campaign["id"]})["position"] == 1
 
 
 def place(old: OldStack) -> Any:
-    product = expect(200, old.call("GET", "/api/v1/products"))["results"][0]["id"]
+    product = old.call(200, "GET", "/api/v1/products")["results"][0]["id"]
     wanted = {"items": [{"product": product, "quantity": 2}], "points_amount": 100}
-    return expect(201, old.call("POST", "/api/v1/orders", wanted))
+    return old.call(201, "POST", "/api/v1/orders", wanted)
 
 
 def pay(old: OldStack) -> Any:
     order = place(old)
     payment = {"order": order["id"], "token": "tok_ok"}
-    assert expect(201, old.call("POST", "/api/v1/payments", payment, wait=10))["status"] == "succeeded"
+    assert old.call(201, "POST", "/api/v1/payments", payment, wait=10)["status"] == "succeeded"
     return order
 
 
 def refund(old: OldStack) -> None:
     refunds = f"/api/v1/orders/{pay(old)['id']}/refunds"
-    expect(202, old.call("POST", refunds, {"reason": "broken"}, as_staff=True))
-    wait_until(lambda: expect(200, old.call("GET", refunds))["results"][0]["status"] == "succeeded")
+    old.call(202, "POST", refunds, {"reason": "broken"}, as_staff=True)
+    wait_until(lambda: old.call(200, "GET", refunds)["results"][0]["status"] == "succeeded")
 
 
 def receive_stock(old: OldStack) -> None:
     file = old.code / "delivery.csv"
     file.write_text("sku,name,price,quantity\nNEW,New,1000,5\nDEMO-0001,Mug,12000,5\n")
     old.manage("seed_stock", str(file))
-
-
-def expect(status: int, answer: tuple[int, Any]) -> Any:
-    assert answer[0] == status, answer
-    return answer[1]
 
 
 @pytest.mark.boots("another process of the shop")
@@ -169,7 +156,7 @@ def test_the_old_processes_run_the_code_of_the_commit_that_the_file_names(old):
 
 
 def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old):
-    assert expect(200, old.call("GET", "/readyz")) is not None
+    assert old.call(200, "GET", "/readyz") is not None
     old.manage("sweep")
     old.manage("audit")
 

@@ -15,7 +15,7 @@ from shop.tests.case_tables import in_one_test
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path) -> Path:
     return tmp_path / ".env"
 
 
@@ -46,7 +46,7 @@ def test_the_example_names_every_setting_and_can_be_used(tmp_path):
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Instance:
+def sqlite(tmp_path) -> Instance:
     return Instance(home=tmp_path, port=8000, database="sqlite")
 
 

@@ -31,7 +31,7 @@ from scripts.tests.simulator import POOL, Simulator, everything, running, servin
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+def gateway(tmp_path_factory) -> Iterator[Simulator]:
     with serving("gateway", tmp_path_factory.mktemp("gateway"), "--latency-ms", "0") as started:
         yield started
 
@@ -179,7 +179,7 @@ def test_one_event_sent_50_times_at_once_is_stored_once(tmp_path):
 
 
 @pytest.fixture
-def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+def guarded(tmp_path, monkeypatch) -> Iterator[Simulator]:
     monkeypatch.setenv("EVENT_SECRET", "event secret")
     with serving("data_platform", tmp_path) as started:
         yield started
@@ -215,7 +215,7 @@ OK = Answer(200, {})
 
 
 @pytest.fixture
-def _secret_of_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _secret_of_webhooks(monkeypatch) -> None:
     monkeypatch.setenv("WEBHOOK_SECRET_SIMULATOR", "the secret of these tests")
 
 

@@ -75,7 +75,7 @@ def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Instance:
+def instance(tmp_path) -> Instance:
     """An instance as its first preparation leaves it."""
     instance = Instance(home=tmp_path, port=8000, database="sqlite")
     for folder in (instance.data, instance.static / "admin"):
@@ -149,14 +149,14 @@ with instances.held(instance):
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Instance:
+def empty(tmp_path) -> Instance:
     (tmp_path / "run").mkdir()
     return instances.choose(home=tmp_path, port="8123", database="")
 
 
 @pytest.fixture
 @boots("a process that holds the state")
-def holder(empty: Instance) -> Iterator[subprocess.Popen[str]]:
+def holder(empty) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the state until a line is written to it."""
     command = [sys.executable, "-c", HOLDER, str(empty.home)]
     with subprocess.Popen(

@@ -1,5 +1,7 @@
 """What a process keeps between requests, and how a test has it begin anew."""
 
+from typing import Any
+
 from shop import clock
 from shop.concurrency import shared_read, thread_pool
 from shop.concurrency.thread_pool import ThreadPool
@@ -18,6 +20,12 @@ def follow_host() -> None:
 def forget_shared_reads() -> None:
     for one in list(shared_read._all):
         one.forget()
+
+
+def age(shared: shared_read.SharedRead[Any], seconds: float) -> None:
+    """As if the last reading had been made so many seconds earlier."""
+    last = shared._last
+    shared._last = last._replace(began_at=last.began_at - seconds, is_due_at=last.is_due_at - seconds)
 
 
 def forget_secondary() -> None:

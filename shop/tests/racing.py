@@ -35,15 +35,12 @@ def race(functions: Sequence[Callable[[], Any]], *, timeout: float = TIMEOUT_SEC
     ]
     for thread in threads:
         thread.start()
-    _join(threads, deadline=time.monotonic() + timeout)
-    return outcomes
-
-
-def _join(threads: Sequence[threading.Thread], *, deadline: float) -> None:
+    deadline = time.monotonic() + timeout
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     missing = [thread.name for thread in threads if thread.is_alive()]
     assert not missing, f"threads that never ended: {', '.join(missing)}"
+    return outcomes
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:

@@ -21,6 +21,18 @@ def another_connection() -> Iterator[BaseDatabaseWrapper]:
 
 
 @contextmanager
+def in_its_place(other: BaseDatabaseWrapper) -> Iterator[None]:
+    """`other` as Django's own `connection` of this thread until the end of the block, which closes it."""
+    usual = connections["default"]
+    connections["default"] = other
+    try:
+        yield
+    finally:
+        other.close()
+        connections["default"] = usual
+
+
+@contextmanager
 def holding(statement: str, *parameters: Any) -> Iterator[BaseDatabaseWrapper]:
     """Keep the locks of `statement` until the end of the block."""
     with another_connection() as other:

@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -36,6 +36,7 @@ from shop.operations.backups import dumping, programs, restoring
 from shop.operations.backups.programs import BackupFailed
 from shop.operations.backups.restoring import ID_GAP
 from shop.tests.racing import wait_until
+from shop.tests.second_connection import in_its_place
 
 RESTORED = "firstcome_restored"
 CONNECTIONS = 20
@@ -43,9 +44,11 @@ CLIENTS = ("mariadb", "mariadb-dump", "mariadb-binlog", "mysql", "mysqldump", "m
 """What `shop.operations.backups.programs` looks for."""
 
 
-@contextmanager
-def server_in(folder: Path) -> Iterator[Server]:
-    """A server in this folder that keeps a binary log and has an empty database."""
+@pytest.fixture(scope="module")
+@boots("a database server")
+def running_server(tmp_path_factory) -> Iterator[Server]:
+    """A server that keeps a binary log and has an empty database."""
+    folder = tmp_path_factory.mktemp("server")
     make, root = throwaway.DATABASES[_kind()]
     server = make(
         home=folder / "server",
@@ -61,11 +64,12 @@ def server_in(folder: Path) -> Iterator[Server]:
         yield server
 
 
-def bring_back(server: Server) -> None:
-    """Bring a running server back to its start: no other database, no older log, no variable of a test's."""
-    databases = execute(server, "SHOW DATABASES LIKE 'firstcome%'", database="")
+@pytest.fixture
+def server(running_server) -> Server:
+    """The server as it was when it started: no other database, no older log, no variable of a test's."""
+    databases = execute(running_server, "SHOW DATABASES LIKE 'firstcome%'", database="")
     execute(
-        server,
+        running_server,
         *(f"DROP DATABASE {name}" for [name] in databases),
         f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4",
         "SET GLOBAL local_infile = DEFAULT",
@@ -73,14 +77,16 @@ def bring_back(server: Server) -> None:
         "RESET BINARY LOGS AND GTIDS" if is_mysql() else "RESET MASTER",
         database="",
     )
+    return running_server
 
 
-def path_with_clients(folder: Path) -> str:
-    """A PATH with the client programs of this kind; they are made in the folder if a Debian root has them."""
-    root = throwaway.DATABASES[_kind()][1]
+@pytest.fixture(autouse=True)
+def clients(tmp_path, monkeypatch) -> None:
+    """A PATH with the client programs of this kind; they are made in a folder if a Debian root has them."""
+    root, folder = throwaway.DATABASES[_kind()][1], tmp_path / "clients"
     if root is None:
-        return os.environ["PATH"]
-    folder.mkdir(exist_ok=True)
+        return
+    folder.mkdir()
     for name in CLIENTS:
         if (root.folder / "usr" / "bin" / name).exists():
             program = folder / name
@@ -88,7 +94,7 @@ def path_with_clients(folder: Path) -> str:
             own = shlex.join(root.command(f"/usr/bin/{name}"))
             program.write_text(f'#!/bin/sh\nexec {own} "$@"\n')
             program.chmod(0o755)
-    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
 def is_mysql() -> bool:
@@ -100,29 +106,10 @@ def _kind() -> str:
 
 
 @pytest.fixture(autouse=True)
-def clients(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("PATH", path_with_clients(tmp_path / "clients"))
-
-
-@pytest.fixture(autouse=True)
 def _unblocked(django_db_blocker) -> Iterator[None]:
     """Commands run in this process, with a connection to this module's server."""
     with django_db_blocker.unblock():
         yield
-
-
-@pytest.fixture(scope="module")
-@boots("a database server")
-def running_server(tmp_path_factory) -> Iterator[Server]:
-    with server_in(tmp_path_factory.mktemp("server")) as one:
-        yield one
-
-
-@pytest.fixture
-def server(running_server) -> Server:
-    """The module's server as it was when it started: one empty database, and its first binary log."""
-    bring_back(running_server)
-    return running_server
 
 
 @pytest.fixture
@@ -144,19 +131,12 @@ def run(server: Server, *words: str, database: str = DATABASE, user: str = USER)
     return 0, output.getvalue()
 
 
-@contextmanager
-def connected_to(url: str) -> Iterator[None]:
+def connected_to(url: str) -> AbstractContextManager[None]:
     """A connection to this database in the place of this thread's."""
-    usual = connections["default"]
     with mock.patch.dict(os.environ, DATABASE_URL=url):
         settings = connections.configure_settings({"default": configuration.database("DATABASE_URL", "")})
     backend = load_backend(settings["default"]["ENGINE"])
-    connections["default"] = backend.DatabaseWrapper(settings["default"], "default")
-    try:
-        yield
-    finally:
-        connections["default"].close()
-        connections["default"] = usual
+    return in_its_place(backend.DatabaseWrapper(settings["default"], "default"))
 
 
 def done(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> str:
@@ -460,25 +440,18 @@ def test_a_log_reaches_to_the_second_of_its_last_event_that_has_one(tmp_path):
 def test_a_dump_reads_no_file_of_the_machine_that_restores_it(server, backup):
     secret = backup.parent / "secret"
     secret.write_text("a password\n")
-    replace_dump(
-        backup,
-        b"CREATE TABLE amounts (name VARCHAR(99));\n"
-        + f"LOAD DATA LOCAL INFILE '{secret}' INTO TABLE amounts;\n".encode(),
-    )
+    loading = f"LOAD DATA LOCAL INFILE '{secret}' INTO TABLE amounts;\n".encode()
+    statements = b"CREATE TABLE amounts (name VARCHAR(99));\n" + loading
+    dump, description = gzip.compress(statements + dumping.COMPLETED + b"\n"), backup / dumping.DESCRIPTION
+    (backup / dumping.DUMP).write_bytes(dump)
+    described = {"bytes": len(dump), "sha256": hashlib.sha256(dump).hexdigest()}
+    description.write_text(json.dumps(json.loads(description.read_text()) | described))
     create(server, RESTORED)
     execute(server, "SET GLOBAL local_infile = 1")
 
     refusal(server, "restore", str(backup))
 
     assert execute(server, "SELECT name FROM amounts", database=RESTORED) == []
-
-
-def replace_dump(folder: Path, statements: bytes) -> None:
-    dump = gzip.compress(statements + dumping.COMPLETED + b"\n")
-    (folder / dumping.DUMP).write_bytes(dump)
-    described = json.loads((folder / dumping.DESCRIPTION).read_text())
-    described |= {"bytes": len(dump), "sha256": hashlib.sha256(dump).hexdigest()}
-    (folder / dumping.DESCRIPTION).write_text(json.dumps(described))
 
 
 def test_an_archive_that_cannot_be_unpacked_is_one_clear_error(tmp_path):

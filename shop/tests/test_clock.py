@@ -251,13 +251,10 @@ def test_repair_commands_run_on_such_a_host_and_doctor_reports_it(tmp_path):
 
 
 @pytest.fixture
-def host_ahead(monkeypatch) -> Iterator[None]:
+def host_ahead(unstarted, monkeypatch) -> None:
     """A process that uses the database's clock, on a host whose wall clock is 15 minutes ahead."""
-    monkeypatch.setattr(clock, "_host_seconds", lambda: time.time() + 900)
-    monkeypatch.setattr(clock, "_has_begun", False)
+    set_host_ahead(monkeypatch, QUARTER)
     assert clock.is_measured()
-    yield
-    process_state.follow_host()
 
 
 def in_minutes(minutes: int) -> datetime:

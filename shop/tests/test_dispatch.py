@@ -18,7 +18,7 @@ from shop.operations.celery_processes import Consumer
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import ask
+from shop.tests.second_connection import connection_id, is_connected
 
 MakeTask = Callable[..., "Task[Any, Any]"]
 
@@ -128,16 +128,15 @@ def test_a_task_in_this_process_leaves_no_connection_open(counting, own_redis, t
     used: list[int] = []
 
     def note_connection() -> None:
-        used.append(ask(connection, "SELECT CONNECTION_ID()")[0][0])
+        used.append(connection_id())
 
     task = task_on(own_redis.url, note_connection)
     connection.settings_dict["CONN_MAX_AGE"] = 0
     try:
         dispatch.enqueue(task)
         wait_until(lambda: len(used) == 1)
-        statement = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
-        wait_until(lambda: not ask(connection, statement, used[0]))
-        assert used[0] != ask(connection, "SELECT CONNECTION_ID()")[0][0]
+        wait_until(lambda: not is_connected(used[0]))
+        assert used[0] != connection_id()
     finally:
         connection.settings_dict["CONN_MAX_AGE"] = 60
 

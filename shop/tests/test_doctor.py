@@ -291,16 +291,6 @@ def test_a_demo_superuser_is_a_danger_except_under_make_run(settings, is_make_ru
     assert levels(accounts_doctor.demo()) == {"demo accounts": "ok"}
 
 
-@pytest.fixture
-def old_collation() -> Iterator[None]:
-    """The names of products in the collation that MariaDB 10.11 gives to a new database."""
-    wanted = checks.COLLATIONS["mariadb" in checks._variables()["version"].lower()]
-    alter = "ALTER TABLE inventory_product MODIFY name varchar(255) COLLATE %s NOT NULL"
-    ask(connection, alter % "utf8mb4_general_ci")
-    yield
-    ask(connection, alter % wanted)
-
-
 def _columns_of_products() -> list[tuple[Any, ...]]:
     return ask(
         connection,
@@ -311,22 +301,28 @@ def _columns_of_products() -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_mend_it(request):
+def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_mend_it():
     variables, before = checks._variables(), _columns_of_products()
     assert checks.collation(variables).level == "ok"
-    request.getfixturevalue("old_collation")
-    whale = ProductFactory.create(name="다른 🐳 컵")
-    assert list(products.find(search="🎁", include_inactive=True)) == [whale]
+    alter = "ALTER TABLE inventory_product MODIFY name varchar(255) COLLATE %s NOT NULL"
+    # What MariaDB 10.11 gives to a new database.
+    ask(connection, alter % "utf8mb4_general_ci")
+    try:
+        whale = ProductFactory.create(name="다른 🐳 컵")
+        assert list(products.find(search="🎁", include_inactive=True)) == [whale]
 
-    finding = checks.collation(variables)
-    assert (finding.level, "inventory_product" in finding.found) == ("warning", True)
-    of_database, of_table = re.findall(r"ALTER [^;]*[^;.]", finding.advice)
-    assert of_database == f"ALTER DATABASE {connection.settings_dict['NAME']} COLLATE {of_table.split()[-3]}"
-    ask(connection, of_table)
-    assert list(products.find(search="🐳", include_inactive=True)) == [whale]
-    assert not products.find(search="🎁", include_inactive=True).exists()
-    assert checks.collation(variables).level == "ok"
-    assert _columns_of_products() == before
+        finding = checks.collation(variables)
+        assert (finding.level, "inventory_product" in finding.found) == ("warning", True)
+        of_database, of_table = re.findall(r"ALTER [^;]*[^;.]", finding.advice)
+        name, collation = connection.settings_dict["NAME"], of_table.split()[-3]
+        assert of_database == f"ALTER DATABASE {name} COLLATE {collation}"
+        ask(connection, of_table)
+        assert list(products.find(search="🐳", include_inactive=True)) == [whale]
+        assert not products.find(search="🎁", include_inactive=True).exists()
+        assert checks.collation(variables).level == "ok"
+        assert _columns_of_products() == before
+    finally:
+        ask(connection, alter % checks.COLLATIONS[servers.is_mariadb()])
 
 
 @pytest.mark.parametrize(

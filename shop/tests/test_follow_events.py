@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,16 @@ from shop.tests.racing import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def follow(folder: Path, address: str, token: str) -> "subprocess.Popen[bytes]":
-    environment = os.environ | {"SHOP": address, "KEY": token}
-    with (folder / "out").open("ab") as out:
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", "follow.py", "cursor.txt"], cwd=folder, env=environment, stdout=out
-        )
+@contextmanager
+def following(folder: Path, address: str, token: str) -> Iterator[None]:
+    """The script, which is killed at the end of the block."""
+    own = {"cwd": folder, "env": os.environ | {"SHOP": address, "KEY": token}}
+    command = [sys.executable, "-I", "-S", "follow.py", "cursor.txt"]
+    with (folder / "out").open("ab") as out, subprocess.Popen(command, stdout=out, **own) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, live_web):
@@ -42,24 +48,16 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, l
         events = FeedEvent.objects.filter(position__isnull=False).order_by("position")
         return [str(id) for id in events.values_list("event_id", flat=True)]
 
-    first = follow(tmp_path, live_web, token)
-    try:
+    with following(tmp_path, live_web, token):
         for name in "ab":
             record(name)
         wait_until(lambda: len(seen()) == 2 and (tmp_path / "cursor.txt").exists(), seconds=30)
         record("c")
         wait_until(lambda: len(seen()) == 3, seconds=30)
-    finally:
-        first.kill()
-        first.wait()
     for name in "de":
         record(name)
-    second = follow(tmp_path, live_web, token)
-    try:
+    with following(tmp_path, live_web, token):
         wait_until(lambda: len(written()) == 5 and set(seen()) == set(written()), seconds=30)
-    finally:
-        second.kill()
-        second.wait()
     # What was printed, and whose cursor was not saved, may have come again.
     assert list(dict.fromkeys(seen())) == written()
 

@@ -28,13 +28,8 @@ def leave_something_to_sweep() -> None:
     """Create an old and a recent idempotency key, and an expired refresh token."""
     account = AccountFactory()
     for number, age in enumerate((timedelta(hours=25), timedelta(hours=23))):
-        IdempotencyKey.objects.create(
-            account=account,
-            key_hash=str(number) * 64,
-            fingerprint="f" * 64,
-            status=201,
-            created_at=timezone.now() - age,
-        )
+        old = {"key_hash": str(number) * 64, "created_at": timezone.now() - age}
+        IdempotencyKey.objects.create(account=account, status=201, **old)
     tokens.rotate(tokens.create_token_pair(account).refresh)
     RevokedToken.objects.update(expires_at=timezone.now())
 

@@ -10,7 +10,6 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db.models import Model, QuerySet
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -205,15 +204,13 @@ def test_no_page_of_a_long_list_counts_or_skips_rows(operator):
         for statement in statements:
             assert "COUNT(" not in statement and not re.search(r"OFFSET [1-9]", statement), statement
 
-    check_each(_positions_of_lists(), is_read_by_key)
-
-
-def _positions_of_lists() -> Iterator[tuple[type[Model], str]]:
+    positions: list[tuple[type[Model], str]] = []
     for model in LONG_LISTS:
         key = model._default_manager.order_by("pk").values_list("pk", flat=True)[0]
-        yield from ((model, ""), (model, "last"))
+        positions += [(model, ""), (model, "last")]
         if model is not SignOut and "at" not in admin.site._registry[model].ordering[0]:
-            yield model, f"after:{key}"
+            positions.append((model, f"after:{key}"))
+    check_each(positions, is_read_by_key)
 
 
 def test_a_page_has_as_many_statements_for_many_rows_as_for_few(operator, monkeypatch):
@@ -222,10 +219,12 @@ def test_a_page_has_as_many_statements_for_many_rows_as_for_few(operator, monkey
         monkeypatch.setattr(pages, "list_per_page", 1_000)
 
     def rows_and_statements() -> dict[str, tuple[int, int]]:
-        return {
-            model._meta.label: _rows_and_statements(operator, address_of(model, **ALL_ROWS.get(model, {})))
-            for model in admin.site._registry
-        }
+        found = {}
+        for model in admin.site._registry:
+            with captured_statements() as statements:
+                page = operator.get(address_of(model, **ALL_ROWS.get(model, {})))
+            found[model._meta.label] = len(page.context["cl"].result_list), len(statements)
+        return found
 
     fill_all_models()
     rows_and_statements()
@@ -235,12 +234,6 @@ def test_a_page_has_as_many_statements_for_many_rows_as_for_few(operator, monkey
     many = rows_and_statements()
     assert [label for label in few if many[label][0] <= few[label][0]] == []
     assert [(label, few[label], many[label]) for label in few if many[label][1] != few[label][1]] == []
-
-
-def _rows_and_statements(operator: Client, address: str) -> tuple[int, int]:
-    with captured_statements() as statements:
-        page = operator.get(address)
-    return len(page.context["cl"].result_list), len(statements)
 
 
 def test_a_search_finds_its_rows_by_an_index(operator):

@@ -7,7 +7,6 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
-from functools import partial
 
 import pytest
 from django.db import transaction
@@ -63,18 +62,17 @@ def counted(metric: str, lock: str = "fair") -> float:
     return REGISTRY.get_sample_value(f"firstcome_lock_{metric}", {"lock": lock}) or 0.0
 
 
-def get_and_leave(wait_seconds: float) -> float:
-    with fair_lock.held(NAME, wait_seconds=wait_seconds):
-        return time.monotonic()
-
-
 def queue_length() -> int:
     return int(redis_client.client().zcard(f"{NAME}:line"))
 
 
 def join_queue(*, wait_seconds: float = 20.0) -> "Future[float]":
+    def get_and_leave() -> float:
+        with fair_lock.held(NAME, wait_seconds=wait_seconds):
+            return time.monotonic()
+
     before = queue_length()
-    future = in_background(partial(get_and_leave, wait_seconds))
+    future = in_background(get_and_leave)
     wait_until(lambda: queue_length() == before + 1)
     return future
 

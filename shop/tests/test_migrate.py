@@ -57,26 +57,17 @@ SHAPE = {
 @pytest.fixture
 def database() -> Iterator[Connection]:
     """A connection to an empty database, which `manage` migrates."""
-    with connected("") as server:
-        ask(server, f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
-        try:
-            with connected(DATABASE) as connection:
-                yield connection
-        finally:
-            ask(server, f"DROP DATABASE {DATABASE}")
+    with new_database(DATABASE), connected(DATABASE) as connection:
+        yield connection
 
 
 @pytest.fixture(scope="module")
 @boots("a management command")
 def _migrated_database() -> Iterator[None]:
     """A database with the migrations of `BEFORE`."""
-    with connected("") as server:
-        ask(server, f"CREATE DATABASE {MIGRATED} CHARACTER SET utf8mb4")
-        try:
-            manage(*BEFORE, database=MIGRATED)
-            yield
-        finally:
-            ask(server, f"DROP DATABASE {MIGRATED}")
+    with new_database(MIGRATED):
+        manage(*BEFORE, database=MIGRATED)
+        yield
 
 
 @pytest.fixture
@@ -106,6 +97,18 @@ def connected(name: str) -> Iterator[Connection]:
     )
     with closing(connection):
         yield connection
+
+
+@contextmanager
+def new_database(name: str) -> Iterator[None]:
+    """An empty database of this name, dropped afterwards."""
+    with connected("") as server:
+        ask(server, f"DROP DATABASE IF EXISTS {name}")
+        ask(server, f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        try:
+            yield
+        finally:
+            ask(server, f"DROP DATABASE {name}")
 
 
 def ask(connection: Connection, statement: str) -> list[Any]:

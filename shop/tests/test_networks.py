@@ -15,7 +15,7 @@ from shop.http import client_address, serving, views
 from shop.http.client_address import AddressUnknown
 from shop.rates import anonymous_calls
 from shop.tests import asgi_client
-from shop.tests.asgi_client import Answer, send_request, send_request_blocking
+from shop.tests.asgi_client import send_request, send_request_blocking
 from shop.tests.factories import AccountFactory
 
 
@@ -112,15 +112,6 @@ def _three_a_minute(transactional_db, settings, monkeypatch) -> Iterator[None]:
     anonymous_calls._calls.clear()
 
 
-def send_unfinished(path: str) -> Answer:
-    """A call whose body never ends: it is answered only if nothing waits for that."""
-
-    async def answered() -> Answer:
-        return await asyncio.wait_for(send_request("POST", path, parts=[b"{"], is_stalled=True), 2)
-
-    return asyncio.run(answered())
-
-
 @pytest.mark.usefixtures("_three_a_minute")
 @pytest.mark.parametrize(
     "path", [SIGN_IN, "/api/v1/auth/refresh", "/api/v1/users", "/api/v1/orders", "/api/v1/x", "/admin/login/"]
@@ -129,7 +120,9 @@ def test_calls_of_a_network_that_made_too_many_are_refused_before_their_body_is_
     # A token does not spare a call that looks at none.
     for access in ("nonsense", "", ""):
         assert send_request_blocking("POST", SIGN_IN, {"wrong": 1}, access=access).status == 400
-    refused = send_unfinished(path)
+    # A body that never ends: the call is answered only if nothing waits for that.
+    unfinished = send_request("POST", path, parts=[b"{"], is_stalled=True)
+    refused = asyncio.run(asyncio.wait_for(unfinished, 2))
     assert (refused.status, refused.headers["connection"]) == (429, "close")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 

@@ -10,15 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import (
-    Error,
-    IntegrityError,
-    OperationalError,
-    ProgrammingError,
-    connection,
-    connections,
-    transaction,
-)
+from django.db import Error, IntegrityError, OperationalError, ProgrammingError, connection, transaction
 from django.db.backends.mysql import base as django_mysql
 from django.db.backends.utils import debug_transaction
 from MySQLdb.constants import CLIENT
@@ -31,7 +23,7 @@ from shop.db.mysql.base import DatabaseWrapper
 from shop.db.mysql.pipelined import base as pipelined_base
 from shop.tests import tally
 from shop.tests.racing import wait_until
-from shop.tests.second_connection import another_connection, ask, connection_id, kill
+from shop.tests.second_connection import another_connection, ask, connection_id, in_its_place, kill
 from shop.tests.second_process import another_process, read_line
 from shop.tests.waiting import in_background
 
@@ -260,15 +252,10 @@ print(type(own).__module__, own.connection.client_flag, flush=True)
 @pytest.fixture
 def plain(counting) -> Iterator[DatabaseWrapper]:
     """This thread's connection, as it is with the setting off."""
-    usual = connections["default"]
-    options = usual.settings_dict["OPTIONS"] | {"multi_statements": False}
-    plain = DatabaseWrapper({**usual.settings_dict, "OPTIONS": options}, alias="default")
-    connections["default"] = plain
-    try:
+    options = connection.settings_dict["OPTIONS"] | {"multi_statements": False}
+    plain = DatabaseWrapper({**connection.settings_dict, "OPTIONS": options}, alias="default")
+    with in_its_place(plain):
         yield plain
-    finally:
-        plain.close()
-        connections["default"] = usual
 
 
 @pytest.mark.boots("another process of the shop")

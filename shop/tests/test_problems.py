@@ -19,7 +19,6 @@ from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop
 from shop.errors import Invalid
 from shop.http import keyed_calls, problems, request_body
-from shop.http.messages import JSONResponse
 from shop.idempotency.recorded_answers import Answer
 from shop.tests import openapi_document
 from shop.tests.asgi_client import Answer as Response, send_request
@@ -214,15 +213,6 @@ def test_without_a_database_calls_are_unavailable_and_recover_by_themselves():
     assert api.get("/users/me").status_code == 200
 
 
-def called(method: str, path: str, body: bytes = b"") -> JSONResponse:
-    fields = {b"host": b"localhost", b"content-type": b"application/json"}
-    found = table.find(method, path[1:])
-    assert found
-    return event_loop.run_blocking(
-        lane.answer_call(BurstRequest(method, f"/api/v1{path}", fields, body), found)
-    )
-
-
 @in_one_test(
     ("method", "path", "body", "code"),
     [
@@ -233,7 +223,10 @@ def called(method: str, path: str, body: bytes = b"") -> JSONResponse:
     ],
 )
 def test_a_problem_passes_answer_call_with_its_code(method, path, body, code):
-    response = called(method, path, body)
+    fields = {b"host": b"localhost", b"content-type": b"application/json"}
+    request, found = BurstRequest(method, f"/api/v1{path}", fields, body), table.find(method, path[1:])
+    assert found
+    response = event_loop.run_blocking(lane.answer_call(request, found))
     assert response.code == orjson.loads(response.body)["code"] == code
 
 

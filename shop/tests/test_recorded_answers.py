@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -235,12 +236,7 @@ def test_each_key_has_one_effect_in_batches_of_several_processes(racing_account_
         for number in range(8)
         for body, copy in [("body", 0), ("body", 1), ("body", 2), ("other", 3)]
     ]
-    results = race(
-        [
-            lambda batcher=batcher, call=call, name=name: batcher.submit((call, name))
-            for batcher, call, name in calls
-        ]
-    )
+    results = race([partial(batcher.submit, (call, name)) for batcher, call, name in calls])
     for number in range(8):
         answers = results[4 * number : 4 * number + 4]
         assert [kind(answer) for answer in answers] in (["body"] * 3 + ["reused"], ["reused"] * 3 + ["body"])

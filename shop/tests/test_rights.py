@@ -28,7 +28,7 @@ from orders.models import Order
 from payments.models import Payment
 from shop.models import JournalLine
 from shop.tests import admin_addresses, clients, openapi_document, operators_page, test_access_matrix
-from shop.tests.admin_addresses import Action, Address
+from shop.tests.admin_addresses import Address
 from shop.tests.clients import Api
 from shop.tests.factories import AccountFactory
 from shop.tests.rolled_back import rolled_back
@@ -102,19 +102,17 @@ def action_rights(client: Client) -> dict[str, str]:
     """Of each action on a list: `do` if its list offers it, and `-` if it is refused."""
     request: HttpRequest = client.get(FRONT).wsgi_request
     seen = {action.path: not is_refused(client.get(action.path)) for action in admin_addresses.actions()}
-    return {
-        action.written: _action_right(client, request, action, is_seen=seen[action.path])
-        for action in admin_addresses.actions()
-    }
-
-
-def _action_right(client: Client, request: HttpRequest, action: Action, *, is_seen: bool) -> str:
-    if is_seen and action.name in action.pages.get_actions(request):
-        return "do"
-    before = JournalLine.objects.count()
-    chosen = [str(admin_addresses.first_row(action.pages.model).pk)]
-    client.post(action.path, {"action": action.name, "_selected_action": chosen})
-    return "-" if JournalLine.objects.count() == before else "did it without the right"
+    found = {}
+    for action in admin_addresses.actions():
+        if seen[action.path] and action.name in action.pages.get_actions(request):
+            found[action.written] = "do"
+            continue
+        before = JournalLine.objects.count()
+        chosen = [str(admin_addresses.first_row(action.pages.model).pk)]
+        client.post(action.path, {"action": action.name, "_selected_action": chosen})
+        is_undone = JournalLine.objects.count() == before
+        found[action.written] = "-" if is_undone else "did it without the right"
+    return found
 
 
 def links_of(html: str, page: str) -> set[str]:

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import MySQLdb
@@ -80,15 +79,6 @@ def statements(heading: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("--")]
 
 
-@pytest.fixture
-def _accounts() -> Iterator[None]:
-    yield
-    with connection.cursor() as cursor:
-        for name in (ACCOUNT, f"{ACCOUNT}_2"):
-            cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")
-
-
-@pytest.mark.usefixtures("_accounts")
 def test_the_password_of_the_database_is_changed_while_processes_use_it():
     is_mariadb = connection.mysql_is_mariadb
     *adding, ending = statements("MariaDB" if is_mariadb else "MySQL")
@@ -96,13 +86,17 @@ def test_the_password_of_the_database_is_changed_while_processes_use_it():
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE USER '{ACCOUNT}'@'%' IDENTIFIED BY 'OLD'")
         cursor.execute(f"GRANT ALL ON `{connection.settings_dict['NAME']}`.* TO '{ACCOUNT}'@'%'")
-        running = as_account(ACCOUNT, "OLD")
-        for statement in adding:
-            cursor.execute(statement)
-        # Between the two: an open connection, and new ones of processes with the old and the new settings.
-        known = [running, as_account(ACCOUNT, "OLD"), as_account(new_name, "NEW")]
-        assert [count_orders(account) for account in known] == [0, 0, 0]
-        cursor.execute(ending)
-    assert count_orders(as_account(new_name, "NEW")) == 0
-    with pytest.raises(MySQLdb.OperationalError):
-        as_account(ACCOUNT, "OLD")
+        try:
+            running = as_account(ACCOUNT, "OLD")
+            for statement in adding:
+                cursor.execute(statement)
+            # Between the two: an open connection, and new ones of processes with old and with new settings.
+            known = [running, as_account(ACCOUNT, "OLD"), as_account(new_name, "NEW")]
+            assert [count_orders(account) for account in known] == [0, 0, 0]
+            cursor.execute(ending)
+            assert count_orders(as_account(new_name, "NEW")) == 0
+            with pytest.raises(MySQLdb.OperationalError):
+                as_account(ACCOUNT, "OLD")
+        finally:
+            for name in (ACCOUNT, f"{ACCOUNT}_2"):
+                cursor.execute(f"DROP USER IF EXISTS '{name}'@'%'")

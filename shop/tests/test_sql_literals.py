@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings as bounds, s
 
 from shop.db import bulk_sql
 from shop.models import JournalLine
-from shop.tests.second_connection import ask
+from shop.tests.second_connection import ask, in_its_place
 
 MODES = {
     "plain": "",
@@ -139,18 +139,14 @@ def mode(words: str) -> Iterator[None]:
 @contextmanager
 def sqlite() -> Iterator[None]:
     """SQLite in this connection's place, with the table of lines alone."""
-    usual = connections["default"]
-    connections["default"] = SQLite(
-        {**usual.settings_dict, "NAME": ":memory:", "OPTIONS": {}}, alias="default"
-    )
+    other = SQLite({**connection.settings_dict, "NAME": ":memory:", "OPTIONS": {}}, alias="default")
     bulk_sql.reader.cache_clear()
     try:
-        with connections["default"].schema_editor() as editor:
-            editor.create_model(JournalLine)
-        yield
+        with in_its_place(other):
+            with other.schema_editor() as editor:
+                editor.create_model(JournalLine)
+            yield
     finally:
-        connections["default"].close()
-        connections["default"] = usual
         bulk_sql.reader.cache_clear()
 
 
@@ -173,14 +169,6 @@ def bytes_stored() -> list[tuple[Any, ...]]:
     return ask(connection, f"SELECT {', '.join(columns)} FROM shop_journalline ORDER BY id")  # noqa: S608
 
 
-def by_orm(line: Line) -> JournalLine:
-    return (
-        JournalLine(**line._replace(after=None)._asdict())
-        if line.after is None
-        else JournalLine(**line._asdict() | {"after": json.loads(line.after)})
-    )
-
-
 @bounded
 @example([SIMPLE._replace(detail=piece, after=json.dumps({piece: piece})) for piece in PIECES], str)
 @example([SIMPLE._replace(detail=piece) for piece in PIECES], Loud)
@@ -195,7 +183,10 @@ def test_what_is_written_is_what_the_orm_would_have_written(database, given, kin
     found = bulk_sql.reader(JournalLine, Line._fields).rows_of(ids)
 
     ask(connection, "DELETE FROM shop_journalline")
-    JournalLine.objects.bulk_create([by_orm(line) for line in given])
+    documents = [None if line.after is None else json.loads(line.after) for line in given]
+    JournalLine.objects.bulk_create(
+        JournalLine(**line._asdict() | {"after": after}) for line, after in zip(given, documents, strict=True)
+    )
     theirs = bytes_stored()
 
     after = Line._fields.index("after")
@@ -210,7 +201,6 @@ def test_what_is_written_is_what_the_orm_would_have_written(database, given, kin
         # The ORM escapes what isn't ASCII in JSON; what it reads is the same.
         assert differing in ([], [] if is_escaped else ["after"])
         assert row.after is None or bytes.fromhex(ours[index][after]) == row.after.encode()
-    documents = [None if line.after is None else json.loads(line.after) for line in given]
     assert read == found == [[*line._replace(after=one)] for line, one in zip(given, documents, strict=True)]
     assert [row[len(Line._fields) :] for row in ours] == [row[len(Line._fields) :] for row in theirs]
 

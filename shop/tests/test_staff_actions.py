@@ -51,6 +51,7 @@ from shop.tests.sent_forms import fields_of
 from shop.tests.test_rights import COLUMNS, NEED_MORE, client_of as admin_client_of, right
 
 __all__ = ["_empty_books", "_stepped_executor"]
+pytestmark = pytest.mark.django_db
 WHY = "As customers asked for it."
 PASSWORD, NEW = "a password, which nothing asks the reason for", "a new row, which has no reason to change"
 # What changes something, or is a form, and has no reason in the journal; and why not.
@@ -74,16 +75,8 @@ def row(make: Callable[..., Any], *, columns: dict[str, Any] | None = None, **va
     return lambda: (make(**columns or {}), values)
 
 
-def issuing() -> Prepared:
-    return AccountFactory.create(), {"campaign": CampaignFactory.create().pk}
-
-
 def uploading(text: str) -> Prepared:
     return CampaignFactory.create(code_source="pool"), {"file": SimpleUploadedFile("a.csv", text.encode())}
-
-
-def uploading_accounts() -> Prepared:
-    return uploading(f"{AccountFactory.create().pk}\n")
 
 
 def listing() -> Prepared:
@@ -92,11 +85,6 @@ def listing() -> Prepared:
 
 def paused_sale() -> Sale:
     return pausing.pause(sale_id=create_sale().pk, reason="The stage is late.")
-
-
-def refunding() -> Prepared:
-    order = operating_pages.paid_order()
-    return order, {"what": "all", "restock": "on"}
 
 
 def stuck_at_the_charge() -> Prepared:
@@ -131,11 +119,6 @@ def failed_delivery() -> WebhookDelivery:
     )
 
 
-def replaying() -> Prepared:
-    dead()
-    return None, {}
-
-
 LATER = "2099-07-01T00:00:00"
 SCHEDULED = {"scheduled": True, "closes_at": None}
 CAMPAIGN, PRODUCT = CampaignFactory.create, ProductFactory.create
@@ -144,7 +127,7 @@ PAUSED: dict[str, Any] = {"paused_at": clock.now()}
 DISABLED: dict[str, Any] = {"is_active": False}
 ACTIONS: dict[str, Prepare] = {
     "/admin/products/<product_id>/limit/": row(PRODUCT, limit=3),
-    "/admin/accounts/<account_id>/issue-coupon/": issuing,
+    "/admin/accounts/<account_id>/issue-coupon/": lambda: (ACCOUNT(), {"campaign": CAMPAIGN().pk}),
     "/admin/accounts/<account_id>/grant-points/": row(ACCOUNT, amount=500),
     "/admin/accounts/<account_id>/sign-out/": row(ACCOUNT),
     "/admin/accounts/<account_id>/disable/": row(ACCOUNT),
@@ -160,7 +143,7 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/auth/user/<id>/reset_otp/": row(lambda: with_codes(ACCOUNT(is_staff=True))),
     "/admin/auth/user/ disable": row(ACCOUNT),
     "/admin/auth/group/<id>/change/": row(Group.objects.create, columns={"name": "stores"}, name="night"),
-    "/admin/events/webhookdelivery/replay_events/": replaying,
+    "/admin/events/webhookdelivery/replay_events/": row(dead),
     "/admin/accounts/apikey/make/": row(lambda: None, name="warehouse", scopes=["orders:read"]),
     "/admin/accounts/apikey/<id>/rotate/": row(key_of_olga),
     "/admin/accounts/apikey/<id>/revoke/": row(key_of_olga),
@@ -182,7 +165,7 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/coupons/campaign/<id>/add_codes/": row(CAMPAIGN, columns={"code_source": "pool"}, count=2),
     "/admin/coupons/campaign/<id>/upload_codes/": partial(uploading, "A1\n"),
     "/admin/coupons/campaign/<id>/list_accounts/": listing,
-    "/admin/coupons/campaign/<id>/upload_accounts/": uploading_accounts,
+    "/admin/coupons/campaign/<id>/upload_accounts/": lambda: uploading(f"{ACCOUNT().pk}\n"),
     "/admin/coupons/campaign/ pause_selected": row(CAMPAIGN),
     "/admin/coupons/campaign/ resume_selected": row(CAMPAIGN, columns=PAUSED),
     "/admin/coupons/coupon/<id>/void/": row(lambda: coupon_of(CAMPAIGN())),
@@ -194,7 +177,7 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/payments/payment/<id>/look_up/": row(PaymentFactory.create),
     "/admin/payments/reconciliation/compare/": row(lambda: None),
     "/admin/payments/reconciliation/<id>/fix/": orphaned_charge,
-    "/admin/orders/order/<id>/refund/": refunding,
+    "/admin/orders/order/<id>/refund/": row(operating_pages.paid_order, what="all", restock="on"),
     "/admin/orders/order/<id>/cancel/": row(operating_pages.unpaid_order),
     "/admin/orders/order/<id>/resend_events/": row(operating_pages.paid_order),
     "/admin/orders/saga/<id>/retry/": row(started),
@@ -203,7 +186,6 @@ ACTIONS: dict[str, Prepare] = {
 }
 
 
-@pytest.mark.django_db
 @pytest.mark.usefixtures("_a_row_of_every_model")
 def test_every_form_and_action_that_changes_something_is_asked_for_its_reason_or_says_why_not():
     """The table of docs/operators.md, which test_rights holds, has what groups may do, but not superusers."""
@@ -312,7 +294,6 @@ def with_a_key(ada: User) -> Api:
     return Api(access=keys.create(maker_id=ada.pk, name="own", wanted_scopes=scopes.ALL).secret)
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("signed_in_as", [client_of, with_an_old_token, with_a_key])
 @pytest.mark.parametrize("act", [grant, refund, issue, void, list_eligible])
 def test_an_act_of_staff_for_the_own_account_is_refused(act, signed_in_as, ada):
@@ -324,7 +305,6 @@ def test_an_act_of_staff_for_the_own_account_is_refused(act, signed_in_as, ada):
     assert Coupon.objects.count() == (1 if act is void else 0)
 
 
-@pytest.mark.django_db
 def test_others_are_still_acted_for(ada):
     other, api = buying.account(), client_of(ada)
     assert grant(api, other).status_code == 201
@@ -333,7 +313,6 @@ def test_others_are_still_acted_for(ada):
     assert void(api, other).status_code == 200
 
 
-@pytest.mark.django_db
 def test_what_a_buyer_may_do_takes_no_right_of_staff(ada):
     api, campaign = client_of(ada), CampaignFactory.create()
     assert api.post("/coupons", {"campaign": campaign.pk}).status_code == 201
@@ -369,13 +348,11 @@ def rows() -> list[list[dict[str, Any]]]:
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
-@pytest.mark.django_db
 def test_the_own_account_page_has_no_button_to_give_oneself_something(ada):
     page = signed_in(ada).get(reverse("account-page", args=[ada.pk])).content.decode()
     assert not [name for name in ("grant-points", "issue-coupon") if f"{ada.pk}/{name}/" in page]
 
 
-@pytest.mark.django_db
 def test_commands_run_without_an_account_and_are_not_refused_as_a_request_without_one_is(ada):
     coupon, order = buying.coupon_of(ada.pk), paid_order(ada)
     asked = {

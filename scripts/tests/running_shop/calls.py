@@ -41,12 +41,12 @@ def buy(
     return shop.call(buyer, "POST", "/orders", body, key=key, Prefer=f"wait={wait}")
 
 
-class Connections:
+class Connections(ThreadPoolExecutor):
     """Buyers with a thread and a new connection for each call, so that both web processes get some."""
 
     def __init__(self, shop: RunningShop, most: int) -> None:
+        super().__init__(most)
         self._shop = shop
-        self._threads = ThreadPoolExecutor(most)
 
     def soon(
         self, account: User, method: str, path: str, body: Any = None, *, key: str = "", **headers: str
@@ -55,10 +55,7 @@ class Connections:
         headers |= {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
         headers |= {"Idempotency-Key": key} if key else {}
         address = f"{self._shop.address}/api/v1{path}"
-        return self._threads.submit(_request, method, address, body, headers)
-
-    def close(self) -> None:
-        self._threads.shutdown()
+        return self.submit(_request, method, address, body, headers)
 
 
 def _request(method: str, address: str, body: Any, headers: dict[str, str]) -> Response:
@@ -66,20 +63,11 @@ def _request(method: str, address: str, body: Any, headers: dict[str, str]) -> R
         return pool.request(method, address, json=body, headers=headers)
 
 
-@contextmanager
-def connections(shop: RunningShop, most: int) -> Iterator[Connections]:
-    made = Connections(shop, most)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
 def at_once(
     shop: RunningShop, buyers: Sequence[User], path: str, body: Any, *, key: str = ""
 ) -> list[Response]:
     """The answers to the same body from all buyers at once, each by a key of its own unless one is given."""
-    with connections(shop, len(buyers)) as calls:
+    with Connections(shop, len(buyers)) as calls:
         made = [calls.soon(buyer, "POST", path, body, key=key or str(uuid4())) for buyer in buyers]
         return [call.result(30) for call in made]
 

@@ -7,8 +7,6 @@ store starts it again before it ends; `running_shop` fails the test that leaves 
 from collections.abc import Iterator
 
 import pytest
-from django.conf import LazySettings
-from pytest_django import DjangoDbBlocker
 
 from orders.saga import run
 from orders.tests import stepping
@@ -23,9 +21,7 @@ __all__ = ["browser_thread", "faults", "open_page"]
 # Not for the session: its processes would go on beside the tests of other packages.
 @pytest.fixture(scope="package")
 @boots("the running shop", in_first_circle=True)
-def booted_shop(
-    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningShop]:
+def booted_shop(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[RunningShop]:
     shop = RunningShop(tmp_path_factory.mktemp("shop"))
     try:
         with django_db_blocker.unblock():
@@ -36,12 +32,7 @@ def booted_shop(
 
 
 @pytest.fixture(autouse=True)
-def running_shop(
-    booted_shop: RunningShop,
-    django_db_blocker: DjangoDbBlocker,
-    settings: LazySettings,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[RunningShop]:
+def running_shop(booted_shop, django_db_blocker, settings, monkeypatch) -> Iterator[RunningShop]:
     """The shop, which is up; a test that leaves a process down fails, and the next one finds it up again."""
     monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
     with django_db_blocker.unblock(), used_by_this_process(booted_shop, settings, monkeypatch):
@@ -50,6 +41,6 @@ def running_shop(
 
 
 @pytest.fixture
-def stack(running_shop: RunningShop) -> Stack:
+def stack(running_shop) -> Stack:
     """Where the pages of browser tests are."""
     return Stack(running_shop.address, running_shop.environment)

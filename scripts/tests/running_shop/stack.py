@@ -78,15 +78,13 @@ class RunningShop:
             getattr(self.instance, folder).mkdir(parents=True)
         self._broker = ports.free()
         self.broker_url = f"redis://{ports.HOST}:{self._broker}/0"
-        self.environment = environment.compose(self.instance, self._own_settings())
-        self.children: dict[str, subprocess.Popen[bytes]] = {}
-        self._worker_log_began_at = 0
-
-    def _own_settings(self) -> dict[str, str]:
         names = environment.defaults(self.instance)
         outer = {name: value for name, value in os.environ.items() if name not in names}
         # The test signs tokens and sessions for the shop.
-        return outer | SETTINGS | {"SECRET_KEY": settings.SECRET_KEY, "BROKER_URL": self.broker_url}
+        own = SETTINGS | {"SECRET_KEY": settings.SECRET_KEY, "BROKER_URL": self.broker_url}
+        self.environment = environment.compose(self.instance, outer | own)
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self._worker_log_began_at = 0
 
     def boot(self) -> None:
         with ThreadPoolExecutor(1) as pool:
@@ -98,16 +96,13 @@ class RunningShop:
             dump = _dump()
             prepared.result()
         self.start("mariadb")
-        self._make_tables(dump)
-        for name in SHOP:
-            self.launch(name)
-        self.wait_until_ready()
-
-    def _make_tables(self, dump: str) -> None:
         words = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
         if dump:
             words = _client("mariadb", environ.Env.db_url_config(self.environment["DATABASE_URL"]))
         subprocess.run(words, env=self.environment, input=dump, check=True, text=True)
+        for name in SHOP:
+            self.launch(name)
+        self.wait_until_ready()
 
     def end(self) -> None:
         for name in reversed(self.children):
@@ -238,6 +233,8 @@ class RunningShop:
         return [system_packages.program("redis-server"), *processes.words(options)]
 
     def _answers(self, name: str) -> Callable[[], bool] | ports.Address:
+        if name == "worker":
+            return lambda: b" ready." in self.log(name).read_bytes()[self._worker_log_began_at :]
         first = self.instance.port
         places: Mapping[str, ports.Address] = {
             "mariadb": str(self.instance.mariadb_socket),
@@ -249,10 +246,7 @@ class RunningShop:
             "sink": (ports.HOST, self.instance.data_platform_port),
             "partner": (ports.HOST, self.instance.partner_port),
         }
-        return self._worker_is_ready if name == "worker" else places[name]
-
-    def _worker_is_ready(self) -> bool:
-        return b" ready." in self.log("worker").read_bytes()[self._worker_log_began_at :]
+        return places[name]
 
 
 @contextmanager

@@ -32,7 +32,6 @@ from scripts.tests.running_shop.calls import (
     buy,
     buyers_going_on,
     charges_of,
-    connections,
     eventually,
     let_leases_end,
     orders_of,
@@ -114,7 +113,7 @@ def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(r
             calls.soon(one, "POST", "/orders", purchase(product), key="a", Prefer="wait=20") for one in buyers
         ]
 
-    with connections(running_shop, 16) as calls:
+    with Connections(running_shop, 16) as calls:
         with running_shop.frozen("worker"):
             waiting = call_all(calls)
             wait_until(lambda: orders_of(product).count() == 16)
@@ -198,7 +197,7 @@ def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop):
 
 def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_shop):
     product, buyers = ProductFactory.create(on_hand=10), AccountFactory.create_batch(6)
-    with connections(running_shop, 6) as calls, running_shop.frozen("gateway"):
+    with Connections(running_shop, 6) as calls, running_shop.frozen("gateway"):
         wanted = {"body": purchase(product, "tok_slow"), "key": "a", "Prefer": "wait=1"}
         made = [calls.soon(buyer, "POST", "/orders", **wanted) for buyer in buyers]
         assert {call.result(20).status for call in made} == {202}
@@ -245,7 +244,7 @@ def test_a_rolling_restart_under_load_fails_no_buyer(running_shop):
 
 def test_a_server_that_stops_answers_all_waiting_requests_at_once(running_shop):
     product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(50)
-    with connections(running_shop, 50) as calls, running_shop.frozen("worker"):
+    with Connections(running_shop, 50) as calls, running_shop.frozen("worker"):
         wanted = {"body": purchase(product), "key": "a", "Prefer": "wait=30"}
         waiting = [calls.soon(buyer, "POST", "/orders", **wanted) for buyer in buyers]
         wait_until(lambda: waiting_requests(running_shop) == 50, seconds=25)

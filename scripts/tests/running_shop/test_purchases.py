@@ -19,13 +19,13 @@ from payments.models import WebhookEvent
 from sales.models import SaleEntry
 from sales.tests import factories as sales
 from scripts.tests.running_shop.calls import (
+    Connections,
     Response,
     at_once,
     both_processes_answer,
     buy,
     buyers_going_on,
     charges_of,
-    connections,
     eventually,
     orders_of,
     others,
@@ -179,7 +179,7 @@ def test_followers_at_both_web_processes_get_an_event_that_either_recorded(runni
     # No other test's late order has an event of this type.
     path = f"/events?type=sale.drawn&after={before['next']}"
 
-    with connections(running_shop, 24) as calls, both_processes_answer(running_shop, "vents"):
+    with Connections(running_shop, 24) as calls, both_processes_answer(running_shop, "vents"):
         # Of one account fewer may wait in a process.
         readers = [follower, reader(), reader()] * 8
         waiting = [calls.soon(one, "GET", path, Prefer="wait=20") for one in readers]

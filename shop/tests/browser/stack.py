@@ -50,7 +50,8 @@ def running(folder: Path, gateway: Simulator, data_platform: Simulator) -> Itera
         AS_IN_PRODUCTION
         | STOREFRONT
         | {"STATIC_ROOT": str(folder / STATIC), "PAYMENT_RETURN_URL": receipt}
-        | _simulators(gateway, data_platform)
+        | {"GATEWAY_URL": f"http://{ports.HOST}:{gateway.port}", "EVENT_SECRET": own_data_platform.SECRET}
+        | {"DATA_PLATFORM_URL": f"http://{ports.HOST}:{data_platform.port}"}
     )
     worker = start_worker(folder / "worker.log", gateway, data_platform, **settings)
     try:
@@ -58,14 +59,6 @@ def running(folder: Path, gateway: Simulator, data_platform: Simulator) -> Itera
             yield Stack(server.address, settings)
     finally:
         children.stop(worker)
-
-
-def _simulators(gateway: Simulator, data_platform: Simulator) -> dict[str, str]:
-    return {
-        "GATEWAY_URL": f"http://{ports.HOST}:{gateway.port}",
-        "DATA_PLATFORM_URL": f"http://{ports.HOST}:{data_platform.port}",
-        "EVENT_SECRET": own_data_platform.SECRET,
-    }
 
 
 def call(

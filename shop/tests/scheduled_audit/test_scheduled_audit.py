@@ -20,7 +20,7 @@ from events.models import FeedEvent
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
-from inventory.tests.factories import ProductFactory
+from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders.models import Order
 from orders.tests import buying, test_audit as order_damage
 from payments import ledger
@@ -451,22 +451,28 @@ def test_damage_of_the_ledger_is_named(damage, audited):
 
 
 def test_stock_that_does_not_add_up_is_named(audited):
-    product = ProductFactory.create(on_hand=10)
+    """More than its movements, less than them, and without any."""
+    grown, moved, bare, _ = ProductFactory.create_batch(4, on_hand=10)
     assert audit_changes() == {}
-    Product.objects.filter(pk=product.pk).update(on_hand=11)
-    assert find_by_both_paths() == ({"L5": [str(product.pk)]},) * 2
+    Product.objects.filter(pk=grown.pk).update(on_hand=11)
+    StockMovementFactory.create(product=moved, delta=-10, on_hand_after=0)
+    StockMovement.objects.filter(product=bare).delete()
+    assert find_by_both_paths() == ({"L5": [str(one.pk) for one in (grown, moved, bare)]},) * 2
 
 
-def test_negative_stock_is_named_where_the_constraint_is_lost(audited):
-    product = ProductFactory.create(on_hand=1)
+def test_more_reserved_than_on_hand_and_less_than_nothing_are_named_where_the_constraint_is_lost(audited):
+    """A constraint can be lost in a restore, so the audit doesn't rely on it."""
+    short, negative, _ = ProductFactory.create_batch(3, on_hand=1)
     constraint = "inventory_product_reserved_within_on_hand"
     with coupon_damage.without_constraint(Product, constraint, lambda: Product.objects.update(reserved=0)):
-        Product.objects.filter(pk=product.pk).update(reserved=-1)
+        Product.objects.filter(pk=short.pk).update(reserved=2)
+        Product.objects.filter(pk=negative.pk).update(reserved=-1)
         of_changes, of_all = find_by_both_paths()
-        assert of_changes["L4"] == of_all["L4"] == [str(product.pk)]
+        assert of_changes["L4"] == of_all["L4"] == [str(short.pk), str(negative.pk)]
 
 
 def test_a_delivery_that_came_in_twice_is_named(audited):
+    """5 and 100 became 205, each movement with its journal line, and no law was broken by it."""
     rows = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=100)]
     delivery_id, other_id = uuid4(), uuid4()
     importing.receive(rows, delivery_id=delivery_id, reason="delivery")
