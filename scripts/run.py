@@ -52,8 +52,7 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
     instance.metrics.mkdir()
     with supervision.supervisor(instance, environment, stores) as daemon:
         supervision.wait_for_stores(instance, stores)
-        if not preparation.is_current(instance, environment):
-            preparation.prepare_apart(instance.home, environment)
+        preparation.prepare_apart(instance.home, environment)
         supervision.start(instance, ["web", "worker"])
         supervision.wait_for_shop(instance)
         greeting = welcome.text(instance, environment)
