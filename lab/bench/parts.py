@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import median
 
-import requests
-
 from lab import load, stage as stages
 from lab.bench import filling, loads, sales
 from lab.bench.rows import ROWS, Measured
+from lab.chaos.calls import signed_in
 from lab.load import ratio
 from lab.stack import database
 from lab.stage import Stage
@@ -73,11 +72,7 @@ def by_key(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 
 def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """The processor time of more viewers of the board."""
-    login, staff = f"{stage.instance.url}/admin/login/", requests.Session()
-    form = {"username": welcome.STAFF_USER, "password": welcome.STAFF_PASSWORD}
-    staff.trust_env = False  # a proxy of the environment is not the shop's
-    staff.get(login, timeout=60)
-    staff.post(login, {**form, "csrfmiddlewaretoken": staff.cookies["csrftoken"]}, timeout=60)
+    staff = signed_in(stage.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
     shown = staff.get(f"{stage.instance.url}{ROWS['board'].k6['LIST']}", timeout=60).text
     lacks = [] if shown.startswith('{"snapshot":') else [f"board: no snapshot, but {shown[:200]}"]
     session = stage.tokens_of([{"access": staff.cookies["sessionid"]}], "board")

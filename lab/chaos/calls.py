@@ -217,6 +217,17 @@ def new_session() -> requests.Session:
     return session
 
 
+def signed_in(url: str, username: str, password: str) -> requests.Session:
+    """An operator's session of the admin. Raises SetupError."""
+    session, page = new_session(), f"{url}/admin/login/"
+    session.get(page, timeout=LATEST_SECONDS)
+    form = {"username": username, "password": password, "csrfmiddlewaretoken": session.cookies["csrftoken"]}
+    answer = session.post(page, form, allow_redirects=False, timeout=LATEST_SECONDS)
+    if answer.status_code != 302:
+        raise SetupError(f"{username} can't sign in to the admin: {answer}")
+    return session
+
+
 def to_gateway(port: int) -> Connection:
     """To the gateway's own calls; nothing of them is counted."""
     return Connection(port, Observations(), seed="gateway", impatient_share=0, prefix="")
@@ -268,8 +279,6 @@ class Account:
     token: str
     opening_amount: int = 0
     calls: list[RecordedCall] = field(default_factory=list)
-    shared_codes: dict[str, int] = field(default_factory=dict)
-    """The setup's own."""
 
     def done(self, sort: str) -> list[RecordedCall]:
         return [made for made in self.calls if made.sort == sort and made.was_done]
@@ -287,13 +296,8 @@ class Account:
         return found
 
     def coupons(self) -> dict[str, Any]:
-        """The coupons in its answers, by code; of those that orders were given the campaign alone."""
-        of_orders = {
-            made.answer.body["coupon"]: {"campaign": self.shared_codes[made.call.body["coupon"]]}
-            for made in self.done("order")
-            if made.call.body.get("coupon") in self.shared_codes
-        }
-        return of_orders | {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
+        """The coupons in its answers, by code."""
+        return {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
 
 
 @dataclass
@@ -327,12 +331,10 @@ class AtGateway:
 class Setup:
     """What there was before the load, and what clients did that is in no answer of the shop: `at_gateway` by
     order what came of refunds and disputes at the gateway itself, with `shown_refunds` as the shop has them,
-    whose answers may have been too early; of operators `granted`, the account and amount that each reason was
-    sent with, `pressed`, what each approval may have become, and `operator_grants`, what accounts got of it.
+    whose answers may have been too early.
 
     `ample` never sells out. With the gateway's port buyers also pay by a card that asks its owner and keep
-    orders on a decline, and charges are also refunded and disputed at the gateway. `listed` are the accounts
-    of each campaign that is for a list.
+    orders on a decline, and charges are also refunded and disputed at the gateway.
     """
 
     staff: Account
@@ -342,13 +344,8 @@ class Setup:
     ample: Product
     drop: Drop | None = None
     gateway_port: int | None = None
-    shared_codes: dict[str, int] = field(default_factory=dict)
-    listed: dict[int, set[int]] = field(default_factory=dict)
     at_gateway: dict[str, AtGateway] = field(default_factory=dict)
     shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
-    granted: dict[str, tuple[int, int]] = field(default_factory=dict)
-    pressed: dict[int, set[str]] = field(default_factory=dict)
-    operator_grants: Counter[int] = field(default_factory=Counter)
 
     @property
     def calls(self) -> list[RecordedCall]:

@@ -136,9 +136,6 @@ class Buyer(Client):
         if self.random.random() < 0.55:
             self.buy(account, "order", "/orders", body | self._payment(), self.random.choice(WAITS))
             return
-        # Of an order that is declined the answer has no coupon, and a shared code gives one with the order.
-        if self.setup.shared_codes and self.random.random() < 0.3:
-            body["coupon"] = self.random.choice(list(self.setup.shared_codes))
         self.buy(account, "order", "/orders", body)
 
     def pay_or_cancel(self, _: Account) -> None:

@@ -46,12 +46,10 @@ def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iter
         own, held = shop.orders(account), shop.coupons(account)
         orders, coupons = orders | own, coupons | held
         yield from of_orders(account, own)
-        yield from of_coupons(account, setup, own, held)
-        yield from of_entries(account, setup, own, shop)
+        yield from of_coupons(account, own, held)
+        yield from of_entries(account, setup, shop)
         yield from of_wallet(account, setup, own, shop)
     yield from repeats(setup.calls, shop.connection)
-    yield from of_campaigns(setup, shop)
-    yield from of_refunds(setup, orders, shop)
     yield from of_stock(setup, orders, shop)
     yield from of_outside(setup, shop, orders)
     if reader:
@@ -98,38 +96,24 @@ def of_orders(account: Account, orders: Rows) -> Iterator[str]:
     )
 
 
-def of_coupons(account: Account, setup: Setup, orders: Rows, there: Rows) -> Iterator[str]:
+def of_coupons(account: Account, orders: Rows, there: Rows) -> Iterator[str]:
     """Those in the answers, unchanged; redeemed by one order that is not fully refunded, or free."""
     answered = account.coupons()
     redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
     states, due, found = {0: "issued", 1: "redeemed"}, dict[str, object](), dict[str, object]()
     for code, one in answered.items():
-        due[f"coupon {code}"] = (one["campaign"], one.get("position"), states.get(redeemed[code]))
+        due[f"coupon {code}"] = (one["campaign"], one["position"], states.get(redeemed[code]))
     for code, one in there.items():
-        # An order's answer has no position of the coupon that it was given.
-        position = one["position"] if "position" in answered.get(code, one) else None
-        found[f"coupon {code}"] = (one["campaign"], position, one["status"])
+        found[f"coupon {code}"] = (one["campaign"], one["position"], one["status"])
     yield from unlike(due, found)
-    for made in account.calls:
-        listed = setup.listed.get(made.call.body["campaign"]) if made.sort == "coupon" else None
-        is_refused = made.answer.code == "not_eligible"
-        if listed and (is_refused or made.was_done) and is_refused == (account.id in listed):
-            yield f"account {account.id}, listed: {is_refused}, was answered {made.answer.word}"
 
 
-def of_entries(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
-    """Each entry in the answers is there, and as many are used as there are orders of the sale."""
-    if setup.drop is None:
-        return
-    ids = {made.answer.body["id"] for made in account.done("entry")}
-    entries = [shop.get(f"/sale-entries/{id}", account.token) for id in ids]
-    for entry in entries:
-        if entry["sale"] != setup.drop.id or entry["status"] not in STATUSES:
-            yield f"entry {entry['id']} of account {account.id}: {entry}"
-    bought = sum(setup.drop.product.id in dict(_items(order)) for order in orders.values())
-    used = sum(entry["status"] == "used" for entry in entries)
-    what = f"account {account.id}: orders of the sale and used entries"
-    yield from unlike({what: bought}, {what: used})
+def of_entries(account: Account, setup: Setup, shop: Shop) -> Iterator[str]:
+    """Each entry in the answers is there; that orders use them is law L14."""
+    for id in {made.answer.body["id"] for made in account.done("entry")} if setup.drop else ():
+        entry = shop.get(f"/sale-entries/{id}", account.token)
+        if setup.drop and (entry["sale"] != setup.drop.id or entry["status"] not in STATUSES):
+            yield f"entry {id} of account {account.id}: {entry}"
 
 
 def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
@@ -140,32 +124,12 @@ def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Itera
     due = account.opening_amount + sum(made.call.body["amount"] for made in [*granted, *bought])
     due -= sum(order["points_amount"] for order in orders.values() if order["status"] in BOUGHT)
     due += sum(refund["points_amount"] for refund in setup.refunds() if refund["order"] in orders)
-    due += setup.operator_grants[account.id]
     answered = {made.answer.body.get("payment") or made.answer.body["id"] for made in top_ups}
     name, top_up = f"wallet of {account.id}", f"top-up of {account.id}: "
     yield from unlike(
         {name: (due, due)} | {top_up + id: True for id in answered},
         {name: shop.wallet(account)} | {top_up + id: True for id in shop.top_ups(account)},
     )
-
-
-def of_campaigns(setup: Setup, shop: Shop) -> Iterator[str]:
-    """Each shows as many coupons as answers have."""
-    answered = Counter(one["campaign"] for account in setup.buyers for one in account.coupons().values())
-    shown = {id: shop.get(f"/campaigns/{id}")["issued"] for id in setup.campaigns}
-    due = {f"campaign {id}: issued": answered[id] for id in shown}
-    yield from unlike(due, {f"campaign {id}: issued": count for id, count in shown.items()})
-
-
-def of_refunds(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
-    """Each refund in an answer has succeeded, and there is no other."""
-    due = {f"refund {one['id']} of order {one['order']}": "succeeded" for one in setup.refunds()}
-    refunded = {
-        id for id, order in orders.items() if order["refunded_amount"] or order["status"] == "refunded"
-    }
-    asked = refunded | {one["order"] for one in setup.refunds()} & orders.keys()
-    found = {f"refund {one['id']} of order {id}": one["status"] for id in asked for one in shop.refunds(id)}
-    yield from unlike(due, found)
 
 
 def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
@@ -319,10 +283,9 @@ TABLES = {
     "refund": "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
     "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts}) AND refund.source = 'staff'",
     "entry": "SELECT id FROM firstcome.sales_saleentry WHERE account_id IN ({accounts})",
-    # A wallet has its owner's id. What operators grant at their pages is compared by itself.
+    # A wallet has its owner's id.
     "grant": "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "
-    "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' "
-    "AND SUBSTR(transfer.reason, 1, 9) <> 'operator ' AND entry.account_id IN ({accounts})",
+    "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' AND entry.account_id IN ({accounts})",
     "adjustment": "SELECT id FROM firstcome.inventory_stockmovement WHERE kind = 'adjusted' "
     "AND product_id IN ({products})",
 }
@@ -352,8 +315,6 @@ def acknowledged(setup: Setup) -> Effects:
     for kind, known in (identity(made) for made in setup.calls if made.was_done):
         if kind:
             found[kind].add(known)
-    # Those that orders with a shared code were given, too.
-    found["coupon"].update(*(account.coupons() for account in setup.buyers))
     return found
 
 

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from lab.chaos import clients
@@ -108,24 +107,6 @@ class Shop:
         return [
             self.create_campaign("Trial", **{"quantity": COUPONS, **own}) for own in (*usual, *STRATEGIES)
         ]
-
-    def create_restricted_campaigns(self, setup: Setup) -> None:
-        """Two with shared codes, one for first orders; one for every other buyer; one for a product."""
-        create = partial(self.create_campaign, "Trial", quantity=COUPONS)
-        for code, is_first in (("TO-ALL", False), ("TO-FIRST-ORDERS", True)):
-            terms: dict[str, Any] = {
-                "code_source": "shared",
-                "shared_code": code,
-                "first_order_only": is_first,
-            }
-            setup.shared_codes[code] = create(**terms)
-        listing = create(strategy="pessimistic", eligible="listed")
-        setup.listed[listing] = {account.id for account in setup.buyers[::2]}
-        self.call("POST", f"/campaigns/{listing}/eligible-accounts", {"users": sorted(setup.listed[listing])})
-        limited = create(products=[setup.products[0].id])
-        setup.campaigns += [*setup.shared_codes.values(), listing, limited]
-        for account in setup.buyers:
-            account.shared_codes = setup.shared_codes
 
     def create_drop(self) -> Drop:
         """A sale of plenty with a waiting room."""

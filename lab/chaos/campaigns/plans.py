@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from lab.chaos import comparison, dashboard_queries, faults, operators, shop
+from lab.chaos import comparison, dashboard_queries, faults, shop
 from lab.chaos.calls import Call, Observations, RecordedCall
 from lab.chaos.campaigns import network
 from lab.chaos.campaigns.month import Month
@@ -85,19 +85,11 @@ class Sales(Run):
 
 
 class Gateway(Run):
-    """Operators force sagas, grant points and decide approvals at their pages. A refund whose attempts all
-    fell into an outage is stuck: an operator has it tried again, and once more where its card refuses the
-    first attempts."""
+    """A refund whose attempts all fell into an outage is stuck: an operator has it tried again, and once more
+    where its card refuses the first attempts."""
 
     # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
     settle_seconds = planted_settle_seconds = 120
-
-    def clients(self) -> list[Any]:
-        self.rows(operators.SECOND, *reversed(operators.NAMES))
-        of, common = (self.instance, self.setup), self.common()
-        seeds = {name: f"{self.seed} {name}" for name in operators.NAMES}
-        at_pages = [operators.Operator(name, *of, seed=seed, **common) for name, seed in seeds.items()]
-        return [*super().clients(), *at_pages]
 
     def operate(self) -> None:
         super().operate()
@@ -111,12 +103,6 @@ class Gateway(Run):
         delivered = [one["delivered_at"] for one in sent if one["delivered_at"]]
         if delivered == sorted(delivered):
             yield f"none of {len(delivered)} webhooks overtook another: their calls were not reordered"
-
-    def check(self) -> None:
-        # Before the comparison, which needs what operators granted.
-        approvals, granted = self.rows(operators.APPROVALS), self.rows(operators.GRANTED)
-        self.record(operators.findings(self.setup, approvals, granted))
-        super().check()
 
 
 class Disk(Run):

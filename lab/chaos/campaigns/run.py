@@ -38,8 +38,8 @@ PLAIN_LOAD = frozenset[str]()
 """Orders, payments, refunds, and coupons of every strategy."""
 LASTING_LOAD = PLAIN_LOAD | {"gateway"}
 """And cards whose owner has to act, orders that are kept on a decline, and a clerk at the gateway."""
-WHOLE_LOAD = LASTING_LOAD | {"sale", "restrictions"}
-"""And a sale with a waiting room; and campaigns with a shared code, a list of accounts, or a product."""
+WHOLE_LOAD = LASTING_LOAD | {"sale"}
+"""And a sale with a waiting room."""
 
 
 class Run:
@@ -115,8 +115,6 @@ class Run:
         setup.campaigns = shop.create_campaigns(self.minutes)
         setup.gateway_port = self.instance.gateway_port if "gateway" in self.load_kind else None
         setup.drop = shop.create_drop() if "sale" in self.load_kind else None
-        if "restrictions" in self.load_kind:
-            shop.create_restricted_campaigns(setup)
         self.setup, self.before = setup, comparison.stored(setup, self.rows)
 
     def load(self) -> float:
