@@ -61,10 +61,10 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 
 def by_key(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """Null calls by an API key of the staff, between null calls by their token."""
-    made = stage.call("POST", "/api-keys", {"name": "Bench", "scopes": ["coupons:write"]})
+    made = stage.shop.call("POST", "/api-keys", {"name": "Bench", "scopes": ["coupons:write"]})
     by_token, by_key = (
         stage.tokens_of([{"access": one}], name)
-        for name, one in (("token", stage.token), ("key", made["secret"]))
+        for name, one in (("token", stage.shop.token), ("key", made["secret"]))
     )
     null = partial(loads.measure, stage, "null", TOKENS=by_token, AGAIN=1)
     return loads.between(stage, [partial(loads.measure, stage, "null_key", TOKENS=by_key)], null)

@@ -3,7 +3,7 @@ under it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ HIGHEST_RATE, MINUTES_OF_ENTRIES = 6_000, 4
 AT_ONCE = 10**6
 """A rate that admits all at once."""
 ADMITTED_FOR_SECONDS = 3_600
+OF_ENTRIES = {"admitted_for_seconds": ADMITTED_FOR_SECONDS}
 WAITING, BEGUN_BEFORE_SECONDS = 1_000, 10
 """Entries whose polls wait, and how long before the first of them is admitted; k6 starts in this time."""
 ORDERS_A_ROUND = 2_000
@@ -32,10 +33,10 @@ def measure(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """Every row of sales; takes two minutes and the time in which the accounts join."""
     entries = len(stage.users)
     rate = min(HIGHEST_RATE, entries // MINUTES_OF_ENTRIES)
-    sale = _create(stage, stage.product_ids[-1], opens_in=3_600, rate_per_minute=rate)
+    sale = stage.shop.create_sale(stage.product_ids[-1], in_seconds=3_600, rate_per_minute=rate, **OF_ENTRIES)
     say(f"{entries:,} accounts join …")
     yield loads.measure(stage, "sale_entries", SALE=sale)
-    stage.call("PATCH", f"/sales/{sale}", {"opens_at": datetime.now(UTC).isoformat()})
+    stage.shop.call("PATCH", f"/sales/{sale}", {"opens_at": datetime.now(UTC).isoformat()})
     is_drawn = partial(stage.number, IS_ORDERED, sale)
     waiting.until(is_drawn, f"sale {sale} isn't drawn after a minute", within_seconds=60)
     # The next entries, and for each the time from its admission to the answer of its poll.
@@ -48,16 +49,6 @@ def measure(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     yield from _orders(stage)
 
 
-def _create(stage: Stage, product: int, *, opens_in: float, rate_per_minute: int) -> int:
-    """The id of a new sale of that product with a waiting room."""
-    now = datetime.now(UTC)
-    terms: dict[str, Any] = {"name": "Bench", "products": [product], "admission": "queue"}
-    times = {"opens_at": timedelta(seconds=opens_in), "closes_at": timedelta(days=1)}
-    terms |= {name: (now + after).isoformat() for name, after in times.items()}
-    terms |= {"rate_per_minute": rate_per_minute, "admitted_for_seconds": ADMITTED_FOR_SECONDS}
-    return int(stage.call("POST", "/sales", terms)["id"])
-
-
 def _entries(stage: Stage, sale: int, first: int, most: int) -> dict[str, Any]:
     """Settings of k6: entries from that position on, and the tokens of their accounts."""
     rows, by_id = stage.rows(FROM_POSITION, sale, first, most), {user["id"]: user for user in stage.users}
@@ -68,7 +59,7 @@ def _entries(stage: Stage, sale: int, first: int, most: int) -> dict[str, Any]:
 def _orders(stage: Stage) -> Iterator[Measured]:
     """Rounds of orders under admission between orders without, each round by other accounts."""
     a_round = min(ORDERS_A_ROUND, len(stage.users) // stage.size.rounds)
-    sale = _create(stage, stage.product_ids[-2], opens_in=0, rate_per_minute=AT_ONCE)
+    sale = stage.shop.create_sale(stage.product_ids[-2], rate_per_minute=AT_ONCE, **OF_ENTRIES)
     buyers, ordered = stage.users[: stage.size.rounds * a_round], iter(range(stage.size.rounds))
     loads.measure(stage, "sale_entries", SALE=sale, TOKENS=stage.tokens_of(buyers))
     waiting.left(partial(stage.number, LEFT, sale), within_seconds=60)

@@ -12,6 +12,7 @@ locks cause. Refusals are good: the caller gets what the contract says.
 import random
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -298,6 +299,18 @@ class Account:
     def coupons(self) -> dict[str, Any]:
         """The coupons in its answers, by code."""
         return {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
+
+
+def coupon_call(account: Account, campaign: int) -> Call:
+    return Call("POST", "/coupons", account.token, {"campaign": campaign})
+
+
+def order_call(account: Account, product: int, *, card: str = "", wait: int = 0) -> Call:
+    """The call that places an order of one unit, to be paid if there is a card, and waits for so many
+    seconds."""
+    body: dict[str, Any] = {"items": [{"product": product, "quantity": 1}]}
+    body |= {"payment": {"token": card}} if card else {}
+    return Call("POST", "/orders", account.token, body, str(uuid.uuid4()), wait)
 
 
 @dataclass

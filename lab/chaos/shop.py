@@ -9,14 +9,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lab.chaos import clients
-from lab.chaos.calls import Account, Call, Connection, Drop, Observations, Product, Setup
+from lab.chaos.calls import (
+    Account,
+    Answer,
+    Call,
+    Connection,
+    Drop,
+    Observations,
+    Product,
+    RecordedCall,
+    Setup,
+)
 from scripts.stack import SetupError, own_stack, ports
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
 PATIENCE_SECONDS = 60
-LARGEST_PAGE = 200
-"""`shop.http.pagination` has the shop's own; the scripts run without Django's settings."""
+LARGEST_PAGE, CODES_AT_ONCE = 200, 10_000
+"""`shop.http.pagination` has the shop's own page; the scripts run without Django's settings."""
 BOUGHT = {"paid", "refunded"}
 """An order that was paid; `refunding` is on its way from one of these to one of these."""
 ENDS = dict.fromkeys(BOUGHT, "order.paid") | {
@@ -72,11 +82,19 @@ class Shop:
 
     def call(self, method: str, path: str, body: Any = None, *, token: str = "", key: str = "") -> Any:
         """The JSON of the final answer. Raises SetupError unless that is a success."""
-        call = Call(method, path, token or self.token, body, key)
-        answer = self.connection.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
+        answer = self.ask(Call(method, path, token or self.token, body, key))
         if answer.status not in (200, 201):
             raise SetupError(f"{method} {path} answered {answer.status}: {answer.body}")
         return answer.body
+
+    def ask(self, call: Call, *, within_seconds: float = PATIENCE_SECONDS) -> Answer:
+        """The final answer. Raises NoFinalAnswer."""
+        return self.connection.call_until_final(call, until=time.monotonic() + within_seconds)
+
+    def make(self, account: Account, sort: str, call: Call, **how: float) -> RecordedCall:
+        """The call with its final answer, in the book of that account. Raises NoFinalAnswer."""
+        account.calls.append(made := RecordedCall(sort, call, self.ask(call, **how)))
+        return made
 
     def create_product(self, word: str, number: int, on_hand: int) -> Product:
         """The product of this number, named by the word, and delivered once. Raises SetupError."""
@@ -90,8 +108,10 @@ class Shop:
         """The id of a new campaign; where its codes come from a pool, that has one for each coupon."""
         terms = {"name": name, "strategy": strategy, "discount": {"type": "amount", "value": 700}}
         campaign_id = int(self.call("POST", "/campaigns", terms | own)["id"])
-        if own.get("code_source") == "pool":
-            self.call("POST", f"/campaigns/{campaign_id}/codes", {"count": own["quantity"]})
+        left = own["quantity"] if own.get("code_source") == "pool" else 0
+        while left > 0:
+            self.call("POST", f"/campaigns/{campaign_id}/codes", {"count": min(left, CODES_AT_ONCE)})
+            left -= CODES_AT_ONCE
         return campaign_id
 
     def create_sale(self, product: int, *, in_seconds: float = 0, **own: Any) -> int:

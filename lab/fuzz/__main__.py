@@ -11,7 +11,7 @@ from typing import Any
 
 from lab import stage
 from lab.chaos.calls import Call
-from lab.chaos.shop import PATIENCE_SECONDS, Shop
+from lab.chaos.shop import Shop
 from lab.fuzz import api, raw
 from lab.fuzz.api import Findings
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
@@ -90,8 +90,8 @@ def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
     order = shop.call("POST", "/orders", basket, token=token, key="fuzz-order")["id"]
     paid = {"amount": 500, "token": "tok_ok"}
     payment = shop.call("POST", "/wallet/top-ups", paid, token=token, key="fuzz-top-up")["id"]
-    drop, until = shop.create_drop(), time.monotonic() + PATIENCE_SECONDS
-    entry = shop.connection.call_until_final(Call("POST", f"/sales/{drop.id}/entries", token), until=until)
+    drop = shop.create_drop()
+    entry = shop.ask(Call("POST", f"/sales/{drop.id}/entries", token))
     objects = {"product": product, "campaign": campaign, "order": order}
     named = {f"{name}_id": value for name, value in objects.items()} | {"payment_id": payment}
     named |= {"sale_id": drop.id, "entry_id": entry.body["id"], "gateway": "simulator", "code": coupon}

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from lab.chaos import comparison, dashboard_queries, faults, shop
-from lab.chaos.calls import Call, Observations, RecordedCall
+from lab.chaos.calls import Call, Observations, RecordedCall, coupon_call, order_call
 from lab.chaos.campaigns import network
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State
@@ -211,14 +210,8 @@ class Chaos(Crashes):
         port, connection, buyer = self.instance.port, self.shop.connection, self.setup.buyers[0]
         # On a machine that has more to do than it has cores.
         slack = min(3.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
-        body = {"items": [{"product": self.setup.ample.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
-
-        def new_order() -> Call:
-            return Call("POST", "/orders", buyer.token, body, str(uuid.uuid4()), WAIT_SECONDS)
-
-        def insist(call: Call) -> None:
-            answer = connection.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
-            buyer.calls.append(RecordedCall("order", call, answer))
+        new_order = partial(order_call, buyer, self.setup.ample.id, card="tok_ok", wait=WAIT_SECONDS)
+        insist = partial(self.shop.make, buyer, "order", within_seconds=PATIENCE_SECONDS)
 
         def probe(what: str, within: float, ask: Callable[[], Any], is_right: Callable[[Any], Any]) -> Any:
             began, said = time.monotonic(), ask()
@@ -272,19 +265,17 @@ class Soak(Crashes):
         Prometheus has seen the tickets. All buyers join a sale that admits one a minute; its product is none
         of those that the load buys, which an order could then not have without an entry.
         """
-        setup, until = self.setup, time.monotonic() + 2 * PATIENCE_SECONDS
-        ask = self.shop.connection.call_until_final
+        setup, patiently = self.setup, {"within_seconds": 2 * PATIENCE_SECONDS}
         with faults.lasting(Fault("down", "issuer", 0), self.instance):
             for account in setup.buyers[: shop.FEW_COUPONS + 1]:
                 for campaign in setup.campaigns:
-                    call = Call("POST", "/coupons", account.token, {"campaign": campaign})
-                    account.calls.append(RecordedCall("coupon", call, ask(call, until=until)))
+                    self.shop.make(account, "coupon", coupon_call(account, campaign), **patiently)
             unseen = lambda: not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0")  # noqa: E731
             waiting.left(unseen, within_seconds=PATIENCE_SECONDS, pause_seconds=1)
         product = self.shop.create_product("Sale", 0, shop.PLENTY).id
         sale = self.shop.create_sale(product, rate_per_minute=1)
         for account in setup.buyers:
-            ask(Call("POST", f"/sales/{sale}/entries", account.token), until=until)
+            self.shop.ask(Call("POST", f"/sales/{sale}/entries", account.token), **patiently)
 
     def load(self) -> float:
         longest = super().load()
