@@ -1,9 +1,8 @@
-"""Clients of the shop: buyers, staff, a clerk at the gateway, a sender of webhooks and a reader of the feed.
+"""Clients of the shop: buyers, staff, a clerk at the gateway and a reader of the feed.
 
 Each is a thread with a seeded mix of calls, and the first three record each final answer in the book.
 """
 
-import json
 import random
 import threading
 import time
@@ -16,7 +15,6 @@ from urllib.parse import urlencode, urlsplit
 
 from lab.chaos import calls
 from lab.chaos.calls import (
-    PASSING_CODES,
     Account,
     Answer,
     AtGateway,
@@ -27,9 +25,7 @@ from lab.chaos.calls import (
     RecordedCall,
     Setup,
 )
-from scripts.simulators import webhooks
-from scripts.stack import places, ports
-from scripts.stack.instance import Instance
+from scripts.stack import ports
 
 CARDS = {"tok_ok": 12, "tok_slow": 2, "tok_flaky": 2, "tok_declined": 2, "tok_insufficient_funds": 1}
 CARDS |= {"tok_timeout_charged": 3, "tok_timeout_lost": 2, "tok_error": 3, "tok_refund_fails": 2}
@@ -55,8 +51,6 @@ WAITS = (0, 0, 3, 10)
 """Seconds of `Prefer: wait`."""
 PATIENCE_SECONDS = 90
 """How long a client repeats its calls after the load has ended."""
-WEBHOOKS = ("charge.succeeded", "charge.declined", "charge.refunded", "charge.pondered")
-"""The last one is unknown to the shop."""
 
 
 class Client:
@@ -308,49 +302,6 @@ class Clerk(Client):
         """The gateway's final answer. Raises NoFinalAnswer."""
         call = Call(method, path, "", body, f"clerk-{self.random.getrandbits(64)}")
         return self.connection.call_until_final(call, until=self.until)
-
-
-class WebhookSender:
-    """Sends webhooks in the gateway's place that may not matter: repeated, untrue or too early, or forged."""
-
-    def __init__(self, instance: Instance, *, seed: str, seen: Observations) -> None:
-        self.instance, self.seen = instance, seen
-        self.random = random.Random(seed)
-        self.secret = places.secret(instance.home, "webhook-secret-simulator")
-        self.known: dict[str, list[Any]] = {"webhooks": [], "charges": []}
-
-    def run(self, stop: threading.Event) -> None:
-        while not stop.wait(self.random.uniform(0.05, 0.4)):
-            # The gateway, the shop, or both may be away just now.
-            with suppress(OSError):
-                for path, known in self.known.items():
-                    asked = f"/{path}?limit=500" + (f"&after={known[-1]['id']}" if known else "")
-                    status, text = ports.ask(self.instance.gateway_port, "GET", asked)
-                    known += json.loads(text)["results"] if status == 200 else []
-                self.send(self.random.choice(["repeated", "untrue", "forged"]))
-
-    def send(self, kind: str) -> None:
-        """One that the gateway has sent or is about to send, or one that may become true, or not."""
-        known = self.known["webhooks" if kind == "repeated" else "charges"]
-        if not known:
-            return
-        # The latest ones are the likeliest to be under way.
-        one = self.random.choice([*known, *known[-5:]])
-        event = {name: value for name, value in one.items() if name not in ("delivered_at", "is_given_up")}
-        if kind != "repeated":
-            data = {name: one[name] for name in ("key", "order", "amount")}
-            data |= {"charge": one["id"], "currency": one["currency"] or "KRW"}
-            event = {"id": f"evt_{self.random.getrandbits(128):032x}", "type": self.random.choice(WEBHOOKS)}
-            event |= {"created_at": one["created_at"], "data": data}
-        secret, wanted = ("a guess", 400) if kind == "forged" else (self.secret, 200)
-        body, began = json.dumps(event), time.monotonic()
-        headers = {webhooks.HEADER: webhooks.header(secret, body.encode())}
-        headers["Content-Type"] = "application/json"
-        path = "/api/v1/webhooks/simulator"
-        status, text = ports.ask(self.instance.port, "POST", path, body, headers)
-        self.seen.count(f"webhook {status}", time.monotonic() - began)
-        if status != wanted and not (status == 503 and any(code in text for code in PASSING_CODES)):
-            self.seen.record_finding(f"{kind} {event['type']} was answered {status}, not {wanted}: {text}")
 
 
 class FeedReader(Client):

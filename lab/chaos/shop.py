@@ -159,11 +159,6 @@ class Shop:
     def balance(self, account: Account) -> int:
         return int(self.get("/wallet", account.token)["balance_amount"])
 
-    def wallet(self, account: Account) -> tuple[int, int]:
-        """What it holds, and what its entries add up to."""
-        entries = self.everything("/wallet/entries", account.token)
-        return self.balance(account), sum(entry["amount"] for entry in entries)
-
     def top_ups(self, account: Account) -> set[str]:
         """The ids of the payments that are for no order."""
         return {one["id"] for one in self.everything("/payments", account.token) if one["order"] is None}

@@ -15,7 +15,7 @@ from lab import stage
 from lab.chaos import comparison, faults, shop as shops
 from lab.chaos.calls import Observations
 from lab.chaos.campaigns import network, patches
-from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
+from lab.chaos.clients import FeedReader, at_work, staff_and_buyers
 from lab.chaos.faults import Fault, Faults
 from lab.chaos.shop import Shop
 from lab.stack import database, rabbitmq
@@ -123,10 +123,9 @@ class Run:
             return self.make_faults()
 
     def clients(self) -> list[Any]:
-        sender = WebhookSender(self.instance, seed=f"{self.seed} sender", seen=self.seen)
         if self.has_reader:
             self.reader = FeedReader(self.setup, seed=f"{self.seed} feed", **self.common())
-        return [*self.buyers(), sender, *([self.reader] if self.reader else [])]
+        return [*self.buyers(), *([self.reader] if self.reader else [])]
 
     def buyers(self, more_seed: str = "") -> list[Any]:
         """Staff and buyers, who draw their calls and keys by the seed and this."""
