@@ -24,10 +24,8 @@ from scripts.stack import SetupError, children, places, system_packages
 from scripts.stack.system_packages import NPM_PINS as NPM
 
 ACCEPTED = Path(__file__).with_name("accepted_vulnerabilities.toml")
-LOCK_FILES = [
-    *(f"requirements{one}.txt" for one in ("", "-embedded", "-dev", "-test")),
-    "lab/requirements.txt",
-]
+LOCK_FILES = [f"{one}.txt" for one in ("requirements", "lab/requirements")]
+LOCK_FILES += [f"requirements-{one}.txt" for one in ("embedded", "dev", "test")]
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 LOOKUP_SECONDS = 1200
 """A request for each of some 200 packages."""
@@ -66,8 +64,7 @@ class Result:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make packages")
     parser.add_argument("--out", default="", help="the bill of materials (var/sbom.cdx.json)")
-    given = parser.parse_args().out
-    out = Path(given) if given else places.private_folder(places.state()) / "sbom.cdx.json"
+    out = Path(parser.parse_args().out or places.private_folder(places.state()) / "sbom.cdx.json")
     write_sbom(out)
     print(out)
     results = {"Python": audit_python(read_pins(*LOCK_FILES)), "npm": audit_npm()}
@@ -95,7 +92,7 @@ def components() -> list[dict[str, Any]]:
         pinned = packages[f"node_modules/{name}"]
         more = {"licenses": [{"license": {"id": pinned["license"]}}]}
         found.append({"type": "library"} | _named("npm", name, pinned["version"]) | more)
-    said = f"Inside {' '.join(BUNDLED)}, for `make run` without a Redis or Valkey of the system."
+    said = f"Inside {' '.join(BUNDLED)}, for `make run` without a Redis or Valkey of 7.2 or later."
     redis = _named("generic", REDIS.package, REDIS.version)
     return [*found, {"type": "application"} | redis | {"description": said}]
 

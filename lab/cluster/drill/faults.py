@@ -54,7 +54,8 @@ TABLE = "inet firstcome_drill"
 SWITCH_SECONDS = 60
 SILENT_SECONDS = 30
 """What a fault waits for the process that it is about."""
-PREVIOUS = places.PROJECT / "scripts" / "previous_release.txt"
+PREVIOUS = (places.PROJECT / "scripts" / "previous_release.txt").read_text().split()[-1]
+"""The commit of the previous release."""
 READY_SECONDS = 240
 """What a restarted process may take to serve; a member may have much to catch up with."""
 
@@ -228,7 +229,7 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
             return new
         case _:
             # The previous release in the place of each process, one after the other, and then this one again.
-            code = previous_release(cluster.home.parent / "previous-release")
+            code = code_of(PREVIOUS, cluster.home.parent / "previous-release")
             links = [cluster.folder(name) / processes.CODE for name in shop]
             try:
                 for name, link in zip(shop, links, strict=True):
@@ -242,14 +243,15 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
             return "web, worker and issuer, to the previous release and back"
 
 
-def previous_release(folder: Path) -> Path:
-    """The folder with that release's files, from the history of this clone; a shallow one lacks it."""
+def code_of(commit: str, folder: Path) -> Path:
+    """The folder with that commit's files, from the history of this clone; a shallow one may lack it."""
     if not folder.exists():
-        [commit] = re.findall(r"(?m)^[^#\n]+$", PREVIOUS.read_text())
         # Moved to its place once it is whole: what a failure left is made again.
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         unfinished.mkdir(exist_ok=True)
-        line = f"set -o pipefail; git archive {commit} | tar -x -C {shlex.quote(str(unfinished))}"
+        line = (
+            f"set -o pipefail; git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(unfinished))}"
+        )
         children.printed(children.run(["bash", "-c", line], within_seconds=120))
         unfinished.rename(folder)
     return folder
