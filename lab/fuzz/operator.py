@@ -15,7 +15,7 @@ import lxml.html
 import requests
 
 from lab.chaos.calls import new_session
-from lab.fuzz.api import Findings
+from lab.fuzz.raw import Findings
 from scripts.stack import SetupError
 
 ROOT = "/admin/"

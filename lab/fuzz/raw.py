@@ -1,5 +1,5 @@
 """Bytes that are no right HTTP request, or hardly one: each connection must be answered or closed, and no
-answer may be a 5xx."""
+answer may be a 5xx. And what a fuzz finds."""
 
 import contextlib
 import copy
@@ -8,10 +8,13 @@ import random
 import re
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from lab.fuzz.api import Findings
+import requests
+
+from lab.chaos.calls import Observations
 from scripts.stack import ports
 
 ANSWER_SECONDS = 30.0
@@ -102,6 +105,41 @@ for the tests of uvicorn and its parser."""
 WHOLE = ("bodies", "fields")
 """Kinds of requests that a server that reads to their end can answer at once."""
 KINDS = ("no HTTP", "address", "unfinished", *("headers", "bodies") * 2, *("fields",) * 3)
+
+
+@dataclass
+class Findings(Observations):
+    """Of the findings of a kind only the first is recorded."""
+
+    kinds: list[str] = field(default_factory=list)
+
+    def record(self, kind: str, detail: str) -> None:
+        with self.mutex:
+            is_new = kind not in self.kinds
+            self.kinds += [kind] * is_new
+        if is_new:
+            self.record_finding(f"{kind}: {detail}")
+
+    def judge(self, source: str, asked: str, status: int, head: str, detail: str) -> None:
+        """Count an answer. 500 and more is a failure, but for a 503 that says when to come back."""
+        self.count(f"{source} {status}", 0.0)
+        says_when = status == 503 and re.search(r"(?i)retry-after\W+\d", head)
+        if status >= 500 and not says_when:
+            self.record(f"{asked} answered {status}", detail)
+
+    def answer(self, source: str, asked: str, detail: str, ask: Callable[[], Any]) -> Any:
+        """The response that `ask` gets, judged; None for none, which is a failure."""
+        try:
+            answer = ask()
+        except (requests.exceptions.InvalidHeader, UnicodeError):
+            self.count(f"{source} not sendable", 0.0)
+            return None
+        except requests.RequestException as error:
+            self.record(f"{asked} was not answered", f"{error!r} {detail}")
+            return None
+        said = f" said {answer.text[:300]}" if answer.status_code >= 500 else ""
+        self.judge(source, asked, answer.status_code, str(dict(answer.headers)), detail + said)
+        return answer
 
 
 def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, list[bytes]]:
