@@ -330,25 +330,9 @@ class Drop:
 
 
 @dataclass
-class AtGateway:
-    """What was refunded of an order at the gateway itself, how much of it an operator took for refunds of the
-    shop, and the amounts of its disputes there, by id."""
-
-    refunded_amount: int = 0
-    replaced_amount: int = 0
-    lost_amount: int = 0
-    open_disputes: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
 class Setup:
-    """What there was before the load, and what clients did that is in no answer of the shop: `at_gateway` by
-    order what came of refunds and disputes at the gateway itself, with `shown_refunds` as the shop has them,
-    whose answers may have been too early.
-
-    `ample` never sells out. With the gateway's port buyers also pay by a card that asks its owner and keep
-    orders on a decline, and charges are also refunded and disputed at the gateway.
-    """
+    """What there was before the load. `ample` never sells out. With the gateway's port buyers also pay by a
+    card that asks its owner and keep orders on a decline."""
 
     staff: Account
     buyers: list[Account]
@@ -357,8 +341,6 @@ class Setup:
     ample: Product
     drop: Drop | None = None
     gateway_port: int | None = None
-    at_gateway: dict[str, AtGateway] = field(default_factory=dict)
-    shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
     def calls(self) -> list[RecordedCall]:
@@ -370,7 +352,5 @@ class Setup:
         return [*self.products, self.ample, *([self.drop.product] if self.drop else [])]
 
     def refunds(self) -> list[Any]:
-        """Every refund in the answers to staff; of orders refunded at the gateway, those that are shown."""
-        answered = [made.answer.body for made in self.staff.done("refund")]
-        own = [refund for refund in answered if refund["order"] not in self.shown_refunds]
-        return own + [refund for shown in self.shown_refunds.values() for refund in shown]
+        """Every refund in the answers to staff."""
+        return [made.answer.body for made in self.staff.done("refund")]

@@ -1,6 +1,6 @@
-"""Clients of the shop: buyers, staff, a clerk at the gateway and a reader of the feed.
+"""Clients of the shop: buyers, staff and a reader of the feed.
 
-Each is a thread with a seeded mix of calls, and the first three record each final answer in the book.
+Each is a thread with a seeded mix of calls, and the first two record each final answer in the book.
 """
 
 import random
@@ -13,11 +13,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from lab.chaos import calls
 from lab.chaos.calls import (
     Account,
     Answer,
-    AtGateway,
     Call,
     Connection,
     NoFinalAnswer,
@@ -40,7 +38,6 @@ POINTS = (0, 0, 0, 300, 300, 1_500, 1_500, 12_000)
 """What orders use. A small basket costs less than 1,500; a wallet begins with 10,000."""
 WITHOUT_KEY = {"coupon", "cancel"}
 """Calls that need no key to be repeated."""
-CLERK_MIX = {"refunds": 2, "disputes": 1}
 UNDER_WAY = {"paying", "pending", "requires_action", "in_doubt"}
 STATUSES = {"waiting": 0, "admitted": 1, "used": 2}
 """The statuses of an entry of a sale with plenty of stock and of time, in their order."""
@@ -260,50 +257,6 @@ class Staff(Client):
         super().repeat(self.setup.staff)
 
 
-class Clerk(Client):
-    """Refunds charges on the gateway's own page, and disputes them as their owners do: the shop is told."""
-
-    mix, pauses = {"refund_or_dispute": 1}, (0.1, 0.8)
-
-    def __init__(self, setup: Setup, **settings: Any) -> None:
-        super().__init__(setup, **settings)
-        self.connection = calls.to_gateway(setup.gateway_port or 0)
-
-    def run(self, stop: threading.Event) -> None:
-        super().run(stop)
-        for made in self.setup.at_gateway.values():
-            for dispute in list(made.open_disputes):
-                end = self.random.choice(["won", "lost"])
-                self._ask("POST", f"/disputes/{dispute}/close", {"status": end})
-                made.lost_amount += made.open_disputes.pop(dispute) * (end == "lost")
-
-    def refund_or_dispute(self, account: Account) -> None:
-        """A part of a paid order's charge, or all that is left of it."""
-        placed = [made for made in account.done("order") if made.answer.status == 201]
-        paid, kind = [made for made in placed if "payment" in made.call.body], self.chosen(CLERK_MIX)
-        if not paid:
-            return
-        order_id = self.random.choice(paid).order_id
-        for charge in self._ask("GET", f"/charges?order={order_id}").body["results"]:
-            left = charge["amount"] - charge["refunded_amount"]
-            if charge["status"] != "succeeded" or not left:
-                continue
-            amount = self.random.choice([left, self.random.randint(1, left)])
-            answer = self._ask("POST", f"/{kind}", {"charge": charge["id"], "amount": amount})
-            if answer.status != 201:
-                continue
-            made = self.setup.at_gateway.setdefault(order_id, AtGateway())
-            if kind == "refunds":
-                made.refunded_amount += amount
-            else:
-                made.open_disputes[answer.body["id"]] = amount
-
-    def _ask(self, method: str, path: str, body: Any = None) -> Answer:
-        """The gateway's final answer. Raises NoFinalAnswer."""
-        call = Call(method, path, "", body, f"clerk-{self.random.getrandbits(64)}")
-        return self.connection.call_until_final(call, until=self.until)
-
-
 class FeedReader(Client):
     """Follows the event feed with one cursor, as the staff, until the load ends or the cursor is refused."""
 
@@ -374,7 +327,6 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
 
 
 def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Client]:
-    """One client of the staff, so many buyers, and a clerk at the gateway if the setup has its port."""
+    """One client of the staff, and so many buyers."""
     buyers = (Buyer(setup.buyers[one::count], setup, seed=f"{seed} {one}", **common) for one in range(count))
-    clerks = [Clerk(setup, seed=f"{seed} clerk", **common)] if setup.gateway_port else []
-    return [Staff(setup, seed=f"{seed} staff", **common), *buyers, *clerks]
+    return [Staff(setup, seed=f"{seed} staff", **common), *buyers]

@@ -140,15 +140,12 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     bought = dict(due)
     for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
-    for order_id, made in setup.at_gateway.items():
-        due[order_id] -= made.lost_amount
     top_ups = [made for account in setup.buyers for made in account.done("top_up")]
     due[None] = sum(made.call.body["amount"] for made in top_ups if made.answer.status == 201)
     held, number = Counter[str | None](), Counter[str | None]()
     for charge in shop.gateway("/charges")["results"]:
         if charge["status"] == "succeeded":
-            lost = sum(one["amount"] for one in charge.get("disputes", ()) if one["status"] == "lost")
-            held[charge["order"]] += charge["amount"] - charge["refunded_amount"] - lost
+            held[charge["order"]] += charge["amount"] - charge["refunded_amount"]
             number[charge["order"]] += 1
         elif charge["status"] == "pending":
             yield f"charge {charge['id']} of order {charge['order']} is pending: it may still succeed"
@@ -221,9 +218,8 @@ TABLES = {
     "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
     "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
     "payment": "SELECT id FROM firstcome.payments_payment WHERE account_id IN ({accounts})",
-    # Not those that were made at the gateway.
     "refund": "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
-    "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts}) AND refund.source = 'staff'",
+    "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts})",
     "entry": "SELECT id FROM firstcome.sales_saleentry WHERE account_id IN ({accounts})",
     # A wallet has its owner's id.
     "grant": "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "

@@ -5,17 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lab.chaos import comparison
-from lab.chaos.calls import (
-    Account,
-    Answer,
-    AtGateway,
-    Call,
-    Connection,
-    Observations,
-    Product,
-    RecordedCall,
-    Setup,
-)
+from lab.chaos.calls import Account, Answer, Call, Connection, Observations, Product, RecordedCall, Setup
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import problem
 from shop.tests.case_tables import in_one_test
@@ -120,19 +110,6 @@ def refunded() -> tuple[Setup, Books]:
     return setup, books
 
 
-def given_back() -> tuple[Setup, Books]:
-    """Of the card's 900 the gateway gave 150 back, and 50 were lost in a dispute."""
-    setup, books = bought()
-    made = REFUND | {"source": "gateway", "amount": 150, "points_amount": 0, "card_amount": 150, "items": []}
-    setup.at_gateway = {"o1": AtGateway(refunded_amount=150, lost_amount=50)}
-    setup.shown_refunds = {"o1": [made]}
-    books.placed = {"o1": ORDER | {"refunded_amount": 150}}
-    disputes = [{"status": "lost", "amount": 50}, {"status": "won", "amount": 20}]
-    books.charges = [CHARGE | {"refunded_amount": 150, "disputes": disputes}]
-    books.delivered = ["order.paid", "order.refunded"]
-    return setup, books
-
-
 @in_one_test(
     ("make", "name", "value", "says"),
     [
@@ -170,8 +147,6 @@ def given_back() -> tuple[Setup, Books]:
         (refunded, "points", -80, "wallet of 1: 20 by the answers, is -80"),
         (refunded, "on_hand", 8, "product 5: on hand and reserved: (9, 0)"),
         (refunded, "delivered", ["order.refunded", "order.paid"], "the data platform got"),
-        (given_back, "points", 70, ""),
-        (given_back, "charges", [CHARGE | {"refunded_amount": 150}], "the gateway holds"),
     ],
 )
 def test_an_answer_that_does_not_hold_is_found(

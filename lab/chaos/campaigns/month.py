@@ -15,7 +15,7 @@ from lab.chaos import calls, comparison, faults, shop
 from lab.chaos.calls import Call
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
-from lab.chaos.clients import Clerk, at_work, staff_and_buyers
+from lab.chaos.clients import at_work, staff_and_buyers
 from lab.chaos.faults import Fault
 from lab.stack import faketime
 from scripts.stack import own_stack, places, ports, waiting, welcome
@@ -123,8 +123,6 @@ class Month(Run):
         calls.signed_in(self.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
         common |= {"port": self.instance.port, "seed": f"{self.seed} {day}"}
         clients = staff_and_buyers(self.setup, count=shop.BUYERS, **common)
-        # No clerk works at the gateway, which is away while clients end.
-        clients = [one for one in clients if not isinstance(one, Clerk)]
         with ExitStack() as outage:
             with at_work(clients):
                 time.sleep(LOAD_SECONDS)

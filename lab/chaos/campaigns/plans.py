@@ -91,8 +91,9 @@ class Gateway(Run):
     settle_seconds = planted_settle_seconds = 120
 
     def operate(self) -> None:
-        super().operate()
-        self.manage_stuck("retry_saga --all-stuck --reason gateway-is-back")
+        words = "retry_saga --all-stuck --reason gateway-is-back"
+        ran = own_stack.manage(self.instance, words)
+        say(f"{words}: {ran.stdout}{ran.stderr}")
 
     def finds_planted(self, wrong: list[str]) -> bool:
         return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import Any
-from uuid import UUID
 
 from lab import stage
 from lab.chaos import comparison, faults, shop as shops
@@ -27,17 +26,11 @@ from scripts.stack.instance import Instance
 SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
 WORKER_SECONDS = 90
 """Each attempt of a worker to connect to RabbitMQ again waits two seconds longer than the one before."""
-REPLACED = """
-SELECT saga.id, order_id, card_amount
-FROM orders_saga saga JOIN orders_refund refund ON refund.id = subject_id
-WHERE state = 'stuck' AND last_error LIKE 'As much is refunded at%%'
-"""
-"""The refunds that the shop leaves to an operator, because one made by hand may be in their place."""
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
 PLAIN_LOAD = frozenset[str]()
 """Orders, payments, refunds, and coupons of every strategy."""
 LASTING_LOAD = PLAIN_LOAD | {"gateway"}
-"""And cards whose owner has to act, orders that are kept on a decline, and a clerk at the gateway."""
+"""And cards whose owner has to act, and orders that are kept on a decline."""
 WHOLE_LOAD = LASTING_LOAD | {"sale"}
 """And a sale with a waiting room."""
 
@@ -182,19 +175,7 @@ class Run:
         return self.shop.settle(self.setup, operate=self.operate, **how)
 
     def operate(self) -> None:
-        """What an operator does meanwhile, again and again: record refunds as done in whose place a clerk
-        gave back as much at the gateway, and retry those of which the gateway doesn't confirm that."""
-        for saga_id, order_id, amount in self.rows(REPLACED):
-            said = self.manage_stuck(f"complete_saga {saga_id} --reason given-back-at-the-gateway")
-            if "it continues" in said:
-                self.setup.at_gateway[str(UUID(order_id))].replaced_amount += amount
-            else:
-                self.manage_stuck(f"retry_saga {saga_id} --reason not-given-back-at-the-gateway")
-
-    def manage_stuck(self, words: str) -> str:
-        ran = own_stack.manage(self.instance, words)
-        say(f"{words}: {ran.stdout}{ran.stderr}")
-        return ran.stdout
+        """What an operator does meanwhile, again and again."""
 
     def compare(self) -> tuple[int, comparison.Compared]:
         """How many acknowledged effects are compared with the database, and what is lost or doubled."""
