@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lab import load
-from lab.chaos.calls import Observations
-from lab.chaos.shop import Shop
+from lab.calls import Observations
+from lab.shop import Shop
 from lab.stack import database
-from scripts.stack import SetupError, children, own_stack
+from scripts.stack import SetupError, children, own_stack, places
 from scripts.stack.instance import Instance
 
 SETTINGS = {
@@ -33,6 +34,8 @@ SEED_SECONDS, ISSUE_SECONDS = 1_200, 300
 """At most, on a machine with many neighbours; alone it seeds thousands of accounts a second."""
 PROCESSES = ("web", "mariadb", "redis", "worker", "beat", "issuer")
 """Those whose processor time is divided by the requests: it says more on a shared machine than a rate."""
+PREVIOUS = (places.PROJECT / "scripts" / "previous_release.txt").read_text().split()[-1]
+"""The commit of the previous release."""
 TICKS = os.sysconf("SC_CLK_TCK")
 BEGAN_AT, LOAD_BEFORE = time.monotonic(), os.getloadavg()[0]
 
@@ -109,6 +112,20 @@ def seed(
     tokens = instance.home / "tokens.json"
     children.printed(manage(instance, f"seed_demo --users {users} {words} --tokens {tokens}", **more))
     return json.loads(tokens.read_text())
+
+
+def code_of(commit: str, folder: Path) -> Path:
+    """The folder with that commit's files, from the history of this clone; a shallow one may lack it."""
+    if not folder.exists():
+        # Moved to its place once it is whole: what a failure left is made again.
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        unfinished.mkdir(exist_ok=True)
+        line = (
+            f"set -o pipefail; git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(unfinished))}"
+        )
+        children.printed(children.run(["bash", "-c", line], within_seconds=120))
+        unfinished.rename(folder)
+    return folder
 
 
 def seconds() -> int:

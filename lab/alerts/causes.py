@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from operator import methodcaller
 
 from lab.alerts.stage import SECOND_ISSUER, Stage
-from lab.chaos.calls import Call, coupon_call, order_call
+from lab.calls import Call, coupon_call, order_call
 from lab.stack import database
 from scripts.simulators import books
 from scripts.stack import SetupError, children, ports, processes, supervision

@@ -23,13 +23,13 @@ from typing import Any
 
 import yaml
 
-from lab import stage as stages
-from lab.chaos import calls, faults
-from lab.chaos.calls import Account, Call, Connection, Observations
+from lab import calls, stage as stages
+from lab.calls import Account, Call, Connection, Observations
+from lab.chaos import faults
 from lab.chaos.campaigns import clocks
 from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
-from lab.chaos.shop import Shop
+from lab.shop import Shop
 from lab.stack import database, faketime, prometheus
 from lab.stack.prometheus import Program, Prometheus
 from scripts import alert_rules

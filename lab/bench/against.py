@@ -19,7 +19,6 @@ from types import SimpleNamespace
 from lab import report, stage as stages
 from lab.bench import judging, loads, parts
 from lab.bench.rows import BUDGET, COMPARED, MOST_PROCESSOR, ROWS, SMALL, Measured
-from lab.cluster.drill.faults import code_of
 from lab.stack import database
 from lab.stage import Stage
 from scripts.stack import instance as instances, own_stack, places, ports
@@ -71,7 +70,7 @@ def checked_out(name: str, folder: Path) -> Path:
     """The folder with the commit's files and its Python environment."""
     # A name that starts with a dash would be an option of git.
     commit = report.git("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
-    code_of(commit, folder)
+    stages.code_of(commit, folder)
     _, *different = filecmp.cmpfiles(folder, places.PROJECT, INSTALLED, shallow=False)
     if any(different):
         words = [sys.executable, str(folder / BOOTSTRAP), "mariadb"]

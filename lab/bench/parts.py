@@ -12,7 +12,7 @@ from typing import Any
 from lab import load, stage as stages
 from lab.bench import filling, loads
 from lab.bench.rows import ROWS, Measured
-from lab.chaos.calls import signed_in
+from lab.calls import signed_in
 from lab.load import ratio
 from lab.stack import database
 from lab.stage import Stage

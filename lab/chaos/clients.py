@@ -9,20 +9,11 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from lab.chaos.calls import (
-    Account,
-    Answer,
-    Call,
-    Connection,
-    NoFinalAnswer,
-    Observations,
-    RecordedCall,
-    Setup,
-)
+from lab.calls import Account, Answer, Call, Connection, NoFinalAnswer, Observations, RecordedCall, Setup
 from scripts.stack import ports
 
 CARDS = {"tok_ok": 12, "tok_slow": 2, "tok_flaky": 2, "tok_declined": 2, "tok_insufficient_funds": 1}
@@ -290,19 +281,6 @@ class FeedReader(Client):
         self.events += answer.body["results"]
         self.cursor = answer.body["next"]
         return len(answer.body["results"])
-
-
-def await_final_answer(
-    made: RecordedCall, connection: Connection, *, within_seconds: float = PATIENCE_SECONDS
-) -> Iterator[str]:
-    """Repeat an open call until it is answered for good: a queue's ticket takes a moment. Or a finding."""
-    until = time.monotonic() + within_seconds
-    with suppress(NoFinalAnswer):
-        while made.is_open and time.monotonic() < until:
-            made.answer = connection.call_until_final(made.call, until=until)
-            time.sleep(0.1 * made.is_open)
-    if made.is_open:
-        yield f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lab.chaos.calls import Account, Connection, RecordedCall, Setup
+from lab.calls import Account, Connection, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
-from lab.chaos.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
+from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
 
 Rows = Mapping[str, Any]
 """By their ids, or codes."""

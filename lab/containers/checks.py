@@ -15,13 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from lab.calls import Connection, Observations, RecordedCall, Setup, await_final_answer, order_call
 from lab.chaos import comparison, faults
-from lab.chaos.calls import Connection, Observations, RecordedCall, Setup, order_call
-from lab.chaos.clients import at_work, await_final_answer, staff_and_buyers
+from lab.chaos.clients import at_work, staff_and_buyers
 from lab.chaos.faults import Fault
-from lab.chaos.shop import Shop
 from lab.cluster.drill.load import Reader
 from lab.containers.engine import BUILD_SECONDS, SHOP, Containers
+from lab.shop import Shop
 from scripts import smoke
 from scripts.stack import SetupError, children, own_stack, places, waiting
 

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from lab import stage
-from lab.chaos.shop import Shop
 from lab.fuzz import raw
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
 from lab.fuzz.raw import Findings
+from lab.shop import Shop
 from scripts.stack import children, own_stack, supervision, welcome
 from scripts.stack.instance import Instance
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 
-from lab.chaos.calls import Observations
+from lab.calls import Observations
 from scripts.stack import ports
 
 ANSWER_SECONDS = 30.0

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from lab.calls import Account, Answer, Call, Connection, Observations, Product, RecordedCall, Setup
 from lab.chaos import comparison
-from lab.chaos.calls import Account, Answer, Call, Connection, Observations, Product, RecordedCall, Setup
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import problem
 from shop.tests.case_tables import in_one_test

@@ -11,8 +11,9 @@ from typing import Any
 import jwt
 from redis import Redis
 
-from lab.chaos import calls, comparison, faults, shop
-from lab.chaos.calls import Call
+from lab import calls, shop
+from lab.calls import Call
+from lab.chaos import comparison, faults
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
 from lab.chaos.clients import at_work, staff_and_buyers

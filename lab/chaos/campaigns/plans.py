@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from lab.chaos import comparison, dashboard_queries, faults, shop
-from lab.chaos.calls import Call, Observations, RecordedCall, coupon_call, order_call
+from lab import shop
+from lab.calls import Call, Observations, RecordedCall, coupon_call, order_call
+from lab.chaos import comparison, dashboard_queries, faults
 from lab.chaos.campaigns import network
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State

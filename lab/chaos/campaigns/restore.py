@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any
 
 from lab import stage
+from lab.calls import Account, Answer, Call, Connection, RecordedCall, Setup, coupon_call, order_call
 from lab.chaos import comparison
-from lab.chaos.calls import Account, Answer, Call, Connection, RecordedCall, Setup, coupon_call, order_call
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.comparison import Compared, Effects

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import Any
 
-from lab import stage
-from lab.chaos import comparison, faults, shop as shops
-from lab.chaos.calls import Observations
+from lab import shop as shops, stage
+from lab.calls import Observations
+from lab.chaos import comparison, faults
 from lab.chaos.campaigns import network, patches
 from lab.chaos.clients import FeedReader, at_work, staff_and_buyers
 from lab.chaos.faults import Fault, Faults
-from lab.chaos.shop import Shop
+from lab.shop import Shop
 from lab.stack import database, rabbitmq
 from lab.stack.rabbitmq import RunningNode
 from scripts.stack import SetupError, children, own_stack, supervision, waiting

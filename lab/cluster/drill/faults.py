@@ -4,7 +4,6 @@ freezes and partitions of one process, and what an operator does to several."""
 import os
 import random
 import re
-import shlex
 import shutil
 import subprocess
 import time
@@ -17,10 +16,10 @@ from pathlib import Path
 from xmlrpc.client import Fault as NotRunning
 
 from lab import stage
-from lab.chaos.calls import NO_ANSWER
+from lab.calls import NO_ANSWER
 from lab.cluster import group, layout, processes, rabbitmq, status
 from lab.cluster.layout import Cluster, names
-from scripts.stack import SetupError, children, places, supervision, system_packages, waiting
+from scripts.stack import SetupError, children, supervision, system_packages, waiting
 
 COMPONENTS = (
     *("mysql-primary", "mysql-secondary", "router", "mysql-keeper", "redis-primary", "sentinel", "rabbitmq"),
@@ -54,8 +53,6 @@ TABLE = "inet firstcome_drill"
 SWITCH_SECONDS = 60
 SILENT_SECONDS = 30
 """What a fault waits for the process that it is about."""
-PREVIOUS = (places.PROJECT / "scripts" / "previous_release.txt").read_text().split()[-1]
-"""The commit of the previous release."""
 READY_SECONDS = 240
 """What a restarted process may take to serve; a member may have much to catch up with."""
 
@@ -229,7 +226,7 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
             return new
         case _:
             # The previous release in the place of each process, one after the other, and then this one again.
-            code = code_of(PREVIOUS, cluster.home.parent / "previous-release")
+            code = stage.code_of(stage.PREVIOUS, cluster.home.parent / "previous-release")
             links = [cluster.folder(name) / processes.CODE for name in shop]
             try:
                 for name, link in zip(shop, links, strict=True):
@@ -241,20 +238,6 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
                 for name in shop:
                     _restart(cluster, name)
             return "web, worker and issuer, to the previous release and back"
-
-
-def code_of(commit: str, folder: Path) -> Path:
-    """The folder with that commit's files, from the history of this clone; a shallow one may lack it."""
-    if not folder.exists():
-        # Moved to its place once it is whole: what a failure left is made again.
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        unfinished.mkdir(exist_ok=True)
-        line = (
-            f"set -o pipefail; git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(unfinished))}"
-        )
-        children.printed(children.run(["bash", "-c", line], within_seconds=120))
-        unfinished.rename(folder)
-    return folder
 
 
 def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:

@@ -8,23 +8,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lab.chaos import clients
-from lab.chaos.calls import (
-    Account,
-    Answer,
-    Call,
-    Connection,
-    Drop,
-    Observations,
-    Product,
-    RecordedCall,
-    Setup,
-)
+from lab import calls
+from lab.calls import Account, Answer, Call, Connection, Drop, Observations, Product, RecordedCall, Setup
 from scripts.stack import SetupError, own_stack, ports
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS, FINAL_SECONDS = 60, 90
 LARGEST_PAGE, CODES_AT_ONCE = 200, 10_000
 """`shop.http.pagination` has the shop's own page; the scripts run without Django's settings."""
 BOUGHT = {"paid", "refunded"}
@@ -232,7 +222,9 @@ class Shop:
     def await_final_answers(self, setup: Setup) -> None:
         """Repeat calls of buyers that are open until they are answered for good; else that is a finding."""
         for made in (made for account in setup.buyers for made in account.calls):
-            self.seen.record_all(clients.await_final_answer(made, self.connection))
+            self.seen.record_all(
+                calls.await_final_answer(made, self.connection, within_seconds=FINAL_SECONDS)
+            )
 
     def audit(self) -> None:
         """Check every law; one that is broken is a finding, and so is an audit that can't run."""

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -354,3 +354,14 @@ class Setup:
     def refunds(self) -> list[Any]:
         """Every refund in the answers to staff."""
         return [made.answer.body for made in self.staff.done("refund")]
+
+
+def await_final_answer(made: RecordedCall, connection: Connection, *, within_seconds: float) -> Iterator[str]:
+    """Repeat an open call until it is answered for good: a queue's ticket takes a moment. Or a finding."""
+    until = time.monotonic() + within_seconds
+    with suppress(NoFinalAnswer):
+        while made.is_open and time.monotonic() < until:
+            made.answer = connection.call_until_final(made.call, until=until)
+            time.sleep(0.1 * made.is_open)
+    if made.is_open:
+        yield f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"
