@@ -61,9 +61,9 @@ lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versi
 	$(LOCK) $(UPGRADE) --group test -c requirements-embedded.txt -c requirements-dev.txt -o requirements-test.txt
 	$(LOCK) $(UPGRADE) --group lab -c requirements-embedded.txt -c requirements-dev.txt -o lab/requirements.txt
 
-packages: ## the CycloneDX bill of materials of requirements.txt, then known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: OUT=var/sbom.cdx.json, SERVICE=osv or pypi, OSV_URL=
+packages: ## the CycloneDX bill of materials of requirements.txt, then known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: OUT=var/sbom.cdx.json, PIP_AUDIT_OSV_URL=
 	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.packages --out "$(OUT)" --service "$(SERVICE)" --osv-url "$(OSV_URL)"
+	@exec $(VENV) -m scripts.packages --out "$(OUT)"
 
 verify: ## what takes too long for each change, some hours, and a table in the end, in which NOT RUN is what this machine can't: ONLY=containers,fuzz SEED=...
 	$(BOOTSTRAP) tests

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "drill": ("faults of a cluster under load, as root", "cluster", "lab.cluster.drill"),
     "containers": ("the images and the compose file, as root", "containers", "lab.containers"),
     "alerts": ("each alert fires by a real cause, and clears", "alerts", "lab.alerts"),
-    "fuzz": ("odd requests by the API's document, by forms and by bytes", "bench", "lab.fuzz"),
+    "fuzz": ("odd requests by operators' forms and by bytes", "bench", "lab.fuzz"),
     "verify": ("all that takes too long for each change", "tests", "lab.verify"),
 }
 """What it does, what bootstrap.py installs for it, its module, and the arguments with which that begins."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lab import load
+from lab.calls import Observations
+from lab.shop import Shop
 from lab.stack import database
-from scripts.stack import SetupError, children, own_stack, ports
+from scripts.stack import SetupError, children, own_stack, places
 from scripts.stack.instance import Instance
 
 SETTINGS = {
@@ -31,6 +34,8 @@ SEED_SECONDS, ISSUE_SECONDS = 1_200, 300
 """At most, on a machine with many neighbours; alone it seeds thousands of accounts a second."""
 PROCESSES = ("web", "mariadb", "redis", "worker", "beat", "issuer")
 """Those whose processor time is divided by the requests: it says more on a shared machine than a rate."""
+PREVIOUS = (places.PROJECT / "scripts" / "previous_release.txt").read_text().split()[-1]
+"""The commit of the previous release."""
 TICKS = os.sysconf("SC_CLK_TCK")
 BEGAN_AT, LOAD_BEFORE = time.monotonic(), os.getloadavg()[0]
 
@@ -38,29 +43,17 @@ BEGAN_AT, LOAD_BEFORE = time.monotonic(), os.getloadavg()[0]
 @dataclass(frozen=True, eq=False)
 class Stage:
     """A running stack: `users` have an `id` and an `access` token, in the order in which the loads use them,
-    and `token` is that of a member of the staff who may do everything."""
+    and `shop` is as a member of the staff who may do everything sees it."""
 
     instance: Instance
     users: Sequence[Mapping[str, Any]]
-    token: str
+    shop: Shop
     size: Any = None
     """How much is measured on it, where a bench says so."""
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON of the answer to the staff. Raises SetupError unless it is a success."""
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        content = None if body is None else json.dumps(body)
-        status, text = ports.ask(self.instance.port, method, f"/api/v1{path}", content, headers)
-        if status not in (200, 201):
-            raise SetupError(f"{method} {path} answered {status}: {text[:500]}")
-        return json.loads(text)
-
-    def campaign(self, name: str, *, strategy: str = "group_commit", quantity: int = 0, **terms: Any) -> int:
-        """The id of a new campaign, open at once, whose coupons are worth 1,000; without a quantity it has
-        one for every account."""
-        terms |= {"name": name, "strategy": strategy, "quantity": quantity or len(self.users)}
-        terms["discount"] = {"type": "amount", "value": 1000}
-        return int(self.call("POST", "/campaigns", terms)["id"])
+    def campaign(self, name: str, **terms: Any) -> int:
+        """The id of a new campaign, open at once; without a quantity it has a coupon for every account."""
+        return self.shop.create_campaign(name, **{"quantity": len(self.users), **terms})
 
     def issue(self, name: str, accounts: int) -> dict[str, Any]:
         """Issue a coupon to each of the first accounts: its campaign, and the file of codes in their order,
@@ -108,7 +101,7 @@ def seeded(instance: Instance, *, users: int, products: int) -> Stage:
     """Fill the running stack with that demo; its rows outlive a restart. Raises SetupError."""
     words = f"--products {products + DEMO_PRODUCTS} --stock {STOCK}"
     made = seed(instance, users, words, within_seconds=SEED_SECONDS)
-    return Stage(instance, made["users"], made["staff"])
+    return Stage(instance, made["users"], Shop(instance, made["staff"], Observations()))
 
 
 def seed(
@@ -119,6 +112,20 @@ def seed(
     tokens = instance.home / "tokens.json"
     children.printed(manage(instance, f"seed_demo --users {users} {words} --tokens {tokens}", **more))
     return json.loads(tokens.read_text())
+
+
+def code_of(commit: str, folder: Path) -> Path:
+    """The folder with that commit's files, from the history of this clone; a shallow one may lack it."""
+    if not folder.exists():
+        # Moved to its place once it is whole: what a failure left is made again.
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        unfinished.mkdir(exist_ok=True)
+        line = (
+            f"set -o pipefail; git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(unfinished))}"
+        )
+        children.printed(children.run(["bash", "-c", line], within_seconds=120))
+        unfinished.rename(folder)
+    return folder
 
 
 def seconds() -> int:

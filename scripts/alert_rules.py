@@ -24,10 +24,6 @@ def alerts() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for rule in rules() if "alert" in rule}
 
 
-def recorded() -> set[str]:
-    return {rule["record"] for rule in rules() if "record" in rule}
-
-
 def checks() -> list[list[str]]:
     """The commands of Prometheus' and Alertmanager's own tools that must succeed. Raises SetupError."""
     promtool, amtool = system_packages.program("promtool"), system_packages.program("amtool")

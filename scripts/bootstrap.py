@@ -52,7 +52,7 @@ def main() -> None:
         this = "{}.{}".format(*sys.version_info)
         fail(f"Python 3.11 or newer is needed, this is {this}: sudo apt-get install -y python3.11-venv")
     sys.path.insert(0, str(PROJECT))
-    from scripts.stack import SetupError, node_packages, system_packages
+    from scripts.stack import SetupError, system_packages
 
     # One at a time: two pips in one environment break it. The lock ends with the process, however that ends.
     lock = os.open(PROJECT, os.O_RDONLY)
@@ -75,7 +75,7 @@ def main() -> None:
         install(missing, with_packages_of=files)
     if "npm" in needs:
         try:
-            node_packages.installed()
+            system_packages.npm_packages()
         except SetupError as error:
             fail(str(error))
 

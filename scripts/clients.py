@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from scripts.stack import children, node_packages, places
+from scripts.stack import children, places, system_packages
 
 DOCUMENT = places.PROJECT / "docs" / "openapi.yaml"
 PYTHON = places.PROJECT / "clients" / "python" / "firstcome_client" / "generated"
@@ -61,7 +61,7 @@ def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
 
 def typescript_types() -> str:
     """What openapi-typescript makes of the document. Raises SetupError."""
-    program = node_packages.installed() / "node_modules" / ".bin" / "openapi-typescript"
+    program = system_packages.npm_packages() / "node_modules" / ".bin" / "openapi-typescript"
     return _run([str(program), str(DOCUMENT)])
 
 

@@ -8,6 +8,7 @@ not be looked up: a source that is unreachable, or doesn't know the package, is 
 import argparse
 import datetime
 import json
+import os
 import re
 import sys
 import tempfile
@@ -20,13 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts.stack import SetupError, children, places, system_packages
-from scripts.stack.node_packages import PINS as NPM
+from scripts.stack.system_packages import NPM_PINS as NPM
 
 ACCEPTED = Path(__file__).with_name("accepted_vulnerabilities.toml")
-LOCK_FILES = [
-    *(f"requirements{one}.txt" for one in ("", "-embedded", "-dev", "-test")),
-    "lab/requirements.txt",
-]
+LOCK_FILES = [f"{one}.txt" for one in ("requirements", "lab/requirements")]
+LOCK_FILES += [f"requirements-{one}.txt" for one in ("embedded", "dev", "test")]
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 LOOKUP_SECONDS = 1200
 """A request for each of some 200 packages."""
@@ -65,14 +64,11 @@ class Result:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make packages")
     parser.add_argument("--out", default="", help="the bill of materials (var/sbom.cdx.json)")
-    parser.add_argument("--service", default="", choices=["", "osv", "pypi"], help="osv")
-    parser.add_argument("--osv-url", default="", help="https://api.osv.dev/v1/query")
-    asked = parser.parse_args()
-    out = Path(asked.out) if asked.out else places.private_folder(places.state()) / "sbom.cdx.json"
+    out = Path(parser.parse_args().out or places.private_folder(places.state()) / "sbom.cdx.json")
     write_sbom(out)
     print(out)
-    python = audit_python(read_pins(*LOCK_FILES), service=asked.service, osv_url=asked.osv_url)
-    return report({"Python": python, "npm": audit_npm(), "bundled": Result(1, [REDIS])}, read_accepted())
+    results = {"Python": audit_python(read_pins(*LOCK_FILES)), "npm": audit_npm()}
+    return report(results | {"bundled": Result(1, [REDIS])}, read_accepted())
 
 
 def write_sbom(out: Path) -> None:
@@ -119,16 +115,17 @@ def read_accepted() -> dict[tuple[str, str], str]:
     return {(one["package"], one["id"]): one["reason"] for one in entries}
 
 
-def audit_python(pinned: Iterable[tuple[str, str]], *, service: str = "", osv_url: str = "") -> Result:
-    """pip-audit over pins without their markers: those of other systems too.
+def audit_python(pinned: Iterable[tuple[str, str]]) -> Result:
+    """pip-audit over pins without their markers: those of other systems too. It asks OSV
+    unless its own settings, such as PIP_AUDIT_OSV_URL, say otherwise.
 
     It ends with 1 for a vulnerability and for an unreachable source, and with 0 when it has skipped packages
     that the source doesn't know: so its report decides, not its exit code.
     """
     result, versions = Result(), defaultdict[str, list[str]](list)
     command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--format", "json"]
-    command += ["--progress-spinner", "off", "--vulnerability-service", service or "osv"]
-    command += ["--osv-url", osv_url] if osv_url else []
+    command += ["--progress-spinner", "off"]
+    command += ["--vulnerability-service", os.environ.get("PIP_AUDIT_VULNERABILITY_SERVICE", "osv")]
     for name, version in sorted(pinned):
         versions[name].append(version)
     # A package has a version for each Python, but one in what pip-audit takes.

@@ -1,7 +1,6 @@
 """`make run`: the whole shop on this machine, from an empty folder to a curl line that works."""
 
 import contextlib
-import importlib.util
 import shutil
 import sys
 
@@ -25,8 +24,6 @@ def main() -> int:
     asked = instances.parser("make run").parse_args()
     instance = instances.choose(home=places.state(), port=asked.port, database=asked.db)
     environment = environments.compose(instance, environments.given())
-    if environment["DATABASE_URL"].startswith("mysql") and importlib.util.find_spec("MySQLdb") is None:
-        raise SetupError("DATABASE_URL is MySQL's, whose driver is missing: use `make run DB=mariadb`")
     places.private_folder(instance.home)
     for folder in (instance.run, instance.logs, instance.data, instance.static):
         folder.mkdir(exist_ok=True)
@@ -52,8 +49,7 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
     instance.metrics.mkdir()
     with supervision.supervisor(instance, environment, stores) as daemon:
         supervision.wait_for_stores(instance, stores)
-        if not preparation.is_current(instance, environment):
-            preparation.prepare_apart(instance.home, environment)
+        preparation.prepare_apart(instance.home, environment)
         supervision.start(instance, ["web", "worker"])
         supervision.wait_for_shop(instance)
         greeting = welcome.text(instance, environment)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from operator import methodcaller
 
 from lab.alerts.stage import SECOND_ISSUER, Stage
-from lab.chaos.calls import Call
+from lab.calls import Call, coupon_call, order_call
 from lab.stack import database
 from scripts.simulators import books
 from scripts.stack import SetupError, children, ports, processes, supervision
@@ -96,7 +96,7 @@ add(2, "The table of the laws' answers is renamed", "MetricMissing LawUnchecked"
     methodcaller("executed", RENAMED, "RENAME TABLE shop_lawstatus_away TO shop_lawstatus")
 )
 add(1, "Orders are paid by cards that are declined", "PaymentFailureRate")(
-    lambda stage: stage.load(6, stage.order_call, product=stage.product(), card="tok_declined")
+    lambda stage: stage.load(6, order_call, product=stage.product(), card="tok_declined")
 )
 
 
@@ -136,7 +136,7 @@ def foreign_charge(stage: Stage) -> Iterator[None]:
 @cause(1, "DisputeOpen")
 def disputed_charge(stage: Stage) -> Iterator[None]:
     """The owner of a card disputes a charge; the shop wins."""
-    call = stage.order_call(stage.buyers[0], stage.product(), card="tok_ok", wait=20)
+    call = order_call(stage.buyers[0], stage.product(), card="tok_ok", wait=20)
     placed = stage.require(call, 201)
     charge = stage.shop.gateway(f"/charges?order={placed['id']}")["results"][0]["id"]
     opened = stage.at_gateway("/disputes", {"charge": charge})
@@ -154,7 +154,7 @@ def refused_event(stage: Stage) -> Iterator[None]:
     own, log = supervision.environment(instance), instance.logs / f"{name}.log"
     refusing = children.running(words, name=name, log=log, is_ready=(ports.HOST, port), environment=own)
     with stage.lasting("down", "sink"), refusing:
-        stage.require(stage.coupon_call(stage.buyers[0], stage.campaign()), 201)
+        stage.require(coupon_call(stage.buyers[0], stage.campaign()), 201)
         stage.wait_for(1, f"{PENDING} AND refused_at IS NOT NULL")
         stage.age("refused_at", "2 HOUR", PENDING)
         yield
@@ -190,7 +190,7 @@ def locked_queue(stage: Stage) -> Iterator[None]:
     with ExitStack() as stack:
         # The ticket is drawn before the lock, which it would wait for, and while no issuer can serve it.
         with stage.issuers_frozen():
-            stage.require(stage.coupon_call(stage.buyers[0], campaign), 202)
+            stage.require(coupon_call(stage.buyers[0], campaign), 202)
             stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
         yield
 
@@ -207,7 +207,7 @@ def locked_sale(stage: Stage) -> Iterator[None]:
 @cause(2, "OrdersOverdue", explains="LockWaits")
 def locked_overdue_order(stage: Stage) -> Iterator[None]:
     """A transaction keeps an unpaid order locked whose time is over."""
-    order = stage.require(stage.order_call(stage.buyers[0], stage.product()), 201)["id"]
+    order = stage.require(order_call(stage.buyers[0], stage.product()), 201)["id"]
     with stage.locked("orders_order WHERE id = %s", order, aged=("expires_at", "1 DAY")):
         yield
     stage.wait_for(0, "orders_order WHERE status = 'awaiting_payment' AND id = %s", order)
@@ -217,7 +217,7 @@ def locked_overdue_order(stage: Stage) -> Iterator[None]:
 def partner_stopped(stage: Stage) -> Iterator[None]:
     """The partner is stopped while coupons of its campaign are asked for."""
     campaign = stage.campaign(partner="convenience_store")
-    with stage.lasting("down", "partner"), stage.load(3, stage.coupon_call, campaign=campaign):
+    with stage.lasting("down", "partner"), stage.load(3, coupon_call, campaign=campaign):
         yield
 
 
@@ -226,7 +226,7 @@ def locked_product(stage: Stage) -> Iterator[None]:
     """A transaction keeps a product locked that orders are placed for."""
     product = stage.product()
     with (
-        stage.load(20, stage.order_call, product=product),
+        stage.load(20, order_call, product=product),
         stage.locked("inventory_product WHERE id = %s", product),
     ):
         yield
@@ -240,7 +240,7 @@ def locked_campaigns(stage: Stage) -> Iterator[None]:
     with ExitStack() as stack:
         for campaign in [stage.campaign("pessimistic") for _ in range(3)]:
             stack.enter_context(stage.locked("coupons_campaign WHERE id = %s", campaign))
-            stack.enter_context(stage.load(12, stage.coupon_call, campaign=campaign))
+            stack.enter_context(stage.load(12, coupon_call, campaign=campaign))
         yield
 
 
@@ -251,7 +251,7 @@ def gateway_stopped(stage: Stage) -> Iterator[None]:
     product, in_doubt = stage.product(), "payments_payment WHERE status = 'in_doubt'"
     with stage.lasting("down", "gateway"):
         for account in stage.buyers[:3]:
-            stage.require(stage.order_call(account, product, card="tok_ok"), 202)
+            stage.require(order_call(account, product, card="tok_ok"), 202)
         stage.wait_for(3, in_doubt)
         stage.age("created_at", "10 MINUTE", in_doubt)
         for column in ("started_at", "ended_at"):
@@ -268,7 +268,7 @@ def gateway_stopped(stage: Stage) -> Iterator[None]:
 def data_platform_stopped(stage: Stage) -> Iterator[None]:
     """The data platform is stopped while an event waits; SQL adds to its age."""
     with stage.lasting("down", "sink"):
-        stage.require(stage.coupon_call(stage.buyers[0], stage.campaign()), 201)
+        stage.require(coupon_call(stage.buyers[0], stage.campaign()), 201)
         stage.wait_for(1, PENDING)
         stage.age("created_at", "10 MINUTE", PENDING)
         yield
@@ -289,5 +289,5 @@ def consumer_cancelled(stage: Stage) -> Iterator[None]:
 def slow_gateway(stage: Stage) -> Iterator[None]:
     """The gateway takes 2.6 s for each call while orders wait for their payment."""
     paid = {"product": stage.product(), "card": "tok_ok", "wait": 20}
-    with stage.lasting("slow", "gateway"), stage.load(8, stage.order_call, **paid):
+    with stage.lasting("slow", "gateway"), stage.load(8, order_call, **paid):
         yield

@@ -23,13 +23,13 @@ from typing import Any
 
 import yaml
 
-from lab import stage as stages
-from lab.chaos import calls, faults
-from lab.chaos.calls import Account, Call, Connection, Observations
+from lab import calls, stage as stages
+from lab.calls import Account, Call, Connection, Observations
+from lab.chaos import faults
 from lab.chaos.campaigns import clocks
 from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
-from lab.chaos.shop import Shop
+from lab.shop import Shop
 from lab.stack import database, faketime, prometheus
 from lab.stack.prometheus import Program, Prometheus
 from scripts import alert_rules
@@ -240,15 +240,6 @@ class Stage:
     def product(self) -> int:
         """A new product with stock."""
         return self.shop.create_product("Alerts", next(NUMBERS), 100_000).id
-
-    def coupon_call(self, account: Account, campaign: int) -> Call:
-        return Call("POST", "/coupons", account.token, {"campaign": campaign})
-
-    def order_call(self, account: Account, product: int, *, card: str = "", wait: int = 0) -> Call:
-        """The call that places an order, to be paid if there is a card, and waits for so many seconds."""
-        body: dict[str, Any] = {"items": [{"product": product, "quantity": 1}]}
-        body |= {"payment": {"token": card}} if card else {}
-        return Call("POST", "/orders", account.token, body, key=str(uuid.uuid4()), wait=wait)
 
     def require(self, call: Call, *statuses: int, of: Connection | None = None) -> Any:
         """The body of the call's final answer. Raises SetupError for another status than these."""

@@ -15,10 +15,8 @@ from lab import report, stage as stages
 from lab.bench import against, judging, loads
 from lab.bench.parts import PARTS
 from lab.bench.rows import BUDGET, COMPARED, FULL, QUICK, ROWS, SMALL, summed_up
-from scripts.stack import children, own_stack, places
+from scripts.stack import children, own_stack
 from scripts.stack.instance import Instance
-
-RELEASE = places.PROJECT / "scripts" / "previous_release.txt"
 
 
 def main() -> int:
@@ -31,7 +29,7 @@ def main() -> int:
     asked = parser.parse_args()
     has_budget = asked.budget in {"1", "yes", "true"}
     if has_budget:
-        asked.against = asked.against or RELEASE.read_text().split()[-1]
+        asked.against = asked.against or stages.PREVIOUS
     known = BUDGET if has_budget else COMPARED if asked.against else [*ROWS]
     rows = asked.rows.split(",") if asked.rows else known
     if unknown := set(rows) - set(known):

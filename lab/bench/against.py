@@ -32,9 +32,8 @@ INSTALLED = ("requirements.txt", "requirements-embedded.txt")
 def run(instance: Instance, *, name: str, size: SimpleNamespace, rows: Collection[str]) -> int:
     """Measure, write the results of all rows, print them; the exit code."""
     with (
-        checked_out(name, instance.home / "checkout") as folder,
         warm(instance.home / "this", size, places.PROJECT) as this,
-        warm(instance.home / "other", size, folder) as other,
+        warm(instance.home / "other", size, checked_out(name, instance.home / "checkout")) as other,
     ):
         has_budget = size.name == SMALL.name
         wanted = [row for row in (BUDGET if has_budget else COMPARED) if row in rows]
@@ -67,22 +66,18 @@ def is_due(
     return ROWS[row].part in parts.OF_K6 or number == size.rounds - 1
 
 
-@contextmanager
-def checked_out(name: str, folder: Path) -> Iterator[Path]:
-    """A worktree of the commit with its Python environment, removed at the end."""
+def checked_out(name: str, folder: Path) -> Path:
+    """The folder with the commit's files and its Python environment."""
     # A name that starts with a dash would be an option of git.
     commit = report.git("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
-    try:
-        report.git("worktree", "add", "--detach", str(folder), commit)
-        _, *different = filecmp.cmpfiles(folder, places.PROJECT, INSTALLED, shallow=False)
-        if any(different):
-            words = [sys.executable, str(folder / BOOTSTRAP), "mariadb"]
-            subprocess.run(words, cwd=folder, check=True, timeout=BOOTSTRAP_SECONDS)
-        else:
-            (folder / ".venv").symlink_to((places.PROJECT / ".venv").resolve())
-        yield folder
-    finally:
-        report.git("worktree", "remove", "--force", str(folder))
+    stages.code_of(commit, folder)
+    _, *different = filecmp.cmpfiles(folder, places.PROJECT, INSTALLED, shallow=False)
+    if any(different):
+        words = [sys.executable, str(folder / BOOTSTRAP), "mariadb"]
+        subprocess.run(words, cwd=folder, check=True, timeout=BOOTSTRAP_SECONDS)
+    else:
+        (folder / ".venv").symlink_to((places.PROJECT / ".venv").resolve())
+    return folder
 
 
 @contextmanager

@@ -194,7 +194,7 @@ def wrong_orders(
 
 def _sold_out(stage: Stage, row: str) -> dict[str, Any]:
     campaign = stage.campaign(f"Bench {row}", quantity=1)
-    stage.call("POST", "/coupons", {"campaign": campaign})
+    stage.shop.call("POST", "/coupons", {"campaign": campaign})
     return {"CAMPAIGN": campaign}
 
 
@@ -209,7 +209,7 @@ def _page_of_coupons(stage: Stage, row: str) -> dict[str, Any]:
     for _ in range(PAGE - stage.number(COUPONS_OF, users[-1]["id"])):
         campaign = stage.campaign(f"Bench {row}", quantity=len(users))
         for user in users:
-            stage.call("POST", "/coupons", {"campaign": campaign, "user": user["id"]})
+            stage.shop.call("POST", "/coupons", {"campaign": campaign, "user": user["id"]})
     return {"TOKENS": stage.tokens_of(users)}
 
 
@@ -220,6 +220,6 @@ NEEDS: Mapping[str, Callable[[Stage, str], dict[str, Any]]] = {
     "coupons of its buyers": lambda stage, row: stage.issue(f"Bench {row}", stage.size.accounts),
     "a shared code": _shared_code,
     "accounts with a page of coupons": _page_of_coupons,
-    "staff": lambda stage, row: {"TOKENS": stage.tokens_of([{"access": stage.token}])},
+    "staff": lambda stage, row: {"TOKENS": stage.tokens_of([{"access": stage.shop.token}])},
 }
 """The settings of a load by what its row needs."""

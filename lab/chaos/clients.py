@@ -1,35 +1,20 @@
-"""Clients of the shop: buyers, staff, a clerk at the gateway, a sender of webhooks and a reader of the feed.
+"""Clients of the shop: buyers, staff and a reader of the feed.
 
-Each is a thread with a seeded mix of calls, and the first three record each final answer in the book.
+Each is a thread with a seeded mix of calls, and the first two record each final answer in the book.
 """
 
-import json
 import random
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from lab.chaos import calls
-from lab.chaos.calls import (
-    PASSING_CODES,
-    Account,
-    Answer,
-    AtGateway,
-    Call,
-    Connection,
-    NoFinalAnswer,
-    Observations,
-    RecordedCall,
-    Setup,
-)
-from scripts.simulators import webhooks
-from scripts.stack import places, ports
-from scripts.stack.instance import Instance
+from lab.calls import Account, Answer, Call, Connection, NoFinalAnswer, Observations, RecordedCall, Setup
+from scripts.stack import ports
 
 CARDS = {"tok_ok": 12, "tok_slow": 2, "tok_flaky": 2, "tok_declined": 2, "tok_insufficient_funds": 1}
 CARDS |= {"tok_timeout_charged": 3, "tok_timeout_lost": 2, "tok_error": 3, "tok_refund_fails": 2}
@@ -44,7 +29,6 @@ POINTS = (0, 0, 0, 300, 300, 1_500, 1_500, 12_000)
 """What orders use. A small basket costs less than 1,500; a wallet begins with 10,000."""
 WITHOUT_KEY = {"coupon", "cancel"}
 """Calls that need no key to be repeated."""
-CLERK_MIX = {"refunds": 2, "disputes": 1}
 UNDER_WAY = {"paying", "pending", "requires_action", "in_doubt"}
 STATUSES = {"waiting": 0, "admitted": 1, "used": 2}
 """The statuses of an entry of a sale with plenty of stock and of time, in their order."""
@@ -55,8 +39,6 @@ WAITS = (0, 0, 3, 10)
 """Seconds of `Prefer: wait`."""
 PATIENCE_SECONDS = 90
 """How long a client repeats its calls after the load has ended."""
-WEBHOOKS = ("charge.succeeded", "charge.declined", "charge.refunded", "charge.pondered")
-"""The last one is unknown to the shop."""
 
 
 class Client:
@@ -116,7 +98,7 @@ class Buyer(Client):
         super().__init__(setup, **settings)
         self.accounts = accounts
         self.mix = {"issue": 4, "order": 9, "pay_or_cancel": 4, "top_up": 1, "repeat": 1, "look": 1}
-        self.mix |= {"order_in_sale": 8 * bool(setup.drop), "follow": 6 * bool(setup.gateway_port)}
+        self.mix |= {"order_in_sale": 8 * bool(setup.drop), "follow": 6 * setup.asks_owners}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
         """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
@@ -136,9 +118,6 @@ class Buyer(Client):
         if self.random.random() < 0.55:
             self.buy(account, "order", "/orders", body | self._payment(), self.random.choice(WAITS))
             return
-        # Of an order that is declined the answer has no coupon, and a shared code gives one with the order.
-        if self.setup.shared_codes and self.random.random() < 0.3:
-            body["coupon"] = self.random.choice(list(self.setup.shared_codes))
         self.buy(account, "order", "/orders", body)
 
     def pay_or_cancel(self, _: Account) -> None:
@@ -232,7 +211,7 @@ class Buyer(Client):
 
     def _card(self) -> dict[str, Any]:
         """Two payments of five are to keep their order on a decline, if cards may ask their owner."""
-        asks = bool(self.setup.gateway_port)
+        asks = self.setup.asks_owners
         card = {"token": self.chosen(CARDS | {ASKING: 5 * asks})}
         return card | ({"keep_on_decline": True} if asks and self.random.random() < 0.4 else {})
 
@@ -267,93 +246,6 @@ class Staff(Client):
 
     def repeat(self, account: Account) -> None:
         super().repeat(self.setup.staff)
-
-
-class Clerk(Client):
-    """Refunds charges on the gateway's own page, and disputes them as their owners do: the shop is told."""
-
-    mix, pauses = {"refund_or_dispute": 1}, (0.1, 0.8)
-
-    def __init__(self, setup: Setup, **settings: Any) -> None:
-        super().__init__(setup, **settings)
-        self.connection = calls.to_gateway(setup.gateway_port or 0)
-
-    def run(self, stop: threading.Event) -> None:
-        super().run(stop)
-        for made in self.setup.at_gateway.values():
-            for dispute in list(made.open_disputes):
-                end = self.random.choice(["won", "lost"])
-                self._ask("POST", f"/disputes/{dispute}/close", {"status": end})
-                made.lost_amount += made.open_disputes.pop(dispute) * (end == "lost")
-
-    def refund_or_dispute(self, account: Account) -> None:
-        """A part of a paid order's charge, or all that is left of it."""
-        placed = [made for made in account.done("order") if made.answer.status == 201]
-        paid, kind = [made for made in placed if "payment" in made.call.body], self.chosen(CLERK_MIX)
-        if not paid:
-            return
-        order_id = self.random.choice(paid).order_id
-        for charge in self._ask("GET", f"/charges?order={order_id}").body["results"]:
-            left = charge["amount"] - charge["refunded_amount"]
-            if charge["status"] != "succeeded" or not left:
-                continue
-            amount = self.random.choice([left, self.random.randint(1, left)])
-            answer = self._ask("POST", f"/{kind}", {"charge": charge["id"], "amount": amount})
-            if answer.status != 201:
-                continue
-            made = self.setup.at_gateway.setdefault(order_id, AtGateway())
-            if kind == "refunds":
-                made.refunded_amount += amount
-            else:
-                made.open_disputes[answer.body["id"]] = amount
-
-    def _ask(self, method: str, path: str, body: Any = None) -> Answer:
-        """The gateway's final answer. Raises NoFinalAnswer."""
-        call = Call(method, path, "", body, f"clerk-{self.random.getrandbits(64)}")
-        return self.connection.call_until_final(call, until=self.until)
-
-
-class WebhookSender:
-    """Sends webhooks in the gateway's place that may not matter: repeated, untrue or too early, or forged."""
-
-    def __init__(self, instance: Instance, *, seed: str, seen: Observations) -> None:
-        self.instance, self.seen = instance, seen
-        self.random = random.Random(seed)
-        self.secret = places.secret(instance.home, "webhook-secret-simulator")
-        self.known: dict[str, list[Any]] = {"webhooks": [], "charges": []}
-
-    def run(self, stop: threading.Event) -> None:
-        while not stop.wait(self.random.uniform(0.05, 0.4)):
-            # The gateway, the shop, or both may be away just now.
-            with suppress(OSError):
-                for path, known in self.known.items():
-                    asked = f"/{path}?limit=500" + (f"&after={known[-1]['id']}" if known else "")
-                    status, text = ports.ask(self.instance.gateway_port, "GET", asked)
-                    known += json.loads(text)["results"] if status == 200 else []
-                self.send(self.random.choice(["repeated", "untrue", "forged"]))
-
-    def send(self, kind: str) -> None:
-        """One that the gateway has sent or is about to send, or one that may become true, or not."""
-        known = self.known["webhooks" if kind == "repeated" else "charges"]
-        if not known:
-            return
-        # The latest ones are the likeliest to be under way.
-        one = self.random.choice([*known, *known[-5:]])
-        event = {name: value for name, value in one.items() if name not in ("delivered_at", "is_given_up")}
-        if kind != "repeated":
-            data = {name: one[name] for name in ("key", "order", "amount")}
-            data |= {"charge": one["id"], "currency": one["currency"] or "KRW"}
-            event = {"id": f"evt_{self.random.getrandbits(128):032x}", "type": self.random.choice(WEBHOOKS)}
-            event |= {"created_at": one["created_at"], "data": data}
-        secret, wanted = ("a guess", 400) if kind == "forged" else (self.secret, 200)
-        body, began = json.dumps(event), time.monotonic()
-        headers = {webhooks.HEADER: webhooks.header(secret, body.encode())}
-        headers["Content-Type"] = "application/json"
-        path = "/api/v1/webhooks/simulator"
-        status, text = ports.ask(self.instance.port, "POST", path, body, headers)
-        self.seen.count(f"webhook {status}", time.monotonic() - began)
-        if status != wanted and not (status == 503 and any(code in text for code in PASSING_CODES)):
-            self.seen.record_finding(f"{kind} {event['type']} was answered {status}, not {wanted}: {text}")
 
 
 class FeedReader(Client):
@@ -391,19 +283,6 @@ class FeedReader(Client):
         return len(answer.body["results"])
 
 
-def await_final_answer(
-    made: RecordedCall, connection: Connection, *, within_seconds: float = PATIENCE_SECONDS
-) -> Iterator[str]:
-    """Repeat an open call until it is answered for good: a queue's ticket takes a moment. Or a finding."""
-    until = time.monotonic() + within_seconds
-    with suppress(NoFinalAnswer):
-        while made.is_open and time.monotonic() < until:
-            made.answer = connection.call_until_final(made.call, until=until)
-            time.sleep(0.1 * made.is_open)
-    if made.is_open:
-        yield f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"
-
-
 @contextmanager
 def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
     """Each client runs in a thread until the block ends; then each has the final answer of its last call.
@@ -426,7 +305,6 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
 
 
 def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Client]:
-    """One client of the staff, so many buyers, and a clerk at the gateway if the setup has its port."""
+    """One client of the staff, and so many buyers."""
     buyers = (Buyer(setup.buyers[one::count], setup, seed=f"{seed} {one}", **common) for one in range(count))
-    clerks = [Clerk(setup, seed=f"{seed} clerk", **common)] if setup.gateway_port else []
-    return [Staff(setup, seed=f"{seed} staff", **common), *buyers, *clerks]
+    return [Staff(setup, seed=f"{seed} staff", **common), *buyers]

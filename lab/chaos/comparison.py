@@ -10,52 +10,38 @@ laws, which every run audits as well.
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lab.chaos.calls import Account, Connection, RecordedCall, Setup
-from lab.chaos.clients import STATUSES, FeedReader
-from lab.chaos.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
+from lab.calls import Account, Connection, RecordedCall, Setup
+from lab.chaos.clients import FeedReader
+from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
 
 Rows = Mapping[str, Any]
 """By their ids, or codes."""
 UNPAID = {"cancelled", "expired"}
 """What an order is in the end that was kept on each decline, and not paid."""
-REQUESTED, REFUNDED = "refund.requested", "order.refunded"
+REFUNDED = "order.refunded"
 DELIVERED = {"order.paid", REFUNDED, "order.cancelled"}
 """The data platform's events whose number and order is known; the others are not checked."""
-IN_FEED = {"order.placed", *ENDS.values(), REQUESTED, REFUNDED, None}
-"""None is the end of an order that has not ended: the feed can't have it."""
-COUPON_MOVES = {
-    ("", "coupon.issued"): "issued",
-    ("issued", "coupon.held"): "held",
-    ("held", "coupon.redeemed"): "redeemed",
-    ("held", "coupon.released"): "issued",
-    ("redeemed", "coupon.released"): "issued",
-}
-"""What each event of a coupon makes of it."""
-OF_COUPONS = {kind for _, kind in COUPON_MOVES}
 MOST_NAMED = 5
 
 
 def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iterator[str]:
     """Each thing in the shop, in the outside systems, and in the feed if it has a reader, that is not as an
     answer said. Raises NoFinalAnswer."""
-    orders, coupons = dict[str, Any](), dict[str, Any]()
+    orders = dict[str, Any]()
     for account in setup.buyers:
-        own, held = shop.orders(account), shop.coupons(account)
-        orders, coupons = orders | own, coupons | held
+        own = shop.orders(account)
+        orders |= own
         yield from of_orders(account, own)
-        yield from of_coupons(account, setup, own, held)
-        yield from of_entries(account, setup, own, shop)
+        yield from of_coupons(account, own, shop.coupons(account))
         yield from of_wallet(account, setup, own, shop)
     yield from repeats(setup.calls, shop.connection)
-    yield from of_campaigns(setup, shop)
-    yield from of_refunds(setup, orders, shop)
     yield from of_stock(setup, orders, shop)
     yield from of_outside(setup, shop, orders)
     if reader:
-        yield from of_feed(setup, shop, reader, orders, coupons)
+        yield from of_feed(setup, shop, reader)
 
 
 def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:
@@ -98,74 +84,32 @@ def of_orders(account: Account, orders: Rows) -> Iterator[str]:
     )
 
 
-def of_coupons(account: Account, setup: Setup, orders: Rows, there: Rows) -> Iterator[str]:
+def of_coupons(account: Account, orders: Rows, there: Rows) -> Iterator[str]:
     """Those in the answers, unchanged; redeemed by one order that is not fully refunded, or free."""
     answered = account.coupons()
     redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
     states, due, found = {0: "issued", 1: "redeemed"}, dict[str, object](), dict[str, object]()
     for code, one in answered.items():
-        due[f"coupon {code}"] = (one["campaign"], one.get("position"), states.get(redeemed[code]))
+        due[f"coupon {code}"] = (one["campaign"], one["position"], states.get(redeemed[code]))
     for code, one in there.items():
-        # An order's answer has no position of the coupon that it was given.
-        position = one["position"] if "position" in answered.get(code, one) else None
-        found[f"coupon {code}"] = (one["campaign"], position, one["status"])
+        found[f"coupon {code}"] = (one["campaign"], one["position"], one["status"])
     yield from unlike(due, found)
-    for made in account.calls:
-        listed = setup.listed.get(made.call.body["campaign"]) if made.sort == "coupon" else None
-        is_refused = made.answer.code == "not_eligible"
-        if listed and (is_refused or made.was_done) and is_refused == (account.id in listed):
-            yield f"account {account.id}, listed: {is_refused}, was answered {made.answer.word}"
-
-
-def of_entries(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
-    """Each entry in the answers is there, and as many are used as there are orders of the sale."""
-    if setup.drop is None:
-        return
-    ids = {made.answer.body["id"] for made in account.done("entry")}
-    entries = [shop.get(f"/sale-entries/{id}", account.token) for id in ids]
-    for entry in entries:
-        if entry["sale"] != setup.drop.id or entry["status"] not in STATUSES:
-            yield f"entry {entry['id']} of account {account.id}: {entry}"
-    bought = sum(setup.drop.product.id in dict(_items(order)) for order in orders.values())
-    used = sum(entry["status"] == "used" for entry in entries)
-    what = f"account {account.id}: orders of the sale and used entries"
-    yield from unlike({what: bought}, {what: used})
 
 
 def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
-    """What it began with, and all that was granted, bought and spent by the answers; so do its entries."""
+    """What it began with, and all that was granted, bought and spent by the answers."""
     granted = [made for made in setup.staff.done("grant") if made.call.body["user"] == account.id]
     top_ups = account.done("top_up")
     bought = [made for made in top_ups if made.answer.status == 201]
     due = account.opening_amount + sum(made.call.body["amount"] for made in [*granted, *bought])
     due -= sum(order["points_amount"] for order in orders.values() if order["status"] in BOUGHT)
     due += sum(refund["points_amount"] for refund in setup.refunds() if refund["order"] in orders)
-    due += setup.operator_grants[account.id]
     answered = {made.answer.body.get("payment") or made.answer.body["id"] for made in top_ups}
     name, top_up = f"wallet of {account.id}", f"top-up of {account.id}: "
     yield from unlike(
-        {name: (due, due)} | {top_up + id: True for id in answered},
-        {name: shop.wallet(account)} | {top_up + id: True for id in shop.top_ups(account)},
+        {name: due} | {top_up + id: True for id in answered},
+        {name: shop.balance(account)} | {top_up + id: True for id in shop.top_ups(account)},
     )
-
-
-def of_campaigns(setup: Setup, shop: Shop) -> Iterator[str]:
-    """Each shows as many coupons as answers have."""
-    answered = Counter(one["campaign"] for account in setup.buyers for one in account.coupons().values())
-    shown = {id: shop.get(f"/campaigns/{id}")["issued"] for id in setup.campaigns}
-    due = {f"campaign {id}: issued": answered[id] for id in shown}
-    yield from unlike(due, {f"campaign {id}: issued": count for id, count in shown.items()})
-
-
-def of_refunds(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
-    """Each refund in an answer has succeeded, and there is no other."""
-    due = {f"refund {one['id']} of order {one['order']}": "succeeded" for one in setup.refunds()}
-    refunded = {
-        id for id, order in orders.items() if order["refunded_amount"] or order["status"] == "refunded"
-    }
-    asked = refunded | {one["order"] for one in setup.refunds()} & orders.keys()
-    found = {f"refund {one['id']} of order {id}": one["status"] for id in asked for one in shop.refunds(id)}
-    yield from unlike(due, found)
 
 
 def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
@@ -186,7 +130,7 @@ def of_outside(setup: Setup, shop: Shop, orders: Rows | None = None) -> Iterator
     """Each amount at the gateway and event at the data platform that is not as orders and answers are."""
     there = orders or {id: one for account in setup.buyers for id, one in shop.orders(account).items()}
     yield from of_money(setup, there, shop)
-    yield from of_order_events("the data platform got", DELIVERED, setup, there, shop.events())
+    yield from of_order_events(setup, there, shop.events())
 
 
 def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
@@ -196,15 +140,12 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     bought = dict(due)
     for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
-    for order_id, made in setup.at_gateway.items():
-        due[order_id] -= made.lost_amount
     top_ups = [made for account in setup.buyers for made in account.done("top_up")]
     due[None] = sum(made.call.body["amount"] for made in top_ups if made.answer.status == 201)
     held, number = Counter[str | None](), Counter[str | None]()
     for charge in shop.gateway("/charges")["results"]:
         if charge["status"] == "succeeded":
-            lost = sum(one["amount"] for one in charge.get("disputes", ()) if one["status"] == "lost")
-            held[charge["order"]] += charge["amount"] - charge["refunded_amount"] - lost
+            held[charge["order"]] += charge["amount"] - charge["refunded_amount"]
             number[charge["order"]] += 1
         elif charge["status"] == "pending":
             yield f"charge {charge['id']} of order {charge['order']} is pending: it may still succeed"
@@ -218,48 +159,32 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
             yield f"order {id}: charged {number[id]} times instead of {wanted}"
 
 
-def of_order_events(
-    where: str, kinds: Set[str | None], setup: Setup, orders: Rows, events: Iterable[Any]
-) -> Iterator[str]:
-    """Of these kinds each order has its events, each once and in sequence; and no other order has any."""
+def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Iterator[str]:
+    """At the data platform each order has its events, each once and in sequence; and no other order has any
+    of a buyer's."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    owners: dict[str, int | None] = {}
-    for event in (one for one in events if one["type"] in kinds):
-        id, account_id = event["data"]["order"], event["data"].get("account")
-        found[id].append(event["type"])
-        owners[id] = account_id or owners.get(id)
-    refunds = Counter(refund["order"] for refund in setup.refunds())
-    at_gateway = Counter(one["order"] for one in setup.refunds() if one.get("source") == "gateway")
-    for id, order in orders.items():
-        due = [kind for kind in ("order.placed", ENDS.get(order["status"])) if kind in kinds]
-        begun, rest = found[id][: len(due)], found[id][len(due) :]
-        unrequested = at_gateway[id] if REQUESTED in kinds else refunds[id]
-        if begun != due or not _are_refunds(rest, refunds[id], unrequested):
-            yield f"order {id} is {order['status']}: {where} {found[id]}, {refunds[id]} refunds are due"
     buyers = {None, *(account.id for account in setup.buyers)}
-    for id in found.keys() - orders.keys():
-        if owners[id] in buyers:
-            yield f"order {id}: {where} {found[id]}, and it is not there"
+    for event in (one for one in events if one["type"] in DELIVERED):
+        if event["data"].get("account") in buyers:
+            found[event["data"]["order"]].append(event["type"])
+    refunds = Counter(refund["order"] for refund in setup.refunds())
+    for id, order in orders.items():
+        due = [kind for kind in (ENDS.get(order["status"]),) if kind in DELIVERED]
+        if (got := found.pop(id, [])) != due + [REFUNDED] * refunds[id]:
+            due_are = f"{refunds[id]} refunds are due"
+            yield f"order {id} is {order['status']}: the data platform got {got}, {due_are}"
+    for id, kinds in found.items():
+        yield f"order {id}: the data platform got {kinds}, and it is not there"
 
 
-def _are_refunds(kinds: Sequence[str], count: int, unrequested: int) -> bool:
-    """Whether these are events of so many refunds, some of them, made at the gateway, requested by nobody."""
-    requested = done = 0
-    for kind in kinds:
-        requested, done = requested + (kind == REQUESTED), done + (kind == REFUNDED)
-        if done > requested + unrequested:
-            return False
-    return requested + unrequested == done == count and len(kinds) == requested + done
-
-
-def of_feed(setup: Setup, shop: Shop, reader: FeedReader, orders: Rows, coupons: Rows) -> Iterator[str]:
-    """Read to the end and once more from the beginning; each event that is wrong. Raises NoFinalAnswer."""
+def of_feed(setup: Setup, shop: Shop, reader: FeedReader) -> Iterator[str]:
+    """Read to the end and once more from the beginning; each event that came otherwise. Raises
+    NoFinalAnswer."""
     again = FeedReader(setup, port=shop.instance.port, seed="again", ends_at=0.0, seen=reader.seen)
     for one in (reader, again):
         one.read_to_end()
     print(f"the feed has {len(again.events)} events, each once", flush=True)
     yield from of_readings(reader.events, again.events)
-    yield from of_events(setup, orders, coupons, reader.events)
 
 
 def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
@@ -280,28 +205,6 @@ def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
         yield f"the feed has another order: {after}, {types[after]}, was followed later than {before}"
 
 
-def of_events(setup: Setup, orders: Rows, coupons: Rows, events: Sequence[Any]) -> Iterator[str]:
-    """In the feed each order has its events; each coupon is issued once, and its events lead to what it is;
-    and each product has as many corrections as were answered, and its delivery before the load."""
-    yield from of_order_events("the feed has", IN_FEED, setup, orders, events)
-    buyers = {account.id for account in setup.buyers}
-    status = {code: "" for account in setup.buyers for code in account.coupons()}
-    for event in (one for one in events if one["type"] in OF_COUPONS):
-        code, kind = event["data"]["coupon"], event["type"]
-        if code in status or (kind == "coupon.issued" and event["data"].get("account") in buyers):
-            status[code] = COUPON_MOVES.get((status.get(code, ""), kind), "impossible")
-    corrected = Counter(event["data"]["product"] for event in events if event["type"] == "stock.adjusted")
-    adjusted = Counter(_adjusted(made) for made in setup.staff.done("adjustment"))
-    due, found = dict[str, object](), dict[str, object]()
-    for code, by_feed in status.items():
-        what = f"coupon {code}: status by the feed"
-        due[what], found[what] = by_feed, coupons.get(code, {}).get("status")
-    for id in (product.id for product in setup.stocked):
-        what = f"product {id}: corrections in the feed"
-        due[what], found[what] = adjusted[id] + 1, corrected[id]
-    yield from unlike(due, found)
-
-
 def _items(order_or_refund: Any) -> list[tuple[int, int]]:
     return [(item["product"], item["quantity"]) for item in order_or_refund["items"]]
 
@@ -315,14 +218,12 @@ TABLES = {
     "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
     "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
     "payment": "SELECT id FROM firstcome.payments_payment WHERE account_id IN ({accounts})",
-    # Not those that were made at the gateway.
     "refund": "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
-    "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts}) AND refund.source = 'staff'",
+    "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts})",
     "entry": "SELECT id FROM firstcome.sales_saleentry WHERE account_id IN ({accounts})",
-    # A wallet has its owner's id. What operators grant at their pages is compared by itself.
+    # A wallet has its owner's id.
     "grant": "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "
-    "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' "
-    "AND SUBSTR(transfer.reason, 1, 9) <> 'operator ' AND entry.account_id IN ({accounts})",
+    "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' AND entry.account_id IN ({accounts})",
     "adjustment": "SELECT id FROM firstcome.inventory_stockmovement WHERE kind = 'adjusted' "
     "AND product_id IN ({products})",
 }
@@ -352,8 +253,6 @@ def acknowledged(setup: Setup) -> Effects:
     for kind, known in (identity(made) for made in setup.calls if made.was_done):
         if kind:
             found[kind].add(known)
-    # Those that orders with a shared code were given, too.
-    found["coupon"].update(*(account.coupons() for account in setup.buyers))
     return found
 
 

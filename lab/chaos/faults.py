@@ -15,9 +15,8 @@ from MySQLdb import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from lab import stage
-from lab.chaos import calls
-from lab.chaos.calls import Call
+from lab import calls, stage
+from lab.calls import Call
 from lab.chaos.campaigns import clocks, network
 from lab.chaos.clients import at_work
 from lab.stack import database
@@ -25,6 +24,7 @@ from lab.stack.rabbitmq import RunningNode
 from scripts.stack import SetupError, children, ports, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
+from scripts.stack.processes import OUTSIDE
 
 WEB_PROCESS = "web-process"
 """The youngest of web's children, which answer the requests; supervisor does not know them."""
@@ -92,11 +92,12 @@ def make(fault: Fault, instance: Instance, broker: RunningNode | None) -> None:
 def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, within_seconds: float) -> float:
     """How long the shop takes to be ready again after a fault, whose process had this id before.
 
-    What was killed has to be replaced first; so does the partner, of which the shop's readiness says nothing,
-    and it has to answer. Raises SetupError.
+    What was killed has to be replaced first; so does what is outside, of which the shop's readiness says
+    nothing, and it has to answer. Raises SetupError.
     """
+    outside = dict(zip(OUTSIDE, instance.ports[1:4], strict=True))
     asked = [(instance.port, "/readyz")]
-    asked += [(instance.partner_port, "/healthz")] if fault.name == "partner" else []
+    asked += [(outside[fault.name], "/healthz")] if fault.name in outside else []
 
     def is_ready() -> bool:
         now = children.leader_of(instance.run, fault.name)

@@ -40,7 +40,7 @@ COUNTED = re.compile(
 PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
 """The first is of plain load before each fault."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
-PARTNER, POOL_STRATEGY, CODES_AT_ONCE = "convenience_store", "code_pool", 10_000
+PARTNER, POOL_STRATEGY = "convenience_store", "code_pool"
 PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS, BUYERS_PATIENCE_SECONDS, CONFIRM_SECONDS = 100, 30, 60, 60
 """Of callers; and for the sweeper to get the answer of a partner that hadn't answered."""
 ROWS = """
@@ -258,8 +258,6 @@ def prepare_coupons(stage: Stage, case: Case) -> dict[str, Any]:
     terms = {"partner": PARTNER} if case.variant == "partner" else {}
     terms |= {"code_source": "pool"} if case.strategy == POOL_STRATEGY else {}
     campaign = stage.campaign(f"Lab {case.name}", strategy=case.strategy, quantity=quantity, **terms)
-    for made in range(0, quantity if case.strategy == POOL_STRATEGY else 0, CODES_AT_ONCE):
-        stage.call("POST", f"/campaigns/{campaign}/codes", {"count": min(quantity - made, CODES_AT_ONCE)})
     patience = QUICK_PATIENCE_SECONDS if case.is_quick else PATIENCE_SECONDS
     return {"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.persists)}
 

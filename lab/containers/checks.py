@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from lab.calls import Connection, Observations, RecordedCall, Setup, await_final_answer, order_call
 from lab.chaos import comparison, faults
-from lab.chaos.calls import Call, Connection, Observations, RecordedCall, Setup
-from lab.chaos.clients import at_work, await_final_answer, staff_and_buyers
+from lab.chaos.clients import at_work, staff_and_buyers
 from lab.chaos.faults import Fault
-from lab.chaos.shop import Shop
 from lab.cluster.drill.load import Reader
 from lab.containers.engine import BUILD_SECONDS, SHOP, Containers
+from lab.shop import Shop
 from scripts import smoke
 from scripts.stack import SetupError, children, own_stack, places, waiting
 
@@ -101,10 +100,9 @@ class Tested:
 
     def order(self) -> RecordedCall:
         """A new order of the last account, and its first answer. Raises SetupError for none."""
-        body = {"items": [{"product": self.setup.ample.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
-        account, key = self.setup.buyers[-1], uuid.uuid4().hex
-        call = Call("POST", "/orders", account.token, body, key, WAIT_SECONDS)
-        connection = Connection(self.shop.instance.port, self.shop.seen, seed=key, impatient_share=0)
+        account = self.setup.buyers[-1]
+        call = order_call(account, self.setup.ample.id, card="tok_ok", wait=WAIT_SECONDS)
+        connection = Connection(self.shop.instance.port, self.shop.seen, seed=call.key, impatient_share=0)
         answer = connection.call_until_final(call, until=time.monotonic() + PAID_SECONDS)
         account.calls.append(made := RecordedCall("order", call, answer))
         return made

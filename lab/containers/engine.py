@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.chaos import shop
+from lab import shop
 from scripts.stack import SetupError, children, places, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root

@@ -1,5 +1,5 @@
-"""`python3 -m lab fuzz`: odd requests by the API's document, by operators' forms and by raw bytes to a stack
-of its own, then a look at its processes and an audit."""
+"""`python3 -m lab fuzz`: odd requests by operators' forms and by raw bytes to a stack of its own, then a look
+at its processes and an audit."""
 
 import argparse
 import random
@@ -7,14 +7,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 from lab import stage
-from lab.chaos.calls import Call
-from lab.chaos.shop import PATIENCE_SECONDS, Shop
-from lab.fuzz import api, raw
-from lab.fuzz.api import Findings
+from lab.fuzz import raw
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
+from lab.fuzz.raw import Findings
+from lab.shop import Shop
 from scripts.stack import children, own_stack, supervision, welcome
 from scripts.stack.instance import Instance
 
@@ -45,21 +43,18 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     print(f"fuzz: --seed {seed} --seconds {seconds} --db {instance.database}", flush=True)
     findings = Findings()
     with findings.printed(), own_stack.running(instance, **SETTINGS):
-        users = stage.seed(instance, 3)
+        users = stage.seed(instance, 1)
         shop = Shop(instance, users["staff"], findings)
-        buyer, leaving = users["users"][:2]
-        existing = _existing(shop, buyer)
         operator, clerk = (Operator(instance.url, findings, f"{seed} {name}") for name in ("operator", CLERK))
         operator.sign_in(welcome.STAFF_USER, welcome.STAFF_PASSWORD)
         operator.create_clerk()
         clerk.sign_in(CLERK, PASSWORD)
         token = shop.call("POST", "/auth/token", {"username": CLERK, "password": PASSWORD})["access"]
-        tokens = {"anonymous": "", "customer": buyer["access"], "staff": users["staff"], "clerk": token}
+        tokens = ["", users["users"][0]["access"], users["staff"], token, "a.b.c"]
         running, ends_at = children.of_state(instance.home), time.monotonic() + seconds
-        sender = api.Sender(instance.url, tokens, leaving["access"], existing, seed, findings)
-        with ThreadPoolExecutor(RAW_SENDERS + 2) as threads:
-            senders = [threads.submit(one.send_until, ends_at) for one in (operator, sender)]
-            raw_ones = partial(raw.send_until, ends_at, instance.port, [*tokens.values(), "a.b.c"], findings)
+        with ThreadPoolExecutor(RAW_SENDERS + 1) as threads:
+            senders = [threads.submit(operator.send_until, ends_at)]
+            raw_ones = partial(raw.send_until, ends_at, instance.port, tokens, findings)
             senders += [threads.submit(raw_ones, f"{seed} {number}") for number in range(RAW_SENDERS)]
             sent = sum(one.result() for one in senders)
         reasons, permissions = operator.check_reasons(), clerk.check_permissions(operator.forms.values())
@@ -78,24 +73,6 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     ]
     print(*lines, sep="\n", flush=True)
     return 1 if findings.findings or not sent else 0
-
-
-def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
-    """An object of each kind: ids by the names of body fields and path parameters. Raises SetupError."""
-    token = buyer["access"]
-    product = shop.create_product("Fuzz", 1, 1_000_000).id
-    campaign = shop.create_campaign("Fuzz", quantity=1_000)
-    coupon = shop.call("POST", "/coupons", {"campaign": campaign}, token=token)["code"]
-    basket = {"items": [{"product": product, "quantity": 1}]}
-    order = shop.call("POST", "/orders", basket, token=token, key="fuzz-order")["id"]
-    paid = {"amount": 500, "token": "tok_ok"}
-    payment = shop.call("POST", "/wallet/top-ups", paid, token=token, key="fuzz-top-up")["id"]
-    drop, until = shop.create_drop(), time.monotonic() + PATIENCE_SECONDS
-    entry = shop.connection.call_until_final(Call("POST", f"/sales/{drop.id}/entries", token), until=until)
-    objects = {"product": product, "campaign": campaign, "order": order}
-    named = {f"{name}_id": value for name, value in objects.items()} | {"payment_id": payment}
-    named |= {"sale_id": drop.id, "entry_id": entry.body["id"], "gateway": "simulator", "code": coupon}
-    return objects | named | {"coupon": coupon, "user": buyer["id"], "token": "tok_ok"}
 
 
 if __name__ == "__main__":

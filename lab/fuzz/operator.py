@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import lxml.html
 import requests
 
-from lab.chaos.calls import new_session
-from lab.fuzz.api import Findings
+from lab.calls import new_session
+from lab.fuzz.raw import Findings
 from scripts.stack import SetupError
 
 ROOT = "/admin/"

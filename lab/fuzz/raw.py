@@ -1,5 +1,5 @@
 """Bytes that are no right HTTP request, or hardly one: each connection must be answered or closed, and no
-answer may be a 5xx."""
+answer may be a 5xx. And what a fuzz finds."""
 
 import contextlib
 import copy
@@ -8,10 +8,13 @@ import random
 import re
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from lab.fuzz.api import Findings
+import requests
+
+from lab.calls import Observations
 from scripts.stack import ports
 
 ANSWER_SECONDS = 30.0
@@ -47,14 +50,12 @@ PATHS = (
     *("/metrics", "/", "/static/admin/css/base.css"),
 )
 """Of the API, of pages for operators, and of files: whatever answers without a session."""
-METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "P\0ST", "")
+METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS")
 BEFORE = (b"http://127.0.0.1", b"//")
 AFTER = (
     *(b"%00", b"/%ff/..", b"?" + b"a=1&" * 3_000, b"\x00", b" x", b"?limit=\xff", b"?%00=%ff"),
     b"?limit=-1&cursor=%00&user=99999999999999999999",
 )
-TARGETS = (b"", b"*", b"/" + b"a" * 70_000, b"\xff", b"http://[")
-VERSIONS = (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/9.9", b"HTTP/2.0", b"", b"http/1.1", b"HTTP/1.1\x00")
 HEADERS = (
     *("Host", "Authorization", "Idempotency-Key", "Content-Type", "Content-Encoding", "Accept", "TE", "Date"),
     *("Accept-Encoding", "Accept-Language", "If-None-Match", "If-Modified-Since", "Range", "User-Agent"),
@@ -74,21 +75,6 @@ VALUES = (
     *(b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01", b"::1, 1.2.3.4.5, \xff", b"localhost:99999", b"[::1"),
     *(b"application/json; charset=nonsense", b"application/x-www-form-urlencoded"),
     *(b"multipart/form-data; boundary=", b"multipart/form-data; boundary=\xff"),
-)
-LINES = (
-    *(b"", b"", b"", b"No colon\r\n", b"Space : x\r\n", b": x\r\n", b"\x00: x\r\n", b" folded\r\n"),
-    *(b"A: b\r\n" * 1_500, b"B" * 5_000 + b": x\r\n", b"C\xff: x\r\n"),
-)
-LENGTHS = (
-    *(b"-1", b"+5", b"0x10", b"1.0", b"", b" ", b"5 5", b"5, 5", b"5, 6", b"\xb2", b"five", b"00000000005"),
-    *(b"65537", b"1073741824", b"9" * 19, b"9" * 30, b"18446744073709551616"),
-)
-ENCODINGS = (b"chunked", b"chunked", b"chunked, chunked", b"Chunked", b"xchunked", b"identity")
-CHUNKS = (
-    *(b"", b"-1\r\nabc\r\n", b"zz\r\nabc\r\n", b"0x3\r\nabc\r\n", b"ffffffffffffffffff\r\nabc\r\n"),
-    *(b"3\r\nabcd\r\n", b"3\nabc\n", b" 3\r\nabc\r\n", b"3\r\nab", b"\x00\r\n", b"\xff\r\n\r\n"),
-    *(b"3\r\nabc\r\n0\r\nA: b\r\n\r\n", b"0\r\n" + b"A: b\r\n" * 500 + b"\r\n"),
-    *(b"3;a=b;" + b"x" * 9_000 + b"\r\nabc\r\n", b"1\r\n{\r\n" * 200),
 )
 BODIES = (
     *(b"", b"null", b"[]", b"{", b"\x00", b"\xff\xfe{}", b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"'"),
@@ -114,50 +100,74 @@ NO_HTTP = (
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
 )
-"""What a server has to refuse, because a proxy may read other requests in it."""
-END = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-WHOLE = ("bodies", "fields", "pipeline")
+"""What a server has to refuse, because a proxy may read other requests in it. More of HTTP's own grammar is
+for the tests of uvicorn and its parser."""
+WHOLE = ("bodies", "fields")
 """Kinds of requests that a server that reads to their end can answer at once."""
-KINDS = (
-    *("no HTTP", "request line", "lengths", "chunks", "unfinished", "pipeline"),
-    *("headers", "headers", "bodies", "bodies", "fields", "fields", "fields"),
-)
+KINDS = ("no HTTP", "address", "unfinished", *("headers", "bodies") * 2, *("fields",) * 3)
+
+
+@dataclass
+class Findings(Observations):
+    """Of the findings of a kind only the first is recorded."""
+
+    kinds: list[str] = field(default_factory=list)
+
+    def record(self, kind: str, detail: str) -> None:
+        with self.mutex:
+            is_new = kind not in self.kinds
+            self.kinds += [kind] * is_new
+        if is_new:
+            self.record_finding(f"{kind}: {detail}")
+
+    def judge(self, source: str, asked: str, status: int, head: str, detail: str) -> None:
+        """Count an answer. 500 and more is a failure, but for a 503 that says when to come back."""
+        self.count(f"{source} {status}", 0.0)
+        says_when = status == 503 and re.search(r"(?i)retry-after\W+\d", head)
+        if status >= 500 and not says_when:
+            self.record(f"{asked} answered {status}", detail)
+
+    def answer(self, source: str, asked: str, detail: str, ask: Callable[[], Any]) -> Any:
+        """The response that `ask` gets, judged; None for none, which is a failure."""
+        try:
+            answer = ask()
+        except (requests.exceptions.InvalidHeader, UnicodeError):
+            self.count(f"{source} not sendable", 0.0)
+            return None
+        except requests.RequestException as error:
+            self.record(f"{asked} was not answered", f"{error!r} {detail}")
+            return None
+        said = f" said {answer.text[:300]}" if answer.status_code >= 500 else ""
+        self.judge(source, asked, answer.status_code, str(dict(answer.headers)), detail + said)
+        return answer
 
 
 def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, list[bytes]]:
     """A raw request's kind and pieces, with one of the tokens or none."""
     one, some, few, kind = chance.choice, chance.choices, chance.randint, chance.choice(KINDS)
 
-    def head(method: str, more: bytes, path: str = "", *, closes: bool = True) -> bytes:
+    def head(method: str, more: bytes, path: bytes = b"") -> bytes:
         """A head without its end."""
-        token, path = one(tokens), path or one(PATHS)
-        lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
-        lines += [f"Authorization: Bearer {token}"] * bool(token) + ["Connection: close"] * closes
-        return "\r\n".join([*lines, ""]).encode() + more
+        token, path = one(tokens), path or one(PATHS).encode()
+        lines = [b"%b %b HTTP/1.1" % (method.encode(), path), b"Host: localhost", b"Connection: close"]
+        lines += [f"Authorization: Bearer {token}".encode()] * bool(token)
+        return b"\r\n".join([*lines, more])
 
-    def whole(method: str, body: bytes, more: bytes, path: str = "", *, closes: bool = True) -> bytes:
-        return head(method, b"%bContent-Length: %d\r\n\r\n" % (more, len(body)), path, closes=closes) + body
+    def whole(method: str, body: bytes, more: bytes, path: bytes = b"") -> bytes:
+        return head(method, b"%bContent-Length: %d\r\n\r\n" % (more, len(body)), path) + body
 
     match kind:
         case "no HTTP":
             pieces = [one(NO_HTTP)]
-        case "request line":
+        case "address":
             plain = one(PATHS).encode()
-            targets = [plain, *TARGETS, *(part + plain for part in BEFORE), *(plain + part for part in AFTER)]
-            line = b" ".join([one(METHODS).encode(), one(targets), one(VERSIONS)])
-            pieces = [line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
+            target = one([*(part + plain for part in BEFORE), *(plain + part for part in AFTER)])
+            pieces = [head(one(METHODS), b"\r\n", target)]
         case "headers":
             odd = b"".join(
                 b"%b: %b\r\n" % (name.encode(), one(VALUES)) for name in some(HEADERS, k=few(1, 4))
             )
-            pieces = [whole(one(METHODS[:7]), one([b"", b"{}", b"null"]), odd + one(LINES))]
-        case "lengths":
-            odd = b"".join(b"Content-Length: %b\r\n" % length for length in some(LENGTHS, k=few(1, 2)))
-            odd += one([b"", b"", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"])
-            pieces = [head("POST", odd) + b"\r\n", b"{}   "]
-        case "chunks":
-            encoding = head("POST", b"Transfer-Encoding: %b\r\n\r\n" % one(ENCODINGS))
-            pieces = [encoding, b"".join(some(CHUNKS, k=few(1, 3))), b"0\r\n\r\n"]
+            pieces = [whole(one(METHODS), one([b"", b"{}", b"null"]), odd)]
         case "bodies":
             more, body = b"Content-Type: %b\r\n" % one(TYPES), one(BODIES)
             request = whole(one(["POST", "PATCH", "GET"]), body, more)
@@ -170,15 +180,10 @@ def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, list[bytes]
                 # A place inside of one that was replaced before is no part of the body any more.
                 holder[name] = one(ODD_FIELDS)
             more = b"Content-Type: application/json\r\nIdempotency-Key: %x\r\n" % chance.getrandbits(64)
-            pieces = [whole("POST", json.dumps(content).encode(), more, path)]
-        case "unfinished":
+            pieces = [whole("POST", json.dumps(content).encode(), more, path.encode())]
+        case _:
             request = head("POST", b'Content-Length: 500\r\n\r\n{"a": ')
             pieces = [request[: few(1, len(request))]]
-        case _:
-            more, count = b"Content-Type: application/json\r\n", few(2, 20)
-            both, bodies = ["GET", "POST"], [b"", b"{}", b"null", b"{"]
-            requests = [whole(one(both), one(bodies), more, closes=False) for _ in range(count)]
-            pieces = [b"".join(requests) + one([b"", b"", b"\x00\xff\r\n\r\n"]) + END]
     return kind, pieces
 
 

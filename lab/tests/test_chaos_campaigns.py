@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lab.chaos import calls, comparison, dashboard_queries, faults
-from lab.chaos.calls import (
+from lab import calls
+from lab.calls import (
     Account,
     Answer,
     Call,
@@ -20,11 +20,12 @@ from lab.chaos.calls import (
     Request,
     Setup,
 )
+from lab.chaos import comparison, dashboard_queries, faults
 from lab.chaos.campaigns import network, plans, releases, restore
 from lab.chaos.campaigns.plans import CAMPAIGNS, unanswered
 from lab.chaos.campaigns.run import Campaign, Run, unmet
 from lab.chaos.faults import Fault
-from lab.chaos.shop import Shop
+from lab.shop import Shop
 from scripts.stack import SetupError, instance as instances, own_stack, ports
 from scripts.stack.instance import Instance
 from shop.tests.case_tables import in_one_test

@@ -2,8 +2,8 @@
 
 import pytest
 
+from lab.calls import Account, Answer, Call, Product, RecordedCall, Setup
 from lab.chaos import comparison
-from lab.chaos.calls import Account, Answer, Call, Product, RecordedCall, Setup
 from lab.cluster import layout, rabbitmq
 from lab.cluster.drill import faults
 from lab.cluster.drill.faults import REFUSED

@@ -139,7 +139,7 @@ def test_a_metric_that_vanishes_silences_no_alert():
 
 def _known() -> set[str]:
     """What Prometheus has once the shop, the exporters and the recording rules are there."""
-    names = alert_rules.recorded() | OF_EXPORTERS
+    names = {rule["record"] for rule in alert_rules.rules() if "record" in rule} | OF_EXPORTERS
     for definition in catalogue.definitions().values():
         parts = ("_bucket", "_sum", "_count") if definition.kind == "histogram" else ("",)
         names |= {f"{definition.name}{part}" for part in parts}

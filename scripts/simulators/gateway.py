@@ -103,7 +103,6 @@ class Gateway:
             "POST /3ds/{charge}": self.decide,
             "GET /webhooks": books.listing(book, "webhooks", KEY, webhooks.as_json),
             "GET /summary": self.summary,
-            "GET /latency": self.latency,
             "POST /latency": self.set_latency,
             "DELETE /latency": self.set_latency,
         }
@@ -242,15 +241,11 @@ class Gateway:
     async def summary(self, request: Request) -> Answer:
         return Answer(200, dict(self.book.execute(TOTALS).fetchone()))
 
-    async def latency(self, request: Request) -> Answer:
-        """What every call takes at least, or null; and what charges and refunds take otherwise."""
-        return Answer(200, {"ms": self.every_call_ms, "configured_ms": self.options.latency_ms})
-
     async def set_latency(self, request: Request) -> Answer:
         """Make every call take so long from now on, or the usual time again; calls under way keep theirs."""
         is_set = request.method == "POST"
         self.every_call_ms = (await process.read(request, Latency)).ms if is_set else None
-        return await self.latency(request)
+        return Answer(200, {"ms": self.every_call_ms, "configured_ms": self.options.latency_ms})
 
     def resume(self) -> None:
         """Continue with the charges that the process before this one left pending, and with its webhooks."""

@@ -89,16 +89,11 @@ def build(words: Sequence[str] | None = None) -> tuple[Starlette, Namespace]:
             row = find(book, TABLE, key=key) or new_row(key, "cancelled")
         return Answer(200, as_json(row))
 
-    async def summary(request: Request) -> Answer:
-        rows = book.execute("SELECT status, count(*) FROM registrations GROUP BY status").fetchall()
-        return Answer(200, dict.fromkeys(ANSWERS, 0) | {row[0]: row[1] for row in rows})
-
     filters = {"key": "key = ?", "code": "code = ?", "status": "status = ?"}
     routes: process.Routes = {
         "GET /registrations": books.listing(book, TABLE, filters, as_json),
         "POST /registrations": register,
         "POST /registrations/cancel": cancel,
-        "GET /summary": summary,
     }
     return process.application(routes, book), options
 

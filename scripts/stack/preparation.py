@@ -1,28 +1,14 @@
-"""The database and static files of an instance, brought up to date; an empty database gets a demo.
+"""The database and static files of an instance, brought up to date; an empty database gets a demo."""
 
-Loading Django to find nothing to do costs seconds of each start: whether an instance is still as its last
-preparation left it is found out without.
-"""
-
-import hashlib
 import os
-import sqlite3
 import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
-from contextlib import closing, suppress
 from pathlib import Path
 
 from scripts.stack import children, environment, instance as instances, places
 from scripts.stack.instance import Instance
-
-SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
-"""What decides the tables and the collected files."""
-STATEMENTS = (
-    "SELECT app, name FROM django_migrations ORDER BY app, name",
-    "SELECT EXISTS (SELECT 1 FROM auth_user)",
-)
 
 
 def prepare_apart(home: Path, settings: Mapping[str, str]) -> None:
@@ -34,41 +20,11 @@ def prepare_apart(home: Path, settings: Mapping[str, str]) -> None:
         raise SystemExit(1)
 
 
-def is_current(instance: Instance, settings: Mapping[str, str]) -> bool:
-    """Whether migrations, static files and demo are in place as the code wants them now."""
-    stamp, is_own = instance.data / "prepared", settings["DATABASE_URL"] == environment.database_url(instance)
-    is_there = is_own and stamp.exists() and any(instance.static.iterdir())
-    return is_there and stamp.read_text() == _fingerprint(instance)
-
-
-def remember(instance: Instance) -> None:
-    if instance.database == "sqlite":
-        places.write_whole(instance.data / "prepared", _fingerprint(instance))
-
-
-def _fingerprint(instance: Instance) -> str:
-    """A digest of the code's migrations and files, and of what the database says was applied to it.
-
-    An emptied database gets its demo again: whether it has accounts counts too.
-    """
-    digest = hashlib.sha256()
-    found = {path for pattern in SOURCES for path in places.PROJECT.glob(pattern) if path.is_file()}
-    for path in sorted(found):
-        digest.update(bytes(path) + b"\0" + path.read_bytes())
-    address = f"{(instance.data / 'firstcome.sqlite3').as_uri()}?mode=ro"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as database:
-        for statement in STATEMENTS:
-            digest.update(repr(database.execute(statement).fetchall()).encode())
-    return digest.hexdigest()
-
-
 def main() -> None:
     instance = instances.remembered(places.state())
     assert instance is not None, "make run remembers the instance before it prepares it"
-    (instance.data / "prepared").unlink(missing_ok=True)
     try:
         _prepare(instance)
-        remember(instance)
     except Exception as error:
         log = instance.logs / "prepare.log"
         log.write_text(traceback.format_exc())

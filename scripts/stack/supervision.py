@@ -90,12 +90,9 @@ def supervised(
     places.write_whole(path, "".join(sections), mode=0o600)
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
     # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
-    how: dict[str, Any] = {
-        "environment": own,
-        "when_parent_dies": signal.SIGTERM,
-        "stop_seconds": stop_seconds,
-    }
-    with children.running(command, name="supervisor", log=log, is_ready=socket, **how) as daemon:
+    how: dict[str, Any] = {"environment": own, "when_parent_dies": signal.SIGTERM}
+    how |= {"log": log, "is_ready": socket, "stop_seconds": stop_seconds}
+    with children.running(command, name="supervisor", **how) as daemon:
         try:
             yield daemon
         finally:

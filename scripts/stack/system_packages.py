@@ -1,11 +1,12 @@
-"""The Debian packages that commands need: installed by root, named to other users; and programs that this
-machine's Debian doesn't have, each in a Debian root of its own, made once by debootstrap.
+"""The Debian packages that commands need: installed by root, named to other users; programs that this
+machine's Debian doesn't have, each in a Debian root of its own, made once by debootstrap; npm's packages.
 
 `Root.command` runs a program of the root with the machine's other folders: only /usr is the root's, in a
 mount namespace of that process. So paths are the same inside and outside, and nothing stays mounted.
 """
 
 import fcntl
+import hashlib
 import os
 import platform
 import re
@@ -45,6 +46,7 @@ _INSTALL = ("install", "-y", "--no-install-recommends")
 FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
 """Of the package libfaketime."""
 _POLICY = Path("/usr/sbin/policy-rc.d")
+NPM_PINS, NPM_FOLDER = places.PROJECT / "scripts" / "npm", places.PROJECT / ".venv" / "npm"
 
 
 def require(*needs: str) -> None:
@@ -97,6 +99,25 @@ def program(name: str) -> str:
         line = line_to_install([PACKAGES.get(name, name)])
         raise SetupError(f"{name} is missing; run this first: {line}")
     return found
+
+
+def npm_packages() -> Path:
+    """The folder with `node_modules` of what `scripts/npm` pins: scripts that the shop serves, and what
+    compiles clients. Filled if it is not. Raises SetupError with what npm says."""
+    digest = hashlib.sha256((NPM_PINS / "package-lock.json").read_bytes()).hexdigest()
+    stamp = NPM_FOLDER / "installed"
+    NPM_FOLDER.mkdir(parents=True, exist_ok=True)
+    with (NPM_FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == digest:
+            return NPM_FOLDER
+        stamp.unlink(missing_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(NPM_PINS / name, NPM_FOLDER)
+        command = [program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        children.printed(children.run(command, within_seconds=300, folder=NPM_FOLDER))
+        stamp.write_text(digest)
+    return NPM_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from scripts.stack import ports
 from scripts.stack.instance import Instance
-from scripts.stack.ports import ask
 
 DEMO_USER, DEMO_PASSWORD = "demo", "demo-pass-2026"
 STAFF_USER, STAFF_PASSWORD = "staff", "staff-pass-2026"
@@ -29,7 +28,7 @@ It listens on {ports.HOST}, without the proxy that production has before it.
   Metrics        {instance.url}/metrics
   Gateway        {environment["GATEWAY_URL"]}/summary
   Data platform  {environment["DATA_PLATFORM_URL"]}/healthz
-  Partner        {environment["PARTNER_URL"]}/summary
+  Partner        {environment["PARTNER_URL"]}/registrations
 
 {demo(instance)}
 
@@ -38,10 +37,10 @@ Ctrl-C stops everything."""
 
 def demo(instance: Instance) -> str:
     """The demo's accounts, and a line to paste; or that they are not in this database."""
-    if ask(instance.port, "POST", "/api/v1/auth/token", LOGIN, JSON)[0] != 200:
+    if ports.ask(instance.port, "POST", "/api/v1/auth/token", LOGIN, JSON)[0] != 200:
         return "The demo accounts are not in this database: sign in with your own."
     accounts = f"Demo login: {DEMO_USER} / {DEMO_PASSWORD}    Admin: {STAFF_USER} / {STAFF_PASSWORD}"
-    campaigns = json.loads(ask(instance.port, "GET", "/api/v1/campaigns")[1]).get("results", [])
+    campaigns = json.loads(ports.ask(instance.port, "GET", "/api/v1/campaigns")[1]).get("results", [])
     is_open = [campaign["id"] for campaign in campaigns if campaign["status"] == "open"]
     what, body = "No campaign is open; this shows the demo user's coupons:", ""
     content = "-H 'Content-Type: application/json'"

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from scripts import clients
-from scripts.stack import node_packages, places
+from scripts.stack import places, system_packages
 from scripts.tests.programs import run_lines
 
 SOURCES = places.PROJECT / "clients" / "typescript"
@@ -13,7 +13,7 @@ COMPILE = "npx tsc --strict --module nodenext --target es2022 --skipLibCheck --o
 
 def place(folder: Path) -> None:
     """Copy the client into the folder, beside the npm packages that it needs."""
-    (folder / "node_modules").symlink_to(node_packages.installed() / "node_modules")
+    (folder / "node_modules").symlink_to(system_packages.npm_packages() / "node_modules")
     (folder / "package.json").write_text('{"type": "module"}')
     shutil.copy(SOURCES / "client.ts", folder)
     (folder / "firstcome.ts").write_text(clients.typescript_types())

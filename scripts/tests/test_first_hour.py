@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import instance as instances, node_packages, own_stack, places, ports
+from scripts.stack import instance as instances, own_stack, places, ports, system_packages
 from scripts.stack.instance import Instance
 from scripts.tests import documented, own_client
 from scripts.tests.circles import boots
@@ -97,7 +97,7 @@ def test_the_generated_typescript_client_runs_the_session(stack, tmp_path):
     generate, compile_and_run = documented.transcript(CLIENTS)[-2:]
     install, _, generate_lines = generate.lines.partition("\n")
     assert install.startswith("npm install openapi-fetch ")
-    (tmp_path / "node_modules").symlink_to(node_packages.installed() / "node_modules")
+    (tmp_path / "node_modules").symlink_to(system_packages.npm_packages() / "node_modules")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     shutil.copytree("docs", tmp_path / "docs", ignore=shutil.ignore_patterns("lab", "adr"))
     (tmp_path / "session.ts").write_text(program(CLIENTS, "session.ts"))

@@ -13,7 +13,7 @@ import pytest
 
 from scripts import bootstrap, packages
 from scripts.packages import Result
-from scripts.stack import node_packages, places, ports
+from scripts.stack import places, ports, system_packages
 from scripts.tests import canned_shop, programs
 from scripts.tests.canned_shop import Answer, CannedShop, Sent
 from shop.tests.case_tables import in_one_test
@@ -65,7 +65,9 @@ def osv() -> Iterator[CannedShop]:
 
 
 def look_up(osv: CannedShop, pinned=PINNED) -> Result:
-    return packages.audit_python(pinned, osv_url=f"{osv.address}/v1/query")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_AUDIT_OSV_URL", f"{osv.address}/v1/query")
+        return packages.audit_python(pinned)
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
@@ -138,7 +140,7 @@ def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
-    installed = node_packages.installed() / "node_modules"
+    installed = system_packages.npm_packages() / "node_modules"
     for package, folder, files in SERVED:
         assert package in packages.SERVED
         assert {file.name for file in folder.iterdir()} == files.keys()

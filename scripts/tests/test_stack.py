@@ -12,16 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scripts.stack import (
-    SetupError,
-    children,
-    environment,
-    instance as instances,
-    places,
-    ports,
-    preparation,
-    processes,
-)
+from scripts.stack import SetupError, children, environment, instance as instances, places, ports, processes
 from scripts.stack.instance import Instance
 from scripts.tests.circles import boots
 
@@ -74,44 +65,11 @@ def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is
     assert processes._redis_server() == (bundled if chosen == "bundled" else chosen)
 
 
-@pytest.fixture
-def instance(tmp_path) -> Instance:
-    """An instance as its first preparation leaves it."""
-    instance = Instance(home=tmp_path, port=8000, database="sqlite")
-    for folder in (instance.data, instance.static / "admin"):
-        folder.mkdir(parents=True)
-    change(
-        instance,
-        "CREATE TABLE django_migrations (app, name)",
-        "INSERT INTO django_migrations VALUES ('shop', '0001_initial')",
-        "CREATE TABLE auth_user (id)",
-        "INSERT INTO auth_user VALUES (1)",
-    )
-    preparation.remember(instance)
-    return instance
-
-
 def change(instance: Instance, *statements: str) -> None:
     with closing(sqlite3.connect(instance.data / "firstcome.sqlite3")) as database:
         for statement in statements:
             database.execute(statement)
         database.commit()
-
-
-@pytest.mark.parametrize(
-    "lose",
-    [
-        lambda instance: change(instance, "DELETE FROM auth_user"),
-        lambda instance: change(instance, "DELETE FROM django_migrations"),
-        lambda instance: change(instance, "DROP TABLE auth_user"),
-        lambda instance: (instance.data / "firstcome.sqlite3").unlink(),
-        lambda instance: (instance.static / "admin").rmdir(),
-        lambda instance: (instance.data / "prepared").unlink(),
-    ],
-)
-def test_what_lost_something_or_did_not_end_is_prepared_again(instance, lose):
-    lose(instance)
-    assert not preparation.is_current(instance, environment.compose(instance, {}))
 
 
 @pytest.mark.boots("a Python process")

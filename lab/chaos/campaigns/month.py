@@ -11,14 +11,15 @@ from typing import Any
 import jwt
 from redis import Redis
 
-from lab.chaos import comparison, faults, operators, shop
-from lab.chaos.calls import Call
+from lab import calls, shop
+from lab.calls import Call
+from lab.chaos import comparison, faults
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
-from lab.chaos.clients import Clerk, at_work, staff_and_buyers
+from lab.chaos.clients import at_work, staff_and_buyers
 from lab.chaos.faults import Fault
 from lab.stack import faketime
-from scripts.stack import own_stack, places, ports, waiting
+from scripts.stack import own_stack, places, ports, waiting, welcome
 
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
 LOAD_SECONDS, COUPONS_A_DAY = 4.0, 3
@@ -74,7 +75,7 @@ class Month(Run):
             claims = jwt.decode(account.token, options={"verify_signature": False})
             account.token = jwt.encode({**claims, "exp": claims["exp"] + 100 * 86_400}, key)
         self.shop.token = self.setup.staff.token
-        who = {"username": operators.NAMES[0], "password": operators.PASSWORD}
+        who = {"username": welcome.STAFF_USER, "password": welcome.STAFF_PASSWORD}
         self.pair = self.shop.call("POST", "/auth/token", who)
         longest = max(self.run_day(day, fault) for day, fault in enumerate(self.faults, 1))
         self.setup.campaigns = self.campaigns
@@ -119,13 +120,10 @@ class Month(Run):
         self.setup.campaigns = [self.shop.create_campaign("Month", **{**kind, **terms}) for kind in kinds]
         self.campaigns += self.setup.campaigns
         common: dict[str, Any] = {"ends_at": time.monotonic() + LOAD_SECONDS, "seen": self.seen}
-        operator = operators.Operator(operators.NAMES[0], self.instance, self.setup, seed="", **common)
-        with at_work([operator]) as stop:
-            stop.set()  # a sign-in alone, which begins a session
+        # What that begins has to be swept once it has expired.
+        calls.signed_in(self.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
         common |= {"port": self.instance.port, "seed": f"{self.seed} {day}"}
         clients = staff_and_buyers(self.setup, count=shop.BUYERS, **common)
-        # No clerk works at the gateway, which is away while clients end.
-        clients = [one for one in clients if not isinstance(one, Clerk)]
         with ExitStack() as outage:
             with at_work(clients):
                 time.sleep(LOAD_SECONDS)

@@ -10,15 +10,15 @@ import json
 import os
 import random
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from lab.chaos import comparison, dashboard_queries, faults, operators, shop
-from lab.chaos.calls import Call, Observations, RecordedCall
+from lab import shop
+from lab.calls import Call, Observations, RecordedCall, coupon_call, order_call
+from lab.chaos import comparison, dashboard_queries, faults
 from lab.chaos.campaigns import network
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State
@@ -85,23 +85,16 @@ class Sales(Run):
 
 
 class Gateway(Run):
-    """Operators force sagas, grant points and decide approvals at their pages. A refund whose attempts all
-    fell into an outage is stuck: an operator has it tried again, and once more where its card refuses the
-    first attempts."""
+    """A refund whose attempts all fell into an outage is stuck: an operator has it tried again, and once more
+    where its card refuses the first attempts."""
 
     # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
     settle_seconds = planted_settle_seconds = 120
 
-    def clients(self) -> list[Any]:
-        self.rows(operators.SECOND, *reversed(operators.NAMES))
-        of, common = (self.instance, self.setup), self.common()
-        seeds = {name: f"{self.seed} {name}" for name in operators.NAMES}
-        at_pages = [operators.Operator(name, *of, seed=seed, **common) for name, seed in seeds.items()]
-        return [*super().clients(), *at_pages]
-
     def operate(self) -> None:
-        super().operate()
-        self.manage_stuck("retry_saga --all-stuck --reason gateway-is-back")
+        words = "retry_saga --all-stuck --reason gateway-is-back"
+        ran = own_stack.manage(self.instance, words)
+        say(f"{words}: {ran.stdout}{ran.stderr}")
 
     def finds_planted(self, wrong: list[str]) -> bool:
         return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])
@@ -111,12 +104,6 @@ class Gateway(Run):
         delivered = [one["delivered_at"] for one in sent if one["delivered_at"]]
         if delivered == sorted(delivered):
             yield f"none of {len(delivered)} webhooks overtook another: their calls were not reordered"
-
-    def check(self) -> None:
-        # Before the comparison, which needs what operators granted.
-        approvals, granted = self.rows(operators.APPROVALS), self.rows(operators.GRANTED)
-        self.record(operators.findings(self.setup, approvals, granted))
-        super().check()
 
 
 class Disk(Run):
@@ -225,14 +212,8 @@ class Chaos(Crashes):
         port, connection, buyer = self.instance.port, self.shop.connection, self.setup.buyers[0]
         # On a machine that has more to do than it has cores.
         slack = min(3.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
-        body = {"items": [{"product": self.setup.ample.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
-
-        def new_order() -> Call:
-            return Call("POST", "/orders", buyer.token, body, str(uuid.uuid4()), WAIT_SECONDS)
-
-        def insist(call: Call) -> None:
-            answer = connection.call_until_final(call, until=time.monotonic() + PATIENCE_SECONDS)
-            buyer.calls.append(RecordedCall("order", call, answer))
+        new_order = partial(order_call, buyer, self.setup.ample.id, card="tok_ok", wait=WAIT_SECONDS)
+        insist = partial(self.shop.make, buyer, "order", within_seconds=PATIENCE_SECONDS)
 
         def probe(what: str, within: float, ask: Callable[[], Any], is_right: Callable[[Any], Any]) -> Any:
             began, said = time.monotonic(), ask()
@@ -286,19 +267,17 @@ class Soak(Crashes):
         Prometheus has seen the tickets. All buyers join a sale that admits one a minute; its product is none
         of those that the load buys, which an order could then not have without an entry.
         """
-        setup, until = self.setup, time.monotonic() + 2 * PATIENCE_SECONDS
-        ask = self.shop.connection.call_until_final
+        setup, patiently = self.setup, {"within_seconds": 2 * PATIENCE_SECONDS}
         with faults.lasting(Fault("down", "issuer", 0), self.instance):
             for account in setup.buyers[: shop.FEW_COUPONS + 1]:
                 for campaign in setup.campaigns:
-                    call = Call("POST", "/coupons", account.token, {"campaign": campaign})
-                    account.calls.append(RecordedCall("coupon", call, ask(call, until=until)))
+                    self.shop.make(account, "coupon", coupon_call(account, campaign), **patiently)
             unseen = lambda: not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0")  # noqa: E731
             waiting.left(unseen, within_seconds=PATIENCE_SECONDS, pause_seconds=1)
         product = self.shop.create_product("Sale", 0, shop.PLENTY).id
         sale = self.shop.create_sale(product, rate_per_minute=1)
         for account in setup.buyers:
-            ask(Call("POST", f"/sales/{sale}/entries", account.token), until=until)
+            self.shop.ask(Call("POST", f"/sales/{sale}/entries", account.token), **patiently)
 
     def load(self) -> float:
         longest = super().load()

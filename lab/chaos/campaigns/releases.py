@@ -17,11 +17,11 @@ from subprocess import CompletedProcess, Popen
 
 import requests
 
+from lab import stage
+from lab.calls import NO_ANSWER, Connection, Request
 from lab.chaos import comparison
-from lab.chaos.calls import NO_ANSWER, Connection, Request
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.cluster import layout
-from lab.cluster.drill import faults as of_drill
 from scripts.stack import (
     SetupError,
     children,
@@ -63,7 +63,7 @@ class Releases(Run):
         self.environment = environments.compose(instance, own_stack.own_environment(instance, own))
         self.environment[children.MARK] = str(instance.home)
         self.running, self.undrained = dict[str, Popen[bytes]](), list[tuple[float, float]]()
-        self.previous = of_drill.previous_release(instance.home / "previous")
+        self.previous = stage.code_of(stage.PREVIOUS, instance.home / "previous")
         self.ports = {name: port for port, name in enumerate(PORTS, ports.free(len(PORTS)))}
         known = {f"{name.replace('-', '_')}_port": str(port) for name, port in self.ports.items()}
         known |= {"host": ports.HOST, "settings": str(layout.TEMPLATES), "front_port": str(instance.port)}

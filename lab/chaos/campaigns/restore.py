@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any
 
 from lab import stage
+from lab.calls import Account, Answer, Call, Connection, RecordedCall, Setup, coupon_call, order_call
 from lab.chaos import comparison
-from lab.chaos.calls import Answer, Call, Connection, RecordedCall, Setup
 from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.comparison import Compared, Effects
@@ -62,6 +62,7 @@ class Restore(Run):
     def load(self) -> float:
         """Lose the database and restore it; the seconds from the loss to the first answer."""
         pause, backup = QUICK_LOAD_SECONDS if self.is_quick else LOAD_SECONDS, self.instance.home / "backup"
+        self.ask = partial(self.shop.ask, within_seconds=ANSWER_SECONDS)
         self.queue = self.shop.create_campaign("Lost tickets", strategy="queue", quantity=1_000)
         staff, *buyers = self.buyers()
         with at_work(buyers) as stop, ExitStack() as copying:
@@ -166,13 +167,12 @@ class Restore(Run):
         token = self.shop.call("POST", "/auth/token", {"username": name, "password": password})["access"]
         self.tickets = tickets = list[RecordedCall]()
         for account in self.setup.buyers[:4]:
-            call = Call("POST", "/coupons", account.token, {"campaign": self.queue})
-            tickets.append(RecordedCall("coupon", call, self.ask(call)))
-            account.calls.append(tickets[-1])
-        basket = {"items": [{"product": self.setup.ample.id, "quantity": 1}]}
+            call = coupon_call(account, self.queue)
+            tickets.append(self.shop.make(account, "coupon", call, within_seconds=ANSWER_SECONDS))
+        lost = Account(lost_id, token)
 
         def check() -> None:
-            answer = self.ask(Call("POST", "/orders", token, basket, str(uuid.uuid4())))
+            answer = self.ask(order_call(lost, self.setup.ample.id))
             again = self.shop.call("POST", "/users", registration)["id"]
             if answer.status != 401 or again <= lost_id:
                 self.record([f"account {lost_id} is lost: its token is answered {answer}, it became {again}"])
@@ -234,9 +234,6 @@ class Restore(Run):
         say(f"{len(paid - bought)} paid orders of the data platform are lost")
         self.record(f"the data platform has no event of order {one}" for one in sorted(bought - paid))
         self.shop.audit()
-
-    def ask(self, call: Call) -> Answer:
-        return self.shop.connection.call_until_final(call, until=time.monotonic() + ANSWER_SECONDS)
 
 
 def same_order(made: RecordedCall, again: Answer) -> bool:

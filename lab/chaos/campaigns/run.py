@@ -9,15 +9,14 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import Any
-from uuid import UUID
 
-from lab import stage
-from lab.chaos import comparison, faults, shop as shops
-from lab.chaos.calls import Observations
+from lab import shop as shops, stage
+from lab.calls import Observations
+from lab.chaos import comparison, faults
 from lab.chaos.campaigns import network, patches
-from lab.chaos.clients import FeedReader, WebhookSender, at_work, staff_and_buyers
+from lab.chaos.clients import FeedReader, at_work, staff_and_buyers
 from lab.chaos.faults import Fault, Faults
-from lab.chaos.shop import Shop
+from lab.shop import Shop
 from lab.stack import database, rabbitmq
 from lab.stack.rabbitmq import RunningNode
 from scripts.stack import SetupError, children, own_stack, supervision, waiting
@@ -27,19 +26,13 @@ from scripts.stack.instance import Instance
 SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
 WORKER_SECONDS = 90
 """Each attempt of a worker to connect to RabbitMQ again waits two seconds longer than the one before."""
-REPLACED = """
-SELECT saga.id, order_id, card_amount
-FROM orders_saga saga JOIN orders_refund refund ON refund.id = subject_id
-WHERE state = 'stuck' AND last_error LIKE 'As much is refunded at%%'
-"""
-"""The refunds that the shop leaves to an operator, because one made by hand may be in their place."""
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
 PLAIN_LOAD = frozenset[str]()
 """Orders, payments, refunds, and coupons of every strategy."""
-LASTING_LOAD = PLAIN_LOAD | {"gateway"}
-"""And cards whose owner has to act, orders that are kept on a decline, and a clerk at the gateway."""
-WHOLE_LOAD = LASTING_LOAD | {"sale", "restrictions"}
-"""And a sale with a waiting room; and campaigns with a shared code, a list of accounts, or a product."""
+LASTING_LOAD = PLAIN_LOAD | {"owners"}
+"""And cards whose owner has to act, and orders that are kept on a decline."""
+WHOLE_LOAD = LASTING_LOAD | {"sale"}
+"""And a sale with a waiting room."""
 
 
 class Run:
@@ -113,10 +106,8 @@ class Run:
         stock = shops.STOCK * self.minutes
         setup = shop.stocked(known, "Trial", products=shops.PRODUCTS, on_hand=stock, plenty=shops.PLENTY)
         setup.campaigns = shop.create_campaigns(self.minutes)
-        setup.gateway_port = self.instance.gateway_port if "gateway" in self.load_kind else None
+        setup.asks_owners = "owners" in self.load_kind
         setup.drop = shop.create_drop() if "sale" in self.load_kind else None
-        if "restrictions" in self.load_kind:
-            shop.create_restricted_campaigns(setup)
         self.setup, self.before = setup, comparison.stored(setup, self.rows)
 
     def load(self) -> float:
@@ -125,10 +116,9 @@ class Run:
             return self.make_faults()
 
     def clients(self) -> list[Any]:
-        sender = WebhookSender(self.instance, seed=f"{self.seed} sender", seen=self.seen)
         if self.has_reader:
             self.reader = FeedReader(self.setup, seed=f"{self.seed} feed", **self.common())
-        return [*self.buyers(), sender, *([self.reader] if self.reader else [])]
+        return [*self.buyers(), *([self.reader] if self.reader else [])]
 
     def buyers(self, more_seed: str = "") -> list[Any]:
         """Staff and buyers, who draw their calls and keys by the seed and this."""
@@ -185,19 +175,7 @@ class Run:
         return self.shop.settle(self.setup, operate=self.operate, **how)
 
     def operate(self) -> None:
-        """What an operator does meanwhile, again and again: record refunds as done in whose place a clerk
-        gave back as much at the gateway, and retry those of which the gateway doesn't confirm that."""
-        for saga_id, order_id, amount in self.rows(REPLACED):
-            said = self.manage_stuck(f"complete_saga {saga_id} --reason given-back-at-the-gateway")
-            if "it continues" in said:
-                self.setup.at_gateway[str(UUID(order_id))].replaced_amount += amount
-            else:
-                self.manage_stuck(f"retry_saga {saga_id} --reason not-given-back-at-the-gateway")
-
-    def manage_stuck(self, words: str) -> str:
-        ran = own_stack.manage(self.instance, words)
-        say(f"{words}: {ran.stdout}{ran.stderr}")
-        return ran.stdout
+        """What an operator does meanwhile, again and again."""
 
     def compare(self) -> tuple[int, comparison.Compared]:
         """How many acknowledged effects are compared with the database, and what is lost or doubled."""

@@ -13,15 +13,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from lab import report, stage
+from lab import calls, report, stage
+from lab.calls import Connection, NoFinalAnswer, Observations
 from lab.chaos import clients, comparison
-from lab.chaos.calls import Connection, NoFinalAnswer, Observations
-from lab.chaos.shop import Shop
 from lab.cluster import group, layout, processes, status
 from lab.cluster.drill import faults, load
 from lab.cluster.drill.faults import Fault
 from lab.cluster.drill.load import Seen
 from lab.cluster.layout import Cluster, names
+from lab.shop import Shop
 from scripts.stack import SetupError, children, own_stack, system_packages, waiting
 from scripts.stack.instance import Instance
 
@@ -198,7 +198,7 @@ class Trial:
         """Wait until every call has its final answer and all members are as far; what does not hold then."""
         until = time.monotonic() + FINAL_SECONDS
         for made in [made for account in (self.setup.staff, *self.setup.buyers) for made in account.calls]:
-            yield from clients.await_final_answer(made, connection, within_seconds=until - time.monotonic())
+            yield from calls.await_final_answer(made, connection, within_seconds=until - time.monotonic())
         ask = self.ask
         [(executed,)] = ask(group.primary(self.cluster), "SELECT @@GLOBAL.gtid_executed")
         caught_up = f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {CATCH_UP_SECONDS})"

@@ -4,7 +4,6 @@ freezes and partitions of one process, and what an operator does to several."""
 import os
 import random
 import re
-import shlex
 import shutil
 import subprocess
 import time
@@ -17,10 +16,10 @@ from pathlib import Path
 from xmlrpc.client import Fault as NotRunning
 
 from lab import stage
-from lab.chaos.calls import NO_ANSWER
+from lab.calls import NO_ANSWER
 from lab.cluster import group, layout, processes, rabbitmq, status
 from lab.cluster.layout import Cluster, names
-from scripts.stack import SetupError, children, places, supervision, system_packages, waiting
+from scripts.stack import SetupError, children, supervision, system_packages, waiting
 
 COMPONENTS = (
     *("mysql-primary", "mysql-secondary", "router", "mysql-keeper", "redis-primary", "sentinel", "rabbitmq"),
@@ -54,7 +53,6 @@ TABLE = "inet firstcome_drill"
 SWITCH_SECONDS = 60
 SILENT_SECONDS = 30
 """What a fault waits for the process that it is about."""
-PREVIOUS = places.PROJECT / "scripts" / "previous_release.txt"
 READY_SECONDS = 240
 """What a restarted process may take to serve; a member may have much to catch up with."""
 
@@ -228,7 +226,7 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
             return new
         case _:
             # The previous release in the place of each process, one after the other, and then this one again.
-            code = previous_release(cluster.home.parent / "previous-release")
+            code = stage.code_of(stage.PREVIOUS, cluster.home.parent / "previous-release")
             links = [cluster.folder(name) / processes.CODE for name in shop]
             try:
                 for name, link in zip(shop, links, strict=True):
@@ -240,19 +238,6 @@ def _operate(cluster: Cluster, maneuver: str) -> str:
                 for name in shop:
                     _restart(cluster, name)
             return "web, worker and issuer, to the previous release and back"
-
-
-def previous_release(folder: Path) -> Path:
-    """The folder with that release's files, from the history of this clone; a shallow one lacks it."""
-    if not folder.exists():
-        [commit] = re.findall(r"(?m)^[^#\n]+$", PREVIOUS.read_text())
-        # Moved to its place once it is whole: what a failure left is made again.
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        unfinished.mkdir(exist_ok=True)
-        line = f"set -o pipefail; git archive {commit} | tar -x -C {shlex.quote(str(unfinished))}"
-        children.printed(children.run(["bash", "-c", line], within_seconds=120))
-        unfinished.rename(folder)
-    return folder
 
 
 def _restart(cluster: Cluster, name: str, meanwhile: Callable[[], None] = lambda: None) -> None:

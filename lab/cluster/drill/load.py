@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-from lab.chaos.calls import Account, Answer, Call, Connection, Observations, RecordedCall, Setup
+from lab.calls import Account, Answer, Call, Connection, Observations, RecordedCall, Setup
 from lab.chaos.clients import Buyer, Client, Staff
 from lab.cluster.drill.faults import REFUSED
 

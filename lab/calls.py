@@ -12,9 +12,10 @@ locks cause. Refusals are good: the caller gets what the contract says.
 import random
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -217,6 +218,17 @@ def new_session() -> requests.Session:
     return session
 
 
+def signed_in(url: str, username: str, password: str) -> requests.Session:
+    """An operator's session of the admin. Raises SetupError."""
+    session, page = new_session(), f"{url}/admin/login/"
+    session.get(page, timeout=LATEST_SECONDS)
+    form = {"username": username, "password": password, "csrfmiddlewaretoken": session.cookies["csrftoken"]}
+    answer = session.post(page, form, allow_redirects=False, timeout=LATEST_SECONDS)
+    if answer.status_code != 302:
+        raise SetupError(f"{username} can't sign in to the admin: {answer}")
+    return session
+
+
 def to_gateway(port: int) -> Connection:
     """To the gateway's own calls; nothing of them is counted."""
     return Connection(port, Observations(), seed="gateway", impatient_share=0, prefix="")
@@ -268,8 +280,6 @@ class Account:
     token: str
     opening_amount: int = 0
     calls: list[RecordedCall] = field(default_factory=list)
-    shared_codes: dict[str, int] = field(default_factory=dict)
-    """The setup's own."""
 
     def done(self, sort: str) -> list[RecordedCall]:
         return [made for made in self.calls if made.sort == sort and made.was_done]
@@ -287,13 +297,20 @@ class Account:
         return found
 
     def coupons(self) -> dict[str, Any]:
-        """The coupons in its answers, by code; of those that orders were given the campaign alone."""
-        of_orders = {
-            made.answer.body["coupon"]: {"campaign": self.shared_codes[made.call.body["coupon"]]}
-            for made in self.done("order")
-            if made.call.body.get("coupon") in self.shared_codes
-        }
-        return of_orders | {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
+        """The coupons in its answers, by code."""
+        return {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
+
+
+def coupon_call(account: Account, campaign: int) -> Call:
+    return Call("POST", "/coupons", account.token, {"campaign": campaign})
+
+
+def order_call(account: Account, product: int, *, card: str = "", wait: int = 0) -> Call:
+    """The call that places an order of one unit, to be paid if there is a card, and waits for so many
+    seconds."""
+    body: dict[str, Any] = {"items": [{"product": product, "quantity": 1}]}
+    body |= {"payment": {"token": card}} if card else {}
+    return Call("POST", "/orders", account.token, body, str(uuid.uuid4()), wait)
 
 
 @dataclass
@@ -313,27 +330,9 @@ class Drop:
 
 
 @dataclass
-class AtGateway:
-    """What was refunded of an order at the gateway itself, how much of it an operator took for refunds of the
-    shop, and the amounts of its disputes there, by id."""
-
-    refunded_amount: int = 0
-    replaced_amount: int = 0
-    lost_amount: int = 0
-    open_disputes: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
 class Setup:
-    """What there was before the load, and what clients did that is in no answer of the shop: `at_gateway` by
-    order what came of refunds and disputes at the gateway itself, with `shown_refunds` as the shop has them,
-    whose answers may have been too early; of operators `granted`, the account and amount that each reason was
-    sent with, `pressed`, what each approval may have become, and `operator_grants`, what accounts got of it.
-
-    `ample` never sells out. With the gateway's port buyers also pay by a card that asks its owner and keep
-    orders on a decline, and charges are also refunded and disputed at the gateway. `listed` are the accounts
-    of each campaign that is for a list.
-    """
+    """What there was before the load. `ample` never sells out. Where it asks owners buyers also pay by a card
+    that does, and keep orders on a decline."""
 
     staff: Account
     buyers: list[Account]
@@ -341,14 +340,7 @@ class Setup:
     products: list[Product]
     ample: Product
     drop: Drop | None = None
-    gateway_port: int | None = None
-    shared_codes: dict[str, int] = field(default_factory=dict)
-    listed: dict[int, set[int]] = field(default_factory=dict)
-    at_gateway: dict[str, AtGateway] = field(default_factory=dict)
-    shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
-    granted: dict[str, tuple[int, int]] = field(default_factory=dict)
-    pressed: dict[int, set[str]] = field(default_factory=dict)
-    operator_grants: Counter[int] = field(default_factory=Counter)
+    asks_owners: bool = False
 
     @property
     def calls(self) -> list[RecordedCall]:
@@ -360,7 +352,16 @@ class Setup:
         return [*self.products, self.ample, *([self.drop.product] if self.drop else [])]
 
     def refunds(self) -> list[Any]:
-        """Every refund in the answers to staff; of orders refunded at the gateway, those that are shown."""
-        answered = [made.answer.body for made in self.staff.done("refund")]
-        own = [refund for refund in answered if refund["order"] not in self.shown_refunds]
-        return own + [refund for shown in self.shown_refunds.values() for refund in shown]
+        """Every refund in the answers to staff."""
+        return [made.answer.body for made in self.staff.done("refund")]
+
+
+def await_final_answer(made: RecordedCall, connection: Connection, *, within_seconds: float) -> Iterator[str]:
+    """Repeat an open call until it is answered for good: a queue's ticket takes a moment. Or a finding."""
+    until = time.monotonic() + within_seconds
+    with suppress(NoFinalAnswer):
+        while made.is_open and time.monotonic() < until:
+            made.answer = connection.call_until_final(made.call, until=until)
+            time.sleep(0.1 * made.is_open)
+    if made.is_open:
+        yield f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"
