@@ -19,7 +19,6 @@ from MySQLdb import OperationalError
 from lab import stage as stages
 from lab.bench import loads, sampling
 from lab.bench.rows import QUICK
-from lab.chaos.campaigns import patches
 from lab.stage import Stage
 from scripts.stack import children, own_stack
 from scripts.stack.instance import Instance
@@ -76,8 +75,7 @@ def log_statements(stage: Stage) -> None:
 def run(instance: Instance, rows: list[str]) -> int:
     with loads.running(instance, QUICK) as stage:
         alone = {row: loads.measure(stage, row, SECONDS=SECONDS).figures for row in rows}
-    sampled = {**patches.settings("sampled-threads"), sampling.FOLDER: str(instance.home)}
-    with loads.running(instance, QUICK, **sampled) as stage:
+    with loads.running(instance, QUICK, **sampling.settings(instance.home)) as stage:
         log_statements(stage)
         for row in rows:
             loads.measure(stage, row, SECONDS=WARM_UP_SECONDS)

@@ -15,7 +15,6 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 FOLDER = "SAMPLES_FOLDER"
 PAUSE_SECONDS, SWITCH_SECONDS = 0.005, 0.0001
@@ -39,7 +38,6 @@ PARTS = {
     "Celery and beat": r"celery/|kombu/|billiard/|shop/operations/",
 }
 _us = Counter[str]()
-_pid = 0
 
 
 @cache
@@ -47,24 +45,32 @@ def part_of(file: str) -> str:
     return next((part for part, pattern in PARTS.items() if re.search(pattern, file)), "")
 
 
-def write(*_: Any) -> None:
-    """Write what was found so far to a file of this process, in which the first call starts the looks."""
-    global _pid
-    if _pid != os.getpid():
-        _pid = os.getpid()
-        sys.setswitchinterval(SWITCH_SECONDS)
-        threading.Thread(target=_look_again_and_again, name="sampling", daemon=True).start()
-    Path(os.environ[FOLDER], str(_pid)).write_text(json.dumps(dict(_us)))
+def settings(folder: Path) -> dict[str, str]:
+    """The environment of a stack whose processes write what was found, each to a file of its id."""
+    here = Path(__file__).resolve()
+    return {"PYTHONPATH": f"{here.with_name('site')}{os.pathsep}{here.parents[2]}", FOLDER: str(folder)}
+
+
+def start() -> None:
+    """Look from now on, and in processes that this one forks."""
+    os.register_at_fork(after_in_child=_start)
+    _start()
+
+
+def _start() -> None:
+    _us.clear()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    threading.Thread(target=_look_again_and_again, name="sampling", daemon=True).start()
 
 
 def _look_again_and_again() -> None:
-    own, taken = threading.get_ident(), dict[int, float]()
+    own, pid, taken, written_at = threading.get_ident(), os.getpid(), dict[int, float](), 0.0
     while True:
         time.sleep(PAUSE_SECONDS)
         frames = sys._current_frames()
         for thread in threading.enumerate():
             # A forked process has the main thread's number of before.
-            number = _pid if thread is threading.main_thread() else thread.native_id
+            number = pid if thread is threading.main_thread() else thread.native_id
             if thread.ident is None or number is None or thread.ident == own:
                 continue
             try:
@@ -75,6 +81,9 @@ def _look_again_and_again() -> None:
             used, taken[number] = now - taken.get(number, now), now
             if used:
                 _us[_innermost(frames.get(thread.ident))] += round(used * 1e6)
+        if time.monotonic() > written_at + 1:
+            written_at = time.monotonic()
+            Path(os.environ[FOLDER], str(pid)).write_text(json.dumps(_us))
 
 
 def _innermost(frame: FrameType | None) -> str:

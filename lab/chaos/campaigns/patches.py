@@ -51,17 +51,9 @@ def _admissions_counted_in_memory(admission: Any) -> None:
     admission._admit = admit
 
 
-def _sampled_threads(metrics: Any) -> None:
-    from lab.bench import sampling
-
-    metrics.add_sampler(sampling.write)
-
-
 BY_NAME: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
     # The database's time is measured twice a second: a month has too many jumps to wait 30 s after each.
     "frequently-measured-clock": {"shop.clock": lambda clock: setattr(clock, "PERIOD_SECONDS", 0.5)},
-    # A thread of each process adds up where its others spend their processor time (`lab.bench.profile`).
-    "sampled-threads": {"shop.observability.process_metrics": _sampled_threads},
     # Workers read their host's clock in these modules.
     "host-clock": dict.fromkeys(("orders.cancellation", "shop.idempotency.recorded_answers"), _host_clock),
     # A worker finds and advances sagas that another one has leased, and names each charge after itself, so
