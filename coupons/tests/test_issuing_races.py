@@ -26,20 +26,11 @@ from shop.errors import Rejected
 from shop.redis import redis_client
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
-from shop.tests.second_process import another_process, read_line
+from shop.tests.second_process import another_process, read_line, send
 from shop.tests.waiting import in_background, waiting_for_the_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
-EXACT = [
-    "group_commit",
-    "pessimistic",
-    "optimistic",
-    "conditional_update",
-    "redis_gate",
-    "code_pool",
-    "spin_lock",
-    "fair_lock",
-]
+EXACT = [name for name in issuing.STRATEGIES if name not in {"unsafe", "queue"}]
 exactly = pytest.mark.parametrize("strategy", EXACT)
 # Waits for a line of input before it requests the next campaign's coupons: `CAMPAIGN,... ACCOUNT...`.
 ASK_FOR_ALL = """
@@ -105,9 +96,7 @@ def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes():
         processes = [stack.enter_context(another_process(ASK_FOR_ALL, *part)) for part in parts]
         for campaign in campaigns_of_each:
             for process in processes:
-                assert process.stdin
-                process.stdin.write("go\n")
-                process.stdin.flush()
+                send(process, "go")
             outcomes = [json.loads(read_line(process)) for process in processes]
             found[campaign.strategy] = sum(map(Counter, outcomes), Counter()), positions(campaign)
 

@@ -20,7 +20,7 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, outcome_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
-from shop.tests.second_process import another_process, read_line
+from shop.tests.second_process import another_process, read_line, send
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
@@ -92,8 +92,7 @@ def forgotten_after(seconds: float) -> None:
 
 
 def issue_elsewhere(process: Any, campaign: Campaign, user_id: int) -> tuple[str, list[str]]:
-    process.stdin.write(json.dumps([campaign.pk, user_id]) + "\n")
-    process.stdin.flush()
+    send(process, json.dumps([campaign.pk, user_id]))
     return tuple(json.loads(read_line(process)))
 
 

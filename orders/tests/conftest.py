@@ -1,7 +1,6 @@
 """A gateway and a data platform with empty books for every test, and real Celery workers on its database."""
 
 import functools
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.celery import app
 from shop.tests.clients import Api, client_of
+from shop.tests.second_process import environment
 
 __all__ = ["away", "impatient", "transmitting"]
 
@@ -79,21 +79,17 @@ def start_worker(
     data_platform_url = (
         f"http://{ports.HOST}:{data_platform.port}" if data_platform else settings.DATA_PLATFORM_URL
     )
-    name = settings.DATABASES["default"]["NAME"]
-    environment = os.environ | {
-        "DATABASE_URL": _database_url(name),
-        "GATEWAY_URL": f"http://{ports.HOST}:{simulator.port}",
-        "DATA_PLATFORM_URL": data_platform_url,
-        "EVENT_SECRET": SECRET,
+    own = environment(
+        GATEWAY_URL=f"http://{ports.HOST}:{simulator.port}",
+        DATA_PLATFORM_URL=data_platform_url,
+        EVENT_SECRET=SECRET,
         **more,
-    }
+    )
     command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "threads"]
     child = children.start(
-        [*command, "--concurrency", "4", "--without-gossip", "--without-mingle"],
-        log=log,
-        environment=environment,
+        [*command, "--concurrency", "4", "--without-gossip", "--without-mingle"], log=log, environment=own
     )
-    answers = functools.partial(_answers, environment["BROKER_URL"])
+    answers = functools.partial(_answers, own["BROKER_URL"])
     children.wait_until(answers, name="worker", child=child, log=log, within_seconds=30)
     return child
 
@@ -102,12 +98,6 @@ def _answers(broker_url: str) -> bool:
     if broker_url.startswith("amqp:"):
         return rabbitmq.has_worker(broker_url)
     return bool(app.control.ping(timeout=0.5))
-
-
-def _database_url(name: str) -> str:
-    """The shop's own database address, with the tests' database in the place of the name."""
-    address, _, options = os.environ["DATABASE_URL"].partition("?")
-    return f"{address.rpartition('/')[0]}/{name}?{options}"
 
 
 @pytest.fixture(scope="module")
