@@ -4,6 +4,7 @@ import signal
 import tempfile
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -303,8 +304,7 @@ def campaign() -> Campaign:
     return CampaignFactory.create(code_source="pool")
 
 
-def upload_page(campaign: Campaign) -> str:
-    return f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
+upload_page = partial(page_of, action="upload_codes")
 
 
 def values(data: bytes, reason: str = "The printer's file.") -> dict[str, Any]:

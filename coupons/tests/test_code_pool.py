@@ -121,22 +121,6 @@ def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others():
     assert (available(campaign), broken()) == ([], {})
 
 
-def test_without_redis_existing_coupons_are_returned_and_nothing_else_is_done(own_redis):
-    campaign = campaign_of(2)
-    owner, user_id = accounts(2)
-    code = issue(campaign, owner)
-    own_redis.stop()
-
-    with pytest.raises(Unavailable):
-        issue(campaign, user_id)
-    assert issue(campaign, owner) == code
-
-    assert Coupon.objects.count() == 1
-    own_redis.start()
-    redis_client.reset()
-    assert issue(campaign, user_id)
-
-
 @pytest.mark.parametrize("trouble", ["flushed", "rebuilt"])
 def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble, redis_server):
     campaign = campaign_of(180)

@@ -155,6 +155,7 @@ def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no
     outcomes = [refusal(asks) for asks in others]
 
     assert outcomes == ["partner_failed"] * (confirmation.FAILURES - 1) + ["unavailable"] * 2
+    assert isinstance(confirmation.call_partner(NAME, CALLS["find"]), NotReached)
     assert nothing_is_left(campaign)
 
 
@@ -352,19 +353,6 @@ def test_an_invalid_reply_is_no_answer():
 def test_no_partner_is_called_inside_a_transaction():
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
         ConvenienceStore("http://127.0.0.1:1", 1.0).find(KEY)
-
-
-def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(settings):
-    settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
-
-    def ask() -> None:
-        assert isinstance(confirmation.call_partner(NAME, lambda partner: partner.find(KEY)), NotReached)
-
-    for _ in range(confirmation.FAILURES):
-        assert not confirmation.is_unavailable(NAME)
-        ask()
-    assert confirmation.is_unavailable(NAME)
-    ask()
 
 
 @pytest.mark.parametrize("web_threads", [4, 8, 16, 64])

@@ -7,7 +7,7 @@ campaign is sold out.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -96,8 +96,10 @@ def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_n
     before = issuing.issue(campaign_id=campaign.pk, user_id=owner)
     assert refused(campaign, late) == "sold_out"
     from_memory = issuing.issue(campaign_id=campaign.pk, user_id=owner)
+    Campaign.objects.update(closes_at=timezone.now() - timedelta(seconds=1))
+    once_closed = issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
-    for repeat in (before, from_memory):
+    for repeat in (before, from_memory, once_closed):
         assert isinstance(repeat, Issued)
         assert (repeat.coupon.code, repeat.is_new) == (first.coupon.code, False)
 

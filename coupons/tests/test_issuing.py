@@ -4,7 +4,6 @@
 cases for it, and coupons/tests/test_eligibility.py has the refusals of all ten side by side.
 """
 
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -24,9 +23,7 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import refused
 from shop.db import transactions
 from shop.tests.factories import AccountFactory
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import connection_id, holding, kill
-from shop.tests.waiting import in_background, waiting_at
+from shop.tests.second_connection import connection_id, kill
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("in_the_lab")]
 by_each_strategy = pytest.mark.parametrize(
@@ -45,15 +42,6 @@ def statements(work: Any) -> list[str]:
     with CaptureQueriesContext(connection) as captured:
         transactions.run(work, transactions.KEYED)
     return [query["sql"] for query in captured if "SAVEPOINT" not in query["sql"]]
-
-
-@by_two_strategies
-def test_an_account_keeps_its_coupon_when_the_campaign_is_sold_out_and_closed(strategy, account_id):
-    campaign = campaign_with_strategy(strategy, quantity=1)
-    first = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-    Campaign.objects.update(closes_at=timezone.now() - timedelta(seconds=1))
-
-    assert issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code == first.coupon.code
 
 
 @by_each_strategy
@@ -136,21 +124,6 @@ def test_a_batch_decides_in_the_order_of_its_requests():
     kinds = [outcome.is_new if isinstance(outcome, Issued) else outcome.code for outcome in outcomes]
     assert kinds == [True, "sold_out", False, "coupon_void"]
     assert positions(campaign) == [1, 2]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_after_a_second_one_thread_reads_the_campaign_for_all(monkeypatch):
-    monkeypatch.setattr(remembered, "SECONDS", 0.0)
-    campaign = CampaignFactory.create()
-    shared = remembered.campaign(campaign.pk)
-    assert shared.get() == campaign
-
-    with holding("LOCK TABLES coupons_campaign WRITE"):
-        reader = in_background(shared.get)
-        wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
-        assert shared.get() == campaign
-
-    assert reader.result(10) == campaign
 
 
 def test_campaigns_that_do_not_exist_are_not_remembered(account_id):

@@ -38,30 +38,6 @@ from shop.tests.second_connection import another_connection, ask as ask_database
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_repeated_request_gets_its_first_ticket():
-    campaign = line_of(quantity=10)
-    first, second = accounts(2)
-
-    tickets_drawn = [ask(campaign, account_id).ticket.pk for account_id in (first, second, first, first)]
-
-    assert tickets_drawn[0] == tickets_drawn[2] == tickets_drawn[3] != tickets_drawn[1]
-    assert QueueTicket.objects.count() == 2
-
-
-def test_the_queue_is_settled_in_order_and_the_rest_are_sold_out():
-    campaign = line_of(quantity=3)
-    queued = [ask(campaign, account_id) for account_id in accounts(5)]
-
-    assert worker.serve_once() == 5
-
-    settled = [tickets.READER.submit(one.ticket.pk) for one in queued]
-    assert [one.ticket.status for one in settled] == ["issued"] * 3 + ["sold_out"] * 2
-    assert [one.ticket.coupon and one.ticket.coupon.position for one in settled] == [1, 2, 3, None, None]
-    assert {one.ahead for one in settled} == {0}
-    assert positions(campaign) == [1, 2, 3]
-    assert broken() == {}
-
-
 def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner():
     campaign, [account_id] = line_of(quantity=3), accounts(1)
     queued = ask(campaign, account_id)

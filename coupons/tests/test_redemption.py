@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import issued_coupons, redemption
-from coupons.models import Coupon, PoolCode
+from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of, lock_by_code, order_ids
 from coupons.tests.laws import broken
 from shop.db import transactions
@@ -238,17 +238,6 @@ def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(monkey
 
     assert all(isinstance(one, int) for one in outcomes), outcomes
     assert not Coupon.objects.exclude(status="issued").exists()
-    assert broken() == {}
-
-
-def test_an_issued_coupon_is_voided_with_its_code():
-    campaign = CampaignFactory.create(code_source="pool", codes=["ONE", "TWO"])
-    coupon = coupon_of(campaign)
-
-    voided = issued_coupons.void(code=coupon.code, reason="A mistake.")
-
-    assert (voided.status, voided.void_reason) == ("void", "A mistake.")
-    assert list(PoolCode.objects.values_list("code", "status")) == [("ONE", "void"), ("TWO", "available")]
     assert broken() == {}
 
 
