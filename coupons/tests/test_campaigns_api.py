@@ -10,7 +10,6 @@ from coupons.campaigns import campaigns
 from coupons.codes import pool
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
-from coupons.tests.laws import broken
 from coupons.tests.test_campaigns import TERMS
 from shop.errors import Rejected
 from shop.models import JournalLine
@@ -306,7 +305,6 @@ def test_a_shared_code_is_unique_among_all_codes_and_its_campaign_has_no_partner
     for strategy in ("queue", "redis_gate", "spin_lock", "fair_lock"):
         assert fields(strategy=strategy) == [("strategy", "not_for_shared_code")]
     assert fields(shared_code="no spaces")[0][0] == "shared_code"
-    assert broken() == {}
 
 
 def test_staff_change_a_shared_code_while_it_is_used_and_drop_it_with_the_code_source(staff):

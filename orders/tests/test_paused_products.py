@@ -31,7 +31,7 @@ from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process, read_line, send
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("laws_hold")]
+pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS = 12
 
 # For each line `STRATEGY PRODUCT ACCOUNT...` places orders of one unit, one after the other in a thread per
