@@ -363,7 +363,7 @@ def test_a_returned_code_goes_first_if_there_is_a_list(campaign):
     assert shown(campaign) == ["A", "B"]
 
 
-def test_unissued_codes_of_crashed_processes_are_returned_and_issued_ones_are_not(campaign):
+def test_unissued_codes_of_crashed_processes_are_returned_and_issued_ones_are_not(campaign, unlawful):
     add(campaign, "A", "B", "C")
     before = pool_list.GIVEN_BACK._value.get()
     for user_id in (1, 2):

@@ -141,7 +141,7 @@ def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar):
         {"eligible": "listed", "quantity": 1, "issued": 1},
     ],
 )
-def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms):
+def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms, unlawful):
     now = timezone.now()
     campaign, [listed, other] = campaign_with_strategy("conditional_update", **terms), accounts(2)
     EligibleAccount.objects.create(campaign=campaign, account_id=listed)

@@ -132,7 +132,7 @@ def test_campaigns_that_do_not_exist_are_not_remembered(account_id):
     assert remembered.campaign.cache_info().currsize == before
 
 
-def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id):
+def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id, unlawful):
     """A coupon bears a code of the pool, which nothing here would do: the unique key is the judge."""
     taken = issuing.issue(campaign_id=CampaignFactory.create().pk, user_id=account_id).coupon.code
     campaign = CampaignFactory.create(code_source="pool", codes_added=1)

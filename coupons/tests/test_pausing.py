@@ -122,7 +122,7 @@ def test_a_pause_decides_while_redis_is_away_or_emptied(strategy, own_redis):
         ({"closed": True}, "closed", "campaign_closed"),
     ],
 )
-def test_a_campaign_is_paused_unless_it_is_closed(columns, status, code):
+def test_a_campaign_is_paused_unless_it_is_closed(columns, status, code, unlawful):
     campaign, [user_id] = CampaignFactory.create(**columns), accounts(1)
 
     assert pause(campaign).status_at(timezone.now()) == status

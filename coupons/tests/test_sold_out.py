@@ -235,6 +235,7 @@ def test_without_redis_it_all_holds_as_well(requests, own_redis):
     wait_until(lambda: asked(campaign.pk, requests[2])[0] == "new", seconds=SOON)
 
 
+@pytest.mark.usefixtures("unlawful")
 def test_a_pool_that_ran_out_before_its_slots_refuses_all_while_the_campaign_can_hardly_be_read(monkeypatch):
     """One request reads the campaign again, and no other waits for that."""
     first, *everyone = accounts(31)
