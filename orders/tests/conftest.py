@@ -85,12 +85,12 @@ def start_worker(
     data_platform_url = (
         f"http://{ports.HOST}:{data_platform.port}" if data_platform else settings.DATA_PLATFORM_URL
     )
-    own = environment(
-        GATEWAY_URL=f"http://{ports.HOST}:{simulator.port}",
-        DATA_PLATFORM_URL=data_platform_url,
-        EVENT_SECRET=SECRET,
-        **more,
-    )
+    usual = {
+        "GATEWAY_URL": f"http://{ports.HOST}:{simulator.port}",
+        "DATA_PLATFORM_URL": data_platform_url,
+        "EVENT_SECRET": SECRET,
+    }
+    own = environment(**usual | more)
     command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "threads"]
     child = children.start(
         [*command, "--concurrency", "4", "--without-gossip", "--without-mingle"], log=log, environment=own
