@@ -1,12 +1,27 @@
-"""Callers of the API, and an operator at the admin."""
+"""Callers of the API, and the laws of coupons, which hold after each test."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 
+from coupons.tests.laws import broken
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
+
+
+@pytest.fixture
+def unlawful() -> None:
+    """For a test that leaves a law broken."""
+
+
+@pytest.fixture(autouse=True)
+def _laws_hold(request: pytest.FixtureRequest) -> Iterator[None]:
+    """At the end of each test every law of coupons holds."""
+    yield
+    if request.node.get_closest_marker("django_db") and "unlawful" not in request.fixturenames:
+        assert broken() == {}
 
 
 @pytest.fixture

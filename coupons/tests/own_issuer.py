@@ -1,32 +1,23 @@
 """An issuer for tests: `run_issuer` as a process, on the test's database and Redis, to be killed at will."""
 
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from django.db import connection
 
 from coupons.queue import worker
 from scripts.stack import children
+from shop.tests.second_process import environment
 from shop.tests.waiting import in_background
-
-
-def database_url() -> str:
-    """The address of the test's database."""
-    url = urlsplit(os.environ["DATABASE_URL"])
-    return url._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
 
 
 class OwnIssuer:
     """Issuer processes, one at a time, with the same log and `settings`, which are environment variables."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self._environment = os.environ | {"DATABASE_URL": database_url()} | settings
+        self._environment = environment(**settings)
         self._log = folder / "issuer.log"
         self.child: subprocess.Popen[bytes] | None = None
 

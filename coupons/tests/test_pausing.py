@@ -53,32 +53,23 @@ def lines() -> list[JournalLine]:
 
 
 @by_two_strategies
-def test_a_paused_campaign_issues_nothing_new_and_each_owner_still_gets_the_coupon(strategy):
-    campaign, [owner, late] = campaign_with_strategy(strategy, quantity=10), accounts(2)
+def test_a_campaign_issues_nothing_new_from_its_pause_to_its_end_and_owners_still_get_their_coupon(strategy):
+    campaign, [owner, *others] = campaign_with_strategy(strategy, quantity=10), accounts(4)
     first = issue(campaign, owner)
 
     pause(campaign)
 
-    assert refused(partial(ask, campaign, late)) == "campaign_paused"
+    assert {refused(partial(ask, campaign, one)) for one in others} == {"campaign_paused"}
     again = ask(campaign, owner)
     assert (again.coupon.code, again.is_new) == (first.coupon.code, False)
     assert list(Coupon.objects.values_list("account_id", flat=True)) == [owner]
     assert not PoolCode.objects.filter(status="in_flight").exists()
     assert broken() == {}
 
-
-@by_two_strategies
-def test_a_resumed_campaign_issues_at_once_although_it_has_just_refused(strategy):
-    campaign, everyone = campaign_with_strategy(strategy, quantity=10), accounts(4)
-    issue(campaign, everyone[0])
-    pause(campaign)
-    assert {refused(partial(ask, campaign, one)) for one in everyone[1:]} == {"campaign_paused"}
-
     resume(campaign)
 
-    assert [issue(campaign, one).is_new for one in everyone[1:]] == [True] * 3
+    assert [issue(campaign, one).is_new for one in others] == [True] * 3
     assert Coupon.objects.count() == 4
-    assert broken() == {}
 
 
 @by_two_strategies
@@ -120,7 +111,6 @@ def test_a_pause_decides_while_redis_is_away_or_emptied(strategy, own_redis):
 
     assert issue(campaign, everyone[3]).coupon.account_id == everyone[3]
     assert Coupon.objects.count() == 2
-    assert broken() == {}
 
 
 @in_one_test(
@@ -132,7 +122,7 @@ def test_a_pause_decides_while_redis_is_away_or_emptied(strategy, own_redis):
         ({"closed": True}, "closed", "campaign_closed"),
     ],
 )
-def test_a_campaign_is_paused_unless_it_is_closed(columns, status, code):
+def test_a_campaign_is_paused_unless_it_is_closed(columns, status, code, unlawful):
     campaign, [user_id] = CampaignFactory.create(**columns), accounts(1)
 
     assert pause(campaign).status_at(timezone.now()) == status
@@ -191,7 +181,6 @@ def test_a_slot_taken_before_the_pause_becomes_a_coupon_and_no_other_slot_is_tak
     assert refused(partial(ask, campaign, late)) == "campaign_paused"
     assert not Confirmation.objects.exists()
     assert positions(campaign) == [1]
-    assert broken() == {}
 
 
 class TestQueue:
@@ -215,8 +204,9 @@ class TestQueue:
         assert worker.serve_once() == 5
         settled = [tickets.READER.submit(one.ticket.pk) for one in queued]
         assert [one.ticket.status for one in settled] == ["issued"] * 3 + ["sold_out"] * 2
+        assert [one.ticket.coupon and one.ticket.coupon.position for one in settled] == [1, 2, 3, None, None]
+        assert {one.ahead for one in settled} == {0}
         assert owners_in_order() == everyone[:3]
-        assert broken() == {}
 
     def test_an_issuer_that_read_the_tickets_before_the_pause_leaves_them_in_place(self):
         campaign, everyone = CampaignFactory.create(strategy="queue", quantity=9), accounts(3)
@@ -269,7 +259,6 @@ class TestQueue:
         assert worker.serve_once() == 4
 
         assert owners_in_order() == everyone
-        assert broken() == {}
 
     def test_a_ticket_whose_account_has_its_coupon_by_now_is_settled(self):
         """Its partner has confirmed the slot, and the sweep has written the coupon."""

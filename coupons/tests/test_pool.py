@@ -13,7 +13,6 @@ from hypothesis import given, strategies as st
 from coupons.codes import codes, line_files, pool
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
-from coupons.tests.laws import broken
 from coupons.tests.outcomes import refusal
 from shop.errors import Invalid
 from shop.tests.case_tables import in_one_test
@@ -39,7 +38,6 @@ def test_codes_that_exist_anywhere_are_skipped_and_listed(campaign):
 
     assert added == pool.Added(added=2, skipped=["OURS", "THEIRS", borne, "NEW"], total=3)
     assert list(campaign.pool.order_by("id").values_list("code", flat=True)) == ["OURS", "NEW", "new"]
-    assert broken() == {}
 
 
 def test_codes_are_added_over_several_chunks(campaign):
@@ -49,7 +47,6 @@ def test_codes_are_added_over_several_chunks(campaign):
 
     assert first == pool.Added(added=2_001, skipped=[], total=2_001)
     assert second == pool.Added(added=0, skipped=given, total=2_001)
-    assert broken() == {}
 
 
 def test_only_codes_of_the_campaign_are_renamed_and_to_none_that_a_coupon_bears(campaign):
@@ -137,7 +134,6 @@ def test_the_requested_number_of_codes_is_made_and_each_run_adds(campaign):
     assert all(codes.check_character(code[:-1]) == code[-1] for code in made)
     said = f"500 codes made for campaign {campaign.pk}; its pool has had 3,000 in all.\n"
     assert run("generate_codes", str(campaign.pk), "500") == (0, said)
-    assert broken() == {}
 
 
 @in_one_test("count", ["0", "-5", "10000001"])
@@ -164,7 +160,6 @@ def test_an_interrupt_ends_it_after_its_chunk_and_the_output_has_the_number(camp
     assert process.returncode == 130
     assert output["added"] == output["total"] == campaign.pool.count()
     assert 0 < output["added"] < output["wanted"] == 10_000_000
-    assert broken() == {}
 
 
 @pytest.mark.boots("another process of the shop")
@@ -181,7 +176,6 @@ def test_a_kill_leaves_whole_chunks(campaign):
 
     wait_until(is_settled)
     assert campaign.codes_added % 1_000 == 0
-    assert broken() == {}
 
 
 HOUR_CHARACTERS = 2

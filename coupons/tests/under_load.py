@@ -10,7 +10,6 @@ Beside them run the housekeeping, as beat runs it, and the processes that a stra
 """
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -24,9 +23,10 @@ from django.db import connections
 from coupons import tasks
 from coupons.models import Campaign, Coupon
 from coupons.tests import asking_on
-from coupons.tests.own_issuer import OwnIssuer, database_url
+from coupons.tests.own_issuer import OwnIssuer
 from scripts.stack import places
 from shop.tests.racing import wait_until
+from shop.tests.second_process import environment, send
 
 CLIENTS = 2
 SWEEP_SECONDS = 1.0
@@ -61,8 +61,7 @@ class Load:
         self, campaigns: Sequence[Campaign], user_ids: Sequence[int], *, folder: Path, **settings: str
     ) -> None:
         self._campaigns, self._user_ids, self._folder = campaigns, user_ids, folder
-        self._environment = os.environ | {"DATABASE_URL": database_url()} | settings
-        self._environment |= {"DJANGO_SETTINGS_MODULE": "shop.settings"}
+        self._environment = environment(**settings) | {"DJANGO_SETTINGS_MODULE": "shop.settings"}
         self._asking: dict[int, subprocess.Popen[str]] = {}
         has_queue = any(campaign.strategy == "queue" for campaign in campaigns)
         self._issuers = [OwnIssuer(folder, **settings)] if has_queue else []
@@ -108,19 +107,14 @@ class Load:
         """Return once every campaign is issued completely, and every account's result is final."""
         self.issue_more(max(campaign.quantity for campaign in self._campaigns))
         for process in self._asking.values():
-            self._tell(process, "rest")
+            send(process, "rest")
         # Otherwise a process might still send requests for an account whose final one another has sent.
         _wait_until(lambda: all(map(self._rests, self._asking)))
         for process in self._asking.values():
-            self._tell(process, "once more")
+            send(process, "once more")
         for process in self._asking.values():
             output, _ = process.communicate(timeout=LAST_SECONDS)
             assert process.returncode == 0, output
-
-    def _tell(self, process: "subprocess.Popen[str]", word: str) -> None:
-        assert process.stdin
-        process.stdin.write(f"{word}\n")
-        process.stdin.flush()
 
     def _rests(self, number: int) -> bool:
         return asking_on.RESTS in (self._folder / f"client-{number}.log").read_text()

@@ -2,11 +2,8 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
-
-from django.core.management import call_command
 
 from events.tests.delivering import deliver_all
 from inventory.models import StockMovement
@@ -21,6 +18,7 @@ from shop.operations.archives import archiving, restoring
 from shop.operations.archives.archive_tables import ArchiveTable
 from shop.operations.archives.archiving import Archived, Options
 from shop.operations.archives.restoring import Restored
+from shop.tests import commands
 
 WHY = "The disk is full."
 JOURNAL, MOVEMENTS = TABLES["journal"], TABLES["movements"]
@@ -90,9 +88,7 @@ def ready_keys(table: ArchiveTable = JOURNAL) -> set[Any]:
 
 def run(*words: str) -> str:
     """What the command prints."""
-    output = StringIO()
-    call_command(*words, stdout=output)
-    return output.getvalue()
+    return commands.run(*words)[1]
 
 
 def broken() -> dict[str, list[str]]:

@@ -190,10 +190,19 @@ def reasons(outcomes: Iterable[Any]) -> Counter[str]:
     )
 
 
-def refusal_of(work: Callable[[], Any]) -> FirstcomeError:
-    with pytest.raises(FirstcomeError) as refused:
-        work()
+def refusal_of(
+    work: Callable[..., Any], *asked: Any, kind: type[FirstcomeError] = FirstcomeError, **more: Any
+) -> FirstcomeError:
+    with pytest.raises(kind) as refused:
+        work(*asked, **more)
     return refused.value
+
+
+def coupon_refusal(account_id: int, quantities: Mapping[Product, int], code: str) -> str:
+    """Why the code is refused for such an order."""
+    refused = refusal_of(place, account_id, quantities, coupon=code, kind=Rejected)
+    assert refused.code == "coupon_not_usable"
+    return str(refused.extra["reason"])
 
 
 def refused(response: Any) -> tuple[int, str]:

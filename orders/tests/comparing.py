@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Manager, Sum
 
 from coupons.models import Coupon
 from inventory.models import Product
@@ -43,10 +43,13 @@ def assert_sound(shop: Shop) -> None:
     """
     adopt_bookings(shop)
     _assert_lawful(tuple(f"payment-{one.payment_id}:" for one in shop.orders if one.has_news))
-    _assert_same("stock", _stock(), {one.id: (one.on_hand, one.reserved) for one in shop.products})
+    stock = _read(Product.objects, "id", "on_hand", "reserved")
+    coupons = _read(Coupon.objects, "code", "status", "order_id")
+    orders = _read(Order.objects, "id", "status", "refunded_amount")
+    _assert_same("stock", stock, {one.id: (one.on_hand, one.reserved) for one in shop.products})
     _assert_same("wallets", ledger.balances(shop.wallets), shop.wallets)
-    _assert_same("coupons", _coupons(), {one.code: (one.status, one.order_id) for one in shop.coupons})
-    _assert_same("orders", _orders(), {one.id: (one.status, one.refunded_amount) for one in shop.orders})
+    _assert_same("coupons", coupons, {one.code: (one.status, one.order_id) for one in shop.coupons})
+    _assert_same("orders", orders, {one.id: (one.status, one.refunded_amount) for one in shop.orders})
     _assert_same("refunds", _refunds(), {one.id: (one.amount, one.is_settled) for one in shop.refunds})
     _assert_same("stories", _stories(), {one.id: one.story for one in shop.orders})
     _assert_charged(shop)
@@ -84,16 +87,9 @@ def _assert_same(what: str, real: Mapping[Any, Any], modelled: Mapping[Any, Any]
     assert not ids, f"{what} by the shop and by the model: {[(real.get(id), modelled.get(id)) for id in ids]}"
 
 
-def _stock() -> dict[int, tuple[int, int]]:
-    return {one.id: (one.on_hand, one.reserved) for one in Product.objects.all()}
-
-
-def _coupons() -> dict[str, tuple[str, UUID | None]]:
-    return {one.code: (one.status, one.order_id) for one in Coupon.objects.all()}
-
-
-def _orders() -> dict[UUID, tuple[str, int]]:
-    return {one.id: (one.status, one.refunded_amount) for one in Order.objects.all()}
+def _read(rows: Manager[Any], *columns: str) -> dict[Any, tuple[Any, ...]]:
+    """These columns of each row by the first one."""
+    return {key: tuple(values) for key, *values in rows.values_list(*columns)}
 
 
 def _refunds() -> dict[UUID, tuple[int, bool]]:

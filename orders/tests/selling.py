@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from subprocess import Popen
 
 from inventory.models import Product
-from shop.tests.second_process import another_process, read_line
+from shop.tests.second_process import another_process, read_line, send
 
 SELLING = """
 import json
@@ -55,8 +55,3 @@ def sell_at_once(
     for seller in sellers:
         send(seller, "go")
     return sum((Counter(json.loads(read_line(seller))) for seller in sellers), Counter())
-
-
-def send(process: "Popen[str]", line: str) -> None:
-    process.stdin.write(f"{line}\n")
-    process.stdin.flush()

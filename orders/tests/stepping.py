@@ -17,6 +17,16 @@ def no_failpoint(point: str) -> None:
 failpoint: Callable[[str], None] = no_failpoint
 
 
+def at(point: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """A failpoint that acts at one point, and raises the exception that `act` returns, if it does."""
+
+    def reach(reached: str) -> None:
+        if reached == point and isinstance(error := act(), BaseException):
+            raise error
+
+    return reach
+
+
 class SteppedPools(ThreadPools):
     """Runs an executor's tasks in the caller's thread, one at a time and in order."""
 

@@ -82,7 +82,6 @@ def test_an_unpaid_order_is_cancelled_with_its_reason():
     assert noted.is_internal and noted.order_id == order.id
     page = client.get(page_of(order)).content.decode()
     assert "asked by &lt;phone&gt;" in page and page_of(order, "cancel") not in page
-    assert buying.broken_laws() == []
 
 
 def test_a_paid_order_is_not_cancelled():
@@ -109,7 +108,6 @@ def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform):
     assert {(line.actor_name, line.detail) for line in noted} == {("ada", "lost there")}
     assert deliver_due() == 2
     assert list(events.all()) == [(paid, "delivered"), (refunded, "delivered")]
-    assert buying.broken_laws() == []
 
 
 def test_a_replay_that_is_sent_twice_is_done_once():
@@ -200,7 +198,6 @@ def test_the_gateways_answer_is_shown_and_the_payment_continues(ada, doubtful):
     Saga.objects.filter(id=doubtful.id).update(leased_until=None)
     hanging.advance(doubtful)
     assert buying.state_of(doubtful.about_id) == "paid"
-    assert buying.broken_laws() == []
 
 
 def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is_afterwards(

@@ -99,25 +99,17 @@ def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client, order):
     assert (requested.actor, requested.actor_name, requested.detail) == ("staff", "ada", "It came broken.")
     buying.settle_everything()
     assert buying.state_of(order.id) == "paid"
-    assert buying.broken_laws() == []
 
 
-def test_a_confirmation_that_is_sent_twice_refunds_once(client, order):
-    fields = confirmation(shown(client, order, 1))
-    for _ in range(2):
-        again = confirm(client, order, fields)
-    message = said(client, again)[-1]
-    assert message.startswith("This form was sent before; nothing was done again. The refund of 467 KRW")
-    assert len(refunded(order)) == 1
-
-
-def test_of_many_concurrent_repeats_one_refunds(client, order):
+def test_of_many_concurrent_repeats_one_refunds_and_a_later_one_says_so(client, order):
     fields = confirmation(shown(client, order, 1))
     browsers = [Client() for _ in range(8)]
     for browser in browsers:
         browser.cookies = client.cookies.copy()
     answers = race([partial(browser.post, page_of(order, "refund"), fields) for browser in browsers])
     assert {answer.status_code for answer in answers} == {302}
+    message = said(client, confirm(client, order, fields))[-1]
+    assert message.startswith("This form was sent before; nothing was done again. The refund of 467 KRW")
     assert len(refunded(order)) == 1
 
 
@@ -155,7 +147,6 @@ def test_of_two_operators_who_refund_the_same_units_one_succeeds(client, order):
     ]
     assert len(refunded(order)) == 1
     buying.settle_everything()
-    assert buying.broken_laws() == []
 
 
 def test_two_operators_who_were_shown_the_same_unit_of_three_refund_it_once(client):

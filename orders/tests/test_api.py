@@ -145,7 +145,6 @@ def test_cancelling_releases_everything_and_a_repeat_changes_nothing(api, buyer,
     assert second.json() == first.json()
     assert Coupon.objects.get(code=coupon).status == "issued"
     assert api.post("/orders", order_of(product) | {"coupon": coupon}, key="b").status_code == 201
-    assert buying.broken_laws() == []
 
 
 def test_cancelling_accepts_only_an_empty_body(api, product):
@@ -211,7 +210,6 @@ def test_a_refund_is_202_and_its_order_is_refunding_and_then_paid_again(staff, b
     assert (shown["status"], shown["refunded_amount"]) == ("paid", 500)
     assert owner.get(path).json()["results"] == [refund | {"status": "succeeded"}]
     assert staff.get(path).json() == owner.get(path).json()
-    assert buying.broken_laws() == []
 
 
 REFUSED_REFUNDS: list[tuple[dict[str, Any], str, str]] = [
@@ -250,7 +248,6 @@ def test_a_repeated_key_gets_the_same_bytes_and_refunds_once(staff, order, path)
     other = staff.post(path, {"reason": "Another"}, key="a")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert IdempotencyKey.objects.get(reference__in=Refund.objects.values("id")).status == 202
-    assert buying.broken_laws() == []
 
 
 def test_keyed_calls_need_a_key(api, staff, path):

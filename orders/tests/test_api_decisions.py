@@ -73,7 +73,6 @@ def test_units_are_refunded_at_their_price_less_their_share_of_the_discount_and_
     buying.settle_everything()
     order = staff.get(path.removesuffix("/refunds")).json()
     assert (order["status"], order["refunded_amount"]) == ("refunded", 899)
-    assert buying.broken_laws() == []
 
 
 def test_two_units_at_once_are_refunded_like_two_single_units(buyer, staff, product):
@@ -138,7 +137,6 @@ def test_while_a_refund_is_pending_another_may_take_what_the_first_leaves(buyer,
     assert refused(all_that_is_left) == (409, "nothing_to_refund")
     buying.settle_everything()
     assert staff.get(path.removesuffix("/refunds")).json()["status"] == "refunded"
-    assert buying.broken_laws() == []
 
 
 def test_a_top_up_with_wait_0_is_202_at_once(api):

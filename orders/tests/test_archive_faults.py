@@ -20,6 +20,7 @@ from orders import selectors
 from orders.models import Order
 from orders.tests import archived, buying
 from orders.tests.archived import JOURNAL, WHY, archive, broken, file_of, old_month, restore, rows_of, run
+from orders.tests.stepping import at
 from orders.tests.test_archiving import lines_of
 from shop import clock
 from shop.db import transactions
@@ -38,12 +39,7 @@ class Stopped(Exception):
     """The run ends here."""
 
 
-def stop_at(point: str) -> Any:
-    def strike(reached: str) -> None:
-        if reached == point:
-            raise Stopped
-
-    return strike
+stop_at = partial(at, act=Stopped)
 
 
 @pytest.fixture
@@ -109,7 +105,6 @@ def test_a_partial_file_is_kept_while_its_record_may_yet_commit(folder, paid):
     assert "Another run archives this month" in text
     assert partial.exists()
     assert archive(folder).file == record.file
-    assert broken() == {}
 
 
 def test_whether_a_partial_file_is_kept_is_asked_while_it_is_locked(folder):
@@ -146,7 +141,6 @@ def test_an_interrupted_archiving_whose_file_is_lost_is_forgotten_by_the_operato
     line = JournalLine.objects.get(what="archive.forgotten")
     assert (line.detail, line.actor) == (WHY, "staff")
     assert archive(folder).part == 1
-    assert broken() == {}
 
 
 def test_an_archiving_that_has_deleted_rows_is_never_forgotten(folder, paid):
@@ -220,14 +214,9 @@ def test_a_file_that_gets_the_name_after_the_comparison_is_not_restored(folder, 
     first[header["columns"].index("detail")] = "made up"
     made_up = packed(folder / "made-up", *(json.dumps(line).encode() for line in (header, first, *others)))
 
-    def swap(point: str) -> None:
-        if point == "restore begun":
-            made_up.replace(path)
-
-    restore(path, swap)
+    restore(path, at("restore begun", partial(made_up.replace, path)))
     assert not made_up.exists()
     assert rows_of() == before
-    assert broken() == {}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import gzip
 import json
 import threading
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import archived, buying
 from orders.tests.archived import JOURNAL, WHY, archive, broken, file_of, old_month, restore, rows_of, run
+from orders.tests.stepping import at
 from shop import clock
 from shop.db import archived_months, commit_marks
 from shop.errors import Rejected
@@ -72,7 +74,6 @@ def test_a_month_goes_into_a_file_and_comes_back_as_it_was(tmp_path, paid):
     again = archive(tmp_path)
     assert (again.removed, again.part) == (len(ready), 1)
     assert again.file != done.file
-    assert broken() == {}
 
 
 def test_lines_whose_work_is_not_done_and_lines_about_accounts_stay(tmp_path, paid):
@@ -109,7 +110,6 @@ def test_rows_whose_work_is_done_later_go_into_another_part(tmp_path, paid):
     assert not JournalLine.objects.filter(pk=line.pk).exists()
     restore(tmp_path / second.file)
     assert JournalLine.objects.filter(pk=line.pk).exists()
-    assert broken() == {}
 
 
 def test_rows_of_other_months_stay(tmp_path, paid):
@@ -189,11 +189,9 @@ def replace_file(path: Path, lines: list[Any]) -> None:
 def test_a_row_that_changes_after_it_was_written_stays_and_is_not_restored_over(tmp_path, paid, moment):
     line = JournalLine.objects.filter(what="order.paid").order_by("pk")[1]
 
-    def change_meanwhile(point: str) -> None:
-        if point == moment:
-            JournalLine.objects.filter(pk=line.pk).update(detail="changed")
+    change = partial(JournalLine.objects.filter(pk=line.pk).update, detail="changed")
 
-    done = archive(tmp_path, failpoint=change_meanwhile)
+    done = archive(tmp_path, failpoint=at(moment, change))
     assert (done.kept, done.removed) == (1, done.rows - 1)
     assert JournalLine.objects.get(pk=line.pk).detail == "changed"
     assert broken() == {}
@@ -204,26 +202,24 @@ def test_a_row_that_changes_after_it_was_written_stays_and_is_not_restored_over(
     assert broken() == {}
     restore(tmp_path / later.file)
     assert JournalLine.objects.get(pk=line.pk).detail == "changed"
-    assert broken() == {}
 
 
 def test_bytes_that_the_disk_lost_are_noticed_before_anything_is_deleted(tmp_path, paid):
     before = rows_of()
 
-    def damage(point: str) -> None:
-        if point == "file written":
-            [partial] = tmp_path.iterdir()
-            content = bytearray(partial.read_bytes())
-            content[len(content) // 2] ^= 1
-            partial.write_bytes(content)
+    def damage() -> None:
+        [written] = tmp_path.iterdir()
+        content = bytearray(written.read_bytes())
+        content[len(content) // 2] ^= 1
+        written.write_bytes(content)
 
     with pytest.raises(ArchiveFailed):
-        archive(tmp_path, failpoint=damage)
+        archive(tmp_path, failpoint=at("file written", damage))
     assert rows_of() == before
     assert (ArchivedMonth.objects.count(), list(tmp_path.iterdir())) == (0, [])
 
 
-def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path, paid):
+def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path, paid, unlawful):
     archive(tmp_path)
     assert broken() == {}
     lost = ArchivedPaidEvent.objects.get(pk=paid[1].id)
@@ -235,7 +231,7 @@ def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path, paid)
     assert broken() == {"L12": [file_of(tmp_path).name]}
 
 
-def test_only_delivered_events_are_counted_for_the_archive(tmp_path, paid):
+def test_only_delivered_events_are_counted_for_the_archive(tmp_path, paid, unlawful):
     row = WebhookDelivery.objects.filter(order_id=paid[0].id, type="order.paid")
     row.update(status="failed", delivered_at=None)
     assert broken() == {"L12": [str(paid[0].id)]}
@@ -343,7 +339,6 @@ def test_no_restore_brings_an_erased_persons_name_back(tmp_path, is_erased_first
     assert set(lines.values_list("actor_name", flat=True)) == {erasure.pseudonym(ada.pk)}
     shown = serializers.serialize("json", JournalLine.objects.all())
     assert [word for word in (NAME, EMAIL, ADDRESS, "Augusta") if word in shown] == []
-    assert broken() == {}
 
 
 def test_an_erasure_beside_a_restore_replaces_every_name(tmp_path, monkeypatch):

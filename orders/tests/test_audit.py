@@ -24,7 +24,7 @@ from shop import clock
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.case_tables import in_one_test
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlawful")]
 
 
 @pytest.fixture

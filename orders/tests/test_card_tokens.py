@@ -44,7 +44,7 @@ from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("laws_hold")]
+pytestmark = pytest.mark.django_db(transaction=True)
 GIVE_UP_SECONDS = 7
 SWEEP_SECONDS = 0.1
 POINTS, DISCOUNT, PRICE = 100, 200, 1_000

@@ -1,5 +1,6 @@
 """Placement, of discounted products too: a batch costs few statements, each request gets its own answer."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,15 +67,19 @@ def test_orders_cost_nine_statements_and_few_more_whatever_their_number(wanted, 
     assert [statements(count, **wanted) for count in (1, 10, 100)] == [9 + more] * 3
 
 
-def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_reserved():
-    product = ProductFactory.create(on_hand=3)
+def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_has_left_to_the_next():
+    product = ProductFactory.create(on_hand=4)
+    requests = [buying.order_request(buying.account().id, {product: quantity}) for quantity in (1, 2, 2)]
     with CaptureQueriesContext(connection) as captured:
-        decide(*(buying.order_request(buying.account().id, {product: quantity}) for quantity in (1, 2)))
+        first, second, third = decide(*requests)
     locking = [query["sql"] for query in captured if query["sql"].rstrip().endswith("FOR UPDATE")]
     assert ["inventory_product" in statement for statement in locking].count(True) == 1
     lines = JournalLine.objects.filter(what="order.placed").order_by("id")
     reserved = [one for line in lines for one in line.after["reserved"]]
     assert [(one["before"], one["after"]) for one in reserved] == [(0, 1), (1, 3)]
+    assert isinstance(first, PlacedOrder) and isinstance(second, PlacedOrder)
+    assert isinstance(third, Rejected)
+    assert third.extra["items"] == [{"product": product.id, "requested": 2, "available": 1}]
 
 
 def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused():
@@ -88,15 +93,6 @@ def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused():
     assert second.answer == schemas.placed_order_answer(first)
     assert isinstance(third, KeyReused)
     assert Order.objects.count() == 1
-
-
-def test_units_reserved_in_a_batch_are_not_available_to_its_later_orders():
-    product = ProductFactory.create(on_hand=3)
-    order_requests = [buying.order_request(buying.account().id, {product: 2}) for _ in range(2)]
-    first, second = decide(*order_requests)
-    assert isinstance(first, PlacedOrder)
-    assert isinstance(second, Rejected)
-    assert second.extra["items"] == [{"product": product.id, "requested": 2, "available": 1}]
 
 
 def test_a_refused_order_leaves_the_coupon_to_the_next():
@@ -116,17 +112,6 @@ def code_for(products: list[Product], account_id: int, **terms: Any) -> str:
     return issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code
 
 
-def reason(account_id: int, quantities: dict[Product, int], code: str) -> str:
-    with pytest.raises(Rejected) as refused:
-        buying.place(account_id, quantities, coupon=code)
-    return str(refused.value.extra["reason"])
-
-
-def shares(order_id: Any) -> dict[int, int]:
-    """Each line's share of the discount, by product."""
-    return dict(OrderLine.objects.filter(order_id=order_id).values_list("product_id", "discount_amount"))
-
-
 @in_one_test(
     ("prices", "terms", "due"),
     [
@@ -144,8 +129,8 @@ def test_the_discount_counts_over_the_products_lines_and_is_split_over_them(pric
     placed = buying.place(buyer, {shoe: 1, sock: 1, boot: 1}, coupon=code_for([shoe, boot], buyer, **terms))
 
     assert (placed.order.items_amount, placed.order.discount_amount) == (sum(prices), sum(due))
-    assert shares(placed.order.id) == dict(zip((shoe.pk, boot.pk, sock.pk), due, strict=True))
-    assert buying.broken_laws() == []
+    shares = OrderLine.objects.filter(order=placed.order.id).values_list("product_id", "discount_amount")
+    assert dict(shares) == dict(zip((shoe.pk, boot.pk, sock.pk), due, strict=True))
 
 
 def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them():
@@ -153,8 +138,8 @@ def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them():
     shoe, sock = ProductFactory.create(on_hand=9, price=2_000), ProductFactory.create(on_hand=9, price=9_000)
     code = code_for([shoe], buyer, min_order_amount=4_000)
 
-    assert reason(buyer, {sock: 1}, code) == "no_eligible_item"
-    assert reason(buyer, {shoe: 1, sock: 1}, code) == "below_minimum"
+    assert buying.coupon_refusal(buyer, {sock: 1}, code) == "no_eligible_item"
+    assert buying.coupon_refusal(buyer, {shoe: 1, sock: 1}, code) == "below_minimum"
     assert buying.place(buyer, {shoe: 2, sock: 1}, coupon=code).order.discount_amount == 1_000
 
 
@@ -171,7 +156,6 @@ def test_a_refund_gives_back_each_lines_price_less_its_own_share():
     of_rest = buying.execute_refund(buying.refund(order.id))
 
     assert [one.amount for one in (of_sock, of_shoe, of_rest)] == [500, 1_500, 2_000]
-    assert buying.broken_laws() == []
 
 
 def test_a_shared_code_with_products_issues_nothing_for_an_order_without_them():
@@ -180,7 +164,7 @@ def test_a_shared_code_with_products_issues_nothing_for_an_order_without_them():
     terms: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 100}
     campaign = campaigns.create(products=[shoe.pk], code_source="shared", shared_code="SHOES", **terms)
 
-    assert reason(buyer, {sock: 1}, "SHOES") == "no_eligible_item"
+    assert buying.coupon_refusal(buyer, {sock: 1}, "SHOES") == "no_eligible_item"
     assert Campaign.objects.get(pk=campaign.pk).issued == 0
     assert buying.place(buyer, {shoe: 1}, coupon="SHOES").order.discount_amount == 100
 
@@ -191,15 +175,13 @@ def test_products_can_change_until_a_coupon_is_issued_and_must_exist():
     campaign = campaigns.create(products=[sock.pk, shoe.pk, sock.pk], **terms)
     assert campaign.product_ids == sorted([shoe.pk, sock.pk])
 
+    change = partial(campaigns.change, campaign_id=campaign.pk)
     for products in ([shoe.pk], [], [sock.pk, shoe.pk], [sock.pk]):
-        changed = campaigns.change(campaign_id=campaign.pk, products=products)
+        changed = change(products=products)
         assert changed.product_ids == sorted(products)
         assert changed.is_limited_to_products is bool(products)
-    with pytest.raises(Invalid) as unknown:
-        campaigns.change(campaign_id=campaign.pk, products=[sock.pk, 10**9])
-    assert unknown.value.extra["errors"][0]["field"] == "products"
+    unknown = buying.refusal_of(change, products=[sock.pk, 10**9], kind=Invalid)
+    assert unknown.extra["errors"][0]["field"] == "products"
     issuing.issue(campaign_id=campaign.pk, user_id=buying.account().id)
-    campaigns.change(campaign_id=campaign.pk, products=[sock.pk])
-    with pytest.raises(Rejected) as fixed:
-        campaigns.change(campaign_id=campaign.pk, products=[])
-    assert fixed.value.code == "campaign_has_coupons"
+    change(products=[sock.pk])
+    assert buying.refusal_of(change, products=[], kind=Rejected).code == "campaign_has_coupons"

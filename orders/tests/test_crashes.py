@@ -26,7 +26,7 @@ from payments import ledger
 from payments.gateways import gateway
 from scripts.tests.simulator import Simulator
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("laws_hold")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 NOWHERE = "http://127.0.0.1:1"
 

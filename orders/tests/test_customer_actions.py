@@ -1,6 +1,7 @@
 """Payments whose card's owner must act: the saga rests, and a webhook or a look-up moves it on."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from shop.db import transactions
 from shop.errors import Rejected
 from shop.models import JournalLine
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("laws_hold")]
+pytestmark = pytest.mark.django_db(transaction=True)
 ENDS = {"approve": ("paid", "succeeded", 500), "refuse": ("payment_failed", "failed", 0)}
 
 
@@ -131,10 +132,7 @@ def test_an_approval_between_the_last_look_up_and_the_cancellation_is_refunded_o
     payment = payment_of(placed)
     let_action_end(payment.id)
 
-    def approve_late(point: str) -> None:
-        if point == "charge_card undo calling":
-            decide(payment, "approve")
-
+    approve_late = stepping.at("charge_card undo calling", partial(decide, payment, "approve"))
     monkeypatch.setattr(stepping, "failpoint", approve_late)
     assert buying.advance(placed).status == "payment_failed"
     assert payment_of(placed).status == "reversed"
@@ -150,8 +148,8 @@ def test_a_webhook_before_the_saga_s_own_commit_is_handled_after_it(monkeypatch)
     payment = payment_of(placed)
     received: list[WebhookEvent] = []
 
-    def approve_at_once(point: str) -> None:
-        if point == "charge_card do called" and not received:
+    def approve_at_once() -> None:
+        if not received:
             owners.decide_at(owners.page_of(payment), "approve")
             received.append(event_of(payment))
             # The saga is leased: this executor leaves it alone.
@@ -159,7 +157,7 @@ def test_a_webhook_before_the_saga_s_own_commit_is_handled_after_it(monkeypatch)
 
     monkeypatch.setattr(run, "process_executor", lambda: LeasedElsewhere())
     with monkeypatch.context() as patched:
-        patched.setattr(stepping, "failpoint", approve_at_once)
+        patched.setattr(stepping, "failpoint", stepping.at("charge_card do called", approve_at_once))
         assert buying.advance(placed).status == "paying"
     assert payment_of(placed).shown_status == "requires_action"
     monkeypatch.undo()

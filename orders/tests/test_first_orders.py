@@ -67,7 +67,6 @@ def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded
     buying.execute_refund(buying.refund(paid.id))
 
     assert not is_refused(buyer.id, product, code)
-    assert buying.broken_laws() == []
 
 
 @buying.by_two_strategies
@@ -86,7 +85,6 @@ def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_o
     last = buying.place(buyer.id, {product: 1}, coupon=other)
 
     assert [use.order_id for use in FirstOrderUse.objects.all()] == [last.order.id]
-    assert buying.broken_laws() == []
 
 
 def test_the_second_of_two_orders_in_a_batch_is_not_the_first(product):
@@ -112,7 +110,6 @@ def test_of_ten_concurrent_first_orders_of_an_account_with_ten_coupons_one_uses_
 
     assert buying.reasons(outcomes) == {"PlacedOrder": 4, "not_first_order": 36}
     assert Coupon.objects.filter(status="held").count() == 4
-    assert buying.broken_laws() == []
 
 
 def test_first_orders_of_an_account_for_different_products_in_batches_of_their_own_use_one_coupon():
@@ -123,7 +120,6 @@ def test_first_orders_of_an_account_for_different_products_in_batches_of_their_o
     outcomes = race([partial(decisions.place_one, request, is_locked=False) for request in requests])
 
     assert buying.reasons(outcomes) == {"PlacedOrder": 1, "not_first_order": 7}
-    assert buying.broken_laws() == []
 
 
 def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_batch():
@@ -137,10 +133,9 @@ def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_b
     outcomes = race([partial(group_commit.place_batch, batch) for batch in batches])
 
     assert buying.reasons([*chain.from_iterable(outcomes)]) == {"PlacedOrder": 5, "not_first_order": 3}
-    assert buying.broken_laws() == []
 
 
-def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch):
+def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch, unlawful):
     """The naive twin: no unique key. The audit names the orders."""
     buyer = buying.account().id
     requests = [request_of(buyer, other) for other in ProductFactory.create_batch(2, on_hand=5)]

@@ -81,7 +81,6 @@ def test_an_event_advances_the_saga_that_waits_for_it():
     assert payment_of(placed).status == "succeeded"
     assert buying.state_of(placed.order.id) == "paid"
     assert gateway_events.handle(early.id)
-    assert buying.broken_laws() == []
 
 
 def test_an_event_that_arrives_while_the_saga_is_advanced_is_retried_afterwards():
@@ -106,7 +105,6 @@ def test_the_content_of_an_event_is_never_trusted(token, type):
     assert gateway_events.handle(event.id)
     ends = {"tok_ok": "paid", "tok_declined": "payment_failed"}
     assert buying.state_of(placed.order.id) == ends[token]
-    assert buying.broken_laws() == []
 
 
 def test_a_charge_that_succeeds_after_the_payment_ended_is_refunded_once(charge_late, caplog):
@@ -125,7 +123,6 @@ def test_a_charge_that_succeeds_after_the_payment_ended_is_refunded_once(charge_
     assert (refund.amount, refund.card_amount) == (500, 500)
     assert "orphaned charge" in caplog.text
     assert payment.status == Payment.objects.get(id=payment.id).status == "failed"
-    assert buying.broken_laws() == []
 
 
 def test_a_late_charge_whose_refund_fails_is_refunded_later(charge_late, gateway_process):
@@ -155,7 +152,6 @@ def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(charge_late,
     assert late_refunds() == []
     assert gateway_events.handle(event.id)
     assert late_refunds() == [(f"payment {payment.id}", {"amount": 500})]
-    assert buying.broken_laws() == []
 
 
 def test_while_the_gateway_is_unavailable_an_event_is_postponed(settings):
@@ -205,19 +201,14 @@ def test_an_event_advances_a_postponed_refund():
         event = events.take(type="charge.refunded", key=payment_of(placed).charge_key)
         assert gateway_events.handle(event.id)
     assert buying.state_of(placed.order.id) == "refunded"
-    assert buying.broken_laws() == []
 
 
 def test_an_event_whose_worker_crashes_is_handled_by_the_next(monkeypatch):
     placed = order("tok_ok")
     event = events.take(key=payment_of(placed).charge_key)
 
-    def strike(point: str) -> None:
-        if point == "charge_card do called":
-            raise Killed
-
     with monkeypatch.context() as struck, pytest.raises(Killed):
-        struck.setattr(stepping, "failpoint", strike)
+        struck.setattr(stepping, "failpoint", stepping.at("charge_card do called", Killed))
         gateway_events.handle(event.id)
     waiting = webhooks.get_unhandled(event.id)
     assert waiting and waiting.next_attempt_at
@@ -227,7 +218,6 @@ def test_an_event_whose_worker_crashes_is_handled_by_the_next(monkeypatch):
     assert gateway_events.handle(event.id)
     assert buying.state_of(placed.order.id) == "paid"
     assert [one.kept_amount for one in gateway().charges(key=event.charge_key)] == [500]
-    assert buying.broken_laws() == []
 
 
 MOVES = [
@@ -299,7 +289,6 @@ def test_concurrent_events_and_executors_charge_once():
     assert WebhookEvent.objects.filter(handled_at__isnull=True).count() == 0
     assert buying.state_of(placed.order.id) == "paid"
     assert [one.kept_amount for one in gateway().charges(key=key)] == [500]
-    assert buying.broken_laws() == []
 
 
 def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_rest(charge_late):
@@ -323,7 +312,6 @@ def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_res
         assert late_refunds() == [(f"payment {payment.id}", part) for part in parts]
     assert gateway().find(key=payment.charge_key).refunded_amount == 500
     assert [refund.amount for refund in Refund.objects.all()] == [150, 150]
-    assert buying.broken_laws() == []
 
 
 def test_a_late_refund_locks_the_order_and_no_payment_before_it(charge_late):
@@ -336,7 +324,6 @@ def test_a_late_refund_locks_the_order_and_no_payment_before_it(charge_late):
         wait_until(lambda: waiting_for_locks(watching, tables="orders_") > 0)
         assert ask(other, f"{LOCK_PAYMENT} NOWAIT", payment.id.hex)
     assert handled.result(timeout=20)
-    assert buying.broken_laws() == []
 
 
 @pytest.mark.parametrize("end", ["", "lost"])

@@ -25,7 +25,7 @@ from payments.models import Payment, Transfer
 from payments.tests.own_gateway import nobody_there
 from shop import clock
 from shop.db import bulk_sql
-from shop.errors import Rejected
+from shop.errors import FirstcomeError, Rejected
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.racing import race
@@ -72,10 +72,8 @@ def test_the_refund_is_of_the_card_that_paid_whatever_the_clock_of_its_host(monk
     assert buying.execute_refund(buying.refund(placed.order.id)).status == "succeeded"
 
 
-def refusal(order_id: UUID) -> Rejected:
-    with pytest.raises(Rejected) as refused:
-        pay(order_id, "tok_ok")
-    return refused.value
+def refusal(order_id: UUID) -> FirstcomeError:
+    return buying.refusal_of(pay, order_id, "tok_ok", kind=Rejected)
 
 
 def test_a_refused_card_leaves_the_order_with_its_stock_and_coupon_and_gives_the_points_back():
@@ -88,7 +86,6 @@ def test_a_refused_card_leaves_the_order_with_its_stock_and_coupon_and_gives_the
     assert ledger.balance_amount(order.account_id) == 400
     said = JournalLine.objects.filter(order_id=order.id).values_list("what", flat=True)
     assert {"reserve_inventory.undo.skipped", "hold_coupon.undo.skipped", "order.kept"} <= set(said)
-    assert buying.broken_laws() == []
 
 
 def test_it_is_paid_with_another_card_and_refunded_as_any_order():
@@ -108,7 +105,6 @@ def test_it_is_paid_with_another_card_and_refunded_as_any_order():
     refund = buying.execute_refund(buying.refund(placed.order.id))
     assert (refund.status, refund.amount, refund.card_amount) == ("succeeded", 400, 300)
     assert sum(one.kept_amount for one in gateway().charges(order_id=placed.order.id)) == 0
-    assert buying.broken_laws() == []
 
 
 def test_without_the_flag_the_next_refused_card_ends_it():
@@ -117,7 +113,6 @@ def test_without_the_flag_the_next_refused_card_ends_it():
     assert Product.objects.get().reserved == 0
     assert Coupon.objects.get().status == "issued"
     assert ledger.balance_amount(placed.order.account_id) == 400
-    assert buying.broken_laws() == []
 
 
 def test_a_payment_that_is_given_up_ends_the_order_all_the_same(settings):
@@ -130,7 +125,6 @@ def test_a_payment_that_is_given_up_ends_the_order_all_the_same(settings):
     waiting = owners.waiting(keep_on_decline=True)
     owners.let_action_end(payment_of(waiting).id)
     assert buying.advance(waiting).status == "payment_failed"
-    assert buying.broken_laws() == []
 
 
 def test_missing_points_are_no_declined_card():
@@ -161,7 +155,6 @@ def test_a_decline_after_the_order_s_time_leaves_it_expired_and_the_sweep_releas
     assert cancellation.expire_due() == 1
     assert buying.state_of(placed.order.id) == "expired"
     assert Product.objects.get().reserved == 0
-    assert buying.broken_laws() == []
 
 
 def test_a_kept_order_can_be_cancelled_between_two_cards():
@@ -174,7 +167,6 @@ def test_a_kept_order_can_be_cancelled_between_two_cards():
     assert buying.state_of(placed.order.id) == "cancelled"
     assert Coupon.objects.get().status == "issued"
     assert refusal(placed.order.id).extra == {"reason": "not_awaiting_payment"}
-    assert buying.broken_laws() == []
 
 
 def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed():
@@ -187,7 +179,6 @@ def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed():
     assert Payment.objects.filter(order=placed.order.id).exclude(status="failed").count() == 1
     buying.settle_everything()
     assert buying.state_of(placed.order.id) == "paid"
-    assert buying.broken_laws() == []
 
 
 def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constraint():
@@ -222,7 +213,6 @@ def test_without_the_constraint_the_audit_names_an_order_with_two_payments_that_
         second.save(force_insert=True)
         broken = {report.law: report.offenders for report in buying.broken_laws()}
         assert str(order.id) in broken["L9"]
-    assert buying.broken_laws() == []
 
 
 def test_a_failed_payment_frees_its_order_and_a_reversed_one_does_not():

@@ -1,7 +1,6 @@
 """Operators' actions on sagas of real orders, with simulators; the laws are checked after each."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -41,6 +40,10 @@ def test_an_overdue_saga_that_was_not_retried_yet_is_listed_too(product):
 
 def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product, away):
     row = hanging.stuck_at_data_platform(product, away)
+    hanging.retry(row)
+    assert hanging.advance(row) == Saga.State.RUNNING
+    hanging.make_overdue(row)
+    assert hanging.advance(row) == Saga.State.STUCK, "it failed again"
     away.back()
     by = ActorContext(actor=Actor.STAFF, id=10**12, name="ada", request_id="request-1")
     retried = hanging.retry(row, by=by)
@@ -49,22 +52,13 @@ def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product, away):
     assert [one.id for one in store.find_due(limit=10)] == [row.id]
     assert hanging.advance(row) == Saga.State.DONE
     assert hanging.refusal(hanging.retry, row) == "saga_ended"
-    [line] = hanging.journalled(row, "saga.retried")
+    [_, line] = hanging.journalled(row, "saga.retried")
     assert (line.actor, line.actor_name, line.request_id) == ("staff", "ada", "request-1")
     assert (line.detail, line.is_internal) == ("looked into it", True)
     assert (line.before, line.after) == (
         {"state": "stuck", "direction": "do"},
         {"state": "running", "direction": "do"},
     )
-    assert buying.broken_laws() == []
-
-
-def test_a_retried_saga_that_fails_again_is_stuck_again(product, away):
-    row = hanging.stuck_at_data_platform(product, away)
-    hanging.retry(row)
-    assert hanging.advance(row) == Saga.State.RUNNING
-    hanging.make_overdue(row)
-    assert hanging.advance(row) == Saga.State.STUCK
 
 
 @in_one_test("reason", ["", "  ", "x" * 256])
@@ -78,7 +72,7 @@ def test_a_reason_is_required(product, reason):
 def test_there_is_no_such_saga(product):
     row = Saga(id=hanging.started(product).subject_id)
     for work in (hanging.retry, hanging.compensate, hanging.complete):
-        assert buying.refusal_of(partial(work, row)).code == "not_found"
+        assert buying.refusal_of(work, row).code == "not_found"
 
 
 @pytest.mark.parametrize("token", ["tok_timeout_charged", "tok_timeout_lost"])
@@ -100,7 +94,6 @@ def test_a_payment_in_doubt_is_compensated_and_everything_is_released(product, t
     for text in (*shown.values_list("detail", flat=True), order.failure_detail):
         assert "fraud" not in text, "customers do not see the reason"
     assert hanging.compensate(row).state == Saga.State.COMPENSATED
-    assert buying.broken_laws() == []
 
 
 def test_past_the_point_of_no_return_an_order_is_refunded_instead(product, away):
@@ -129,7 +122,6 @@ def test_a_stuck_undo_ends_once_the_gateway_says_that_nothing_is_charged(product
     assert line.reference == charge.reference
     [line] = hanging.journalled(row, "charge_card.undo.forced")
     assert (line.actor_name, line.is_internal) == ("ada", False)
-    assert buying.broken_laws() == []
 
 
 def test_a_stuck_undo_of_what_is_charged_still_is_refused(product, away):
@@ -143,7 +135,6 @@ def test_a_stuck_undo_of_what_is_charged_still_is_refused(product, away):
     request_json("POST", f"/disputes/{disputed['id']}/close", body={"status": "won"})
     hanging.retry(row)
     assert hanging.advance(row) == Saga.State.COMPENSATED
-    assert buying.broken_laws() == []
 
 
 def test_a_refund_on_which_the_gateway_works_keeps_its_key_when_its_undo_is_retried(product, monkeypatch):
@@ -190,7 +181,6 @@ def test_of_a_charge_that_the_gateway_can_not_block_two_operators_say_that_it_is
     [line] = hanging.journalled(row, "saga.forced")
     assert line.after and line.after["asked_by"]["username"] == "ada"
     assert line.after["approved_by"]["username"] == line.actor_name != "ada"
-    assert buying.broken_laws() == []
 
 
 def test_a_charge_that_the_gateway_has_completes_the_order(product, away):
@@ -209,7 +199,6 @@ def test_a_charge_that_the_gateway_has_completes_the_order(product, away):
         [line] = hanging.journalled(row, what)
         assert (line.actor_name, line.reference) == ("ada", charge.reference)
     assert hanging.complete(row).state == Saga.State.DONE
-    assert buying.broken_laws() == []
 
 
 @pytest.mark.parametrize(
@@ -230,7 +219,7 @@ def test_a_charge_that_the_gateway_does_not_have_is_never_completed_by_an_invent
 
 
 @pytest.mark.parametrize(("column", "value"), [("card_amount", 1), ("currency", "EUR")])
-def test_a_charge_of_another_amount_or_currency_is_not_booked(product, column, value):
+def test_a_charge_of_another_amount_or_currency_is_not_booked(product, column, value, unlawful):
     row = hanging.stuck_at_charge(product)
     Payment.objects.filter(id=row.subject_id).update(**{column: value})
     assert hanging.refusal(hanging.complete, row) == "gateway_disagrees"
@@ -244,10 +233,9 @@ def test_a_charge_that_is_confirmed_and_compensated_before_it_settles_is_refunde
     assert hanging.payment_of(row).status == "reversed"
     [charge] = gateway().charges(order_id=row.about_id)
     assert charge.kept_amount == 0
-    assert buying.broken_laws() == []
 
 
-def test_what_moved_after_the_gateway_was_asked_is_not_forced(product, monkeypatch):
+def test_what_moved_after_the_gateway_was_asked_is_not_forced(product, monkeypatch, unlawful):
     row = hanging.stuck_at_charge(product)
     step = charging.STEP
     ask = step.look_up.ask
@@ -262,7 +250,7 @@ def test_what_moved_after_the_gateway_was_asked_is_not_forced(product, monkeypat
 
 
 @in_one_test("reference", ["two\nlines", "é", "x" * 97])
-def test_a_reference_is_up_to_96_printable_ascii_characters(product, reference):
+def test_a_reference_is_up_to_96_printable_ascii_characters(product, reference, unlawful):
     assert hanging.refusal(hanging.complete, hanging.in_doubt(product), reference=reference) == "invalid"
 
 
@@ -277,7 +265,6 @@ def test_an_event_delivered_by_hand_completes_the_saga_once_a_second_operator_ap
     [line] = hanging.journalled(row, "transmit.forced")
     assert (line.actor_name, line.reference) == (decided.decider_name, "evt_7")
     away.back()
-    assert buying.broken_laws() == []
 
 
 def test_an_approval_does_nothing_once_the_saga_has_moved(product, away):
@@ -285,13 +272,9 @@ def test_an_approval_does_nothing_once_the_saga_has_moved(product, away):
     asked = hanging.complete(row)
     away.back()
     hanging.retry(row)
-    with pytest.raises(Rejected) as running:
-        hanging.approve(asked)
-    assert running.value.code == "step_not_hanging"
+    assert buying.refusal_of(hanging.approve, asked, kind=Rejected).code == "step_not_hanging"
     hanging.advance(row)
-    with pytest.raises(Rejected) as done:
-        hanging.approve(asked)
-    assert done.value.code == "step_is_local"
+    assert buying.refusal_of(hanging.approve, asked, kind=Rejected).code == "step_is_local"
     assert Approval.objects.get().status == "waiting"
     assert not JournalLine.objects.filter(what="saga.forced").exists()
 
@@ -370,10 +353,9 @@ def test_a_refund_made_by_hand_at_the_gateway_is_completed(product, away):
     [line] = hanging.journalled(row, "refund_card.forced")
     [charge] = gateway().charges(order_id=row.about_id)
     assert (line.actor_name, line.reference) == ("ada", charge.reference)
-    assert buying.broken_laws() == []
 
 
-def test_a_retried_refund_is_pending_again_and_stuck_again_and_never_compensated(product, away):
+def test_a_retried_refund_is_pending_again_and_stuck_again_and_never_compensated(product, away, unlawful):
     row = stuck_refund(product, away)
     assert hanging.refusal(hanging.retry, row) == "unavailable", "it can't ask what was given back by hand"
     away.back()
@@ -418,4 +400,3 @@ def test_a_top_up_that_the_gateway_has_charged_can_be_completed():
     assert ledger.balance_amount(buyer.id) == 700
     with pytest.raises(FirstcomeError, match="the points are in the wallet"):
         hanging.compensate(row)
-    assert buying.broken_laws() == []

@@ -60,10 +60,6 @@ def started(token: str = "tok_ok") -> Saga:
     return placed.started.saga
 
 
-def page_of(row: Saga) -> str:
-    return reverse("admin:orders_saga_change", args=[row.id])
-
-
 def button(row: Saga, name: str) -> str:
     return reverse(f"admin:orders_saga_{name}", args=[row.id])
 
@@ -78,7 +74,7 @@ def press(client: Client, row: Saga, name: str, **fields: str) -> tuple[int, lis
     return sent.status_code, said(client, sent)
 
 
-def test_the_list_opens_with_the_sagas_that_need_an_operator(operator, stuck):
+def test_the_list_opens_with_the_sagas_that_need_an_operator(operator, stuck, unlawful):
     client, fine, done = signed_in(operator), started(), started()
     Saga.objects.filter(id=done.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
     assert listed(client) == {stuck.id}
@@ -131,7 +127,8 @@ def test_a_refusal_is_shown_and_changes_nothing(operator, stuck):
 
 def test_an_ended_saga_has_no_buttons(operator, stuck):
     Saga.objects.filter(id=stuck.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
-    page = signed_in(operator).get(page_of(stuck)).content.decode()
+    address = reverse("admin:orders_saga_change", args=[stuck.id])
+    page = signed_in(operator).get(address).content.decode()
     assert not any(button(stuck, name) in page for name in BUTTONS)
 
 

@@ -38,7 +38,7 @@ def force(order_id: UUID, status: str) -> None:
 
 
 @pytest.mark.django_db
-def test_an_order_changes_status_only_as_the_table_allows():
+def test_an_order_changes_status_only_as_the_table_allows(unlawful):
     order_id = started().order.id
     found, expected = {}, {}
     for source, target in itertools.product(ALL, ALL):
@@ -139,7 +139,7 @@ STAYING = {("cancel", Status.CANCELLED), ("refund", Status.REFUNDING)}
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_changes_an_orders_status_only_as_the_table_allows(name):
+def test_a_call_changes_an_orders_status_only_as_the_table_allows(name, unlawful):
     call, found, expected = CALLS[name], {}, {}
     for source in ALL:
         placed = call.order()

@@ -20,7 +20,6 @@ from orders.placement import checkout, decisions
 from orders.placement.decisions import OrderRequest
 from orders.tests import buying
 from orders.tests.buying import buy_until, kinds, refusal_of
-from orders.tests.selling import send
 from orders.tests.waiting import behind_a_pause
 from sales import terms
 from sales.tests import factories
@@ -30,9 +29,9 @@ from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process, read_line
+from shop.tests.second_process import another_process, read_line, send
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("laws_hold")]
+pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS = 12
 
 # For each line `STRATEGY PRODUCT ACCOUNT...` places orders of one unit, one after the other in a thread per

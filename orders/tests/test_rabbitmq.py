@@ -159,7 +159,6 @@ def test_the_worker_takes_the_orders_from_a_quorum_queue(stack, own_rabbitmq):
     wait_until(lambda: tasks_done(stack) > 0)
     assert not said_in_web(stack, "broker unavailable, running here")
     assert own_rabbitmq.queue_type() == "quorum"
-    assert buying.broken_laws() == []
 
 
 def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns_to_it(
@@ -196,7 +195,6 @@ def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns
     before = tasks_done(stack)
     # The web process tries the broker again 3 s after a failure.
     wait_until(lambda: buy(stack, buyers[0], product) == 201 and tasks_done(stack) > before, seconds=30)
-    assert buying.broken_laws() == []
 
 
 def at_least(orders: int) -> None:
@@ -229,4 +227,3 @@ def test_what_a_frozen_broker_does_not_confirm_is_done_in_the_web_process(web, o
     own_rabbitmq.thaw()
     # It does all that is due, and so the first one, too.
     wait_until(lambda: Counter(Order.objects.values_list("status", flat=True)) == {"paid": 2})
-    assert buying.broken_laws() == []

@@ -51,7 +51,6 @@ def assert_all_given_back(order: Order, product: Product) -> None:
     assert ledger.balance_amount(order.account_id) == 200
     assert [charge.kept_amount for charge in gateway().charges(order_id=order.id)] == [0]
     assert Coupon.objects.get(code=order.coupon_code).status == Coupon.Status.ISSUED
-    assert buying.broken_laws() == []
 
 
 def test_of_20_concurrent_refunds_of_all_one_succeeds(order, product):
@@ -125,10 +124,9 @@ def test_20_calls_with_one_key_are_one_refund(count, ends, order, product):
     assert Refund.objects.count() == 1
     buying.settle_everything()
     assert buying.state_of(order.id) == ends
-    assert buying.broken_laws() == []
 
 
-def test_reading_what_is_left_without_the_lock_refunds_twice_what_was_paid(order, product):
+def test_reading_what_is_left_without_the_lock_refunds_twice_what_was_paid(order, product, unlawful):
     """The naive version: both read seven left, and both refund them. Only the order's lock is missing."""
     both_looked = threading.Barrier(2, timeout=10)
     amount = order.total_amount

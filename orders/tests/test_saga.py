@@ -31,7 +31,7 @@ from shop.db import transactions
 from shop.errors import Rejected
 from shop.tests.racing import race
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unlawful")]
 
 
 class World:
@@ -306,23 +306,19 @@ def test_without_compensation_an_outside_refusal_is_a_failed_attempt(forward_onl
     assert forward_only.counted == 1
 
 
-def test_without_compensation_a_local_refusal_writes_nothing_and_is_retried(forward_only):
-    row = started(kind="forward")
+@pytest.mark.parametrize(
+    ("kind", "done", "counted", "calls"),
+    [("forward", [], 1, ["do"]), ("test", ["local", "outside"], 10, ["tell"])],
+    ids=["without compensation", "past the point of no return"],
+)
+def test_a_local_refusal_writes_nothing_and_is_retried(forward_only, kind, done, counted, calls):
+    row = started(kind=kind, done=done)
     forward_only.refuses = True
     assert stepping.advance(row.id) == Saga.State.RUNNING
     assert (again(row.id).direction, forward_only.counted) == (DO, 0)
     forward_only.refuses = False
     assert stepping.advance(row.id) == Saga.State.DONE
-    assert (forward_only.counted, forward_only.calls) == (1, ["do"])
-
-
-def test_past_the_point_of_no_return_a_refusal_starts_no_compensation(world):
-    row = started(done=["local", "outside"])
-    world.refuses = True
-    assert stepping.advance(row.id) == Saga.State.RUNNING
-    assert (again(row.id).direction, world.counted) == (DO, 0)
-    world.refuses = False
-    assert stepping.advance(row.id) == Saga.State.DONE
+    assert (forward_only.counted, forward_only.calls) == (counted, calls)
 
 
 def test_a_local_step_is_undone_between_two_outside_ones(world):
@@ -340,12 +336,6 @@ def test_a_local_step_is_undone_between_two_outside_ones(world):
     start_compensation(row, "forced", "")
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert (world.counted, world.calls) == (0, ["undo", "undo first"])
-
-
-# A call that may have been made is looked up before it is made again
-
-
-# A lease that was lost
 
 
 def test_a_lost_lease_counts_as_an_attempt(world):

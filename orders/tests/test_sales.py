@@ -80,7 +80,6 @@ def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_or
         assert (late.code, late.retry_after) == ("sale_closed", None)
         terms.change(sale_id=sale.pk, product_ids=[])
         buy(product)
-    assert buying.broken_laws() == []
 
 
 @buying.by_two_strategies
@@ -102,7 +101,6 @@ def test_an_order_needs_an_admitted_entry_of_its_account_and_uses_it(strategy):
     assert (used.status, used.order_id) == ("used", placed.order.id)
     assert [line.sale_id for line in OrderLine.objects.all()] == [sale.pk]
     assert factories.join(sale, buyer.id).id == entry.id
-    assert buying.broken_laws() == []
 
 
 @buying.by_two_strategies
@@ -133,7 +131,6 @@ def test_products_of_two_sales_need_two_entries(strategy):
     lines = OrderLine.objects.filter(order=placed.order.id).order_by("id")
     assert [line.sale_id for line in lines] == [one.pk, other.pk, None]
     assert SaleEntry.objects.filter(order=placed.order.id, status="used").count() == 2
-    assert buying.broken_laws() == []
 
 
 @buying.by_two_strategies
@@ -153,7 +150,6 @@ def test_after_its_order_ended_unpaid_an_account_joins_at_the_end(strategy, has_
 
     assert again.id != entry.id
     assert factories.statuses(entry, again) == ["used", "waiting"]
-    assert buying.broken_laws() == []
 
 
 def test_the_statuses_of_ended_orders_are_those_of_orders():
@@ -169,7 +165,6 @@ def test_one_entry_is_used_by_one_of_many_orders_at_once(strategy):
     outcomes = race([partial(buy, product, buyer.id) for product in products])
 
     assert kinds(outcomes) == {"PlacedOrder": 1, "admission_required": REQUESTS - 1}
-    assert buying.broken_laws() == []
 
 
 def test_exactly_the_stock_is_sold_to_two_hundred_admitted_accounts(strategy):
@@ -190,7 +185,6 @@ def test_exactly_the_stock_is_sold_to_two_hundred_admitted_accounts(strategy):
     assert SaleEntry.objects.filter(status="used").count() == 50
     product.refresh_from_db()
     assert product.available == 0
-    assert buying.broken_laws() == []
 
 
 def test_an_order_of_an_account_that_waits_is_refused_while_its_entry_is_locked(strategy):
@@ -244,7 +238,6 @@ def test_orders_and_the_admission_meet_no_deadlock(settings):
     outcomes = sum(ordered, Counter[str]())
     assert outcomes.keys() == {"PlacedOrder", "admission_required"}
     assert _retried("deadlock") == deadlocks
-    assert buying.broken_laws() == []
 
 
 def _retried(reason: str) -> float:
@@ -270,6 +263,7 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
     assert kinds(outcomes) == {"PlacedOrder": REQUESTS}
 
 
+@pytest.mark.usefixtures("unlawful")
 def test_an_entry_that_is_read_and_used_without_lock_or_condition_is_used_twice(monkeypatch, settings):
     """The twin of one entry for many orders: without the condition of its UPDATE both orders are placed."""
     settings.INVENTORY_STRATEGY = "optimistic"

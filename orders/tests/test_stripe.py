@@ -32,7 +32,7 @@ from payments.tests.stripe_proxy import StripeProxy
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("laws_hold")]
+pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/api/v1/webhooks/stripe"
 
 

@@ -104,7 +104,7 @@ def timeline_of(placed: PlacedOrder, reader: Any) -> list[dict[str, str]]:
 
 
 @in_one_test("end", ENDS)
-def test_its_owner_reads_the_outcome_and_staff_every_attempt(end):
+def test_its_owner_reads_the_outcome_and_staff_every_attempt(end, unlawful):
     make, events, failed_attempts = ENDS[end]
     placed = make()
     owners = timeline_of(placed, buying.owner(placed))

@@ -40,7 +40,7 @@ from shop.tests.clients import client_of
 from shop.tests.hung_server import relayed
 from shop.tests.racing import race, wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("laws_hold")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -286,13 +286,8 @@ def test_a_top_up_that_is_being_charged_is_answered_as_started(buyer, tmp_path):
 
 def die_after_the_answer(placed: PlacedOrder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Charge the card by a worker that records nothing of it, not even an attempt."""
-
-    def die(point: str) -> None:
-        if point == "charge_card do called":
-            raise Killed(point)
-
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(stepping, "failpoint", die)
+        patched.setattr(stepping, "failpoint", stepping.at("charge_card do called", Killed))
         buying.advance(placed)
     saga = saga_of(placed)
     assert (saga.attempts, saga.open_call) == (0, "charge_card do")

@@ -114,7 +114,6 @@ def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_se
     assert time.monotonic() - settled_at < 5
     assert {(answer.status, answer.json()["status"]) for answer in answers} == {(201, "paid")}
     assert waiting_in(few_threads) == 0
-    assert buying.broken_laws() == []
 
 
 def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(product, monkeypatch):

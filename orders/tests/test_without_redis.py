@@ -20,7 +20,6 @@ from shop.tests import live
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.boots("a web server", in_first_circle=True),
-    pytest.mark.usefixtures("laws_hold"),
 ]
 
 

@@ -43,14 +43,20 @@ def assert_refused(response: Any, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-def test_an_account_without_a_wallet_has_no_points_and_can_be_granted_some():
-    account = AccountFactory.create()
-    body = {"user": account.id, "amount": 30, "reason": "welcome"}
+def test_an_account_without_a_wallet_has_no_points_and_staff_grant_it_some_and_get_the_entry():
+    account, staff = AccountFactory.create(), granting_staff()
 
     assert client_of(account).get("/wallet").json() == {"balance_amount": 0, "currency": "KRW"}
     assert client_of(account).get("/wallet/entries").json()["results"] == []
-    assert client_of(granting_staff()).post("/wallet/grants", body, key="one").status_code == 201
-    assert client_of(account).get("/wallet").json()["balance_amount"] == 30
+    assert post(staff, 20, to=account, key="one").status_code == 201
+    assert client_of(account).get("/wallet").json()["balance_amount"] == 20
+    granted = post(staff, 30, to=account, key="two")
+    assert granted.status_code == 201
+    body = granted.json()
+    assert body.keys() == {"id", "amount", "balance_after_amount", "kind", "order", "at"}
+    assert (body["amount"], body["balance_after_amount"], body["kind"]) == (30, 50, "grant")
+    assert client_of(account).get("/wallet/entries").json()["results"][0] == body
+    assert set(Transfer.objects.values_list("reason", "kind")) == {("for waiting", "grant")}
 
 
 def test_the_callers_wallet_and_its_entries_newest_first(settings):
@@ -68,36 +74,6 @@ def test_the_callers_wallet_and_its_entries_newest_first(settings):
     assert newest["order"] == str(order_id) and newest["at"].endswith("Z")
     assert (oldest["kind"], oldest["amount"], oldest["order"]) == ("grant", 1_000, None)
     assert ledger.balance_amount(other_id) == 77
-
-
-def test_staff_grant_points_and_get_the_wallets_entry():
-    user_id = factories.wallet(20)
-
-    granted = client_of(granting_staff()).post(
-        "/wallet/grants", {"user": user_id, "amount": 30, "reason": "for waiting"}, key="one"
-    )
-
-    assert granted.status_code == 201
-    body = granted.json()
-    assert body.keys() == {"id", "amount", "balance_after_amount", "kind", "order", "at"}
-    assert (body["amount"], body["balance_after_amount"], body["kind"]) == (30, 50, "grant")
-    assert client_of(User.objects.get(id=user_id)).get("/wallet/entries").json()["results"][0] == body
-    assert Transfer.objects.get(reason="for waiting").kind == "grant"
-
-
-def test_a_repeated_key_is_the_same_answer_to_the_byte_and_no_second_grant():
-    staff, user_id = client_of(granting_staff()), factories.wallet()
-    first = staff.post("/wallet/grants", {"user": user_id, "amount": 30, "reason": "once"}, key="one")
-
-    again = staff.post("/wallet/grants", {"reason": "once", "amount": 30, "user": user_id}, key='"one"')
-
-    assert (again.status_code, again.content) == (201, first.content)
-    assert again["Idempotency-Replayed"] == "true" and "Idempotency-Replayed" not in first
-    assert ledger.balance_amount(user_id) == 30
-    other = staff.post("/wallet/grants", {"user": user_id, "amount": 31, "reason": "once"}, key="one")
-    assert_refused(other, 422, "idempotency_key_reused")
-    third = staff.post("/wallet/grants", {"user": user_id, "amount": 30, "reason": "once"}, key="two")
-    assert third.json()["balance_after_amount"] == 60
 
 
 def test_a_grant_to_an_unknown_or_disabled_account_is_not_found_and_earlier_grants_are_replayed():

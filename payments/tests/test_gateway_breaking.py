@@ -57,16 +57,6 @@ def test_a_frozen_gateway_costs_its_time_out_ten_times_and_then_nothing(mortal_g
     assert gateway().find(key="more").failure_detail == AWAY
 
 
-def test_a_gateway_that_thaws_is_used_again_by_itself(mortal_gateway):
-    mortal_gateway.child.send_signal(signal.SIGSTOP)
-    open_circuit()
-
-    mortal_gateway.child.send_signal(signal.SIGCONT)
-
-    wait_until(lambda: charge("after").status == "succeeded")
-    assert charge("at once").status == "succeeded"
-
-
 def test_a_gateway_that_died_is_used_again_when_another_listens_there(mortal_gateway, tmp_path):
     children.stop(mortal_gateway.child)
     open_circuit()

@@ -28,10 +28,8 @@ def kinds(outcomes: Iterable[Any]) -> Counter[str]:
     return Counter(type(outcome).__name__ for outcome in outcomes)
 
 
-def hold(order_id: UUID, user_id: int, amount: int) -> Callable[[], Transfer | None]:
-    return lambda: transactions.run(
-        lambda: sales.hold_points(order_id=order_id, user_id=user_id, amount=amount), transactions.KEYED
-    )
+def keyed(work: Callable[..., Any], **asked: Any) -> Callable[[], Any]:
+    return lambda: transactions.run(lambda: work(**asked), transactions.KEYED)
 
 
 def hold_naively(
@@ -62,7 +60,8 @@ def test_one_wallet_spent_by_50_at_once_pays_for_exactly_what_it_holds():
     user_id = factories.wallet(1_000)
     orders = [factories.order(user_id) for _ in range(50)]
 
-    outcomes = race([hold(order_id, user_id, 70) for order_id in orders])
+    holds = [keyed(sales.hold_points, order_id=id, user_id=user_id, amount=70) for id in orders]
+    outcomes = race(holds)
 
     assert kinds(outcomes) == {"Transfer": 14, "Rejected": 36}
     assert {one.code for one in outcomes if isinstance(one, Rejected)} == {"insufficient_points"}
@@ -127,15 +126,7 @@ def test_wallets_locked_in_the_order_they_come_deadlock():
 def test_50_grants_by_one_reference_are_one():
     user_id = factories.wallet(5)
 
-    outcomes = race(
-        [
-            lambda: transactions.run(
-                lambda: ledger.grant(user_id=user_id, amount=100, reason="once", reference="one"),
-                transactions.KEYED,
-            )
-        ]
-        * 50
-    )
+    outcomes = race([keyed(ledger.grant, user_id=user_id, amount=100, reason="once", reference="one")] * 50)
 
     assert kinds(outcomes) == {"Entry": 50}
     assert len({entry.id for entry in outcomes}) == 1
@@ -147,15 +138,8 @@ def test_a_sale_that_touches_no_wallet_is_settled_once_by_30():
     """No lock of an existing row serializes these: the unique key alone decides."""
     order_id = factories.order(card_amount=500)
 
-    outcomes = race(
-        [
-            lambda: transactions.run(
-                lambda: sales.settle_sale(order_id=order_id, points_amount=0, card_amount=500),
-                transactions.KEYED,
-            )
-        ]
-        * 30
-    )
+    settles = keyed(sales.settle_sale, order_id=order_id, points_amount=0, card_amount=500)
+    outcomes = race([settles] * 30)
 
     assert kinds(outcomes) == {"Transfer": 30}
     assert len({sale.id for sale in outcomes}) == 1
@@ -202,6 +186,8 @@ def test_50_calls_with_one_key_grant_once():
     assert sum("Idempotency-Replayed" not in answer for answer in granted) == 1
     in_flight = [answer.json()["code"] for answer in answers if answer.status_code == 409]
     assert set(in_flight) <= {"idempotency_key_in_flight"}
+    reused = client_of(staff).post("/wallet/grants", body | {"amount": 101}, key="only-once")
+    assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
     assert ledger.balance_amount(user_id) == 100
     assert broken_laws() == []
 
@@ -209,10 +195,10 @@ def test_50_calls_with_one_key_grant_once():
 def test_the_database_alone_admits_one_of_20_keyed_grants():
     """As if each call came to another process, without Redis: only the database sees all of them."""
     staff_id, user_id = AccountFactory.create().id, factories.wallet()
-    keyed = KeyedCall(staff_id, key_hash("one"), "f", lambda entry: Answer(status=201, body=b"{}"))
+    call = KeyedCall(staff_id, key_hash("one"), "f", lambda entry: Answer(status=201, body=b"{}"))
 
     outcomes = race(
-        [lambda: points_grants.grant(user_id=user_id, amount=100, reason="once", keyed=keyed)] * 20
+        [lambda: points_grants.grant(user_id=user_id, amount=100, reason="once", keyed=call)] * 20
     )
 
     assert kinds(outcomes) == {"Entry": 1, "Replay": 19}

@@ -1,15 +1,12 @@
 """Reconciling with a real gateway: differences are recorded, and orphans are refunded once on request."""
 
-import io
-import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -26,6 +23,7 @@ from payments.tests.own_gateway import nobody_there
 from payments.tests.sales import charge, settle
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
+from shop.tests import commands
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.confirming import said
@@ -61,13 +59,8 @@ def refunded_amount(key: str) -> int:
     return gateway().find(key=key).refunded_amount
 
 
-def run(*options: str) -> tuple[int, str]:
-    out = io.StringIO()
-    try:
-        call_command("reconcile", *options, stdout=out)
-    except SystemExit as ended:
-        return int(str(ended.code)), out.getvalue()
-    return 0, out.getvalue()
+run = partial(commands.run, "reconcile")
+run_json = partial(commands.run_json, "reconcile")
 
 
 def test_an_orphaned_charge_is_reported_and_not_changed():
@@ -224,25 +217,24 @@ def test_the_command_lists_what_differs_and_why():
 
 def test_the_command_for_programs_and_of_a_period():
     key = orphan()
-    code, said = run("--json", "--since", "2026-01-01", "--until", "2026-01-02T09:00:00+09:00")
-    report: dict[str, Any] = json.loads(said)
+    code, report = run_json("--since", "2026-01-01", "--until", "2026-01-02T09:00:00+09:00")
     assert (code, report["checked"], report["differences"]) == (0, 0, [])
     assert (report["since"], report["until"]) == ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
-    code, said = run("--json", "--since", "2026-01-01")
-    assert (code, [one["key"] for one in json.loads(said)["differences"]]) == (1, [key])
+    code, report = run_json("--since", "2026-01-01")
+    assert (code, [one["key"] for one in report["differences"]]) == (1, [key])
     assert Reconciliation.objects.latest("id").since_at == datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @in_one_test("text", ["yesterday", "2026-13-01", "", "0001-01-01T00:00:00+09:00"])
 def test_an_invalid_instant_is_refused_with_an_example(text):
     with pytest.raises(CommandError, match=r"--since: .* (must be an instant such as 2026|is out of range)"):
-        call_command("reconcile", "--since", text)
+        run("--since", text)
 
 
 @in_one_test("until", ["2026-01-01", "2026-01-01T09:00:00+09:00", "2025-12-31"])
 def test_a_period_that_ends_before_it_begins_is_refused_and_nothing_compared(until):
     with pytest.raises(CommandError, match="--until must come after --since; nothing was compared"):
-        call_command("reconcile", "--since", "2026-01-01", "--until", until)
+        run("--since", "2026-01-01", "--until", until)
     assert not Reconciliation.objects.exists()
 
 

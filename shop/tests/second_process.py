@@ -66,6 +66,12 @@ def read_line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
+def send(process: "subprocess.Popen[str]", line: str) -> None:
+    assert process.stdin
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
 def finish(process: "subprocess.Popen[str]") -> None:
     """Let the process continue, and wait until it has ended without an error."""
     process.communicate("go on\n", timeout=30)

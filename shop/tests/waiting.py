@@ -7,7 +7,8 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model
 
-from shop.tests.second_connection import another_connection, ask
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import another_connection, ask, holding
 
 
 def in_background(work: Callable[[], Any]) -> "Future[Any]":
@@ -44,3 +45,20 @@ def waiting_for_the_row(model: type[Model]) -> int:
     """
     table = model._meta.db_table
     return waiting_at(f"%{table}%FOR UPDATE%") + waiting_at(f"UPDATE%{table}%SET%")
+
+
+def behind_a_pause(
+    pause: Callable[[], Any], row: Model, works: list[Callable[[], Any]], *, keep: str, waiting: int = 1
+) -> list[Any]:
+    """What these works return or raise that are begun while a pause waits for the row, before it commits.
+
+    So many of them wait for the row as well before the pause gets it. `keep` is the statement that locks it.
+    """
+    with holding(keep, row.pk) as keeper:
+        paused = in_background(pause)
+        wait_until(lambda: waiting_for_the_row(type(row)) == 1)
+        begun = [in_background(work) for work in works]
+        wait_until(lambda: waiting_for_the_row(type(row)) > waiting)
+        keeper.rollback()
+        assert paused.result(30).paused_at
+        return [one.exception(60) or one.result() for one in begun]
