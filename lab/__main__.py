@@ -9,6 +9,7 @@ from scripts.stack import places
 COMMANDS: dict[str, tuple[str, ...]] = {
     "compare": ("strategies of coupons and of stock, side by side", "bench", "lab.compare"),
     "bench": ("figures beside their goals, or beside another commit's", "bench", "lab.bench"),
+    "profile": ("where the processor time of a request goes", "bench", "lab.bench.profile"),
     "chaos": ("crashes and campaigns of faults under load", "campaign", "lab.chaos"),
     "restore": ("a lost database, restored", "campaign", "lab.chaos", "--campaign", "restore"),
     "soak": ("ten minutes of buying, refunding and faults", "soak", "lab.chaos", "--campaign", "soak"),

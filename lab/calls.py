@@ -331,8 +331,8 @@ class Drop:
 
 @dataclass
 class Setup:
-    """What there was before the load. `ample` never sells out. Where it asks owners buyers also pay by a card
-    that does, and keep orders on a decline."""
+    """What there was before the load. `ample` never sells out. With `has_3ds` buyers also pay by a card
+    whose owner has to approve, and keep orders on a decline."""
 
     staff: Account
     buyers: list[Account]
@@ -340,7 +340,7 @@ class Setup:
     products: list[Product]
     ample: Product
     drop: Drop | None = None
-    asks_owners: bool = False
+    has_3ds: bool = False
 
     @property
     def calls(self) -> list[RecordedCall]:

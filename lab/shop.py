@@ -30,7 +30,7 @@ SETTINGS = {
     "ORDER_HOLD_SECONDS": "20",
     "IDEMPOTENCY_LEASE_SECONDS": "5",
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
-    # One clerk grants for hours.
+    # One member of the staff grants for hours.
     "GRANT_DAY_AMOUNT": "1000000000",
     "RECONCILE_SECONDS": "20",
     "AUDIT_SECONDS": "5",

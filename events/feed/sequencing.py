@@ -105,8 +105,8 @@ def _sequence_batch(given: set[int]) -> int:
 
 
 def _unsequenced_ids(most: int) -> list[int]:
-    in_sequence = f"position IS NULL ORDER BY id LIMIT {most}"
-    return [id for [id] in bulk_sql.reader(FeedEvent, ("id",)).rows(in_sequence, bulk_sql.SqlLiterals())]
+    condition = f"position IS NULL ORDER BY id LIMIT {most}"
+    return [id for [id] in bulk_sql.reader(FeedEvent, ("id",)).rows(condition, bulk_sql.SqlLiterals())]
 
 
 def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -1,14 +1,15 @@
-"""Where the µs of a request go: `python -m lab.bench.profile coupon,orders,paid` prints a table.
+"""Where the µs of a request go: `python3 -m lab profile coupon orders paid` prints a table.
 
-Each row runs twice: on a usual stack, for the processor time of each process, and on one in whose processes
-`lab.bench.sampling` looks at all threads, while MariaDB logs each statement with its time. Statements' times
-are shares of the server's processor time; waits for locks and for the disk are in them too.
+Each row runs twice: on a usual stack, for the processor time of each process, and on one whose processes are
+sampled (`lab.bench.sampling`), while MariaDB logs each statement with its time. MariaDB's processor time is
+divided among statements by their elapsed time, which includes waits for locks and the disk.
 """
 
 import json
 import re
 import sys
 import time
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -18,13 +19,14 @@ from MySQLdb import OperationalError
 
 from lab import stage as stages
 from lab.bench import loads, sampling
-from lab.bench.rows import QUICK
+from lab.bench.parts import OF_K6
+from lab.bench.rows import QUICK, ROWS
 from lab.stage import Stage
 from scripts.stack import children, own_stack
 from scripts.stack.instance import Instance
 
 SECONDS, WARM_UP_SECONDS, WARM_UP_CALLS, WRITE_SECONDS = 10, 2, 100, 2
-PROCESSES: Mapping[str, Callable[[Instance], Iterable[int]]] = {
+SAMPLED: Mapping[str, Callable[[Instance], Iterable[int]]] = {
     "web": stages.web_workers,
     "worker": lambda instance: stages.processes(instance, "worker"),
 }
@@ -38,7 +40,7 @@ SELECT id FROM information_schema.processlist WHERE user <> 'system user' AND id
 def of_processes(instance: Instance, name: str) -> Counter[str]:
     """The µs so far of the parts of the processes of this name."""
     found = Counter[str]()
-    for pid in PROCESSES[name](instance):
+    for pid in SAMPLED[name](instance):
         found.update(json.loads((instance.home / str(pid)).read_text()))
     return found
 
@@ -51,14 +53,14 @@ def of_statements(log: str) -> Counter[str]:
     return found
 
 
-def look(stage: Stage, row: str) -> dict[str, Counter[str]]:
+def measure_parts(stage: Stage, row: str) -> dict[str, Counter[str]]:
     """What the parts of each process took of one more load."""
     instance, log = stage.instance, Path(stage.instance.home, f"statements-{row}.log")
     stage.rows("SET GLOBAL slow_query_log_file = %s", str(log))
-    before = {name: of_processes(instance, name) for name in PROCESSES}
+    before = {name: of_processes(instance, name) for name in SAMPLED}
     loads.measure(stage, row, SECONDS=SECONDS)
     time.sleep(WRITE_SECONDS)
-    found = {name: of_processes(instance, name) - before[name] for name in PROCESSES}
+    found = {name: of_processes(instance, name) - before[name] for name in SAMPLED}
     return found | {"mariadb": of_statements(log.read_text(errors="replace"))}
 
 
@@ -74,20 +76,23 @@ def log_statements(stage: Stage) -> None:
 
 def run(instance: Instance, rows: list[str]) -> int:
     with loads.running(instance, QUICK) as stage:
-        alone = {row: loads.measure(stage, row, SECONDS=SECONDS).figures for row in rows}
+        unsampled = {row: loads.measure(stage, row, SECONDS=SECONDS).figures for row in rows}
     with loads.running(instance, QUICK, **sampling.settings(instance.home)) as stage:
         log_statements(stage)
         for row in rows:
             loads.measure(stage, row, SECONDS=WARM_UP_SECONDS)
-            for name, parts in look(stage, row).items():
-                us, total = alone[row][f"{name}_us"], parts.total() or 1
+            for name, parts in measure_parts(stage, row).items():
+                us, total = unsampled[row][f"{name}_us"], parts.total() or 1
                 cells = [f"{part} {us * of / total:,.0f}" for part, of in parts.most_common(14)]
                 print(f"| {row} | {name} | {us:,.0f} | {', '.join(cells)} |", flush=True)
-            others = [f"{name} {alone[row][f'{name}_us']:,.0f}" for name in ("redis", "beat", "issuer")]
+            others = [f"{name} {unsampled[row][f'{name}_us']:,.0f}" for name in ("redis", "beat", "issuer")]
             print(f"| {row} | others | | {', '.join(others)} |", flush=True)
     return 0
 
 
 if __name__ == "__main__":
+    parser = ArgumentParser(prog="python3 -m lab profile")
+    parser.add_argument("rows", nargs="+", choices=[row for row, of in ROWS.items() if of.part in OF_K6])
+    rows = parser.parse_args().rows
     children.handle_stop_signals()
-    sys.exit(own_stack.measure("profile", "profile", lambda instance: run(instance, sys.argv[1].split(","))))
+    sys.exit(own_stack.measure("profile", "profile", lambda instance: run(instance, rows)))

@@ -1,8 +1,9 @@
-"""The processor time of a process by parts of its code: a thread looks where all others are.
+"""A sampling profiler: the processor time of a process by parts of its code.
 
-At each look the processor time that a thread has taken since the last one, by its own clock, is added to the
-part whose file is innermost in its stack. So it is exact for a thread, and an estimate for a part. Threads
-take turns 50 times as often as usual meanwhile: else the look would come when the one that runs waits.
+At each sample the processor time that a thread has taken since the one before, by the thread's own clock, is
+added to the part whose file is innermost in its stack. What a thread takes before its first sample and after
+its last one is lost. The GIL's switch interval is 0.1 ms instead of 5: else samples fall where the running
+thread releases the GIL.
 """
 
 import json
@@ -16,9 +17,11 @@ from functools import cache
 from pathlib import Path
 from types import FrameType
 
+from scripts.stack import places
+
 FOLDER = "SAMPLES_FOLDER"
 PAUSE_SECONDS, SWITCH_SECONDS = 0.005, 0.0001
-PARTS = {
+CATEGORIES = {
     "driver": r"MySQLdb/|shop/db/mysql/|django/db/backends/",
     "ORM": r"django/db/",
     "Redis": r"(^|/)redis/|shop/redis/",
@@ -33,16 +36,17 @@ PARTS = {
     "batcher and threads": r"shop/concurrency/|shop/db/|concurrent/futures|threading\.py",
     "saga": r"orders/saga/",
     "gateway": r"payments/gateways/|shop/outbound/|pycurl",
-    "decide": r"/(coupons|orders|inventory|payments|sales|accounts)/",
+    "domain": r"/(coupons|orders|inventory|payments|sales|accounts)/",
     "HTTP": r"uvicorn/|shop/http/|shop/burst/|shop/web_server|asyncio/|gunicorn/",
     "Celery and beat": r"celery/|kombu/|billiard/|shop/operations/",
 }
+"""Of several that match a file the first is its part."""
 _us = Counter[str]()
 
 
 @cache
 def part_of(file: str) -> str:
-    return next((part for part, pattern in PARTS.items() if re.search(pattern, file)), "")
+    return next((part for part, pattern in CATEGORIES.items() if re.search(pattern, file)), "")
 
 
 def settings(folder: Path) -> dict[str, str]:
@@ -52,7 +56,7 @@ def settings(folder: Path) -> dict[str, str]:
 
 
 def start() -> None:
-    """Look from now on, and in processes that this one forks."""
+    """Sample from now on, and in processes that this one forks."""
     os.register_at_fork(after_in_child=_start)
     _start()
 
@@ -60,10 +64,10 @@ def start() -> None:
 def _start() -> None:
     _us.clear()
     sys.setswitchinterval(SWITCH_SECONDS)
-    threading.Thread(target=_look_again_and_again, name="sampling", daemon=True).start()
+    threading.Thread(target=_sample_forever, name="sampling", daemon=True).start()
 
 
-def _look_again_and_again() -> None:
+def _sample_forever() -> None:
     own, pid, taken, written_at = threading.get_ident(), os.getpid(), dict[int, float](), 0.0
     while True:
         time.sleep(PAUSE_SECONDS)
@@ -83,7 +87,7 @@ def _look_again_and_again() -> None:
                 _us[_innermost(frames.get(thread.ident))] += round(used * 1e6)
         if time.monotonic() > written_at + 1:
             written_at = time.monotonic()
-            Path(os.environ[FOLDER], str(pid)).write_text(json.dumps(_us))
+            places.write_whole(Path(os.environ[FOLDER], str(pid)), json.dumps(_us))
 
 
 def _innermost(frame: FrameType | None) -> str:

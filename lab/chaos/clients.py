@@ -98,7 +98,7 @@ class Buyer(Client):
         super().__init__(setup, **settings)
         self.accounts = accounts
         self.mix = {"issue": 4, "order": 9, "pay_or_cancel": 4, "top_up": 1, "repeat": 1, "look": 1}
-        self.mix |= {"order_in_sale": 8 * bool(setup.drop), "follow": 6 * setup.asks_owners}
+        self.mix |= {"order_in_sale": 8 * bool(setup.drop), "follow": 6 * setup.has_3ds}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
         """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
@@ -211,7 +211,7 @@ class Buyer(Client):
 
     def _card(self) -> dict[str, Any]:
         """Two payments of five are to keep their order on a decline, if cards may ask their owner."""
-        asks = self.setup.asks_owners
+        asks = self.setup.has_3ds
         card = {"token": self.chosen(CARDS | {ASKING: 5 * asks})}
         return card | ({"keep_on_decline": True} if asks and self.random.random() < 0.4 else {})
 

@@ -1,7 +1,8 @@
 """Recorded answers of calls with an idempotency key: one key has one effect.
 
 The key's row is written in the transaction of the effect. The unique constraint on account and key decides if
-two calls still race.
+two calls still race. A crash before the COMMIT leaves no key, and a repeat does the work; after it a repeat
+finds the answer, or the id of what was started, whose answer is recorded once it is final.
 """
 
 import hashlib

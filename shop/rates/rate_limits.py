@@ -137,7 +137,7 @@ class RateLimit:
             self._add(account_id, window, now)
 
     def counting(self, account_id: int, *, is_free: bool = False) -> "CountedCall":
-        """Count a block as one call, except for replays and while the shop is unavailable; none if `is_free`.
+        """Count a block as one call, except for replays and while the shop is unavailable; not at all if `is_free`.
 
         The block sets `CountedCall.outcome`. Raises `Throttled` before the block starts.
         """
@@ -245,7 +245,7 @@ class RateLimit:
 
 
 class CountedCall:
-    """A block that `RateLimit.counting` counts, by its `outcome` or its error. Before, it holds a place."""
+    """A block that `RateLimit.counting` counts, by its `outcome` or its error; until then it holds a place."""
 
     __slots__ = ("_account_id", "_began_at", "_limit", "_rate", "_window", "outcome")
 
@@ -266,10 +266,10 @@ class CountedCall:
     def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         limit = self._limit
         if self._rate:
-            is_refused = kind is not None and issubclass(kind, (InFlight, Unavailable))
+            is_uncounted = kind is not None and issubclass(kind, (InFlight, Unavailable))
             with limit._mutex:
                 self._window.held -= 1
-                if not is_refused and not isinstance(self.outcome, Replay):
+                if not is_uncounted and not isinstance(self.outcome, Replay):
                     limit._add(self._account_id, self._window, self._began_at)
 
 

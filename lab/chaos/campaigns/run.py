@@ -29,7 +29,7 @@ WORKER_SECONDS = 90
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
 PLAIN_LOAD = frozenset[str]()
 """Orders, payments, refunds, and coupons of every strategy."""
-LASTING_LOAD = PLAIN_LOAD | {"owners"}
+LASTING_LOAD = PLAIN_LOAD | {"3ds"}
 """And cards whose owner has to act, and orders that are kept on a decline."""
 WHOLE_LOAD = LASTING_LOAD | {"sale"}
 """And a sale with a waiting room."""
@@ -106,7 +106,7 @@ class Run:
         stock = shops.STOCK * self.minutes
         setup = shop.stocked(known, "Trial", products=shops.PRODUCTS, on_hand=stock, plenty=shops.PLENTY)
         setup.campaigns = shop.create_campaigns(self.minutes)
-        setup.asks_owners = "owners" in self.load_kind
+        setup.has_3ds = "3ds" in self.load_kind
         setup.drop = shop.create_drop() if "sale" in self.load_kind else None
         self.setup, self.before = setup, comparison.stored(setup, self.rows)
 
