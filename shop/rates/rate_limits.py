@@ -137,7 +137,7 @@ class RateLimit:
             self._add(account_id, window, now)
 
     def counting(self, account_id: int, *, is_free: bool = False) -> "CountedCall":
-        """Count a block as one call, except for replays and while the shop is unavailable; not at all if `is_free`.
+        """Count a block as one call, except for replays and while the shop is unavailable; not if `is_free`.
 
         The block sets `CountedCall.outcome`. Raises `Throttled` before the block starts.
         """
@@ -245,7 +245,7 @@ class RateLimit:
 
 
 class CountedCall:
-    """A block that `RateLimit.counting` counts, by its `outcome` or its error; until then it holds a place."""
+    """A block that `RateLimit.counting` counts, by its `outcome` or its error. Before, it has a place."""
 
     __slots__ = ("_account_id", "_began_at", "_limit", "_rate", "_window", "outcome")
 
