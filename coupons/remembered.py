@@ -5,18 +5,22 @@ A campaign that was released a slot, or changed, is known in all processes withi
 one that changed it. A stale one costs time or a refusal, never a law: each strategy reads the campaign again.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 
 from coupons import CAMPAIGNS_AT_ONCE, gate, pool_list
 from coupons.models import Campaign
+from shop.concurrency.batching import Batcher
+from shop.concurrency.event_loop import submit_to_batcher
 from shop.concurrency.shared_read import SharedRead
 from shop.db import transactions
 from shop.errors import required
-from shop.lazy_texts import mark as _
+from shop.lazy_texts import Text, mark as _
 
 SECONDS = 1.0
 # While one request reads the campaign again, or the database can't be read, the others use what they have.
 LONGEST_SECONDS = 60.0
+NOT_FOUND = "campaign_not_found"
 existing: set[int] = set()
 """Ids of the campaigns that this process has read: a request may name any number."""
 
@@ -57,8 +61,23 @@ def terms_changed(*, campaign_id: int) -> None:
 
 def require(campaign_id: int) -> Campaign:
     """The campaign as it is now. Raises `NotFound` `campaign_not_found`."""
-    detail = _("There is no campaign {campaign_id}.", campaign_id=campaign_id)
     read = transactions.read(Campaign.objects.filter(pk=campaign_id).first)
-    found = required(read, detail, code="campaign_not_found")
-    existing.add(campaign_id)
-    return found
+    return required(read, _missing(campaign_id), code=NOT_FOUND)
+
+
+async def require_existing(campaign_id: int) -> None:
+    """Look for a campaign that this process hasn't read, with all who ask at once. Raises as `require`."""
+    required(await submit_to_batcher(_looks, campaign_id), _missing(campaign_id), code=NOT_FOUND)
+
+
+def _find_existing(ids: Sequence[int]) -> list[int | None]:
+    found = set(Campaign.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    existing.update(found)
+    return [id if id in found else None for id in ids]
+
+
+def _missing(campaign_id: int) -> Text:
+    return _("There is no campaign {campaign_id}.", campaign_id=campaign_id)
+
+
+_looks: Batcher[int, int | None] = Batcher(_find_existing, name="campaigns", run=transactions.read)

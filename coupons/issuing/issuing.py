@@ -97,8 +97,7 @@ def count_refused(campaign_id: int, error: Exception) -> None:
 async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
     in_thread = partial(run_in_thread, group=("campaign", campaign_id), owner=user_id)
     if campaign_id not in remembered.existing:
-        # Any number may be named: these reads wait behind those of the same account, and are not remembered.
-        await in_thread(remembered.require, campaign_id)
+        await remembered.require_existing(campaign_id)
     seen = await remembered.campaign(campaign_id).get_on_loop(partial(run_in_thread, pool=LOOKUP_POOL))
     if seen.strategy in LAB_ONLY and not settings.LAB:
         raise Rejected(

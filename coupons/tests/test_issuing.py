@@ -21,6 +21,7 @@ from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import refused
+from shop.concurrency.event_loop import run_blocking
 from shop.db import transactions
 from shop.tests.factories import AccountFactory
 from shop.tests.second_connection import connection_id, kill
@@ -142,8 +143,19 @@ def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id, unla
     assert positions(campaign) == []
 
 
+OTHERS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_first_look_at_a_campaign_outlives_a_lost_connection():
-    campaign = CampaignFactory.create()
+    known, campaign = CampaignFactory.create_batch(2)
+    run_blocking(remembered.require_existing(known.pk))
+    with connection.cursor() as cursor:
+        cursor.execute(OTHERS)
+        for [number] in cursor.fetchall():
+            kill(number)
+    assert campaign.pk not in remembered.existing
+    run_blocking(remembered.require_existing(campaign.pk))
+    assert campaign.pk in remembered.existing
     kill(connection_id())
     assert remembered.require(campaign.pk) == campaign

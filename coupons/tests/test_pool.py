@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
@@ -201,7 +200,7 @@ def test_every_place_of_a_code_behind_the_hour_is_random():
 
 def test_codes_of_an_hour_begin_alike_and_the_next_hours_sort_behind(monkeypatch):
     hours = [codes.hour_characters(NOON + seconds) for seconds in (0, 3_599, 3_600)]
-    monkeypatch.setattr(codes.clock, "now", lambda: datetime.fromtimestamp(NOON + 60, UTC))
+    monkeypatch.setattr(codes.clock, "seconds", lambda: NOON + 60)
 
     made = codes.make_several(100)
 

@@ -222,7 +222,7 @@ def test_the_saga_is_enqueued_for_a_worker(ada, doubtful, broker_server):
     assert store.due().filter(id=doubtful.id).exists()
 
 
-def test_a_settled_payment_is_compared_with_the_answer(ada, own_gateway):
+def test_a_settled_payment_is_compared_with_the_answer(ada, own_gateway, unlawful):
     client, payment = signed_in(ada), Payment.objects.get(order=operating_pages.paid_order())
     assert "That agrees with the payment, which is succeeded." in ask(client, payment)[0]
     gateway().refund(key="by hand", charge_reference=payment.charge_reference, amount=100)
@@ -274,7 +274,7 @@ def test_a_form_that_is_sent_twice_asks_once(ada, doubtful):
     assert JournalLine.objects.filter(what="payment.looked_up").count() == 1
 
 
-def test_a_payment_by_points_is_not_asked_about(ada):
+def test_a_payment_by_points_is_not_asked_about(ada, unlawful):
     order = Order.objects.get(id=PaymentFactory.create(points_amount=500, card_amount=0).order_id)
     payment, client = Payment.objects.get(order=order), signed_in(ada)
     assert payment_page_of(payment, "look_up") not in client.get(payment_page_of(payment)).content.decode()

@@ -76,7 +76,7 @@ def test_a_month_goes_into_a_file_and_comes_back_as_it_was(tmp_path, paid):
     assert again.file != done.file
 
 
-def test_lines_whose_work_is_not_done_and_lines_about_accounts_stay(tmp_path, paid):
+def test_lines_whose_work_is_not_done_and_lines_about_accounts_stay(tmp_path, paid, unlawful):
     first, second, third = (order.id for order in paid)
     rows = WebhookDelivery.objects.filter(type="order.paid")
     rows.filter(order_id=first).update(status="pending", next_attempt_at=clock.now(), delivered_at=None)
@@ -151,7 +151,7 @@ def test_a_damaged_file_is_refused_before_anything_is_restored(tmp_path, paid):
         assert ArchivedMonth.objects.get().state == "archived"
 
 
-def test_another_shops_file_is_refused(tmp_path, paid):
+def test_another_shops_file_is_refused(tmp_path, paid, unlawful):
     archive(tmp_path)
     path = file_of(tmp_path)
     ArchivedPaidEvent.objects.all().delete()

@@ -110,7 +110,7 @@ def noted_of(order: Order) -> list[str]:
     return list(lines.values_list("detail", flat=True))
 
 
-def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal():
+def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal(unlawful):
     product = ProductFactory.create(on_hand=5)
     order = buying.place(buying.account().id, {product: 2}).order
     lapse(order)
@@ -146,7 +146,7 @@ def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal():
 
 
 @pytest.mark.parametrize("is_one_by_one", [False, True])
-def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(is_one_by_one, tmp_path):
+def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(is_one_by_one, tmp_path, unlawful):
     """The reply to its COMMIT is lost, and the COMMIT arrives only once the attempts have ended."""
     buyer = buying.account()
     order = buying.place(buyer.id, {ProductFactory.create(on_hand=5): 1}).order

@@ -327,7 +327,7 @@ def test_a_late_refund_locks_the_order_and_no_payment_before_it(charge_late):
 
 
 @pytest.mark.parametrize("end", ["", "lost"])
-def test_a_compensation_refunds_what_the_gateway_has_left(end):
+def test_a_compensation_refunds_what_the_gateway_has_left(end, unlawful):
     """It used to be retried for good: the gateway declines a refund of more than is left.
 
     A charge that is disputed is not refunded: the shop may win.

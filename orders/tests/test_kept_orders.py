@@ -181,7 +181,7 @@ def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed():
     assert buying.state_of(placed.order.id) == "paid"
 
 
-def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constraint():
+def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constraint(unlawful):
     """The naive twin: both see no open payment, and both insert one; the database refuses one of them."""
     placed = kept()
     order = Order.objects.get(id=placed.order.id)

@@ -179,7 +179,7 @@ def test_a_repeat_at_the_limit_gets_the_recorded_answer(strategy):
     assert Counter(type(one) for one in outcomes) == {PlacedOrder: 1, Replay: 9}
 
 
-def test_what_operators_see_is_the_count_by_which_the_next_order_is_decided():
+def test_what_operators_see_is_the_count_by_which_the_next_order_is_decided(unlawful):
     """Unpaid units of all products, and all units of limited ones."""
     tea = ProductFactory.create(sku="TEA", on_hand=50, limit_per_account=9)
     cup, buyer = ProductFactory.create(sku="CUP", on_hand=50), buying.account()
