@@ -77,7 +77,7 @@ class SharedRead(Generic[Value]):
                     self._read_now()
                 if last := self._last:
                     return last.value
-            except DatabaseError:
+            except (DatabaseError, DatabaseUnavailable):
                 return self.recent()
             finally:
                 self._mutex.release()
@@ -145,7 +145,7 @@ class SharedRead(Generic[Value]):
         began_at = time.monotonic()
         try:
             value = self._read()
-        except DatabaseError as error:
+        except (DatabaseError, DatabaseUnavailable) as error:
             if not self._is_failing:
                 log.warning(f"{self._name} not read", error=str(error)[:200])
             self._is_failing = True

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context, ContextVar
 from itertools import islice
+from queue import SimpleQueue
 from typing import Any, TextIO
 
 import orjson
@@ -172,8 +173,8 @@ class Formatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _hand_over(logger: WrappedLogger, method: str, event: EventDict) -> Any:
-    """Where a thread writes lines, pass it ours without a record, which takes as long as all before it."""
-    if _background and (line := _render(event)) is not None:
+    """Where a thread alone writes lines, pass it ours without a record, which takes as long as the rest."""
+    if _background and logging.root.handlers == [_background] and (line := _render(event)) is not None:
         _background.write(line)
         raise structlog.DropEvent
     return structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, event)
@@ -217,45 +218,39 @@ class BackgroundHandler(logging.Handler):
     def __init__(self, stream: TextIO, *, most_lines: int = MOST_LINES) -> None:
         super().__init__()
         self._stream, self._most_lines = stream, most_lines
-        self._mutex, self._lines = threading.Lock(), list[str]()
-        self._has_lines, self._is_written = threading.Event(), threading.Event()
-        self._is_written.set()
+        # Lines, and events to set once all before them are written. `put` is re-entrant: a finalizer that
+        # logs may run in the midst of one.
+        self._waiting: SimpleQueue[str | threading.Event] = SimpleQueue()
         RepeatedWork(self._write, name="log-lines", pause=lambda: 0).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record)
+            self.write(self.format(record))
         except Exception:
             self.handleError(record)
-            return
-        self.write(line)
 
     def write(self, line: str) -> None:
         """Have the line written soon; it is dropped if `most_lines` wait."""
-        with self._mutex:
-            if len(self._lines) < self._most_lines:
-                self._lines.append(line)
-            if not self._has_lines.is_set():
-                self._is_written.clear()
-                self._has_lines.set()
+        if self._waiting.qsize() < self._most_lines:
+            self._waiting.put(line)
 
     def flush(self) -> None:
         """Wait until all lines are written, for `FLUSH_SECONDS` at most; called at the end of the process."""
-        self._is_written.wait(FLUSH_SECONDS)
+        written = threading.Event()
+        self._waiting.put(written)
+        written.wait(FLUSH_SECONDS)
 
     def _write(self) -> None:
-        self._has_lines.wait()
+        waiting = [self._waiting.get()]
         time.sleep(GATHER_SECONDS)
-        with self._mutex:
-            self._has_lines.clear()
-            lines, self._lines = self._lines, []
+        waiting += [self._waiting.get() for _ in range(self._waiting.qsize())]
         # An error: nothing reads standard error any more, and there is no other place for the lines.
         with suppress(OSError, ValueError):
-            self._stream.writelines(f"{line}\n" for line in lines)
+            self._stream.writelines(f"{line}\n" for line in waiting if isinstance(line, str))
             self._stream.flush()
-        with self._mutex:
-            if not self._has_lines.is_set():
-                self._is_written.set()
+        for one in waiting:
+            if isinstance(one, threading.Event):
+                one.set()
 
 
 def write_in_background() -> None:

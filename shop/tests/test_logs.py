@@ -138,7 +138,7 @@ def test_a_pipe_that_is_not_read_delays_no_caller_and_holds_so_many_lines(pipe, 
     read: list[str] = []
     Thread(target=lambda: read.extend(iter(lines.readline, "")), daemon=True).start()
 
-    wait_until(handler._is_written.is_set)
+    wait_until(handler._waiting.empty)
     logger.warning("the last")
     wait_until(lambda: read[-1:] == ["the last\n"])
     assert 100 <= read.count(f"{LINE}\n") == len(read) - 1 < 500

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from structlog.testing import capture_logs
 
 from shop.concurrency import batching, event_loop, shared_read, thread_pool
 from shop.concurrency.shared_read import SharedRead
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
+from shop.db.transactions import DatabaseUnavailable
 from shop.errors import Overloaded
 from shop.repeated_work import RepeatedWork, start_once
 from shop.tests import process_state
@@ -403,6 +404,20 @@ def test_one_caller_reads_for_all_and_the_others_get_the_old_result_while_it_is_
     may_end.set()
     reader.join(10)
     assert shared.recent() == 2
+
+
+@pytest.mark.parametrize("error", [OperationalError(2006, "gone"), DatabaseUnavailable("gone")])
+def test_while_the_database_is_away_the_old_result_is_used(error):
+    results = iter([1, error, error, 2])
+
+    def read() -> int:
+        result = next(results)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    shared = SharedRead(read, name="test", seconds=0.0, max_age_seconds=60.0)
+    assert [shared.get() for _ in range(4)] == [1, 1, 1, 2]
 
 
 def test_a_call_is_not_refused_because_the_old_result_gets_too_old_while_it_is_read_again(monkeypatch):
