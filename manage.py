@@ -20,5 +20,8 @@ def require_settings() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-    require_settings()
-    execute_from_command_line(sys.argv)
+    try:
+        require_settings()
+        execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:
+        sys.exit(130)

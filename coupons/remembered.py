@@ -22,7 +22,7 @@ SECONDS = 1.0
 LONGEST_SECONDS = 60.0
 NOT_FOUND = "campaign_not_found"
 existing: set[int] = set()
-"""Ids of the campaigns that this process has read: a request may name any number."""
+"""Ids of the campaigns that this process has read. A request may name any: unknown ones are not kept."""
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)

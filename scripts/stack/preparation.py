@@ -25,7 +25,7 @@ def main() -> None:
     assert instance is not None, "make run remembers the instance before it prepares it"
     try:
         _prepare(instance)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         log = instance.logs / "prepare.log"
         log.write_text(traceback.format_exc())
         reason = " ".join(str(error).split()) or type(error).__name__
