@@ -15,7 +15,7 @@ from lab import report, stage as stages
 from lab.bench import against, judging, loads
 from lab.bench.parts import PARTS
 from lab.bench.rows import BUDGET, COMPARED, FULL, QUICK, ROWS, SMALL, summed_up
-from scripts.stack import children, own_stack
+from scripts.stack import own_stack
 from scripts.stack.instance import Instance
 
 
@@ -27,17 +27,14 @@ def main() -> int:
     parser.add_argument("--rows", default="", help="only these rows, separated by commas")
     parser.add_argument("--rounds", default="", help="how often each row is measured that has rounds")
     asked = parser.parse_args()
-    has_budget = asked.budget in {"1", "yes", "true"}
-    if has_budget:
-        asked.against = asked.against or stages.PREVIOUS
-    known = BUDGET if has_budget else COMPARED if asked.against else [*ROWS]
+    commit = asked.against or (stages.PREVIOUS if asked.budget else "")
+    known = BUDGET if asked.budget else COMPARED if commit else [*ROWS]
     rows = asked.rows.split(",") if asked.rows else known
     if unknown := set(rows) - set(known):
         parser.error(f"ROWS={','.join(unknown)} is not measured: choose from {','.join(known)}")
-    size = SMALL if has_budget else QUICK if asked.quick in {"1", "yes", "true"} else FULL
-    size.rounds = int(asked.rounds or max(size.rounds, 2 if asked.against else 1))
-    children.handle_stop_signals()
-    run = partial(against.run, name=asked.against) if asked.against else bench
+    size = SMALL if asked.budget else QUICK if asked.quick else FULL
+    size.rounds = int(asked.rounds or max(size.rounds, 2 if commit else 1))
+    run = partial(against.run, name=commit) if commit else bench
     return own_stack.measure("bench", "bench", partial(run, size=size, rows=rows))
 
 
@@ -48,7 +45,6 @@ def bench(instance: Instance, *, size: SimpleNamespace, rows: Collection[str]) -
         wanted = (row for row in ROWS if row in {*rows, "audit"})
         for part, group in groupby(wanted, key=lambda row: ROWS[row].part):
             some = [*group]
-            stages.say(f"{', '.join(some)} …")
             found = summed_up(one for one in PARTS[part](here, some) if one.row in some)
             measured += found
             for one in found:

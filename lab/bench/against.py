@@ -18,29 +18,27 @@ from types import SimpleNamespace
 
 from lab import report, stage as stages
 from lab.bench import judging, loads, parts
-from lab.bench.rows import BUDGET, COMPARED, MOST_PROCESSOR, ROWS, SMALL, Measured
+from lab.bench.rows import MOST_PROCESSOR, ROWS, SMALL, Measured
 from lab.stack import database
 from lab.stage import Stage
 from scripts.stack import instance as instances, own_stack, places, ports
 from scripts.stack.instance import Instance
 
-BOOTSTRAP, BOOTSTRAP_SECONDS = "scripts/bootstrap.py", 900
 INSTALLED = ("requirements.txt", "requirements-embedded.txt")
 """What `make run DB=mariadb` installs."""
 
 
 def run(instance: Instance, *, name: str, size: SimpleNamespace, rows: Collection[str]) -> int:
     """Measure, write the results of all rows, print them; the exit code."""
+    has_budget = size.name == SMALL.name
     with (
         warm(instance.home / "this", size, places.PROJECT) as this,
         warm(instance.home / "other", size, checked_out(name, instance.home / "checkout")) as other,
     ):
-        has_budget = size.name == SMALL.name
-        wanted = [row for row in (BUDGET if has_budget else COMPARED) if row in rows]
-        rounds: dict[str, list[tuple[Measured, Measured]]] = {row: [] for row in wanted}
         # First what the shop takes while nobody calls: an audit of what the loads make would be in it.
-        in_order = sorted(wanted, key=lambda row: row != "idle")
-        for number, row in itertools.product(range(size.rounds), in_order):
+        wanted = sorted((row for row in ROWS if row in rows), key=lambda row: row != "idle")
+        rounds: dict[str, list[tuple[Measured, Measured]]] = {row: [] for row in wanted}
+        for number, row in itertools.product(range(size.rounds), wanted):
             if is_due(row, rounds[row], number=number, size=size):
                 # The order changes from round to round, so that a drift of the machine favours neither.
                 order = (this, other) if number % 2 == 0 else (other, this)
@@ -61,9 +59,7 @@ def is_due(
     round, and the others once, after all loads."""
     if size.name == SMALL.name:
         return not done or judging.least_processor(done) >= MOST_PROCESSOR
-    if row == "idle":
-        return number == 0
-    return ROWS[row].part in parts.OF_K6 or number == size.rounds - 1
+    return ROWS[row].part in parts.OF_K6 or number == (0 if row == "idle" else size.rounds - 1)
 
 
 def checked_out(name: str, folder: Path) -> Path:
@@ -73,8 +69,8 @@ def checked_out(name: str, folder: Path) -> Path:
     stages.code_of(commit, folder)
     _, *different = filecmp.cmpfiles(folder, places.PROJECT, INSTALLED, shallow=False)
     if any(different):
-        words = [sys.executable, str(folder / BOOTSTRAP), "mariadb"]
-        subprocess.run(words, cwd=folder, check=True, timeout=BOOTSTRAP_SECONDS)
+        words = [sys.executable, str(folder / "scripts/bootstrap.py"), "mariadb"]
+        subprocess.run(words, cwd=folder, check=True)
     else:
         (folder / ".venv").symlink_to((places.PROJECT / ".venv").resolve())
     return folder

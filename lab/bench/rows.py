@@ -20,7 +20,6 @@ class Row:
 
     calls: str
     part: str
-    beside: str = ""
     script: str = ""
     k6: Mapping[str, Any] = field(default_factory=dict)
     times: str = "http_req_duration"

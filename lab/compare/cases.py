@@ -1,7 +1,6 @@
 """One case from its campaign to its row of the report: its load, in steps where it has several; in `crash`
 the faults meanwhile; what it runs into; and what is wrong with its rows."""
 
-import json
 import os
 import re
 import resource
@@ -54,12 +53,6 @@ WHERE campaign.id = %s GROUP BY campaign.id
 """
 """All else that the laws say of a campaign is for the audit."""
 CONFIRMING = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
-CODES = "SELECT code FROM coupons_coupon WHERE campaign_id = %s"
-CONFIRMED = """
-SELECT coupon.code FROM coupons_coupon AS coupon JOIN coupons_campaign AS campaign
-    ON campaign.id = coupon.campaign_id
-WHERE campaign.partner = %s
-"""
 UNKNOWN = ("0", "503 unavailable")
 """Answers after which an order may have been placed, or not."""
 
@@ -67,10 +60,9 @@ UNKNOWN = ("0", "503 unavailable")
 def run(stage: Stage, case: Case) -> dict[str, Any]:
     """Run the load and check its rows. Raises SetupError when it can't be run."""
     prepare, check = SORTS[case.sort]
-    settings, instance = prepare(stage, case), stage.instance
+    settings, instance, ended = prepare(stage, case), stage.instance, threading.Event()
     database.wait_until_worked_off(instance)
     before, counted = database.counters(instance), _counted(instance)
-    ended = threading.Event()
     with ThreadPoolExecutor(1) as threads:
         striking = threads.submit(strike, stage, case, settings, ended)
         try:
@@ -79,17 +71,13 @@ def run(stage: Stage, case: Case) -> dict[str, Any]:
             ended.set()
     # What callers no longer wait for would slow the next case down, and this one's rows would go on growing.
     waiting.left(lambda: not _is_idle(instance), within_seconds=FINISH_SECONDS)
-    checked = check(stage, case, settings, measured)
-    checked["findings"] += [] if measured["asked"] else ["no request was answered"]
+    measured |= check(stage, case, settings, measured)
+    measured["findings"] += [] if measured["asked"] else ["no request was answered"]
     names = ("scenario", "strategy", "variant", "is_quick", "is_control")
-    return {
-        **{name: getattr(case, name) for name in names},
-        **measured,
-        "database": database.since(before, database.counters(instance)),
-        "counted": {name: n for name, n in database.since(counted, _counted(instance)).items() if n},
-        "faults": striking.result(),
-        **checked,
-    }
+    measured |= {name: getattr(case, name) for name in names} | {"faults": striking.result()}
+    measured["database"] = database.since(before, database.counters(instance))
+    more = database.since(counted, _counted(instance))
+    return measured | {"counted": {name: number for name, number in more.items() if number}}
 
 
 def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +100,7 @@ def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any
     if len(case.vus) == 1:
         return {**found[0], "steps": []}
     _, _, best = max((not one["too_much"], one["per_second"], index) for index, one in enumerate(steps))
-    sums = {name: sum(one[name] for one in found) for name in ("asked", "coupons", "unsure", "polls")}
+    sums = {name: sum(one[name] for one in found) for name in ("asked", "coupons", "unsure")}
     for name in ("answers", "tickets"):
         sums[name] = dict(sum((Counter(one[name]) for one in found), Counter()))
     return {**found[best], **sums, "per_second": steps[best]["per_second"], "steps": steps, **walls}
@@ -126,7 +114,7 @@ def read(figures: Figures) -> dict[str, Any]:
         "answers": {name.replace("_", " ", 1): n for name, n in figures.counts("answer_").items()},
         "tickets": figures.counts("ticket_"),
         "asked": figures.count("answered"),
-        **{name: figures.count(name) for name in ("coupons", "unsure", "polls")},
+        **{name: figures.count(name) for name in ("coupons", "unsure")},
         "per_second": round(ratio(figures.count("iterations"), lasted(figures)), 1),
         **{f"{name}_ms": figures.number("took", of) for name, of in times.items()},
         "settled_p95_ms": figures.number("settled", "p(95)"),
@@ -143,13 +131,13 @@ def step(figures: Figures, case: Case, vus: int) -> dict[str, Any]:
     before its time if it has used all of its accounts."""
     seconds = max(min(case.seconds, lasted(figures)) - case.warm_up, 0)
     served, failed, p95 = figures.count("served"), figures.count("failed"), figures.number("settled", "p(95)")
-    share, slowest_ms = ratio(failed, served + failed), case.slowest_p95_ms.get(case.variant)
-    rules = {
-        "no buyer gets an order": not served,
-        f"{share:.1%} of the buyers don't get their order": share > MOST_FAILED,
-        f"p95 is over {slowest_ms or 0:,} ms": p95 > (slowest_ms or 0),
-    }
-    why = next((why for why, holds in rules.items() if holds and slowest_ms), "")
+    share, slowest_ms, why = ratio(failed, served + failed), case.slowest_p95_ms.get(case.variant), ""
+    if slowest_ms and not served:
+        why = "no buyer gets an order"
+    elif slowest_ms and share > MOST_FAILED:
+        why = f"{share:.1%} of the buyers don't get their order"
+    elif slowest_ms and p95 > slowest_ms:
+        why = f"p95 is over {slowest_ms:,} ms"
     return {"vus": vus, "per_second": round(ratio(served, seconds), 1), "p95_ms": p95, "too_much": why}
 
 
@@ -212,33 +200,34 @@ def strike(
     if case.scenario != "crash":
         return []
     instance, whole, waits = stage.instance, len(web_workers(stage.instance)), dict[str, list[float]]()
-    issued = partial(stage.number, COUPONS, settings["CAMPAIGN"])
+    issued, pause = partial(stage.number, COUPONS, settings["CAMPAIGN"]), partial(ended.wait, POLL_SECONDS)
+
+    def serves() -> bool:
+        """Whether many answers in a row come: the kernel deals connections out among all processes of web,
+        also to one that is only starting."""
+        looks = (
+            len(web_workers(instance)) == whole and not supervision.readiness_problem(instance.port)
+            for _ in range(ANSWERS_IN_A_ROW)
+            if not pause()
+        )
+        return all(looks)
+
     # Only the tickets of `queue` need the issuer.
-    kinds = cycle(name for name in FAULTS if name != "issuer killed" or case.strategy == "queue")
-    while not ended.is_set():
-        time.sleep(PAUSE_SECONDS)
-        while not (ended.is_set() or _serves(instance, whole)):
+    for name in cycle(name for name in FAULTS if name != "issuer killed" or case.strategy == "queue"):
+        ended.wait(PAUSE_SECONDS)
+        while not serves():
             pass
-        if not ended.is_set():
-            name, began_at = next(kinds), time.monotonic()
-            FAULTS[name](instance)
-            each, before = waits.setdefault(name, []), issued()
-            while not ended.is_set() and issued() == before:
-                time.sleep(POLL_SECONDS)
-            each += [] if ended.is_set() else [round(time.monotonic() - began_at, 2)]
+        if ended.is_set():
+            break
+        began_at = time.monotonic()
+        FAULTS[name](instance)
+        each, before = waits.setdefault(name, []), issued()
+        while issued() == before and not pause():
+            pass
+        each += [] if ended.is_set() else [round(time.monotonic() - began_at, 2)]
     supervision.wait_for_shop(instance)
     longest = ((name, len(each), max(each, default=None)) for name, each in waits.items())
     return [{"fault": name, "times": times, "seconds": seconds} for name, times, seconds in longest]
-
-
-def _serves(instance: Instance, whole: int) -> bool:
-    """Many answers in a row: the kernel deals connections out among all processes of web, also to one that is
-    only starting."""
-    for _ in range(ANSWERS_IN_A_ROW):
-        time.sleep(POLL_SECONDS)
-        if len(web_workers(instance)) < whole or supervision.readiness_problem(instance.port):
-            return False
-    return True
 
 
 FAULTS: Mapping[str, Callable[[Instance], Any]] = {
@@ -266,10 +255,11 @@ def check_coupons(
     stage: Stage, case: Case, settings: Mapping[str, Any], answers: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The campaign's coupons, wrong rows by kind, and the findings."""
-    campaign, findings = settings["CAMPAIGN"], list[str]()
-    if case.variant == "partner":
-        waiting.left(lambda: stage.number(CONFIRMING, campaign), within_seconds=CONFIRM_SECONDS)
-        findings += _partner_differences(stage, campaign)
+    campaign = settings["CAMPAIGN"]
+    left = waiting.left(lambda: stage.number(CONFIRMING, campaign), within_seconds=CONFIRM_SECONDS)
+    findings = [f"{left} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"] * bool(
+        left
+    )
     found = database.row(stage.instance, ROWS, campaign)
     quantity, coupons = int(found.pop("quantity")), int(found.pop("coupons"))
     findings += differences(quantity, coupons, answers, sells_out=case.sells_out)
@@ -285,21 +275,6 @@ def differences(quantity: int, coupons: int, answers: Mapping[str, Any], *, sell
         yield f"{coupons} coupons are there, {told}"
     if sells_out and coupons < quantity:
         yield f"{coupons} of {quantity} coupons are issued after {answers['asked']} requests"
-
-
-def _partner_differences(stage: Stage, campaign: int) -> Iterator[str]:
-    """The partner has registered the campaign's coupons, and none that isn't in the database."""
-    _, text = ports.ask(stage.instance.partner_port, "GET", "/registrations?status=registered")
-    theirs = {one["code"] for one in json.loads(text)["results"]}
-    ours, known = (
-        {code for (code,) in stage.rows(*asked)} for asked in ((CODES, campaign), (CONFIRMED, PARTNER))
-    )
-    if lost := sorted(ours - theirs):
-        yield f"coupons {lost[:3]} are not in the partner's book"
-    if lost := sorted(theirs - known):
-        yield f"codes {lost[:3]} are in the partner's book, and of no coupon"
-    if left := stage.number(CONFIRMING, campaign):
-        yield f"{left} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
 
 
 def prepare_orders(stage: Stage, case: Case) -> dict[str, Any]:
