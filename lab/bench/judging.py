@@ -2,7 +2,6 @@
 of each size, and docs/performance.md. `python -m lab.bench.judging` writes the page again from both files."""
 
 import itertools
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ PAGE, PLOT = report.DOCS / "performance.md", report.DOCS / "bench" / "table.svg"
 SHOWN = ["per_second", "settled_per_second", "p50_ms", "p95_ms", "max_ms", "of_null", "python_us", "web_us"]
 SHOWN += ["mariadb_us", "redis_us", "worker_us", "statements", "waiting", "peak_mib", "coupons", "orders"]
 """Figures that are shown of every row that has them, beside those with a goal; of a row without any, all."""
-ALL = {FILE: [*ROWS], AGAINST_FILE: COMPARED}
 PLOT_OF = {"per_second": "coupons a second, by millions in the table", "of_null": "the same × null"}
 LEGEND = """A figure is the median of the rounds, a longest or largest one the largest; in brackets the lowest
 and the highest. `us` are µs of processor a request, of paid orders an order until it is settled.
@@ -31,14 +29,12 @@ IMAGE = (
 def write(rows: Sequence[dict[str, Any]], *, file: Path, **circumstances: Any) -> int:
     """Keep the run if it has all of its rows, show a full one on the page, and print it; the exit code."""
     kept = {**circumstances, "seconds": stages.seconds(), "rows": rows}
-    if {row["row"] for row in rows} >= set(ALL[file]):
+    if {row["row"] for row in rows} >= {*(COMPARED if "against" in kept else ROWS)}:
         report.write(file, report.read(file) | {kept["size"]["name"]: kept})
         if kept["size"]["name"] == "full":
             show()
-    print(f"\n{table(kept)}")
     failed = failures(rows)
-    for failure in failed:
-        print(f"bench: FAILED {failure}", file=sys.stderr, flush=True)
+    print(f"\n{table(kept)}", *(f"bench: FAILED {one}" for one in failed), sep="\n", flush=True)
     return 1 if failed else 0
 
 
@@ -93,9 +89,6 @@ def failures(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return missed + [finding for row in rows for finding in row["findings"]]
 
 
-# --- tables ---
-
-
 def table(kept: Mapping[str, Any]) -> str:
     """All rows of a run, and what it was measured on."""
     size, against = kept["size"], kept.get("against", "")
@@ -103,31 +96,24 @@ def table(kept: Mapping[str, Any]) -> str:
         f"`make bench{against and f' AGAINST={against}'}` on {kept['measured_at'][:10]}, commit "
         f"{kept['commit']}: {report.machine(kept['circumstances'])}.\n"
         f"{size['rounds']} rounds of {size['seconds']} s a row, {kept['seconds'] / 60:.0f} minutes in all.\n"
-        f"{LEGEND}\n"
-        f"{report.markdown(('row', 'figures', 'goals'), map(cells, kept['rows']))}"
+        f"{LEGEND}\n{report.markdown(('row', 'figures', 'goals'), map(cells, kept['rows']))}"
     )
 
 
 def cells(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The row, its figures, and its goals."""
+    """The row, its figures with the lowest and highest of several rounds, and its goals."""
     of = row.get("ratios", row)
     wanted = (*(name.removesuffix(" ×") for name in row["goals"]), *SHOWN)
-    names = dict.fromkeys(name for name in wanted if name in of["figures"]) or of["figures"]
-    texts = [figure(of, name) for name in names]
-    if "ratios" in row:
-        both = [[number(row[side]["figures"][name]) for side in ("this", "other")] for name in names]
-        texts = [f"{text} × ({' for '.join(two)})" for text, two in zip(texts, both, strict=True)]
+    texts = []
+    for name in dict.fromkeys(name for name in wanted if name in of["figures"]) or of["figures"]:
+        least, most = map(number, of["spread"].get(name, (0, 0)))
+        spread = "" if least == most else f" ({least} to {most})"
+        both = [number(row[side]["figures"][name]) for side in ("this", "other") if side in row]
+        beside = f" × ({' for '.join(both)})" if both else ""
+        texts.append(f"{name.replace('_', ' ')} {number(of['figures'][name])}{spread}{beside}")
     texts += filter(None, [row.get("says")])
     missed = ", ".join(f"{name} {one['goal']}" for name, one in row["goals"].items() if not one["is_met"])
-    verdict = f"missed: {missed}" if missed else "met" if row["goals"] else ""
-    return row["row"], "; ".join(texts), verdict
-
-
-def figure(row: Mapping[str, Any], name: str) -> str:
-    """With the lowest and highest of several rounds."""
-    least, most = (number(bound) for bound in row["spread"].get(name, (0, 0)))
-    text = f"{name.replace('_', ' ')} {number(row['figures'][name])}"
-    return text if least == most else f"{text} ({least} to {most})"
+    return row["row"], "; ".join(texts), f"missed: {missed}" if missed else "met" if row["goals"] else ""
 
 
 if __name__ == "__main__":

@@ -105,7 +105,6 @@ TINY |= {"crowd_vus": 50, "crowd_seconds": 1, "accounts": 400, "tables": [12_000
 def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path, monkeypatch):
     port, file = str(ports.free(instances.PORTS)), tmp_path / "bench.json"
     monkeypatch.setattr(judging, "FILE", file)
-    monkeypatch.setattr(judging, "ALL", {file: [*ROWS]})
     instance = instances.choose(home=tmp_path, port=port, database="mariadb")
     code = command.bench(instance, size=SimpleNamespace(**vars(QUICK) | TINY), rows=ROWS)
 
