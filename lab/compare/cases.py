@@ -26,8 +26,8 @@ from lab.stage import TICKS, Stage, processes, spent, web_workers
 from scripts.stack import children, ports, supervision, waiting
 from scripts.stack.instance import Instance
 
-START_SECONDS, IDLE_SECONDS = 180, 1
-"""For k6 to read its accounts and to make its callers; in the second an idle shop says that it is ready."""
+START_SECONDS = 180
+"""For k6 to read its accounts and to make its callers."""
 MOST_FAILED, NEARLY_ALL = 0.01, 0.9
 SESSIONS = "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_connected'"
 COUNTED = re.compile(
@@ -39,11 +39,10 @@ COUNTED = re.compile(
 PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
 """The first is of plain load before each fault."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
-PARTNER, POOL_STRATEGY = "convenience_store", "code_pool"
-PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS, BUYERS_PATIENCE_SECONDS, CONFIRM_SECONDS = 100, 30, 60, 60
-"""Of callers; and for the sweeper to get the answer of a partner that hadn't answered."""
+CONFIRM_SECONDS = 60
+"""For the sweeper to get the answer of a partner that hadn't answered."""
 ROWS = """
-SELECT campaign.quantity, COUNT(coupon.id) AS coupons,
+SELECT COUNT(coupon.id) AS coupons,
     GREATEST(COUNT(coupon.id) + campaign.confirming, campaign.quantity) - campaign.quantity
         AS `coupons over the quantity`,
     GREATEST(COUNT(coupon.id), campaign.issued) - LEAST(COUNT(coupon.id), campaign.issued)
@@ -55,29 +54,33 @@ WHERE campaign.id = %s GROUP BY campaign.id
 CONFIRMING = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
 UNKNOWN = ("0", "503 unavailable")
 """Answers after which an order may have been placed, or not."""
+Measure = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def run(stage: Stage, case: Case) -> dict[str, Any]:
     """Run the load and check its rows. Raises SetupError when it can't be run."""
-    prepare, check = SORTS[case.sort]
-    settings, instance, ended = prepare(stage, case), stage.instance, threading.Event()
-    database.wait_until_worked_off(instance)
-    before, counted = database.counters(instance), _counted(instance)
-    with ThreadPoolExecutor(1) as threads:
-        striking = threads.submit(strike, stage, case, settings, ended)
-        try:
-            measured = ramp(stage, case, settings)
-        finally:
-            ended.set()
-    # What callers no longer wait for would slow the next case down, and this one's rows would go on growing.
-    waiting.left(lambda: not _is_idle(instance), within_seconds=FINISH_SECONDS)
-    measured |= check(stage, case, settings, measured)
-    measured["findings"] += [] if measured["asked"] else ["no request was answered"]
-    names = ("scenario", "strategy", "variant", "is_quick", "is_control")
-    measured |= {name: getattr(case, name) for name in names} | {"faults": striking.result()}
-    measured["database"] = database.since(before, database.counters(instance))
-    more = database.since(counted, _counted(instance))
-    return measured | {"counted": {name: number for name, number in more.items() if number}}
+    instance, names = stage.instance, ("scenario", "strategy", "variant", "is_quick", "is_control")
+
+    def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """With these settings of k6, until the shop is ready again: callers that left would slow the next
+        case down, and this one's rows would go on growing."""
+        database.wait_until_worked_off(instance)
+        before, counted, ended = database.counters(instance), _counted(instance), threading.Event()
+        with ThreadPoolExecutor(1) as threads:
+            striking = threads.submit(strike, stage, case, settings, ended)
+            try:
+                measured = ramp(stage, case, settings)
+            finally:
+                ended.set()
+        is_busy = partial(supervision.readiness_problem, instance.port)
+        waiting.left(is_busy, within_seconds=FINISH_SECONDS)
+        more = database.since(counted, _counted(instance))
+        measured["counted"] = {name: number for name, number in more.items() if number}
+        measured["database"] = database.since(before, database.counters(instance))
+        found = [] if measured["asked"] else ["no request was answered"]
+        return measured | {"faults": striking.result(), "wrong": {}, "broken": [], "findings": found}
+
+    return {name: getattr(case, name) for name in names} | SORTS[case.sort](stage, case, measure)
 
 
 def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,11 +153,6 @@ def _counted(instance: Instance) -> dict[str, float]:
             for name, number in COUNTED.findall(text):
                 sums[name] += round(float(number))
     return dict(sums)
-
-
-def _is_idle(instance: Instance) -> bool:
-    asked_at = time.monotonic()
-    return not supervision.readiness_problem(instance.port) and time.monotonic() - asked_at < IDLE_SECONDS
 
 
 # --- what it runs into ---
@@ -238,34 +236,26 @@ FAULTS: Mapping[str, Callable[[Instance], Any]] = {
 }
 
 
-# --- before a load and after it ---
-
-
-def prepare_coupons(stage: Stage, case: Case) -> dict[str, Any]:
-    """Make the campaign of the case; the settings of k6."""
-    quantity = case.quantity or case.accounts
-    terms = {"partner": PARTNER} if case.variant == "partner" else {}
-    terms |= {"code_source": "pool"} if case.strategy == POOL_STRATEGY else {}
+def coupons(stage: Stage, case: Case, measure: Measure) -> dict[str, Any]:
+    """The case on a campaign of its own: what was measured, wrong rows by kind, and the findings."""
+    quantity, patience = case.quantity or case.accounts, 30 if case.is_quick else 100
+    terms = {"partner": "convenience_store"} if case.variant == "partner" else {}
+    terms |= {"code_source": "pool"} if case.strategy == "code_pool" else {}
     campaign = stage.campaign(f"Lab {case.name}", strategy=case.strategy, quantity=quantity, **terms)
-    patience = QUICK_PATIENCE_SECONDS if case.is_quick else PATIENCE_SECONDS
-    return {"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.persists)}
-
-
-def check_coupons(
-    stage: Stage, case: Case, settings: Mapping[str, Any], answers: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The campaign's coupons, wrong rows by kind, and the findings."""
-    campaign = settings["CAMPAIGN"]
+    measured = measure({"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.persists)})
     left = waiting.left(lambda: stage.number(CONFIRMING, campaign), within_seconds=CONFIRM_SECONDS)
-    findings = [f"{left} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"] * bool(
-        left
-    )
-    found = database.row(stage.instance, ROWS, campaign)
-    quantity, coupons = int(found.pop("quantity")), int(found.pop("coupons"))
-    findings += differences(quantity, coupons, answers, sells_out=case.sells_out)
-    wrong = {kind: int(number) for kind, number in found.items() if number}
-    findings += [] if case.is_control else [f"{number} {kind}" for kind, number in wrong.items()]
-    return {"campaign": campaign, "coupons": coupons, "wrong": wrong, "broken": [], "findings": findings}
+    if left:
+        measured["findings"].append(
+            f"{left} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
+        )
+    found = {name: int(number) for name, number in database.row(stage.instance, ROWS, campaign).items()}
+    made = found.pop("coupons")
+    measured["findings"] += differences(quantity, made, measured, sells_out=case.sells_out)
+    measured |= {"campaign": campaign, "coupons": made}
+    measured["wrong"] = {kind: number for kind, number in found.items() if number}
+    wrong = {} if case.is_control else measured["wrong"]
+    measured["findings"] += [f"{number} {kind}" for kind, number in wrong.items()]
+    return measured
 
 
 def differences(quantity: int, coupons: int, answers: Mapping[str, Any], *, sells_out: bool) -> Iterator[str]:
@@ -277,27 +267,22 @@ def differences(quantity: int, coupons: int, answers: Mapping[str, Any], *, sell
         yield f"{coupons} of {quantity} coupons are issued after {answers['asked']} requests"
 
 
-def prepare_orders(stage: Stage, case: Case) -> dict[str, Any]:
-    """The settings of k6. Where there are no steps every buyer of the case is issued a coupon before."""
+def orders(stage: Stage, case: Case, measure: Measure) -> dict[str, Any]:
+    """The same of orders, once every order has ended. Where there are no steps every buyer of the case is
+    issued a coupon before."""
     [(since,)] = stage.rows(loads.NOW)
-    settings = {"PRODUCTS": stage.files["PRODUCTS"], "RUN": f"lab-{time.time_ns()}", "SINCE": since}
-    if len(case.vus) > 1:
-        return settings | {"PAYS": int(case.variant == "paid"), "PATIENCE": BUYERS_PATIENCE_SECONDS}
-    return settings | {"PAYS": 1, "PATIENCE": 0} | stage.issue(f"Lab {case.name}", case.accounts)
-
-
-def check_orders(
-    stage: Stage, case: Case, settings: Mapping[str, Any], answers: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Wait until every order has ended; how many were paid in a second, and what is wrong with them."""
-    made, of = loads.settled(stage, settings["SINCE"]), answers["answers"]
-    told, unknown = (sum(of.get(answer, 0) for answer in some) for some in (("201", "202"), UNKNOWN))
-    pays, has_coupon = bool(settings["PAYS"]), "CODES" in settings
+    settings = {"PRODUCTS": stage.files["PRODUCTS"], "RUN": f"lab-{time.time_ns()}"}
+    has_coupon, pays = len(case.vus) == 1, case.variant != "placed"
+    settings |= stage.issue(f"Lab {case.name}", case.accounts) if has_coupon else {}
+    measured = measure(settings | {"PAYS": int(pays), "PATIENCE": 0 if has_coupon else 60})
+    made = loads.settled(stage, since)
+    told, unknown = (
+        sum(measured["answers"].get(one, 0) for one in some) for some in (("201", "202"), UNKNOWN)
+    )
     bounds = {"answered": told, "most": told + unknown}
-    found = loads.wrong_orders(case.name, made, **bounds, pays=pays, has_coupon=has_coupon)
-    counts = {"placed": made["placed"], "paid": made["paid"], "wrong": {}, "broken": [], "findings": [*found]}
-    rate = {"settled_per_second": round(ratio(made["paid"], made["seconds"]), 1)}
-    return counts | (rate if has_coupon else {})
+    measured["findings"] += loads.wrong_orders(case.name, made, **bounds, pays=pays, has_coupon=has_coupon)
+    rate = {"settled_per_second": round(ratio(made["paid"], made["seconds"]), 1)} if has_coupon else {}
+    return measured | {"placed": made["placed"], "paid": made["paid"]} | rate
 
 
-SORTS = {"coupons": (prepare_coupons, check_coupons), "orders": (prepare_orders, check_orders)}
+SORTS: Mapping[str, Callable[[Stage, Case, Measure], dict[str, Any]]] = {"coupons": coupons, "orders": orders}
