@@ -22,7 +22,7 @@ from lab.bench import loads, sampling
 from lab.bench.parts import OF_K6
 from lab.bench.rows import QUICK, ROWS
 from lab.stage import Stage
-from scripts.stack import children, own_stack
+from scripts.stack import own_stack
 from scripts.stack.instance import Instance
 
 SECONDS, WARM_UP_SECONDS, WARM_UP_CALLS, WRITE_SECONDS = 10, 2, 100, 2
@@ -37,11 +37,11 @@ SELECT id FROM information_schema.processlist WHERE user <> 'system user' AND id
 """
 
 
-def of_processes(instance: Instance, name: str) -> Counter[str]:
-    """The µs so far of the parts of the processes of this name."""
-    found = Counter[str]()
-    for pid in SAMPLED[name](instance):
-        found.update(json.loads((instance.home / str(pid)).read_text()))
+def of_processes(instance: Instance) -> dict[str, Counter[str]]:
+    """The µs so far of the parts of the processes by name."""
+    found = {name: Counter[str]() for name in SAMPLED}
+    for name, pid in ((name, pid) for name, pids_of in SAMPLED.items() for pid in pids_of(instance)):
+        found[name].update(json.loads((instance.home / str(pid)).read_text()))
     return found
 
 
@@ -55,30 +55,26 @@ def of_statements(log: str) -> Counter[str]:
 
 def measure_parts(stage: Stage, row: str) -> dict[str, Counter[str]]:
     """What the parts of each process took of one more load."""
-    instance, log = stage.instance, Path(stage.instance.home, f"statements-{row}.log")
+    log = Path(stage.instance.home, f"statements-{row}.log")
     stage.rows("SET GLOBAL slow_query_log_file = %s", str(log))
-    before = {name: of_processes(instance, name) for name in SAMPLED}
+    before = of_processes(stage.instance)
     loads.measure(stage, row, SECONDS=SECONDS)
     time.sleep(WRITE_SECONDS)
-    found = {name: of_processes(instance, name) - before[name] for name in SAMPLED}
+    found = {name: now - before[name] for name, now in of_processes(stage.instance).items()}
     return found | {"mariadb": of_statements(log.read_text(errors="replace"))}
-
-
-def log_statements(stage: Stage) -> None:
-    """Have MariaDB log all; a session keeps both settings as they were when it began."""
-    stage.rows("SET GLOBAL long_query_time = 0, slow_query_log = 1")
-    for [id] in stage.rows(SESSIONS):
-        with suppress(OperationalError):  # it has ended
-            stage.rows("KILL %s", id)
-    for _ in range(WARM_UP_CALLS):  # which find their connections lost
-        stage.shop.get("/campaigns")
 
 
 def run(instance: Instance, rows: list[str]) -> int:
     with loads.running(instance, QUICK) as stage:
         unsampled = {row: loads.measure(stage, row, SECONDS=SECONDS).figures for row in rows}
     with loads.running(instance, QUICK, **sampling.settings(instance.home)) as stage:
-        log_statements(stage)
+        # Have MariaDB log all; a session keeps both settings as they were when it began.
+        stage.rows("SET GLOBAL long_query_time = 0, slow_query_log = 1")
+        for [id] in stage.rows(SESSIONS):
+            with suppress(OperationalError):  # it has ended
+                stage.rows("KILL %s", id)
+        for _ in range(WARM_UP_CALLS):  # which find their connections lost
+            stage.shop.get("/campaigns")
         for row in rows:
             loads.measure(stage, row, SECONDS=WARM_UP_SECONDS)
             for name, parts in measure_parts(stage, row).items():
@@ -94,5 +90,4 @@ if __name__ == "__main__":
     parser = ArgumentParser(prog="python3 -m lab profile")
     parser.add_argument("rows", nargs="+", choices=[row for row, of in ROWS.items() if of.part in OF_K6])
     rows = parser.parse_args().rows
-    children.handle_stop_signals()
     sys.exit(own_stack.measure("profile", "profile", lambda instance: run(instance, rows)))

@@ -14,27 +14,14 @@ LARGEST = {"max_ms", "longest_seconds", "overloaded", "peak_mib"}
 """Figures of which the largest of several rounds counts, of all others the median."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """As `rows.toml` says."""
-
-    calls: str
-    part: str
-    script: str = ""
-    k6: Mapping[str, Any] = field(default_factory=dict)
-    times: str = "http_req_duration"
-    needs: str = ""
-    makes: Sequence[str] = ()
-    goals: Mapping[str, str] = field(default_factory=dict)
-    ratios: Mapping[str, str] = field(default_factory=dict)
-    against: Mapping[str, str] = field(default_factory=dict)
-
-
 def _read(name: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads(Path(__file__).with_name(name).read_text())
 
 
-ROWS = {key: Row(**words) for key, words in _read("rows.toml").items()}
+USUAL = {"script": "", "k6": {}, "times": "http_req_duration", "needs": "", "makes": []}
+USUAL |= {"goals": {}, "ratios": {}, "against": {}}
+ROWS = {key: SimpleNamespace(**USUAL | words) for key, words in _read("rows.toml").items()}
+"""As `rows.toml` says, besides what each calls and its part."""
 COMPARED = [key for key, row in ROWS.items() if row.ratios or row.against]
 """The rows that are measured beside another commit."""
 _SIZES = _read("sizes.toml")
@@ -63,11 +50,12 @@ def summed_up(measured: Iterable[Measured]) -> list[dict[str, Any]]:
         by_row.setdefault(one.row, []).append(one)
     found = []
     for row, rounds in by_row.items():
-        figures, spread = dict[str, float](), dict[str, tuple[float, float]]()
-        for name in rounds[0].figures:
-            numbers = sorted(round(one.figures[name], 3) for one in rounds)
-            figures[name] = numbers[-1] if name in LARGEST else round(median(numbers), 3)
-            spread |= {name: (numbers[0], numbers[-1])} if len(rounds) > 1 else {}
+        all_of = {name: sorted(round(one.figures[name], 3) for one in rounds) for name in rounds[0].figures}
+        figures = {
+            name: numbers[-1] if name in LARGEST else round(median(numbers), 3)
+            for name, numbers in all_of.items()
+        }
+        spread = {name: (numbers[0], numbers[-1]) for name, numbers in all_of.items() if len(rounds) > 1}
         findings = [finding for one in rounds for finding in one.findings]
         kept: dict[str, Any] = {"row": row, "figures": figures, "spread": spread, "findings": findings}
         kept |= {"goals": judged(ROWS[row].goals, figures), "says": rounds[0].says, "steps": rounds[0].steps}
