@@ -37,33 +37,6 @@ SELECT id FROM information_schema.processlist WHERE user <> 'system user' AND id
 """
 
 
-def of_processes(instance: Instance) -> dict[str, Counter[str]]:
-    """The µs so far of the parts of the processes by name."""
-    found = {name: Counter[str]() for name in SAMPLED}
-    for name, pid in ((name, pid) for name, pids_of in SAMPLED.items() for pid in pids_of(instance)):
-        found[name].update(json.loads((instance.home / str(pid)).read_text()))
-    return found
-
-
-def of_statements(log: str) -> Counter[str]:
-    found = Counter[str]()
-    for seconds, text in STATEMENT.findall(log):
-        verb, table = text.split(None, 1)[0].rstrip(";").upper(), TABLE.search(text)
-        found[f"{verb} {table[1]}" if table else verb] += round(float(seconds) * 1e6)
-    return found
-
-
-def measure_parts(stage: Stage, row: str) -> dict[str, Counter[str]]:
-    """What the parts of each process took of one more load."""
-    log = Path(stage.instance.home, f"statements-{row}.log")
-    stage.rows("SET GLOBAL slow_query_log_file = %s", str(log))
-    before = of_processes(stage.instance)
-    loads.measure(stage, row, SECONDS=SECONDS)
-    time.sleep(WRITE_SECONDS)
-    found = {name: now - before[name] for name, now in of_processes(stage.instance).items()}
-    return found | {"mariadb": of_statements(log.read_text(errors="replace"))}
-
-
 def run(instance: Instance, rows: list[str]) -> int:
     with loads.running(instance, QUICK) as stage:
         unsampled = {row: loads.measure(stage, row, SECONDS=SECONDS).figures for row in rows}
@@ -77,13 +50,37 @@ def run(instance: Instance, rows: list[str]) -> int:
             stage.shop.get("/campaigns")
         for row in rows:
             loads.measure(stage, row, SECONDS=WARM_UP_SECONDS)
-            for name, parts in measure_parts(stage, row).items():
+            for name, parts in of_parts(stage, row).items():
                 us, total = unsampled[row][f"{name}_us"], parts.total() or 1
                 cells = [f"{part} {us * of / total:,.0f}" for part, of in parts.most_common(14)]
                 print(f"| {row} | {name} | {us:,.0f} | {', '.join(cells)} |", flush=True)
             others = [f"{name} {unsampled[row][f'{name}_us']:,.0f}" for name in ("redis", "beat", "issuer")]
             print(f"| {row} | others | | {', '.join(others)} |", flush=True)
     return 0
+
+
+def of_parts(stage: Stage, row: str) -> dict[str, Counter[str]]:
+    """The µs that the parts of each process took of one more load."""
+    log, found = (
+        Path(stage.instance.home, f"statements-{row}.log"),
+        {name: Counter[str]() for name in SAMPLED},
+    )
+
+    def count(by: Callable[..., None]) -> None:
+        for name, pids_of in SAMPLED.items():
+            for pid in pids_of(stage.instance):
+                by(found[name], json.loads((stage.instance.home / str(pid)).read_text()))
+
+    stage.rows("SET GLOBAL slow_query_log_file = %s", str(log))
+    count(Counter.subtract)
+    loads.measure(stage, row, SECONDS=SECONDS)
+    time.sleep(WRITE_SECONDS)
+    count(Counter.update)
+    found["mariadb"] = Counter()
+    for seconds, text in STATEMENT.findall(log.read_text(errors="replace")):
+        verb, table = text.split(None, 1)[0].rstrip(";").upper(), TABLE.search(text)
+        found["mariadb"][f"{verb} {table[1]}" if table else verb] += round(float(seconds) * 1e6)
+    return {name: +parts for name, parts in found.items()}
 
 
 if __name__ == "__main__":

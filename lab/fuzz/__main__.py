@@ -64,7 +64,9 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
                 send = partial(raw.send_odd, instance.port, random.Random(f"{seed} {name}"), tokens, findings)
                 senders.append(threads.submit(repeat, send, name))
             sent = sum(one.result() for one in senders)
-        reasons, permissions = operator.check_reasons(), clerk.check_permissions(operator.forms.values())
+        of_reason = [form for form in operator.forms.values() if form.reason]
+        reasons, _ = (operator.check(of_reason, "reason", reason) for reason in ("", " \t"))
+        permissions = clerk.check(operator.forms.values(), "permission", "fuzz")
         # Though supervisor has started another in its place.
         if died := running - children.of_state(instance.home):
             findings.record("processes died", f"{sorted(died)}")

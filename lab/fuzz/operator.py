@@ -5,7 +5,7 @@ permission: neither may be accepted.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from scripts.stack import SetupError
 
 ROOT = "/admin/"
 ANSWER_SECONDS = 30
-PAGES_OF_A_SHAPE, MOST_CHECKED = 3, 400
+PAGES_OF_A_SHAPE, MOST_CHECKED, REFUSED = 3, 400, (400, 403, 404, 405)
 OPEN_SHARE = 0.3
 """Of the requests, while pages are left that were not opened."""
 CLERK, PASSWORD = "fuzz-clerk", "a-clerk-of-2026"
@@ -166,35 +166,22 @@ class Operator:
                 self.known.add(link)
                 self.unseen.append(link)
 
-    def check_reasons(self) -> int:
-        """Send each form that needs a reason without one; an answer that accepts it is a finding."""
-        checked = [form for form in self.forms.values() if form.reason]
-        # Django leads to the index where the row of the form has been deleted meanwhile.
-        is_accepted = lambda answer: answer.headers.get("Location", ROOT) != ROOT  # noqa: E731
-        self._check(checked, "reason", is_accepted, reason="")
-        return self._check(checked, "reason", is_accepted, reason=" \t")
-
-    def check_permissions(self, forms: Iterable[Form]) -> int:
-        """Send these forms with this session, which has no permission; what is accepted is a finding."""
-
-        def is_accepted(answer: requests.Response) -> bool:
-            is_login = answer.status_code == 302 and "/login/" in answer.headers.get("Location", "")
-            return not is_login and answer.status_code not in (400, 403, 404, 405)
-
-        return self._check(forms, "permission", is_accepted, reason="fuzz")
-
-    def _check(
-        self, forms: Iterable[Form], what: str, is_accepted: Callable[[Any], bool], reason: str
-    ) -> int:
-        """Send them with that reason, those that need one; how many there are."""
+    def check(self, forms: Iterable[Form], what: str, reason: str) -> int:
+        """Send these forms with that reason, those that need one: each that is accepted is a finding. Their
+        number."""
         checked = [form for form in forms if form.method == "POST"][:MOST_CHECKED]
         for form in checked:
             values = form.unchanged(self.chance, **({form.reason: reason} if form.reason else {}))
             answer = self._send("POST", form.action, values, page=form.page)
-            if answer is not None and is_accepted(answer):
-                led = f"answered {answer.status_code} {answer.headers.get('Location')}"
+            if answer is None:
+                continue
+            led = answer.headers.get("Location", "")
+            # Django leads to the index where the row of the form has been deleted meanwhile.
+            refused = {"reason": led in ("", ROOT)}
+            refused["permission"] = "/login/" in led or answer.status_code in REFUSED
+            if not refused[what]:
                 accepted = f"{shape(form.action)} was accepted without a {what}"
-                self.findings.record(accepted, f"{form.action} {values} {led}")
+                self.findings.record(accepted, f"{values} answered {answer.status_code} {led}")
         return len(checked)
 
     def _send(

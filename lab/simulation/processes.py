@@ -4,7 +4,6 @@ Redis is fakeredis, whose scripts run in a real Lua; `TIME` and time-outs follow
 """
 
 import hashlib
-import heapq
 import sys
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,16 +73,15 @@ class Process:
     incarnation: int = 0
 
 
-Task = tuple[Process, int, str, Callable[[], Any]]
-"""A process, its incarnation, a name and the work, which runs uninterrupted, if that process still lives."""
+Task = tuple[float, Process, int, str, Callable[[], Any]]
+"""When it is due, a process, its incarnation, a name and the work, which runs if that process still lives."""
 
 
 class Processes:
     """All processes of the shop, and the broker and Redis between them: one task runs at a time."""
 
     def __init__(self) -> None:
-        self._runnable, self._later = list[Task](), list[tuple[float, int, Task]]()
-        self._numbers, self._nested, self.steps = count(), 0, 0
+        self._tasks, self._nested, self.steps = list[Task](), 0, 0
         self.trace, self.last = hashlib.sha256(), deque[str](maxlen=60)
         self._outside, self._web = Process("clients"), Process("web")
         names = ("worker-1", "worker-2", "beat-1", "beat-2", "issuer-1", "issuer-2")
@@ -123,11 +120,7 @@ class Processes:
 
     def submit(self, process: Process, name: str, run: Callable[[], Any], *, after: float = 0.0) -> None:
         """Have it run by this process, once so much time has passed."""
-        task = (process, process.incarnation, name, run)
-        if after > 0:
-            heapq.heappush(self._later, (chance.seconds + after, next(self._numbers), task))
-        else:
-            self._runnable.append(task)
+        self._tasks.append((chance.seconds + after, process, process.incarnation, name, run))
 
     def happen(self, name: str, run: Callable[[], Any], *between: float) -> None:
         """Have something outside of the shop happen, after so many seconds."""
@@ -135,11 +128,10 @@ class Processes:
 
     def step(self) -> None:
         """Run one task, the next that is due if none can run now; a task that waits keeps its faults."""
-        if not self._runnable:
-            chance.seconds = max(chance.seconds, self._later[0][0])
-        while self._later and self._later[0][0] <= chance.seconds:
-            self._runnable.append(heapq.heappop(self._later)[2])
-        process, incarnation, name, run = self._runnable.pop(chance.randrange(len(self._runnable)))
+        chance.seconds = max(chance.seconds, min(due for due, *_ in self._tasks))
+        task = chance.choice([task for task in self._tasks if task[0] <= chance.seconds])
+        self._tasks.remove(task)
+        _, process, incarnation, name, run = task
         if process.incarnation == incarnation:
             self.steps += 1
             self.note(f"{process.name} {name}")

@@ -94,12 +94,12 @@ def operator(pages) -> Operator:
 
 
 def test_a_form_that_is_accepted_without_a_reason_is_a_finding(operator):
-    assert operator.check_reasons() == 1
+    assert operator.check(operator.forms.values(), "reason", "") == 1
     assert kinds(operator.findings) == ["/admin/orders/order/#/refund/ was accepted without a reason"]
 
 
 @pytest.mark.parametrize("status", [200, 302])
 def test_a_form_that_is_accepted_without_a_permission_is_a_finding(status, pages, operator):
     pages.answer = lambda sent: replace(ACCEPTED, status=status)
-    operator.check_permissions(list(operator.forms.values()))
+    operator.check(operator.forms.values(), "permission", "fuzz")
     assert kinds(operator.findings) == ["/admin/orders/order/#/refund/ was accepted without a permission"]
