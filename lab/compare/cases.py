@@ -86,7 +86,7 @@ def run(stage: Stage, case: Case) -> dict[str, Any]:
 def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of the load, or of its best step within the bounds; all answers; its steps and its wall."""
     a_step, found, steps = case.accounts // len(case.vus), list[dict[str, Any]](), list[dict[str, Any]]()
-    walls = {"wall": dict[str, Any]()} if case.slowest_p95_ms else {}
+    walls = {"wall": f"none up to {case.vus[-1]:,} buyers"} if case.slowest_p95_ms else {}
     for index, vus in enumerate(case.vus):
         tokens = stage.tokens_of(stage.users[index * a_step : (index + 1) * a_step])
         own = {**settings, "TOKENS": tokens, "RUN": f"{settings.get('RUN')}-{vus}"}
@@ -168,7 +168,7 @@ def used(instance: Instance) -> dict[str, float]:
     return {**of, "the machine": busy, "lock waits": waited / 1000}
 
 
-def wall(instance: Instance, step: Mapping[str, Any], taken: Mapping[str, float]) -> dict[str, Any]:
+def wall(instance: Instance, step: Mapping[str, Any], taken: Mapping[str, float]) -> str:
     """What these callers ran into who were too many: the first rule that fits what was taken in each second.
     The processor comes first: while it is used up, more threads or fewer locks bring nothing."""
     cores, [(_, sessions)] = os.cpu_count() or 1, database.rows(instance, SESSIONS)
@@ -184,19 +184,18 @@ def wall(instance: Instance, step: Mapping[str, Any], taken: Mapping[str, float]
     }
     name, *also = [name for name, holds in rules.items() if holds] or ["not named"]
     says = ", ".join(f"{one} {number:.2f}" for one, number in taken.items())
-    return {"vus": step["vus"], "why": step["too_much"], "name": name, "says": says, "also": also}
+    says += f"; also full: {', '.join(also)}" if also else ""
+    return f"{name}, at {step['vus']:,} buyers: {step['too_much']} ({says})"
 
 
 # --- the faults of `crash` ---
 
 
-def strike(
-    stage: Stage, case: Case, settings: Mapping[str, Any], ended: threading.Event
-) -> list[dict[str, Any]]:
+def strike(stage: Stage, case: Case, settings: Mapping[str, Any], ended: threading.Event) -> str:
     """In `crash` fault after fault until all is sent, each once all processes of web serve: its cost isn't
     that of the one before. The longest wait for a coupon after each kind."""
     if case.scenario != "crash":
-        return []
+        return ""
     instance, whole, waits = stage.instance, len(web_workers(stage.instance)), dict[str, list[float]]()
     issued, pause = partial(stage.number, COUPONS, settings["CAMPAIGN"]), partial(ended.wait, POLL_SECONDS)
 
@@ -222,10 +221,10 @@ def strike(
         each, before = waits.setdefault(name, []), issued()
         while issued() == before and not pause():
             pass
-        each += [] if ended.is_set() else [round(time.monotonic() - began_at, 2)]
+        each += [] if ended.is_set() else [time.monotonic() - began_at]
     supervision.wait_for_shop(instance)
-    longest = ((name, len(each), max(each, default=None)) for name, each in waits.items())
-    return [{"fault": name, "times": times, "seconds": seconds} for name, times, seconds in longest]
+    longest = ((name, len(each), f"{max(each):.2f}\u00a0s" if each else "–") for name, each in waits.items())
+    return ", ".join(f"{name} ({times} ×) {most}" for name, times, most in longest)
 
 
 FAULTS: Mapping[str, Callable[[Instance], Any]] = {

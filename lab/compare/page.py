@@ -31,20 +31,6 @@ def counts(of: Mapping[str, float], times: str = "") -> str:
     return ", ".join(f"{number:,.0f} {times}{name}" for name, number in of.items())
 
 
-def wall(row: Row) -> str:
-    """Where steps ended, and at what."""
-    if not (found := row.get("wall")):
-        return f"none up to {row['steps'][-1]['vus']:,} buyers" if "wall" in row else ""
-    also = f"; also full: {', '.join(found['also'])}" if found["also"] else ""
-    return f"{found['name']}, at {found['vus']:,} buyers: {found['why']} ({found['says']}{also})"
-
-
-def faults(row: Row) -> str:
-    """The longest wait for the next coupon after each."""
-    waits = ((one["fault"], one["times"], one["seconds"]) for one in row["faults"])
-    return ", ".join(f"{name} ({n} ×) {'–' if s is None else time(1000 * s)}" for name, n, s in waits)
-
-
 TEXTS: Mapping[str, Callable[[Row], str]] = {
     "strategy": label,
     "answers": lambda row: counts(row["answers"], "× "),
@@ -61,8 +47,8 @@ TEXTS: Mapping[str, Callable[[Row], str]] = {
     "wrong rows": lambda row: counts(row["wrong"]) or "0",
     "of the database": lambda row: counts(row["database"]),
     "retries and the like": lambda row: counts(row["counted"]),
-    "next coupon after": faults,
-    "the wall": wall,
+    "next coupon after": lambda row: str(row["faults"]),
+    "the wall": lambda row: row.get("wall", ""),
 }
 """The columns of a scenario: one is left out where no row has a text."""
 
