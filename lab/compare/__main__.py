@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lab import report, stage as stages
-from lab.compare import cases, page, scenarios
-from lab.compare.scenarios import SCENARIOS, UNSAFE, Case
+from lab.compare import cases, page
+from lab.compare.cases import SCENARIOS, UNSAFE, Case
 from lab.stage import Stage, say
 from scripts.stack import own_stack, places
 from scripts.stack.instance import Instance
@@ -39,7 +39,7 @@ def run(instance: Instance, *, folder: Path, asked: argparse.Namespace) -> int:
     """All of these cases, one stack after the other; the exit code. What is measured is written at once, and
     the report also where it is ended."""
     words = {"strategies": asked.strategies, "scenarios": asked.scenario}
-    chosen = scenarios.cases(is_quick=bool(asked.quick), **words)
+    chosen = cases.chosen_by(is_quick=bool(asked.quick), **words)
     users, made, findings = max(case.accounts for case in chosen), None, list[str]()
     say(f"{len(chosen)} cases, {users:,} accounts")
     try:

@@ -1,11 +1,13 @@
-"""One case from its campaign to its row of the report: its load, in steps where it has several; in `crash`
-the faults meanwhile; what it runs into; and what is wrong with its rows."""
+"""The cases of the scenarios, which `scenarios.toml` declares; and one from its campaign to its row of the
+report: its load, perhaps in steps; in `crash` the faults meanwhile; what it runs into; and its wrong rows."""
 
+import json
 import os
 import re
 import resource
 import threading
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +15,34 @@ from contextlib import suppress
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from redis import Redis
 
-from lab import load
+from lab import load, stage as stages
 from lab.bench import loads
-from lab.compare.scenarios import FINISH_SECONDS, Case
 from lab.load import Figures, ratio
 from lab.stack import database
 from lab.stage import TICKS, Stage, processes, spent, web_workers
-from scripts.stack import children, ports, supervision, waiting
+from scripts.stack import SetupError, children, own_stack, ports, supervision, waiting
 from scripts.stack.instance import Instance
+from scripts.stack.places import PROJECT
 
+UNSAFE, DEFAULT_INVENTORY = "unsafe", "group_commit"
+FINISH_SECONDS = 170
+"""For callers to finish what they began: longer than their patience and one more request. A coupon of a
+caller that was cut off would be missing in the count of answers."""
+FOLDERS = {"coupons": "coupons/issuing/strategies", "orders": "orders/placement/strategies"}
+STRATEGIES = {
+    sort: sorted(path.stem for path in (PROJECT / folder).glob("[a-z]*.py"))
+    for sort, folder in FOLDERS.items()
+}
+"""By what is bought: each module there is one, so that new ones join."""
+DECLARED = Path(__file__).with_name("scenarios.toml")
+SCENARIOS: Mapping[str, Mapping[str, Any]] = tomllib.loads(DECLARED.read_text())
+USUAL: dict[str, Any] = {"sort": "coupons", "quantity": 0, "pause": 0, "warm_up": 0, "slowest_p95_ms": {}}
+USUAL |= {"persists": False, "sells_out": False}
 START_SECONDS = 180
 """For k6 to read its accounts and to make its callers."""
 MOST_FAILED, NEARLY_ALL = 0.01, 0.9
@@ -55,6 +72,44 @@ CONFIRMING = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
 UNKNOWN = ("0", "503 unavailable")
 """Answers after which an order may have been placed, or not."""
 Measure = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+class Case(SimpleNamespace):
+    """One row of the report: a strategy in a scenario, and the scenario's load as `scenarios.toml` says."""
+
+    def executors(self, vus: int) -> str:
+        """As k6 takes them."""
+        callers = {} if "stages" in self.k6 else {"vus": vus}
+        return json.dumps({"all": {**self.k6, **callers, "gracefulStop": f"{FINISH_SECONDS}s"}})
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of the stack. No account is throttled: callers that are refused retry without a pause, for limits
+        aren't compared."""
+        return {"INVENTORY_STRATEGY": self.inventory, **stages.SETTINGS, **own_stack.NO_RATES}
+
+
+def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
+    """In the order in which they run: a stack's together, that of everything but orders last, and the control
+    last of all. Raises SetupError for a name that there isn't."""
+    known, chosen = {name for each in STRATEGIES.values() for name in each}, list[Case]()
+    asked, named = ({*text.split(",")} - {""} for text in (strategies, scenarios))
+    if unknown := asked - known | named - SCENARIOS.keys():
+        raise SetupError(f"there is no {unknown}: choose from {[*SCENARIOS]} and {sorted(known)}")
+    for scenario, words in SCENARIOS.items():
+        if named and not {scenario, words.get("joins")} & named:
+            continue
+        load = {**USUAL, **words} | (words["quick"] if is_quick else {}) | {"is_quick": is_quick}
+        # The control is expected to break laws.
+        some = known if "control" in words else known - {UNSAFE}
+        some &= (asked or known) & {*words.get("strategies", known)}
+        for strategy in (one for one in STRATEGIES[load["sort"]] if one in some):
+            load |= {"scenario": scenario, "strategy": strategy, "is_control": strategy == UNSAFE}
+            load["inventory"] = strategy if load["sort"] == "orders" else DEFAULT_INVENTORY
+            for variant in words.get("variants", [""]):
+                name = " ".join(filter(None, (scenario, strategy, variant)))
+                chosen.append(Case(**load, variant=variant, name=name))
+    return sorted(chosen, key=lambda one: (one.inventory == DEFAULT_INVENTORY, one.inventory, one.is_control))
 
 
 def run(stage: Stage, case: Case) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import report
-from lab.compare.scenarios import SCENARIOS
+from lab.compare.cases import SCENARIOS
 
 Row = Mapping[str, Any]
 FOLDER = report.DOCS / "lab"
