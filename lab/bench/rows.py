@@ -3,7 +3,6 @@ table, docs/bench.json and docs/bench-against.json with the last run of each siz
 `python -m lab.bench.rows` writes the page again from both files."""
 
 import itertools
-import operator
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,7 +73,7 @@ def judged(goals: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, 
     found = {}
     for name, goal in goals.items():
         sign, bound = goal.split()
-        is_met = {"≥": operator.ge, "<": operator.lt}[sign](figures[name], float(bound))
+        is_met = figures[name] >= float(bound) if sign == "≥" else figures[name] < float(bound)
         found[name] = {"goal": goal, "value": figures[name], "is_met": is_met}
     return found
 

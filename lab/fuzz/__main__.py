@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from lab import stage
+from lab.calls import signed_in
 from lab.fuzz import raw
 from lab.fuzz.findings import Findings
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
@@ -42,10 +43,10 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     with findings.printed(), own_stack.running(instance, **SETTINGS):
         users = stage.seed(instance, 1)
         shop = Shop(instance, users["staff"], findings)
-        operator, clerk = (Operator(instance.url, findings, f"{seed} {name}") for name in ("operator", CLERK))
-        operator.sign_in(welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+        staff = signed_in(instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+        operator = Operator(instance.url, findings, f"{seed} operator", staff)
         operator.create_clerk()
-        clerk.sign_in(CLERK, PASSWORD)
+        clerk = Operator(instance.url, findings, seed, signed_in(instance.url, CLERK, PASSWORD))
         token = shop.call("POST", "/auth/token", {"username": CLERK, "password": PASSWORD})["access"]
         tokens = ["", users["users"][0]["access"], users["staff"], token, "a.b.c"]
         running, ends_at = children.of_state(instance.home), time.monotonic() + seconds

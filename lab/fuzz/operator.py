@@ -12,9 +12,7 @@ from urllib.parse import urlsplit
 import lxml.html
 import requests
 
-from lab.calls import new_session
 from lab.fuzz.findings import Findings
-from scripts.stack import SetupError
 
 ROOT = "/admin/"
 ANSWER_SECONDS = 30
@@ -120,17 +118,10 @@ def read(html: bytes, path: str) -> tuple[list[Form], list[str]]:
 class Operator:
     """One session, and the forms that it has seen, by their kinds."""
 
-    def __init__(self, url: str, findings: Findings, seed: str) -> None:
-        self.url, self.findings = url, findings
-        self.chance, self.session, self.detail = random.Random(seed), new_session(), ""
+    def __init__(self, url: str, findings: Findings, seed: str, session: requests.Session) -> None:
+        self.url, self.findings, self.session = url, findings, session
+        self.chance, self.detail = random.Random(seed), ""
         self.forms, self.unseen, self.known = dict[str, Form](), [ROOT], {ROOT}
-
-    def sign_in(self, username: str, password: str) -> None:
-        """Raises SetupError unless the session is signed in."""
-        self._send("GET", "/admin/login/")
-        answer = self._send("POST", "/admin/login/", [("username", username), ("password", password)])
-        if answer is None or answer.status_code != 302:
-            raise SetupError(f"{username} can't sign in to /admin/: {answer}")
 
     def create_clerk(self) -> None:
         """An account of the staff without any permission."""

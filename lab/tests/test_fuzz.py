@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lab.calls import new_session
 from lab.fuzz import __main__ as command, operator as operators, raw
 from lab.fuzz.findings import Findings
 from lab.fuzz.operator import Operator
@@ -84,7 +85,7 @@ ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 @pytest.fixture
 def operator(pages) -> Operator:
     """An operator of these pages that knows the form."""
-    operator = Operator(pages.address, Findings(), "1")
+    operator = Operator(pages.address, Findings(), "1", new_session())
     [[form], links] = operators.read(PAGE.encode(), "/admin/orders/order/7/")
     assert form.values == [("amount", "5"), ("note", ""), ("reason", ""), ("kind", "b"), ("notify", "on")]
     assert form.others == [("kind", "a"), ("restock", "on"), ("do", "refund")]
