@@ -23,8 +23,6 @@ SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "600",
     # So accounts come to have more unpaid orders than they usually may.
     "OPEN_ORDERS_PER_ACCOUNT": "1000",
-    # One key makes all calls of its row; they are counted all the same.
-    "RATE_API_KEYS": "10000/s",
 }
 WARM_UP_SECONDS = 2
 PRODUCTS, VUS = 1_000, 100
