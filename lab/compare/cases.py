@@ -101,8 +101,8 @@ def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
             continue
         load = {**USUAL, **words} | (words["quick"] if is_quick else {}) | {"is_quick": is_quick}
         # The control is expected to break laws.
-        some = known if "control" in words else known - {UNSAFE}
-        some &= (asked or known) & {*words.get("strategies", known)}
+        some = (asked or known) & {*words.get("strategies", known)}
+        some -= set() if "control" in words else {UNSAFE}
         for strategy in (one for one in STRATEGIES[load["sort"]] if one in some):
             load |= {"scenario": scenario, "strategy": strategy, "is_control": strategy == UNSAFE}
             load["inventory"] = strategy if load["sort"] == "orders" else DEFAULT_INVENTORY
