@@ -25,13 +25,10 @@ CAMPAIGNS, ORDERS_OF_AN_ACCOUNT, PRODUCTS, DISCOUNT_AMOUNT, POINTS_AMOUNT = 20, 
 CURRENCY = os.environ.get("CURRENCY", "KRW")
 # Codes of 14 characters, as spread over their index as real ones that were issued hour after hour for weeks.
 CODE = "CONCAT(LPAD(CONV(LEFT(MD5(UUID()), 15), 16, 32), 12, '0'), LPAD(MOD({number}, 100), 2, '0'))"
-BOOKED = (
-    "INSERT INTO charges (key, order_id, id, token, status, failure, amount, currency, created_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "INSERT INTO attempts (kind, key, asked, count) VALUES ('charge', ?, ?, 1)",
-)
-"""What the gateway simulator has of a charge in its own book: the first nine columns of charges.sql, and the
-first and the last."""
+BOOKED = """
+INSERT INTO charges (key, order_id, id, token, status, failure, amount, currency, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
 
 def fill(instance: Instance, *, coupons: int, orders: int) -> None:
@@ -57,11 +54,9 @@ def fill(instance: Instance, *, coupons: int, orders: int) -> None:
             for first, last in _bites(orders, min(BITE, accounts)):
                 _run(cursor, "orders", first=first, last=last, code=CODE.format(number="n"), **of)
                 _run(cursor, "charges", currency=CURRENCY)
-                charges = cursor.fetchall()
                 # A book that may be in use.
                 with closing(sqlite3.connect(instance.data / "gateway.sqlite3", timeout=30)) as book, book:
-                    book.executemany(BOOKED[0], (charge[:9] for charge in charges))
-                    book.executemany(BOOKED[1], ((charge[0], charge[9]) for charge in charges))
+                    book.executemany(BOOKED, cursor.fetchall())
 
 
 def _run(cursor: Any, name: str, **values: object) -> None:

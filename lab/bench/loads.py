@@ -23,8 +23,6 @@ SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "600",
     # So accounts come to have more unpaid orders than they usually may.
     "OPEN_ORDERS_PER_ACCOUNT": "1000",
-    # One key makes all calls of its row; they are counted all the same.
-    "RATE_API_KEYS": "10000/s",
 }
 WARM_UP_SECONDS = 2
 PRODUCTS, VUS = 1_000, 100
@@ -33,8 +31,6 @@ TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}
 """Of an answer, and what k6 calls them."""
 GRACE_SECONDS = 60
 """For k6 beyond the load's time: to start, to finish the last requests, and to write its figures."""
-COUNTED = {"statements": "Questions"}
-"""What the database server counts, by what it is called of one request."""
 STATUS = "SHOW GLOBAL STATUS WHERE Variable_name = %s"
 MADE = {
     "issued": "SELECT issued FROM coupons_campaign WHERE id = {CAMPAIGN}",
@@ -76,13 +72,13 @@ def running(instance: Instance, size: Any, **settings: str) -> Iterator[Stage]:
 def measure(stage: Stage, row: str, **given: Any) -> Measured:
     """One run of the row's load. Orders that are paid are followed until the last is settled, and so is the
     processor time of an order."""
-    of, size, base = ROWS[row], vars(stage.size), {"SECONDS": stage.size.seconds, "VUS": VUS}
-    own = {name: size.get(value, value) for name, value in of.k6.items()}
-    needed = NEEDS[of.needs](stage, row)
-    settings = {**stage.files, **base, "RUN": f"bench-{time.time_ns()}", **own, **needed, **given}
+    of, size = ROWS[row], vars(stage.size)
+    settings = {**stage.files, "SECONDS": size["seconds"], "VUS": VUS, "RUN": f"bench-{time.time_ns()}"}
+    settings |= {name: size.get(value, value) for name, value in of.k6.items()}
+    settings |= NEEDS[of.needs](stage, row) | given
+    count = [MADE[name].format(**settings) for name in of.makes]
     database.wait_until_worked_off(stage.instance)
-    [(since,)] = stage.rows(NOW)
-    had, before = _made(stage, row, settings), used(stage)
+    [(since,)], had, before = stage.rows(NOW), [*map(stage.number, count)], used(stage)
     patience = settings["SECONDS"] + GRACE_SECONDS
     figures = load.run(of.script, stage.instance, within_seconds=patience, **settings)
     paid = settled(stage, since) if "PAYS" in of.k6 else {}
@@ -96,18 +92,14 @@ def measure(stage: Stage, row: str, **given: Any) -> Measured:
         # An order that is accepted and never paid is no throughput, and the time until the last is counts.
         taken["settled_per_second"] = ratio(paid["paid"], max(figures.seconds, paid["seconds"]))
         taken |= {"longest_seconds": paid["longest"], "overloaded": figures.count("overloaded")}
-    made = [now - before for now, before in zip(_made(stage, row, settings), had, strict=True)]
+    made = [now - before for now, before in zip(map(stage.number, count), had, strict=True)]
     return Measured(row=row, figures=taken, findings=list(errors(row, figures, made, paid)))
 
 
 def used(stage: Stage) -> dict[str, float]:
-    """So far: µs of processor of each process, and what the database counts."""
+    """So far: µs of processor of each process, and the statements that the database counts."""
     taken = {f"{name}_us": 1e6 * seconds for name, seconds in stages.spent(stage.instance).items()}
-    return taken | {name: stage.number(STATUS, of) for name, of in COUNTED.items()}
-
-
-def _made(stage: Stage, row: str, settings: Mapping[str, Any]) -> list[int]:
-    return [stage.number(MADE[name].format(**settings)) for name in ROWS[row].makes]
+    return taken | {"statements": stage.number(STATUS, "Questions")}
 
 
 def errors(row: str, figures: Figures, made: Iterable[int], paid: Mapping[str, float]) -> Iterator[str]:
@@ -128,20 +120,10 @@ def errors(row: str, figures: Figures, made: Iterable[int], paid: Mapping[str, f
         yield from wrong_orders(row, paid, answered=answered, most=most, pays=True, has_coupon=has_coupon)
 
 
-# --- beside null ---
-
-
 def beside_null(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
-    """These rows, and those that they are beside, in rounds between loads of null, which run too."""
-    wanted = {*rows, *(ROWS[row].beside for row in rows)} - {"null"}
-    loads = [partial(measure, stage, row) for row in ROWS if row in wanted]
-    last: dict[str, Measured] = {}
-    for run in between(stage, loads, partial(measure, stage, "null")):
-        last[run.row] = run
-        if beside := ROWS[run.row].beside:
-            share = ratio(run.figures["per_second"], last[beside].figures["per_second"])
-            run = replace(run, figures={**run.figures, f"of_{beside}": share})
-        yield run
+    """These rows in rounds between loads of null, which run too."""
+    loads = [partial(measure, stage, row) for row in rows if row != "null"]
+    return between(stage, loads, partial(measure, stage, "null"))
 
 
 def between(
@@ -169,9 +151,6 @@ def between(
             yield null()
 
 
-# --- paid orders ---
-
-
 def settled(stage: Stage, since: datetime) -> dict[str, float]:
     """Wait until no saga that was created since is running, and count its orders; `seconds` from the first
     placed to the last paid, and the `longest` from one's placing to its payment."""
@@ -189,19 +168,10 @@ def wrong_orders(
         yield f"{row}: {answered} of {most} orders were answered, and in the database are {made}"
 
 
-# --- what loads have to find ---
-
-
 def _sold_out(stage: Stage, row: str) -> dict[str, Any]:
     campaign = stage.campaign(f"Bench {row}", quantity=1)
     stage.shop.call("POST", "/coupons", {"campaign": campaign})
     return {"CAMPAIGN": campaign}
-
-
-def _shared_code(stage: Stage, row: str) -> dict[str, Any]:
-    code = f"BENCH-{time.time_ns() // 10**6}"
-    campaign = stage.campaign(f"Bench {row}", code_source="shared", shared_code=code)
-    return {"CAMPAIGN": campaign, "CODE": code}
 
 
 def _page_of_coupons(stage: Stage, row: str) -> dict[str, Any]:
@@ -218,7 +188,6 @@ NEEDS: Mapping[str, Callable[[Stage, str], dict[str, Any]]] = {
     "a campaign": lambda stage, row: {"CAMPAIGN": stage.campaign(f"Bench {row}")},
     "a campaign sold out": _sold_out,
     "coupons of its buyers": lambda stage, row: stage.issue(f"Bench {row}", stage.size.accounts),
-    "a shared code": _shared_code,
     "accounts with a page of coupons": _page_of_coupons,
     "staff": lambda stage, row: {"TOKENS": stage.tokens_of([{"access": stage.shop.token}])},
 }

@@ -21,7 +21,6 @@ from scripts.stack import children, own_stack, waiting, welcome
 OF_K6 = ("beside null", "once")
 """The parts whose rows are a load each."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
-ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
 AUDIT_SECONDS = 1_800
 TABLES = "SELECT GROUP_CONCAT(table_name) FROM information_schema.tables WHERE table_schema = DATABASE()"
 UNLEASED_SECONDS, PLACED_SECONDS, WATCHED_SECONDS = 30, 21, 3
@@ -33,16 +32,11 @@ FEW_VIEWERS, VIEWERS = 8, 48
 """Who make both web processes read; and those that are to cost little more."""
 HIGHEST_RATE, MINUTES_OF_ENTRIES = 6_000, 4
 """Admissions a minute: so that the entries last for that many minutes, and never more than this."""
-AT_ONCE = 10**6
-"""A rate that admits all at once."""
-ADMITTED_FOR_SECONDS = 3_600
-OF_ENTRIES = {"admitted_for_seconds": ADMITTED_FOR_SECONDS}
+OF_SALE = {"admitted_for_seconds": 3_600}
 WAITING, BEGUN_BEFORE_SECONDS = 1_000, 10
 """Entries whose polls wait, and how long before the first of them is admitted; k6 starts in this time."""
 ORDERS_A_ROUND = 2_000
-IS_ORDERED = "SELECT is_ordered FROM sales_sale WHERE id = %s"
-PASSED = "SELECT passed_position FROM sales_sale WHERE id = %s"
-LEFT = "SELECT last_position - passed_position FROM sales_sale WHERE id = %s"
+PASSED = "SELECT passed_position, last_position - passed_position, is_ordered FROM sales_sale WHERE id = %s"
 FROM_POSITION = """
 SELECT id, account_id FROM sales_saleentry WHERE sale_id = %s AND position >= %s ORDER BY position LIMIT %s
 """
@@ -77,42 +71,31 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
 
 
-def by_key(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
-    """Null calls by an API key of the staff, between null calls by their token."""
-    made = stage.shop.call("POST", "/api-keys", {"name": "Bench", "scopes": ["coupons:write"]})
-    by_token, by_key = (
-        stage.tokens_of([{"access": one}], name)
-        for name, one in (("token", stage.shop.token), ("key", made["secret"]))
-    )
-    null = partial(loads.measure, stage, "null", TOKENS=by_token, AGAIN=1)
-    return loads.between(stage, [partial(loads.measure, stage, "null_key", TOKENS=by_key)], null)
-
-
 def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """The processor time of more viewers of the board."""
     staff = signed_in(stage.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
-    shown = staff.get(f"{stage.instance.url}{ROWS['board'].k6['LIST']}", timeout=60).text
-    lacks = [] if shown.startswith('{"snapshot":') else [f"board: no snapshot, but {shown[:200]}"]
-    session = stage.tokens_of([{"access": staff.cookies["sessionid"]}], "board")
-    few, many = (
-        loads.measure(stage, "board", VUS=viewers, TOKENS=session, SESSIONS=1)
-        for viewers in (FEW_VIEWERS, VIEWERS)
-    )
+    own = {"TOKENS": stage.tokens_of([{"access": staff.cookies["sessionid"]}], "board"), "SESSIONS": 1}
+    few, many = (loads.measure(stage, "board", VUS=viewers, **own) for viewers in (FEW_VIEWERS, VIEWERS))
     before, after = (run.figures["web_us"] * run.figures["per_second"] / 1e6 for run in (few, many))
-    figures, findings = {"viewers_cores": after - before}, [*lacks, *few.findings, *many.findings]
     says = f"{VIEWERS - FEW_VIEWERS} beside {FEW_VIEWERS}, with whom web takes {before:.3f} cores"
-    yield Measured(row="board", figures=figures, findings=findings, says=says)
+    findings = [*few.findings, *many.findings]
+    yield Measured(row="board", figures={"viewers_cores": after - before}, findings=findings, says=says)
 
 
 def idle(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """What each process takes while nobody calls, once the worker has nothing left."""
     database.wait_until_worked_off(stage.instance)
-    before = stages.spent(stage.instance)
-    time.sleep(stage.size.idle_seconds)
-    after = stages.spent(stage.instance)
-    cores = {f"{name}_cores": (after[name] - before[name]) / stage.size.idle_seconds for name in after}
+    cores = cores_of(stage, stage.size.idle_seconds)
     total = sum(cores.values())
     yield Measured(row="idle", figures={"cores": total, "processor_us": 1e6 * total, **cores})
+
+
+def cores_of(stage: Stage, seconds: float) -> dict[str, float]:
+    """What each process takes of a core in the next seconds."""
+    before, began_at = stages.spent(stage.instance), time.monotonic()
+    time.sleep(seconds)
+    after, seconds = stages.spent(stage.instance), time.monotonic() - began_at
+    return {f"{name}_cores": (after[name] - before[name]) / seconds for name in after}
 
 
 def audit(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
@@ -127,7 +110,8 @@ def audit(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 
 def memory(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """The peak of web processes and connections since the stack was started: no row restarts one."""
-    connections, allowed = stage.number(loads.STATUS, "Max_used_connections"), stage.number(ALLOWED)
+    connections = stage.number(loads.STATUS, "Max_used_connections")
+    allowed = stage.number("SELECT @@max_connections")
     peak = stages.peak_mib(stages.processes(stage.instance, "web"))
     figures = {"peak_mib": peak, "connections_share": connections / allowed}
     says = f"{connections} of {allowed} connections to the database"
@@ -142,8 +126,18 @@ def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """
     instance, number = stage.instance, stage.size.connections
     web, tokens = stages.processes(instance, "web"), stage.tokens_of(stage.users[:number], "waiting")
+
+    def held_kib() -> float:
+        """The memory of web (PSS): a page that several processes hold counts once."""
+        return sum(stages.kib(web, "smaps_rollup", "Pss:"))
+
+    def null_p95_ms() -> float:
+        """Of calls by few buyers: how long another call takes while all those wait."""
+        own = {"SECONDS": 2, "VUS": 4, "AGAIN": 1, "TOKENS": tokens}
+        return load.run("null", instance, within_seconds=60, **own).number("http_req_duration", "p(95)")
+
     database.wait_until_worked_off(instance)
-    alone_ms, idle_kib, [(since,)] = _null_p95_ms(stage, tokens), _held_kib(web), stage.rows(loads.NOW)
+    alone_ms, idle_kib, [(since,)] = null_p95_ms(), held_kib(), stage.rows(loads.NOW)
     open_orders = partial(stage.number, loads.UNFINISHED, since)
     with ThreadPoolExecutor(1) as threads:
         with stages.frozen(children.group_of(instance.run, "worker")):
@@ -153,76 +147,57 @@ def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
             sent = threads.submit(loads.measure, stage, "waiting", TOKENS=tokens, EACH=each)
             waiting.left(lambda: not open_orders(), within_seconds=PLACED_SECONDS)
             waiting.left(lambda: open_orders() < number, within_seconds=PLACED_SECONDS)
-            before, began_at = stages.spent(instance), time.monotonic()
-            time.sleep(WATCHED_SECONDS)
-            after, seconds = stages.spent(instance), time.monotonic() - began_at
-            held_kib, at_once = _held_kib(web) - idle_kib, open_orders()
-            beside_ms = _null_p95_ms(stage, tokens)
+            figures = cores_of(stage, WATCHED_SECONDS)
+            kib, at_once, beside_ms = held_kib() - idle_kib, open_orders(), null_p95_ms()
         answered = sent.result()
-    alone_ms = (alone_ms + _null_p95_ms(stage, tokens)) / 2
-    figures = {f"{name}_cores": (after[name] - before[name]) / seconds for name in after}
-    figures |= {"waiting_cores": sum(figures.values()), "waiting_kib": ratio(held_kib, at_once)}
+    figures |= {"waiting_cores": sum(figures.values()), "waiting_kib": ratio(kib, at_once)}
+    alone_ms = (alone_ms + null_p95_ms()) / 2
     figures |= {"waiting": at_once, "of_null_alone": ratio(beside_ms, alone_ms)}
     yield Measured(row="waiting", figures=figures, findings=answered.findings)
 
 
-def _held_kib(pids: set[int]) -> float:
-    """The memory of these processes (PSS): a page that several of them hold counts once."""
-    return sum(stages.kib(pids, "smaps_rollup", "Pss:"))
-
-
-def _null_p95_ms(stage: Stage, tokens: object) -> float:
-    """Of calls by few buyers, without waiting for the worker: how long another call takes while all those
-    wait."""
-    own = {"SECONDS": 2, "VUS": 4, "AGAIN": 1, "TOKENS": tokens}
-    return load.run("null", stage.instance, within_seconds=60, **own).number("http_req_duration", "p(95)")
-
-
 def sales(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """Every row of sales; takes two minutes and the time in which the accounts join."""
-    entries = len(stage.users)
-    rate = min(HIGHEST_RATE, entries // MINUTES_OF_ENTRIES)
-    sale = stage.shop.create_sale(stage.product_ids[-1], in_seconds=3_600, rate_per_minute=rate, **OF_ENTRIES)
-    stages.say(f"{entries:,} accounts join …")
+    users, by_id = stage.users, {user["id"]: user for user in stage.users}
+    rate = min(HIGHEST_RATE, len(users) // MINUTES_OF_ENTRIES)
+    sale = stage.shop.create_sale(stage.product_ids[-1], in_seconds=3_600, rate_per_minute=rate, **OF_SALE)
+
+    def entries(first: int, most: int) -> dict[str, Any]:
+        """Settings of k6: entries from that position on, and the tokens of their accounts."""
+        found = stage.rows(FROM_POSITION, sale, first, most)
+        file = stage.write("entries", [str(entry) for entry, _ in found])
+        return {"ENTRIES": file, "TOKENS": stage.tokens_of([by_id[account] for _, account in found])}
+
+    stages.say(f"{len(users):,} accounts join …")
     yield loads.measure(stage, "sale_entries", SALE=sale)
     stage.shop.call("PATCH", f"/sales/{sale}", {"opens_at": datetime.now(UTC).isoformat()})
-    is_drawn = partial(stage.number, IS_ORDERED, sale)
+    is_drawn = partial(stage.number, PASSED, sale)
     waiting.until(is_drawn, f"sale {sale} isn't drawn after a minute", within_seconds=60)
     # The next entries, and for each the time from its admission to the answer of its poll.
-    first, most = stage.number(PASSED, sale) + rate * BEGUN_BEFORE_SECONDS // 60, min(WAITING, rate // 4)
-    own = _entries(stage, sale, first, most) | {"HOLD": ADMITTED_FOR_SECONDS}
+    first = stage.rows(PASSED, sale)[0][0] + rate * BEGUN_BEFORE_SECONDS // 60
+    own = entries(first, min(WAITING, rate // 4)) | {"HOLD": OF_SALE["admitted_for_seconds"]}
     yield loads.measure(stage, "sale_poll_wait", **own)
     # Polls of the last third of the entries, which wait all the time, between null calls.
-    polls = partial(loads.measure, stage, "sale_poll", **_entries(stage, sale, 2 * entries // 3, entries))
+    polls = partial(loads.measure, stage, "sale_poll", **entries(2 * len(users) // 3, len(users)))
     yield from loads.between(stage, [polls], partial(loads.measure, stage, "null"))
-    yield from _orders(stage)
-
-
-def _entries(stage: Stage, sale: int, first: int, most: int) -> dict[str, Any]:
-    """Settings of k6: entries from that position on, and the tokens of their accounts."""
-    rows, by_id = stage.rows(FROM_POSITION, sale, first, most), {user["id"]: user for user in stage.users}
-    entries = stage.write("entries", [str(entry) for entry, _ in rows])
-    return {"ENTRIES": entries, "TOKENS": stage.tokens_of([by_id[account] for _, account in rows])}
-
-
-def _orders(stage: Stage) -> Iterator[Measured]:
-    """Rounds of orders under admission between orders without, each round by other accounts."""
-    a_round = min(ORDERS_A_ROUND, len(stage.users) // stage.size.rounds)
-    sale = stage.shop.create_sale(stage.product_ids[-2], rate_per_minute=AT_ONCE, **OF_ENTRIES)
-    buyers, ordered = stage.users[: stage.size.rounds * a_round], iter(range(stage.size.rounds))
+    # Rounds of orders under admission between orders without, each round by other accounts.
+    a_round = min(ORDERS_A_ROUND, len(users) // stage.size.rounds)
+    sale = stage.shop.create_sale(stage.product_ids[-2], rate_per_minute=10**6, **OF_SALE)
+    buyers, firsts = (
+        users[: stage.size.rounds * a_round],
+        iter(range(0, stage.size.rounds * a_round, a_round)),
+    )
     loads.measure(stage, "sale_entries", SALE=sale, TOKENS=stage.tokens_of(buyers))
-    waiting.left(partial(stage.number, LEFT, sale), within_seconds=60)
+    waiting.left(lambda: stage.rows(PASSED, sale)[0][1], within_seconds=60)
 
     def under() -> Measured:
-        first = next(ordered) * a_round
+        first = next(firsts)
         own = {"TOKENS": stage.tokens_of(buyers[first : first + a_round]), "SALE": sale}
         product = stage.write("sale-product", stage.product_ids[-2:-1])
         return loads.measure(stage, "sale_order", PRODUCTS=product, **own)
 
-    plain = partial(
-        loads.measure, stage, "hot_orders", ACCOUNTS=a_round, SECONDS=ROWS["sale_order"].k6["SECONDS"]
-    )
-    for run in loads.between(stage, [under], plain):
+    own = {"ACCOUNTS": a_round, "SECONDS": ROWS["sale_order"].k6["SECONDS"]}
+    for run in loads.between(stage, [under], partial(loads.measure, stage, "hot_orders", **own)):
         of_plain = {"of_plain_order": run.figures.get("of_null_processor", 1)}
         yield replace(run, figures={**run.figures, **of_plain})
 
@@ -235,7 +210,6 @@ PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "board": board,
     "waiting": buyers_waiting,
     "sales": sales,
-    "key": by_key,
     "idle": idle,
     "audit": audit,
 }

@@ -22,7 +22,7 @@ from lab.bench import loads, sampling
 from lab.bench.parts import OF_K6
 from lab.bench.rows import QUICK, ROWS
 from lab.stage import Stage
-from scripts.stack import children, own_stack
+from scripts.stack import own_stack
 from scripts.stack.instance import Instance
 
 SECONDS, WARM_UP_SECONDS, WARM_UP_CALLS, WRITE_SECONDS = 10, 2, 100, 2
@@ -37,51 +37,20 @@ SELECT id FROM information_schema.processlist WHERE user <> 'system user' AND id
 """
 
 
-def of_processes(instance: Instance, name: str) -> Counter[str]:
-    """The µs so far of the parts of the processes of this name."""
-    found = Counter[str]()
-    for pid in SAMPLED[name](instance):
-        found.update(json.loads((instance.home / str(pid)).read_text()))
-    return found
-
-
-def of_statements(log: str) -> Counter[str]:
-    found = Counter[str]()
-    for seconds, text in STATEMENT.findall(log):
-        verb, table = text.split(None, 1)[0].rstrip(";").upper(), TABLE.search(text)
-        found[f"{verb} {table[1]}" if table else verb] += round(float(seconds) * 1e6)
-    return found
-
-
-def measure_parts(stage: Stage, row: str) -> dict[str, Counter[str]]:
-    """What the parts of each process took of one more load."""
-    instance, log = stage.instance, Path(stage.instance.home, f"statements-{row}.log")
-    stage.rows("SET GLOBAL slow_query_log_file = %s", str(log))
-    before = {name: of_processes(instance, name) for name in SAMPLED}
-    loads.measure(stage, row, SECONDS=SECONDS)
-    time.sleep(WRITE_SECONDS)
-    found = {name: of_processes(instance, name) - before[name] for name in SAMPLED}
-    return found | {"mariadb": of_statements(log.read_text(errors="replace"))}
-
-
-def log_statements(stage: Stage) -> None:
-    """Have MariaDB log all; a session keeps both settings as they were when it began."""
-    stage.rows("SET GLOBAL long_query_time = 0, slow_query_log = 1")
-    for [id] in stage.rows(SESSIONS):
-        with suppress(OperationalError):  # it has ended
-            stage.rows("KILL %s", id)
-    for _ in range(WARM_UP_CALLS):  # which find their connections lost
-        stage.shop.get("/campaigns")
-
-
 def run(instance: Instance, rows: list[str]) -> int:
     with loads.running(instance, QUICK) as stage:
         unsampled = {row: loads.measure(stage, row, SECONDS=SECONDS).figures for row in rows}
     with loads.running(instance, QUICK, **sampling.settings(instance.home)) as stage:
-        log_statements(stage)
+        # Have MariaDB log all; a session keeps both settings as they were when it began.
+        stage.rows("SET GLOBAL long_query_time = 0, slow_query_log = 1")
+        for [id] in stage.rows(SESSIONS):
+            with suppress(OperationalError):  # it has ended
+                stage.rows("KILL %s", id)
+        for _ in range(WARM_UP_CALLS):  # which find their connections lost
+            stage.shop.get("/campaigns")
         for row in rows:
             loads.measure(stage, row, SECONDS=WARM_UP_SECONDS)
-            for name, parts in measure_parts(stage, row).items():
+            for name, parts in of_parts(stage, row).items():
                 us, total = unsampled[row][f"{name}_us"], parts.total() or 1
                 cells = [f"{part} {us * of / total:,.0f}" for part, of in parts.most_common(14)]
                 print(f"| {row} | {name} | {us:,.0f} | {', '.join(cells)} |", flush=True)
@@ -90,9 +59,32 @@ def run(instance: Instance, rows: list[str]) -> int:
     return 0
 
 
+def of_parts(stage: Stage, row: str) -> dict[str, Counter[str]]:
+    """The µs that the parts of each process took of one more load."""
+    log, found = (
+        Path(stage.instance.home, f"statements-{row}.log"),
+        {name: Counter[str]() for name in SAMPLED},
+    )
+
+    def count(by: Callable[..., None]) -> None:
+        for name, pids_of in SAMPLED.items():
+            for pid in pids_of(stage.instance):
+                by(found[name], json.loads((stage.instance.home / str(pid)).read_text()))
+
+    stage.rows("SET GLOBAL slow_query_log_file = %s", str(log))
+    count(Counter.subtract)
+    loads.measure(stage, row, SECONDS=SECONDS)
+    time.sleep(WRITE_SECONDS)
+    count(Counter.update)
+    found["mariadb"] = Counter()
+    for seconds, text in STATEMENT.findall(log.read_text(errors="replace")):
+        verb, table = text.split(None, 1)[0].rstrip(";").upper(), TABLE.search(text)
+        found["mariadb"][f"{verb} {table[1]}" if table else verb] += round(float(seconds) * 1e6)
+    return {name: +parts for name, parts in found.items()}
+
+
 if __name__ == "__main__":
     parser = ArgumentParser(prog="python3 -m lab profile")
     parser.add_argument("rows", nargs="+", choices=[row for row, of in ROWS.items() if of.part in OF_K6])
     rows = parser.parse_args().rows
-    children.handle_stop_signals()
     sys.exit(own_stack.measure("profile", "profile", lambda instance: run(instance, rows)))

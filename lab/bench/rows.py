@@ -1,7 +1,8 @@
-"""The rows of the benchmark, which `rows.toml` declares, with their goals; how much of each is measured; and
-their sums over several rounds."""
+"""The rows of the benchmark, which `rows.toml` declares, with their goals; and what becomes of a run: sums, a
+table, docs/bench.json and docs/bench-against.json with the last run of each size, and docs/performance.md.
+`python -m lab.bench.rows` writes the page again from both files."""
 
-import operator
+import itertools
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,32 +11,22 @@ from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
+from lab import report, stage as stages
+from lab.load import ratio
+from lab.report import number
+
 LARGEST = {"max_ms", "longest_seconds", "overloaded", "peak_mib"}
 """Figures of which the largest of several rounds counts, of all others the median."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """As `rows.toml` says."""
-
-    calls: str
-    part: str
-    beside: str = ""
-    script: str = ""
-    k6: Mapping[str, Any] = field(default_factory=dict)
-    times: str = "http_req_duration"
-    needs: str = ""
-    makes: Sequence[str] = ()
-    goals: Mapping[str, str] = field(default_factory=dict)
-    ratios: Mapping[str, str] = field(default_factory=dict)
-    against: Mapping[str, str] = field(default_factory=dict)
 
 
 def _read(name: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads(Path(__file__).with_name(name).read_text())
 
 
-ROWS = {key: Row(**words) for key, words in _read("rows.toml").items()}
+USUAL = {"script": "", "k6": {}, "times": "http_req_duration", "needs": "", "makes": []}
+USUAL |= {"goals": {}, "ratios": {}, "against": {}}
+ROWS = {key: SimpleNamespace(**USUAL | words) for key, words in _read("rows.toml").items()}
+"""As `rows.toml` says, besides what each calls and its part."""
 COMPARED = [key for key, row in ROWS.items() if row.ratios or row.against]
 """The rows that are measured beside another commit."""
 _SIZES = _read("sizes.toml")
@@ -64,11 +55,12 @@ def summed_up(measured: Iterable[Measured]) -> list[dict[str, Any]]:
         by_row.setdefault(one.row, []).append(one)
     found = []
     for row, rounds in by_row.items():
-        figures, spread = dict[str, float](), dict[str, tuple[float, float]]()
-        for name in rounds[0].figures:
-            numbers = sorted(round(one.figures[name], 3) for one in rounds)
-            figures[name] = numbers[-1] if name in LARGEST else round(median(numbers), 3)
-            spread |= {name: (numbers[0], numbers[-1])} if len(rounds) > 1 else {}
+        all_of = {name: sorted(round(one.figures[name], 3) for one in rounds) for name in rounds[0].figures}
+        figures = {
+            name: numbers[-1] if name in LARGEST else round(median(numbers), 3)
+            for name, numbers in all_of.items()
+        }
+        spread = {name: (numbers[0], numbers[-1]) for name, numbers in all_of.items() if len(rounds) > 1}
         findings = [finding for one in rounds for finding in one.findings]
         kept: dict[str, Any] = {"row": row, "figures": figures, "spread": spread, "findings": findings}
         kept |= {"goals": judged(ROWS[row].goals, figures), "says": rounds[0].says, "steps": rounds[0].steps}
@@ -81,6 +73,116 @@ def judged(goals: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, 
     found = {}
     for name, goal in goals.items():
         sign, bound = goal.split()
-        is_met = {"≥": operator.ge, "<": operator.lt}[sign](figures[name], float(bound))
+        is_met = figures[name] >= float(bound) if sign == "≥" else figures[name] < float(bound)
         found[name] = {"goal": goal, "value": figures[name], "is_met": is_met}
     return found
+
+
+FILE, AGAINST_FILE = report.DOCS / "bench.json", report.DOCS / "bench-against.json"
+PROCESSOR = "processor_us ×"
+PAGE, PLOT = report.DOCS / "performance.md", report.DOCS / "bench" / "table.svg"
+SHOWN = ["per_second", "settled_per_second", "p50_ms", "p95_ms", "max_ms", "of_null", "python_us", "web_us"]
+SHOWN += ["mariadb_us", "redis_us", "worker_us", "statements", "waiting", "peak_mib", "coupons", "orders"]
+"""Figures that are shown of every row that has them, beside those with a goal; of a row without any, all."""
+PLOT_OF = {"per_second": "coupons a second, by millions in the table", "of_null": "the same × null"}
+LEGEND = """A figure is the median of the rounds, a longest or largest one the largest; in brackets the lowest
+and the highest. `us` are µs of processor a request, of paid orders an order until it is settled.
+"""
+IMAGE = (
+    "\n![Coupons a second, and the same × null, with more and more coupons in the table](bench/table.svg)\n"
+)
+
+
+def write(rows: Sequence[dict[str, Any]], **circumstances: Any) -> int:
+    """Keep the run if it has all of its rows, show a full one on the page, and print it; the exit code."""
+    kept = {**circumstances, "seconds": stages.seconds(), "rows": rows}
+    file, known = (AGAINST_FILE, COMPARED) if "against" in kept else (FILE, [*ROWS])
+    if {row["row"] for row in rows} >= {*known}:
+        report.write(file, report.read(file) | {kept["size"]["name"]: kept})
+        if kept["size"]["name"] == "full":
+            show()
+    failed = failures(rows)
+    print(f"\n{table(kept)}", *(f"bench: FAILED {one}" for one in failed), sep="\n", flush=True)
+    return 1 if failed else 0
+
+
+def show() -> None:
+    """Put the last full runs on the page, and what each row calls."""
+    calls = ((key, row.calls) for key, row in ROWS.items())
+    report.put_inside(PAGE, "rows of make bench", report.markdown(("row", "the call"), calls))
+    if full := report.read(FILE).get("full"):
+        report.put_inside(PAGE, "figures of make bench", table(full) + IMAGE)
+        [grown] = (row for row in full["rows"] if row["row"] == "growth")
+        steps = [step | {"millions": step["coupons"] / 1_000_000} for step in grown["steps"]]
+        report.curves(PLOT, {"coupons": steps}, "millions", PLOT_OF)
+    if full := report.read(AGAINST_FILE).get("full"):
+        report.put_inside(PAGE, "figures of make bench AGAINST", table(full))
+
+
+def compared(
+    row: str, rounds: Sequence[tuple[Measured, Measured]], *, has_budget: bool = False
+) -> dict[str, Any]:
+    """The row on this commit and the other, in rounds: both summed up, and their ratios of each round. With a
+    budget its only goal is the least processor time of all rounds beside the other's."""
+    quotients = [
+        Measured(row=row, figures={name: ratio(of, other.figures[name]) for name, of in this.figures.items()})
+        for this, other in rounds
+    ]
+    this, other, ratios = (summed_up(runs)[0] for runs in (*zip(*rounds, strict=True), quotients))
+    both = {"this": this, "other": other}
+    findings = [f"{name} commit, {text}" for name, one in both.items() for text in one["findings"]]
+    if has_budget:
+        goals = judged({PROCESSOR: f"< {MOST_PROCESSOR}"}, {PROCESSOR: least_processor(rounds)})
+    else:
+        goals = {f"{name} ×": one for name, one in judged(ROWS[row].ratios, ratios["figures"]).items()}
+        own = {**ROWS[row].against} | ({"peak_mib": "< 250"} if ROWS[row].ratios else {})
+        goals |= judged(own, this["figures"])
+    return {"row": row, **both, "ratios": ratios, "goals": goals, "findings": findings}
+
+
+def least_processor(rounds: Iterable[tuple[Measured, Measured]]) -> float:
+    """The processor time of a request beside the other commit's, in the round in which it was least."""
+    times = ((this.figures["processor_us"], other.figures["processor_us"]) for this, other in rounds)
+    return min(itertools.starmap(ratio, times))
+
+
+def failures(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Errors, and missed goals: beside another commit all of them, else ratios of two loads of the run."""
+    missed = [
+        f"{row['row']}: {name} {number(goal['value'])}, and the goal is {goal['goal']}"
+        for row in rows
+        for name, goal in row["goals"].items()
+        if not goal["is_met"] and ("ratios" in row or name.startswith("of_"))
+    ]
+    return missed + [finding for row in rows for finding in row["findings"]]
+
+
+def table(kept: Mapping[str, Any]) -> str:
+    """All rows of a run, and what it was measured on."""
+    size, against = kept["size"], kept.get("against", "")
+    return (
+        f"`make bench{against and f' AGAINST={against}'}` on {kept['measured_at'][:10]}, commit "
+        f"{kept['commit']}: {report.machine(kept['circumstances'])}.\n"
+        f"{size['rounds']} rounds of {size['seconds']} s a row, {kept['seconds'] / 60:.0f} minutes in all.\n"
+        f"{LEGEND}\n{report.markdown(('row', 'figures', 'goals'), map(cells, kept['rows']))}"
+    )
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The row, its figures with the lowest and highest of several rounds, and its goals."""
+    of = row.get("ratios", row)
+    wanted = (*(name.removesuffix(" ×") for name in row["goals"]), *SHOWN)
+    texts = []
+    for name in dict.fromkeys(name for name in wanted if name in of["figures"]) or of["figures"]:
+        least, most = map(number, of["spread"].get(name, (0, 0)))
+        spread = "" if least == most else f" ({least} to {most})"
+        both = [number(row[side]["figures"][name]) for side in ("this", "other") if side in row]
+        beside = f" × ({' for '.join(both)})" if both else ""
+        texts.append(f"{name.replace('_', ' ')} {number(of['figures'][name])}{spread}{beside}")
+    texts += filter(None, [row.get("says")])
+    missed = ", ".join(f"{name} {one['goal']}" for name, one in row["goals"].items() if not one["is_met"])
+    return row["row"], "; ".join(texts), f"missed: {missed}" if missed else "met" if row["goals"] else ""
+
+
+if __name__ == "__main__":
+    show()

@@ -56,12 +56,7 @@ def settings(folder: Path) -> dict[str, str]:
 
 
 def start() -> None:
-    """Sample from now on, and in processes that this one forks."""
-    os.register_at_fork(after_in_child=_start)
-    _start()
-
-
-def _start() -> None:
+    """Sample from now on."""
     _us.clear()
     sys.setswitchinterval(SWITCH_SECONDS)
     threading.Thread(target=_sample_forever, name="sampling", daemon=True).start()
@@ -91,8 +86,6 @@ def _sample_forever() -> None:
 
 
 def _innermost(frame: FrameType | None) -> str:
-    while frame:
-        if part := part_of(frame.f_code.co_filename):
-            return part
+    while frame and not part_of(frame.f_code.co_filename):
         frame = frame.f_back
-    return "other"
+    return part_of(frame.f_code.co_filename) if frame else "other"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lab import report, stage as stages
-from lab.compare import cases, page, scenarios
-from lab.compare.scenarios import SCENARIOS, UNSAFE, Case
+from lab.compare import cases, page
+from lab.compare.cases import SCENARIOS, UNSAFE, Case
 from lab.stage import Stage, say
-from scripts.stack import SetupError, children, own_stack, places
+from scripts.stack import own_stack, places
 from scripts.stack.instance import Instance
 
 PRODUCTS = 100
@@ -30,23 +30,18 @@ def main() -> int:
     parser.add_argument("--quick", default="", help="1: seconds each, and the report goes to var/lab-quick")
     parser.add_argument("--out", default="", help="another folder for the report")
     asked = parser.parse_args()
-    children.handle_stop_signals()
-    is_quick = asked.quick in {"1", "yes", "true"}
-    folder = Path(asked.out or (places.state() / "lab-quick" if is_quick else page.FOLDER))
-    words = {"strategies": asked.strategies, "scenarios": asked.scenario}
-    try:
-        chosen = scenarios.cases(is_quick=is_quick, **words)
-    except SetupError as error:
-        parser.error(str(error))
-    return own_stack.measure("make lab", "lab", partial(run, folder=folder, chosen=chosen))
+    folder = Path(asked.out or (places.state() / "lab-quick" if asked.quick else page.FOLDER))
+    run_asked = partial(run, folder=folder, asked=asked)
+    return own_stack.measure("make lab", "lab", run_asked)
 
 
-def run(instance: Instance, *, folder: Path, chosen: Sequence[Case]) -> int:
+def run(instance: Instance, *, folder: Path, asked: argparse.Namespace) -> int:
     """All of these cases, one stack after the other; the exit code. What is measured is written at once, and
     the report also where it is ended."""
-    users = max(case.accounts for case in chosen)
+    words = {"strategies": asked.strategies, "scenarios": asked.scenario}
+    chosen = cases.chosen_by(is_quick=bool(asked.quick), **words)
+    users, made, findings = max(case.accounts for case in chosen), None, list[str]()
     say(f"{len(chosen)} cases, {users:,} accounts")
-    made, findings = None, list[str]()
     try:
         for settings, some in groupby(chosen, key=lambda case: case.settings):
             with own_stack.running(instance, **settings):
@@ -56,9 +51,7 @@ def run(instance: Instance, *, folder: Path, chosen: Sequence[Case]) -> int:
     finally:
         if kept := report.read(folder / "results.json"):
             page.write(folder, kept["rows"])
-    for finding in findings:
-        say(f"FINDING {finding}")
-    say(f"the report is {folder / 'report.md'}")
+    print(*(f"FINDING {finding}" for finding in findings), f"the report is {folder / 'report.md'}", sep="\n")
     return 1 if findings else 0
 
 
@@ -73,9 +66,7 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
         if rows[-1]["steps"] or case is some[-1]:
             laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
             controls = {str(id) for (id,) in stage.rows(CONTROLS, UNSAFE)}
-            found = judge(rows, laws, excepted=controls)
-            say(f"audited; {found or 'all laws hold, but for the control'}")
-            found = [f"audit after {case.name}: {text}" for text in found]
+            found = [f"audit after {case.name}: {text}" for text in judge(rows, laws, excepted=controls)]
             findings += found
             for row in rows:
                 row["findings"] += [] if row["is_control"] else found
@@ -92,11 +83,12 @@ def judge(
 ) -> list[str]:
     """A sentence for each law that is broken by anything but the campaigns whose ids are excepted; rows whose
     campaigns break one have it in `broken`. Of other offenders it isn't known which case they are of."""
-    found, of_campaign = [], {str(row.get("campaign")): row for row in rows}
+    found = []
     for law in (law for law in laws if not law["holds"]):
         offenders, is_of_campaigns = [str(one) for one in law["offenders"]], law["law"] in OF_CAMPAIGNS
-        for row in (of_campaign[one] for one in offenders if one in of_campaign and is_of_campaigns):
-            row["broken"] = sorted({*row["broken"], law["law"]})
+        for row in rows if is_of_campaigns else ():
+            if str(row.get("campaign")) in offenders:
+                row["broken"] = sorted({*row["broken"], law["law"]})
         others = [one for one in offenders if not (one in excepted and is_of_campaigns)]
         if others or not offenders:
             found.append(f"{law['law']} is broken: {', '.join(others[:5])}")

@@ -1,5 +1,5 @@
-"""One case from its campaign to its row of the report: its load, in steps where it has several; in `crash`
-the faults meanwhile; what it runs into; and what is wrong with its rows."""
+"""The cases of the scenarios, which `scenarios.toml` declares; and one from its campaign to its row of the
+report: its load, perhaps in steps; in `crash` the faults meanwhile; what it runs into; and its wrong rows."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import re
 import resource
 import threading
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,21 +15,36 @@ from contextlib import suppress
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from redis import Redis
 
-from lab import load
+from lab import load, stage as stages
 from lab.bench import loads
-from lab.compare.scenarios import FINISH_SECONDS, Case
 from lab.load import Figures, ratio
 from lab.stack import database
 from lab.stage import TICKS, Stage, processes, spent, web_workers
-from scripts.stack import children, ports, supervision, waiting
+from scripts.stack import SetupError, children, own_stack, ports, supervision, waiting
 from scripts.stack.instance import Instance
+from scripts.stack.places import PROJECT
 
-START_SECONDS, IDLE_SECONDS = 180, 1
-"""For k6 to read its accounts and to make its callers; in the second an idle shop says that it is ready."""
+UNSAFE, DEFAULT_INVENTORY = "unsafe", "group_commit"
+FINISH_SECONDS = 170
+"""For callers to finish what they began: longer than their patience and one more request. A coupon of a
+caller that was cut off would be missing in the count of answers."""
+FOLDERS = {"coupons": "coupons/issuing/strategies", "orders": "orders/placement/strategies"}
+STRATEGIES = {
+    sort: sorted(path.stem for path in (PROJECT / folder).glob("[a-z]*.py"))
+    for sort, folder in FOLDERS.items()
+}
+"""By what is bought: each module there is one, so that new ones join."""
+DECLARED = Path(__file__).with_name("scenarios.toml")
+SCENARIOS: Mapping[str, Mapping[str, Any]] = tomllib.loads(DECLARED.read_text())
+USUAL: dict[str, Any] = {"sort": "coupons", "quantity": 0, "pause": 0, "warm_up": 0, "slowest_p95_ms": {}}
+USUAL |= {"persists": False, "sells_out": False}
+START_SECONDS = 180
+"""For k6 to read its accounts and to make its callers."""
 MOST_FAILED, NEARLY_ALL = 0.01, 0.9
 SESSIONS = "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_connected'"
 COUNTED = re.compile(
@@ -40,11 +56,10 @@ COUNTED = re.compile(
 PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
 """The first is of plain load before each fault."""
 COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
-PARTNER, POOL_STRATEGY = "convenience_store", "code_pool"
-PATIENCE_SECONDS, QUICK_PATIENCE_SECONDS, BUYERS_PATIENCE_SECONDS, CONFIRM_SECONDS = 100, 30, 60, 60
-"""Of callers; and for the sweeper to get the answer of a partner that hadn't answered."""
+CONFIRM_SECONDS = 60
+"""For the sweeper to get the answer of a partner that hadn't answered."""
 ROWS = """
-SELECT campaign.quantity, COUNT(coupon.id) AS coupons,
+SELECT COUNT(coupon.id) AS coupons,
     GREATEST(COUNT(coupon.id) + campaign.confirming, campaign.quantity) - campaign.quantity
         AS `coupons over the quantity`,
     GREATEST(COUNT(coupon.id), campaign.issued) - LEAST(COUNT(coupon.id), campaign.issued)
@@ -54,48 +69,79 @@ WHERE campaign.id = %s GROUP BY campaign.id
 """
 """All else that the laws say of a campaign is for the audit."""
 CONFIRMING = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
-CODES = "SELECT code FROM coupons_coupon WHERE campaign_id = %s"
-CONFIRMED = """
-SELECT coupon.code FROM coupons_coupon AS coupon JOIN coupons_campaign AS campaign
-    ON campaign.id = coupon.campaign_id
-WHERE campaign.partner = %s
-"""
 UNKNOWN = ("0", "503 unavailable")
 """Answers after which an order may have been placed, or not."""
+Measure = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+class Case(SimpleNamespace):
+    """One row of the report: a strategy in a scenario, and the scenario's load as `scenarios.toml` says."""
+
+    def executors(self, vus: int) -> str:
+        """As k6 takes them."""
+        callers = {} if "stages" in self.k6 else {"vus": vus}
+        return json.dumps({"all": {**self.k6, **callers, "gracefulStop": f"{FINISH_SECONDS}s"}})
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of the stack. No account is throttled: callers that are refused retry without a pause, for limits
+        aren't compared."""
+        return {"INVENTORY_STRATEGY": self.inventory, **stages.SETTINGS, **own_stack.NO_RATES}
+
+
+def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
+    """In the order in which they run: a stack's together, that of everything but orders last, and the control
+    last of all. Raises SetupError for a name that there isn't."""
+    known, chosen = {name for each in STRATEGIES.values() for name in each}, list[Case]()
+    asked, named = ({*text.split(",")} - {""} for text in (strategies, scenarios))
+    if unknown := asked - known | named - SCENARIOS.keys():
+        raise SetupError(f"there is no {unknown}: choose from {[*SCENARIOS]} and {sorted(known)}")
+    for scenario, words in SCENARIOS.items():
+        if named and not {scenario, words.get("joins")} & named:
+            continue
+        load = {**USUAL, **words} | (words["quick"] if is_quick else {}) | {"is_quick": is_quick}
+        # The control is expected to break laws.
+        some = (asked or known) & {*words.get("strategies", known)}
+        some -= set() if "control" in words else {UNSAFE}
+        for strategy in (one for one in STRATEGIES[load["sort"]] if one in some):
+            load |= {"scenario": scenario, "strategy": strategy, "is_control": strategy == UNSAFE}
+            load["inventory"] = strategy if load["sort"] == "orders" else DEFAULT_INVENTORY
+            for variant in words.get("variants", [""]):
+                name = " ".join(filter(None, (scenario, strategy, variant)))
+                chosen.append(Case(**load, variant=variant, name=name))
+    return sorted(chosen, key=lambda one: (one.inventory == DEFAULT_INVENTORY, one.inventory, one.is_control))
 
 
 def run(stage: Stage, case: Case) -> dict[str, Any]:
     """Run the load and check its rows. Raises SetupError when it can't be run."""
-    prepare, check = SORTS[case.sort]
-    settings, instance = prepare(stage, case), stage.instance
-    database.wait_until_worked_off(instance)
-    before, counted = database.counters(instance), _counted(instance)
-    ended = threading.Event()
-    with ThreadPoolExecutor(1) as threads:
-        striking = threads.submit(strike, stage, case, settings, ended)
-        try:
-            measured = ramp(stage, case, settings)
-        finally:
-            ended.set()
-    # What callers no longer wait for would slow the next case down, and this one's rows would go on growing.
-    waiting.left(lambda: not _is_idle(instance), within_seconds=FINISH_SECONDS)
-    checked = check(stage, case, settings, measured)
-    checked["findings"] += [] if measured["asked"] else ["no request was answered"]
-    names = ("scenario", "strategy", "variant", "is_quick", "is_control")
-    return {
-        **{name: getattr(case, name) for name in names},
-        **measured,
-        "database": database.since(before, database.counters(instance)),
-        "counted": {name: n for name, n in database.since(counted, _counted(instance)).items() if n},
-        "faults": striking.result(),
-        **checked,
-    }
+    instance, names = stage.instance, ("scenario", "strategy", "variant", "is_quick", "is_control")
+
+    def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """With these settings of k6, until the shop is ready again: callers that left would slow the next
+        case down, and this one's rows would go on growing."""
+        database.wait_until_worked_off(instance)
+        before, counted, ended = database.counters(instance), _counted(instance), threading.Event()
+        with ThreadPoolExecutor(1) as threads:
+            striking = threads.submit(strike, stage, case, settings, ended)
+            try:
+                measured = ramp(stage, case, settings)
+            finally:
+                ended.set()
+        is_busy = partial(supervision.readiness_problem, instance.port)
+        waiting.left(is_busy, within_seconds=FINISH_SECONDS)
+        more = database.since(counted, _counted(instance))
+        measured["counted"] = {name: number for name, number in more.items() if number}
+        measured["database"] = database.since(before, database.counters(instance))
+        found = [] if measured["asked"] else ["no request was answered"]
+        return measured | {"faults": striking.result(), "wrong": {}, "broken": [], "findings": found}
+
+    return {name: getattr(case, name) for name in names} | SORTS[case.sort](stage, case, measure)
 
 
 def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of the load, or of its best step within the bounds; all answers; its steps and its wall."""
     a_step, found, steps = case.accounts // len(case.vus), list[dict[str, Any]](), list[dict[str, Any]]()
-    walls = {"wall": dict[str, Any]()} if case.slowest_p95_ms else {}
+    walls = {"wall": f"none up to {case.vus[-1]:,} buyers"} if case.slowest_p95_ms else {}
     for index, vus in enumerate(case.vus):
         tokens = stage.tokens_of(stage.users[index * a_step : (index + 1) * a_step])
         own = {**settings, "TOKENS": tokens, "RUN": f"{settings.get('RUN')}-{vus}"}
@@ -112,7 +158,7 @@ def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any
     if len(case.vus) == 1:
         return {**found[0], "steps": []}
     _, _, best = max((not one["too_much"], one["per_second"], index) for index, one in enumerate(steps))
-    sums = {name: sum(one[name] for one in found) for name in ("asked", "coupons", "unsure", "polls")}
+    sums = {name: sum(one[name] for one in found) for name in ("asked", "coupons", "unsure")}
     for name in ("answers", "tickets"):
         sums[name] = dict(sum((Counter(one[name]) for one in found), Counter()))
     return {**found[best], **sums, "per_second": steps[best]["per_second"], "steps": steps, **walls}
@@ -126,7 +172,7 @@ def read(figures: Figures) -> dict[str, Any]:
         "answers": {name.replace("_", " ", 1): n for name, n in figures.counts("answer_").items()},
         "tickets": figures.counts("ticket_"),
         "asked": figures.count("answered"),
-        **{name: figures.count(name) for name in ("coupons", "unsure", "polls")},
+        **{name: figures.count(name) for name in ("coupons", "unsure")},
         "per_second": round(ratio(figures.count("iterations"), lasted(figures)), 1),
         **{f"{name}_ms": figures.number("took", of) for name, of in times.items()},
         "settled_p95_ms": figures.number("settled", "p(95)"),
@@ -143,13 +189,13 @@ def step(figures: Figures, case: Case, vus: int) -> dict[str, Any]:
     before its time if it has used all of its accounts."""
     seconds = max(min(case.seconds, lasted(figures)) - case.warm_up, 0)
     served, failed, p95 = figures.count("served"), figures.count("failed"), figures.number("settled", "p(95)")
-    share, slowest_ms = ratio(failed, served + failed), case.slowest_p95_ms.get(case.variant)
-    rules = {
-        "no buyer gets an order": not served,
-        f"{share:.1%} of the buyers don't get their order": share > MOST_FAILED,
-        f"p95 is over {slowest_ms or 0:,} ms": p95 > (slowest_ms or 0),
-    }
-    why = next((why for why, holds in rules.items() if holds and slowest_ms), "")
+    share, slowest_ms, why = ratio(failed, served + failed), case.slowest_p95_ms.get(case.variant), ""
+    if slowest_ms and not served:
+        why = "no buyer gets an order"
+    elif slowest_ms and share > MOST_FAILED:
+        why = f"{share:.1%} of the buyers don't get their order"
+    elif slowest_ms and p95 > slowest_ms:
+        why = f"p95 is over {slowest_ms:,} ms"
     return {"vus": vus, "per_second": round(ratio(served, seconds), 1), "p95_ms": p95, "too_much": why}
 
 
@@ -162,11 +208,6 @@ def _counted(instance: Instance) -> dict[str, float]:
             for name, number in COUNTED.findall(text):
                 sums[name] += round(float(number))
     return dict(sums)
-
-
-def _is_idle(instance: Instance) -> bool:
-    asked_at = time.monotonic()
-    return not supervision.readiness_problem(instance.port) and time.monotonic() - asked_at < IDLE_SECONDS
 
 
 # --- what it runs into ---
@@ -182,7 +223,7 @@ def used(instance: Instance) -> dict[str, float]:
     return {**of, "the machine": busy, "lock waits": waited / 1000}
 
 
-def wall(instance: Instance, step: Mapping[str, Any], taken: Mapping[str, float]) -> dict[str, Any]:
+def wall(instance: Instance, step: Mapping[str, Any], taken: Mapping[str, float]) -> str:
     """What these callers ran into who were too many: the first rule that fits what was taken in each second.
     The processor comes first: while it is used up, more threads or fewer locks bring nothing."""
     cores, [(_, sessions)] = os.cpu_count() or 1, database.rows(instance, SESSIONS)
@@ -198,47 +239,47 @@ def wall(instance: Instance, step: Mapping[str, Any], taken: Mapping[str, float]
     }
     name, *also = [name for name, holds in rules.items() if holds] or ["not named"]
     says = ", ".join(f"{one} {number:.2f}" for one, number in taken.items())
-    return {"vus": step["vus"], "why": step["too_much"], "name": name, "says": says, "also": also}
+    says += f"; also full: {', '.join(also)}" if also else ""
+    return f"{name}, at {step['vus']:,} buyers: {step['too_much']} ({says})"
 
 
 # --- the faults of `crash` ---
 
 
-def strike(
-    stage: Stage, case: Case, settings: Mapping[str, Any], ended: threading.Event
-) -> list[dict[str, Any]]:
+def strike(stage: Stage, case: Case, settings: Mapping[str, Any], ended: threading.Event) -> str:
     """In `crash` fault after fault until all is sent, each once all processes of web serve: its cost isn't
     that of the one before. The longest wait for a coupon after each kind."""
     if case.scenario != "crash":
-        return []
+        return ""
     instance, whole, waits = stage.instance, len(web_workers(stage.instance)), dict[str, list[float]]()
-    issued = partial(stage.number, COUPONS, settings["CAMPAIGN"])
+    issued, pause = partial(stage.number, COUPONS, settings["CAMPAIGN"]), partial(ended.wait, POLL_SECONDS)
+
+    def serves() -> bool:
+        """Whether many answers in a row come: the kernel deals connections out among all processes of web,
+        also to one that is only starting."""
+        looks = (
+            len(web_workers(instance)) == whole and not supervision.readiness_problem(instance.port)
+            for _ in range(ANSWERS_IN_A_ROW)
+            if not pause()
+        )
+        return all(looks)
+
     # Only the tickets of `queue` need the issuer.
-    kinds = cycle(name for name in FAULTS if name != "issuer killed" or case.strategy == "queue")
-    while not ended.is_set():
-        time.sleep(PAUSE_SECONDS)
-        while not (ended.is_set() or _serves(instance, whole)):
+    for name in cycle(name for name in FAULTS if name != "issuer killed" or case.strategy == "queue"):
+        ended.wait(PAUSE_SECONDS)
+        while not serves():
             pass
-        if not ended.is_set():
-            name, began_at = next(kinds), time.monotonic()
-            FAULTS[name](instance)
-            each, before = waits.setdefault(name, []), issued()
-            while not ended.is_set() and issued() == before:
-                time.sleep(POLL_SECONDS)
-            each += [] if ended.is_set() else [round(time.monotonic() - began_at, 2)]
+        if ended.is_set():
+            break
+        began_at = time.monotonic()
+        FAULTS[name](instance)
+        each, before = waits.setdefault(name, []), issued()
+        while issued() == before and not pause():
+            pass
+        each += [] if ended.is_set() else [time.monotonic() - began_at]
     supervision.wait_for_shop(instance)
-    longest = ((name, len(each), max(each, default=None)) for name, each in waits.items())
-    return [{"fault": name, "times": times, "seconds": seconds} for name, times, seconds in longest]
-
-
-def _serves(instance: Instance, whole: int) -> bool:
-    """Many answers in a row: the kernel deals connections out among all processes of web, also to one that is
-    only starting."""
-    for _ in range(ANSWERS_IN_A_ROW):
-        time.sleep(POLL_SECONDS)
-        if len(web_workers(instance)) < whole or supervision.readiness_problem(instance.port):
-            return False
-    return True
+    longest = ((name, len(each), f"{max(each):.2f}\u00a0s" if each else "–") for name, each in waits.items())
+    return ", ".join(f"{name} ({times} ×) {most}" for name, times, most in longest)
 
 
 FAULTS: Mapping[str, Callable[[Instance], Any]] = {
@@ -249,33 +290,26 @@ FAULTS: Mapping[str, Callable[[Instance], Any]] = {
 }
 
 
-# --- before a load and after it ---
-
-
-def prepare_coupons(stage: Stage, case: Case) -> dict[str, Any]:
-    """Make the campaign of the case; the settings of k6."""
-    quantity = case.quantity or case.accounts
-    terms = {"partner": PARTNER} if case.variant == "partner" else {}
-    terms |= {"code_source": "pool"} if case.strategy == POOL_STRATEGY else {}
+def coupons(stage: Stage, case: Case, measure: Measure) -> dict[str, Any]:
+    """The case on a campaign of its own: what was measured, wrong rows by kind, and the findings."""
+    quantity, patience = case.quantity or case.accounts, 30 if case.is_quick else 100
+    terms = {"partner": "convenience_store"} if case.variant == "partner" else {}
+    terms |= {"code_source": "pool"} if case.strategy == "code_pool" else {}
     campaign = stage.campaign(f"Lab {case.name}", strategy=case.strategy, quantity=quantity, **terms)
-    patience = QUICK_PATIENCE_SECONDS if case.is_quick else PATIENCE_SECONDS
-    return {"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.persists)}
-
-
-def check_coupons(
-    stage: Stage, case: Case, settings: Mapping[str, Any], answers: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The campaign's coupons, wrong rows by kind, and the findings."""
-    campaign, findings = settings["CAMPAIGN"], list[str]()
-    if case.variant == "partner":
-        waiting.left(lambda: stage.number(CONFIRMING, campaign), within_seconds=CONFIRM_SECONDS)
-        findings += _partner_differences(stage, campaign)
-    found = database.row(stage.instance, ROWS, campaign)
-    quantity, coupons = int(found.pop("quantity")), int(found.pop("coupons"))
-    findings += differences(quantity, coupons, answers, sells_out=case.sells_out)
-    wrong = {kind: int(number) for kind, number in found.items() if number}
-    findings += [] if case.is_control else [f"{number} {kind}" for kind, number in wrong.items()]
-    return {"campaign": campaign, "coupons": coupons, "wrong": wrong, "broken": [], "findings": findings}
+    measured = measure({"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.persists)})
+    left = waiting.left(lambda: stage.number(CONFIRMING, campaign), within_seconds=CONFIRM_SECONDS)
+    if left:
+        measured["findings"].append(
+            f"{left} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
+        )
+    found = {name: int(number) for name, number in database.row(stage.instance, ROWS, campaign).items()}
+    made = found.pop("coupons")
+    measured["findings"] += differences(quantity, made, measured, sells_out=case.sells_out)
+    measured |= {"campaign": campaign, "coupons": made}
+    measured["wrong"] = {kind: number for kind, number in found.items() if number}
+    wrong = {} if case.is_control else measured["wrong"]
+    measured["findings"] += [f"{number} {kind}" for kind, number in wrong.items()]
+    return measured
 
 
 def differences(quantity: int, coupons: int, answers: Mapping[str, Any], *, sells_out: bool) -> Iterator[str]:
@@ -287,42 +321,22 @@ def differences(quantity: int, coupons: int, answers: Mapping[str, Any], *, sell
         yield f"{coupons} of {quantity} coupons are issued after {answers['asked']} requests"
 
 
-def _partner_differences(stage: Stage, campaign: int) -> Iterator[str]:
-    """The partner has registered the campaign's coupons, and none that isn't in the database."""
-    _, text = ports.ask(stage.instance.partner_port, "GET", "/registrations?status=registered")
-    theirs = {one["code"] for one in json.loads(text)["results"]}
-    ours, known = (
-        {code for (code,) in stage.rows(*asked)} for asked in ((CODES, campaign), (CONFIRMED, PARTNER))
-    )
-    if lost := sorted(ours - theirs):
-        yield f"coupons {lost[:3]} are not in the partner's book"
-    if lost := sorted(theirs - known):
-        yield f"codes {lost[:3]} are in the partner's book, and of no coupon"
-    if left := stage.number(CONFIRMING, campaign):
-        yield f"{left} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
-
-
-def prepare_orders(stage: Stage, case: Case) -> dict[str, Any]:
-    """The settings of k6. Where there are no steps every buyer of the case is issued a coupon before."""
+def orders(stage: Stage, case: Case, measure: Measure) -> dict[str, Any]:
+    """The same of orders, once every order has ended. Where there are no steps every buyer of the case is
+    issued a coupon before."""
     [(since,)] = stage.rows(loads.NOW)
-    settings = {"PRODUCTS": stage.files["PRODUCTS"], "RUN": f"lab-{time.time_ns()}", "SINCE": since}
-    if len(case.vus) > 1:
-        return settings | {"PAYS": int(case.variant == "paid"), "PATIENCE": BUYERS_PATIENCE_SECONDS}
-    return settings | {"PAYS": 1, "PATIENCE": 0} | stage.issue(f"Lab {case.name}", case.accounts)
-
-
-def check_orders(
-    stage: Stage, case: Case, settings: Mapping[str, Any], answers: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Wait until every order has ended; how many were paid in a second, and what is wrong with them."""
-    made, of = loads.settled(stage, settings["SINCE"]), answers["answers"]
-    told, unknown = (sum(of.get(answer, 0) for answer in some) for some in (("201", "202"), UNKNOWN))
-    pays, has_coupon = bool(settings["PAYS"]), "CODES" in settings
+    settings = {"PRODUCTS": stage.files["PRODUCTS"], "RUN": f"lab-{time.time_ns()}"}
+    has_coupon, pays = len(case.vus) == 1, case.variant != "placed"
+    settings |= stage.issue(f"Lab {case.name}", case.accounts) if has_coupon else {}
+    measured = measure(settings | {"PAYS": int(pays), "PATIENCE": 0 if has_coupon else 60})
+    made = loads.settled(stage, since)
+    told, unknown = (
+        sum(measured["answers"].get(one, 0) for one in some) for some in (("201", "202"), UNKNOWN)
+    )
     bounds = {"answered": told, "most": told + unknown}
-    found = loads.wrong_orders(case.name, made, **bounds, pays=pays, has_coupon=has_coupon)
-    counts = {"placed": made["placed"], "paid": made["paid"], "wrong": {}, "broken": [], "findings": [*found]}
-    rate = {"settled_per_second": round(ratio(made["paid"], made["seconds"]), 1)}
-    return counts | (rate if has_coupon else {})
+    measured["findings"] += loads.wrong_orders(case.name, made, **bounds, pays=pays, has_coupon=has_coupon)
+    rate = {"settled_per_second": round(ratio(made["paid"], made["seconds"]), 1)} if has_coupon else {}
+    return measured | {"placed": made["placed"], "paid": made["paid"]} | rate
 
 
-SORTS = {"coupons": (prepare_coupons, check_coupons), "orders": (prepare_orders, check_orders)}
+SORTS: Mapping[str, Callable[[Stage, Case, Measure], dict[str, Any]]] = {"coupons": coupons, "orders": orders}

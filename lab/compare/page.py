@@ -1,13 +1,13 @@
 """The report of docs/lab: `report.md` with plots of the steps. `python -m lab.compare.page` writes it
 again from `results.json`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from lab import report
-from lab.compare.scenarios import SCENARIOS
+from lab.compare.cases import SCENARIOS
 
 Row = Mapping[str, Any]
 FOLDER = report.DOCS / "lab"
@@ -31,20 +31,6 @@ def counts(of: Mapping[str, float], times: str = "") -> str:
     return ", ".join(f"{number:,.0f} {times}{name}" for name, number in of.items())
 
 
-def wall(row: Row) -> str:
-    """Where steps ended, and at what."""
-    if not (found := row.get("wall")):
-        return f"none up to {row['steps'][-1]['vus']:,} buyers" if "wall" in row else ""
-    also = f"; also full: {', '.join(found['also'])}" if found["also"] else ""
-    return f"{found['name']}, at {found['vus']:,} buyers: {found['why']} ({found['says']}{also})"
-
-
-def faults(row: Row) -> str:
-    """The longest wait for the next coupon after each."""
-    waits = ((one["fault"], one["times"], one["seconds"]) for one in row["faults"])
-    return ", ".join(f"{name} ({n} ×) {'–' if s is None else time(1000 * s)}" for name, n, s in waits)
-
-
 TEXTS: Mapping[str, Callable[[Row], str]] = {
     "strategy": label,
     "answers": lambda row: counts(row["answers"], "× "),
@@ -61,8 +47,8 @@ TEXTS: Mapping[str, Callable[[Row], str]] = {
     "wrong rows": lambda row: counts(row["wrong"]) or "0",
     "of the database": lambda row: counts(row["database"]),
     "retries and the like": lambda row: counts(row["counted"]),
-    "next coupon after": faults,
-    "the wall": wall,
+    "next coupon after": lambda row: str(row["faults"]),
+    "the wall": lambda row: row.get("wall", ""),
 }
 """The columns of a scenario: one is left out where no row has a text."""
 
@@ -76,13 +62,20 @@ def line(row: Row) -> str:
 def write(folder: Path, rows: Sequence[Row]) -> None:
     """The page, with a plot where there are steps, from all rows in the scenarios' order; `surprises.md`
     becomes a part."""
-    text = "\n\n".join(part.rstrip() for part in parts(folder, rows) if part)
+    text = "\n\n".join(part.rstrip() for part in parts(folder, rows))
     (folder / "report.md").write_text(f"{text}\n")
 
 
 def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
     """Everything in its order, as Markdown."""
-    yield f"# The lab: every strategy on the same rows\n\n{_list(summary(rows))}"
+    yield "# The lab: every strategy on the same rows"
+    safe, controls = ([row for row in rows if row["is_control"] is is_one] for is_one in (False, True))
+    wrong = [row for row in safe if row["broken"] or row["findings"]]
+    said = [f"{len(safe) - len(wrong)} of {len(safe)} measurements of safe strategies left nothing to find."]
+    for row in [*wrong, *controls]:
+        found = "; ".join([counts(row["wrong"]), *row["findings"]])
+        said.append(f"{label(row)} in {row['scenario']}: {found}.")
+    yield "\n".join(f"- {text}" for text in said)
     if (folder / "surprises.md").exists():
         yield f"## What surprised\n\n{(folder / 'surprises.md').read_text()}"
     yield f"## Side by side\n\nCallers served a second, and p95 until they knew.\n\n{side_by_side(rows)}"
@@ -99,21 +92,8 @@ def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
     commits: dict[str, dict[str, None]] = {}
     for row in rows:
         commits.setdefault(report.machine(row["circumstances"]), {})[row["commit"]] = None
-    lines = (f"{', '.join(of)}: {machine}" for machine, of in commits.items())
-    yield f"## Where it was measured\n\n{_list(lines)}"
-
-
-def _list(texts: Iterable[str]) -> str:
-    return "\n".join(f"- {text}" for text in texts)
-
-
-def summary(rows: Sequence[Row]) -> Iterator[str]:
-    """What was found, in sentences."""
-    safe = [row for row in rows if not row["is_control"]]
-    wrong = [row for row in safe if row["broken"] or row["findings"]]
-    yield f"{len(safe) - len(wrong)} of {len(safe)} measurements of safe strategies left nothing to find."
-    for row in [*wrong, *(row for row in rows if row["is_control"])]:
-        yield f"{label(row)} in {row['scenario']}: {'; '.join([counts(row['wrong']), *row['findings']])}."
+    lines = (f"- {', '.join(of)}: {machine}" for machine, of in commits.items())
+    yield "## Where it was measured\n\n" + "\n".join(lines)
 
 
 def side_by_side(rows: Sequence[Row]) -> str:

@@ -5,37 +5,35 @@ import argparse
 import random
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from lab import stage
+from lab.calls import signed_in
 from lab.fuzz import raw
+from lab.fuzz.findings import Findings
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
-from lab.fuzz.raw import Findings
 from lab.shop import Shop
 from scripts.stack import children, own_stack, supervision, welcome
 from scripts.stack.instance import Instance
 
-SECONDS = 600
 RAW_SENDERS = 10
 """Most of them wait for the shop to give up an unfinished request."""
-SETTINGS = {
-    **own_stack.NO_RATES,
-    "OPEN_ORDERS_PER_ACCOUNT": "10000",
-    # No partner or payment that fails by itself: a 503 has to have a reason in the request.
-    "PARTNER_FAILURE_RATE": "0",
-}
+# No partner or payment that fails by itself: a 503 has to have a reason in the request.
+SETTINGS = {**own_stack.NO_RATES, "OPEN_ORDERS_PER_ACCOUNT": "10000", "PARTNER_FAILURE_RATE": "0"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="lab fuzz", description="Send the shop what it must refuse.")
-    parser.add_argument("--db", default="", help="mariadb or sqlite (mariadb)")
-    parser.add_argument("--seconds", default="", help=f"how long requests are sent ({SECONDS})")
-    parser.add_argument("--seed", default="", help="to have the same requests again")
+    parser.add_argument("--db", default="mariadb", help="or sqlite")
+    parser.add_argument("--seconds", default=600, type=int, help="how long requests are sent")
+    parser.add_argument(
+        "--seed", default=str(random.SystemRandom().randrange(10**6)), help="to repeat a run's"
+    )
     asked = parser.parse_args()
-    seed = asked.seed or str(random.SystemRandom().randrange(10**6))
-    run = partial(fuzz, seconds=int(asked.seconds or SECONDS), seed=seed)
-    return own_stack.measure("lab fuzz", "fuzz", run, database=asked.db or "mariadb", keeps_failed=True)
+    run = partial(fuzz, seconds=asked.seconds, seed=asked.seed)
+    return own_stack.measure("lab fuzz", "fuzz", run, database=asked.db, keeps_failed=True)
 
 
 def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
@@ -45,19 +43,31 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     with findings.printed(), own_stack.running(instance, **SETTINGS):
         users = stage.seed(instance, 1)
         shop = Shop(instance, users["staff"], findings)
-        operator, clerk = (Operator(instance.url, findings, f"{seed} {name}") for name in ("operator", CLERK))
-        operator.sign_in(welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+        staff = signed_in(instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+        operator = Operator(instance.url, findings, f"{seed} operator", staff)
         operator.create_clerk()
-        clerk.sign_in(CLERK, PASSWORD)
+        clerk = Operator(instance.url, findings, seed, signed_in(instance.url, CLERK, PASSWORD))
         token = shop.call("POST", "/auth/token", {"username": CLERK, "password": PASSWORD})["access"]
         tokens = ["", users["users"][0]["access"], users["staff"], token, "a.b.c"]
         running, ends_at = children.of_state(instance.home), time.monotonic() + seconds
+
+        def repeat(send: Callable[[str], None], name: str) -> int:
+            """Send until the time is up; how often."""
+            number = 0
+            while time.monotonic() < ends_at:
+                send(f"SEED '{seed} {name}' number {number}")
+                number += 1
+            return number
+
         with ThreadPoolExecutor(RAW_SENDERS + 1) as threads:
-            senders = [threads.submit(operator.send_until, ends_at)]
-            raw_ones = partial(raw.send_until, ends_at, instance.port, tokens, findings)
-            senders += [threads.submit(raw_ones, f"{seed} {number}") for number in range(RAW_SENDERS)]
+            senders = [threads.submit(repeat, operator.send_odd, "operator")]
+            for name in map(str, range(RAW_SENDERS)):
+                send = partial(raw.send_odd, instance.port, random.Random(f"{seed} {name}"), tokens, findings)
+                senders.append(threads.submit(repeat, send, name))
             sent = sum(one.result() for one in senders)
-        reasons, permissions = operator.check_reasons(), clerk.check_permissions(operator.forms.values())
+        of_reason = [form for form in operator.forms.values() if form.reason]
+        reasons, _ = (operator.check(of_reason, "reason", reason) for reason in ("", " \t"))
+        permissions = clerk.check(operator.forms.values(), "permission", "fuzz")
         # Though supervisor has started another in its place.
         if died := running - children.of_state(instance.home):
             findings.record("processes died", f"{sorted(died)}")
@@ -65,13 +75,12 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
             if state != "RUNNING":
                 findings.record(f"{name} is {state} in the end", "")
         shop.audit()
-    pages = sum(map(len, operator.pages.values())) - len(operator.unseen)
-    lines = [
-        f"{pages} pages of operators have {len(operator.forms)} kinds of forms, sent {operator.sent} times",
-        f"{reasons} forms were sent without a reason, {permissions} without a permission",
-        f"fuzz: {sent} requests and connections, {len(findings.findings)} findings, SEED={seed}",
-    ]
-    print(*lines, sep="\n", flush=True)
+    pages, forms = len(operator.known) - len(operator.unseen), len(operator.forms)
+    print(f"{pages} pages of operators have {forms} kinds of forms")
+    print(f"{reasons} forms were sent without a reason, {permissions} without a permission")
+    print(
+        f"fuzz: {sent} requests and connections, {len(findings.findings)} findings, SEED={seed}", flush=True
+    )
     return 1 if findings.findings or not sent else 0
 
 

@@ -1,29 +1,24 @@
-"""A signed-in operator: opens pages, and sends their forms with odd values until the time is up.
+"""A signed-in operator: opens pages, and sends their forms with odd values.
 
 Afterwards each form that needs a reason is sent without one, and each form by a member of the staff without a
 permission: neither may be accepted.
 """
 
 import random
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import lxml.html
 import requests
 
-from lab.calls import new_session
-from lab.fuzz.raw import Findings
-from scripts.stack import SetupError
+from lab.fuzz.findings import Findings
 
 ROOT = "/admin/"
 ANSWER_SECONDS = 30
-PAGES_OF_A_SHAPE = 3
+PAGES_OF_A_SHAPE, MOST_CHECKED, REFUSED = 3, 400, (400, 403, 404, 405)
 OPEN_SHARE = 0.3
 """Of the requests, while pages are left that were not opened."""
-MOST_CHECKED = 400
 CLERK, PASSWORD = "fuzz-clerk", "a-clerk-of-2026"
 OWN = ("/admin/logout/", "/admin/password_change/", "/admin/login/", "/admin/one-time-codes/", "/i18n/")
 """Forms of the operator's own account and session, which would end it; anyone may send them."""
@@ -31,11 +26,10 @@ HOST = "http://shop"
 TOKEN = "csrfmiddlewaretoken"  # noqa: S105 - a name
 ODD: tuple[str, ...] = (
     *("", " ", "0", "-1", "1.5", "9" * 19, "9" * 400, "1e400", "NaN", "null", "[]", '{"a": 1}', "on"),
-    *("\x00", "a\x00b", "\u202e\u0000\ufffe", "💥" * 300, "<script>alert(1)</script>"),
+    *("\x00", "a\x00b", "\u202e\u0000\ufffe", "💥" * 300, "<script>alert(1)</script>", "x" * 70_000),
     *("'; DROP TABLE orders_order; --", "%s%n%(a)s{0}", "../../../etc/passwd"),
     *("0001-01-01", "9999-12-31T23:59:59", "2026-13-45 99:99", "00000000-0000-0000-0000-000000000000"),
 )
-HUGE = "x" * 70_000
 FILES = (
     *(b"", b"\xff\xfe\x00", b"a" * 200_000, b"\n" * 5_000),
     *(b"sku,name,price,quantity\nA,B,1,2\n", b"sku,name,price,quantity\nA,B,1e400,-2\n\x00"),
@@ -88,7 +82,7 @@ class Form(NamedTuple):
             if way != 1:  # otherwise it is doubled
                 values = [pair for pair in values if pair[0] != name]
             if way:  # otherwise it is missing
-                values.append((name, chance.choice([*ODD, HUGE])))
+                values.append((name, chance.choice(ODD)))
         return values + [("filler", "x")] * REPEATED * (chance.random() < 0.02)
 
 
@@ -96,80 +90,57 @@ def read(html: bytes, path: str) -> tuple[list[Form], list[str]]:
     """The forms and the paths of links of the page at this path; other hosts' are left out."""
     page = lxml.html.document_fromstring(html or b"<p>", parser=lxml.html.HTMLParser(encoding="utf-8"))
     page.make_links_absolute(f"{HOST}{path}")
-    forms = [_form(one, path) for one in page.forms]
-    links = [_own(one) for one in page.xpath("//a/@href")]
-    return [form for form in forms if form.action], list(dict.fromkeys(filter(None, links)))
+
+    def own(address: str) -> str:
+        """The path of an address of the same host; empty for others."""
+        parts = urlsplit(address)
+        return parts.path if f"{parts.scheme}://{parts.netloc}" == HOST else ""
+
+    forms = []
+    for form in page.forms:
+        # lxml leaves out what has no value, and a browser does not.
+        for one in form.xpath(".//input[not(@value)][not(@type='checkbox' or @type='radio')]"):
+            one.set("value", "")
+        others = [
+            (name, one.get("value", "on" if one.get("type") == "checkbox" else ""))
+            for one in form.xpath(NOT_SENT)
+            for name in one.xpath("ancestor-or-self::*[@name][1]/@name")
+        ]
+        values = [one for one in form.form_values() if one[0] != TOKEN]
+        files, required = form.xpath(".//input[@type='file']/@name"), form.xpath(".//*[@required]/@name")
+        reason = next((name for name in required if name.endswith("reason")), "")
+        action = own(form.action or f"{HOST}{path}")
+        forms += [Form(path, action, form.method, values, others, files, reason)]
+    links = dict.fromkeys(own(one) for one in page.xpath("//a/@href"))
+    return [form for form in forms if form.action], [link for link in links if link]
 
 
-def _form(form: Any, path: str) -> Form:
-    # lxml leaves out what has no value, and a browser does not.
-    for one in form.xpath(".//input[not(@value)][not(@type='checkbox' or @type='radio')]"):
-        one.set("value", "")
-    others = [
-        (name, one.get("value", "on" if one.get("type") == "checkbox" else ""))
-        for one in form.xpath(NOT_SENT)
-        for name in one.xpath("ancestor-or-self::*[@name][1]/@name")
-    ]
-    action, values = (
-        _own(form.action or f"{HOST}{path}"),
-        [one for one in form.form_values() if one[0] != TOKEN],
-    )
-    files, required = form.xpath(".//input[@type='file']/@name"), form.xpath(".//*[@required]/@name")
-    reason = next((name for name in required if name.endswith("reason")), "")
-    return Form(path, action, form.method, values, others, files, reason)
-
-
-def _own(address: str) -> str:
-    """The path of an address of the same host; empty for others."""
-    parts = urlsplit(address)
-    return parts.path if f"{parts.scheme}://{parts.netloc}" == HOST else ""
-
-
-@dataclass
 class Operator:
     """One session, and the forms that it has seen, by their kinds."""
 
-    url: str
-    findings: Findings
-    seed: str
-    forms: dict[str, Form] = field(default_factory=dict)
-    unseen: list[str] = field(default_factory=lambda: [ROOT])
-    pages: dict[str, list[str]] = field(default_factory=lambda: {ROOT: [ROOT]})
-    """Those that are known, by their shapes."""
-    sent: int = 0
-
-    def __post_init__(self) -> None:
-        self.chance, self.session = random.Random(self.seed), new_session()
-
-    def sign_in(self, username: str, password: str) -> None:
-        """Raises SetupError unless the session is signed in."""
-        self._send("GET", "/admin/login/")
-        answer = self._send("POST", "/admin/login/", [("username", username), ("password", password)])
-        if answer is None or answer.status_code != 302:
-            raise SetupError(f"{username} can't sign in to /admin/: {answer}")
+    def __init__(self, url: str, findings: Findings, seed: str, session: requests.Session) -> None:
+        self.url, self.findings, self.session = url, findings, session
+        self.chance, self.detail = random.Random(seed), ""
+        self.forms, self.unseen, self.known = dict[str, Form](), [ROOT], {ROOT}
 
     def create_clerk(self) -> None:
-        """An account of the staff without any permission. Raises SetupError."""
+        """An account of the staff without any permission."""
         named = {"username": CLERK, "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
         path = self._send("POST", f"{ROOT}auth/user/add/", [*named.items()]).headers["Location"]
         [form] = [one for one in read(self._send("GET", path).content, path)[0] if "is_staff" in one.names]
         wanted = {"is_staff": "on", form.reason or "reason": "for the fuzz", "_save": "Save"}
-        changed = self._send("POST", path, form.unchanged(random.Random(0), **wanted))
-        if changed.status_code != 302:
-            raise SetupError(f"{CLERK} can't be made one of the staff: {changed.text}")
+        self._send("POST", path, form.unchanged(random.Random(0), **wanted))
 
-    def send_until(self, ends_at: float) -> int:
-        """Open pages and send their forms until that moment of the monotonic clock; the requests sent."""
-        chance = self.chance
-        while time.monotonic() < ends_at:
-            if self.unseen and (not self.forms or chance.random() < OPEN_SHARE):
-                self.open(self.unseen.pop(0))
-                continue
-            form = chance.choice(list(self.forms.values()))
-            values = form.odd(chance)
-            files = {name: (chance.choice(ODD) or "file", chance.choice(FILES)) for name in form.files}
-            self._send(form.method, form.action, values, page=form.page, files=files)
-        return self.sent
+    def send_odd(self, detail: str) -> None:
+        """Open a page, or send a form with odd values."""
+        self.detail = detail
+        if self.unseen and (not self.forms or self.chance.random() < OPEN_SHARE):
+            self.open(self.unseen.pop(0))
+            return
+        form = self.chance.choice(list(self.forms.values()))
+        values = form.odd(self.chance)
+        files = {name: (self.chance.choice(ODD) or "file", self.chance.choice(FILES)) for name in form.files}
+        self._send(form.method, form.action, values, page=form.page, files=files)
 
     def open(self, path: str) -> None:
         """Open the page, and remember its forms and links."""
@@ -181,59 +152,45 @@ class Operator:
             if not form.action.startswith(OWN):
                 self.forms.setdefault(form.kind, form)
         for link in links:
-            alike = self.pages.setdefault(shape(link), [])
-            is_new = link.startswith(ROOT) and link not in alike and not link.startswith(OWN)
-            if is_new and len(alike) < PAGES_OF_A_SHAPE:
-                alike.append(link)
+            is_new = link.startswith(ROOT) and link not in self.known and not link.startswith(OWN)
+            if is_new and [shape(one) for one in self.known].count(shape(link)) < PAGES_OF_A_SHAPE:
+                self.known.add(link)
                 self.unseen.append(link)
 
-    def check_reasons(self) -> int:
-        """Send each form that needs a reason without one; an answer that accepts it is a finding."""
-        checked = [form for form in self.forms.values() if form.reason]
-        # Django leads to the index where the row of the form has been deleted meanwhile.
-        is_accepted = lambda answer: answer.headers.get("Location", ROOT) != ROOT  # noqa: E731
-        self._check(checked, "reason", is_accepted, reason="")
-        return self._check(checked, "reason", is_accepted, reason=" \t")
-
-    def check_permissions(self, forms: Iterable[Form]) -> int:
-        """Send these forms with this session, which has no permission; what is accepted is a finding."""
-
-        def is_accepted(answer: requests.Response) -> bool:
-            is_login = answer.status_code == 302 and "/login/" in answer.headers.get("Location", "")
-            return not is_login and answer.status_code not in (400, 403, 404, 405)
-
-        return self._check(forms, "permission", is_accepted, reason="fuzz")
-
-    def _check(
-        self, forms: Iterable[Form], what: str, is_accepted: Callable[[Any], bool], reason: str
-    ) -> int:
-        """Send them with that reason, those that need one; how many there are."""
+    def check(self, forms: Iterable[Form], what: str, reason: str) -> int:
+        """Send these forms with that reason, those that need one: each that is accepted is a finding. Their
+        number."""
         checked = [form for form in forms if form.method == "POST"][:MOST_CHECKED]
         for form in checked:
             values = form.unchanged(self.chance, **({form.reason: reason} if form.reason else {}))
             answer = self._send("POST", form.action, values, page=form.page)
-            if answer is not None and is_accepted(answer):
-                led = f"answered {answer.status_code} {answer.headers.get('Location')}"
+            if answer is None:
+                continue
+            led = answer.headers.get("Location", "")
+            # Django leads to the index where the row of the form has been deleted meanwhile.
+            refused = {"reason": led in ("", ROOT)}
+            refused["permission"] = "/login/" in led or answer.status_code in REFUSED
+            if not refused[what]:
                 accepted = f"{shape(form.action)} was accepted without a {what}"
-                self.findings.record(accepted, f"{form.action} {values} {led}")
+                self.findings.record(accepted, f"{values} answered {answer.status_code} {led}")
         return len(checked)
 
     def _send(
         self, method: str, path: str, values: Values | None = None, *, page: str = "", files: Any = None
     ) -> Any:
         """The response; None where there was none, which is a finding."""
-        self.sent += 1
-        detail = f"SEED {self.seed!r} number {self.sent} {str(values)[:600]}"
+        asked, detail = f"{method} {shape(path)}", f"{self.detail} {str(values)[:600]}"
         token = [(TOKEN, self.session.cookies.get("csrftoken") or "")]
         sent: dict[str, Any] = {"params": values} if method == "GET" else {"data": token + (values or [])}
         headers = {"Referer": self.url + (page or path), "Accept": "text/html"}
         sent |= {"files": files or None, "headers": headers, "timeout": ANSWER_SECONDS}
-
-        def ask() -> requests.Response:
+        try:
             answer = self.session.request(method, self.url + path, allow_redirects=False, stream=True, **sent)
             with answer:
-                if not answer.headers.get("Content-Type", "").startswith("text/event-stream"):
-                    _ = answer.content
-            return answer
-
-        return self.findings.answer("admin", f"{method} {shape(path)}", detail, ask)
+                is_stream = answer.headers.get("Content-Type", "").startswith("text/event-stream")
+                said = "" if is_stream else answer.text[:300]
+        except requests.RequestException as error:
+            self.findings.record(f"{asked} was not answered", f"{error!r} {detail}")
+            return None
+        self.findings.judge("admin", asked, answer.status_code, str(answer.headers), f"{detail} said {said}")
+        return answer

@@ -22,10 +22,8 @@ LOST, SLOW_SECONDS = (0.06, 0.06), 2.9
 """How often a call of the gateway or a receiver is lost on its way there, and back, after so long."""
 NOT_REACHED, LOST_BY_PARTNER, REFUSED = 0.05, (0.03, 0.06), 0.05
 """How often a partner is not reached, a call of it is lost, and it refuses a code."""
-OWNER_SECONDS = ((0.05, 5.0), (5.0, 50.0), (50.0, 300.0))
-"""When the owner of a card acts: at once, later, or about when the shop gives up."""
-SHARE_OF_MEDDLING = 0.3
-"""How many charges are refunded or disputed at the gateway."""
+OWNER_SECONDS, SHARE_OF_MEDDLING = ((0.05, 5.0), (5.0, 50.0), (50.0, 300.0)), 0.3
+"""When the owner of a card acts; and how many charges are refunded or disputed at the gateway."""
 
 
 def call_of_gateway(effect: Callable[..., GatewayResult]) -> Callable[..., GatewayResult]:
@@ -55,14 +53,13 @@ class Gateway:
     @call_of_gateway
     def charge(self, *, key: str, token: str, order_id: UUID | None, **money: Any) -> GatewayResult:
         if key not in self.cancelled and key not in self.book:
-            self.book[key] = BookedCharge(
-                reference=f"ch_{len(self.book)}",
-                key=key,
-                order_id=str(order_id) if order_id else None,
-                status="pending",
-                created_at=datetime.fromtimestamp(chance.seconds, UTC),
+            of = {
+                "reference": f"ch_{len(self.book)}",
+                "order_id": str(order_id) if order_id else None,
                 **money,
-            )
+            }
+            now = datetime.fromtimestamp(chance.seconds, UTC)
+            self.book[key] = BookedCharge(key=key, status="pending", created_at=now, **of)
             # A card's owner who is asked acts soon, perhaps too late, or never.
             decision = chance.choice(["approve", "approve", "refuse", "leave"]) if token == ASKING else ""
             if not decision:
@@ -191,6 +188,7 @@ class Partner:
     processes: Processes
     replies: dict[UUID, PartnerReply] = field(default_factory=dict)
     codes: dict[UUID, str] = field(default_factory=dict)
+    """The codes that customers may use there are those of keys that are registered in the end."""
 
     def register(self, key: UUID, code: str) -> PartnerReply:
         with self._asked():
@@ -209,10 +207,6 @@ class Partner:
             if self.replies.get(key) is not PartnerReply.REFUSED:
                 self.replies[key] = PartnerReply.CANCELLED
             return self.replies[key]
-
-    def registered_codes(self) -> set[str]:
-        """The codes that customers may use there."""
-        return {self.codes[key] for key, reply in self.replies.items() if reply is PartnerReply.REGISTERED}
 
     @contextmanager
     def _asked(self) -> Iterator[None]:

@@ -50,61 +50,54 @@ def _register(usual: Any, slot: Any) -> Any:
     return PartnerReply.REGISTERED if isinstance(answer, NoAnswer) else answer
 
 
-DEFECTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
+def _charge_anew(usual: Any, gateway: Gateway, *, key: str, **of: Any) -> Any:
+    return usual(gateway, key=f"{key}-{next(numbers)}", **of)
+
+
+def _grant_anew(usual: Any, *, reference: str, **of: Any) -> Any:
+    return usual(reference=f"{reference} {next(numbers)}", **of)
+
+
+def _apply(usual: Any, endpoint: Any, row: Any, attempt: Any, now: Any) -> Any:
+    return usual(endpoint, row, replace(attempt, error=""), now)
+
+
+DEFECTS: dict[str, list[tuple[Any, str, Callable[..., Any]]]] = {
     # A COMMIT that never arrived counts as done: the answer was given before it.
-    "early-reply": (world, "say_lost", lambda usual, lost: usual(lost) if lost == "reply" else None),
+    "early-reply": [(world, "say_lost", lambda usual, lost: usual(lost) if lost == "reply" else None)],
     # Each attempt to charge a card has a key of its own.
-    "new-charge-keys": (
-        Gateway,
-        "charge",
-        lambda usual, gateway, *, key, **of: usual(gateway, key=f"{key}-{next(numbers)}", **of),
-    ),
+    "new-charge-keys": [(Gateway, "charge", _charge_anew)],
     # No worker finds sagas that a crash left behind, or whose pause is over.
-    "no-recovery": (
-        store,
-        "due_condition",
-        lambda usual, cells: f"lease_token = '' AND attempts = 0 AND {usual(cells)}",
-    ),
+    "no-recovery": [
+        (store, "due_condition", lambda usual, of: f"lease_token = '' AND attempts = 0 AND {usual(of)}")
+    ],
     # What is given up is not cancelled at the gateway: the card's owner may approve it later.
-    "uncancelled": (charging, "_cancel_charge", lambda usual, key: GatewayResult(status="cancelled")),
+    "uncancelled": [(charging, "_cancel_charge", lambda usual, key: GatewayResult(status="cancelled"))],
     # When an owner's action ends is not recorded, so each look-up moves it: nothing gives it up.
-    "forgotten-action": (payment_states, "require_action", lambda usual, payment_id, **of: True),
+    "forgotten-action": [(payment_states, "require_action", lambda usual, payment_id, **of: True)],
     # The gate grants by itself: an admitted account is answered a coupon that no row has.
-    "gate-without-row": (redis_gate, "_allocate", _grant),
+    "gate-without-row": [(redis_gate, "_allocate", _grant)],
     # A ticket is answered as soon as Redis has it; only an issuer writes its row.
-    "tickets-in-redis-alone": (tickets, "write", _answer_tickets),
+    "tickets-in-redis-alone": [(tickets, "write", _answer_tickets)],
     # A partner that gave no answer counts as one that has registered the code.
-    "silence-is-consent": (confirmation, "_register", _register),
+    "silence-is-consent": [(confirmation, "_register", _register)],
     # An order that names the code of a sold-out campaign gets one more coupon made for it.
-    "endless-shared-code": (coupon_requests, "_read_shared", _read_shared),
-    # What is decided may be decided once more.
-    "approved-again": (approvals, "_read_waiting", lambda usual, id, **of: Approval.objects.get(pk=id)),
+    "endless-shared-code": [(coupon_requests, "_read_shared", _read_shared)],
+    # What is decided may be decided once more; else the reference of the approval refuses the second grant.
+    "approved-again": [
+        (approvals, "_read_waiting", lambda usual, id, **of: Approval.objects.get(pk=id)),
+        (ledger, "grant", _grant_anew),
+    ],
     # Each event is delivered by itself, also while an earlier one of its order waits.
-    "overtaking-events": (delivery_pass, "_order_key", lambda usual, row: str(row.event_id)),
+    "overtaking-events": [(delivery_pass, "_order_key", lambda usual, row: str(row.event_id))],
     # What an endpoint did not take is not tried again.
-    "forgotten-failures": (
-        delivery_pass,
-        "_apply",
-        lambda usual, endpoint, row, attempt, now: usual(endpoint, row, replace(attempt, error=""), now),
-    ),
+    "forgotten-failures": [(delivery_pass, "_apply", _apply)],
 }
 """What each replaces, where, and by what, which gets it first."""
-MORE: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    # Else the reference of the approval refuses the second grant.
-    "approved-again": (
-        ledger,
-        "grant",
-        lambda usual, *, reference, **of: usual(reference=f"{reference} {next(numbers)}", **of),
-    )
-}
-"""What some replace besides."""
 
 
 def plant(defect: str) -> None:
     """For good, in this process."""
-
-    def replaced(usual: Any, by: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *arguments, **named: by(usual, *arguments, **named)
-
-    for of, name, by in (one[defect] for one in (DEFECTS, MORE) if defect in one):
-        setattr(of, name, replaced(getattr(of, name), by))
+    for of, name, by in DEFECTS[defect]:
+        usual = getattr(of, name)
+        setattr(of, name, lambda *given, by=by, usual=usual, **named: by(usual, *given, **named))

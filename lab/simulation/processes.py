@@ -3,16 +3,20 @@
 Redis is fakeredis, whose scripts run in a real Lua; `TIME` and time-outs follow the simulated clock.
 """
 
+import hashlib
 import sys
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor as Pool, Future
 from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
+from django.db import connection
 from redis import Redis
 from redis.exceptions import TimeoutError
 
@@ -22,7 +26,7 @@ from coupons.queue import stream, worker
 from events.feed import sequencing
 from events.webhooks import dispatcher, endpoints
 from events.webhooks.delivery_pass import LeaseLost
-from lab.simulation.world import Crash, Process, World, chance
+from lab.simulation.world import Crash, chance
 from orders import cancellation, tasks as order_tasks
 from orders.saga import run as executors, store
 from orders.saga.run import Executor
@@ -33,20 +37,18 @@ from shop.operations import dispatch
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.redis import redis_client
 
+SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.001, 0.05), (5.0, 900.0), 0.004
+"""How long a step takes, and how often the time jumps ahead: leases lapse, orders expire."""
+SHARE_OF_CRASHES, SHARE_OF_LOST_COMMITS, LONGEST_LIFE = 0.03, 0.02, 40
+"""Of tasks; a process that is killed is so after as many statements at most."""
+SHARE_OF_SWITCHES, MOST_NESTED = 0.3, 3
+"""How often others run while a process waits, and how many may wait within one another."""
 SHARE_OF_LOST_MESSAGES, SHARE_OF_DOUBLED, SHARE_OF_LATE, LATE_SECONDS = 0.05, 0.05, 0.05, (1.0, 120.0)
 SHARE_OF_FAILPOINTS, SHARE_OF_LOST_CALLS = 0.004, 0.004
-"""Those of workers at which they are killed; calls of Redis that are lost on their way there, and back."""
 PAUSE_SECONDS, AWAY_SECONDS = (2.0, 20.0), (0.5, 6.0)
-"""Between two faults of Redis."""
 AWAY, EMPTY, KEEPS, OLD = "is away", "loses all keys", "keeps its keys", "comes back with old keys"
-WAITS: tuple[Any, ...] = (
-    gate.admit,
-    pool_list.claim_code,
-    pool_list.resolve_code,
-    stream.enqueue,
-    stream.read,
-    stream.remove,
-)
+WAITS: list[Any] = [gate.admit, pool_list.claim_code, pool_list.resolve_code]
+WAITS += [stream.enqueue, stream.read, stream.remove]
 """Calls of Redis that a request or an issuer makes without a lock: after each, others may run."""
 MOST_TICKETS = 4
 """Few, so that other processes work between two batches of a queue."""
@@ -63,15 +65,28 @@ class AtOnce(Pool):
         return future
 
 
-class Processes(World):
-    """All processes of the shop, and the broker and Redis between them."""
+@dataclass
+class Process:
+    """A simulated process. Its tasks are dropped when it is killed, and it starts again."""
+
+    name: str
+    incarnation: int = 0
+
+
+Task = tuple[float, Process, int, str, Callable[[], Any]]
+"""When it is due, a process, its incarnation, a name and the work, which runs if that process still lives."""
+
+
+class Processes:
+    """All processes of the shop, and the broker and Redis between them: one task runs at a time."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._web = self.present = Process("web", self._start)
-        self._workers = [Process("worker-1", self._start), Process("worker-2", self._start)]
-        self._others = [Process(name, self._start) for name in ("beat-1", "beat-2", "issuer-1", "issuer-2")]
-        self._executors: dict[str, Executor] = {}
+        self._tasks, self._nested, self.steps = list[Task](), 0, 0
+        self.trace, self.last = hashlib.sha256(), deque[str](maxlen=60)
+        self._outside, self._web = Process("clients"), Process("web")
+        names = ("worker-1", "worker-2", "beat-1", "beat-2", "issuer-1", "issuer-2")
+        self.present, self._others = self._web, [Process(name) for name in names]
+        self._workers, self._executors = self._others[:2], dict[str, Executor]()
         self.server = fakeredis.FakeServer(version=(6, 2))
         # Scripts get replies as in RESP2, whatever the connection's protocol is.
         self._redis: Redis = fakeredis.FakeStrictRedis(server=self.server, protocol=2)
@@ -86,12 +101,86 @@ class Processes(World):
         redis_client.client = lambda: self._redis
         setattr(thread_pool, "ThreadPoolExecutor", lambda *_, **__: AtOnce())  # noqa: B010 - else a type
         batching.Batcher.submit = _decide_alone  # type: ignore[method-assign, assignment]
+
+        def wait_after(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+            result = call(*arguments, **named)
+            self.let_others_run()
+            return result
+
         for call in WAITS:
-            setattr(sys.modules[call.__module__], call.__name__, partial(self._wait_after, call))
+            setattr(sys.modules[call.__module__], call.__name__, partial(wait_after, call))
         chance.is_faulty = True
-        for process in (*self._workers, *self._others, self._web):
+        for process in (*self._others, self._web):
             self._start(process)
         self.happen("fault of redis", self._break_redis, *PAUSE_SECONDS)
+
+    def note(self, text: str) -> None:
+        self.last.append(f"{self.steps:5} {chance.seconds:.3f} {text}")
+        self.trace.update(self.last[-1].encode() + b"\n")
+
+    def submit(self, process: Process, name: str, run: Callable[[], Any], *, after: float = 0.0) -> None:
+        """Have it run by this process, once so much time has passed."""
+        self._tasks.append((chance.seconds + after, process, process.incarnation, name, run))
+
+    def happen(self, name: str, run: Callable[[], Any], *between: float) -> None:
+        """Have something outside of the shop happen, after so many seconds."""
+        self.submit(self._outside, name, run, after=chance.uniform(*between))
+
+    def step(self) -> None:
+        """Run one task, the next that is due if none can run now; a task that waits keeps its faults."""
+        chance.seconds = max(chance.seconds, min(due for due, *_ in self._tasks))
+        task = chance.choice([task for task in self._tasks if task[0] <= chance.seconds])
+        self._tasks.remove(task)
+        _, process, incarnation, name, run = task
+        if process.incarnation == incarnation:
+            self.steps += 1
+            self.note(f"{process.name} {name}")
+            faults, chance.left, chance.lost = (chance.left, chance.lost), None, ""
+            if process is self._outside:
+                run()
+            else:
+                self.run_as(process, run)
+            chance.left, chance.lost = faults
+        is_long = chance.random() < SHARE_OF_LONG
+        chance.pass_time(chance.uniform(*(LONG_SECONDS if is_long else SHORT_SECONDS)))
+
+    def run_as(self, process: Process, task: Callable[[], Any]) -> BaseException | None:
+        """Run the task as the process, with faults by chance; an error, or the end of both, is noted."""
+        before, self.present = self.present, process
+        drawn = chance.draw()
+        if drawn < SHARE_OF_CRASHES:
+            chance.left = chance.randint(1, LONGEST_LIFE)
+        elif drawn < SHARE_OF_CRASHES + SHARE_OF_LOST_COMMITS:
+            chance.lost = "reply" if chance.random() < 0.5 else "request"
+        try:
+            task()
+            return None
+        except Exception as error:
+            self.note(f"{process.name} failed: {type(error).__name__}: {str(error)[:80]}")
+            return error
+        except Crash as crash:
+            self.note(f"{process.name} is killed")
+            process.incarnation += 1
+            self._start(process)
+            return crash
+        finally:
+            self.present, chance.left, chance.lost = before, None, ""
+
+    def let_others_run(self) -> None:
+        """Run a task by chance while the present process waits; raises Crash if that ends it."""
+        process, incarnation = self.present, self.present.incarnation
+        is_free = self._nested < MOST_NESTED and not connection.in_atomic_block
+        if not is_free or chance.draw() >= SHARE_OF_SWITCHES:
+            return
+        self._nested += 1
+        try:
+            # Its own context: what is bound to the waiting request's log lines and actor stays there.
+            Context().run(self.step)
+        finally:
+            self._nested -= 1
+            self.present = process
+        if process.incarnation != incarnation:
+            raise Crash
 
     def call(self, work: Callable[[], Any]) -> list[Any]:
         """What the call of the web process returns, or how it is refused; nothing where it has no answer."""
@@ -110,11 +199,6 @@ class Processes(World):
             is_late, to = chance.draw() < SHARE_OF_LATE, chance.choice(self._workers)
             after = chance.uniform(*LATE_SECONDS) if is_late else 0.0
             self.submit(to, task.name, partial(task.run, *arguments), after=after)
-
-    def _wait_after(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        result = call(*arguments, **named)
-        self.let_others_run()
-        return result
 
     def _executor(self, process: Process) -> Executor:
         if process.name not in self._executors:
@@ -141,18 +225,14 @@ class Processes(World):
             room_view.clear()
         elif process in self._workers:
             self._executor(process)
-        name, due = f"{process.name} {process.incarnation}", order_tasks.handle_webhooks_due
+        name, renew = f"{process.name} {process.incarnation}", lambda: self._executor(process).renew_leases()
         repeated: dict[str, list[tuple[str, float, Callable[[], Any]]]] = {
             "web": [("waiting rooms", 2.0, ticking.tick)],
-            "worker": [
-                ("leases", 5.0, lambda: self._executor(process).renew_leases()),
-                ("webhooks", 1.0, partial(_deliver, name)),
-            ],
+            "worker": [("leases", 5.0, renew), ("webhooks", 1.0, partial(_deliver, name))],
             "beat": [
                 ("orders.advance", 1.0, self._advance_due),
-                (due.name, 1.0, due.run),
-                ("orders.sweep", 5.0, cancellation.expire_due),
-                ("sales.sweep", 5.0, admission.advance_all),
+                ("webhooks due", 1.0, order_tasks.handle_webhooks_due.run),
+                *((of.__module__, 5.0, of) for of in (cancellation.expire_due, admission.advance_all)),
                 ("coupons.sweep", 5.0, tasks.sweep),
             ],
             "issuer": [("queues", 0.5, partial(_settle, name))],

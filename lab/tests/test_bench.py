@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab import report
-from lab.bench import __main__ as command, against, judging
+from lab.bench import __main__ as command, rows as judging
 from lab.bench.loads import errors
 from lab.bench.rows import QUICK, ROWS, Measured, summed_up
 from lab.load import Figures
@@ -82,7 +82,7 @@ def test_a_missed_goal_and_a_finding_of_either_commit_fail_the_command():
 
 def test_beside_another_commit_rows_without_a_load_are_measured_once_and_idle_before_all_loads():
     size = SimpleNamespace(name="full", rounds=3)
-    due = {row: [against.is_due(row, [], number=number, size=size) for number in range(3)] for row in ROWS}
+    due = {row: [command.is_due(row, [], number=number, size=size) for number in range(3)] for row in ROWS}
     assert due["coupon"] == [True, True, True]
     assert due["waiting"] == [False, False, True]
     assert due["idle"] == [True, False, False]
@@ -91,7 +91,7 @@ def test_beside_another_commit_rows_without_a_load_are_measured_once_and_idle_be
 def test_a_row_is_measured_again_until_it_is_within_the_budget():
     other = Measured(row="paid", figures={"processor_us": 100})
     slow, quick = (replace(other, figures={"processor_us": spent}) for spent in (116, 114))
-    due = partial(against.is_due, "paid", number=1, size=SimpleNamespace(name="budget"))
+    due = partial(command.is_due, "paid", number=1, size=SimpleNamespace(name="budget"))
     assert due([]) and due([(slow, other)])
     assert not due([(slow, other), (quick, other)])
 
@@ -105,7 +105,6 @@ TINY |= {"crowd_vus": 50, "crowd_seconds": 1, "accounts": 400, "tables": [12_000
 def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path, monkeypatch):
     port, file = str(ports.free(instances.PORTS)), tmp_path / "bench.json"
     monkeypatch.setattr(judging, "FILE", file)
-    monkeypatch.setattr(judging, "ALL", {file: [*ROWS]})
     instance = instances.choose(home=tmp_path, port=port, database="mariadb")
     code = command.bench(instance, size=SimpleNamespace(**vars(QUICK) | TINY), rows=ROWS)
 

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from lab import report, stage
-from lab.compare import __main__ as command, page, scenarios
-from lab.compare.cases import differences
-from lab.compare.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
+from lab.compare import __main__ as command, page
+from lab.compare.cases import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case, chosen_by, differences
 from lab.stack import database
 from lab.stage import Stage
 from scripts.stack import instance as instances, own_stack, ports
@@ -40,7 +39,7 @@ def test_coupons_that_are_not_those_of_the_answers_are_found():
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
     """The other strategies of stock need a stack each, and `crash` its time."""
-    everything = scenarios.cases(strategies="", scenarios="", is_quick=True)
+    everything = chosen_by(strategies="", scenarios="", is_quick=True)
     return [one for one in everything if one.inventory == DEFAULT_INVENTORY and one.scenario != "crash"]
 
 

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from lab.calls import new_session
 from lab.fuzz import __main__ as command, operator as operators, raw
+from lab.fuzz.findings import Findings
 from lab.fuzz.operator import Operator
-from lab.fuzz.raw import Findings
 from scripts.stack import instance as instances, ports
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
 
 SECONDS = 20
-WHOLE = [b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
+WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture
@@ -24,12 +25,16 @@ def pages() -> Iterator[CannedShop]:
         yield pages
 
 
-def send_to(port: int, monkeypatch: pytest.MonkeyPatch, kind: str = "bodies") -> Findings:
+def kinds(findings: Findings) -> list[str]:
+    return [one.partition(": ")[0] for one in findings.findings]
+
+
+def send_to(port: int, monkeypatch: pytest.MonkeyPatch, kind: str = "bodies") -> list[str]:
     """The findings of one whole request, where nothing is waited for longer than a second."""
     monkeypatch.setattr(raw, "ANSWER_SECONDS", 1.0)
     findings = Findings()
-    raw.send_one(port, kind, WHOLE, "detail", findings, ends_half=False)
-    return findings
+    raw.send(port, kind, WHOLE, findings, "detail")
+    return kinds(findings)
 
 
 @pytest.mark.boots("a whole shop, or sleep")
@@ -44,25 +49,25 @@ def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(tmp_path, capsy
 
 @pytest.mark.parametrize(
     ("answer", "finding"),
-    [(problem(500, "internal_error"), "bodies answered 500"), (LOST, "bodies: closed without an answer")],
+    [(problem(500, "internal_error"), "bodies answered 500"), (LOST, "bodies were not answered")],
 )
 def test_a_5xx_and_an_end_without_an_answer_are_findings(answer, finding, pages, monkeypatch):
     pages.queue(answer)
-    assert send_to(pages.port, monkeypatch).kinds == [finding]
+    assert send_to(pages.port, monkeypatch) == [finding]
 
 
 def test_what_is_no_http_and_is_answered_all_the_same_is_a_finding(pages, monkeypatch):
-    assert send_to(pages.port, monkeypatch, "no HTTP").kinds == ["no HTTP was answered 302"]
+    assert send_to(pages.port, monkeypatch, "no HTTP") == ["no HTTP was answered 302"]
 
 
 def test_a_connection_that_is_never_answered_is_a_finding(pages, monkeypatch):
     ended = threading.Event()
     pages.answer = lambda sent: ended.wait(60) and LOST
     try:
-        [found] = send_to(pages.port, monkeypatch).kinds
+        [found] = send_to(pages.port, monkeypatch)
     finally:
         ended.set()
-    assert found.startswith("bodies: neither an answer nor an end")
+    assert found.startswith("bodies had neither an answer nor an end")
 
 
 PAGE = """
@@ -80,7 +85,7 @@ ACCEPTED = Answer(302, b"", {"Location": "/admin/orders/order/7/"})
 @pytest.fixture
 def operator(pages) -> Operator:
     """An operator of these pages that knows the form."""
-    operator = Operator(pages.address, Findings(), "1")
+    operator = Operator(pages.address, Findings(), "1", new_session())
     [[form], links] = operators.read(PAGE.encode(), "/admin/orders/order/7/")
     assert form.values == [("amount", "5"), ("note", ""), ("reason", ""), ("kind", "b"), ("notify", "on")]
     assert form.others == [("kind", "a"), ("restock", "on"), ("do", "refund")]
@@ -90,12 +95,12 @@ def operator(pages) -> Operator:
 
 
 def test_a_form_that_is_accepted_without_a_reason_is_a_finding(operator):
-    assert operator.check_reasons() == 1
-    assert operator.findings.kinds == ["/admin/orders/order/#/refund/ was accepted without a reason"]
+    assert operator.check(operator.forms.values(), "reason", "") == 1
+    assert kinds(operator.findings) == ["/admin/orders/order/#/refund/ was accepted without a reason"]
 
 
 @pytest.mark.parametrize("status", [200, 302])
 def test_a_form_that_is_accepted_without_a_permission_is_a_finding(status, pages, operator):
     pages.answer = lambda sent: replace(ACCEPTED, status=status)
-    operator.check_permissions(list(operator.forms.values()))
-    assert operator.findings.kinds == ["/admin/orders/order/#/refund/ was accepted without a permission"]
+    operator.check(operator.forms.values(), "permission", "fuzz")
+    assert kinds(operator.findings) == ["/admin/orders/order/#/refund/ was accepted without a permission"]

@@ -13,7 +13,6 @@ from coupons.codes import eligible_accounts
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
-from lab.simulation.clients import REFUSALS_OF_FORCING
 from orders import cancellation
 from orders.models import Order, Saga
 from orders.payment import gateway_events, gateway_lookups, purchase, refunding
@@ -37,7 +36,10 @@ from shop.idempotency.recorded_answers import Answer, Replay
 from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 
-SAID_OF_STUCK = REFUSALS_OF_FORCING | {"unavailable"}
+SAID_OF_STUCK = {
+    *("charge_not_found", "gateway_disagrees", "reference_differs", "saga_being_undone", "saga_changed"),
+    *("saga_ended", "saga_not_reversible", "step_is_local", "step_not_hanging", "unavailable"),
+}
 """How a forced step may be refused while its saga is stuck: as the gateway says, or the saga has gone on."""
 
 
