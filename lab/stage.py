@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,13 +26,12 @@ SETTINGS = {
 STOCK, ENOUGH_UNITS = 10_000_000, 1_000_000
 """On hand of each product that is seeded, and of those that are ordered: the demo's own have less."""
 DEMO_PRODUCTS = 20
-"""`make run` seeds these by itself; seeding more counts them as made."""
+"""`make run` seeds these by itself."""
 IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 SEED_SECONDS, ISSUE_SECONDS = 1_200, 300
 """At most, on a machine with many neighbours; alone it seeds thousands of accounts a second."""
 PROCESSES = ("web", "mariadb", "redis", "worker", "beat", "issuer")
-"""Those whose processor time is divided by the requests: it says more on a shared machine than a rate."""
 PREVIOUS = (places.PROJECT / "scripts" / "previous_release.txt").read_text().split()[-1]
 """The commit of the previous release."""
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -117,14 +115,9 @@ def seed(
 def code_of(commit: str, folder: Path) -> Path:
     """The folder with that commit's files, from the history of this clone; a shallow one may lack it."""
     if not folder.exists():
-        # Moved to its place once it is whole: what a failure left is made again.
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        unfinished.mkdir(exist_ok=True)
-        line = (
-            f"set -o pipefail; git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(unfinished))}"
-        )
-        children.printed(children.run(["bash", "-c", line], within_seconds=120))
-        unfinished.rename(folder)
+        # Moved to its place once it is whole.
+        line = 'set -eo pipefail; mkdir -p "$1.new"; git archive "$0" | tar -x -C "$1.new"; mv "$1.new" "$1"'
+        children.printed(children.run(["bash", "-c", line, commit, str(folder)], within_seconds=120))
     return folder
 
 
@@ -135,9 +128,6 @@ def seconds() -> int:
 
 def say(text: str) -> None:
     print(f"{seconds():5} s  {text}", flush=True)
-
-
-# --- processes ---
 
 
 def processes(instance: Instance, name: str) -> set[int]:

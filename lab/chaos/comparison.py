@@ -2,10 +2,8 @@
 platform's events, and the event feed. Each finding is a difference.
 
 A client repeats a call with its key until the answer is final. So in the end each row of the load's accounts
-has been in an answer: one that has not was made a second time, or was made and refused.
-
-What the shop says of one order, that its amounts, units and sums agree, is not added up here: that is for the
-laws, which every run audits as well.
+has been in an answer: one that has not was made a second time, or was made and refused. That the amounts,
+units and sums of one order agree is for the laws, which every run audits as well.
 """
 
 import time
@@ -16,6 +14,7 @@ from typing import Any, NamedTuple
 from lab.calls import Account, Connection, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
+from scripts.stack.children import say
 
 Rows = Mapping[str, Any]
 """By their ids, or codes."""
@@ -28,8 +27,8 @@ MOST_NAMED = 5
 
 
 def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iterator[str]:
-    """Each thing in the shop, in the outside systems, and in the feed if it has a reader, that is not as an
-    answer said. Raises NoFinalAnswer."""
+    """Each thing in the shop, in the outside systems, and in the feed if it has a reader, which is then read
+    once more from the beginning, that is not as an answer said. Raises NoFinalAnswer."""
     orders = dict[str, Any]()
     for account in setup.buyers:
         own = shop.orders(account)
@@ -41,7 +40,11 @@ def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iter
     yield from of_stock(setup, orders, shop)
     yield from of_outside(setup, shop, orders)
     if reader:
-        yield from of_feed(setup, shop, reader)
+        again = FeedReader(setup, port=shop.instance.port, seed="again", ends_at=0.0, seen=reader.seen)
+        for one in (reader, again):
+            one.read_to_end()
+        say(f"the feed has {len(again.events)} events, each once")
+        yield from of_readings(reader.events, again.events)
 
 
 def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:
@@ -86,14 +89,15 @@ def of_orders(account: Account, orders: Rows) -> Iterator[str]:
 
 def of_coupons(account: Account, orders: Rows, there: Rows) -> Iterator[str]:
     """Those in the answers, unchanged; redeemed by one order that is not fully refunded, or free."""
-    answered = account.coupons()
     redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
-    states, due, found = {0: "issued", 1: "redeemed"}, dict[str, object](), dict[str, object]()
-    for code, one in answered.items():
-        due[f"coupon {code}"] = (one["campaign"], one["position"], states.get(redeemed[code]))
-    for code, one in there.items():
-        found[f"coupon {code}"] = (one["campaign"], one["position"], one["status"])
-    yield from unlike(due, found)
+    states = {0: "issued", 1: "redeemed"}
+    yield from unlike(
+        {
+            f"coupon {code}": (one["campaign"], one["position"], states.get(redeemed[code]))
+            for code, one in account.coupons().items()
+        },
+        {f"coupon {code}": (one["campaign"], one["position"], one["status"]) for code, one in there.items()},
+    )
 
 
 def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
@@ -116,7 +120,7 @@ def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     """Once all is settled nothing is reserved, and what is gone is sold."""
     on_hand = Counter({product.id: product.on_hand for product in setup.stocked})
     for made in setup.staff.done("adjustment"):
-        on_hand[_adjusted(made)] += made.call.body["delta"]
+        on_hand[int(made.call.path.split("/")[2])] += made.call.body["delta"]
     for order in orders.values():
         on_hand.subtract(dict(_items(order)) if order["status"] in BOUGHT else {})
     for refund in setup.refunds():
@@ -135,14 +139,12 @@ def of_outside(setup: Setup, shop: Shop, orders: Rows | None = None) -> Iterator
 
 def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     """What is charged and not refunded, by order, and of the top-ups together."""
-    due = Counter[str | None]()
-    due.update({id: one["card_amount"] for id, one in orders.items() if one["status"] in BOUGHT})
-    bought = dict(due)
+    bought = {id: one["card_amount"] for id, one in orders.items() if one["status"] in BOUGHT}
+    due, held, number = Counter[str | None](bought), Counter[str | None](), Counter[str | None]()
     for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
-    top_ups = [made for account in setup.buyers for made in account.done("top_up")]
-    due[None] = sum(made.call.body["amount"] for made in top_ups if made.answer.status == 201)
-    held, number = Counter[str | None](), Counter[str | None]()
+    for made in (one for account in setup.buyers for one in account.done("top_up")):
+        due[None] += made.call.body["amount"] if made.answer.status == 201 else 0
     for charge in shop.gateway("/charges")["results"]:
         if charge["status"] == "succeeded":
             held[charge["order"]] += charge["amount"] - charge["refunded_amount"]
@@ -171,20 +173,9 @@ def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Iterat
     for id, order in orders.items():
         due = [kind for kind in (ENDS.get(order["status"]),) if kind in DELIVERED]
         if (got := found.pop(id, [])) != due + [REFUNDED] * refunds[id]:
-            due_are = f"{refunds[id]} refunds are due"
-            yield f"order {id} is {order['status']}: the data platform got {got}, {due_are}"
+            yield f"order {id}, {order['status']}: {refunds[id]} refunds are due, the data platform got {got}"
     for id, kinds in found.items():
         yield f"order {id}: the data platform got {kinds}, and it is not there"
-
-
-def of_feed(setup: Setup, shop: Shop, reader: FeedReader) -> Iterator[str]:
-    """Read to the end and once more from the beginning; each event that came otherwise. Raises
-    NoFinalAnswer."""
-    again = FeedReader(setup, port=shop.instance.port, seed="again", ends_at=0.0, seen=reader.seen)
-    for one in (reader, again):
-        one.read_to_end()
-    print(f"the feed has {len(again.events)} events, each once", flush=True)
-    yield from of_readings(reader.events, again.events)
 
 
 def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
@@ -209,18 +200,14 @@ def _items(order_or_refund: Any) -> list[tuple[int, int]]:
     return [(item["product"], item["quantity"]) for item in order_or_refund["items"]]
 
 
-def _adjusted(made: RecordedCall) -> int:
-    """The product whose stock the call corrects."""
-    return int(made.call.path.split("/")[2])
-
-
+OWN = "SELECT {} FROM firstcome.{} WHERE account_id IN ({{accounts}})"
 TABLES = {
-    "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
-    "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
-    "payment": "SELECT id FROM firstcome.payments_payment WHERE account_id IN ({accounts})",
+    "coupon": OWN.format("code", "coupons_coupon"),
+    "order": OWN.format("id", "orders_order"),
+    "payment": OWN.format("id", "payments_payment"),
     "refund": "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
     "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts})",
-    "entry": "SELECT id FROM firstcome.sales_saleentry WHERE account_id IN ({accounts})",
+    "entry": OWN.format("id", "sales_saleentry"),
     # A wallet has its owner's id.
     "grant": "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "
     "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' AND entry.account_id IN ({accounts})",
@@ -249,11 +236,8 @@ class Compared(NamedTuple):
 
 def acknowledged(setup: Setup) -> Effects:
     """The identities in all final answers, by the kind of effect."""
-    found: dict[str, set[str]] = {kind: set() for kind in TABLES}
-    for kind, known in (identity(made) for made in setup.calls if made.was_done):
-        if kind:
-            found[kind].add(known)
-    return found
+    effects = [identity(made) for made in setup.calls if made.was_done]
+    return {kind: {known for sort, known in effects if sort == kind} for kind in TABLES}
 
 
 def identity(made: RecordedCall) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 a soak, which has to have data for each."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +11,17 @@ from typing import Any
 from lab.stack import prometheus
 from lab.stack.prometheus import Prometheus
 from scripts.stack import places, waiting
+from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
 OPS = places.PROJECT / "ops"
-SCRAPE_SECONDS = 2.0
-PATIENCE_SECONDS = 60
-"""How long what a sweep or an audit makes may be late."""
+SCRAPE_SECONDS, PATIENCE_SECONDS = 2.0, 60
+"""Between two scrapes; and how late may be what a sweep or an audit makes."""
 
 
 def dashboards() -> list[dict[str, Any]]:
     """Every dashboard in the folder."""
-    folder = OPS / "grafana" / "dashboards"
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [json.loads(path.read_text()) for path in sorted((OPS / "grafana/dashboards").glob("*.json"))]
 
 
 def queries(dashboard: dict[str, Any], seconds: float) -> Iterator[tuple[str, str]]:
@@ -32,11 +32,7 @@ def queries(dashboard: dict[str, Any], seconds: float) -> Iterator[tuple[str, st
     values |= {one["name"]: one["allValue"] for one in dashboard["templating"]["list"]}
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
-            expression = target["expr"]
-            # A longer name first: it may begin with a shorter one.
-            for name in sorted(values, key=len, reverse=True):
-                expression = expression.replace(f"${name}", values[name])
-            yield panel["title"], expression
+            yield panel["title"], re.sub(r"\$(\w+)", lambda name: values[name[1]], target["expr"])
 
 
 @contextmanager
@@ -51,27 +47,26 @@ def beside(instance: Instance) -> Iterator[Prometheus]:
             yield found
 
 
-def without_data(found: Prometheus, dashboard: dict[str, Any], since: float) -> Iterator[str]:
-    """The queries without a single number since then (in seconds since 1970), and the variables without a
-    value to choose."""
-    now = time.time()
-    for panel, expression in queries(dashboard, now - since):
-        times = {"start": since, "end": now, "step": SCRAPE_SECONDS}
-        series = found.get("query_range", query=expression, **times)["result"]
-        # NaN is the quantile of nothing.
-        if all(value == "NaN" for one in series for _, value in one["values"]):
-            yield f"{panel}: {expression}"
-    for variable in dashboard["templating"]["list"]:
-        metric, label = variable["definition"].removeprefix("label_values(").rstrip(")").split(", ")
-        if not found.get(f"label/{label}/values", **{"match[]": metric}):
-            yield f"the variable {variable['name']}: {variable['definition']}"
-
-
 def empty_queries(found: Prometheus, since: float) -> Iterator[str]:
-    """The same of every dashboard, once what comes late is there. Prints how many have data."""
+    """Each query without a single number since then (in seconds since 1970), and each variable without a
+    value to choose, once what comes late is there. Prints how many queries have data."""
     for board in dashboards():
-        look = lambda: list(without_data(found, board, since))  # noqa: B023, E731
+
+        def look(board: dict[str, Any] = board) -> list[str]:
+            now, empty = time.time(), list[str]()
+            for panel, expression in queries(board, now - since):
+                times = {"start": since, "end": now, "step": SCRAPE_SECONDS}
+                series = found.get("query_range", query=expression, **times)["result"]
+                # NaN is the quantile of nothing.
+                if all(value == "NaN" for one in series for _, value in one["values"]):
+                    empty.append(f"{panel}: {expression}")
+            for variable in board["templating"]["list"]:
+                metric, label = re.findall(r"\w+", variable["definition"])[1:]
+                if not found.get(f"label/{label}/values", **{"match[]": metric}):
+                    empty.append(f"the variable {variable['name']}: {variable['definition']}")
+            return empty
+
         empty = waiting.left(look, within_seconds=PATIENCE_SECONDS, pause_seconds=SCRAPE_SECONDS)
         count = len(list(queries(board, 1)))
-        print(f"dashboard {board['title']}: {count - len(empty)} of {count} queries have data", flush=True)
+        say(f"dashboard {board['title']}: {count - len(empty)} of {count} queries have data")
         yield from (f"dashboard query without data: {board['title']} / {query}" for query in empty)

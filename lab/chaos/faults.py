@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from MySQLdb import OperationalError
 from redis import Redis
@@ -51,8 +50,7 @@ Faults = dict[str, Often]
 where that isn't the usual."""
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """What happens to which process, and for how long."""
 
     sort: str
@@ -63,14 +61,13 @@ class Fault:
         lasts = f" for {self.seconds:.1f} s" if self.sort in LASTING else ""
         return f"{self.sort} {self.name}{lasts}"
 
-    def at_most(self, seconds: float) -> "Fault":
-        return replace(self, seconds=min(self.seconds, seconds))
 
-
-def drawn(what: str, often: Often, chance: random.Random, usual: tuple[float, float]) -> Fault:
-    """One of these faults."""
+def drawn(
+    what: str, often: Often, chance: random.Random, usual: tuple[float, float], most: float = 3600
+) -> Fault:
+    """One of these faults, of so many seconds at most."""
     sort, _, name = what.rpartition(" ")
-    return Fault(sort, name, chance.uniform(*(often[1:] if isinstance(often, tuple) else usual)))
+    return Fault(sort, name, min(most, chance.uniform(*(often[1:] if isinstance(often, tuple) else usual))))
 
 
 def make(fault: Fault, instance: Instance, broker: RunningNode | None) -> None:
@@ -119,10 +116,9 @@ def lasting(fault: Fault, instance: Instance) -> AbstractContextManager[None]:
 def _pids(name: str, instance: Instance) -> set[int]:
     """The process of that name; none while it is starting."""
     leader = children.leader_of(instance.run, "web" if name == WEB_PROCESS else name)
-    if leader is None or name != WEB_PROCESS:
-        return {leader} if leader else set()
-    answering = children.group_of(instance.run, "web") - {leader}
-    return {max(answering)} if answering else set()
+    if leader and name == WEB_PROCESS:
+        return {*sorted(children.group_of(instance.run, "web") - {leader})[-1:]}
+    return {leader} if leader else set()
 
 
 @contextmanager
@@ -151,29 +147,24 @@ def _redis_without_memory(_: str, instance: Instance) -> Iterator[None]:
     """Redis refuses every write that needs memory, and goes on to be read."""
     with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
         redis.config_set("maxmemory", "1")  # a byte: the server itself needs more
-        try:
-            yield
-        finally:
-            redis.config_set("maxmemory", "0")
+        yield
+        redis.config_set("maxmemory", "0")
 
 
 @contextmanager
-def _slowed(name: str, instance: Instance) -> Iterator[None]:
+def _slowed(_: str, instance: Instance) -> Iterator[None]:
     """Every call takes so long. A gateway that is killed meanwhile comes back with its usual latency."""
-    gateway = calls.to_gateway(instance.gateway_port)
 
     def control(method: str, body: Any = None) -> None:
         # It may be killed, frozen or down: then it is asked again.
-        until = time.monotonic() + PATIENCE_SECONDS
-        answer = gateway.call_until_final(Call(method, "/latency", "", body), until=until)
+        until, call = time.monotonic() + PATIENCE_SECONDS, Call(method, "/latency", "", body)
+        answer = calls.to_gateway(instance.gateway_port).call_until_final(call, until=until)
         if answer.status != 200:
             raise SetupError(f"{method} /latency is answered {answer}")
 
     control("POST", {"ms": SLOW_MS})
-    try:
-        yield
-    finally:
-        control("DELETE")
+    yield
+    control("DELETE")
 
 
 @contextmanager
@@ -199,8 +190,7 @@ def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
     """Four clients lock products one by one in random order, against the shop's ascending one."""
     products = [id for (id,) in database.rows(instance, "SELECT id FROM inventory_product")]
 
-    def lock(number: int, stop: threading.Event) -> None:
-        chance = random.Random(number)
+    def lock(chance: random.Random, stop: threading.Event) -> None:
         with database.connected(instance) as connection, connection.cursor() as cursor:
             while not stop.is_set():
                 with suppress(OperationalError):
@@ -210,7 +200,7 @@ def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
                         time.sleep(0.02)
                 cursor.execute("ROLLBACK")
 
-    with at_work([SimpleNamespace(run=partial(lock, number)) for number in range(4)]):
+    with at_work([SimpleNamespace(run=partial(lock, random.Random(number))) for number in range(4)]):
         yield
 
 
@@ -230,8 +220,8 @@ def _set(first: Sequence[str], last: Sequence[str], held: int, _: str, instance:
                 with suppress(OperationalError):  # it has ended by itself
                     cursor.execute(f"KILL CONNECTION {int(other)}")
 
+        change(first)
         try:
-            change(first)
             yield
         finally:
             change(last)
@@ -256,13 +246,11 @@ def small_disk(instance: Instance, *, megabytes: int) -> Iterator[None]:
 @contextmanager
 def _disk_full(_: str, instance: Instance) -> Iterator[None]:
     """The database's file system is full; what becomes free meanwhile is filled as well."""
-    filler, log = instance.mariadb().data / "filler", instance.logs / "filler.log"
+    filler = instance.mariadb().data / "filler"
     command = ["sh", "-c", 'while :; do cat /dev/zero >> "$0"; sleep 0.1; done', str(filler)]
-    try:
-        with children.running(command, name="filler", log=log, is_ready=filler.exists):
-            yield
-    finally:
-        filler.unlink()
+    with children.running(command, name="filler", log=instance.logs / "filler.log", is_ready=filler.exists):
+        yield
+    filler.unlink()
 
 
 LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {

@@ -26,9 +26,6 @@ UNDELIVERED = """
     (SELECT position FROM events_webhookendpoint WHERE kind = 'data_platform'), 0))
 """
 """The events that wait for the data platform, or for a program."""
-IN_THE_JOURNAL = "(SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued')"
-"""The same in releases before 2.0, which `make bench AGAINST=` may meet."""
-HAS_FEED = "SHOW TABLES LIKE 'events_webhookdelivery'"
 RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
 
 
@@ -66,8 +63,7 @@ def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, fl
 
 def left(instance: Instance) -> tuple[int, int]:
     """How many events are queued, and how many sagas run."""
-    events = UNDELIVERED if rows(instance, HAS_FEED) else IN_THE_JOURNAL
-    [[events, sagas]] = rows(instance, f"SELECT {events}, {RUNNING}")
+    [[events, sagas]] = rows(instance, f"SELECT {UNDELIVERED}, {RUNNING}")
     return int(events), int(sagas)
 
 

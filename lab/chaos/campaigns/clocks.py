@@ -15,15 +15,14 @@ from scripts.stack.instance import Instance
 
 FAR_SECONDS = 150
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
-SECOND_LOG = "clock-jump-worker.log"
+SECOND_LOG, TABLE = "clock-jump-worker.log", "campaign_instant"
 RETENTION_SECONDS = 86_400
 """Of idempotency keys, in the stacks that are watched."""
-TABLE = "campaign_instant"
-EXPIRED = "NEW.status = 'expired' AND OLD.status <> 'expired'"
-GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
 LEASED = "NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token"
 RETRIED = f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call"
 """A worker leases it for the call that it had opened before."""
+GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
+EXPIRED = "NEW.status = 'expired' AND OLD.status <> 'expired'"
 OF_SAGA = "UPDATE ON orders_saga"
 CHANGES = {
     "order expired": ("UPDATE ON orders_order", EXPIRED, "OLD.expires_at"),
@@ -39,8 +38,7 @@ EXPIRIES = {
     "payments_reconciliation": "started_at + INTERVAL 30 DAY",
     "payments_webhookevent": "received_at + INTERVAL 90 DAY",
 }
-"""Of each table the end of a row's time, before which it may not be deleted: the retentions of the shop's
-modules, and that of keys is `RETENTION_SECONDS`."""
+"""Of each table the end of a row's time, before which it may not be deleted."""
 
 
 def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
@@ -61,10 +59,8 @@ def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) 
 def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
     """The clock of this name is off by so much, after a drift there; then it drifts back."""
     drift(instance, {clock: seconds})
-    try:
-        yield
-    finally:
-        drift(instance, {clock: seconds}, back=True)
+    yield
+    drift(instance, {clock: seconds}, back=True)
 
 
 @contextmanager
@@ -96,12 +92,12 @@ def second_worker(instance: Instance, clock: str) -> Iterator[None]:
     began = log.stat().st_size
 
     def is_ready() -> bool:
+        # Other faults may keep it from starting.
         if not started or started[-1].poll() is not None:
             started.append(children.start(faketime.command(command), log=log, environment=environment))
         return b" ready." in log.read_bytes()[began:]
 
     try:
-        # Other faults may keep it from starting.
         waiting.until(is_ready, f"no second worker is ready: see {log}", within_seconds=60, pause_seconds=0.5)
         yield
     finally:
@@ -134,8 +130,8 @@ def watch_early(instance: Instance) -> None:
 
 def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:
     """Each that happened earlier than it may, and each of these kinds that has not happened at all."""
-    kinds = [kind for (kind,) in database.rows(instance, f"SELECT kind FROM {TABLE}")]  # noqa: S608
-    print(", ".join(f"{count} x {kind}" for kind, count in Counter(kinds).items()), flush=True)
+    kinds = Counter(kind for (kind,) in database.rows(instance, f"SELECT kind FROM {TABLE}"))  # noqa: S608
+    children.say(f"written: {dict(kinds)}")
     yield from (f"nothing shows whether it is early: {kind}" for kind in seen if kind not in kinds)
     # A process knows the database's time but for its round trip to it, which a busy machine makes long.
     late = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL 1 SECOND"  # noqa: S608

@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from string import Template
 from subprocess import CompletedProcess, Popen
+from typing import Any
 
 import requests
 
 from lab import stage
-from lab.calls import NO_ANSWER, Connection, Request
+from lab.calls import NO_ANSWER, Request
 from lab.chaos import comparison
-from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
+from lab.chaos.campaigns.run import Run, say
 from lab.cluster import layout
 from scripts.stack import (
     SetupError,
@@ -35,7 +36,6 @@ from scripts.stack import (
     system_packages,
     waiting,
 )
-from scripts.stack.instance import Instance
 from scripts.stack.places import PROJECT
 
 WEB = ("web-1", "web-2")
@@ -44,6 +44,7 @@ PORTS = (*WEB, "web-3", "front-statistics")
 """Whose ports HAProxy's template has. There is no third web server."""
 READY_SECONDS, COMMAND_SECONDS, STOP_SECONDS, DRAIN_SECONDS = 240, 600, 45, 35
 """As Compose's files have it, a web server ends after 35 s; that is the longest `Prefer: wait`, and some."""
+REPEATED = 200
 
 
 class Releases(Run):
@@ -51,7 +52,8 @@ class Releases(Run):
     the third this one; all later ones restart this release, without draining web servers. Each begins with
     new campaigns of coupons. With the planted migration that is made, and nothing is replaced."""
 
-    load_kind, needs, minutes, pauses = PLAIN_LOAD, ("haproxy",), 6, (1.0, 5.0)
+    has_3ds = has_sale = False
+    needs, minutes, pauses = ("haproxy",), 6, (1.0, 5.0)
 
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
@@ -64,7 +66,7 @@ class Releases(Run):
         self.environment[children.MARK] = str(instance.home)
         self.running, self.undrained = dict[str, Popen[bytes]](), list[tuple[float, float]]()
         self.previous = stage.code_of(stage.PREVIOUS, instance.home / "previous")
-        self.ports = {name: port for port, name in enumerate(PORTS, ports.free(len(PORTS)))}
+        self.ports = dict(zip(PORTS, range(first := ports.free(len(PORTS)), first + len(PORTS)), strict=True))
         known = {f"{name.replace('-', '_')}_port": str(port) for name, port in self.ports.items()}
         known |= {"host": ports.HOST, "settings": str(layout.TEMPLATES), "front_port": str(instance.port)}
         text = Template((layout.TEMPLATES / "haproxy-front.cfg").read_text()).substitute(known)
@@ -76,7 +78,7 @@ class Releases(Run):
                 self.start(name, PROJECT)
             stores = [str(instance.redis_socket), str(instance.mariadb_socket)]
             waiting.until(lambda: all(map(ports.answers, stores)), "no stores", within_seconds=90)
-            self.manage(instance, "migrate --no-input")
+            self.manage("migrate --no-input")
             self.start("front", PROJECT)
             for name in NAMES:
                 self.start(name, self.previous)
@@ -86,12 +88,11 @@ class Releases(Run):
         finally:
             supervision.clear_leftovers(instance, within_seconds=5)
 
-    def manage(self, instance: Instance, words: str, code: Path | None = None) -> CompletedProcess[str]:
+    def manage(self, words: str, code: Path | None = None) -> CompletedProcess[str]:
         """A management command, by default of the previous release. Raises SetupError."""
-        command, within = [sys.executable, "manage.py", *words.split()], COMMAND_SECONDS
-        own, folder = self.environment, code or self.previous
-        ran = children.run(command, within_seconds=within, environment=own, folder=folder)
-        children.printed(ran)
+        command, own = [sys.executable, "manage.py", *words.split()], self.environment
+        how: dict[str, Any] = {"environment": own, "folder": code or self.previous}
+        children.printed(ran := children.run(command, within_seconds=COMMAND_SECONDS, **how))
         return ran
 
     def start(self, name: str, code: Path) -> None:
@@ -120,7 +121,7 @@ class Releases(Run):
         chance, longest = random.Random(f"{self.seed} rolls"), 0.0
         # Load on the previous release alone, whose keys and sagas the new one finds.
         time.sleep(8)
-        self.manage(self.instance, "migrate --no-input", PROJECT)
+        self.manage("migrate --no-input", PROJECT)
         if self.is_planted:
             # A migration whose new column the previous release doesn't write.
             self.rows("ALTER TABLE orders_order ADD COLUMN added_since INT NOT NULL")
@@ -131,14 +132,14 @@ class Releases(Run):
             code, is_restart = self.previous if number == 1 else PROJECT, number >= 3
             say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
             self.setup.campaigns += self.shop.create_campaigns(1)
-            before = self.requests()
             for name in chance.sample(NAMES, len(NAMES)):
                 longest = max(longest, self.replace(name, code, is_drained=not is_restart))
                 time.sleep(chance.uniform(*self.pauses))
-            self.check_processes()
-            now = self.requests()
-            self.record(f"{name} had no request in a round" for name in WEB if now[name] == before[name])
-            self.check_replays(f"{self.seed} {number}")
+            self.record(self.ended())
+            # Calls that either release has answered: each gets its own answer again.
+            made = [one for one in self.setup.calls if one.call.key and one.was_done]
+            chosen = chance.sample(made, min(REPEATED, len(made)))
+            self.record(comparison.repeats(chosen, self.shop.connection))
         return longest
 
     def replace(self, name: str, code: Path, *, is_drained: bool) -> float:
@@ -148,8 +149,7 @@ class Releases(Run):
             self.balance(name, "drain")
             under_way = lambda: sum(int(row["scur"]) for row in self.balanced(name).values())  # noqa: E731
             waiting.left(under_way, within_seconds=DRAIN_SECONDS)
-        if (ended_with := self.running[name].poll()) is not None:
-            self.record([f"{name} has ended by itself, with {ended_with}"])
+        self.record(self.ended())
         children.stop(self.running[name], within_seconds=STOP_SECONDS)
         self.start(name, code)
         self.made += 1
@@ -186,27 +186,16 @@ class Releases(Run):
             if "st=DONE" not in (led_to := answer.headers.get("Location", "")):
                 raise SetupError(f"{form} is answered {answer.status_code} {led_to} by the balancer")
 
-    def requests(self) -> dict[str, int]:
-        """How many requests each web server was sent up to now."""
-        return {name: sum(int(row["stot"]) for row in self.balanced(name).values()) for name in WEB}
-
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
         """What the balancer knows of the web server, by backend."""
         _, text = ports.ask(self.ports["front-statistics"], "GET", "/statistics;csv")
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
         return {row["pxname"]: row for row in rows if row["svname"] == name}
 
-    def check_processes(self) -> None:
-        ended = [name for name, child in self.running.items() if child.poll() is not None]
-        self.record(f"{name} has ended by itself" for name in ended)
-
-    def check_replays(self, seed: str) -> None:
-        """Repeat calls that either release has answered: each gets its own answer again."""
-        accounts = [self.setup.staff, *self.setup.buyers]
-        made = [one for account in accounts for one in [*account.calls] if one.call.key and one.was_done]
-        chosen = random.Random(seed).sample(made, min(200, len(made)))
-        self.record(comparison.repeats(chosen, Connection(self.instance.port, self.seen, seed=seed)))
-        say(f"{len(chosen)} of {len(made)} keyed calls repeated")
+    def ended(self) -> Iterator[str]:
+        for name, child in self.running.items():
+            if child.poll() is not None:
+                yield f"{name} has ended by itself"
 
     def load(self) -> float:
         """The same; then each request that failed is a finding."""
