@@ -91,8 +91,7 @@ class Request(NamedTuple):
 
 @dataclass
 class Observations:
-    """What all clients saw, shared by their threads: counts, slowest answers, violations, requests; and the
-    outages meanwhile, from and to moments of the monotonic clock."""
+    """What all clients saw, shared by their threads; moments are of the monotonic clock."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     slowest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -311,8 +310,7 @@ class Drop(NamedTuple):
 
 @dataclass
 class Setup:
-    """What there was before the load. `ample` never sells out. With `has_3ds` buyers also pay by a card
-    whose owner has to approve, and keep orders on a decline."""
+    """What there was before the load. `ample` never sells out; with `has_3ds` cards ask their owners."""
 
     staff: Account
     buyers: list[Account]

@@ -61,8 +61,7 @@ def git(*words: str) -> str:
 
 
 def circumstances(instance: Instance) -> dict[str, Any]:
-    """When, the commit, the machine, its load before measuring, and the versions: kept with the figures, for
-    rows of one report may be of different days."""
+    """Kept with the figures, for rows of one report may be of different days."""
     with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
         server: Any = redis.info()
     processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)

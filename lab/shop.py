@@ -35,8 +35,7 @@ SETTINGS = {
     "PARTNER_FAILURE_RATE": "0",
     **own_stack.NO_RATES,
 }
-"""Short times, so that what is left undone ends within the trial; no limits, for a few accounts buy here as
-much as many would; and a partner that fails only when a fault makes it."""
+"""Short times, so that what is left undone ends within the trial; a few accounts buy as many would."""
 BUYERS, ACCOUNTS_EACH = 7, 6
 PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, 4
 """What clients compete for in a minute; of a few coupons the requests for dashboards sell out at once."""
@@ -183,11 +182,8 @@ class Shop:
         operate: Callable[[], None] = lambda: None,
         awaits_answers: bool = True,
     ) -> float:
-        """Wait until everything is settled, and every client has the final answer of its payments.
-
-        `operate` is called every `OPERATE_SECONDS` after the first `UNAIDED_SECONDS`. Returns how many
-        seconds the former took. With a planted defect there may never be a final answer: then
-        `awaits_answers` is False.
+        """Wait until everything is settled, and every client has the final answer of its payments; how many
+        seconds the former took. `operate` is called every `OPERATE_SECONDS`, not at first.
         """
         started = time.monotonic()
         operate_at = started + UNAIDED_SECONDS

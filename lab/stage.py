@@ -40,8 +40,7 @@ BEGAN_AT, LOAD_BEFORE = time.monotonic(), os.getloadavg()[0]
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A running stack: `users` have an `id` and an `access` token, in the order in which the loads use them,
-    and `shop` is as a member of the staff who may do everything sees it."""
+    """A running stack: `users` have an `id` and an `access` token, and `shop` is as staff see it."""
 
     instance: Instance
     users: Sequence[Mapping[str, Any]]
@@ -54,8 +53,7 @@ class Stage:
         return self.shop.create_campaign(name, **{"quantity": len(self.users), **terms})
 
     def issue(self, name: str, accounts: int) -> dict[str, Any]:
-        """Issue a coupon to each of the first accounts: its campaign, and the file of codes in their order,
-        as loads of orders take them."""
+        """A campaign with a coupon for each of the first accounts, and the file of codes in their order."""
         campaign = self.campaign(name, quantity=accounts)
         own = {"SECONDS": ISSUE_SECONDS, "VUS": 50, "CAMPAIGN": campaign, "ACCOUNTS": accounts}
         load.run("coupons", self.instance, within_seconds=2 * ISSUE_SECONDS, **self.files, **own)
@@ -105,8 +103,7 @@ def seeded(instance: Instance, *, users: int, products: int) -> Stage:
 def seed(
     instance: Instance, users: int, words: str = "", *, manage: Any = own_stack.manage, **more: Any
 ) -> Any:
-    """The ids and tokens of so many accounts that `seed_demo` makes, by `manage` or the same of another
-    release. Raises SetupError."""
+    """The ids and tokens of accounts that `seed_demo` makes. Raises SetupError."""
     tokens = instance.home / "tokens.json"
     children.printed(manage(instance, f"seed_demo --users {users} {words} --tokens {tokens}", **more))
     return json.loads(tokens.read_text())

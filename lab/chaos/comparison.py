@@ -27,8 +27,7 @@ MOST_NAMED = 5
 
 
 def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iterator[str]:
-    """Each thing in the shop, in the outside systems, and in the feed if it has a reader, which is then read
-    once more from the beginning, that is not as an answer said. Raises NoFinalAnswer."""
+    """Each thing that is not as an answer said. The feed is read once more. Raises NoFinalAnswer."""
     orders = dict[str, Any]()
     for account in setup.buyers:
         own = shop.orders(account)
@@ -162,8 +161,7 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
 
 
 def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Iterator[str]:
-    """At the data platform each order has its events, each once and in sequence; and no other order has any
-    of a buyer's."""
+    """At the data platform each order has its events once and in sequence, and no other has a buyer's."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     buyers = {None, *(account.id for account in setup.buyers)}
     for event in (one for one in events if one["type"] in DELIVERED):

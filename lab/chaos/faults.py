@@ -46,8 +46,7 @@ AS_MANY_AS_USUAL = ("SET GLOBAL max_connections = @usual",)
 
 Often = int | tuple[int, float, float]
 Faults = dict[str, Often]
-"""Of each sort and process, as `down redis`, how often it is made; and from and to how many seconds it lasts,
-where that isn't the usual."""
+"""Of `down redis`, say, how often it is made; and from and to how many seconds it lasts, if not as usual."""
 
 
 class Fault(NamedTuple):
@@ -89,8 +88,7 @@ def make(fault: Fault, instance: Instance, broker: RunningNode | None) -> None:
 def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, within_seconds: float) -> float:
     """How long the shop takes to be ready again after a fault, whose process had this id before.
 
-    What was killed has to be replaced first; so does what is outside, of which the shop's readiness says
-    nothing, and it has to answer. Raises SetupError.
+    What was killed has to be replaced first, and what is outside has to answer. Raises SetupError.
     """
     outside = dict(zip(OUTSIDE, instance.ports[1:4], strict=True))
     asked = [(instance.port, "/readyz")]
@@ -169,8 +167,7 @@ def _slowed(_: str, instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def _rows_held(_: str, instance: Instance) -> Iterator[None]:
-    """Every product and campaign, of which every purchase and coupon needs one, is locked by a transaction
-    that does nothing."""
+    """Every product and campaign is locked by a transaction that does nothing."""
     with database.connected(instance) as connection, connection.cursor() as cursor:
         cursor.execute("SET SESSION innodb_lock_wait_timeout = 60")
 
@@ -266,7 +263,9 @@ LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] =
     # All connections are in use, none of them by the shop.
     "take all connections of": partial(_set, FEW, AS_MANY_AS_USUAL, FEWEST_CONNECTIONS),
     "fill the disk of": _disk_full,
-    **clocks.LASTING,
-    **network.LASTING,
+    "jump": clocks.worker_ahead,
+    "clock behind of": partial(clocks.off, -clocks.FAR_SECONDS),
+    "clock ahead of": partial(clocks.off, clocks.FAR_SECONDS),
+    **{state: partial(network.link_in, state) for state in network.State if state != network.State.PASS},
 }
 """Faults that last until they are undone."""

@@ -68,6 +68,5 @@ def left(instance: Instance) -> tuple[int, int]:
 
 
 def wait_until_worked_off(instance: Instance) -> None:
-    """Return when the worker has nothing left of earlier loads, or that takes too long: it would take its
-    share of the processor of whatever is measured next."""
+    """Return when the worker has nothing left of earlier loads, or that takes too long."""
     waiting.left(lambda: sum(left(instance)) > FEW, within_seconds=WORK_OFF_SECONDS, pause_seconds=0.5)

@@ -1,7 +1,10 @@
-"""What watches a stack: Debian's Prometheus and exporters, each a program on a free port of loopback."""
+"""What watches a stack: Debian's Prometheus and exporters, each a program on a free port of loopback; and the
+queries of the dashboards in ops/grafana, as Grafana sends them."""
 
 import json
 import os
+import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -10,9 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from scripts.stack import SetupError, children, ports, system_packages
+from scripts.stack import SetupError, children, places, ports, system_packages, waiting
+from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
+
+OPS = places.PROJECT / "ops"
+SCRAPE_SECONDS, PATIENCE_SECONDS = 2.0, 60
+"""Between two scrapes; and how late may be what a sweep or an audit makes."""
 
 
 class Program(ExitStack):
@@ -114,3 +122,53 @@ def running(
     words += [f"--storage.tsdb.path={folder / 'data'}", "--web.listen-address={address}", "--log.level=warn"]
     with Program(folder / "prometheus.log", *words, page="/-/ready") as program:
         yield Prometheus(program.address)
+
+
+def dashboards() -> list[dict[str, Any]]:
+    """Every dashboard in the folder."""
+    return [json.loads(path.read_text()) for path in sorted((OPS / "grafana/dashboards").glob("*.json"))]
+
+
+def queries(dashboard: dict[str, Any], seconds: float) -> Iterator[tuple[str, str]]:
+    """Each panel's title, with an expression as Grafana sends it to show so many seconds."""
+    times = {"interval": SCRAPE_SECONDS, "rate_interval": 4 * SCRAPE_SECONDS, "range": seconds}
+    values = {f"__{name}": f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
+    values |= {one["name"]: one["allValue"] for one in dashboard["templating"]["list"]}
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], re.sub(r"\$(\w+)", lambda name: values[name[1]], target["expr"])
+
+
+@contextmanager
+def beside(instance: Instance) -> Iterator[Prometheus]:
+    """One that scrapes the stack and its exporters, by the recording rules. Raises SetupError."""
+    folder, rules = instance.home / "prometheus", [OPS / "prometheus" / "recording.yml"]
+    folder.mkdir()
+    with of_redis(instance, folder) as redis, of_mariadb(instance, folder) as mysql:
+        targets = instance.metrics_targets() | {"redis": [redis.address], "mysql": [mysql.address]}
+        with running(folder, targets=targets, rules=rules, scrape_seconds=SCRAPE_SECONDS) as found:
+            yield found
+
+
+def empty_queries(found: Prometheus, since: float) -> Iterator[str]:
+    """Each query without a number since then (in seconds since 1970), and each variable without a value."""
+    for board in dashboards():
+
+        def look(board: dict[str, Any] = board) -> list[str]:
+            now, empty = time.time(), list[str]()
+            for panel, expression in queries(board, now - since):
+                times = {"start": since, "end": now, "step": SCRAPE_SECONDS}
+                series = found.get("query_range", query=expression, **times)["result"]
+                # NaN is the quantile of nothing.
+                if all(value == "NaN" for one in series for _, value in one["values"]):
+                    empty.append(f"{panel}: {expression}")
+            for variable in board["templating"]["list"]:
+                metric, label = re.findall(r"\w+", variable["definition"])[1:]
+                if not found.get(f"label/{label}/values", **{"match[]": metric}):
+                    empty.append(f"the variable {variable['name']}: {variable['definition']}")
+            return empty
+
+        empty = waiting.left(look, within_seconds=PATIENCE_SECONDS, pause_seconds=SCRAPE_SECONDS)
+        count = len(list(queries(board, 1)))
+        say(f"dashboard {board['title']}: {count - len(empty)} of {count} queries have data")
+        yield from (f"dashboard query without data: {board['title']} / {query}" for query in empty)

@@ -14,13 +14,10 @@ from kombu import Connection
 
 from scripts.stack import children, places, ports, system_packages
 
-SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 """Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
 START_SECONDS, STOP_SECONDS = 90, 20
-"""On a busy machine; on an idle one it starts in 6."""
-QUEUE = "celery"
-"""Of Celery's tasks."""
-USER = "firstcome"
+QUEUE, USER = "celery", "firstcome"
 SETTINGS = f"""\
 listeners.tcp.1 = {ports.HOST}:{{0.port}}
 management.tcp.ip = {ports.HOST}
@@ -33,7 +30,6 @@ loopback_users = none
 vm_memory_high_watermark.absolute = 256MiB
 disk_free_limit.absolute = 50MiB
 log.console = true
-log.console.level = warning
 log.file = false
 """
 FILES = {"CONFIG_FILE": "rabbitmq.conf", "ENABLED_PLUGINS_FILE": "enabled_plugins", "MNESIA_BASE": "mnesia"}
@@ -95,7 +91,7 @@ class RunningNode:
     def start(self) -> None:
         log, own = self.folder / "rabbitmq.log", {"epmd_port": self.epmd_port, "peers_port": self.peers_port}
         environment = os.environ | node_environment(self.folder, "rabbitmq", **own)
-        starting = self._starter.submit(children.start, [str(SERVER)], log=log, environment=environment)
+        starting = self._starter.submit(children.start, [SERVER], log=log, environment=environment)
         self._child, within = starting.result(), {"within_seconds": START_SECONDS}
         children.wait_until((ports.HOST, self.port), name="rabbitmq", child=self._child, log=log, **within)
 

@@ -19,11 +19,12 @@ from lab.calls import (
     Request,
     Setup,
 )
-from lab.chaos import comparison, dashboard_queries, faults
+from lab.chaos import comparison, faults
 from lab.chaos.campaigns import network, plans, releases, restore
 from lab.chaos.campaigns.plans import CAMPAIGNS, unanswered
 from lab.chaos.campaigns.run import Campaign, Run, unmet
 from lab.chaos.faults import Fault
+from lab.stack import prometheus
 from scripts.stack import SetupError, instance as instances, ports
 from scripts.stack.instance import Instance
 from shop.tests.case_tables import in_one_test
@@ -37,7 +38,7 @@ def test_a_campaign_breaks_what_can_be_broken_and_has_a_planted_defect_that_it_m
     of_their_own = {"releases": "replace", "month": "next day of", "restore": "lose"}
     for fault in [*campaign.plan("1", is_quick=False), *campaign.planted_faults]:
         assert fault.sort in {"kill", "flush", of_their_own.get(name), *faults.LASTING}
-        if fault.sort in network.LASTING:
+        if fault.sort in {*network.State}:
             assert fault.name in campaign.links
     assert campaign.plan("1", is_quick=True) == campaign.plan("1", is_quick=True)
 
@@ -213,6 +214,6 @@ def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(tm
     said = capsys.readouterr().out
     assert code == 0, said
     boards = re.findall(r"(\d+) of (\d+) queries have data", said)
-    assert len(boards) == len(dashboard_queries.dashboards())
+    assert len(boards) == len(prometheus.dashboards())
     assert all(found == count != "0" for found, count in boards)
     assert re.search(r"availability with outages: 100.000% of \d{2,} requests", said)

@@ -4,9 +4,8 @@ what may not happen early, of which triggers in the database write the instant, 
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab.stack import database, faketime
@@ -56,7 +55,7 @@ def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) 
 
 
 @contextmanager
-def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
+def off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
     """The clock of this name is off by so much, after a drift there; then it drifts back."""
     drift(instance, {clock: seconds})
     yield
@@ -65,8 +64,7 @@ def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
-    """These clocks are there for a stack; in the end what libfaketime has left of it is removed. Raises
-    SetupError without libfaketime."""
+    """These clocks are there for a stack. Raises SetupError without libfaketime, whose rest it removes."""
     faketime.require()
     set_clocks(instance, clocks)
     try:
@@ -80,8 +78,7 @@ def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
 
 @contextmanager
 def second_worker(instance: Instance, clock: str) -> Iterator[None]:
-    """A worker beside the stack's, as that but for its name and its clock. It may end by itself, as Celery
-    does at times when it loses Redis. Raises SetupError."""
+    """A worker beside the stack's, as that but for its name and its clock. Raises SetupError."""
     offset_file, log = faketime.clock_file(instance, clock), instance.logs / SECOND_LOG
     environment, started = supervision.environment(instance), list[subprocess.Popen[bytes]]()
     command = [*processes.command("worker", instance, environment), "--hostname", "clock-jump@%h"]
@@ -137,10 +134,3 @@ def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:
     late = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL 1 SECOND"  # noqa: S608
     for kind, subject, due_at, at in database.rows(instance, late):
         yield f"early: {kind}: {subject} at {at}, due at {due_at}"
-
-
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "jump": worker_ahead,
-    "clock behind of": partial(_off, -FAR_SECONDS),
-    "clock ahead of": partial(_off, FAR_SECONDS),
-}

@@ -20,7 +20,7 @@ from scripts.stack import places, ports, waiting, welcome
 
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
 LOAD_SECONDS, COUPONS_A_DAY = 4.0, 3
-GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES, AUDITED_EACH_DAYS = Fault("down", "gateway", 1.5), 3, 5
+GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES = Fault("down", "gateway", 1.5), 3
 STRATEGIES = (*shop.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
 STAFF = (welcome.STAFF_USER, welcome.STAFF_PASSWORD)
 CLEAN_UP_SECONDS, PATIENCE_SECONDS = 15, 30
@@ -83,8 +83,6 @@ class Month(Run):
         self.move(timedelta(minutes=1))  # more than to the next scheduled audit
         if waiting.left(lambda: self.rows(UNCHECKED, since)[0][0], within_seconds=self.settle_seconds):
             self.record([f"day {day}: the scheduled audit has not checked every law"])
-        if day % AUDITED_EACH_DAYS == 0:
-            self.shop.audit()
         broken = self.rows("SELECT law, offenders FROM shop_lawstatus WHERE NOT holds")
         self.record(f"day {day}: {law} is broken: {offenders}" for law, offenders in broken)
         with Redis(unix_socket_path=str(self.instance.redis_socket)) as redis:
@@ -97,8 +95,7 @@ class Month(Run):
         return settled
 
     def sell(self, day: int) -> None:
-        """Some seconds of buyers and staff, with new campaigns; then leases lapse. On some days the gateway
-        is away at the end: what is in doubt is given up."""
+        """Some seconds of load; then leases lapse. On some days the gateway is away at the end."""
         closes_at = (self.now() + timedelta(hours=20)).isoformat()
         terms: dict[str, Any] = {"quantity": 8, "closes_at": closes_at, "coupon_valid_for_days": 365}
         kinds = [STRATEGIES[(day * COUPONS_A_DAY + one) % len(STRATEGIES)] for one in range(COUPONS_A_DAY)]
@@ -158,8 +155,7 @@ class Month(Run):
 
 
 def growth(days: Sequence[Mapping[str, int]]) -> Iterator[str]:
-    """What of Redis has grown from around day 10 to the last days, by more than a quarter and some; nothing
-    where the run ended before that. That no row outlasts its time bounds the tables."""
+    """What of Redis has grown from around day 10 to the last days, by more than a quarter and some."""
     for name, spare in {"bytes": 4 * 2**20, "keys": 100}.items() if len(days) >= 17 else ():
         before, now = (max(sizes[name] for sizes in some) for some in (days[7:12], days[-5:]))
         if now > 1.25 * before + spare:

@@ -7,10 +7,9 @@ import socket
 import struct
 import threading
 from asyncio import StreamReader as Reader, StreamWriter as Writer
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -147,12 +146,7 @@ def _change(name: str, state: State) -> None:
 
 
 @contextmanager
-def _link_in(state: State, name: str, _: Instance) -> Iterator[None]:
+def link_in(state: State, name: str, _: Instance) -> Iterator[None]:
     _change(name, state)
     yield
     _change(name, State.PASS)
-
-
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    state: partial(_link_in, state) for state in State if state != State.PASS
-}

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from lab import shop
 from lab.calls import Call, Observations, coupon_call
-from lab.chaos import comparison, dashboard_queries, faults
+from lab.chaos import comparison, faults
 from lab.chaos.campaigns import network
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State
@@ -21,7 +21,7 @@ from lab.chaos.campaigns.restore import Restore
 from lab.chaos.campaigns.run import Campaign, Run
 from lab.chaos.campaigns.tasks import Tasks
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
-from lab.stack import faketime
+from lab.stack import faketime, prometheus
 from scripts.stack import own_stack, processes, waiting
 from scripts.stack.children import say
 
@@ -48,8 +48,7 @@ REDIS_AWAY, WITHOUT_REDIS = ("down", "no memory for", "old data for"), {"/orders
 
 
 class Sales(Run):
-    """Planted, each process counts the admissions of a sale in its memory: together they, and each that
-    starts again, exceed the rate."""
+    """Planted, each process counts the admissions of a sale in its memory: together they exceed the rate."""
 
     planted_patches = ("admissions-in-memory",)
 
@@ -58,8 +57,7 @@ class Sales(Run):
 
 
 class Gateway(Run):
-    """A refund whose attempts all fell into an outage is stuck: an operator has it tried again, and once more
-    where its card refuses the first attempts."""
+    """A refund whose attempts all fell into an outage is stuck: an operator has it tried again."""
 
     # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
     settle_seconds = planted_settle_seconds = 120
@@ -78,8 +76,7 @@ class Gateway(Run):
 
 
 class Disk(Run):
-    """The database's data lie on a file system of their own. The server goes on in the pages that its tables
-    have left; one that starts on a full disk waits for a minute before it writes its system tables again."""
+    """A server that starts on a full disk waits for a minute before it writes its system tables again."""
 
     needs, ready_seconds = ("root",), 90
 
@@ -89,8 +86,7 @@ class Disk(Run):
 
 
 class Stores(Run):
-    """The broker is a RabbitMQ. While Redis serves nothing orders are answered, and so are coupons of the
-    strategies that do without it."""
+    """While Redis serves nothing orders are answered, and coupons of strategies that do without it."""
 
     needs = ("rabbitmq",)
 
@@ -175,16 +171,14 @@ class Soak(Chaos):
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
         faketime.require()
-        with super().stack(settings), dashboard_queries.beside(self.instance) as self.prometheus:
+        with super().stack(settings), prometheus.beside(self.instance) as self.prometheus:
             self.began_at = time.time()
             yield
 
     def set_up(self) -> None:
         """And what the dashboards show and the load may leave out: refusals, a waiting ticket, and a room.
 
-        So many accounts ask for a coupon of each campaign that those with few sell out. No issuer runs until
-        Prometheus has seen the tickets. All buyers join a sale that admits one a minute; its product is none
-        of those that the load buys, which an order could then not have without an entry.
+        The sale's product is none of those that the load buys, which would then need an entry.
         """
         super().set_up()
         setup = self.setup
@@ -205,7 +199,7 @@ class Soak(Chaos):
         return longest
 
     def findings(self) -> Iterator[str]:
-        return dashboard_queries.empty_queries(self.prometheus, self.began_at)
+        return prometheus.empty_queries(self.prometheus, self.began_at)
 
 
 def availability(seen: Observations) -> Iterator[str]:

@@ -48,9 +48,8 @@ REPEATED = 200
 
 
 class Releases(Run):
-    """The first round puts this release in the place of the previous one, the second the previous one again,
-    the third this one; all later ones restart this release, without draining web servers. Each begins with
-    new campaigns of coupons. With the planted migration that is made, and nothing is replaced."""
+    """Rounds: this release in the place of the previous one, the previous one again, and this one; the later
+    ones restart this release, without draining web servers. The planted migration is made alone."""
 
     has_3ds = has_sale = False
     needs, minutes, pauses = ("haproxy",), 6, (1.0, 5.0)
@@ -78,7 +77,7 @@ class Releases(Run):
                 self.start(name, PROJECT)
             stores = [str(instance.redis_socket), str(instance.mariadb_socket)]
             waiting.until(lambda: all(map(ports.answers, stores)), "no stores", within_seconds=90)
-            self.manage("migrate --no-input")
+            self.manage(instance, "migrate --no-input")
             self.start("front", PROJECT)
             for name in NAMES:
                 self.start(name, self.previous)
@@ -88,7 +87,7 @@ class Releases(Run):
         finally:
             supervision.clear_leftovers(instance, within_seconds=5)
 
-    def manage(self, words: str, code: Path | None = None) -> CompletedProcess[str]:
+    def manage(self, _: Any, words: str, code: Path | None = None) -> CompletedProcess[str]:
         """A management command, by default of the previous release. Raises SetupError."""
         command, own = [sys.executable, "manage.py", *words.split()], self.environment
         how: dict[str, Any] = {"environment": own, "folder": code or self.previous}
@@ -121,7 +120,7 @@ class Releases(Run):
         chance, longest = random.Random(f"{self.seed} rolls"), 0.0
         # Load on the previous release alone, whose keys and sagas the new one finds.
         time.sleep(8)
-        self.manage("migrate --no-input", PROJECT)
+        self.manage(self.instance, "migrate --no-input", PROJECT)
         if self.is_planted:
             # A migration whose new column the previous release doesn't write.
             self.rows("ALTER TABLE orders_order ADD COLUMN added_since INT NOT NULL")
@@ -177,8 +176,7 @@ class Releases(Run):
         waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
 
     def balance(self, name: str, state: str) -> None:
-        """Have the balancer send the web server new requests again, or, to drain it, none. Raises
-        SetupError."""
+        """Have the balancer send it new requests (`ready`), or none (`drain`). Raises SetupError."""
         url = f"http://{ports.HOST}:{self.ports['front-statistics']}/statistics"
         for backend in self.balanced(name):
             form = {"s": name, "action": state, "b": backend}
@@ -198,7 +196,6 @@ class Releases(Run):
                 yield f"{name} has ended by itself"
 
     def load(self) -> float:
-        """The same; then each request that failed is a finding."""
         longest, requests = super().load(), self.seen.requests
         failed = failures(requests, self.undrained)
         say(f"{len(requests)} requests, failed: {dict(failed)}")
@@ -210,10 +207,9 @@ class Releases(Run):
 
 
 def failures(requests: Iterable[Request], undrained: Iterable[tuple[float, float]] = ()) -> Counter[str]:
-    """The requests that no answer of the contract came to: none, or 5xx but 503, by path without ids.
+    """The requests that were answered 5xx but 503, or not, by path without ids.
 
-    Without those that got none while a web server was stopped without draining: it closes what is idle, and a
-    request may be on its way.
+    A web server that is stopped without draining closes what is idle, and a request may be on its way.
     """
     found = Counter[str]()
     for one in requests:

@@ -117,8 +117,7 @@ class Restore(Run):
         server.binary_logs.rename(home / "lost-logs")
 
     def restore(self, words: str) -> None:
-        """As the guide says: stop the processes, restore into an empty server, compare the books, rebuild
-        Redis, start again. Raises SetupError."""
+        """What docs/howto/restore-a-backup.md says. Raises SetupError."""
         for name in SHOP:
             supervision.stop(self.instance, name)
         server, late = self.instance.mariadb(), "the new MariaDB does not answer"
@@ -152,8 +151,7 @@ class Restore(Run):
         ).strip()
 
     def settle(self) -> float:
-        """Wait until no event is queued and no saga runs, and every client has its final answers; then take
-        what is lost out of the book."""
+        """Wait until all is settled and answered, then take what is lost out of the book."""
         is_open = lambda: any(database.left(self.instance))  # noqa: E731
         if waiting.left(is_open, within_seconds=SETTLE_SECONDS, pause_seconds=0.5):
             self.record([f"open after {SETTLE_SECONDS} s: events and sagas {database.left(self.instance)}"])
@@ -164,8 +162,7 @@ class Restore(Run):
         return 0.0
 
     def check(self) -> None:
-        """The data platform has each paid order's event: twice where it was settled after the moment, and
-        again later."""
+        """The data platform has each paid order's event; twice where it was settled again."""
         events = [event for event in self.shop.events() if event["type"] == "order.paid"]
         paid = {event["data"]["order"].replace("-", "") for event in events}
         bought = {one for (one,) in self.rows(BOUGHT)}
@@ -175,8 +172,7 @@ class Restore(Run):
 
 
 def forget(setup: Setup, stored: Effects, moment: float, lost_at: float) -> list[RecordedCall]:
-    """Take the calls out of the book, and return them, that were answered after the moment and before the
-    loss, and whose effect is not there. All others have to be."""
+    """Take the calls out of the book whose effect is lost, of those answered from the moment to the loss."""
     lost = list[RecordedCall]()
     for account in (setup.staff, *setup.buyers):
         for made in [one for one in account.calls if one.was_done and moment <= one.answered_at < lost_at]:

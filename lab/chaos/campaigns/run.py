@@ -17,23 +17,22 @@ from lab.chaos.faults import Fault, Faults
 from lab.shop import Shop
 from lab.stack import database, rabbitmq
 from lab.stack.rabbitmq import RunningNode
-from scripts.stack import children, own_stack, supervision, waiting
+from scripts.stack import children, own_stack, supervision
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
 SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
-WORKER_SECONDS = 90
-"""Each attempt of a worker to connect to RabbitMQ again waits two seconds longer than the one before."""
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
 
 
 class Run:
-    """A run as most campaigns have it; a campaign that differs overrides a part, and may open what is to be
-    there up to the end, after the stack's if `prepare` opens it."""
+    """A run as most campaigns have it; a campaign that differs overrides a part."""
 
     has_3ds = has_sale = has_reader = True
     """Buyers whose card asks them, and who keep declined orders; who join a sale; a reader of the feed."""
     database = "mariadb"
+    manage: Any = staticmethod(own_stack.manage)
+    """What runs the command that makes the first rows."""
     needs: tuple[str, ...] = ()
     patches: tuple[str, ...] = ()
     planted_patches: tuple[str, ...] = ()
@@ -92,15 +91,9 @@ class Run:
     def stack(self, settings: Mapping[str, str]) -> AbstractContextManager[Any]:
         return own_stack.running(self.instance, **settings)
 
-    def manage(self, words: str) -> Any:
-        """The command that makes the first rows."""
-        return own_stack.manage(self.instance, words)
-
     def set_up(self) -> None:
         """Accounts with points, products that can run out and campaigns that can sell out within minutes."""
-        known = stage.seed(
-            self.instance, shops.BUYERS * shops.ACCOUNTS_EACH, manage=lambda _, words: self.manage(words)
-        )
+        known = stage.seed(self.instance, shops.BUYERS * shops.ACCOUNTS_EACH, manage=self.manage)
         self.shop = shop = Shop(self.instance, known["staff"], self.seen)
         stock = shops.STOCK * self.minutes
         setup = shop.stocked(known, "Trial", products=shops.PRODUCTS, on_hand=stock, plenty=shops.PLENTY)
@@ -120,12 +113,10 @@ class Run:
         """Staff and buyers, who draw their calls and keys by the seed and this, and a reader of the feed."""
         common: dict[str, Any] = {"port": self.instance.port, "seen": self.seen}
         common["ends_at"] = time.monotonic() + self.client_seconds
-        found: list[Any] = staff_and_buyers(
-            self.setup, count=shops.BUYERS, seed=self.seed + more_seed, **common
-        )
+        of = {"count": shops.BUYERS, "seed": self.seed + more_seed, **common}
         if self.has_reader:
             self.reader = [FeedReader(self.setup, seed=f"{self.seed} feed", **common)]
-        return [*found, *self.reader]
+        return [*staff_and_buyers(self.setup, **of), *self.reader]
 
     def make_faults(self) -> float:
         """Make those of each lane one after the other; the longest time until the shop was ready."""
@@ -181,12 +172,9 @@ class Run:
         self.record(unmet(self.campaign, self.seen))
 
     def ended(self) -> Iterator[str]:
-        """Each process runs, for supervisor restarted what died; and the worker is back at its broker."""
+        """Each process that does not run, for supervisor restarts what dies."""
         states = supervision.states(self.instance)
         yield from (f"{one} is {state} in the end" for one, state in states.items() if state != "RUNNING")
-        is_gone = lambda: self.broker and not rabbitmq.has_worker(self.broker.url)  # noqa: E731
-        if waiting.left(is_gone, within_seconds=WORKER_SECONDS, pause_seconds=0.5):
-            yield "no worker takes messages from RabbitMQ in the end"
 
     def findings(self) -> Iterable[str]:
         """What the campaign alone checks, once all is settled."""
@@ -201,12 +189,10 @@ class Run:
 
 
 class Campaign(NamedTuple):
-    """`faults` says of each sort and process how often it is made, and from and to how long it lasts. A quick
-    run makes a tenth of each, at least one, or those of `quick_name` alone.
+    """How often each fault is made, and for how long; a quick run makes those of `quick_name` alone.
 
-    `planted` are statements for the database, and `planted_faults` faults, that break a promise: a run with
-    them has to lose or double an effect, and the comparison to find that. `required_answers` are what faults
-    have to cause. Calls of `links` go through a proxy.
+    `planted` are statements for the database, and `planted_faults` faults, that break a promise.
+    `required_answers` are what faults have to cause. Calls of `links` go through a proxy.
     """
 
     name: str

@@ -120,8 +120,7 @@ class Relay:
                 self.latest = max(self.latest, number)
 
     def take(self, message: Any) -> None:
-        """Keep two copies. Each expires later by its delay, which is ours: what the sender's clock has set
-        remains as wrong as it is."""
+        """Keep two copies. Each expires later by its delay: what the sender's clock has set remains wrong."""
         now, envelope, border = time.monotonic(), json.loads(message), FIRST_SHARE * self.longest_seconds
         self.number += 1
         headers, expires = envelope["headers"], envelope["headers"].get("expires")
