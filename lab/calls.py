@@ -301,13 +301,6 @@ class Product:
     on_hand: int
 
 
-class Drop(NamedTuple):
-    """A sale with a waiting room, and its only product, of which there is plenty."""
-
-    id: int
-    product: Product
-
-
 @dataclass
 class Setup:
     """What there was before the load. `ample` never sells out; with `has_3ds` cards ask their owners."""
@@ -317,7 +310,9 @@ class Setup:
     campaigns: list[int]
     products: list[Product]
     ample: Product
-    drop: Drop | None = None
+    sale: int = 0
+    sold: Product | None = None
+    """A sale with a waiting room, and its only product, of which there is plenty."""
     has_3ds: bool = False
 
     @property
@@ -327,7 +322,7 @@ class Setup:
     @property
     def stocked(self) -> list[Product]:
         """Every product that the load buys."""
-        return [*self.products, self.ample, *([self.drop.product] if self.drop else [])]
+        return [*self.products, self.ample, *([self.sold] if self.sold else [])]
 
     def refunds(self) -> list[Any]:
         """Every refund in the answers to staff."""

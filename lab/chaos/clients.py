@@ -87,7 +87,7 @@ class Buyer(Client):
         super().__init__(setup, **settings)
         self.accounts = accounts
         self.mix = {"issue": 4, "order": 9, "pay_or_cancel": 4, "top_up": 1, "repeat": 1, "look": 1}
-        self.mix |= {"order_in_sale": 8 * bool(setup.drop), "follow": 6 * setup.has_3ds}
+        self.mix |= {"order_in_sale": 8 * bool(setup.sale), "follow": 6 * setup.has_3ds}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
         """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
@@ -150,18 +150,17 @@ class Buyer(Client):
 
     def order_in_sale(self, account: Account) -> None:
         """Join the waiting room, or poll, and order once admitted; after an unpaid order, join again."""
-        drop, joined = self.setup.drop, account.done("entry")
-        assert drop is not None
+        joined = account.done("entry")
         path = f"/sale-entries/{joined[-1].answer.body['id']}" if joined else ""
         status = self.get(account, path, wait=self.random.choice(WAITS)).body.get("status") if joined else ""
         if status == "admitted":
-            body: dict[str, Any] = {"items": [{"product": drop.product.id, "quantity": 1}]}
+            body: dict[str, Any] = {"items": [{"product": self.setup.stocked[-1].id, "quantity": 1}]}
             body |= self._payment() if self.random.random() < 0.3 else {}
             answer = self.buy(account, "order", "/orders", body)
             if answer.body.get("code") == "admission_required":
                 self.seen.record_finding(f"admitted account {account.id} has an order refused: {answer}")
         elif status != "waiting":
-            self.do(account, "entry", f"/sales/{drop.id}/entries", None)
+            self.do(account, "entry", f"/sales/{self.setup.sale}/entries", None)
 
     def _payment(self) -> dict[str, Any]:
         card = self._card()

@@ -280,7 +280,7 @@ def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Eff
     products = ", ".join(str(product.id) for product in setup.stocked)
     found: dict[str, set[str]] = {"entry": set()}
     for kind, statement in TABLES.items():
-        if kind != "entry" or setup.drop:
+        if kind != "entry" or setup.sale:
             rows = ask(statement.format(accounts=accounts, products=products))
             found[kind] = {_plain(kind, row[0]) for row in rows}
     return found

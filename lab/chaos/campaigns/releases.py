@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from subprocess import CompletedProcess, Popen
@@ -24,7 +24,6 @@ from lab.chaos import comparison
 from lab.chaos.campaigns.run import Run, say
 from lab.cluster import layout
 from scripts.stack import (
-    SetupError,
     children,
     environment as environments,
     instance as instances,
@@ -76,13 +75,15 @@ class Releases(Run):
             for name in ("redis", "mariadb", *processes.OUTSIDE):
                 self.start(name, PROJECT)
             stores = [str(instance.redis_socket), str(instance.mariadb_socket)]
-            waiting.until(lambda: all(map(ports.answers, stores)), "no stores", within_seconds=90)
+            waiting.until(lambda: all(map(ports.answers, stores)), "no stores", within_seconds=READY_SECONDS)
             self.manage(instance, "migrate --no-input")
-            self.start("front", PROJECT)
             for name in NAMES:
                 self.start(name, self.previous)
+            self.start("front", PROJECT)
+            front = (ports.HOST, self.ports["front-statistics"])
+            waiting.until(lambda: ports.answers(front), "no HAProxy", within_seconds=READY_SECONDS)
             for name in WEB:
-                self.wait_until_up(name)
+                self.balance(name, "ready")
             yield
         finally:
             supervision.clear_leftovers(instance, within_seconds=5)
@@ -156,33 +157,21 @@ class Releases(Run):
             is_ready = lambda: not supervision.readiness_problem(self.ports[name])  # noqa: E731
             waiting.until(is_ready, f"{name} was not ready", within_seconds=READY_SECONDS)
             self.balance(name, "ready")
-            self.wait_until_up(name)
         else:
             time.sleep(1)
-        ended = time.monotonic()
         if name in WEB and not is_drained:
-            self.undrained.append((began, ended))
-        say(f"{name} was replaced after {ended - began:.1f} s")
-        return ended - began
-
-    def wait_until_up(self, name: str) -> None:
-        """Return once the balancer has found the web server ready. Raises SetupError."""
-
-        def is_up() -> bool:
-            with suppress(OSError):  # the balancer starts, too
-                return self.balanced(name)["ready"]["status"] == "UP"
-            return False
-
-        waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
+            self.undrained.append((began, time.monotonic()))
+        say(f"{name} was replaced after {time.monotonic() - began:.1f} s")
+        return time.monotonic() - began
 
     def balance(self, name: str, state: str) -> None:
-        """Have the balancer send it new requests (`ready`), or none (`drain`). Raises SetupError."""
+        """Have the balancer send it new requests, once that has found it `ready`, or none (`drain`)."""
         url = f"http://{ports.HOST}:{self.ports['front-statistics']}/statistics"
         for backend in self.balanced(name):
             form = {"s": name, "action": state, "b": backend}
-            answer = requests.post(url, form, allow_redirects=False, timeout=DRAIN_SECONDS)
-            if "st=DONE" not in (led_to := answer.headers.get("Location", "")):
-                raise SetupError(f"{form} is answered {answer.status_code} {led_to} by the balancer")
+            requests.post(url, form, allow_redirects=False, timeout=DRAIN_SECONDS)
+        is_up = lambda: state == "drain" or self.balanced(name)["ready"]["status"] == "UP"  # noqa: E731
+        waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
 
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
         """What the balancer knows of the web server, by backend."""
@@ -196,9 +185,8 @@ class Releases(Run):
                 yield f"{name} has ended by itself"
 
     def load(self) -> float:
-        longest, requests = super().load(), self.seen.requests
-        failed = failures(requests, self.undrained)
-        say(f"{len(requests)} requests, failed: {dict(failed)}")
+        longest, failed = super().load(), failures(self.seen.requests, self.undrained)
+        say(f"{len(self.seen.requests)} requests, failed: {dict(failed)}")
         self.record(f"{count} requests failed: {what}" for what, count in failed.items())
         return longest
 

@@ -7,6 +7,7 @@ logs end before the moment: the restore has to refuse them, or else the comparis
 
 import math
 import os
+import signal
 import time
 from collections import Counter
 from contextlib import AbstractContextManager, ExitStack
@@ -14,7 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from lab import stage
 from lab.calls import Call, RecordedCall, Setup
 from lab.chaos import comparison
 from lab.chaos.campaigns.run import Run, say
@@ -106,11 +106,11 @@ class Restore(Run):
         """Freeze and kill the server, so that it ends nothing in order, keep it down, and take its files."""
         server, home = self.instance.mariadb(), self.instance.home
         victims = children.group_of(self.instance.run, "mariadb")
-        with stage.frozen(victims):
-            self.made += bool(victims)
-            # Supervisor notes that it is not to be started again.
-            supervision.calls(self.instance).stopProcess("stores:mariadb", False)
-            children.kill(victims)
+        self.made += bool(victims)
+        children.kill(victims, signal.SIGSTOP)
+        # Supervisor notes that it is not to be started again.
+        supervision.calls(self.instance).stopProcess("stores:mariadb", False)
+        children.kill(victims)
         is_stopped = lambda: supervision.states(self.instance)["mariadb"] == "STOPPED"  # noqa: E731
         waiting.until(is_stopped, "the lost MariaDB goes on", within_seconds=PATIENCE_SECONDS)
         server.data.rename(home / "lost-data")

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from typing import Any, NamedTuple
 
 from lab import shop as shops, stage
-from lab.calls import Drop, Observations
+from lab.calls import Observations
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns import network, patches
 from lab.chaos.clients import FeedReader, at_work, staff_and_buyers
@@ -100,8 +100,8 @@ class Run:
         setup.campaigns = shop.create_campaigns(self.minutes)
         setup.has_3ds = self.has_3ds
         if self.has_sale:
-            product = shop.create_product("Trial", shops.PRODUCTS + 1, shops.PLENTY)
-            setup.drop = Drop(shop.create_sale(product.id, **shops.SALE), product)
+            setup.sold = shop.create_product("Trial", shops.PRODUCTS + 1, shops.PLENTY)
+            setup.sale = shop.create_sale(setup.sold.id, **shops.SALE)
         self.setup, self.before = setup, comparison.stored(setup, self.rows)
 
     def load(self) -> float:
