@@ -34,7 +34,6 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Become the command, once what it needs is installed."""
     name, *words = sys.argv[1:] or [""]
     if name not in COMMANDS:
         print(

@@ -33,7 +33,6 @@ RECORDED = {200, 201, 402}
 ACCEPTED = {"refund", "entry"}
 """Calls whose 202 is final: it names what has begun, and how that ends is to be looked up."""
 DECLINES = {"card_declined", "insufficient_funds", "authentication_failed", "authentication_expired"}
-"""The gateway simulator's final refusals of a card."""
 
 
 class NoFinalAnswer(SetupError):
@@ -61,7 +60,6 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> str:
-        """The problem's code; nothing for a success."""
         return str(self.body.get("code", "")) if self.status >= 400 else ""
 
     @property
@@ -116,7 +114,6 @@ class Observations:
             self.record_finding(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
 
     def record_finding(self, what: str) -> None:
-        """Record a violation; the same one once."""
         with self.mutex:
             if len(self.findings) < MOST_FINDINGS and what[:1000] not in self.findings:
                 self.findings.append(what[:1000])
@@ -126,7 +123,6 @@ class Observations:
             self.record_finding(finding)
 
     def count(self, sort: str, seconds: float) -> None:
-        """One more answer of the sort, which took so long."""
         with self.mutex:
             self.statuses[sort] += 1
             self.slowest[sort] = max(self.slowest[sort], seconds)
@@ -278,7 +274,6 @@ class Account:
         return found
 
     def coupons(self) -> dict[str, Any]:
-        """The coupons in its answers, by code."""
         return {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
 
 
@@ -295,8 +290,6 @@ def order_call(account: Account, product: int, *, card: str = "", wait: int = 0)
 
 @dataclass
 class Product:
-    """One product, and what was on hand before the load."""
-
     id: int
     on_hand: int
 
@@ -321,11 +314,9 @@ class Setup:
 
     @property
     def stocked(self) -> list[Product]:
-        """Every product that the load buys."""
         return [*self.products, self.ample, *([self.sold] if self.sold else [])]
 
     def refunds(self) -> list[Any]:
-        """Every refund in the answers to staff."""
         return [made.answer.body for made in self.staff.done("refund")]
 
 

@@ -37,12 +37,10 @@ class Figures:
         return int(self.metrics.get(name, {}).get("count", 0))
 
     def counts(self, prefix: str) -> dict[str, int]:
-        """The counters that counted anything, by what follows the prefix."""
         names = (name for name in sorted(self.metrics) if name.startswith(prefix))
         return {name.removeprefix(prefix): count for name in names if (count := self.count(name))}
 
     def number(self, name: str, sum_of: str) -> float:
-        """0 if nothing was measured."""
         return round(self.metrics.get(name, {}).get(sum_of, 0), 1)
 
 
@@ -58,5 +56,4 @@ def run(script: str, instance: Instance, *, within_seconds: float, **settings: o
 
 
 def ratio(number: float, of: float) -> float:
-    """0 if there is nothing to compare with."""
     return number / of if of else 0

@@ -29,7 +29,6 @@ pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "firstcome", "fo
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """The table, for a page and for a terminal."""
     rows = [header, ["---"] * len(header), *lines]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows)
 
@@ -86,7 +85,6 @@ def circumstances(instance: Instance) -> dict[str, Any]:
 
 
 def machine(one: Mapping[str, Any]) -> str:
-    """Circumstances in a line."""
     versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
     return (
         f"{one['cores']} cores of {one['processor']}, {one['memory_gib']} GB, {one['system']}; load average "

@@ -21,7 +21,6 @@ BOUGHT = {"paid", "refunded"}
 ENDS = dict.fromkeys(BOUGHT, "order.paid") | {
     status: f"order.{status}" for status in ("payment_failed", "cancelled", "expired")
 }
-"""What an order is in the end, and the event of that."""
 SETTLED = {"succeeded", "failed", "reversed"}
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "15",
@@ -66,7 +65,6 @@ class Shop:
         return self.call("GET", path, token=token)
 
     def call(self, method: str, path: str, body: Any = None, *, token: str = "", key: str = "") -> Any:
-        """The JSON of the final answer. Raises SetupError unless that is a success."""
         answer = self.ask(Call(method, path, token or self.token, body, key))
         if answer.status not in (200, 201):
             raise SetupError(f"{method} {path} answered {answer.status}: {answer.body}")
@@ -107,7 +105,6 @@ class Shop:
         return int(self.call("POST", "/sales", terms | times | own)["id"])
 
     def create_campaigns(self, minutes: int) -> list[int]:
-        """The ids of new campaigns of each strategy, as many as sell for so long."""
         kinds = [*({"strategy": one} for one in ("group_commit", "pessimistic") * minutes), *STRATEGIES]
         return [self.create_campaign("Trial", **{"quantity": COUPONS, **own}) for own in kinds]
 
@@ -121,7 +118,6 @@ class Shop:
         return Setup(Account(0, known["staff"]), buyers, campaigns=[], products=new, ample=ample)
 
     def everything(self, path: str, token: str = "") -> Iterator[Any]:
-        """All rows of a list."""
         following = f"{path}?limit={LARGEST_PAGE}"
         while following:
             page = self.get(following, token)
@@ -149,7 +145,6 @@ class Shop:
         return _outside(self.instance.gateway_port, path)
 
     def unsettled(self, setup: Setup) -> Iterator[str]:
-        """What is not settled yet: open orders and payments, events and webhooks that are not delivered."""
         orders = {order["id"]: order for order in self.everything("/orders")}
         for id, order in orders.items():
             if order["status"] not in ENDS:
@@ -169,7 +164,6 @@ class Shop:
                 yield f"webhook {one['id']} of the gateway is not delivered yet"
 
     def sums(self, setup: Setup) -> str:
-        """The sums of orders, refunds and charges, in a line."""
         statuses = Counter(order["status"] for order in self.everything("/orders"))
         book, refunds = self.gateway("/summary"), len(setup.refunds())
         return f"orders: {dict(statuses)}; {refunds} refunds; the gateway's book: {book}"

@@ -26,14 +26,11 @@ SETTINGS = {
 STOCK, ENOUGH_UNITS = 10_000_000, 1_000_000
 """On hand of each product that is seeded, and of those that are ordered: the demo's own have less."""
 DEMO_PRODUCTS = 20
-"""`make run` seeds these by itself."""
 IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 SEED_SECONDS, ISSUE_SECONDS = 1_200, 300
-"""At most, on a machine with many neighbours; alone it seeds thousands of accounts a second."""
 PROCESSES = ("web", "mariadb", "redis", "worker", "beat", "issuer")
 PREVIOUS = (places.PROJECT / "scripts" / "previous_release.txt").read_text().split()[-1]
-"""The commit of the previous release."""
 TICKS = os.sysconf("SC_CLK_TCK")
 BEGAN_AT, LOAD_BEFORE = time.monotonic(), os.getloadavg()[0]
 
@@ -46,7 +43,6 @@ class Stage:
     users: Sequence[Mapping[str, Any]]
     shop: Shop
     size: Any = None
-    """How much is measured on it, where a bench says so."""
 
     def campaign(self, name: str, **terms: Any) -> int:
         """The id of a new campaign, open at once; without a quantity it has a coupon for every account."""
@@ -72,12 +68,10 @@ class Stage:
 
     @cached_property
     def product_ids(self) -> list[int]:
-        """Those with stock for all loads."""
         return [int(id) for (id,) in self.rows(IN_STOCK, ENOUGH_UNITS)]
 
     @cached_property
     def files(self) -> Mapping[str, Any]:
-        """What every load of k6 reads."""
         products = self.write("products", self.product_ids)
         return {"TOKENS": self.tokens_of(self.users, "all"), "PRODUCTS": products}
 
@@ -119,7 +113,6 @@ def code_of(commit: str, folder: Path) -> Path:
 
 
 def seconds() -> int:
-    """Since the command began."""
     return round(time.monotonic() - BEGAN_AT)
 
 
@@ -141,7 +134,6 @@ def web_workers(instance: Instance) -> set[int]:
 
 @contextmanager
 def frozen(pids: set[int]) -> Iterator[None]:
-    """They get no processor time inside the block."""
     children.kill(pids, signal.SIGSTOP)
     try:
         yield
@@ -171,5 +163,4 @@ def kib(pids: Collection[int], file: str, mark: str) -> list[float]:
 
 
 def peak_mib(pids: Collection[int]) -> float:
-    """Of the largest of these processes."""
     return max(kib(pids, "status", "VmHWM:"), default=0) / 1024

@@ -31,7 +31,6 @@ STEPS: Mapping[str, str] = {
     "cluster": "make cluster-drill QUICK=1",
     "packages": "make packages",
 }
-"""Each step, and the command that it is."""
 TAKES_SEED = ("make chaos", "make soak", "make simulate", "make cluster", "python3 -m lab fuzz")
 NOT_RUN = re.compile(
     r"^(?:make )?([\w-]+|\*\*\*):? NOT (?:RUN|CHECKED|TESTED)\b.*$|\Afirstcome: .*; run this first: .*",

@@ -18,7 +18,6 @@ from scripts.stack import children, own_stack, places, system_packages
 from scripts.stack.children import say
 
 STOP_SECONDS = 60
-"""How long a campaign may take to stop its stack."""
 OPTIONS = {
     "broker": "of chaos and soak: redis or rabbitmq",
     "db": "of chaos: sqlite or mariadb",
@@ -28,7 +27,6 @@ OPTIONS = {
     "seed": "the same faults in the same order again",
     "part": "of all campaigns every twelfth from the third on: 3/12",
 }
-"""Texts, of which an empty one is the default."""
 
 
 def main() -> int:
@@ -61,7 +59,6 @@ def run_all(asked: argparse.Namespace) -> int:
             chosen.append(one.name)
 
     def run_apart(name: str) -> tuple[int, str]:
-        """Its exit code, and its row in the table."""
         log = folder / f"campaign-{name}-{os.getpid()}.log"
         command = [sys.executable, "-m", "lab.chaos", "--campaign", name, *options]
         running.append(child := children.start(command, log=log, when_parent_dies=signal.SIGTERM))

@@ -50,8 +50,6 @@ Faults = dict[str, Often]
 
 
 class Fault(NamedTuple):
-    """What happens to which process, and for how long."""
-
     sort: str
     name: str
     seconds: float
@@ -64,7 +62,6 @@ class Fault(NamedTuple):
 def drawn(
     what: str, often: Often, chance: random.Random, usual: tuple[float, float], most: float = 3600
 ) -> Fault:
-    """One of these faults, of so many seconds at most."""
     sort, _, name = what.rpartition(" ")
     return Fault(sort, name, min(most, chance.uniform(*(often[1:] if isinstance(often, tuple) else usual))))
 
@@ -107,12 +104,10 @@ def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, withi
 
 
 def lasting(fault: Fault, instance: Instance) -> AbstractContextManager[None]:
-    """The fault is there inside the block."""
     return LASTING[fault.sort](fault.name, instance)
 
 
 def _pids(name: str, instance: Instance) -> set[int]:
-    """The process of that name; none while it is starting."""
     leader = children.leader_of(instance.run, "web" if name == WEB_PROCESS else name)
     if leader and name == WEB_PROCESS:
         return {*sorted(children.group_of(instance.run, "web") - {leader})[-1:]}
@@ -268,4 +263,3 @@ LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] =
     "clock ahead of": partial(clocks.off, clocks.FAR_SECONDS),
     **{state: partial(network.link_in, state) for state in network.State if state != network.State.PASS},
 }
-"""Faults that last until they are undone."""

@@ -25,7 +25,6 @@ UNDELIVERED = """
 (SELECT COUNT(*) FROM events_feedevent WHERE position IS NULL OR position > COALESCE(
     (SELECT position FROM events_webhookendpoint WHERE kind = 'data_platform'), 0))
 """
-"""The events that wait for the data platform, or for a program."""
 RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
 
 
@@ -45,7 +44,6 @@ def rows(instance: Instance, statement: str, *values: object) -> Sequence[tuple[
 
 
 def row(instance: Instance, statement: str, *values: object) -> dict[str, Any]:
-    """The only row, by the names of its columns."""
     with connected(instance) as connection, connection.cursor(DictCursor) as cursor:
         cursor.execute(statement, values)
         return dict(cursor.fetchone())
@@ -62,7 +60,6 @@ def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, fl
 
 
 def left(instance: Instance) -> tuple[int, int]:
-    """How many events are queued, and how many sagas run."""
     [[events, sagas]] = rows(instance, f"SELECT {UNDELIVERED}, {RUNNING}")
     return int(events), int(sagas)
 

@@ -54,14 +54,12 @@ class Program(ExitStack):
 
 
 def of_redis(instance: Instance, folder: Path) -> Program:
-    """The exporter of the instance's Redis."""
     words = [system_packages.program("prometheus-redis-exporter"), "-web.listen-address={address}"]
     log = folder / "redis-exporter.log"
     return Program(log, *words, page="/", REDIS_ADDR=f"unix://{instance.redis_socket}")
 
 
 def of_mariadb(instance: Instance, folder: Path, *options: str) -> Program:
-    """The exporter of the instance's MariaDB, signed in as the shop's user."""
     words = [
         system_packages.program("prometheus-mysqld-exporter"),
         "--web.listen-address={address}",
@@ -74,8 +72,6 @@ def of_mariadb(instance: Instance, folder: Path, *options: str) -> Program:
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A running one, asked over its HTTP API."""
-
     address: str
 
     def query(self, expression: str) -> list[Any]:
@@ -125,7 +121,6 @@ def running(
 
 
 def dashboards() -> list[dict[str, Any]]:
-    """Every dashboard in the folder."""
     return [json.loads(path.read_text()) for path in sorted((OPS / "grafana/dashboards").glob("*.json"))]
 
 

@@ -85,7 +85,6 @@ class RunningNode:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The environment of a process of the shop with a quorum queue there."""
         return {"BROKER_URL": self.url, "BROKER_QUEUE_TYPE": "quorum"}
 
     def start(self) -> None:
@@ -100,7 +99,6 @@ class RunningNode:
         self._child.wait()
 
     def freeze(self) -> None:
-        """It keeps its connections, and answers nothing."""
         self._child.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -127,7 +125,6 @@ def running(folder: Path) -> Iterator[RunningNode]:
 
 
 def has_worker(url: str) -> bool:
-    """Whether a worker takes messages from the queue of the RabbitMQ at this address."""
     try:
         with channel_of(url) as channel:
             return int(channel.queue_declare(QUEUE, passive=True).consumer_count) > 0
@@ -137,6 +134,5 @@ def has_worker(url: str) -> bool:
 
 @contextmanager
 def channel_of(url: str) -> Iterator[Any]:
-    """A channel of AMQP to the broker at this address. Raises OSError."""
     with Connection(url, connect_timeout=2) as connection, connection.channel() as channel:
         yield channel

@@ -16,7 +16,6 @@ FAR_SECONDS = 150
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
 SECOND_LOG, TABLE = "clock-jump-worker.log", "campaign_instant"
 RETENTION_SECONDS = 86_400
-"""Of idempotency keys, in the stacks that are watched."""
 LEASED = "NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token"
 RETRIED = f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call"
 """A worker leases it for the call that it had opened before."""
@@ -114,7 +113,6 @@ def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
 
 
 def watch_early(instance: Instance) -> None:
-    """Write from now on when each of these happens."""
     columns = "kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6), at DATETIME(6)"
     database.rows(instance, f"CREATE TABLE {TABLE} ({columns})")
     swept = {f"{one} swept": (f"DELETE ON {one}", "TRUE", f"OLD.{end}") for one, end in EXPIRIES.items()}

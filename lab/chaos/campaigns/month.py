@@ -36,7 +36,6 @@ SETTINGS = {
 }
 EXPIRIES = {**clocks.EXPIRIES, "django_session": "expire_date"}
 LATE = "SELECT COUNT(*) FROM {} WHERE {} < UTC_TIMESTAMP(6) - INTERVAL 1 HOUR"
-"""Rows that are there too long after their time: the clean-up follows each jump."""
 UNCHECKED = "SELECT COUNT(*) = 0 OR SUM(checked_at IS NULL OR checked_at < %s) > 0 FROM shop_lawstatus"
 
 
@@ -130,19 +129,16 @@ class Month(Run):
         waiting.until(lambda: self.now() >= target - timedelta(seconds=1), late, within_seconds=20)
 
     def now(self) -> datetime:
-        """By the database's clock."""
         found: datetime = self.rows("SELECT UTC_TIMESTAMP(6)")[0][0]
         return found.replace(tzinfo=UTC)
 
     def overdue(self) -> list[str]:
-        """Each table that has rows long after their time."""
         found = {table: self.rows(LATE.format(table, end))[0][0] for table, end in EXPIRIES.items()}
         return [
             f"not bounded: {count} rows of {one} after their time" for one, count in found.items() if count
         ]
 
     def findings(self) -> Iterator[str]:
-        """What grew, what happened early or was not seen at all."""
         yield from growth(self.sizes)
         yield from clocks.early(self.instance, SEEN)
 

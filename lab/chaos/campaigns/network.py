@@ -72,7 +72,6 @@ class Link:
                 connection.cancel()
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
-        """Pass on what either side sends, until one ends; then both are reset."""
         task, ends = asyncio.current_task(), [writer]
         self.connections.add(task)
         with suppress(OSError, asyncio.CancelledError):
@@ -125,7 +124,6 @@ class Link:
 
 
 PROXIED: dict[str, Link] = {}
-"""The links of this process' campaign, by name."""
 
 
 def start(instance: Instance, links: Sequence[str]) -> dict[str, str]:

@@ -37,7 +37,6 @@ TRIGGER = "CREATE OR REPLACE TRIGGER planted BEFORE {} FOR EACH ROW SET NEW.{}"
 FORGOTTEN_KEYS = (TRIGGER.format("INSERT ON shop_idempotencykey", "key_hash = SHA2(UUID(), 256)"),)
 """Keys are recorded, and never found again: a repeated call has its effect again."""
 NEW_CHARGE_KEYS = (TRIGGER.format("UPDATE ON payments_payment", "charge_key = CONCAT('payment-', UUID())"),)
-"""Each attempt to charge a card has a key of its own."""
 COMMITS_IN_MEMORY = (
     "SET GLOBAL innodb_flush_log_at_timeout = 2700, GLOBAL innodb_flush_log_at_trx_commit = 0",
 )
@@ -127,7 +126,6 @@ OUTSIDE: Faults = each({"gateway": 1, "sink": 1, "partner": 1, "redis": 2}) | {"
 MARIADB, BROKER = each({"mariadb": 2}), each({faults.BROKER: 1}, 1, 1, 1)
 SLOW: Faults = {"slow gateway": (1, 10.0, 25.0)}
 JUMP: Faults = {"jump second-worker": (1, 15.0, 40.0)}
-"""Of its clock, beside the right ones of MariaDB and of the other processes."""
 
 
 class Chaos(Run):
@@ -203,7 +201,6 @@ class Soak(Chaos):
 
 
 def availability(seen: Observations) -> Iterator[str]:
-    """Print how many requests were answered as they should; below the goal that is a finding."""
     outside = [
         one
         for one in seen.requests
@@ -254,4 +251,3 @@ ALL = (
 )
 CAMPAIGNS = {campaign.name: campaign for campaign in ALL}
 TRIALS = {"chaos": Campaign("chaos", {}, Chaos), "soak": Campaign("soak", {}, Soak)}
-"""Those that go on for so many seconds."""

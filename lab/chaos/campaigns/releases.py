@@ -96,7 +96,6 @@ class Releases(Run):
         return ran
 
     def start(self, name: str, code: Path) -> None:
-        """Start the process with the code of this folder."""
         instance, kind = self.instance, name.partition("-")[0]
         match kind:
             case "mariadb":
@@ -116,7 +115,6 @@ class Releases(Run):
         self.running[name] = children.start(command, log=log, environment=self.environment, folder=code)
 
     def make_faults(self) -> float:
-        """Migrate and replace processes under load; the longest that a replacement took."""
         self.seen.requests = []
         chance, longest = random.Random(f"{self.seed} rolls"), 0.0
         # Load on the previous release alone, whose keys and sagas the new one finds.
@@ -174,7 +172,6 @@ class Releases(Run):
         waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
 
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
-        """What the balancer knows of the web server, by backend."""
         _, text = ports.ask(self.ports["front-statistics"], "GET", "/statistics;csv")
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
         return {row["pxname"]: row for row in rows if row["svname"] == name}
