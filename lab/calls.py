@@ -59,12 +59,9 @@ class Answer(NamedTuple):
     retry_after: str | None = None
 
     @property
-    def code(self) -> str:
-        return str(self.body.get("code", "")) if self.status >= 400 else ""
-
-    @property
     def word(self) -> str:
-        return f"{self.status} {self.code}".strip()
+        """The status, and the code of a problem."""
+        return f"{self.status} {self.body.get('code', '') if self.status >= 400 else ''}".strip()
 
     @property
     def is_retryable(self) -> bool:
@@ -101,7 +98,7 @@ class Observations:
     def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
         what = f"{call.method} {call.path} answered {answer.word}"
         self.count(answer.word, seconds - call.wait)
-        if answer.status >= 500 and answer.code not in PASSING_CODES:
+        if answer.status >= 500 and answer.body.get("code") not in PASSING_CODES:
             self.record_finding(f"{what}: {answer.body}")
         if answer.status == 503 and not (answer.retry_after or "").isdecimal():
             self.record_finding(f"{what} without Retry-After")

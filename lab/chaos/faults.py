@@ -104,7 +104,7 @@ def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, withi
 
 
 def lasting(fault: Fault, instance: Instance) -> AbstractContextManager[None]:
-    return LASTING[fault.sort](fault.name, instance)
+    return contextmanager(LASTING[fault.sort])(fault.name, instance)
 
 
 def _pids(name: str, instance: Instance) -> set[int]:
@@ -114,7 +114,11 @@ def _pids(name: str, instance: Instance) -> set[int]:
     return {leader} if leader else set()
 
 
-@contextmanager
+def _frozen(name: str, instance: Instance) -> Iterator[None]:
+    with stage.frozen(_pids(name, instance)):
+        yield
+
+
 def _kept_down(name: str, instance: Instance, *, has_old_data: bool = False) -> Iterator[None]:
     """The process is down; after it Redis may have what it had when that was copied."""
     supervision.stop(instance, name)
@@ -135,7 +139,6 @@ def copy_redis(instance: Instance, *, back: bool = False) -> None:
     subprocess.run(["cp", "-a", source, target], check=True)
 
 
-@contextmanager
 def _redis_without_memory(_: str, instance: Instance) -> Iterator[None]:
     """Redis refuses every write that needs memory, and goes on to be read."""
     with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
@@ -144,7 +147,6 @@ def _redis_without_memory(_: str, instance: Instance) -> Iterator[None]:
         redis.config_set("maxmemory", "0")
 
 
-@contextmanager
 def _slowed(_: str, instance: Instance) -> Iterator[None]:
     """Every call takes so long. A gateway that is killed meanwhile comes back with its usual latency."""
 
@@ -160,7 +162,6 @@ def _slowed(_: str, instance: Instance) -> Iterator[None]:
     control("DELETE")
 
 
-@contextmanager
 def _rows_held(_: str, instance: Instance) -> Iterator[None]:
     """Every product and campaign is locked by a transaction that does nothing."""
     with database.connected(instance) as connection, connection.cursor() as cursor:
@@ -177,7 +178,6 @@ def _rows_held(_: str, instance: Instance) -> Iterator[None]:
         yield
 
 
-@contextmanager
 def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
     """Four clients lock products one by one in random order, against the shop's ascending one."""
     products = [id for (id,) in database.rows(instance, "SELECT id FROM inventory_product")]
@@ -196,7 +196,6 @@ def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
         yield
 
 
-@contextmanager
 def _set(first: Sequence[str], last: Sequence[str], held: int, _: str, instance: Instance) -> Iterator[None]:
     """The server gets the first statements, in the end the last ones. After each the shop's connections end:
     they keep the privileges that they began with. So many others are held meanwhile."""
@@ -235,7 +234,6 @@ def small_disk(instance: Instance, *, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", server.data], check=True)
 
 
-@contextmanager
 def _disk_full(_: str, instance: Instance) -> Iterator[None]:
     """The database's file system is full; what becomes free meanwhile is filled as well."""
     filler = instance.mariadb().data / "filler"
@@ -245,8 +243,8 @@ def _disk_full(_: str, instance: Instance) -> Iterator[None]:
     filler.unlink()
 
 
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "freeze": lambda name, instance: stage.frozen(_pids(name, instance)),
+LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
+    "freeze": _frozen,
     "down": _kept_down,
     "slow": _slowed,
     "no memory for": _redis_without_memory,

@@ -53,7 +53,6 @@ def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) 
         time.sleep(0.25)
 
 
-@contextmanager
 def off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
     """The clock of this name is off by so much, after a drift there; then it drifts back."""
     drift(instance, {clock: seconds})
@@ -103,7 +102,6 @@ def second_worker(instance: Instance, clock: str) -> Iterator[None]:
             faketime.remove_shared_memory(child.pid)
 
 
-@contextmanager
 def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
     """A second worker is at work, its clock right at first, then five minutes ahead. Raises SetupError."""
     with second_worker(instance, "clock-jump"):

@@ -8,7 +8,7 @@ import struct
 import threading
 from asyncio import StreamReader as Reader, StreamWriter as Writer
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,6 @@ def _change(name: str, state: State) -> None:
     asyncio.run_coroutine_threadsafe(PROXIED[name].become(state), LOOP).result(CHANGE_SECONDS)
 
 
-@contextmanager
 def link_in(state: State, name: str, _: Instance) -> Iterator[None]:
     _change(name, state)
     yield
