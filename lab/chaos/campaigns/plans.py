@@ -67,12 +67,6 @@ class Gateway(Run):
     def finds_planted(self, wrong: list[str]) -> bool:
         return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])
 
-    def findings(self) -> Iterator[str]:
-        sent = self.shop.gateway("/webhooks")["results"]
-        delivered = [one["delivered_at"] for one in sent if one["delivered_at"]]
-        if delivered == sorted(delivered):
-            yield f"none of {len(delivered)} webhooks overtook another: their calls were not reordered"
-
 
 class Disk(Run):
     """A server that starts on a full disk waits for a minute before it writes its system tables again."""

@@ -132,15 +132,11 @@ class Restore(Run):
                 raise SetupError(f"logs that end too early were not refused: {refused}")
             words += " --accept-early-end"
         say(f"restored: {self.command(words)}")
-        self.command("migrate --check")
         if not self.is_planted:
             # Charges that the restored state doesn't know; a card refuses the first two refunds.
             fix = partial(own_stack.manage, self.instance, "reconcile --fix")
             any(fix().returncode == 0 for _ in range(RECONCILE_ATTEMPTS))
             self.command("reconcile")
-        # Sagas are past their deadline where nothing has run for as long: the workers find them.
-        laws = [law for law in own_stack.audit(self.instance) if law["law"] != "L10"]
-        self.record(f"in the copy {finding}" for finding in own_stack.broken(laws))
         self.command("rebuild_redis")
         supervision.start(self.instance, SHOP)
 
