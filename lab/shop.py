@@ -139,10 +139,10 @@ class Shop:
 
     def events(self) -> list[Any]:
         """What the data platform got, in the order of arrival."""
-        return list(_outside(self.instance.data_platform_port, "/events")["results"])
+        return list(json.loads(ports.ask(self.instance.data_platform_port, "GET", "/events")[1])["results"])
 
     def gateway(self, path: str) -> Any:
-        return _outside(self.instance.gateway_port, path)
+        return json.loads(ports.ask(self.instance.gateway_port, "GET", path)[1])
 
     def unsettled(self, setup: Setup) -> Iterator[str]:
         orders = {order["id"]: order for order in self.everything("/orders")}
@@ -206,10 +206,3 @@ class Shop:
         laws = own_stack.audit(self.instance)
         self.seen.record_all(own_stack.broken(laws))
         say(f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold")
-
-
-def _outside(port: int, path: str) -> Any:
-    status, text = ports.ask(port, "GET", path)
-    if status != 200:
-        raise SetupError(f"{path} answered {status}: {text[:300]}")
-    return json.loads(text)

@@ -16,7 +16,6 @@ COUNTERS = {
     "Innodb_row_lock_waits": "row_lock_waits",
     "Innodb_row_lock_time": "row_lock_ms",
 }
-"""What MariaDB counts by itself since it started, and what reports call it."""
 WORK_OFF_SECONDS = 180
 FEW = 10
 """Beat's own business may always be under way."""
