@@ -13,7 +13,7 @@ COMMANDS = {
     "chaos": (
         "campaign",
         "lab.chaos",
-        "kill, freeze and stop under load for a minute; a --campaign up to an hour",
+        "kill, freeze, stop under load: a minute; a --campaign: up to an hour",
     ),
     "restore": ("campaign", "lab.chaos --campaign restore", "lose a database, restore it: 4 minutes"),
     "soak": ("soak", "lab.chaos --campaign soak", "10 minutes of faults: availability, dashboards"),
@@ -32,11 +32,8 @@ COMMANDS = {
 def main() -> None:
     name, *words = sys.argv[1:] or [""]
     if name not in COMMANDS:
-        print(
-            "python3 -m lab COMMAND --help",
-            *(f"  {one:<10} {COMMANDS[one][2]}" for one in COMMANDS),
-            sep="\n",
-        )
+        lines = [f"  {one:<10} {about}" for one, (_, _, about) in COMMANDS.items()]
+        print("\n".join(["python3 -m lab COMMAND --help", *lines]))
         sys.exit(0 if name in ("", "--help") else 2)
     purpose, command, about = COMMANDS[name]
     if "--help" in words:

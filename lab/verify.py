@@ -8,12 +8,12 @@ import argparse
 import os
 import re
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from signal import SIGTERM
 
 from scripts.stack import children, own_stack, places
 
@@ -38,7 +38,6 @@ NOT_RUN = re.compile(
 )
 """A line of a command that can't run here, or of its part: make ends with 2 then as after any failure. Or all
 that scripts/bootstrap.py prints before it ends, where only root can install a system package."""
-STOP_SECONDS = 120
 PAGE = places.PROJECT / "docs" / "verified.md"
 HEAD = """# What was verified
 
@@ -74,7 +73,7 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
             words.append(f"SEED={seed}" if words[0] == "make" else f"--seed={seed}")
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
         code = children.run_to_end(
-            words, stop_seconds=STOP_SECONDS, log=log, environment=own, when_parent_dies=signal.SIGTERM
+            words, stop_seconds=120, log=log, environment=own, when_parent_dies=SIGTERM
         )
         seconds = time.monotonic() - began
         # By the command, or by none where bootstrap says it.

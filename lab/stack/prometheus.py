@@ -41,9 +41,8 @@ class Program(ExitStack):
         own = [word.format(address=self.address, port=port) for word in words]
         given = os.environ | {name: text.replace("{port}", str(port)) for name, text in environment.items()}
         how: dict[str, Any] = {"name": log.stem, "log": log, "environment": given, "stop_seconds": 20}
-        self.started = partial(
-            children.running, own, is_ready=is_ready if page else (ports.HOST, port), **how
-        )
+        how["is_ready"] = is_ready if page else (ports.HOST, port)
+        self.started = partial(children.running, own, **how)
         self.child = self.enter_context(self.started())
 
     @contextmanager
@@ -60,14 +59,10 @@ def of_redis(instance: Instance, folder: Path) -> Program:
 
 
 def of_mariadb(instance: Instance, folder: Path, *options: str) -> Program:
-    words = [
-        system_packages.program("prometheus-mysqld-exporter"),
-        "--web.listen-address={address}",
-        *options,
-    ]
+    words = [system_packages.program("prometheus-mysqld-exporter"), "--web.listen-address={address}"]
     # Not on the command line, which other users of the machine can read.
     source = f"{USER}:{instance.mariadb().password}@unix({instance.mariadb_socket})/"
-    return Program(folder / "mysqld-exporter.log", *words, page="/", DATA_SOURCE_NAME=source)
+    return Program(folder / "mysqld-exporter.log", *words, *options, page="/", DATA_SOURCE_NAME=source)
 
 
 @dataclass(frozen=True)
@@ -103,14 +98,12 @@ def running(
     """One that scrapes `/metrics` of each job's targets and evaluates the rules. Raises SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
     times = ("scrape_interval", "scrape_timeout", "evaluation_interval")
-    jobs = [
-        {"job_name": job, "static_configs": [{"targets": [*addresses]}]} for job, addresses in targets.items()
-    ]
+    static = lambda addresses: [{"targets": [*addresses]}]  # noqa: E731
     configuration = {
         "global": dict.fromkeys(times, f"{scrape_seconds * 1000:.0f}ms"),
-        "scrape_configs": jobs,
+        "scrape_configs": [{"job_name": job, "static_configs": static(of)} for job, of in targets.items()],
         "rule_files": [str(path) for path in rules],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [*alertmanagers]}]}]},
+        "alerting": {"alertmanagers": [{"static_configs": static(alertmanagers)}]},
     }
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps(configuration, indent=1))
