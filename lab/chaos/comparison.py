@@ -8,7 +8,7 @@ an answer: one that has not was made a second time. The amounts and units of one
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from lab.calls import Account, Connection, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
@@ -212,13 +212,6 @@ firstcome.payments_payment, firstcome.payments_transfer"""
 Effects = Mapping[str, set[str]]
 
 
-class Compared(NamedTuple):
-    """Effects that a server lacks, and rows that were in no answer."""
-
-    lost: list[str]
-    doubled: list[str]
-
-
 def acknowledged(setup: Setup) -> Effects:
     """The identities in all final answers, by the kind of effect."""
     effects = [identity(made) for made in setup.calls if made.was_done]
@@ -245,22 +238,15 @@ def _plain(known: object) -> str:
     return str(known).replace("-", "")
 
 
-def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> Compared:
-    """The acknowledged effects beside each server's rows, and these without the rows from before the load."""
-    servers = [(server, kind, rows) for server, tables in stored.items() for kind, rows in tables.items()]
-    return Compared(
-        [
-            f"{kind} {one} is not on {server}"
-            for server, kind, rows in servers
-            for one in sorted(known[kind] - rows)
-        ],
-        [
-            f"{kind} {one} on {server} was in no answer"
-            for server, kind, rows in servers
-            for one in sorted(rows - known[kind] - before[kind])
-            if kind not in MAY_BE_UNNAMED
-        ],
-    )
+def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> tuple[list[str], list[str]]:
+    """The acknowledged effects that a server lacks, and its new rows that were in no answer."""
+    lost, doubled = list[str](), list[str]()
+    for server, tables in stored.items():
+        for kind, rows in tables.items():
+            new = set[str]() if kind in MAY_BE_UNNAMED else rows - known[kind] - before[kind]
+            lost += (f"{kind} {one} is not on {server}" for one in sorted(known[kind] - rows))
+            doubled += (f"{kind} {one} on {server} was in no answer" for one in sorted(new))
+    return lost, doubled
 
 
 def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Effects:

@@ -133,7 +133,6 @@ class Releases(Run):
             for name in chance.sample(NAMES, len(NAMES)):
                 longest = max(longest, self.replace(name, code, is_drained=not is_restart))
                 time.sleep(chance.uniform(*self.pauses))
-            self.record(self.ended())
             # Calls that either release has answered: each gets its own answer again.
             made = [one for one in self.setup.calls if one.call.key and one.was_done]
             chosen = chance.sample(made, min(REPEATED, len(made)))

@@ -40,7 +40,6 @@ LOST_SECONDS, CUT_SECONDS = 6.0, 4.0
 """The moment is so long before the loss, and the planted end of the copied logs so long before the moment."""
 SETTLE_SECONDS, RESTORE_SECONDS, ANSWER_SECONDS, PATIENCE_SECONDS = 120, 1800, 300, 60
 RECONCILE_ATTEMPTS = 5
-BOUGHT = "SELECT REPLACE(id, '-', '') FROM orders_order WHERE status IN ('paid', 'refunded')"
 
 
 class Restore(Run):
@@ -158,12 +157,7 @@ class Restore(Run):
         return 0.0
 
     def check(self) -> None:
-        """The data platform has each paid order's event; twice where it was settled again."""
-        events = [event for event in self.shop.events() if event["type"] == "order.paid"]
-        paid = {event["data"]["order"].replace("-", "") for event in events}
-        bought = {one for (one,) in self.rows(BOUGHT)}
-        say(f"{len(paid - bought)} paid orders of the data platform are lost")
-        self.record(f"the data platform has no event of order {one}" for one in sorted(bought - paid))
+        """Calls of the lost time may be answered otherwise, so the laws alone."""
         self.shop.audit()
 
 

@@ -59,17 +59,15 @@ class Run:
             self.set_up()
             recovery = max([self.load(), self.settle()])
             known, there = comparison.acknowledged(self.setup), comparison.stored(self.setup, self.rows)
-            compared = comparison.compare(known, {"the database": there}, before=self.before)
-            wrong = [*compared.lost, *compared.doubled]
-            self.record(wrong)
-            is_found = self.is_planted and self.finds_planted(wrong)
+            lost, doubled = comparison.compare(known, {"the database": there}, before=self.before)
+            self.record([*lost, *doubled])
+            is_found = self.is_planted and self.finds_planted([*lost, *doubled])
             if not self.is_planted:
                 self.check()
             done = sum(made.was_done for made in self.setup.calls)
             if not (done and self.made):
                 self.record([f"{done} calls had an effect, {self.made} faults were made: that shows nothing"])
-        count = sum(map(len, known.values()))
-        counts = (self.made, done, count, len(compared.lost), len(compared.doubled))
+        counts = (self.made, done, sum(map(len, known.values())), len(lost), len(doubled))
         say(f"{HEADER}\n| {name} | {' | '.join(map(str, counts))} | {recovery:.1f} s |")
         if self.is_planted:
             say(f"{name}: the planted defect was {'found' if is_found else 'NOT found'}")
