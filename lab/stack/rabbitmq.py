@@ -7,17 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import amqp
-from kombu import Connection
 
 from scripts.stack import children, places, ports, system_packages
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 """Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
 START_SECONDS, STOP_SECONDS = 90, 20
-QUEUE, USER = "celery", "firstcome"
+USER = "firstcome"
 SETTINGS = f"""\
 listeners.tcp.1 = {ports.HOST}:{{0.port}}
 management.tcp.ip = {ports.HOST}
@@ -122,17 +118,3 @@ def running(folder: Path) -> Iterator[RunningNode]:
     finally:
         broker.thaw()
         broker.end()
-
-
-def has_worker(url: str) -> bool:
-    try:
-        with channel_of(url) as channel:
-            return int(channel.queue_declare(QUEUE, passive=True).consumer_count) > 0
-    except (amqp.NotFound, OSError):
-        return False
-
-
-@contextmanager
-def channel_of(url: str) -> Iterator[Any]:
-    with Connection(url, connect_timeout=2) as connection, connection.channel() as channel:
-        yield channel
