@@ -18,9 +18,8 @@ PATIENCE_SECONDS, FINAL_SECONDS = 60, 90
 LARGEST_PAGE, CODES_AT_ONCE = 200, 10_000
 BOUGHT = {"paid", "refunded"}
 """An order that was paid; `refunding` is on its way from one of these to one of these."""
-ENDS = dict.fromkeys(BOUGHT, "order.paid") | {
-    status: f"order.{status}" for status in ("payment_failed", "cancelled", "expired")
-}
+UNPAID = ("payment_failed", "cancelled", "expired")
+ENDS = dict.fromkeys(BOUGHT, "order.paid") | {status: f"order.{status}" for status in UNPAID}
 SETTLED = {"succeeded", "failed", "reversed"}
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "15",

@@ -91,9 +91,7 @@ def seeded(instance: Instance, *, users: int, products: int) -> Stage:
     return Stage(instance, made["users"], Shop(instance, made["staff"], Observations()))
 
 
-def seed(
-    instance: Instance, users: int, words: str = "", *, manage: Any = own_stack.manage, **more: Any
-) -> Any:
+def seed(instance: Instance, users: int, words: str = "", manage: Any = own_stack.manage, **more: Any) -> Any:
     """The ids and tokens of accounts that `seed_demo` makes. Raises SetupError."""
     tokens = instance.home / "tokens.json"
     children.printed(manage(instance, f"seed_demo --users {users} {words} --tokens {tokens}", **more))

@@ -8,12 +8,13 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from signal import SIGTERM
+from typing import Any
 
 from scripts.stack import children, own_stack, places
 
@@ -32,9 +33,8 @@ STEPS: Mapping[str, str] = {
     "packages": "make packages",
 }
 TAKES_SEED = ("make chaos", "make soak", "make simulate", "make cluster", "python3 -m lab fuzz")
-NOT_RUN = re.compile(
-    r"^(?:make )?([\w-]+|\*\*\*):? NOT (?:RUN|CHECKED|TESTED)\b.*$|\Afirstcome: .*; run this first: .*",
-    re.MULTILINE,
+NOT_RUN = (
+    r"(?m)^(?:make )?([\w-]+|\*\*\*):? NOT (?:RUN|CHECKED|TESTED)\b.*$|\Afirstcome: .*; run this first: .*"
 )
 """A line of a command that can't run here, or of its part: make ends with 2 then as after any failure. Or all
 that scripts/bootstrap.py prints before it ends, where only root can install a system package."""
@@ -72,12 +72,11 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         if seed and command.startswith(TAKES_SEED):
             words.append(f"SEED={seed}" if words[0] == "make" else f"--seed={seed}")
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
-        code = children.run_to_end(
-            words, stop_seconds=120, log=log, environment=own, when_parent_dies=SIGTERM
-        )
+        how: dict[str, Any] = {"environment": own, "when_parent_dies": signal.SIGTERM}
+        code = children.run_to_end(words, stop_seconds=120, log=log, **how)
         seconds = time.monotonic() - began
         # By the command, or by none where bootstrap says it.
-        not_run = {found[1]: found[0] for found in NOT_RUN.finditer(log.read_text(errors="replace"))}
+        not_run = {found[1]: found[0] for found in re.finditer(NOT_RUN, log.read_text(errors="replace"))}
         verdict = "ok"
         if code:
             target = words[3] if words[1] == "-m" else words[1]

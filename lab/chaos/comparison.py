@@ -64,12 +64,11 @@ def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Iterator[s
 
 def of_orders(account: Account, orders: Rows) -> Iterator[str]:
     """Those in the answers, with the items that were asked for, and as their payments were answered."""
-    due: dict[str, object] = {
-        f"order {id}: items": _items(one.call.body) for id, one in account.orders().items()
+    made = account.orders()
+    due: dict[str, object] = {f"order {id}: items": _items(one.call.body) for id, one in made.items()}
+    ends = {id: {*ENDS} for id in made} | {
+        one.answer.body["id"]: {"cancelled"} for one in account.done("cancel")
     }
-    ends = {id: {*ENDS} for id in account.orders()}
-    for made in account.done("cancel"):
-        ends[made.answer.body["id"]] = {"cancelled"}
     for id, payments in account.payments().items():
         paid = sum(made.answer.status == 201 for made in payments)
         unpaid = UNPAID if all(made.keeps_order for made in payments) else {"payment_failed"}
@@ -238,7 +237,7 @@ def _plain(known: object) -> str:
     return str(known).replace("-", "")
 
 
-def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> tuple[list[str], list[str]]:
+def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> tuple[list[str], ...]:
     """The acknowledged effects that a server lacks, and its new rows that were in no answer."""
     lost, doubled = list[str](), list[str]()
     for server, tables in stored.items():

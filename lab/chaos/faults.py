@@ -1,12 +1,12 @@
 """Faults of one stack: of its processes, stores and disk, of the gateway, of clocks and of the network."""
 
-import random
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
+from random import Random
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -59,9 +59,7 @@ class Fault(NamedTuple):
         return f"{self.sort} {self.name}{lasts}"
 
 
-def drawn(
-    what: str, often: Often, chance: random.Random, usual: tuple[float, float], most: float = 3600
-) -> Fault:
+def drawn(what: str, often: Often, chance: Random, usual: Sequence[float], most: float = 3600) -> Fault:
     sort, _, name = what.rpartition(" ")
     return Fault(sort, name, min(most, chance.uniform(*(often[1:] if isinstance(often, tuple) else usual))))
 
@@ -182,7 +180,7 @@ def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
     """Four clients lock products one by one in random order, against the shop's ascending one."""
     products = [id for (id,) in database.rows(instance, "SELECT id FROM inventory_product")]
 
-    def lock(chance: random.Random, stop: threading.Event) -> None:
+    def lock(chance: Random, stop: threading.Event) -> None:
         with database.connected(instance) as connection, connection.cursor() as cursor:
             while not stop.is_set():
                 with suppress(OperationalError):
@@ -192,7 +190,7 @@ def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
                         time.sleep(0.02)
                 cursor.execute("ROLLBACK")
 
-    with at_work([SimpleNamespace(run=partial(lock, random.Random(number))) for number in range(4)]):
+    with at_work([SimpleNamespace(run=partial(lock, Random(number))) for number in range(4)]):
         yield
 
 

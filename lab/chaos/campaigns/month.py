@@ -108,9 +108,8 @@ class Month(Run):
                     time.sleep(GATEWAY_AWAY.seconds)
             # What these begin has to be swept once it has expired.
             calls.signed_in(self.instance.url, *STAFF)
-            pair = self.shop.call(
-                "POST", "/auth/token", dict(zip(("username", "password"), STAFF, strict=True))
-            )
+            who = dict(zip(("username", "password"), STAFF, strict=True))
+            pair = self.shop.call("POST", "/auth/token", who)
             self.shop.call("POST", "/auth/refresh", {"refresh": pair["refresh"]})
             self.operate()
         gateway = (ports.HOST, self.instance.gateway_port)
@@ -134,9 +133,7 @@ class Month(Run):
 
     def overdue(self) -> list[str]:
         found = {table: self.rows(LATE.format(table, end))[0][0] for table, end in EXPIRIES.items()}
-        return [
-            f"not bounded: {count} rows of {one} after their time" for one, count in found.items() if count
-        ]
+        return [f"not bounded: {n} rows of {one} after their time" for one, n in found.items() if n]
 
     def findings(self) -> Iterator[str]:
         yield from growth(self.sizes)

@@ -22,7 +22,7 @@ from lab.chaos.campaigns.run import Campaign, Run
 from lab.chaos.campaigns.tasks import Tasks
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
 from lab.stack import faketime, prometheus
-from scripts.stack import own_stack, processes, waiting
+from scripts.stack import own_stack, waiting
 from scripts.stack.children import say
 
 SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.3, 5.0), (11.0, 13.0), 0.15
@@ -37,9 +37,7 @@ TRIGGER = "CREATE OR REPLACE TRIGGER planted BEFORE {} FOR EACH ROW SET NEW.{}"
 FORGOTTEN_KEYS = (TRIGGER.format("INSERT ON shop_idempotencykey", "key_hash = SHA2(UUID(), 256)"),)
 """Keys are recorded, and never found again: a repeated call has its effect again."""
 NEW_CHARGE_KEYS = (TRIGGER.format("UPDATE ON payments_payment", "charge_key = CONCAT('payment-', UUID())"),)
-COMMITS_IN_MEMORY = (
-    "SET GLOBAL innodb_flush_log_at_timeout = 2700, GLOBAL innodb_flush_log_at_trx_commit = 0",
-)
+IN_MEMORY = ("SET GLOBAL innodb_flush_log_at_timeout = 2700, GLOBAL innodb_flush_log_at_trx_commit = 0",)
 """Commits are acknowledged from memory, so a killed server loses those since the last write."""
 REFUSED = ("503 unavailable",)
 REDIS_AWAY, WITHOUT_REDIS = ("down", "no memory for", "old data for"), {"/orders", "/coupons"}
@@ -195,11 +193,8 @@ class Soak(Chaos):
 
 
 def availability(seen: Observations) -> Iterator[str]:
-    outside = [
-        one
-        for one in seen.requests
-        if not any(began <= one.ended and one.began <= ended for began, ended in seen.outages)
-    ]
+    met = lambda one: any(a <= one.ended and one.began <= b for a, b in seen.outages)  # noqa: E731
+    outside = [one for one in seen.requests if not met(one)]
     paying = [one for one in outside if one.method == "POST" and one.path in SERVICE_LEVEL_PATHS]
     sorts = {"outside of outages": outside, "of orders and payments outside of outages": paying}
     say(f"{len(seen.outages)} outages")
@@ -222,20 +217,13 @@ OF_GATEWAY |= dict.fromkeys(("freeze gateway", *(f"{one} webhooks" for one in WE
 # A lock is waited for 5 s.
 OF_LOCKS: Faults = {"hold all rows of mariadb": (10, 2, 20), "deadlocks in mariadb": (10, 5, 15)}
 OF_DATABASE: Faults = {"read only mariadb": (10, 2, 15), "take all connections of mariadb": (10, 2, 15)}
+OF_DISK: Faults = {"fill the disk of mariadb": (10, 10, 30)}
 NETWORK = (State.SLOW, State.CUT, State.CUT_REPLIES, State.HALF_OPEN, State.LATE, State.BYTEWISE)
 LOSS = (Fault(State.LOSE_COMMITS, "database", 8),)
 OF_NETWORK: Faults = {f"{state} {link}": (2, 3, 12) for state in NETWORK for link in network.LINKS}
 OF_TASKS: Faults = {f"clock {way} of beat": (5, 5, 15) for way in ("behind", "ahead")}
 ALL = (
-    Campaign("processes", {f"kill {name}": 20 for name in processes.SHOP}, planted=FORGOTTEN_KEYS),
-    Campaign("sales", OF_SALES, Sales),
-    Campaign("stores", OF_STORES, Stores, COMMITS_IN_MEMORY),
-    Campaign("gateway", OF_GATEWAY, Gateway, NEW_CHARGE_KEYS, links=("webhooks",)),
-    Campaign("locks", OF_LOCKS, planted=FORGOTTEN_KEYS),
-    Campaign("database", OF_DATABASE, planted=FORGOTTEN_KEYS, required_answers=REFUSED),
-    Campaign(
-        "disk", {"fill the disk of mariadb": (10, 10, 30)}, Disk, FORGOTTEN_KEYS, required_answers=REFUSED
-    ),
+    Campaign("disk", OF_DISK, Disk, FORGOTTEN_KEYS, required_answers=REFUSED),
     Campaign("network", OF_NETWORK, Run, (), LOSS, "database", REFUSED, network.LINKS),
     # Three rolls between the releases, and three rounds of restarts.
     Campaign("releases", {f"replace {name}": 6 for name in NAMES}, Releases),

@@ -107,10 +107,7 @@ class Releases(Run):
             case _:
                 command = processes.command(kind, instance, self.environment)
         # Of two workers or beats each has its own of these.
-        own = {
-            "worker": ["--hostname", f"{name}@releases"],
-            "beat": ["--schedule", f"{instance.data}/{name}"],
-        }
+        own = {"worker": ["--hostname", f"{name}@shop"], "beat": ["--schedule", f"{instance.data}/{name}"]}
         log, command = instance.logs / f"{name}.log", [*command, *own.get(kind, [])]
         self.running[name] = children.start(command, log=log, environment=self.environment, folder=code)
 

@@ -21,16 +21,7 @@ from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.comparison import Effects
 from lab.stack import database
-from scripts.stack import (
-    SetupError,
-    children,
-    own_stack,
-    places,
-    ports,
-    supervision,
-    system_packages,
-    waiting,
-)
+from scripts.stack import SetupError, children, own_stack, ports, supervision, system_packages, waiting
 from scripts.stack.mariadb import USER
 from scripts.stack.processes import BINARY_LOG, SHOP
 
@@ -49,7 +40,8 @@ class Restore(Run):
     client_seconds = 600
 
     def prepare(self) -> dict[str, str]:
-        self.logs = places.private_folder(self.instance.home / "copied-logs")
+        self.logs = self.instance.home / "copied-logs"
+        self.logs.mkdir()
         return {**super().prepare(), BINARY_LOG: "1"}
 
     def load(self) -> float:
@@ -141,9 +133,8 @@ class Restore(Run):
 
     def command(self, words: str) -> str:
         """The output of a management command. Raises SetupError."""
-        return children.printed(
-            own_stack.manage(self.instance, words, within_seconds=RESTORE_SECONDS)
-        ).strip()
+        ran = own_stack.manage(self.instance, words, within_seconds=RESTORE_SECONDS)
+        return children.printed(ran).strip()
 
     def settle(self) -> float:
         """Wait until all is settled and answered, then take what is lost out of the book."""

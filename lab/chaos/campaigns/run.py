@@ -205,9 +205,7 @@ class Campaign(NamedTuple):
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed."""
         chance, most = random.Random(f"{seed} {self.name}"), QUICK_LONGEST_SECONDS if is_quick else 3600.0
-        counts = {
-            what: often[0] if isinstance(often, tuple) else often for what, often in self.faults.items()
-        }
+        counts = {what: one[0] if isinstance(one, tuple) else one for what, one in self.faults.items()}
         found = [
             faults.drawn(what, self.faults[what], chance, SHORT_SECONDS, most)
             for what, count in counts.items()
