@@ -23,18 +23,9 @@ from lab.calls import NO_ANSWER, Request
 from lab.chaos import comparison
 from lab.chaos.campaigns.run import Run, say
 from lab.cluster import layout
-from scripts.stack import (
-    children,
-    environment as environments,
-    instance as instances,
-    own_stack,
-    places,
-    ports,
-    processes,
-    supervision,
-    system_packages,
-    waiting,
-)
+from scripts.stack import children, own_stack, ports, processes, supervision, system_packages, waiting
+from scripts.stack.environment import compose
+from scripts.stack.instance import remember
 from scripts.stack.places import PROJECT
 
 WEB = ("web-1", "web-2")
@@ -57,10 +48,10 @@ class Releases(Run):
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
         """The previous release serves, on its own schema. Raises SetupError."""
         instance, own = self.instance, {**settings, "WEB_WORKERS": "1", "TRUSTED_PROXIES": "1"}
-        instances.remember(instance)
+        remember(instance)
         for folder in (instance.run, instance.logs, instance.data, instance.static):
             folder.mkdir(parents=True, exist_ok=True)
-        self.environment = environments.compose(instance, own_stack.own_environment(instance, own))
+        self.environment = compose(instance, own_stack.own_environment(instance, own))
         self.environment[children.MARK] = str(instance.home)
         self.running, self.undrained = dict[str, Popen[bytes]](), list[tuple[float, float]]()
         self.previous = stage.code_of(stage.PREVIOUS, instance.home / "previous")
@@ -69,7 +60,7 @@ class Releases(Run):
         known |= {"host": ports.HOST, "settings": str(layout.TEMPLATES), "front_port": str(instance.port)}
         text = Template((layout.TEMPLATES / "haproxy-front.cfg").read_text()).substitute(known)
         # The page of statistics, its last section, also takes commands.
-        places.write_whole(instance.home / "haproxy.cfg", f"{text}  stats admin if TRUE\n")
+        (instance.home / "haproxy.cfg").write_text(f"{text}  stats admin if TRUE\n")
         instance.mariadb().prepare()
         try:
             for name in ("redis", "mariadb", *processes.OUTSIDE):
