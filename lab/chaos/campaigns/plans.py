@@ -22,7 +22,7 @@ from lab.chaos.campaigns.run import Campaign, Run
 from lab.chaos.campaigns.tasks import Tasks
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
 from lab.stack import faketime, prometheus
-from scripts.stack import own_stack, waiting
+from scripts.stack import own_stack, processes, waiting
 from scripts.stack.children import say
 
 SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.3, 5.0), (11.0, 13.0), 0.15
@@ -223,6 +223,12 @@ LOSS = (Fault(State.LOSE_COMMITS, "database", 8),)
 OF_NETWORK: Faults = {f"{state} {link}": (2, 3, 12) for state in NETWORK for link in network.LINKS}
 OF_TASKS: Faults = {f"clock {way} of beat": (5, 5, 15) for way in ("behind", "ahead")}
 ALL = (
+    Campaign("processes", {f"kill {name}": 20 for name in processes.SHOP}, planted=FORGOTTEN_KEYS),
+    Campaign("sales", OF_SALES, Sales),
+    Campaign("stores", OF_STORES, Stores, IN_MEMORY),
+    Campaign("gateway", OF_GATEWAY, Gateway, NEW_CHARGE_KEYS, links=("webhooks",)),
+    Campaign("locks", OF_LOCKS, planted=FORGOTTEN_KEYS),
+    Campaign("database", OF_DATABASE, planted=FORGOTTEN_KEYS, required_answers=REFUSED),
     Campaign("disk", OF_DISK, Disk, FORGOTTEN_KEYS, required_answers=REFUSED),
     Campaign("network", OF_NETWORK, Run, (), LOSS, "database", REFUSED, network.LINKS),
     # Three rolls between the releases, and three rounds of restarts.
