@@ -22,8 +22,8 @@ from scripts.stack.children import say
 
 LATEST_SECONDS = 30
 """What an answer may take on top of the wait that was asked for: past it the call counts as hung."""
-IMPATIENT_SHARE, IMPATIENT_SECONDS = 0.1, 0.2
-"""Some calls are repeated before their answer can have come, so that a call runs beside its repeat."""
+IMPATIENT_SECONDS = 0.2
+"""A share of calls is repeated before its answer can have come, so that a call runs beside its repeat."""
 MOST_FINDINGS = 50
 PASSING_CODES = {"unavailable", "overloaded", "partner_failed"}
 """Codes of 5xx that a repeat gets past; the last one is a coupon's whose partner was not reached."""
@@ -144,7 +144,7 @@ class Connection:
         seen: Observations,
         *,
         seed: str,
-        impatient_share: float = IMPATIENT_SHARE,
+        impatient_share: float = 0.1,
         prefix: str = "/api/v1",
     ) -> None:
         self._url, self._seen = f"http://{ports.HOST}:{port}{prefix}", seen

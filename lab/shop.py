@@ -4,7 +4,7 @@ stack begins and ends with: goods and campaigns, then a wait until all is settle
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -168,12 +168,7 @@ class Shop:
         return f"orders: {dict(statuses)}; {refunds} refunds; the gateway's book: {book}"
 
     def settle(
-        self,
-        setup: Setup,
-        *,
-        within_seconds: float = SETTLE_SECONDS,
-        operate: Callable[[], None] = lambda: None,
-        awaits_answers: bool = True,
+        self, setup: Setup, within_seconds: float = SETTLE_SECONDS, operate: Any = int, awaits: bool = True
     ) -> float:
         """Wait until everything is settled, and every client has the final answer of its payments; how many
         seconds the former took. `operate` is called every `OPERATE_SECONDS`, not at first.
@@ -190,7 +185,7 @@ class Shop:
         if left:
             what = "; ".join(left[:10])
             self.seen.record_finding(f"not settled {within_seconds:.0f} s after the last fault: {what}")
-        if awaits_answers:
+        if awaits:
             self.await_final_answers(setup)
         return seconds
 

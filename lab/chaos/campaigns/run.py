@@ -150,8 +150,7 @@ class Run:
     def settle(self) -> float:
         """Wait until nothing is open; the seconds that took."""
         seconds = self.planted_settle_seconds if self.is_planted else self.settle_seconds
-        how: dict[str, Any] = {"within_seconds": seconds, "awaits_answers": seconds == self.settle_seconds}
-        return self.shop.settle(self.setup, operate=self.operate, **how)
+        return self.shop.settle(self.setup, seconds, self.operate, seconds == self.settle_seconds)
 
     def operate(self) -> None:
         """What an operator does meanwhile, again and again."""
