@@ -6,37 +6,45 @@ import sys
 
 from scripts.stack import places
 
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "compare": ("strategies of coupons and of stock, side by side", "bench", "lab.compare"),
-    "bench": ("figures beside their goals, or beside another commit's", "bench", "lab.bench"),
-    "profile": ("where the processor time of a request goes", "bench", "lab.bench.profile"),
-    "chaos": ("crashes and campaigns of faults under load", "campaign", "lab.chaos"),
-    "restore": ("a lost database, restored", "campaign", "lab.chaos", "--campaign", "restore"),
-    "soak": ("ten minutes of buying, refunding and faults", "soak", "lab.chaos", "--campaign", "soak"),
-    "simulate": ("seeded runs of all processes in one thread", "check", "lab.simulation"),
-    "cluster": ("the shop on a cluster of each server, as root", "cluster", "lab.cluster"),
-    "status": ("the running cluster's members, roles, lag and routes", "run", "lab.cluster.status"),
-    "drill": ("faults of a cluster under load, as root", "cluster", "lab.cluster.drill"),
-    "containers": ("the images and the compose file, as root", "containers", "lab.containers"),
-    "alerts": ("each alert fires by a real cause, and clears", "alerts", "lab.alerts"),
-    "fuzz": ("odd requests by operators' forms and by bytes", "bench", "lab.fuzz"),
-    "verify": ("all that takes too long for each change", "tests", "lab.verify"),
+COMMANDS = {
+    "compare": ("bench", "lab.compare", "strategies of coupons and of stock, side by side"),
+    "bench": ("bench", "lab.bench", "figures beside their goals, or beside another commit's"),
+    "profile": ("bench", "lab.bench.profile", "where the processor time of a request goes"),
+    "chaos": (
+        "campaign",
+        "lab.chaos",
+        "kill, freeze, stop under load: a minute; a --campaign: up to an hour",
+    ),
+    "restore": ("campaign", "lab.chaos --campaign restore", "lose a database, restore it: 4 minutes"),
+    "soak": ("soak", "lab.chaos --campaign soak", "10 minutes of faults: availability, dashboards"),
+    "simulate": ("check", "lab.simulation", "seeded runs of all processes in one thread"),
+    "cluster": ("cluster", "lab.cluster", "the shop on a cluster of each server, as root"),
+    "status": ("run", "lab.cluster.status", "what the running cluster has and lacks, at once; --json"),
+    "drill": ("cluster", "lab.cluster.drill", "faults of a cluster under load, as root"),
+    "containers": ("containers", "lab.containers", "the images and the compose file, as root"),
+    "alerts": ("alerts", "lab.alerts", "each alert fires by a real cause, and clears"),
+    "fuzz": ("bench", "lab.fuzz", "odd requests by operators' forms and by bytes"),
+    "verify": ("tests", "lab.verify", "all that takes too long for each change"),
 }
-"""What it does, what bootstrap.py installs for it, its module, and the arguments with which that begins."""
+"""What bootstrap.py installs for it, its module and first arguments, and what it does."""
 
 
 def main() -> None:
-    """Become the command, once what it needs is installed."""
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    name, *words = sys.argv[1:] or [""]
     if name not in COMMANDS:
-        commands = (f"  {key:<10} {about}" for key, (about, *_) in COMMANDS.items())
-        sys.exit("\n".join(["python3 -m lab COMMAND --help", *commands]))
-    _, purpose, *words = COMMANDS[name]
-    bootstrap = [sys.executable, str(places.PROJECT / "scripts" / "bootstrap.py"), purpose]
-    if code := subprocess.run(bootstrap).returncode:
-        sys.exit(code)
+        lines = [f"  {one:<10} {about}" for one, (_, _, about) in COMMANDS.items()]
+        print("\n".join(["python3 -m lab COMMAND --help", *lines]))
+        sys.exit(0 if name in ("", "--help") else 2)
+    purpose, command, about = COMMANDS[name]
+    if "--help" in words:
+        print(f"python3 -m lab {name}: {about}\n", flush=True)
+    if name == "status" and "--help" in words:
+        return
+    bootstrap = subprocess.run([sys.executable, str(places.PROJECT / "scripts" / "bootstrap.py"), purpose])
+    if bootstrap.returncode:
+        sys.exit(bootstrap.returncode)
     python = str(places.PROJECT / ".venv" / "bin" / "python")
-    os.execv(python, [python, "-m", *words, *sys.argv[2:]])
+    os.execv(python, [python, "-m", *command.split(), *words])
 
 
 if __name__ == "__main__":

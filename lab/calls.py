@@ -1,23 +1,19 @@
 """HTTP calls while everything breaks: repeated by the contract's rules, every answer checked and counted; and
 the book, which has each call of a client with its final answer, and what was there before the load.
 
-The rules: the same call with the same key again after any 5xx, time-out or lost connection, and after a
-409 that says by `Retry-After` that it passes by itself. Everything else is the answer.
-
-The availability is the share of requests that were answered as they should. Bad is every 5xx, a 503 with
-`Retry-After` too, for its caller can't buy at that moment, no answer at all, and a 409 that the shop's own
-locks cause. Refusals are good: the caller gets what the contract says.
+The same call with the same key goes out again after any 5xx, time-out or lost connection, and after a 409
+that says by `Retry-After` that it passes by itself. Everything else is the answer.
 """
 
 import random
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
@@ -26,20 +22,24 @@ from scripts.stack.children import say
 
 LATEST_SECONDS = 30
 """What an answer may take on top of the wait that was asked for: past it the call counts as hung."""
-IMPATIENT_SHARE, IMPATIENT_SECONDS = 0.1, 0.2
-"""Some calls are repeated before their answer can have come, so that a call runs beside its repeat."""
+IMPATIENT_SECONDS = 0.2
+"""A share of calls is repeated before its answer can have come, so that a call runs beside its repeat."""
 MOST_FINDINGS = 50
 PASSING_CODES = {"unavailable", "overloaded", "partner_failed"}
 """Codes of 5xx that a repeat gets past; the last one is a coupon's whose partner was not reached."""
 NO_ANSWER, OWN_CONTENTION = "no answer", "409 lock_not_acquired"
+RECORDED = {200, 201, 402}
+"""Answers that had an effect, or name one: those of a keyed call are repeated for good."""
+ACCEPTED = {"refund", "entry"}
+"""Calls whose 202 is final: it names what has begun, and how that ends is to be looked up."""
+DECLINES = {"card_declined", "insufficient_funds", "authentication_failed", "authentication_expired"}
 
 
 class NoFinalAnswer(SetupError):
     """A call that got no final answer within its time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request as it is sent each time. `wait` is the `Prefer: wait` of a payment."""
 
     method: str
@@ -50,8 +50,7 @@ class Call:
     wait: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back: JSON, whatever the status."""
 
     status: int
@@ -60,14 +59,9 @@ class Answer:
     retry_after: str | None = None
 
     @property
-    def code(self) -> str:
-        """The problem's code; nothing for a success."""
-        return str(self.body.get("code", "")) if self.status >= 400 else ""
-
-    @property
     def word(self) -> str:
-        """The status, and the problem's code."""
-        return f"{self.status} {self.code}".strip()
+        """The status, and the code of a problem."""
+        return f"{self.status} {self.body.get('code', '') if self.status >= 400 else ''}".strip()
 
     @property
     def is_retryable(self) -> bool:
@@ -75,8 +69,7 @@ class Answer:
         return self.status >= 500 or (self.status == 409 and self.retry_after is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One request for the availability: when it began and ended by the monotonic clock, and its result."""
 
     began: float
@@ -87,17 +80,16 @@ class Request:
 
     @property
     def is_good(self) -> bool:
-        """Whether it was answered as it should."""
+        """A refusal is. Bad is every 5xx, no answer, and a 409 that the shop's own locks cause."""
         return self.result[:1] in ("2", "3", "4") and self.result != OWN_CONTENTION
 
 
 @dataclass
 class Observations:
-    """What all clients saw, shared by their threads: counts, slowest answers, violations, requests; and the
-    outages meanwhile, from and to moments of the monotonic clock."""
+    """What all clients saw, shared by their threads; moments are of the monotonic clock."""
 
     statuses: Counter[str] = field(default_factory=Counter)
-    slowest: dict[str, float] = field(default_factory=dict)
+    slowest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     findings: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     outages: list[tuple[float, float]] = field(default_factory=list)
@@ -106,7 +98,7 @@ class Observations:
     def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
         what = f"{call.method} {call.path} answered {answer.word}"
         self.count(answer.word, seconds - call.wait)
-        if answer.status >= 500 and answer.code not in PASSING_CODES:
+        if answer.status >= 500 and answer.body.get("code") not in PASSING_CODES:
             self.record_finding(f"{what}: {answer.body}")
         if answer.status == 503 and not (answer.retry_after or "").isdecimal():
             self.record_finding(f"{what} without Retry-After")
@@ -118,13 +110,7 @@ class Observations:
         if seconds - call.wait >= LATEST_SECONDS:
             self.record_finding(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
 
-    def record_request(self, call: Call, result: str, began: float) -> None:
-        """One more request for the availability, which began then and ends now."""
-        with self.mutex:
-            self.requests.append(Request(began, time.monotonic(), call.method, call.path, result))
-
     def record_finding(self, what: str) -> None:
-        """Record a violation; the same one once."""
         with self.mutex:
             if len(self.findings) < MOST_FINDINGS and what[:1000] not in self.findings:
                 self.findings.append(what[:1000])
@@ -134,10 +120,9 @@ class Observations:
             self.record_finding(finding)
 
     def count(self, sort: str, seconds: float) -> None:
-        """One more answer of the sort, which took so long."""
         with self.mutex:
             self.statuses[sort] += 1
-            self.slowest[sort] = max(self.slowest.get(sort, 0.0), seconds)
+            self.slowest[sort] = max(self.slowest[sort], seconds)
 
     @contextmanager
     def printed(self) -> Iterator[None]:
@@ -145,11 +130,9 @@ class Observations:
         try:
             yield
         finally:
-            counts = [
-                f"{often:7} x {sort:32} at most {self.slowest[sort]:5.1f} s"
-                for sort, often in sorted(self.statuses.items())
-            ]
-            say("\n".join([*counts, *(f"FINDING {one}" for one in self.findings)]))
+            for sort, often in sorted(self.statuses.items()):
+                say(f"{often:7} x {sort:32} at most {self.slowest[sort]:5.1f} s")
+            say("\n".join(f"FINDING {one}" for one in self.findings))
 
 
 class Connection:
@@ -161,7 +144,7 @@ class Connection:
         seen: Observations,
         *,
         seed: str,
-        impatient_share: float = IMPATIENT_SHARE,
+        impatient_share: float = 0.1,
         prefix: str = "/api/v1",
     ) -> None:
         self._url, self._seen = f"http://{ports.HOST}:{port}{prefix}", seen
@@ -171,39 +154,38 @@ class Connection:
     def call_until_final(self, call: Call, *, until: float) -> Answer:
         """The final answer; 202 counts as one. Raises NoFinalAnswer past `until` (of the monotonic clock)."""
         is_impatient = self._random.random() < self._impatient_share
-        while True:
-            answer = self.call_once(call, is_impatient=is_impatient)
+        while not (answer := self.call_once(call, is_impatient=is_impatient)) or answer.is_retryable:
             is_impatient = False
-            if answer and not answer.is_retryable:
-                return answer
             if time.monotonic() > until:
                 raise NoFinalAnswer(f"{call.method} {call.path}, key {call.key}: {answer or NO_ANSWER}")
             time.sleep(self._random.uniform(0.1, 1.0))
+        return answer
 
     def call_once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
         """The answer, whatever it is; None for none, or none in time."""
         began = time.monotonic()
         # What broke a kept connection may have happened before the request.
         kept_since, self._answered_at = self._answered_at or began, 0.0
+        of, record = (call.method, call.path), self._seen.requests.append
         try:
             answer = self._ask(call, IMPATIENT_SECONDS if is_impatient else LATEST_SECONDS + call.wait)
         except requests.RequestException as error:
-            self._seen.record_no_answer(call, time.monotonic() - began, error)
+            ended = time.monotonic()
+            self._seen.record_no_answer(call, ended - began, error)
             if not is_impatient:
-                self._seen.record_request(call, NO_ANSWER, kept_since)
+                record(Request(kept_since, ended, *of, NO_ANSWER))
             return None
-        self._answered_at = time.monotonic()
-        self._seen.record_answer(call, answer, self._answered_at - began)
-        self._seen.record_request(call, answer.word, began)
+        ended = self._answered_at = time.monotonic()
+        self._seen.record_answer(call, answer, ended - began)
+        record(Request(began, ended, *of, answer.word))
         return answer
 
     def _ask(self, call: Call, seconds: float) -> Answer:
         headers = {"Authorization": f"Bearer {call.token}", "Content-Type": "application/json"}
         headers |= {"Idempotency-Key": call.key} if call.key else {}
         headers |= {"Prefer": f"wait={call.wait}"} if call.wait else {}
-        url, body = f"{self._url}{call.path}", call.body
         how: dict[str, Any] = {"headers": headers, "timeout": seconds, "allow_redirects": False}
-        found = self._session.request(call.method, url, json=body, **how)
+        found = self._session.request(call.method, f"{self._url}{call.path}", json=call.body, **how)
         is_replay, later = found.headers.get("Idempotency-Replayed"), found.headers.get("Retry-After")
         try:
             return Answer(found.status_code, found.json(), is_replay == "true", later)
@@ -232,14 +214,6 @@ def signed_in(url: str, username: str, password: str) -> requests.Session:
 def to_gateway(port: int) -> Connection:
     """To the gateway's own calls; nothing of them is counted."""
     return Connection(port, Observations(), seed="gateway", impatient_share=0, prefix="")
-
-
-RECORDED = {200, 201, 402}
-"""Answers that had an effect, or name one: those of a keyed call are repeated for good."""
-ACCEPTED = {"refund", "entry"}
-"""Calls whose 202 is final: it names what has begun, and how that ends is to be looked up."""
-DECLINES = {"card_declined", "insufficient_funds", "authentication_failed", "authentication_expired"}
-"""The gateway simulator's final refusals of a card."""
 
 
 @dataclass(slots=True)
@@ -290,14 +264,13 @@ class Account:
 
     def payments(self) -> dict[str, list[RecordedCall]]:
         """By the id of the order, the calls that paid it and were answered for good."""
-        found: dict[str, list[RecordedCall]] = {}
+        found: defaultdict[str, list[RecordedCall]] = defaultdict(list)
         paid = [made for made in self.orders().values() if "payment" in made.call.body]
         for made in [*paid, *self.done("payment")]:
-            found.setdefault(made.order_id, []).append(made)
+            found[made.order_id].append(made)
         return found
 
     def coupons(self) -> dict[str, Any]:
-        """The coupons in its answers, by code."""
         return {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
 
 
@@ -306,8 +279,7 @@ def coupon_call(account: Account, campaign: int) -> Call:
 
 
 def order_call(account: Account, product: int, *, card: str = "", wait: int = 0) -> Call:
-    """The call that places an order of one unit, to be paid if there is a card, and waits for so many
-    seconds."""
+    """The call that places an order of one unit, to be paid if there is a card."""
     body: dict[str, Any] = {"items": [{"product": product, "quantity": 1}]}
     body |= {"payment": {"token": card}} if card else {}
     return Call("POST", "/orders", account.token, body, str(uuid.uuid4()), wait)
@@ -315,31 +287,22 @@ def order_call(account: Account, product: int, *, card: str = "", wait: int = 0)
 
 @dataclass
 class Product:
-    """One product, and what was on hand before the load."""
-
     id: int
     on_hand: int
 
 
 @dataclass
-class Drop:
-    """A sale with a waiting room, and its only product, of which there is plenty."""
-
-    id: int
-    product: Product
-
-
-@dataclass
 class Setup:
-    """What there was before the load. `ample` never sells out. With `has_3ds` buyers also pay by a card
-    whose owner has to approve, and keep orders on a decline."""
+    """What there was before the load. `ample` never sells out; with `has_3ds` cards ask their owners."""
 
     staff: Account
     buyers: list[Account]
     campaigns: list[int]
     products: list[Product]
     ample: Product
-    drop: Drop | None = None
+    sale: int = 0
+    sold: Product | None = None
+    """A sale with a waiting room, and its only product, of which there is plenty."""
     has_3ds: bool = False
 
     @property
@@ -348,11 +311,9 @@ class Setup:
 
     @property
     def stocked(self) -> list[Product]:
-        """Every product that the load buys."""
-        return [*self.products, self.ample, *([self.drop.product] if self.drop else [])]
+        return [*self.products, self.ample, *([self.sold] if self.sold else [])]
 
     def refunds(self) -> list[Any]:
-        """Every refund in the answers to staff."""
         return [made.answer.body for made in self.staff.done("refund")]
 
 

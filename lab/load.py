@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack import SetupError, children
+from scripts.stack import children
 from scripts.stack.instance import Instance
 from scripts.stack.places import PROJECT
 
@@ -37,34 +37,23 @@ class Figures:
         return int(self.metrics.get(name, {}).get("count", 0))
 
     def counts(self, prefix: str) -> dict[str, int]:
-        """The counters that counted anything, by what follows the prefix."""
         names = (name for name in sorted(self.metrics) if name.startswith(prefix))
         return {name.removeprefix(prefix): count for name in names if (count := self.count(name))}
 
     def number(self, name: str, sum_of: str) -> float:
-        """0 if nothing was measured."""
         return round(self.metrics.get(name, {}).get(sum_of, 0), 1)
 
 
 def run(script: str, instance: Instance, *, within_seconds: float, **settings: object) -> Figures:
-    """Run `k6/<script>.js` against the instance. Raises SetupError with the end of its log if it fails."""
-    # Of its own, because two different loads may run at once.
-    name = f"k6-{Path(script).name}"
-    summary, log = instance.home / f"{name}.json", instance.logs / f"{name}.log"
-    summary.unlink(missing_ok=True)
+    """Run `k6/<script>.js` against the instance. Raises SetupError with what it printed if it fails."""
+    summary = instance.home / f"k6-{Path(script).name}.json"
     # k6 shares the processors with the stack: it collects garbage less often and takes memory instead.
     given = {"URL": instance.url, "SUMMARY": summary, "GOGC": 400, **settings}
     environment = os.environ | {name: str(value) for name, value in given.items()}
-    child = children.start([*K6, str(PROJECT / "k6" / f"{script}.js")], log=log, environment=environment)
-    try:
-        code = child.wait(timeout=within_seconds)
-    finally:
-        children.stop(child)
-    if code or not summary.exists():
-        raise SetupError(f"k6/{script}.js ended with {code}; the end of {log}:\n{children.tail(log)}")
+    words = [*K6, str(PROJECT / "k6" / f"{script}.js")]
+    children.printed(children.run(words, within_seconds=within_seconds, environment=environment))
     return Figures(**json.loads(summary.read_text()))
 
 
 def ratio(number: float, of: float) -> float:
-    """0 if there is nothing to compare with."""
     return number / of if of else 0

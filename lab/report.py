@@ -29,7 +29,6 @@ pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "firstcome", "fo
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """The table, for a page and for a terminal."""
     rows = [header, ["---"] * len(header), *lines]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows)
 
@@ -61,8 +60,7 @@ def git(*words: str) -> str:
 
 
 def circumstances(instance: Instance) -> dict[str, Any]:
-    """When, the commit, the machine, its load before measuring, and the versions: kept with the figures, for
-    rows of one report may be of different days."""
+    """Kept with the figures, for rows of one report may be of different days."""
     with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
         server: Any = redis.info()
     processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
@@ -87,7 +85,6 @@ def circumstances(instance: Instance) -> dict[str, Any]:
 
 
 def machine(one: Mapping[str, Any]) -> str:
-    """Circumstances in a line."""
     versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
     return (
         f"{one['cores']} cores of {one['processor']}, {one['memory_gib']} GB, {one['system']}; load average "

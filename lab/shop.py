@@ -4,25 +4,22 @@ stack begins and ends with: goods and campaigns, then a wait until all is settle
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lab import calls
-from lab.calls import Account, Answer, Call, Connection, Drop, Observations, Product, RecordedCall, Setup
+from lab.calls import Account, Answer, Call, Connection, Observations, Product, RecordedCall, Setup
 from scripts.stack import SetupError, own_stack, ports
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
 PATIENCE_SECONDS, FINAL_SECONDS = 60, 90
 LARGEST_PAGE, CODES_AT_ONCE = 200, 10_000
-"""`shop.http.pagination` has the shop's own page; the scripts run without Django's settings."""
 BOUGHT = {"paid", "refunded"}
 """An order that was paid; `refunding` is on its way from one of these to one of these."""
-ENDS = dict.fromkeys(BOUGHT, "order.paid") | {
-    status: f"order.{status}" for status in ("payment_failed", "cancelled", "expired")
-}
-"""What an order is in the end, and the event of that."""
+UNPAID = ("payment_failed", "cancelled", "expired")
+ENDS = dict.fromkeys(BOUGHT, "order.paid") | {status: f"order.{status}" for status in UNPAID}
 SETTLED = {"succeeded", "failed", "reversed"}
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "15",
@@ -30,16 +27,13 @@ SETTINGS = {
     "ORDER_HOLD_SECONDS": "20",
     "IDEMPOTENCY_LEASE_SECONDS": "5",
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
-    # One member of the staff grants for hours.
     "GRANT_DAY_AMOUNT": "1000000000",
     "RECONCILE_SECONDS": "20",
     "AUDIT_SECONDS": "5",
     "PARTNER_FAILURE_RATE": "0",
     **own_stack.NO_RATES,
 }
-"""Short times, so that what is left undone ends within the trial; no limits on how often an account calls and
-what it holds unpaid, for a few accounts buy here as much as many would; and a partner that fails only when a
-fault makes it."""
+"""Short times, so that what is left undone ends within the trial; a few accounts buy as many would."""
 BUYERS, ACCOUNTS_EACH = 7, 6
 PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, 4
 """What clients compete for in a minute; of a few coupons the requests for dashboards sell out at once."""
@@ -51,9 +45,8 @@ STRATEGIES: tuple[dict[str, Any], ...] = (
 )
 """Campaigns that need Redis, an issuer or a partner."""
 SALE = {"in_seconds": 8, "rate_per_minute": 12, "admitted_for_seconds": 7 * 24 * 3_600}
-"""It opens in some seconds, so that its first entries are drawn; fewer are admitted in a minute than there
-are accounts. Admitted entries don't expire before the trial ends: then an account that joins once more,
-because it got no answer, gets the same entry, and each entry has been in an answer."""
+"""It opens in some seconds, so that its first entries are drawn. Admitted entries don't expire before the
+trial ends: an account that joins once more gets the same entry, and each entry has been in an answer."""
 SETTLE_SECONDS, UNAIDED_SECONDS, OPERATE_SECONDS = 330, 10, 20
 """A saga that has failed many times is retried after 300 s, whatever ended meanwhile."""
 
@@ -71,7 +64,6 @@ class Shop:
         return self.call("GET", path, token=token)
 
     def call(self, method: str, path: str, body: Any = None, *, token: str = "", key: str = "") -> Any:
-        """The JSON of the final answer. Raises SetupError unless that is a success."""
         answer = self.ask(Call(method, path, token or self.token, body, key))
         if answer.status not in (200, 201):
             raise SetupError(f"{method} {path} answered {answer.status}: {answer.body}")
@@ -112,16 +104,8 @@ class Shop:
         return int(self.call("POST", "/sales", terms | times | own)["id"])
 
     def create_campaigns(self, minutes: int) -> list[int]:
-        """The ids of new campaigns of each strategy, as many as sell for so long."""
-        usual = [{"strategy": strategy} for strategy in ("group_commit", "pessimistic") * minutes]
-        return [
-            self.create_campaign("Trial", **{"quantity": COUPONS, **own}) for own in (*usual, *STRATEGIES)
-        ]
-
-    def create_drop(self) -> Drop:
-        """A sale of plenty with a waiting room."""
-        product = self.create_product("Trial", PRODUCTS + 1, PLENTY)
-        return Drop(self.create_sale(product.id, **SALE), product)
+        kinds = [*({"strategy": one} for one in ("group_commit", "pessimistic") * minutes), *STRATEGIES]
+        return [self.create_campaign("Trial", **{"quantity": COUPONS, **own}) for own in kinds]
 
     def stocked(self, known: Any, word: str, *, products: int, on_hand: int, plenty: int) -> Setup:
         """The accounts of `seed_demo`, so many new products, and one that never sells out."""
@@ -133,12 +117,11 @@ class Shop:
         return Setup(Account(0, known["staff"]), buyers, campaigns=[], products=new, ample=ample)
 
     def everything(self, path: str, token: str = "") -> Iterator[Any]:
-        """All rows of a list."""
-        following: str | None = f"{path}?limit={LARGEST_PAGE}"
+        following = f"{path}?limit={LARGEST_PAGE}"
         while following:
             page = self.get(following, token)
             yield from page["results"]
-            following = page["next"] and page["next"].partition("/api/v1")[2]
+            following = (page["next"] or "").partition("/api/v1")[2]
 
     def orders(self, account: Account) -> dict[str, Any]:
         return {order["id"]: order for order in self.everything("/orders", account.token)}
@@ -155,13 +138,12 @@ class Shop:
 
     def events(self) -> list[Any]:
         """What the data platform got, in the order of arrival."""
-        return list(_outside(self.instance.data_platform_port, "/events")["results"])
+        return list(json.loads(ports.ask(self.instance.data_platform_port, "GET", "/events")[1])["results"])
 
     def gateway(self, path: str) -> Any:
-        return _outside(self.instance.gateway_port, path)
+        return json.loads(ports.ask(self.instance.gateway_port, "GET", path)[1])
 
     def unsettled(self, setup: Setup) -> Iterator[str]:
-        """What is not settled yet: open orders and payments, events and webhooks that are not delivered."""
         orders = {order["id"]: order for order in self.everything("/orders")}
         for id, order in orders.items():
             if order["status"] not in ENDS:
@@ -181,64 +163,40 @@ class Shop:
                 yield f"webhook {one['id']} of the gateway is not delivered yet"
 
     def sums(self, setup: Setup) -> str:
-        """The sums of orders, refunds and charges, in a line."""
         statuses = Counter(order["status"] for order in self.everything("/orders"))
-        orders = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
-        book = self.gateway("/summary")
-        amounts = f"charged {book['charged_amount']}, refunded {book['refunded_amount']}"
-        return f"orders: {orders}; {len(setup.refunds())} refunds; the gateway {amounts}"
+        book, refunds = self.gateway("/summary"), len(setup.refunds())
+        return f"orders: {dict(statuses)}; {refunds} refunds; the gateway's book: {book}"
 
     def settle(
-        self,
-        setup: Setup,
-        *,
-        within_seconds: float = SETTLE_SECONDS,
-        operate: Callable[[], None] = lambda: None,
-        awaits_answers: bool = True,
+        self, setup: Setup, within_seconds: float = SETTLE_SECONDS, operate: Any = int, awaits: bool = True
     ) -> float:
-        """Wait until everything is settled, and every client has the final answer of its payments.
-
-        `operate` is called every `OPERATE_SECONDS` after the first `UNAIDED_SECONDS`. Returns how many
-        seconds the former took. With a planted defect there may never be a final answer: then
-        `awaits_answers` is False.
+        """Wait until everything is settled, and every client has the final answer of its payments; how many
+        seconds the former took. `operate` is called every `OPERATE_SECONDS`, not at first.
         """
         started = time.monotonic()
         operate_at = started + UNAIDED_SECONDS
-        while left := [*self.unsettled(setup)]:
+        while (left := [*self.unsettled(setup)]) and time.monotonic() < started + within_seconds:
             if time.monotonic() >= operate_at:
                 operate()
                 operate_at = time.monotonic() + OPERATE_SECONDS
-            if time.monotonic() - started > within_seconds:
-                what = "; ".join(left[:10])
-                self.seen.record_finding(f"not settled {within_seconds:.0f} s after the last fault: {what}")
-                break
             time.sleep(1)
         seconds = time.monotonic() - started
         say(f"settled {seconds:.1f} s after the last answer")
-        if awaits_answers:
+        if left:
+            what = "; ".join(left[:10])
+            self.seen.record_finding(f"not settled {within_seconds:.0f} s after the last fault: {what}")
+        if awaits:
             self.await_final_answers(setup)
         return seconds
 
     def await_final_answers(self, setup: Setup) -> None:
         """Repeat calls of buyers that are open until they are answered for good; else that is a finding."""
         for made in (made for account in setup.buyers for made in account.calls):
-            self.seen.record_all(
-                calls.await_final_answer(made, self.connection, within_seconds=FINAL_SECONDS)
-            )
+            late = calls.await_final_answer(made, self.connection, within_seconds=FINAL_SECONDS)
+            self.seen.record_all(late)
 
     def audit(self) -> None:
-        """Check every law; one that is broken is a finding, and so is an audit that can't run."""
-        try:
-            laws = own_stack.audit(self.instance)
-        except SetupError as error:
-            self.seen.record_finding(str(error))
-            return
+        """Check every law; one that is broken is a finding. Raises SetupError for an audit that can't run."""
+        laws = own_stack.audit(self.instance)
         self.seen.record_all(own_stack.broken(laws))
         say(f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold")
-
-
-def _outside(port: int, path: str) -> Any:
-    status, text = ports.ask(port, "GET", path)
-    if status != 200:
-        raise SetupError(f"{path} answered {status}: {text[:300]}")
-    return json.loads(text)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from lab import load
 from lab.calls import Observations
 from lab.shop import Shop
 from lab.stack import database
-from scripts.stack import SetupError, children, own_stack, places
+from scripts.stack import children, own_stack, places
 from scripts.stack.instance import Instance
 
 SETTINGS = {
@@ -27,43 +26,34 @@ SETTINGS = {
 STOCK, ENOUGH_UNITS = 10_000_000, 1_000_000
 """On hand of each product that is seeded, and of those that are ordered: the demo's own have less."""
 DEMO_PRODUCTS = 20
-"""`make run` seeds these by itself; seeding more counts them as made."""
 IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"
 SEED_SECONDS, ISSUE_SECONDS = 1_200, 300
-"""At most, on a machine with many neighbours; alone it seeds thousands of accounts a second."""
 PROCESSES = ("web", "mariadb", "redis", "worker", "beat", "issuer")
-"""Those whose processor time is divided by the requests: it says more on a shared machine than a rate."""
 PREVIOUS = (places.PROJECT / "scripts" / "previous_release.txt").read_text().split()[-1]
-"""The commit of the previous release."""
 TICKS = os.sysconf("SC_CLK_TCK")
 BEGAN_AT, LOAD_BEFORE = time.monotonic(), os.getloadavg()[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A running stack: `users` have an `id` and an `access` token, in the order in which the loads use them,
-    and `shop` is as a member of the staff who may do everything sees it."""
+    """A running stack: `users` have an `id` and an `access` token, and `shop` is as staff see it."""
 
     instance: Instance
     users: Sequence[Mapping[str, Any]]
     shop: Shop
     size: Any = None
-    """How much is measured on it, where a bench says so."""
 
     def campaign(self, name: str, **terms: Any) -> int:
         """The id of a new campaign, open at once; without a quantity it has a coupon for every account."""
         return self.shop.create_campaign(name, **{"quantity": len(self.users), **terms})
 
     def issue(self, name: str, accounts: int) -> dict[str, Any]:
-        """Issue a coupon to each of the first accounts: its campaign, and the file of codes in their order,
-        as loads of orders take them."""
+        """A campaign with a coupon for each of the first accounts, and the file of codes in their order."""
         campaign = self.campaign(name, quantity=accounts)
         own = {"SECONDS": ISSUE_SECONDS, "VUS": 50, "CAMPAIGN": campaign, "ACCOUNTS": accounts}
         load.run("coupons", self.instance, within_seconds=2 * ISSUE_SECONDS, **self.files, **own)
         code_of = dict(self.rows(CODES, campaign))
-        if len(code_of) != accounts:
-            raise SetupError(f"{len(code_of)} of {accounts} buyers have a coupon of campaign {campaign}")
         codes = [code_of[user["id"]] for user in self.users[:accounts]]
         return {"CAMPAIGN": campaign, "CODES": self.write("codes", codes)}
 
@@ -76,20 +66,17 @@ class Stage:
 
     @cached_property
     def product_ids(self) -> list[int]:
-        """Those with stock for all loads."""
         return [int(id) for (id,) in self.rows(IN_STOCK, ENOUGH_UNITS)]
 
     @cached_property
     def files(self) -> Mapping[str, Any]:
-        """What every load of k6 reads."""
         products = self.write("products", self.product_ids)
         return {"TOKENS": self.tokens_of(self.users, "all"), "PRODUCTS": products}
 
     def write(self, name: str, content: Any) -> Path:
         """A file for k6, which only this user may read."""
         path = self.instance.home / f"{name}.json"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(content))
+        places.write_whole(path, json.dumps(content), mode=0o600)
         return path
 
     def tokens_of(self, users: Sequence[Mapping[str, Any]], name: str = "some") -> Path:
@@ -104,11 +91,8 @@ def seeded(instance: Instance, *, users: int, products: int) -> Stage:
     return Stage(instance, made["users"], Shop(instance, made["staff"], Observations()))
 
 
-def seed(
-    instance: Instance, users: int, words: str = "", *, manage: Any = own_stack.manage, **more: Any
-) -> Any:
-    """The ids and tokens of so many accounts that `seed_demo` makes, by `manage` or the same of another
-    release. Raises SetupError."""
+def seed(instance: Instance, users: int, words: str = "", manage: Any = own_stack.manage, **more: Any) -> Any:
+    """The ids and tokens of accounts that `seed_demo` makes. Raises SetupError."""
     tokens = instance.home / "tokens.json"
     children.printed(manage(instance, f"seed_demo --users {users} {words} --tokens {tokens}", **more))
     return json.loads(tokens.read_text())
@@ -117,27 +101,18 @@ def seed(
 def code_of(commit: str, folder: Path) -> Path:
     """The folder with that commit's files, from the history of this clone; a shallow one may lack it."""
     if not folder.exists():
-        # Moved to its place once it is whole: what a failure left is made again.
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        unfinished.mkdir(exist_ok=True)
-        line = (
-            f"set -o pipefail; git archive {shlex.quote(commit)} | tar -x -C {shlex.quote(str(unfinished))}"
-        )
-        children.printed(children.run(["bash", "-c", line], within_seconds=120))
-        unfinished.rename(folder)
+        # Moved to its place once it is whole.
+        line = 'set -eo pipefail; mkdir -p "$1.new"; git archive "$0" | tar -x -C "$1.new"; mv "$1.new" "$1"'
+        children.printed(children.run(["bash", "-c", line, commit, str(folder)], within_seconds=120))
     return folder
 
 
 def seconds() -> int:
-    """Since the command began."""
     return round(time.monotonic() - BEGAN_AT)
 
 
 def say(text: str) -> None:
     print(f"{seconds():5} s  {text}", flush=True)
-
-
-# --- processes ---
 
 
 def processes(instance: Instance, name: str) -> set[int]:
@@ -154,7 +129,6 @@ def web_workers(instance: Instance) -> set[int]:
 
 @contextmanager
 def frozen(pids: set[int]) -> Iterator[None]:
-    """They get no processor time inside the block."""
     children.kill(pids, signal.SIGSTOP)
     try:
         yield
@@ -184,5 +158,4 @@ def kib(pids: Collection[int], file: str, mark: str) -> list[float]:
 
 
 def peak_mib(pids: Collection[int]) -> float:
-    """Of the largest of these processes."""
     return max(kib(pids, "status", "VmHWM:"), default=0) / 1024

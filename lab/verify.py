@@ -1,8 +1,7 @@
-"""`make verify`: what takes too long for `.ci/run`, one command after the other, and a table in the end.
+"""`make verify`: what takes too long for `.ci/run`, one command after the other, each with its log.
 
-A failed step is named, its log is kept, and the others go on; one that this machine can't run is NOT RUN.
-docs/verified.md keeps how each step ended last. The exit code is 1 after a failure, and 2 when none failed
-and something was not run.
+One that this machine can't run is NOT RUN. docs/verified.md keeps how each step ended last. The exit code is
+1 after a failure, and 2 when none failed and something was not run.
 """
 
 import argparse
@@ -33,16 +32,12 @@ STEPS: Mapping[str, str] = {
     "cluster": "make cluster-drill QUICK=1",
     "packages": "make packages",
 }
-"""Each step, and the command that it is."""
 TAKES_SEED = ("make chaos", "make soak", "make simulate", "make cluster", "python3 -m lab fuzz")
-NOT_RUN = re.compile(
-    r"^(?:make )?([\w-]+|\*\*\*):? NOT (?:RUN|CHECKED|TESTED)\b.*$|\Afirstcome: .*; run this first: .*",
-    re.MULTILINE,
+NOT_RUN = (
+    r"(?m)^(?:make )?([\w-]+|\*\*\*):? NOT (?:RUN|CHECKED|TESTED)\b.*$|\Afirstcome: .*; run this first: .*"
 )
 """A line of a command that can't run here, or of its part: make ends with 2 then as after any failure. Or all
 that scripts/bootstrap.py prints before it ends, where only root can install a system package."""
-STOP_SECONDS = 120
-"""How long an interrupted step may take to stop what it started."""
 PAGE = places.PROJECT / "docs" / "verified.md"
 HEAD = """# What was verified
 
@@ -70,37 +65,32 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     folder.mkdir()
     # What this make was given is not for the step's own make.
     own = {key: value for key, value in os.environ.items() if key not in own_stack.OF_MAKE}
-    how: dict[str, Any] = {"stop_seconds": STOP_SECONDS, "when_parent_dies": signal.SIGTERM}
-    lines, codes = [""], [0]
+    codes = [0]
     for name, command in steps.items():
         log, began = folder / f"{name}.log", time.monotonic()
         words = command.split()
         if seed and command.startswith(TAKES_SEED):
             words.append(f"SEED={seed}" if words[0] == "make" else f"--seed={seed}")
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
-        code = children.run_to_end(words, log=log, environment=own, **how)
+        how: dict[str, Any] = {"environment": own, "when_parent_dies": signal.SIGTERM}
+        code = children.run_to_end(words, stop_seconds=120, log=log, **how)
         seconds = time.monotonic() - began
         # By the command, or by none where bootstrap says it.
-        not_run = {found[1]: found[0] for found in NOT_RUN.finditer(log.read_text(errors="replace"))}
+        not_run = {found[1]: found[0] for found in re.finditer(NOT_RUN, log.read_text(errors="replace"))}
         verdict = "ok"
         if code:
             target = words[3] if words[1] == "-m" else words[1]
             verdict = "NOT RUN" if not_run.keys() & {target, None} else f"FAILED ({code})"
         codes.append(1 if verdict.startswith("FAILED") else 2 * bool(not_run))
-        lines.append("\n       ".join([f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run.values()]))
-        print(lines[-1], flush=True)
-        _record(name, command, "; ".join([verdict, *not_run.values()]), seconds, page)
-    print(*lines, sep="\n", flush=True)
+        print(f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run.values(), sep="\n       ", flush=True)
+        # The step's row replaces its row before.
+        rows = page.read_text().removeprefix(HEAD).splitlines() if page.exists() else []
+        kept = [row for row in rows if not row.startswith(f"| {name} |")]
+        commit = children.run(["git", "describe", "--always", "--dirty"], within_seconds=60).stdout.strip()
+        said = "; ".join([verdict, *not_run.values()])
+        row = f"| {name} | `{command}` | {commit} | {date.today()} | {said} | {seconds / 60:.0f} |"
+        page.write_text(HEAD + "".join(f"{one}\n" for one in [*kept, row]))
     return 1 if 1 in codes else max(codes)
-
-
-def _record(name: str, command: str, verdict: str, seconds: float, page: Path) -> None:
-    """Write the step's row into the page, in the place of the step's row before."""
-    rows = page.read_text().removeprefix(HEAD).splitlines() if page.exists() else []
-    described = children.run(["git", "describe", "--always", "--dirty"], within_seconds=60).stdout.strip()
-    cells = [name, f"`{command}`", described, f"{date.today()}", verdict, f"{seconds / 60:.0f}"]
-    kept = [row for row in rows if not row.startswith(f"| {name} |")]
-    page.write_text(HEAD + "".join(f"{row}\n" for row in [*kept, f"| {' | '.join(cells)} |"]))
 
 
 if __name__ == "__main__":

@@ -13,32 +13,34 @@ from functools import partial
 from subprocess import Popen
 
 from lab.chaos.campaigns.plans import CAMPAIGNS, TRIALS
-from lab.chaos.campaigns.run import HEADER, Campaign
+from lab.chaos.campaigns.run import HEADER
 from scripts.stack import children, own_stack, places, system_packages
 from scripts.stack.children import say
-from scripts.stack.instance import Instance
 
 STOP_SECONDS = 60
-"""How long a campaign may take to stop its stack."""
+OPTIONS = {
+    "broker": "of chaos and soak: redis or rabbitmq",
+    "db": "of chaos: sqlite or mariadb",
+    "seconds": "how long chaos and soak make faults: 60 and 600",
+    "quick": "1: a tenth of a campaign's faults, and shorter ones",
+    "planted": "1: with the campaign's planted defect, which is to be found",
+    "seed": "the same faults in the same order again",
+    "part": "of all campaigns every twelfth from the third on: 3/12",
+}
 
 
 def main() -> int:
-    """The exit code. An empty option is its default."""
-    parser = argparse.ArgumentParser(prog="make chaos", description="Break the shop under load.")
-    parser.add_argument("--campaign", choices=[*TRIALS, *CAMPAIGNS, "all"], required=True)
-    parser.add_argument("--broker", choices=["", "redis", "rabbitmq"], default="")
-    for name in ("db", "seconds", "quick", "planted", "seed", "part"):
-        parser.add_argument(f"--{name}", default="")
+    parser = argparse.ArgumentParser(prog="python3 -m lab chaos", description="Break the shop under load.")
+    parser.add_argument("--campaign", choices=[*TRIALS, *CAMPAIGNS, "all"], default="chaos")
+    for name, about in OPTIONS.items():
+        parser.add_argument(f"--{name}", default="", help=about)
     asked = parser.parse_args()
     asked.seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     if asked.campaign == "all":
         return children.run_command("make chaos", partial(run_all, asked))
     campaign = (TRIALS | CAMPAIGNS)[asked.campaign]
-
-    def run(instance: Instance) -> int:
-        more = {name: getattr(asked, name) for name in ("quick", "planted", "seconds", "broker")}
-        return campaign.kind(campaign, instance, asked.seed, **more).run()
-
+    more = {name: getattr(asked, name) for name in ("quick", "planted", "seconds", "broker")}
+    run = lambda instance: campaign.kind(campaign, instance, asked.seed, **more).run()  # noqa: E731
     # On a stack in a new folder, which is kept when it fails.
     database = asked.db or campaign.kind.database
     return own_stack.measure(campaign.name, "campaign", run, database=database, keeps_failed=True)
@@ -47,10 +49,16 @@ def main() -> int:
 def run_all(asked: argparse.Namespace) -> int:
     """The output of each campaign that can run here, then all rows; the highest exit code."""
     options = ["--quick", asked.quick, "--planted", asked.planted, "--seed", asked.seed]
-    folder, running = places.private_folder(places.state()), list[Popen[bytes]]()
+    folder, running, chosen = places.private_folder(places.state()), list[Popen[bytes]](), list[str]()
+    for one in own_stack.chosen([*CAMPAIGNS.values()], asked.part):
+        needs = {*one.kind.needs} - ({"root"} if os.getuid() == 0 else set[str]())
+        missing = [*system_packages.missing("mariadb", *needs - {"root"}), *needs & {"root"}]
+        if missing:
+            say(f"{one.name}: NOT RUN: it needs {', '.join(missing)}")
+        else:
+            chosen.append(one.name)
 
     def run_apart(name: str) -> tuple[int, str]:
-        """Its exit code, and its row in the table."""
         log = folder / f"campaign-{name}-{os.getpid()}.log"
         command = [sys.executable, "-m", "lab.chaos", "--campaign", name, *options]
         running.append(child := children.start(command, log=log, when_parent_dies=signal.SIGTERM))
@@ -60,27 +68,15 @@ def run_all(asked: argparse.Namespace) -> int:
         rows = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
         return abs(code), [f"| {name} | no result: exit code {code} |", *rows][-1]
 
-    chosen = [one.name for one in own_stack.chosen([*CAMPAIGNS.values()], asked.part) if can_run(one)]
     threads = ThreadPoolExecutor(2 if asked.quick else 1)
     try:
         ended = [*threads.map(run_apart, chosen)]
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         for child in running:
-            if child.poll() is None:
-                children.stop(child, within_seconds=STOP_SECONDS)
+            children.stop(child, within_seconds=STOP_SECONDS)
     say("\n".join(["all campaigns:", HEADER, *(row for _, row in ended)]))
     return max((code for code, _ in ended), default=0)
-
-
-def can_run(campaign: Campaign) -> bool:
-    """Whether it can run here; prints why not."""
-    of_system = [name for name in campaign.kind.needs if name != "root"]
-    missing = [f"{package} not installed" for package in system_packages.missing("mariadb", *of_system)]
-    missing += ["a file system takes root"] if "root" in campaign.kind.needs and os.getuid() else []
-    if missing:
-        say(f"{campaign.name}: NOT RUN: {', '.join(missing)}")
-    return not missing
 
 
 if __name__ == "__main__":

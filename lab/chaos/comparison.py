@@ -1,21 +1,19 @@
 """The book of all answers compared with the truth: the shop, its tables, the gateway's book, the data
 platform's events, and the event feed. Each finding is a difference.
 
-A client repeats a call with its key until the answer is final. So in the end each row of the load's accounts
-has been in an answer: one that has not was made a second time, or was made and refused.
-
-What the shop says of one order, that its amounts, units and sums agree, is not added up here: that is for the
-laws, which every run audits as well.
+A client repeats a call until its answer is final. So in the end each row of the load's accounts has been in
+an answer: one that has not was made a second time. The amounts and units of one order are for the laws.
 """
 
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from lab.calls import Account, Connection, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
+from scripts.stack.children import say
 
 Rows = Mapping[str, Any]
 """By their ids, or codes."""
@@ -28,20 +26,22 @@ MOST_NAMED = 5
 
 
 def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iterator[str]:
-    """Each thing in the shop, in the outside systems, and in the feed if it has a reader, that is not as an
-    answer said. Raises NoFinalAnswer."""
+    """Each thing that is not as an answer said. The feed is read once more. Raises NoFinalAnswer."""
     orders = dict[str, Any]()
     for account in setup.buyers:
         own = shop.orders(account)
         orders |= own
         yield from of_orders(account, own)
-        yield from of_coupons(account, own, shop.coupons(account))
-        yield from of_wallet(account, setup, own, shop)
+        yield from of_belongings(account, setup, own, shop)
     yield from repeats(setup.calls, shop.connection)
     yield from of_stock(setup, orders, shop)
     yield from of_outside(setup, shop, orders)
     if reader:
-        yield from of_feed(setup, shop, reader)
+        again = FeedReader(setup, port=shop.instance.port, seed="again", ends_at=0.0, seen=reader.seen)
+        for one in (reader, again):
+            one.read_to_end()
+        say(f"the feed has {len(again.events)} events, each once")
+        yield from of_readings(reader.events, again.events)
 
 
 def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:
@@ -64,51 +64,42 @@ def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Iterator[s
 
 def of_orders(account: Account, orders: Rows) -> Iterator[str]:
     """Those in the answers, with the items that were asked for, and as their payments were answered."""
-    answered = account.orders()
-    yield from unlike(
-        {f"order {id}: items": _items(made.call.body) for id, made in answered.items()},
-        {f"order {id}: items": _items(order) for id, order in orders.items()},
-    )
-    ends = {id: {*ENDS} for id in answered}
-    for made in account.done("cancel"):
-        ends[made.answer.body["id"]] = {"cancelled"}
+    made = account.orders()
+    due: dict[str, object] = {f"order {id}: items": _items(one.call.body) for id, one in made.items()}
+    ends = {id: {*ENDS} for id in made} | {
+        one.answer.body["id"]: {"cancelled"} for one in account.done("cancel")
+    }
     for id, payments in account.payments().items():
         paid = sum(made.answer.status == 201 for made in payments)
         unpaid = UNPAID if all(made.keeps_order for made in payments) else {"payment_failed"}
         ends[id] = ends.get(id, {*ENDS}) & (BOUGHT if paid else unpaid)
         if paid > 1:
             yield f"order {id}: {paid} payments were answered to have succeeded"
-    yield from unlike(
-        {f"order {id}: status": statuses for id, statuses in ends.items()},
-        {f"order {id}: status": order["status"] for id, order in orders.items()},
-    )
+    found = {f"order {id}: items": _items(order) for id, order in orders.items()}
+    statuses = {f"order {id}: status": order["status"] for id, order in orders.items()}
+    yield from unlike(due | {f"order {id}: status": one for id, one in ends.items()}, found | statuses)
 
 
-def of_coupons(account: Account, orders: Rows, there: Rows) -> Iterator[str]:
-    """Those in the answers, unchanged; redeemed by one order that is not fully refunded, or free."""
-    answered = account.coupons()
+def of_belongings(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
+    """Its coupons, free or redeemed by one order that is not fully refunded; and its wallet, with all that
+    was granted, bought and spent by the answers."""
     redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
     states, due, found = {0: "issued", 1: "redeemed"}, dict[str, object](), dict[str, object]()
-    for code, one in answered.items():
+    for code, one in account.coupons().items():
         due[f"coupon {code}"] = (one["campaign"], one["position"], states.get(redeemed[code]))
-    for code, one in there.items():
+    for code, one in shop.coupons(account).items():
         found[f"coupon {code}"] = (one["campaign"], one["position"], one["status"])
-    yield from unlike(due, found)
-
-
-def of_wallet(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
-    """What it began with, and all that was granted, bought and spent by the answers."""
     granted = [made for made in setup.staff.done("grant") if made.call.body["user"] == account.id]
     top_ups = account.done("top_up")
     bought = [made for made in top_ups if made.answer.status == 201]
-    due = account.opening_amount + sum(made.call.body["amount"] for made in [*granted, *bought])
-    due -= sum(order["points_amount"] for order in orders.values() if order["status"] in BOUGHT)
-    due += sum(refund["points_amount"] for refund in setup.refunds() if refund["order"] in orders)
+    points = account.opening_amount + sum(made.call.body["amount"] for made in [*granted, *bought])
+    points -= sum(order["points_amount"] for order in orders.values() if order["status"] in BOUGHT)
+    points += sum(refund["points_amount"] for refund in setup.refunds() if refund["order"] in orders)
     answered = {made.answer.body.get("payment") or made.answer.body["id"] for made in top_ups}
     name, top_up = f"wallet of {account.id}", f"top-up of {account.id}: "
     yield from unlike(
-        {name: due} | {top_up + id: True for id in answered},
-        {name: shop.balance(account)} | {top_up + id: True for id in shop.top_ups(account)},
+        due | {name: points} | {top_up + id: True for id in answered},
+        found | {name: shop.balance(account)} | {top_up + id: True for id in shop.top_ups(account)},
     )
 
 
@@ -116,7 +107,7 @@ def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     """Once all is settled nothing is reserved, and what is gone is sold."""
     on_hand = Counter({product.id: product.on_hand for product in setup.stocked})
     for made in setup.staff.done("adjustment"):
-        on_hand[_adjusted(made)] += made.call.body["delta"]
+        on_hand[int(made.call.path.split("/")[2])] += made.call.body["delta"]
     for order in orders.values():
         on_hand.subtract(dict(_items(order)) if order["status"] in BOUGHT else {})
     for refund in setup.refunds():
@@ -135,14 +126,12 @@ def of_outside(setup: Setup, shop: Shop, orders: Rows | None = None) -> Iterator
 
 def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     """What is charged and not refunded, by order, and of the top-ups together."""
-    due = Counter[str | None]()
-    due.update({id: one["card_amount"] for id, one in orders.items() if one["status"] in BOUGHT})
-    bought = dict(due)
+    bought = {id: one["card_amount"] for id, one in orders.items() if one["status"] in BOUGHT}
+    due, held, number = Counter[str | None](bought), Counter[str | None](), Counter[str | None]()
     for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
-    top_ups = [made for account in setup.buyers for made in account.done("top_up")]
-    due[None] = sum(made.call.body["amount"] for made in top_ups if made.answer.status == 201)
-    held, number = Counter[str | None](), Counter[str | None]()
+    for made in (one for account in setup.buyers for one in account.done("top_up")):
+        due[None] += made.call.body["amount"] if made.answer.status == 201 else 0
     for charge in shop.gateway("/charges")["results"]:
         if charge["status"] == "succeeded":
             held[charge["order"]] += charge["amount"] - charge["refunded_amount"]
@@ -160,8 +149,7 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
 
 
 def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Iterator[str]:
-    """At the data platform each order has its events, each once and in sequence; and no other order has any
-    of a buyer's."""
+    """At the data platform each order has its events once and in sequence, and no other has a buyer's."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     buyers = {None, *(account.id for account in setup.buyers)}
     for event in (one for one in events if one["type"] in DELIVERED):
@@ -171,20 +159,9 @@ def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Iterat
     for id, order in orders.items():
         due = [kind for kind in (ENDS.get(order["status"]),) if kind in DELIVERED]
         if (got := found.pop(id, [])) != due + [REFUNDED] * refunds[id]:
-            due_are = f"{refunds[id]} refunds are due"
-            yield f"order {id} is {order['status']}: the data platform got {got}, {due_are}"
+            yield f"order {id}, {order['status']}: {refunds[id]} refunds are due, the data platform got {got}"
     for id, kinds in found.items():
         yield f"order {id}: the data platform got {kinds}, and it is not there"
-
-
-def of_feed(setup: Setup, shop: Shop, reader: FeedReader) -> Iterator[str]:
-    """Read to the end and once more from the beginning; each event that came otherwise. Raises
-    NoFinalAnswer."""
-    again = FeedReader(setup, port=shop.instance.port, seed="again", ends_at=0.0, seen=reader.seen)
-    for one in (reader, again):
-        one.read_to_end()
-    print(f"the feed has {len(again.events)} events, each once", flush=True)
-    yield from of_readings(reader.events, again.events)
 
 
 def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
@@ -209,18 +186,14 @@ def _items(order_or_refund: Any) -> list[tuple[int, int]]:
     return [(item["product"], item["quantity"]) for item in order_or_refund["items"]]
 
 
-def _adjusted(made: RecordedCall) -> int:
-    """The product whose stock the call corrects."""
-    return int(made.call.path.split("/")[2])
-
-
+OWN = "SELECT {} FROM firstcome.{} WHERE account_id IN ({{accounts}})"
 TABLES = {
-    "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
-    "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
-    "payment": "SELECT id FROM firstcome.payments_payment WHERE account_id IN ({accounts})",
+    "coupon": OWN.format("code", "coupons_coupon"),
+    "order": OWN.format("id", "orders_order"),
+    "payment": OWN.format("id", "payments_payment"),
     "refund": "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
     "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts})",
-    "entry": "SELECT id FROM firstcome.sales_saleentry WHERE account_id IN ({accounts})",
+    "entry": OWN.format("id", "sales_saleentry"),
     # A wallet has its owner's id.
     "grant": "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "
     "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' AND entry.account_id IN ({accounts})",
@@ -230,8 +203,6 @@ TABLES = {
 """The rows of each kind of effect."""
 MAY_BE_UNNAMED = {"payment"}
 """An order that is paid at once is answered without the id of its payment."""
-HAVE_UUIDS = {"order", "payment", "refund", "entry"}
-"""MySQL's and SQLite's columns lack the hyphens that answers and MariaDB have."""
 TRUTH = """firstcome.coupons_coupon, firstcome.inventory_product, firstcome.inventory_stockmovement,
 firstcome.orders_order, firstcome.orders_orderline, firstcome.orders_refund, firstcome.payments_entry,
 firstcome.payments_payment, firstcome.payments_transfer"""
@@ -240,20 +211,10 @@ firstcome.payments_payment, firstcome.payments_transfer"""
 Effects = Mapping[str, set[str]]
 
 
-class Compared(NamedTuple):
-    """Effects that a server lacks, and rows that were in no answer."""
-
-    lost: list[str]
-    doubled: list[str]
-
-
 def acknowledged(setup: Setup) -> Effects:
     """The identities in all final answers, by the kind of effect."""
-    found: dict[str, set[str]] = {kind: set() for kind in TABLES}
-    for kind, known in (identity(made) for made in setup.calls if made.was_done):
-        if kind:
-            found[kind].add(known)
-    return found
+    effects = [identity(made) for made in setup.calls if made.was_done]
+    return {kind: {known for sort, known in effects if sort == kind} for kind in TABLES}
 
 
 def identity(made: RecordedCall) -> tuple[str, str]:
@@ -261,35 +222,30 @@ def identity(made: RecordedCall) -> tuple[str, str]:
     body, status = made.answer.body, made.answer.status
     match made.sort:
         case "coupon":
-            return "coupon", body["code"]
+            return "coupon", _plain(body["code"])
         case "order":
-            return "order", _plain("order", made.order_id)
+            return "order", _plain(made.order_id)
         case "payment" | "top_up" if status in (200, 201):
-            return "payment", _plain("payment", body.get("payment") or body["id"])
+            return "payment", _plain(body.get("payment") or body["id"])
         case "refund" | "entry" | "grant" | "adjustment":
-            return made.sort, _plain(made.sort, body["id"])
+            return made.sort, _plain(body["id"])
     return "", ""
 
 
-def _plain(kind: str, known: object) -> str:
-    return str(known).replace("-", "") if kind in HAVE_UUIDS else str(known)
+def _plain(known: object) -> str:
+    """MySQL's and SQLite's columns lack the hyphens of ids that answers and MariaDB have."""
+    return str(known).replace("-", "")
 
 
-def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> Compared:
-    """The acknowledged effects beside each server's rows, and these without the rows from before the load."""
-    lost = [
-        f"{kind} {one} is not on {server}"
-        for server, tables in stored.items()
-        for kind, identities in known.items()
-        for one in sorted(identities - tables[kind])
-    ]
-    doubled = [
-        f"{kind} {one} on {server} was in no answer"
-        for server, tables in stored.items()
-        for kind in tables.keys() - MAY_BE_UNNAMED
-        for one in sorted(tables[kind] - known[kind] - before[kind])
-    ]
-    return Compared(lost, doubled)
+def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> tuple[list[str], ...]:
+    """The acknowledged effects that a server lacks, and its new rows that were in no answer."""
+    lost, doubled = list[str](), list[str]()
+    for server, tables in stored.items():
+        for kind, rows in tables.items():
+            new = set[str]() if kind in MAY_BE_UNNAMED else rows - known[kind] - before[kind]
+            lost += (f"{kind} {one} is not on {server}" for one in sorted(known[kind] - rows))
+            doubled += (f"{kind} {one} on {server} was in no answer" for one in sorted(new))
+    return lost, doubled
 
 
 def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Effects:
@@ -298,9 +254,9 @@ def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Eff
     products = ", ".join(str(product.id) for product in setup.stocked)
     found: dict[str, set[str]] = {"entry": set()}
     for kind, statement in TABLES.items():
-        if kind != "entry" or setup.drop:
+        if kind != "entry" or setup.sale:
             rows = ask(statement.format(accounts=accounts, products=products))
-            found[kind] = {_plain(kind, row[0]) for row in rows}
+            found[kind] = {_plain(row[0]) for row in rows}
     return found
 
 

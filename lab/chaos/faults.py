@@ -1,15 +1,14 @@
 """Faults of one stack: of its processes, stores and disk, of the gateway, of clocks and of the network."""
 
-import random
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import partial
+from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from MySQLdb import OperationalError
 from redis import Redis
@@ -47,14 +46,10 @@ AS_MANY_AS_USUAL = ("SET GLOBAL max_connections = @usual",)
 
 Often = int | tuple[int, float, float]
 Faults = dict[str, Often]
-"""Of each sort and process, as `down redis`, how often it is made; and from and to how many seconds it lasts,
-where that isn't the usual."""
+"""Of `down redis`, say, how often it is made; and from and to how many seconds it lasts, if not as usual."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What happens to which process, and for how long."""
-
+class Fault(NamedTuple):
     sort: str
     name: str
     seconds: float
@@ -63,14 +58,10 @@ class Fault:
         lasts = f" for {self.seconds:.1f} s" if self.sort in LASTING else ""
         return f"{self.sort} {self.name}{lasts}"
 
-    def at_most(self, seconds: float) -> "Fault":
-        return replace(self, seconds=min(self.seconds, seconds))
 
-
-def drawn(what: str, often: Often, chance: random.Random, usual: tuple[float, float]) -> Fault:
-    """One of these faults."""
+def drawn(what: str, often: Often, chance: Random, usual: Sequence[float], most: float = 3600) -> Fault:
     sort, _, name = what.rpartition(" ")
-    return Fault(sort, name, chance.uniform(*(often[1:] if isinstance(often, tuple) else usual)))
+    return Fault(sort, name, min(most, chance.uniform(*(often[1:] if isinstance(often, tuple) else usual))))
 
 
 def make(fault: Fault, instance: Instance, broker: RunningNode | None) -> None:
@@ -92,8 +83,7 @@ def make(fault: Fault, instance: Instance, broker: RunningNode | None) -> None:
 def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, within_seconds: float) -> float:
     """How long the shop takes to be ready again after a fault, whose process had this id before.
 
-    What was killed has to be replaced first; so does what is outside, of which the shop's readiness says
-    nothing, and it has to answer. Raises SetupError.
+    What was killed has to be replaced first, and what is outside has to answer. Raises SetupError.
     """
     outside = dict(zip(OUTSIDE, instance.ports[1:4], strict=True))
     asked = [(instance.port, "/readyz")]
@@ -112,20 +102,21 @@ def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, withi
 
 
 def lasting(fault: Fault, instance: Instance) -> AbstractContextManager[None]:
-    """The fault is there inside the block."""
-    return LASTING[fault.sort](fault.name, instance)
+    return contextmanager(LASTING[fault.sort])(fault.name, instance)
 
 
 def _pids(name: str, instance: Instance) -> set[int]:
-    """The process of that name; none while it is starting."""
     leader = children.leader_of(instance.run, "web" if name == WEB_PROCESS else name)
-    if leader is None or name != WEB_PROCESS:
-        return {leader} if leader else set()
-    answering = children.group_of(instance.run, "web") - {leader}
-    return {max(answering)} if answering else set()
+    if leader and name == WEB_PROCESS:
+        return {*sorted(children.group_of(instance.run, "web") - {leader})[-1:]}
+    return {leader} if leader else set()
 
 
-@contextmanager
+def _frozen(name: str, instance: Instance) -> Iterator[None]:
+    with stage.frozen(_pids(name, instance)):
+        yield
+
+
 def _kept_down(name: str, instance: Instance, *, has_old_data: bool = False) -> Iterator[None]:
     """The process is down; after it Redis may have what it had when that was copied."""
     supervision.stop(instance, name)
@@ -146,40 +137,31 @@ def copy_redis(instance: Instance, *, back: bool = False) -> None:
     subprocess.run(["cp", "-a", source, target], check=True)
 
 
-@contextmanager
 def _redis_without_memory(_: str, instance: Instance) -> Iterator[None]:
     """Redis refuses every write that needs memory, and goes on to be read."""
     with Redis(unix_socket_path=str(instance.redis_socket)) as redis:
         redis.config_set("maxmemory", "1")  # a byte: the server itself needs more
-        try:
-            yield
-        finally:
-            redis.config_set("maxmemory", "0")
+        yield
+        redis.config_set("maxmemory", "0")
 
 
-@contextmanager
-def _slowed(name: str, instance: Instance) -> Iterator[None]:
+def _slowed(_: str, instance: Instance) -> Iterator[None]:
     """Every call takes so long. A gateway that is killed meanwhile comes back with its usual latency."""
-    gateway = calls.to_gateway(instance.gateway_port)
 
     def control(method: str, body: Any = None) -> None:
         # It may be killed, frozen or down: then it is asked again.
-        until = time.monotonic() + PATIENCE_SECONDS
-        answer = gateway.call_until_final(Call(method, "/latency", "", body), until=until)
+        until, call = time.monotonic() + PATIENCE_SECONDS, Call(method, "/latency", "", body)
+        answer = calls.to_gateway(instance.gateway_port).call_until_final(call, until=until)
         if answer.status != 200:
             raise SetupError(f"{method} /latency is answered {answer}")
 
     control("POST", {"ms": SLOW_MS})
-    try:
-        yield
-    finally:
-        control("DELETE")
+    yield
+    control("DELETE")
 
 
-@contextmanager
 def _rows_held(_: str, instance: Instance) -> Iterator[None]:
-    """Every product and campaign, of which every purchase and coupon needs one, is locked by a transaction
-    that does nothing."""
+    """Every product and campaign is locked by a transaction that does nothing."""
     with database.connected(instance) as connection, connection.cursor() as cursor:
         cursor.execute("SET SESSION innodb_lock_wait_timeout = 60")
 
@@ -194,13 +176,11 @@ def _rows_held(_: str, instance: Instance) -> Iterator[None]:
         yield
 
 
-@contextmanager
 def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
     """Four clients lock products one by one in random order, against the shop's ascending one."""
     products = [id for (id,) in database.rows(instance, "SELECT id FROM inventory_product")]
 
-    def lock(number: int, stop: threading.Event) -> None:
-        chance = random.Random(number)
+    def lock(chance: Random, stop: threading.Event) -> None:
         with database.connected(instance) as connection, connection.cursor() as cursor:
             while not stop.is_set():
                 with suppress(OperationalError):
@@ -210,11 +190,10 @@ def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
                         time.sleep(0.02)
                 cursor.execute("ROLLBACK")
 
-    with at_work([SimpleNamespace(run=partial(lock, number)) for number in range(4)]):
+    with at_work([SimpleNamespace(run=partial(lock, Random(number))) for number in range(4)]):
         yield
 
 
-@contextmanager
 def _set(first: Sequence[str], last: Sequence[str], held: int, _: str, instance: Instance) -> Iterator[None]:
     """The server gets the first statements, in the end the last ones. After each the shop's connections end:
     they keep the privileges that they began with. So many others are held meanwhile."""
@@ -230,8 +209,8 @@ def _set(first: Sequence[str], last: Sequence[str], held: int, _: str, instance:
                 with suppress(OperationalError):  # it has ended by itself
                     cursor.execute(f"KILL CONNECTION {int(other)}")
 
+        change(first)
         try:
-            change(first)
             yield
         finally:
             change(last)
@@ -253,20 +232,17 @@ def small_disk(instance: Instance, *, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", server.data], check=True)
 
 
-@contextmanager
 def _disk_full(_: str, instance: Instance) -> Iterator[None]:
     """The database's file system is full; what becomes free meanwhile is filled as well."""
-    filler, log = instance.mariadb().data / "filler", instance.logs / "filler.log"
+    filler = instance.mariadb().data / "filler"
     command = ["sh", "-c", 'while :; do cat /dev/zero >> "$0"; sleep 0.1; done', str(filler)]
-    try:
-        with children.running(command, name="filler", log=log, is_ready=filler.exists):
-            yield
-    finally:
-        filler.unlink()
+    with children.running(command, name="filler", log=instance.logs / "filler.log", is_ready=filler.exists):
+        yield
+    filler.unlink()
 
 
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "freeze": lambda name, instance: stage.frozen(_pids(name, instance)),
+LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
+    "freeze": _frozen,
     "down": _kept_down,
     "slow": _slowed,
     "no memory for": _redis_without_memory,
@@ -278,7 +254,8 @@ LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] =
     # All connections are in use, none of them by the shop.
     "take all connections of": partial(_set, FEW, AS_MANY_AS_USUAL, FEWEST_CONNECTIONS),
     "fill the disk of": _disk_full,
-    **clocks.LASTING,
-    **network.LASTING,
+    "jump": clocks.worker_ahead,
+    "clock behind of": partial(clocks.off, -clocks.FAR_SECONDS),
+    "clock ahead of": partial(clocks.off, clocks.FAR_SECONDS),
+    **{state: partial(network.link_in, state) for state in network.State if state != network.State.PASS},
 }
-"""Faults that last until they are undone."""

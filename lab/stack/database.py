@@ -11,12 +11,8 @@ from scripts.stack import waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import DATABASE, USER
 
-COUNTERS = {
-    "Innodb_deadlocks": "deadlocks",
-    "Innodb_row_lock_waits": "row_lock_waits",
-    "Innodb_row_lock_time": "row_lock_ms",
-}
-"""What MariaDB counts by itself since it started, and what reports call it."""
+COUNTERS = {"Innodb_deadlocks": "deadlocks", "Innodb_row_lock_waits": "row_lock_waits"}
+COUNTERS |= {"Innodb_row_lock_time": "row_lock_ms"}
 WORK_OFF_SECONDS = 180
 FEW = 10
 """Beat's own business may always be under way."""
@@ -25,10 +21,6 @@ UNDELIVERED = """
 (SELECT COUNT(*) FROM events_feedevent WHERE position IS NULL OR position > COALESCE(
     (SELECT position FROM events_webhookendpoint WHERE kind = 'data_platform'), 0))
 """
-"""The events that wait for the data platform, or for a program."""
-IN_THE_JOURNAL = "(SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued')"
-"""The same in releases before 2.0, which `make bench AGAINST=` may meet."""
-HAS_FEED = "SHOW TABLES LIKE 'events_webhookdelivery'"
 RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
 
 
@@ -48,7 +40,6 @@ def rows(instance: Instance, statement: str, *values: object) -> Sequence[tuple[
 
 
 def row(instance: Instance, statement: str, *values: object) -> dict[str, Any]:
-    """The only row, by the names of its columns."""
     with connected(instance) as connection, connection.cursor(DictCursor) as cursor:
         cursor.execute(statement, values)
         return dict(cursor.fetchone())
@@ -65,13 +56,10 @@ def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, fl
 
 
 def left(instance: Instance) -> tuple[int, int]:
-    """How many events are queued, and how many sagas run."""
-    events = UNDELIVERED if rows(instance, HAS_FEED) else IN_THE_JOURNAL
-    [[events, sagas]] = rows(instance, f"SELECT {events}, {RUNNING}")
+    [[events, sagas]] = rows(instance, f"SELECT {UNDELIVERED}, {RUNNING}")
     return int(events), int(sagas)
 
 
 def wait_until_worked_off(instance: Instance) -> None:
-    """Return when the worker has nothing left of earlier loads, or that takes too long: it would take its
-    share of the processor of whatever is measured next."""
+    """Return when the worker has nothing left of earlier loads, or that takes too long."""
     waiting.left(lambda: sum(left(instance)) > FEW, within_seconds=WORK_OFF_SECONDS, pause_seconds=0.5)

@@ -24,19 +24,16 @@ CLOCKS = "FAKE_CLOCKS"
 
 
 def require() -> None:
-    """Raises SetupError where the library is missing."""
     if not system_packages.FAKETIME.exists():
         line = system_packages.line_to_install(["libfaketime"])
         raise SetupError(f"{system_packages.FAKETIME} is missing; run this first: {line}")
 
 
 def settings(clocks: str) -> dict[str, str]:
-    """The environment of a `make run` in which processes have these wall clocks."""
     return {processes.BECOMES: "lab.stack.faketime", CLOCKS: clocks}
 
 
 def clock_file(instance: Instance, clock: str) -> Path:
-    """The file with the offset of the wall clock of this name."""
     return instance.run / f"{clock}.offset"
 
 
@@ -71,7 +68,6 @@ def remove_shared_memory(pid: int) -> None:
 
 
 def sleep(seconds: float | SupportsIndex, /) -> None:
-    """time.sleep(), which waits by select() rather than by clock_nanosleep()."""
     if float(seconds) < 0:
         raise ValueError("sleep length must be non-negative")
     select.select([], [], [], float(seconds))

@@ -1,7 +1,10 @@
-"""What watches a stack: Debian's Prometheus and exporters, each a program on a free port of loopback."""
+"""What watches a stack: Debian's Prometheus and exporters, each a program on a free port of loopback; and the
+queries of the dashboards in ops/grafana, as Grafana sends them."""
 
 import json
 import os
+import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -10,9 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from scripts.stack import SetupError, children, ports, system_packages
+from scripts.stack import SetupError, children, places, ports, system_packages, waiting
+from scripts.stack.children import say
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
+
+OPS = places.PROJECT / "ops"
+SCRAPE_SECONDS, PATIENCE_SECONDS = 2.0, 60
+"""Between two scrapes; and how late may be what a sweep or an audit makes."""
 
 
 class Program(ExitStack):
@@ -33,9 +41,8 @@ class Program(ExitStack):
         own = [word.format(address=self.address, port=port) for word in words]
         given = os.environ | {name: text.replace("{port}", str(port)) for name, text in environment.items()}
         how: dict[str, Any] = {"name": log.stem, "log": log, "environment": given, "stop_seconds": 20}
-        self.started = partial(
-            children.running, own, is_ready=is_ready if page else (ports.HOST, port), **how
-        )
+        how["is_ready"] = is_ready if page else (ports.HOST, port)
+        self.started = partial(children.running, own, **how)
         self.child = self.enter_context(self.started())
 
     @contextmanager
@@ -46,28 +53,20 @@ class Program(ExitStack):
 
 
 def of_redis(instance: Instance, folder: Path) -> Program:
-    """The exporter of the instance's Redis."""
     words = [system_packages.program("prometheus-redis-exporter"), "-web.listen-address={address}"]
     log = folder / "redis-exporter.log"
     return Program(log, *words, page="/", REDIS_ADDR=f"unix://{instance.redis_socket}")
 
 
 def of_mariadb(instance: Instance, folder: Path, *options: str) -> Program:
-    """The exporter of the instance's MariaDB, signed in as the shop's user."""
-    words = [
-        system_packages.program("prometheus-mysqld-exporter"),
-        "--web.listen-address={address}",
-        *options,
-    ]
+    words = [system_packages.program("prometheus-mysqld-exporter"), "--web.listen-address={address}"]
     # Not on the command line, which other users of the machine can read.
     source = f"{USER}:{instance.mariadb().password}@unix({instance.mariadb_socket})/"
-    return Program(folder / "mysqld-exporter.log", *words, page="/", DATA_SOURCE_NAME=source)
+    return Program(folder / "mysqld-exporter.log", *words, *options, page="/", DATA_SOURCE_NAME=source)
 
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A running one, asked over its HTTP API."""
-
     address: str
 
     def query(self, expression: str) -> list[Any]:
@@ -99,14 +98,12 @@ def running(
     """One that scrapes `/metrics` of each job's targets and evaluates the rules. Raises SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
     times = ("scrape_interval", "scrape_timeout", "evaluation_interval")
-    jobs = [
-        {"job_name": job, "static_configs": [{"targets": [*addresses]}]} for job, addresses in targets.items()
-    ]
+    static = lambda addresses: [{"targets": [*addresses]}]  # noqa: E731
     configuration = {
         "global": dict.fromkeys(times, f"{scrape_seconds * 1000:.0f}ms"),
-        "scrape_configs": jobs,
+        "scrape_configs": [{"job_name": job, "static_configs": static(of)} for job, of in targets.items()],
         "rule_files": [str(path) for path in rules],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [*alertmanagers]}]}]},
+        "alerting": {"alertmanagers": [{"static_configs": static(alertmanagers)}]},
     }
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps(configuration, indent=1))
@@ -114,3 +111,52 @@ def running(
     words += [f"--storage.tsdb.path={folder / 'data'}", "--web.listen-address={address}", "--log.level=warn"]
     with Program(folder / "prometheus.log", *words, page="/-/ready") as program:
         yield Prometheus(program.address)
+
+
+def dashboards() -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((OPS / "grafana/dashboards").glob("*.json"))]
+
+
+def queries(dashboard: dict[str, Any], seconds: float) -> Iterator[tuple[str, str]]:
+    """Each panel's title, with an expression as Grafana sends it to show so many seconds."""
+    times = {"interval": SCRAPE_SECONDS, "rate_interval": 4 * SCRAPE_SECONDS, "range": seconds}
+    values = {f"__{name}": f"{seconds * 1000:.0f}ms" for name, seconds in times.items()}
+    values |= {one["name"]: one["allValue"] for one in dashboard["templating"]["list"]}
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], re.sub(r"\$(\w+)", lambda name: values[name[1]], target["expr"])
+
+
+@contextmanager
+def beside(instance: Instance) -> Iterator[Prometheus]:
+    """One that scrapes the stack and its exporters, by the recording rules. Raises SetupError."""
+    folder, rules = instance.home / "prometheus", [OPS / "prometheus" / "recording.yml"]
+    folder.mkdir()
+    with of_redis(instance, folder) as redis, of_mariadb(instance, folder) as mysql:
+        targets = instance.metrics_targets() | {"redis": [redis.address], "mysql": [mysql.address]}
+        with running(folder, targets=targets, rules=rules, scrape_seconds=SCRAPE_SECONDS) as found:
+            yield found
+
+
+def empty_queries(found: Prometheus, since: float) -> Iterator[str]:
+    """Each query without a number since then (in seconds since 1970), and each variable without a value."""
+    for board in dashboards():
+
+        def look(board: dict[str, Any] = board) -> list[str]:
+            now, empty = time.time(), list[str]()
+            for panel, expression in queries(board, now - since):
+                times = {"start": since, "end": now, "step": SCRAPE_SECONDS}
+                series = found.get("query_range", query=expression, **times)["result"]
+                # NaN is the quantile of nothing.
+                if all(value == "NaN" for one in series for _, value in one["values"]):
+                    empty.append(f"{panel}: {expression}")
+            for variable in board["templating"]["list"]:
+                metric, label = re.findall(r"\w+", variable["definition"])[1:]
+                if not found.get(f"label/{label}/values", **{"match[]": metric}):
+                    empty.append(f"the variable {variable['name']}: {variable['definition']}")
+            return empty
+
+        empty = waiting.left(look, within_seconds=PATIENCE_SECONDS, pause_seconds=SCRAPE_SECONDS)
+        count = len(list(queries(board, 1)))
+        say(f"dashboard {board['title']}: {count - len(empty)} of {count} queries have data")
+        yield from (f"dashboard query without data: {board['title']} / {query}" for query in empty)

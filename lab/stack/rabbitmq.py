@@ -7,19 +7,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import amqp
-from kombu import Connection
 
 from scripts.stack import children, places, ports, system_packages
 
-SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 """Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
 START_SECONDS, STOP_SECONDS = 90, 20
-"""On a busy machine; on an idle one it starts in 6."""
-QUEUE = "celery"
-"""Of Celery's tasks."""
 USER = "firstcome"
 SETTINGS = f"""\
 listeners.tcp.1 = {ports.HOST}:{{0.port}}
@@ -33,7 +26,6 @@ loopback_users = none
 vm_memory_high_watermark.absolute = 256MiB
 disk_free_limit.absolute = 50MiB
 log.console = true
-log.console.level = warning
 log.file = false
 """
 FILES = {"CONFIG_FILE": "rabbitmq.conf", "ENABLED_PLUGINS_FILE": "enabled_plugins", "MNESIA_BASE": "mnesia"}
@@ -89,13 +81,12 @@ class RunningNode:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The environment of a process of the shop with a quorum queue there."""
         return {"BROKER_URL": self.url, "BROKER_QUEUE_TYPE": "quorum"}
 
     def start(self) -> None:
         log, own = self.folder / "rabbitmq.log", {"epmd_port": self.epmd_port, "peers_port": self.peers_port}
         environment = os.environ | node_environment(self.folder, "rabbitmq", **own)
-        starting = self._starter.submit(children.start, [str(SERVER)], log=log, environment=environment)
+        starting = self._starter.submit(children.start, [SERVER], log=log, environment=environment)
         self._child, within = starting.result(), {"within_seconds": START_SECONDS}
         children.wait_until((ports.HOST, self.port), name="rabbitmq", child=self._child, log=log, **within)
 
@@ -104,7 +95,6 @@ class RunningNode:
         self._child.wait()
 
     def freeze(self) -> None:
-        """It keeps its connections, and answers nothing."""
         self._child.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -128,19 +118,3 @@ def running(folder: Path) -> Iterator[RunningNode]:
     finally:
         broker.thaw()
         broker.end()
-
-
-def has_worker(url: str) -> bool:
-    """Whether a worker takes messages from the queue of the RabbitMQ at this address."""
-    try:
-        with channel_of(url) as channel:
-            return int(channel.queue_declare(QUEUE, passive=True).consumer_count) > 0
-    except (amqp.NotFound, OSError):
-        return False
-
-
-@contextmanager
-def channel_of(url: str) -> Iterator[Any]:
-    """A channel of AMQP to the broker at this address. Raises OSError."""
-    with Connection(url, connect_timeout=2) as connection, connection.channel() as channel:
-        yield channel

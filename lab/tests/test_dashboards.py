@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from lab.chaos import dashboard_queries
+from lab.stack import prometheus
 from lab.tests import promql
 from scripts import alert_rules
 from scripts.stack import places, system_packages
@@ -19,9 +19,7 @@ from shop.tests import metrics_catalogue as catalogue
 def test_prometheus_understands_every_query(tmp_path):
     """As the expressions of recording rules, which its own tool checks."""
     found = [
-        expression
-        for board in dashboard_queries.dashboards()
-        for _, expression in dashboard_queries.queries(board, 3600)
+        expression for board in prometheus.dashboards() for _, expression in prometheus.queries(board, 3600)
     ]
     rules = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(found)]
     file = tmp_path / "rules.yml"

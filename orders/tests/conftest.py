@@ -13,10 +13,9 @@ from django.conf import LazySettings, settings
 from events.tests.own_data_platform import SECRET
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from lab.stack import rabbitmq
 from orders.placement import checkout
 from orders.saga import run
-from orders.tests import buying, stepping
+from orders.tests import buying, rabbitmq, stepping
 from orders.tests.hanging import away, impatient
 from orders.tests.transmitting import transmitting
 from scripts.stack import children, ports

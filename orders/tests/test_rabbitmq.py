@@ -13,11 +13,11 @@ from urllib3 import PoolManager, make_headers
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from lab.stack import rabbitmq
-from lab.stack.rabbitmq import QUEUE, USER, RunningNode, channel_of
+from lab.stack.rabbitmq import USER, RunningNode
 from orders.models import Order, Saga
-from orders.tests import buying, observed_stack
+from orders.tests import buying, observed_stack, rabbitmq
 from orders.tests.observed_stack import ObservedStack
+from orders.tests.rabbitmq import QUEUE, channel_of
 from scripts.stack import own_stack, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator

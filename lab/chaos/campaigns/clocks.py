@@ -4,9 +4,8 @@ what may not happen early, of which triggers in the database write the instant, 
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab.stack import database, faketime
@@ -15,15 +14,13 @@ from scripts.stack.instance import Instance
 
 FAR_SECONDS = 150
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
-SECOND_LOG = "clock-jump-worker.log"
+SECOND_LOG, TABLE = "clock-jump-worker.log", "campaign_instant"
 RETENTION_SECONDS = 86_400
-"""Of idempotency keys, in the stacks that are watched."""
-TABLE = "campaign_instant"
-EXPIRED = "NEW.status = 'expired' AND OLD.status <> 'expired'"
-GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
 LEASED = "NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token"
 RETRIED = f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call"
 """A worker leases it for the call that it had opened before."""
+GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
+EXPIRED = "NEW.status = 'expired' AND OLD.status <> 'expired'"
 OF_SAGA = "UPDATE ON orders_saga"
 CHANGES = {
     "order expired": ("UPDATE ON orders_order", EXPIRED, "OLD.expires_at"),
@@ -39,8 +36,7 @@ EXPIRIES = {
     "payments_reconciliation": "started_at + INTERVAL 30 DAY",
     "payments_webhookevent": "received_at + INTERVAL 90 DAY",
 }
-"""Of each table the end of a row's time, before which it may not be deleted: the retentions of the shop's
-modules, and that of keys is `RETENTION_SECONDS`."""
+"""Of each table the end of a row's time, before which it may not be deleted."""
 
 
 def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
@@ -57,20 +53,16 @@ def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) 
         time.sleep(0.25)
 
 
-@contextmanager
-def _off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
+def off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
     """The clock of this name is off by so much, after a drift there; then it drifts back."""
     drift(instance, {clock: seconds})
-    try:
-        yield
-    finally:
-        drift(instance, {clock: seconds}, back=True)
+    yield
+    drift(instance, {clock: seconds}, back=True)
 
 
 @contextmanager
 def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
-    """These clocks are there for a stack; in the end what libfaketime has left of it is removed. Raises
-    SetupError without libfaketime."""
+    """These clocks are there for a stack. Raises SetupError without libfaketime, whose rest it removes."""
     faketime.require()
     set_clocks(instance, clocks)
     try:
@@ -84,8 +76,7 @@ def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
 
 @contextmanager
 def second_worker(instance: Instance, clock: str) -> Iterator[None]:
-    """A worker beside the stack's, as that but for its name and its clock. It may end by itself, as Celery
-    does at times when it loses Redis. Raises SetupError."""
+    """A worker beside the stack's, as that but for its name and its clock. Raises SetupError."""
     offset_file, log = faketime.clock_file(instance, clock), instance.logs / SECOND_LOG
     environment, started = supervision.environment(instance), list[subprocess.Popen[bytes]]()
     command = [*processes.command("worker", instance, environment), "--hostname", "clock-jump@%h"]
@@ -96,12 +87,12 @@ def second_worker(instance: Instance, clock: str) -> Iterator[None]:
     began = log.stat().st_size
 
     def is_ready() -> bool:
+        # Other faults may keep it from starting.
         if not started or started[-1].poll() is not None:
             started.append(children.start(faketime.command(command), log=log, environment=environment))
         return b" ready." in log.read_bytes()[began:]
 
     try:
-        # Other faults may keep it from starting.
         waiting.until(is_ready, f"no second worker is ready: see {log}", within_seconds=60, pause_seconds=0.5)
         yield
     finally:
@@ -111,7 +102,6 @@ def second_worker(instance: Instance, clock: str) -> Iterator[None]:
             faketime.remove_shared_memory(child.pid)
 
 
-@contextmanager
 def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
     """A second worker is at work, its clock right at first, then five minutes ahead. Raises SetupError."""
     with second_worker(instance, "clock-jump"):
@@ -121,7 +111,6 @@ def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
 
 
 def watch_early(instance: Instance) -> None:
-    """Write from now on when each of these happens."""
     columns = "kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6), at DATETIME(6)"
     database.rows(instance, f"CREATE TABLE {TABLE} ({columns})")
     swept = {f"{one} swept": (f"DELETE ON {one}", "TRUE", f"OLD.{end}") for one, end in EXPIRIES.items()}
@@ -134,17 +123,10 @@ def watch_early(instance: Instance) -> None:
 
 def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:
     """Each that happened earlier than it may, and each of these kinds that has not happened at all."""
-    kinds = [kind for (kind,) in database.rows(instance, f"SELECT kind FROM {TABLE}")]  # noqa: S608
-    print(", ".join(f"{count} x {kind}" for kind, count in Counter(kinds).items()), flush=True)
+    kinds = Counter(kind for (kind,) in database.rows(instance, f"SELECT kind FROM {TABLE}"))  # noqa: S608
+    children.say(f"written: {dict(kinds)}")
     yield from (f"nothing shows whether it is early: {kind}" for kind in seen if kind not in kinds)
     # A process knows the database's time but for its round trip to it, which a busy machine makes long.
     late = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL 1 SECOND"  # noqa: S608
     for kind, subject, due_at, at in database.rows(instance, late):
         yield f"early: {kind}: {subject} at {at}, due at {due_at}"
-
-
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    "jump": worker_ahead,
-    "clock behind of": partial(_off, -FAR_SECONDS),
-    "clock ahead of": partial(_off, FAR_SECONDS),
-}

@@ -1,10 +1,8 @@
 """The campaign `month`: thirty days of the shop's time, by jumps of all its clocks between bursts of load."""
 
-import calendar
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,29 +10,20 @@ import jwt
 from redis import Redis
 
 from lab import calls, shop
-from lab.calls import Call
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns import clocks
-from lab.chaos.campaigns.run import LASTING_LOAD, Run, say
-from lab.chaos.clients import at_work, staff_and_buyers
+from lab.chaos.campaigns.run import Run, say
+from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
 from lab.stack import faketime
-from scripts.stack import own_stack, places, ports, waiting, welcome
+from scripts.stack import places, ports, waiting, welcome
 
 PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
 LOAD_SECONDS, COUPONS_A_DAY = 4.0, 3
-GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES, AUDITED_EACH_DAYS = Fault("down", "gateway", 1.5), 3, 5
+GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES = Fault("down", "gateway", 1.5), 3
 STRATEGIES = (*shop.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
+STAFF = (welcome.STAFF_USER, welcome.STAFF_PASSWORD)
 CLEAN_UP_SECONDS, PATIENCE_SECONDS = 15, 30
-ARCHIVED_AFTER_DAYS = 30
-"""`archive_month` takes no month that ended later than so long ago."""
-ARCHIVED = {
-    "journal": "shop_journalline WHERE at",
-    "movements": "inventory_stockmovement WHERE at",
-    "tickets": "coupons_queueticket WHERE created_at",
-}
-"""What `archive_month` archives, and what says its month. Tickets of campaigns that closed in the next month
-stay, as the first day's do."""
 KEYS, MARKS = "shop_idempotencykey", "shop_committedtransaction"
 SEEN = ("order expired", "payment given up", f"{KEYS} swept", f"{MARKS} swept")
 SETTINGS = {
@@ -47,36 +36,32 @@ SETTINGS = {
 }
 EXPIRIES = {**clocks.EXPIRIES, "django_session": "expire_date"}
 LATE = "SELECT COUNT(*) FROM {} WHERE {} < UTC_TIMESTAMP(6) - INTERVAL 1 HOUR"
-"""Rows that are there too long after their time: the clean-up follows each jump."""
 UNCHECKED = "SELECT COUNT(*) = 0 OR SUM(checked_at IS NULL OR checked_at < %s) > 0 FROM shop_lawstatus"
 
 
 class Month(Run):
     """A day for each fault, whose seconds are where the jump to the next day is interrupted, in hours."""
 
-    load_kind, needs, has_reader = LASTING_LOAD, ("libfaketime",), False  # events are deleted meanwhile
-    patches, planted_patches = ("frequently-measured-clock",), ("early-sweep", "no-sweep-of-marks")
-    minutes, settle_seconds, planted_settle_seconds = 6, 120, 120
+    has_sale = has_reader = False  # events are deleted meanwhile
+    needs, patches = ("libfaketime",), ("frequently-measured-clock",)
+    planted_patches = ("early-sweep", "no-sweep-of-marks")
+    client_seconds, minutes, settle_seconds, planted_settle_seconds = LOAD_SECONDS, 6, 120, 120
 
     def prepare(self) -> dict[str, str]:
-        now = datetime.now(UTC)
-        # It begins on the last day of a calendar month.
-        self.ahead_seconds = (calendar.monthrange(now.year, now.month)[1] - now.day) * 86_400
-        self.opened.enter_context(clocks.moved(self.instance, {"all": self.ahead_seconds}))
+        self.ahead_seconds = 0
+        self.opened.enter_context(clocks.moved(self.instance, {"all": 0}))
         return {**super().prepare(), **SETTINGS}
 
     def load(self) -> float:
         clocks.watch_early(self.instance)
-        self.began_at, self.sizes = self.now(), list[Mapping[str, int]]()
-        self.accounts, self.campaigns = [*self.setup.buyers, self.setup.staff], [*self.setup.campaigns]
-        # Clients have tokens for the whole month; those of one sign-in are as usual.
+        self.sizes, self.campaigns = list[Mapping[str, int]](), [*self.setup.campaigns]
+        self.accounts = [*self.setup.buyers, self.setup.staff]
+        # Clients have tokens for the whole month.
         key = places.secret(self.instance.home, "secret-key")
         for account in self.accounts:
             claims = jwt.decode(account.token, options={"verify_signature": False})
             account.token = jwt.encode({**claims, "exp": claims["exp"] + 100 * 86_400}, key)
         self.shop.token = self.setup.staff.token
-        who = {"username": welcome.STAFF_USER, "password": welcome.STAFF_PASSWORD}
-        self.pair = self.shop.call("POST", "/auth/token", who)
         longest = max(self.run_day(day, fault) for day, fault in enumerate(self.faults, 1))
         self.setup.campaigns = self.campaigns
         return longest
@@ -92,13 +77,11 @@ class Month(Run):
             self.record(comparison.repeats(keyed, self.shop.connection))
             # Tomorrow they are forgotten; without one such a call is refused.
             for made in keyed:
-                made.call = replace(made.call, key="")
+                made.call = made.call._replace(key="")
         since = self.now()
         self.move(timedelta(minutes=1))  # more than to the next scheduled audit
         if waiting.left(lambda: self.rows(UNCHECKED, since)[0][0], within_seconds=self.settle_seconds):
             self.record([f"day {day}: the scheduled audit has not checked every law"])
-        if day % AUDITED_EACH_DAYS == 0:
-            self.shop.audit()
         broken = self.rows("SELECT law, offenders FROM shop_lawstatus WHERE NOT holds")
         self.record(f"day {day}: {law} is broken: {offenders}" for law, offenders in broken)
         with Redis(unix_socket_path=str(self.instance.redis_socket)) as redis:
@@ -106,30 +89,28 @@ class Month(Run):
             self.sizes.append({"bytes": memory["used_memory"], "keys": redis.dbsize()})
         self.move(timedelta(hours=fault.seconds))
         self.move(tomorrow - self.now())
-        self.renew_tokens()
-        self.record(self.overdue())
+        self.record(waiting.left(self.overdue, within_seconds=CLEAN_UP_SECONDS, pause_seconds=0.5))
         say(f"day {day}, up to {self.now():%F}, {time.monotonic() - began:.0f} s: {self.sizes[-1]}")
         return settled
 
     def sell(self, day: int) -> None:
-        """Some seconds of buyers and staff, with new campaigns; then leases lapse. On some days the gateway
-        is away at the end: what is in doubt is given up."""
+        """Some seconds of load; then leases lapse. On some days the gateway is away at the end."""
         closes_at = (self.now() + timedelta(hours=20)).isoformat()
         terms: dict[str, Any] = {"quantity": 8, "closes_at": closes_at, "coupon_valid_for_days": 365}
         kinds = [STRATEGIES[(day * COUPONS_A_DAY + one) % len(STRATEGIES)] for one in range(COUPONS_A_DAY)]
         self.setup.campaigns = [self.shop.create_campaign("Month", **{**kind, **terms}) for kind in kinds]
         self.campaigns += self.setup.campaigns
-        common: dict[str, Any] = {"ends_at": time.monotonic() + LOAD_SECONDS, "seen": self.seen}
-        # What that begins has to be swept once it has expired.
-        calls.signed_in(self.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
-        common |= {"port": self.instance.port, "seed": f"{self.seed} {day}"}
-        clients = staff_and_buyers(self.setup, count=shop.BUYERS, **common)
         with ExitStack() as outage:
-            with at_work(clients):
+            with at_work(self.clients(f" {day}")):
                 time.sleep(LOAD_SECONDS)
                 if day % DAYS_BETWEEN_OUTAGES == 1:
                     outage.enter_context(faults.lasting(GATEWAY_AWAY, self.instance))
                     time.sleep(GATEWAY_AWAY.seconds)
+            # What these begin has to be swept once it has expired.
+            calls.signed_in(self.instance.url, *STAFF)
+            who = dict(zip(("username", "password"), STAFF, strict=True))
+            pair = self.shop.call("POST", "/auth/token", who)
+            self.shop.call("POST", "/auth/refresh", {"refresh": pair["refresh"]})
             self.operate()
         gateway = (ports.HOST, self.instance.gateway_port)
         waiting.until(lambda: ports.answers(gateway), "no gateway", within_seconds=PATIENCE_SECONDS)
@@ -147,41 +128,16 @@ class Month(Run):
         waiting.until(lambda: self.now() >= target - timedelta(seconds=1), late, within_seconds=20)
 
     def now(self) -> datetime:
-        """By the database's clock."""
         found: datetime = self.rows("SELECT UTC_TIMESTAMP(6)")[0][0]
         return found.replace(tzinfo=UTC)
 
     def overdue(self) -> list[str]:
-        """Each table that has rows long after their time; waits for the clean-up until there is none."""
-
-        def look() -> list[str]:
-            found = {table: self.rows(LATE.format(table, end))[0][0] for table, end in EXPIRIES.items()}
-            return [
-                f"not bounded: {found[one]} rows of {one} after their time" for one in found if found[one]
-            ]
-
-        return waiting.left(look, within_seconds=CLEAN_UP_SECONDS, pause_seconds=0.5)
+        found = {table: self.rows(LATE.format(table, end))[0][0] for table, end in EXPIRIES.items()}
+        return [f"not bounded: {n} rows of {one} after their time" for one, n in found.items() if n]
 
     def findings(self) -> Iterator[str]:
-        """What grew, what happened early or was not seen at all, and what archives have left."""
         yield from growth(self.sizes)
         yield from clocks.early(self.instance, SEEN)
-        # Once it may be, the month of the first day is archived: each law holds without its rows.
-        midnight = self.began_at.replace(day=28, hour=0, minute=0, second=0, microsecond=0)
-        ended_at = (midnight + timedelta(days=4)).replace(day=1)
-        self.move(ended_at + timedelta(days=ARCHIVED_AFTER_DAYS, hours=1) - self.now())
-        yield from self.overdue()
-        folder = self.instance.home / "archive"
-        folder.mkdir(exist_ok=True)
-        for table, rows in ARCHIVED.items():
-            counted = f"SELECT COUNT(*) FROM {rows} < %s"  # noqa: S608 - names of ours
-            before = self.rows(counted, ended_at)[0][0]
-            options = f"--days {ARCHIVED_AFTER_DAYS} --folder {folder} --yes --reason campaign"
-            ran = own_stack.manage(self.instance, f"archive_month {table} {self.began_at:%Y-%m} {options}")
-            left = self.rows(counted, ended_at)[0][0]
-            if ran.returncode != 0 or (left >= before and table != "tickets"):
-                yield f"of {table} {left} of {before} stay: {ran}"
-        self.shop.audit()
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: keys that are deleted early, and marks that are never deleted."""
@@ -190,26 +146,9 @@ class Month(Run):
         say(f"{len(too_early)} early, as: {too_early[:1]}; kept: {kept[:1]}")
         return bool(too_early and kept)
 
-    def renew_tokens(self) -> None:
-        """Yesterday's access token has expired, and the refresh token gives another. Raises SetupError."""
-
-        def is_good() -> bool:
-            answer = self.shop.connection.call_once(Call("GET", "/users/me", self.pair["access"]))
-            return answer is None or answer.status == 200
-
-        def is_renewed() -> bool:
-            self.pair = self.shop.call("POST", "/auth/refresh", {"refresh": self.pair["refresh"]})
-            return is_good()
-
-        if waiting.left(is_good, within_seconds=PATIENCE_SECONDS):
-            self.record(["an access token is good after its time"])
-        # A web process that doesn't follow the new time yet gives tokens that have expired.
-        waiting.until(is_renewed, "no new access token is good", within_seconds=PATIENCE_SECONDS)
-
 
 def growth(days: Sequence[Mapping[str, int]]) -> Iterator[str]:
-    """What of Redis has grown from around day 10 to the last days, by more than a quarter and some; nothing
-    where the run ended before that. That no row outlasts its time bounds the tables."""
+    """What of Redis has grown from around day 10 to the last days, by more than a quarter and some."""
     for name, spare in {"bytes": 4 * 2**20, "keys": 100}.items() if len(days) >= 17 else ():
         before, now = (max(sizes[name] for sizes in some) for some in (days[7:12], days[-5:]))
         if now > 1.25 * before + spare:

@@ -7,26 +7,33 @@ import socket
 import struct
 import threading
 from asyncio import StreamReader as Reader, StreamWriter as Writer
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
-from lab.chaos.clients import at_work
 from scripts.stack import ports
 from scripts.stack.environment import OWN_STORES
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import DATABASE, USER
 from scripts.stack.processes import WEBHOOK_LISTENER
 
-LINKS = ("database", "redis", "gateway", "sink", "partner", "webhooks")
-"""The servers that the shop calls (Redis is its broker as well), and the gateway's calls of the shop."""
+SETTINGS: Mapping[str, Mapping[str, str]] = {
+    "database": {"DATABASE_URL": f"mysql://{USER}:{{1}}@{{0}}/{DATABASE}", OWN_STORES: "mariadb redis"},
+    "redis": {"REDIS_URL": "redis://{0}/0", "BROKER_URL": "redis://{0}/1"},
+    "gateway": {"GATEWAY_URL": "http://{0}"},
+    "sink": {"DATA_PLATFORM_URL": "http://{0}"},
+    "partner": {"PARTNER_URL": "http://{0}"},
+    "webhooks": {WEBHOOK_LISTENER: "http://{0}"},
+}
+"""Of each link, to the servers that the shop calls and from the gateway to the shop, the settings that lead
+through a proxy at this address; the second value is the database's password."""
+LINKS = tuple(SETTINGS)
 CHANGE_SECONDS = 10
 RESET = struct.pack("ii", 1, 0)
+LOOP = asyncio.new_event_loop()
 
 
 class State(StrEnum):
@@ -48,8 +55,7 @@ class Link:
 
     def __init__(self, port: int, target: int | Path) -> None:
         self.port, self.target, self.state = port, target, State.CUT
-        self.connections = set[Any]()
-        self.changed = asyncio.Event()
+        self.connections, self.changed = set[Any](), asyncio.Event()
         self.server: asyncio.Server
 
     async def become(self, state: State) -> None:
@@ -60,14 +66,12 @@ class Link:
         if state == State.CUT:
             self.server.close()
         elif before == State.CUT:
-            self.loop = asyncio.get_running_loop()
             self.server = await asyncio.start_server(self.serve, ports.HOST, self.port)
         if State.CUT in (before, state) or before == State.HALF_OPEN:
             for connection in self.connections:
                 connection.cancel()
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
-        """Pass on what either side sends, until one ends; then both are reset."""
         task, ends = asyncio.current_task(), [writer]
         self.connections.add(task)
         with suppress(OSError, asyncio.CancelledError):
@@ -99,8 +103,11 @@ class Link:
                 # With all of them lost no connection would get as far as a request.
                 case State.CUT_REPLIES if is_reply and random.random() < 0.1:
                     raise ConnectionResetError
-                case State.LOSE_COMMITS if not is_reply:
-                    chunk = without_commit(chunk)
+                case State.LOSE_COMMITS if chunk[:3] == (len(chunk) - 4).to_bytes(3, "little"):
+                    # A whole packet of MySQL: its length, its number, and its command (3: query).
+                    if not is_reply and chunk[4:5] == b"\x03" and chunk.endswith(b"COMMIT"):
+                        content = chunk[4:].removesuffix(b"COMMIT") + b"ROLLBACK"
+                        chunk = len(content).to_bytes(3, "little") + chunk[3:4] + content
                 case State.BYTEWISE:
                     for byte in chunk[:100]:
                         writer.write(bytes([byte]))
@@ -114,68 +121,27 @@ class Link:
         writer.close()
 
 
-def without_commit(chunk: bytes) -> bytes:
-    """A query of MySQL's protocol with ROLLBACK instead of the COMMIT at its end; anything else as it is.
-
-    A packet has three bytes for its length, one for its number, one for its command (3: query).
-    """
-    is_whole = int.from_bytes(chunk[:3], "little") == len(chunk) - 4
-    if not (is_whole and chunk[4:5] == b"\x03" and chunk.endswith(b"COMMIT")):
-        return chunk
-    content = chunk[4:].removesuffix(b"COMMIT") + b"ROLLBACK"
-    return len(content).to_bytes(3, "little") + chunk[3:4] + content
-
-
 PROXIED: dict[str, Link] = {}
-"""The links of this process' campaign, by name."""
 
 
-@contextmanager
-def beside(instance: Instance, links: Sequence[str]) -> Iterator[dict[str, str]]:
-    """A proxy listens for each of these links, if any; yields the settings that lead through it."""
-    if not links:
-        yield {}
-        return
-    server, first = instance.mariadb(), ports.free(len(links))
-    database_url = f"mysql://{USER}:{quote(server.password)}@{{}}/{DATABASE}"
-    # Of each link its server, a port or a socket, and the settings that lead to it.
-    routes: dict[str, tuple[int | Path, dict[str, str]]] = {
-        "database": (server.socket, {"DATABASE_URL": database_url}),
-        "redis": (instance.redis_socket, {"REDIS_URL": "redis://{}/0", "BROKER_URL": "redis://{}/1"}),
-        "gateway": (instance.gateway_port, {"GATEWAY_URL": "http://{}"}),
-        "sink": (instance.data_platform_port, {"DATA_PLATFORM_URL": "http://{}"}),
-        "partner": (instance.partner_port, {"PARTNER_URL": "http://{}"}),
-        "webhooks": (instance.port, {WEBHOOK_LISTENER: "http://{}"}),
-    }
-    settings, all_listen = {OWN_STORES: "mariadb redis"} if "database" in links else {}, threading.Event()
-    for port, name in enumerate(links, first):
-        target, urls = routes[name]
-        PROXIED[name] = Link(port, target)
-        settings |= {key: url.format(f"{ports.HOST}:{port}") for key, url in urls.items()}
-
-    async def serve(stop: threading.Event) -> None:
-        for link in PROXIED.values():
-            await link.become(State.PASS)
-        all_listen.set()
-        await asyncio.to_thread(stop.wait)
-
-    with at_work([SimpleNamespace(run=lambda stop: asyncio.run(serve(stop)))]):
-        all_listen.wait(CHANGE_SECONDS)
-        yield settings
+def start(instance: Instance, links: Sequence[str]) -> dict[str, str]:
+    """Have a proxy listen for each of these links; the settings that lead through it."""
+    server, settings = instance.mariadb(), dict[str, str]()
+    servers = (server.socket, instance.redis_socket, *instance.ports[1:4], instance.port)
+    threading.Thread(target=LOOP.run_forever, daemon=True).start()
+    for port, name in enumerate(links, ports.free(len(links))):
+        PROXIED[name] = Link(port, servers[LINKS.index(name)])
+        _change(name, State.PASS)
+        own = (f"{ports.HOST}:{port}", quote(server.password))
+        settings |= {key: text.format(*own) for key, text in SETTINGS[name].items()}
+    return settings
 
 
-@contextmanager
-def _link_in(state: State, name: str, _: Instance) -> Iterator[None]:
-    """The link is in this state."""
-    link = PROXIED[name]
-    become = lambda state: asyncio.run_coroutine_threadsafe(link.become(state), link.loop)  # noqa: E731
-    become(state).result(CHANGE_SECONDS)
-    try:
-        yield
-    finally:
-        become(State.PASS).result(CHANGE_SECONDS)
+def _change(name: str, state: State) -> None:
+    asyncio.run_coroutine_threadsafe(PROXIED[name].become(state), LOOP).result(CHANGE_SECONDS)
 
 
-LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
-    state: partial(_link_in, state) for state in State if state != State.PASS
-}
+def link_in(state: State, name: str, _: Instance) -> Iterator[None]:
+    _change(name, state)
+    yield
+    _change(name, State.PASS)

@@ -73,11 +73,9 @@ BY_NAME: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
     # Each process counts the admissions of a sale that it has made itself.
     "admissions-in-memory": {"sales.waiting_room.admission": _admissions_counted_in_memory},
 }
-"""The modules that each changes, and how."""
 
 
 def settings(*names: str) -> dict[str, str]:
-    """The environment of a stack whose processes have these patches."""
     here = Path(__file__).resolve()
     return {"PYTHONPATH": f"{here.with_name('site')}{os.pathsep}{here.parents[3]}", PATCHES: " ".join(names)}
 

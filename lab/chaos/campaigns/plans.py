@@ -1,24 +1,18 @@
 """The campaigns of faults: which faults each makes, and the planted defect that it has to find.
 
-In `chaos` and `soak` processes fail at random, several at once, for so many seconds. Before its load `chaos`
-has one store after the other stopped or frozen: without Redis everything works, and without the database a
-call is 503 `unavailable` within 6 s. `soak` measures the availability, and has a Prometheus beside it, from
-which every dashboard is filled.
+In `chaos` and `soak` processes fail at random, several at once, for so many seconds. `soak` measures the
+availability, and has a Prometheus beside it, from which every dashboard is filled.
 """
 
-import json
-import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
 
 from lab import shop
-from lab.calls import Call, Observations, RecordedCall, coupon_call, order_call
-from lab.chaos import comparison, dashboard_queries, faults
+from lab.calls import Call, Observations, coupon_call
+from lab.chaos import comparison, faults
 from lab.chaos.campaigns import network
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.network import State
@@ -26,57 +20,32 @@ from lab.chaos.campaigns.releases import NAMES, Releases
 from lab.chaos.campaigns.restore import Restore
 from lab.chaos.campaigns.run import Campaign, Run
 from lab.chaos.campaigns.tasks import Tasks
-from lab.chaos.clients import PATIENCE_SECONDS
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
-from lab.stack import faketime
-from scripts.stack import own_stack, ports, processes, supervision, waiting
+from lab.stack import faketime, prometheus
+from scripts.stack import own_stack, processes, waiting
 from scripts.stack.children import say
 
 SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.3, 5.0), (11.0, 13.0), 0.15
 """How long a process is frozen or down; the long ones outlast the lease of a saga."""
-SORTS = {"kill": 6, "freeze": 3, "down": 2}
 NEEDED_TO_ANSWER = {"web", WEB_PROCESS, "redis", "mariadb", "partner"}
 """Without these some requests can't be answered as they should; all others the shop makes up for."""
-BREAKER_SECONDS = 2.0
-"""For so long a circuit breaker of the shop may refuse calls of what is back."""
+BREAKER_SECONDS, SEEN_SECONDS = 2.0, 90
+"""How long a circuit breaker of the shop may refuse calls of what is back, and Prometheus not see it."""
 GOAL, SERVICE_LEVEL_PATHS = 0.999, {"/orders", "/payments", "/wallet/top-ups"}
 """The share of good requests, and what the service level counts of the POSTs."""
-STORES = {"redis": ("redis", 30.0, "201", 10.0), "mariadb": ("database", 12.0, "503 unavailable", 6.0)}
-"""What /readyz calls each, how long it is away, and how an order is answered meanwhile, within seconds."""
-HEALTH_SECONDS, BACK_SECONDS, WAIT_SECONDS = 2.0, 15.0, 10
 TRIGGER = "CREATE OR REPLACE TRIGGER planted BEFORE {} FOR EACH ROW SET NEW.{}"
 FORGOTTEN_KEYS = (TRIGGER.format("INSERT ON shop_idempotencykey", "key_hash = SHA2(UUID(), 256)"),)
 """Keys are recorded, and never found again: a repeated call has its effect again."""
 NEW_CHARGE_KEYS = (TRIGGER.format("UPDATE ON payments_payment", "charge_key = CONCAT('payment-', UUID())"),)
-"""Each attempt to charge a card has a key of its own."""
-COMMITS_IN_MEMORY = (
-    "SET GLOBAL innodb_flush_log_at_timeout = 2700, GLOBAL innodb_flush_log_at_trx_commit = 0",
-)
+IN_MEMORY = ("SET GLOBAL innodb_flush_log_at_timeout = 2700, GLOBAL innodb_flush_log_at_trx_commit = 0",)
 """Commits are acknowledged from memory, so a killed server loses those since the last write."""
 REFUSED = ("503 unavailable",)
-REDIS_AWAY = ("down", "no memory for", "old data for")
-"""Sorts of faults while which Redis serves nothing."""
-WITHOUT_REDIS = {"/orders", "/coupons"}
-"""What is answered all the same."""
-WEBHOOKS_ARE = (State.LATE, State.CUT, State.CUT_REPLIES, State.OVERTAKE)
-NETWORK_IS = (State.SLOW, State.CUT, State.CUT_REPLIES, State.HALF_OPEN, State.LATE, State.BYTEWISE)
-OF_SALES: Faults = dict.fromkeys(("kill worker", "kill beat", "flush redis"), 5)
-OF_SALES |= {"kill web": 10, "kill mariadb": 3, "kill redis": 3}
-OF_STORES: Faults = {f"{sort} redis": 5 for sort in ("flush", "down", "no memory for", "old data for")}
-OF_STORES |= {"kill mariadb": 5, "kill redis": 10, "kill rabbitmq": 5, "down mariadb": 2}
-OF_GATEWAY: Faults = {"kill gateway": 10, "down gateway": (2, 120, 120), "slow gateway": (5, 10, 25)}
-OF_GATEWAY |= {"freeze gateway": (5, 5, 15)}
-OF_GATEWAY |= {f"{state} webhooks": (5, 5, 15) for state in WEBHOOKS_ARE}
-# A lock is waited for 5 s.
-OF_LOCKS: Faults = {"hold all rows of mariadb": (10, 2, 20), "deadlocks in mariadb": (10, 5, 15)}
-OF_DATABASE: Faults = {"read only mariadb": (10, 2, 15), "take all connections of mariadb": (10, 2, 15)}
-OF_DISK: Faults = {"fill the disk of mariadb": (10, 10, 30)}
-OF_NETWORK: Faults = {f"{state} {link}": (2, 3, 12) for state in NETWORK_IS for link in network.LINKS}
+REDIS_AWAY, WITHOUT_REDIS = ("down", "no memory for", "old data for"), {"/orders", "/coupons"}
+"""Sorts of faults while which Redis serves nothing, and what is answered all the same."""
 
 
 class Sales(Run):
-    """Planted, each process counts the admissions of a sale in its memory: together they, and each that
-    starts again, exceed the rate."""
+    """Planted, each process counts the admissions of a sale in its memory: together they exceed the rate."""
 
     planted_patches = ("admissions-in-memory",)
 
@@ -85,30 +54,20 @@ class Sales(Run):
 
 
 class Gateway(Run):
-    """A refund whose attempts all fell into an outage is stuck: an operator has it tried again, and once more
-    where its card refuses the first attempts."""
+    """A refund whose attempts all fell into an outage is stuck: an operator has it tried again."""
 
     # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
     settle_seconds = planted_settle_seconds = 120
 
     def operate(self) -> None:
-        words = "retry_saga --all-stuck --reason gateway-is-back"
-        ran = own_stack.manage(self.instance, words)
-        say(f"{words}: {ran.stdout}{ran.stderr}")
+        say(f"{own_stack.manage(self.instance, 'retry_saga --all-stuck --reason gateway-is-back')}")
 
     def finds_planted(self, wrong: list[str]) -> bool:
         return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])
 
-    def findings(self) -> Iterator[str]:
-        sent = self.shop.gateway("/webhooks")["results"]
-        delivered = [one["delivered_at"] for one in sent if one["delivered_at"]]
-        if delivered == sorted(delivered):
-            yield f"none of {len(delivered)} webhooks overtook another: their calls were not reordered"
-
 
 class Disk(Run):
-    """The database's data lie on a file system of their own. The server goes on in the pages that its tables
-    have left; one that starts on a full disk waits for a minute before it writes its system tables again."""
+    """A server that starts on a full disk waits for a minute before it writes its system tables again."""
 
     needs, ready_seconds = ("root",), 90
 
@@ -118,8 +77,7 @@ class Disk(Run):
 
 
 class Stores(Run):
-    """The broker is a RabbitMQ. While Redis serves nothing orders are answered, and so are coupons of the
-    strategies that do without it."""
+    """While Redis serves nothing orders are answered, and coupons of strategies that do without it."""
 
     needs = ("rabbitmq",)
 
@@ -140,37 +98,36 @@ class Stores(Run):
 
 def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iterator[str]:
     """Each path of which requests were made in these spans, and none was answered; prints how many were."""
-    met = [one for one in seen.requests if any(a <= one.began and one.ended <= b for a, b in spans)]
-    asked = Counter(one.path for one in met if one.method == "POST" and one.path in WITHOUT_REDIS)
-    answered = Counter(one.path for one in met if one.method == "POST" and one.is_good)
-    for path, count in asked.items():
-        say(f"while Redis was away {answered[path]} of {count} requests of {path} were answered")
-        if not answered[path]:
-            yield f"while Redis was away none of {count} requests of {path} was answered"
+    for path in WITHOUT_REDIS:
+        asked = [one for one in seen.requests if one.method == "POST" and one.path == path]
+        met = [one.is_good for one in asked if any(a <= one.began and one.ended <= b for a, b in spans)]
+        say(f"while Redis was away {sum(met)} of {len(met)} requests of {path} were answered")
+        if met and not any(met):
+            yield f"while Redis was away none of {len(met)} requests of {path} was answered"
 
 
-def each(names: Mapping[str, int], sorts: Mapping[str, int] = SORTS) -> Faults:
+def each(names: Mapping[str, int], kill: int = 6, freeze: int = 3, down: int = 2) -> Faults:
     """Each sort of fault to each process, as often as their shares say; web's children can't be kept down."""
+    sorts = {"kill": kill, "freeze": freeze, "down": down}
     shares = {f"{sort} {name}": often * names[name] for sort, often in sorts.items() for name in names}
     return {what: share for what, share in shares.items() if what != f"down {WEB_PROCESS}"}
 
 
 SHOP = each({"web": 1, WEB_PROCESS: 3, "worker": 2, "beat": 1, "issuer": 1})
 OUTSIDE: Faults = each({"gateway": 1, "sink": 1, "partner": 1, "redis": 2}) | {"flush redis": 2}
-MARIADB, BROKER = each({"mariadb": 2}), each({faults.BROKER: 1}, dict.fromkeys(SORTS, 1))
+MARIADB, BROKER = each({"mariadb": 2}), each({faults.BROKER: 1}, 1, 1, 1)
 SLOW: Faults = {"slow gateway": (1, 10.0, 25.0)}
 JUMP: Faults = {"jump second-worker": (1, 15.0, 40.0)}
-"""Of its clock, beside the right ones of MariaDB and of the other processes."""
 
 
-class Crashes(Run):
+class Chaos(Run):
     """Lanes of faults run at once, so that those of the shop and of what is outside overlap."""
 
-    settle_seconds = shop.SETTLE_SECONDS
+    settle_seconds, database, client_seconds, pauses = shop.SETTLE_SECONDS, "sqlite", 60.0, (0.3, 3.0)
 
     def prepare(self) -> dict[str, str]:
-        self.client_seconds = int(self.asked.get("seconds") or self.client_seconds)
-        self.minutes = max(1, self.client_seconds // 60)
+        self.client_seconds = float(self.asked.get("seconds") or self.client_seconds)
+        self.minutes = max(1, int(self.client_seconds) // 60)
         return super().prepare()
 
     def lanes(self) -> list[Iterator[Fault]]:
@@ -185,8 +142,7 @@ class Crashes(Run):
         while (left := self.ends_at - time.monotonic()) > 0:
             [what] = chance.choices([*shares], often)
             usual = LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS
-            self.faults.append(faults.drawn(what, shares[what], chance, usual).at_most(left))
-            yield self.faults[-1]
+            yield faults.drawn(what, shares[what], chance, usual, left)
             time.sleep(min(max(self.ends_at - time.monotonic(), 0), chance.uniform(*pauses)))
 
     def make(self, fault: Fault) -> float:
@@ -196,54 +152,8 @@ class Crashes(Run):
         return waited
 
 
-class Chaos(Crashes):
-    database, client_seconds, pauses = "sqlite", 60, (0.3, 3.0)
-
-    def load(self) -> float:
-        for store in STORES:
-            for sort in ("down", "freeze") if store in ("redis", self.instance.database) else ():
-                self.lose(Fault(sort, store, STORES[store][1]))
-        return super().load()
-
-    def lose(self, fault: Fault) -> None:
-        """Check the health and place one order after the other while the store is away; once an order is paid
-        again, repeat them to their final answers."""
-        part, _, wanted, most = STORES[fault.name]
-        port, connection, buyer = self.instance.port, self.shop.connection, self.setup.buyers[0]
-        # On a machine that has more to do than it has cores.
-        slack = min(3.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
-        new_order = partial(order_call, buyer, self.setup.ample.id, card="tok_ok", wait=WAIT_SECONDS)
-        insist = partial(self.shop.make, buyer, "order", within_seconds=PATIENCE_SECONDS)
-
-        def probe(what: str, within: float, ask: Callable[[], Any], is_right: Callable[[Any], Any]) -> Any:
-            began, said = time.monotonic(), ask()
-            self.seen.count(f"{fault}: {what}", seconds := time.monotonic() - began)
-            if not is_right(said) or seconds > within * slack:
-                self.record([f"{fault}: {what} was answered {said} after {seconds:.1f} s"])
-            return said
-
-        is_wanted = lambda answer: answer and answer.word == wanted  # noqa: E731
-        health, ready = (partial(ports.ask, port, "GET", path) for path in ("/healthz", "/readyz"))
-        with faults.lasting(fault, self.instance):
-            until, unanswered = time.monotonic() + fault.seconds, list[Call]()
-            while time.monotonic() < until:
-                call = new_order()
-                probe("/healthz", HEALTH_SECONDS, health, lambda said: said[0] == 200)
-                probe("/readyz", HEALTH_SECONDS, ready, lambda said: part in json.loads(said[1])["down"])
-                answer = probe("order", most, partial(connection.call_once, call), is_wanted)
-                if answer and not answer.is_retryable:
-                    buyer.calls.append(RecordedCall("order", call, answer))
-                else:
-                    unanswered.append(call)
-                time.sleep(0.2)
-        probe("paid again", BACK_SECONDS, lambda: insist(new_order()), lambda _: True)
-        for call in unanswered:
-            insist(call)
-        supervision.wait_for_shop(self.instance)
-
-
-class Soak(Crashes):
-    client_seconds, pauses = 600, (2.0, 8.0)
+class Soak(Chaos):
+    database, client_seconds, pauses = "mariadb", 600.0, (2.0, 8.0)
 
     def lanes(self) -> list[Iterator[Fault]]:
         return [*super().lanes(), self.drawn((10.0, 40.0), SLOW), self.drawn((5.0, 30.0), JUMP)]
@@ -251,33 +161,27 @@ class Soak(Crashes):
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
         faketime.require()
-        with super().stack(settings), dashboard_queries.beside(self.instance) as self.prometheus:
+        with super().stack(settings), prometheus.beside(self.instance) as self.prometheus:
             self.began_at = time.time()
             yield
 
     def set_up(self) -> None:
-        super().set_up()
-        self.fill_dashboards()
-        self.before = self.stored()
+        """And what the dashboards show and the load may leave out: refusals, a waiting ticket, and a room.
 
-    def fill_dashboards(self) -> None:
-        """Make what the dashboards show and the load may leave out: refusals, a waiting ticket, and a room.
-
-        So many accounts ask for a coupon of each campaign that those with few sell out. No issuer runs until
-        Prometheus has seen the tickets. All buyers join a sale that admits one a minute; its product is none
-        of those that the load buys, which an order could then not have without an entry.
+        The sale's product is none of those that the load buys, which would then need an entry.
         """
-        setup, patiently = self.setup, {"within_seconds": 2 * PATIENCE_SECONDS}
+        super().set_up()
+        setup = self.setup
         with faults.lasting(Fault("down", "issuer", 0), self.instance):
             for account in setup.buyers[: shop.FEW_COUPONS + 1]:
                 for campaign in setup.campaigns:
-                    self.shop.make(account, "coupon", coupon_call(account, campaign), **patiently)
+                    self.shop.make(account, "coupon", coupon_call(account, campaign), within_seconds=180)
             unseen = lambda: not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0")  # noqa: E731
-            waiting.left(unseen, within_seconds=PATIENCE_SECONDS, pause_seconds=1)
-        product = self.shop.create_product("Sale", 0, shop.PLENTY).id
-        sale = self.shop.create_sale(product, rate_per_minute=1)
+            waiting.left(unseen, within_seconds=SEEN_SECONDS, pause_seconds=1)
+        sale = self.shop.create_sale(self.shop.create_product("Sale", 0, shop.PLENTY).id, rate_per_minute=1)
         for account in setup.buyers:
-            self.shop.ask(Call("POST", f"/sales/{sale}/entries", account.token), **patiently)
+            self.shop.ask(Call("POST", f"/sales/{sale}/entries", account.token), within_seconds=180)
+        self.before = comparison.stored(setup, self.rows)
 
     def load(self) -> float:
         longest = super().load()
@@ -285,16 +189,12 @@ class Soak(Crashes):
         return longest
 
     def findings(self) -> Iterator[str]:
-        return dashboard_queries.empty_queries(self.prometheus, self.began_at)
+        return prometheus.empty_queries(self.prometheus, self.began_at)
 
 
 def availability(seen: Observations) -> Iterator[str]:
-    """Print how many requests were answered as they should; below the goal that is a finding."""
-    outside = [
-        one
-        for one in seen.requests
-        if not any(began <= one.ended and one.began <= ended for began, ended in seen.outages)
-    ]
+    met = lambda one: any(a <= one.ended and one.began <= b for a, b in seen.outages)  # noqa: E731
+    outside = [one for one in seen.requests if not met(one)]
     paying = [one for one in outside if one.method == "POST" and one.path in SERVICE_LEVEL_PATHS]
     sorts = {"outside of outages": outside, "of orders and payments outside of outages": paying}
     say(f"{len(seen.outages)} outages")
@@ -307,28 +207,35 @@ def availability(seen: Observations) -> Iterator[str]:
             yield f"the availability {name} is below {GOAL:.1%}"
 
 
+OF_SALES: Faults = {"kill worker": 5, "kill beat": 5, "flush redis": 5}
+OF_SALES |= {"kill web": 10, "kill mariadb": 3, "kill redis": 3}
+OF_STORES: Faults = {f"{sort} redis": 5 for sort in ("flush", *REDIS_AWAY)}
+OF_STORES |= {"kill mariadb": 5, "kill redis": 10, "kill rabbitmq": 5, "down mariadb": 2}
+WEBHOOKS = (State.LATE, State.CUT, State.CUT_REPLIES, State.OVERTAKE)
+OF_GATEWAY: Faults = {"kill gateway": 10, "down gateway": (2, 120, 120), "slow gateway": (5, 10, 25)}
+OF_GATEWAY |= dict.fromkeys(("freeze gateway", *(f"{one} webhooks" for one in WEBHOOKS)), (5, 5, 15))
+# A lock is waited for 5 s.
+OF_LOCKS: Faults = {"hold all rows of mariadb": (10, 2, 20), "deadlocks in mariadb": (10, 5, 15)}
+OF_DATABASE: Faults = {"read only mariadb": (10, 2, 15), "take all connections of mariadb": (10, 2, 15)}
+OF_DISK: Faults = {"fill the disk of mariadb": (10, 10, 30)}
+NETWORK = (State.SLOW, State.CUT, State.CUT_REPLIES, State.HALF_OPEN, State.LATE, State.BYTEWISE)
+LOSS = (Fault(State.LOSE_COMMITS, "database", 8),)
+OF_NETWORK: Faults = {f"{state} {link}": (2, 3, 12) for state in NETWORK for link in network.LINKS}
+OF_TASKS: Faults = {f"clock {way} of beat": (5, 5, 15) for way in ("behind", "ahead")}
 ALL = (
     Campaign("processes", {f"kill {name}": 20 for name in processes.SHOP}, planted=FORGOTTEN_KEYS),
     Campaign("sales", OF_SALES, Sales),
-    Campaign("stores", OF_STORES, Stores, planted=COMMITS_IN_MEMORY),
-    Campaign("gateway", OF_GATEWAY, Gateway, links=("webhooks",), planted=NEW_CHARGE_KEYS),
+    Campaign("stores", OF_STORES, Stores, IN_MEMORY),
+    Campaign("gateway", OF_GATEWAY, Gateway, NEW_CHARGE_KEYS, links=("webhooks",)),
     Campaign("locks", OF_LOCKS, planted=FORGOTTEN_KEYS),
     Campaign("database", OF_DATABASE, planted=FORGOTTEN_KEYS, required_answers=REFUSED),
-    Campaign("disk", OF_DISK, Disk, planted=FORGOTTEN_KEYS, required_answers=REFUSED),
-    Campaign(
-        "network",
-        OF_NETWORK,
-        quick_name="database",
-        links=network.LINKS,
-        planted_faults=(Fault(State.LOSE_COMMITS, "database", 8),),
-        required_answers=REFUSED,
-    ),
+    Campaign("disk", OF_DISK, Disk, FORGOTTEN_KEYS, required_answers=REFUSED),
+    Campaign("network", OF_NETWORK, Run, (), LOSS, "database", REFUSED, network.LINKS),
     # Three rolls between the releases, and three rounds of restarts.
     Campaign("releases", {f"replace {name}": 6 for name in NAMES}, Releases),
-    Campaign("tasks", {"clock behind of beat": (5, 5, 15), "clock ahead of beat": (5, 5, 15)}, Tasks),
+    Campaign("tasks", OF_TASKS, Tasks),
     Campaign("month", {"next day of clocks": (30, 2, 20)}, Month),
     Campaign("restore", {"lose mariadb": 1}, Restore),
 )
 CAMPAIGNS = {campaign.name: campaign for campaign in ALL}
 TRIALS = {"chaos": Campaign("chaos", {}, Chaos), "soak": Campaign("soak", {}, Soak)}
-"""Those that go on for so many seconds."""

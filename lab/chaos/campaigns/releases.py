@@ -10,32 +10,22 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from subprocess import CompletedProcess, Popen
+from typing import Any
 
 import requests
 
 from lab import stage
-from lab.calls import NO_ANSWER, Connection, Request
+from lab.calls import NO_ANSWER, Request
 from lab.chaos import comparison
-from lab.chaos.campaigns.run import PLAIN_LOAD, Run, say
+from lab.chaos.campaigns.run import Run, say
 from lab.cluster import layout
-from scripts.stack import (
-    SetupError,
-    children,
-    environment as environments,
-    instance as instances,
-    own_stack,
-    places,
-    ports,
-    processes,
-    supervision,
-    system_packages,
-    waiting,
-)
-from scripts.stack.instance import Instance
+from scripts.stack import children, own_stack, ports, processes, supervision, system_packages, waiting
+from scripts.stack.environment import compose
+from scripts.stack.instance import remember
 from scripts.stack.places import PROJECT
 
 WEB = ("web-1", "web-2")
@@ -44,58 +34,59 @@ PORTS = (*WEB, "web-3", "front-statistics")
 """Whose ports HAProxy's template has. There is no third web server."""
 READY_SECONDS, COMMAND_SECONDS, STOP_SECONDS, DRAIN_SECONDS = 240, 600, 45, 35
 """As Compose's files have it, a web server ends after 35 s; that is the longest `Prefer: wait`, and some."""
+REPEATED = 200
 
 
 class Releases(Run):
-    """The first round puts this release in the place of the previous one, the second the previous one again,
-    the third this one; all later ones restart this release, without draining web servers. Each begins with
-    new campaigns of coupons. With the planted migration that is made, and nothing is replaced."""
+    """Rounds: this release in the place of the previous one, the previous one again, and this one; the later
+    ones restart this release, without draining web servers. The planted migration is made alone."""
 
-    load_kind, needs, minutes, pauses = PLAIN_LOAD, ("haproxy",), 6, (1.0, 5.0)
+    has_3ds = has_sale = False
+    needs, minutes, pauses = ("haproxy",), 6, (1.0, 5.0)
 
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
         """The previous release serves, on its own schema. Raises SetupError."""
         instance, own = self.instance, {**settings, "WEB_WORKERS": "1", "TRUSTED_PROXIES": "1"}
-        instances.remember(instance)
+        remember(instance)
         for folder in (instance.run, instance.logs, instance.data, instance.static):
             folder.mkdir(parents=True, exist_ok=True)
-        self.environment = environments.compose(instance, own_stack.own_environment(instance, own))
+        self.environment = compose(instance, own_stack.own_environment(instance, own))
         self.environment[children.MARK] = str(instance.home)
         self.running, self.undrained = dict[str, Popen[bytes]](), list[tuple[float, float]]()
         self.previous = stage.code_of(stage.PREVIOUS, instance.home / "previous")
-        self.ports = {name: port for port, name in enumerate(PORTS, ports.free(len(PORTS)))}
+        self.ports = dict(zip(PORTS, range(first := ports.free(len(PORTS)), first + len(PORTS)), strict=True))
         known = {f"{name.replace('-', '_')}_port": str(port) for name, port in self.ports.items()}
         known |= {"host": ports.HOST, "settings": str(layout.TEMPLATES), "front_port": str(instance.port)}
         text = Template((layout.TEMPLATES / "haproxy-front.cfg").read_text()).substitute(known)
         # The page of statistics, its last section, also takes commands.
-        places.write_whole(instance.home / "haproxy.cfg", f"{text}  stats admin if TRUE\n")
+        (instance.home / "haproxy.cfg").write_text(f"{text}  stats admin if TRUE\n")
         instance.mariadb().prepare()
         try:
             for name in ("redis", "mariadb", *processes.OUTSIDE):
                 self.start(name, PROJECT)
             stores = [str(instance.redis_socket), str(instance.mariadb_socket)]
-            waiting.until(lambda: all(map(ports.answers, stores)), "no stores", within_seconds=90)
+            waiting.until(lambda: all(map(ports.answers, stores)), "no stores", within_seconds=READY_SECONDS)
             self.manage(instance, "migrate --no-input")
-            self.start("front", PROJECT)
             for name in NAMES:
                 self.start(name, self.previous)
+            self.start("front", PROJECT)
+            front = (ports.HOST, self.ports["front-statistics"])
+            waiting.until(lambda: ports.answers(front), "no HAProxy", within_seconds=READY_SECONDS)
             for name in WEB:
-                self.wait_until_up(name)
+                self.balance(name, "ready")
             yield
         finally:
             supervision.clear_leftovers(instance, within_seconds=5)
 
-    def manage(self, instance: Instance, words: str, code: Path | None = None) -> CompletedProcess[str]:
+    def manage(self, _: Any, words: str, code: Path | None = None) -> CompletedProcess[str]:
         """A management command, by default of the previous release. Raises SetupError."""
-        command, within = [sys.executable, "manage.py", *words.split()], COMMAND_SECONDS
-        own, folder = self.environment, code or self.previous
-        ran = children.run(command, within_seconds=within, environment=own, folder=folder)
-        children.printed(ran)
+        command, own = [sys.executable, "manage.py", *words.split()], self.environment
+        how: dict[str, Any] = {"environment": own, "folder": code or self.previous}
+        children.printed(ran := children.run(command, within_seconds=COMMAND_SECONDS, **how))
         return ran
 
     def start(self, name: str, code: Path) -> None:
-        """Start the process with the code of this folder."""
         instance, kind = self.instance, name.partition("-")[0]
         match kind:
             case "mariadb":
@@ -107,15 +98,11 @@ class Releases(Run):
             case _:
                 command = processes.command(kind, instance, self.environment)
         # Of two workers or beats each has its own of these.
-        own = {
-            "worker": ["--hostname", f"{name}@releases"],
-            "beat": ["--schedule", f"{instance.data}/{name}"],
-        }
+        own = {"worker": ["--hostname", f"{name}@shop"], "beat": ["--schedule", f"{instance.data}/{name}"]}
         log, command = instance.logs / f"{name}.log", [*command, *own.get(kind, [])]
         self.running[name] = children.start(command, log=log, environment=self.environment, folder=code)
 
     def make_faults(self) -> float:
-        """Migrate and replace processes under load; the longest that a replacement took."""
         self.seen.requests = []
         chance, longest = random.Random(f"{self.seed} rolls"), 0.0
         # Load on the previous release alone, whose keys and sagas the new one finds.
@@ -131,14 +118,13 @@ class Releases(Run):
             code, is_restart = self.previous if number == 1 else PROJECT, number >= 3
             say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
             self.setup.campaigns += self.shop.create_campaigns(1)
-            before = self.requests()
             for name in chance.sample(NAMES, len(NAMES)):
                 longest = max(longest, self.replace(name, code, is_drained=not is_restart))
                 time.sleep(chance.uniform(*self.pauses))
-            self.check_processes()
-            now = self.requests()
-            self.record(f"{name} had no request in a round" for name in WEB if now[name] == before[name])
-            self.check_replays(f"{self.seed} {number}")
+            # Calls that either release has answered: each gets its own answer again.
+            made = [one for one in self.setup.calls if one.call.key and one.was_done]
+            chosen = chance.sample(made, min(REPEATED, len(made)))
+            self.record(comparison.repeats(chosen, self.shop.connection))
         return longest
 
     def replace(self, name: str, code: Path, *, is_drained: bool) -> float:
@@ -148,8 +134,7 @@ class Releases(Run):
             self.balance(name, "drain")
             under_way = lambda: sum(int(row["scur"]) for row in self.balanced(name).values())  # noqa: E731
             waiting.left(under_way, within_seconds=DRAIN_SECONDS)
-        if (ended_with := self.running[name].poll()) is not None:
-            self.record([f"{name} has ended by itself, with {ended_with}"])
+        self.record(self.ended())
         children.stop(self.running[name], within_seconds=STOP_SECONDS)
         self.start(name, code)
         self.made += 1
@@ -157,62 +142,35 @@ class Releases(Run):
             is_ready = lambda: not supervision.readiness_problem(self.ports[name])  # noqa: E731
             waiting.until(is_ready, f"{name} was not ready", within_seconds=READY_SECONDS)
             self.balance(name, "ready")
-            self.wait_until_up(name)
         else:
             time.sleep(1)
-        ended = time.monotonic()
         if name in WEB and not is_drained:
-            self.undrained.append((began, ended))
-        say(f"{name} was replaced after {ended - began:.1f} s")
-        return ended - began
-
-    def wait_until_up(self, name: str) -> None:
-        """Return once the balancer has found the web server ready. Raises SetupError."""
-
-        def is_up() -> bool:
-            with suppress(OSError):  # the balancer starts, too
-                return self.balanced(name)["ready"]["status"] == "UP"
-            return False
-
-        waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
+            self.undrained.append((began, time.monotonic()))
+        say(f"{name} was replaced after {time.monotonic() - began:.1f} s")
+        return time.monotonic() - began
 
     def balance(self, name: str, state: str) -> None:
-        """Have the balancer send the web server new requests again, or, to drain it, none. Raises
-        SetupError."""
+        """Have the balancer send it new requests, once that has found it `ready`, or none (`drain`)."""
         url = f"http://{ports.HOST}:{self.ports['front-statistics']}/statistics"
         for backend in self.balanced(name):
             form = {"s": name, "action": state, "b": backend}
-            answer = requests.post(url, form, allow_redirects=False, timeout=DRAIN_SECONDS)
-            if "st=DONE" not in (led_to := answer.headers.get("Location", "")):
-                raise SetupError(f"{form} is answered {answer.status_code} {led_to} by the balancer")
-
-    def requests(self) -> dict[str, int]:
-        """How many requests each web server was sent up to now."""
-        return {name: sum(int(row["stot"]) for row in self.balanced(name).values()) for name in WEB}
+            requests.post(url, form, allow_redirects=False, timeout=DRAIN_SECONDS)
+        is_up = lambda: state == "drain" or self.balanced(name)["ready"]["status"] == "UP"  # noqa: E731
+        waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
 
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
-        """What the balancer knows of the web server, by backend."""
         _, text = ports.ask(self.ports["front-statistics"], "GET", "/statistics;csv")
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
         return {row["pxname"]: row for row in rows if row["svname"] == name}
 
-    def check_processes(self) -> None:
-        ended = [name for name, child in self.running.items() if child.poll() is not None]
-        self.record(f"{name} has ended by itself" for name in ended)
-
-    def check_replays(self, seed: str) -> None:
-        """Repeat calls that either release has answered: each gets its own answer again."""
-        accounts = [self.setup.staff, *self.setup.buyers]
-        made = [one for account in accounts for one in [*account.calls] if one.call.key and one.was_done]
-        chosen = random.Random(seed).sample(made, min(200, len(made)))
-        self.record(comparison.repeats(chosen, Connection(self.instance.port, self.seen, seed=seed)))
-        say(f"{len(chosen)} of {len(made)} keyed calls repeated")
+    def ended(self) -> Iterator[str]:
+        for name, child in self.running.items():
+            if child.poll() is not None:
+                yield f"{name} has ended by itself"
 
     def load(self) -> float:
-        """The same; then each request that failed is a finding."""
-        longest, requests = super().load(), self.seen.requests
-        failed = failures(requests, self.undrained)
-        say(f"{len(requests)} requests, failed: {dict(failed)}")
+        longest, failed = super().load(), failures(self.seen.requests, self.undrained)
+        say(f"{len(self.seen.requests)} requests, failed: {dict(failed)}")
         self.record(f"{count} requests failed: {what}" for what, count in failed.items())
         return longest
 
@@ -221,10 +179,9 @@ class Releases(Run):
 
 
 def failures(requests: Iterable[Request], undrained: Iterable[tuple[float, float]] = ()) -> Counter[str]:
-    """The requests that no answer of the contract came to: none, or 5xx but 503, by path without ids.
+    """The requests that were answered 5xx but 503, or not, by path without ids.
 
-    Without those that got none while a web server was stopped without draining: it closes what is idle, and a
-    request may be on its way.
+    A web server that is stopped without draining closes what is idle, and a request may be on its way.
     """
     found = Counter[str]()
     for one in requests:
