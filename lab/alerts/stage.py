@@ -33,21 +33,11 @@ from lab.shop import Shop
 from lab.stack import database, faketime, prometheus
 from lab.stack.prometheus import Program, Prometheus
 from scripts import alert_rules
-from scripts.stack import (
-    SetupError,
-    children,
-    own_stack,
-    places,
-    ports,
-    processes,
-    supervision,
-    system_packages,
-    waiting,
-)
+from scripts.stack import children, own_stack, places, ports, processes, supervision, system_packages, waiting
 from scripts.stack.instance import Instance
 
 ACCOUNTS, NUMBERS = 120, itertools.count(1)
-CALL_SECONDS, PAUSE_SECONDS, SETTLE_SECONDS = 30, 0.2, 60
+PAUSE_SECONDS, SETTLE_SECONDS = 0.2, 60
 SETTINGS = {
     **own_stack.NO_RATES,
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
@@ -59,37 +49,32 @@ SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "6",
 }
 """Short times, so that what takes a quarter of an hour happens within seconds."""
-SECOND_ISSUER = "second-issuer"
-"""Another one, as on another host: with a wall clock of its own, which is right at first."""
 SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
 """Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores:
 a process that answers late there is not down. A scrape may take as long. Rules are evaluated as often."""
-DURATION, UNITS = r"(?:\d+[smhd])+", {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+Block = AbstractContextManager[object]
 
 
 @dataclass
 class Fired:
-    """When an alert first fired, and when the last one of its name was resolved, by the monotonic clock; to
-    which receivers it went; and the labels of those that fire."""
+    """When an alert first fired, and when the last one of its name was resolved, by the monotonic clock; and
+    to which receivers it went."""
 
     at: float
     cleared_at: float | None = None
     receivers: set[str] = field(default_factory=set)
-    firing: set[frozenset[tuple[str, str]]] = field(default_factory=set)
 
 
 def take(alerts: dict[str, Fired], receiver: str, notification: Any) -> None:
-    """Record one notification of Alertmanager's, by the alerts' names."""
-    for alert in notification["alerts"]:
-        name, labels = alert["labels"]["alertname"], frozenset(alert["labels"].items())
-        if alert["status"] == "firing":
-            fired = alerts.setdefault(name, Fired(time.monotonic()))
-            fired.firing.add(labels)
-            fired.receivers.add(receiver)
-            fired.cleared_at = None
-        elif (known := alerts.get(name)) and labels in known.firing:
-            known.firing.remove(labels)
-            known.cleared_at = None if known.firing else time.monotonic()
+    """Record one notification of Alertmanager's, which has all alerts of a name."""
+    name, is_firing = notification["groupLabels"]["alertname"], notification["status"] == "firing"
+    if is_firing or name in alerts:
+        fired = alerts.setdefault(name, Fired(time.monotonic()))
+        fired.receivers.add(receiver)
+        fired.cleared_at = None if is_firing else time.monotonic()
 
 
 @contextmanager
@@ -106,57 +91,20 @@ def receiving(alerts: dict[str, Fired]) -> Iterator[str]:
     # One notification at a time: what is recorded has no lock.
     with http.server.HTTPServer((ports.HOST, 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://{ports.HOST}:{server.server_port}"
-        finally:
-            server.shutdown()
+        yield f"http://{ports.HOST}:{server.server_port}"
+        server.shutdown()
 
 
 def shortened(text: str) -> str:
     """Rules or Alertmanager's configuration with shorter durations, and nothing else changed."""
 
-    def short(duration: str, least: int, most: int) -> str:
-        parts = re.findall(r"(\d+)([smhd])", duration)
-        seconds = sum(int(number) * UNITS[unit] for number, unit in parts) // 60
-        return f"{min(most, max(least, seconds))}s"
+    def short(found: re.Match[str]) -> str:
+        before, number, unit, after = found.groups()
+        seconds, (least, most) = int(number) * UNITS[unit] // 60, (10, 20) if after else (1, 86_400)
+        return f"{before}{min(most, max(least, seconds))}s{after}"
 
-    text = re.sub(rf"\[({DURATION})\]", lambda found: f"[{short(found[1], 10, 20)}]", text)
-    waits = rf"\b(for|group_wait|group_interval|repeat_interval): ({DURATION})$"
-    return re.sub(waits, lambda found: f"{found[1]}: {short(found[2], 1, 86_400)}", text, flags=re.MULTILINE)
-
-
-@contextmanager
-def watching(instance: Instance, alerts: dict[str, Fired], issuer: Program) -> Iterator[Any]:
-    """Watch the shop, that issuer and the servers by the shortened rules, and record alerts; yields
-    Prometheus and the exporter of Redis. Raises SetupError."""
-    folder, targets = instance.home / "watchers", instance.metrics_targets()
-    folder.mkdir()
-    for path in [*alert_rules.FILES, alert_rules.ALERTMANAGER]:
-        (folder / path.name).write_text(shortened(path.read_text()))
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
-    compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
-    script = alert_rules.OPS / "monitoring" / "alertmanager.py"
-    with ExitStack() as started:
-        enter = started.enter_context
-        url = enter(receiving(alerts))
-        words = [sys.executable, str(script), str(folder / "alertmanager.yml"), "--cluster.listen-address="]
-        words += [f"--storage.path={folder / 'data'}", "--web.listen-address={address}"]
-        own = {"PAGER_WEBHOOK_URL": f"{url}/pager", "TICKET_WEBHOOK_URL": f"{url}/tickets"}
-        mysql_options = compose["mysql_exporter"]["command"][1:]
-        alertmanager = enter(Program(folder / "alertmanager.log", *words, **own, TMPDIR=str(folder)))
-        redis = enter(prometheus.of_redis(instance, folder))
-        mysql = enter(prometheus.of_mariadb(instance, folder, *mysql_options))
-        servers = {"redis": redis, "mysql": mysql, "alertmanager": alertmanager}
-        targets |= {job: [program.address] for job, program in servers.items()}
-        targets["issuer"].append(enter(issuer).address)
-        running = prometheus.running(
-            folder / "prometheus",
-            targets=targets,
-            rules=[folder / path.name for path in alert_rules.FILES],
-            alertmanagers=[alertmanager.address],
-            scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
-        )
-        yield enter(running), redis
+    waits = r"\bfor: |group_wait: |group_interval: |repeat_interval: "
+    return re.sub(rf"(?m)(\[|{waits})(\d+)([smhd])(\]|$)", short, text)
 
 
 @dataclass
@@ -183,35 +131,16 @@ class Stage:
 
     def wait_for(self, number: int, rows: str, *values: object) -> None:
         """Return once there are so many rows, or more; with 0, once there is none. Raises SetupError."""
-
-        def is_so() -> bool:
-            [[found]] = self.sql(f"SELECT COUNT(*) FROM {rows}", *values)  # noqa: S608
-            return bool(found >= number if number else not found)
-
+        count = lambda: self.sql(f"SELECT COUNT(*) FROM {rows}", *values)[0][0]  # noqa: E731, S608
+        is_so = lambda: count() >= number if number else not count()  # noqa: E731
         late = f"after {SETTLE_SECONDS} s there are not {number} {rows}"
         waiting.until(is_so, late, within_seconds=SETTLE_SECONDS)
-
-    @contextmanager
-    def executed(self, statement: str, *undoing: str, values: tuple[object, ...] = ()) -> Iterator[None]:
-        """Inside the block the statement has been run; afterwards those that undo it are."""
-        self.sql(statement, *values)
-        try:
-            yield
-        finally:
-            for one in undoing:
-                self.sql(one, *values)
-
-    def changed(self, table: str, column: str, value: str, row: int) -> AbstractContextManager[None]:
-        """Inside the block the row's column has this value, whatever constraints say; afterwards 0."""
-        change = f"SET STATEMENT check_constraint_checks = 0 FOR UPDATE {table} SET {column} ="  # noqa: S608
-        return self.executed(*(f"{change} {one} WHERE id = %s" for one in (value, "0")), values=(row,))
 
     @contextmanager
     def locked(self, rows: str, *values: object, aged: tuple[str, ...] = ()) -> Iterator[None]:
         """Inside the block a transaction keeps the rows locked. A column of theirs may be aged before, by so
         much; the shop is frozen meanwhile, or it might come first."""
-        shop = (*processes.SHOP, SECOND_ISSUER)
-        groups = [children.group_of(self.instance.run, name) for name in shop if aged]
+        groups = [children.group_of(self.instance.run, name) for name in processes.SHOP if aged]
         with database.connected(self.instance) as connection, connection.cursor() as cursor:
             with stages.frozen(set().union(*groups)):
                 if aged:
@@ -228,11 +157,6 @@ class Stage:
             yield
         supervision.wait_for_shop(self.instance)
 
-    @contextmanager
-    def issuers_frozen(self) -> Iterator[None]:
-        with self.lasting("freeze", "issuer"), self.lasting("freeze", SECOND_ISSUER):
-            yield
-
     def campaign(self, strategy: str = "group_commit", **terms: Any) -> int:
         """A new campaign that is open."""
         return self.shop.create_campaign("Alerts", strategy=strategy, **{"quantity": 100_000, **terms})
@@ -241,30 +165,24 @@ class Stage:
         """A new product with stock."""
         return self.shop.create_product("Alerts", next(NUMBERS), 100_000).id
 
-    def require(self, call: Call, *statuses: int, of: Connection | None = None) -> Any:
-        """The body of the call's final answer. Raises SetupError for another status than these."""
-        until = time.monotonic() + CALL_SECONDS
-        answer = (of or self.shop.connection).call_until_final(call, until=until)
-        if answer.status not in statuses:
-            raise SetupError(f"{call.method} {call.path} answered {answer.status}: {answer.body}")
-        return answer.body
+    def ask(self, call: Call) -> Any:
+        """The body of the call's final answer. Raises SetupError for none."""
+        return self.shop.ask(call).body
 
     def at_gateway(self, path: str, body: Any) -> Any:
-        """What the gateway has made. Raises SetupError unless it has."""
+        """What the gateway has made. Raises SetupError for no answer."""
         gateway = calls.to_gateway(self.instance.gateway_port)
-        return self.require(Call("POST", path, "", body, str(uuid.uuid4())), 200, 201, of=gateway)
+        call = Call("POST", path, "", body, str(uuid.uuid4()))
+        return gateway.call_until_final(call, until=time.monotonic() + SETTLE_SECONDS).body
 
-    def load(
-        self, clients: int, make_call: Callable[..., Call], **terms: Any
-    ) -> AbstractContextManager[object]:
+    def load(self, clients: int, make_call: Callable[..., Call], **terms: Any) -> Block:
         """Inside the block so many clients call, each by accounts of its own, whatever they are answered."""
 
         def run(stop: threading.Event, number: int) -> None:
             connection = Connection(self.instance.port, self.shop.seen, seed=f"client {number}")
-            for account in itertools.cycle(self.buyers[number::clients]):
-                if stop.wait(PAUSE_SECONDS):
-                    return
-                connection.call_once(make_call(account, **terms))
+            accounts = itertools.cycle(self.buyers[number::clients])
+            while not stop.wait(PAUSE_SECONDS):
+                connection.call_once(make_call(next(accounts), **terms))
 
         return at_work([SimpleNamespace(run=partial(run, number=number)) for number in range(clients)])
 
@@ -277,23 +195,41 @@ class Stage:
 @contextmanager
 def prepared(instance: Instance) -> Iterator[Stage]:
     """A stack with everything in place, and no alert. Raises SetupError."""
-    options = {"bind": ports.HOST, "port": "{port}", "save": "", "maxmemory-policy": "noeviction"}
+    alerts: dict[str, Fired] = {}
+    folder = places.private_folder(instance.home / "watchers")
+    for path in [*alert_rules.FILES, alert_rules.ALERTMANAGER]:
+        (folder / path.name).write_text(shortened(path.read_text()))
     with ExitStack() as started:
+        enter = started.enter_context
         # A Redis of its own as the broker, so that one can be away without the other.
+        options = {"bind": ports.HOST, "port": "{port}", "save": "", "maxmemory-policy": "noeviction"}
         words = [system_packages.program("redis-server"), *processes.words(options)]
-        broker = started.enter_context(Program(instance.home / "broker.log", *words))
+        broker = enter(Program(instance.home / "broker.log", *words))
         url = f"redis://{broker.address}/0"
-        started.enter_context(clocks.moved(instance, {SECOND_ISSUER: 0}))
-        started.enter_context(own_stack.running(instance, BROKER_URL=url, **SETTINGS))
+        enter(clocks.moved(instance, {"issuer": 0}))
+        settings = {**SETTINGS, **faketime.settings("issuer=issuer"), "BROKER_URL": url}
+        enter(own_stack.running(instance, **settings))
         known = stages.seed(instance, ACCOUNTS, BROKER_URL=url)
-        own = supervision.environment(instance) | {"METRICS_PORT": "{port}"}
-        own |= faketime.environment(faketime.clock_file(instance, SECOND_ISSUER))
-        words = faketime.command(processes.command("issuer", instance, own))
-        issuer = Program(instance.logs / f"{SECOND_ISSUER}.log", *words, **own)
-        (instance.run / f"{SECOND_ISSUER}.pid").write_text(f"{issuer.child.pid}")
-        alerts: dict[str, Fired] = {}
-        watcher, exporter = started.enter_context(watching(instance, alerts, issuer))
+        webhook, script = enter(receiving(alerts)), alert_rules.OPS / "monitoring" / "alertmanager.py"
+        words = [sys.executable, str(script), str(folder / "alertmanager.yml"), "--cluster.listen-address="]
+        words += [f"--storage.path={folder / 'data'}", "--web.listen-address={address}"]
+        own = {"PAGER_WEBHOOK_URL": f"{webhook}/pager", "TICKET_WEBHOOK_URL": f"{webhook}/tickets"}
+        alertmanager = enter(Program(folder / "alertmanager.log", *words, **own, TMPDIR=str(folder)))
+        compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
+        redis = enter(prometheus.of_redis(instance, folder))
+        mysql = enter(prometheus.of_mariadb(instance, folder, *compose["mysql_exporter"]["command"][1:]))
+        servers = {"redis": redis, "mysql": mysql, "alertmanager": alertmanager}
+        targets = instance.metrics_targets() | {job: [one.address] for job, one in servers.items()}
+        busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
+        running = prometheus.running(
+            folder / "prometheus",
+            targets=targets,
+            rules=[folder / path.name for path in alert_rules.FILES],
+            alertmanagers=[alertmanager.address],
+            scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
+        )
         shop = Shop(instance, known["staff"], Observations())
         buyers = [Account(user["id"], user["access"]) for user in known["users"]]
-        programs = {"broker": broker, "redis exporter": exporter}
-        yield Stage(instance, shop, buyers, watcher, alerts, programs)
+        yield Stage(
+            instance, shop, buyers, enter(running), alerts, {"broker": broker, "redis exporter": redis}
+        )

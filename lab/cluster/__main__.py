@@ -5,16 +5,15 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
-from lab.cluster import group, layout, processes, status
+from lab.cluster import keepers, layout, processes, status
 from lab.cluster.layout import Cluster
 from scripts.stack import (
     SetupError,
     children,
-    environment as environments,
-    instance as instances,
     places,
     ports,
     preparation,
@@ -22,6 +21,8 @@ from scripts.stack import (
     system_packages,
     welcome,
 )
+from scripts.stack.environment import defaults, given
+from scripts.stack.instance import held, remember
 from scripts.stack.supervision import Program
 
 MOST_SECONDS, DYING_SECONDS = 600, 10
@@ -40,20 +41,18 @@ def main() -> int:
     first = ports.parse(parser.parse_args().port or str(layout.DEFAULT_PORT), following=beyond)
     cluster = Cluster(home=places.private_folder(places.state() / "cluster"), port=first)
     system_packages.MYSQL.require()
-    composed = processes.compose(cluster, environments.given())
+    composed = processes.compose(cluster, given())
     for folder in (cluster.run, cluster.logs, cluster.data, cluster.static, cluster.settings):
         folder.mkdir(parents=True, exist_ok=True)
-    with instances.held(cluster, command="make cluster"):
+    with held(cluster, command="make cluster"):
         supervision.clear_leftovers(cluster, within_seconds=30)
         for port in range(first, first + layout.PORTS):
             ports.require_free(port, command="make cluster")
-        instances.remember(cluster)
+        remember(cluster)
         layout.write_all(cluster)
         # What management commands need that a shell doesn't have, or may not have next time.
-        ours = {*environments.defaults(cluster), "FIRSTCOME_VAR"}
-        own = {
-            name: value for name, value in composed.items() if name in ours or os.environ.get(name) != value
-        }
+        ours = {*defaults(cluster), "FIRSTCOME_VAR"}
+        own = {key: text for key, text in composed.items() if key in ours or os.environ.get(key) != text}
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(own.items())]
         places.write_whole(cluster.home / "env", "".join(lines), mode=0o600)
         try:
@@ -64,54 +63,47 @@ def main() -> int:
 
 def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
     """Start each part when what it needs is there, and stay; MySQL's other members join meanwhile."""
-    began_at = time.monotonic()
-    programs: dict[str, list[Program]] = {}
+    began_at, programs = time.monotonic(), dict[str, list[Program]]()
     for name, (of, spec) in layout.PROGRAMS.items():
         # supervisor starts again what ends: cloning a member ends with a shutdown.
         own = {"stop_signal": spec.get("stop_signal", "TERM"), "stop_seconds": spec.get("stop_seconds", 6)}
         program = Program(name=name, module=processes.__name__, is_started_at_once="at_once" in spec, **own)
         programs.setdefault(of, []).append(program)
+
+    def start(groups: str, name: str, *parts: str) -> None:
+        """Start these groups, and wait until nothing is missing of the parts."""
+        for one in groups.split():
+            supervision.calls(cluster).startProcessGroup(one, False)
+        problem = partial(_problem, cluster, parts)
+        supervision.wait_while(problem, cluster, name, most_seconds=MOST_SECONDS, dying_seconds=DYING_SECONDS)
+
     with supervision.supervised(cluster, composed, programs, stop_seconds=STOP_SECONDS) as daemon:
-        _start(cluster, "routes")
-        _wait(cluster, "mysql-1", "routes", "Redis", "Sentinel", "RabbitMQ")
-        children.say("MySQL, Redis and RabbitMQ serve.")
+        start("routes", "mysql-1", "routes", "Redis", "Sentinel", "RabbitMQ")
         preparation.prepare_apart(cluster.home, {**composed, "FIRSTCOME_VAR": str(cluster.home)})
-        _start(cluster, "web", "front")
-        _wait(cluster, "web-1", "web")
+        start("web front", "web-1", "web")
         # These can wait; on two processors their start would delay the web nodes'.
-        _start(cluster, "background", "monitoring")
-        _wait(cluster, "mysql-keeper", "database")
+        start("background monitoring", "mysql-keeper", "database")
         addresses = "\n".join(f"  {kind:20} {' '.join(cluster.addresses(kind))}" for kind in SHOWN)
+        seconds, of_a_shell = (
+            time.monotonic() - began_at,
+            f". {cluster.home}/env && .venv/bin/python manage.py",
+        )
         children.say(
-            "\nFirstcome's cluster is ready: all members are online after "
-            f"{time.monotonic() - began_at:.0f} s. Its state is in {cluster.home}.\n\n{addresses}\n\n"
-            "Status: make cluster STATUS=1    "
-            f"Commands: . {cluster.home}/env && .venv/bin/python manage.py doctor\n\n"
+            f"All members of Firstcome's cluster are online after {seconds:.0f} s. State: {cluster.home}\n\n"
+            f"{addresses}\n\nStatus: make cluster STATUS=1    Commands: {of_a_shell} doctor\n\n"
             f"{welcome.demo(cluster)}\n\nCtrl-C stops everything."
         )
         with suppress(KeyboardInterrupt):
             daemon.wait()
             raise SetupError(f"supervisor ended; see {cluster.logs / 'supervisor.log'}")
-        children.say("\nStopping …")
-        return 0
+    return 0
 
 
-def _start(cluster: Cluster, *groups: str) -> None:
-    for one in groups:
-        supervision.calls(cluster).startProcessGroup(one, False)
-
-
-def _wait(cluster: Cluster, name: str, *parts: str) -> None:
-    """Return once nothing of these parts is missing. Raises SetupError, also when the process keeps dying."""
-
-    def problem() -> str:
-        _, step = group.look(cluster)
-        if step.action == "refuse":
-            raise SetupError(f"MySQL's group is not founded: {step.reason}")
-        return "; ".join(status.missing(cluster, *parts))
-
-    times = {"most_seconds": MOST_SECONDS, "dying_seconds": DYING_SECONDS}
-    supervision.wait_while(problem, cluster, name, **times)
+def _problem(cluster: Cluster, parts: Sequence[str]) -> str:
+    """What is missing of these parts. Raises SetupError when only a person can go on."""
+    if (step := keepers.look(cluster)[1]).action == "refuse":
+        raise SetupError(f"MySQL's group is not founded: {step.reason}")
+    return "; ".join(status.missing(cluster, *parts))
 
 
 if __name__ == "__main__":

@@ -29,14 +29,9 @@ SIZES = {kind: size for size, kinds in enumerate(KINDS, 1) for kind in kinds.spl
 """How many there are of each kind with a port. A majority of three outlives one; of two beats one acts."""
 OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
 """The port of each kind's number 1 after the cluster's first one; the others follow."""
-
 TEMPLATES = places.PROJECT / "ops" / "cluster"
 GROUP = uuid.UUID("5f1e57c0-0000-4000-8000-000000000970")
 """The name of MySQL's group. Members with another one don't join."""
-PASSWORDS = (
-    *("mysql-administrator", "mysql-replication", "mysql-shop", "mysql-router", "mysql-exporter"),
-    *("redis", "sentinel", "rabbitmq"),
-)
 
 
 class Cluster(Instance):
@@ -44,11 +39,7 @@ class Cluster(Instance):
 
     def __init__(self, *, home: Path, port: int) -> None:
         super().__init__(home=home, port=port, database="cluster")
-
-    @property
-    def settings(self) -> Path:
-        """What the templates of servers became that have no folder of their own."""
-        return self.home / "settings"
+        self.settings = home / "settings"
 
     def port_of(self, name: str) -> int:
         """The port of a process, or one of its further ports: `mysql-group-2`."""
@@ -90,17 +81,13 @@ def remembered() -> Cluster:
     return Cluster(home=home, port=last.port)
 
 
-_GROUPS = tomllib.loads((TEMPLATES / "programs.toml").read_text())
 PROGRAMS = {
     name: (group, spec)
-    for group, kinds in _GROUPS.items()
+    for group, kinds in tomllib.loads((TEMPLATES / "programs.toml").read_text()).items()
     for kind, spec in kinds.items()
     for name in names(kind)
 }
 """The group of each process, and what ops/cluster/programs.toml says about it."""
-
-
-# --- settings ---
 
 
 def write_all(cluster: Cluster) -> None:
@@ -124,28 +111,22 @@ def filled(cluster: Cluster, text: str, name: str = "") -> str:
     """The text with all ports (`${web_1_port}`), passwords, folders and the environment filled in, and with
     the process' own ports (`${web_port}`), number and folder. Raises KeyError for other names.
     """
-    _, number = split(name)
-    known: dict[str, object] = {
-        "host": ports.HOST,
-        "home": cluster.home,
-        "project": places.PROJECT,
-        "python": sys.executable,
-        "settings": cluster.settings,
-        "group_name": GROUP,
-        "group_seeds": ",".join(cluster.addresses("mysql-group")),
-        "name": name,
-        "number": number,
-        "folder": cluster.folder(name),
-        "metrics": cluster.metrics / name,
-        "socket": places.socket_path(cluster.folder(name), "mysql.sock"),
-        "replicaof": f"replicaof {ports.HOST} {cluster.port_of('redis-1')}" if number > 1 else "",
-    }
-    known |= {f"{name}_password": cluster.password(name) for name in PASSWORDS}
-    known |= {f"{name}_uuid": member_uuid(name) for name in names("mysql")}
-    known |= {f"{name}_port": cluster.port_of(name) for name in names(*SIZES)}
-    known |= {f"{of}_port": cluster.port_of(f"{of}-{number}") for of, size in SIZES.items() if size >= number}
-    ours = {name.replace("-", "_"): value for name, value in known.items()}
-    return Template(text).substitute({**os.environ, **ours})
+    number, folder = split(name)[1], cluster.folder(name)
+
+    class Known(dict[str, object]):
+        def __missing__(self, key: str) -> object:
+            of, _, what = key.replace("_", "-").rpartition("-")
+            if what == "port":
+                return cluster.port_of(f"{of}-{number}" if SIZES.get(of, 0) > 1 else of)
+            return {"password": cluster.password, "uuid": member_uuid}[what](of)
+
+    known = Known(os.environ, host=ports.HOST, home=cluster.home, settings=cluster.settings)
+    known |= {"project": places.PROJECT, "python": sys.executable, "group_name": GROUP}
+    known |= {"group_seeds": ",".join(cluster.addresses("mysql-group"))}
+    known |= {"name": name, "number": number, "folder": folder, "metrics": cluster.metrics / name}
+    known["socket"] = places.socket_path(folder, "mysql.sock")
+    known["replicaof"] = f"replicaof {ports.HOST} {cluster.port_of('redis-1')}" if number > 1 else ""
+    return Template(text).substitute(known)
 
 
 def member_uuid(name: str) -> str:

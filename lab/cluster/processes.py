@@ -13,29 +13,20 @@ from pathlib import Path
 from lab.cluster import layout
 from lab.cluster.layout import Cluster
 from lab.stack import rabbitmq
-from scripts.stack import (
-    children,
-    environment as environments,
-    places,
-    processes as stack_processes,
-    system_packages,
-)
+from scripts.stack import children, environment as environments, places, processes, system_packages
 
 CONTROL_GROUPS = "FIRSTCOME_CONTROL_GROUPS"
 """In the environment of a drill's cluster: the folder of the control groups, one for each process."""
 CODE = "code"
 """While a process has this link in its folder, it starts with the code of the folder that it leads to."""
-DEFAULTS = {
-    # A failover takes up to ten seconds. A payment that gives up within it could neither be charged nor
-    # cancelled, and its saga would be stuck until the database is back.
-    "PAYMENT_GIVE_UP_SECONDS": "60",
-    # One process each: there are three nodes, and two of them outlive the third.
-    "WEB_WORKERS": "1",
-    # For each node. Together with the rest they need fewer connections than a member allows.
-    "WEB_THREADS": "32",
-    # HAProxy names the client, and no other header may.
-    "TRUSTED_PROXIES": "1",
-}
+# A failover takes up to ten seconds. A payment that gives up within it could neither be charged nor
+# cancelled, and its saga would be stuck until the database is back.
+DEFAULTS = {"PAYMENT_GIVE_UP_SECONDS": "60"}
+# One web process for each of three nodes: two of them outlive the third. Together the threads need fewer
+# connections than a member allows.
+DEFAULTS |= {"WEB_WORKERS": "1", "WEB_THREADS": "32"}
+# HAProxy names the client, and no other header may.
+DEFAULTS |= {"TRUSTED_PROXIES": "1"}
 """What differs from `make run`, unless the user says otherwise."""
 
 
@@ -92,24 +83,24 @@ def _run(*words: str, text: str = "") -> None:
 def main() -> None:
     name, cluster = sys.argv[1], layout.remembered()
     (kind, number), (_, spec), folder = layout.split(name), layout.PROGRAMS[name], cluster.folder(name)
-    stack_processes.take_place(cluster.run, name)
+    processes.take_place(cluster.run, name)
     if groups := os.environ.get(CONTROL_GROUPS):
         # This process, and all that it becomes and starts, can be cut off by the rules of its group.
         group = Path(groups) / name
         group.mkdir(exist_ok=True)
         (group / "cgroup.procs").write_text(str(os.getpid()))
     prepare(cluster, name, folder)
+    filled = lambda text: layout.filled(cluster, text, name)  # noqa: E731
+    environment = os.environ | {"PATH": system_packages.SEARCH_PATH}
     # Each process of a kind begins with another node of the broker.
     nodes = os.environ["BROKER_URL"].split(";")
-    own = {"BROKER_URL": ";".join(nodes[number - 1 :] + nodes[: number - 1])}
+    environment["BROKER_URL"] = ";".join(nodes[number - 1 :] + nodes[: number - 1])
     if kind == "rabbitmq":
         epmd, peers = cluster.port_of("epmd"), cluster.port_of(f"rabbitmq-peers-{number}")
-        own |= rabbitmq.node_environment(folder, name, epmd_port=epmd, peers_port=peers)
-    own |= {key: layout.filled(cluster, text, name) for key, text in spec.get("environment", {}).items()}
-    environment = os.environ | {"PATH": system_packages.SEARCH_PATH} | own
-    line = [layout.filled(cluster, word, name) for word in spec.get("command", ())]
-    line = line or stack_processes.command(kind, cluster, environment)
-    line += [layout.filled(cluster, word, name) for word in spec.get("options", ())]
+        environment |= rabbitmq.node_environment(folder, name, epmd_port=epmd, peers_port=peers)
+    environment |= {key: filled(text) for key, text in spec.get("environment", {}).items()}
+    line = [*map(filled, spec.get("command", ()))] or processes.command(kind, cluster, environment)
+    line += map(filled, spec.get("options", ()))
     line = system_packages.MYSQL.command(*line) if spec.get("in_root") else line
     if (code := folder / CODE).exists():
         os.chdir(code)

@@ -3,18 +3,18 @@
 import csv
 import json
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import MySQLdb
-import requests
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from lab.cluster import group, layout, rabbitmq
+from lab.cluster import keepers, layout
 from lab.cluster.layout import Cluster, names
 from lab.stack.prometheus import Prometheus
 from scripts.stack import SetupError, children, ports, supervision
@@ -26,19 +26,10 @@ _LEASE = """
 SELECT holder, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), leased_until) / 1000000
 FROM firstcome.shop_processlease WHERE name = 'beat'
 """
-PARTS = {
-    "processes": ["supervisor"],
-    "database": names("mysql"),
-    "group": ["mysql-keeper"],
-    "routes": names("router", "database"),
-    "Redis": names("redis"),
-    "Sentinel": names("sentinel"),
-    "RabbitMQ": names("rabbitmq"),
-    "queue": ["celery"],
-    "web": ["haproxy-front"],
-    "beat": ["lease"],
-    "targets": ["prometheus"],
-}
+PARTS = {"processes": ["supervisor"], "database": names("mysql"), "group": ["mysql-keeper"]}
+PARTS |= {"routes": names("router", "database"), "Redis": names("redis"), "Sentinel": names("sentinel")}
+PARTS |= {"RabbitMQ": names("rabbitmq"), "queue": ["celery"], "web": ["haproxy-front"], "beat": ["lease"]}
+PARTS |= {"targets": ["prometheus"]}
 
 
 class Finding(NamedTuple):
@@ -50,59 +41,60 @@ class Finding(NamedTuple):
     is_well: bool
 
 
+def _listed(what: str, states: Mapping[str, str], well: str) -> tuple[str, bool]:
+    """How many are in the state that is well, and each of the others."""
+    others = [f"{one} {state.lower()}" for one, state in states.items() if state != well]
+    return ", ".join([f"{len(states) - len(others)} of {len(states)} {what}", *others]), not others
+
+
 def _look(cluster: Cluster, part: str, name: str) -> tuple[str, bool]:
     """What one server says of itself and others, and whether that is as it should be. Raises `ERRORS`."""
     match part:
         case "processes":
-            states = supervision.states(cluster)
-            stopped = [f"{one} {state.lower()}" for one, state in states.items() if state != "RUNNING"]
-            return ", ".join([f"{len(states) - len(stopped)} of {len(states)} run", *stopped]), not stopped
+            return _listed("run", supervision.states(cluster), "RUNNING")
         case "database":
-            view = group.view(cluster, name)
+            view = keepers.view(cluster, name)
             return f"{view.state} {view.role}, {view.to_apply} transactions to apply", view.state == "ONLINE"
         case "group":
-            seen, step = group.look(cluster)
+            seen, step = keepers.look(cluster)
             primaries = [one for one, view in seen.items() if view and view.role == "PRIMARY"]
             text = f"{' '.join(map(str, step))}; {' and '.join(primaries) or 'none'} is the primary"
             return text, step.action == "nothing" and len(primaries) == 1
         case "routes":
-            [(port, is_closed)] = group.ask(cluster, name, "SELECT @@port, @@read_only", user="firstcome")
+            [(port, is_closed)] = keepers.ask(cluster, name, "SELECT @@port, @@read_only", user="firstcome")
             to = f"leads to mysql-{port - cluster.port_of('mysql-1') + 1}"
             return f"{to}{', which is read-only' * is_closed}", not is_closed
         case "Redis":
             state = ask_redis(cluster, name, "INFO", "replication")
-            replicas, link = state.get("connected_slaves"), state.get("master_link_status")
             if state["role"] == "master":
-                return f"primary with {replicas} replicas", replicas == len(names("redis")) - 1
-            return f"replica, link {link}, heard {state['master_last_io_seconds_ago']} s ago", link == "up"
+                count = state["connected_slaves"]
+                return f"primary with {count} replicas", count == len(names("redis")) - 1
+            link, ago = state["master_link_status"], state["master_last_io_seconds_ago"]
+            return f"replica, link {link}, heard {ago} s ago", link == "up"
         case "Sentinel":
             _, port = ask_redis(cluster, name, "SENTINEL GET-MASTER-ADDR-BY-NAME", "primary")
             named = f"redis-{int(port) - cluster.port_of('redis-1') + 1}"
             return f"names {named}", named == redis_primary(cluster)
         case "RabbitMQ":
-            nodes = rabbitmq.nodes(cluster, name)
-            together = rabbitmq.together(name, nodes)
+            nodes = keepers.nodes(cluster, name)
+            together = keepers.together(name, nodes)
             alarms = [one for one in ("mem_alarm", "disk_free_alarm") if nodes[name].get(one)]
             text = ", ".join([f"together with {' and '.join(sorted(together - {name}))}", *alarms])
             return text, together == {*names("rabbitmq")} and not alarms
         case "queue":
-            found = rabbitmq.tasks_queue(cluster)
+            found = keepers.tasks_queue(cluster)
             online, kind = len(found["online"]), found["type"]
             text = f"{kind}, leader {found.get('leader')}, {online} of {len(found['members'])} copies"
             return text, kind == "quorum" and online == len(names("rabbitmq"))
         case "web":
-            address = f"http://{cluster.address('front-statistics')}/statistics;csv"
-            lines = requests.get(address, timeout=ANSWER_SECONDS).text.lstrip("# ").splitlines()
-            rows = {row["svname"]: row["status"] for row in csv.DictReader(lines) if row["pxname"] == "ready"}
-            text = ", ".join(f"{one} {rows[one].lower()}" for one in names("web"))
-            return text, all(rows[one].startswith("UP") for one in names("web"))
+            _, page = ports.ask(cluster.port_of("front-statistics"), "GET", "/statistics;csv")
+            rows = csv.DictReader(page.removeprefix("# ").splitlines())
+            states = {row["svname"]: row["status"] for row in rows if row["pxname"] == "ready"}
+            return _listed("ready", {one: states[one].partition(" ")[0] for one in names("web")}, "UP")
         case "targets":
-            found = Prometheus(cluster.address(name)).targets()
-            down = [f"{target} is {health}" for target, health in found.items() if health != "up"]
-            return ", ".join([f"{len(found) - len(down)} of {len(found)} up", *down]), not down
-        case _:
-            beat, left = beat_lease(cluster)
-            return f"{beat or 'none'} acts, its lease runs {left:.1f} s more", left > 0
+            return _listed("up", Prometheus(cluster.address(name)).targets(), "up")
+    beat, left = beat_lease(cluster)
+    return f"{beat or 'none'} acts, its lease runs {left:.1f} s more", left > 0
 
 
 def redis_primary(cluster: Cluster) -> str:
@@ -116,22 +108,22 @@ def redis_primary(cluster: Cluster) -> str:
 
 def ask_redis(cluster: Cluster, name: str, *words: str) -> Any:
     """The answer of a Redis or Sentinel. Raises redis' errors."""
-    times: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
-    password, retry = cluster.password(layout.split(name)[0]), Retry(NoBackoff(), 0)
-    with Redis(ports.HOST, cluster.port_of(name), password=password, retry=retry, **times) as client:
+    how: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    how |= {"password": cluster.password(layout.split(name)[0]), "retry": Retry(NoBackoff(), 0)}
+    with Redis(ports.HOST, cluster.port_of(name), **how) as client:
         return client.execute_command(*words)
 
 
 def beat_lease(cluster: Cluster) -> tuple[str, float]:
     """The beat that held the lease last, and for how many seconds more. Raises MySQLdb's errors."""
-    for holder, left in group.ask(cluster, "database", _LEASE, user="firstcome"):
+    for holder, left in keepers.ask(cluster, "database", _LEASE, user="firstcome"):
         # A holder ends in the folder of that beat's schedule.
         return holder.rpartition("/schedule")[0].rpartition("/")[2], float(left)
     return "", 0.0
 
 
 def examine(cluster: Cluster, *parts: str) -> list[Finding]:
-    """These parts, by default all, at the same time: what hangs delays none of the others."""
+    """These parts, at the same time: what hangs delays none of the others."""
 
     def found(part: str, name: str) -> Finding:
         try:
@@ -139,9 +131,10 @@ def examine(cluster: Cluster, *parts: str) -> list[Finding]:
         except ERRORS as error:
             return Finding(part, name, f"does not answer: {error}", False)
 
-    asked = [(part, name) for part in parts or PARTS for name in PARTS[part]]
     with ThreadPoolExecutor(32) as pool:
-        return [*pool.map(found, *zip(*asked, strict=True))]
+        return [
+            *pool.map(found, *zip(*((part, name) for part in parts for name in PARTS[part]), strict=True))
+        ]
 
 
 def missing(cluster: Cluster, *parts: str) -> list[str]:
@@ -152,7 +145,7 @@ def missing(cluster: Cluster, *parts: str) -> list[str]:
 
 def main() -> int:
     """Print every part; what is missing begins with an exclamation mark. The exit code is 1 then."""
-    found = examine(layout.remembered())
+    found = examine(layout.remembered(), *PARTS)
     if "--json" in sys.argv[1:]:
         print(json.dumps([one._asdict() for one in found], indent=1))
     else:

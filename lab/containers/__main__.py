@@ -1,145 +1,342 @@
 """`make test-containers`: images and compose file on a real Docker engine, and what is promised of them.
 
-Exit code 1 when a check failed, 2 when this machine can't run it, 130 after Ctrl-C.
+Each check does one thing to the containers, raises SetupError where what is promised is not so, and returns
+what was seen. Exit code 1 when one failed, 2 when this machine can't run it, 130 after Ctrl-C.
 """
 
 import argparse
-import fcntl
-import functools
+import dataclasses
+import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from lab.containers import checks, engine
+from lab.calls import NO_ANSWER, Connection, Observations, RecordedCall, await_final_answer, order_call
+from lab.chaos import comparison, faults
+from lab.chaos.clients import at_work, staff_and_buyers
+from lab.chaos.faults import Fault
+from lab.cluster.drill.load import Reader
+from lab.containers import engine
 from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
-from scripts.stack import SetupError, children, places, ports
+from lab.shop import Shop
+from scripts.stack import SetupError, children, own_stack, places, ports, waiting
+from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
 NAME = "test-containers"
-say = functools.partial(print, flush=True)
+Row = tuple[str, Callable[..., object], *tuple[str, ...]]
+STOCKED = {"products": 6, "on_hand": 20_000, "plenty": 1_000_000}
+COUPONS, BUYERS, ACCOUNTS_EACH = 400, 4, 6
+PAID_SECONDS, WAIT_SECONDS, SAID_SECONDS = 90, 20, 60
+LOAD_SECONDS = 900
+"""Of a load; a call that has no final answer some time after that is lost."""
+WAITERS, BESIDE_SECONDS = 8, 8
+"""How many clients wait for an order at a stop; and how long clients buy before an update and after it."""
+TOKENS = "/tmp/tokens.json"  # noqa: S108 (the container's own)
+LOCKED_DOWN = """
+grep "^CapBnd:.0*$" /proc/1/status
+grep "^CapEff:.0*$" /proc/1/status
+grep "^NoNewPrivs:.1" /proc/1/status
+if [ "$(id -u)" != 10001 ] || touch /app/x; then exit 1; fi
+touch /tmp/y && rm /tmp/y && echo it is
+"""
+"""Fails unless the container is read-only, has no capability and no way to one, and is not root."""
+AUDIT = "docker compose exec -T web python manage.py audit"
+EXEC, EXIT = "compose exec -T", "inspect --format '{{.State.Status}} {{.State.ExitCode}}'"
+QUEUES = "rabbitmq rabbitmqctl -q list_queues name type durable consumers"
+TARGETS = (places.PROJECT / "ops" / "prometheus" / "prometheus.yml").read_text().count("job_name:")
+UP = "prometheus promtool query instant http://localhost:9090 'count(up == 1)'"
+SAYS = {
+    "migrate completed": ("^exited 0$", f"{EXIT} firstcome-migrate-1"),
+    **{f"{one} is locked down": ("it is$", f"{EXEC} {one} sh -exc '{LOCKED_DOWN}'") for one in SHOP},
+    # Warnings are ignored.
+    "doctor": (r"(?ms)\A(?!.*^danger).*ok {7}", f"{EXEC} web python manage.py doctor"),
+    "the worker ran a task, by a message": (r"Task orders\.advance\[.*succeeded", "compose logs worker"),
+    "the queue is durable and consumed": (r"(?m)^celery\tquorum\ttrue\t[1-9]", f"{EXEC} {QUEUES}"),
+    "Prometheus scrapes every target": (f"=> {TARGETS} @", f"{EXEC} {UP}"),
+}
+"""Checks by what docker says within `SAID_SECONDS`."""
+MIGRATION = """from django.db import migrations
 
 
-class Report:
-    """The checks so far, with those that failed."""
+class Migration(migrations.Migration):
+    dependencies = [("orders", "{previous}")]
+    operations = [migrations.RunSQL("DO SLEEP(5)", migrations.RunSQL.noop)]
+"""
+UPDATE = r"(?ms)^### An update\n\n```\n(.*?)^```$"
+RESTORE = r"(?ms)^## In the containers\n(?:(?!^## ).)*?^```\n(.*?)^```$(?:(?!^## ).)*?^```\n(.*?)^```$"
 
-    def __init__(self) -> None:
-        self.names, self.failed = list[str](), list[str]()
 
-    def check(self, name: str, act: Callable[..., object], *arguments: object) -> bool:
-        """Run the check, and print its line with what it returns; False when it raised that it failed."""
-        started, word = time.monotonic(), "ok"
-        try:
-            what = str(act(*arguments) or "")
-        except (SetupError, OSError) as error:
-            what, word = str(error) or repr(error), "FAIL"
-            self.failed.append(name)
-        self.names.append(name)
-        what = f": {what}".replace("\n", "\n            ") if what else ""
-        say(f"{word:4} {time.monotonic() - started:6.1f} s  {name}{what}")
-        return word == "ok"
+def require(is_so: object, otherwise: str) -> None:
+    if not is_so:
+        raise SetupError(otherwise)
+
+
+def documented(project: Path, page: str, section: str) -> list[list[str]]:
+    """The lines of the blocks of shell in a section of a page of docs/. Raises SetupError."""
+    if not (found := re.search(section, (project / "docs" / page).read_text())):
+        raise SetupError(f"docs/{page} has no such section: {section}")
+    return [block.splitlines() for block in found.groups()]
+
+
+def change_source(folder: Path) -> None:
+    """Change a module of the shop, by which the new containers are known, and add a migration that takes some
+    seconds."""
+    with (folder / "shop" / "__init__.py").open("a") as module:
+        module.write("UPDATED = True\n")
+    migrations = folder / "orders" / "migrations"
+    newest = max(path.stem for path in migrations.glob("[0-9]*.py"))
+    text = MIGRATION.format(previous=newest)
+    (migrations / f"{int(newest[:4]) + 1:04}_an_update.py").write_text(text)
+
+
+class Tested:
+    """The shop in the containers as its clients know it: every call that was made, and every answer. The
+    last account is that of single orders; the load uses the others."""
+
+    def __init__(self, containers: Containers) -> None:
+        """Seed accounts, products and campaigns. Raises SetupError."""
+        self.containers, self.docker, self.instance = containers, containers.docker, containers.instance
+        seed = f"DEMO=1 python manage.py seed_demo --users {BUYERS * ACCOUNTS_EACH + 1} --tokens {TOKENS}"
+        known = json.loads(self.inside("web sh -c", f"{seed} >&2 && cat {TOKENS}"))
+        self.shop = Shop(self.instance, known["staff"], Observations())
+        self.setup = self.shop.stocked(known, "Container", **STOCKED)
+        self.setup.campaigns = [self.shop.create_campaign("Container", quantity=COUPONS) for _ in range(2)]
+
+    def inside(self, words: str, *more: str) -> str:
+        """What a command in the container of a service prints. Raises SetupError."""
+        return self.docker(f"compose exec -T {words}", *more)
+
+    def paste(self, lines: Iterable[str]) -> str:
+        """What shell lines print in the project's folder. Raises SetupError where one fails."""
+        return self.containers.run("sh", "-ec", "\n".join(lines))
+
+    def order(self) -> RecordedCall:
+        """A new order of the last account, and its first answer. Raises SetupError for none."""
+        account = self.setup.buyers[-1]
+        call = order_call(account, self.setup.ample.id, card="tok_ok", wait=WAIT_SECONDS)
+        connection = Connection(self.instance.port, self.shop.seen, seed=call.key, impatient_share=0)
+        answer = connection.call_until_final(call, until=time.monotonic() + PAID_SECONDS)
+        account.calls.append(made := RecordedCall("order", call, answer))
+        return made
+
+    def until_paid(self, made: RecordedCall) -> str:
+        """Repeat the order's call until it is paid; its id. Raises SetupError."""
+        list(await_final_answer(made, self.shop.connection, within_seconds=PAID_SECONDS))
+        is_paid = made.answer.status == 201 and made.answer.body["status"] == "paid"
+        require(is_paid, f"the order was answered {made.answer.status}: {made.answer.body}")
+        return str(made.answer.body["id"])
+
+    def order_is_paid(self) -> str:
+        return f"order {self.until_paid(self.order())}"
+
+    def require_no_findings(self, found: Iterable[str] = ()) -> None:
+        """None of these, nor an answer since the last call that no client should get. Raises SetupError.
+
+        A call that was waited for in vain is none: the machine may do much else, and the call was repeated.
+        """
+        with self.shop.seen.mutex:
+            new, self.shop.seen.findings = self.shop.seen.findings, []
+        all_found = [*found, *(finding for finding in new if " hung for " not in finding)]
+        require(not all_found, "\n".join([f"{len(all_found)} findings", *all_found[:20]]))
+
+    def all_is_as_answered(self) -> str:
+        """Wait until all is settled, then compare answers, the simulators' books and the laws."""
+        self.shop.settle(self.setup)
+        self.require_no_findings([*comparison.findings(self.setup, self.shop), *self.broken_laws()])
+        done = sum(made.was_done for made in self.setup.calls)
+        return (
+            f"{len(self.setup.calls)} calls, {done} with an effect: none lost, none doubled; every law holds"
+        )
+
+    def broken_laws(self) -> list[str]:
+        printed = self.containers.run(*AUDIT.split(), "--json", codes=(0, 1))
+        return own_stack.broken(json.loads(printed)["laws"])
+
+    @contextmanager
+    def load(self, seed: str) -> Iterator[None]:
+        """Clients that buy, refund and read inside the block, each to the final answer of its last call.
+        Raises SetupError afterwards for one without it, and for an answer that no client should get."""
+        setup = dataclasses.replace(self.setup, buyers=self.setup.buyers[:-1])
+        common: dict[str, Any] = {"port": self.instance.port, "seen": self.shop.seen}
+        common |= {"seed": f"containers {seed}", "ends_at": time.monotonic() + LOAD_SECONDS}
+        with at_work([*staff_and_buyers(setup, count=BUYERS, **common), Reader(setup, **common)]):
+            yield
+        self.require_no_findings()
+
+    def says(self, pattern: str, words: str) -> None:
+        """Wait until docker says something like it. Raises SetupError with what it says."""
+        said = lambda: self.containers.run("docker", *shlex.split(words), codes=(0, 1))  # noqa: E731
+        late = lambda: not re.search(pattern, said())  # noqa: E731
+        if waiting.left(late, within_seconds=SAID_SECONDS, pause_seconds=1):
+            raise SetupError(f"`docker {words}` says {said()[-800:]}")
+
+    def comes_back(self, service: str) -> str:
+        """After kill -9 the service is started again by the engine, all are healthy again, and an order is
+        paid."""
+        pid = partial(self.docker, f"inspect --format {{{{.State.Pid}}}} firstcome-{service}-1")
+        # To the engine, in whose count that is, it ended by itself.
+        self.containers.run("sh", "-c", f"kill -9 {(old := pid())}")
+        waiting.until(
+            lambda: pid() not in ("0", old), "it was not started again", within_seconds=SAID_SECONDS
+        )
+        self.containers.wait_until_healthy()
+        return self.order_is_paid()
+
+    def update(self) -> str:
+        """Do what docs/operations.md says while clients buy, and wait until all is healthy; says how many of
+        their requests were answered meanwhile, and how long none was."""
+        before = len(self.shop.seen.requests)
+        change_source(self.containers.folder)
+        time.sleep(BESIDE_SECONDS)
+        self.paste(documented(self.containers.folder, "operations.md", UPDATE)[0])
+        self.containers.wait_until_healthy()
+        for service in SHOP:
+            printed = self.inside(f"{service} python -c", "import shop; print(shop.UPDATED)")
+            require(printed == "True", f"{service} still has the old source: {printed}")
+        self.inside("web python manage.py migrate --check")
+        time.sleep(BESIDE_SECONDS)
+        made = self.shop.seen.requests[before:]
+        results = Counter("none" if one.result == NO_ANSWER else one.result[0] for one in made)
+        served = sorted(one.ended for one in made if one.is_good)
+        longest = max((after - before for before, after in pairwise(served)), default=0.0)
+        others = f"{results['none']} got no answer and {results['5']} a 5xx, and were repeated"
+        return f"{len(served)} requests were answered, {others}; none was answered for {longest:.1f} s"
+
+    def stops_in_time(self, service: str) -> None:
+        """The service ends by itself, with exit code 0: after its `stop_grace_period` it would be killed."""
+        self.docker(f"compose stop {service}")
+        state = self.containers.run("docker", *shlex.split(EXIT), f"firstcome-{service}-1")
+        require(state == "exited 0", f"{service} is {state}")
+
+    def stops_while_clients_wait(self, service: str) -> str:
+        """The same while clients wait by `Prefer: wait`: each is answered, and its order paid in the end."""
+        placed = lambda: len(self.shop.orders(self.setup.buyers[-1]))  # noqa: E731
+        wanted, before = placed() + WAITERS, self.shop.seen.statuses.copy()
+        slow_gateway = faults.lasting(Fault("slow", "gateway", 0), self.instance)
+        with slow_gateway, ThreadPoolExecutor(WAITERS) as threads:
+            sending = [threads.submit(self.order) for _ in range(WAITERS)]
+            few = f"the customer has less than {wanted} orders"
+            waiting.until(lambda: placed() >= wanted, few, within_seconds=30)
+            self.stops_in_time(service)
+            orders = [one.result() for one in sending]
+        # None had to be repeated. The lists of orders are 200.
+        answered = self.shop.seen.statuses - before
+        require(answered.keys() <= {"200", "201", "202"}, f"waiting clients were answered {dict(answered)}")
+        words = Counter(made.answer.word for made in orders)
+        self.docker("compose up --detach")
+        self.containers.wait_until_healthy()
+        for made in orders:
+            self.until_paid(made)
+        return f"waiting clients were answered {dict(words)}, and all {WAITERS} orders are paid"
+
+    def back_up(self) -> str:
+        """Back up the database while the shop runs, as docs/howto/restore-a-backup.md says."""
+        return self.paste(documented(self.containers.folder, "howto/restore-a-backup.md", RESTORE)[0])[-200:]
+
+    def lose_and_restore(self) -> str:
+        """Lose the database's volume, restore the backup into a new one; then every law holds.
+
+        Orders that were paid after the backup are lost, and their charges are refunded.
+        """
+        orders = lambda: {order["id"] for order in self.shop.everything("/orders")}  # noqa: E731
+        made_at = partial(self.docker, "volume inspect --format {{.CreatedAt}} firstcome_mysql")
+        known, later, old = orders(), self.until_paid(self.order()), made_at()
+        printed = self.paste(documented(self.containers.folder, "howto/restore-a-backup.md", RESTORE)[1])
+        require(made_at() != old, "MySQL's volume is still the old one")
+        self.containers.wait_until_healthy()
+        require(orders() == known, f"{len(orders() ^ known)} orders differ from those at the backup")
+        charges = self.shop.gateway(f"/charges?order={later}")["results"]
+        kept = sum(charge["amount"] - charge["refunded_amount"] for charge in charges)
+        require(charges and kept == 0, f"the lost order's charges are not refunded: {charges}")
+        require("Every law holds." in printed, f"the guide's commands printed: {printed[-800:]}")
+        self.require_no_findings(self.broken_laws())
+        return f"{len(known)} orders; the later one's charge is refunded; every law holds"
 
 
 def main() -> int:
-    """Run all checks; the exit code. Raises SetupError."""
+    """Run all checks in an engine of their own; the exit code. Raises SetupError."""
     parser = argparse.ArgumentParser(prog=f"make {NAME}", description="Run the containers on a real engine.")
     parser.add_argument("--keep", default="", help="1: leave everything up after the checks, until Ctrl-C")
     is_kept, home = bool(parser.parse_args().keep), places.PROJECT / "var" / "containers"
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
-        if reason := _cannot_run(lock):
-            # `make verify` knows by this line that it is no failure.
-            say(f"{NAME}: NOT RUN: {reason}")
-            return 2
-        return _run(home, is_kept=is_kept)
-
-
-def _cannot_run(lock: TextIO) -> str:
-    """What this machine lacks; nothing where it can run. Makes the Debian roots."""
-    if os.getuid() != 0:
-        return f"it needs root, for a Docker engine of its own: use `sudo make {NAME}`"
-    if missing := [name for name in ("debootstrap", "nsenter", "curl") if shutil.which(name) is None]:
-        line = "apt-get install -y debootstrap util-linux curl"
-        return f"{', '.join(missing)} is missing; run this first: {line}"
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         engine.require_roots()
-    except BlockingIOError:
-        return f"another run has {lock.name}: wait for its end"
     except SetupError as error:
-        return f"it needs Debian's packages from the network: {str(error).partition(chr(10))[0]}"
-    return ""
-
-
-def _run(home: Path, *, is_kept: bool) -> int:
-    """All checks in an engine of their own; the exit code."""
-    started, report, shared = time.monotonic(), Report(), home / "shared"
-    machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
-    shutil.rmtree(shared, ignore_errors=True)
+        # `make verify` knows by this line that it is no failure.
+        say(f"{NAME}: NOT RUN: {str(error).partition(chr(10))[0]}")
+        return 2
+    started, failed, number = time.monotonic(), list[str](), 0
+    shutil.rmtree(home / "shared", ignore_errors=True)
     instance = Instance(home=home, port=ports.free(len(engine.PORTS)), database="mysql")
-    try:
-        engine.copy_project(shared / "project", instance)
-        with engine.running(home, shared / "project", instance) as containers:
-            say(*(f"left out: {service}, {reason}" for service, reason in LEFT_OUT.items()), sep="\n")
-            # Without a shop that is up there is nothing more to check.
-            if all(report.check(name, act, containers) for name, act in STARTS):
-                _check_shop(report.check, containers)
-            if is_kept:
-                say(f"{instance.url} is kept up (KEEP=1). Ctrl-C stops everything.")
-                signal.pause()
-    finally:
-        shutil.rmtree(shared, ignore_errors=True)
-    say(*(f"FAIL {name}\n" for name in report.failed), sep="", end="")
-    count, seconds = len(report.names), time.monotonic() - started
-    word = f"{len(report.failed)} of {count} checks failed" if report.failed else "passed"
-    say(f"{NAME}: {word}, {count} checks in {seconds // 60:.0f} min {seconds % 60:.0f} s; {machine}")
-    return 1 if report.failed else 0
+    engine.copy_project(home / "shared" / "project", instance)
+    with engine.running(home, home / "shared" / "project", instance) as containers:
+        say("\n".join(f"left out: {service}, {reason}" for service, reason in LEFT_OUT.items()))
+        for name, act, *arguments in plan(containers, failed):
+            number, began, word = number + 1, time.monotonic(), "ok"
+            try:
+                what = str(act(*arguments) or "")
+            except (SetupError, OSError) as error:
+                what, word = str(error) or repr(error), "FAIL"
+                failed.append(f"{name}: {what}")
+            what = f": {what}".replace("\n", "\n            ") if what else ""
+            say(f"{word:4} {time.monotonic() - began:6.1f} s  {name}{what}")
+        if is_kept:
+            say(f"{instance.url} is kept up (KEEP=1). Ctrl-C stops everything.")
+            signal.pause()
+    word = "\n".join([f"{len(failed)} checks failed", *failed]) if failed else "passed"
+    machine = f"{os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
+    minutes = (time.monotonic() - started) / 60
+    say(f"{NAME}: {number} checks in {minutes:.1f} min; {time.strftime('%Y-%m-%d')}, {machine}; {word}")
+    return 1 if failed else 0
 
 
-STARTS: tuple[tuple[str, Callable[[Containers], object]], ...] = (
-    ("images of the servers, from Debian's packages", engine.make_images),
-    ("every service is checked, or named as left out", Containers.knows_all),
-    ("docker compose build", Containers.build),
-    ("docker compose up -d", Containers.up),
-    ("all services are healthy", Containers.wait_until_healthy),
-)
-
-
-def _check_shop(check: Callable[..., bool], containers: Containers) -> None:
-    """Every other check, in order."""
-    tested = checks.seed_shop(containers)
-    check("an order is paid", tested.order_is_paid)
-    for name, *what in checks.SAYS:
-        check(name, checks.says, containers, *what)
-    broken: dict[str, list[tuple[Any, ...]]] = {
-        "kills": [(f"kill -9 of {one}", checks.comes_back, tested, one) for one in (*SHOP, *STORES)],
-        "update": [("the documented update", checks.update, tested)],
+def plan(containers: Containers, failed: Sequence[str]) -> Iterator[Row]:
+    """Every check in order: its name, what it calls, and with what."""
+    up = ("docker compose up --detach", containers.docker, "compose up --detach")
+    healthy = ("all services are healthy", containers.wait_until_healthy)
+    yield "images of the servers, from Debian's packages", containers.make_images
+    yield "docker compose build", containers.docker, "compose build"
+    yield up
+    yield healthy
+    if failed:
+        return  # Without a shop that is up there is nothing more to check.
+    tested = Tested(containers)
+    yield "an order is paid", tested.order_is_paid
+    for name, what in SAYS.items():
+        yield name, tested.says, *what
+    broken: dict[str, list[Row]] = {
+        "kills": [(f"kill -9 of {one}", tested.comes_back, one) for one in (*SHOP, *STORES)],
+        "update": [("the documented update", tested.update)],
     }
     for beside, rows in broken.items():
         with ExitStack() as selling:
-            selling.enter_context(checks.load(tested, beside))
-            for row in rows:
-                check(*row)
-            check(f"each request beside the {beside} got a final answer", selling.close)
-        check(f"after the {beside} nothing is lost or doubled", tested.all_is_as_answered)
-    for service in SHOP:
-        name = f"docker compose stop {service}, while clients wait"
-        check(name, checks.stops_while_clients_wait, tested, service)
-    for service in STORES:
-        check(f"docker compose stop {service}", checks.stops_in_time, containers, service)
-    check("docker compose up -d after the stops", containers.up)
-    check("all services are healthy", containers.wait_until_healthy)
-    check("after the stops nothing is lost or doubled", tested.all_is_as_answered)
-    # Last, because it loses what came after the backup; the session's orders are not in the comparison.
-    check("the README's session", checks.session_works, containers)
-    if check("a backup while the shop runs", checks.back_up, containers):
-        check("MySQL's volume is lost, and restored", checks.lose_and_restore, tested)
-        check("an order is paid after the restore", tested.order_is_paid)
+            selling.enter_context(tested.load(beside))
+            yield from rows
+            yield f"each request beside the {beside} got a final answer", selling.close
+        yield f"after the {beside} nothing is lost or doubled", tested.all_is_as_answered
+    for one in SHOP:
+        yield f"docker compose stop {one}, while clients wait", tested.stops_while_clients_wait, one
+    for one in STORES:
+        yield f"docker compose stop {one}", tested.stops_in_time, one
+    yield up
+    yield healthy
+    yield "after the stops nothing is lost or doubled", tested.all_is_as_answered
+    # Last, because it loses what came after the backup.
+    yield "a backup while the shop runs", tested.back_up
+    yield "MySQL's volume is lost, and restored", tested.lose_and_restore
+    yield "an order is paid after the restore", tested.order_is_paid
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.containers import checks
+from lab.containers import __main__ as checks, engine
 from orders.saga import run
 from scripts.stack import SetupError, places
 from scripts.tests import documented
@@ -44,6 +44,10 @@ def test_the_files_are_valid_by_the_compose_specification():
     jsonschema.validate(SIMULATORS, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(COMPOSE | {"services": {"web": {"imagge": "firstcome"}}}, schema)
+
+
+def test_every_service_is_checked_on_the_engine_or_named_as_left_out():
+    assert {*SERVICES, *SIMULATORS["services"]} == engine.KNOWN
 
 
 def test_no_secret_has_a_default():

@@ -11,10 +11,11 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from lab.calls import Account, Answer, Call, Connection, Observations, RecordedCall, Setup
+from lab.calls import Account, Call, Connection, Observations, RecordedCall, Setup
 from lab.chaos.clients import Buyer, Client, Staff
 from lab.cluster.drill.faults import REFUSED
 
@@ -22,13 +23,10 @@ BUYERS, ACCOUNTS_EACH = 2, 8
 WRITERS, CAMPAIGNS = 120, 6
 """Accounts and campaigns of the steady writes: each account has one coupon of a campaign, so they are enough
 for six minutes."""
-RATE = 6.0
-"""Steady writes a second."""
-STEADY = ("coupon", "order", "grant")
-MOST_WRITES_AT_ONCE = 160
-"""More than come in the longest silence that a promise allows."""
-WRITE_SECONDS = 60
-"""What a write may take to be acknowledged after the load."""
+RATE, STEADY = 6.0, ("coupon", "order", "grant")
+"""Steady writes a second, and of which kinds in turn."""
+MOST_WRITES_AT_ONCE, WRITE_SECONDS = 160, 60
+"""More than come in the longest silence that a promise allows; and what a write may take after the load."""
 READS = ("/campaigns", "/products", "/orders", "/wallet", "/coupons")
 CARDS = {"tok_ok": 12, "tok_slow": 1, "tok_flaky": 2, "tok_declined": 2, "tok_webhook": 2}
 """Cards whose payment ends soon: one in doubt for a minute could not be judged right after its fault."""
@@ -40,12 +38,7 @@ NEWEST = 10
 
 class Seen(Observations):
     """What clients saw beside one fault. Connections that were refused or broken are counted by themselves: a
-    client also gives up some, so that a call runs beside its repeat. The load asks for no 400."""
-
-    def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
-        super().record_answer(call, answer, seconds)
-        if answer.status == 400:
-            self.record_finding(f"{call.method} {call.path} answered {answer.word} to {call.body}")
+    client also gives up some, so that a call runs beside its repeat."""
 
     def record_no_answer(self, call: Call, seconds: float, error: Exception) -> None:
         super().record_no_answer(call, seconds, error)
@@ -91,10 +84,10 @@ class Steady(Client):
 
     def __init__(self, campaigns: Sequence[int], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
-        self.accounts, self.campaigns, self.port = setup.buyers[-WRITERS:], campaigns, settings["port"]
-        self.idle: list[Connection] = []
+        self.accounts, self.campaigns = setup.buyers[-WRITERS:], campaigns
+        self.connect = partial(Connection, settings["port"], self.seen)
+        # Of each kind, so that one kind of write that fails is not hidden by the others.
         self.acknowledged_at: dict[str, list[float]] = {sort: [] for sort in STEADY}
-        """Of each kind, so that one kind of write that fails is not hidden by the others."""
         self.ended = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -104,9 +97,7 @@ class Steady(Client):
         with ThreadPoolExecutor(MOST_WRITES_AT_ONCE) as pool:
             while self.latest() < stopped_at and time.monotonic() < stopped_at + WRITE_SECONDS:
                 key = uuid.UUID(int=self.random.getrandbits(128)).hex
-                # The one that was idle for longest: the proxy closes a connection after 30 s.
-                connection = self.idle.pop(0) if self.idle else Connection(self.port, self.seen, seed=key)
-                calls.append(pool.submit(self.write, len(calls), key, connection))
+                calls.append(pool.submit(self.write, len(calls), key))
                 time.sleep(max(0.0, began + len(calls) / RATE - time.monotonic()))
                 stopped_at = min(stopped_at, time.monotonic() if stop.is_set() else math.inf)
             self.ended = time.monotonic()
@@ -119,14 +110,13 @@ class Steady(Client):
 
     def outage_seconds(self, *, since: float) -> float:
         """The longest time without an acknowledged write of one kind."""
+        gaps = list[float]()
+        for moments in self.acknowledged_at.values():
+            inside = sorted(moment for moment in moments if since < moment < self.ended)
+            gaps += [later - earlier for earlier, later in pairwise([since, *inside, self.ended])]
+        return max(gaps)
 
-        def longest(moments: Sequence[float]) -> float:
-            inside = [since, *sorted(moment for moment in moments if since < moment < self.ended), self.ended]
-            return max(later - earlier for earlier, later in pairwise(inside))
-
-        return max(map(longest, self.acknowledged_at.values()))
-
-    def write(self, number: int, key: str, connection: Connection) -> None:
+    def write(self, number: int, key: str) -> None:
         turn, kind = divmod(number, len(STEADY))
         campaign = self.campaigns[turn // WRITERS % len(self.campaigns)]
         sort, account, staff = STEADY[kind], self.accounts[turn % WRITERS], self.setup.staff
@@ -136,8 +126,7 @@ class Steady(Client):
             "grant": (staff, "/wallet/grants", {"user": account.id, "amount": 50, "reason": "drill"}),
         }[sort]
         call = Call("POST", path, owner.token, body, "" if sort == "coupon" else key)
-        answer = connection.call_until_final(call, until=self.until)
-        self.idle.append(connection)
+        answer = self.connect(seed=key).call_until_final(call, until=self.until)
         if answer.status == 201:
             self.acknowledged_at[sort].append(time.monotonic())
         owner.calls.append(RecordedCall(sort, call, answer))

@@ -1,26 +1,32 @@
-"""MySQL Group Replication: what each member says, and the process `mysql-keeper`, which has all of them join.
+"""What MySQL's members and RabbitMQ's nodes say, and the two processes that keep them together. They hold no
+state that matters: they may be killed at any moment.
 
-It founds the group, and has each member that is outside of it join again. One process does this for all,
-because founding needs an answer from each. It holds no state: it may be killed at any moment.
+`mysql-keeper` founds the group of MySQL Group Replication, and has each member that is outside of it join
+again. One process does this for all, because founding needs an answer from each.
+
+`rabbitmq-keeper` restarts a node that stays apart from the others. RabbitMQ's own `pause_minority` and
+`autoheal` each left nodes apart in drills. The restart costs nothing: the queue needs a majority anyway.
 """
 
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from threading import Thread
 from typing import Any, NamedTuple
 
 import MySQLdb
+import requests
 
 from lab.cluster import layout
 from lab.cluster.layout import Cluster
-from scripts.stack import ports
+from scripts.stack import children, ports
 
-QUESTION_SECONDS = 2
-JOIN_SECONDS = 3600
-"""A member that is cloned answers when it has all data."""
-PERIOD_SECONDS, RETRY_SECONDS = 1.0, 3.0
-"""Between attempts at one member: a group that is just expelling it refuses it for a moment."""
+RABBITMQ_ERRORS = (requests.RequestException, ValueError)
+APART_SECONDS, RESTART_SECONDS = 6.0, 30.0
+"""What a node that is back may need to find the others; and one that is restarted, to come back."""
+QUESTION_SECONDS, JOIN_SECONDS, PERIOD_SECONDS, RETRY_SECONDS = 2, 3600, 1.0, 3.0
+"""A member that is cloned answers when it has all data; a group that is just expelling one refuses it."""
 PASSWORDS = {"cluster": "mysql-administrator", "firstcome": "mysql-shop"}
 # What waits in the relay log was committed by the group, and acknowledged.
 _VIEW = """
@@ -37,16 +43,15 @@ LEFT JOIN performance_schema.replication_group_member_stats stats ON stats.MEMBE
 
 
 class View(NamedTuple):
-    """What one member says about itself and the others."""
+    """What one member says about itself and the others. Its state is `ONLINE`, `RECOVERING`, or, outside of
+    any group, `OFFLINE` or `ERROR`; `received` are the transactions (GTIDs) that it executed, and those that
+    wait in its relay log; it has a majority in a group most of whose members it reaches."""
 
     state: str
-    """`ONLINE`, `RECOVERING`, or, outside of any group, `OFFLINE` or `ERROR`."""
     role: str = ""
     to_apply: int = 0
     received: str = ""
-    """The transactions (GTIDs) that it executed, and those that wait in its relay log."""
     has_majority: bool | None = False
-    """Whether it is in a group most of whose members it reaches."""
 
 
 class Step(NamedTuple):
@@ -59,7 +64,7 @@ class Step(NamedTuple):
 
 def ask(
     cluster: Cluster, name: str, *statements: str, user: str = "cluster", seconds: int = QUESTION_SECONDS
-) -> Sequence[tuple[Any, ...]]:
+) -> list[tuple[Any, ...]]:
     """The rows of the last of these statements, from a member, a Router, or the database's address.
 
     As administrator a member answers in any state. Raises MySQLdb's errors.
@@ -70,8 +75,7 @@ def ask(
     with closing(connection), closing(connection.cursor()) as cursor:
         for statement in statements:
             cursor.execute(statement)
-        found: Sequence[tuple[Any, ...]] = cursor.fetchall()
-        return found
+        return list(cursor.fetchall())
 
 
 def view(cluster: Cluster, name: str) -> View:
@@ -97,10 +101,8 @@ def look(cluster: Cluster) -> tuple[dict[str, View | None], Step]:
 
 def primary(cluster: Cluster) -> str:
     """The member that writes, as it and most of the others say; nothing when there is none."""
-    seen, _ = look(cluster)
-    return next(
-        (name for name, one in seen.items() if one and one.role == "PRIMARY" and one.has_majority), ""
-    )
+    seen = look(cluster)[0].items()
+    return next((name for name, one in seen if one and one.role == "PRIMARY" and one.has_majority), "")
 
 
 def next_step(seen: Mapping[str, View | None], subtract: Callable[[str, str], str]) -> Step:
@@ -135,20 +137,17 @@ def next_step(seen: Mapping[str, View | None], subtract: Callable[[str, str], st
     return Step("refuse", tuple(answering), reason)
 
 
-def keep(cluster: Cluster) -> None:
+def keep_mysql(cluster: Cluster) -> None:
     """Look at the members once a second, and act on each in a thread: one that hangs holds up no other."""
-    acting: dict[str, Thread] = {}
-    last: Step | None = None
+    acting, step = dict[str, Thread](), Step("nothing")
     while True:
-        _, step = look(cluster)
+        last, (_, step) = step, look(cluster)
         if step != last:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(map(str, step))}", flush=True)
-        last = step
         for name in step.members if step.action in ("found", "join") else ():
             if name not in acting or not acting[name].is_alive():
-                acting[name] = Thread(
-                    target=_start, args=(cluster, name, step.action == "found"), daemon=True
-                )
+                how = (cluster, name, step.action == "found")
+                acting[name] = Thread(target=_start, args=how, daemon=True)
                 acting[name].start()
         time.sleep(PERIOD_SECONDS)
 
@@ -173,5 +172,57 @@ def _start(cluster: Cluster, name: str, is_first: bool) -> None:
     time.sleep(RETRY_SECONDS)
 
 
+def ask_rabbitmq(cluster: Cluster, name: str, path: str) -> Any:
+    """The answer of the node's management. Raises `RABBITMQ_ERRORS`."""
+    address = cluster.address(name.replace("-", "-management-"))
+    account = ("firstcome", cluster.password("rabbitmq"))
+    answer = requests.get(f"http://{address}/api/{path}", auth=account, timeout=3)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def nodes(cluster: Cluster, name: str) -> dict[str, Any]:
+    """What this node says of each. Raises `RABBITMQ_ERRORS`."""
+    return {one["name"].partition("@")[0]: one for one in ask_rabbitmq(cluster, name, "nodes")}
+
+
+def together(name: str, nodes: Mapping[str, Any]) -> set[str]:
+    """The nodes that this one counts as running and not partitioned from it, by what it says."""
+    apart = {node.partition("@")[0] for node in nodes.get(name, {}).get("partitions") or ()}
+    return {one for one, node in nodes.items() if node.get("running")} - apart
+
+
+def tasks_queue(cluster: Cluster) -> dict[str, Any]:
+    """The queue of tasks, as the first node that answers has it; nothing when none does."""
+    for name in layout.names("rabbitmq"):
+        with suppress(*RABBITMQ_ERRORS):
+            return dict(ask_rabbitmq(cluster, name, "queues/%2F/celery"))
+    return {}
+
+
+def apart(views: Mapping[str, set[str]]) -> str:
+    """The node to restart, by what each that answers sees: one that is together with the fewest others."""
+    counts = {one: sum(other in views[one] and one in views[other] for other in views) for one in views}
+    fewest = min(sorted(counts), key=counts.__getitem__, default="")
+    return fewest if counts.get(fewest, 0) < len(views) else ""
+
+
+def keep_rabbitmq(cluster: Cluster) -> None:
+    """Kill a node that is apart for long: supervisor starts it again, and it takes over what others know."""
+    before, since = "", 0.0
+    while True:
+        views = {}
+        for name in layout.names("rabbitmq"):
+            with suppress(*RABBITMQ_ERRORS):
+                views[name] = together(name, nodes(cluster, name))
+        name, now = apart(views), time.monotonic()
+        before, since = name, since if name == before else now
+        if name and now - since >= APART_SECONDS:
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name} is apart, and is restarted", flush=True)
+            children.kill(children.group_of(cluster.run, name))
+            time.sleep(RESTART_SECONDS)
+        time.sleep(PERIOD_SECONDS)
+
+
 if __name__ == "__main__":
-    keep(layout.remembered())
+    {"mysql": keep_mysql, "rabbitmq": keep_rabbitmq}[sys.argv[1]](layout.remembered())
