@@ -79,14 +79,9 @@ def decide(
 
     def on_page(result: GatewayResult, is_approved: bool) -> None:
         if gateway is not stripe_api:
-            owners_page = urlsplit(result.action_url).path
-            POOL.request(
-                "POST",
-                f"http://{ports.HOST}:{own_gateway.port}{owners_page}",
-                fields={"decision": "approve" if is_approved else "refuse"},
-                encode_multipart=False,
-                redirect=False,
-            )
+            page = f"http://{ports.HOST}:{own_gateway.port}{urlsplit(result.action_url).path}"
+            fields = {"decision": "approve" if is_approved else "refuse"}
+            POOL.request("POST", page, fields=fields, encode_multipart=False, redirect=False)
         else:
             request.getfixturevalue("own_stripe").authenticate("one", is_approved=is_approved)
 

@@ -20,15 +20,12 @@ pytestmark = pytest.mark.django_db
 
 STATUSES = list(TRANSITIONS)
 LONG = "No answer. " * 30
+WHY = {"code": "gave_up", "detail": LONG}
 MARKS = {
     "in_doubt": lambda id: payment_states.mark_in_doubt(id),
     "succeeded": lambda id: sales.mark_succeeded(id, charge_reference="ch_new", at=timezone.now()),
-    "failed": lambda id: payment_states.end_unpaid(
-        id, to="failed", code="gave_up", detail=LONG, at=timezone.now()
-    ),
-    "reversed": lambda id: payment_states.end_unpaid(
-        id, to="reversed", code="gave_up", detail=LONG, at=timezone.now()
-    ),
+    "failed": lambda id: payment_states.end_unpaid(id, to="failed", **WHY, at=timezone.now()),
+    "reversed": lambda id: payment_states.end_unpaid(id, to="reversed", **WHY, at=timezone.now()),
 }
 
 
