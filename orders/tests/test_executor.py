@@ -335,20 +335,13 @@ def test_nothing_is_found_before_the_databases_clock_is_known(threaded, monkeypa
 def test_found_sagas_are_those_that_are_due():
     """`find_due` finds what `due` says, which beat and the backlog ask."""
     now, minute = clock.now(), timedelta(minutes=1)
+    going = {"created_at": now, "deadline_at": now, "state": "running"}
+    done = going | {"state": "done", "ended_at": now}
     Saga.objects.bulk_create(
-        Saga(
-            kind=kind,
-            subject_id=uuid4(),
-            created_at=now,
-            deadline_at=now,
-            state="running" if next_attempt_at else "done",
-            ended_at=None if next_attempt_at else now,
-            next_attempt_at=next_attempt_at,
-            leased_until=leased_until,
-        )
+        Saga(kind=kind, subject_id=uuid4(), next_attempt_at=at, leased_until=until, **(going if at else done))
         for kind in ("purchase", "refund", "of a later release")
-        for next_attempt_at in (AT_ONCE, now - minute, now + minute, None)
-        for leased_until in (None, now - minute, now + minute)
+        for at in (AT_ONCE, now - minute, now + minute, None)
+        for until in (None, now - minute, now + minute)
     )
     due = list(store.due().order_by("next_attempt_at", "id").values_list("id", flat=True))
     assert [saga.id for saga in store.find_due(limit=100)] == due and len(due) == 2 * 2 * 2
