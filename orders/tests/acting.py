@@ -83,12 +83,8 @@ def issue_coupon(shop: Shop, account_id: int, *, percent: int) -> None:
     """Issue a coupon of `percent`; for 0, of a fixed amount off a minimum order."""
     terms = {"percent": percent} if percent else {"amount": 150, "minimum_amount": 400}
     coupon = things.Coupon(account_id, **terms)
-    coupon.code = buying.coupon_of(
-        account_id,
-        discount_type="percent" if percent else "amount",
-        discount_value=percent or coupon.amount,
-        min_order_amount=coupon.minimum_amount,
-    ).code
+    worth = {"discount_type": "percent" if percent else "amount", "discount_value": percent or coupon.amount}
+    coupon.code = buying.coupon_of(account_id, **worth, min_order_amount=coupon.minimum_amount).code
     shop.coupons.append(coupon)
 
 
@@ -108,14 +104,9 @@ def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
     """Place the order; returns its request if it was not refused."""
     coupon = order.coupon or things.Coupon(order.account_id)
     is_shared = coupon.campaign and coupon.account_id == order.account_id
-    order_request = buying.order_request(
-        order.account_id,
-        order.counts,
-        coupon=coupon.campaign.code if is_shared else coupon.code,
-        points=order.points_amount,
-        token=order.token,
-        keep_on_decline=order.is_kept,
-    )
+    code = coupon.campaign.code if is_shared else coupon.code
+    paid: Any = {"points": order.points_amount, "token": order.token, "keep_on_decline": order.is_kept}
+    order_request = buying.order_request(order.account_id, order.counts, coupon=code, **paid)
     expected = shop.refusal_of_order(order)
     result = outcome(lambda: checkout.place(order_request))
     if expected:
@@ -136,12 +127,8 @@ def place_again(order_request: checkout.OrderRequest) -> None:
 
 def pay(shop: Shop, order: things.Order, token: str, *, is_kept: bool = False) -> None:
     expected = shop.pay(order, token, is_kept=is_kept)
-    call = buying.keyed(order.account_id)
-    result = outcome(
-        lambda: purchase.pay(
-            account_id=order.account_id, order_id=order.id, token=token, keyed=call, keep_on_decline=is_kept
-        )
-    )
+    of: Any = {"account_id": order.account_id, "order_id": order.id, "keyed": buying.keyed(order.account_id)}
+    result = outcome(lambda: purchase.pay(**of, token=token, keep_on_decline=is_kept))
     if expected:
         assert result == expected
     else:
@@ -165,15 +152,9 @@ def refund(
 ) -> None:
     """Refund these units of the order; None refunds all that is left."""
     expected = shop.refusal_of_refund(order, wanted)
-    result = outcome(
-        lambda: refunding.start_refund(
-            order_id=order.id,
-            wanted=wanted and [Line(product.id, count) for product, count in wanted.items()],
-            reason="they asked",
-            restock=restock,
-            keyed=buying.keyed(order.account_id),
-        )
-    )
+    lines = wanted and [Line(product.id, count) for product, count in wanted.items()]
+    of: Any = {"order_id": order.id, "wanted": lines, "keyed": buying.keyed(order.account_id)}
+    result = outcome(lambda: refunding.start_refund(**of, reason="they asked", restock=restock))
     if expected:
         assert result == expected
         return

@@ -86,6 +86,13 @@ def ready_keys(table: ArchiveTable = JOURNAL) -> set[Any]:
     return {row[table.key] for page in pages for row in page}
 
 
+def damage(path: Path) -> None:
+    """Change a bit in the middle of the file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def run(*words: str) -> str:
     """What the command prints."""
     return commands.run(*words)[1]

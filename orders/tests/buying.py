@@ -134,12 +134,10 @@ def refund(
     restock: bool = True,
 ) -> StartedRefund:
     """Start a refund of these units, or of all that is left of the order."""
+    wanted = quantities and [Line(product.id, count) for product, count in quantities.items()]
+    call = keyed(AccountFactory.create(is_staff=True).id, schemas.refund_answer)
     started = refunding.start_refund(
-        order_id=order_id,
-        wanted=quantities and [Line(product.id, count) for product, count in quantities.items()],
-        reason=reason,
-        restock=restock,
-        keyed=keyed(AccountFactory.create(is_staff=True).id, schemas.refund_answer),
+        order_id=order_id, wanted=wanted, reason=reason, restock=restock, keyed=call
     )
     assert isinstance(started, StartedRefund)
     return started

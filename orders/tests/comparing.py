@@ -50,7 +50,8 @@ def assert_sound(shop: Shop) -> None:
     _assert_same("wallets", ledger.balances(shop.wallets), shop.wallets)
     _assert_same("coupons", coupons, {one.code: (one.status, one.order_id) for one in shop.coupons})
     _assert_same("orders", orders, {one.id: (one.status, one.refunded_amount) for one in shop.orders})
-    _assert_same("refunds", _refunds(), {one.id: (one.amount, one.is_settled) for one in shop.refunds})
+    refunds = {one.id: (one.amount, one.status == "succeeded") for one in Refund.objects.all()}
+    _assert_same("refunds", refunds, {one.id: (one.amount, one.is_settled) for one in shop.refunds})
     _assert_same("stories", _stories(), {one.id: one.story for one in shop.orders})
     _assert_charged(shop)
 
@@ -90,11 +91,6 @@ def _assert_same(what: str, real: Mapping[Any, Any], modelled: Mapping[Any, Any]
 def _read(rows: Manager[Any], *columns: str) -> dict[Any, tuple[Any, ...]]:
     """These columns of each row by the first one."""
     return {key: tuple(values) for key, *values in rows.values_list(*columns)}
-
-
-def _refunds() -> dict[UUID, tuple[int, bool]]:
-    succeeded = Refund.Status.SUCCEEDED
-    return {one.id: (one.amount, one.status == succeeded) for one in Refund.objects.all()}
 
 
 def _stories() -> dict[UUID, list[str]]:

@@ -66,34 +66,26 @@ class Scenario:
     is_transmitting: bool = False
 
 
+REFUSED = [*commits("charge_card do"), *undone("debit_balance undo")]
+GIVEN_UP = [*NOTHING_FINAL, *DECIDED_TO_UNDO, *UNDO]
+LATE = [*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *GIVEN_UP]
+ASKED = [*DEBIT, *CHARGE, *WAITS, *RETRIED]
+FAILED = {"payment_failed"}
 WAYS = {
     "charged": Scenario("tok_ok", {"paid"}, [*DEBIT, *CHARGE, *SETTLED]),
     "charged and transmitted": Scenario(
         "tok_ok", {"paid"}, [*DEBIT, *CHARGE, *TRANSMITTED], is_transmitting=True
     ),
-    "declined": Scenario(
-        "tok_declined",
-        {"payment_failed"},
-        [*DEBIT, *CHARGE, *commits("charge_card do"), *undone("debit_balance undo")],
-    ),
+    "declined": Scenario("tok_declined", FAILED, [*DEBIT, *CHARGE, *REFUSED]),
     "charged without a reply": Scenario(
         "tok_timeout_charged", {"paid"}, [*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *SETTLED]
     ),
-    "given up": Scenario(
-        "tok_error",
-        {"payment_failed"},
-        [
-            *[*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *NOTHING_FINAL],
-            *[*DECIDED_TO_UNDO, *UNDO, *undone("debit_balance undo")],
-        ],
-        is_given_up=True,
-    ),
+    "given up": Scenario("tok_error", FAILED, [*LATE, *undone("debit_balance undo")], is_given_up=True),
     "given up, though charged": Scenario(
         "tok_timeout_charged",
         {"payment_failed", "paid"},
         [
-            *[*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *NOTHING_FINAL],
-            *[*DECIDED_TO_UNDO, *UNDO, *commits("charge_card undo postponed")],
+            *[*LATE, *commits("charge_card undo postponed")],
             *[*NOTHING_FINAL, *NOTHING_FINAL, *UNDO, *undone("debit_balance undo")],
         ],
         is_given_up=True,
@@ -101,33 +93,17 @@ WAYS = {
     ),
     "never called": Scenario(
         "tok_ok",
-        {"payment_failed"},
-        [*[*NOTHING_FINAL, *DECIDED_TO_UNDO, *UNDO], *undone("debit_balance do", "debit_balance undo")],
+        FAILED,
+        [*GIVEN_UP, *undone("debit_balance do", "debit_balance undo")],
         is_late_from_the_start=True,
     ),
-    "confirmed by the card's owner": Scenario(
-        "tok_3ds", {"paid"}, [*DEBIT, *CHARGE, *WAITS, *RETRIED, *SETTLED], decision="approve"
-    ),
-    "refused by the card's owner": Scenario(
-        "tok_3ds",
-        {"payment_failed"},
-        [*DEBIT, *CHARGE, *WAITS, *RETRIED, *commits("charge_card do"), *undone("debit_balance undo")],
-        decision="refuse",
-    ),
+    "confirmed by the card's owner": Scenario("tok_3ds", {"paid"}, [*ASKED, *SETTLED], decision="approve"),
+    "refused by the card's owner": Scenario("tok_3ds", FAILED, [*ASKED, *REFUSED], decision="refuse"),
     "not confirmed in time": Scenario(
-        "tok_3ds",
-        {"payment_failed"},
-        [
-            *[*DEBIT, *CHARGE, *WAITS, *RETRIED, *NOTHING_FINAL],
-            *[*DECIDED_TO_UNDO, *UNDO, *undone("debit_balance undo")],
-        ],
-        decision="none",
+        "tok_3ds", FAILED, [*ASKED, *GIVEN_UP, *undone("debit_balance undo")], decision="none"
     ),
     "declined, and kept for another card": Scenario(
-        "tok_declined",
-        {"awaiting_payment"},
-        [*DEBIT, *CHARGE, *commits("charge_card do"), *undone("debit_balance undo")],
-        is_kept=True,
+        "tok_declined", {"awaiting_payment"}, [*DEBIT, *CHARGE, *REFUSED], is_kept=True
     ),
 }
 

@@ -94,19 +94,6 @@ def stuck_at_charge(product: Product, token: str = "tok_timeout_charged") -> Sag
     return row
 
 
-def refunded_before_its_compensation(product: Product, away: Away) -> Saga:
-    """A saga whose compensation is stuck, and whose charge was refunded at the gateway by hand meanwhile."""
-    row = in_doubt(product)
-    compensate(row)
-    away.take("GATEWAY_URL")
-    make_overdue(row)
-    assert advance(row) == Saga.State.STUCK
-    away.back()
-    refund_by_hand(row)
-    assert reloaded(row).direction == UNDO
-    return row
-
-
 def refund_by_hand(row: Saga) -> None:
     """Refund the charge of the saga's order at the gateway, as its dashboard does."""
     [charge] = gateway().charges(order_id=row.about_id)

@@ -51,7 +51,7 @@ def messages_of(response: Any) -> list[str]:
     return [str(message) for message in response.context["messages"]]
 
 
-def press(client: Client, page: str, back: str, **fields: Any) -> tuple[Any, list[str]]:
+def press(client: Client, page: str, **fields: Any) -> tuple[Any, list[str]]:
     """Send the form of an action, opened before. Returns the response, and the messages or refusals after."""
     opened = client.get(page)
     if opened.status_code != 200:

@@ -7,37 +7,39 @@ undoes a step before it.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from inventory.tests.factories import ProductFactory
+from inventory.models import Product
 from orders.models import Order, Saga, SagaLog
 from orders.payment import purchase
-from orders.saga import operator_actions
 from orders.saga.definitions import (
     DO,
     SAGA_TYPES,
-    Attempt,
     Call,
     Event,
     LocalStep,
     OutsideStep,
+    PrepareCalls,
     SagaRow,
     Step,
     StepResult,
 )
-from orders.tests import buying, stepping
+from orders.tests import buying, hanging, owners, stepping
 from payments.gateways import gateway
 from payments.models import Payment
 from shop import clock
 from shop.errors import Rejected
-from shop.journal.journal import Actor, ActorContext
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transmitting")]
 NAME = "screen_order"
+
+
+def for_each(call: Call) -> PrepareCalls:
+    return lambda attempts: [call] * len(attempts)
 
 
 @dataclass
@@ -47,65 +49,59 @@ class Screening:
     refuses: bool
     done: int = 0
     undone: int = 0
-    steps: list[Step] = field(default_factory=list)
 
-    def local(self, *, has_undo: bool) -> LocalStep:
-        return LocalStep(NAME, do=self._do, undo=self._undo if has_undo else None)
-
-    def outside(self, *, has_undo: bool) -> OutsideStep:
-        return OutsideStep(NAME, do=self._calls, undo=self._undo_calls if has_undo else None)
+    def step(self, kind: str, *, has_undo: bool = True) -> Step:
+        if kind == "local":
+            return LocalStep(NAME, do=self._do, undo=self.undo if has_undo else None)
+        undo = for_each(self._undo_call) if has_undo else None
+        return OutsideStep(NAME, do=for_each(self._call), undo=undo)
 
     def _do(self, sagas: Sequence[SagaRow]) -> list[str | Rejected]:
         self.done += len(sagas)
         return [Rejected("too large", code="too_large") if self.refuses else "accepted"] * len(sagas)
 
-    def _undo(self, sagas: Sequence[SagaRow]) -> list[str]:
+    def undo(self, sagas: Sequence[SagaRow]) -> list[str]:
         self.undone += len(sagas)
         return ["nothing to undo"] * len(sagas)
 
-    def _calls(self, attempts: Sequence[Attempt]) -> list[Call]:
-        def call() -> StepResult:
-            self.done += 1
-            refused = StepResult(Event.REFUSED, "too large", code="too_large")
-            return refused if self.refuses else StepResult(Event.DONE)
+    def _call(self) -> StepResult:
+        self.done += 1
+        refused = StepResult(Event.REFUSED, "too large", code="too_large")
+        return refused if self.refuses else StepResult(Event.DONE)
 
-        return [call] * len(attempts)
+    def _undo_call(self) -> StepResult:
+        self.undone += 1
+        return StepResult(Event.DONE)
 
-    def _undo_calls(self, attempts: Sequence[Attempt]) -> list[Call]:
-        def call() -> StepResult:
-            self.undone += 1
-            return StepResult(Event.DONE)
 
-        return [call] * len(attempts)
+@contextmanager
+def steps_replaced(steps: tuple[Step, ...]) -> Iterator[None]:
+    """The purchase has these steps until the block ends."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(SAGA_TYPES, purchase.KIND, replace(SAGA_TYPES[purchase.KIND], steps=steps))
+        yield
 
 
 @contextmanager
 def rolled_out(step: Step, *, before: str) -> Iterator[None]:
     """The purchase has this step before the one of that name, until the block ends."""
-    old = SAGA_TYPES[purchase.KIND]
-    at = [one.name for one in old.steps].index(before)
-    SAGA_TYPES[purchase.KIND] = replace(old, steps=(*old.steps[:at], step, *old.steps[at:]))
-    try:
+    old = SAGA_TYPES[purchase.KIND].steps
+    at = [one.name for one in old].index(before)
+    with steps_replaced((*old[:at], step, *old[at:])):
         yield
-    finally:
-        SAGA_TYPES[purchase.KIND] = old
 
 
 def make_due(saga: Saga, *, is_overdue: bool) -> None:
-    now = clock.now()
-    changed: dict[str, Any] = {"next_attempt_at": now - timedelta(seconds=1), "leased_until": None}
-    if is_overdue:
-        changed["deadline_at"] = now - timedelta(seconds=1)
-    Saga.objects.filter(id=saga.id).update(**changed)
+    past = clock.now() - timedelta(seconds=1)
+    late = {"deadline_at": past} if is_overdue else {}
+    Saga.objects.filter(id=saga.id).update(next_attempt_at=past, leased_until=None, **late)
 
 
 def paid_and_not_transmitted(settings: Any) -> tuple[Order, Saga, Any]:
     """A paid order whose event the data platform hasn't got yet."""
     platform, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, "http://127.0.0.1:9"
-    product = ProductFactory.create(on_hand=5, price=500)
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
-    order = buying.advance(placed)
-    saga = Saga.objects.get(about_id=order.id)
+    order = buying.advance(owners.order("tok_ok"))
+    saga, product = Saga.objects.get(about_id=order.id), Product.objects.get()
     assert (order.status, saga.state) == (Order.Status.PAID, Saga.State.RUNNING)
     settings.DATA_PLATFORM_URL = platform
     return order, saga, product
@@ -127,7 +123,7 @@ def test_a_step_added_before_settle_is_not_done_for_a_paid_order(kind, refuses, 
     order, saga, product = paid_and_not_transmitted(settings)
     screening = Screening(refuses)
 
-    with rolled_out(getattr(screening, kind)(has_undo=True), before="charge_card"):
+    with rolled_out(screening.step(kind), before="charge_card"):
         make_due(saga, is_overdue=is_overdue)
         assert stepping.advance(saga.id) == Saga.State.DONE
 
@@ -143,7 +139,7 @@ def test_a_step_added_after_settle_is_only_tried_forward(kind, has_undo, refuses
     order, saga, product = paid_and_not_transmitted(settings)
     screening = Screening(refuses)
 
-    with rolled_out(getattr(screening, kind)(has_undo=has_undo), before="transmit"):
+    with rolled_out(screening.step(kind, has_undo=has_undo), before="transmit"):
         make_due(saga, is_overdue=is_overdue)
         state = stepping.advance(saga.id)
 
@@ -157,24 +153,13 @@ def test_a_step_added_after_settle_is_only_tried_forward(kind, has_undo, refuses
 def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change, settings):
     order, saga, product = paid_and_not_transmitted(settings)
     screening = Screening(refuses=True)
-    old = SAGA_TYPES[purchase.KIND]
-    settle = next(step for step in old.steps if step.name == "settle")
-    assert isinstance(settle, LocalStep)
-    today = (
-        replace(settle, name="book_sale") if change == "renamed" else replace(settle, undo=screening._undo)
-    )
-    steps = tuple(today if step is settle else step for step in old.steps)
-
-    SAGA_TYPES[purchase.KIND] = replace(old, steps=steps)
-    try:
+    settle, changed = "settle", {"name": "book_sale"} if change == "renamed" else {"undo": screening.undo}
+    old = SAGA_TYPES[purchase.KIND].steps
+    with steps_replaced(tuple(replace(step, **changed) if step.name == settle else step for step in old)):
         make_due(saga, is_overdue=True)
-        with pytest.raises(Rejected) as refusal:
-            operator_actions.force_compensate(saga_id=saga.id, reason="a try", by=ActorContext(Actor.STAFF))
-        assert refusal.value.code == "saga_not_reversible"
+        assert hanging.refusal(hanging.compensate, saga) == "saga_not_reversible"
         if change == "with an undo":
             assert stepping.advance(saga.id) == Saga.State.DONE
-    finally:
-        SAGA_TYPES[purchase.KIND] = old
 
     assert screening.undone == 0
     assert not SagaLog.objects.filter(saga=saga, direction="undo").exists()
@@ -184,12 +169,10 @@ def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change, 
 @pytest.mark.parametrize("kind", ["local", "outside"])
 def test_a_step_added_before_settle_may_refuse_an_order_that_is_not_paid_yet(kind, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 0.2
-    product = ProductFactory.create(on_hand=5, price=500)
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
-    saga = Saga.objects.get(id=placed.started.saga.id)
-    screening = Screening(refuses=True)
+    owners.order("tok_timeout_charged")
+    saga, screening = Saga.objects.get(), Screening(refuses=True)
 
-    with rolled_out(getattr(screening, kind)(has_undo=True), before="settle"):
+    with rolled_out(screening.step(kind), before="settle"):
         buying.settle_everything()
 
     order = Order.objects.get()
@@ -209,9 +192,8 @@ def test_a_saga_that_waits_at_a_step_that_is_gone_just_ends(waits, settings):
         "called": {"open_call": "transmit do", "lease_token": "dead", "leased_until": order.placed_at},
     }
     Saga.objects.filter(id=saga.id).update(**changes[waits])
-    SAGA_TYPES[purchase.KIND] = replace(SAGA_TYPES[purchase.KIND], steps=SAGA_TYPES[purchase.KIND].steps[:-1])
-
-    assert stepping.advance(saga.id) == Saga.State.DONE
+    with steps_replaced(SAGA_TYPES[purchase.KIND].steps[:-1]):
+        assert stepping.advance(saga.id) == Saga.State.DONE
 
     saga.refresh_from_db()
     assert (saga.open_call, saga.lease_token, saga.next_attempt_at) == ("", "", None)

@@ -1,6 +1,7 @@
 """The admin's pages of orders and payments: what they show, by a bounded number of queries, their actions."""
 
 import re
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from uuid_utils.compat import uuid7
 from events.models import WebhookDelivery
 from events.tests.delivering import deliver_all, deliver_due
 from inventory.models import Product
-from orders.models import Order, Refund, Saga
+from orders.models import Refund, Saga
 from orders.payment import gateway_bookings, gateway_lookups
 from orders.saga import store
 from orders.tests import buying, hanging, operating_pages
@@ -57,10 +58,8 @@ def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway):
     client = signed_in(operator())
     page = client.get(page_of(order)).content.decode()
     shown = client.get(page_of(order)).context["order_page"]
-    assert (shown["payments"][0]["dispute"].amount, shown["refunds"][0].get_source_display()) == (
-        200,
-        "gateway",
-    )
+    assert shown["payments"][0]["dispute"].amount == 200
+    assert shown["refunds"][0].get_source_display() == "gateway"
     assert "200 KRW, to be answered" in re.sub(r"<[^>]*>", "", page)
     assert "to be answered at the gateway until" in page
     disputed = reverse("admin:payments_payment_changelist") + "?show=disputed"
@@ -72,7 +71,7 @@ def test_an_unpaid_order_is_cancelled_with_its_reason():
     client = signed_in(ada)
     assert page_of(order, "cancel") in client.get(page_of(order)).content.decode()
 
-    sent, messages = press(client, page_of(order, "cancel"), page_of(order), reason="asked by <phone>")
+    sent, messages = press(client, page_of(order, "cancel"), reason="asked by <phone>")
 
     assert sent["Location"] == page_of(order)
     assert messages == ["The order is cancelled: what it held is released."]
@@ -87,7 +86,7 @@ def test_an_unpaid_order_is_cancelled_with_its_reason():
 def test_a_paid_order_is_not_cancelled():
     client, order = signed_in(operator(CANCEL)), operating_pages.paid_order()
     assert page_of(order, "cancel") not in client.get(page_of(order)).content.decode()
-    _, messages = press(client, page_of(order, "cancel"), page_of(order))
+    _, messages = press(client, page_of(order, "cancel"))
     assert messages == ["The order is paid: ask for a refund instead."]
     assert buying.state_of(order.id) == "paid"
 
@@ -100,7 +99,7 @@ def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform):
     events = WebhookDelivery.objects.order_by("id").values_list("event_id", "status")
     (paid, _), (refunded, _) = events
 
-    _, messages = press(signed_in(ada), page_of(order, "resend_events"), page_of(order), reason="lost there")
+    _, messages = press(signed_in(ada), page_of(order, "resend_events"), reason="lost there")
 
     assert messages == ["2 queued: they are delivered within seconds, in sequence."]
     assert list(events.all()) == [(paid, "pending"), (refunded, "pending")]
@@ -114,7 +113,7 @@ def test_a_replay_that_is_sent_twice_is_done_once():
     order, ada = operating_pages.paid_order(), operator(REPLAY)
     deliver_all()
     client, page = signed_in(ada), page_of(order, "resend_events")
-    fields = operating_pages.hidden_fields(client.get(page).context["form"]) | {"reason": "lost there"}
+    fields = hidden_fields(client.get(page).context["form"]) | {"reason": "lost there"}
     race([lambda: signed_in(ada).post(page, fields) for _ in range(4)])
     client.get(page_of(order))
     client.post(page, fields)
@@ -128,7 +127,7 @@ def test_a_replay_that_is_sent_twice_is_done_once():
 def test_an_order_without_events_is_not_replayed():
     order, client = operating_pages.unpaid_order(), signed_in(operator(REPLAY))
     assert page_of(order, "resend_events") not in client.get(page_of(order)).content.decode()
-    _, messages = press(client, page_of(order, "resend_events"), page_of(order))
+    _, messages = press(client, page_of(order, "resend_events"))
     assert messages == ["The order has no events: they are written when it is paid, refunded or cancelled."]
 
 
@@ -165,10 +164,7 @@ def listed(client: Client, **query: str) -> set[Any]:
 
 
 def ask(client: Client, payment: Payment) -> list[str]:
-    _, messages = operating_pages.press(
-        client, payment_page_of(payment, "look_up"), payment_page_of(payment), reason="asked by mail"
-    )
-    return messages
+    return press(client, payment_page_of(payment, "look_up"), reason="asked by mail")[1]
 
 
 def test_the_list_opens_with_the_payments_in_doubt(ada, product, doubtful):
@@ -246,17 +242,13 @@ def test_a_gateway_that_is_away_is_reported_at_once(ada, doubtful, away):
 
 def test_no_more_look_ups_wait_at_once_than_threads(ada, doubtful, own_gateway, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 2.0
-    payment, clients = hanging.payment_of(doubtful), [signed_in(ada) for _ in range(7)]
-    forms = [hidden_fields(one.get(payment_page_of(payment, "look_up")).context["form"]) for one in clients]
-    own_gateway.post("/latency", {"ms": 3_000})
-    answers = race(
-        [
-            lambda one=one, fields=fields: one.post(
-                payment_page_of(payment, "look_up"), fields | {"reason": "all at once"}
-            )
-            for one, fields in zip(clients, forms, strict=True)
-        ]
+    page, clients = (
+        payment_page_of(hanging.payment_of(doubtful), "look_up"),
+        [signed_in(ada) for _ in range(7)],
     )
+    forms = [hidden_fields(one.get(page).context["form"]) | {"reason": "all at once"} for one in clients]
+    own_gateway.post("/latency", {"ms": 3_000})
+    answers = race([partial(one.post, page, fields) for one, fields in zip(clients, forms, strict=True)])
     own_gateway.call("DELETE", "/latency")
     texts = [said(one, answer)[0] for one, answer in zip(clients, answers, strict=True)]
     refused = [text for text in texts if text.startswith("4 look-ups wait for the gateway already.")]
@@ -275,7 +267,6 @@ def test_a_form_that_is_sent_twice_asks_once(ada, doubtful):
 
 
 def test_a_payment_by_points_is_not_asked_about(ada, unlawful):
-    order = Order.objects.get(id=PaymentFactory.create(points_amount=500, card_amount=0).order_id)
-    payment, client = Payment.objects.get(order=order), signed_in(ada)
+    payment, client = PaymentFactory.create(points_amount=500, card_amount=0), signed_in(ada)
     assert payment_page_of(payment, "look_up") not in client.get(payment_page_of(payment)).content.decode()
     assert ask(client, payment) == ["The payment is by points alone: the gateway knows nothing of it."]

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, Refund, Saga
+from orders.models import Order, Refund
 from orders.saga import store
-from orders.tests import buying, stepping
+from orders.tests import buying
 from orders.tests.buying import order_of
 from shop.models import IdempotencyKey
 from shop.tests.case_tables import in_one_test
@@ -33,16 +33,8 @@ def test_an_order_without_payment_awaits_it(api, product):
     assert answer["Location"] == f"/api/v1/orders/{order['id']}"
     assert set(order) == FIELDS
     assert order["status"] == "awaiting_payment"
-    assert order["items"] == [
-        {
-            "product": product.id,
-            "sku": product.sku,
-            "name": product.name,
-            "quantity": 2,
-            "unit_price": 500,
-            "line_amount": 1_000,
-        }
-    ]
+    named = {"product": product.id, "sku": product.sku, "name": product.name}
+    assert order["items"] == [named | {"quantity": 2, "unit_price": 500, "line_amount": 1_000}]
     assert (order["total_amount"], order["card_amount"], order["paid_at"]) == (1_000, 1_000, None)
     assert api.get(answer["Location"]).json() == order
 
@@ -57,19 +49,7 @@ def test_lines_are_returned_in_the_order_of_the_request(api):
     assert api.get("/orders").json()["results"] == [order]
 
 
-def test_a_repeat_is_202_while_the_payment_is_open(api, product):
-    body = order_of(product) | {"payment": {"token": "tok_ok"}}
-    refused = api.post("/orders", body | {"points_amount": 501}, key="a")
-    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "points_amount"), "too many"
-    first = api.post("/orders", body, key="a")
-    second = api.post("/orders", body, key="a")
-    assert (second.status_code, second["Idempotency-Replayed"]) == (202, "true")
-    assert second.json()["id"] == first.json()["id"]
-    stepping.advance(Saga.objects.get().id)
-    third = api.post("/orders", body, key="a")
-    assert (third.status_code, third.json()["status"]) == (201, "paid")
-
-
+ONE: dict[str, Any] = {"items": [{"product": 1, "quantity": 1}]}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"items": []}, "items", "too_short"),
     ({}, "items", "required"),
@@ -78,15 +58,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"items": [{"product": 1, "quantity": "1"}]}, "items.0.quantity", "int_type"),
     ({"items": [{"product": 1, "quantity": 1}] * 2}, "items", "product_twice"),
     ({"items": [{"product": n, "quantity": 1} for n in range(1, 52)]}, "items", "too_long"),
-    ({"items": [{"product": 1, "quantity": 1}], "points_amount": -1}, "points_amount", "greater_than_equal"),
+    (ONE | {"points_amount": -1}, "points_amount", "greater_than_equal"),
     ({"items": [{"product": 1, "quantity": 1, "price": 1}]}, "items.0.price", "unknown_field"),
-    ({"items": [{"product": 1, "quantity": 1}], "status": "paid"}, "status", "unknown_field"),
-    (
-        {"items": [{"product": 1, "quantity": 1}], "payment": {"token": ""}},
-        "payment.token",
-        "string_too_short",
-    ),
-    ({"items": [{"product": 1, "quantity": 1}], "payment": "tok_ok"}, "payment", "model_type"),
+    (ONE | {"status": "paid"}, "status", "unknown_field"),
+    (ONE | {"payment": {"token": ""}}, "payment.token", "string_too_short"),
+    (ONE | {"payment": "tok_ok"}, "payment", "model_type"),
 ]
 
 
@@ -99,6 +75,11 @@ def test_bad_bodies_are_refused_field_by_field(api, body, field, code):
     assert named[field] == code
     assert not Order.objects.exists()
     assert not IdempotencyKey.objects.exists()
+
+
+def test_more_points_than_the_order_costs_are_refused(api, product):
+    refused = api.post("/orders", order_of(product, "tok_ok", points_amount=501), key="a")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "points_amount")
 
 
 def test_an_unusable_coupon_is_refused_with_the_reason(api, buyer, product):
@@ -114,17 +95,7 @@ def test_an_unusable_coupon_is_refused_with_the_reason(api, buyer, product):
         assert answer.json()["reason"] == reason
 
 
-def test_staff_read_all_orders_and_may_cancel_them(product):
-    owner, other = buying.account(), buying.account()
-    order = buying.place(owner.id, {product: 1}).order
-    buying.place(other.id, {product: 1})
-    api = client_of(SuperuserFactory.create())
-    assert len(api.get("/orders").json()["results"]) == 2
-    assert [row["id"] for row in api.get(f"/orders?user={owner.id}").json()["results"]] == [str(order.id)]
-    assert api.post(f"/orders/{order.id}/cancel").json()["status"] == "cancelled"
-
-
-def test_lists_come_newest_first_by_status_in_pages(api, buyer, product):
+def test_lists_come_newest_first_by_status_in_pages_and_staff_read_and_cancel_all_orders(api, buyer, product):
     ids = [str(buying.place(buyer.id, {product: 1}).order.id) for _ in range(3)]
     api.post(f"/orders/{ids[0]}/cancel")
     first = api.get("/orders?limit=2").json()
@@ -134,26 +105,27 @@ def test_lists_come_newest_first_by_status_in_pages(api, buyer, product):
     assert second["next"] is None
     assert [row["id"] for row in api.get("/orders?status=cancelled").json()["results"]] == [ids[0]]
     assert api.get("/orders?status=nonsense").json()["code"] == "invalid"
+    other, staff = buying.account().id, client_of(SuperuserFactory.create())
+    theirs = str(buying.place(other, {product: 1}).order.id)
+    assert [row["id"] for row in staff.get("/orders").json()["results"]] == [theirs, *ids[::-1]]
+    assert [row["id"] for row in staff.get(f"/orders?user={other}").json()["results"]] == [theirs]
+    assert staff.post(f"/orders/{theirs}/cancel").json()["status"] == "cancelled"
 
 
-def test_cancelling_releases_everything_and_a_repeat_changes_nothing(api, buyer, product):
+def test_cancelling_accepts_an_empty_body_alone_releases_everything_and_a_repeat_changes_nothing(
+    api, buyer, product
+):
     coupon = buying.coupon_of(buyer.id).code
-    order = api.post("/orders", order_of(product) | {"coupon": coupon}, key="a").json()
-    first = api.post(f"/orders/{order['id']}/cancel")
-    second = api.post(f"/orders/{order['id']}/cancel")
+    order = f"/orders/{api.post('/orders', order_of(product, coupon=coupon), key='a').json()['id']}"
+    unknown = api.post(f"{order}/cancel", {"reason": "too dear"})
+    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "reason")
+    assert api.post(f"{order}/cancel", b"{").json()["code"] == "malformed_json"
+    assert api.get(order).json()["status"] == "awaiting_payment"
+    first, second = api.post(f"{order}/cancel"), api.post(f"{order}/cancel", {})
     assert (first.status_code, first.json()["status"]) == (200, "cancelled")
     assert second.json() == first.json()
     assert Coupon.objects.get(code=coupon).status == "issued"
-    assert api.post("/orders", order_of(product) | {"coupon": coupon}, key="b").status_code == 201
-
-
-def test_cancelling_accepts_only_an_empty_body(api, product):
-    order = api.post("/orders", order_of(product), key="a").json()
-    unknown = api.post(f"/orders/{order['id']}/cancel", {"reason": "too dear"})
-    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "reason")
-    assert api.post(f"/orders/{order['id']}/cancel", b"{").json()["code"] == "malformed_json"
-    assert api.get(f"/orders/{order['id']}").json()["status"] == "awaiting_payment"
-    assert api.post(f"/orders/{order['id']}/cancel", {}).json()["status"] == "cancelled"
+    assert api.post("/orders", order_of(product, coupon=coupon), key="b").status_code == 201
 
 
 def test_an_order_past_its_time_is_expired_before_the_sweep(api, product, settings):
@@ -256,7 +228,7 @@ def test_keyed_calls_need_a_key(api, staff, path):
         assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_missing"), address
 
 
-def test_only_staff_who_may_refund_refund(buyer, path):
+def test_only_staff_who_may_refund_refund_and_to_them_an_unknown_order_is_404(buyer, staff, path):
     """For every order, and before anything about it is disclosed."""
     helpless = AccountFactory(is_staff=True, permissions=["orders.view_refund", "orders.change_order"])
     for account in (buyer, AccountFactory(), helpless):
@@ -265,9 +237,6 @@ def test_only_staff_who_may_refund_refund(buyer, path):
             assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
     assert client_of().post(path, ALL, key="a").status_code == 401
     assert not Refund.objects.exists()
-
-
-def test_an_unknown_order_is_404(staff):
     nowhere = f"/orders/{uuid4()}/refunds"
     assert staff.get(nowhere).status_code == 404
     assert staff.post(nowhere, ALL, key="a").json()["code"] == "not_found"

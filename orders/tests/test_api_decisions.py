@@ -42,9 +42,8 @@ def product() -> Product:
 
 def paid(buyer: Any, quantities: dict[Product, int], **wanted: Any) -> str:
     """The path of the refunds of a paid order."""
-    return (
-        f"/orders/{buying.advance(buying.place(buyer.id, quantities, token='tok_ok', **wanted)).id}/refunds"
-    )
+    order = buying.advance(buying.place(buyer.id, quantities, token="tok_ok", **wanted))
+    return f"/orders/{order.id}/refunds"
 
 
 def amounts(refund: Any) -> tuple[int, int, int]:
@@ -54,9 +53,6 @@ def amounts(refund: Any) -> tuple[int, int, int]:
 def available(product: Product) -> int:
     found: int = client_of().get(f"/products/{product.id}").json()["available"]
     return found
-
-
-# Refunds
 
 
 def test_units_are_refunded_at_their_price_less_their_share_of_the_discount_and_the_last_one_the_rest(
@@ -145,9 +141,6 @@ def test_a_top_up_with_wait_0_is_202_at_once(api):
     assert (answer.status_code, answer.json()["status"]) == (202, "pending")
 
 
-# Payments and points
-
-
 @pytest.mark.parametrize("points", [{}, {"points_amount": 300}], ids=["none", "too few"])
 def test_an_empty_payment_whose_points_do_not_cover_the_order_is_400_and_asks_for_a_card(
     points, api, product
@@ -183,9 +176,6 @@ def test_staff_who_pay_another_accounts_order_get_404_and_the_owner_can_still_pa
     assert api.post("/payments", body, key="a").status_code == 202
 
 
-# Keys
-
-
 def ask(buyer: User, product: Product) -> PlacedOrder | Replay:
     """The same call each time."""
     return checkout.place(buying.order_request(buyer.pk, {product: 1}, token="tok_ok", key="same"))
@@ -212,9 +202,8 @@ def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_secon
     assert again.reference == placed.order.id
 
     buying.advance(placed)
-    assert recorded_answers.delete_expired_keys() == 0, (
-        "it settled a moment ago: the answer is still to be asked for"
-    )
+    # It settled a moment ago: the answer is still to be asked for.
+    assert recorded_answers.delete_expired_keys() == 0
     assert isinstance(ask(buyer, product), Replay)
     assert Order.objects.count() == 1
 
@@ -227,10 +216,8 @@ def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not
     keyed = buying.keyed(staff.pk, schemas.refund_answer)
 
     def refund() -> StartedRefund | Replay:
-        lines = [Line(product_id=product.pk, quantity=1)]
-        return refunding.start_refund(
-            order_id=order.pk, wanted=lines, reason="broken", restock=True, keyed=keyed
-        )
+        of = {"order_id": order.pk, "wanted": [Line(product_id=product.pk, quantity=1)], "keyed": keyed}
+        return refunding.start_refund(**of, reason="broken", restock=True)
 
     started = refund()
     assert isinstance(started, StartedRefund)

@@ -170,20 +170,11 @@ def packed(path: Path, *lines: bytes) -> Path:
 WHOLE = {"archive": "01999999" * 4, "table": "journal", "month": "2026-01", "part": 1, "columns": ["id"]}
 
 
-HEADERS: dict[str, bytes] = {
-    "archive": json.dumps(WHOLE | {"archive": "x"}).encode(),
-    "number": json.dumps(WHOLE | {"archive": 5}).encode(),
-    "table": json.dumps(WHOLE | {"table": ["journal"]}).encode(),
-    "month": json.dumps(WHOLE | {"month": None}).encode(),
-    "columns": json.dumps(WHOLE | {"columns": 5}).encode(),
-    "column": json.dumps(WHOLE | {"columns": [["id"]]}).encode(),
-    "more": json.dumps(WHOLE | {"mood": "good"}).encode(),
-    "deep": b"[" * 100_000,
-    "list": b"[]",
-    "null": b"null",
-    "bytes": b"\xff",
-}
-ENDS = {"cut": b"{", "empty": b"{}", "text": b'{"rows": "1"}', "deep": b'{"a":' * 100_000}
+CHANGES: list[dict[str, Any]] = [{"archive": "x"}, {"archive": 5}, {"table": ["journal"]}, {"month": None}]
+CHANGES += [{"columns": 5}, {"columns": [["id"]]}, {"mood": "good"}]
+HEADERS = [json.dumps(WHOLE | change).encode() for change in CHANGES]
+HEADERS += [b"[" * 100_000, b"[]", b"null", b"\xff"]
+ENDS = [b"{", b"{}", b'{"rows": "1"}', b'{"a":' * 100_000]
 
 
 def refusal(read: Callable[[], object]) -> str:
@@ -196,14 +187,13 @@ def refusal(read: Callable[[], object]) -> str:
 
 
 def test_a_made_up_header_or_end_is_refused_in_one_line(folder):
-    path, headers, ends = folder / "x.jsonl.gz", {}, {}
-    for name, header in HEADERS.items():
-        headers[name] = refusal(partial(restore, packed(path, header, b'{"rows": 0}')))
-    assert {name: text for name, text in headers.items() if "no archive of this shop" not in text} == {}
-    for name, end in ENDS.items():
+    path = folder / "x.jsonl.gz"
+    for header in HEADERS:
+        text = refusal(partial(restore, packed(path, header, b'{"rows": 0}')))
+        assert "no archive of this shop" in text, header[:80]
+    for end in ENDS:
         with archive_files.open_file(packed(path, json.dumps(WHOLE).encode(), b"[1]", end)) as (_, rows):
-            ends[name] = refusal(partial(list, rows))
-    assert {name: text for name, text in ends.items() if "don't agree" not in text} == {}
+            assert "don't agree" in refusal(partial(list, rows)), end[:80]
 
 
 def test_a_file_that_gets_the_name_after_the_comparison_is_not_restored(folder, paid):
@@ -247,9 +237,8 @@ def test_events_are_not_replayed_in_part_where_a_refunds_month_is_archived(folde
     """The first event was in the database, so a replay without the refund counted as a whole one."""
     WebhookDelivery.objects.filter(type="order.paid").update(status="failed", delivered_at=None)
     file = archive_this_month(folder)
-    assert list(JournalLine.objects.filter(order_id=refunded.pk).values_list("what", flat=True)) == [
-        "order.paid"
-    ]
+    left = JournalLine.objects.filter(order_id=refunded.pk).values_list("what", flat=True)
+    assert [*left] == ["order.paid"]
     with pytest.raises(Rejected, match=file) as refused:
         replay(refunded)
     assert refused.value.code == "events_archived"

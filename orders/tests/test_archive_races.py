@@ -1,7 +1,6 @@
 """Archiving beside sales, refunds, imports, other archiving and restores; naive ways that break laws."""
 
 import threading
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,14 +32,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def old_movements(product: Product, number: int) -> None:
     """Movements of the old month, which change nothing in sum but for the last."""
+    of = {"product": product, "kind": "adjusted", "at": archived.long_ago()}
     StockMovement.objects.bulk_create(
-        StockMovement(
-            product=product,
-            kind="adjusted",
-            delta=1 if each % 2 else -1,
-            on_hand_after=500 - each % 2,
-            at=archived.long_ago(),
-        )
+        StockMovement(delta=1 if each % 2 else -1, on_hand_after=500 - each % 2, **of)
         for each in range(number)
     )
 
@@ -56,11 +50,6 @@ def buy(product: Product, times: int) -> list[Order]:
     return [
         buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_ok")) for _ in range(times)
     ]
-
-
-def refund_all(orders: list[Order]) -> None:
-    for order in orders:
-        buying.execute_refund(buying.refund(order.id))
 
 
 def check_until(done: threading.Event) -> tuple[int, dict[str, list[str]]]:
@@ -107,7 +96,7 @@ def test_every_sum_is_exact_at_every_instant_beside_sales_refunds_and_imports(tm
         [
             partial(archive_and_restore, tmp_path, table, done),
             lambda: buy(product, 8),
-            partial(refund_all, refundable),
+            lambda: [buying.execute_refund(buying.refund(order.id)) for order in refundable],
             lambda: [receive(5) for _ in range(6)],
             partial(check_until, done),
         ],
@@ -208,7 +197,7 @@ def test_a_refund_during_the_months_archiving_is_journaled_and_paid_back(tmp_pat
     order = Order.objects.filter(status="paid").order_by("pk")[0]
     archive(tmp_path)
     archive(tmp_path, MOVEMENTS)
-    refund_all([order])
+    buying.execute_refund(buying.refund(order.id))
     assert broken() == {}
     assert JournalLine.objects.filter(order_id=order.pk, what__startswith="refund").exists()
     assert StockMovement.objects.filter(order=order, kind="returned").exists()
@@ -244,14 +233,9 @@ def test_a_batch_gives_up_while_another_has_its_row_and_the_next_attempt_takes_i
 ):
     monkeypatch.setattr(pacing, "PAUSE_SECONDS", 0.1)
     ready = archived.ready_keys(JOURNAL)
-    attempts: list[float] = []
-    wait_briefly = pacing._wait_briefly_for_locks
-
-    def count_attempt() -> None:
-        attempts.append(time.monotonic())
-        wait_briefly()
-
-    monkeypatch.setattr(pacing, "_wait_briefly_for_locks", count_attempt)
+    attempts: list[int] = []
+    wait = pacing._wait_briefly_for_locks
+    monkeypatch.setattr(pacing, "_wait_briefly_for_locks", lambda: attempts.append(1) or wait())
     is_held = threading.Event()
 
     def hold_the_row() -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,10 +42,8 @@ def lapse(*orders: Order) -> None:
 def test_orders_past_their_time_expire_and_the_others_stay():
     buyer, product = buying.account(), ProductFactory.create(on_hand=10, price=5_000)
     code = buying.coupon_of(buyer.id).code
-    late = [
-        buying.place(buyer.id, {product: 1}, coupon=code).order,
-        buying.place(buyer.id, {product: 2}).order,
-    ]
+    late = [buying.place(buyer.id, {product: 1}, coupon=code).order]
+    late.append(buying.place(buyer.id, {product: 2}).order)
     in_time = buying.place(buyer.id, {product: 4}).order
     paying = buying.place(buyer.id, {product: 1}, token="tok_ok").order
     lapse(*late, paying)
@@ -80,9 +79,8 @@ def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_exp
     assert Product.objects.get(pk=right.pk).reserved == 0
     [noted] = JournalLine.objects.filter(order_id=bad.id, what="order.cannot_expire")
     assert "reserved_within_on_hand" in noted.detail and noted.is_internal
-    assert [record.levelno for record in caplog.records if str(bad.id) in record.getMessage()] == [
-        logging.ERROR
-    ]
+    [record] = [record for record in caplog.records if str(bad.id) in record.getMessage()]
+    assert record.levelno == logging.ERROR
 
     assert cancellation.expire_due() == 0
     assert JournalLine.objects.filter(what="order.cannot_expire").count() == 1, "noted once, tried each time"
@@ -93,12 +91,8 @@ def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_exp
 @contextmanager
 def orders_refused(reason: str) -> Iterator[None]:
     """The database refuses every change of an order."""
-    ask(
-        connection,
-        "CREATE TRIGGER order_refused BEFORE UPDATE ON orders_order FOR EACH ROW "
-        "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = %s",
-        reason,
-    )
+    trigger = "CREATE TRIGGER order_refused BEFORE UPDATE ON orders_order FOR EACH ROW "
+    ask(connection, f"{trigger}SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = %s", reason)
     try:
         yield
     finally:
@@ -213,14 +207,9 @@ LOCK_ACCOUNT = "SELECT id FROM auth_user WHERE id = %s FOR UPDATE"
 
 def placed_at_once(*wanted: tuple[int, Product, str]) -> tuple[list[Any], float]:
     """The outcomes of these orders, and how long they took."""
+    orders = [partial(buying.place, buyer, {product: 1}, coupon=code) for buyer, product, code in wanted]
     began_at = time.monotonic()
-    outcomes = race(
-        [
-            lambda buyer=buyer, product=product, code=code: buying.place(buyer, {product: 1}, coupon=code)
-            for buyer, product, code in wanted
-        ]
-    )
-    return outcomes, time.monotonic() - began_at
+    return race(orders), time.monotonic() - began_at
 
 
 def is_refused(outcome: Any) -> bool:
@@ -262,10 +251,8 @@ def test_a_locked_account_keeps_no_other_from_its_coupon():
     campaign = CampaignFactory.create(quantity=99)
     locked, *others = [AccountFactory.create().id for _ in range(7)]
 
-    def issue(user_id: int) -> Any:
-        return issuing.issue(campaign_id=campaign.pk, user_id=user_id)
-
+    issue = partial(issuing.issue, campaign_id=campaign.pk)
     with holding(LOCK_ACCOUNT, locked):
-        outcomes = race([lambda user_id=user_id: issue(user_id) for user_id in (locked, *others)])
+        outcomes = race([partial(issue, user_id=user_id) for user_id in (locked, *others)])
     assert is_refused(outcomes[0])
     assert sorted(outcome.coupon.position for outcome in outcomes[1:]) == [1, 2, 3, 4, 5, 6]

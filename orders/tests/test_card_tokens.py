@@ -6,19 +6,15 @@ Every order has a coupon and points besides its card, so that what is held has s
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import urllib3
 from django.conf import LazySettings
-from django.contrib.auth.models import User
-from django.db import connections
 
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
@@ -43,6 +39,7 @@ from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 GIVE_UP_SECONDS = 7
@@ -72,7 +69,7 @@ def failing(code: str, *, status: str, top_up: int, is_in_doubt: bool = False) -
         order="payment_failed",
         payment="failed",
         failure=code,
-        booked=[(status, CARD)] if status == "declined" else [(status, 0)],
+        booked=[(status, CARD if status == "declined" else 0)],
         top_up=top_up,
         is_in_doubt=is_in_doubt,
     )
@@ -152,32 +149,28 @@ def shop(without_beat: Shop) -> Iterator[Shop]:
         while not is_over.wait(SWEEP_SECONDS):
             dispatch.enqueue(tasks.advance)
             tasks.handle_webhooks_due()
-        connections.close_all()
 
-    thread = threading.Thread(target=sweep, name="sweeper")
-    thread.start()
-    try:
-        yield without_beat
-    finally:
-        is_over.set()
-        thread.join()
+    sweeping = in_background(sweep)
+    yield without_beat
+    is_over.set()
+    sweeping.result()
 
 
-@dataclass(frozen=True, kw_only=True)
 class Purchase:
-    """An order of one product by card, coupon and points; it is sent with one key."""
+    """An order of one product by card, coupon and points, by an account with just those that it needs.
 
-    shop: Shop
-    token: str
-    buyer: User
-    product: Product
-    coupon: str
-    key: str
+    It is sent with one key.
+    """
+
+    def __init__(self, shop: Shop, token: str) -> None:
+        self.shop, self.token, self.buyer = shop, token, buying.account(points=POINTS)
+        self.product: Product = ProductFactory.create(on_hand=1, price=PRICE)
+        self.coupon = buying.coupon_of(self.buyer.id, discount_value=DISCOUNT).code
 
     def send(self, *, is_paid: bool = True, **headers: str) -> urllib3.BaseHTTPResponse:
         token = self.token if is_paid else ""
         body = buying.order_of(self.product, token, coupon=self.coupon, points_amount=POINTS)
-        return self.shop.post(self.buyer, "/orders", body, key=self.key, **headers)
+        return self.shop.post(self.buyer, "/orders", body, **headers)
 
     @property
     def order(self) -> Any:
@@ -202,19 +195,6 @@ class Purchase:
     @property
     def booked(self) -> list[tuple[str, int]]:
         return self.shop.booked(key=Payment.objects.get(account=self.buyer).charge_key)
-
-
-def purchase_by(shop: Shop, token: str) -> Purchase:
-    """A purchase by an account with just the points and coupon it needs."""
-    buyer = buying.account(points=POINTS)
-    return Purchase(
-        shop=shop,
-        token=token,
-        buyer=buyer,
-        product=ProductFactory.create(on_hand=1, price=PRICE),
-        coupon=buying.coupon_of(buyer.id, discount_value=DISCOUNT).code,
-        key=str(uuid4()),
-    )
 
 
 def settled() -> None:
@@ -246,17 +226,15 @@ def assert_ended(purchase: Purchase, ending: Ending) -> None:
 def test_an_order_ends_as_its_card_token_demands(shop, token):
     """Paid at once with and without waiting, and paid later."""
     ending = ENDINGS[token]
-    waiting, leaving, later = [purchase_by(shop, token) for _ in range(3)]
+    waiting, leaving, later = [Purchase(shop, token) for _ in range(3)]
     placed = later.send(is_paid=False)
     assert (placed.status, placed.json()["status"]) == (201, "awaiting_payment")
-    pay = partial(shop.post, later.buyer, "/payments", {"order": placed.json()["id"], "token": token})
+    card = {"order": placed.json()["id"], "token": token}
+    pay = partial(shop.post, later.buyer, "/payments", card, key="pay")
+    seeing = partial(seen_in_doubt, later) if token in NEVER_TOLD else lambda: None
+    waits = {"Prefer": "wait=30"}
     waited, left, paid, seen = race(
-        [
-            lambda: waiting.send(Prefer="wait=30"),
-            leaving.send,
-            lambda: pay(Prefer="wait=30"),
-            lambda: seen_in_doubt(later) if token in NEVER_TOLD else None,
-        ]
+        [partial(waiting.send, **waits), leaving.send, partial(pay, **waits), seeing]
     )
 
     assert (waited.status, paid.status) == (ending.answer, ending.answer)
@@ -292,12 +270,8 @@ def assert_answered(response: urllib3.BaseHTTPResponse, shown: Any, name: str) -
 def test_a_top_up_ends_as_its_card_token_demands(shop, token):
     ending, waiting, leaving = ENDINGS[token], buying.account(), buying.account()
     body = {"amount": CARD, "token": token}
-    waited, left = race(
-        [
-            lambda: shop.post(waiting, "/wallet/top-ups", body, Prefer="wait=30"),
-            lambda: shop.post(leaving, "/wallet/top-ups", body),
-        ]
-    )
+    top_up = partial(shop.post, path="/wallet/top-ups", body=body)
+    waited, left = race([partial(top_up, waiting, Prefer="wait=30"), partial(top_up, leaving)])
 
     assert (waited.status, left.status) == (ending.answer, ending.top_up)
     settled()
@@ -309,13 +283,13 @@ def test_a_top_up_ends_as_its_card_token_demands(shop, token):
         assert shop.booked(key=payment.charge_key) == ending.booked
         balance = CARD if ending.payment == "succeeded" else 0
         assert shop.get(buyer, "/wallet")["balance_amount"] == balance
-        again = shop.post(buyer, "/wallet/top-ups", body)
+        again = top_up(buyer)
         assert (again.status, again.headers["Idempotency-Replayed"]) == (ending.answer, "true")
 
 
 def test_a_webhook_settles_a_card_that_is_pending(shop):
     """While the gateway is working nothing is in doubt, and everything is held."""
-    purchase = purchase_by(shop, "tok_webhook")
+    purchase = Purchase(shop, "tok_webhook")
     assert purchase.send().status == 202
     wait_until(lambda: purchase.booked == [("pending", CARD)])
     assert (purchase.order["status"], purchase.payment["status"]) == ("paying", "pending")
@@ -338,11 +312,10 @@ def test_a_call_that_waits_for_a_pending_charge_gets_201_once_the_webhook_has_ar
     body = buying.order_of(product, "tok_webhook")
     seen: set[str] = set()
     started_at = time.monotonic()
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(without_beat.post, buyer, "/orders", body, Prefer="wait=30")
-        while not answer.done():
-            seen |= set(Payment.objects.values_list("status", flat=True))
-            time.sleep(0.02)
+    answer = in_background(partial(without_beat.post, buyer, "/orders", body, Prefer="wait=30"))
+    while not answer.done():
+        seen |= set(Payment.objects.values_list("status", flat=True))
+        time.sleep(0.02)
     assert 2 <= time.monotonic() - started_at < 15
     assert (answer.result().status, answer.result().json()["status"]) == (201, "paid")
     assert seen <= {"pending", "succeeded"} and "pending" in seen

@@ -37,11 +37,9 @@ def statements(
     products = ProductFactory.create_batch(30, on_hand=count, price=1_000, limit_per_account=limit)
     order_requests = []
     for index in range(count):
-        buyer, some = buying.account(points=points), products[index % 28 :][:3]
-        code = buying.coupon_of(buyer.id).code if coupon else ""
-        order_requests.append(
-            buying.order_request(buyer.id, dict.fromkeys(some, 1), token=token, coupon=code, points=points)
-        )
+        buyer, lines = buying.account(points=points).id, dict.fromkeys(products[index % 28 :][:3], 1)
+        code = buying.coupon_of(buyer).code if coupon else ""
+        order_requests.append(buying.order_request(buyer, lines, token=token, coupon=code, points=points))
     with CaptureQueriesContext(connection) as captured:
         outcomes = decide(*order_requests)
     assert all(isinstance(outcome, PlacedOrder) for outcome in outcomes)
@@ -105,10 +103,15 @@ def test_a_refused_order_leaves_the_coupon_to_the_next():
     assert second.order.discount_amount == 1_000
 
 
-def code_for(products: list[Product], account_id: int, **terms: Any) -> str:
-    """The code of the account's coupon of a campaign whose discount counts over these products."""
+def campaign_for(*products: Product, **terms: Any) -> Campaign:
+    """A campaign whose discount counts over these products."""
     given: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 1_000} | terms
-    campaign = campaigns.create(products=[product.pk for product in products], **given)
+    return campaigns.create(products=[product.pk for product in products], **given)
+
+
+def code_for(products: list[Product], account_id: int, **terms: Any) -> str:
+    """The code of the account's coupon of such a campaign."""
+    campaign = campaign_for(*products, **terms)
     return issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code
 
 
@@ -146,33 +149,26 @@ def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them():
 def test_a_refund_gives_back_each_lines_price_less_its_own_share():
     buyer = buying.account().id
     shoe, sock = ProductFactory.create(on_hand=9, price=2_000), ProductFactory.create(on_hand=9, price=500)
-    order = buying.advance(
-        buying.place(buyer, {shoe: 2, sock: 2}, coupon=code_for([shoe], buyer), token="tok_ok")
-    )
+    code = code_for([shoe], buyer)
+    order = buying.advance(buying.place(buyer, {shoe: 2, sock: 2}, coupon=code, token="tok_ok"))
     assert order.total_amount == 4_000
 
-    of_sock = buying.execute_refund(buying.refund(order.id, {sock: 1}))
-    of_shoe = buying.execute_refund(buying.refund(order.id, {shoe: 1}))
-    of_rest = buying.execute_refund(buying.refund(order.id))
-
-    assert [one.amount for one in (of_sock, of_shoe, of_rest)] == [500, 1_500, 2_000]
+    refunds = [buying.execute_refund(buying.refund(order.id, part)) for part in ({sock: 1}, {shoe: 1}, None)]
+    assert [one.amount for one in refunds] == [500, 1_500, 2_000]
 
 
 def test_a_shared_code_with_products_issues_nothing_for_an_order_without_them():
     buyer = buying.account().id
     shoe, sock = ProductFactory.create_batch(2, on_hand=9, price=2_000)
-    terms: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 100}
-    campaign = campaigns.create(products=[shoe.pk], code_source="shared", shared_code="SHOES", **terms)
-
+    campaign = campaign_for(shoe, code_source="shared", shared_code="SHOES")
     assert buying.coupon_refusal(buyer, {sock: 1}, "SHOES") == "no_eligible_item"
     assert Campaign.objects.get(pk=campaign.pk).issued == 0
-    assert buying.place(buyer, {shoe: 1}, coupon="SHOES").order.discount_amount == 100
+    assert buying.place(buyer, {shoe: 1}, coupon="SHOES").order.discount_amount == 1_000
 
 
 def test_products_can_change_until_a_coupon_is_issued_and_must_exist():
     shoe, sock = ProductFactory.create_batch(2)
-    terms: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 100}
-    campaign = campaigns.create(products=[sock.pk, shoe.pk, sock.pk], **terms)
+    campaign = campaign_for(sock, shoe, sock)
     assert campaign.product_ids == sorted([shoe.pk, sock.pk])
 
     change = partial(campaigns.change, campaign_id=campaign.pk)

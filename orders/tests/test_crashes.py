@@ -5,8 +5,7 @@ leave nothing else. `make simulate` crashes at any statement, by a seed.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, crash_points, owners, stepping
 from orders.tests.listening import Killed
-from orders.tests.transmitting import transmitting_purchases
 from payments import ledger
 from payments.gateways import gateway
 from scripts.tests.simulator import Simulator
@@ -52,10 +50,7 @@ RECORDED = json.loads(Path(__file__).with_name("recorded_sagas.json").read_text(
 """The rows that the engine before this one left at these points, without ids and instants: what is recovered
 from here are sagas of that engine, too.
 """
-COLUMNS = (
-    *("kind", "state", "direction", "attempts", "failure_code", "failure_detail", "last_error", "open_call"),
-    "is_irreversible",
-)
+COLUMNS = "kind state direction attempts failure_code failure_detail last_error open_call is_irreversible"
 
 
 def recorded(saga_id: UUID) -> dict[str, Any]:
@@ -63,7 +58,7 @@ def recorded(saga_id: UUID) -> dict[str, Any]:
     saga = Saga.objects.get(id=saga_id)
     instants = {"leased": saga.leased_until, "next": saga.next_attempt_at}
     return {
-        **{name: getattr(saga, name) for name in COLUMNS},
+        **{name: getattr(saga, name) for name in COLUMNS.split()},
         "lease_token": bool(saga.lease_token),
         **{name: at is not None for name, at in instants.items()},
         "lines": [
@@ -88,20 +83,6 @@ def remains(own_gateway: Simulator, own_data_platform: Simulator) -> Remains:
     return read
 
 
-Purchases = Callable[[crash_points.Scenario], None]
-
-
-@pytest.fixture
-def purchases() -> Iterator[Purchases]:
-    """Gives purchases the steps of a scenario until the test ends."""
-    with ExitStack() as stack:
-        yield (
-            lambda scenario: (
-                stack.enter_context(transmitting_purchases()) if scenario.is_transmitting else None
-            )
-        )
-
-
 def unforeseen(left: dict[str, str], crashes: dict[str, dict[str, str]]) -> dict[str, str]:
     """The points whose remainder no crash of these leaves."""
     foreseen = {remainder for points in crashes.values() for remainder in points.values()}
@@ -119,9 +100,14 @@ def buy(token: str, *, points: int = 300, is_kept: bool = False) -> PlacedOrder:
     buyer = buying.account(points=1_000 + points)
     first, second = ProductFactory.create_batch(2, on_hand=5, price=500)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    return buying.place(
-        buyer.id, {first: 2, second: 1}, coupon=coupon, points=points, token=token, keep_on_decline=is_kept
-    )
+    paid = {"coupon": coupon, "points": points, "token": token, "keep_on_decline": is_kept}
+    return buying.place(buyer.id, {first: 2, second: 1}, **paid)
+
+
+def buy_in(scenario: crash_points.Scenario, request: pytest.FixtureRequest) -> PlacedOrder:
+    if scenario.is_transmitting:
+        request.getfixturevalue("transmitting")
+    return buy(scenario.token, is_kept=scenario.is_kept)
 
 
 def act(placed: PlacedOrder, decision: str) -> None:
@@ -151,26 +137,24 @@ def run_scenario(placed: PlacedOrder, scenario: crash_points.Scenario, settings:
 
 
 @pytest.mark.parametrize("name", crash_points.WAYS)
-def test_a_scenario_passes_exactly_these_points(name, monkeypatch, settings, remains, purchases):
+def test_a_scenario_passes_exactly_these_points(name, monkeypatch, settings, remains, request):
     scenario = crash_points.WAYS[name]
-    purchases(scenario)
-    placed = buy(scenario.token, is_kept=scenario.is_kept)
+    placed = buy_in(scenario, request)
     saboteur = Crasher(remains=partial(remains, placed.started.saga.id, is_overdue=scenario.is_given_up))
     monkeypatch.setattr(stepping, "failpoint", saboteur)
     run_scenario(placed, scenario, settings)
     assert saboteur.points == scenario.points
     assert unforeseen(saboteur.left, crash_points.CRASHES) == {}, "add these to CRASHES"
-    assert buying.state_of(placed.order.id) in crash_points.WAYS[name].ends
+    assert buying.state_of(placed.order.id) in scenario.ends
 
 
 @pytest.mark.parametrize(
     ("name", "point", "left"),
     [(name, *one) for name, points in crash_points.CRASHES.items() for one in points.items()],
 )
-def test_a_crash_at_any_point_is_recovered_from(name, point, left, monkeypatch, settings, remains, purchases):
+def test_a_crash_at_any_point_is_recovered_from(name, point, left, monkeypatch, settings, remains, request):
     scenario, gateway_url = crash_points.WAYS[name], settings.GATEWAY_URL
-    purchases(scenario)
-    placed = buy(scenario.token, is_kept=scenario.is_kept)
+    placed = buy_in(scenario, request)
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(stepping, "failpoint", Crasher(crash_points.point_index(scenario.points, point)))
         run_scenario(placed, scenario, settings)

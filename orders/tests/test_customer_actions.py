@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from orders.models import Order, Saga, SagaLog
 from orders.payment import charging, gateway_events, gateway_lookups
 from orders.saga import run, status, store
 from orders.tests import buying, hanging, owners, stepping
-from orders.tests.owners import decide, let_action_end, payment_of, saga_of, waiting
+from orders.tests.owners import decide, kept_amount, let_action_end, payment_of, saga_of, waiting
 from payments import ledger, payment_states
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
@@ -35,10 +36,6 @@ def event_of(payment: Payment) -> WebhookEvent:
     return events.take(key=payment.charge_key)
 
 
-def kept_amount(payment: Payment) -> int:
-    return sum(charge.kept_amount for charge in gateway().charges(key=payment.charge_key))
-
-
 def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(settings):
     settings.PAYMENT_ACTION_SECONDS, settings.PAYMENT_GIVE_UP_SECONDS = 600, 20
     placed = waiting()
@@ -52,6 +49,11 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert status.count_needing_operator(most=10) == 0
     assert status.oldest_waiting_seconds() == 0
     assert state.read_in_doubt()[state.IN_DOUBT] == 0
+    owners.order()
+    found = Payment.objects.filter(payment_states.with_action())
+    assert [payment.id for payment in found] == [payment_of(placed).id]
+    let_action_end(payment.id)
+    assert not found.all().exists()
 
 
 def test_the_deadline_counts_from_the_action_on_and_is_moved_once(settings):
@@ -109,7 +111,7 @@ def test_a_webhook_moves_it_on_and_the_order_holds_all_until_then(decision):
     assert (ended.action_url, ended.token) == ("", "")
     assert ended.failure_code == ("authentication_failed" if decision == "refuse" else "")
     assert Product.objects.get().reserved == 0
-    assert kept_amount(payment) == (kept and payment.card_amount)
+    assert kept_amount(placed) == (kept and payment.card_amount)
 
 
 def test_when_its_time_is_over_it_is_cancelled_at_the_gateway_and_compensated():
@@ -122,7 +124,7 @@ def test_when_its_time_is_over_it_is_cancelled_at_the_gateway_and_compensated():
     assert (ended.status, ended.failure_code) == ("failed", "action_expired")
     assert gateway().find(key=payment.charge_key).status == "cancelled"
     assert decide(payment, "approve") == 303
-    assert kept_amount(payment) == 0
+    assert kept_amount(placed) == 0
     assert Product.objects.get().reserved == 0
     assert ledger.balance_amount(placed.order.account_id) == 1_100
 
@@ -152,16 +154,15 @@ def test_a_webhook_before_the_saga_s_own_commit_is_handled_after_it(monkeypatch)
         if not received:
             owners.decide_at(owners.page_of(payment), "approve")
             received.append(event_of(payment))
-            # The saga is leased: this executor leaves it alone.
+            # The saga is leased: the executor finds nothing.
             assert not gateway_events.handle(received[0].id)
+            assert store.find_due(limit=10) == []
 
-    monkeypatch.setattr(run, "process_executor", lambda: LeasedElsewhere())
     with monkeypatch.context() as patched:
+        patched.setattr(run, "process_executor", lambda: SimpleNamespace(wake=lambda: None))
         patched.setattr(stepping, "failpoint", stepping.at("charge_card do called", approve_at_once))
         assert buying.advance(placed).status == "paying"
     assert payment_of(placed).shown_status == "requires_action"
-    monkeypatch.undo()
-    monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
     assert gateway_events.handle(received[0].id)
     assert buying.state_of(placed.order.id) == "paid"
 
@@ -197,15 +198,6 @@ def test_an_operator_s_retry_looks_it_up_and_leaves_it_to_its_owner(settings):
     assert gateway().find(key=payment.charge_key).status == "cancelled"
 
 
-def test_waiting_payments_are_found_by_their_condition():
-    placed = waiting()
-    owners.order()
-    found = Payment.objects.filter(payment_states.with_action())
-    assert [payment.id for payment in found] == [payment_of(placed).id]
-    let_action_end(payment_of(placed).id)
-    assert not found.all().exists()
-
-
 class LosingAnswers:
     """The gateway while it makes charges, and none of its answers arrives."""
 
@@ -237,30 +229,16 @@ def test_a_charge_in_doubt_waits_for_its_owner_once_a_look_up_says_so_and_no_lon
     assert [saga.id for saga in store.find_due(limit=10)] == [saga_of(payment).id]
     order_status, payment_status, kept = ENDS.get(decision, ("payment_failed", "failed", 0))
     assert buying.advance(placed).status == order_status
-    assert (payment_of(placed).status, kept_amount(payment)) == (payment_status, kept)
+    assert (payment_of(placed).status, kept_amount(placed)) == (payment_status, kept)
     found = gateway().find(key=payment.charge_key).status
     assert found == {"approve": "succeeded", "refuse": "declined", "leave": "cancelled"}[decision]
 
 
-class LeasedElsewhere:
-    """An executor that finds nothing, because the saga is leased."""
-
-    def wake(self) -> None:
-        assert store.find_due(limit=10) == []
-
-
-class WorkingOnIt:
-    """The gateway while it works on a charge whose owner has acted."""
-
-    def find(self, *, key: str) -> GatewayResult:
-        return GatewayResult(status="pending", reference="ch_one")
-
-
 def test_while_the_gateway_works_on_it_there_is_nothing_to_do_for_the_owner(monkeypatch):
     placed = waiting()
-    payment = payment_of(placed)
+    payment, result = payment_of(placed), GatewayResult(status="pending", reference="ch_one")
     with monkeypatch.context() as patched:
-        patched.setattr(charging, "gateway", WorkingOnIt)
+        patched.setattr(charging, "gateway", lambda: SimpleNamespace(find=lambda key: result))
         assert buying.advance(placed).status == "paying"
         assert payment_of(placed).shown_status == "pending"
     assert buying.advance(placed).status == "paying"

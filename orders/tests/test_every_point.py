@@ -33,14 +33,8 @@ def _placed(listener: Listener, token: str, *, is_kept: bool = False) -> things.
     acting.open_shop(shop)
     [buyer, _] = shop.wallets
     acting.issue_coupon(shop, buyer, percent=33)
-    order = things.Order(
-        account_id=buyer,
-        counts={shop.products[0]: 2, shop.products[1]: 1},
-        coupon=shop.coupons[0],
-        points_amount=250,
-        token=token,
-        is_kept=is_kept,
-    )
+    counts = {shop.products[0]: 2, shop.products[1]: 1}
+    order = things.Order(buyer, counts, shop.coupons[0], 250, token, is_kept=is_kept)
     acting.place(shop, order)
     acting.drive(listener, order)
     return order

@@ -6,7 +6,7 @@ A saga that fails within a batch, or finds no free slot, is postponed, counted, 
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run, status, store
-from orders.saga.definitions import AT_ONCE, SAGA_TYPES, Call, Event, OutsideStep, SagaRow, StepResult
+from orders.saga.definitions import AT_ONCE, SAGA_TYPES, Call, Event, SagaRow, StepResult
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, stepping
 from orders.tests.listening import Killed
@@ -110,11 +110,16 @@ def test_a_batch_takes_as_many_statements_for_ten_as_for_two():
 
 
 def test_each_line_of_a_batch_names_the_request_that_started_its_saga(threaded):
-    placed = bought("tok_ok", "tok_ok")
-    for number, saga_id in enumerate(saga_ids(placed)):
+    placed, buyers = bought("tok_ok", "tok_ok"), [buying.account().id for _ in range(2)]
+    top_ups = [buying.start_top_up(buyer).saga.id for buyer in buyers]
+    for number, saga_id in enumerate(saga_ids(placed) + top_ups):
         Saga.objects.filter(id=saga_id).update(request_id=f"request-{number}")
     threaded.wake()
     assert ended(placed) == ["paid", "paid"]
+    wait_until(lambda: not Saga.objects.filter(ended_at=None).exists())
+    for number, buyer in enumerate(buyers, start=2):
+        line = JournalLine.objects.get(what="points.top_up", subject=f"wallet {buyer}")
+        assert line.request_id == f"request-{number}"
     for number, one in enumerate(placed):
         lines = JournalLine.objects.filter(order_id=one.order.id, at__gt=one.order.placed_at)
         since = lines.exclude(what__in=["order.placed", "coupon.held"]).exclude(request_id="")
@@ -181,24 +186,23 @@ def test_a_row_that_another_transaction_keeps_locked_delays_no_other_saga(thread
     assert ended(placed) == ["paid"] * 3
 
 
-# Bounds
+def replaced(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Changes the purchase's step that charges the card."""
+    purchase_type = SAGA_TYPES["purchase"]
+    steps = (
+        one if one.name != "charge_card" else dataclasses.replace(one, **changes)
+        for one in purchase_type.steps
+    )
+    monkeypatch.setitem(SAGA_TYPES, "purchase", dataclasses.replace(purchase_type, steps=tuple(steps)))
 
 
 class Blocked:
-    """A step whose calls wait until they are released."""
+    """Charges of cards, which wait until they are released."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_over = threading.Event()
         self.started: list[UUID] = []
-        purchase = SAGA_TYPES["purchase"]
-        steps = [
-            OutsideStep(one.name, do=self.do, undo=one.undo)
-            if isinstance(one, OutsideStep) and one.name == step
-            else one
-            for one in purchase.steps
-        ]
-        replaced = dataclasses.replace(purchase, steps=tuple(steps))
-        monkeypatch.setitem(SAGA_TYPES, "purchase", replaced)
+        replaced(monkeypatch, do=self.do)
 
     def do(self, attempts: Sequence[Any]) -> list[Call]:
         return [partial(self.make, one.saga.id) for one in attempts]
@@ -213,7 +217,7 @@ class Blocked:
 def test_no_more_sagas_are_leased_than_there_are_threads_for_calls_and_others_stay_due(threaded, monkeypatch):
     """The queue was unbounded."""
     monkeypatch.setattr(run, "MAX_LEASED", 3)
-    blocked = Blocked(monkeypatch, "charge_card")
+    blocked = Blocked(monkeypatch)
     placed = bought(*["tok_ok"] * 6)
     threaded.wake()
     wait_until(lambda: len(blocked.started) == 3)
@@ -231,7 +235,7 @@ def test_no_more_sagas_are_leased_than_there_are_threads_for_calls_and_others_st
 
 def test_repeated_calls_take_no_slots_of_first_calls(threaded, monkeypatch, unlawful):
     monkeypatch.setattr(run, "MAX_RECOVERING", 2)
-    blocked = Blocked(monkeypatch, "charge_card")
+    blocked = Blocked(monkeypatch)
     placed = bought(*["tok_ok"] * 4)
     Saga.objects.update(open_call="charge_card do")
     threaded.wake()
@@ -249,7 +253,7 @@ def test_repeated_calls_take_no_slots_of_first_calls(threaded, monkeypatch, unla
 
 
 def test_an_executor_that_is_woken_repeatedly_has_one_run_of_a_saga(threaded, monkeypatch, unlawful):
-    blocked = Blocked(monkeypatch, "charge_card")
+    blocked = Blocked(monkeypatch)
     placed = bought("tok_ok", "tok_ok")
     for _ in range(3):
         threaded.wake()
@@ -286,7 +290,7 @@ def test_a_call_longer_than_the_lease_keeps_the_lease(threaded, monkeypatch, set
     """Two workers took the lease from each other for ever: 48 calls, nothing recorded."""
     monkeypatch.setattr(batch, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(run, "LEASE_SECONDS", 1.0)
-    blocked = Blocked(monkeypatch, "charge_card")
+    blocked = Blocked(monkeypatch)
     placed = bought("tok_ok")
     threaded.wake()
     other = Executor(pools=ThreadPools(POOL_SIZES))
@@ -331,20 +335,13 @@ def test_nothing_is_found_before_the_databases_clock_is_known(threaded, monkeypa
 def test_found_sagas_are_those_that_are_due():
     """`find_due` finds what `due` says, which beat and the backlog ask."""
     now, minute = clock.now(), timedelta(minutes=1)
+    going = {"created_at": now, "deadline_at": now, "state": "running"}
+    done = going | {"state": "done", "ended_at": now}
     Saga.objects.bulk_create(
-        Saga(
-            kind=kind,
-            subject_id=uuid4(),
-            created_at=now,
-            deadline_at=now,
-            state="running" if next_attempt_at else "done",
-            ended_at=None if next_attempt_at else now,
-            next_attempt_at=next_attempt_at,
-            leased_until=leased_until,
-        )
+        Saga(kind=kind, subject_id=uuid4(), next_attempt_at=at, leased_until=until, **(going if at else done))
         for kind in ("purchase", "refund", "of a later release")
-        for next_attempt_at in (AT_ONCE, now - minute, now + minute, None)
-        for leased_until in (None, now - minute, now + minute)
+        for at in (AT_ONCE, now - minute, now + minute, None)
+        for until in (None, now - minute, now + minute)
     )
     due = list(store.due().order_by("next_attempt_at", "id").values_list("id", flat=True))
     assert [saga.id for saga in store.find_due(limit=100)] == due and len(due) == 2 * 2 * 2
@@ -352,8 +349,8 @@ def test_found_sagas_are_those_that_are_due():
 
 
 def test_a_saga_of_a_later_release_is_released(threaded, unlawful):
-    [saga_id] = saga_ids(bought("tok_ok"))
-    Saga.objects.filter(id=saga_id).update(kind="of_a_later_release")
+    bought("tok_ok")
+    Saga.objects.update(kind="of_a_later_release")
     threaded.wake()
     wait_until(lambda: not threaded._scheduled)
     assert not threaded._sagas
@@ -378,30 +375,6 @@ def advanced(*ids: UUID) -> int:
     return count
 
 
-def replaced(monkeypatch: pytest.MonkeyPatch, step: str, **changes: Any) -> None:
-    """Changes a step of the purchase."""
-    purchase_type = SAGA_TYPES["purchase"]
-    steps = tuple(
-        dataclasses.replace(one, **changes) if one.name == step else one for one in purchase_type.steps
-    )
-    monkeypatch.setitem(SAGA_TYPES, "purchase", dataclasses.replace(purchase_type, steps=steps))
-
-
-def batches_counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Records the sizes of all batches from now on."""
-    sizes: list[int] = []
-    advance: Callable[..., Any] = batch.advance
-    monkeypatch.setattr(
-        batch, "advance", lambda runs, **more: sizes.append(len(runs)) or advance(runs, **more)
-    )
-    return sizes
-
-
-def for_a_while(seconds: float) -> None:
-    """Let time pass in which something must not repeat."""
-    threading.Event().wait(seconds)
-
-
 def test_a_compensation_that_raises_counts_as_an_attempt_and_is_postponed(monkeypatch):
     """It was retried for ever without a pause, and its lease blocked every operator."""
     placed = bought("tok_declined")
@@ -415,22 +388,22 @@ def test_a_compensation_that_raises_counts_as_an_attempt_and_is_postponed(monkey
         Saga.objects.update(deadline_at=clock.now())
         assert advanced(saga.id) < MOST_TASKS
         assert Saga.objects.get().state == "stuck"
+        # So is an order by points alone that was overdue from the start.
+        buyer = buying.account(points=100)
+        by_points = buying.place(
+            buyer.id, {ProductFactory.create(on_hand=9, price=100): 1}, points=100, token=""
+        )
+        overdue = Saga.objects.filter(id__in=saga_ids([by_points]))
+        overdue.update(deadline_at=clock.now() - timedelta(seconds=1))
+        assert advanced(*saga_ids([by_points])) < MOST_TASKS
+        assert overdue.get().attempts == 1
     buying.settle_everything()
-    assert ended(placed) == ["payment_failed"]
-
-
-def test_an_overdue_order_whose_compensation_raises_is_postponed(monkeypatch):
-    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=100)
-    placed = buying.place(buyer.id, {product: 1}, points=100, token="")
-    Saga.objects.update(deadline_at=clock.now() - timedelta(seconds=1))
-    monkeypatch.setattr(purchase.reservations, "release", explode)
-    assert advanced(*saga_ids([placed])) < MOST_TASKS
-    assert Saga.objects.get().attempts == 1
+    assert ended([*placed, by_points]) == ["payment_failed"] * 2
 
 
 def test_a_result_whose_recording_raises_counts_each_time(monkeypatch):
     placed = bought("tok_declined")
-    replaced(monkeypatch, "charge_card", on_result=explode)
+    replaced(monkeypatch, on_result=explode)
     for _ in range(3):
         assert advanced(*saga_ids(placed)) < MOST_TASKS
         Saga.objects.update(leased_until=clock.now())
@@ -447,16 +420,19 @@ def test_a_saga_whose_payment_is_missing_is_postponed(monkeypatch):
 
 
 def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(threaded, monkeypatch, unlawful):
-    blocked = Blocked(monkeypatch, "charge_card")
+    blocked = Blocked(monkeypatch)
     monkeypatch.setattr(run, "MAX_RECOVERING", 1)
     bought(*["tok_ok"] * 4)
     Saga.objects.update(open_call="charge_card do")
     threaded.polls = True
     threaded.wake()
     wait_until(lambda: len(blocked.started) == 1)
-    sizes = batches_counted(monkeypatch)
-    for_a_while(2)
-    assert len(sizes) < 5
+    batches, advance = list[int](), batch.advance
+    monkeypatch.setattr(
+        batch, "advance", lambda runs, **more: batches.append(len(runs)) or advance(runs, **more)
+    )
+    time.sleep(2)
+    assert len(batches) < 5
     blocked.is_over.set()
 
 
@@ -484,28 +460,23 @@ def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypat
 def test_a_full_executor_does_not_spin(threaded, monkeypatch, unlawful):
     """It ran 30,000 empty batches a second while all slow calls waited for the gateway."""
     monkeypatch.setattr(run, "MAX_LEASED", 1)
-    blocked = Blocked(monkeypatch, "charge_card")
+    blocked = Blocked(monkeypatch)
     placed = bought(*["tok_ok"] * 3)
     threaded.polls = True
     threaded.wake()
     wait_until(lambda: len(blocked.started) == 1)
-    for_a_while(run.IDLE_SECONDS + 0.5)
-    taken, find = [0], threaded._find
-
-    def counted() -> Any:
-        taken[0] += 1
-        return find()
-
-    monkeypatch.setattr(threaded, "_find", counted)
-    for_a_while(1)
-    most = taken[0]
+    time.sleep(run.IDLE_SECONDS + 0.5)
+    taken, find = list[int](), threaded._find
+    monkeypatch.setattr(threaded, "_find", lambda: taken.append(1) or find())
+    time.sleep(1)
+    most = len(taken)
     blocked.is_over.set()
     assert set(ended(placed)) == {"paid"}
     assert most <= 75
 
 
 def test_an_executor_that_finishes_accepts_no_more_sagas(threaded, monkeypatch, unlawful):
-    blocked = Blocked(monkeypatch, "charge_card")
+    blocked = Blocked(monkeypatch)
     bought("tok_ok")
     threaded.polls = True
     threaded.wake()
@@ -513,21 +484,8 @@ def test_an_executor_that_finishes_accepts_no_more_sagas(threaded, monkeypatch, 
     stopping = threading.Thread(target=threaded.finish, kwargs={"seconds": 5})
     stopping.start()
     bought("tok_ok", "tok_ok")
-    for_a_while(0.5)
+    time.sleep(0.5)
     started = len(blocked.started)
     blocked.is_over.set()
     stopping.join()
     assert started == 1
-
-
-def test_each_wallet_line_of_a_batch_names_the_request_that_started_its_top_up():
-    started = []
-    for number in range(2):
-        buyer = buying.account()
-        top_up = buying.start_top_up(buyer.id)
-        Saga.objects.filter(id=top_up.saga.id).update(request_id=f"request-{number}")
-        started.append((buyer.id, top_up.saga.id))
-    advanced(*(saga_id for _, saga_id in started))
-    for number, (user_id, _) in enumerate(started):
-        line = JournalLine.objects.get(what="points.top_up", subject=f"wallet {user_id}")
-        assert line.request_id == f"request-{number}"

@@ -1,6 +1,6 @@
 """Refunds and disputes that begin at the gateway are booked: once, in any order, however they are learned."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from orders.placement.decisions import PlacedOrder
 from orders.saga import store
 from orders.saga.definitions import DO, LEASE_LOST
 from orders.saga.store import SagaLogLine
-from orders.tests import buying, hanging
+from orders.tests import buying, hanging, owners
 from orders.tests.hanging import Away
 from orders.tests.owners import payment_of
 from payments import ledger
@@ -38,13 +38,13 @@ from shop.tests.racing import race, wait_until
 from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PRICE = 500
 
 
-def sell(token: str = "tok_ok", *, units: int = 2, **wanted: Any) -> PlacedOrder:
+def sell(*, units: int = 2, points: int = 0, discount: int = 0) -> PlacedOrder:
     """A paid order of two units at 500."""
-    product = ProductFactory.create(on_hand=5, price=PRICE)
-    placed = buying.place(buying.account(points=1_000).id, {product: units}, token=token, **wanted)
+    product, buyer = ProductFactory.create(on_hand=5, price=500), buying.account(points=1_000)
+    coupon = buying.coupon_of(buyer.id, discount_value=discount).code if discount else ""
+    placed = buying.place(buyer.id, {product: units}, token="tok_ok", points=points, coupon=coupon)
     assert buying.advance(placed).status == "paid"
     return placed
 
@@ -86,6 +86,10 @@ def close(dispute_id: str, end: str) -> None:
     on_its_page(f"/disputes/{dispute_id}/close", status=end)
 
 
+def race_without_errors(racers: Sequence[Callable[[], Any]]) -> None:
+    assert [one for one in race(racers) if isinstance(one, BaseException)] == []
+
+
 @pytest.fixture(autouse=True)
 def _books_agree_in_the_end(own_gateway: Simulator) -> Iterator[None]:
     yield
@@ -104,9 +108,6 @@ def assert_books_agree() -> None:
         if charge.status == "succeeded"
     )
     assert held == -booked
-
-
-# Refunds
 
 
 def test_a_whole_refund_at_the_gateway_makes_the_order_refunded():
@@ -141,17 +142,13 @@ def test_a_part_is_booked_by_amount_and_the_shop_refunds_the_rest(amount):
 
 
 def test_several_parts_add_up_and_the_last_one_ends_the_order():
-    buyer = buying.account()
-    coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    product = ProductFactory.create(on_hand=5, price=PRICE)
-    placed = buying.place(buyer.id, {product: 2}, coupon=coupon, token="tok_ok")
-    buying.advance(placed)
+    placed = sell(discount=100)
     for amount, status in ((300, "paid"), (200, "paid"), (400, "refunded")):
         give_back(placed, amount)
         assert handle(placed)
         assert buying.state_of(placed.order.id) == status
     assert [card for *_, card in refunds_of(placed)] == [300, 200, 400]
-    assert Coupon.objects.get(code=coupon).status == "issued"
+    assert Coupon.objects.get().status == "issued"
 
 
 def test_points_are_left_to_the_shop():
@@ -176,8 +173,7 @@ def test_lines_are_refunded_up_to_what_is_left():
 
 
 def test_an_event_before_the_charges_own_reply_is_booked_once_the_order_is_paid():
-    product = ProductFactory.create(on_hand=5, price=PRICE)
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_webhook")
+    placed = owners.order("tok_webhook")
     assert buying.advance(placed).status == "paying"
     payment = payment_of(placed)
     event = hear(placed)
@@ -193,12 +189,9 @@ def test_events_reconciliations_and_look_ups_that_race_book_once():
     placed = sell()
     give_back(placed, 300)
     give_back(placed, 200)
-    ids = [hear(placed).id for _ in range(4)]
-    racers: list[Callable[[], Any]] = [partial(gateway_events.handle, id) for id in ids]
-    racers += [reconcile] * 3
-    racers += [partial(gateway_bookings.look_up, payment_of(placed))] * 2
-    for outcome in race(racers):
-        assert not isinstance(outcome, BaseException), outcome
+    events_handled = [partial(gateway_events.handle, hear(placed).id) for _ in range(4)]
+    looked_up = partial(gateway_bookings.look_up, payment_of(placed))
+    race_without_errors([*events_handled, *[reconcile] * 3, *[looked_up] * 2])
     assert refunds_of(placed) == [("gateway", "succeeded", 0, 500)]
     assert order_of(placed).refunded_amount == 500
 
@@ -215,8 +208,7 @@ def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up():
         give_back(placed, 300)
         handle(placed)
 
-    outcomes = race([refund_here, refund_there, partial(handle, placed), reconcile, partial(handle, placed)])
-    assert [one for one in outcomes if isinstance(one, BaseException)] == []
+    race_without_errors([refund_here, refund_there, *[partial(handle, placed)] * 2, reconcile])
     settle_all()
     assert order_of(placed).refunded_amount == 800
     gateway_made = sum(card for source, *_, card in refunds_of(placed) if source == "gateway")
@@ -338,10 +330,8 @@ def test_while_the_shops_refund_runs_only_what_it_can_not_be_is_booked():
     started = buying.refund(placed.order.id, {Product.objects.get(): 1})
     give_back(placed, 700)
     payment = payment_of(placed)
-    assert gateway_bookings.book(payment.id, gateway().find(key=payment.charge_key)) == (
-        False,
-        "a refund of the shop is under way",
-    )
+    booked = gateway_bookings.book(payment.id, gateway().find(key=payment.charge_key))
+    assert booked == (False, "a refund of the shop is under way")
     assert refunds_of(placed) == [("staff", "pending", 0, 500), ("gateway", "succeeded", 0, 200)]
     settle_all()
     # 300 were left there: the shop's refund gives back these, and the rest of the 700 is booked.
@@ -379,8 +369,7 @@ def test_a_refund_that_began_before_a_part_was_given_back_there_gives_the_rest(g
 
 def test_two_refunds_under_way_share_what_the_gateway_has_left():
     placed = sell()
-    product = Product.objects.get()
-    started = [buying.refund(placed.order.id, {product: 1}) for _ in range(2)]
+    started = [buying.refund(placed.order.id, {Product.objects.get(): 1}) for _ in range(2)]
     give_back(placed, 600)
     settle_all()
     assert handle(placed)
@@ -406,10 +395,8 @@ def test_a_row_that_can_not_be_booked_ends_no_comparison():
         give_back(placed, 300)
     Order.objects.filter(id=bad.order.id).update(status=Order.Status.REFUNDED)
     run = reconcile()
-    assert {one["key"]: one["done"] for one in run.findings} == {
-        payment_of(bad).charge_key: "failed",
-        payment_of(good).charge_key: "booked",
-    }
+    done = {one["key"]: one["done"] for one in run.findings}
+    assert done == {payment_of(bad).charge_key: "failed", payment_of(good).charge_key: "booked"}
     assert (run.unread, refunds_of(good)) == ("", [("gateway", "succeeded", 0, 300)])
     Order.objects.filter(id=bad.order.id).update(status=Order.Status.PAID)
     assert reconciling.is_clean(reconcile())
@@ -428,9 +415,6 @@ def test_a_charge_that_is_not_the_payments_is_refused_and_noted(change):
     assert (line.order_id, line.is_internal) == (placed.order.id, True)
     assert "nothing was booked" in line.detail
     assert handle(placed)
-
-
-# Disputes
 
 
 def shown(placed: PlacedOrder) -> Any:
@@ -463,18 +447,21 @@ def test_a_dispute_holds_its_part_until_it_is_won():
     assert fed(placed) == ["payment.disputed", "payment.dispute_closed"]
 
 
-def test_a_lost_dispute_is_booked_as_a_loss_and_leaves_the_rest():
-    placed = sell(points=200)
+@pytest.mark.parametrize("others", [[], [200]], ids=["the only one", "beside an open one, which is shown"])
+def test_a_lost_dispute_is_booked_as_a_loss_and_leaves_the_rest(others):
+    placed, held = sell(points=200), sum(others)
     id = dispute(placed, 300)
+    for amount in others:
+        dispute(placed, amount)
     handle(placed, "charge.disputed")
     close(id, "lost")
     assert handle(placed, "dispute.closed")
-    assert shown(placed) == ("lost", 300)
+    assert shown(placed) == (("open", held) if others else ("lost", 300))
     assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 0)
     assert_books_agree()
     rest = buying.execute_refund(buying.refund(placed.order.id))
-    assert (rest.points_amount, rest.card_amount) == (200, 500)
-    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 700)
+    assert (rest.points_amount, rest.card_amount) == (200, 500 - held)
+    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 700 - held)
 
 
 @pytest.mark.parametrize("end", ["won", "lost"])
@@ -490,36 +477,20 @@ def test_the_end_of_a_dispute_may_be_heard_before_its_beginning(end):
 def test_events_and_reconciliations_that_race_book_a_dispute_once():
     placed = sell()
     close(dispute(placed, 400), "lost")
-    racers: list[Callable[[], Any]] = [
-        partial(gateway_events.handle, hear(placed, type).id)
-        for type in ("charge.disputed", "dispute.closed") * 3
-    ]
-    for outcome in race([*racers, reconcile, reconcile]):
-        assert not isinstance(outcome, BaseException), outcome
+    ids = [hear(placed, type).id for type in ("charge.disputed", "dispute.closed") * 3]
+    race_without_errors([*(partial(gateway_events.handle, id) for id in ids), reconcile, reconcile])
     assert [(one.status, one.amount) for one in Dispute.objects.all()] == [("lost", 400)]
     assert fed(placed) == ["payment.disputed", "payment.dispute_closed"]
 
 
 def test_a_look_up_that_came_too_late_does_not_open_a_dispute_again():
     placed = sell()
-    id = dispute(placed, 1_000)
-    payment = payment_of(placed)
+    id, payment = dispute(placed, 1_000), payment_of(placed)
     stale = gateway().find(key=payment.charge_key)
     close(id, "lost")
     assert handle(placed, "dispute.closed")
     gateway_bookings.book(payment.id, stale)
     assert shown(placed) == ("lost", 1_000)
-
-
-def test_several_disputes_add_up_and_the_open_one_is_shown():
-    placed = sell()
-    first = dispute(placed, 300)
-    dispute(placed, 200)
-    handle(placed, "charge.disputed")
-    close(first, "lost")
-    handle(placed, "dispute.closed")
-    assert shown(placed) == ("open", 200)
-    assert buying.execute_refund(buying.refund(placed.order.id)).card_amount == 500
 
 
 @pytest.mark.parametrize(("end", "rest"), [("won", 1_000), ("lost", 400), ("", 0), ("", 300)])
@@ -564,9 +535,6 @@ def test_an_announced_dispute_that_the_gateway_does_not_show_is_on_the_time_line
     assert shown(placed) is None
     WebhookEvent.objects.filter(id=event.id).update(attempts=gateway_events.MAX_ABSENT_LOOKUPS)
     assert gateway_events.handle(event.id)
-
-
-# Top-ups
 
 
 @pytest.mark.parametrize(("spent", "left"), [(0, 800), (900, 0)])

@@ -1,6 +1,5 @@
 """Events of gateways make sagas query the gateway; the content of an event is never trusted."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +31,24 @@ LOCK_PAYMENT = "SELECT id FROM payments_payment WHERE id = %s FOR UPDATE"
 TYPES = ["charge.succeeded", "charge.declined", "charge.refunded"]
 
 
-@pytest.fixture
-def charge_late(gateway_process: tuple[Simulator, Path]) -> Callable[[Payment], None]:
-    """A gateway that charges what it had cancelled or declined."""
-
-    def charge(payment: Payment) -> None:
-        changed = change_book(
-            gateway_process[1],
-            "UPDATE charges SET status = 'succeeded', token = 'tok_ok', failure = NULL,"
-            " amount = ?, order_id = ?, currency = 'KRW' WHERE key = ?",
-            [payment.card_amount, str(payment.order_id), payment.charge_key],
-        )
-        assert changed == 1
-
-    return charge
-
-
 def failed() -> Payment:
     """The payment of an order whose card was declined."""
     placed = order("tok_declined")
     assert buying.advance(placed).status == "payment_failed"
     return payment_of(placed)
+
+
+@pytest.fixture
+def late(gateway_process: tuple[Simulator, Path]) -> Payment:
+    """A payment that failed, and that the gateway charged after it had declined it."""
+    payment = failed()
+    statement = (
+        "UPDATE charges SET status = 'succeeded', token = 'tok_ok', failure = NULL,"
+        " amount = ?, order_id = ?, currency = 'KRW' WHERE key = ?"
+    )
+    values = [payment.card_amount, str(payment.order_id), payment.charge_key]
+    assert change_book(gateway_process[1], statement, values) == 1
+    return payment
 
 
 def left_alone() -> None:
@@ -107,35 +103,31 @@ def test_the_content_of_an_event_is_never_trusted(token, type):
     assert buying.state_of(placed.order.id) == ends[token]
 
 
-def test_a_charge_that_succeeds_after_the_payment_ended_is_refunded_once(charge_late, caplog):
-    payment = failed()
-    charge_late(payment)
+def test_a_charge_that_succeeds_after_the_payment_ended_is_refunded_once(late, caplog):
     assert [law.law for law in buying.broken_laws()] == ["L9"]
-    taken = [events.take(type=type, key=payment.charge_key).id for type in TYPES * 4]
+    taken = [events.take(type=type, key=late.charge_key).id for type in TYPES * 4]
     assert race([lambda id=id: gateway_events.handle(id) for id in taken]) == [True] * len(taken)
-    found = gateway().find(key=payment.charge_key)
+    found = gateway().find(key=late.charge_key)
     assert (found.amount, found.refunded_amount) == (500, 500)
-    assert late_refunds() == [(f"payment {payment.id}", {"amount": 500})]
+    assert late_refunds() == [(f"payment {late.id}", {"amount": 500})]
     line = JournalLine.objects.get(what="charge.late_refunded")
-    assert (line.order_id, line.reference, line.actor) == (payment.order_id, found.reference, "system")
+    assert (line.order_id, line.reference, line.actor) == (late.order_id, found.reference, "system")
     [refund] = Refund.objects.all()
-    assert (refund.order_id, refund.source, refund.status) == (payment.order_id, "late_charge", "succeeded")
+    assert (refund.order_id, refund.source, refund.status) == (late.order_id, "late_charge", "succeeded")
     assert (refund.amount, refund.card_amount) == (500, 500)
     assert "orphaned charge" in caplog.text
-    assert payment.status == Payment.objects.get(id=payment.id).status == "failed"
+    assert late.status == Payment.objects.get(id=late.id).status == "failed"
 
 
-def test_a_late_charge_whose_refund_fails_is_refunded_later(charge_late, gateway_process):
-    payment = failed()
-    charge_late(payment)
+def test_a_late_charge_whose_refund_fails_is_refunded_later(late, gateway_process):
     change_book(gateway_process[1], "UPDATE charges SET token = 'tok_refund_fails'")
-    event = events.take(key=payment.charge_key)
+    event = events.take(key=late.charge_key)
     assert [gateway_events.handle(event.id) for _ in range(3)] == [False, False, True]
-    assert gateway().find(key=payment.charge_key).refunded_amount == 500
+    assert gateway().find(key=late.charge_key).refunded_amount == 500
     assert len(late_refunds()) == 1
 
 
-def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(charge_late, monkeypatch):
+def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(late, monkeypatch):
     class Deadly(SimulatorBut):
         """A crash of the caller before the reply to a refund."""
 
@@ -143,15 +135,13 @@ def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(charge_late,
             assert simulator.refund(**asked).status == "succeeded"
             raise Killed
 
-    payment = failed()
-    charge_late(payment)
-    event = events.take(key=payment.charge_key)
+    event = events.take(key=late.charge_key)
     with monkeypatch.context() as struck, pytest.raises(Killed):
         use(Deadly(), struck)
         gateway_events.handle(event.id)
     assert late_refunds() == []
     assert gateway_events.handle(event.id)
-    assert late_refunds() == [(f"payment {payment.id}", {"amount": 500})]
+    assert late_refunds() == [(f"payment {late.id}", {"amount": 500})]
 
 
 def test_while_the_gateway_is_unavailable_an_event_is_postponed(settings):
@@ -291,15 +281,13 @@ def test_concurrent_events_and_executors_charge_once():
     assert [one.kept_amount for one in gateway().charges(key=key)] == [500]
 
 
-def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_rest(charge_late):
+def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_rest(late):
     """Also where that part was given back between an attempt that failed and the next.
 
     A part that is disputed is refunded once the dispute is won; its refund had the key of the one before, of
     as much, and was taken for it.
     """
-    payment = failed()
-    charge_late(payment)
-    reference = gateway().find(key=payment.charge_key).reference
+    reference = gateway().find(key=late.charge_key).reference
     simulator.refund(key=f"orphan-{reference}-0-500", charge_reference="ch_unknown", amount=500)
     on_its_page("/refunds", charge=reference, amount=200)
     opened = on_its_page("/disputes", charge=reference, amount=150)
@@ -308,21 +296,19 @@ def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_res
         parts += [{"amount": 150, "refunded_before_amount": before}] if before else []
         if type == "dispute.closed":
             on_its_page(f"/disputes/{opened['id']}/close", status="won")
-        assert gateway_events.handle(events.take(type=type, key=payment.charge_key).id)
-        assert late_refunds() == [(f"payment {payment.id}", part) for part in parts]
-    assert gateway().find(key=payment.charge_key).refunded_amount == 500
+        assert gateway_events.handle(events.take(type=type, key=late.charge_key).id)
+        assert late_refunds() == [(f"payment {late.id}", part) for part in parts]
+    assert gateway().find(key=late.charge_key).refunded_amount == 500
     assert [refund.amount for refund in Refund.objects.all()] == [150, 150]
 
 
-def test_a_late_refund_locks_the_order_and_no_payment_before_it(charge_late):
+def test_a_late_refund_locks_the_order_and_no_payment_before_it(late):
     """It locked the payment first: bookings, which lock the order before it, met it in a deadlock."""
-    payment = failed()
-    charge_late(payment)
-    event = events.take(key=payment.charge_key)
-    with another_connection() as watching, holding(LOCK_ORDER, payment.order_id.hex) as other:
+    event = events.take(key=late.charge_key)
+    with another_connection() as watching, holding(LOCK_ORDER, late.order_id.hex) as other:
         handled = in_background(lambda: gateway_events.handle(event.id))
         wait_until(lambda: waiting_for_locks(watching, tables="orders_") > 0)
-        assert ask(other, f"{LOCK_PAYMENT} NOWAIT", payment.id.hex)
+        assert ask(other, f"{LOCK_PAYMENT} NOWAIT", late.id.hex)
     assert handled.result(timeout=20)
 
 

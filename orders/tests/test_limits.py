@@ -20,7 +20,7 @@ from orders.tests import buying
 from orders.tests.buying import kinds
 from orders.tests.selling import sell_at_once, two_sellers
 from orders.tests.waiting import somebody_waits_at_the_stock
-from shop.errors import FirstcomeError, Rejected
+from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.tests.clients import client_of
@@ -88,18 +88,12 @@ def test_an_account_has_at_most_20_unpaid_orders():
 def test_a_batch_counts_the_orders_it_has_just_placed(settings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 2
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=3), buying.account()
-    order_requests = [
-        buying.order_request(buyer.id, {product: 2}),
-        buying.order_request(buyer.id, {product: 2}),
-    ]
-    order_requests += [buying.order_request(buyer.id, {product: 1}) for _ in range(2)]
-    first, over, second, third = group_commit.place_batch(order_requests)
-    assert isinstance(first, PlacedOrder)
-    assert isinstance(over, Rejected)
-    assert over.extra["items"] == [{"product": product.id, "limit": 3, "held": 2}]
-    assert isinstance(second, PlacedOrder)
-    assert isinstance(third, Rejected)
-    assert third.code == "too_many_open_orders"
+    order_requests = [buying.order_request(buyer.id, {product: quantity}) for quantity in (2, 2, 1, 1)]
+    outcomes = group_commit.place_batch(order_requests)
+    over = "purchase_limit_reached", "too_many_open_orders"
+    assert [isinstance(one, PlacedOrder) for one in outcomes] == [True, False] * 2
+    assert (outcomes[1].code, outcomes[3].code) == over
+    assert outcomes[1].extra["items"] == [{"product": product.id, "limit": 3, "held": 2}]
 
 
 @buying.by_two_strategies

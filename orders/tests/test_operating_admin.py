@@ -5,19 +5,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.saga import store
-from orders.tests import buying, hanging, stepping
+from orders.tests import hanging, owners, stepping
+from orders.tests.hanging import Away
 from payments.gateways import gateway
-from scripts.stack import ports
 from shop.approval_models import Approval
 from shop.errors import Rejected
 from shop.journal.journal import ActorContext
@@ -40,8 +38,8 @@ def operator() -> User:
 
 
 @pytest.fixture
-def stuck(settings: LazySettings) -> Saga:
-    settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{ports.free()}"
+def stuck(away: Away) -> Saga:
+    away.take("DATA_PLATFORM_URL")
     return make_stuck()
 
 
@@ -55,9 +53,7 @@ def make_stuck() -> Saga:
 
 
 def started(token: str = "tok_ok") -> Saga:
-    product = ProductFactory.create(on_hand=1, price=500)
-    placed = buying.place(buying.account().id, {product: 1}, token=token)
-    return placed.started.saga
+    return owners.order(token).started.saga
 
 
 def button(row: Saga, name: str) -> str:
@@ -116,32 +112,19 @@ def test_what_can_not_be_asked_about_waits_for_another_operator(operator, stuck)
     assert (asked.asker_id, Saga.objects.get(id=stuck.id).state) == (operator.pk, "stuck")
 
 
-def test_a_refusal_is_shown_and_changes_nothing(operator, stuck):
-    status, messages = press(signed_in(operator), stuck, "compensate")
+def test_a_refusal_is_shown_and_changes_nothing_and_an_ended_saga_has_no_buttons(operator, stuck):
+    status, [message] = press(signed_in(operator), stuck, "compensate")
     assert status == 200
-    assert messages == [
-        f"This purchase can't be compensated any more; refund order {stuck.about_id} instead."
-    ]
+    assert message == f"This purchase can't be compensated any more; refund order {stuck.about_id} instead."
     assert Saga.objects.get(id=stuck.id).state == "stuck"
-
-
-def test_an_ended_saga_has_no_buttons(operator, stuck):
     Saga.objects.filter(id=stuck.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
     address = reverse("admin:orders_saga_change", args=[stuck.id])
     page = signed_in(operator).get(address).content.decode()
     assert not any(button(stuck, name) in page for name in BUTTONS)
 
 
-@pytest.fixture
-def data_platform(settings: LazySettings) -> str:
-    """Makes the data platform unreachable; returns its real URL."""
-    address: str = settings.DATA_PLATFORM_URL
-    settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{ports.free()}"
-    return address
-
-
-def test_sagas_are_listed_for_people_and_for_programs(data_platform):
-    row, fine = make_stuck(), started()
+def test_sagas_are_listed_for_people_and_for_programs(stuck):
+    row, fine = stuck, started()
     _, listed = commands.run("list_sagas", "--stuck")
     for shown in (row.id, row.about_id, "purchase", "stuck", "do transmit", "no answer"):
         assert str(shown) in listed
@@ -150,24 +133,23 @@ def test_sagas_are_listed_for_people_and_for_programs(data_platform):
     assert code == 0
     steps = {one["saga_id"]: one["step"] for one in document["sagas"]}
     assert steps == {str(row.id): "transmit", str(fine.id): "charge_card"}
-    assert {"kind", "order_id", "direction", "late_since", "last_error", "attempts"} <= document["sagas"][
-        0
-    ].keys()
+    shown = {"kind", "order_id", "direction", "late_since", "last_error", "attempts"}
+    assert shown <= document["sagas"][0].keys()
 
 
-def test_one_saga_is_retried(data_platform, settings):
-    row = make_stuck()
-    code, output = commands.run("retry_saga", str(row.id), "--reason", "it is back", "--by", "ada")
-    assert (code, output) == (0, f"purchase saga {row.id}: it continues; the next free worker executes it.\n")
+def test_one_saga_is_retried(stuck, away):
+    code, output = commands.run("retry_saga", str(stuck.id), "--reason", "it is back", "--by", "ada")
+    said = f"purchase saga {stuck.id}: it continues; the next free worker executes it.\n"
+    assert (code, output) == (0, said)
     line = JournalLine.objects.get(what="saga.retried")
     assert (line.actor_name, line.detail) == ("ada", "it is back")
-    settings.DATA_PLATFORM_URL = data_platform
-    assert [one.id for one in store.find_due(limit=10)] == [row.id]
-    assert stepping.advance(row.id) == Saga.State.DONE
+    away.back()
+    assert [one.id for one in store.find_due(limit=10)] == [stuck.id]
+    assert stepping.advance(stuck.id) == Saga.State.DONE
 
 
-def test_all_stuck_sagas_are_retried(data_platform):
-    rows, fine = [make_stuck(), make_stuck()], started()
+def test_all_stuck_sagas_are_retried(stuck):
+    rows, fine = [stuck, make_stuck()], started()
     code, output = commands.run("retry_saga", "--all-stuck", "--reason", "it is back")
     assert code == 0
     assert {line.split()[2].rstrip(":") for line in output.splitlines()} == {str(row.id) for row in rows}
@@ -178,8 +160,8 @@ def test_all_stuck_sagas_are_retried(data_platform):
     assert commands.run("retry_saga", "--all-stuck", "--reason", "again") == (0, "No saga is stuck.\n")
 
 
-def test_a_refusal_is_one_line_and_the_others_are_retried(data_platform, capsys):
-    row, unknown = make_stuck(), uuid4()
+def test_a_refusal_is_one_line_and_the_others_are_retried(stuck, capsys):
+    row, unknown = stuck, uuid4()
     code, output = commands.run("retry_saga", str(unknown), str(row.id), "--reason", "it is back")
     assert code == 1
     assert output.startswith(f"purchase saga {row.id}: ")
@@ -202,12 +184,11 @@ def test_a_reason_and_a_name_are_required(command):
         commands.run(command, str(row.id), "--reason", "why not", "--by", " ")
 
 
-def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(data_platform):
-    row = make_stuck()
-    _, output = commands.run("complete_saga", str(row.id), "--reason", "seen", "--by", "ada")
+def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(stuck):
+    _, output = commands.run("complete_saga", str(stuck.id), "--reason", "seen", "--by", "ada")
     asked = Approval.objects.get()
     assert output == (
-        f"purchase saga {row.id}: nothing is done yet, because another operator has to approve it "
+        f"purchase saga {stuck.id}: nothing is done yet, because another operator has to approve it "
         f"(approval {asked.pk}).\n"
     )
     assert (asked.asker_id, asked.asker_name) == (None, "ada")

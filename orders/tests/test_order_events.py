@@ -54,10 +54,8 @@ def test_the_events_of_an_order_arrive_in_their_order(own_data_platform, product
 
 def test_a_cancelled_order_is_published_and_a_declined_one_is_not(own_data_platform, product):
     buyer = buying.account()
-    cancelled, failed = (
-        buying.place(buyer.id, {product: 1}),
-        buying.place(buyer.id, {product: 1}, token="tok_declined"),
-    )
+    cancelled = buying.place(buyer.id, {product: 1})
+    failed = buying.place(buyer.id, {product: 1}, token="tok_declined")
     cancellation.cancel(order_id=cancelled.order.id, account_id=buyer.id)
     buying.advance(failed)
 
@@ -89,28 +87,21 @@ def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(produc
             noted = line(what, order_id=placed.id)
             assert (noted.actor, noted.actor_id) == ("account", buyer.id)
             assert noted.request_id == f"request-of-{buyer.id}"
-    reserved = [
-        one for placed in JournalLine.objects.filter(what="order.placed") for one in placed.after["reserved"]
-    ]
-    reserved.sort(key=lambda one: one["before"])
+    noted = JournalLine.objects.filter(what="order.placed").values_list("after", flat=True)
+    reserved = [one for after in noted for one in after["reserved"]]
     # Of those that were decided in one batch too, each has the stock as the one before has left it.
-    assert reserved == [{"product": product.id, "before": n, "after": n + 1} for n in range(12)]
+    in_turn = [{"product": product.id, "before": n, "after": n + 1} for n in range(12)]
+    assert sorted(reserved, key=lambda one: one["before"]) == in_turn
 
 
 def test_an_operators_actions_are_recorded_with_their_name(product):
-    operator = AccountFactory.create(
-        is_staff=True, permissions=["payments.add_transfer", "inventory.add_stockmovement"]
-    )
+    rights = ["payments.add_transfer", "inventory.add_stockmovement"]
+    operator = AccountFactory.create(is_staff=True, permissions=rights)
     buyer, api = buying.account(), client_of(operator)
-    granted = api.post(
-        "/wallet/grants",
-        {"user": buyer.id, "amount": 700, "reason": "Sorry."},
-        key="a",
-        **{"X-Request-ID": "r-1"},
-    )
-    adjusted = api.post(
-        f"/products/{product.id}/stock-adjustments", {"delta": -3, "reason": "Broken."}, key="b"
-    )
+    grant = {"user": buyer.id, "amount": 700, "reason": "Sorry."}
+    granted = api.post("/wallet/grants", grant, key="a", **{"X-Request-ID": "r-1"})
+    adjustment = {"delta": -3, "reason": "Broken."}
+    adjusted = api.post(f"/products/{product.id}/stock-adjustments", adjustment, key="b")
     assert (granted.status_code, adjusted.status_code) == (201, 201)
 
     given, counted = line("points.grant", subject=f"wallet {buyer.id}"), line("stock.adjusted")
@@ -124,10 +115,8 @@ def test_the_journal_records_every_balance_from_the_first_to_the_last(product):
     """Each line starts with the balance of the one before, and the last has the wallet's balance."""
     buyers = [buying.account(points=1_000) for _ in range(3)]
     for buyer in buyers:
-        placed = [
-            buying.place(buyer.id, {product: 1}, points=200, token=token)
-            for token in ("tok_ok", "tok_declined", "tok_ok")
-        ]
+        order = partial(buying.place, buyer.id, {product: 1}, points=200)
+        placed = [order(token=token) for token in ("tok_ok", "tok_declined", "tok_ok")]
         paid = [buying.advance(one) for one in placed]
         buying.execute_refund(buying.refund(paid[0].id))
 

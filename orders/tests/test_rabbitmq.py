@@ -59,10 +59,6 @@ class OwnRabbitMQ(RunningNode):
         with channel_of(self.url) as channel:
             return int(channel.queue_declare(QUEUE, passive=True).message_count)
 
-    def has_worker(self) -> bool:
-        """Whether a worker takes messages from the queue."""
-        return rabbitmq.has_worker(self.url)
-
 
 @pytest.fixture(scope="module")
 def rabbitmq_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRabbitMQ]:
@@ -191,7 +187,7 @@ def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns
     assert set(statuses) <= {201, 202}, statuses
     assert Order.objects.filter(status="paid").count() == statuses.total()
     assert said_in_web(stack, "broker unavailable, running here")
-    wait_until(own_rabbitmq.has_worker, seconds=30)
+    wait_until(lambda: rabbitmq.has_worker(own_rabbitmq.url), seconds=30)
     before = tasks_done(stack)
     # The web process tries the broker again 3 s after a failure.
     wait_until(lambda: buy(stack, buyers[0], product) == 201 and tasks_done(stack) > before, seconds=30)

@@ -217,16 +217,12 @@ def test_counting_an_accounts_units_before_the_lock_passes_its_limit(monkeypatch
     def place() -> None:
         order_request = buying.order_request(buyer.id, {product: 2})
         stock = reservations.read([product.id])
-        counted[threading.get_ident()] = limits.read_holdings([(buyer.id, order_request.lines)], stock)
+        counted[threading.get_ident()] = read([(buyer.id, order_request.lines)], stock)
         both_counted.wait()
         transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)
 
-    monkeypatch.setattr(limits, "read_holdings", _earlier(counted, limits.read_holdings))
+    read = limits.read_holdings
+    monkeypatch.setattr(limits, "read_holdings", lambda *of: counted.get(threading.get_ident()) or read(*of))
     assert race([place] * 2) == [None, None]
     assert Order.objects.filter(account=buyer).count() == 2
     assert {report.law for report in buying.broken_laws()} == {"L13"}
-
-
-def _earlier(counted: dict[int, Holdings], read: Callable[..., Holdings]) -> Callable[..., Holdings]:
-    """The holdings that the thread counted earlier, if it did."""
-    return lambda *arguments: counted.get(threading.get_ident()) or read(*arguments)

@@ -57,20 +57,16 @@ class Sale:
         return tuple(Product.objects.get(id=one.id).on_hand for one in (self.first, self.second))  # type: ignore[return-value]
 
 
-def sell(token: str = "tok_ok") -> Sale:
+@pytest.fixture
+def sale() -> Sale:
     buyer = buying.account(points=1_000)
     first = ProductFactory.create(on_hand=5, price=500)
     second = ProductFactory.create(on_hand=5, price=300)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    placed = buying.place(buyer.id, {first: 2, second: 1}, coupon=coupon, points=300, token=token)
+    placed = buying.place(buyer.id, {first: 2, second: 1}, coupon=coupon, points=300, token="tok_ok")
     order = buying.advance(placed)
     assert order.status == Order.Status.PAID
     return Sale(order, first, second, coupon)
-
-
-@pytest.fixture
-def sale() -> Sale:
-    return sell()
 
 
 def parts(refund: Refund) -> tuple[int, int, int]:
@@ -97,17 +93,12 @@ def test_returned_goods_are_movements_with_their_reason_of_inactive_products_too
     assert (refund.status, sale.on_hand) == ("succeeded", (5, 4))
 
 
-def test_goods_that_are_not_restocked_do_not_return_to_stock(sale):
+def test_goods_that_are_not_restocked_do_not_return_to_stock_nor_does_an_expired_coupon(sale):
+    Coupon.objects.filter(code=sale.coupon).update(expires_at=timezone.now() - timedelta(seconds=1))
     refund = buying.execute_refund(buying.refund(sale.order.id, restock=False))
     assert refund.order.status == Order.Status.REFUNDED
     assert sale.on_hand == (3, 4)
     assert not StockMovement.objects.filter(kind=StockMovement.Kind.RETURNED).exists()
-
-
-def test_an_expired_coupon_is_not_reinstated(sale):
-    Coupon.objects.filter(code=sale.coupon).update(expires_at=timezone.now() - timedelta(seconds=1))
-    refund = buying.execute_refund(buying.refund(sale.order.id))
-    assert refund.order.status == Order.Status.REFUNDED
     assert sale.coupon_status == Coupon.Status.REDEEMED
 
 

@@ -24,7 +24,7 @@ from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order
 from orders.placement import checkout, decisions
-from orders.placement.decisions import OrderRequest, PlacedOrder
+from orders.placement.decisions import OrderRequest, PlacementResult
 from orders.tests import buying
 from shop import clock
 from shop.db import transactions
@@ -43,6 +43,11 @@ def shared_campaign(**terms: Any) -> Campaign:
 
 def request_of(account_id: int, product: Product, code: str = CODE) -> OrderRequest:
     return buying.order_request(account_id, {product: 1}, coupon=code)
+
+
+def decide(requests: Sequence[OrderRequest], **locks: bool) -> list[PlacementResult]:
+    """What becomes of the requests in one batch."""
+    return transactions.run(partial(decisions.decide, requests, **locks), transactions.KEYED)
 
 
 def reason(account_id: int, product: Product, code: str = CODE) -> str:
@@ -93,7 +98,6 @@ def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for():
     issued = issuing.issue(campaign_id=campaign.pk, user_id=buyer.id)
 
     placed = buying.place(buyer.id, {product: 1}, coupon=CODE)
-
     assert placed.order.coupon_code == issued.coupon.code
     assert issuing.issue(campaign_id=campaign.pk, user_id=buyer.id).coupon.status == "held"
     assert Coupon.objects.count() == 1
@@ -101,13 +105,18 @@ def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for():
 
 def test_the_reasons_why_a_shared_code_is_refused(unlawful):
     product, buyer = ProductFactory.create(on_hand=50, price=5_000), buying.account()
-    shared_campaign(shared_code="LATER", scheduled=True)
-    shared_campaign(shared_code="LATER-PAUSED", scheduled=True, paused_at=timezone.now())
-    shared_campaign(shared_code="OVER", closed=True)
-    shared_campaign(shared_code="GONE", quantity=1, issued=1)
-    shared_campaign(shared_code="PAUSED", paused_at=timezone.now())
-    shared_campaign(shared_code="LISTED", eligible="listed")
-    shared_campaign(shared_code="LARGE", min_order_amount=5_001)
+    terms: dict[tuple[str, str], dict[str, Any]] = {
+        ("LATER", "not_found"): {"scheduled": True},
+        ("LATER-PAUSED", "not_found"): {"scheduled": True, "paused_at": timezone.now()},
+        ("OVER", "campaign_closed"): {"closed": True},
+        ("GONE", "sold_out"): {"quantity": 1, "issued": 1},
+        ("PAUSED", "campaign_paused"): {"paused_at": timezone.now()},
+        ("LISTED", "not_eligible"): {"eligible": "listed"},
+        ("LARGE", "below_minimum"): {"min_order_amount": 5_001},
+    }
+    for (code, why), more in terms.items():
+        shared_campaign(shared_code=code, **more)
+        assert reason(buyer.id, product, code) == why
     void = shared_campaign(shared_code="VOID")
     issued_coupons.void(code=coupon_of(void, buyer).code, reason="A mistake.")
     expired = shared_campaign(shared_code="EXPIRED")
@@ -115,16 +124,8 @@ def test_the_reasons_why_a_shared_code_is_refused(unlawful):
     redeemed = shared_campaign(shared_code="REDEEMED")
     buying.advance(buying.place(buyer.id, {product: 1}, coupon="REDEEMED", token="tok_ok"))
 
-    assert reason(buyer.id, product, "LATER") == "not_found"
-    assert reason(buyer.id, product, "LATER-PAUSED") == "not_found"
-    assert reason(buyer.id, product, "OVER") == "campaign_closed"
-    assert reason(buyer.id, product, "GONE") == "sold_out"
-    assert reason(buyer.id, product, "PAUSED") == "campaign_paused"
-    assert reason(buyer.id, product, "LISTED") == "not_eligible"
-    assert reason(buyer.id, product, "LARGE") == "below_minimum"
-    assert reason(buyer.id, product, "VOID") == "void"
-    assert reason(buyer.id, product, "EXPIRED") == "expired"
-    assert reason(buyer.id, product, "REDEEMED") == "redeemed"
+    for code in ("VOID", "EXPIRED", "REDEEMED"):
+        assert reason(buyer.id, product, code) == code.lower()
     assert reason(buyer.id, product, "redeemed") == "not_found"
     assert reason(buying.account().id, product, Coupon.objects.get(campaign=redeemed).code) == "not_found"
     assert Coupon.objects.count() == 3, "a refused order issues nothing"
@@ -146,22 +147,14 @@ def test_a_code_that_is_nearly_a_shared_one_is_not_found_and_fails_no_neighbour(
     shared_campaign()
     product = ProductFactory.create(on_hand=9, price=5_000)
     requests = [request_of(buying.account().id, product, one) for one in (code, "")]
-
-    outcomes = transactions.run(lambda: decisions.decide(requests), transactions.KEYED)
-
-    assert buying.reasons(outcomes) == {"not_found": 1, "PlacedOrder": 1}
+    assert buying.reasons(decide(requests)) == {"not_found": 1, "PlacedOrder": 1}
 
 
 def test_a_refused_order_leaves_no_coupon_behind():
     campaign = shared_campaign(quantity=1)
     product, buyers = ProductFactory.create(on_hand=1), [buying.account().id for _ in range(3)]
-    requests = [
-        request_of(buyers[0], ProductFactory.create(on_hand=0)),
-        *(request_of(id, product) for id in buyers),
-    ]
-
-    outcomes = transactions.run(lambda: decisions.decide(requests), transactions.KEYED)
-
+    sold_out = request_of(buyers[0], ProductFactory.create(on_hand=0))
+    outcomes = decide([sold_out, *(request_of(id, product) for id in buyers)])
     assert buying.reasons(outcomes) == {"insufficient_stock": 3, "PlacedOrder": 1}
     assert positions(campaign) == [1]
 
@@ -169,16 +162,9 @@ def test_a_refused_order_leaves_no_coupon_behind():
 def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_once():
     product, buyer = ProductFactory.create(on_hand=5), buying.account()
     own = coupon_of(shared_campaign(), buyer).code
-    requests = [
-        request_of(buyer.id, product, own),
-        request_of(buyer.id, product),
-        request_of(buyer.id, product, own),
-    ]
-
+    requests = [request_of(buyer.id, product, code) for code in (own, CODE, own)]
     for is_locked in (False, True):
-        decide = partial(decisions.decide, requests[::-1], lock_stock=is_locked, lock_coupons=is_locked)
-        outcomes = transactions.run(decide, transactions.KEYED)
-
+        outcomes = decide(requests[::-1], lock_stock=is_locked, lock_coupons=is_locked)
     assert buying.reasons(outcomes) == {"held": 2, "Replay": 1}
 
 
@@ -189,7 +175,7 @@ def test_a_batch_of_any_size_takes_four_more_statements_than_without_a_coupon():
     def statements(size: int, code: str) -> int:
         requests = [request_of(buying.account().id, product, code) for _ in range(size)]
         with CaptureQueriesContext(connection) as captured:
-            transactions.run(lambda: decisions.decide(requests), transactions.KEYED)
+            decide(requests)
         return len(captured)
 
     assert statements(5, CODE) == statements(20, CODE)
@@ -259,10 +245,7 @@ def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy, settings
     settings.OPTIMISTIC_RETRIES = 100
     shared_campaign()
     product, buyer = ProductFactory.create(on_hand=100), buying.account()
-    requests = [request_of(buyer.id, product) for _ in range(20)]
-
-    outcomes = race([partial(checkout.place, request) for request in requests])
-
+    outcomes = race([partial(checkout.place, request_of(buyer.id, product)) for _ in range(20)])
     assert buying.reasons(outcomes) == {"PlacedOrder": 1, "held": 19}
 
 
@@ -279,11 +262,8 @@ def test_two_shared_codes_and_own_codes_in_opposite_orders_meet_no_deadlock(sett
         requests = [request_of(buyer.id, product, code) for buyer, code in zip(buyers, named, strict=True)]
         batches.append(requests[:: -1 if index % 2 else 1])
 
-    def place(requests: Sequence[OrderRequest]) -> int:
-        outcomes = transactions.run(partial(decisions.decide, requests), transactions.KEYED)
-        return sum(isinstance(outcome, PlacedOrder) for outcome in outcomes)
-
-    assert race([partial(place, batch) for batch in batches]) == [3] * 20
+    outcomes = race([partial(decide, batch) for batch in batches])
+    assert [buying.reasons(one) for one in outcomes] == [{"PlacedOrder": 3}] * 20
 
 
 def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(monkeypatch, unlawful):
@@ -301,8 +281,7 @@ def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(monkeypat
 
     monkeypatch.setattr(coupon_requests, "write", write)
     monkeypatch.setattr(eligibility, "lock_campaign", eligibility.read_campaign)
-    decide = partial(decisions.decide, lock_coupons=False)
-    race([partial(transactions.run, partial(decide, [request]), transactions.KEYED) for request in requests])
+    race([partial(decide, [request], lock_coupons=False) for request in requests])
 
     broken = {one.law: one.offenders for one in buying.broken_laws()}
     assert broken["L1"] == [str(campaign.pk)]
@@ -318,11 +297,9 @@ def test_listing_and_unlisting_beside_orders_is_exact():
         eligible_accounts.remove(campaign_id=campaign.pk, account_ids=[buyer])
         return reason(buyer, product)
 
-    def order(buyer: int) -> Any:
-        return checkout.place(request_of(buyer, product))
-
     late = [partial(unlist_then_order, buyer) for buyer in buyers[:15]]
-    outcomes = race([*late, *[partial(order, buyer) for buyer in buyers[15:]]])
+    orders = [partial(checkout.place, request_of(buyer, product)) for buyer in buyers[15:]]
+    outcomes = race([*late, *orders])
 
     assert outcomes[:15] == ["not_eligible"] * 15
     assert buying.reasons(outcomes[15:]) == {"PlacedOrder": 15}

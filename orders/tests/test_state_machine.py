@@ -20,7 +20,7 @@ from orders.placement.checkout import OrderRequest
 from orders.tests import acting, business, choosing, comparing
 from orders.tests.listening import Listener
 from orders.tests.model import MOST_GRANTED, MOST_GRANTED_IN_A_DAY, Shop
-from orders.tests.things import ASKING, DECLINED, UNKNOWN_FOR_EVER, Coupon, Order, Product, TopUp
+from orders.tests.things import ASKING, DECLINED, UNKNOWN_FOR_EVER, Order, TopUp
 from payments.gateways import calls
 from payments.models import WebhookEvent
 from payments.tests.own_gateway import empty_book
@@ -84,7 +84,7 @@ class Interleavings(RuleBasedStateMachine):
             for account_id in self.buyers:
                 acting.issue_coupon(self.shop, account_id, percent=percent)
         for purchase in (PAID, *purchases):
-            self._place(**purchase)
+            self._place(purchase)
         for one in self.shop.started:
             acting.drive(self.listener, one)
         paid = self.shop.orders[0]
@@ -95,7 +95,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(purchase=choosing.purchases, acts=choosing.acts("pay", "drive", "sweep"))
     def befall_a_new_order(self, purchase: dict[str, Any], acts: list[tuple[str, Any]]) -> None:
-        order = self._place(**purchase)
+        order = self._place(purchase)
         if order:
             self._befall(order, acts)
 
@@ -148,41 +148,21 @@ class Interleavings(RuleBasedStateMachine):
         self._drive(order, None)
         self._come_and_go((False, False))
 
-    def _place(
-        self,
-        *,
-        buyer: int,
-        counts: dict[int, int],
-        points: int,
-        coupon: int | None,
-        campaign: int | None,
-        token: str | None,
-        is_kept: bool,
-    ) -> Order | None:
-        account_id = self.buyers[buyer]
-        named: Coupon | None = None
-        if coupon is not None:
-            usable = (account_id, "issued")
-            named = choosing.chosen(
-                self.shop.coupons, coupon, likely=lambda one: (one.account_id, one.status) == usable
-            )
-        if campaign is not None:
-            named = self.shop.shared_coupon(self.shop.campaigns[campaign], account_id)
-        order = Order(
-            account_id=account_id,
-            counts=self._counts(counts),
-            coupon=named,
-            points_amount=points,
-            token=token,
-            is_kept=is_kept,
-        )
+    def _place(self, purchase: dict[str, Any]) -> Order | None:
+        account_id, named = self.buyers[purchase["buyer"]], None
+        if purchase["coupon"] is not None:
+            own = [one for one in self.shop.coupons if one.account_id == account_id]
+            usable = [one for one in own if one.status == "issued"]
+            named = choosing.chosen(self.shop.coupons, purchase["coupon"], likely=usable.__contains__)
+        if purchase["campaign"] is not None:
+            named = self.shop.shared_coupon(self.shop.campaigns[purchase["campaign"]], account_id)
+        counts = {self.shop.products[index]: count for index, count in purchase["counts"].items()}
+        order = Order(account_id, counts, named, purchase["points"], purchase["token"])
+        order.is_kept = purchase["is_kept"]
         order_request = acting.place(self.shop, order)
         if order_request:
             self.order_requests.append(order_request)
         return order if order_request else None
-
-    def _counts(self, counts: dict[int, int]) -> dict[Product, int]:
-        return {self.shop.products[index]: count for index, count in counts.items()}
 
     def _pay(self, order: Order, card: tuple[str, bool]) -> None:
         token, is_kept = card

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import Max
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client import REGISTRY
@@ -49,6 +50,7 @@ from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
+LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
 def refused(product_id: int, quantity: int, **wanted: Any) -> FirstcomeError:
@@ -88,18 +90,13 @@ def test_a_repeat_gets_the_recorded_answer_when_the_stock_is_sold_out(strategy):
     assert levels_of(product) == (1, 1)
 
 
-def test_units_that_an_order_releases_are_available_at_once(strategy):
+def test_units_that_an_order_releases_and_stock_changes_are_available_at_once(strategy):
     product, buyer = ProductFactory.create(on_hand=2), buying.account()
     order = buying.place(buyer.id, {product: 2}).order
     assert refused(product.id, 1).extra["items"] == [{"product": product.id, "requested": 1, "available": 0}]
     cancellation.cancel(order_id=order.id, account_id=buyer.id)
     buying.place(buyer.id, {product: 2})
     assert levels_of(product) == (2, 2)
-
-
-def test_stock_changes_take_effect_at_once(strategy):
-    product = ProductFactory.create()
-    assert refused(product.id, 1).code == "insufficient_stock"
     adjustments.receive(product_id=product.id, quantity=3, reason="delivery")
     buying.place(buying.account().id, {product: 1})
     adjustments.adjust(product_id=product.id, delta=-1, reason="broken")
@@ -144,8 +141,8 @@ def test_an_order_beyond_the_concurrency_limits_queue_is_overloaded(settings, mo
     limit = ConcurrencyLimit(name="the stock", max_concurrent=1, wait_seconds=0)
     monkeypatch.setattr(pessimistic, "_concurrency_limit", limit)
     product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
-    body = {"items": [{"product": product.id, "quantity": 1}]}
-    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+    body = buying.order_of(product)
+    with holding(LOCK, product.id):
         first = in_background(partial(buying.place, buying.account().id, {product: 1}))
         wait_until(somebody_waits_at_the_stock)
         answer = api.post("/orders", body, key="a")
@@ -164,50 +161,41 @@ def test_no_more_than_64_orders_wait_for_row_locks(monkeypatch):
             pytest.fail("there was a 65th permit")
 
 
-BUMP = "UPDATE inventory_product SET version = version + 1 WHERE id = %s"
-
-
-def place_while_somebody_changes(product: Product, place: Callable[[], Any], change: str = BUMP) -> Any:
-    """The outcome of an order that reads the stock before a change and writes after its commit."""
-    with holding(change, product.id) as other:
+def place_while_somebody_reprices(product: Product, place: Callable[[], Any]) -> Any:
+    """The outcome of an order that reads the stock before its price changes, and writes after that."""
+    reprice = "UPDATE inventory_product SET price = 900, version = version + 1 WHERE id = %s"
+    with holding(reprice, product.id) as other:
         outcome = in_background(place)
         wait_until(somebody_waits_at_the_stock)
         other.commit()
     return outcome.result(timeout=10)
 
 
-def test_an_optimistic_order_with_a_conflict_is_retried_and_counted(settings):
-    settings.INVENTORY_STRATEGY = "optimistic"
-    product, buyer = ProductFactory.create(on_hand=5), buying.account()
-    before = REGISTRY.get_sample_value("firstcome_stock_conflicts_total")
-    place_while_somebody_changes(product, partial(buying.place, buyer.id, {product: 1}))
-    assert REGISTRY.get_sample_value("firstcome_stock_conflicts_total") == before + 1
-    assert levels_of(product) == (5, 1)
-
-
 def test_an_optimistic_order_gives_up_after_its_retries_without_effect(settings):
     settings.INVENTORY_STRATEGY, settings.OPTIMISTIC_RETRIES = "optimistic", 0
     product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
-    body = {"items": [{"product": product.id, "quantity": 1}]}
-    answer = place_while_somebody_changes(product, lambda: api.post("/orders", body, key="a"))
+    body = buying.order_of(product)
+    answer = place_while_somebody_reprices(product, lambda: api.post("/orders", body, key="a"))
     assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (409, "conflict", "1")
     assert not Order.objects.exists()
     assert api.post("/orders", body, key="a").status_code == 201
 
 
-def test_an_optimistic_order_uses_a_price_that_changed_meanwhile(settings):
+def test_an_optimistic_order_with_a_conflict_is_retried_counted_and_uses_the_price_of_then(settings):
     settings.INVENTORY_STRATEGY = "optimistic"
     product = ProductFactory.create(on_hand=5, price=100)
-    reprice = "UPDATE inventory_product SET price = 900, version = version + 1 WHERE id = %s"
+    before = REGISTRY.get_sample_value("firstcome_stock_conflicts_total")
     place = partial(buying.place, buying.account().id, {product: 1})
-    assert place_while_somebody_changes(product, place, reprice).order.total_amount == 900
+    assert place_while_somebody_reprices(product, place).order.total_amount == 900
+    assert REGISTRY.get_sample_value("firstcome_stock_conflicts_total") == before + 1
+    assert levels_of(product) == (5, 1)
 
 
 def test_a_refusal_of_the_gate_takes_no_lock_and_no_transaction(settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
     product = ProductFactory.create(on_hand=1)
     buying.place(buying.account().id, {product: 1})
-    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+    with holding(LOCK, product.id):
         order_request = buying.order_request(buying.account().id, {product: 1})
         with CaptureQueriesContext(connection) as captured, pytest.raises(Rejected) as refusal:
             checkout.place(order_request)
@@ -244,20 +232,17 @@ def test_a_duplicate_in_flight_in_another_process_has_no_effect_and_delays_no_ot
     assert claims.acquire([elsewhere]) == [True]
 
     def order(buyer: Any) -> Any:
-        body = {"items": [{"product": product.id, "quantity": 1}]}
-        return client_of(buyer).post("/orders", body, key="key")
+        return client_of(buyer).post("/orders", buying.order_of(product), key="key")
 
-    refused, *placed = race(
-        [partial(order, buyer) for buyer in (twin, *(buying.account() for _ in range(5)))]
-    )
+    buyers = [twin, *(buying.account() for _ in range(5))]
+    refused, *placed = race([partial(order, buyer) for buyer in buyers])
 
     assert [one.status_code for one in placed] == [201] * 5
     assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_in_flight")
     assert refused["Retry-After"] == "1"
     assert levels_of(product) == (9, 5)
-    assert redis_client.client().keys(f"{claims.KEY_PREFIX}*") == [elsewhere.name.encode()], (
-        "its own claims are released"
-    )
+    left = redis_client.client().keys(f"{claims.KEY_PREFIX}*")
+    assert left == [elsewhere.name.encode()], "its own claims are released"
     claims.release_later(elsewhere)
     claims.release_ended()
     assert order(twin).status_code == 201
@@ -267,8 +252,8 @@ def test_a_duplicate_in_flight_in_another_process_has_no_effect_and_delays_no_ot
 def test_while_the_batcher_is_stalled_a_key_in_flight_elsewhere_is_refused_within_a_second():
     product, twin = ProductFactory.create(on_hand=9), buying.account()
     assert claims.acquire([claims.new_claim(twin.id, recorded_answers.key_hash("key"))]) == [True]
-    body = {"items": [{"product": product.id, "quantity": 1}]}
-    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+    body = buying.order_of(product)
+    with holding(LOCK, product.id):
         other = in_background(lambda: client_of(buying.account()).post("/orders", body, key="key"))
         wait_until(lambda: group_commit.BATCHER.busy_seconds() > group_commit.STALLED_SECONDS)
         began_at = time.monotonic()
@@ -338,19 +323,13 @@ def put_back(product: Product) -> Callable[[], Any]:
     )
 
 
-def adjust(product: Product) -> Callable[[], Any]:
-    return lambda: adjustments.adjust(product_id=product.id, delta=-2, reason="broken")
-
-
-def receive(product: Product) -> Callable[[], Any]:
-    return lambda: adjustments.receive(product_id=product.id, quantity=2, reason="delivery")
-
-
 def bring_in(product: Product) -> Callable[[], Any]:
     row = StockRow(sku=product.sku, quantity=2)
     return lambda: importing.receive([row], delivery_id=uuid4(), reason="delivery")
 
 
+adjust = partial(adjustments.adjust, delta=-2, reason="broken")
+receive = partial(adjustments.receive, quantity=2, reason="delivery")
 CASES = {
     "an order": Case(place, 0, -2, "order.placed"),
     "a cancelled order": Case(cancel, 0, 2, "stock.released"),
@@ -358,8 +337,10 @@ CASES = {
     "a declined payment": Case(partial(pay, token="tok_declined"), 0, 2, "stock.released"),
     "a paid order": Case(pay, -2, 0, "stock.sold", "sold"),
     "a return": Case(put_back, 2, 2, "stock.returned", "returned"),
-    "an adjustment": Case(adjust, -2, -2, "stock.adjusted", "adjusted"),
-    "a delivery": Case(receive, 2, 2, "stock.received", "received"),
+    "an adjustment": Case(
+        lambda one: partial(adjust, product_id=one.id), -2, -2, "stock.adjusted", "adjusted"
+    ),
+    "a delivery": Case(lambda one: partial(receive, product_id=one.id), 2, 2, "stock.received", "received"),
     "an import": Case(bring_in, 2, 2, "stock.received", "received"),
 }
 
@@ -369,10 +350,9 @@ def test_it_waits_for_the_products_lock_and_is_recorded(name):
     case, product = CASES[name], ProductFactory.create(on_hand=10)
     change = case.prepare(product)
     product.refresh_from_db()
-    last_movement, last_line = StockMovement.objects.latest("id").id, 0
-    if JournalLine.objects.exists():
-        last_line = JournalLine.objects.latest("id").id
-    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+    last_movement = StockMovement.objects.latest("id").id
+    last_line = JournalLine.objects.aggregate(id=Max("id"))["id"] or 0
+    with holding(LOCK, product.id):
         outcome = in_background(change)
         wait_until(somebody_waits_at_the_stock)
         assert not outcome.done()

@@ -60,10 +60,8 @@ def post_event(type: str, intent: dict[str, Any]) -> Any:
 def test_an_order_is_paid_by_card_points_and_coupon(stripe_book):
     buyer, product = buying.account(points=100), ProductFactory.create(on_hand=5, price=500)
     coupon = buying.coupon_of(buyer.id, discount_value=300).code
-
     placed = buying.place(buyer.id, {product: 2}, token="pm_card_visa", points=100, coupon=coupon)
     paid = buying.advance(placed)
-
     assert (paid.status, paid.card_amount, kept_amount(placed)) == ("paid", 600, 600)
     assert payment_of(placed).charge_reference.startswith("pi_")
     assert stripe_book.paths() == ["/v1/payment_intents", "/v1/payment_intents/confirm"]
@@ -179,13 +177,8 @@ def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded_unless_it_is_d
     buying.advance(placed)
     payment = payment_of(placed)
     stripe_book.memory.recorded.clear()
-    intent = stripe_calls.create(
-        key=payment.charge_key,
-        amount=1_000,
-        currency="KRW",
-        order_id=placed.order.id,
-        payment_method="pm_card_visa",
-    )
+    charged = {"key": payment.charge_key, "amount": 1_000, "currency": "KRW", "order_id": placed.order.id}
+    intent = stripe_calls.create(**charged, payment_method="pm_card_visa")
     stripe_calls.confirm(intent.id, key=payment.charge_key)
     assert kept_amount(placed) == 1_000
     if is_disputed:

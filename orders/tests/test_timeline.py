@@ -25,8 +25,7 @@ pytestmark = pytest.mark.django_db
 
 def bought(token: str | None) -> PlacedOrder:
     """An order with a coupon, points and a card."""
-    buyer = buying.account(points=1_000)
-    product = ProductFactory.create(on_hand=5, price=500)
+    buyer, product = buying.account(points=1_000), ProductFactory.create(on_hand=5, price=500)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     return buying.place(buyer.id, {product: 2}, coupon=coupon, points=300, token=token)
 
@@ -74,6 +73,8 @@ PLACED = ["order.placed"]
 BEGUN = [*PLACED, "reserve_inventory.done", "hold_coupon.done", "debit_balance.done"]
 PAID = [*BEGUN, "charge_card.done", "order.paid", "settle.done", "transmit.done"]
 UNDONE = ["reserve_inventory.undo.done", "hold_coupon.undo.done", "debit_balance.undo.done"]
+DECLINED = [*BEGUN, "charge_card.refused", "charge_card.undo.skipped", *UNDONE, "order.payment_failed"]
+GIVEN_UP = [*BEGUN, "charge_card.void", "charge_card.undo.done", *UNDONE, "order.payment_failed"]
 REFUNDED = ["refund.requested", "refund_card.done", "order.refunded", "settle_refund.done"]
 # The order, the lines that owner and staff read, and the number of failed attempts.
 ENDS: dict[str, tuple[Callable[[], PlacedOrder], list[str], int]] = {
@@ -81,16 +82,8 @@ ENDS: dict[str, tuple[Callable[[], PlacedOrder], list[str], int]] = {
     "expired": (expired, [*PLACED, "order.expired"], 0),
     "paid": (paid, PAID, 0),
     "paid at the third attempt": (lambda: paid("tok_flaky"), PAID, 2),
-    "declined": (
-        lambda: paid("tok_declined"),
-        [*BEGUN, "charge_card.refused", "charge_card.undo.skipped", *UNDONE, "order.payment_failed"],
-        0,
-    ),
-    "given up": (
-        given_up,
-        [*BEGUN, "charge_card.void", "charge_card.undo.done", *UNDONE, "order.payment_failed"],
-        2,
-    ),
+    "declined": (lambda: paid("tok_declined"), DECLINED, 0),
+    "given up": (given_up, GIVEN_UP, 2),
     "refunded by halves": (refunded_by_halves, [*PAID, *REFUNDED, *REFUNDED], 4),
 }
 

@@ -107,13 +107,19 @@ def test_after_the_deadline_it_is_cancelled_by_key_and_nothing_is_kept(token, en
     assert [one.kept_amount for one in gateway().charges(key=payment.charge_key)] == [0]
 
 
-@pytest.mark.usefixtures("cannot_cancel")
-def test_a_gateway_that_can_not_cancel_leaves_it_in_doubt_and_raises_the_alarm(settings, caplog):
+@pytest.fixture
+def given_up(cannot_cancel: None, settings: LazySettings) -> PlacedOrder:
+    """An order that is given up, whose charge the gateway, which was away, can't cancel."""
     placed = order("tok_ok")
     with nobody_there(settings):
         buying.advance(placed)
     time_is_over(placed)
     Saga.objects.update(direction="undo", failure_code="gave_up")
+    return placed
+
+
+def test_a_gateway_that_can_not_cancel_leaves_it_in_doubt_and_raises_the_alarm(given_up, caplog):
+    placed = given_up
     with caplog.at_level(logging.ERROR):
         assert buying.advance(placed).status == "paying"
     stuck = saga_of(placed)
@@ -139,16 +145,10 @@ def test_a_pending_payment_is_in_doubt_once_its_saga_is_stuck():
     assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0]
 
 
-@pytest.mark.usefixtures("cannot_cancel")
 @pytest.mark.parametrize(("token", "kept"), [("tok_ok", "succeeded"), ("tok_declined", "declined")])
-def test_the_late_reply_of_such_a_gateway_ends_it(token, kept, settings):
-    placed = order("tok_ok")
-    with nobody_there(settings):
-        buying.advance(placed)
-    time_is_over(placed)
-    Saga.objects.update(direction="undo", failure_code="gave_up")
+def test_the_late_reply_of_such_a_gateway_ends_it(token, kept, given_up):
+    placed, payment = given_up, payment_of(given_up)
     buying.advance(placed)
-    payment = payment_of(placed)
     late = simulator.charge(
         key=payment.charge_key, token=token, amount=500, currency="KRW", order_id=placed.order.id
     )
@@ -183,6 +183,7 @@ def test_while_the_gateway_hangs_other_sagas_advance_and_afterwards_all_continue
         assert time.monotonic() - started_at < 5 * 0.3
         assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
         assert {payment_of(one).status for one in placed} == {"in_doubt"}
+        assert "not reachable" in saga_of(placed[-1]).last_error
         assert buying.broken_laws()[0].law == "L9"
     wait_until(lambda: gateway().find(key="unknown").status == "absent")
     buying.settle_everything()
@@ -193,44 +194,26 @@ def test_while_the_gateway_hangs_other_sagas_advance_and_afterwards_all_continue
 def test_a_worker_recovers_by_itself_when_the_gateway_is_back(own_gateway, tmp_path):
     """With 4 threads and a time-out of 3 s orders would queue; the circuit breaker prevents that."""
     worker = start_worker(tmp_path / "worker.log", own_gateway)
+
+    def is_paid_after_a_beat() -> bool:
+        dispatch.enqueue(tasks.advance)
+        return {buying.state_of(one.order.id) for one in placed} == {"paid"}
+
     try:
         with frozen(own_gateway):
             placed = [order("tok_ok") for _ in range(30)]
             dispatch.enqueue(tasks.advance)
             wait_until(lambda: Saga.objects.filter(attempts__gt=0).count() == 30, seconds=30)
             assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
-        wait_until(lambda: _is_paid_after_a_beat(placed), seconds=30)
+        wait_until(is_paid_after_a_beat, seconds=30)
     finally:
         children.stop(worker)
     calls.forget()
 
 
-def _is_paid_after_a_beat(placed: list[PlacedOrder]) -> bool:
-    """Run the tasks of beat. Returns whether all are paid."""
-    dispatch.enqueue(tasks.advance)
-    return {buying.state_of(one.order.id) for one in placed} == {"paid"}
-
-
-def test_a_gateway_whose_process_has_ended_is_unavailable_too(settings):
-    with nobody_there(settings):
-        placed = [order("tok_ok") for _ in range(calls.FAILURES_TO_OPEN + 5)]
-        started_at = time.monotonic()
-        for one in placed:
-            assert buying.advance(one).status == "paying"
-        assert time.monotonic() - started_at < 10
-        assert "not reachable" in saga_of(placed[-1]).last_error
-    buying.settle_everything()
-    assert {buying.state_of(one.order.id) for one in placed} == {"paid"}
-
-
 @pytest.fixture
 def buyer() -> Any:
     return buying.account(points=100)
-
-
-def somebody_waits() -> bool:
-    """Whether a call of this process waits: what it started is committed then."""
-    return bool(completion_notifications._waiting)
 
 
 def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Callable[[], bool]) -> Any:
@@ -245,43 +228,34 @@ def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Calla
     return answer
 
 
-def test_an_order_whose_request_waits_is_answered_as_started(buyer, tmp_path):
-    product, api = ProductFactory.create(on_hand=1), client_of(buyer)
-    body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+@pytest.mark.parametrize("path", ["/orders", "/payments", "/wallet/top-ups"])
+def test_a_call_whose_payment_is_under_way_is_answered_as_started(path, buyer, tmp_path):
+    product, api = ProductFactory.create(on_hand=2), client_of(buyer)
+    unpaid = buying.place(buyer.id, {product: 1}).order.id
+    body: dict[str, Any] = {
+        "/orders": buying.order_of(product, "tok_ok"),
+        "/payments": {"order": str(unpaid), "token": "tok_ok"},
+        "/wallet/top-ups": {"amount": 500, "token": "tok_slow"},
+    }[path]
+    # What a call of this process started is committed once it waits; a top-up is charged by its own call.
+    is_top_up = path == "/wallet/top-ups"
+    headers = {} if is_top_up else {"Prefer": "wait=20"}
+    charging, waiting = Saga.objects.exclude(lease_token="").exists, completion_notifications._waiting
+    once = charging if is_top_up else lambda: bool(waiting)
 
-    def place() -> Any:
-        return api.post("/orders", body, key="a", Prefer="wait=20")
+    def call() -> Any:
+        return api.post(path, body, key="a", **headers)
 
-    answer = answer_while_losing_it(tmp_path, place, once=somebody_waits)
-    order = Order.objects.get()
-    assert (answer.status_code, answer.json()["status"]) == (202, "paying")
-    assert (answer.json()["id"], answer["Location"]) == (str(order.id), f"/api/v1/orders/{order.id}")
+    answer = answer_while_losing_it(tmp_path, call, once=once)
+
+    payment = Payment.objects.get()
+    started = ("paying", str(payment.order_id)) if path == "/orders" else ("pending", str(payment.id))
+    assert (answer.status_code, answer.json()["status"], answer.json()["id"]) == (202, *started)
+    assert answer["Location"] == f"/api/v1/{'orders' if path == '/orders' else 'payments'}/{started[1]}"
     buying.settle_everything()
-    replayed = place()
-    assert (replayed.status_code, replayed.json()["id"]) == (201, str(order.id))
-
-
-def test_a_payment_whose_request_waits_is_answered_as_started(buyer, tmp_path):
-    order = buying.place(buyer.id, {ProductFactory.create(on_hand=1): 1}).order
-    body, api = {"order": str(order.id), "token": "tok_ok"}, client_of(buyer)
-    answer = answer_while_losing_it(
-        tmp_path, lambda: api.post("/payments", body, key="a", Prefer="wait=20"), once=somebody_waits
-    )
-    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
-    assert answer.json()["id"] == str(Payment.objects.get().id)
-
-
-def test_a_top_up_that_is_being_charged_is_answered_as_started(buyer, tmp_path):
-    body, api = {"amount": 500, "token": "tok_slow"}, client_of(buyer)
-    answer = answer_while_losing_it(
-        tmp_path,
-        lambda: api.post("/wallet/top-ups", body, key="a"),
-        once=Saga.objects.exclude(lease_token="").exists,
-    )
-    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
-    assert answer.json()["id"] == str(Payment.objects.get().id)
-    buying.settle_everything()
-    assert ledger.balance_amount(buyer.id) == 600
+    replayed = call()
+    assert (replayed.status_code, replayed.json()["id"]) == (201, started[1])
+    assert ledger.balance_amount(buyer.id) == (600 if is_top_up else 100)
 
 
 def die_after_the_answer(placed: PlacedOrder, monkeypatch: pytest.MonkeyPatch) -> None:

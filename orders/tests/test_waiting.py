@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.conf import LazySettings
 
 from accounts.tokens import tokens
 from inventory.models import Product
@@ -132,13 +133,10 @@ def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(product, mon
 
 
 @pytest.fixture
-def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def slow_decision(monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Iterator[threading.Event]:
+    """Orders are decided once this is set, in a process of four threads without limits."""
     monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("few", threads=4, max_waiting=1_000))
-
-
-@pytest.fixture
-def slow_decision(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Orders are decided once this is set."""
+    settings.RATE_ORDERS = None
     may_decide, together = threading.Event(), batching.place_batch
 
     def decide(order_requests: Any) -> Any:
@@ -166,10 +164,7 @@ def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(s
     assert (answer.status, Order.objects.count()) == (201, 1)
 
 
-def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(
-    four_threads, slow_decision, product, settings
-):
-    settings.RATE_ORDERS = None
+def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(slow_decision, product):
     access, other = access_of_buyers(2)
 
     async def call_all() -> tuple[Answer, list[Answer], float]:
@@ -194,10 +189,7 @@ def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(
     assert Order.objects.count() == 1
 
 
-def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_ends(
-    four_threads, slow_decision, product, settings
-):
-    settings.RATE_ORDERS = None
+def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_ends(slow_decision, product):
     [access] = access_of_buyers(1)
 
     async def call_all() -> list[Answer]:

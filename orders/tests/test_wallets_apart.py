@@ -1,12 +1,12 @@
 """Payments of one account wait for each other at its wallet, and for no other account's."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
-from django.db import connections
 
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
@@ -18,6 +18,7 @@ from shop.tests import servers
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, holding
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,25 +38,17 @@ def somebody_waits_for_a_lock() -> bool:
 
 
 @contextmanager
-def waiting(placed: PlacedOrder, lock: str, *parameters: int) -> Iterator[threading.Thread]:
+def waiting(placed: PlacedOrder, lock: str, *parameters: int) -> Iterator["Future[Order]"]:
     """Let the payment wait in a thread for a row that a second connection locks until the block ends.
 
     The database ends a lock wait after 5 s, and it is retried once: enough time for the other payments.
     """
 
-    def drive() -> None:
-        try:
-            buying.advance(placed)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=drive, daemon=True)
     with holding(lock, *parameters):
-        thread.start()
+        paying = in_background(partial(buying.advance, placed))
         wait_until(somebody_waits_for_a_lock)
-        yield thread
-    thread.join(timeout=10)
-    assert not thread.is_alive()
+        yield paying
+    paying.result(timeout=10)
 
 
 def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other():
@@ -78,19 +71,16 @@ def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other():
     assert ended["awaiting_payment"] == answers[409]
     assert ended["payment_failed"] == answers[202] - 3
     spent = Entry.objects.filter(account_id=buyer.id, amount__lt=0).order_by("id")
-    assert list(spent.values_list("amount", "balance_after_amount")) == [
-        (-300, 700),
-        (-300, 400),
-        (-300, 100),
-    ]
+    entries = [*spent.values_list("amount", "balance_after_amount")]
+    assert entries == [(-300, 700), (-300, 400), (-300, 100)]
 
 
 def test_a_payment_that_waits_for_a_wallet_delays_no_other_accounts_payment():
     first, second = buying.account(points=300), buying.account(points=300)
     kept, free = to_be_paid(first.id, points=300), to_be_paid(second.id, points=300)
-    with waiting(kept, WALLET, first.id) as thread:
+    with waiting(kept, WALLET, first.id) as paying:
         assert buying.advance(free).status == "paid"
-        assert thread.is_alive()
+        assert not paying.done()
         assert buying.state_of(kept.order.id) == "paying"
     assert buying.state_of(kept.order.id) == "paid"
 
@@ -98,9 +88,9 @@ def test_a_payment_that_waits_for_a_wallet_delays_no_other_accounts_payment():
 def test_a_payment_by_card_alone_does_not_wait_for_the_wallet():
     buyer = buying.account(points=300)
     kept, by_card = to_be_paid(buyer.id, points=300), to_be_paid(buyer.id, points=0, token="tok_ok")
-    with waiting(kept, WALLET, buyer.id) as thread:
+    with waiting(kept, WALLET, buyer.id) as paying:
         assert buying.advance(by_card).status == "paid"
-        assert thread.is_alive()
+        assert not paying.done()
     assert buying.state_of(kept.order.id) == "paid"
 
 
@@ -117,6 +107,6 @@ def test_no_payment_locks_the_shops_own_accounts():
 
 def test_a_payment_waits_if_they_are_locked():
     placed = to_be_paid(buying.account(points=300).id, points=300)
-    with waiting(placed, f"{SHOP_ACCOUNTS} FOR UPDATE") as thread:
-        assert thread.is_alive()
+    with waiting(placed, f"{SHOP_ACCOUNTS} FOR UPDATE") as paying:
+        assert not paying.done()
     assert buying.state_of(placed.order.id) == "paid"

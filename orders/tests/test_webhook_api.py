@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.tests import buying, owners
 from orders.tests.buying import refused
@@ -27,12 +26,15 @@ def post(body: bytes, headers: dict[str, str] | None = None, *, path: str = PATH
     return client.generic("POST", path, body, content_type="application/json", headers=signed)
 
 
-def test_an_event_is_recorded_and_handled():
-    placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token="tok_ok")
-    payment = Payment.objects.get(order=placed.order.id)
-    response = post(events.body_of(key=payment.charge_key))
+def test_an_event_is_recorded_and_handled_and_one_that_was_not_enqueued_is_found_by_the_sweep():
+    placed = owners.order("tok_ok")
+    response = post(events.body_of(key=owners.payment_of(placed).charge_key))
     assert (response.status_code, response.json()) == (200, {"received": True})
+    # The process crashed before it enqueued the event: the sweep finds it.
+    assert tasks.handle_webhooks_due() == 0
     event = WebhookEvent.objects.get()
+    WebhookEvent.objects.update(next_attempt_at=event.received_at)
+    assert tasks.handle_webhooks_due() == 1
     tasks.handle_webhook(event.id)
     assert buying.state_of(placed.order.id) == "paid"
 
@@ -122,12 +124,3 @@ def test_without_the_database_the_gateway_gets_503():
         assert refused(response) == (503, "unavailable")
         assert int(response["Retry-After"]) >= 1
     assert post(body).status_code == 200
-
-
-def test_an_event_that_was_not_enqueued_is_found_by_the_sweep():
-    """The process crashed before it enqueued the event."""
-    placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token="tok_ok")
-    event = events.take(key=Payment.objects.get(order=placed.order.id).charge_key)
-    assert tasks.handle_webhooks_due() == 0
-    WebhookEvent.objects.update(next_attempt_at=event.received_at)
-    assert tasks.handle_webhooks_due() == 1

@@ -3,8 +3,7 @@
 The shop has no such step. Here it is what sagas wait at that are paid and not done.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -30,18 +29,9 @@ def _send(order_id: UUID | None) -> StepResult:
     return StepResult(Event.FAILED, said.error) if said.error else StepResult(Event.DONE, "accepted")
 
 
-@contextmanager
-def transmitting_purchases() -> Iterator[None]:
-    """Purchases have the step as their last one, until the block ends."""
-    old = SAGA_TYPES[purchase.KIND]
-    SAGA_TYPES[purchase.KIND] = replace(old, steps=(*old.steps, OutsideStep(NAME, do=transmit)))
-    try:
-        yield
-    finally:
-        SAGA_TYPES[purchase.KIND] = old
-
-
 @pytest.fixture
-def transmitting() -> Iterator[None]:
-    with transmitting_purchases():
-        yield
+def transmitting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Purchases have the step as their last one in this test."""
+    usual = SAGA_TYPES[purchase.KIND]
+    steps = (*usual.steps, OutsideStep(NAME, do=transmit))
+    monkeypatch.setitem(SAGA_TYPES, purchase.KIND, replace(usual, steps=steps))

@@ -42,18 +42,13 @@ class Card:
     processing_seconds: float = 0
 
 
+# localstripe's own declining card, which gives no reason.
+DECLINING = Card(upstream="pm_card_chargeCustomerFail", decline_code="generic_decline")
 CARDS = {
     "pm_card_visa": Card(),
-    # localstripe's own declining card, which gives no reason.
-    "pm_card_visa_chargeDeclined": Card(
-        upstream="pm_card_chargeCustomerFail", decline_code="generic_decline"
-    ),
-    "pm_card_visa_chargeDeclinedInsufficientFunds": Card(
-        upstream="pm_card_chargeCustomerFail", decline_code="insufficient_funds"
-    ),
-    "pm_declined_uncancelled": Card(
-        upstream="pm_card_chargeCustomerFail", decline_code="generic_decline", cancel_failures=1
-    ),
+    "pm_card_visa_chargeDeclined": DECLINING,
+    "pm_card_visa_chargeDeclinedInsufficientFunds": replace(DECLINING, decline_code="insufficient_funds"),
+    "pm_declined_uncancelled": replace(DECLINING, cancel_failures=1),
     "pm_error": Card(failures=float("inf")),
     "pm_flaky": Card(failures=2),
     "pm_slow": Card(seconds=2),

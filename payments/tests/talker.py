@@ -3,7 +3,7 @@
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import orjson
@@ -57,6 +57,12 @@ def talking(talk: Callable[[Write], Any], settings: LazySettings) -> Iterator[Ta
         settings.GATEWAY_URL = settings.STRIPE_API_BASE = url
         yield server
         server.shutdown()
+
+
+def answering(settings: LazySettings, *answers: bytes) -> AbstractContextManager[Talker]:
+    """A gateway that gives these answers in turn, and the last one again and again."""
+    left = [*answers]
+    return talking(lambda write: write(left.pop(0) if len(left) > 1 else left[0]), settings)
 
 
 def http(status: int, content: Any, *headers: bytes) -> bytes:

@@ -25,30 +25,20 @@ def rows() -> dict[str, object]:
     payment = PaymentFactory.create(token="tok_very_secret", order_id=order_id, card_amount=700)
     with transaction.atomic():
         sales.settle_sale(order_id=order_id, points_amount=0, card_amount=700)
+    # Texts that came from the gateway.
+    said = " is charged, and no payment knows of it"
+    finding = {"key": "<b>orphan</b>", "kind": "unknown_charge", "cause": f"700{said}", "done": "refunded"}
+    finding |= {"text": f"%(kept)s{said}", "values": {"kept": 700}}
+    ran = dict.fromkeys(("started_at", "ended_at"), timezone.now())
+    run = Reconciliation.objects.create(**ran, checked=1, differences=1, refunded=1, findings=[finding])
     return {
         "ledgeraccount": user_id,
         "transfer": Transfer.objects.get(kind="grant").id,
         "entry": Entry.objects.get(account_id=user_id).id,
         "payment": payment.id,
         "webhookevent": events.take(key=payment.charge_key).id,
-        "reconciliation": reconciliation().id,
+        "reconciliation": run.id,
     }
-
-
-def reconciliation() -> Reconciliation:
-    """A reconciliation with findings, whose texts came from the gateway."""
-    now = timezone.now()
-    finding = {
-        "key": "<b>orphan</b>",
-        "kind": "unknown_charge",
-        "cause": "700 is charged, and no payment knows of it",
-        "text": "%(kept)s is charged, and no payment knows of it",
-        "values": {"kept": 700},
-        "done": "refunded",
-    }
-    return Reconciliation.objects.create(
-        started_at=now, ended_at=now, checked=1, differences=1, refunded=1, findings=[finding]
-    )
 
 
 @in_one_test("model", MODELS)

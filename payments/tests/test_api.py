@@ -118,11 +118,14 @@ def test_a_grant_that_is_not_valid_names_its_field(wrong, field):
     assert not Transfer.objects.exists()
 
 
-def test_a_payment_has_the_contracts_fields():
-    payment = PaymentFactory.create(card_amount=500)
+def test_a_payment_has_the_contracts_fields_its_open_dispute_and_what_the_card_s_owner_must_do():
+    payment, now = PaymentFactory.create(card_amount=500), clock.now()
+    later, url = now + timedelta(days=7), "https://bank.example/3ds/1"
 
-    body = client_of(payment.account).get(f"/payments/{payment.id}").json()
+    def shown() -> Any:
+        return client_of(payment.account).get(f"/payments/{payment.id}").json()
 
+    body = shown()
     assert body == {
         "id": str(payment.id),
         "order": str(payment.order_id),
@@ -136,40 +139,20 @@ def test_a_payment_has_the_contracts_fields():
     }
     assert body["created_at"].endswith("Z")
 
+    dispute = {"payment": payment, "due_at": later, "opened_at": now}
+    Dispute.objects.create(**dispute, reference="dp_1", status="open", amount=300)
+    Dispute.objects.create(**dispute, reference="dp_2", status="won", amount=200, closed_at=now)
+    told = shown()["dispute"]
+    assert (told["status"], told["amount"]) == ("open", 300)
+    assert datetime.fromisoformat(told["due_at"]) == later
 
-def test_a_payment_shows_its_dispute():
-    payment = PaymentFactory.create()
-    due_at = clock.now() + timedelta(days=7)
-    for reference, status, amount in (("dp_1", "open", 300), ("dp_2", "won", 200)):
-        Dispute.objects.create(
-            payment=payment,
-            reference=reference,
-            status=status,
-            amount=amount,
-            due_at=due_at,
-            opened_at=clock.now(),
-            closed_at=clock.now() if status == "won" else None,
-        )
-
-    dispute = client_of(payment.account).get(f"/payments/{payment.id}").json()["dispute"]
-
-    assert (dispute["status"], dispute["amount"]) == ("open", 300)
-    assert datetime.fromisoformat(dispute["due_at"]) == due_at
-
-
-def test_a_payment_that_waits_for_the_card_s_owner_says_what_they_must_do_until_their_time_is_over():
-    later = clock.now() + timedelta(minutes=5)
-    url = "https://bank.example/3ds/1"
-    payment = PaymentFactory.create(action_url=url, action_expires_at=later)
-    api = client_of(payment.account)
-
-    body = api.get(f"/payments/{payment.id}").json()
-
-    assert (body["status"], body["next_action"]["type"]) == ("requires_action", "redirect")
-    assert body["next_action"]["url"] == url
-    assert datetime.fromisoformat(body["next_action"]["expires_at"]) == later
+    Payment.objects.update(action_url=url, action_expires_at=later)
+    asked = shown()
+    assert (asked["status"], asked["next_action"]["type"]) == ("requires_action", "redirect")
+    assert asked["next_action"]["url"] == url
+    assert datetime.fromisoformat(asked["next_action"]["expires_at"]) == later
     Payment.objects.update(action_expires_at=clock.now())
-    over = api.get(f"/payments/{payment.id}").json()
+    over = shown()
     assert (over["status"], over["next_action"]) == ("pending", None)
 
 
@@ -223,7 +206,7 @@ def row(event: WebhookEvent) -> WebhookEvent:
     return WebhookEvent.objects.get(id=event.id)
 
 
-def test_an_event_is_stored_once_as_unhandled():
+def test_an_event_is_stored_once_as_unhandled_and_one_that_is_handled_is_not_due():
     event = events.take(id="evt_1", key="payment-1")
     stored = WebhookEvent.objects.get()
     assert (stored.gateway, stored.event_id, stored.type) == ("simulator", "evt_1", "charge.succeeded")
@@ -231,11 +214,8 @@ def test_an_event_is_stored_once_as_unhandled():
     assert webhooks.get_unhandled(event.id) == stored
     again = events.take(id="evt_1", key="payment-2")
     assert (again.id, again.charge_key) == (event.id, "payment-1"), "it is the one that was stored first"
-
-
-def test_the_database_alone_refuses_a_second_row_of_one_event_and_one_that_is_handled_and_still_due():
-    """Without the read before the insert, which `take` makes."""
-    event, now = events.take(id="evt_1"), timezone.now()
+    # The database alone refuses it too, without the read before the insert that `take` makes.
+    now = timezone.now()
     twin = WebhookEvent(gateway="simulator", event_id="evt_1", received_at=now, next_attempt_at=now)
     rows = WebhookEvent.objects.filter(id=event.id)
     for law, write in (

@@ -231,15 +231,12 @@ def test_refunds_are_known_to_both_or_under_way():
 
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
-
-
 Backdate = Callable[[str, datetime], None]
 Dated = Callable[..., Payment]
 
 
 @pytest.fixture
 def backdate(gateway_process: tuple[Simulator, Path]) -> Backdate:
-
     def change(key: str, at: datetime) -> None:
         statement = "UPDATE charges SET created_at = ? WHERE key = ?"
         own_gateway.change_book(gateway_process[1], statement, [written(at), key])
@@ -323,33 +320,17 @@ class Long(SimulatorBut):
         return (self._charge(one) for one in ([key] if key else self.keys if is_within else []))
 
     def _charge(self, key: str) -> BookedCharge:
-        return BookedCharge(
-            reference=f"ch_{key}",
-            key=key,
-            order_id=None,
-            status="succeeded",
-            amount=500,
-            refunded_amount=0,
-            currency="KRW",
-            created_at=NOON,
-        )
+        named = {"reference": f"ch_{key}", "key": key, "order_id": None, "status": "succeeded"}
+        return BookedCharge(**named, amount=500, refunded_amount=0, currency="KRW", created_at=NOON)
 
 
 def write_payments(count: int) -> list[str]:
     """Insert this many successful top-ups; returns their keys, oldest first."""
     owner = AccountFactory.create()
-    rows = [
-        PaymentFactory.build(
-            account=owner,
-            top_up=True,
-            settled=True,
-            status="succeeded",
-            created_at=NOON + timedelta(seconds=at),
-        )
-        for at in range(count)
-    ]
-    for row in rows:
-        row.charge_reference = f"ch_{row.charge_key}"
+    of = {"account": owner, "top_up": True, "settled": True, "status": "succeeded"}
+    rows = PaymentFactory.build_batch(count, **of)
+    for at, row in enumerate(rows):
+        row.created_at, row.charge_reference = NOON + timedelta(seconds=at), f"ch_{row.charge_key}"
     Payment.objects.bulk_create(rows, batch_size=1_000)
     return [row.charge_key for row in rows]
 

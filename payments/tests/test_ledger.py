@@ -265,7 +265,10 @@ class TransfersKeepTheLaws(TestCase):
             assert not Transfer.objects.exists()
 
 
-def test_amounts_of_0_get_no_entry():
+def test_amounts_of_0_get_no_entry_and_references_are_compared_exactly():
+    for reference in ("a", "A"):
+        ledger.transfer(kind="sale", reference=reference, amounts={SALES: 1, PROMOTIONS: -1})
+    assert Transfer.objects.count() == 2
     made = ledger.transfer(kind="sale", reference="one", amounts={HOLDING: 0, GATEWAY_CLEARING: -7, SALES: 7})
 
     assert dict(made.entries.values_list("account_id", "amount")) == {GATEWAY_CLEARING: -7, SALES: 7}
@@ -315,13 +318,6 @@ def test_the_database_itself_refuses_what_would_break_the_books(name, write):
         write(user_id)
 
 
-def test_references_are_compared_exactly():
-    for reference in ("a", "A"):
-        ledger.transfer(kind="sale", reference=reference, amounts={SALES: 1, PROMOTIONS: -1})
-
-    assert Transfer.objects.count() == 2
-
-
 def audit_ledger() -> audit_report.LawReport:
     [report] = audit_report.merge_reports(audit.audit())
     return report
@@ -332,13 +328,13 @@ def entry_of(user_id: int) -> Entry:
 
 
 def damage_balance(user_id: int) -> str:
-    LedgerAccount.objects.filter(id=user_id).update(balance_amount=999)
+    change(user_id, 999)
     return f"wallet {user_id}"
 
 
 def lose_entry(user_id: int) -> str:
     entry = entry_of(user_id)
-    LedgerAccount.objects.filter(id=user_id).update(balance_amount=0)
+    change(user_id, 0)
     entry.delete()
     return f"transfer {entry.transfer_id}"
 

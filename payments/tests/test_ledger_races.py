@@ -42,16 +42,13 @@ def hold_naively(
         all_have_read.wait()
         if balance_amount < amount:
             raise Rejected("The wallet holds fewer points than that.", code="insufficient_points")
+        left = balance_amount - amount
         with transaction.atomic():
-            LedgerAccount.objects.filter(id=user_id).update(balance_amount=balance_amount - amount)
+            LedgerAccount.objects.filter(id=user_id).update(balance_amount=left)
             made = Transfer.objects.create(kind="hold", reference=str(order_id), at=timezone.now())
             Entry.objects.create(transfer=made, account_id=HOLDING, amount=amount)
-            Entry.objects.create(
-                transfer=made,
-                account_id=user_id,
-                amount=-amount,
-                balance_after_amount=balance_amount - amount,
-            )
+            spent = {"account_id": user_id, "amount": -amount, "balance_after_amount": left}
+            Entry.objects.create(transfer=made, **spent)
 
     return work
 

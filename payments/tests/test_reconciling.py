@@ -63,7 +63,7 @@ run = partial(commands.run, "reconcile")
 run_json = partial(commands.run_json, "reconcile")
 
 
-def test_an_orphaned_charge_is_reported_and_not_changed():
+def test_an_orphaned_charge_is_reported_and_fixing_refunds_it_once_and_notes_it():
     key = orphan()
     declined = {"token": "tok_declined", "amount": 70, "currency": "KRW", "order_id": None}
     assert gateway().charge(key="declined", **declined).status == "declined"
@@ -75,10 +75,6 @@ def test_an_orphaned_charge_is_reported_and_not_changed():
     assert (found.checked, found.differences, found.refunded) == (2, 1, 0)
     assert not reconciling.is_clean(found)
     assert refunded_amount(key) == 0
-
-
-def test_fixing_refunds_it_once_and_notes_it():
-    key = orphan()
     assert reconciling.is_clean(reconciling.reconcile(fix=Fix.EVERYTHING))
     assert reconciling.reconcile(fix=Fix.EVERYTHING).findings == []
     assert refunded_amount(key) == 700
@@ -272,6 +268,12 @@ def ada() -> User:
     return AccountFactory(username="ada", is_staff=True, permissions=[VIEW, FIX, "payments.view_payment"])
 
 
+@pytest.fixture
+def reported() -> tuple[str, Reconciliation]:
+    """The key of an orphaned charge, and the reconciliation that found it."""
+    return orphan(), reconciling.reconcile()
+
+
 def page_of(run: Reconciliation, action: str = "change") -> str:
     return reverse(f"admin:payments_reconciliation_{action}", args=[run.pk])
 
@@ -304,9 +306,8 @@ def test_an_orphaned_charge_is_refunded_after_a_question(ada, make):
     assert page_of(run, "fix") not in client.get(page_of(run)).content.decode()
 
 
-def test_a_fix_that_is_sent_often_refunds_once(ada):
-    key = orphan()
-    run = reconciling.reconcile()
+def test_a_fix_that_is_sent_often_refunds_once(ada, reported):
+    key, run = reported
     fields = {"key": key, "reason": "it is ours", "form_id": str(uuid7())}
     answers = race([partial(signed_in(ada).post, page_of(run, "fix"), fields) for _ in range(5)])
     assert {answer.status_code for answer in answers} == {302}
@@ -317,9 +318,8 @@ def test_a_fix_that_is_sent_often_refunds_once(ada):
     assert JournalLine.objects.filter(what="charge.late_refunded").count() == 1
 
 
-def test_a_difference_that_is_gone_is_not_refunded(ada):
-    key = orphan()
-    run = reconciling.reconcile()
+def test_a_difference_that_is_gone_is_not_refunded(ada, reported):
+    key, run = reported
     reference = gateway().find(key=key).reference
     gateway().refund(key="by hand", charge_reference=reference, amount=700)
     assert fix(signed_in(ada), run, key) == [f"The books agree about {key} now; nothing was refunded."]
@@ -341,9 +341,8 @@ def test_a_difference_of_another_kind_is_not_refunded(ada):
     assert refunded_amount(payment.charge_key) == 0
 
 
-def test_a_gateway_that_is_away_is_reported_and_nothing_is_recorded(ada, settings):
-    key = orphan()
-    run = reconciling.reconcile()
+def test_a_gateway_that_is_away_is_reported_and_nothing_is_recorded(ada, reported, settings):
+    key, run = reported
     with nobody_there(settings):
         [message] = fix(signed_in(ada), run, key)
     assert message.startswith("The gateway's book can't be read")
@@ -352,17 +351,12 @@ def test_a_gateway_that_is_away_is_reported_and_nothing_is_recorded(ada, setting
     assert refunded_amount(key) == 0
 
 
-def test_a_key_that_was_not_found_has_no_page(ada):
-    run = reconciling.reconcile()
+def test_a_fix_needs_a_key_that_was_found_and_its_permission(ada, reported):
+    key, run = reported
     client = signed_in(ada)
     assert client.get(page_of(run, "fix"), {"key": "another"}).status_code == 404
     assert client.post(page_of(run, "fix"), {"key": "another", "reason": "x"}).status_code == 404
-    assert client.get("/admin/payments/reconciliation/0/fix/", {"key": "k"}).status_code == 404
-
-
-def test_a_fix_needs_its_permission():
-    key = orphan()
-    run = reconciling.reconcile()
+    assert client.get("/admin/payments/reconciliation/0/fix/", {"key": key}).status_code == 404
     reader = signed_in(AccountFactory(is_staff=True, permissions=[VIEW]))
     assert page_of(run, "fix") not in reader.get(page_of(run)).content.decode()
     assert reader.get(page_of(run, "fix"), {"key": key}).status_code == 403
