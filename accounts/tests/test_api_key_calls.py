@@ -168,26 +168,21 @@ class TestKeysAlone:
         assert set(codes(answers)) == {"account_required"}
         assert not Order.objects.exists() and not Coupon.objects.exists()
 
-    def test_the_idempotency_key_belongs_to_its_maker(self):
+    def test_the_idempotency_key_belongs_to_its_maker_and_the_journal_has_its_number(self):
         maker, product = SuperuserFactory.create(), ProductFactory.create(on_hand=0)
         path, body = f"/products/{product.pk}/stock-adjustments", {"delta": 5, "reason": "delivered"}
+        new = make("products:write", maker=maker)
 
-        first = client_with("products:write", maker=maker).post(path, body, key="delivery")
+        first = KeyApi(new.secret).post(path, body, key="delivery")
         by_token = client_of(maker).post(path, body, key="delivery")
 
         answers = (first.status_code, by_token.status_code, by_token.headers["Idempotency-Replayed"])
         assert answers == (201, 201, "true")
         assert StockMovement.objects.get().delta == 5
         assert IdempotencyKey.objects.get().account_id == maker.pk
-
-    def test_the_journal_has_its_number_and_its_maker(self):
-        new = make("products:write")
-        product = ProductFactory.create()
-
         KeyApi(new.secret).post(f"/products/{product.pk}/pause", {"reason": "A recall."})
-
         line = JournalLine.objects.get(what="product.paused")
-        assert (line.actor, line.actor_id) == ("staff", new.key.maker_id)
+        assert (line.actor, line.actor_id) == ("staff", maker.pk)
         assert line.actor_name == f"API key {new.key.pk}"
 
 
@@ -222,13 +217,10 @@ class TestActing:
         assert api.get("/coupons").json()["results"] == []
         assert api.post("/wallet/grants", {}, key="one").status_code == 403
 
-    def test_it_needs_the_scope(self):
+    def test_it_needs_the_scope_and_its_maker_the_right_now(self):
         refused = client_with("coupons:read", account=AccountFactory.create()).get("/coupons")
-
         assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
         assert refused.json()["scope"] == "act"
-
-    def test_its_maker_needs_the_right_now(self):
         maker = AccountFactory.create(is_staff=True, permissions=[keys.ACT_FOR_ACCOUNTS])
         api = client_with("coupons:read", "act", maker=maker, account=AccountFactory.create())
         assert api.get("/coupons").status_code == 200

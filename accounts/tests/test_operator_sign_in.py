@@ -109,15 +109,20 @@ def test_the_first_operator_sets_codes_up_after_a_right_password():
     ]
 
 
-def test_the_secret_stays_the_same_until_it_is_confirmed_and_leaves_the_session_then():
-    client, secret = setting_up()
+def test_the_secret_stays_the_same_until_it_is_confirmed_leaves_the_session_and_a_second_one_is_refused():
+    (client, secret), second = setting_up(), Client()
+    sign_in(second, "bob")
+    other_secret = secret_on(second.get(SETUP))
 
     wrong = client.post(SETUP, {"otp": "000000" if code_of(secret) != "000000" else "111111"})
     assert "wrong" in wrong.content.decode()
     assert secret_on(wrong) == secret
     assert not TOTPDevice.objects.exists()
     client.post(SETUP, {"otp": code_of(secret)})
+    answer = second.post(SETUP, {"otp": code_of(other_secret)})
 
+    assert "set up one-time codes already" in answer.content.decode()
+    assert not is_signed_in(second)
     assert TOTPDevice.objects.get().key == secret
     assert not [row for row in Session.objects.all() if secret in str(row.get_decoded())]
 
@@ -160,19 +165,6 @@ def test_a_set_up_ends_after_ten_minutes_or_with_the_accounts_rights_or_password
         assert answer["Location"] == LOGIN
         assert changed or "sign in again" in client.get(LOGIN).content.decode()
     assert not TOTPDevice.objects.exists()
-
-
-def test_of_two_set_ups_the_second_is_refused():
-    (first, secret), second = setting_up(), Client()
-    sign_in(second, "bob")
-    other_secret = secret_on(second.get(SETUP))
-    first.post(SETUP, {"otp": code_of(secret)})
-
-    answer = second.post(SETUP, {"otp": code_of(other_secret)})
-
-    assert "set up one-time codes already" in answer.content.decode()
-    assert not is_signed_in(second)
-    assert TOTPDevice.objects.get().key == secret
 
 
 def test_a_session_from_before_codes_were_required_is_not_signed_in(settings):

@@ -205,9 +205,7 @@ def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada):
     disabled_accounts.CACHED.forget()
     assert client.get("/wallet").status_code == 401
     assert client.post("/auth/refresh", {"refresh": pair.refresh}).status_code == 401
-
-
-def test_no_account_registers_under_the_name_of_an_erased_one():
+    # No account registers under the name of an erased one.
     with pytest.raises(Invalid) as refused:
         accounts.register(username="Erased-7", email=EMAIL, password=PASSWORD)
     assert refused.value.extra["errors"][0]["code"] == "taken"
@@ -377,7 +375,6 @@ def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp
     assert (line.subject, line.detail, line.is_internal) == (f"account {ada.pk}", WHY, True)
 
 
-PAGE = places.PROJECT / "docs" / "privacy.md"
 # Whose pages are not for the models themselves.
 SHOWN_WITH = {"auth.User_groups": "auth.user", "auth.User_user_permissions": "auth.user"}
 
@@ -430,6 +427,7 @@ def test_the_tables_of_the_page_about_privacy_are_those_of_the_registry():
     in_order = sorted(REGISTRY.items(), key=lambda one: isinstance(one[1], str))
     expected = [_row(label, entry) for label, entry in in_order]
     apps_of_models = {label.partition(".")[0] for label in REGISTRY}
-    lines = [line for line in PAGE.read_text().splitlines() if re.match(r"\| \w+\.\w+ \|", line)]
+    page = (places.PROJECT / "docs" / "privacy.md").read_text()
+    lines = [line for line in page.splitlines() if re.match(r"\| \w+\.\w+ \|", line)]
     rows = [line for line in lines if line.split()[1].partition(".")[0] in apps_of_models]
     assert rows == expected, "docs/privacy.md: write\n" + "\n".join(expected)

@@ -228,9 +228,9 @@ def attempt(name: str, address: str = HERE, password: str = "wrong") -> Coroutin
     return call("/api/v1/auth/token", {"username": name, "password": password}, address)
 
 
-def registration(name: str, address: str = HERE) -> Coroutine[Any, Any, Answer]:
+def registration(name: str) -> Coroutine[Any, Any, Answer]:
     body = {"username": name, "email": "ada@example.com", "password": PASSWORD}
-    return call("/api/v1/users", body, address)
+    return call("/api/v1/users", body, HERE)
 
 
 def form(
