@@ -121,17 +121,19 @@ def call(api: Api, method: str, path: str) -> Any:
 class TestKeysAlone:
     """A key that acts for no account has the rights of its maker."""
 
-    def test_it_does_what_its_maker_may(self):
-        maker = AccountFactory.create(
-            is_staff=True, permissions=["accounts.add_apikey", "inventory.add_product"]
-        )
-        api = client_with("products:write", "campaigns:write", maker=maker)
+    def test_it_does_and_sees_what_its_maker_may(self):
+        rights = ["accounts.add_apikey", "inventory.add_product", "coupons.view_coupon"]
+        maker = AccountFactory.create(is_staff=True, permissions=rights)
+        api = client_with("products:write", "campaigns:write", "coupons:read", maker=maker)
+        coupon = buying.coupon_of(AccountFactory.create().pk)
 
         made = api.post("/products", {"sku": "A", "name": "A", "price": 1, "is_active": True})
         refused = api.post("/campaigns", {})
+        [listed] = api.get("/coupons").json()["results"]
 
         assert (made.status_code, refused.status_code) == (201, 403)
         assert refused.json()["code"] == "permission_denied"
+        assert listed["code"] == coupon.code, "of another account"
 
     @pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}, {"is_superuser": False}])
     def test_what_its_maker_loses_it_loses(self, change):
@@ -166,39 +168,26 @@ class TestKeysAlone:
         assert set(codes(answers)) == {"account_required"}
         assert not Order.objects.exists() and not Coupon.objects.exists()
 
-    def test_it_sees_all_accounts_rows_if_its_maker_may(self):
-        maker = AccountFactory.create(is_staff=True, permissions=["coupons.view_coupon"])
-        coupon = buying.coupon_of(AccountFactory.create().pk)
-
-        [listed] = client_with("coupons:read", maker=maker).get("/coupons").json()["results"]
-
-        assert listed["code"] == coupon.code
-
-    def test_the_idempotency_key_belongs_to_its_maker(self):
+    def test_the_idempotency_key_belongs_to_its_maker_and_the_journal_has_its_number(self):
         maker, product = SuperuserFactory.create(), ProductFactory.create(on_hand=0)
         path, body = f"/products/{product.pk}/stock-adjustments", {"delta": 5, "reason": "delivered"}
+        new = make("products:write", maker=maker)
 
-        first = client_with("products:write", maker=maker).post(path, body, key="delivery")
+        first = KeyApi(new.secret).post(path, body, key="delivery")
         by_token = client_of(maker).post(path, body, key="delivery")
 
         answers = (first.status_code, by_token.status_code, by_token.headers["Idempotency-Replayed"])
         assert answers == (201, 201, "true")
         assert StockMovement.objects.get().delta == 5
         assert IdempotencyKey.objects.get().account_id == maker.pk
-
-    def test_the_journal_has_its_number_and_its_maker(self):
-        new = make("products:write")
-        product = ProductFactory.create()
-
         KeyApi(new.secret).post(f"/products/{product.pk}/pause", {"reason": "A recall."})
-
         line = JournalLine.objects.get(what="product.paused")
-        assert (line.actor, line.actor_id) == ("staff", new.key.maker_id)
+        assert (line.actor, line.actor_id) == ("staff", maker.pk)
         assert line.actor_name == f"API key {new.key.pk}"
 
 
 class TestActing:
-    def test_it_buys_for_the_account_and_the_journal_has_both(self):
+    def test_it_buys_for_the_account_whose_the_idempotency_key_is_and_the_journal_has_both(self):
         new, ada = make("orders:write", "orders:read", "act"), AccountFactory.create()
         product = ProductFactory.create(on_hand=5)
         api = KeyApi(new.secret, account=ada)
@@ -211,11 +200,6 @@ class TestActing:
             ("account", ada.pk, f"API key {new.key.pk}")
         }
         assert api.get(f"/orders/{order.pk}").status_code == 200
-
-    def test_the_idempotency_key_belongs_to_the_account(self):
-        ada, product = AccountFactory.create(), ProductFactory.create(on_hand=5)
-
-        client_with("orders:write", "act", account=ada).post("/orders", order_of(product), key="one")
         replayed = client_of(ada).post("/orders", order_of(product), key="one")
 
         assert (replayed.status_code, replayed.headers["Idempotency-Replayed"]) == (201, "true")
@@ -233,13 +217,10 @@ class TestActing:
         assert api.get("/coupons").json()["results"] == []
         assert api.post("/wallet/grants", {}, key="one").status_code == 403
 
-    def test_it_needs_the_scope(self):
+    def test_it_needs_the_scope_and_its_maker_the_right_now(self):
         refused = client_with("coupons:read", account=AccountFactory.create()).get("/coupons")
-
         assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
         assert refused.json()["scope"] == "act"
-
-    def test_its_maker_needs_the_right_now(self):
         maker = AccountFactory.create(is_staff=True, permissions=[keys.ACT_FOR_ACCOUNTS])
         api = client_with("coupons:read", "act", maker=maker, account=AccountFactory.create())
         assert api.get("/coupons").status_code == 200
@@ -357,14 +338,8 @@ class TestCost:
         api.post(*NULL_CALL)
         later = ApiKey.objects.get().last_used_at
         assert later is not None and later > first
-
-    def test_an_earlier_use_of_another_process_does_not_replace_a_later_one(self):
-        key, now = make("coupons:write").key, clock.now()
-        key_memory._write_last_use(key.pk, now)
-
-        key_memory._write_last_use(key.pk, now - timedelta(seconds=30))
-
-        assert ApiKey.objects.get().last_used_at == now
+        key_memory._write_last_use(new.key.pk, first)
+        assert ApiKey.objects.get().last_used_at == later, "an earlier use, of another process, replaces none"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -102,8 +102,10 @@ def fill(ada: User) -> None:
     accounts.note_change("changed", ada.pk, before={"email": EMAIL}, after={"email": f"new-{EMAIL}"})
 
 
-def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada):
+def test_no_table_has_the_name_or_the_addresses_of_an_erased_account_and_the_journal_what_happened(ada):
     fill(ada)
+    kept = JournalLine.objects.values_list("id", "at", "what", "subject", "actor_id").order_by("id")
+    lines = list(kept)
     other = AccountFactory.create(username="bob")
     before = everything()
     assert all(text in before for text in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace"))
@@ -123,30 +125,16 @@ def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada):
     assert Order.objects.get().account_id == ada.pk
     other.refresh_from_db()
     assert other.username == "bob"
-
-
-def test_the_journal_keeps_what_happened_and_who_erased_the_account(ada):
-    fill(ada)
-    kept = JournalLine.objects.values_list("id", "at", "what", "subject", "actor_id")
-    before = list(kept.order_by("id"))
-
-    erase(ada)
-
-    assert list(kept.order_by("id"))[: len(before)] == before
+    assert list(kept)[: len(lines)] == lines
     line = JournalLine.objects.get(what="account.erased")
     assert (line.subject, line.detail) == (f"account {ada.pk}", WHY)
     signed_in = JournalLine.objects.filter(what=sign_ins.SIGNED_IN).get()
     assert (signed_in.actor_name, signed_in.detail) == (f"erased-{ada.pk}", f"from erased-{ada.pk}")
     assert [past["account"] for past in erasure.past_erasures()] == [ada.pk]
 
+    assert not erase(ada).is_new, "a second one does nothing"
 
-def test_a_second_erasure_does_nothing_and_says_so(ada):
-    assert erase(ada).is_new
-    before = everything()
-
-    assert not erase(ada).is_new
-
-    assert everything() == before
+    assert everything() == after
     _, output = commands.run("erase_account", f"id:{ada.pk}", "--reason", WHY)
     assert "was erased before: nothing was done" in output
 
@@ -200,13 +188,9 @@ def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(ad
 
     ada.refresh_from_db()
     assert (ada.username, ada.is_active) == (NAME, False)
-
-
-def test_an_account_that_was_enabled_again_is_not_erased(ada):
-    erasure.start(account_id=ada.pk, reason=WHY)
+    monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
     accounts.enable(account_ids=[ada.pk])
     accounts.disable(account_ids=[ada.pk])
-
     with pytest.raises(Rejected, match="has been disabled for"):
         erasure.erase(account_id=ada.pk, reason=WHY)
 
@@ -221,9 +205,7 @@ def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada):
     disabled_accounts.CACHED.forget()
     assert client.get("/wallet").status_code == 401
     assert client.post("/auth/refresh", {"refresh": pair.refresh}).status_code == 401
-
-
-def test_no_account_registers_under_the_name_of_an_erased_one():
+    # No account registers under the name of an erased one.
     with pytest.raises(Invalid) as refused:
         accounts.register(username="Erased-7", email=EMAIL, password=PASSWORD)
     assert refused.value.extra["errors"][0]["code"] == "taken"
@@ -393,7 +375,6 @@ def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp
     assert (line.subject, line.detail, line.is_internal) == (f"account {ada.pk}", WHY, True)
 
 
-PAGE = places.PROJECT / "docs" / "privacy.md"
 # Whose pages are not for the models themselves.
 SHOWN_WITH = {"auth.User_groups": "auth.user", "auth.User_user_permissions": "auth.user"}
 
@@ -446,6 +427,7 @@ def test_the_tables_of_the_page_about_privacy_are_those_of_the_registry():
     in_order = sorted(REGISTRY.items(), key=lambda one: isinstance(one[1], str))
     expected = [_row(label, entry) for label, entry in in_order]
     apps_of_models = {label.partition(".")[0] for label in REGISTRY}
-    lines = [line for line in PAGE.read_text().splitlines() if re.match(r"\| \w+\.\w+ \|", line)]
+    page = (places.PROJECT / "docs" / "privacy.md").read_text()
+    lines = [line for line in page.splitlines() if re.match(r"\| \w+\.\w+ \|", line)]
     rows = [line for line in lines if line.split()[1].partition(".")[0] in apps_of_models]
     assert rows == expected, "docs/privacy.md: write\n" + "\n".join(expected)

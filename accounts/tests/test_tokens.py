@@ -8,7 +8,7 @@ from typing import Any
 
 import jwt
 import pytest
-from django.conf import settings, settings as project_settings
+from django.conf import settings as project_settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -37,22 +37,27 @@ def refreshed(refresh: str) -> str | None:
     return None
 
 
-def forged(**changes: object) -> str:
-    """A token that differs from a valid access token only in the given claims."""
-    key = str(changes.pop("key", settings.SECRET_KEY))
-    claims = jwt.decode(tokens.create_access_token(User(pk=1)), options={"verify_signature": False})
-    return jwt.encode({name: value for name, value in (claims | changes).items() if value is not None}, key)
+def claims(**changes: object) -> dict[str, Any]:
+    """Valid claims, except for the given ones; None omits a claim."""
+    now = int(clock.seconds())
+    good = {"token_type": "access", "jti": "j", "user_id": "7", "iat": now, "exp": now + 900}
+    return {name: value for name, value in (good | changes).items() if value is not None}
 
 
-def test_an_access_token_has_the_account_and_a_hint_of_staff():
+def signed(header: dict[str, object] | None = None, key: str = "", **changes: object) -> str:
+    """A token with a right signature, whose header and claims are valid except for the given ones."""
+    key = key or project_settings.SECRET_KEY
+    algorithm = str((header or {}).get("alg", "HS256"))
+    return jwt.encode(claims(**changes), "" if algorithm == "none" else key, algorithm, headers=header)
+
+
+def test_an_access_token_has_the_account_a_hint_of_staff_and_a_quarter_of_an_hour_by_default():
     account = authentication.verify_access_token(tokens.create_access_token(User(pk=7, is_staff=True)))
 
     assert (account.id, account.is_staff, account.is_authenticated) == (7, True, True)
     with pytest.raises(AttributeError):
         account.id = 8  # type: ignore[misc]
 
-
-def test_an_access_token_is_valid_for_a_quarter_of_an_hour_by_default():
     def lifetime(raw: str) -> int:
         claims = jwt.decode(raw, options={"verify_signature": False})
         return int(claims["exp"] - claims["iat"])
@@ -71,12 +76,12 @@ def test_an_access_token_is_valid_for_a_quarter_of_an_hour_by_default():
         "é.é.é",
         tokens.create_access_token(User(pk=1), lifetime=timedelta(seconds=-1)),
         tokens.create_access_token(User(pk=1))[:-2],
-        forged(token_type="refresh"),
-        forged(key="k" * 64),
-        forged(user_id=None),
-        forged(user_id="seven"),
-        forged(token_type=None),
-        forged(jti=None),
+        signed(token_type="refresh"),
+        signed(key="k" * 64),
+        signed(user_id=None),
+        signed(user_id="seven"),
+        signed(token_type=None),
+        signed(jti=None),
     ],
 )
 def test_anything_else_is_no_access_token(raw):
@@ -142,14 +147,16 @@ def test_a_refresh_token_is_refused_once_its_account_ended_or_has_another_passwo
     assert refreshed(refresh) is None
 
 
-def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token(settings):
+def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token_and_writes_no_more(settings):
     account = AccountFactory(password=make_password(PASSWORD))
     scrypt = "django.contrib.auth.hashers.ScryptPasswordHasher"
     settings.PASSWORD_HASHERS = [scrypt, *settings.PASSWORD_HASHERS]
 
     pair = client_of().post("/auth/token", {"username": account.username, "password": PASSWORD}).json()
 
-    assert User.objects.get(pk=account.pk).password.startswith("scrypt")
+    account.refresh_from_db()
+    assert account.password.startswith("scrypt") and account.last_login is None
+    assert not RevokedToken.objects.exists()
     assert refreshed(pair["refresh"])
 
 
@@ -164,32 +171,24 @@ def test_the_next_account_with_a_number_that_a_failover_assigned_twice_is_not_ta
     assert refreshed(tokens.create_token_pair(following).refresh)
 
 
-def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever():
+@pytest.mark.parametrize("uses", [1, 2])
+def test_a_stolen_refresh_token_that_was_rotated_does_not_go_on_for_ever(uses):
+    """Whether the thief used it first, or second after the owner."""
     account = AccountFactory()
     stolen, other = tokens.create_token_pair(account).refresh, tokens.create_token_pair(account).refresh
-    of_the_thief = refreshed(stolen)
-    assert of_the_thief
+    last = stolen
+    for _ in range(uses):
+        last = refreshed(last)
+        assert last
 
     with clock.shifted(by=LATER):
         assert refreshed(stolen) is None
-        assert refreshed(of_the_thief) is None
+        assert refreshed(last) is None
         assert refreshed(stolen) is None
         assert refreshed(other), "other sign-ins of the account go on"
 
     line = JournalLine.objects.get(what="account.refresh_token_reused")
     assert (line.subject, line.is_internal) == (f"account {account.pk}", True)
-
-
-def test_a_thief_who_comes_second_ends_the_sign_in_as_well():
-    stolen = tokens.create_token_pair(AccountFactory()).refresh
-    first = refreshed(stolen)
-    assert first
-    second = refreshed(first)
-    assert second
-
-    with clock.shifted(by=LATER):
-        assert refreshed(stolen) is None
-        assert refreshed(second) is None
 
 
 def test_an_account_alone_signs_itself_out_which_ends_the_refresh_token_and_may_be_repeated():
@@ -217,14 +216,12 @@ def test_signing_out_ends_what_followed_from_the_token():
 def test_an_access_token_that_names_an_account_alone_is_good_until_it_expires():
     account = AccountFactory()
 
-    access = forged(token_type="access", user_id=str(account.pk), key=settings.SECRET_KEY)
-
-    assert authentication.verify_access_token(access).id == account.pk
+    assert authentication.verify_access_token(signed(user_id=str(account.pk))).id == account.pk
 
 
 def test_a_refresh_token_without_a_family_or_a_credential_is_refused_and_so_is_an_access_token():
     account = AccountFactory()
-    refresh = forged(token_type="refresh", user_id=str(account.pk), key=settings.SECRET_KEY)
+    refresh = signed(token_type="refresh", user_id=str(account.pk))
 
     assert refreshed(refresh) is None
     assert refreshed(tokens.create_access_token(account)) is None
@@ -234,6 +231,8 @@ def test_a_refresh_token_without_a_family_or_a_credential_is_refused_and_so_is_a
 def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_still_good(settings):
     settings.RATE_REFRESHES = Rate(3, 60)
     account = AccountFactory()
+    forged = signed(token_type="refresh", user_id=str(account.pk), key="k" * 64)
+    assert [refreshed(forged) for _ in range(4)] == [None] * 4, "they do not count towards its limit"
     refresh = tokens.create_token_pair(account).refresh
     for _ in range(3):
         following = refreshed(refresh)
@@ -251,24 +250,6 @@ def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_
         assert refreshed(refresh)
 
 
-def test_a_forged_refresh_token_does_not_count_towards_the_accounts_limit(settings):
-    settings.RATE_REFRESHES = Rate(1, 60)
-    account = AccountFactory()
-    for _ in range(3):
-        assert refreshed(forged(token_type="refresh", user_id=str(account.pk), key="k" * 64)) is None
-
-    assert refreshed(tokens.create_token_pair(account).refresh)
-
-
-def test_signing_in_writes_nothing():
-    account = AccountFactory()
-
-    client_of().post("/auth/token", {"username": account.username, "password": PASSWORD})
-
-    assert not RevokedToken.objects.exists()
-    assert User.objects.get(pk=account.pk).last_login is None
-
-
 def test_used_refresh_tokens_are_deleted_once_they_have_expired():
     account = AccountFactory()
     for _ in range(3):
@@ -282,21 +263,7 @@ def test_used_refresh_tokens_are_deleted_once_they_have_expired():
 
 
 OLD, NEW = ("2026-01", "o" * 32), ("2026-11", "n" * 32)
-ADA = User(pk=7)
-
-
-def claims(**changes: object) -> dict[str, Any]:
-    """Valid claims, except for the given ones; None omits a claim."""
-    now = int(clock.seconds())
-    good = {"token_type": "access", "jti": "j", "user_id": "7", "iat": now, "exp": now + 60}
-    return {name: value for name, value in (good | changes).items() if value is not None}
-
-
-def signed(header: dict[str, object] | None = None, key: str = "", **changes: object) -> str:
-    """A token with a right signature, whose header and claims are valid except for the given ones."""
-    key = key or project_settings.SECRET_KEY
-    algorithm = str((header or {}).get("alg", "HS256"))
-    return jwt.encode(claims(**changes), "" if algorithm == "none" else key, algorithm, headers=header)
+NO_OBJECTS = ("[]", "7", "null", '"exp"', "", "{", "NaN")
 
 
 def segments(header: str, payload: str) -> str:
@@ -306,11 +273,6 @@ def segments(header: str, payload: str) -> str:
     digest = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
     signature = digest.sign(text.encode(), project_settings.SECRET_KEY.encode())
     return f"{text}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}"
-
-
-def test_a_token_that_differs_in_nothing_is_good():
-    assert verified_claims(signed())["user_id"] == "7"
-    assert verified_claims(signed(nbf=0))["nbf"] == 0
 
 
 @pytest.mark.parametrize(
@@ -342,44 +304,36 @@ def test_an_instant_that_is_no_whole_number_is_refused(claim, value):
 
 
 def test_a_token_without_its_times_an_expired_one_and_one_that_is_not_good_yet_are_refused():
+    assert verified_claims(signed(nbf=0))["nbf"] == 0
     now = int(clock.seconds())
     for times in ({"exp": None}, {"iat": None}, {"exp": now}, {"exp": now - 1}, {"nbf": now + 60}):
         with pytest.raises(TokenInvalid):
             verified_claims(signed(**times))
 
 
-@pytest.mark.parametrize("payload", ["[]", "7", "null", '"exp"', "", "{", "NaN"])
-def test_claims_that_are_no_object_are_refused(payload):
-    with pytest.raises(TokenInvalid):
-        verified_claims(segments('{"alg":"HS256","typ":"JWT"}', payload))
-
-
 def test_a_signature_has_one_spelling():
     good = signed()
+    assert verified_claims(good)["user_id"] == "7"
     for spelling in (f"{good}=", f"{good}\n", f"{good}.", f" {good}", good[:-1], f"{good[:-3]}!{good[-3:]}"):
         with pytest.raises(TokenInvalid):
             verified_claims(spelling)
 
 
-def test_a_header_in_another_spelling_is_refused():
+def test_a_header_in_another_spelling_and_claims_that_are_no_object_are_refused():
     """The same JSON in another order, or with a duplicate name, of which parsers use the first or last."""
-    payload = '{"iat":1,"exp":4102444800}'
-    assert verified_claims(segments('{"alg":"HS256","typ":"JWT"}', payload))
-    for header in ('{"typ":"JWT","alg":"HS256"}', '{"alg":"none","alg":"HS256","typ":"JWT"}'):
+    header, payload = '{"alg":"HS256","typ":"JWT"}', '{"iat":1,"exp":4102444800}'
+    assert verified_claims(segments(header, payload))
+    wrong = [('{"typ":"JWT","alg":"HS256"}', payload), (f'{{"alg":"none",{header[1:]}', payload)]
+    for parts in [*wrong, *((header, no_object) for no_object in NO_OBJECTS)]:
         with pytest.raises(TokenInvalid):
-            verified_claims(segments(header, payload))
-
-
-def test_tokens_name_the_key_that_signed_them(settings):
-    settings.TOKEN_SIGNING_KEYS = (NEW,)
-    raw = tokens.create_access_token(ADA)
-
-    assert jwt.get_unverified_header(raw) == {"alg": "HS256", "typ": "JWT", "kid": "2026-11"}
-    assert jwt.decode(raw, NEW[1], algorithms=["HS256"])["user_id"] == "7"
+            verified_claims(segments(*parts))
 
 
 def test_a_key_signs_under_its_own_id_only(settings):
     settings.TOKEN_SIGNING_KEYS = (NEW, OLD)
+    raw = tokens.create_access_token(User(pk=7))
+    assert jwt.get_unverified_header(raw) == {"alg": "HS256", "typ": "JWT", "kid": "2026-11"}
+    assert jwt.decode(raw, NEW[1], algorithms=["HS256"])["user_id"] == "7"
     assert verified_claims(signed({"kid": OLD[0]}, key=OLD[1]))
 
     for header, key in (({"kid": NEW[0]}, OLD[1]), ({}, NEW[1]), ({}, project_settings.SECRET_KEY)):

@@ -229,7 +229,7 @@ def test_the_board_goes_on_when_the_clock_is_set_back():
     assert before - now == pytest.approx(3_600, abs=10)
 
 
-def test_without_redis_the_board_shows_what_the_database_has(own_redis):
+def test_without_redis_the_board_shows_what_the_database_has_and_asks_again_without_that(own_redis):
     CampaignFactory.create(name="Spring")
     client = client_of()
     assert figures_for(client)["snapshot"]["counts"]
@@ -238,10 +238,6 @@ def test_without_redis_the_board_shows_what_the_database_has(own_redis):
     data = figures_for(client)
     assert not data["snapshot"]["counts"]
     assert [one["name"] for one in data["snapshot"]["campaigns"]] == ["Spring"]
-
-
-def test_without_the_database_pages_are_told_to_ask_again():
-    client = client_of()
     client.raise_request_exception = False
     with database_away():
         assert client.get(PATH).status_code == 503

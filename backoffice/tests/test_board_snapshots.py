@@ -149,12 +149,8 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database():
     Saga.objects.update(state=Saga.State.STUCK)
     campaign = CampaignFactory.create(strategy="queue")
     for number in (1, 2):
-        QueueTicket.objects.create(
-            campaign=campaign,
-            account=AccountFactory.create(),
-            number=number,
-            created_at=clock.now() - timedelta(seconds=30 * number),
-        )
+        ticket = {"number": number, "created_at": clock.now() - timedelta(seconds=30 * number)}
+        QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), **ticket)
     at = clock.now()
     LawStatus.objects.create(law="L1", holds=True, since=at, checked_at=at)
     LawStatus.objects.create(law="L4", holds=False, since=at, checked_at=at, offenders=["7", "8"])

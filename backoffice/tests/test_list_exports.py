@@ -193,7 +193,9 @@ def test_a_refused_export_is_not_journaled(operator, address, what):
         text_of(response)
 
 
-def test_an_export_that_cannot_be_journaled_is_not_made_and_frees_its_place():
+def test_an_export_that_cannot_be_journaled_is_not_made_and_it_or_one_that_is_lost_frees_its_place(operator):
+    """An error after the view loses the response; its place was missing until the process ended."""
+
     def fail() -> None:
         raise OperationalError("The journal can't be written.")
 
@@ -203,10 +205,6 @@ def test_an_export_that_cannot_be_journaled_is_not_made_and_frees_its_place():
         large_responses.respond(parts, account_id=1, content_type="text/csv", before_parts=fail)
     assert not open_files()
     assert not started
-
-
-def test_an_export_that_is_lost_without_being_closed_frees_its_place(operator):
-    """An error after the view loses the response; its place was missing until the process ended."""
     ProductFactory.create()
     for _ in range(large_responses.MAX_OF_ACCOUNT):
         operator.get(PRODUCTS)

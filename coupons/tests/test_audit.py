@@ -113,21 +113,6 @@ def test_l2_names_a_campaign_with_a_gap(campaign, position, moved_to):
     assert broken() == {"L2": [str(campaign.pk)]}
 
 
-def test_l2_names_a_campaign_with_a_repeated_position(campaign):
-    with without_constraint(Coupon, "coupons_coupon_one_per_position_of_campaign"):
-        Coupon.objects.filter(campaign=campaign, position=5).update(position=4)
-
-        assert broken() == {"L2": [str(campaign.pk)]}
-
-
-def test_l2_names_an_account_with_two_coupons(campaign):
-    with without_constraint(Coupon, "coupons_coupon_one_per_account_and_campaign"):
-        first, second = coupon_at(campaign, 1), coupon_at(campaign, 2)
-        Coupon.objects.filter(pk=second.pk).update(account=first.account)
-
-        assert broken() == {"L2": [str(campaign.pk)]}
-
-
 def test_l3_names_a_campaign_that_lost_a_code(with_pool):
     PoolCode.objects.filter(code="CODE-8").delete()
 
@@ -165,16 +150,6 @@ def test_l6_names_coupons_whose_order_does_not_fit(campaign):
         Coupon.objects.filter(pk=issued.pk).update(order_id=order_ids(1)[0])
 
         assert broken() == {"L6": [held.code, issued.code]}
-
-
-def test_l6_names_an_order_that_has_two():
-    campaign = CampaignFactory.create()
-    order_id = order_ids(1)[0]
-    with without_constraint(Coupon, "coupons_coupon_one_per_order"):
-        for _ in range(2):
-            coupon_of(campaign, status="held", order_id=order_id)
-
-        assert broken() == {"L6": [str(order_id)]}
 
 
 def test_an_audit_takes_as_many_statements_however_many_coupons(campaign):

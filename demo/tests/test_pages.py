@@ -202,17 +202,12 @@ def get_demo(**headers: str) -> Any:
     return Client(headers={"Accept": "text/html", **headers}).get("/demo/")
 
 
-def test_it_is_not_there_unless_it_is_turned_on(settings):
+def test_it_is_not_there_unless_it_is_turned_on_all_of_this_origin_and_nothing_inline(settings):
     settings.DEMO = False
-
     response = get_demo()
-
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
     assert "demo-pass" not in response.content.decode()
-
-
-def test_everything_comes_from_this_origin_and_nothing_is_inline(settings):
-    settings.DEBUG = False
+    settings.DEBUG, settings.DEMO = False, True
 
     response = get_demo()
     html = response.content.decode()

@@ -38,8 +38,9 @@ def everything() -> dict[str, int]:
 
 
 @pytest.mark.usefixtures("own_gateway")
-def test_the_demo_is_complete_and_breaks_no_law():
-    code, output = run("seed_demo", *SMALL)
+def test_the_demo_is_complete_breaks_no_law_and_its_accounts_sign_in_or_have_tokens(tmp_path):
+    file = tmp_path / "tokens.json"
+    code, output = run("seed_demo", *SMALL, "--tokens", str(file))
 
     assert code == 0
     assert "12 numbered accounts, 3 products, 5 campaigns and 2 sales" in output
@@ -55,6 +56,20 @@ def test_the_demo_is_complete_and_breaks_no_law():
     assert ledger.balance_amount(User.objects.get(username="user-12").pk) == 10_000
     assert [report for report in laws.audit() if not report.holds] == []
 
+    passwords = {"demo": "demo-pass-2026", "user-7": "demo-pass-2026", "staff": "staff-pass-2026"}
+    for name, password in passwords.items():
+        assert client_of().post("/auth/token", {"username": name, "password": password}).status_code == 200
+    staff = User.objects.get(username="staff")
+    assert staff.is_staff and staff.is_superuser
+    assert not User.objects.get(username="demo").is_staff
+    written = json.loads(file.read_text())
+    assert written.keys() == {"staff", "users"}
+    assert [user["username"] for user in written["users"]] == [f"user-{number}" for number in range(1, 13)]
+    for user in written["users"]:
+        assert authentication.verify_access_token(user["access"]).id == user["id"]
+    assert Api(access=written["staff"]).get("/users/me").json()["is_staff"]
+    assert file.stat().st_mode & 0o777 == 0o600
+
 
 def test_where_it_is_no_demo_nothing_is_made(settings, tmp_path):
     settings.DEMO = settings.DEBUG = False
@@ -64,20 +79,6 @@ def test_where_it_is_no_demo_nothing_is_made(settings, tmp_path):
         run("seed_demo", *SMALL, "--tokens", str(file))
 
     assert not any(everything().values()) and not file.exists()
-
-
-def test_the_demo_accounts_sign_in_and_staff_have_all_permissions():
-    run("seed_demo", *SMALL)
-
-    for name, password in (
-        ("demo", "demo-pass-2026"),
-        ("user-7", "demo-pass-2026"),
-        ("staff", "staff-pass-2026"),
-    ):
-        assert client_of().post("/auth/token", {"username": name, "password": password}).status_code == 200
-    staff = User.objects.get(username="staff")
-    assert staff.is_staff and staff.is_superuser
-    assert not User.objects.get(username="demo").is_staff
 
 
 @pytest.mark.usefixtures("own_gateway")
@@ -96,17 +97,3 @@ def test_seeding_again_creates_only_missing_rows():
     assert everything() == before | added
     assert on_hand() == {50, 7}
     assert [report for report in laws.audit() if not report.holds] == []
-
-
-def test_the_file_of_tokens_is_valid_and_private(tmp_path):
-    file = tmp_path / "tokens.json"
-
-    run("seed_demo", *SMALL, "--tokens", str(file))
-
-    written = json.loads(file.read_text())
-    assert written.keys() == {"staff", "users"}
-    assert [user["username"] for user in written["users"]] == [f"user-{number}" for number in range(1, 13)]
-    for user in written["users"]:
-        assert authentication.verify_access_token(user["access"]).id == user["id"]
-    assert Api(access=written["staff"]).get("/users/me").json()["is_staff"]
-    assert file.stat().st_mode & 0o777 == 0o600

@@ -155,7 +155,7 @@ def test_changes_of_nothing_and_refused_changes_leave_no_line():
 
 
 def test_stock_that_only_moved_by_movements_is_clean():
-    """What the audit finds of stock that did not: shop/tests/scheduled_audit."""
+    """What the audit finds of stock that did not: shop/tests/test_scheduled_audit.py."""
     product, _ = ProductFactory.create(sku="TEA", on_hand=10), ProductFactory.create()
     adjustments.adjust(product_id=product.id, delta=-3, reason="broken")
     adjustments.receive(product_id=product.id, quantity=5, reason="delivery 7")

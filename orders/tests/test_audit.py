@@ -1,4 +1,4 @@
-"""The audit finds each kind of damage that is planted."""
+"""Damage for all audits (shop/tests/test_scheduled_audit.py), and what the audit says of admissions."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +14,7 @@ from events.tests.delivering import dead
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
-from orders.models import Order, OrderLine, Refund, Saga
+from orders.models import Order, OrderLine, Saga
 from orders.tests import buying
 from payments.models import Entry
 from sales.models import Sale, SaleEntry
@@ -81,14 +81,6 @@ DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
 ]
 
 
-@in_one_test(("law", "damage"), DAMAGE)
-def test_planted_damage_is_named(law, damage, paid, cancelled):
-    assert buying.broken_laws() == []
-    damage(paid, cancelled)
-    broken = {report.law: report.offenders for report in buying.broken_laws()}
-    assert broken.get(law)
-
-
 def _row(order: Order) -> QuerySet[Order]:
     return Order.objects.filter(id=order.id)
 
@@ -113,25 +105,6 @@ REFUND_DAMAGE: dict[str, Callable[[Order], Any]] = {
     "points booked as card": lambda order: _wallet_entries(order).update(amount=F("amount") + 1),
     "saga ended": _end_the_saga,
 }
-
-
-@pytest.fixture
-def refunded() -> tuple[Order, Refund]:
-    """Of three units one is refunded, one is about to be by this refund, and one is left."""
-    buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
-    order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
-    buying.execute_refund(buying.refund(order.id, {product: 1}))
-    started = buying.refund(order.id, {product: 1})
-    assert buying.broken_laws() == []
-    return order, started.refund
-
-
-@in_one_test("damage", REFUND_DAMAGE)
-def test_planted_damage_of_a_refund_is_named(damage, refunded):
-    order, refund = refunded
-    REFUND_DAMAGE[damage](order)
-    broken = {report.law: report.offenders for report in buying.broken_laws()}
-    assert {str(order.id), str(refund.id)} & set(broken["L9"])
 
 
 def test_an_order_that_is_paid_again_says_so():

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from scripts import clients
 from scripts.stack import places, system_packages
-from scripts.tests.programs import run_lines
 
 SOURCES = places.PROJECT / "clients" / "typescript"
 COMPILE = "npx tsc --strict --module nodenext --target es2022 --skipLibCheck --outDir built"
@@ -17,11 +16,3 @@ def place(folder: Path) -> None:
     (folder / "package.json").write_text('{"type": "module"}')
     shutil.copy(SOURCES / "client.ts", folder)
     (folder / "firstcome.ts").write_text(clients.typescript_types())
-
-
-def compile_program(folder: Path, text: str) -> list[str]:
-    """The command that runs the program, which imports `./client.js`."""
-    place(folder)
-    (folder / "program.ts").write_text(text)
-    run_lines(f"{COMPILE} program.ts", folder)
-    return ["node", str(folder / "built" / "program.js")]

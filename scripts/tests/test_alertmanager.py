@@ -16,14 +16,12 @@ from scripts.stack import children, ports, system_packages
 from scripts.tests import programs
 from shop.tests.case_tables import in_one_test
 
-START_SCRIPT = alert_rules.OPS / "monitoring" / "alertmanager.py"
-
 
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory) -> Iterator[str]:
     """The address of a running one, with the committed configuration and no receiver."""
     folder = tmp_path_factory.mktemp("alertmanager")
-    configuration = runpy.run_path(str(START_SCRIPT))["configuration"]
+    configuration = runpy.run_path(str(alert_rules.OPS / "monitoring" / "alertmanager.py"))["configuration"]
     (folder / "alertmanager.yml").write_text(configuration(alert_rules.ALERTMANAGER.read_text(), {}))
     address = ports.HOST, ports.free()
     command = [

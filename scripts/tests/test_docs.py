@@ -22,12 +22,7 @@ from shop.management import laws
 from shop.tests import operators_page
 
 DOCS = places.PROJECT / "docs"
-PAGES = sorted(
-    [
-        *DOCS.rglob("*.md"),
-        *(places.PROJECT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
-    ]
-)
+PAGES = sorted([*DOCS.rglob("*.md"), *places.PROJECT.glob("[A-Z]*.md")])
 PATH = re.compile(
     r"(?:shop|accounts|events|coupons|inventory|payments|sales|orders|backoffice|demo|scripts|docs|k6|ops|clients)/[\w./-]*"
 )
@@ -215,9 +210,6 @@ def _names(file: Path) -> set[str]:
     return found
 
 
-CODES = documented.page("reference/codes.md")
-
-
 @pytest.mark.boots("zensical")
 def test_the_site_is_built_without_a_warning(tmp_path):
     site = docs_site.build(tmp_path)
@@ -257,7 +249,7 @@ def test_every_code_of_the_api_is_explained_with_its_statuses():
             for status, codes in reference.refusal_codes(item[method]).items():
                 for code in codes:
                     statuses.setdefault(code, set()).add(status)
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", CODES, flags=re.MULTILINE)
+    rows = re.findall(r"(?m)^\| `(\w+)` \| ([^|]+) \|", documented.page("reference/codes.md"))
     assert len(dict(rows)) == len(rows), "each once"
     # The statuses are of those that calls return.
     documented_codes = {

@@ -19,7 +19,6 @@ from scripts.tests.circles import boots
 from scripts.tests.documented import Shown
 from scripts.tests.programs import run_lines
 
-START = "make run\n"
 MYPY = f"{sys.executable} -m mypy --strict --follow-imports=silent --config-file= session.py"
 PIP = f"{sys.executable} -m pip --quiet --disable-pip-version-check"
 CLIENTS = documented.page("howto/generate-a-client.md")
@@ -69,7 +68,7 @@ def stack(tmp_path_factory) -> Iterator[Stack]:
 @pytest.mark.boots("another process of the shop")
 def test_the_tutorial_does_what_it_says(stack):
     start, *rest = documented.transcript(documented.page("tutorial.md"))
-    assert start.lines == START
+    assert start.lines == "make run\n"
     assert len([block for block in rest if block.output]) >= 7
     stack.paste(rest)
 

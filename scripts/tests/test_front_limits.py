@@ -117,9 +117,12 @@ def test_requests_of_one_address_behind_another_proxy_are_bounded(tmp_path):
 
 
 def test_connections_of_one_address_are_bounded(tmp_path):
-    own = own_address()
-    if own is None:
-        pytest.skip("this machine has only the loopback address")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has only the loopback address")
+        own = str(probe.getsockname()[0])
     # A machine's own address is one of a private network, as another proxy's would be.
     public = re.sub(r"(acl of_proxy src 127\.0\.0\.0/8) .*", r"\1", SETTINGS)
     with proxied(tmp_path, settings=public, host=own, most=3) as proxy, ExitStack() as closing:
@@ -140,15 +143,6 @@ def is_answered(address: str) -> bool:
         return exchange(address, GET)[0] == 200
     except (ConnectionError, AssertionError):
         return False
-
-
-def own_address() -> str | None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return None
-        return str(probe.getsockname()[0])
 
 
 def test_the_proxy_gives_up_an_idle_connection_before_the_web_server_does():

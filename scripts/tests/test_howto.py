@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,26 +60,18 @@ def copy_project(folder: Path) -> Path:
     return copy
 
 
-@pytest.fixture
-def restored() -> Iterator[str]:
-    """The name of a new, empty database, dropped afterwards."""
-    name = f"{connection.settings_dict['NAME']}_restored"
-    with new_database(name):
-        yield name
-
-
 @pytest.mark.boots("another process of the shop")
 @pytest.mark.django_db(transaction=True)
-def test_a_backup_is_restored_as_the_guide_says(restored, tmp_path):
+def test_a_backup_is_restored_as_the_guide_says(tmp_path):
+    restored = f"{connection.settings_dict['NAME']}_restored"
     campaign = CampaignFactory.create(name="Before the backup")
     text = documented.page("howto/restore-a-backup.md").partition("## MariaDB and MySQL")[2]
     backup, restore = (shown.lines for shown in documented.transcript(text))
 
     paste(backup, tmp_path, connection.settings_dict["NAME"])
     Campaign.objects.filter(pk=campaign.pk).update(name="After the backup")
-    paste(restore, tmp_path, restored)
-
-    with connection.cursor() as cursor:
+    with new_database(restored), connection.cursor() as cursor:
+        paste(restore, tmp_path, restored)
         table = f"{connection.ops.quote_name(restored)}.coupons_campaign"
         cursor.execute(f"SELECT name FROM {table} WHERE id = %s", [campaign.pk])  # noqa: S608
         assert cursor.fetchall() == (("Before the backup",),)

@@ -4,11 +4,17 @@ No cluster is started here: docs/kubernetes.md says what was not checked.
 """
 
 import copy
+import json
 import math
 import re
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from django.conf import settings
@@ -18,7 +24,7 @@ from accounts.signing_in.password_hashing import HASHING_POOL
 from coupons.queue import worker as queue_worker
 from orders.saga import run
 from scripts.stack import places
-from scripts.tests import documented, manifests
+from scripts.tests import documented, programs
 from shop.concurrency.thread_pool import ACCOUNTS_POOL, LOOKUP_POOL, PROBE_POOL, WELCOME_POOL
 from shop.operations import dispatch, health
 from shop.tests.case_tables import in_one_test
@@ -27,49 +33,126 @@ pytestmark = pytest.mark.boots("kubectl and promtool")
 
 DOCKERFILE = (places.PROJECT / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
-PRODUCTION = manifests.PRODUCTION
 OURS = {"migrate", "web", "worker", "issuer", "beat"}
 LONG_RUNNING = OURS - {"migrate"}
-every_overlay = in_one_test("overlay", manifests.OVERLAYS)
+FOLDER = places.PROJECT / "ops" / "kubernetes"
+PRODUCTION, EXTERNAL = "overlays/production", "overlays/external"
+OLDEST, NEWEST = "1.34", "1.37"
+"""The releases of Kubernetes that docs/kubernetes.md names."""
+
+Manifest = dict[str, Any]
+_KUBECTL = str(Path(sys.executable).with_name("kubectl"))
+_CUSTOM_RESOURCES = Path(__file__).with_name("custom_resources")
+every_overlay = in_one_test("overlay", (PRODUCTION, EXTERNAL))
+
+
+@lru_cache
+def render(name: str) -> tuple[Manifest, ...]:
+    """Every object of this folder of ops/kubernetes."""
+    return tuple(yaml.safe_load_all(programs.run([_KUBECTL, "kustomize", str(FOLDER / name)])))
+
+
+def find(name: str, kind: str, *, named: str) -> Manifest:
+    [found] = [one for one in of_kind(name, kind) if one["metadata"]["name"] == named]
+    return found
+
+
+def of_kind(name: str, *kinds: str) -> list[Manifest]:
+    return [one for one in render(name) if one["kind"] in kinds]
+
+
+def of_the_shop(name: str) -> dict[str, Manifest]:
+    """The Deployments and Jobs of the shop's own processes, by the process's name."""
+    return {
+        labels_of(workload)["app.kubernetes.io/component"]: workload
+        for workload in of_kind(name, "Deployment", "Job")
+        if container_of(workload)["name"] == "shop"
+    }
+
+
+def labels_of(workload: Manifest) -> dict[str, str]:
+    """Of its pods."""
+    return workload["spec"]["template"]["metadata"]["labels"]
+
+
+def pod_of(workload: Manifest) -> Manifest:
+    return workload["spec"]["template"]["spec"]
+
+
+def container_of(workload: Manifest) -> Manifest:
+    """The one container of its pod."""
+    [found] = pod_of(workload)["containers"]
+    return dict(found)
+
+
+def every_container(workload: Manifest) -> Iterator[Manifest]:
+    yield from pod_of(workload).get("initContainers", [])
+    yield from pod_of(workload)["containers"]
+
+
+def environment_of(name: str, found: Manifest) -> dict[str, Any]:
+    """The variables of a container: a value, from a ConfigMap or of its own, or the reference to a secret."""
+    maps = {one["metadata"]["name"]: one["data"] for one in of_kind(name, "ConfigMap")}
+    variables: dict[str, Any] = {}
+    for source in found.get("envFrom", []):
+        variables |= maps[source["configMapRef"]["name"]]
+    for variable in found.get("env", []):
+        variables[variable["name"]] = variable.get("value") or variable["valueFrom"]["secretKeyRef"]
+    return variables
+
+
+def autoscaler() -> Manifest:
+    return find(PRODUCTION, "HorizontalPodAutoscaler", named="web")["spec"]
+
+
+def cluster() -> Manifest:
+    return find(PRODUCTION, "InnoDBCluster", named="mysql")["spec"]
+
+
+def server_options() -> dict[str, str]:
+    return dict(re.findall(r"^(\w+)=(.+)$", cluster()["mycnf"], flags=re.MULTILINE))
+
+
+def validate(manifest: Manifest, version: str) -> None:
+    """Raises `ValidationError` where the schema refuses the object, or doesn't have one of its fields."""
+    own = _CUSTOM_RESOURCES / f"{manifest['kind']}.json"
+    if own.exists():
+        jsonschema.validate(manifest, json.loads(own.read_text()))
+    else:
+        kubernetes_validate.validate(manifest, version, strict=True)
 
 
 @every_overlay
-@in_one_test("version", [manifests.OLDEST, manifests.NEWEST])
+@in_one_test("version", [OLDEST, NEWEST])
 def test_every_object_is_valid_by_the_schemas_of_kubernetes_and_of_the_operators(overlay, version):
-    for manifest in manifests.render(overlay):
-        manifests.validate(manifest, version)
+    for manifest in render(overlay):
+        validate(manifest, version)
 
 
 @in_one_test("kind", ["Deployment", "NetworkPolicy", "InnoDBCluster", "RabbitmqCluster"])
 def test_a_field_that_the_schema_does_not_have_is_refused(kind):
-    broken = copy.deepcopy(manifests.of_kind(PRODUCTION, kind)[0])
+    broken = copy.deepcopy(of_kind(PRODUCTION, kind)[0])
     broken["spec"]["replicaz"] = 3
     with pytest.raises(jsonschema.ValidationError):
-        manifests.validate(broken, manifests.NEWEST)
+        validate(broken, NEWEST)
 
 
 @every_overlay
 def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overlay):
-    workloads = manifests.of_the_shop(overlay)
+    workloads = of_the_shop(overlay)
     assert workloads.keys() == OURS
     for name, workload in workloads.items():
-        assert manifests.container(workload).get("command") == COMPOSE[name].get("command"), name
+        assert container_of(workload).get("command") == COMPOSE[name].get("command"), name
 
 
 @every_overlay
-def test_every_variable_is_a_setting(overlay, tmp_path):
+def test_every_variable_is_a_setting_and_no_value_of_a_secret_is_in_a_manifest(overlay, tmp_path):
     known = documented.example_settings(tmp_path).keys() | {"PROMETHEUS_MULTIPROC_DIR"}
-    for name, workload in manifests.of_the_shop(overlay).items():
-        for container in manifests.every_container(workload):
-            assert manifests.environment(overlay, container).keys() <= known, name
-
-
-@every_overlay
-def test_no_value_of_a_secret_is_in_a_manifest(overlay):
-    assert manifests.of_kind(overlay, "Secret") == []
-    for name, workload in manifests.of_the_shop(overlay).items():
-        for container in manifests.every_container(workload):
-            for variable, value in manifests.environment(overlay, container).items():
+    assert of_kind(overlay, "Secret") == []
+    for name, workload in of_the_shop(overlay).items():
+        for container in every_container(workload):
+            assert environment_of(overlay, container).keys() <= known, name
+            for variable, value in environment_of(overlay, container).items():
                 is_public = variable in {"DATA_PLATFORM_URL", "GATEWAY_URL", "PAYMENT_RETURN_URL"}
                 is_secret = re.search("SECRET|PASSWORD|TOKEN|KEY|_URL$", variable) and not is_public
                 assert isinstance(value, dict) == bool(is_secret), (name, variable)
@@ -79,15 +162,15 @@ def test_no_value_of_a_secret_is_in_a_manifest(overlay):
 def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(overlay):
     needed = ("STRIPE_API_KEY", "PAYMENT_GATEWAY", "EVENT_SECRET")
     for variable in (*needed, "PAYMENT_RETURN_URL", "PAYMENT_ACTION_SECONDS"):
-        has = {name for name in manifests.of_the_shop(overlay) if variable in _variables(overlay, name)}
+        has = {name for name in of_the_shop(overlay) if variable in _variables(overlay, name)}
         assert has == {"web", "worker", "beat"}, variable
-    assert _selected_by(manifests.find(overlay, "NetworkPolicy", named="calls-outside"), overlay) == has
+    assert _selected_by(find(overlay, "NetworkPolicy", named="calls-outside"), overlay) == has
 
 
 @every_overlay
 def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overlay):
     names = ("webhooks-are-sent", "calls-outside")
-    sent, calls = (manifests.find(overlay, "NetworkPolicy", named=name) for name in names)
+    sent, calls = (find(overlay, "NetworkPolicy", named=name) for name in names)
     [webhooks], [others] = (policy["spec"]["egress"] for policy in (sent, calls))
     assert webhooks["ports"] == [{"protocol": "TCP", "port": 1, "endPort": 65535}]
     assert webhooks["to"] == others["to"]
@@ -97,19 +180,19 @@ def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overla
 @every_overlay
 def test_no_process_starts_before_its_migrations(overlay):
     for name in LONG_RUNNING:
-        [waiting] = manifests.pod(manifests.of_the_shop(overlay)[name])["initContainers"]
+        [waiting] = pod_of(of_the_shop(overlay)[name])["initContainers"]
         assert "manage.py migrate --check" in waiting["command"][-1], name
-        assert waiting["image"] == manifests.container(manifests.of_the_shop(overlay)[name])["image"]
+        assert waiting["image"] == container_of(of_the_shop(overlay)[name])["image"]
 
 
 @every_overlay
 def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay):
-    for workload in manifests.of_kind(overlay, "Deployment", "Job"):
-        pod, name = manifests.pod(workload), workload["metadata"]["name"]
+    for workload in of_kind(overlay, "Deployment", "Job"):
+        pod, name = pod_of(workload), workload["metadata"]["name"]
         assert pod["securityContext"]["runAsNonRoot"], name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert pod["automountServiceAccountToken"] is False, name
-        for container in manifests.every_container(workload):
+        for container in every_container(workload):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -123,8 +206,8 @@ def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay):
 
 @every_overlay
 def test_probes_and_ports_are_those_that_exist(overlay):
-    workloads = manifests.of_the_shop(overlay)
-    web = manifests.container(workloads["web"])
+    workloads = of_the_shop(overlay)
+    web = container_of(workloads["web"])
     assert [port["containerPort"] for port in web["ports"]] == [
         int(re.findall(r"EXPOSE (\d+)", DOCKERFILE)[0])
     ]
@@ -133,8 +216,8 @@ def test_probes_and_ports_are_those_that_exist(overlay):
         # Never /readyz, which is 503 while Redis or the broker alone is down.
         assert resolve(web[probe]["httpGet"]["path"]).func.__name__ == "healthz"
     for name in LONG_RUNNING - {"web"}:
-        container = manifests.container(workloads[name])
-        variables = manifests.environment(overlay, container)
+        container = container_of(workloads[name])
+        variables = environment_of(overlay, container)
         assert [port["containerPort"] for port in container["ports"]] == [int(variables["METRICS_PORT"])], (
             name
         )
@@ -145,51 +228,49 @@ def test_probes_and_ports_are_those_that_exist(overlay):
 
 
 def test_a_stop_is_longer_than_what_it_waits_for():
-    workloads = manifests.of_the_shop(PRODUCTION)
+    workloads = of_the_shop(PRODUCTION)
     stop = int(re.findall(r"--graceful-timeout (\d+)", DOCKERFILE)[0])
-    web = manifests.container(workloads["web"])
+    web = container_of(workloads["web"])
     announced = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     readiness = web["readinessProbe"]
     assert announced >= readiness["periodSeconds"]
-    assert manifests.pod(workloads["web"])["terminationGracePeriodSeconds"] >= announced + stop + 5
+    assert pod_of(workloads["web"])["terminationGracePeriodSeconds"] >= announced + stop + 5
     longest_task = settings.CELERY_TASK_TIME_LIMIT
-    assert manifests.pod(workloads["worker"])["terminationGracePeriodSeconds"] >= longest_task + 5
+    assert pod_of(workloads["worker"])["terminationGracePeriodSeconds"] >= longest_task + 5
 
 
 def test_no_pod_is_taken_away_before_another_serves():
     for name in LONG_RUNNING:
-        strategy = manifests.of_the_shop(PRODUCTION)[name]["spec"]["strategy"]
+        strategy = of_the_shop(PRODUCTION)[name]["spec"]["strategy"]
         assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}, name
-    budgets = [one["spec"] for one in manifests.of_kind(PRODUCTION, "PodDisruptionBudget")]
+    budgets = [one["spec"] for one in of_kind(PRODUCTION, "PodDisruptionBudget")]
     named = [one["selector"]["matchLabels"].get("app.kubernetes.io/component") for one in budgets]
     protected = dict(zip(named, (one["maxUnavailable"] for one in budgets), strict=True))
-    for name, workload in manifests.of_the_shop(PRODUCTION).items():
+    for name, workload in of_the_shop(PRODUCTION).items():
         if name in LONG_RUNNING:
-            replicas = workload["spec"].get("replicas") or manifests.autoscaler()["minReplicas"]
+            replicas = workload["spec"].get("replicas") or autoscaler()["minReplicas"]
             # A budget over one pod keeps its node from being drained.
             assert (name in protected) == (replicas > 1), name
 
 
-def test_the_broker_has_several_nodes_only_with_queues_that_live_on_several():
-    """A classic queue is away with its node, while the broker still accepts what is sent to it."""
-    nodes = manifests.find(PRODUCTION, "RabbitmqCluster", named="rabbitmq")["spec"]["replicas"]
-    assert (nodes >= 3) == (_variables(PRODUCTION, "worker").get("BROKER_QUEUE_TYPE") == "quorum")
-
-
-def test_the_members_of_the_group_keep_what_was_acknowledged_and_give_up_soon():
-    settings = manifests.mycnf()
+def test_members_of_the_group_and_of_the_broker_keep_what_was_acknowledged_and_give_up_soon():
+    settings = server_options()
     assert settings["innodb_flush_log_at_trx_commit"] == settings["sync_binlog"] == "1"
     assert settings["loose_group_replication_member_expel_timeout"] == "0"
     assert settings["loose_group_replication_unreachable_majority_timeout"] == "5"
     assert settings["loose_group_replication_consistency"] == "BEFORE_ON_PRIMARY_FAILOVER"
-    assert manifests.mysql()["instances"] == 3
-    assert manifests.mysql()["router"]["instances"] == 2
-    assert int(_variables(PRODUCTION, "worker")["PAYMENT_GIVE_UP_SECONDS"]) >= 60
+    assert cluster()["instances"] == 3
+    assert cluster()["router"]["instances"] == 2
+    variables = _variables(PRODUCTION, "worker")
+    assert int(variables["PAYMENT_GIVE_UP_SECONDS"]) >= 60
+    # A classic queue is away with its node, while the broker still accepts what is sent to it.
+    nodes = find(PRODUCTION, "RabbitmqCluster", named="rabbitmq")["spec"]["replicas"]
+    assert (nodes >= 3) == (variables.get("BROKER_QUEUE_TYPE") == "quorum")
 
 
 @every_overlay
 def test_every_policy_and_service_selects_pods_that_exist(overlay):
-    pods = [manifests.labels(one) for one in manifests.of_kind(overlay, "Deployment", "Job")]
+    pods = [labels_of(one) for one in of_kind(overlay, "Deployment", "Job")]
     # What the operators make.
     cluster = {"mysql.oracle.com/cluster": "mysql"}
     pods += [{"component": "mysqld"} | cluster, {"component": "mysqlrouter"} | cluster]
@@ -197,7 +278,7 @@ def test_every_policy_and_service_selects_pods_that_exist(overlay):
     # Of the cluster's own name server.
     pods += [{"k8s-app": "kube-dns"}]
     found = 0
-    for manifest in manifests.of_kind(overlay, "NetworkPolicy", "Service", "PodDisruptionBudget"):
+    for manifest in of_kind(overlay, "NetworkPolicy", "Service", "PodDisruptionBudget"):
         for selector in _selectors(manifest["spec"]):
             found += 1
             assert any(selector.items() <= pod.items() for pod in pods), (manifest["metadata"], selector)
@@ -206,7 +287,7 @@ def test_every_policy_and_service_selects_pods_that_exist(overlay):
 
 @every_overlay
 def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overlay):
-    policies = {one["metadata"]["name"]: one["spec"] for one in manifests.of_kind(overlay, "NetworkPolicy")}
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(overlay, "NetworkPolicy")}
     nothing = policies["nothing-by-default"]
     assert nothing["policyTypes"] == ["Ingress", "Egress"]
     assert nothing.keys() == {"podSelector", "policyTypes"}
@@ -216,7 +297,7 @@ def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overla
 
 @every_overlay
 def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay):
-    [ingress] = manifests.of_kind(overlay, "Ingress")
+    [ingress] = of_kind(overlay, "Ingress")
     paths = {path["path"]: path["pathType"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
     assert paths == {"/": "Exact", "/api": "Prefix", "/admin": "Prefix", "/static": "Prefix"}
     for public in ("/", "/api/v1/products", "/api/docs/", "/admin/"):
@@ -232,21 +313,21 @@ def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay):
     [host] = {rule["host"] for rule in ingress["spec"]["rules"]}
     assert [tls["hosts"] for tls in ingress["spec"]["tls"]] == [[host]]
     [service] = {path["backend"]["service"]["name"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
-    assert manifests.find(overlay, "Service", named=service)
+    assert find(overlay, "Service", named=service)
     variables = _variables(overlay, "web")
     assert host in variables["ALLOWED_HOSTS"].split(",")
     assert variables["CSRF_TRUSTED_ORIGINS"] == f"https://{host}"
 
 
 def _variables(overlay: str, name: str) -> dict[str, Any]:
-    return manifests.environment(overlay, manifests.container(manifests.of_the_shop(overlay)[name]))
+    return environment_of(overlay, container_of(of_the_shop(overlay)[name]))
 
 
 def _selected_by(policy: Any, overlay: str) -> set[str]:
     """The processes of the shop that the policy is for."""
     selected = policy["spec"]["podSelector"]["matchLabels"].items()
-    workloads = manifests.of_the_shop(overlay)
-    return {name for name, one in workloads.items() if selected <= manifests.labels(one).items()}
+    workloads = of_the_shop(overlay)
+    return {name for name, one in workloads.items() if selected <= labels_of(one).items()}
 
 
 def _selectors(spec: Any) -> list[dict[str, str]]:
@@ -298,13 +379,13 @@ USED = 0.95
 
 def test_the_database_and_its_routers_accept_the_connections_of_all_pods():
     needed = sum(pods * connections for pods, connections in _pods_and_connections().values()) + OTHERS
-    assert int(manifests.mycnf()["max_connections"]) >= needed
+    assert int(server_options()["max_connections"]) >= needed
     # Either Router may be alone.
     assert _router_connections() >= needed
 
 
-def test_the_memory_of_mysql_holds_its_caches_and_the_connections_that_it_accepts():
-    mycnf = manifests.mycnf()
+def test_the_memory_of_mysql_and_its_routers_holds_their_caches_and_the_connections_that_they_accept():
+    mycnf = server_options()
     used = (
         _bytes(mycnf["innodb_buffer_pool_size"]) * POOL_OVERHEAD
         + _bytes(mycnf["loose_group_replication_message_cache_size"])
@@ -314,27 +395,20 @@ def test_the_memory_of_mysql_holds_its_caches_and_the_connections_that_it_accept
         + PERFORMANCE_SCHEMA
         + SERVER
     )
-    [mysql] = manifests.mysql()["podSpec"]["containers"]
+    [mysql] = cluster()["podSpec"]["containers"]
     assert used <= USED * _bytes(mysql["resources"]["limits"]["memory"])
     # A node must have it all: a member that is killed for want of memory is a failover.
     assert mysql["resources"]["requests"]["memory"] == mysql["resources"]["limits"]["memory"]
-
-
-def test_the_message_cache_is_no_smaller_than_mysql_allows_and_than_a_transaction():
-    # group_replication_transaction_size_limit is 150 MB by default.
-    cache = _bytes(manifests.mycnf()["loose_group_replication_message_cache_size"])
-    assert cache >= max(128 * MIB, 150_000_000)
-
-
-def test_the_memory_of_a_router_holds_the_connections_that_it_accepts():
-    [router] = manifests.mysql()["router"]["podSpec"]["containers"]
+    # It may be no smaller, and group_replication_transaction_size_limit is 150 MB by default.
+    assert _bytes(mycnf["loose_group_replication_message_cache_size"]) >= max(128 * MIB, 150_000_000)
+    [router] = cluster()["router"]["podSpec"]["containers"]
     used = ROUTER + _router_connections() * ROUTER_CONNECTION
     assert used <= USED * _bytes(router["resources"]["limits"]["memory"])
 
 
 def _pods_and_connections() -> dict[str, tuple[int, int]]:
     """Of each process: how many pods there are at once, and how many connections each has, at most."""
-    variables = manifests.environment(manifests.PRODUCTION, _container("web"))
+    variables = _variables(PRODUCTION, "web")
     of_web_process = (
         int(variables["WEB_THREADS"])
         + LOOKUP_POOL._max_threads
@@ -347,7 +421,7 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
         + WAITING_ROOMS
         + WORK_IN_PLACE_OF_WORKERS
     )
-    worker_command = _container("worker")["command"]
+    worker_command = container_of(of_the_shop(PRODUCTION)["worker"])["command"]
     of_worker = int(worker_command[worker_command.index("--concurrency") + 1]) + WORK_IN_PLACE_OF_WORKERS
     partners = queue_worker.QUEUES_AT_ONCE[queue_worker.BATCH_WITH_PARTNER] * queue_worker.PARTNER_THREADS
     of_issuer = 1 + sum(queue_worker.QUEUES_AT_ONCE.values()) + partners + dispatch.THREADS
@@ -363,20 +437,16 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
 
 def _pods(name: str) -> int:
     """In an update: all of its pods, the one more, and the old ones that are still ending."""
-    workload = manifests.of_the_shop(manifests.PRODUCTION)[name]
-    replicas = workload["spec"].get("replicas") or manifests.autoscaler()["maxReplicas"]
+    workload = of_the_shop(PRODUCTION)[name]
+    replicas = workload["spec"].get("replicas") or autoscaler()["maxReplicas"]
     surge = workload["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
-    ending = math.ceil(manifests.pod(workload)["terminationGracePeriodSeconds"] / POD_STARTS_SECONDS)
+    ending = math.ceil(pod_of(workload)["terminationGracePeriodSeconds"] / POD_STARTS_SECONDS)
     # There are no more old pods, and no more new ones, than replicas.
     return int(min(replicas + surge + ending, 2 * replicas))
 
 
-def _container(name: str) -> manifests.Manifest:
-    return manifests.container(manifests.of_the_shop(manifests.PRODUCTION)[name])
-
-
 def _router_connections() -> int:
-    options = manifests.mysql()["router"]["bootstrapOptions"]
+    options = cluster()["router"]["bootstrapOptions"]
     [most] = [option.rpartition("=")[2] for option in options if "max_total_connections" in option]
     return int(most)
 

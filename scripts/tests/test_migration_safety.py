@@ -107,8 +107,8 @@ def with_one_more(*operations: Operation, atomic: bool = True) -> list[str]:
 
 
 @pytest.mark.boots("git")
-def test_the_release_before_works_on_the_schema_of_every_migration_since():
-    released = previous_release.migrations()
+def test_the_release_before_works_on_the_schema_of_every_migration_since(tmp_path):
+    released = previous_release.migrations(tmp_path / "code")
     assert ("orders", "0001_initial") in released
     assert problems(MigrationLoader(None), released=released) == []
 
@@ -250,9 +250,9 @@ def reason_of(migration: tuple[str, str]) -> str:
 
 
 @pytest.mark.boots("git")
-def test_no_migration_since_the_last_release_has_writers_wait_without_a_reason(changes):
+def test_no_migration_since_the_last_release_has_writers_wait_without_a_reason(changes, tmp_path):
     assert {one.algorithm for one in changes} <= {*CHOICES} and changes
-    assert blocking(changes, released=previous_release.migrations()) == []
+    assert blocking(changes, released=previous_release.migrations(tmp_path / "code")) == []
 
 
 def test_a_new_migration_that_copies_a_table_is_refused_until_its_module_says_why(monkeypatch):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
+from lab import stage
 from scripts.stack import children, places, ports
 from scripts.tests import previous_release, programs
 from scripts.tests.circles import boots
@@ -61,7 +62,7 @@ class OldStack:
 def old(tmp_path_factory) -> Iterator[OldStack]:
     """The old release's web server, worker and simulators, on a database of this release's schema."""
     folder = tmp_path_factory.mktemp("previous-release")
-    code = previous_release.export(folder / "code")
+    code = previous_release.code(folder / "code")
     with ExitStack() as started:
         redis = OwnRedis(folder)
         redis.start()
@@ -116,11 +117,9 @@ def _manage(code: Path, settings: Mapping[str, str], *words: str) -> None:
     programs.run([sys.executable, "manage.py", *words], code, **settings)
 
 
-OFFER = {"quantity": 10, "discount": {"type": "amount", "value": 100}}
-
-
 def issue(old: OldStack) -> None:
-    campaign = old.call(201, "POST", "/api/v1/campaigns", {"name": "Drop"} | OFFER, as_staff=True)
+    offer = {"name": "Drop", "quantity": 10, "discount": {"type": "amount", "value": 100}}
+    campaign = old.call(201, "POST", "/api/v1/campaigns", offer, as_staff=True)
     assert old.call(201, "POST", "/api/v1/coupons", {"campaign": campaign["id"]})["position"] == 1
 
 
@@ -151,7 +150,7 @@ def receive_stock(old: OldStack) -> None:
 
 @pytest.mark.boots("another process of the shop")
 def test_the_old_processes_run_the_code_of_the_commit_that_the_file_names(old):
-    assert len(previous_release.commit()) == 40
+    assert len(stage.PREVIOUS) == 40
     old.manage("shell", "-c", f"import shop; assert shop.__file__.startswith({str(old.code)!r})")
 
 

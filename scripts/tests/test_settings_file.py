@@ -2,7 +2,6 @@
 
 import re
 import stat
-from pathlib import Path
 
 import environ
 import pytest
@@ -14,12 +13,8 @@ from scripts.tests import documented
 from shop.tests.case_tables import in_one_test
 
 
-@pytest.fixture
-def file(tmp_path) -> Path:
-    return tmp_path / ".env"
-
-
-def test_it_reads_what_django_environ_reads(file, monkeypatch):
+def test_it_reads_what_django_environ_reads(tmp_path, monkeypatch):
+    file = tmp_path / ".env"
     file.write_text("A=1\nB='two # words'\nC=\"a\\\\b \\n c\"\nexport D=a=b\nA=2\nE='it''s'\n")
     theirs: dict[str, str] = {}
     monkeypatch.setattr(environ.Env, "ENVIRON", theirs)
@@ -28,7 +23,8 @@ def test_it_reads_what_django_environ_reads(file, monkeypatch):
 
 
 @in_one_test("line", [b"no equals sign", b"A = 1", b"A='open", b'A="', b"A=5 # seconds", b"A=5 ", b"A= 5"])
-def test_a_broken_line_is_named(file, line):
+def test_a_broken_line_is_named(tmp_path, line):
+    file = tmp_path / ".env"
     file.write_bytes(b"GOOD=1\n# fine\n" + line + b"\nALSO_GOOD=1\n")
     with pytest.raises(SetupError, match=r"^\.env line 3: expected NAME=value"):
         environment.read_file(file)

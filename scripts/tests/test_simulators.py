@@ -146,14 +146,11 @@ def test_without_a_decision_it_is_declined_after_a_while_also_after_a_kill(tmp_p
         wait_until(lambda: found(gateway, "two")[0]["status"] == "declined")
 
 
-CONFIGURED_BY = ("EVENT_SECRET", "DATA_PLATFORM_FAILURE_RATE")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def nothing_inherited() -> Iterator[None]:
     """The simulators here are configured by their tests alone, not by what the suite runs in."""
     with patch.dict(os.environ):
-        for name in CONFIGURED_BY:
+        for name in ("EVENT_SECRET", "DATA_PLATFORM_FAILURE_RATE"):
             os.environ.pop(name, None)
         yield
 
@@ -211,9 +208,6 @@ def test_with_a_secret_only_what_is_signed_with_it_is_taken(guarded):
     assert status(signed("event secret", body, seconds=-290)) == 202
 
 
-OK = Answer(200, {})
-
-
 @pytest.fixture
 def _secret_of_webhooks(monkeypatch) -> None:
     monkeypatch.setenv("WEBHOOK_SECRET_SIMULATOR", "the secret of these tests")
@@ -222,7 +216,7 @@ def _secret_of_webhooks(monkeypatch) -> None:
 @contextmanager
 def listening(port: int = 0) -> Iterator[CannedShop]:
     with canned_shop.running(port) as shop:
-        shop.answer = lambda sent: OK
+        shop.answer = lambda sent: Answer(200, {})
         yield shop
 
 
@@ -270,7 +264,6 @@ def test_a_pending_charge_is_settled_and_sent_after_a_kill(tmp_path):
 
 ANOTHER_ADDRESS = "127.0.0.2"
 """Of this machine as well, and not the one that simulators listen on by default."""
-ENDS_WITHIN = 2
 
 
 @pytest.mark.boots("simulators that are killed, signalled or refused")
@@ -296,7 +289,7 @@ def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path, 
         waiting = pool.submit(charge, gateway, "charged", "tok_timeout_charged")
         wait_until(lambda: bool(found(gateway, "charged")))
         gateway.child.send_signal(signal)
-        assert gateway.child.wait(ENDS_WITHIN) == 0
+        assert gateway.child.wait(2) == 0
         assert isinstance(waiting.exception(), urllib3.exceptions.ProtocolError)
     log = gateway.log.read_text()
     assert f"running on http://127.0.0.1:{gateway.port} " in log and "ERROR" not in log

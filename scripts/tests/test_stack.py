@@ -24,16 +24,11 @@ def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path):
     assert len(os.fsencode(path)) <= places.LONGEST_SOCKET_PATH
     assert path.parent.stat().st_mode & 0o077 == 0
     assert places.socket_path(deep, "mariadb.sock") == path
-    path.parent.rmdir()
-
-
-def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path):
-    deep = tmp_path / ("deep" * 30)
-    short = places.socket_path(deep, "redis.sock").parent
-    short.chmod(0o755)
+    # A short folder that others may enter is not used.
+    path.parent.chmod(0o755)
     with pytest.raises(SetupError, match="not a private folder"):
         places.socket_path(deep, "redis.sock")
-    short.rmdir()
+    path.parent.rmdir()
 
 
 def test_an_id_that_was_assigned_again_is_another_process(tmp_path):
@@ -65,24 +60,17 @@ def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is
     assert processes._redis_server() == (bundled if chosen == "bundled" else chosen)
 
 
-def change(instance: Instance, *statements: str) -> None:
-    with closing(sqlite3.connect(instance.data / "firstcome.sqlite3")) as database:
-        for statement in statements:
-            database.execute(statement)
-        database.commit()
-
-
 @pytest.mark.boots("a Python process")
 def test_a_state_of_the_first_releases_is_refused_in_one_line_that_says_what_to_do(tmp_path):
     instance = Instance(home=tmp_path, port=8000, database="sqlite")
     for folder in (instance.run, instance.data, instance.logs):
         folder.mkdir()
     instances.remember(instance)
-    change(
-        instance,
-        "CREATE TABLE django_migrations (id integer PRIMARY KEY, app, name, applied datetime)",
-        "INSERT INTO django_migrations VALUES (1, 'shop', '0003_journal', '2026-11-22')",
-    )
+    with closing(sqlite3.connect(instance.data / "firstcome.sqlite3")) as database, database:
+        database.execute(
+            "CREATE TABLE django_migrations (id integer PRIMARY KEY, app, name, applied datetime)"
+        )
+        database.execute("INSERT INTO django_migrations VALUES (1, 'shop', '0003_journal', '2026-11-22')")
     ran = subprocess.run(
         [sys.executable, "-m", "scripts.stack.preparation"],
         env=environment.compose(instance, {"PATH": os.environ["PATH"]}),
@@ -174,31 +162,24 @@ def test_a_port_in_use_is_named(tmp_path, offset):
 
 
 @pytest.mark.boots("another process of the shop")
-def test_words_that_make_no_sense_are_reported(tmp_path):
+def test_words_that_make_no_sense_are_reported_and_a_second_run_names_the_first(tmp_path):
     assert "PORT=eight is not a port" in refused(tmp_path, "--port", "eight")
     assert "DB=oracle is not a database" in refused(tmp_path, "--db", "oracle")
     assert "WEB_THREADS=lots is not a number" in refused(tmp_path, WEB_THREADS="lots")
-
-
-@pytest.mark.boots("another process of the shop")
-def test_a_second_run_names_the_first(tmp_path):
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run").mkdir(exist_ok=True)
     with instances.held(instances.choose(home=tmp_path, port="8000", database="")):
         assert f"running already (process {os.getpid()}, port 8000)" in refused(tmp_path)
 
 
 @pytest.mark.boots("another process of the shop")
-def test_a_mariadb_that_is_not_running_is_reported(tmp_path):
+def test_nothing_but_the_command_prints_and_a_mariadb_that_is_not_running_is_reported(tmp_path):
     instances.remember(instances.choose(home=tmp_path, port="8000", database="mariadb"))
     ran = run("scripts.manage", tmp_path, "audit", "--json")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert "start it with `make run DB=mariadb`" in ran.stderr
-
-
-@pytest.mark.boots("another process of the shop")
-def test_nothing_but_the_command_prints(tmp_path):
-    (tmp_path / "sqlite").mkdir()
-    (tmp_path / "sqlite" / "firstcome.sqlite3").touch()
+    home = tmp_path / "another"
+    (home / "sqlite").mkdir(parents=True)
+    (home / "sqlite" / "firstcome.sqlite3").touch()
     command = ("shell", "-v0", "-c", "import sys; print('hello'); sys.exit(3)")
-    ran = run("scripts.manage", tmp_path, "--port", "", "--db", "", *command)
+    ran = run("scripts.manage", home, "--port", "", "--db", "", *command)
     assert (ran.returncode, ran.stdout, ran.stderr) == (3, "hello\n", "")

@@ -10,12 +10,14 @@ race, crash or need a fixture of their own are parameters of pytest.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
+
+from shop.tests.rolled_back import rolled_back
 
 
 def check_each(cases: Iterable[Any], check: Callable[..., object]) -> None:
@@ -46,7 +48,7 @@ def in_one_test(
         @functools.wraps(test)
         def test_of_all(**fixtures: Any) -> None:
             def check(row: dict[str, Any]) -> None:
-                with _undone():
+                with rolled_back() if connection.in_atomic_block else nullcontext():
                     test(**fixtures, **row)
 
             check_each(rows, check)
@@ -57,18 +59,3 @@ def in_one_test(
         return test_of_all
 
     return decorate
-
-
-@contextmanager
-def _undone() -> Iterator[None]:
-    """Roll back to where the block began, if the test as a whole is one transaction."""
-    if not connection.in_atomic_block:
-        yield
-        return
-    # A savepoint of one's own: code that must open the outermost transaction sees no other block than before.
-    savepoint = transaction.savepoint()
-    try:
-        yield
-    finally:
-        transaction.savepoint_rollback(savepoint)
-        transaction.set_rollback(False)

@@ -38,9 +38,9 @@ class Collector:
     def named(self, name: str) -> list[CollectedSpan]:
         return [span for span in self.spans if span.name == name]
 
-    def wait_for(self, *names: str, seconds: float = 20.0) -> list[CollectedSpan]:
+    def wait_for(self, *names: str) -> list[CollectedSpan]:
         """The first span of each name, once all have been received."""
-        wait_until(lambda: all(self.named(name) for name in names), seconds=seconds)
+        wait_until(lambda: all(self.named(name) for name in names), seconds=20.0)
         return [self.named(name)[0] for name in names]
 
     def of_trace(self, trace: str) -> list[CollectedSpan]:

@@ -71,5 +71,5 @@ def relayed(folder: Path) -> Iterator[Relay]:
     """New connections of this process to the database go through the relay."""
     server, address = connection.settings_dict["OPTIONS"]["unix_socket"], folder / "relay.sock"
     relay = Relay(address, (socket.AF_UNIX, server))
-    with contextlib.closing(relay), connecting_to(unix_socket=address):
+    with contextlib.closing(relay), connecting_to(options={"unix_socket": str(address)}):
         yield relay

@@ -96,7 +96,7 @@ def losing_reply_to_commit(
         listener.bind(str(address))
         listener.listen()
         threading.Thread(target=relay.serve, args=(listener,), daemon=True).start()
-        with connecting_to(unix_socket=address):
+        with connecting_to(options={"unix_socket": str(address)}):
             yield relay.is_lost
 
 

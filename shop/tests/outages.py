@@ -1,9 +1,10 @@
 """Outages for tests: a Redis that can be stopped, and a database whose port refuses connections."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 from django.db import connection, connections
@@ -46,29 +47,29 @@ class OwnRedis:
 @contextmanager
 def database_away() -> Iterator[None]:
     """New connections of this process go to a port that refuses them; this thread's connection is closed."""
-    with connecting_to(port=ports.free()):
+    with connecting_to(HOST=ports.HOST, PORT=str(ports.free())):
         yield
 
 
 @contextmanager
-def connecting_to(*, unix_socket: Path | None = None, port: int = 0) -> Iterator[None]:
-    """New connections of this process to the database go there; this thread's connection is closed."""
+def connecting_to(*, options: Mapping[str, Any] | None = None, **address: str) -> Iterator[None]:
+    """New connections of this process to the database go to this address, by a Unix socket only with such an
+    option; this thread's connection is closed."""
     settings = connection.settings_dict
-    original = {name: settings[name] for name in ("HOST", "PORT", "OPTIONS")}
-    connections.close_all()
-    if unix_socket:
-        settings.update(OPTIONS=original["OPTIONS"] | {"unix_socket": str(unix_socket)})
-    else:
-        options = {name: value for name, value in original["OPTIONS"].items() if name != "unix_socket"}
-        settings.update(HOST=ports.HOST, PORT=str(port), OPTIONS=options)
-    process_state.renew_threads()
-    gauges._cached.clear()
+    original = {name: settings[name] for name in (*address, "OPTIONS")}
+    kept = {name: value for name, value in original["OPTIONS"].items() if name != "unix_socket"}
+
+    def reconnect(changed: Mapping[str, Any]) -> None:
+        connections.close_all()
+        settings.update(changed)
+        process_state.renew_threads()
+        gauges._cached.clear()
+
+    reconnect(address | {"OPTIONS": kept | dict(options or {})})
     try:
         yield
     finally:
-        connections.close_all()
-        settings.update(original)
-        process_state.renew_threads()
+        reconnect(original)
 
 
 @pytest.fixture

@@ -36,15 +36,13 @@ def fill_all_models(number: int = 0) -> None:
     AuditState.objects.create(audited_at=now)
     SignOut.objects.create(account=account, at=now)
     key = ApiKey.objects.create(maker=account, prefix=f"fc_key_{number:09}", scopes=["act"], created_at=now)
-    Approval.objects.create(
-        kind="points.grant",
-        subject=f"wallet {account.pk}",
-        arguments={"user": account.pk, "amount": 5},
-        asker_id=account.pk,
-        asker_name=account.username,
-        reason="late delivery",
-        asked_at=now,
-    )
+    asked = {
+        "kind": "points.grant",
+        "arguments": {"user": account.pk, "amount": 5},
+        "reason": "late delivery",
+    }
+    asked |= {"asker_id": account.pk, "asker_name": account.username, "asked_at": now}
+    Approval.objects.create(subject=f"wallet {account.pk}", **asked)
     key.secrets.create(secret_hash=f"{number:064}", is_current=True, created_at=now)
     LawStatus.objects.create(law=f"L{number + 1}", holds=False, since=now, offenders=["7"])
     IdempotencyKey.objects.create(account=account, key_hash="a" * 64, status=201, created_at=now)
@@ -71,37 +69,19 @@ def fill_coupons() -> None:
     now = timezone.now()
     campaign = campaign_with_codes(Campaign.CodeSource.POOL)
     coupon_of(campaign)
-    Confirmation.objects.create(
-        campaign=campaign,
-        account=AccountFactory.create(),
-        code=f"C-{campaign.pk}",
-        taken_at=now,
-        next_attempt_at=now,
-    )
+    taken = {"code": f"C-{campaign.pk}", "taken_at": now, "next_attempt_at": now}
+    Confirmation.objects.create(campaign=campaign, account=AccountFactory.create(), **taken)
     QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), number=1, created_at=now)
 
 
 def fill_orders(order: Order) -> None:
     now = timezone.now()
-    line = OrderLine.objects.create(
-        order=order,
-        product=ProductFactory.create(on_hand=1),
-        sku="TEA",
-        name="Tea",
-        quantity=1,
-        unit_price=500,
-        line_amount=500,
-    )
+    tea = {"sku": "TEA", "name": "Tea", "quantity": 1, "unit_price": 500, "line_amount": 500}
+    line = OrderLine.objects.create(order=order, product=ProductFactory.create(on_hand=1), **tea)
     refund = Refund.objects.create(
         order=order, amount=500, points_amount=0, card_amount=500, reason="It came broken.", created_at=now
     )
     RefundLine.objects.create(refund=refund, line=line, quantity=1, amount=500)
-    saga = Saga.objects.create(
-        kind="refund",
-        subject_id=refund.pk,
-        about_id=order.pk,
-        next_attempt_at=now,
-        deadline_at=now,
-        created_at=now,
-    )
+    due = {"next_attempt_at": now, "deadline_at": now, "created_at": now}
+    saga = Saga.objects.create(kind="refund", subject_id=refund.pk, about_id=order.pk, **due)
     SagaLog.objects.create(saga=saga, step="refund_card", direction="do", event="failed", attempt=1, at=now)

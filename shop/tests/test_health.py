@@ -74,7 +74,7 @@ def test_readiness_responds_within_two_seconds_when_everything_hangs(monkeypatch
     with socket.create_server((ports.HOST, 0)) as silent:
         port = silent.getsockname()[1]
         monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{port}/0")
-        with connecting_to(port=port):
+        with connecting_to(HOST=ports.HOST, PORT=str(port)):
             started_at = time.monotonic()
             answer = readiness()
             seconds = time.monotonic() - started_at

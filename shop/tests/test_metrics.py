@@ -33,7 +33,7 @@ from shop.tests.live import serving, workers_of
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask
-from shop.tests.second_process import another_process, environment
+from shop.tests.second_process import another_process, environment, read_line, send
 from shop.tests.test_batching import opened
 from shop.tests.waiting import in_background, waiting_at
 
@@ -66,19 +66,9 @@ def test_other_machines_without_the_token_are_refused(settings, token, status, c
     assert (refused.status_code, refused.json()["code"]) == (status, code)
 
 
-PAGE = places.PROJECT / "docs" / "metrics.md"
-TYPES = {"counter", "gauge", "histogram"}
-
-
-def documented() -> list[tuple[str, str, tuple[str, ...]]]:
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", PAGE.read_text(), flags=re.MULTILINE)
-    return [
-        (name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows if kind in TYPES
-    ]
-
-
 def test_the_page_has_a_row_for_each_metric_and_none_besides():
-    rows, page = documented(), PAGE.read_text()
+    page = (places.PROJECT / "docs" / "metrics.md").read_text()
+    rows = re.findall(r"(?m)^\| `(\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", page)
     assert len({name for name, _, _ in rows}) == len(rows), "each once"
     defined = {
         definition.name: (definition.kind, set(definition.labels))
@@ -86,7 +76,7 @@ def test_the_page_has_a_row_for_each_metric_and_none_besides():
         # What other tests have declared.
         if not definition.name.startswith("firstcome_test_")
     }
-    shown = {name: (kind, set(labels)) for name, kind, labels in rows}
+    shown = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
     recorded = {
         name for rule in alert_rules.rules() if (name := rule.get("record", "")).startswith("firstcome_")
     }
@@ -208,11 +198,9 @@ def test_what_two_processes_count_in_a_second_is_added_up(monkeypatch):
     request_metrics.count_request("queue-ticket", "GET", 200, 20.0)
     request_metrics.count_request("admin:index", "GET", 200, 0.06)
     with another_process(ANOTHER) as process:
-        assert process.stdin and process.stdout
         assert sharing.run_once(second=100)
-        process.stdin.write("share\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "True\n"
+        send(process, "share")
+        assert read_line(process) == "True"
         found = shared_counts.read([100, 101])
 
     assert found is not None
@@ -362,17 +350,14 @@ def test_other_addresses_reach_the_metrics_only_where_a_setting_says_so(tmp_path
 
 
 @pytest.mark.boots("a Python process")
-def test_without_a_token_requests_must_come_from_this_machine_and_name_it(tmp_path):
+def test_without_a_token_requests_must_come_from_this_machine_and_slow_ones_and_a_taken_port_stop_nothing(
+    tmp_path,
+):
     with running(tmp_path, *ISSUER) as issuer:
         assert issuer.get().status == 200
         assert issuer.get(Host="attacker.example").status == 403
         assert issuer.get(**{"X-Forwarded-For": "192.0.2.1"}).status == 403
         wait_until(lambda: (issuer.value("firstcome_issuer_last_pass_seconds") or 60) < 5, seconds=20)
-
-
-@pytest.mark.boots("a Python process")
-def test_slow_clients_of_the_port_hold_up_no_scrape_and_log_nothing(tmp_path):
-    with running(tmp_path, *ISSUER) as issuer:
         clients = [socket.create_connection((ports.HOST, issuer.port)) for _ in range(60)]
         for client in clients:
             client.send(b"G")  # a head that never ends
@@ -383,15 +368,10 @@ def test_slow_clients_of_the_port_hold_up_no_scrape_and_log_nothing(tmp_path):
         assert issuer.get().status == 200
         assert "Traceback" not in issuer.log.read_text()
         assert "Exception occurred" not in issuer.log.read_text()
-
-
-@pytest.mark.boots("a Python process")
-def test_a_port_that_is_taken_does_not_stop_the_process(tmp_path):
-    with running(tmp_path, *ISSUER) as first:
         folder = tmp_path / "second"
         folder.mkdir()
         alive = folder / "alive"
-        with running(folder, *ISSUER, "--alive", str(alive), port=first.port) as second:
+        with running(folder, *ISSUER, "--alive", str(alive), port=issuer.port) as second:
             wait_until(alive.exists, seconds=30)
             assert "metrics are not served" in second.log.read_text()
             assert second.child.poll() is None
@@ -454,28 +434,21 @@ def test_two_web_processes_are_summed_and_a_dead_one_leaves_its_counts(tmp_path)
 
 
 @pytest.mark.boots("a web server")
-def test_metrics_are_read_by_address_with_the_token_alone(tmp_path):
+def test_metrics_are_read_by_address_with_the_token_alone_and_while_all_threads_are_busy(tmp_path):
     """Prometheus calls containers by addresses that are in no setting."""
-    with serving(tmp_path, workers=1, METRICS_TOKEN=TOKEN) as web:
+    token, by_address = {"Authorization": f"Bearer {TOKEN}"}, {"Host": "172.18.0.7:8000"}
+    settings = {"METRICS_TOKEN": TOKEN, "WEB_THREADS": "2"}
+    with serving(tmp_path, workers=1, **settings) as web, another_connection() as other:
+        assert get(f"{web.address}/metrics", **token, **by_address).status == 200
+        assert get(f"{web.address}/metrics", **by_address).status == 400
+        assert get(f"{web.address}/readyz", **token, **by_address).status == 400
 
-        def status(path: str = "/metrics", **headers: str) -> int:
-            headers |= {"Host": "172.18.0.7:8000"}
-            return urllib3.request("GET", f"{web.address}{path}", headers=headers, retries=False).status
-
-        assert status(Authorization=f"Bearer {TOKEN}") == 200
-        assert status() == 400
-        assert status("/readyz", Authorization=f"Bearer {TOKEN}") == 400
-
-
-@pytest.mark.boots("a web server")
-def test_metrics_are_answered_while_all_threads_are_busy(tmp_path):
-    with serving(tmp_path, workers=1, WEB_THREADS="2") as web, another_connection() as other:
         ask(other, "LOCK TABLES inventory_product WRITE")
         calls = [in_background(lambda: get(f"{web.address}/api/v1/products")) for _ in range(8)]
         wait_until(lambda: waiting_at("%inventory_product%") > 0)
 
         def waiting() -> float:
-            answer = get(f"{web.address}/metrics")
+            answer = get(f"{web.address}/metrics", **token)
             assert answer.status == 200
             return sum_of(answer.data.decode(), "firstcome_pool_waiting")
 
@@ -486,5 +459,5 @@ def test_metrics_are_answered_while_all_threads_are_busy(tmp_path):
         assert {call.result(timeout=30).status for call in calls} == {200}
 
 
-def get(url: str) -> urllib3.BaseHTTPResponse:
-    return urllib3.request("GET", url, retries=False, timeout=20)
+def get(url: str, **headers: str) -> urllib3.BaseHTTPResponse:
+    return urllib3.request("GET", url, headers=headers, retries=False, timeout=20)

@@ -24,11 +24,10 @@ BEFORE = ("migrate", "shop", "0002")
 APPLY = ("migrate", "shop", "9999")
 LATER = {"DJANGO_SETTINGS_MODULE": "shop.tests.later_migrations._settings"}
 """With a migration that adds a column and two indexes to the journal."""
-IN_JOURNAL = (
-    "INSERT INTO shop_journalline (at, actor, actor_name, request_id, what, subject, detail, reference,"
-    " is_internal)"
-    " VALUES (NOW(), 'system', '', '', 'test', 'test', '', '', 0)"
-)
+IN_JOURNAL = """
+INSERT INTO shop_journalline (at, actor, actor_name, request_id, what, subject, detail, reference,
+    is_internal) VALUES (NOW(), 'system', '', '', 'test', 'test', '', '', 0)
+"""
 # Applies each of the shop's migrations, removes its record, and applies it again.
 TWICE = """
 import django
@@ -170,10 +169,8 @@ BEHIND_A_MIGRATE = "state LIKE 'User%lock%' AND info LIKE '%GET_LOCK%'"
 def wait_for(waiting: str, database: Connection) -> None:
     """Return once a statement waits for a table that is in use, or for the lock of `migrate`."""
     deadline = time.monotonic() + STARTS_WITHIN
-    while not ask(
-        database,
-        f"SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND {waiting}",  # noqa: S608
-    ):
+    statement = f"SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND {waiting}"  # noqa: S608
+    while not ask(database, statement):
         assert time.monotonic() < deadline, f"nothing waits: {waiting}"
         time.sleep(0.05)
 
@@ -186,13 +183,9 @@ def insert_seconds() -> float:
 
 
 def shape(database: Connection) -> dict[str, set[Any]]:
+    here = "WHERE table_schema = DATABASE()"
     return {
-        view: set(
-            ask(
-                database,
-                f"SELECT {names} FROM information_schema.{view} WHERE table_schema = DATABASE()",  # noqa: S608
-            )
-        )
+        view: set(ask(database, f"SELECT {names} FROM information_schema.{view} {here}"))  # noqa: S608
         for view, names in SHAPE.items()
     }
 
@@ -249,7 +242,9 @@ def test_a_second_migration_waits_for_the_first_and_a_check_does_not(migrated):
 
 
 @pytest.mark.boots("a management command")
-def test_the_lock_of_a_migration_ends_with_its_connection(database):
+def test_the_lock_of_a_migration_is_of_its_database_and_ends_with_its_connection(database):
+    assert lock_name("one") != lock_name("other")
+    assert len(lock_name("n" * 64)) == 64
     with connected(DATABASE) as other:
         assert ask(other, f"SELECT GET_LOCK('{lock_name(DATABASE)}', 0)") == [(1,)]
         waiting = started("manage.py", "migrate", "contenttypes", "0001")
@@ -259,11 +254,6 @@ def test_the_lock_of_a_migration_ends_with_its_connection(database):
     output = succeeded(waiting)
     assert "Another migrate is changing this database" in output
     assert f"Its lock is held by connection {holder} " in output
-
-
-def test_databases_of_one_server_have_locks_of_their_own():
-    assert lock_name("one") != lock_name("other")
-    assert len(lock_name("n" * 64)) == 64
 
 
 def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated):

@@ -184,10 +184,14 @@ def test_a_host_that_accepts_no_connection_is_given_up_at_the_deadline():
         assert ALLOWED / 2 < time.monotonic() - began_at < ALLOWED + SLACK
 
 
-def test_each_exchange_on_a_kept_connection_has_its_own_deadline():
+def test_a_connection_outlives_the_thread_that_opened_it_and_each_exchange_on_it_has_its_own_deadline():
     """The second exchange starts after the deadline of the first."""
     lines: list[socket.socket] = []
     with serving(answering(lines)) as address:
+        for _ in range(3):
+            thread = threading.Thread(target=exchange, args=(f"http://{address}/",))
+            thread.start()
+            thread.join()
         for _ in range(2):
             assert exchange(f"http://{address}/").body == b"hi"
             threading.Event().wait(ALLOWED + 0.1)
@@ -205,16 +209,6 @@ def answering(lines: list[socket.socket], *, closed: Callable[[], object] = lamb
         closed()
 
     return answer_each
-
-
-def test_a_connection_outlives_the_thread_that_opened_it():
-    lines: list[socket.socket] = []
-    with serving(answering(lines)) as address:
-        for _ in range(3):
-            thread = threading.Thread(target=exchange, args=(f"http://{address}/",))
-            thread.start()
-            thread.join()
-    assert len(lines) == 1
 
 
 def test_calls_at_the_same_time_have_a_connection_each_and_get_their_own_answers():
@@ -386,7 +380,7 @@ def tls(tmp_path, monkeypatch) -> Iterator[ssl.SSLContext]:
 
 
 @pytest.mark.boots("Node.js", in_first_circle=True)
-def test_calls_over_tls_share_a_connection_and_a_dripping_reply_is_given_up(tls):
+def test_calls_over_tls_share_a_connection_and_a_dripping_reply_or_untrusted_certificate_is_given_up(tls):
     lines: list[socket.socket] = []
 
     def answer_twice_and_drip(line: socket.socket) -> None:
@@ -400,10 +394,6 @@ def test_calls_over_tls_share_a_connection_and_a_dripping_reply_is_given_up(tls)
         assert [exchange(f"https://{address}/").body for _ in range(2)] == [b"hi", b"hi"]
         assert seconds_of_silence(f"https://{address}/") < ALLOWED + SLACK
     assert len(lines) == 1
-
-
-@pytest.mark.boots("Node.js", in_first_circle=True)
-def test_an_untrusted_certificate_is_no_connection(tls):
     with serving(lambda line: line.recv(65536), tls=tls) as address, pytest.raises(NotConnected):
         exchange(f"https://{address.replace('localhost', ports.HOST)}/")
 
@@ -473,9 +463,7 @@ def test_concurrent_failures_are_all_counted():
     assert breaker.is_open
     with pytest.raises(CircuitOpen), breaker.guard(Failure):
         pytest.fail("a call was made")
-
-
-def test_other_exceptions_show_that_the_system_is_available():
+    # Other exceptions show that the system is available.
     breaker = CircuitBreaker("test", failures=2, seconds=60)
     for _ in range(3):
         fail(breaker)
@@ -502,18 +490,13 @@ def test_a_guarded_probe_is_never_replaced_and_its_failure_opens_the_circuit_aga
     assert breaker.allows_call() and breaker.allows_call()
 
 
-def is_shown_open(name: str) -> float | None:
-    return REGISTRY.get_sample_value("firstcome_circuit_open", {"circuit": name})
-
-
 def test_it_is_shown_as_open_from_the_failures_in_a_row_until_a_success():
     breaker = CircuitBreaker("shown", failures=2, seconds=0.01)
-    assert is_shown_open("shown") == 0
-    breaker.record_failure()
-    assert is_shown_open("shown") == 0
-    breaker.record_failure()
-    assert is_shown_open("shown") == 1
-    wait_until(breaker.allows_call)
-    assert is_shown_open("shown") == 1
-    breaker.record_success()
-    assert is_shown_open("shown") == 0
+    shown = []
+    for step in (
+        *(lambda: None, breaker.record_failure, breaker.record_failure),
+        *(lambda: wait_until(breaker.allows_call), breaker.record_success),
+    ):
+        step()
+        shown.append(REGISTRY.get_sample_value("firstcome_circuit_open", {"circuit": "shown"}))
+    assert shown == [0, 0, 1, 1, 0]

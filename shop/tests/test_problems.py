@@ -8,8 +8,13 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
+from django import urls
+from django.core.exceptions import PermissionDenied
+from django.db import connection
+from django.http import Http404, HttpResponse
 from django.test import Client
 from rest_framework import exceptions
+from rest_framework.permissions import AllowAny
 
 from accounts.tokens import tokens
 from inventory.imports import stock_files
@@ -19,16 +24,50 @@ from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop
 from shop.errors import Invalid
 from shop.http import keyed_calls, problems, request_body
+from shop.http.views import Request, View
 from shop.idempotency.recorded_answers import Answer
+from shop.scopes import Resource
 from shop.tests import openapi_document
 from shop.tests.asgi_client import Answer as Response, send_request
 from shop.tests.case_tables import check_each, in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.outages import database_away
+from shop.urls import handler400, handler403, handler404, handler500, urlpatterns
 
 NULL = "/lab/null"
 pytestmark = pytest.mark.urls("lab.urls")
+in_failing_urls = pytest.mark.urls(__name__)
+"""The project's URLs, and views that fail in every way a view can."""
+__all__ = ["handler400", "handler403", "handler404", "handler500"]
+
+
+class Failing(View):
+    resource = Resource.NONE
+    permission_classes = [AllowAny]
+
+    def get(self, request: Request, work: Exception | str) -> HttpResponse:
+        return plain(request, work)
+
+
+def plain(request: Any, work: Exception | str) -> HttpResponse:
+    """A view outside REST framework that raises the error, or sends the statement to the database."""
+    if isinstance(work, Exception):
+        raise work
+    with connection.cursor() as cursor:
+        cursor.execute(work)
+    return HttpResponse("there")
+
+
+urlpatterns = [
+    *urlpatterns,
+    urls.path("api/v1/broken", Failing.as_view(), {"work": RuntimeError("secret-of-the-house")}),
+    urls.path("api/v1/bad-sql", Failing.as_view(), {"work": "SELECT secret FROM house"}),
+    urls.path("plain/broken", plain, {"work": RuntimeError("secret-of-the-house")}),
+    urls.path("plain/missing", plain, {"work": Http404("secret-of-the-house")}),
+    urls.path("plain/forbidden", plain, {"work": PermissionDenied("secret-of-the-house")}),
+    urls.path("plain/querying", plain, {"work": "SELECT 1"}),
+]
 
 
 @pytest.fixture
@@ -101,9 +140,7 @@ def test_unknown_fields_are_refused_and_every_error_is_reported(api):
 
     found = {(error["field"], error["code"]) for error in problem["errors"]}
     assert found == {("campaign", "required"), ("extra", "unknown_field"), ("more", "unknown_field")}
-
-
-def test_an_empty_body_is_an_empty_object_and_null_means_absent(api):
+    # An empty body is an empty object, and null means absent.
     for body in (b"", b"{}", b'{"campaign": null}'):
         problem = assert_problem(api.post(NULL, body), 400, "invalid")
         assert [error["code"] for error in problem["errors"]] == ["required"]
@@ -168,16 +205,13 @@ def test_plain_views_refuse_unsupported_methods_before_the_csrf_check(path):
     assert response.headers["Allow"] == "GET, HEAD"
 
 
-def test_an_unknown_path_is_not_found():
+def test_an_unknown_path_is_not_found_and_an_unknown_host_refused(db):
     paths = ["/nothing", "/api/v1/nothing", "/api/v1/users/", "/api/v2/users", "/api/v1/%FF"]
     check_each(paths, lambda path: assert_problem(Client().get(path), 404, "not_found"))
-
-
-def test_an_unknown_host_is_refused(db):
     assert_problem(Client(headers={"Host": "evil.example"}).get("/api/v1/users/me"), 400, "invalid")
 
 
-@pytest.mark.urls("shop.tests.failing_urls")
+@in_failing_urls
 @pytest.mark.django_db
 @in_one_test(
     ("debug", "path"), product([False, True], ["/api/v1/broken", "/api/v1/bad-sql", "/plain/broken"])
@@ -187,13 +221,13 @@ def test_an_internal_error_does_not_expose_internals(settings, debug, path):
     assert_problem(Client(raise_request_exception=False).get(path), 500, "internal_error")
 
 
-@pytest.mark.urls("shop.tests.failing_urls")
+@in_failing_urls
 def test_djangos_own_refusals_are_problems_too():
     assert_problem(Client().get("/plain/missing"), 404, "not_found")
     assert_problem(Client().get("/plain/forbidden"), 403, "permission_denied")
 
 
-@pytest.mark.urls("shop.tests.failing_urls")
+@in_failing_urls
 @pytest.mark.django_db(transaction=True)
 def test_without_a_database_calls_are_unavailable_and_recover_by_themselves():
     account = AccountFactory()
@@ -230,11 +264,15 @@ def test_a_problem_passes_answer_call_with_its_code(method, path, body, code):
     assert response.code == orjson.loads(response.body)["code"] == code
 
 
-def test_a_recorded_problem_has_its_code():
+def test_recorded_problems_have_their_code_and_errors_of_rest_framework_are_problems():
     declined = Answer(402, problems.problem(402, "card_declined", "The card was declined.").body)
 
     for is_replay in (False, True):
         assert keyed_calls.respond(declined, is_replay=is_replay).code == "card_declined"
+    wrong = problems.from_error(exceptions.ParseError("Not even that."))
+    assert (wrong.status_code, wrong.code) == (400, "parse_error")
+    failed = problems.from_error(exceptions.AuthenticationFailed("No such badge."))
+    assert (failed.status_code, failed.headers["WWW-Authenticate"]) == (401, "Bearer")
 
 
 def test_every_answer_names_its_request():
@@ -242,13 +280,6 @@ def test_every_answer_names_its_request():
     for unfit in ("", "a" * 65, "two words", "line\nbreak"):
         named = Client(headers={"X-Request-ID": unfit}).get("/nothing").headers["X-Request-ID"]
         assert len(named) == 36
-
-
-def test_errors_of_rest_framework_are_problems():
-    wrong = problems.from_error(exceptions.ParseError("Not even that."))
-    assert (wrong.status_code, wrong.code) == (400, "parse_error")
-    failed = problems.from_error(exceptions.AuthenticationFailed("No such badge."))
-    assert (failed.status_code, failed.headers["WWW-Authenticate"]) == (401, "Bearer")
 
 
 TEXT_FIELDS: list[tuple[str, dict[str, Any], str]] = [

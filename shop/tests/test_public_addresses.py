@@ -18,7 +18,7 @@ from shop.errors import Invalid
 from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 from shop.outbound import http_client, public_addresses
-from shop.outbound.http_client import NoResponse
+from shop.outbound.http_client import NoResponse, Reply
 from shop.outbound.public_addresses import AddressRefused
 from shop.tests.racing import race, wait_until
 
@@ -46,10 +46,6 @@ def resolving_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", found)
 
 
-def test_the_page_has_the_table():
-    assert len(documented_rows()) > 20
-
-
 @pytest.mark.parametrize(("kind", "address"), documented_rows())
 def test_a_name_that_leads_there_too_is_refused(kind, address, monkeypatch):
     if "://" in address:
@@ -68,6 +64,7 @@ def test_a_name_that_leads_there_too_is_refused(kind, address, monkeypatch):
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "::ffff:8.8.8.8"])
 def test_public_addresses_are_taken(address, monkeypatch):
+    assert len(documented_rows()) > 20, "the page has the table of others"
     resolving_to(monkeypatch, address)
     url = "https://receiver.example:8443/hooks?a=b"
     assert public_addresses.resolve(url, allows_private=False) == [address]
@@ -96,37 +93,26 @@ def test_a_name_that_is_not_known_is_refused(monkeypatch):
         public_addresses.resolve("https://receiver.example/", allows_private=False)
 
 
-def test_the_connection_goes_to_the_checked_address_and_names_the_host():
+def send(url: str, address: str = "127.0.0.1") -> Reply:
+    return http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address=address)
+
+
+def test_each_connection_goes_to_the_checked_address_names_the_host_and_follows_no_redirect():
     """No resolver knows this name: it is not looked up a second time."""
-    with receiving() as receiver:
-        url = f"http://receiver.invalid:{receiver.port}/hooks"
-        reply = http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address="127.0.0.1")
-        assert reply.status == 204
-        assert receiver.requests[0].headers["host"] == f"receiver.invalid:{receiver.port}"
-
-
-def test_a_kept_connection_to_another_address_is_not_used_again():
-    with receiving() as receiver:
-        url = f"http://receiver.invalid:{receiver.port}/hooks"
-        http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address="127.0.0.1")
-        with pytest.raises(NoResponse):
-            # Nothing listens at this address.
-            http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address="::1")
-        assert len(receiver.requests) == 1
-
-
-def test_an_address_in_the_url_itself_is_no_way_around_the_checked_one():
-    with receiving() as receiver, pytest.raises(NoResponse):
-        http_client.send_request("POST", receiver.url, headers={}, body=b"{}", seconds=5, address="127.0.0.2")
-    assert receiver.requests == []
-
-
-def test_a_redirect_is_an_answer_and_is_not_followed():
     with receiving() as receiver, receiving() as inside:
-        receiver.answer, receiver.location = lambda request: 307, inside.url
+        # An address in the URL itself is no way around the checked one.
+        with pytest.raises(NoResponse):
+            send(receiver.url, "127.0.0.2")
+        assert receiver.requests == []
         url = f"http://receiver.invalid:{receiver.port}/hooks"
-        reply = http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address="127.0.0.1")
-        assert reply.status == 307
+        assert send(url).status == 204
+        assert receiver.requests[0].headers["host"] == f"receiver.invalid:{receiver.port}"
+        # Nothing listens at this one, and the kept connection is to another.
+        with pytest.raises(NoResponse):
+            send(url, "::1")
+        assert len(receiver.requests) == 1
+        receiver.answer, receiver.location = lambda request: 307, inside.url
+        assert send(url).status == 307
         assert inside.requests == []
 
 
@@ -145,7 +131,7 @@ def test_tls_names_the_host_to_the_checked_address():
         thread.start()
         url = f"https://receiver.invalid:{listener.getsockname()[1]}/"
         with pytest.raises(NoResponse):
-            http_client.send_request("POST", url, headers={}, body=b"", seconds=5, address="127.0.0.1")
+            send(url)
         thread.join(10)
     assert names == ["receiver.invalid"]
 

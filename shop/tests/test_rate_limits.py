@@ -1,6 +1,5 @@
 """Sliding windows, exact under races, with Redis and without it: rates per account, and attempts."""
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -17,21 +16,19 @@ from shop.errors import Throttled, Unavailable
 from shop.idempotency.claims import InFlight
 from shop.idempotency.recorded_answers import Replay
 from shop.rates import rate_limits, throttling
-from shop.rates.rate_limits import ORDERS, RateLimit, Usage
+from shop.rates.rate_limits import ORDERS, Usage
 from shop.rates.throttling import Limit
 from shop.redis import redis_client
 from shop.tests import process_state
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, read_line, send
 
 # Of no other test: its calls can't reach Redis from this process after Redis was emptied.
 SHARED_ACCOUNT = 70_001
 # Counts as many calls of that account as each input line says, and prints how many passed.
 COUNTING = """
-import json
-import threading
 from shop.errors import Throttled
 from shop.rates.rate_limits import ORDERS
 print("ready", flush=True)
@@ -43,7 +40,7 @@ for line in sys.stdin:
             passed += 1
         except Throttled:
             pass
-    print(json.dumps(passed), flush=True)
+    print(passed, flush=True)
 """
 
 
@@ -56,8 +53,8 @@ def passed(outcomes: list[Any]) -> int:
     return sum(outcome is None for outcome in outcomes)
 
 
-def count(times: int, *, account_id: int = 7, limit: RateLimit = ORDERS) -> int:
-    return passed(race([lambda: limit.count(account_id)] * times))
+def count(times: int, *, account_id: int = 7) -> int:
+    return passed(race([lambda: ORDERS.count(account_id)] * times))
 
 
 def known_to_redis(*, account_id: int = 7) -> int:
@@ -65,11 +62,8 @@ def known_to_redis(*, account_id: int = 7) -> int:
 
 
 def passed_elsewhere(other: "Popen[str]", times: int) -> int:
-    assert other.stdin
-    assert other.stdout
-    other.stdin.write(f"{times}\n")
-    other.stdin.flush()
-    return int(json.loads(other.stdout.readline()))
+    send(other, f"{times}")
+    return int(read_line(other))
 
 
 def test_of_fifty_calls_at_once_exactly_ten_pass_and_calls_of_other_accounts_too():

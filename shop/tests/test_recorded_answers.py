@@ -142,6 +142,11 @@ def test_a_call_is_replayed_by_its_reference_until_it_is_settled(account_id):
     assert recorded_answers.run_once(call, count) == Replay(None, REFERENCE)
     assert settled(call, 1) == answer_with(1)
     assert recorded_answers.run_once(call, count) == Replay(answer_with(1), REFERENCE)
+    with pytest.raises(IntegrityError):
+        recorded_answers.run_once(
+            keyed(account_id, "other", answer=lambda outcome: None), lambda: count("two")
+        )
+    assert tally.entries() == {"one": 1}, "an effect without answer or reference can't be recorded"
 
 
 def test_the_first_to_settle_wins_for_good(racing_account_id):
@@ -150,20 +155,6 @@ def test_the_first_to_settle_wins_for_good(racing_account_id):
     answers = race([lambda n=n: settled(call, n) for n in range(16)])
     assert len({answer.body for answer in answers}) == 1
     assert recorded_answers.find(call) == Replay(answers[0], REFERENCE)
-
-
-def test_an_effect_without_answer_or_reference_cannot_be_recorded(account_id):
-    with pytest.raises(IntegrityError):
-        recorded_answers.run_once(unsettled(account_id), count)
-    assert tally.entries() == {}
-
-
-def test_within_the_retention_a_key_is_kept(account_id, settings):
-    once(account_id)
-    almost = timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS - 30)
-    IdempotencyKey.objects.update(created_at=timezone.now() - almost)
-    assert recorded_answers.delete_expired_keys() == 0
-    assert recorded_answers.find(keyed(account_id)) == Replay(answer_with(1), None)
 
 
 def test_an_expired_key_that_is_used_many_times_at_once_has_one_effect(racing_account_id):
@@ -175,10 +166,16 @@ def test_an_expired_key_that_is_used_many_times_at_once_has_one_effect(racing_ac
     assert tally.counted() == 2
 
 
-def test_the_sweep_deletes_expired_keys_in_batches(account_id, monkeypatch):
+def test_the_sweep_deletes_expired_keys_in_batches_and_none_within_the_retention(
+    account_id, settings, monkeypatch
+):
     monkeypatch.setattr(recorded_answers, "SWEEP_BATCH", 2)
     for number in range(6):
         once(account_id, f"name-{number}", key=f"key-{number}")
+    almost = timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS - 30)
+    IdempotencyKey.objects.update(created_at=timezone.now() - almost)
+    assert recorded_answers.delete_expired_keys() == 0
+    assert recorded_answers.find(keyed(account_id, "key-0")) == Replay(answer_with(1), None)
     old = [recorded_answers.key_hash(f"key-{number}") for number in range(5)]
     grow_old(key_hash__in=old)
     assert recorded_answers.delete_expired_keys() == 5

@@ -45,12 +45,8 @@ def test_a_former_key_may_not_be_guessable(monkeypatch):
 def test_a_receiver_may_change_to_the_new_secret_of_events_when_it_likes(settings):
     settings.EVENT_SECRET, settings.EVENT_SECRET_FALLBACKS = "new", ["old", ""]
     [header] = data_platform._signature(b"events").values()
-    assert [webhooks.is_valid(secret, b"events", header) for secret in ("old", "new", "other", "")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+    valid = {one: webhooks.is_valid(one, b"events", header) for one in ("old", "new", "other", "")}
+    assert valid == {"old": True, "new": True, "other": False, "": False}
 
     settings.EVENT_SECRET_FALLBACKS = []
     [header] = data_platform._signature(b"events").values()

@@ -28,6 +28,7 @@ from orders.tests import archived, buying
 from scripts.stack import children, mariadb, places, ports
 from scripts.stack.mariadb import Server
 from scripts.tests.circles import boots
+from scripts.tests.running_shop.stack import client_command
 from shop import configuration
 from shop.db import open_transaction, pacing, plain_reads, secondary, transactions
 from shop.errors import Unavailable
@@ -122,17 +123,11 @@ class Replicated:
 
     def _copy_tables(self) -> None:
         """Copy the test's database as it is: migrations take minutes on a busy machine."""
-        known = connections.settings["default"]
-        name, options = connections["default"].settings_dict["NAME"], known["OPTIONS"]
-        dump = ["mariadb-dump", "--no-defaults", f"--socket={options['unix_socket']}"]
-        dump += [f"--user={known['USER']}", "--single-transaction", "--skip-triggers", name]
-        load = ["mariadb", "--no-defaults", f"--socket={self.primary.server.socket}"]
-        load += [f"--user={mariadb.USER}", mariadb.DATABASE]
-        with subprocess.Popen(
-            dump, stdout=subprocess.PIPE, env=os.environ | {"MYSQL_PWD": known["PASSWORD"]}
-        ) as dumping:
-            subprocess.run(load, stdin=dumping.stdout, check=True, env=os.environ | {"MYSQL_PWD": PASSWORD})
-        assert dumping.returncode == 0
+        tests = connections["default"].settings_dict
+        dump = client_command("mariadb-dump", tests, "--single-transaction", "--skip-triggers")
+        tables = subprocess.run(dump, check=True, capture_output=True).stdout
+        load = client_command("mariadb", environ.Env.db_url_config(self.primary.server.url))
+        subprocess.run(load, check=True, input=tables)
         assert self.primary.run(f"SHOW TABLES FROM {mariadb.DATABASE}"), "the test's database has no tables"
 
     def wait_until_applied(self) -> None:
@@ -209,17 +204,13 @@ def count_reads(result: str) -> float:
     return float(secondary.READS.labels(result)._value.get())
 
 
-@pytest.mark.django_db
-def test_without_a_secondary_all_is_read_from_the_primary_and_not_counted():
+@pytest.mark.django_db(transaction=True)
+def test_without_a_secondary_all_is_read_from_the_primary_by_the_same_rules_and_not_counted():
     before = [count_reads(result) for result in ("secondary", "lagging", "unreachable")]
     assert secondary.read(lambda alias: alias) == "default"
     assert [count_reads(result) for result in ("secondary", "lagging", "unreachable")] == before
     assert checks.reader() == []
     assert secondary.Router().db_for_write(User) == "default"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_without_a_secondary_its_rules_hold_all_the_same():
     with transaction.atomic(), pytest.raises(TransactionManagementError):
         secondary.read(lambda alias: alias)
 
@@ -315,7 +306,7 @@ def test_work_whose_connection_is_lost_is_run_again_by_the_primary(pair):
     assert used == ["reader", "default"]
 
 
-def test_an_error_that_is_no_lost_connection_is_raised(pair):
+def test_other_errors_are_raised_it_has_no_transactions_and_nothing_is_read_from_it_inside_one(pair):
     def work(alias: str) -> None:
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT missing_function()")
@@ -323,14 +314,10 @@ def test_an_error_that_is_no_lost_connection_is_raised(pair):
     with pytest.raises(OperationalError):
         secondary.read(work)
     assert read_server() == REPLICA
-
-
-def test_nothing_is_read_from_it_inside_a_transaction(pair):
-    def work() -> None:
-        secondary.read(lambda alias: None)
-
+    with pytest.raises(TransactionManagementError), transaction.atomic(using="reader"):
+        pass
     with pytest.raises(TransactionManagementError):
-        transactions.run(work, transactions.ONCE)
+        transactions.run(lambda: secondary.read(lambda alias: None), transactions.ONCE)
 
 
 def test_nothing_is_decided_while_it_is_read(pair):
@@ -387,11 +374,6 @@ def test_its_connections_are_read_only_for_the_server_too(pair):
         reader.close()
 
 
-def test_it_has_no_transactions(pair):
-    with pytest.raises(TransactionManagementError), transaction.atomic(using="reader"):
-        pass
-
-
 def statements_of(call: Callable[[], Any]) -> tuple[Any, list[str], list[str]]:
     """What the call returns, and the statements that it sent to the primary and to the secondary."""
     with (
@@ -437,7 +419,7 @@ def test_an_accounts_own_lists_are_read_from_the_primary(pair):
         assert reader == [], path
 
 
-def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not(pair):
+def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_and_rows_of_actions_are_not(pair):
     client, order = signed_in(SuperuserFactory.create()), OrderFactory.create(total_amount=5, card_amount=5)
     page, primary, reader = statements_of(lambda: client.get("/admin/orders/order/"))
     assert page.status_code == 200
@@ -445,6 +427,9 @@ def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not(pair):
     assert any("FROM `orders_order`" in statement for statement in reader)
     assert not any("FROM `orders_order`" in statement for statement in primary)
     *_, reader = statements_of(lambda: client.get(f"/admin/orders/order/{order.pk}/change/"))
+    assert reader == []
+    chosen = {"action": "delete_selected", "_selected_action": [AccountFactory.create().pk]}
+    *_, reader = statements_of(lambda: client.post("/admin/auth/user/", chosen))
     assert reader == []
 
 
@@ -463,13 +448,6 @@ def test_every_statement_of_a_list_has_the_limit_on_either_server(pair, query):
     assert not any("FROM `shop_journalline`" in text for text in primary), primary
 
 
-def test_an_action_of_a_list_reads_its_rows_from_the_primary(pair):
-    client, account = signed_in(SuperuserFactory.create()), AccountFactory.create()
-    chosen = {"action": "delete_selected", "_selected_action": [account.pk]}
-    *_, reader = statements_of(lambda: client.post("/admin/auth/user/", chosen))
-    assert reader == []
-
-
 def test_exports_and_reports_are_read_from_it(pair):
     client = signed_in(SuperuserFactory.create())
     ProductFactory.create(sku="TEA")
@@ -483,11 +461,8 @@ def test_exports_and_reports_are_read_from_it(pair):
     assert any("FROM `orders_order`" in statement for statement in reader)
 
 
-def test_each_thread_waits_for_the_server_of_its_own_connection(pair):
+def test_each_thread_waits_for_its_own_connections_server_and_the_doctor_says_whether_it_can_be_read(pair):
     assert race([read_server] * 8) == [REPLICA] * 8
-
-
-def test_the_doctor_says_whether_it_can_be_read(pair):
     assert [finding.level for finding in checks.reader()] == ["ok"]
     pair.replica.run("STOP SLAVE SQL_THREAD")
     AccountFactory.create()

@@ -292,18 +292,13 @@ def test_a_thread_keeps_its_connection_between_works_and_closes_it_when_it_ends(
     assert connection_of_next_work(pool) != number
 
 
-def test_a_connection_that_was_killed_while_its_thread_was_idle_is_replaced():
-    pool = pool_of(1)
+def test_a_connection_that_was_killed_while_its_thread_was_idle_or_that_breaks_during_a_work_is_replaced():
+    pool, numbers = pool_of(1), SimpleQueue[int]()
     number = connection_of_next_work(pool)
     kill(number)
     over = time.monotonic() + 1.1
     wait_until(lambda: time.monotonic() > over)
     assert connection_of_next_work(pool) != number
-
-
-def test_a_connection_that_breaks_during_a_work_is_not_used_by_the_next():
-    pool = pool_of(1)
-    numbers = SimpleQueue[int]()
 
     def lose_connection() -> None:
         number = connection_id()
@@ -341,7 +336,7 @@ def test_batches_and_calls_share_all_threads_and_each_has_one():
 # Work that is repeated, and readings that callers share
 
 
-def test_work_goes_on_after_errors_of_which_the_first_in_a_row_is_logged():
+def test_one_thread_works_however_often_it_is_started_and_of_errors_the_first_in_a_row_is_logged():
     calls, ended = list[int](), threading.Event()
 
     def work() -> None:
@@ -350,10 +345,11 @@ def test_work_goes_on_after_errors_of_which_the_first_in_a_row_is_logged():
             raise RuntimeError("Not now.")
 
     repeated = RepeatedWork(
-        work, name="test", pause=lambda: 0.01, at_end=ended.set, failing="nothing is done"
+        work, name="only one", pause=lambda: 0.01, at_end=ended.set, failing="nothing is done"
     )
     with capture_logs() as logged:
-        repeated.start()
+        race([repeated.start] * 16)
+        assert [thread.name for thread in threading.enumerate()].count("only one") == 1
         wait_until(lambda: len(calls) >= 6)
         repeated.stop(within_seconds=5)
     assert ended.is_set()
@@ -361,13 +357,6 @@ def test_work_goes_on_after_errors_of_which_the_first_in_a_row_is_logged():
     assert [line["event"] for line in logged] == ["nothing is done; trying again"] * 2
     time.sleep(0.05)
     assert len(calls) == number
-
-
-def test_however_often_it_is_started_one_thread_works():
-    repeated = RepeatedWork(lambda: None, name="only one", pause=lambda: 0.01)
-    race([repeated.start] * 16)
-    assert [thread.name for thread in threading.enumerate()].count("only one") == 1
-    repeated.stop(within_seconds=5)
 
 
 def test_a_run_that_lasts_is_not_started_again_and_its_callers_share_its_outcome():

@@ -198,18 +198,6 @@ def test_2013_a_connection_killed_during_a_query_is_replaced(counting):
     assert tally.entries() == {"one": 1}
 
 
-def killed_at_the_end_of(body: Callable[[int], int]) -> Work:
-    """Work whose first attempt loses its connection before its commit."""
-
-    def body_and_kill(attempt: int) -> int:
-        outcome = body(attempt)
-        if attempt == 1:
-            kill(connection_id())
-        return outcome
-
-    return Work(body_and_kill)
-
-
 def test_when_the_reply_to_the_commit_is_lost_work_that_can_be_repeated_is_done_once(counting, tmp_path):
     work = Work(lambda attempt: count_one())
     with losing_reply_to_commit(tmp_path) as is_lost:
@@ -240,7 +228,13 @@ def test_when_the_reply_to_the_commit_is_lost_work_that_is_to_be_done_once_is_no
 
 @pytest.mark.parametrize("effect", [transactions.ONCE, transactions.KEYED])
 def test_work_killed_before_its_commit_is_done_again_and_once(counting, effect):
-    work = killed_at_the_end_of(add_one)
+    def add_one_and_kill(attempt: int) -> int:
+        outcome = add_one(attempt)
+        if attempt == 1:
+            kill(connection_id())
+        return outcome
+
+    work = Work(add_one_and_kill)
     assert transactions.run(work, effect) == 2
     assert (work.attempts, work.errors, tally.counted()) == (2, [], 1)
 
@@ -349,18 +343,14 @@ def test_an_error_that_is_no_conflict_is_not_retried(counting, name):
     assert work.attempts == 1
 
 
-def fill_a_table() -> None:
-    """Write into a table in memory until the server has no more space for it; it ends with the connection."""
-    ask(connection, "SET SESSION max_heap_table_size = 16384")
-    ask(connection, "CREATE TEMPORARY TABLE small (value CHAR(255)) ENGINE=MEMORY")
-    while True:
-        ask(connection, "INSERT INTO small VALUES ('')")
-
-
 def test_1114_a_table_that_can_not_grow_is_no_failure_of_the_program_and_nothing_was_done(counting):
     def body(attempt: int) -> None:
         count_one()
-        fill_a_table()
+        # A table in memory, until the server has no more space for it; it ends with the connection.
+        ask(connection, "SET SESSION max_heap_table_size = 16384")
+        ask(connection, "CREATE TEMPORARY TABLE small (value CHAR(255)) ENGINE=MEMORY")
+        while True:
+            ask(connection, "INSERT INTO small VALUES ('')")
 
     work = Work(body)
     with pytest.raises(transactions.DatabaseUnavailable, match="no space left"):
@@ -428,19 +418,15 @@ def test_a_database_that_refuses_or_never_replies_is_reported_quickly_and_recove
     assert transactions.run(count_one, transactions.KEYED) == 1
 
 
-def test_in_a_transaction_opened_elsewhere_items_are_written_at_once(counting):
-    writes: list[Sequence[str]] = []
-    with transaction.atomic():
-        open_transaction.write_before_commit(writes.append, ["a"])
-        assert writes == [["a"]]
-
-
 def test_what_belongs_inside_or_outside_a_transaction_is_refused_elsewhere(counting):
+    writes: list[Sequence[str]] = []
     open_transaction.assert_outside()
     with pytest.raises(transaction.TransactionManagementError):
         open_transaction.assert_inside()
     with transaction.atomic():
         open_transaction.assert_inside()
+        open_transaction.write_before_commit(writes.append, ["a"])
+        assert writes == [["a"]], "at once in one that was opened elsewhere"
         with pytest.raises(transaction.TransactionManagementError):
             open_transaction.assert_outside()
 

@@ -104,14 +104,18 @@ def exchange(address: str, *parts: bytes) -> tuple[int, bytes]:
         return answer.status, answer.body
 
 
-def test_bodies_come_whole_with_a_length_or_in_chunks(small_web):
+def test_bodies_come_whole_with_a_length_or_in_chunks_and_pipelined_requests_are_answered_in_order(small_web):
     head = b"POST /echo HTTP/1.1\r\nHost: a\r\n"
     assert exchange(small_web, head + b"Content-Length: 5\r\n\r\nhello") == (200, b"hello")
     chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
-    assert exchange(small_web, chunked, b"2\r\nhe\r\n", b"3;ext=1\r\nllo\r\n0\r\nTrailer: x\r\n\r\n") == (
-        200,
-        b"hello",
-    )
+    parts = (b"2\r\nhe\r\n", b"3;ext=1\r\nllo\r\n0\r\nTrailer: x\r\n\r\n")
+    assert exchange(small_web, chunked, *parts) == (200, b"hello")
+    waits = b"GET /wait/0.3 HTTP/1.1\r\nHost: a\r\n\r\n"
+    echo = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    with connect(small_web) as connection:
+        connection.sendall(waits + echo + GET)
+        assert [status_on(connection), answer_on(connection).body] == [200, b"abc"]
+        assert status_on(connection) == 200
 
 
 def test_a_client_that_expects_100_continue_gets_it_once_its_body_is_read(small_web):
@@ -126,15 +130,6 @@ def test_a_client_that_expects_100_continue_gets_it_once_its_body_is_read(small_
         answer = answer_on(connection)
         assert (answer.status, answer.headers["Connection"]) == (413, "close")
         assert is_closed(connection)
-
-
-def test_pipelined_requests_are_answered_in_order(small_web):
-    waits = b"GET /wait/0.3 HTTP/1.1\r\nHost: a\r\n\r\n"
-    echo = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
-    with connect(small_web) as connection:
-        connection.sendall(waits + echo + GET)
-        assert [status_on(connection), answer_on(connection).body] == [200, b"abc"]
-        assert status_on(connection) == 200
 
 
 # The start of an HTTP/2 connection by prior knowledge, whose bodies nothing could end.
@@ -191,12 +186,9 @@ def test_a_request_without_exactly_one_host_is_refused_after_those_before_it(sma
     with connect(small_web) as connection:
         connection.sendall(b"GET /x HTTP/1.0\r\n\r\n")
         assert status_on(connection) == 200, "HTTP/1.0 has none"
-
-
-def test_an_application_error_is_answered_by_a_problem(small_web):
     with connect(small_web) as connection:
         connection.sendall(b"GET /fail HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert problem_on(connection) == (500, "internal_error")
+        assert problem_on(connection) == (500, "internal_error"), "as an error of the application is"
 
 
 FRAMED = [
@@ -306,8 +298,16 @@ def test_requests_that_still_wait_when_the_stop_time_is_over_get_503(tmp_path, w
         assert 2.5 < time.monotonic() - began_at < 8
 
 
-def test_a_killed_worker_is_replaced_and_no_client_is_refused_meanwhile(tmp_path):
+def test_a_killed_worker_is_replaced_no_client_is_refused_meanwhile_and_a_port_that_is_taken_is_named(
+    tmp_path,
+):
     with small(tmp_path) as server:
+        port = str(urlsplit(server.address).port)
+        command = [sys.executable, "-m", "gunicorn", "--config", "python:shop.web_server", SMALL]
+        command += ["--bind", f"{ports.HOST}:{port}"]
+        ended = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 1
+        assert port in ended.stderr and "in use" in ended.stderr
         before = workers_of(server.child.pid)
         killed = min(before)
         os.kill(killed, signal.SIGKILL)
@@ -336,24 +336,7 @@ def test_workers_end_when_their_manager_is_killed(tmp_path):
             server.child.kill()
             wait_until(lambda: is_refused(server.address), seconds=5)
             assert answer_on(waiting).status == 200
-        wait_until(lambda: not any(is_alive(pid) for pid in workers), seconds=10)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except OSError:
-        return False
-
-
-def test_a_port_that_is_taken_is_named(tmp_path):
-    with small(tmp_path, workers=1) as server:
-        port = str(urlsplit(server.address).port)
-        command = [sys.executable, "-m", "gunicorn", "--config", "python:shop.web_server", SMALL]
-        command += ["--bind", f"{ports.HOST}:{port}"]
-        ended = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True, timeout=60)
-        assert ended.returncode == 1
-        assert port in ended.stderr and "in use" in ended.stderr
+        wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in workers), seconds=10)
 
 
 @pytest.mark.parametrize("traced", ["", "http://127.0.0.1:9/"])

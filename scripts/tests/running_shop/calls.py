@@ -138,9 +138,9 @@ def orders_of(product: Product, **columns: Any) -> Any:
     return Order.objects.filter(lines__product=product, **columns)
 
 
-def wait_until_settled(product: Product, seconds: float = SETTLE_SECONDS) -> None:
+def wait_until_settled(product: Product) -> None:
     """Return once no saga of an order of the product is under way: the worker has ended all of them."""
-    wait_until(lambda: not _unfinished(product).exists(), seconds=seconds)
+    eventually(lambda: not _unfinished(product).exists())
 
 
 def let_leases_end(product: Product) -> None:
@@ -160,6 +160,16 @@ def charges_of(product: Product) -> Counter[str]:
         charges = gateway().charges(key=payment.charge_key)
         found[str(payment.order_id)] += sum(charge.kept_amount > 0 for charge in charges)
     return found
+
+
+def count_paid_once(product: Product) -> int:
+    """How many orders of the product there are, which all end paid, each by one charge, and by every law."""
+    wait_until_settled(product)
+    paid = orders_of(product, status="paid").count()
+    assert paid == orders_of(product).count()
+    assert set(charges_of(product).values()) == {1}
+    require_every_law()
+    return paid
 
 
 def eventually(condition: Callable[[], bool]) -> None:

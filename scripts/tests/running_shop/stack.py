@@ -18,7 +18,7 @@ import urllib3
 from django.conf import LazySettings, settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import connection
 from django.test import override_settings
 
 from accounts.tokens import tokens
@@ -33,9 +33,8 @@ from scripts.stack import (
 )
 from scripts.stack.instance import Instance
 from shop import configuration
-from shop.observability import gauges
 from shop.redis import redis_client
-from shop.tests import process_state
+from shop.tests.outages import connecting_to
 from shop.tests.racing import wait_until
 from shop.tests.servers import is_mariadb
 
@@ -59,7 +58,6 @@ SETTINGS = {
     "RATE_TOP_UPS": f"{TOP_UPS_A_MINUTE}/m",
 }
 """Short times, so that what a kill leaves undone ends within a test; one rate, for the test of rates."""
-STORES = ("mariadb", "redis", "broker")
 SIMULATORS = ("gateway", "sink", "partner")
 SHOP = ("web", "worker", "beat")
 START_SECONDS = 60
@@ -98,7 +96,7 @@ class RunningShop:
         self.start("mariadb")
         words = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
         if dump:
-            words = _client("mariadb", environ.Env.db_url_config(self.environment["DATABASE_URL"]))
+            words = client_command("mariadb", environ.Env.db_url_config(self.environment["DATABASE_URL"]))
         subprocess.run(words, env=self.environment, input=dump, check=True, text=True)
         for name in SHOP:
             self.launch(name)
@@ -261,24 +259,13 @@ def used_by_this_process(
     location = {"LOCATION": shop.environment["REDIS_URL"]}
     settings.CACHES = {"default": settings.CACHES["default"] | location}
     redis_client.reset()
-    usual = {name: connection.settings_dict[name] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
-    usual_options = connection.settings_dict["OPTIONS"]
     own = configuration.database("DATABASE_URL", "")
-    options = {name: value for name, value in usual_options.items() if name != "unix_socket"}
-    _reconnect({name: own[name] for name in usual} | {"OPTIONS": options | own["OPTIONS"]})
-    try:
-        yield
-    finally:
-        _reconnect(usual | {"OPTIONS": usual_options})
-        redis_client.reset()
-
-
-def _reconnect(address: Mapping[str, Any]) -> None:
-    """New connections of this process go there; this thread's connection is closed."""
-    connections.close_all()
-    connection.settings_dict.update(address)
-    process_state.renew_threads()
-    gauges._cached.clear()
+    address = {name: own[name] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
+    with connecting_to(options=own["OPTIONS"], **address):
+        try:
+            yield
+        finally:
+            redis_client.reset()
 
 
 def _dump() -> str:
@@ -289,11 +276,11 @@ def _dump() -> str:
     used = connection.settings_dict
     if not is_mariadb() or not connection.introspection.table_names():
         return ""
-    command = _client("mariadb-dump", used, "--single-transaction", "--skip-comments")
+    command = client_command("mariadb-dump", used, "--single-transaction", "--skip-comments")
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _client(program: str, used: Mapping[str, Any], *options: str) -> list[str]:
+def client_command(program: str, used: Mapping[str, Any], *options: str) -> list[str]:
     """A program of MariaDB's, signed in to this database."""
     words = {"user": used["USER"], "password": used["PASSWORD"], "socket": used["OPTIONS"]["unix_socket"]}
     return [program, *(f"--{name}={word}" for name, word in words.items()), *options, used["NAME"]]

@@ -56,22 +56,16 @@ def test_a_refused_body_is_counted_and_its_response_names_the_request(running_sh
     assert answered_by(413, running_shop) == before + 1
 
 
-def test_several_processes_do_not_sum_gauges(running_shop):
-    """Whichever process answers, the value is the same."""
+def test_each_process_has_its_metrics_and_several_web_processes_do_not_sum_gauges(running_shop):
+    """Whichever of them answers, the value is the same; they use the database's clock."""
     pattern = re.compile(r"^firstcome_events_queued (\S+)$", re.M)
     eventually(lambda: pattern.findall(running_shop.text("/metrics")) == ["0.0"])
     for _ in range(10):
         text = urllib3.request("GET", f"{running_shop.address}/metrics", retries=False).data.decode()
         assert pattern.findall(text) == ["0.0"]
-
-
-def test_a_web_server_uses_the_databases_clock_and_exports_its_measurement(running_shop):
     rows = running_shop.text("/metrics").splitlines()
     [line] = [row for row in rows if row.startswith("firstcome_clock_measurement_age_seconds ")]
     assert 0 <= float(line.split()[1]) < 120
-
-
-def test_the_worker_and_beat_serve_their_metrics_beside_the_web_processes(running_shop):
     for name in ("worker", "beat"):
         address = (ports.HOST, running_shop.instance.port + instances.METRICS_PORTS[name])
         # The worker takes tasks, and so counts as started, before it serves them.
@@ -190,7 +184,7 @@ def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop):
     assert [secret for secret in secrets if secret in text.replace("request-tok_", "request-")] == []
 
 
-PATHS = [
+PATHS = (
     "/",
     "/healthz",
     "/metrics",
@@ -199,7 +193,7 @@ PATHS = [
     "/api/v1/auth/token",
     "/nowhere",
     IMPORT,
-]
+)
 LARGE = 40 * 2**20
 
 

@@ -1,6 +1,9 @@
 """Four journeys in a browser: a purchase, the launch board, a refund, and a sign-in with a one-time code."""
 
 import re
+from typing import Any
+
+from django.contrib.auth.models import User
 
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
@@ -18,15 +21,22 @@ from shop.tests.browser.test_operators_pages import (
     card_of as board_card_of,
     left_on,
     press,
-    sign_in as sign_in_as_staff,
     take_coupon,
 )
 from shop.tests.browser.test_storefront import STORED
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import STEP_SECONDS, backup_codes, code_of, secret_of_text
 
 FRONT, LOGIN = re.compile("/admin/$"), re.compile("/admin/login/")
+
+
+def sign_in_as_staff(page: Any, account: User, otp: str = "") -> None:
+    page.locator("#id_username").fill(account.username)
+    page.locator("#id_password").fill(PASSWORD)
+    page.locator("#id_otp").fill(otp)
+    with page.expect_navigation():
+        page.locator("#login-form [type=submit]").click()
 
 
 def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page):
@@ -119,8 +129,10 @@ def test_a_line_is_refunded_by_units_after_its_amount_was_shown(open_page):
 def test_the_first_sign_in_sets_codes_up_and_the_next_ones_need_one(open_page):
     olga = superuser_with_password("olga")
     page = open_page("/admin/orders/order/")
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
     sign_in_as_staff(page, olga)
     expect(page.locator("#otp-form")).to_be_visible()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
     expect(page.locator("svg").first).to_be_visible()
     secret = secret_of_text(page.locator("ol code").inner_text())
     page.locator("#id_otp").fill(code_of(secret))
@@ -129,6 +141,7 @@ def test_the_first_sign_in_sets_codes_up_and_the_next_ones_need_one(open_page):
     shown = page.locator("#backup-codes code")
     expect(shown).to_have_count(10)
     assert sorted(shown.all_inner_texts()) == sorted(backup_codes(olga))
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
     page.locator("a[href='/admin/orders/order/']").click()
     expect(page).to_have_url(re.compile("/admin/orders/order/"))
 

@@ -26,8 +26,6 @@ from shop.tests.one_time_codes import enrolled
 
 HTTP = urllib3.PoolManager(maxsize=16, retries=False, timeout=30)
 STATIC = "static"
-AS_IN_PRODUCTION = {"STAFF_OTP_REQUIRED": "1", "LOG_LEVEL": "INFO"}
-STOREFRONT = {"DEMO": "1"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,7 @@ def running(folder: Path, gateway: Simulator, data_platform: Simulator) -> Itera
     # Where the gateway's page for the card's owner leads back to.
     receipt = f"http://{ports.HOST}:{port}/demo/#/orders/{{order}}"
     settings = (
-        AS_IN_PRODUCTION
-        | STOREFRONT
+        {"STAFF_OTP_REQUIRED": "1", "LOG_LEVEL": "INFO", "DEMO": "1"}
         | {"STATIC_ROOT": str(folder / STATIC), "PAYMENT_RETURN_URL": receipt}
         | {"GATEWAY_URL": f"http://{ports.HOST}:{gateway.port}", "EVENT_SECRET": own_data_platform.SECRET}
         | {"DATA_PLATFORM_URL": f"http://{ports.HOST}:{data_platform.port}"}

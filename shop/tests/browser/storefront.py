@@ -18,11 +18,11 @@ ORDERS = "**/api/v1/orders"
 Handler = Callable[[Any], None]
 
 
-def buyer(username: str, *, points: int = 10_000) -> User:
+def buyer(username: str) -> User:
     """An account that can sign in by `PASSWORD`."""
     account: User = AccountFactory.create(username=username, password=hashed_password())
     with transaction.atomic():
-        ledger.bulk_open_wallets([account.pk], points)
+        ledger.bulk_open_wallets([account.pk], 10_000)
     return account
 
 

@@ -27,7 +27,7 @@ from shop.tests.browser import accessibility
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, expect
 from shop.tests.browser.stack import HTTP, Stack, call, session_of, superuser_with_password
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
-from shop.tests.one_time_codes import code_for, code_of, secret_of_text, with_codes
+from shop.tests.one_time_codes import code_for, with_codes
 from shop.tests.racing import wait_until
 from shop.tests.rows_of_every_model import fill_all_models
 
@@ -149,34 +149,28 @@ def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(open_page, stack, p
     expect(card_of(page, room).locator("dl")).to_contain_text("waiting2admitted1")
 
 
-PAUSE_SECONDS = 0.1
-THREADS = 2
-
-
 @contextmanager
-def buyers_coming_for(
-    address: str, campaign: Campaign, product: Product, *, number: int = 400
-) -> Iterator[list[int]]:
-    """That many accounts take a coupon and order one unit each, one after the other, until the block ends.
+def buyers_coming_for(address: str, campaign: Campaign, product: Product) -> Iterator[list[int]]:
+    """Many accounts take a coupon and order one unit each, one after the other, until the block ends.
 
     Gives the list of their answers' statuses, which grows.
     """
-    waiting = list(User.objects.filter(pk__in=accounts(number)))
+    waiting = list(User.objects.filter(pk__in=accounts(400)))
     statuses, is_over = list[int](), threading.Event()
 
     def buy() -> None:
-        while waiting and not is_over.wait(PAUSE_SECONDS):
+        while waiting and not is_over.wait(0.1):
             buyer = waiting.pop()
             statuses.append(take_coupon(address, buyer, campaign))
             statuses.append(order_one(address, buyer, product))
 
-    with ThreadPoolExecutor(THREADS) as threads:
-        buying = [threads.submit(buy) for _ in range(THREADS)]
+    with ThreadPoolExecutor(2) as threads:
+        buying = [threads.submit(buy) for _ in range(2)]
         try:
             yield statuses
         finally:
             is_over.set()
-    assert [each.result() for each in buying] == [None] * THREADS
+    assert [each.result() for each in buying] == [None, None]
 
 
 def take_coupon(address: str, buyer: User, campaign: Campaign) -> int:
@@ -205,11 +199,6 @@ IS_SEEN = """() => {
 }"""
 
 
-@pytest.fixture
-def olga(transactional_db) -> User:
-    return with_codes(superuser_with_password("olga"))
-
-
 def tab_to(page: Any, element: Any) -> None:
     """Press Tab until the element has the focus, which has to be seen there."""
     for _ in range(MOST_STEPS):
@@ -222,10 +211,19 @@ def tab_to(page: Any, element: Any) -> None:
     raise AssertionError(f"{MOST_STEPS} steps by Tab don't reach it")
 
 
-def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack, olga):
-    order = operating_pages.unpaid_order()
+def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack):
+    olga, order = with_codes(superuser_with_password("olga")), operating_pages.unpaid_order()
     page = open_page("/admin/login/?next=/admin/orders/order/")
-    sign_in_by_keys(page, olga)
+    username = page.locator("#id_username")
+    if not username.evaluate("element => element === document.activeElement"):
+        tab_to(page, username)
+    page.keyboard.type(olga.username)
+    tab_to(page, page.locator("#id_password"))
+    page.keyboard.type(PASSWORD)
+    tab_to(page, page.locator("#id_otp"))
+    page.keyboard.type(code_for(olga))
+    page.keyboard.press("Enter")
+    expect(page.locator("#changelist")).to_be_visible()
 
     tab_to(page, page.locator(f"#result_list a[href^='{page_of(order)}']").first)
     page.keyboard.press("Enter")
@@ -241,19 +239,6 @@ def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack, olga):
     expect(page).to_have_url(re.compile(page_of(order)))
     expect(cancel).to_have_count(0)
     assert Order.objects.get(pk=order.pk).status == "cancelled"
-
-
-def sign_in_by_keys(page: Any, account: User) -> None:
-    username = page.locator("#id_username")
-    if not username.evaluate("element => element === document.activeElement"):
-        tab_to(page, username)
-    page.keyboard.type(account.username)
-    tab_to(page, page.locator("#id_password"))
-    page.keyboard.type(PASSWORD)
-    tab_to(page, page.locator("#id_otp"))
-    page.keyboard.type(code_for(account))
-    page.keyboard.press("Enter")
-    expect(page.locator("#changelist")).to_be_visible()
 
 
 def choose(page: Any, *codes: str) -> None:
@@ -351,37 +336,13 @@ def _is_page(url: str, session: str) -> bool:
         answer.close()
 
 
-def sign_in(page: Any, account: User, otp: str = "") -> None:
-    page.locator("#id_username").fill(account.username)
-    page.locator("#id_password").fill(PASSWORD)
-    page.locator("#id_otp").fill(otp)
-    with page.expect_navigation():
-        page.locator("#login-form [type=submit]").click()
-
-
 @pytest.mark.parametrize("under", [f"/admin/{app}/" for app in APPS])
 def test_a_page_has_no_severe_finding_and_fits_a_phone(open_page, stack, under):
     assert findings(open_page, stack, under=under) == {}
 
 
-def test_nor_have_the_front_page_the_board_the_reports_and_the_pages_of_single_things(open_page, stack):
+def test_nor_have_the_front_page_the_board_the_reports_the_pages_of_single_things_and_the_welcome_page(
+    open_page, stack
+):
     assert findings(open_page, stack, under="/admin/", but=OF_MODELS) == {}
-
-
-def test_nor_have_the_page_to_sign_in_and_those_that_set_codes_up(open_page, stack):
-    olga = superuser_with_password("olga")
-    page = open_page("/admin/login/")
-    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
-    sign_in(page, olga)
-    expect(page.locator("#otp-form")).to_be_visible()
-    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
-    page.locator("#id_otp").fill(code_of(secret_of_text(page.locator("ol code").inner_text())))
-    page.locator("#otp-form [type=submit]").click()
-    expect(page.locator("#backup-codes")).to_be_visible()
-    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
-
-
-def test_nor_has_the_welcome_page(open_page, stack):
-    fill_all_models()
-    page = open_page("/")
-    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+    assert accessibility.findings_in_both_themes_and_on_a_phone(open_page("/")) == []

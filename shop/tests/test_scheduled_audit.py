@@ -23,6 +23,7 @@ from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders.models import Order
 from orders.tests import buying, test_audit as order_damage
+from orders.tests.conftest import _empty_books, _stepped_executor
 from payments import ledger
 from payments.gateways import gateway
 from payments.models import Reconciliation
@@ -36,11 +37,48 @@ from shop.management import laws, scheduled_audit
 from shop.models import AuditState, JournalLine, LawStatus
 from shop.operations.audits import law_status
 from shop.tests.racing import race
-from shop.tests.scheduled_audit.conftest import audit_all, audit_changes, broken, forget_changes
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.second_process import another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
+campaign, with_pool = coupon_damage.campaign, coupon_damage.with_pool
+paid, cancelled = order_damage.paid, order_damage.cancelled
+__all__ = ["_empty_books", "_stepped_executor"]
+
+
+@pytest.fixture
+def audited() -> None:
+    """A shop whose first audits are done before the test's rows are there."""
+    reconciling.reconcile()
+    assert audit_changes() == {}
+    assert audit_all() == {}
+
+
+def audit_changes() -> dict[str, list[str]]:
+    """Audit what is new, and return the laws that are broken then, with their offenders."""
+    with scheduled_audit.leased() as lease:
+        assert lease is not None
+        scheduled_audit.audit_new(lease, now=clock.now())
+    return broken()
+
+
+def audit_all() -> dict[str, list[str]]:
+    """A full audit, and then one of what has changed: only that clears a law."""
+    AuditState.objects.update(full_at=None)
+    while AuditState.objects.filter(full_at=None).exists():
+        with scheduled_audit.leased() as lease:
+            assert lease is not None
+            scheduled_audit.continue_full(lease, now=clock.now())
+    return audit_changes()
+
+
+def broken() -> dict[str, list[str]]:
+    return {status.law: status.offenders for status in LawStatus.objects.filter(holds=False)}
+
+
+def forget_changes() -> None:
+    """As if the next audit was the first: it places its marks at the end, so that no row is new."""
+    AuditState.objects.update(marks={})
 
 
 def test_old_damage_is_left_to_the_full_audit(audited, campaign):
@@ -128,6 +166,10 @@ def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited):
     AuditState.objects.update(leased_until=clock.now())
 
     assert scheduled_audit.run_due()
+    # Nor does one of a clock that was ahead block it.
+    AuditState.objects.update(lease_token="killed", leased_until=clock.now() + timedelta(hours=5))
+    with scheduled_audit.leased() as lease:
+        assert lease is not None
 
 
 def test_an_auditor_whose_lease_lapsed_records_nothing(audited, campaign):
@@ -221,21 +263,17 @@ def test_a_check_that_fails_leaves_the_last_answer(audited, campaign, monkeypatc
     assert LawStatus.objects.get(law="L7").checked_at > before
 
 
-def test_a_full_audit_is_due_an_hour_after_the_last_began(audited):
+def test_a_full_audit_is_due_an_hour_after_the_last_began_by_the_databases_clock(audited, monkeypatch):
     assert scheduled_audit.run_due() is False
+    host_time = time.time
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: host_time() + 3_600)
+        assert scheduled_audit.run_due() is False
     AuditState.objects.update(full_at=clock.now() - scheduled_audit.FULL_INTERVAL)
     drop = CampaignFactory.create(issued=1, opens_at=clock.now() + timedelta(days=1))
     forget_changes()
     assert scheduled_audit.run_due()
     assert broken() == {"L1": [str(drop.pk)]}
-
-
-def test_an_audit_is_due_by_the_databases_clock(audited, monkeypatch):
-    """The host's clock is an hour ahead: nothing is due for that."""
-    assert scheduled_audit.run_due() is False
-    host_time = time.time
-    monkeypatch.setattr(time, "time", lambda: host_time() + 3_600)
-    assert scheduled_audit.run_due() is False
 
 
 def test_after_the_clock_was_set_back_audits_go_on_at_once_and_find_what_is_new(audited):
@@ -255,12 +293,6 @@ def test_after_the_clock_was_set_back_audits_go_on_at_once_and_find_what_is_new(
     assert not LawStatus.objects.filter(Q(checked_at__gt=now) | Q(full_at__gt=now)).exists()
     second = PaymentFactory.create(top_up=True)
     assert set(audit_changes()["L9"]) == {str(first.pk), str(second.pk)}
-
-
-def test_a_lease_of_a_clock_that_was_ahead_blocks_no_auditor(audited):
-    AuditState.objects.update(lease_token="killed", leased_until=clock.now() + timedelta(hours=5))
-    with scheduled_audit.leased() as lease:
-        assert lease is not None
 
 
 def test_the_first_audit_of_an_installation_is_a_full_one():
@@ -341,6 +373,12 @@ def test_audits_beside_sales_find_nothing(audited):
 Broken = dict[str, list[str]]
 
 
+def find_by_every_path() -> tuple[Broken, Broken, Broken]:
+    """What the audit by command finds, which has statements of its own, and the scheduled ones."""
+    by_command = {report.law: report.offenders for report in buying.broken_laws()}
+    return by_command, *find_by_both_paths()
+
+
 def find_by_both_paths() -> tuple[Broken, Broken]:
     """What the frequent audit finds, and what a full audit finds that knows nothing of the first."""
     of_changes = audit_changes()
@@ -351,10 +389,10 @@ def find_by_both_paths() -> tuple[Broken, Broken]:
 
 @pytest.mark.parametrize(("law", "damage"), order_damage.DAMAGE)
 def test_damage_of_orders_is_named(law, damage, audited, paid, cancelled):
-    assert audit_changes() == {}
+    assert audit_changes() == {} and buying.broken_laws() == []
     damage(paid, cancelled)
-    of_changes, of_all = find_by_both_paths()
-    assert of_changes.get(law) and of_all.get(law)
+    for found in find_by_every_path():
+        assert found.get(law)
 
 
 @pytest.mark.parametrize("damage", order_damage.REFUND_DAMAGE.values(), ids=order_damage.REFUND_DAMAGE)
@@ -363,9 +401,9 @@ def test_damage_of_refunds_is_named(damage, audited):
     order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
     buying.execute_refund(buying.refund(order.id, {product: 1}))
     started = buying.refund(order.id, {product: 1})
-    assert audit_changes() == {}
+    assert audit_changes() == {} and buying.broken_laws() == []
     damage(order)
-    for found in find_by_both_paths():
+    for found in find_by_every_path():
         assert {str(order.id), str(started.refund.id)} & set(found["L9"])
 
 
@@ -419,6 +457,7 @@ def test_coupons_that_a_lost_constraint_let_in_are_named(constraint, change, aud
     with coupon_damage.without_constraint(Coupon, f"coupons_coupon_{constraint}"):
         first, second = campaign.coupons.order_by("position")[:2]
         Coupon.objects.filter(pk=second.pk).update(**change(first, second))
+        assert coupon_damage.broken() == {"L2": [str(campaign.pk)]}
         assert find_by_both_paths() == ({"L2": [str(campaign.pk)]},) * 2
     assert "L2" not in audit_changes()
 
@@ -428,6 +467,7 @@ def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(audited):
     with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_order"):
         for _ in range(2):
             coupon_of(drop, status="held", order_id=order_id)
+        assert coupon_damage.broken() == {"L6": [str(order_id)]}
         for found in find_by_both_paths():
             assert str(order_id) in found["L6"]
 
