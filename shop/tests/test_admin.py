@@ -38,7 +38,6 @@ from shop.tests.clients import signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, OrderFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db
-CHANGE = "auth.change_user"
 
 
 def page_of(user: User) -> str:
@@ -119,7 +118,7 @@ def test_more_accounts_than_the_page_lists_are_not_disabled():
 
 @pytest.mark.parametrize("right", RIGHTS)
 def test_permission_to_change_accounts_does_not_allow_granting_permissions(right):
-    client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE]))
+    client = signed_in(AccountFactory(is_staff=True, permissions=["auth.change_user"]))
     ada = AccountFactory()
     sent = filled_in(client.get(page_of(ada)), email="new@example.com", **{right: "1"})
 
@@ -133,7 +132,7 @@ def test_permission_to_change_accounts_does_not_allow_granting_permissions(right
 
 @pytest.mark.parametrize("more", [{"is_superuser": True}, {"permissions": ["payments.add_transfer"]}])
 def test_staff_cannot_take_over_an_account_with_more_permissions(more):
-    client = signed_in(AccountFactory(is_staff=True, permissions=[CHANGE, "auth.view_user"]))
+    client = signed_in(AccountFactory(is_staff=True, permissions=["auth.change_user", "auth.view_user"]))
     other = AccountFactory(is_staff=True, **more)
 
     changed = client.post(page_of(other), {"username": "gone", "is_active": ""})

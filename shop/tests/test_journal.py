@@ -232,23 +232,17 @@ def operator(db) -> User:
     operator = SuperuserFactory.create(username="olga")
     ada = AccountFactory(username="ada")
     now = timezone.now()
-    for number, (actor, actor_id, name, what, subject, days) in enumerate(
+    columns = ("actor", "actor_id", "actor_name", "what", "subject")
+    for number, (days, *values) in enumerate(
         [
-            ("staff", operator.pk, "", "product.changed", "product 7", 1),
-            ("staff", operator.pk, "olga", "campaign.changed", "campaign 3", 10),
-            ("account", ada.pk, "ada", "account.signed_in", f"account {ada.pk}", 1),
-            ("staff", None, "root", "product.changed", "product 8", 10),
+            (1, "staff", operator.pk, "", "product.changed", "product 7"),
+            (10, "staff", operator.pk, "olga", "campaign.changed", "campaign 3"),
+            (1, "account", ada.pk, "ada", "account.signed_in", f"account {ada.pk}"),
+            (10, "staff", None, "root", "product.changed", "product 8"),
         ]
     ):
-        JournalLine.objects.create(
-            at=now - timedelta(days=days),
-            actor=actor,
-            actor_id=actor_id,
-            actor_name=name,
-            what=what,
-            subject=subject,
-            detail=f"line {number}",
-        )
+        line = dict(zip(columns, values, strict=True)) | {"detail": f"line {number}"}
+        JournalLine.objects.create(at=now - timedelta(days=days), **line)
     return operator
 
 
