@@ -249,17 +249,6 @@ def test_polls_and_repeats_of_one_account_leave_places_for_others(caller, produc
     asyncio.run(call_all())
 
 
-def test_pages_and_probes_run_in_threads(blocked):
-    async def call_all() -> list[int]:
-        return [
-            (await send_request("GET", path)).status
-            for path in ("/healthz", "/readyz", "/metrics", "/admin/login/")
-        ]
-
-    assert set(asyncio.run(call_all())) <= {200, 503}
-    assert blocked == []
-
-
 class AtOnce:
     """A batcher whose outcome is known already."""
 

@@ -362,7 +362,7 @@ def test_a_key_that_nobody_has_takes_no_thread_of_djangos_lane(monkeypatch):
     assert (refused.status, orjson.loads(refused.body)["code"]) == (401, "token_invalid")
 
 
-def test_probes_answer_while_every_thread_is_held():
+def test_probes_answer_while_every_thread_is_held_and_they_and_pages_block_no_loop(blocked):
     release = threading.Event()
 
     async def answers() -> list[Answer]:
@@ -377,6 +377,8 @@ def test_probes_answer_while_every_thread_is_held():
         assert [answer.status for answer in asyncio.run(answers())] == [200, 200, 200]
     finally:
         release.set()
+    assert send_request_blocking("GET", "/admin/login/").status == 200
+    assert blocked == []
 
 
 def test_half_of_the_threads_wait_in_djangos_lane_and_others_are_answered_at_once(settings, monkeypatch):
@@ -436,13 +438,12 @@ def test_hosts_are_those_of_the_settings_at_the_time_and_long_ones_are_not_cache
 
 
 ID = "01a205ea-8973-7608-aaac-b7b4998b3d39"
-SAMPLES = {"<uuid>": ID, "<int>": "7"}
 
 
 def test_the_burst_lane_finds_the_views_and_arguments_that_django_finds():
     assert len(table.CALLS) <= 16
     for (method, shape), call in table.CALLS.items():
-        path = re.sub("<(uuid|int)>", lambda kind: SAMPLES[kind[0]], shape)
+        path = re.sub("<(uuid|int)>", lambda kind: ID if kind[1] == "uuid" else "7", shape)
         expected: Any = get_resolver().resolve(views.API_PREFIX + path)
         assert table.find(method, path) == (call, expected.kwargs), path
         assert expected.func.view_class is call.view, path
