@@ -149,7 +149,6 @@ def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(open_page, stack, p
     expect(card_of(page, room).locator("dl")).to_contain_text("waiting2admitted1")
 
 
-PAUSE_SECONDS = 0.1
 THREADS = 2
 
 
@@ -165,7 +164,7 @@ def buyers_coming_for(
     statuses, is_over = list[int](), threading.Event()
 
     def buy() -> None:
-        while waiting and not is_over.wait(PAUSE_SECONDS):
+        while waiting and not is_over.wait(0.1):
             buyer = waiting.pop()
             statuses.append(take_coupon(address, buyer, campaign))
             statuses.append(order_one(address, buyer, product))
@@ -205,11 +204,6 @@ IS_SEEN = """() => {
 }"""
 
 
-@pytest.fixture
-def olga(transactional_db) -> User:
-    return with_codes(superuser_with_password("olga"))
-
-
 def tab_to(page: Any, element: Any) -> None:
     """Press Tab until the element has the focus, which has to be seen there."""
     for _ in range(MOST_STEPS):
@@ -222,10 +216,19 @@ def tab_to(page: Any, element: Any) -> None:
     raise AssertionError(f"{MOST_STEPS} steps by Tab don't reach it")
 
 
-def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack, olga):
-    order = operating_pages.unpaid_order()
+def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack):
+    olga, order = with_codes(superuser_with_password("olga")), operating_pages.unpaid_order()
     page = open_page("/admin/login/?next=/admin/orders/order/")
-    sign_in_by_keys(page, olga)
+    username = page.locator("#id_username")
+    if not username.evaluate("element => element === document.activeElement"):
+        tab_to(page, username)
+    page.keyboard.type(olga.username)
+    tab_to(page, page.locator("#id_password"))
+    page.keyboard.type(PASSWORD)
+    tab_to(page, page.locator("#id_otp"))
+    page.keyboard.type(code_for(olga))
+    page.keyboard.press("Enter")
+    expect(page.locator("#changelist")).to_be_visible()
 
     tab_to(page, page.locator(f"#result_list a[href^='{page_of(order)}']").first)
     page.keyboard.press("Enter")
@@ -241,19 +244,6 @@ def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack, olga):
     expect(page).to_have_url(re.compile(page_of(order)))
     expect(cancel).to_have_count(0)
     assert Order.objects.get(pk=order.pk).status == "cancelled"
-
-
-def sign_in_by_keys(page: Any, account: User) -> None:
-    username = page.locator("#id_username")
-    if not username.evaluate("element => element === document.activeElement"):
-        tab_to(page, username)
-    page.keyboard.type(account.username)
-    tab_to(page, page.locator("#id_password"))
-    page.keyboard.type(PASSWORD)
-    tab_to(page, page.locator("#id_otp"))
-    page.keyboard.type(code_for(account))
-    page.keyboard.press("Enter")
-    expect(page.locator("#changelist")).to_be_visible()
 
 
 def choose(page: Any, *codes: str) -> None:
@@ -308,8 +298,6 @@ def test_a_late_answer_for_an_earlier_term_is_not_shown(open_page, stack, browse
 
 
 APPS = ["coupons", "events", "inventory", "(auth|otp_totp)", "shop", "orders", "payments"]
-OF_MODELS = f"/admin/({'|'.join(APPS)})/"
-WHOLE_PAGE = re.compile(rb"\s*<!doctype html", re.IGNORECASE)
 
 
 def findings(
@@ -318,45 +306,32 @@ def findings(
     """What is wrong with each page whose address begins with `under`, and not with `but`."""
     fill_all_models()
     operator = SuperuserFactory.create(username="olga")
-    page = open_page(account=operator)
-    found, opened = {}, 0
-    for path in _pages(stack, session_of(operator), under, but):
-        page.set_viewport_size({"width": 1280, "height": 900})
-        page.goto(path)
-        found[path] = accessibility.findings_in_both_themes_and_on_a_phone(page)
-        assert page.url == stack.address + path
-        opened += 1
-    assert opened, f"no page lies under {under}"
-    return {path: wrong for path, wrong in found.items() if wrong}
-
-
-def _pages(stack: Stack, session: str, under: str, but: str) -> Iterator[str]:
-    """The addresses that answer with a whole page: not those of files, parts of pages, and buttons."""
+    page, session = open_page(account=operator), session_of(operator)
     paths = [address.path for address in admin_addresses.addresses()]
     wanted = [path for path in paths if re.match(under, path) and not re.match(but, path)]
+    found = {}
     # The next ones are requested while the browser examines one.
     with ThreadPoolExecutor(1) as requests:
         answers = requests.map(lambda path: _is_page(stack.address + path, session), wanted)
-        yield from (path for path, is_page in zip(wanted, answers, strict=True) if is_page)
+        for path in (path for path, is_page in zip(wanted, answers, strict=True) if is_page):
+            page.set_viewport_size({"width": 1280, "height": 900})
+            page.goto(path)
+            found[path] = accessibility.findings_in_both_themes_and_on_a_phone(page)
+            assert page.url == stack.address + path
+    assert found, f"no page lies under {under}"
+    return {path: wrong for path, wrong in found.items() if wrong}
 
 
 def _is_page(url: str, session: str) -> bool:
+    """Whether a whole page answers: no file, part of a page, or button."""
     headers = {"Cookie": f"sessionid={session}", "Accept": "text/html"}
     answer = HTTP.request("GET", url, headers=headers, redirect=False, preload_content=False)
     try:
         # Only then read: a stream has no end.
         is_html = answer.status == 200 and answer.headers["Content-Type"].startswith("text/html")
-        return is_html and WHOLE_PAGE.match(answer.data) is not None
+        return is_html and re.match(rb"\s*<!doctype html", answer.data, re.IGNORECASE) is not None
     finally:
         answer.close()
-
-
-def sign_in(page: Any, account: User, otp: str = "") -> None:
-    page.locator("#id_username").fill(account.username)
-    page.locator("#id_password").fill(PASSWORD)
-    page.locator("#id_otp").fill(otp)
-    with page.expect_navigation():
-        page.locator("#login-form [type=submit]").click()
 
 
 @pytest.mark.parametrize("under", [f"/admin/{app}/" for app in APPS])
@@ -364,24 +339,24 @@ def test_a_page_has_no_severe_finding_and_fits_a_phone(open_page, stack, under):
     assert findings(open_page, stack, under=under) == {}
 
 
-def test_nor_have_the_front_page_the_board_the_reports_and_the_pages_of_single_things(open_page, stack):
-    assert findings(open_page, stack, under="/admin/", but=OF_MODELS) == {}
+def test_nor_have_the_front_page_the_board_the_reports_the_pages_of_single_things_and_the_welcome_page(
+    open_page, stack
+):
+    assert findings(open_page, stack, under="/admin/", but=f"/admin/({'|'.join(APPS)})/") == {}
+    assert accessibility.findings_in_both_themes_and_on_a_phone(open_page("/")) == []
 
 
 def test_nor_have_the_page_to_sign_in_and_those_that_set_codes_up(open_page, stack):
     olga = superuser_with_password("olga")
     page = open_page("/admin/login/")
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
-    sign_in(page, olga)
+    page.locator("#id_username").fill(olga.username)
+    page.locator("#id_password").fill(PASSWORD)
+    with page.expect_navigation():
+        page.locator("#login-form [type=submit]").click()
     expect(page.locator("#otp-form")).to_be_visible()
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
     page.locator("#id_otp").fill(code_of(secret_of_text(page.locator("ol code").inner_text())))
     page.locator("#otp-form [type=submit]").click()
     expect(page.locator("#backup-codes")).to_be_visible()
-    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
-
-
-def test_nor_has_the_welcome_page(open_page, stack):
-    fill_all_models()
-    page = open_page("/")
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
