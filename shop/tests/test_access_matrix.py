@@ -32,7 +32,6 @@ from shop.tests.rolled_back import rolled_back
 from shop.urls import API
 
 HEADING = "Who may make which call"
-METHODS = ("get", "post", "put", "patch", "delete")
 OPEN = "open"
 """The call is answered, or refused for its body alone."""
 REFUSALS = {401: "401", 403: "403", 404: "404"}
@@ -42,7 +41,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_a_row_of_every_mo
 def calls() -> Iterator[tuple[str, str, URLPattern]]:
     for route in API:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(route.pattern))
-        for method in METHODS:
+        for method in ("get", "post", "put", "patch", "delete"):
             if hasattr(route.callback.view_class, method):
                 yield f"{method.upper()} /{path}", method, route
 

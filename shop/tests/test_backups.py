@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -39,7 +39,6 @@ from shop.tests.racing import wait_until
 from shop.tests.second_connection import in_its_place
 
 RESTORED = "firstcome_restored"
-CONNECTIONS = 20
 CLIENTS = ("mariadb", "mariadb-dump", "mariadb-binlog", "mysql", "mysqldump", "mysqlbinlog")
 """What `shop.operations.backups.programs` looks for."""
 
@@ -54,7 +53,7 @@ def running_server(tmp_path_factory) -> Iterator[Server]:
         home=folder / "server",
         socket=places.socket_path(folder, "server.sock"),
         password="of-this-test",
-        max_connections=CONNECTIONS,
+        max_connections=20,
         root=root,
         has_binary_log=True,
     )
@@ -120,8 +119,11 @@ def folder(tmp_path) -> Path:
 def run(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> tuple[int, str]:
     """A management command on this server: its exit code, and all that it prints."""
     url = server.url.replace(f"/{DATABASE}?", f"/{database}?").replace(f"//{USER}:", f"//{user}:")
+    with mock.patch.dict(os.environ, DATABASE_URL=url):
+        settings = connections.configure_settings({"default": configuration.database("DATABASE_URL", "")})
+    own = load_backend(settings["default"]["ENGINE"]).DatabaseWrapper(settings["default"], "default")
     output = io.StringIO()
-    with connected_to(url):
+    with in_its_place(own):
         try:
             call_command(*words, stdout=output, stderr=output)
         except CommandError as error:
@@ -129,14 +131,6 @@ def run(server: Server, *words: str, database: str = DATABASE, user: str = USER)
         except SystemExit as ended:
             return int(str(ended.code)), output.getvalue()
     return 0, output.getvalue()
-
-
-def connected_to(url: str) -> AbstractContextManager[None]:
-    """A connection to this database in the place of this thread's."""
-    with mock.patch.dict(os.environ, DATABASE_URL=url):
-        settings = connections.configure_settings({"default": configuration.database("DATABASE_URL", "")})
-    backend = load_backend(settings["default"]["ENGINE"])
-    return in_its_place(backend.DatabaseWrapper(settings["default"], "default"))
 
 
 def done(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> str:
@@ -352,32 +346,25 @@ def test_mariadbs_program_by_the_name_of_mysqls_is_not_taken_for_it(version, exp
     assert programs.programs_for(cast(BaseDatabaseWrapper, mysql)) is expected
 
 
-def test_ids_given_after_the_restored_state_never_come_again(server, backup):
+def test_ids_and_positions_of_the_feed_given_after_the_restored_state_never_come_again(server, folder):
+    with_rows(server)
+    execute(server, "CREATE TABLE events_feedstate (last_position BIGINT, swept_position BIGINT, gaps JSON)")
+    execute(server, "INSERT INTO events_feedstate VALUES (7, 2, '[]')")
+    done(server, "backup", str(folder))
     execute(server, "INSERT INTO amounts (amount) VALUES (1), (2), (3)")
-    restored(server, backup)
+    restored(server, folder)
 
     execute(server, "INSERT INTO amounts (amount) VALUES (9)", database=RESTORED)
 
     assert [id for id, *_ in rows(server, RESTORED)] == [1, 2, 3 + ID_GAP]
-
-
-def test_positions_of_the_feed_given_after_the_restored_state_never_come_again(server, folder):
-    execute(server, "CREATE TABLE events_feedstate (last_position BIGINT, swept_position BIGINT, gaps JSON)")
-    execute(server, "INSERT INTO events_feedstate VALUES (7, 2, '[]')")
-    done(server, "backup", str(folder))
-    restored(server, folder)
-
     [(last, swept, gaps)] = execute(server, "SELECT * FROM events_feedstate", database=RESTORED)
-
     [[first, end, restored_at]] = json.loads(gaps)
     assert (last, swept, first, end) == (7 + ID_GAP, 2, 8, 7 + ID_GAP)
     assert abs(restored_at / 1000 - time.time()) < 60
 
 
-def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(server, folder, tmp_path):
-    with_rows(server)
-    before = datetime.now(UTC) - timedelta(minutes=1)
-    done(server, "backup", str(folder))
+def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(server, backup, tmp_path):
+    folder, before = backup, datetime.now(UTC) - timedelta(hours=1)
     create(server, RESTORED)
     none, logs = tmp_path / "none", ["--logs", str(server.binary_logs)]
     none.mkdir()

@@ -26,8 +26,8 @@ from shop.tests.statements import captured_statements
 from shop.tests.test_transactions import conflict_for
 from shop.tests.waiting import waiting_at
 
-KINDS = ("counted", "refused", "raising", "repeating")
-names = draw.lists(draw.sampled_from(KINDS), min_size=1, max_size=12).map(
+kinds = draw.sampled_from(["counted", "refused", "raising", "repeating"])
+names = draw.lists(kinds, min_size=1, max_size=12).map(
     lambda kinds: [f"{kind}-{number}" for number, kind in enumerate(kinds)]
 )
 # Each example is a race on the real database: few of them, without a deadline.
@@ -155,53 +155,38 @@ def test_requests_are_decided_in_order_of_arrival_and_batches_are_bounded(counti
     assert [len(batch) for batch in gate.batches[1:]] == sizes
 
 
-def test_a_batch_is_one_transaction(counting):
-    gate = Gate()
-    batcher = Batcher(gate)
+def test_a_batch_is_one_transaction_and_no_request_is_answered_before_its_commit(counting):
+    first, second = Gate(), Gate()
+    gates = iter([first, second])
+    batcher: Batcher[str, int] = Batcher(lambda requests: next(gates)(requests))
     with captured_statements() as statements:
-        with led_by(batcher, gate) as leader:
+        with led_by(batcher, first) as leader:
             followers = submit_in_order(batcher, [f"follower-{number}" for number in range(9)])
-        for submission in [leader, *followers]:
-            assert isinstance(submission.result(), int)
-    assert [len(batch) for batch in gate.batches] == [1, 9]
+        wait_until(lambda: len(second.batches) == 1)
+        # The second batch is written but not committed.
+        assert set(tally.entries()) == {"leading"}
+        assert all(follower.is_alive() for follower in followers)
+        second.is_open.set()
+        assert [submission.result() for submission in [leader, *followers]] == list(range(1, 11))
+    assert [len(batch) for batch in (*first.batches, *second.batches)] == [1, 9]
     assert statements.count("COMMIT") == 2
     assert sum(statement.startswith("UPDATE") for statement in statements) == 2
 
 
-def test_no_request_is_answered_before_the_commit(counting):
-    first, second = Gate(), Gate()
-    gates = iter([first, second])
-    batcher: Batcher[str, int] = Batcher(lambda requests: next(gates)(requests))
-    with led_by(batcher, first):
-        submit_in_order(batcher, ["follower-1", "follower-2"])
-    wait_until(lambda: len(second.batches) == 1)
-    third = Submission(batcher, "follower-3")
-    # The second batch is written but not committed.
-    assert set(tally.entries()) == {"leading"}
-    assert third.is_alive()
-    second.is_open.set()
-
-
-def test_a_follower_with_its_outcome_sees_its_row_on_another_connection(counting):
-    batcher = Batcher(tally.count)
-
-    def submit_and_look(name: str) -> tuple[int, list[Any]]:
-        position = batcher.submit(name)
-        return position, ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
-
-    results = race([lambda name=f"name-{number}": submit_and_look(name) for number in range(24)])
-    assert [seen for _, seen in results] == [[(position,)] for position, _ in results]
-
-
-def test_64_threads_count_exactly_and_share_transactions(counting):
+def test_64_threads_count_exactly_share_transactions_and_see_their_rows_with_the_outcome(counting):
     gate = opened(tally.count)
     batcher: Batcher[str, int] = Batcher(gate)
 
-    def submit_five(racer: int) -> list[int]:
-        return [batcher.submit(f"{racer}-{turn}") for turn in range(5)]
+    def submit(name: str) -> tuple[int, list[Any]]:
+        position = batcher.submit(name)
+        return position, ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
 
-    positions = [p for five in race([lambda r=r: submit_five(r) for r in range(64)]) for p in five]
-    assert sorted(positions) == list(range(1, 321))
+    fives = race(
+        [lambda racer=racer: [submit(f"{racer}-{turn}") for turn in range(5)] for racer in range(64)]
+    )
+    results = [each for five in fives for each in five]
+    assert sorted(position for position, _ in results) == list(range(1, 321))
+    assert [seen for _, seen in results] == [[(position,)] for position, _ in results]
     assert tally.counted() == 320
     assert sum(map(len, gate.batches)) == 320
     assert len(gate.batches) < 160
@@ -326,7 +311,7 @@ def test_an_expired_request_is_not_decided_when_a_failed_batch_is_retried_one_by
     assert tally.entries() == {"slow": 1}
 
 
-def test_inside_a_transaction_a_request_is_decided_at_once_and_is_part_of_it(counting):
+def test_inside_a_transaction_a_request_is_part_of_it_and_a_failure_leaves_the_rest_intact(counting):
     gate = opened(tally.count)
     batcher = Batcher(gate)
     with pytest.raises(ZeroDivisionError), transaction.atomic():
@@ -335,10 +320,6 @@ def test_inside_a_transaction_a_request_is_decided_at_once_and_is_part_of_it(cou
         raise ZeroDivisionError
     assert gate.batches == [["first"], ["second"]]
     assert tally.entries() == {}
-
-
-def test_inside_a_transaction_a_failure_leaves_the_rest_intact(counting):
-    batcher = Batcher(tally.count)
     with transaction.atomic():
         assert batcher.submit("first") == 1
         for name, error in (
@@ -350,16 +331,6 @@ def test_inside_a_transaction_a_failure_leaves_the_rest_intact(counting):
                 batcher.submit(name)
         assert batcher.submit("second") == 2
     assert tally.entries() == {"first": 1, "second": 2}
-
-
-@pytest.mark.django_db
-def test_it_works_within_a_test_case(tally_tables):
-    tally.reset()
-    batcher = Batcher(tally.count)
-    assert [batcher.submit("first"), batcher.submit("second")] == [1, 2]
-    with pytest.raises(IntegrityError):
-        batcher.submit("repeating")
-    assert ask(connection, "SELECT COUNT(*) FROM tally_entry WHERE name <> %s", tally.TAKEN) == [(2,)]
 
 
 def test_a_deadlocked_batch_is_retried_as_a_whole(counting):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -37,7 +37,7 @@ from shop.operations.beat import BeatLease
 from shop.operations.celery_processes import Request, enter_task, leave_task
 from shop.tasks import sweep
 from shop.tests.factories import AccountFactory
-from shop.tests.outages import OwnRedis, database_away
+from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import environment
 
@@ -131,17 +131,15 @@ def test_beats_that_start_or_find_a_lapsed_lease_at_once_have_one_winner(has_lap
     assert sorted(taken) == [False] * 7 + [True]
 
 
-def test_a_lease_from_a_clock_that_was_set_back_since_is_free():
-    ProcessLease.objects.create(name="beat", holder="one", leased_until=timezone.now() + timedelta(hours=1))
-    assert beats.take("two")
-
-
 def test_a_lease_that_is_given_up_is_free_at_once_and_anothers_is_not_touched():
     beats.take("one")
     beats.release("two")
     assert not beats.take("two")
     beats.release("one")
     assert beats.take("two")
+    # From a clock that was set back since.
+    ProcessLease.objects.update(leased_until=timezone.now() + timedelta(hours=1))
+    assert beats.take("one")
 
 
 def test_a_beat_that_stands_by_exposes_no_last_tick():
@@ -161,18 +159,11 @@ def test_a_beat_that_stands_by_exposes_no_last_tick():
     assert heartbeats.age_seconds(heartbeats.BEAT) is None
 
 
-def test_a_beat_that_starts_again_with_its_schedule_need_not_wait_for_its_own_lease():
-    with kept("/folder/schedule") as first:
-        wait_until(lambda: first.is_ours)
-        again = BeatLease("/folder/schedule")
-        again.refresh()
-        assert again.is_ours
-
-
 def test_the_one_that_acts_goes_on_while_the_database_is_away_and_the_other_waits():
-    acting, waiting = BeatLease("one"), BeatLease("two")
-    acting.refresh()
-    waiting.refresh()
+    acting, waiting, again = BeatLease("one"), BeatLease("two"), BeatLease("one")
+    for lease in (acting, waiting, again):
+        lease.refresh()
+    assert again.is_ours, "one that starts again with its schedule need not wait for its own lease"
     with database_away():
         acting.refresh()
         waiting.refresh()
@@ -224,27 +215,19 @@ def received(expires: datetime) -> Request:
     return Request(message, app=app, task=sweep, **content)
 
 
-def sent(own_redis: OwnRedis) -> Mapping[str, Any]:
-    """The headers of the message that beat sends for a task that expires after `LIFETIME`."""
-    scheduler = object.__new__(beats.Scheduler)
-    scheduler.app = app
-    entry = ScheduleEntry(
-        name=sweep.name, task=sweep.name, schedule=schedule(1), app=app,
-        options={"expires": LIFETIME.total_seconds()},
-    )  # fmt: skip
-    with app.connection_for_write(url=own_redis.url) as connection:
-        entry.options["connection"] = connection
-        scheduler.apply_async(entry)
-    with redis_client.Redis.from_url(own_redis.url) as client:
-        return json.loads(client.lpop("celery"))["headers"]
-
-
 @pytest.mark.parametrize("minutes", [-15, 15])
 def test_a_beat_whose_hosts_clock_is_wrong_sends_messages_that_expire_by_the_databases(own_redis, minutes):
+    scheduler = object.__new__(beats.Scheduler)
+    scheduler.app = app
+    entry = ScheduleEntry(name=sweep.name, task=sweep.name, schedule=schedule(1), app=app)
     with clock.shifted(by=timedelta(minutes=minutes)):
         before = clock.now()
-        expires = datetime.fromisoformat(sent(own_redis)["expires"])
-        assert before + LIFETIME <= expires <= clock.now() + LIFETIME
+        with app.connection_for_write(url=own_redis.url) as connection:
+            entry.options |= {"expires": LIFETIME.total_seconds(), "connection": connection}
+            scheduler.apply_async(entry)
+        with redis_client.Redis.from_url(own_redis.url) as client:
+            headers = json.loads(client.lpop("celery"))["headers"]
+        assert before + LIFETIME <= datetime.fromisoformat(headers["expires"]) <= clock.now() + LIFETIME
 
 
 def test_a_beat_whose_hosts_clock_was_set_back_was_silent_until_it_was_where_it_had_been():
@@ -279,9 +262,7 @@ def test_a_worker_whose_hosts_clock_is_ahead_dropped_every_message_of_beat():
     with clock.shifted(by=timedelta(minutes=-15)):
         assert not received(clock.now() + LIFETIME).revoked()
         assert received(clock.now() - LIFETIME).maybe_expire()
-
-
-def test_a_worker_whose_hosts_clock_is_behind_runs_no_message_that_has_expired():
+    # Nor does one whose host's clock is behind run a message that has expired.
     with clock.shifted(by=timedelta(minutes=15)):
         assert received(clock.now() - timedelta(minutes=5)).maybe_expire()
 
@@ -303,41 +284,28 @@ LOOKING = {"orders.advance", "orders.handle_webhooks_due"}
 """The tasks that beat would send each second, to look for rows."""
 
 
-@pytest.fixture
-def sent_by_beat(monkeypatch) -> Callable[[], set[str]]:
-    """Which of these tasks, each of which is due, beat sends."""
+def test_beat_has_rows_looked_for_while_there_are_some_or_the_database_can_not_be_read(monkeypatch):
     scheduler = object.__new__(beats.Scheduler)
     scheduler.app = app
-    taken: set[str] = set()
+    sent: set[str] = set()
+    monkeypatch.setattr(beats.dispatch, "send_to_broker", lambda task, *_, **__: sent.add(task.name) or True)
 
-    def take(task: Any, arguments: Any, **_: Any) -> bool:
-        taken.add(task.name)
-        return True
-
-    def send() -> set[str]:
-        taken.clear()
+    def sent_by_beat() -> set[str]:
+        """Which of these tasks, each of which is due, beat sends."""
+        sent.clear()
         for name in LOOKING:
             scheduler.apply_entry(ScheduleEntry(name=name, task=name, schedule=schedule(1), app=app))
-        return set(taken)
+        return sent
 
-    monkeypatch.setattr(beats.dispatch, "send_to_broker", take)
-    return send
-
-
-def test_beat_sends_tasks_that_look_for_rows_while_there_are_some(sent_by_beat):
-    assert sent_by_beat() == set()
-    owners.order("tok_ok")
-    events.take()
-    with clock.shifted(by=timedelta(minutes=1)):
-        assert sent_by_beat() == LOOKING
-
-
-def test_beat_sends_them_while_the_database_can_not_be_read(sent_by_beat, monkeypatch):
     with monkeypatch.context() as away:
         away.setitem(connection.settings_dict, "NAME", "no_such_database")
         connection.close()
         assert sent_by_beat() == LOOKING
     assert sent_by_beat() == set()
+    owners.order("tok_ok")
+    events.take()
+    with clock.shifted(by=timedelta(minutes=1)):
+        assert sent_by_beat() == LOOKING
 
 
 def test_beat_rests_before_a_task_is_due(tmp_path):

@@ -143,26 +143,16 @@ def test_a_process_with_the_key_changeme_does_not_start():
 @pytest.mark.parametrize(
     ("command", "name", "value", "says"),
     [
-        ("migrate", "WEB_THREADS", "many", "WEB_THREADS is 'many': it must be a number."),
-        (
-            "check",
-            "DATABASE_URL",
-            "postgres://shop:of-the-shop@db/shop",
-            "DATABASE_URL begins with 'postgres': it must",
-        ),
-        (
-            "audit",
-            "DATABASE_URL",
-            "mysql://shop:of-the-shop@db:many/shop",
-            "DATABASE_URL is no URL: write mysql://",
-        ),
+        ("migrate", "WEB_THREADS", "many", " is 'many': it must be a number."),
+        ("check", "DATABASE_URL", "postgres://shop:of-the-shop@db/shop", " begins with 'postgres': it must"),
+        ("audit", "DATABASE_URL", "mysql://shop:of-the-shop@db:many/shop", " is no URL: write mysql://"),
     ],
     ids=["migrate", "check", "audit"],
 )
 def test_a_command_with_a_wrong_setting_ends_with_one_line_that_names_it(command, name, value, says):
     ran = programs.end([sys.executable, "manage.py", command], **{name: value})
     assert ran.returncode == 1
-    assert ran.stderr.startswith(f"A setting is wrong: {says}"), ran.stderr
+    assert ran.stderr.startswith(f"A setting is wrong: {name}{says}"), ran.stderr
     assert ran.stderr.count("\n") == 1 and "of-the-shop" not in ran.stderr
     assert ran.stdout == ""
 
@@ -205,8 +195,6 @@ def test_quorum_queues_are_only_rabbitmqs(monkeypatch):
 boots = pytest.mark.boots("a Python process")
 GOOD = {"PAYMENT_GATEWAY": "stripe", "STRIPE_API_KEY": "sk_test_1", "CURRENCY": "KRW"}
 
-CHECKED: dict[str, object] = GOOD | {"PAYMENT_GIVE_UP_SECONDS": 900}
-
 
 def started(settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     program = "from shop import settings; print(settings.PAYMENT_GATEWAY)"
@@ -243,18 +231,18 @@ def test_a_wrong_setting_is_named_in_the_last_line(wrong, message):
     assert "live_1" not in failed.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("currency", ["KRW", "JPY", "USD", "EUR", "HUF", "TWD"])
-def test_a_currency_that_stripe_counts_as_the_shop_does_is_taken(currency):
-    gateways.check_stripe(CHECKED | {"CURRENCY": currency})
-
-
-@pytest.mark.parametrize("currency", ["BHD", "JOD", "KWD", "OMR", "TND", "ISK", "UGX", "MGA"])
-def test_a_currency_that_stripe_counts_otherwise_is_refused(currency):
+def test_a_currency_that_stripe_counts_otherwise_is_refused():
     """Of three digits Stripe wants the last one to be 0; the others would be charged a hundred times or a
     hundredth.
     """
-    with pytest.raises(ImproperlyConfigured, match=f"^CURRENCY is '{currency}': Stripe .* choose another"):
-        gateways.check_stripe(CHECKED | {"CURRENCY": currency})
+    others: dict[str, object] = GOOD | {"PAYMENT_GIVE_UP_SECONDS": 900}
+    for currency in ("KRW", "JPY", "USD", "EUR", "HUF", "TWD"):
+        gateways.check_stripe(others | {"CURRENCY": currency})
+    for currency in ("BHD", "JOD", "KWD", "OMR", "TND", "ISK", "UGX", "MGA"):
+        with pytest.raises(
+            ImproperlyConfigured, match=f"^CURRENCY is '{currency}': Stripe .* choose another"
+        ):
+            gateways.check_stripe(others | {"CURRENCY": currency})
 
 
 def test_the_system_checks_ask_no_database():

@@ -16,7 +16,6 @@ from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask
 from shop.tests.waiting import in_background, waiting_at
 
-REFUSED = 2002
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -73,7 +72,7 @@ def test_a_server_that_refuses_is_down_and_never_counts_as_hung(relay):
         connection.close()
         with pytest.raises(OperationalError) as refused:
             connection.ensure_connection()
-        assert refused.value.args[0] == REFUSED
+        assert refused.value.args[0] == 2002  # refused
 
 
 def watched() -> watch.Watch:

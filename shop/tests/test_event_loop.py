@@ -18,7 +18,6 @@ from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Overloaded
 from shop.redis import completion_notifications, redis_client
 from shop.tests import tally
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.second_process import another_process, read_line
@@ -36,42 +35,28 @@ def small_pool(monkeypatch) -> ThreadPool:
     return pool
 
 
-def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread():
+def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread_and_more_are_refused_at_once():
     gate = Gate(list)
-    batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction, max_batch=2_000)
-
-    async def call_all() -> list[int]:
-        before = threading.active_count()
-        tasks = [
-            asyncio.create_task(event_loop.submit_to_batcher(batcher, number)) for number in range(1_000)
-        ]
-        await asyncio.sleep(0.1)
-        assert threading.active_count() <= before + 2, "its leader, and the watch of its deadlines"
-        gate.is_open.set()
-        return await asyncio.gather(*tasks)
-
-    assert asyncio.run(call_all()) == list(range(1_000))
-    assert len(gate.batches) <= 3
-
-
-def test_a_full_batcher_refuses_at_once_and_queued_requests_get_their_outcomes():
-    gate = Gate(list)
-    batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction, max_waiting=10)
+    batcher: Batcher[int, int] = Batcher(
+        gate, run=run_without_transaction, max_batch=2_000, max_waiting=1_000
+    )
 
     async def call_all() -> list[Any]:
-        first = asyncio.create_task(event_loop.submit_to_batcher(batcher, 0))
+        before = threading.active_count()
+        submitted = [event_loop.submit_to_batcher(batcher, number) for number in range(1_006)]
+        first = asyncio.create_task(submitted[0])
         await asyncio.sleep(0.2)
-        tasks = [
-            asyncio.create_task(event_loop.submit_to_batcher(batcher, number)) for number in range(1, 16)
-        ]
+        tasks = [asyncio.create_task(each) for each in submitted[1:]]
         await asyncio.sleep(0)
         assert sum(task.done() for task in tasks) == 5
+        assert threading.active_count() <= before + 2, "its leader, and the watch of its deadlines"
         gate.is_open.set()
         return await asyncio.gather(first, *tasks, return_exceptions=True)
 
     outcomes = asyncio.run(call_all())
-    assert outcomes[:11] == list(range(11))
-    assert {type(outcome) for outcome in outcomes[11:]} == {Overloaded}
+    assert outcomes[:1_001] == list(range(1_001))
+    assert {type(outcome) for outcome in outcomes[1_001:]} == {Overloaded}
+    assert len(gate.batches) <= 3
 
 
 @RUNNERS
@@ -145,11 +130,6 @@ def test_a_signal_ends_exactly_one_wait(run):
     assert run(call()) == [True, False, True, False]
 
 
-def test_a_coroutine_that_needs_an_event_loop_is_refused():
-    with pytest.raises(RuntimeError, match=r"shop\.concurrency\.event_loop"):
-        event_loop.run_blocking(asyncio.sleep(0))
-
-
 def test_results_from_many_threads_at_once_all_arrive():
     """Including a result that arrives while others are being delivered."""
 
@@ -162,10 +142,12 @@ def test_results_from_many_threads_at_once_all_arrive():
     assert asyncio.run(asyncio.wait_for(call_all(), 60)) == 5_000
 
 
-def test_redis_on_a_loop_is_refused():
+def test_redis_on_a_loop_is_refused_and_so_is_without_one_a_coroutine_that_needs_it():
     async def call() -> None:
         redis_client.attempt(lambda client: client.ping(), otherwise=False)
 
+    with pytest.raises(RuntimeError, match=r"shop\.concurrency\.event_loop"):
+        event_loop.run_blocking(asyncio.sleep(0))
     with pytest.raises(RuntimeError, match="event loop"):
         asyncio.run(call())
     assert redis_client.attempt(lambda client: client.ping(), otherwise=False)
@@ -225,20 +207,15 @@ print(is_settled, time.monotonic(), flush=True)
 NEVER, NORMALLY = "3600", str(completion_notifications.RECHECK_SECONDS)
 
 
-def settle() -> None:
+def settle(value: int = 1) -> None:
     with another_connection() as other:
-        ask(other, "UPDATE tally SET value = 1 WHERE id = %s", tally.HOT)
+        ask(other, "UPDATE tally SET value = %s WHERE id = %s", value, tally.HOT)
 
 
 def woken_at(process: "subprocess.Popen[str]") -> float:
     is_settled, at = read_line(process).split()
     assert is_settled == "True"
     return float(at)
-
-
-def listeners(server: OwnRedis) -> int:
-    with Redis.from_url(server.url) as client:
-        return int(client.pubsub_numsub(completion_notifications.CHANNEL)[0][1])
 
 
 def check_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,34 +258,23 @@ def notify_elsewhere(name: str) -> None:
     thread.join()
 
 
-def listening(is_redis_up: bool) -> bool:
-    completion_notifications._listener.start()
-    return completion_notifications._is_listening or not is_redis_up
-
-
 @PLACES
-def test_a_waiter_in_another_process_is_woken_within_milliseconds(counting, own_redis, place):
+def test_a_waiter_in_another_process_is_woken_within_milliseconds_by_its_name_alone(
+    counting, own_redis, place
+):
     def seconds_to_wake() -> float:
-        with another_connection() as other:
-            ask(other, "UPDATE tally SET value = 0 WHERE id = %s", tally.HOT)
+        settle(0)
         with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
             settle()
+            completion_notifications.notify_completed("order-2")
             notified_at = time.monotonic()
             completion_notifications.notify_completed("order-1")
-            return woken_at(process) - notified_at
+            seconds = woken_at(process) - notified_at
+            assert seconds > 0
+            return seconds
 
     # Other work of the machine can delay any single one.
     assert any(seconds_to_wake() < 0.3 for _ in range(5))
-
-
-@PLACES
-def test_a_notification_of_another_name_wakes_no_waiter(counting, own_redis, place):
-    with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
-        settle()
-        completion_notifications.notify_completed("order-2")
-        notified_at = time.monotonic()
-        completion_notifications.notify_completed("order-1")
-        assert 0 < woken_at(process) - notified_at < 10
 
 
 @PLACES
@@ -326,7 +292,8 @@ def test_a_waiter_is_woken_again_after_redis_was_restarted(counting, own_redis, 
     with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
         own_redis.stop()
         own_redis.start()
-        wait_until(lambda: listeners(own_redis) == 1)
+        with Redis.from_url(own_redis.url) as client:
+            wait_until(lambda: client.pubsub_numsub(completion_notifications.CHANNEL)[0][1] == 1)
         settle()
         notified_at = time.monotonic()
         completion_notifications.notify_completed("order-1")
@@ -334,28 +301,23 @@ def test_a_waiter_is_woken_again_after_redis_was_restarted(counting, own_redis, 
 
 
 @pytest.mark.parametrize("is_redis_up", [True, False])
-def test_waiters_of_this_process_are_woken_with_and_without_redis(own_redis, is_redis_up):
+def test_waiters_of_this_process_are_woken_and_a_thousand_of_a_loop_hold_no_thread(own_redis, is_redis_up):
     if not is_redis_up:
         own_redis.stop()
     settled = threading.Event()
 
-    def notify() -> None:
+    def notify_five() -> None:
         wait_until(lambda: len(completion_notifications._waiting.get("order-1", ())) == 5)
         settled.set()
         completion_notifications.notify_completed("order-1")
 
     started_at = time.monotonic()
-    assert race([lambda: wait("order-1", settled.is_set)] * 5 + [notify]) == [True] * 5 + [None]
+    assert race([lambda: wait("order-1", settled.is_set)] * 5 + [notify_five]) == [True] * 5 + [None]
     assert time.monotonic() - started_at < 10
     assert "order-1" not in completion_notifications._waiting
-
-
-@pytest.mark.parametrize("is_redis_up", [True, False])
-def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_thread(own_redis, is_redis_up):
-    if not is_redis_up:
-        own_redis.stop()
-    settled = threading.Event()
-    wait_until(lambda: listening(is_redis_up))
+    settled.clear()
+    completion_notifications._listener.start()
+    wait_until(lambda: completion_notifications._is_listening or not is_redis_up)
     before = threading.active_count()
 
     def notify() -> int:
@@ -379,44 +341,33 @@ def test_a_thousand_waiters_of_a_loop_hold_no_thread_and_are_woken_by_another_th
 
 
 @PLACES
-def test_a_completion_between_the_check_and_the_sleep_is_not_missed(place):
+def test_a_completion_between_the_check_and_the_sleep_or_by_work_of_the_wait_is_not_missed(place):
     checks: list[bool] = []
 
-    def settle_just_after_the_first_check() -> bool:
+    def check() -> bool:
         checks.append(bool(checks))
         notify_elsewhere("order-1")
         return checks[-1]
 
-    assert wait("order-1", settle_just_after_the_first_check, place=place)
+    assert wait("order-1", check, place=place)
     assert checks == [False, True]
-
-
-@PLACES
-def test_work_started_by_the_wait_is_not_checked_before_and_not_missed(place):
-    checks: list[bool] = []
-
-    def check() -> bool:
-        checks.append(True)
-        return True
-
+    # The work that the wait starts is not checked before.
     assert wait("order-1", check, place=place, begin=lambda: notify_elsewhere("order-1"))
-    assert checks == [True]
+    assert checks == [False, True, True]
 
 
 @PLACES
-def test_a_lost_notification_costs_at_most_a_second(monkeypatch, place):
-    check_every(float(NORMALLY), monkeypatch)
-    settles_at = time.monotonic() + 0.2
-    assert wait("order-1", lambda: time.monotonic() >= settles_at, place=place)
-    assert time.monotonic() - settles_at < 2
-
-
-@PLACES
-def test_a_wait_that_times_out_returns_in_time(place):
+def test_a_wait_that_times_out_returns_in_time_and_a_lost_notification_costs_at_most_a_second(
+    monkeypatch, place
+):
     started_at = time.monotonic()
     assert not wait("order-1", lambda: False, seconds=0.3, place=place)
     assert 0.3 <= time.monotonic() - started_at < 2
     assert "order-1" not in completion_notifications._waiting
+    check_every(float(NORMALLY), monkeypatch)
+    settles_at = time.monotonic() + 0.2
+    assert wait("order-1", lambda: time.monotonic() >= settles_at, place=place)
+    assert time.monotonic() - settles_at < 2
 
 
 def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(settings):
@@ -455,13 +406,21 @@ def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(setting
 
 
 @PLACES
-def test_a_waiter_whose_check_fails_releases_its_place(place):
+def test_a_waiter_whose_check_fails_or_that_is_cancelled_releases_its_place(place):
     def fail() -> bool:
         raise ValueError("the check failed")
+
+    async def cancel() -> None:
+        task = asyncio.create_task(waiting("order-1", lambda: False))
+        await until_waiting(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     for _ in range(64):
         with pytest.raises(ValueError):
             wait("order-1", fail, place=place)
+    asyncio.run(cancel())
     assert (dict(completion_notifications._waiting), completion_notifications._count) == ({}, 0)
 
 
@@ -478,18 +437,6 @@ def test_a_check_that_is_refused_as_overloaded_is_retried(monkeypatch, place):
 
     assert wait("order-1", check, seconds=5, place=place, begin=lambda: None)
     assert len(checks) == 3
-
-
-def test_a_cancelled_waiter_releases_its_place():
-    async def cancel() -> None:
-        task = asyncio.create_task(waiting("order-1", lambda: False))
-        await until_waiting(1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(cancel())
-    assert (dict(completion_notifications._waiting), completion_notifications._count) == ({}, 0)
 
 
 def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(monkeypatch):

@@ -1,7 +1,7 @@
 """Files that are sent: exports and reports, whole and with a place for each, and those under `/static`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,10 @@ async def nothing(_: Message) -> None:
     pass
 
 
+def body_of(messages: Sequence[Message]) -> bytes:
+    return b"".join(message["body"] for message in messages)
+
+
 def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked):
     busy = []
 
@@ -77,8 +81,7 @@ def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked):
 
     messages = asyncio.run(exported(cookie, wait_for_idle_threads))
     assert messages[0]["status"] == 200
-    body = b"".join(message["body"] for message in messages[1:])
-    assert body.count(b"\r\n") == User.objects.count() + 1
+    assert body_of(messages[1:]).count(b"\r\n") == User.objects.count() + 1
     assert len(busy) > 9 and set(busy) == {0}
     assert messages[-1] == {"type": "http.response.body", "body": b""}
     assert blocked == Blocked()
@@ -98,10 +101,9 @@ def test_a_client_that_does_not_take_a_part_in_time_is_cut_off_and_frees_its_pla
     assert messages[-1]["more_body"]
 
 
-def test_an_export_of_which_a_part_fails_is_refused_and_none_of_it_is_sent(cookie, monkeypatch):
+def test_an_export_of_which_a_part_fails_or_that_grows_too_large_is_refused_whole(cookie, monkeypatch):
     """A file that lacks rows would look complete."""
-    read = list_exports.windows.fetch
-    reads = []
+    read, reads = list_exports.windows.fetch, []
 
     def fail_at_third(rows: Any) -> Any:
         reads.append(rows)
@@ -109,25 +111,22 @@ def test_an_export_of_which_a_part_fails_is_refused_and_none_of_it_is_sent(cooki
             raise Unavailable("The database can't be reached; try again.")
         return read(rows)
 
-    monkeypatch.setattr(list_exports.windows, "fetch", fail_at_third)
-    messages = asyncio.run(exported(cookie, nothing))
-    assert messages[0]["status"] == 503
-    assert b"u001" not in b"".join(message["body"] for message in messages[1:])
-
-
-def test_an_export_that_grows_too_large_is_refused_and_none_of_it_is_sent(cookie, monkeypatch):
+    with monkeypatch.context() as failing:
+        failing.setattr(list_exports.windows, "fetch", fail_at_third)
+        start, *rest = asyncio.run(exported(cookie, nothing))
+    assert start["status"] == 503
+    assert b"u001" not in body_of(rest)
     monkeypatch.setattr(large_responses, "MAX_BYTES", 1_000)
-    messages = asyncio.run(exported(cookie, nothing))
-    assert messages[0]["status"] == 409
-    assert b"export_too_large" in b"".join(message["body"] for message in messages[1:])
+    start, *rest = asyncio.run(exported(cookie, nothing))
+    assert start["status"] == 409
+    assert b"export_too_large" in body_of(rest)
 
 
 @pytest.mark.parametrize("path", [EXPORT, BALANCE])
 def test_a_response_has_its_length(cookie, path):
-    messages = asyncio.run(exported(cookie, nothing, path))
-    body = b"".join(message["body"] for message in messages[1:])
-    assert messages[0]["status"] == 200
-    assert int(dict(messages[0]["headers"])[b"content-length"]) == len(body) > 0
+    start, *rest = asyncio.run(exported(cookie, nothing, path))
+    assert start["status"] == 200
+    assert int(dict(start["headers"])[b"content-length"]) == len(body_of(rest)) > 0
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Gauges: read at each scrape, one for all processes, and metrics don't fail because of them."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from django.db import OperationalError, connection
@@ -12,16 +11,15 @@ from shop.observability import gauges
 from shop.observability.gauges import Source
 from shop.tests.hung_server import relayed
 from shop.tests.samples import exposed
+from shop.tests.second_connection import ask
 
 pytestmark = pytest.mark.django_db
 ALL_GAUGES = dict(gauges._groups)
 
 
 @pytest.fixture(autouse=True)
-def _no_other_gauges(monkeypatch) -> Iterator[None]:
-    with monkeypatch.context() as patched:
-        patched.setattr(gauges, "_groups", {})
-        yield
+def _no_other_gauges(monkeypatch) -> None:
+    monkeypatch.setattr(gauges, "_groups", {})
 
 
 def failures(gauge: str) -> float:
@@ -54,9 +52,7 @@ SLOW = (
 
 
 def run(statement: str) -> float:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return float(cursor.fetchone()[0])
+    return float(ask(connection, statement)[0][0])
 
 
 @pytest.mark.django_db(transaction=True)

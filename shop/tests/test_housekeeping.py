@@ -34,14 +34,6 @@ def leave_something_to_sweep() -> None:
     RevokedToken.objects.update(expires_at=timezone.now())
 
 
-def test_rows_that_are_no_longer_needed_are_swept():
-    leave_something_to_sweep()
-
-    assert housekeeping.sweep() == 2
-    assert housekeeping.sweep() == 0
-    assert list(IdempotencyKey.objects.values_list("key_hash", flat=True)) == ["1" * 64]
-
-
 def test_sessions_of_operators_were_never_deleted_and_are_swept_once_they_have_expired():
     for key, left in (("over", timedelta(0)), ("valid", timedelta(hours=1))):
         Session.objects.create(session_key=key, session_data="", expire_date=timezone.now() + left)
@@ -74,16 +66,18 @@ def test_a_failed_sweep_of_keys_does_not_prevent_the_others():
     ]
 
 
-def test_the_sweep_command_runs_every_task_of_beat():
+def test_the_sweep_command_runs_every_task_of_beat_and_rows_that_are_no_longer_needed_are_swept():
     leave_something_to_sweep()
 
     _, output = run("sweep")
 
     assert "shop.sweep: 2\n" in output
     assert {line.partition(":")[0] for line in output.splitlines()} == set(settings.CELERY_BEAT_SCHEDULE)
+    assert housekeeping.sweep() == 0
+    assert list(IdempotencyKey.objects.values_list("key_hash", flat=True)) == ["1" * 64]
 
 
-def test_only_keys_of_this_project_are_dropped_from_redis():
+def test_only_keys_of_this_project_are_dropped_from_redis_and_throttles_survive():
     client = redis_client.client()
     for number in range(1_200):
         client.set(f"firstcome:in-flight:1:{number}", "x")
@@ -92,12 +86,8 @@ def test_only_keys_of_this_project_are_dropped_from_redis():
     assert run_json("rebuild_redis") == (0, {"dropped": 1_200})
     assert client.keys() == [b"celery"]
     assert run("rebuild_redis") == (0, "0 keys dropped from Redis.\n")
-
-
-def test_throttles_survive_a_rebuild_of_redis():
     for _ in range(10):
         throttling.count_attempt([(sign_ins.ATTEMPTS_BY_NAME_AND_ADDRESS, "ada")])
-
     assert run_json("rebuild_redis") == (0, {"dropped": 0})
     with pytest.raises(Throttled):
         throttling.count_attempt([(sign_ins.ATTEMPTS_BY_NAME_AND_ADDRESS, "ada")])

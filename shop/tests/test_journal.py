@@ -1,5 +1,6 @@
-"""The journal: each line with its content and actor, only if its effect is committed; and its search."""
+"""The journal and counts: only if the effect is committed, with its actor; and the search of the journal."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -16,13 +17,24 @@ from shop.db import open_transaction, transactions
 from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
+from shop.tests import open_transactions
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 AWKWARD = 'it\'s 100 %s \\ "quoted"; 커피, 😀'
+
+
+counted: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted() -> None:
+    counted.clear()
 
 
 def noted() -> list[str]:
@@ -31,6 +43,16 @@ def noted() -> list[str]:
 
 def note(what: str = "test.noted", **more: Any) -> None:
     journal.note(what=what, subject="test", **more)
+
+
+def change(what: str) -> None:
+    """Change something: a line of the journal, and a count."""
+    note(what)
+    open_transaction.count_after_commit(counted.extend, [what])
+
+
+def fail(items: Sequence[str]) -> None:
+    raise RuntimeError("a defect")
 
 
 def test_a_line_is_kept_as_it_was_noted():
@@ -69,42 +91,104 @@ def test_lines_are_inserted_in_order_by_a_statement_per_thousand(count, statemen
     assert noted() == [f"test.{number}" for number in range(count)]
 
 
-def test_a_line_of_a_rolled_back_transaction_is_not_written():
+def test_what_is_done_is_noted_and_counted_once_it_is_committed():
     def work() -> None:
-        note("test.lost")
+        change("a")
+        change("b")
+        assert counted == []
+
+    transactions.run(work, transactions.REPEATABLE)
+    assert counted == noted() == ["a", "b"]
+
+
+def test_a_transaction_that_is_rolled_back_leaves_no_line_and_no_count():
+    def work() -> None:
+        change("test.lost")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
         transactions.run(work, transactions.KEYED)
     with pytest.raises(RuntimeError), transaction.atomic():
         work()
-    transactions.run(lambda: note("test.kept"), transactions.KEYED)
-    assert noted() == ["test.kept"]
+    transactions.run(lambda: change("test.kept"), transactions.KEYED)
+    assert counted == noted() == ["test.kept"]
 
 
-def test_a_line_of_a_rolled_back_savepoint_is_not_written():
+def test_a_savepoint_that_is_rolled_back_leaves_no_line_and_no_count():
     def work() -> None:
-        note("test.before")
+        change("test.before")
         with pytest.raises(RuntimeError), open_transaction.savepoint():
-            note("test.lost")
+            change("test.lost")
             raise RuntimeError
-        note("test.after")
+        change("test.after")
 
     transactions.run(work, transactions.KEYED)
-    assert noted() == ["test.before", "test.after"]
+    assert counted == noted() == ["test.before", "test.after"]
 
 
-def test_work_that_is_retried_is_noted_once():
+def test_work_that_is_retried_is_noted_and_counted_once():
     attempts = []
 
     def work() -> None:
         attempts.append(1)
-        note(f"test.attempt.{len(attempts)}")
+        change(f"test.attempt.{len(attempts)}")
         if len(attempts) < 3:
             raise OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
 
     transactions.run(work, transactions.KEYED)
-    assert noted() == ["test.attempt.3"]
+    assert counted == noted() == ["test.attempt.3"]
+
+
+def test_inside_a_transaction_of_django_it_counts_with_its_commit():
+    with transaction.atomic():
+        transactions.run_or_savepoint(lambda: change("a"), transactions.REPEATABLE)
+        change("b")
+        assert counted == []
+    assert sorted(counted) == ["a", "b"]
+
+
+def test_a_count_that_raises_disturbs_neither_the_work_nor_other_counts():
+    def work() -> int:
+        open_transaction.count_after_commit(fail, ["a"])
+        change("b")
+        return JournalLine.objects.count()
+
+    assert transactions.run(work, transactions.REPEATABLE) == 0
+    assert counted == noted() == ["b"]
+    with transaction.atomic():
+        open_transaction.count_after_commit(fail, ["a"])
+        open_transaction.count_after_commit(counted.extend, ["c"])
+    assert counted == ["b", "c"]
+
+
+@pytest.mark.parametrize("effect", [transactions.KEYED, transactions.ONCE])
+def test_a_commit_whose_reply_is_lost_is_done_once_and_not_counted(effect, tmp_path):
+    def work() -> None:
+        if not JournalLine.objects.exists():
+            change("a")
+
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        transactions.run(work, effect)
+        assert is_lost.is_set()
+    assert (counted, noted()) == ([], ["a"])
+
+
+def test_a_commit_that_never_arrived_counts_once(tmp_path):
+    """The work is done anew."""
+    attempts = []
+
+    def work() -> None:
+        attempts.append(1)
+        change("a")
+
+    def break_before_the_server() -> None:
+        raise BrokenPipeError
+
+    with losing_reply_to_commit(tmp_path, before_commit=break_before_the_server) as is_lost:
+        transactions.run(work, transactions.KEYED)
+        assert is_lost.is_set()
+    assert (len(attempts), counted, noted()) == (2, ["a"], ["a"])
+    wait_until(lambda: not open_transactions.of_others())
 
 
 def test_a_line_that_can_not_be_written_rolls_back_its_effect():
@@ -132,9 +216,11 @@ def test_the_actor_is_the_innermost_one_that_was_set():
     assert JournalLine.objects.filter(actor="account", actor_id=7, request_id="r-1").count() == 1
 
 
-def test_nothing_is_noted_outside_a_transaction():
+def test_nothing_is_noted_or_counted_outside_a_transaction():
     with pytest.raises(transaction.TransactionManagementError):
         note()
+    with pytest.raises(transaction.TransactionManagementError):
+        open_transaction.count_after_commit(counted.extend, ["a"])
 
 
 # Operators search it
@@ -146,23 +232,17 @@ def operator(db) -> User:
     operator = SuperuserFactory.create(username="olga")
     ada = AccountFactory(username="ada")
     now = timezone.now()
-    for number, (actor, actor_id, name, what, subject, days) in enumerate(
+    columns = ("actor", "actor_id", "actor_name", "what", "subject")
+    for number, (days, *values) in enumerate(
         [
-            ("staff", operator.pk, "", "product.changed", "product 7", 1),
-            ("staff", operator.pk, "olga", "campaign.changed", "campaign 3", 10),
-            ("account", ada.pk, "ada", "account.signed_in", f"account {ada.pk}", 1),
-            ("staff", None, "root", "product.changed", "product 8", 10),
+            (1, "staff", operator.pk, "", "product.changed", "product 7"),
+            (10, "staff", operator.pk, "olga", "campaign.changed", "campaign 3"),
+            (1, "account", ada.pk, "ada", "account.signed_in", f"account {ada.pk}"),
+            (10, "staff", None, "root", "product.changed", "product 8"),
         ]
     ):
-        JournalLine.objects.create(
-            at=now - timedelta(days=days),
-            actor=actor,
-            actor_id=actor_id,
-            actor_name=name,
-            what=what,
-            subject=subject,
-            detail=f"line {number}",
-        )
+        line = dict(zip(columns, values, strict=True)) | {"detail": f"line {number}"}
+        JournalLine.objects.create(at=now - timedelta(days=days), **line)
     return operator
 
 

@@ -3,7 +3,6 @@
 import ast
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,7 +24,6 @@ from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.test_literals import shapes
 
-KOREAN = re.compile("[가-힣]")
 LOST = "The request can't be understood."
 
 
@@ -119,7 +117,7 @@ def test_every_error_of_every_body_is_described_in_korean():
                 found += error.errors()
     described = {error["type"]: render(validation_texts.describe(error), "ko") for error in found}
 
-    assert {kind: text for kind, text in described.items() if not KOREAN.search(text)} == {}
+    assert {kind: text for kind, text in described.items() if not re.search("[가-힣]", text)} == {}
     assert len(described) > 15
 
 
@@ -130,8 +128,8 @@ NOT_OF_THE_API = {
 """Folders and modules whose errors only commands and the operators' pages show."""
 
 
-def raised_texts() -> Iterator[tuple[str, ast.expr]]:
-    """Where an error is made, and what it says."""
+def test_every_text_of_an_error_is_marked():
+    found: list[tuple[str, ast.expr]] = []
     names = {name for name in dir(errors) if isinstance(getattr(errors, name), type)} - {"Any", "TypeVar"}
     for path in sorted(path for app in places.APPS for path in (places.PROJECT / app).rglob("*.py")):
         if NOT_OF_THE_API & set(path.parts) or path.name.startswith("admin"):
@@ -149,11 +147,7 @@ def raised_texts() -> Iterator[tuple[str, ast.expr]]:
             name = ast.unparse(node.func).rpartition(".")[2]
             at = {"invalid_field": 2, "required": 1}.get(name, 0)
             if name in {*names, "invalid_field", "required"} and len(node.args) > at:
-                yield f"{path.relative_to(places.PROJECT)}:{node.lineno}", node.args[at]
-
-
-def test_every_text_of_an_error_is_marked():
-    found = list(raised_texts())
+                found.append((f"{path.relative_to(places.PROJECT)}:{node.lineno}", node.args[at]))
     unmarked = [where for where, text in found if isinstance(text, ast.Constant | ast.JoinedStr)]
     assert unmarked == []
     assert len(found) > 100

@@ -2,8 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
-from datetime import timedelta
 from itertools import product
 from typing import Any
 
@@ -11,7 +9,6 @@ import orjson
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
 from accounts.tokens import tokens
 from coupons import issued_coupons
@@ -28,6 +25,7 @@ from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.racing import wait_until
 from shop.tests.rolled_back import rolled_back
+from shop.tests.second_connection import ask
 from shop.tests.servers import explain
 
 pytestmark = pytest.mark.django_db
@@ -86,26 +84,15 @@ def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api):
     check_each(asked.items(), has_rows)
 
 
-def issue(statuses: Sequence[str]) -> list[Coupon]:
-    """Coupons of one campaign with these statuses, in the order of their ids."""
-    now, campaign = timezone.now(), CampaignFactory.create(quantity=len(statuses))
-    return [
-        Coupon.objects.create(
-            campaign=campaign,
-            account=AccountFactory.create(),
-            code=f"C-{campaign.pk}-{position}",
-            position=position,
-            status=status,
-            issued_at=now,
-            expires_at=now + timedelta(days=1),
-        )
-        for position, status in enumerate(statuses, start=1)
-    ]
+def issue(count: int) -> list[Coupon]:
+    """Coupons of one campaign, in the order of their ids."""
+    campaign = CampaignFactory.create(quantity=count)
+    return [coupon_of(campaign) for _ in range(count)]
 
 
 def test_a_list_without_an_index_looks_at_so_many_rows_a_page_and_its_pages_lead_both_ways(monkeypatch):
     monkeypatch.setattr(pagination, "ROWS_AT_ONCE", 10)
-    coupons = issue(["issued"] * 23)
+    coupons = issue(23)
     staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
     voids = [{0}, {0, 1, 2, 3}, {11}, {18}, {13, 17}, {3, 22}, {4, 5, 14}, set(), set(range(23))]
 
@@ -138,7 +125,7 @@ def both_ways(staff: Api) -> list[list[str]]:
 
 def test_the_newest_of_all_coupons_are_read_by_their_key():
     for _ in range(2):
-        issue(["issued"] * 30)
+        issue(30)
     staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
 
     with CaptureQueriesContext(connection) as captured:
@@ -150,17 +137,6 @@ def test_the_newest_of_all_coupons_are_read_by_their_key():
     assert not any("filesort" in step["Extra"] for step in steps)
 
 
-def rows_read(owner_id: int) -> int:
-    """How many rows of tables and indexes the database reads for the first page of the account's coupons."""
-    with connection.cursor() as cursor:
-        cursor.execute("FLUSH STATUS")
-        assert list(issued_coupons.find(owner_id=owner_id).order_by("-id")[0:51])
-        cursor.execute("SHOW SESSION STATUS LIKE 'Handler\\_read\\_%'")
-        counts = {name: int(count) for name, count in cursor.fetchall()}
-    # The rest are reads of temporary tables.
-    return sum(counts.values()) - counts["Handler_read_rnd_next"] - counts["Handler_read_rnd"]
-
-
 @pytest.mark.django_db(transaction=True)
 def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_others_there_are():
     account = AccountFactory.create()
@@ -169,11 +145,14 @@ def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_othe
     reads = []
     for campaigns in (20, 60):
         for _ in range(campaigns):
-            issue(["issued"] * 4)
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE TABLE coupons_coupon, coupons_campaign")
-            cursor.fetchall()
-        reads.append(rows_read(account.pk))
+            issue(4)
+        ask(connection, "ANALYZE TABLE coupons_coupon, coupons_campaign")
+        ask(connection, "FLUSH STATUS")
+        assert list(issued_coupons.find(owner_id=account.pk).order_by("-id")[0:51])
+        counts = dict(ask(connection, "SHOW SESSION STATUS LIKE 'Handler\\_read\\_%%'"))
+        # The rest are reads of temporary tables.
+        rest = {"Handler_read_rnd_next", "Handler_read_rnd"}
+        reads.append(sum(int(count) for name, count in counts.items() if name not in rest))
     assert reads[0] == reads[1] < 40
     with CaptureQueriesContext(connection) as captured:
         assert len(client_of(account).get("/coupons").json()["results"]) == 3
@@ -227,15 +206,20 @@ def rename(product: Product, name: str) -> None:
 
 
 def test_clients_that_ask_at_once_share_one_reading(kept_for_long, readings):
+    """Also with one that leaves, which takes nothing from those that wait with it."""
     ProductFactory.create(name="Tea")
     access = tokens.create_access_token(AccountFactory.create())
 
-    async def ask() -> list[Answer]:
+    async def get_all() -> list[Answer]:
+        leaving = asyncio.create_task(send_request("GET", PATH))
         anonymous = [send_request("GET", PATH) for _ in range(60)]
         signed_in = [send_request("GET", PATH, access=access) for _ in range(40)]
-        return await asyncio.gather(*anonymous, *signed_in)
+        staying = asyncio.gather(*anonymous, *signed_in)
+        await asyncio.sleep(0)
+        leaving.cancel()
+        return await staying
 
-    answers = asyncio.run(ask())
+    answers = asyncio.run(get_all())
     assert len(readings) == 1
     assert {answer.body for answer in answers} == {answers[0].body}
     assert names_in(answers[0]) == ["Tea"]
@@ -246,10 +230,10 @@ def test_clients_that_ask_at_once_share_one_reading(kept_for_long, readings):
 def test_without_the_cache_each_of_them_would_read_the_list(monkeypatch, readings):
     monkeypatch.setattr(cached_lists, "LONGEST_URL", 1)
 
-    async def ask() -> list[Answer]:
+    async def get_all() -> list[Answer]:
         return await asyncio.gather(*[send_request("GET", PATH) for _ in range(60)])
 
-    asyncio.run(ask())
+    asyncio.run(get_all())
     assert len(readings) == 60
 
 
@@ -289,7 +273,7 @@ def test_a_reading_that_takes_longer_than_a_second_is_not_waited_for_by_later_re
 
     monkeypatch.setattr(products, "find", slow_at_first)
 
-    async def ask() -> tuple[Answer, Answer]:
+    async def get_both() -> tuple[Answer, Answer]:
         early = asyncio.create_task(send_request("GET", PATH))
         while not has_read.is_set():
             await asyncio.sleep(0.01)
@@ -299,23 +283,10 @@ def test_a_reading_that_takes_longer_than_a_second_is_not_waited_for_by_later_re
         may_end.set()
         return await early, late
 
-    early, late = asyncio.run(ask())
+    early, late = asyncio.run(get_both())
     assert names_in(late) == ["Coffee"]
     assert early.status == 200
     assert len(calls) == 2
-
-
-def test_a_client_that_leaves_takes_nothing_from_those_that_wait_with_it(kept_for_long):
-    ProductFactory.create(name="Tea")
-
-    async def ask() -> Answer:
-        leaving = asyncio.create_task(send_request("GET", PATH))
-        staying = asyncio.create_task(send_request("GET", PATH))
-        await asyncio.sleep(0)
-        leaving.cancel()
-        return await staying
-
-    assert names_in(asyncio.run(ask())) == ["Tea"]
 
 
 @pytest.mark.parametrize(
@@ -330,23 +301,16 @@ def test_a_list_that_has_not_changed_is_304_without_a_body(kept_for_long, known)
     assert "content-length" not in answer.headers and "content-type" not in answer.headers
 
 
-def test_a_list_that_has_changed_is_200_with_another_tag(burst):
-    product = ProductFactory.create(name="Tea")
-    etag = get().headers["etag"]
-    rename(product, "Coffee")
-    cached_lists.expire()
-    answer = get(headers={"If-None-Match": etag})
-    assert names_in(answer) == ["Coffee"]
-    assert answer.headers["etag"] != etag
-
-
-def test_what_staff_change_here_shows_at_once_to_all(kept_for_long):
+def test_what_staff_change_here_shows_at_once_to_all_with_another_tag(kept_for_long):
     product = ProductFactory.create(name="Tea")
     access = tokens.create_access_token(SuperuserFactory.create())
-    assert names_in(get()) == ["Tea"]
+    before = get()
+    assert names_in(before) == ["Tea"]
     changed = asyncio.run(send_request("PATCH", f"{PATH}/{product.pk}", {"name": "Coffee"}, access=access))
     assert changed.status == 200
-    assert names_in(get()) == ["Coffee"]
+    answer = get(headers={"If-None-Match": before.headers["etag"]})
+    assert names_in(answer) == ["Coffee"]
+    assert answer.headers["etag"] != before.headers["etag"]
 
 
 def test_staff_are_never_shown_a_kept_page(kept_for_long):
@@ -358,13 +322,10 @@ def test_staff_are_never_shown_a_kept_page(kept_for_long):
     assert names_in(get()) == ["Tea"]
 
 
-def test_refusals_are_not_kept(kept_for_long, readings):
+def test_pages_are_kept_by_their_address_and_refusals_are_not(kept_for_long):
     for _ in range(2):
         assert get(query="limit=none").status == 400
     assert not any(known.page for known in cached_lists._lists.values())
-
-
-def test_pages_are_kept_by_their_address(kept_for_long):
     for name in ("Tea", "Coffee"):
         ProductFactory.create(name=name)
     assert names_in(get(query="search=tea")) == ["Tea"]

@@ -40,6 +40,7 @@ from shop.http.validation import Input, Query
 from shop.models import JournalLine
 from shop.money import format_amount, format_number
 from shop.normalization import MOST_MARKS, normalized, spellings
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.confirming import confirmed, shown
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -138,29 +139,21 @@ STRICT_FIELDS = (
     form_fields.DayOrInstantField,
     form_fields.SplitInstantField,
 )
-NO_WALL_TIMES = [miss for miss in NO_INSTANTS if miss not in ("2026-11-25T10:00:00", "")]
-
-
-def fields_of_pages() -> Iterator[tuple[str, str, forms.Field]]:
-    """The fields of the admin's pages that add and change a row, and those that this project declares."""
-    request = RequestFactory().get("/admin/")
-    request.user = SuperuserFactory.build()
-    shown = [
-        pages.get_form(request)
-        for pages in admin.site._registry.values()
-        if pages.has_add_permission(request)
-    ]
-    for form in shown:
-        yield from ((form.__qualname__, name, field) for name, field in form.base_fields.items())
-    for form in shapes(forms.BaseForm):
-        if form.__module__.split(".")[0] in places.APPS:
-            declared = getattr(form, "declared_fields", {})
-            yield from ((form.__qualname__, name, field) for name, field in declared.items())
 
 
 def test_no_page_has_a_number_or_an_instant_that_django_reads():
+    """Of the admin's pages that add and change a row, and of the forms that this project declares."""
+    request = RequestFactory().get("/admin/")
+    request.user = SuperuserFactory.build()
+    adding = [pages for pages in admin.site._registry.values() if pages.has_add_permission(request)]
+    shown = [(form, form.base_fields) for form in (pages.get_form(request) for pages in adding)]
+    declared = [form for form in shapes(forms.BaseForm) if form.__module__.split(".")[0] in places.APPS]
+    shown += [(form, getattr(form, "declared_fields", {})) for form in declared]
     fields = [
-        (form, name, field) for form, name, field in fields_of_pages() if isinstance(field, DJANGO_FIELDS)
+        (form.__qualname__, name, field)
+        for form, of_form in shown
+        for name, field in of_form.items()
+        if isinstance(field, DJANGO_FIELDS)
     ]
     assert {"quantity", "opens_at", "price", "delta", "since", "days"} <= {name for _, name, _ in fields}
     assert [found for found in fields if not isinstance(found[2], STRICT_FIELDS)] == []
@@ -174,18 +167,16 @@ def refuses(field: forms.Field, value: object) -> bool:
     return False
 
 
-@given(miss=st.sampled_from([number for number in NO_NUMBERS if number] + ["46082.0", "1,000", "１２０００"]))
-def test_a_form_takes_no_other_numbers(miss):
-    assert refuses(form_fields.WholeNumberField(), miss)
-
-
-@given(miss=st.sampled_from([miss for miss in NO_WALL_TIMES if miss != "2026-11-25 10:00:00Z"]))
-def test_a_form_takes_no_other_instants(miss):
-    assert refuses(form_fields.InstantField(), miss)
-    day, _, time = miss.partition("T")
-    assert refuses(form_fields.SplitInstantField(), [day, time])
-    if miss != "2026-11-25":
-        assert refuses(form_fields.DayOrInstantField(), miss) and refuses(form_fields.DayField(), miss)
+def test_a_form_takes_no_other_numbers_and_instants():
+    numbers = [*filter(None, NO_NUMBERS), "46082.0", "1,000", "１２０００"]
+    assert [miss for miss in numbers if not refuses(form_fields.WholeNumberField(), miss)] == []
+    for miss in set(NO_INSTANTS) - {"2026-11-25T10:00:00", "", "2026-11-25 10:00:00Z"}:
+        assert refuses(form_fields.InstantField(), miss), miss
+        day, _, time = miss.partition("T")
+        assert refuses(form_fields.SplitInstantField(), [day, time]), miss
+        if miss != "2026-11-25":
+            assert refuses(form_fields.DayOrInstantField(), miss), miss
+            assert refuses(form_fields.DayField(), miss), miss
 
 
 def test_a_form_takes_what_the_browser_sends():
@@ -276,32 +267,23 @@ def test_what_the_api_takes_is_stored_in_one_form():
     api = client_of(SuperuserFactory.create())
     made = api.post("/products", {"sku": "CUP", "name": IN_PARTS, "price": 1, "is_active": True})
     assert (made.status_code, made.json()["name"], Product.objects.get().name) == (201, NAME, NAME)
-    moved = api.post(
-        f"/products/{made.json()['id']}/stock-adjustments", {"delta": 1, "reason": IN_PARTS}, key="a"
-    )
+    path = f"/products/{made.json()['id']}/stock-adjustments"
+    moved = api.post(path, {"delta": 1, "reason": IN_PARTS}, key="a")
     assert (moved.json()["reason"], StockMovement.objects.get().reason) == (NAME, NAME)
 
 
-def test_what_the_admin_takes_is_stored_in_one_form(operator):
-    form = {"sku": "CUP", "name": IN_PARTS, "price": 900, "is_active": "on"}
-    assert operator.post("/admin/inventory/product/add/", form).status_code == 302
-    product = Product.objects.get()
-    assert product.name == NAME
-    confirmed(
-        operator,
-        f"/admin/inventory/product/{product.pk}/move_stock/",
-        kind="adjusted",
-        delta=1,
-        reason=IN_PARTS,
-    )
-    assert JournalLine.objects.get(what="stock.adjusted").detail == NAME
-
-
-def test_what_files_have_is_stored_in_one_form(operator):
+def test_what_the_admin_and_files_take_is_stored_in_one_form(operator):
     file = SimpleUploadedFile("delivery.csv", f"sku,name,price,quantity\nCUP,{IN_PARTS},1,1\n".encode())
     preview = shown(operator, "/admin/inventory/product/import/", file=file, reason="A delivery.")
     assert preview.context["preview"].table["rows"][0][2] == NAME
     assert stock_files.read_one({"sku": "CUP", "name": IN_PARTS, "quantity": "1"}).name == NAME
+    form = {"sku": "CUP", "name": IN_PARTS, "price": 900, "is_active": "on"}
+    assert operator.post("/admin/inventory/product/add/", form).status_code == 302
+    product = Product.objects.get()
+    assert product.name == NAME
+    page = f"/admin/inventory/product/{product.pk}/move_stock/"
+    confirmed(operator, page, kind="adjusted", delta=1, reason=IN_PARTS)
+    assert JournalLine.objects.get(what="stock.adjusted").detail == NAME
 
 
 def test_a_name_that_was_stored_before_in_another_form_can_be_changed(operator):
@@ -318,27 +300,19 @@ def test_a_name_that_was_stored_before_in_another_form_can_be_changed(operator):
 
 
 @pytest.mark.parametrize("stored", [NAME, IN_PARTS])
-@pytest.mark.parametrize("typed", ["텀블러", "텀블러 café", NAME, IN_PARTS, WIDE, normalize("NFD", WIDE)])
-def test_a_product_is_found_however_its_name_is_typed_and_was_stored(stored, typed):
-    product, _ = ProductFactory.create(name=f"새 {stored}"), ProductFactory.create(name="머그")
-    assert found(client_of(AccountFactory.create()), typed) == [product.pk]
-
-
-@pytest.mark.parametrize("stored", [NAME, IN_PARTS])
-def test_lists_of_the_admin_find_names_however_they_are_typed(operator, stored):
+def test_a_product_is_found_however_its_name_is_typed_and_was_stored(operator, stored):
+    """So are other rows, in lists of the admin; and an account by its name."""
     rows = {
-        "inventory/product": ProductFactory.create(name=stored),
+        "inventory/product": ProductFactory.create(name=f"새 {stored}"),
         "coupons/campaign": CampaignFactory.create(name=stored),
-        "sales/sale": create_sale(ProductFactory.create(name="Mug"), name=stored),
+        "sales/sale": create_sale(ProductFactory.create(name="머그"), name=stored),
     }
-    for typed in (NAME, IN_PARTS, "텀블러 Ｃａｆé"):
+    account = AccountFactory.create(username="텀블러cafe")
+    for typed in ("텀블러", "텀블러 café", NAME, IN_PARTS, WIDE, normalize("NFD", WIDE), "텀블러 Ｃａｆé"):
+        assert found(client_of(account), typed) == [rows["inventory/product"].pk]
         for path, row in rows.items():
             page = operator.get(f"/admin/{path}/", {"q": typed})
             assert list(page.context["cl"].result_list) == [row], (path, typed)
-
-
-def test_an_account_is_found_by_its_name_however_it_is_typed():
-    account = AccountFactory.create(username="텀블러cafe")
     for typed in ("텀블러", normalize("NFD", "텀블러"), "텀블러ｃａｆｅ"):
         assert accounts.find_ids(typed, most=5) == {account.pk}
 
@@ -350,10 +324,8 @@ def test_another_emoji_is_another_word_and_name():
     api = client_of(AccountFactory.create())
     assert found(api, "🎁 머그") == [gift.pk]
     for rare in ("𠮷야", "𡈽야"):
-        registered = api.post(
-            "/users", {"username": rare, "email": "a@example.com", "password": "long-enough-pass-77"}
-        )
-        assert registered.status_code == 201
+        account = {"username": rare, "email": "a@example.com", "password": "long-enough-pass-77"}
+        assert api.post("/users", account).status_code == 201
 
 
 @given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
@@ -364,24 +336,19 @@ def test_every_text_of_a_value_is_normalised_and_stays_so(value):
         assert once == normalize("NFC", value)
 
 
-MARKS = "\u0300\u0316"
-
-
-def test_as_many_marks_as_a_language_has_are_ordered():
-    text = "a" + MARKS * (MOST_MARKS // 2)
-    assert normalized(text) == normalize("NFC", text) != text
-
-
-def test_text_of_marks_alone_stays_as_it_is_in_linear_time():
+def test_as_many_marks_as_a_language_has_are_ordered_and_text_of_marks_alone_stays_in_linear_time():
     """Ordering these marks takes a minute, in which no other thread runs."""
-    text = "a" + MARKS * 200_000
+    marks = "\u0300\u0316"
+    text = "a" + marks * (MOST_MARKS // 2)
+    assert normalized(text) == normalize("NFC", text) != text
+    text = "a" + marks * 200_000
     began_at = time.process_time()
     assert normalized({"name": [text]}) == {"name": [text]}
     assert spellings(text) == [text]
     assert time.process_time() - began_at < 1
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("amount", "currency", "text"),
     [
         (12_500, "KRW", "12,500 KRW"),
@@ -393,11 +360,7 @@ def test_text_of_marks_alone_stays_as_it_is_in_linear_time():
         (10**18 + 1, "USD", "10,000,000,000,000,000.01 USD"),
     ],
 )
-def test_an_amount_has_the_digits_of_its_currency(amount, currency, text):
-    assert format_amount(amount, currency) == text
+def test_an_amount_has_the_digits_of_its_currency_or_of_that_of_the_shop(settings, amount, currency, text):
+    settings.CURRENCY = currency
+    assert format_amount(amount) == format_amount(amount, currency) == text
     assert format_number(amount, currency) == text.removesuffix(f" {currency}")
-
-
-def test_without_a_currency_it_is_that_of_the_shop(settings):
-    settings.CURRENCY = "EUR"
-    assert format_amount(1_999) == "19.99 EUR"

@@ -6,9 +6,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from threading import Thread
-from typing import IO, Any
+from typing import Any
 
 import pytest
 from celery import Task
@@ -109,38 +109,24 @@ IN_BACKGROUND = (
 )
 
 
-@pytest.fixture
-def pipe() -> Iterator[tuple[IO[str], IO[str]]]:
-    """Both ends of a pipe, which holds 64 KiB; the write end last."""
+def test_a_pipe_that_is_not_read_delays_no_caller_and_holds_so_many_lines(monkeypatch):
+    logger, read = logging.getLogger(logs.__name__), list[str]()
+    # The pipe holds 64 KiB.
     read_end, write_end = os.pipe()
     with os.fdopen(read_end) as lines, os.fdopen(write_end, "w") as stream:
-        yield lines, stream
+        handler = BackgroundHandler(stream, most_lines=100)
+        monkeypatch.setattr(logger, "propagate", False)
+        monkeypatch.setattr(logger, "handlers", [handler])
+        started = time.monotonic()
+        for _ in range(1000):
+            logger.warning(LINE)
+        assert time.monotonic() - started < 1
 
+        Thread(target=lambda: read.extend(iter(lines.readline, "")), daemon=True).start()
 
-@pytest.fixture
-def logger() -> Iterator[logging.Logger]:
-    own = logging.getLogger(logs.__name__)
-    own.propagate = False
-    yield own
-    own.propagate = True
-    own.handlers = []
-
-
-def test_a_pipe_that_is_not_read_delays_no_caller_and_holds_so_many_lines(pipe, logger):
-    lines, stream = pipe
-    handler = BackgroundHandler(stream, most_lines=100)
-    logger.addHandler(handler)
-    started = time.monotonic()
-    for _ in range(1000):
-        logger.warning(LINE)
-    assert time.monotonic() - started < 1
-
-    read: list[str] = []
-    Thread(target=lambda: read.extend(iter(lines.readline, "")), daemon=True).start()
-
-    wait_until(handler._waiting.empty)
-    logger.warning("the last")
-    wait_until(lambda: read[-1:] == ["the last\n"])
+        wait_until(handler._waiting.empty)
+        logger.warning("the last")
+        wait_until(lambda: read[-1:] == ["the last\n"])
     assert 100 <= read.count(f"{LINE}\n") == len(read) - 1 < 500
 
 

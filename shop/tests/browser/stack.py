@@ -25,7 +25,6 @@ from shop.tests.factories import PASSWORD, SuperuserFactory
 from shop.tests.one_time_codes import enrolled
 
 HTTP = urllib3.PoolManager(maxsize=16, retries=False, timeout=30)
-STATIC = "static"
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,20 @@ class Stack:
 @contextmanager
 def running(folder: Path, gateway: Simulator, data_platform: Simulator) -> Iterator[Stack]:
     """The processes on the test's database, until the block ends."""
-    with override_settings(STATIC_ROOT=str(folder / STATIC)):
+    static, port = str(folder / "static"), ports.free()
+    with override_settings(STATIC_ROOT=static):
         call_command("collectstatic", interactive=False, verbosity=0)
-    port = ports.free()
-    # Where the gateway's page for the card's owner leads back to.
-    receipt = f"http://{ports.HOST}:{port}/demo/#/orders/{{order}}"
-    settings = (
-        {"STAFF_OTP_REQUIRED": "1", "LOG_LEVEL": "INFO", "DEMO": "1"}
-        | {"STATIC_ROOT": str(folder / STATIC), "PAYMENT_RETURN_URL": receipt}
-        | {"GATEWAY_URL": f"http://{ports.HOST}:{gateway.port}", "EVENT_SECRET": own_data_platform.SECRET}
-        | {"DATA_PLATFORM_URL": f"http://{ports.HOST}:{data_platform.port}"}
-    )
+    settings = {
+        "STAFF_OTP_REQUIRED": "1",
+        "LOG_LEVEL": "INFO",
+        "DEMO": "1",
+        "STATIC_ROOT": static,
+        # Where the gateway's page for the card's owner leads back to.
+        "PAYMENT_RETURN_URL": f"http://{ports.HOST}:{port}/demo/#/orders/{{order}}",
+        "GATEWAY_URL": f"http://{ports.HOST}:{gateway.port}",
+        "EVENT_SECRET": own_data_platform.SECRET,
+        "DATA_PLATFORM_URL": f"http://{ports.HOST}:{data_platform.port}",
+    }
     worker = start_worker(folder / "worker.log", gateway, data_platform, **settings)
     try:
         with live.serving(folder, workers=2, port=port, **settings) as server:

@@ -27,7 +27,7 @@ from shop.tests.browser import accessibility
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, expect
 from shop.tests.browser.stack import HTTP, Stack, call, session_of, superuser_with_password
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
-from shop.tests.one_time_codes import code_for, with_codes
+from shop.tests.one_time_codes import code_for, code_of, secret_of_text, with_codes
 from shop.tests.racing import wait_until
 from shop.tests.rows_of_every_model import fill_all_models
 
@@ -149,13 +149,18 @@ def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(open_page, stack, p
     expect(card_of(page, room).locator("dl")).to_contain_text("waiting2admitted1")
 
 
+THREADS = 2
+
+
 @contextmanager
-def buyers_coming_for(address: str, campaign: Campaign, product: Product) -> Iterator[list[int]]:
-    """Many accounts take a coupon and order one unit each, one after the other, until the block ends.
+def buyers_coming_for(
+    address: str, campaign: Campaign, product: Product, *, number: int = 400
+) -> Iterator[list[int]]:
+    """That many accounts take a coupon and order one unit each, one after the other, until the block ends.
 
     Gives the list of their answers' statuses, which grows.
     """
-    waiting = list(User.objects.filter(pk__in=accounts(400)))
+    waiting = list(User.objects.filter(pk__in=accounts(number)))
     statuses, is_over = list[int](), threading.Event()
 
     def buy() -> None:
@@ -164,13 +169,13 @@ def buyers_coming_for(address: str, campaign: Campaign, product: Product) -> Ite
             statuses.append(take_coupon(address, buyer, campaign))
             statuses.append(order_one(address, buyer, product))
 
-    with ThreadPoolExecutor(2) as threads:
-        buying = [threads.submit(buy) for _ in range(2)]
+    with ThreadPoolExecutor(THREADS) as threads:
+        buying = [threads.submit(buy) for _ in range(THREADS)]
         try:
             yield statuses
         finally:
             is_over.set()
-    assert [each.result() for each in buying] == [None, None]
+    assert [each.result() for each in buying] == [None] * THREADS
 
 
 def take_coupon(address: str, buyer: User, campaign: Campaign) -> int:
@@ -293,8 +298,6 @@ def test_a_late_answer_for_an_earlier_term_is_not_shown(open_page, stack, browse
 
 
 APPS = ["coupons", "events", "inventory", "(auth|otp_totp)", "shop", "orders", "payments"]
-OF_MODELS = f"/admin/({'|'.join(APPS)})/"
-WHOLE_PAGE = re.compile(rb"\s*<!doctype html", re.IGNORECASE)
 
 
 def findings(
@@ -303,35 +306,30 @@ def findings(
     """What is wrong with each page whose address begins with `under`, and not with `but`."""
     fill_all_models()
     operator = SuperuserFactory.create(username="olga")
-    page = open_page(account=operator)
-    found, opened = {}, 0
-    for path in _pages(stack, session_of(operator), under, but):
-        page.set_viewport_size({"width": 1280, "height": 900})
-        page.goto(path)
-        found[path] = accessibility.findings_in_both_themes_and_on_a_phone(page)
-        assert page.url == stack.address + path
-        opened += 1
-    assert opened, f"no page lies under {under}"
-    return {path: wrong for path, wrong in found.items() if wrong}
-
-
-def _pages(stack: Stack, session: str, under: str, but: str) -> Iterator[str]:
-    """The addresses that answer with a whole page: not those of files, parts of pages, and buttons."""
+    page, session = open_page(account=operator), session_of(operator)
     paths = [address.path for address in admin_addresses.addresses()]
     wanted = [path for path in paths if re.match(under, path) and not re.match(but, path)]
+    found = {}
     # The next ones are requested while the browser examines one.
     with ThreadPoolExecutor(1) as requests:
         answers = requests.map(lambda path: _is_page(stack.address + path, session), wanted)
-        yield from (path for path, is_page in zip(wanted, answers, strict=True) if is_page)
+        for path in (path for path, is_page in zip(wanted, answers, strict=True) if is_page):
+            page.set_viewport_size({"width": 1280, "height": 900})
+            page.goto(path)
+            found[path] = accessibility.findings_in_both_themes_and_on_a_phone(page)
+            assert page.url == stack.address + path
+    assert found, f"no page lies under {under}"
+    return {path: wrong for path, wrong in found.items() if wrong}
 
 
 def _is_page(url: str, session: str) -> bool:
+    """Whether a whole page answers: no file, part of a page, or button."""
     headers = {"Cookie": f"sessionid={session}", "Accept": "text/html"}
     answer = HTTP.request("GET", url, headers=headers, redirect=False, preload_content=False)
     try:
         # Only then read: a stream has no end.
         is_html = answer.status == 200 and answer.headers["Content-Type"].startswith("text/html")
-        return is_html and WHOLE_PAGE.match(answer.data) is not None
+        return is_html and re.match(rb"\s*<!doctype html", answer.data, re.IGNORECASE) is not None
     finally:
         answer.close()
 
@@ -344,5 +342,21 @@ def test_a_page_has_no_severe_finding_and_fits_a_phone(open_page, stack, under):
 def test_nor_have_the_front_page_the_board_the_reports_the_pages_of_single_things_and_the_welcome_page(
     open_page, stack
 ):
-    assert findings(open_page, stack, under="/admin/", but=OF_MODELS) == {}
+    assert findings(open_page, stack, under="/admin/", but=f"/admin/({'|'.join(APPS)})/") == {}
     assert accessibility.findings_in_both_themes_and_on_a_phone(open_page("/")) == []
+
+
+def test_nor_have_the_page_to_sign_in_and_those_that_set_codes_up(open_page, stack):
+    olga = superuser_with_password("olga")
+    page = open_page("/admin/login/")
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+    page.locator("#id_username").fill(olga.username)
+    page.locator("#id_password").fill(PASSWORD)
+    with page.expect_navigation():
+        page.locator("#login-form [type=submit]").click()
+    expect(page.locator("#otp-form")).to_be_visible()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+    page.locator("#id_otp").fill(code_of(secret_of_text(page.locator("ol code").inner_text())))
+    page.locator("#otp-form [type=submit]").click()
+    expect(page.locator("#backup-codes")).to_be_visible()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []

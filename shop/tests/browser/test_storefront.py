@@ -115,18 +115,17 @@ def test_the_last_coupon_goes_to_one_and_a_queue_shows_its_place(open_page, stac
     sign_in(page, mina)
     claim = page.locator(f"[data-campaign='{one.pk}'] button")
     expect(claim).to_be_enabled()
-    other, wanted = AccountFactory.create(), {"campaign": one.pk}
-    assert stacks.call(stack.address, other, "POST", "/coupons", wanted).status == 201
+    rival = AccountFactory.create()
+    assert stacks.call(stack.address, rival, "POST", "/coupons", {"campaign": one.pk}).status == 201
 
     claim.click()
 
     expect(page.locator(f"[data-campaign='{one.pk}'] .badge.over").first).to_have_text("sold out")
-    page.locator(f"[data-campaign='{queued.pk}'] button").click()
-    expect(page.locator(f"[data-campaign='{queued.pk}'] [role=status]")).to_have_text(
-        "In the queue: 0 ahead of you."
-    )
+    card = page.locator(f"[data-campaign='{queued.pk}']")
+    card.locator("button").click()
+    expect(card.locator("[role=status]")).to_have_text("In the queue: 0 ahead of you.")
     call_command("run_issuer", "--once")
-    expect(page.locator(f"[data-campaign='{queued.pk}'] .own")).to_be_visible()
+    expect(card.locator(".own")).to_be_visible()
 
 
 def test_a_token_that_has_expired_is_refreshed_and_a_sign_in_that_has_ended_is_said(
@@ -275,16 +274,12 @@ def room_of(page: Any, sale: Sale, status: str = "") -> Any:
     return page.locator(f"[data-sale='{sale.pk}'] .room{state}")
 
 
-def take_place(page: Any, sale: Sale) -> None:
-    room_of(page, sale).locator("button").click()
-
-
 def test_a_place_taken_before_the_opening_is_admitted_at_it_and_buys(open_page, mina, lamp):
     sale = factories.create_sale(lamp, opens_in=6)
     page = open_page(HOME)
     sign_in(page, mina)
     expect(card_of(page, lamp).get_by_role("link")).to_have_count(0)
-    take_place(page, sale)
+    room_of(page, sale).locator("button").click()
     expect(room_of(page, sale, "waiting").locator(".countdown").first).to_have_text(COUNTDOWN)
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
 
@@ -330,12 +325,12 @@ def test_an_admission_that_lapses_is_said_and_a_new_place_is_taken(open_page, fa
     sale = factories.create_sale(lamp, admitted_for_seconds=2)
     page = open_page(HOME)
     sign_in(page, mina)
-    take_place(page, sale)
+    room_of(page, sale).locator("button").click()
     expect(room_of(page, sale, "admitted")).to_be_visible()
     expect(room_of(page, sale, "expired")).to_be_visible()
     Sale.objects.update(admitted_for_seconds=300)
 
-    take_place(page, sale)
+    room_of(page, sale).locator("button").click()
 
     expect(room_of(page, sale, "admitted")).to_be_visible()
     open_product(page, lamp).click()
