@@ -23,7 +23,7 @@ from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls
+from coupons.tests.outcomes import count_outcomes, issue_calls, raced
 from shop.db import transactions
 from shop.redis import fair_lock, locks
 from shop.tests.racing import race
@@ -109,9 +109,8 @@ def test_a_killed_holder_blocks_the_others_for_one_lease(strategy):
     with pausing_holder(campaign, first) as holder:
         holder.kill()
     killed_at = time.monotonic()
-    outcomes = race(issue_calls(campaign.pk, [second, first]))
 
-    assert count_outcomes(outcomes) == {"new": 2}
+    assert raced(campaign, [second, first]) == {"new": 2}
     assert time.monotonic() - killed_at < LEASE_SECONDS + 3
     assert positions(campaign) == [1, 2]
 
@@ -122,12 +121,9 @@ def test_existing_coupons_and_refusals_do_not_wait_for_the_lock(strategy):
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
     with holding(campaign):
-        assert count_outcomes(race(issue_calls(campaign.pk, [owner]))) == {"again": 1}
+        assert raced(campaign, [owner]) == {"again": 1}
         Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now())
-        assert count_outcomes(race(issue_calls(campaign.pk, [owner, other]))) == {
-            "again": 1,
-            "campaign_closed": 1,
-        }
+        assert raced(campaign, [owner, other]) == {"again": 1, "campaign_closed": 1}
 
 
 def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_done(redis_server):
@@ -155,9 +151,7 @@ def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy, redis
             redis_server.flushdb()
             pause.wait(0.01)
 
-    outcomes = race([*calls, flush_all_along])[:-1]
-
-    assert count_outcomes(outcomes) == {"new": 40, "sold_out": 20}
+    assert count_outcomes(race([*calls, flush_all_along])[:-1]) == {"new": 40, "sold_out": 20}
     assert positions(campaign) == list(range(1, 41))
 
 
