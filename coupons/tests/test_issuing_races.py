@@ -53,8 +53,7 @@ def test_exactly_100_are_issued_to_200_concurrent_requests(strategy):
     assert positions(campaign) == list(range(1, 101))
 
 
-@pytest.mark.usefixtures("unlawful")
-def test_without_a_lock_more_are_issued_than_there_are():
+def test_without_a_lock_more_are_issued_than_there_are(unlawful):
     """The twin: all requests read the count before any of them writes it."""
     campaign = CampaignFactory.create(strategy="unsafe", quantity=30)
     everyone = accounts(60)
@@ -228,9 +227,8 @@ def test_an_issuer_that_waits_for_the_row_behind_a_pause_leaves_its_tickets_wait
     assert owners_in_order() == everyone
 
 
-@pytest.mark.usefixtures("unlawful")
 @pytest.mark.parametrize("strategy", WITHOUT_TICKETS)
-def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy):
+def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy, unlawful):
     """Threads issue one coupon after the other; what is committed when the pause returns is all there is."""
     campaign = campaign_with_strategy(strategy, quantity=10_000)
     parts = [accounts(ROUNDS) for _ in range(REQUESTS)]

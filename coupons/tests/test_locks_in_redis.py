@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -54,10 +53,6 @@ def holding(campaign: Campaign) -> AbstractContextManager[object]:
     return held(key(campaign.pk, campaign.strategy.replace("_", "-")))
 
 
-def pausing_holder(campaign: Campaign, user_id: int) -> AbstractContextManager["Popen[str]"]:
-    return another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(user_id))
-
-
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 @pytest.mark.parametrize(("quantity", "told"), [(2, ["ready", "True"]), (1, [])])
 @by_each
@@ -65,7 +60,7 @@ def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(s
     """Unless the next one got the last."""
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=quantity), accounts(2)
 
-    with pausing_holder(campaign, first) as holder:
+    with another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(first)) as holder:
         os.kill(holder.pid, signal.SIGSTOP)
         issuing.issue(campaign_id=campaign.pk, user_id=second)
         os.kill(holder.pid, signal.SIGCONT)
@@ -106,7 +101,7 @@ def test_a_lock_without_a_version_check_breaks_the_law(is_guarded, laws, unlawfu
 def test_a_killed_holder_blocks_the_others_for_one_lease(strategy):
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
 
-    with pausing_holder(campaign, first) as holder:
+    with another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(first)) as holder:
         holder.kill()
     killed_at = time.monotonic()
 

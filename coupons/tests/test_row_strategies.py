@@ -163,12 +163,8 @@ def test_a_process_killed_after_its_commits_has_issued_the_coupons():
         another_process(ISSUE_SEVERAL, ids_of(campaigns), str(first), str(second)),
     ):
         # The first one's INSERT may be seen under way as well.
-        wait_until(
-            lambda: (
-                all(positions(campaign) == [1] for campaign in campaigns)
-                and waiting_at(AT_THE_COUPONS) == len(NAMES)
-            )
-        )
+        wait_until(lambda: [positions(campaign) for campaign in campaigns] == [[1]] * len(NAMES))
+        wait_until(lambda: waiting_at(AT_THE_COUPONS) == len(NAMES))
 
     assert [coupon_outcome(campaign, first) for campaign in campaigns] == ["again"] * len(NAMES)
     # The server may have completed what the killed process had sent.
