@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from coupons.allocation.writes import Issued, Queued
+from coupons.allocation import eligibility
+from coupons.allocation.writes import Issued, IssueRequest, Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.queue import worker
+from shop.db import transactions
 from shop.errors import FirstcomeError, Rejected
+from shop.tests.racing import race
 
 # Ten seconds each, together less than a race's time-out.
 TIMES_IN_VAIN = 3
@@ -27,6 +30,11 @@ def issue_calls_by(strategies: Iterable[str], campaign_id: int, user_ids: Iterab
     """The calls by these strategies in turn, whatever the campaign's is; no partner is called."""
     ways = zip(user_ids, cycle(strategies), strict=False)
     return [partial(issuing.STRATEGIES[name], campaign_id=campaign_id, user_id=id) for id, name in ways]
+
+
+def raced(campaign: Campaign, user_ids: Iterable[int]) -> Counter[str]:
+    """The outcomes of concurrent requests of these accounts, counted."""
+    return count_outcomes(race(issue_calls(campaign.pk, user_ids)))
 
 
 def _ask(*, campaign_id: int, user_id: int) -> Issued | Queued:
@@ -48,6 +56,13 @@ def issue(campaign: Campaign, user_id: int) -> Issued:
         issued = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
     assert isinstance(issued, Issued)
     return issued
+
+
+def allocated(campaign: Campaign, *user_ids: int) -> list[Any]:
+    """The results of a batch of requests of these accounts, in their order."""
+    requests = [IssueRequest(user_id) for user_id in user_ids]
+    decide = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
+    return transactions.run(decide, transactions.KEYED)
 
 
 def outcome_of(work: Callable[[], Any]) -> Any:

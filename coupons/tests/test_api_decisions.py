@@ -9,7 +9,7 @@ from django.utils import timezone
 from coupons.campaigns import campaigns
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
-from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory
+from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, campaign_with_strategy
 from coupons.tests.own_partner import NAME, partner_that
 from coupons.tests.test_campaigns_api import refusal
 from shop.tests.clients import Api, client_of
@@ -81,11 +81,7 @@ def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(st
 def test_a_request_before_the_campaign_opens_is_409_with_the_seconds_until_then_and_gets_no_ticket(
     strategy, user
 ):
-    source = "pool" if strategy == "code_pool" else "generated"
-    opens_at = timezone.now() + timedelta(hours=1)
-    campaign = CampaignFactory.create(strategy=strategy, code_source=source, opens_at=opens_at)
-
-    answer = ask(user, campaign)
+    answer = ask(user, campaign_with_strategy(strategy, opens_at=timezone.now() + timedelta(hours=1)))
 
     assert refusal(answer) == (409, "campaign_not_open")
     assert 3_500 < int(answer["Retry-After"]) <= 3_600

@@ -10,10 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import audit, issued_coupons
-from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.laws import broken
+from coupons.tests.outcomes import allocated
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unlawful")]
 VOID = ["CODE-2", "CODE-3"]
@@ -22,8 +22,7 @@ VOID = ["CODE-2", "CODE-3"]
 @pytest.fixture
 def campaign() -> Campaign:
     campaign = CampaignFactory.create(quantity=20)
-    for account_id in accounts(10):
-        issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    allocated(campaign, *accounts(10))
     issued_coupons.void(code=coupon_at(campaign, 3).code, reason="A mistake.")
     return campaign
 
@@ -32,8 +31,7 @@ def campaign() -> Campaign:
 def with_pool() -> Campaign:
     codes = [f"CODE-{number}" for number in range(1, 9)]
     campaign = CampaignFactory.create(quantity=20, code_source="pool", codes=codes)
-    for account_id in accounts(5):
-        issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    allocated(campaign, *accounts(5))
     issued_coupons.void(code="CODE-3", reason="A mistake.")
     return campaign
 
@@ -87,20 +85,17 @@ def test_l1_names_campaigns_whose_counters_are_wrong(campaign):
 
 
 def test_l2_names_a_campaign_with_a_coupon_and_a_confirmation_of_one_account(campaign):
-    owner = coupon_at(campaign, 1).account_id
-    now = timezone.now()
-    Confirmation.objects.create(
-        campaign=campaign, account_id=owner, code="ANOTHER", taken_at=now, next_attempt_at=now
-    )
+    owner, now = coupon_at(campaign, 1).account_id, timezone.now()
+    taken = {"account_id": owner, "code": "ANOTHER", "taken_at": now, "next_attempt_at": now}
+    Confirmation.objects.create(campaign=campaign, **taken)
     Campaign.objects.filter(pk=campaign.pk).update(confirming=1)
 
     assert broken() == {"L2": [str(campaign.pk)]}
 
 
 def test_l1_names_a_campaign_that_issued_too_many(campaign):
-    with without_constraint(
-        Campaign, "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
-    ):
+    name, mend = "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
+    with without_constraint(Campaign, name, mend):
         Campaign.objects.filter(pk=campaign.pk).update(quantity=9)
 
         assert broken() == {"L1": [str(campaign.pk)]}
@@ -114,7 +109,7 @@ def test_l2_names_a_campaign_with_a_gap(campaign, position, moved_to):
 
 
 def test_l3_names_a_campaign_that_lost_a_code(with_pool):
-    PoolCode.objects.filter(code="CODE-8").delete()
+    named("CODE-8").delete()
 
     assert broken() == {"L3": [str(with_pool.pk)]}
 

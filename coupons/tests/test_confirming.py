@@ -3,6 +3,7 @@
 What the HTTP client itself makes of slow, cut and malformed replies: `shop/tests/test_outbound_calls.py`.
 """
 
+import itertools
 import random
 import socket
 import threading
@@ -16,8 +17,6 @@ import orjson
 import pytest
 from django.db import OperationalError, transaction
 
-from coupons.allocation import eligibility
-from coupons.allocation.writes import IssueRequest
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
@@ -26,7 +25,7 @@ from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerRepl
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, refusal
+from coupons.tests.outcomes import allocated, issue_calls, raced, refusal
 from coupons.tests.own_partner import NAME, address, issued, partner_that, registered, slot_of
 from scripts.stack import ports
 from scripts.tests import canned_shop
@@ -52,11 +51,11 @@ def as_if_long_ago() -> None:
     transactions.run(lambda: Confirmation.objects.update(**due), transactions.KEYED)
 
 
-def nothing_is_left(campaign: Campaign) -> bool:
+def left(campaign: Campaign) -> tuple[int, int, int, int]:
+    """What is issued and being confirmed, the codes in flight, and the confirmations."""
     campaign.refresh_from_db()
-    counted = (campaign.issued, campaign.confirming)
-    in_flight = PoolCode.objects.filter(status="in_flight").exists()
-    return counted == (0, 0) and not in_flight and not Confirmation.objects.exists() and broken() == {}
+    in_flight = PoolCode.objects.filter(status="in_flight").count()
+    return campaign.issued, campaign.confirming, in_flight, Confirmation.objects.count()
 
 
 @by_two
@@ -73,16 +72,14 @@ def test_a_partner_that_agrees_makes_it_the_customers_coupon(strategy, user, own
 
 
 @by_two
-def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
-    strategy, user, own_partner, settings, tmp_path
-):
+def test_a_refusal_leaves_nothing_and_the_campaign_is_open(strategy, user, own_partner, settings, tmp_path):
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=1, quantity=1)
     body = {"campaign": campaign.pk}
 
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
         refused = user.post("/coupons", body)
     assert (refused.status_code, refused.json()["code"]) == (502, "partner_failed")
-    assert nothing_is_left(campaign)
+    assert (left(campaign), broken()) == ((0, 0, 0, 0), {})
 
     issued_to_another = client_of(AccountFactory.create()).post("/coupons", body)
     assert issued_to_another.status_code == 201, issued_to_another.content
@@ -104,9 +101,7 @@ def test_a_released_slot_is_available_although_the_campaign_was_read_as_sold_out
     assert asks().is_new
 
 
-def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
-    user, own_partner, settings, tmp_path
-):
+def test_without_an_answer_the_slot_is_kept_until_a_repeat(user, own_partner, settings, tmp_path):
     """The partner registers and never answers, and is then repaired: a repeat calls it under the same key."""
     campaign = campaign_with(quantity=1)
     with partner_that("--silent-rate", "1", folder=tmp_path, settings=settings) as silent:
@@ -126,9 +121,7 @@ def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
         assert found["asked"] == 2
 
 
-def test_a_coupon_confirmed_after_its_request_ended_is_returned_to_a_repeat(
-    user, own_partner, settings, tmp_path
-):
+def test_a_coupon_confirmed_after_its_request_is_returned_to_a_repeat(user, own_partner, settings, tmp_path):
     campaign = campaign_with()
     with partner_that("--late-rate", "1", "--late-seconds", "2", folder=tmp_path, settings=settings) as late:
         settings.PARTNER_TIMEOUT_SECONDS = 0.3
@@ -152,7 +145,7 @@ def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no
 
     assert outcomes == ["partner_failed"] * (confirmation.FAILURES - 1) + ["unavailable"] * 2
     assert isinstance(confirmation.call_partner(NAME, CALLS["find"]), NotReached)
-    assert nothing_is_left(campaign)
+    assert (left(campaign), broken()) == ((0, 0, 0, 0), {})
 
 
 def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(own_partner, settings):
@@ -178,13 +171,10 @@ def test_an_unreachable_partner_does_not_release_a_key_that_was_sent_before(sett
     assert Confirmation.objects.get().attempts == 1
 
 
-def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_the_partner(
-    own_partner, settings
-):
+def test_the_slot_is_kept_when_another_request_may_have_reached_the_partner(own_partner, settings):
     campaign, [user_id] = campaign_with(), accounts(1)
     first = slot_of(campaign, user_id)
-    second = slot_of(campaign, user_id)
-    assert (first.is_new, second.is_new) == (True, False)
+    assert (first.is_new, slot_of(campaign, user_id).is_new) == (True, False)
     Confirmation.objects.update(attempts=1)
     settings.PARTNER_URL = f"http://{ports.HOST}:{ports.free()}"
 
@@ -196,13 +186,11 @@ def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_t
 def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy, own_partner):
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=20, quantity=10)
 
-    outcomes = race(issue_calls(campaign.pk, accounts(1) * 50))
+    counted = raced(campaign, accounts(1) * 50)
 
-    counted = count_outcomes(outcomes)
     assert counted["new"] <= 1
     assert set(counted) <= {"new", "again", "unavailable"}, counted
-    again = count_outcomes(race(issue_calls(campaign.pk, [Coupon.objects.get().account_id] * 3)))
-    assert again == {"again": 3}
+    assert raced(campaign, [Coupon.objects.get().account_id] * 3) == {"again": 3}
     assert registered(own_partner) == issued()
     assert positions(campaign) == [1]
 
@@ -210,11 +198,8 @@ def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy, own_part
 def test_of_two_requests_of_an_account_in_one_batch_the_first_alone_took_the_slot():
     """If both had, one that doesn't reach the partner would give back the slot that the other confirms."""
     campaign, [user_id] = campaign_with(), accounts(1)
-    asked = [IssueRequest(user_id), IssueRequest(user_id)]
 
-    outcomes = transactions.run(
-        lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=asked), transactions.KEYED
-    )
+    outcomes = allocated(campaign, user_id, user_id)
 
     assert [outcome.is_new for outcome in outcomes] == [True, False]
     assert len({outcome.code for outcome in outcomes}) == Confirmation.objects.count() == 1
@@ -317,19 +302,12 @@ def test_it_returns_the_state_of_a_key(settings, tmp_path):
         assert [partner.cancel(late), partner.register(late, "B")] == [PartnerReply.CANCELLED] * 2
 
 
-def test_a_refused_connection_is_not_reached():
-    partner = ConvenienceStore(f"http://{ports.HOST}:{ports.free()}", 2.0)
-    for call in CALLS.values():
-        with pytest.raises(NotReached):
-            call(partner)
-
-
-def test_a_time_out_is_no_answer():
-    with socket.create_server((ports.HOST, 0)) as server:
-        partner = ConvenienceStore(f"http://{ports.HOST}:{server.getsockname()[1]}", 0.2)
-        for call in CALLS.values():
-            with pytest.raises(NoAnswer):
-                call(partner)
+def test_a_refused_connection_is_not_reached_and_a_time_out_is_no_answer():
+    with socket.create_server((ports.HOST, 0)) as silent:
+        cases = (ports.free(), 2.0, NotReached), (silent.getsockname()[1], 0.2, NoAnswer)
+        for (port, seconds, error), call in itertools.product(cases, CALLS.values()):
+            with pytest.raises(error):
+                call(ConvenienceStore(f"http://{ports.HOST}:{port}", seconds))
 
 
 def test_an_invalid_reply_is_no_answer():

@@ -21,7 +21,7 @@ from django.utils import timezone
 from coupons import gate, remembered
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import Applicants
-from coupons.allocation.writes import Issued, IssueRequest
+from coupons.allocation.writes import Issued
 from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
@@ -29,8 +29,7 @@ from coupons.models import Campaign, Coupon, EligibleAccount, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
 from coupons.tests.laws import positions
-from coupons.tests.outcomes import issue, refused
-from shop.db import transactions
+from coupons.tests.outcomes import allocated, issue, refused
 from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests import commands
@@ -74,19 +73,6 @@ def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(strategy, bar):
 
 
 @by_two_strategies
-def test_a_refused_account_gets_its_own_refusal_from_a_sold_out_campaign(strategy, bar):
-    campaign, [barred, owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(3)
-    issue(campaign, owner)
-    bar(barred)
-
-    assert refused(campaign, barred) == "account_barred"
-    assert refused(campaign, late) == "sold_out"
-    # From here on the process remembers that the campaign is sold out.
-    assert refused(campaign, barred) == "account_barred"
-    assert refused(campaign, late) == "sold_out"
-
-
-@by_two_strategies
 def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_now(strategy, bar):
     campaign, [owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(2)
     first = issue(campaign, owner)
@@ -106,11 +92,8 @@ def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_n
 def test_a_refused_request_takes_no_slot_from_the_others_of_its_batch(bar):
     campaign, [barred, first, second] = campaign_with_strategy("group_commit", quantity=2), accounts(3)
     bar(barred)
-    requests = [IssueRequest(user_id) for user_id in (barred, first, barred, second)]
 
-    results = transactions.run(
-        lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=requests), transactions.KEYED
-    )
+    results = allocated(campaign, barred, first, barred, second)
 
     codes = [result.code if isinstance(result, Rejected) else "new" for result in results]
     assert codes == ["account_barred", "new", "account_barred", "new"]
@@ -154,8 +137,9 @@ def test_the_conditions_on_the_row_match_where_nothing_is_refused(terms, unlawfu
     assert is_paused is (campaign.status_at(now) == Campaign.Status.PAUSED)
 
 
-def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out(bar):
-    campaign, [barred, owner, late] = campaign_with_strategy("group_commit", quantity=1), accounts(3)
+@by_two_strategies
+def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out(strategy, bar):
+    campaign, [barred, owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(3)
     bar(barred)
 
     def answer(user_id: int) -> Any:
@@ -236,64 +220,43 @@ def test_no_coupon_is_issued_after_a_removal_was_answered(strategy):
     listed = accounts(12)
     campaign = listed_campaign(strategy, listed=listed)
 
-    def ask(user_id: int) -> str:
-        return answer(campaign, user_id)
-
     def remove_then_ask(user_id: int) -> str:
         eligible_accounts.remove(campaign_id=campaign.pk, account_ids=[user_id])
         had_coupon = Coupon.objects.filter(campaign=campaign, account_id=user_id).exists()
         assert answer(campaign, user_id) == ("coupon" if had_coupon else "not_eligible")
         return "right"
 
-    outcomes = race([partial(work, user_id) for user_id in listed for work in (ask, remove_then_ask)])
+    calls = [(partial(answer, campaign, one), partial(remove_then_ask, one)) for one in listed]
+    outcomes = race([call for both in calls for call in both])
 
     assert set(outcomes[1::2]) == {"right"}, outcomes
     assert set(outcomes[::2]) <= {"coupon", "not_eligible"}
-    number = Coupon.objects.filter(campaign=campaign).count()
-    assert positions(campaign) == list(range(1, number + 1))
+    assert positions(campaign) == list(range(1, campaign.coupons.count() + 1))
 
 
 @pytest.mark.parametrize("strategy", SAFE_STRATEGIES)
 def test_a_removal_between_the_read_and_the_write_of_a_strategy_is_seen(strategy, monkeypatch):
     """The removal is answered, or waits for the lock: so the account has a coupon only if it came first."""
     [listed] = accounts(1)
-    campaign = listed_campaign(strategy, listed=[listed])
+    campaign, read = listed_campaign(strategy, listed=[listed]), eligibility.listed_accounts
+    removing = partial(eligible_accounts.remove, campaign_id=campaign.pk, account_ids=[listed])
     outcomes: list[str] = []
-    removers = _removing_at_each_read(monkeypatch, campaign, listed, outcomes)
+    removers: list[Future[Any]] = []
 
+    def read_then_remove(asked: Campaign, user_ids: Any) -> Any:
+        if listed in (found := read(asked, user_ids)):
+            removers.append(in_background(removing))
+            outcomes.append("answered first" if wait(removers[-1:], 0.3).done else "waited")
+        return found
+
+    monkeypatch.setattr(eligibility, "listed_accounts", read_then_remove)
     got = answer(campaign, listed)
     for remover in removers:
         remover.result(20)
 
     assert outcomes, "the list was read"
-    if got == "coupon":
-        assert "answered first" not in outcomes
-    else:
-        assert got == "not_eligible"
-
-
-def _removing_at_each_read(
-    monkeypatch: pytest.MonkeyPatch, campaign: Campaign, account_id: int, outcomes: list[str]
-) -> "list[Future[Any]]":
-    """Has another thread remove the account right after the list was read, and notes if that is answered."""
-    read = eligibility.listed_accounts
-    removers: list[Future[Any]] = []
-
-    def read_then_remove(asked: Campaign, user_ids: Any) -> Any:
-        found = read(asked, user_ids)
-        if account_id not in found:
-            return found
-        removers.append(in_background(_removing(campaign, account_id)))
-        is_answered = wait(removers[-1:], 0.3).done
-        outcomes.append("answered first" if is_answered else "waited")
-        return found
-
-    monkeypatch.setattr(eligibility, "listed_accounts", read_then_remove)
-    return removers
-
-
-def _removing(campaign: Campaign, account_id: int) -> Callable[[], int]:
-    return partial(eligible_accounts.remove, campaign_id=campaign.pk, account_ids=[account_id])
+    assert got in ("coupon", "not_eligible")
+    assert got == "not_eligible" or "answered first" not in outcomes
 
 
 def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(monkeypatch):
@@ -302,7 +265,7 @@ def test_reading_the_list_before_the_campaigns_lock_issues_after_a_removal(monke
     campaign = listed_campaign(listed=[listed])
     early = eligibility.listed_accounts(campaign, [listed])
     monkeypatch.setattr(eligibility, "listed_accounts", lambda asked, user_ids: early)
-    race([_removing(campaign, listed)])
+    race([partial(eligible_accounts.remove, campaign_id=campaign.pk, account_ids=[listed])])
 
     assert answer(campaign, listed) == "coupon"
     assert not EligibleAccount.objects.exists()
@@ -314,10 +277,8 @@ def test_a_batch_reads_the_list_by_one_more_statement():
     other = campaign_with_strategy("group_commit")
 
     def statements(campaign: Campaign) -> int:
-        requests = [eligibility.IssueRequest(user_id) for user_id in everyone]
         with CaptureQueriesContext(connection) as captured:
-            allocate = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
-            transactions.run(allocate, transactions.KEYED)
+            allocated(campaign, *everyone)
         return len(captured)
 
     assert statements(listed) == statements(other) + 1

@@ -4,32 +4,25 @@
 cases for it, and coupons/tests/test_eligibility.py has the refusals of all ten side by side.
 """
 
-from functools import partial
-from typing import Any
-
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import issued_coupons, remembered
-from coupons.allocation import eligibility
-from coupons.allocation.writes import Issued, IssueRequest
+from coupons.allocation.writes import Issued
 from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import positions
-from coupons.tests.outcomes import refused
+from coupons.tests.outcomes import allocated, refused
 from shop.concurrency.event_loop import run_blocking
-from shop.db import transactions
 from shop.tests.factories import AccountFactory
 from shop.tests.second_connection import connection_id, kill
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("in_the_lab")]
-by_each_strategy = pytest.mark.parametrize(
-    "strategy", [name for name in issuing.STRATEGIES if name != "queue"]
-)
+
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 
 
@@ -38,14 +31,14 @@ def account_id() -> int:
     return AccountFactory.create().pk
 
 
-def statements(work: Any) -> list[str]:
-    """The statements that read or write rows; savepoints are the test's."""
+def statements_of_a_batch(campaign: Campaign, user_ids: list[int]) -> int:
+    """How many statements read or write rows; savepoints are the test's."""
     with CaptureQueriesContext(connection) as captured:
-        transactions.run(work, transactions.KEYED)
-    return [query["sql"] for query in captured if "SAVEPOINT" not in query["sql"]]
+        allocated(campaign, *user_ids)
+    return len([query for query in captured if "SAVEPOINT" not in query["sql"]])
 
 
-@by_each_strategy
+@pytest.mark.parametrize("strategy", [name for name in issuing.STRATEGIES if name != "queue"])
 def test_refusals_have_their_codes(strategy, account_id):
     full = campaign_with_strategy(strategy, quantity=1)
     issuing.issue(campaign_id=full.pk, user_id=AccountFactory.create().pk)
@@ -73,18 +66,14 @@ def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy, account_id)
 @pytest.mark.django_db(transaction=True)
 @by_two_strategies
 def test_an_account_that_does_not_exist_gets_nothing(strategy):
-    campaign = campaign_with_strategy(strategy)
-
-    assert refused(campaign, 10**9) == "not_found"
+    assert refused(campaign_with_strategy(strategy), 10**9) == "not_found"
     assert not Coupon.objects.exists()
 
 
 @by_two_strategies
 def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy):
-    campaign = CampaignFactory.create(
-        strategy=strategy, code_source="pool", quantity=10, codes=["FIRST", "SECOND"]
-    )
-    user_ids = accounts(3)
+    terms = {"strategy": strategy, "code_source": "pool", "quantity": 10}
+    campaign, user_ids = CampaignFactory.create(**terms, codes=["FIRST", "SECOND"]), accounts(3)
 
     codes = [issuing.issue(campaign_id=campaign.pk, user_id=id).coupon.code for id in user_ids[:2]]
     assert codes == ["FIRST", "SECOND"]
@@ -99,14 +88,11 @@ def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy):
 @pytest.mark.parametrize("size", [1, 10, 100, 256])
 def test_a_batch_takes_as_many_statements_whatever_its_size(code_source, most, size):
     campaign = CampaignFactory.create(code_source=code_source, quantity=1_000, codes=size)
-    requests = [IssueRequest(id) for id in accounts(size)]
+    everyone = accounts(size)
 
-    allocate = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=requests)
-    made = statements(allocate)
-
-    assert len(made) == most
+    assert statements_of_a_batch(campaign, everyone) == most
     assert positions(campaign) == list(range(1, size + 1))
-    assert len(statements(allocate)) == 1
+    assert statements_of_a_batch(campaign, everyone) == 1
 
 
 def test_a_batch_decides_in_the_order_of_its_requests():
@@ -115,9 +101,7 @@ def test_a_batch_decides_in_the_order_of_its_requests():
     voided = issuing.issue(campaign_id=campaign.pk, user_id=third).coupon
     issued_coupons.void(code=voided.code, reason="A mistake.")
 
-    asked = [IssueRequest(id) for id in (second, first, second, third)]
-    allocate = partial(eligibility.lock_and_allocate, campaign_id=campaign.pk, requests=asked)
-    outcomes = transactions.run(allocate, transactions.KEYED)
+    outcomes = allocated(campaign, second, first, second, third)
 
     kinds = [outcome.is_new if isinstance(outcome, Issued) else outcome.code for outcome in outcomes]
     assert kinds == [True, "sold_out", False, "coupon_void"]
@@ -125,8 +109,7 @@ def test_a_batch_decides_in_the_order_of_its_requests():
 
 
 def test_campaigns_that_do_not_exist_are_not_remembered(account_id):
-    known = CampaignFactory.create()
-    issuing.issue(campaign_id=known.pk, user_id=account_id)
+    issuing.issue(campaign_id=CampaignFactory.create().pk, user_id=account_id)
     before = remembered.campaign.cache_info().currsize
     for unknown in range(900_000, 900_020):
         assert refused(Campaign(pk=unknown), account_id) == "campaign_not_found"

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from coupons.models import Campaign, Coupon, PoolCode, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, owners_in_order, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls
+from coupons.tests.outcomes import count_outcomes, issue_calls, raced
 from coupons.tests.under_load import Load
 from shop.db import transactions
 from shop.errors import Rejected
@@ -34,7 +34,7 @@ exactly = pytest.mark.parametrize("strategy", EXACT)
 # Waits for a line of input before it requests the next campaign's coupons: `CAMPAIGN,... ACCOUNT...`.
 ASK_FOR_ALL = """
 import json
-from coupons.tests.outcomes import count_outcomes, issue_calls
+from coupons.tests.outcomes import count_outcomes, issue_calls, raced
 from shop.tests.racing import race
 
 print("ready", flush=True)
@@ -49,23 +49,20 @@ for campaign_id in sys.argv[1].split(","):
 def test_exactly_100_are_issued_to_200_concurrent_requests(strategy):
     campaign = campaign_with_strategy(strategy, quantity=100, codes=200)
 
-    outcomes = race(issue_calls(campaign.pk, accounts(200)))
-
-    assert count_outcomes(outcomes) == {"new": 100, "sold_out": 100}
+    assert raced(campaign, accounts(200)) == {"new": 100, "sold_out": 100}
     assert positions(campaign) == list(range(1, 101))
 
 
-@pytest.mark.usefixtures("unlawful")
-def test_without_a_lock_more_are_issued_than_there_are():
+def test_without_a_lock_more_are_issued_than_there_are(unlawful):
     """The twin: all requests read the count before any of them writes it."""
     campaign = CampaignFactory.create(strategy="unsafe", quantity=30)
     everyone = accounts(60)
 
     with holding(KEEP, campaign.pk):
-        asked = in_background(lambda: race(issue_calls(campaign.pk, everyone)))
+        asked = in_background(lambda: raced(campaign, everyone))
         wait_until(lambda: waiting_for_the_row(Campaign) == 60, seconds=30)
 
-    assert count_outcomes(asked.result(60)) == {"new": 60}
+    assert asked.result(60) == {"new": 60}
     assert Coupon.objects.filter(campaign=campaign).count() == 60
     assert broken() == {"L1": [str(campaign.pk)]}
 
@@ -107,14 +104,11 @@ def test_a_quantity_raised_meanwhile_is_issued_completely(strategy):
     campaign = campaign_with_strategy(strategy, quantity=10, codes=200)
     everyone = accounts(60)
 
-    def raise_quantity() -> Campaign:
-        return campaigns.change(campaign_id=campaign.pk, quantity=40)
+    raising = partial(campaigns.change, campaign_id=campaign.pk, quantity=40)
+    *outcomes, raised = race([*issue_calls(campaign.pk, everyone), raising])
 
-    outcomes = race([*issue_calls(campaign.pk, everyone), raise_quantity])
-    again = race(issue_calls(campaign.pk, everyone))
-
-    assert outcomes[-1].quantity == 40
-    assert count_outcomes(outcomes[:-1])["new"] + count_outcomes(again)["new"] == 40
+    assert raised.quantity == 40
+    assert count_outcomes(outcomes)["new"] + raced(campaign, everyone)["new"] == 40
     assert positions(campaign) == list(range(1, 41))
 
 
@@ -122,10 +116,8 @@ def test_a_quantity_raised_meanwhile_is_issued_completely(strategy):
 def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy):
     campaign = campaign_with_strategy(strategy, quantity=40, codes=200)
 
-    def lower_quantity() -> Campaign:
-        return campaigns.change(campaign_id=campaign.pk, quantity=20)
-
-    outcomes = race([*issue_calls(campaign.pk, accounts(40)), *[lower_quantity] * 5])
+    lowering = partial(campaigns.change, campaign_id=campaign.pk, quantity=20)
+    outcomes = race([*issue_calls(campaign.pk, accounts(40)), *[lowering] * 5])
 
     campaign.refresh_from_db()
     issued = count_outcomes(outcomes[:40])["new"]
@@ -137,9 +129,7 @@ def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy):
 def test_a_pool_gives_each_of_its_codes_once(strategy):
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=60, codes=50)
 
-    outcomes = race(issue_calls(campaign.pk, accounts(80)))
-
-    assert count_outcomes(outcomes) == {"new": 50, "sold_out": 30}
+    assert raced(campaign, accounts(80)) == {"new": 50, "sold_out": 30}
     assert positions(campaign) == list(range(1, 51))
     assert not PoolCode.objects.filter(status="available").exists()
 
@@ -161,10 +151,8 @@ def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool():
     first, second = CampaignFactory.create(code_source="pool"), CampaignFactory.create(code_source="pool")
     codes = [f"CODE-{number}" for number in range(50)]
 
-    def adding_to(campaign: Campaign, order: Sequence[str]) -> Any:
-        return lambda: pool.add(campaign_id=campaign.pk, codes=order)
-
-    outcomes = race([adding_to(first, codes), adding_to(second, codes[::-1])] * 4)
+    adding_to_first = partial(pool.add, campaign_id=first.pk, codes=codes)
+    outcomes = race([adding_to_first, partial(pool.add, campaign_id=second.pk, codes=codes[::-1])] * 4)
 
     assert sum(outcome.added for outcome in outcomes) == 50
     assert PoolCode.objects.count() == 50
@@ -173,11 +161,8 @@ def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool():
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 # More rounds than any strategy gets through before the pause.
 REQUESTS, ROUNDS = 12, 80
-# Two processes start, on a busy machine.
-START_SECONDS = 60.0
 WITHOUT_TICKETS = [name for name in issuing.STRATEGIES if name != "queue"]
 SAFE_STRATEGIES = [name for name in issuing.STRATEGIES if name != "unsafe"]
-Issue = Callable[..., Any]
 # How many of these requests a strategy lets wait for the row at once: batches and locks in Redis one.
 AT_THE_ROW = dict.fromkeys(WITHOUT_TICKETS, 1) | dict.fromkeys(
     ["pessimistic", "conditional_update", "unsafe"], REQUESTS
@@ -188,7 +173,7 @@ def pausing_of(campaign: Campaign) -> Callable[[], Campaign]:
     return partial(pausing.pause, campaign_id=campaign.pk, reason="stop")
 
 
-def requests(issue: Issue, campaign: Campaign) -> list[Callable[[], Any]]:
+def requests(issue: Callable[..., Any], campaign: Campaign) -> list[Callable[[], Any]]:
     return [partial(issue, campaign_id=campaign.pk, user_id=one) for one in accounts(REQUESTS)]
 
 
@@ -242,9 +227,8 @@ def test_an_issuer_that_waits_for_the_row_behind_a_pause_leaves_its_tickets_wait
     assert owners_in_order() == everyone
 
 
-@pytest.mark.usefixtures("unlawful")
 @pytest.mark.parametrize("strategy", WITHOUT_TICKETS)
-def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy):
+def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy, unlawful):
     """Threads issue one coupon after the other; what is committed when the pause returns is all there is."""
     campaign = campaign_with_strategy(strategy, quantity=10_000)
     parts = [accounts(ROUNDS) for _ in range(REQUESTS)]
@@ -292,7 +276,7 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own
         return committed(campaign)
 
     with Load(campaigns, everyone, folder=tmp_path, REDIS_URL=own_redis.url) as load:
-        wait_until(lambda: all(map(committed, campaigns)), seconds=START_SECONDS)
+        wait_until(lambda: all(map(committed, campaigns)), seconds=60)
         load.issue_more(5)
         at_the_pause = {campaign.strategy: pause(campaign) for campaign in campaigns}
         assert max(at_the_pause.values()) < 400

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls
+from coupons.tests.outcomes import count_outcomes, issue_calls, raced
 from shop.db import transactions
 from shop.redis import fair_lock, locks
 from shop.tests.racing import race
@@ -54,10 +53,6 @@ def holding(campaign: Campaign) -> AbstractContextManager[object]:
     return held(key(campaign.pk, campaign.strategy.replace("_", "-")))
 
 
-def pausing_holder(campaign: Campaign, user_id: int) -> AbstractContextManager["Popen[str]"]:
-    return another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(user_id))
-
-
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 @pytest.mark.parametrize(("quantity", "told"), [(2, ["ready", "True"]), (1, [])])
 @by_each
@@ -65,7 +60,7 @@ def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(s
     """Unless the next one got the last."""
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=quantity), accounts(2)
 
-    with pausing_holder(campaign, first) as holder:
+    with another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(first)) as holder:
         os.kill(holder.pid, signal.SIGSTOP)
         issuing.issue(campaign_id=campaign.pk, user_id=second)
         os.kill(holder.pid, signal.SIGCONT)
@@ -106,12 +101,11 @@ def test_a_lock_without_a_version_check_breaks_the_law(is_guarded, laws, unlawfu
 def test_a_killed_holder_blocks_the_others_for_one_lease(strategy):
     campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
 
-    with pausing_holder(campaign, first) as holder:
+    with another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(first)) as holder:
         holder.kill()
     killed_at = time.monotonic()
-    outcomes = race(issue_calls(campaign.pk, [second, first]))
 
-    assert count_outcomes(outcomes) == {"new": 2}
+    assert raced(campaign, [second, first]) == {"new": 2}
     assert time.monotonic() - killed_at < LEASE_SECONDS + 3
     assert positions(campaign) == [1, 2]
 
@@ -122,12 +116,9 @@ def test_existing_coupons_and_refusals_do_not_wait_for_the_lock(strategy):
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
     with holding(campaign):
-        assert count_outcomes(race(issue_calls(campaign.pk, [owner]))) == {"again": 1}
+        assert raced(campaign, [owner]) == {"again": 1}
         Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now())
-        assert count_outcomes(race(issue_calls(campaign.pk, [owner, other]))) == {
-            "again": 1,
-            "campaign_closed": 1,
-        }
+        assert raced(campaign, [owner, other]) == {"again": 1, "campaign_closed": 1}
 
 
 def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_done(redis_server):
@@ -155,9 +146,7 @@ def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy, redis
             redis_server.flushdb()
             pause.wait(0.01)
 
-    outcomes = race([*calls, flush_all_along])[:-1]
-
-    assert count_outcomes(outcomes) == {"new": 40, "sold_out": 20}
+    assert count_outcomes(race([*calls, flush_all_along])[:-1]) == {"new": 40, "sold_out": 20}
     assert positions(campaign) == list(range(1, 41))
 
 

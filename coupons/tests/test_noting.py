@@ -13,6 +13,7 @@ from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, lock_by_code, order_ids
+from coupons.tests.outcomes import issue_calls
 from events.models import FeedEvent
 from shop.db import transactions
 from shop.journal import journal
@@ -24,7 +25,6 @@ from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding as keeping
 
 pytestmark = pytest.mark.django_db(transaction=True)
-MISSING_ACCOUNT = 10**9
 
 
 def lines(what: str = "coupon.issued") -> list[JournalLine]:
@@ -67,8 +67,7 @@ def test_with_every_strategy_each_coupon_has_a_line_with_its_actor(strategy, set
     race([partial(ask, account_id) for account_id in accounts(30)])
 
     coupons = Coupon.objects.values_list("code", "account_id")
-    said = {(line.after["coupon"], line.actor_id) for line in lines() if line.after}
-    assert said == set(coupons)
+    assert {(line.after["coupon"], line.actor_id) for line in lines() if line.after} == set(coupons)
     assert len(lines()) == len(coupons)
     assert all(line.request_id == f"r-{line.actor_id}" for line in lines())
 
@@ -82,9 +81,8 @@ def test_each_request_of_a_batch_is_recorded_with_its_own_actor_and_id():
         name = {"X-Request-ID": f"request-of-{request.pk}"}
         return client_of(request).post("/coupons", {"campaign": campaign.pk, **body}, **name)
 
-    outcomes = in_one_batch(
-        campaign, [*(partial(ask, buyer) for buyer in buyers), partial(ask, operator, user=gifted)]
-    )
+    calls = [*(partial(ask, buyer) for buyer in buyers), partial(ask, operator, user=gifted)]
+    outcomes = in_one_batch(campaign, calls)
 
     assert [outcome.status_code for outcome in outcomes] == [201] * 21
     assert len({line.at for line in lines()}) == 2, "the first alone, all others by one leader"
@@ -98,11 +96,8 @@ def test_each_request_of_a_batch_is_recorded_with_its_own_actor_and_id():
 def test_a_batch_that_falls_back_to_singles_records_each_coupon_once():
     """A missing account makes the batch fail, which is then decided one request at a time."""
     campaign = CampaignFactory.create(quantity=100)
-    asking = [*accounts(6), MISSING_ACCOUNT, *accounts(6)]
 
-    outcomes = in_one_batch(
-        campaign, [partial(issuing.issue, campaign_id=campaign.pk, user_id=id) for id in asking]
-    )
+    outcomes = in_one_batch(campaign, issue_calls(campaign.pk, [*accounts(6), 10**9, *accounts(6)]))
 
     assert sum(isinstance(outcome, issuing.Issued) for outcome in outcomes) == 12
     said = sorted(line.after["coupon"] for line in lines() if line.after)

@@ -79,7 +79,7 @@ def test_waiting_tickets_are_kept_when_the_campaign_sells_out():
 
     assert ask(campaign, waiting).ticket.pk == queued.ticket.pk
     worker.serve_once()
-    assert status_of(queued) == "sold_out"
+    assert statuses_in_order(campaign) == ["sold_out"]
 
 
 def test_a_queue_is_settled_completely_when_the_strategy_changes():
@@ -95,7 +95,7 @@ def test_a_queue_is_settled_completely_when_the_strategy_changes():
     assert isinstance(given, Issued)
     settled = tickets.READER.submit(queued[1].ticket.pk).ticket
     assert settled.coupon and settled.coupon.code == given.coupon.code
-    assert status_of(queued[0]) == "issued"
+    assert statuses_in_order(campaign) == ["issued", "issued"]
     assert positions(campaign) == [1, 2]
 
 
@@ -117,9 +117,7 @@ def test_far_back_in_the_queue_the_position_is_computed_from_the_numbers():
 
 
 def test_the_command_settles_waiting_tickets_and_prints_how_many(capsys):
-    campaign = line_of()
-    for account_id in accounts(2):
-        ask(campaign, account_id)
+    ask_each(line_of(), accounts(2))
 
     call_command("run_issuer", "--once")
     call_command("run_issuer", "--once", "--json")
@@ -130,7 +128,7 @@ def test_the_command_settles_waiting_tickets_and_prints_how_many(capsys):
 def test_a_queue_leased_by_another_issuer_is_left_to_it_and_the_others_are_settled():
     taken, free = line_of(), line_of()
     for campaign in (taken, free):
-        ask(campaign, accounts(1)[0])
+        ask_each(campaign, accounts(1))
     assert len(stream.read(taken.pk, issuer="another", most=1)) == 1
 
     assert worker.serve_once() == 1
@@ -142,8 +140,7 @@ def test_a_queue_leased_by_another_issuer_is_left_to_it_and_the_others_are_settl
 def test_the_gauges_have_the_waiting_tickets_and_the_longest_wait():
     campaign = line_of()
     line_of()
-    for account_id in accounts(2):
-        ask(campaign, account_id)
+    ask_each(campaign, accounts(2))
 
     assert tickets.count_waiting() == {str(campaign.pk): 2}
     assert 0 < tickets.longest_wait_seconds()[str(campaign.pk)] < 60
@@ -161,12 +158,6 @@ def ask(campaign: Campaign, account_id: int) -> Queued:
     return queued
 
 
-def status_of(queued: Queued) -> str:
-    return QueueTicket.objects.get(pk=queued.ticket.pk).status
-
-
-TABLE = archives.TICKETS
-TABLES = archives.TABLES
 OPTIONS = Options(reason="The disk is full.", pace=Pace(size=2, share=1.0))
 
 
@@ -174,22 +165,12 @@ def long_ago() -> datetime:
     return (clock.now() - timedelta(days=200)).replace(day=15)
 
 
-def month() -> str:
-    return f"{long_ago():%Y-%m}"
-
-
 def old_ticket(campaign: Campaign, account_id: int, number: int, **columns: Any) -> QueueTicket:
     """A ticket of the old month, whose key begins with its time."""
     at = long_ago() + timedelta(seconds=number)
-    ticket: QueueTicket = QueueTicket.objects.create(
-        id=UUID(int=(int(at.timestamp() * 1000) << 80 | 0x7 << 76 | 1 << 63) + campaign.pk * 1_000 + number),
-        campaign=campaign,
-        account_id=account_id,
-        number=number,
-        created_at=at,
-        **{"status": "sold_out"} | columns,
-    )
-    return ticket
+    id = UUID(int=(int(at.timestamp() * 1000) << 80 | 0x7 << 76 | 1 << 63) + campaign.pk * 1_000 + number)
+    columns = {"id": id, "number": number, "status": "sold_out", "created_at": at} | columns
+    return QueueTicket.objects.create(campaign=campaign, account_id=account_id, **columns)
 
 
 @pytest.fixture
@@ -207,22 +188,23 @@ def campaign() -> Campaign:
     return made
 
 
-def archive(folder: Path) -> archiving.Archived | None:
-    return archiving.archive(TABLE, month(), folder=folder, options=OPTIONS)
+def archive(folder: Path) -> archiving.Archived:
+    done = archiving.archive(archives.TICKETS, f"{long_ago():%Y-%m}", folder=folder, options=OPTIONS)
+    assert done is not None
+    return done
 
 
 def test_settled_tickets_go_and_come_back_and_the_greatest_number_stays(tmp_path, campaign):
     before = list(QueueTicket.objects.order_by("pk").values())
     done = archive(tmp_path)
-    assert done is not None
     assert done.removed == 4
     assert list(QueueTicket.objects.values_list("number", flat=True)) == [5]
     assert tickets.last_number(campaign.pk) == 5
     assert broken() == {}
-    restoring.restore(tmp_path / done.file, TABLES, options=OPTIONS)
+    restoring.restore(tmp_path / done.file, archives.TABLES, options=OPTIONS)
     assert list(QueueTicket.objects.order_by("pk").values()) == before
     assert broken() == {}
-    assert archive(tmp_path) is not None
+    archive(tmp_path)
 
 
 def test_waiting_tickets_and_those_of_campaigns_that_go_on_stay(tmp_path, campaign):
@@ -230,9 +212,7 @@ def test_waiting_tickets_and_those_of_campaigns_that_go_on_stay(tmp_path, campai
     running = CampaignFactory.create(strategy="queue")
     for number, account_id in enumerate(accounts(3), start=1):
         old_ticket(running, account_id, number)
-    done = archive(tmp_path)
-    assert done is not None
-    assert done.removed == 3
+    assert archive(tmp_path).removed == 3
     assert QueueTicket.objects.filter(campaign=running).count() == 3
     assert set(QueueTicket.objects.filter(campaign=campaign).values_list("number", flat=True)) == {2, 5}
 

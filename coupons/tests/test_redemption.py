@@ -1,7 +1,7 @@
 """Coupons in orders: their discounts, that at most one order holds each; and voiding them."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from threading import Barrier
 from typing import Any
@@ -43,9 +43,7 @@ def hold(code: str, order_id: UUID) -> UUID:
 
     def work() -> UUID:
         coupon = lock_by_code([code])[code]
-        redemption.discount_amount(
-            coupon, account_id=coupon.account_id, items_amount=5_000, now=timezone.now()
-        )
+        take_off(coupon, 5_000)
         redemption.hold({coupon: order_id})
         return order_id
 
@@ -72,9 +70,7 @@ def hold(code: str, order_id: UUID) -> UUID:
     ],
 )
 def test_the_discount_of_a_coupon(terms, items_amount, expected):
-    coupon = coupon_of(CampaignFactory.create(**terms))
-
-    amount = take_off(coupon, items_amount)
+    amount = take_off(coupon_of(CampaignFactory.create(**terms)), items_amount)
 
     assert amount == expected
     assert isinstance(amount, int)
@@ -101,8 +97,8 @@ def test_usable_coupons_come_by_their_codes_with_their_campaigns():
     with CaptureQueriesContext(connection) as captured:
         found = lock_by_code([one.code, other.code, "NONE"])
         names = {code: coupon.campaign.name for code, coupon in found.items()}
-        assert names == {one.code: one.campaign.name, other.code: other.campaign.name}
 
+    assert names == {one.code: one.campaign.name, other.code: other.campaign.name}
     assert len(captured) == 2, "found, locked"
     assert lock_by_code([]) == {}
 
@@ -146,9 +142,8 @@ def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(le
     hold(coupon.code, order_id)
     assert [redemption.redeem([order_id]) for _ in range(2)] == [1, 0]
     assert (redemption.release([order_id]), Coupon.objects.get().status) == (0, "redeemed")
-    now: datetime = coupon.expires_at - left
 
-    given_back = [redemption.reinstate(order_id, now=now) for _ in range(2)]
+    given_back = [redemption.reinstate(order_id, now=coupon.expires_at - left) for _ in range(2)]
 
     assert given_back == [1 if status == "issued" else 0, 0]
     assert Coupon.objects.get().status == status
@@ -196,17 +191,13 @@ def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold():
 
     def read_then_write(order_id: UUID) -> UUID:
         coupon = Coupon.objects.select_related("campaign").get(code=code)
-        redemption.discount_amount(
-            coupon, account_id=coupon.account_id, items_amount=5_000, now=timezone.now()
-        )
+        take_off(coupon, 5_000)
         everybody_has_read.wait()
         Coupon.objects.filter(pk=coupon.pk).update(status="held", order_id=order_id)
         return order_id
 
     everybody_has_read = Barrier(len(orders), timeout=30)
-    outcomes = race([partial(read_then_write, order_id) for order_id in orders])
-
-    assert outcomes == list(orders)
+    assert race([partial(read_then_write, order_id) for order_id in orders]) == list(orders)
     assert Coupon.objects.filter(order_id__in=orders).count() == 1
 
 
@@ -237,14 +228,10 @@ def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(monkey
 
 @in_one_test("status", ["held", "redeemed", "void", "expired"])
 def test_no_other_coupon_is_voided(status):
-    order_id = order_ids(1)[0]
-    columns: dict[str, dict[str, Any]] = {
-        "held": {"status": "held", "order_id": order_id},
-        "redeemed": {"status": "redeemed", "order_id": order_id},
-        "void": {"status": "void"},
-        "expired": {"expires_at": timezone.now() - timedelta(seconds=1)},
-    }
-    coupon = coupon_of(CampaignFactory.create(), **columns[status])
+    by_order = {"order_id": order_ids(1)[0]} if status in ("held", "redeemed") else {}
+    past = {"expires_at": timezone.now() - timedelta(seconds=1)}
+    columns = past if status == "expired" else {"status": status} | by_order
+    coupon = coupon_of(CampaignFactory.create(), **columns)
 
     with pytest.raises(FirstcomeError, match=f"is {status}") as refused:
         issued_coupons.void(code=coupon.code, reason="A mistake.")

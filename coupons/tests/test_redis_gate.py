@@ -26,7 +26,7 @@ from coupons.redis_keys import key
 from coupons.tests import outcomes
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import positions
-from coupons.tests.outcomes import count_outcomes, issue, issue_calls
+from coupons.tests.outcomes import issue, issue_calls, raced
 from coupons.tests.own_partner import slot_of
 from shop.errors import FirstcomeError, NotFound
 from shop.redis import redis_client
@@ -100,21 +100,14 @@ def test_refusals_of_a_full_campaign_only_read_the_accounts_coupon():
     assert "coupons_coupon" in once_known[0]
 
 
-def test_a_campaign_that_is_not_open_refuses_at_the_gate_and_takes_no_place():
-    campaign, closed, [user_id] = gated(scheduled=True), gated(closed=True), accounts(1)
-
-    assert refusal(campaign, user_id) == "campaign_not_open"
-    assert refusal(closed, user_id) == "campaign_closed"
+def test_a_campaign_that_is_not_open_refuses_at_the_gate_until_its_times_change():
+    campaign, closed, [first, second] = gated(scheduled=True), gated(closed=True), accounts(2)
+    assert refusal(campaign, first) == "campaign_not_open"
+    assert refusal(closed, first) == "campaign_closed"
     with CaptureQueriesContext(connection) as captured:
-        assert refusal(campaign, user_id) == "campaign_not_open"
-
+        assert refusal(campaign, first) == "campaign_not_open"
     assert counted(campaign) == counted(closed) == (0, 0)
     assert len(captured) == 1
-
-
-def test_times_that_change_reach_the_gate_at_once():
-    campaign, [first, second] = gated(scheduled=True), accounts(2)
-    assert refusal(campaign, first) == "campaign_not_open"
 
     campaigns.change(campaign_id=campaign.pk, opens_at=timezone.now() - timedelta(seconds=1))
     assert issue(campaign, first).is_new
@@ -148,27 +141,22 @@ def test_a_write_that_fails_releases_its_place_to_the_next_request():
     assert issue(campaign, user_id).is_new
 
 
-def test_a_place_is_released_by_its_own_ticket_only():
-    campaign, [user_id] = gated(quantity=1), accounts(1)
-    gate.fill(campaign_id=campaign.pk)
-    old = gate.admit(campaign_id=campaign.pk, user_id=user_id)
-    gate.release_slots(campaign_id=campaign.pk, tickets={user_id: old.ticket})
-    gate.admit(campaign_id=campaign.pk, user_id=user_id)
-
-    assert gate.release_slots(campaign_id=campaign.pk, tickets={user_id: old.ticket}) == 0
-    assert counted(campaign) == (0, 1)
-
-
-def test_repeats_of_an_account_in_flight_take_one_place():
+def test_an_account_in_flight_has_one_place_which_its_own_ticket_alone_releases():
     campaign, [user_id] = gated(quantity=5), accounts(1)
     gate.fill(campaign_id=campaign.pk)
+    admit = partial(gate.admit, campaign_id=campaign.pk, user_id=user_id)
 
-    says = [gate.admit(campaign_id=campaign.pk, user_id=user_id).says for _ in range(3)]
+    old, *repeats = [admit() for _ in range(3)]
 
-    assert says == ["admitted", "passenger", "passenger"]
+    assert [one.says for one in (old, *repeats)] == ["admitted", "passenger", "passenger"]
     assert counted(campaign) == (0, 1)
     assert gate.heal() == 0, "it is not overdue"
     assert list(tickets(campaign)) == [user_id]
+    release = partial(gate.release_slots, campaign_id=campaign.pk, tickets={user_id: old.ticket})
+    release()
+    admit()
+    assert release() == 0
+    assert counted(campaign) == (0, 1)
 
 
 def test_positions_of_a_batch_follow_the_numbers_of_admission():
@@ -238,13 +226,13 @@ def test_a_place_released_too_soon_costs_a_refusal_and_breaks_no_law():
     campaign, [slow, quick] = gated(quantity=1), accounts(2)
 
     with holding(KEEP, campaign.pk):
-        first = in_background(lambda: race(issue_calls(campaign.pk, [slow])))
+        first = in_background(lambda: raced(campaign, [slow]))
         wait_until(lambda: waiting_at("%coupons_campaign%FOR UPDATE%") == 1)
         gate.release_slots(campaign_id=campaign.pk, tickets=tickets(campaign))
-        second = in_background(lambda: race(issue_calls(campaign.pk, [quick])))
+        second = in_background(lambda: raced(campaign, [quick]))
         wait_until(lambda: list(tickets(campaign)) == [quick])
 
-    assert count_outcomes([*first.result(), *second.result()]) == {"new": 1, "sold_out": 1}
+    assert first.result() + second.result() == {"new": 1, "sold_out": 1}
     assert counted(campaign) == (1, 0)
 
 
@@ -294,9 +282,8 @@ def test_a_flush_during_a_race_still_issues_exactly_the_quantity_at_the_gate(red
     calls[20::20] = [redis_server.flushdb] * len(calls[20::20])
 
     race(calls)
-    again = count_outcomes(race(issue_calls(campaign.pk, everyone)))
 
-    assert again["sold_out"] == 70
+    assert raced(campaign, everyone)["sold_out"] == 70
     assert positions(campaign) == list(range(1, 51))
 
 
@@ -371,30 +358,19 @@ def test_a_slot_that_is_being_confirmed_counts_until_the_partner_refuses():
     assert refusal(campaign, second) == "sold_out"
     assert slot_of(campaign, first).key == confirming.key
     refused_by_partner(campaign, confirming)
-
     remembered.slot_released(campaign_id=campaign.pk, user_id=first, code=confirming.code)
 
-    assert slot_of(campaign, second)
+    published = slot_of(campaign, second)
 
-
-def test_a_released_slot_that_was_not_published_reaches_the_gate_by_the_sweep():
-    campaign, [first, second] = gated(quantity=1, partner="convenience_store"), accounts(2)
-    confirming = slot_of(campaign, first)
-    refused_by_partner(campaign, confirming)
-    assert refusal(campaign, second) == "sold_out"
-
+    # One that is not published reaches the gate by the sweep.
+    refused_by_partner(campaign, published)
+    assert refusal(campaign, first) == "sold_out"
     assert gate.heal() == 1
-
-    assert slot_of(campaign, second)
-
-
-def test_an_account_that_is_no_longer_a_member_is_admitted_again():
-    campaign, [user_id] = gated(quantity=1, partner="convenience_store"), accounts(1)
-    confirming = slot_of(campaign, user_id)
-    refused_by_partner(campaign, confirming)
-
-    assert slot_of(campaign, user_id).key != confirming.key
-    assert members(campaign) == {user_id}
+    swept = slot_of(campaign, first)
+    # The account itself, which is no longer a member, is admitted again.
+    refused_by_partner(campaign, swept)
+    assert slot_of(campaign, first).key != swept.key
+    assert members(campaign) == {first}
 
 
 def test_a_flushed_gate_is_filled_with_all_members_while_others_are_issued(redis_server):
@@ -410,8 +386,7 @@ def test_a_flushed_gate_is_filled_with_all_members_while_others_are_issued(redis
     race(issue_calls(campaign.pk, everyone[2_500:]))
     issue(campaign, everyone[0])
 
-    owners = set(campaign.coupons.values_list("account_id", flat=True))
-    assert members(campaign) == owners == set(everyone)
+    assert members(campaign) == set(campaign.coupons.values_list("account_id", flat=True)) == set(everyone)
     assert counted(campaign) == (2_600, 0)
 
 

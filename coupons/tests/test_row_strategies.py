@@ -23,14 +23,14 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of, refusal
+from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of, raced, refusal
 from shop.db import stuck_rows, transactions
 from shop.errors import Invalid
 from shop.journal.journal import SYSTEM
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import another_connection, ask, holding
+from shop.tests.second_connection import ask, holding
 from shop.tests.second_process import another_process
 from shop.tests.waiting import in_background, waiting_at, waiting_for_the_row
 
@@ -163,12 +163,8 @@ def test_a_process_killed_after_its_commits_has_issued_the_coupons():
         another_process(ISSUE_SEVERAL, ids_of(campaigns), str(first), str(second)),
     ):
         # The first one's INSERT may be seen under way as well.
-        wait_until(
-            lambda: (
-                all(positions(campaign) == [1] for campaign in campaigns)
-                and waiting_at(AT_THE_COUPONS) == len(NAMES)
-            )
-        )
+        wait_until(lambda: [positions(campaign) for campaign in campaigns] == [[1]] * len(NAMES))
+        wait_until(lambda: waiting_at(AT_THE_COUPONS) == len(NAMES))
 
     assert [coupon_outcome(campaign, first) for campaign in campaigns] == ["again"] * len(NAMES)
     # The server may have completed what the killed process had sent.
@@ -180,7 +176,7 @@ def ids_of(campaigns: Sequence[Campaign]) -> str:
 
 
 def coupon_outcome(campaign: Campaign, user_id: int) -> str:
-    [outcome] = count_outcomes(race(issue_calls(campaign.pk, [user_id])))
+    [outcome] = raced(campaign, [user_id])
     return outcome
 
 
@@ -208,20 +204,11 @@ SOON = 10.0
 
 
 def test_the_lock_reads_what_was_committed_while_it_waited():
-    campaign = CampaignFactory.create()
-    both = accounts(2)
-    now = timezone.now()
-    coupon = writes.new_coupon(campaign, both[0], "FRESH", 1, now)
-    with another_connection() as other:
-        other.set_autocommit(False)
-        ask(other, KEEP, campaign.pk)
-        lock = partial(eligibility.lock_campaign, campaign.pk, both)
-        waiting = in_background(lambda: transactions.run(lock, transactions.KEYED))
-        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
-        ask(other, INSERT, campaign.pk, both[0], coupon.code, coupon.position)
-        ask(other, "UPDATE coupons_campaign SET issued = issued + 1 WHERE id = %s", campaign.pk)
-        other.commit()
-        read = waiting.result(SOON)
+    campaign, both = CampaignFactory.create(), accounts(2)
+    lock = partial(eligibility.lock_campaign, campaign.pk, both)
+    given = (INSERT, campaign.pk, both[0], "FRESH", 1)
+    counted = ("UPDATE coupons_campaign SET issued = issued + 1 WHERE id = %s", campaign.pk)
+    read = done_meanwhile(partial(transactions.run, lock, transactions.KEYED), campaign, KEEP, given, counted)
     assert read.campaign.issued == 1
     assert {user_id: one.code for user_id, one in read.existing.items()} == {both[0]: "FRESH"}
 
@@ -270,9 +257,8 @@ def columns_of(row: Campaign | Coupon) -> dict[str, Any]:
 def test_all_of_them_at_once_issue_exactly_the_quantity(code_source):
     campaign = campaign_with_codes(code_source, quantity=50)
 
-    outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(90)))
-
-    assert count_outcomes(outcomes) == {"new": 50, "sold_out": 40}
+    calls = issue_calls_by(NAMES, campaign.pk, accounts(90))
+    assert count_outcomes(race(calls)) == {"new": 50, "sold_out": 40}
     assert positions(campaign) == list(range(1, 51))
 
 
@@ -280,9 +266,8 @@ def test_all_of_them_at_once_issue_exactly_the_quantity(code_source):
 def test_one_account_gets_one_coupon_from_all_of_them_at_once(code_source):
     campaign = campaign_with_codes(code_source, quantity=10)
 
-    outcomes = race(issue_calls_by(NAMES, campaign.pk, accounts(1) * 40))
-
-    assert count_outcomes(outcomes) == {"new": 1, "again": 39}
+    calls = issue_calls_by(NAMES, campaign.pk, accounts(1) * 40)
+    assert count_outcomes(race(calls)) == {"new": 1, "again": 39}
     assert positions(campaign) == [1]
     assert PoolCode.objects.filter(status="issued").count() == (1 if code_source == "pool" else 0)
 
@@ -332,9 +317,7 @@ def test_an_optimistic_request_that_conflicts_is_retried_and_counted():
     campaign = CampaignFactory.create(strategy="optimistic")
     before = REGISTRY.get_sample_value(CONFLICTS)
 
-    outcome = ask_while_somebody_changes(campaign, *issue_calls(campaign.pk, accounts(1)))
-
-    assert outcome.is_new
+    assert done_meanwhile(*issue_calls(campaign.pk, accounts(1)), campaign, CHANGE).is_new
     assert REGISTRY.get_sample_value(CONFLICTS) == (before or 0) + 1
     assert positions(campaign) == [1]
 
@@ -345,7 +328,7 @@ def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(sett
     api = client_of(User.objects.get(pk=accounts(1)[0]))
     asks = partial(api.post, "/coupons", {"campaign": campaign.pk})
 
-    answer = ask_while_somebody_changes(campaign, asks)
+    answer = done_meanwhile(asks, campaign, CHANGE)
 
     assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (409, "conflict", "1")
     assert positions(campaign) == []
@@ -371,52 +354,43 @@ def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_r
 def test_the_update_uses_terms_that_changed_while_it_waited():
     campaign = CampaignFactory.create(strategy="conditional_update", quantity=10)
     [asks] = issue_calls(campaign.pk, accounts(1))
+    closed = "UPDATE coupons_campaign SET closes_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s"
 
-    with holding(
-        "UPDATE coupons_campaign SET closes_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s", campaign.pk
-    ) as other:
-        outcome = in_background(asks)
-        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
-        other.commit()
-
-    assert refusal(lambda: outcome.result(timeout=10)) == "campaign_closed"
+    assert refusal(lambda: done_meanwhile(asks, campaign, closed)) == "campaign_closed"
     assert positions(campaign) == []
 
 
 @by_each_guarded
 def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy):
     """The first read finds nothing; another request is confirmed while this one waits for the row."""
-    campaign = CampaignFactory.create(partner="convenience_store", quantity=10)
-    user_id = accounts(1)[0]
+    campaign, [user_id] = CampaignFactory.create(partner="convenience_store", quantity=10), accounts(1)
     [asks] = issue_calls_by([strategy], campaign.pk, [user_id])
     counted = "UPDATE coupons_campaign SET issued = 1, version = version + 1 WHERE id = %s"
-    with holding(counted, campaign.pk) as other:
-        outcome = in_background(asks)
-        wait_until(lambda: waiting_for_the_row(Campaign) == 1)
-        ask(other, INSERT, campaign.pk, user_id, "GIVEN", 1)
-        other.commit()
 
-    assert outcome.result(timeout=10).coupon.code == "GIVEN"
+    outcome = done_meanwhile(asks, campaign, counted, (INSERT, campaign.pk, user_id, "GIVEN", 1))
+
+    assert outcome.coupon.code == "GIVEN"
     assert not Confirmation.objects.exists()
 
 
-def ask_while_somebody_changes(campaign: Campaign, asks: Callable[[], Any]) -> Any:
-    with holding(CHANGE, campaign.pk) as other:
-        outcome = in_background(asks)
+def done_meanwhile(work: Callable[[], Any], campaign: Campaign, keep: str, *changes: tuple[Any, ...]) -> Any:
+    """What the work returns that waits for the campaign's row while another connection commits changes."""
+    with holding(keep, campaign.pk) as other:
+        outcome = in_background(work)
         wait_until(lambda: waiting_for_the_row(Campaign) == 1)
+        for change in changes:
+            ask(other, *change)
         other.commit()
-    return outcome.result(timeout=10)
+    return outcome.result(timeout=SOON)
 
 
-Raise = Callable[..., Campaign]
-
-
-def both_raised(campaign: Campaign, raising: Raise) -> list[Any]:
+def both_raised(raising: Callable[..., Campaign]) -> list[Any]:
     """What `raising` to 150 and then to 120 returns or raises, when both wait for the campaign's lock."""
+    [campaign] = Campaign.objects.all()
     waiting: list[Future[Campaign]] = []
     with holding(KEEP, campaign.pk):
         for number, quantity in enumerate((150, 120), start=1):
-            waiting.append(in_background(lambda quantity=quantity: raising(campaign, quantity)))
+            waiting.append(in_background(partial(raising, campaign_id=campaign.pk, quantity=quantity)))
             wait_until(lambda number=number: waiting_for_the_row(Campaign) == number)
     return [one.exception(SOON) or one.result() for one in waiting]
 
@@ -429,10 +403,7 @@ def test_of_two_that_raise_it_at_once_the_lower_one_is_refused():
     """The second had compared before the first was written, and lowered the quantity to 120."""
     campaign = CampaignFactory.create(quantity=100)
 
-    def raise_quantity(one: Campaign, quantity: int) -> Campaign:
-        return campaigns.raise_quantity(campaign_id=one.pk, quantity=quantity, reason="More came.")
-
-    higher, lower = both_raised(campaign, raise_quantity)
+    higher, lower = both_raised(partial(campaigns.raise_quantity, reason="More came."))
 
     assert higher.quantity == quantity_of(campaign) == 150
     assert isinstance(lower, Invalid)
@@ -444,10 +415,10 @@ def test_comparing_before_the_lock_lowers_it():
     """The control case."""
     campaign = CampaignFactory.create(quantity=100)
 
-    def raise_naively(one: Campaign, quantity: int) -> Campaign:
-        assert quantity > quantity_of(one)
-        return campaigns.change(campaign_id=one.pk, quantity=quantity)
+    def raise_naively(*, campaign_id: int, quantity: int) -> Campaign:
+        assert quantity > quantity_of(campaign)
+        return campaigns.change(campaign_id=campaign_id, quantity=quantity)
 
-    both_raised(campaign, raise_naively)
+    both_raised(raise_naively)
 
     assert quantity_of(campaign) == 120

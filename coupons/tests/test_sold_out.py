@@ -32,7 +32,7 @@ OVER_A_SECOND, SOON = 1.1, 6.0
 # The campaign and the account's coupon by one statement, without a lock and with it.
 OWN_COUPON = "SELECT own coupon"
 LOCKED = "SELECT campaign FOR UPDATE"
-OutcomeAndStatements = tuple[str, list[str]]
+
 # Requests a coupon for each pair of numbers on its input, and prints the outcome and the statements.
 ISSUE_ON_INPUT = """
 import json
@@ -49,13 +49,12 @@ def requests() -> list[int]:
 
 
 def full_campaign(owner: int, code_source: str = "generated") -> Campaign:
-    quantity = 10 if code_source == "pool" else 1
-    campaign = campaign_with_codes(code_source, codes=1, quantity=quantity)
+    campaign = campaign_with_codes(code_source, codes=1, quantity=10 if code_source == "pool" else 1)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
     return campaign
 
 
-def asked(campaign_id: int, user_id: int) -> OutcomeAndStatements:
+def asked(campaign_id: int, user_id: int) -> tuple[str, list[str]]:
     """The outcome of one request, and its statements, each shortened to its verb and its table."""
     with captured_statements() as captured:
         word = outcome_name(campaign_id, user_id)
@@ -78,12 +77,9 @@ def _in_short(statement: str) -> str:
 
 
 def seen_sold_out(campaign: Campaign, user_id: int) -> None:
+    """It is refused, and the process remembers that."""
     assert asked(campaign.pk, user_id)[0] == "sold_out"
-    assert is_remembered(campaign)
-
-
-def is_remembered(campaign: Campaign) -> bool:
-    return remembered.campaign(campaign.pk).get().remaining <= 0
+    assert remembered.campaign(campaign.pk).get().remaining <= 0
 
 
 def forgotten_after(seconds: float) -> None:
@@ -134,9 +130,7 @@ def test_after_a_second_one_request_reads_for_all_concurrent_ones(monkeypatch):
 
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
-def test_a_coupon_issued_by_another_process_is_returned_at_once_although_it_was_sold_out(
-    requests, monkeypatch
-):
+def test_a_coupon_issued_by_another_process_is_returned_at_once_although_sold_out(requests, monkeypatch):
     """The process's memory may be a second old; an account's coupon is read for each request."""
     monkeypatch.setattr(remembered, "SECONDS", 60.0)
     campaign = full_campaign(requests[0])
@@ -145,7 +139,7 @@ def test_a_coupon_issued_by_another_process_is_returned_at_once_although_it_was_
         Campaign.objects.update(quantity=2, version=F("version") + 1)
         assert issue_elsewhere(process, campaign, requests[1])[0] == "new"
 
-    assert is_remembered(campaign)
+    assert remembered.campaign(campaign.pk).get().remaining <= 0
     assert asked(campaign.pk, requests[1])[0] == "again"
     assert asked(campaign.pk, requests[2])[0] == "sold_out"
 
@@ -235,8 +229,7 @@ def test_without_redis_it_all_holds_as_well(requests, own_redis):
     wait_until(lambda: asked(campaign.pk, requests[2])[0] == "new", seconds=SOON)
 
 
-@pytest.mark.usefixtures("unlawful")
-def test_a_pool_that_ran_out_before_its_slots_refuses_all_while_the_campaign_can_hardly_be_read(monkeypatch):
+def test_a_pool_that_ran_out_first_refuses_all_while_the_campaign_can_hardly_be_read(monkeypatch, unlawful):
     """One request reads the campaign again, and no other waits for that."""
     first, *everyone = accounts(31)
     campaign = full_campaign(first, code_source="pool")
@@ -254,7 +247,6 @@ def test_a_pool_that_ran_out_before_its_slots_refuses_all_while_the_campaign_can
     shared.forget()
     shared.get()
     began_at = time.monotonic()
-    words = race([partial(outcome_name, campaign.pk, user_id) for user_id in everyone])
-    assert set(words) == {"sold_out"}
+    assert set(race([partial(outcome_name, campaign.pk, user_id) for user_id in everyone])) == {"sold_out"}
     assert time.monotonic() - began_at < 5
     assert len(readings) < 10

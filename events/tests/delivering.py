@@ -85,13 +85,7 @@ def dead(type: str = "order.paid", **columns: object) -> WebhookDelivery:
     """A delivery that was given up, but for these columns."""
     endpoints.find()
     id, now = uuid7(), timezone.now()
-    given_up: dict[str, object] = {
-        "endpoint_id": BUILT_IN,
-        "event_id": id,
-        "payload": {"id": str(id), "type": type, "at": now.isoformat(), "data": {}},
-        "status": "failed",
-        "attempts": 7,
-        "error": "HTTP 422 no",
-        "created_at": now,
-    }
-    return WebhookDelivery.objects.create(type=type, **given_up | columns)
+    payload = {"id": str(id), "type": type, "at": now.isoformat(), "data": {}}
+    event = {"endpoint_id": BUILT_IN, "event_id": id, "type": type, "payload": payload, "created_at": now}
+    given_up: dict[str, object] = {"status": "failed", "attempts": 7, "error": "HTTP 422 no"}
+    return WebhookDelivery.objects.create(**event | given_up | columns)

@@ -1,16 +1,16 @@
 """The audit names each damage of the event feed: L15, each event once, at positions without gaps."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 
+from coupons.tests.test_audit import without_constraint
 from events import audit
 from events.feed import reading, recording, sequencing
 from events.models import FeedEvent, FeedState
@@ -111,21 +111,8 @@ def test_a_second_event_of_an_id_is_refused(feed):
         twin.save(force_insert=True)
 
 
-@contextmanager
-def without_unique_positions() -> Iterator[None]:
-    constraint = next(one for one in FeedEvent._meta.constraints if one.name.endswith("one_per_position"))
-    with connection.schema_editor() as editor:
-        editor.remove_constraint(FeedEvent, constraint)
-    try:
-        yield
-    finally:
-        FeedEvent.objects.all().delete()
-        with connection.schema_editor() as editor:
-            editor.add_constraint(FeedEvent, constraint)
-
-
 def test_two_events_at_a_position_leave_a_gap_that_is_named(feed):
-    with without_unique_positions():
+    with without_constraint(FeedEvent, "events_feedevent_one_per_position"):
         at(5).update(position=4)
         assert offenders() == ["position 5"]
 

@@ -62,6 +62,11 @@ def receiver() -> Iterator[Receiver]:
         yield one
 
 
+@pytest.fixture
+def endpoint(receiver: Receiver) -> WebhookEndpoint:
+    return endpoint_for(receiver)
+
+
 def endpoint_for(receiver: Receiver, *events: str) -> WebhookEndpoint:
     return endpoints.create(url=receiver.url, events=events or ["*"], owner=an_owner())
 
@@ -78,11 +83,21 @@ def record_for(order_id: UUID, names: Sequence[str]) -> None:
     transactions.run(lambda: recording.record_all(made), transactions.ONCE)
 
 
-def deliver(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
-    """Do what a worker does that has the lease, so many times; the endpoint as it is then."""
+def deliver(endpoint: WebhookEndpoint, *names: str, passes: int = 1) -> WebhookEndpoint:
+    """Record events of these names, and do what a worker does that has the lease, so many times.
+
+    Returns the endpoint as it is then.
+    """
+    record(*names)
     for _ in range(passes):
         one_pass(endpoint)
     return WebhookEndpoint.objects.get(pk=endpoint.pk)
+
+
+def deliver_again(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
+    """The same, as if the pauses before the next attempts were over."""
+    make_due()
+    return deliver(endpoint, passes=passes)
 
 
 def one_pass(
@@ -106,16 +121,13 @@ def make_due() -> None:
     WebhookEndpoint.objects.update(next_attempt_at=None)
 
 
-def test_the_package_of_standard_webhooks_verifies_what_is_sent(receiver):
-    endpoint = endpoint_for(receiver)
-    record("가 'quoted'")
-    deliver(endpoint)
+def test_the_package_of_standard_webhooks_verifies_what_is_sent(endpoint, receiver):
+    deliver(endpoint, "가 'quoted'")
 
     [request] = receiver.requests
     verified = Webhook(endpoint.secret).verify(request.raw, request.headers)
 
-    event = FeedEvent.objects.get()
-    assert verified["id"] == request.headers["webhook-id"] == str(event.event_id)
+    assert verified["id"] == request.headers["webhook-id"] == str(FeedEvent.objects.get().event_id)
     assert (verified["type"], verified["data"]) == ("order.paid", {"name": "가 'quoted'"})
     assert request.headers["content-type"] == "application/json"
     with pytest.raises(WebhookVerificationError):
@@ -124,8 +136,7 @@ def test_the_package_of_standard_webhooks_verifies_what_is_sent(receiver):
         Webhook("whsec_" + "A" * 43 + "=").verify(request.raw, request.headers)
 
 
-def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alone(receiver):
-    endpoint = endpoint_for(receiver)
+def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alone(endpoint, receiver):
     rotated = endpoints.rotate_secret(endpoint_id=endpoint.pk)
     again = endpoints.rotate_secret(endpoint_id=endpoint.pk)
     secrets = [again.secret, endpoint.secret, rotated.secret]
@@ -139,16 +150,14 @@ def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alo
                 found.append(secret)
         return found
 
-    record("a")
-    deliver(endpoint)
+    deliver(endpoint, "a")
     assert verifying() == secrets
     with clock.shifted(by=timedelta(hours=23)):
         assert endpoints.forget_former_secrets() == 0
     with clock.shifted(by=timedelta(hours=25)):
         assert endpoints.secrets_of(again, clock.now()) == [again.secret]
         assert endpoints.forget_former_secrets() == 1
-    record("b")
-    changed = deliver(endpoint)
+    changed = deliver(endpoint, "b")
     assert verifying() == [again.secret]
     assert changed.former_secrets is None
     lines = JournalLine.objects.filter(what="webhook_endpoint.secret_rotated")
@@ -157,8 +166,7 @@ def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alo
     assert not any(secret in noted for secret in secrets)
 
 
-def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(receiver):
-    endpoint = endpoint_for(receiver)
+def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(endpoint):
     for _ in range(endpoints.MOST_SECRETS - 1):
         latest = endpoints.rotate_secret(endpoint_id=endpoint.pk)
 
@@ -187,12 +195,10 @@ def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(
     maker = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
     owner = Owner(maker.pk, make("events:read", maker=maker).key.pk)
     endpoint = endpoints.create(url=receiver.url, events=["*"], owner=owner)
-    record("before")
-    assert deliver(endpoint).disabled_at is None
+    assert deliver(endpoint, "before").disabled_at is None
 
     LOSSES[loss](owner)
-    record("after")
-    stopped = deliver(endpoint)
+    stopped = deliver(endpoint, "after")
 
     assert receiver.names() == ["before"]
     assert stopped.disabled_at and stopped.disabled_by == "rights"
@@ -235,8 +241,7 @@ def test_a_refused_event_holds_back_its_order_and_no_other(receiver):
     assert sorted(receiver.names()) == ["a1", "a2", "b1", "b2", "b3"]
 
     refused.clear()
-    make_due()
-    deliver(endpoint)
+    deliver_again(endpoint)
 
     assert [name for name in receiver.names() if name[0] == "a"] == ["a1", "a2", "a2", "a3", "a4"]
     assert [name for name in receiver.names() if name[0] == "b"] == ["b1", "b2", "b3"]
@@ -246,11 +251,9 @@ def test_a_refused_event_holds_back_its_order_and_no_other(receiver):
 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 404, 410, 500])
-def test_anything_but_a_success_is_a_failure(receiver, status):
-    endpoint = endpoint_for(receiver)
+def test_anything_but_a_success_is_a_failure(endpoint, receiver, status):
     receiver.answer = lambda request: status
-    record("a")
-    deliver(endpoint)
+    deliver(endpoint, "a")
     assert statuses(endpoint) == [("pending", 1)]
     row = WebhookDelivery.objects.get()
     assert (row.response_status, row.error) == (status, f"HTTP {status}")
@@ -265,12 +268,10 @@ def test_an_event_is_given_up_after_three_days_and_some_attempts_and_its_order_g
     WebhookDelivery.objects.update(created_at=clock.now() - ago)
     for attempts in range(1, delivery_pass.FEWEST_ATTEMPTS):
         assert statuses(endpoint) == [("pending", attempts), ("pending", 0)]
-        make_due()
-        deliver(endpoint)
+        deliver_again(endpoint)
     assert statuses(endpoint) == [("failed", delivery_pass.FEWEST_ATTEMPTS), ("pending", 0)]
     record("other")
-    make_due()
-    deliver(endpoint)
+    deliver_again(endpoint)
     assert {*receiver.names()[-2:]} == {"next", "other"}
     assert not WebhookEndpoint.objects.get(pk=endpoint.pk).disabled_at
 
@@ -284,15 +285,12 @@ def test_an_endpoint_is_disabled_after_three_days_of_failures_with_a_line_of_the
     endpoint, meant = endpoint_for(receiver), endpoint_for(receiver)
     endpoints.change(endpoint_id=meant.pk, is_enabled=False)
     receiver.answer = lambda request: 500
-    record("a")
-    failing = deliver(endpoint)
+    failing = deliver(endpoint, "a")
     assert failing.failing_since and not failing.disabled_at
     with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) - HOUR):
-        make_due()
-        assert not deliver(endpoint).disabled_at
+        assert not deliver_again(endpoint).disabled_at
     with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
-        make_due()
-        assert deliver(endpoint).disabled_at
+        assert deliver_again(endpoint).disabled_at
         publish("later")
         assert not dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
         line = JournalLine.objects.get(what="webhook_endpoint.disabled")
@@ -306,24 +304,18 @@ def test_an_endpoint_is_disabled_after_three_days_of_failures_with_a_line_of_the
     assert "later" in receiver.names()
 
 
-def test_a_success_in_between_begins_the_three_days_anew(receiver, settings):
-    endpoint = endpoint_for(receiver)
+def test_a_success_in_between_begins_the_three_days_anew(endpoint, receiver, settings):
     receiver.answer = lambda request: 500
-    record("a")
-    deliver(endpoint)
+    deliver(endpoint, "a")
     with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) - HOUR):
         receiver.answer = lambda request: 200
-        make_due()
-        assert deliver(endpoint).failing_since is None
+        assert deliver_again(endpoint).failing_since is None
     with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
         receiver.answer = lambda request: 500
-        record("b")
-        assert not deliver(endpoint).disabled_at
+        assert not deliver(endpoint, "b").disabled_at
 
 
-def test_a_receiver_that_answers_nothing_is_asked_once_a_pass_and_takes_nothing_more_of_the_feed(
-    receiver, settings
-):
+def test_a_receiver_that_answers_nothing_is_asked_once_a_pass_and_takes_no_more_events(receiver, settings):
     settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
     endpoint = endpoint_for(receiver)
     receiver.delay_seconds = 1.0
@@ -334,15 +326,13 @@ def test_a_receiver_that_answers_nothing_is_asked_once_a_pass_and_takes_nothing_
     assert len(receiver.requests) <= 2 * delivery_pass.SENDING_AT_ONCE
     assert hanging.failures == 1 and hanging.next_attempt_at
     record("more")
-    make_due()
     before, position = len(receiver.requests), hanging.position
-    assert deliver(endpoint).position == position
+    assert deliver_again(endpoint).position == position
     assert len(receiver.requests) == before + 1
 
     receiver.delay_seconds = 0
     for _ in range(3 * delivery_pass.SENDING_AT_ONCE):
-        make_due()
-        deliver(endpoint)
+        deliver_again(endpoint)
     assert {status for status, _ in statuses(endpoint)} == {"delivered"}
     assert set(receiver.names()) == {*map(str, range(20)), "more"}
 
@@ -360,17 +350,14 @@ def test_a_name_that_leads_to_loopback_later_is_not_called(receiver, settings, m
     assert "has an address that is not public" in WebhookDelivery.objects.get().error
 
 
-def test_a_receiver_that_closes_its_connections_after_each_answer_gets_each_event_once_and_in_sequence(
-    receiver,
-):
+def test_a_receiver_that_closes_its_connections_gets_each_event_once_and_in_sequence(receiver):
     """It does not say so, and a request that meets the closing is tried again."""
     endpoint, receiver.server.keeps_connections = endpoint_for(receiver), False
     names = [f"{number:02}" for number in range(20)]
     record_for(uuid4(), names)
 
     def is_delivered() -> bool:
-        make_due()
-        deliver(endpoint)
+        deliver_again(endpoint)
         return {status for status, _ in statuses(endpoint)} == {"delivered"}
 
     wait_until(is_delivered, seconds=30)
@@ -414,9 +401,8 @@ def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiv
     assert receiver.names() == ["a", "b", "c", "d"]
 
 
-def test_a_pass_takes_a_bounded_number_of_events(receiver, monkeypatch):
+def test_a_pass_takes_a_bounded_number_of_events(endpoint, receiver, monkeypatch):
     monkeypatch.setattr(delivery_pass, "MOST_EVENTS", 60)
-    endpoint = endpoint_for(receiver)
     record(*map(str, range(70)))
     assert one_pass(endpoint)
     assert len(receiver.requests) == 60
@@ -425,11 +411,9 @@ def test_a_pass_takes_a_bounded_number_of_events(receiver, monkeypatch):
 
 
 def test_a_delivery_that_is_sent_again_is_noted_once_where_the_reply_to_the_commit_is_lost(
-    receiver, tmp_path
+    endpoint, tmp_path
 ):
-    endpoint = endpoint_for(receiver)
-    record("a")
-    deliver(endpoint)
+    deliver(endpoint, "a")
     with losing_reply_to_commit(tmp_path) as is_lost:
         deliveries.resend(endpoint_id=endpoint.pk, delivery_id=WebhookDelivery.objects.get().pk)
         assert is_lost.is_set()
@@ -437,10 +421,8 @@ def test_a_delivery_that_is_sent_again_is_noted_once_where_the_reply_to_the_comm
     assert (line.before["status"], line.before["error"]) == ("delivered", "")
 
 
-def test_an_event_that_was_deleted_is_not_sent_again(receiver):
-    endpoint = endpoint_for(receiver)
-    record("a")
-    deliver(endpoint)
+def test_an_event_that_was_deleted_is_not_sent_again(endpoint):
+    deliver(endpoint, "a")
     FeedEvent.objects.all().delete()
     with pytest.raises(Rejected) as raised:
         deliveries.resend(endpoint_id=endpoint.pk, delivery_id=WebhookDelivery.objects.get().pk)
@@ -457,8 +439,7 @@ def test_a_test_is_sent_at_once_although_the_endpoint_rests(receiver):
     Webhook(endpoint.secret).verify(request.raw, request.headers)
 
 
-def test_a_worker_that_lost_its_lease_records_nothing(receiver):
-    endpoint = endpoint_for(receiver)
+def test_a_worker_that_lost_its_lease_records_nothing(endpoint):
     publish("a")
     assert dispatcher.lease(endpoint.pk, "first")
     stale = WebhookEndpoint.objects.get(pk=endpoint.pk)
@@ -470,12 +451,9 @@ def test_a_worker_that_lost_its_lease_records_nothing(receiver):
     assert not WebhookDelivery.objects.exists()
 
 
-def test_the_log_is_deleted_after_the_retention_except_what_is_pending(receiver, settings):
-    endpoint = endpoint_for(receiver)
+def test_the_log_is_deleted_after_the_retention_except_what_is_pending(endpoint, receiver, settings):
     receiver.answer = lambda request: 500 if request.body["data"]["name"] == "b" else 200
-    record("a")
-    record("b")
-    deliver(endpoint)
+    deliver(endpoint, "a", "b")
     with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS) + HOUR):
         assert deliveries.delete_old() == 1
     assert statuses(endpoint) == [("pending", 1)]
@@ -516,9 +494,8 @@ def test_receivers_that_hang_delay_no_other(settings):
         assert all(len(each.requests) <= delivery_pass.SENDING_AT_ONCE for each in receivers[:5])
 
 
-def test_many_refused_orders_hold_back_no_other(receiver, monkeypatch):
+def test_many_refused_orders_hold_back_no_other(endpoint, receiver, monkeypatch):
     monkeypatch.setattr(delivery_pass, "MOST_DUE", 10)
-    endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: 422 if request.body["data"]["name"] == "refused" else 200
     refused = [uuid4() for _ in range(60)]
     for order_id in refused:
@@ -534,32 +511,28 @@ def test_many_refused_orders_hold_back_no_other(receiver, monkeypatch):
     assert "accepted later" in receiver.names()
     assert "later" not in receiver.names()
     receiver.answer = lambda request: 200
-    make_due()
-    deliver(endpoint, passes=30)
+    deliver_again(endpoint, passes=30)
     assert receiver.names().count("later") == 61
     assert {status for status, _ in statuses(endpoint)} == {"delivered"}
 
 
-def test_what_waits_for_a_refused_event_is_due_when_that_is(receiver):
-    endpoint = endpoint_for(receiver)
+def test_what_waits_for_a_refused_event_is_due_when_that_is(endpoint, receiver):
     receiver.answer = lambda request: 422
     order_id = uuid4()
     record_for(order_id, ["a", "b"])
     deliver(endpoint)
     record_for(order_id, ["c"])
     deliver(endpoint)
-    due = WebhookDelivery.objects.values_list("next_attempt_at", flat=True)
-    assert len(set(due)) == 1
+    assert len(set(WebhookDelivery.objects.values_list("next_attempt_at", flat=True))) == 1
     assert not dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
     # Given up: the next one of the order is tried.
     WebhookDelivery.objects.update(created_at=clock.now() - timedelta(days=4))
     WebhookDelivery.objects.exclude(attempts=0).update(attempts=delivery_pass.FEWEST_ATTEMPTS - 1)
-    make_due()
-    deliver(endpoint)
+    deliver_again(endpoint)
     assert dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
 
 
-def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(receiver, monkeypatch):
+def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(endpoint, monkeypatch):
     start, refused = threading.Thread.start, []
 
     def refuse_once(thread: threading.Thread) -> None:
@@ -569,7 +542,6 @@ def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(receiver, monk
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse_once)
-    endpoint = endpoint_for(receiver)
     publish("a")
     with dispatching():
         wait_until(lambda: statuses(endpoint) == [("delivered", 1)], seconds=10)
@@ -615,8 +587,7 @@ def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver):
     names = receiver.names()
     assert sorted(set(names)) == [f"{number:02}" for number in range(12)]
     # What came again came in sequence too.
-    again = names[len(names) - 12 :]
-    assert again == sorted(again)
+    assert names[-12:] == sorted(names[-12:])
 
 
 def oldest_seconds() -> float:

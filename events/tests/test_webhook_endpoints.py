@@ -21,11 +21,8 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PERMISSIONS = [
-    *(f"events.{action}_webhookendpoint" for action in ("view", "add", "change")),
-    "events.view_webhookdelivery",
-    "events.view_feedevent",
-]
+OF_ENDPOINTS = [f"events.{action}_webhookendpoint" for action in ("view", "add", "change")]
+PERMISSIONS = [*OF_ENDPOINTS, "events.view_webhookdelivery", "events.view_feedevent"]
 LOOPBACK = "http://127.0.0.1:9/hooks"
 
 
@@ -99,8 +96,7 @@ def test_a_rotated_secret_is_shown_once(api):
     assert rotated.json().keys() == body.keys()
     assert rotated.json()["secret"] not in ("", body["secret"])
     assert "secret" not in api.get(path).json()
-    key = client_with("webhooks:write", "events:read")
-    assert key.post(f"{path}/rotate-secret", {}).status_code == 200
+    assert client_with("webhooks:write", "events:read").post(f"{path}/rotate-secret", {}).status_code == 200
     built_in = api.post(f"/webhook-endpoints/{BUILT_IN}/rotate-secret", {})
     assert (built_in.status_code, built_in.json()["code"]) == (409, "built_in_endpoint")
 
@@ -115,16 +111,9 @@ def test_lists_and_pages_show_no_key_of_a_url(api, admin_client, settings):
     assert api.get(f"/webhook-endpoints/{body['id']}").json()["url"] == body["url"]
     assert api.get(f"/webhook-endpoints/{BUILT_IN}").json()["url"] == listed[str(BUILT_IN)]
     api.post(f"/webhook-endpoints/{body['id']}/test", {})
-    pages = [
-        admin_client.get(f"/admin/events/{page}").content.decode()
-        for page in (
-            "webhookendpoint/",
-            f"webhookendpoint/{body['id']}/change/",
-            f"webhookendpoint/{BUILT_IN}/change/",
-            "webhookdelivery/",
-            "journalline/",
-        )
-    ]
+    addresses = ["webhookendpoint/", *(f"webhookendpoint/{id}/change/" for id in (body["id"], BUILT_IN))]
+    addresses += ["webhookdelivery/", "journalline/"]
+    pages = [admin_client.get(f"/admin/events/{page}").content.decode() for page in addresses]
     assert not any("hunter2" in page or "T00000000000000001" in page for page in pages)
     assert escape(shown) in pages[0]
 
@@ -166,11 +155,11 @@ def test_an_endpoint_is_changed_disabled_enabled_and_deleted(api):
     assert api.patch(path, {"enabled": True}).json()["disabled_at"] is None
     assert api.post(f"{path}/test", {}).status_code == 202
 
-    assert api._call("DELETE", path, None, "", {}).status_code == 204
+    assert api.delete(path).status_code == 204
 
     assert api.get(path).status_code == 404
     assert not WebhookDelivery.objects.exists()
-    assert api._call("DELETE", path, None, "", {}).status_code == 404
+    assert api.delete(path).status_code == 404
 
 
 def test_what_waited_while_an_endpoint_was_disabled_is_tried_as_if_it_were_new(api):
@@ -196,7 +185,7 @@ def test_a_long_log_is_deleted_in_parts_and_a_repeat_continues(api, monkeypatch)
         patched.setattr(journal, "note", lambda **happened: sys.exit())
         endpoints.delete(endpoint_id=UUID(path.rpartition("/")[2]))
     assert api.get(path).json()["enabled"] is False, "nothing is sent to it any more"
-    assert api._call("DELETE", path, None, "", {}).status_code == 204
+    assert api.delete(path).status_code == 204
     assert [str(row.endpoint_id) for row in WebhookDelivery.objects.all()] == [kept["id"]]
 
 
@@ -205,11 +194,8 @@ def test_the_data_platform_is_one_of_them_and_is_set_up_by_the_settings(api, set
     [listed] = api.get("/webhook-endpoints").json()["results"]
     assert (listed["kind"], listed["url"]) == ("data_platform", "http://platform.example/events")
     path = f"/webhook-endpoints/{BUILT_IN}"
-    for answer in (
-        api.patch(path, {"description": "x"}),
-        api._call("DELETE", path, None, "", {}),
-        api.post(f"{path}/test", {}),
-    ):
+    answers = api.patch(path, {"description": "x"}), api.delete(path), api.post(f"{path}/test", {})
+    for answer in answers:
         assert (answer.status_code, answer.json()["code"]) == (409, "built_in_endpoint")
     assert len(api.get("/webhook-endpoints").json()["results"]) == 1
 

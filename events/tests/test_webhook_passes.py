@@ -1,7 +1,7 @@
 """Passes over an endpoint whose receiver hangs at times or is slow, or that is changed meanwhile."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,7 +18,9 @@ from events.tests.test_webhook_deliveries import (
     _any_address,
     an_owner,
     deliver,
+    deliver_again,
     dispatching,
+    endpoint,
     endpoint_for,
     make_due,
     one_pass,
@@ -34,7 +36,7 @@ from shop.tests.racing import wait_until
 from shop.tests.test_public_addresses import resolving_to
 from shop.tests.waiting import in_background
 
-__all__ = ["_any_address", "receiver"]
+__all__ = ["_any_address", "endpoint", "receiver"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -70,9 +72,8 @@ def seen_change(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return seen
 
 
-def test_events_that_make_their_receiver_hang_hold_up_no_others(receiver, settings, release):
+def test_events_that_make_their_receiver_hang_hold_up_no_others(endpoint, receiver, settings, release):
     settings.WEBHOOK_TIMEOUT_SECONDS = 1.0
-    endpoint = endpoint_for(receiver)
     hanging_at(receiver, "hang", release)
     record(*[f"hang {number}" for number in range(12)])
     deliver(endpoint, passes=4)
@@ -80,26 +81,23 @@ def test_events_that_make_their_receiver_hang_hold_up_no_others(receiver, settin
     record(*healthy)
 
     for _ in range(6):
-        make_due()
-        deliver(endpoint)
+        deliver_again(endpoint)
 
     assert set(healthy) <= set(receiver.names())
     assert WebhookDelivery.objects.filter(status="pending").count() == 12
 
 
-def test_a_receiver_that_hangs_now_and_then_takes_the_rest_of_a_pass(receiver, settings, release):
+def test_a_receiver_that_hangs_now_and_then_takes_the_rest_of_a_pass(endpoint, receiver, settings, release):
     settings.WEBHOOK_TIMEOUT_SECONDS = 1.0
-    endpoint = endpoint_for(receiver)
     hanging_at(receiver, "hang", release)
     record(*[f"{'hang' if number % 20 == 0 else 'fine'} {number}" for number in range(40)])
     deliver(endpoint)
     assert sum(status == "delivered" for status, _ in statuses(endpoint)) == 38
 
 
-def test_what_is_due_the_longest_is_tried_first(receiver, monkeypatch):
+def test_what_is_due_the_longest_is_tried_first(endpoint, receiver, monkeypatch):
     """Else events that are always refused, and older, take all places of each pass."""
     monkeypatch.setattr(delivery_pass, "MOST_DUE", 3)
-    endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: 400 if request.body["data"]["name"] == "refused" else 503
     record(*["refused"] * 3, "unlucky")
     deliver(endpoint)
@@ -165,9 +163,7 @@ def test_little_is_sent_once_the_endpoint_is(how, receiver, monkeypatch, release
     assert receiver.names() == [f"{number:02}" for number in range(20)], "each once"
 
 
-def test_an_endpoint_that_staff_disable_during_a_pass_that_fails_is_not_one_that_failures_disabled(
-    receiver, release
-):
+def test_an_endpoint_that_staff_disable_during_a_failing_pass_is_not_disabled_by_failures(receiver, release):
     endpoint = endpoint_for(receiver)
 
     def answer(request: Sent) -> int:
@@ -221,57 +217,30 @@ def test_the_next_address_is_tried_when_the_first_refuses_connections(receiver, 
     resolving_to(monkeypatch, "127.0.0.2", "127.0.0.1")
     url = f"http://receiver.example:{receiver.port}/hooks"
     endpoint = endpoints.create(url=url, events=["*"], owner=an_owner())
-    record("a")
-    deliver(endpoint)
+    deliver(endpoint, "a")
     assert (receiver.names(), statuses(endpoint)) == (["a"], [("delivered", 1)])
 
 
 def test_a_url_with_an_ipv6_address_is_reached():
     with receiving("::1") as receiver:
         endpoint = endpoint_for(receiver)
-        record("a")
-        deliver(endpoint)
+        deliver(endpoint, "a")
         assert (receiver.names(), statuses(endpoint)) == (["a"], [("delivered", 1)])
 
 
-Verify = Callable[[str, Mapping[str, str], bytes], dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def verify() -> Verify:
+def test_the_pages_code_takes_what_the_shop_sends_and_refuses_what_was_changed(receiver):
     found = documented.blocks(documented.page("howto/receive-webhooks.md"))
     [block] = [block for block in found if block.title == "verify.py"]
     names: dict[str, Any] = {}
     exec(compile(block.text, block.title, "exec"), names)  # noqa: S102 - the page's own code
-    return names["verify"]
+    verify, endpoint = names["verify"], endpoint_for(receiver)
+    deliver(endpoint, "a")
+    secret, [request] = endpoint.secret, receiver.requests
 
-
-@pytest.fixture
-def sent() -> tuple[str, Sent]:
-    with receiving() as receiver:
-        endpoint = endpoint_for(receiver)
-        record("a")
-        deliver(endpoint)
-        return endpoint.secret, receiver.requests[0]
-
-
-def test_the_code_takes_what_the_shop_sends(verify, sent):
-    secret, request = sent
     assert verify(secret, request.headers, request.raw) == request.body
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"webhook-id": "another"},
-        {"webhook-timestamp": "1000000000"},
-        {"webhook-signature": "v1,AAAA"},
-        {"webhook-signature": ""},
-    ],
-)
-def test_the_code_refuses_what_was_changed(verify, sent, change):
-    secret, request = sent
-    with pytest.raises(ValueError, match=r"signature|too old"):
-        verify(secret, dict(request.headers) | change, request.raw)
+    wrong = {"webhook-id": "another"}, {"webhook-timestamp": "1000000000"}
+    for change in (*wrong, {"webhook-signature": "v1,AAAA"}, {"webhook-signature": ""}):
+        with pytest.raises(ValueError, match=r"signature|too old"):
+            verify(secret, dict(request.headers) | change, request.raw)
     with pytest.raises(ValueError, match="signature"):
         verify(secret, request.headers, request.raw + b" ")

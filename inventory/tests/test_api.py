@@ -4,7 +4,7 @@ import pytest
 
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, levels_of
-from shop.models import IdempotencyKey
+from shop.models import IdempotencyKey, JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
@@ -12,7 +12,6 @@ from shop.tests.factories import AccountFactory
 pytestmark = pytest.mark.django_db
 
 MISSING = "/products/999999"
-TOO_LARGE_AN_ID = f"/products/{2**63}"
 
 
 @pytest.fixture
@@ -28,9 +27,8 @@ def user() -> Api:
 @pytest.fixture
 def staff() -> Api:
     names = ["add_product", "change_product", "view_product", "add_stockmovement", "view_stockmovement"]
-    return client_of(
-        AccountFactory.create(is_staff=True, permissions=[f"inventory.{name}" for name in names])
-    )
+    permissions = [f"inventory.{name}" for name in names]
+    return client_of(AccountFactory.create(is_staff=True, permissions=permissions))
 
 
 def expect_refusal(response, status: int, code: str) -> dict:
@@ -45,17 +43,10 @@ def expect_wrong_fields(response, *fields: str) -> None:
 
 
 def test_a_product_shows_the_contracts_fields(anon):
-    product = ProductFactory.create(sku="TEA-1", name="Tea", price=4_500, on_hand=3)
-    expected = {
-        "id": product.id,
-        "sku": "TEA-1",
-        "name": "Tea",
-        "price": 4_500,
-        "available": 3,
-        "availability": "available",
-        "is_active": True,
-        "limit_per_account": None,
-    }
+    terms = {"sku": "TEA-1", "name": "Tea", "price": 4_500}
+    product = ProductFactory.create(**terms, on_hand=3)
+    stock = {"available": 3, "availability": "available", "is_active": True, "limit_per_account": None}
+    expected = terms | stock | {"id": product.id}
     assert anon.get(f"/products/{product.id}").json() == expected
     assert anon.get("/products").json() == {"results": [expected], "next": None, "previous": None}
 
@@ -86,7 +77,7 @@ def test_an_invalid_query_is_refused(anon, query, field):
     expect_wrong_fields(anon.get(f"/products?{query}"), field)
 
 
-@in_one_test("path", [MISSING, TOO_LARGE_AN_ID])
+@in_one_test("path", [MISSING, f"/products/{2**63}"])
 def test_products_that_do_not_exist_are_not_found(staff, path):
     expect_refusal(staff.get(path), 404, "not_found")
     expect_refusal(staff.patch(path, {"name": "Tea"}), 404, "not_found")
@@ -97,20 +88,17 @@ def test_products_that_do_not_exist_are_not_found(staff, path):
     assert not IdempotencyKey.objects.exists()
 
 
-def test_staff_calls_are_refused_to_other_users_for_any_object(anon, user):
-    product = ProductFactory.create()
+def test_staff_calls_are_refused_to_other_users_whether_there_is_the_object_or_not(anon, user):
+    """Of one that there is: `shop/tests/test_access_matrix.py`."""
     no_permissions = client_of(AccountFactory.create(is_staff=True))
-    for path in (f"/products/{product.id}", MISSING):
-        for call in (
-            lambda client, path: client.post("/products", {"sku": 1}),
-            lambda client, path: client.patch(path, {"sku": 1}),
-            lambda client, path: client.post(f"{path}/stock-adjustments", {}),
-            lambda client, path: client.get(f"{path}/stock"),
-            lambda client, path: client.get(f"{path}/stock-movements"),
-        ):
-            expect_refusal(call(anon, path), 401, "not_authenticated")
-            expect_refusal(call(user, path), 403, "permission_denied")
-            expect_refusal(call(no_permissions, path), 403, "permission_denied")
+    refused = [(anon, 401, "not_authenticated")]
+    refused += [(client, 403, "permission_denied") for client in (user, no_permissions)]
+    for client, status, code in refused:
+        expect_refusal(client.post("/products", {"sku": 1}), status, code)
+        expect_refusal(client.patch(MISSING, {"sku": 1}), status, code)
+        expect_refusal(client.post(f"{MISSING}/stock-adjustments", {}), status, code)
+        expect_refusal(client.get(f"{MISSING}/stock"), status, code)
+        expect_refusal(client.get(f"{MISSING}/stock-movements"), status, code)
 
 
 def test_staff_create_a_product(staff):
@@ -145,32 +133,23 @@ def test_staff_set_a_threshold_which_nobody_sees_and_a_limit_per_account_which_a
     assert anon.get(path).json()["limit_per_account"] == 5
 
 
-GOOD_PRODUCT = {"sku": "TEA-1", "name": "Tea", "price": 1}
-
-
 @in_one_test(
-    ("wrong", "field"),
+    ("field", "values"),
     [
-        ({"sku": ""}, "sku"),
-        ({"sku": "a b"}, "sku"),
-        ({"sku": "녹차"}, "sku"),
-        ({"sku": "TEA\n"}, "sku"),
-        ({"sku": "x" * 65}, "sku"),
-        ({"name": "  "}, "name"),
-        ({"name": "x" * 256}, "name"),
-        ({"price": -1}, "price"),
-        ({"price": "1"}, "price"),
-        ({"is_active": 1}, "is_active"),
-        ({"low_stock_threshold": -1}, "low_stock_threshold"),
-        ({"low_stock_threshold": 10**9 + 1}, "low_stock_threshold"),
-        ({"limit_per_account": 0}, "limit_per_account"),
-        ({"limit_per_account": 10**9 + 1}, "limit_per_account"),
-        ({"on_hand": 5}, "on_hand"),
-        ({"id": 5}, "id"),
+        ("sku", ["", "a b", "녹차", "TEA\n", "x" * 65]),
+        ("name", ["  ", "x" * 256]),
+        ("price", [-1, "1"]),
+        ("is_active", [1]),
+        ("low_stock_threshold", [-1, 10**9 + 1]),
+        ("limit_per_account", [0, 10**9 + 1]),
+        ("on_hand", [5]),
+        ("id", [5]),
     ],
 )
-def test_a_product_with_a_wrong_field_is_refused_and_nothing_written(staff, wrong, field):
-    expect_wrong_fields(staff.post("/products", GOOD_PRODUCT | wrong), field)
+def test_a_product_with_a_wrong_field_is_refused_and_nothing_written(staff, field, values):
+    for value in values:
+        good = {"sku": "TEA-1", "name": "Tea", "price": 1}
+        expect_wrong_fields(staff.post("/products", good | {field: value}), field)
     assert not Product.objects.exists()
 
 
@@ -180,15 +159,8 @@ def test_an_adjustment_moves_what_is_on_hand(staff):
     answer = staff.post(f"{path}/stock-adjustments", {"delta": -4, "reason": "broken"}, key="one")
     movement = StockMovement.objects.latest("id")
     assert answer.status_code == 201
-    assert answer.json() == {
-        "id": movement.id,
-        "kind": "adjusted",
-        "delta": -4,
-        "on_hand_after": 6,
-        "order": None,
-        "reason": "broken",
-        "at": answer.json()["at"],
-    }
+    moved = {"kind": "adjusted", "delta": -4, "on_hand_after": 6, "order": None, "reason": "broken"}
+    assert answer.json() == moved | {"id": movement.id, "at": answer.json()["at"]}
     assert answer.json()["at"].endswith("Z")
     assert staff.get(f"{path}/stock").json() == {"on_hand": 6, "reserved": 0, "available": 6}
     assert staff.get(f"{path}/stock-movements").json()["results"][0] == answer.json()
@@ -222,20 +194,37 @@ def test_an_adjustment_below_what_is_reserved_is_refused_and_its_key_stays_unuse
 
 
 @in_one_test(
-    ("wrong", "field"),
-    [
-        ({"delta": 0}, "delta"),
-        ({"delta": 10**9 + 1}, "delta"),
-        ({"delta": -(10**9) - 1}, "delta"),
-        ({"delta": "1"}, "delta"),
-        ({"reason": ""}, "reason"),
-        ({"reason": " "}, "reason"),
-        ({"reason": "x" * 256}, "reason"),
-        ({"kind": "received"}, "kind"),
-    ],
+    ("field", "values"),
+    [("delta", [0, 10**9 + 1, -(10**9) - 1, "1"]), ("reason", ["", " ", "x" * 256]), ("kind", ["received"])],
 )
-def test_an_adjustment_with_a_wrong_field_is_refused_and_nothing_written(staff, wrong, field):
+def test_an_adjustment_with_a_wrong_field_is_refused_and_nothing_written(staff, field, values):
     path = f"/products/{ProductFactory.create().id}/stock-adjustments"
-    expect_wrong_fields(staff.post(path, {"delta": 1, "reason": "count"} | wrong, key="one"), field)
+    for value in values:
+        wrong = {"delta": 1, "reason": "count", field: value}
+        expect_wrong_fields(staff.post(path, wrong, key="one"), field)
     assert not StockMovement.objects.exists()
     assert not IdempotencyKey.objects.exists()
+
+
+def test_staff_pause_and_resume_it_over_http_and_repeats_answer_the_same():
+    product, why = ProductFactory.create(on_hand=3), {"reason": "The price is wrong."}
+    ada = AccountFactory.create(is_staff=True, permissions=["inventory.change_product"])
+    staff, shown = client_of(ada), client_of().get(f"/products/{product.pk}").json()
+
+    for path in ("pause", "pause", "resume", "resume"):
+        answer = staff.post(f"/products/{product.pk}/{path}", why)
+        assert (answer.status_code, answer.json()) == (200, shown)
+        product.refresh_from_db()
+        assert (product.paused_at is not None) == (path == "pause")
+
+    lines = JournalLine.objects.filter(subject=f"product {product.pk}", actor_id=ada.pk).order_by("id")
+    assert [line.what for line in lines] == ["product.paused", "product.resumed"]
+    wrong = [None, {}, *({"reason": reason} for reason in (None, " ", "x" * 501, 1))]
+    for call in ("pause", "resume"):
+        path = f"/products/{product.pk}/{call}"
+        for body in wrong:
+            expect_wrong_fields(staff.post(path, body), "reason")
+        expect_wrong_fields(staff.post(path, why | {"until": "noon"}), "until")
+        expect_refusal(staff.post(f"{MISSING}/{call}", why), 404, "not_found")
+        product.refresh_from_db()
+        assert product.paused_at is None

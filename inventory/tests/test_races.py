@@ -26,8 +26,6 @@ from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DEADLOCK = 1213
-
 
 def reserve(*lines: Line) -> str:
     """What placing an order does with stock, in one transaction that is not repeated."""
@@ -112,7 +110,7 @@ def test_locking_line_by_line_in_opposite_order_deadlocks():
     pairs = [(first.id, second.id), (second.id, first.id)]
     outcomes = race([partial(reserve_line_by_line, *pair) for pair in pairs])
     lost = [one for one in outcomes if isinstance(one, OperationalError)]
-    assert [error.args[0] for error in lost] == [DEADLOCK]
+    assert [error.args[0] for error in lost] == [1213], "a deadlock"
 
 
 @both_ways
@@ -131,8 +129,7 @@ def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
         if index % 3 == 1:
             transactions.run(lambda: reservations.restock({order: lines[::-1]}, "refund"), transactions.KEYED)
 
-    outcomes = race([partial(live, order, index) for index, order in enumerate(orders)])
-    assert outcomes == [None] * 60
+    assert race([partial(live, order, index) for index, order in enumerate(orders)]) == [None] * 60
     sold_for_good = sum(1 + index % 3 for index in range(60) if index % 3 == 2)
     assert [levels_of(product) for product in products] == [(200 - sold_for_good, 0)] * 5
     assert laws_hold()
@@ -224,28 +221,23 @@ def _loss(product, tmp_path) -> Iterator[None]:
     assert all(one.holds for one in audit.audit())
 
 
-@pytest.mark.usefixtures("_loss")
-def test_a_created_product_is_returned_and_not_refused_for_its_own_sku():
+def test_a_created_product_is_returned_and_not_refused_for_its_own_sku(_loss):
     made = products.create(sku="CUP", name="Cup", price=9)
     assert Product.objects.get(sku="CUP").pk == made.pk
 
 
-@pytest.mark.usefixtures("_loss")
-def test_a_changed_product_is_changed_once(product):
+def test_a_changed_product_is_changed_once(product, _loss):
     changed = products.change(product_id=product.pk, price=8)
     assert (changed.price, changed.version) == (8, product.version + 1)
     assert Product.objects.get(pk=product.pk).version == product.version + 1
 
 
-@pytest.mark.usefixtures("_loss")
-def test_goods_are_received_once(product):
-    moved = adjustments.receive(product_id=product.pk, quantity=100, reason="delivery")
-    assert moved.on_hand_after == 105
+def test_goods_are_received_once(product, _loss):
+    assert adjustments.receive(product_id=product.pk, quantity=100, reason="delivery").on_hand_after == 105
     assert Product.objects.get(pk=product.pk).on_hand == 105
     assert StockMovement.objects.filter(reason="delivery").count() == 1
 
 
-@pytest.mark.usefixtures("_loss")
-def test_a_count_is_corrected_once(product):
+def test_a_count_is_corrected_once(product, _loss):
     assert adjustments.adjust(product_id=product.pk, delta=-3, reason="broken").on_hand_after == 2
     assert Product.objects.get(pk=product.pk).on_hand == 2

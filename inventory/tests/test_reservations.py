@@ -28,8 +28,7 @@ def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
     ]
     ids = [products[1].id, 0, products[0].id, products[0].id]
     for stock in (reservations.lock(ids), reservations.read(ids)):
-        rows = {one.id: Stock(*(getattr(one, column) for column in COLUMNS)) for one in products}
-        assert stock == rows
+        assert stock == {one.id: Stock(*(getattr(one, column) for column in COLUMNS)) for one in products}
     assert reservations.lock([]) == reservations.read([]) == {}
 
 
@@ -170,21 +169,16 @@ def act(product: Product, what: str, number: int | None) -> None:
 @pytest.mark.parametrize(
     ("on_hand", "threshold", "steps", "expected"),
     [
-        pytest.param(
-            10, 4, "hold 5, hold 1, hold 1, hold 2, release 9, hold 10", [4, 0], id="falls to it or past it"
-        ),
-        pytest.param(10, 4, "adjust -7, adjust 1, receive 1", [3], id="adjusted down and not up"),
-        pytest.param(0, 4, "return 1, deliver 2", [], id="a delivery and a return"),
-        pytest.param(2, None, "hold 1, hold 1", [], id="no threshold"),
-        pytest.param(2, 0, "hold 1, hold 1", [0], id="a threshold of nothing"),
-        pytest.param(
-            10, None, "hold 8, threshold 5, release 8, hold 6, threshold", [4], id="a new threshold"
-        ),
+        (10, 4, "hold 5, hold 1, hold 1, hold 2, release 9, hold 10", [4, 0]),
+        (10, 4, "adjust -7, adjust 1, receive 1", [3]),
+        (0, 4, "return 1, deliver 2", []),
+        (2, None, "hold 1, hold 1", []),
+        (2, 0, "hold 1, hold 1", [0]),
+        (10, None, "hold 8, threshold 5, release 8, hold 6, threshold", [4]),
     ],
+    ids=str,
 )
-def test_it_is_sent_when_the_stock_falls_to_it_and_not_again_while_it_is_low(
-    on_hand, threshold, steps, expected
-):
+def test_it_is_sent_when_the_stock_falls_to_it_and_not_again_while_low(on_hand, threshold, steps, expected):
     product = product_of(on_hand, threshold)
     for step in steps.split(", "):
         what, _, number = step.partition(" ")

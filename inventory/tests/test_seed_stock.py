@@ -67,11 +67,10 @@ def test_missing_products_are_created_and_existing_ones_take_the_files_name_and_
 
 def test_a_delivery_that_is_run_again_by_its_id_is_received_once(csv_file):
     file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
-    assert seed(file, "--delivery", delivery) == "1 products created, 0 changed, 3 units received.\n"
-    assert seed(file, "--delivery", delivery) == (
-        "It was imported before, nothing was received again: "
-        "1 products created, 0 changed, 3 units received.\n"
-    )
+    said = "1 products created, 0 changed, 3 units received.\n"
+    assert seed(file, "--delivery", delivery) == said
+    repeated = f"It was imported before, nothing was received again: {said}"
+    assert seed(file, "--delivery", delivery) == repeated
     assert products() == [("TEA", "Tea", 1, 3)]
 
 
@@ -112,29 +111,11 @@ def test_a_file_may_set_and_remove_thresholds(csv_file):
 
 
 def test_every_bad_line_is_named_and_nothing_is_imported(csv_file):
-    file = csv_file(
-        "sku,name,price,quantity\n"
-        "GOOD,Good,1,1\n"
-        "a b,Spaces,1,1\n"
-        "TEA,,-5,ten\n"
-        '"MANY\nLINES",Broken,1,1\n'
-        "GOOD,Again,1,1\n"
-        "CUP,Cup,1\n"
-        f"BIG,Big,{10**13},{10**10}\n"
-    )
-    lines = refusal(file)
+    text = 'GOOD,Good,1,1\na b,Spaces,1,1\nTEA,,-5,ten\n"MANY\nLINES",Broken,1,1\nGOOD,Again,1,1\nCUP,Cup,1\n'
+    lines = refusal(csv_file(f"sku,name,price,quantity\n{text}BIG,Big,{10**13},{10**10}\n"))
     assert lines[0] == "Nothing was imported; put these right first."
-    assert [line.rsplit(": ", 1)[0] for line in lines[1:]] == [
-        "line 3: sku",
-        "line 4: name",
-        "line 4: price",
-        "line 4: quantity",
-        "line 6: sku",
-        "line 7: sku",
-        "line 8",
-        "line 9: price",
-        "line 9: quantity",
-    ]
+    named = "3: sku, 4: name, 4: price, 4: quantity, 6: sku, 7: sku, 8, 9: price, 9: quantity"
+    assert [line.rsplit(": ", 1)[0] for line in lines[1:]] == [f"line {one}" for one in named.split(", ")]
     assert "line 7: sku: GOOD is on line 2 already" in lines
 
 

@@ -22,15 +22,9 @@ JOINED_AT_ONCE = 500
 
 def create_sale(*products: Product, opens_in: float = -1, closes_in: float = 3_600, **given: Any) -> Sale:
     """A sale with a waiting room that has opened a second ago; times are in seconds from now."""
-    now = clock.now()
-    wanted: Any = {
-        "name": "Drop",
-        "opens_at": now + timedelta(seconds=opens_in),
-        "closes_at": now + timedelta(seconds=closes_in),
-        "admission": "queue",
-        "rate_per_minute": 600,
-        "admitted_for_seconds": 300,
-    } | given
+    opens_at, closes_at = (clock.now() + timedelta(seconds=each) for each in (opens_in, closes_in))
+    times: Any = {"opens_at": opens_at, "closes_at": closes_at, "admitted_for_seconds": 300}
+    wanted = times | {"name": "Drop", "admission": "queue", "rate_per_minute": 600} | given
     return terms.create(product_ids=[one.pk for one in products or [ProductFactory(on_hand=10)]], **wanted)
 
 

@@ -25,7 +25,7 @@ from shop import clock
 from shop.admin_base.forms import SENT_BEFORE
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of, signed_in
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.sent_forms import fields_of
 
@@ -37,18 +37,11 @@ ADD, LIST, ENTRIES = "/admin/sales/sale/add/", "/admin/sales/sale/", "/admin/sal
 def new_form(*products: Product, **changed: Any) -> dict[str, Any]:
     """The form of a new sale, which opens tomorrow for a day."""
     opens_at = clock.now() + timedelta(days=1)
-    return {
-        "form_id": str(uuid7()),
-        "name": "Drop",
-        "products": [product.pk for product in products],
-        "opens_at_0": f"{opens_at:%Y-%m-%d}",
-        "opens_at_1": "12:00:00",
-        "closes_at_0": f"{opens_at + timedelta(days=1):%Y-%m-%d}",
-        "closes_at_1": "12:00:00",
-        "admission": "queue",
-        "rate_per_minute": 60,
-        "admitted_for_seconds": 120,
-    } | changed
+    named = {"form_id": str(uuid7()), "name": "Drop", "products": [product.pk for product in products]}
+    opening = {"opens_at_0": f"{opens_at:%Y-%m-%d}", "opens_at_1": "12:00:00"}
+    closing = {"closes_at_0": f"{opens_at + timedelta(days=1):%Y-%m-%d}", "closes_at_1": "12:00:00"}
+    terms = {"admission": "queue", "rate_per_minute": 60, "admitted_for_seconds": 120}
+    return named | opening | closing | terms | changed
 
 
 def page_of(sale: Sale) -> str:
@@ -126,20 +119,11 @@ def test_the_seed_is_shown_nowhere_before_the_draw(operator):
     join(sale)
     change(operator, sale, name="Other")
     operator.post(f"{page_of(sale).removesuffix('change/')}pause/", {"form_id": str(uuid7()), "reason": WHY})
-    pages = [
-        page_of(sale),
-        f"{page_of(sale).removesuffix('change/')}history/",
-        LIST,
-        f"{LIST}?q={sale.seed}",
-        "/admin/sales/sale/export/",
-        ENTRIES,
-        f"{ENTRIES}{SaleEntry.objects.get().pk}/change/",
-        "/admin/sales/saleentry/export/",
-        "/admin/",
-        f"/admin/search/?q={sale.seed}",
-    ]
+    of_sale = [page_of(sale), f"{page_of(sale).removesuffix('change/')}history/"]
+    of_sales = [LIST, f"{LIST}?q={sale.seed}", f"{LIST}export/"]
+    of_entries = [ENTRIES, f"{ENTRIES}{SaleEntry.objects.get().pk}/change/", f"{ENTRIES}export/"]
 
-    for page in pages:
+    for page in [*of_sale, *of_sales, *of_entries, "/admin/", f"/admin/search/?q={sale.seed}"]:
         answer = operator.get(page)
         text = b"".join(answer) if answer.streaming else answer.content  # type: ignore[arg-type]
         # The search repeats what is searched for.
@@ -183,26 +167,15 @@ def files(tmp_path) -> Path:
         (tmp_path / script.title).write_text(script.text)
     sale = create_sale(opens_in=3_600, closes_in=7_200)
     join_all(sale, NUMBER)
-    save_draw(sale, tmp_path / "before.json")
+    address = f"/api/v1/sales/{sale.pk}/draw"
+    (tmp_path / "before.json").write_text(shown(Client(), address))
     Sale.objects.filter(pk=sale.pk).update(opens_at=clock.now() - timedelta(seconds=1))
     admission.advance(sale.pk)
     join_all(sale, 1)
-    save_draw(sale, tmp_path / "after.json")
+    (tmp_path / "after.json").write_text(shown(Client(), address))
     in_order = SaleEntry.objects.filter(sale=sale, position__lte=NUMBER).order_by("position")
-    write_ids(tmp_path, [str(entry.pk) for entry in in_order])
+    (tmp_path / "ids.txt").write_text("".join(f"{entry.pk}\n" for entry in in_order))
     return tmp_path
-
-
-def save_draw(sale: Sale, file: Path) -> None:
-    file.write_text(json.dumps(client_of(None).get(f"/sales/{sale.pk}/draw").json()))
-
-
-def read_ids(files: Path) -> list[str]:
-    return (files / "ids.txt").read_text().split()
-
-
-def write_ids(files: Path, ids: list[str]) -> None:
-    (files / "ids.txt").write_text("\n".join(ids) + "\n")
 
 
 def run(files: Path, *arguments: str) -> tuple[int, str]:
@@ -230,7 +203,8 @@ def test_a_real_draw_is_found_right_and_so_is_the_list_that_an_operator_exports(
 
 @pytest.mark.boots("a Python process")
 def test_ones_own_entries_are_enough_to_check_their_order(files):
-    write_ids(files, read_ids(files)[2:5])
+    ids = (files / "ids.txt").read_text().splitlines(keepends=True)
+    (files / "ids.txt").write_text("".join(ids[2:5]))
 
     code, said = run(files)
 
@@ -252,7 +226,8 @@ def test_ones_own_entries_are_enough_to_check_their_order(files):
     ],
 )
 def test_a_value_that_was_changed_is_found(files, public, order):
-    draw, ids = json.loads((files / "after.json").read_text()), [*read_ids(files), str(uuid4())]
+    draw = json.loads((files / "after.json").read_text())
+    ids = [*(files / "ids.txt").read_text().split(), str(uuid4())]
     (files / "changed.json").write_text(json.dumps(draw | public))
     (files / "changed.txt").write_text("\n".join(ids[place] for place in order))
 

@@ -52,8 +52,7 @@ def test_more_admissions_than_the_rate_are_named_with_their_instant_and_number(s
 
 @in_one_test(("seconds", "is_within"), [(60, True), (60.000001, False)])
 def test_both_ends_belong_to_the_minute(seconds, is_within, sale):
-    later = timedelta(seconds=seconds)
-    entry_at(sale, 3).update(admitted_at=F("admitted_at") + later, rate_per_minute=2)
+    entry_at(sale, 3).update(admitted_at=F("admitted_at") + timedelta(seconds=seconds), rate_per_minute=2)
     assert bool(offenders()) is is_within
 
 
@@ -81,10 +80,7 @@ REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
     ("passed_within_last", lambda sale: Sale.objects.filter(pk=sale.pk).update(passed_position=6)),
     ("passed_within_last", lambda sale: Sale.objects.filter(pk=sale.pk).update(last_position=2)),
     ("only_admitted_ones_are_used_or_expire", lambda sale: entry_at(sale, 4).update(status="expired")),
-    (
-        "only_admitted_ones_are_used_or_expire",
-        lambda sale: entry_at(sale, 4).update(status="used", order=_order()),
-    ),
+    ("only_admitted_ones_are_used_or_expire", lambda sale: _use(sale, 4)),
     ("admission_is_whole", lambda sale: entry_at(sale, 1).update(rate_per_minute=None)),
     ("admission_is_whole", lambda sale: entry_at(sale, 1).update(admitted_until=None)),
     ("admission_is_whole", lambda sale: entry_at(sale, 1).update(position=None)),

@@ -122,8 +122,7 @@ def test_while_a_sale_is_paused_the_wait_is_unknown_and_the_place_is_not():
 def test_places_beyond_the_bound_are_read_from_the_database(monkeypatch):
     monkeypatch.setattr(room_view, "MOST_PLACES", 4)
     monkeypatch.setattr(room_view, "PLACES_PER_STATEMENT", 2)
-    sale = factories.create_sale()
-    joined = factories.join_all(sale, 7)
+    joined = factories.join_all(factories.create_sale(), 7)
 
     room_view.refresh()
     room_view.refresh()
@@ -209,8 +208,7 @@ def estimated(sale: Sale, positions: range) -> Iterator[tuple[int, datetime, int
     for entry_id, position in found.values_list("id", "position"):
         entry = room_view.find_waiting(entry_id)
         if entry is not None:
-            seconds = room_view.estimated_wait_seconds(entry)
-            yield position, clock.now(), seconds
+            yield position, clock.now(), room_view.estimated_wait_seconds(entry)
 
 
 def test_what_is_admitted_between_the_opening_and_the_next_reading_counts_for_the_estimate():
