@@ -47,6 +47,7 @@ class Figures:
 def run(script: str, instance: Instance, *, within_seconds: float, **settings: object) -> Figures:
     """Run `k6/<script>.js` against the instance. Raises SetupError with what it printed if it fails."""
     summary = instance.home / f"k6-{Path(script).name}.json"
+    summary.unlink(missing_ok=True)
     # k6 shares the processors with the stack: it collects garbage less often and takes memory instead.
     given = {"URL": instance.url, "SUMMARY": summary, "GOGC": 400, **settings}
     environment = os.environ | {name: str(value) for name, value in given.items()}

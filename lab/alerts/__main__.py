@@ -319,8 +319,8 @@ def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> I
         began_at = time.monotonic()
         try:
             act()
-        except SetupError as error:
-            findings.append(f"{cause.what}: {error}")
+        except (SetupError, LookupError) as error:
+            findings.append(f"{cause.what}: {error!r}")
         return began_at
 
     def make(cause: Cause) -> None:
@@ -349,7 +349,7 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
     def alerts() -> set[str]:
         pending = {alert["labels"]["alertname"] for alert in running.prometheus.get("alerts")["alerts"]}
         return pending | {
-            name for name, one in running.alerts.items() if name in resolved and not one.cleared_at
+            name for name, one in running.alerts.copy().items() if name in resolved and not one.cleared_at
         }
 
     if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):
@@ -358,7 +358,7 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
 
 def find_faults(alerts: Mapping[str, Fired], phase: Sequence[Cause]) -> Iterator[str]:
     """What the webhook got, against what the causes of the phase must and may make fire."""
-    wanted = {name for cause in phase for name in cause.fires}
+    alerts, wanted = dict(alerts), {name for cause in phase for name in cause.fires}
     explained = wanted.union(*(cause.explains for cause in phase))
     yield from (f"{name} did not fire within {FIRE_SECONDS} s" for name in sorted(wanted - alerts.keys()))
     for name, fired in alerts.items():

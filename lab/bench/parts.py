@@ -74,11 +74,13 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """The processor time of more viewers of the board."""
     staff = signed_in(stage.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+    shown = staff.get(f"{stage.instance.url}{ROWS['board'].k6['LIST']}", timeout=60).text
+    lacks = [] if shown.startswith('{"snapshot":') else [f"board: no snapshot, but {shown[:200]}"]
     own = {"TOKENS": stage.tokens_of([{"access": staff.cookies["sessionid"]}], "board"), "SESSIONS": 1}
     few, many = (loads.measure(stage, "board", VUS=viewers, **own) for viewers in (FEW_VIEWERS, VIEWERS))
     before, after = (run.figures["web_us"] * run.figures["per_second"] / 1e6 for run in (few, many))
     says = f"{VIEWERS - FEW_VIEWERS} beside {FEW_VIEWERS}, with whom web takes {before:.3f} cores"
-    findings = [*few.findings, *many.findings]
+    findings = [*lacks, *few.findings, *many.findings]
     yield Measured(row="board", figures={"viewers_cores": after - before}, findings=findings, says=says)
 
 

@@ -33,7 +33,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m lab chaos", description="Break the shop under load.")
     parser.add_argument("--campaign", choices=[*TRIALS, *CAMPAIGNS, "all"], default="chaos")
     for name, about in OPTIONS.items():
-        parser.add_argument(f"--{name}", default="", help=about)
+        choices = ["", "redis", "rabbitmq"] if name == "broker" else None
+        parser.add_argument(f"--{name}", default="", help=about, choices=choices)
     asked = parser.parse_args()
     asked.seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     if asked.campaign == "all":

@@ -95,6 +95,10 @@ def write_all(cluster: Cluster) -> None:
 
     Redis and Sentinels write into theirs which server is the primary: a restart of a single process keeps it.
     """
+    kinds = ("administrator", "replication", "shop", "router", "exporter")
+    for name in (*(f"mysql-{kind}" for kind in kinds), "redis", "sentinel", "rabbitmq", "erlang-cookie"):
+        # Before several processes would each make another one.
+        cluster.password(name)
     for name in PROGRAMS:
         if (TEMPLATES / (file := f"{split(name)[0]}.conf")).exists():
             write(cluster, places.private_folder(cluster.folder(name)) / file, name)

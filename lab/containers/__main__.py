@@ -6,6 +6,7 @@ what was seen. Exit code 1 when one failed, 2 when this machine can't run it, 13
 
 import argparse
 import dataclasses
+import fcntl
 import json
 import os
 import re
@@ -278,6 +279,13 @@ def main() -> int:
         say(f"{NAME}: NOT RUN: {str(error).partition(chr(10))[0]}")
         return 2
     started, failed, number = time.monotonic(), list[str](), 0
+    home.mkdir(parents=True, exist_ok=True)
+    lock = (home / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"{NAME}: NOT RUN: another run has {lock.name}")
+        return 2
     shutil.rmtree(home / "shared", ignore_errors=True)
     instance = Instance(home=home, port=ports.free(len(engine.PORTS)), database="mysql")
     engine.copy_project(home / "shared" / "project", instance)

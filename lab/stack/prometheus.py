@@ -48,8 +48,10 @@ class Program(ExitStack):
     @contextmanager
     def away(self) -> Iterator[None]:
         self.close()
-        yield
-        self.enter_context(self.started())
+        try:
+            yield
+        finally:
+            self.enter_context(self.started())
 
 
 def of_redis(instance: Instance, folder: Path) -> Program:

@@ -103,7 +103,7 @@ class Link:
                 # With all of them lost no connection would get as far as a request.
                 case State.CUT_REPLIES if is_reply and random.random() < 0.1:
                     raise ConnectionResetError
-                case State.LOSE_COMMITS if chunk[:3] == (len(chunk) - 4).to_bytes(3, "little"):
+                case State.LOSE_COMMITS if int.from_bytes(chunk[:3], "little") == len(chunk) - 4:
                     # A whole packet of MySQL: its length, its number, and its command (3: query).
                     if not is_reply and chunk[4:5] == b"\x03" and chunk.endswith(b"COMMIT"):
                         content = chunk[4:].removesuffix(b"COMMIT") + b"ROLLBACK"
