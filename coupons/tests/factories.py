@@ -70,7 +70,8 @@ def accounts(count: int) -> list[int]:
 
 def coupon_of(campaign: Campaign, account: User | None = None, **columns: Any) -> Coupon:
     """A coupon of the campaign, issued to the account, and then as the columns say."""
-    code = issuing.issue(campaign_id=campaign.pk, user_id=account or AccountFactory.create().pk).coupon.code
+    owner = account or AccountFactory.create()
+    code = issuing.issue(campaign_id=campaign.pk, user_id=owner.pk).coupon.code
     Coupon.objects.filter(code=code).update(**columns)
     return Coupon.objects.select_related("campaign").get(code=code)
 

@@ -93,12 +93,13 @@ def test_returned_goods_are_movements_with_their_reason_of_inactive_products_too
     assert (refund.status, sale.on_hand) == ("succeeded", (5, 4))
 
 
-def test_goods_that_are_not_restocked_do_not_return_to_stock_nor_does_an_expired_coupon(sale):
+@pytest.mark.parametrize("restock", [False, True])
+def test_goods_that_are_not_restocked_do_not_return_to_stock_nor_does_an_expired_coupon(sale, restock):
     Coupon.objects.filter(code=sale.coupon).update(expires_at=timezone.now() - timedelta(seconds=1))
-    refund = buying.execute_refund(buying.refund(sale.order.id, restock=False))
+    refund = buying.execute_refund(buying.refund(sale.order.id, restock=restock))
     assert refund.order.status == Order.Status.REFUNDED
-    assert sale.on_hand == (3, 4)
-    assert not StockMovement.objects.filter(kind=StockMovement.Kind.RETURNED).exists()
+    assert sale.on_hand == ((5, 5) if restock else (3, 4))
+    assert StockMovement.objects.filter(kind=StockMovement.Kind.RETURNED).exists() is restock
     assert sale.coupon_status == Coupon.Status.REDEEMED
 
 

@@ -262,9 +262,10 @@ def test_an_entry_that_is_read_and_used_without_lock_or_condition_is_used_twice(
     products, buyer = [ProductFactory(on_hand=9) for _ in range(REQUESTS)], buying.account()
     sale = factories.create_sale(*products)
     entry = admitted(sale, buyer.id)
-    admitted_entry = AdmittedEntry(entry.id, clock.now() + timedelta(seconds=60))
-    naive = SaleTerms({sale.pk: sale}, {(sale.pk, buyer.id): admitted_entry})
-    monkeypatch.setattr(order_checks, "read", lambda *_, **__: naive)
+    naive = AdmittedEntry(entry.id, clock.now() + timedelta(seconds=60))
+    monkeypatch.setattr(
+        order_checks, "read", lambda *_, **__: SaleTerms({sale.pk: sale}, {(sale.pk, buyer.id): naive})
+    )
     monkeypatch.setattr(order_checks, "save", lambda *_, **__: None)
 
     outcomes = race([partial(buy, product, buyer.id) for product in products])

@@ -172,9 +172,12 @@ def frozen(gateway: Simulator) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick")
-def test_while_the_gateway_hangs_other_sagas_advance_and_afterwards_all_continue(own_gateway):
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_while_the_gateway_hangs_other_sagas_advance_and_afterwards_all_continue(
+    own_gateway, settings, has_ended
+):
     placed = [order("tok_ok") for _ in range(calls.FAILURES_TO_OPEN + 5)]
-    with frozen(own_gateway):
+    with nobody_there(settings) if has_ended else frozen(own_gateway):
         for one in placed[: calls.FAILURES_TO_OPEN]:
             buying.advance(one)
         started_at = time.monotonic()

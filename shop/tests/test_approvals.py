@@ -29,6 +29,10 @@ LIST = reverse("admin:shop_approval_changelist")
 WHY = "I have looked, too."
 
 
+def keyed(account: User, key: str) -> KeyedCall:
+    return KeyedCall(account.pk, key_hash(key), "fingerprint", lambda outcome: Answer(200, b"{}"))
+
+
 def as_operator(account: User, work: Callable[[], Any]) -> Any:
     with journal.acting(ActorContext(actor=Actor.STAFF, id=account.pk, name=account.username)):
         try:
@@ -53,8 +57,7 @@ def granter(**columns: Any) -> User:
 def asked_for(
     asker: User, to: User, amount: int = 5_000_000, reason: str = "late delivery", key: str = "ask"
 ) -> Any:
-    call = KeyedCall(asker.pk, key_hash(key), "fingerprint", lambda outcome: Answer(200, b"{}"))
-    wanted = {"user_id": to.pk, "amount": amount, "reason": reason, "keyed": call}
+    wanted = {"user_id": to.pk, "amount": amount, "reason": reason, "keyed": keyed(asker, key)}
     return as_operator(asker, lambda: points_grants.ask_to_grant(**wanted))
 
 

@@ -126,7 +126,8 @@ def test_a_savepoint_that_is_rolled_back_leaves_no_line_and_no_count():
     assert counted == noted() == ["test.before", "test.after"]
 
 
-def test_work_that_is_retried_is_noted_and_counted_once():
+@pytest.mark.parametrize("effect", [transactions.KEYED, transactions.REPEATABLE])
+def test_work_that_is_retried_is_noted_and_counted_once(effect):
     attempts = []
 
     def work() -> None:
@@ -135,7 +136,7 @@ def test_work_that_is_retried_is_noted_and_counted_once():
         if len(attempts) < 3:
             raise OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
 
-    transactions.run(work, transactions.KEYED)
+    transactions.run(work, effect)
     assert counted == noted() == ["test.attempt.3"]
 
 

@@ -310,6 +310,8 @@ def test_a_long_wait_is_refused_and_a_place_is_left_to_the_next_after_an_error_t
             pytest.fail("there was no place")
         return refusal.value.code
 
+    with limit.permit():
+        assert race([wait] * 3) == ["overloaded"] * 3
     with pytest.raises(ZeroDivisionError), limit.permit():
         assert race([wait] * 3) == ["overloaded"] * 3
         raise ZeroDivisionError

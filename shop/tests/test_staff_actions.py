@@ -19,7 +19,9 @@ from accounts.tokens import tokens
 from coupons import issued_coupons
 from coupons.models import Coupon, EligibleAccount
 from coupons.tests.factories import CampaignFactory, coupon_of
+from events.models import WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead
+from events.webhooks import signatures
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga, SagaLog
@@ -106,6 +108,13 @@ def key_of_olga() -> ApiKey:
     return ApiKey.objects.get(pk=api_keys.make("orders:read", maker=User.objects.get(username="olga")).key.pk)
 
 
+def dead_of_an_account() -> WebhookDelivery:
+    endpoint = WebhookEndpoint.objects.create(
+        url="https://receiver.example/", events=["*"], secret=signatures.new_secret(), created_at=clock.now()
+    )
+    return dead(endpoint_id=endpoint.pk)
+
+
 LATER = "2099-07-01T00:00:00"
 SCHEDULED = {"scheduled": True, "closes_at": None}
 CAMPAIGN, PRODUCT = CampaignFactory.create, ProductFactory.create
@@ -136,7 +145,7 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/accounts/apikey/<id>/revoke/": row(key_of_olga),
     "/admin/shop/approval/<id>/approve/": row(asked_for),
     "/admin/shop/approval/<id>/refuse/": row(asked_for),
-    "/admin/events/webhookdelivery/ resend": row(dead),
+    "/admin/events/webhookdelivery/ resend": row(dead_of_an_account),
     "/admin/inventory/product/<id>/change/": row(PRODUCT, price=45),
     "/admin/inventory/product/<id>/pause/": row(PRODUCT),
     "/admin/inventory/product/<id>/resume/": row(PRODUCT, columns=PAUSED),

@@ -40,7 +40,7 @@ from shop.tests.servers import is_mariadb
 
 TOP_UPS_A_MINUTE = 5
 SETTINGS = {
-    "PAYMENT_GIVE_UP_SECONDS": "15",
+    "PAYMENT_GIVE_UP_SECONDS": "30",
     "PAYMENT_ACTION_SECONDS": "60",
     "IDEMPOTENCY_LEASE_SECONDS": "4",
     "OPEN_ORDERS_PER_ACCOUNT": "10000",

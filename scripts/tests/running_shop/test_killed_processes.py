@@ -314,7 +314,7 @@ def test_without_a_database_calls_are_refused_and_nothing_that_was_answered_is_l
     assert set(answers) <= {*AS_USUAL, 503}, Counter(answers)
     assert running_shop.call(buyer, "POST", "/orders", calls.purchase(product), key=key).status in AS_USUAL
     calls.let_leases_end(product)
-    # An order whose answer was lost with the server may be there as well, and is paid like the calls.others.
+    # An order whose answer was lost with the server may be there as well, and is paid like the others.
     told = len(answers) - answers.count(503) + 1
     assert calls.count_paid_once(product) >= told
 
