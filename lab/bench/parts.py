@@ -185,10 +185,8 @@ def sales(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     # Rounds of orders under admission between orders without, each round by other accounts.
     a_round = min(ORDERS_A_ROUND, len(users) // stage.size.rounds)
     sale = stage.shop.create_sale(stage.product_ids[-2], rate_per_minute=10**6, **OF_SALE)
-    buyers, firsts = (
-        users[: stage.size.rounds * a_round],
-        iter(range(0, stage.size.rounds * a_round, a_round)),
-    )
+    buyers = users[: stage.size.rounds * a_round]
+    firsts = iter(range(0, len(buyers), a_round))
     loads.measure(stage, "sale_entries", SALE=sale, TOKENS=stage.tokens_of(buyers))
     waiting.left(lambda: stage.rows(PASSED, sale)[0][1], within_seconds=60)
 

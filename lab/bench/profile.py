@@ -13,7 +13,6 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from MySQLdb import OperationalError
 
@@ -61,10 +60,8 @@ def run(instance: Instance, rows: list[str]) -> int:
 
 def of_parts(stage: Stage, row: str) -> dict[str, Counter[str]]:
     """The µs that the parts of each process took of one more load."""
-    log, found = (
-        Path(stage.instance.home, f"statements-{row}.log"),
-        {name: Counter[str]() for name in SAMPLED},
-    )
+    log = stage.instance.home / f"statements-{row}.log"
+    found = {name: Counter[str]() for name in SAMPLED}
 
     def count(by: Callable[..., None]) -> None:
         for name, pids_of in SAMPLED.items():

@@ -84,10 +84,8 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
         # These can wait; on two processors their start would delay the web nodes'.
         start("background monitoring", "mysql-keeper", "database")
         addresses = "\n".join(f"  {kind:20} {' '.join(cluster.addresses(kind))}" for kind in SHOWN)
-        seconds, of_a_shell = (
-            time.monotonic() - began_at,
-            f". {cluster.home}/env && .venv/bin/python manage.py",
-        )
+        seconds = time.monotonic() - began_at
+        of_a_shell = f". {cluster.home}/env && .venv/bin/python manage.py"
         children.say(
             f"All members of Firstcome's cluster are online after {seconds:.0f} s. State: {cluster.home}\n\n"
             f"{addresses}\n\nStatus: make cluster STATUS=1    Commands: {of_a_shell} doctor\n\n"

@@ -73,13 +73,8 @@ KINDS = ("no HTTP", "address", "unfinished", *("headers", WHOLE) * 2)
 
 def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, bytes]:
     """A raw request and its kind, with one of the tokens or none."""
-    kind, path, token, more, body = (
-        chance.choice(KINDS),
-        chance.choice(PATHS),
-        chance.choice(tokens),
-        b"",
-        b"",
-    )
+    kind, path, token = chance.choice(KINDS), chance.choice(PATHS), chance.choice(tokens)
+    more = body = b""
     if kind == "no HTTP":
         return kind, chance.choice(NO_HTTP)
     if kind == "address":
