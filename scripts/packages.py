@@ -45,11 +45,8 @@ class Vulnerability:
     advice: str
 
 
-OF_REDIS = """
-CVE-2024-31228 CVE-2024-31449 CVE-2024-46981 CVE-2025-21605 CVE-2025-32023 CVE-2025-46817 CVE-2025-46818
-CVE-2025-46819 CVE-2025-48367 CVE-2025-49844
-"""
-REDIS = Vulnerability("redis", "6.2.14", frozenset(OF_REDIS.split()), "fixed in 6.2.20")
+OF_REDIS = frozenset(tomllib.loads(ACCEPTED.read_text())["of_redis"])
+REDIS = Vulnerability("redis", "6.2.14", OF_REDIS, "fixed in 6.2.20")
 
 
 @dataclass

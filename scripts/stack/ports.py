@@ -13,6 +13,7 @@ Address = tuple[str, int] | str
 """A host and port, or the path of a unix socket."""
 FOR_SERVERS = range(10240, 32768)
 """Linux gives outgoing connections ports from 32768 up: a server's may be taken when it restarts."""
+HELD: list[contextlib.ExitStack] = []
 
 
 def parse(text: str, *, following: int = 0) -> int:
@@ -33,13 +34,16 @@ def require_free(port: int, *, command: str = "make run") -> None:
 
 
 def free(count: int = 1) -> int:
-    """The first of `count` free ports in a row, of those `FOR_SERVERS`."""
+    """The first of `count` free ports in a row, of those `FOR_SERVERS`. No other caller gets them meanwhile:
+    until this process ends each has a socket that doesn't listen, beside which a server's may be bound."""
     while True:
         # Not the seeded generator of a trial: two trials of one seed would ask for the same ports.
         first = random.SystemRandom().randrange(FOR_SERVERS.start, FOR_SERVERS.stop - count)
         with contextlib.ExitStack() as opened, contextlib.suppress(OSError):
             for port in range(first, first + count):
-                opened.enter_context(socket.create_server((HOST, port)))
+                (held := opened.enter_context(socket.socket())).bind((HOST, port))
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            HELD.append(opened.pop_all())
             return first
 
 
