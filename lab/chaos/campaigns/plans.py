@@ -1,4 +1,4 @@
-"""The campaigns of faults: which faults each makes, and the planted defect that it has to find.
+"""The campaigns of faults, which `campaigns.toml` declares, and how each run of them differs.
 
 In `chaos` and `soak` processes fail at random, several at once, for so many seconds. `soak` measures the
 availability, and has a Prometheus beside it, from which every dashboard is filled.
@@ -6,23 +6,24 @@ availability, and has a Prometheus beside it, from which every dashboard is fill
 
 import random
 import time
+import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from lab import shop
 from lab.calls import Call, Observations, coupon_call
 from lab.chaos import comparison, faults
-from lab.chaos.campaigns import network
 from lab.chaos.campaigns.month import Month
-from lab.chaos.campaigns.network import State
-from lab.chaos.campaigns.releases import NAMES, Releases
+from lab.chaos.campaigns.releases import Releases
 from lab.chaos.campaigns.restore import Restore
 from lab.chaos.campaigns.run import Campaign, Run
 from lab.chaos.campaigns.tasks import Tasks
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
 from lab.stack import faketime, prometheus
-from scripts.stack import own_stack, processes, waiting
+from scripts.stack import own_stack, waiting
 from scripts.stack.children import say
 
 SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.3, 5.0), (11.0, 13.0), 0.15
@@ -33,13 +34,6 @@ BREAKER_SECONDS, SEEN_SECONDS = 2.0, 90
 """How long a circuit breaker of the shop may refuse calls of what is back, and Prometheus not see it."""
 GOAL, SERVICE_LEVEL_PATHS = 0.999, {"/orders", "/payments", "/wallet/top-ups"}
 """The share of good requests, and what the service level counts of the POSTs."""
-TRIGGER = "CREATE OR REPLACE TRIGGER planted BEFORE {} FOR EACH ROW SET NEW.{}"
-FORGOTTEN_KEYS = (TRIGGER.format("INSERT ON shop_idempotencykey", "key_hash = SHA2(UUID(), 256)"),)
-"""Keys are recorded, and never found again: a repeated call has its effect again."""
-NEW_CHARGE_KEYS = (TRIGGER.format("UPDATE ON payments_payment", "charge_key = CONCAT('payment-', UUID())"),)
-IN_MEMORY = ("SET GLOBAL innodb_flush_log_at_timeout = 2700, GLOBAL innodb_flush_log_at_trx_commit = 0",)
-"""Commits are acknowledged from memory, so a killed server loses those since the last write."""
-REFUSED = ("503 unavailable",)
 REDIS_AWAY, WITHOUT_REDIS = ("down", "no memory for", "old data for"), {"/orders", "/coupons"}
 """Sorts of faults while which Redis serves nothing, and what is answered all the same."""
 
@@ -106,18 +100,16 @@ def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iter
             yield f"while Redis was away none of {len(met)} requests of {path} was answered"
 
 
-def each(names: Mapping[str, int], kill: int = 6, freeze: int = 3, down: int = 2) -> Faults:
-    """Each sort of fault to each process, as often as their shares say; web's children can't be kept down."""
-    sorts = {"kill": kill, "freeze": freeze, "down": down}
-    shares = {f"{sort} {name}": often * names[name] for sort, often in sorts.items() for name in names}
-    return {what: share for what, share in shares.items() if what != f"down {WEB_PROCESS}"}
+def _faults(rows: Iterable[Sequence[Any]]) -> Faults:
+    return {
+        f"{sort} {name}": (often, *seconds) if seconds else often
+        for sort, names, often, *seconds in rows
+        for name in names.split()
+    }
 
 
-SHOP = each({"web": 1, WEB_PROCESS: 3, "worker": 2, "beat": 1, "issuer": 1})
-OUTSIDE: Faults = each({"gateway": 1, "sink": 1, "partner": 1, "redis": 2}) | {"flush redis": 2}
-MARIADB, BROKER = each({"mariadb": 2}), each({faults.BROKER: 1}, 1, 1, 1)
-SLOW: Faults = {"slow gateway": (1, 10.0, 25.0)}
-JUMP: Faults = {"jump second-worker": (1, 15.0, 40.0)}
+DECLARED = tomllib.loads(Path(__file__).with_name("campaigns.toml").read_text())
+LANES = {name: _faults(rows) for name, rows in DECLARED["lanes"].items()}
 
 
 class Chaos(Run):
@@ -132,8 +124,9 @@ class Chaos(Run):
 
     def lanes(self) -> list[Iterator[Fault]]:
         self.seen.requests, self.ends_at = [], time.monotonic() + self.client_seconds
-        outside = OUTSIDE | (MARIADB if self.instance.database == "mariadb" else {})
-        return [self.drawn(self.pauses, one) for one in (SHOP, outside, *([BROKER] if self.broker else []))]
+        outside = LANES["outside"] | (LANES["mariadb"] if self.instance.database == "mariadb" else {})
+        lanes = [LANES["shop"], outside, *([LANES["broker"]] if self.broker else [])]
+        return [self.drawn(self.pauses, shares) for shares in lanes]
 
     def drawn(self, pauses: tuple[float, float], shares: Faults) -> Iterator[Fault]:
         """Faults by their shares up to the end, with a pause of so many seconds after each."""
@@ -156,7 +149,8 @@ class Soak(Chaos):
     database, client_seconds, pauses = "mariadb", 600.0, (2.0, 8.0)
 
     def lanes(self) -> list[Iterator[Fault]]:
-        return [*super().lanes(), self.drawn((10.0, 40.0), SLOW), self.drawn((5.0, 30.0), JUMP)]
+        slow, jump = self.drawn((10.0, 40.0), LANES["slow"]), self.drawn((5.0, 30.0), LANES["jump"])
+        return [*super().lanes(), slow, jump]
 
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
@@ -207,35 +201,13 @@ def availability(seen: Observations) -> Iterator[str]:
             yield f"the availability {name} is below {GOAL:.1%}"
 
 
-OF_SALES: Faults = {"kill worker": 5, "kill beat": 5, "flush redis": 5}
-OF_SALES |= {"kill web": 10, "kill mariadb": 3, "kill redis": 3}
-OF_STORES: Faults = {f"{sort} redis": 5 for sort in ("flush", *REDIS_AWAY)}
-OF_STORES |= {"kill mariadb": 5, "kill redis": 10, "kill rabbitmq": 5, "down mariadb": 2}
-WEBHOOKS = (State.LATE, State.CUT, State.CUT_REPLIES, State.OVERTAKE)
-OF_GATEWAY: Faults = {"kill gateway": 10, "down gateway": (2, 120, 120), "slow gateway": (5, 10, 25)}
-OF_GATEWAY |= dict.fromkeys(("freeze gateway", *(f"{one} webhooks" for one in WEBHOOKS)), (5, 5, 15))
-# A lock is waited for 5 s.
-OF_LOCKS: Faults = {"hold all rows of mariadb": (10, 2, 20), "deadlocks in mariadb": (10, 5, 15)}
-OF_DATABASE: Faults = {"read only mariadb": (10, 2, 15), "take all connections of mariadb": (10, 2, 15)}
-OF_DISK: Faults = {"fill the disk of mariadb": (10, 10, 30)}
-NETWORK = (State.SLOW, State.CUT, State.CUT_REPLIES, State.HALF_OPEN, State.LATE, State.BYTEWISE)
-LOSS = (Fault(State.LOSE_COMMITS, "database", 8),)
-OF_NETWORK: Faults = {f"{state} {link}": (2, 3, 12) for state in NETWORK for link in network.LINKS}
-OF_TASKS: Faults = {f"clock {way} of beat": (5, 5, 15) for way in ("behind", "ahead")}
-ALL = (
-    Campaign("processes", {f"kill {name}": 20 for name in processes.SHOP}, planted=FORGOTTEN_KEYS),
-    Campaign("sales", OF_SALES, Sales),
-    Campaign("stores", OF_STORES, Stores, IN_MEMORY),
-    Campaign("gateway", OF_GATEWAY, Gateway, NEW_CHARGE_KEYS, links=("webhooks",)),
-    Campaign("locks", OF_LOCKS, planted=FORGOTTEN_KEYS),
-    Campaign("database", OF_DATABASE, planted=FORGOTTEN_KEYS, required_answers=REFUSED),
-    Campaign("disk", OF_DISK, Disk, FORGOTTEN_KEYS, required_answers=REFUSED),
-    Campaign("network", OF_NETWORK, Run, (), LOSS, "database", REFUSED, network.LINKS),
-    # Three rolls between the releases, and three rounds of restarts.
-    Campaign("releases", {f"replace {name}": 6 for name in NAMES}, Releases),
-    Campaign("tasks", OF_TASKS, Tasks),
-    Campaign("month", {"next day of clocks": (30, 2, 20)}, Month),
-    Campaign("restore", {"lose mariadb": 1}, Restore),
-)
-CAMPAIGNS = {campaign.name: campaign for campaign in ALL}
+def _campaign(name: str, words: Mapping[str, Any]) -> Campaign:
+    own = {**words, "faults": _faults(words["faults"]), "kind": KINDS.get(name, Run)}
+    own["planted"] = DECLARED["statements"].get(words.get("planted"), "")
+    own["planted_faults"] = [Fault(*one) for one in words.get("planted_faults", ())]
+    return Campaign(name, **own)
+
+
+KINDS = {one.__name__.lower(): one for one in (Sales, Stores, Gateway, Disk, Releases, Tasks, Month, Restore)}
+CAMPAIGNS = {name: _campaign(name, words) for name, words in DECLARED["campaigns"].items()}
 TRIALS = {"chaos": Campaign("chaos", {}, Chaos), "soak": Campaign("soak", {}, Soak)}

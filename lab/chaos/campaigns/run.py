@@ -3,7 +3,7 @@
 import random
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from typing import Any, NamedTuple
@@ -133,8 +133,8 @@ class Run:
         chance = random.Random(f"{self.seed} pauses")
         for fault in self.faults:
             # Before each fault, because a database that starts again has its own settings.
-            for statement in self.campaign.planted if self.is_planted else ():
-                self.rows(statement)
+            if self.is_planted and self.campaign.planted:
+                self.rows(self.campaign.planted)
             time.sleep(chance.uniform(*self.pauses))
             yield fault
 
@@ -186,20 +186,16 @@ class Run:
 
 
 class Campaign(NamedTuple):
-    """How often each fault is made, and for how long; a quick run makes those of `quick_name` alone.
-
-    `planted` are statements for the database, and `planted_faults` faults, that break a promise.
-    `required_answers` are what faults have to cause. Calls of `links` go through a proxy.
-    """
+    """A campaign as `campaigns.toml` declares it."""
 
     name: str
     faults: Faults
     kind: type[Run] = Run
-    planted: tuple[str, ...] = ()
-    planted_faults: tuple[Fault, ...] = ()
+    planted: str = ""
+    planted_faults: Sequence[Fault] = ()
     quick_name: str = ""
-    required_answers: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
+    required_answers: Sequence[str] = ()
+    links: Sequence[str] = ()
 
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed."""
