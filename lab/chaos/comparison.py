@@ -6,8 +6,10 @@ an answer: one that has not was made a second time. The amounts and units of one
 """
 
 import time
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lab.calls import Account, Connection, RecordedCall, Setup
@@ -186,20 +188,7 @@ def _items(order_or_refund: Any) -> list[tuple[int, int]]:
     return [(item["product"], item["quantity"]) for item in order_or_refund["items"]]
 
 
-OWN = "SELECT {} FROM firstcome.{} WHERE account_id IN ({{accounts}})"
-TABLES = {
-    "coupon": OWN.format("code", "coupons_coupon"),
-    "order": OWN.format("id", "orders_order"),
-    "payment": OWN.format("id", "payments_payment"),
-    "refund": "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
-    "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts})",
-    "entry": OWN.format("id", "sales_saleentry"),
-    # A wallet has its owner's id.
-    "grant": "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "
-    "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' AND entry.account_id IN ({accounts})",
-    "adjustment": "SELECT id FROM firstcome.inventory_stockmovement WHERE kind = 'adjusted' "
-    "AND product_id IN ({products})",
-}
+TABLES = tomllib.loads(Path(__file__).with_name("effects.toml").read_text())["rows"]
 """The rows of each kind of effect."""
 MAY_BE_UNNAMED = {"payment"}
 """An order that is paid at once is answered without the id of its payment."""

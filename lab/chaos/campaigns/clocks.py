@@ -3,6 +3,7 @@ what may not happen early, of which triggers in the database write the instant, 
 
 import subprocess
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,27 +17,8 @@ FAR_SECONDS = 150
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
 SECOND_LOG, TABLE = "clock-jump-worker.log", "campaign_instant"
 RETENTION_SECONDS = 86_400
-LEASED = "NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token"
-RETRIED = f"{LEASED} AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call"
-"""A worker leases it for the call that it had opened before."""
-GIVEN_UP = "NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'"
-EXPIRED = "NEW.status = 'expired' AND OLD.status <> 'expired'"
-OF_SAGA = "UPDATE ON orders_saga"
-CHANGES = {
-    "order expired": ("UPDATE ON orders_order", EXPIRED, "OLD.expires_at"),
-    "payment given up": (OF_SAGA, GIVEN_UP, "OLD.deadline_at"),
-    "saga retried": (OF_SAGA, RETRIED, "OLD.next_attempt_at"),
-    "lease of a saga taken over": (OF_SAGA, f"{LEASED} AND OLD.lease_token <> ''", "OLD.leased_until"),
-}
-"""Of each kind the change that it is, and the instant before which it may not be."""
-EXPIRIES = {
-    "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
-    "shop_committedtransaction": "at + INTERVAL 1 DAY",
-    "accounts_revokedtoken": "expires_at",
-    "payments_reconciliation": "started_at + INTERVAL 30 DAY",
-    "payments_webhookevent": "received_at + INTERVAL 90 DAY",
-}
-"""Of each table the end of a row's time, before which it may not be deleted."""
+EARLY = tomllib.loads(Path(__file__).with_name("early.toml").read_text())
+EXPIRIES: Mapping[str, str] = EARLY["expiries"]
 
 
 def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
@@ -113,9 +95,10 @@ def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
 def watch_early(instance: Instance) -> None:
     columns = "kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6), at DATETIME(6)"
     database.rows(instance, f"CREATE TABLE {TABLE} ({columns})")
-    swept = {f"{one} swept": (f"DELETE ON {one}", "TRUE", f"OLD.{end}") for one, end in EXPIRIES.items()}
-    for number, (kind, (event, change, due)) in enumerate((CHANGES | swept).items()):
-        values = f"'{kind}', OLD.id, {due}, UTC_TIMESTAMP(6)"
+    swept = [(f"{one} swept", f"DELETE ON {one}", "TRUE", f"OLD.{end}") for one, end in EXPIRIES.items()]
+    changed = [(kind, *change.values()) for kind, change in EARLY["changes"].items()]
+    for number, (kind, event, change, due_at) in enumerate(changed + swept):
+        values = f"'{kind}', OLD.id, {due_at}, UTC_TIMESTAMP(6)"
         insert = f"IF {change} THEN INSERT INTO {TABLE} VALUES ({values}); END IF;"  # noqa: S608
         trigger = f"campaign_{number} AFTER {event} FOR EACH ROW BEGIN {insert} END"
         database.rows(instance, f"CREATE TRIGGER {trigger}")

@@ -6,8 +6,9 @@ import random
 import socket
 import struct
 import threading
+import tomllib
 from asyncio import StreamReader as Reader, StreamWriter as Writer
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -15,21 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 from scripts.stack import ports
-from scripts.stack.environment import OWN_STORES
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import DATABASE, USER
-from scripts.stack.processes import WEBHOOK_LISTENER
 
-SETTINGS: Mapping[str, Mapping[str, str]] = {
-    "database": {"DATABASE_URL": f"mysql://{USER}:{{1}}@{{0}}/{DATABASE}", OWN_STORES: "mariadb redis"},
-    "redis": {"REDIS_URL": "redis://{0}/0", "BROKER_URL": "redis://{0}/1"},
-    "gateway": {"GATEWAY_URL": "http://{0}"},
-    "sink": {"DATA_PLATFORM_URL": "http://{0}"},
-    "partner": {"PARTNER_URL": "http://{0}"},
-    "webhooks": {WEBHOOK_LISTENER: "http://{0}"},
-}
-"""Of each link, to the servers that the shop calls and from the gateway to the shop, the settings that lead
-through a proxy at this address; the second value is the database's password."""
+SETTINGS = tomllib.loads(Path(__file__).with_name("links.toml").read_text())
 LINKS = tuple(SETTINGS)
 CHANGE_SECONDS = 10
 RESET = struct.pack("ii", 1, 0)
@@ -132,8 +121,8 @@ def start(instance: Instance, links: Sequence[str]) -> dict[str, str]:
     for port, name in enumerate(links, ports.free(len(links))):
         PROXIED[name] = Link(port, servers[LINKS.index(name)])
         _change(name, State.PASS)
-        own = (f"{ports.HOST}:{port}", quote(server.password))
-        settings |= {key: text.format(*own) for key, text in SETTINGS[name].items()}
+        own = {"address": f"{ports.HOST}:{port}", "password": quote(server.password)}
+        settings |= {key: text.format(**own) for key, text in SETTINGS[name].items()}
     return settings
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -34,12 +35,7 @@ SEEN = ("order expired", "payment given up", "saga retried", "shop_idempotencyke
 """What has to happen in a campaign, for it is to be seen that it isn't early."""
 SUCCEEDED, REGISTERED = r"Task ([\w.]+)\[([0-9a-f-]{36})\] succeeded", r"(?m)^  \. ([\w.]+)$"
 """Lines of a worker's log."""
-OLD_KEYS = """
-INSERT INTO shop_idempotencykey (account_id, key_hash, fingerprint, status, body, location, created_at)
-SELECT (SELECT MIN(id) FROM auth_user), SHA2(CONCAT('campaign ', seq), 256), REPEAT('0', 64), 201, '{}', '',
-    UTC_TIMESTAMP(6) - INTERVAL 1 DAY + INTERVAL seq SECOND FROM seq_1_to_300_step_5
-"""
-"""Keys whose time is over one by one, within the next minutes."""
+OLD_KEYS = Path(__file__).with_name("old_keys.sql")
 
 
 class Tasks(Run):
@@ -68,7 +64,7 @@ class Tasks(Run):
         with super().stack(settings), at_work([relay]), clocks.second_worker(instance, "second"):
             clocks.watch_early(instance)
             clocks.drift(instance, DRIFTS)
-            self.rows(OLD_KEYS)
+            self.rows(OLD_KEYS.read_text())
             environment = {**os.environ, **supervision.environment(instance)}
             # Beat sends it less often than a campaign lasts.
             call = [sys.executable, "-m", "celery", "-A", "shop", "call", "payments.sweep"]
