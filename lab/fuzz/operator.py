@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import lxml.html
 import requests
 
+from lab.fuzz import odd
 from lab.fuzz.findings import Findings
 
 ROOT = "/admin/"
@@ -24,16 +25,8 @@ OWN = ("/admin/logout/", "/admin/password_change/", "/admin/login/", "/admin/one
 """Forms of the operator's own account and session, which would end it; anyone may send them."""
 HOST = "http://shop"
 TOKEN = "csrfmiddlewaretoken"  # noqa: S105 - a name
-ODD: tuple[str, ...] = (
-    *("", " ", "0", "-1", "1.5", "9" * 19, "9" * 400, "1e400", "NaN", "null", "[]", '{"a": 1}', "on"),
-    *("\x00", "a\x00b", "\u202e\u0000\ufffe", "💥" * 300, "<script>alert(1)</script>", "x" * 70_000),
-    *("'; DROP TABLE orders_order; --", "%s%n%(a)s{0}", "../../../etc/passwd"),
-    *("0001-01-01", "9999-12-31T23:59:59", "2026-13-45 99:99", "00000000-0000-0000-0000-000000000000"),
-)
-FILES = (
-    *(b"", b"\xff\xfe\x00", b"a" * 200_000, b"\n" * 5_000),
-    *(b"sku,name,price,quantity\nA,B,1,2\n", b"sku,name,price,quantity\nA,B,1e400,-2\n\x00"),
-)
+ODD = odd.FORMS["values"]
+FILES = [text.encode("latin-1") for text in odd.FORMS["files"]]
 MOST_CHANGED, REPEATED = 3, 1_200
 """Fields of a form, and more fields than Django reads."""
 NOT_SENT = """
