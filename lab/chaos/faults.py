@@ -3,9 +3,11 @@
 import subprocess
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -35,14 +37,6 @@ PATIENCE_SECONDS = 60
 """How long the shop may take to be ready again, while other faults go on."""
 REPLACING = ("kill", "down", "old data for")
 """Sorts of faults after which another process is there."""
-EXEMPT = f"SUPER, READ_ONLY ADMIN ON *.* %s '{USER}'@'localhost'"
-"""Privileges that are exempt from `read_only`; the shop's account has them in a stack of its own."""
-REFUSE_WRITES = f"REVOKE {EXEMPT % 'FROM'}", "SET GLOBAL read_only = 1"
-TAKE_WRITES = "SET GLOBAL read_only = 0", f"GRANT {EXEMPT % 'TO'}"
-FEWEST_CONNECTIONS = 10
-"""The server takes no smaller limit."""
-FEW = "SET @usual = @@GLOBAL.max_connections", f"SET GLOBAL max_connections = {FEWEST_CONNECTIONS}"
-AS_MANY_AS_USUAL = ("SET GLOBAL max_connections = @usual",)
 
 Often = int | tuple[int, float, float]
 Faults = dict[str, Often]
@@ -101,8 +95,15 @@ def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, withi
     return time.monotonic() - began
 
 
-def lasting(fault: Fault, instance: Instance) -> AbstractContextManager[None]:
-    return contextmanager(LASTING[fault.sort])(fault.name, instance)
+@contextmanager
+def lasting(fault: Fault, instance: Instance) -> Iterator[None]:
+    """The fault is there inside the block, and undone after it, also where the block raises."""
+    steps = LASTING[fault.sort](fault.name, instance)
+    next(steps)
+    try:
+        yield
+    finally:
+        next(steps, None)
 
 
 def _pids(name: str, instance: Instance) -> set[int]:
@@ -120,12 +121,10 @@ def _frozen(name: str, instance: Instance) -> Iterator[None]:
 def _kept_down(name: str, instance: Instance, *, has_old_data: bool = False) -> Iterator[None]:
     """The process is down; after it Redis may have what it had when that was copied."""
     supervision.stop(instance, name)
-    try:
-        yield
-    finally:
-        if has_old_data:
-            copy_redis(instance, back=True)
-        supervision.start(instance, [name])
+    yield
+    if has_old_data:
+        copy_redis(instance, back=True)
+    supervision.start(instance, [name])
 
 
 def copy_redis(instance: Instance, *, back: bool = False) -> None:
@@ -194,7 +193,7 @@ def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
         yield
 
 
-def _set(first: Sequence[str], last: Sequence[str], held: int, _: str, instance: Instance) -> Iterator[None]:
+def _set(_: str, instance: Instance, *, first: list[str], last: list[str], held: int) -> Iterator[None]:
     """The server gets the first statements, in the end the last ones. After each the shop's connections end:
     they keep the privileges that they began with. So many others are held meanwhile."""
     with ExitStack() as opened:
@@ -210,10 +209,8 @@ def _set(first: Sequence[str], last: Sequence[str], held: int, _: str, instance:
                     cursor.execute(f"KILL CONNECTION {int(other)}")
 
         change(first)
-        try:
-            yield
-        finally:
-            change(last)
+        yield
+        change(last)
 
 
 @contextmanager
@@ -241,6 +238,7 @@ def _disk_full(_: str, instance: Instance) -> Iterator[None]:
     filler.unlink()
 
 
+STATEMENTS = tomllib.loads(Path(__file__).with_name("statements.toml").read_text())
 LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
     "freeze": _frozen,
     "down": _kept_down,
@@ -249,10 +247,7 @@ LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
     "old data for": partial(_kept_down, has_old_data=True),
     "hold all rows of": _rows_held,
     "deadlocks in": _deadlocks,
-    # Every write of the shop's account is refused, and it goes on to read.
-    "read only": partial(_set, REFUSE_WRITES, TAKE_WRITES, 0),
-    # All connections are in use, none of them by the shop.
-    "take all connections of": partial(_set, FEW, AS_MANY_AS_USUAL, FEWEST_CONNECTIONS),
+    **{sort: partial(_set, **words) for sort, words in STATEMENTS.items()},
     "fill the disk of": _disk_full,
     "jump": clocks.worker_ahead,
     "clock behind of": partial(clocks.off, -clocks.FAR_SECONDS),
