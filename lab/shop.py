@@ -3,9 +3,11 @@ stack begins and ends with: goods and campaigns, then a wait until all is settle
 
 import json
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from lab import calls
@@ -21,32 +23,12 @@ BOUGHT = {"paid", "refunded"}
 UNPAID = ("payment_failed", "cancelled", "expired")
 ENDS = dict.fromkeys(BOUGHT, "order.paid") | {status: f"order.{status}" for status in UNPAID}
 SETTLED = {"succeeded", "failed", "reversed"}
-SETTINGS = {
-    "PAYMENT_GIVE_UP_SECONDS": "15",
-    "PAYMENT_ACTION_SECONDS": "10",
-    "ORDER_HOLD_SECONDS": "20",
-    "IDEMPOTENCY_LEASE_SECONDS": "5",
-    "OPEN_ORDERS_PER_ACCOUNT": "10000",
-    "GRANT_DAY_AMOUNT": "1000000000",
-    "RECONCILE_SECONDS": "20",
-    "AUDIT_SECONDS": "5",
-    "PARTNER_FAILURE_RATE": "0",
-    **own_stack.NO_RATES,
-}
-"""Short times, so that what is left undone ends within the trial; a few accounts buy as many would."""
+DECLARED = tomllib.loads(Path(__file__).with_name("shop.toml").read_text())
+SETTINGS = DECLARED["settings"] | own_stack.NO_RATES
+STRATEGIES, SALE = DECLARED["campaigns"], DECLARED["sale"]
 BUYERS, ACCOUNTS_EACH = 7, 6
-PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, 4
-"""What clients compete for in a minute; of a few coupons the requests for dashboards sell out at once."""
-STRATEGIES: tuple[dict[str, Any], ...] = (
-    *({"strategy": one} for one in ("queue", "fair_lock", "spin_lock", "optimistic", "conditional_update")),
-    {"strategy": "code_pool", "code_source": "pool"},
-    {"strategy": "redis_gate", "quantity": FEW_COUPONS},
-    {"partner": "convenience_store", "quantity": FEW_COUPONS},
-)
-"""Campaigns that need Redis, an issuer or a partner."""
-SALE = {"in_seconds": 8, "rate_per_minute": 12, "admitted_for_seconds": 7 * 24 * 3_600}
-"""It opens in some seconds, so that its first entries are drawn. Admitted entries don't expire before the
-trial ends: an account that joins once more gets the same entry, and each entry has been in an answer."""
+PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, STRATEGIES[-1]["quantity"]
+"""What clients compete for in a minute."""
 SETTLE_SECONDS, UNAIDED_SECONDS, OPERATE_SECONDS = 330, 10, 20
 """A saga that has failed many times is retried after 300 s, whatever ended meanwhile."""
 

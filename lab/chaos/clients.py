@@ -3,30 +3,25 @@
 import random
 import threading
 import time
+import tomllib
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from lab.calls import Account, Answer, Call, Connection, Observations, RecordedCall, Setup
 from scripts.stack import ports
 
-CARDS = {"tok_ok": 12, "tok_slow": 2, "tok_flaky": 2, "tok_declined": 2, "tok_insufficient_funds": 1}
-CARDS |= {"tok_timeout_charged": 3, "tok_timeout_lost": 2, "tok_error": 3, "tok_refund_fails": 2}
-CARDS |= {"tok_webhook": 4}
-"""How often each card is used."""
+DECLARED = tomllib.loads(Path(__file__).with_name("clients.toml").read_text())
+CARDS, DECISIONS, POINTS, LISTS = (DECLARED[name] for name in ("cards", "decisions", "points", "lists"))
 ASKING = "tok_3ds"
 """The card whose owner confirms each charge on the gateway's page."""
-DECISIONS = {"approve": 5, "refuse": 2, "": 2}
-"""What the owner does; a page that is left expires."""
-POINTS = (0, 0, 0, 300, 300, 1_500, 1_500, 12_000)
-"""What orders use. A small basket costs less than 1,500; a wallet begins with 10,000."""
 WITHOUT_KEY = {"coupon", "cancel"}
 """Calls that need no key to be repeated."""
 UNDER_WAY = {"paying", "pending", "requires_action", "in_doubt"}
-LISTS = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
 WAITS = (0, 0, 3, 10)
 """Seconds of `Prefer: wait`."""
 PATIENCE_SECONDS = 90
@@ -86,8 +81,7 @@ class Buyer(Client):
     def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
         self.accounts = accounts
-        self.mix = {"issue": 4, "order": 9, "pay_or_cancel": 4, "top_up": 1, "repeat": 1, "look": 1}
-        self.mix |= {"order_in_sale": 8 * bool(setup.sale), "follow": 6 * setup.has_3ds}
+        self.mix = DECLARED["buyer"] | {"order_in_sale": 8 * bool(setup.sale), "follow": 6 * setup.has_3ds}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
         """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
@@ -176,7 +170,7 @@ class Buyer(Client):
 class Staff(Client):
     """Corrects stock, grants points and refunds orders."""
 
-    mix = {"adjust": 2, "grant": 2, "refund": 5, "repeat": 1}
+    mix = DECLARED["staff"]
 
     def refund(self, account: Account) -> None:
         """Some of an order, or all that is left of it; it may not be paid, or nothing be left."""
