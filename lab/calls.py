@@ -139,15 +139,9 @@ class Connection:
     """One thread's connection to the shop, opened anew whenever it breaks."""
 
     def __init__(
-        self,
-        port: int,
-        seen: Observations,
-        *,
-        seed: str,
-        impatient_share: float = 0.1,
-        prefix: str = "/api/v1",
+        self, port: int, seen: Observations, *, seed: str, impatient_share: float = 0.1, base: str = "/api/v1"
     ) -> None:
-        self._url, self._seen = f"http://{ports.HOST}:{port}{prefix}", seen
+        self._url, self._seen = f"http://{ports.HOST}:{port}{base}", seen
         self._random, self._impatient_share = random.Random(seed), impatient_share
         self._session, self._answered_at = new_session(), 0.0
 
@@ -213,7 +207,7 @@ def signed_in(url: str, username: str, password: str) -> requests.Session:
 
 def to_gateway(port: int) -> Connection:
     """To the gateway's own calls; nothing of them is counted."""
-    return Connection(port, Observations(), seed="gateway", impatient_share=0, prefix="")
+    return Connection(port, Observations(), seed="gateway", impatient_share=0, base="")
 
 
 @dataclass(slots=True)

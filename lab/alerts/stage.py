@@ -30,7 +30,7 @@ from lab.chaos.campaigns import clocks
 from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
 from lab.shop import Shop
-from lab.stack import database, faketime, prometheus
+from lab.stack import database, prometheus
 from lab.stack.prometheus import Program, Prometheus
 from scripts import alert_rules
 from scripts.stack import children, own_stack, places, ports, processes, supervision, system_packages, waiting
@@ -206,8 +206,7 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         words = [system_packages.program("redis-server"), *processes.words(options)]
         broker = enter(Program(instance.home / "broker.log", *words))
         url = f"redis://{broker.address}/0"
-        enter(clocks.moved(instance, {"issuer": 0}))
-        settings = {**SETTINGS, **faketime.settings("issuer=issuer"), "BROKER_URL": url}
+        settings = {**SETTINGS, **enter(clocks.moved(instance, "issuer=issuer")), "BROKER_URL": url}
         enter(own_stack.running(instance, **settings))
         known = stages.seed(instance, ACCOUNTS, BROKER_URL=url)
         webhook, script = enter(receiving(alerts)), alert_rules.OPS / "monitoring" / "alertmanager.py"

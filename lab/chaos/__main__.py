@@ -52,7 +52,7 @@ def run_all(asked: argparse.Namespace) -> int:
     options = ["--quick", asked.quick, "--planted", asked.planted, "--seed", asked.seed]
     folder, running, chosen = places.private_folder(places.state()), list[Popen[bytes]](), list[str]()
     for one in own_stack.chosen([*CAMPAIGNS.values()], asked.part):
-        needs = {*one.kind.needs} - ({"root"} if os.getuid() == 0 else set[str]())
+        needs = {*one.needs} - ({"root"} if os.getuid() == 0 else set[str]())
         missing = [*system_packages.missing("mariadb", *needs - {"root"}), *needs & {"root"}]
         if missing:
             say(f"{one.name}: NOT RUN: it needs {', '.join(missing)}")

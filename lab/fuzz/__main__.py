@@ -16,6 +16,7 @@ from lab.fuzz.findings import Findings
 from lab.fuzz.operator import CLERK, PASSWORD, Operator
 from lab.shop import Shop
 from scripts.stack import children, own_stack, supervision, welcome
+from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
 RAW_SENDERS = 10
@@ -28,17 +29,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="lab fuzz", description="Send the shop what it must refuse.")
     parser.add_argument("--db", default="mariadb", help="or sqlite")
     parser.add_argument("--seconds", default=600, type=int, help="how long requests are sent")
-    parser.add_argument(
-        "--seed", default=str(random.SystemRandom().randrange(10**6)), help="to repeat a run's"
-    )
+    parser.add_argument("--seed", default="", help="to repeat a run's")
     asked = parser.parse_args()
-    run = partial(fuzz, seconds=asked.seconds, seed=asked.seed)
+    seed = asked.seed or str(random.SystemRandom().randrange(10**6))
+    run = partial(fuzz, seconds=asked.seconds, seed=seed)
     return own_stack.measure("lab fuzz", "fuzz", run, database=asked.db, keeps_failed=True)
 
 
 def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     """Send requests for so long, then look at processes and laws; the exit code. Raises SetupError."""
-    print(f"fuzz: --seed {seed} --seconds {seconds} --db {instance.database}", flush=True)
+    say(f"fuzz: --seed {seed} --seconds {seconds} --db {instance.database}")
     findings = Findings()
     with findings.printed(), own_stack.running(instance, **SETTINGS):
         users = stage.seed(instance, 1)
@@ -76,11 +76,9 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
                 findings.record(f"{name} is {state} in the end", "")
         shop.audit()
     pages, forms = len(operator.known) - len(operator.unseen), len(operator.forms)
-    print(f"{pages} pages of operators have {forms} kinds of forms")
-    print(f"{reasons} forms were sent without a reason, {permissions} without a permission")
-    print(
-        f"fuzz: {sent} requests and connections, {len(findings.findings)} findings, SEED={seed}", flush=True
-    )
+    say(f"{pages} pages of operators have {forms} kinds of forms")
+    say(f"{reasons} forms were sent without a reason, {permissions} without a permission")
+    say(f"fuzz: {sent} requests and connections, {len(findings.findings)} findings, SEED={seed}")
     return 1 if findings.findings or not sent else 0
 
 

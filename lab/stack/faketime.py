@@ -3,7 +3,7 @@
 `python -m lab.stack.faketime MODULE …` runs the module in the environment of `environment(…)`. It is needed
 because clock_nanosleep() of libfaketime 0.9.10, Debian 12's, takes the monotonic instant that time.sleep()
 waits for to be one of the wall clock, and fails. `--become NAME COMMAND…` is how `make run` starts its
-processes with `settings(…)`.
+processes with the settings of `lab.chaos.campaigns.clocks`.
 """
 
 import os
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
-from scripts.stack import SetupError, places, processes, system_packages
+from scripts.stack import SetupError, places, system_packages
 from scripts.stack.instance import Instance
 
 CLOCKS = "FAKE_CLOCKS"
@@ -27,10 +27,6 @@ def require() -> None:
     if not system_packages.FAKETIME.exists():
         line = system_packages.line_to_install(["libfaketime"])
         raise SetupError(f"{system_packages.FAKETIME} is missing; run this first: {line}")
-
-
-def settings(clocks: str) -> dict[str, str]:
-    return {processes.BECOMES: "lab.stack.faketime", CLOCKS: clocks}
 
 
 def clock_file(instance: Instance, clock: str) -> Path:
@@ -61,10 +57,11 @@ def command(python_command: Sequence[str]) -> list[str]:
     return [python, "-m", "lab.stack.faketime", *module_and_arguments]
 
 
-def remove_shared_memory(pid: int) -> None:
-    """Remove what the library of a killed process has left under /dev/shm."""
-    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-        Path("/dev/shm", name).unlink(missing_ok=True)  # noqa: S108 - faketime puts them there
+def remove_shared_memory() -> None:
+    """Remove what the library of killed processes has left under /dev/shm."""
+    for path in Path("/dev/shm").glob("*faketime_s[he]m_*"):  # noqa: S108 - faketime puts it there
+        if not Path("/proc", path.name.rpartition("_")[2]).exists():
+            path.unlink(missing_ok=True)
 
 
 def sleep(seconds: float | SupportsIndex, /) -> None:

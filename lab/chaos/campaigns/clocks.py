@@ -16,7 +16,6 @@ from scripts.stack.instance import Instance
 FAR_SECONDS = 150
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
 SECOND_LOG, TABLE = "clock-jump-worker.log", "campaign_instant"
-RETENTION_SECONDS = 86_400
 EARLY = tomllib.loads(Path(__file__).with_name("early.toml").read_text())
 EXPIRIES: Mapping[str, str] = EARLY["expiries"]
 
@@ -43,17 +42,15 @@ def off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
 
 
 @contextmanager
-def moved(instance: Instance, clocks: Mapping[str, int]) -> Iterator[None]:
-    """These clocks are there for a stack. Raises SetupError without libfaketime, whose rest it removes."""
+def moved(instance: Instance, clocks: str) -> Iterator[dict[str, str]]:
+    """The settings with which processes of a stack have clocks that can be moved, as `worker=late redis=all`
+    says; right at first. Raises SetupError without libfaketime, whose rest it removes."""
     faketime.require()
-    set_clocks(instance, clocks)
+    set_clocks(instance, {word.partition("=")[2]: 0 for word in clocks.split()})
     try:
-        yield
+        yield {processes.BECOMES: faketime.__name__, faketime.CLOCKS: clocks}
     finally:
-        for path in Path("/dev/shm").glob("faketime_shm_*"):  # noqa: S108 - faketime puts its memory there
-            pid = path.name.rpartition("_")[2]
-            if not Path("/proc", pid).exists():
-                faketime.remove_shared_memory(int(pid))
+        faketime.remove_shared_memory()
 
 
 @contextmanager
@@ -81,7 +78,7 @@ def second_worker(instance: Instance, clock: str) -> Iterator[None]:
         for child in started:
             child.kill()
             child.wait()
-            faketime.remove_shared_memory(child.pid)
+        faketime.remove_shared_memory()
 
 
 def worker_ahead(_: str, instance: Instance) -> Iterator[None]:

@@ -15,25 +15,15 @@ from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
-from lab.stack import faketime
 from scripts.stack import places, ports, waiting, welcome
 
-PROCESSES = ("redis", "mariadb", "gateway", "sink", "partner", "web", "worker", "beat", "issuer")
-LOAD_SECONDS, COUPONS_A_DAY = 4.0, 3
+COUPONS_A_DAY = 3
 GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES = Fault("down", "gateway", 1.5), 3
 STRATEGIES = (*shop.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
 STAFF = (welcome.STAFF_USER, welcome.STAFF_PASSWORD)
 CLEAN_UP_SECONDS, PATIENCE_SECONDS = 15, 30
 KEYS, MARKS = "shop_idempotencykey", "shop_committedtransaction"
 SEEN = ("order expired", "payment given up", f"{KEYS} swept", f"{MARKS} swept")
-SETTINGS = {
-    # As a shop has them; it waits for none of them, because the clocks jump.
-    **dict.fromkeys(("ORDER_HOLD_SECONDS", "PAYMENT_GIVE_UP_SECONDS"), "900"),
-    "IDEMPOTENCY_LEASE_SECONDS": "30",
-    "IDEMPOTENCY_RETENTION_SECONDS": str(clocks.RETENTION_SECONDS),
-    "SWEEP_SECONDS": "1",
-    **faketime.settings(" ".join(f"{name}=all" for name in PROCESSES)),
-}
 EXPIRIES = {**clocks.EXPIRIES, "django_session": "expire_date"}
 LATE = "SELECT COUNT(*) FROM {} WHERE {} < UTC_TIMESTAMP(6) - INTERVAL 1 HOUR"
 UNCHECKED = "SELECT COUNT(*) = 0 OR SUM(checked_at IS NULL OR checked_at < %s) > 0 FROM shop_lawstatus"
@@ -42,15 +32,7 @@ UNCHECKED = "SELECT COUNT(*) = 0 OR SUM(checked_at IS NULL OR checked_at < %s) >
 class Month(Run):
     """A day for each fault, whose seconds are where the jump to the next day is interrupted, in hours."""
 
-    has_sale = has_reader = False  # events are deleted meanwhile
-    needs, patches = ("libfaketime",), ("frequently-measured-clock",)
-    planted_patches = ("early-sweep", "no-sweep-of-marks")
-    client_seconds, minutes, settle_seconds, planted_settle_seconds = LOAD_SECONDS, 6, 120, 120
-
-    def prepare(self) -> dict[str, str]:
-        self.ahead_seconds = 0
-        self.opened.enter_context(clocks.moved(self.instance, {"all": 0}))
-        return {**super().prepare(), **SETTINGS}
+    ahead_seconds = 0
 
     def load(self) -> float:
         clocks.watch_early(self.instance)
@@ -102,7 +84,7 @@ class Month(Run):
         self.campaigns += self.setup.campaigns
         with ExitStack() as outage:
             with at_work(self.clients(f" {day}")):
-                time.sleep(LOAD_SECONDS)
+                time.sleep(self.client_seconds)
                 if day % DAYS_BETWEEN_OUTAGES == 1:
                     outage.enter_context(faults.lasting(GATEWAY_AWAY, self.instance))
                     time.sleep(GATEWAY_AWAY.seconds)

@@ -39,9 +39,7 @@ REDIS_AWAY, WITHOUT_REDIS = ("down", "no memory for", "old data for"), {"/orders
 
 
 class Sales(Run):
-    """Planted, each process counts the admissions of a sale in its memory: together they exceed the rate."""
-
-    planted_patches = ("admissions-in-memory",)
+    """Planted, processes admit more accounts than the rate of the sale."""
 
     def finds_planted(self, wrong: list[str]) -> bool:
         return any(law["law"] == "L14" and not law["holds"] for law in own_stack.audit(self.instance))
@@ -49,9 +47,6 @@ class Sales(Run):
 
 class Gateway(Run):
     """A refund whose attempts all fell into an outage is stuck: an operator has it tried again."""
-
-    # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
-    settle_seconds = planted_settle_seconds = 120
 
     def operate(self) -> None:
         say(f"{own_stack.manage(self.instance, 'retry_saga --all-stuck --reason gateway-is-back')}")
@@ -61,9 +56,7 @@ class Gateway(Run):
 
 
 class Disk(Run):
-    """A server that starts on a full disk waits for a minute before it writes its system tables again."""
-
-    needs, ready_seconds = ("root",), 90
+    """The database has a disk of its own, which is small."""
 
     def prepare(self) -> dict[str, str]:
         self.opened.enter_context(faults.small_disk(self.instance, megabytes=1024))
@@ -72,8 +65,6 @@ class Disk(Run):
 
 class Stores(Run):
     """While Redis serves nothing orders are answered, and coupons of strategies that do without it."""
-
-    needs = ("rabbitmq",)
 
     def load(self) -> float:
         self.spans = list[tuple[float, float]]()

@@ -41,17 +41,13 @@ class Releases(Run):
     """Rounds: this release in the place of the previous one, the previous one again, and this one; the later
     ones restart this release, without draining web servers. The planted migration is made alone."""
 
-    has_3ds = has_sale = False
-    needs, minutes, pauses = ("haproxy",), 6, (1.0, 5.0)
-
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
         """The previous release serves, on its own schema. Raises SetupError."""
-        instance, own = self.instance, {**settings, "WEB_WORKERS": "1", "TRUSTED_PROXIES": "1"}
-        remember(instance)
+        remember(instance := self.instance)
         for folder in (instance.run, instance.logs, instance.data, instance.static):
             folder.mkdir(parents=True, exist_ok=True)
-        self.environment = compose(instance, own_stack.own_environment(instance, own))
+        self.environment = compose(instance, own_stack.own_environment(instance, settings))
         self.environment[children.MARK] = str(instance.home)
         self.running, self.undrained = dict[str, Popen[bytes]](), list[tuple[float, float]]()
         self.previous = stage.code_of(stage.PREVIOUS, instance.home / "previous")

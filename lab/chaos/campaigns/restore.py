@@ -21,9 +21,18 @@ from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.comparison import Effects
 from lab.stack import database
-from scripts.stack import SetupError, children, own_stack, ports, supervision, system_packages, waiting
+from scripts.stack import (
+    SetupError,
+    children,
+    own_stack,
+    places,
+    ports,
+    supervision,
+    system_packages,
+    waiting,
+)
 from scripts.stack.mariadb import USER
-from scripts.stack.processes import BINARY_LOG, SHOP
+from scripts.stack.processes import SHOP
 
 LOAD_SECONDS, QUICK_LOAD_SECONDS = 30.0, 6.0
 """Before the backup, between it and the moment, and after the restore."""
@@ -35,14 +44,6 @@ RECONCILE_ATTEMPTS = 5
 
 class Restore(Run):
     """The database is lost once. `moment` and `lost_at` are of the wall clock."""
-
-    has_3ds = has_sale = has_reader = False  # the feed goes back with the database
-    client_seconds = 600
-
-    def prepare(self) -> dict[str, str]:
-        self.logs = self.instance.home / "copied-logs"
-        self.logs.mkdir()
-        return {**super().prepare(), BINARY_LOG: "1"}
 
     def load(self) -> float:
         """Lose the database and restore it; the seconds from the loss to the first answer."""
@@ -86,6 +87,7 @@ class Restore(Run):
 
     def copied_logs(self) -> AbstractContextManager[Any]:
         """`mariadb-binlog` beside the server, as on another machine: it writes what is logged."""
+        self.logs = places.private_folder(self.instance.home / "copied-logs")
         name, server, log = "mariadb-binlog", self.instance.mariadb(), self.instance.home / "copied-logs.log"
         command = [system_packages.program(name), "--no-defaults", f"--socket={server.socket}", "--raw"]
         command += [f"--user={USER}", "--read-from-remote-server", "--stop-never"]

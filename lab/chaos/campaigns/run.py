@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lab import shop as shops, stage
 from lab.calls import Observations
 from lab.chaos import comparison, faults
-from lab.chaos.campaigns import network, patches
+from lab.chaos.campaigns import clocks, network, patches
 from lab.chaos.clients import FeedReader, at_work, staff_and_buyers
 from lab.chaos.faults import Fault, Faults
 from lab.shop import Shop
@@ -26,16 +26,17 @@ HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longe
 
 
 class Run:
-    """A run as most campaigns have it; a campaign that differs overrides a part."""
+    """A run as most campaigns have it; `campaigns.toml` or a class has what is otherwise."""
 
     has_3ds = has_sale = has_reader = True
     """Buyers whose card asks them, and who keep declined orders; who join a sale; a reader of the feed."""
     database = "mariadb"
     manage: Any = staticmethod(own_stack.manage)
     """What runs the command that makes the first rows."""
-    needs: tuple[str, ...] = ()
-    patches: tuple[str, ...] = ()
-    planted_patches: tuple[str, ...] = ()
+    patches: Sequence[str] = ()
+    planted_patches: Sequence[str] = ()
+    settings: Mapping[str, str] = {}
+    clocks = ""
     client_seconds, ready_seconds, minutes, pauses = 3600.0, faults.PATIENCE_SECONDS, 1, (0.3, 2.0)
     settle_seconds, planted_settle_seconds = 60, 5
     """What a planted defect has lost never settles."""
@@ -43,6 +44,7 @@ class Run:
     def __init__(self, campaign: "Campaign", instance: Instance, seed: str, **asked: str) -> None:
         """As is asked by the options `quick`, `planted`, `seconds` and `broker` of the command line."""
         self.campaign, self.instance, self.seed, self.asked = campaign, instance, seed, asked
+        vars(self).update(campaign.run)
         self.is_quick, self.is_planted = bool(asked.get("quick")), bool(asked.get("planted"))
         self.seen, self.opened, self.made = Observations(), ExitStack(), 0
         self.record, self.reader = self.seen.record_all, list[FeedReader]()
@@ -77,10 +79,12 @@ class Run:
 
     def prepare(self) -> dict[str, str]:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
-        settings = dict[str, str]()
-        if "rabbitmq" in (self.asked.get("broker"), *self.needs):
+        settings = {**self.settings}
+        if "rabbitmq" in (self.asked.get("broker"), *self.campaign.needs):
             self.broker = self.opened.enter_context(rabbitmq.running(self.instance.home / "rabbitmq"))
             settings |= self.broker.settings
+        if self.clocks:
+            settings |= self.opened.enter_context(clocks.moved(self.instance, self.clocks))
         if self.campaign.links:
             settings |= network.start(self.instance, self.campaign.links)
         names = (*self.patches, *(self.planted_patches if self.is_planted else ()))
@@ -196,6 +200,8 @@ class Campaign(NamedTuple):
     quick_name: str = ""
     required_answers: Sequence[str] = ()
     links: Sequence[str] = ()
+    needs: Sequence[str] = ()
+    run: Mapping[str, Any] = {}
 
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed."""

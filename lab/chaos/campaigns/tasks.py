@@ -23,7 +23,6 @@ from lab.chaos import comparison
 from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
-from lab.stack import faketime
 from scripts.stack import children, supervision
 
 LONGEST_SECONDS, QUICK_LONGEST_SECONDS, FIRST_SHARE = 60.0, 8.0, 0.25
@@ -41,20 +40,10 @@ OLD_KEYS = Path(__file__).with_name("old_keys.sql")
 class Tasks(Run):
     """The relay, the second worker and the clocks, beside the usual load."""
 
-    has_sale, needs, planted_patches = False, ("libfaketime",), ("host-clock", "no-leases")
-    # Each message of what is left to do may be a minute late, and one leads to another.
-    settle_seconds, planted_settle_seconds = 180, 60
-
     def prepare(self) -> dict[str, str]:
-        self.opened.enter_context(clocks.moved(self.instance, dict.fromkeys((*DRIFTS, "beat"), 0)))
         redis = quote(str(self.instance.redis_socket))
-        return {
-            **super().prepare(),
-            **faketime.settings("worker=worker beat=beat"),
-            "CELERY_BROKER_READ_URL": f"redis+socket://{redis}?virtual_host={READ}",
-            "IDEMPOTENCY_RETENTION_SECONDS": str(clocks.RETENTION_SECONDS),
-            "LOG_LEVEL": "INFO",
-        }
+        read = {"CELERY_BROKER_READ_URL": f"redis+socket://{redis}?virtual_host={READ}"}
+        return super().prepare() | read
 
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
