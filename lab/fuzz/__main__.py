@@ -51,6 +51,10 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         tokens = ["", users["users"][0]["access"], users["staff"], token, "a.b.c"]
         running, ends_at = children.of_state(instance.home), time.monotonic() + seconds
 
+        def send_raw(chance: random.Random, detail: str) -> None:
+            kind, request = raw.draw(chance, tokens)
+            raw.send(instance.port, kind, request, findings, f"{detail} {request[:600]!r}")
+
         def repeat(send: Callable[[str], None], name: str) -> int:
             """Send until the time is up; how often."""
             number = 0
@@ -62,7 +66,7 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         with ThreadPoolExecutor(RAW_SENDERS + 1) as threads:
             senders = [threads.submit(repeat, operator.send_odd, "operator")]
             for name in map(str, range(RAW_SENDERS)):
-                send = partial(raw.send_odd, instance.port, random.Random(f"{seed} {name}"), tokens, findings)
+                send = partial(send_raw, random.Random(f"{seed} {name}"))
                 senders.append(threads.submit(repeat, send, name))
             sent = sum(one.result() for one in senders)
         of_reason = [form for form in operator.forms.values() if form.reason]

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import lxml.html
 import requests
 
-from lab.fuzz import odd
 from lab.fuzz.findings import Findings
+from lab.fuzz.raw import DECLARED, joined
 
 ROOT = "/admin/"
 ANSWER_SECONDS = 30
@@ -25,15 +25,11 @@ OWN = ("/admin/logout/", "/admin/password_change/", "/admin/login/", "/admin/one
 """Forms of the operator's own account and session, which would end it; anyone may send them."""
 HOST = "http://shop"
 TOKEN = "csrfmiddlewaretoken"  # noqa: S105 - a name
-ODD = odd.FORMS["values"]
-FILES = [text.encode("latin-1") for text in odd.FORMS["files"]]
+ODD = [joined(one) for one in DECLARED["forms"]["values"]]
+FILES = [joined(one).encode("latin-1") for one in DECLARED["forms"]["files"]]
 MOST_CHANGED, REPEATED = 3, 1_200
 """Fields of a form, and more fields than Django reads."""
-NOT_SENT = """
-.//button[@name] | .//input[@name][@type='submit' or @type='image' or @type='button']
-| .//input[@name][@type='checkbox' or @type='radio'][not(@checked)]
-| .//select[@name]//option[not(@selected)]
-"""
+NOT_SENT = DECLARED["forms"]["not_sent"]
 Values = list[tuple[str, str]]
 
 

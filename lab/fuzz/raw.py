@@ -4,20 +4,35 @@ answer may be a 5xx. Odd fields of bodies are for the tests of the API's documen
 import random
 import re
 import socket
+import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
-from lab.fuzz import odd
 from lab.fuzz.findings import Findings
 from scripts.stack import ports
 
 ANSWER_SECONDS = 30.0
 """Bodies have 10 s to arrive; after that the shop answers 408 and lingers for 5 s."""
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)")
-ODD = {name: [text.encode("latin-1") for text in texts] for name, texts in odd.RAW.items()}
 WHOLE = "bodies"
 """The kind of requests that a server that reads to their end can answer at once."""
 KINDS = ("no HTTP", "address", "unfinished", *("headers", WHOLE) * 2)
+
+
+def joined(value: Any) -> str:
+    """A value of `odd.toml` as one text."""
+    match value:
+        case [str(text), int(times)]:
+            return text * times
+        case [*parts]:
+            return "".join(map(joined, parts))
+    return str(value)
+
+
+DECLARED = tomllib.loads(Path(__file__).with_name("odd.toml").read_text())
+ODD = {name: [joined(one).encode("latin-1") for one in values] for name, values in DECLARED["raw"].items()}
 
 
 def draw(chance: random.Random, tokens: Sequence[str]) -> tuple[str, bytes]:
@@ -79,10 +94,3 @@ def send(port: int, kind: str, request: bytes, findings: Findings, detail: str) 
         if kind == "no HTTP" and int(status) < 400:
             findings.record(f"no HTTP was answered {int(status)}", detail)
         findings.judge("raw", kind, int(status), head.decode("latin-1"), f"{detail} said {received[-300:]!r}")
-
-
-def send_odd(
-    port: int, chance: random.Random, tokens: Sequence[str], findings: Findings, detail: str
-) -> None:
-    kind, request = draw(chance, tokens)
-    send(port, kind, request, findings, f"{detail} {request[:600]!r}")
