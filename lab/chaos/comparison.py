@@ -188,14 +188,11 @@ def _items(order_or_refund: Any) -> list[tuple[int, int]]:
     return [(item["product"], item["quantity"]) for item in order_or_refund["items"]]
 
 
-TABLES = tomllib.loads(Path(__file__).with_name("effects.toml").read_text())["rows"]
-"""The rows of each kind of effect."""
+DECLARED = tomllib.loads(Path(__file__).with_name("effects.toml").read_text())
+TABLES, TRUTH = DECLARED["rows"], ", ".join(DECLARED["same_on_each_member"])
+"""The rows of each kind of effect; and tables that must be the same on each member."""
 MAY_BE_UNNAMED = {"payment"}
 """An order that is paid at once is answered without the id of its payment."""
-TRUTH = """firstcome.coupons_coupon, firstcome.inventory_product, firstcome.inventory_stockmovement,
-firstcome.orders_order, firstcome.orders_orderline, firstcome.orders_refund, firstcome.payments_entry,
-firstcome.payments_payment, firstcome.payments_transfer"""
-"""Tables whose every value must be the same on each member: amounts and levels, not the rows alone."""
 
 Effects = Mapping[str, set[str]]
 

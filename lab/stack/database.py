@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import MySQLdb
@@ -16,11 +17,7 @@ COUNTERS |= {"Innodb_row_lock_time": "row_lock_ms"}
 WORK_OFF_SECONDS = 180
 FEW = 10
 """Beat's own business may always be under way."""
-UNDELIVERED = """
-(SELECT COUNT(*) FROM events_webhookdelivery WHERE status = 'pending') +
-(SELECT COUNT(*) FROM events_feedevent WHERE position IS NULL OR position > COALESCE(
-    (SELECT position FROM events_webhookendpoint WHERE kind = 'data_platform'), 0))
-"""
+UNDELIVERED = Path(__file__).with_name("undelivered.sql").read_text()
 IN_THE_JOURNAL = "(SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued')"
 """The same in releases before 2.0, which `make bench AGAINST=` may meet."""
 RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
