@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import calls
-from lab.calls import Account, Answer, Call, Connection, Observations, Product, RecordedCall, Setup
+from lab.calls import Account, Answer, Call, Connection, Observations, Product, Setup
 from scripts.stack import SetupError, own_stack, ports
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
@@ -54,11 +54,6 @@ class Shop:
     def ask(self, call: Call, *, within_seconds: float = PATIENCE_SECONDS) -> Answer:
         """The final answer. Raises NoFinalAnswer."""
         return self.connection.call_until_final(call, until=time.monotonic() + within_seconds)
-
-    def make(self, account: Account, sort: str, call: Call, **how: float) -> RecordedCall:
-        """The call with its final answer, in the book of that account. Raises NoFinalAnswer."""
-        account.calls.append(made := RecordedCall(sort, call, self.ask(call, **how)))
-        return made
 
     def create_product(self, word: str, number: int, on_hand: int) -> Product:
         """The product of this number, named by the word, and delivered once. Raises SetupError."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import SupportsIndex
 
 from scripts.stack import SetupError, places, system_packages
-from scripts.stack.instance import Instance
 
 CLOCKS = "FAKE_CLOCKS"
 """`worker=late redis=all`: the wall clocks of these processes are those of the files `run/late.offset` and
@@ -29,26 +28,17 @@ def require() -> None:
         raise SetupError(f"{system_packages.FAKETIME} is missing; run this first: {line}")
 
 
-def clock_file(instance: Instance, clock: str) -> Path:
-    return instance.run / f"{clock}.offset"
-
-
-def environment(offset_file: Path) -> dict[str, str]:
-    """What a process needs in its environment; the file must hold an offset before the process starts."""
+def environment(folder: Path, clock: str) -> dict[str, str]:
+    """What a process needs in its environment; the clock must have its file in that folder before."""
     return {
         "LD_PRELOAD": str(system_packages.FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(offset_file),
+        "FAKETIME_TIMESTAMP_FILE": str(folder / f"{clock}.offset"),
         # Seconds: a change of the file takes effect after so long at most.
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         # The times of files are no clock of the process.
         "NO_FAKE_STAT": "1",
     }
-
-
-def set_offset(offset_file: Path, seconds: int) -> None:
-    """Have the processes with this file see a wall clock so far ahead, from within a second on."""
-    places.write_whole(offset_file, f"{seconds:+d}\n")
 
 
 def command(python_command: Sequence[str]) -> list[str]:
@@ -74,7 +64,7 @@ def become(name: str, line: Sequence[str]) -> None:
     """Become that command, with the wall clock that `FAKE_CLOCKS` has for the process of this name."""
     clock = dict(word.split("=") for word in os.environ[CLOCKS].split()).get(name)
     if clock:
-        os.environ.update(environment(places.state() / "run" / f"{clock}.offset"))
+        os.environ.update(environment(places.state() / "run", clock))
     os.execv(line[0], command(line) if clock and line[0] == sys.executable else [*line])
 
 

@@ -4,9 +4,7 @@ import os
 import secrets
 import signal
 import tomllib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 
@@ -73,16 +71,7 @@ class RunningNode:
             self.start()
 
     def end(self) -> None:
+        self._child.send_signal(signal.SIGCONT)  # a frozen one would not end
         children.stop(self._child, within_seconds=STOP_SECONDS)
         children.stop(self._epmd)
         self._starter.shutdown()
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[RunningNode]:
-    broker = RunningNode(folder)
-    try:
-        yield broker
-    finally:
-        broker.thaw()
-        broker.end()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.stack import database, faketime
-from scripts.stack import children, processes, supervision, waiting
+from scripts.stack import children, places, processes, supervision, waiting
 from scripts.stack.instance import Instance
 
 FAR_SECONDS = 150
@@ -21,10 +21,10 @@ EXPIRIES: Mapping[str, str] = EARLY["expiries"]
 
 
 def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
-    """Set these wall clocks so many seconds ahead; each takes effect within a second or two."""
+    """Have processes see these wall clocks so many seconds ahead, from within a second or two on."""
     instance.run.mkdir(parents=True, exist_ok=True)
     for clock, seconds in clocks.items():
-        faketime.set_offset(faketime.clock_file(instance, clock), seconds)
+        places.write_whole(instance.run / f"{clock}.offset", f"{seconds:+d}\n")
 
 
 def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) -> None:
@@ -56,12 +56,12 @@ def moved(instance: Instance, clocks: str) -> Iterator[dict[str, str]]:
 @contextmanager
 def second_worker(instance: Instance, clock: str) -> Iterator[None]:
     """A worker beside the stack's, as that but for its name and its clock. Raises SetupError."""
-    offset_file, log = faketime.clock_file(instance, clock), instance.logs / SECOND_LOG
-    environment, started = supervision.environment(instance), list[subprocess.Popen[bytes]]()
+    log, started = instance.logs / SECOND_LOG, list[subprocess.Popen[bytes]]()
+    environment = supervision.environment(instance)
     command = [*processes.command("worker", instance, environment), "--hostname", "clock-jump@%h"]
     # Its log has to say when it is ready.
-    environment |= {**faketime.environment(offset_file), "LOG_LEVEL": "INFO"}
-    faketime.set_offset(offset_file, 0)
+    environment |= {**faketime.environment(instance.run, clock), "LOG_LEVEL": "INFO"}
+    set_clocks(instance, {clock: 0})
     log.touch()
     began = log.stat().st_size
 

@@ -19,7 +19,6 @@ from scripts.stack import ports
 from scripts.stack.instance import Instance
 
 SETTINGS = tomllib.loads(Path(__file__).with_name("links.toml").read_text())
-LINKS = tuple(SETTINGS)
 CHANGE_SECONDS = 10
 RESET = struct.pack("ii", 1, 0)
 LOOP = asyncio.new_event_loop()
@@ -116,10 +115,11 @@ PROXIED: dict[str, Link] = {}
 def start(instance: Instance, links: Sequence[str]) -> dict[str, str]:
     """Have a proxy listen for each of these links; the settings that lead through it."""
     server, settings = instance.mariadb(), dict[str, str]()
-    servers = (server.socket, instance.redis_socket, *instance.ports[1:4], instance.port)
+    addresses = (server.socket, instance.redis_socket, *instance.ports[1:4], instance.port)
+    servers = dict(zip(SETTINGS, addresses, strict=True))
     threading.Thread(target=LOOP.run_forever, daemon=True).start()
     for port, name in enumerate(links, ports.free(len(links))):
-        PROXIED[name] = Link(port, servers[LINKS.index(name)])
+        PROXIED[name] = Link(port, servers[name])
         _change(name, State.PASS)
         own = {"address": f"{ports.HOST}:{port}", "password": quote(server.password)}
         settings |= {key: text.format(**own) for key, text in SETTINGS[name].items()}

@@ -15,7 +15,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 PATCHES = "CAMPAIGN_PATCHES"
-FAKETIME = "lab.stack.faketime"
 
 
 def _host_clock(module: Any) -> None:
@@ -93,7 +92,7 @@ def install() -> None:
 
     SourceFileLoader.exec_module = exec_module  # type: ignore[assignment, method-assign]
     # What that module runs sleeps as it should already; the children of a web server are run without it.
-    if "FAKETIME_TIMESTAMP_FILE" in os.environ and FAKETIME not in sys.orig_argv:
+    if "FAKETIME_TIMESTAMP_FILE" in os.environ and "lab.stack.faketime" not in sys.orig_argv:
         from lab.stack import faketime
 
         time.sleep = faketime.sleep

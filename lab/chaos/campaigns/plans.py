@@ -8,13 +8,13 @@ import random
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lab import shop
-from lab.calls import Call, Observations, coupon_call
+from lab.calls import Call, Observations, RecordedCall, coupon_call
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.releases import Releases
@@ -55,30 +55,16 @@ class Gateway(Run):
         return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])
 
 
-class Disk(Run):
-    """The database has a disk of its own, which is small."""
-
-    def prepare(self) -> dict[str, str]:
-        self.opened.enter_context(faults.small_disk(self.instance, megabytes=1024))
-        return super().prepare()
-
-
 class Stores(Run):
     """While Redis serves nothing orders are answered, and coupons of strategies that do without it."""
 
     def load(self) -> float:
-        self.spans = list[tuple[float, float]]()
         faults.copy_redis(self.instance)
         return super().load()
 
-    def make(self, fault: Fault) -> float:
-        began, waited = time.monotonic(), super().make(fault)
-        if fault.name == "redis" and fault.sort in REDIS_AWAY:
-            self.spans.append((began, time.monotonic() - waited))
-        return waited
-
     def findings(self) -> Iterator[str]:
-        return unanswered(self.seen, self.spans)
+        away = [one for one in self.spans if one.fault.name == "redis" and one.fault.sort in REDIS_AWAY]
+        return unanswered(self.seen, [(one.began, one.ended) for one in away])
 
 
 def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iterator[str]:
@@ -91,12 +77,8 @@ def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iter
             yield f"while Redis was away none of {len(met)} requests of {path} was answered"
 
 
-def _faults(rows: Iterable[Sequence[Any]]) -> Faults:
-    return {
-        f"{sort} {name}": (often, *seconds) if seconds else often
-        for sort, names, often, *seconds in rows
-        for name in names.split()
-    }
+def _faults(declared: Mapping[str, Any]) -> Faults:
+    return {what: tuple(one) if isinstance(one, list) else one for what, one in declared.items()}
 
 
 DECLARED = tomllib.loads(Path(__file__).with_name("campaigns.toml").read_text())
@@ -129,12 +111,6 @@ class Chaos(Run):
             yield faults.drawn(what, shares[what], chance, usual, left)
             time.sleep(min(max(self.ends_at - time.monotonic(), 0), chance.uniform(*pauses)))
 
-    def make(self, fault: Fault) -> float:
-        began, waited = time.monotonic(), super().make(fault)
-        if fault.name in NEEDED_TO_ANSWER:
-            self.seen.outages.append((began, time.monotonic() + BREAKER_SECONDS))
-        return waited
-
 
 class Soak(Chaos):
     database, client_seconds, pauses = "mariadb", 600.0, (2.0, 8.0)
@@ -160,7 +136,9 @@ class Soak(Chaos):
         with faults.lasting(Fault("down", "issuer", 0), self.instance):
             for account in setup.buyers[: shop.FEW_COUPONS + 1]:
                 for campaign in setup.campaigns:
-                    self.shop.make(account, "coupon", coupon_call(account, campaign), within_seconds=180)
+                    call = coupon_call(account, campaign)
+                    answer = self.shop.ask(call, within_seconds=180)
+                    account.calls.append(RecordedCall("coupon", call, answer))
             unseen = lambda: not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0")  # noqa: E731
             waiting.left(unseen, within_seconds=SEEN_SECONDS, pause_seconds=1)
         sale = self.shop.create_sale(self.shop.create_product("Sale", 0, shop.PLENTY).id, rate_per_minute=1)
@@ -170,6 +148,8 @@ class Soak(Chaos):
 
     def load(self) -> float:
         longest = super().load()
+        met = [one for one in self.spans if one.fault.name in NEEDED_TO_ANSWER]
+        self.seen.outages = [(one.began, one.ready + BREAKER_SECONDS) for one in met]
         self.record(availability(self.seen))
         return longest
 
@@ -199,6 +179,6 @@ def _campaign(name: str, words: Mapping[str, Any]) -> Campaign:
     return Campaign(name, **own)
 
 
-KINDS = {one.__name__.lower(): one for one in (Sales, Stores, Gateway, Disk, Releases, Tasks, Month, Restore)}
+KINDS = {one.__name__.lower(): one for one in (Sales, Stores, Gateway, Releases, Tasks, Month, Restore)}
 CAMPAIGNS = {name: _campaign(name, words) for name, words in DECLARED["campaigns"].items()}
 TRIALS = {"chaos": Campaign("chaos", {}, Chaos), "soak": Campaign("soak", {}, Soak)}

@@ -21,16 +21,7 @@ from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.comparison import Effects
 from lab.stack import database
-from scripts.stack import (
-    SetupError,
-    children,
-    own_stack,
-    places,
-    ports,
-    supervision,
-    system_packages,
-    waiting,
-)
+from scripts.stack import SetupError, children, own_stack, ports, supervision, system_packages, waiting
 from scripts.stack.mariadb import USER
 from scripts.stack.processes import SHOP
 
@@ -48,7 +39,6 @@ class Restore(Run):
     def load(self) -> float:
         """Lose the database and restore it; the seconds from the loss to the first answer."""
         pause, backup = QUICK_LOAD_SECONDS if self.is_quick else LOAD_SECONDS, self.instance.home / "backup"
-        self.ask = partial(self.shop.ask, within_seconds=ANSWER_SECONDS)
         staff, *buyers = self.clients()
         with at_work(buyers) as stop, ExitStack() as copying:
             copying.enter_context(self.copied_logs())
@@ -69,7 +59,7 @@ class Restore(Run):
             self.lost_at = time.time()
             copying.close()
             self.restore(f"restore {backup} --logs {self.logs} --json")
-            self.ask(Call("GET", "/products", self.shop.token))
+            self.shop.ask(Call("GET", "/products", self.shop.token), within_seconds=ANSWER_SECONDS)
             away = time.time() - began
         say(f"RTO: {away:.1f} s from the loss to the first answer")
         if not self.is_planted:
@@ -87,7 +77,8 @@ class Restore(Run):
 
     def copied_logs(self) -> AbstractContextManager[Any]:
         """`mariadb-binlog` beside the server, as on another machine: it writes what is logged."""
-        self.logs = places.private_folder(self.instance.home / "copied-logs")
+        self.logs = self.instance.home / "copied-logs"
+        self.logs.mkdir()
         name, server, log = "mariadb-binlog", self.instance.mariadb(), self.instance.home / "copied-logs.log"
         command = [system_packages.program(name), "--no-defaults", f"--socket={server.socket}", "--raw"]
         command += [f"--user={USER}", "--read-from-remote-server", "--stop-never"]

@@ -15,7 +15,7 @@ from lab.chaos.campaigns import clocks, network, patches
 from lab.chaos.clients import FeedReader, at_work, staff_and_buyers
 from lab.chaos.faults import Fault, Faults
 from lab.shop import Shop
-from lab.stack import database, rabbitmq
+from lab.stack import database
 from lab.stack.rabbitmq import RunningNode
 from scripts.stack import children, own_stack, supervision
 from scripts.stack.children import say
@@ -23,6 +23,15 @@ from scripts.stack.instance import Instance
 
 SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
+
+
+class Span(NamedTuple):
+    """When a fault began and ended, and when the shop was ready after it, by the monotonic clock."""
+
+    fault: Fault
+    began: float
+    ended: float
+    ready: float
 
 
 class Run:
@@ -36,7 +45,12 @@ class Run:
     patches: Sequence[str] = ()
     planted_patches: Sequence[str] = ()
     settings: Mapping[str, str] = {}
+    disk_megabytes = 0
+    """Of the database's own disk; 0 for none."""
     clocks = ""
+    """Of the processes whose clocks are moved, as `faketime.CLOCKS` has them."""
+    has_to_happen: Sequence[str] = ()
+    """Kinds of changes, for it is to be seen that they aren't early."""
     client_seconds, ready_seconds, minutes, pauses = 3600.0, faults.PATIENCE_SECONDS, 1, (0.3, 2.0)
     settle_seconds, planted_settle_seconds = 60, 5
     """What a planted defect has lost never settles."""
@@ -49,6 +63,7 @@ class Run:
         self.seen, self.opened, self.made = Observations(), ExitStack(), 0
         self.record, self.reader = self.seen.record_all, list[FeedReader]()
         self.broker: RunningNode | None = None
+        self.spans = list[Span]()
         planted = campaign.planted_faults if self.is_planted else ()
         self.faults = [*planted, *campaign.plan(seed, is_quick=self.is_quick)]
 
@@ -81,8 +96,11 @@ class Run:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
         settings = {**self.settings}
         if "rabbitmq" in (self.asked.get("broker"), *self.campaign.needs):
-            self.broker = self.opened.enter_context(rabbitmq.running(self.instance.home / "rabbitmq"))
+            self.broker = RunningNode(self.instance.home / "rabbitmq")
+            self.opened.callback(self.broker.end)
             settings |= self.broker.settings
+        if self.disk_megabytes:
+            self.opened.enter_context(faults.small_disk(self.instance, megabytes=self.disk_megabytes))
         if self.clocks:
             settings |= self.opened.enter_context(clocks.moved(self.instance, self.clocks))
         if self.campaign.links:
@@ -144,10 +162,11 @@ class Run:
 
     def make(self, fault: Fault) -> float:
         """Make one fault; how long the shop then took to be ready. Raises SetupError."""
-        leader = children.leader_of(self.instance.run, fault.name)
+        leader, began = children.leader_of(self.instance.run, fault.name), time.monotonic()
         faults.make(fault, self.instance, self.broker)
-        self.made += 1
+        self.made, ended = self.made + 1, time.monotonic()
         waited = faults.wait_until_ready(fault, leader, self.instance, self.ready_seconds)
+        self.spans.append(Span(fault, began, ended, time.monotonic()))
         say(f"{fault}; ready after {waited:.1f} s")
         return waited
 
