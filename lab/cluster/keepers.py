@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 
@@ -28,18 +29,7 @@ APART_SECONDS, RESTART_SECONDS = 6.0, 30.0
 QUESTION_SECONDS, JOIN_SECONDS, PERIOD_SECONDS, RETRY_SECONDS = 2, 3600, 1.0, 3.0
 """A member that is cloned answers when it has all data; a group that is just expelling one refuses it."""
 PASSWORDS = {"cluster": "mysql-administrator", "firstcome": "mysql-shop"}
-# What waits in the relay log was committed by the group, and acknowledged.
-_VIEW = """
-SELECT IFNULL(own.MEMBER_STATE, 'OFFLINE'), IFNULL(own.MEMBER_ROLE, ''),
-  IFNULL(stats.COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE, 0), CONCAT_WS(',', @@GLOBAL.gtid_executed, (
-    SELECT RECEIVED_TRANSACTION_SET FROM performance_schema.replication_connection_status
-    WHERE CHANNEL_NAME = 'group_replication_applier')),
-  own.MEMBER_STATE = 'ONLINE' AND (SELECT SUM(MEMBER_STATE IN ('ONLINE', 'RECOVERING')) * 2 > COUNT(*)
-    FROM performance_schema.replication_group_members)
-FROM (SELECT 1) one
-LEFT JOIN performance_schema.replication_group_members own ON own.MEMBER_ID = @@server_uuid
-LEFT JOIN performance_schema.replication_group_member_stats stats ON stats.MEMBER_ID = own.MEMBER_ID
-"""
+VIEW = Path(__file__).with_name("view.sql").read_text()
 
 
 class View(NamedTuple):
@@ -80,7 +70,7 @@ def ask(
 
 def view(cluster: Cluster, name: str) -> View:
     """What the member says. Raises MySQLdb's errors."""
-    return View(*ask(cluster, name, _VIEW)[0])
+    return View(*ask(cluster, name, VIEW)[0])
 
 
 def look(cluster: Cluster) -> tuple[dict[str, View | None], Step]:

@@ -17,19 +17,13 @@ from scripts.stack import SetupError, instance as instances, places, ports
 from scripts.stack.instance import Instance
 
 DEFAULT_PORT, PORTS = 21000, 64
-KINDS = (
-    # Of these one each: the shop's address, then its simulators as in `Instance`.
-    "front gateway sink partner database front-statistics database-statistics prometheus epmd redis-exporter",
-    "worker issuer beat router",
-    # What has a server's name is a further port of it.
-    "web mysql mysql-group mysql-exporter redis sentinel rabbitmq rabbitmq-peers rabbitmq-management "
-    "rabbitmq-metrics",
-)
-SIZES = {kind: size for size, kinds in enumerate(KINDS, 1) for kind in kinds.split()}
-"""How many there are of each kind with a port. A majority of three outlives one; of two beats one acts."""
+TEMPLATES = places.PROJECT / "ops" / "cluster"
+SIZES: dict[str, int] = tomllib.loads((TEMPLATES / "ports.toml").read_text())
+"""How many there are of each kind with a port."""
 OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
 """The port of each kind's number 1 after the cluster's first one; the others follow."""
-TEMPLATES = places.PROJECT / "ops" / "cluster"
+SHARED = ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prometheus.yml", "member.sql")
+"""Templates of which there is one for all processes."""
 GROUP = uuid.UUID("5f1e57c0-0000-4000-8000-000000000970")
 """The name of MySQL's group. Members with another one don't join."""
 
@@ -95,14 +89,12 @@ def write_all(cluster: Cluster) -> None:
 
     Redis and Sentinels write into theirs which server is the primary: a restart of a single process keeps it.
     """
-    kinds = ("administrator", "replication", "shop", "router", "exporter")
-    for name in (*(f"mysql-{kind}" for kind in kinds), "redis", "sentinel", "rabbitmq", "erlang-cookie"):
-        # Before several processes would each make another one.
-        cluster.password(name)
+    # Before several nodes would each make another one. Other passwords are made as the templates name them.
+    cluster.password("erlang-cookie")
     for name in PROGRAMS:
         if (TEMPLATES / (file := f"{split(name)[0]}.conf")).exists():
             write(cluster, places.private_folder(cluster.folder(name)) / file, name)
-    for template in ("haproxy-front.cfg", "haproxy-database.cfg", "unavailable.http", "prometheus.yml"):
+    for template in SHARED:
         write(cluster, cluster.settings / template)
 
 

@@ -7,6 +7,7 @@ needs, and becomes the program: the id is the program's own.
 import os
 import shutil
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,32 +20,15 @@ CONTROL_GROUPS = "FIRSTCOME_CONTROL_GROUPS"
 """In the environment of a drill's cluster: the folder of the control groups, one for each process."""
 CODE = "code"
 """While a process has this link in its folder, it starts with the code of the folder that it leads to."""
-# A failover takes up to ten seconds. A payment that gives up within it could neither be charged nor
-# cancelled, and its saga would be stuck until the database is back.
-DEFAULTS = {"PAYMENT_GIVE_UP_SECONDS": "60"}
-# One web process for each of three nodes: two of them outlive the third. Together the threads need fewer
-# connections than a member allows.
-DEFAULTS |= {"WEB_WORKERS": "1", "WEB_THREADS": "32"}
-# HAProxy names the client, and no other header may.
-DEFAULTS |= {"TRUSTED_PROXIES": "1"}
-"""What differs from `make run`, unless the user says otherwise."""
+SETTINGS = tomllib.loads((layout.TEMPLATES / "shop.toml").read_text())
 
 
 def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
     """The user's own settings, except for those that lead to the cluster's servers. Raises SetupError."""
-    redis, sentinel = cluster.password("redis"), cluster.password("sentinel")
-    sentinels = ",".join(cluster.addresses("sentinel"))
-    database = f"firstcome:{cluster.password('mysql-shop')}@{cluster.address('database')}/firstcome"
-    broker = f"amqp://firstcome:{cluster.password('rabbitmq')}"
-    return environments.compose(cluster, {**DEFAULTS, **own}) | {
-        # Seconds until a statement counts as lost. The watch notices a server that hangs within four.
-        "DATABASE_URL": f"mysql://{database}?read_timeout=10",
-        "REDIS_URL": f"redis+sentinel://:{redis}@{sentinels}/primary/0?sentinel_password={sentinel}",
-        "BROKER_URL": ";".join(f"{broker}@{address}//" for address in cluster.addresses("rabbitmq")),
-        "BROKER_QUEUE_TYPE": "quorum",
-        "METRICS_TOKEN": places.secret(cluster.home, "metrics-token"),
-        "FIRSTCOME_VAR": str(cluster.home.parent),
-    }
+    servers = {name: layout.filled(cluster, text) for name, text in SETTINGS["servers"].items()}
+    servers["METRICS_TOKEN"] = places.secret(cluster.home, "metrics-token")
+    servers["FIRSTCOME_VAR"] = str(cluster.home.parent)
+    return environments.compose(cluster, {**SETTINGS["defaults"], **own}) | servers
 
 
 def prepare(cluster: Cluster, name: str, folder: Path) -> None:
@@ -54,8 +38,8 @@ def prepare(cluster: Cluster, name: str, folder: Path) -> None:
         case "mysql" if not (folder / "data").exists():
             # System tables, accounts and Router's metadata, moved to their place: a kill leaves no half.
             (folder / "tmp").mkdir(exist_ok=True)
-            shutil.rmtree(made := folder / "data.unfinished", ignore_errors=True)
-            layout.write(cluster, script := folder / "member.sql", name)
+            made, script = folder / "data.unfinished", cluster.settings / "member.sql"
+            shutil.rmtree(made, ignore_errors=True)
             own = (f"--datadir={made}", f"--init-file={script}", "--innodb-redo-log-capacity=8M")
             _run("mysqld", "--no-defaults", "--initialize-insecure", "--user=root", *own)
             (made / "auto.cnf").write_text(f"[auto]\nserver-uuid={layout.member_uuid(name)}\n")

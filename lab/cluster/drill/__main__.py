@@ -36,12 +36,7 @@ LOADED_SECONDS, LONGEST_SECONDS = 15.0, 600
 """How long the load goes on at most after a fault, and with it."""
 WHOLE_SECONDS, CATCH_UP_SECONDS, SETTLE_SECONDS = 240, 180, 150
 """How long a part may be missing after the load, a member may be behind the primary, and payments be open."""
-SETTINGS = own_stack.NO_RATES | {"ORDER_HOLD_SECONDS": "20", "RECONCILE_SECONDS": "30"}
-"""Short times, so that what is left undone ends before it is judged."""
-SETTINGS |= {"OPEN_ORDERS_PER_ACCOUNT": "100000", "OPEN_UNITS_PER_ACCOUNT": "1000000"}
-SETTINGS |= {"GRANT_DAY_AMOUNT": "1000000000", "PARTNER_FAILURE_RATE": "0"}
-HEADER = ["fault", "acknowledged writes again after", "whole again after", "statuses"]
-HEADER += ["lost", "doubled", "load average"]
+SETTINGS = own_stack.NO_RATES | faults.DECLARED["settings"]
 CLONE_NEWNET = 0x40000000
 
 
@@ -106,7 +101,7 @@ def _run(trial: "Trial", drawn: Iterator[Fault], minutes: float) -> list[str]:
         failures += [f"{fault.name}: {failure}" for failure in found]
     failures += [*trial.compare_whole(), *["no fault was made"] * (not rows)]
     machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
-    say(f"\n{report.markdown(HEADER, rows)}\n{machine}\n")
+    say(f"\n{report.markdown(faults.DECLARED['columns'], rows)}\n{machine}\n")
     return failures
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,22 +21,9 @@ from lab.cluster import keepers, layout, processes, status
 from lab.cluster.layout import Cluster, names
 from scripts.stack import SetupError, children, supervision, system_packages, waiting
 
-COMPONENTS = (
-    *("mysql-primary", "mysql-secondary", "router", "mysql-keeper", "redis-primary", "sentinel", "rabbitmq"),
-    *("rabbitmq-keeper", "haproxy-database", "haproxy-front", "web", "worker", "issuer", "beat"),
-)
-"""What a fault happens to. Of several equal processes the seed draws one; of RabbitMQ it is the queue's
-leader, of beat the one that acts."""
-ACTIONS = ("kill", "freeze", "partition")
-MANEUVERS = ("switchover", "members-restarted", "shop-upgraded", "members-killed", "member-cloned")
-"""What an operator does, or what happens to several processes at once."""
-NAMES = [*(f"{action} {component}" for component in COMPONENTS for action in ACTIONS), *MANEUVERS]
-QUICK = [
-    *("kill mysql-primary", "freeze mysql-primary", "partition mysql-primary", "kill redis-primary"),
-    *("freeze rabbitmq", "kill router", "kill haproxy-front", "kill web", "kill issuer", "kill beat"),
-    *("switchover", "members-killed"),
-]
-"""What `QUICK=1` has time for; of the database its primary, and what leads to it."""
+DECLARED = tomllib.loads(Path(__file__).with_name("faults.toml").read_text())
+ACTIONS, COMPONENTS, QUICK = (DECLARED[name] for name in ("actions", "components", "quick"))
+NAMES = [*(f"{action} {component}" for component in COMPONENTS for action in ACTIONS), *DECLARED["maneuvers"]]
 LEAD_SECONDS, LASTS_SECONDS = (2.0, 4.0), (10.0, 14.0)
 """How long the load runs before a fault, and how long a freeze or partition lasts: until it was noticed."""
 REFUSED = "no connection"
