@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -18,35 +19,14 @@ from typing import Any
 
 from scripts.stack import children, own_stack, places
 
-STEPS: Mapping[str, str] = {
-    "tests": "make test CIRCLE=other",
-    "long-tests": "make test CIRCLE=long",
-    "other-servers": "make test DB=others",
-    "containers": "make test-containers",
-    "campaigns": "make chaos CAMPAIGN=all",
-    "planted": "make chaos CAMPAIGN=all QUICK=1 PLANTED=1",
-    "soak": "make soak BROKER=rabbitmq",
-    "simulation": "make simulate SECONDS=1800 EXAMPLES=200",
-    "fuzz": "python3 -m lab fuzz --seconds 600",
-    "alerts": "python3 -m lab alerts",
-    "cluster": "make cluster-drill QUICK=1",
-    "packages": "make packages",
-}
-TAKES_SEED = ("make chaos", "make soak", "make simulate", "make cluster", "python3 -m lab fuzz")
+DECLARED = tomllib.loads(Path(__file__).with_name("verify.toml").read_text())
+STEPS: Mapping[str, str] = DECLARED["steps"]
 NOT_RUN = (
     r"(?m)^(?:make )?([\w-]+|\*\*\*):? NOT (?:RUN|CHECKED|TESTED)\b.*$|\Afirstcome: .*; run this first: .*"
 )
 """A line of a command that can't run here, or of its part: make ends with 2 then as after any failure. Or all
 that scripts/bootstrap.py prints before it ends, where only root can install a system package."""
 PAGE = places.PROJECT / "docs" / "verified.md"
-HEAD = """# What was verified
-
-`make verify` writes a row when a step ends: the commit that it ran on, and how it ended. NOT RUN is what the
-machine could not run.
-
-| step | command | commit | date | verdict | minutes |
-| --- | --- | --- | --- | --- | ---: |
-"""
 
 
 def main() -> int:
@@ -69,7 +49,7 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     for name, command in steps.items():
         log, began = folder / f"{name}.log", time.monotonic()
         words = command.split()
-        if seed and command.startswith(TAKES_SEED):
+        if seed and command.startswith(tuple(DECLARED["takes_seed"])):
             words.append(f"SEED={seed}" if words[0] == "make" else f"--seed={seed}")
         print(f"{name}: {' '.join(words)} > {log}", flush=True)
         how: dict[str, Any] = {"environment": own, "when_parent_dies": signal.SIGTERM}
@@ -84,12 +64,12 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         codes.append(1 if verdict.startswith("FAILED") else 2 * bool(not_run))
         print(f"{verdict:<6} {name} ({seconds:.0f} s)", *not_run.values(), sep="\n       ", flush=True)
         # The step's row replaces its row before.
-        rows = page.read_text().removeprefix(HEAD).splitlines() if page.exists() else []
+        rows = page.read_text().removeprefix(DECLARED["head"]).splitlines() if page.exists() else []
         kept = [row for row in rows if not row.startswith(f"| {name} |")]
         commit = children.run(["git", "describe", "--always", "--dirty"], within_seconds=60).stdout.strip()
         said = "; ".join([verdict, *not_run.values()])
         row = f"| {name} | `{command}` | {commit} | {date.today()} | {said} | {seconds / 60:.0f} |"
-        page.write_text(HEAD + "".join(f"{one}\n" for one in [*kept, row]))
+        page.write_text(DECLARED["head"] + "".join(f"{one}\n" for one in [*kept, row]))
     return 1 if 1 in codes else max(codes)
 
 

@@ -28,7 +28,7 @@ from lab.calls import NO_ANSWER, Connection, Observations, RecordedCall, await_f
 from lab.chaos import comparison, faults
 from lab.chaos.clients import at_work, staff_and_buyers
 from lab.chaos.faults import Fault
-from lab.cluster.drill.load import Reader
+from lab.cluster.drill.load import STOCKED, Reader
 from lab.containers import engine
 from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
 from lab.shop import Shop
@@ -38,7 +38,6 @@ from scripts.stack.instance import Instance
 
 NAME = "test-containers"
 Row = tuple[str, Callable[..., object], *tuple[str, ...]]
-STOCKED = {"products": 6, "on_hand": 20_000, "plenty": 1_000_000}
 COUPONS, BUYERS, ACCOUNTS_EACH = 400, 4, 6
 PAID_SECONDS, WAIT_SECONDS, SAID_SECONDS = 90, 20, 60
 LOAD_SECONDS = 900
@@ -46,36 +45,9 @@ LOAD_SECONDS = 900
 WAITERS, BESIDE_SECONDS = 8, 8
 """How many clients wait for an order at a stop; and how long clients buy before an update and after it."""
 TOKENS = "/tmp/tokens.json"  # noqa: S108 (the container's own)
-LOCKED_DOWN = """
-grep "^CapBnd:.0*$" /proc/1/status
-grep "^CapEff:.0*$" /proc/1/status
-grep "^NoNewPrivs:.1" /proc/1/status
-if [ "$(id -u)" != 10001 ] || touch /app/x; then exit 1; fi
-touch /tmp/y && rm /tmp/y && echo it is
-"""
-"""Fails unless the container is read-only, has no capability and no way to one, and is not root."""
-AUDIT = "docker compose exec -T web python manage.py audit"
-EXEC, EXIT = "compose exec -T", "inspect --format '{{.State.Status}} {{.State.ExitCode}}'"
-QUEUES = "rabbitmq rabbitmqctl -q list_queues name type durable consumers"
+AUDIT = "docker compose exec -T web python manage.py audit --json"
 TARGETS = (places.PROJECT / "ops" / "prometheus" / "prometheus.yml").read_text().count("job_name:")
-UP = "prometheus promtool query instant http://localhost:9090 'count(up == 1)'"
-SAYS = {
-    "migrate completed": ("^exited 0$", f"{EXIT} firstcome-migrate-1"),
-    **{f"{one} is locked down": ("it is$", f"{EXEC} {one} sh -exc '{LOCKED_DOWN}'") for one in SHOP},
-    # Warnings are ignored.
-    "doctor": (r"(?ms)\A(?!.*^danger).*ok {7}", f"{EXEC} web python manage.py doctor"),
-    "the worker ran a task, by a message": (r"Task orders\.advance\[.*succeeded", "compose logs worker"),
-    "the queue is durable and consumed": (r"(?m)^celery\tquorum\ttrue\t[1-9]", f"{EXEC} {QUEUES}"),
-    "Prometheus scrapes every target": (f"=> {TARGETS} @", f"{EXEC} {UP}"),
-}
-"""Checks by what docker says within `SAID_SECONDS`."""
-MIGRATION = """from django.db import migrations
-
-
-class Migration(migrations.Migration):
-    dependencies = [("orders", "{previous}")]
-    operations = [migrations.RunSQL("DO SLEEP(5)", migrations.RunSQL.noop)]
-"""
+UP = "compose exec -T prometheus promtool query instant http://localhost:9090 'count(up == 1)'"
 UPDATE = r"(?ms)^### An update\n\n```\n(.*?)^```$"
 RESTORE = r"(?ms)^## In the containers\n(?:(?!^## ).)*?^```\n(.*?)^```$(?:(?!^## ).)*?^```\n(.*?)^```$"
 
@@ -99,7 +71,7 @@ def change_source(folder: Path) -> None:
         module.write("UPDATED = True\n")
     migrations = folder / "orders" / "migrations"
     newest = max(path.stem for path in migrations.glob("[0-9]*.py"))
-    text = MIGRATION.format(previous=newest)
+    text = (engine.HERE / "migration.py.txt").read_text().format(previous=newest)
     (migrations / f"{int(newest[:4]) + 1:04}_an_update.py").write_text(text)
 
 
@@ -163,7 +135,7 @@ class Tested:
         )
 
     def broken_laws(self) -> list[str]:
-        printed = self.containers.run(*AUDIT.split(), "--json", codes=(0, 1))
+        printed = self.containers.run(*AUDIT.split(), codes=(0, 1))
         return own_stack.broken(json.loads(printed)["laws"])
 
     @contextmanager
@@ -219,7 +191,8 @@ class Tested:
     def stops_in_time(self, service: str) -> None:
         """The service ends by itself, with exit code 0: after its `stop_grace_period` it would be killed."""
         self.docker(f"compose stop {service}")
-        state = self.containers.run("docker", *shlex.split(EXIT), f"firstcome-{service}-1")
+        ended = "{{.State.Status}} {{.State.ExitCode}}"
+        state = self.docker("inspect --format", ended, f"firstcome-{service}-1")
         require(state == "exited 0", f"{service} is {state}")
 
     def stops_while_clients_wait(self, service: str) -> str:
@@ -322,8 +295,12 @@ def plan(containers: Containers, failed: Sequence[str]) -> Iterator[Row]:
         return  # Without a shop that is up there is nothing more to check.
     tested = Tested(containers)
     yield "an order is paid", tested.order_is_paid
-    for name, what in SAYS.items():
-        yield name, tested.says, *what
+    for name, check in engine.DECLARED["says"].items():
+        yield name, tested.says, check["pattern"], check["words"]
+    for one in SHOP:
+        script = (engine.HERE / "locked_down.sh").read_text()
+        yield f"{one} is locked down", tested.says, "it is$", f"compose exec -T {one} sh -exc '{script}'"
+    yield "Prometheus scrapes every target", tested.says, f"=> {TARGETS} @", UP
     broken: dict[str, list[Row]] = {
         "kills": [(f"kill -9 of {one}", tested.comes_back, one) for one in (*SHOP, *STORES)],
         "update": [("the documented update", tested.update)],

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,10 +26,10 @@ from scripts.stack import SetupError, children, places, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
 
+HERE = Path(__file__).parent
+DECLARED = tomllib.loads((HERE / "engine.toml").read_text())
+LEFT_OUT, STAND_INS = DECLARED["left_out"], DECLARED["stand_ins"]
 SHOP, STORES = ("web", "worker", "beat", "issuer"), ("redis", "rabbitmq", "mysql")
-LEFT_OUT = {
-    "grafana": "its image is had from an image registry only; dashboards are held to metrics by other tests"
-}
 FILES = ("docker-compose.yml", "scripts/docker/simulators.yml", "lab/containers/override.yml")
 """The first two are those of docs/operations.md."""
 HEALTHY = {*SHOP, *STORES, "proxy", "prometheus", "alertmanager", "redis_exporter", "mysql_exporter"}
@@ -36,45 +37,11 @@ KNOWN = {*HEALTHY, *LEFT_OUT, "migrate", "backup", "gateway", "data_platform"}
 """All that are checked, or left out: what ends by itself, and the simulators, need not be healthy."""
 PORTS = ("WEB", "GATEWAY", "DATA_PLATFORM", "PROMETHEUS", "ALERTMANAGER")
 """In a row; the first three are those of an instance."""
-SETTINGS = {
-    "COMPOSE_FILE": ":".join(FILES),
-    # As docs/operations.md has them for the simulators, and a queue of the kind that a cluster has.
-    "ALLOWED_HOSTS": "localhost",
-    "PAYMENT_GATEWAY": "simulator",
-    "BROKER_QUEUE_TYPE": "quorum",
-    "GATEWAY_URL": "http://gateway:8001",
-    "DATA_PLATFORM_URL": "http://data_platform:8002",
-    **shop.SETTINGS,
-}
-STAND_INS = {
-    "mysql:8.4": "mysql-server-core",
-    "redis:7.4-alpine": "redis-server",
-    "rabbitmq:4.1-alpine": "rabbitmq-server",
-    "prom/prometheus:v3.5.0": "prometheus",
-    "haproxy:3.2-alpine": "haproxy",
-}
-"""Debian's package of each image of docker-compose.yml that has a stand-in, in the folder of its name."""
+SETTINGS = {"COMPOSE_FILE": ":".join(FILES), **DECLARED["settings"], **shop.SETTINGS}
 [BASE] = re.findall(r"(?m)^ARG PYTHON=(\S+)", (places.PROJECT / "Dockerfile").read_text())
 """The image that the project's own are built from."""
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS, STOP_SECONDS, COMMAND_SECONDS, HEALTHY_SECONDS = 90, 60, 1200, 240
-OWN_ROOT = """
-set -eu
-root=$1 kept=$2 shared=$3
-mount --make-rprivate /
-mount --bind "$root" "$root"
-for folder in sys dev; do mount --rbind /$folder "$root/$folder"; done
-mount -t proc proc "$root/proc"
-for folder in run tmp; do mount -t tmpfs tmpfs "$root/$folder"; done
-mkdir -p "$root/var/lib/docker" "$root$shared" "$root/oldroot"
-mount --bind "$kept" "$root/var/lib/docker"
-mount --bind "$shared" "$root$shared"
-cd "$root"
-pivot_root . oldroot
-umount -l /oldroot
-exec dockerd --bridge=none --iptables=false --ip6tables=false --ip-forward=false
-"""
-"""Runs in the new namespaces, as their first process, which becomes dockerd."""
 
 
 def configure(packages: str, root: Path) -> None:
@@ -90,10 +57,7 @@ def configure(packages: str, root: Path) -> None:
     index = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True).stdout
     pip = "[global]\ncert = /etc/ssl/certs/ca-certificates.crt\ntimeout = 180\n"
     (root / "etc" / "pip.conf").write_text(pip + (f"index-url = {index.strip()}\n" if index else ""))
-    install = f"apt-get update -q && apt-get install -q -y --no-install-recommends {packages}"
-    lines = ["update-ca-certificates", install if packages else "true", "rm -rf /var/lib/apt/lists/*"]
-    lines += ["[ ! -e /usr/bin/python3 ] || ln -s /usr/bin/python3 /usr/local/bin/python"]
-    words = ["chroot", str(root), "sh", "-ec", "\n".join(lines)]
+    words = ["chroot", str(root), "sh", "-c", (HERE / "install.sh").read_text(), "sh", *packages.split()]
     own = {"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
     children.printed(children.run(words, within_seconds=COMMAND_SECONDS, environment=own))
 
@@ -209,7 +173,8 @@ def running(home: Path, folder: Path, instance: Instance) -> Iterator[Containers
     kept, log = home / "docker", home / "dockerd.log"
     kept.mkdir(exist_ok=True)
     log.write_bytes(b"")
-    words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", OWN_ROOT, "sh"]
+    script = (HERE / "own_root.sh").read_text()
+    words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]
     words += [str(ENGINE.folder), str(kept), str(home / "shared")]
     serves = lambda: "API listen on" in log.read_text()  # noqa: E731
     times = {"within_seconds": START_SECONDS, "stop_seconds": STOP_SECONDS}

@@ -29,7 +29,6 @@ from scripts.stack.instance import Instance
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = 900, 150, 180
-STOCKED = {"products": 6, "on_hand": 20_000, "plenty": 1_000_000}
 COUPONS, FEW_COUPONS = 10_000, 30
 """Of most campaigns, and of those that sell out."""
 LOADED_SECONDS, LONGEST_SECONDS = 15.0, 600
@@ -114,7 +113,7 @@ class Trial:
         self.ask = partial(keepers.ask, cluster, seconds=CATCH_UP_SECONDS)
         known = stage.seed(cluster, load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS, manage=_manage)
         self.shop = Shop(cluster, known["staff"], Observations())
-        self.setup = self.shop.stocked(known, "Drill", **STOCKED)
+        self.setup = self.shop.stocked(known, "Drill", **load.STOCKED)
         self.before, self.known = self.stored("mysql-1"), set[str]()
         """Rows from before the load; and what was lost or doubled by earlier faults."""
 

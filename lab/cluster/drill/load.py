@@ -20,6 +20,7 @@ from lab.chaos.clients import Buyer, Client, Staff
 from lab.cluster.drill.faults import REFUSED
 
 BUYERS, ACCOUNTS_EACH = 2, 8
+STOCKED = {"products": 6, "on_hand": 20_000, "plenty": 1_000_000}
 WRITERS, CAMPAIGNS = 120, 6
 """Accounts and campaigns of the steady writes: each account has one coupon of a campaign, so they are enough
 for six minutes."""

@@ -1,0 +1,6 @@
+# Fails unless the container is read-only, has no capability and no way to one, and is not root.
+grep "^CapBnd:.0*$" /proc/1/status
+grep "^CapEff:.0*$" /proc/1/status
+grep "^NoNewPrivs:.1" /proc/1/status
+if [ "$(id -u)" != 10001 ] || touch /app/x; then exit 1; fi
+touch /tmp/y && rm /tmp/y && echo it is
