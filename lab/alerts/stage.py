@@ -13,11 +13,13 @@ import re
 import sys
 import threading
 import time
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,17 +40,7 @@ from scripts.stack.instance import Instance
 
 ACCOUNTS, NUMBERS = 120, itertools.count(1)
 PAUSE_SECONDS, SETTLE_SECONDS = 0.2, 60
-SETTINGS = {
-    **own_stack.NO_RATES,
-    "OPEN_ORDERS_PER_ACCOUNT": "10000",
-    # Few threads are busy soon.
-    "WEB_THREADS": "8",
-    "SWEEP_SECONDS": "1",
-    "AUDIT_SECONDS": "5",
-    "RECONCILE_SECONDS": "5",
-    "PAYMENT_GIVE_UP_SECONDS": "6",
-}
-"""Short times, so that what takes a quarter of an hour happens within seconds."""
+SETTINGS = own_stack.NO_RATES | tomllib.loads(Path(__file__).with_name("settings.toml").read_text())
 SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
 """Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores:
 a process that answers late there is not down. A scrape may take as long. Rules are evaluated as often."""

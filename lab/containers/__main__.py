@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lab.calls import NO_ANSWER, Connection, Observations, RecordedCall, await_final_answer, order_call
+from lab.calls import NO_ANSWER, Observations, RecordedCall, await_final_answer, order_call
 from lab.chaos import comparison, faults
 from lab.chaos.clients import at_work, staff_and_buyers
 from lab.chaos.faults import Fault
@@ -100,10 +100,9 @@ class Tested:
         """A new order of the last account, and its first answer. Raises SetupError for none."""
         account = self.setup.buyers[-1]
         call = order_call(account, self.setup.ample.id, card="tok_ok", wait=WAIT_SECONDS)
-        connection = Connection(self.instance.port, self.shop.seen, seed=call.key, impatient_share=0)
-        answer = connection.call_until_final(call, until=time.monotonic() + PAID_SECONDS)
-        account.calls.append(made := RecordedCall("order", call, answer))
-        return made
+        # With a connection of its own, because several are placed at once.
+        shop = Shop(self.instance, self.shop.token, self.shop.seen)
+        return shop.make(account, "order", call, within_seconds=PAID_SECONDS)
 
     def until_paid(self, made: RecordedCall) -> str:
         """Repeat the order's call until it is paid; its id. Raises SetupError."""

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS, STOP_SECONDS, COMMAND_SECONDS, HEALTHY_SECONDS = 90, 60, 1200, 240
 
 
-def configure(packages: str, root: Path) -> None:
+def configure(packages: Sequence[str], root: Path) -> None:
     """Give a new root this machine's certificates and settings, and install packages. Raises SetupError."""
     copied = [*Path("/usr/local/share/ca-certificates").glob("*.crt"), Path("/etc/resolv.conf")]
     # Those named after docker are of this machine's own image.
@@ -57,27 +57,27 @@ def configure(packages: str, root: Path) -> None:
     index = os.environ.get("PIP_INDEX_URL") or subprocess.run(asked, capture_output=True, text=True).stdout
     pip = "[global]\ncert = /etc/ssl/certs/ca-certificates.crt\ntimeout = 180\n"
     (root / "etc" / "pip.conf").write_text(pip + (f"index-url = {index.strip()}\n" if index else ""))
-    words = ["chroot", str(root), "sh", "-c", (HERE / "install.sh").read_text(), "sh", *packages.split()]
+    words = ["chroot", str(root), "sh", "-c", (HERE / "install.sh").read_text(), "sh", *packages]
     own = {"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
     children.printed(children.run(words, within_seconds=COMMAND_SECONDS, environment=own))
 
 
-def _root(name: str, release: str, program: str, packages: str = "") -> Root:
-    own, finish = ("ca-certificates",), partial(configure, packages)
-    return Root(name=f"containers-{name}", release=release, packages=own, program=program, finish=finish)
-
-
-UNSTABLE = _root("unstable", "sid", "bin/apt-get")
-PYTHON = _root("python", "bookworm", "bin/python3", "python3 python3-dev python3-pip python3-venv")
-OF_ENGINE = "docker.io docker-cli docker-compose docker-buildx iptables systemd-standalone-sysusers"
-"""The engine's name server redirects to itself by iptables, inside each container's own network."""
-ENGINE = _root("engine", "sid", "sbin/dockerd", OF_ENGINE)
+ROOTS = {
+    name: Root(
+        name=f"containers-{name}",
+        release=row["release"],
+        packages=("ca-certificates",),
+        program=row["program"],
+        finish=partial(configure, row["packages"]),
+    )
+    for name, row in DECLARED["roots"].items()
+}
 
 
 def require_roots() -> None:
     """Make the Debian roots that are missing, beside each other. Raises SetupError."""
     with ThreadPoolExecutor() as threads:
-        list(threads.map(Root.require, (UNSTABLE, PYTHON, ENGINE)))
+        list(threads.map(Root.require, ROOTS.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +130,11 @@ class Containers:
 
     def make_images(self) -> str:
         """Import and build what is missing; says which versions there are. Raises SetupError."""
-        for root, name in ((UNSTABLE, "firstcome-debian-unstable"), (PYTHON, BASE)):
+        for root, name in (("unstable", "firstcome-debian-unstable"), ("python", BASE)):
             if not self.docker("image ls --quiet", name):
                 line = 'set -o pipefail; tar -C "$0" -c . | "$@"'
                 words = self.command("docker", "import", "--change", "CMD bash", "-", name)
-                subprocess.run(["bash", "-c", line, root.folder, *words], check=True)
+                subprocess.run(["bash", "-c", line, ROOTS[root].folder, *words], check=True)
         versions = [
             self.docker("version --format", "Docker {{.Server.Version}}"),
             self.docker("compose version"),
@@ -175,7 +175,7 @@ def running(home: Path, folder: Path, instance: Instance) -> Iterator[Containers
     log.write_bytes(b"")
     script = (HERE / "own_root.sh").read_text()
     words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]
-    words += [str(ENGINE.folder), str(kept), str(home / "shared")]
+    words += [str(ROOTS["engine"].folder), str(kept), str(home / "shared")]
     serves = lambda: "API listen on" in log.read_text()  # noqa: E731
     times = {"within_seconds": START_SECONDS, "stop_seconds": STOP_SECONDS}
     own = os.environ | {"PATH": PATH}

@@ -29,8 +29,6 @@ from scripts.stack.instance import Instance
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = 900, 150, 180
-COUPONS, FEW_COUPONS = 10_000, 30
-"""Of most campaigns, and of those that sell out."""
 LOADED_SECONDS, LONGEST_SECONDS = 15.0, 600
 """How long the load goes on at most after a fault, and with it."""
 WHOLE_SECONDS, CATCH_UP_SECONDS, SETTLE_SECONDS = 240, 180, 150
@@ -129,14 +127,9 @@ class Trial:
         others where it can't be made or judged."""
         self.watch(seen := Seen())
         new_campaign = partial(self.shop.create_campaign, fault.name)
-        self.setup.campaigns = [
-            new_campaign(strategy="code_pool", code_source="pool", quantity=FEW_COUPONS),
-            new_campaign(quantity=FEW_COUPONS),
-            new_campaign(strategy="queue", quantity=COUPONS),
-            new_campaign(strategy="redis_gate", quantity=FEW_COUPONS),
-        ]
+        self.setup.campaigns = [new_campaign(**terms) for terms in faults.DECLARED["campaigns"]]
         earlier = comparison.acknowledged(self.setup)
-        campaigns = [new_campaign(quantity=COUPONS) for _ in range(load.CAMPAIGNS)]
+        campaigns = [new_campaign(quantity=load.COUPONS) for _ in range(load.CAMPAIGNS)]
         # A repeated fault has other moments, and so other keys: the first ones are answered already.
         common: dict[str, Any] = {"seed": f"{self.seed} {fault}", "port": self.cluster.port, "seen": seen}
         working = load.clients(self.setup, campaigns, ends_at=time.monotonic() + LONGEST_SECONDS, **common)

@@ -21,9 +21,9 @@ from lab.cluster.drill.faults import REFUSED
 
 BUYERS, ACCOUNTS_EACH = 2, 8
 STOCKED = {"products": 6, "on_hand": 20_000, "plenty": 1_000_000}
-WRITERS, CAMPAIGNS = 120, 6
-"""Accounts and campaigns of the steady writes: each account has one coupon of a campaign, so they are enough
-for six minutes."""
+WRITERS, CAMPAIGNS, COUPONS = 120, 6, 10_000
+"""Accounts, campaigns and their coupons of the steady writes: each account has one coupon of a campaign, so
+they are enough for six minutes."""
 RATE, STEADY = 6.0, ("coupon", "order", "grant")
 """Steady writes a second, and of which kinds in turn."""
 MOST_WRITES_AT_ONCE, WRITE_SECONDS = 160, 60
