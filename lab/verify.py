@@ -21,11 +21,6 @@ from scripts.stack import children, own_stack, places
 
 DECLARED = tomllib.loads(Path(__file__).with_name("verify.toml").read_text())
 STEPS: Mapping[str, str] = DECLARED["steps"]
-NOT_RUN = (
-    r"(?m)^(?:make )?([\w-]+|\*\*\*):? NOT (?:RUN|CHECKED|TESTED)\b.*$|\Afirstcome: .*; run this first: .*"
-)
-"""A line of a command that can't run here, or of its part: make ends with 2 then as after any failure. Or all
-that scripts/bootstrap.py prints before it ends, where only root can install a system package."""
 PAGE = places.PROJECT / "docs" / "verified.md"
 
 
@@ -56,7 +51,9 @@ def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
         code = children.run_to_end(words, stop_seconds=120, log=log, **how)
         seconds = time.monotonic() - began
         # By the command, or by none where bootstrap says it.
-        not_run = {found[1]: found[0] for found in re.finditer(NOT_RUN, log.read_text(errors="replace"))}
+        not_run = {
+            found[1]: found[0] for found in re.finditer(DECLARED["not_run"], log.read_text(errors="replace"))
+        }
         verdict = "ok"
         if code:
             target = words[3] if words[1] == "-m" else words[1]
