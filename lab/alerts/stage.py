@@ -219,6 +219,5 @@ def prepared(instance: Instance) -> Iterator[Stage]:
         )
         shop = Shop(instance, known["staff"], Observations())
         buyers = [Account(user["id"], user["access"]) for user in known["users"]]
-        yield Stage(
-            instance, shop, buyers, enter(running), alerts, {"broker": broker, "redis exporter": redis}
-        )
+        programs = {"broker": broker, "redis exporter": redis}
+        yield Stage(instance, shop, buyers, enter(running), alerts, programs)

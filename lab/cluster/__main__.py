@@ -11,19 +11,11 @@ from functools import partial
 
 from lab.cluster import keepers, layout, processes, status
 from lab.cluster.layout import Cluster
-from scripts.stack import (
-    SetupError,
-    children,
-    places,
-    ports,
-    preparation,
-    supervision,
-    system_packages,
-    welcome,
-)
+from scripts.stack import SetupError, children, places, ports, preparation, supervision, welcome
 from scripts.stack.environment import defaults, given
 from scripts.stack.instance import held, remember
 from scripts.stack.supervision import Program
+from scripts.stack.system_packages import MYSQL
 
 MOST_SECONDS, DYING_SECONDS = 600, 10
 """Members may be cloned, on a machine that may be slow; what keeps dying is given up."""
@@ -40,7 +32,7 @@ def main() -> int:
     beyond = 65535 - ports.FOR_SERVERS.stop + layout.PORTS
     first = ports.parse(parser.parse_args().port or str(layout.DEFAULT_PORT), following=beyond)
     cluster = Cluster(home=places.private_folder(places.state() / "cluster"), port=first)
-    system_packages.MYSQL.require()
+    MYSQL.require()
     composed = processes.compose(cluster, given())
     for folder in (cluster.run, cluster.logs, cluster.data, cluster.static, cluster.settings):
         folder.mkdir(parents=True, exist_ok=True)

@@ -131,10 +131,9 @@ def examine(cluster: Cluster, *parts: str) -> list[Finding]:
         except ERRORS as error:
             return Finding(part, name, f"does not answer: {error}", False)
 
+    of_parts = [(part, name) for part in parts for name in PARTS[part]]
     with ThreadPoolExecutor(32) as pool:
-        return [
-            *pool.map(found, *zip(*((part, name) for part in parts for name in PARTS[part]), strict=True))
-        ]
+        return list(pool.map(found, *zip(*of_parts, strict=True)))
 
 
 def missing(cluster: Cluster, *parts: str) -> list[str]:

@@ -71,7 +71,7 @@ def change_source(folder: Path) -> None:
         module.write("UPDATED = True\n")
     migrations = folder / "orders" / "migrations"
     newest = max(path.stem for path in migrations.glob("[0-9]*.py"))
-    text = (engine.HERE / "migration.py.txt").read_text().format(previous=newest)
+    text = (engine.HERE / "update_migration.py.txt").read_text().format(previous=newest)
     (migrations / f"{int(newest[:4]) + 1:04}_an_update.py").write_text(text)
 
 
@@ -128,10 +128,9 @@ class Tested:
         """Wait until all is settled, then compare answers, the simulators' books and the laws."""
         self.shop.settle(self.setup)
         self.require_no_findings([*comparison.findings(self.setup, self.shop), *self.broken_laws()])
-        done = sum(made.was_done for made in self.setup.calls)
-        return (
-            f"{len(self.setup.calls)} calls, {done} with an effect: none lost, none doubled; every law holds"
-        )
+        calls = self.setup.calls
+        done = sum(made.was_done for made in calls)
+        return f"{len(calls)} calls, {done} with an effect: none lost, none doubled; every law holds"
 
     def broken_laws(self) -> list[str]:
         printed = self.containers.run(*AUDIT.split(), codes=(0, 1))

@@ -63,13 +63,7 @@ def configure(packages: Sequence[str], root: Path) -> None:
 
 
 ROOTS = {
-    name: Root(
-        name=f"containers-{name}",
-        release=row["release"],
-        packages=("ca-certificates",),
-        program=row["program"],
-        finish=partial(configure, row["packages"]),
-    )
+    name: Root(name=f"containers-{name}", finish=partial(configure, DECLARED["installed"][name]), **row)
     for name, row in DECLARED["roots"].items()
 }
 
