@@ -4,23 +4,14 @@ import argparse
 import os
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import django
 
 from lab.simulation import world
 
-SETTINGS = {"DJANGO_SETTINGS_MODULE": "shop.settings", "SECRET_KEY": "simulated-" + "0123456789abcdef" * 4}
-SETTINGS |= {
-    "DATABASE_URL": "sqlite:///:memory:",
-    "BROKER_URL": "memory://simulated",
-    "LOG_LEVEL": "CRITICAL",
-}
-SETTINGS |= dict.fromkeys(("GATEWAY_URL", "DATA_PLATFORM_URL"), "http://127.0.0.1:1")
-SETTINGS |= {"REDIS_URL": "redis://127.0.0.1:1/0", "PAYMENT_GATEWAY": "simulator", "DEBUG": "0"}
-SETTINGS |= {"STAFF_OTP_REQUIRED": "0", "INVENTORY_STRATEGY": "pessimistic"}
-SETTINGS |= {"PAYMENT_ACTION_SECONDS": "60", "PAYMENT_GIVE_UP_SECONDS": "300"}
-SETTINGS |= dict.fromkeys(("OPEN_ORDERS_PER_ACCOUNT", "OPEN_UNITS_PER_ACCOUNT"), "10000")
-SETTINGS |= {"GRANT_LIMIT_AMOUNT": "500", "GRANT_DAY_AMOUNT": "2000"}
+SETTINGS = tomllib.loads(Path(__file__).with_name("environment.toml").read_text())
 
 
 def main() -> int:

@@ -1,11 +1,14 @@
 """Clients and operators, each of whom repeats a call until it is answered, and what every run begins with, in
 tables that were empty. Which refusals and discounts are right is for `orders/tests/test_state_machine.py`."""
 
-from collections.abc import Callable, Generator, Sequence
+import tomllib
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,7 +26,7 @@ from inventory import adjustments, products
 from inventory.reservations import Line
 from lab.simulation.outside import ASKING, DECLINED
 from lab.simulation.processes import Processes
-from lab.simulation.world import chance
+from lab.simulation.world import SHARES, chance
 from orders import cancellation, schemas, tasks
 from orders.models import Order, Saga
 from orders.payment import purchase, refunding, top_ups
@@ -43,26 +46,10 @@ from shop.journal.journal import Actor, ActorContext
 from shop.operations import dispatch
 
 ACCOUNTS, OPERATORS, LISTED = range(1, 11), (11, 12), range(1, 11, 2)
-PRICES = {1: 300, 2: 500, 3: 700, 4: 900}
-SALE, SALE_PRODUCT, STOCK, POINTS, COUPONS, AMOUNT, PERCENT = 1, 4, 60, 2_000, 5, 150, 33
-PARTNER, POOL = {"partner": "convenience_store"}, {"strategy": "code_pool", "code_source": "pool"}
-WITH_CODES: list[dict[str, Any]] = [
-    {"strategy": "group_commit", "shared_code": "TO-ALL"},
-    {"strategy": "pessimistic", "shared_code": "TO-FIRST-ORDERS", "first_order_only": True},
-    {"strategy": "conditional_update", "shared_code": "TO-LISTED", "eligible": "listed"},
-    {"strategy": "optimistic", "shared_code": "TO-PRODUCT", "products": [1]},
-]
-BY_REDIS: list[dict[str, Any]] = [{"strategy": "queue"}, {"strategy": "redis_gate"}, POOL]
-RESTRICTED = [BY_REDIS[1] | {"eligible": "listed"}, BY_REDIS[0] | {"products": [1]}]
-ALL = [{"strategy": "pessimistic"}, *BY_REDIS, *(one | PARTNER for one in BY_REDIS), *WITH_CODES, *RESTRICTED]
-CAMPAIGNS: dict[int, dict[str, Any]] = dict(enumerate(ALL, 1))
-"""Their terms: coupons for products take a percentage of them, the others an amount."""
-TOKENS = ("tok_ok", "tok_ok", "tok_ok", DECLINED, ASKING)
-MAYBE_TOKENS = (*TOKENS, None, None)
-KEEP_SHARE, COUPON_SHARE = 0.4, 0.5
-"""How many payments are to keep their order on a decline, and how many orders name a coupon."""
-SHARE_OF_LARGE, SHARE_OF_INVENTED = 0.4, 0.3
-"""How many grants are above the limit of one, and how many forced charges have an invented reference."""
+SHOP = SimpleNamespace(**tomllib.loads(Path(__file__).with_name("shop.toml").read_text()))
+PRICES: dict[int, int] = dict(enumerate(SHOP.prices, 1))
+CAMPAIGNS: dict[int, dict[str, Any]] = dict(enumerate(SHOP.campaigns, 1))
+SALE, SALE_PRODUCT, COUPONS = 1, SHOP.sale["product_ids"][0], SHOP.coupons
 Call = Callable[[], Any]
 Story = Generator[Call | None, Any, None]
 """Calls of the web process, in sequence, each of which gives what it returns or raises; None is a pause."""
@@ -73,20 +60,14 @@ def open_shop() -> None:
     for id in ACCOUNTS:
         User.objects.create(username=f"account-{id}")
     with transaction.atomic():
-        ledger.bulk_open_wallets(list(ACCOUNTS), POINTS)
+        ledger.bulk_open_wallets(list(ACCOUNTS), SHOP.points)
     for id, price in PRICES.items():
         products.create(sku=f"sku-{id}", name=f"Product {id}", price=price)
-        adjustments.adjust(product_id=id, delta=STOCK, reason="received")
-    now = clock.now()
-    times: Any = {"opens_at": now + timedelta(seconds=5), "closes_at": now + timedelta(days=30)}
-    # Who is admitted stays so for the run.
-    times |= {"rate_per_minute": 2, "admitted_for_seconds": 7 * 24 * 3_600}
-    terms.create(name="Simulated", product_ids=[SALE_PRODUCT], admission="queue", **times)
+        adjustments.adjust(product_id=id, delta=SHOP.stock, reason="received")
+    opens_at, closes_at = (clock.now() + timedelta(seconds=after) for after in (5, 30 * 24 * 3_600))
+    terms.create(name="Simulated", opens_at=opens_at, closes_at=closes_at, **SHOP.sale)
     for id, given in CAMPAIGNS.items():
-        by = ("percent", PERCENT) if "products" in given else ("amount", AMOUNT)
-        source = {"code_source": "shared"} if "shared_code" in given else {}
-        of: Any = {"discount_type": by[0], "discount_value": by[1], "quantity": COUPONS} | source | given
-        campaigns.create(name="Simulated", **of)
+        campaigns.create(name="Simulated", quantity=COUPONS, **{**SHOP.usual_discount, **given})
         if given["strategy"] == "code_pool":
             pool.add(campaign_id=id, codes=[f"POOL-{id}-{number}" for number in range(COUPONS)])
         if "eligible" in given:
@@ -112,10 +93,7 @@ class Answers:
 class Client:
     """One customer: calls the web process, and calls again with the same key while there is no answer."""
 
-    pauses = 0.05, 3.0
-    actions: Sequence[str] = "order", "pay", "cancel", "refund", "top_up", "coupon", "sale"
-    shares: Sequence[int] = 8, 4, 1, 2, 1, 1, 2
-    """How often each is chosen."""
+    habits = SHOP.clients["customer"]
 
     def __init__(self, processes: Processes, answers: Answers, account_id: int) -> None:
         self.processes, self.answers, self.account_id = processes, answers, account_id
@@ -125,8 +103,9 @@ class Client:
 
     def live(self) -> Story:
         """Do one action after the other until the faults end."""
+        actions = self.habits["actions"]
         while chance.is_faulty:
-            [action] = chance.choices(self.actions, self.shares)
+            [action] = chance.choices([*actions], [*actions.values()])
             with suppress(FirstcomeError):
                 yield from getattr(self, action)(str(uuid4()))
             yield None
@@ -143,7 +122,7 @@ class Client:
                 self.answers.calls_open.discard(call)
                 is_refused = isinstance(outcomes[0], FirstcomeError)
                 call = story.throw(outcomes[0]) if is_refused else story.send(outcomes[0])
-            self.processes.happen("call", partial(self.go_on, story, call), *self.pauses)
+            self.processes.happen("call", partial(self.go_on, story, call), *self.habits["pauses"])
 
     def _expect(self, holds: bool, what: str) -> None:
         if not holds:
@@ -176,8 +155,9 @@ class Client:
     def pay(self, key: str) -> Story:
         """Pay any order, or one of one's own with another card, in case that its card was declined."""
         if orders := chance.choice([self.answers.orders, self.kept]):
-            of: Any = {"account_id": self.account_id, "order_id": chance.choice(orders)}
-            of |= {"token": chance.choice(TOKENS), "keep_on_decline": chance.random() < KEEP_SHARE}
+            order_id, token = chance.choice(orders), chance.choice(SHOP.cards)
+            of: Any = {"account_id": self.account_id, "order_id": order_id, "token": token}
+            of["keep_on_decline"] = chance.random() < SHARES.kept_orders
             yield from self._start(key, purchase.pay, **of)
 
     def cancel(self, key: str) -> Story:
@@ -190,7 +170,7 @@ class Client:
             yield from self._start(key, refunding.start_refund, **of)
 
     def top_up(self, key: str) -> Story:
-        amount, token = chance.randint(100, 900), chance.choice(TOKENS)
+        amount, token = chance.randint(100, 900), chance.choice(SHOP.cards)
         of: Any = {"account_id": self.account_id, "amount": amount, "token": token}
         return self._start(key, top_ups.start, **of)
 
@@ -218,13 +198,13 @@ class Client:
 
     def _place(self, key: str, lines: tuple[Line, ...]) -> Story:
         """Order these lines, perhaps with a card, an own or a shared coupon."""
-        token = chance.choice(MAYBE_TOKENS)
+        token = chance.choice([*SHOP.cards, None, None])
         codes = [(code, id) for (owner, id), code in self.answers.coupons.items() if owner == self.account_id]
         codes += [(one["shared_code"], id) for id, one in CAMPAIGNS.items() if "shared_code" in one]
-        code, campaign_id = chance.choice(codes) if chance.random() < COUPON_SHARE else ("", 0)
+        code, campaign_id = chance.choice(codes) if chance.random() < SHARES.coupons else ("", 0)
         of: Any = {"coupon_code": code, "points_amount": chance.choice([0, 0, 100]), "token": token}
         of |= {"keyed": self._keyed(key, schemas.placed_order_answer), "by": journal.current_actor()}
-        of["keep_on_decline"] = token is not None and chance.random() < KEEP_SHARE
+        of["keep_on_decline"] = token is not None and chance.random() < SHARES.kept_orders
         request = OrderRequest(account_id=self.account_id, lines=lines, **of)
         try:
             placed = yield partial(checkout.place, request)
@@ -242,17 +222,17 @@ class Client:
             dispatch.enqueue(tasks.advance)
 
 
-class CouponClient(Client):
+class Collector(Client):
     """One who wants nothing but coupons, soon again."""
 
-    pauses, actions, shares = (0.01, 0.8), ("coupon",), (1,)
+    habits = SHOP.clients["collector"]
 
 
 class Operator(Client):
     """Forces sagas, grants points, and decides what another operator asked for; who may do what is for the
     tests of these."""
 
-    actions, shares = ("grant", "force", "decide"), (3, 4, 3)
+    habits = SHOP.clients["operator"]
 
     def _acting(self, work: Callable[..., Any], **named: Any) -> Any:
         with journal.acting(self.by):
@@ -261,7 +241,7 @@ class Operator(Client):
     def grant(self, key: str) -> Story:
         """Grant points, perhaps so many that they have to be asked for."""
         limit, user_id = settings.GRANT_LIMIT_AMOUNT, chance.choice([*ACCOUNTS, *OPERATORS])
-        is_large = chance.random() < SHARE_OF_LARGE
+        is_large = chance.random() < SHARES.large_grants
         amount = chance.randint(*((limit + 1, 10 * limit) if is_large else (1, limit)))
         keyed = self._keyed(key, lambda _: Answer(200, b"{}"))
         wanted = {"user_id": user_id, "amount": amount, "reason": key, "keyed": keyed}
@@ -279,7 +259,7 @@ class Operator(Client):
         if ids := list(unfinished.filter(state=Saga.State.STUCK)) or list(unfinished[:3]):
             of: dict[str, Any] = {"saga_id": chance.choice(ids), "reason": key, "by": self.by}
             act = chance.choice(["retry", "force_complete", "force_compensate"])
-            if act == "force_complete" and chance.random() < SHARE_OF_INVENTED:
+            if act == "force_complete" and chance.random() < SHARES.invented_references:
                 of["reference"] = "ch_invented"
             yield partial(getattr(operator_actions, act), **of)
             dispatch.enqueue(tasks.advance)

@@ -11,19 +11,13 @@ from uuid import UUID
 from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
 from events.webhooks.sending import Attempt
 from lab.simulation.processes import Processes
-from lab.simulation.world import chance
+from lab.simulation.world import SECONDS, SHARES, chance
 from orders import tasks
 from payments import webhooks
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 
 DECLINED, ASKING = "tok_declined", "tok_3ds"
 """A card that is declined, and one whose owner has to act."""
-LOST, SLOW_SECONDS = (0.06, 0.06), 2.9
-"""How often a call of the gateway or a receiver is lost on its way there, and back, after so long."""
-NOT_REACHED, LOST_BY_PARTNER, REFUSED = 0.05, (0.03, 0.06), 0.05
-"""How often a partner is not reached, a call of it is lost, and it refuses a code."""
-OWNER_SECONDS, SHARE_OF_MEDDLING = ((0.05, 5.0), (5.0, 50.0), (50.0, 300.0)), 0.3
-"""When the owner of a card acts; and how many charges are refunded or disputed at the gateway."""
 
 
 def call_of_gateway(effect: Callable[..., GatewayResult]) -> Callable[..., GatewayResult]:
@@ -32,7 +26,7 @@ def call_of_gateway(effect: Callable[..., GatewayResult]) -> Callable[..., Gatew
     @wraps(effect)
     def called(gateway: "Gateway", **named: Any) -> GatewayResult:
         try:
-            with chance.network(*LOST, TimeoutError, SLOW_SECONDS):
+            with chance.network(SHARES.lost_calls, TimeoutError, SECONDS.slow_call):
                 return effect(gateway, **named)
         except TimeoutError:
             return GatewayResult(status="unknown")
@@ -53,20 +47,17 @@ class Gateway:
     @call_of_gateway
     def charge(self, *, key: str, token: str, order_id: UUID | None, **money: Any) -> GatewayResult:
         if key not in self.cancelled and key not in self.book:
-            of = {
-                "reference": f"ch_{len(self.book)}",
-                "order_id": str(order_id) if order_id else None,
-                **money,
-            }
+            order = str(order_id) if order_id else None
+            of: Any = {"reference": f"ch_{len(self.book)}", "status": "pending", "order_id": order, **money}
             now = datetime.fromtimestamp(chance.seconds, UTC)
-            self.book[key] = BookedCharge(key=key, status="pending", created_at=now, **of)
+            self.book[key] = BookedCharge(key=key, created_at=now, **of)
             # A card's owner who is asked acts soon, perhaps too late, or never.
             decision = chance.choice(["approve", "approve", "refuse", "leave"]) if token == ASKING else ""
             if not decision:
                 self._end(key, is_approved=token != DECLINED)
             elif decision != "leave":
                 end = partial(self._end, key, is_approved=decision == "approve")
-                self.processes.happen(f"owner: {decision}", end, *chance.choice(OWNER_SECONDS))
+                self.processes.happen(f"owner: {decision}", end, *chance.choice(SECONDS.owner_acts))
         return self._state(key)
 
     @call_of_gateway
@@ -133,8 +124,9 @@ class Gateway:
             self._book(key, "charge.declined", status="declined", failure_code="card_declined")
             return
         self._book(key, "charge.succeeded", status="succeeded")
-        for _ in range(chance.randint(1, 2) if chance.random() < SHARE_OF_MEDDLING else 0):
-            part, between = chance.choice([amount, chance.randint(1, amount)]), chance.choice(OWNER_SECONDS)
+        for _ in range(chance.randint(1, 2) if chance.random() < SHARES.meddling else 0):
+            part = chance.choice([amount, chance.randint(1, amount)])
+            between = chance.choice(SECONDS.owner_acts)
             name, act = chance.choice([("give back", self._give_back), ("dispute", self._dispute)])
             self.processes.happen(f"gateway: {name}", partial(act, key, part), *between)
 
@@ -173,7 +165,7 @@ class Receiver:
 
     def send(self, events: Sequence[dict[str, Any]]) -> Attempt:
         try:
-            with chance.network(*LOST, TimeoutError):
+            with chance.network(SHARES.lost_calls, TimeoutError):
                 for event in events:
                     self.events.setdefault(str(event["id"]), event)
         except TimeoutError as error:
@@ -193,7 +185,7 @@ class Partner:
     def register(self, key: UUID, code: str) -> PartnerReply:
         with self._asked():
             if key not in self.replies:
-                is_refused = chance.draw() < REFUSED
+                is_refused = chance.draw() < SHARES.refused_codes
                 self.replies[key] = PartnerReply.REFUSED if is_refused else PartnerReply.REGISTERED
                 self.codes[key] = code
             return self.replies[key]
@@ -212,8 +204,8 @@ class Partner:
     def _asked(self) -> Iterator[None]:
         """Around a call, which waits on its way there and back, and may be lost."""
         self.processes.let_others_run()
-        if chance.draw() < NOT_REACHED:
+        if chance.draw() < SHARES.not_reached:
             raise NotReached("the connection was refused")
-        with chance.network(*LOST_BY_PARTNER, NoAnswer, SLOW_SECONDS):
+        with chance.network(SHARES.lost_calls_of_partners, NoAnswer, SECONDS.slow_call):
             yield
             self.processes.let_others_run()

@@ -26,7 +26,7 @@ from coupons.queue import stream, worker
 from events.feed import sequencing
 from events.webhooks import dispatcher, endpoints
 from events.webhooks.delivery_pass import LeaseLost
-from lab.simulation.world import Crash, chance
+from lab.simulation.world import MOST, SECONDS, SHARES, Crash, chance
 from orders import cancellation, tasks as order_tasks
 from orders.saga import run as executors, store
 from orders.saga.run import Executor
@@ -37,22 +37,10 @@ from shop.operations import dispatch
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.redis import redis_client
 
-SHORT_SECONDS, LONG_SECONDS, SHARE_OF_LONG = (0.001, 0.05), (5.0, 900.0), 0.004
-"""How long a step takes, and how often the time jumps ahead: leases lapse, orders expire."""
-SHARE_OF_CRASHES, SHARE_OF_LOST_COMMITS, LONGEST_LIFE = 0.03, 0.02, 40
-"""Of tasks; a process that is killed is so after as many statements at most."""
-SHARE_OF_SWITCHES, MOST_NESTED = 0.3, 3
-"""How often others run while a process waits, and how many may wait within one another."""
-SHARE_OF_LOST_MESSAGES, SHARE_OF_DOUBLED, SHARE_OF_LATE, LATE_SECONDS = 0.05, 0.05, 0.05, (1.0, 120.0)
-SHARE_OF_FAILPOINTS, SHARE_OF_LOST_CALLS = 0.004, 0.004
-PAUSE_SECONDS, AWAY_SECONDS = (2.0, 20.0), (0.5, 6.0)
 AWAY, EMPTY, KEEPS, OLD = "is away", "loses all keys", "keeps its keys", "comes back with old keys"
 WAITS: list[Any] = [gate.admit, pool_list.claim_code, pool_list.resolve_code]
 WAITS += [stream.enqueue, stream.read, stream.remove]
 """Calls of Redis that a request or an issuer makes without a lock: after each, others may run."""
-MOST_TICKETS = 4
-"""Few, so that other processes work between two batches of a queue."""
-BATCH_SECONDS = 0.02
 usual_attempt = redis_client.attempt
 
 
@@ -112,7 +100,7 @@ class Processes:
         chance.is_faulty = True
         for process in (*self._others, self._web):
             self._start(process)
-        self.happen("fault of redis", self._break_redis, *PAUSE_SECONDS)
+        self.happen("fault of redis", self._break_redis, *SECONDS.redis_serves)
 
     def note(self, text: str) -> None:
         self.last.append(f"{self.steps:5} {chance.seconds:.3f} {text}")
@@ -141,16 +129,16 @@ class Processes:
             else:
                 self.run_as(process, run)
             chance.left, chance.lost = faults
-        is_long = chance.random() < SHARE_OF_LONG
-        chance.pass_time(chance.uniform(*(LONG_SECONDS if is_long else SHORT_SECONDS)))
+        is_long = chance.random() < SHARES.jumps
+        chance.pass_time(chance.uniform(*(SECONDS.jump if is_long else SECONDS.step)))
 
     def run_as(self, process: Process, task: Callable[[], Any]) -> BaseException | None:
         """Run the task as the process, with faults by chance; an error, or the end of both, is noted."""
         before, self.present = self.present, process
         drawn = chance.draw()
-        if drawn < SHARE_OF_CRASHES:
-            chance.left = chance.randint(1, LONGEST_LIFE)
-        elif drawn < SHARE_OF_CRASHES + SHARE_OF_LOST_COMMITS:
+        if drawn < SHARES.crashes:
+            chance.left = chance.randint(1, MOST.statements)
+        elif drawn < SHARES.crashes + SHARES.lost_commits:
             chance.lost = "reply" if chance.random() < 0.5 else "request"
         try:
             task()
@@ -169,8 +157,8 @@ class Processes:
     def let_others_run(self) -> None:
         """Run a task by chance while the present process waits; raises Crash if that ends it."""
         process, incarnation = self.present, self.present.incarnation
-        is_free = self._nested < MOST_NESTED and not connection.in_atomic_block
-        if not is_free or chance.draw() >= SHARE_OF_SWITCHES:
+        is_free = self._nested < MOST.nested and not connection.in_atomic_block
+        if not is_free or chance.draw() >= SHARES.switches:
             return
         self._nested += 1
         try:
@@ -192,12 +180,12 @@ class Processes:
     def enqueue(self, task: Any, *arguments: Any) -> None:
         """Send a message, which may be lost, doubled or late."""
         drawn = chance.draw()
-        if drawn < SHARE_OF_LOST_MESSAGES:
+        if drawn < SHARES.lost_messages:
             self.note(f"lost: {task.name}")
             return
-        for _ in range(2 if drawn < SHARE_OF_LOST_MESSAGES + SHARE_OF_DOUBLED else 1):
-            is_late, to = chance.draw() < SHARE_OF_LATE, chance.choice(self._workers)
-            after = chance.uniform(*LATE_SECONDS) if is_late else 0.0
+        for _ in range(2 if drawn < SHARES.lost_messages + SHARES.doubled_messages else 1):
+            is_late, to = chance.draw() < SHARES.late_messages, chance.choice(self._workers)
+            after = chance.uniform(*SECONDS.late_message) if is_late else 0.0
             self.submit(to, task.name, partial(task.run, *arguments), after=after)
 
     def _executor(self, process: Process) -> Executor:
@@ -205,14 +193,14 @@ class Processes:
             # The world runs its tasks one at a time; the distance of batches is that of their tasks.
             pools: Any = SimpleNamespace(pause=lambda seconds: None)
             pools.submit = lambda pool, task: self.submit(
-                process, pool, task, after=BATCH_SECONDS if pool == "batch" else 0.0
+                process, pool, task, after=SECONDS.batch if pool == "batch" else 0.0
             )
             self._executors[process.name] = executor = Executor(pools=pools, failpoint=self._failpoint)
             executor.polls = process in self._workers
         return self._executors[process.name]
 
     def _failpoint(self, point: str) -> None:
-        if chance.draw() < SHARE_OF_FAILPOINTS:
+        if chance.draw() < SHARES.crashes_of_sagas:
             self.note(f"crash at {point}")
             raise Crash
 
@@ -258,7 +246,7 @@ class Processes:
 
         def attempted(client: Redis) -> Any:
             chance.count_call()
-            with chance.network(SHARE_OF_LOST_CALLS, SHARE_OF_LOST_CALLS, TimeoutError):
+            with chance.network(SHARES.lost_calls_of_redis, TimeoutError):
                 result = call(client)
                 chance.count_call()
             return result
@@ -281,14 +269,15 @@ class Processes:
         if fault == OLD:
             for key, (milliseconds, value) in self._kept_keys.items():
                 self._redis.restore(key, milliseconds, value)
-        self.happen("fault of redis", self._break_redis, *(AWAY_SECONDS if fault == AWAY else PAUSE_SECONDS))
+        lasts = SECONDS.redis_is_away if fault == AWAY else SECONDS.redis_serves
+        self.happen("fault of redis", self._break_redis, *lasts)
 
 
 def _settle(issuer: str) -> None:
     """Settle one batch of each queue that has no other issuer."""
     for campaign_id, most in worker._batch_sizes().items():
         with suppress(stream.LeaseTaken, stream.StreamLost, worker.NoTicketSettled):
-            worker._settle_batch(campaign_id, issuer=issuer, most=min(most, MOST_TICKETS))
+            worker._settle_batch(campaign_id, issuer=issuer, most=min(most, MOST.tickets))
 
 
 def _deliver(worker: str) -> None:

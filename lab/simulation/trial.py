@@ -26,7 +26,7 @@ from lab.simulation import clients
 from lab.simulation.clients import ACCOUNTS, CAMPAIGNS, COUPONS, OPERATORS, Answers
 from lab.simulation.outside import Gateway, Partner, Receiver
 from lab.simulation.processes import Processes
-from lab.simulation.world import chance, install_faults
+from lab.simulation.world import MOST, SECONDS, chance, install_faults
 from orders.models import Order, Saga
 from orders.saga import operator_actions
 from payments import gateways, points_grants
@@ -40,9 +40,6 @@ from shop.errors import FirstcomeError
 from shop.journal import journal
 from shop.management import laws
 
-STEPS, MOST_STEPS_TO_SETTLE = 600, 8_000
-HEALING_SECONDS = 40.0
-"""After so long the sweep takes every code and slot back that a crash left in flight."""
 BLANK = sqlite3.connect(":memory:")
 """The tables of a shop in which nothing has happened."""
 
@@ -76,10 +73,10 @@ def run(seed: str) -> tuple[list[str], Processes, Answers]:
     endpoint: dict[str, Any] = {"url": "http://127.0.0.1:1/", "secret": "not read", "events": ["order.*"]}
     WebhookEndpoint.objects.create(owner_id=OPERATORS[0], created_at=clock.now(), **endpoint)
     answers = Answers()
-    sorts = {clients.Client: ACCOUNTS[:4], clients.CouponClient: ACCOUNTS[4:], clients.Operator: OPERATORS}
+    sorts = {clients.Client: ACCOUNTS[:4], clients.Collector: ACCOUNTS[4:], clients.Operator: OPERATORS}
     for client in [sort(processes, answers, id) for sort, ids in sorts.items() for id in ids]:
         client.go_on(client.live())
-    while processes.steps < STEPS:
+    while processes.steps < MOST.steps:
         processes.step()
     findings = [f"not settled: {one}" for one in _settle(processes, gateway, answers)]
     findings += [f"{law.law} is broken: {law.offenders[:5]}" for law in laws.audit() if not law.holds]
@@ -95,7 +92,7 @@ def run(seed: str) -> tuple[list[str], Processes, Answers]:
 def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> list[str]:
     """Stop the faults, and so the clients, and run until nothing is open; returns what is after all."""
     chance.is_faulty, processes.server.connected = False, True
-    until, still_open = processes.steps + MOST_STEPS_TO_SETTLE, list[str]()
+    until, still_open = processes.steps + MOST.steps_to_settle, list[str]()
     while processes.steps < until:
         for _ in range(100):
             processes.step()
@@ -177,7 +174,7 @@ def _of_events(name: str, receiver: Receiver, events: "QuerySet[FeedEvent]") -> 
 
 def _sell_the_rest() -> Iterator[str]:
     """Each campaign still issues as many coupons as it has left, and no more."""
-    chance.pass_time(HEALING_SECONDS)
+    chance.pass_time(SECONDS.healing)
     tasks.sweep()
     for number in range(COUPONS + 1):
         account = User.objects.create(username=f"late-{number}").pk

@@ -4,10 +4,13 @@ import random
 import secrets
 import threading
 import time
+import tomllib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import django.utils.timezone
@@ -17,6 +20,8 @@ from django.db import OperationalError, connection
 BEGINNING = 1_900_000_000.0
 """The time at which each run begins, in seconds since the epoch."""
 SERVER_LOST = 2013
+DECLARED = tomllib.loads(Path(__file__).with_name("world.toml").read_text())
+SECONDS, SHARES, MOST = (SimpleNamespace(**DECLARED[name]) for name in ("seconds", "shares", "most"))
 
 
 class Crash(BaseException):
@@ -50,9 +55,9 @@ class Chance(random.Random):
                 raise Crash
 
     @contextmanager
-    def network(self, request: float, reply: float, error: Any, slow: float = 0.0) -> Iterator[None]:
+    def network(self, lost: Sequence[float], error: Any, slow: float = 0.0) -> Iterator[None]:
         """Around a call outside, whose request or reply is lost in such shares, the latter after a while."""
-        drawn = self.draw()
+        drawn, (request, reply) = self.draw(), lost
         if drawn < request:
             raise error("the request is lost")
         yield
