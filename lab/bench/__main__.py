@@ -19,22 +19,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from lab import report, stage as stages
-from lab.bench import loads, parts
-from lab.bench.rows import (
-    BUDGET,
-    COMPARED,
-    FULL,
-    MOST_PROCESSOR,
-    QUICK,
-    ROWS,
-    SMALL,
-    Measured,
-    cells,
-    compared,
-    least_processor,
-    summed_up,
-    write,
-)
+from lab.bench import loads, parts, rows as results
+from lab.bench.rows import ROWS, Measured
+from lab.flags import is_on
 from lab.stack import database
 from lab.stage import Stage
 from scripts.stack import instance as instances, own_stack, places, ports
@@ -46,18 +33,18 @@ INSTALLED = ("requirements.txt", "requirements-embedded.txt")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the shop on MariaDB.")
-    parser.add_argument("--quick", default="", help="1: three minutes instead of twenty")
+    parser.add_argument("--quick", type=is_on, help="1: three minutes instead of twenty")
     parser.add_argument("--against", default="", help="a commit: the loads beside those of that one")
-    parser.add_argument("--budget", default="", help="1: few rows beside the last release, by processor time")
+    parser.add_argument("--budget", type=is_on, help="1: few rows beside the last release, by processor time")
     parser.add_argument("--rows", default="", help="only these rows, separated by commas")
     parser.add_argument("--rounds", default="", help="how often each row is measured that has rounds")
     asked = parser.parse_args()
     commit = asked.against or (stages.PREVIOUS if asked.budget else "")
-    known = BUDGET if asked.budget else COMPARED if commit else [*ROWS]
+    known = results.BUDGET if asked.budget else results.COMPARED if commit else [*ROWS]
     rows = asked.rows.split(",") if asked.rows else known
     if unknown := set(rows) - set(known):
         parser.error(f"ROWS={','.join(unknown)} is not measured: choose from {','.join(known)}")
-    size = SMALL if asked.budget else QUICK if asked.quick else FULL
+    size = results.SMALL if asked.budget else results.QUICK if asked.quick else results.FULL
     size.rounds = int(asked.rounds or max(size.rounds, 2 if commit else 1))
     run = partial(against, name=commit) if commit else bench
     return own_stack.measure("bench", "bench", partial(run, size=size, rows=rows))
@@ -70,19 +57,19 @@ def bench(instance: Instance, *, size: SimpleNamespace, rows: Collection[str]) -
         wanted = (row for row in ROWS if row in {*rows, "audit"})
         for part, group in itertools.groupby(wanted, key=lambda row: ROWS[row].part):
             some = [*group]
-            found = summed_up(one for one in parts.PARTS[part](here, some) if one.row in some)
+            found = results.summed_up(one for one in parts.PARTS[part](here, some) if one.row in some)
             measured += found
             for one in found:
-                stages.say("; ".join(cells(one)))
+                stages.say("; ".join(results.cells(one)))
         circumstances = report.circumstances(instance)
-    return write(measured, size=vars(size), **circumstances)
+    return results.write(measured, size=vars(size), **circumstances)
 
 
 def against(instance: Instance, *, name: str, size: SimpleNamespace, rows: Collection[str]) -> int:
     """Both stacks stay up, each run by its own code on ports, state and a MariaDB of its own. Loads and
     measuring code are this commit's for both. Rounds alternate: only one is under load at a time, and the
     next load starts only after the backlog of the one before is worked off. The exit code."""
-    has_budget = size.name == SMALL.name
+    has_budget = size.name == results.SMALL.name
     with (
         warm(instance.home / "this", size, places.PROJECT) as this,
         warm(instance.home / "other", size, checked_out(name, instance.home / "checkout")) as other,
@@ -96,12 +83,12 @@ def against(instance: Instance, *, name: str, size: SimpleNamespace, rows: Colle
                 order = (this, other) if number % 2 == 0 else (other, this)
                 runs = {here: measure_alone(here, row, order) for here in order}
                 rounds[row].append((runs[this], runs[other]))
-                stages.say("; ".join(cells(compared(row, rounds[row][-1:]))))
-        measured = [compared(row, done, has_budget=has_budget) for row, done in rounds.items()]
+                stages.say("; ".join(results.cells(results.compared(row, rounds[row][-1:]))))
+        measured = [results.compared(row, done, has_budget=has_budget) for row, done in rounds.items()]
         audited = own_stack.audit(this.instance, within_seconds=parts.AUDIT_SECONDS)
         measured[-1]["findings"] += own_stack.broken(audited)
         found = report.circumstances(this.instance)
-    return write(measured, size=vars(size), against=name, **found)
+    return results.write(measured, size=vars(size), against=name, **found)
 
 
 def is_due(
@@ -109,8 +96,8 @@ def is_due(
 ) -> bool:
     """Whether the row is measured in this round: with a budget until it meets that; else a load of k6 in each
     round, and the others once, after all loads."""
-    if size.name == SMALL.name:
-        return not done or least_processor(done) >= MOST_PROCESSOR
+    if size.name == results.SMALL.name:
+        return not done or results.least_processor(done) >= results.MOST_PROCESSOR
     return ROWS[row].part in parts.OF_K6 or number == (0 if row == "idle" else size.rounds - 1)
 
 

@@ -22,13 +22,10 @@ from scripts.stack.instance import Instance
 BITE = 50_000
 """Rows of a transaction: enough to be quick, few enough for its undo log to stay small."""
 CAMPAIGNS, ORDERS_OF_AN_ACCOUNT, PRODUCTS, DISCOUNT_AMOUNT, POINTS_AMOUNT = 20, 10, 1_000, 1_000, 500
+SQL = Path(__file__).with_name("sql")
 CURRENCY = os.environ.get("CURRENCY", "KRW")
 # Codes of 14 characters, as spread over their index as real ones that were issued hour after hour for weeks.
 CODE = "CONCAT(LPAD(CONV(LEFT(MD5(UUID()), 15), 16, 32), 12, '0'), LPAD(MOD({number}, 100), 2, '0'))"
-BOOKED = """
-INSERT INTO charges (key, order_id, id, token, status, failure, amount, currency, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
 
 
 def fill(instance: Instance, *, coupons: int, orders: int) -> None:
@@ -56,12 +53,12 @@ def fill(instance: Instance, *, coupons: int, orders: int) -> None:
                 _run(cursor, "charges", currency=CURRENCY)
                 # A book that may be in use.
                 with closing(sqlite3.connect(instance.data / "gateway.sqlite3", timeout=30)) as book, book:
-                    book.executemany(BOOKED, cursor.fetchall())
+                    book.executemany((SQL / "charges_booked.sql").read_text(), cursor.fetchall())
 
 
 def _run(cursor: Any, name: str, **values: object) -> None:
     """Execute the statements of that file."""
-    text = (Path(__file__).parent / "sql" / f"{name}.sql").read_text().format(**values)
+    text = (SQL / f"{name}.sql").read_text().format(**values)
     for statement in filter(str.strip, text.split(";\n")):
         cursor.execute(statement)
 

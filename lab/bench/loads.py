@@ -1,11 +1,14 @@
 """The loads of k6 by row: each runs once, and compares the rows it made with the answers that k6 counted."""
 
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from lab import load, stage as stages
@@ -31,32 +34,10 @@ TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}
 """Of an answer, and what k6 calls them."""
 GRACE_SECONDS = 60
 """For k6 beyond the load's time: to start, to finish the last requests, and to write its figures."""
-STATUS = "SHOW GLOBAL STATUS WHERE Variable_name = %s"
-MADE = {
-    "issued": "SELECT issued FROM coupons_campaign WHERE id = {CAMPAIGN}",
-    "held": "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = {CAMPAIGN} AND status = 'held'",
-    "orders": "SELECT COUNT(*) FROM orders_order",
-    "joined": "SELECT COUNT(*) FROM sales_saleentry WHERE sale_id = {SALE}",
-    "used": "SELECT COUNT(*) FROM sales_saleentry WHERE sale_id = {SALE} AND status = 'used'",
-}
-"""What loads make, with the settings of the load."""
-NOW = "SELECT UTC_TIMESTAMP(6)"
-UNFINISHED = """
-SELECT COUNT(*) FROM orders_saga
-WHERE next_attempt_at IS NOT NULL AND state = 'running' AND created_at >= %s
-"""
-PLACED = """
-SELECT COUNT(*) AS placed, COUNT(IF(orders.status = 'paid', 1, NULL)) AS paid,
-    COUNT(IF(orders.status = 'paid' AND coupon.status = 'redeemed', 1, NULL)) AS redeemed,
-    COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(orders.placed_at), MAX(orders.paid_at)), 0) / 1e6 AS seconds,
-    COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, orders.placed_at, orders.paid_at)), 0) / 1e6 AS longest
-FROM orders_order AS orders LEFT JOIN coupons_coupon AS coupon ON coupon.code = orders.coupon_code
-WHERE orders.placed_at >= %s
-"""
+QUERIES = SimpleNamespace(**tomllib.loads(Path(__file__).with_name("queries.toml").read_text()))
 SETTLE_SECONDS = 300
 """For the sagas to end after the load: a backlog of thousands, on a slow machine."""
 LISTED_ACCOUNTS, PAGE = 20, 50
-COUPONS_OF = "SELECT COUNT(*) FROM coupons_coupon WHERE account_id = %s"
 
 
 @contextmanager
@@ -76,9 +57,9 @@ def measure(stage: Stage, row: str, **given: Any) -> Measured:
     settings = {**stage.files, "SECONDS": size["seconds"], "VUS": VUS, "RUN": f"bench-{time.time_ns()}"}
     settings |= {name: size.get(value, value) for name, value in of.k6.items()}
     settings |= NEEDS[of.needs](stage, row) | given
-    count = [MADE[name].format(**settings) for name in of.makes]
+    count = [QUERIES.made[name].format(**settings) for name in of.makes]
     database.wait_until_worked_off(stage.instance)
-    [(since,)], had, before = stage.rows(NOW), [*map(stage.number, count)], used(stage)
+    [(since,)], had, before = stage.rows(QUERIES.now), [*map(stage.number, count)], used(stage)
     patience = settings["SECONDS"] + GRACE_SECONDS
     figures = load.run(of.script, stage.instance, within_seconds=patience, **settings)
     paid = settled(stage, since) if "PAYS" in of.k6 else {}
@@ -99,7 +80,7 @@ def measure(stage: Stage, row: str, **given: Any) -> Measured:
 def used(stage: Stage) -> dict[str, float]:
     """So far: µs of processor of each process, and the statements that the database counts."""
     taken = {f"{name}_us": 1e6 * seconds for name, seconds in stages.spent(stage.instance).items()}
-    return taken | {"statements": stage.number(STATUS, "Questions")}
+    return taken | {"statements": stage.number(QUERIES.status, "Questions")}
 
 
 def errors(row: str, figures: Figures, made: Iterable[int], paid: Mapping[str, float]) -> Iterator[str]:
@@ -154,8 +135,8 @@ def between(
 def settled(stage: Stage, since: datetime) -> dict[str, float]:
     """Wait until no saga that was created since is running, and count its orders; `seconds` from the first
     placed to the last paid, and the `longest` from one's placing to its payment."""
-    waiting.left(lambda: stage.number(UNFINISHED, since), within_seconds=SETTLE_SECONDS)
-    return {name: float(value) for name, value in database.row(stage.instance, PLACED, since).items()}
+    waiting.left(lambda: stage.number(QUERIES.running_sagas, since), within_seconds=SETTLE_SECONDS)
+    return {name: float(value) for name, value in database.row(stage.instance, QUERIES.placed, since).items()}
 
 
 def wrong_orders(
@@ -176,7 +157,7 @@ def _sold_out(stage: Stage, row: str) -> dict[str, Any]:
 
 def _page_of_coupons(stage: Stage, row: str) -> dict[str, Any]:
     users = stage.users[-LISTED_ACCOUNTS:]
-    for _ in range(PAGE - stage.number(COUPONS_OF, users[-1]["id"])):
+    for _ in range(PAGE - stage.number(QUERIES.coupons_of_account, users[-1]["id"])):
         campaign = stage.campaign(f"Bench {row}", quantity=len(users))
         for user in users:
             stage.shop.call("POST", "/coupons", {"campaign": campaign, "user": user["id"]})

@@ -11,6 +11,7 @@ from typing import Any
 
 from lab import load, stage as stages
 from lab.bench import filling, loads
+from lab.bench.loads import QUERIES
 from lab.bench.rows import ROWS, Measured
 from lab.calls import signed_in
 from lab.load import ratio
@@ -20,14 +21,9 @@ from scripts.stack import children, own_stack, waiting, welcome
 
 OF_K6 = ("beside null", "once")
 """The parts whose rows are a load each."""
-COUPONS = "SELECT COUNT(*) FROM coupons_coupon"
 AUDIT_SECONDS = 1_800
-TABLES = "SELECT GROUP_CONCAT(table_name) FROM information_schema.tables WHERE table_schema = DATABASE()"
 UNLEASED_SECONDS, PLACED_SECONDS, WATCHED_SECONDS = 30, 21, 3
 """Until waiting buyers may begin; until their orders are placed, or fewer are watched; and how long."""
-LEASED = (
-    "SELECT COUNT(*) FROM orders_saga WHERE next_attempt_at IS NOT NULL AND leased_until > UTC_TIMESTAMP(6)"
-)
 FEW_VIEWERS, VIEWERS = 8, 48
 """Who make both web processes read; and those that are to cost little more."""
 HIGHEST_RATE, MINUTES_OF_ENTRIES = 6_000, 4
@@ -36,10 +32,6 @@ OF_SALE = {"admitted_for_seconds": 3_600}
 WAITING, BEGUN_BEFORE_SECONDS = 1_000, 10
 """Entries whose polls wait, and how long before the first of them is admitted; k6 starts in this time."""
 ORDERS_A_ROUND = 2_000
-PASSED = "SELECT passed_position, last_position - passed_position, is_ordered FROM sales_sale WHERE id = %s"
-FROM_POSITION = """
-SELECT id, account_id FROM sales_saleentry WHERE sale_id = %s AND position >= %s ORDER BY position LIMIT %s
-"""
 
 
 def run_once(stage: Stage, row: str) -> Measured:
@@ -54,20 +46,23 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     machine is quicker in one half hour than in the next."""
     steps, findings = [], list[str]()
     for coupons in (0, *stage.size.tables):
-        stages.say(f"coupons with {max(coupons, stage.number(COUPONS)):,} in the table …")
+        stages.say(f"coupons with {max(coupons, stage.number(QUERIES.coupons)):,} in the table …")
         if coupons:
             orders = stage.size.filled_orders if coupons == stage.size.tables[-1] else 0
-            filling.fill(stage.instance, coupons=max(coupons - stage.number(COUPONS), 0), orders=orders)
+            filling.fill(
+                stage.instance, coupons=max(coupons - stage.number(QUERIES.coupons), 0), orders=orders
+            )
             # This writes the pages that are only in memory: the size is measured, and not a bulk load's end.
-            stage.rows(f"FLUSH TABLES {stage.rows(TABLES)[0][0]} FOR EXPORT")
+            stage.rows(f"FLUSH TABLES {stage.rows(QUERIES.tables)[0][0]} FOR EXPORT")
         mine = [run for run in loads.beside_null(stage, ["coupon"]) if run.row == "coupon"]
         findings += [finding for run in mine for finding in run.findings]
         names = ("per_second", "p95_ms", "of_null", "processor_us")
         medians = {name: median(run.figures[name] for run in mine) for name in names}
-        steps.append({"coupons": stage.number(COUPONS), **medians})
+        steps.append({"coupons": stage.number(QUERIES.coupons), **medians})
     first, last = steps[0], steps[-1]
     figures = {**last, "of_empty": ratio(last["of_null"], first["of_null"])}
-    says = f"beside {first['coupons']:,.0f}, with {first['processor_us']:.0f} µs of processor a coupon"
+    now, before = (f"{step['processor_us']:.0f} µs of processor a coupon" for step in (last, first))
+    says = f"{now}, beside {first['coupons']:,.0f} with {before}"
     yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
 
 
@@ -102,7 +97,7 @@ def cores_of(stage: Stage, seconds: float) -> dict[str, float]:
 
 def audit(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """Every law over all that was made, as an operator would audit it; a broken one is a finding."""
-    counts = {"coupons": stage.number(COUPONS), "orders": stage.number(loads.MADE["orders"])}
+    counts = {"coupons": stage.number(QUERIES.coupons), "orders": stage.number(QUERIES.made["orders"])}
     began_at = time.monotonic()
     laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
     figures, broken = {"seconds": time.monotonic() - began_at, **counts}, own_stack.broken(laws)
@@ -112,8 +107,8 @@ def audit(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 
 def memory(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """The peak of web processes and connections since the stack was started: no row restarts one."""
-    connections = stage.number(loads.STATUS, "Max_used_connections")
-    allowed = stage.number("SELECT @@max_connections")
+    connections = stage.number(QUERIES.status, "Max_used_connections")
+    allowed = stage.number(QUERIES.most_connections)
     peak = stages.peak_mib(stages.processes(stage.instance, "web"))
     figures = {"peak_mib": peak, "connections_share": connections / allowed}
     says = f"{connections} of {allowed} connections to the database"
@@ -139,12 +134,12 @@ def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
         return load.run("null", instance, within_seconds=60, **own).number("http_req_duration", "p(95)")
 
     database.wait_until_worked_off(instance)
-    alone_ms, idle_kib, [(since,)] = null_p95_ms(), held_kib(), stage.rows(loads.NOW)
-    open_orders = partial(stage.number, loads.UNFINISHED, since)
+    alone_ms, idle_kib, [(since,)] = null_p95_ms(), held_kib(), stage.rows(QUERIES.now)
+    open_orders = partial(stage.number, QUERIES.running_sagas, since)
     with ThreadPoolExecutor(1) as threads:
         with stages.frozen(children.group_of(instance.run, "worker")):
             # Until no saga has a live lease payments are refused, as the worker seems too slow.
-            waiting.left(partial(stage.number, LEASED), within_seconds=UNLEASED_SECONDS)
+            waiting.left(partial(stage.number, QUERIES.leased_sagas), within_seconds=UNLEASED_SECONDS)
             each = number // ROWS["waiting"].k6["VUS"]
             sent = threads.submit(loads.measure, stage, "waiting", TOKENS=tokens, EACH=each)
             waiting.left(lambda: not open_orders(), within_seconds=PLACED_SECONDS)
@@ -166,17 +161,17 @@ def sales(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 
     def entries(first: int, most: int) -> dict[str, Any]:
         """Settings of k6: entries from that position on, and the tokens of their accounts."""
-        found = stage.rows(FROM_POSITION, sale, first, most)
+        found = stage.rows(QUERIES.entries, sale, first, most)
         file = stage.write("entries", [str(entry) for entry, _ in found])
         return {"ENTRIES": file, "TOKENS": stage.tokens_of([by_id[account] for _, account in found])}
 
     stages.say(f"{len(users):,} accounts join …")
     yield loads.measure(stage, "sale_entries", SALE=sale)
     stage.shop.call("PATCH", f"/sales/{sale}", {"opens_at": datetime.now(UTC).isoformat()})
-    is_drawn = partial(stage.number, PASSED, sale)
+    is_drawn = partial(stage.number, QUERIES.sale, sale)
     waiting.until(is_drawn, f"sale {sale} isn't drawn after a minute", within_seconds=60)
     # The next entries, and for each the time from its admission to the answer of its poll.
-    first = stage.rows(PASSED, sale)[0][0] + rate * BEGUN_BEFORE_SECONDS // 60
+    first = stage.rows(QUERIES.sale, sale)[0][0] + rate * BEGUN_BEFORE_SECONDS // 60
     own = entries(first, min(WAITING, rate // 4)) | {"HOLD": OF_SALE["admitted_for_seconds"]}
     yield loads.measure(stage, "sale_poll_wait", **own)
     # Polls of the last third of the entries, which wait all the time, between null calls.
@@ -188,7 +183,7 @@ def sales(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     buyers = users[: stage.size.rounds * a_round]
     firsts = iter(range(0, len(buyers), a_round))
     loads.measure(stage, "sale_entries", SALE=sale, TOKENS=stage.tokens_of(buyers))
-    waiting.left(lambda: stage.rows(PASSED, sale)[0][1], within_seconds=60)
+    waiting.left(lambda: stage.rows(QUERIES.sale, sale)[0][1], within_seconds=60)
 
     def under() -> Measured:
         first = next(firsts)

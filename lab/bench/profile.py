@@ -31,9 +31,6 @@ SAMPLED: Mapping[str, Callable[[Instance], Iterable[int]]] = {
 }
 STATEMENT = re.compile(r"# Query_time: ([\d.]+).*\n(?:(?:#|SET timestamp|use ).*\n)*([^#]*)")
 TABLE = re.compile(r"(?:FROM|INTO|UPDATE)\s+`?(\w+)", re.IGNORECASE)
-SESSIONS = """
-SELECT id FROM information_schema.processlist WHERE user <> 'system user' AND id <> CONNECTION_ID()
-"""
 
 
 def run(instance: Instance, rows: list[str]) -> int:
@@ -42,7 +39,7 @@ def run(instance: Instance, rows: list[str]) -> int:
     with loads.running(instance, QUICK, **sampling.settings(instance.home)) as stage:
         # Have MariaDB log all; a session keeps both settings as they were when it began.
         stage.rows("SET GLOBAL long_query_time = 0, slow_query_log = 1")
-        for [id] in stage.rows(SESSIONS):
+        for [id] in stage.rows(loads.QUERIES.sessions):
             with suppress(OperationalError):  # it has ended
                 stage.rows("KILL %s", id)
         for _ in range(WARM_UP_CALLS):  # which find their connections lost

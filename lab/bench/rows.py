@@ -15,11 +15,8 @@ from lab import report, stage as stages
 from lab.load import ratio
 from lab.report import number
 
-LARGEST = {"max_ms", "longest_seconds", "overloaded", "peak_mib"}
-"""Figures of which the largest of several rounds counts, of all others the median."""
 
-
-def _read(name: str) -> dict[str, dict[str, Any]]:
+def _read(name: str) -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name(name).read_text())
 
 
@@ -57,7 +54,7 @@ def summed_up(measured: Iterable[Measured]) -> list[dict[str, Any]]:
     for row, rounds in by_row.items():
         all_of = {name: sorted(round(one.figures[name], 3) for one in rounds) for name in rounds[0].figures}
         figures = {
-            name: numbers[-1] if name in LARGEST else round(median(numbers), 3)
+            name: numbers[-1] if name in REPORT.largest else round(median(numbers), 3)
             for name, numbers in all_of.items()
         }
         spread = {name: (numbers[0], numbers[-1]) for name, numbers in all_of.items() if len(rounds) > 1}
@@ -81,16 +78,7 @@ def judged(goals: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, 
 FILE, AGAINST_FILE = report.DOCS / "bench.json", report.DOCS / "bench-against.json"
 PROCESSOR = "processor_us ×"
 PAGE, PLOT = report.DOCS / "performance.md", report.DOCS / "bench" / "table.svg"
-SHOWN = ["per_second", "settled_per_second", "p50_ms", "p95_ms", "max_ms", "of_null", "python_us", "web_us"]
-SHOWN += ["mariadb_us", "redis_us", "worker_us", "statements", "waiting", "peak_mib", "coupons", "orders"]
-"""Figures that are shown of every row that has them, beside those with a goal; of a row without any, all."""
-PLOT_OF = {"per_second": "coupons a second, by millions in the table", "of_null": "the same × null"}
-LEGEND = """A figure is the median of the rounds, a longest or largest one the largest; in brackets the lowest
-and the highest. `us` are µs of processor a request, of paid orders an order until it is settled.
-"""
-IMAGE = (
-    "\n![Coupons a second, and the same × null, with more and more coupons in the table](bench/table.svg)\n"
-)
+REPORT = SimpleNamespace(**_read("report.toml"))
 
 
 def write(rows: Sequence[dict[str, Any]], **circumstances: Any) -> int:
@@ -111,10 +99,10 @@ def show() -> None:
     calls = ((key, row.calls) for key, row in ROWS.items())
     report.put_inside(PAGE, "rows of make bench", report.markdown(("row", "the call"), calls))
     if full := report.read(FILE).get("full"):
-        report.put_inside(PAGE, "figures of make bench", table(full) + IMAGE)
+        report.put_inside(PAGE, "figures of make bench", table(full))
         [grown] = (row for row in full["rows"] if row["row"] == "growth")
         steps = [step | {"millions": step["coupons"] / 1_000_000} for step in grown["steps"]]
-        report.curves(PLOT, {"coupons": steps}, "millions", PLOT_OF)
+        report.curves(PLOT, {"coupons": steps}, "millions", REPORT.plot)
     if full := report.read(AGAINST_FILE).get("full"):
         report.put_inside(PAGE, "figures of make bench AGAINST", table(full))
 
@@ -164,14 +152,14 @@ def table(kept: Mapping[str, Any]) -> str:
         f"`make bench{against and f' AGAINST={against}'}` on {kept['measured_at'][:10]}, commit "
         f"{kept['commit']}: {report.machine(kept['circumstances'])}.\n"
         f"{size['rounds']} rounds of {size['seconds']} s a row, {kept['seconds'] / 60:.0f} minutes in all.\n"
-        f"{LEGEND}\n{report.markdown(('row', 'figures', 'goals'), map(cells, kept['rows']))}"
+        f"{REPORT.legend}\n{report.markdown(('row', 'figures', 'goals'), map(cells, kept['rows']))}"
     )
 
 
 def cells(row: Mapping[str, Any]) -> tuple[str, str, str]:
     """The row, its figures with the lowest and highest of several rounds, and its goals."""
     of = row.get("ratios", row)
-    wanted = (*(name.removesuffix(" ×") for name in row["goals"]), *SHOWN)
+    wanted = (*(name.removesuffix(" ×") for name in row["goals"]), *REPORT.shown)
     texts = []
     for name in dict.fromkeys(name for name in wanted if name in of["figures"]) or of["figures"]:
         least, most = map(number, of["spread"].get(name, (0, 0)))

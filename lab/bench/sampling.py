@@ -12,7 +12,9 @@ import re
 import sys
 import threading
 import time
+import tomllib
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -21,26 +23,7 @@ from scripts.stack import places
 
 FOLDER = "SAMPLES_FOLDER"
 PAUSE_SECONDS, SWITCH_SECONDS = 0.005, 0.0001
-CATEGORIES = {
-    "driver": r"MySQLdb/|shop/db/mysql/|django/db/backends/",
-    "ORM": r"django/db/",
-    "Redis": r"(^|/)redis/|shop/redis/",
-    "SQL built": r"shop/db/bulk_sql",
-    "journal and events": r"shop/journal/|events/feed/",
-    "deliveries": r"events/webhooks/",
-    "metrics": r"prometheus_client/|_metrics\.py|/metrics/|shared_counts",
-    "log": r"structlog|logging/|shop/observability/logs",
-    "token": r"accounts/tokens/|accounts/api_keys/",
-    "validation": r"shop/http/validation|shop/http/json_format|pydantic|/schemas\.py",
-    "limits and keys": r"shop/rates/|shop/idempotency/|keyed_calls|payment_calls|card_limits",
-    "batcher and threads": r"shop/concurrency/|shop/db/|concurrent/futures|threading\.py",
-    "saga": r"orders/saga/",
-    "gateway": r"payments/gateways/|shop/outbound/|pycurl",
-    "domain": r"/(coupons|orders|inventory|payments|sales|accounts)/",
-    "HTTP": r"uvicorn/|shop/http/|shop/burst/|shop/web_server|asyncio/|gunicorn/",
-    "Celery and beat": r"celery/|kombu/|billiard/|shop/operations/",
-}
-"""Of several that match a file the first is its part."""
+CATEGORIES: Mapping[str, str] = tomllib.loads(Path(__file__).with_name("categories.toml").read_text())
 _us = Counter[str]()
 
 

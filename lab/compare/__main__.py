@@ -11,6 +11,7 @@ from typing import Any
 from lab import report, stage as stages
 from lab.compare import cases, page
 from lab.compare.cases import SCENARIOS, UNSAFE, Case
+from lab.flags import is_on
 from lab.stage import Stage, say
 from scripts.stack import own_stack, places
 from scripts.stack.instance import Instance
@@ -18,7 +19,6 @@ from scripts.stack.instance import Instance
 PRODUCTS = 100
 AUDIT_SECONDS = 900
 """A whole run leaves a million rows to audit."""
-CONTROLS = "SELECT id FROM coupons_campaign WHERE strategy = %s"
 OF_CAMPAIGNS = {"L1", "L2"}
 """The laws whose offenders are campaigns: a product, or an order, may have the number of one."""
 
@@ -27,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make lab", description="Compare the strategies under load.")
     parser.add_argument("--strategies", default="", help="by comma; all where none is named")
     parser.add_argument("--scenario", default="", help=f"by comma: {', '.join(SCENARIOS)}")
-    parser.add_argument("--quick", default="", help="1: seconds each, and the report goes to var/lab-quick")
+    parser.add_argument("--quick", type=is_on, help="1: seconds each, and the report goes to var/lab-quick")
     parser.add_argument("--out", default="", help="another folder for the report")
     asked = parser.parse_args()
     folder = Path(asked.out or (places.state() / "lab-quick" if asked.quick else page.FOLDER))
@@ -65,7 +65,7 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
             findings += [f"{case.name}: {text}" for text in rows[-1]["findings"]]
         if rows[-1]["steps"] or case is some[-1]:
             laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
-            controls = {str(id) for (id,) in stage.rows(CONTROLS, UNSAFE)}
+            controls = {str(id) for (id,) in stage.rows(cases.QUERIES.controls, UNSAFE)}
             found = [f"audit after {case.name}: {text}" for text in judge(rows, laws, excepted=controls)]
             findings += found
             for row in rows:

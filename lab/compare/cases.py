@@ -39,14 +39,14 @@ STRATEGIES = {
     for sort, folder in FOLDERS.items()
 }
 """By what is bought: each module there is one, so that new ones join."""
-DECLARED = Path(__file__).with_name("scenarios.toml")
-SCENARIOS: Mapping[str, Mapping[str, Any]] = tomllib.loads(DECLARED.read_text())
+HERE = Path(__file__).parent
+SCENARIOS: Mapping[str, Mapping[str, Any]] = tomllib.loads((HERE / "scenarios.toml").read_text())
+QUERIES = SimpleNamespace(**tomllib.loads((HERE / "queries.toml").read_text()))
 USUAL: dict[str, Any] = {"sort": "coupons", "quantity": 0, "pause": 0, "warm_up": 0, "slowest_p95_ms": {}}
 USUAL |= {"persists": False, "sells_out": False}
 START_SECONDS = 180
 """For k6 to read its accounts and to make its callers."""
 MOST_FAILED, NEARLY_ALL = 0.01, 0.9
-SESSIONS = "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_connected'"
 COUNTED = re.compile(
     r"^firstcome_(?!database_|processor_|\w*(?:requests|events|deliveries)_total)"
     r"(\w+)_total(?:\{[^}]*\})? (\S+)$",
@@ -55,20 +55,8 @@ COUNTED = re.compile(
 """The shop's counters but for those that count every call, or each of its events."""
 PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
 """The first is of plain load before each fault."""
-COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
 CONFIRM_SECONDS = 60
 """For the sweeper to get the answer of a partner that hadn't answered."""
-ROWS = """
-SELECT COUNT(coupon.id) AS coupons,
-    GREATEST(COUNT(coupon.id) + campaign.confirming, campaign.quantity) - campaign.quantity
-        AS `coupons over the quantity`,
-    GREATEST(COUNT(coupon.id), campaign.issued) - LEAST(COUNT(coupon.id), campaign.issued)
-        AS `coupons not counted`
-FROM coupons_campaign AS campaign LEFT JOIN coupons_coupon AS coupon ON coupon.campaign_id = campaign.id
-WHERE campaign.id = %s GROUP BY campaign.id
-"""
-"""All else that the laws say of a campaign is for the audit."""
-CONFIRMING = "SELECT COUNT(*) FROM coupons_confirmation WHERE campaign_id = %s"
 UNKNOWN = ("0", "503 unavailable")
 """Answers after which an order may have been placed, or not."""
 Measure = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -226,7 +214,7 @@ def used(instance: Instance) -> dict[str, float]:
 def wall(instance: Instance, step: Mapping[str, Any], taken: Mapping[str, float]) -> str:
     """What these callers ran into who were too many: the first rule that fits what was taken in each second.
     The processor comes first: while it is used up, more threads or fewer locks bring nothing."""
-    cores, [(_, sessions)] = os.cpu_count() or 1, database.rows(instance, SESSIONS)
+    cores, [(_, sessions)] = os.cpu_count() or 1, database.rows(instance, QUERIES.sessions)
     of = {name: seconds for name, seconds in taken.items() if name not in ("the machine", "lock waits")}
     is_busy, largest = taken["the machine"] > NEARLY_ALL * cores, max(of.values())
     rules = {
@@ -252,7 +240,8 @@ def strike(stage: Stage, case: Case, settings: Mapping[str, Any], ended: threadi
     if case.scenario != "crash":
         return ""
     instance, whole, waits = stage.instance, len(web_workers(stage.instance)), dict[str, list[float]]()
-    issued, pause = partial(stage.number, COUPONS, settings["CAMPAIGN"]), partial(ended.wait, POLL_SECONDS)
+    issued = partial(stage.number, QUERIES.coupons, settings["CAMPAIGN"])
+    pause = partial(ended.wait, POLL_SECONDS)
 
     def serves() -> bool:
         """Whether many answers in a row come: the kernel deals connections out among all processes of web,
@@ -297,12 +286,13 @@ def coupons(stage: Stage, case: Case, measure: Measure) -> dict[str, Any]:
     terms |= {"code_source": "pool"} if case.strategy == "code_pool" else {}
     campaign = stage.campaign(f"Lab {case.name}", strategy=case.strategy, quantity=quantity, **terms)
     measured = measure({"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.persists)})
-    left = waiting.left(lambda: stage.number(CONFIRMING, campaign), within_seconds=CONFIRM_SECONDS)
+    left = waiting.left(lambda: stage.number(QUERIES.confirming, campaign), within_seconds=CONFIRM_SECONDS)
     if left:
         measured["findings"].append(
             f"{left} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
         )
-    found = {name: int(number) for name, number in database.row(stage.instance, ROWS, campaign).items()}
+    counted = database.row(stage.instance, QUERIES.campaign, campaign)
+    found = {name: int(number) for name, number in counted.items()}
     made = found.pop("coupons")
     measured["findings"] += differences(quantity, made, measured, sells_out=case.sells_out)
     measured |= {"campaign": campaign, "coupons": made}
@@ -324,7 +314,7 @@ def differences(quantity: int, coupons: int, answers: Mapping[str, Any], *, sell
 def orders(stage: Stage, case: Case, measure: Measure) -> dict[str, Any]:
     """The same of orders, once every order has ended. Where there are no steps every buyer of the case is
     issued a coupon before."""
-    [(since,)] = stage.rows(loads.NOW)
+    [(since,)] = stage.rows(loads.QUERIES.now)
     settings = {"PRODUCTS": stage.files["PRODUCTS"], "RUN": f"lab-{time.time_ns()}"}
     has_coupon, pays = len(case.vus) == 1, case.variant != "placed"
     settings |= stage.issue(f"Lab {case.name}", case.accounts) if has_coupon else {}
