@@ -85,7 +85,7 @@ def against(instance: Instance, *, name: str, size: SimpleNamespace, rows: Colle
                 rounds[row].append((runs[this], runs[other]))
                 stages.say("; ".join(results.cells(results.compared(row, rounds[row][-1:]))))
         measured = [results.compared(row, done, has_budget=has_budget) for row, done in rounds.items()]
-        audited = own_stack.audit(this.instance, within_seconds=parts.AUDIT_SECONDS)
+        audited = own_stack.audit(this.instance, within_seconds=ROWS["audit"].within_seconds)
         measured[-1]["findings"] += own_stack.broken(audited)
         found = report.circumstances(this.instance)
     return results.write(measured, size=vars(size), against=name, **found)

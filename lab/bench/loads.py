@@ -37,7 +37,6 @@ GRACE_SECONDS = 60
 QUERIES = SimpleNamespace(**tomllib.loads(Path(__file__).with_name("queries.toml").read_text()))
 SETTLE_SECONDS = 300
 """For the sagas to end after the load: a backlog of thousands, on a slow machine."""
-LISTED_ACCOUNTS, PAGE = 20, 50
 
 
 @contextmanager
@@ -156,8 +155,8 @@ def _sold_out(stage: Stage, row: str) -> dict[str, Any]:
 
 
 def _page_of_coupons(stage: Stage, row: str) -> dict[str, Any]:
-    users = stage.users[-LISTED_ACCOUNTS:]
-    for _ in range(PAGE - stage.number(QUERIES.coupons_of_account, users[-1]["id"])):
+    users = stage.users[-ROWS[row].accounts :]
+    for _ in range(ROWS[row].page - stage.number(QUERIES.coupons_of_account, users[-1]["id"])):
         campaign = stage.campaign(f"Bench {row}", quantity=len(users))
         for user in users:
             stage.shop.call("POST", "/coupons", {"campaign": campaign, "user": user["id"]})

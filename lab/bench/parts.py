@@ -21,17 +21,7 @@ from scripts.stack import children, own_stack, waiting, welcome
 
 OF_K6 = ("beside null", "once")
 """The parts whose rows are a load each."""
-AUDIT_SECONDS = 1_800
-UNLEASED_SECONDS, PLACED_SECONDS, WATCHED_SECONDS = 30, 21, 3
-"""Until waiting buyers may begin; until their orders are placed, or fewer are watched; and how long."""
-FEW_VIEWERS, VIEWERS = 8, 48
-"""Who make both web processes read; and those that are to cost little more."""
-HIGHEST_RATE, MINUTES_OF_ENTRIES = 6_000, 4
-"""Admissions a minute: so that the entries last for that many minutes, and never more than this."""
 OF_SALE = {"admitted_for_seconds": 3_600}
-WAITING, BEGUN_BEFORE_SECONDS = 1_000, 10
-"""Entries whose polls wait, and how long before the first of them is admitted; k6 starts in this time."""
-ORDERS_A_ROUND = 2_000
 
 
 def run_once(stage: Stage, row: str) -> Measured:
@@ -49,9 +39,8 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
         stages.say(f"coupons with {max(coupons, stage.number(QUERIES.coupons)):,} in the table …")
         if coupons:
             orders = stage.size.filled_orders if coupons == stage.size.tables[-1] else 0
-            filling.fill(
-                stage.instance, coupons=max(coupons - stage.number(QUERIES.coupons), 0), orders=orders
-            )
+            missing = max(coupons - stage.number(QUERIES.coupons), 0)
+            filling.fill(stage.instance, coupons=missing, orders=orders)
             # This writes the pages that are only in memory: the size is measured, and not a bulk load's end.
             stage.rows(f"FLUSH TABLES {stage.rows(QUERIES.tables)[0][0]} FOR EXPORT")
         mine = [run for run in loads.beside_null(stage, ["coupon"]) if run.row == "coupon"]
@@ -72,9 +61,10 @@ def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     shown = staff.get(f"{stage.instance.url}{ROWS['board'].k6['LIST']}", timeout=60).text
     lacks = [] if shown.startswith('{"snapshot":') else [f"board: no snapshot, but {shown[:200]}"]
     own = {"TOKENS": stage.tokens_of([{"access": staff.cookies["sessionid"]}], "board"), "SESSIONS": 1}
-    few, many = (loads.measure(stage, "board", VUS=viewers, **own) for viewers in (FEW_VIEWERS, VIEWERS))
+    few, many = (loads.measure(stage, "board", VUS=viewers, **own) for viewers in ROWS["board"].viewers)
     before, after = (run.figures["web_us"] * run.figures["per_second"] / 1e6 for run in (few, many))
-    says = f"{VIEWERS - FEW_VIEWERS} beside {FEW_VIEWERS}, with whom web takes {before:.3f} cores"
+    least, most = ROWS["board"].viewers
+    says = f"{most - least} beside {least}, with whom web takes {before:.3f} cores"
     findings = [*lacks, *few.findings, *many.findings]
     yield Measured(row="board", figures={"viewers_cores": after - before}, findings=findings, says=says)
 
@@ -99,7 +89,7 @@ def audit(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """Every law over all that was made, as an operator would audit it; a broken one is a finding."""
     counts = {"coupons": stage.number(QUERIES.coupons), "orders": stage.number(QUERIES.made["orders"])}
     began_at = time.monotonic()
-    laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
+    laws = own_stack.audit(stage.instance, within_seconds=ROWS["audit"].within_seconds)
     figures, broken = {"seconds": time.monotonic() - began_at, **counts}, own_stack.broken(laws)
     says = f"{sum(law['holds'] for law in laws)} of {len(laws)} laws hold"
     yield Measured(row="audit", figures=figures, findings=broken, says=says)
@@ -121,7 +111,7 @@ def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     The worker is stopped while orders with a card and `Prefer: wait` are sent on a connection each, so no
     payment settles. It goes on before the first has waited long enough to be answered 202.
     """
-    instance, number = stage.instance, stage.size.connections
+    instance, number, row = stage.instance, stage.size.connections, ROWS["waiting"]
     web, tokens = stages.processes(instance, "web"), stage.tokens_of(stage.users[:number], "waiting")
 
     def held_kib() -> float:
@@ -139,12 +129,12 @@ def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     with ThreadPoolExecutor(1) as threads:
         with stages.frozen(children.group_of(instance.run, "worker")):
             # Until no saga has a live lease payments are refused, as the worker seems too slow.
-            waiting.left(partial(stage.number, QUERIES.leased_sagas), within_seconds=UNLEASED_SECONDS)
-            each = number // ROWS["waiting"].k6["VUS"]
+            waiting.left(partial(stage.number, QUERIES.leased_sagas), within_seconds=row.unleased_seconds)
+            each = number // row.k6["VUS"]
             sent = threads.submit(loads.measure, stage, "waiting", TOKENS=tokens, EACH=each)
-            waiting.left(lambda: not open_orders(), within_seconds=PLACED_SECONDS)
-            waiting.left(lambda: open_orders() < number, within_seconds=PLACED_SECONDS)
-            figures = cores_of(stage, WATCHED_SECONDS)
+            waiting.left(lambda: not open_orders(), within_seconds=row.placed_seconds)
+            waiting.left(lambda: open_orders() < number, within_seconds=row.placed_seconds)
+            figures = cores_of(stage, row.watched_seconds)
             kib, at_once, beside_ms = held_kib() - idle_kib, open_orders(), null_p95_ms()
         answered = sent.result()
     figures |= {"waiting_cores": sum(figures.values()), "waiting_kib": ratio(kib, at_once)}
@@ -156,7 +146,8 @@ def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 def sales(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """Every row of sales; takes two minutes and the time in which the accounts join."""
     users, by_id = stage.users, {user["id"]: user for user in stage.users}
-    rate = min(HIGHEST_RATE, len(users) // MINUTES_OF_ENTRIES)
+    joins, waits = ROWS["sale_entries"], ROWS["sale_poll_wait"]
+    rate = min(joins.highest_rate, len(users) // joins.minutes)
     sale = stage.shop.create_sale(stage.product_ids[-1], in_seconds=3_600, rate_per_minute=rate, **OF_SALE)
 
     def entries(first: int, most: int) -> dict[str, Any]:
@@ -171,14 +162,14 @@ def sales(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     is_drawn = partial(stage.number, QUERIES.sale, sale)
     waiting.until(is_drawn, f"sale {sale} isn't drawn after a minute", within_seconds=60)
     # The next entries, and for each the time from its admission to the answer of its poll.
-    first = stage.rows(QUERIES.sale, sale)[0][0] + rate * BEGUN_BEFORE_SECONDS // 60
-    own = entries(first, min(WAITING, rate // 4)) | {"HOLD": OF_SALE["admitted_for_seconds"]}
+    first = stage.rows(QUERIES.sale, sale)[0][0] + rate * waits.begun_before_seconds // 60
+    own = entries(first, min(waits.entries, rate // 4)) | {"HOLD": OF_SALE["admitted_for_seconds"]}
     yield loads.measure(stage, "sale_poll_wait", **own)
     # Polls of the last third of the entries, which wait all the time, between null calls.
     polls = partial(loads.measure, stage, "sale_poll", **entries(2 * len(users) // 3, len(users)))
     yield from loads.between(stage, [polls], partial(loads.measure, stage, "null"))
     # Rounds of orders under admission between orders without, each round by other accounts.
-    a_round = min(ORDERS_A_ROUND, len(users) // stage.size.rounds)
+    a_round = min(ROWS["sale_order"].orders_a_round, len(users) // stage.size.rounds)
     sale = stage.shop.create_sale(stage.product_ids[-2], rate_per_minute=10**6, **OF_SALE)
     buyers = users[: stage.size.rounds * a_round]
     firsts = iter(range(0, len(buyers), a_round))

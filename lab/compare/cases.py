@@ -40,25 +40,18 @@ STRATEGIES = {
 }
 """By what is bought: each module there is one, so that new ones join."""
 HERE = Path(__file__).parent
-SCENARIOS: Mapping[str, Mapping[str, Any]] = tomllib.loads((HERE / "scenarios.toml").read_text())
+SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads((HERE / "scenarios.toml").read_text())
 QUERIES = SimpleNamespace(**tomllib.loads((HERE / "queries.toml").read_text()))
-USUAL: dict[str, Any] = {"sort": "coupons", "quantity": 0, "pause": 0, "warm_up": 0, "slowest_p95_ms": {}}
-USUAL |= {"persists": False, "sells_out": False}
-START_SECONDS = 180
-"""For k6 to read its accounts and to make its callers."""
-MOST_FAILED, NEARLY_ALL = 0.01, 0.9
+USUAL = SCENARIOS.pop("usual")
+NEARLY_ALL = 0.9
 COUNTED = re.compile(
     r"^firstcome_(?!database_|processor_|\w*(?:requests|events|deliveries)_total)"
     r"(\w+)_total(?:\{[^}]*\})? (\S+)$",
     re.MULTILINE,
 )
 """The shop's counters but for those that count every call, or each of its events."""
-PAUSE_SECONDS, POLL_SECONDS, ANSWERS_IN_A_ROW = 0.8, 0.02, 10
-"""The first is of plain load before each fault."""
-CONFIRM_SECONDS = 60
-"""For the sweeper to get the answer of a partner that hadn't answered."""
-UNKNOWN = ("0", "503 unavailable")
-"""Answers after which an order may have been placed, or not."""
+DONE, UNKNOWN = ("201", "202"), ("0", "503 unavailable")
+"""Answers after which an order has been placed, and after which it may have been, or not."""
 Measure = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -94,9 +87,9 @@ def chosen_by(*, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
         for strategy in (one for one in STRATEGIES[load["sort"]] if one in some):
             load |= {"scenario": scenario, "strategy": strategy, "is_control": strategy == UNSAFE}
             load["inventory"] = strategy if load["sort"] == "orders" else DEFAULT_INVENTORY
-            for variant in words.get("variants", [""]):
+            for variant, own in load["variants"].items():
                 name = " ".join(filter(None, (scenario, strategy, variant)))
-                chosen.append(Case(**load, variant=variant, name=name))
+                chosen.append(Case(**load | own, variant=variant, name=name))
     return sorted(chosen, key=lambda one: (one.inventory == DEFAULT_INVENTORY, one.inventory, one.is_control))
 
 
@@ -134,7 +127,7 @@ def ramp(stage: Stage, case: Case, settings: Mapping[str, Any]) -> dict[str, Any
         tokens = stage.tokens_of(stage.users[index * a_step : (index + 1) * a_step])
         own = {**settings, "TOKENS": tokens, "RUN": f"{settings.get('RUN')}-{vus}"}
         own |= {"LOADS": case.executors(vus), "PAUSE": case.pause, "WARM_UP": case.warm_up}
-        patience, before = START_SECONDS + case.seconds + 2 * FINISH_SECONDS, used(stage.instance)
+        patience, before = case.start_seconds + case.seconds + 2 * FINISH_SECONDS, used(stage.instance)
         figures = load.run(f"lab/{case.sort}", stage.instance, within_seconds=patience, **own)
         found.append(read(figures))
         steps.append(step(figures, case, vus))
@@ -177,10 +170,10 @@ def step(figures: Figures, case: Case, vus: int) -> dict[str, Any]:
     before its time if it has used all of its accounts."""
     seconds = max(min(case.seconds, lasted(figures)) - case.warm_up, 0)
     served, failed, p95 = figures.count("served"), figures.count("failed"), figures.number("settled", "p(95)")
-    share, slowest_ms, why = ratio(failed, served + failed), case.slowest_p95_ms.get(case.variant), ""
+    share, slowest_ms, why = ratio(failed, served + failed), case.slowest_p95_ms, ""
     if slowest_ms and not served:
         why = "no buyer gets an order"
-    elif slowest_ms and share > MOST_FAILED:
+    elif slowest_ms and share > case.most_failed:
         why = f"{share:.1%} of the buyers don't get their order"
     elif slowest_ms and p95 > slowest_ms:
         why = f"p95 is over {slowest_ms:,} ms"
@@ -241,21 +234,21 @@ def strike(stage: Stage, case: Case, settings: Mapping[str, Any], ended: threadi
         return ""
     instance, whole, waits = stage.instance, len(web_workers(stage.instance)), dict[str, list[float]]()
     issued = partial(stage.number, QUERIES.coupons, settings["CAMPAIGN"])
-    pause = partial(ended.wait, POLL_SECONDS)
+    pause = partial(ended.wait, case.poll_seconds)
 
     def serves() -> bool:
         """Whether many answers in a row come: the kernel deals connections out among all processes of web,
         also to one that is only starting."""
         looks = (
             len(web_workers(instance)) == whole and not supervision.readiness_problem(instance.port)
-            for _ in range(ANSWERS_IN_A_ROW)
+            for _ in range(case.answers_in_a_row)
             if not pause()
         )
         return all(looks)
 
     # Only the tickets of `queue` need the issuer.
     for name in cycle(name for name in FAULTS if name != "issuer killed" or case.strategy == "queue"):
-        ended.wait(PAUSE_SECONDS)
+        ended.wait(case.pause_seconds)
         while not serves():
             pass
         if ended.is_set():
@@ -282,15 +275,12 @@ FAULTS: Mapping[str, Callable[[Instance], Any]] = {
 def coupons(stage: Stage, case: Case, measure: Measure) -> dict[str, Any]:
     """The case on a campaign of its own: what was measured, wrong rows by kind, and the findings."""
     quantity, patience = case.quantity or case.accounts, 30 if case.is_quick else 100
-    terms = {"partner": "convenience_store"} if case.variant == "partner" else {}
-    terms |= {"code_source": "pool"} if case.strategy == "code_pool" else {}
+    terms = case.terms | ({"code_source": "pool"} if case.strategy == "code_pool" else {})
     campaign = stage.campaign(f"Lab {case.name}", strategy=case.strategy, quantity=quantity, **terms)
     measured = measure({"CAMPAIGN": campaign, "PATIENCE": patience, "PERSISTS": int(case.persists)})
-    left = waiting.left(lambda: stage.number(QUERIES.confirming, campaign), within_seconds=CONFIRM_SECONDS)
-    if left:
-        measured["findings"].append(
-            f"{left} slots are still being confirmed {CONFIRM_SECONDS} s after the last answer"
-        )
+    late = case.confirm_seconds
+    if left := waiting.left(partial(stage.number, QUERIES.confirming, campaign), within_seconds=late):
+        measured["findings"] += [f"{left} slots are still being confirmed {late} s after the last answer"]
     counted = database.row(stage.instance, QUERIES.campaign, campaign)
     found = {name: int(number) for name, number in counted.items()}
     made = found.pop("coupons")
@@ -316,13 +306,11 @@ def orders(stage: Stage, case: Case, measure: Measure) -> dict[str, Any]:
     issued a coupon before."""
     [(since,)] = stage.rows(loads.QUERIES.now)
     settings = {"PRODUCTS": stage.files["PRODUCTS"], "RUN": f"lab-{time.time_ns()}"}
-    has_coupon, pays = len(case.vus) == 1, case.variant != "placed"
+    has_coupon, pays = len(case.vus) == 1, case.pays
     settings |= stage.issue(f"Lab {case.name}", case.accounts) if has_coupon else {}
     measured = measure(settings | {"PAYS": int(pays), "PATIENCE": 0 if has_coupon else 60})
     made = loads.settled(stage, since)
-    told, unknown = (
-        sum(measured["answers"].get(one, 0) for one in some) for some in (("201", "202"), UNKNOWN)
-    )
+    told, unknown = (sum(measured["answers"].get(one, 0) for one in some) for some in (DONE, UNKNOWN))
     bounds = {"answered": told, "most": told + unknown}
     measured["findings"] += loads.wrong_orders(case.name, made, **bounds, pays=pays, has_coupon=has_coupon)
     rate = {"settled_per_second": round(ratio(made["paid"], made["seconds"]), 1)} if has_coupon else {}
