@@ -5,10 +5,11 @@ from datetime import timedelta
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 
+from coupons.schemas import IssueCouponInput
 from shop import clock
 from shop.burst import table
 from shop.http.messages import account_id
-from shop.http.validation import Id, Input, read
+from shop.http.validation import read
 from shop.http.views import JSONResponse, Request, View, burst
 from shop.rates import rate_limits
 from shop.scopes import Resource
@@ -17,20 +18,14 @@ from shop.urls import handler400, handler403, handler404, handler500, urlpattern
 __all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
 
 
-class NullInput(Input):
-    """The same input as for issuing a coupon."""
-
-    campaign: Id
-
-
 class NullCoupon(View):
     resource = Resource.COUPONS
 
     @extend_schema(exclude=True)
     @burst
     async def post(self, request: Request) -> JSONResponse:
-        """Return a response like a coupon's without doing anything."""
-        body = read(NullInput, request)
+        """Read what issuing a coupon does, and return a response like a coupon's without doing anything."""
+        body = read(IssueCouponInput, request)
         if not request.user.is_staff:
             rate_limits.COUPONS.count(account_id(request))
         now = clock.now()

@@ -1,1 +1,0 @@
-"""`make bench`: what the shop does a second, beside what it does doing nothing, or beside another commit."""

@@ -21,9 +21,10 @@ from scripts.stack.instance import Instance
 
 BITE = 50_000
 """Rows of a transaction: enough to be quick, few enough for its undo log to stay small."""
-CAMPAIGNS, ORDERS_OF_AN_ACCOUNT, PRODUCTS, DISCOUNT_AMOUNT, POINTS_AMOUNT = 20, 10, 1_000, 1_000, 500
+CAMPAIGNS, ORDERS_OF_AN_ACCOUNT, CURRENCY = 20, 10, os.environ.get("CURRENCY", "KRW")
+SHARED = {"products": 1_000, "discount": 1_000, "points": 500, "currency": CURRENCY}
+"""What the files have in common: products, amounts of discounts and points, and their currency."""
 SQL = Path(__file__).with_name("sql")
-CURRENCY = os.environ.get("CURRENCY", "KRW")
 # Codes of 14 characters, as spread over their index as real ones that were issued hour after hour for weeks.
 CODE = "CONCAT(LPAD(CONV(LEFT(MD5(UUID()), 15), 16, 32), 12, '0'), LPAD(MOD({number}, 100), 2, '0'))"
 
@@ -38,19 +39,18 @@ def fill(instance: Instance, *, coupons: int, orders: int) -> None:
             each = -(-coupons // CAMPAIGNS)
             _run(cursor, "accounts", count=each)
             for number in range(CAMPAIGNS):
-                _run(cursor, "campaign", quantity=each, discount=DISCOUNT_AMOUNT)
+                _run(cursor, "campaign", quantity=each)
                 for first, last in _bites(min(each, coupons - number * each), BITE):
                     _run(cursor, "coupons", first=first, last=last, code=CODE.format(number="number"))
         if orders:
             accounts = -(-orders // ORDERS_OF_AN_ACCOUNT)
             _run(cursor, "accounts", count=accounts)
-            _run(cursor, "products", products=PRODUCTS, on_hand=orders * 10, count=orders)
-            of: dict[str, Any] = {"products": PRODUCTS, "discount": DISCOUNT_AMOUNT, "points": POINTS_AMOUNT}
-            of |= {"accounts": accounts, "run": secrets.token_hex(2)[1:], "currency": CURRENCY}
+            _run(cursor, "products", on_hand=orders * 10, count=orders)
+            of: dict[str, Any] = {"accounts": accounts, "run": secrets.token_hex(2)[1:]}
             # An account orders once in a bite, so that no balance changes twice in a statement.
             for first, last in _bites(orders, min(BITE, accounts)):
                 _run(cursor, "orders", first=first, last=last, code=CODE.format(number="n"), **of)
-                _run(cursor, "charges", currency=CURRENCY)
+                _run(cursor, "charges")
                 # A book that may be in use.
                 with closing(sqlite3.connect(instance.data / "gateway.sqlite3", timeout=30)) as book, book:
                     book.executemany((SQL / "charges_booked.sql").read_text(), cursor.fetchall())
@@ -58,7 +58,7 @@ def fill(instance: Instance, *, coupons: int, orders: int) -> None:
 
 def _run(cursor: Any, name: str, **values: object) -> None:
     """Execute the statements of that file."""
-    text = (SQL / f"{name}.sql").read_text().format(**values)
+    text = (SQL / f"{name}.sql").read_text().format(**SHARED, **values)
     for statement in filter(str.strip, text.split(";\n")):
         cursor.execute(statement)
 

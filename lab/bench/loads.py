@@ -19,14 +19,9 @@ from lab.stage import Stage
 from scripts.stack import own_stack, waiting
 from scripts.stack.instance import Instance
 
-SETTINGS = {
-    **stages.SETTINGS,
-    "GATEWAY_LATENCY_MS": "20",
-    # Payments wait for a worker that is stopped, and are settled when it goes on.
-    "PAYMENT_GIVE_UP_SECONDS": "600",
-    # So accounts come to have more unpaid orders than they usually may.
-    "OPEN_ORDERS_PER_ACCOUNT": "1000",
-}
+HERE = Path(__file__).parent
+SETTINGS = stages.SETTINGS | tomllib.loads((HERE / "settings.toml").read_text())
+QUERIES = SimpleNamespace(**tomllib.loads((HERE / "queries.toml").read_text()))
 WARM_UP_SECONDS = 2
 PRODUCTS, VUS = 1_000, 100
 """Products; and buyers at once if a row has no number of its own, each with one request under way."""
@@ -34,7 +29,6 @@ TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}
 """Of an answer, and what k6 calls them."""
 GRACE_SECONDS = 60
 """For k6 beyond the load's time: to start, to finish the last requests, and to write its figures."""
-QUERIES = SimpleNamespace(**tomllib.loads(Path(__file__).with_name("queries.toml").read_text()))
 SETTLE_SECONDS = 300
 """For the sagas to end after the load: a backlog of thousands, on a slow machine."""
 

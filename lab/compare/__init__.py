@@ -1,1 +1,0 @@
-"""The strategies side by side, under the same loads on the same rows."""

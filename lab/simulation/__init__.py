@@ -1,1 +1,0 @@
-"""A deterministic simulation of the shop in one thread: seeded processes, faults and outside systems."""

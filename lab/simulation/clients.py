@@ -93,13 +93,11 @@ class Answers:
 class Client:
     """One customer: calls the web process, and calls again with the same key while there is no answer."""
 
-    habits = SHOP.clients["customer"]
-
-    def __init__(self, processes: Processes, answers: Answers, account_id: int) -> None:
+    def __init__(self, processes: Processes, answers: Answers, account_id: int, sort: str) -> None:
         self.processes, self.answers, self.account_id = processes, answers, account_id
         self.by = ActorContext(Actor.STAFF, account_id, f"operator {account_id}")
-        self.kept = list[UUID]()
-        """Own orders that are kept if their card is declined."""
+        self.habits, self.kept = SHOP.clients[sort], list[UUID]()
+        """How it acts, and own orders that are kept if their card is declined."""
 
     def live(self) -> Story:
         """Do one action after the other until the faults end."""
@@ -222,17 +220,9 @@ class Client:
             dispatch.enqueue(tasks.advance)
 
 
-class Collector(Client):
-    """One who wants nothing but coupons, soon again."""
-
-    habits = SHOP.clients["collector"]
-
-
 class Operator(Client):
     """Forces sagas, grants points, and decides what another operator asked for; who may do what is for the
     tests of these."""
-
-    habits = SHOP.clients["operator"]
 
     def _acting(self, work: Callable[..., Any], **named: Any) -> Any:
         with journal.acting(self.by):

@@ -1,7 +1,7 @@
 """Models of the outside systems: a gateway and a partner with books, and receivers of events."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial, wraps
@@ -25,11 +25,9 @@ def call_of_gateway(effect: Callable[..., GatewayResult]) -> Callable[..., Gatew
 
     @wraps(effect)
     def called(gateway: "Gateway", **named: Any) -> GatewayResult:
-        try:
-            with chance.network(SHARES.lost_calls, TimeoutError, SECONDS.slow_call):
-                return effect(gateway, **named)
-        except TimeoutError:
-            return GatewayResult(status="unknown")
+        with suppress(TimeoutError), chance.network(SHARES.lost_calls, TimeoutError, SECONDS.slow_call):
+            return effect(gateway, **named)
+        return GatewayResult(status="unknown")
 
     return called
 

@@ -23,7 +23,7 @@ from events.models import FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, sending
 from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
 from lab.simulation import clients
-from lab.simulation.clients import ACCOUNTS, CAMPAIGNS, COUPONS, OPERATORS, Answers
+from lab.simulation.clients import ACCOUNTS, CAMPAIGNS, COUPONS, OPERATORS, Answers, Client, Operator
 from lab.simulation.outside import Gateway, Partner, Receiver
 from lab.simulation.processes import Processes
 from lab.simulation.world import MOST, SECONDS, chance, install_faults
@@ -73,8 +73,9 @@ def run(seed: str) -> tuple[list[str], Processes, Answers]:
     endpoint: dict[str, Any] = {"url": "http://127.0.0.1:1/", "secret": "not read", "events": ["order.*"]}
     WebhookEndpoint.objects.create(owner_id=OPERATORS[0], created_at=clock.now(), **endpoint)
     answers = Answers()
-    sorts = {clients.Client: ACCOUNTS[:4], clients.Collector: ACCOUNTS[4:], clients.Operator: OPERATORS}
-    for client in [sort(processes, answers, id) for sort, ids in sorts.items() for id in ids]:
+    sorts = {"customer": ACCOUNTS[:4], "collector": ACCOUNTS[4:], "operator": OPERATORS}
+    for sort, id in ((sort, id) for sort, ids in sorts.items() for id in ids):
+        client = (Operator if sort == "operator" else Client)(processes, answers, id, sort)
         client.go_on(client.live())
     while processes.steps < MOST.steps:
         processes.step()
