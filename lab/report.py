@@ -25,6 +25,7 @@ from scripts.stack import places
 from scripts.stack.instance import Instance
 
 DOCS = places.PROJECT / "docs"
+Steps = Sequence[Mapping[str, Any]]
 pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "firstcome", "font.size": 9})
 
 
@@ -92,9 +93,7 @@ def machine(one: Mapping[str, Any]) -> str:
     )
 
 
-def curves(
-    path: Path, lines: Mapping[str, Sequence[Mapping[str, Any]]], x: str, titles: Mapping[str, str]
-) -> None:
+def curves(path: Path, lines: Mapping[str, Steps], x: str, titles: Mapping[str, str]) -> None:
     """An SVG of two plots beside each other: these figures of each line's steps over their `x`."""
     figure, both = pyplot.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
     for axes, (name, title) in zip(both, titles.items(), strict=True):

@@ -18,11 +18,8 @@ from lab.stack import database
 from scripts.stack import children, own_stack, places
 from scripts.stack.instance import Instance
 
-SETTINGS = {
-    "LAB": "1",
-    # Orders that are placed here and not paid stay: expiring thousands would slow the next rows down.
-    "ORDER_HOLD_SECONDS": "86400",
-}
+SETTINGS = {"LAB": "1", "ORDER_HOLD_SECONDS": "86400"}
+"""Orders that are placed here and not paid stay: expiring thousands would slow the next rows down."""
 STOCK, ENOUGH_UNITS = 10_000_000, 1_000_000
 """On hand of each product that is seeded, and of those that are ordered: the demo's own have less."""
 DEMO_PRODUCTS = 20

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 from lab import report, stage as stages
 from lab.bench import loads, parts, rows as results
-from lab.bench.rows import ROWS, Measured
+from lab.bench.rows import ROWS, Measured, Rounds
 from lab.flags import is_on
 from lab.stack import database
 from lab.stage import Stage
@@ -91,9 +91,7 @@ def against(instance: Instance, *, name: str, size: SimpleNamespace, rows: Colle
     return results.write(measured, size=vars(size), against=name, **found)
 
 
-def is_due(
-    row: str, done: Sequence[tuple[Measured, Measured]], *, number: int, size: SimpleNamespace
-) -> bool:
+def is_due(row: str, done: Rounds, *, number: int, size: SimpleNamespace) -> bool:
     """Whether the row is measured in this round: with a budget until it meets that; else a load of k6 in each
     round, and the others once, after all loads."""
     if size.name == results.SMALL.name:

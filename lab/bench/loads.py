@@ -27,10 +27,9 @@ PRODUCTS, VUS = 1_000, 100
 """Products; and buyers at once if a row has no number of its own, each with one request under way."""
 TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}
 """Of an answer, and what k6 calls them."""
-GRACE_SECONDS = 60
-"""For k6 beyond the load's time: to start, to finish the last requests, and to write its figures."""
 SETTLE_SECONDS = 300
 """For the sagas to end after the load: a backlog of thousands, on a slow machine."""
+Run = Callable[[], Measured]
 
 
 @contextmanager
@@ -53,7 +52,7 @@ def measure(stage: Stage, row: str, **given: Any) -> Measured:
     count = [QUERIES.made[name].format(**settings) for name in of.makes]
     database.wait_until_worked_off(stage.instance)
     [(since,)], had, before = stage.rows(QUERIES.now), [*map(stage.number, count)], used(stage)
-    patience = settings["SECONDS"] + GRACE_SECONDS
+    patience = settings["SECONDS"] + of.grace_seconds
     figures = load.run(of.script, stage.instance, within_seconds=patience, **settings)
     paid = settled(stage, since) if "PAYS" in of.k6 else {}
     number = paid.get("placed", figures.requests)
@@ -100,9 +99,7 @@ def beside_null(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     return between(stage, loads, partial(measure, stage, "null"))
 
 
-def between(
-    stage: Stage, loads: Sequence[Callable[[], Measured]], null: Callable[[], Measured]
-) -> Iterator[Measured]:
+def between(stage: Stage, loads: Sequence[Run], null: Run) -> Iterator[Measured]:
     """These loads in each round, with null before and after each, for the machine drifts: rates and processor
     times as shares of null's, and statements of a request beyond null's. The null runs too."""
     before = null()

@@ -11,7 +11,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
 from MySQLdb import OperationalError
@@ -25,10 +25,6 @@ from scripts.stack import own_stack
 from scripts.stack.instance import Instance
 
 SECONDS, WARM_UP_SECONDS, WARM_UP_CALLS, WRITE_SECONDS = 10, 2, 100, 2
-SAMPLED: Mapping[str, Callable[[Instance], Iterable[int]]] = {
-    "web": stages.web_workers,
-    "worker": lambda instance: stages.processes(instance, "worker"),
-}
 STATEMENT = re.compile(r"# Query_time: ([\d.]+).*\n(?:(?:#|SET timestamp|use ).*\n)*([^#]*)")
 TABLE = re.compile(r"(?:FROM|INTO|UPDATE)\s+`?(\w+)", re.IGNORECASE)
 
@@ -57,20 +53,20 @@ def run(instance: Instance, rows: list[str]) -> int:
 
 def of_parts(stage: Stage, row: str) -> dict[str, Counter[str]]:
     """The µs that the parts of each process took of one more load."""
-    log = stage.instance.home / f"statements-{row}.log"
-    found = {name: Counter[str]() for name in SAMPLED}
+    instance, log = stage.instance, stage.instance.home / f"statements-{row}.log"
+    found = {name: Counter[str]() for name in ("web", "worker", "mariadb")}
+    sampled = {"web": stages.web_workers(instance), "worker": stages.processes(instance, "worker")}
 
     def count(by: Callable[..., None]) -> None:
-        for name, pids_of in SAMPLED.items():
-            for pid in pids_of(stage.instance):
-                by(found[name], json.loads((stage.instance.home / str(pid)).read_text()))
+        for name, pids in sampled.items():
+            for pid in pids:
+                by(found[name], json.loads((instance.home / str(pid)).read_text()))
 
     stage.rows("SET GLOBAL slow_query_log_file = %s", str(log))
     count(Counter.subtract)
     loads.measure(stage, row, SECONDS=SECONDS)
     time.sleep(WRITE_SECONDS)
     count(Counter.update)
-    found["mariadb"] = Counter()
     for seconds, text in STATEMENT.findall(log.read_text(errors="replace")):
         verb, table = text.split(None, 1)[0].rstrip(";").upper(), TABLE.search(text)
         found["mariadb"][f"{verb} {table[1]}" if table else verb] += round(float(seconds) * 1e6)

@@ -20,18 +20,16 @@ def _read(name: str) -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name(name).read_text())
 
 
-USUAL = {"script": "", "k6": {}, "times": "http_req_duration", "needs": "", "makes": []}
-USUAL |= {"goals": {}, "ratios": {}, "against": {}}
-ROWS = {key: SimpleNamespace(**USUAL | words) for key, words in _read("rows.toml").items()}
-"""As `rows.toml` says, besides what each calls and its part."""
+_DECLARED = _read("rows.toml")
+USUAL = _DECLARED.pop("usual")
+ROWS = {key: SimpleNamespace(**USUAL | words) for key, words in _DECLARED.items()}
 COMPARED = [key for key, row in ROWS.items() if row.ratios or row.against]
 """The rows that are measured beside another commit."""
 _SIZES = _read("sizes.toml")
 FULL, QUICK, SMALL = (SimpleNamespace(**{"name": name, **_SIZES["full"], **_SIZES[name]}) for name in _SIZES)
 BUDGET = ["null", "coupon", "sold_out", "orders", "points_orders", "paid", "wallet", "idle"]
 """What CI measures beside the last release, by processor time."""
-MOST_PROCESSOR = 1.15
-"""Times the other commit's, in each of the rounds: neighbours alone make a tenth."""
+MOST_PROCESSOR = 1.15  # times the other commit's, in each of the rounds: neighbours alone make a tenth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +41,10 @@ class Measured:
     findings: Sequence[str] = ()
     says: str = ""
     steps: Sequence[Mapping[str, Any]] = ()
+
+
+Rounds = Sequence[tuple[Measured, Measured]]
+"""A row on this commit and on the other, in each round."""
 
 
 def summed_up(measured: Iterable[Measured]) -> list[dict[str, Any]]:
@@ -107,9 +109,7 @@ def show() -> None:
         report.put_inside(PAGE, "figures of make bench AGAINST", table(full))
 
 
-def compared(
-    row: str, rounds: Sequence[tuple[Measured, Measured]], *, has_budget: bool = False
-) -> dict[str, Any]:
+def compared(row: str, rounds: Rounds, *, has_budget: bool = False) -> dict[str, Any]:
     """The row on this commit and the other, in rounds: both summed up, and their ratios of each round. With a
     budget its only goal is the least processor time of all rounds beside the other's."""
     quotients = [
@@ -128,7 +128,7 @@ def compared(
     return {"row": row, **both, "ratios": ratios, "goals": goals, "findings": findings}
 
 
-def least_processor(rounds: Iterable[tuple[Measured, Measured]]) -> float:
+def least_processor(rounds: Rounds) -> float:
     """The processor time of a request beside the other commit's, in the round in which it was least."""
     times = ((this.figures["processor_us"], other.figures["processor_us"]) for this, other in rounds)
     return min(itertools.starmap(ratio, times))

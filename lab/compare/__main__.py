@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +19,7 @@ from scripts.stack.instance import Instance
 PRODUCTS = 100
 AUDIT_SECONDS = 900
 """A whole run leaves a million rows to audit."""
+Rows = Sequence[dict[str, Any]]
 OF_CAMPAIGNS = {"L1", "L2"}
 """The laws whose offenders are campaigns: a product, or an order, may have the number of one."""
 
@@ -78,9 +79,7 @@ def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
     return findings
 
 
-def judge(
-    rows: Sequence[dict[str, Any]], laws: Sequence[Mapping[str, Any]], *, excepted: Collection[str]
-) -> list[str]:
+def judge(rows: Rows, laws: Rows, *, excepted: Collection[str]) -> list[str]:
     """A sentence for each law that is broken by anything but the campaigns whose ids are excepted; rows whose
     campaigns break one have it in `broken`. Of other offenders it isn't known which case they are of."""
     found = []

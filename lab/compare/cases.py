@@ -44,12 +44,6 @@ SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads((HERE / "scenarios.toml").r
 QUERIES = SimpleNamespace(**tomllib.loads((HERE / "queries.toml").read_text()))
 USUAL = SCENARIOS.pop("usual")
 NEARLY_ALL = 0.9
-COUNTED = re.compile(
-    r"^firstcome_(?!database_|processor_|\w*(?:requests|events|deliveries)_total)"
-    r"(\w+)_total(?:\{[^}]*\})? (\S+)$",
-    re.MULTILINE,
-)
-"""The shop's counters but for those that count every call, or each of its events."""
 DONE, UNKNOWN = ("201", "202"), ("0", "503 unavailable")
 """Answers after which an order has been placed, and after which it may have been, or not."""
 Measure = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -186,7 +180,7 @@ def _counted(instance: Instance) -> dict[str, float]:
     for (target,) in instance.metrics_targets().values():
         with suppress(OSError):
             text = ports.ask(int(target.rpartition(":")[2]), "GET", "/metrics")[1]
-            for name, number in COUNTED.findall(text):
+            for name, number in re.findall(QUERIES.counters, text):
                 sums[name] += round(float(number))
     return dict(sums)
 

@@ -42,7 +42,6 @@ from shop.approval_models import Approval
 from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
 from shop.operations import dispatch
 
 ACCOUNTS, OPERATORS, LISTED = range(1, 11), (11, 12), range(1, 11, 2)
@@ -95,7 +94,7 @@ class Client:
 
     def __init__(self, processes: Processes, answers: Answers, account_id: int, sort: str) -> None:
         self.processes, self.answers, self.account_id = processes, answers, account_id
-        self.by = ActorContext(Actor.STAFF, account_id, f"operator {account_id}")
+        self.by = journal.ActorContext(journal.Actor.STAFF, account_id, f"operator {account_id}")
         self.habits, self.kept = SHOP.clients[sort], list[UUID]()
         """How it acts, and own orders that are kept if their card is declined."""
 

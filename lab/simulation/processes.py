@@ -192,9 +192,8 @@ class Processes:
         if process.name not in self._executors:
             # The world runs its tasks one at a time; the distance of batches is that of their tasks.
             pools: Any = SimpleNamespace(pause=lambda seconds: None)
-            pools.submit = lambda pool, task: self.submit(
-                process, pool, task, after=SECONDS.batch if pool == "batch" else 0.0
-            )
+            after = {"batch": SECONDS.batch}
+            pools.submit = lambda pool, task: self.submit(process, pool, task, after=after.get(pool, 0.0))
             self._executors[process.name] = executor = Executor(pools=pools, failpoint=self._failpoint)
             executor.polls = process in self._workers
         return self._executors[process.name]

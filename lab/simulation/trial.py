@@ -32,7 +32,6 @@ from orders.saga import operator_actions
 from payments import gateways, points_grants
 from payments.models import Entry, Transfer
 from payments.reconciliation import reconciling
-from payments.reconciliation.reconciling import Fix
 from sales.models import SaleEntry
 from shop import clock
 from shop.approval_models import Approval
@@ -99,7 +98,7 @@ def _settle(processes: Processes, gateway: Gateway, answers: Answers) -> list[st
             processes.step()
         gateway.close_disputes()
         # Events may have been lost: a comparison of the books tells what none has told.
-        reconciling.reconcile(fix=Fix.OURS)
+        reconciling.reconcile(fix=reconciling.Fix.OURS)
         stuck = Saga.objects.filter(state=Saga.State.STUCK).order_by("id")
         for saga_id in stuck.values_list("id", flat=True):
             with suppress(FirstcomeError):
