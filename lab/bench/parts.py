@@ -50,8 +50,8 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
         steps.append({"coupons": stage.number(QUERIES.coupons), **medians})
     first, last = steps[0], steps[-1]
     figures = {**last, "of_empty": ratio(last["of_null"], first["of_null"])}
-    now, before = (f"{step['processor_us']:.0f} µs of processor a coupon" for step in (last, first))
-    says = f"{now}, beside {first['coupons']:,.0f} with {before}"
+    now, before = (f"{step['processor_us']:.0f}" for step in (last, first))
+    says = f"{now} µs of processor a coupon, beside {before} with {first['coupons']:,.0f} in the table"
     yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
 
 
