@@ -27,10 +27,11 @@ def test_a_step_is_a_command_of_the_lab_or_a_target_with_variables_that_the_make
 @pytest.mark.boots("the steps of `make verify`")
 def test_a_failed_step_is_named_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
+    monkeypatch.setenv("ONLY", "is for this command, not for a step's")
     # `-c` stands where a step has the target that says it can't run.
     third = "sh -c echo${IFS}-c:${IFS}NOT${IFS}RUN:${IFS}no-root;exit${IFS}2"
     fourth = "echo *** NOT TESTED on mysql: no-root ***"
-    steps = {"first": "sh -c exit${IFS}3", "second": "echo done", "third": third, "fourth": fourth}
+    steps = {"first": "sh -c exit${IFS}3", "second": "sh -c echo${IFS}done$ONLY", "third": third, "fourth": fourth}
     assert verify.verify(steps, seed="", page=tmp_path / "page") == 1
     printed = capsys.readouterr().out
     assert "FAILED (3) first" in printed
