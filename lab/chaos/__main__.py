@@ -14,6 +14,7 @@ from subprocess import Popen
 
 from lab.chaos.campaigns.plans import CAMPAIGNS, TRIALS
 from lab.chaos.campaigns.run import HEADER
+from lab.flags import is_on
 from scripts.stack import children, own_stack, places, system_packages
 from scripts.stack.children import say
 
@@ -36,6 +37,7 @@ def main() -> int:
         choices = ["", "redis", "rabbitmq"] if name == "broker" else None
         parser.add_argument(f"--{name}", default="", help=about, choices=choices)
     asked = parser.parse_args()
+    asked.quick, asked.planted = ("1" * is_on(flag) for flag in (asked.quick, asked.planted))
     asked.seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     if asked.campaign == "all":
         return children.run_command("make chaos", partial(run_all, asked))

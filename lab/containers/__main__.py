@@ -31,6 +31,7 @@ from lab.chaos.faults import Fault
 from lab.cluster.drill.load import STOCKED, Reader
 from lab.containers import engine
 from lab.containers.engine import LEFT_OUT, SHOP, STORES, Containers
+from lab.flags import is_on
 from lab.shop import Shop
 from scripts.stack import SetupError, children, own_stack, places, ports, waiting
 from scripts.stack.children import say
@@ -244,7 +245,7 @@ def main() -> int:
     """Run all checks in an engine of their own; the exit code. Raises SetupError."""
     parser = argparse.ArgumentParser(prog=f"make {NAME}", description="Run the containers on a real engine.")
     parser.add_argument("--keep", default="", help="1: leave everything up after the checks, until Ctrl-C")
-    is_kept, home = bool(parser.parse_args().keep), places.PROJECT / "var" / "containers"
+    is_kept, home = is_on(parser.parse_args().keep), places.PROJECT / "var" / "containers"
     try:
         engine.require_roots()
     except SetupError as error:

@@ -31,7 +31,12 @@ def test_a_failed_step_is_named_and_the_others_go_on(tmp_path, monkeypatch, caps
     # `-c` stands where a step has the target that says it can't run.
     third = "sh -c echo${IFS}-c:${IFS}NOT${IFS}RUN:${IFS}no-root;exit${IFS}2"
     fourth = "echo *** NOT TESTED on mysql: no-root ***"
-    steps = {"first": "sh -c exit${IFS}3", "second": "sh -c echo${IFS}done$ONLY", "third": third, "fourth": fourth}
+    steps = {
+        "first": "sh -c exit${IFS}3",
+        "second": "sh -c echo${IFS}done$ONLY",
+        "third": third,
+        "fourth": fourth,
+    }
     assert verify.verify(steps, seed="", page=tmp_path / "page") == 1
     printed = capsys.readouterr().out
     assert "FAILED (3) first" in printed

@@ -58,6 +58,8 @@ class Run:
     def __init__(self, campaign: "Campaign", instance: Instance, seed: str, **asked: str) -> None:
         """As is asked by the options `quick`, `planted`, `seconds` and `broker` of the command line."""
         self.campaign, self.instance, self.seed, self.asked = campaign, instance, seed, asked
+        if unknown := campaign.run.keys() - {*dir(self)}:
+            raise LookupError(f"the run of {campaign.name} has no {', '.join(unknown)}")
         vars(self).update(campaign.run)
         self.is_quick, self.is_planted = bool(asked.get("quick")), bool(asked.get("planted"))
         self.seen, self.opened, self.made = Observations(), ExitStack(), 0
