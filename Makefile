@@ -6,6 +6,8 @@ ifdef VAR
 export FIRSTCOME_VAR := $(VAR)
 endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
+# STATUS=0 is off, as lab/flags.py reads the flags that are handed over.
+on = $(filter-out 0 false no off,$(1))
 
 .DEFAULT_GOAL := help
 .PHONY: help run manage smoke docs test check format generate lock packages verify lab bench simulate chaos soak cluster cluster-drill test-containers
@@ -89,10 +91,10 @@ soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECO
 	@exec $(PYTHON) -m lab soak --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), VAR=var; STATUS=1 shows the running one's members, roles, lag and routes, exit code 1 when one is missing (JSON=1)
-	@exec $(PYTHON) -m lab $(if $(STATUS),status $(if $(JSON),--json),cluster --port "$(PORT)")
+	@exec $(PYTHON) -m lab $(if $(call on,$(STATUS)),status $(if $(call on,$(JSON)),--json),cluster --port "$(PORT)")
 
 cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
-	@exec $(PYTHON) -m lab drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
+	@exec $(PYTHON) -m lab drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" --quick "$(QUICK)"
 
 test-containers: ## the images and the compose file on a Docker engine of its own, as root: kills, an update, stops, a restore; NOT RUN where it can't; KEEP=1 leaves it up
 	@exec $(PYTHON) -m lab containers --keep "$(KEEP)"

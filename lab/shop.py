@@ -27,7 +27,7 @@ DECLARED = tomllib.loads(Path(__file__).with_name("shop.toml").read_text())
 SETTINGS = DECLARED["settings"] | own_stack.NO_RATES
 STRATEGIES, SALE = DECLARED["campaigns"], DECLARED["sale"]
 BUYERS, ACCOUNTS_EACH = 7, 6
-PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, STRATEGIES[-1]["quantity"]
+PRODUCTS, STOCK, PLENTY, COUPONS, FEW_COUPONS = 6, 150, 100_000, 30, DECLARED["few_coupons"]
 """What clients compete for in a minute."""
 SETTLE_SECONDS, UNAIDED_SECONDS, OPERATE_SECONDS = 330, 10, 20
 """A saga that has failed many times is retried after 300 s, whatever ended meanwhile."""

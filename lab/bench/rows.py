@@ -25,11 +25,11 @@ USUAL = _DECLARED.pop("usual")
 ROWS = {key: SimpleNamespace(**USUAL | words) for key, words in _DECLARED.items()}
 COMPARED = [key for key, row in ROWS.items() if row.ratios or row.against]
 """The rows that are measured beside another commit."""
-_SIZES = _read("sizes.toml")
-FULL, QUICK, SMALL = (SimpleNamespace(**{"name": name, **_SIZES["full"], **_SIZES[name]}) for name in _SIZES)
+_SIZES, _NAMES = _read("sizes.toml"), ("full", "quick", "budget")
+FULL, QUICK, SMALL = (SimpleNamespace(name=name, **_SIZES["full"] | _SIZES[name]) for name in _NAMES)
 BUDGET = ["null", "coupon", "sold_out", "orders", "points_orders", "paid", "wallet", "idle"]
 """What CI measures beside the last release, by processor time."""
-MOST_PROCESSOR = 1.15  # times the other commit's, in each of the rounds: neighbours alone make a tenth
+MOST_PROCESSOR = 1.15  # times the other commit's, in each round: other programs of the machine make a tenth
 
 
 @dataclass(frozen=True, kw_only=True)

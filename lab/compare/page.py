@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import report
-from lab.compare.cases import SCENARIOS
+from lab.compare.cases import SCENARIOS, USUAL
 
 Row = Mapping[str, Any]
 FOLDER = report.DOCS / "lab"
@@ -100,7 +100,7 @@ def side_by_side(rows: Sequence[Row]) -> str:
     """Throughput and p95 of every strategy of coupons in every scenario."""
     figures: dict[str, dict[str, str]] = {}
     for row in rows:
-        if "sort" not in SCENARIOS[row["scenario"]]:
+        if SCENARIOS[row["scenario"]].get("sort", USUAL["sort"]) == "coupons":
             text = f"{rate(row['per_second'])}, {time(row['settled_p95_ms'])}"
             figures.setdefault(row["strategy"], {})[label(row, "scenario")] = text
     columns = list(dict.fromkeys(column for one in figures.values() for column in one))

@@ -299,8 +299,8 @@ def plan(containers: Containers, failed: Sequence[str]) -> Iterator[Row]:
     for name, check in engine.DECLARED["says"].items():
         yield name, tested.says, check["pattern"], check["words"]
     for one in SHOP:
-        script = (engine.HERE / "locked_down.sh").read_text()
-        yield f"{one} is locked down", tested.says, "it is$", f"compose exec -T {one} sh -exc '{script}'"
+        script = shlex.quote((engine.HERE / "locked_down.sh").read_text())
+        yield f"{one} is locked down", tested.says, "it is$", f"compose exec -T {one} sh -exc {script}"
     yield "Prometheus scrapes every target", tested.says, f"=> {TARGETS} @", UP
     broken: dict[str, list[Row]] = {
         "kills": [(f"kill -9 of {one}", tested.comes_back, one) for one in (*SHOP, *STORES)],

@@ -93,7 +93,7 @@ def watch_early(instance: Instance) -> None:
     columns = "kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6), at DATETIME(6)"
     database.rows(instance, f"CREATE TABLE {TABLE} ({columns})")
     swept = [(f"{one} swept", f"DELETE ON {one}", "TRUE", f"OLD.{end}") for one, end in EXPIRIES.items()]
-    changed = [(kind, *change.values()) for kind, change in EARLY["changes"].items()]
+    changed = [(kind, one["event"], one["when"], one["due_at"]) for kind, one in EARLY["changes"].items()]
     for number, (kind, event, change, due_at) in enumerate(changed + swept):
         values = f"'{kind}', OLD.id, {due_at}, UTC_TIMESTAMP(6)"
         insert = f"IF {change} THEN INSERT INTO {TABLE} VALUES ({values}); END IF;"  # noqa: S608

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from scripts.stack import ports
 from scripts.stack.instance import Instance
+from scripts.stack.processes import OUTSIDE
 
 SETTINGS = tomllib.loads(Path(__file__).with_name("links.toml").read_text())
 CHANGE_SECONDS = 10
@@ -115,8 +116,8 @@ PROXIED: dict[str, Link] = {}
 def start(instance: Instance, links: Sequence[str]) -> dict[str, str]:
     """Have a proxy listen for each of these links; the settings that lead through it."""
     server, settings = instance.mariadb(), dict[str, str]()
-    addresses = (server.socket, instance.redis_socket, *instance.ports[1:4], instance.port)
-    servers = dict(zip(SETTINGS, addresses, strict=True))
+    servers: dict[str, int | Path] = dict(zip(OUTSIDE, instance.ports[1:4], strict=True))
+    servers |= {"database": server.socket, "redis": instance.redis_socket, "webhooks": instance.port}
     threading.Thread(target=LOOP.run_forever, daemon=True).start()
     for port, name in enumerate(links, ports.free(len(links))):
         PROXIED[name] = Link(port, servers[name])

@@ -82,11 +82,11 @@ def _faults(declared: Mapping[str, Any]) -> Faults:
 
 
 DECLARED = tomllib.loads(Path(__file__).with_name("campaigns.toml").read_text())
-LANES = {name: _faults(rows) for name, rows in DECLARED["lanes"].items()}
+SHARES = {name: _faults(rows) for name, rows in DECLARED["shares"].items()}
 
 
 class Chaos(Run):
-    """Lanes of faults run at once, so that those of the shop and of what is outside overlap."""
+    """Sequences of faults run at once, so that those of the shop and of what is outside overlap."""
 
     settle_seconds, database, client_seconds, pauses = shop.SETTLE_SECONDS, "sqlite", 60.0, (0.3, 3.0)
 
@@ -95,11 +95,11 @@ class Chaos(Run):
         self.minutes = max(1, int(self.client_seconds) // 60)
         return super().prepare()
 
-    def lanes(self) -> list[Iterator[Fault]]:
+    def sequences(self) -> list[Iterator[Fault]]:
         self.seen.requests, self.ends_at = [], time.monotonic() + self.client_seconds
-        outside = LANES["outside"] | (LANES["mariadb"] if self.instance.database == "mariadb" else {})
-        lanes = [LANES["shop"], outside, *([LANES["broker"]] if self.broker else [])]
-        return [self.drawn(self.pauses, shares) for shares in lanes]
+        outside = SHARES["outside"] | (SHARES["mariadb"] if self.instance.database == "mariadb" else {})
+        drawn = [SHARES["shop"], outside, *([SHARES["broker"]] if self.broker else [])]
+        return [self.drawn(self.pauses, shares) for shares in drawn]
 
     def drawn(self, pauses: tuple[float, float], shares: Faults) -> Iterator[Fault]:
         """Faults by their shares up to the end, with a pause of so many seconds after each."""
@@ -115,9 +115,9 @@ class Chaos(Run):
 class Soak(Chaos):
     database, client_seconds, pauses = "mariadb", 600.0, (2.0, 8.0)
 
-    def lanes(self) -> list[Iterator[Fault]]:
-        slow, jump = self.drawn((10.0, 40.0), LANES["slow"]), self.drawn((5.0, 30.0), LANES["jump"])
-        return [*super().lanes(), slow, jump]
+    def sequences(self) -> list[Iterator[Fault]]:
+        slow, jump = self.drawn((10.0, 40.0), SHARES["slow"]), self.drawn((5.0, 30.0), SHARES["jump"])
+        return [*super().sequences(), slow, jump]
 
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
@@ -174,7 +174,7 @@ def availability(seen: Observations) -> Iterator[str]:
 
 def _campaign(name: str, words: Mapping[str, Any]) -> Campaign:
     own = {**words, "faults": _faults(words["faults"]), "kind": KINDS.get(name, Run)}
-    own["planted"] = DECLARED["statements"].get(words.get("planted"), "")
+    own["planted"] = DECLARED["defects"][words["planted"]] if "planted" in words else ""
     own["planted_faults"] = [Fault(*one) for one in words.get("planted_faults", ())]
     return Campaign(name, **own)
 

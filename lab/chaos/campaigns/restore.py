@@ -3,6 +3,9 @@
 What clients were answered before the moment has to be there, and the restored shop has to go on with what
 remains of the lost time in clients, in Redis, at the gateway and at the data platform. Planted, the copied
 logs end before the moment: the restore has to refuse them, or else the comparison has to find the loss.
+
+It prints the RTO, from the loss to the first answer (recovery time objective), and the RPO, the time before
+the loss whose effects are not restored (recovery point objective), as they are measured.
 """
 
 import math

@@ -141,16 +141,16 @@ class Run:
         return [*staff_and_buyers(self.setup, **of), *self.reader]
 
     def make_faults(self) -> float:
-        """Make those of each lane one after the other; the longest time until the shop was ready."""
-        make_each = lambda lane: max(map(self.make, lane), default=0.0)  # noqa: E731
-        first, *others = self.lanes()
+        """Make those of each sequence one after the other; the longest time until the shop was ready."""
+        make_each = lambda sequence: max(map(self.make, sequence), default=0.0)  # noqa: E731
+        first, *others = self.sequences()
         with ThreadPoolExecutor() as threads:
             working = threads.map(make_each, others)
             # In this thread, which a signal interrupts.
             return max([make_each(first), *working])
 
-    def lanes(self) -> list[Iterator[Fault]]:
-        """Faults as they are due, of lanes that overlap."""
+    def sequences(self) -> list[Iterator[Fault]]:
+        """Faults as they are due, of sequences that overlap."""
         return [self.planned()]
 
     def planned(self) -> Iterator[Fault]:

@@ -22,6 +22,7 @@ from lab.cluster.drill import faults, load
 from lab.cluster.drill.faults import Fault
 from lab.cluster.drill.load import Seen
 from lab.cluster.layout import Cluster, names
+from lab.flags import is_on
 from lab.shop import Shop
 from scripts.stack import SetupError, children, own_stack, system_packages, waiting
 from scripts.stack.children import say
@@ -43,7 +44,7 @@ def main() -> int:
     parser.add_argument("--seed", default="", help="the same faults at the same moments again")
     parser.add_argument("--minutes", default="", help="repeat the faults; none begins after so many minutes")
     parser.add_argument("--only", default="", help="faults, actions or components, with commas between them")
-    parser.add_argument("--quick", action="store_true", help="up to twelve faults")
+    parser.add_argument("--quick", type=is_on, help="1: up to twelve faults")
     asked = parser.parse_args()
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     chosen = faults.chosen(asked.only) or (faults.QUICK if asked.quick else faults.NAMES)
