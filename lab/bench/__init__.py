@@ -1,0 +1,1 @@
+"""`make bench`: what the shop does a second, beside what it does doing nothing, or beside another commit."""

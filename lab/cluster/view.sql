@@ -1,5 +1,5 @@
--- A member's state and role, what it has to apply, its transactions, and whether it is in a majority, as in keepers.View.
--- What waits in the relay log was committed by the group, and acknowledged.
+-- A member's state and role, what it has to apply, its transactions, and whether it is in a majority, as in
+-- keepers.View. What waits in the relay log was committed by the group, and acknowledged.
 SELECT IFNULL(own.MEMBER_STATE, 'OFFLINE'), IFNULL(own.MEMBER_ROLE, ''),
   IFNULL(stats.COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE, 0), CONCAT_WS(',', @@GLOBAL.gtid_executed, (
     SELECT RECEIVED_TRANSACTION_SET FROM performance_schema.replication_connection_status

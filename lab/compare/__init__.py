@@ -1,0 +1,1 @@
+"""The strategies side by side, under the same loads on the same rows."""

@@ -6,4 +6,5 @@ if [ $# -gt 0 ]; then
   apt-get install -q -y --no-install-recommends "$@"
 fi
 rm -rf /var/lib/apt/lists/*
+# The image stands in for the official one of Python, whose program is `python`.
 [ ! -e /usr/bin/python3 ] || ln -s /usr/bin/python3 /usr/local/bin/python

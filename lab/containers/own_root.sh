@@ -1,5 +1,5 @@
-# Runs in the engine's new namespaces, as their first process, which becomes dockerd: with the root, the folder of what is kept
-# between runs, and the one that the machine shares.
+# Runs in the engine's new namespaces, as their first process, which becomes dockerd: with the root, the
+# folder of what is kept between runs, and the one that the machine shares.
 set -eu
 root=$1 kept=$2 shared=$3
 mount --make-rprivate /

@@ -1,6 +1,6 @@
--- Executed by each member when its data folder is made, before it writes a binary log: the accounts, the shop's empty
--- database, and the metadata from which MySQL Router learns the members. All members execute the same, so that
--- it is no transaction of any of them. A statement ends with a semicolon at the end of a line.
+-- Executed by each member when its data folder is made, before it writes a binary log: the accounts, the
+-- shop's empty database, and the metadata from which MySQL Router learns the members. All members execute the
+-- same, so that it is no transaction of any of them. A statement ends with a semicolon at the end of a line.
 ALTER USER 'root'@'localhost' IDENTIFIED BY '${mysql_administrator_password}';
 CREATE USER 'cluster'@'${host}' IDENTIFIED BY '${mysql_administrator_password}';
 GRANT ALL PRIVILEGES ON *.* TO 'cluster'@'${host}' WITH GRANT OPTION;
@@ -16,8 +16,8 @@ CREATE USER 'exporter'@'${host}' IDENTIFIED BY '${mysql_exporter_password}' WITH
 GRANT PROCESS, REPLICATION CLIENT, CONNECTION_ADMIN ON *.* TO 'exporter'@'${host}';
 GRANT SELECT ON performance_schema.* TO 'exporter'@'${host}';
 
--- The tables and views that Router reads, as MySQL Shell would make them for an InnoDB Cluster (version 2.2.0 of the
--- metadata). Debian has no MySQL Shell. One cluster, one group, no replica clusters.
+-- The tables and views that Router reads, as MySQL Shell would make them for an InnoDB Cluster (version 2.2.0
+-- of the metadata). Debian has no MySQL Shell. One cluster, one group, no replica clusters.
 CREATE DATABASE mysql_innodb_cluster_metadata CHARACTER SET utf8mb4;
 CREATE TABLE mysql_innodb_cluster_metadata.members (id INT UNSIGNED PRIMARY KEY,
   uuid CHAR(36) CHARACTER SET ascii COLLATE ascii_general_ci NOT NULL UNIQUE, endpoint VARCHAR(265) NOT NULL);
@@ -35,7 +35,8 @@ INSERT INTO mysql_innodb_cluster_metadata.routers
   (router_id, router_name, product_name, address, attributes, cluster_id) VALUES
   (1, 'router-1', 'MySQL Router', '${host}', '{}', '${group_name}'),
   (2, 'router-2', 'MySQL Router', '${host}', '{}', '${group_name}');
-CREATE SQL SECURITY INVOKER VIEW mysql_innodb_cluster_metadata.schema_version (major, minor, patch) AS SELECT 2, 2, 0;
+CREATE SQL SECURITY INVOKER VIEW mysql_innodb_cluster_metadata.schema_version (major, minor, patch) AS
+  SELECT 2, 2, 0;
 CREATE SQL SECURITY INVOKER VIEW mysql_innodb_cluster_metadata.v2_gr_clusters AS
   SELECT 'gr' AS cluster_type, 'pm' AS primary_mode, '${group_name}' AS cluster_id, 'firstcome' AS cluster_name,
     '${group_name}' AS group_name, CAST('{}' AS JSON) AS attributes, CAST(NULL AS JSON) AS options,

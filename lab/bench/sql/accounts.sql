@@ -1,5 +1,5 @@
--- The first {count} active accounts, numbered from 1; those that are missing are made. A hash never begins with an
--- exclamation mark: no password fits.
+-- The first {count} active accounts, numbered from 1; those that are missing are made. A hash never begins
+-- with an exclamation mark: no password fits.
 INSERT INTO auth_user (username, password, is_active, date_joined)
 SELECT CONCAT('filled-', there.last + seq), '!', 1, UTC_TIMESTAMP(6)
 FROM seq_1_to_{count} JOIN (

@@ -1,5 +1,5 @@
--- The positions from {first} to {last} of the campaign, for the accounts of these numbers: numbered without gaps,
--- counted, and noted in the journal.
+-- The positions from {first} to {last} of the campaign, for the accounts of these numbers: numbered without
+-- gaps, counted, and noted in the journal.
 BEGIN;
 UPDATE coupons_campaign SET issued = {last} WHERE id = @campaign AND issued = {first} - 1;
 INSERT INTO coupons_coupon (campaign_id, account_id, code, position, status, issued_at, expires_at)

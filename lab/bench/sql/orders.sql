@@ -1,5 +1,6 @@
--- The orders from {first} to {last} of the period, ended in all ways, with every row that a real one leaves behind.
--- What becomes of each is decided first. Orders with a coupon have one line, which bears the whole discount.
+-- The orders from {first} to {last} of the period, ended in all ways, with every row that a real one leaves
+-- behind. What becomes of each is decided first. Orders with a coupon have one line, which bears the whole
+-- discount.
 CREATE OR REPLACE TEMPORARY TABLE filling_line
 (n INT NOT NULL, k INT NOT NULL, product_id BIGINT NOT NULL, quantity INT NOT NULL, price BIGINT NOT NULL,
  PRIMARY KEY (n, k))
@@ -56,13 +57,16 @@ SELECT order_id, account_id, status, items_amount, discount_amount, points_amoun
     IF(status = 'awaiting_payment', UTC_TIMESTAMP(6) + INTERVAL 2 DAY, placed_at + INTERVAL 900 SECOND),
     IF(status = 'paid', ended_at, NULL), IF(status = 'paid', NULL, ended_at), failure_code, failure_detail
 FROM filling_order;
-INSERT INTO orders_orderline (order_id, product_id, sku, name, quantity, unit_price, line_amount, discount_amount)
+INSERT INTO orders_orderline
+    (order_id, product_id, sku, name, quantity, unit_price, line_amount, discount_amount)
 SELECT order_id, product_id, sku, name, quantity, line.price, quantity * line.price, discount_amount
 FROM filling_line AS line JOIN filling_order USING (n) JOIN inventory_product ON id = product_id;
-INSERT INTO shop_idempotencykey (account_id, key_hash, fingerprint, reference, status, body, location, created_at)
+INSERT INTO shop_idempotencykey
+    (account_id, key_hash, fingerprint, reference, status, body, location, created_at)
 SELECT account_id, SHA2(order_id, 256), SHA2(payment_id, 256), order_id, 201,
-    JSON_OBJECT('id', order_id, 'status', status, 'items_amount', items_amount, 'discount_amount', discount_amount,
-                'points_amount', points_amount, 'card_amount', card_amount, 'total_amount', total_amount,
+    JSON_OBJECT('id', order_id, 'status', status, 'items_amount', items_amount,
+                'discount_amount', discount_amount, 'points_amount', points_amount,
+                'card_amount', card_amount, 'total_amount', total_amount,
                 'currency', '{currency}', 'coupon', coupon_code, 'placed_at', placed_at),
     CONCAT('/api/v1/orders/', order_id), placed_at
 FROM filling_order;
@@ -73,9 +77,10 @@ FROM filling_order;
 
 -- What is sold leaves the shelf: the level after each sale, and then the level itself.
 INSERT INTO inventory_stockmovement (product_id, kind, delta, on_hand_after, order_id, at)
-SELECT product_id, 'sold', -quantity, on_hand - SUM(quantity) OVER (PARTITION BY product_id ORDER BY n), order_id,
-    ended_at
-FROM filling_line JOIN filling_order USING (n) JOIN inventory_product ON id = product_id WHERE status = 'paid';
+SELECT product_id, 'sold', -quantity, on_hand - SUM(quantity) OVER (PARTITION BY product_id ORDER BY n),
+    order_id, ended_at
+FROM filling_line JOIN filling_order USING (n) JOIN inventory_product ON id = product_id
+WHERE status = 'paid';
 INSERT INTO shop_journalline (at, actor, what, subject, order_id, `before`, after, is_internal)
 SELECT movement.at, 'system', 'stock.sold', CONCAT('product ', product_id), order_id,
     JSON_OBJECT('on_hand', on_hand_after - delta), JSON_OBJECT('on_hand', on_hand_after), 1
@@ -89,10 +94,11 @@ SET on_hand = on_hand - sold, reserved = reserved + held, version = version + 1;
 
 -- The coupons that discounts came from: each account's, redeemed by its order.
 SET @issued = (SELECT COUNT(*) FROM filling_order WHERE coupon_code <> '');
-INSERT INTO coupons_campaign (name, strategy, quantity, issued, opens_at, code_source, eligible, discount_type,
+INSERT INTO coupons_campaign
+    (name, strategy, quantity, issued, opens_at, code_source, eligible, discount_type,
     discount_value, coupon_valid_for_days, created_at)
-SELECT 'Filled', 'group_commit', @issued, @issued, UTC_TIMESTAMP(6), 'generated', 'all', 'amount', {discount}, 30,
-    UTC_TIMESTAMP(6)
+SELECT 'Filled', 'group_commit', @issued, @issued, UTC_TIMESTAMP(6), 'generated', 'all', 'amount',
+    {discount}, 30, UTC_TIMESTAMP(6)
 FROM DUAL WHERE @issued > 0;
 SET @campaign = LAST_INSERT_ID();
 INSERT INTO coupons_coupon (campaign_id, account_id, code, position, status, order_id, issued_at, expires_at)
@@ -101,17 +107,19 @@ SELECT @campaign, account_id, coupon_code, ROW_NUMBER() OVER (ORDER BY n), 'rede
 FROM filling_order WHERE coupon_code <> '';
 
 -- Payments and their sagas; a declined one keeps its payment too: the gateway was asked.
-INSERT INTO payments_payment (id, account_id, order_id, status, points_amount, card_amount, currency, charge_key,
+INSERT INTO payments_payment
+    (id, account_id, order_id, status, points_amount, card_amount, currency, charge_key,
     charge_reference, failure_code, failure_detail, created_at, settled_at, number)
-SELECT payment_id, account_id, order_id, IF(status = 'paid', 'succeeded', 'failed'), points_amount, card_amount,
-    '{currency}', CONCAT('payment-', payment_id), charge_reference, failure_code, failure_detail, placed_at,
+SELECT payment_id, account_id, order_id, IF(status = 'paid', 'succeeded', 'failed'), points_amount,
+    card_amount, '{currency}', CONCAT('payment-', payment_id), charge_reference, failure_code, failure_detail, placed_at,
     ended_at, 1
 FROM filling_order WHERE status IN ('paid', 'payment_failed');
-INSERT INTO orders_saga (id, kind, subject_id, about_id, request_id, state, direction, failure_code, failure_detail,
+INSERT INTO orders_saga
+    (id, kind, subject_id, about_id, request_id, state, direction, failure_code, failure_detail,
     deadline_at, created_at, ended_at)
 SELECT saga_id, 'purchase', payment_id, order_id, payment_id, IF(status = 'paid', 'done', 'compensated'),
-    IF(status = 'paid', 'do', 'undo'), failure_code, failure_detail, placed_at + INTERVAL 900 SECOND, placed_at,
-    ended_at
+    IF(status = 'paid', 'do', 'undo'), failure_code, failure_detail, placed_at + INTERVAL 900 SECOND,
+    placed_at, ended_at
 FROM filling_order WHERE status IN ('paid', 'payment_failed');
 INSERT INTO orders_sagalog (saga_id, step, direction, event, reference, at)
 SELECT saga_id, step, 'do',
@@ -120,8 +128,8 @@ SELECT saga_id, step, 'do',
          WHEN step = 'charge_card' AND status = 'payment_failed' THEN 'refused' ELSE 'done' END,
     IF(step = 'charge_card', charge_reference, ''), placed_at
 FROM filling_order JOIN (
-    SELECT 'reserve_inventory' AS step, 1 AS place UNION SELECT 'hold_coupon', 2 UNION SELECT 'debit_balance', 3
-    UNION SELECT 'charge_card', 4 UNION SELECT 'settle', 5
+    SELECT 'reserve_inventory' AS step, 1 AS place UNION SELECT 'hold_coupon', 2
+    UNION SELECT 'debit_balance', 3 UNION SELECT 'charge_card', 4 UNION SELECT 'settle', 5
 ) AS steps WHERE status = 'paid' OR status = 'payment_failed' AND place <= 4 ORDER BY n, place;
 INSERT INTO orders_sagalog (saga_id, step, direction, event, at)
 SELECT saga_id, step, 'undo', IF(step = 'reserve_inventory', 'done', 'skipped'), ended_at
@@ -130,19 +138,23 @@ FROM filling_order JOIN (
     UNION SELECT 'debit_balance', 4
 ) AS steps WHERE status = 'payment_failed' ORDER BY n, place;
 INSERT INTO shop_journalline (at, actor, request_id, what, subject, order_id, detail, reference)
-SELECT log.at, 'system', payment_id, CONCAT(log.step, IF(log.direction = 'undo', '.undo', ''), '.', log.event),
+SELECT log.at, 'system', payment_id,
+    CONCAT(log.step, IF(log.direction = 'undo', '.undo', ''), '.', log.event),
     CONCAT('purchase ', payment_id), order_id, log.detail, log.reference
 FROM filling_order JOIN orders_sagalog AS log USING (saga_id);
 
--- Grants, holds and sales. An account that pays with points is granted as many before: its wallet ends as it began.
+-- Grants, holds and sales. An account that pays with points is granted as many before: its wallet ends as it
+-- began.
 INSERT INTO payments_transfer (id, kind, reference, reason, at)
-SELECT grant_id, 'grant', CONCAT('filled ', order_id), 'Filled', placed_at FROM filling_order WHERE points_amount > 0;
+SELECT grant_id, 'grant', CONCAT('filled ', order_id), 'Filled', placed_at
+FROM filling_order WHERE points_amount > 0;
 INSERT INTO payments_transfer (id, kind, reference, order_id, at)
 SELECT hold_id, 'hold', order_id, order_id, placed_at FROM filling_order WHERE points_amount > 0;
 INSERT INTO payments_transfer (id, kind, reference, order_id, at)
 SELECT sale_id, 'sale', order_id, order_id, ended_at FROM filling_order WHERE status = 'paid';
 INSERT INTO payments_entry (transfer_id, account_id, amount, balance_after_amount)
-SELECT grant_id, id, IF(id < 0, -points_amount, points_amount), IF(id < 0, NULL, balance_amount + points_amount)
+SELECT grant_id, id, IF(id < 0, -points_amount, points_amount),
+    IF(id < 0, NULL, balance_amount + points_amount)
 FROM filling_order JOIN payments_ledgeraccount ON id IN (account_id, -4) WHERE points_amount > 0;
 INSERT INTO payments_entry (transfer_id, account_id, amount, balance_after_amount)
 SELECT hold_id, id, IF(id < 0, points_amount, -points_amount), IF(id < 0, NULL, balance_amount)
@@ -155,7 +167,8 @@ WHERE status = 'paid' AND (id <> -1 OR points_amount > 0);
 INSERT INTO shop_journalline (at, actor, what, subject, order_id, `before`, after)
 SELECT ended_at, 'system', CONCAT('order.', status), CONCAT('order ', order_id), order_id,
     JSON_OBJECT('status', 'awaiting_payment'),
-    JSON_OBJECT('order', order_id, 'account', account_id, 'total_amount', total_amount, 'points_amount', points_amount,
-                'card_amount', card_amount, 'currency', '{currency}', 'status', status)
+    JSON_OBJECT('order', order_id, 'account', account_id, 'total_amount', total_amount,
+                'points_amount', points_amount, 'card_amount', card_amount, 'currency', '{currency}',
+                'status', status)
 FROM filling_order WHERE status <> 'awaiting_payment';
 COMMIT;

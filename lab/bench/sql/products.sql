@@ -9,12 +9,14 @@ INSERT INTO inventory_stockmovement (product_id, kind, delta, on_hand_after, rea
 SELECT id, 'received', on_hand, on_hand, 'Filled', created_at FROM inventory_product WHERE id > @last;
 COMMIT;
 CREATE OR REPLACE TEMPORARY TABLE filling_product (number INT PRIMARY KEY, product_id BIGINT NOT NULL)
-SELECT ROW_NUMBER() OVER (ORDER BY id) - 1 AS number, id AS product_id FROM inventory_product WHERE id > @last;
+SELECT ROW_NUMBER() OVER (ORDER BY id) - 1 AS number, id AS product_id
+FROM inventory_product WHERE id > @last;
 INSERT INTO payments_ledgeraccount (id, kind, user_id)
 SELECT account_id, 'wallet', account_id FROM filling_account
 WHERE account_id NOT IN (SELECT id FROM payments_ledgeraccount);
--- The first order is placed after all that are there: the books of payments and charges are read side by side,
--- oldest first. All are within the retention of idempotency keys, which the housekeeping would clear away otherwise.
+-- The first order is placed after all that are there: the books of payments and charges are read side by
+-- side, oldest first. All are within the retention of idempotency keys, which the housekeeping would clear
+-- away otherwise.
 SET @from = GREATEST(UTC_TIMESTAMP(6) - INTERVAL 20 HOUR,
     COALESCE((SELECT placed_at FROM orders_order ORDER BY id DESC LIMIT 1), '2000-01-01'));
 SET @step = TIMESTAMPDIFF(MICROSECOND, @from, UTC_TIMESTAMP(6)) DIV {count};
