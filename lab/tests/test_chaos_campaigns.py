@@ -41,6 +41,11 @@ def test_a_campaign_breaks_what_can_be_broken_and_has_a_planted_defect_that_it_m
         if fault.sort in {*network.State}:
             assert fault.name in campaign.links
     assert campaign.plan("1", is_quick=True) == campaign.plan("1", is_quick=True)
+    assert campaign.run.keys() <= {*dir(campaign.kind)}
+
+
+def test_each_kind_of_run_has_its_campaign():
+    assert plans.KINDS.keys() <= CAMPAIGNS.keys()
 
 
 def test_faults_that_no_request_has_met_are_a_finding():

@@ -14,6 +14,8 @@ def test_every_alert_has_a_cause_and_no_cause_names_another():
     fired = {name for cause in CAUSES for name in cause.fires}
     assert fired == alert_rules.alerts().keys()
     assert {name for cause in CAUSES for name in cause.explains} <= fired
+    phases = [cause.phase for cause in CAUSES]
+    assert phases == sorted(phases), "the causes of a phase are made together"
 
 
 @in_one_test(

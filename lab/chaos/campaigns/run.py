@@ -166,7 +166,8 @@ class Run:
         """Make one fault; how long the shop then took to be ready. Raises SetupError."""
         leader, began = children.leader_of(self.instance.run, fault.name), time.monotonic()
         faults.make(fault, self.instance, self.broker)
-        self.made, ended = self.made + 1, time.monotonic()
+        ended = time.monotonic()
+        self.made += 1
         waited = faults.wait_until_ready(fault, leader, self.instance, self.ready_seconds)
         self.spans.append(Span(fault, began, ended, time.monotonic()))
         say(f"{fault}; ready after {waited:.1f} s")
