@@ -7,7 +7,6 @@ One that this machine can't run is NOT RUN. docs/verified.md keeps how each step
 import argparse
 import os
 import re
-import shutil
 import signal
 import sys
 import time
@@ -37,13 +36,13 @@ def main() -> int:
 def verify(steps: Mapping[str, str], seed: str, page: Path = PAGE) -> int:
     """Run these steps and record each on the page; 1 when one failed, 2 when none did and one was not run."""
     folder = places.private_folder(places.state()) / "verify"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     # What this make was given is not for the step's own make.
     own = {key: value for key, value in os.environ.items() if key not in own_stack.OF_MAKE}
     codes = [0]
     for name, command in steps.items():
         log, began = folder / f"{name}.log", time.monotonic()
+        log.unlink(missing_ok=True)
         words = command.split()
         if seed and command.startswith(tuple(DECLARED["takes_seed"])):
             words.append(f"SEED={seed}" if words[0] == "make" else f"--seed={seed}")
