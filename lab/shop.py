@@ -3,15 +3,14 @@ stack begins and ends with: goods and campaigns, then a wait until all is settle
 
 import json
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from lab import calls
-from lab.calls import Account, Answer, Call, Connection, Observations, Product, Setup
+from lab.calls import Account, Answer, Call, Connection, Observations, Product, RecordedCall, Setup
+from lab.tables import declared
 from scripts.stack import SetupError, own_stack, ports
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
@@ -23,7 +22,7 @@ BOUGHT = {"paid", "refunded"}
 UNPAID = ("payment_failed", "cancelled", "expired")
 ENDS = dict.fromkeys(BOUGHT, "order.paid") | {status: f"order.{status}" for status in UNPAID}
 SETTLED = {"succeeded", "failed", "reversed"}
-DECLARED = tomllib.loads(Path(__file__).with_name("shop.toml").read_text())
+DECLARED = declared("lab/shop.toml")
 SETTINGS = DECLARED["settings"] | own_stack.NO_RATES
 STRATEGIES, SALE = DECLARED["campaigns"], DECLARED["sale"]
 BUYERS, ACCOUNTS_EACH = 7, 6
@@ -54,6 +53,11 @@ class Shop:
     def ask(self, call: Call, *, within_seconds: float = PATIENCE_SECONDS) -> Answer:
         """The final answer. Raises NoFinalAnswer."""
         return self.connection.call_until_final(call, until=time.monotonic() + within_seconds)
+
+    def make(self, account: Account, sort: str, call: Call, **how: float) -> RecordedCall:
+        """The call with its final answer, in the book of that account. Raises NoFinalAnswer."""
+        account.calls.append(made := RecordedCall(sort, call, self.ask(call, **how)))
+        return made
 
     def create_product(self, word: str, number: int, on_hand: int) -> Product:
         """The product of this number, named by the word, and delivered once. Raises SetupError."""

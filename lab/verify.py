@@ -10,15 +10,15 @@ import re
 import signal
 import sys
 import time
-import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from lab.tables import declared
 from scripts.stack import children, own_stack, places
 
-DECLARED = tomllib.loads(Path(__file__).with_name("verify.toml").read_text())
+DECLARED = declared("lab/verify.toml")
 STEPS: Mapping[str, str] = DECLARED["steps"]
 PAGE = places.PROJECT / "docs" / "verified.md"
 COMMIT = "git describe --always; git diff --quiet HEAD -- . ':!docs/verified.md' || echo with changes"

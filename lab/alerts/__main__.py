@@ -11,16 +11,15 @@ import itertools
 import math
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from lab.alerts import causes, stage as stages
 from lab.alerts.stage import SLOWEST_SCRAPE_SECONDS, Block, Fired, Stage
+from lab.tables import declared
 from scripts import alert_rules
 from scripts.stack import SetupError, own_stack, waiting
 from scripts.stack.children import say
@@ -57,7 +56,7 @@ CAUSES = [
         *(row["phase"], row["what"], row["fires"], row.get("explains", [])),
         blocks=partial(row_blocks, row) if {"lasting", "sql"} & row.keys() else getattr(causes, name),
     )
-    for name, row in tomllib.loads(Path(__file__).with_name("causes.toml").read_text()).items()
+    for name, row in declared("lab/alerts/causes.toml").items()
 ]
 
 

@@ -13,13 +13,11 @@ import re
 import sys
 import threading
 import time
-import tomllib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,13 +32,14 @@ from lab.chaos.faults import Fault
 from lab.shop import Shop
 from lab.stack import database, prometheus
 from lab.stack.prometheus import Program, Prometheus
+from lab.tables import declared
 from scripts import alert_rules
 from scripts.stack import children, own_stack, places, ports, processes, supervision, system_packages, waiting
 from scripts.stack.instance import Instance
 
 ACCOUNTS, NUMBERS = 120, itertools.count(1)
 PAUSE_SECONDS, SETTLE_SECONDS = 0.2, 60
-SETTINGS = own_stack.NO_RATES | tomllib.loads(Path(__file__).with_name("settings.toml").read_text())
+SETTINGS = own_stack.NO_RATES | declared("lab/alerts/settings.toml")
 SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
 """Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores:
 a process that answers late there is not down. A scrape may take as long. Rules are evaluated as often."""

@@ -1,7 +1,6 @@
 """The loads of k6 by row: each runs once, and compares the rows it made with the answers that k6 counted."""
 
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,12 +15,13 @@ from lab.bench.rows import ROWS, Measured
 from lab.load import Figures, ratio
 from lab.stack import database
 from lab.stage import Stage
+from lab.tables import declared
 from scripts.stack import own_stack, waiting
 from scripts.stack.instance import Instance
 
 HERE = Path(__file__).parent
-SETTINGS = stages.SETTINGS | tomllib.loads((HERE / "settings.toml").read_text())
-QUERIES = SimpleNamespace(**tomllib.loads((HERE / "queries.toml").read_text()))
+SETTINGS = stages.SETTINGS | declared("lab/bench/settings.toml")
+QUERIES = SimpleNamespace(**declared("lab/bench/queries.toml"))
 WARM_UP_SECONDS = 2
 PRODUCTS, VUS = 1_000, 100
 """Products; and buyers at once if a row has no number of its own, each with one request under way."""

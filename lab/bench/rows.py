@@ -3,10 +3,8 @@ table, docs/bench.json and docs/bench-against.json with the last run of each siz
 `python -m lab.bench.rows` writes the page again from both files."""
 
 import itertools
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
@@ -14,18 +12,14 @@ from typing import Any
 from lab import report, stage as stages
 from lab.load import ratio
 from lab.report import number
+from lab.tables import declared
 
-
-def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name(name).read_text())
-
-
-_DECLARED = _read("rows.toml")
+_DECLARED = declared("lab/bench/rows.toml")
 USUAL = _DECLARED.pop("usual")
 ROWS = {key: SimpleNamespace(**USUAL | words) for key, words in _DECLARED.items()}
 COMPARED = [key for key, row in ROWS.items() if row.ratios or row.against]
 """The rows that are measured beside another commit."""
-_SIZES, _NAMES = _read("sizes.toml"), ("full", "quick", "budget")
+_SIZES, _NAMES = declared("lab/bench/sizes.toml"), ("full", "quick", "budget")
 FULL, QUICK, SMALL = (SimpleNamespace(name=name, **_SIZES["full"] | _SIZES[name]) for name in _NAMES)
 BUDGET = ["null", "coupon", "sold_out", "orders", "points_orders", "paid", "wallet", "idle"]
 """What CI measures beside the last release, by processor time."""
@@ -80,7 +74,7 @@ def judged(goals: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, 
 FILE, AGAINST_FILE = report.DOCS / "bench.json", report.DOCS / "bench-against.json"
 PROCESSOR = "processor_us ×"
 PAGE, PLOT = report.DOCS / "performance.md", report.DOCS / "bench" / "table.svg"
-REPORT = SimpleNamespace(**_read("report.toml"))
+REPORT = SimpleNamespace(**declared("lab/bench/report.toml"))
 
 
 def write(rows: Sequence[dict[str, Any]], **circumstances: Any) -> int:

@@ -12,18 +12,18 @@ import re
 import sys
 import threading
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import FrameType
 
+from lab.tables import declared
 from scripts.stack import places
 
 FOLDER = "SAMPLES_FOLDER"
 PAUSE_SECONDS, SWITCH_SECONDS = 0.005, 0.0001
-CATEGORIES: Mapping[str, str] = tomllib.loads(Path(__file__).with_name("categories.toml").read_text())
+CATEGORIES: Mapping[str, str] = declared("lab/bench/categories.toml")
 _us = Counter[str]()
 
 

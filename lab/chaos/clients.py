@@ -3,19 +3,18 @@
 import random
 import threading
 import time
-import tomllib
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from lab.calls import Account, Answer, Call, Connection, Observations, RecordedCall, Setup
+from lab.tables import declared
 from scripts.stack import ports
 
-DECLARED = tomllib.loads(Path(__file__).with_name("clients.toml").read_text())
+DECLARED = declared("lab/chaos/clients.toml")
 CARDS, DECISIONS, POINTS, LISTS = (DECLARED[name] for name in ("cards", "decisions", "points", "lists"))
 ASKING = "tok_3ds"
 """The card whose owner confirms each charge on the gateway's page."""

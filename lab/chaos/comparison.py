@@ -6,15 +6,14 @@ an answer: one that has not was made a second time. The amounts and units of one
 """
 
 import time
-import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lab.calls import Account, Connection, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
+from lab.tables import declared
 from scripts.stack.children import say
 
 Rows = Mapping[str, Any]
@@ -188,7 +187,7 @@ def _items(order_or_refund: Any) -> list[tuple[int, int]]:
     return [(item["product"], item["quantity"]) for item in order_or_refund["items"]]
 
 
-DECLARED = tomllib.loads(Path(__file__).with_name("effects.toml").read_text())
+DECLARED = declared("lab/chaos/effects.toml")
 TABLES, TRUTH = DECLARED["rows"], ", ".join(DECLARED["same_on_each_member"])
 """The rows of each kind of effect; and tables that must be the same on each member."""
 MAY_BE_UNNAMED = {"payment"}

@@ -3,11 +3,9 @@
 import subprocess
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -22,10 +20,10 @@ from lab.chaos.campaigns import clocks, network
 from lab.chaos.clients import at_work
 from lab.stack import database
 from lab.stack.rabbitmq import RunningNode
+from lab.tables import declared
 from scripts.stack import SetupError, children, ports, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
-from scripts.stack.processes import OUTSIDE
 
 WEB_PROCESS = "web-process"
 """The youngest of web's children, which answer the requests; supervisor does not know them."""
@@ -79,7 +77,7 @@ def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, withi
 
     What was killed has to be replaced first, and what is outside has to answer. Raises SetupError.
     """
-    outside = dict(zip(OUTSIDE, instance.ports[1:4], strict=True))
+    outside = network.outside(instance)
     asked = [(instance.port, "/readyz")]
     asked += [(outside[fault.name], "/healthz")] if fault.name in outside else []
 
@@ -238,7 +236,7 @@ def _disk_full(_: str, instance: Instance) -> Iterator[None]:
     filler.unlink()
 
 
-STATEMENTS = tomllib.loads(Path(__file__).with_name("statements.toml").read_text())
+STATEMENTS = declared("lab/chaos/statements.toml")
 LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
     "freeze": _frozen,
     "down": _kept_down,

@@ -7,18 +7,18 @@ have a server's port when the server comes back.
 
 import os
 import sys
-import tomllib
 import uuid
 from itertools import accumulate
 from pathlib import Path
 from string import Template
 
+from lab.tables import declared
 from scripts.stack import SetupError, instance as instances, places, ports
 from scripts.stack.instance import Instance
 
 DEFAULT_PORT, PORTS = 21000, 64
 TEMPLATES = places.PROJECT / "ops" / "cluster"
-SIZES: dict[str, int] = tomllib.loads((TEMPLATES / "ports.toml").read_text())
+SIZES: dict[str, int] = declared("ops/cluster/ports.toml")
 """How many there are of each kind with a port."""
 OFFSETS = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))
 """The port of each kind's number 1 after the cluster's first one; the others follow."""
@@ -77,7 +77,7 @@ def remembered() -> Cluster:
 
 PROGRAMS = {
     name: (group, spec)
-    for group, kinds in tomllib.loads((TEMPLATES / "programs.toml").read_text()).items()
+    for group, kinds in declared("ops/cluster/programs.toml").items()
     for kind, spec in kinds.items()
     for name in names(kind)
 }

@@ -7,20 +7,20 @@ needs, and becomes the program: the id is the program's own.
 import os
 import shutil
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from lab.cluster import layout
 from lab.cluster.layout import Cluster
 from lab.stack import rabbitmq
+from lab.tables import declared
 from scripts.stack import children, environment as environments, places, processes, system_packages
 
 CONTROL_GROUPS = "FIRSTCOME_CONTROL_GROUPS"
 """In the environment of a drill's cluster: the folder of the control groups, one for each process."""
 CODE = "code"
 """While a process has this link in its folder, it starts with the code of the folder that it leads to."""
-SETTINGS = tomllib.loads((layout.TEMPLATES / "shop.toml").read_text())
+SETTINGS = declared("ops/cluster/shop.toml")
 
 
 def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ import re
 import resource
 import threading
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from lab.bench import loads
 from lab.load import Figures, ratio
 from lab.stack import database
 from lab.stage import TICKS, Stage, processes, spent, web_workers
+from lab.tables import declared
 from scripts.stack import SetupError, children, own_stack, ports, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.places import PROJECT
@@ -40,8 +40,8 @@ STRATEGIES = {
 }
 """By what is bought: each module there is one, so that new ones join."""
 HERE = Path(__file__).parent
-SCENARIOS: dict[str, dict[str, Any]] = tomllib.loads((HERE / "scenarios.toml").read_text())
-QUERIES = SimpleNamespace(**tomllib.loads((HERE / "queries.toml").read_text()))
+SCENARIOS: dict[str, dict[str, Any]] = declared("lab/compare/scenarios.toml")
+QUERIES = SimpleNamespace(**declared("lab/compare/queries.toml"))
 USUAL = SCENARIOS.pop("usual")
 NEARLY_ALL = 0.9
 DONE, UNKNOWN = ("201", "202"), ("0", "503 unavailable")

@@ -103,9 +103,7 @@ class Tested:
         call = order_call(account, self.setup.ample.id, card="tok_ok", wait=WAIT_SECONDS)
         # With a connection of its own, because several are placed at once.
         shop = Shop(self.instance, self.shop.token, self.shop.seen)
-        answer = shop.ask(call, within_seconds=PAID_SECONDS)
-        account.calls.append(made := RecordedCall("order", call, answer))
-        return made
+        return shop.make(account, "order", call, within_seconds=PAID_SECONDS)
 
     def until_paid(self, made: RecordedCall) -> str:
         """Repeat the order's call until it is paid; its id. Raises SetupError."""

@@ -13,7 +13,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,12 +21,13 @@ from functools import partial
 from pathlib import Path
 
 from lab import shop
+from lab.tables import declared
 from scripts.stack import SetupError, children, places, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import Root
 
 HERE = Path(__file__).parent
-DECLARED = tomllib.loads((HERE / "engine.toml").read_text())
+DECLARED = declared("lab/containers/engine.toml")
 LEFT_OUT, STAND_INS = DECLARED["left_out"], DECLARED["stand_ins"]
 SHOP, STORES = ("web", "worker", "beat", "issuer"), ("redis", "rabbitmq", "mysql")
 FILES = ("docker-compose.yml", "scripts/docker/simulators.yml", "lab/containers/override.yml")

@@ -4,13 +4,12 @@ answer may be a 5xx. Odd fields of bodies are for the tests of the API's documen
 import random
 import re
 import socket
-import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from lab.fuzz.findings import Findings
+from lab.tables import declared
 from scripts.stack import ports
 
 ANSWER_SECONDS = 30.0
@@ -31,7 +30,7 @@ def joined(value: Any) -> str:
     return str(value)
 
 
-DECLARED = tomllib.loads(Path(__file__).with_name("odd.toml").read_text())
+DECLARED = declared("lab/fuzz/odd.toml")
 ODD = {name: [joined(one).encode("latin-1") for one in values] for name, values in DECLARED["raw"].items()}
 
 

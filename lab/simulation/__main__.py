@@ -4,14 +4,13 @@ import argparse
 import os
 import sys
 import time
-import tomllib
-from pathlib import Path
 
 import django
 
 from lab.simulation import world
+from lab.tables import declared
 
-SETTINGS = tomllib.loads(Path(__file__).with_name("environment.toml").read_text())
+SETTINGS = declared("lab/simulation/environment.toml")
 
 
 def main() -> int:

@@ -1,13 +1,11 @@
 """Clients and operators, each of whom repeats a call until it is answered, and what every run begins with, in
 tables that were empty. Which refusals and discounts are right is for `orders/tests/test_state_machine.py`."""
 
-import tomllib
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,6 +25,7 @@ from inventory.reservations import Line
 from lab.simulation.outside import ASKING, DECLINED
 from lab.simulation.processes import Processes
 from lab.simulation.world import SHARES, chance
+from lab.tables import declared
 from orders import cancellation, schemas, tasks
 from orders.models import Order, Saga
 from orders.payment import purchase, refunding, top_ups
@@ -45,7 +44,7 @@ from shop.journal import journal
 from shop.operations import dispatch
 
 ACCOUNTS, OPERATORS, LISTED = range(1, 11), (11, 12), range(1, 11, 2)
-SHOP = SimpleNamespace(**tomllib.loads(Path(__file__).with_name("shop.toml").read_text()))
+SHOP = SimpleNamespace(**declared("lab/simulation/shop.toml"))
 PRICES: dict[int, int] = dict(enumerate(SHOP.prices, 1))
 CAMPAIGNS: dict[int, dict[str, Any]] = dict(enumerate(SHOP.campaigns, 1))
 SALE, SALE_PRODUCT, COUPONS = 1, SHOP.sale["product_ids"][0], SHOP.coupons

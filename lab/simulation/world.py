@@ -4,12 +4,10 @@ import random
 import secrets
 import threading
 import time
-import tomllib
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,10 +15,12 @@ import django.utils.timezone
 import uuid_utils.compat
 from django.db import OperationalError, connection
 
+from lab.tables import declared
+
 BEGINNING = 1_900_000_000.0
 """The time at which each run begins, in seconds since the epoch."""
 SERVER_LOST = 2013
-DECLARED = tomllib.loads(Path(__file__).with_name("world.toml").read_text())
+DECLARED = declared("lab/simulation/world.toml")
 SECONDS, SHARES, MOST = (SimpleNamespace(**DECLARED[name]) for name in ("seconds", "shares", "most"))
 
 

@@ -3,18 +3,18 @@
 import os
 import secrets
 import signal
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Template
 
+from lab.tables import declared
 from scripts.stack import children, places, ports, system_packages
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 """Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
 START_SECONDS, STOP_SECONDS = 90, 20
 USER = "firstcome"
-ENVIRONMENT = tomllib.loads(Path(__file__).with_name("rabbitmq.toml").read_text())
+ENVIRONMENT = declared("lab/stack/rabbitmq.toml")
 
 
 def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int) -> dict[str, str]:

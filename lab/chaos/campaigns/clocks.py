@@ -3,20 +3,19 @@ what may not happen early, of which triggers in the database write the instant, 
 
 import subprocess
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from lab.stack import database, faketime
+from lab.tables import declared
 from scripts.stack import children, places, processes, supervision, waiting
 from scripts.stack.instance import Instance
 
 FAR_SECONDS = 150
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
 SECOND_LOG, TABLE = "clock-jump-worker.log", "campaign_instant"
-EARLY = tomllib.loads(Path(__file__).with_name("early.toml").read_text())
+EARLY = declared("lab/chaos/campaigns/early.toml")
 EXPIRIES: Mapping[str, str] = EARLY["expiries"]
 
 

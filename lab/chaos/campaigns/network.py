@@ -6,7 +6,6 @@ import random
 import socket
 import struct
 import threading
-import tomllib
 from asyncio import StreamReader as Reader, StreamWriter as Writer
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,11 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lab.tables import declared
 from scripts.stack import ports
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE
 
-SETTINGS = tomllib.loads(Path(__file__).with_name("links.toml").read_text())
+SETTINGS = declared("lab/chaos/campaigns/links.toml")
 CHANGE_SECONDS = 10
 RESET = struct.pack("ii", 1, 0)
 LOOP = asyncio.new_event_loop()
@@ -113,11 +113,16 @@ class Link:
 PROXIED: dict[str, Link] = {}
 
 
+def outside(instance: Instance) -> dict[str, int]:
+    """The port of each system outside of the shop, by its process's name."""
+    return dict(zip(OUTSIDE, instance.ports[1:4], strict=True))
+
+
 def start(instance: Instance, links: Sequence[str]) -> dict[str, str]:
     """Have a proxy listen for each of these links; the settings that lead through it."""
     server, settings = instance.mariadb(), dict[str, str]()
-    servers: dict[str, int | Path] = dict(zip(OUTSIDE, instance.ports[1:4], strict=True))
-    servers |= {"database": server.socket, "redis": instance.redis_socket, "webhooks": instance.port}
+    servers: dict[str, int | Path] = {**outside(instance), "webhooks": instance.port}
+    servers |= {"database": server.socket, "redis": instance.redis_socket}
     threading.Thread(target=LOOP.run_forever, daemon=True).start()
     for port, name in enumerate(links, ports.free(len(links))):
         PROXIED[name] = Link(port, servers[name])

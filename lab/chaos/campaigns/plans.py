@@ -6,15 +6,13 @@ availability, and has a Prometheus beside it, from which every dashboard is fill
 
 import random
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from lab import shop
-from lab.calls import Call, Observations, RecordedCall, coupon_call
+from lab.calls import Call, Observations, coupon_call
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.releases import Releases
@@ -23,6 +21,7 @@ from lab.chaos.campaigns.run import Campaign, Run
 from lab.chaos.campaigns.tasks import Tasks
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
 from lab.stack import faketime, prometheus
+from lab.tables import declared
 from scripts.stack import own_stack, waiting
 from scripts.stack.children import say
 
@@ -81,7 +80,7 @@ def _faults(declared: Mapping[str, Any]) -> Faults:
     return {what: tuple(one) if isinstance(one, list) else one for what, one in declared.items()}
 
 
-DECLARED = tomllib.loads(Path(__file__).with_name("campaigns.toml").read_text())
+DECLARED = declared("lab/chaos/campaigns/campaigns.toml")
 SHARES = {name: _faults(rows) for name, rows in DECLARED["shares"].items()}
 
 
@@ -136,9 +135,7 @@ class Soak(Chaos):
         with faults.lasting(Fault("down", "issuer", 0), self.instance):
             for account in setup.buyers[: shop.FEW_COUPONS + 1]:
                 for campaign in setup.campaigns:
-                    call = coupon_call(account, campaign)
-                    answer = self.shop.ask(call, within_seconds=180)
-                    account.calls.append(RecordedCall("coupon", call, answer))
+                    self.shop.make(account, "coupon", coupon_call(account, campaign), within_seconds=180)
             unseen = lambda: not self.prometheus.query("firstcome_queue_oldest_ticket_seconds > 0")  # noqa: E731
             waiting.left(unseen, within_seconds=SEEN_SECONDS, pause_seconds=1)
         sale = self.shop.create_sale(self.shop.create_product("Sale", 0, shop.PLENTY).id, rate_per_minute=1)

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from lab import stage
 from lab.calls import NO_ANSWER
 from lab.cluster import keepers, layout, processes, status
 from lab.cluster.layout import Cluster, names
+from lab.tables import declared
 from scripts.stack import SetupError, children, supervision, system_packages, waiting
 
-DECLARED = tomllib.loads(Path(__file__).with_name("faults.toml").read_text())
+DECLARED = declared("lab/cluster/drill/faults.toml")
 ACTIONS, COMPONENTS, QUICK = (DECLARED[name] for name in ("actions", "components", "quick"))
 NAMES = [*(f"{action} {component}" for component in COMPONENTS for action in ACTIONS), *DECLARED["maneuvers"]]
 LEAD_SECONDS, LASTS_SECONDS = (2.0, 4.0), (10.0, 14.0)
