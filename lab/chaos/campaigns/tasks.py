@@ -53,9 +53,10 @@ class Tasks(Run):
             clocks.drift(instance, DRIFTS)
             self.rows(OLD_KEYS.read_text())
             environment = {**os.environ, **supervision.environment(instance)}
-            # Beat sends it less often than a campaign lasts.
-            call = [sys.executable, "-m", "celery", "-A", "shop", "call", "payments.sweep"]
-            children.printed(children.run(call, within_seconds=60, environment=environment))
+            # Beat sends these less often than a campaign lasts, and only where the mirror of stock is used.
+            for task in ("payments.sweep", "inventory.sweep"):
+                call = [sys.executable, "-m", "celery", "-A", "shop", "call", task]
+                children.printed(children.run(call, within_seconds=60, environment=environment))
             yield
 
     def findings(self) -> Iterator[str]:
