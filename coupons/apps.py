@@ -19,40 +19,40 @@ class CouponsConfig(AppConfig):
 
         gauges.register(
             "firstcome_gate_in_flight",
-            help="Requests admitted by the gate of a campaign and not decided yet.",
+            "Requests admitted by the gate of a campaign and not decided yet.",
+            gate.numbers_in_flight,
             label="campaign",
-            read=gate.numbers_in_flight,
         )
         gauges.register(
             "firstcome_coupons_confirming",
-            help="Coupons whose partner has not answered yet.",
-            read=Confirmation.objects.count,
+            "Coupons whose partner has not answered yet.",
+            Confirmation.objects.count,
         )
         gauges.register(
             "firstcome_coupons_confirming_oldest_seconds",
-            help="For how many seconds the oldest of them has waited.",
-            read=confirmation.oldest_age_seconds,
+            "For how many seconds the oldest of them has waited.",
+            confirmation.oldest_age_seconds,
         )
         gauges.register(
             "firstcome_queue_tickets_waiting",
-            help="Queue tickets that wait to be settled.",
+            "Queue tickets that wait to be settled.",
+            tickets.count_waiting,
             label="campaign",
-            read=tickets.count_waiting,
         )
         gauges.register(
             "firstcome_queue_oldest_ticket_seconds",
-            help="For how many seconds the first ticket of a queue that is not paused has waited.",
+            "For how many seconds the first ticket of a queue that is not paused has waited.",
+            tickets.longest_wait_seconds,
             label="campaign",
-            read=tickets.longest_wait_seconds,
         )
         gauges.register(
             "firstcome_campaigns_running",
-            help="Campaigns that issue coupons now: open, not paused, and not sold out.",
-            read=lambda: campaigns.running().count(),
+            "Campaigns that issue coupons now: open, not paused, and not sold out.",
+            lambda: campaigns.running().count(),
         )
         gauges.register(
             "firstcome_coupons_duplicate",
-            help="Campaigns with more coupons than their quantity, or with two for an account.",
-            read=state.duplicates,
+            "Campaigns with more coupons than their quantity, or with two for an account.",
+            state.duplicates,
         )
         gauges.register_group("running_campaigns", state.HELPS, state.read_running, label="campaign")

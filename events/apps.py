@@ -24,34 +24,35 @@ class EventsConfig(AppConfig):
         restoring.AFTER_A_RESTORE.append(sequencing.leave_gap)
         worker_init.connect(dispatcher.of_worker.start)
         worker_shutdown.connect(dispatcher.of_worker.stop)
-        for name, help, read in (
-            (
-                "firstcome_feed_unsequenced_seconds",
-                "How long the oldest committed event of the feed has had no position.",
-                reading.unsequenced_seconds,
-            ),
-            (
-                "firstcome_webhooks_oldest_pending_seconds",
-                "How long the oldest event has waited that an enabled webhook endpoint is to get.",
-                deliveries.oldest_pending_seconds,
-            ),
-            ("firstcome_events_queued", "Events that wait to be delivered.", deliveries.queued_count),
-            (
-                "firstcome_events_refused",
-                "Queued events that were refused at their last attempt, and will become dead letters.",
-                deliveries.refused_count,
-            ),
-            ("firstcome_events_dead", "Events refused for good, or given up.", deliveries.dead_count),
-            (
-                "firstcome_events_oldest_queued_seconds",
-                "How long the oldest queued event has waited.",
-                deliveries.oldest_queued_seconds,
-            ),
-        ):
-            gauges.register(name, help=help, read=read)
+        gauges.register(
+            "firstcome_feed_unsequenced_seconds",
+            "How long the oldest committed event of the feed has had no position.",
+            reading.unsequenced_seconds,
+        )
+        gauges.register(
+            "firstcome_webhooks_oldest_pending_seconds",
+            "How long the oldest event has waited that an enabled webhook endpoint is to get.",
+            deliveries.oldest_pending_seconds,
+        )
+        gauges.register(
+            "firstcome_events_queued", "Events that wait to be delivered.", deliveries.queued_count
+        )
+        gauges.register(
+            "firstcome_events_refused",
+            "Queued events that were refused at their last attempt, and will become dead letters.",
+            deliveries.refused_count,
+        )
+        gauges.register(
+            "firstcome_events_dead", "Events refused for good, or given up.", deliveries.dead_count
+        )
+        gauges.register(
+            "firstcome_events_oldest_queued_seconds",
+            "How long the oldest queued event has waited.",
+            deliveries.oldest_queued_seconds,
+        )
         gauges.register(
             "firstcome_webhook_endpoints_disabled",
-            help="Webhook endpoints that are disabled: by staff, after days of failures, or for lost rights.",
-            read=endpoints.count_disabled,
+            "Webhook endpoints that are disabled: by staff, after days of failures, or for lost rights.",
+            endpoints.count_disabled,
             label="disabled_by",
         )

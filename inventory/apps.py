@@ -15,11 +15,11 @@ class InventoryConfig(AppConfig):
 
         gauges.register(
             "firstcome_stock_mirror_drift",
-            help="Products that were wrong in the mirror of stock at the last sweep.",
-            read=mirror.drift,
+            "Products that were wrong in the mirror of stock at the last sweep.",
+            mirror.drift,
         )
         gauges.register(
             "firstcome_deliveries_unfinished",
-            help="Deliveries that have started and are not finished: run with the same id they continue.",
-            read=importing.unfinished().count,
+            "Deliveries that have started and are not finished: run with the same id they continue.",
+            importing.unfinished().count,
         )

@@ -25,24 +25,21 @@ class OrdersConfig(AppConfig):
 
         gauges.register(
             "firstcome_sagas_stuck",
-            help="Sagas past their deadline that need an operator.",
-            read=status.count_stuck,
+            "Sagas past their deadline that need an operator.",
+            status.count_stuck,
             label="kind",
         )
         gauges.register(
-            "firstcome_sagas_unfinished",
-            help="Sagas that have not ended.",
-            read=status.count_unfinished,
-            label="kind",
+            "firstcome_sagas_unfinished", "Sagas that have not ended.", status.count_unfinished, label="kind"
         )
         gauges.register(
             "firstcome_sagas_oldest_due_seconds",
-            help="For how many seconds the saga that is due first has waited for an executor.",
-            read=status.oldest_due_seconds,
+            "For how many seconds the saga that is due first has waited for an executor.",
+            status.oldest_due_seconds,
         )
         state.register()
         gauges.register(
             "firstcome_orders_overdue",
-            help="Unpaid orders that should have expired a minute ago and still hold stock.",
-            read=cancellation.overdue_count,
+            "Unpaid orders that should have expired a minute ago and still hold stock.",
+            cancellation.overdue_count,
         )

@@ -21,30 +21,30 @@ class PaymentsConfig(AppConfig):
         post_migrate.connect(open_shop_accounts, sender=self)
         gauges.register(
             "firstcome_webhooks_unhandled",
-            help="Events of gateways that are not handled yet.",
-            read=webhooks.unhandled_count,
+            "Events of gateways that are not handled yet.",
+            webhooks.unhandled_count,
         )
         gauges.register(
             "firstcome_disputes_open",
-            help="Disputes of charges that await an answer at the gateway, or its decision.",
-            read=disputes.open_disputes().count,
+            "Disputes of charges that await an answer at the gateway, or its decision.",
+            disputes.open_disputes().count,
         )
         gauges.register(
             "firstcome_points_granted_today",
-            help="Points that each operator granted today (UTC), in minor units.",
-            read=points_grants.granted_today,
+            "Points that each operator granted today (UTC), in minor units.",
+            points_grants.granted_today,
             label="operator",
         )
         gauges.register(
             "firstcome_reconciliation_differences",
-            help="Differences from the gateway's book that the latest comparisons left to an operator.",
-            read=reconciling.left_counts,
+            "Differences from the gateway's book that the latest comparisons left to an operator.",
+            reconciling.left_counts,
             label="of",
         )
         gauges.register(
             "firstcome_reconciliation_age_seconds",
-            help="How long ago a comparison with the gateway's book was last completed.",
-            read=reconciling.age_seconds,
+            "How long ago a comparison with the gateway's book was last completed.",
+            reconciling.age_seconds,
         )
 
 

@@ -10,5 +10,6 @@ class SalesConfig(AppConfig):
 
     def ready(self) -> None:
         from sales import metrics
+        from shop.observability import gauges
 
-        metrics.register()
+        gauges.register_group("running_sales", metrics.HELPS, metrics.read_running, label="sale")

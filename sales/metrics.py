@@ -11,7 +11,6 @@ from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room.admission import WINDOW
 from shop import clock
-from shop.observability import gauges
 
 MOST_RUNNING = 50
 WAITING, ADMITTED = "firstcome_sale_waiting", "firstcome_sale_admitted"
@@ -26,10 +25,6 @@ HELPS = {
     ADMISSION_AGE: "Seconds since the last admission of each of these sales that is not paused, in which "
     "entries wait and something is available.",
 }
-
-
-def register() -> None:
-    gauges.register_group("running_sales", HELPS, read_running, label="sale")
 
 
 def read_running() -> dict[str, dict[str, float]]:

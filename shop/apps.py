@@ -22,14 +22,14 @@ class ShopConfig(AppConfig):
 
         gauges.register(
             "firstcome_clock_offset_seconds",
-            help="How far the clock of this host is ahead of the database's.",
-            read=clock.host_offset_seconds,
+            "How far the clock of this host is ahead of the database's.",
+            clock.host_offset_seconds,
             source=Source.PROCESS,
         )
         gauges.register(
             "firstcome_clock_measurement_age_seconds",
-            help="How long ago this process measured the database's clock.",
-            read=clock.measurement_age_seconds,
+            "How long ago this process measured the database's clock.",
+            clock.measurement_age_seconds,
             source=Source.PROCESS,
         )
         system_state.register_gauges()

@@ -73,7 +73,8 @@ class Dispatcher:
             self._passes[endpoint_id] = start_once(f"webhooks {endpoint_id}", serve)
 
     def _find_free(self, now: datetime) -> "QuerySet[WebhookEndpoint, tuple[UUID]]":
-        return due_endpoints(now).filter(_is_free(self._token, now)).values_list("pk")
+        is_free = Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=self._token)
+        return due_endpoints(now).filter(is_free).values_list("pk")
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
@@ -135,7 +136,3 @@ def release(endpoint_id: UUID, token: str) -> None:
     condition = f"id = {cells[endpoint_id]} AND lease_token = {cells[token]}"
     with suppress(Error):
         bulk_sql.update(WebhookEndpoint, {"leased_until": None}, condition=condition, cells=cells)
-
-
-def _is_free(token: str, now: datetime) -> Q:
-    return Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=token)

@@ -45,13 +45,16 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
             stage.rows(f"FLUSH TABLES {stage.rows(QUERIES.tables)[0][0]} FOR EXPORT")
         mine = [run for run in loads.beside_null(stage, ["coupon"]) if run.row == "coupon"]
         findings += [finding for run in mine for finding in run.findings]
-        names = ("per_second", "p95_ms", "of_null", "processor_us")
+        names = ("per_second", "p95_ms", "of_null", "of_null_processor", "processor_us")
         medians = {name: median(run.figures[name] for run in mine) for name in names}
         steps.append({"coupons": stage.number(QUERIES.coupons), **medians})
     first, last = steps[0], steps[-1]
     figures = {**last, "of_empty": ratio(last["of_null"], first["of_null"])}
-    now, before = (f"{step['processor_us']:.0f}" for step in (last, first))
-    says = f"{now} µs of processor a coupon, beside {before} with {first['coupons']:,.0f} in the table"
+    now, before = (
+        f"{step['processor_us']:.0f} µs of processor a coupon ({step['of_null_processor']:.2f} of null's)"
+        for step in (last, first)
+    )
+    says = f"{now}, beside {before} with {first['coupons']:,.0f} in the table"
     yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
 
 

@@ -41,7 +41,7 @@ WHERE product.reserved < 0 OR product.reserved > product.on_hand
 
 def register() -> None:
     gauges.register(
-        "firstcome_orders", help="Orders that are open, or being refunded.", read=open_orders, label="status"
+        "firstcome_orders", "Orders that are open, or being refunded.", open_orders, label="status"
     )
     gauges.register_group(
         "payments_in_doubt",
@@ -53,20 +53,19 @@ def register() -> None:
     )
     gauges.register(
         "firstcome_payments_requiring_action",
-        help="Payments that wait for the card's owner to confirm them.",
-        read=count_requiring_action,
+        "Payments that wait for the card's owner to confirm them.",
+        count_requiring_action,
     )
     gauges.register(
         "firstcome_saga_steps_forced",
-        help="Steps of sagas that operators recorded as done or undone within the last day.",
-        read=count_forced_steps,
+        "Steps of sagas that operators recorded as done or undone within the last day.",
+        count_forced_steps,
         label="step",
     )
     gauges.register_group(
         "stock",
         {
-            AVAILABLE: "Units that new orders may reserve, of the products that the newest orders have most "
-            "of.",
+            AVAILABLE: "Units that new orders may reserve, of products that the newest orders have most of.",
             RESERVED: "Units that open orders hold, of the same products.",
         },
         read_stock,
@@ -74,8 +73,8 @@ def register() -> None:
     )
     gauges.register(
         "firstcome_stock_negative",
-        help="Products with less than 0 reserved, or more than is on hand.",
-        read=negative_stock_count,
+        "Products with less than 0 reserved, or more than is on hand.",
+        negative_stock_count,
     )
 
 

@@ -269,6 +269,26 @@ def test_a_sale_whose_row_stays_locked_does_not_delay_the_others():
     assert factories.statuses(*joined) == ["waiting", "admitted"]
 
 
+def test_the_sweep_leaves_sales_alone_for_which_nothing_is_due(monkeypatch):
+    calm, undrawn, waiting, admitted, closing = (factories.create_sale() for _ in range(5))
+    factories.create_sale(opens_in=1_800)
+    for sale in (calm, waiting, admitted, closing):
+        admission.advance(sale.pk)
+    factories.join(admitted)
+    admission.advance(admitted.pk)
+    terms.change(sale_id=closing.pk, closes_at=clock.now() + timedelta(minutes=5))
+    factories.join(waiting)
+
+    advanced: list[int] = []
+    monkeypatch.setattr(admission, "advance", lambda sale_id: advanced.append(sale_id) or 0)
+    admission.advance_all()
+    assert advanced == [undrawn.pk, waiting.pk]
+    advanced.clear()
+    with clock.shifted(by=timedelta(minutes=6)):
+        admission.advance_all()
+    assert advanced == [undrawn.pk, waiting.pk, admitted.pk, closing.pk]
+
+
 def test_a_sale_whose_closing_is_moved_after_a_process_has_ended_it_goes_on():
     """A process whose clock was ahead has ended it; then staff let it close later."""
     sale = factories.create_sale(closes_in=60)

@@ -12,14 +12,14 @@ from math import ceil
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from inventory import sale_terms
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import draw
 from shop import clock
-from shop.db import open_transaction, transactions
+from shop.db import compiled, open_transaction, transactions
 from shop.redis import completion_notifications
 
 Status = SaleEntry.Status
@@ -62,9 +62,16 @@ def advance(sale_id: int) -> int:
 
 
 def advance_all() -> int:
-    """`advance` every sale that has opened and not ended. Returns how many entries changed."""
-    unended = Sale.objects.filter(ended_at__isnull=True, opens_at__lte=clock.now()).order_by("pk")
-    return advance_each(unended.values_list("pk", flat=True))
+    """`advance` every sale for which something is due. Returns how many entries changed."""
+    return advance_each(pk for [pk] in compiled.rows(_find_due, at=clock.now()))
+
+
+def _find_due(now: datetime) -> "QuerySet[Sale, tuple[int]]":
+    """The sales that are to be drawn or ended, or whose entries wait or were admitted for too long."""
+    overdue = SaleEntry.objects.filter(sale=OuterRef("pk"), status=Status.ADMITTED, admitted_until__lte=now)
+    waits = Q(last_position__gt=F("passed_position"))
+    is_due = Q(is_ordered=False) | Q(closes_at__lte=now) | waits | Exists(overdue)
+    return Sale.objects.filter(is_due, ended_at=None, opens_at__lte=now).order_by("pk").values_list("pk")
 
 
 def advance_each(sale_ids: Iterable[int]) -> int:

@@ -64,9 +64,9 @@ _cached: dict[frozenset[Source], tuple[float, bytes]] = {}
 
 def register(
     name: str,
-    *,
     help: str,
     read: Callable[[], Value],
+    *,
     label: str = "",
     source: Source = Source.DATABASE,
     otherwise: Value = None,

@@ -39,7 +39,7 @@ _pauses: deque[tuple[int, float]] = deque(maxlen=10_000)
 
 
 def add_sampler(sampler: Callable[[], None]) -> None:
-    """Have `sampler`, which sets gauges of its module, called every second and before each scrape."""
+    """Have `sampler`, which sets gauges of its module, called every few seconds and before each scrape."""
     _samplers.append(sampler)
 
 

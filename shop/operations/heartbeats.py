@@ -26,7 +26,7 @@ _own: dict[str, float | None] = {}
 def expose(name: str, source: Source) -> None:
     """Expose the heartbeat: as Redis has it, or that of this process, which needs no Redis."""
     gauge, help = GAUGES[name]
-    gauges.register(gauge, help=help, read=partial(age_seconds, name), source=source)
+    gauges.register(gauge, help, partial(age_seconds, name), source=source)
 
 
 def record(name: str) -> None:

@@ -18,6 +18,8 @@ from shop.repeated_work import RepeatedWork
 READ_KEY = "firstcome:counts:read"
 READ_SECONDS = 5
 """How long processes go on sharing after the last `read`."""
+UNREAD_SECONDS = 3
+"""Between two looks of a process whether its counts are read."""
 KEPT_SECONDS = 30
 SHARE_DELAY_SECONDS = 0.02
 """After the end of a second: what is counted just before it belongs to it."""
@@ -43,7 +45,7 @@ Count = tuple[str, ...]
 
 
 def start() -> None:
-    """Each second from now on sample this process's metrics, and share what it counts while it is read."""
+    """From now on sample this process's metrics, and share what it counts in each second while it is read."""
     process_metrics.sample()
     _work.start()
 
@@ -80,6 +82,11 @@ class Sharing:
     def __init__(self) -> None:
         self._last: Counter[Count] | None = None
         self._last_second = 0
+
+    def pause(self) -> float:
+        """Until shortly after the end of a second: the present one, while the counts are read."""
+        seconds = UNREAD_SECONDS if self._last is None else 1
+        return seconds - clock.seconds() % 1 + SHARE_DELAY_SECONDS
 
     def run_once(self, *, second: int) -> bool:
         """Share what was counted since the last pass as that of `second`, if it is read. Returns whether."""
@@ -128,6 +135,4 @@ def _sample_and_share() -> None:
 
 
 _sharing = Sharing()
-_work = RepeatedWork(
-    _sample_and_share, name="metrics", pause=lambda: 1 - clock.seconds() % 1 + SHARE_DELAY_SECONDS
-)
+_work = RepeatedWork(_sample_and_share, name="metrics", pause=_sharing.pause)

@@ -20,10 +20,7 @@ CONNECT_SECONDS = 1.0
 
 def register_gauges() -> None:
     gauges.register(
-        "firstcome_database_up",
-        help="Whether the database answers: 1 or 0.",
-        read=server_state.is_up,
-        otherwise=0,
+        "firstcome_database_up", "Whether the database answers: 1 or 0.", server_state.is_up, otherwise=0
     )
     gauges.register_group(
         "redis",
@@ -37,15 +34,15 @@ def register_gauges() -> None:
     )
     gauges.register(
         "firstcome_broker_up",
-        help="Whether the broker accepts connections: 1 or 0.",
-        read=is_broker_up,
+        "Whether the broker accepts connections: 1 or 0.",
+        is_broker_up,
         source=Source.BROKER,
         otherwise=0,
     )
     gauges.register(
         "firstcome_broker_queue_messages",
-        help="Messages that wait in a queue of the broker for a worker.",
-        read=queue_depths,
+        "Messages that wait in a queue of the broker for a worker.",
+        queue_depths,
         label="queue",
         source=Source.BROKER,
     )

@@ -321,3 +321,24 @@ def test_beat_rests_before_a_task_is_due(tmp_path):
     finally:
         scheduler.close()
     assert ticks < 100
+
+
+def test_beat_wakes_up_once_for_tasks_that_are_due_soon_after_another(tmp_path):
+    scheduler = beats.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
+    scheduler._lease = SimpleNamespace(is_ours=True, note_tick=lambda: None, stop=lambda: None)  # type: ignore[assignment]
+    sent: list[str] = []
+    scheduler.apply_entry = lambda entry, **_: sent.append(entry.task)  # type: ignore[method-assign]
+    now = app.now()
+    for entry in scheduler.schedule.values():
+        entry.last_run_at = now
+    for number, name in enumerate(sorted(LOOKING)):
+        scheduler.schedule[name].last_run_at = now - timedelta(seconds=0.9 - 0.06 * number)
+    for _ in range(2):
+        pause = scheduler.tick()
+        assert not sent
+        time.sleep(pause)
+        while not scheduler.tick():
+            pass
+        assert set(sent) == LOOKING
+        sent.clear()
+    scheduler.close()
