@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec
 from uuid import UUID
@@ -48,6 +49,7 @@ class NewJournalLine(NamedTuple):
 
 
 JOURNAL_LINES_TABLE = bulk_sql.Table(JournalLine, NewJournalLine._fields)
+_write_lines = partial(bulk_sql.insert, JOURNAL_LINES_TABLE)
 EVENTS: set[str] = set()
 """What a line says that is an event too, whose id it has. Apps add theirs in `ready`, and to `RECORDERS`."""
 RECORDERS: list[Callable[[Sequence[NewJournalLine]], None]] = []
@@ -166,10 +168,6 @@ def _noting(build: Callable[P, NewJournalLine]) -> Callable[P, None]:
 
 note = _noting(build_line)
 """`note_all` for one line, which is given as to `build_line`."""
-
-
-def _write_lines(lines: Sequence[NewJournalLine]) -> None:
-    bulk_sql.insert(JOURNAL_LINES_TABLE, lines)
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

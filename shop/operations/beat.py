@@ -53,6 +53,7 @@ class Scheduler(PersistentScheduler):
 
     # Celery's producer would wait for the broker without end before the first task; ours comes from the pool.
     producer = None
+    _heap: Any
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._lease: BeatLease | None = None
@@ -73,8 +74,8 @@ class Scheduler(PersistentScheduler):
         self._start_anew_after_a_step_back()
         seconds = super().tick(*arguments, **named)
         heartbeats.record(heartbeats.BEAT)
-        after = [event.time - self._heap[0].time for event in self._heap if seconds]
-        return seconds + max((one for one in after if one <= TOGETHER_SECONDS), default=0.0)
+        due = [event.time for event in self._heap if seconds]
+        return seconds + max((at - due[0] for at in due if at - due[0] <= TOGETHER_SECONDS), default=0.0)
 
     def adjust(self, n: float, drift: float = 0.0) -> float:
         """Celery looks 10 ms before a task is due, and spins until it is."""
