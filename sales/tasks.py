@@ -7,7 +7,7 @@ from sales.waiting_room import admission
 
 @shared_task(name="sales.sweep")
 def sweep() -> int:
-    """Advance every sale that has not ended; web processes do the same more often while entries wait.
+    """Advance the sales with something due; web processes do the same more often while entries wait.
 
     Returns how many entries changed.
     """

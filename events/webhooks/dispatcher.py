@@ -43,7 +43,7 @@ class Dispatcher:
         self._passes: dict[UUID, Future[None]] = {}
         self._token = secrets.token_hex(16)
         self._is_first = True
-        self._rests = True  # looks for no endpoint: every other time, while no event comes
+        self._has_looked = False  # for endpoints: every other time, while no event comes
         self._work = RepeatedWork(self._start_due, name="webhooks", pause=lambda: POLL_SECONDS)
 
     def start(self, **_: object) -> None:
@@ -64,14 +64,15 @@ class Dispatcher:
         if not clock.is_measured():
             # By the host's clock others' leases might have lapsed.
             return
-        if (given := sequencing.sequence()) or self._is_first:
+        rests, self._has_looked = self._has_looked, False
+        if sequencing.sequence() or self._is_first:
             # A restored database may lack the data platform.
             endpoints.find()
-            self._is_first = False
-        self._rests = not (given or self._rests)
-        for (name,) in () if self._rests else compiled.rows(self._find_free, at=clock.now()):
+            self._is_first = rests = False
+        for (name,) in () if rests else compiled.rows(self._find_free, at=clock.now()):
             serve = partial(self._serve, UUID(name))
             self._passes[UUID(name)] = start_once(f"webhooks {UUID(name)}", serve)
+        self._has_looked = not rests
 
     def _find_free(self, now: datetime) -> "QuerySet[WebhookEndpoint, tuple[UUID]]":
         is_free = Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=self._token)

@@ -159,7 +159,7 @@ def event_delivery(_: Buyers) -> Operation:
 
 
 def idle_second(_: Buyers) -> Operation:
-    """What beat, worker, web and issuer do again and again while nobody calls, once each."""
+    """What beat, worker (twice), web and issuer do again and again while nobody calls."""
     app.loader.import_default_modules()
     schedule = [ScheduleEntry(app=app, **entry) for entry in app.conf.beat_schedule.values()]
     looked_for = [task for task in (app.tasks[entry.task] for entry in schedule) if hasattr(task, "is_due")]
@@ -170,7 +170,14 @@ def idle_second(_: Buyers) -> Operation:
 
     lease, issuer = beat.BeatLease("budget"), worker._Issuer(threading.Event())
     of_worker, of_web = Dispatcher()._start_due, (ticking.tick, shared_counts._sample_and_share)
-    return lambda: [look, lease.refresh, of_worker, *of_web, lambda: worker._run_or_none(issuer.refresh)]
+    return lambda: [
+        look,
+        lease.refresh,
+        of_worker,
+        of_worker,
+        *of_web,
+        lambda: worker._run_or_none(issuer.refresh),
+    ]
 
 
 def burst_of(operation: Callable[[Buyers], Operation]) -> Callable[[Buyers], Operation]:

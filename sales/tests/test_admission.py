@@ -287,6 +287,12 @@ def test_the_sweep_leaves_sales_alone_for_which_nothing_is_due(monkeypatch):
     with clock.shifted(by=timedelta(minutes=6)):
         admission.advance_all()
     assert advanced == [undrawn.pk, waiting.pk, admitted.pk, closing.pk]
+    advanced.clear()
+    Sale.objects.filter(pk=admitted.pk).update(last_admitted_at=clock.now() + timedelta(minutes=15))
+    admission.advance_all()
+    assert advanced == [undrawn.pk, waiting.pk, admitted.pk], (
+        "orders are compared with its clock of admissions"
+    )
 
 
 def test_a_sale_whose_closing_is_moved_after_a_process_has_ended_it_goes_on():

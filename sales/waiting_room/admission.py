@@ -67,10 +67,10 @@ def advance_all() -> int:
 
 
 def _find_due(now: datetime) -> "QuerySet[Sale, tuple[int]]":
-    """The sales that are to be drawn or ended, or whose entries wait or were admitted for too long."""
+    """The sales to draw or to end, with entries to admit or expire, or an admission ahead of the clock."""
     overdue = SaleEntry.objects.filter(sale=OuterRef("pk"), status=Status.ADMITTED, admitted_until__lte=now)
-    waits = Q(last_position__gt=F("passed_position"))
-    is_due = Q(is_ordered=False) | Q(closes_at__lte=now) | waits | Exists(overdue)
+    is_due = Q(is_ordered=False) | Q(closes_at__lte=now) | Q(last_position__gt=F("passed_position"))
+    is_due |= Exists(overdue) | Q(last_admitted_at__gt=now)
     return Sale.objects.filter(is_due, ended_at=None, opens_at__lte=now).order_by("pk").values_list("pk")
 
 

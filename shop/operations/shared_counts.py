@@ -82,20 +82,31 @@ class Sharing:
     def __init__(self) -> None:
         self._last: Counter[Count] | None = None
         self._last_second = 0
+        self._seconds = 1
 
     def pause(self) -> float:
-        """Until shortly after the end of a second: the present one, while the counts are read."""
-        seconds = UNREAD_SECONDS if self._last is None else 1
-        return seconds - clock.seconds() % 1 + SHARE_DELAY_SECONDS
+        """Until shortly after the end of a second, the same one in all processes."""
+        return self._seconds - clock.seconds() % self._seconds + SHARE_DELAY_SECONDS
 
     def run_once(self, *, second: int) -> bool:
         """Share what was counted since the last pass as that of `second`, if it is read. Returns whether."""
-        is_read = redis_client.attempt(lambda client: client.exists(READ_KEY), otherwise=0)
+        is_read = redis_client.attempt(lambda client: client.exists(READ_KEY), otherwise=None)
+        self._seconds = UNREAD_SECONDS if is_read == 0 else 1
         last, self._last = self._last, totals_of_process() if is_read else None
         is_next, self._last_second = second == self._last_second + 1, second
         if last is None or self._last is None or not is_next:
             return False
-        _add(second, self._last - last)
+        counted = self._last - last
+
+        def call(client: Redis) -> None:
+            with client.pipeline(transaction=False) as pipeline:
+                pipeline.hincrby(_key(second), PROCESSES, 1)
+                for name, number in counted.items():
+                    pipeline.hincrby(_key(second), SEPARATOR.join(name), number)
+                pipeline.expire(_key(second), KEPT_SECONDS)
+                pipeline.execute()
+
+        redis_client.attempt(call, otherwise=None)
         return True
 
 
@@ -111,18 +122,6 @@ def totals_of_process() -> Counter[Count]:
             if all(values):
                 totals[(name, *values)] += int(sample.value)
     return totals
-
-
-def _add(second: int, counted: Mapping[Count, int]) -> None:
-    def call(client: Redis) -> None:
-        with client.pipeline(transaction=False) as pipeline:
-            pipeline.hincrby(_key(second), PROCESSES, 1)
-            for name, number in counted.items():
-                pipeline.hincrby(_key(second), SEPARATOR.join(name), number)
-            pipeline.expire(_key(second), KEPT_SECONDS)
-            pipeline.execute()
-
-    redis_client.attempt(call, otherwise=None)
 
 
 def _key(second: int) -> str:

@@ -332,13 +332,15 @@ def test_beat_wakes_up_once_for_tasks_that_are_due_soon_after_another(tmp_path):
     for entry in scheduler.schedule.values():
         entry.last_run_at = now
     for number, name in enumerate(sorted(LOOKING)):
-        scheduler.schedule[name].last_run_at = now - timedelta(seconds=0.9 - 0.06 * number)
-    for _ in range(2):
-        pause = scheduler.tick()
-        assert not sent
-        time.sleep(pause)
-        while not scheduler.tick():
-            pass
-        assert set(sent) == LOOKING
-        sent.clear()
-    scheduler.close()
+        scheduler.schedule[name].last_run_at = now - timedelta(seconds=0.5 - 0.06 * number)
+    try:
+        for _ in range(2):
+            pause = scheduler.tick()
+            assert not sent
+            time.sleep(pause)
+            while not scheduler.tick():
+                pass
+            assert set(sent) == LOOKING
+            sent.clear()
+    finally:
+        scheduler.close()
