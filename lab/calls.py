@@ -70,13 +70,14 @@ class Answer(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One request for the availability: when it began and ended by the monotonic clock, and its result."""
+    """One request: when it began and ended by the monotonic clock, its result, and the detail of a 503."""
 
     began: float
     ended: float
     method: str
     path: str
     result: str
+    detail: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -171,7 +172,7 @@ class Connection:
             return None
         ended = self._answered_at = time.monotonic()
         self._seen.record_answer(call, answer, ended - began)
-        record(Request(began, ended, *of, answer.word))
+        record(Request(began, ended, *of, answer.word, answer.body["detail"] if answer.status == 503 else ""))
         return answer
 
     def _ask(self, call: Call, seconds: float) -> Answer:

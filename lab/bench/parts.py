@@ -51,10 +51,9 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     first, last = steps[0], steps[-1]
     figures = {**last, "of_empty": ratio(last["of_null"], first["of_null"])}
     now, before = (
-        f"{step['processor_us']:.0f} µs of processor a coupon ({step['of_null_processor']:.2f} of null's)"
-        for step in (last, first)
+        f"{one['processor_us']:.0f} ({one['of_null_processor']:.2f} of null's)" for one in (last, first)
     )
-    says = f"{now}, beside {before} with {first['coupons']:,.0f} in the table"
+    says = f"{now} µs of processor a coupon, beside {before} with {first['coupons']:,.0f} in the table"
     yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
 
 

@@ -67,6 +67,14 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(result, f
     assert [*unanswered(seen, [(10, 12)])] == findings
 
 
+def test_coupons_of_campaigns_that_need_redis_are_not_asked_to_be_answered_without_it():
+    seen, needs = Observations(), "This campaign needs Redis, which is unavailable; nothing was done."
+    seen.requests.append(Request(10.5, 10.6, "POST", "/coupons", "503 unavailable", needs))
+    assert not [*unanswered(seen, [(10, 12)])]
+    seen.requests.append(Request(10.5, 10.6, "POST", "/coupons", "503 unavailable", "The database is away."))
+    assert [*unanswered(seen, [(10, 12)])]
+
+
 def test_no_answer_and_every_5xx_but_503_are_failed_requests():
     good = ["201", "202", "402 payment_declined", "409 sold_out", "503 unavailable"]
     bad = ["no answer", "500 internal_error", "502 partner_failed", "599 not_json"]
