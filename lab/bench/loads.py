@@ -16,18 +16,18 @@ from lab.load import Figures, ratio
 from lab.stack import database
 from lab.stage import Stage
 from lab.tables import declared
-from scripts.stack import own_stack, waiting
+from scripts.stack import own_stack, places, waiting
 from scripts.stack.instance import Instance
 
 HERE = Path(__file__).parent
 SETTINGS = stages.SETTINGS | declared("lab/bench/settings.toml")
 QUERIES = SimpleNamespace(**declared("lab/bench/queries.toml"))
-WARM_UP_SECONDS = 2
 PRODUCTS, VUS = 1_000, 100
 """Products; and buyers at once if a row has no number of its own, each with one request under way."""
 TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}
 """Of an answer, and what k6 calls them."""
-SETTLE_SECONDS = 300
+LEAST_OF_ANOTHER = 0.99  # of another commit's answers are as expected: it has faults that this one has not
+WARM_UP_SECONDS, SETTLE_SECONDS = 2, 300
 """For the sagas to end after the load: a backlog of thousands, on a slow machine."""
 Run = Callable[[], Measured]
 
@@ -66,7 +66,8 @@ def measure(stage: Stage, row: str, **given: Any) -> Measured:
         taken["settled_per_second"] = ratio(paid["paid"], max(figures.seconds, paid["seconds"]))
         taken |= {"longest_seconds": paid["longest"], "overloaded": figures.count("overloaded")}
     made = [now - before for now, before in zip(map(stage.number, count), had, strict=True)]
-    return Measured(row=row, figures=taken, findings=list(errors(row, figures, made, paid)))
+    share = 1 if stage.instance.project == places.PROJECT else LEAST_OF_ANOTHER
+    return Measured(row=row, figures=taken, findings=[*errors(row, figures, made, paid, share)])
 
 
 def used(stage: Stage) -> dict[str, float]:
@@ -75,13 +76,12 @@ def used(stage: Stage) -> dict[str, float]:
     return taken | {"statements": stage.number(QUERIES.status, "Questions")}
 
 
-def errors(row: str, figures: Figures, made: Iterable[int], paid: Mapping[str, float]) -> Iterator[str]:
-    """No other answer is right: every account sent one request, and there was enough for all. Of buyers that
-    pay, those that wait may be answered 202 in the end, and others 503 `overloaded`."""
-    of, others, answered = ROWS[row].k6, figures.counts("status_"), figures.succeeded
-    answered += others.pop("202", 0) if "WAIT" in of else 0
-    refused = figures.count("overloaded")
-    if answered + refused < figures.requests or not figures.succeeded or "unadmitted" in others:
+def errors(row: str, figures: Figures, made: Iterable[int], paid: Any, share: float = 1) -> Iterator[str]:
+    """At least this share of the answers must be the right one: every account sent one request, and there was
+    enough for all. Of buyers that pay, those that wait may be answered 202, and others 503 `overloaded`."""
+    of, others, refused = ROWS[row].k6, figures.counts("status_"), figures.count("overloaded")
+    answered = figures.succeeded + (others.pop("202", 0) if "WAIT" in of else 0)
+    if answered + refused < share * figures.requests or not figures.succeeded or "unadmitted" in others:
         yield f"{row}: {figures.succeeded} of {figures.requests} answers were expected; others: {others}"
     # A request that failed for k6 may have been done all the same; one that is refused makes nothing.
     least, most = (0, 0) if "EXPECTED" in of else (answered, figures.requests)

@@ -9,7 +9,7 @@ import pytest
 
 from lab import report
 from lab.bench import __main__ as command, rows as judging
-from lab.bench.loads import errors
+from lab.bench.loads import LEAST_OF_ANOTHER, errors
 from lab.bench.rows import QUICK, ROWS, Measured, summed_up
 from lab.load import Figures
 from scripts.stack import children, instance as instances, ports
@@ -42,6 +42,13 @@ def test_rows_that_are_not_those_of_the_answers_are_found():
     assert len(list(errors("coupon", figures(99, 1, status_0=1), [101], {}))) == 2
     assert list(errors("sold_out", figures(100), [0], {})) == []
     assert len(list(errors("sold_out", figures(100), [1], {}))) == 1
+
+
+def test_an_unexpected_answer_in_a_hundred_is_no_error_of_another_commit_and_two_are():
+    one, two = figures(99, 1, status_503=1), figures(98, 2, status_503=2)
+    assert len(list(errors("wallet", one, [], {}))) == 1
+    assert list(errors("wallet", one, [], {}, LEAST_OF_ANOTHER)) == []
+    assert len(list(errors("wallet", two, [], {}, LEAST_OF_ANOTHER))) == 1
 
 
 @pytest.mark.parametrize(
