@@ -89,25 +89,31 @@ def answered_by_process(shop: RunningShop, view: str) -> Counter[str]:
 @contextmanager
 def both_processes_answer(shop: RunningShop, view: str) -> Iterator[None]:
     """Fails unless each of the two web processes answered calls of the view in the block."""
-    before = answered_by_process(shop, view)
-    yield
-    after = answered_by_process(shop, view)
-    assert len(after - before) == 2, (before, after)
+    for _ in until_both_answer(shop, view, attempts=1):
+        yield
 
 
-def refusals_of_both(shop: RunningShop, view: str, path: str, body: Any) -> set[tuple[int, str]]:
-    """The statuses and codes that both web processes answer buyers with, who come until both have answered.
+def until_both_answer(shop: RunningShop, view: str, *, attempts: int = 10) -> Iterator[None]:
+    """Another attempt until each of the two web processes has answered calls of the view; then it fails.
 
     Whichever process is awake takes a new connection, so one may take twenty in a row.
     """
-    refused, before = set(), answered_by_process(shop, view)
-    for _ in range(10):
-        answers = at_once(shop, AccountFactory.create_batch(20), path, body)
-        refused |= {(answer.status, answer.json()["code"]) for answer in answers}
+    before = after = answered_by_process(shop, view)
+    for _ in range(attempts):
+        yield
         after = answered_by_process(shop, view)
         if len(after - before) == 2:
-            return refused
+            return
     raise AssertionError((before, after))
+
+
+def refusals_of_both(shop: RunningShop, view: str, path: str, body: Any) -> set[tuple[int, str]]:
+    """The statuses and codes that both web processes answer buyers with, who come until both have."""
+    refused = set()
+    for _ in until_both_answer(shop, view):
+        answers = at_once(shop, AccountFactory.create_batch(20), path, body)
+        refused |= {(answer.status, answer.json()["code"]) for answer in answers}
+    return refused
 
 
 @contextmanager

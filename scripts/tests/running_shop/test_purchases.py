@@ -147,7 +147,7 @@ def test_a_rate_is_shared_by_both_web_processes(running_shop):
         calls.eventually(lambda: known_top_ups(buyer) == len(statuses) - statuses.count(429))
         return answer
 
-    with calls.both_processes_answer(running_shop, "TopUps"):
+    for _ in calls.until_both_answer(running_shop, "TopUps"):
         last = [top_up() for _ in range(TOP_UPS_A_MINUTE + 15)][-1]
 
     assert 429 not in statuses[:TOP_UPS_A_MINUTE]
