@@ -70,8 +70,8 @@ class Dispatcher:
             endpoints.find()
             self._is_first = rests = False
         for (name,) in () if rests else compiled.rows(self._find_free, at=clock.now()):
-            serve = partial(self._serve, UUID(name))
-            self._passes[UUID(name)] = start_once(f"webhooks {UUID(name)}", serve)
+            id = UUID(name)
+            self._passes[id] = start_once(f"webhooks {id}", partial(self._serve, id))
         self._has_looked = not rests
 
     def _find_free(self, now: datetime) -> "QuerySet[WebhookEndpoint, tuple[UUID]]":
