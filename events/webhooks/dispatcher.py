@@ -56,9 +56,9 @@ class Dispatcher:
         self._work.stop(within_seconds=seconds / 2)
         running = {id: one for id, one in [*self._passes.items()] if not one.done()}
         wait(running.values(), timeout=seconds / 2)
-        for endpoint_id in running:
+        for id in running:
             # What its requests brought is still recorded, unless another worker takes it before.
-            release(endpoint_id, self._token)
+            release(id, self._token)
 
     def _start_due(self) -> None:
         if not clock.is_measured():
@@ -68,32 +68,31 @@ class Dispatcher:
         if sequencing.sequence() or self._is_first:
             # A restored database may lack the data platform.
             endpoints.find()
-            self._is_first = rests = False
-        for (name,) in () if rests else compiled.rows(self._find_free, at=clock.now()):
-            id = UUID(name)
+            self._is_first = False
+        elif rests:
+            return
+        for id in [UUID(name) for [name] in compiled.rows(self._find_free, at=clock.now())]:
             self._passes[id] = start_once(f"webhooks {id}", partial(self._serve, id))
-        self._has_looked = not rests
+        self._has_looked = True
 
     def _find_free(self, now: datetime) -> "QuerySet[WebhookEndpoint, tuple[UUID]]":
         is_free = Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=self._token)
         return due_endpoints(now).filter(is_free).values_list("pk")
 
-    def _serve(self, endpoint_id: UUID) -> None:
+    def _serve(self, id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
         try:
             with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
-                while not self._stop.is_set() and deliver_due(
-                    endpoint_id, self._token, pool=pool, stop=self._stop
-                ):
+                while not self._stop.is_set() and deliver_due(id, self._token, pool=pool, stop=self._stop):
                     pass
         except delivery_pass.LeaseLost:
-            log.info("the webhook endpoint was changed, or another worker has it", endpoint=str(endpoint_id))
+            log.info("the webhook endpoint was changed, or another worker has it", endpoint=str(id))
         except Exception as error:
             log.warning("webhooks of an endpoint failed; trying again", error=str(error)[:200])
             # What was sent is not recorded, and will be sent again: not at once.
             self._stop.wait(PAUSE_AFTER_FAILURE_SECONDS)
         finally:
-            release(endpoint_id, self._token)
+            release(id, self._token)
 
 
 of_worker = Dispatcher()

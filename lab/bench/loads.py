@@ -24,12 +24,12 @@ SETTINGS = stages.SETTINGS | declared("lab/bench/settings.toml")
 QUERIES = SimpleNamespace(**declared("lab/bench/queries.toml"))
 PRODUCTS, VUS = 1_000, 100
 """Products; and buyers at once if a row has no number of its own, each with one request under way."""
-TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}
-"""Of an answer, and what k6 calls them."""
+TIMES = {"p50_ms": "med", "p95_ms": "p(95)", "max_ms": "max"}  # of an answer, and what k6 calls them
 LEAST_OF_ANOTHER = 0.99  # of another commit's answers are as expected: it has faults that this one has not
-WARM_UP_SECONDS, SETTLE_SECONDS = 2, 300
-"""For the sagas to end after the load: a backlog of thousands, on a slow machine."""
+WARM_UP_SECONDS = 2
+SETTLE_SECONDS = 300  # for the sagas to end after the load: a backlog of thousands, on a slow machine
 Run = Callable[[], Measured]
+Numbers = Mapping[str, float]
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def used(stage: Stage) -> dict[str, float]:
     return taken | {"statements": stage.number(QUERIES.status, "Questions")}
 
 
-def errors(row: str, figures: Figures, made: Iterable[int], paid: Any, share: float = 1) -> Iterator[str]:
+def errors(row: str, figures: Figures, made: Iterable[int], paid: Numbers, share: float = 1) -> Iterator[str]:
     """At least this share of the answers must be the right one: every account sent one request, and there was
     enough for all. Of buyers that pay, those that wait may be answered 202, and others 503 `overloaded`."""
     of, others, refused = ROWS[row].k6, figures.counts("status_"), figures.count("overloaded")
@@ -130,7 +130,7 @@ def settled(stage: Stage, since: datetime) -> dict[str, float]:
 
 
 def wrong_orders(
-    row: str, made: Mapping[str, float], *, answered: int, most: int, pays: bool, has_coupon: bool = False
+    row: str, made: Numbers, *, answered: int, most: int, pays: bool, has_coupon: bool = False
 ) -> Iterator[str]:
     """Each order that was answered is in the database, and paid with its coupon redeemed where it should be;
     a request that failed for k6 may have placed its order all the same, of `most` in all."""

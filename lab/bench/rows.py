@@ -37,8 +37,7 @@ class Measured:
     steps: Sequence[Mapping[str, Any]] = ()
 
 
-Rounds = Sequence[tuple[Measured, Measured]]
-"""A row on this commit and on the other, in each round."""
+Rounds = Sequence[tuple[Measured, Measured]]  # a row on this commit and on the other, in each round
 
 
 def summed_up(measured: Iterable[Measured]) -> list[dict[str, Any]]:

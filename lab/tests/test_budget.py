@@ -169,15 +169,8 @@ def idle_second(_: Buyers) -> Operation:
         assert [beat.has_work(task) for task in looked_for] == [False] * len(looked_for)
 
     lease, issuer = beat.BeatLease("budget"), worker._Issuer(threading.Event())
-    of_worker, of_web = Dispatcher()._start_due, (ticking.tick, shared_counts._sample_and_share)
-    return lambda: [
-        look,
-        lease.refresh,
-        of_worker,
-        of_worker,
-        *of_web,
-        lambda: worker._run_or_none(issuer.refresh),
-    ]
+    of_worker, of_web = [Dispatcher()._start_due] * 2, (ticking.tick, shared_counts._sample_and_share)
+    return lambda: [look, lease.refresh, *of_worker, *of_web, lambda: worker._run_or_none(issuer.refresh)]
 
 
 def burst_of(operation: Callable[[Buyers], Operation]) -> Callable[[Buyers], Operation]:

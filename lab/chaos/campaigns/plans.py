@@ -68,8 +68,9 @@ class Stores(Run):
 
 def unanswered(seen: Observations, spans: Sequence[tuple[float, float]]) -> Iterator[str]:
     """Each path whose requests in these spans, but those that need Redis, had no answer; prints how many."""
+    all_asked = [one for one in seen.requests if one.method == "POST" and "Redis" not in one.detail]
     for path in WITHOUT_REDIS:
-        asked = [one for one in seen.requests if one[2:4] == ("POST", path) and "Redis" not in one.detail]
+        asked = [one for one in all_asked if one.path == path]
         met = [one.is_good for one in asked if any(a <= one.began and one.ended <= b for a, b in spans)]
         say(f"while Redis was away {sum(met)} of {len(met)} requests of {path} were answered")
         if met and not any(met):
