@@ -3,11 +3,12 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 import redis
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 from django.db import connection, connections
 from django.test import Client, TransactionTestCase
 from pytest_django import DjangoDbBlocker
@@ -58,6 +59,8 @@ def pytest_configure() -> None:
     except SetupError as error:
         raise pytest.UsageError(str(error)) from error
     process_state.follow_host()
+    # WhiteNoise warns of a folder of static files that isn't there, and tests need none of the files.
+    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
     # An example takes longer on a busy machine, which is no defect.
     hypothesis.settings.register_profile("suite", deadline=None)
     hypothesis.settings.load_profile("suite")
@@ -121,6 +124,7 @@ def _reset_process_state() -> None:
     sign_ins._unnoted_failures = 0
     stuck_rows._stuck.clear()
     process_state.forget_calls()
+    process_state.forget_connections()
     shop_redis.reset()
     issuing.forget()
     for counter in (of_coupons.CAMPAIGN_REQUESTS, of_coupons.CAMPAIGN_REDEEMED, of_orders.PRODUCT_REFUSALS):

@@ -1,6 +1,10 @@
-"""`make test`: the first group of tests on throwaway servers, then the smoke; with words, pytest alone."""
+"""`make test`: the first group of tests on throwaway servers, then the smoke; with words, pytest alone.
+
+The tests of a group run in an order that a seed decides, which is printed: `make test SEED=…` repeats it.
+"""
 
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -20,14 +24,17 @@ def main() -> int:
     parser = throwaway.parser("make test")
     parser.add_argument("--circle", default="", help="first, other or long")
     parser.add_argument("--part", default="", help="K/N: the Kth of N parts of it")
+    parser.add_argument("--seed", default="", help="of the order of modules and tests")
     asked, arguments = parser.parse_known_args()
     part = ("--part", asked.part) if asked.part else ()
+    seed = asked.seed or str(secrets.randbelow(10**6))
     if asked.db == "others":
         return _on_other_servers(*part)
     if arguments and not asked.circle:
         return _pytest_on(asked.db, *arguments)
     circle = asked.circle or "first"
-    code = _pytest_on(asked.db, "--circle", circle, *part, *IN_PARALLEL, *arguments)
+    print(f"The order of the tests is that of SEED={seed}.", flush=True)
+    code = _pytest_on(asked.db, "--circle", circle, "--seed", seed, *part, *IN_PARALLEL, *arguments)
     return code if code != 0 or circle != "first" else _run("scripts.smoke", environment=os.environ)
 
 
@@ -51,17 +58,22 @@ def _on_other_servers(*part: str) -> int:
 
 
 def _pytest_on(kind: str, *arguments: str) -> int:
-    """The exit code of pytest on throwaway servers, whose logs are kept when it fails."""
+    """The exit code of pytest on throwaway servers, whose logs are kept when it fails.
+
+    The names of failed tests are the last lines.
+    """
     with tempfile.TemporaryDirectory(prefix="firstcome-test-", ignore_cleanup_errors=True) as made:
         home = Path(made).resolve()
         with throwaway.servers(home, kind=kind) as settings:
-            code = _run("pytest", *arguments, environment=os.environ | settings)
+            failed = home / "failed.txt"
+            code = _run("pytest", "--failed-to", str(failed), *arguments, environment=os.environ | settings)
             kept = places.state() / "test-logs"
             if code != 0:
                 kept.mkdir(parents=True, exist_ok=True)
                 for log in home.glob("*.log"):
                     shutil.copy(log, kept)
                 print(f"The servers' logs of this run are in {kept}.", flush=True)
+                print(failed.read_text() if failed.exists() else "", end="", flush=True)
     return code
 
 

@@ -320,6 +320,15 @@ def test_the_signature_covers_the_time_and_the_bytes_and_there_is_none_without_a
     assert abs(time.time() - int(seconds)) < 5
 
 
+def test_a_receiver_on_the_port_of_an_earlier_one_gets_what_is_sent_to_it(settings):
+    with receiving() as earlier:
+        settings.DATA_PLATFORM_URL = earlier.url
+        data_platform.send([EVENT])
+    with receiving(port=earlier.port) as later:
+        assert data_platform.send([EVENT]).is_delivered
+    assert (len(earlier.requests), len(later.requests)) == (1, 1)
+
+
 def test_a_hanging_platform_has_a_second_and_is_not_given_up(receiver, monkeypatch):
     monkeypatch.setattr(data_platform, "TIMEOUT_SECONDS", 0.2)
     receiver.delay_seconds = 5

@@ -1,5 +1,6 @@
 """TCP ports of this machine: which are free, which accept connections, and what is answered there."""
 
+import atexit
 import contextlib
 import http.client
 import os
@@ -13,7 +14,8 @@ Address = tuple[str, int] | str
 """A host and port, or the path of a unix socket."""
 FOR_SERVERS = range(10240, 32768)
 """Linux gives outgoing connections ports from 32768 up: a server's may be taken when it restarts."""
-HELD: list[contextlib.ExitStack] = []
+HELD = contextlib.ExitStack()
+atexit.register(HELD.close)
 
 
 def parse(text: str, *, following: int = 0) -> int:
@@ -43,7 +45,7 @@ def free(count: int = 1) -> int:
             for port in range(first, first + count):
                 (held := opened.enter_context(socket.socket())).bind((HOST, port))
                 held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            HELD.append(opened.pop_all())
+            HELD.push(opened.pop_all())
             return first
 
 

@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -63,7 +63,11 @@ class CannedShop:
 
 @contextmanager
 def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
-    """The server, until the block ends, on a port of its own unless one is given."""
+    """The server, until the block ends, on a port of its own unless one is given.
+
+    Its connections end with it: a client may keep one, and a later server may be given the same port.
+    """
+    sockets = list[socket.socket]()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -71,6 +75,7 @@ def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
         def setup(self) -> None:
             super().setup()
             shop.connections.append(self.client_address)
+            sockets.append(self.connection)
 
         def handle_one(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -101,6 +106,9 @@ def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         request_queue_size = 128
 
+        def handle_error(self, *_: object) -> None:
+            """Say nothing of a connection that ended."""
+
     server = Server((host, port), Handler)
     literal = f"[{host}]" if ":" in host else host
     shop = CannedShop(f"http://{literal}:{server.server_port}")
@@ -111,4 +119,7 @@ def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
     finally:
         server.shutdown()
         thread.join()
+        for connection in sockets:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         server.server_close()

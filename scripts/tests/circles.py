@@ -13,6 +13,7 @@ guard fails any other. `make test CIRCLE=other ARGS=--write-list` writes docs/re
 import gc
 import itertools
 import json
+import random
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,8 @@ SHARED_SHOP = "scripts/tests/running_shop"
 """The folder whose tests share one running shop, and so one worker."""
 SECONDS = Path(__file__).with_name("seconds.json")
 """The seconds of each module that takes some, from the last run with `--record-seconds`."""
+LONG_SECONDS = 20
+"""Where modules are shuffled, those that take longer come before the others: none is left at the end."""
 LIST = Path("docs/reference/tests.md")
 HEAD = """# Tests that `make test` leaves out
 
@@ -83,6 +86,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("circles")
     group.addoption("--circle", choices=CIRCLES, help="only tests of this group")
     group.addoption("--part", default="", help="K/N: the Kth of N parts of it, of whole modules")
+    group.addoption(
+        "--seed", default="", help="the order of modules, and of tests within each; empty: as written"
+    )
+    group.addoption("--failed-to", default="", help="a file for the names of failed tests, a line each")
     group.addoption("--record-seconds", action="store_true", help=f"write the seconds into {SECONDS.name}")
     group.addoption("--write-list", action="store_true", help=f"write {LIST}, and run nothing")
 
@@ -137,7 +144,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = [item for item in items if config.getoption("circle") in (None, circle_of(item))]
     part = config.getoption("part")
     if config.getoption("circle") or part:
-        chosen.sort(key=lambda item: _place(_module(item), seconds))
+        chosen = _ordered(chosen, seconds, config.getoption("seed"))
         modules = own_stack.chosen(list(dict.fromkeys(map(_module, chosen))), part)
         chosen = [item for item in chosen if _module(item) in modules]
     kept = set(chosen)
@@ -154,10 +161,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _place(module: str, seconds: dict[str, float]) -> tuple[bool, float, str]:
-    # The tests of the shared shop stay in the order of their modules: each leaves its rows to the next.
-    is_shared = module.startswith(SHARED_SHOP)
-    return not is_shared, 0 if is_shared else -seconds.get(module, 0), module
+def _ordered(items: Sequence[pytest.Item], seconds: dict[str, float], seed: str) -> list[pytest.Item]:
+    """The longest modules first. A seed shuffles modules of about the same length, and the tests of each.
+
+    The tests of the shared shop stay in their order: each leaves its rows to the next.
+    """
+    chance = random.Random(seed)
+    ranks = {module: chance.random() for module in dict.fromkeys(map(_module, items))}
+
+    def place(item: pytest.Item) -> tuple[bool, float, float, str, float]:
+        module = _module(item)
+        if module.startswith(SHARED_SHOP):
+            return False, 0, 0, module, 0
+        taken = seconds.get(module, 0)
+        if not seed:
+            return True, -taken, 0, module, 0
+        return True, -(taken // LONG_SECONDS), ranks[module], module, chance.random()
+
+    return sorted(items, key=place)
 
 
 def _module(item: pytest.Item) -> str:
@@ -255,6 +276,30 @@ class _Seconds:
         SECONDS.write_text(json.dumps(taken, indent=0) + "\n")
 
 
+class _Failed:
+    """Writes the names of the tests and modules that failed, which `make test` prints as its last lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names = dict[str, None]()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.names[report.nodeid] = None
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.names[report.nodeid] = None
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.path.write_text("".join(f"{name}\n" for name in self.names))
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if session.config.getoption("record_seconds") and not hasattr(session.config, "workerinput"):
-        session.config.pluginmanager.register(_Seconds())
+    config = session.config
+    if hasattr(config, "workerinput"):
+        return
+    if config.getoption("record_seconds"):
+        config.pluginmanager.register(_Seconds())
+    if path := config.getoption("failed_to"):
+        config.pluginmanager.register(_Failed(Path(path)))

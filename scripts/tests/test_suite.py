@@ -1,5 +1,6 @@
 """The suite itself: its groups and their list, its servers, and `make check` without its programs."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,38 @@ def test_what_another_check_finds_fails_everywhere(monkeypatch, capsys):
     assert "FAILED  found\na line that is wrong" in printed.out and "SKIPPED rules" in printed.out
     monkeypatch.setenv("CI", "true")
     assert check.run_all(check.rules()) == 1
+
+
+def test_a_seed_decides_the_order_and_long_modules_and_the_shared_shop_stay_first(request):
+    items = request.session.items
+    seconds = {circles._module(items[-1]): 60.0}
+    chance = circles._ordered(items, seconds, "7")
+    assert chance == circles._ordered(items, seconds, "7")
+    assert {*chance} == {*items}
+    own = [item for item in chance if not item.nodeid.startswith(circles.SHARED_SHOP)]
+    assert circles._module(own[0]) == circles._module(items[-1])
+    modules = [module for module, _ in itertools.groupby(chance, circles._module)]
+    assert len(modules) == len({*modules})
+
+
+@pytest.mark.boots("pytest, a MariaDB, or children", in_first_circle=True)
+def test_the_names_of_failed_tests_are_written_a_line_each(tmp_path):
+    failing = tmp_path / "test_of_two.py"
+    failing.write_text("def test_right(): pass\ndef test_wrong(): assert 0\n")
+    names = tmp_path / "names"
+    words = [
+        "-p",
+        "scripts.tests.circles",
+        "--failed-to",
+        str(names),
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        str(tmp_path),
+    ]
+    ran = programs.end([sys.executable, "-m", "pytest", *words, str(failing)])
+    assert ran.returncode == 1
+    assert names.read_text() == "test_of_two.py::test_wrong\n"
 
 
 @pytest.mark.django_db

@@ -6,6 +6,7 @@ from shop import clock
 from shop.concurrency import shared_read, thread_pool
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db import secondary
+from shop.outbound import http_client
 from shop.rates import rate_limits, throttling
 
 
@@ -53,3 +54,9 @@ def renew_threads(*pools: ThreadPool) -> None:
             for signal in pool._idle:
                 signal.release()
             pool._idle.clear()
+
+
+def forget_connections() -> None:
+    """Close the connections that are kept to other systems: a later test's may be given the port of one."""
+    with http_client._mutex:
+        http_client._idle.clear()

@@ -44,7 +44,7 @@ def task_on(ran) -> Iterator[Callable[..., "Task[Any, Any]"]]:
         app.config_from_object("django.conf:settings", namespace="CELERY")
         app.conf.broker_url = broker_url
         apps.append(app)
-        return app.task(does, name="tests.task")
+        return app.task(does, name="tests.task", shared=False)
 
     yield make
     for app in apps:

@@ -91,7 +91,7 @@ def test_an_export_through_a_real_server_is_complete(running_shop):
     User.objects.bulk_create(User(username=f"exported-{number:03}") for number in range(95))
     cookie = f"{settings.SESSION_COOKIE_NAME}={session_of(SuperuserFactory.create())}"
     response = HTTP.request("GET", f"{running_shop.address}{EXPORT}", headers={"Cookie": cookie})
-    assert response.status == 200
+    assert response.status == 200, response.data
     assert int(response.headers["Content-Length"]) == len(response.data)
     assert response.data.count(b"\r\n") == User.objects.count() + 1
 

@@ -43,7 +43,7 @@ def test_an_order_whose_worker_is_killed_is_recovered(token, ends, running_shop)
     product = ProductFactory.create(on_hand=1)
     with running_shop.frozen("gateway"):
         placed = calls.buy(running_shop, AccountFactory.create(), product, token, wait=0)
-        assert placed.status == 202
+        assert placed.status == 202, placed.data
         wait_until(lambda: Saga.objects.filter(about_id=placed.json()["id"]).exclude(lease_token="").exists())
         with running_shop.away("worker"):
             pass
@@ -60,7 +60,7 @@ def test_a_refund_whose_worker_is_killed_is_recovered(running_shop):
     staff = AccountFactory.create(is_staff=True, permissions=["orders.add_refund", "orders.view_refund"])
     body = {"reason": "It came broken.", "restock": True}
     started = running_shop.call(staff, "POST", f"/orders/{order_id}/refunds", body, key=str(uuid4()))
-    assert started.status == 202
+    assert started.status == 202, started.data
     refunds = Saga.objects.filter(about_id=order_id, ended_at=None)
     wait_until(lambda: refunds.exclude(lease_token="", attempts=0).exists())
     with running_shop.away("worker"):
@@ -75,7 +75,7 @@ def test_a_refund_whose_worker_is_killed_is_recovered(running_shop):
 def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(running_shop):
     product = ProductFactory.create(on_hand=1)
     placed = calls.buy(running_shop, AccountFactory.create(), product, "tok_webhook", wait=0)
-    assert placed.status == 202
+    assert placed.status == 202, placed.data
     paid = calls.buy(
         running_shop, AccountFactory.create(), ProductFactory.create(on_hand=1), "tok_slow", wait=0
     )

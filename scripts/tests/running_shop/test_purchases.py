@@ -106,7 +106,8 @@ def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop
     refused = calls.refusals_of_both(running_shop, "orders", "/orders", calls.purchase(product))
     assert refused == {(409, "product_paused")}
 
-    assert running_shop.call(staff, "POST", f"{pausing}/resume", AGAIN).status == 200
+    resumed = running_shop.call(staff, "POST", f"{pausing}/resume", AGAIN)
+    assert resumed.status == 200, resumed.data
     again = calls.at_once(running_shop, AccountFactory.create_batch(20), "/orders", calls.purchase(product))
     assert {one.status // 100 for one in again} == {2}
     calls.wait_until_settled(product)
@@ -122,12 +123,13 @@ def test_a_paused_campaign_issues_nothing_in_either_web_process(running_shop):
     assert {answer.status for answer in before} == {201}
 
     paused = running_shop.call(staff, "POST", f"/campaigns/{campaign.pk}/pause", {"reason": "A wrong value."})
-    assert paused.status == 200
+    assert paused.status == 200, paused.data
     refused = calls.refusals_of_both(running_shop, "coupons", "/coupons", {"campaign": campaign.pk})
     assert refused == {(409, "campaign_paused")}
     assert Coupon.objects.filter(campaign=campaign).count() == 20
 
-    assert running_shop.call(staff, "POST", f"/campaigns/{campaign.pk}/resume", AGAIN).status == 200
+    resumed = running_shop.call(staff, "POST", f"/campaigns/{campaign.pk}/resume", AGAIN)
+    assert resumed.status == 200, resumed.data
     again = calls.at_once(
         running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk}
     )
@@ -185,7 +187,7 @@ def test_an_order_is_placed_in_one_web_process_and_cancelled_in_the_other(runnin
     unpaid = {"items": [{"product": product.id, "quantity": 1}]}
     for _ in range(6):
         [placed] = calls.at_once(running_shop, [buyer], "/orders", unpaid)
-        assert placed.status == 201
+        assert placed.status == 201, placed.data
         [cancelled] = calls.at_once(running_shop, [buyer], f"/orders/{placed.json()['id']}/cancel", None)
         assert (cancelled.status, cancelled.json()["status"]) == (200, "cancelled")
     assert Order.objects.filter(account=buyer, status="cancelled").count() == 6
@@ -241,7 +243,7 @@ def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_sta
     names = {"X-Request-ID": "request-of-buyer", "Prefer": "wait=20"}
     body = calls.purchase(product, points_amount=300)
     order = running_shop.call(buyer, "POST", "/orders", body, key="a", **names)
-    assert order.status == 201
+    assert order.status == 201, order.data
     calls.wait_until_settled(product)
 
     def line(what: str) -> JournalLine:
