@@ -36,10 +36,10 @@ docs: ## build the documentation and serve it: PORT=8009, VAR=var
 ##@ Its code
 
 # Where debootstrap can't be installed, the command itself names the servers that it doesn't meet.
-test: ## the first group of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12; SEED=4 is an order of the tests; DB=mariadb, mysql, mariadb-next or others (races, crashes, migrations … on the last two, as root); SERVE=1 only keeps the servers up, to run pytest by hand
+test: ## the first group of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12, with SINCE=HEAD~20 also what changes since then touch; SEED=4 is an order of the tests; DB=mariadb, mysql, mariadb-next or others (races, crashes, migrations … on the last two, as root); SERVE=1 only keeps the servers up, to run pytest by hand
 	$(BOOTSTRAP) $(if $(CIRCLE)$(ARGS)$(SERVE)$(filter-out mariadb,$(DB)),tests,test)
 	$(if $(filter-out mariadb,$(DB)),$(if $(filter others,$(DB)),-)$(BOOTSTRAP) tests debootstrap)
-	@exec $(VENV) -m $(if $(SERVE),scripts.stack.throwaway --db "$(DB)",scripts.suite --db "$(DB)" --circle "$(CIRCLE)" --part "$(PART)" --seed "$(SEED)" $(ARGS))
+	@exec $(VENV) -m $(if $(SERVE),scripts.stack.throwaway --db "$(DB)",scripts.suite --db "$(DB)" --circle "$(CIRCLE)" --part "$(PART)" --since "$(SINCE)" --seed "$(SEED)" $(ARGS))
 
 check: ## formatting, lint, types, layers, migrations, drift of what is generated, generation of the Python client, translations, alerting rules
 	$(BOOTSTRAP) check
@@ -85,7 +85,7 @@ simulate: ## seeded runs of all processes in one thread, with crashes at any sta
 
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=one of those in docs/reliability.md or all, then also QUICK=1 (fewer, shorter faults), PLANTED=1 (with its planted defect)
 	$(BOOTSTRAP) $(if $(CAMPAIGN),campaign,$(if $(filter mariadb,$(DB)),mariadb,run))
-	@exec $(VENV) -m lab.chaos --campaign "$(or $(CAMPAIGN),chaos)" --quick "$(QUICK)" --planted "$(PLANTED)" --part "$(PART)" --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
+	@exec $(VENV) -m lab.chaos --campaign "$(or $(CAMPAIGN),chaos)" --quick "$(QUICK)" --planted "$(PLANTED)" --part "$(PART)" --since "$(SINCE)" --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., BROKER=redis or rabbitmq
 	@exec $(PYTHON) -m lab soak --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"

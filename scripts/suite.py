@@ -25,8 +25,11 @@ def main() -> int:
     parser.add_argument("--circle", default="", help="first, other or long")
     parser.add_argument("--part", default="", help="K/N: the Kth of N parts of it")
     parser.add_argument("--seed", default="", help="of the order of modules and tests")
+    parser.add_argument(
+        "--since", default="", help="a commit: with a part, also what changes since then touch"
+    )
     asked, arguments = parser.parse_known_args()
-    part = ("--part", asked.part) if asked.part else ()
+    part = ("--part", asked.part, "--since", asked.since) if asked.part else ()
     seed = asked.seed or str(secrets.randbelow(10**6))
     if asked.db == "others":
         return _on_other_servers(*part)

@@ -13,12 +13,15 @@ from functools import partial
 from subprocess import Popen
 
 from lab.chaos.campaigns.plans import CAMPAIGNS, TRIALS
-from lab.chaos.campaigns.run import HEADER
+from lab.chaos.campaigns.run import HEADER, Campaign
 from lab.flags import is_on
+from scripts import changes
 from scripts.stack import children, own_stack, places, system_packages
 from scripts.stack.children import say
 
 STOP_SECONDS = 60
+MOST_TOUCHED = 3
+"""How many campaigns run because a change touches them, beside those whose turn it is."""
 OPTIONS = {
     "broker": "of chaos and soak: redis or rabbitmq",
     "db": "of chaos: sqlite or mariadb",
@@ -27,6 +30,7 @@ OPTIONS = {
     "planted": "1: with the campaign's planted defect, which is to be found",
     "seed": "the same faults in the same order again",
     "part": "of all campaigns every twelfth from the third on: 3/12",
+    "since": "with a part: a commit; also the campaigns that changes since then touch",
 }
 
 
@@ -53,7 +57,7 @@ def run_all(asked: argparse.Namespace) -> int:
     """The output of each campaign that can run here, then all rows; the highest exit code."""
     options = ["--quick", asked.quick, "--planted", asked.planted, "--seed", asked.seed]
     folder, running, chosen = places.private_folder(places.state()), list[Popen[bytes]](), list[str]()
-    for one in own_stack.chosen([*CAMPAIGNS.values()], asked.part):
+    for one in with_touched(own_stack.chosen([*CAMPAIGNS.values()], asked.part), asked.since):
         needs = {*one.needs} - ({"root"} if os.getuid() == 0 else set[str]())
         missing = [*system_packages.missing("mariadb", *needs - {"root"}), *needs & {"root"}]
         if missing:
@@ -80,6 +84,14 @@ def run_all(asked: argparse.Namespace) -> int:
             children.stop(child, within_seconds=STOP_SECONDS)
     say("\n".join(["all campaigns:", HEADER, *(row for _, row in ended)]))
     return max((code for code, _ in ended), default=0)
+
+
+def with_touched(chosen: list[Campaign], since: str) -> list[Campaign]:
+    """These, and before them others that the commits since then touch; what is left of those is noted."""
+    others = [one for one in CAMPAIGNS.values() if one not in chosen]
+    touched = [one for one in others if since and changes.is_touched(one.touched_by, since)]
+    changes.note_not_run("campaign", [one.name for one in touched[MOST_TOUCHED:]])
+    return touched[:MOST_TOUCHED] + chosen
 
 
 if __name__ == "__main__":

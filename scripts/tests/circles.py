@@ -13,6 +13,7 @@ guard fails any other. `make test CIRCLE=other ARGS=--write-list` writes docs/re
 import gc
 import itertools
 import json
+import os
 import random
 import sys
 from collections import defaultdict
@@ -25,6 +26,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
+from scripts import changes
 from scripts.stack import own_stack
 
 CIRCLES = ("first", "other", "long")
@@ -36,6 +38,8 @@ SECONDS = Path(__file__).with_name("seconds.json")
 """The seconds of each module that takes some, from the last run with `--record-seconds`."""
 LONG_SECONDS = 20
 """Where modules are shuffled, those that take longer come before the others: none is left at the end."""
+TOUCHED_SECONDS = 420
+"""How long the modules may take that a change touches, beside those whose turn it is."""
 LIST = Path("docs/reference/tests.md")
 HEAD = """# Tests that `make test` leaves out
 
@@ -145,11 +149,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     part = config.getoption("part")
     if config.getoption("circle") or part:
         chosen = _ordered(chosen, seconds, config.getoption("seed"))
-        modules = own_stack.chosen(list(dict.fromkeys(map(_module, chosen))), part)
+        named = list(dict.fromkeys(map(_module, chosen)))
+        modules = own_stack.chosen(named, part)
+        if since := config.getoption("since"):
+            modules += _touched(named, modules, seconds, since)
         chosen = [item for item in chosen if _module(item) in modules]
     kept = set(chosen)
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = chosen
+
+
+def _touched(named: Sequence[str], chosen: Sequence[str], seconds: dict[str, float], since: str) -> list[str]:
+    """More modules, which the commits since then touch: the nearest ones that fit into the time for them."""
+    touched = [module for module in changes.nearest(named, since) if module not in chosen]
+    taken = itertools.accumulate(seconds.get(module, 1) for module in touched)
+    fitting = [module for module, total in zip(touched, taken, strict=True) if total <= TOUCHED_SECONDS]
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":
+        changes.note_not_run("tests", touched[len(fitting) :])
+    return fitting
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

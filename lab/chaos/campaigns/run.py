@@ -223,6 +223,7 @@ class Campaign(NamedTuple):
     required_answers: Sequence[str] = ()
     links: Sequence[str] = ()
     needs: Sequence[str] = ()
+    touched_by: Sequence[str] = ()
     run: Mapping[str, Any] = {}
 
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
