@@ -156,7 +156,8 @@ class Root:
             shutil.rmtree(unfinished, ignore_errors=True)
             # debootstrap checks signatures and not their date, unlike `apt-get update`: a mirror may stand
             # still for weeks.
-            command = [program("debootstrap"), "--variant=minbase"]
+            # In a mount namespace of its own: what it mounts ends with it, also when it is killed.
+            command = ["unshare", "--mount", program("debootstrap"), "--variant=minbase"]
             command += [f"--include={','.join(self.packages)}", self.release, str(unfinished), mirror()]
             children.printed(children.run(command, within_seconds=within_seconds))
             self.finish(unfinished)
