@@ -25,6 +25,7 @@ from scripts.tests import programs
 from shop import clock
 from shop.management.laws import LAWS
 from shop.models import LawStatus
+from shop.tests import servers
 from shop.tests.factories import AccountFactory
 from shop.tests.statements import captured_statements
 
@@ -158,7 +159,8 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database():
 
     with captured_statements() as statements:
         shop = snapshots.read_shop()
-    assert len(statements) <= 12, statements
+    # MySQL tells of its deadlocks by a statement of its own.
+    assert len(statements) <= (12 if servers.is_mariadb() else 13), statements
     assert sorted(shop["product_ids"]) == [hot.pk, cold.pk]
     assert shop["orders"] == {"awaiting_payment": 2, "paying": 1, "refunding": 0}
     assert (shop["stuck"], shop["unfinished"], shop["in_doubt"]) == (1, 1, 0)

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings as bounds, s
 
 from shop.db import bulk_sql
 from shop.models import JournalLine
+from shop.tests import servers
 from shop.tests.second_connection import ask, in_its_place
 
 MODES = {
@@ -169,6 +170,13 @@ def bytes_stored() -> list[tuple[Any, ...]]:
     return ask(connection, f"SELECT {', '.join(columns)} FROM shop_journalline ORDER BY id")  # noqa: S608
 
 
+def is_kept(stored: bytes, document: str) -> bool:
+    """MySQL stores JSON in a form of its own, and prints U+007F escaped; the others keep the text."""
+    if connection.vendor == "mysql" and not servers.is_mariadb():
+        return json.loads(stored) == json.loads(document)
+    return stored == document.encode()
+
+
 @bounded
 @example([SIMPLE._replace(detail=piece, after=json.dumps({piece: piece})) for piece in PIECES], str)
 @example([SIMPLE._replace(detail=piece) for piece in PIECES], Loud)
@@ -200,7 +208,7 @@ def test_what_is_written_is_what_the_orm_would_have_written(database, given, kin
         ]
         # The ORM escapes what isn't ASCII in JSON; what it reads is the same.
         assert differing in ([], [] if is_escaped else ["after"])
-        assert row.after is None or bytes.fromhex(ours[index][after]) == row.after.encode()
+        assert row.after is None or is_kept(bytes.fromhex(ours[index][after]), row.after)
     assert read == found == [[*line._replace(after=one)] for line, one in zip(given, documents, strict=True)]
     assert [row[len(Line._fields) :] for row in ours] == [row[len(Line._fields) :] for row in theirs]
 

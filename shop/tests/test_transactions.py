@@ -331,7 +331,8 @@ def test_a_lock_that_is_kept_for_good_is_not_waited_for_four_times(counting, mon
     work = Work(lambda attempt: count_one())
     with holding(tally.LOCK, tally.HOT):
         assert isinstance(race([lambda: run_impatiently(work)])[0], Unavailable)
-    assert work.errors == [1205, 1205]
+    # MySQL looks for waits that are over once a second: one of a second may take two, which is all there is.
+    assert work.errors == [1205, 1205] or (not servers.is_mariadb() and work.errors == [1205])
 
 
 @pytest.mark.parametrize("name", [tally.TAKEN, "database is locked"])
