@@ -1,4 +1,4 @@
-"""How many modules the three hot paths enter, so that following one stays short (ADR 031)."""
+"""How many modules the three hot paths enter, so that following one stays short."""
 
 import re
 import sys
