@@ -18,7 +18,10 @@ from shop.operations import heartbeats, metrics, shared_counts
 
 
 class Command(BaseCommand):
-    help = "Settle the queues of campaigns with the strategy queue. Any number of issuers may run."
+    help = (
+        "Settle the queues of campaigns with the strategy queue. Any number of issuers may run, each with 55 "
+        "connections to the database at most."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="settle the tickets that wait now, then end")
