@@ -1,5 +1,5 @@
 """The rows of the benchmark, which `rows.toml` declares, with their goals; and what becomes of a run: sums, a
-table, docs/bench.json and docs/bench-against.json with the last run of each size, and docs/performance.md.
+table, docs/bench.json and docs/bench-against.json with the last run of each size, and docs/bench/report.md.
 `python -m lab.bench.rows` writes the page again from both files."""
 
 import itertools
@@ -72,7 +72,7 @@ def judged(goals: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, 
 
 FILE, AGAINST_FILE = report.DOCS / "bench.json", report.DOCS / "bench-against.json"
 PROCESSOR = "processor_us ×"
-PAGE, PLOT = report.DOCS / "performance.md", report.DOCS / "bench" / "table.svg"
+PAGE, PLOT = report.DOCS / "bench" / "report.md", report.DOCS / "bench" / "table.svg"
 REPORT = SimpleNamespace(**declared("lab/bench/report.toml"))
 
 
