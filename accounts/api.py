@@ -101,7 +101,8 @@ class Refresh(PublicView):
         """Refresh tokens rotate: each is valid for one use.
 
         A used token is refused; a reuse more than 10 s later also revokes all tokens of its sign-in. At most
-        60 refreshes per minute and account; a token of a throttled call stays valid.
+        60 refreshes per minute and account; a token of a throttled call stays valid. A staff account's token
+        of a sign-in without a code is refused once it needs one.
         """
         return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
 

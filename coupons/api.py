@@ -343,7 +343,8 @@ class VoidCoupon(View):
 
     @extend_schema(
         summary="Make a coupon void (staff)",
-        description="Its slot is not issued again, and its owner can't get another coupon of the campaign.",
+        description="Neither its slot nor a pool's code is issued again, and its owner can't get another "
+        "coupon of the campaign.",
         request=schemas.VoidCouponInput,
         responses={200: schemas.CouponBody}
         | api_doc.refusals({403: ["own_account", "permission_denied"], 409: ["coupon_not_voidable"]}),

@@ -85,8 +85,11 @@ class ChangeDiscountInput(Input):
 class CreateCampaignInput(Input):
     """Without `opens_at` it opens at once, without `closes_at` it stays open.
 
-    `shared_code` is for the code source `shared`, which demands it. The discount counts over the lines of
-    `products` alone; with an empty list it counts over all lines.
+    `shared_code` is for the code source `shared`, which demands it: an order that names it gets the account's
+    own coupon of the campaign, issued with the order if need be, and shows that coupon's code. No partner
+    and no queue goes with it. The discount counts over the lines of `products` alone; with an empty list it
+    counts over all lines. `first_order_only`: not for accounts with an order that is open or paid; one that
+    ended unpaid, or was refunded in full, doesn't count.
     """
 
     name: NonBlankText

@@ -354,7 +354,8 @@ class TopUps(View):
         """Buy points by card; 202 while the gateway's answer is not known.
 
         201 and 202 both return the payment, and its URL as `Location`: `card_amount` is what is charged, and
-        `order` is null. Without `Prefer` the response follows the first attempt at the gateway.
+        `order` is null. Without `Prefer` the response follows the first attempt at the gateway, with
+        `wait=0` it comes at once.
         """
         call = keyed_calls.read_keyed_call(request, schemas.answered_later)
         body = read(TopUpInput, request)
@@ -389,7 +390,7 @@ class Webhooks(View):
         responses={200: ReceivedBody} | api_doc.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
     )
     def post(self, request: APIRequest, gateway: str) -> Response:
-        """The signature covers the exact bytes of the body.
+        """The signature covers the exact bytes of the body, and may be five minutes old, or of the future.
 
         Every signed body is 200: also an event that was received before, one of an unknown type, and a body
         that is no event. The creation time in an event is ignored.

@@ -112,7 +112,8 @@ KeepOnDecline = Annotated[
     bool,
     Field(
         description="A refused card leaves the order `awaiting_payment` until `expires_at`, to be paid with "
-        "another one by `POST /payments`; the response is 402 all the same."
+        "another one by `POST /payments`; the response is 402 all the same, also to a repeat after the order "
+        "was paid. A payment that is given up, or not confirmed in time, ends the order as `payment_failed`."
     ),
 ]
 
@@ -208,7 +209,9 @@ class RefundBody(BaseModel):
     """A refund: `pending` until all of it is refunded; `stuck`, and visible to operators, if that takes long.
 
     `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units. One whose
-    `source` is `gateway` was made there, by amount: it has units where nothing is left of the order.
+    `source` is `gateway` was made there, by amount: it has units where nothing is left of the order. One that
+    is a `late_charge` gave back a charge that succeeded after its payment had ended: `refunded_amount` of the
+    order leaves it out. What is disputed, or lost in a dispute, can't be refunded.
     """
 
     id: UUID

@@ -84,8 +84,8 @@ class OneSale(View):
     @extend_schema(
         summary="Change a sale (staff)",
         description="Every process obeys once this is answered. When it has opened, `opens_at` and "
-        "`admission` can't change; when it is over, only `name` and `products`: a product that it gives up "
-        "can be ordered without it.",
+        "`admission` can't change; when it is over, only `name` and `products`: a product can't be "
+        "ordered until its sale that is over gives it up, or another sale takes it.",
         request=schemas.ChangeSaleInput,
         responses={200: schemas.SaleBody}
         | STAFF_ONLY
@@ -154,7 +154,8 @@ class SaleEntries(View):
         summary="Join the waiting room of a sale",
         description="Answers with the account's entry: the same one while it waits, is admitted or is used "
         "by an order that is open or paid, and a new one at the end after it expired, or its order ended "
-        "unpaid. An entry that is `over` stays so until something of the sale is on hand again.",
+        "unpaid. An entry that is `over` stays so until something of the sale is on hand again. An account "
+        "may also join before the opening and during a pause, when none is admitted.",
         parameters=[ENTRY_LOCATION, RETRY_AFTER],
         request=Nothing,
         responses={202: schemas.SaleEntryBody}
@@ -177,7 +178,8 @@ class OneSaleEntry(View):
     @extend_schema(
         summary="One entry of a waiting room",
         description="Of the caller; staff see the entries of all accounts. With `Prefer: wait=N` the answer "
-        "comes once it is no longer waiting, after N seconds at most.",
+        "comes once it is no longer waiting, after N seconds at most. An answer is up to two seconds old: "
+        "`waiting` may come once more within two seconds of `admitted`, and then never again.",
         parameters=[api_doc.PREFER_WAIT, RETRY_AFTER],
         responses=schemas.SaleEntryBody,
     )

@@ -1,4 +1,4 @@
-"""The decisions of docs/api-decisions.md about campaigns and coupons."""
+"""What the API answers about campaigns and coupons where the contract leaves it open."""
 
 from datetime import timedelta
 from typing import Any

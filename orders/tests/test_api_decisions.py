@@ -1,4 +1,4 @@
-"""The decisions of docs/api-decisions.md about orders and money, which the contract leaves open."""
+"""What the API answers about orders and money where the contract leaves it open."""
 
 from datetime import timedelta
 from typing import Any
