@@ -52,7 +52,7 @@ class CouponsConfig(AppConfig):
         )
         gauges.register(
             "firstcome_coupons_duplicate",
-            "Campaigns with more coupons than their quantity, or with two for an account.",
+            "Of the newest campaigns those with more coupons than their quantity, or two for an account.",
             state.duplicates,
         )
         gauges.register_group("running_campaigns", state.HELPS, state.read_running, label="campaign")

@@ -8,7 +8,9 @@ from prometheus_client import Counter
 from payments.models import HOLDING, Transfer
 
 PAYMENTS = Counter(
-    "firstcome_payments", "Payments that ended, by gateway and outcome.", ["gateway", "outcome"]
+    "firstcome_payments",
+    "Payments that ended: succeeded, declined, cancelled (no answer in time), failed (another step).",
+    ["gateway", "outcome"],
 )
 POINTS = Counter(
     "firstcome_points", "Points that were granted, bought, spent, returned or forfeited.", ["movement"]

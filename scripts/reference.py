@@ -1,5 +1,8 @@
-"""Writes the sections of pages in docs/reference: the API, the settings and the commands."""
+"""Writes the sections of pages in docs/reference: the API, the settings, the commands, the metrics and the
+personal data. Tests write rights.md and access.md (shop/tests/reference_tables.py).
+"""
 
+import importlib
 import re
 import sys
 from argparse import Action
@@ -11,6 +14,7 @@ import django
 import yaml
 from django.core.management import BaseCommand, get_commands, load_command_class
 
+from scripts import alert_rules
 from scripts.stack import places
 
 FOLDER = places.PROJECT / "docs" / "reference"
@@ -26,7 +30,14 @@ unsupported_media_type
 def main() -> int:
     django.setup()
     is_check, differing = "--check" in sys.argv, []
-    for name, make in (("api", _api_page), ("settings", _settings_page), ("commands", _commands_page)):
+    pages = {
+        "api": _api_page,
+        "settings": _settings_page,
+        "commands": _commands_page,
+        "metrics": _metrics_page,
+        "personal-data": _personal_data_page,
+    }
+    for name, make in pages.items():
         path, made = FOLDER / f"{name}.md", make()
         # What stands before the first section is written by hand.
         head, _, kept = path.read_text().partition("\n## ")
@@ -127,6 +138,63 @@ def _option(action: Action) -> tuple[str, str]:
     if action.nargs != 0 and action.default not in (None, "", []) and "default" not in str(action.help):
         default = f" (default: {action.default})"
     return f"`{name}`", _as_cell((action.help or "").replace("%%", "%") + default)
+
+
+def _metrics_page() -> str:
+    from shop.observability import gauges
+    from shop.tests import metrics_catalogue
+
+    read = {name for group in gauges._groups.values() for name in group.helps}
+    rows = [
+        (
+            f"`{one.name}`",
+            one.kind,
+            _names(one.labels),
+            _as_cell(one.help),
+            "state" if one.name in read else "",
+        )
+        for one in metrics_catalogue.definitions().values()
+    ]
+    for rule in alert_rules.rules():
+        if (name := rule.get("record", "")).startswith("firstcome_"):
+            kind = "counter" if name.endswith("_total") else "gauge"
+            rows.append(
+                (f"`{name}`", kind, "", f"`{' '.join(rule['expr'].split())}`".replace("|", "\\|"), "rule")
+            )
+    return f"## Every metric\n\n{_table('name', 'type', 'labels', 'meaning', 'read', rows=rows)}"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _personal_data_page() -> str:
+    from accounts.personal_data import registry
+
+    data = registry.personal_data()
+    of_accounts = _table(
+        *("model", "leads to the account by", "read by", "kept", "on erasure", "left out of the export"),
+        rows=((label, *_of_model(label, entry)) for label, entry in data.items()),
+    )
+    others = [(label, str(entry)) for label, entry in registry.REGISTRY.items() if label not in data]
+    of_none = _table("model", "because", rows=others)
+    return f"## Rows of accounts\n\n{of_accounts}\n## Rows of no account\n\n{of_none}"
+
+
+def _of_model(label: str, entry: Any) -> tuple[str, str, str, str, str]:
+    # Memberships and rights have no pages of their own: they are on the account's.
+    shown = "auth.user" if label.startswith("auth.User_") else label.lower()
+    permission = shown.replace(".", ".view_")
+    rights = importlib.import_module("shop.migrations.0002_groups_of_staff").GROUPS
+    readers = [group for group, permissions in rights.items() if permission in permissions]
+    path = f"`{entry.path}`" if entry.rows is None else entry.path
+    return (
+        path,
+        ", ".join(readers) or "superusers",
+        entry.kept.replace("(#", "(../privacy.md#"),
+        entry.erasure.value,
+        _names(sorted(entry.secrets)) or "-",
+    )
 
 
 def _as_cell(text: str) -> str:

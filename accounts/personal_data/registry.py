@@ -1,6 +1,6 @@
 """The registry of every model: how its rows belong to an account, or why they don't; and the export by it.
 
-Apps add their models in `ready`. docs/privacy.md shows the registry as a table, and a test fails for a model
+Apps add their models in `ready`. docs/reference/personal-data.md is made of it, and a test fails for a model
 without an entry.
 """
 
@@ -25,7 +25,7 @@ Rows = QuerySet[Any, Any]
 
 
 class Erasure(Enum):
-    """What the erasure of an account does to the rows; the values are for docs/privacy.md."""
+    """What the erasure of an account does to the rows; the values are for docs/reference/personal-data.md."""
 
     REPLACED = "names are replaced by the pseudonym"
     KEPT = "kept: they name the account by its number alone"

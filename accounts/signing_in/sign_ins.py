@@ -46,7 +46,11 @@ OTP_MISSING, OTP_WRONG = "account.otp_missing", "account.otp_wrong"
 RECENT_PERIOD = timedelta(days=30)
 SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
 MAX_EARLIER_SIGN_INS = 50
-SIGN_INS = Counter("firstcome_sign_ins", "Attempts to sign in, by result.", ["result"])
+SIGN_INS = Counter(
+    "firstcome_sign_ins",
+    "Attempts to sign in: signed_in, failed, throttled, overloaded, otp_required, otp_invalid.",
+    ["result"],
+)
 REFUSALS: dict[type[Exception], tuple[str, str]] = {
     Throttled: ("throttled", ""),
     second_factor.OtpNotChecked: ("throttled", "account.otp_not_checked"),

@@ -22,7 +22,7 @@ from orders.tests import buying
 from shop import clock, scopes
 from shop.configuration import Rate
 from shop.models import IdempotencyKey, JournalLine
-from shop.tests import operators_page, process_state
+from shop.tests import process_state, reference_tables
 from shop.tests.api_keys import KeyApi, client_with, codes, make
 from shop.tests.asgi_client import send_request
 from shop.tests.clients import Api, client_of
@@ -54,7 +54,7 @@ class TestScopesOfTheUrlTable:
     def test_every_call_has_the_scope_that_the_table_says(self):
         actual = {name: _scope(route, method) or "-" for name, method, route in calls()}
 
-        wrong = operators_page.differences(HEADING, "scope of a key", actual, page=operators_page.SECURITY)
+        wrong = reference_tables.differences(HEADING, "scope of a key", actual, page=reference_tables.ACCESS)
 
         assert not wrong, wrong
 

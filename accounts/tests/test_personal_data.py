@@ -1,7 +1,6 @@
 """Personal data: their registry, the export of an account's, and its erasure."""
 
 import json
-import re
 import stat
 import threading
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from accounts import accounts
 from accounts.accounts import InvalidCredentials
 from accounts.personal_data import erasure, registry
-from accounts.personal_data.registry import REGISTRY, PersonalData
+from accounts.personal_data.registry import REGISTRY
 from accounts.signing_in import sign_ins
 from accounts.tokens import disabled_accounts, tokens
 from coupons.models import Confirmation, QueueTicket
@@ -38,13 +37,12 @@ from payments import audit, ledger
 from payments.models import Entry, LedgerAccount, Transfer
 from payments.tests import factories
 from payments.tests.factories import PaymentFactory
-from scripts.stack import places
 from shop import clock
 from shop.errors import Invalid, Rejected
 from shop.journal import journal, pseudonyms
 from shop.journal.journal import Actor, ActorContext
 from shop.models import IdempotencyKey, JournalLine
-from shop.tests import commands, staff_groups, test_approvals
+from shop.tests import commands, test_approvals
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory, OrderFactory, hashed_password
 from shop.tests.racing import race, wait_until
@@ -375,10 +373,6 @@ def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp
     assert (line.subject, line.detail, line.is_internal) == (f"account {ada.pk}", WHY, True)
 
 
-# Whose pages are not for the models themselves.
-SHOWN_WITH = {"auth.User_groups": "auth.user", "auth.User_user_permissions": "auth.user"}
-
-
 def all_models() -> list[type[Model]]:
     return apps.get_models(include_auto_created=True)
 
@@ -407,27 +401,3 @@ def test_every_path_is_a_query_that_finds_nothing_of_a_stranger():
     stranger = AccountFactory.create()
     found = {label: list(registry.rows_of(label, stranger.pk)) for label in registry.personal_data()}
     assert [label for label, rows in found.items() if rows] == ["auth.User"]
-
-
-def _readers(label: str) -> str:
-    permission = SHOWN_WITH.get(label, label.lower()).replace(".", ".view_")
-    groups = [name for name, permissions in staff_groups.RIGHTS.items() if permission in permissions]
-    return ", ".join(groups) or "superusers"
-
-
-def _row(label: str, entry: PersonalData | str) -> str:
-    if isinstance(entry, str):
-        return f"| {label} | {entry} |"
-    path = f"`{entry.path}`" if entry.rows is None else entry.path
-    left_out = ", ".join(f"`{name}`" for name in sorted(entry.secrets)) or "-"
-    return f"| {label} | {path} | {_readers(label)} | {entry.kept} | {entry.erasure.value} | {left_out} |"
-
-
-def test_the_tables_of_the_page_about_privacy_are_those_of_the_registry():
-    in_order = sorted(REGISTRY.items(), key=lambda one: isinstance(one[1], str))
-    expected = [_row(label, entry) for label, entry in in_order]
-    apps_of_models = {label.partition(".")[0] for label in REGISTRY}
-    page = (places.PROJECT / "docs" / "privacy.md").read_text()
-    lines = [line for line in page.splitlines() if re.match(r"\| \w+\.\w+ \|", line)]
-    rows = [line for line in lines if line.split()[1].partition(".")[0] in apps_of_models]
-    assert rows == expected, "docs/privacy.md: write\n" + "\n".join(expected)

@@ -8,7 +8,11 @@ from prometheus_client import Counter
 
 from shop.observability.bounded_counter import BoundedCounter
 
-REQUESTS = Counter("firstcome_coupon_requests", "Requests for coupons, by their outcome.", ["outcome"])
+REQUESTS = Counter(
+    "firstcome_coupon_requests",
+    "Requests for coupons: issued, repeated (issued before), pending (a ticket), or the refusal's code.",
+    ["outcome"],
+)
 _requests_counter = lru_cache(REQUESTS.labels)
 CAMPAIGN_REQUESTS = BoundedCounter(
     "firstcome_campaign_requests",

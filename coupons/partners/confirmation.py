@@ -59,7 +59,9 @@ SECONDS_AWAY = 2
 # end, and short enough for threads that other work needs.
 PERMIT_WAIT_SECONDS = 0.25
 PARTNER_ANSWERS = Counter(
-    "firstcome_partner_answers_total", "Replies of partners that were asked to confirm a coupon.", ["answer"]
+    "firstcome_partner_answers_total",
+    "Replies of partners on coupons: registered, refused, cancelled, unknown, none, not_reached.",
+    ["answer"],
 )
 
 

@@ -34,10 +34,14 @@ from shop.outbound import backoff
 log = get_logger(__name__)
 PENDING, DELIVERED, FAILED = WebhookDelivery.Status.values
 ATTEMPTS = prometheus_client.Counter(
-    "firstcome_webhook_attempts", "Requests to webhook endpoints, by the outcome.", ["outcome"]
+    "firstcome_webhook_attempts",
+    "Requests to webhook endpoints: delivered, failed (tried again), given_up.",
+    ["outcome"],
 )
 EVENTS_SENT = prometheus_client.Counter(
-    "firstcome_event_deliveries", "Events that were sent to the data platform, by the outcome.", ["outcome"]
+    "firstcome_event_deliveries",
+    "Events sent to the data platform: delivered, failed (tried again), refused for good, dead (given up).",
+    ["outcome"],
 )
 for _outcome in ("delivered", "failed", "given_up"):
     # At 0 from the start, so that the first of each is an increase.

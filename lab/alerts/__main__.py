@@ -71,7 +71,7 @@ def main() -> int:
 
 def fire_alerts(instance: Instance, names: Collection[str]) -> int:
     """Make these alerts fire, or all, in a stack of the instance; the exit code. Prints the table of
-    docs/monitoring.md, in seconds from the cause to the webhook, and from its end."""
+    docs/lab/alerts.md, in seconds from the cause to the webhook, and from its end."""
     started, findings, count = time.monotonic(), list[str](), 0
     chosen = [cause for cause in CAUSES if not names or set(names) & set(cause.fires)]
     with stages.prepared(instance) as running:

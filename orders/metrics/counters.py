@@ -8,7 +8,11 @@ from prometheus_client import Counter
 from shop.errors import FirstcomeError
 from shop.observability.bounded_counter import BoundedCounter
 
-ORDERS = Counter("firstcome_orders", "Changes of orders: placed, or the status that they reached.", ["event"])
+ORDERS = Counter(
+    "firstcome_orders",
+    "Orders that were placed, paid, cancelled, expired, payment_failed, or refunded in whole.",
+    ["event"],
+)
 REVENUE = Counter(
     "firstcome_revenue_amount", "Totals of the orders that were paid, by card or points, in minor units."
 )
@@ -20,7 +24,7 @@ REFUNDS = Counter(
 REFUNDED = Counter("firstcome_refunded_amount", "Refunded amounts, to cards and as points, in minor units.")
 PRODUCT_REFUSALS = BoundedCounter(
     "firstcome_product_refusals",
-    "Orders that were refused because of a product, by the refusal's code.",
+    "Orders refused because of a product, by the refusal's code, once for each product that it names.",
     "product",
     ["code"],
 )

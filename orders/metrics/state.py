@@ -41,7 +41,10 @@ WHERE product.reserved < 0 OR product.reserved > product.on_hand
 
 def register() -> None:
     gauges.register(
-        "firstcome_orders", "Orders that are open, or being refunded.", open_orders, label="status"
+        "firstcome_orders",
+        "Orders that are awaiting_payment, paying or refunding.",
+        open_orders,
+        label="status",
     )
     gauges.register_group(
         "payments_in_doubt",
@@ -73,7 +76,7 @@ def register() -> None:
     )
     gauges.register(
         "firstcome_stock_negative",
-        "Products with less than 0 reserved, or more than is on hand.",
+        "Products with less than 0 reserved, or more than is on hand, of the newest; the audit sees all.",
         negative_stock_count,
     )
 

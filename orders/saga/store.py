@@ -50,7 +50,7 @@ class SagaLogLine(NamedTuple):
 
 STEPS = Counter(
     "firstcome_saga_steps",
-    "Lines of sagas' logs: final results of steps, and attempts that were not final.",
+    "Lines of sagas' logs: done, skipped, refused, void, forced are final, failed and pending are attempts.",
     ["saga", "step", "direction", "outcome"],
 )
 RETRIED = "saga.retried"

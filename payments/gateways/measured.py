@@ -15,7 +15,7 @@ from payments.gateways.contract import GatewayResult
 log = get_logger(__name__)
 CALLS = Histogram(
     "firstcome_gateway_call_seconds",
-    "Calls of the gateway from their start to their result, in seconds, by the result's status.",
+    "Seconds of a call of the gateway, by its result; unknown: no reply, or not called; failed: a defect.",
     ["gateway", "call", "outcome"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )

@@ -19,7 +19,7 @@ from scripts import docs_site, reference
 from scripts.stack import SetupError, places, ports
 from scripts.tests import documented
 from shop.management import laws
-from shop.tests import operators_page
+from shop.tests import reference_tables
 
 DOCS = places.PROJECT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *places.PROJECT.glob("[A-Z]*.md")])
@@ -62,7 +62,7 @@ def test_every_path_is_there():
 
 def test_every_symbol_and_name_of_the_code_is_there():
     # Permissions look like names; shop/tests/test_groups_of_staff.py compares them with the database.
-    permissions = operators_page.column("Permissions", "permission")
+    permissions = reference_tables.column("Permissions", "permission")
 
     def found(page: Path) -> Iterable[str]:
         for code in _code(page):

@@ -95,7 +95,9 @@ REASONS = {
     ROLLED_BACK_AT_COMMIT: "changed",
 }
 RETRIED = Counter(
-    "firstcome_transactions_retried", "Attempts of transactions that were followed by another.", ["reason"]
+    "firstcome_transactions_retried",
+    "Attempts of transactions followed by another: deadlock, lock_wait, changed, connection.",
+    ["reason"],
 )
 # All of them exist from the start: the event that begins a series is no increase of it.
 _retries_by_reason = {reason: RETRIED.labels(reason) for reason in (CONNECTION, *REASONS.values())}

@@ -12,7 +12,7 @@ from structlog import get_logger
 log = get_logger(__name__)
 OPEN = Gauge(
     "firstcome_circuit_open",
-    "1 while the system of this name counts as unavailable: from failures in a row until a call succeeds.",
+    "1 while calls of the system fail at once: from failures in a row until a call succeeds.",
     ["circuit"],
     multiprocess_mode="livemax",
 )

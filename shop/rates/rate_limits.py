@@ -32,7 +32,11 @@ from shop.rates import throttling
 from shop.redis import redis_client
 from shop.repeated_work import RepeatedWork
 
-THROTTLED = Counter("firstcome_throttled", "Calls refused because an account made too many.", ["limit"])
+THROTTLED = Counter(
+    "firstcome_throttled",
+    "Calls refused because an account, an API key (api-keys, declines-per-key) or a network made too many.",
+    ["limit"],
+)
 # How far the clocks of processes may differ. Later instants were counted before the clock was set back.
 MAX_CLOCK_SKEW_SECONDS = 1.0
 # Together with the round trip to Redis less than the 250 ms that the shop promises.

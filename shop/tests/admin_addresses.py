@@ -31,7 +31,7 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Address:
-    """A path of the operators' pages, as docs/operators.md writes it, and one that can be called."""
+    """A path of the operators' pages, as docs/reference/rights.md writes it, and one that can be called."""
 
     written: str
     path: str

@@ -1,6 +1,7 @@
-"""Who may make which call of the API: every route and method of the URL table has a line in docs/security.md.
+"""Who may make which call of the API: every route and method of the URL table has a line in
+docs/reference/access.md.
 
-What groups of staff may do beyond it is docs/operators.md's, which test_rights compares. And every page,
+What groups of staff may do beyond it is in rights.md, which test_rights compares. And every page,
 in Korean.
 """
 
@@ -24,7 +25,7 @@ from orders.models import Order
 from payments.models import Payment
 from sales.models import SaleEntry
 from shop.models import IdempotencyKey, JournalLine
-from shop.tests import admin_addresses, operators_page
+from shop.tests import admin_addresses, reference_tables
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.korean import KOREAN, english_in, texts_of_rows
@@ -99,7 +100,7 @@ def test_every_route_and_method_is_open_to_those_that_the_table_says(owners):
                 caller = {"no account": None, "another account": other, "its owner": owner}[column]
                 is_asked = column != "its owner" or owner is not None
                 actual[name] = access(client_of(caller), method, path) if is_asked else ""
-        wrong.append(operators_page.differences(HEADING, column, actual, page=operators_page.SECURITY))
+        wrong.append(reference_tables.differences(HEADING, column, actual, page=reference_tables.ACCESS))
     assert not any(wrong), "\n".join(wrong)
 
 

@@ -15,7 +15,7 @@ from accounts.tokens import authentication, tokens
 from coupons.tests.factories import CampaignFactory
 from shop.errors import NotAllowed
 from shop.http import permissions
-from shop.tests import operators_page, staff_groups
+from shop.tests import reference_tables, staff_groups
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory
@@ -25,12 +25,12 @@ from shop.tests.test_admin import disable
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups")]
 
 
-def test_the_groups_have_the_permissions_that_the_page_for_operators_lists():
+def test_the_groups_have_the_permissions_that_the_page_of_rights_lists():
     held = {name: permissions_of(name) for name in NAMES}
     everything = sorted(set().union(*held.values()))
     for name in NAMES:
         actual = {permission: "yes" if permission in held[name] else "-" for permission in everything}
-        wrong = operators_page.differences("Permissions", name, actual)
+        wrong = reference_tables.differences("Permissions", name, actual)
         assert not wrong, wrong
 
 

@@ -67,7 +67,7 @@ def test_other_machines_without_the_token_are_refused(settings, token, status, c
 
 
 def test_the_page_has_a_row_for_each_metric_and_none_besides():
-    page = (places.PROJECT / "docs" / "metrics.md").read_text()
+    page = (places.PROJECT / "docs" / "reference" / "metrics.md").read_text()
     rows = re.findall(r"(?m)^\| `(\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", page)
     assert len({name for name, _, _ in rows}) == len(rows), "each once"
     defined = {

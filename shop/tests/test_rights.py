@@ -27,7 +27,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from payments.models import Payment
 from shop.models import JournalLine
-from shop.tests import admin_addresses, clients, openapi_document, operators_page, test_access_matrix
+from shop.tests import admin_addresses, clients, openapi_document, reference_tables, test_access_matrix
 from shop.tests.admin_addresses import Address
 from shop.tests.clients import Api
 from shop.tests.factories import AccountFactory
@@ -182,8 +182,8 @@ def test_every_page_and_action_is_open_to_the_groups_that_the_tables_say_and_no_
 
     name = group or "no group"
     wrong = [
-        operators_page.differences("Pages", name, rights),
-        operators_page.differences("Actions on lists", name, actions),
+        reference_tables.differences("Pages", name, rights),
+        reference_tables.differences("Actions on lists", name, actions),
         *(f"{leading_pages[link]} leads to {link}" for link, status in followed.items() if status == 403),
     ]
     assert not any(wrong), "\n".join(filter(None, wrong))
@@ -251,7 +251,7 @@ def calls(owners) -> Mapping[str, Call]:
         "GET /payments": Call("/payments", shown=f'"id":"{payment.pk}"'),
         "POST /webhook-endpoints/{id}/deliveries/{id}/resend": Call(resend, {}),
     }
-    written, found = operators_page.column(HEADING, "permission"), {}
+    written, found = reference_tables.column(HEADING, "permission"), {}
     for name, method, _ in test_access_matrix.calls():
         row = re.sub(r"{\w+_id}", "{id}", name)
         body = None if method in ("get", "delete") else BODIES.get(row, {})
@@ -284,7 +284,7 @@ def test_every_call_is_open_to_the_groups_that_the_table_says(calls):
     for group in (*NAMES, ""):
         allowed = allowed_calls(member_of(group), calls)
         actual = {name: "yes" if name in allowed else "-" for name in calls}
-        wrong.append(operators_page.differences(HEADING, group or "no group", actual))
+        wrong.append(reference_tables.differences(HEADING, group or "no group", actual))
     assert not any(wrong), "\n".join(wrong)
 
 
@@ -313,13 +313,13 @@ def test_every_call_of_staff_in_the_contract_and_every_permission_that_the_api_a
         if isinstance(call, dict) and "permission_denied" in str(call.get("responses", {}).get("403"))
     }
 
-    missing = of_staff - operators_page.column(HEADING, "permission").keys()
+    missing = of_staff - reference_tables.column(HEADING, "permission").keys()
 
-    assert not missing, f"docs/operators.md, {HEADING}, and `calls` in this module: {missing}"
+    assert not missing, f"docs/reference/rights.md, {HEADING}, and `calls` in this module: {missing}"
     asked = {READ_EVENTS}
     own = ("events/api.py", "accounts/api_keys/api.py")
     apps = ("coupons/api.py", "inventory/api.py", "orders/api.py", "payments/api.py", "sales/api.py")
     for module in (*apps, *own):
         asked |= set(PERMISSION.findall((ROOT / module).read_text()))
 
-    assert asked == set(operators_page.column(HEADING, "permission").values())
+    assert asked == set(reference_tables.column(HEADING, "permission").values())

@@ -42,7 +42,7 @@ from shop.errors import NotAllowed
 from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
-from shop.tests import admin_addresses, api_keys, operators_page, test_approvals
+from shop.tests import admin_addresses, api_keys, reference_tables, test_approvals
 from shop.tests.clients import Api, client_of, signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import with_codes
@@ -184,10 +184,10 @@ ACTIONS: dict[str, Prepare] = {
 
 @pytest.mark.usefixtures("_a_row_of_every_model")
 def test_every_form_and_action_that_changes_something_is_asked_for_its_reason_or_says_why_not():
-    """The table of docs/operators.md, which test_rights holds, has what groups may do, but not superusers."""
+    """The table of rights, which test_rights holds, has what groups may do, but not superusers."""
     client = admin_client_of(SuperuserFactory.create())
     request = client.get("/admin/").wsgi_request
-    columns = [operators_page.column("Pages", group or "no group") for group in COLUMNS]
+    columns = [reference_tables.column("Pages", group or "no group") for group in COLUMNS]
     changing = {page for column in columns for page, may in column.items() if may == "do"} | NEED_MORE
     changing |= {
         address.written
