@@ -1,6 +1,6 @@
 """`make verify`: what takes too long for `.ci/run`, one command after the other, each with its log.
 
-One that this machine can't run is NOT RUN. docs/verified.md keeps how each step ended last. The exit code is
+One that this machine can't run is NOT RUN. docs/lab/verified.md keeps how each step ended last. The exit code is
 1 after a failure, and 2 when none failed and something was not run.
 """
 
@@ -20,8 +20,8 @@ from scripts.stack import children, own_stack, places
 
 DECLARED = declared("lab/verify.toml")
 STEPS: Mapping[str, str] = DECLARED["steps"]
-PAGE = places.PROJECT / "docs" / "verified.md"
-COMMIT = "git describe --always; git diff --quiet HEAD -- . ':!docs/verified.md' || echo with changes"
+PAGE = places.PROJECT / "docs" / "lab" / "verified.md"
+COMMIT = "git describe --always; git diff --quiet HEAD -- . ':!docs/lab/verified.md' || echo with changes"
 
 
 def main() -> int:
