@@ -1,7 +1,7 @@
 """`make verify`: what takes too long for `.ci/run`, one command after the other, each with its log.
 
-One that this machine can't run is NOT RUN. docs/lab/verified.md keeps how each step ended last. The exit code is
-1 after a failure, and 2 when none failed and something was not run.
+One that this machine can't run is NOT RUN. docs/lab/verified.md keeps how each step ended last. The exit code
+is 1 after a failure, and 2 when none failed and something was not run.
 """
 
 import argparse
