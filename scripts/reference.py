@@ -1,13 +1,15 @@
-"""Writes the sections of pages in docs/reference: the API, the settings, the commands, the metrics and the
-personal data. Tests write rights.md and access.md (shop/tests/reference_tables.py).
+"""Writes the sections of `.env.example` and of pages in docs/reference: the API, the settings, the commands,
+the metrics and the personal data. Tests write rights.md and access.md (shop/tests/reference_tables.py).
 """
 
 import importlib
 import re
 import sys
+import textwrap
+import tomllib
 from argparse import Action
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import django
@@ -17,7 +19,7 @@ from django.core.management import BaseCommand, get_commands, load_command_class
 from scripts import alert_rules
 from scripts.stack import places
 
-FOLDER = places.PROJECT / "docs" / "reference"
+SECTIONS = tomllib.loads((places.PROJECT / "shop" / "settings.toml").read_text())
 METHODS = ("get", "post", "patch", "put", "delete")
 EVERYWHERE = """
 idempotency_key_in_flight idempotency_key_invalid idempotency_key_missing idempotency_key_reused invalid
@@ -31,22 +33,24 @@ def main() -> int:
     django.setup()
     is_check, differing = "--check" in sys.argv, []
     pages = {
-        "api": _api_page,
-        "settings": _settings_page,
-        "commands": _commands_page,
-        "metrics": _metrics_page,
-        "personal-data": _personal_data_page,
+        ".env.example": _example,
+        "docs/reference/api.md": _api_page,
+        "docs/reference/settings.md": _settings_page,
+        "docs/reference/commands.md": _commands_page,
+        "docs/reference/metrics.md": _metrics_page,
+        "docs/reference/personal-data.md": _personal_data_page,
     }
     for name, make in pages.items():
-        path, made = FOLDER / f"{name}.md", make()
+        path = places.PROJECT / name
+        kept = path.read_text()
         # What stands before the first section is written by hand.
-        head, _, kept = path.read_text().partition("\n## ")
-        if is_check and f"## {kept}" != made:
-            differing.append(path.name)
-        elif not is_check:
-            path.write_text(f"{head}\n{made}")
+        made = re.split("^(?=## |# ---)", kept, maxsplit=1, flags=re.MULTILINE)[0] + make()
+        if not is_check:
+            path.write_text(made)
+        elif kept != made:
+            differing.append(name)
     if differing:
-        print(f"{', '.join(differing)} in docs/reference differ from the code: run `make generate`")
+        print(f"{', '.join(differing)} differ from the code: run `make generate`")
     return 1 if differing else 0
 
 
@@ -94,21 +98,27 @@ def refusal_codes(call: Any) -> dict[str, set[str]]:
     }
 
 
-def _settings_page() -> str:
-    example = (places.PROJECT / ".env.example").read_text()
-    _, *parts = re.split(r"^# --- (.+?) ---$", example, flags=re.MULTILINE)
+def _example() -> str:
     return "\n".join(
-        f"## {section}\n\n" + _table("setting", "default", "what", rows=_settings_of(text))
-        for section, text in zip(parts[::2], parts[1::2], strict=True)
+        f"# --- {section} ---\n"
+        + "".join(
+            f"{textwrap.indent(one['what'], '# ')}\n#{name}={one['default']}\n"
+            for name, one in settings.items()
+        )
+        for section, settings in SECTIONS.items()
     )
 
 
-def _settings_of(text: str) -> Iterator[tuple[str, str, str]]:
-    """Name, default and comment of each setting; several below one comment share it."""
-    for comment, named in re.findall(r"((?:^# .*\n)+)\s*((?:^#[A-Z_]+=.*\n)+)", text, flags=re.MULTILINE):
-        what = _as_cell(" ".join(line[2:] for line in comment.splitlines()))
-        for name, default in re.findall(r"^#([A-Z_]+)=(.*)", named, flags=re.MULTILINE):
-            yield f"`{name}`", default and f"`{default}`", what
+def _settings_page() -> str:
+    return "\n".join(
+        f"## {section}\n\n" + _table("setting", "default", "what", rows=map(_setting, settings.items()))
+        for section, settings in SECTIONS.items()
+    )
+
+
+def _setting(declared: tuple[str, dict[str, str]]) -> tuple[str, str, str]:
+    name, setting = declared
+    return f"`{name}`", setting["default"] and f"`{setting['default']}`", _as_cell(setting["what"])
 
 
 def _commands_page() -> str:

@@ -1,7 +1,10 @@
-"""Functions that read one setting from the environment, and raise `ImproperlyConfigured` if it is wrong."""
+"""Functions that read one setting from the environment, as `settings.toml` declares it, and raise
+`ImproperlyConfigured` if it is wrong.
+"""
 
 import math
 import re
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -66,39 +69,49 @@ class Rate(NamedTuple):
     seconds: int
 
 
+SECTIONS: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(
+    (BASE_DIR / "shop" / "settings.toml").read_text("utf-8")
+)
+SETTINGS = {name: setting for settings in SECTIONS.values() for name, setting in settings.items()}
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
 
+def text(name: str, default: str | None = None) -> str:
+    """The setting as it is written; `default` is of those where that depends on more than `settings.toml`."""
+    value: str = env.str(name, default=SETTINGS[name]["default"] if default is None else default)
+    return value
+
+
+def texts(name: str) -> list[str]:
+    """What commas separate."""
+    return [one for one in text(name).split(",") if one]
+
+
 def one_of(name: str, *choices: str) -> str:
-    value: str = env.str(name, default=choices[0])
+    value = text(name)
     if value not in choices:
         raise ImproperlyConfigured(f"{name} is {value!r}: choose from {', '.join(choices)}.")
     return value
 
 
-def text(name: str) -> str:
-    value: str = env.str(name, default="")
-    return value
-
-
-def flag(name: str, *, default: bool = False) -> bool:
+def flag(name: str, default: str | None = None) -> bool:
     """1 or 0, and the usual words for them; an empty value is 0."""
-    value = env.str(name, default=str(int(default))).lower()
+    value = text(name, default).lower()
     if value not in {"1", "0", "true", "false", "yes", "no", "on", "off", ""}:
         raise ImproperlyConfigured(f"{name} is {value!r}: it must be 1 or 0.")
-    return bool(env.bool(name, default=default))
+    return value in {"1", "true", "yes", "on"}
 
 
-def number(name: str, default: Number, *, least: float, most: float = math.inf) -> Number:
-    """A number of the default's type, from `least` to `most`."""
-    read: Callable[[str], Any] = (
-        literals.whole_number if isinstance(default, int) else literals.decimal_number
-    )
+def number(name: str, kind: type[Number] = int) -> Number:
+    """A number between the setting's bounds."""
+    written, setting = text(name), SETTINGS[name]
+    least, most = setting["least"], setting.get("most", math.inf)
+    read: Callable[[str], Any] = literals.whole_number if kind is int else literals.decimal_number
     try:
-        value: Number = read(env.str(name, default=str(default)))
+        value: Number = read(written)
     except literals.NotOfTheForm:
-        raise ImproperlyConfigured(f"{name} is {env.str(name)!r}: it must be a number.") from None
+        raise ImproperlyConfigured(f"{name} is {written!r}: it must be a number.") from None
     if value < least:
         raise ImproperlyConfigured(f"{name} is {value}: it must be {least:g} or more.")
     if value > most:
@@ -106,19 +119,21 @@ def number(name: str, default: Number, *, least: float, most: float = math.inf) 
     return value
 
 
-def rate(name: str, default: str) -> Rate | None:
+def rate(name: str) -> Rate | None:
     """A rate such as `60/m` or `10/10m`: times per window; None if it is empty."""
-    value: str = env.str(name, default=default)
+    value = text(name)
     return _parse_rate(name, value) if value else None
 
 
-def two_rates(name: str, default: str) -> tuple[Rate | None, Rate | None]:
+def two_rates(name: str) -> tuple[Rate | None, Rate | None]:
     """Two rates such as `10/h,100/h`; no limits if it is empty."""
-    value: str = env.str(name, default=default)
+    value = text(name)
     if not value:
         return None, None
     if value.count(",") != 1:
-        raise ImproperlyConfigured(f"{name} is {value!r}: it must be two rates, such as {default}.")
+        raise ImproperlyConfigured(
+            f"{name} is {value!r}: it must be two rates, such as {SETTINGS[name]['default']}."
+        )
     first, second = value.split(",")
     return _parse_rate(name, first.strip()), _parse_rate(name, second.strip())
 
@@ -133,10 +148,10 @@ def _parse_rate(name: str, value: str) -> Rate:
     return Rate(int(found[1]), int(found[2] or 1) * WINDOW_UNIT_SECONDS[found[3]])
 
 
-def url(name: str, default: str, schemes: Sequence[str]) -> str:
+def url(name: str, schemes: Sequence[str] = HTTP_SCHEMES) -> str:
     """A URL with one of these schemes; empty only if the default is empty."""
-    value: str = env.str(name, default=default)
-    if value or default:
+    value = text(name)
+    if value or SETTINGS[name]["default"]:
         _require_scheme(name, value, schemes)
     return value
 
@@ -150,7 +165,7 @@ def _require_scheme(name: str, value: str, schemes: Sequence[str]) -> None:
 
 
 def page_url(name: str, placeholder: str) -> str:
-    value = url(name, "", HTTP_SCHEMES)
+    value = url(name)
     if value and placeholder not in value:
         raise ImproperlyConfigured(f"{name} must contain {placeholder}.")
     return value
@@ -170,7 +185,7 @@ def secret_key(*, is_debug: bool) -> str:
 
 def secret_key_fallbacks(*, is_debug: bool) -> list[str]:
     """Former secret keys: what they signed is still valid, so they must be as hard to guess as the key."""
-    keys: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
+    keys = texts("SECRET_KEY_FALLBACKS")
     for key in keys:
         if (weakness := secret_key_weakness(key)) and not is_debug:
             raise ImproperlyConfigured(f"SECRET_KEY_FALLBACKS has a key that {weakness}: remove it.")
@@ -187,12 +202,13 @@ def secret_key_weakness(key: str) -> str:
     return ""
 
 
-def database(name: str, default: str) -> dict[str, Any]:
-    scheme = env.str(name, default=default).partition(":")[0]
+def database(name: str, default: str | None = None) -> dict[str, Any]:
+    """Django's settings for the URL."""
+    scheme = text(name, default).partition(":")[0]
     if scheme not in {"sqlite", "mysql"}:
         raise ImproperlyConfigured(f"{name} begins with {scheme!r}: it must be sqlite:/// or mysql://.")
     try:
-        found: dict[str, Any] = env.db(name, default=default)
+        found: dict[str, Any] = environ.Env.db_url_config(text(name, default))
     except ValueError:
         # Its text may have a part of the password in it, and so would a traceback that shows it as the cause.
         raise ImproperlyConfigured(
@@ -210,7 +226,7 @@ def read_database(name: str, *, primary: Mapping[str, Any], options: Mapping[str
         raise ImproperlyConfigured(
             f"{name} is set, but DATABASE_URL is not mysql://: SQLite has no secondary."
         )
-    found = database(name, "")
+    found = database(name)
     if found["ENGINE"] != "django.db.backends.mysql":
         raise ImproperlyConfigured(f"{name} must be mysql://, as DATABASE_URL is.")
     return found | {
@@ -223,8 +239,8 @@ def read_database(name: str, *, primary: Mapping[str, Any], options: Mapping[str
     }
 
 
-def redis_cache(name: str, default: str) -> dict[str, Any]:
-    address = url(name, default, (*REDIS_SCHEMES, SENTINEL_SCHEME))
+def redis_cache(name: str) -> dict[str, Any]:
+    address = url(name, (*REDIS_SCHEMES, SENTINEL_SCHEME))
     cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": address}
     if not address.startswith(f"{SENTINEL_SCHEME}://"):
         return cache | {"OPTIONS": {"CONNECTION_POOL_KWARGS": _CONNECTION}}
@@ -268,9 +284,9 @@ def _host_and_port(name: str, host: str) -> tuple[str, int]:
         raise ImproperlyConfigured(f"{name} has a Sentinel whose port is not a number.") from None
 
 
-def broker_urls(name: str, default: str) -> list[str]:
+def broker_urls(name: str) -> list[str]:
     """The URLs of the broker's nodes, one or more, all of one scheme."""
-    value: str = env.str(name, default=default)
+    value = text(name)
     found = [one for one in value.split(";") if one] or [value]
     for one in found:
         _require_scheme(name, one, ("redis", "rediss", "redis+socket", "amqp", "amqps", "memory"))

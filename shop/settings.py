@@ -1,4 +1,6 @@
-"""Every setting, read from environment variables (and `.env`), checked at start."""
+"""Every setting, read from environment variables (and `.env`), checked at start: `settings.toml` has their
+defaults, bounds and what they are for.
+"""
 
 import warnings
 
@@ -9,7 +11,6 @@ from shop.configuration import (
     BASE_DIR,
     BROKER_CONNECT_SECONDS,
     BROKER_HEARTBEAT_SECONDS,
-    HTTP_SCHEMES,
     Rate,
     broker_queue_type,
     broker_transport_options,
@@ -26,6 +27,8 @@ from shop.configuration import (
     secret_key,
     secret_key_fallbacks,
     signing_keys,
+    text,
+    texts,
     two_rates,
     url,
 )
@@ -43,28 +46,28 @@ SECRET_KEY_FALLBACKS = secret_key_fallbacks(is_debug=DEBUG)
 # Of operators, who have no others; `guard_operators_pages` prolongs those that are used.
 SESSION_COOKIE_AGE = 12 * 3600
 # For access and refresh tokens: the first key signs, and tokens of all keys are valid.
-TOKEN_SIGNING_KEYS = signing_keys(env.list("TOKEN_SIGNING_KEYS", default=[]) or ["SECRET_KEY"], SECRET_KEY)
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, least=0)
+TOKEN_SIGNING_KEYS = signing_keys(texts("TOKEN_SIGNING_KEYS") or ["SECRET_KEY"], SECRET_KEY)
+ALLOWED_HOSTS = texts("ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = texts("CSRF_TRUSTED_ORIGINS")
+TRUSTED_PROXIES = number("TRUSTED_PROXIES")
 HTTPS = flag("HTTPS")
 if HTTPS:
     # The proxy in front terminates TLS, redirects to it, and sets this header to the request's scheme.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
-WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
-WEB_THREADS = number("WEB_THREADS", 64, least=2)
+WEB_WORKERS = number("WEB_WORKERS")
+WEB_THREADS = number("WEB_THREADS")
 # Off: Django answers every call, with whatever is added to its settings (docs/api-calls.md).
-BURST = flag("BURST", default=True)
+BURST = flag("BURST")
 # Requests of a process that may wait at once by `Prefer: wait`; past it they are answered as things stand.
 WAITING_REQUESTS = 20_000
-METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_TOKEN = text("METRICS_TOKEN")
 # Where worker, issuer and beat serve their metrics; 0: nowhere.
-METRICS_PORT = number("METRICS_PORT", 0, least=0, most=65_535)
-METRICS_HOST = env.str("METRICS_HOST", default="127.0.0.1")
+METRICS_PORT = number("METRICS_PORT")
+METRICS_HOST = text("METRICS_HOST")
 # Traces are recorded if it is set. OpenTelemetry's SDK reads its other variables, OTEL_…, by itself.
-OTEL_EXPORTER_OTLP_ENDPOINT = url("OTEL_EXPORTER_OTLP_ENDPOINT", "", HTTP_SCHEMES)
+OTEL_EXPORTER_OTLP_ENDPOINT = url("OTEL_EXPORTER_OTLP_ENDPOINT")
 
 INSTALLED_APPS = [
     "unfold",
@@ -142,10 +145,10 @@ UNFOLD = {
 # The admin has the only sign-in page.
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 # Whether staff need one-time codes to sign in; an account that has set them up needs them in any case.
-STAFF_OTP_REQUIRED = flag("STAFF_OTP_REQUIRED", default=not DEBUG)
+STAFF_OTP_REQUIRED = flag("STAFF_OTP_REQUIRED", str(int(not DEBUG)))
 OTP_TOTP_ISSUER = "Firstcome"
 STATIC_URL = "static/"
-STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "var" / "static"))
+STATIC_ROOT = str(BASE_DIR / text("STATIC_ROOT"))
 # WhiteNoise reads the folder when a process starts; its warning about a missing folder is not needed.
 warnings.filterwarnings("ignore", "No directory at", UserWarning)
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = WHITENOISE_ALLOW_ALL_ORIGINS = False
@@ -176,7 +179,7 @@ DATABASES = {"default": database("DATABASE_URL", f"sqlite:///{BASE_DIR}/var/firs
 _database = DATABASES["default"]
 _is_mysql = _database["ENGINE"] == "django.db.backends.mysql"
 # Off: each statement travels in a packet of its own, and the connection refuses packets of several.
-DATABASE_PIPELINING = flag("DATABASE_PIPELINING", default=True)
+DATABASE_PIPELINING = flag("DATABASE_PIPELINING")
 if not DATABASE_PIPELINING:
     MYSQL_OPTIONS["multi_statements"] = False
 if _is_mysql:
@@ -190,20 +193,20 @@ _database |= {
     "TEST": {"NAME": env.str("TEST_DATABASE_NAME", default=None)},
 }
 # A secondary, which answers lists of staff, exports and reports once it has applied all that they must show.
-DATABASE_READ_URL = env.str("DATABASE_READ_URL", default="")
+DATABASE_READ_URL = text("DATABASE_READ_URL")
 if DATABASE_READ_URL:
     DATABASES["reader"] = read_database("DATABASE_READ_URL", primary=_database, options=MYSQL_OPTIONS)
     DATABASE_ROUTERS = ["shop.db.secondary.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The clock: how far the host's may differ from the database's for a process to start
-CLOCK_SKEW_SECONDS = number("CLOCK_SKEW_SECONDS", 2.0, least=0.1)
+CLOCK_SKEW_SECONDS = number("CLOCK_SKEW_SECONDS", float)
 
 # Redis: it accelerates and never decides, so calls are short and tried once
-CACHES = {"default": redis_cache("REDIS_URL", "redis://127.0.0.1:6379/0")}
+CACHES = {"default": redis_cache("REDIS_URL")}
 
 # Celery: tasks carry an id, the database carries the state
-BROKER_URLS = broker_urls("BROKER_URL", "redis://127.0.0.1:6379/1")
+BROKER_URLS = broker_urls("BROKER_URL")
 CELERY_BROKER_URL = ";".join(BROKER_URLS)
 CELERY_BROKER_CONNECTION_TIMEOUT = BROKER_CONNECT_SECONDS if len(BROKER_URLS) > 1 else 4
 CELERY_BROKER_HEARTBEAT = BROKER_HEARTBEAT_SECONDS
@@ -225,12 +228,12 @@ CELERY_DB_REUSE_MAX = 2**31
 CELERY_BROKER_TRANSPORT_OPTIONS = broker_transport_options(
     BROKER_URLS, visibility_timeout=600, queue_type=CELERY_TASK_DEFAULT_QUEUE_TYPE
 )
-SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
+SWEEP_SECONDS = number("SWEEP_SECONDS", float)
 # The interval between queries for due sagas and events: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)
-RECONCILE_SECONDS = number("RECONCILE_SECONDS", 300.0, least=1)
+RECONCILE_SECONDS = number("RECONCILE_SECONDS", float)
 # 0: no audit by schedule.
-AUDIT_SECONDS = number("AUDIT_SECONDS", 300.0, least=0)
+AUDIT_SECONDS = number("AUDIT_SECONDS", float)
 # A full audit is done in parts, of which each call of the task does one.
 AUDIT_POLL_SECONDS = min(15.0, AUDIT_SECONDS)
 # A beat or worker that starts while the database is away has its host's time until it is back, which may be
@@ -304,62 +307,64 @@ SPECTACULAR_SETTINGS = {
 }
 
 # The shop
-CURRENCY = env.str("CURRENCY", default="KRW")
-ORDER_HOLD_SECONDS = number("ORDER_HOLD_SECONDS", 900, least=0)
-IDEMPOTENCY_LEASE_SECONDS = number("IDEMPOTENCY_LEASE_SECONDS", 30, least=1)
-IDEMPOTENCY_RETENTION_SECONDS = number("IDEMPOTENCY_RETENTION_SECONDS", 86400, least=1)
+CURRENCY = text("CURRENCY")
+ORDER_HOLD_SECONDS = number("ORDER_HOLD_SECONDS")
+IDEMPOTENCY_LEASE_SECONDS = number("IDEMPOTENCY_LEASE_SECONDS")
+IDEMPOTENCY_RETENTION_SECONDS = number("IDEMPOTENCY_RETENTION_SECONDS")
 INVENTORY_STRATEGY = one_of("INVENTORY_STRATEGY", "group_commit", "pessimistic", "optimistic", "redis_gate")
-OPEN_UNITS_PER_ACCOUNT = number("OPEN_UNITS_PER_ACCOUNT", 1000, least=1)
-OPEN_ORDERS_PER_ACCOUNT = number("OPEN_ORDERS_PER_ACCOUNT", 20, least=1)
-GRANT_LIMIT_AMOUNT = number("GRANT_LIMIT_AMOUNT", 100_000, least=0)
-GRANT_DAY_AMOUNT = number("GRANT_DAY_AMOUNT", 1_000_000, least=0)
-RATE_COUPONS = rate("RATE_COUPONS", "120/m")
+OPEN_UNITS_PER_ACCOUNT = number("OPEN_UNITS_PER_ACCOUNT")
+OPEN_ORDERS_PER_ACCOUNT = number("OPEN_ORDERS_PER_ACCOUNT")
+GRANT_LIMIT_AMOUNT = number("GRANT_LIMIT_AMOUNT")
+GRANT_DAY_AMOUNT = number("GRANT_DAY_AMOUNT")
+RATE_COUPONS = rate("RATE_COUPONS")
 RATE_ENTRIES = Rate(120, 60)
-RATE_ORDERS = rate("RATE_ORDERS", "60/m")
-RATE_PAYMENTS = rate("RATE_PAYMENTS", "60/m")
-RATE_TOP_UPS = rate("RATE_TOP_UPS", "20/m")
-RATE_DECLINES = rate("RATE_DECLINES", "10/10m")
+RATE_ORDERS = rate("RATE_ORDERS")
+RATE_PAYMENTS = rate("RATE_PAYMENTS")
+RATE_TOP_UPS = rate("RATE_TOP_UPS")
+RATE_DECLINES = rate("RATE_DECLINES")
 # Codes that are no coupon's: of an account, and of its network.
-RATE_WRONG_CODES, RATE_WRONG_CODES_OF_NETWORK = two_rates("RATE_WRONG_CODES", "10/h,100/h")
+RATE_WRONG_CODES, RATE_WRONG_CODES_OF_NETWORK = two_rates("RATE_WRONG_CODES")
 RATE_REFRESHES = Rate(60, 60)
 # Calls with a body that name no account: of a network, in each web process.
-RATE_ANONYMOUS = rate("RATE_ANONYMOUS", "3000/m")
-RATE_API_KEYS = rate("RATE_API_KEYS", "3000/m")
+RATE_ANONYMOUS = rate("RATE_ANONYMOUS")
+RATE_API_KEYS = rate("RATE_API_KEYS")
 RATE_DECLINES_PER_KEY = Rate(50, 600)
-PARTNER_URL = url("PARTNER_URL", "", HTTP_SCHEMES)
-PARTNER_TIMEOUT_SECONDS = number("PARTNER_TIMEOUT_SECONDS", 1.0, least=0.1)
+PARTNER_URL = url("PARTNER_URL")
+PARTNER_TIMEOUT_SECONDS = number("PARTNER_TIMEOUT_SECONDS", float)
 OPTIMISTIC_RETRIES = 50
 PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", *gateways.GATEWAYS)
-GATEWAY_URL = url("GATEWAY_URL", "http://127.0.0.1:8001", HTTP_SCHEMES)
+GATEWAY_URL = url("GATEWAY_URL")
 # The page of a charge in the gateway's dashboard; empty: the one that the gateway's entry knows.
 GATEWAY_CHARGE_URL = page_url("GATEWAY_CHARGE_URL", gateways.REFERENCE)
-GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", 3.0, least=0.1)
-PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
+GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", float)
+PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS")
 # After which a coupon that its partner doesn't confirm goes back.
 PARTNER_GIVE_UP_SECONDS = min(60, PAYMENT_GIVE_UP_SECONDS)
 # How long a charge waits for the card's owner to confirm it, by our clock.
-PAYMENT_ACTION_SECONDS = number("PAYMENT_ACTION_SECONDS", 600, least=1)
+PAYMENT_ACTION_SECONDS = number("PAYMENT_ACTION_SECONDS")
 # Where the gateway's page leads the card's owner back to; {order} in it stands for the order's id.
-PAYMENT_RETURN_URL = url("PAYMENT_RETURN_URL", "", HTTP_SCHEMES)
+PAYMENT_RETURN_URL = url("PAYMENT_RETURN_URL")
 # Where `make docs` serves the documentation, to which the page at `/` links.
 DOCUMENTATION_URL = "http://127.0.0.1:8009/" if IS_MAKE_RUN else ""
-DATA_PLATFORM_URL = url("DATA_PLATFORM_URL", "http://127.0.0.1:8002", HTTP_SCHEMES)
-EVENT_SECRET = env.str("EVENT_SECRET", default="")
+DATA_PLATFORM_URL = url("DATA_PLATFORM_URL")
+EVENT_SECRET = text("EVENT_SECRET")
 # Each signs events too, for a receiver that doesn't know EVENT_SECRET yet.
-EVENT_SECRET_FALLBACKS = env.list("EVENT_SECRET_FALLBACKS", default=[])
-EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS", 86400, least=1)
+EVENT_SECRET_FALLBACKS = texts("EVENT_SECRET_FALLBACKS")
+EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS")
 # A refusal with the same status for so long is final.
 EVENT_REFUSED_SECONDS = min(3600, EVENT_GIVE_UP_SECONDS)
 # How long a webhook endpoint has to answer, how long an event is tried, and an endpoint that takes nothing.
-WEBHOOK_TIMEOUT_SECONDS = number("WEBHOOK_TIMEOUT_SECONDS", 10.0, least=0.1)
-WEBHOOK_GIVE_UP_SECONDS = number("WEBHOOK_GIVE_UP_SECONDS", 3 * 86400, least=1)
+WEBHOOK_TIMEOUT_SECONDS = number("WEBHOOK_TIMEOUT_SECONDS", float)
+WEBHOOK_GIVE_UP_SECONDS = number("WEBHOOK_GIVE_UP_SECONDS")
 # How long the event feed keeps an event: seven days at least.
-EVENT_RETENTION_SECONDS = number("EVENT_RETENTION_SECONDS", 8 * 86400, least=7 * 86400)
-# WEBHOOK_SECRET_… and whatever else each gateway needs: its entry names them.
-globals().update(gateways.read_settings())
+EVENT_RETENTION_SECONDS = number("EVENT_RETENTION_SECONDS")
+WEBHOOK_SECRET_SIMULATOR = text("WEBHOOK_SECRET_SIMULATOR")
+WEBHOOK_SECRET_STRIPE = text("WEBHOOK_SECRET_STRIPE")
+STRIPE_API_KEY = text("STRIPE_API_KEY")
+STRIPE_API_BASE = url("STRIPE_API_BASE")
 # Webhooks that the gateway signs with one of these are taken too.
-WEBHOOK_SECRET_FALLBACKS = env.list("WEBHOOK_SECRET_FALLBACKS", default=[])
+WEBHOOK_SECRET_FALLBACKS = texts("WEBHOOK_SECRET_FALLBACKS")
 gateways.GATEWAYS[PAYMENT_GATEWAY].check(globals())
 
 LOGGING_CONFIG = None
-logs.configure(level=env.str("LOG_LEVEL", default="INFO"))
+logs.configure(level=text("LOG_LEVEL"))

@@ -5,7 +5,6 @@ settings read `GATEWAYS` before anything else is imported.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,6 @@ from django.core.exceptions import ImproperlyConfigured
 
 from payments.gateways.contract import Gateway, GatewayEvent, GatewayResult
 from shop import money
-from shop.configuration import HTTP_SCHEMES, text, url
 
 REFERENCE = "{reference}"
 """What stands for a charge's reference in the address of its page."""
@@ -29,8 +27,8 @@ STRIPE_KEY_SECONDS = 82_800
 class GatewayEntry:
     """What the shop knows of a gateway besides its protocol.
 
-    `webhook_header` carries the signature of its webhooks. `settings` are its own, each with the function
-    that reads it from the environment; `WEBHOOK_SECRET_<NAME>` is one of them. `check` gets all settings
+    `webhook_header` carries the signature of its webhooks, whose secret is the setting
+    `WEBHOOK_SECRET_<NAME>`. `check` gets all settings
     where the gateway is in use, and raises `ImproperlyConfigured` when the shop can't keep its promises with
     them. `charge_page` is the address of a charge's page in the gateway's dashboard, with `{reference}`;
     empty: none.
@@ -38,7 +36,6 @@ class GatewayEntry:
 
     load: Callable[[], Gateway]
     webhook_header: str
-    settings: Mapping[str, Callable[[str], Any]]
     check: Callable[[Mapping[str, Any]], None] = lambda settings: None
     charge_page: Callable[[], str] = str
 
@@ -88,28 +85,14 @@ def check_stripe(settings: Mapping[str, Any]) -> None:
 
 
 GATEWAYS: dict[str, GatewayEntry] = {
-    "simulator": GatewayEntry(
-        load=_load_simulator,
-        webhook_header="Firstcome-Signature",
-        settings={"WEBHOOK_SECRET_SIMULATOR": text},
-    ),
+    "simulator": GatewayEntry(load=_load_simulator, webhook_header="Firstcome-Signature"),
     "stripe": GatewayEntry(
         load=_load_stripe,
         webhook_header="Stripe-Signature",
-        settings={
-            "WEBHOOK_SECRET_STRIPE": text,
-            "STRIPE_API_KEY": text,
-            "STRIPE_API_BASE": partial(url, default="https://api.stripe.com", schemes=HTTP_SCHEMES),
-        },
         check=check_stripe,
         charge_page=_stripe_charge_page,
     ),
 }
-
-
-def read_settings() -> dict[str, Any]:
-    """The settings of all gateways, by name."""
-    return {name: read(name) for entry in GATEWAYS.values() for name, read in entry.settings.items()}
 
 
 def gateway() -> Gateway:

@@ -6,10 +6,10 @@ import stat
 import environ
 import pytest
 
-from payments import gateways
 from scripts.stack import SetupError, environment, places
 from scripts.stack.instance import Instance
 from scripts.tests import documented
+from shop import configuration
 from shop.tests.case_tables import in_one_test
 
 
@@ -30,15 +30,32 @@ def test_a_broken_line_is_named(tmp_path, line):
         environment.read_file(file)
 
 
-def test_the_example_names_every_setting_and_can_be_used(tmp_path):
-    named = documented.example_settings(tmp_path).keys()
+def asked_for() -> set[str]:
+    """What the shop's settings read by name, except what tests and `make run` set by themselves."""
     settings = (places.PROJECT / "shop" / "settings.py").read_text()
-    # Set by the tests, and by `make run` itself.
-    internal = {"TEST_DATABASE_NAME", "FIRSTCOME_VAR"}
-    asked_for = set(re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", settings)) - internal
-    asked_for |= gateways.read_settings().keys()
-    assert asked_for <= named
-    assert {"SECRET_KEY", "ORDER_HOLD_SECONDS", "WEB_WORKERS"} <= named
+    named = set(re.findall(r"\w(?<!get)\(\s*\"([A-Z][A-Z_]+)\"", settings))
+    return named - {"TEST_DATABASE_NAME", "FIRSTCOME_VAR"}
+
+
+def test_the_example_names_every_setting_and_can_be_used(tmp_path):
+    named = documented.example_settings(tmp_path)
+    assert len(asked_for()) > 50 and asked_for() <= named.keys()
+    assert {"SECRET_KEY", "ORDER_HOLD_SECONDS", "WEB_WORKERS"} <= named.keys()
+    assert named == {name: setting["default"] for name, setting in configuration.SETTINGS.items()}
+
+
+def test_every_setting_is_read_by_the_shop_or_by_a_program_beside_it():
+    keys = {"SECRET_KEY", "SECRET_KEY_FALLBACKS"}
+    of_make_run = {"MARIADB_BINARY_LOG"}
+    of_simulators = {
+        "GATEWAY_LATENCY_MS",
+        "GATEWAY_PUBLIC_URL",
+        "DATA_PLATFORM_FAILURE_RATE",
+        "PARTNER_FAILURE_RATE",
+    }
+    of_opentelemetry = {"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
+    others = keys | of_make_run | of_simulators | of_opentelemetry
+    assert configuration.SETTINGS.keys() - asked_for() == others
 
 
 @pytest.fixture

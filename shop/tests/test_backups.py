@@ -120,7 +120,7 @@ def run(server: Server, *words: str, database: str = DATABASE, user: str = USER)
     """A management command on this server: its exit code, and all that it prints."""
     url = server.url.replace(f"/{DATABASE}?", f"/{database}?").replace(f"//{USER}:", f"//{user}:")
     with mock.patch.dict(os.environ, DATABASE_URL=url):
-        settings = connections.configure_settings({"default": configuration.database("DATABASE_URL", "")})
+        settings = connections.configure_settings({"default": configuration.database("DATABASE_URL")})
     own = load_backend(settings["default"]["ENGINE"]).DatabaseWrapper(settings["default"], "default")
     output = io.StringIO()
     with in_its_place(own):

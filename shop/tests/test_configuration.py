@@ -22,31 +22,31 @@ from shop.tests.case_tables import in_one_test
 READERS: list[tuple[str, str, Callable[[str], object]]] = [
     ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),
     ("DEBUG", "maybe", configuration.flag),
-    ("WEB_THREADS", "many", lambda name: configuration.number(name, 64, least=2)),
-    ("WEB_THREADS", "1", lambda name: configuration.number(name, 64, least=2)),
-    ("SWEEP_SECONDS", "0", lambda name: configuration.number(name, 5.0, least=0.1)),
-    ("METRICS_PORT", "65536", lambda name: configuration.number(name, 0, least=0, most=65_535)),
-    ("REDIS_URL", "nonsense", lambda name: configuration.url(name, "", configuration.REDIS_SCHEMES)),
-    ("GATEWAY_URL", "http://", lambda name: configuration.url(name, "", configuration.HTTP_SCHEMES)),
+    ("WEB_THREADS", "many", configuration.number),
+    ("WEB_THREADS", "1", configuration.number),
+    ("SWEEP_SECONDS", "0", lambda name: configuration.number(name, float)),
+    ("METRICS_PORT", "65536", configuration.number),
+    ("REDIS_URL", "nonsense", lambda name: configuration.url(name, configuration.REDIS_SCHEMES)),
+    ("GATEWAY_URL", "http://", configuration.url),
     ("GATEWAY_CHARGE_URL", "https://pay.example.com/", lambda name: configuration.page_url(name, "{id}")),
     ("GATEWAY_CHARGE_URL", "javascript:{id}", lambda name: configuration.page_url(name, "{id}")),
-    ("RATE_ORDERS", "60", lambda name: configuration.rate(name, "")),
-    ("RATE_ORDERS", "0/m", lambda name: configuration.rate(name, "")),
-    ("RATE_ORDERS", "60/y", lambda name: configuration.rate(name, "")),
-    ("RATE_ORDERS", "10001/h", lambda name: configuration.rate(name, "")),
-    ("RATE_WRONG_CODES", "10/h", lambda name: configuration.two_rates(name, "10/h,100/h")),
-    ("RATE_WRONG_CODES", "10/h,", lambda name: configuration.two_rates(name, "10/h,100/h")),
-    ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
-    ("DATABASE_URL", "mysql://a:b@c:d/e", lambda name: configuration.database(name, "sqlite:///x")),
-    ("DATABASE_URL", "mysql://a:b@c:3306", lambda name: configuration.database(name, "sqlite:///x")),
+    ("RATE_ORDERS", "60", configuration.rate),
+    ("RATE_ORDERS", "0/m", configuration.rate),
+    ("RATE_ORDERS", "60/y", configuration.rate),
+    ("RATE_ORDERS", "10001/h", configuration.rate),
+    ("RATE_WRONG_CODES", "10/h", configuration.two_rates),
+    ("RATE_WRONG_CODES", "10/h,", configuration.two_rates),
+    ("DATABASE_URL", "foo://bar", configuration.database),
+    ("DATABASE_URL", "mysql://a:b@c:d/e", configuration.database),
+    ("DATABASE_URL", "mysql://a:b@c:3306", configuration.database),
     *(
-        ("REDIS_URL", f"{sentinels}/primary", lambda name: configuration.redis_cache(name, ""))
+        ("REDIS_URL", f"{sentinels}/primary", configuration.redis_cache)
         for sentinels in ("redis+sentinel://", "redis+sentinel://one:port", "sentinel://one")
     ),
-    ("REDIS_URL", "redis+sentinel://one:26379", lambda name: configuration.redis_cache(name, "")),
-    ("REDIS_URL", "redis+sentinel://one/primary/first", lambda name: configuration.redis_cache(name, "")),
+    ("REDIS_URL", "redis+sentinel://one:26379", configuration.redis_cache),
+    ("REDIS_URL", "redis+sentinel://one/primary/first", configuration.redis_cache),
     *(
-        ("BROKER_URL", nodes, lambda name: configuration.broker_urls(name, ""))
+        ("BROKER_URL", nodes, configuration.broker_urls)
         for nodes in ("", "nonsense", "amqp://one;two:5672", "amqp://one;redis://two", "http://one")
     ),
 ]
@@ -172,7 +172,7 @@ SENTINELS = "redis+sentinel://:secret%2F1@one:26380,two,[::1]:26381/primary/3?se
 
 def test_sentinels_are_asked_for_the_primary_and_each_has_its_password(monkeypatch):
     monkeypatch.setenv("REDIS_URL", SENTINELS)
-    cache = configuration.redis_cache("REDIS_URL", "")
+    cache = configuration.redis_cache("REDIS_URL")
     options = cache["OPTIONS"]
     assert cache["LOCATION"] == "redis://primary/3"
     assert options["SENTINELS"] == [("one", 26380), ("two", 26379), ("::1", 26381)]

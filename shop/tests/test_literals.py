@@ -227,17 +227,17 @@ def test_a_line_that_is_no_account_is_named(miss, before):
 
 @pytest.mark.parametrize("digits", ["٣", "３", "1e3", "1_0", "inf", "nan", " 3"])
 def test_settings_and_commands_take_ascii_digits_alone(digits, monkeypatch):
-    for name in ("A_NUMBER", "A_SHARE"):
+    for name in ("WEB_WORKERS", "SWEEP_SECONDS"):
         monkeypatch.setenv(name, digits)
     for read in (
-        lambda: configuration.number("A_NUMBER", 5, least=0),
-        lambda: configuration.number("A_SHARE", 5.0, least=0),
+        lambda: configuration.number("WEB_WORKERS"),
+        lambda: configuration.number("SWEEP_SECONDS", float),
     ):
         with pytest.raises(ImproperlyConfigured, match="it must be a number"):
             read()
-    monkeypatch.setenv("A_RATE", f"{digits}/m")
+    monkeypatch.setenv("RATE_ORDERS", f"{digits}/m")
     with pytest.raises(ImproperlyConfigured, match="times per window"):
-        configuration.rate("A_RATE", "")
+        configuration.rate("RATE_ORDERS")
     for command in (["generate_codes", "1", digits], ["seed_demo", "--users", digits]):
         with pytest.raises(CommandError, match="must be a whole number"):
             call_command(*command)

@@ -86,7 +86,7 @@ def migrated(database, _migrated_database) -> Connection:
 @contextmanager
 def connected(name: str) -> Iterator[Connection]:
     """A client outside the shop. Each statement commits until `begin`."""
-    settings = configuration.database("DATABASE_URL", "")
+    settings = configuration.database("DATABASE_URL")
     connection = MySQLdb.connect(
         user=settings["USER"],
         password=settings["PASSWORD"],

@@ -139,7 +139,7 @@ def primary(tmp_path, settings, monkeypatch) -> Iterator["Popen[bytes]"]:
         hosts = ",".join(f"{ports.HOST}:{port}" for port in sentinels)
         url = f"redis+sentinel://:{PASSWORD}@{hosts}/{name}/0?sentinel_password={SENTINEL_PASSWORD}"
         monkeypatch.setenv("REDIS_URL", url)
-        settings.CACHES = {"default": configuration.redis_cache("REDIS_URL", "")}
+        settings.CACHES = {"default": configuration.redis_cache("REDIS_URL")}
         redis_client.reset()
         yield child
     redis_client.reset()

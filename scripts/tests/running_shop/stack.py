@@ -259,7 +259,7 @@ def used_by_this_process(
     location = {"LOCATION": shop.environment["REDIS_URL"]}
     settings.CACHES = {"default": settings.CACHES["default"] | location}
     redis_client.reset()
-    own = configuration.database("DATABASE_URL", "")
+    own = configuration.database("DATABASE_URL")
     address = {name: own[name] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
     with connecting_to(options=own["OPTIONS"], **address):
         try:
