@@ -148,7 +148,7 @@ LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 STAFF_OTP_REQUIRED = flag("STAFF_OTP_REQUIRED", str(int(not DEBUG)))
 OTP_TOTP_ISSUER = "Firstcome"
 STATIC_URL = "static/"
-STATIC_ROOT = str(BASE_DIR / text("STATIC_ROOT"))
+STATIC_ROOT = text("STATIC_ROOT", f"{BASE_DIR}/var/static")
 # WhiteNoise reads the folder when a process starts; its warning about a missing folder is not needed.
 warnings.filterwarnings("ignore", "No directory at", UserWarning)
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = WHITENOISE_ALLOW_ALL_ORIGINS = False
