@@ -16,9 +16,9 @@ from shop.concurrency import event_loop
 from shop.errors import Overloaded, Throttled
 from shop.http import client_address, request_body
 from shop.http.pages import pages
+from shop.http.pages.middleware import SIGN_IN_PATH
 from shop.rates import anonymous_calls
 
-SIGN_IN_PATH = "/admin/login/"
 PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|[^/]+/password)/")
 LONGEST_USERNAME = 150
 

@@ -17,7 +17,9 @@ from inventory.schemas import Sku, Threshold
 from shop import literals, uploaded_text
 from shop.errors import Invalid
 from shop.http import validation_texts
+from shop.http.json_format import TooLarge
 from shop.http.validation import Amount, NonBlankText
+from shop.lazy_texts import mark as _text
 from shop.normalization import normalized
 
 COLUMNS = ["sku", "name", "price", "quantity"]
@@ -26,6 +28,8 @@ LARGEST_QUANTITY = 10**9
 SHORTENED_NUMBER = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII | re.IGNORECASE)
 """As spreadsheets show a long number, such as a barcode, and save it: its last digits are lost."""
 SHORTENED_SHOWN = 10
+MOST_ERRORS, MOST_BYTES = 1_000, 12 * 2**20
+"""Of a file that a page reads: a thread of the web server takes seconds for more."""
 # Messages instead of pydantic's, which quote the pattern.
 PLAIN_MESSAGES = {
     ("sku", "string_pattern_mismatch"): _("must be printable ASCII without spaces, and not empty"),
@@ -91,8 +95,10 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
     """The rows of a CSV file, and what an operator should know of it: how it was read, and what looks wrong.
 
     Raises `Invalid` as `read` does, for files of another kind, and for more than `most_lines` below the first
-    before any is parsed.
+    before any is parsed. With `most_lines` it ends at `MOST_ERRORS`, and raises `TooLarge`.
     """
+    if most_lines is not None and len(data) > MOST_BYTES:
+        raise TooLarge(_text("The upload is larger than {size} MiB.", size=MOST_BYTES // 2**20))
     decoded, warnings = uploaded_text.decode(data), []
     lines: Iterable[str] = StringIO(decoded.text, newline="")
     if most_lines is not None:
@@ -103,7 +109,7 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
                 "Split it, or import it by the command seed_stock, which has no such limit."
             )
             raise Invalid(text % {"lines": most_lines}, errors=[])
-    rows = read(lines)
+    rows = read(lines, most_errors=None if most_lines is None else MOST_ERRORS)
     if decoded.encoding != "UTF-8":
         text = gettext("The file is not UTF-8; it was read as %(encoding)s. Check that the names are right.")
         warnings.append(text % {"encoding": decoded.encoding})
@@ -119,8 +125,8 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
     return rows, warnings
 
 
-def read(lines: Iterable[str]) -> list[StockRow]:
-    """The rows of CSV with a header; blank lines are skipped. Raises `Invalid` with every error."""
+def read(lines: Iterable[str], *, most_errors: int | None = None) -> list[StockRow]:
+    """The rows of CSV with a header; blank lines are skipped. Raises `Invalid` with its errors."""
     lines = iter(lines)
     first = next(lines, "")
     is_by_tabs = "\t" in first and "," not in first
@@ -139,6 +145,8 @@ def read(lines: Iterable[str]) -> list[StockRow]:
                 rows[row.sku] = row
             except Invalid as refused:
                 errors += refused.extra["errors"]
+                if most_errors and len(errors) >= most_errors:
+                    break
     except csv.Error as error:
         detail = gettext("not readable as CSV: %(error)s") % {"error": error}
         errors.append(_error(reader.line_num, "", "not_csv", detail))
