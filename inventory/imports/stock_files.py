@@ -97,7 +97,7 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
     Raises `Invalid` as `read` does, for files of another kind, and for more than `most_lines` below the first
     before any is parsed. With `most_lines` it ends at `MOST_ERRORS`, and raises `TooLarge`.
     """
-    if most_lines is not None and len(data) > MOST_BYTES:
+    if most_lines and len(data) > MOST_BYTES:
         raise TooLarge(_text("The upload is larger than {size} MiB.", size=MOST_BYTES // 2**20))
     decoded, warnings = uploaded_text.decode(data), []
     lines: Iterable[str] = StringIO(decoded.text, newline="")
@@ -109,7 +109,7 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
                 "Split it, or import it by the command seed_stock, which has no such limit."
             )
             raise Invalid(text % {"lines": most_lines}, errors=[])
-    rows = read(lines, most_errors=None if most_lines is None else MOST_ERRORS)
+    rows = read(lines, most_errors=most_lines and MOST_ERRORS)
     if decoded.encoding != "UTF-8":
         text = gettext("The file is not UTF-8; it was read as %(encoding)s. Check that the names are right.")
         warnings.append(text % {"encoding": decoded.encoding})
