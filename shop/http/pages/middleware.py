@@ -29,8 +29,6 @@ Handler = Callable[[HttpRequest], HttpResponse]
 PAGE_PATHS = ("/admin", "/api/docs", "/static")
 METRICS_PATH = "/metrics"
 SIGN_IN_PATH = "/admin/login/"
-OPEN_FORMS = (SIGN_IN_PATH, "/admin/one-time-codes/")
-"""The operators' pages with a form for those who aren't signed in yet."""
 LONGEST_OPEN_FORM = 8 * 1024
 REASONS = [
     gettext_noop("Bad Request."),
@@ -103,7 +101,7 @@ def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 def guard_operators_pages(handler: Handler) -> Handler:
     """Receive what operators send to their pages, and note who acts.
 
-    Forms are read if they come from staff, and those for signing in. An upload is read if it comes from
+    Forms are read if they come from staff, or are as short as those for signing in. An upload is read if it comes from
     permitted staff, a few at a time; any other is refused unread.
     """
 
@@ -114,8 +112,7 @@ def guard_operators_pages(handler: Handler) -> Handler:
         is_operator = request.user.is_active and request.user.is_staff
         if upload is None:
             is_short = int(request.META.get("CONTENT_LENGTH") or 0) <= LONGEST_OPEN_FORM
-            is_open = is_short and request.path_info in OPEN_FORMS
-            if request.method == "POST" and not (is_operator or is_open):
+            if request.method == "POST" and not (is_operator or is_short):
                 # The check of its CSRF token would read it first.
                 return redirect_to_login(request.get_full_path(), SIGN_IN_PATH)
             return _answer_operator(request, handler)
