@@ -101,8 +101,8 @@ def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 def guard_operators_pages(handler: Handler) -> Handler:
     """Receive what operators send to their pages, and note who acts.
 
-    Forms are read if they come from staff, or are as short as those for signing in. An upload is read if it comes from
-    permitted staff, a few at a time; any other is refused unread.
+    Forms are read if they come from staff, or are as short as those for signing in. An upload is read if it
+    comes from permitted staff, a few at a time; any other is refused unread.
     """
 
     def guarded(request: HttpRequest) -> HttpResponse:
