@@ -32,6 +32,8 @@ OPERATORS_PREFIX = "/admin/"
 CHUNK_BYTES = 256 * 1024
 SECONDS_FOR_A_PART = 60.0
 """For a client to take a part of a file: one that reads ever more slowly would hold it for days."""
+MOST_COOKIES = 200
+"""Of a request: browsers send no more to a site."""
 SESSION_COOKIE = re.compile(
     rf"(?:^|;) *{settings.SESSION_COOKIE_NAME}=([0-9a-z]{{1,99}})(?= *(?:;|$))".encode()
 )
@@ -120,7 +122,8 @@ def render(
     # The length of a body that came in chunks is known by now.
     length = {} if isinstance(body, Upload) else {b"content-length": str(len(body.getbuffer())).encode()}
     # Python takes quadratic time for escapes in a cookie; the shop's own have none.
-    cookies = [one for one in fields.get(b"cookie", b"").split(b";") if b"\\" not in one]
+    pairs = fields.get(b"cookie", b"").split(b";")[:MOST_COOKIES]
+    cookies = [one for one in pairs if b"\\" not in one]
     scope = {
         **scope,
         "headers": [*{**fields, **length, b"cookie": b";".join(cookies)}.items()],
