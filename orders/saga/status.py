@@ -146,19 +146,25 @@ class BacklogGate:
             self._held -= 1
 
     async def is_behind(self) -> bool:
-        """Whether workers were behind at the last measurement.
+        """Whether workers were behind at the last measurement, unless that is too old to hold a request.
 
-        One request at a time measures again; the others use the old value.
+        It is repeated beside the requests: only the first one of a process waits for a measurement.
         """
-        is_old = time.monotonic() - self._read_at > READ_INTERVAL_SECONDS
-        if is_old and self._mutex.acquire(blocking=False):
-            try:
+        age_seconds = time.monotonic() - self._read_at
+        if age_seconds > MAX_HELD_SECONDS:
+            self._waiting_seconds = 0.0
+        if age_seconds > READ_INTERVAL_SECONDS:
+            # Before the measurement: other requests start none meanwhile.
+            self._read_at = time.monotonic()
+            if age_seconds == float("inf"):
                 await event_loop.run_in_thread(self._measure, pool=LOOKUP_POOL)
-            finally:
-                self._mutex.release()
+            else:
+                event_loop.run_in_background(self._measure, pool=LOOKUP_POOL)
         return self._waiting_seconds > MAX_BACKLOG_SECONDS
 
     def _measure(self) -> None:
+        if not self._mutex.acquire(blocking=False):
+            return
         try:
             self._waiting_seconds = self._read()
         except Error as error:
@@ -167,6 +173,7 @@ class BacklogGate:
             self._waiting_seconds = 0.0
         finally:
             self._read_at = time.monotonic()
+            self._mutex.release()
 
 
 gate = BacklogGate()
