@@ -140,6 +140,10 @@ class SharedRead(Generic[Value]):
         last = self._last
         return last if last and time.monotonic() < last.is_due_at else None
 
+    def is_known(self) -> bool:
+        """Whether it was read, and not forgotten since."""
+        return self._last is not None
+
     def is_due(self) -> bool:
         """Whether it has to be read again, or coroutines wait for it, which no later one may overtake."""
         return self._waiting > 0 or self.fresh() is None
