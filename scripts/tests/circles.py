@@ -90,6 +90,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("circles")
     group.addoption("--circle", choices=CIRCLES, help="only tests of this group")
     group.addoption("--part", default="", help="K/N: the Kth of N parts of it, of whole modules")
+    group.addoption("--since", default="", help="a commit: also the modules that changes since then touch")
     group.addoption(
         "--seed", default="", help="the order of modules, and of tests within each; empty: as written"
     )
