@@ -148,8 +148,6 @@ class StockMovements(View):
 
     @extend_schema(
         summary="The movements of a product's stock, newest first (staff)",
-        description="Movements of months that operators have archived are not listed; what is on hand counts "
-        "them.",
         parameters=api_doc.PAGING,
         responses={200: api_doc.Page[schemas.StockMovementBody]} | STAFF_ONLY,
     )

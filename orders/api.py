@@ -28,7 +28,6 @@ from orders.schemas import (
     RefundInput,
     RefundItemInput,
     TimelineBody,
-    archived_body,
     event_body,
     order_body,
     refund_body,
@@ -193,18 +192,13 @@ class OrderTimeline(View):
 
     @extend_schema(responses={200: TimelineBody} | api_doc.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
-        """List every step and compensation of the order's payment, oldest first.
-
-        `archived` is there where operators have archived months of this time, whose lines are not listed.
-        Staff get the names of the files.
-        """
+        """List every step and compensation of the order's payment, oldest first."""
         order = _get_order(request, order_id)
         for_staff = has_staff_permission(request, "orders.view_order")
         with_journal = for_staff and has_staff_permission(request, READ_JOURNAL)
         lines = selectors.timeline(order.id, for_staff=for_staff, with_journal=with_journal)
         results = [event_body(line, for_staff=for_staff, language=request.language) for line in lines]
-        archived = [archived_body(one, for_staff=for_staff) for one in selectors.archived_months(order)]
-        return Response({"results": results} | ({"archived": archived} if archived else {}))
+        return Response({"results": results})
 
 
 class CancelOrder(View):

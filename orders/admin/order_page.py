@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 
 from events.webhooks import deliveries
-from orders import cancellation, order_states, selectors
+from orders import cancellation, order_states
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.saga import status as saga_status
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
@@ -96,7 +96,6 @@ def read(order: Order, request: HttpRequest) -> Page:
         text = gettext("the newest %(count)s lines of the journal")
         page["journal"] = _newest(page, lines, MOST_JOURNAL_LINES, text)
         page["events"] = deliveries.of_order(order.id)
-        page["archived"] = [month.file for month in selectors.archived_months(order)]
     return page
 
 

@@ -241,8 +241,6 @@ def test_settings_and_commands_take_ascii_digits_alone(digits, monkeypatch):
     for command in (["generate_codes", "1", digits], ["seed_demo", "--users", digits]):
         with pytest.raises(CommandError, match="must be a whole number"):
             call_command(*command)
-    with pytest.raises(CommandError, match="must be a whole number"):
-        call_command("archive_month", "--share", digits)
 
 
 @given(miss=st.sampled_from([m for m in NO_INSTANTS if m not in ("2026-11-25", "2026-11-25T10:00:00")]))
