@@ -18,6 +18,7 @@ from shop import literals, uploaded_text
 from shop.errors import Invalid
 from shop.http import validation_texts
 from shop.http.json_format import TooLarge
+from shop.http.pages import csv_format
 from shop.http.validation import Amount, NonBlankText
 from shop.lazy_texts import mark as _text
 from shop.normalization import normalized
@@ -180,8 +181,8 @@ def _read_line(number: int, header: list[str], cells: list[str], known: dict[str
         counts = {"count": len(cells), "expected": len(header)}
         detail = gettext("has %(count)s cells instead of %(expected)s") % counts
         raise invalid([_error(number, "", "wrong_number_of_cells", detail)])
-    stripped = [cell.strip() for cell in cells]
-    row = read_one(dict(zip(header, stripped, strict=True)), line=number)
+    texts = map(csv_format.read_cell, cells)
+    row = read_one(dict(zip(header, texts, strict=True)), line=number)
     if before := known.get(row.sku):
         detail = gettext("%(sku)s is on line %(line)s already") % {"sku": row.sku, "line": before.line}
         raise invalid([_error(number, "sku", "repeated", detail)])
