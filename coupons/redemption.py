@@ -15,7 +15,7 @@ from coupons.metrics import counters
 from coupons.models import Campaign, Coupon
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.db.stuck_rows import Row
-from shop.errors import Rejected
+from shop.errors import Held, Rejected
 from shop.journal import journal
 from shop.journal.journal import ActorContext
 from shop.lazy_texts import Text, mark as _
@@ -112,7 +112,8 @@ def require_issued(coupon: Coupon, *, now: datetime) -> None:
 
 def not_usable(reason: str, detail: Text = "") -> Rejected:
     """The refusal `coupon_not_usable` for this reason, one of `REASONS`, or else with this text."""
-    return Rejected(REASONS.get(reason, detail), code="coupon_not_usable", reason=reason)
+    kind = Held if reason in ("held", "not_first_order") else Rejected
+    return kind(REASONS.get(reason, detail), code="coupon_not_usable", reason=reason)
 
 
 def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:

@@ -4,7 +4,7 @@ Every strategy calls this module; they differ in which requests share the transa
 when it is read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from coupons.models import Coupon
 from inventory import reservations
 from inventory.reservations import Line
 from inventory.stock import Stock
-from orders import order_states, pricing
+from orders import cancellation, order_states, pricing
 from orders.metrics import counters
 from orders.order_states import NewLine, OrderRow, Status
 from orders.payment import card_limits, purchase
@@ -36,12 +36,14 @@ from sales.order_checks import NO_SALES, SaleTerms
 from shop import clock
 from shop.db import open_transaction, transactions
 from shop.db.stuck_rows import Row
-from shop.errors import FirstcomeError, Rejected, invalid_field
+from shop.errors import FirstcomeError, Held, Rejected, Unavailable, invalid_field
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 from shop.journal import journal
 from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
+
+HELD_RETRY_SECONDS = 1
 
 
 class OrderRequest(NamedTuple):
@@ -80,6 +82,7 @@ class PlacedOrder:
 
 
 PlacementResult = PlacedOrder | Replay | FirstcomeError
+Decide = Callable[[Sequence[OrderRequest]], list[PlacementResult]]
 
 
 def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
@@ -96,16 +99,49 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
 
 def place_one(order_request: OrderRequest, *, is_locked: bool) -> PlacedOrder | Replay:
     """Decide one order in its own transaction; raises its refusal, and what `decide` raises."""
-    decide_it = partial(decide, [order_request], lock_stock=is_locked, lock_coupons=is_locked)
-    try:
-        [outcome] = transactions.run(decide_it, transactions.KEYED)
-    except IntegrityError:
-        # A call with the same key, or a first order of the account, was written between the read and the
-        # insert: read again.
-        [outcome] = transactions.run(decide_it, transactions.KEYED)
+
+    def decide_it(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
+        decide_once = partial(decide, order_requests, lock_stock=is_locked, lock_coupons=is_locked)
+        try:
+            return transactions.run(decide_once, transactions.KEYED)
+        except IntegrityError:
+            # A call with the same key, or a first order of the account, was written between the read and the
+            # insert: read again.
+            return transactions.run(decide_once, transactions.KEYED)
+
+    return outcome_of(order_request, decide_it)
+
+
+def outcome_of(order_request: OrderRequest, decide: Decide) -> PlacedOrder | Replay:
+    """What `decide_without_lapsed` has for one request; raises its refusal."""
+    [outcome] = decide_without_lapsed(decide, [order_request])
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
+
+
+def decide_without_lapsed(decide: Decide, order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
+    """Decide the requests, and once more those that are refused for what lapsed orders hold, which expire
+    first. Must be called outside a transaction: orders are locked before stock.
+
+    A refusal that stays then has a `retry_after`, because more of them may be about to expire.
+    """
+    outcomes = decide(order_requests)
+    held = {index: order_requests[index] for index, one in enumerate(outcomes) if isinstance(one, Held)}
+    account_ids = {order_request.account_id for order_request in held.values()}
+    product_ids = {line.product_id for order_request in held.values() for line in order_request.lines}
+    again: list[PlacementResult] = []
+    try:
+        if held and cancellation.expire_lapsed(account_ids=account_ids, product_ids=product_ids):
+            again = decide([*held.values()])
+    except Unavailable as error:
+        # Only of these: what the first decision has placed is durable.
+        again = [error] * len(held)
+    for index, outcome in zip(held, again, strict=False):
+        outcomes[index] = outcome
+        if isinstance(outcome, Held):
+            outcome.retry_after = HELD_RETRY_SECONDS
+    return outcomes
 
 
 def decide(

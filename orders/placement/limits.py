@@ -18,7 +18,7 @@ from orders.models import Order, OrderLine
 from orders.order_states import OPEN, PAID
 from shop import lazy_texts
 from shop.db import bulk_sql
-from shop.errors import Rejected
+from shop.errors import Held
 from shop.lazy_texts import mark as _
 
 # One row per account, from an index alone.
@@ -89,12 +89,12 @@ def read_holdings(purchases: Iterable[tuple[int, Sequence[Line]]], stock: Mappin
 def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stock]) -> None:
     """Check that an account with these holdings may place an order of these lines.
 
-    Raises `Rejected` `too_many_open_orders` with `limit`, and `purchase_limit_reached` with `items`, one
+    Raises `Held` `too_many_open_orders` with `limit`, and `purchase_limit_reached` with `items`, one
     `{product, limit, held}` for each product whose limit the order would exceed.
     """
     if held.unpaid_orders >= settings.OPEN_ORDERS_PER_ACCOUNT:
         limit = settings.OPEN_ORDERS_PER_ACCOUNT
-        raise Rejected(
+        raise Held(
             _("This account has {limit} unpaid orders: pay or cancel one first.", limit=limit),
             code="too_many_open_orders",
             limit=limit,
@@ -110,7 +110,7 @@ def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stoc
         names = lazy_texts.join(
             ", ", [_("product {product} ({held} of {limit})", **item) for item in reached]
         )
-        raise Rejected(
+        raise Held(
             _("The order would exceed this account's purchase limit of: {products}.", products=names),
             code="purchase_limit_reached",
             items=reached,
