@@ -105,7 +105,7 @@ def waiting_approvals(request: HttpRequest) -> Work:
         number,
         [
             _row(
-                link(approvals.ACTS[one.kind].title, "admin:shop_approval_change", one.pk),
+                link(approvals.title(one), "admin:shop_approval_change", one.pk),
                 *(one.subject, one.asker_name, ago(one.asked_at), one.reason),
             )
             for one in found
@@ -377,7 +377,7 @@ def _saga_row(saga: Saga) -> Row:
     )
     attempts = ngettext("%(count)s failed attempt", "%(count)s failed attempts", saga.attempts)
     return _row(
-        row_link(saga, f"{saga.kind} {str(saga.id)[-12:]}"),
+        row_link(saga, f"{saga_status.shown_kind(saga)} {str(saga.id)[-12:]}"),
         operator_actions.position(saga.direction, step) if step else "",
         since,
         attempts % {"count": saga.attempts} if saga.attempts else "",

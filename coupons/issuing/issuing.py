@@ -101,6 +101,11 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
             _("The strategy {name} of this campaign runs only with LAB=1.", name=seen.strategy),
             code="strategy_not_available",
         )
+    if seen.strategy not in STRATEGIES:
+        raise Rejected(
+            _("The strategy {name} of this campaign is of another release.", name=seen.strategy),
+            code="strategy_not_available",
+        )
     is_away = bool(seen.partner) and confirmation.is_unavailable(seen.partner)
     if is_away or seen.remaining <= 0:
         applicants = await submit_to_batcher(lookup_batcher(campaign_id), user_id)

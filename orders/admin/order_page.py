@@ -29,7 +29,7 @@ MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200,
 """The newest of each; the lists of the models have all."""
 Page = dict[str, Any]
 Event = SagaLog.Event
-EVENT_COLOURS = {
+EVENT_COLOURS: dict[str, str] = {
     Event.DONE: "success",
     Event.SKIPPED: "default",
     Event.REFUSED: "danger",
@@ -141,7 +141,7 @@ def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Page:
         "kind": saga.kind,
         "page": reverse("admin:orders_saga_change", args=[saga.pk]),
         "state": saga.get_state_display(),
-        "colour": COLOURS[saga.state],
+        "colour": COLOURS.get(saga.state, "default"),
         "is_compensating": saga.direction == UNDO and not saga.ended_at,
         "failure": _failure(saga),
         "last_error": "" if saga.ended_at else stored_text(saga.last_error),
@@ -175,7 +175,7 @@ def _entry(saga: Saga, alike: Sequence[SagaLog]) -> dict[str, Any]:
         "step": first.step,
         "is_compensation": first.direction == UNDO,
         "event": first.get_event_display(),
-        "colour": EVENT_COLOURS[Event(first.event)],
+        "colour": EVENT_COLOURS.get(first.event, "default"),
         "count": len(alike),
         "at": first.at,
         "last_at": last.at,
@@ -217,5 +217,5 @@ def _mark(line: SagaLog, *, start: datetime, end: datetime) -> dict[str, str]:
         "at": f"{line.at:%H:%M:%S}",
         "detail": stored_text(line.detail),
     }
-    left, colour = f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)]
+    left, colour = f"{permille // 10}.{permille % 10}", EVENT_COLOURS.get(line.event, "default")
     return {"left": left, "colour": colour, "title": title.strip()}

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import Error
 from django.db.models import Count, Prefetch, Q, QuerySet
+from django.utils.translation import gettext
 from structlog import get_logger
 
 from orders.models import Saga, SagaLog
@@ -92,10 +93,19 @@ def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
 
 
 def step_name(saga: Any) -> str:
-    """The step that a saga with its final lines is at; empty at its end."""
+    """The step that a saga with its final lines is at; empty at its end, and if its type is unknown here."""
+    if saga.ended_at or saga.kind not in SAGA_TYPES:
+        return ""
     final = {line.step for line in saga.final_lines if line.direction == saga.direction}
     step = SAGA_TYPES[saga.kind].next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
-    return step.name if step and not saga.ended_at else ""
+    return step.name if step else ""
+
+
+def shown_kind(saga: Saga) -> str:
+    """The saga's kind; it says so if this release has no such type."""
+    if saga.kind in SAGA_TYPES:
+        return saga.kind
+    return gettext("%(kind)s (of another release)") % {"kind": saga.kind}
 
 
 def late_since(saga: Saga) -> datetime | None:
