@@ -196,6 +196,7 @@ class CampaignCodes(View):
             added = pool.generate(campaign_id=campaign_id, count=given.count)
         else:
             added = pool.add(campaign_id=campaign_id, codes=given.codes or [])
+        cached_lists.expire()
         return Response(asdict(added), status=201)
 
 

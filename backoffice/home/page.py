@@ -210,7 +210,11 @@ def running_campaigns(request: HttpRequest) -> Work:
     """
     running = sorted(
         coupons_state.running(),
-        key=lambda one: (one.paused_at is None, one.remaining <= 0, one.remaining / one.quantity),
+        key=lambda one: (
+            one.paused_at is None,
+            one.remaining <= 0 < one.capacity,
+            one.remaining / one.quantity,
+        ),
     )
     left = _("%(left)s left of %(quantity)s")
     return _running(
@@ -224,7 +228,7 @@ def running_campaigns(request: HttpRequest) -> Work:
             "%(count)s are paused: they issue nothing until they are resumed.",
             "count",
         ),
-        details=lambda one: [left % {"left": f"{one.remaining:,}", "quantity": f"{one.quantity:,}"}],
+        details=lambda one: [left % {"left": f"{one.remaining:,}", "quantity": f"{one.capacity:,}"}],
         all_rows=link(_("All campaigns"), "admin:coupons_campaign_changelist"),
     )
 
