@@ -13,7 +13,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
-from django.core.exceptions import ValidationError
+from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -67,6 +67,12 @@ class OperatorsList(ChangeList):
         """As Django's, of the database that the request's list is read from."""
         self.root_queryset = self.root_queryset.using(getattr(request, "list_database", DEFAULT_DB_ALIAS))
         found: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
+        try:
+            with suppress(EmptyResultSet):
+                str(found.query)
+        except OverflowError:
+            # A date of a filter is beyond the calendar in UTC.
+            raise IncorrectLookupParameters from None
         return found
 
     def get_filters(self, request: HttpRequest) -> Any:
