@@ -74,6 +74,7 @@ def _preview_movement(product_id: int, data: Mapping[str, Any]) -> ActionPreview
     # Before the stock: a movement that comes between the two reads is found to be new.
     seen_movement = adjustments.last_by_staff(product_id)
     product, delta = products.get(product_id=product_id, include_inactive=True), data["delta"]
+    adjustments.require_possible(product, kind=data["kind"], delta=delta)
     return ActionPreview(
         gettext("%(kind)s: %(delta)s of %(product)s?")
         % {"kind": dict(KINDS)[data["kind"]], "delta": f"{delta:+,}", "product": product},
@@ -82,9 +83,6 @@ def _preview_movement(product_id: int, data: Mapping[str, Any]) -> ActionPreview
             (gettext("Reserved by open orders"), f"{product.reserved:,}"),
             (gettext("Available"), f"{product.available:,} → {product.available + delta:,}"),
         ],
-        warning=""
-        if product.available + delta >= 0
-        else gettext("Less than the reserved units would be left."),
         carried={"seen_movement": seen_movement},
     )
 
@@ -212,8 +210,10 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
         return Action(
             title=gettext("Move stock of %(sku)s") % {"sku": product.sku},
             description=gettext(
-                "Received goods, or a correction of the count. It is recorded as a movement."
-            ),
+                "Received goods, or a correction of the count. It is recorded as a movement. On hand: "
+                "%(on_hand)s, of which open orders reserve %(reserved)s."
+            )
+            % {"on_hand": f"{product.on_hand:,}", "reserved": f"{product.reserved:,}"},
             submit=gettext("Move"),
             form_class=MoveStockForm,
             preview=partial(_preview_movement, product.pk),
