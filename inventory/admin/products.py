@@ -13,6 +13,7 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.functional import lazy
 from django.utils.html import format_html
@@ -47,6 +48,7 @@ MOST_LINES = 20_000
 """Without the header. All lines of a file are in memory at once, for every preview."""
 ROWS_SHOWN = 200
 """Of the preview: a page of all lines took hundreds of MiB."""
+SAMPLE = "inventory/stock-sample.csv"
 HEADERS = [
     _("line"),
     _("sku"),
@@ -179,7 +181,13 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
         return Action(
             title=gettext("Import stock"),
             description=format_html(
-                gettext("A CSV file: {columns}, and perhaps {optional}."),
+                gettext(
+                    "A CSV file: {columns}, and perhaps {optional}. The quantity is added to what is on "
+                    "hand. {sample}"
+                ),
+                sample=format_html(
+                    '<a class="text-link" href="{}" download>{}</a>', static(SAMPLE), gettext("A sample file")
+                ),
                 columns=format_html("<code>{}</code>", ",".join(stock_files.COLUMNS)),
                 optional=format_html("<code>{}</code>", ",".join(stock_files.OPTIONAL_COLUMNS)),
             ),
@@ -277,7 +285,8 @@ def _preview(rows: list[StockRow], warnings: list[str]) -> ActionPreview:
         at = f"{same.started_at:%Y-%m-%d %H:%M:%S} UTC"
         warnings = [*warnings, text % {"at": at, "reason": same.reason}]
     sentence = gettext(
-        "%(rows)s rows: %(created)s products are new, %(changed)s change, %(units)s units are received."
+        "%(rows)s rows: %(created)s products are new, %(changed)s change, %(units)s units are received. "
+        "They are added to what is on hand."
     ) % {
         "rows": len(imported.receipts),
         "created": imported.created,

@@ -205,7 +205,12 @@ def csv_of(*rows: Sequence[str]) -> str:
 
 
 @settings(max_examples=300)
-@given(column=st.sampled_from([2, 3, 4]), miss=st.sampled_from(NO_CELLS), before=st.integers(0, 3))
+@given(
+    column=st.sampled_from([2, 3, 4]),
+    # But for those in which spreadsheets write an amount.
+    miss=st.sampled_from([cell for cell in NO_CELLS if cell not in ("1,000", "1,200", "₩100")]),
+    before=st.integers(0, 3),
+)
 def test_a_cell_of_stock_that_is_no_number_is_named_by_line_and_column(column, miss, before):
     rows = [[f"S{line}", "Cup", "100", "1", ""] for line in range(before + 2)]
     rows[before][column] = miss
