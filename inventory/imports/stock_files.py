@@ -125,7 +125,8 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
     """
     if most_lines and len(data) > MOST_BYTES:
         raise TooLarge(_text("The upload is larger than {size} MiB.", size=MOST_BYTES // 2**20))
-    decoded, warnings = uploaded_text.decode(data), []
+    warnings: list[str] = []
+    decoded = uploaded_text.decode(data)
     lines: Iterable[str] = StringIO(decoded.text, newline="")
     if most_lines is not None:
         lines = list(islice(lines, most_lines + 2))
@@ -205,7 +206,7 @@ def read(
 
 def _column(title: str) -> str:
     """The column with this title, in English or Korean; empty for another."""
-    plain = title.strip().lower()
+    plain = normalized(title).strip().lower()
     name = ALIASES.get(plain.replace(" ", ""), plain.replace(" ", "_"))
     return name if name in COLUMNS + OPTIONAL_COLUMNS else ""
 
