@@ -9,8 +9,6 @@ from django.urls import reverse
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from shop import literals
-from shop.operations.archives.archive_tables import month_bounds
-from shop.operations.archives.archiving import ArchiveFailed
 from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import SuperuserFactory
 from shop.tests.rows_of_every_model import fill_all_models
@@ -39,6 +37,8 @@ def operator() -> Any:
     return client
 
 
+# Django warns of a date without a time zone that is typed into an address.
+@pytest.mark.filterwarnings("ignore:DateTimeField .* received a naive datetime:RuntimeWarning")
 def test_every_list_and_export_is_filtered_by_any_date(settings, operator):
     fill_all_models()
     settings.TIME_ZONE = "America/Adak"
@@ -93,8 +93,3 @@ def test_an_instant_beyond_them_is_refused(at):
         with pytest.raises(literals.NotOfTheForm):
             read(at)
     assert api.get(f"/products/ranking?date={at[:10]}").status_code in (200, 400, 404)
-
-
-def test_the_last_month_of_the_calendar_is_no_month_to_archive():
-    with pytest.raises(ArchiveFailed):
-        month_bounds("9999-12")
