@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, get_args
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import AllowAny
 
 from accounts.api_keys.calls import APIKey
@@ -42,6 +42,7 @@ from shop.errors import Rejected
 from shop.http import client_address, keyed_calls
 from shop.http.messages import APIRequest, caller_id
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import (
     READ_JOURNAL,
@@ -374,6 +375,8 @@ class TopUps(View):
 
 class Webhooks(View):
     resource = Resource.NONE
+    # Gateways may add some to the address, and only the body is signed.
+    ignores_query = True
     authentication_classes = [APIKey]
     permission_classes = [AllowAny]
 

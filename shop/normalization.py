@@ -13,6 +13,8 @@ all threads."""
 LONGEST_TEXT = 4_096
 """In characters: no field takes a longer one. Characters that become several take 500 ns each."""
 PLANES_WITH_MARKS = range(2 << 16)
+MOST_WORDS = 5
+"""Of a search for parts of words, which no index finds: each word is compared with every row."""
 FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
 
 

@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.db import Error as DatabaseFailure
 
 from accounts.api_keys import calls, key_memory
@@ -20,7 +21,7 @@ from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError
-from shop.http import client_address, languages, problems, request_body, views
+from shop.http import client_address, json_format, languages, problems, request_body, views
 from shop.http.messages import JSONResponse
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
@@ -56,8 +57,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await password_pages.serve(scope, fields, receive, send)
         else:
             await pages.serve_page(scope, fields, receive, send)
-    except (FirstcomeError, DatabaseFailure) as refusal:
-        # A refused body, no thread for a page, or no database to look up who signs in.
+    except (FirstcomeError, SuspiciousOperation, DatabaseFailure) as refusal:
+        # A refused query or body, no thread for a page, or no database to look up who signs in.
         await _refuse(scope, fields, refusal, send)
 
 
@@ -79,6 +80,10 @@ async def _answer_call(
     if is_counted and not path.startswith(SIGNED_BY_SENDER):
         anonymous_calls.count(client_address.from_request(request))
     request.body = await request_body.read(fields, receive)
+    if request.query:
+        _parsed = request.query_params
+    if request.body:
+        json_format.require_utf_8(request.header("Content-Type") or "")
     found = table.find(request.method, path.removeprefix(views.API_PREFIX)) if settings.BURST else None
     if found is None:
         if not request.body:
