@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils.functional import Promise
 
 from shop import lazy_texts
-from shop.errors import FirstcomeError
+from shop.errors import FirstcomeError, Invalid
 from shop.lazy_texts import ENGLISH, Text, mark as _
 
 # No call of this API needs more than four; functions that recurse into bodies may rely on this.

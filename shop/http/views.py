@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from shop.concurrency import event_loop
-from shop.errors import Invalid
+from shop.errors import invalid_field
 from shop.http import json_format, validation
 from shop.http.messages import APIRequest, JSONResponse, Request
 from shop.lazy_texts import mark as _
