@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils.functional import Promise
 
 from shop import lazy_texts
-from shop.errors import FirstcomeError, Invalid
+from shop.errors import FirstcomeError, Invalid, invalid_field
 from shop.lazy_texts import ENGLISH, Text, mark as _
 
 # No call of this API needs more than four; functions that recurse into bodies may rely on this.
@@ -79,8 +79,7 @@ def has_many_values(value: Any) -> bool:
 
 def too_many_values() -> Invalid:
     """The refusal of a body that would take the event loop too long."""
-    detail = _("The body has more values than this call can use.")
-    return Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
+    return invalid_field("", "too_many_values", _("The body has more values than this call can use."))
 
 
 def require_utf_8(content_type: str, media_type: str | None = None) -> None:

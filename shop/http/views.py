@@ -10,10 +10,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from shop.concurrency import event_loop
-from shop.errors import invalid_field
 from shop.http import json_format, validation
 from shop.http.messages import APIRequest, JSONResponse, Request
-from shop.lazy_texts import mark as _
 from shop.scopes import Resource, required_scope
 
 __all__ = ["JSONResponse", "Request", "Response", "View", "burst"]
