@@ -27,7 +27,7 @@ from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
-from shop.rates import anonymous_calls
+from shop.rates import rate_limits, throttling
 
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
 """Calls that look at no access token."""
@@ -78,7 +78,7 @@ async def _answer_call(
     names_no_account = b"authorization" not in fields or path in WITHOUT_ACCOUNT
     is_counted = names_no_account and request.method not in views.PUBLIC_METHODS
     if is_counted and not path.startswith(SIGNED_BY_SENDER):
-        anonymous_calls.count(client_address.from_request(request))
+        rate_limits.ANONYMOUS.count(throttling.network_of_address(client_address.from_request(request)))
     request.body = await request_body.read(fields, receive)
     if request.query:
         _parsed = request.query_params
