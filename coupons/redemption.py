@@ -110,9 +110,14 @@ def require_issued(coupon: Coupon, *, now: datetime) -> None:
         raise not_usable(status)
 
 
-def not_usable(reason: str, detail: Text = "") -> Rejected:
+class OpensSoon(Rejected):
+    """`not_found` of a shared code whose campaign opens within a day: to callers as any other one."""
+
+
+def not_usable(reason: str, detail: Text = "", *, kind: type[Rejected] = Rejected) -> Rejected:
     """The refusal `coupon_not_usable` for this reason, one of `REASONS`, or else with this text."""
-    kind = Held if reason in ("held", "not_first_order") else Rejected
+    if reason in ("held", "not_first_order"):
+        kind = Held
     return kind(REASONS.get(reason, detail), code="coupon_not_usable", reason=reason)
 
 

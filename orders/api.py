@@ -10,7 +10,7 @@ from rest_framework.permissions import AllowAny
 
 from accounts.api_keys.calls import APIKey
 from inventory.reservations import Line
-from orders import cancellation, examples, payment_calls, schemas, selectors, tasks
+from orders import cancellation, examples, payment_calls, schemas, selectors, tasks, wrong_codes
 from orders.metrics import counters
 from orders.models import Order
 from orders.payment import purchase, refunding, top_ups
@@ -158,7 +158,7 @@ class Orders(View):
                 return await _place_order(order_request)
             # The network of a program says nothing of the account's.
             address = "" if getattr(request.user, "key", None) else client_address.from_request(request)
-            async with rate_limits.counting_wrong_codes(call.account_id, address):
+            async with wrong_codes.counting(call.account_id, address, body.coupon):
                 return await _place_order(order_request)
 
         return await payment_calls.perform(

@@ -7,13 +7,12 @@ those in Redis: a process knows the others' calls at most 250 ms late, and an ac
 many meanwhile. While Redis is unavailable each process counts alone.
 """
 
-import hashlib
 import math
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -22,14 +21,11 @@ import prometheus_client
 from django.conf import settings
 
 from shop import clock
-from shop.concurrency.event_loop import run_in_thread
-from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.configuration import Rate
-from shop.errors import Rejected, Throttled, Unavailable
+from shop.errors import Throttled, Unavailable
 from shop.idempotency.claims import InFlight
 from shop.idempotency.recorded_answers import Replay
 from shop.lazy_texts import mark as _
-from shop.rates import throttling
 from shop.redis import redis_client
 from shop.repeated_work import RepeatedWork
 
@@ -136,16 +132,30 @@ class RateLimit:
         """Count what has happened, even past the limit, in all processes at once. Raises `Throttled` if the
         limit was reached before: of calls at once as many as fit are the first ones that Redis counts.
         """
+        counted = self.tally(subject)
+        rate = self.rate
+        if rate:
+            with self._mutex:
+                self._require_capacity(rate, subject, counted=counted - 1)
+
+    def tally(self, subject: Subject) -> int:
+        """Count in all processes at once, even past the limit. Returns how many calls the window has now."""
         rate = self.rate
         if rate is None:
-            return
+            return 0
+        window = _window_now(rate)[0], subject
+        with self._mutex:
+            self._calls[window] += 1
+        sums = self._exchange(rate, Counter({window: 1}))
+        return sums[0] if sums else self._calls[window]
+
+    def has_calls(self, subject: Subject) -> bool:
+        """Whether calls of the subject are known here of this window or the one before it."""
+        rate = self.rate
+        if rate is None:
+            return False
         number, _remaining = _window_now(rate)
-        with self._mutex:
-            self._calls[number, subject] += 1
-        sums = self._exchange(rate, Counter({(number, subject): 1}))
-        with self._mutex:
-            counted = sums[0] if sums else self._calls[number, subject]
-            self._require_capacity(rate, subject, counted=counted - 1)
+        return (self._calls[number - 1, subject] + self._calls[number, subject]) > 0
 
     def require_capacity(self, subject: Subject) -> None:
         """Raise `Throttled` if one more call of the subject would be past the limit; counts nothing."""
@@ -245,30 +255,6 @@ LIMITS = (COUPONS, ENTRIES, ORDERS, PAYMENTS, TOP_UPS, WRONG_CODES, REFRESHES)
 """Those of accounts."""
 OTHER_LIMITS = (API_KEYS, WRONG_CODES_OF_NETWORK, ANONYMOUS)
 """By the number of an API key, or by a network, in the place of an account's."""
-
-
-@asynccontextmanager
-async def counting_wrong_codes(account_id: int, address: str) -> AsyncIterator[None]:
-    """Around a call that names a coupon's code: counts it if the account has no such coupon.
-
-    It is counted for the account, and for the network of `address` unless that is empty. Raises `Throttled`
-    before the block, when either has named too many such codes lately, and in the place of a refusal that
-    would tell more than so many are wrong, by the counts of all processes.
-    """
-    limits = [(WRONG_CODES, account_id)]
-    if address:
-        network = throttling.network_of_address(address, ipv4_bits=24)
-        number_of_network = int.from_bytes(hashlib.sha256(network.encode()).digest()[:6])
-        limits.append((WRONG_CODES_OF_NETWORK, number_of_network))
-    for limit, number in limits:
-        limit.require_capacity(number)
-    try:
-        yield
-    except Rejected as refusal:
-        if refusal.code == "coupon_not_usable" and refusal.extra["reason"] == "not_found":
-            for limit, number in limits:
-                await run_in_thread(limit.count_now, number, pool=LOOKUP_POOL)
-        raise
 
 
 def read_usages(account_id: int) -> list[Usage]:
