@@ -75,8 +75,8 @@ def authenticate(account: User | None, *, password: str) -> User:
 
 
 def set_active(*, account_ids: Collection[int], is_active: bool, reason: str = "") -> int:
-    """Enable or disable these accounts; within five seconds their tokens that have not expired work again, or
-    no more. Returns how many accounts were changed.
+    """Enable or disable these accounts: within five seconds their tokens are refused. `sign_outs.enable` ends
+    the tokens of an account that it enables. Returns how many accounts were changed.
     """
     chosen = User.objects.filter(pk__in=account_ids, is_active=not is_active)
 
@@ -91,7 +91,7 @@ def set_active(*, account_ids: Collection[int], is_active: bool, reason: str = "
     return transactions.run_or_savepoint(changed, transactions.ONCE)
 
 
-disable, enable = partial(set_active, is_active=False), partial(set_active, is_active=True)
+disable = partial(set_active, is_active=False)
 
 
 def lock(account_id: int) -> User:
