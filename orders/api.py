@@ -60,6 +60,7 @@ from shop.rates import rate_limits
 from shop.scopes import Resource
 
 PLACING = {
+    403: ["own_account"],
     404: ["product_not_found"],
     409: [
         "conflict",
@@ -151,6 +152,7 @@ class Orders(View):
             keep_on_decline=body.keep_on_decline,
             expected_total_amount=body.expected_total_amount,
             payer=payment_calls.payer_of(request, call, body.payment.token if body.payment else None),
+            may_have_own_terms=request.user.is_staff or getattr(request.user, "key", None) is not None,
         )
 
         async def place() -> Any:

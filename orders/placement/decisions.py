@@ -27,9 +27,10 @@ from orders.order_states import NewLine, OrderRow, Status
 from orders.payment import card_limits, purchase
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.placement import first_orders, limits
+from orders.placement import first_orders, limits, own_terms
 from orders.placement.first_orders import FirstOrders
 from orders.placement.limits import Holdings
+from orders.placement.own_terms import OwnTerms
 from payments import ledger
 from sales import order_checks
 from sales.order_checks import NO_SALES, SaleTerms
@@ -49,7 +50,8 @@ HELD_RETRY_SECONDS = 1
 class OrderRequest(NamedTuple):
     """A request to place an order. `token` is the card to charge; None means to pay later. With
     `keep_on_decline` a refused card leaves the order to be paid with another one. The buyer was shown
-    `expected_total_amount`, if that is given. Declined cards of the `payer`, if there is one, limit it.
+    `expected_total_amount`, if that is given. Declined cards of the `payer`, if there is one, limit it. One
+    that `may_have_own_terms` is of a member of staff, or by an API key.
     """
 
     account_id: int
@@ -62,6 +64,7 @@ class OrderRequest(NamedTuple):
     keep_on_decline: bool = False
     expected_total_amount: int | None = None
     payer: Payer | None = None
+    may_have_own_terms: bool = False
 
     @property
     def coupon(self) -> CouponRequest:
@@ -205,6 +208,7 @@ class BatchState:
     coupons: BatchCoupons
     firsts: FirstOrders
     balances: dict[int, int]
+    own_terms: OwnTerms
     now: datetime
     noted: list[journal.NewJournalLine] = field(default_factory=list)
 
@@ -229,7 +233,13 @@ def _read_state(order_requests: Sequence[OrderRequest], lock_stock: bool, lock_c
     now = clock.now()
     spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}
     balances = ledger.balances(spenders) if spenders else {}
-    return BatchState(stock, sales, holdings, cards, coupons, firsts, balances, now)
+    own: OwnTerms = set()
+    if of_staff := {one.account_id for one in order_requests if one.may_have_own_terms}:
+        campaigns = {coupon.campaign_id for coupon in coupons.by_code.values()}
+        campaigns |= {one.campaign.pk for one in coupons.shared.values()}
+        subjects = [f"campaign {id}" for id in campaigns] + [f"product {id}" for id in product_ids]
+        own = own_terms.read(of_staff, subjects, now=now)
+    return BatchState(stock, sales, holdings, cards, coupons, firsts, balances, own, now)
 
 
 def _sales_of(lines: Sequence[Line], stock: dict[int, Stock]) -> list[int | None]:
@@ -245,11 +255,13 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
         reservations.check_sold(stock, lines)
         if state.sales.sales:
             queued = order_checks.check(state.sales, account_id, _sales_of(lines, stock), state.now)
+        own_terms.check(state.own_terms, account_id, [f"product {line.product_id}" for line in lines])
         reservations.check_available(stock, lines)
         limits.check(state.holdings[account_id], lines, stock)
         coupon, is_first_order = None, False
         if order_request.coupon_code:
             coupon = coupon_requests.find_usable(state.coupons, order_request.coupon, now=state.now)
+            own_terms.check(state.own_terms, account_id, [f"campaign {coupon.campaign_id}"])
             is_first_order = coupon.campaign.first_order_only
         if is_first_order and account_id in state.firsts.have_ordered:
             raise redemption.not_usable("not_first_order")
