@@ -255,7 +255,8 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
         reservations.check_sold(stock, lines)
         if state.sales.sales:
             queued = order_checks.check(state.sales, account_id, _sales_of(lines, stock), state.now)
-        own_terms.check(state.own_terms, account_id, [f"product {line.product_id}" for line in lines])
+        if state.own_terms:
+            own_terms.check(state.own_terms, account_id, [f"product {line.product_id}" for line in lines])
         reservations.check_available(stock, lines)
         limits.check(state.holdings[account_id], lines, stock)
         coupon, is_first_order = None, False

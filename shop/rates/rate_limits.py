@@ -82,6 +82,7 @@ class RateLimit:
         self._is_shared = is_shared
         self._setting = f"RATE_{name.upper().replace('-', '_')}"
         self._mutex = threading.Lock()
+        # Read by `get`: a counter calls Python for a key that it lacks.
         self._calls: Counter[Window] = Counter()
         self._unsent: Counter[Window] = Counter()
         self._in_progress: Counter[Subject] = Counter()
@@ -112,7 +113,7 @@ class RateLimit:
             return
         with self._mutex:
             self._require_capacity(rate, subject)
-            self._in_progress[subject] += 1
+            self._in_progress[subject] = self._in_progress.get(subject, 0) + 1
         is_counted = True
         try:
             yield call
@@ -185,9 +186,9 @@ class RateLimit:
     def _require_capacity(self, rate: Rate, subject: Subject, *, counted: int | None = None) -> None:
         number, remaining = _window_now(rate)
         # A full window counts as one call less, so that a call is possible as soon as the next one begins.
-        before = min(self._calls[number - 1, subject], max(1, rate.times - 1))
-        free = rate.times - 1 - (self._calls[number, subject] if counted is None else counted)
-        if before * remaining <= free - self._in_progress[subject]:
+        before = min(self._calls.get((number - 1, subject), 0), max(1, rate.times - 1))
+        free = rate.times - 1 - (self._calls.get((number, subject), 0) if counted is None else counted)
+        if before * remaining <= free - self._in_progress.get(subject, 0):
             return
         windows = remaining + (rate.times == 1)
         if free >= 0:
@@ -199,9 +200,10 @@ class RateLimit:
         number, _remaining = _window_now(rate)
         if len(self._calls) >= MAX_COUNTERS:
             self._calls.clear()
-        self._calls[number, subject] += 1
+        window = number, subject
+        self._calls[window] = self._calls.get(window, 0) + 1
         if self._is_shared:
-            self._unsent[number, subject] += 1
+            self._unsent[window] = self._unsent.get(window, 0) + 1
             if not _synchronization_requested.is_set():
                 _synchronization_requested.set()
                 _synchronization.start()
