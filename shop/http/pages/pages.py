@@ -88,8 +88,10 @@ def thread_share(scope: Scope) -> dict[str, Any]:
 def is_of_operator(scope: Scope) -> bool:
     """Whether a request for an operators' page has a session that was verified lately."""
     cookies = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-    found = path_of(scope).startswith(OPERATORS_PREFIX) and SESSION_COOKIE.search(cookies)
-    return bool(found) and middleware.verified_sessions.get(found[1].decode(), False)
+    if not path_of(scope).startswith(OPERATORS_PREFIX):
+        return False
+    found = SESSION_COOKIE.search(cookies)
+    return found is not None and middleware.verified_sessions.get(found[1].decode(), False)
 
 
 def path_of(scope: Scope) -> str:
@@ -136,10 +138,10 @@ def render(
     if isinstance(body, Upload):
         request.META[UPLOAD_KEY] = body
     response: Any = _handler.get_response(request)
-    cookies = [("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values()]
+    set_cookies = [("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values()]
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in [*response.items(), *cookies]
+        for name, value in [*response.items(), *set_cookies]
         if response.status_code not in (204, 304) or name != "Content-Length"
     ]
     try:
