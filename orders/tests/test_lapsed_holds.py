@@ -139,7 +139,8 @@ def test_40_orders_at_once_share_what_lapsed_orders_held_and_no_unit_is_released
     calls = [partial(checkout.place, request) for request in requests]
     outcomes = race([*calls, cancellation.expire_due, cancellation.expire_due])
     placed = buying.kinds(outcomes[:40])["PlacedOrder"]
-    assert 0 < placed <= 7
+    # None, where the sweeps were ending all of them just then.
+    assert placed <= 7
     assert {one.retry_after for one in outcomes[:40] if isinstance(one, Rejected)} <= {None, 1}
     while placed < 7:
         # What another transaction was releasing just then: those refused meanwhile were to ask again.
