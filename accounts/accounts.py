@@ -48,7 +48,8 @@ def register(*, username: str, email: str, password: str) -> User:
     errors = [
         *_field_errors("username", lambda: User.username_validator(user.username)),
         *([{"field": "username", "code": "taken", "detail": TAKEN}] if is_reserved else []),
-        *_field_errors("email", lambda: validate_email(user.email)),
+        # A blank refuses quoted names, which may have commas and signs of HTML.
+        *_field_errors("email", lambda: validate_email(user.email.replace('"', " "))),
         *_field_errors("password", lambda: validate_password(password, user)),
     ]
     if errors:
@@ -74,8 +75,8 @@ def authenticate(account: User | None, *, password: str) -> User:
 
 
 def set_active(*, account_ids: Collection[int], is_active: bool, reason: str = "") -> int:
-    """Enable or disable these accounts; within five seconds their tokens that have not expired work again, or
-    no more. Returns how many accounts were changed.
+    """Enable or disable these accounts: within five seconds their tokens are refused. `sign_outs.enable` ends
+    the tokens of an account that it enables. Returns how many accounts were changed.
     """
     chosen = User.objects.filter(pk__in=account_ids, is_active=not is_active)
 
@@ -90,7 +91,7 @@ def set_active(*, account_ids: Collection[int], is_active: bool, reason: str = "
     return transactions.run_or_savepoint(changed, transactions.ONCE)
 
 
-disable, enable = partial(set_active, is_active=False), partial(set_active, is_active=True)
+disable = partial(set_active, is_active=False)
 
 
 def lock(account_id: int) -> User:

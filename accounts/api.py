@@ -4,7 +4,6 @@ from dataclasses import asdict
 from functools import partial
 
 from django.contrib.auth.models import User
-from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 
 from accounts import accounts
@@ -17,6 +16,7 @@ from shop.concurrency.event_loop import run_in_thread
 from shop.http import client_address
 from shop.http.messages import account_id
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.validation import body, read
 from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.rates import throttling

@@ -55,7 +55,7 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
     context: dict[str, Any] = {
         "title": gettext("Results of %(name)s") % {"name": campaign.name},
         "campaign": campaign,
-        "issued": issued % {"count": f"{campaign.issued:,}", "total": f"{campaign.quantity:,}"},
+        "issued": issued % {"count": f"{campaign.issued:,}", "total": f"{campaign.capacity:,}"},
         "status": campaign.status_at(clock.now()).label,
         "opts": Campaign._meta,
     }

@@ -5,7 +5,7 @@ from functools import partial
 from uuid import UUID
 
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import issued_coupons, schemas
@@ -15,13 +15,15 @@ from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
+from shop.account import TokenInvalid
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.errors import Throttled
+from shop.errors import NotFound, Throttled
 from shop.http import cached_lists, prefer
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
-from shop.http.permissions import has_staff_permission, require_staff_permission
+from shop.http.permissions import has_staff_permission, require_claim_of_staff, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.observability import tracing
@@ -196,6 +198,7 @@ class CampaignCodes(View):
             added = pool.generate(campaign_id=campaign_id, count=given.count)
         else:
             added = pool.add(campaign_id=campaign_id, codes=given.codes or [])
+        cached_lists.expire()
         return Response(asdict(added), status=201)
 
 
@@ -280,6 +283,7 @@ class Coupons(View):
     async def post(self, request: Request) -> JSONResponse:
         # The `user` is for staff only, which comes before what else may be wrong with the body.
         if isinstance(request.data, dict) and request.data.get("user") is not None:
+            require_claim_of_staff(request)
             return await run_in_thread(_issue_by_staff, request, group="staff")
         given, caller = read(schemas.IssueCouponInput, request), account_id(request)
         if tracing.is_on:
@@ -290,6 +294,9 @@ class Coupons(View):
         except Throttled as refusal:
             issuing.count_refused(given.campaign, refusal)
             raise
+        except NotFound as refusal:
+            # A restore has lost the account: its token is refused, as by every other call.
+            raise TokenInvalid if refusal.code == NotFound.code else refusal from None
         return _issued_response(request, issued)
 
 

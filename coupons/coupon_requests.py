@@ -7,7 +7,7 @@ functions are the parts of an order's transaction, as those of `coupons.redempti
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 from uuid import UUID
 
@@ -19,7 +19,10 @@ from coupons.models import Campaign, CampaignProduct, Coupon
 from shop import clock
 from shop.db import open_transaction
 from shop.db.stuck_rows import Row
+from shop.errors import Rejected
 from shop.journal.journal import ActorContext
+
+OPENS_SOON = timedelta(days=1)
 
 
 class CouponRequest(NamedTuple):
@@ -194,8 +197,10 @@ def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupo
     if shared.spare_codes:
         # Later locks of the batch may have taken a while. One that issued nothing refuses as it did then.
         shared.applicants.now = now
-    if shared.applicants.now < campaign.opens_at:
-        raise redemption.not_usable("not_found")
+    opens_in = campaign.opens_at - shared.applicants.now
+    if opens_in > timedelta():
+        kind = redemption.OpensSoon if opens_in <= OPENS_SOON else Rejected
+        raise redemption.not_usable("not_found", kind=kind)
     refused = shared.applicants.refusal(account_id)
     if refused is None and campaign.remaining <= len(shared.new):
         refused = eligibility.sold_out_refusal(campaign)

@@ -31,6 +31,12 @@ def get(*, code: str, owner_id: int | None) -> Coupon:
     return coupon
 
 
+def has_coupon(account_id: int, code: str) -> bool:
+    """Whether the account has a coupon of this code, or of the campaign with this shared code."""
+    own = Coupon.objects.filter(account_id=account_id)
+    return own.filter(code=code).exists() or own.filter(campaign__shared_code=code).exists()
+
+
 def void(*, code: str, reason: str) -> Coupon:
     """Void an issued coupon, for a reason; its owner can't get another of the campaign.
 

@@ -43,6 +43,7 @@ class Campaign(models.Model):
 
     class Status(models.TextChoices):
         SCHEDULED = "scheduled", _("scheduled")
+        AWAITING_CODES = "awaiting_codes", _("awaiting codes")
         OPEN = "open", _("open")
         SOLD_OUT = "sold_out", _("sold out")
         PAUSED = "paused", _("paused")
@@ -149,6 +150,8 @@ class Campaign(models.Model):
             return self.Status.PAUSED
         if now < self.opens_at:
             return self.Status.SCHEDULED
+        if self.capacity == 0:
+            return self.Status.AWAITING_CODES
         return self.Status.OPEN if self.remaining > 0 else self.Status.SOLD_OUT
 
 

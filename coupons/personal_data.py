@@ -1,7 +1,7 @@
 """Personal data of coupons: how its rows belong to accounts, and what an erasure does to them."""
 
 from accounts.personal_data.erasure import PARTS, Part, named
-from accounts.personal_data.registry import FOR_GOOD, REGISTRY, UNTIL_ARCHIVED, Erasure, PersonalData
+from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
 from coupons.models import Confirmation, QueueTicket
 
 REGISTRY.update(
@@ -13,7 +13,7 @@ REGISTRY.update(
             "account", Erasure.DELETED, "until staff remove it from the list"
         ),
         "coupons.FirstOrderUse": PersonalData("account", Erasure.KEPT, FOR_GOOD),
-        "coupons.QueueTicket": PersonalData("account", Erasure.KEPT, UNTIL_ARCHIVED),
+        "coupons.QueueTicket": PersonalData("account", Erasure.KEPT, FOR_GOOD),
         "coupons.Campaign": "what the shop offers, to everyone",
         "coupons.CampaignProduct": "which products a campaign is for, to everyone",
     }

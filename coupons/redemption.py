@@ -15,7 +15,7 @@ from coupons.metrics import counters
 from coupons.models import Campaign, Coupon
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.db.stuck_rows import Row
-from shop.errors import Rejected
+from shop.errors import Held, Rejected
 from shop.journal import journal
 from shop.journal.journal import ActorContext
 from shop.lazy_texts import Text, mark as _
@@ -110,9 +110,15 @@ def require_issued(coupon: Coupon, *, now: datetime) -> None:
         raise not_usable(status)
 
 
-def not_usable(reason: str, detail: Text = "") -> Rejected:
+class OpensSoon(Rejected):
+    """`not_found` of a shared code whose campaign opens within a day: to callers as any other one."""
+
+
+def not_usable(reason: str, detail: Text = "", *, kind: type[Rejected] = Rejected) -> Rejected:
     """The refusal `coupon_not_usable` for this reason, one of `REASONS`, or else with this text."""
-    return Rejected(REASONS.get(reason, detail), code="coupon_not_usable", reason=reason)
+    if reason in ("held", "not_first_order"):
+        kind = Held
+    return kind(REASONS.get(reason, detail), code="coupon_not_usable", reason=reason)
 
 
 def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:

@@ -6,10 +6,10 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from coupons import CAMPAIGNS_AT_ONCE
-from coupons.models import Campaign
+from coupons.models import Campaign, Coupon
 from shop import clock
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
@@ -60,6 +60,11 @@ def require_script(script: str, campaign_id: int, names: Sequence[str], *argumen
 
 
 def campaigns_with_keys(strategy: str) -> "QuerySet[Campaign]":
-    """The campaigns of this strategy whose keys Redis may still have."""
+    """The campaigns of this strategy whose keys matter: those that may still issue, or did until lately."""
     long_ago = clock.now() - timedelta(seconds=SECONDS_KEPT_AFTER_CLOSING)
-    return Campaign.objects.filter(Campaign.not_closed_at(long_ago), strategy=strategy)
+    last = Coupon.objects.filter(campaign=OuterRef("pk"), position=OuterRef("issued"), issued_at__gt=long_ago)
+    has_codes = Q(codes_added__gt=F("issued")) | ~Q(code_source=Campaign.CodeSource.POOL)
+    may_issue = Q(quantity__gt=F("issued")) & has_codes
+    return Campaign.objects.filter(
+        Campaign.not_closed_at(long_ago), may_issue | Q(Exists(last)), strategy=strategy
+    )

@@ -180,9 +180,10 @@ class CampaignBody(BaseModel):
     """`remaining` is how many coupons can still be issued: with a pool, no more than it has codes.
 
     So a campaign whose pool is smaller than its `quantity` is `sold_out` after its last code, and open again
-    once codes are added. While staff have paused it, its `status` is `paused` unless it is `closed`. Only
-    staff see the `shared_code`, which is null for everyone else. Without `products` the discount counts over
-    all lines of an order, else over the lines of these products, and so does its `min_order_amount`.
+    once codes are added; before its first code it is `awaiting_codes` instead of `open`. While staff have
+    paused it, its `status` is `paused` unless it is `closed`. Only staff see the `shared_code`, which is null
+    for everyone else. Without `products` the discount counts over all lines of an order, else over the lines
+    of these products, and so does its `min_order_amount`.
     """
 
     id: int
@@ -201,7 +202,7 @@ class CampaignBody(BaseModel):
     products: list[int]
     first_order_only: bool
     eligible: Eligible
-    status: Literal["scheduled", "open", "sold_out", "paused", "closed"]
+    status: Literal["scheduled", "awaiting_codes", "open", "paused", "sold_out", "closed"]
 
 
 class CouponBody(BaseModel):

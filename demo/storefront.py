@@ -81,6 +81,7 @@ TEXTS = {
     "sold_out.late": _("Sold out: the last piece is gone."),
     "coupons": _("Coupons"),
     "coupons.none": _("There is no campaign just now."),
+    "coupons.awaiting_codes": _("not started yet"),
     "coupons.left": _("{count} of {total} left"),
     "coupon.claim": _("Claim a coupon"),
     "coupon.claim.of": _("Claim a coupon of {name}"),

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from uuid import UUID
 
 from django.db import DatabaseError
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from accounts.api_keys import keys
 from events import schemas
@@ -19,8 +19,9 @@ from shop.errors import Unavailable
 from shop.http import prefer
 from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import LARGEST_PAGE, paginate
-from shop.http.permissions import require_staff_permission
+from shop.http.permissions import require_claim_of_staff, require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.redis import completion_notifications
@@ -64,6 +65,7 @@ class Events(View):
     @burst
     async def get(self, request: Request) -> JSONResponse:
         caller = caller_id(request)
+        require_claim_of_staff(request)
         await run_in_thread(require_staff_permission, request, READ_EVENTS, group="staff", member=caller)
         query = read_query(schemas.EventsQuery, request)
         reading.check_pattern(query.type)

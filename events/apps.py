@@ -11,17 +11,15 @@ class EventsConfig(AppConfig):
     def ready(self) -> None:
         from celery.signals import worker_init, worker_shutdown
 
-        from events.feed import catalogue, reading, recording, sequencing
+        from events.feed import catalogue, reading, recording
         from events.webhooks import deliveries, dispatcher, endpoints
         from shop.journal import journal
         from shop.observability import gauges
         from shop.operations import housekeeping
-        from shop.operations.backups import restoring
 
         journal.EVENTS.update(catalogue.FROM_JOURNAL)
         journal.RECORDERS.append(recording.record_lines)
         housekeeping.SWEEPERS += [reading.delete_old, deliveries.delete_old, endpoints.forget_former_secrets]
-        restoring.AFTER_A_RESTORE.append(sequencing.leave_gap)
         worker_init.connect(dispatcher.of_worker.start)
         worker_shutdown.connect(dispatcher.of_worker.stop)
         gauges.register(

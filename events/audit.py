@@ -2,7 +2,7 @@
 
 A line of the journal and the event that it is share an id, by which one statement compares them. Lines whose
 events are deleted after the retention are not compared: `_compared_from` says from when on lines count.
-Events are not looked for in the journal, whose lines may be archived.
+Events are not looked for in the journal: release 2.0 archived lines of it.
 
 `SUBJECTS` and `WHOLE_CHECKS` are the same law for a scheduled audit.
 """

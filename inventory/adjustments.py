@@ -1,7 +1,7 @@
 """Changes of what is on hand by staff: received goods, and corrections of wrong counts."""
 
 from inventory import products, stock_levels
-from inventory.models import StockMovement
+from inventory.models import Product, StockMovement
 from inventory.stock import insufficient_stock
 from shop import clock
 from shop.db import transactions
@@ -15,8 +15,6 @@ BY_STAFF = (StockMovement.Kind.RECEIVED, StockMovement.Kind.ADJUSTED)
 
 def receive(*, product_id: int, quantity: int, reason: str) -> StockMovement:
     """Add received goods to what is on hand. Raises `NotFound`, and `Invalid` for a quantity below 1."""
-    if quantity < 1:
-        raise invalid_field("quantity", "too_small", _("The received quantity must be at least 1."))
     return _move_stock(product_id=product_id, kind=StockMovement.Kind.RECEIVED, delta=quantity, reason=reason)
 
 
@@ -57,18 +55,30 @@ def require_last_by_staff(product_id: int, movement_id: int) -> None:
         )
 
 
-def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str) -> StockMovement:
+def require_possible(product: Product, *, kind: str, delta: int) -> None:
+    """Check a movement of what is on hand now. Raises what `receive` and `adjust` raise for it."""
+    _require_valid(kind, delta)
+    if product.available + delta < 0:
+        short = {"product": product.pk, "requested": -delta, "available": product.available}
+        raise insufficient_stock([short])
+
+
+def _require_valid(kind: str, delta: int) -> None:
+    if kind == StockMovement.Kind.RECEIVED and delta < 1:
+        raise invalid_field("quantity", "too_small", _("The received quantity must be at least 1."))
     if delta == 0:
         raise invalid_field("delta", "zero", _("A delta of 0 changes nothing."))
     if abs(delta) > LARGEST_DELTA:
         detail = _("At most {largest} at a time.", largest=LARGEST_DELTA)
         raise invalid_field("delta", "out_of_bounds", detail)
 
+
+def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str) -> StockMovement:
+    _require_valid(kind, delta)
+
     def move() -> StockMovement:
         product = products.lock(product_id)
-        if product.available + delta < 0:
-            short = {"product": product_id, "requested": -delta, "available": product.available}
-            raise insufficient_stock([short])
+        require_possible(product, kind=kind, delta=delta)
         stock_levels.change({product_id: product}, {product_id: stock_levels.Change(on_hand=delta)})
         movement = StockMovement.objects.create(
             product=product,

@@ -1,15 +1,18 @@
 """The HTTP edge of products and stock."""
 
+from contextlib import nullcontext
 from functools import partial
 
-from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from django.db import DEFAULT_DB_ALIAS, connections
+from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from inventory import adjustments, products, schemas
-from inventory.models import Product
+from shop.db import secondary
+from shop.db.mysql.patience import statement_limit
 from shop.http import cached_lists, json_format, keyed_calls
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, body, read, read_query
@@ -17,8 +20,12 @@ from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.idempotency import recorded_answers
 from shop.scopes import Resource
 
+SEARCH_SECONDS = 1
+"""For the statement of a search; after it the server itself ends the statement."""
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
-SEARCH = OpenApiParameter("search", str, description="Words that the sku or the name must contain.")
+SEARCH = OpenApiParameter(
+    "search", str, description="Five words at most, which the sku or the name must contain."
+)
 AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in products.Availability])
 
 
@@ -148,8 +155,6 @@ class StockMovements(View):
 
     @extend_schema(
         summary="The movements of a product's stock, newest first (staff)",
-        description="Movements of months that operators have archived are not listed; what is on hand counts "
-        "them.",
         parameters=api_doc.PAGING,
         responses={200: api_doc.Page[schemas.StockMovementBody]} | STAFF_ONLY,
     )
@@ -160,21 +165,23 @@ class StockMovements(View):
 
 
 def _products_of_customers(request: Request) -> Response:
-    return paginate(request, _find(request, include_inactive=False), schemas.product_body, ordering="id")
+    return _page(request, include_inactive=False)
 
 
 def _products_of_staff(request: Request) -> Response:
     if not _sees_inactive(request):
         return _products_of_customers(request)
-    found = _find(request, include_inactive=True)
-    return paginate_for_staff(request, found, schemas.product_body, ordering="id")
+    return secondary.read(partial(_page, request, include_inactive=True))
 
 
-def _find(request: Request, *, include_inactive: bool) -> "QuerySet[Product]":
+def _page(request: Request, database: str = DEFAULT_DB_ALIAS, *, include_inactive: bool) -> Response:
     query = read_query(schemas.FindProductsQuery, request)
-    return products.find(
+    found = products.find(
         search=query.search, with_availability=query.availability, include_inactive=include_inactive
     )
+    limit = statement_limit(connections[database], seconds=SEARCH_SECONDS) if query.search else nullcontext()
+    with limit:
+        return paginate(request, found.using(database), schemas.product_body, ordering="id")
 
 
 def _sees_inactive(request: Request) -> bool:

@@ -1,6 +1,5 @@
 """The audit of stock: L4, the half of L5 that needs no orders, and L8 for deliveries, whose ids are keys."""
 
-import json
 from uuid import UUID
 
 from django.db import connection
@@ -8,8 +7,6 @@ from django.db.models import F, Max, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from inventory.models import Delivery, Product
-from inventory.movement_archive import DELTA
-from shop.db.archived_months import MOVEMENTS
 from shop.db.bulk_sql import SqlLiterals
 from shop.operations.audits.checks import (
     OFFENDERS_REPORTED,
@@ -30,20 +27,11 @@ WHERE delivery_id IS NOT NULL{moved} GROUP BY delivery_id
 WHERE delivery.received <> delivery.archived + COALESCE(movements.moved, 0){chosen}
 ORDER BY delivery.id LIMIT {limit}
 """
-CARRIED = """
-SELECT (SELECT COALESCE(SUM(delta), 0) FROM inventory_carriedstock), months.sums
-FROM (SELECT 1 AS one) always LEFT JOIN shop_archivedmonth months ON months.{table} = '{movements}'
-"""
 
 
 def audit() -> list[LawReport]:
     """Each law of stock, checked over all products by the database itself."""
-    return [
-        reserved_is_within_on_hand(),
-        on_hand_is_the_sum_of_movements(),
-        carried_stock_is_what_months_took(),
-        each_delivery_came_in_once(),
-    ]
+    return [reserved_is_within_on_hand(), on_hand_is_the_sum_of_movements(), each_delivery_came_in_once()]
 
 
 def reserved_is_within_on_hand() -> LawReport:
@@ -53,8 +41,8 @@ def reserved_is_within_on_hand() -> LawReport:
 
 
 def on_hand_is_the_sum_of_movements(product_ids: Rows | None = None) -> LawReport:
-    """L5, first half: what is on hand is the sum of the movements, archived ones included. Offenders are
-    product ids. One statement sees all sides at one moment.
+    """L5, first half: what is on hand is the sum of the movements, with what is carried of those that an
+    earlier release archived. Offenders are product ids. One statement sees all sides at one moment.
     """
     products = Product.objects.filter(within("pk", product_ids))
     # One row is carried of a product: its greatest value is that row's, as HAVING needs it.
@@ -66,8 +54,8 @@ def on_hand_is_the_sum_of_movements(product_ids: Rows | None = None) -> LawRepor
 
 
 def each_delivery_came_in_once(delivery_ids: Rows | None = None) -> LawReport:
-    """L8 for deliveries: its movements, archived ones included, sum to what it received. Offenders are
-    delivery ids. One statement reads the movements once: they have no index by delivery.
+    """L8 for deliveries: its movements, with those counted as archived, sum to what it received. Offenders
+    are delivery ids. One statement reads the movements once: they have no index by delivery.
     """
     ids = [UUID(str(id)) for id in delivery_ids or ()]
     literals = SqlLiterals()
@@ -79,27 +67,12 @@ def each_delivery_came_in_once(delivery_ids: Rows | None = None) -> LawReport:
     return report("L8", count(Delivery.objects.all(), delivery_ids), offenders)
 
 
-def carried_stock_is_what_months_took() -> LawReport:
-    """L5 for archived movements: what is carried of all products is what the archived months took."""
-    table = connection.ops.quote_name("table")
-    with connection.cursor() as cursor:
-        cursor.execute(CARRIED.format(table=table, movements=MOVEMENTS))
-        rows = cursor.fetchall()
-    taken = sum(json.loads(sums).get(DELTA, 0) for _, sums in rows if sums)
-    carried = int(rows[0][0])
-    broken = [] if carried == taken else [f"archived movements: {carried} are carried of {taken}"]
-    return report("L5", 0, broken)
-
-
 SUBJECTS = (
     # A hot product has a hundred thousand movements.
     Subject("product", Product.objects.all, (("L5", on_hand_is_the_sum_of_movements),), size=10),
     Subject("delivery", Delivery.objects.all, (("L8", each_delivery_came_in_once),), size=5_000),
 )
-WHOLE_CHECKS = (
-    WholeCheck("L4", reserved_is_within_on_hand),
-    WholeCheck("L5", carried_stock_is_what_months_took, is_frequent=False),
-)
+WHOLE_CHECKS = (WholeCheck("L4", reserved_is_within_on_hand),)
 
 
 def _offender_ids(products: "QuerySet[Product]") -> "QuerySet[Product, int]":

@@ -186,7 +186,10 @@ class StockMovement(models.Model):
 
 
 class CarriedStock(models.Model):
-    """The sum of a product's archived movements: with those that are here it is what is on hand."""
+    """The sum of a product's movements that release 2.0 archived: L5 adds it to those that are here.
+
+    No row is written any more.
+    """
 
     # No foreign key in the database: its check would lock the product, for which orders wait.
     product = models.OneToOneField(

@@ -14,7 +14,7 @@ from inventory.models import Product, StockMovement
 from inventory.stock import Stock, insufficient_stock, product_paused
 from shop import clock
 from shop.db.stuck_rows import Row
-from shop.errors import NotFound
+from shop.errors import Held, NotFound, Rejected
 from shop.journal import journal
 from shop.lazy_texts import mark as _
 
@@ -57,7 +57,8 @@ def check_available(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
         if quantity > stock[id].available
     ]
     if short:
-        raise insufficient_stock(short)
+        is_held = any(stock[item["product"]].reserved for item in short)
+        raise insufficient_stock(short, Held if is_held else Rejected)
 
 
 def reserve(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:

@@ -10,7 +10,7 @@ from inventory import products
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Input, NonBlankText, Query, body
+from shop.http.validation import Amount, Input, NonBlankText, Query, SearchWords, body
 
 # Printable ASCII without spaces: programs compare skus and people type them.
 SKU_PATTERN = r"^[!-~]+$"
@@ -62,7 +62,7 @@ class AdjustStockInput(Input):
 
 
 class FindProductsQuery(Query):
-    search: Annotated[str, Field(max_length=100)] = ""
+    search: Annotated[SearchWords, Field(max_length=100)] = ""
     availability: products.Availability | None = None
 
 

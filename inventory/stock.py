@@ -38,11 +38,14 @@ class Stock:
 COLUMNS = [field.name for field in fields(Stock) if field.name != "newly_reserved"]
 
 
-def insufficient_stock(short: Sequence[dict[str, int]]) -> Rejected:
-    """The refusal of an order or an adjustment: `{product, requested, available}` for each product short."""
+def insufficient_stock(short: Sequence[dict[str, int]], kind: type[Rejected] = Rejected) -> Rejected:
+    """The refusal of an order or an adjustment: `{product, requested, available}` for each product short.
+
+    `kind` is `Held` where more would be available without unpaid orders.
+    """
     texts = [_("product {product} ({available} available)", **item) for item in short]
     detail = _("Not enough in stock: {products}.", products=lazy_texts.join(", ", texts))
-    return Rejected(detail, code="insufficient_stock", items=short)
+    return kind(detail, code="insufficient_stock", items=short)
 
 
 def product_paused(product_ids: Sequence[int]) -> Rejected:

@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema
 
 from coupons.schemas import IssueCouponInput
 from shop import clock
 from shop.burst import table
 from shop.http.messages import account_id
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.validation import read
 from shop.http.views import JSONResponse, Request, View, burst
 from shop.rates import rate_limits

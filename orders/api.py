@@ -5,12 +5,12 @@ from functools import partial
 from typing import Any, get_args
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import AllowAny
 
 from accounts.api_keys.calls import APIKey
 from inventory.reservations import Line
-from orders import cancellation, examples, payment_calls, schemas, selectors, tasks
+from orders import cancellation, examples, payment_calls, schemas, selectors, tasks, wrong_codes
 from orders.metrics import counters
 from orders.models import Order
 from orders.payment import purchase, refunding, top_ups
@@ -28,7 +28,6 @@ from orders.schemas import (
     RefundInput,
     RefundItemInput,
     TimelineBody,
-    archived_body,
     event_body,
     order_body,
     refund_body,
@@ -43,6 +42,7 @@ from shop.errors import Rejected
 from shop.http import client_address, keyed_calls
 from shop.http.messages import APIRequest, caller_id
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import (
     READ_JOURNAL,
@@ -60,6 +60,7 @@ from shop.rates import rate_limits
 from shop.scopes import Resource
 
 PLACING = {
+    403: ["own_account"],
     404: ["product_not_found"],
     409: [
         "conflict",
@@ -151,6 +152,7 @@ class Orders(View):
             keep_on_decline=body.keep_on_decline,
             expected_total_amount=body.expected_total_amount,
             payer=payment_calls.payer_of(request, call, body.payment.token if body.payment else None),
+            may_have_own_terms=request.user.is_staff or getattr(request.user, "key", None) is not None,
         )
 
         async def place() -> Any:
@@ -158,7 +160,7 @@ class Orders(View):
                 return await _place_order(order_request)
             # The network of a program says nothing of the account's.
             address = "" if getattr(request.user, "key", None) else client_address.from_request(request)
-            async with rate_limits.counting_wrong_codes(call.account_id, address):
+            async with wrong_codes.counting(call.account_id, address, body.coupon):
                 return await _place_order(order_request)
 
         return await payment_calls.perform(
@@ -193,18 +195,13 @@ class OrderTimeline(View):
 
     @extend_schema(responses={200: TimelineBody} | api_doc.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
-        """List every step and compensation of the order's payment, oldest first.
-
-        `archived` is there where operators have archived months of this time, whose lines are not listed.
-        Staff get the names of the files.
-        """
+        """List every step and compensation of the order's payment, oldest first."""
         order = _get_order(request, order_id)
         for_staff = has_staff_permission(request, "orders.view_order")
         with_journal = for_staff and has_staff_permission(request, READ_JOURNAL)
         lines = selectors.timeline(order.id, for_staff=for_staff, with_journal=with_journal)
         results = [event_body(line, for_staff=for_staff, language=request.language) for line in lines]
-        archived = [archived_body(one, for_staff=for_staff) for one in selectors.archived_months(order)]
-        return Response({"results": results} | ({"archived": archived} if archived else {}))
+        return Response({"results": results})
 
 
 class CancelOrder(View):
@@ -380,6 +377,8 @@ class TopUps(View):
 
 class Webhooks(View):
     resource = Resource.NONE
+    # Gateways may add some to the address, and only the body is signed.
+    ignores_query = True
     authentication_classes = [APIKey]
     permission_classes = [AllowAny]
 

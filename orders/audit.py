@@ -45,8 +45,7 @@ from payments.reconciliation import comparison
 from sales.models import SaleEntry
 from sales.waiting_room import admission
 from shop import clock
-from shop.db.archived_months import JOURNAL, PAID_EVENTS
-from shop.models import ArchivedMonth, ArchivedPaidEvent, IdempotencyKey, JournalLine
+from shop.models import ArchivedPaidEvent, IdempotencyKey, JournalLine
 from shop.operations.audits.checks import (
     OFFENDERS_REPORTED,
     LawReport,
@@ -96,7 +95,6 @@ def audit() -> list[LawReport]:
         overdue_sagas_are_stuck(),
         ended_orders_hold_nothing(),
         paid_orders_were_published(),
-        archived_paid_events_are_counted(),
         accounts_are_within_their_limits(),
         queued_orders_used_an_entry(),
     ]
@@ -312,7 +310,7 @@ def ended_orders_hold_nothing(order_ids: Rows | None = None) -> LawReport:
 
 
 def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
-    """Each paid order's event is delivered or queued, also in an archive, or an operator confirmed it."""
+    """Each paid order's event is delivered or queued, was archived, or an operator confirmed it."""
     published = JournalLine.objects.filter(
         ~deliveries.lost(OuterRef("event_id")), order_id=OuterRef("pk"), what="order.paid"
     )
@@ -327,13 +325,6 @@ def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
     archived = ArchivedPaidEvent.objects.filter(pk=OuterRef("pk"))
     unpublished = paid.exclude(Exists(published) | Exists(archived) | Exists(confirmed))
     return report("L12", count(paid, order_ids), _offenders(unpublished, "id"))
-
-
-def archived_paid_events_are_counted() -> LawReport:
-    """L12 for archived months: each has as many paid events as it took. Offenders are files."""
-    counted = _sum(ArchivedPaidEvent.objects.filter(month=OuterRef("pk")), "month", "pk", Count)
-    months = ArchivedMonth.objects.filter(table=JOURNAL).annotate(counted=counted).order_by("pk")
-    return report("L12", 0, [one.file for one in months if one.counted != one.sums.get(PAID_EVENTS, 0)])
 
 
 def accounts_are_within_their_limits(account_ids: Rows | None = None) -> LawReport:
@@ -407,7 +398,6 @@ WHOLE_CHECKS = (
     # It joins from the few open orders to their lines, by an index.
     WholeCheck("L5", reserved_is_what_open_orders_hold),
     WholeCheck("L9", payments_audit.books_agree, is_in_full=False),
-    WholeCheck("L12", archived_paid_events_are_counted, is_frequent=False),
     # No index has the references, but keys are deleted after a day.
     WholeCheck("L8", lambda: report("L8", 0, shared_references()), is_frequent=False),
 )

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from structlog import get_logger
 
 from coupons import redemption
@@ -61,6 +61,18 @@ def expire_due() -> int:
         last_id, lapsed_at = rows[-1]
         rest = Q(expires_at__gt=lapsed_at) | Q(expires_at=lapsed_at, id__gt=last_id)
         ended += _expire_all([order_id for order_id, _ in rows])
+
+
+def expire_lapsed(*, account_ids: Collection[int], product_ids: Collection[int]) -> bool:
+    """Expire orders of these accounts, or of these products, whose time to pay is over, without waiting for
+    locks. Returns whether there are any; `expire_due` does what is left.
+    """
+    lines = OrderLine.objects.filter(order_id=OuterRef("pk"), product_id__in=product_ids)
+    lapsed = _due(clock.now()).filter(Q(account_id__in=account_ids) | Exists(lines))
+    order_ids = list(lapsed.order_by("expires_at", "id").values_list("id", flat=True)[:EXPIRY_BATCH_SIZE])
+    if order_ids:
+        _expire_all(_without_locked_rows(order_ids))
+    return bool(order_ids)
 
 
 def is_any_due() -> bool:
@@ -125,7 +137,11 @@ def _expire_all(order_ids: list[UUID]) -> int:
             raise
         except transactions.LockWaitTimeout:
             left = group if len(group) > 1 else list(chain(*groups))
-            groups = deque([order_id] for order_id in _without_locked_rows(left))
+            unblocked = _without_locked_rows(left)
+            blocked = [str(order_id) for order_id in left if order_id not in unblocked]
+            if blocked:
+                log.warning("orders expire later: what they hold is locked", orders=blocked)
+            groups = deque([order_id] for order_id in unblocked)
         except transactions.OutcomeUnknown:
             log.warning("orders may have expired: the next pass finds out", orders=[*map(str, group)])
         except Exception as error:
@@ -148,13 +164,7 @@ def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
         if code:
             needed[order_id].add(redemption.locked_row(code))
     in_use = set(stuck_rows.in_use(set().union(*needed.values())))
-    unblocked = [order_id for order_id in order_ids if needed[order_id].isdisjoint(in_use)]
-    if len(unblocked) < len(needed):
-        log.warning(
-            "orders expire later: what they hold is locked",
-            orders=[str(order_id) for order_id in needed if order_id not in unblocked],
-        )
-    return unblocked
+    return [order_id for order_id in order_ids if needed[order_id].isdisjoint(in_use)]
 
 
 def _note_failure(order_id: UUID, error: Exception) -> bool:

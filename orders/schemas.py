@@ -32,7 +32,7 @@ from shop.http.openapi import api_doc
 from shop.http.validation import Amount, Id, Input, NonBlankText, Query, QueryId, TypedCode, Uuid
 from shop.idempotency.recorded_answers import Answer
 from shop.lazy_texts import ENGLISH, mark as _
-from shop.models import ArchivedMonth, JournalLine
+from shop.models import JournalLine
 
 MAX_LINES, MAX_QUANTITY = 50, 1000
 UNSETTLED_STATUS = 202
@@ -233,14 +233,8 @@ class EventBody(BaseModel):
     detail: str
 
 
-class ArchivedMonthBody(BaseModel):
-    month: str
-    file: str | None
-
-
 class TimelineBody(BaseModel):
     results: list[EventBody]
-    archived: list[ArchivedMonthBody] = []
 
 
 WITH_A_NUMBER = [
@@ -263,10 +257,6 @@ def event_body(line: JournalLine, *, for_staff: bool, language: str) -> dict[str
     if for_staff and line.reference:
         detail = f"{detail} ({line.reference})".strip()
     return {"at": line.at, "event": line.what, "detail": detail}
-
-
-def archived_body(month: ArchivedMonth, *, for_staff: bool) -> dict[str, Any]:
-    return {"month": month.month, "file": month.file if for_staff else None}
 
 
 def order_body(

@@ -15,11 +15,10 @@ from orders.order_states import OPEN, NewLine, OrderRow
 from orders.saga.definitions import SAGA_TYPES
 from payments.models import Payment
 from shop import clock
-from shop.db import archived_months as archives, bulk_sql
-from shop.db.archived_months import JOURNAL
+from shop.db import bulk_sql
 from shop.errors import required
 from shop.lazy_texts import mark as _
-from shop.models import ArchivedMonth, JournalLine
+from shop.models import JournalLine
 
 DELIVERED = "transmit.done"
 """The timeline's name of the delivery of a paid order's event to the data platform."""
@@ -56,12 +55,6 @@ def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
     return Refund.objects.filter(order_id=order_id).prefetch_related(Prefetch("lines", lines))
 
 
-def count_settled_refunds(order_id: UUID) -> int:
-    """How many refunds of the order are settled, each of which has an event `order.refunded`."""
-    settled = Refund.objects.filter(order_id=order_id, settled_at__isnull=False)
-    return settled.exclude(source=Refund.Source.LATE_CHARGE).count()
-
-
 def open_lines_of_product(product_id: int, *, most: int) -> list[OrderLine]:
     lines = OrderLine.objects.filter(product_id=product_id, order__status__in=OPEN)
     # Sorted here: an order by id would have the database read the table backwards until it finds enough.
@@ -77,13 +70,6 @@ def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
     if status == Order.Status.AWAITING_PAYMENT:
         return orders.filter(status=status, expires_at__gt=now)
     return orders.filter(status=status)
-
-
-def archived_months(order: Order) -> list[ArchivedMonth]:
-    """The archived months of the journal between the order's placement and its end or last refund."""
-    refunded = Refund.objects.filter(order_id=order.id).values_list("settled_at", flat=True)
-    ends = [order.placed_at, order.paid_at, order.ended_at, *(refunded if order.refunded_amount else ())]
-    return archives.read_since(JOURNAL, order.placed_at, until=max(filter(None, ends)))
 
 
 def timeline(order_id: UUID, *, for_staff: bool, with_journal: bool = True) -> list[JournalLine]:

@@ -5,13 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 
 from payments import ledger, points_grants, schemas, selectors
 from payments.models import Payment
 from shop.http import json_format, keyed_calls
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import allowed_account_id, require_staff_permission
 from shop.http.validation import read, read_query

@@ -1,5 +1,5 @@
 """Points granted by staff, once for each idempotency key, within `GRANT_LIMIT_AMOUNT` at once and
-`GRANT_DAY_AMOUNT` in a day (UTC), never to the own account; above that another operator approves.
+`GRANT_DAY_AMOUNT` in a day of the shop's time zone, never to the own account; above that another approves.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import F
+from django.utils import timezone
 from django.utils.translation import gettext
 from uuid_utils.compat import uuid7
 
@@ -35,7 +36,7 @@ def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry 
     """
     own_account.refuse_own(user_id)
     ledger.open_wallet(user_id)
-    reference, operator_id, day = str(uuid7()), own_account.operator_id(), clock.now().date()
+    reference, operator_id, day = str(uuid7()), own_account.operator_id(), _today()
     if operator_id is not None:
         # As a wallet: opened inside the transaction, it may deadlock with a duplicate.
         GrantsOfDay.objects.get_or_create(operator_id=operator_id, day=day)
@@ -69,13 +70,17 @@ def ask_to_grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) ->
 
 def granted_today() -> dict[str, int]:
     """The points that each operator granted today, with an approval or without, by the operator's number."""
-    rows = GrantsOfDay.objects.filter(day=clock.now().date())
+    rows = GrantsOfDay.objects.filter(day=_today())
     return {str(row.operator_id): row.amount + row.approved_amount for row in rows}
 
 
 def _require_active(user_id: int) -> None:
     if not User.objects.filter(id=user_id, is_active=True).exists():
         raise NotFound(_("There is no active account {user_id}.", user_id=user_id))
+
+
+def _today() -> date:
+    return clock.now().astimezone(timezone.get_default_timezone()).date()
 
 
 def _count_within_limits(operator_id: int, day: date, amount: int) -> None:

@@ -4,7 +4,7 @@ from math import ceil
 from uuid import UUID
 
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from sales import schemas, terms
@@ -15,6 +15,7 @@ from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.http import cached_lists, prefer
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import LARGEST_ID, Nothing, PauseInput, read

@@ -7,13 +7,13 @@ numbers, and are sorted: they change only where texts change. docs/translating.m
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from babel.messages.catalog import Catalog, Message
-from babel.messages.extract import DEFAULT_KEYWORDS, extract
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir, extract_python
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
@@ -29,6 +29,8 @@ TRANSLATED_PACKAGES = ("django/conf", "django/contrib/admin", "django/contrib/au
 FILE = Path("LC_MESSAGES", "django.po")
 LEFT_OUT = {"tests", "migrations", "node_modules", "import_export"}
 LAZY = {f"{name}_lazy": DEFAULT_KEYWORDS[name] for name in ("gettext", "ngettext", "pgettext", "npgettext")}
+COMMENTS = ("Translators:",)
+TEMPLATES = "scripts.catalogs:extract_template"
 KEYWORDS = DEFAULT_KEYWORDS | LAZY | {"gettext_noop": None}
 PLACEHOLDER = re.compile(r"%\(\w+\)[\d.]*[a-z]|%[\d.]*[a-zA-Z]|%%|\{\w*(?:![rs])?(?::[^{}]*)?\}")
 
@@ -104,43 +106,37 @@ def _findings(catalog: Catalog) -> Iterator[str]:
 
 def _as_the_code_says(app: str, language: str) -> _Catalog:
     """The texts that are marked in the app, with the translations that its catalog has for them."""
-    path, catalog = po_path(app, language), _Catalog(locale=language, fuzzy=False)
-    _extract(catalog, _sources(places.PROJECT / app))
+    path, found, catalog = po_path(app, language), Catalog(), _Catalog(locale=language, fuzzy=False)
     if app == "shop":
-        packages = Catalog(locale=language)
-        _extract(packages, [path for name in UNTRANSLATED_PACKAGES for path in _sources(_installed(name))])
-        theirs = [_installed(name) / "locale" / language / FILE for name in TRANSLATED_PACKAGES]
-        translated = [read_mo(BytesIO(path.with_suffix(".mo").read_bytes())) for path in theirs]
-        known = {_key(message) for one in translated for message in _texts(one)}
-        for message in _texts(packages):
-            if _key(message) not in known:
-                catalog.add(message.id, auto_comments=message.auto_comments, context=message.context)
-    kept = read_po(BytesIO(path.read_bytes() if path.exists() else b""), locale=language)
-    for message in _texts(catalog):
-        if before := kept.get(_forms(message.id)[0], context=message.context):
-            message.user_comments = before.user_comments
-            message.flags |= before.flags & {"fuzzy"}
-            if before.pluralizable == message.pluralizable:
-                message.string = before.string
+        for name in UNTRANSLATED_PACKAGES:
+            _extract(found, _installed(name))
+        for name in TRANSLATED_PACKAGES:
+            theirs = (_installed(name) / "locale" / language / FILE).with_suffix(".mo")
+            for message in _texts(read_mo(BytesIO(theirs.read_bytes()))):
+                found.delete(message.id, message.context)
+    _extract(found, places.PROJECT / app)
+    if path.exists():
+        for message in _texts(read_po(BytesIO(path.read_bytes()), locale=language)):
+            catalog[message.id] = message
+    catalog.update(found, no_fuzzy_matching=True)
     return catalog
 
 
-def _sources(folder: Path) -> list[Path]:
-    found = (path for suffix in ("py", "html", "txt") for path in folder.rglob(f"*.{suffix}"))
-    return sorted(path for path in found if LEFT_OUT.isdisjoint(path.relative_to(folder).parts))
+def _extract(catalog: Catalog, folder: Path) -> None:
+    methods = [("**.py", "python"), ("**.html", TEMPLATES), ("**.txt", TEMPLATES)]
+    found = extract_from_dir(folder, methods, None, KEYWORDS, COMMENTS, directory_filter=_is_looked_at)
+    for _, _, text, comments, context in found:
+        catalog.add(text, auto_comments=comments, context=context)
 
 
-def _extract(catalog: Catalog, paths: Iterable[Path]) -> None:
-    for path in paths:
-        text = path.read_text()
-        if path.suffix != ".py":
-            # What is no text becomes a row of X, whose indentation is not that of Python.
-            text = re.sub(r"^[ \t]+", "", templatize(text, origin=str(path)), flags=re.MULTILINE)
-        elif "gettext" not in text and " as _" not in text:
-            continue
-        source = BytesIO(text.encode())
-        for _, message, comments, context in extract("python", source, KEYWORDS, ("Translators:",)):
-            catalog.add(message, auto_comments=comments, context=context)
+def _is_looked_at(folder: str) -> bool:
+    return Path(folder).name not in LEFT_OUT
+
+
+def extract_template(file: IO[bytes], keywords: Any, comment_tags: Any, options: Any) -> Iterator[Any]:
+    """The texts of a template: what is no text becomes a row of X, without the indentation of HTML."""
+    text = re.sub(r"^[ \t]+", "", templatize(file.read().decode()), flags=re.MULTILINE)
+    return extract_python(BytesIO(text.encode()), keywords, comment_tags, options)
 
 
 def _installed(package: str) -> Path:
@@ -155,7 +151,7 @@ def _written(catalog: _Catalog) -> tuple[bytes, bytes]:
     """What its .po and its .mo are to contain."""
     header = "".join(f'"{name}: {value}\\n"\n' for name, value in catalog.mime_headers)
     po, mo = BytesIO(), BytesIO()
-    write_po(po, catalog, width=0, no_location=True, omit_header=True, sort_output=True)
+    write_po(po, catalog, width=0, no_location=True, omit_header=True, sort_output=True, ignore_obsolete=True)
     write_mo(mo, catalog)
     return f'msgid ""\nmsgstr ""\n{header}\n'.encode() + po.getvalue().strip() + b"\n", mo.getvalue()
 

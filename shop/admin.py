@@ -209,18 +209,18 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
         names = User.objects.filter(pk=OuterRef("account_id")).values("username")
         return super().get_queryset(request).annotate(account_name=Subquery(names))
 
-    act = column(_("act"), lambda approval: str(approvals.ACTS[approval.kind].title))
+    act = column(_("act"), lambda approval: str(approvals.title(approval)))
     state = column(_("state"), lambda approval: status_label(approval.status))
     shown_outcome = column(_("outcome"), lambda approval: stored_text(approval.outcome))
 
     @admin.display(description=_("asked for"))
     def summary(self, approval: Approval) -> str:
-        facts = [f"{name} {value}" for name, value in approvals.ACTS[approval.kind].describe(approval)]
+        facts = [f"{name} {value}" for name, value in approvals.describe(approval)]
         return ", ".join(facts if approval.account_id is None else [*facts, _account_of(approval)])
 
     @admin.display(description=_("asked for"))
     def asked_for(self, approval: Approval) -> SafeString:
-        facts = approvals.ACTS[approval.kind].describe(approval)
+        facts = approvals.describe(approval)
         shown = format_html_join("", "<div>{}: {}</div>", facts)
         if approval.account_id is None:
             return shown

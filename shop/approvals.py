@@ -38,6 +38,20 @@ ACTS: dict[str, Act] = {}
 """Every act by its name."""
 
 
+def title(approval: Approval) -> Text:
+    """The title of the act that was asked for, which another release may have registered."""
+    act = ACTS.get(approval.kind)
+    return act.title if act else _("{act} (of another release)", act=approval.kind)
+
+
+def describe(approval: Approval) -> Sequence[tuple[str, str]]:
+    """What pages show of the act's arguments."""
+    act = ACTS.get(approval.kind)
+    return (
+        act.describe(approval) if act else [(name, str(value)) for name, value in approval.arguments.items()]
+    )
+
+
 def waiting(*, kind: str, subject: str, arguments: Mapping[str, Any]) -> Approval | None:
     """What the current operator has asked for already, and waits: for an act that is the same each time."""
     by = journal.current_actor()
@@ -73,8 +87,9 @@ def ask(
 def approve(*, approval_id: int, reason: str) -> Approval:
     """Do the act that was asked for, as the current operator; durable when it returns.
 
-    Raises `NotFound`; `Rejected` `approval_decided`, `own_approval` for its asker, `asker_not_allowed` if the
-    asker has lost the right; `NotAllowed` `own_account`; and what the act raises. Then nothing is done.
+    Raises `NotFound`; `Rejected` `approval_of_another_release`, `approval_decided`, `own_approval` for its
+    asker, `asker_not_allowed` if the asker has lost the right; `NotAllowed` `own_account`; and what the act
+    raises. Then nothing is done.
     """
     # What is refused anyway asks no other system.
     approval = transactions.read(lambda: _read_approvable(approval_id))
@@ -129,6 +144,9 @@ def _read_approvable(approval_id: int, *, is_locked: bool = False) -> Approval:
         raise Rejected(
             _("You have asked for it yourself: another operator has to approve it."), code="own_approval"
         )
+    if approval.kind not in ACTS:
+        text = _("Another release knows what this is: approve it there.")
+        raise Rejected(text, code="approval_of_another_release")
     own_account.refuse_own(approval.account_id)
     if approval.asker_id is not None:
         asker = User.objects.filter(pk=approval.asker_id, is_active=True, is_staff=True).first()

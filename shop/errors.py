@@ -59,6 +59,10 @@ class Rejected(FirstcomeError):
     code = "rejected"
 
 
+class Held(Rejected):
+    """Unpaid orders hold what is requested: it is refused only once those that have lapsed are ended."""
+
+
 class CursorExpired(FirstcomeError):
     """What the cursor was to be followed by is gone; `restored_at` is there if a restore took it."""
 

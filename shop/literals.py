@@ -17,6 +17,9 @@ WALL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?
 """As the browser's `datetime-local` sends it, or with a blank for the T."""
 WHOLE_NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
 DECIMAL_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?", re.ASCII)
+OUT_OF_RANGE = gettext_noop("is out of range")
+FIRST_DAY, LAST_DAY = date(1, 1, 2), date(9999, 12, 30)
+"""Of what is read: a day off the calendar's ends, so that no time zone and no next day is beyond them."""
 NO_INSTANT = gettext_noop("must be an instant such as 2026-11-25T10:00:00+09:00")
 NO_WHOLE_NUMBER = gettext_noop("must be a whole number, written in the digits 0 to 9")
 
@@ -26,18 +29,25 @@ class NotOfTheForm(ValueError):
 
 
 def instant(text: str) -> datetime:
-    """The instant, in UTC. Raises NotOfTheForm, also for one outside of the years 1 to 9999 in UTC."""
+    """The instant, in UTC. Raises NotOfTheForm, also for one outside of `FIRST_DAY` to `LAST_DAY` in UTC."""
     found = INSTANT.fullmatch(text)
     if not found:
         raise NotOfTheForm(NO_INSTANT)
     if not found[1]:
         raise NotOfTheForm(gettext_noop("needs a time zone"))
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        at = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except OverflowError:
-        raise NotOfTheForm(gettext_noop("is out of range")) from None
+        raise NotOfTheForm(OUT_OF_RANGE) from None
     except ValueError:
         raise NotOfTheForm(NO_INSTANT) from None
+    _require_in_range(at.date())
+    return at
+
+
+def _require_in_range(day: date) -> None:
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise NotOfTheForm(OUT_OF_RANGE)
 
 
 def whole_number(text: str) -> int:
@@ -54,11 +64,13 @@ def decimal_number(text: str) -> float:
 
 def day(text: str) -> date:
     try:
-        if DAY.fullmatch(text):
-            return date.fromisoformat(text)
+        found = date.fromisoformat(text) if DAY.fullmatch(text) else None
     except ValueError:
-        pass
-    raise NotOfTheForm(NO_INSTANT)
+        found = None
+    if found is None:
+        raise NotOfTheForm(NO_INSTANT)
+    _require_in_range(found)
+    return found
 
 
 def instant_or_wall_time(text: str) -> datetime:
@@ -66,9 +78,11 @@ def instant_or_wall_time(text: str) -> datetime:
     if not WALL_TIME.fullmatch(text):
         return instant(text)
     try:
-        return datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
         raise NotOfTheForm(NO_INSTANT) from None
+    _require_in_range(at.date())
+    return at
 
 
 def instant_in_utc(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""Models that all apps use: idempotency keys, marks, the journal, laws' status, archives."""
+"""Models that all apps use: idempotency keys, marks, the journal, laws' status."""
 
 from datetime import timedelta
 
@@ -189,60 +189,13 @@ class ProcessLease(models.Model):
         return self.name
 
 
-class ArchivedMonth(models.Model):
-    """Rows of a table's month that were written to a file, and deleted here (`shop.operations.archives`).
+class ArchivedPaidEvent(models.Model):
+    """An order whose delivered event `order.paid` release 2.0 archived: L12 counts it.
 
-    A month may have several: rows whose work ended later go to another `part`. `removed` counts the rows that
-    are deleted so far; `kept` are the keys of those that had changed since they were written, and stay.
-    `sums` is what the laws need of the deleted rows.
+    No row is written any more.
     """
 
-    class State(models.TextChoices):
-        DELETING = "deleting", _("deleting")
-        ARCHIVED = "archived", pgettext_lazy("a month", "archived")
-        RESTORING = "restoring", _("restoring")
-
-    archive_id = models.UUIDField(_("archive id"), unique=True)
-    table = models.CharField(_("table"), max_length=32)
-    month = models.CharField(_("month"), max_length=7)
-    part = models.PositiveSmallIntegerField(_("part"))
-    state = models.CharField(_("state"), max_length=16, choices=State.choices)
-    file = models.CharField(_("file"), max_length=100)
-    size = models.PositiveBigIntegerField(_("size"), help_text=_("Of the file, in bytes."))
-    sha256 = ExactCharField(_("sha256"), max_length=64, help_text=_("Of the file."))
-    columns = models.JSONField(_("columns"))
-    rows = models.PositiveBigIntegerField(_("rows"))
-    first_key = models.CharField(_("first key"), max_length=36)
-    last_key = models.CharField(_("last key"), max_length=36)
-    removed = models.PositiveBigIntegerField(_("removed"), default=0)
-    kept = models.JSONField(_("rows kept"), default=list)
-    sums = models.JSONField(_("sums"), default=dict)
-    created_at = models.DateTimeField(_("created at"))
-    archived_at = models.DateTimeField(_("archived at"), null=True, blank=True)
-
-    class Meta:
-        verbose_name, verbose_name_plural = _("archived month"), _("archived months")
-        constraints = [
-            models.UniqueConstraint(
-                fields=["table", "month", "part"], name="shop_archivedmonth_one_per_table_month_and_part"
-            ),
-            models.CheckConstraint(
-                condition=models.Q(removed__lte=models.F("rows")),
-                name="shop_archivedmonth_removes_what_was_written",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.file
-
-
-class ArchivedPaidEvent(models.Model):
-    """An order whose delivered event `order.paid` is in the file of an archived month: L12 counts it."""
-
     order_id = models.UUIDField(_("order id"), primary_key=True)
-    month = models.ForeignKey(
-        ArchivedMonth, on_delete=models.PROTECT, related_name="+", verbose_name=_("archived month")
-    )
 
     class Meta:
         verbose_name, verbose_name_plural = _("archived paid event"), _("archived paid events")

@@ -5,7 +5,6 @@ from typing import NamedTuple
 from django.utils.translation import gettext
 
 from shop.errors import Invalid
-from shop.normalization import normalized
 
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 SPREADSHEET_MARKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -15,7 +14,7 @@ ENCODINGS = {"utf-8-sig": "UTF-8", "cp949": "CP949"}
 
 
 class DecodedFile(NamedTuple):
-    """The text, normalised, and the name of the encoding in which it was read."""
+    """The text, and the name of the encoding in which it was read."""
 
     text: str
     encoding: str
@@ -34,7 +33,7 @@ def decode(data: bytes) -> DecodedFile:
     found = {"utf-16": "UTF-16"} if data.startswith(UTF_16_MARKS) else ENCODINGS
     for encoding, name in found.items():
         try:
-            return DecodedFile(normalized(data.decode(encoding)), name)
+            return DecodedFile(data.decode(encoding), name)
         except UnicodeDecodeError:
             continue
     raise Invalid(

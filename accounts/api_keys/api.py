@@ -1,9 +1,10 @@
 """Views of API keys. No key may call them: a key makes no keys."""
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse
 
 from accounts.api_keys import keys, schemas
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate_for_staff
 from shop.http.permissions import require_staff_permission
 from shop.http.validation import Nothing, read

@@ -19,7 +19,7 @@ from shop import approvals, clock
 from shop.approval_models import Approval
 from shop.db import transactions
 from shop.http import json_format
-from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
+from shop.models import ArchivedPaidEvent, JournalLine
 
 Rows = QuerySet[Any, Any]
 
@@ -82,20 +82,16 @@ def export(*, account_id: int, reason: str) -> bytes:
     """Read the account's rows of every model, record the export in the journal, and return the document.
 
     It is read by many short statements, so what changes meanwhile may be in one part and not in another. The
-    line is written first: no export is without one. `archived` are the files that may have more of its rows.
+    line is written first: no export is without one.
     """
     transactions.run_or_savepoint(
         lambda: accounts.note_change("exported", account_id, after={}, detail=reason), transactions.ONCE
     )
-    months = ArchivedMonth.objects.order_by("table", "month", "part")
-    archived = list(months.values("table", "month", "file"))
     tables = {
         label: [_row(label, row, account_id) for row in rows_of(label, account_id).values()]
         for label in personal_data()
     }
-    return json_format.dump(
-        {"account": account_id, "exported_at": clock.now(), "tables": tables, "archived": archived}
-    )
+    return json_format.dump({"account": account_id, "exported_at": clock.now(), "tables": tables})
 
 
 def _row(label: str, row: dict[str, Any], account_id: int) -> dict[str, Any]:
@@ -116,7 +112,6 @@ def _row(label: str, row: dict[str, Any], account_id: int) -> dict[str, Any]:
 
 
 FOR_GOOD = "for good, as the shop's books"
-UNTIL_ARCHIVED = "until its month is [archived](#archived-months)"
 A_DAY = "`IDEMPOTENCY_RETENTION_SECONDS`, a day"
 REGISTRY: dict[str, PersonalData | str] = {
     "auth.User": PersonalData(
@@ -163,15 +158,12 @@ REGISTRY: dict[str, PersonalData | str] = {
     ),
     "accounts.SignOut": PersonalData("account", Erasure.KEPT, "for good: it refuses the tokens of before"),
     "shop.JournalLine": PersonalData(
-        "actor, subject or order",
-        Erasure.REPLACED,
-        "until its month is [archived](#archived-months); lines about accounts for good",
-        rows=journal_lines_of,
+        "actor, subject or order", Erasure.REPLACED, FOR_GOOD, rows=journal_lines_of
     ),
     "shop.ArchivedPaidEvent": PersonalData(
         "order",
         Erasure.KEPT,
-        "as long as its month is archived",
+        FOR_GOOD,
         rows=lambda id: ArchivedPaidEvent.objects.filter(pk__in=order_ids(id)),
     ),
     "auth.Group": "names and permissions of groups; memberships are a model of their own",
@@ -183,7 +175,6 @@ REGISTRY: dict[str, PersonalData | str] = {
     "shop.LawStatus": "numbers of rows that break a law, overwritten by the next audit",
     "shop.AuditState": "how far the audit is",
     "shop.ProcessLease": "names of the shop's own processes",
-    "shop.ArchivedMonth": "names and sums of files; a file names accounts by their numbers",
 }
 """By label: how the rows of a model belong to accounts, or what it has instead, and of no account. Here are
 those of Django and of `shop`.

@@ -1,19 +1,16 @@
 """How passwords are hashed, and whose turn it is: a few at once, the others in a queue that holds no thread.
 
-A hash costs some 30 ms of a processor, so few run at once, by threads to which the system prefers all others.
-The levels of trust take turns; one at which nobody waits leaves its turn to the best-known clients. Within a
-level the networks do. A full queue refuses the newest request of the network that has most of them.
+A hash costs some 30 ms of a processor, so few run at once. The levels of trust take turns; one at which
+nobody waits leaves its turn to the best-known clients. Within a level the networks do. A full queue refuses
+the newest request of the network that has most of them.
 
 Passwords are hashed in NFC, because systems send the same letters whole or in parts, such as those of Hangul.
 """
 
 import asyncio
-import os
-import sys
 from asyncio import Future, _get_running_loop as running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from itertools import cycle
 from typing import TypeVar
@@ -29,26 +26,16 @@ from shop.rates import throttling
 
 Outcome = TypeVar("Outcome")
 Turn = Future[None]
-# More at once would leave buyers without processors.
+# More at once would leave buyers without processors. Threads of a low priority would starve beside readers.
 MAX_CONCURRENT = 2
 MAX_QUEUED = 2_000
 MAX_BODY_BYTES = 8 * 1024
 """Of a form of the admin with a password, which keeps its body while it waits."""
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 20.0
 TOO_MANY = _("Too many passwords are being checked; nothing was done.")
 TOO_LATE = _("The request waited too long for a password's check; nothing was done.")
 HASHING_POOL = ThreadPool("hashing", threads=MAX_CONCURRENT, max_waiting=MAX_QUEUED)
 """Runs what hashes a password, with all that is read and written for it."""
-
-
-def _give_way() -> None:
-    """Lower the priority of this thread, so that a request that needs a processor for a moment has it."""
-    if sys.platform == "linux":  # elsewhere it is the priority of the process
-        os.nice(10)
-
-
-# For the hash alone: a thread that gives way must not hold the interpreter's lock.
-_low_priority = ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="hash", initializer=_give_way)
 
 
 class Argon2Hasher(Argon2PasswordHasher):
@@ -57,10 +44,10 @@ class Argon2Hasher(Argon2PasswordHasher):
     time_cost, memory_cost, parallelism = 2, 19_456, 1
 
     def encode(self, password: str, salt: str) -> str:
-        return _low_priority.submit(super().encode, normalized(password), salt).result()
+        return super().encode(normalized(password), salt)
 
     def verify(self, password: str, encoded: str) -> bool:
-        return _low_priority.submit(super().verify, normalized(password), encoded).result()
+        return super().verify(normalized(password), encoded)
 
 
 class TrustLevel(IntEnum):

@@ -16,9 +16,9 @@ from shop.concurrency import event_loop
 from shop.errors import Overloaded, Throttled
 from shop.http import client_address, request_body
 from shop.http.pages import pages
-from shop.rates import anonymous_calls
+from shop.http.pages.middleware import SIGN_IN_PATH
+from shop.rates import rate_limits, throttling
 
-SIGN_IN_PATH = "/admin/login/"
 PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|[^/]+/password)/")
 LONGEST_USERNAME = 150
 
@@ -29,7 +29,7 @@ async def serve(
     """Serve a form that was sent to one of `PATHS`. Raises a `FirstcomeError` before anything is sent."""
     peer = scope["client"][0] if scope.get("client") else ""
     address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
-    anonymous_calls.count(address)
+    rate_limits.ANONYMOUS.count(throttling.network_of_address(address))
     body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
     is_sign_in, name = pages.path_of(scope) == SIGN_IN_PATH, ""
     if is_sign_in:

@@ -184,10 +184,15 @@ def _passes_wait(account_id: int, network: str) -> bool:
 
 
 def _trust_level(username: str, network: str) -> password_hashing.TrustLevel:
-    """How well the client is known, from the account's earlier sign-ins from this network."""
+    """How well the client is known, from the account's earlier sign-ins from this network. Operators with
+    one-time codes are known everywhere: who names one is checked no more often than `ATTEMPTS_BY_NAME`.
+    """
     account = accounts.find_by_username(username)
-    # An unknown name is looked for in the journal as well: it takes as long as a known one.
-    if not _has_recent_sign_in(account.pk if account else 0, network) or account is None:
+    # An unknown name is looked for as well: it takes as long as a known one.
+    account_id = account.pk if account else 0
+    has_codes = second_factor.device_id_of(account_id) is not None
+    is_known = _has_recent_sign_in(account_id, network) or has_codes
+    if not is_known or account is None:
         return password_hashing.TrustLevel.STRANGER
     return password_hashing.TrustLevel.OPERATOR if account.is_staff else password_hashing.TrustLevel.KNOWN
 

@@ -238,3 +238,11 @@ def test_a_name_is_the_same_however_its_letters_are_encoded():
     assert client_of().post("/users", NEW | {"username": wide}).json()["username"] == "ada"
     for name in (wide, "ada"):
         assert client_of().post("/auth/token", {"username": name, "password": PASSWORD}).status_code == 200
+
+
+@pytest.mark.parametrize("email", ['"kim,min"@example.com', '"<b>"@example.com', '""@example.com'])
+def test_an_email_with_a_quoted_name_is_refused(email):
+    given = {"username": "kim", "email": email, "password": NEW_PASSWORD}
+    answer = client_of().post("/users", given)
+    assert (answer.status_code, [one["field"] for one in answer.json()["errors"]]) == (400, ["email"])
+    assert not User.objects.exists()

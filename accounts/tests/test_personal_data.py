@@ -27,7 +27,7 @@ from accounts.accounts import InvalidCredentials
 from accounts.personal_data import erasure, registry
 from accounts.personal_data.registry import REGISTRY
 from accounts.signing_in import sign_ins
-from accounts.tokens import disabled_accounts, tokens
+from accounts.tokens import disabled_accounts, sign_outs, tokens
 from coupons.models import Confirmation, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
@@ -187,7 +187,7 @@ def test_an_account_is_erased_only_after_processes_forgot_that_it_was_enabled(ad
     ada.refresh_from_db()
     assert (ada.username, ada.is_active) == (NAME, False)
     monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
-    accounts.enable(account_ids=[ada.pk])
+    sign_outs.enable(account_id=ada.pk)
     accounts.disable(account_ids=[ada.pk])
     with pytest.raises(Rejected, match="has been disabled for"):
         erasure.erase(account_id=ada.pk, reason=WHY)
@@ -199,7 +199,7 @@ def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada):
 
     erase(ada)
 
-    accounts.enable(account_ids=[ada.pk])
+    sign_outs.enable(account_id=ada.pk)
     disabled_accounts.CACHED.forget()
     assert client.get("/wallet").status_code == 401
     assert client.post("/auth/refresh", {"refresh": pair.refresh}).status_code == 401

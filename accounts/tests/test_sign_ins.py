@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from django.urls import reverse
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.signing_in import password_hashing, sign_ins
 from shop.concurrency.event_loop import CALL_POOL
@@ -329,6 +330,28 @@ def test_networks_that_guess_passwords_hold_up_neither_a_right_password_nor_an_o
     assert (right.status, operator.status, operator.headers["location"]) == (200, 302, "/admin/")
     # One guess of each network goes first, and the other ones later.
     assert max(answered.index("ada"), answered.index("olga")) < len(answered) - 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("slow_hashes")
+@pytest.mark.parametrize("form_of", [operators_attempt, attempt], ids=["page", "call"])
+def test_an_operator_with_one_time_codes_has_a_turn_in_a_crowd_from_a_new_network_too(form_of):
+    TOTPDevice.objects.create(user=SuperuserFactory(username="olga"), confirmed=True)
+    noted, answered = noting()
+
+    async def sign_in_in_a_crowd() -> tuple[int, list[Answer]]:
+        crowd = [attempt(f"unknown-{n}", f"198.51.{n}.1") for n in range(24)]
+        tasks = [asyncio.create_task(noted("crowd", each)) for each in crowd]
+        while password_hashing.queued_count() < 20:
+            await asyncio.sleep(0.005)
+        before = len(answered)
+        await noted("olga", form_of("olga", "203.0.114.1", PASSWORD))
+        return before, await asyncio.gather(*tasks)
+
+    before, crowd = asyncio.run(sign_in_in_a_crowd())
+
+    assert statuses(crowd) == {401: 24}
+    assert answered.index("olga") - before < 12
 
 
 @pytest.mark.django_db(transaction=True)

@@ -13,16 +13,17 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from accounts import accounts
 from accounts.models import RevokedToken
-from accounts.tokens import authentication, tokens
+from accounts.tokens import authentication, disabled_accounts, sign_outs, tokens
 from accounts.tokens.authentication import verified_claims
 from accounts.tokens.tokens import REUSE_GRACE, TokenPair
 from shop import clock
 from shop.account import TokenInvalid
 from shop.configuration import Rate
 from shop.models import JournalLine
-from shop.tests.clients import client_of
-from shop.tests.factories import PASSWORD, AccountFactory
+from shop.tests.clients import Api, client_of, signed_in
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -145,6 +146,22 @@ def test_a_refresh_token_is_refused_once_its_account_ended_or_has_another_passwo
         assert refreshed(tokens.create_token_pair(account).refresh)
 
     assert refreshed(refresh) is None
+
+
+def test_what_an_account_had_before_it_was_disabled_stays_ended_once_it_is_enabled():
+    account = SuperuserFactory()
+    pair, thief = tokens.create_token_pair(account), signed_in(account)
+    accounts.disable(account_ids=[account.pk])
+
+    assert sign_outs.enable(account_id=account.pk, reason="It was found.") == 1
+    assert sign_outs.enable(account_id=account.pk) == 0
+
+    assert refreshed(pair.refresh) is None
+    disabled_accounts.CACHED.forget()
+    assert Api(access=pair.access).get("/wallet").status_code == 401
+    assert thief.get("/admin/").status_code == 302
+    account.refresh_from_db()
+    assert refreshed(tokens.create_token_pair(account).refresh)
 
 
 def test_a_sign_in_that_renews_the_passwords_hash_gives_a_good_refresh_token_and_writes_no_more(settings):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 
@@ -32,12 +33,7 @@ def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
 
     def signed_out() -> SignOut:
         user = accounts.lock(account_id)
-        # Read with the row locked: after every token that a concurrent refresh has issued.
-        before, now = last_sign_out(account_id), clock.now()
-        # Later than the one before, also after the clock was set back: that keeps the one before in force.
-        at = now if before is None else max(now, before.at + timedelta(microseconds=1))
-        done = SignOut(account=user, at=at)
-        done.save()
+        done = _end_tokens(user)
         keys = ApiKey.objects.select_for_update().filter(maker=user, revoked_at=None).order_by("pk")
         for key in keys:
             revoke_key(key, reason=reason)
@@ -50,6 +46,33 @@ def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
         return done
 
     return transactions.run_or_savepoint(signed_out, transactions.ONCE)
+
+
+def enable(*, account_id: int, reason: str = "") -> int:
+    """Enable an account: its tokens and sessions from before stay ended, and its API keys work again.
+
+    Durable on return. Returns how many accounts were changed: none, if it was enabled. Raises `NotFound`.
+    """
+
+    def enabled() -> int:
+        user = accounts.lock(account_id)
+        if not user.is_active:
+            _end_tokens(user)
+            sessions_of(account_id).delete()
+        return accounts.set_active(account_ids=[account_id], is_active=True, reason=reason)
+
+    return transactions.run_or_savepoint(enabled, transactions.ONCE)
+
+
+def _end_tokens(user: User) -> SignOut:
+    """Refuse all tokens issued to this account, whose row is locked, until now."""
+    # Read with the row locked: after every token that a concurrent refresh has issued.
+    before, now = last_sign_out(user.pk), clock.now()
+    # Later than the one before, also after the clock was set back: that keeps the one before in force.
+    at = now if before is None else max(now, before.at + timedelta(microseconds=1))
+    done = SignOut(account=user, at=at)
+    done.save()
+    return done
 
 
 def revoke_key(key: ApiKey, *, reason: str) -> None:

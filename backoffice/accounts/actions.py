@@ -229,12 +229,11 @@ def enable(request: HttpRequest, account: User) -> Action:
     return Action(
         title=gettext("Enable %(account)s") % name,
         description=gettext(
-            "The account can sign in again, and tokens that have not expired work again: sign it out "
-            "everywhere first if others may have them. So do the API keys that it has made: revoke them "
-            "first if others may have them."
+            "The account can sign in again, and has to on every device. The API keys that it has made work "
+            "again: revoke them first if others may have them."
         ),
         submit=gettext("Enable"),
-        perform=lambda data: accounts.enable(account_ids=[account.pk], reason=data["reason"]),
+        perform=lambda data: sign_outs.enable(account_id=account.pk, reason=data["reason"]),
         report=lambda count: (done if count else none) % name,
         once=f"enable {account.pk}",
     )

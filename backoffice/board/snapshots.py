@@ -54,8 +54,9 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
     now = clock.now()
     # Each with the latest opening first.
     running = coupons_state.running()
-    issuing = [campaign for campaign in running if campaign.remaining > 0]
-    sold_out = [campaign for campaign in running if campaign.remaining <= 0]
+    # Those without codes wait for operators.
+    issuing = [campaign for campaign in running if campaign.remaining > 0 or not campaign.capacity]
+    sold_out = [campaign for campaign in running if campaign not in issuing]
     soon = Campaign.objects.filter(opens_at__gt=now, opens_at__lte=now + OPENING_SOON).order_by("opens_at")
     shown = [*soon[:OPENING_SHOWN], *issuing, *sold_out[:SOLD_OUT_SHOWN]][:CAMPAIGNS_SHOWN]
     paused = Product.objects.filter(paused_at__isnull=False).order_by("-paused_at")
@@ -68,6 +69,7 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
                 one.status_at(now),
                 one.remaining,
                 quantity=one.quantity,
+                capacity=one.capacity,
                 with_partner=one.confirming,
                 opens_at=one.opens_at.timestamp(),
             )

@@ -105,7 +105,7 @@ def waiting_approvals(request: HttpRequest) -> Work:
         number,
         [
             _row(
-                link(approvals.ACTS[one.kind].title, "admin:shop_approval_change", one.pk),
+                link(approvals.title(one), "admin:shop_approval_change", one.pk),
                 *(one.subject, one.asker_name, ago(one.asked_at), one.reason),
             )
             for one in found
@@ -210,7 +210,11 @@ def running_campaigns(request: HttpRequest) -> Work:
     """
     running = sorted(
         coupons_state.running(),
-        key=lambda one: (one.paused_at is None, one.remaining <= 0, one.remaining / one.quantity),
+        key=lambda one: (
+            one.paused_at is None,
+            one.remaining <= 0 < one.capacity,
+            one.remaining / one.quantity,
+        ),
     )
     left = _("%(left)s left of %(quantity)s")
     return _running(
@@ -224,7 +228,7 @@ def running_campaigns(request: HttpRequest) -> Work:
             "%(count)s are paused: they issue nothing until they are resumed.",
             "count",
         ),
-        details=lambda one: [left % {"left": f"{one.remaining:,}", "quantity": f"{one.quantity:,}"}],
+        details=lambda one: [left % {"left": f"{one.remaining:,}", "quantity": f"{one.capacity:,}"}],
         all_rows=link(_("All campaigns"), "admin:coupons_campaign_changelist"),
     )
 
@@ -377,7 +381,7 @@ def _saga_row(saga: Saga) -> Row:
     )
     attempts = ngettext("%(count)s failed attempt", "%(count)s failed attempts", saga.attempts)
     return _row(
-        row_link(saga, f"{saga.kind} {str(saga.id)[-12:]}"),
+        row_link(saga, f"{saga_status.shown_kind(saga)} {str(saga.id)[-12:]}"),
         operator_actions.position(saga.direction, step) if step else "",
         since,
         attempts % {"count": saga.attempts} if saga.attempts else "",

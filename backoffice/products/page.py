@@ -21,7 +21,6 @@ from sales.models import Sale
 from shop import clock
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
 from shop.admin_base.display import admin_page, status_label
-from shop.db import archived_months
 from shop.money import format_amount
 
 CHANGE_LIMIT = "inventory.change_product"
@@ -172,8 +171,6 @@ def _open_orders(product: Product) -> dict[str, Any]:
 def _movements(product: Product) -> dict[str, Any]:
     """The newest movements, and a link to all of them."""
     query = f"product__id__exact={product.pk}"
-    months = archived_months.read_since(archived_months.MOVEMENTS, product.created_at)
-    files = ", ".join(month.file for month in months)
     return section(
         gettext("Movements"),
         product.movements.order_by("-id")[:SHOWN_MOVEMENTS],
@@ -189,5 +186,4 @@ def _movements(product: Product) -> dict[str, Any]:
             gettext("at"): lambda movement: instant(movement.at),
         },
         all=link(gettext("All of them"), "admin:inventory_stockmovement_changelist", query=query),
-        notes=[gettext("Older movements may be archived in %(files)s.") % {"files": files}] if files else [],
     )

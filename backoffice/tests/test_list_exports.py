@@ -14,14 +14,17 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from hypothesis import given, strategies as st
 from uuid_utils.compat import uuid7
 
 from backoffice import list_exports
 from events.webhooks import endpoints
+from inventory.imports import importing, stock_files
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
 from shop.http.pages import csv_format, large_responses
 from shop.models import CommittedTransaction, JournalLine
+from shop.normalization import normalized
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.rows_of_every_model import fill_all_models, fill_coupons, fill_orders
@@ -106,6 +109,54 @@ def test_text_that_begins_like_a_formula_is_exported_as_text(operator, start):
     ProductFactory.create(name=f'{start}, quoted "x"\nand more', price=7)
     [row] = rows_of(operator.get(PRODUCTS))
     assert (row["name"], row["price"], row["on_hand"]) == (f'\'{start}, quoted "x"\nand more', "7", "0")
+
+
+ODD_NAMES = [
+    "'-40 °C",
+    "''=",
+    "'12",
+    "@",
+    "\uff20집",
+    "'",
+    "  +blank in front",
+    "blank behind\u3000",
+    "' '",
+    "-' x ",
+]
+
+
+def test_an_export_of_products_that_is_imported_again_changes_nothing(operator):
+    """Their names and skus were imported with the apostrophe that kept them from being formulas."""
+    for number, name in enumerate(ODD_NAMES):
+        ProductFactory.create(sku=f"'-{number}" if number % 2 else f"={number}", name=name)
+    exported = rows_of(operator.get(PRODUCTS))
+    assert len(exported) == len(ODD_NAMES)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, stock_files.COLUMNS, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(row | {"quantity": "0"} for row in exported)
+    rows, warnings = stock_files.read_file(file.getvalue().encode())
+    imported = importing.preview(rows)
+    assert (imported.created, imported.changed, warnings) == (0, 0, [])
+
+
+@given(
+    name=st.text(alphabet=st.sampled_from("'=+-@\uff1d\uff0b \u00a0\u3000\"’,가;"), min_size=1).filter(
+        str.strip
+    )
+    | st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=50).filter(str.strip),
+    sku=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=64),
+)
+def test_what_is_exported_is_imported_as_it_was(name, sku):
+    file = csv_format.write_rows([stock_files.COLUMNS, [sku, name, 0, 0]])
+    [row], _warnings = stock_files.read_file(file.encode())
+    assert (row.sku, row.name) == (sku, normalized(name))
+
+
+@given(st.text(st.sampled_from("'=\t\r\n@-\uff0d x가")))
+def test_a_cell_that_is_read_is_the_text_that_was_written(text):
+    [[cell]] = csv.reader(io.StringIO(csv_format.write_rows([[text]]), newline="")) if text else [[""]]
+    assert csv_format.read_cell(cell) == text
 
 
 def test_numbers_stay_numbers_and_instants_are_of_utc():

@@ -245,10 +245,14 @@ def _preview(campaign: Campaign, lines: Lines, file: BinaryIO, title: str) -> Ac
         elsewhere += others[: MOST_LINES - len(elsewhere)]
         wrong += len(piece.errors)
         bad += sorted(piece.errors)[: MOST_LINES - len(bad)]
+        if len(bad) == MOST_LINES:
+            break
     if bad or not count:
         text = gettext("Nothing can be added: {lines} lines are bad. Correct them, and send them again.")
         raise Invalid(
-            text.format(lines=wrong) if bad else gettext("There is nothing to add."),
+            text.format(lines=f"≥ {wrong}" if len(bad) == MOST_LINES else wrong)
+            if bad
+            else gettext("There is nothing to add."),
             errors=[one._asdict() | {"field": lines.kind.header} for one in bad],
         )
     facts = [(str(lines.names[0]), f"{count:,}"), (str(lines.names[1]), f"{present:,}")]

@@ -77,6 +77,9 @@ class Applicants:
                 return Rejected(text, code="campaign_not_open", retry_after=seconds)
             case Campaign.Status.PAUSED:
                 return paused_refusal(campaign)
+            case Campaign.Status.AWAITING_CODES:
+                text = _("{campaign} has no codes yet. Try again later.", campaign=name)
+                return Rejected(text, code="campaign_not_open")
             case Campaign.Status.CLOSED:
                 return Rejected(_("{campaign} is closed.", campaign=name), code="campaign_closed")
             case Campaign.Status.SOLD_OUT:

@@ -7,6 +7,7 @@ as spreadsheets write it.
 import csv
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
@@ -87,7 +88,7 @@ def _cell(line: bytes, is_first: bool, kind: Kind) -> tuple[str, tuple[str, str]
     if len(line) > MOST_BYTES_OF_LINE:
         detail = gettext("has %(bytes)s bytes; a code has 64 characters at most") % {"bytes": len(line)}
         return "", ("too_long", detail)
-    whole = line.decode("utf-8-sig" if is_first else "utf-8", errors="replace")
+    whole = _decoded(line, "utf-8-sig" if is_first else "utf-8")
     try:
         [row] = csv.reader([whole], strict=True)
     except csv.Error:
@@ -104,6 +105,14 @@ def _cell(line: bytes, is_first: bool, kind: Kind) -> tuple[str, tuple[str, str]
         more = "…" if len(text) > SHOWN_CHARACTERS else ""
         return "", (kind.error, kind.detail % {"text": shown + more})
     return text, None
+
+
+def _decoded(line: bytes, encoding: str) -> str:
+    """The line in this encoding, or in CP949, in which a header may be, or as much of it as can be read."""
+    for each in (encoding, "cp949"):
+        with suppress(UnicodeDecodeError):
+            return line.decode(each)
+    return line.decode(encoding, errors="replace")
 
 
 CODES = Kind(

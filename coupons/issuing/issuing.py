@@ -37,7 +37,6 @@ from coupons.partners import confirmation
 from coupons.queue import tickets
 from shop import own_account
 from shop.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
-from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.errors import NotFound, Overloaded, Rejected, Unavailable
 from shop.lazy_texts import mark as _
 
@@ -90,18 +89,21 @@ async def issue_async(*, campaign_id: int, user_id: int) -> Issued | Queued:
 
 def count_refused(campaign_id: int, error: Exception) -> None:
     """Count a request that is answered this error; for one that was refused before it was issued."""
-    known = campaign_id if campaign_id in remembered.existing else None
+    known = campaign_id if remembered.is_known(campaign_id) else None
     counters.count_answer(known, getattr(error, "code", "internal_error"))
 
 
 async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
     in_thread = partial(run_in_thread, group=("campaign", campaign_id), owner=user_id)
-    if campaign_id not in remembered.existing:
-        await remembered.require_existing(campaign_id)
-    seen = await remembered.campaign(campaign_id).get_on_loop(partial(run_in_thread, pool=LOOKUP_POOL))
+    seen = await remembered.get(campaign_id)
     if seen.strategy in LAB_ONLY and not settings.LAB:
         raise Rejected(
             _("The strategy {name} of this campaign runs only with LAB=1.", name=seen.strategy),
+            code="strategy_not_available",
+        )
+    if seen.strategy not in STRATEGIES:
+        raise Rejected(
+            _("The strategy {name} of this campaign is of another release.", name=seen.strategy),
             code="strategy_not_available",
         )
     is_away = bool(seen.partner) and confirmation.is_unavailable(seen.partner)

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from coupons.campaigns import campaigns
+from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, campaign_with_strategy
@@ -42,16 +43,54 @@ def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(s
 
 @BY_A_COUPON_OR_A_TICKET
 def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(strategy, user, staff):
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=2)
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=3, codes=1)
+    ask(client_of(AccountFactory.create()), campaign)
+    worker.serve_once()
     assert refusal(ask(user, campaign)) == (409, "sold_out")
-    assert shown(campaign) == ("sold_out", 0, 0)
+    assert shown(campaign) == ("sold_out", 1, 0)
 
     assert staff.post(f"/campaigns/{campaign.pk}/codes", {"count": 9}).status_code == 201
 
-    assert shown(campaign) == ("open", 0, 2)
+    assert shown(campaign) == ("open", 1, 2)
     assert ask(user, campaign).status_code == (202 if strategy == "queue" else 201)
     worker.serve_once()
-    assert shown(campaign) == ("open", 1, 1)
+    assert shown(campaign) == ("open", 2, 1)
+
+
+EACH_STRATEGY = pytest.mark.parametrize(
+    "strategy", [name for name in issuing.STRATEGIES if name not in issuing.LAB_ONLY]
+)
+
+
+@EACH_STRATEGY
+def test_a_pool_that_never_had_a_code_is_not_sold_out_but_awaits_codes(strategy, user, staff):
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=70_000)
+    for _ in range(2):
+        assert refusal(ask(user, campaign)) == (409, "campaign_not_open")
+    assert shown(campaign) == ("awaiting_codes", 0, 0)
+    listed = client_of().get("/campaigns").json()["results"]
+    assert [(one["status"], one["remaining"]) for one in listed] == [("awaiting_codes", 0)]
+
+    assert staff.post(f"/campaigns/{campaign.pk}/codes", {"codes": ["SPRING-1"]}).status_code == 201
+
+    assert shown(campaign) == ("open", 0, 1)
+    assert ask(user, campaign).status_code == (202 if strategy == "queue" else 201)
+    worker.serve_once()
+    assert shown(campaign) == ("sold_out", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("terms", "status"),
+    [
+        ({"opens_at": timedelta(hours=1)}, "scheduled"),
+        ({"closes_at": -timedelta(hours=1), "opens_at": -timedelta(hours=2)}, "closed"),
+        ({"paused_at": -timedelta(hours=1)}, "paused"),
+    ],
+)
+def test_a_pool_without_codes_is_scheduled_closed_or_paused_first(terms, status):
+    times = {name: timezone.now() + after for name, after in terms.items()}
+    campaign = CampaignFactory.create(code_source="pool", quantity=5, **times)
+    assert campaign.status_at(timezone.now()) == status
 
 
 def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaining(user, staff):

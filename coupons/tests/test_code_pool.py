@@ -5,10 +5,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from django.db.models import F
 from redis.crc import key_slot
 
 from coupons import pool_list, remembered
@@ -351,6 +353,22 @@ def test_unissued_codes_of_crashed_processes_are_returned_and_issued_ones_are_no
     assert pool_list.heal(after_seconds=0) == 2
     assert (shown(campaign), shown(campaign, "codes-in-flight")) == (["B", "C"], [])
     assert pool_list.GIVEN_BACK._value.get() - before == 1
+
+
+def test_a_pool_that_was_used_up_long_ago_is_not_looked_at_until_it_has_codes_again(campaign):
+    add(campaign, "A")
+    assert issue(campaign, *accounts(1)) == "A"
+    add(campaign, "B")
+    assert take(campaign, 7) == "B"
+    Campaign.objects.filter(pk=campaign.pk).update(codes_added=1)
+    Coupon.objects.update(issued_at=F("issued_at") - timedelta(hours=2))
+
+    assert pool_list.heal(after_seconds=0) == 0
+    assert shown(campaign, "codes-in-flight") == ["B"]
+
+    Campaign.objects.filter(pk=campaign.pk).update(codes_added=2)
+    assert pool_list.heal(after_seconds=0) == 1
+    assert shown(campaign) == ["B"]
 
 
 def test_a_list_that_lost_a_code_is_dropped(campaign):

@@ -4,6 +4,10 @@
 cases for it, and coupons/tests/test_eligibility.py has the refusals of all ten side by side.
 """
 
+import asyncio
+import threading
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -17,9 +21,12 @@ from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import allocated, refused
-from shop.concurrency.event_loop import run_blocking
+from shop.concurrency.event_loop import run_blocking, run_in_thread
+from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.tests.factories import AccountFactory
-from shop.tests.second_connection import connection_id, kill
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import ask, connection_id, holding, kill
+from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("in_the_lab")]
 
@@ -108,12 +115,39 @@ def test_a_batch_decides_in_the_order_of_its_requests():
     assert positions(campaign) == [1, 2]
 
 
-def test_campaigns_that_do_not_exist_are_not_remembered(account_id):
-    issuing.issue(campaign_id=CampaignFactory.create().pk, user_id=account_id)
-    before = remembered.campaign.cache_info().currsize
+def test_that_a_campaign_does_not_exist_is_not_remembered(account_id):
     for unknown in range(900_000, 900_020):
         assert refused(Campaign(pk=unknown), account_id) == "campaign_not_found"
-    assert remembered.campaign.cache_info().currsize == before
+        assert not remembered.is_known(unknown)
+    created = CampaignFactory.create(pk=900_007)
+    assert issuing.issue(campaign_id=created.pk, user_id=account_id).is_new
+    assert remembered.is_known(created.pk)
+
+
+async def _ask_for_unknown(ids: list[int]) -> list[Any]:
+    return await asyncio.gather(*map(remembered.get, ids), return_exceptions=True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_made_up_campaigns_leave_a_thread_to_those_that_exist():
+    campaign = CampaignFactory.create()
+    run_blocking(remembered.get(campaign.pk))
+    assert LOOKUP_POOL._max_threads > 1
+    may_end = threading.Event()
+
+    async def race_for_threads() -> Any:
+        made_up = asyncio.create_task(_ask_for_unknown([*range(910_000, 910_040)]))
+        await asyncio.to_thread(wait_until, lambda: waiting_at("%coupons_campaign%") > 0)
+        waiting = await run_in_thread(waiting_at, "%coupons_campaign%", pool=LOOKUP_POOL)
+        may_end.set()
+        assert waiting == 1
+        return await made_up
+
+    with holding("LOCK TABLES coupons_campaign WRITE") as other:
+        refusals = in_background(lambda: asyncio.run(race_for_threads()))
+        assert may_end.wait(30)
+        ask(other, "UNLOCK TABLES")
+    assert {one.code for one in refusals.result(30)} == {"campaign_not_found"}
 
 
 def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id, unlawful):
@@ -131,15 +165,15 @@ OTHERS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AN
 
 @pytest.mark.django_db(transaction=True)
 def test_the_first_look_at_a_campaign_outlives_a_lost_connection():
-    remembered.existing.clear()  # of tests whose campaigns had the same numbers
+    issuing.forget()  # campaigns of other tests had the same numbers
     known, campaign = CampaignFactory.create_batch(2)
-    run_blocking(remembered.require_existing(known.pk))
+    run_blocking(remembered.get(known.pk))
     with connection.cursor() as cursor:
         cursor.execute(OTHERS)
         for [number] in cursor.fetchall():
             kill(number)
-    assert campaign.pk not in remembered.existing
-    run_blocking(remembered.require_existing(campaign.pk))
-    assert campaign.pk in remembered.existing
+    assert not remembered.is_known(campaign.pk)
+    run_blocking(remembered.get(campaign.pk))
+    assert remembered.is_known(campaign.pk)
     kill(connection_id())
     assert remembered.require(campaign.pk) == campaign

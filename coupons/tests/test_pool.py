@@ -88,6 +88,14 @@ def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code():
     assert piece.lines == [(4_001, "code"), (4_002, "A1")]
 
 
+def test_a_line_in_cp949_is_shown_in_its_letters():
+    for header in ("할인코드", "똠방각하"):
+        [piece] = line_files.pieces(BytesIO(f"{header}\r\nA1\r\n".encode("cp949")), kind=line_files.CODES)
+        [wrong] = piece.errors
+        assert (wrong.line, piece.texts) == (1, ["A1"])
+        assert wrong.detail.startswith(f"“{header}” is no code")
+
+
 @in_one_test(
     ("data", "expected"),
     [

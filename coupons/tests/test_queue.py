@@ -3,10 +3,6 @@
 import socket
 import threading
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
 from django.core.management import call_command
@@ -19,19 +15,14 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from coupons.partners import confirmation
 from coupons.queue import stream, tickets, worker
-from coupons.tests.factories import CampaignFactory, accounts, coupon_of
-from coupons.tests.laws import broken, positions
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import positions
 from coupons.tests.outcomes import refused
 from coupons.tests.own_issuer import settling
 from coupons.tests.own_partner import GOOD
 from scripts.stack import ports
 from scripts.tests.simulator import serving
-from shop import clock
-from shop.db.pacing import Pace
 from shop.errors import NotFound, Rejected
-from shop.management import archives
-from shop.operations.archives import archiving, restoring
-from shop.operations.archives.archiving import Options
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask as ask_database
 
@@ -156,65 +147,6 @@ def ask(campaign: Campaign, account_id: int) -> Queued:
     queued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
     assert isinstance(queued, Queued)
     return queued
-
-
-OPTIONS = Options(reason="The disk is full.", pace=Pace(size=2, share=1.0))
-
-
-def long_ago() -> datetime:
-    return (clock.now() - timedelta(days=200)).replace(day=15)
-
-
-def old_ticket(campaign: Campaign, account_id: int, number: int, **columns: Any) -> QueueTicket:
-    """A ticket of the old month, whose key begins with its time."""
-    at = long_ago() + timedelta(seconds=number)
-    id = UUID(int=(int(at.timestamp() * 1000) << 80 | 0x7 << 76 | 1 << 63) + campaign.pk * 1_000 + number)
-    columns = {"id": id, "number": number, "status": "sold_out", "created_at": at} | columns
-    return QueueTicket.objects.create(campaign=campaign, account_id=account_id, **columns)
-
-
-@pytest.fixture
-def campaign() -> Campaign:
-    """A campaign with a queue, which closed in the old month: one coupon, and four that came too late."""
-    made: Campaign = CampaignFactory.create(strategy="group_commit", quantity=5)
-    coupon = coupon_of(made)
-    Campaign.objects.filter(pk=made.pk).update(
-        strategy="queue", opens_at=long_ago() - timedelta(days=9), closes_at=long_ago() + timedelta(hours=1)
-    )
-    old_ticket(made, coupon.account_id, 1, status="issued", coupon=coupon)
-    for number, account_id in enumerate(accounts(4), start=2):
-        old_ticket(made, account_id, number)
-    made.refresh_from_db()
-    return made
-
-
-def archive(folder: Path) -> archiving.Archived:
-    done = archiving.archive(archives.TICKETS, f"{long_ago():%Y-%m}", folder=folder, options=OPTIONS)
-    assert done is not None
-    return done
-
-
-def test_settled_tickets_go_and_come_back_and_the_greatest_number_stays(tmp_path, campaign):
-    before = list(QueueTicket.objects.order_by("pk").values())
-    done = archive(tmp_path)
-    assert done.removed == 4
-    assert list(QueueTicket.objects.values_list("number", flat=True)) == [5]
-    assert tickets.last_number(campaign.pk) == 5
-    assert broken() == {}
-    restoring.restore(tmp_path / done.file, archives.TABLES, options=OPTIONS)
-    assert list(QueueTicket.objects.order_by("pk").values()) == before
-    assert broken() == {}
-    archive(tmp_path)
-
-
-def test_waiting_tickets_and_those_of_campaigns_that_go_on_stay(tmp_path, campaign):
-    QueueTicket.objects.filter(number=2).update(status="waiting")
-    running = CampaignFactory.create(strategy="queue")
-    for number, account_id in enumerate(accounts(3), start=1):
-        old_ticket(running, account_id, number)
-    assert archive(tmp_path).removed == 3
-    assert QueueTicket.objects.filter(campaign=running).count() == 3
-    assert set(QueueTicket.objects.filter(campaign=campaign).values_list("number", flat=True)) == {2, 5}
 
 
 def test_an_unavailable_partner_costs_no_ticket_its_place_and_none_is_sold_out(tmp_path, settings):

@@ -208,6 +208,29 @@ def test_the_account_of_a_process_killed_between_commit_and_recording_becomes_a_
     assert refusal(campaign, late) == "sold_out"
 
 
+@pytest.mark.parametrize("columns", [{"quantity": 2}, {"quantity": 9, "code_source": "pool", "codes": 2}])
+def test_campaigns_that_sold_out_long_ago_are_not_looked_at_until_they_can_issue_again(columns):
+    campaign, (*everyone, late) = gated(**columns), accounts(4)
+    gated()
+    issue_all(campaign, everyone[:2])
+    gate.admit(campaign_id=campaign.pk, user_id=everyone[2])
+    redis_client.client().hset(key(campaign.pk, gate.IN_FLIGHT), everyone[2], "7:1000")
+    Coupon.objects.update(issued_at=F("issued_at") - timedelta(hours=2))
+
+    with captured_statements() as captured:
+        assert gate.heal() == 0
+        assert list(gate.numbers_in_flight() or ()) == [str(Campaign.objects.latest("pk").pk)]
+    assert not any(f"= {campaign.pk} " in statement for statement in captured)
+
+    if campaign.code_source == "pool":
+        pool.add(campaign_id=campaign.pk, codes=["THIRD"])
+    else:
+        campaigns.change(campaign_id=campaign.pk, quantity=3)
+    assert gate.heal() == 1
+    assert list(tickets(campaign)) == []
+    assert issue(campaign, late).is_new
+
+
 def test_a_ticket_from_the_future_is_resolved_as_well():
     """Another Redis with another clock wrote it; the sweep doesn't wait until that time."""
     campaign, [user_id] = gated(quantity=1), accounts(1)

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from django.db import connection
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from prometheus_client import Counter
 
@@ -63,22 +61,22 @@ def sequence(*, most_batches: int | None = None) -> int:
             return sequenced
 
 
-def leave_gap(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
-    """Leave a gap after the last position in a restored database, unless it is of another schema.
+def leave_gap() -> None:
+    """Leave a gap after the last position in a restored database.
 
     It bears the instant: that of an earlier restore of the same backup is another one, and readers whose
     cursors are of before this one are told.
     """
-    table = FeedState._meta.db_table
-    if table not in connection.introspection.table_names():
-        return
-    cursor.execute(
-        # In this order: an assignment sees those before it.
-        f"UPDATE {connection.ops.quote_name(table)} SET"  # noqa: S608 - the name of a model's table
-        " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s, %s)),"
-        " last_position = last_position + %s",
-        [GAP, round(clock.seconds() * 1000), GAP],
-    )
+
+    def leave() -> None:
+        state = FeedState.objects.select_for_update().get(pk=ROW)
+        first = state.last_position + 1
+        state.last_position += GAP
+        state.gaps = [*state.gaps, [first, state.last_position, round(clock.seconds() * 1000)]]
+        state.save(update_fields=["last_position", "gaps"])
+
+    FeedState.objects.get_or_create(pk=ROW)
+    transactions.run(leave, transactions.ONCE)
 
 
 def _sequence_batch(given: set[int]) -> int:

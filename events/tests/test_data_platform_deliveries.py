@@ -304,7 +304,7 @@ def test_old_events_that_are_sent_again_while_the_platform_is_away_are_not_dead(
     assert deliver_due() == 1
     for rows in (JournalLine.objects, FeedEvent.objects):
         rows.update(at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
-    deliveries.resend_order(order_id=order_id, reason="lost there", settled_refunds=0)
+    deliveries.resend_order(order_id=order_id, reason="lost there")
     for _ in range(delivery_pass.FEWEST_ATTEMPTS + 1):
         make_due(event)
         deliver_to_nobody()

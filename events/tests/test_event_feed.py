@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import connection
 from django.db.models import Q
 
 from accounts.api_keys import keys
@@ -72,8 +71,7 @@ def api() -> Iterator[Api]:
 def lose_by_a_restore(*, after: int) -> None:
     FeedEvent.objects.filter(position__gt=after).delete()
     FeedState.objects.update(last_position=after)
-    with connection.cursor() as cursor:
-        sequencing.leave_gap(connection, cursor)
+    sequencing.leave_gap()
 
 
 def test_each_page_continues_where_the_last_one_ended(api):

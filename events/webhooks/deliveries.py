@@ -1,7 +1,7 @@
 """The log of deliveries: reading it, sending events again, and sending a test."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from events.feed import catalogue, reading, recording
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints, sending
 from shop import clock
-from shop.db import archived_months, key_walks, transactions
+from shop.db import key_walks, transactions
 from shop.errors import Rejected, required
 from shop.journal import journal
 from shop.lazy_texts import mark as _
@@ -62,15 +62,6 @@ def untaken() -> "QuerySet[FeedEvent]":
     endpoint = endpoints.get(endpoint_id=BUILT_IN)
     is_after = Q(position=None) | Q(position__gt=endpoint.position)
     return FeedEvent.objects.filter(is_after, reading.chosen_by(endpoint.events))
-
-
-def undelivered(event_id: OuterRef) -> Q:
-    """The condition that the data platform has not got the event of this id: its row says so, or it has none
-    though the feed has the event.
-    """
-    rows = to_data_platform().filter(event_id=event_id)
-    without_row = Q(~Exists(rows), Exists(_events(event_id)))
-    return Q(Exists(rows.exclude(status=Status.DELIVERED))) | without_row
 
 
 def lost(event_id: OuterRef) -> Q:
@@ -158,19 +149,16 @@ def resend_dead(ids: Sequence[int], *, reason: str = "") -> list[int]:
     return resent
 
 
-def resend_order(*, order_id: UUID, reason: str, settled_refunds: int) -> int:
+def resend_order(*, order_id: UUID, reason: str) -> int:
     """Send all events of the order to the data platform again at once, in sequence; returns how many.
 
-    `settled_refunds` says how many refunds are settled: each has an event. A repeat sends them again: run it
-    by `recorded_answers.run_once`. Raises `Rejected` `no_events`, or `events_archived`.
+    A repeat sends them again: run it by `recorded_answers.run_once`. Raises `Rejected` `no_events`.
     """
 
     def work() -> int:
         # While it is locked, no pass takes events from the feed.
         _try_at_once(BUILT_IN)
         rows = of_order(order_id)
-        refunds = sum(row.type == "order.refunded" for row in rows)
-        _require_not_archived(order_id, may_lack=not rows or refunds < settled_refunds)
         if not rows:
             text = _("The order has no events: they are written when it is paid, refunded or cancelled.")
             raise Rejected(text, code="no_events")
@@ -297,23 +285,6 @@ def _as_new() -> dict[str, Any]:
     now, unknown = clock.now(), dict.fromkeys(("delivered_at", "response_status", "refused_at"))
     columns = {"status": PENDING, "attempts": 0, "error": "", "next_attempt_at": now, "created_at": now}
     return unknown | columns
-
-
-def _require_not_archived(order_id: UUID, *, may_lack: bool) -> None:
-    """Raise `Rejected` if the order's first event is in a file, or if events are missing that may be."""
-    paid = archived_months.month_of_paid_event(order_id)
-    months = [paid] if paid else []
-    if may_lack and not months:
-        # The key begins with the milliseconds at which the order was placed.
-        placed_at = datetime.fromtimestamp((order_id.int >> 80) // 1000, UTC)
-        months = archived_months.read_since(archived_months.JOURNAL, placed_at)
-    if months:
-        files = ", ".join(month.file for month in months)
-        raise Rejected(
-            _("Events of the order may be archived in {files}: restore the month first.", files=files),
-            code="events_archived",
-            file=months[0].file,
-        )
 
 
 def _get_enabled(endpoint_id: UUID) -> WebhookEndpoint:

@@ -13,6 +13,7 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.functional import lazy
 from django.utils.html import format_html
@@ -47,6 +48,7 @@ MOST_LINES = 20_000
 """Without the header. All lines of a file are in memory at once, for every preview."""
 ROWS_SHOWN = 200
 """Of the preview: a page of all lines took hundreds of MiB."""
+SAMPLE = "inventory/stock-sample.csv"
 HEADERS = [
     _("line"),
     _("sku"),
@@ -74,6 +76,7 @@ def _preview_movement(product_id: int, data: Mapping[str, Any]) -> ActionPreview
     # Before the stock: a movement that comes between the two reads is found to be new.
     seen_movement = adjustments.last_by_staff(product_id)
     product, delta = products.get(product_id=product_id, include_inactive=True), data["delta"]
+    adjustments.require_possible(product, kind=data["kind"], delta=delta)
     return ActionPreview(
         gettext("%(kind)s: %(delta)s of %(product)s?")
         % {"kind": dict(KINDS)[data["kind"]], "delta": f"{delta:+,}", "product": product},
@@ -82,9 +85,6 @@ def _preview_movement(product_id: int, data: Mapping[str, Any]) -> ActionPreview
             (gettext("Reserved by open orders"), f"{product.reserved:,}"),
             (gettext("Available"), f"{product.available:,} → {product.available + delta:,}"),
         ],
-        warning=""
-        if product.available + delta >= 0
-        else gettext("Less than the reserved units would be left."),
         carried={"seen_movement": seen_movement},
     )
 
@@ -181,7 +181,13 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
         return Action(
             title=gettext("Import stock"),
             description=format_html(
-                gettext("A CSV file: {columns}, and perhaps {optional}."),
+                gettext(
+                    "A CSV file: {columns}, and perhaps {optional}. The quantity is added to what is on "
+                    "hand. {sample}"
+                ),
+                sample=format_html(
+                    '<a class="text-link" href="{}" download>{}</a>', static(SAMPLE), gettext("A sample file")
+                ),
                 columns=format_html("<code>{}</code>", ",".join(stock_files.COLUMNS)),
                 optional=format_html("<code>{}</code>", ",".join(stock_files.OPTIONAL_COLUMNS)),
             ),
@@ -212,8 +218,10 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
         return Action(
             title=gettext("Move stock of %(sku)s") % {"sku": product.sku},
             description=gettext(
-                "Received goods, or a correction of the count. It is recorded as a movement."
-            ),
+                "Received goods, or a correction of the count. It is recorded as a movement. On hand: "
+                "%(on_hand)s, of which open orders reserve %(reserved)s."
+            )
+            % {"on_hand": f"{product.on_hand:,}", "reserved": f"{product.reserved:,}"},
             submit=gettext("Move"),
             form_class=MoveStockForm,
             preview=partial(_preview_movement, product.pk),
@@ -277,7 +285,8 @@ def _preview(rows: list[StockRow], warnings: list[str]) -> ActionPreview:
         at = f"{same.started_at:%Y-%m-%d %H:%M:%S} UTC"
         warnings = [*warnings, text % {"at": at, "reason": same.reason}]
     sentence = gettext(
-        "%(rows)s rows: %(created)s products are new, %(changed)s change, %(units)s units are received."
+        "%(rows)s rows: %(created)s products are new, %(changed)s change, %(units)s units are received. "
+        "They are added to what is on hand."
     ) % {
         "rows": len(imported.receipts),
         "created": imported.created,

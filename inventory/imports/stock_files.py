@@ -17,15 +17,40 @@ from inventory.schemas import Sku, Threshold
 from shop import literals, uploaded_text
 from shop.errors import Invalid
 from shop.http import validation_texts
+from shop.http.json_format import TooLarge
+from shop.http.pages import csv_format
 from shop.http.validation import Amount, NonBlankText
+from shop.lazy_texts import mark as _text
 from shop.normalization import normalized
 
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
+ALIASES = {
+    **dict.fromkeys(("상품코드", "품번", "품목코드"), "sku"),
+    **dict.fromkeys(("상품명", "품명", "이름"), "name"),
+    **dict.fromkeys(("가격", "판매가", "판매가격", "단가"), "price"),
+    **dict.fromkeys(("수량", "입고수량"), "quantity"),
+    **dict.fromkeys(("재고부족기준", "부족기준"), "low_stock_threshold"),
+}
+"""Of columns, without spaces."""
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""Excel's first line of a file, which names what separates the cells below."""
+WRITTEN_NUMBER = re.compile(r"(?:[₩￦]|KRW)?\s?(\d{1,3}(?:,\d{3})+|\d+)\s?(?:원|개)?", re.ASCII)
+POINTED_NUMBER = re.compile(r"\d{1,3}(\.\d{3})+", re.ASCII)
+"""A thousand in half of Europe, and one in Korea."""
+SPREADSHEET_WORD = re.compile(r"#[A-Z0-9/]+[!?]?|nan|null|none|true|false|n/a|undefined", re.IGNORECASE)
+"""What spreadsheets and programs write in place of a value that they don't have."""
+MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+DATE = re.compile(
+    rf"\d{{1,2}}-{MONTH}(?:-\d{{2,4}})?|{MONTH}-\d{{2}}|\d{{1,4}}([/-])\d{{1,2}}\1\d{{1,4}}", re.IGNORECASE
+)
+"""As spreadsheets write what they take for a date, such as the sku 3-1."""
 LARGEST_QUANTITY = 10**9
 SHORTENED_NUMBER = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII | re.IGNORECASE)
 """As spreadsheets show a long number, such as a barcode, and save it: its last digits are lost."""
 SHORTENED_SHOWN = 10
+MOST_ERRORS, MOST_BYTES = 1_000, 12 * 2**20
+"""Of a file that a page reads: a thread of the web server takes seconds for more."""
 # Messages instead of pydantic's, which quote the pattern.
 PLAIN_MESSAGES = {
     ("sku", "string_pattern_mismatch"): _("must be printable ASCII without spaces, and not empty"),
@@ -34,8 +59,13 @@ PLAIN_MESSAGES = {
 
 
 def _whole_number(text: object) -> object:
+    written = WRITTEN_NUMBER.fullmatch(str(text))
+    if POINTED_NUMBER.fullmatch(str(text)):
+        raise PydanticCustomError(
+            "ambiguous_number", gettext_noop("may be thousands or a fraction: write it without a point")
+        )
     try:
-        number = literals.whole_number(str(text))
+        number = literals.whole_number(written[1].replace(",", "") if written else "")
     except literals.NotOfTheForm:
         number = -1
     if number < 0:
@@ -91,9 +121,12 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
     """The rows of a CSV file, and what an operator should know of it: how it was read, and what looks wrong.
 
     Raises `Invalid` as `read` does, for files of another kind, and for more than `most_lines` below the first
-    before any is parsed.
+    before any is parsed. With `most_lines` it ends at `MOST_ERRORS`, and raises `TooLarge`.
     """
-    decoded, warnings = uploaded_text.decode(data), []
+    if most_lines and len(data) > MOST_BYTES:
+        raise TooLarge(_text("The upload is larger than {size} MiB.", size=MOST_BYTES // 2**20))
+    warnings: list[str] = []
+    decoded = uploaded_text.decode(data)
     lines: Iterable[str] = StringIO(decoded.text, newline="")
     if most_lines is not None:
         lines = list(islice(lines, most_lines + 2))
@@ -103,7 +136,7 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
                 "Split it, or import it by the command seed_stock, which has no such limit."
             )
             raise Invalid(text % {"lines": most_lines}, errors=[])
-    rows = read(lines)
+    rows = read(lines, most_errors=most_lines and MOST_ERRORS, warnings=warnings)
     if decoded.encoding != "UTF-8":
         text = gettext("The file is not UTF-8; it was read as %(encoding)s. Check that the names are right.")
         warnings.append(text % {"encoding": decoded.encoding})
@@ -112,41 +145,70 @@ def read_file(data: bytes, *, most_lines: int | None = None) -> tuple[list[Stock
             "These skus look like numbers whose last digits a spreadsheet has dropped: %(skus)s. If they are "
             "barcodes, format their column as text, enter them again and save the file."
         )
-        name = gettext("%(sku)s (line %(line)s)")
-        names = [name % {"sku": row.sku, "line": row.line} for row in shortened[:SHORTENED_SHOWN]]
-        more = ", …" if shortened[SHORTENED_SHOWN:] else ""
-        warnings.append(text % {"skus": ", ".join(names) + more})
+        warnings.append(text % {"skus": _listed([(row.sku, row.line) for row in shortened])})
+    odd = [(row.sku, row.line) for row in rows if DATE.fullmatch(row.sku)]
+    odd += [(one, row.line) for row in rows for one in (row.sku, row.name) if SPREADSHEET_WORD.fullmatch(one)]
+    if odd:
+        text = gettext("These look like what a spreadsheet has made of something else: %(cells)s.")
+        warnings.append(text % {"cells": _listed(odd)})
     return rows, warnings
 
 
-def read(lines: Iterable[str]) -> list[StockRow]:
-    """The rows of CSV with a header; blank lines are skipped. Raises `Invalid` with every error."""
+def _listed(cells: list[tuple[str, int]]) -> str:
+    """The first of these cells, each with its line."""
+    name = gettext("%(sku)s (line %(line)s)")
+    names = [name % {"sku": text, "line": line} for text, line in cells[:SHORTENED_SHOWN]]
+    return ", ".join(names) + (", …" if cells[SHORTENED_SHOWN:] else "")
+
+
+def read(
+    lines: Iterable[str], *, most_errors: int | None = None, warnings: list[str] | None = None
+) -> list[StockRow]:
+    """The rows of CSV with a header; blank lines are skipped, and so are columns of other names, of which
+    there is one of the `warnings` then. Raises `Invalid` with its errors.
+    """
     lines = iter(lines)
     first = next(lines, "")
+    skipped = 1 if SEPARATOR_LINE.fullmatch(first) else 0
+    first = next(lines, "") if skipped else first
     is_by_tabs = "\t" in first and "," not in first
     reader = csv.reader(chain([first], lines), strict=True, delimiter="\t" if is_by_tabs else ",")
     errors: list[dict[str, Any]] = []
     rows: dict[str, StockRow] = {}
     try:
-        header = _without_empty_ends([name.strip().lower() for name in next(reader, [])])
-        if sorted(header) not in (sorted(COLUMNS), sorted(COLUMNS + OPTIONAL_COLUMNS)):
+        titles = _without_empty_ends(next(reader, []))
+        header = [_column(title) for title in titles]
+        known = [name for name in header if name]
+        if not set(COLUMNS) <= set(known) or len(set(known)) < len(known):
             raise invalid([_header_error(first)])
+        others = [title.strip() for title, name in zip(titles, header, strict=True) if not name]
+        if others and warnings is not None:
+            warnings.append(gettext("Columns that were not read: %(names)s.") % {"names": ", ".join(others)})
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
             try:
-                row = _read_line(reader.line_num, header, cells, rows)
+                row = _read_line(reader.line_num + skipped, header, cells, rows)
                 rows[row.sku] = row
             except Invalid as refused:
                 errors += refused.extra["errors"]
+                if most_errors and len(errors) >= most_errors:
+                    break
     except csv.Error as error:
         detail = gettext("not readable as CSV: %(error)s") % {"error": error}
-        errors.append(_error(reader.line_num, "", "not_csv", detail))
+        errors.append(_error(reader.line_num + skipped, "", "not_csv", detail))
     if not rows and not errors:
         errors.append(_error(1, "", "empty", gettext("no line follows: there is nothing to import")))
     if errors:
         raise invalid(errors)
     return list(rows.values())
+
+
+def _column(title: str) -> str:
+    """The column with this title, in English or Korean; empty for another."""
+    plain = normalized(title).strip().lower()
+    name = ALIASES.get(plain.replace(" ", ""), plain.replace(" ", "_"))
+    return name if name in COLUMNS + OPTIONAL_COLUMNS else ""
 
 
 def _without_empty_ends(cells: list[str], *, least: int = 0) -> list[str]:
@@ -172,8 +234,8 @@ def _read_line(number: int, header: list[str], cells: list[str], known: dict[str
         counts = {"count": len(cells), "expected": len(header)}
         detail = gettext("has %(count)s cells instead of %(expected)s") % counts
         raise invalid([_error(number, "", "wrong_number_of_cells", detail)])
-    stripped = [cell.strip() for cell in cells]
-    row = read_one(dict(zip(header, stripped, strict=True)), line=number)
+    texts = map(csv_format.read_cell, cells)
+    row = read_one({name: text for name, text in zip(header, texts, strict=True) if name}, line=number)
     if before := known.get(row.sku):
         detail = gettext("%(sku)s is on line %(line)s already") % {"sku": row.sku, "line": before.line}
         raise invalid([_error(number, "sku", "repeated", detail)])

@@ -329,6 +329,30 @@ def test_an_impossible_move_shows_an_error_and_changes_nothing(operator):
     assert (levels_of(product), StockMovement.objects.count()) == ((5, 0), 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "delta", "words"),
+    [
+        ("received", -1_200, "at least 1"),
+        ("received", 0, "at least 1"),
+        ("adjusted", 0, "changes nothing"),
+        ("adjusted", -18, "(17 available)"),
+        ("adjusted", -1_200, "(17 available)"),
+    ],
+)
+def test_a_move_that_is_impossible_reaches_no_confirmation_and_the_form_shows_what_there_is(
+    operator, kind, delta, words
+):
+    """A minus before received goods was confirmed as "20 → -1,180"."""
+    product = ProductFactory.create(on_hand=20, reserved=3)
+    address = f"/admin/inventory/product/{product.pk}/move_stock/"
+    form = operator.get(address).content.decode()
+    assert "On hand: 20, of which open orders reserve 3." in form
+    page = operator.post(address, fields_of(form, kind=kind, delta=str(delta), reason="counted"))
+    assert words in page.content.decode()
+    assert "preview" not in page.context
+    assert levels_of(product) == (20, 3)
+
+
 def test_a_threshold_and_a_limit_per_account_are_set_and_removed_on_the_page(operator):
     product = ProductFactory.create(sku="TEA-1", name="Tea", price=900)
     for name, values in (

@@ -1,10 +1,14 @@
 """Products and stock over HTTP: the contract's fields, filters and refusals."""
 
+import time
+
 import pytest
 
+from inventory import products
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, levels_of
 from shop.models import IdempotencyKey, JournalLine
+from shop.tests import servers
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
@@ -75,6 +79,28 @@ def test_only_staff_with_the_permission_see_inactive_products(anon, user, staff)
 @in_one_test(("query", "field"), [("availability=gone", "availability"), (f"search={'x' * 101}", "search")])
 def test_an_invalid_query_is_refused(anon, query, field):
     expect_wrong_fields(anon.get(f"/products?{query}"), field)
+
+
+def test_a_search_has_five_words_at_most(anon, staff):
+    ProductFactory.create(name="One pot of green tea")
+    for client in (anon, staff):
+        assert len(client.get("/products?search=tea+green%20 of%09pot%E3%80%80one").json()["results"]) == 1
+        refused = client.get("/products?search=a+pot+of+tea+for+two")
+        expect_wrong_fields(refused, "search")
+        assert refused.json()["errors"][0]["code"] == "too_many_words"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_server_ends_a_search_that_takes_longer_than_a_second(anon, staff, monkeypatch):
+    """One of 49 words took the database 2.2 s."""
+    ProductFactory.create(name="Pot")
+    find = products.find
+    monkeypatch.setattr(products, "find", lambda **asked: find(**asked).extra(where=["SLEEP(9) = 0"]))
+    for client in (anon, staff):
+        began_at = time.monotonic()
+        refused = expect_refusal(client.get("/products?search=pot"), 503, "unavailable")
+        assert "took too long" in refused["detail"] and time.monotonic() - began_at < 8
+        assert servers.statement_limit_seconds() == 0, "a connection has no limit after its search"
 
 
 @in_one_test("path", [MISSING, f"/products/{2**63}"])

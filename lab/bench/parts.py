@@ -190,6 +190,27 @@ def sales(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
         yield replace(run, figures={**run.figures, **of_plain})
 
 
+def sign_ins(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """Sign-ins at once beside readers, who read alone before."""
+    row = ROWS["sign_ins"]
+    # A cookie that names no session, and no token: anonymous.
+    anonymous = {"TOKENS": stage.tokens_of([{"access": ""}], "anonymous"), "SESSIONS": 1, "AGAIN": 1}
+    addresses = ",".join(f"127.7.{n // 250}.{n % 250 + 1}" for n in range(stage.size.signing_in))
+
+    def readers_p95_ms(seconds: int) -> float:
+        own = {"LIST": "/api/v1/products", "VUS": row.readers, "SECONDS": seconds}
+        read = load.run("list", stage.instance, within_seconds=2 * seconds, **own, **anonymous)
+        return read.number("http_req_duration", "p(95)")
+
+    quiet_ms = readers_p95_ms(row.quiet_seconds)
+    with ThreadPoolExecutor(1) as threads:
+        beside_ms = threads.submit(readers_p95_ms, row.beside_seconds)
+        own = {"PASSWORD": welcome.DEMO_PASSWORD, "K6_LOCAL_IPS": addresses}
+        signed_in = loads.measure(stage, "sign_ins", **own)
+    readers = {"readers_quiet_p95_ms": quiet_ms, "readers_p95_ms": beside_ms.result()}
+    yield replace(signed_in, figures={**signed_in.figures, **readers})
+
+
 PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "beside null": loads.beside_null,
     "once": lambda stage, rows: (loads.measure(stage, row) for row in rows),
@@ -198,6 +219,7 @@ PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "board": board,
     "waiting": buyers_waiting,
     "sales": sales,
+    "sign_ins": sign_ins,
     "idle": idle,
     "audit": audit,
 }

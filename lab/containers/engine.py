@@ -33,7 +33,7 @@ SHOP, STORES = ("web", "worker", "beat", "issuer"), ("redis", "rabbitmq", "mysql
 FILES = ("docker-compose.yml", "scripts/docker/simulators.yml", "lab/containers/override.yml")
 """The first two are those of docs/operations.md."""
 HEALTHY = {*SHOP, *STORES, "proxy", "prometheus", "alertmanager", "redis_exporter", "mysql_exporter"}
-KNOWN = {*HEALTHY, *LEFT_OUT, "migrate", "backup", "gateway", "data_platform"}
+KNOWN = {*HEALTHY, *LEFT_OUT, "migrate", "gateway", "data_platform"}
 """All that are checked, or left out: what ends by itself, and the simulators, need not be healthy."""
 PORTS = ("WEB", "GATEWAY", "DATA_PLATFORM", "PROMETHEUS", "ALERTMANAGER")
 """In a row; the first three are those of an instance."""

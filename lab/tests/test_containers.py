@@ -6,8 +6,6 @@ No container is started here: what is checked is the text. docs/operations.md sa
 import importlib.resources
 import json
 import re
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
@@ -26,10 +24,9 @@ SERVICES = COMPOSE["services"]
 SIMULATORS = yaml.safe_load((DOCKER / "simulators.yml").read_text())
 DOCKERFILE = (places.PROJECT / "Dockerfile").read_text()
 MONITORING_DOCKERFILE = (places.PROJECT / "ops" / "monitoring" / "Dockerfile").read_text()
-BACKUP_DOCKERFILE = (places.PROJECT / "ops" / "backup" / "Dockerfile").read_text()
-OURS = ("migrate", "backup", "web", "worker", "beat", "issuer")
+OURS = ("migrate", "web", "worker", "beat", "issuer")
 MONITORING = ("alertmanager", "redis_exporter", "mysql_exporter")
-BUILT = ("firstcome", "firstcome-mysql-backup", "firstcome-monitoring")
+BUILT = ("firstcome", "firstcome-monitoring")
 """The images that are built here."""
 
 
@@ -107,15 +104,14 @@ def test_every_image_from_outside_has_an_exact_version():
     }
     outside = [image for image in named.values() if image not in BUILT]
     outside += [exact[name]["build"]["args"]["PYTHON"] for name in ("migrate", "alertmanager")]
-    outside.append(exact["backup"]["build"]["args"]["MYSQL"])
-    assert len(outside) == 9
+    assert len(outside) == 8
     assert [image for image in outside if not re.search(r":v?\d+\.\d+\.\d+(-|$)", image)] == []
 
 
 def test_the_image_is_built_and_exported_once():
     built = [name for name, service in SERVICES.items() if "build" in service]
-    assert built == ["migrate", "backup", "alertmanager"]
-    assert {SERVICES[name]["image"] for name in OURS if name != "backup"} == {"firstcome"}
+    assert built == ["migrate", "alertmanager"]
+    assert {SERVICES[name]["image"] for name in OURS} == {"firstcome"}
     assert {SERVICES[name]["image"] for name in MONITORING} == {"firstcome-monitoring"}
     assert {service["image"] for service in SIMULATORS["services"].values()} == {"firstcome"}
 
@@ -192,17 +188,6 @@ def test_a_migrate_that_always_fails_ends_docker_compose_up():
     assert re.fullmatch(r"on-failure:[1-9]", SERVICES["migrate"]["restart"])
 
 
-def test_backups_are_made_by_the_programs_of_the_server_that_runs_on_the_shops_own_image():
-    """MariaDB's programs, which Debian has by the same names, don't know MySQL's binary log."""
-    assert f"ARG MYSQL={SERVICES['mysql']['image']}\n" in BACKUP_DOCKERFILE
-    assert f"ARG SHOP={SERVICES['web']['image']}\n" in BACKUP_DOCKERFILE
-    assert BACKUP_DOCKERFILE.rindex("USER firstcome") > BACKUP_DOCKERFILE.rindex("RUN ")
-    backup = SERVICES["backup"]
-    assert backup["profiles"] == ["backup"], "`docker compose up` must not start it"
-    [folder] = [volume.partition(":")[2] for volume in backup["volumes"]]
-    assert f"install -d -o firstcome -g firstcome -m 700 {folder} " in BACKUP_DOCKERFILE
-
-
 def test_the_image_holds_every_app_and_runs_without_root():
     copied = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.MULTILINE)
     assert set(copied) == {*places.APPS}
@@ -247,31 +232,10 @@ def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tm
 
 def test_a_backup_and_its_restore_are_the_documented_ones():
     backing_up, restoring = checks.documented(places.PROJECT, "howto/restore-a-backup.md", checks.RESTORE)
-    assert all(line.startswith("docker ") for line in [*backing_up, *restoring])
+    assert " mysqldump -uroot --single-transaction " in backing_up[0]
+    assert all(line.startswith("docker ") for line in restoring)
     with pytest.raises(SetupError):
         checks.documented(places.PROJECT, "operations.md", checks.RESTORE)
-
-
-@pytest.mark.boots("shell programs")
-def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path):
-    """ops/backup/collect.sh, with another program in the place of MySQL's."""
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.mkdir()
-    # Nothing else of this machine's, which may have MySQL's programs or MariaDB's by their names.
-    for tool in ("sh", "bash", "mkdir", "cp", "ldd", "cat", "grep", "basename", "ls", "head", "chmod"):
-        (source / tool).symlink_to(shutil.which(tool))
-    for name in ("mysql", "mysqldump"):
-        shutil.copy("/usr/bin/env", source / name)
-    collect = ["sh", str(places.PROJECT / "ops" / "backup" / "collect.sh"), str(target)]
-    subprocess.run(collect, env={"PATH": str(source)}, check=True)
-    assert {path.name for path in (target / "bin").iterdir()} == {"mysql", "mysqldump"}
-    assert list((target / "lib").glob("libc.so*"))
-    ran = subprocess.run([target / "bin" / "mysqldump", "--version"], env={}, capture_output=True, text=True)
-    assert ran.stdout.startswith("env ")
-    (source / "mysqldump").unlink()
-    refused = subprocess.run(collect, env={"PATH": str(source)}, capture_output=True, text=True)
-    assert refused.returncode == 1
-    assert refused.stderr == "this image has no mysqldump\n"
 
 
 def _environment(service: dict[str, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 
 from events.webhooks import deliveries
-from orders import cancellation, order_states, selectors
+from orders import cancellation, order_states
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.saga import status as saga_status
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
@@ -29,7 +29,7 @@ MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200,
 """The newest of each; the lists of the models have all."""
 Page = dict[str, Any]
 Event = SagaLog.Event
-EVENT_COLOURS = {
+EVENT_COLOURS: dict[str, str] = {
     Event.DONE: "success",
     Event.SKIPPED: "default",
     Event.REFUSED: "danger",
@@ -96,7 +96,6 @@ def read(order: Order, request: HttpRequest) -> Page:
         text = gettext("the newest %(count)s lines of the journal")
         page["journal"] = _newest(page, lines, MOST_JOURNAL_LINES, text)
         page["events"] = deliveries.of_order(order.id)
-        page["archived"] = [month.file for month in selectors.archived_months(order)]
     return page
 
 
@@ -142,7 +141,7 @@ def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Page:
         "kind": saga.kind,
         "page": reverse("admin:orders_saga_change", args=[saga.pk]),
         "state": saga.get_state_display(),
-        "colour": COLOURS[saga.state],
+        "colour": COLOURS.get(saga.state, "default"),
         "is_compensating": saga.direction == UNDO and not saga.ended_at,
         "failure": _failure(saga),
         "last_error": "" if saga.ended_at else stored_text(saga.last_error),
@@ -176,7 +175,7 @@ def _entry(saga: Saga, alike: Sequence[SagaLog]) -> dict[str, Any]:
         "step": first.step,
         "is_compensation": first.direction == UNDO,
         "event": first.get_event_display(),
-        "colour": EVENT_COLOURS[Event(first.event)],
+        "colour": EVENT_COLOURS.get(first.event, "default"),
         "count": len(alike),
         "at": first.at,
         "last_at": last.at,
@@ -218,5 +217,5 @@ def _mark(line: SagaLog, *, start: datetime, end: datetime) -> dict[str, str]:
         "at": f"{line.at:%H:%M:%S}",
         "detail": stored_text(line.detail),
     }
-    left, colour = f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)]
+    left, colour = f"{permille // 10}.{permille % 10}", EVENT_COLOURS.get(line.event, "default")
     return {"left": left, "colour": colour, "title": title.strip()}

@@ -24,7 +24,7 @@ from unfold.widgets import (
 from coupons.models import Coupon
 from events.webhooks import deliveries
 from inventory.reservations import Line
-from orders import cancellation, order_states, selectors, tasks
+from orders import cancellation, order_states, tasks
 from orders.admin import order_page
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
@@ -213,11 +213,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
                 "that knows them already drops them."
             ),
             submit=_("Replay"),
-            perform=lambda data: deliveries.resend_order(
-                order_id=order.pk,
-                reason=data["reason"],
-                settled_refunds=selectors.count_settled_refunds(order.pk),
-            ),
+            perform=lambda data: deliveries.resend_order(order_id=order.pk, reason=data["reason"]),
             report=lambda count: queued % {"count": count},
             once=f"resend events of {order.pk}",
         )

@@ -79,14 +79,23 @@ class SagaLogInline(ReadOnlyInline):
 
 
 def _is_unfinished(request: HttpRequest, saga: Saga) -> bool:
-    return not saga.ended_at
+    return not saga.ended_at and saga.kind in SAGA_TYPES
 
 
 @admin.register(Saga)
 class SagaAdmin(RecordsAdmin):
     """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
 
-    list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
+    list_display = [
+        "id",
+        "shown_kind",
+        "order",
+        "shown_state",
+        "step",
+        "deadline_at",
+        "attempts",
+        "last_error",
+    ]
     list_filter = [
         choice_filter(_("need of an operator"), "needs", NEEDS, opened_with=lambda: "operator"),
         choice_filter(_("kind"), "kind", KINDS),
@@ -98,13 +107,26 @@ class SagaAdmin(RecordsAdmin):
     search_fields = ["id"]
     search_help_text = _("The id of a saga, payment, refund or order")
     fieldsets = [
-        (None, {"fields": ["kind", "order", "subject_id", "shown_state", "step", "attempts", "last_error"]}),
+        (
+            None,
+            {
+                "fields": [
+                    "shown_kind",
+                    "order",
+                    "subject_id",
+                    "shown_state",
+                    "step",
+                    "attempts",
+                    "last_error",
+                ]
+            },
+        ),
         (_("Why it is compensated"), {"fields": ["failure_code", "failure_detail"]}),
         (_("Operators"), {"fields": ["operators"]}),
         (_("Times"), {"fields": ["created_at", "deadline_at", "next_attempt_at", "ended_at"]}),
         (_("Worker"), {"fields": ["lease_token", "leased_until", "open_call", "request_id", "traceparent"]}),
     ]
-    readonly_fields = ["order", "shown_state", "step", "operators"]
+    readonly_fields = ["shown_kind", "order", "shown_state", "step", "operators"]
     inlines = [SagaLogInline]
     actions_detail = ["retry", "compensate", "complete"]
 
@@ -121,6 +143,7 @@ class SagaAdmin(RecordsAdmin):
             subjects += model.objects.filter(order_id=id).values_list("id", flat=True)
         return rows.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id__in=subjects))
 
+    shown_kind = column(_("kind"), status.shown_kind)
     shown_state = column(_("state"), lambda saga: status_label(saga.state))
 
     @display(description=_("current step"))

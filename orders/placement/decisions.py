@@ -4,7 +4,7 @@ Every strategy calls this module; they differ in which requests share the transa
 when it is read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,33 +21,37 @@ from coupons.models import Coupon
 from inventory import reservations
 from inventory.reservations import Line
 from inventory.stock import Stock
-from orders import order_states, pricing
+from orders import cancellation, order_states, pricing
 from orders.metrics import counters
 from orders.order_states import NewLine, OrderRow, Status
 from orders.payment import card_limits, purchase
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.placement import first_orders, limits
+from orders.placement import first_orders, limits, own_terms
 from orders.placement.first_orders import FirstOrders
 from orders.placement.limits import Holdings
+from orders.placement.own_terms import OwnTerms
 from payments import ledger
 from sales import order_checks
 from sales.order_checks import NO_SALES, SaleTerms
 from shop import clock
 from shop.db import open_transaction, transactions
 from shop.db.stuck_rows import Row
-from shop.errors import FirstcomeError, Rejected, invalid_field
+from shop.errors import FirstcomeError, Held, Rejected, Unavailable, invalid_field
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 from shop.journal import journal
 from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 
+HELD_RETRY_SECONDS = 1
+
 
 class OrderRequest(NamedTuple):
     """A request to place an order. `token` is the card to charge; None means to pay later. With
     `keep_on_decline` a refused card leaves the order to be paid with another one. The buyer was shown
-    `expected_total_amount`, if that is given. Declined cards of the `payer`, if there is one, limit it.
+    `expected_total_amount`, if that is given. Declined cards of the `payer`, if there is one, limit it. One
+    that `may_have_own_terms` is of a member of staff, or by an API key.
     """
 
     account_id: int
@@ -60,6 +64,7 @@ class OrderRequest(NamedTuple):
     keep_on_decline: bool = False
     expected_total_amount: int | None = None
     payer: Payer | None = None
+    may_have_own_terms: bool = False
 
     @property
     def coupon(self) -> CouponRequest:
@@ -80,6 +85,7 @@ class PlacedOrder:
 
 
 PlacementResult = PlacedOrder | Replay | FirstcomeError
+Decide = Callable[[Sequence[OrderRequest]], list[PlacementResult]]
 
 
 def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
@@ -96,16 +102,49 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
 
 def place_one(order_request: OrderRequest, *, is_locked: bool) -> PlacedOrder | Replay:
     """Decide one order in its own transaction; raises its refusal, and what `decide` raises."""
-    decide_it = partial(decide, [order_request], lock_stock=is_locked, lock_coupons=is_locked)
-    try:
-        [outcome] = transactions.run(decide_it, transactions.KEYED)
-    except IntegrityError:
-        # A call with the same key, or a first order of the account, was written between the read and the
-        # insert: read again.
-        [outcome] = transactions.run(decide_it, transactions.KEYED)
+
+    def decide_it(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
+        decide_once = partial(decide, order_requests, lock_stock=is_locked, lock_coupons=is_locked)
+        try:
+            return transactions.run(decide_once, transactions.KEYED)
+        except IntegrityError:
+            # A call with the same key, or a first order of the account, was written between the read and the
+            # insert: read again.
+            return transactions.run(decide_once, transactions.KEYED)
+
+    return outcome_of(order_request, decide_it)
+
+
+def outcome_of(order_request: OrderRequest, decide: Decide) -> PlacedOrder | Replay:
+    """What `decide_without_lapsed` has for one request; raises its refusal."""
+    [outcome] = decide_without_lapsed(decide, [order_request])
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
+
+
+def decide_without_lapsed(decide: Decide, order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
+    """Decide the requests, and once more those that are refused for what lapsed orders hold, which expire
+    first. Must be called outside a transaction: orders are locked before stock.
+
+    A refusal that stays then has a `retry_after`, because more of them may be about to expire.
+    """
+    outcomes = decide(order_requests)
+    held = {index: order_requests[index] for index, one in enumerate(outcomes) if isinstance(one, Held)}
+    account_ids = {order_request.account_id for order_request in held.values()}
+    product_ids = {line.product_id for order_request in held.values() for line in order_request.lines}
+    again: list[PlacementResult] = []
+    try:
+        if held and cancellation.expire_lapsed(account_ids=account_ids, product_ids=product_ids):
+            again = decide([*held.values()])
+    except Unavailable as error:
+        # Only of these: what the first decision has placed is durable.
+        again = [error] * len(held)
+    for index, outcome in zip(held, again, strict=False):
+        outcomes[index] = outcome
+        if isinstance(outcome, Held):
+            outcome.retry_after = HELD_RETRY_SECONDS
+    return outcomes
 
 
 def decide(
@@ -169,6 +208,7 @@ class BatchState:
     coupons: BatchCoupons
     firsts: FirstOrders
     balances: dict[int, int]
+    own_terms: OwnTerms
     now: datetime
     noted: list[journal.NewJournalLine] = field(default_factory=list)
 
@@ -193,7 +233,13 @@ def _read_state(order_requests: Sequence[OrderRequest], lock_stock: bool, lock_c
     now = clock.now()
     spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}
     balances = ledger.balances(spenders) if spenders else {}
-    return BatchState(stock, sales, holdings, cards, coupons, firsts, balances, now)
+    own: OwnTerms = set()
+    if of_staff := {one.account_id for one in order_requests if one.may_have_own_terms}:
+        campaigns = {coupon.campaign_id for coupon in coupons.by_code.values()}
+        campaigns |= {one.campaign.pk for one in coupons.shared.values()}
+        subjects = [f"campaign {id}" for id in campaigns] + [f"product {id}" for id in product_ids]
+        own = own_terms.read(of_staff, subjects, now=now)
+    return BatchState(stock, sales, holdings, cards, coupons, firsts, balances, own, now)
 
 
 def _sales_of(lines: Sequence[Line], stock: dict[int, Stock]) -> list[int | None]:
@@ -209,11 +255,14 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
         reservations.check_sold(stock, lines)
         if state.sales.sales:
             queued = order_checks.check(state.sales, account_id, _sales_of(lines, stock), state.now)
+        if state.own_terms:
+            own_terms.check(state.own_terms, account_id, [f"product {line.product_id}" for line in lines])
         reservations.check_available(stock, lines)
         limits.check(state.holdings[account_id], lines, stock)
         coupon, is_first_order = None, False
         if order_request.coupon_code:
             coupon = coupon_requests.find_usable(state.coupons, order_request.coupon, now=state.now)
+            own_terms.check(state.own_terms, account_id, [f"campaign {coupon.campaign_id}"])
             is_first_order = coupon.campaign.first_order_only
         if is_first_order and account_id in state.firsts.have_ordered:
             raise redemption.not_usable("not_first_order")

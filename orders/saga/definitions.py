@@ -17,6 +17,7 @@ from django.utils.translation import gettext_noop
 
 from orders.models import Saga, SagaLog
 from shop.errors import Invalid, NotFound, Rejected
+from shop.lazy_texts import mark as _
 
 DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
 Event = SagaLog.Event
@@ -124,6 +125,12 @@ class SagaRow:
 
     @property
     def type(self) -> "SagaType":
+        """Its type. Raises `Rejected` `saga_of_another_release`; no worker finds such a saga."""
+        if self.kind not in SAGA_TYPES:
+            text = _(
+                "Sagas of the kind {kind} are of another release, whose workers advance them.", kind=self.kind
+            )
+            raise Rejected(text, code="saga_of_another_release")
         return SAGA_TYPES[self.kind]
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import Error
 from django.db.models import Count, Prefetch, Q, QuerySet
+from django.utils.translation import gettext
 from structlog import get_logger
 
 from orders.models import Saga, SagaLog
@@ -92,10 +93,19 @@ def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
 
 
 def step_name(saga: Any) -> str:
-    """The step that a saga with its final lines is at; empty at its end."""
+    """The step that a saga with its final lines is at; empty at its end, and if its type is unknown here."""
+    if saga.ended_at or saga.kind not in SAGA_TYPES:
+        return ""
     final = {line.step for line in saga.final_lines if line.direction == saga.direction}
     step = SAGA_TYPES[saga.kind].next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
-    return step.name if step and not saga.ended_at else ""
+    return step.name if step else ""
+
+
+def shown_kind(saga: Saga) -> str:
+    """The saga's kind; it says so if this release has no such type."""
+    if saga.kind in SAGA_TYPES:
+        return saga.kind
+    return gettext("%(kind)s (of another release)") % {"kind": saga.kind}
 
 
 def late_since(saga: Saga) -> datetime | None:
@@ -146,19 +156,25 @@ class BacklogGate:
             self._held -= 1
 
     async def is_behind(self) -> bool:
-        """Whether workers were behind at the last measurement.
+        """Whether workers were behind at the last measurement, unless that is too old to hold a request.
 
-        One request at a time measures again; the others use the old value.
+        It is repeated beside the requests: only the first one of a process waits for a measurement.
         """
-        is_old = time.monotonic() - self._read_at > READ_INTERVAL_SECONDS
-        if is_old and self._mutex.acquire(blocking=False):
-            try:
+        age_seconds = time.monotonic() - self._read_at
+        if age_seconds > MAX_HELD_SECONDS:
+            self._waiting_seconds = 0.0
+        if age_seconds > READ_INTERVAL_SECONDS:
+            # Before the measurement: other requests start none meanwhile.
+            self._read_at = time.monotonic()
+            if age_seconds == float("inf"):
                 await event_loop.run_in_thread(self._measure, pool=LOOKUP_POOL)
-            finally:
-                self._mutex.release()
+            else:
+                event_loop.run_in_background(self._measure, pool=LOOKUP_POOL)
         return self._waiting_seconds > MAX_BACKLOG_SECONDS
 
     def _measure(self) -> None:
+        if not self._mutex.acquire(blocking=False):
+            return
         try:
             self._waiting_seconds = self._read()
         except Error as error:
@@ -167,6 +183,7 @@ class BacklogGate:
             self._waiting_seconds = 0.0
         finally:
             self._read_at = time.monotonic()
+            self._mutex.release()
 
 
 gate = BacklogGate()

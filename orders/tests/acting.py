@@ -43,6 +43,13 @@ SAID_OF_STUCK = {
 """How a forced step may be refused while its saga is stuck: as the gateway says, or the saga has gone on."""
 
 
+HELD = {
+    *("insufficient_stock", "purchase_limit_reached"),
+    *("coupon_not_usable: held", "coupon_not_usable: not_first_order"),
+}
+"""Why an order is refused that lapsed orders may be the cause of."""
+
+
 def outcome(action: Callable[[], Any]) -> Any:
     """What the action returns, or the code of its refusal, with the reason where a coupon has one."""
     try:
@@ -108,6 +115,9 @@ def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
     paid: Any = {"points": order.points_amount, "token": order.token, "keep_on_decline": order.is_kept}
     order_request = buying.order_request(order.account_id, order.counts, coupon=code, **paid)
     expected = shop.refusal_of_order(order)
+    if expected in HELD and (expected != "insufficient_stock" or shop.is_reserved(order)):
+        shop.expire_for(order)
+        expected = shop.refusal_of_order(order)
     result = outcome(lambda: checkout.place(order_request))
     if expected:
         assert result == expected

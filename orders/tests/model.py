@@ -71,6 +71,17 @@ class Shop:
             return "insufficient_points"
         return "invalid" if order.token == "" and order.card_amount else ""
 
+    def is_reserved(self, order: Order) -> bool:
+        """Whether unpaid orders hold some of a product that the order is short of."""
+        return any(one.reserved for one, count in order.counts.items() if count > one.available)
+
+    def expire_for(self, order: Order) -> None:
+        """Expire the lapsed orders of the refused order's account, and of its products."""
+        for one in self.orders:
+            is_concerned = one.account_id == order.account_id or one.counts.keys() & order.counts.keys()
+            if one.status == "awaiting_payment" and one.is_lapsed and is_concerned:
+                self._end(one, "expired")
+
     def _is_over_limit(self, account_id: int, product: Product, count: int) -> bool:
         """Whether the account would exceed the product's limit."""
         holding = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.core.management import CommandError
 
 from accounts.tokens import disabled_accounts
 from coupons.allocation.writes import Queued
@@ -16,15 +16,21 @@ from coupons.models import Campaign
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import positions
+from events.feed import sequencing
+from events.models import FeedState
 from events.tests.delivering import deliver_due
 from events.tests.own_data_platform import received_event_ids
 from inventory.mirror import mirror
+from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Order
+from orders.models import Order, OrderLine
 from orders.tests import buying
+from shop import clock
 from shop.errors import FirstcomeError
+from shop.management.commands.finish_restore import ID_GAP
 from shop.models import JournalLine
 from shop.redis import redis_client
+from shop.tests import dumps
 from shop.tests.clients import client_of
 from shop.tests.commands import run, run_json
 from shop.tests.factories import AccountFactory
@@ -38,16 +44,12 @@ def backup(tmp_path: Path) -> Callable[[], Restore]:
     """Backs the test's database up when called; what that returns restores it, as new processes find it."""
 
     def make() -> Restore:
-        folder = tmp_path / "backup"
-        run("backup", str(folder))
+        file = tmp_path / "backup.sql"
+        dumps.dump(file)
 
         def restore() -> None:
-            name = connection.ops.quote_name(connection.settings_dict["NAME"])
-            with connection.cursor() as cursor:
-                cursor.execute(f"DROP DATABASE {name}")
-                cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-            connection.close()
-            run("restore", str(folder))
+            dumps.load(file)
+            run("finish_restore")
             # What a process remembers.
             issuing.forget()
             disabled_accounts.CACHED.forget()
@@ -174,3 +176,41 @@ def test_the_token_of_an_account_that_is_lost_is_never_that_of_another(backup):
 
     assert registered.id > lost.id
     assert token.get("/orders").json()["results"] == []
+
+
+def test_ids_and_positions_of_the_feed_given_after_the_restored_state_never_come_again(backup):
+    """Also of tables that had no row in the backup: those of lines of orders and of the feed."""
+    product, buyer, restore = ProductFactory.create(on_hand=9), buying.account(), backup()
+    buying.place(buyer.id, {ProductFactory.create(on_hand=9): 1}, token="tok_ok")
+    lost = OrderLine.objects.get().pk
+
+    restore()
+    new = ProductFactory.create(on_hand=9)
+    buying.advance(buying.place(buyer.id, {new: 1}, token="tok_ok"))
+    sequencing.sequence()
+
+    assert list(Product.objects.order_by("pk").values_list("pk", flat=True)) == [product.pk, new.pk]
+    assert new.pk == product.pk + 1 + ID_GAP
+    assert OrderLine.objects.get().pk == lost + ID_GAP
+    state = FeedState.objects.get()
+    assert state.last_position > ID_GAP
+    [[first, last, restored_at]] = state.gaps
+    assert (first, last) == (1, ID_GAP)
+    assert abs(restored_at / 1000 - clock.seconds()) < 60
+
+
+def test_a_backup_that_is_cut_short_is_named_by_its_missing_tables(tmp_path):
+    """The client reads it without an error, and migrate finds all migrations applied."""
+    file = tmp_path / "backup.sql"
+    dumps.dump(file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: whole.index(b"CREATE TABLE `shop_")])
+    dumps.load(file)
+    try:
+        with pytest.raises(CommandError, match=r"Tables are missing: shop_\w+, .*shop_processlease\. The"):
+            run("finish_restore")
+        assert not FeedState.objects.exists()
+    finally:
+        file.write_bytes(whole)
+        dumps.load(file)
+    run("finish_restore")

@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.conf import settings
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
 from coupons.models import Coupon
 from events.tests.delivering import dead
-from inventory.models import Product
+from inventory.imports import importing
+from inventory.imports.stock_files import StockRow
+from inventory.models import CarriedStock, Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order, OrderLine, Saga
@@ -21,7 +24,7 @@ from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
 from shop import clock
-from shop.models import IdempotencyKey, JournalLine
+from shop.models import ArchivedPaidEvent, IdempotencyKey, JournalLine
 from shop.tests.case_tables import in_one_test
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlawful")]
@@ -187,3 +190,35 @@ def test_an_entry_stays_used_however_its_order_ends(order):
     assert order.status == "expired"
     assert used_by(order).get().status == "used"
     assert buying.broken_laws() == []
+
+
+@pytest.fixture
+def archived(paid: Order) -> Order:
+    """The paid order's journal, and all movements with those of a delivery, as release 2.0 archived them."""
+    rows = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=70)]
+    importing.receive(rows, delivery_id=uuid4(), reason="delivery")
+    sums = StockMovement.objects.values_list("product").annotate(delta=Sum("delta"))
+    CarriedStock.objects.bulk_create(CarriedStock(product_id=id, delta=delta) for id, delta in sums)
+    Delivery.objects.update(archived=F("received"))
+    StockMovement.objects.all().delete()
+    JournalLine.objects.filter(order_id=paid.pk).delete()
+    ArchivedPaidEvent.objects.create(order_id=paid.pk)
+    return paid
+
+
+def test_the_laws_count_what_release_2_0_archived_by_its_sums(archived):
+    assert buying.broken_laws() == []
+    buying.place(buying.account().id, {Product.objects.get(sku="TEA"): 3}, token="tok_ok")
+    assert buying.broken_laws() == []
+
+
+def test_an_archived_sum_that_is_wrong_breaks_its_law(archived):
+    CarriedStock.objects.filter(product__sku="TEA").update(delta=F("delta") + 1)
+    Delivery.objects.update(archived=F("archived") - 1)
+    ArchivedPaidEvent.objects.all().delete()
+    found = {one.law: one.offenders for one in buying.broken_laws()}
+    assert found == {
+        "L5": [str(Product.objects.get(sku="TEA").pk)],
+        "L8": [str(Delivery.objects.get().pk)],
+        "L12": [str(archived.pk)],
+    }

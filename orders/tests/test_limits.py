@@ -1,14 +1,18 @@
 """Purchase limits: how much of a product one account may hold, and reserve without paying."""
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection
+from uuid_utils.compat import uuid7
 
-from inventory import products
+from inventory import products, reservations
 from inventory.models import Product
+from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order, OrderLine
@@ -25,7 +29,7 @@ from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
+from shop.tests.second_connection import ask, holding
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background
 
@@ -130,6 +134,15 @@ def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy):
     assert OrderLine.objects.filter(order__account=buyer).count() == 3
 
 
+def test_40_orders_at_once_of_an_account_that_is_read_by_itself_are_held_to_the_limit(strategy, monkeypatch):
+    """As one with many orders is."""
+    monkeypatch.setattr(limits, "WITH_MANY_ORDERS", limits.WITH_MANY_ORDERS.replace("OFFSET 1000", ""))
+    product, buyer = ProductFactory.create(on_hand=100, limit_per_account=5), buying.account()
+    buying.place(buyer.id, {product: 1})
+    calls = [partial(checkout.place, buying.order_request(buyer.id, {product: 1})) for _ in range(40)]
+    assert kinds(race(calls)) == {"PlacedOrder": 4, "purchase_limit_reached": 36}
+
+
 def test_all_strategies_at_once_hold_one_account_to_the_limit(settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
     first, second = ProductFactory.create_batch(2, on_hand=100, limit_per_account=5)
@@ -205,6 +218,41 @@ def test_more_orders_or_products_than_are_read_are_said_to_be_more(monkeypatch):
     monkeypatch.setattr(limits, "MOST_PRODUCTS", 1)
     usage = limits.read_usage(buyer.pk)
     assert ([one.sku for one in usage.products], usage.is_complete) == (["CUP"], False)
+
+
+def _reads_of(work: Callable[[], Any]) -> int:
+    """How many rows and index entries the server looks up, one after another ones apart."""
+    before = dict(ask(connection, "SHOW SESSION STATUS LIKE 'Handler_read_%%'"))
+    work()
+    after = dict(ask(connection, "SHOW SESSION STATUS LIKE 'Handler_read_%%'"))
+    return int(after["Handler_read_key"]) - int(before["Handler_read_key"])
+
+
+def test_an_account_with_thousands_of_orders_costs_its_neighbours_no_look_at_each(unlawful):
+    limited, others = ProductFactory.create(on_hand=50, limit_per_account=9), ProductFactory.create()
+    buyer, neighbour = buying.account(), buying.account()
+    for one in (buyer, neighbour):
+        buying.place(one.id, {limited: 2})
+    [like] = Order.objects.filter(account=buyer)
+    copies = [
+        Order(**{field.attname: getattr(like, field.attname) for field in Order._meta.fields})
+        for _ in range(3_000)
+    ]
+    for copy in copies:
+        copy.id = uuid7()
+        copy.status = Order.Status.PAID
+        copy.paid_at = copy.placed_at
+    Order.objects.bulk_create(copies)
+    line = {"product": others, "sku": "x", "name": "x", "quantity": 1, "unit_price": 1, "line_amount": 1}
+    OrderLine.objects.bulk_create(OrderLine(order=copy, **line) for copy in copies)
+    purchases = [(one.id, (Line(limited.pk, 1),)) for one in (buyer, neighbour)]
+    found: list[limits.Holdings] = []
+    stock = reservations.read([limited.pk])
+
+    reads = _reads_of(lambda: found.append(limits.read_holdings(purchases, stock)))
+
+    assert reads < 300
+    assert [held.limited_units for held in found[0].values()] == [{limited.pk: 2}] * 2
 
 
 def test_paid_orders_of_long_ago_are_read_only_where_a_product_has_a_limit():

@@ -119,7 +119,7 @@ def test_what_operators_did_and_why_is_for_staff_with_the_right_to_the_journal()
     """Staff that may see orders alone read the reasons of operators, and the changes of wallets."""
     placed = refunded_by_halves()
     reason = "the customer's lawyer called"
-    deliveries.resend_order(order_id=placed.order.id, reason=reason, settled_refunds=2)
+    deliveries.resend_order(order_id=placed.order.id, reason=reason)
     viewer, reader = (
         AccountFactory.create(is_staff=True, permissions=["orders.view_order", *more])
         for more in ([], ["shop.view_journalline"])

@@ -2,6 +2,8 @@
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,6 +14,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from orders.models import Order
 from orders.tests import buying
+from shop import clock
 from shop.configuration import Rate
 from shop.rates import rate_limits
 from shop.rates.rate_limits import RateLimit
@@ -25,9 +28,12 @@ CODE = "AUTUMN-2026"
 
 
 @pytest.fixture(autouse=True)
-def _without_other_rates(settings: LazySettings) -> None:
+def _without_other_rates(settings: LazySettings) -> Iterator[None]:
+    """At the beginning of an hour, in which rates count."""
     settings.RATE_ORDERS = None
     settings.OPEN_ORDERS_PER_ACCOUNT = 100
+    with clock.shifted(by=timedelta(seconds=3_600.01 - clock.seconds() % 3_600)):
+        yield
 
 
 def shared_campaign(**terms: Any) -> None:
@@ -86,9 +92,8 @@ def test_of_guesses_at_once_in_two_processes_no_more_are_answered(product, monke
     named = [(buyer, CODE)] * 24 + [(guesser, f"GUESS-{n}") for n in range(30)]
     answers = Counter(results(*race([partial(order, api, product, code) for api, code in named])))
 
-    # Two guesses of the same microsecond count as one.
-    assert 10 <= answers.pop((409, "not_found")) <= 12
-    assert answers.pop((429, "throttled")) >= 18
+    assert answers.pop((409, "not_found")) == 10
+    assert answers.pop((429, "throttled")) == 20
     assert answers == {(201, ""): 1, (409, "held"): 23}
 
 
@@ -102,13 +107,66 @@ def test_the_accounts_of_a_network_have_a_limit_together(addresses, elsewhere, s
     guesses = [order(client_from(address), product, f"GUESS-{n}") for n in range(2) for address in addresses]
 
     assert results(*guesses) == [(409, "not_found")] * 4
-    assert results(order(client_from(addresses[0]), product, CODE)) == [(429, "throttled")]
+    guesser, bystander = client_from(addresses[0]), client_from(addresses[1])
+    assert results(order(guesser, product, "GUESS-4")) == [(409, "not_found")], "its first one"
+    assert results(order(guesser, product, CODE)) == [(429, "throttled")]
+    assert order(bystander, product, CODE).status_code == 201
     assert order(client_from(elsewhere), product, CODE).status_code == 201
+
+
+@pytest.mark.parametrize("limit", ["RATE_WRONG_CODES", "RATE_WRONG_CODES_OF_NETWORK"])
+def test_past_a_limit_codes_of_others_and_unknown_ones_are_refused_alike_and_own_coupons_are_not(
+    limit, settings, product
+):
+    setattr(settings, limit, Rate(3, 3_600))
+    shared_campaign()
+    shared_campaign(shared_code="WELCOME-BACK")
+    buyer = buying.account()
+    own, others = buying.coupon_of(buyer.id), buying.coupon_of(buying.account().id)
+    api = client_from("198.51.100.77", buyer)
+    assert order(api, product, "WELCOME-BACK").status_code == 201
+    assert results(*[order(api, product, f"MAYBE-{n}") for n in range(3)]) == [(409, "not_found")] * 3
+
+    named = (CODE, others.code, "OF-NOBODY", own.code.lower() + "x")
+    refused = [order(api, product, code) for code in named]
+
+    assert {(each.status_code, each.json()["detail"], each.json()["code"]) for each in refused} == {
+        (429, refused[0].json()["detail"], "throttled")
+    }
+    assert {*refused[0].headers} == {*refused[1].headers} == {*refused[2].headers}
+    assert order(api, product, own.code).status_code == 201
+    assert results(order(api, product, "WELCOME-BACK")) == [(409, "held")], "its coupon, held by the first"
+
+
+def test_a_code_that_is_named_again_counts_once_for_each_account(settings, product):
+    settings.RATE_WRONG_CODES, settings.RATE_WRONG_CODES_OF_NETWORK = Rate(2, 3_600), Rate(4, 3_600)
+    apis = [client_from(f"203.0.113.{n}") for n in range(2)]
+
+    for api in apis:
+        assert results(*[order(api, product, "SPRlNG-2O26") for _ in range(9)]) == [(409, "not_found")] * 9
+        assert results(order(api, product, "SPRING-2O26")) == [(409, "not_found")]
+        assert results(order(api, product, "SPRING-2026")) == [(429, "throttled")]
+    late = client_from("203.0.113.9")
+    assert results(order(late, product, "A"), order(late, product, "B")) == [
+        (409, "not_found"),
+        (429, "throttled"),
+    ]
+
+
+def test_codes_that_open_within_a_day_are_no_guesses(settings, product):
+    settings.RATE_WRONG_CODES = settings.RATE_WRONG_CODES_OF_NETWORK = Rate(1, 3_600)
+    shared_campaign(opens_at=clock.now() + timedelta(hours=23, minutes=50))
+    crowd = [client_from(f"192.0.2.{n}") for n in range(4)]
+
+    for api in crowd * 2:
+        assert results(order(api, product, CODE)) == [(409, "not_found")]
+    assert results(order(crowd[0], product, "GUESS")) == [(409, "not_found")]
+    assert results(order(crowd[0], product, CODE)) == [(429, "throttled")], "as any other code"
 
 
 def test_a_shared_code_is_refused_before_its_opening_as_a_wrong_one_and_counts_as_one(settings, product):
     settings.RATE_WRONG_CODES = Rate(2, 3_600)
-    shared_campaign(scheduled=True)
+    shared_campaign(opens_at=clock.now() + timedelta(hours=25))
     api = client_from("192.0.2.1")
 
     early, wrong = order(api, product, CODE), order(api, product, "GUESS")

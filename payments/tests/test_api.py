@@ -1,8 +1,9 @@
 """Wallets, grants, payments and the gateway's events over HTTP."""
 
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import User
@@ -303,6 +304,21 @@ def test_the_grants_of_a_day_have_a_limit_and_the_next_day_begins_anew(settings)
         wanted: Any = {"user_id": customer.pk, "amount": 150, "reason": "the next day"}
         granted = as_operator(staff, lambda: points_grants.grant(**wanted, keyed=keyed(staff, "next")))
         assert granted.amount == 150
+
+
+def test_a_day_of_grants_begins_at_midnight_of_the_shops_time_zone(settings):
+    settings.GRANT_DAY_AMOUNT, settings.TIME_ZONE = 100, "Pacific/Auckland"
+    staff, customer = granting_staff(), AccountFactory.create()
+    midnight = datetime.combine(clock.now().date() + timedelta(days=2), time(), ZoneInfo("Pacific/Auckland"))
+
+    def grant(key: str, at: datetime) -> Any:
+        wanted: Any = {"user_id": customer.pk, "amount": 100, "reason": "for waiting"}
+        with clock.shifted(by=at - clock.now()):
+            return as_operator(staff, lambda: points_grants.grant(**wanted, keyed=keyed(staff, key)))
+
+    assert grant("last of the day", midnight - timedelta(minutes=5)).amount == 100
+    assert grant("first of the next", midnight + timedelta(minutes=5)).amount == 100
+    assert grant("at midnight of UTC", midnight + timedelta(hours=14)) == "approval_required"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -38,7 +38,7 @@ SECONDS = Path(__file__).with_name("seconds.json")
 """The seconds of each module that takes some, from the last run with `--record-seconds`."""
 LONG_SECONDS = 20
 """Where modules are shuffled, those that take longer come before the others: none is left at the end."""
-TOUCHED_SECONDS = 420
+TOUCHED_SECONDS = 240
 """How long the modules may take that a change touches, beside those whose turn it is."""
 LIST = Path("docs/reference/tests.md")
 HEAD = """# Tests that `make test` leaves out
@@ -90,6 +90,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("circles")
     group.addoption("--circle", choices=CIRCLES, help="only tests of this group")
     group.addoption("--part", default="", help="K/N: the Kth of N parts of it, of whole modules")
+    group.addoption("--since", default="", help="a commit: also the modules that changes since then touch")
     group.addoption(
         "--seed", default="", help="the order of modules, and of tests within each; empty: as written"
     )
@@ -162,7 +163,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _touched(named: Sequence[str], chosen: Sequence[str], seconds: dict[str, float], since: str) -> list[str]:
     """More modules, which the commits since then touch: the nearest ones that fit into the time for them."""
     touched = [module for module in changes.nearest(named, since) if module not in chosen]
-    taken = itertools.accumulate(seconds.get(module, 1) for module in touched)
+    # A module that starts processes and has no time of its own yet takes some ten seconds.
+    taken = itertools.accumulate(seconds.get(module, 10) for module in touched)
     fitting = [module for module, total in zip(touched, taken, strict=True) if total <= TOUCHED_SECONDS]
     if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":
         changes.note_not_run("tests", touched[len(fitting) :])

@@ -2,7 +2,7 @@
 
 A pytest plugin, named in pyproject.toml. A module's name decides: races, crashes, lost commits, transactions,
 idempotency and migrations, which rest on how a server locks, rolls back, commits and changes tables; and
-backups, which call the server's own programs.
+what follows a restore, which raises its next ids.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 NAMES = (
-    "races crashes lost_commits transactions claims keyed_calls open_keys recorded_answers migrate backups"
+    "races crashes lost_commits transactions claims keyed_calls open_keys recorded_answers migrate restore"
 )
 """The ends of those names."""
 

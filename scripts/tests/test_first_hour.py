@@ -3,11 +3,9 @@
 import os
 import re
 import shutil
-import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -132,16 +130,6 @@ def test_the_typescript_client_runs_the_session(stack, tmp_path):
     printed = run(compile_and_run.lines, tmp_path, BUYER="user-8", **stack.addresses)
 
     assert documented.is_shown_by(compile_and_run.output, printed), printed
-
-
-def test_a_month_is_archived_as_the_guide_says(stack):
-    # The demo's stock, and what was sold of it, are of the month that the guide archives.
-    at = f"{datetime.now(UTC) - timedelta(days=130):%Y-%m-%d %H:%M:%S}"
-    file = stack.instance.home / "sqlite" / "firstcome.sqlite3"
-    with closing(sqlite3.connect(file, timeout=30)) as database, database:
-        for table in ("inventory_stockmovement", "shop_journalline"):
-            database.execute(f"UPDATE {table} SET at = ?", [at])  # noqa: S608 - names of ours
-    stack.paste(documented.transcript(documented.page("howto/archive-a-month.md")))
 
 
 def test_a_backup_is_restored_as_the_guide_says(stack):

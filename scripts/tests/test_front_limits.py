@@ -149,3 +149,18 @@ def test_the_proxy_gives_up_an_idle_connection_before_the_web_server_does():
     seconds = {name: int(number) for name, number in re.findall(r"timeout (\S+) (\d+)s", SETTINGS)}
     assert seconds["http-keep-alive"] < web_server.keepalive
     assert seconds["http-request"] == HEAD_SECONDS
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/m%65trics", "/%6D%65%74%72%69%63s"])
+def test_metrics_are_not_passed_on_however_their_path_is_written(proxy, path):
+    assert exchange(proxy, GET.replace(b"/x", path.encode()))[0] == 404
+    assert exchange(proxy, GET.replace(b"/x", path.encode() + b"x"))[0] == 200
+
+
+def test_each_of_ten_thousand_buyers_may_have_a_connection():
+    for file in ("proxy/haproxy.cfg", "cluster/haproxy-front.cfg"):
+        settings = (PROXY.parent / file).read_text().partition("defaults")[0]
+        [most_files] = re.findall(r"^  fd-hard-limit (\d+)$", settings, re.MULTILINE)
+        assert int(most_files) > 2 * 10_000
+        assert "maxconn" not in settings
+    assert web_server.backlog > 10_000

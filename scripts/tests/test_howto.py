@@ -16,6 +16,7 @@ from scripts import clients
 from scripts.stack import places
 from scripts.tests import documented, programs
 from scripts.tests.programs import run_lines
+from shop.tests import dumps
 from shop.tests.test_migrate import new_database
 
 GUIDES = ("add-a-strategy", "add-a-gateway", "add-a-partner", "add-a-saga-step")
@@ -71,7 +72,12 @@ def test_a_backup_is_restored_as_the_guide_says(tmp_path):
     text = documented.page("howto/restore-a-backup.md").partition("## MariaDB and MySQL")[2]
     backup, restore = (shown.lines for shown in documented.transcript(text))
 
-    paste(backup, tmp_path, connection.settings_dict["NAME"])
+    name = connection.settings_dict["NAME"]
+    password = connection.settings_dict["PASSWORD"]
+    options = [*dumps.options_of_server()[1:], f"--password={password}"]
+    lines = ["[client]", *(option.removeprefix("--") for option in options)]
+    (tmp_path / "backup.cnf").write_text("\n".join(lines))
+    paste(backup, tmp_path, name)
     Campaign.objects.filter(pk=campaign.pk).update(name="After the backup")
     with new_database(restored), connection.cursor() as cursor:
         paste(restore, tmp_path, restored)
@@ -83,5 +89,7 @@ def test_a_backup_is_restored_as_the_guide_says(tmp_path):
 def paste(lines: str, folder: Path, database: str) -> None:
     """Shell lines in the project's folder, on this database of the test's server; they have to succeed."""
     url, _, options = os.environ["DATABASE_URL"].partition("?")
-    own = lines.replace("/backups", str(folder)).replace("python ", f"{sys.executable} ")
+    own = lines.replace("/backups", str(folder)).replace("/etc/firstcome", str(folder))
+    own = re.sub(r"\bfirstcome(_restored)?\b(?=$| \|)", database, own, flags=re.MULTILINE)
+    own = own.replace("python ", f"{sys.executable} ")
     run_lines(own, places.PROJECT, DATABASE_URL=f"{url.rpartition('/')[0]}/{database}?{options}")

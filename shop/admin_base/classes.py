@@ -13,7 +13,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
-from django.core.exceptions import ValidationError
+from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -28,21 +28,24 @@ from unfold.views import ChangeList
 
 from shop import form_fields
 from shop.db import secondary
-from shop.db.mysql.patience import statement_limit
+from shop.db.mysql.patience import is_statement_ended, statement_limit
 from shop.errors import FirstcomeError, KeyReused, Unavailable
 from shop.http import keyset_pages, problems
 from shop.journal import journal
-from shop.normalization import spellings
+from shop.normalization import MOST_WORDS, spellings
 
 LIST_SECONDS = 10
 """For a statement of a list's page; after it the server itself ends the statement."""
-STATEMENT_ENDED = {1969, 3024}
-"""Codes of MariaDB and MySQL for a statement that took longer than its limit."""
 SEARCHED_ROWS = 20_000
 """Of a long list, for a page of a filter that no index supports: some 20 ms."""
 LONGEST_SEARCH = 255
 REASON = "reason"
 """The name of the field in which forms ask for the reason of a change."""
+
+
+def _require_few_words(term: str) -> None:
+    if len(term.split()) > MOST_WORDS:
+        raise ValidationError(gettext("A search has five words at most."))
 
 
 class SearchForm(ChangeListSearchForm):
@@ -51,6 +54,7 @@ class SearchForm(ChangeListSearchForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields = {SEARCH_VAR: forms.CharField(required=False, strip=False, max_length=LONGEST_SEARCH)}
+        self.fields[SEARCH_VAR].validators.append(_require_few_words)
 
 
 class OperatorsList(ChangeList):
@@ -67,6 +71,12 @@ class OperatorsList(ChangeList):
         """As Django's, of the database that the request's list is read from."""
         self.root_queryset = self.root_queryset.using(getattr(request, "list_database", DEFAULT_DB_ALIAS))
         found: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
+        try:
+            with suppress(EmptyResultSet):
+                str(found.query)
+        except OverflowError:
+            # A date of a filter is beyond the calendar in UTC.
+            raise IncorrectLookupParameters from None
         return found
 
     def get_filters(self, request: HttpRequest) -> Any:
@@ -194,7 +204,7 @@ class ListMixin:
                 return super().changelist_view(request, extra_context)  # type: ignore[misc]
             return secondary.read(render) if request.method == "GET" else render(DEFAULT_DB_ALIAS)
         except OperationalError as error:
-            if not (error.args and error.args[0] in STATEMENT_ENDED):
+            if not is_statement_ended(error):
                 raise
             too_long = gettext("The list took longer than %(seconds)s s: use another filter, or its search.")
             return problems.from_error(Unavailable(too_long % {"seconds": LIST_SECONDS})).to_django()

@@ -38,7 +38,8 @@ CODES = {
     ),
     "info": "scheduled waiting awaiting_payment paying pending requires_action running staff sold",
     "warning": (
-        "sold_out held reserved adjusted low inactive full refunding in_doubt admitted compensated queued"
+        "awaiting_codes sold_out held reserved adjusted low inactive full refunding in_doubt admitted "
+        "compensated queued"
     ),
     "danger": "void failed payment_failed disabled stuck paused broken dead revoked lost",
     "default": "refunded cancelled expired reversed refused closed over",

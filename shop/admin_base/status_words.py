@@ -5,6 +5,7 @@ from django.utils.translation import gettext, gettext_noop as _
 WORDS = {
     # of campaigns and products
     "scheduled": _("scheduled"),
+    "awaiting_codes": _("awaiting codes"),
     "open": _("open"),
     "paused": _("paused"),
     "sold_out": _("sold out"),

@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.db import Error as DatabaseFailure
 
 from accounts.api_keys import calls, key_memory
@@ -20,13 +21,13 @@ from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError
-from shop.http import client_address, languages, problems, request_body, views
+from shop.http import client_address, json_format, languages, problems, request_body, views
 from shop.http.messages import JSONResponse
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
-from shop.rates import anonymous_calls
+from shop.rates import rate_limits, throttling
 
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
 """Calls that look at no access token."""
@@ -56,8 +57,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await password_pages.serve(scope, fields, receive, send)
         else:
             await pages.serve_page(scope, fields, receive, send)
-    except (FirstcomeError, DatabaseFailure) as refusal:
-        # A refused body, no thread for a page, or no database to look up who signs in.
+    except (FirstcomeError, SuspiciousOperation, DatabaseFailure) as refusal:
+        # A refused query or body, no thread for a page, or no database to look up who signs in.
         await _refuse(scope, fields, refusal, send)
 
 
@@ -77,8 +78,12 @@ async def _answer_call(
     names_no_account = b"authorization" not in fields or path in WITHOUT_ACCOUNT
     is_counted = names_no_account and request.method not in views.PUBLIC_METHODS
     if is_counted and not path.startswith(SIGNED_BY_SENDER):
-        anonymous_calls.count(client_address.from_request(request))
+        rate_limits.ANONYMOUS.count(throttling.network_of_address(client_address.from_request(request)))
     request.body = await request_body.read(fields, receive)
+    if request.query:
+        _parsed = request.query_params
+    if request.body:
+        json_format.require_utf_8(request.header("Content-Type") or "")
     found = table.find(request.method, path.removeprefix(views.API_PREFIX)) if settings.BURST else None
     if found is None:
         if not request.body:

@@ -1,9 +1,11 @@
 """The system check that the burst lane passes by nothing that Django's lane applies."""
 
+import re
 from collections.abc import Iterator
+from inspect import getmembers, isfunction
 from typing import Any
 
-from django.conf import settings
+from django.conf import global_settings, settings
 from django.core.checks import CheckMessage, Error, register, run_checks
 from django.core.management.base import SystemCheckError
 from rest_framework.permissions import AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly
@@ -33,6 +35,8 @@ KNOWN_MIDDLEWARE = {
 KNOWN: set[type | None] = {APIKey, BearerToken, AllowAny, IsAuthenticated, IsAuthenticatedOrReadOnly}
 KNOWN |= {JSONParser, JSONRenderer, LenientNegotiation, None}
 KINDS = ("authentication", "permission", "parser", "renderer", "throttle")
+SETTINGS = re.compile("SECURE_|USE_X_FORWARDED_|X_FRAME_|PREPEND_WWW|DISALLOWED_|FORCE_SCRIPT_NAME")
+"""Of Django's middlewares and of `get_host`; the lane does what their defaults say."""
 HINT = "With BURST=0 Django answers every call, and it applies."
 
 
@@ -52,11 +56,20 @@ def refuse_to_start() -> None:
 def _passed_by() -> Iterator[str]:
     # Views can be imported once all apps are ready.
     from shop.burst.table import CALLS
+    from shop.http.views import View
 
+    hooks = getmembers(View, isfunction)
     yield from (f"the middleware {one}" for one in settings.MIDDLEWARE if one not in KNOWN_MIDDLEWARE)
     for call in CALLS.values():
         named = [one for kind in KINDS for one in getattr(call.view, f"{kind}_classes")]
         named += [call.view.content_negotiation_class, call.view.versioning_class]
         yield from (f"{getattr(one, '__name__', one)} of {call.name}" for one in named if one not in KNOWN)
+        yield from (f"{name} of {call.name}" for name, hook in hooks if getattr(call.view, name) is not hook)
+    expected = {one: getattr(global_settings, one) for one in filter(SETTINGS.match, dir(global_settings))}
+    if settings.HTTPS:
+        # The lane sends the one, and reads the other as it is set here.
+        expected["SECURE_HSTS_SECONDS"] = settings.SECURE_HSTS_SECONDS
+        expected["SECURE_PROXY_SSL_HEADER"] = ("HTTP_X_FORWARDED_PROTO", "https")
+    yield from (f"the setting {one}" for one, value in expected.items() if getattr(settings, one) != value)
     if api_settings.EXCEPTION_HANDLER is not handle_exception:
         yield "another EXCEPTION_HANDLER than its own"

@@ -17,6 +17,7 @@ from shop.burst.table import Call
 from shop.errors import NotAuthenticated
 from shop.http import problems
 from shop.http.messages import JSONResponse
+from shop.http.views import require_few_values
 from shop.journal import journal
 from shop.observability import logs, request_metrics
 
@@ -67,7 +68,9 @@ async def _answer(request: BurstRequest, call: Call, arguments: Mapping[str, Any
     for permission in view.permission_classes:
         if not permission().has_permission(request, view):  # type: ignore[arg-type]
             raise NotAuthenticated(problems.NO_CREDENTIALS)
-    request.require_few_values()
+    if request.query:
+        view.refuse_unknown_parameters(request)
+    require_few_values(request)
     return await call.handler(view, request, **arguments)
 
 

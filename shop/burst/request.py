@@ -7,12 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import QueryDict
-from django.utils.encoding import escape_uri_path
+from django.utils.encoding import escape_uri_path, iri_to_uri
 
 from shop.account import Account
-from shop.errors import Invalid
 from shop.http import json_format, languages, messages
-from shop.lazy_texts import mark as _
 
 NOT_READ = object()
 ANONYMOUS = AnonymousUser()
@@ -40,14 +38,6 @@ class BurstRequest:
             self._data = json_format.parse(self.body, self.header("Content-Type") or "")
         return self._data
 
-    def require_few_values(self) -> None:
-        """Raise `Invalid` for a body with more values than any call on the event loop needs."""
-        if json_format.has_many_values(self.body):
-            # What is wrong with the body as JSON is reported first.
-            _parsed = self.data
-            detail = _("The body has more values than this call can use.")
-            raise Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
-
     @property
     def language(self) -> str:
         return languages.choose(self.header("Accept-Language"))
@@ -58,17 +48,14 @@ class BurstRequest:
 
     @property
     def query_params(self) -> Mapping[str, str]:
-        """The parameters of the query string. Raises `Invalid` for one that is not UTF-8 text."""
+        """The parameters of the query string. Raises `TooManyFieldsSent`."""
         if self._query is None:
-            try:
-                self._query = QueryDict(self.query.decode("latin-1"))
-            except UnicodeError:
-                raise Invalid(_("The query can't be read.")) from None
+            self._query = QueryDict(self.query.decode(errors="replace"))
         return self._query
 
     def build_absolute_uri(self) -> str:
         """This call's own URL, from which lists build their page links."""
         is_forwarded = settings.HTTPS and self.header("X-Forwarded-Proto") == "https"
-        query = f"?{self.query.decode('latin-1')}" if self.query else ""
+        query = f"?{iri_to_uri(self.query.decode(errors='replace'))}" if self.query else ""
         scheme = "https" if is_forwarded else self.scheme
         return f"{scheme}://{self.header('Host')}{escape_uri_path(self.path)}{query}"

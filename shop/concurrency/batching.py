@@ -5,8 +5,8 @@ all waiting requests, decides them in one transaction, commits, passes each its 
 batch, until no request waits. One hot row then costs one lock and one flush per batch rather than per request
 (flat combining: Hendler, Incze, Shavit, Tzafrir, SPAA 2010).
 
-A failed batch is split only if one of its requests may be the cause. If a row stays locked the requests that
-need it fail, and the others continue (`shop.db.stuck_rows`).
+A failed batch is halved, again and again, if one of its requests may be the cause. If a row stays locked the
+requests that need it fail, and the others continue (`shop.db.stuck_rows`).
 """
 
 import threading
@@ -58,6 +58,8 @@ BATCH_SECONDS = Histogram(
     ["batcher"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+FEW = 4
+"""So many requests of a failed batch are decided one by one."""
 MAX_BATCH = 256
 MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
@@ -251,8 +253,10 @@ class Batcher(Generic[Request, Outcome]):
             self._lead = None
         return self._lead is not lead
 
-    def _decide_batch(self, batch: Sequence[_Entry[Request]], *, is_retry: bool = False) -> None:
-        """Decide all in one transaction; one by one if that fails and one request may be the cause."""
+    def _decide_batch(
+        self, batch: Sequence[_Entry[Request]], *, is_retry: bool = False, is_part: bool = False
+    ) -> None:
+        """Decide all in one transaction; in parts if that fails and one request may be the cause."""
         if stuck_rows.any_known() and not is_retry:
             batch = self._refuse_blocked(batch, stuck_rows.known)
         requests = [entry.request for entry in batch]
@@ -262,8 +266,8 @@ class Batcher(Generic[Request, Outcome]):
             if isinstance(error, transactions.LockWaitTimeout) and self._rows_of and not is_retry:
                 self._decide_batch(self._refuse_blocked(batch, stuck_rows.find), is_retry=True)
                 return
-            if _may_be_fault_of_one(error, size=len(batch)):
-                self._decide_one_by_one(batch)
+            if _may_be_fault_of_one(error, size=len(batch), is_part=is_part):
+                self._decide_parts(batch)
                 return
             outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
         self._answer(batch, outcomes)
@@ -286,20 +290,13 @@ class Batcher(Generic[Request, Outcome]):
             )
         return [entry for entry in batch if entry.on_result]
 
-    def _decide_one_by_one(self, batch: Sequence[_Entry[Request]]) -> None:
-        remaining = deque(batch)
-        while remaining:
-            entry = remaining.popleft()
-            if not entry.on_result:
-                continue
-            with logs.bound_to_each([entry.context]):
-                try:
-                    [outcome] = self._run(partial(self._decide_all, [entry.request]))
-                except Exception as error:
-                    outcome = error
-            self._answer([entry], [outcome])
-            if isinstance(outcome, transactions.LockWaitTimeout):
-                remaining = deque(self._refuse_blocked(remaining, stuck_rows.find))
+    def _decide_parts(self, batch: Sequence[_Entry[Request]]) -> None:
+        """Decide each half in its own transaction, or each request if there are few."""
+        size = (len(batch) + 1) // 2 if len(batch) > FEW else 1
+        for start in range(0, len(batch), size):
+            part = [entry for entry in batch[start : start + size] if entry.on_result]
+            with logs.bound_to_each([entry.context for entry in part]):
+                self._decide_batch(part, is_part=True)
 
     def _decide_all(self, requests: Sequence[Request]) -> Sequence[Any]:
         outcomes = self._decide(requests)
@@ -353,13 +350,13 @@ def run_without_transaction(work: Callable[[], T]) -> T:
     return work()
 
 
-def _may_be_fault_of_one(error: Exception, *, size: int) -> bool:
-    """Whether deciding the requests one by one may save some of them. Even a single one is retried after an
+def _may_be_fault_of_one(error: Exception, *, size: int, is_part: bool) -> bool:
+    """Whether deciding the requests in parts may save some of them. Even a single one is retried after an
     integrity error: another process may have inserted a row between its read and its insert.
     """
     if isinstance(error, Unavailable) and type(error) is not transactions.TooManyConflicts:
         return False
-    return size > 1 or isinstance(error, IntegrityError)
+    return size > 1 or (isinstance(error, IntegrityError) and not is_part)
 
 
 def _unknown_outcome_error() -> Unavailable:

@@ -112,7 +112,7 @@ async def run_in_thread(
     return await future
 
 
-def run_in_background(function: Callable[[], Any]) -> None:
+def run_in_background(function: Callable[[], Any], *, pool: ThreadPool | None = None) -> None:
     """Call a function in the pool without waiting for it, or here without an event loop; skipped while too
     many calls wait for a thread.
     """
@@ -120,7 +120,7 @@ def run_in_background(function: Callable[[], Any]) -> None:
         function()
     else:
         with suppress(Overloaded):
-            CALL_POOL.start(function)
+            (pool or CALL_POOL).start(function)
 
 
 async def sleep(seconds: float) -> None:

@@ -21,7 +21,7 @@ LONGEST_REST_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 4.0
 """For a reading of another thread."""
 RECENT_SHARE = 0.875
-"""Of a result's longest age. Past it callers wait for the new one: the old may get too old before its use."""
+"""Of a result's longest age. Later callers wait for the new one: the old may get too old before its use."""
 
 
 class Reading(NamedTuple, Generic[Value]):
@@ -39,9 +39,10 @@ class Reading(NamedTuple, Generic[Value]):
 class SharedRead(Generic[Value]):
     """The result of `read`, which one thread at a time calls again once `seconds` have passed since its call.
 
-    While it is read again, or can't be read, callers get the old result, if that is less than
-    `max_age_seconds` old. With a `share` reading takes no larger share of the time, unless that would be a
-    rest longer than `LONGEST_REST_SECONDS`. `name` is for logs.
+    While it is read again callers get the old result, if that is less than `recent_seconds` old, by default
+    `RECENT_SHARE` of `max_age_seconds`; else they wait. While it can't be read they get the old result, if
+    that is less than `max_age_seconds` old. With a `share` reading takes no larger share of the time, unless
+    that would be a rest longer than `LONGEST_REST_SECONDS`. `name` is for logs.
     """
 
     def __init__(
@@ -51,18 +52,22 @@ class SharedRead(Generic[Value]):
         name: str,
         seconds: float,
         max_age_seconds: float | None = None,
+        recent_seconds: float | None = None,
         share: float | None = None,
     ) -> None:
         self._read = read
         self._name = name
         self._seconds = seconds
         self._max_age_seconds = seconds if max_age_seconds is None else max_age_seconds
+        self._recent_seconds = recent_seconds or RECENT_SHARE * self._max_age_seconds
         self._share = share
         self._mutex = threading.Lock()
         self._last: Reading[Value] | None = None
         # Whether the last read failed: an outage is logged when it begins and when it ends, not per request.
         self._is_failing = False
         self._task: asyncio.Future[Value] | None = None
+        # Coroutines that wait for the task.
+        self._waiting = 0
         _all.add(self)
 
     def get(self) -> Value:
@@ -73,7 +78,7 @@ class SharedRead(Generic[Value]):
         if self._mutex.acquire(timeout=0 if self._is_recent() else LONGEST_WAIT_SECONDS):
             try:
                 # What was read while this caller waited is good for it, however long that took.
-                if self.is_due() and not self._has_read_since(asked_at):
+                if not self.fresh() and not self._has_read_since(asked_at):
                     self._read_now()
                 if last := self._last:
                     return last.value
@@ -99,18 +104,28 @@ class SharedRead(Generic[Value]):
                 self._mutex.release()
 
     async def get_on_loop(self, in_thread: Callable[[Callable[[], Value]], Awaitable[Value]]) -> Value:
-        """`get` for coroutines: one thread reads for all that wait. Raises also what `in_thread` raises."""
-        if known := self.fresh():
+        """`get` for coroutines: one thread reads for all, and they go on in the order of their calls.
+
+        Raises also what `in_thread` raises, if the call has to wait.
+        """
+        if (known := self.fresh()) and not self._waiting:
             return known.value
         if running_loop() is None:
             return self.get()
-        if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(in_thread(self.get))
-        elif self._is_recent():
-            return self.recent()
         task = self._task
-        # Not `wait_for`: the wait of one request may be cancelled, and the others' must not.
-        await asyncio.wait({task}, timeout=LONGEST_WAIT_SECONDS)
+        if task is None or (task.done() and not self.fresh()):
+            task = self._task = asyncio.ensure_future(in_thread(self.get))
+            # Otherwise asyncio logs the error of a reading for which no coroutine waits.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self._is_recent() and not self._waiting:
+            return self.recent()
+        self._waiting += 1
+        try:
+            # Not `wait_for`: the wait of one request may be cancelled, and the others' must not. The wait for
+            # a task that is done ends after those that began before.
+            await asyncio.wait({task}, timeout=LONGEST_WAIT_SECONDS)
+        finally:
+            self._waiting -= 1
         return task.result() if task.done() else self.recent()
 
     def recent(self) -> Value:
@@ -125,8 +140,13 @@ class SharedRead(Generic[Value]):
         last = self._last
         return last if last and time.monotonic() < last.is_due_at else None
 
+    def is_known(self) -> bool:
+        """Whether it was read, and not forgotten since."""
+        return self._last is not None
+
     def is_due(self) -> bool:
-        return self.fresh() is None
+        """Whether it has to be read again, or coroutines wait for it, which no later one may overtake."""
+        return self._waiting > 0 or self.fresh() is None
 
     def age_seconds(self) -> float:
         return self._last.age_seconds() if self._last else float("inf")
@@ -136,7 +156,7 @@ class SharedRead(Generic[Value]):
         self._last = None
 
     def _is_recent(self) -> bool:
-        return self.age_seconds() < RECENT_SHARE * self._max_age_seconds
+        return self.age_seconds() < self._recent_seconds
 
     def _has_read_since(self, instant: float) -> bool:
         return self._last is not None and self._last.began_at >= instant

@@ -9,14 +9,17 @@ from django.conf import settings
 from django.utils.functional import Promise
 
 from shop import lazy_texts
-from shop.errors import FirstcomeError
+from shop.errors import FirstcomeError, Invalid, invalid_field
 from shop.lazy_texts import ENGLISH, Text, mark as _
 
 # No call of this API needs more than four; functions that recurse into bodies may rely on this.
 MAX_DEPTH = 32
-# An order of 50 lines has about 150. Parsing 64 KiB of unknown fields on the event loop would delay every
+# An order of 50 lines has about 150. Validating 64 KiB of unknown fields on the event loop would delay every
 # other call by 20 ms.
-MAX_SEPARATORS = 500
+MAX_VALUES = 500
+# 11,000 characters of three bytes, or as many marks of two: they take up to 5 ms to normalise.
+MAX_BYTES_BEYOND_CHARACTERS = 22_000
+LONGEST_CONTENT_TYPE = 255
 CHARSET = re.compile(r'charset\s*=\s*"?([^\s";]*)')
 
 
@@ -44,7 +47,7 @@ class UnsupportedMediaType(FirstcomeError):
 def parse(body: bytes, content_type: str) -> Any:
     """Return the JSON value of a body, `{}` of an empty one; strict, in UTF-8, and at most 32 levels deep.
 
-    Raises `UnsupportedMediaType`, `TooLarge`, `MalformedJSON`.
+    Raises `UnsupportedMediaType`, `TooLarge`, `MalformedJSON`, and `Invalid` for much text beyond ASCII.
     """
     if not body:
         return {}
@@ -55,17 +58,28 @@ def parse(body: bytes, content_type: str) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedJSON(_("The body is not valid JSON: {error}.", error=str(error))) from error
+    if len(body) - len(body.decode()) > MAX_BYTES_BEYOND_CHARACTERS:
+        raise too_many_values()
     # Counting brackets is quick, and enough for all but unusual bodies.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(value):
         raise MalformedJSON(_("The body is nested more than {levels} levels deep.", levels=MAX_DEPTH))
     return value
 
 
-def has_many_values(body: bytes) -> bool:
-    """Whether a body has more commas and brackets than any call that is parsed on the event loop needs."""
-    if len(body) <= MAX_SEPARATORS:
-        return False
-    return sum(map(body.count, (b",", b"{", b"["))) > MAX_SEPARATORS
+def has_many_values(value: Any) -> bool:
+    """Whether a JSON value has more values in it than any call on the event loop needs."""
+    found = [value]
+    for one in found:
+        if isinstance(one, dict | list):
+            found += one.values() if isinstance(one, dict) else one
+        if len(found) > MAX_VALUES:
+            return True
+    return False
+
+
+def too_many_values() -> Invalid:
+    """The refusal of a body that would take the event loop too long."""
+    return invalid_field("", "too_many_values", _("The body has more values than this call can use."))
 
 
 def require_utf_8(content_type: str, media_type: str | None = None) -> None:
@@ -78,9 +92,13 @@ def require_utf_8(content_type: str, media_type: str | None = None) -> None:
         return
     given, _separator, parameters = content_type.lower().partition(";")
     is_other_text = "*" in parameters or not {"utf-8"}.issuperset(CHARSET.findall(parameters))
-    if is_other_text or media_type not in (None, given.strip()):
+    # Django takes quadratic time for many parameters.
+    if is_other_text or len(content_type) > LONGEST_CONTENT_TYPE or media_type not in (None, given.strip()):
         raise UnsupportedMediaType(
-            _('Unsupported media type "{media_type}" in request.', media_type=content_type)
+            _(
+                'Unsupported media type "{media_type}" in request.',
+                media_type=content_type[:LONGEST_CONTENT_TYPE],
+            )
         )
 
 

@@ -6,7 +6,7 @@ MAX_WAIT_SECONDS = 30
 # Commas separate preferences, except inside a quoted string; semicolons precede a preference's parameters.
 PREFERENCE = r'(?:[^,"]|"(?:[^"\\]|\\.)*+")*+'
 PREFERENCES = re.compile(rf"{PREFERENCE}(?:,{PREFERENCE})*+")
-WAIT = re.compile(r'\s*wait\s*=\s*(?:0*([0-9]+)|"0*([0-9]+)")\s*(?:;.*)?', re.IGNORECASE)
+WAIT = re.compile(r'\s*wait\s*=\s*(?:([0-9]++)|"([0-9]++)")\s*(?:;.*)?', re.IGNORECASE)
 
 
 def wait_seconds(prefer: str | None) -> int | None:
@@ -18,6 +18,6 @@ def wait_seconds(prefer: str | None) -> int | None:
         return None
     for match in map(WAIT.fullmatch, re.findall(PREFERENCE, prefer)):
         if match:
-            digits = match[1] or match[2]
-            return min(int(digits), MAX_WAIT_SECONDS) if len(digits) < 3 else MAX_WAIT_SECONDS
+            digits = (match[1] or match[2]).lstrip("0")
+            return min(int(digits or 0), MAX_WAIT_SECONDS) if len(digits) < 3 else MAX_WAIT_SECONDS
     return None

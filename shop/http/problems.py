@@ -16,6 +16,7 @@ from structlog import get_logger
 from shop import errors
 from shop.account import TokenInvalid
 from shop.db import transactions
+from shop.db.mysql.patience import is_statement_ended
 from shop.http import json_format
 from shop.http.messages import PROBLEM, JSONResponse
 from shop.http.views import API_PREFIX
@@ -117,6 +118,9 @@ def from_expected(error: Exception, language: str | None = None) -> JSONResponse
             return _from_own_error(json_format.TooLarge(), language)
         case SuspiciousOperation():
             return problem(400, "invalid", NOT_UNDERSTOOD, language=language)
+        case DatabaseFailure() if is_statement_ended(error):
+            ended = errors.Unavailable(_("This took too long, and nothing was done; ask for less."))
+            return _from_own_error(ended, language)
         case DatabaseFailure() if transactions.is_unavailable(error):
             unavailable = errors.Unavailable(_("The database can't be reached; ask again."))
             return _from_own_error(unavailable, language)

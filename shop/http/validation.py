@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -17,7 +18,7 @@ from shop.errors import Invalid, invalid_field
 from shop.http.messages import Request
 from shop.http.validation_texts import describe
 from shop.lazy_texts import Text, mark as _
-from shop.normalization import normalized
+from shop.normalization import MOST_WORDS, normalized
 from shop.pausing import LONGEST_REASON
 
 MOST_MEMBERS = 1000
@@ -59,7 +60,7 @@ class Nothing(Input):
 
 
 class Query(BaseModel):
-    """Query parameters: always text on the wire, unknown ones ignored."""
+    """Query parameters: always text on the wire. `View` has refused those that the call doesn't have."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -94,6 +95,12 @@ def _to_whole_number(value: object) -> object:
         raise PydanticCustomError("int_parsing", literals.NO_WHOLE_NUMBER) from None
 
 
+def _require_few_words(search: str) -> str:
+    if len(search.split()) > MOST_WORDS:
+        raise PydanticCustomError("too_many_words", gettext_noop("A search has five words at most."))
+    return search
+
+
 def _require_uuid(value: object) -> object:
     if not UUID_TEXT.fullmatch(str(_require_text(value))):
         raise PydanticCustomError("uuid_parsing", gettext_noop("must be a UUID"))
@@ -103,6 +110,7 @@ def _require_uuid(value: object) -> object:
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 # A code that people type or paste: white space round it, seen or not, is no part of it.
 TypedCode = Annotated[str, AfterValidator(literals.without_space_around)]
+SearchWords = Annotated[str, AfterValidator(_require_few_words)]
 QueryNumber = Annotated[int, BeforeValidator(_to_whole_number)]
 QueryId = Annotated[QueryNumber, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
@@ -146,6 +154,12 @@ def read_query(shape: type[Shape], request: Request) -> Shape:
     """The request's query parameters as `shape`; an empty one counts as absent."""
     given = {name: normalized(value) for name, value in request.query_params.items() if value}
     return _validate(shape, given)
+
+
+def refuse_unknown_parameters(request: Request, known: Collection[str]) -> None:
+    """Raise `Invalid`, which names the query parameters that are none of these."""
+    unknown = [name for name in request.query_params if name not in known]
+    _validate(Nothing, dict.fromkeys(unknown[:MOST_ERRORS]))
 
 
 def body(schema: type[BaseModel], row: object, **others: object) -> dict[str, Any]:

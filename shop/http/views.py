@@ -1,4 +1,6 @@
-"""API views: REST framework's, with the scopes of API keys, and methods that the burst lane may call too."""
+"""API views: REST framework's, with the scopes of API keys and the query parameters that the OpenAPI document
+has of a call, and methods that the burst lane may call too.
+"""
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
@@ -8,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from shop.concurrency import event_loop
+from shop.http import json_format, validation
 from shop.http.messages import APIRequest, JSONResponse, Request
 from shop.scopes import Resource, required_scope
 
@@ -27,10 +30,17 @@ def burst(handler: Callable[..., Coroutine[Any, Any, JSONResponse]]) -> Callable
     """
 
     @wraps(handler)
-    def method(*arguments: Any, **named: Any) -> JSONResponse:
-        return event_loop.run_blocking(handler(*arguments, **named))
+    def method(view: Any, request: Request, **arguments: Any) -> JSONResponse:
+        require_few_values(request)
+        return event_loop.run_blocking(handler(view, request, **arguments))
 
     return method
+
+
+def require_few_values(request: Request) -> None:
+    """Raise `Invalid` for a body with more values than any call on the event loop needs."""
+    if request.method == "POST" and json_format.has_many_values(request.data):
+        raise json_format.too_many_values()
 
 
 # Without a docstring, because the OpenAPI document would repeat it for every call.
@@ -39,12 +49,22 @@ class View(APIView):
     resource = Resource.NONE
     # The scopes that its calls by a method need besides.
     further_scopes: Mapping[str, str] = {}
+    # Whether its calls may have parameters that they don't read.
+    ignores_query = False
 
     @classmethod
     def required_scopes(cls, method: str) -> str:
         """The scopes that a key needs for such a call, between spaces; empty if no key may make it."""
         scope = required_scope(cls.resource, method)
         return f"{scope} {cls.further_scopes.get(method, '')}".strip()
+
+    @classmethod
+    def refuse_unknown_parameters(cls, request: Request) -> None:
+        """Raise `Invalid` for those that `api_doc.extend_schema` doesn't declare of the call."""
+        if cls.ignores_query or request.method == "OPTIONS":
+            return
+        method = getattr(cls, "get" if request.method == "HEAD" else request.method.lower())
+        validation.refuse_unknown_parameters(request, getattr(method, "query_parameters", ()))
 
     @property
     def default_response_headers(self) -> dict[str, str]:
@@ -68,6 +88,7 @@ class View(APIView):
         if not hasattr(self, request.method.lower()):
             self.http_method_not_allowed(request)
         super().initial(request, *arguments, **named)
+        self.refuse_unknown_parameters(request)
 
     def finalize_response(self, request: Any, response: Any, *arguments: Any, **named: Any) -> Any:
         if isinstance(response, JSONResponse):

@@ -20,5 +20,4 @@ def _argument(read: Callable[[str], Value]) -> Callable[[str], Value]:
 
 
 whole_number = _argument(literals.whole_number)
-decimal_number = _argument(literals.decimal_number)
 instant = _argument(literals.instant_in_utc)

@@ -184,7 +184,8 @@ def configure(*, level: str) -> None:
     """Send every logger of this process, ours and the libraries', through one JSON formatter."""
     # A line has neither its place in the code nor its thread: to find them takes a third of a line's time.
     logging._srcfile = None
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    # Its process stays: gunicorn's own lines have it.
+    logging.logThreads = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         Formatter(

@@ -16,7 +16,6 @@ from structlog import get_logger
 from shop import clock
 from shop.db import server_state
 from shop.operations import system_state
-from shop.redis import redis_client
 from shop.repeated_work import start_once
 
 log = get_logger(__name__)
@@ -64,7 +63,7 @@ def _has_no_pending_migrations() -> bool:
 CHECKS: dict[str, Callable[[], bool]] = {
     "database": server_state.is_up,
     "clock": clock.is_measured,
-    "redis": lambda: bool(redis_client.client().ping()),
+    "redis": system_state.is_redis_up,
     "broker": system_state.is_broker_up,
     "migrations": _has_no_pending_migrations,
 }

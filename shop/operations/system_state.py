@@ -16,6 +16,7 @@ from shop.observability.gauges import Source, Value
 from shop.redis import redis_client
 
 CONNECT_SECONDS = 1.0
+REDIS_PROBE, PROBE_SECONDS = "firstcome:probe", 10
 
 
 def register_gauges() -> None:
@@ -25,7 +26,7 @@ def register_gauges() -> None:
     gauges.register_group(
         "redis",
         {
-            "firstcome_redis_up": "Whether Redis answers: 1 or 0.",
+            "firstcome_redis_up": "Whether Redis answers and takes writes: 1 or 0.",
             "firstcome_redis_ping_seconds": "How long Redis took to answer a ping.",
         },
         redis_state,
@@ -54,10 +55,16 @@ def pending_migrations() -> list[str]:
     return [str(migration) for migration, _ in plan]
 
 
+def is_redis_up() -> bool:
+    """True if Redis takes writes: a full one, or a replica, answers each ping. Raises redis-py's errors."""
+    return bool(redis_client.client().set(REDIS_PROBE, "", ex=PROBE_SECONDS))
+
+
 def redis_state() -> Mapping[str, Value]:
     began_at = time.perf_counter()
     redis_client.client().ping()
-    return {"firstcome_redis_up": 1, "firstcome_redis_ping_seconds": time.perf_counter() - began_at}
+    seconds = time.perf_counter() - began_at
+    return {"firstcome_redis_up": int(is_redis_up()), "firstcome_redis_ping_seconds": seconds}
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Rate limits: sliding windows per account, address and name."""
+"""Rate limits per account, address and name: weighted counters, and exact windows of attempts to sign in."""

@@ -1,4 +1,4 @@
-"""Throttling of attempts: sliding windows, exact in Redis, per process in memory without Redis.
+"""Throttling of sign-ins and registrations: exact windows in Redis, per process in memory without it.
 
 An attempt is counted in all of its windows, or refused and counted in none.
 """

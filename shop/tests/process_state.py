@@ -42,7 +42,7 @@ def forget_attempts() -> None:
 def forget_calls() -> None:
     """Drop everything that this process has counted of accounts' calls."""
     for limit in (*rate_limits.LIMITS, *rate_limits.OTHER_LIMITS):
-        limit._windows.clear()
+        limit._calls.clear()
         limit._unsent.clear()
 
 

@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from queue import SimpleQueue
 from random import Random
 from typing import Any
@@ -371,6 +372,26 @@ def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting):
     [_, *batches] = gate.batches
     assert batches == [["before", "unlucky", "after"]] * 4 + [["before"]] + [["unlucky"]] * 4 + [["after"]]
     assert tally.entries() == {"before": 1, "after": 2}
+
+
+@pytest.mark.parametrize("fault", ["raising", "repeating"])
+@pytest.mark.parametrize("place", [0, 101, 199])
+def test_one_faulty_request_of_200_costs_its_neighbours_few_transactions(counting, fault, place):
+    gate = Gate(lambda requests: [0 for _ in requests], then=tally.count)
+    batcher: Batcher[str, int] = Batcher(gate)
+    names = [f"counted-{number}" for number in range(200)]
+    names[place] = f"{fault}-{place}"
+    outcomes: dict[str, Any] = {}
+    with led_by(batcher, gate):
+        for name in names:
+            batcher.enter(name, partial(outcomes.__setitem__, name))
+    wait_until(lambda: len(outcomes) == len(names))
+    [_, *batches] = gate.batches
+    assert len(batches) <= 20
+    faulty = outcomes.pop(names[place])
+    assert isinstance(faulty, ValueError if fault == "raising" else IntegrityError)
+    assert outcomes == {name: number for number, name in enumerate(outcomes, start=1)}
+    assert tally.entries() == outcomes
 
 
 def test_a_batch_whose_commit_may_have_succeeded_is_not_reported_as_undone(counting, tmp_path):

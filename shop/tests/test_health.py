@@ -8,12 +8,13 @@ import pytest
 from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
+from redis import Redis
 
 from scripts.stack import ports
 from shop import repeated_work
 from shop.celery import app
 from shop.db import server_state
-from shop.operations import health, heartbeats
+from shop.operations import health, heartbeats, system_state
 from shop.tests import tally
 from shop.tests.outages import connecting_to, database_away
 from shop.tests.racing import race
@@ -61,6 +62,27 @@ def test_an_unavailable_redis_is_reported_and_recovers_and_own_heartbeats_are_kn
     assert 0 <= heartbeats.age_seconds(heartbeats.ISSUER) < 10
     own_redis.start()
     assert readiness() == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("refusing", "taking"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("REPLICAOF", ports.HOST, "1"), ("REPLICAOF", "NO", "ONE")),
+        (("CONFIG", "SET", "min-replicas-to-write", "2"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+    ],
+    ids=["full", "replica", "without its replicas"],
+)
+def test_a_redis_that_answers_and_refuses_writes_is_reported_and_recovers(own_redis, refusing, taking):
+    server = Redis.from_url(own_redis.url)
+    server.execute_command(*refusing)
+    assert server.ping()
+    assert readiness() == (503, ["redis"])
+    assert exposed()["firstcome_redis_up"] == 0
+    server.execute_command(*taking)
+    assert readiness() == (200, [])
+    assert exposed()["firstcome_redis_up"] == 1
+    assert 0 < server.ttl(system_state.REDIS_PROBE) <= system_state.PROBE_SECONDS
 
 
 def test_an_unavailable_broker_is_reported(monkeypatch):

@@ -1,7 +1,6 @@
 """Both lanes answer every burst call alike; the burst lane is short, and passes nothing by that was added."""
 
 import asyncio
-import json
 import re
 import threading
 import time
@@ -20,22 +19,24 @@ from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.throttling import BaseThrottle
 
+from accounts.api import SignIn
 from accounts.tokens import tokens
 from coupons.issuing import issuing
 from coupons.queue import tickets
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from lab import urls
+from orders.api import OneOrder
 from orders.tests import buying
 from sales.tests.factories import create_sale, join
 from shop.burst import checks, lane, table
 from shop.concurrency.event_loop import CALL_POOL
-from shop.concurrency.thread_pool import ThreadPool
+from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.http import json_format, views
 from shop.http.pages import pages
 from shop.http.views import View
 from shop.redis import completion_notifications
-from shop.tests import api_keys
+from shop.tests import api_keys, openapi_document
 from shop.tests.asgi_client import Answer, send_request, send_request_blocking
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.test_edge import _no_workers
@@ -43,6 +44,7 @@ from shop.tests.test_edge import _no_workers
 __all__ = ["_no_workers"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls(urls.__name__)]
 KEYED = {"Idempotency-Key": "one"}
+NOBODY = "01a205ea-8973-7608-aaac-b7b4998b3d39"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class World:
 
 
 def make_world(address: str = "192.0.2.1") -> World:
-    buyer, staff = AccountFactory.create(), SuperuserFactory.create()
+    buyer, staff, lost = AccountFactory.create(), SuperuserFactory.create(), AccountFactory.create()
+    lost_access = tokens.create_access_token(lost)
+    lost.delete()
     product, campaign = ProductFactory.create(on_hand=50, name="Mug"), CampaignFactory.create(name="Spring")
     queued = CampaignFactory.create(name="Summer", strategy="queue")
     sale = create_sale(opens_in=3_600, closes_in=7_200)
@@ -71,6 +75,7 @@ def make_world(address: str = "192.0.2.1") -> World:
             "key": api_keys.make("orders:read", maker=staff).secret,
             "feed": api_keys.make("events:read", maker=staff).secret,
             "wrong key": "fc_key_nothing",
+            "lost account": lost_access,
         },
         names={
             "campaign": campaign.pk,
@@ -81,7 +86,7 @@ def make_world(address: str = "192.0.2.1") -> World:
             "entry": join(sale, buyer.pk).id,
             "ticket": ticket.ticket.pk,
             "username": buyer.username,
-            "nobody": "01a205ea-8973-7608-aaac-b7b4998b3d39",
+            "nobody": NOBODY,
         },
     )
 
@@ -140,6 +145,28 @@ ODD_BODIES: list[tuple[bytes, dict[str, str]]] = [
     (b"a=1", {"Content-Type": "application/x-www-form-urlencoded"}),
     (b"{}", {"Content-Type": ""}),
     (b"{}", {"Content-Type": "application/json; charset=idna"}),
+    (b'{"username":"a","password":"' + b"[,{" * 300 + b'"}', {}),
+    (b'{"items":[' + b"7," * 900 + b"7]}", {}),
+    (b"[{}" + b",{}" * 700 + b"]", {}),
+    (b"\xef\xbb\xbf{}", {}),
+    (b'{"a":1,"a":2}', {}),
+    (b"{} ", {"Content-Type": "application/merge-patch+json"}),
+    (b"{}", {"Content-Type": "application/json, text/csv"}),
+    (b"{}", {"Content-Type": "application/json" + "; a=b" * 2_000}),
+]
+ODD_QUERIES = [
+    *(
+        "tint=teal",
+        "tint",
+        "=",
+        "&&limit=0",
+        "limit=3&limit=x",
+        "limit=1;tint=2",
+        "%FE=1",
+        "a%00=1",
+        "x" * 9_000,
+    ),
+    *("search=caf\u00e9 \u00e0", "search=a+b+c+d+e+f", "&".join(f"p{number}=1" for number in range(1_001))),
 ]
 ODD_HEADERS: list[dict[str, str]] = [
     {"Host": "elsewhere.example"},
@@ -163,6 +190,12 @@ ODD_HEADERS: list[dict[str, str]] = [
     {"Firstcome-Account": "none"},
     {"Cookie": "sessionid=" + "a" * 32},
     {"X-HTTP-Method-Override": "DELETE"},
+    {"X-Forwarded-Host": "elsewhere.example", "X-Forwarded-Proto": "https"},
+    {"Authorization": "bearer  fc_key_"},
+    {"Range": "bytes=0-3"},
+    {"Origin": "https://elsewhere.example", "Referer": "?"},
+    {"X-Long": "y" * 20_000},
+    {"Accept": "*/*, " * 900},
 ]
 
 
@@ -213,8 +246,17 @@ def cases() -> Iterator[tuple[str, str, str, bytes, dict[str, str]]]:
         for method, path in [each[:2]]
     }
     for method, path, _who, body in firsts.values():
-        for who in ("", "forged", "wrong key", "key"):
+        for who in ("", "forged", "wrong key", "key", "lost account"):
             yield method, path, who, body, {"Idempotency-Key": f"of-{who.encode().hex()}"}
+            yield method, path, who, body or b"{}", {"Content-Type": "application/json; charset=big5"}
+        for query in ODD_QUERIES:
+            for who in ("", "buyer", "wrong key"):
+                asked = f"{path.partition('?')[0]}?{query.replace('%', '%%')}"
+                yield method, asked, who, body, {"Idempotency-Key": "of-odd-query"}
+        for other in ("OPTIONS", "PUT", "DELETE", "TRACE", method.lower()):
+            yield other, path, "buyer", b"", {"Idempotency-Key": "of-another-method"}
+        for written in (f"{path.partition('?')[0]}/", f"/{path}"):
+            yield method, written, "buyer", body, {"Idempotency-Key": "of-another-path"}
         for headers in ODD_HEADERS:
             yield method, path, "buyer", body, {"Idempotency-Key": "of-odd-headers"} | headers
         if method == "GET":
@@ -244,6 +286,55 @@ def test_both_lanes_answer_alike(settings):
         if one != other
     ]
     assert not differing, f"{len(differing)} differ:\n" + "\n\n".join(map(str, differing))
+
+
+def documented_calls() -> Iterator[tuple[str, str, list[str], bool]]:
+    """Method and path of each call of the document, its query parameters, and whether it is a burst call."""
+    for path, item in openapi_document.read()["paths"].items():
+        for method, operation in item.items():
+            parameters = operation.get("parameters", [])
+            values = {
+                one["name"]: NOBODY if one["schema"].get("format") == "uuid" else 7
+                for one in parameters
+                if one["in"] == "path"
+            }
+            written, query = (
+                path.format(**values),
+                [one["name"] for one in parameters if one["in"] == "query"],
+            )
+            found = table.find(method.upper(), written.removeprefix("/api/v1/"))
+            yield method.upper(), written, query, found is not None
+
+
+def test_every_call_of_both_lanes_refuses_query_parameters_that_it_does_not_have_and_no_others(settings):
+    settings.RATE_ANONYMOUS = None
+    access = tokens.create_access_token(SuperuserFactory.create())
+    by_lane = {True: 0, False: 0}
+    for method, path, names, is_in_burst_lane in documented_calls():
+        if "/webhooks/" in path:
+            continue
+        for settings.BURST in {True, not is_in_burst_lane}:
+            unknown = sent_with(method, path, [*names, "tint", "Limit"], access)
+            assert unknown == (400, [("tint", "unknown_field"), ("Limit", "unknown_field")]), (method, path)
+            assert "unknown_field" not in dict(map(reversed, sent_with(method, path, names, access)[1])), (
+                method,
+                path,
+            )
+            by_lane[settings.BURST and is_in_burst_lane] += 1
+    assert by_lane[True] == len(table.CALLS) - 1 and by_lane[False] > 60
+
+
+def sent_with(method: str, path: str, names: list[str], access: str) -> tuple[int, list[tuple[str, str]]]:
+    """The status, and the field and code of each error, of the call with these parameters."""
+    query = "&".join(f"{name}=1" for name in names)
+    answer = send_request_blocking(method, path, b"", query=query, access=access, headers=KEYED)
+    problem = orjson.loads(answer.body or b"{}")
+    return answer.status, [(error["field"], error["code"]) for error in problem.get("errors", [])]
+
+
+def test_webhooks_of_gateways_may_have_any_query_parameters():
+    answer = send_request_blocking("POST", "/api/v1/webhooks/simulator", {}, query="topic=charge&data.id=7")
+    assert orjson.loads(answer.body)["code"] == "signature_invalid"
 
 
 # What an engineer adds
@@ -291,8 +382,50 @@ def passed_by() -> str:
     return " ".join(f"{message.msg} {message.hint}" for message in checks.check_burst_lane())
 
 
-def test_the_burst_lane_passes_by_nothing_as_it_is():
+def test_the_burst_lane_passes_by_nothing_as_it_is(settings):
     assert passed_by() == ""
+    settings.HTTPS, settings.SECURE_HSTS_SECONDS = True, 7
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert passed_by() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECURE_SSL_REDIRECT", True),
+        ("SECURE_HSTS_SECONDS", 60),
+        ("SECURE_HSTS_PRELOAD", True),
+        ("SECURE_PROXY_SSL_HEADER", ("HTTP_X_SCHEME", "https")),
+        ("SECURE_REFERRER_POLICY", "no-referrer"),
+        ("SECURE_CROSS_ORIGIN_OPENER_POLICY", None),
+        ("X_FRAME_OPTIONS", "SAMEORIGIN"),
+        ("USE_X_FORWARDED_HOST", True),
+        ("DISALLOWED_USER_AGENTS", [re.compile("curl")]),
+    ],
+)
+def test_a_setting_that_the_lane_ignores_is_refused_by_its_value(name, value, settings):
+    setattr(settings, name, value)
+    assert f"passes by the setting {name}. With BURST=0" in passed_by()
+    settings.BURST = False
+    assert passed_by() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [
+        ("get_throttles", lambda view: [AddedThrottle()]),
+        ("check_object_permissions", lambda view, request, order: None),
+        ("perform_authentication", lambda view, request: None),
+        ("initial", lambda view, request, **_: None),
+        ("get_exception_handler", lambda view: None),
+    ],
+)
+def test_a_hook_that_one_view_overrides_is_refused_by_its_name(name, added, monkeypatch):
+    for view in (OneOrder, SignIn):
+        monkeypatch.setattr(view, name, added, raising=False)
+        assert f"passes by {name} of {view.__module__}.{view.__name__}. With BURST=0" in passed_by()
+        monkeypatch.undo()
+        assert passed_by() == ""
 
 
 def test_an_added_middleware_works_in_djangos_lane_and_is_refused_without(buyer, settings, monkeypatch):
@@ -360,6 +493,38 @@ def test_a_key_that_nobody_has_takes_no_thread_of_djangos_lane(monkeypatch):
     monkeypatch.setattr(CALL_POOL, "start", lambda *_, **__: pytest.fail("a thread was started"))
     refused = send_request_blocking("GET", "/api/v1/orders", access="fc_key_nobodys")
     assert (refused.status, orjson.loads(refused.body)["code"]) == (401, "token_invalid")
+
+
+@pytest.mark.parametrize("burst", [True, False])
+def test_a_customer_takes_no_thread_of_staff_by_calls_of_staff(buyer, burst, settings, monkeypatch):
+    settings.BURST = burst
+    groups, start = [], CALL_POOL.start
+    assert listed(buyer).status == 200, "the disabled accounts are known"
+    monkeypatch.setattr(
+        CALL_POOL, "start", lambda *a, **named: groups.append(named.get("group")) or start(*a, **named)
+    )
+    for method, path, body in [
+        ("POST", "/coupons", {"campaign": 7, "user": 1}),
+        ("POST", "/coupons", {"campaign": 7, "user": "none", "odd": 1}),
+        ("GET", "/events", None),
+    ]:
+        refused = send_request_blocking(method, f"/api/v1{path}", body, access=buyer)
+        assert (refused.status, orjson.loads(refused.body)["code"]) == (403, "permission_denied")
+    assert groups == ([] if burst else ["coupons", "coupons", "events"])
+
+
+def test_an_account_has_16_calls_at_once_of_djangos_lane_and_any_number_that_wait_in_the_burst_lane(settings):
+    world = make_world()
+    path, access = f"/api/v1/queue-tickets/{world.names['ticket']}", world.access["buyer"]
+
+    async def ask_40_times() -> list[tuple[int, str]]:
+        waiting = {"Prefer": "wait=2"}
+        calls = (send_request("GET", path, access=access, headers=waiting) for _ in range(40))
+        answers = await asyncio.gather(*calls)
+        return sorted((answer.status, orjson.loads(answer.body).get("code", "")) for answer in answers)
+
+    for settings.BURST, answered in ((True, 40), (False, MAX_PER_OWNER)):
+        assert asyncio.run(ask_40_times()) == [(200, "")] * answered + [(503, "overloaded")] * (40 - answered)
 
 
 def test_probes_answer_while_every_thread_is_held_and_they_and_pages_block_no_loop(blocked):
@@ -469,7 +634,7 @@ def test_another_charset_than_utf_8_is_a_client_error_whatever_codec_it_names(bu
         headers = {"Content-Type": f"{kind}; charset={codec}"}
         answer = send_request_blocking("POST", path, b"a=1", query="x=1", access=buyer, headers=headers)
         assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json"), codec
-    assert send_request_blocking("GET", "/api/v1/products", query="x=1", headers=headers).status == 200
+    assert send_request_blocking("GET", "/api/v1/products", query="limit=1", headers=headers).status == 200
 
 
 @pytest.mark.parametrize("path", ["/api/v1/coupons", "/api/v1/orders", "/api/v1/payments", NULL])
@@ -481,6 +646,14 @@ def test_a_body_of_thousands_of_fields_is_refused_without_blocking_the_event_loo
     assert [error["code"] for error in problem["errors"]] == ["too_many_values"]
 
 
+def test_what_stands_in_a_text_is_no_value_of_the_body(buyer, settings):
+    body = {"campaign": 987654321, "user": ",[{" * 400}
+    staff = tokens.create_access_token(SuperuserFactory.create())
+    for settings.BURST in (True, False):
+        answer = send_request_blocking("POST", "/api/v1/coupons", body, access=staff)
+        assert [error["code"] for error in orjson.loads(answer.body)["errors"]] == ["int_type"]
+
+
 def test_a_large_body_that_is_no_json_is_refused_as_any_other(buyer):
     assert orjson.loads(null(buyer, parts=[b"[" * 5_000]).body)["code"] == "malformed_json"
     texts = null(buyer, parts=[b"," * 5_000], headers={"Content-Type": "text/csv"})
@@ -490,7 +663,7 @@ def test_a_large_body_that_is_no_json_is_refused_as_any_other(buyer):
 def test_an_order_of_50_lines_is_no_body_of_too_many_values():
     lines = [{"product": number, "quantity": 1_000} for number in range(2**62, 2**62 + 50)]
     order = {"items": lines, "coupon": "X" * 14, "points_amount": 1, "payment": {"token": "tok_visa"}}
-    assert not json_format.has_many_values(json.dumps(order, indent=2).encode())
+    assert not json_format.has_many_values(order)
 
 
 @pytest.mark.parametrize(

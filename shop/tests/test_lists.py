@@ -17,6 +17,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory import products
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from shop.concurrency.event_loop import CALL_POOL
 from shop.http import cached_lists, pagination
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.case_tables import check_each, in_one_test
@@ -59,6 +60,25 @@ def test_every_page_leads_to_its_neighbours_and_back(api):
         assert api.get(page["previous"]).json()["results"] == before["results"]
     assert seen == [*Product.objects.order_by("id").values_list("id", flat=True)]
     assert api.get("/products?limit=2&cursor=").json()["results"] == first["results"]
+
+
+def test_a_parameter_that_no_list_has_reads_nothing_and_makes_no_list_of_its_own(monkeypatch):
+    """Each random one was a list of its own, which a thread read."""
+    monkeypatch.setattr(CALL_POOL, "start", lambda *_, **__: pytest.fail("a thread was started"))
+    cached_lists._lists.clear()
+
+    async def ask() -> list[Answer]:
+        paths = [f"/api/v1/{name}" for name in ("products", "campaigns", "sales")]
+        queries = [f"limit=5&cache_buster={number}" for number in range(30)]
+        return await asyncio.gather(
+            *(send_request("GET", path, query=one) for path in paths for one in queries)
+        )
+
+    for answer in asyncio.run(ask()):
+        errors = orjson.loads(answer.body)["errors"]
+        assert [(error["field"], error["code"]) for error in errors] == [("cache_buster", "unknown_field")]
+        assert answer.status == 400
+    assert not cached_lists._lists
 
 
 @in_one_test(("path", "position"), product(["/products", "/wallet/entries"], [-1, 0, 2**31, 2**63 - 1]))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from celery import Task
+from gunicorn import glogging
 from structlog import get_logger
 
 from shop.concurrency.batching import Batcher, run_without_transaction
@@ -143,3 +144,13 @@ def test_a_process_whose_lines_are_not_read_ends_all_the_same():
     program = IN_BACKGROUND + f"for number in range(500): logging.getLogger('shop').warning('{LINE}')"
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
         assert process.wait(timeout=60) == 0
+
+
+def test_the_web_servers_own_lines_can_be_formatted_beside_the_shops():
+    """They name the process, and lines of ours leave out what takes time to find."""
+    record = logging.getLogger("gunicorn.error").makeRecord(
+        "", logging.ERROR, "", 0, "%s ended", ("w",), None
+    )
+    shown = logging.Formatter(glogging.Logger.error_fmt).format(record)
+    assert f"[{os.getpid()}]" in shown
+    assert shown.endswith("w ended")

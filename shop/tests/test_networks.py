@@ -13,7 +13,7 @@ from shop.burst import application
 from shop.configuration import Rate
 from shop.http import client_address, serving, views
 from shop.http.client_address import AddressUnknown
-from shop.rates import anonymous_calls
+from shop.rates import rate_limits
 from shop.tests import asgi_client
 from shop.tests.asgi_client import send_request, send_request_blocking
 from shop.tests.factories import AccountFactory
@@ -107,9 +107,9 @@ def _three_a_minute(transactional_db, settings, monkeypatch) -> Iterator[None]:
     monkeypatch.setattr(asgi_client, "application", serving.Served(asgi_client.application))
     monkeypatch.setattr(serving, "LINGER_SECONDS", 0.0)
     settings.RATE_ANONYMOUS = Rate(3, 60)
-    anonymous_calls._calls.clear()
+    rate_limits.ANONYMOUS._calls.clear()
     yield
-    anonymous_calls._calls.clear()
+    rate_limits.ANONYMOUS._calls.clear()
 
 
 @pytest.mark.usefixtures("_three_a_minute")

@@ -24,15 +24,14 @@ from backoffice import windows
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
-from orders.tests import archived, buying
+from orders.tests import buying
 from scripts.stack import children, mariadb, places, ports
 from scripts.stack.mariadb import Server
 from scripts.tests.circles import boots
 from scripts.tests.running_shop.stack import client_command
 from shop import configuration
-from shop.db import open_transaction, pacing, plain_reads, secondary, transactions
-from shop.errors import Unavailable
-from shop.models import ArchivedMonth, JournalLine
+from shop.db import open_transaction, plain_reads, secondary, transactions
+from shop.models import JournalLine
 from shop.operations.doctor import checks
 from shop.tests import process_state
 from shop.tests.clients import client_of, signed_in
@@ -246,26 +245,6 @@ def test_while_the_secondary_stands_still_the_primary_answers_and_few_reads_wait
     assert count_reads("lagging") == before + 20
     pair.replica.run("START SLAVE SQL_THREAD")
     wait_until(lambda: read_server() == REPLICA, seconds=20)
-
-
-def test_a_secondary_that_stands_still_holds_up_what_is_deleted_and_not_what_is_written_to_a_file(
-    pair, tmp_path, monkeypatch
-):
-    """The whole file of a month was written anew after each lag of a minute, though it was only read for."""
-    monkeypatch.setattr(pacing, "CATCH_UP_SECONDS", 0.2)
-    pair.replica.run("STOP SLAVE SQL_THREAD")
-    for _ in range(6):
-        JournalLine.objects.create(at=archived.long_ago(), actor="system", what="x", subject="x")
-    with pytest.raises(Unavailable, match="has not applied the last batch"):
-        archived.archive(tmp_path)
-    record = ArchivedMonth.objects.get()
-    assert (record.state, record.rows, record.removed) == ("deleting", 6, archived.QUICK.size)
-    pair.replica.run("START SLAVE SQL_THREAD")
-    pair.wait_until_applied()
-    process_state.forget_secondary()
-    monkeypatch.undo()
-    assert archived.archive(tmp_path).removed == 6
-    ArchivedMonth.objects.all().delete()
 
 
 def test_a_secondary_that_is_seconds_behind_is_not_read(pair):

@@ -1,8 +1,8 @@
 """The campaign `restore`: a database that is lost under load is restored up to a moment before that.
 
 What clients were answered before the moment has to be there, and the restored shop has to go on with what
-remains of the lost time in clients, in Redis, at the gateway and at the data platform. Planted, the copied
-logs end before the moment: the restore has to refuse them, or else the comparison has to find the loss.
+remains of the lost time in clients, in Redis, at the gateway and at the data platform. The server's own
+programs do it. Planted, the copied logs end before the moment: the comparison has to find the loss.
 
 It prints the RTO, from the loss to the first answer (recovery time objective), and the RPO, the time before
 the loss whose effects are not restored (recovery point objective), as they are measured.
@@ -10,6 +10,7 @@ the loss whose effects are not restored (recovery point objective), as they are 
 
 import math
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -25,13 +26,15 @@ from lab.chaos.clients import at_work
 from lab.chaos.comparison import Effects
 from lab.stack import database
 from scripts.stack import SetupError, children, own_stack, ports, supervision, system_packages, waiting
-from scripts.stack.mariadb import USER
+from scripts.stack.mariadb import DATABASE, USER
 from scripts.stack.processes import SHOP
 
 LOAD_SECONDS, QUICK_LOAD_SECONDS = 30.0, 6.0
 """Before the backup, between it and the moment, and after the restore."""
 LOST_SECONDS, CUT_SECONDS = 6.0, 4.0
 """The moment is so long before the loss, and the planted end of the copied logs so long before the moment."""
+HEAD = 65_536
+"""The position stands in the dump's first characters."""
 SETTLE_SECONDS, RESTORE_SECONDS, ANSWER_SECONDS, PATIENCE_SECONDS = 120, 1800, 300, 60
 RECONCILE_ATTEMPTS = 5
 
@@ -41,14 +44,15 @@ class Restore(Run):
 
     def load(self) -> float:
         """Lose the database and restore it; the seconds from the loss to the first answer."""
-        pause, backup = QUICK_LOAD_SECONDS if self.is_quick else LOAD_SECONDS, self.instance.home / "backup"
+        pause = QUICK_LOAD_SECONDS if self.is_quick else LOAD_SECONDS
+        self.backup = self.instance.home / "backup.sql"
         staff, *buyers = self.clients()
         with at_work(buyers) as stop, ExitStack() as copying:
             copying.enter_context(self.copied_logs())
             # Refunds of the time that is lost are for a person: docs/howto/restore-a-backup.md.
             with at_work([staff]):
                 time.sleep(pause)
-                say(f"backup under load: {self.command(f'backup {backup} --json')}")
+                self.back_up()
                 time.sleep(pause)
             if self.is_planted:
                 copying.close()
@@ -61,7 +65,7 @@ class Restore(Run):
             # Not before: what the lost server had committed may be answered a moment later.
             self.lost_at = time.time()
             copying.close()
-            self.restore(f"restore {backup} --logs {self.logs} --json")
+            self.restore()
             self.shop.ask(Call("GET", "/products", self.shop.token), within_seconds=ANSWER_SECONDS)
             away = time.time() - began
         say(f"RTO: {away:.1f} s from the loss to the first answer")
@@ -86,8 +90,28 @@ class Restore(Run):
         command = [system_packages.program(name), "--no-defaults", f"--socket={server.socket}", "--raw"]
         command += [f"--user={USER}", "--read-from-remote-server", "--stop-never"]
         command += [f"--result-file={self.logs}/", "log.000001"]
-        own = os.environ | {"MYSQL_PWD": server.password}
-        return children.running(command, name=name, log=log, environment=own, is_ready=lambda: True)
+        return children.running(
+            command, name=name, log=log, environment=self.environment(), is_ready=lambda: True
+        )
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"MYSQL_PWD": self.instance.mariadb().password, "TZ": "UTC"}
+
+    def back_up(self) -> None:
+        """Dump the database with its position in the binary log. Raises SetupError."""
+        options = "--single-transaction --quick --hex-blob --no-tablespaces --master-data=2"
+        self.shell(f"mariadb-dump {self.sign_in()} {options} {DATABASE} > {self.backup}")
+        self.shell(f"tail -n 1 {self.backup} | grep 'Dump completed'")
+        say(f"backup under load: {self.backup.stat().st_size / 2**20:.1f} MiB")
+
+    def sign_in(self) -> str:
+        """The options by which programs reach the server that is there."""
+        return f"--no-defaults --socket={self.instance.mariadb().socket} --user={USER}"
+
+    def shell(self, line: str) -> str:
+        """What a line of the shell prints. Raises SetupError where a program of it fails."""
+        command, own = ["bash", "-o", "pipefail", "-ec", line], self.environment()
+        return children.printed(children.run(command, within_seconds=RESTORE_SECONDS, environment=own))
 
     def lose_server(self) -> None:
         """Freeze and kill the server, so that it ends nothing in order, keep it down, and take its files."""
@@ -103,7 +127,7 @@ class Restore(Run):
         server.data.rename(home / "lost-data")
         server.binary_logs.rename(home / "lost-logs")
 
-    def restore(self, words: str) -> None:
+    def restore(self) -> None:
         """What docs/howto/restore-a-backup.md says. Raises SetupError."""
         for name in SHOP:
             supervision.stop(self.instance, name)
@@ -111,14 +135,18 @@ class Restore(Run):
         server.prepare()
         supervision.start(self.instance, ["mariadb"])
         waiting.until(lambda: ports.answers(str(server.socket)), late, within_seconds=ANSWER_SECONDS)
-        words += datetime.fromtimestamp(self.moment, UTC).strftime(" --until=%Y-%m-%dT%H:%M:%S")
-        if self.is_planted:
-            refused = own_stack.manage(self.instance, words, within_seconds=RESTORE_SECONDS)
-            # make ends with 2 where a command fails.
-            if refused.returncode != 2 or "These logs end at" not in refused.stdout + refused.stderr:
-                raise SetupError(f"logs that end too early were not refused: {refused}")
-            words += " --accept-early-end"
-        say(f"restored: {self.command(words)}")
+        client = f"mariadb {self.sign_in()} --binary-mode --default-character-set=utf8mb4 {DATABASE}"
+        self.shell(f"{client} < {self.backup}")
+        with self.backup.open() as dump:
+            found = re.search(r"MASTER_LOG_FILE='([^']+)', MASTER_LOG_POS=(\d+)", dump.read(HEAD))
+        if found is None:
+            raise SetupError(f"{self.backup} names no position in the binary log")
+        logs = " ".join(str(log) for log in sorted(self.logs.iterdir()) if log.name >= found[1])
+        options = f"--no-defaults --skip-gtid-strict-mode --start-position={found[2]} --database={DATABASE}"
+        until = datetime.fromtimestamp(self.moment, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        self.shell(f"mariadb-binlog {options} --stop-datetime='{until}' {logs} | {client}")
+        self.command("migrate --no-input")
+        say(f"restored: {self.command('finish_restore')}")
         if not self.is_planted:
             # Charges that the restored state doesn't know; a card refuses the first two refunds.
             fix = partial(own_stack.manage, self.instance, "reconcile --fix")

@@ -28,18 +28,21 @@ def place_batch(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]
     firsts = [
         order_request for order_request, refusal in zip(order_requests, refusals, strict=True) if not refusal
     ]
-    decide = partial(decisions.decide, firsts)
+    outcomes = iter(decisions.decide_without_lapsed(_decide, firsts) if firsts else [])
+    return [refusal or next(outcomes) for refusal in refusals]
+
+
+def _decide(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
+    decide = partial(decisions.decide, order_requests)
     try:
         # Many requests compete for the same stock, hardly ever two for the same coupon.
-        decided = transactions.run_batch(partial(decide, lock_coupons=False)) if firsts else []
+        return transactions.run_batch(partial(decide, lock_coupons=False))
     except (transactions.ChangedMeanwhile, IntegrityError) as error:
         # Another transaction changed a coupon, or an account's first order was faster. What else two
         # transactions have written, such as a key, is decided one by one.
         if isinstance(error, IntegrityError) and not first_orders.is_conflict(error):
             raise
-        decided = transactions.run_batch(decide)
-    outcomes = iter(decided)
-    return [refusal or next(outcomes) for refusal in refusals]
+        return transactions.run_batch(decide)
 
 
 BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(

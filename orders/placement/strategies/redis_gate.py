@@ -3,6 +3,7 @@
 How: the gate refuses orders for which nothing is left, without a lock or a transaction; an order that passes
 is in flight until group commit has decided it, and its units return to the mirror if it fails or crashes.
 Promises: exact stock, since the gate may refuse but never reserves; 503 without Redis, and nothing is done.
+The gate doesn't look for lapsed orders: the stock that they hold is free once the sweep has ended them.
 Choose it: when demand far exceeds stock and refusals have to be cheap. Other orders pay for the extra calls.
 """
 
@@ -16,6 +17,7 @@ from inventory.stock import insufficient_stock
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
 from shop.concurrency.batching import Batcher
+from shop.errors import Held
 from shop.idempotency import claims, recorded_answers
 from shop.idempotency.recorded_answers import Replay
 
@@ -24,17 +26,22 @@ def place(order_request: OrderRequest) -> PlacedOrder | Replay:
     """Pass the gate, or raise what is short; a repeated call gets its recorded answer."""
     # Before the gate, where duplicate requests count as one.
     claims.acquire_or_raise(order_request.keyed.claim)
+    return decisions.outcome_of(order_request, _pass_gate)
+
+
+def _pass_gate(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
+    [order_request] = order_requests
     gate_reservation = _gate_reservation(order_request)
     short = mirror.admit(gate_reservation)
     if short:
         replay = recorded_answers.find(order_request.keyed)
-        if replay:
-            return replay
-        raise insufficient_stock(short)
+        return [replay or insufficient_stock(short)]
     try:
-        return _batcher.submit(order_request)
-    except BaseException:
+        return [_batcher.submit(order_request)]
+    except BaseException as error:
         mirror.clear_in_flight([gate_reservation])
+        if isinstance(error, Held):
+            return [error]
         raise
 
 

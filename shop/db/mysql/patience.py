@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from django.db import Error
+from django.db import Error, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 LONG_READ_TIMEOUT_SECONDS = 3_600
 """For one statement: on big tables and a busy machine it can take minutes."""
+STATEMENT_ENDED = {(1969,), (3024,)}
+"""The errors of MariaDB and MySQL."""
 
 
 @contextmanager
@@ -27,9 +29,14 @@ def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
         options["read_timeout"] = usual
 
 
+def is_statement_ended(error: BaseException) -> bool:
+    """Whether the statement took longer than its limit; the connection is as good as before."""
+    return isinstance(error, OperationalError) and error.args[:1] in STATEMENT_ENDED
+
+
 @contextmanager
 def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterator[None]:
-    """Have the server end each SELECT of this thread that takes longer, with an `OperationalError`.
+    """Have the server end each SELECT of this thread that takes longer: see `is_statement_ended`.
 
     Also after the connection was lost and opened again. Outside a transaction it raises nothing of its own.
     """

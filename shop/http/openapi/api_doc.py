@@ -1,7 +1,7 @@
 """How views describe themselves in the OpenAPI document, beyond their bodies.
 
 ```python
-@extend_schema(
+@api_doc.extend_schema(
     request=IssueCouponInput,
     responses={201: CouponBody} | api_doc.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
 )
@@ -10,10 +10,11 @@ Refusals that every call may return are added by `shop.http.openapi.openapi_gene
 problem belong to its code: an app declares them once, by `declare_members`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import orjson
+from drf_spectacular import utils
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -24,6 +25,18 @@ from shop.http.messages import PROBLEM
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 
 Row = TypeVar("Row")
+
+
+def extend_schema(
+    *, parameters: Sequence[OpenApiParameter] = (), **about: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """drf-spectacular's, which notes the query parameters too: `View` refuses others."""
+
+    def described(method: Any) -> Any:
+        method.query_parameters = {one.name for one in parameters if one.location == OpenApiParameter.QUERY}
+        return utils.extend_schema(parameters=parameters, **about)(method)
+
+    return described
 
 
 class FieldError(BaseModel):

@@ -100,19 +100,19 @@ def _complete_operation(path: str, operation: Any) -> None:
 
 
 def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
-    codes: dict[int, list[str]] = {503: ["unavailable"]}
+    # Of a query parameter that the call doesn't have, at least.
+    codes: dict[int, list[str]] = {400: ["invalid"], 503: ["unavailable"]}
     security = operation.get("security", [])
     if {"bearer": []} in security:
         codes[401] = ["token_invalid"] if {} in security else ["not_authenticated", "token_invalid"]
     if "{" in path:
         codes[404] = ["not_found"]
-    if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
-        codes[400] = ["invalid"]
     if "requestBody" in operation:
         codes |= {408: ["request_timeout"], 503: ["overloaded", "unavailable"]}
     # A body that is signed is read as raw bytes.
     if any(parameter["name"].endswith("-Signature") for parameter in operation.get("parameters", [])):
         codes[413] = ["too_large"]
+        del codes[400]
     elif "requestBody" in operation:
         codes |= {400: ["invalid", "malformed_json"], 413: ["too_large"], 415: ["unsupported_media_type"]}
     if _is_keyed(operation):

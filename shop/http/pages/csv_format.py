@@ -1,4 +1,7 @@
-"""CSV for spreadsheets: UTF-8 with a byte order mark, and no cell that a spreadsheet runs as a formula."""
+"""CSV for spreadsheets: UTF-8 with a byte order mark, and no cell that a spreadsheet runs as a formula.
+
+`read_cell` is the inverse of `cell_text`, so that a file that was exported can be imported.
+"""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +29,8 @@ def write_rows(rows: Iterable[Sequence[Cell]]) -> str:
 
 
 def cell_text(value: Cell) -> str | int:
-    """A cell's value as it is written: numbers as they are, instants in UTC, text that begins like a formula
-    after an apostrophe, which makes it text to a spreadsheet.
+    """A cell's value as it is written: numbers as they are, instants in UTC, text that begins like a formula,
+    or that `read_cell` would change, after an apostrophe, which makes it text to a spreadsheet.
     """
     if value is None:
         return ""
@@ -38,4 +41,15 @@ def cell_text(value: Cell) -> str | int:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     text = str(value).replace("\x00", "")
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return f"'{text}" if _needs_apostrophe(text) else text
+
+
+def read_cell(cell: str) -> str:
+    """The text for which the cell stands: white space around it counts only where `cell_text` kept it."""
+    return cell[1:] if cell.startswith("'") and _needs_apostrophe(cell[1:]) else cell.strip()
+
+
+def _needs_apostrophe(text: str) -> bool:
+    """Of text that begins with apostrophes, so that `read_cell` removes only one that was added."""
+    unquoted = text.lstrip("'")
+    return unquoted.startswith(FORMULA_STARTS) or unquoted != unquoted.strip()

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
@@ -27,6 +28,8 @@ Handler = Callable[[HttpRequest], HttpResponse]
 # Pages for people; all other paths are for programs.
 PAGE_PATHS = ("/admin", "/api/docs", "/static")
 METRICS_PATH = "/metrics"
+SIGN_IN_PATH = "/admin/login/"
+LONGEST_OPEN_FORM = 8 * 1024
 REASONS = [
     gettext_noop("Bad Request."),
     gettext_noop("Forbidden."),
@@ -98,17 +101,23 @@ def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 def guard_operators_pages(handler: Handler) -> Handler:
     """Receive what operators send to their pages, and note who acts.
 
-    An upload is read if it comes from permitted staff, a few at a time; any other is refused unread.
+    Forms are read if they come from staff, or are as short as those for signing in. An upload is read if it
+    comes from permitted staff, a few at a time; any other is refused unread.
     """
 
     def guarded(request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith("/admin"):
             return handler(request)
         upload: Upload | None = request.META.get(UPLOAD_KEY)
+        is_operator = request.user.is_active and request.user.is_staff
         if upload is None:
+            is_short = int(request.META.get("CONTENT_LENGTH") or 0) <= LONGEST_OPEN_FORM
+            if request.method == "POST" and not (is_operator or is_short):
+                # The check of its CSRF token would read it first.
+                return redirect_to_login(request.get_full_path(), SIGN_IN_PATH)
             return _answer_operator(request, handler)
         try:
-            if not (request.user.is_active and request.user.is_staff):
+            if not is_operator:
                 raise json_format.TooLarge
             if not request.user.has_perms(upload.permissions):
                 raise NotAllowed(_("This account may not do that."))
@@ -132,14 +141,15 @@ def _answer_operator(request: HttpRequest, handler: Handler) -> HttpResponse:
     ends `SESSION_COOKIE_AGE` after its use was written last, or after the sign-in. It is written once in ten
     minutes at most, and never again once it was ended, as by this very request.
     """
-    if request.method == "POST":
+    is_operator = request.user.is_active and request.user.is_staff
+    if request.method == "POST" and is_operator:
         posted = request.POST.copy()
         for name, values in posted.lists():
             if "password" not in name:
                 posted.setlist(name, normalized(values))
         request.POST = posted  # type: ignore[assignment]
     if request.user.is_authenticated:
-        if request.user.is_staff and request.user.is_active:
+        if is_operator:
             verified_sessions.set(request.session.session_key or "", True)
         journal.identify_actor(account_id=request.user.pk, is_staff=True, name=request.user.get_username())
     response = handler(request)

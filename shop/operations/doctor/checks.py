@@ -23,7 +23,6 @@ from shop.db import secondary
 from shop.models import AuditState, LawStatus
 from shop.operations import system_state
 from shop.operations.audits.checks import is_ahead
-from shop.operations.backups import dumping
 from shop.operations.doctor.findings import Finding, judge
 from shop.redis import redis_client
 
@@ -136,9 +135,6 @@ def database() -> Iterator[Finding]:
             return
         variables = _variables()
         yield from of_server(variables)
-        is_half = dumping.is_restore_incomplete(connection)
-        half = f"the restore into {connection.settings_dict['NAME']} was interrupted"
-        yield judge("restore", half if is_half else "none was interrupted", is_half)
         [[index_bytes]] = _ask(
             "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
             " WHERE table_schema = DATABASE()"

@@ -27,7 +27,6 @@ DANGERS = {
     "constraints": "The laws are constraints of InnoDB tables: set check_constraint_checks=ON and that "
     "engine.",
     "max_connections": "SET GLOBAL max_connections={needed} or more, or lower WEB_THREADS.",
-    "restore": "Rows are missing, or ids may come again: drop the database, and restore again.",
     "SQLite journal": "Readers and the writer would block each other: use WAL.",
     "SQLite synchronous": "A power failure would lose commits: use FULL.",
     "SQLite transactions": "Concurrent transactions that read and then write would fail: use IMMEDIATE.",

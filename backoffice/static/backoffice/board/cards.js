@@ -8,6 +8,9 @@ import { text, words } from "./texts.js";
 // Of a card, where they differ from the words of other pages.
 const STATUS_TEXTS = { scheduled: "status.scheduled", inactive: "status.inactive" };
 
+// Statuses in which nothing that is left means no end.
+const WAITING = ["paused", "scheduled", "awaiting_codes"];
+
 // Of a sale's entries, in the order of a card.
 const ENTRIES = ["waiting", "admitted", "used", "expired"];
 
@@ -66,11 +69,11 @@ class Card {
   update(row, store, windowSeconds, now) {
     this.row = row;
     // Others have no quantity to begin with: the most that was left in the time that is known stands for it.
-    const total = this.kind === "campaign" ? row.quantity : store.most(`${this.kind}.${row.id}`);
+    const total = this.kind === "campaign" ? row.capacity : store.most(`${this.kind}.${row.id}`);
     setText(this.name, row.name);
     setText(this.status, STATUS_TEXTS[row.status] ? text(STATUS_TEXTS[row.status]) : words(row.status));
     this.status.dataset.status = row.status;
-    this.root.dataset.status = row.left > 0 || row.status === "paused" ? row.status : "sold_out";
+    this.root.dataset.status = row.left > 0 || WAITING.includes(row.status) ? row.status : "sold_out";
     setText(this.left, count(row.left));
     setText(this.of, this.explainLeft(row));
     this.meter.firstChild.style.width = `${total ? Math.max(0, Math.min(100, (100 * row.left) / total)) : 0}%`;
@@ -93,7 +96,7 @@ class Card {
   }
 
   explainLeft(row) {
-    if (this.kind === "campaign") return text("of.campaign", { count: count(row.quantity) });
+    if (this.kind === "campaign") return text("of.campaign", { count: count(row.capacity) });
     if (this.kind === "product") return text("of.product", { count: count(row.reserved) });
     return row.rate_per_minute === null ? text("of.sale") : text("of.sale.queued", { count: count(row.rate_per_minute) });
   }
@@ -105,7 +108,7 @@ class Card {
       return;
     }
     setText(this.endsLabel, text("gone_in"));
-    const end = row.left <= 0 ? words("sold_out") : row.ends_in_seconds === null ? UNKNOWN : duration(row.ends_in_seconds);
+    const end = row.left <= 0 ? words(row.status === "awaiting_codes" ? row.status : "sold_out") : row.ends_in_seconds === null ? UNKNOWN : duration(row.ends_in_seconds);
     setText(this.ends, end);
   }
 

@@ -37,10 +37,11 @@ export function discountText({ type, value, min_order_amount, max_discount_amoun
 function left(campaign) {
   if (campaign.status === "sold_out") return badge("over", text("sold_out"));
   if (campaign.status === "paused") return badge("wait", text("paused"));
+  if (campaign.status === "awaiting_codes") return badge("wait", text("coupons.awaiting_codes"));
   if (campaign.status === "scheduled") return html`${text("opens_in")} ${timeLeft(campaign.opens_at)}`;
   return badge(
     "good",
-    text("coupons.left", { count: number(campaign.remaining), total: number(campaign.quantity) }),
+    text("coupons.left", { count: number(campaign.remaining), total: number(campaign.issued + campaign.remaining) }),
   );
 }
 

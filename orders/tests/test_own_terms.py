@@ -1,0 +1,87 @@
+"""Members of staff don't buy by their own campaigns' coupons, nor at prices that they have just set."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from coupons.campaigns import campaigns
+from inventory import products
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from shop import clock
+from shop.journal import journal
+from shop.tests import api_keys
+from shop.tests.clients import client_of
+from shop.tests.factories import SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+_keys = iter(range(1_000))
+
+
+def acting(account: User) -> Any:
+    return journal.acting(journal.ActorContext(journal.Actor.STAFF, account.pk, account.username))
+
+
+def campaign_of(account: User, code: str) -> Any:
+    with acting(account):
+        return campaigns.create(
+            name=code,
+            quantity=5,
+            code_source="shared",
+            shared_code=code,
+            discount_type="amount",
+            discount_value=10**12,
+        )
+
+
+def order(api: Any, product: Any, **more: Any) -> tuple[int, str]:
+    answer = api.post("/orders", buying.order_of(product, **more), key=f"own-terms-{next(_keys)}")
+    return answer.status_code, answer.json().get("code", "")
+
+
+def test_an_order_refuses_a_coupon_of_a_campaign_that_its_buyer_made_or_changed_within_30_days():
+    clerk, colleague = SuperuserFactory.create(), SuperuserFactory.create()
+    product = ProductFactory.create(on_hand=9)
+    campaign_of(clerk, "CLERKS-OWN")
+    theirs = campaign_of(colleague, "COLLEAGUES")
+    api = client_of(clerk)
+
+    assert order(api, product, coupon="CLERKS-OWN") == (403, "own_account")
+    assert Order.objects.count() == 0
+    assert order(api, product, coupon="COLLEAGUES") == (201, "")
+    helper = SuperuserFactory.create()
+    with acting(helper):
+        campaigns.change(campaign_id=theirs.pk, quantity=6)
+    with acting(colleague):
+        campaigns.change(campaign_id=theirs.pk, quantity=7)
+    assert order(client_of(helper), product, coupon="COLLEAGUES") == (403, "own_account")
+    assert order(client_of(buying.account()), product, coupon="CLERKS-OWN") == (201, "")
+    with clock.shifted(by=timedelta(days=31)):
+        assert order(client_of(clerk), product, coupon="CLERKS-OWN") == (201, "")
+
+
+@pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "optimistic"])
+def test_an_order_refuses_a_price_that_its_buyer_set_within_a_day(settings, strategy):
+    settings.INVENTORY_STRATEGY = strategy
+    clerk = SuperuserFactory.create()
+    cheap, renamed = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9)
+    with acting(clerk):
+        products.change(product_id=cheap.pk, price=1)
+        products.change(product_id=renamed.pk, name="Another name")
+
+    assert order(client_of(clerk), cheap) == (403, "own_account")
+    assert order(client_of(clerk), renamed) == (201, "")
+    assert order(client_of(buying.account()), cheap) == (201, "")
+    with clock.shifted(by=timedelta(hours=25)):
+        assert order(client_of(clerk), cheap) == (201, "")
+
+
+def test_an_api_key_that_acts_for_the_account_is_no_way_round():
+    clerk, product = SuperuserFactory.create(), ProductFactory.create(on_hand=9)
+    with acting(clerk):
+        products.change(product_id=product.pk, price=1)
+    secret = api_keys.make("orders:write", "act").secret
+    assert order(api_keys.KeyApi(secret, account=clerk), product) == (403, "own_account")

@@ -1,0 +1,82 @@
+"""First come, first served within a process: after a rest too, when what it remembers is due or too old."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from accounts.tokens import tokens
+from coupons.tests.factories import CampaignFactory
+from inventory.tests.factories import ProductFactory
+from orders.saga import status
+from orders.tests.buying import order_of
+from shop.concurrency import shared_read
+from shop.tests import process_state
+from shop.tests.asgi_client import send_request
+from shop.tests.factories import AccountFactory
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("own_gateway", "own_data_platform"),
+]
+CALLERS, WINNERS = 12, 3
+COLD = float("inf")
+
+
+def coupons() -> tuple[str, Any]:
+    return "/coupons", {"campaign": CampaignFactory.create(quantity=1 + WINNERS).pk}
+
+
+def last_units() -> tuple[str, Any]:
+    return "/orders", order_of(ProductFactory.create(on_hand=1 + WINNERS))
+
+
+def paid_orders() -> tuple[str, Any]:
+    return "/orders", order_of(ProductFactory.create(on_hand=1 + WINNERS), "tok_ok")
+
+
+def rest(seconds: float) -> None:
+    """As if no request had come for so long; `COLD`, as if the caches had been read by none."""
+    for shared in list(shared_read._all):
+        if seconds == COLD:
+            shared.forget()
+        elif shared._last:
+            process_state.age(shared, seconds)
+    status.gate._read_at -= min(seconds, 60.0)
+
+
+async def _ask_in_order(
+    path: str, body: Any, callers: list[User], *, rest_seconds: float, apart_seconds: float
+) -> list[int]:
+    """The status of each caller's answer, the first one's before the rest."""
+
+    async def ask(caller: User) -> int:
+        key = {"Idempotency-Key": f"order-{caller.pk}"}
+        access = tokens.create_access_token(caller)
+        answer = await send_request("POST", f"/api/v1{path}", body, access=access, headers=key)
+        return answer.status
+
+    warm = await ask(callers[0])
+    rest(rest_seconds)
+    asked = []
+    for caller in callers[1:]:
+        asked.append(asyncio.create_task(ask(caller)))
+        await asyncio.sleep(apart_seconds)
+    return [warm, *await asyncio.gather(*asked)]
+
+
+@pytest.mark.parametrize("apart_seconds", [0.0, 0.001])
+@pytest.mark.parametrize("rest_seconds", [0.7, 2.5, 8.0, COLD])
+@pytest.mark.parametrize("goods", [coupons, last_units, paid_orders])
+def test_the_first_ones_get_what_is_left_after_a_rest(
+    goods: Callable[[], tuple[str, Any]], rest_seconds: float, apart_seconds: float
+):
+    path, body = goods()
+    callers = AccountFactory.create_batch(1 + CALLERS)
+    statuses = asyncio.run(
+        _ask_in_order(path, body, callers, rest_seconds=rest_seconds, apart_seconds=apart_seconds)
+    )
+    assert {*statuses[: 1 + WINNERS]} <= {201, 202}
+    assert statuses[1 + WINNERS :] == [409] * (CALLERS - WINNERS)
