@@ -145,7 +145,7 @@ class SaleEntry(models.Model):
 
     `position` is null until the draw. `is_current` is true for the account's newest entry of the sale, and
     null for those that it replaced. `rate_per_minute` is the sale's when it was admitted. A used entry keeps
-    its order.
+    its order, and holds the account's place until that has ended unpaid and the account joins again.
     """
 
     class Status(models.TextChoices):
@@ -165,6 +165,8 @@ class SaleEntry(models.Model):
     status = models.CharField(_("status"), max_length=8, choices=Status.choices, default=Status.WAITING)
     position = models.PositiveBigIntegerField(_("position"), null=True, blank=True)
     is_current = models.BooleanField(_("is current"), null=True, default=True)
+    # True or null. Processes of the release before leave null here, and true in entries that they replace.
+    holds_place = models.BooleanField(_("holds the place"), null=True, editable=False)
     created_at = models.DateTimeField(_("created at"))
     admitted_at = models.DateTimeField(_("admitted at"), null=True, blank=True)
     admitted_until = models.DateTimeField(_("admitted until"), null=True, blank=True)
@@ -186,6 +188,9 @@ class SaleEntry(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["sale", "account", "is_current"], name="sales_saleentry_one_current_per_account"
+            ),
+            models.UniqueConstraint(
+                fields=["sale", "account", "holds_place"], name="sales_saleentry_one_place_per_account"
             ),
             models.UniqueConstraint(fields=["sale", "position"], name="sales_saleentry_position_once"),
             models.UniqueConstraint(fields=["order", "sale"], name="sales_saleentry_one_per_order_and_sale"),
