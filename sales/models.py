@@ -53,6 +53,8 @@ class Sale(models.Model):
     # Those that take part in the draw; before it, those that would.
     drawn_count = models.PositiveBigIntegerField(_("entries drawn"), default=0, editable=False)
     drawn_at = models.DateTimeField(_("drawn at"), null=True, blank=True, editable=False)
+    # A process orders the draw until then, or renews this.
+    ordering_until = models.DateTimeField(_("ordering until"), null=True, editable=False)
     is_ordered = models.BooleanField(_("is ordered"), default=False, editable=False)
     last_position = models.PositiveBigIntegerField(_("last position"), default=0, editable=False)
     passed_position = models.PositiveBigIntegerField(_("passed position"), default=0, editable=False)

@@ -21,6 +21,7 @@ from scripts.stack import children, own_stack, waiting, welcome
 
 OF_K6 = ("beside null", "once")
 """The parts whose rows are a load each."""
+Numbers = dict[str, float]
 OF_SALE = {"admitted_for_seconds": 3_600}
 
 
@@ -211,6 +212,50 @@ def sign_ins(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     yield replace(signed_in, figures={**signed_in.figures, **readers})
 
 
+def draw(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """How long a large draw takes, and what it costs another sale and payments; accounts join by SQL."""
+    row, size = ROWS["draw"], stage.size
+    drawn = stage.shop.create_sale(
+        stage.product_ids[-3], in_seconds=3_600, rate_per_minute=row.rate, **OF_SALE
+    )
+    other = stage.shop.create_sale(stage.product_ids[-4], rate_per_minute=row.rate, **OF_SALE)
+    loads.measure(stage, "sale_entries", SALE=other, TOKENS=stage.tokens_of(stage.users[: row.admitted]))
+    stages.say(f"{size.entrants:,} accounts join …")
+    filling.join(stage.instance, drawn, count=size.entrants)
+
+    def passed(sale: int) -> int:
+        return int(stage.rows(QUERIES.sale, sale)[0][0])
+
+    def ordered() -> int:
+        return int(stage.rows(QUERIES.sale, drawn)[0][2])
+
+    def watched(meanwhile: Callable[[], Numbers]) -> tuple[Measured, Numbers, float]:
+        """Payments and what happens meanwhile, and the seconds between two admissions of the other sale."""
+        own = {"VUS": 4, "SECONDS": size.draw_seconds}
+        with ThreadPoolExecutor(1) as threads:
+            paying = threads.submit(loads.measure, stage, "paid_card", **own)
+            time.sleep(row.begun_before_seconds)
+            had, began_at = passed(other), time.monotonic()
+            took = meanwhile()
+            paid = paying.result()
+        return paid, took, ratio(time.monotonic() - began_at, passed(other) - had)
+
+    def open_it() -> Numbers:
+        began_at, within = time.monotonic(), row.within_seconds
+        stage.shop.call("PATCH", f"/sales/{drawn}", {"opens_at": datetime.now(UTC).isoformat()})
+        waiting.until(ordered, f"sale {drawn} isn't drawn", within_seconds=within)
+        took = {"ordered_seconds": time.monotonic() - began_at}
+        waiting.until(partial(passed, drawn), f"sale {drawn} admits none", within_seconds=within)
+        return took | {"admitted_seconds": time.monotonic() - began_at}
+
+    quiet, _, pace = watched(dict[str, float])
+    paid, took, pace_beside = watched(open_it)
+    took |= {"of_quiet_payment": ratio(paid.figures["p50_ms"], quiet.figures["p50_ms"])}
+    took |= {"of_quiet_admission": ratio(pace_beside, pace)}
+    says = f"{size.entrants:,} entrants"
+    yield Measured(row="draw", figures=took, findings=[*quiet.findings, *paid.findings], says=says)
+
+
 PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "beside null": loads.beside_null,
     "once": lambda stage, rows: (loads.measure(stage, row) for row in rows),
@@ -220,6 +265,7 @@ PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "waiting": buyers_waiting,
     "sales": sales,
     "sign_ins": sign_ins,
+    "draw": draw,
     "idle": idle,
     "audit": audit,
 }

@@ -55,8 +55,8 @@ def advance(sale_id: int) -> int:
         number = len(changed)
         count += number
         changed.clear()
-        if sale and draw.needs_ordering(sale, clock.now()):
-            draw.order(sale)
+        if sale and draw.claim(sale, clock.now()):
+            draw.start_ordering(sale)
         elif number < ENDED_AT_ONCE:
             return count
 
@@ -118,7 +118,9 @@ def _advance(sale_id: int) -> tuple[Sale | None, Sequence[UUID]]:
 
 
 def _lock(sale_id: int) -> Sale | None:
-    """The sale, locked, unless it has ended; None as well if another process holds it and is in time."""
+    """The sale, locked, unless it has ended; None as well if another process holds it and is in time, or
+    closes its draw, which takes as long as the ids of all entries.
+    """
     unended = Sale.objects.filter(pk=sale_id, ended_at=None)
     if sale := unended.select_for_update(skip_locked=True).first():
         return sale
@@ -127,6 +129,7 @@ def _lock(sale_id: int) -> Sale | None:
         return None
     last = seen.last_admitted_at
     is_late = last is None or clock.now() + seen.admission_clock_ahead - last > PATIENT_AFTER
+    is_late = is_late and seen.is_ordered
     return unended.select_for_update().first() if is_late else None
 
 

@@ -25,6 +25,8 @@ from shop.db import bulk_sql, transactions
 CURRENT_SECONDS = 2.0
 """The age up to which what is remembered answers polls."""
 PLACES_PER_STATEMENT = 10_000
+PLACES_PER_READING = 10_000
+"""Other sales wait meanwhile."""
 MOST_PLACES = 200_000
 """Remembered at once; further entries are read from the database. One takes some 350 bytes."""
 WINDOW_SECONDS = WINDOW.total_seconds()
@@ -157,9 +159,9 @@ def _remember(sale: Sale, read_at: float, *, is_moving: bool) -> None:
 
 
 def _load_places(room: _Room) -> None:
-    """Remember the places that were given since the last time."""
-    sale = room.sale
-    while room.loaded_position < sale.last_position and len(_places) < MOST_PLACES:
+    """Remember the places that were given since the last time, the first of many."""
+    sale, last = room.sale, min(room.sale.last_position, room.loaded_position + PLACES_PER_READING)
+    while room.loaded_position < last and len(_places) < MOST_PLACES:
         found = SaleEntry.objects.filter(sale=sale, position__gt=room.loaded_position).order_by("position")
         values = found.values_list("id", "account_id", "position")[:PLACES_PER_STATEMENT]
         rows: list[tuple[UUID, int, Any]] = transactions.read(partial(list, values))
