@@ -59,6 +59,8 @@ class Sale(models.Model):
     last_position = models.PositiveBigIntegerField(_("last position"), default=0, editable=False)
     passed_position = models.PositiveBigIntegerField(_("passed position"), default=0, editable=False)
     last_admitted_at = models.DateTimeField(_("last admitted at"), null=True, blank=True, editable=False)
+    # By the pace, on the clock of admissions.
+    next_admission_at = models.DateTimeField(_("next admission at"), null=True, editable=False)
     # Admissions are counted by a clock that never goes back, as the database's may after a failover.
     admission_clock_ahead = models.DurationField(
         _("admission clock ahead"), default=timedelta(0), editable=False

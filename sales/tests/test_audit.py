@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 def sale() -> Sale:
     """A sale whose first three entries of five are admitted, beside another one."""
     factories.create_sale()
-    sale = factories.create_sale(rate_per_minute=3)
+    sale = factories.create_sale(rate_per_minute=90)
     factories.join_all(sale, 5)
     admission.advance(sale.pk)
     sale.refresh_from_db()
