@@ -14,7 +14,7 @@ from inventory.tests.factories import ProductFactory
 from sales import audit, terms, terms as pausing
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
-from sales.waiting_room import admission
+from sales.waiting_room import admission, draw
 from shop import clock
 from shop.db.transactions import LockWaitTimeout
 from shop.errors import Rejected
@@ -170,6 +170,31 @@ def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the
 
     assert again.id != joined[0].id
     assert again.ahead == 3
+
+
+def test_an_account_that_lets_every_admission_lapse_has_four_entries_at_most_of_which_one_was_drawn():
+    sale = factories.create_sale(opens_in=5, admitted_for_seconds=7, rate_per_minute=3)
+    account, other = factories.join_all(sale, 2)
+    joined, late = [account.id], None
+    for second in range(6, 6 + 40 * 61, 61):
+        with clock.shifted(by=timedelta(seconds=second)):
+            admission.advance(sale.pk)
+            assert factories.read(account).status in ("admitted", "waiting")
+            audited = audit.entries_are_in_order()
+            assert audited.holds and audit.admissions_are_within_the_rate().holds
+        with clock.shifted(by=timedelta(seconds=second + 30)):
+            admission.advance(sale.pk)
+            account = factories.join(sale, account.account_id)
+            joined.append(account.id)
+            late = late or factories.join(sale)
+
+    left = SaleEntry.objects.filter(sale=sale, account=account.account_id)
+    assert 3 <= left.count() <= 4
+    assert {joined[0], joined[-1]} <= set(left.values_list("pk", flat=True))
+    assert SaleEntry.objects.filter(account__in=[other.account_id, late.account_id]).count() == 2
+    drawn = SaleEntry.objects.filter(sale=sale, position__lte=2).values_list("pk", flat=True)
+    sale.refresh_from_db()
+    assert draw.hash_entries(drawn) == sale.entries_hash
 
 
 def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries():

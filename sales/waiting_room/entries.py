@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from accounts import accounts
 from inventory import sale_terms
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import draw
+from sales.waiting_room.admission import WINDOW
 from shop import clock
 from shop.concurrency.batching import Batcher
 from shop.db import bulk_sql, open_transaction, transactions
@@ -125,6 +126,7 @@ def _join(requests: Sequence[JoinRequest]) -> list[Entry | FirstcomeError]:
             current[request] = entry
         outcomes.append(to_entry(entry, sale, now))
     if replaced:
+        _delete_lapsed(replaced, now)
         rows = SaleEntry.objects.filter(pk__in=[one.id for one in replaced])
         if any(one.status == Status.ADMITTED for one in replaced):
             rows.filter(status=Status.ADMITTED).update(status=Status.EXPIRED)
@@ -144,6 +146,17 @@ def _read_current(found: "QuerySet[SaleEntry]") -> dict[Any, CurrentEntry]:
 def _lock(entry_ids: Sequence[UUID]) -> None:
     """Lock these entries in the order of their ids, as orders do."""
     list(SaleEntry.objects.select_for_update().filter(pk__in=entry_ids).order_by("pk").values_list("pk"))
+
+
+def _delete_lapsed(replaced: Sequence[CurrentEntry], now: datetime) -> None:
+    """Delete what these entries replaced before, so that an account which lets each admission lapse has a few
+    rows; not what was drawn, nor what was admitted within the last minute, which the rate counts.
+    """
+    sale_ids, account_ids = zip(*[(one.sale_id, one.account_id) for one in replaced], strict=True)
+    earlier = SaleEntry.objects.filter(sale_id__in=sale_ids, account_id__in=account_ids, is_current=None)
+    lapsed = earlier.filter(status=Status.EXPIRED, admitted_at__lt=now - 2 * WINDOW)
+    undrawn = lapsed.filter(position__gt=F("sale__drawn_count")).values_list("pk", flat=True)
+    SaleEntry.objects.filter(pk__in=list(undrawn)).delete()
 
 
 def _add(sale: Sale, account_id: int, now: datetime) -> SaleEntry:
