@@ -21,7 +21,6 @@ from scripts.stack import children, own_stack, waiting, welcome
 
 OF_K6 = ("beside null", "once")
 """The parts whose rows are a load each."""
-Numbers = dict[str, float]
 OF_SALE = {"admitted_for_seconds": 3_600}
 
 
@@ -214,46 +213,31 @@ def sign_ins(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 
 def draw(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """How long a large draw takes, and what it costs another sale and payments; accounts join by SQL."""
-    row, size = ROWS["draw"], stage.size
-    drawn = stage.shop.create_sale(
-        stage.product_ids[-3], in_seconds=3_600, rate_per_minute=row.rate, **OF_SALE
-    )
-    other = stage.shop.create_sale(stage.product_ids[-4], rate_per_minute=row.rate, **OF_SALE)
+    row, size, own = ROWS["draw"], stage.size, OF_SALE | {"rate_per_minute": ROWS["draw"].rate}
+    drawn = stage.shop.create_sale(stage.product_ids[-3], in_seconds=3_600, **own)
+    other = stage.shop.create_sale(stage.product_ids[-4], **own)
     loads.measure(stage, "sale_entries", SALE=other, TOKENS=stage.tokens_of(stage.users[: row.admitted]))
     stages.say(f"{size.entrants:,} accounts join …")
     filling.join(stage.instance, drawn, count=size.entrants)
-
-    def passed(sale: int) -> int:
-        return int(stage.rows(QUERIES.sale, sale)[0][0])
-
-    def ordered() -> int:
-        return int(stage.rows(QUERIES.sale, drawn)[0][2])
-
-    def watched(meanwhile: Callable[[], Numbers]) -> tuple[Measured, Numbers, float]:
-        """Payments and what happens meanwhile, and the seconds between two admissions of the other sale."""
-        own = {"VUS": 4, "SECONDS": size.draw_seconds}
+    figures, findings, watched = dict[str, float](), list[str](), list[tuple[float, float]]()
+    for opening in ((), (("ordered_seconds", 2), ("admitted_seconds", 0))):
         with ThreadPoolExecutor(1) as threads:
-            paying = threads.submit(loads.measure, stage, "paid_card", **own)
+            paying = threads.submit(loads.measure, stage, "paid_card", VUS=4, SECONDS=size.draw_seconds)
             time.sleep(row.begun_before_seconds)
-            had, began_at = passed(other), time.monotonic()
-            took = meanwhile()
+            began_at, [(before, *_)] = time.monotonic(), stage.rows(QUERIES.sale, other)
+            if opening:
+                stage.shop.call("PATCH", f"/sales/{drawn}", {"opens_at": datetime.now(UTC).isoformat()})
+            for name, column in opening:
+                is_so = lambda column=column: stage.rows(QUERIES.sale, drawn)[0][column]  # noqa: E731
+                waiting.until(is_so, f"draw: no {name}", within_seconds=row.within_seconds)
+                figures[name] = time.monotonic() - began_at
             paid = paying.result()
-        return paid, took, ratio(time.monotonic() - began_at, passed(other) - had)
-
-    def open_it() -> Numbers:
-        began_at, within = time.monotonic(), row.within_seconds
-        stage.shop.call("PATCH", f"/sales/{drawn}", {"opens_at": datetime.now(UTC).isoformat()})
-        waiting.until(ordered, f"sale {drawn} isn't drawn", within_seconds=within)
-        took = {"ordered_seconds": time.monotonic() - began_at}
-        waiting.until(partial(passed, drawn), f"sale {drawn} admits none", within_seconds=within)
-        return took | {"admitted_seconds": time.monotonic() - began_at}
-
-    quiet, _, pace = watched(dict[str, float])
-    paid, took, pace_beside = watched(open_it)
-    took |= {"of_quiet_payment": ratio(paid.figures["p50_ms"], quiet.figures["p50_ms"])}
-    took |= {"of_quiet_admission": ratio(pace_beside, pace)}
-    says = f"{size.entrants:,} entrants"
-    yield Measured(row="draw", figures=took, findings=[*quiet.findings, *paid.findings], says=says)
+        admitted = stage.rows(QUERIES.sale, other)[0][0] - before
+        watched.append((paid.figures["p50_ms"], ratio(time.monotonic() - began_at, admitted)))
+        findings += paid.findings
+    for name, quiet, beside in zip(("payment", "admission"), *watched, strict=True):
+        figures[f"of_quiet_{name}"] = ratio(beside, quiet)
+    yield Measured(row="draw", figures=figures, findings=findings, says=f"{size.entrants:,} entrants")
 
 
 PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {

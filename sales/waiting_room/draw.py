@@ -31,10 +31,10 @@ from shop.repeated_work import start_once
 
 log = get_logger(__name__)
 # A statement compares each row with half of its cases on average.
-ROWS_PER_STATEMENT = 125
+ROWS_PER_STATEMENT = 250
 ROWS_PER_TRANSACTION = 1_000
 # Between two transactions, as a share of the last one's time: others need the database too.
-REST = 0.5
+REST = 0.25
 # A larger draw is ordered in a thread of its own, for it takes longer than the pause between two ticks.
 ORDERED_AT_ONCE = 5_000
 POSITION = "UPDATE sales_saleentry SET position = CASE id{cases} END WHERE id IN ({ids})"
