@@ -219,10 +219,11 @@ def draw(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     loads.measure(stage, "sale_entries", SALE=other, TOKENS=stage.tokens_of(stage.users[: row.admitted]))
     stages.say(f"{size.entrants:,} accounts join …")
     filling.join(stage.instance, drawn, count=size.entrants)
+    own = {"VUS": 4, "SECONDS": size.draw_seconds, "PRODUCTS": stage.write("free", stage.product_ids[:-4])}
     figures, findings, watched = dict[str, float](), list[str](), list[tuple[float, float]]()
     for opening in ((), (("ordered_seconds", 2), ("admitted_seconds", 0))):
         with ThreadPoolExecutor(1) as threads:
-            paying = threads.submit(loads.measure, stage, "paid_card", VUS=4, SECONDS=size.draw_seconds)
+            paying = threads.submit(loads.measure, stage, "paid_card", **own)
             time.sleep(row.begun_before_seconds)
             began_at, [(before, *_)] = time.monotonic(), stage.rows(QUERIES.sale, other)
             if opening:
