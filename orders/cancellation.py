@@ -71,7 +71,7 @@ def expire_lapsed(*, account_ids: Collection[int], product_ids: Collection[int])
     lapsed = _due(clock.now()).filter(Q(account_id__in=account_ids) | Exists(lines))
     order_ids = list(lapsed.order_by("expires_at", "id").values_list("id", flat=True)[:EXPIRY_BATCH_SIZE])
     if order_ids:
-        _expire_all(_without_locked_rows(order_ids))
+        expire_all(_without_locked_rows(order_ids))
     return bool(order_ids)
 
 
