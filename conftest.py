@@ -20,7 +20,7 @@ from coupons.metrics import counters as of_coupons
 from coupons.partners import confirmation
 from orders.metrics import counters as of_orders
 from payments.gateways import calls
-from sales.waiting_room import draw, room_view
+from sales.waiting_room import room_view
 from scripts import clients
 from scripts.stack import SetupError
 from shop.db import stuck_rows
@@ -135,7 +135,6 @@ def _reset_process_state() -> None:
     gauges._cached.clear()
     heartbeats._own.clear()
     cached_lists._lists.clear()
-    draw._closed_here.clear()
     room_view.clear()
 
 

@@ -15,11 +15,13 @@ class OrdersConfig(AppConfig):
         from orders.saga import status
         from orders.saga.definitions import SAGA_TYPES
         from payments.reconciliation import reconciling
+        from sales.waiting_room import entries
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
 
         assert {purchase.KIND, top_ups.KIND, refund_saga.KIND} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
+        entries.ORDER_ENDERS.append(cancellation.expire_all)
         reconciling.BOOKERS.append(gateway_bookings.look_up)
         reconciling.RECORDERS.append(gateway_bookings.record_late_refund)
 

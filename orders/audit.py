@@ -1,4 +1,4 @@
-"""The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13, and half of L14.
+"""The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13, half of L14, and L16.
 
 What a check compares it reads by one statement; a check of several conditions has a statement for each.
 """
@@ -97,6 +97,7 @@ def audit() -> list[LawReport]:
         paid_orders_were_published(),
         accounts_are_within_their_limits(),
         queued_orders_used_an_entry(),
+        accounts_hold_one_place(),
     ]
 
 
@@ -361,6 +362,14 @@ def queued_orders_used_an_entry(order_ids: Rows | None = None) -> LawReport:
     return report("L14", count(lines, order_ids), offenders)
 
 
+def accounts_hold_one_place(order_ids: Rows | None = None) -> LawReport:
+    """L16. Offenders are entries: each of those that an account's open or paid orders used in one sale."""
+    holding = SaleEntry.objects.filter(order__status__in=OPEN + PAID)
+    others = holding.filter(sale=OuterRef("sale"), account=OuterRef("account")).exclude(pk=OuterRef("pk"))
+    chosen = holding.filter(within("order", order_ids))
+    return report("L16", count(chosen, order_ids), _offenders(chosen.filter(Exists(others)), "id"))
+
+
 def _placeholders(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
@@ -381,6 +390,7 @@ SUBJECTS = (
             ("L11", ended_orders_hold_nothing),
             ("L12", paid_orders_were_published),
             ("L14", queued_orders_used_an_entry),
+            ("L16", accounts_hold_one_place),
         ),
     ),
     Subject("account", User.objects.all, (("L13", accounts_are_within_their_limits),)),

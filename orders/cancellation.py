@@ -60,7 +60,7 @@ def expire_due() -> int:
             return ended
         last_id, lapsed_at = rows[-1]
         rest = Q(expires_at__gt=lapsed_at) | Q(expires_at=lapsed_at, id__gt=last_id)
-        ended += _expire_all([order_id for order_id, _ in rows])
+        ended += expire_all([order_id for order_id, _ in rows])
 
 
 def expire_lapsed(*, account_ids: Collection[int], product_ids: Collection[int]) -> bool:
@@ -71,7 +71,7 @@ def expire_lapsed(*, account_ids: Collection[int], product_ids: Collection[int])
     lapsed = _due(clock.now()).filter(Q(account_id__in=account_ids) | Exists(lines))
     order_ids = list(lapsed.order_by("expires_at", "id").values_list("id", flat=True)[:EXPIRY_BATCH_SIZE])
     if order_ids:
-        _expire_all(_without_locked_rows(order_ids))
+        expire_all(_without_locked_rows(order_ids))
     return bool(order_ids)
 
 
@@ -126,8 +126,10 @@ def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
     return Order.objects.get(id=order_id)
 
 
-def _expire_all(order_ids: list[UUID]) -> int:
-    """Expire these orders together or, where that fails, one by one. Returns how many expired."""
+def expire_all(order_ids: list[UUID]) -> int:
+    """Expire those of these orders that have lapsed, together or, where that fails, one by one. Returns how
+    many expired.
+    """
     ended, groups = 0, deque([order_ids])
     while groups:
         group = groups.popleft()

@@ -53,10 +53,14 @@ class Sale(models.Model):
     # Those that take part in the draw; before it, those that would.
     drawn_count = models.PositiveBigIntegerField(_("entries drawn"), default=0, editable=False)
     drawn_at = models.DateTimeField(_("drawn at"), null=True, blank=True, editable=False)
+    # A process orders the draw until then, or renews this.
+    ordering_until = models.DateTimeField(_("ordering until"), null=True, editable=False)
     is_ordered = models.BooleanField(_("is ordered"), default=False, editable=False)
     last_position = models.PositiveBigIntegerField(_("last position"), default=0, editable=False)
     passed_position = models.PositiveBigIntegerField(_("passed position"), default=0, editable=False)
     last_admitted_at = models.DateTimeField(_("last admitted at"), null=True, blank=True, editable=False)
+    # By the pace, on the clock of admissions.
+    next_admission_at = models.DateTimeField(_("next admission at"), null=True, editable=False)
     # Admissions are counted by a clock that never goes back, as the database's may after a failover.
     admission_clock_ahead = models.DurationField(
         _("admission clock ahead"), default=timedelta(0), editable=False
@@ -145,7 +149,7 @@ class SaleEntry(models.Model):
 
     `position` is null until the draw. `is_current` is true for the account's newest entry of the sale, and
     null for those that it replaced. `rate_per_minute` is the sale's when it was admitted. A used entry keeps
-    its order.
+    its order, and holds the account's place until that has ended unpaid and the account joins again.
     """
 
     class Status(models.TextChoices):
@@ -165,6 +169,8 @@ class SaleEntry(models.Model):
     status = models.CharField(_("status"), max_length=8, choices=Status.choices, default=Status.WAITING)
     position = models.PositiveBigIntegerField(_("position"), null=True, blank=True)
     is_current = models.BooleanField(_("is current"), null=True, default=True)
+    # True or null. Processes of the release before leave null here, and true in entries that they replace.
+    holds_place = models.BooleanField(_("holds the place"), null=True, editable=False)
     created_at = models.DateTimeField(_("created at"))
     admitted_at = models.DateTimeField(_("admitted at"), null=True, blank=True)
     admitted_until = models.DateTimeField(_("admitted until"), null=True, blank=True)
@@ -186,6 +192,9 @@ class SaleEntry(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["sale", "account", "is_current"], name="sales_saleentry_one_current_per_account"
+            ),
+            models.UniqueConstraint(
+                fields=["sale", "account", "holds_place"], name="sales_saleentry_one_place_per_account"
             ),
             models.UniqueConstraint(fields=["sale", "position"], name="sales_saleentry_position_once"),
             models.UniqueConstraint(fields=["order", "sale"], name="sales_saleentry_one_per_order_and_sale"),

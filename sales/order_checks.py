@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import connection
 
 from sales.models import Sale, SaleEntry
+from sales.waiting_room.entries import ENDED_UNPAID
 from shop import lazy_texts
 from shop.db import bulk_sql, transactions
 from shop.db.stuck_rows import Row
@@ -23,16 +24,27 @@ from shop.lazy_texts import mark as _
 
 ADMITTED = SaleEntry.Status.ADMITTED.value
 COLUMNS = ("id", "sale_id", "account_id", "status", "admitted_until")
+# With the status of the order whose entry holds the account's place.
 READ_ENTRIES = """
-SELECT {columns} FROM sales_saleentry{by_account}
-WHERE sale_id IN ({sales}) AND account_id IN ({accounts}) AND is_current = 1 AND status = 'admitted'
+SELECT {columns}, placed.status FROM sales_saleentry AS entry{by_account}
+LEFT JOIN sales_saleentry AS holder
+ON holder.sale_id = entry.sale_id AND holder.account_id = entry.account_id AND holder.holds_place = 1
+LEFT JOIN orders_order AS placed ON placed.id = holder.order_id
+WHERE entry.sale_id IN ({sales}) AND entry.account_id IN ({accounts})
+AND entry.is_current = 1 AND entry.status = 'admitted'
 """
 PAUSE_RETRY_SECONDS = 10
 # Another index would read the entries of all that are admitted.
 BY_ACCOUNT = " FORCE INDEX (sales_saleentry_one_current_per_account)"
 USE_ENTRIES = """
-UPDATE sales_saleentry SET status = 'used', order_id = CASE id{cases} END
+UPDATE sales_saleentry SET status = 'used', holds_place = 1, order_id = CASE id{cases} END
 WHERE id IN ({ids}) AND status = 'admitted'
+"""
+# Joining frees the place of an order that has ended, but in processes of the release before.
+FREE_PLACES = """
+UPDATE sales_saleentry SET holds_place = NULL
+WHERE sale_id IN ({sales}) AND account_id IN ({accounts}) AND holds_place = 1 AND is_current IS NULL
+AND order_id IN (SELECT id FROM orders_order WHERE status IN ({ended}))
 """
 
 
@@ -51,11 +63,12 @@ def locked_row(account_id: int) -> Row:
 @dataclass(slots=True)
 class SaleTerms:
     """The sales of a batch's products, the admitted entries of its accounts, and those `used`, with their
-    orders.
+    orders. An ended order still holds the places of the sales and accounts in `to_free`.
     """
 
     sales: Mapping[int, Sale] = field(default_factory=dict)
     entries: dict[tuple[int, int], "AdmittedEntry"] = field(default_factory=dict)
+    to_free: set[tuple[int, int]] = field(default_factory=set)
     used: dict[UUID, UUID] = field(default_factory=dict)
 
 
@@ -76,7 +89,10 @@ def read(
     sales = Sale.objects.in_bulk({sale_id for sale_id, _ in pairs})
     queued = {sale.pk for sale in sales.values() if sale.is_queued and sale.status_at(now) == "open"}
     pairs = {pair for pair in pairs if pair[0] in queued}
-    return SaleTerms(sales, _read_entries(pairs, is_locked=is_locked) if pairs else {})
+    terms = SaleTerms(sales)
+    if pairs:
+        _read_entries(terms, pairs, is_locked=is_locked)
+    return terms
 
 
 def check(terms: SaleTerms, account_id: int, sale_ids: Iterable[int | None], now: datetime) -> list[int]:
@@ -111,6 +127,9 @@ def save(terms: SaleTerms, *, is_locked: bool) -> None:
     `transactions.ChangedMeanwhile` when one of them is admitted no more.
     """
     cells = bulk_sql.SqlLiterals()
+    if terms.to_free:
+        ended = cells.listed(ENDED_UNPAID)
+        bulk_sql.execute_deferred(FREE_PLACES.format(ended=ended, **_listed(terms.to_free)))
     cases = "".join([f" WHEN {cells[id]} THEN {cells[order_id]}" for id, order_id in terms.used.items()])
     statement = USE_ENTRIES.format(cases=cases, ids=cells.listed(terms.used))
     if is_locked:
@@ -122,29 +141,35 @@ def save(terms: SaleTerms, *, is_locked: bool) -> None:
             raise transactions.ChangedMeanwhile("A sale entry was used or expired since it was read.")
 
 
-def _read_entries(
-    pairs: Collection[tuple[int, int]], *, is_locked: bool
-) -> dict[tuple[int, int], AdmittedEntry]:
-    """The entries of these sales and accounts that are admitted, or were until their time was over."""
-    reader = bulk_sql.reader(SaleEntry, COLUMNS)
+def _read_entries(terms: SaleTerms, pairs: Collection[tuple[int, int]], *, is_locked: bool) -> None:
+    """Add the entries of these sales and accounts that are admitted, or were until their time was over, but
+    for those of accounts whose place an order holds that has not ended unpaid.
+    """
+    reader = bulk_sql.reader(SaleEntry, COLUMNS, alias="entry")
     statement = READ_ENTRIES.format(
         columns=reader.selected,
         by_account=BY_ACCOUNT if connection.vendor == "mysql" else "",
-        sales=bulk_sql.integer_list({sale_id for sale_id, _ in pairs}),
-        accounts=bulk_sql.integer_list({account_id for _, account_id in pairs}),
+        **_listed(pairs),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement)
-        rows = [reader.values(row) for row in cursor.fetchall()]
-    rows = [row for row in rows if (row[1], row[2]) in pairs]
+        found = [(reader.values(row[:-1]), row[-1]) for row in cursor.fetchall()]
+    found = [(row, holder) for row, holder in found if (row[1], row[2]) in pairs]
+    terms.to_free.update((row[1], row[2]) for row, holder in found if holder)
+    rows = [row for row, holder in found if holder in (None, *ENDED_UNPAID)]
     if is_locked:
         # What another transaction changed meanwhile is read again.
-        rows = reader.rows_of([row[0] for row in rows], lock=bulk_sql.for_update())
-    return {
-        (sale_id, account_id): AdmittedEntry(id, admitted_until)
-        for id, sale_id, account_id, status, admitted_until in rows
-        if status == ADMITTED
-    }
+        locked = bulk_sql.reader(SaleEntry, COLUMNS)
+        rows = locked.rows_of([row[0] for row in rows], lock=bulk_sql.for_update())
+    for id, sale_id, account_id, status, admitted_until in rows:
+        if status == ADMITTED:
+            terms.entries[sale_id, account_id] = AdmittedEntry(id, admitted_until)
+
+
+def _listed(pairs: Collection[tuple[int, int]]) -> dict[str, str]:
+    """The sales and the accounts of these pairs, as a statement lists them."""
+    sales, accounts = map(set, zip(*pairs, strict=True))
+    return {"sales": bulk_sql.integer_list(sales), "accounts": bulk_sql.integer_list(accounts)}
 
 
 def _refusal(status: Sale.Status, sales: Sequence[Sale], now: datetime) -> Rejected:

@@ -114,7 +114,7 @@ def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered():
 @pytest.mark.django_db(transaction=True)
 def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_rooms():
     tea, mug = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
-    running = create_sale(tea, mug, name="Running", rate_per_minute=2)
+    running = create_sale(tea, mug, name="Running", rate_per_minute=60)
     soon = create_sale(name="Soon", opens_in=1_800, closes_in=7_200)
     open_to_all = create_sale(name="Open", opens_in=-60, admission="open")
     create_sale(name="Tomorrow", opens_in=86_400, closes_in=90_000)
@@ -133,7 +133,7 @@ def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_ro
     shown = Board().compose(0, goods=goods, shop=shop)["sales"]
     assert [(one["rate_per_minute"], one["entries"]) for one in shown] == [
         (600, {"waiting": 3, "admitted": 0, "used": 0, "expired": 0}),
-        (2, {"waiting": 3, "admitted": 2, "used": 0, "expired": 0}),
+        (60, {"waiting": 3, "admitted": 2, "used": 0, "expired": 0}),
         (None, None),
     ]
     assert shown[1]["id"] == running.pk

@@ -29,6 +29,14 @@ SQL = Path(__file__).with_name("sql")
 CODE = "CONCAT(LPAD(CONV(LEFT(MD5(UUID()), 15), 16, 32), 12, '0'), LPAD(MOD({number}, 100), 2, '0'))"
 
 
+def join(instance: Instance, sale: int, *, count: int) -> None:
+    """Let that many accounts join the waiting room of a sale that has not opened."""
+    with database.connected(instance) as connection, connection.cursor() as cursor:
+        cursor.execute("SET SESSION sql_mode = '', time_zone = '+00:00'")
+        _run(cursor, "accounts", count=count)
+        _run(cursor, "entries", count=count, sale=sale)
+
+
 def fill(instance: Instance, *, coupons: int, orders: int) -> None:
     """Issue that many coupons of new campaigns, and place that many orders of new products, their charges in
     the gateway's book."""

@@ -211,6 +211,36 @@ def sign_ins(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     yield replace(signed_in, figures={**signed_in.figures, **readers})
 
 
+def draw(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """How long a large draw takes, and what it costs another sale and payments; accounts join by SQL."""
+    row, size, own = ROWS["draw"], stage.size, OF_SALE | {"rate_per_minute": ROWS["draw"].rate}
+    drawn = stage.shop.create_sale(stage.product_ids[-3], in_seconds=3_600, **own)
+    other = stage.shop.create_sale(stage.product_ids[-4], **own)
+    loads.measure(stage, "sale_entries", SALE=other, TOKENS=stage.tokens_of(stage.users[: row.admitted]))
+    stages.say(f"{size.entrants:,} accounts join …")
+    filling.join(stage.instance, drawn, count=size.entrants)
+    own = {"VUS": 4, "SECONDS": size.draw_seconds, "PRODUCTS": stage.write("free", stage.product_ids[:-4])}
+    figures, findings, watched = dict[str, float](), list[str](), list[tuple[float, float]]()
+    for opening in ((), (("ordered_seconds", 2), ("admitted_seconds", 0))):
+        with ThreadPoolExecutor(1) as threads:
+            paying = threads.submit(loads.measure, stage, "paid_card", **own)
+            time.sleep(row.begun_before_seconds)
+            began_at, [(before, *_)] = time.monotonic(), stage.rows(QUERIES.sale, other)
+            if opening:
+                stage.shop.call("PATCH", f"/sales/{drawn}", {"opens_at": datetime.now(UTC).isoformat()})
+            for name, column in opening:
+                is_so = lambda column=column: stage.rows(QUERIES.sale, drawn)[0][column]  # noqa: E731
+                waiting.until(is_so, f"draw: no {name}", within_seconds=row.within_seconds)
+                figures[name] = time.monotonic() - began_at
+            paid = paying.result()
+        admitted = stage.rows(QUERIES.sale, other)[0][0] - before
+        watched.append((paid.figures["p50_ms"], ratio(time.monotonic() - began_at, admitted)))
+        findings += paid.findings
+    for name, quiet, beside in zip(("payment", "admission"), *watched, strict=True):
+        figures[f"of_quiet_{name}"] = ratio(beside, quiet)
+    yield Measured(row="draw", figures=figures, findings=findings, says=f"{size.entrants:,} entrants")
+
+
 PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "beside null": loads.beside_null,
     "once": lambda stage, rows: (loads.measure(stage, row) for row in rows),
@@ -220,6 +250,7 @@ PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "waiting": buyers_waiting,
     "sales": sales,
     "sign_ins": sign_ins,
+    "draw": draw,
     "idle": idle,
     "audit": audit,
 }

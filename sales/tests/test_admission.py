@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.db import connection
@@ -13,7 +14,7 @@ from inventory.tests.factories import ProductFactory
 from sales import audit, terms, terms as pausing
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
-from sales.waiting_room import admission
+from sales.waiting_room import admission, draw
 from shop import clock
 from shop.db.transactions import LockWaitTimeout
 from shop.errors import Rejected
@@ -32,7 +33,7 @@ def count(sale: Sale) -> Counter[str]:
 
 
 def test_entries_are_admitted_in_the_order_of_arrival():
-    sale = factories.create_sale(rate_per_minute=3)
+    sale = factories.create_sale(rate_per_minute=90)
     joined = factories.join_all(sale, 5)
 
     admission.advance(sale.pk)
@@ -40,14 +41,14 @@ def test_entries_are_admitted_in_the_order_of_arrival():
     assert factories.statuses(*joined) == ["admitted"] * 3 + ["waiting"] * 2
     admitted = SaleEntry.objects.get(pk=joined[0].id)
     assert admitted.admitted_until == admitted.admitted_at + timedelta(seconds=300)
-    assert admitted.rate_per_minute == 3
+    assert admitted.rate_per_minute == 90
     assert [factories.read(one).ahead for one in joined] == [0, 0, 0, 0, 1]
 
 
 def test_a_lost_reply_to_commit_still_wakes_those_that_were_admitted(tmp_path, monkeypatch):
     woken: list[str] = []
     monkeypatch.setattr(completion_notifications, "notify_completed", lambda *names: woken.extend(names))
-    sale = factories.create_sale(rate_per_minute=3)
+    sale = factories.create_sale(rate_per_minute=90)
     joined = factories.join_all(sale, 5)
 
     with losing_reply_to_commit(tmp_path) as is_lost:
@@ -67,25 +68,43 @@ def test_at_most_the_rate_is_admitted_in_any_sixty_seconds():
         with clock.shifted(by=timedelta(seconds=second)):
             admitted.append(admission.advance(sale.pk))
 
-    # The window's both ends belong to it: after 60 s exactly the first are still within.
-    assert [number for number in admitted if number] == [4, 4, 4]
-    assert count(sale) == {"admitted": 12}
+    assert admitted == [1, 0, 0] * 8 + [1, 0]
+    assert count(sale) == {"admitted": 9, "waiting": 3}
 
 
-def test_a_fast_rate_is_spread_over_the_minute():
+@pytest.mark.parametrize("rate", [7, 42])
+def test_a_slow_rate_is_even_whatever_the_pauses_between_ticks(rate, passing):
+    """By ticks of 0.51 s, of which three in a row are missed once in a while."""
+    sale = factories.create_sale(rate_per_minute=rate, opens_in=0)
+    factories.join_all(sale, 3 * rate)
+    for tick in (tick for tick in range(round(180 / 0.51)) if tick % 50 not in (7, 8, 9)):
+        with passing(tick * 0.51):
+            admission.advance(sale.pk)
+
+    found = SaleEntry.objects.filter(sale=sale, admitted_at__isnull=False).order_by("position")
+    instants = [at.timestamp() for at in found.values_list("admitted_at", flat=True)]
+    assert 3 * rate - 2 <= len(instants) <= 3 * rate
+    assert all(sum(at - 60 <= other <= at for other in instants) <= rate for at in instants)
+    gaps = [later - earlier for earlier, later in pairwise(instants)]
+    assert max(gaps) <= 60 / rate + 4 * 0.51
+    # None is far from its even share.
+    assert all(abs(at - instants[0] - place * 60 / rate) <= 5 * 0.51 for place, at in enumerate(instants))
+
+
+def test_a_fast_rate_is_spread_over_the_minute(passing):
     sale = factories.create_sale(rate_per_minute=1_200)
     factories.join_all(sale, 60)
 
     first = admission.advance(sale.pk)
     second = admission.advance(sale.pk)
-    with clock.shifted(by=timedelta(seconds=2)):
+    with passing(2):
         third = admission.advance(sale.pk)
 
     assert (first, second, third) == (40, 0, 20)
 
 
 def test_a_lower_rate_holds_at_once_for_the_minute_before_it():
-    sale = factories.create_sale(rate_per_minute=8)
+    sale = factories.create_sale(rate_per_minute=240)
     factories.join_all(sale, 12)
     admission.advance(sale.pk)
 
@@ -93,9 +112,19 @@ def test_a_lower_rate_holds_at_once_for_the_minute_before_it():
     with clock.shifted(by=timedelta(seconds=50)):
         assert admission.advance(sale.pk) == 0
     with clock.shifted(by=timedelta(seconds=61)):
-        assert admission.advance(sale.pk) == 4
+        assert admission.advance(sale.pk) == 1
 
-    assert set(SaleEntry.objects.filter(sale=sale).values_list("rate_per_minute", flat=True)) == {8, 5}
+    rates = Counter(SaleEntry.objects.filter(sale=sale).values_list("rate_per_minute", flat=True))
+    assert rates == {240: 8, 5: 1, None: 3}
+
+
+def test_a_higher_rate_is_the_pace_at_once(passing):
+    sale = factories.create_sale(rate_per_minute=1)
+    factories.join_all(sale, 12)
+    assert admission.advance(sale.pk) == 1
+    terms.change(sale_id=sale.pk, rate_per_minute=60)
+    with passing(1):
+        assert admission.advance(sale.pk) == 1
 
 
 def test_nothing_is_admitted_while_nothing_is_available():
@@ -128,7 +157,7 @@ def test_waiting_entries_are_over_when_nothing_is_on_hand_and_may_join_again_aft
 
 
 def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the_end():
-    sale = factories.create_sale(admitted_for_seconds=30, rate_per_minute=2)
+    sale = factories.create_sale(admitted_for_seconds=30, rate_per_minute=1)
     joined = factories.join_all(sale, 4)
     admission.advance(sale.pk)
 
@@ -137,10 +166,39 @@ def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the
         again = factories.join(sale, joined[0].account_id)
         assert factories.statuses(joined[0]) == ["expired"]
         admission.advance(sale.pk)
-        assert factories.statuses(*joined) == ["expired", "expired", "waiting", "waiting"]
+        assert factories.statuses(*joined) == ["expired", "waiting", "waiting", "waiting"]
 
     assert again.id != joined[0].id
-    assert again.ahead == 2
+    assert again.ahead == 3
+
+
+def test_an_account_that_lets_every_admission_lapse_has_four_entries_at_most_of_which_one_was_drawn():
+    sale = factories.create_sale(opens_in=5, admitted_for_seconds=7, rate_per_minute=3)
+    account, other = factories.join_all(sale, 2)
+    with clock.shifted(by=timedelta(seconds=6)):
+        admission.advance(sale.pk)
+    if factories.read(other).status == "admitted":  # The draw decides.
+        account, other = other, account
+    joined, late = [account.id], None
+    for second in range(6, 6 + 40 * 61, 61):
+        with clock.shifted(by=timedelta(seconds=second)):
+            admission.advance(sale.pk)
+            assert factories.read(account).status in ("admitted", "waiting")
+            audited = audit.entries_are_in_order()
+            assert audited.holds and audit.admissions_are_within_the_rate().holds
+        with clock.shifted(by=timedelta(seconds=second + 30)):
+            admission.advance(sale.pk)
+            account = factories.join(sale, account.account_id)
+            joined.append(account.id)
+            late = late or factories.join(sale)
+
+    left = SaleEntry.objects.filter(sale=sale, account=account.account_id)
+    assert 3 <= left.count() <= 4
+    assert {joined[0], joined[-1]} <= set(left.values_list("pk", flat=True))
+    assert SaleEntry.objects.filter(account__in=[other.account_id, late.account_id]).count() == 2
+    drawn = SaleEntry.objects.filter(sale=sale, position__lte=2).values_list("pk", flat=True)
+    sale.refresh_from_db()
+    assert draw.hash_entries(drawn) == sale.entries_hash
 
 
 def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries():
@@ -190,24 +248,24 @@ def test_a_sale_that_nobody_advanced_is_drawn_and_ended_after_it_closed():
 
 def test_after_the_clock_went_back_a_quarter_of_an_hour_the_rate_holds_and_admission_goes_on():
     """As after a failover to a database whose clock is behind."""
-    sale = factories.create_sale(rate_per_minute=3)
-    factories.join_all(sale, 9)
+    sale = factories.create_sale(rate_per_minute=1)
+    factories.join_all(sale, 3)
     with clock.shifted(by=timedelta(minutes=15)):
-        assert admission.advance(sale.pk) == 3
+        assert admission.advance(sale.pk) == 1
 
     assert admission.advance(sale.pk) == 0
     with clock.shifted(by=timedelta(seconds=59)):
         assert admission.advance(sale.pk) == 0
     with clock.shifted(by=timedelta(seconds=61)):
-        assert admission.advance(sale.pk) == 3
+        assert admission.advance(sale.pk) == 1
     with clock.shifted(by=timedelta(seconds=122)):
-        assert admission.advance(sale.pk) == 3
+        assert admission.advance(sale.pk) == 1
 
     rows = SaleEntry.objects.order_by("position").values_list("admitted_at", "admitted_until")
     instants = [at for at, _ in rows if at]
     assert instants == sorted(instants)
     assert [report.offenders for report in audit.audit()] == [[], [], []]
-    last_until = rows[8][1]
+    last_until = rows[2][1]
     assert last_until < clock.now() + timedelta(minutes=8)
 
 
@@ -243,7 +301,7 @@ def test_a_process_that_waited_for_the_lock_admits_by_the_time_after_it():
 
 def test_processes_that_disagree_about_the_time_keep_the_rate(monkeypatch):
     """As for half a minute after a failover: one process is a quarter of an hour behind the other."""
-    sale = factories.create_sale(rate_per_minute=3)
+    sale = factories.create_sale(rate_per_minute=1)
     factories.join_all(sale, 30)
     now = clock.now
 
@@ -252,7 +310,7 @@ def test_processes_that_disagree_about_the_time_keep_the_rate(monkeypatch):
             patched.setattr(clock, "now", lambda behind=behind: now() - timedelta(minutes=behind))
             admission.advance(sale.pk)
 
-    assert count(sale) == {"admitted": 3, "waiting": 27}
+    assert count(sale) == {"admitted": 1, "waiting": 29}
     sale.refresh_from_db()
     assert sale.admission_clock_ahead == timedelta(0)
 

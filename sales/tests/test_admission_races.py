@@ -135,23 +135,18 @@ def move_clocks(running: Sequence["subprocess.Popen[str]"], seconds: int) -> Non
 
 @pytest.mark.boots("another process of the shop", in_first_circle=True)
 def test_three_processes_of_which_one_is_killed_keep_the_rate_and_the_order():
-    """60 a minute of 120: the second half is admitted when the first is 61 s ago, and not before."""
+    """60 a minute of 120: two minutes, of which most are made by moving the clocks on, a second at a time."""
     sale = factories.create_sale(ProductFactory(on_hand=1_000), rate_per_minute=60)
     factories.join_many(sale, 120)
 
     with watched(sale) as twice, processes() as [victim, *others]:
-        wait_until(lambda: len(admitted(sale)) >= 30, seconds=30)
+        wait_until(lambda: len(admitted(sale)) >= 5, seconds=30)
         disturb(victim)
-        wait_until(lambda: len(admitted(sale)) >= 60, seconds=30)
-        move_clocks(others, 40)
-        # They have tried for as long as it takes to admit the next.
-        time_of_next = clock.now() + timedelta(seconds=3 * admission.PACE_WINDOW.total_seconds())
-        wait_until(lambda: clock.now() >= time_of_next)
-        assert len(admitted(sale)) == 60
-        move_clocks(others, 21)
-        wait_until(lambda: len(admitted(sale)) == 120, seconds=30)
+        while (number := len(admitted(sale))) < 120:
+            wait_until(lambda before=number: len(admitted(sale)) > before, seconds=30)
+            move_clocks(others, 1)
 
-    assert most_in_a_minute(sale) == 60
+    assert 55 <= most_in_a_minute(sale) <= 60
     assert twice == []
     assert_in_order(sale)
     assert broken_laws() == []
@@ -200,7 +195,9 @@ def test_threads_that_advance_a_sale_at_once_keep_its_rate():
     factories.join_many(sale, 20)
     works: list[Callable[[], int]] = [partial(admission.advance, sale.pk) for _ in range(8)]
 
-    assert sum(race(works)) == 5
+    for second, number in ((0, 1), (0, 0), (12, 1), (24, 1), (36, 1), (48, 1), (50, 0)):
+        with clock.shifted(by=timedelta(seconds=second)):
+            assert sum(race(works)) == number
 
     assert most_in_a_minute(sale) == 5
     assert broken_laws() == []

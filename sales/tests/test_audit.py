@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 def sale() -> Sale:
     """A sale whose first three entries of five are admitted, beside another one."""
     factories.create_sale()
-    sale = factories.create_sale(rate_per_minute=3)
+    sale = factories.create_sale(rate_per_minute=90)
     factories.join_all(sale, 5)
     admission.advance(sale.pk)
     sale.refresh_from_db()
@@ -73,6 +73,7 @@ REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
         "one_current_per_account",
         lambda sale: entry_at(sale, 5).update(account=entry_at(sale, 4).get().account),
     ),
+    ("one_place_per_account", lambda sale: _hold_places_of_one_account(sale)),
     ("position_once", lambda sale: entry_at(sale, 5).update(position=4)),
     ("used_by_an_order", lambda sale: entry_at(sale, 1).update(status="used")),
     ("used_by_an_order", lambda sale: entry_at(sale, 1).update(order=_order())),
@@ -93,6 +94,12 @@ REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
 
 def _order() -> Any:
     return OrderFactory(account=AccountFactory())
+
+
+def _hold_places_of_one_account(sale: Sale) -> None:
+    account = entry_at(sale, 4).get().account
+    entry_at(sale, 5).update(account=account, is_current=None, holds_place=True)
+    entry_at(sale, 4).update(holds_place=True)
 
 
 def _use(sale: Sale, *positions: int) -> None:

@@ -2,10 +2,11 @@
 
 import hashlib
 import hmac
+import time
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import IntegrityError
@@ -25,6 +26,7 @@ from shop.tests.factories import AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
+from shop.tests.second_process import another_process
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
@@ -115,7 +117,6 @@ def test_a_process_that_dies_between_the_two_steps_loses_nothing(monkeypatch):
             patched.setattr(draw, "order", die)
             with pytest.raises(SystemExit):
                 admission.advance(sale.pk)
-        draw._closed_here.clear()
         late = factories.join(sale)
         assert late.position == 6
         assert factories.read(joined[0]).ahead is None
@@ -150,6 +151,111 @@ def test_two_processes_that_order_a_draw_at_once_agree():
     assert race([partial(draw.order, sale) for _ in range(4)]) == [None] * 4
     found = SaleEntry.objects.filter(sale=sale).order_by("position").values_list("position", flat=True)
     assert list(found) == list(range(1, 31))
+
+
+# Orders two entries by a transaction.
+ORDERING = """
+from sales.waiting_room import admission, draw
+
+draw.ROWS_PER_TRANSACTION = 2
+print("ready", flush=True)
+admission.advance(int(sys.argv[1]))
+"""
+
+
+def close(sale: Sale) -> list[UUID]:
+    """Close the draw now; returns the ids of its entries in the order that it gives them."""
+    Sale.objects.filter(pk=sale.pk).update(opens_at=clock.now())
+    transactions.run(lambda: draw.close(terms.lock(sale.pk), clock.now()), transactions.REPEATABLE)
+    sale.refresh_from_db()
+    ids = SaleEntry.objects.filter(sale=sale).values_list("id", flat=True)
+    return draw.ordered(ids, seed=sale.seed, entries_hash=sale.entries_hash)
+
+
+def has_written(sale: Sale, number: int) -> bool:
+    return SaleEntry.objects.filter(sale=sale, position__isnull=False).count() == number
+
+
+@pytest.mark.boots("another process of the shop", in_first_circle=True)
+def test_a_process_that_dies_half_way_through_a_draw_is_followed_by_one_that_goes_on(monkeypatch):
+    monkeypatch.setattr(draw, "ROWS_PER_TRANSACTION", 2)
+    sale = factories.create_sale(opens_in=10, rate_per_minute=600)
+    factories.join_all(sale, 11)
+    expected = close(sale)
+    keep = holding("SELECT id FROM sales_saleentry WHERE id = %s FOR UPDATE", expected[6].hex)
+    with keep, another_process(ORDERING, str(sale.pk)) as victim:
+        wait_until(lambda: has_written(sale, 6), seconds=30)
+        victim.kill()
+        assert victim.wait() == -9
+    late = factories.join(sale)
+    assert admission.advance(sale.pk) == 0, "it may still be ordering"
+    written, write = list[UUID](), draw._write
+    monkeypatch.setattr(draw, "_write", lambda some: (written.extend(id for _, id in some), write(some)))
+
+    with opened(draw.LEASE.total_seconds()):
+        admission.advance(sale.pk)
+
+    # The server may have had the next transaction when the process died.
+    assert written in (expected[6:], expected[8:])
+    assert places(sale) == [str(id) for id in [*expected, late.id]]
+    assert factories.read(late).position == 12
+
+
+def test_a_process_that_orders_a_draw_for_longer_than_its_lease_keeps_it(monkeypatch):
+    monkeypatch.setattr(draw, "ROWS_PER_TRANSACTION", 1)
+    monkeypatch.setattr(draw, "LEASE", timedelta(seconds=1.2))
+    sale = factories.create_sale(opens_in=10)
+    factories.join_all(sale, 9)
+    close(sale)
+    claims, write = list[bool](), draw._write
+
+    def write_slowly(some: Any) -> None:
+        until = time.monotonic() + 0.3
+        wait_until(lambda: time.monotonic() > until)
+        claims.extend(race([partial(draw.claim, sale, clock.now())]))
+        write(some)
+
+    monkeypatch.setattr(draw, "_write", write_slowly)
+    assert [draw.claim(sale, clock.now()) for _ in range(2)] == [True, False]
+    draw.order(sale)
+    assert claims == [False] * 9
+    assert not draw.claim(Sale.objects.get(pk=sale.pk), clock.now()), "it is ordered"
+
+
+def test_of_many_processes_one_orders_a_draw_also_after_the_clock_was_set_back():
+    sale = factories.create_sale(opens_in=10)
+    factories.join_all(sale, 2)
+    close(sale)
+    for now in (clock.now(), clock.now() - timedelta(minutes=15)):
+        assert sorted(race([partial(draw.claim, sale, now)] * 8)) == [False] * 7 + [True]
+
+
+def test_a_draw_that_cannot_go_on_delays_no_other_sale(monkeypatch):
+    """A large draw is ordered in a thread of its own, which waits here for a row."""
+    monkeypatch.setattr(draw, "ORDERED_AT_ONCE", 4)
+    sale, other = factories.create_sale(opens_in=10), factories.create_sale()
+    factories.join_all(sale, 5)
+    entry, [first, *_] = factories.join(other), close(sale)
+
+    with holding("SELECT id FROM sales_saleentry WHERE id = %s FOR UPDATE", first.hex):
+        admission.advance_each([sale.pk, other.pk])
+        wait_until(lambda: waiting_at("UPDATE sales_saleentry SET position%") == 1)
+        assert factories.statuses(entry) == ["admitted"]
+        later = factories.join(other)
+        wait_until(lambda: admission.advance_each([sale.pk, other.pk]) == 1, seconds=3)
+        assert factories.statuses(later) == ["admitted"]
+        assert has_written(sale, 0)
+    wait_until(lambda: admission.advance(sale.pk) == 5)
+
+
+def test_a_draw_that_another_process_closes_delays_no_other_sale():
+    """It locks its sale for as long as the ids of all entries take."""
+    sale, other = factories.create_sale(), factories.create_sale()
+    entry = factories.join(other)
+    with holding("SELECT id FROM sales_sale WHERE id = %s FOR UPDATE", sale.pk):
+        advancing = in_background(partial(admission.advance_each, [sale.pk, other.pk]))
+        assert advancing.result(2) == 1
+    assert factories.statuses(entry) == ["admitted"]
 
 
 def test_a_scheduled_sale_that_opens_earlier_is_drawn_then():

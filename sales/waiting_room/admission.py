@@ -8,7 +8,6 @@ database's, which a failover may have set back.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from math import ceil
 from uuid import UUID
 
 from django.db import connection
@@ -24,10 +23,9 @@ from shop.redis import completion_notifications
 
 Status = SaleEntry.Status
 WINDOW = timedelta(seconds=60)
-# Admissions are spread over the seconds of a minute, in windows that make up for a late tick. A few at a time
-# are admitted at once, however slow the rate: spreading them protects nothing.
+# Admissions are spread evenly over the minute. Those of so many seconds at most are made up for at once: at
+# first, after a late tick, and when none could be admitted.
 PACE_WINDOW = timedelta(seconds=2)
-ADMITTED_AT_ONCE = 10
 # Entries that one transaction ends: their rows are locked until it commits. Another one follows.
 ENDED_AT_ONCE = 5_000
 # So long after the last admission a process waits for the lock, which those that join hold most of the time.
@@ -55,8 +53,8 @@ def advance(sale_id: int) -> int:
         number = len(changed)
         count += number
         changed.clear()
-        if sale and draw.needs_ordering(sale, clock.now()):
-            draw.order(sale)
+        if sale and draw.claim(sale, clock.now()):
+            draw.start_ordering(sale)
         elif number < ENDED_AT_ONCE:
             return count
 
@@ -118,7 +116,9 @@ def _advance(sale_id: int) -> tuple[Sale | None, Sequence[UUID]]:
 
 
 def _lock(sale_id: int) -> Sale | None:
-    """The sale, locked, unless it has ended; None as well if another process holds it and is in time."""
+    """The sale, locked, unless it has ended; None as well if another process holds it and is in time, or
+    closes its draw, which takes as long as the ids of all entries.
+    """
     unended = Sale.objects.filter(pk=sale_id, ended_at=None)
     if sale := unended.select_for_update(skip_locked=True).first():
         return sale
@@ -127,6 +127,7 @@ def _lock(sale_id: int) -> Sale | None:
         return None
     last = seen.last_admitted_at
     is_late = last is None or clock.now() + seen.admission_clock_ahead - last > PATIENT_AFTER
+    is_late = is_late and seen.is_ordered
     return unended.select_for_update().first() if is_late else None
 
 
@@ -149,7 +150,9 @@ def _admit(sale: Sale, clock_now: datetime, now: datetime) -> Sequence[UUID]:
     admitted = SaleEntry.objects.filter(sale=sale)
     in_window = admitted.filter(admitted_at__gte=now - WINDOW).count()
     number = min(sale.rate_per_minute - in_window, sale.last_position - sale.passed_position)
-    number = min(number, _room_at_pace(sale, now)) if number > 0 else 0
+    interval = WINDOW // sale.rate_per_minute
+    next_at = _next_admission(sale, now, interval)
+    number = min(number, (now - next_at) // interval + 1)
     if number <= 0:
         return ()
     first, last = sale.passed_position + 1, sale.passed_position + number
@@ -162,24 +165,18 @@ def _admit(sale: Sale, clock_now: datetime, now: datetime) -> Sequence[UUID]:
         rate_per_minute=sale.rate_per_minute,
     )
     sale.passed_position, sale.last_admitted_at = last, now
-    sale.save(update_fields=["passed_position", "last_admitted_at"])
+    sale.next_admission_at = next_at + number * interval
+    sale.save(update_fields=["passed_position", "last_admitted_at", "next_admission_at"])
     return entry_ids
 
 
-def _room_at_pace(sale: Sale, now: datetime) -> int:
-    """How many more the pace allows: those due since the last admission, or they would come in bursts, as far
-    as the pace's window has room.
-    """
-    since = now - sale.last_admitted_at if sale.last_admitted_at else PACE_WINDOW
-    pace = pace_per_second(sale.rate_per_minute)
-    due = ceil(pace * min(since, PACE_WINDOW).total_seconds())
-    lately = SaleEntry.objects.filter(sale=sale, admitted_at__gt=now - PACE_WINDOW).count()
-    return min(due, ceil(pace * PACE_WINDOW.total_seconds()) - lately)
-
-
-def pace_per_second(rate_per_minute: int) -> int:
-    """How many are admitted in a second at most, over any two of them."""
-    return max(ADMITTED_AT_ONCE, ceil(rate_per_minute / WINDOW.total_seconds()))
+def _next_admission(sale: Sale, now: datetime, interval: timedelta) -> datetime:
+    """When the next admission is due, one each `interval`: the generic cell rate algorithm (ITU-T I.371)."""
+    if sale.next_admission_at is None or sale.last_admitted_at is None:
+        return now - max(PACE_WINDOW - interval, timedelta(0))
+    # The rate may have been raised since.
+    next_at = min(sale.next_admission_at, sale.last_admitted_at + interval)
+    return max(next_at, now - PACE_WINDOW)
 
 
 def _end(sale: Sale, now: datetime) -> Sequence[UUID]:

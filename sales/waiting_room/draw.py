@@ -6,31 +6,40 @@ from the sale's creation on, so the shop can't choose another; `entries_hash` is
 of all that take part, so the places of all change if one more joins or is left out.
 
 So that it holds the sale's lock only while the ids are read, `close` fixes who takes part, and `order` writes
-the places, which follow from it.
+the places, which follow from it, in ascending order: a process that finds the lease of another lapsed goes on
+after the last one.
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Max, Q
+from structlog import get_logger
 
 from sales import terms
 from sales.models import Sale, SaleEntry
 from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.journal import journal
+from shop.repeated_work import start_once
 
+log = get_logger(__name__)
 # A statement compares each row with half of its cases on average.
-ROWS_PER_STATEMENT = 500
+ROWS_PER_STATEMENT = 250
+ROWS_PER_TRANSACTION = 1_000
+# Between two transactions, as a share of the last one's time: others need the database too.
+REST = 0.25
+# A larger draw is ordered in a thread of its own, for it takes longer than the pause between two ticks.
+ORDERED_AT_ONCE = 5_000
 POSITION = "UPDATE sales_saleentry SET position = CASE id{cases} END WHERE id IN ({ids})"
-# As long as the process that closed the draw may take to order it, before another one does.
-ORDERED_WITHIN = timedelta(seconds=10)
-# The sales whose draw this process has closed, by a join, a reading of the seed or a tick, and not ordered.
-_closed_here: set[int] = set()
+# A process that orders a draw renews its lease each third of it.
+LEASE = timedelta(seconds=10)
 
 
 def hash_entries(entry_ids: Iterable[UUID]) -> str:
@@ -56,7 +65,6 @@ def close(sale: Sale, now: datetime) -> None:
     """Fix which entries take part in a draw that is due; the sale must be locked. Later ones follow."""
     open_transaction.assert_inside()
     entry_ids = list(SaleEntry.objects.filter(sale=sale).values_list("id", flat=True))
-    _closed_here.add(sale.pk)
     sale.drawn_at, sale.drawn_count = now, len(entry_ids)
     sale.entries_hash = hash_entries(entry_ids)
     sale.last_position = len(entry_ids)
@@ -85,25 +93,57 @@ def close_if_due(sale: Sale) -> Sale:
     return transactions.run_or_savepoint(work, transactions.ONCE)
 
 
-def needs_ordering(sale: Sale, now: datetime) -> bool:
-    """Whether this process should order the draw: it closed it, or the one that did has not for too long."""
+def claim(sale: Sale, now: datetime) -> bool:
+    """Whether this process is to order the draw: nobody does, as far as leases say."""
     if sale.drawn_at is None or sale.is_ordered:
         return False
-    # Either way: the clock may have gone back since.
-    return sale.pk in _closed_here or abs(now - sale.drawn_at) > ORDERED_WITHIN
+    # One too far ahead is of a clock that has gone back since.
+    is_free = Q(ordering_until=None) | Q(ordering_until__lte=now) | Q(ordering_until__gt=now + LEASE)
+    unordered = Sale.objects.filter(is_free, pk=sale.pk, is_ordered=False)
+    return bool(
+        transactions.run(partial(unordered.update, ordering_until=now + LEASE), transactions.REPEATABLE)
+    )
+
+
+def start_ordering(sale: Sale) -> None:
+    """Order a draw that this process has claimed: a large one in a thread, so that other sales don't wait."""
+    if sale.drawn_count <= ORDERED_AT_ONCE:
+        order(sale)
+    else:
+        start_once(f"draw of sale {sale.pk}", partial(order, sale)).add_done_callback(_log_failure)
+
+
+def _log_failure(run: "Future[None]") -> None:
+    if error := run.exception():
+        log.warning("a draw is not ordered yet; a process goes on when the lease ends", error=str(error))
 
 
 def order(sale: Sale) -> None:
-    """Write the places of a closed draw. Safe to repeat, and beside another process that does the same."""
-    taking_part = Q(position__isnull=True) | Q(position__lte=sale.drawn_count)
-    entry_ids = transactions.read(
-        lambda: list(SaleEntry.objects.filter(taking_part, sale=sale).values_list("id", flat=True))
-    )
+    """Write the places of a closed draw that are not written yet, and renew the lease meanwhile. Safe to
+    repeat, and beside another process that does the same.
+    """
+    of_draw = SaleEntry.objects.filter(sale=sale).exclude(position__gt=sale.drawn_count)
+    entry_ids = transactions.read(lambda: list(of_draw.values_list("id", flat=True)))
     places = list(enumerate(ordered(entry_ids, seed=sale.seed, entries_hash=sale.entries_hash), start=1))
+    written = transactions.read(lambda: of_draw.aggregate(last=Max("position"))["last"]) or 0
+    unordered, renew_at = Sale.objects.filter(pk=sale.pk, is_ordered=False), time.monotonic()
+    for start in range(written, len(places), ROWS_PER_TRANSACTION):
+        began_at = time.monotonic()
+        if began_at >= renew_at:
+            renew = partial(unordered.update, ordering_until=clock.now() + LEASE)
+            transactions.run(renew, transactions.REPEATABLE)
+            renew_at = began_at + LEASE.total_seconds() / 3
+        some = places[start : start + ROWS_PER_TRANSACTION]
+        transactions.run(partial(_write, some), transactions.REPEATABLE)
+        if start + len(some) < len(places):
+            time.sleep(REST * (time.monotonic() - began_at))
+    transactions.run(partial(unordered.update, is_ordered=True), transactions.REPEATABLE)
+
+
+def _write(places: Sequence[tuple[int, UUID]]) -> None:
+    """Write these places of a draw."""
     for start in range(0, len(places), ROWS_PER_STATEMENT):
         cells, some = bulk_sql.SqlLiterals(), places[start : start + ROWS_PER_STATEMENT]
         cases = "".join([f" WHEN {cells[entry_id]} THEN {place:d}" for place, entry_id in some])
-        statement = POSITION.format(cases=cases, ids=cells.listed([entry_id for _, entry_id in some]))
-        transactions.run(partial(bulk_sql.execute_deferred, statement), transactions.REPEATABLE)
-    transactions.run(lambda: Sale.objects.filter(pk=sale.pk).update(is_ordered=True), transactions.REPEATABLE)
-    _closed_here.discard(sale.pk)
+        ids = cells.listed([entry_id for _, entry_id in some])
+        bulk_sql.execute_deferred(POSITION.format(cases=cases, ids=ids))

@@ -1,17 +1,20 @@
 """Entries of accounts in waiting rooms: joining, by batches under the sale's lock, and reading them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
+
+from django.db.models import F, QuerySet
 
 from accounts import accounts
 from inventory import sale_terms
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import draw
+from sales.waiting_room.admission import WINDOW
 from shop import clock
 from shop.concurrency.batching import Batcher
 from shop.db import bulk_sql, open_transaction, transactions
@@ -23,6 +26,8 @@ Status = SaleEntry.Status
 # The statuses of orders that ended unpaid: `orders.order_states.ENDED`, which this app does not import.
 ENDED_UNPAID = ("payment_failed", "cancelled", "expired")
 UNPAID = "awaiting_payment"
+ORDER_ENDERS: list[Callable[[list[UUID]], object]] = []
+"""End these orders, whose time to pay is over."""
 
 
 class JoinRequest(NamedTuple):
@@ -35,7 +40,8 @@ class JoinRequest(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An entry as it stands at one instant. `ahead` is how many wait before it: None before the draw.
-    `admitted_until` is what it would be if a pause ended now.
+    `admitted_until` is what it would be if a pause ended now. `lapsed_order_id` is its order if that was not
+    paid in time and has not been ended.
     """
 
     id: UUID
@@ -47,6 +53,7 @@ class Entry:
     admitted_until: datetime | None
     opens_at: datetime
     rate_per_minute: int
+    lapsed_order_id: UUID | None = None
 
 
 class CurrentEntry(NamedTuple):
@@ -58,16 +65,19 @@ class CurrentEntry(NamedTuple):
     status: str
     position: int | None
     admitted_until: datetime | None = None
+    order_id: UUID | None = None
     order__status: str | None = None
     order__expires_at: datetime | None = None
 
     def is_replaceable(self, sale: Sale, now: datetime) -> bool:
         """Whether its account may join again, at the end: it expired, or its order ended unpaid."""
         status = effective_status(self, sale, now)
-        if status != Status.USED:
-            return status in (Status.EXPIRED, Status.OVER)
+        return status in (Status.EXPIRED, Status.OVER) or self.order__status in ENDED_UNPAID
+
+    def lapsed_order_id(self, now: datetime) -> UUID | None:
+        """Its order, if that was not paid in time and has not been ended."""
         has_lapsed = self.order__expires_at is not None and self.order__expires_at <= now
-        return self.order__status in ENDED_UNPAID or (self.order__status == UNPAID and has_lapsed)
+        return self.order_id if has_lapsed and self.order__status == UNPAID else None
 
 
 def effective_status(entry: SaleEntry | CurrentEntry, sale: Sale, now: datetime) -> Status:
@@ -89,7 +99,12 @@ def _join(requests: Sequence[JoinRequest]) -> list[Entry | FirstcomeError]:
     locked = Sale.objects.select_for_update().filter(pk__in=sale_ids).order_by("pk")
     sales, now = {sale.pk: sale for sale in locked}, clock.now()
     found = SaleEntry.objects.filter(sale_id__in=sale_ids, account_id__in=account_ids, is_current=True)
-    current = {row[1:3]: CurrentEntry(*row) for row in found.values_list(*CurrentEntry._fields)}
+    current = _read_current(found)
+    wanted = [one.id for one in current.values() if one.is_replaceable(sales[one.sale_id], now)]
+    if wanted:
+        # An order may be using one: it commits before the lock is granted, or finds the entry expired.
+        _lock(wanted)
+        current = _read_current(found)
     on_hand = cache(lambda sale_id: sale_terms.read_levels(terms.product_ids_of(sale_id)).on_hand)
     outcomes: list[Entry | FirstcomeError] = []
     new, replaced = list[SaleEntry](), list[CurrentEntry]()
@@ -111,15 +126,37 @@ def _join(requests: Sequence[JoinRequest]) -> list[Entry | FirstcomeError]:
             current[request] = entry
         outcomes.append(to_entry(entry, sale, now))
     if replaced:
+        _delete_lapsed(replaced, now)
         rows = SaleEntry.objects.filter(pk__in=[one.id for one in replaced])
         if any(one.status == Status.ADMITTED for one in replaced):
             rows.filter(status=Status.ADMITTED).update(status=Status.EXPIRED)
-        rows.update(is_current=None)
+        rows.update(is_current=None, holds_place=None)
     if new:
         bulk_sql.insert_objects(new)
     for sale_id in {one.sale_id for one in new}:
         sales[sale_id].save(update_fields=["last_position", "drawn_count"])
     return outcomes
+
+
+def _read_current(found: "QuerySet[SaleEntry]") -> dict[Any, CurrentEntry]:
+    """These entries by their sale and account."""
+    return {row[1:3]: CurrentEntry(*row) for row in found.values_list(*CurrentEntry._fields)}
+
+
+def _lock(entry_ids: Sequence[UUID]) -> None:
+    """Lock these entries in the order of their ids, as orders do."""
+    list(SaleEntry.objects.select_for_update().filter(pk__in=entry_ids).order_by("pk").values_list("pk"))
+
+
+def _delete_lapsed(replaced: Sequence[CurrentEntry], now: datetime) -> None:
+    """Delete what these entries replaced before, so that an account which lets each admission lapse has a few
+    rows; not what was drawn, nor what was admitted within the last minute, which the rate counts.
+    """
+    sale_ids, account_ids = zip(*[(one.sale_id, one.account_id) for one in replaced], strict=True)
+    earlier = SaleEntry.objects.filter(sale_id__in=sale_ids, account_id__in=account_ids, is_current=None)
+    lapsed = earlier.filter(status=Status.EXPIRED, admitted_at__lt=now - 2 * WINDOW)
+    undrawn = lapsed.filter(position__gt=F("sale__drawn_count")).values_list("pk", flat=True)
+    SaleEntry.objects.filter(pk__in=list(undrawn)).delete()
 
 
 def _add(sale: Sale, account_id: int, now: datetime) -> SaleEntry:
@@ -163,7 +200,19 @@ def to_entry(row: CurrentEntry, sale: Sale, now: datetime) -> Entry:
         until,
         sale.opens_at,
         sale.rate_per_minute,
+        row.lapsed_order_id(now),
     )
+
+
+def _end_lapsed_orders(join: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    """Join in a transaction; where an order that has lapsed holds the place, end it and join again."""
+    outcomes = transactions.run_batch(join)
+    lapsed = [one.lapsed_order_id for one in outcomes if isinstance(one, Entry) and one.lapsed_order_id]
+    if not lapsed:
+        return outcomes
+    for end in ORDER_ENDERS:
+        end(lapsed)
+    return transactions.run_batch(join)
 
 
 def _read(entry_ids: Sequence[UUID]) -> list[Entry | NotFound]:
@@ -192,6 +241,7 @@ def _not_found(entry_id: UUID) -> NotFound:
 JOINER: Batcher[JoinRequest, Entry] = Batcher(
     _join,
     name="sale_entries",
+    run=_end_lapsed_orders,
     rows_of=lambda one: [Row(Sale, one.sale_id), accounts.referenced_row(one.account_id)],
 )
 """Joins waiting rooms; concurrent requests share a transaction and its lock of the sale."""

@@ -6,17 +6,15 @@ current is read from the database. It may say that an entry waits which was just
 """
 
 import time
-from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from math import ceil
-from operator import attrgetter
+from math import ceil, inf
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sales.models import Sale, SaleEntry
-from sales.waiting_room import admission, entries
+from sales.waiting_room import entries
 from sales.waiting_room.admission import WINDOW
 from sales.waiting_room.entries import CurrentEntry, Entry, Status
 from shop import clock
@@ -25,6 +23,8 @@ from shop.db import bulk_sql, transactions
 CURRENT_SECONDS = 2.0
 """The age up to which what is remembered answers polls."""
 PLACES_PER_STATEMENT = 10_000
+PLACES_PER_READING = 10_000
+"""Other sales wait meanwhile."""
 MOST_PLACES = 200_000
 """Remembered at once; further entries are read from the database. One takes some 350 bytes."""
 WINDOW_SECONDS = WINDOW.total_seconds()
@@ -72,41 +72,35 @@ def _waits(place: CurrentEntry, room: _Room) -> bool:
 
 
 def estimated_wait_seconds(entry: Entry) -> int | None:
-    """After how many seconds a waiting entry will probably be admitted; None while that is unknown. By the
-    rate, and by the admissions of the last minute.
-    """
+    """After how many seconds a waiting entry will probably be admitted; None while that is unknown."""
     if entry.status == Status.ADMITTED:
         return 0
     if entry.status != Status.WAITING or entry.ahead is None:
         return None
     room = _rooms.get(entry.sale_id)
-    if room is not None and room.sale.paused_at is not None:
-        return None
-    if room is None or not room.seen:
+    if room is None:
         return ceil((entry.ahead + 1) * WINDOW_SECONDS / entry.rate_per_minute)
-    seconds = _seconds_until_admitted(room.seen, room.sale.rate_per_minute, entry.ahead)
-    return None if seconds is None else max(1, ceil(seconds))
+    if room.sale.paused_at is not None:
+        return None
+    until_next, between = _pace(room)
+    return None if between == inf else max(1, ceil(until_next + entry.ahead * between))
 
 
-def _seconds_until_admitted(seen: tuple[_Reading, ...], rate: int, ahead: int) -> float | None:
-    """The seconds until the pace, and the rate by the admissions of the last minute, have room for the entry
-    that has so many ahead.
+def _pace(room: _Room) -> tuple[float, float]:
+    """The seconds until the next admission and between two of them: by the rate, or by the admissions of the
+    last minute if they were fewer.
     """
-    first, last = seen[0], seen[-1]
-    seen_seconds, used = last.at - first.at, last.passed - first.passed
-    if seen_seconds >= WINDOW_SECONDS and used < HELD_BACK * rate:
-        return (ahead + 1) * seen_seconds / used if used else None
-    pace, free, seconds = admission.pace_per_second(rate), max(rate - used, 0), 0.0
-    if ahead >= free:
-        windows, place = divmod(ahead - free, rate)
-        seconds = WINDOW_SECONDS * (windows + 1)
-        if place < used:
-            # It follows the admission at this place of the last minute, when that leaves the window.
-            leaving = seen[bisect_right(seen, first.passed + place, key=attrgetter("passed"))]
-            seconds += leaving.at - last.at
-        else:
-            seconds += (place - used) / pace
-    return max((ahead + 1) / pace, seconds)
+    rate, due_at = room.sale.rate_per_minute, room.sale.next_admission_at
+    if room.seen:
+        seconds, used = room.seen[-1].at - room.seen[0].at, room.seen[-1].passed - room.seen[0].passed
+        # One may be due just after the minute.
+        if seconds >= WINDOW_SECONDS and used + 1 < HELD_BACK * rate:
+            between = seconds / used if used else inf
+            return between, between
+    between, until_next = WINDOW_SECONDS / rate, 0.0
+    if due_at is not None:
+        until_next = (due_at - clock.now() - room.sale.admission_clock_ahead).total_seconds()
+    return min(max(until_next, 0.0), between), between
 
 
 def refresh() -> list[int]:
@@ -157,9 +151,9 @@ def _remember(sale: Sale, read_at: float, *, is_moving: bool) -> None:
 
 
 def _load_places(room: _Room) -> None:
-    """Remember the places that were given since the last time."""
-    sale = room.sale
-    while room.loaded_position < sale.last_position and len(_places) < MOST_PLACES:
+    """Remember the places that were given since the last time, the first of many."""
+    sale, last = room.sale, min(room.sale.last_position, room.loaded_position + PLACES_PER_READING)
+    while room.loaded_position < last and len(_places) < MOST_PLACES:
         found = SaleEntry.objects.filter(sale=sale, position__gt=room.loaded_position).order_by("position")
         values = found.values_list("id", "account_id", "position")[:PLACES_PER_STATEMENT]
         rows: list[tuple[UUID, int, Any]] = transactions.read(partial(list, values))

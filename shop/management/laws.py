@@ -40,6 +40,7 @@ LAWS = {
         "a sale admits no more in 60 s than its rate; its orders keep the admitted entry that they used"
     ),
     "L15": gettext_noop("each event is in the feed once, at positions without gaps"),
+    "L16": gettext_noop("an account's entries of a sale belong to one open or paid order at most"),
 }
 Audit = Callable[[], list[LawReport]]
 AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
@@ -48,7 +49,7 @@ AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
     (payments.audit, ("L7",)),
     (sales.audit, ("L14",)),
     (events.audit, ("L15",)),
-    (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12", "L13", "L14")),
+    (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12", "L13", "L14", "L16")),
 )
 # Of the scheduled audit.
 SUBJECTS: Sequence[Subject] = (

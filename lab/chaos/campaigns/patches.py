@@ -41,6 +41,7 @@ def _admissions_counted_in_memory(admission: Any) -> None:
         lately = admission.SaleEntry.objects.filter(sale=sale, admitted_at__gte=since)
         # As many more as others have admitted: the usual count includes those.
         sale.rate_per_minute += lately.count() - sum(at >= since for at in mine)
+        sale.next_admission_at = None
         admitted = usual(sale, clock_now, now)
         lately.update(rate_per_minute=rate)
         sale.rate_per_minute = rate
