@@ -53,7 +53,8 @@ class Terms(TypedDict, total=False):
 STRATEGIES_OF_SHARED_CODES = ("group_commit", "pessimistic", "optimistic", "conditional_update")
 SAFE_LENGTH = 8
 """Shorter shared codes are guessed sooner than the limits of wrong codes suggest."""
-SHARED_CODE_KEY = "coupons_campaign_shared_code_is_unique"
+# The unique keys that a shared code meets; SQLite names the column instead of the key.
+SHARED_CODE_KEYS = "coupons_(campaign.shared_code|poolcode.code)"
 MOST_PRODUCTS = 1_000
 UNKNOWN_SHOWN = 10
 PRODUCTS = "products"
@@ -104,6 +105,8 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
 
     def insert() -> Campaign:
         created = Campaign.objects.create(**given, is_limited_to_products=bool(products))
+        if created.shared_code:
+            pool.claim_shared(campaign_id=created.pk, code=created.shared_code)
         _replace_products(created, products)
         subject = f"campaign {created.pk}"
         journal.note(what="campaign.created", subject=subject, after=terms_of(created), detail=reason)
@@ -156,6 +159,8 @@ def change(
         _require_valid(campaign, changed)
         campaign.version += 1
         campaign.save(update_fields=[*columns, "version"])
+        if code := changed.get("shared_code"):
+            pool.claim_shared(campaign_id=campaign_id, code=code)
         if PRODUCTS in changed:
             _replace_products(campaign, changed[PRODUCTS])
         if changed:
@@ -363,12 +368,11 @@ def _refuse(wrong: Mapping[Fault, object], texts: Mapping[Fault, Text]) -> None:
 
 @contextmanager
 def _shared_code_free(code: str | None) -> Iterator[None]:
-    """Raise `Rejected` `code_exists` if another campaign has just taken the code that the block writes."""
+    """Raise `Rejected` `code_exists` if a campaign or pool has just taken the code that the block writes."""
     try:
         yield
     except IntegrityError as error:
-        # SQLite names the column instead of the key.
-        if code and (SHARED_CODE_KEY in str(error) or "coupons_campaign.shared_code" in str(error)):
+        if code and re.search(SHARED_CODE_KEYS, str(error)):
             raise pool.code_exists(code) from error
         raise
 

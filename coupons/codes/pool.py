@@ -115,12 +115,22 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
             raise code_exists(to)
         row.code = to
         row.save(update_fields=["code"])
+        _require_unshared([to])
         return row
 
     try:
         return transactions.run(work, transactions.ONCE)
     except IntegrityError:
         raise code_exists(to) from None
+
+
+def claim_shared(*, campaign_id: int, code: str) -> None:
+    """Let the unique key of the pools' codes decide on a shared code, in the transaction that writes it.
+
+    Until that ends, a pool that adds the code waits, and then finds that it is shared. Raises
+    `IntegrityError` if a pool has the code.
+    """
+    PoolCode.objects.create(campaign_id=campaign_id, code=code, added_at=clock.now()).delete()
 
 
 def list_codes(*, campaign_id: int, status: str | None) -> "QuerySet[PoolCode]":
@@ -182,7 +192,7 @@ def _add_chunk(campaign_id: int, codes: Sequence[str], reason: str) -> list[str]
         try:
             return transactions.run(work, transactions.ONCE)
         except IntegrityError as error:
-            log.info("two processes added the same code, trying again", error=str(error)[:200])
+            log.info("another process wrote one of the codes, trying again", error=str(error)[:200])
     return transactions.run(work, transactions.ONCE)
 
 
@@ -207,6 +217,7 @@ def _write(campaign_id: int, codes: Sequence[str], reason: str) -> None:
     if codes:
         added_at, available = clock.now(), PoolCode.Status.AVAILABLE.value
         bulk_sql.insert(ROWS, [(campaign_id, code, available, added_at) for code in codes])
+        _require_unshared(codes)
         journal.note(
             what="campaign.codes_added",
             subject=f"campaign {campaign_id}",
@@ -214,6 +225,12 @@ def _write(campaign_id: int, codes: Sequence[str], reason: str) -> None:
             detail=reason,
             is_internal=True,
         )
+
+
+def _require_unshared(codes: Sequence[str]) -> None:
+    """Refuse codes just written, of which one became a shared code after it was looked up."""
+    if Campaign.objects.filter(shared_code__in=codes).exists():
+        raise IntegrityError("A campaign's shared code is among these codes.")
 
 
 def existing_codes(codes: Sequence[str]) -> set[str]:

@@ -19,6 +19,7 @@ from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, owners_in_order, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced
+from coupons.tests.test_campaigns import TERMS
 from coupons.tests.under_load import Load
 from shop.db import transactions
 from shop.errors import Rejected
@@ -156,6 +157,61 @@ def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool():
 
     assert sum(outcome.added for outcome in outcomes) == 50
     assert PoolCode.objects.count() == 50
+
+
+TRIES = 60
+SHARING: campaigns.Terms = {**TERMS, "code_source": "shared"}
+
+
+def creating(code: str) -> Callable[[], Campaign]:
+    return partial(campaigns.create, **SHARING, shared_code=code)
+
+
+def changing(code: str) -> Callable[[], Campaign]:
+    campaign = CampaignFactory.create(code_source="shared", shared_code=f"{code}~before")
+    return partial(campaigns.change, campaign_id=campaign.pk, shared_code=code)
+
+
+def add(campaign: Campaign, code: str) -> list[str]:
+    return pool.add(campaign_id=campaign.pk, codes=[f"{code}.1", code, f"{code}.2"]).skipped
+
+
+def rename(campaign: Campaign, code: str) -> list[str]:
+    return [] if pool.rename(campaign_id=campaign.pk, code=f"{code}-old", to=code).code == code else [code]
+
+
+def both_written(share: Callable[..., Any], write: Callable[..., Any]) -> dict[str, int]:
+    """How often of these tries the shared code was refused, the pool's, and neither."""
+    campaign, found = CampaignFactory.create(code_source="pool"), dict[str, int]()
+    codes = [f"Lenz.{number}" for number in range(TRIES)]
+    pool.add(campaign_id=campaign.pk, codes=[f"{code}-old" for code in codes])
+    for code in codes:
+        shared, pooled = race([share(code), partial(write, campaign, code)])
+        is_refused = [getattr(one, "code", None) == "code_exists" for one in (shared, pooled)]
+        assert is_refused[0] or isinstance(shared, Campaign), shared
+        assert is_refused[1] or pooled in ([], [code]), pooled
+        lost = "shared" * is_refused[0] + "pooled" * (is_refused[1] or pooled == [code])
+        found[lost] = found.get(lost, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("share", [creating, changing])
+@pytest.mark.parametrize("write", [add, rename])
+def test_of_a_shared_code_and_the_same_pool_code_written_at_once_one_is_there(share, write):
+    found = both_written(share, write)
+
+    assert set(found) <= {"shared", "pooled"}
+    assert sum(found.values()) == TRIES
+    assert "L3" not in broken()
+
+
+@pytest.mark.parametrize("left_out", ["claim_shared", "_require_unshared"])
+def test_without_the_key_or_the_look_behind_it_both_are_there(left_out, monkeypatch, unlawful):
+    """The twin: both look the code up before they write it, and nothing decides afterwards."""
+    monkeypatch.setattr(pool, left_out, lambda *args, **named: None)
+
+    assert both_written(creating, add).get("", 0) > 0
+    assert broken()["L3"]
 
 
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
