@@ -38,7 +38,7 @@ class Relay:
         self.thaw()
         for end in [self._listener, *self._ends]:
             _shut_down(end)
-        self._listener.close()
+            end.close()
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
@@ -46,8 +46,8 @@ class Relay:
                 client, _ = self._listener.accept()
                 family, server = self._server
                 upstream = socket.socket(family)
-                upstream.connect(server)
                 self._ends += [client, upstream]
+                upstream.connect(server)
                 for way in ((client, upstream, 0.0), (upstream, client, self._delay_seconds)):
                     threading.Thread(target=self._pass_on, args=way, daemon=True).start()
 
