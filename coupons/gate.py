@@ -12,8 +12,8 @@ lost. The next request fills it again from the database.
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from itertools import chain, islice
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
 from redis import Redis
 from structlog import get_logger
@@ -21,14 +21,13 @@ from structlog import get_logger
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.redis_keys import call_script, campaigns_with_keys, fill_lock, key, require_script, seconds_kept
 from shop.db import key_walks
-from shop.redis import redis_client
+from shop.redis import gates, redis_client
+from shop.redis.gates import AT_ONCE
 
 log = get_logger(__name__)
 TERMS, MEMBERS, IN_FLIGHT, NUMBERS = "gate", "gate:members", "gate:in-flight", "gate:numbers"
 # Members outlive the terms, so that terms never exist without their members.
 SECONDS_LONGER = 60
-# Accounts of a call, at most.
-AT_ONCE = 1_000
 # Longer than an undelayed write takes. That a write will never come can't be known: if it is only slow, the
 # gate admits one request too many, and the database refuses the last one.
 OVERDUE_SECONDS = 3.0
@@ -73,6 +72,24 @@ redis.call('EXPIRE', KEYS[2], ARGV[6])
 if shown[2] == ARGV[3] and shown[3] == ARGV[4] and shown[4] == ARGV[5] then return 0 end
 return 1
 """
+# Members are kept for a while from now on, with the terms or without them.
+RECORD_RESULTS = (
+    """
+local refused = 8 + ARGV[7]
+for i = 8, refused - 1 do
+  redis.call('SADD', KEYS[2], ARGV[i])
+  redis.call('HDEL', KEYS[3], ARGV[i])
+end
+for i = refused, #ARGV, 2 do
+  if redis.call('HGET', KEYS[3], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[3], ARGV[i]) end
+end
+redis.call('EXPIRE', KEYS[2], ARGV[6])
+"""
+    + PUBLISH_TERMS
+)
+COUNT = """
+return {redis.call('HGET', KEYS[1], 'version'), redis.call('SCARD', KEYS[2]), redis.call('HLEN', KEYS[3])}
+"""
 OPEN = """
 if redis.call('SCARD', KEYS[2]) < tonumber(ARGV[7]) then return 0 end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'slots', ARGV[3], 'opens', ARGV[4], 'closes', ARGV[5])
@@ -108,26 +125,11 @@ def admit(*, campaign_id: int, user_id: int) -> GateDecision:
 
 
 def record_results(campaign: Campaign, *, members: Collection[int], refused: Mapping[int, str]) -> None:
-    """Make members of these accounts, release the tickets of refused ones, and publish the campaign's terms.
-
-    Its members are kept for a while from now on.
-    """
-    in_flight, of_members = key(campaign.pk, IN_FLIGHT), key(campaign.pk, MEMBERS)
-    terms = _terms_arguments(campaign)
-    released: list[Any] = [*chain(*refused.items())]
-
-    def send(client: Redis) -> None:
-        with client.pipeline(transaction=True) as pipeline:
-            if members:
-                pipeline.sadd(of_members, *members)
-                pipeline.hdel(in_flight, *members)
-            pipeline.expire(of_members, int(terms[-1]))
-            if released:
-                pipeline.eval(RELEASE_SLOTS, 1, in_flight, *released)
-            pipeline.eval(PUBLISH_TERMS, 2, key(campaign.pk, TERMS), of_members, *terms)
-            pipeline.execute()
-
-    redis_client.attempt(send, otherwise=None)
+    """Make members of these accounts, release the tickets of refused ones, and publish the terms."""
+    accounts = [len(members), *members, *chain(*refused.items())]
+    call_script(
+        RECORD_RESULTS, campaign.pk, (TERMS, MEMBERS, IN_FLIGHT), *_terms_arguments(campaign), *accounts
+    )
 
 
 def release_slots(*, campaign_id: int, tickets: Mapping[int, str]) -> int:
@@ -167,12 +169,9 @@ def refresh(*, campaign_id: int) -> None:
 
 def read_counts(client: Redis, campaign_id: int) -> GateCounts | None:
     """What the gate counts; None while it has no terms."""
-    with client.pipeline(transaction=True) as pipeline:
-        pipeline.hget(key(campaign_id, TERMS), "version")
-        pipeline.scard(key(campaign_id, MEMBERS))
-        pipeline.hlen(key(campaign_id, IN_FLIGHT))
-        version, members, in_flight = pipeline.execute()
-    return None if version is None else GateCounts(int(version), members, in_flight)
+    keys = [key(campaign_id, name) for name in (TERMS, MEMBERS, IN_FLIGHT)]
+    version, *counts = client.eval(COUNT, len(keys), *keys)
+    return None if version is None else GateCounts(int(version), *counts)
 
 
 def _terms_arguments(campaign: Campaign) -> list[int | str]:
@@ -250,24 +249,25 @@ def _heal(client: Redis, campaign_id: int) -> int:
 
 
 def _resolve_overdue(client: Redis, campaign: Campaign) -> int:
-    """Resolve the tickets that are in flight for too long, or from another clock's future; returns how many.
+    """Resolve overdue tickets; returns how many.
 
     Accounts with a coupon or a confirmation become members, and the slots of the others are released.
     """
     seconds, microseconds = client.time()
-    now = seconds * 1_000 + microseconds // 1_000
-    overdue = {
-        int(account): ticket.decode()
-        for account, ticket in client.hscan_iter(key(campaign.pk, IN_FLIGHT), count=AT_ONCE)
-        if abs(now - int(ticket.partition(b":")[2])) > OVERDUE_SECONDS * 1_000
-    }
-    tickets = iter(overdue.items())
-    # There may be as many as were admitted, after Redis came back with old data.
-    while some := dict(islice(tickets, AT_ONCE)):
+    resolved = 0
+    for some in gates.overdue(
+        client,
+        key(campaign.pk, IN_FLIGHT),
+        admitted_at=lambda ticket: int(ticket.partition(b":")[2]) / 1_000,
+        now=seconds + microseconds / 1e6,
+        seconds=OVERDUE_SECONDS,
+    ):
+        resolved += len(some)
+        tickets = {int(account): ticket for account, ticket in some.items()}
         owners: set[int] = set()
         for rows in (campaign.confirmations, campaign.coupons):
-            owners.update(rows.filter(account_id__in=some).values_list("account_id", flat=True))
-        refused = {id: ticket for id, ticket in some.items() if id not in owners}
+            owners.update(rows.filter(account_id__in=tickets).values_list("account_id", flat=True))
+        refused = {id: ticket for id, ticket in tickets.items() if id not in owners}
         record_results(campaign, members=owners, refused=refused)
         log.warning(
             "overdue tickets of a gate are resolved",
@@ -275,4 +275,4 @@ def _resolve_overdue(client: Redis, campaign: Campaign) -> int:
             members=len(owners),
             released=len(refused),
         )
-    return len(overdue)
+    return resolved

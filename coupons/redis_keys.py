@@ -11,8 +11,6 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.models import Campaign, Coupon
 from shop import clock
-from shop.errors import Unavailable
-from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
 # Keys of a campaign that never closes expire so long after their last write; they are filled again on the
@@ -44,19 +42,13 @@ def fill_lock(campaign_id: int) -> threading.Lock:
 
 def call_script(script: str, campaign_id: int, names: Sequence[str], *arguments: Any) -> Any:
     """The script's reply on the campaign's keys of these names; None when Redis is unavailable."""
-    keys = [key(campaign_id, name) for name in names]
     with _calls:
-        return redis_client.attempt(
-            lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None
-        )
+        return redis_client.call_script(script, [key(campaign_id, name) for name in names], *arguments)
 
 
 def require_script(script: str, campaign_id: int, names: Sequence[str], *arguments: Any) -> Any:
     """The reply of `call_script`. Raises `Unavailable` without Redis."""
-    reply = call_script(script, campaign_id, names, *arguments)
-    if reply is None:
-        raise Unavailable(_("This campaign needs Redis, which is unavailable; nothing was done."))
-    return reply
+    return redis_client.require(call_script(script, campaign_id, names, *arguments))
 
 
 def campaigns_with_keys(strategy: str) -> "QuerySet[Campaign]":

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from django.conf import settings
 from redis import Redis
@@ -21,17 +20,13 @@ from inventory.models import Product
 from inventory.stock import Stock
 from shop import clock
 from shop.db import key_walks
-from shop.errors import Unavailable
-from shop.lazy_texts import mark as _
-from shop.redis import redis_client
+from shop.redis import gates, redis_client
 
 log = get_logger(__name__)
 # One hash tag, because a script uses several keys, and Redis Cluster requires them in one slot.
 PRODUCT = "firstcome:{stock}:product:"
 IN_FLIGHT = "firstcome:{stock}:in-flight"
 SECONDS_KEPT = 3_600
-# How often to try again when an entry was missing: another process may be deleting entries at the moment.
-ATTEMPTS = 3
 ROWS_AT_ONCE = 500
 
 ADMIT = """
@@ -62,12 +57,16 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 return {'in'}
 """
 CLEAR_IN_FLIGHT = """
-if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
-for i = 2, #KEYS do
-  local taken = redis.call('HGET', KEYS[i], 'taken')
-  if taken then redis.call('HSET', KEYS[i], 'taken', math.max(0, tonumber(taken) - tonumber(ARGV[i]))) end
+for i = 2, #ARGV do
+  local record = redis.call('HGET', KEYS[1], ARGV[i])
+  for product, quantity in pairs(record and cjson.decode(record).lines or {}) do
+    local taken = redis.call('HGET', ARGV[1] .. product, 'taken')
+    if taken then
+      redis.call('HSET', ARGV[1] .. product, 'taken', math.max(0, tonumber(taken) - quantity))
+    end
+  end
+  redis.call('HDEL', KEYS[1], ARGV[i])
 end
-return 1
 """
 PUBLISH = """
 for i = 1, #KEYS do
@@ -142,31 +141,22 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
     decided. Missing, inactive and paused products are left to the database. Raises `Unavailable` without
     Redis.
     """
-    ids, keys = list(reservation.quantities), _keys(reservation)
+    ids, wanted = list(reservation.quantities), list(reservation.quantities.values())
     record = json.dumps({"at": clock.seconds(), "lines": reservation.quantities})
-    arguments: list[Any] = [reservation.request, record, SECONDS_KEPT, *reservation.quantities.values()]
-    for _attempt in range(ATTEMPTS):
-        reply: Any = redis_client.attempt(
-            lambda client: client.eval(ADMIT, len(keys), *keys, *arguments), otherwise=None
-        )
-        if reply is None:
-            raise Unavailable(_("Orders go through Redis here, and it is not reachable; nothing was done."))
-        match reply:
-            case [b"short", *short]:
-                pairs = [(ids[index], free) for index, free in zip(short[::2], short[1::2], strict=True)]
-                wanted = reservation.quantities
-                return [{"product": id, "requested": wanted[id], "available": free} for id, free in pairs]
-            case [b"missing", *indexes] if _load([ids[index] for index in indexes]):
-                continue
-        break
-    return []
+    keys, arguments = [IN_FLIGHT, *map(key, ids)], (reservation.request, record, SECONDS_KEPT, *wanted)
+    says, *lines = gates.ask(
+        lambda: redis_client.require(redis_client.call_script(ADMIT, keys, *arguments)),
+        fill=lambda reply: reply[0] == b"missing" and _load([ids[index] for index in reply[1:]]),
+    )
+    short = zip(lines[::2], lines[1::2], strict=True) if says == b"short" else ()
+    return [{"product": ids[index], "requested": wanted[index], "available": free} for index, free in short]
 
 
 def clear_in_flight(reservations: Sequence[GateReservation]) -> None:
     """Delete the records of these requests, because the database has decided them; then `publish` the new
     states, or their units would count twice.
     """
-    redis_client.attempt(lambda client: _clear_in_flight(client, reservations), otherwise=None)
+    _clear(reservation.request for reservation in reservations)
 
 
 def publish(states: Sequence[StockState], *, only_missing: bool = False) -> None:
@@ -178,7 +168,7 @@ def publish(states: Sequence[StockState], *, only_missing: bool = False) -> None
     published = [(state.available, state.version, int(state.is_active)) for state in states]
     arguments = [SECONDS_KEPT, int(only_missing), *(value for values in published for value in values)]
     keys = [key(state.product_id) for state in states]
-    redis_client.attempt(lambda client: client.eval(PUBLISH, len(keys), *keys, *arguments), otherwise=None)
+    redis_client.call_script(PUBLISH, keys, *arguments)
 
 
 def rebuild() -> int:
@@ -206,19 +196,9 @@ def _load(product_ids: Sequence[int]) -> bool:
     return len(states) == len(product_ids)
 
 
-def _clear_in_flight(client: Redis, reservations: Sequence[GateReservation]) -> None:
-    """One round trip for all of them."""
-    pipeline = client.pipeline(transaction=False)
-    for reservation in reservations:
-        keys = _keys(reservation)
-        pipeline.eval(
-            CLEAR_IN_FLIGHT, len(keys), *keys, reservation.request, *reservation.quantities.values()
-        )
-    pipeline.execute()
-
-
-def _keys(reservation: GateReservation) -> list[str]:
-    return [IN_FLIGHT, *map(key, reservation.quantities)]
+def _clear(requests: Iterable[str]) -> None:
+    # Their records name the products, whose keys have the hash tag of the one that is given.
+    redis_client.call_script(CLEAR_IN_FLIGHT, [IN_FLIGHT], PRODUCT, *requests)
 
 
 def heal(*, now: float | None = None) -> int:
@@ -239,12 +219,15 @@ def drift() -> float | None:
 
 
 def _heal(client: Redis, now: float) -> int:
-    for request, record in client.hscan_iter(IN_FLIGHT):
-        reserved = json.loads(record)
-        if reserved["at"] < now - IN_FLIGHT_SECONDS:
-            quantities = {int(product_id): quantity for product_id, quantity in reserved["lines"].items()}
-            clear_in_flight([GateReservation(request.decode(), quantities)])
-            log.warning("stock reserved in the gate by a crashed request is released", lines=quantities)
+    for records in gates.overdue(
+        client,
+        IN_FLIGHT,
+        admitted_at=lambda record: float(json.loads(record)["at"]),
+        now=now,
+        seconds=IN_FLIGHT_SECONDS,
+    ):
+        _clear(records)
+        log.warning("stock reserved in the gate by crashed requests is released", records=[*records.values()])
     keys, wrong = client.scan_iter(f"{PRODUCT}*", count=ROWS_AT_ONCE), 0
     while some := list(islice(keys, ROWS_AT_ONCE)):
         wrong += _heal_products(client, [int(key.removeprefix(PRODUCT.encode())) for key in some])

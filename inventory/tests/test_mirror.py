@@ -132,6 +132,18 @@ def test_what_crashed_requests_took_is_released_and_running_ones_keep_theirs():
     assert mirror.admit(reservation("next", {product: 5})) == []
 
 
+def test_what_a_request_from_another_clocks_future_took_is_released():
+    """A host whose clock was an hour ahead admitted it, and crashed."""
+    cup, saucer = ProductFactory.create(on_hand=7), ProductFactory.create(on_hand=9)
+    mirror.admit(reservation("ahead", {cup: 7, saucer: 4}))
+    mirror.admit(reservation("living", {saucer: 2}))
+    record = f'{{"at": {time.time() + 3_600}, "lines": {{"{cup.id}": 7, "{saucer.id}": 4}}}}'
+    redis_client.client().hset(mirror.IN_FLIGHT, "ahead", record)
+    mirror.heal()
+    assert (shown(cup)[2], shown(saucer)[2]) == (0, 2)
+    assert redis_client.client().hkeys(mirror.IN_FLIGHT) == [b"living"]
+
+
 def test_a_wrong_entry_is_counted_and_corrected():
     product = ProductFactory.create(on_hand=5)
     mirror.admit(reservation("living", {product: 1}))

@@ -68,7 +68,7 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(result, f
 
 
 def test_coupons_of_campaigns_that_need_redis_are_not_asked_to_be_answered_without_it():
-    seen, needs = Observations(), "This campaign needs Redis, which is unavailable; nothing was done."
+    seen, needs = Observations(), "This needs Redis, which is unavailable; nothing was done."
     seen.requests.append(Request(10.5, 10.6, "POST", "/coupons", "503 unavailable", needs))
     assert not [*unanswered(seen, [(10, 12)])]
     seen.requests.append(Request(10.5, 10.6, "POST", "/coupons", "503 unavailable", "The database is away."))

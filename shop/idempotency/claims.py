@@ -70,10 +70,7 @@ def acquire(claims: Sequence[Claim]) -> list[bool]:
     lease = settings.IDEMPOTENCY_LEASE_SECONDS * 1000
     names = [claim.name for claim in (*ended, *claims)]
     tokens = [claim.token for claim in (*ended, *claims)]
-    firsts: list[int] | None = redis_client.attempt(
-        lambda client: client.eval(ACQUIRE_SCRIPT, len(names), *names, len(ended), lease, *tokens),
-        otherwise=None,
-    )
+    firsts: list[int] | None = redis_client.call_script(ACQUIRE_SCRIPT, names, len(ended), lease, *tokens)
     if firsts is None:
         _ended.extend(ended)
         return [True] * len(claims)

@@ -215,9 +215,7 @@ class RateLimit:
         """
         prefix = f"firstcome:{{rates}}:{self.name}:"
         arguments = chain.from_iterable((*window, times) for window, times in calls.items())
-        sums: list[int] | None = redis_client.attempt(
-            lambda client: client.eval(ADD_SCRIPT, 1, prefix, 2 * rate.seconds, *arguments), otherwise=None
-        )
+        sums: list[int] | None = redis_client.call_script(ADD_SCRIPT, [prefix], 2 * rate.seconds, *arguments)
         if sums is None:
             return None
         windows = chain.from_iterable(((number, who), (number - 1, who)) for number, who in calls)

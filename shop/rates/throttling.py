@@ -71,10 +71,7 @@ def count_attempt(attempts: Sequence[Attempt]) -> None:
         for limit, subject in attempts
     }
     numbers = [number for limit in keys.values() for number in (limit.times, limit.seconds)]
-    microseconds = redis_client.attempt(
-        lambda client: client.eval(COUNT_SCRIPT, len(keys), *keys, secrets.token_hex(8), *numbers),
-        otherwise=None,
-    )
+    microseconds = redis_client.call_script(COUNT_SCRIPT, list(keys), secrets.token_hex(8), *numbers)
     is_counted = microseconds is not None
     seconds = float(str(microseconds)) / 1e6 if is_counted else _count_in_memory(keys, time.monotonic())
     if seconds > 0:

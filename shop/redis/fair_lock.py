@@ -165,7 +165,7 @@ def held(name: str, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[Tur
 def _wait_for_turn(turn: Turn, *, deadline: float) -> None:
     """Return once the waiter holds the lock. Only a queued waiter waits for Redis to return."""
     if turn.is_next is None:
-        raise locks.redis_unavailable()
+        raise redis_client.unavailable()
     answered_at = time.monotonic()
     while not turn.is_next:
         now = time.monotonic()
@@ -173,7 +173,7 @@ def _wait_for_turn(turn: Turn, *, deadline: float) -> None:
             answered_at = now
         left = min(deadline, answered_at + OUTAGE_WAIT_SECONDS) - now
         if left <= 0:
-            raise locks.redis_unavailable() if turn.is_next is None else locks.not_acquired()
+            raise redis_client.unavailable() if turn.is_next is None else locks.not_acquired()
         if turn.is_next is None:
             time.sleep(min(left, POLL_SECONDS))
         is_woken = redis_client.attempt(
@@ -195,22 +195,18 @@ def _join_or_poll(turn: Turn) -> bool | None:
     """Whether the waiter holds the lock; None while Redis is unavailable."""
     arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS, PRESUMED_DEAD_MILLISECONDS]
     arguments += [QUEUE_EXPIRY_MILLISECONDS, turn.number]
-    reply = redis_client.attempt(
-        lambda client: client.eval(JOIN_SCRIPT, 4, *turn.keys, *arguments), otherwise=None
-    )
+    reply = redis_client.call_script(JOIN_SCRIPT, turn.keys, *arguments)
     if reply is None:
         return None
     is_next, turn.number = reply
     return bool(is_next)
 
 
-def _leave(turn: Turn) -> bool | None:
-    """Whether the lock was held until now; None without Redis, when the lock ends with its lease."""
+def _leave(turn: Turn) -> int | None:
+    """1 if the lock was held until now, else 0; None without Redis, when the lock ends with its lease."""
     turn.has_left = True
-    arguments: list[str | int] = [turn.token, locks.LEASE_MILLISECONDS]
-    return redis_client.attempt(
-        lambda client: bool(client.eval(LEAVE_SCRIPT, 4, *turn.keys, *arguments)), otherwise=None
-    )
+    left: int | None = redis_client.call_script(LEAVE_SCRIPT, turn.keys, turn.token, locks.LEASE_MILLISECONDS)
+    return left
 
 
 @contextmanager

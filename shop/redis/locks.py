@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from prometheus_client import Counter, Histogram
 
 from shop.db import open_transaction
-from shop.errors import Rejected, Unavailable
+from shop.errors import Rejected
 from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
@@ -61,13 +61,9 @@ def not_acquired() -> Rejected:
     )
 
 
-def redis_unavailable() -> Unavailable:
-    return Unavailable(_("This needs a lock in Redis, which is unavailable; nothing was done."))
-
-
-def count_lost_lease(lock: str, *, was_held: bool | None) -> None:
+def count_lost_lease(lock: str, *, was_held: int | None) -> None:
     """Count a lock that was lost before its release. `was_held` is None when Redis was unavailable."""
-    if was_held is False:
+    if was_held == 0:
         LEASES_LOST.labels(lock).inc()
 
 
@@ -88,10 +84,7 @@ def spinning(
         yield
     finally:
         # Without Redis, or after a crash of this process, the lock ends with its lease.
-        was_held = redis_client.attempt(
-            lambda client: bool(client.eval(RELEASE_SCRIPT, 1, name, token)), otherwise=None
-        )
-        count_lost_lease("spin", was_held=was_held)
+        count_lost_lease("spin", was_held=redis_client.call_script(RELEASE_SCRIPT, [name], token))
 
 
 def _acquire(name: str, token: str, lease_milliseconds: int, *, deadline: float) -> None:
@@ -102,7 +95,7 @@ def _acquire(name: str, token: str, lease_milliseconds: int, *, deadline: float)
         if is_taken:
             return
         if is_taken is None:
-            raise redis_unavailable()
+            raise redis_client.unavailable()
         if time.monotonic() + RETRY_SECONDS > deadline:
             raise not_acquired()
         time.sleep(RETRY_SECONDS)

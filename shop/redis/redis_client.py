@@ -4,9 +4,9 @@ redis-py's retries repeat calls that must not be repeated (redis/redis-py#3559):
 """
 
 from asyncio import _get_running_loop as running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django_redis import get_redis_connection
@@ -14,6 +14,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from structlog import get_logger
 
+from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 from shop.outbound.circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
@@ -50,6 +52,23 @@ def attempt(call: Callable[[Redis], T], *, otherwise: T) -> T:
         result = otherwise
     _breaker.record_success()
     return result
+
+
+def call_script(script: str, keys: Sequence[str], *arguments: Any) -> Any:
+    """The script's reply; None when Redis is unavailable."""
+    return attempt(lambda client: client.eval(script, len(keys), *keys, *arguments), otherwise=None)
+
+
+def require(reply: T | None) -> T:
+    """The reply of a call. Raises `Unavailable` without one."""
+    if reply is None:
+        raise unavailable()
+    return reply
+
+
+def unavailable() -> Unavailable:
+    """The refusal of what can't be done without Redis."""
+    return Unavailable(_("This needs Redis, which is unavailable; nothing was done."))
 
 
 reset = _breaker.record_success

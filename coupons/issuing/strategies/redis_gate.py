@@ -21,9 +21,7 @@ from coupons.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
 from coupons.models import Campaign
 from shop.concurrency.batching import Batcher
 from shop.errors import Unavailable
-
-# How often to ask again when the gate was unknown: another process may be dropping it at this moment.
-ATTEMPTS = 3
+from shop.redis import gates
 
 
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
@@ -47,11 +45,10 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 
 def _ask_gate(campaign_id: int, user_id: int) -> GateDecision:
     """The gate's decision; unknown while another thread fills the gate, and then the database decides."""
-    for _ in range(ATTEMPTS):
-        decision = gate.admit(campaign_id=campaign_id, user_id=user_id)
-        if decision.says != UNKNOWN or not gate.fill(campaign_id=campaign_id):
-            break
-    return decision
+    return gates.ask(
+        lambda: gate.admit(campaign_id=campaign_id, user_id=user_id),
+        fill=lambda decision: decision.says == UNKNOWN and gate.fill(campaign_id=campaign_id),
+    )
 
 
 def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> AllocationResult | None:
