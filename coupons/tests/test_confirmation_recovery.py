@@ -307,7 +307,7 @@ def hanging_partner(settings: LazySettings) -> Iterator[Any]:
 
         def keep(client: socket.socket) -> None:
             # The shop may end the connection by a reset after its time-out.
-            with suppress(OSError):
+            with client, suppress(OSError):
                 while client.recv(4096):
                     pass
             open_now.discard(client)
