@@ -334,7 +334,7 @@ def test_every_card_of_the_simulator_is_covered():
     [
         ("/api/v1/orders", {"items": []}, (401, "token_invalid")),
         ("/api/v1/orders", {"items": [], "payment": {"token": "tok_ok"}}, (401, "token_invalid")),
-        ("/api/v1/coupons", {"campaign": 0}, (404, "not_found")),
+        ("/api/v1/coupons", {"campaign": 0}, (401, "token_invalid")),
         ("/api/v1/wallet/top-ups", {"amount": 500, "token": "tok_ok"}, (404, "not_found")),
     ],
 )
