@@ -32,6 +32,7 @@ from shop.redis import completion_notifications
 from shop.scopes import Resource
 
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
+TERMS_REFUSED = api_doc.refusals({403: ["approval_required", "permission_denied"]})
 FOR_OTHERS_ONLY = api_doc.refusals({403: ["own_account", "permission_denied"]})
 ISSUING_REFUSALS = api_doc.refusals(
     {
@@ -98,7 +99,7 @@ class Campaigns(View):
         summary="Create a campaign (staff)",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateCampaignInput,
-        responses={201: schemas.CampaignBody} | STAFF_ONLY | api_doc.refusals({409: ["code_exists"]}),
+        responses={201: schemas.CampaignBody} | TERMS_REFUSED | api_doc.refusals({409: ["code_exists"]}),
     )
     def post(self, request: Request) -> JSONResponse:
         require_staff_permission(request, "coupons.add_campaign")
@@ -128,7 +129,7 @@ class OneCampaign(View):
         "accounts that have a coupon keep it. `eligible` is for new coupons: issued ones stay usable.",
         request=schemas.ChangeCampaignInput,
         responses={200: schemas.CampaignBody}
-        | STAFF_ONLY
+        | TERMS_REFUSED
         | api_doc.refusals({409: ["quantity_below_issued", "campaign_has_coupons", "code_exists"]}),
     )
     def patch(self, request: Request, campaign_id: int) -> Response:

@@ -74,7 +74,8 @@ class OneProduct(View):
     @extend_schema(
         summary="Change a product (staff)",
         request=schemas.ChangeProductInput,
-        responses={200: schemas.ProductBody} | STAFF_ONLY | api_doc.refusals({409: ["sku_exists"]}),
+        responses={200: schemas.ProductBody}
+        | api_doc.refusals({403: ["approval_required", "permission_denied"], 409: ["sku_exists"]}),
     )
     def patch(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.change_product")

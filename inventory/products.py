@@ -1,23 +1,26 @@
 """Products: creating, changing, pausing and finding them, with their availability."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial, reduce
 from operator import or_
 from typing import Any, TypedDict, Unpack
 from unicodedata import normalize
 
+from django.conf import settings
 from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower
 
 from inventory import stock_levels
 from inventory.models import Product
-from shop import pausing
+from shop import approvals, clock, pausing
 from shop.db import transactions
 from shop.errors import Rejected, required
 from shop.journal import journal
 from shop.lazy_texts import mark as _
+from shop.models import JournalLine
 from shop.normalization import spellings
 
 
@@ -44,6 +47,7 @@ class Terms(TypedDict, total=False):
 
 
 TERMS = tuple(Terms.__annotations__)
+CHANGE = "product.change"
 # More than any use needs, and within the integers of every database.
 LARGEST_THRESHOLD = 10**9
 LARGEST_LIMIT = 10**9
@@ -102,13 +106,14 @@ def change(*, product_id: int, reason: str = "", **terms: Unpack[Terms]) -> Prod
     """Change these terms, and never the stock; orders keep the name and price they were placed at.
 
     A new threshold counts for later changes of the stock, a new limit for later orders. Raises `NotFound`,
-    and `Rejected` `sku_exists`.
+    `Rejected` `sku_exists`, and `ApprovalRequired` for a price cut beyond `PRICE_CUT_PERCENT`.
     """
 
     def update() -> Product:
         product = lock(product_id)
         if not terms:
             return product
+        require_approval(product, terms)
         if changes := set_terms(product, terms):
             journal.note_all([changed_line(product_id, changes, reason=reason)])
         # Orders that read price or limit without a lock find the version changed, and read them again.
@@ -127,6 +132,29 @@ def set_terms(product: Product, terms: Mapping[str, Any]) -> dict[str, tuple[Any
     for name, pair in changes.items():
         setattr(product, name, pair[1])
     return changes
+
+
+def require_approval(product: Product, terms: Mapping[str, Any]) -> None:
+    """Raise `ApprovalRequired` for terms with a price that one operator may not cut so far alone.
+
+    A cut counts from the highest price within a day, by the journal, so that small ones add up. Exact for a
+    product that is locked.
+    """
+    percent, price, subject = settings.PRICE_CUT_PERCENT, terms.get("price"), f"product {product.pk}"
+    if percent is None or price is None or price >= product.price or not approvals.is_bound():
+        return
+    since = clock.now() - timedelta(days=1)
+    lines = JournalLine.objects.filter(subject=subject, what="product.changed", at__gte=since)
+    earlier = lines.values_list("before__price", flat=True)
+    if price * 100 < max([product.price, *filter(None, earlier)]) * (100 - percent):
+        text = _(
+            "{product}: a price cut of more than {percent} % within a day takes two operators, and is asked "
+            "for in the admin.",
+            product=product.sku,
+            percent=percent,
+        )
+        asked = {**terms, "product_id": product.pk}
+        raise approvals.ApprovalRequired(text, kind=CHANGE, subject=subject, terms=asked)
 
 
 def created_line(product: Product) -> journal.NewJournalLine:
@@ -203,3 +231,8 @@ def _with_unique_sku(work: Callable[[], Product], sku: str | None) -> Product:
             raise
         text = _("There is a product with the sku {sku} already.", sku=sku)
         raise Rejected(text, code="sku_exists") from None
+
+
+approvals.register_terms(
+    CHANGE, title=_("Change a product"), permission="inventory.change_product", write=change
+)

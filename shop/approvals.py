@@ -5,8 +5,10 @@ An app registers the acts that may be asked for in `ACTS`. The approval's row is
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+import orjson
 from django.contrib.auth.models import User
 
 from shop import clock, own_account
@@ -47,9 +49,52 @@ def title(approval: Approval) -> Text:
 def describe(approval: Approval) -> Sequence[tuple[str, str]]:
     """What pages show of the act's arguments."""
     act = ACTS.get(approval.kind)
-    return (
-        act.describe(approval) if act else [(name, str(value)) for name, value in approval.arguments.items()]
-    )
+    return act.describe(approval) if act else shown_arguments(approval)
+
+
+def shown_arguments(approval: Approval) -> Sequence[tuple[str, str]]:
+    """The names and values of an act's arguments, as they are."""
+    return [(name, str(value)) for name, value in approval.arguments.items()]
+
+
+class ApprovalRequired(NotAllowed):
+    """One operator may not give a row these terms alone; `ask` asks for it, once while it waits. Durable."""
+
+    code = "approval_required"
+
+    def __init__(self, detail: Text, *, kind: str, subject: str, terms: Mapping[str, Any]) -> None:
+        super().__init__(detail)
+        self.act: dict[str, Any] = {"kind": kind, "subject": subject}
+        self.act["arguments"] = orjson.loads(orjson.dumps(terms))
+
+    def ask(self, reason: str) -> None:
+        transactions.run(lambda: waiting(**self.act) or ask(**self.act, reason=reason), transactions.ONCE)
+
+
+def is_bound() -> bool:
+    """Whether bounds of one operator count: in requests, and neither for commands nor for approved terms."""
+    return bool(journal.current_actor().request_id)
+
+
+def register_terms(kind: str, *, title: Text, permission: str, write: Callable[..., object]) -> None:
+    """Have `write` called with the terms of an `ApprovalRequired`, and a reason, once they are approved.
+
+    In the journal the change is the asker's.
+    """
+
+    def prepare(approval: Approval) -> Callable[[], str]:
+        def do() -> str:
+            terms = {
+                name: datetime.fromisoformat(value) if value and name.endswith("_at") else value
+                for name, value in approval.arguments.items()
+            }
+            asker = journal.ActorContext(journal.Actor.STAFF, approval.asker_id, approval.asker_name)
+            with journal.acting(asker):
+                return str(write(**terms, reason=approval.reason))
+
+        return do
+
+    ACTS[kind] = Act(title, permission, prepare, shown_arguments)
 
 
 def waiting(*, kind: str, subject: str, arguments: Mapping[str, Any]) -> Approval | None:

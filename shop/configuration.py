@@ -119,6 +119,11 @@ def number(name: str, kind: type[Number] = int) -> Number:
     return value
 
 
+def optional_number(name: str) -> int | None:
+    """A whole number between the setting's bounds; None if it is empty."""
+    return number(name) if text(name) else None
+
+
 def rate(name: str) -> Rate | None:
     """A rate such as `60/m` or `10/10m`: times per window; None if it is empty."""
     value = text(name)

@@ -20,6 +20,7 @@ from shop.configuration import (
     flag,
     number,
     one_of,
+    optional_number,
     page_url,
     rate,
     read_database,
@@ -316,6 +317,8 @@ OPEN_UNITS_PER_ACCOUNT = number("OPEN_UNITS_PER_ACCOUNT")
 OPEN_ORDERS_PER_ACCOUNT = number("OPEN_ORDERS_PER_ACCOUNT")
 GRANT_LIMIT_AMOUNT = number("GRANT_LIMIT_AMOUNT")
 GRANT_DAY_AMOUNT = number("GRANT_DAY_AMOUNT")
+DISCOUNT_LIMIT_AMOUNT = optional_number("DISCOUNT_LIMIT_AMOUNT")
+PRICE_CUT_PERCENT = optional_number("PRICE_CUT_PERCENT")
 RATE_COUPONS = rate("RATE_COUPONS")
 RATE_ENTRIES = Rate(120, 60)
 RATE_ORDERS = rate("RATE_ORDERS")

@@ -7,7 +7,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
-from django.db import IntegrityError
+from django.conf import settings
+from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import ngettext
 
@@ -17,11 +18,12 @@ from coupons.codes import codes, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, CampaignProduct
 from inventory.models import Product
-from shop import clock, lazy_texts, pausing
+from shop import approvals, clock, lazy_texts, pausing
 from shop.db import transactions
 from shop.errors import Invalid, Rejected, invalid_field, required
 from shop.journal import journal
 from shop.lazy_texts import Text, mark as _
+from shop.money import format_amount
 
 
 class Terms(TypedDict, total=False):
@@ -91,17 +93,23 @@ FIXED_ONCE_ISSUED = (
     "first_order_only",
 )
 
+FREE = {"name", "strategy", "partner", "opens_at", "closes_at", "campaign_id"}
+"""Terms that one operator changes whatever the discount is."""
+CREATE, CHANGE = "campaign.create", "campaign.change"
+
 
 def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
     """Create a campaign; it opens at once unless the terms have `opens_at`. The journal keeps the `reason`.
 
     Durable when it returns, unless the caller has a transaction open. Raises `Invalid` with every field that
-    is wrong, and `Rejected` `code_exists` for a shared code that is taken.
+    is wrong, `Rejected` `code_exists` for a shared code that is taken, and `ApprovalRequired` for a discount
+    above `DISCOUNT_LIMIT_AMOUNT`.
     """
     given: Any = {"opens_at": clock.now(), **terms}
     products = sorted(set(given.pop(PRODUCTS, ())))
     campaign = Campaign(**given, is_limited_to_products=bool(products))
     _require_valid(campaign, terms | {PRODUCTS: products})
+    _require_approval(campaign, CREATE, given | {PRODUCTS: products})
 
     def insert() -> Campaign:
         created = Campaign.objects.create(**given, is_limited_to_products=bool(products))
@@ -132,7 +140,7 @@ def change(
 
     All processes use a new strategy within a second. Raises `NotFound`; `Invalid` with every field that is
     wrong, and `not_raised` for a quantity that `only_raises`; `Rejected` `quantity_below_issued`,
-    `campaign_has_coupons` for terms that issued coupons depend on, and `code_exists`.
+    `campaign_has_coupons` for terms that issued coupons depend on, and `code_exists`; `ApprovalRequired`.
     """
     get(campaign_id=campaign_id, include_closed=True)
 
@@ -157,6 +165,7 @@ def change(
         for name, value in columns.items():
             setattr(campaign, name, value)
         _require_valid(campaign, changed)
+        _require_approval(campaign, CHANGE, changed | {"campaign_id": campaign_id})
         campaign.version += 1
         campaign.save(update_fields=[*columns, "version"])
         if code := changed.get("shared_code"):
@@ -171,12 +180,11 @@ def change(
                 after=changed,
                 detail=reason,
             )
+        transaction.on_commit(partial(remembered.terms_changed, campaign_id=campaign_id))
         return campaign
 
     with _shared_code_free(terms.get("shared_code")):
-        campaign = transactions.run(work, transactions.ONCE)
-    remembered.terms_changed(campaign_id=campaign_id)
-    return campaign
+        return transactions.run_or_savepoint(work, transactions.ONCE)
 
 
 def duplicate(
@@ -331,6 +339,20 @@ def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:
         raise pool.code_exists(code)
 
 
+def _require_approval(campaign: Campaign, kind: str, terms: Mapping[str, Any]) -> None:
+    """Refuse costly terms of a campaign whose discount is an amount that one operator may not give alone."""
+    most = settings.DISCOUNT_LIMIT_AMOUNT
+    if most is None or campaign.discount_type == "percent" or campaign.discount_value <= most:
+        return
+    if approvals.is_bound() and terms.keys() - FREE:
+        text = _(
+            "A discount above {most} takes two operators, and is asked for in the admin.",
+            most=format_amount(most),
+        )
+        subject = f"campaign {campaign.pk or 'new'}"
+        raise approvals.ApprovalRequired(text, kind=kind, subject=subject, terms=terms)
+
+
 def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
     """Refuse changes that the coupons issued so far don't allow."""
     quantity = changed.get("quantity", campaign.quantity)
@@ -383,3 +405,11 @@ def _replace_products(campaign: Campaign, product_ids: Collection[int]) -> None:
     CampaignProduct.objects.bulk_create(
         CampaignProduct(campaign=campaign, product_id=id) for id in product_ids
     )
+
+
+approvals.register_terms(
+    CREATE, title=_("Create a campaign"), permission="coupons.add_campaign", write=create
+)
+approvals.register_terms(
+    CHANGE, title=_("Change a campaign"), permission="coupons.change_campaign", write=change
+)

@@ -59,7 +59,7 @@ class Imported:
 def preview(rows: Sequence[StockRow]) -> Imported:
     """What importing these rows would change now, read without locks. Raises `Invalid` as `receive` does."""
     known = transactions.read(lambda: _existing_products(rows))
-    _refuse_nameless(rows, known)
+    _refuse_rows(rows, known)
     receipts = []
     for row in rows:
         product = known.get(row.sku) or Product(sku=row.sku, **row.terms)
@@ -90,12 +90,13 @@ def receive(
 
     Durable chunk by chunk: run again with the same id and rows it continues. `on_progress` gets the number of
     rows done. Raises `Invalid` with `errors`, before anything is written, for rows of unknown products
-    without a name or price; `Rejected` `delivery_id_reused` when the id was used with other rows.
+    without a name or price; likewise `ApprovalRequired` for the first price that is cut too far; `Rejected`
+    `delivery_id_reused` when the id was used with other rows.
     """
     if not rows:
         return Imported()
     ordered = sorted(rows, key=lambda row: row.sku)
-    transactions.read(lambda: _refuse_nameless(ordered, _existing_products(ordered)))
+    transactions.read(lambda: _refuse_rows(ordered, _existing_products(ordered)))
     delivery = transactions.run(partial(_begin, delivery_id, ordered, reason), transactions.KEYED)
     is_repeat = delivery.finished_at is not None
     while delivery.finished_at is None:
@@ -124,7 +125,7 @@ def _existing_products(rows: Sequence[StockRow]) -> dict[str, Product]:
     return known
 
 
-def _refuse_nameless(rows: Sequence[StockRow], known: Mapping[str, Product]) -> None:
+def _refuse_rows(rows: Sequence[StockRow], known: Mapping[str, Product]) -> None:
     nameless = [row for row in rows if row.sku not in known and not {"name", "price"} <= row.terms.keys()]
     if nameless:
         detail = gettext("%(sku)s: there is no such product; a new one needs a name and a price")
@@ -134,6 +135,9 @@ def _refuse_nameless(rows: Sequence[StockRow], known: Mapping[str, Product]) -> 
                 for row in sorted(nameless, key=lambda row: row.line)
             ]
         )
+    for row in rows:
+        if row.sku in known:
+            products.require_approval(known[row.sku], row.terms)
 
 
 def _begin(delivery_id: UUID, rows: Sequence[StockRow], reason: str) -> Delivery:
@@ -177,7 +181,7 @@ def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
     if not chunk:
         return delivery
     known = _existing_products(chunk)
-    _refuse_nameless(chunk, known)
+    _refuse_rows(chunk, known)
     # The rows are in the order of skus, so that two imports can't deadlock.
     Product.objects.bulk_create([Product(sku=row.sku, **row.terms) for row in chunk if row.sku not in known])
     by_sku = {row.sku: row for row in chunk}

@@ -25,9 +25,10 @@ from django.utils import translation
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.decorators import action as unfold_action
 
-from shop.admin_base.classes import LIST_SECONDS, refusal_text
+from shop.admin_base.classes import LIST_SECONDS, ask, refusal_text
 from shop.admin_base.display import admin_page
 from shop.admin_base.forms import SENT_BEFORE, FormIdField, reason_field
+from shop.approvals import ApprovalRequired
 from shop.db import transactions
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError
@@ -160,6 +161,9 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
         if action.preview and CONFIRMED not in request.POST:
             return _ask_to_confirm(request, action, form, action.preview(form.cleaned_data))
         done = _perform(request, action, form)
+    except ApprovalRequired as error:
+        ask(request, error, form.cleaned_data["reason"])
+        return redirect(action.back)
     except FirstcomeError as error:
         form.add_error(None, _refusal_texts(error))
         return _render(request, action, "form", form=form)

@@ -27,6 +27,7 @@ from unfold.decorators import action
 from unfold.views import ChangeList
 
 from shop import form_fields
+from shop.approvals import ApprovalRequired
 from shop.db import secondary
 from shop.db.mysql.patience import is_statement_ended, statement_limit
 from shop.errors import FirstcomeError, KeyReused, Unavailable
@@ -286,9 +287,18 @@ class NonAtomicAdmin(admin.ModelAdmin):
         """As Django's, without the transaction. A refusal is shown on the page, which is loaded again."""
         try:
             return self._changeform_view(request, *arguments, **named)  # type: ignore[attr-defined]
+        except ApprovalRequired as error:
+            ask(request, error, request.POST.get(REASON, ""))
         except FirstcomeError as error:
             self.message_user(request, refusal_text(error), level=messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
+        return HttpResponseRedirect(request.get_full_path())
+
+
+def ask(request: HttpRequest, refused: ApprovalRequired, reason: str) -> None:
+    """Ask another operator for what one may not do alone, and say so."""
+    refused.ask(reason)
+    waits = gettext("Nothing is changed yet: another operator has to approve it.")
+    messages.warning(request, f"{refused.detail} {waits}")
 
 
 def form_error(error: FirstcomeError) -> forms.ValidationError:
