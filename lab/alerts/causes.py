@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lab.alerts.stage import Block, Stage
-from lab.calls import Call, coupon_call, order_call
+from lab.calls import Account, Call, coupon_call, order_call
 from lab.stack import database
 from scripts.simulators import books
 from scripts.stack import SetupError, children, ports, processes, supervision
@@ -29,6 +29,23 @@ def after(act: Callable[..., object], *arguments: object) -> ExitStack:
 
 def declined_cards(stage: Stage) -> Blocks:
     return [stage.load(6, order_call, product=stage.product(), card="tok_declined")]
+
+
+def large_discounts(stage: Stage) -> Blocks:
+    product, amount = stage.product(), 20_000_000
+    stage.sql("UPDATE inventory_product SET price = %s WHERE id = %s", amount + 1_000, product)
+    campaign = stage.campaign(discount={"type": "amount", "value": amount})
+    coupon = stage.ask(coupon_call(stage.buyers[0], campaign))["code"]
+    call = order_call(stage.buyers[0], product, card="tok_ok", wait=20)
+    placed = stage.ask(call._replace(body={**call.body, "coupon": coupon}))
+    yield after(stage.age, "paid_at", "2 DAY", "orders_order WHERE id = %s", placed["id"])
+
+
+def orders_of_staff(stage: Stage) -> Blocks:
+    product = stage.product()
+    # Orders refuse a price to the operator who set it.
+    stage.sql("DELETE FROM shop_journalline WHERE subject = %s", f"product {product}")
+    yield stage.load(6, lambda _buyer: order_call(Account(0, stage.shop.token), product))
 
 
 def failing_endpoints(stage: Stage) -> Blocks:

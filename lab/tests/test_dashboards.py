@@ -39,6 +39,7 @@ OF_RECORDED_AND_EXPORTERS = {"method", "slo", "state", "view"}
 NOT_ALWAYS_THERE = {
     # Counters: there is no series before the first count.
     "firstcome_payments_total",
+    "firstcome_staff_orders_total",
     "firstcome_partner_answers_total",
     "firstcome_requests_blocked_total",
     "django_http_responses_total_by_status_view_method_total",
@@ -48,6 +49,7 @@ NOT_ALWAYS_THERE = {
     "firstcome_sale_admission_age_seconds",
     "firstcome_reconciliation_differences",
     "firstcome_points_granted_today",
+    "firstcome_campaign_discounts_amount",
     # Of a clock that was measured, whose age is always there.
     "firstcome_clock_offset_seconds",
     # Beside the age of the last audit of the same law.

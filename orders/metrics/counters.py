@@ -22,6 +22,7 @@ REFUNDS = Counter(
     ["kind"],
 )
 REFUNDED = Counter("firstcome_refunded_amount", "Refunded amounts, to cards and as points, in minor units.")
+STAFF_ORDERS = Counter("firstcome_staff_orders", "Orders that members of staff placed.")
 PRODUCT_REFUSALS = BoundedCounter(
     "firstcome_product_refusals",
     "Orders refused because of a product, by the refusal's code, once for each product that it names.",
@@ -38,6 +39,11 @@ def count_orders(changes: Sequence[tuple[str, int]]) -> None:
     revenue_amount = sum([amount for event, amount in changes if event == PAID])
     if revenue_amount:
         REVENUE.inc(revenue_amount)
+
+
+def count_staff_orders(orders: Sequence[object]) -> None:
+    """Count orders of members of staff; called after the commit."""
+    STAFF_ORDERS.inc(len(orders))
 
 
 def count_refused_products(refusal: FirstcomeError) -> None:

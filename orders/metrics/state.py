@@ -3,11 +3,13 @@
 All reads are small, because they are repeated every few seconds. The laws' audits check all rows.
 """
 
+from collections import Counter
 from datetime import timedelta
 
 from django.db import connection
 from django.db.models import Count, Min
 
+from coupons.models import Coupon
 from orders.models import Order
 from orders.saga import operator_actions, status as saga_status
 from orders.saga.definitions import SAGA_TYPES, OutsideStep
@@ -21,6 +23,7 @@ IN_DOUBT, IN_DOUBT_OLDEST = "firstcome_payments_in_doubt", "firstcome_payments_i
 AVAILABLE, RESERVED = "firstcome_stock_available", "firstcome_stock_reserved"
 FORCED_WITHIN = timedelta(days=1)
 NEWEST_LINES, NEWEST_PRODUCTS, MOST_SELLING = 5_000, 1_000, 50
+NEWEST_DISCOUNTS = 1_000
 OPEN = (Order.Status.AWAITING_PAYMENT, Order.Status.PAYING, Order.Status.REFUNDING)
 # The products being sold: those that the newest orders have most of.
 READ_SELLING = """
@@ -75,6 +78,12 @@ def register() -> None:
         label="product",
     )
     gauges.register(
+        "firstcome_campaign_discounts_amount",
+        "Discounts of a campaign, in the 1,000 orders with one that were paid last within a day.",
+        read_discounts,
+        label="campaign",
+    )
+    gauges.register(
         "firstcome_stock_negative",
         "Products with less than 0 reserved, or more than is on hand, of the newest; the audit sees all.",
         negative_stock_count,
@@ -104,6 +113,16 @@ def read_in_doubt() -> dict[str, float]:
     found = in_doubt.aggregate(number=Count("pk"), began_at=Min("created_at"))
     age = clock.now() - found["began_at"] if found["number"] else timedelta()
     return {IN_DOUBT: found["number"], IN_DOUBT_OLDEST: max(0.0, age.total_seconds())}
+
+
+def read_discounts() -> dict[str, int]:
+    since = clock.now() - timedelta(days=1)
+    paid = Order.objects.filter(paid_at__gte=since, discount_amount__gt=0).order_by("-paid_at")
+    amounts = dict(paid.values_list("pk", "discount_amount")[:NEWEST_DISCOUNTS])
+    totals: Counter[str] = Counter()
+    for order_id, campaign in Coupon.objects.filter(order_id__in=amounts).values_list("order_id", "campaign"):
+        totals[str(campaign)] += amounts[order_id]
+    return totals
 
 
 def count_requiring_action() -> int:

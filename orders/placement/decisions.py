@@ -281,6 +281,8 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
     if is_first_order:
         state.firsts.new_uses.append((account_id, order.id))
     state.noted.append(_line_of_placed(order, order_request, stock))
+    if order_request.by.actor == journal.Actor.STAFF:
+        open_transaction.count_after_commit(counters.count_staff_orders, [order])
     return placed
 
 

@@ -8,6 +8,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_audit import without_constraint
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -161,3 +162,18 @@ def test_stock_that_can_not_be_is_counted(product, reserved, broken):
     with without_constraint(Product, "inventory_product_reserved_within_on_hand", mend):
         Product.objects.filter(id=product.id).update(reserved=reserved)
         assert exposed("firstcome_stock_negative") == {"firstcome_stock_negative": broken}
+
+
+def test_discounts_of_orders_that_were_paid_within_a_day_are_summed_by_campaign(product):
+    first, second = CampaignFactory.create(discount_value=300), CampaignFactory.create(discount_value=50)
+    for campaign, card in ((first, "tok_ok"), (first, "tok_ok"), (second, "tok_ok"), (second, "")):
+        buyer = buying.account()
+        code = coupon_of(campaign, buyer).code
+        placed = buying.place(buyer.id, {product: 1}, coupon=code, token=card or None)
+        if card:
+            buying.advance(placed)
+    assert state.read_discounts() == {str(first.pk): 600, str(second.pk): 50}
+    shown = exposed("firstcome_campaign_discounts_amount")
+    assert shown[f'firstcome_campaign_discounts_amount{{campaign="{first.pk}"}}'] == 600
+    Order.objects.filter(discount_amount=300).update(paid_at=timezone.now() - timedelta(hours=25))
+    assert state.read_discounts() == {str(second.pk): 50}

@@ -16,6 +16,7 @@ from shop.journal import journal
 from shop.tests import api_keys
 from shop.tests.clients import client_of
 from shop.tests.factories import SuperuserFactory
+from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
 _keys = iter(range(1_000))
@@ -85,3 +86,12 @@ def test_an_api_key_that_acts_for_the_account_is_no_way_round():
         products.change(product_id=product.pk, price=1)
     secret = api_keys.make("orders:write", "act").secret
     assert order(api_keys.KeyApi(secret, account=clerk), product) == (403, "own_account")
+
+
+def test_orders_of_staff_are_counted_and_refused_ones_and_those_of_customers_are_not():
+    clerk, product = SuperuserFactory.create(), ProductFactory.create(on_hand=2)
+    increases = Increases("firstcome_staff_orders_total")
+    assert order(client_of(clerk), product) == (201, "")
+    assert order(client_of(buying.account()), product) == (201, "")
+    assert order(client_of(clerk), product) == (409, "insufficient_stock")
+    assert increases() == {"firstcome_staff_orders_total": 1}
