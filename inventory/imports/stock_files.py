@@ -213,9 +213,10 @@ def _column(title: str) -> str:
 
 def _without_empty_ends(cells: list[str], *, least: int = 0) -> list[str]:
     """The cells without the empty ones at their end, which are of a column that was emptied."""
-    while len(cells) > least and not cells[-1].strip():
-        cells = cells[:-1]
-    return cells
+    end = len(cells)
+    while end > least and not cells[end - 1].strip():
+        end -= 1
+    return cells[:end]
 
 
 def _header_error(header: str) -> dict[str, Any]:

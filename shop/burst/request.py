@@ -6,12 +6,15 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import TooManyFieldsSent
 from django.http import QueryDict
 from django.utils.encoding import escape_uri_path, iri_to_uri
 
 from shop.account import Account
 from shop.http import json_format, languages, messages
 
+LONGEST_QUERY = 4_096
+"""Escapes take 350 ns each on the event loop."""
 NOT_READ = object()
 ANONYMOUS = AnonymousUser()
 
@@ -49,6 +52,8 @@ class BurstRequest:
     @property
     def query_params(self) -> Mapping[str, str]:
         """The parameters of the query string. Raises `TooManyFieldsSent`."""
+        if len(self.query) > LONGEST_QUERY:
+            raise TooManyFieldsSent("The query string is too long.")
         if self._query is None:
             self._query = QueryDict(self.query.decode(errors="replace"))
         return self._query

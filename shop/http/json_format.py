@@ -17,6 +17,7 @@ MAX_DEPTH = 32
 # An order of 50 lines has about 150. Validating 64 KiB of unknown fields on the event loop would delay every
 # other call by 20 ms.
 MAX_VALUES = 500
+NESTED = (dict, list)
 # 11,000 characters of three bytes, or as many marks of two: they take up to 5 ms to normalise.
 MAX_BYTES_BEYOND_CHARACTERS = 22_000
 LONGEST_CONTENT_TYPE = 255
@@ -119,8 +120,12 @@ def _render_lazy_text(language: str, value: Any) -> str:
     raise TypeError
 
 
-def _is_too_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    parts = value.values() if isinstance(value, dict) else value
-    return not levels or any(_is_too_deep(part, levels - 1) for part in parts)
+def _is_too_deep(value: Any) -> bool:
+    """Raises `Invalid` for a level with more arrays and objects than any call needs."""
+    level: list[Any] = [[value]]
+    for _level in range(MAX_DEPTH + 1):
+        parts = [one.values() if type(one) is dict else one for one in level]
+        level = [part for some in parts for part in some if type(part) in NESTED]
+        if len(level) > MAX_VALUES:
+            raise too_many_values()
+    return bool(level)

@@ -181,7 +181,7 @@ def _parse_key(header: str | None) -> str:
     if header is None:
         raise Invalid(_("This call needs the header Idempotency-Key."), code="idempotency_key_missing")
     key = header
-    if len(header) >= 2 and header[0] == header[-1] == '"':
+    if 2 <= len(header) <= 2 * MAX_KEY_LENGTH + 2 and header[0] == header[-1] == '"':
         # As in the IETF draft, with a backslash before quotes and backslashes.
         key = re.sub(r'\\(["\\])', r"\1", header[1:-1])
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):

@@ -3,6 +3,7 @@
 import re
 
 MAX_WAIT_SECONDS = 30
+LONGEST_HEADER = 1_024
 # Commas separate preferences, except inside a quoted string; semicolons precede a preference's parameters.
 PREFERENCE = r'(?:[^,"]|"(?:[^"\\]|\\.)*+")*+'
 PREFERENCES = re.compile(rf"{PREFERENCE}(?:,{PREFERENCE})*+")
@@ -14,7 +15,7 @@ def wait_seconds(prefer: str | None) -> int | None:
 
     None without a valid one: then a call may choose its own wait.
     """
-    if not prefer or not PREFERENCES.fullmatch(prefer):
+    if not prefer or len(prefer) > LONGEST_HEADER or not PREFERENCES.fullmatch(prefer):
         return None
     for match in map(WAIT.fullmatch, re.findall(PREFERENCE, prefer)):
         if match:

@@ -146,6 +146,7 @@ class RateLimit:
             return 0
         window = _window_now(rate)[0], subject
         with self._mutex:
+            self._make_room()
             self._calls[window] += 1
         sums = self._exchange(rate, Counter({window: 1}))
         return sums[0] if sums else self._calls[window]
@@ -196,10 +197,14 @@ class RateLimit:
             windows = remaining - free / before if before else 0
         raise refusal(self.name, rate, seconds=windows * rate.seconds)
 
-    def _add(self, rate: Rate, subject: Subject) -> None:
-        number, _remaining = _window_now(rate)
+    def _make_room(self) -> None:
+        """With the mutex held: before a counter is added."""
         if len(self._calls) >= MAX_COUNTERS:
             self._calls.clear()
+
+    def _add(self, rate: Rate, subject: Subject) -> None:
+        number, _remaining = _window_now(rate)
+        self._make_room()
         window = number, subject
         self._calls[window] = self._calls.get(window, 0) + 1
         if self._is_shared:
