@@ -125,6 +125,7 @@ def _reset_process_state() -> None:
     stuck_rows._stuck.clear()
     process_state.forget_calls()
     process_state.forget_connections()
+    process_state.forget_actor()
     shop_redis.reset()
     issuing.forget()
     for counter in (of_coupons.CAMPAIGN_REQUESTS, of_coupons.CAMPAIGN_REDEEMED, of_orders.PRODUCT_REFUSALS):

@@ -9,9 +9,7 @@ from functools import lru_cache, partial
 
 from coupons import CAMPAIGNS_AT_ONCE, gate, pool_list
 from coupons.models import Campaign
-from shop.concurrency.event_loop import run_in_thread
 from shop.concurrency.shared_read import SharedRead
-from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.db import transactions
 from shop.errors import required
 from shop.lazy_texts import mark as _
@@ -34,13 +32,6 @@ def campaign(campaign_id: int) -> SharedRead[Campaign]:
         recent_seconds=SECONDS,
         max_age_seconds=LONGEST_SECONDS,
     )
-
-
-async def get(campaign_id: int) -> Campaign:
-    """The campaign as it was a second ago at most, without a query in a crowd. Raises as `require`."""
-    # In a group, which leaves a thread for the campaigns that are there: a request may name any.
-    group = None if is_known(campaign_id) else "unknown campaigns"
-    return await campaign(campaign_id).get_on_loop(partial(run_in_thread, pool=LOOKUP_POOL, group=group))
 
 
 def is_known(campaign_id: int) -> bool:

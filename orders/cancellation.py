@@ -69,7 +69,8 @@ def expire_lapsed(*, account_ids: Collection[int], product_ids: Collection[int])
     """
     lines = OrderLine.objects.filter(order_id=OuterRef("pk"), product_id__in=product_ids)
     lapsed = _due(clock.now()).filter(Q(account_id__in=account_ids) | Exists(lines))
-    order_ids = list(lapsed.order_by("expires_at", "id").values_list("id", flat=True)[:EXPIRY_BATCH_SIZE])
+    oldest = lapsed.order_by("expires_at", "id").values_list("id", flat=True)[:EXPIRY_BATCH_SIZE]
+    order_ids = transactions.read(lambda: list(oldest))
     if order_ids:
         expire_all(_without_locked_rows(order_ids))
     return bool(order_ids)

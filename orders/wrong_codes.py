@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from coupons import issued_coupons, redemption
 from shop.concurrency.event_loop import run_in_thread
@@ -24,15 +25,20 @@ async def counting(account_id: int, address: str, code: str) -> AsyncIterator[No
     try:
         _require_capacity(account_id, network)
     except Throttled:
-        if not await run_in_thread(issued_coupons.has_coupon, account_id, code, pool=LOOKUP_POOL):
+        if not await run_in_thread(issued_coupons.has_coupon, account_id, code, **_threads(account_id)):
             raise
     try:
         yield
     except Rejected as refusal:
         is_wrong = refusal.code == "coupon_not_usable" and refusal.extra["reason"] == "not_found"
         if is_wrong and not isinstance(refusal, redemption.OpensSoon):
-            await run_in_thread(_count, account_id, network, code, pool=LOOKUP_POOL)
+            await run_in_thread(_count, account_id, network, code, **_threads(account_id))
         raise
+
+
+def _threads(account_id: int) -> dict[str, Any]:
+    """Half of the threads of look-ups at most, which campaigns and keys need too, and one of an account."""
+    return {"pool": LOOKUP_POOL, "group": "wrong codes", "member": account_id}
 
 
 def _network_key(address: str) -> int | None:
@@ -53,7 +59,7 @@ def _count(account_id: int, network: int | None, code: str) -> None:
     if rate_limits.WRONG_CODES.tally(named) > 1:
         return
     has_guessed = rate_limits.WRONG_CODES.has_calls(account_id)
-    rate_limits.WRONG_CODES.count_now(account_id)
+    has_guessed |= rate_limits.WRONG_CODES.count_now(account_id) > 1
     if network is None:
         return
     try:

@@ -125,13 +125,13 @@ def test_that_a_campaign_does_not_exist_is_not_remembered(account_id):
 
 
 async def _ask_for_unknown(ids: list[int]) -> list[Any]:
-    return await asyncio.gather(*map(remembered.get, ids), return_exceptions=True)
+    return await asyncio.gather(*map(issuing.read_campaign, ids), return_exceptions=True)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_made_up_campaigns_leave_a_thread_to_those_that_exist():
     campaign = CampaignFactory.create()
-    run_blocking(remembered.get(campaign.pk))
+    run_blocking(issuing.read_campaign(campaign.pk))
     assert LOOKUP_POOL._max_threads > 1
     may_end = threading.Event()
 
@@ -167,13 +167,13 @@ OTHERS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AN
 def test_the_first_look_at_a_campaign_outlives_a_lost_connection():
     issuing.forget()  # campaigns of other tests had the same numbers
     known, campaign = CampaignFactory.create_batch(2)
-    run_blocking(remembered.get(known.pk))
+    run_blocking(issuing.read_campaign(known.pk))
     with connection.cursor() as cursor:
         cursor.execute(OTHERS)
         for [number] in cursor.fetchall():
             kill(number)
     assert not remembered.is_known(campaign.pk)
-    run_blocking(remembered.get(campaign.pk))
+    run_blocking(issuing.read_campaign(campaign.pk))
     assert remembered.is_known(campaign.pk)
     kill(connection_id())
     assert remembered.require(campaign.pk) == campaign

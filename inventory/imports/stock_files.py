@@ -183,7 +183,10 @@ def read(
             raise invalid([_header_error(first)])
         others = [title.strip() for title, name in zip(titles, header, strict=True) if not name]
         if others and warnings is not None:
-            warnings.append(gettext("Columns that were not read: %(names)s.") % {"names": ", ".join(others)})
+            warnings.append(
+                gettext("Columns that were not read: %(names)s.")
+                % {"names": ", ".join(others[:SHORTENED_SHOWN])}
+            )
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue

@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError
 from uuid_utils.compat import uuid7
 
 from accounts import accounts
@@ -137,9 +137,9 @@ def decide_without_lapsed(decide: Decide, order_requests: Sequence[OrderRequest]
     try:
         if held and cancellation.expire_lapsed(account_ids=account_ids, product_ids=product_ids):
             again = decide([*held.values()])
-    except Unavailable as error:
-        # Only of these: what the first decision has placed is durable.
-        again = [error] * len(held)
+    except (DatabaseError, Unavailable):
+        # Only these stay refused, and may be repeated: what the first decision has placed is durable.
+        again = [outcomes[index] for index in held]
     for index, outcome in zip(held, again, strict=False):
         outcomes[index] = outcome
         if isinstance(outcome, Held):

@@ -142,6 +142,8 @@ class BacklogGate:
         self._mutex = threading.Lock()
         self._waiting_seconds = 0.0
         self._read_at = float("-inf")
+        # When a measurement ended last. Under traffic one is asked for again and again, even if none ends.
+        self._measured_at = float("-inf")
 
     async def wait_for_capacity(self) -> None:
         """Return once the workers are not behind. Raises `Overloaded` after `MAX_HELD_SECONDS`."""
@@ -160,12 +162,13 @@ class BacklogGate:
 
         It is repeated beside the requests: only the first one of a process waits for a measurement.
         """
-        age_seconds = time.monotonic() - self._read_at
-        if age_seconds > MAX_HELD_SECONDS:
+        now = time.monotonic()
+        if now - self._measured_at > MAX_HELD_SECONDS:
             self._waiting_seconds = 0.0
+        age_seconds = now - self._read_at
         if age_seconds > READ_INTERVAL_SECONDS:
             # Before the measurement: other requests start none meanwhile.
-            self._read_at = time.monotonic()
+            self._read_at = now
             if age_seconds == float("inf"):
                 await event_loop.run_in_thread(self._measure, pool=LOOKUP_POOL)
             else:
@@ -182,7 +185,7 @@ class BacklogGate:
             log.info("the backlog can't be read", error=str(error))
             self._waiting_seconds = 0.0
         finally:
-            self._read_at = time.monotonic()
+            self._read_at = self._measured_at = time.monotonic()
             self._mutex.release()
 
 

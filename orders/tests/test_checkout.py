@@ -50,7 +50,8 @@ def statements(
     ("wanted", "more"),
     [
         ({}, 0),
-        ({"limit": 5}, 1),
+        # Whether an account has very many orders, and what each has of the product.
+        ({"limit": 5}, 2),
         # Found with their campaigns, held.
         ({"coupon": True}, 2),
         # The balances.

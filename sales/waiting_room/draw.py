@@ -97,8 +97,8 @@ def claim(sale: Sale, now: datetime) -> bool:
     """Whether this process is to order the draw: nobody does, as far as leases say."""
     if sale.drawn_at is None or sale.is_ordered:
         return False
-    # One too far ahead is of a clock that has gone back since.
-    is_free = Q(ordering_until=None) | Q(ordering_until__lte=now) | Q(ordering_until__gt=now + LEASE)
+    # One too far ahead is of a clock that has gone back since; clocks of hosts differ by less than a lease.
+    is_free = Q(ordering_until=None) | Q(ordering_until__lte=now) | Q(ordering_until__gt=now + 2 * LEASE)
     unordered = Sale.objects.filter(is_free, pk=sale.pk, is_ordered=False)
     return bool(
         transactions.run(partial(unordered.update, ordering_until=now + LEASE), transactions.REPEATABLE)

@@ -129,15 +129,17 @@ class RateLimit:
                 if is_counted:
                     self._add(rate, subject)
 
-    def count_now(self, subject: Subject) -> None:
-        """Count what has happened, even past the limit, in all processes at once. Raises `Throttled` if the
-        limit was reached before: of calls at once as many as fit are the first ones that Redis counts.
+    def count_now(self, subject: Subject) -> int:
+        """Count what has happened, even past the limit, in all processes at once, and return how many calls
+        the window has now. Raises `Throttled` if the limit was reached before: of calls at once as many as
+        fit are the first ones that Redis counts.
         """
         counted = self.tally(subject)
         rate = self.rate
         if rate:
             with self._mutex:
                 self._require_capacity(rate, subject, counted=counted - 1)
+        return counted
 
     def tally(self, subject: Subject) -> int:
         """Count in all processes at once, even past the limit. Returns how many calls the window has now."""

@@ -6,6 +6,7 @@ from shop import clock
 from shop.concurrency import shared_read, thread_pool
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db import secondary
+from shop.journal import journal
 from shop.outbound import http_client
 from shop.rates import rate_limits, throttling
 
@@ -60,3 +61,8 @@ def forget_connections() -> None:
     """Close the connections that are kept to other systems: a later test's may be given the port of one."""
     with http_client._mutex:
         http_client._idle.clear()
+
+
+def forget_actor() -> None:
+    """Attribute what a test does outside of a call to the system, whoever an earlier test acted for."""
+    journal._current_actor.set(journal.SYSTEM)

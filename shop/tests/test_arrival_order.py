@@ -45,6 +45,7 @@ def rest(seconds: float) -> None:
         elif shared._last:
             process_state.age(shared, seconds)
     status.gate._read_at -= min(seconds, 60.0)
+    status.gate._measured_at -= min(seconds, 60.0)
 
 
 async def _ask_in_order(

@@ -332,11 +332,12 @@ MOMENTS = {
     "inventory/mirror/mirror.py": {"now", "long_ago", "drift", "found", "started_before"},
     "orders/metrics/state.py": {"read_in_doubt", "read_stock"},
     "orders/saga/run.py": {"_found_at", "ends_at"},
-    "orders/saga/status.py": {"_read_at"},
+    "orders/saga/status.py": {"_read_at", "_measured_at"},
     "payments/gateways/measured.py": {"CALLS"},
     "payments/audit.py": {"stop_at"},
     "sales/metrics.py": {"read_running"},
-    "sales/waiting_room/room_view.py": {"HELD_BACK", "at", "pace", "read_at"},
+    "sales/waiting_room/draw.py": {"REST"},
+    "sales/waiting_room/room_view.py": {"HELD_BACK", "_pace", "at", "between", "pace", "read_at"},
 }
 STATEMENTS = ast.stmt | ast.ExceptHandler | ast.match_case
 FLOATING = {"float", "round", "fsum", "Decimal", "Avg", "FloatField", "DecimalField", "StdDev", "Variance"}
