@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("shop", "0002_groups_of_staff")]
+    dependencies = [("shop", "0003_months_are_not_archived")]
     operations = [
         migrations.AddField("journalline", "later", models.IntegerField(null=True)),
         migrations.AddIndex(
