@@ -3,7 +3,7 @@
 import re
 
 MAX_WAIT_SECONDS = 30
-LONGEST_HEADER = 1_024
+LONGEST_HEADER = 8_192
 # Commas separate preferences, except inside a quoted string; semicolons precede a preference's parameters.
 PREFERENCE = r'(?:[^,"]|"(?:[^"\\]|\\.)*+")*+'
 PREFERENCES = re.compile(rf"{PREFERENCE}(?:,{PREFERENCE})*+")
