@@ -46,12 +46,15 @@ Window = tuple[int, Subject]
 # Arguments are the windows' numbers and subjects, each with the calls to add. The reply is the sum of each
 # window and of the one before it. The hash tag keeps all keys in one slot of a cluster.
 ADD_SCRIPT = """
-local sums = {}
+local sums, expiring = {}, ''
 for at = 2, #ARGV, 3 do
   local key = KEYS[1] .. ARGV[at]
   sums[#sums + 1] = redis.call('HINCRBY', key, ARGV[at + 1], ARGV[at + 2])
   sums[#sums + 1] = redis.call('HGET', KEYS[1] .. (ARGV[at] - 1), ARGV[at + 1]) or 0
-  redis.call('EXPIRE', key, ARGV[1])
+  if key ~= expiring then
+    redis.call('EXPIRE', key, ARGV[1])
+    expiring = key
+  end
 end
 return sums
 """
