@@ -79,6 +79,7 @@ def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines):
     assert sorted(named) == sorted([*names, "alone"])
 
 
+@pytest.mark.django_db
 def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(lines):
     class Work(Task):  # type: ignore[misc,type-arg]
         name = "tests.work"
