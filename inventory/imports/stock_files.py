@@ -181,7 +181,8 @@ def read(
         known = [name for name in header if name]
         if not set(COLUMNS) <= set(known) or len(set(known)) < len(known):
             raise invalid([_header_error(first)])
-        others = [title.strip() for title, name in zip(titles, header, strict=True) if not name]
+        # A program's index has no title.
+        others = [titles[at].strip() or f"#{at + 1}" for at, name in enumerate(header) if not name]
         if others and warnings is not None:
             warnings.append(
                 gettext("Columns that were not read: %(names)s.")

@@ -74,6 +74,12 @@ def test_columns_of_other_names_are_left_out_and_named():
     assert row.low_stock_threshold == 3
 
 
+def test_a_column_without_a_title_is_named_by_its_place():
+    rows, said = read(",sku,name,price,quantity\n0,LAMP,Lamp,900,4\n")
+    assert rows == [("LAMP", "Lamp", 900, 4)]
+    assert "Columns that were not read: #1." in said
+
+
 @pytest.mark.parametrize(
     "titles", ["sku,품번,name,price,quantity", "sku,name,price", "sku,name,price,quantity,수량"]
 )
