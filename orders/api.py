@@ -138,6 +138,11 @@ class Orders(View):
         `payment: {}` is for orders that points cover. If they don't cover the order, the response is 400
         `invalid` at `payment.token`; if the wallet holds too few, 409 `insufficient_points`. A card token
         that the gateway doesn't know is a declined payment: 402 with the `failure.code` `unknown_token`.
+
+        Where orders whose time to pay is over hold the stock, the coupon or a limit, they expire first. What
+        is refused all the same has `Retry-After`: more of them may be about to expire. With the inventory
+        strategy `redis_gate` a refusal for stock has none: what they hold is free once the sweep has ended
+        them.
         """
         call = keyed_calls.read_keyed_call(request, schemas.placed_order_answer)
         body = read(PlaceOrderInput, request)

@@ -156,7 +156,8 @@ class SaleEntries(View):
         description="Answers with the account's entry: the same one while it waits, is admitted or is used "
         "by an order that is open or paid, and a new one at the end after it expired, or its order ended "
         "unpaid. An entry that is `over` stays so until something of the sale is on hand again. An account "
-        "may also join before the opening and during a pause, when none is admitted.",
+        "may also join before the opening and during a pause, when none is admitted. The room admits "
+        "at an even pace, one entry each 60 / `rate_per_minute` seconds.",
         parameters=[ENTRY_LOCATION, RETRY_AFTER],
         request=Nothing,
         responses={202: schemas.SaleEntryBody}
