@@ -5,7 +5,7 @@ Macs write 한 as three letters (NFD), and Asian keyboards write Latin letters i
 
 from itertools import repeat
 from typing import Any, Literal
-from unicodedata import combining, normalize
+from unicodedata import combining, decomposition, normalize
 
 MOST_MARKS = 30
 """In a row, once decomposed, as UAX #15's stream-safe text has. Ordering more takes quadratic time, and stops
@@ -27,7 +27,7 @@ def _count_marks(decomposed: str) -> int:
 ENDING_IN_MARKS = {
     char: _count_marks(decomposed)
     for char in map(chr, PLANES_WITH_MARKS)
-    if combining((decomposed := normalize("NFKD", char))[-1])
+    if (decomposition(char) or combining(char)) and combining((decomposed := normalize("NFKD", char))[-1])
 }
 
 
