@@ -151,27 +151,9 @@ def change(
             had = campaign.quantity
             detail = _("The quantity is {quantity} already, and is only raised here.", quantity=had)
             raise invalid_field("quantity", "not_raised", detail)
-        given: dict[str, Any] = {**terms}
-        if PRODUCTS in given:
-            given[PRODUCTS] = sorted(set(given[PRODUCTS]))
-        if given.get("code_source", present["code_source"]) != Campaign.CodeSource.SHARED:
-            # A campaign that is shared no longer loses its shared code.
-            given.setdefault("shared_code", None)
-        changed = {name: value for name, value in given.items() if value != present[name]}
+        changed = _changed_terms(present, terms)
         _require_changeable(campaign, changed)
-        columns = {name: value for name, value in changed.items() if name != PRODUCTS}
-        if PRODUCTS in changed:
-            columns["is_limited_to_products"] = bool(changed[PRODUCTS])
-        for name, value in columns.items():
-            setattr(campaign, name, value)
-        _require_valid(campaign, changed)
-        _require_approval(campaign, CHANGE, changed | {"campaign_id": campaign_id})
-        campaign.version += 1
-        campaign.save(update_fields=[*columns, "version"])
-        if code := changed.get("shared_code"):
-            pool.claim_shared(campaign_id=campaign_id, code=code)
-        if PRODUCTS in changed:
-            _replace_products(campaign, changed[PRODUCTS])
+        _write_changed(campaign, changed)
         if changed:
             journal.note(
                 what="campaign.changed",
@@ -291,6 +273,34 @@ def partner_note(campaign: Campaign) -> str:
         "%(count)s slots are with the partner and may still become coupons.",
         number,
     ) % {"count": f"{number:,}"}
+
+
+def _changed_terms(present: Mapping[str, Any], terms: Mapping[str, Any]) -> dict[str, Any]:
+    """The terms that differ from the present ones."""
+    given = {**terms}
+    if PRODUCTS in given:
+        given[PRODUCTS] = sorted(set(given[PRODUCTS]))
+    if given.get("code_source", present["code_source"]) != Campaign.CodeSource.SHARED:
+        # A campaign that is shared no longer loses its shared code.
+        given.setdefault("shared_code", None)
+    return {name: value for name, value in given.items() if value != present[name]}
+
+
+def _write_changed(campaign: Campaign, changed: Mapping[str, Any]) -> None:
+    """Write these terms to the locked campaign, in the caller's transaction, if they are valid together."""
+    columns = {name: value for name, value in changed.items() if name != PRODUCTS}
+    if PRODUCTS in changed:
+        columns["is_limited_to_products"] = bool(changed[PRODUCTS])
+    for name, value in columns.items():
+        setattr(campaign, name, value)
+    _require_valid(campaign, changed)
+    _require_approval(campaign, CHANGE, {**changed, "campaign_id": campaign.pk})
+    campaign.version += 1
+    campaign.save(update_fields=[*columns, "version"])
+    if code := changed.get("shared_code"):
+        pool.claim_shared(campaign_id=campaign.pk, code=code)
+    if PRODUCTS in changed:
+        _replace_products(campaign, changed[PRODUCTS])
 
 
 def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:
