@@ -28,6 +28,9 @@ LINGER_SECONDS = 5.0
 STOPPING_IDLE_SECONDS = 0.5
 """Until a stopping worker closes idle connections: requests that are already under way still arrive."""
 
+MOST_HEADERS = 200
+"""Lines of a head: those of one name are joined in quadratic time. Proxies pass fewer, HAProxy 101."""
+
 late_bodies = Counter("firstcome_slow_bodies", "Requests refused because their body took too long.")
 # Not `Overloaded`, which means that nothing was done.
 STOPPED = _("The server is stopping; the result of the request is not known. Try again.")
@@ -111,8 +114,10 @@ class Served:
             # uvicorn takes trailers of a body in chunks for headers: one would name another client.
             is_renamed = b"transfer-encoding" in fields and names.count(b"x-forwarded-for") > 1
             is_elsewhere = scope["http_version"] != "1.0" and names.count(b"host") != 1
-            if is_skipped or is_renamed or is_elsewhere:
-                raise SuspiciousOperation("no host, several, a client twice, or a body behind an upgrade")
+            if is_skipped or is_renamed or is_elsewhere or len(names) > MOST_HEADERS:
+                raise SuspiciousOperation(
+                    "no host, several, a client twice, a body behind an upgrade, a long head"
+                )
             await self._application(scope, receive_in_time, send_whole)
         except (asyncio.CancelledError, Exception) as failure:
             if has_started:

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from unicodedata import combining, normalize
 from urllib.parse import quote
@@ -19,8 +20,9 @@ from accounts.tokens import tokens
 from coupons.admin import adding
 from coupons.tests.factories import CampaignFactory
 from inventory.imports import stock_files
+from shop.burst.application import application
 from shop.errors import FirstcomeError
-from shop.http import prefer
+from shop.http import prefer, serving
 from shop.http.pages import middleware, pages
 from shop.normalization import LONGEST_TEXT, MOST_MARKS, is_quick, normalized, spellings
 from shop.tests.asgi_client import request_scope, send_request
@@ -271,6 +273,26 @@ def test_no_head_takes_either_lane_five_milliseconds(name, value):
             pages.render(scope, dict(scope["headers"]), BytesIO())
 
     assert milliseconds(read_head) <= MOST_MS
+
+
+def test_a_head_of_30_000_lines_is_refused_before_it_takes_the_event_loop_five_milliseconds():
+    served, statuses = serving.Served(application), []
+
+    async def receive() -> dict:
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict) -> None:
+        statuses.append(message.get("status"))
+
+    def answer(lines: int) -> int:
+        scope = request_scope("GET", "/healthz")
+        scope["headers"] += [(b"accept", b"a")] * (lines - len(scope["headers"]))
+        statuses.clear()
+        asyncio.run(served(scope, receive, send))
+        return statuses[0]
+
+    assert milliseconds(partial(answer, 30_000)) <= MOST_MS
+    assert (answer(200), answer(201), answer(30_000)) == (200, 400, 400)
 
 
 UPLOAD_BYTES = 32 * 2**20
