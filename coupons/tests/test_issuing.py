@@ -122,6 +122,8 @@ def test_that_a_campaign_does_not_exist_is_not_remembered(account_id):
     created = CampaignFactory.create(pk=900_007)
     assert issuing.issue(campaign_id=created.pk, user_id=account_id).is_new
     assert remembered.is_known(created.pk)
+    remembered.terms_changed(campaign_id=created.pk)
+    assert remembered.is_known(created.pk), "its next reading doesn't wait among those of made-up ones"
 
 
 async def _ask_for_unknown(ids: list[int]) -> list[Any]:

@@ -1,6 +1,7 @@
 """What many callers need and one of them reads: the others share its result for a moment."""
 
 import asyncio
+import math
 import threading
 import time
 from asyncio import _get_running_loop as running_loop
@@ -141,7 +142,7 @@ class SharedRead(Generic[Value]):
         return last if last and time.monotonic() < last.is_due_at else None
 
     def is_known(self) -> bool:
-        """Whether it was read, and not forgotten since."""
+        """Whether it was ever read."""
         return self._last is not None
 
     def is_due(self) -> bool:
@@ -152,8 +153,9 @@ class SharedRead(Generic[Value]):
         return self._last.age_seconds() if self._last else float("inf")
 
     def forget(self) -> None:
-        """Have the next call read again."""
-        self._last = None
+        """Have the next call read again, and what was read before used by none."""
+        if last := self._last:
+            self._last = Reading(last.value, began_at=-math.inf, is_due_at=-math.inf)
 
     def _is_recent(self) -> bool:
         return self.age_seconds() < self._recent_seconds
