@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from coupons import issued_coupons, redemption
@@ -10,6 +10,9 @@ from shop.concurrency.event_loop import run_in_thread
 from shop.concurrency.thread_pool import LOOKUP_POOL
 from shop.errors import Rejected, Throttled
 from shop.rates import rate_limits, throttling
+
+_in_progress: set[tuple[int, str]] = set()
+"""Accounts and the codes for which orders of theirs hold places."""
 
 
 @asynccontextmanager
@@ -21,19 +24,26 @@ async def counting(account_id: int, address: str, code: str) -> AsyncIterator[No
     of the account's own coupons: when the account has named too many wrong ones lately, or has named some and
     its network too many. It is also raised in the place of a refusal past a limit, by all processes' counts.
     """
-    network = _network_key(address)
-    try:
-        _require_capacity(account_id, network)
-    except Throttled:
-        if not await run_in_thread(issued_coupons.has_coupon, account_id, code, **_threads(account_id)):
+    network, named = _network_key(address), (account_id, code)
+    with ExitStack() as place:
+        try:
+            # Until it is known whether the code is wrong: of guesses at once a right one would go through.
+            if named not in _in_progress:
+                place.enter_context(rate_limits.WRONG_CODES.counting(account_id)).counts_itself = True
+                place.callback(_in_progress.discard, named)
+                _in_progress.add(named)
+            if network is not None and rate_limits.WRONG_CODES.has_calls(account_id):
+                rate_limits.WRONG_CODES_OF_NETWORK.require_capacity(network)
+        except Throttled:
+            if not await run_in_thread(issued_coupons.has_coupon, account_id, code, **_threads(account_id)):
+                raise
+        try:
+            yield
+        except Rejected as refusal:
+            is_wrong = refusal.code == "coupon_not_usable" and refusal.extra["reason"] == "not_found"
+            if is_wrong and not isinstance(refusal, redemption.OpensSoon):
+                await run_in_thread(_count, account_id, network, code, **_threads(account_id))
             raise
-    try:
-        yield
-    except Rejected as refusal:
-        is_wrong = refusal.code == "coupon_not_usable" and refusal.extra["reason"] == "not_found"
-        if is_wrong and not isinstance(refusal, redemption.OpensSoon):
-            await run_in_thread(_count, account_id, network, code, **_threads(account_id))
-        raise
 
 
 def _threads(account_id: int) -> dict[str, Any]:
@@ -46,12 +56,6 @@ def _network_key(address: str) -> int | None:
         return None
     network = throttling.network_of_address(address, ipv4_bits=24)
     return int.from_bytes(hashlib.sha256(network.encode()).digest()[:6])
-
-
-def _require_capacity(account_id: int, network: int | None) -> None:
-    rate_limits.WRONG_CODES.require_capacity(account_id)
-    if network is not None and rate_limits.WRONG_CODES.has_calls(account_id):
-        rate_limits.WRONG_CODES_OF_NETWORK.require_capacity(network)
 
 
 def _count(account_id: int, network: int | None, code: str) -> None:

@@ -14,6 +14,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from orders.models import Order
 from orders.tests import buying
+from orders.tests.waiting import KEEP, somebody_waits_at_the_stock
 from shop import clock
 from shop.configuration import Rate
 from shop.rates import rate_limits
@@ -21,7 +22,9 @@ from shop.rates.rate_limits import RateLimit
 from shop.tests import api_keys
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
-from shop.tests.racing import race
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "AUTUMN-2026"
@@ -95,6 +98,17 @@ def test_of_guesses_at_once_in_two_processes_no_more_are_answered(product, monke
     assert answers.pop((409, "not_found")) == 10
     assert answers.pop((429, "throttled")) == 20
     assert answers == {(201, ""): 1, (409, "held"): 23}
+
+
+def test_a_guess_in_progress_has_its_place_and_a_right_code_past_it_is_refused(settings, product):
+    settings.RATE_WRONG_CODES = Rate(1, 3_600)
+    shared_campaign()
+    api = client_from("192.0.2.1")
+    with holding(KEEP, product.id):
+        guess = in_background(partial(order, api, product, "GUESS"))
+        wait_until(somebody_waits_at_the_stock)
+        assert results(order(api, product, CODE)) == [(429, "throttled")]
+    assert results(guess.result(30)) == [(409, "not_found")]
 
 
 @pytest.mark.parametrize(

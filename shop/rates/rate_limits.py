@@ -72,9 +72,10 @@ class Usage:
 
 @dataclass(slots=True)
 class CountedCall:
-    """A block that `RateLimit.counting` counts, unless its `outcome` is a replay."""
+    """A block that `RateLimit.counting` counts, unless its `outcome` is a replay or it counts for itself."""
 
     outcome: Any = None
+    counts_itself: bool = False
 
 
 class RateLimit:
@@ -129,7 +130,7 @@ class RateLimit:
                 self._in_progress[subject] -= 1
                 if not self._in_progress[subject]:
                     del self._in_progress[subject]
-                if is_counted:
+                if is_counted and not call.counts_itself:
                     self._add(rate, subject)
 
     def count_now(self, subject: Subject) -> int:
@@ -194,7 +195,7 @@ class RateLimit:
         # A full window counts as one call less, so that a call is possible as soon as the next one begins.
         before = min(self._calls.get((number - 1, subject), 0), max(1, rate.times - 1))
         free = rate.times - 1 - (self._calls.get((number, subject), 0) if counted is None else counted)
-        if before * remaining <= free - self._in_progress.get(subject, 0):
+        if before * remaining <= free - (self._in_progress.get(subject, 0) if counted is None else 0):
             return
         windows = remaining + (rate.times == 1)
         if free >= 0:
