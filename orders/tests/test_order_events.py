@@ -11,7 +11,6 @@ from orders import cancellation
 from orders.models import Order
 from orders.placement.strategies import group_commit
 from orders.tests import buying
-from orders.tests.waiting import somebody_waits_at_the_stock
 from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
@@ -19,7 +18,7 @@ from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background
+from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -73,9 +72,9 @@ def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(produc
         return client_of(buyer).post("/orders", body, key="a", **{"X-Request-ID": f"request-of-{buyer.id}"})
 
     batcher = group_commit.BATCHER
-    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.id):
+    with holding("SELECT id FROM coupons_coupon WHERE code = %s FOR UPDATE", coupons[buyers[0].id]):
         first = in_background(partial(race, [partial(order, buyers[0])]))
-        wait_until(somebody_waits_at_the_stock)
+        wait_until(lambda: waiting_at("%UPDATE coupons_coupon%") == 1)
         others = in_background(partial(race, [partial(order, buyer) for buyer in buyers[1:]]))
         wait_until(lambda: len(batcher._queue) == len(buyers) - 1)
     assert [answer.status_code for answer in [*first.result(), *others.result()]] == [201] * 12

@@ -5,8 +5,10 @@ all waiting requests, decides them in one transaction, commits, passes each its 
 batch, until no request waits. One hot row then costs one lock and one flush per batch rather than per request
 (flat combining: Hendler, Incze, Shavit, Tzafrir, SPAA 2010).
 
-A failed batch is halved, again and again, if one of its requests may be the cause. If a row stays locked the
-requests that need it fail, and the others continue (`shop.db.stuck_rows`).
+A failed batch is halved, again and again, if one of its requests may be the cause. Where another transaction
+has a row locked for more than a moment, the requests that need it are put aside, in their order, and return
+to the front once a thread could lock it; if it stays locked they fail (`shop.db.stuck_rows`). The others
+continue.
 """
 
 import threading
@@ -26,7 +28,7 @@ from structlog import get_logger
 
 from shop.concurrency.thread_pool import LEADER_POOL, close_unusable_connection
 from shop.db import stuck_rows, transactions
-from shop.db.stuck_rows import Row
+from shop.db.stuck_rows import Row, StillLocked
 from shop.errors import Overloaded, Unavailable
 from shop.lazy_texts import mark as _
 from shop.observability import logs, tracing
@@ -65,14 +67,22 @@ MAX_WAITING = 5_000
 WAIT_SECONDS = 10.0
 DEADLINE_CHECK_SECONDS = 0.1
 """Between two checks of deadlines, while a batcher is busy."""
+MOMENT_SECONDS = 0.3
+"""For so long a batch waits for a row; four times as long for each time that a request of it was put aside,
+since many healthy transactions may wait in line for a hot row.
+"""
 
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Request]):
-    """A request, its caller's context for logs and traces, and its callback, which is None once called."""
+    """A request, its caller's context for logs and traces, and its callback, which is None once called.
+
+    `put_aside` counts how often it waited for a row.
+    """
 
     request: Request
     on_result: Callable[[Any], None] | None
+    put_aside: int = 0
     entered_at: float = field(default_factory=time.monotonic)
     context: Context = field(default_factory=copy_context)
 
@@ -82,6 +92,14 @@ class _Lead(Generic[Request]):
     """One leader's work at a batcher, and the batch that it decides, if any."""
 
     batch: Sequence[_Entry[Request]] = ()
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True, eq=False)
+class _Aside(Generic[Request]):
+    """The requests that need a row which a thread waits for."""
+
+    entries: deque[_Entry[Request]] = field(default_factory=deque)
     since: float = field(default_factory=time.monotonic)
 
 
@@ -130,6 +148,7 @@ class Batcher(Generic[Request, Outcome]):
         # A queue that isn't empty has a lead.
         self._queue: deque[_Entry[Request]] = deque()
         self._lead: _Lead[Request] | None = None
+        self._aside: dict[Row, _Aside[Request]] = {}
 
     def enter(self, request: Request, on_result: Callable[[Outcome | Exception], None]) -> None:
         """Queue the request, and have its outcome passed to `on_result` once it is committed; never blocks.
@@ -140,7 +159,8 @@ class Batcher(Generic[Request, Outcome]):
         the queue is full.
         """
         with self._mutex:
-            if len(self._queue) >= self._max_waiting:
+            aside = sum([len(one.entries) for one in self._aside.values()])
+            if len(self._queue) + aside >= self._max_waiting:
                 raise Overloaded(_("Too many requests are waiting; nothing was done."))
             self._queue.append(_Entry(request, on_result))
             if self._lead is None:
@@ -163,12 +183,12 @@ class Batcher(Generic[Request, Outcome]):
         return _unwrap(results.get())
 
     def busy_seconds(self) -> float:
-        """How long the current batch, or the wait for a leader, has lasted; 0 if there is none."""
-        lead = self._lead
-        return time.monotonic() - lead.since if lead else 0.0
+        """How long the current batch, or the wait for a leader or a row, has lasted; 0 if there is none."""
+        since = [one.since for one in (self._lead, *self._aside.values()) if one]
+        return time.monotonic() - min(since) if since else 0.0
 
     def is_busy(self) -> bool:
-        return self._lead is not None
+        return self._lead is not None or bool(self._aside)
 
     def end_overdue(self) -> None:
         """End the wait of requests past their deadline.
@@ -180,8 +200,9 @@ class Batcher(Generic[Request, Outcome]):
         late: list[_Entry[Request]] = []
         lost: Sequence[_Entry[Request]] = ()
         with self._mutex:
-            while self._queue and now - self._queue[0].entered_at >= self._wait_seconds:
-                late.append(self._queue.popleft())
+            for waiting in (self._queue, *[aside.entries for aside in self._aside.values()]):
+                while waiting and now - waiting[0].entered_at >= self._wait_seconds:
+                    late.append(waiting.popleft())
             if self._lead and self._lead.batch and now - self._lead.since >= self._wait_seconds:
                 lost = self._lead.batch
                 self._replace_lead()
@@ -241,11 +262,12 @@ class Batcher(Generic[Request, Outcome]):
                 time.sleep(max(0.0, self._began_at + self._min_interval_seconds - time.monotonic()))
                 self._began_at = time.monotonic()
         with self._mutex:
-            if self._is_over(lead):
-                return ()
-            lead.batch = [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
-            lead.since = time.monotonic()
-            return lead.batch
+            while not self._is_over(lead):
+                taken = [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
+                lead.batch, lead.since = self._without_aside(taken), time.monotonic()
+                if lead.batch:
+                    return lead.batch
+            return ()
 
     def _is_over(self, lead: _Lead[Request]) -> bool:
         """With the mutex held: whether the lead is over, because it was replaced or no request waits."""
@@ -260,9 +282,17 @@ class Batcher(Generic[Request, Outcome]):
         if stuck_rows.any_known() and not is_retry:
             batch = self._refuse_blocked(batch, stuck_rows.known)
         requests = [entry.request for entry in batch]
+        if self._rows_of:
+            times = max([entry.put_aside for entry in batch], default=0)
+            stuck_rows.patience.seconds = MOMENT_SECONDS * 4**times
         try:
             outcomes: Sequence[Any] = self._run(lambda: self._decide_all(requests)) if batch else []
         except Exception as error:
+            if isinstance(error, StillLocked):
+                others = self._put_aside(batch, error.rows)
+                if len(others) < len(batch):
+                    self._decide_batch(others, is_retry=is_retry, is_part=is_part)
+                    return
             if isinstance(error, transactions.LockWaitTimeout) and self._rows_of and not is_retry:
                 self._decide_batch(self._refuse_blocked(batch, stuck_rows.find), is_retry=True)
                 return
@@ -270,7 +300,46 @@ class Batcher(Generic[Request, Outcome]):
                 self._decide_parts(batch)
                 return
             outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
+        finally:
+            stuck_rows.patience.seconds = None
         self._answer(batch, outcomes)
+
+    def _put_aside(
+        self, batch: Sequence[_Entry[Request]], rows: Collection[Row]
+    ) -> Sequence[_Entry[Request]]:
+        """Have a thread wait for each of these rows, and the requests that need it; return the others."""
+        with self._mutex:
+            new: dict[Row, _Aside[Request]] = {row: _Aside() for row in rows if row not in self._aside}
+            self._aside |= new
+            others = self._without_aside([entry for entry in batch if entry.on_result])
+        for row in new:
+            # These threads are few: what is left of the pool leads.
+            LEADER_POOL.start(partial(self._wait_for, row), group="rows")
+        return others
+
+    def _without_aside(self, batch: Sequence[_Entry[Request]]) -> Sequence[_Entry[Request]]:
+        """With the mutex held: put aside the requests that need a row that is waited for; return others."""
+        if not (self._aside and self._rows_of):
+            return batch
+        others = []
+        for entry in batch:
+            row = next((row for row in self._rows_of(entry.request) if row in self._aside), None)
+            if row:
+                entry.put_aside += 1
+                self._aside[row].entries.append(entry)
+            else:
+                others.append(entry)
+        return others
+
+    def _wait_for(self, row: Row) -> None:
+        """Wait for the row; then the requests that need it are the first in the queue."""
+        try:
+            stuck_rows.wait_for(row)
+        finally:
+            with self._mutex:
+                self._queue.extendleft(reversed(self._aside.pop(row).entries))
+                if self._queue and self._lead is None:
+                    self._start_lead()
 
     def _refuse_blocked(
         self, batch: Collection[_Entry[Request]], find_stuck: Callable[[Collection[Row]], Collection[Row]]

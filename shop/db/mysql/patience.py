@@ -29,6 +29,15 @@ def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
         options["read_timeout"] = usual
 
 
+def limited(connection: BaseDatabaseWrapper, select: str, *, seconds: float | None) -> str:
+    """This SELECT, which the server ends if it takes longer: see `is_statement_ended`."""
+    if seconds is None or connection.vendor != "mysql":
+        return select
+    if getattr(connection, "mysql_is_mariadb", False):
+        return f"SET STATEMENT max_statement_time = {seconds:f} FOR {select}"
+    return select.replace("SELECT", f"SELECT /*+ MAX_EXECUTION_TIME({1000 * seconds:.0f}) */", 1)
+
+
 def is_statement_ended(error: BaseException) -> bool:
     """Whether the statement took longer than its limit; the connection is as good as before."""
     return isinstance(error, OperationalError) and error.args[:1] in STATEMENT_ENDED

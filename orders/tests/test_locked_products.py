@@ -1,0 +1,146 @@
+"""A product that another transaction keeps locked delays its own orders, and those of no other product."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.placement.decisions import PlacedOrder
+from orders.placement.strategies.group_commit import BATCHER
+from orders.tests import buying
+from shop.db import stuck_rows, transactions
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import holding
+from shop.tests.test_batching import Submission
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
+ONE_LOCK_WAIT = 5.0
+# The few hundred milliseconds for which a batch waits for a row, and the time of some batches.
+SOON = 1.5
+
+
+class Order(Submission):
+    """An order of one unit of each of these products, placed by another thread, and how long it took."""
+
+    seconds = 0.0
+
+    def __init__(self, *products: Product) -> None:
+        super().__init__(BATCHER, buying.order_request(buying.account().id, dict.fromkeys(products, 1)))
+
+    def run(self) -> None:
+        began_at = time.monotonic()
+        super().run()
+        self.seconds = time.monotonic() - began_at
+
+
+def products(number: int, *, on_hand: int = 99) -> Sequence[Product]:
+    return ProductFactory.create_batch(number, on_hand=on_hand)
+
+
+def is_placed_soon(order: Order) -> bool:
+    return isinstance(order.result(), PlacedOrder) and order.seconds < SOON
+
+
+def test_orders_of_other_products_do_not_wait_for_a_locked_one():
+    before, locked, after = products(3)
+    with holding(LOCK, locked.pk):
+        batch = [Order(product) for _ in range(8) for product in (before, locked, after)]
+        later = []
+        for _ in range(6):
+            later += [Order(product) for product in (before, locked, after)]
+            time.sleep(0.2)
+        others = [one for one in batch + later if one.request.lines[0].product_id != locked.pk]
+        assert [is_placed_soon(one) for one in others] == [True] * 28
+        blocked = [one for one in batch + later if one not in others]
+        refusals = [one.result() for one in blocked]
+    assert {type(refusal) for refusal in refusals} <= {transactions.LockWaitTimeout}
+    assert {(refusal.code, refusal.retry_after) for refusal in refusals} == {("unavailable", 1)}
+    assert max(one.seconds for one in blocked) < ONE_LOCK_WAIT + SOON
+    wait_until(lambda: not stuck_rows.any_known())
+    assert is_placed_soon(Order(locked))
+    assert [one.reserved for one in Product.objects.order_by("pk")] == [14, 1, 14]
+
+
+def test_orders_of_a_locked_product_are_decided_in_the_order_of_arrival_once_it_is_free():
+    [locked] = products(1, on_hand=6)
+    [other] = products(1)
+    with holding(LOCK, locked.pk):
+        orders = []
+        for number in range(12):
+            orders.append(Order(locked))
+            wait_until(lambda number=number: waiting_requests() > number)
+            assert is_placed_soon(Order(other))
+        assert not any(one.outcome for one in orders)
+    placed = [isinstance(one.result(), PlacedOrder) for one in orders]
+    assert placed == [True] * 6 + [False] * 6
+    assert {one.outcome.code for one in orders[6:]} == {"insufficient_stock"}
+    wait_until(lambda: not BATCHER.is_busy())
+
+
+def waiting_requests() -> int:
+    lead = BATCHER._lead
+    aside = sum(len(one.entries) for one in BATCHER._aside.values())
+    return len(BATCHER._queue) + aside + (len(lead.batch) if lead else 0)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_order_of_a_locked_product_and_a_free_one_keeps_none_of_the_free_one_waiting(is_first):
+    locked, free = products(2) if is_first else reversed(products(2))
+    with holding(LOCK, locked.pk):
+        both = Order(locked, free)
+        assert [is_placed_soon(Order(free)) for _ in range(4)] == [True] * 4
+        assert not both.outcome
+    assert isinstance(both.result(), PlacedOrder)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_product_that_others_lock_again_and_again_does_not_wait_for_a_locked_one(is_first):
+    """Its orders are put aside too, where it is locked at that moment, but for that moment."""
+    locked, hot = products(2) if is_first else reversed(products(2))
+    over = threading.Event()
+
+    def take_again_and_again() -> None:
+        while not over.is_set():
+            with holding(LOCK, hot.pk):
+                over.wait(0.02)
+
+    others = [threading.Thread(target=take_again_and_again) for _ in range(2)]
+    for other in others:
+        other.start()
+    try:
+        with holding(LOCK, locked.pk):
+            orders = [Order(product) for _ in range(6) for product in (locked, hot)]
+            assert [is_placed_soon(one) for one in orders[1::2]] == [True] * 6
+            assert not any(one.outcome for one in orders[::2])
+    finally:
+        over.set()
+        for other in others:
+            other.join()
+    assert all(isinstance(one.result(), PlacedOrder) for one in orders)
+
+
+def test_a_repeat_of_an_order_that_waits_for_its_product_is_the_same_order():
+    [locked] = products(1)
+    with holding(LOCK, locked.pk):
+        order = Order(locked)
+        wait_until(lambda: bool(BATCHER._aside))
+        repeat = Submission(BATCHER, order.request)
+        wait_until(lambda: waiting_requests() == 2)
+    assert repeat.result().reference == order.result().order.id
+    locked.refresh_from_db()
+    assert locked.reserved == 1
+
+
+def test_orders_that_wait_for_their_product_end_at_their_deadline(monkeypatch):
+    [locked] = products(1)
+    monkeypatch.setattr(BATCHER, "_wait_seconds", 1.0)
+    with holding(LOCK, locked.pk):
+        order = Order(locked)
+        assert order.result(within=3.0).code == "overloaded"
+    wait_until(lambda: not BATCHER.is_busy())
+    locked.refresh_from_db()
+    assert locked.reserved == 0
