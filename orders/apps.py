@@ -21,7 +21,7 @@ class OrdersConfig(AppConfig):
 
         assert {purchase.KIND, top_ups.KIND, refund_saga.KIND} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
-        entries.ORDER_ENDERS.append(cancellation.expire_all)
+        entries.ORDER_ENDERS.append(cancellation.expire_unlocked)
         reconciling.BOOKERS.append(gateway_bookings.look_up)
         reconciling.RECORDERS.append(gateway_bookings.record_late_refund)
 

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from structlog import get_logger
 
 from coupons import redemption
@@ -25,6 +25,8 @@ from shop.models import JournalLine
 
 log = get_logger(__name__)
 EXPIRY_BATCH_SIZE = 100
+# Of the lapsed orders so many are searched for products: a crowd's may lapse at once.
+MOST_SEARCHED = 1_000
 # Much longer than the pause between two passes.
 OVERDUE_AFTER = timedelta(minutes=1)
 CANNOT_EXPIRE = "order.cannot_expire"
@@ -63,17 +65,29 @@ def expire_due() -> int:
         ended += expire_all([order_id for order_id, _ in rows])
 
 
-def expire_lapsed(*, account_ids: Collection[int], product_ids: Collection[int]) -> bool:
-    """Expire orders of these accounts, or of these products, whose time to pay is over, without waiting for
-    locks. Returns whether there are any; `expire_due` does what is left.
+def find_lapsed(*, account_ids: Collection[int], product_ids: Collection[int]) -> list[UUID] | None:
+    """A batch of the orders of these accounts, and of these products among the `MOST_SEARCHED` that lapsed
+    first, whose time to pay is over. None if there are none, nor more to search.
     """
-    lines = OrderLine.objects.filter(order_id=OuterRef("pk"), product_id__in=product_ids)
-    lapsed = _due(clock.now()).filter(Q(account_id__in=account_ids) | Exists(lines))
-    oldest = lapsed.order_by("expires_at", "id").values_list("id", flat=True)[:EXPIRY_BATCH_SIZE]
-    order_ids = transactions.read(lambda: list(oldest))
-    if order_ids:
-        expire_all(_without_locked_rows(order_ids))
-    return bool(order_ids)
+    due = _due(clock.now()).values_list("id", flat=True)
+    oldest = list(due.order_by("expires_at", "id")[:MOST_SEARCHED])
+    if not oldest:
+        return None
+    lines = OrderLine.objects.filter(order_id__in=oldest, product_id__in=product_ids)
+    of_accounts = due.filter(account_id__in=account_ids)[:EXPIRY_BATCH_SIZE]
+    found = [*{*of_accounts, *lines.values_list("order_id", flat=True)[:EXPIRY_BATCH_SIZE]}]
+    return found if found or len(oldest) == MOST_SEARCHED else None
+
+
+def expire_unlocked(order_ids: Collection[UUID]) -> bool:
+    """Expire those of these orders that have lapsed, without waiting for locks: `expire_due` does the rest.
+
+    Returns whether there are any of which no other transaction has a row locked.
+    """
+    unlocked = _without_locked_rows(order_ids)
+    if unlocked:
+        expire_all(unlocked)
+    return bool(unlocked)
 
 
 def is_any_due() -> bool:

@@ -5,6 +5,7 @@ when it is read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -131,16 +132,20 @@ def decide_without_lapsed(decide: Decide, order_requests: Sequence[OrderRequest]
     """
     outcomes = decide(order_requests)
     held = {index: order_requests[index] for index, one in enumerate(outcomes) if isinstance(one, Held)}
+    if not held:
+        return outcomes
     account_ids = {order_request.account_id for order_request in held.values()}
     product_ids = {line.product_id for order_request in held.values() for line in order_request.lines}
-    again: list[PlacementResult] = []
-    try:
-        if held and cancellation.expire_lapsed(account_ids=account_ids, product_ids=product_ids):
+    find = partial(cancellation.find_lapsed, account_ids=account_ids, product_ids=product_ids)
+    again = [outcomes[index] for index in held]
+    # After an error only these stay refused, and may be repeated: what the first decision placed is durable.
+    with suppress(DatabaseError, Unavailable):
+        lapsed = transactions.read(find)
+        if lapsed is None:
+            return outcomes
+        if cancellation.expire_unlocked(lapsed):
             again = decide([*held.values()])
-    except (DatabaseError, Unavailable):
-        # Only these stay refused, and may be repeated: what the first decision has placed is durable.
-        again = [outcomes[index] for index in held]
-    for index, outcome in zip(held, again, strict=False):
+    for index, outcome in zip(held, again, strict=True):
         outcomes[index] = outcome
         if isinstance(outcome, Held):
             outcome.retry_after = HELD_RETRY_SECONDS

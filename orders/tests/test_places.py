@@ -225,3 +225,16 @@ def test_two_open_orders_of_one_account_in_a_sale_are_named_by_l16_alone(sale, p
     assert set(broken.offenders) == {str(entry.id), str(second.id)}
     end(order.id)
     assert buying.broken_laws() == []
+
+
+def test_a_join_does_not_wait_for_the_product_of_a_lapsed_order_and_repeated_it_gets_a_place(sale, product):
+    buyer, other = buying.account().id, buying.account().id
+    entry = admitted(sale, buyer)
+    order = buy(product, buyer)
+    Order.objects.filter(id=order.id).update(expires_at=clock.now())
+    with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.pk):
+        joins = [in_background(partial(factories.join, sale, account)) for account in (buyer, other)]
+        kept, new = [joining.result(2) for joining in joins]
+        assert (kept.id, kept.status, new.status) == (entry.id, "used", "waiting")
+    assert factories.join(sale, buyer).id != entry.id
+    assert buying.state_of(order.id) == "expired"

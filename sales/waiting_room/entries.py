@@ -26,8 +26,8 @@ Status = SaleEntry.Status
 # The statuses of orders that ended unpaid: `orders.order_states.ENDED`, which this app does not import.
 ENDED_UNPAID = ("payment_failed", "cancelled", "expired")
 UNPAID = "awaiting_payment"
-ORDER_ENDERS: list[Callable[[list[UUID]], object]] = []
-"""End these orders, whose time to pay is over."""
+ORDER_ENDERS: list[Callable[[list[UUID]], bool]] = []
+"""End these orders, whose time to pay is over, without waiting for locks; whether any could be ended."""
 
 
 class JoinRequest(NamedTuple):
@@ -205,14 +205,14 @@ def to_entry(row: CurrentEntry, sale: Sale, now: datetime) -> Entry:
 
 
 def _end_lapsed_orders(join: Callable[[], Sequence[Any]]) -> Sequence[Any]:
-    """Join in a transaction; where an order that has lapsed holds the place, end it and join again."""
+    """Join in a transaction; where an order that has lapsed holds the place, end it and join again, unless
+    others have it locked.
+    """
     outcomes = transactions.run_batch(join)
     lapsed = [one.lapsed_order_id for one in outcomes if isinstance(one, Entry) and one.lapsed_order_id]
-    if not lapsed:
-        return outcomes
-    for end in ORDER_ENDERS:
-        end(lapsed)
-    return transactions.run_batch(join)
+    if lapsed and any(end(lapsed) for end in ORDER_ENDERS):
+        return transactions.run_batch(join)
+    return outcomes
 
 
 def _read(entry_ids: Sequence[UUID]) -> list[Entry | NotFound]:
