@@ -147,14 +147,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
     seconds = json.loads(SECONDS.read_text())
     chosen = [item for item in items if config.getoption("circle") in (None, circle_of(item))]
-    part = config.getoption("part")
-    if config.getoption("circle") or part:
-        chosen = _ordered(chosen, seconds, config.getoption("seed"))
-        named = list(dict.fromkeys(map(_module, chosen)))
+    part, seed = config.getoption("part"), config.getoption("seed")
+    if config.getoption("circle") or part or seed:
+        # Not in the seed's order: the parts of any seeds are the whole.
+        named = list(dict.fromkeys(map(_module, _ordered(chosen, seconds, ""))))
         modules = own_stack.chosen(named, part)
         if since := config.getoption("since"):
             modules += _touched(named, modules, seconds, since)
-        chosen = [item for item in chosen if _module(item) in modules]
+        chosen = [item for item in _ordered(chosen, seconds, seed) if _module(item) in modules]
     kept = set(chosen)
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = chosen

@@ -58,22 +58,27 @@ def test_a_seed_decides_the_order_and_long_modules_and_the_shared_shop_stay_firs
 
 @pytest.mark.boots("pytest, a MariaDB, or children", in_first_circle=True)
 def test_the_names_of_failed_tests_are_written_a_line_each(tmp_path):
-    failing = tmp_path / "test_of_two.py"
-    failing.write_text("def test_right(): pass\ndef test_wrong(): assert 0\n")
+    (tmp_path / "test_of_two.py").write_text("def test_right(): pass\ndef test_wrong(): assert 0\n")
     names = tmp_path / "names"
-    words = [
-        "-p",
-        "scripts.tests.circles",
-        "--failed-to",
-        str(names),
-        "-c",
-        "/dev/null",
-        "--rootdir",
-        str(tmp_path),
-    ]
-    ran = programs.end([sys.executable, "-m", "pytest", *words, str(failing)])
-    assert ran.returncode == 1
+    assert _pytest_in(tmp_path, "--failed-to", str(names)).returncode == 1
     assert names.read_text() == "test_of_two.py::test_wrong\n"
+
+
+@pytest.mark.boots("pytest, a MariaDB, or children", in_first_circle=True)
+def test_the_parts_of_two_seeds_are_the_whole(tmp_path):
+    for name in "abcdefgh":
+        (tmp_path / f"test_{name}.py").write_text("def test_it(): pass\n")
+    parts = (("1/2", "1"), ("2/2", "2"))
+    ran = [
+        _pytest_in(tmp_path, "--collect-only", "-q", "--part", part, "--seed", seed) for part, seed in parts
+    ]
+    modules = [line.partition("::")[0] for one in ran for line in one.stdout.splitlines() if "::" in line]
+    assert sorted(modules) == [f"test_{name}.py" for name in "abcdefgh"]
+
+
+def _pytest_in(folder, *arguments):
+    plugin = ("-p", "scripts.tests.circles", "-c", "/dev/null", "--rootdir", str(folder))
+    return programs.end([sys.executable, "-m", "pytest", *plugin, *arguments, str(folder)])
 
 
 @pytest.mark.django_db
