@@ -35,10 +35,10 @@ docs: ## build the documentation and serve it: PORT=8009, VAR=var
 
 ##@ Its code
 
-# Where debootstrap can't be installed, the command itself names the servers that it doesn't meet.
+# Where debootstrap can't be installed, the command itself says so, and in CI names the servers that it doesn't meet.
 test: ## the first group of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12, with SINCE=HEAD~20 also what changes since then touch; SEED=4 is an order of the tests; DB=mariadb, mysql, mariadb-next or others (races, crashes, migrations … on the last two, as root); SERVE=1 only keeps the servers up, to run pytest by hand
 	$(BOOTSTRAP) $(if $(CIRCLE)$(ARGS)$(SERVE)$(filter-out mariadb,$(DB)),tests,test)
-	$(if $(filter-out mariadb,$(DB)),$(if $(filter others,$(DB)),-)$(BOOTSTRAP) tests debootstrap)
+	$(if $(filter-out mariadb,$(DB)),$(if $(CI)$(filter others,$(DB)),-)$(BOOTSTRAP) tests debootstrap)
 	@exec $(VENV) -m $(if $(SERVE),scripts.stack.throwaway --db "$(DB)",scripts.suite --db "$(DB)" --circle "$(CIRCLE)" --part "$(PART)" --since "$(SINCE)" --seed "$(SEED)" $(ARGS))
 
 check: ## formatting, lint, types, layers, migrations, drift of what is generated, generation of the Python client, translations, alerting rules

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.stack import SetupError, children, places, throwaway
+from scripts.stack.system_packages import Root
 
 IN_PARALLEL = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "10")
 PATIENCE_SECONDS = 30
@@ -31,31 +32,33 @@ def main() -> int:
     asked, arguments = parser.parse_known_args()
     part = ("--part", asked.part, "--since", asked.since) if asked.part else ()
     seed = asked.seed or str(secrets.randbelow(10**6))
-    if asked.db == "others":
-        return _on_other_servers(*part)
     if arguments and not asked.circle:
         return _pytest_on(asked.db, *arguments)
-    circle = asked.circle or "first"
     print(f"The order of the tests is that of SEED={seed}.", flush=True)
-    code = _pytest_on(asked.db, "--circle", circle, "--seed", seed, *part, *IN_PARALLEL, *arguments)
+    others = {kind: root for kind, (_, root) in throwaway.DATABASES.items() if root}
+    circle = asked.circle or "first"
+    words = ("--circle", circle, "--seed", seed, *part, *IN_PARALLEL, *arguments)
+    if asked.db == "others":
+        return _on_other_servers(others, "-m", "each_server", "--seed", seed, *part, *IN_PARALLEL)
+    if asked.db in others and os.environ.get("CI"):
+        return _on_other_servers({asked.db: others[asked.db]}, *words)
+    code = _pytest_on(asked.db, *words)
     return code if code != 0 or circle != "first" else _run("scripts.smoke", environment=os.environ)
 
 
-def _on_other_servers(*part: str) -> int:
-    """What depends on the database server most, on the kinds that come from a Debian root.
+def _on_other_servers(roots: Mapping[str, Root], *arguments: str) -> int:
+    """The exit code of pytest on these kinds of server, each from its Debian root.
 
     One that can't be had is named at the end, and the others go on.
     """
     codes, not_met = [0], []
-    for kind, (_, root) in throwaway.DATABASES.items():
-        if root is None:
-            continue
+    for kind, root in roots.items():
         try:
             root.require(within_seconds=throwaway.ROOT_SECONDS)
         except (SetupError, OSError) as error:
             not_met.append(f"*** NOT TESTED on {kind}: {error} ***\n")
         else:
-            codes.append(_pytest_on(kind, "-m", "each_server", *part, *IN_PARALLEL))
+            codes.append(_pytest_on(kind, *arguments))
     print(*not_met, sep="", end="", file=sys.stderr, flush=True)
     return max(codes)
 

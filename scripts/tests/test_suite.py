@@ -1,6 +1,7 @@
 """The suite itself: its groups and their list, its servers, and `make check` without its programs."""
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from scripts import check
-from scripts.stack import system_packages
+from scripts import check, suite
+from scripts.stack import SetupError, system_packages
 from scripts.tests import circles, programs
 
 
@@ -79,6 +80,17 @@ def test_the_parts_of_two_seeds_are_the_whole(tmp_path):
 def _pytest_in(folder, *arguments):
     plugin = ("-p", "scripts.tests.circles", "-c", "/dev/null", "--rootdir", str(folder))
     return programs.end([sys.executable, "-m", "pytest", *plugin, *arguments, str(folder)])
+
+
+def test_ci_goes_on_without_a_server_that_it_can_not_have_and_others_are_told(monkeypatch, capsys):
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(sys, "argv", ["suite", "--db", "mysql"])
+    monkeypatch.setenv("CI", "true")
+    assert suite.main() == 0
+    assert "*** NOT TESTED on mysql: the Debian root of mysql needs root" in capsys.readouterr().err
+    monkeypatch.delenv("CI")
+    with pytest.raises(SetupError, match="the Debian root of mysql needs root"):
+        suite.main()
 
 
 @pytest.mark.django_db
