@@ -28,7 +28,7 @@ READY_SECONDS, STOP_SECONDS, MANAGE_SECONDS = 240, 20, 300
 RATES = ("COUPONS", "ORDERS", "PAYMENTS", "TOP_UPS", "DECLINES", "WRONG_CODES", "ANONYMOUS", "API_KEYS")
 NO_RATES = {f"RATE_{name}": "" for name in RATES}
 """For loads in which a few accounts call as often as many would."""
-OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "ONLY", "SEED")
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "DB", "ONLY", "SEED")
 """What an outer make would pass to the inner one."""
 Item = TypeVar("Item")
 

@@ -12,7 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from scripts.stack import SetupError, children, environment, instance as instances, places, ports, processes
+from scripts.stack import (
+    SetupError,
+    children,
+    environment,
+    instance as instances,
+    own_stack,
+    places,
+    ports,
+    processes,
+)
 from scripts.stack.instance import Instance
 from scripts.tests.circles import boots
 
@@ -29,6 +38,13 @@ def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path):
     with pytest.raises(SetupError, match="not a private folder"):
         places.socket_path(deep, "redis.sock")
     path.parent.rmdir()
+
+
+def test_make_test_on_another_server_leaves_the_smoke_its_own_database(tmp_path, monkeypatch):
+    monkeypatch.setenv("DB", "mysql")
+    monkeypatch.setenv("MAKEFLAGS", " -- DB=mysql")
+    own = own_stack.own_environment(Instance(home=tmp_path, port=9000, database="sqlite"), {})
+    assert not own.keys() & {"DB", "MAKEFLAGS"}
 
 
 def test_an_id_that_was_assigned_again_is_another_process(tmp_path):
