@@ -270,9 +270,8 @@ def is_refused(address: str) -> bool:
 
 
 def test_a_stop_answers_waiting_requests_and_accepts_no_new_ones(tmp_path):
-    with small(tmp_path) as server:
-        waiting = [connect(server.address) for _ in range(20)]
-        idle = connect(server.address)
+    with small(tmp_path) as server, ExitStack() as closing:
+        idle, *waiting = (closing.enter_context(connect(server.address)) for _ in range(21))
         for connection in waiting:
             connection.sendall(b"GET /wait/2 HTTP/1.1\r\nHost: a\r\n\r\n")
         time.sleep(0.3)
