@@ -7,16 +7,19 @@ import pytest
 from django.db import OperationalError, close_old_connections, connection
 from django.test import Client
 
+from inventory.tests.factories import ProductFactory
 from shop.db import transactions
-from shop.db.mysql import watch
+from shop.db.mysql import base, watch
 from shop.errors import Unavailable
 from shop.tests import tally
+from shop.tests.asgi_client import send_request_blocking
 from shop.tests.hung_server import Relay, relayed
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import ask
+from shop.tests.second_connection import ask, kill
 from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
+OTHERS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
 
 
 @pytest.fixture
@@ -57,6 +60,17 @@ def test_a_call_gets_503_within_six_seconds(relay):
     relay.thaw()
     close_old_connections()  # the server does this after each request, the test client does not
     wait_until(lambda: client.get("/api/v1/products").status_code == 200)
+
+
+def test_a_call_after_a_rest_in_which_its_threads_connection_was_lost_is_answered_by_another(monkeypatch):
+    """In Django's lane, where the start of a request is no use of the connection."""
+    monkeypatch.setattr(base, "IDLE_SECONDS_BEFORE_PING", 0.2)
+    path = f"/api/v1/products/{ProductFactory.create().pk}"
+    assert send_request_blocking("GET", path).status == 200
+    for [number] in ask(connection, OTHERS):
+        kill(number)
+    time.sleep(0.2)
+    assert send_request_blocking("GET", path).status == 200
 
 
 def test_a_slow_statement_is_not_interrupted(relay):

@@ -79,14 +79,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._watch.add(connection)
         return connection
 
-    def close_if_unusable_or_obsolete(self) -> None:
-        super().close_if_unusable_or_obsolete()
-        self._used_at = time.monotonic()
-
     def close_if_health_check_failed(self) -> None:
         """As Django's, for connections that have rested: under load each batch would pay for a ping more."""
-        if not self.in_atomic_block and time.monotonic() - self._used_at >= IDLE_SECONDS_BEFORE_PING:
+        now = time.monotonic()
+        if not self.in_atomic_block and now - self._used_at >= IDLE_SECONDS_BEFORE_PING:
             super().close_if_health_check_failed()
+        self._used_at = now
 
     def _commit(self) -> None:
         if self.connection is not None:
