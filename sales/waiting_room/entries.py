@@ -210,7 +210,8 @@ def _end_lapsed_orders(join: Callable[[], Sequence[Any]]) -> Sequence[Any]:
     """
     outcomes = transactions.run_batch(join)
     lapsed = [one.lapsed_order_id for one in outcomes if isinstance(one, Entry) and one.lapsed_order_id]
-    if lapsed and any(end(lapsed) for end in ORDER_ENDERS):
+    ended = [end(lapsed) for end in ORDER_ENDERS] if lapsed else []
+    if any(ended):
         return transactions.run_batch(join)
     return outcomes
 
