@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
 from events.feed import catalogue, recording
 from inventory.mirror import mirror
 from inventory.models import Product, StockMovement
 from inventory.stock import COLUMNS, Stock
-from shop.db import bulk_sql, open_transaction, stuck_rows, transactions
-from shop.db.mysql.patience import is_statement_ended, limited
+from shop.db import bulk_sql, open_transaction, transactions
+from shop.db.mysql.patience import limited
 from shop.journal import journal
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
@@ -44,34 +44,19 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
 
 
 def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
-    """Lock as `lock` does, and return plain rows: building model instances took longer than reading them.
-
-    Raises `StillLocked` if they can't be locked within the thread's `patience`.
-    """
+    """Lock as `lock` does, and return plain rows: building model instances took longer than reading them."""
     open_transaction.assert_inside()
-    wanted = set(product_ids)
-    try:
-        return read_stock(wanted, for_update=bulk_sql.for_update(), seconds=stuck_rows.patience.seconds)
-    except OperationalError as error:
-        if not is_statement_ended(error):
-            raise
-    # Those that it had locked stay locked.
-    stock = read_stock(wanted, for_update=bulk_sql.for_update(skip_locked=True))
-    if locked := wanted - stock.keys():
-        raise stuck_rows.StillLocked([stuck_rows.Row(Product, id) for id in locked])
-    return stock
+    return read_stock(product_ids, for_update=bulk_sql.for_update())
 
 
-def read_stock(
-    product_ids: Iterable[int], *, for_update: str = "", seconds: float | None = None
-) -> dict[int, Stock]:
+def read_stock(product_ids: Iterable[int], *, for_update: str = "") -> dict[int, Stock]:
     """Plain rows without a lock: other transactions may change them, and `change` compares the versions."""
     ids = bulk_sql.integer_list(set(product_ids))
     if not ids:
         return {}
     statement = READ.format(columns=", ".join(COLUMNS), ids=ids, for_update=for_update)
     with connection.cursor() as cursor:
-        cursor.execute(limited(connection, statement, seconds=seconds))
+        cursor.execute(limited(statement, seconds=open_transaction.state.patience_seconds))
         return {row[0]: Stock(*row) for row in cursor.fetchall()}
 
 

@@ -5,10 +5,9 @@ all waiting requests, decides them in one transaction, commits, passes each its 
 batch, until no request waits. One hot row then costs one lock and one flush per batch rather than per request
 (flat combining: Hendler, Incze, Shavit, Tzafrir, SPAA 2010).
 
-A failed batch is halved, again and again, if one of its requests may be the cause. Where another transaction
-has a row locked for more than a moment, the requests that need it are put aside, in their order, and return
-to the front once a thread could lock it; if it stays locked they fail (`shop.db.stuck_rows`). The others
-continue.
+A failed batch is halved, again and again, if one of its requests may be the cause. If another transaction has
+a row locked for more than a moment, the requests that need it go back to the queue until a thread could lock
+it; if it stays locked they fail (`shop.db.stuck_rows`). The others continue.
 """
 
 import threading
@@ -27,8 +26,8 @@ from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
 from shop.concurrency.thread_pool import LEADER_POOL, close_unusable_connection
-from shop.db import stuck_rows, transactions
-from shop.db.stuck_rows import Row, StillLocked
+from shop.db import open_transaction, stuck_rows, transactions
+from shop.db.stuck_rows import Row
 from shop.errors import Overloaded, Unavailable
 from shop.lazy_texts import mark as _
 from shop.observability import logs, tracing
@@ -68,8 +67,8 @@ WAIT_SECONDS = 10.0
 DEADLINE_CHECK_SECONDS = 0.1
 """Between two checks of deadlines, while a batcher is busy."""
 MOMENT_SECONDS = 0.3
-"""For so long a batch waits for a row; four times as long for each time that a request of it was put aside,
-since many healthy transactions may wait in line for a hot row.
+"""For so long a batch waits for a row; its requests four times as long the next time, and so on: many healthy
+transactions may stand in line for a hot row.
 """
 
 
@@ -77,12 +76,13 @@ since many healthy transactions may wait in line for a hot row.
 class _Entry(Generic[Request]):
     """A request, its caller's context for logs and traces, and its callback, which is None once called.
 
-    `put_aside` counts how often it waited for a row.
+    `rows` are what it locks, once that was asked.
     """
 
     request: Request
     on_result: Callable[[Any], None] | None
-    put_aside: int = 0
+    rows: frozenset[Row] = frozenset()
+    patience_seconds: float = MOMENT_SECONDS
     entered_at: float = field(default_factory=time.monotonic)
     context: Context = field(default_factory=copy_context)
 
@@ -92,14 +92,6 @@ class _Lead(Generic[Request]):
     """One leader's work at a batcher, and the batch that it decides, if any."""
 
     batch: Sequence[_Entry[Request]] = ()
-    since: float = field(default_factory=time.monotonic)
-
-
-@dataclass(slots=True, eq=False)
-class _Aside(Generic[Request]):
-    """The requests that need a row which a thread waits for."""
-
-    entries: deque[_Entry[Request]] = field(default_factory=deque)
     since: float = field(default_factory=time.monotonic)
 
 
@@ -145,10 +137,11 @@ class Batcher(Generic[Request, Outcome]):
         self._began_at = float("-inf")
         self._run = run
         self._mutex = threading.Lock()
-        # A queue that isn't empty has a lead.
+        # A queue that isn't empty has a lead, unless all its requests need awaited rows.
         self._queue: deque[_Entry[Request]] = deque()
         self._lead: _Lead[Request] | None = None
-        self._aside: dict[Row, _Aside[Request]] = {}
+        # A thread waits for each.
+        self._awaited: set[Row] = set()
 
     def enter(self, request: Request, on_result: Callable[[Outcome | Exception], None]) -> None:
         """Queue the request, and have its outcome passed to `on_result` once it is committed; never blocks.
@@ -159,8 +152,7 @@ class Batcher(Generic[Request, Outcome]):
         the queue is full.
         """
         with self._mutex:
-            aside = sum([len(one.entries) for one in self._aside.values()])
-            if len(self._queue) + aside >= self._max_waiting:
+            if len(self._queue) >= self._max_waiting:
                 raise Overloaded(_("Too many requests are waiting; nothing was done."))
             self._queue.append(_Entry(request, on_result))
             if self._lead is None:
@@ -184,11 +176,13 @@ class Batcher(Generic[Request, Outcome]):
 
     def busy_seconds(self) -> float:
         """How long the current batch, or the wait for a leader or a row, has lasted; 0 if there is none."""
-        since = [one.since for one in (self._lead, *self._aside.values()) if one]
-        return time.monotonic() - min(since) if since else 0.0
+        now = time.monotonic()
+        with self._mutex:
+            since = self._lead.since if self._lead else now
+            return now - min(since, self._queue[0].entered_at if self._queue else now)
 
     def is_busy(self) -> bool:
-        return self._lead is not None or bool(self._aside)
+        return self._lead is not None or bool(self._queue)
 
     def end_overdue(self) -> None:
         """End the wait of requests past their deadline.
@@ -200,9 +194,8 @@ class Batcher(Generic[Request, Outcome]):
         late: list[_Entry[Request]] = []
         lost: Sequence[_Entry[Request]] = ()
         with self._mutex:
-            for waiting in (self._queue, *[aside.entries for aside in self._aside.values()]):
-                while waiting and now - waiting[0].entered_at >= self._wait_seconds:
-                    late.append(waiting.popleft())
+            while self._queue and now - self._queue[0].entered_at >= self._wait_seconds:
+                late.append(self._queue.popleft())
             if self._lead and self._lead.batch and now - self._lead.since >= self._wait_seconds:
                 lost = self._lead.batch
                 self._replace_lead()
@@ -262,12 +255,17 @@ class Batcher(Generic[Request, Outcome]):
                 time.sleep(max(0.0, self._began_at + self._min_interval_seconds - time.monotonic()))
                 self._began_at = time.monotonic()
         with self._mutex:
-            while not self._is_over(lead):
-                taken = [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
-                lead.batch, lead.since = self._without_aside(taken), time.monotonic()
-                if lead.batch:
-                    return lead.batch
-            return ()
+            if self._is_over(lead):
+                return ()
+            if self._awaited:
+                self._rows_needed(self._queue)
+            ready = [entry for entry in self._queue if entry.rows.isdisjoint(self._awaited)]
+            lead.batch, lead.since = ready[: self._max_batch], time.monotonic()
+            for entry in lead.batch:
+                self._queue.remove(entry)
+            if not ready:
+                self._lead = None
+            return lead.batch
 
     def _is_over(self, lead: _Lead[Request]) -> bool:
         """With the mutex held: whether the lead is over, because it was replaced or no request waits."""
@@ -282,17 +280,16 @@ class Batcher(Generic[Request, Outcome]):
         if stuck_rows.any_known() and not is_retry:
             batch = self._refuse_blocked(batch, stuck_rows.known)
         requests = [entry.request for entry in batch]
-        if self._rows_of:
-            times = max([entry.put_aside for entry in batch], default=0)
-            stuck_rows.patience.seconds = MOMENT_SECONDS * 4**times
+        patience = [entry.patience_seconds for entry in batch if self._rows_of]
+        open_transaction.state.patience_seconds = max(patience, default=None)
         try:
             outcomes: Sequence[Any] = self._run(lambda: self._decide_all(requests)) if batch else []
         except Exception as error:
-            if isinstance(error, StillLocked):
-                others = self._put_aside(batch, error.rows)
-                if len(others) < len(batch):
-                    self._decide_batch(others, is_retry=is_retry, is_part=is_part)
-                    return
+            if isinstance(error, transactions.StillLocked):
+                for entry in batch:
+                    entry.patience_seconds *= 4
+                self._decide_batch(self._put_back(batch), is_retry=is_retry, is_part=is_part)
+                return
             if isinstance(error, transactions.LockWaitTimeout) and self._rows_of and not is_retry:
                 self._decide_batch(self._refuse_blocked(batch, stuck_rows.find), is_retry=True)
                 return
@@ -300,56 +297,40 @@ class Batcher(Generic[Request, Outcome]):
                 self._decide_parts(batch)
                 return
             outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
-        finally:
-            stuck_rows.patience.seconds = None
         self._answer(batch, outcomes)
 
-    def _put_aside(
-        self, batch: Sequence[_Entry[Request]], rows: Collection[Row]
-    ) -> Sequence[_Entry[Request]]:
-        """Have a thread wait for each of these rows, and the requests that need it; return the others."""
-        with self._mutex:
-            new: dict[Row, _Aside[Request]] = {row: _Aside() for row in rows if row not in self._aside}
-            self._aside |= new
-            others = self._without_aside([entry for entry in batch if entry.on_result])
-        for row in new:
-            # These threads are few: what is left of the pool leads.
-            LEADER_POOL.start(partial(self._wait_for, row), group="rows")
-        return others
-
-    def _without_aside(self, batch: Sequence[_Entry[Request]]) -> Sequence[_Entry[Request]]:
-        """With the mutex held: put aside the requests that need a row that is waited for; return others."""
-        if not (self._aside and self._rows_of):
-            return batch
-        others = []
+    def _rows_needed(self, batch: Iterable[_Entry[Request]]) -> set[Row]:
         for entry in batch:
-            row = next((row for row in self._rows_of(entry.request) if row in self._aside), None)
-            if row:
-                entry.put_aside += 1
-                self._aside[row].entries.append(entry)
-            else:
-                others.append(entry)
-        return others
+            if self._rows_of and not entry.rows:
+                entry.rows = frozenset(self._rows_of(entry.request))
+        return {row for entry in batch for row in entry.rows}
 
-    def _wait_for(self, row: Row) -> None:
-        """Wait for the row; then the requests that need it are the first in the queue."""
+    def _put_back(self, batch: Sequence[_Entry[Request]]) -> Sequence[_Entry[Request]]:
+        """Put the requests that need a locked row back into the queue; return the others."""
+        locked = stuck_rows.in_use(self._rows_needed(batch))
+        with self._mutex:
+            self._awaited.update(locked)
+            self._queue.extendleft([one for one in reversed(batch) if not one.rows.isdisjoint(locked)])
+        for row in locked:
+            # Of a group, which leaves threads to lead.
+            LEADER_POOL.start(partial(self._await, row), group="rows")
+        return [entry for entry in batch if entry.rows.isdisjoint(locked)]
+
+    def _await(self, row: Row) -> None:
         try:
-            stuck_rows.wait_for(row)
+            stuck_rows.find([row], seconds=None)
         finally:
             with self._mutex:
-                self._queue.extendleft(reversed(self._aside.pop(row).entries))
-                if self._queue and self._lead is None:
-                    self._start_lead()
+                self._awaited.discard(row)
+                if self._lead is None:
+                    self._replace_lead()
 
     def _refuse_blocked(
         self, batch: Collection[_Entry[Request]], find_stuck: Callable[[Collection[Row]], Collection[Row]]
     ) -> Sequence[_Entry[Request]]:
         """Refuse the requests that need a row which another transaction keeps locked; return the others."""
-        if not self._rows_of:
-            return list(batch)
-        needed = {entry: frozenset(self._rows_of(entry.request)) for entry in batch}
-        stuck = find_stuck(frozenset().union(*needed.values()))
-        blocked = [entry for entry, rows in needed.items() if not rows.isdisjoint(stuck)]
+        stuck = find_stuck(self._rows_needed(batch))
+        blocked = [entry for entry in batch if not entry.rows.isdisjoint(stuck)]
         if blocked:
             with logs.bound_to_each([entry.context for entry in blocked]):
                 log.warning("rows stay locked: requests that need them are refused", requests=len(blocked))

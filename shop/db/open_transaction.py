@@ -24,11 +24,14 @@ class OpenTransaction:
 
 
 class _State(threading.local):
-    """`in_doubt` has the results of earlier attempts whose COMMIT got no reply."""
+    """`in_doubt` has the results of earlier attempts whose COMMIT got no reply. Locks of stock are waited for
+    during `patience_seconds`; None is the usual lock wait.
+    """
 
     current: OpenTransaction | None = None
     in_doubt: Sequence[Any] = ()
     is_forbidden = False
+    patience_seconds: float | None = None
 
 
 state = _State()

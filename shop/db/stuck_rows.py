@@ -3,11 +3,8 @@
 A hot row is locked at almost any instant, by one healthy transaction after the other. So a row counts as
 stuck only when it can't be locked within `WAIT_SECONDS`. A thread waits for each stuck row and forgets it as
 soon as it can be locked; meanwhile the requests that need a stuck row are known without a query.
-
-A thread that decides a batch waits only for a moment where it can: see `patience` and `StillLocked`.
 """
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection
@@ -38,21 +35,6 @@ class Row(NamedTuple):
     is_shared: bool = False
 
 
-class StillLocked(transactions.LockWaitTimeout):
-    """Others had these rows locked for longer than this thread's `patience`."""
-
-    def __init__(self, rows: Collection[Row]) -> None:
-        super().__init__(transactions.CONFLICT_DETAIL)
-        self.rows = rows
-
-
-class _Patience(threading.local):
-    """For how long this thread waits for rows that another may wait for; None is the usual lock wait."""
-
-    seconds: float | None = None
-
-
-patience = _Patience()
 _stuck: set[Row] = set()
 
 
@@ -65,8 +47,9 @@ def known(wanted: Collection[Row]) -> set[Row]:
     return {row for row in wanted if row in _stuck}
 
 
-def find(wanted: Collection[Row]) -> set[Row]:
-    """The subset of these rows that stays locked, remembered from now on.
+def find(wanted: Collection[Row], *, seconds: int | None = WAIT_SECONDS) -> set[Row]:
+    """The subset of these rows that stays locked for so many seconds each, or the usual lock wait; remembered
+    from now on.
 
     Must be called outside a transaction. Takes at most `BUDGET_SECONDS` and one wait. Empty while the
     database is unavailable.
@@ -76,23 +59,13 @@ def find(wanted: Collection[Row]) -> set[Row]:
     for row in suspects:
         if time.monotonic() > deadline:
             unsure.add(row)
-        elif not _becomes_free(row):
+        elif not _becomes_free(row, seconds):
             stuck.add(row)
-    _remember(stuck)
-    return stuck | unsure
-
-
-def wait_for(row: Row) -> None:
-    """Wait until the row can be locked; remembered as stuck if it stays locked for a whole lock wait."""
-    if not _becomes_free(row, seconds=None):
-        _remember({row})
-
-
-def _remember(stuck: Collection[Row]) -> None:
     if stuck:
         log.warning("rows stay locked", rows=[f"{row.model.__name__} {row.value}" for row in stuck])
         _stuck.update(stuck)
         _watch.start()
+    return stuck | unsure
 
 
 def in_use(wanted: Collection[Row]) -> list[Row]:
@@ -112,10 +85,8 @@ def in_use(wanted: Collection[Row]) -> list[Row]:
     return found
 
 
-def _becomes_free(row: Row, *, seconds: int | None = WAIT_SECONDS) -> bool:
-    """Whether the row can be locked within so many seconds, or the usual lock wait, or doesn't exist; True
-    without the database.
-    """
+def _becomes_free(row: Row, seconds: int | None = WAIT_SECONDS) -> bool:
+    """Whether the row can be locked within this time, or doesn't exist; True without the database."""
     try:
         return transactions.read(partial(_lock_once, row, seconds))
     except Unavailable:

@@ -23,6 +23,7 @@ from structlog import get_logger
 from uuid_utils.compat import uuid7
 
 from shop.db import commit_marks, open_transaction
+from shop.db.mysql.patience import is_statement_ended
 from shop.db.open_transaction import OpenTransaction
 from shop.errors import Unavailable
 from shop.lazy_texts import Text, mark as _
@@ -58,6 +59,10 @@ class TooManyConflicts(Unavailable):
 
 class LockWaitTimeout(TooManyConflicts):
     """Another transaction held the lock of a row for longer than the lock wait: nothing was done."""
+
+
+class StillLocked(LockWaitTimeout):
+    """Another transaction held the lock for longer than `patience_seconds`: nothing was done."""
 
 
 class ChangedMeanwhile(RuntimeError):
@@ -250,17 +255,20 @@ class _Attempts(Generic[T]):
 
     def _give_up_or_prepare(self, error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
         """Raise unless another attempt may follow; close a lost connection, so that it opens a new one."""
+        is_impatient = open_transaction.state.patience_seconds and is_statement_ended(error)
         if is_lost(error):
             connection.close()
             if is_last or elapsed > CONNECTION_LOST_BUDGET_SECONDS:
                 raise self._unavailable(_("The database can't be reached; try again.")) from error
         elif is_full(error):
             raise self._unavailable(_("The database has no space left; try again.")) from error
-        elif not is_conflict(error):
+        elif not (is_conflict(error) or is_impatient):
             raise error
-        elif is_last or elapsed > self._conflict_budget_seconds:
+        elif is_impatient or is_last or elapsed > self._conflict_budget_seconds:
             if self._in_doubt:
                 raise OutcomeUnknown(OUTCOME_UNKNOWN_DETAIL) from error
+            if is_impatient:
+                raise StillLocked(CONFLICT_DETAIL) from error
             raise (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICT_DETAIL) from error
         reason = CONNECTION if is_lost(error) else REASONS.get(_error_code(error) or 0, "lock_wait")
         _retries_by_reason[reason].inc()
