@@ -25,7 +25,7 @@ from shop.models import JournalLine
 
 log = get_logger(__name__)
 EXPIRY_BATCH_SIZE = 100
-# Of the lapsed orders so many are searched for products: a crowd's may lapse at once.
+# A crowd's orders may lapse at once.
 MOST_SEARCHED = 1_000
 # Much longer than the pause between two passes.
 OVERDUE_AFTER = timedelta(minutes=1)
@@ -66,16 +66,14 @@ def expire_due() -> int:
 
 
 def find_lapsed(*, account_ids: Collection[int], product_ids: Collection[int]) -> list[UUID] | None:
-    """A batch of the orders of these accounts, and of these products among the `MOST_SEARCHED` that lapsed
-    first, whose time to pay is over. None if there are none, nor more to search.
+    """Orders of these accounts, or of these products, among the `MOST_SEARCHED` whose time to pay was over
+    first. None if there are none, nor more to search.
     """
-    due = _due(clock.now()).values_list("id", flat=True)
-    oldest = list(due.order_by("expires_at", "id")[:MOST_SEARCHED])
-    if not oldest:
-        return None
-    lines = OrderLine.objects.filter(order_id__in=oldest, product_id__in=product_ids)
-    of_accounts = due.filter(account_id__in=account_ids)[:EXPIRY_BATCH_SIZE]
-    found = [*{*of_accounts, *lines.values_list("order_id", flat=True)[:EXPIRY_BATCH_SIZE]}]
+    due = _due(clock.now()).order_by("expires_at", "id").values_list("id", flat=True)
+    oldest = list(due[:MOST_SEARCHED])
+    is_theirs = Q(order__account_id__in=account_ids) | Q(product_id__in=product_ids)
+    lines = OrderLine.objects.filter(is_theirs, order_id__in=oldest).values_list("order_id", flat=True)
+    found = list(lines.distinct()[:EXPIRY_BATCH_SIZE])
     return found if found or len(oldest) == MOST_SEARCHED else None
 
 
