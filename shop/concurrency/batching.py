@@ -18,6 +18,7 @@ from contextvars import Context, copy_context
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -259,11 +260,11 @@ class Batcher(Generic[Request, Outcome]):
                 return ()
             if self._awaited:
                 self._rows_needed(self._queue)
-            ready = [entry for entry in self._queue if entry.rows.isdisjoint(self._awaited)]
-            lead.batch, lead.since = ready[: self._max_batch], time.monotonic()
+            ready = (entry for entry in self._queue if entry.rows.isdisjoint(self._awaited))
+            lead.batch, lead.since = list(islice(ready, self._max_batch)), time.monotonic()
             for entry in lead.batch:
                 self._queue.remove(entry)
-            if not ready:
+            if not lead.batch:
                 self._lead = None
             return lead.batch
 
@@ -307,6 +308,7 @@ class Batcher(Generic[Request, Outcome]):
 
     def _put_back(self, batch: Sequence[_Entry[Request]]) -> Sequence[_Entry[Request]]:
         """Put the requests that need a locked row back into the queue; return the others."""
+        batch = [entry for entry in batch if entry.on_result]
         locked = stuck_rows.in_use(self._rows_needed(batch))
         with self._mutex:
             self._awaited.update(locked)
