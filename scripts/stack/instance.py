@@ -16,6 +16,7 @@ from typing import Any
 
 from scripts.stack import SetupError, children, places, ports
 from scripts.stack.mariadb import Server
+from scripts.stack.system_packages import Root
 
 DATABASES = ("sqlite", "mariadb")
 DEFAULT_PORT = 8000
@@ -40,6 +41,9 @@ class Instance:
     database: str
     project: Path = places.PROJECT
     """The folder of the code that runs: another checkout where two commits are compared."""
+    server: type[Server] = Server
+    root: Root | None = None
+    """The Debian root of that server, which has to be made; otherwise it is this machine's."""
 
     def __post_init__(self) -> None:
         self.data = self.home / self.database
@@ -58,10 +62,10 @@ class Instance:
         offsets = {"web": 0} | METRICS_PORTS
         return {job: [f"{ports.HOST}:{self.port + offset}"] for job, offset in offsets.items()}
 
-    def mariadb(self, kind: type[Server] = Server, **options: Any) -> Server:
+    def mariadb(self, **options: Any) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""
-        password = places.secret(self.home, "mariadb-password")
-        return kind(home=self.data, socket=self.mariadb_socket, password=password, **options)
+        password, socket = places.secret(self.home, "mariadb-password"), self.mariadb_socket
+        return self.server(home=self.data, socket=socket, password=password, root=self.root, **options)
 
 
 def parser(command: str) -> argparse.ArgumentParser:

@@ -53,13 +53,14 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
     kind = kind or "mariadb"
     if kind not in DATABASES:
         raise SetupError(f"DB={kind} is not a server for tests: say one of {', '.join(DATABASES)}")
-    make, root = DATABASES[kind]
+    server, root = DATABASES[kind]
     if root:
         root.require(within_seconds=ROOT_SECONDS)
     shutil.rmtree(home, ignore_errors=True)
-    instance = Instance(home=home, port=ports.free(instances.PORTS + 1), database="mariadb")
+    port = ports.free(instances.PORTS + 1)
+    instance = Instance(home=home, port=port, database="mariadb", server=server, root=root)
     places.private_folder(instance.run)
-    database = instance.mariadb(make, max_connections=CONNECTIONS, root=root)
+    database = instance.mariadb(max_connections=CONNECTIONS)
     database.prepare()
     gateway, sink, redis = instance.gateway_port, instance.data_platform_port, instance.port + instances.PORTS
     # Several developers share it, a number each.

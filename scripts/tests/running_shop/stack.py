@@ -1,4 +1,7 @@
-"""The running shop: the processes of `make run DB=mariadb`, started here, so that a test may kill any."""
+"""The running shop: the processes of `make run DB=mariadb`, started here, so that a test may kill any.
+
+Its database server is of the kind that the tests run on.
+"""
 
 import os
 import signal
@@ -30,6 +33,7 @@ from scripts.stack import (
     ports,
     processes,
     system_packages,
+    throwaway,
 )
 from scripts.stack.instance import Instance
 from shop import configuration
@@ -67,10 +71,11 @@ HTTP = urllib3.PoolManager(maxsize=64, retries=False, timeout=30)
 
 
 class RunningShop:
-    """One private MariaDB, a Redis, a broker, two web processes, a worker, beat, and the three simulators."""
+    """A private database server, Redis, a broker, two web processes, a worker, beat, and the simulators."""
 
     def __init__(self, home: Path) -> None:
-        self.instance = Instance(home=home, port=ports.free(instances.PORTS), database="mariadb")
+        port, (server, root) = ports.free(instances.PORTS), throwaway.DATABASES[os.environ[throwaway.KIND]]
+        self.instance = Instance(home=home, port=port, database="mariadb", server=server, root=root)
         self.address = self.instance.url
         for folder in ("run", "logs", "data", "static", "metrics"):
             getattr(self.instance, folder).mkdir(parents=True)

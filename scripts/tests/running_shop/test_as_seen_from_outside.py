@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import select
 import socket
@@ -13,17 +14,19 @@ import orjson
 import urllib3
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 
 from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying
-from scripts.stack import instance as instances, ports
+from scripts.stack import instance as instances, ports, throwaway
 from scripts.tests.running_shop.calls import eventually
 from scripts.tests.running_shop.stack import HTTP, RunningShop
 from shop.tests import test_web_server as protocol
 from shop.tests.browser.stack import session_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.second_connection import ask
 from shop.tests.test_web_server import IMPORT, connect, head_of, outcome_on, slow_call
 
 EXPORT = "/admin/auth/user/export/"
@@ -38,6 +41,11 @@ def answered_by(status: int, shop: RunningShop) -> float:
         re.M,
     )
     return sum(map(float, counted))
+
+
+def test_the_database_is_of_the_kind_that_the_tests_run_on(running_shop):
+    [(version,)] = ask(connection, "SELECT VERSION()")
+    assert ("MariaDB" in version) == (os.environ[throwaway.KIND] != "mysql")
 
 
 def test_a_refused_body_is_counted_and_its_response_names_the_request(running_shop):
