@@ -55,8 +55,10 @@ def read_stock(product_ids: Iterable[int], *, for_update: str = "") -> dict[int,
     if not ids:
         return {}
     statement = READ.format(columns=", ".join(COLUMNS), ids=ids, for_update=for_update)
+    if seconds := open_transaction.state.patience_seconds:
+        statement = limited(statement, seconds=seconds)
     with connection.cursor() as cursor:
-        cursor.execute(limited(statement, seconds=open_transaction.state.patience_seconds))
+        cursor.execute(statement)
         return {row[0]: Stock(*row) for row in cursor.fetchall()}
 
 

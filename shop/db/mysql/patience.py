@@ -33,10 +33,8 @@ def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
         options["read_timeout"] = usual
 
 
-def limited(select: str, *, seconds: float | None) -> str:
+def limited(select: str, *, seconds: float) -> str:
     """This SELECT, which the server ends if it takes longer: see `is_statement_ended`."""
-    if seconds is None:
-        return select
     return LIMITED.format(seconds=seconds, ms=1000 * seconds) + select.removeprefix("SELECT")
 
 
