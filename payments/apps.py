@@ -31,7 +31,7 @@ class PaymentsConfig(AppConfig):
         )
         gauges.register(
             "firstcome_points_granted_today",
-            "Points that each operator granted today (UTC), in minor units.",
+            "Points that each operator granted today, in minor units.",
             points_grants.granted_today,
             label="operator",
         )

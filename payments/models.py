@@ -73,7 +73,7 @@ SHOP_ACCOUNTS = {
 
 
 class GrantsOfDay(models.Model):
-    """The points that an operator granted in a day (UTC): within the limit, and above it with an approval."""
+    """An operator's grants of points in a day of the shop: within the limit, and above with an approval."""
 
     operator_id = models.BigIntegerField(_("operator id"))
     day = models.DateField(_("day"), db_index=True)

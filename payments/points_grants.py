@@ -103,7 +103,7 @@ def _count_within_limits(operator_id: int, day: date, amount: int) -> None:
 def _prepare(approval: Approval) -> Callable[[], str]:
     user_id, amount = approval.arguments["user"], approval.arguments["amount"]
     ledger.open_wallet(user_id)
-    of_day: dict[str, Any] = {"operator_id": approval.asker_id, "day": clock.now().date()}
+    of_day: dict[str, Any] = {"operator_id": approval.asker_id, "day": _today()}
     if approval.asker_id is not None:
         GrantsOfDay.objects.get_or_create(**of_day)
 

@@ -1,8 +1,10 @@
 """Acts that need two operators: who may ask and approve, what is done once, and what the page shows."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from payments import ledger, points_grants
 from payments.models import GrantsOfDay, Transfer
-from shop import approvals
+from shop import approvals, clock
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
@@ -91,6 +93,18 @@ def test_what_another_operator_approves_is_done_and_the_journal_has_both_names()
     assert JournalLine.objects.get(what="points.grant").actor_name == "bob"
     of_day = GrantsOfDay.objects.get(operator_id=ada.pk)
     assert (of_day.amount, of_day.approved_amount) == (0, 5_000_000)
+
+
+@pytest.mark.parametrize("hour", [1, 23])
+def test_an_approved_grant_counts_on_a_day_of_the_shops_time_zone(settings, hour):
+    settings.TIME_ZONE = "Pacific/Auckland"
+    asked = asked_for(ada := granter(username="ada"), AccountFactory.create())
+    at = (clock.now() + timedelta(days=1)).replace(hour=hour)
+    with clock.shifted(by=at - clock.now()):
+        approve(granter(username="bob"), asked)
+        assert points_grants.granted_today() == {str(ada.pk): 5_000_000}
+    [of_day] = GrantsOfDay.objects.all()
+    assert of_day.day == at.astimezone(ZoneInfo("Pacific/Auckland")).date()
 
 
 def test_nobody_approves_what_they_asked_for_or_benefit_from_nor_without_an_account():
