@@ -55,8 +55,10 @@ def read_stock(product_ids: Iterable[int], *, for_update: str = "") -> dict[int,
     if not ids:
         return {}
     statement = READ.format(columns=", ".join(COLUMNS), ids=ids, for_update=for_update)
-    if seconds := open_transaction.state.patience_seconds:
-        statement = limited(statement, seconds=seconds)
+    state = open_transaction.state
+    # An earlier attempt whose COMMIT got no reply may hold the locks, and its end shows the outcome.
+    if state.patience_seconds and not state.in_doubt:
+        statement = limited(statement, seconds=state.patience_seconds)
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return {row[0]: Stock(*row) for row in cursor.fetchall()}

@@ -3,16 +3,19 @@
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.placement.strategies.group_commit import BATCHER
 from orders.tests import buying
 from shop.db import stuck_rows, transactions
 from shop.tests import servers
+from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
 from shop.tests.test_batching import Submission
@@ -144,3 +147,13 @@ def test_orders_that_wait_for_their_product_end_at_their_deadline(monkeypatch):
     wait_until(lambda: not BATCHER.is_busy())
     locked.refresh_from_db()
     assert locked.reserved == 0
+
+
+def test_an_order_whose_commit_got_no_reply_waits_for_its_own_locks(tmp_path):
+    order_request = buying.order_request(buying.account().id, {products(1)[0]: 1})
+    slow = losing_reply_to_commit(tmp_path, before_commit=partial(time.sleep, 1.0))
+    with slow as is_lost:
+        placed = checkout.place(order_request)
+        assert is_lost.is_set()
+    assert isinstance(placed, PlacedOrder)
+    assert checkout.place(order_request).reference == placed.order.id
