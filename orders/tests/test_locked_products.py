@@ -3,9 +3,12 @@
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import pytest
+from django.db import IntegrityError
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -147,6 +150,50 @@ def test_orders_that_wait_for_their_product_end_at_their_deadline(monkeypatch):
     wait_until(lambda: not BATCHER.is_busy())
     locked.refresh_from_db()
     assert locked.reserved == 0
+
+
+def test_the_deadline_of_an_order_holds_while_others_are_put_aside_after_it(monkeypatch):
+    monkeypatch.setattr(BATCHER, "_wait_seconds", 1.0)
+    with ExitStack() as holds:
+        orders = []
+        for locked in products(6):
+            holds.enter_context(holding(LOCK, locked.pk))
+            orders.append(Order(locked))
+            time.sleep(0.4)
+        assert {one.result().code for one in orders} == {"overloaded"}
+    assert max(one.seconds for one in orders) < SOON
+    wait_until(lambda: not BATCHER.is_busy())
+
+
+def test_an_order_that_is_put_aside_in_a_half_of_a_batch_is_decided_before_one_in_the_other_half(monkeypatch):
+    wanted, *others, faulty = products(5, on_hand=1)
+    decide = BATCHER._decide
+    hold = holding(LOCK, wanted.pk)
+    batches: list[list[int]] = []
+
+    def lock_between(requests: Sequence[Any]) -> Sequence[Any]:
+        batches.append([request.lines[0].product_id for request in requests])
+        if faulty.pk in batches[-1]:
+            raise IntegrityError("made up")
+        if len(batches) == 2:
+            hold.__enter__()
+        if len(batches) == 3:
+            hold.__exit__(None, None, None)
+            wait_until(lambda: not BATCHER._awaited)
+        return decide(requests)
+
+    monkeypatch.setattr(BATCHER, "_decide", lock_between)
+    monkeypatch.setattr(BATCHER, "_linger_seconds", 1.0)
+    orders = []
+    for product in (wanted, *others, faulty, wanted):
+        orders.append(Order(product))
+        wait_until(lambda: len(BATCHER._queue) == len(orders))
+    *placed, failed, late = [one.result() for one in orders]
+    assert all(isinstance(one, PlacedOrder) for one in placed)
+    assert isinstance(failed, IntegrityError)
+    assert late.code == "insufficient_stock"
+    first_half = [wanted.pk, *[one.pk for one in others[:2]]]
+    assert batches[:3] == [[*first_half, others[2].pk, faulty.pk, wanted.pk], first_half, first_half[1:]]
 
 
 def test_an_order_whose_commit_got_no_reply_waits_for_its_own_locks(tmp_path):

@@ -141,7 +141,7 @@ class Batcher(Generic[Request, Outcome]):
         # A queue that isn't empty has a lead, unless all its requests need awaited rows.
         self._queue: deque[_Entry[Request]] = deque()
         self._lead: _Lead[Request] | None = None
-        # A thread waits for each.
+        # A task of a thread waits for each.
         self._awaited: set[Row] = set()
 
     def enter(self, request: Request, on_result: Callable[[Outcome | Exception], None]) -> None:
@@ -258,9 +258,8 @@ class Batcher(Generic[Request, Outcome]):
         with self._mutex:
             if self._is_over(lead):
                 return ()
-            if self._awaited:
-                self._rows_needed(self._queue)
-            ready = (entry for entry in self._queue if entry.rows.isdisjoint(self._awaited))
+            awaited = self._awaited
+            ready = (one for one in self._queue if not awaited or self._rows(one).isdisjoint(awaited))
             lead.batch, lead.since = list(islice(ready, self._max_batch)), time.monotonic()
             for entry in lead.batch:
                 self._queue.remove(entry)
@@ -300,20 +299,28 @@ class Batcher(Generic[Request, Outcome]):
             outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
         self._answer(batch, outcomes)
 
+    def _rows(self, entry: _Entry[Request]) -> frozenset[Row]:
+        if self._rows_of and not entry.rows:
+            entry.rows = frozenset(self._rows_of(entry.request))
+        return entry.rows
+
     def _rows_needed(self, batch: Iterable[_Entry[Request]]) -> set[Row]:
-        for entry in batch:
-            if self._rows_of and not entry.rows:
-                entry.rows = frozenset(self._rows_of(entry.request))
-        return {row for entry in batch for row in entry.rows}
+        return {row for entry in batch for row in self._rows(entry)}
+
+    def _queue_again(self, entries: Iterable[_Entry[Request]]) -> None:
+        """With the mutex held: put these back into the queue, in the order of arrival, unless answered."""
+        due = [entry for entry in entries if entry.on_result]
+        self._queue = deque(sorted([*due, *self._queue], key=lambda entry: entry.entered_at))
 
     def _put_back(self, batch: Sequence[_Entry[Request]]) -> Sequence[_Entry[Request]]:
         """Put the requests that need a locked row back into the queue; return the others."""
         batch = [entry for entry in batch if entry.on_result]
-        locked = stuck_rows.in_use(self._rows_needed(batch))
+        locked = set(stuck_rows.in_use(self._rows_needed(batch)))
         with self._mutex:
-            self._awaited.update(locked)
-            self._queue.extendleft([one for one in reversed(batch) if not one.rows.isdisjoint(locked)])
-        for row in locked:
+            unawaited = locked - self._awaited
+            self._awaited |= locked
+            self._queue_again(entry for entry in batch if not entry.rows.isdisjoint(locked))
+        for row in unawaited:
             # Of a group, which leaves threads to lead.
             LEADER_POOL.start(partial(self._await, row), group="rows")
         return [entry for entry in batch if entry.rows.isdisjoint(locked)]
@@ -343,9 +350,15 @@ class Batcher(Generic[Request, Outcome]):
         return [entry for entry in batch if entry.on_result]
 
     def _decide_parts(self, batch: Sequence[_Entry[Request]]) -> None:
-        """Decide each half in its own transaction, or each request if there are few."""
+        """Decide each half in its own transaction, or each request if there are few. Once one of them is put
+        back into the queue, so are those behind it.
+        """
         size = (len(batch) + 1) // 2 if len(batch) > FEW else 1
         for start in range(0, len(batch), size):
+            with self._mutex:
+                if start and self._queue and self._queue[0].entered_at < batch[start].entered_at:
+                    self._queue_again(batch[start:])
+                    return
             part = [entry for entry in batch[start : start + size] if entry.on_result]
             with logs.bound_to_each([entry.context for entry in part]):
                 self._decide_batch(part, is_part=True)
