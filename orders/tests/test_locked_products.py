@@ -16,6 +16,7 @@ from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.placement.strategies.group_commit import BATCHER
 from orders.tests import buying
+from shop.concurrency.thread_pool import LEADER_POOL
 from shop.db import stuck_rows, transactions
 from shop.tests import servers
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -163,6 +164,24 @@ def test_the_deadline_of_an_order_holds_while_others_are_put_aside_after_it(monk
         assert {one.result().code for one in orders} == {"overloaded"}
     assert max(one.seconds for one in orders) < SOON
     wait_until(lambda: not BATCHER.is_busy())
+
+
+def test_a_product_that_is_free_does_not_wait_for_a_thread_behind_many_locked_ones():
+    places, _ = LEADER_POOL._max_placed
+    free, *locked = products(3 * places + 1)
+    with ExitStack() as holds:
+        for one in locked:
+            holds.enter_context(holding(LOCK, one.pk))
+        orders = [Order(one) for one in locked]
+        wait_until(lambda: len(BATCHER._awaited) == len(locked))
+        with holding(LOCK, free.pk):
+            last = Order(free)
+            wait_until(lambda: len(BATCHER._awaited) > len(locked))
+        assert isinstance(last.result(), PlacedOrder)
+        assert last.seconds < ONE_LOCK_WAIT + SOON + servers.lateness_of_lock_waits(1)
+    for one in orders:
+        one.result()
+    wait_until(lambda: not BATCHER.is_busy() and not stuck_rows.any_known())
 
 
 def test_an_order_that_is_put_aside_in_a_half_of_a_batch_is_decided_before_one_in_the_other_half(monkeypatch):

@@ -326,11 +326,17 @@ class Batcher(Generic[Request, Outcome]):
         return [entry for entry in batch if entry.rows.isdisjoint(locked)]
 
     def _await(self, row: Row) -> None:
+        over = {row}
         try:
-            stuck_rows.find([row], seconds=None)
+            if row in self._awaited:
+                stuck_rows.find([row], seconds=None)
+                with self._mutex:
+                    others = self._awaited - over
+                # Of many rows most wait for a thread, and may be free long before they have one.
+                over |= others.difference(stuck_rows.in_use(others))
         finally:
             with self._mutex:
-                self._awaited.discard(row)
+                self._awaited -= over
                 if self._lead is None:
                     self._replace_lead()
 

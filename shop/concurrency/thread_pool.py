@@ -253,7 +253,7 @@ LOOKUP_POOL = ThreadPool("look-ups", threads=2, max_waiting=MAX_WAITING)
 ACCOUNTS_POOL = ThreadPool("disabled-accounts", threads=1, max_waiting=MAX_WAITING)
 """Reads the disabled and signed-out accounts, which every call with a token needs: no other look-up, and no
 lock that one waits for, may delay it."""
-# Each batcher has at most one task there, so the number of batchers bounds the queue.
+# Each batcher has at most one task there, and one for each row that it waits for, so its queue bounds them.
 LEADER_POOL = ThreadPool("batch-leader", threads=PROCESS_SHARES.leading, max_waiting=sys.maxsize)
 PROBE_POOL = ThreadPool("probes", threads=2, max_waiting=MAX_WAITING)
 """Answers `/readyz` and `/metrics`, which are needed most while all other threads are busy."""
