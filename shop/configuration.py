@@ -57,7 +57,7 @@ QUEUE_TYPES = ("classic", "quorum")
 _CONNECTION: dict[str, Any] = {
     "socket_timeout": 1,
     "socket_connect_timeout": 0.5,
-    "max_connections": 256,
+    "max_connections": 1_024,
     "retry": None,
     "retry_on_error": [],
 }

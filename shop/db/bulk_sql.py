@@ -10,7 +10,7 @@ than 64 bits by `OverflowError`, lone surrogates by `UnicodeEncodeError`.
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -35,11 +35,8 @@ class Table:
     def __init__(self, model: type[Model], names: Sequence[str]) -> None:
         self.name = model._meta.db_table
         columns = {field.attname: str(field.column) for field in model._meta.concrete_fields}
-        self.columns = [columns[name] for name in names]
-
-    @cached_property
-    def quoted_columns(self) -> str:
-        return ", ".join(map(connection.ops.quote_name, self.columns))
+        # As MySQL and MariaDB quote names, and SQLite takes them.
+        self.quoted_columns = ", ".join([f"`{columns[name]}`" for name in names])
 
 
 def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
