@@ -180,7 +180,7 @@ class Batcher(Generic[Request, Outcome]):
         now = time.monotonic()
         with self._mutex:
             since = self._lead.since if self._lead else now
-            return now - min(since, self._queue[0].entered_at if self._queue else now)
+            return now - min(since, self._queue[0].entered_at if self._awaited and self._queue else now)
 
     def is_busy(self) -> bool:
         return self._lead is not None or bool(self._queue)
