@@ -320,6 +320,11 @@ def test_the_signature_covers_the_time_and_the_bytes_and_there_is_none_without_a
     assert abs(time.time() - int(seconds)) < 5
 
 
+def test_a_receiver_that_answers_204_sends_no_body_that_would_begin_the_next_response(receiver):
+    receiver.text = b"no part of a response"
+    assert [data_platform.send([EVENT]) for _ in range(100)] == [Attempt(204, "")] * 100
+
+
 def test_a_receiver_on_the_port_of_an_earlier_one_gets_what_is_sent_to_it(settings):
     with receiving() as earlier:
         settings.DATA_PLATFORM_URL = earlier.url

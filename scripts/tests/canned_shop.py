@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -88,8 +89,12 @@ def running(port: int = 0, host: str = "127.0.0.1") -> Iterator[CannedShop]:
             body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             kind = "application/problem+json" if answer.status >= 400 else "application/json"
             self.send_response(answer.status)
-            self.send_header("Content-Type", answer.type or kind)
-            self.send_header("Content-Length", str(len(body)))
+            if answer.status == HTTPStatus.NO_CONTENT:
+                # Its body would be read as the beginning of the connection's next response.
+                body = b""
+            else:
+                self.send_header("Content-Type", answer.type or kind)
+                self.send_header("Content-Length", str(len(body)))
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.end_headers()
