@@ -29,7 +29,6 @@ from shop.tests.case_tables import check_each, in_one_test
 from shop.tests.factories import AccountFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.rows_of_every_model import fill_all_models
-from shop.tests.second_connection import another_connection, ask
 from shop.tests.statements import captured_statements
 
 pytestmark = pytest.mark.django_db
@@ -236,10 +235,6 @@ def test_a_search_finds_its_rows_by_an_index(operator):
         SignOut.objects.create(account=other, at=now)
         event = {"event_id": f"evt_{number}", "charge_key": f"key-{number}"}
         WebhookEvent.objects.create(gateway="simulator", received_at=now, handled_at=now, **event)
-    # The server's idea of a table is that of the tests before, until it counts anew.
-    with another_connection() as other:
-        for table in {model._meta.db_table for model, _ in SEARCHED} | {"auth_user"}:
-            ask(other, f"ANALYZE TABLE {table}")
 
     def is_found_by_an_index(model: type[Model], name: str) -> None:
         row = model._default_manager.order_by("-pk")[0]
