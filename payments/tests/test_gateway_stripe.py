@@ -174,8 +174,10 @@ def test_a_charge_that_its_owner_refused_can_not_be_confirmed_with_another_card(
 
 def test_an_intent_in_processing_is_pending_until_it_settles(own_stripe):
     """The proxy does this: localstripe can only fail later, as in the next test, and never succeed later."""
+    own_stripe.memory.banks_are_slow = True
     assert charge("pm_processing").status == "pending"
     assert gateway().cancel(key="one").status == "pending"
+    own_stripe.memory.banks_are_slow = False
     wait_until(lambda: gateway().find(key="one").status == "succeeded")
     assert charge("pm_processing") == gateway().find(key="one") == gateway().cancel(key="one")
     assert kept_amount() == AMOUNT
