@@ -171,9 +171,9 @@ def redeem(order_ids: Iterable[UUID], *, ids: Sequence[int] | None = None) -> in
     return _change_status(held, "coupon.redeemed", to=Coupon.Status.REDEEMED)
 
 
-def reinstate(order_id: UUID, *, now: datetime) -> int:
-    """Reinstate the coupon that a fully refunded order redeemed, unless it has expired; returns how many."""
-    redeemed = _lock_coupons_of_orders([order_id], Coupon.Status.REDEEMED)
+def reinstate(order_ids: Collection[UUID], *, now: datetime) -> int:
+    """Reinstate the unexpired coupons that fully refunded orders redeemed; returns how many."""
+    redeemed = _lock_coupons_of_orders(order_ids, Coupon.Status.REDEEMED)
     usable_again = [coupon for coupon in redeemed if coupon.expires_at > now]
     return _change_status(usable_again, "coupon.given_back", to=Coupon.Status.ISSUED)
 

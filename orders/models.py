@@ -254,6 +254,14 @@ class Saga(models.Model):
         DO = "do", _("do")
         UNDO = "undo", _("undo")
 
+    class WorkClass(models.TextChoices):
+        """What shares the workers: each class has places that the arrivals of another can't take."""
+
+        NEW = "new", _("new payments")
+        AGAIN = "again", _("due again")
+        REFUND = "refund", _("refunds")
+        RECOVERY = "recovery", _("recovery")
+
     id = uuid_key()
     kind = models.CharField(_("kind"), max_length=32)
     subject_id = models.UUIDField(_("subject id"), help_text=_("The payment or refund that the saga is for."))
@@ -291,6 +299,14 @@ class Saga(models.Model):
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
     leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
     next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
+    work_class = models.CharField(
+        _("work class"),
+        max_length=8,
+        choices=WorkClass.choices,
+        default=WorkClass.AGAIN,
+        db_default=WorkClass.AGAIN,
+        help_text=_("Whose share of the workers it waits for."),
+    )
     deadline_at = models.DateTimeField(_("deadline at"))
     created_at = models.DateTimeField(_("created at"))
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
@@ -307,7 +323,10 @@ class Saga(models.Model):
                 name="orders_saga_unfinished_has_next_attempt",
             ),
         ]
-        indexes = [models.Index(fields=["next_attempt_at"], name="orders_saga_by_next_attempt")]
+        indexes = [
+            models.Index(fields=["next_attempt_at"], name="orders_saga_by_next_attempt"),
+            models.Index(fields=["work_class", "next_attempt_at"], name="orders_saga_by_work_class"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject_id}"

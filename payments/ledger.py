@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice, zip_longest
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -142,21 +142,35 @@ settle_sales = partial(
 """Turn the points held for these orders, and the charged amounts, into sales."""
 
 
-def refund(
-    *,
-    refund_id: UUID,
-    order_id: UUID,
-    user_id: int,
-    points_amount: int,
-    card_amount: int,
-    at: datetime | None = None,
-) -> Transfer | None:
-    """Reverse a part of a sale, once per refund: points return to the wallet, the rest by the gateway."""
-    open_transaction.assert_inside()
-    if not points_amount + card_amount:
-        return None
-    amounts = {SALES: -points_amount - card_amount, GATEWAY_CLEARING: card_amount, user_id: points_amount}
-    return transfer(kind=Kind.REFUND, reference=str(refund_id), amounts=amounts, order_id=order_id, at=at)
+class Refunded(NamedTuple):
+    """A refund of an order: the points for the wallet, and what the gateway gives back."""
+
+    refund_id: UUID
+    order_id: UUID
+    user_id: int
+    points_amount: int
+    card_amount: int
+
+
+def refund(refunds: Iterable[Refunded], *, at: datetime) -> None:
+    """Reverse a part of each sale, once per refund: points return to the wallet, the rest by the gateway."""
+    proposals = [
+        Proposal(
+            kind=Kind.REFUND,
+            reference=str(one.refund_id),
+            amounts={
+                SALES: -one.points_amount - one.card_amount,
+                GATEWAY_CLEARING: one.card_amount,
+                one.user_id: one.points_amount,
+            },
+            order_id=one.order_id,
+        )
+        for one in refunds
+        if one.points_amount + one.card_amount
+    ]
+    refused = [one for one in transfer_many(proposals, at=at) if isinstance(one, Rejected)]
+    if refused:
+        raise refused[0]
 
 
 def reverse_top_up(payment: Payment, *, kind: str, reference: str, amount: int) -> None:

@@ -120,7 +120,7 @@ def test_a_coupons_changes_by_orders_are_recorded_with_its_status_before():
     transactions.run(lambda: redemption.release([first]), transactions.KEYED)
     transactions.run(partial(hold, second), transactions.KEYED)
     transactions.run(lambda: redemption.redeem([second]), transactions.KEYED)
-    transactions.run(lambda: redemption.reinstate(second, now=coupon.issued_at), transactions.KEYED)
+    transactions.run(lambda: redemption.reinstate([second], now=coupon.issued_at), transactions.KEYED)
 
     noted = JournalLine.objects.exclude(what="coupon.issued").order_by("id")
     assert [(line.what, line.order_id, line.before, line.after) for line in noted] == [

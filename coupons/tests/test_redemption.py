@@ -143,7 +143,7 @@ def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(le
     assert [redemption.redeem([order_id]) for _ in range(2)] == [1, 0]
     assert (redemption.release([order_id]), Coupon.objects.get().status) == (0, "redeemed")
 
-    given_back = [redemption.reinstate(order_id, now=coupon.expires_at - left) for _ in range(2)]
+    given_back = [redemption.reinstate([order_id], now=coupon.expires_at - left) for _ in range(2)]
 
     assert given_back == [1 if status == "issued" else 0, 0]
     assert Coupon.objects.get().status == status
@@ -164,7 +164,7 @@ def test_it_requires_a_transaction():
         lambda: redemption.hold({}),
         lambda: redemption.release([]),
         lambda: redemption.redeem([]),
-        lambda: redemption.reinstate(UUID(int=1), now=NOW),
+        lambda: redemption.reinstate([UUID(int=1)], now=NOW),
     ):
         with pytest.raises(TransactionManagementError):
             call()

@@ -212,10 +212,10 @@ class Processes:
             room_view.clear()
         elif process in self._workers:
             self._executor(process)
-        name, renew = f"{process.name} {process.incarnation}", lambda: self._executor(process).renew_leases()
+        name, watch = f"{process.name} {process.incarnation}", lambda: self._executor(process).watch()
         repeated: dict[str, list[tuple[str, float, Callable[[], Any]]]] = {
             "web": [("waiting rooms", 2.0, ticking.tick)],
-            "worker": [("leases", 5.0, renew), ("webhooks", 1.0, partial(_deliver, name))],
+            "worker": [("watch", 1.0, watch), ("webhooks", 1.0, partial(_deliver, name))],
             "beat": [
                 ("orders.advance", 1.0, self._advance_due),
                 ("webhooks due", 1.0, order_tasks.handle_webhooks_due.run),

@@ -121,7 +121,7 @@ def _book_refund(order: Order, amount: int) -> None:
     refund = _build_refund(order.id, amount, source=Refund.Source.GATEWAY, reason=REASON)
     refund.order = order
     refund_records.record(order, refund, refund_records.build_lines(refund, counts))
-    refund_records.settle(refund)
+    refund_records.settle([refund])
 
 
 def _build_refund(order_id: UUID, amount: int, *, source: str, reason: str) -> Refund:

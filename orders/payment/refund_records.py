@@ -1,11 +1,13 @@
 """Records refunds of locked orders, and settles them: what each takes of lines, payment, ledger and stock."""
 
-from collections.abc import Sequence
+from collections import Counter as Tally, defaultdict
+from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from django.db.models import F
 
 from coupons import redemption
-from inventory import reservations
+from inventory import reservations, stock_levels
 from inventory.reservations import Line
 from orders import order_events, order_states, pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
@@ -47,39 +49,69 @@ def record(order: Order, refund: Refund, lines: Sequence[RefundLine]) -> None:
     payment_states.change_refunds(order.id, refunding=refund.card_amount)
 
 
-def settle(refund: Refund) -> None:
-    """Settle a refund whose card amount is refunded. Its order must be locked."""
-    now = clock.now()
-    order = refund.order
-    lines = list(RefundLine.objects.filter(refund=refund).select_related("line").order_by("id"))
-    Refund.objects.filter(id=refund.id).update(status=Refund.Status.SUCCEEDED, settled_at=now)
-    orders = Order.objects.filter(id=order.id)
-    orders.update(refunded_amount=F("refunded_amount") + refund.amount)
-    left = OrderLine.objects.filter(order_id=order.id, refunded_quantity__lt=F("quantity"))
-    if Refund.objects.filter(order_id=order.id, status__in=UNSETTLED).exists():
-        status = Order.Status.REFUNDING
-    # A disputed amount may be left when all units are refunded.
-    elif left.exists() or orders.filter(refunded_amount__lt=F("total_amount")).exists():
-        status = Order.Status.PAID
-    else:
-        status = Order.Status.REFUNDED
-    if status != Order.Status.REFUNDING and not order_states.transition([order.id], to=status):
-        raise RuntimeError(f"An order that is {order.status} can't become {status}.")
-    if refund.restock:
-        reservations.restock(
-            {order.id: [Line(product_id=line.line.product_id, quantity=line.quantity) for line in lines]},
-            refund.reason,
-        )
-    if status == Order.Status.REFUNDED:
-        redemption.reinstate(order.id, now=now)
+def settle(refunds: Sequence[Refund]) -> None:
+    """Settle refunds whose card amounts are refunded. Their orders must be locked; what else they change is
+    locked in the project's order: stock, then coupons, then wallets.
+    """
+    now, ids = clock.now(), [refund.id for refund in refunds]
+    lines: dict[UUID, list[RefundLine]] = {id: [] for id in ids}
+    for line in RefundLine.objects.filter(refund__in=ids).select_related("line").order_by("id"):
+        lines[line.refund_id].append(line)
+    Refund.objects.filter(id__in=ids).update(status=Refund.Status.SUCCEEDED, settled_at=now)
+    # Two of an order have the same object of it.
+    orders = {refund.order_id: refund.order for refund in refunds}
+    amounts, left = Tally[UUID](), Tally(refund.order_id for refund in refunds)
+    for refund in refunds:
+        refund.order = orders[refund.order_id]
+        amounts[refund.order_id] += refund.amount
+    statuses = _add_refunded(orders, amounts)
+    _restock(refunds, lines)
+    redemption.reinstate([id for id in orders if statuses[id] == Order.Status.REFUNDED], now=now)
     ledger.refund(
-        refund_id=refund.id,
-        order_id=order.id,
-        user_id=order.account_id,
-        points_amount=refund.points_amount,
-        card_amount=refund.card_amount,
+        (
+            ledger.Refunded(one.id, one.order_id, one.order.account_id, one.points_amount, one.card_amount)
+            for one in refunds
+        ),
         at=now,
     )
-    amount = refund.card_amount
-    payment_states.change_refunds(order.id, refunding=-amount, refunded=amount)
-    order_events.note_refunded(order, refund, lines, status=status, at=now)
+    for refund in refunds:
+        amount, order = refund.card_amount, refund.order
+        payment_states.change_refunds(order.id, refunding=-amount, refunded=amount)
+        left[order.id] -= 1
+        status = Order.Status.REFUNDING if left[order.id] else statuses[order.id]
+        order_events.note_refunded(order, refund, lines[refund.id], status=status, at=now)
+        order.refunded_amount += refund.amount
+
+
+def _add_refunded(orders: Mapping[UUID, Order], amounts: Mapping[UUID, int]) -> dict[UUID, str]:
+    """Add what was refunded to these locked orders, and change their statuses; returns those."""
+    unsettled = Refund.objects.filter(order_id__in=orders, status__in=UNSETTLED)
+    refunding = set(unsettled.values_list("order_id", flat=True))
+    lines = OrderLine.objects.filter(order_id__in=orders, refunded_quantity__lt=F("quantity"))
+    partly = set(lines.values_list("order_id", flat=True))
+    by_status: dict[str, list[UUID]] = defaultdict(list)
+    for id, order in orders.items():
+        Order.objects.filter(id=id).update(refunded_amount=F("refunded_amount") + amounts[id])
+        # A disputed amount may be left when all units are refunded.
+        is_partly = id in partly or order.refunded_amount + amounts[id] < order.total_amount
+        status = Order.Status.PAID if is_partly else Order.Status.REFUNDED
+        by_status[Order.Status.REFUNDING if id in refunding else status].append(id)
+    for to, ids in by_status.items():
+        if to != Order.Status.REFUNDING and order_states.transition(ids, to=to) != len(ids):
+            raise RuntimeError(f"One of these orders can't become {to}: {', '.join(map(str, ids))}.")
+    return {id: status for status, ids in by_status.items() for id in ids}
+
+
+def _restock(refunds: Sequence[Refund], lines: Mapping[UUID, Sequence[RefundLine]]) -> None:
+    returned: dict[str, dict[UUID, list[Line]]] = defaultdict(lambda: defaultdict(list))
+    for refund in refunds:
+        if refund.restock:
+            returned[refund.reason][refund.order_id] += [
+                Line(product_id=line.line.product_id, quantity=line.quantity) for line in lines[refund.id]
+            ]
+    products = {line.product_id for orders in returned.values() for each in orders.values() for line in each}
+    if len(returned) > 1:
+        # All at first, in the order of their ids: each reason then has some of them.
+        stock_levels.lock(products)
+    for reason, orders in returned.items():
+        reservations.restock(orders, reason)

@@ -38,6 +38,7 @@ from orders.saga.definitions import (
     SagaRow,
     SagaType,
     StepResult,
+    WorkClass,
 )
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
@@ -214,10 +215,9 @@ def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:
 
 
 def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
-    refunds = [Refund.objects.select_related("order").get(id=saga.subject_id) for saga in sagas]
-    for refund in refunds:
-        refund_records.settle(refund)
-    return [f"{refund.amount} refunded" for refund in refunds]
+    found = Refund.objects.select_related("order").in_bulk([saga.subject_id for saga in sagas])
+    refund_records.settle([*found.values()])
+    return [f"{found[saga.subject_id].amount} refunded" for saga in sagas]
 
 
 def _mark(saga: SagaRow, *, status: str) -> None:
@@ -237,8 +237,7 @@ SAGA_TYPES[KIND] = SagaType(
         LocalStep("settle_refund", do=_settle),
     ),
     lock=_lock,
-    # Each saga locks stock, coupon and wallet in turn: two in a batch would violate the lock order.
-    shares_batches=False,
+    work_class=WorkClass.REFUND,
     on_stuck=partial(_mark, status=Refund.Status.STUCK),
     on_resumed=partial(_mark, status=Refund.Status.PENDING),
 )

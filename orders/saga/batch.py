@@ -36,6 +36,7 @@ from orders.saga.definitions import (
     SagaRow,
     Step,
     StepResult,
+    WorkClass,
     call_name,
     refusal_or_failure,
 )
@@ -57,30 +58,22 @@ STEP_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 SINGLE = "single"
-# The delay before a saga that found no free thread of recovery is retried.
-NO_SLOT_DELAY_SECONDS = 5.0
 
 
 def advance(
-    sagas: Sequence[SagaRow],
-    *,
-    token: str,
-    free_recovery: int,
-    mode: str = DO,
-    failpoint: Callable[[str], None],
+    sagas: Sequence[SagaRow], *, token: str, mode: str = DO, failpoint: Callable[[str], None]
 ) -> "Batch":
     """Advance these sagas by a step, durable when it returns; raises what a step raised, with nothing done.
 
-    `token` identifies the executor as lease holder, and `free_recovery` is how many more calls of recovery it
-    may make now. A shared batch advances sagas of one direction, its `mode`, so that all lock the same rows
-    in one order, and leaves out a saga whose rows another transaction has locked. One of a `SINGLE` saga
-    waits for them, and either records a result or does a step: a step that raises loses no result, and
-    counts as an attempt.
+    `token` identifies the executor as lease holder. A shared batch advances sagas of one direction, its
+    `mode`, so that all lock the same rows in one order, and leaves out a saga whose rows another transaction
+    has locked. One of a `SINGLE` saga waits for them, and either records a result or does a step: a step that
+    raises loses no result, and counts as an attempt.
     """
     batches: list[Batch] = []
 
     def work() -> Batch:
-        batches.append(Batch({saga.id: saga for saga in sagas}, token, free_recovery, mode))
+        batches.append(Batch({saga.id: saga for saga in sagas}, token, mode))
         batches[-1].advance()
         failpoint("batch decided")
         return batches[-1]
@@ -96,7 +89,20 @@ def advance(
             raise
         log.warning("saga step failed", saga=str(saga.id), exc_info=error)
         saga.attempt, saga.result = None, refusal_or_failure(error)
-        return advance(sagas, token=token, free_recovery=free_recovery, mode=mode, failpoint=failpoint)
+        return advance(sagas, token=token, mode=mode, failpoint=failpoint)
+
+
+def put_off(
+    sagas: Sequence[SagaRow], result: StepResult, *, token: str, seconds: float | None = None
+) -> None:
+    """Count an attempt at each of these sagas that didn't come to its step; locks their rows alone. They rest
+    for so many seconds, if given. One past its deadline is stuck, though it may still be compensated.
+    """
+
+    def work() -> None:
+        Batch({saga.id: saga for saga in sagas}, token, SINGLE).put_off(result, seconds)
+
+    transactions.run(work, transactions.KEYED)
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +114,6 @@ class Batch:
 
     copies: dict[UUID, SagaRow]
     token: str
-    free_recovery: int
     mode: str
     now: datetime = field(default_factory=clock.now)
     rows: dict[UUID, SagaRow] = field(default_factory=dict)
@@ -122,7 +127,7 @@ class Batch:
         self.rows = store.lock_sagas(self.copies, token=None if self.mode == SINGLE else self.token)
         for id, saga in self.rows.items():
             saga.result = saga.result or self.copies[id].result_for(saga)
-            saga.found_at = self.copies[id].found_at
+            saga.found_at, saga.found_as = self.copies[id].found_at, self.copies[id].found_as
             if self._may_advance(saga):
                 self.advanced.append(saga)
         actors: dict[UUID | None, ActorContext] = {
@@ -138,6 +143,22 @@ class Batch:
         store.save(self.advanced)
         for saga in self.rows.values():
             saga.result = None
+
+    def put_off(self, result: StepResult, seconds: float | None) -> None:
+        self.rows = store.read_sagas(self.copies, is_locked=True)
+        final = store.final_results(self.rows)
+        for id, saga in self.rows.items():
+            saga.final = final[id]
+            if not self._may_advance(saga):
+                continue
+            self._log_attempt(saga, saga.next_step, result)
+            if self._is_overdue(saga):
+                self._mark_stuck(saga)
+            saga.change(**UNLEASED)
+            if seconds is not None:
+                self._rest_until(saga, self.now + timedelta(seconds=seconds))
+        self._write_lines()
+        store.save(self.rows.values())
 
     def _write_lines(self) -> None:
         store.write_lines(self.lines, at=clock.now())
@@ -210,8 +231,12 @@ class Batch:
             retry_at = self.now + timedelta(seconds=backoff.pause_seconds(saga.attempts))
             until = retry_at if is_over else min(retry_at, until)
             self.committed.append(f"{name} postponed")
-        saga.change(next_attempt_at=until, **UNLEASED)
+        self._rest_until(saga, until)
         return False
+
+    def _rest_until(self, saga: SagaRow, at: datetime) -> None:
+        usual = WorkClass.AGAIN if saga.direction == DO else WorkClass.RECOVERY
+        saga.change(next_attempt_at=at, work_class=str(saga.type.work_class or usual), **UNLEASED)
 
     def _log_attempt(self, saga: SagaRow, step: Step | None, result: StepResult) -> None:
         """Log an attempt that was not final. Past its deadline what can't be compensated is stuck."""
@@ -305,22 +330,19 @@ class Batch:
     def _call(self, saga: SagaRow, step: OutsideStep) -> None:
         """Schedule the call of the step. `open_call` is committed before the call."""
         call = call_name(step.name, saga.direction)
-        attempt = Attempt(saga, is_repeat=saga.is_repeat_of(step), is_overdue=self._is_overdue(saga))
-        if not attempt.is_recovery or self.free_recovery > 0:
-            self.free_recovery -= attempt.is_recovery
-            self._lease(saga, open_call=call)
-            saga.attempt = attempt
-            return
-        # Overdue is stuck wherever it waits: also one that a call would show can be compensated.
-        if attempt.is_overdue:
-            self._mark_stuck(saga)
-        # Its open call shows that it is no longer a new saga.
-        later = self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS)
-        saga.change(next_attempt_at=later, open_call=call, **UNLEASED)
+        saga.attempt = Attempt(saga, is_repeat=saga.is_repeat_of(step), is_overdue=self._is_overdue(saga))
+        self._lease(saga, open_call=call)
 
     def _lease(self, saga: SagaRow, **more: str) -> None:
-        until = self.now + timedelta(seconds=LEASE_SECONDS)
-        saga.change(lease_token=self.token, leased_until=until, next_attempt_at=until, **more)
+        """Lease it: once the lease has lapsed, it is work of recovery."""
+        until, work_class = self.now + timedelta(seconds=LEASE_SECONDS), saga.type.work_class
+        saga.change(
+            lease_token=self.token,
+            leased_until=until,
+            next_attempt_at=until,
+            work_class=str(work_class or WorkClass.RECOVERY),
+            **more,
+        )
 
     def _end(self, saga: SagaRow, state: State) -> None:
         saga.change(state=state.value, ended_at=self.now, next_attempt_at=None, open_call="", **UNLEASED)

@@ -21,6 +21,7 @@ from shop.lazy_texts import mark as _
 
 DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
 Event = SagaLog.Event
+WorkClass = Saga.WorkClass
 # Not final: the step is tried again.
 RETRYABLE = (Event.FAILED, Event.PENDING, Event.REQUIRES_ACTION)
 # Final, and the step has taken effect: it was done, or an operator confirmed it.
@@ -35,7 +36,7 @@ UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 # any number of calls.
 LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
 AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
-"""The next attempt of a new saga: before all that wait for an instant, whatever the clock of who began it."""
+"""The next attempt of a new saga: it is due whatever the clock of who began it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ NOT_KNOWN = StepResult(Event.FAILED)
 # What the engine itself gives: for errors, for lost leases, past the deadline, and where nothing was done.
 WITHOUT_PARENT = StepResult(Event.FAILED, gettext_noop("The saga's order or payment is missing."))
 LEASE_LOST = StepResult(Event.FAILED, gettext_noop("The worker stopped before it recorded a result."))
+NO_PLACE = StepResult(Event.FAILED, gettext_noop("No worker had a place for it before its deadline."))
 OUTCOME_UNKNOWN = (GAVE_UP, gettext_noop("The outcome stayed unknown until the deadline."))
 NOT_CONFIRMED = (ACTION_EXPIRED, gettext_noop("The payment was not confirmed in time."))
 # Customers see it, and never the operator's reason.
@@ -96,7 +98,7 @@ class SagaRow:
     `final` has its final results by step and direction, `parent` the row that its type's `lock` has locked,
     `attempt` the call that is to be made, or was made. `result` is what is to be recorded: of that call or,
     without one, what a single batch raised. `changes` are the columns to save. An executor found it at the
-    monotonic instant `found_at`.
+    monotonic instant `found_at`, and gave it a place of the class `found_as`.
     """
 
     id: UUID
@@ -115,6 +117,7 @@ class SagaRow:
     lease_token: str
     leased_until: datetime | None
     next_attempt_at: datetime | None
+    work_class: str
     deadline_at: datetime
     final: FinalResults = field(default_factory=dict)
     parent: Any = None
@@ -122,6 +125,7 @@ class SagaRow:
     attempt: "Attempt | None" = None
     changes: dict[str, Any] = field(default_factory=dict)
     found_at: float = field(default_factory=lambda: time.monotonic())
+    found_as: str = ""
 
     @property
     def type(self) -> "SagaType":
@@ -191,11 +195,6 @@ class Attempt:
     is_repeat: bool = False
     is_overdue: bool = False
 
-    @property
-    def is_recovery(self) -> bool:
-        """Whether its call takes a thread of recovery: repeats and compensations delay no first call."""
-        return self.is_repeat or self.saga.direction == UNDO
-
 
 Call = Callable[[], StepResult]
 """An exchange with another system for a saga. It blocks, and uses no database."""
@@ -258,8 +257,8 @@ class SagaType:
     notify: Callable[[Sequence[SagaRow]], None] | None = None
     on_stuck: Callable[[SagaRow], object] = _do_nothing
     on_resumed: Callable[[SagaRow], object] = _do_nothing
-    # Whether sagas of this type share transactions. Those of different types never do, for the lock order.
-    shares_batches: bool = True
+    # The class of all its work; without one it is new, due again, or recovery.
+    work_class: str = ""
 
     @cached_property
     def reversible(self) -> tuple[Step, ...]:

@@ -31,6 +31,7 @@ from orders.saga.definitions import (
     OutsideStep,
     SagaRow,
     StepResult,
+    WorkClass,
 )
 from orders.saga.store import SagaLogLine
 from shop import approvals, clock, own_account
@@ -281,6 +282,7 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
             state=Saga.State.RUNNING.value,
             deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
             next_attempt_at=now,
+            work_class=str(saga.type.work_class or WorkClass.AGAIN),
             **store.UNLEASED,
         )
         store.save([saga])

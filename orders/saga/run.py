@@ -3,13 +3,14 @@
 A process has one executor. It looks for sagas that are due (`orders.saga.store.find_due`), new or left behind
 by a crash, and advances them in one transaction (`orders.saga.batch`). Then it submits their calls, and the
 result of each comes back to a queue, whose batch records it: a slow call delays its own saga alone. Messages
-and beat only wake it. Everything is bounded.
+and instants only wake it. Everything is bounded: a saga in progress has a place, and each class of work has a
+share of the places that another's arrivals can't take.
 """
 
 import secrets
 import threading
 import time
-from collections import defaultdict
+from collections import Counter as Tally, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -25,13 +26,14 @@ from orders.saga.batch import SINGLE, STEP_SECONDS, Batch
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
-    SAGA_TYPES,
+    NO_PLACE,
     UNDO,
     UNFINISHED,
     Call,
     OutsideStep,
     SagaRow,
     StepResult,
+    WorkClass,
     call_name,
     unexpected_failure,
 )
@@ -44,15 +46,16 @@ from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
 Task = Callable[[], None]
-# Beside the queues of the two directions, in which sagas wait whose call has returned: those to be found.
-# Each has a thread for its batches, so that none waits for another.
-DUE = "due"
-# Sagas at a local step or a first call. Each has a thread for its call, so that no lease lapses in a queue.
-MAX_LEASED = 192
-# Repeated calls and compensations, which have as many threads of their own.
-MAX_RECOVERING = 16
-# The threads of `batch` and `single` use the database: one connection each.
-POOL_SIZES = {"batch": 3, "single": 4, "outside_call": MAX_LEASED, "recovery": MAX_RECOVERING, "callback": 1}
+# The queues: sagas to be found, those whose call has returned, by direction, and refunds apart. Each has a
+# thread for its batches, so that none waits for another.
+DUE, REFUNDS = "due", "refunds"
+QUEUES = (DO, UNDO, REFUNDS, DUE)
+# The places of each class of work. What one doesn't use another may, but for the next few.
+SHARES = {WorkClass.NEW: 96, WorkClass.AGAIN: 48, WorkClass.REFUND: 32, WorkClass.RECOVERY: 32}
+KEPT_FREE = 8
+# Each place has a thread for its call, so that no lease lapses in a queue. Those of `batch` and `single`
+# use the database: one connection each.
+POOL_SIZES = {"batch": len(QUEUES), "single": 3, "outside_call": sum(SHARES.values()), "callback": 1}
 # What a pool may hold: the executor bounds what it submits.
 MAX_WAITING = 100_000
 # A batch costs the same statements however few sagas share it, so batches keep a minimum distance.
@@ -61,6 +64,27 @@ MIN_INTERVAL_SECONDS = 0.04
 LOCKED_SECONDS = 1.0
 # How long a worker looks for more after it found some: longer than the pause between two messages.
 IDLE_SECONDS = 2.0
+# After which a worker looks again whether a saga is due, though none was to be by then.
+MOST_PAUSE_SECONDS = 1.0
+# For which a saga past its deadline may be due without a place before it is stuck, and how many at a time.
+LATE_SECONDS, LATE_AT_ONCE = 3 * LEASE_SECONDS, 100
+
+
+def free_places(taken: Mapping[str, int]) -> dict[str, int]:
+    """How many more places each class may take: of its own share, what is free but for the first few places
+    of others; beyond it, what is free but for the next few of every share that isn't used up. So a class
+    grows to its share as the work of others ends, however much else arrives.
+    """
+    free, first, following = sum(SHARES.values()) - sum(taken.values()), dict[str, int](), dict[str, int]()
+    for name, share in SHARES.items():
+        used = taken.get(name, 0)
+        first[name] = max(0, min(KEPT_FREE, share) - used)
+        following[name] = max(0, min(KEPT_FREE, share - used))
+    within, beyond = free - sum(first.values()), free - sum(following.values())
+    return {
+        name: max(0, min(SHARES[name] - taken.get(name, 0), within + first[name]), beyond + following[name])
+        for name in SHARES
+    }
 
 
 def ids_of(saga: SagaRow) -> dict[str, Any]:
@@ -135,16 +159,45 @@ class Executor:
         self._mutex = threading.RLock()
         # The fields below need the mutex. Of each saga in progress one task has the latest copy.
         self._sagas: dict[UUID, SagaRow] = {}
-        self._returned: dict[str, list[SagaRow]] = {DO: [], UNDO: [], DUE: []}
+        self._returned: dict[str, list[SagaRow]] = {queue: [] for queue in QUEUES}
         self._scheduled: set[str] = set()
-        self._is_woken = self._is_finishing = False
+        # The classes of which there may be more than were found.
+        self._waiting: set[str] = set()
+        self._is_finishing = False
         self._found_at = float("-inf")
+        self._pause_seconds = MOST_PAUSE_SECONDS
 
     def wake(self) -> None:
-        """Look for sagas that are due, as soon as more may be leased."""
+        """Look for sagas that are due, as soon as there is a place for more."""
         with self._mutex:
-            self._is_woken = True
+            self._waiting |= SHARES.keys()
         self._schedule(DUE)
+
+    def watch(self) -> None:
+        """Renew the leases that end soon. One that polls also looks whether a saga is due."""
+        self.renew_leases()
+        if self.polls and clock.is_measured():
+            self.look()
+
+    def look(self) -> None:
+        """Wake if a saga is due. Those past their deadline that had no place for long become stuck."""
+        due_at, now = transactions.read(store.next_due_at), clock.now()
+        left_seconds = (due_at - now).total_seconds() if due_at else MOST_PAUSE_SECONDS
+        self._pause_seconds = (
+            min(left_seconds, MOST_PAUSE_SECONDS) if left_seconds > 0 else MOST_PAUSE_SECONDS
+        )
+        if left_seconds > 0:
+            return
+        if self._waiting:
+            since = now - timedelta(seconds=LATE_SECONDS)
+            late = transactions.read(partial(store.find_late, since=since, limit=LATE_AT_ONCE))
+            if late:
+                batch.put_off(late, NO_PLACE, token=self._token)
+        self.wake()
+
+    def seconds_to_next_watch(self) -> float:
+        """Until the next saga is due, as far as it was known at the last look; a second at most."""
+        return self._pause_seconds
 
     def finish(self, *, seconds: float) -> bool:
         """Look for no more sagas, and wait at most `seconds` for those in progress. True if none is left."""
@@ -171,29 +224,32 @@ class Executor:
 
     def _schedule(self, queue: str) -> None:
         with self._mutex:
-            is_polling = self.polls and time.monotonic() - self._found_at < IDLE_SECONDS
-            may_find = (self._is_woken or is_polling) and self._room() > 0
-            has_work = may_find if queue == DUE else self._returned[queue]
-            if queue in self._scheduled or not has_work:
+            if queue in self._scheduled or not (self._findable() if queue == DUE else self._returned[queue]):
                 return
             self._scheduled.add(queue)
         self._pools.submit("batch", partial(self._run_batch, queue))
 
-    def _room(self) -> int:
-        """How many more sagas may be leased; those in recovery don't count."""
-        left = MAX_LEASED - len(self._sagas) + self._recovering()
-        return 0 if self._is_finishing else max(0, left)
+    def _findable(self) -> dict[str, int]:
+        """The classes to look for, and how many places each may take."""
+        is_polling = self.polls and time.monotonic() - self._found_at < IDLE_SECONDS
+        if self._is_finishing or not (is_polling or self._waiting):
+            return {}
+        free = free_places(self._taken())
+        return {name: free[name] for name in free if free[name] and (is_polling or name in self._waiting)}
 
-    def _recovering(self) -> int:
-        calling = [saga.attempt for saga in self._sagas.values() if saga.attempt and not saga.result]
-        return sum(attempt.is_recovery for attempt in calling)
+    def _taken(self) -> Tally[str]:
+        return Tally([saga.found_as for saga in self._sagas.values()])
 
     def _run_batch(self, queue: str) -> None:
         began_at = time.monotonic()
         try:
             with self._mutex:
                 sagas, self._returned[queue] = self._returned[queue], []
-            self._advance_all(self._find() if queue == DUE else sagas, queue)
+            if queue == DUE:
+                sagas = self._find()
+                self._return([saga for saga in sagas if saga.type.work_class == WorkClass.REFUND])
+                sagas = [saga for saga in sagas if saga.type.work_class != WorkClass.REFUND]
+            self._advance_all(sagas, queue)
             self._pools.pause(began_at + MIN_INTERVAL_SECONDS - time.monotonic())
         finally:
             with self._mutex:
@@ -201,35 +257,46 @@ class Executor:
             self._schedule(queue)
 
     def _advance_all(self, sagas: Sequence[SagaRow], queue: str) -> None:
-        """Advance these sagas: a batch per type, and single batches for types that share none."""
+        """Advance these sagas: a batch for each type."""
         by_kind: dict[str, list[SagaRow]] = defaultdict(list)
         for saga in sagas:
             by_kind[saga.kind].append(saga)
-        for kind, same_kind in by_kind.items():
-            if SAGA_TYPES[kind].shares_batches:
-                self._advance(same_kind, UNDO if queue == UNDO else DO)
-            else:
-                self._run_individually(same_kind)
+        for same_kind in by_kind.values():
+            self._advance(same_kind, UNDO if queue == UNDO else DO)
 
     def _find(self) -> list[SagaRow]:
-        """Sagas that are due and not in progress, as many as may be leased."""
+        """Sagas that are due and not in progress, for whom there are places."""
         with self._mutex:
-            room, self._is_woken = self._room(), False
+            findable, taken = self._findable(), self._taken()
+            self._waiting -= findable.keys()
             # One whose first batch waits is due as well.
-            limit = room + len(self._sagas)
-        if not clock.is_measured():
-            # By the host's clock others' leases might have lapsed: beat wakes again.
+            limits = {name: places + taken[name] for name, places in findable.items()}
+        if not (limits and clock.is_measured()):
+            # By the host's clock others' leases might have lapsed. The next look wakes again.
             return []
         try:
-            due = transactions.read(partial(store.find_due, limit=limit))
+            due = transactions.read(partial(store.find_due, limits))
         except (Error, Unavailable) as error:
-            log.warning("due sagas can't be read; beat wakes again", error=str(error))
+            log.warning("due sagas can't be read; the next look wakes again", error=str(error))
             return []
         with self._mutex:
-            found = [saga for saga in due if saga.id not in self._sagas][:room]
-            self._sagas |= {saga.id: saga for saga in found}
-            # There may be more.
-            self._is_woken |= len(found) == room
+            found, taken = list[SagaRow](), self._taken()
+            read = Tally([saga.work_class for saga in due])
+            self._waiting |= {name for name, limit in limits.items() if read[name] == limit}
+            places = free_places(taken)
+            for saga in due:
+                if saga.id in self._sagas:
+                    continue
+                if len(read) > 1:
+                    # What one class took another can't.
+                    places = free_places(taken)
+                if not places[saga.work_class]:
+                    self._waiting.add(saga.work_class)
+                    continue
+                taken[saga.work_class] += 1
+                places[saga.work_class] -= 1
+                self._sagas[saga.id] = saga
+                found.append(saga)
             if found:
                 self._found_at = time.monotonic()
         return found
@@ -242,27 +309,22 @@ class Executor:
     def _advance(self, sagas: Sequence[SagaRow], mode: str) -> None:
         """Run a batch, and pass its sagas on. A failed batch is run again saga by saga."""
         with self._releasing(sagas) as stack, observe("saga batch", sagas):
-            with self._mutex:
-                free_recovery = MAX_RECOVERING - self._recovering()
             try:
-                done = batch.advance(
-                    sagas,
-                    token=self._token,
-                    free_recovery=free_recovery,
-                    mode=mode,
-                    failpoint=self._failpoint,
-                )
+                done = batch.advance(sagas, token=self._token, mode=mode, failpoint=self._failpoint)
             except transactions.DatabaseUnavailable as error:
-                # It affects every saga of the batch, and those that would be found at once: beat wakes again.
+                # It affects every saga of the batch, and those that would be found at once: the next look
+                # wakes again.
                 log.warning("sagas left to recovery", count=len(sagas), error=str(error))
                 with self._mutex:
-                    self._is_woken, self._found_at = False, float("-inf")
+                    self._waiting.clear()
+                    self._found_at = float("-inf")
                 return
             except Exception as error:
                 log.warning("saga batch failed", count=len(sagas), mode=mode, exc_info=error)
                 if mode == SINGLE:
                     # Found again at once, it would fail again at once.
-                    store.set_next_attempt([saga.id for saga in sagas], seconds=LEASE_SECONDS)
+                    failure = unexpected_failure(error)
+                    batch.put_off(sagas, failure, token=self._token, seconds=LEASE_SECONDS)
                 else:
                     stack.pop_all()
                     self._run_individually(sagas)
@@ -335,8 +397,7 @@ class Executor:
                 self._pools.submit("single", partial(self._call, step, [saga]))
             return
         for attempt, call in zip(attempts, calls, strict=True):
-            pool = "recovery" if attempt.is_recovery else "outside_call"
-            self._pools.submit(pool, partial(self._make_call, call, step.name, attempt.saga))
+            self._pools.submit("outside_call", partial(self._make_call, call, step.name, attempt.saga))
 
     def _make_call(self, call: Call, step: str, saga: SagaRow) -> None:
         name = call_name(step, saga.direction)
@@ -354,17 +415,23 @@ class Executor:
 
     def _return(self, sagas: Sequence[SagaRow], result: StepResult | None = None) -> None:
         """Give the sagas to their next batches, which record the result of a call."""
+        if result and result.answer is not None:
+            # What its step books of it is locked in the order of a batch of its own.
+            sagas[0].result = result
+            self._run_individually(sagas)
+            return
         with self._mutex:
             for saga in sagas:
                 saga.result = result or saga.result
-                self._returned[saga.direction].append(saga)
-        for queue in (DO, UNDO, DUE):
+                is_refund = saga.type.work_class == WorkClass.REFUND
+                self._returned[REFUNDS if is_refund else saga.direction].append(saga)
+        for queue in QUEUES:
             self._schedule(queue)
 
 
 @cache
 def process_executor() -> Executor:
-    """This process's executor, created on first use, with a thread that renews its leases."""
+    """This process's executor, created on first use, with the thread that watches it."""
     executor = Executor(pools=ThreadPools(POOL_SIZES))
-    RepeatedWork(executor.renew_leases, name="saga leases", pause=lambda: LEASE_SECONDS / 3).start()
+    RepeatedWork(executor.watch, name="saga watch", pause=executor.seconds_to_next_watch).start()
     return executor

@@ -17,7 +17,7 @@ from structlog import get_logger
 
 from orders.models import Saga, SagaLog
 from orders.saga import store
-from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, SAGA_TYPES
+from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, SAGA_TYPES, WorkClass
 from payments.models import Payment
 from shop import clock
 from shop.concurrency import event_loop
@@ -117,12 +117,12 @@ def late_since(saga: Saga) -> datetime | None:
 
 
 def oldest_waiting_seconds() -> float:
-    """How long the oldest new saga has waited for a worker; 0 if none waits, or no worker is alive."""
+    """How long the oldest new payment has waited for a worker; 0 if none waits, or no worker is alive."""
     now = clock.now()
     # Not those that wait longer than a lease: what is wrong with them, or came before the workers, no request
     # mends by waiting.
     since = now - timedelta(seconds=LEASE_SECONDS)
-    new = store.due().filter(next_attempt_at=AT_ONCE, created_at__gt=since)
+    new = store.due().filter(work_class=WorkClass.NEW, created_at__gt=since)
     oldest = new.order_by("id").values_list("created_at", flat=True).first()
     # A live worker renews its leases before less than a quarter of their time is left.
     soon = now + timedelta(seconds=LEASE_SECONDS / 4)

@@ -9,6 +9,7 @@ from collections import Counter as Tally, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from orders.saga.definitions import (
     FinalResults,
     SagaRow,
     StepResult,
+    WorkClass,
 )
 from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
@@ -86,6 +88,7 @@ def new_saga(
         created_at=now,
         deadline_at=now + timedelta(seconds=give_up_seconds),
         next_attempt_at=AT_ONCE,
+        work_class=SAGA_TYPES[kind].work_class or WorkClass.NEW,
     )
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
     steps = [step.name for step in SAGA_TYPES[kind].steps if step.name in events]
@@ -120,15 +123,38 @@ def is_any_due() -> bool:
     return bool(bulk_sql.reader(Saga, ("id",)).rows(f"{due_condition(cells)} LIMIT 1", cells))
 
 
-def find_due(*, limit: int) -> list[SagaRow]:
-    """At most so many sagas that are due, new ones first, without the tokens of lapsed leases."""
+def find_due(limits: Mapping[str, int]) -> list[SagaRow]:
+    """At most so many sagas of each class that are due, each class's first first and the classes in turn,
+    without the tokens of lapsed leases.
+    """
     cells = bulk_sql.SqlLiterals()
-    condition = f"{due_condition(cells)} ORDER BY next_attempt_at, id LIMIT {limit:d}"
-    found = bulk_sql.reader(Saga, SAGA_COLUMNS).rows(condition, cells)
-    sagas = [SagaRow(*row) for row in found]
-    for saga in sagas:
-        saga.lease_token = ""
-    return sagas
+    condition = due_condition(cells)
+    first = [
+        f"work_class = {cells[str(name)]} AND {condition} ORDER BY next_attempt_at, id LIMIT {limit:d}"
+        for name, limit in limits.items()
+    ]
+    found: dict[str, list[SagaRow]] = defaultdict(list)
+    for row in bulk_sql.reader(Saga, SAGA_COLUMNS).rows_of_each(first, cells):
+        saga = SagaRow(*row)
+        saga.lease_token, saga.found_as = "", saga.work_class
+        found[saga.work_class].append(saga)
+    return [saga for turn in zip_longest(*found.values()) for saga in turn if saga]
+
+
+def next_due_at() -> datetime | None:
+    """When the saga is due that is due first, of this release's types; None without an unfinished one."""
+    unfinished = Saga.objects.filter(next_attempt_at__isnull=False, kind__in=SAGA_TYPES)
+    return unfinished.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
+
+
+def find_late(*, since: datetime, limit: int) -> list[SagaRow]:
+    """At most so many sagas past their deadline, due since then, that no operator sees as stuck."""
+    cells = bulk_sql.SqlLiterals()
+    condition = (
+        f"{due_condition(cells)} AND next_attempt_at <= {cells[since]} AND deadline_at <= {cells[since]}"
+        f" AND state = {cells[str(Saga.State.RUNNING)]} ORDER BY next_attempt_at LIMIT {limit:d}"
+    )
+    return [SagaRow(*row) for row in bulk_sql.reader(Saga, SAGA_COLUMNS).rows(condition, cells)]
 
 
 def set_next_attempt(saga_ids: Collection[UUID], *, seconds: float = 0) -> None:

@@ -17,7 +17,7 @@ from orders import cancellation
 from orders.models import Order, Saga
 from orders.payment import gateway_events, gateway_lookups, purchase, refunding
 from orders.placement import checkout
-from orders.saga import operator_actions, store
+from orders.saga import operator_actions
 from orders.tests import buying, owners, stepping, things
 from orders.tests.listening import Listener
 from orders.tests.model import Shop
@@ -195,7 +195,7 @@ def sweep(shop: Shop, *, is_later: bool) -> None:
         Saga.objects.filter(ended_at=None).update(next_attempt_at=now, leased_until=None)
         WebhookEvent.objects.filter(handled_at=None).update(next_attempt_at=now)
     assert cancellation.expire_due() == shop.expire()
-    for saga in store.find_due(limit=100):
+    for saga in stepping.due(limit=100):
         stepping.advance(saga.id)
     for event_id in webhooks.dequeue_due(limit=100):
         gateway_events.handle(event_id)

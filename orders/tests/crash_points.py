@@ -192,8 +192,7 @@ class RefundScenario:
 
 REFUND = [*NOTHING_FINAL, *calls("refund_card do")]
 REFUND_POSTPONED = [*REFUND, *commits("refund_card do postponed")]
-# Runs in single batches: a result is recorded before the next step is done.
-GIVEN = [*REFUND, *commits("refund_card do"), *commits("settle_refund do", "ended")]
+GIVEN = [*REFUND, *commits("refund_card do", "settle_refund do", "ended")]
 FAILS_TWICE = [*REFUND_POSTPONED, *REFUND_POSTPONED, *GIVEN]
 REFUND_WAYS = {
     "all": RefundScenario(GIVEN),
@@ -210,7 +209,6 @@ REFUND_CRASHES = {
         "batch decided": "do refund_card; charged",
         "refund_card do calling": "do refund_card, calling, leased; charged",
         "refund_card do called": "do refund_card, calling, leased; refunded",
-        "batch decided #3": "do settle_refund, leased; refunded",
         "ended": "done: refunded; refunded",
     },
     "a line": {"ended": "done: paid; refunded"},
@@ -226,7 +224,6 @@ REFUND_CRASHES = {
         "batch decided #3": "do refund_card, calling, failed, stuck; charged",
         "batch decided #4": "do refund_card, calling, leased, failed, stuck; charged",
         "batch decided #6": "do refund_card, calling, leased, failed, stuck; refunded",
-        "batch decided #7": "do settle_refund, leased, stuck; refunded",
     },
 }
 """As `CRASHES`, for refunds."""

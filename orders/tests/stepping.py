@@ -6,7 +6,8 @@ from uuid import UUID
 
 from orders.models import Saga
 from orders.saga import store
-from orders.saga.run import DUE, Executor, Task, ThreadPools
+from orders.saga.definitions import SagaRow
+from orders.saga.run import DUE, SHARES, Executor, Task, ThreadPools
 
 
 def no_failpoint(point: str) -> None:
@@ -25,6 +26,11 @@ def at(point: str, act: Callable[[], object]) -> Callable[[str], None]:
             raise error
 
     return reach
+
+
+def due(*, limit: int) -> list[SagaRow]:
+    """At most so many sagas of each class that are due."""
+    return store.find_due(dict.fromkeys(SHARES, limit))
 
 
 class SteppedPools(ThreadPools):
@@ -74,7 +80,7 @@ class Delegate:
         return advance(saga_id)
 
     def wake(self) -> None:
-        for saga in store.find_due(limit=100):
+        for saga in due(limit=100):
             self.advance(saga.id)
 
 

@@ -13,9 +13,9 @@ import pytest
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.saga import batch, status as backlog, store
-from orders.saga.definitions import LEASE_SECONDS
+from orders.saga.definitions import LEASE_SECONDS, Event, StepResult
 from orders.saga.status import BacklogGate
-from orders.tests import buying
+from orders.tests import buying, stepping
 from shop import clock
 from shop.concurrency import event_loop
 from shop.db import transactions
@@ -47,8 +47,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_the_backlog_is_the_age_of_the_oldest_saga_that_waits_for_a_live_worker_and_for_no_retry():
     a_live_worker()
     now = clock.now()
-    waiting(seconds=9, attempts=1, next_attempt_at=now)
-    waiting(seconds=9, lease_token="dead", leased_until=now, next_attempt_at=now)
+    waiting(seconds=9, attempts=1, next_attempt_at=now, work_class="again")
+    waiting(seconds=9, lease_token="dead", leased_until=now, next_attempt_at=now, work_class="recovery")
+    waiting(seconds=9, work_class="refund")
     waiting(seconds=LEASE_SECONDS + 3)
     assert backlog.oldest_waiting_seconds() == 0
     for seconds in (3, 2, 1):
@@ -129,16 +130,15 @@ def test_a_postponed_saga_is_not_new(monkeypatch):
     """It was polled again and again, and hid the new sagas that waited."""
     a_live_worker()
     product = ProductFactory.create(on_hand=5)
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
-    Saga.objects.filter(id=placed.started.saga.id).update(open_call="charge_card do")
-    [found] = store.find_due(limit=10)
-    batch.advance([found], token="one", free_recovery=0, failpoint=lambda point: None)
+    buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    [found] = stepping.due(limit=10)
+    batch.put_off([found], StepResult(Event.FAILED, "its order is locked"), token="one", seconds=5)
     saga = Saga.objects.get(id=found.id)
-    assert (saga.lease_token, saga.attempts) == ("", 0)
-    assert store.find_due(limit=10) == []
+    assert (saga.lease_token, saga.attempts) == ("", 1)
+    assert stepping.due(limit=10) == []
     assert backlog.oldest_waiting_seconds() == 0
     Saga.objects.filter(id=found.id).update(next_attempt_at=clock.now())
-    assert [saga.id for saga in store.find_due(limit=10)] == [found.id]
+    assert [saga.id for saga in stepping.due(limit=10)] == [found.id]
     assert backlog.oldest_waiting_seconds() == 0
 
 

@@ -16,13 +16,16 @@ import pytest
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga, SagaLog
+from orders.payment import refund_saga
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, crash_points, owners, stepping
 from orders.tests.listening import Killed
 from payments import ledger
 from payments.gateways import gateway
+from payments.models import Payment
 from scripts.tests.simulator import Simulator
+from shop import clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -230,5 +233,33 @@ def test_a_crash_in_a_refund_is_recovered_from(name, point, left, monkeypatch, s
     assert recorded(started.saga_id) == RECORDED[f"refund {name}: {point}"]
     assert remains(started.saga_id) == left
     assert buying.broken_laws() == []
+    buying.settle_everything()
+    assert_refunded_once(started, scenario)
+
+
+def test_a_refund_whose_card_another_release_refunded_before_it_crashed_is_settled(settings):
+    """Of releases whose refunds shared no batch: they recorded the card's refund by itself."""
+    scenario = crash_points.REFUND_WAYS["all"]
+    started = begin_refund(scenario)
+    refund, payment = started.refund, Payment.objects.get(order_id=started.refund.order_id)
+    made = gateway().refund(
+        key=refund_saga.refund_key(refund),
+        charge_reference=payment.charge_reference,
+        amount=refund.card_amount,
+    )
+    SagaLog.objects.create(
+        saga_id=started.saga_id,
+        step="refund_card",
+        direction="do",
+        event="done",
+        detail=f"{refund.card_amount} refunded",
+        reference=made.reference,
+        at=refund.created_at,
+    )
+    until = clock.now()
+    Saga.objects.filter(id=started.saga_id).update(
+        is_irreversible=True, lease_token="dead", leased_until=until, next_attempt_at=until
+    )
+    assert recorded(started.saga_id) == RECORDED["refund all: batch decided #3"]
     buying.settle_everything()
     assert_refunded_once(started, scenario)

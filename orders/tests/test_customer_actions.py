@@ -13,7 +13,7 @@ from orders import cancellation
 from orders.metrics import state
 from orders.models import Order, Saga, SagaLog
 from orders.payment import charging, gateway_events, gateway_lookups
-from orders.saga import run, status, store
+from orders.saga import run, status
 from orders.tests import buying, hanging, owners, stepping
 from orders.tests.owners import decide, kept_amount, let_action_end, payment_of, saga_of, waiting
 from payments import ledger, payment_states
@@ -45,7 +45,7 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert (saga.state, saga.next_attempt_at) == ("running", payment.action_expires_at)
     assert saga.deadline_at > payment.action_expires_at
     assert not SagaLog.objects.filter(saga=saga, step="charge_card").exists()
-    assert store.find_due(limit=10) == []
+    assert stepping.due(limit=10) == []
     assert status.count_needing_operator(most=10) == 0
     assert status.oldest_waiting_seconds() == 0
     assert state.read_in_doubt()[state.IN_DOUBT] == 0
@@ -156,7 +156,7 @@ def test_a_webhook_before_the_saga_s_own_commit_is_handled_after_it(monkeypatch)
             received.append(event_of(payment))
             # The saga is leased: the executor finds nothing.
             assert not gateway_events.handle(received[0].id)
-            assert store.find_due(limit=10) == []
+            assert stepping.due(limit=10) == []
 
     with monkeypatch.context() as patched:
         patched.setattr(run, "process_executor", lambda: SimpleNamespace(wake=lambda: None))
@@ -226,7 +226,7 @@ def test_a_charge_in_doubt_waits_for_its_owner_once_a_look_up_says_so_and_no_lon
     if decision != "leave":
         decide(payment, decision)
     let_action_end(payment.id)
-    assert [saga.id for saga in store.find_due(limit=10)] == [saga_of(payment).id]
+    assert [saga.id for saga in stepping.due(limit=10)] == [saga_of(payment).id]
     order_status, payment_status, kept = ENDS.get(decision, ("payment_failed", "failed", 0))
     assert buying.advance(placed).status == order_status
     assert (payment_of(placed).status, kept_amount(placed)) == (payment_status, kept)

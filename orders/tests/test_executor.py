@@ -104,7 +104,7 @@ def test_a_batch_takes_as_many_statements_for_ten_as_for_two():
     for count in (2, 10):
         bought(*["tok_ok"] * count)
         with CaptureQueriesContext(connection) as captured:
-            batch.advance(store.find_due(limit=99), token="one", free_recovery=99, failpoint=print)
+            batch.advance(stepping.due(limit=99), token="one", failpoint=print)
         counts.append(len(captured))
     assert counts[0] == counts[1]
 
@@ -213,10 +213,15 @@ class Blocked:
         return StepResult(Event.DONE, reference="ch_blocked")
 
 
+def with_places(monkeypatch: pytest.MonkeyPatch, **shares: int) -> None:
+    """Let each class of work have so many places, and those that aren't named none."""
+    monkeypatch.setattr(run, "SHARES", {name: shares.get(name.value, 0) for name in run.SHARES})
+
+
 @pytest.mark.usefixtures("unlawful")
 def test_no_more_sagas_are_leased_than_there_are_threads_for_calls_and_others_stay_due(threaded, monkeypatch):
     """The queue was unbounded."""
-    monkeypatch.setattr(run, "MAX_LEASED", 3)
+    with_places(monkeypatch, new=3)
     blocked = Blocked(monkeypatch)
     placed = bought(*["tok_ok"] * 6)
     threaded.wake()
@@ -234,10 +239,10 @@ def test_no_more_sagas_are_leased_than_there_are_threads_for_calls_and_others_st
 
 
 def test_repeated_calls_take_no_slots_of_first_calls(threaded, monkeypatch, unlawful):
-    monkeypatch.setattr(run, "MAX_RECOVERING", 2)
+    with_places(monkeypatch, again=2, new=3)
     blocked = Blocked(monkeypatch)
     placed = bought(*["tok_ok"] * 4)
-    Saga.objects.update(open_call="charge_card do")
+    Saga.objects.update(open_call="charge_card do", work_class="again")
     threaded.wake()
     wait_until(lambda: len(blocked.started) == 2)
     put_off = Saga.objects.filter(lease_token="")
@@ -348,8 +353,13 @@ def test_found_sagas_are_those_that_are_due():
         for until in (None, now - minute, now + minute)
     )
     due = list(store.due().order_by("next_attempt_at", "id").values_list("id", flat=True))
-    assert [saga.id for saga in store.find_due(limit=100)] == due and len(due) == 2 * 2 * 2
-    assert [saga.id for saga in store.find_due(limit=3)] == due[:3]
+    assert [saga.id for saga in stepping.due(limit=100)] == due and len(due) == 2 * 2 * 2
+    assert [saga.id for saga in stepping.due(limit=3)] == due[:3]
+    Saga.objects.filter(id__in=due[1::2]).update(work_class="new")
+    found = stepping.due(limit=2)
+    assert [saga.id for saga in found if saga.work_class == "new"] == due[1:4:2]
+    assert sorted(saga.id for saga in found) == sorted(due[:4])
+    assert {one.work_class for one in found[:2]} == {"new", "again"}, "in turn"
 
 
 def test_a_saga_of_a_later_release_is_released(threaded, unlawful):
@@ -425,9 +435,9 @@ def test_a_saga_whose_payment_is_missing_is_postponed(monkeypatch):
 
 def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(threaded, monkeypatch, unlawful):
     blocked = Blocked(monkeypatch)
-    monkeypatch.setattr(run, "MAX_RECOVERING", 1)
+    with_places(monkeypatch, recovery=1)
     bought(*["tok_ok"] * 4)
-    Saga.objects.update(open_call="charge_card do")
+    Saga.objects.update(open_call="charge_card do", work_class="recovery")
     threaded.polls = True
     threaded.wake()
     wait_until(lambda: len(blocked.started) == 1)
@@ -440,7 +450,7 @@ def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(threaded, 
     blocked.is_over.set()
 
 
-def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypatch):
+def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypatch, threaded):
     """A charge whose outcome was unknown was put off for ever: not stuck, L10 broken, the gauge at 0."""
     settings.PAYMENT_GIVE_UP_SECONDS = 0
     product = ProductFactory.create(on_hand=5, price=500)
@@ -448,11 +458,13 @@ def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypat
     with nobody_there(settings):
         stepping.advance(placed.started.saga.id)
     long_ago = clock.now() - timedelta(seconds=audit.GRACE_SECONDS + 5)
-    monkeypatch.setattr(run, "MAX_RECOVERING", 0)
+    with_places(monkeypatch)
     Saga.objects.update(deadline_at=long_ago, next_attempt_at=long_ago, leased_until=None)
 
-    assert stepping.advance(placed.started.saga.id) == Saga.State.STUCK
+    for _ in range(2):
+        threaded.look()
 
+    assert Saga.objects.get().state == Saga.State.STUCK
     assert status.count_stuck()["purchase"] == 1
     assert buying.broken_laws() == []
     monkeypatch.undo()
@@ -463,7 +475,7 @@ def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypat
 
 def test_a_full_executor_does_not_spin(threaded, monkeypatch, unlawful):
     """It ran 30,000 empty batches a second while all slow calls waited for the gateway."""
-    monkeypatch.setattr(run, "MAX_LEASED", 1)
+    with_places(monkeypatch, new=1)
     blocked = Blocked(monkeypatch)
     placed = bought(*["tok_ok"] * 3)
     threaded.polls = True

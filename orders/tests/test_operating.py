@@ -11,9 +11,9 @@ from coupons.models import Coupon
 from inventory.models import Product
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.payment import charging
-from orders.saga import status, store
+from orders.saga import status
 from orders.saga.definitions import DO, UNDO, Event
-from orders.tests import buying, hanging
+from orders.tests import buying, hanging, stepping
 from orders.tests.hanging import Away, product
 from orders.tests.test_unknown_outcomes import cannot_cancel
 from payments import ledger
@@ -49,7 +49,7 @@ def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product, away):
     retried = hanging.retry(row, by=by)
     assert retried.state == Saga.State.RUNNING
     assert retried.deadline_at > timezone.now()
-    assert [one.id for one in store.find_due(limit=10)] == [row.id]
+    assert [one.id for one in stepping.due(limit=10)] == [row.id]
     assert hanging.advance(row) == Saga.State.DONE
     assert hanging.refusal(hanging.retry, row) == "saga_ended"
     [_, line] = hanging.journalled(row, "saga.retried")

@@ -12,7 +12,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from orders.models import Saga
-from orders.saga import store
 from orders.tests import hanging, owners, stepping
 from orders.tests.hanging import Away
 from payments.gateways import gateway
@@ -144,7 +143,7 @@ def test_one_saga_is_retried(stuck, away):
     line = JournalLine.objects.get(what="saga.retried")
     assert (line.actor_name, line.detail) == ("ada", "it is back")
     away.back()
-    assert [one.id for one in store.find_due(limit=10)] == [stuck.id]
+    assert [one.id for one in stepping.due(limit=10)] == [stuck.id]
     assert stepping.advance(stuck.id) == Saga.State.DONE
 
 

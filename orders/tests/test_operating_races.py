@@ -66,7 +66,7 @@ def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product)
     result = StepResult(Event.DONE, reference="ch_late")
     slow = store.read_sagas([row.id])[row.id]
     slow.open_call, slow.attempt, slow.result = f"charge_card {DO}", Attempt(slow), result
-    done = batch.advance([slow], token="slow", free_recovery=0, failpoint=lambda point: None)
+    done = batch.advance([slow], token="slow", failpoint=lambda point: None)
     assert done.rows[slow.id].lease_token == "slow", "it continues"
     assert not SagaLog.objects.filter(saga=row, step="charge_card", event="done").exists()
     Saga.objects.filter(id=row.id).update(leased_until=None)

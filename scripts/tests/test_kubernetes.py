@@ -354,7 +354,7 @@ WATCHERS = 4
 WAITING_ROOMS = 1
 """The thread of a web process that advances them."""
 SCRAPE = 2
-OUTSIDE_CALLS = {"outside_call", "recovery"}
+OUTSIDE_CALLS = {"outside_call"}
 """Threads of the saga executor that use no connection."""
 SAGA_EXECUTOR = sum(size for pool, size in run.POOL_SIZES.items() if pool not in OUTSIDE_CALLS) + 1
 """And the thread that renews leases."""

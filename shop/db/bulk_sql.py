@@ -205,6 +205,16 @@ class Reader(Generic[Row]):
         """The rows for which this SQL holds, whose values are written by `cells`; it ends the statement."""
         return [self.values(row) for row in self._found(condition, cells)]
 
+    def rows_of_each(self, conditions: Iterable[str], cells: SqlLiterals) -> list[list[Any]]:
+        """The rows of each of these conditions, which may end with an order and a limit, by one statement."""
+        parts = [
+            f"SELECT * FROM (SELECT {self.selected} FROM {self.table} WHERE {condition}) AS part_{number}"  # noqa: S608 - names of ours
+            for number, condition in enumerate(conditions)
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join(parts), cells.parameters or None)
+            return [self.values(row) for row in cursor.fetchall()]
+
     def models(self, condition: str, cells: SqlLiterals) -> list[Row]:
         """These rows as objects of the model."""
         return [self.to_model(row) for row in self._found(condition, cells)]

@@ -28,7 +28,8 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
 from orders.models import Order, Saga
-from orders.saga import status, store
+from orders.saga import status
+from orders.tests import stepping
 from scripts.stack import places
 from scripts.tests import programs
 from shop import clock
@@ -287,7 +288,7 @@ def test_a_host_15_minutes_ahead_expires_no_order_and_coupon_deletes_no_key_and_
     assert Order.objects.get(pk=order.pk).status == Order.Status.AWAITING_PAYMENT
     assert coupon.status_at(clock.now()) == Coupon.Status.ISSUED
     assert recorded_answers.delete_expired_keys() == 0
-    assert store.find_due(limit=10) == list(status.read_needing_operator()) == []
+    assert stepping.due(limit=10) == list(status.read_needing_operator()) == []
 
     # The control case uses its host's clock.
     process_state.follow_host()
@@ -296,7 +297,7 @@ def test_a_host_15_minutes_ahead_expires_no_order_and_coupon_deletes_no_key_and_
     assert coupon.status_at(clock.now()) != Coupon.Status.ISSUED
     assert recorded_answers.delete_expired_keys() == 1
     assert [one.id for one in status.read_needing_operator()] == [saga.id]
-    assert [one.id for one in store.find_due(limit=10)] == [saga.id]
+    assert [one.id for one in stepping.due(limit=10)] == [saga.id]
 
 
 def test_tokens_are_valid_between_a_host_15_minutes_ahead_and_a_correct_one(host_ahead):

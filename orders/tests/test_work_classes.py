@@ -1,0 +1,323 @@
+"""Classes of work: each has places that another's arrivals can't take, and what is put off is counted."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+
+from coupons.models import Coupon
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import audit
+from orders.models import Order, Refund, Saga, SagaLog
+from orders.placement.decisions import PlacedOrder
+from orders.saga import batch, run, status
+from orders.saga.definitions import Event, StepResult, WorkClass
+from orders.saga.run import KEPT_FREE, POOL_SIZES, SHARES, Executor, ThreadPools, free_places
+from orders.tests import buying, stepping
+from orders.tests.owners import payment_of
+from payments.gateways import simulator
+from payments.gateways.contract import GatewayResult
+from payments.tests.own_gateway import SimulatorBut, use
+from shop import clock
+from shop.repeated_work import RepeatedWork
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND, WorkClass.RECOVERY
+
+
+@pytest.fixture
+def threaded() -> Iterator[Executor]:
+    made = Executor(pools=ThreadPools(POOL_SIZES))
+    yield made
+    assert made.finish(seconds=20)
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=1_000, price=500)
+
+
+def place(product: Product, buyer: int | None = None) -> PlacedOrder:
+    return buying.place(buyer or buying.account().id, {product: 1}, token="tok_ok")
+
+
+def saga_of(placed: PlacedOrder) -> Saga:
+    return Saga.objects.get(id=placed.started.saga.id)
+
+
+def paid(product: Product, count: int) -> list[PlacedOrder]:
+    placed = [place(product) for _ in range(count)]
+    assert {buying.advance(one).status for one in placed} == {"paid"}
+    return placed
+
+
+class SlowGateway(SimulatorBut):
+    """Charges take so many seconds; `looked_up` has the keys of the charges that were looked up."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.charged, self.looked_up = seconds, 0, list[str]()
+
+    def charge(self, *, key: str, **more: Any) -> GatewayResult:
+        self.charged += 1
+        time.sleep(self.seconds)
+        return simulator.charge(key=key, **more)
+
+    def find(self, *, key: str) -> GatewayResult:
+        self.looked_up.append(key)
+        return simulator.find(key=key)
+
+
+# The places
+
+
+def test_what_a_class_does_not_use_another_may_but_for_a_rest_of_each_share():
+    total = sum(SHARES.values())
+    alone = free_places({})[NEW]
+    assert alone == total - 3 * KEPT_FREE
+    full = {NEW: alone}
+    assert free_places(full) == {NEW: 0, AGAIN: KEPT_FREE, REFUND: KEPT_FREE, RECOVERY: KEPT_FREE}
+
+
+@pytest.mark.parametrize("grows", [AGAIN, REFUND, RECOVERY, NEW])
+def test_a_class_grows_to_its_share_as_the_work_of_another_ends(grows):
+    other = NEW if grows != NEW else AGAIN
+    taken = Counter({other: free_places({})[other]})
+    while taken[grows] < SHARES[grows]:
+        took = min(free_places(taken)[grows], SHARES[grows] - taken[grows])
+        taken[grows] += took
+        if not took:
+            assert free_places(taken)[other] == 0, "what ends goes to the class that has less than its share"
+            taken[other] -= 1
+        assert sum(taken.values()) <= sum(SHARES.values())
+
+
+def test_no_class_takes_more_places_than_there_are():
+    taken = Counter[WorkClass]()
+    while name := next((one for one, places in free_places(taken).items() if places), None):
+        taken[name] += 1
+    assert sum(taken.values()) == sum(SHARES.values())
+
+
+# Buyers' new payments, and what is due again
+
+
+def in_doubt(product: Product) -> PlacedOrder:
+    """A payment whose worker died after its call."""
+    placed = place(product)
+    past = clock.now() - timedelta(seconds=30)
+    Saga.objects.filter(id=placed.started.saga.id).update(
+        open_call="charge_card do",
+        lease_token="dead",
+        leased_until=past,
+        next_attempt_at=past,
+        work_class=RECOVERY,
+    )
+    return placed
+
+
+def test_a_payment_in_doubt_is_looked_up_within_a_second_whatever_else_arrives(
+    threaded, product, monkeypatch, own_gateway, settings
+):
+    """In 12 seconds of arrivals 148 charges began, and it was not looked up once."""
+    settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
+    monkeypatch.setattr(run, "SHARES", {NEW: 4, AGAIN: 2, REFUND: 1, RECOVERY: 2})
+    monkeypatch.setattr(run, "KEPT_FREE", 1)
+    use(slow := SlowGateway(0.25), monkeypatch)
+    buyers, stop = [buying.account().id for _ in range(8)], threading.Event()
+
+    def keep_a_backlog() -> None:
+        while not stop.is_set():
+            waiting = Saga.objects.filter(work_class=NEW, lease_token="", ended_at=None).count()
+            for buyer in buyers[: 12 - waiting]:
+                place(product, buyer)
+            time.sleep(0.02)
+        connections.close_all()
+
+    for buyer in buyers:
+        place(product, buyer)
+    arrivals = threading.Thread(target=keep_a_backlog)
+    arrivals.start()
+    threaded.polls = True
+    threaded.wake()
+    wait_until(lambda: slow.charged > 8)
+    seconds = []
+    for _ in range(5):
+        key = payment_of(in_doubt(product)).charge_key
+        began_at, before = time.monotonic(), slow.charged
+        wait_until(lambda key=key: key in slow.looked_up)
+        seconds.append(time.monotonic() - began_at)
+    assert slow.charged > before, "others began meanwhile"
+    stop.set()
+    arrivals.join()
+    assert sorted(seconds)[len(seconds) // 2] < 1
+    assert threaded.finish(seconds=20)
+    buying.settle_everything()
+
+
+def test_an_approved_payment_is_looked_up_before_a_backlog_of_new_ones(threaded, product, monkeypatch):
+    monkeypatch.setattr(run, "SHARES", {NEW: 2, AGAIN: 1, REFUND: 0, RECOVERY: 0})
+    use(slow := SlowGateway(0.2), monkeypatch)
+    for _ in range(20):
+        place(product)
+    approved = place(product)
+    Saga.objects.filter(id=approved.started.saga.id).update(
+        open_call="charge_card do", next_attempt_at=clock.now(), work_class=AGAIN
+    )
+    threaded.wake()
+    wait_until(lambda: slow.looked_up)
+    assert slow.looked_up == [payment_of(approved).charge_key]
+    assert slow.charged < 10
+    wait_until(lambda: not Saga.objects.filter(ended_at=None).exists(), seconds=30)
+
+
+# Refunds
+
+
+def test_refunds_share_the_statements_of_a_batch(product):
+    counts = []
+    for count in (2, 8):
+        started = [buying.refund(one.order.id) for one in paid(product, count)]
+        with CaptureQueriesContext(connection) as captured:
+            done = batch.advance(stepping.due(limit=99), token="one", failpoint=print)
+            for saga in done.rows.values():
+                saga.result = None
+        counts.append(len(captured))
+        buying.settle_everything()
+        assert {Refund.objects.get(id=one.refund.id).status for one in started} == {"succeeded"}
+    assert counts[0] == counts[1]
+
+
+def test_refunds_of_one_order_and_of_others_settle_in_one_batch(threaded, own_gateway):
+    first, second = ProductFactory.create_batch(2, on_hand=9, price=500)
+    buyer = buying.account(points=300)
+    code = buying.coupon_of(buyer.id, discount_value=100).code
+    both = buying.place(buyer.id, {first: 2, second: 1}, coupon=code, points=300, token="tok_ok")
+    others = paid(second, 3)
+    assert buying.advance(both).status == "paid"
+    buying.refund(both.order.id, {first: 1})
+    buying.refund(both.order.id, {first: 1, second: 1}, reason="All of it.")
+    for one in others:
+        buying.refund(one.order.id, restock=False)
+    threaded.wake()
+    wait_until(lambda: not Saga.objects.filter(ended_at=None).exists())
+    assert {buying.state_of(one.order.id) for one in (both, *others)} == {"refunded"}
+    for product, on_hand in ((first, 9), (second, 6)):
+        product.refresh_from_db()
+        assert (product.on_hand, product.reserved) == (on_hand, 0)
+    assert Coupon.objects.get().status == "issued"
+    assert buying.broken_laws() == []
+
+
+def test_batches_of_refunds_and_of_purchases_of_the_same_rows_do_not_deadlock(own_gateway):
+    """Each has two products, the orders name them the other way round, and all buyers pay with points."""
+    products = ProductFactory.create_batch(2, on_hand=500, price=500)
+    buyers = [buying.account(points=5_000).id for _ in range(4)]
+
+    def order(number: int) -> PlacedOrder:
+        wanted = dict.fromkeys(products if number % 2 else products[::-1], 1)
+        return buying.place(buyers[number % 4], wanted, points=100, token="tok_ok")
+
+    bought = [order(number) for number in range(24)]
+    for one in bought:
+        buying.advance(one)
+    for number, one in enumerate(bought):
+        buying.refund(one.order.id, reason=f"Reason {number % 5}.")
+    fresh = [order(number) for number in range(24)]
+    executors = [Executor(pools=ThreadPools(POOL_SIZES)) for _ in range(2)]
+    race([partial(executor.wake) for executor in executors])
+    for executor in executors:
+        executor.polls = True
+        executor.wake()
+    wait_until(lambda: not Saga.objects.filter(ended_at=None).exists(), seconds=60)
+    assert all(executor.finish(seconds=20) for executor in executors)
+    assert {buying.state_of(one.order.id) for one in bought} == {"refunded"}
+    assert {buying.state_of(one.order.id) for one in fresh} == {"paid"}
+    assert Saga.objects.filter(attempts__gt=0).count() == 0
+    assert buying.broken_laws() == []
+
+
+def test_refunds_that_staff_ask_for_hold_no_purchase(product):
+    for one in paid(product, 3):
+        buying.refund(one.order.id)
+    past = clock.now() - timedelta(seconds=5)
+    Saga.objects.filter(kind="refund").update(created_at=past, next_attempt_at=past)
+    until = clock.now() + timedelta(seconds=10)
+    live = saga_of(place(product))
+    Saga.objects.filter(id=live.id).update(lease_token="live", leased_until=until, next_attempt_at=until)
+    assert status.oldest_waiting_seconds() == 0
+
+
+# What is put off
+
+
+@pytest.mark.usefixtures("unlawful")
+def test_an_overdue_saga_whose_order_stays_locked_is_counted_and_stuck(threaded, product, own_gateway):
+    """It was put off by ten seconds each time, uncounted: the law of overdue sagas was broken."""
+    placed = place(product)
+    long_ago = clock.now() - timedelta(seconds=audit.GRACE_SECONDS + 5)
+    Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=long_ago)
+    with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", str(placed.order.id)):
+        threaded.wake()
+        wait_until(lambda: saga_of(placed).state == "stuck", seconds=30)
+        assert status.count_stuck()["purchase"] == 1
+        assert audit.overdue_sagas_are_stuck().holds
+        assert saga_of(placed).attempts == 1
+        assert SagaLog.objects.filter(saga=placed.started.saga.id, event="failed", attempt=1).exists()
+        assert payment_of(placed).status == "in_doubt"
+    buying.settle_everything()
+    assert buying.state_of(placed.order.id) == Order.Status.PAYMENT_FAILED
+    assert buying.broken_laws() == []
+
+
+def test_a_saga_that_is_put_off_rests_without_a_lease_and_in_its_class(product):
+    placed = place(product)
+    [found] = stepping.due(limit=9)
+    failure = StepResult(Event.FAILED, "its order is locked")
+    batch.put_off([found], failure, token="one", seconds=5)
+    saga = saga_of(placed)
+    assert (saga.state, saga.attempts, saga.lease_token) == ("running", 1, "")
+    assert (saga.work_class, saga.last_error) == (AGAIN, "its order is locked")
+    assert saga.next_attempt_at > clock.now()
+
+
+# Its own alarm clock
+
+
+@pytest.fixture
+def looking(threaded: Executor) -> Iterator[Callable[[], None]]:
+    """A worker that nobody wakes: neither a message nor beat."""
+    works = RepeatedWork(threaded.watch, name="saga watch", pause=threaded.seconds_to_next_watch)
+    threaded.polls = True
+    works.start()
+    yield threaded.look
+    works.stop(within_seconds=5)
+
+
+def test_a_worker_advances_what_nobody_woke_it_for(looking, product, own_gateway):
+    """Beat hung, and without traffic payments stayed `paying` past their deadline."""
+    placed = place(product)
+    wait_until(lambda: buying.state_of(placed.order.id) == "paid", seconds=5)
+
+
+def test_a_retry_is_made_when_it_is_due(looking, threaded, product, own_gateway):
+    placed = place(product)
+    wait_until(lambda: buying.state_of(placed.order.id) == "paid", seconds=5)
+    threaded.polls = False
+    later = place(product)
+    due_at = clock.now() + timedelta(seconds=2.5)
+    Saga.objects.filter(id=later.started.saga.id).update(next_attempt_at=due_at, work_class=AGAIN)
+    threaded.polls = True
+    looking()
+    assert 0 < threaded.seconds_to_next_watch() <= run.MOST_PAUSE_SECONDS
+    wait_until(lambda: buying.state_of(later.order.id) == "paid", seconds=5)
+    assert timedelta(0) <= saga_of(later).ended_at - due_at < timedelta(seconds=1)
