@@ -5,22 +5,17 @@
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
-import orjson
 import pytest
-import stripe
 from django.conf import LazySettings
-from django.test import Client
-from django.utils import timezone
 
 from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events, refunding
-from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
+from orders.tests.at_stripe import PATH, order, post_event
 from orders.tests.owners import kept_amount, payment_of, time_is_over
 from payments import ledger
 from payments.gateways import gateway, stripe_calls
@@ -33,28 +28,12 @@ from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATH = "/api/v1/webhooks/stripe"
 
 
 @pytest.fixture(autouse=True)
 def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
     settings.GATEWAY_TIMEOUT_SECONDS = 2
     return own_stripe
-
-
-def order(token: str, **wanted: Any) -> PlacedOrder:
-    product = ProductFactory.create(on_hand=5, price=500)
-    return buying.place(buying.account(points=100).id, {product: 2}, token=token, **wanted)
-
-
-def post_event(type: str, intent: dict[str, Any]) -> Any:
-    """Post an event as Stripe would, and return the response."""
-    event = {"id": f"evt_{uuid4().hex}", "object": "event", "type": type, "data": {"object": intent}}
-    body = orjson.dumps(event | {"created": int(timezone.now().timestamp())})
-    signature = stripe.WebhookSignature.generate_signature_header(body.decode(), SECRET)
-    return Client().generic(
-        "POST", PATH, body, content_type="application/json", headers={"Stripe-Signature": signature}
-    )
 
 
 def test_an_order_is_paid_by_card_points_and_coupon(stripe_book):
@@ -176,7 +155,7 @@ def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded_unless_it_is_d
     placed = order("pm_card_visa_chargeDeclined")
     buying.advance(placed)
     payment = payment_of(placed)
-    stripe_book.memory.recorded.clear()
+    stripe_book.forget_keys()
     charged = {"key": payment.charge_key, "amount": 1_000, "currency": "KRW", "order_id": placed.order.id}
     intent = stripe_calls.create(**charged, payment_method="pm_card_visa")
     stripe_calls.confirm(intent.id, key=payment.charge_key)

@@ -283,7 +283,7 @@ def test_a_day_later_with_the_key_forgotten_the_order_is_charged_once(own_stripe
     settings.GATEWAY_TIMEOUT_SECONDS = 2
     placed = order("pm_card_visa")
     die_after_the_answer(placed, monkeypatch)
-    own_stripe.memory.recorded.clear()
+    own_stripe.forget_keys()
 
     assert recover(placed, is_overdue=True) == Order.Status.PAID
 

@@ -4,8 +4,8 @@ localstripe 1.15.10 makes, confirms and cancels PaymentIntents and refunds them,
 every test here. It ignores `Idempotency-Key`, declines no card by a reason, can't search, lists oldest
 first and by no period, refunds more than was charged, has no disputes, and knows no `return_url`, so that a
 card's owner has no page to confirm a charge on: those are this proxy's. What the adapter is shown to do about
-them is therefore shown against our reading of Stripe's documentation. What becomes of the owner's decision is
-localstripe's.
+them is therefore shown against our reading of Stripe's documentation, whose sentences stand beside what they
+are read for; docs/stripe.md lists them. What becomes of the owner's decision is localstripe's.
 """
 
 import re
@@ -62,6 +62,55 @@ PLAIN = Card()
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fault:
+    """An answer in place of the usual one, `is_kept` under the request's key; what was asked for is done if
+    `is_executed`. The reply never comes if `is_lost`.
+    """
+
+    status: int
+    type: str = "api_error"
+    code: str = ""
+    is_kept: bool = True
+    is_executed: bool = False
+    is_lost: bool = False
+
+
+SERVER_ERROR = Fault(status=500)
+"""docs.stripe.com/api/idempotent_requests: "Stripe's idempotency works by saving the resulting status code
+and body of the first request made for any given idempotency key, regardless of whether it succeeds or fails.
+Subsequent requests with the same key return the same result, including 500 errors."
+"""
+HALF_DONE = replace(SERVER_ERROR, is_executed=True)
+"""docs.stripe.com/error-low-level: "You should treat the result of a 500 request as indeterminate." """
+NOT_BEGUN = replace(SERVER_ERROR, status=503, is_kept=False)
+"""docs.stripe.com/api/idempotent_requests: "We save results only after the execution of an endpoint begins."
+"""
+REFUSED = Fault(status=400, type="invalid_request_error", code="parameter_invalid")
+"""docs.stripe.com/error-low-level: "as long as an API method began execution, Stripe's API servers will cache
+the results of the request regardless of what they were. A request that returns a 400 sends back the same 400
+if followed by a new request with the same idempotency key."
+"""
+INVALID = replace(REFUSED, is_kept=False)
+"""docs.stripe.com/api/idempotent_requests: "If incoming parameters fail validation, or the request conflicts
+with another request that's executing concurrently, we don't save the idempotent result because no API
+endpoint initiates the execution."
+"""
+RATE_LIMITED = Fault(status=429, type="invalid_request_error", code="rate_limit", is_kept=False)
+"""docs.stripe.com/error-low-level: "a request that's rate limited with a 429 can produce a different result
+with the same idempotency key because rate limiters run before the API's idempotency layer".
+"""
+IN_USE = Fault(status=409, type="idempotency_error", code="idempotency_key_in_use", is_kept=False)
+"""docs.stripe.com/api/errors: "The request conflicts with another request (perhaps due to using the same
+idempotent key)." Kept as little as `INVALID`.
+"""
+LOST = Fault(status=200, is_executed=True, is_lost=True)
+"""docs.stripe.com/error-low-level: "an API response might never be received because a connection terminates
+prematurely". Its effect and its answer are kept.
+"""
+REFUSED_AND_LOST = replace(REFUSED, is_lost=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Call:
     """One request; `key` is its Idempotency-Key, `who` its Authorization, `version` its Stripe-Version."""
 
@@ -78,6 +127,12 @@ class Call:
     @property
     def intent_id(self) -> str:
         return self.path.split("/")[3]
+
+    @property
+    def asked(self) -> str:
+        """What is asked for: create, confirm, cancel, refund or another."""
+        last = self.path.rpartition("/")[2]
+        return {"payment_intents": "create", "refunds": "refund"}.get(last, last)
 
 
 @dataclass(frozen=True)
@@ -117,8 +172,17 @@ class Memory:
     refunds_not_taken: dict[str, tuple[str, int]] = field(default_factory=dict)
     # Oldest first, by intent.
     disputes: dict[str, list[Json]] = field(default_factory=dict)
-    # Stripe's search is behind by up to a minute, and by an hour during outages.
+    # What comes instead of the next answers, by what is asked for: create, confirm, cancel, refund or look.
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    # docs.stripe.com/api/payment_intents/search: "Under normal operating conditions, data is searchable in
+    # less than a minute. Occasionally, propagation of new or updated data can be up to an hour behind during
+    # outages."
     search_is_behind: bool = False
+    # What webhooks would say, by type, in the order of what happened. docs.stripe.com/webhooks: "Stripe
+    # doesn't guarantee the delivery of events in the order that they're generated." "Webhook endpoints might
+    # occasionally receive the same event more than once." "Stripe attempts to deliver events to your
+    # destination for up to three days with an exponential back off in live mode."
+    events: list[tuple[str, Json]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
 
@@ -138,6 +202,17 @@ class StripeProxy(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://{ports.HOST}:{self.server_address[1]}"
+
+    def fail(self, asked: str, *faults: Fault) -> None:
+        """Have the next requests of this kind answered so."""
+        self.memory.faults.setdefault(asked, []).extend(faults)
+
+    def forget_keys(self) -> None:
+        """A day passes. docs.stripe.com/api/idempotent_requests: "You can remove keys from the system
+        automatically after they're at least 24 hours old. We generate a new request if a key is reused after
+        the original is pruned."
+        """
+        self.memory.recorded.clear()
 
     def forget(self) -> None:
         """Start with both books empty."""
@@ -194,31 +269,42 @@ class StripeProxy(ThreadingHTTPServer):
         if call.version != API_VERSION:
             memory.violations.append(call)
         if call.method == "GET":
-            return Answer(*self._looked(call))
+            fault = self._next_fault("look")
+            return _failed(fault) if fault else Answer(*self._looked(call))
         with self.lock:
             memory.calls.append(call)
             is_first = call.key not in memory.recorded
             seen = memory.recorded.setdefault(call.key, Recorded((call.path, call.form)))
         if not is_first:
             return _repeated(seen, call)
-        answer = self._done(call)
+        fault = self._next_fault(call.asked)
+        if fault is None or fault.is_executed:
+            answer = self._done(call)
+        if fault:
+            # Of what is done and lost Stripe keeps its own answer.
+            answer = replace(answer, is_lost=True) if fault.status == 200 else _failed(fault)
         if answer.is_kept:
             seen.answer = answer
         else:
             memory.recorded.pop(call.key, None)
         return answer
 
+    def _next_fault(self, asked: str) -> Fault | None:
+        with self.lock:
+            faults = self.memory.faults.get(asked)
+            return faults.pop(0) if faults else None
+
     def _done(self, call: Call) -> Answer:
-        if call.path == "/v1/payment_intents":
+        if call.asked == "create":
             return self._create(call)
-        if call.path.endswith("/confirm"):
+        if call.asked == "confirm":
             return self._confirm(call)
-        if call.path.endswith("/cancel"):
+        if call.asked == "cancel":
             failures = self.memory.cards.get(call.intent_id, PLAIN).cancel_failures
             if self._fails(f"cancel {call.intent_id}", failures):
                 return _error(500, "api_error")
             self.memory.cancelled.add(call.intent_id)
-        if call.path == "/v1/refunds":
+        if call.asked == "refund":
             return self._refund(call)
         return self._forwarded(call)
 
@@ -240,7 +326,7 @@ class StripeProxy(ThreadingHTTPServer):
         card = self.memory.cards[call.intent_id]
         is_open = call.intent_id not in self.memory.cancelled
         if is_open and card.is_lost:
-            return replace(_error(500, "lost"), is_lost=True)
+            return replace(_error(500, "lost"), is_kept=False, is_lost=True)
         if is_open and self._fails(call.intent_id, card.failures):
             return _error(500, "api_error")
         self.memory.over.wait(card.seconds)
@@ -249,7 +335,10 @@ class StripeProxy(ThreadingHTTPServer):
             self.memory.return_urls[call.intent_id] = return_url[0]
             call = replace(call, form=urlencode(form, doseq=True))
         self.memory.confirmed_at.setdefault(call.intent_id, time.monotonic())
-        return replace(self._forwarded(call), is_lost=card.is_reply_lost)
+        answer = self._forwarded(call)
+        if answer.status == 200:
+            self.memory.events.append(("payment_intent.succeeded", answer.content))
+        return replace(answer, is_lost=card.is_reply_lost)
 
     def _refund(self, call: Call) -> Answer:
         intent_id = call.value("payment_intent")
@@ -267,6 +356,9 @@ class StripeProxy(ThreadingHTTPServer):
             of_intent = [one for one, _ in self.memory.refunds_not_taken.values() if one == intent_id]
             if made.status == 200 and len(of_intent) < card.refunds_not_taken:
                 self.memory.refunds_not_taken[made.content["id"]] = intent_id, made.content["amount"]
+            if made.status == 200:
+                about = {"object": "charge", "payment_intent": intent_id, "metadata": intent["metadata"]}
+                self.memory.events += [("charge.refunded", about), ("refund.updated", made.content)]
             return replace(made, content=self._reasoned(made.content))
 
     def _fails(self, name: str, times: float) -> bool:
@@ -278,8 +370,8 @@ class StripeProxy(ThreadingHTTPServer):
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": call.who}
         status, content = self.ask(call.method, call.path, body=call.form, headers=headers)
         content = self._reasoned(content, intent_id=call.path.split("/")[3] if "/pi_" in call.path else "")
-        # Stripe keeps no answer that refuses an invalid request.
-        return Answer(status, content, is_kept=status in (200, 402))
+        # `REFUSED`; a key of the account that is wrong is found before, as `INVALID` is.
+        return Answer(status, content, is_kept=status != 401)
 
     def _looked(self, call: Call) -> tuple[int, Json]:
         if call.path == "/v1/disputes":
@@ -300,7 +392,9 @@ class StripeProxy(ThreadingHTTPServer):
         return status, self._reasoned(content)
 
     def _listed(self, call: Call) -> Json:
-        """A page, newest first, as Stripe lists."""
+        """A page, newest first, as Stripe lists. docs.stripe.com/search: "For read-after-write flows that
+        require immediate data availability, use the various list APIs".
+        """
         intents = self._intents()
         least, most = (
             int(call.value(f"created[{name}]") or end) for name, end in (("gte", 0), ("lt", 2**40))
@@ -385,12 +479,26 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _repeated(seen: Recorded, call: Call) -> Answer:
+    """docs.stripe.com/api/idempotent_requests: "The idempotency layer compares incoming parameters to those
+    of the original request and errors if they're not the same to prevent accidental misuse." The path is one,
+    by the error that github.com/stripe/stripe-ruby/issues/598 quotes: "Keys for idempotent requests can only
+    be used for the same endpoint they were first used for". Whether that or the conflict comes first isn't
+    said.
+
+    docs.stripe.com/error-low-level: "To identify a previously executed response that's being replayed from
+    the server, look for the header Idempotent-Replayed: true."
+    """
     if seen.request != (call.path, call.form):
-        return _error(400, "idempotency_error")
+        return replace(_error(400, "idempotency_error"), is_kept=False)
     if seen.answer is None:
-        return _error(409, "idempotency_error", code="idempotency_key_in_use")
+        return _failed(IN_USE)
     return replace(seen.answer, is_lost=False, is_replayed=True)
 
 
+def _failed(fault: Fault) -> Answer:
+    made = _error(fault.status, fault.type, code=fault.code)
+    return replace(made, is_kept=fault.is_kept, is_lost=fault.is_lost)
+
+
 def _error(status: int, type: str, **more: str) -> Answer:
-    return Answer(status, {"error": {"type": type, "message": "The proxy says so.", **more}}, is_kept=False)
+    return Answer(status, {"error": {"type": type, "message": "The proxy says so.", **more}})

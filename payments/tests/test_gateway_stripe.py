@@ -94,7 +94,7 @@ def test_a_key_that_stripe_has_forgotten_is_still_found_and_not_blocked_beside_i
     """An intent that the search does not list yet is found among the newest."""
     own_stripe.memory.search_is_behind = search_is_behind
     charged = charge()
-    own_stripe.memory.recorded.clear()
+    own_stripe.forget_keys()
 
     assert gateway().find(key="one") == charged
     assert gateway().cancel(key="one") == charged
@@ -195,7 +195,7 @@ def test_an_intent_that_fails_in_processing_is_declined(own_stripe):
 def test_a_refund_retried_after_stripe_forgot_its_key_is_the_same_refund(own_stripe):
     reference = charge().reference
     first = gateway().refund(key="back", charge_reference=reference, amount=300)
-    own_stripe.memory.recorded.clear()
+    own_stripe.forget_keys()
 
     assert gateway().refund(key="back", charge_reference=reference, amount=300) == first
     assert gateway().refund(key="back", charge_reference=reference, amount=301).status == "unknown"
