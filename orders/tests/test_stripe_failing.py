@@ -44,40 +44,6 @@ CALLS = ["create", "confirm"]
 by_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 
 
-# What these print until the shop is mended.
-# ruff: noqa: E501
-UNMENDED = {
-    "test_an_order_is_paid_once_though_a_call_of_its_charge_failed[500-create]": "running do, 2 reserved: unknown APIError, HTTP 500",
-    "test_an_order_is_paid_once_though_a_call_of_its_charge_failed[500-confirm]": "running do, 2 reserved: unknown APIError, HTTP 500",
-    "test_an_order_is_paid_once_though_a_call_of_its_charge_failed[500, and done-create]": "running do, 2 reserved: unknown APIError, HTTP 500",
-    "test_an_order_whose_time_is_over_after_a_call_that_failed_is_paid_or_undone_at_once[500-create]": "stuck undo, 2 reserved: cancel: unknown IdempotencyError, HTTP 400",
-    "test_an_order_is_undone_though_stripe_failed_until_its_time_was_over[create]": "stuck undo, 2 reserved: cancel: unknown IdempotencyError, HTTP 400",
-    "test_a_refusal_that_was_lost_is_undone_when_its_time_is_over": "stuck undo, 2 reserved: cancel: unknown IdempotencyError, HTTP 400",
-    "test_a_payment_is_undone_at_once_though_a_call_of_that_fails[create-500]": "stuck undo, 2 reserved: cancel: unknown APIError, HTTP 500",
-    "test_a_payment_is_undone_at_once_though_a_call_of_that_fails[create-500, and done]": "stuck undo, 2 reserved: cancel: unknown APIError, HTTP 500",
-    "test_a_payment_is_undone_at_once_though_a_call_of_that_fails[create-503 before it began]": "stuck undo, 2 reserved: cancel: unknown APIError, HTTP 503",
-    "test_a_payment_is_undone_at_once_though_a_call_of_that_fails[cancel-500]": "stuck undo, 2 reserved: cancel: unknown APIError, HTTP 500",
-    "test_a_payment_is_undone_at_once_though_a_call_of_that_fails[cancel-500, and done]": "stuck undo, 2 reserved: cancel: unknown APIError, HTTP 500",
-    "test_a_payment_is_undone_at_once_though_a_call_of_that_fails[cancel-503 before it began]": "stuck undo, 2 reserved: cancel: unknown APIError, HTTP 503",
-    "test_an_operator_undoes_a_payment_whose_create_keeps_an_error": "running undo, 2 reserved: cancel: unknown IdempotencyError, HTTP 400",
-    "test_a_charge_that_the_search_is_minutes_behind_of_is_found_among_more_than_a_page_of_newer_ones[False-500, and done]": "running do: unknown APIError, HTTP 500",
-    "test_a_charge_that_the_search_is_minutes_behind_of_is_found_among_more_than_a_page_of_newer_ones[True-lost]": "stuck undo: cancel: unknown IdempotencyError, HTTP 400",
-    "test_a_charge_that_the_search_is_minutes_behind_of_is_found_among_more_than_a_page_of_newer_ones[True-500, and done]": "stuck undo: cancel: unknown IdempotencyError, HTTP 400",
-    "test_a_refund_of_one_unit_that_failed_once_is_made_once_at_the_next_attempt[500]": "unknown APIError, HTTP 500",
-    "test_a_refund_of_one_unit_that_failed_once_is_made_once_at_the_next_attempt[400]": "declined parameter_invalid The gateway refused the refund.",
-    "test_a_charge_that_came_too_late_is_given_back_though_its_refund_failed_once[500]": "stuck undo, 2 reserved: refund: unknown APIError, HTTP 500",
-    "test_a_charge_that_came_too_late_is_given_back_though_its_refund_failed_once[400]": "stuck undo, 2 reserved: refund: declined The gateway refused the refund.",
-    "test_a_stuck_refund_is_retried_by_an_operator_though_stripe_kept_its_refusal": "assert 'running' == Saga.State.DONE",
-    "test_the_webhook_of_a_charge_that_stripe_made_good_after_its_order_ended_has_it_refunded": "stuck undo, 2 reserved: cancel: unknown IdempotencyError, HTTP 400",
-}
-
-
-@pytest.fixture(autouse=True)
-def _unmended(request: pytest.FixtureRequest) -> None:
-    if reason := UNMENDED.get(request.node.name):
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
 @pytest.fixture(autouse=True)
 def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
     settings.GATEWAY_TIMEOUT_SECONDS = 1

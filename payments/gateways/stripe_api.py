@@ -2,13 +2,15 @@
 
 A charge is a PaymentIntent that is created first and confirmed in a second call, by the process that created
 it, as only that one knows its id. A declined intent is cancelled before it is reported, because Stripe would
-let it be confirmed again. A key is blocked by creating another intent under it. Stripe keeps a key for 24
-hours: the shop repeats no request after that without a look-up first.
+let it be confirmed again. A key is blocked by creating another intent under it, or under the key of its
+confirmation. Stripe keeps a key's answer for 24 hours, errors too: the shop repeats no request after that
+without a look-up first, and sends what keeps an error under another key. docs/stripe.md has what is assumed.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import stripe
@@ -88,15 +90,11 @@ def key_of(*, reference: str) -> str | None:
 
 @measured("stripe", stripe.StripeError)
 def cancel(*, key: str) -> GatewayResult:
-    # Without an intent one is created under the key, in place of the one that a late create would make.
-    # If the key was used after all, Stripe refuses it, and the state stays unknown for now.
-    intents = stripe_calls.find_by_metadata(KEY, key) or [
-        stripe_calls.create(key=key, amount=BLOCKING_AMOUNT, currency=settings.CURRENCY)
-    ]
-    ended = decisive_intent([_cancel_unless_final(one) for one in intents])
-    if ended is None:
-        raise NoAnswer(NOT_CANCELLED)
-    return ended.to_result()
+    try:
+        return _cancel(key)
+    except stripe.APIError:
+        # The next attempt may be minutes away, and stock is held until then.
+        return _cancel(key)
 
 
 @measured("stripe", stripe.StripeError)
@@ -171,6 +169,9 @@ def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
     code, detail = "authentication_required", AUTHENTICATION_DETAIL
     try:
         intent = stripe_calls.confirm(intent.id, key=key, return_url=return_url)
+    except stripe.IdempotencyError:
+        # Its key is blocked.
+        return find(key=key)
     except (stripe.CardError, stripe.InvalidRequestError) as error:
         # Declined, or confirmed before: the intent itself has the state.
         intent = stripe_calls.retrieve(intent.id)
@@ -181,6 +182,31 @@ def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
     if ended.outcome != "cancelled":
         return ended.to_result()
     return replace(_declined(code, detail), reference=ended.id, amount=ended.amount)
+
+
+def _cancel(key: str) -> GatewayResult:
+    intents = stripe_calls.find_by_metadata(KEY, key) or _block(key)
+    ended = decisive_intent([_cancel_unless_final(one) for one in intents])
+    if ended is None:
+        raise NoAnswer(NOT_CANCELLED)
+    return ended.to_result()
+
+
+def _block(key: str) -> list[Intent]:
+    """An intent in place of the one that a late create would make. If the key was used after all, its intent
+    may be unknown so far: then in place of its confirmation, or it is listed, as one that was confirmed is.
+    """
+    create = partial(stripe_calls.create, key=key, amount=BLOCKING_AMOUNT, currency=settings.CURRENCY)
+    try:
+        return [create()]
+    except stripe.IdempotencyError:
+        pass
+    try:
+        return [create(sent_as=stripe_calls.confirm_key(key))]
+    except stripe.IdempotencyError:
+        if found := stripe_calls.find_created(key):
+            return found
+        raise
 
 
 def _cancel_if_declined(intent: Intent) -> Intent:

@@ -4,8 +4,8 @@ Its objects become results of the contract: an intent is a charge once its confi
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
@@ -49,9 +49,14 @@ DISPUTE_STATUS: Mapping[str, Literal["open", "won", "lost"]] = {
     "won": "won",
     "lost": "lost",
 }
+MOST_KEYS = 10
+"""Idempotency keys of one request: about as many as it has attempts until a payment's deadline."""
+CLOCKS_APART = timedelta(minutes=5)
+"""Of ours and Stripe's, at most."""
 # A key may have several intents, because Stripe forgets keys after a day: the first of these states counts.
 STATUS_PRECEDENCE = ("succeeded", "pending", "requires_action", "declined", "cancelled")
 Listed = TypeVar("Listed", stripe.PaymentIntent, stripe.Refund, stripe.Dispute)
+Sent = TypeVar("Sent", stripe.PaymentIntent, stripe.Refund)
 
 # By default the package sends durations and the machine's details to Stripe, and logs messages about cards.
 stripe.enable_telemetry = False
@@ -256,10 +261,18 @@ class Transport(stripe.HTTPClient):
 
 
 def create(
-    *, key: str, amount: int, currency: str, order_id: UUID | None = None, payment_method: str | None = None
+    *,
+    key: str,
+    amount: int,
+    currency: str,
+    order_id: UUID | None = None,
+    payment_method: str | None = None,
+    sent_as: str = "",
 ) -> Intent:
-    """Create an intent under the key, not confirmed, so not charged; a repeat returns it as it was created.
-    Raises `stripe.IdempotencyError` when the key was used with other parameters.
+    """Create an intent of the key, not confirmed, so not charged; a repeat returns it as it was created. The
+    request itself goes out under the key `sent_as`, if one is given.
+
+    Raises `stripe.IdempotencyError` when that was used with other parameters.
     """
     parameters: PaymentIntentCreateParams = {
         "amount": amount,
@@ -269,27 +282,47 @@ def create(
     }
     if payment_method is not None:
         parameters["payment_method"] = payment_method
-    intent = _to_intent(_client().payment_intents.create(parameters, {"idempotency_key": key}))
+    created = _send(
+        sent_as or key,
+        lambda own_key: _client().payment_intents.create(parameters, {"idempotency_key": own_key}),
+        is_spent=lambda error: isinstance(error, stripe.APIError) and _is_replayed(error.headers),
+    )
+    intent = _to_intent(created)
     if intent.metadata.get(KEY) != key or intent.currency != currency.lower():
         raise NoAnswer(WRONG_CHARGE)
     return intent
 
 
+def confirm_key(key: str) -> str:
+    """The key of the first confirmation of an intent of this key: another request under it prevents that."""
+    return f"{key}:confirm"
+
+
 def confirm(intent_id: str, *, key: str, return_url: str = "") -> Intent:
     """Charge the intent, and return its present state; its card's owner may be sent to a page that leads back
-    to `return_url`. Raises `stripe.CardError` for a declined card.
+    to `return_url`.
+
+    Raises `stripe.CardError` for a declined card, and `stripe.IdempotencyError` where the confirmation is
+    prevented.
     """
     parameters: PaymentIntentConfirmParams = {"expand": EXPANDED}
     if return_url:
         parameters["return_url"] = return_url
-    confirmed = _client().payment_intents.confirm(
-        intent_id, parameters, {"idempotency_key": f"{key}:confirm"}
-    )
-    response = confirmed.last_response
-    if response is not None and response.headers.get("Idempotent-Replayed") == "true":
-        # The replay of an earlier answer may be out of date.
-        return retrieve(intent_id)
-    return _to_intent(confirmed, intent_id)
+    confirm = _client().payment_intents.confirm
+    try:
+        confirmed = confirm(intent_id, parameters, {"idempotency_key": confirm_key(key)})
+        response = confirmed.last_response
+        if response is None or not _is_replayed(response.headers):
+            return _to_intent(confirmed, intent_id)
+    except stripe.APIError as error:
+        if not _is_replayed(error.headers):
+            raise
+    # The replay of an earlier answer may be out of date, or an error.
+    intent = retrieve(intent_id)
+    if intent.status != "requires_confirmation":
+        return intent
+    # Under a key of its own: an intent is charged once, and one that is cancelled never.
+    return _to_intent(confirm(intent_id, parameters), intent_id)
 
 
 def retrieve(intent_id: str) -> Intent:
@@ -330,14 +363,31 @@ def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[
     return (one for one in map(_to_intent, _iterate_pages(pages)) if KEY in one.metadata)
 
 
+def find_created(key: str) -> list[Intent]:
+    """The intents of a key that ends with a UUID of version 7, by the list of all that were created since
+    then: it is never behind. Empty for another key.
+    """
+    try:
+        milliseconds = UUID(key[-36:]).int >> 80
+    except ValueError:
+        return []
+    since = datetime.fromtimestamp(milliseconds / 1000, UTC) - CLOCKS_APART
+    return [one for one in list_created(since=since, until=None) if one.metadata[KEY] == key]
+
+
 def refund(intent_id: str, *, key: str, amount: int) -> Refund:
     """Refund a part of the charge, or find the refund of this key, however old: Stripe forgets keys after a
-    day.
+    day. Where there is none, one whose key keeps an error goes out under another.
     """
     if made := find_refund(intent_id, key=key):
         return made
-    refunded = _client().refunds.create(
-        {"payment_intent": intent_id, "amount": amount, "metadata": {KEY: key}}, {"idempotency_key": key}
+    refunded = _send(
+        key,
+        lambda own_key: _client().refunds.create(
+            {"payment_intent": intent_id, "amount": amount, "metadata": {KEY: key}},
+            {"idempotency_key": own_key},
+        ),
+        is_spent=lambda error: _is_replayed(error.headers),
     )
     return Refund.model_validate(refunded.to_dict())
 
@@ -362,6 +412,29 @@ def decisive_intent(intents: Sequence[Intent]) -> Intent | None:
     """The intent that decides the state of a key; None when none of them is a charge."""
     charges = [intent for intent in intents if intent.outcome in STATUS_PRECEDENCE]
     return min(charges, key=lambda intent: STATUS_PRECEDENCE.index(intent.outcome), default=None)
+
+
+def _send(
+    key: str, request: Callable[[str], Sent], *, is_spent: Callable[[stripe.StripeError], bool]
+) -> Sent:
+    """The answer to the request under the first of its keys that is not spent.
+
+    They follow from the key, and only an answer that Stripe has kept spends one: processes that send the same
+    request at once all come to the same key.
+    """
+    keys = [key] + [f"{key}~{number}" for number in range(2, MOST_KEYS + 1)]
+    for own_key in keys[:-1]:
+        try:
+            return request(own_key)
+        except stripe.StripeError as error:
+            if not is_spent(error):
+                raise
+    return request(keys[-1])
+
+
+def _is_replayed(headers: Mapping[str, str] | None) -> bool:
+    """Whether it is the answer that Stripe has kept of an earlier request under the same key."""
+    return (headers or {}).get("Idempotent-Replayed") == "true"
 
 
 def _iterate_pages(pages: stripe.ListObject[Listed]) -> Iterator[Listed]:

@@ -47,17 +47,6 @@ def gateway(request: pytest.FixtureRequest, settings: LazySettings) -> Gateway:
     return gateways.gateway()
 
 
-@pytest.fixture(autouse=True)
-def _unmended(request: pytest.FixtureRequest) -> None:
-    """The proxy keeps Stripe's 500 of a key, and the shop repeats the key."""
-    if request.node.name in (
-        "test_an_error_is_unknown_and_a_flaky_card_is_charged_once_at_the_third_attempt[stripe-tok_flaky-succeeded]",
-        "test_a_refund_that_fails_twice_succeeds_then_and_once[stripe]",
-    ):
-        reason = "assert ['unknown', '...n', 'unknown'] == ['unknown', '..., 'succeeded']"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
 # For tests of late answers, which localstripe does not give.
 of_the_simulator = pytest.mark.parametrize("gateway", ["simulator"], indirect=True)
 

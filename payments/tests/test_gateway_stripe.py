@@ -1,6 +1,7 @@
 """Specific to Stripe: intents, keys that it forgets, a search that is behind, and its webhooks."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,11 +16,11 @@ from payments.gateways.contract import GatewayEvent, GatewayResult
 from payments.gateways.stripe_calls import DISPUTE_STATUS
 from payments.tests import stripe_description
 from payments.tests.own_stripe import SECRET
-from payments.tests.stripe_proxy import StripeProxy
+from payments.tests.stripe_proxy import HALF_DONE, LOST, SERVER_ERROR, StripeProxy
 from scripts.stack import ports
 from shop.errors import SignatureInvalid, Unavailable
 from shop.tests.case_tables import in_one_test
-from shop.tests.racing import wait_until
+from shop.tests.racing import race, wait_until
 
 AMOUNT = 700
 ASKING_CARD = {"number": "4000002500003155", "exp_month": "12", "exp_year": "2030", "cvc": "123"}
@@ -115,6 +116,51 @@ def test_an_intent_that_is_listed_nowhere_yet_is_neither_blocked_nor_charged_twi
     own_stripe.memory.search_is_behind = False
     assert gateway().cancel(key="one") == charged
     assert kept_amount() == 2 * AMOUNT
+
+
+def test_an_intent_that_is_listed_nowhere_and_not_confirmed_is_never_charged_once_its_key_is_cancelled(
+    own_stripe, monkeypatch
+):
+    """Its reply may still be on its way: who gets it can't confirm it. The key stayed in doubt."""
+    monkeypatch.setattr(stripe_calls, "PAGE", 1)
+    own_stripe.fail("create", LOST)
+    assert charge().status == "unknown"
+    charge(key="newer")
+    own_stripe.memory.search_is_behind = True
+
+    assert gateway().cancel(key="one").status == "cancelled"
+
+    assert charge().status == "cancelled"
+    own_stripe.memory.search_is_behind = False
+    assert gateway().find(key="one").status == gateway().cancel(key="one").status == "cancelled"
+    assert kept_amount() == AMOUNT
+
+
+def test_a_charge_whose_every_key_keeps_an_error_can_be_cancelled(own_stripe):
+    own_stripe.fail("create", *[SERVER_ERROR] * stripe_calls.MOST_KEYS)
+
+    assert {charge().status for _ in range(stripe_calls.MOST_KEYS + 2)} == {"unknown"}
+
+    keys = {one.key for one in own_stripe.memory.calls}
+    assert len(keys) == stripe_calls.MOST_KEYS
+    assert gateway().cancel(key="one").status == gateway().find(key="one").status == "cancelled"
+    assert kept_amount() == 0
+
+
+def test_8_at_once_after_an_error_that_is_kept_are_one_charge_and_one_refund(own_stripe):
+    own_stripe.fail("create", HALF_DONE)
+    own_stripe.fail("confirm", SERVER_ERROR)
+    own_stripe.fail("refund", SERVER_ERROR)
+    assert [charge().status for _ in range(2)] == ["unknown"] * 2
+
+    race([charge] * 8)
+    reference = charge().reference
+    refund = partial(gateway().refund, key="back", charge_reference=reference, amount=300)
+    race([refund] * 8)
+
+    assert refund().status == "succeeded"
+    assert [one.status for one in intents()] == ["succeeded", "requires_confirmation"]
+    assert kept_amount() == AMOUNT - 300
 
 
 def test_with_a_return_page_the_card_s_owner_is_sent_to_their_bank(own_stripe, settings):
