@@ -1,4 +1,4 @@
-"""What docs/stripe.md assumes of Stripe, asked of the proxy, and of Stripe's test mode with `STRIPE_TEST_KEY`."""
+"""What docs/stripe.md assumes of Stripe, asked of the proxy and, with `STRIPE_TEST_KEY`, of its test mode."""
 
 import os
 from typing import Any
