@@ -185,16 +185,20 @@ def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
 
 
 def _cancel(key: str) -> GatewayResult:
-    intents = stripe_calls.find_by_metadata(KEY, key) or _block(key)
-    ended = decisive_intent([_cancel_unless_final(one) for one in intents])
-    if ended is None:
+    found = stripe_calls.find_by_metadata(KEY, key)
+    ended = [_cancel_unless_final(one) for one in found or _block(key)]
+    # Another intent of the key may not be listed yet. Only one is ever confirmed: of these, or of none.
+    if all(one.outcome in ("absent", "cancelled") and one.amount != BLOCKING_AMOUNT for one in found + ended):
+        ended += [_cancel_unless_final(one) for one in _confirmed_besides(ended[0], key)]
+    decisive = decisive_intent(ended)
+    if decisive is None:
         raise NoAnswer(NOT_CANCELLED)
-    return ended.to_result()
+    return decisive.to_result()
 
 
 def _block(key: str) -> list[Intent]:
-    """An intent in place of the one that a late create would make. If the key was used after all, its intent
-    may be unknown so far: then in place of its confirmation, or it is listed, as one that was confirmed is.
+    """An intent in place of the one that a late create would make or, if the key was used, in place of the
+    confirmation of what was created; where that was sent as well, the intents of the key.
     """
     create = partial(stripe_calls.create, key=key, amount=BLOCKING_AMOUNT, currency=settings.CURRENCY)
     try:
@@ -204,9 +208,22 @@ def _block(key: str) -> list[Intent]:
     try:
         return [create(sent_as=stripe_calls.confirm_key(key))]
     except stripe.IdempotencyError:
-        if found := stripe_calls.find_created(key):
-            return found
-        raise
+        return stripe_calls.find_created(key)
+
+
+def _confirmed_besides(cancelled: Intent, key: str) -> list[Intent]:
+    """The intents of the key where another one than this was confirmed: then Stripe refuses to confirm this
+    one under the same key. As it is cancelled nothing is charged by that.
+    """
+    order_id = cancelled.metadata.get(ORDER)
+    return_url = return_address(UUID(order_id) if order_id else None)
+    try:
+        stripe_calls.confirm(cancelled.id, key=key, return_url=return_url)
+    except stripe.IdempotencyError:
+        return stripe_calls.find_created(key)
+    except (stripe.CardError, stripe.InvalidRequestError):
+        pass
+    return []
 
 
 def _cancel_if_declined(intent: Intent) -> Intent:

@@ -4,6 +4,7 @@ Its objects become results of the contract: an intent is a charge once its confi
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 PAGE, LATEST = 100, 2**33
 EXPANDED, EXPANDED_IN_LISTS = ["latest_charge"], ["data.latest_charge"]
+NOT_LISTED = "an intent that is not listed yet"
 WRONG_CHARGE = "another charge than requested"
 API_VERSION = "2026-10-28.endive"
 """The version of Stripe's API whose parameters and objects the installed package describes."""
@@ -49,6 +51,7 @@ DISPUTE_STATUS: Mapping[str, Literal["open", "won", "lost"]] = {
     "won": "won",
     "lost": "lost",
 }
+UUID_7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$")
 MOST_KEYS = 10
 """Idempotency keys of one request: about as many as it has attempts until a payment's deadline."""
 CLOCKS_APART = timedelta(minutes=5)
@@ -365,14 +368,16 @@ def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[
 
 def find_created(key: str) -> list[Intent]:
     """The intents of a key that ends with a UUID of version 7, by the list of all that were created since
-    then: it is never behind. Empty for another key.
+    then: it is never behind. Raises `NoAnswer` where there are none, and for another key.
     """
-    try:
-        milliseconds = UUID(key[-36:]).int >> 80
-    except ValueError:
-        return []
-    since = datetime.fromtimestamp(milliseconds / 1000, UTC) - CLOCKS_APART
-    return [one for one in list_created(since=since, until=None) if one.metadata[KEY] == key]
+    made = UUID(key[-36:]) if UUID_7.search(key) else None
+    since = made and datetime.fromtimestamp((made.int >> 80) / 1000, UTC) - CLOCKS_APART
+    found = (
+        [one for one in list_created(since=since, until=None) if one.metadata[KEY] == key] if since else []
+    )
+    if not found:
+        raise NoAnswer(NOT_LISTED)
+    return found
 
 
 def refund(intent_id: str, *, key: str, amount: int) -> Refund:

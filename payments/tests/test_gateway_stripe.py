@@ -9,6 +9,7 @@ import orjson
 import pytest
 import stripe
 from django.conf import LazySettings
+from uuid_utils.compat import uuid7
 
 from payments import gateways
 from payments.gateways import calls, gateway, stripe_calls
@@ -145,6 +146,35 @@ def test_a_charge_whose_every_key_keeps_an_error_can_be_cancelled(own_stripe):
     assert len(keys) == stripe_calls.MOST_KEYS
     assert gateway().cancel(key="one").status == gateway().find(key="one").status == "cancelled"
     assert kept_amount() == 0
+
+
+def test_a_key_is_not_cancelled_by_an_intent_of_it_while_another_one_may_be_charged(own_stripe, monkeypatch):
+    """Stripe made good the creation that it had answered with a 500, and lists that intent alone so far."""
+    monkeypatch.setattr(stripe_calls, "PAGE", 1)
+    own_stripe.memory.search_is_behind = True
+    own_stripe.fail("create", SERVER_ERROR)
+    own_stripe.fail("confirm", LOST)
+    key = f"payment-{uuid7()}"
+    assert [charge(key=key).status for _ in range(2)] == ["unknown"] * 2
+    stripe_calls.create(key=key, amount=AMOUNT, currency="KRW", payment_method="pm_card_visa", sent_as="late")
+
+    assert gateway().cancel(key=key).status == "succeeded"
+    assert kept_amount() == AMOUNT
+
+
+@pytest.mark.parametrize("return_page", ["", "https://shop.example/orders/{order}"])
+def test_an_intent_whose_confirmation_keeps_an_error_is_cancelled_without_a_list_of_all(
+    own_stripe, settings, return_page
+):
+    settings.PAYMENT_RETURN_URL = return_page
+    own_stripe.fail("confirm", SERVER_ERROR)
+    order_id = uuid4()
+    asked = {"token": "pm_card_visa", "amount": AMOUNT, "currency": "KRW", "order_id": order_id}
+    assert gateway().charge(key="one", **asked).status == "unknown"
+
+    assert gateway().cancel(key="one").status == gateway().cancel(key="one").status == "cancelled"
+    assert gateway().charge(key="one", **asked).status == "cancelled"
+    assert [one.status for one in intents()] == ["canceled"]
 
 
 def test_8_at_once_after_an_error_that_is_kept_are_one_charge_and_one_refund(own_stripe):

@@ -2,11 +2,11 @@
 
 import os
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import stripe
 from django.conf import LazySettings
+from uuid_utils.compat import uuid7
 
 from payments.gateways import gateway, stripe_calls
 from payments.gateways.contract import GatewayResult
@@ -32,7 +32,7 @@ def is_stripe(request: pytest.FixtureRequest, settings: LazySettings) -> bool:
 
 @pytest.fixture
 def key() -> str:
-    return f"test-{uuid4()}"
+    return f"test-{uuid7()}"
 
 
 def create(key: str, *, amount: int = AMOUNT, token: str = "pm_card_visa", sent_as: str = "") -> Any:
