@@ -2,8 +2,8 @@
 // concurrent orders share some products, in any order; OF_PRODUCTS: of the first ones alone. RUN makes the keys unique
 // to this run. With CODES each order names its account's own coupon, of the accounts' coupons in the accounts' order;
 // with CODE all name this one code; with POINTS it takes so many. With PAYS=1 the card pays the rest: with WAIT each
-// buyer waits that many seconds for the payment and expects 201; without it 202 is expected, and `overloaded` makes the
-// buyer pause.
+// buyer waits that many seconds for the payment and expects 201; without it 202 is expected. `overloaded` makes the buyer
+// pause. With FLAKY_EVERY each so many-th order has a card at which the gateway fails twice before it charges.
 
 import { SharedArray } from "k6/data";
 import { asking, turn } from "./measure.js";
@@ -17,7 +17,8 @@ const STEP = Math.floor(OF_PRODUCTS / LINES);
 const codes = __ENV.CODES ? new SharedArray("codes", () => JSON.parse(open(__ENV.CODES))) : null;
 const PAYS = __ENV.PAYS === "1";
 const WAIT = __ENV.WAIT;
-const ask = PAYS && !WAIT ? asking("/orders", 202, { pausesIfOverloaded: true }) : asking("/orders", 201);
+const FLAKY_EVERY = Number(__ENV.FLAKY_EVERY || Infinity);
+const ask = asking("/orders", PAYS && !WAIT ? 202 : 201, { pausesIfOverloaded: PAYS });
 
 export default function () {
   const first = Math.floor(Math.random() * OF_PRODUCTS);
@@ -34,7 +35,7 @@ export default function () {
     order.points_amount = Number(__ENV.POINTS);
   }
   if (PAYS) {
-    order.payment = { token: "tok_ok" };
+    order.payment = { token: number % FLAKY_EVERY === FLAKY_EVERY - 1 ? "tok_flaky" : "tok_ok" };
   }
   const headers = { "Idempotency-Key": `${__ENV.RUN}-${number}` };
   if (WAIT) {

@@ -57,6 +57,68 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     yield Measured(row="growth", figures=figures, findings=findings, says=says, steps=steps)
 
 
+def recovery(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """How late payments are tried again whose first calls failed, while more arrive than are settled."""
+    for _ in range(stage.size.rounds):
+        [(since,)] = stage.rows(QUERIES.now)
+        last, due, waiting_new = since, dict[tuple[Any, int], datetime](), [0]
+        with ThreadPoolExecutor(1) as threads:
+            arriving = threads.submit(loads.measure, stage, "recovery")
+            while not arriving.done():
+                found = stage.rows(QUERIES.unleased_sagas, since)
+                for saga, attempts, at, _ in found:
+                    if attempts:  # an attempt that is put off was due at first
+                        due.setdefault((saga, attempts), at)
+                if new := [created_at for _, attempts, _, created_at in found if not attempts]:
+                    waiting_new.append(len(new))
+                    last = max(last, *new)
+                time.sleep(0.1)
+        arrived, [(now,)] = arriving.result(), stage.rows(QUERIES.now)
+        sagas = [saga for saga, _ in due] or [""]
+        done = {(saga, attempt): at for saga, attempt, at in stage.rows(QUERIES.charge_attempts, sagas)}
+        late = sorted(
+            (done.get((saga, attempt + 1)) or done.get((saga, 0)) or now) - at
+            for (saga, attempt), at in due.items()
+            if at <= last  # while others arrived
+        )
+        lacks = [] if late else ["recovery: no payment was to be tried again"]
+        seconds = [one.total_seconds() for one in late] or [0.0]
+        figures = {name: arrived.figures[name] for name in ("per_second", "overloaded")}
+        figures |= {"waiting": median(waiting_new), "retries": len(late), "late_p50_seconds": median(seconds)}
+        figures |= {"late_p95_seconds": seconds[len(seconds) * 95 // 100], "late_max_seconds": seconds[-1]}
+        yield Measured(row="recovery", figures=figures, findings=[*lacks, *arrived.findings])
+
+
+def refunds(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
+    """What refunds asked for at once cost buyers who wait, and how soon they are settled."""
+    row, staff = ROWS["refunds"], {"access": stage.shop.token}
+    for _ in range(stage.size.rounds):
+        [(since,)] = stage.rows(QUERIES.now)
+        quiet = loads.measure(stage, "refunds")
+        orders = [str(id) for (id,) in stage.rows(QUERIES.paid_orders, since, stage.size.refunds)]
+        own = {
+            "ORDERS": stage.write("orders", orders),
+            "TOKENS": stage.tokens_of([staff] * len(orders), "staff"),
+        }
+        own |= {"VUS": min(row.k6["VUS"], len(orders)), "SECONDS": row.asked_within_seconds}
+        with ThreadPoolExecutor(1) as threads:
+            buying = threads.submit(loads.measure, stage, "refunds")
+            time.sleep(row.begun_before_seconds)
+            within = row.asked_within_seconds + row.grace_seconds
+            run = f"refunds-{time.time_ns()}"
+            asked = load.run("refunds", stage.instance, within_seconds=within, RUN=run, **own)
+            beside = buying.result()
+        [(settled, seconds)] = stage.rows(QUERIES.refunds, since)
+        ends = asked.succeeded, len(orders), settled
+        lacks = [] if len({*ends}) == 1 else ["refunds: {} of {} are accepted, and {} settled".format(*ends)]
+        figures = {"refunds": settled, "refunds_per_second": ratio(settled, float(seconds))}
+        for name, key in (("rate_of_quiet", "per_second"), ("p95_of_quiet", "p95_ms")):
+            now, before = beside.figures[key], quiet.figures[key]
+            figures |= {name: ratio(now, before), key: now, f"quiet_{key}": before}
+        findings = [*lacks, *quiet.findings, *beside.findings]
+        yield Measured(row="refunds", figures=figures, findings=findings)
+
+
 def board(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """The processor time of more viewers of the board."""
     staff = signed_in(stage.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
@@ -244,6 +306,8 @@ def draw(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 PARTS: Mapping[str, Callable[[Stage, Sequence[str]], Iterable[Measured]]] = {
     "beside null": loads.beside_null,
     "once": lambda stage, rows: (loads.measure(stage, row) for row in rows),
+    "recovery": recovery,
+    "refunds": refunds,
     "growth": growth,
     "memory": memory,
     "board": board,

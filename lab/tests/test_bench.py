@@ -105,7 +105,7 @@ def test_a_row_is_measured_again_until_it_is_within_the_budget():
 
 TINY = {"name": "tiny", "seconds": 1, "users": 2_500, "connections": 100, "hot_vus": 150, "paid_seconds": 1}
 TINY |= {"crowd_vus": 50, "crowd_seconds": 1, "accounts": 400, "tables": [12_000], "filled_orders": 200}
-TINY |= {"entrants": 6_000, "draw_seconds": 2}
+TINY |= {"entrants": 6_000, "draw_seconds": 2, "refunds": 20, "refunding_seconds": 2}
 
 
 @pytest.mark.long

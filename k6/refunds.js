@@ -1,0 +1,13 @@
+// A refund of all that is left of each order of ORDERS, by the member of staff whom TOKENS has once for each. RUN makes
+// the keys unique to this run.
+
+import { SharedArray } from "k6/data";
+import { asking, turn } from "./measure.js";
+export { handleSummary, options } from "./measure.js";
+
+const orders = new SharedArray("orders", () => JSON.parse(open(__ENV.ORDERS)));
+const ask = asking((number) => `/orders/${orders[number]}/refunds`, 202);
+
+export default function () {
+  ask(JSON.stringify({ reason: "Recalled" }), { "Idempotency-Key": `${__ENV.RUN}-${turn()}` });
+}
