@@ -160,6 +160,12 @@ def consumer_cancelled(stage: Stage) -> Blocks:
     return [after(control, "add_consumer")]
 
 
+def buyers_wait(stage: Stage) -> Blocks:
+    yield after(stage.wait_for, 0, "orders_saga WHERE next_attempt_at IS NOT NULL")
+    yield stage.load(2, order_call, product=stage.product(), card="tok_ok")
+    yield stage.lasting("freeze", "worker")
+
+
 def slow_gateway(stage: Stage) -> Blocks:
     paid = {"product": stage.product(), "card": "tok_ok", "wait": 20}
     return [stage.lasting("slow", "gateway"), stage.load(8, order_call, **paid)]

@@ -40,6 +40,7 @@ NOT_ALWAYS_THERE = {
     # Counters: there is no series before the first count.
     "firstcome_payments_total",
     "firstcome_staff_orders_total",
+    "firstcome_saga_steps_total",
     "firstcome_partner_answers_total",
     "firstcome_requests_blocked_total",
     "django_http_responses_total_by_status_view_method_total",
@@ -50,6 +51,7 @@ NOT_ALWAYS_THERE = {
     "firstcome_reconciliation_differences",
     "firstcome_points_granted_today",
     "firstcome_campaign_discounts_amount",
+    "firstcome_stock_available",
     # Of a clock that was measured, whose age is always there.
     "firstcome_clock_offset_seconds",
     # Beside the age of the last audit of the same law.

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import timedelta
 
 from django.db import connection
-from django.db.models import Count, Min
+from django.db.models import Count, Max, Min
 
 from coupons.models import Coupon
 from orders.models import Order
@@ -48,6 +48,11 @@ def register() -> None:
         "Orders that are awaiting_payment, paying or refunding.",
         open_orders,
         label="status",
+    )
+    gauges.register(
+        "firstcome_orders_paid_age_seconds",
+        "How long ago an order was last paid; +Inf before the first.",
+        paid_age_seconds,
     )
     gauges.register_group(
         "payments_in_doubt",
@@ -106,6 +111,11 @@ def open_orders() -> dict[str, int]:
     """How many orders have each open status, also of those that none has."""
     found = Order.objects.filter(status__in=OPEN).order_by().values_list("status")
     return dict.fromkeys(map(str, OPEN), 0) | dict(found.annotate(number=Count("pk")))
+
+
+def paid_age_seconds() -> float:
+    last = Order.objects.aggregate(paid_at=Max("paid_at"))["paid_at"]
+    return max(0.0, (clock.now() - last).total_seconds()) if last else float("inf")
 
 
 def read_in_doubt() -> dict[str, float]:

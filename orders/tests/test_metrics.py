@@ -110,6 +110,16 @@ def test_open_orders_are_counted_by_status_and_ended_ones_are_not(product):
     assert state.open_orders() == {"awaiting_payment": 2, "paying": 0, "refunding": 1}
 
 
+def test_the_last_paid_order_has_an_age_and_placed_ones_change_nothing(product):
+    assert exposed("firstcome_orders_paid_age_seconds") == {"firstcome_orders_paid_age_seconds": float("inf")}
+    paid = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    buying.advance(paid)
+    ago = timezone.now() - timedelta(seconds=60)
+    Order.objects.filter(id=paid.order.id).update(paid_at=ago)
+    buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    assert 60 <= state.paid_age_seconds() < 90
+
+
 def test_a_payment_in_doubt_is_counted_with_its_age_until_it_is_settled(product, settings):
     assert state.read_in_doubt() == {state.IN_DOUBT: 0, state.IN_DOUBT_OLDEST: 0.0}
     with nobody_there(settings):
