@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import F, Model, Q
 from uuid_utils.compat import uuid7
 
+from payments.gateways.contract import ExpectedCharge
 from payments.ledger import Payable
 from payments.models import Payment
 from shop import clock
@@ -42,6 +43,11 @@ def new_payment(*, at: datetime, order: Payable | None = None, **fields: Any) ->
         fields |= {"order_id": order.id} | {name: getattr(order, name) for name in copied}
     payment_id = uuid7()
     return Payment(id=payment_id, charge_key=f"payment-{payment_id}", created_at=at, **fields)
+
+
+def expected_charge(payment: Payment) -> ExpectedCharge:
+    order = str(payment.order_id) if payment.order_id else None
+    return ExpectedCharge(payment.charge_key, payment.card_amount, payment.currency, order)
 
 
 def mark_in_doubt(payment_id: UUID) -> bool:

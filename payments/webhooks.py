@@ -3,15 +3,15 @@ looking up the charge at the gateway: its claims are not relied on, so it may co
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from django.db.models import F, QuerySet
+from django.db.models import F
 from structlog import get_logger
 
 from payments import gateways
 from payments.models import WebhookEvent
 from shop import clock
-from shop.db import compiled, transactions
+from shop.db import bulk_sql, transactions
 from shop.errors import NotFound
 from shop.lazy_texts import mark as _
 from shop.outbound import backoff
@@ -19,6 +19,7 @@ from shop.outbound import backoff
 log = get_logger(__name__)
 # The edge enqueues the event at once; the sweep enqueues it again when a crash lost that.
 HANDLING_SECONDS = 10
+LONGEST_REST_SECONDS = backoff.LONGEST_SECONDS
 # Gateways send an event again for some days; its id is not needed for longer.
 RETENTION = timedelta(days=90)
 SWEEP_BATCH = 1_000
@@ -63,15 +64,17 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
 
 
 def is_any_due() -> bool:
-    return bool(compiled.rows(_find_one, at=clock.now()))
+    cells = bulk_sql.SqlLiterals()
+    condition = clock.has_come_sql("next_attempt_at", cells, most_seconds=LONGEST_REST_SECONDS)
+    return bool(bulk_sql.reader(WebhookEvent, ("id",)).rows(f"{condition} LIMIT 1", cells))
 
 
 def dequeue_due(*, limit: int) -> list[int]:
     """The ids of events that are due; each is returned again only after `HANDLING_SECONDS`."""
-    now = clock.now()
-    ids = list(_due(now).order_by("next_attempt_at").values_list("id", flat=True)[:limit])
-    later = now + timedelta(seconds=HANDLING_SECONDS)
-    taken = WebhookEvent.objects.filter(id__in=ids, next_attempt_at__lte=now)
+    due = WebhookEvent.objects.filter(clock.has_come("next_attempt_at", most_seconds=LONGEST_REST_SECONDS))
+    ids = list(due.order_by("next_attempt_at").values_list("id", flat=True)[:limit])
+    later = clock.now() + timedelta(seconds=HANDLING_SECONDS)
+    taken = due.filter(id__in=ids)
     # Handling an event locks the same rows and their index in the other order: that may deadlock.
     transactions.run(lambda: taken.update(next_attempt_at=later), transactions.REPEATABLE)
     return ids
@@ -121,11 +124,3 @@ def _update_unhandled(event: WebhookEvent, **fields: object) -> None:
     """Update the event unless it is handled: of two processes that handle it the first to finish wins."""
     rows = WebhookEvent.objects.filter(id=event.id, handled_at__isnull=True)
     transactions.run(lambda: rows.update(**fields), transactions.REPEATABLE)
-
-
-def _due(now: datetime) -> "QuerySet[WebhookEvent]":
-    return WebhookEvent.objects.filter(next_attempt_at__lte=now)
-
-
-def _find_one(now: datetime) -> "QuerySet[WebhookEvent, tuple[int]]":
-    return _due(now).values_list("pk")[:1]

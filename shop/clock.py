@@ -8,13 +8,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
+from django.db.models import Q
 from structlog import get_logger
 
 from shop.repeated_work import RepeatedWork
@@ -30,6 +31,8 @@ FIRST_MEASUREMENT_SECONDS = 5.0
 USUAL_CORRECTION_SECONDS = 1.0
 # A supervisor restarts a process that exits; the pause keeps it from doing so continuously.
 REFUSAL_PAUSE_SECONDS = 2.0
+# Processes' ideas of the time differ a little, and a bound that is too small ends live leases.
+MARGIN_SECONDS = 10.0
 # Unlike CLOCK_MONOTONIC it advances while the machine is suspended. Only Linux has it.
 TICKS: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -225,3 +228,29 @@ def _restart_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_restart_after_fork)
+
+
+# Instants in rows, also those that were written before the clock was set back: after a failover it may be
+# minutes behind, and a lease, or a pause before the next attempt, would last that much longer. One that ends
+# farther ahead than any can is over.
+
+
+def has_come(column: str, *, most_seconds: float) -> Q:
+    """The condition that the column's instant has come; it is at most so many seconds ahead when written."""
+    at = now()
+    return Q(**{f"{column}__lte": at}) | Q(**{f"{column}__gt": _farthest(at, most_seconds)})
+
+
+def has_come_sql(column: str, cells: Mapping[Any, str], *, most_seconds: float) -> str:
+    """The same in SQL; `cells` writes a value."""
+    at = now()
+    return f"({column} <= {cells[at]} OR {column} > {cells[_farthest(at, most_seconds)]})"
+
+
+def is_past(instant: datetime, at: datetime, *, most_seconds: float) -> bool:
+    """The same of an instant that was read."""
+    return instant <= at or instant > _farthest(at, most_seconds)
+
+
+def _farthest(at: datetime, most_seconds: float) -> datetime:
+    return at + timedelta(seconds=most_seconds + MARGIN_SECONDS)

@@ -289,7 +289,8 @@ def _claim_due() -> list[Confirmation]:
     now = clock.now()
 
     def work() -> list[Confirmation]:
-        due = Confirmation.objects.select_for_update(skip_locked=True).filter(next_attempt_at__lte=now)
+        is_due = clock.has_come("next_attempt_at", most_seconds=LONGEST_PAUSE_SECONDS)
+        due = Confirmation.objects.select_for_update(skip_locked=True).filter(is_due)
         rows = list(due.order_by("next_attempt_at")[:CLAIMED_AT_ONCE])
         for row in rows:
             row.attempts += 1

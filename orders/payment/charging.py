@@ -48,6 +48,11 @@ NOT_CHARGED = {
     "declined": gettext_noop("The card was declined."),
     "cancelled": gettext_noop("The card was cancelled."),
 }
+CHARGED = gettext_noop("charged")
+CHARGE_REFUNDED = (
+    "charge_refunded",
+    gettext_noop("The charge was refunded or disputed at the gateway before the payment was settled."),
+)
 NOT_STARTED = StepResult(Event.FAILED, gettext_noop("Nothing was charged until the deadline."))
 
 
@@ -223,6 +228,16 @@ def _required_action(url: str, payment: Payment) -> RequiredAction:
     )
 
 
+def _judged(result: GatewayResult, payment: Payment) -> StepResult:
+    """A charge that succeeded pays the order if it is the payment's, and all of it is kept."""
+    if not payment_states.expected_charge(payment).is_met_by(result):
+        charged = f"{result.amount} {result.currency}"
+        detail = f"The gateway has a charge of {charged} under this key; nothing is booked."
+        return StepResult(Event.FAILED, detail, reference=result.reference, needs_operator=True)
+    code, detail = ("", CHARGED) if result.kept_amount == payment.card_amount else CHARGE_REFUNDED
+    return StepResult(Event.DONE, detail, code=code, reference=result.reference)
+
+
 def _to_step_result(result: GatewayResult, payment: Payment) -> StepResult:
     match result.status:
         case "requires_action":
@@ -233,7 +248,7 @@ def _to_step_result(result: GatewayResult, payment: Payment) -> StepResult:
                 action=_required_action(result.action_url, payment),
             )
         case "succeeded":
-            return StepResult(Event.DONE, gettext_noop("charged"), reference=result.reference)
+            return _judged(result, payment)
         case "declined" | "cancelled":
             return StepResult(
                 Event.REFUSED,

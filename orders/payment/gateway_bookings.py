@@ -99,7 +99,7 @@ def _book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
 
 def _agrees(payment: Payment, found: GatewayResult) -> bool:
     """Whether the charge is the payment's; otherwise that is noted, and nothing may be booked of it."""
-    if (found.amount, found.currency) == (payment.card_amount, payment.currency):
+    if payment_states.expected_charge(payment).is_met_by(found):
         return True
     disputes.note_once(
         payment,

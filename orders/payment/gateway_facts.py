@@ -4,13 +4,12 @@ The gateway's book of the charge's key has to agree in status, amount and curren
 doesn't have, and can't block, the gateway can't tell whether it is undone.
 """
 
-from typing import NamedTuple
-
 from django.utils.translation import gettext_noop
 
 from orders.saga.definitions import FORCED_DETAIL, NOT_KNOWN, UNDO, Event, SagaRow, StepResult
+from payments import payment_states
 from payments.gateways import gateway
-from payments.gateways.contract import BookedCharge
+from payments.gateways.contract import BookedCharge, ExpectedCharge
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import Text, mark as _
@@ -20,12 +19,6 @@ REFUNDED = gettext_noop("refunded")
 NOT_CHARGED = gettext_noop("nothing was charged")
 WORKING = gettext_noop("The gateway is working on it.")
 NO_ANSWER = _("The gateway gave no answer; nothing was done. Try again.")
-
-
-class ExpectedCharge(NamedTuple):
-    key: str
-    amount: int
-    currency: str
 
 
 def read_charge(saga: SagaRow) -> ExpectedCharge:
@@ -86,7 +79,7 @@ def find_charge(expected: ExpectedCharge) -> BookedCharge:
             _("the charge is {status} there", status=", ".join(sorted({one.status for one in booked})))
         )
     charge = succeeded[0]
-    if len(succeeded) > 1 or (charge.amount, charge.currency) != (expected.amount, expected.currency):
+    if len(succeeded) > 1 or not expected.is_met_by(charge):
         raise disagrees(
             _(
                 "{found} are charged there, not {expected}",
@@ -106,4 +99,4 @@ def disagrees(what: Text) -> Rejected:
 def expected_charge(payment: Payment | None) -> ExpectedCharge:
     if payment is None:
         raise Rejected(_("The saga's order or payment is missing."), code="charge_not_found")
-    return ExpectedCharge(payment.charge_key, payment.card_amount, payment.currency)
+    return payment_states.expected_charge(payment)

@@ -21,7 +21,6 @@ from orders import order_states
 from orders.models import Refund, Saga
 from orders.order_states import OrderRow
 from orders.payment import gateway_bookings, gateway_facts, refund_records
-from orders.payment.gateway_facts import ExpectedCharge
 from orders.saga import store
 from orders.saga.definitions import (
     APPLIED,
@@ -41,7 +40,7 @@ from orders.saga.definitions import (
     WorkClass,
 )
 from payments.gateways import gateway
-from payments.gateways.contract import GatewayResult
+from payments.gateways.contract import ExpectedCharge, GatewayResult
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import mark as _

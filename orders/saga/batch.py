@@ -58,6 +58,8 @@ STEP_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 SINGLE = "single"
+# The longest pause of a compensation, and past the deadline, until so long after it.
+LONGEST_LATE_PAUSE_SECONDS, LATELY = 30.0, timedelta(minutes=10)
 
 
 def advance(
@@ -169,7 +171,7 @@ class Batch:
         copy, holds = self.copies[saga.id], saga.lease_token == self.token
         if saga.state not in UNFINISHED or (holds and copy.lease_token == self.token):
             return saga.state in UNFINISHED
-        if saga.leased_until is None or saga.leased_until <= self.now:
+        if not saga.is_leased(self.now):
             # Another worker had it after this one found it, and lets it rest.
             has_moved = saga.next_attempt_at != copy.next_attempt_at
             if has_moved and not saga.result and saga.next_attempt_at and saga.next_attempt_at > self.now:
@@ -192,12 +194,13 @@ class Batch:
             return True
         if isinstance(step, OutsideStep) and step.on_result and saga.direction == DO:
             step.on_result(saga, result)
+        is_undone = result.event == Event.DONE and result.code and saga.can_compensate(step)
         if result.event in RETRYABLE:
             if not self._rest(saga, step, result):
                 return False
         elif step:
             self._add_final_line(saga, step, saga.direction, result)
-        if result.event == Event.REFUSED:
+        if result.event == Event.REFUSED or is_undone:
             saga.start_compensation(result.code, result.detail)
         if self.mode == SINGLE:
             self._lease(saga)
@@ -213,7 +216,9 @@ class Batch:
         is_over = self.now >= until
         if action is None:
             self._log_attempt(saga, step, result)
-        if is_over and saga.can_compensate(step):
+        if result.needs_operator:
+            self._mark_stuck(saga)
+        elif is_over and saga.can_compensate(step):
             saga.start_compensation(*(NOT_CONFIRMED if action else OUTCOME_UNKNOWN))
             return True
         if action:
@@ -228,7 +233,11 @@ class Batch:
             saga.change(deadline_at=deadline_at)
             self.committed.append(f"{name} waits for an action")
         else:
-            retry_at = self.now + timedelta(seconds=backoff.pause_seconds(saga.attempts))
+            pause = backoff.pause_seconds(saga.attempts)
+            if (is_over or saga.direction == UNDO) and self.now < saga.deadline_at + LATELY:
+                # What it holds is to be released soon after the deadline.
+                pause = min(pause, LONGEST_LATE_PAUSE_SECONDS)
+            retry_at = self.now + timedelta(seconds=pause)
             until = retry_at if is_over else min(retry_at, until)
             self.committed.append(f"{name} postponed")
         self._rest_until(saga, until)
@@ -317,15 +326,10 @@ class Batch:
 
     def _schedule_next_undo(self, saga: SagaRow) -> None:
         step = self._skip_without_effect(saga)
-        steps = saga.type.steps
-        left = steps[: steps.index(step) + 1] if step else ()
-        if all(isinstance(earlier, LocalStep) for earlier in left):
-            self.compensated.append(saga)
-        elif isinstance(step, LocalStep):
-            self._undo(step, [saga])
-            self._lease(saga)
-        elif step:
+        if isinstance(step, OutsideStep):
             self._call(saga, step)
+        else:
+            self.compensated.append(saga)
 
     def _call(self, saga: SagaRow, step: OutsideStep) -> None:
         """Schedule the call of the step. `open_call` is committed before the call."""
@@ -351,15 +355,15 @@ class Batch:
     # Compensation
 
     def _skip_without_effect(self, saga: SagaRow) -> Step | None:
-        """The next step to undo, after outside steps that were refused or skipped.
+        """The next step to undo, after outside steps that were refused or skipped, or never called.
 
-        A step that never ran gets a void line, which rejects a late result of its `do`.
+        A step without a result gets a void line, which rejects a late one of its `do`.
         """
         while isinstance(step := saga.next_step, OutsideStep):
-            done = saga.final.get((step.name, DO))
-            if done is None:
+            has_effect = saga.may_have_done(step)
+            if (step.name, DO) not in saga.final:
                 self._add_final_line(saga, step, DO, NEVER_RAN)
-            if done is None or done.event not in (Event.REFUSED, Event.SKIPPED):
+            if has_effect:
                 break
             self._add_final_line(saga, step, UNDO, SKIPPED)
         return step

@@ -16,8 +16,10 @@ from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from orders.models import Saga, SagaLog
+from shop import clock
 from shop.errors import Invalid, NotFound, Rejected
 from shop.lazy_texts import mark as _
+from shop.outbound import backoff
 
 DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
 Event = SagaLog.Event
@@ -35,6 +37,8 @@ UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 # A crashed worker delays its sagas by so long. Leases are renewed every third of it, so that a step may make
 # any number of calls.
 LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
+LONGEST_REST_SECONDS = max(backoff.LONGEST_SECONDS, settings.PAYMENT_ACTION_SECONDS) + LEASE_SECONDS
+"""The longest time until the next attempt of a saga."""
 AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
 """The next attempt of a new saga: it is due whatever the clock of who began it."""
 
@@ -53,6 +57,8 @@ class StepResult:
     """The result of an attempt at a step: `done`, `refused` for good, `failed` this time with its outcome
     unknown, `pending` while the other system works on it, or `requires_action` while it waits for a person,
     with the `action`. `reference` is that system's id of it, and `answer` what else it said, for `on_result`.
+    A `code` of one that is done is why the saga is compensated all the same. One that failed and
+    `needs_operator` is stuck at once, and not compensated at the deadline.
     """
 
     event: Event
@@ -61,6 +67,7 @@ class StepResult:
     reference: str = ""
     action: RequiredAction | None = None
     answer: Any = None
+    needs_operator: bool = False
 
 
 # Of another system that can't be asked, or can't tell.
@@ -137,8 +144,19 @@ class SagaRow:
             raise Rejected(text, code="saga_of_another_release")
         return SAGA_TYPES[self.kind]
 
+    def is_leased(self, now: datetime) -> bool:
+        until = self.leased_until
+        return until is not None and not clock.is_past(until, now, most_seconds=LEASE_SECONDS)
+
     @property
     def next_step(self) -> "Step | None":
+        """The step of the call that is open, though another release may have put one before it; else the
+        first that is left.
+        """
+        if self.open_call:
+            for step in self.type.steps:
+                if self.is_repeat_of(step) and (step.name, self.direction) not in self.final:
+                    return step
         done = [step for step, direction in self.final if direction == self.direction]
         return self.type.next_step(self.direction, done, is_irreversible=self.is_irreversible)
 
@@ -157,8 +175,15 @@ class SagaRow:
         return self.direction == DO and not self.is_irreversible and step in self.type.reversible
 
     def is_repeat_of(self, step: "Step") -> bool:
-        """Whether a call of the step may have been made: one was opened."""
+        """Whether a call of the step may have been made in the saga's direction: one was opened."""
         return self.open_call == call_name(step.name, self.direction)
+
+    def may_have_done(self, step: "Step") -> bool:
+        """Whether the step may have an effect: it was done, or a call of it was opened."""
+        done = self.final.get((step.name, DO))
+        if done is None:
+            return self.open_call == call_name(step.name, DO)
+        return done.event not in (Event.REFUSED, Event.SKIPPED)
 
     def result_for(self, saga: "SagaRow") -> StepResult | None:
         """The result that this copy brings, if it is one of what the saga does next."""
@@ -269,9 +294,12 @@ class SagaType:
         """The next step to do or undo, after those named in `final`; None if none is left.
 
         Past the point of no return the steps before it are never done, though one may have been added since.
+        Outside steps are undone first, the last one first: then all local ones, in one transaction.
         """
-        left = self.steps[len(self.reversible) :] if is_irreversible else self.steps
-        path = self.reversible[::-1] if direction == UNDO else left
+        path = self.steps[len(self.reversible) :] if is_irreversible else self.steps
+        if direction == UNDO:
+            outside = [step for step in reversed(self.reversible) if isinstance(step, OutsideStep)]
+            path = (*outside, *(step for step in self.reversible if isinstance(step, LocalStep)))
         return next((step for step in path if step.name not in final), None)
 
 

@@ -269,7 +269,7 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
     own_account.refuse_own(saga.parent and saga.parent.account_id)
     now, step = clock.now(), saga.next_step
     # With the row locked no worker can take the lease.
-    if saga.leased_until and saga.leased_until > now:
+    if saga.is_leased(now):
         raise Leased(_("A worker is executing this saga; try again in a few seconds."), retry_after=5)
     before = {"state": str(saga.state), "direction": saga.direction}
     decided = decide(saga)

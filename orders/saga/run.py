@@ -181,15 +181,13 @@ class Executor:
 
     def look(self) -> None:
         """Wake if a saga is due. Those past their deadline that had no place for long become stuck."""
-        due_at, now = transactions.read(store.next_due_at), clock.now()
-        left_seconds = (due_at - now).total_seconds() if due_at else MOST_PAUSE_SECONDS
-        self._pause_seconds = (
-            min(left_seconds, MOST_PAUSE_SECONDS) if left_seconds > 0 else MOST_PAUSE_SECONDS
-        )
-        if left_seconds > 0:
+        next_at = transactions.read(store.next_attempt_at)
+        left_seconds = (next_at - clock.now()).total_seconds() if next_at else MOST_PAUSE_SECONDS
+        self._pause_seconds = max(MIN_INTERVAL_SECONDS, min(left_seconds, MOST_PAUSE_SECONDS))
+        if not transactions.read(store.is_any_due):
             return
         if self._waiting:
-            since = now - timedelta(seconds=LATE_SECONDS)
+            since = clock.now() - timedelta(seconds=LATE_SECONDS)
             late = transactions.read(partial(store.find_late, since=since, limit=LATE_AT_ONCE))
             if late:
                 batch.put_off(late, NO_PLACE, token=self._token)

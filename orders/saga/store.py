@@ -21,6 +21,8 @@ from orders.models import Saga, SagaLog
 from orders.saga.definitions import (
     AT_ONCE,
     DO,
+    LEASE_SECONDS,
+    LONGEST_REST_SECONDS,
     SAGA_COLUMNS,
     SAGA_TYPES,
     UNDO,
@@ -113,9 +115,9 @@ def due() -> "QuerySet[Saga]":
 
 def due_condition(cells: bulk_sql.SqlLiterals) -> str:
     """The same in SQL, which the ORM would compile for longer than a batch of few sagas takes."""
-    now, kinds = cells[clock.now()], cells.listed(SAGA_TYPES)
-    is_free = f"(leased_until IS NULL OR leased_until <= {now})"
-    return f"{is_free} AND next_attempt_at <= {now} AND kind IN ({kinds})"
+    lapsed = clock.has_come_sql("leased_until", cells, most_seconds=LEASE_SECONDS)
+    due = clock.has_come_sql("next_attempt_at", cells, most_seconds=LONGEST_REST_SECONDS)
+    return f"(leased_until IS NULL OR {lapsed}) AND {due} AND kind IN ({cells.listed(SAGA_TYPES)})"
 
 
 def is_any_due() -> bool:
@@ -141,10 +143,10 @@ def find_due(limits: Mapping[str, int]) -> list[SagaRow]:
     return [saga for turn in zip_longest(*found.values()) for saga in turn if saga]
 
 
-def next_due_at() -> datetime | None:
-    """When the saga is due that is due first, of this release's types; None without an unfinished one."""
-    unfinished = Saga.objects.filter(next_attempt_at__isnull=False, kind__in=SAGA_TYPES)
-    return unfinished.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
+def next_attempt_at() -> datetime | None:
+    """When the next saga is due of those that aren't yet; None without one."""
+    later = Saga.objects.filter(next_attempt_at__gt=clock.now())
+    return later.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
 
 
 def find_late(*, since: datetime, limit: int) -> list[SagaRow]:

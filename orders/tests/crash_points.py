@@ -46,6 +46,10 @@ def undone(*lines: str) -> list[str]:
     return commits("charge_card undo", "reserve_inventory undo", "hold_coupon undo", *lines, "ended")
 
 
+LOCAL_UNDONE = ("reserve_inventory undo", "hold_coupon undo", "debit_balance do", "debit_balance undo")
+NEVER_CALLED = commits("charge_card do", "charge_card undo", *LOCAL_UNDONE, "ended")
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A scenario of an order: the card, its possible ends, and every point it passes.
@@ -91,12 +95,7 @@ WAYS = {
         is_given_up=True,
         is_blind=True,
     ),
-    "never called": Scenario(
-        "tok_ok",
-        FAILED,
-        [*GIVEN_UP, *undone("debit_balance do", "debit_balance undo")],
-        is_late_from_the_start=True,
-    ),
+    "never called": Scenario("tok_ok", FAILED, [*NOTHING_FINAL, *NEVER_CALLED], is_late_from_the_start=True),
     "confirmed by the card's owner": Scenario("tok_3ds", {"paid"}, [*ASKED, *SETTLED], decision="approve"),
     "refused by the card's owner": Scenario("tok_3ds", FAILED, [*ASKED, *REFUSED], decision="refuse"),
     "not confirmed in time": Scenario(
@@ -151,8 +150,7 @@ CRASHES = {
     },
     "never called": {
         "batch decided #2": "undo charge_card unresolved, leased, overdue, undebited; no charge",
-        "charge_card undo calling": "undo charge_card void, calling, leased, overdue, undebited; no charge",
-        "batch decided #3": "undo charge_card void, calling, leased, overdue, undebited; cancelled",
+        "ended": "compensated: payment_failed; no charge",
     },
     "confirmed by the card's owner": {
         "batch decided #2": "do charge_card, calling, leased; pending",

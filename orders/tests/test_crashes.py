@@ -175,6 +175,27 @@ def test_a_crash_at_any_point_is_recovered_from(name, point, left, monkeypatch, 
     assert buying.state_of(placed.order.id) in scenario.ends
 
 
+def test_an_undo_that_another_release_called_before_it_crashed_is_repeated(own_gateway, remains):
+    """Of releases that undid charges which were never tried."""
+    placed = buy("tok_ok")
+    saga_id, until = placed.started.saga.id, clock.now()
+    SagaLog.objects.create(saga_id=saga_id, step="charge_card", direction="do", event="void", at=until)
+    Saga.objects.filter(id=saga_id).update(
+        direction="undo",
+        failure_code="gave_up",
+        failure_detail="The deadline passed before it was tried.",
+        open_call="charge_card undo",
+        lease_token="dead",
+        leased_until=until,
+        next_attempt_at=until,
+    )
+    assert recorded(saga_id) == RECORDED["never called: charge_card undo calling"]
+    buying.settle_everything()
+    assert buying.state_of(placed.order.id) == Order.Status.PAYMENT_FAILED
+    assert [one.status for one in gateway().charges()] == ["cancelled"]
+    assert buying.broken_laws() == []
+
+
 def begin_refund(scenario: crash_points.RefundScenario) -> StartedRefund:
     """Start a refund of an order paid as in this scenario."""
     placed = buy(scenario.token, points=scenario.points_amount)

@@ -24,7 +24,7 @@ from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run, status, store
-from orders.saga.definitions import AT_ONCE, SAGA_TYPES, Call, Event, SagaRow, StepResult
+from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, SAGA_TYPES, Call, Event, SagaRow, StepResult
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, stepping
 from orders.tests.listening import Killed
@@ -350,7 +350,7 @@ def test_found_sagas_are_those_that_are_due():
         Saga(kind=kind, subject_id=uuid4(), next_attempt_at=at, leased_until=until, **(going if at else done))
         for kind in ("purchase", "refund", "of a later release")
         for at in (AT_ONCE, now - minute, now + minute, None)
-        for until in (None, now - minute, now + minute)
+        for until in (None, now - minute, now + timedelta(seconds=LEASE_SECONDS))
     )
     due = list(store.due().order_by("next_attempt_at", "id").values_list("id", flat=True))
     assert [saga.id for saga in stepping.due(limit=100)] == due and len(due) == 2 * 2 * 2
@@ -452,7 +452,6 @@ def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(threaded, 
 
 def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypatch, threaded):
     """A charge whose outcome was unknown was put off for ever: not stuck, L10 broken, the gauge at 0."""
-    settings.PAYMENT_GIVE_UP_SECONDS = 0
     product = ProductFactory.create(on_hand=5, price=500)
     placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
     with nobody_there(settings):

@@ -175,12 +175,14 @@ def test_the_same_saga_by_many_executors_at_once_happens_once(world):
     assert (world.counted, world.calls) == (11, ["do", "tell"])
 
 
-def test_an_undo_of_a_step_that_never_ran_skips_local_steps_and_calls_outside_ones(world):
+@pytest.mark.parametrize(("open_call", "calls"), [("", []), (f"outside {DO}", ["undo"])])
+def test_an_undo_of_a_step_that_never_ran_calls_those_whose_call_was_opened(world, open_call, calls):
     row = started()
     start_compensation(row, "forced", "because " * 40)
+    Saga.objects.filter(id=row.id).update(open_call=open_call)
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert Saga.objects.get(id=row.id).failure_detail == ("because " * 40)[:255]
-    assert (world.counted, world.calls) == (0, ["undo"])
+    assert (world.counted, world.calls) == (0, calls)
     assert ("outside", DO, Event.VOID) in final_lines(row)
     assert ("local", DO, Event.VOID) in final_lines(row)
 
@@ -320,8 +322,23 @@ def test_a_local_step_is_undone_between_two_outside_ones(world):
     Product.objects.update(on_hand=1)
     row = started(done=["first", "local"])
     start_compensation(row, "forced", "")
+    Saga.objects.filter(id=row.id).update(open_call=f"outside {DO}")
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert (world.counted, world.calls) == (0, ["undo", "undo first"])
+
+
+def test_a_call_that_is_open_is_looked_up_though_a_release_put_a_step_before_it(world):
+    """The new step was called, and the one in doubt then repeated without a look-up."""
+    row = started()
+    world.result = StepResult(Event.FAILED, "no answer")
+    stepping.advance(row.id)
+    before = OutsideStep("before", do=world.call("do before"), undo=world.call("undo before"))
+    local, outside, *others = SAGA_TYPES["test"].steps
+    SAGA_TYPES["test"] = replace(SAGA_TYPES["test"], steps=(local, before, outside, *others))
+    world.result = StepResult(Event.DONE)
+    assert stepping.advance(row.id) == Saga.State.DONE
+    assert world.calls == ["do", "do", "do before", "tell"]
+    assert [one.is_repeat for one in world.attempts] == [False, True, False, False]
 
 
 def test_a_lost_lease_counts_as_an_attempt(world):

@@ -18,14 +18,17 @@ from inventory.tests.factories import ProductFactory
 from orders import audit
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, run, status
+from orders.saga import batch, run, status, store
 from orders.saga.definitions import Event, StepResult, WorkClass
 from orders.saga.run import KEPT_FREE, POOL_SIZES, SHARES, Executor, ThreadPools, free_places
 from orders.tests import buying, stepping
 from orders.tests.owners import payment_of
+from payments import webhooks
 from payments.gateways import simulator
 from payments.gateways.contract import GatewayResult
-from payments.tests.own_gateway import SimulatorBut, use
+from payments.models import LedgerAccount
+from payments.tests import events
+from payments.tests.own_gateway import SimulatorBut, nobody_there, use
 from shop import clock
 from shop.repeated_work import RepeatedWork
 from shop.tests.racing import race, wait_until
@@ -321,3 +324,40 @@ def test_a_retry_is_made_when_it_is_due(looking, threaded, product, own_gateway)
     assert 0 < threaded.seconds_to_next_watch() <= run.MOST_PAUSE_SECONDS
     wait_until(lambda: buying.state_of(later.order.id) == "paid", seconds=5)
     assert timedelta(0) <= saga_of(later).ended_at - due_at < timedelta(seconds=1)
+
+
+# Clocks and gateways
+
+
+def test_what_waits_for_an_instant_goes_on_though_the_clock_was_set_back(product, own_gateway):
+    """A failover's clock was 15 minutes behind: sagas, and the leases of the dead, slept as long."""
+    resting, leased = place(product), place(product)
+    soon = clock.now() + timedelta(seconds=9)
+    Saga.objects.filter(id=resting.started.saga.id).update(next_attempt_at=soon, work_class=AGAIN)
+    Saga.objects.filter(id=leased.started.saga.id).update(
+        lease_token="dead", leased_until=soon, next_attempt_at=soon, work_class=RECOVERY
+    )
+    event = events.take(type="charge.succeeded", key=payment_of(resting).charge_key)
+    assert stepping.due(limit=9) == []
+    with clock.shifted(by=timedelta(minutes=-15)):
+        assert store.is_any_due() and webhooks.is_any_due()
+        assert {saga.id for saga in stepping.due(limit=9)} == set(Saga.objects.values_list("id", flat=True))
+        assert webhooks.dequeue_due(limit=9) == [event.id]
+    buying.settle_everything()
+    assert {buying.state_of(one.order.id) for one in (resting, leased)} == {"paid"}
+
+
+@pytest.mark.usefixtures("unlawful")
+def test_an_order_that_was_never_charged_ends_though_the_gateway_is_away(own_gateway, settings):
+    """It was stuck in the undo of a charge that nobody had begun, and held its stock."""
+    product = ProductFactory.create(on_hand=5, price=500)
+    buyer = buying.account(points=300)
+    placed = buying.place(buyer.id, {product: 1}, points=300, token="tok_ok")
+    LedgerAccount.objects.filter(id=buyer.id).update(balance_amount=0)
+    with nobody_there(settings):
+        assert buying.advance(placed).status == "payment_failed"
+        product.refresh_from_db()
+        assert product.reserved == 0
+    assert SagaLog.objects.filter(saga=placed.started.saga.id, step="charge_card").count() == 2
+    LedgerAccount.objects.filter(id=buyer.id).update(balance_amount=300)
+    assert buying.broken_laws() == []

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 # The settings import this package: Django's usual function would read them half loaded, and a process whose
@@ -96,6 +96,20 @@ class BookedCharge(GatewayResult):
     key: str
     order_id: str | None
     created_at: datetime
+
+
+class ExpectedCharge(NamedTuple):
+    """The charge of a payment: the amount in minor units; `order` is None for a top-up."""
+
+    key: str
+    amount: int
+    currency: str
+    order: str | None
+
+    def is_met_by(self, found: GatewayResult) -> bool:
+        """Whether the charge is the payment's: the amount and currency are, and the order if it is named."""
+        is_same = (found.amount, found.currency) == (self.amount, self.currency)
+        return is_same and (not isinstance(found, BookedCharge) or found.order_id == self.order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from payments import disputes
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Dispute, Payment, Reconciliation
-from payments.payment_states import ENDED_UNPAID, UNSETTLED
+from payments.payment_states import ENDED_UNPAID, UNSETTLED, expected_charge
 from shop import clock
 from shop.errors import Unavailable
 
@@ -188,9 +188,8 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | None) -> Cause | 
     if len([charge for charge in succeeded if charge.kept_amount]) > 1:
         text = gettext_noop("it is charged more than once, %(kept)s in all")
         return Cause(_unless_ended(payment, Kind.CHARGED_TWICE), text, {"kept": kept_amount})
-    ours = (payment.order_id and str(payment.order_id), payment.card_amount, payment.currency)
     for charge in succeeded:
-        if (charge.order_id, charge.amount, charge.currency) != ours:
+        if not expected_charge(payment).is_met_by(charge):
             text = gettext_noop(
                 "%(charged)s is charged for order %(charged_order)s, not %(expected)s for order %(order)s"
             )
