@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,7 +27,7 @@ from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, endpoints, sending
 from events.webhooks.sending import Attempt
 from shop import clock
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, compiled, transactions
 from shop.observability import logs
 from shop.outbound import backoff
 
@@ -57,8 +57,8 @@ MOST_REFUSED = 100
 MOST_PENDING = 10_000
 """Of an endpoint: with so many nothing more is read from the feed, which keeps what comes. Events that the
 data platform refuses for good don't count, nor what waits behind them."""
-PASS_SECONDS, LOOK_SECONDS = 15.0, 1.0
-"""How long requests of a pass begin, and how often it looks whether the endpoint was changed."""
+PASS_SECONDS = 15.0
+"""How long requests of a pass begin."""
 FEWEST_ATTEMPTS = 5
 """Even an old event has so many, because it may have waited for others."""
 BEHIND_DEAD = timedelta(seconds=backoff.LONGEST_SECONDS)
@@ -267,39 +267,31 @@ def _send_each(
     stop: threading.Event,
 ) -> None:
     """Send the events of these orders, for `PASS_SECONDS` and the requests under way, unless the endpoint
-    changes meanwhile.
+    changes meanwhile: that is looked at before each request.
 
     Of an order the next event is sent once the one before it was accepted. As many requests in a row without
     any answer as run at once end the pass: the rest is left to a later one.
     """
     at_once = 1 if endpoint.is_built_in else SENDING_AT_ONCE
-    # The threads share the iterator: each takes an order that no other has, until none is left.
-    left, is_over = iter(orders), threading.Event()
+    left, ends_at, is_over = deque(map(deque, orders)), time.monotonic() + PASS_SECONDS, False
+    sending: dict[Future[Attempt], deque[WebhookDelivery]] = {}
     latest: deque[int | None] = deque(maxlen=at_once)
-
-    def work() -> None:
-        for rows in left:
-            for row in rows:
-                if is_over.is_set() or stop.is_set():
-                    return
-                attempt = batch.attempts[row.event_id] = _send(endpoint, row)
-                latest.append(attempt.response_status)
-                is_down = endpoint.is_built_in and not (attempt.is_delivered or attempt.is_final)
-                if is_down or latest.count(None) == at_once:
-                    is_over.set()
-                if not attempt.is_delivered:
-                    break
-
-    ends_at = time.monotonic() + PASS_SECONDS
-    futures = [pool.submit(work) for _ in range(min(at_once, len(orders)))]
-    try:
-        while wait(futures, timeout=LOOK_SECONDS).not_done:
-            if time.monotonic() > ends_at or _is_changed(endpoint):
-                is_over.set()
-        for future in futures:
-            future.result()
-    finally:
-        is_over.set()
+    while True:
+        while left and len(sending) < at_once and not is_over:
+            is_over = stop.is_set() or time.monotonic() > ends_at or _is_changed(endpoint)
+            if not is_over:
+                rows = left.popleft()
+                sending[pool.submit(_send, endpoint, rows[0])] = rows
+        if not sending:
+            return
+        for future in wait(sending, return_when=FIRST_COMPLETED).done:
+            rows, attempt = sending.pop(future), future.result()
+            batch.attempts[rows.popleft().event_id] = attempt
+            latest.append(attempt.response_status)
+            is_down = endpoint.is_built_in and not (attempt.is_delivered or attempt.is_final)
+            is_over = is_over or is_down or latest.count(None) == at_once
+            if attempt.is_delivered and rows:
+                left.appendleft(rows)
 
 
 def _send(endpoint: WebhookEndpoint, row: WebhookDelivery) -> Attempt:
@@ -310,8 +302,9 @@ def _send(endpoint: WebhookEndpoint, row: WebhookDelivery) -> Attempt:
 
 def _is_changed(endpoint: WebhookEndpoint) -> bool:
     """Whether it was changed, disabled or deleted, or its lease or its owner's right lost, meanwhile."""
-    row = WebhookEndpoint.objects.filter(pk=endpoint.pk, disabled_at=None).first()
-    return row is None or _terms(row) != _terms(endpoint) or bool(endpoints.lost_right(row))
+    found = compiled.rows(endpoints.find_sendable, at=clock.now())
+    terms = {UUID(id): (token, url, orjson.loads(events)) for id, token, url, events in found}
+    return terms.get(endpoint.pk) != _terms(endpoint)
 
 
 def _record(

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from accounts.models import ApiKey
 from events.feed import reading
@@ -234,13 +234,31 @@ def lost_right(endpoint: WebhookEndpoint) -> str:
     """Why its owner may not read events any more; empty while the owner may, and for the data platform."""
     if endpoint.is_built_in:
         return ""
-    readers = User.objects.with_perm(reading.READ_EVENTS, backend=BACKEND).filter(is_staff=True)
-    if endpoint.owner_id is None or not readers.filter(pk=endpoint.owner_id).exists():
+    if endpoint.owner_id is None or not _readers().filter(pk=endpoint.owner_id).exists():
         return "its owner may not read events any more"
-    usable = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=clock.now()), revoked_at=None)
-    if endpoint.api_key_id is not None and not usable.filter(pk=endpoint.api_key_id).exists():
+    if (
+        endpoint.api_key_id is not None
+        and not _usable_keys(clock.now()).filter(pk=endpoint.api_key_id).exists()
+    ):
         return "its API key is revoked, or has expired"
     return ""
+
+
+def find_sendable(at: datetime) -> "QuerySet[WebhookEndpoint, tuple[UUID, str, str, list[str]]]":
+    """What the enabled endpoints without a `lost_right` are sent by: key, lease token, URL and events."""
+    is_owned = Exists(_readers().filter(pk=OuterRef("owner_id")))
+    has_key = Q(api_key_id=None) | Exists(_usable_keys(at).filter(pk=OuterRef("api_key_id")))
+    has_right = Q(is_owned, has_key) | Q(kind=WebhookEndpoint.Kind.DATA_PLATFORM)
+    enabled = WebhookEndpoint.objects.filter(has_right, disabled_at=None)
+    return enabled.values_list("pk", "lease_token", "url", "events")
+
+
+def _readers() -> "QuerySet[User]":
+    return User.objects.with_perm(reading.READ_EVENTS, backend=BACKEND).filter(is_staff=True)
+
+
+def _usable_keys(at: datetime) -> "QuerySet[ApiKey]":
+    return ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=at), revoked_at=None)
 
 
 def disable(endpoint: WebhookEndpoint, *, by: DisabledBy, error: str, at: datetime) -> None:
