@@ -167,8 +167,8 @@ class OneWebhookEndpoint(View):
     @extend_schema(
         summary="Change a webhook endpoint (staff)",
         description="What is pending is tried at once. An endpoint that is enabled again gets what happened "
-        "meanwhile, as far as events are kept. From then on it is sent events for the account, and the "
-        "API key, by which it was changed.",
+        "meanwhile, as far as events are kept, and before that `events.skipped` if some were deleted. From "
+        "then on it is sent events for the account, and the API key, by which it was changed.",
         request=schemas.ChangeWebhookEndpointInput,
         responses={200: schemas.WebhookEndpointBody} | OF_ONE | BUILT_IN,
     )

@@ -75,6 +75,10 @@ FROM_JOURNAL: Mapping[str, str] = {
 
 TYPES = frozenset(MEMBERS)
 
+SKIPPED, TEST = "events.skipped", "webhook.test"
+TO_ONE_ENDPOINT: Mapping[str, tuple[str, ...]] = {SKIPPED: ("from", "to"), TEST: ()}
+"""What is no event of the feed: sent to a webhook endpoint alone, whichever types it chose."""
+
 
 def matches(type: str, pattern: str) -> bool:
     """Whether the type is chosen by a pattern: a type, the beginning of one (`order.*`), or `*`."""

@@ -11,7 +11,8 @@ import pytest
 from django.db import OperationalError
 
 from accounts import accounts
-from events.models import WebhookDelivery
+from events.feed import reading
+from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.tests.following import publish, record
 from events.tests.receivers import Receiver, receiving
 from events.tests.test_webhook_deliveries import (
@@ -32,6 +33,7 @@ from events.webhooks import delivery_pass, dispatcher, endpoints
 from scripts.tests import documented
 from scripts.tests.canned_shop import Sent
 from shop import clock
+from shop.models import JournalLine
 from shop.tests.racing import wait_until
 from shop.tests.test_public_addresses import resolving_to
 from shop.tests.waiting import in_background
@@ -161,6 +163,83 @@ def test_an_endpoint_disabled_in_the_middle_of_a_burst_gets_what_is_under_way_al
     one_pass(endpoint)
     assert len(receiver.requests) < at_disable[0] + delivery_pass.SENDING_AT_ONCE
     assert statuses(endpoint).count(("delivered", 1)) == len(receiver.requests)
+
+
+@pytest.fixture
+def behind(receiver: Receiver, settings: Any) -> Iterator[WebhookEndpoint]:
+    """Was disabled for longer than events are kept, with one pending: three were deleted, one is kept."""
+    receiver.answer = lambda request: 500
+    endpoint = endpoint_for(receiver)
+    deliver(endpoint, "pending")
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
+    publish("b", "c", "d")
+    with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+        WebhookEndpoint.objects.filter(pk=BUILT_IN).update(position=reading.read_state().last_position)
+        assert reading.delete_old() == 4
+        publish("kept")
+        receiver.answer, receiver.requests[:] = lambda request: 204, []
+        endpoints.change(endpoint_id=endpoint.pk, is_enabled=True)
+        yield endpoint
+
+
+def types(receiver: Receiver) -> list[str]:
+    return [request.body["type"] for request in receiver.requests]
+
+
+def test_an_endpoint_that_was_off_longer_than_the_retention_is_first_told_what_it_missed(behind, receiver):
+    assert one_pass(behind), "more follows at once"
+    [told] = receiver.requests
+    assert (told.body["type"], told.body["data"]) == ("events.skipped", {"from": 2, "to": 4})
+    assert told.body["id"] == told.headers["webhook-id"]
+
+    deliver(behind, "later", passes=2)
+
+    assert sorted(receiver.names()[1:]) == ["kept", "later", "pending"]
+    row = WebhookDelivery.objects.get(type="events.skipped")
+    assert (str(row.event_id), row.status) == (told.body["id"], "delivered")
+    line = JournalLine.objects.get(what="webhook_endpoint.events_skipped")
+    assert (line.subject, line.actor) == (f"webhook endpoint {behind.pk}", "system")
+    assert line.after == {"from": 2, "to": 4, "event": told.body["id"]}
+
+
+def test_nothing_is_sent_before_a_receiver_has_answered_what_it_missed(behind, receiver, settings):
+    settings.WEBHOOK_TIMEOUT_SECONDS, receiver.delay_seconds = 0.3, 1.0
+    for _ in range(3):
+        make_due()
+        assert not one_pass(behind)
+    assert types(receiver) == ["events.skipped"] * 3
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
+    assert WebhookEndpoint.objects.get(pk=behind.pk).failing_since
+
+    settings.WEBHOOK_TIMEOUT_SECONDS, receiver.delay_seconds = 5.0, 0.0
+    deliver_again(behind, passes=2)
+    assert types(receiver)[3:] == ["events.skipped", "order.paid", "order.paid"]
+    assert JournalLine.objects.filter(what="webhook_endpoint.events_skipped").count() == 1
+
+
+def test_a_receiver_that_refuses_to_be_told_gets_the_rest_and_is_told_again(behind, receiver):
+    receiver.answer = lambda request: 400 if request.body["type"] == "events.skipped" else 204
+    deliver(behind, passes=2)
+    assert sorted(receiver.names()) == ["", "kept", "pending"]
+    receiver.answer = lambda request: 204
+    deliver_again(behind)
+    assert types(receiver)[3:] == ["events.skipped"]
+    assert {status for status, _ in statuses(behind)} == {"delivered"}
+
+
+def test_what_is_deleted_while_a_receiver_is_told_of_a_gap_is_told_too(behind, receiver, settings):
+    with clock.shifted(by=timedelta(seconds=2 * settings.EVENT_RETENTION_SECONDS + 120)):
+
+        def delete(request: Sent) -> int:
+            WebhookEndpoint.objects.filter(pk=BUILT_IN).update(position=5)
+            in_background(reading.delete_old).result(timeout=10)
+            receiver.answer = lambda request: 204
+            return 204
+
+        receiver.answer = delete
+        deliver(behind, passes=3)
+    told = [request.body["data"] for request in receiver.requests if request.body["type"] == "events.skipped"]
+    assert told == [{"from": 2, "to": 4}, {"from": 5, "to": 5}]
 
 
 def test_an_endpoint_that_staff_disable_during_a_failing_pass_is_not_disabled_by_failures(receiver, release):

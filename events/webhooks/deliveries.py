@@ -9,7 +9,6 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from uuid_utils.compat import uuid7
 
 from events.feed import catalogue, reading, recording
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
@@ -21,7 +20,7 @@ from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
-TEST, TESTED = "webhook.test", "webhook_endpoint.tested"
+TESTED = "webhook_endpoint.tested"
 MOST_TESTS, TESTS_SECONDS = 10, 60
 """Tests of an endpoint that may be pending, and asked for in so many seconds."""
 Status = WebhookDelivery.Status
@@ -180,27 +179,20 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
     `endpoint_disabled` or `too_many_tests`.
     """
     _get_enabled(endpoint_id)
-    id, now = uuid7(), clock.now()
-    subject, since = endpoints.journal_subject(endpoint_id), now - timedelta(seconds=TESTS_SECONDS)
-    pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=TEST, status=PENDING)
+    subject, since = endpoints.journal_subject(endpoint_id), clock.now() - timedelta(seconds=TESTS_SECONDS)
+    pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=catalogue.TEST, status=PENDING)
     asked = JournalLine.objects.filter(subject=subject, what=TESTED, at__gt=since)
     if max(pending.count(), asked.count()) >= MOST_TESTS:
         raise Rejected(
             _("This endpoint has had {count} tests: wait until a minute has passed.", count=MOST_TESTS),
             code="too_many_tests",
         )
-    row = WebhookDelivery(
-        endpoint_id=endpoint_id,
-        event_id=id,
-        type=TEST,
-        payload={"id": str(id), "type": TEST, "at": now.isoformat(), "data": {}},
-        **_as_new(),
-    )
+    row = sending.only_for(endpoint_id, catalogue.TEST, {})
 
     def work() -> WebhookDelivery:
         _try_at_once(endpoint_id)
         row.save(force_insert=True)
-        journal.note(what=TESTED, subject=subject, after={"event": str(id)}, is_internal=True)
+        journal.note(what=TESTED, subject=subject, after={"event": str(row.event_id)}, is_internal=True)
         return row
 
     return transactions.run(work, transactions.ONCE)

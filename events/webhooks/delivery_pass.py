@@ -22,7 +22,7 @@ import prometheus_client
 from django.conf import settings
 from structlog import get_logger
 
-from events.feed import reading
+from events.feed import catalogue, reading
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, endpoints, sending
 from events.webhooks.sending import Attempt
@@ -97,6 +97,9 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
         disable = partial(endpoints.disable, endpoint, by=by, error=why, at=clock.now())
         transactions.run(disable, transactions.REPEATABLE)
         return False
+    deleted = reading.read_state().swept_position
+    if endpoint.position < deleted:
+        return _tell_skipped(endpoint, deleted)
     now = clock.now()
     batch = _read(endpoint, now)
     due_at = {row.pk: row.next_attempt_at for row in batch.rows}
@@ -141,7 +144,7 @@ def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
         first = {_order_key(row): row for row in sorted(due, key=lambda row: row.pk, reverse=True)}
         room = 0 if any(row.attempts == 0 for row in first.values()) else min(room, 1)
     if room and not deliveries.rows(f"{failing} LIMIT 1 OFFSET {MOST_PENDING - 1}", cells):
-        page = _read_feed(endpoint, limit=room)
+        page = reading.read_page(after=endpoint.position, patterns=endpoint.events, limit=room)
     new = [_new_delivery(endpoint, event, now) for event in page.events]
     # An earlier event of the same order may not be due yet, or was given up. They are read by one statement,
     # for an operator may have what was given up sent again at any time.
@@ -150,6 +153,34 @@ def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
     rows = {row.pk: row for row in (*due, *theirs)}
     in_sequence = [*(rows[pk] for pk in sorted(rows)), *new]
     return DeliveryBatch(in_sequence, page.cursor.position, len(due) == MOST_DUE or not page.is_end)
+
+
+def _tell_skipped(endpoint: WebhookEndpoint, deleted: int) -> bool:
+    """Tell the endpoint that events up to this position were deleted before it got them, and nothing else
+    until the receiver has answered. Returns whether it has. Raises `LeaseLost`.
+    """
+    first, position = endpoint.position + 1, endpoint.position
+    queued = WebhookDelivery.objects.filter(endpoint=endpoint, type=catalogue.SKIPPED, status=PENDING)
+    row = next((one for one in queued if one.payload and one.payload["data"]["from"] == first), None)
+    if row is None:
+        row = sending.only_for(endpoint.pk, catalogue.SKIPPED, {"from": first, "to": deleted})
+        transactions.run(partial(_queue_skipped, endpoint, row), transactions.ONCE)
+    if _is_changed(endpoint):
+        raise LeaseLost
+    attempt, now = _send(endpoint, row), clock.now()
+    if attempt.response_status is not None:
+        position = row.payload["data"]["to"]
+    _apply(endpoint, row, attempt, now)
+    batch = DeliveryBatch([row], position, has_more=True, attempts={row.event_id: attempt})
+    transactions.run(partial(_record, endpoint, batch, [], [row], now), transactions.ONCE)
+    _count(endpoint, [row])
+    return position != endpoint.position
+
+
+def _queue_skipped(endpoint: WebhookEndpoint, row: WebhookDelivery) -> None:
+    _lock(endpoint)
+    row.save(force_insert=True)
+    endpoints.note_skipped(endpoint, row)
 
 
 def _new_delivery(endpoint: WebhookEndpoint, event: reading.Event, now: datetime) -> WebhookDelivery:
@@ -171,17 +202,6 @@ def _new_delivery(endpoint: WebhookEndpoint, event: reading.Event, now: datetime
         "delivered_at": None,
     }
     return bulk_sql.new_object(WebhookDelivery, columns)
-
-
-def _read_feed(endpoint: WebhookEndpoint, *, limit: int) -> reading.Page:
-    deleted = reading.read_state().swept_position
-    if endpoint.position < deleted:
-        log.warning(
-            "events were deleted before an endpoint got them",
-            endpoint=str(endpoint.pk),
-            positions=deleted - endpoint.position,
-        )
-    return reading.read_page(after=max(endpoint.position, deleted), patterns=endpoint.events, limit=limit)
 
 
 def _due_orders(
@@ -315,11 +335,7 @@ def _record(
     now: datetime,
 ) -> None:
     """Write what came of each delivery, and the endpoint's position. Raises `LeaseLost`."""
-    cells = bulk_sql.SqlLiterals()
-    locked = f"id = {cells[endpoint.pk]}{bulk_sql.for_update()}"
-    row = next(iter(bulk_sql.reader(WebhookEndpoint).models(locked, cells)), None)
-    if row is None or _terms(row) != _terms(endpoint):
-        raise LeaseLost
+    row = _lock(endpoint)
     if new:
         bulk_sql.insert_objects(new)
     WebhookDelivery.objects.bulk_update(
@@ -329,6 +345,16 @@ def _record(
     _record_health(row, [*batch.attempts.values()], now)
     row.position = batch.position
     row.save(update_fields=["position", "failing_since", "failures", "next_attempt_at"])
+
+
+def _lock(endpoint: WebhookEndpoint) -> WebhookEndpoint:
+    """Its row as it is now, locked. Raises `LeaseLost`."""
+    cells = bulk_sql.SqlLiterals()
+    locked = f"id = {cells[endpoint.pk]}{bulk_sql.for_update()}"
+    row = next(iter(bulk_sql.reader(WebhookEndpoint).models(locked, cells)), None)
+    if row is None or _terms(row) != _terms(endpoint):
+        raise LeaseLost
+    return row
 
 
 def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, now: datetime) -> None:

@@ -279,6 +279,13 @@ def disable(endpoint: WebhookEndpoint, *, by: DisabledBy, error: str, at: dateti
         )
 
 
+def note_skipped(endpoint: WebhookEndpoint, told: WebhookDelivery) -> None:
+    """Note in the journal which events the endpoint doesn't get, of which this delivery tells it."""
+    assert told.payload is not None
+    after = told.payload["data"] | {"event": str(told.event_id)}
+    _note("events_skipped", endpoint, after=after, by=journal.SYSTEM)
+
+
 def count_disabled() -> dict[str, float]:
     """How many endpoints staff disabled, and how many failures or lost rights did, which staff left so."""
     disabled = WebhookEndpoint.objects.exclude(disabled_at=None).order_by().values_list("disabled_by")

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
 from django.conf import settings
+from uuid_utils.compat import uuid7
 
 from events.feed import reading
-from events.models import FeedEvent, WebhookEndpoint
+from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints, signatures
 from shop import clock
 from shop.outbound import http_client, public_addresses
@@ -39,6 +41,15 @@ class Attempt:
 def body_of(event: FeedEvent | reading.Event) -> dict[str, Any]:
     """An event as `GET /events` has it."""
     return {"id": str(event.event_id), "type": event.type, "at": event.at, "data": event.data}
+
+
+def only_for(endpoint_id: UUID, type: str, data: Mapping[str, Any]) -> WebhookDelivery:
+    """A new delivery to this endpoint alone, due at once and not saved, of what is no event of the feed."""
+    id, now = uuid7(), clock.now()
+    payload = {"id": str(id), "type": type, "at": now.isoformat(), "data": data}
+    status = WebhookDelivery.Status.PENDING
+    columns = {"status": status, "next_attempt_at": now, "created_at": now, "payload": payload}
+    return WebhookDelivery(endpoint_id=endpoint_id, event_id=id, type=type, **columns)
 
 
 def stored(payload: Mapping[str, Any]) -> dict[str, Any]:
