@@ -126,7 +126,12 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
         endpoints.find()
         return super().get_queryset(request)
 
-    address = column(_("url"), lambda row: public_addresses.shown(endpoints.address_of(row)))
+    address = column(
+        _("url"),
+        lambda row: (
+            public_addresses.shown(endpoints.address_of(row)) or gettext("off: DATA_PLATFORM_URL is empty")
+        ),
+    )
 
     pending = column(
         _("pending deliveries"),

@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
@@ -127,8 +128,12 @@ class WebhookEndpoint(models.Model):
 
     @property
     def is_built_in(self) -> bool:
-        """Whether it is the data platform: sent batches by its own protocol, and never disabled."""
+        """Whether it is the data platform: sent batches by its own protocol, and off without its address."""
         return self.kind == self.Kind.DATA_PLATFORM
+
+    @property
+    def is_enabled(self) -> bool:
+        return bool(settings.DATA_PLATFORM_URL) if self.is_built_in else self.disabled_at is None
 
 
 class WebhookDelivery(models.Model):

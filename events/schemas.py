@@ -86,7 +86,8 @@ class DeliveriesQuery(Query):
 
 
 class WebhookEndpointBody(BaseModel):
-    """An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in.
+    """An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in, and
+    enabled while the setting of its address is not empty.
 
     `disabled_by: rights` says that its owner may not read events any more, or that its key was revoked.
     """
@@ -128,7 +129,7 @@ def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
     shown = WebhookEndpointBody.model_fields.keys() - {"enabled"}
     return {name: getattr(endpoint, name) for name in shown} | {
         "url": endpoints.address_of(endpoint),
-        "enabled": endpoint.disabled_at is None,
+        "enabled": endpoint.is_enabled,
         "disabled_by": endpoint.disabled_by or None,
     }
 

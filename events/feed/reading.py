@@ -151,11 +151,12 @@ def delete_old() -> int:
 
 
 def _delete_batch(cutoff: datetime) -> int:
-    """Delete from the first position on, up to an event that is young enough, or that the data platform is to
-    get: none is missing in between.
+    """Delete from the first position on, up to an event that is young enough, or that the data platform, if
+    there is one, is to get: none is missing in between.
     """
     given = FeedEvent.objects.filter(position__isnull=False)
-    for taken in WebhookEndpoint.objects.filter(pk=BUILT_IN).values_list("position", flat=True):
+    platform = WebhookEndpoint.objects.filter(pk=BUILT_IN)
+    for taken in platform.values_list("position", flat=True) if settings.DATA_PLATFORM_URL else ():
         given = given.filter(position__lte=taken)
     oldest = given.order_by("position").values_list("position", "at")
     old = [

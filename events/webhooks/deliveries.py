@@ -43,7 +43,7 @@ def find_dead(
     by_type = "type__startswith" if type.endswith(".") else "type"
     wanted = {by_type: type, "created_at__gte": since, "created_at__lt": before, "order_id": order_id}
     given = {name: value for name, value in wanted.items() if value}
-    return to_data_platform().filter(status=Status.FAILED, **given).order_by("id")
+    return _owed().filter(status=Status.FAILED, **given).order_by("id")
 
 
 def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery]":
@@ -56,17 +56,26 @@ def to_data_platform() -> "QuerySet[WebhookDelivery]":
     return WebhookDelivery.objects.filter(endpoint=BUILT_IN)
 
 
+def _owed() -> "QuerySet[WebhookDelivery]":
+    """Those to the data platform that there is: none while it is off, though some may be from before that."""
+    return to_data_platform() if settings.DATA_PLATFORM_URL else WebhookDelivery.objects.none()
+
+
 def untaken() -> "QuerySet[FeedEvent]":
-    """The events for the data platform that no pass has taken from the feed."""
+    """The events for the data platform that no pass has taken from the feed; none while it is off."""
     endpoint = endpoints.get(endpoint_id=BUILT_IN)
+    if not endpoint.is_enabled:
+        return FeedEvent.objects.none()
     is_after = Q(position=None) | Q(position__gt=endpoint.position)
     return FeedEvent.objects.filter(is_after, reading.chosen_by(endpoint.events))
 
 
 def lost(event_id: OuterRef) -> Q:
-    """The condition that nothing will bring the event of this id to the data platform: it was given up, or a
-    pass took it and it has no row. A row outlives the event in the feed (`delete_old`).
+    """The condition that nothing will bring the event of this id to the data platform, while there is one: it
+    was given up, or a pass took it and it has no row. A row outlives the event in the feed (`delete_old`).
     """
+    if not settings.DATA_PLATFORM_URL:
+        return Q(pk__in=[])
     rows = to_data_platform().filter(event_id=event_id)
     position = WebhookEndpoint.objects.filter(pk=BUILT_IN).values("position")
     taken = _events(event_id).filter(position__isnull=False, position__lte=Coalesce(Subquery(position), 0))
@@ -78,11 +87,13 @@ def _events(event_id: OuterRef) -> "QuerySet[FeedEvent]":
 
 
 def of_order(order_id: UUID) -> list[WebhookDelivery]:
-    """The order's events for the data platform with their contents, oldest first.
+    """The order's events for the data platform with their contents, oldest first; none while it is off.
 
     One without a row is not saved: it is not yet taken from the feed, and pending, or was delivered before
     the retention.
     """
+    if not settings.DATA_PLATFORM_URL:
+        return []
     whats = [what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS]
     noted = JournalLine.objects.filter(order_id=order_id, what__in=whats, event_id__isnull=False)
     lines = {line.event_id: line for line in noted.order_by("id") if line.event_id}
@@ -111,8 +122,7 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
     """Send an event again at once, one that was delivered or given up too; then it is tried as a new one.
     Raises `NotFound`, and `Rejected` `endpoint_disabled` or `event_expired`.
     """
-    if endpoint_id != BUILT_IN:
-        _get_enabled(endpoint_id)
+    _require_enabled(endpoints.get(endpoint_id=endpoint_id))
 
     def work() -> WebhookDelivery:
         _try_at_once(endpoint_id)
@@ -137,7 +147,7 @@ def resend_dead(ids: Sequence[int], *, reason: str = "") -> list[int]:
 
     def work(batch: Sequence[int]) -> list[int]:
         _try_at_once(BUILT_IN)
-        rows = to_data_platform().select_for_update().filter(id__in=batch, status=Status.FAILED)
+        rows = _owed().select_for_update().filter(id__in=batch, status=Status.FAILED)
         dead = [_requeue(row, reason, saves=False) for row in rows.order_by("id")]
         to_data_platform().filter(id__in=dead).update(**_as_new())
         return dead
@@ -151,8 +161,10 @@ def resend_dead(ids: Sequence[int], *, reason: str = "") -> list[int]:
 def resend_order(*, order_id: UUID, reason: str) -> int:
     """Send all events of the order to the data platform again at once, in sequence; returns how many.
 
-    A repeat sends them again: run it by `recorded_answers.run_once`. Raises `Rejected` `no_events`.
+    A repeat sends them again: run it by `recorded_answers.run_once`. Raises `Rejected` `no_events` or
+    `endpoint_disabled`.
     """
+    _require_enabled(endpoints.get(endpoint_id=BUILT_IN))
 
     def work() -> int:
         # While it is locked, no pass takes events from the feed.
@@ -170,7 +182,6 @@ def resend_order(*, order_id: UUID, reason: str) -> int:
             _requeue(row, reason, saves=not is_to_come)
         return len(rows)
 
-    endpoints.find()
     return transactions.run_or_savepoint(work, transactions.ONCE)
 
 
@@ -178,7 +189,7 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
     """Queue an event `webhook.test` for this endpoint alone. Raises `NotFound`, and `Rejected`
     `endpoint_disabled` or `too_many_tests`.
     """
-    _get_enabled(endpoint_id)
+    _require_enabled(endpoints.get_own(endpoint_id=endpoint_id))
     subject, since = endpoints.journal_subject(endpoint_id), clock.now() - timedelta(seconds=TESTS_SECONDS)
     pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=catalogue.TEST, status=PENDING)
     asked = JournalLine.objects.filter(subject=subject, what=TESTED, at__gt=since)
@@ -212,12 +223,12 @@ def delete_old() -> int:
 
 def queued_count() -> int:
     """The events that wait to be delivered to the data platform."""
-    return to_data_platform().filter(status=PENDING).count() + untaken().count()
+    return _owed().filter(status=PENDING).count() + untaken().count()
 
 
 def refused_count() -> int:
     """The number of queued events that were refused for good at their last attempt."""
-    return to_data_platform().filter(status=PENDING, refused_at__isnull=False).count()
+    return _owed().filter(status=PENDING, refused_at__isnull=False).count()
 
 
 def dead_count() -> int:
@@ -226,7 +237,7 @@ def dead_count() -> int:
 
 def oldest_queued_seconds() -> float:
     """The age of the oldest event that waits to be delivered to the data platform; 0 when none does."""
-    return _oldest_seconds(to_data_platform(), untaken())
+    return _oldest_seconds(_owed(), untaken())
 
 
 def oldest_pending_seconds() -> float:
@@ -279,11 +290,9 @@ def _as_new() -> dict[str, Any]:
     return unknown | columns
 
 
-def _get_enabled(endpoint_id: UUID) -> WebhookEndpoint:
-    endpoint = endpoints.get_own(endpoint_id=endpoint_id)
-    if endpoint.disabled_at:
+def _require_enabled(endpoint: WebhookEndpoint) -> None:
+    if not endpoint.is_enabled:
         raise Rejected(_("The endpoint is disabled: enable it first."), code="endpoint_disabled")
-    return endpoint
 
 
 def _try_at_once(endpoint_id: UUID) -> None:

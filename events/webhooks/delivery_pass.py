@@ -169,7 +169,7 @@ def _tell_skipped(endpoint: WebhookEndpoint, deleted: int) -> bool:
         raise LeaseLost
     attempt, now = _send(endpoint, row), clock.now()
     if attempt.response_status is not None:
-        position = row.payload["data"]["to"]
+        position = (row.payload or {})["data"]["to"]
     _apply(endpoint, row, attempt, now)
     batch = DeliveryBatch([row], position, has_more=True, attempts={row.event_id: attempt})
     transactions.run(partial(_record, endpoint, batch, [], [row], now), transactions.ONCE)

@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet, Subquery
 from structlog import get_logger
 
 from events.feed import sequencing
-from events.models import FeedState, WebhookDelivery, WebhookEndpoint
+from events.models import BUILT_IN, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import delivery_pass, endpoints
 from shop import clock
 from shop.db import bulk_sql, compiled, transactions
@@ -105,7 +105,8 @@ def due_endpoints(now: datetime | None = None) -> "QuerySet[WebhookEndpoint]":
     is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
     last = FeedState.objects.filter(pk=sequencing.ROW).values("last_position")
     is_behind = Q(position__lt=Subquery(last)) | Q(pk__in=pending.values("endpoint"))
-    return WebhookEndpoint.objects.filter(is_rested, is_behind, disabled_at=None).order_by("pk")
+    is_on = Q() if settings.DATA_PLATFORM_URL else ~Q(pk=BUILT_IN)
+    return WebhookEndpoint.objects.filter(is_on, is_rested, is_behind, disabled_at=None).order_by("pk")
 
 
 def deliver_due(

@@ -111,9 +111,12 @@ def get_own(*, endpoint_id: UUID) -> WebhookEndpoint:
 
 
 def address_of(endpoint: WebhookEndpoint) -> str:
-    """Where it is sent to; that of the data platform is a setting, whose keys nobody needs to read here."""
+    """Where it is sent to; that of the data platform is a setting, whose keys nobody needs to read here, and
+    empty while that is off.
+    """
     if endpoint.is_built_in:
-        return public_addresses.shown(f"{settings.DATA_PLATFORM_URL}/events")
+        url = settings.DATA_PLATFORM_URL
+        return public_addresses.shown(f"{url}/events") if url else ""
     return endpoint.url
 
 

@@ -221,6 +221,7 @@ def test_a_clock_skew_is_reported(skew, level):
         ({"DEBUG": True}, "DEBUG", "danger"),
         ({"EVENT_SECRET": ""}, "EVENT_SECRET", "danger"),
         ({"EVENT_SECRET": "", "DEBUG": True}, "EVENT_SECRET", "ok"),
+        ({"EVENT_SECRET": "", "DATA_PLATFORM_URL": ""}, "EVENT_SECRET", "ok"),
         ({"EVENT_SECRET": "known to the data platform"}, "EVENT_SECRET", "ok"),
         ({"WEBHOOK_SECRET_SIMULATOR": ""}, "WEBHOOK_SECRET_SIMULATOR", "warning"),
         ({"WEBHOOK_SECRET_SIMULATOR": "known"}, "WEBHOOK_SECRET_SIMULATOR", "ok"),

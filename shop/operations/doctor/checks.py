@@ -58,11 +58,11 @@ def examine() -> Iterator[Finding]:
 def start() -> Iterator[Finding]:
     debug, hosts, proxies = settings.DEBUG, settings.ALLOWED_HOSTS, settings.TRUSTED_PROXIES
     of_events, webhook = settings.EVENT_SECRET, f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
-    of_webhooks = getattr(settings, webhook)
+    of_webhooks, is_sent = getattr(settings, webhook), bool(settings.DATA_PLATFORM_URL)
     yield from [
         judge("DEBUG", _on(debug), debug),
         *_keys(),
-        judge("EVENT_SECRET", "set" if of_events else "empty", not (of_events or debug)),
+        judge("EVENT_SECRET", "set" if of_events else "empty", is_sent and not (of_events or debug)),
         judge(webhook, "set" if of_webhooks else "empty", not of_webhooks, "webhook secret"),
         judge("ALLOWED_HOSTS", ", ".join(hosts), "*" in hosts),
         judge("TRUSTED_PROXIES", proxies, settings.HTTPS and proxies < 1),
