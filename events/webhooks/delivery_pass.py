@@ -287,7 +287,7 @@ def _send_each(
     stop: threading.Event,
 ) -> None:
     """Send the events of these orders, for `PASS_SECONDS` and the requests under way, unless the endpoint
-    changes meanwhile: that is looked at before each request.
+    changes meanwhile: that is looked at before each request, or those that begin together.
 
     Of an order the next event is sent once the one before it was accepted. As many requests in a row without
     any answer as run at once end the pass: the rest is left to a later one.
@@ -297,11 +297,11 @@ def _send_each(
     sending: dict[Future[Attempt], deque[WebhookDelivery]] = {}
     latest: deque[int | None] = deque(maxlen=at_once)
     while True:
-        while left and len(sending) < at_once and not is_over:
+        if left and not is_over:
             is_over = stop.is_set() or time.monotonic() > ends_at or _is_changed(endpoint)
-            if not is_over:
-                rows = left.popleft()
-                sending[pool.submit(_send, endpoint, rows[0])] = rows
+        while left and len(sending) < at_once and not is_over:
+            rows = left.popleft()
+            sending[pool.submit(_send, endpoint, rows[0])] = rows
         if not sending:
             return
         for future in wait(sending, return_when=FIRST_COMPLETED).done:
