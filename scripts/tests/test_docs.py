@@ -15,6 +15,7 @@ import yaml
 from django.apps import apps
 from django.core.management import get_commands
 
+from events.feed import catalogue
 from scripts import docs_site, reference
 from scripts.stack import SetupError, places, ports
 from scripts.tests import documented
@@ -61,15 +62,16 @@ def test_every_path_is_there():
 
 
 def test_every_symbol_and_name_of_the_code_is_there():
-    # Permissions look like names; shop/tests/test_groups_of_staff.py compares them with the database.
-    permissions = reference_tables.column("Permissions", "permission")
+    # Permissions look like names; shop/tests/test_groups_of_staff.py compares them with the database. So does
+    # one type of event.
+    others = {*reference_tables.column("Permissions", "permission"), catalogue.SKIPPED}
 
     def found(page: Path) -> Iterable[str]:
         for code in _code(page):
             if symbol := SYMBOL.fullmatch(code):
                 is_there = _defines(*symbol.groups())
             else:
-                is_there = not NAME.fullmatch(code) or code in permissions or _resolves(code)
+                is_there = not NAME.fullmatch(code) or code in others or _resolves(code)
             if not is_there:
                 yield code
 
