@@ -1,6 +1,6 @@
 """Records refunds of locked orders, and settles them: what each takes of lines, payment, ledger and stock."""
 
-from collections import Counter as Tally, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -53,63 +53,83 @@ def settle(refunds: Sequence[Refund]) -> None:
     """Settle refunds whose card amounts are refunded. Their orders must be locked; what else they change is
     locked in the project's order: stock, then coupons, then wallets.
     """
-    now, ids = clock.now(), [refund.id for refund in refunds]
-    lines: dict[UUID, list[RefundLine]] = {id: [] for id in ids}
-    for line in RefundLine.objects.filter(refund__in=ids).select_related("line").order_by("id"):
-        lines[line.refund_id].append(line)
-    Refund.objects.filter(id__in=ids).update(status=Refund.Status.SUCCEEDED, settled_at=now)
-    # Two of an order have the same object of it.
-    orders = {refund.order_id: refund.order for refund in refunds}
-    amounts, left = Tally[UUID](), Tally(refund.order_id for refund in refunds)
+    now = clock.now()
+    ids = [refund.id for refund in refunds]
+    lines = _lines_of(ids)
+    succeeded = Refund.objects.filter(id__in=ids)
+    succeeded.update(status=Refund.Status.SUCCEEDED, settled_at=now)
+    by_order: dict[UUID, list[Refund]] = defaultdict(list)
     for refund in refunds:
-        refund.order = orders[refund.order_id]
-        amounts[refund.order_id] += refund.amount
-    statuses = _add_refunded(orders, amounts)
+        by_order[refund.order_id].append(refund)
+    statuses = _add_refunded(by_order)
     _restock(refunds, lines)
-    redemption.reinstate([id for id in orders if statuses[id] == Order.Status.REFUNDED], now=now)
-    ledger.refund(
-        (
-            ledger.Refunded(one.id, one.order_id, one.order.account_id, one.points_amount, one.card_amount)
-            for one in refunds
-        ),
-        at=now,
-    )
-    for refund in refunds:
-        amount, order = refund.card_amount, refund.order
-        payment_states.change_refunds(order.id, refunding=-amount, refunded=amount)
-        left[order.id] -= 1
-        status = Order.Status.REFUNDING if left[order.id] else statuses[order.id]
-        order_events.note_refunded(order, refund, lines[refund.id], status=status, at=now)
-        order.refunded_amount += refund.amount
+    ended = [id for id, status in statuses.items() if status == Order.Status.REFUNDED]
+    redemption.reinstate(ended, now=now)
+    ledger.refund([_in_ledger(refund) for refund in refunds], at=now)
+    for order_id, of_order in by_order.items():
+        order = of_order[0].order
+        last = of_order[-1]
+        for refund in of_order:
+            amount = refund.card_amount
+            payment_states.change_refunds(order_id, refunding=-amount, refunded=amount)
+            status = statuses[order_id] if refund is last else Order.Status.REFUNDING
+            order_events.note_refunded(order, refund, lines[refund.id], status=status, at=now)
+            order.refunded_amount += refund.amount
 
 
-def _add_refunded(orders: Mapping[UUID, Order], amounts: Mapping[UUID, int]) -> dict[UUID, str]:
+def _lines_of(refund_ids: Sequence[UUID]) -> dict[UUID, list[RefundLine]]:
+    lines: dict[UUID, list[RefundLine]] = {id: [] for id in refund_ids}
+    found = RefundLine.objects.filter(refund__in=refund_ids)
+    for line in found.select_related("line").order_by("id"):
+        lines[line.refund_id].append(line)
+    return lines
+
+
+def _in_ledger(refund: Refund) -> ledger.Refunded:
+    account_id = refund.order.account_id
+    return ledger.Refunded(refund.id, refund.order_id, account_id, refund.points_amount, refund.card_amount)
+
+
+def _add_refunded(by_order: Mapping[UUID, Sequence[Refund]]) -> dict[UUID, str]:
     """Add what was refunded to these locked orders, and change their statuses; returns those."""
-    unsettled = Refund.objects.filter(order_id__in=orders, status__in=UNSETTLED)
+    unsettled = Refund.objects.filter(order_id__in=by_order, status__in=UNSETTLED)
     refunding = set(unsettled.values_list("order_id", flat=True))
-    lines = OrderLine.objects.filter(order_id__in=orders, refunded_quantity__lt=F("quantity"))
-    partly = set(lines.values_list("order_id", flat=True))
-    by_status: dict[str, list[UUID]] = defaultdict(list)
-    for id, order in orders.items():
-        Order.objects.filter(id=id).update(refunded_amount=F("refunded_amount") + amounts[id])
+    lines = OrderLine.objects.filter(order_id__in=by_order)
+    left = lines.filter(refunded_quantity__lt=F("quantity"))
+    partly = set(left.values_list("order_id", flat=True))
+    statuses: dict[UUID, str] = {}
+    for id, of_order in by_order.items():
+        order = of_order[0].order
+        amount = sum(refund.amount for refund in of_order)
+        refunded_amount = F("refunded_amount") + amount
+        Order.objects.filter(id=id).update(refunded_amount=refunded_amount)
         # A disputed amount may be left when all units are refunded.
-        is_partly = id in partly or order.refunded_amount + amounts[id] < order.total_amount
-        status = Order.Status.PAID if is_partly else Order.Status.REFUNDED
-        by_status[Order.Status.REFUNDING if id in refunding else status].append(id)
-    for to, ids in by_status.items():
-        if to != Order.Status.REFUNDING and order_states.transition(ids, to=to) != len(ids):
+        is_less = order.refunded_amount + amount < order.total_amount
+        if id in refunding:
+            statuses[id] = Order.Status.REFUNDING
+        elif id in partly or is_less:
+            statuses[id] = Order.Status.PAID
+        else:
+            statuses[id] = Order.Status.REFUNDED
+    for to in (Order.Status.PAID, Order.Status.REFUNDED):
+        ids = [id for id, status in statuses.items() if status == to]
+        if order_states.transition(ids, to=to) != len(ids):
             raise RuntimeError(f"One of these orders can't become {to}: {', '.join(map(str, ids))}.")
-    return {id: status for status, ids in by_status.items() for id in ids}
+    return statuses
 
 
 def _restock(refunds: Sequence[Refund], lines: Mapping[UUID, Sequence[RefundLine]]) -> None:
-    returned: dict[str, dict[UUID, list[Line]]] = defaultdict(lambda: defaultdict(list))
+    returned: dict[str, dict[UUID, list[Line]]] = {}
+    products = set[int]()
     for refund in refunds:
-        if refund.restock:
-            returned[refund.reason][refund.order_id] += [
-                Line(product_id=line.line.product_id, quantity=line.quantity) for line in lines[refund.id]
-            ]
-    products = {line.product_id for orders in returned.values() for each in orders.values() for line in each}
+        if not refund.restock:
+            continue
+        of_reason = returned.setdefault(refund.reason, {})
+        of_order = of_reason.setdefault(refund.order_id, [])
+        for line in lines[refund.id]:
+            product_id = line.line.product_id
+            products.add(product_id)
+            of_order.append(Line(product_id=product_id, quantity=line.quantity))
     if len(returned) > 1:
         # All at first, in the order of their ids: each reason then has some of them.
         stock_levels.lock(products)

@@ -131,16 +131,19 @@ def find_due(limits: Mapping[str, int]) -> list[SagaRow]:
     """
     cells = bulk_sql.SqlLiterals()
     condition = due_condition(cells)
-    first = [
-        f"work_class = {cells[str(name)]} AND {condition} ORDER BY next_attempt_at, id LIMIT {limit:d}"
-        for name, limit in limits.items()
-    ]
+    first = list[str]()
+    for name, limit in limits.items():
+        of_class = f"work_class = {cells[str(name)]} AND {condition}"
+        first.append(f"{of_class} ORDER BY next_attempt_at, id LIMIT {limit:d}")
+    reader = bulk_sql.reader(Saga, SAGA_COLUMNS)
     found: dict[str, list[SagaRow]] = defaultdict(list)
-    for row in bulk_sql.reader(Saga, SAGA_COLUMNS).rows_of_each(first, cells):
+    for row in reader.rows_of_each(first, cells):
         saga = SagaRow(*row)
-        saga.lease_token, saga.found_as = "", saga.work_class
+        saga.lease_token = ""
+        saga.found_as = saga.work_class
         found[saga.work_class].append(saga)
-    return [saga for turn in zip_longest(*found.values()) for saga in turn if saga]
+    turns = zip_longest(*found.values())
+    return [saga for turn in turns for saga in turn if saga]
 
 
 def next_attempt_at() -> datetime | None:
