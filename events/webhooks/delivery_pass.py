@@ -159,15 +159,20 @@ def _tell_skipped(endpoint: WebhookEndpoint, deleted: int) -> bool:
     """Tell the endpoint that events up to this position were deleted before it got them, and nothing else
     until the receiver has answered. Returns whether it has. Raises `LeaseLost`.
     """
-    first, position = endpoint.position + 1, endpoint.position
+    position = endpoint.position
+    first = position + 1
     queued = WebhookDelivery.objects.filter(endpoint=endpoint, type=catalogue.SKIPPED, status=PENDING)
-    row = next((one for one in queued if one.payload and one.payload["data"]["from"] == first), None)
+    row = None
+    for one in queued:
+        if one.payload and one.payload["data"]["from"] == first:
+            row = one
     if row is None:
         row = sending.only_for(endpoint.pk, catalogue.SKIPPED, {"from": first, "to": deleted})
         transactions.run(partial(_queue_skipped, endpoint, row), transactions.ONCE)
     if _is_changed(endpoint):
         raise LeaseLost
-    attempt, now = _send(endpoint, row), clock.now()
+    attempt = _send(endpoint, row)
+    now = clock.now()
     if attempt.response_status is not None:
         position = (row.payload or {})["data"]["to"]
     _apply(endpoint, row, attempt, now)
@@ -293,7 +298,9 @@ def _send_each(
     any answer as run at once end the pass: the rest is left to a later one.
     """
     at_once = 1 if endpoint.is_built_in else SENDING_AT_ONCE
-    left, ends_at, is_over = deque(map(deque, orders)), time.monotonic() + PASS_SECONDS, False
+    left = deque(map(deque, orders))
+    ends_at = time.monotonic() + PASS_SECONDS
+    is_over = False
     sending: dict[Future[Attempt], deque[WebhookDelivery]] = {}
     latest: deque[int | None] = deque(maxlen=at_once)
     while True:
@@ -305,7 +312,8 @@ def _send_each(
         if not sending:
             return
         for future in wait(sending, return_when=FIRST_COMPLETED).done:
-            rows, attempt = sending.pop(future), future.result()
+            rows = sending.pop(future)
+            attempt = future.result()
             batch.attempts[rows.popleft().event_id] = attempt
             latest.append(attempt.response_status)
             is_down = endpoint.is_built_in and not (attempt.is_delivered or attempt.is_final)

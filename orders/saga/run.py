@@ -75,16 +75,20 @@ def free_places(taken: Mapping[str, int]) -> dict[str, int]:
     of others; beyond it, what is free but for the next few of every share that isn't used up. So a class
     grows to its share as the work of others ends, however much else arrives.
     """
-    free, first, following = sum(SHARES.values()) - sum(taken.values()), dict[str, int](), dict[str, int]()
+    free = sum(SHARES.values()) - sum(taken.values())
+    first = dict[str, int]()
+    following = dict[str, int]()
     for name, share in SHARES.items():
         used = taken.get(name, 0)
         first[name] = max(0, min(KEPT_FREE, share) - used)
         following[name] = max(0, min(KEPT_FREE, share - used))
-    within, beyond = free - sum(first.values()), free - sum(following.values())
-    return {
-        name: max(0, min(SHARES[name] - taken.get(name, 0), within + first[name]), beyond + following[name])
-        for name in SHARES
-    }
+    within = free - sum(first.values())
+    beyond = free - sum(following.values())
+    places = dict[str, int]()
+    for name, share in SHARES.items():
+        own = min(share - taken.get(name, 0), within + first[name])
+        places[name] = max(0, own, beyond + following[name])
+    return places
 
 
 def ids_of(saga: SagaRow) -> dict[str, Any]:
@@ -188,7 +192,8 @@ class Executor:
             return
         if self._waiting:
             since = clock.now() - timedelta(seconds=LATE_SECONDS)
-            late = transactions.read(partial(store.find_late, since=since, limit=LATE_AT_ONCE))
+            find = partial(store.find_late, since=since, limit=LATE_AT_ONCE)
+            late = transactions.read(find)
             if late:
                 batch.put_off(late, NO_PLACE, token=self._token)
         self.wake()
