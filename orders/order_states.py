@@ -1,6 +1,6 @@
 """Orders in the database: new rows, locked rows, and the transitions between statuses."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -81,6 +81,16 @@ def mark_paid(orders: Collection[OrderRow], *, at: datetime) -> None:
     ids = cells.listed(order.id for order in orders)
     statement = f"UPDATE orders_order SET status = 'paid', paid_at = {cells[at]} WHERE id IN ({ids})"  # noqa: S608
     bulk_sql.execute_deferred(statement)
+
+
+def add_refunded(amounts: Mapping[UUID, int]) -> None:
+    """Add these amounts to what is refunded of the locked orders, by one statement."""
+    cells = bulk_sql.SqlLiterals()
+    cases = "".join(f" WHEN {cells[id]} THEN {amount:d}" for id, amount in amounts.items())
+    bulk_sql.execute_deferred(
+        f"UPDATE orders_order SET refunded_amount = refunded_amount + CASE id{cases} END"  # noqa: S608
+        f" WHERE id IN ({cells.listed(amounts)})"
+    )
 
 
 def lock_one(order_id: UUID, **own: int) -> Order:

@@ -150,6 +150,24 @@ def change_refunds(order_id: UUID, *, refunding: int, refunded: int = 0) -> None
         raise RuntimeError(f"The payment of order {order_id} can't be refunded that much.")
 
 
+def settle_refunds(amounts: Mapping[UUID, int]) -> None:
+    """Have these amounts of the orders' cards, which were about to be, be refunded, by one statement. The
+    orders must be locked.
+    """
+    open_transaction.assert_inside()
+    cells = bulk_sql.SqlLiterals()
+    amount = f"CASE order_id{''.join(f' WHEN {cells[id]} THEN {amounts[id]:d}' for id in amounts)} END"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE payments_payment SET refunded_amount = refunded_amount + {amount},"  # noqa: S608
+            f" refunding_amount = refunding_amount - {amount} WHERE order_id IN ({cells.listed(amounts)})"
+            f" AND status = {cells[str(Status.SUCCEEDED)]} AND refunding_amount >= {amount}",
+            cells.parameters or None,
+        )
+        if cursor.rowcount != len(amounts):
+            raise RuntimeError("The payment of one of these orders can't be refunded that much.")
+
+
 def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:
     """Whether the payment is now in the state `to`, by this call or an earlier one."""
     open_transaction.assert_inside()

@@ -66,12 +66,12 @@ def settle(refunds: Sequence[Refund]) -> None:
     ended = [id for id, status in statuses.items() if status == Order.Status.REFUNDED]
     redemption.reinstate(ended, now=now)
     ledger.refund([_in_ledger(refund) for refund in refunds], at=now)
+    of_cards = {id: sum(refund.card_amount for refund in of_order) for id, of_order in by_order.items()}
+    payment_states.settle_refunds(of_cards)
     for order_id, of_order in by_order.items():
         order = of_order[0].order
         last = of_order[-1]
         for refund in of_order:
-            amount = refund.card_amount
-            payment_states.change_refunds(order_id, refunding=-amount, refunded=amount)
             status = statuses[order_id] if refund is last else Order.Status.REFUNDING
             order_events.note_refunded(order, refund, lines[refund.id], status=status, at=now)
             order.refunded_amount += refund.amount
@@ -97,12 +97,11 @@ def _add_refunded(by_order: Mapping[UUID, Sequence[Refund]]) -> dict[UUID, str]:
     lines = OrderLine.objects.filter(order_id__in=by_order)
     left = lines.filter(refunded_quantity__lt=F("quantity"))
     partly = set(left.values_list("order_id", flat=True))
+    amounts = {id: sum(refund.amount for refund in of_order) for id, of_order in by_order.items()}
+    order_states.add_refunded(amounts)
     statuses: dict[UUID, str] = {}
-    for id, of_order in by_order.items():
-        order = of_order[0].order
-        amount = sum(refund.amount for refund in of_order)
-        refunded_amount = F("refunded_amount") + amount
-        Order.objects.filter(id=id).update(refunded_amount=refunded_amount)
+    for id, amount in amounts.items():
+        order = by_order[id][0].order
         # A disputed amount may be left when all units are refunded.
         is_less = order.refunded_amount + amount < order.total_amount
         if id in refunding:
