@@ -334,7 +334,10 @@ class Batch:
     def _call(self, saga: SagaRow, step: OutsideStep) -> None:
         """Schedule the call of the step. `open_call` is committed before the call."""
         call = call_name(step.name, saga.direction)
-        saga.attempt = Attempt(saga, is_repeat=saga.is_repeat_of(step), is_overdue=self._is_overdue(saga))
+        is_repeat = saga.is_repeat_of(step)
+        if step.give_up_seconds and saga.direction == DO and not is_repeat:
+            saga.change(deadline_at=self.now + timedelta(seconds=step.give_up_seconds))
+        saga.attempt = Attempt(saga, is_repeat=is_repeat, is_overdue=self._is_overdue(saga))
         self._lease(saga, open_call=call)
 
     def _lease(self, saga: SagaRow, **more: str) -> None:

@@ -247,7 +247,8 @@ class OutsideStep:
     """A step at another system, called outside any transaction with an idempotency key derived from the saga.
 
     `on_result` runs in the transaction that records the result of `do`, a forced one too. Without a
-    `look_up`, or where that failed, it takes two operators to confirm the step.
+    `look_up`, or where that failed, it takes two operators to confirm the step. `give_up_seconds` is its own
+    deadline, from its first call on; without it the saga's holds.
     """
 
     name: str
@@ -255,6 +256,7 @@ class OutsideStep:
     undo: PrepareCalls | None = None
     on_result: Callable[[SagaRow, StepResult], None] | None = None
     look_up: LookUp | None = None
+    give_up_seconds: float | None = None
 
 
 Step = LocalStep | OutsideStep

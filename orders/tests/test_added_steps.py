@@ -29,8 +29,10 @@ from orders.saga.definitions import (
     StepResult,
 )
 from orders.tests import buying, hanging, owners, stepping
-from payments.gateways import gateway
+from payments.gateways import gateway, simulator
+from payments.gateways.contract import GatewayResult
 from payments.models import Payment
+from payments.tests.own_gateway import SimulatorBut, use
 from shop import clock
 from shop.errors import Rejected
 
@@ -149,6 +151,21 @@ def test_a_step_added_after_settle_is_only_tried_forward(kind, has_undo, refuses
     assert_paid_once(order, product)
 
 
+def test_a_step_after_settle_may_have_a_deadline_of_its_own(settings):
+    """A mail server that was away for a quarter of an hour made the sagas of paid orders stuck."""
+    order, saga, product = paid_and_not_transmitted(settings)
+    step = replace(Screening(refuses=True).step("outside", has_undo=False), give_up_seconds=86_400)
+    with rolled_out(step, before="transmit"):
+        make_due(saga, is_overdue=True)
+        assert stepping.advance(saga.id) == Saga.State.RUNNING
+        saga.refresh_from_db()
+        assert saga.deadline_at > clock.now() + timedelta(hours=23)
+        make_due(saga, is_overdue=True)
+        assert stepping.advance(saga.id) == Saga.State.STUCK
+    assert stepping.advance(saga.id) == Saga.State.DONE
+    assert_paid_once(order, product)
+
+
 @pytest.mark.parametrize("change", ["renamed", "with an undo"])
 def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change, settings):
     order, saga, product = paid_and_not_transmitted(settings)
@@ -181,6 +198,29 @@ def test_a_step_added_before_settle_may_refuse_an_order_that_is_not_paid_yet(kin
     assert (saga.state, saga.is_irreversible) == (Saga.State.COMPENSATED, False)
     assert SagaLog.objects.get(saga=saga, step=NAME, direction=DO).event == Event.REFUSED
     assert all(one.amount == one.refunded_amount for one in gateway().charges(order_id=order.id))
+
+
+def test_a_charge_in_doubt_is_looked_up_before_a_step_that_was_added_before_it(settings, monkeypatch):
+    """The new step was called first, and the charge then repeated without a look-up."""
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.2
+    assert buying.advance(owners.order("tok_timeout_charged")).status == "paying"
+    calls = list[str]()
+
+    class Noting(SimulatorBut):
+        def find(self, **more: Any) -> GatewayResult:
+            calls.append("find")
+            return simulator.find(**more)
+
+        def charge(self, **more: Any) -> GatewayResult:
+            calls.append("charge")
+            return simulator.charge(**more)
+
+    use(Noting(), monkeypatch)
+    screening = Screening(refuses=False)
+    with rolled_out(screening.step("outside"), before="charge_card"):
+        buying.settle_everything()
+    assert (calls, screening.done) == (["find"], 1)
+    assert Order.objects.get().status == Order.Status.PAID
 
 
 @pytest.mark.parametrize("waits", ["postponed", "stuck", "called"])
