@@ -31,8 +31,8 @@ FIRST_MEASUREMENT_SECONDS = 5.0
 USUAL_CORRECTION_SECONDS = 1.0
 # A supervisor restarts a process that exits; the pause keeps it from doing so continuously.
 REFUSAL_PAUSE_SECONDS = 2.0
-# Processes' ideas of the time differ a little, and a bound that is too small ends live leases.
-MARGIN_SECONDS = 10.0
+# A bound that is too small ends live leases: processes' ideas of the time, and settings, may differ.
+MARGIN_SECONDS = 120.0
 # Unlike CLOCK_MONOTONIC it advances while the machine is suspended. Only Linux has it.
 TICKS: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 

@@ -172,7 +172,7 @@ def test_lines_are_refunded_up_to_what_is_left():
     assert (two.code, "no amount is left for the units" in two.detail) == ("nothing_to_refund", True)
 
 
-def test_an_event_before_the_charges_own_reply_is_booked_once_the_order_is_paid():
+def test_a_charge_of_which_a_part_was_given_back_before_its_own_reply_pays_no_order():
     placed = owners.order("tok_webhook")
     assert buying.advance(placed).status == "paying"
     payment = payment_of(placed)
@@ -182,7 +182,8 @@ def test_an_event_before_the_charges_own_reply_is_booked_once_the_order_is_paid(
     reference = gateway().find(key=payment.charge_key).reference
     on_its_page("/refunds", charge=reference, amount=100)
     assert gateway_events.handle(event.id)
-    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 100)
+    assert (order_of(placed).status, payment_of(placed).status) == ("payment_failed", "reversed")
+    assert gateway().find(key=payment.charge_key).kept_amount == 0
 
 
 def test_events_reconciliations_and_look_ups_that_race_book_once():

@@ -61,7 +61,9 @@ def test_an_operator_waits_for_a_transaction_that_has_the_order(product):
 
 def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product):
     row = hanging.started(product, points=0)
-    Saga.objects.filter(id=row.id).update(lease_token="slow", leased_until=timezone.now())
+    Saga.objects.filter(id=row.id).update(
+        lease_token="slow", leased_until=timezone.now(), open_call=f"charge_card {DO}"
+    )
     hanging.compensate(row)
     result = StepResult(Event.DONE, reference="ch_late")
     slow = store.read_sagas([row.id])[row.id]

@@ -371,7 +371,7 @@ def find_created(key: str) -> list[Intent]:
     then: it is never behind. Raises `NoAnswer` where there are none, and for another key.
     """
     made = UUID(key[-36:]) if UUID_7.search(key) else None
-    since = made and datetime.fromtimestamp((made.int >> 80) / 1000, UTC) - CLOCKS_APART
+    since = made and datetime.fromtimestamp((made.int >> 80) // 1000, UTC) - CLOCKS_APART
     found = (
         [one for one in list_created(since=since, until=None) if one.metadata[KEY] == key] if since else []
     )

@@ -54,7 +54,7 @@ of_the_simulator = pytest.mark.parametrize("gateway", ["simulator"], indirect=Tr
 @pytest.fixture(autouse=True)
 def _impatient(settings: LazySettings) -> None:
     """A short time-out, for tests in which the reply never comes."""
-    settings.GATEWAY_TIMEOUT_SECONDS = 1
+    settings.GATEWAY_TIMEOUT_SECONDS = 3
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ ASKING_CARD = {"number": "4000002500003155", "exp_month": "12", "exp_year": "203
 
 @pytest.fixture(autouse=True)
 def _stripe(own_stripe: StripeProxy, settings: LazySettings) -> None:
-    settings.GATEWAY_TIMEOUT_SECONDS = 1
+    settings.GATEWAY_TIMEOUT_SECONDS = 3
 
 
 def charge(token: str = "pm_card_visa", *, key: str = "one") -> GatewayResult:
