@@ -177,7 +177,7 @@ def test_a_row_that_another_transaction_keeps_locked_delays_no_other_saga(thread
     placed = bought("tok_ok", "tok_ok", "tok_ok")
     held = placed[1].order.id
     threaded.polls = True
-    with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", str(held)):
+    with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", held.hex):
         started_at = time.monotonic()
         threaded.wake()
         assert ended([placed[0], placed[2]]) == ["paid", "paid"]

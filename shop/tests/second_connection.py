@@ -34,10 +34,11 @@ def in_its_place(other: BaseDatabaseWrapper) -> Iterator[None]:
 
 @contextmanager
 def holding(statement: str, *parameters: Any) -> Iterator[BaseDatabaseWrapper]:
-    """Keep the locks of `statement` until the end of the block."""
+    """Keep the locks of `statement` until the end of the block; a SELECT that locks no row fails the test."""
     with another_connection() as other:
         other.set_autocommit(False)
-        ask(other, statement, *parameters)
+        found = ask(other, statement, *parameters)
+        assert found or not statement.lstrip().startswith("SELECT"), statement
         yield other
         other.rollback()
 
