@@ -86,11 +86,12 @@ def mark_paid(orders: Collection[OrderRow], *, at: datetime) -> None:
 def add_refunded(amounts: Mapping[UUID, int]) -> None:
     """Add these amounts to what is refunded of the locked orders, by one statement."""
     cells = bulk_sql.SqlLiterals()
-    cases = "".join(f" WHEN {cells[id]} THEN {amount:d}" for id, amount in amounts.items())
-    bulk_sql.execute_deferred(
-        f"UPDATE orders_order SET refunded_amount = refunded_amount + CASE id{cases} END"  # noqa: S608
-        f" WHERE id IN ({cells.listed(amounts)})"
-    )
+    cases = ""
+    for id, amount in amounts.items():
+        cases += f" WHEN {cells[id]} THEN {amount:d}"
+    ids = cells.listed(amounts)
+    added = f"refunded_amount + CASE id{cases} END"
+    bulk_sql.execute_deferred(f"UPDATE orders_order SET refunded_amount = {added} WHERE id IN ({ids})")  # noqa: S608
 
 
 def lock_one(order_id: UUID, **own: int) -> Order:

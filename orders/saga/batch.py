@@ -234,7 +234,8 @@ class Batch:
             self.committed.append(f"{name} waits for an action")
         else:
             pause = backoff.pause_seconds(saga.attempts)
-            if (is_over or saga.direction == UNDO) and self.now < saga.deadline_at + LATELY:
+            holds_on = is_over or saga.direction == UNDO
+            if holds_on and self.now < saga.deadline_at + LATELY:
                 # What it holds is to be released soon after the deadline.
                 pause = min(pause, LONGEST_LATE_PAUSE_SECONDS)
             retry_at = self.now + timedelta(seconds=pause)

@@ -155,11 +155,13 @@ def next_attempt_at() -> datetime | None:
 def find_late(*, since: datetime, limit: int) -> list[SagaRow]:
     """At most so many sagas past their deadline, due since then, that no operator sees as stuck."""
     cells = bulk_sql.SqlLiterals()
-    condition = (
-        f"{due_condition(cells)} AND next_attempt_at <= {cells[since]} AND deadline_at <= {cells[since]}"
-        f" AND state = {cells[str(Saga.State.RUNNING)]} ORDER BY next_attempt_at LIMIT {limit:d}"
-    )
-    return [SagaRow(*row) for row in bulk_sql.reader(Saga, SAGA_COLUMNS).rows(condition, cells)]
+    at = cells[since]
+    is_late = f"{due_condition(cells)} AND next_attempt_at <= {at} AND deadline_at <= {at}"
+    is_running = f"state = {cells[str(Saga.State.RUNNING)]}"
+    condition = f"{is_late} AND {is_running} ORDER BY next_attempt_at LIMIT {limit:d}"
+    reader = bulk_sql.reader(Saga, SAGA_COLUMNS)
+    found = reader.rows(condition, cells)
+    return [SagaRow(*row) for row in found]
 
 
 def set_next_attempt(saga_ids: Collection[UUID], *, seconds: float = 0) -> None:
@@ -206,11 +208,14 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
     It waits for locked rows. With a `token` it leaves out those whose parents are locked or missing, and
     trusts the results of a copy whose lease the token still holds.
     """
-    parents = next(iter(copies.values())).type.lock([*copies.values()], token is not None)
+    sagas = [*copies.values()]
+    parents = sagas[0].type.lock(sagas, token is not None)
     rows = read_sagas(copies if token is None else parents, is_locked=True)
-    final = {
-        id: copies[id].final for id, row in rows.items() if copies[id].lease_token == row.lease_token == token
-    }
+    final = dict[UUID, FinalResults]()
+    for id, row in rows.items():
+        copy = copies[id]
+        if copy.lease_token == row.lease_token == token:
+            final[id] = copy.final
     final |= final_results([id for id in rows if id not in final])
     for id, row in rows.items():
         row.final, row.parent = dict(final.get(id, {})), parents.get(id)
@@ -246,10 +251,10 @@ def save(sagas: Collection[SagaRow]) -> None:
 
 def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
     """Write these lines as the journal's are written: all of a transaction by one statement."""
-    rows = [
-        (saga.id, step, direction, attempt, result.event.value, result.detail[:255], result.reference, at)
-        for saga, step, direction, result, attempt in lines
-    ]
+    rows = []
+    for saga, step, direction, result, attempt in lines:
+        event, detail = result.event.value, result.detail[:255]
+        rows.append((saga.id, step, direction, attempt, event, detail, result.reference, at))
     open_transaction.write_before_commit(_insert_lines, rows)
     journal.note_all([journal_line(line, at) for line in lines])
     open_transaction.count_after_commit(_count_steps, lines)

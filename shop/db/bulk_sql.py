@@ -207,10 +207,10 @@ class Reader(Generic[Row]):
 
     def rows_of_each(self, conditions: Iterable[str], cells: SqlLiterals) -> list[list[Any]]:
         """The rows of each of these conditions, which may end with an order and a limit, by one statement."""
-        parts = [
-            f"SELECT * FROM (SELECT {self.selected} FROM {self.table} WHERE {condition}) AS part_{number}"  # noqa: S608 - names of ours
-            for number, condition in enumerate(conditions)
-        ]
+        parts = []
+        for number, condition in enumerate(conditions):
+            part = f"SELECT {self.selected} FROM {self.table} WHERE {condition}"  # noqa: S608 - names of ours
+            parts.append(f"SELECT * FROM ({part}) AS part_{number}")  # noqa: S608
         with connection.cursor() as cursor:
             cursor.execute(" UNION ALL ".join(parts), cells.parameters or None)
             return [self.values(row) for row in cursor.fetchall()]
