@@ -151,7 +151,9 @@ class Batch:
         final = store.final_results(self.rows)
         for id, saga in self.rows.items():
             saga.final = final[id]
-            if not self._may_advance(saga):
+            # One that this executor has leased since is in progress.
+            has_begun = saga.lease_token == self.token != self.copies[id].lease_token
+            if has_begun or not self._may_advance(saga):
                 continue
             self._log_attempt(saga, saga.next_step, result)
             if self._is_overdue(saga):

@@ -7,6 +7,7 @@ lines are unique per saga, step and direction, so each effect happens once (dtm'
 
 from collections import Counter as Tally, defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import zip_longest
@@ -161,7 +162,7 @@ def find_late(*, since: datetime, limit: int) -> list[SagaRow]:
     condition = f"{is_late} AND {is_running} ORDER BY next_attempt_at LIMIT {limit:d}"
     reader = bulk_sql.reader(Saga, SAGA_COLUMNS)
     found = reader.rows(condition, cells)
-    return [SagaRow(*row) for row in found]
+    return [replace(SagaRow(*row), lease_token="") for row in found]
 
 
 def set_next_attempt(saga_ids: Collection[UUID], *, seconds: float = 0) -> None:

@@ -1,0 +1,112 @@
+"""Interleavings of look-ups, leases and clocks that the executor has to survive."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Saga
+from orders.placement.decisions import PlacedOrder
+from orders.saga import batch, run
+from orders.saga.definitions import WorkClass
+from orders.saga.run import POOL_SIZES, Executor, ThreadPools
+from orders.tests import buying
+from orders.tests.owners import payment_of
+from payments.gateways import simulator
+from payments.gateways.contract import GatewayResult
+from payments.tests.own_gateway import SimulatorBut, use
+from shop import clock
+from shop.tests.racing import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND, WorkClass.RECOVERY
+
+
+@pytest.fixture
+def threaded() -> Iterator[Executor]:
+    made = Executor(pools=ThreadPools(POOL_SIZES))
+    yield made
+    assert made.finish(seconds=20)
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=1_000, price=500)
+
+
+@pytest.fixture
+def one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "SHARES", {NEW: 1, AGAIN: 0, REFUND: 0, RECOVERY: 1})
+
+
+class Gated(SimulatorBut):
+    """Look-ups and charges wait until they may go on, one by one or all; `asked` has their keys."""
+
+    def __init__(self) -> None:
+        self.asked, self.go, self.released = list[str](), threading.Event(), set[str]()
+
+    def _wait(self, key: str) -> None:
+        self.asked.append(key)
+        wait_until(lambda: key in self.released or self.go.is_set(), seconds=30)
+
+    def find(self, *, key: str) -> GatewayResult:
+        self._wait(key)
+        return simulator.find(key=key)
+
+    def charge(self, *, key: str, **more: Any) -> GatewayResult:
+        self._wait(key)
+        return simulator.charge(key=key, **more)
+
+
+@pytest.fixture
+def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
+    use(made := Gated(), monkeypatch)
+    yield made
+    made.go.set()
+
+
+def place(product: Product) -> PlacedOrder:
+    return buying.place(buying.account().id, {product: 1}, token="tok_ok")
+
+
+def saga_of(placed: PlacedOrder) -> Saga:
+    return Saga.objects.get(id=placed.started.saga.id)
+
+
+def late_in_doubt(product: Product, *, seconds: float = 60) -> PlacedOrder:
+    """A payment past its deadline whose worker died so long ago, after its call."""
+    placed = place(product)
+    past = clock.now() - timedelta(seconds=seconds)
+    Saga.objects.filter(id=placed.started.saga.id).update(
+        open_call="charge_card do",
+        lease_token="dead",
+        leased_until=past,
+        next_attempt_at=past,
+        deadline_at=past,
+        work_class=RECOVERY,
+    )
+    return placed
+
+
+def test_what_got_a_place_meanwhile_keeps_its_lease(threaded, product, one_place, gated, monkeypatch):
+    """A look read it as late without a place; its call then began, and lost its lease."""
+    first, second = late_in_doubt(product, seconds=90), late_in_doubt(product)
+    keys = [payment_of(one).charge_key for one in (first, second)]
+    threaded.wake()
+    wait_until(lambda: gated.asked == keys[:1] and RECOVERY in threaded._waiting)
+    put_off = batch.put_off
+
+    def once_it_has_begun(*given: Any, **more: Any) -> None:
+        gated.released.add(keys[0])
+        wait_until(lambda: keys[1] in gated.asked)
+        put_off(*given, **more)
+
+    monkeypatch.setattr(batch, "put_off", once_it_has_begun)
+    threaded.look()
+    saga = saga_of(second)
+    assert (saga.state, saga.lease_token) == ("running", threaded._token)
+    gated.go.set()
