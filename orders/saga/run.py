@@ -190,9 +190,11 @@ class Executor:
         self._pause_seconds = max(MIN_INTERVAL_SECONDS, min(left_seconds, MOST_PAUSE_SECONDS))
         if not transactions.read(store.is_any_due):
             return
-        if self._waiting:
+        with self._mutex:
+            full = self._waiting - self._findable().keys()
+        if full:
             since = clock.now() - timedelta(seconds=LATE_SECONDS)
-            find = partial(store.find_late, since=since, limit=LATE_AT_ONCE)
+            find = partial(store.find_late, full, since=since, limit=LATE_AT_ONCE)
             late = transactions.read(find)
             if late:
                 batch.put_off(late, NO_PLACE, token=self._token)

@@ -153,13 +153,16 @@ def next_attempt_at() -> datetime | None:
     return later.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
 
 
-def find_late(*, since: datetime, limit: int) -> list[SagaRow]:
-    """At most so many sagas past their deadline, due since then, that no operator sees as stuck."""
+def find_late(classes: Collection[str], *, since: datetime, limit: int) -> list[SagaRow]:
+    """At most so many sagas of these classes past their deadline, due since then, that no operator sees as
+    stuck; without the tokens of lapsed leases.
+    """
     cells = bulk_sql.SqlLiterals()
     at = cells[since]
     is_late = f"{due_condition(cells)} AND next_attempt_at <= {at} AND deadline_at <= {at}"
     is_running = f"state = {cells[str(Saga.State.RUNNING)]}"
-    condition = f"{is_late} AND {is_running} ORDER BY next_attempt_at LIMIT {limit:d}"
+    of_classes = f"work_class IN ({cells.listed(map(str, classes))})"
+    condition = f"{is_late} AND {is_running} AND {of_classes} ORDER BY next_attempt_at LIMIT {limit:d}"
     reader = bulk_sql.reader(Saga, SAGA_COLUMNS)
     found = reader.rows(condition, cells)
     return [replace(SagaRow(*row), lease_token="") for row in found]

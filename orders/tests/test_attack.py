@@ -14,7 +14,7 @@ from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run
 from orders.saga.definitions import WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
-from orders.tests import buying
+from orders.tests import buying, stepping
 from orders.tests.owners import payment_of
 from payments.gateways import simulator
 from payments.gateways.contract import GatewayResult
@@ -110,3 +110,15 @@ def test_what_got_a_place_meanwhile_keeps_its_lease(threaded, product, one_place
     saga = saga_of(second)
     assert (saga.state, saga.lease_token) == ("running", threaded._token)
     gated.go.set()
+
+
+def test_what_is_late_is_not_stuck_while_there_are_places_for_it(product):
+    """After an outage the first look found it late, though the search for it was about to begin."""
+    placed = late_in_doubt(product)
+    executor = stepping.SteppedExecutor()
+    executor.wake()
+    executor.look()
+    assert saga_of(placed).state == "running"
+    while executor.pools.step():
+        pass
+    assert saga_of(placed).ended_at
