@@ -147,7 +147,8 @@ class Batch:
             saga.result = None
 
     def put_off(self, result: StepResult, seconds: float | None) -> None:
-        self.rows = store.read_sagas(self.copies, is_locked=True)
+        # What is put off without a rest is due all the same, so that a locked row is left for the next time.
+        self.rows = store.read_sagas(self.copies, is_locked=True, skip_locked=seconds is None)
         final = store.final_results(self.rows)
         for id, saga in self.rows.items():
             saga.final = final[id]

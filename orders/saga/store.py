@@ -184,10 +184,12 @@ def advance_now(subject_ids: Collection[UUID]) -> None:
 # Rows and leases
 
 
-def read_sagas(saga_ids: Collection[UUID], *, is_locked: bool = False) -> dict[UUID, SagaRow]:
+def read_sagas(
+    saga_ids: Collection[UUID], *, is_locked: bool = False, skip_locked: bool = False
+) -> dict[UUID, SagaRow]:
     """These sagas by id, without their final results; with `is_locked` their rows are locked."""
     read = bulk_sql.reader(Saga, SAGA_COLUMNS).rows_of(
-        saga_ids, lock=bulk_sql.for_update() if is_locked else ""
+        saga_ids, lock=bulk_sql.for_update(skip_locked=skip_locked) if is_locked else ""
     )
     return {row[0]: SagaRow(*row) for row in read}
 

@@ -1,6 +1,7 @@
 """Interleavings of look-ups, leases and clocks that the executor has to survive."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run
-from orders.saga.definitions import WorkClass
+from orders.saga.definitions import LEASE_SECONDS, WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, stepping
 from orders.tests.owners import payment_of
@@ -21,6 +22,7 @@ from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import SimulatorBut, use
 from shop import clock
 from shop.tests.racing import wait_until
+from shop.tests.second_connection import holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND, WorkClass.RECOVERY
@@ -122,3 +124,16 @@ def test_what_is_late_is_not_stuck_while_there_are_places_for_it(product):
     while executor.pools.step():
         pass
     assert saga_of(placed).ended_at
+
+
+def test_a_locked_row_of_a_late_saga_keeps_no_lease_from_being_renewed(threaded, product, one_place, gated):
+    held, late = late_in_doubt(product, seconds=90), late_in_doubt(product)
+    threaded.wake()
+    wait_until(lambda: gated.asked == [payment_of(held).charge_key])
+    wait_until(lambda: RECOVERY in threaded._waiting)
+    with holding("SELECT id FROM orders_saga WHERE id = %s FOR UPDATE", late.started.saga.id.hex):
+        began_at = time.monotonic()
+        threaded.look()
+        assert time.monotonic() - began_at < LEASE_SECONDS / 3
+    gated.go.set()
+    wait_until(lambda: not Saga.objects.filter(ended_at=None).exists())
