@@ -220,7 +220,8 @@ class Executor:
         soon, until = (now + timedelta(seconds=LEASE_SECONDS * share) for share in (2 / 3, 1))
         with self._mutex:
             sagas = [saga for saga in self._sagas.values() if saga.lease_token == self._token]
-        held = [saga.id for saga in sagas if saga.leased_until and saga.leased_until < soon]
+        # One that ends later than any can, of before the clock was set back, others take for lapsed.
+        held = [saga.id for saga in sagas if saga.leased_until and not soon <= saga.leased_until <= until]
         if held:
             renew = partial(store.renew_leases, held, token=self._token, until=until)
             transactions.run(renew, transactions.REPEATABLE)

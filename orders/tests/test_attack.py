@@ -137,3 +137,14 @@ def test_a_locked_row_of_a_late_saga_keeps_no_lease_from_being_renewed(threaded,
         assert time.monotonic() - began_at < LEASE_SECONDS / 3
     gated.go.set()
     wait_until(lambda: not Saga.objects.filter(ended_at=None).exists())
+
+
+def test_a_live_lease_is_renewed_though_the_clock_was_set_back(threaded, product, gated):
+    """It ended farther ahead than any can, was taken for lapsed, and was not renewed."""
+    place(product)
+    threaded.wake()
+    wait_until(lambda: len(gated.asked) == 1)
+    with clock.shifted(by=timedelta(minutes=-15)):
+        threaded.watch()
+        assert stepping.due(limit=9) == []
+    gated.go.set()
