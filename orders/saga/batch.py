@@ -21,6 +21,7 @@ from orders.saga.definitions import (
     DO,
     LEASE_LOST,
     LEASE_SECONDS,
+    LONGEST_REST_SECONDS,
     NEVER_RAN,
     NOT_CONFIRMED,
     OUTCOME_UNKNOWN,
@@ -248,6 +249,8 @@ class Batch:
         return False
 
     def _rest_until(self, saga: SagaRow, at: datetime) -> None:
+        # Later is never, to `clock.has_come`: the saga would be due at once, again and again.
+        at = min(at, self.now + timedelta(seconds=LONGEST_REST_SECONDS))
         usual = WorkClass.AGAIN if saga.direction == DO else WorkClass.RECOVERY
         saga.change(next_attempt_at=at, work_class=str(saga.type.work_class or usual), **UNLEASED)
 

@@ -15,7 +15,7 @@ from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run
 from orders.saga.definitions import LEASE_SECONDS, WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
-from orders.tests import buying, stepping
+from orders.tests import buying, owners, stepping
 from orders.tests.owners import payment_of
 from payments.gateways import simulator
 from payments.gateways.contract import GatewayResult
@@ -148,3 +148,13 @@ def test_a_live_lease_is_renewed_though_the_clock_was_set_back(threaded, product
         threaded.watch()
         assert stepping.due(limit=9) == []
     gated.go.set()
+
+
+def test_an_action_is_not_looked_up_again_and_again_though_the_clock_was_set_back():
+    """It rested until an instant that is farther ahead than any can be, so it was due at once."""
+    placed = owners.waiting()
+    with clock.shifted(by=timedelta(minutes=-15)):
+        assert buying.advance(placed).status == "paying"
+        assert stepping.due(limit=9) == []
+    assert owners.decide(payment_of(placed), "approve") < 400
+    buying.settle_everything()
