@@ -6,7 +6,7 @@ owner (3-D Secure): the saga rests then, at most `PAYMENT_ACTION_SECONDS`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -170,6 +170,9 @@ def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Payment]:
 def _charge_once(payment: Payment, attempt: Attempt) -> StepResult:
     if attempt.is_repeat:
         found = gateway().find(key=payment.charge_key)
+        if found.status == "unknown" and attempt.saga.state == Saga.State.STUCK:
+            # It may be stuck because of what an earlier look-up has shown.
+            return replace(_to_step_result(found, payment), needs_operator=True)
         if found.status != "absent":
             return _to_step_result(found, payment)
     if attempt.is_overdue:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +16,9 @@ from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run
 from orders.saga.definitions import LEASE_SECONDS, WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
-from orders.tests import buying, owners, stepping
+from orders.tests import buying, hanging, owners, stepping
 from orders.tests.owners import payment_of
-from payments.gateways import simulator
+from payments.gateways import gateway, simulator
 from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import SimulatorBut, use
 from shop import clock
@@ -158,3 +159,30 @@ def test_an_action_is_not_looked_up_again_and_again_though_the_clock_was_set_bac
         assert stepping.due(limit=9) == []
     assert owners.decide(payment_of(placed), "approve") < 400
     buying.settle_everything()
+
+
+class OtherAmount(SimulatorBut):
+    def __init__(self) -> None:
+        self.is_away = False
+
+    def find(self, *, key: str) -> GatewayResult:
+        found = simulator.find(key=key)
+        return GatewayResult(status="unknown") if self.is_away else replace(found, amount=found.amount + 1)
+
+
+@pytest.mark.usefixtures("impatient", "unlawful")
+def test_a_charge_of_another_amount_stays_with_the_operator_though_a_later_look_up_fails(
+    product, monkeypatch
+):
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
+    buying.advance(placed)
+    use(other := OtherAmount(), monkeypatch)
+    buying.advance(placed)
+    saga = saga_of(placed)
+    assert saga.state == "stuck"
+    hanging.make_overdue(saga)
+    other.is_away = True
+    hanging.advance(saga)
+    assert (saga_of(placed).state, saga_of(placed).direction) == ("stuck", "do")
+    [charge] = gateway().charges(order_id=placed.order.id)
+    assert charge.refunded_amount == 0
