@@ -206,7 +206,8 @@ class Executor:
 
     def finish(self, *, seconds: float) -> bool:
         """Look for no more sagas, and wait at most `seconds` for those in progress. True if none is left."""
-        self._is_finishing = True
+        with self._mutex:
+            self._is_finishing = True
         ends_at = time.monotonic() + seconds
         while self._sagas and time.monotonic() < ends_at:
             time.sleep(MIN_INTERVAL_SECONDS)
@@ -286,6 +287,8 @@ class Executor:
             log.warning("due sagas can't be read; the next look wakes again", error=str(error))
             return []
         with self._mutex:
+            if self._is_finishing:
+                return []
             found, taken = list[SagaRow](), self._taken()
             read = Tally([saga.work_class for saga in due])
             self._waiting |= {name for name, limit in limits.items() if read[name] == limit}

@@ -13,7 +13,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, run
+from orders.saga import batch, run, store
 from orders.saga.definitions import LEASE_SECONDS, WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, hanging, owners, stepping
@@ -186,3 +186,26 @@ def test_a_charge_of_another_amount_stays_with_the_operator_though_a_later_look_
     assert (saga_of(placed).state, saga_of(placed).direction) == ("stuck", "do")
     [charge] = gateway().charges(order_id=placed.order.id)
     assert charge.refunded_amount == 0
+
+
+def test_nothing_begins_once_the_executor_has_finished(product, gated, monkeypatch):
+    placed = place(product)
+    found, go, find_due = threading.Event(), threading.Event(), store.find_due
+
+    def find_slowly(*given: Any) -> Any:
+        rows = find_due(*given)
+        found.set()
+        assert go.wait(30)
+        return rows
+
+    monkeypatch.setattr(store, "find_due", find_slowly)
+    executor = Executor(pools=ThreadPools(POOL_SIZES))
+    executor.wake()
+    assert found.wait(10)
+    assert executor.finish(seconds=1)
+    go.set()
+    time.sleep(0.5)
+    assert (saga_of(placed).lease_token, gated.asked) == ("", [])
+    gated.go.set()
+    monkeypatch.undo()
+    buying.settle_everything()
