@@ -369,6 +369,10 @@ class Batch:
 
         A step without a result gets a void line, which rejects a late one of its `do`.
         """
+        for each in saga.type.reversible:
+            # The undo of another step may be opened in the place of its call.
+            if (each.name, DO) not in saga.final and saga.may_have_done(each):
+                self._add_final_line(saga, each, DO, NEVER_RAN)
         while isinstance(step := saga.next_step, OutsideStep):
             has_effect = saga.may_have_done(step)
             if (step.name, DO) not in saga.final:

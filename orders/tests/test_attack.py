@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,10 +14,11 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run, store
-from orders.saga.definitions import LEASE_SECONDS, WorkClass
+from orders.saga.definitions import LEASE_SECONDS, Event, OutsideStep, StepResult, WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, hanging, owners, stepping
 from orders.tests.owners import payment_of
+from orders.tests.test_added_steps import NAME, for_each, rolled_out
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import SimulatorBut, use
@@ -209,3 +210,37 @@ def test_nothing_begins_once_the_executor_has_finished(product, gated, monkeypat
     gated.go.set()
     monkeypatch.undo()
     buying.settle_everything()
+
+
+@dataclass
+class Screening:
+    """A step at another system that is done, and gives no answer to its caller."""
+
+    done: int = 0
+    undone: int = 0
+
+    def step(self) -> OutsideStep:
+        return OutsideStep(NAME, do=for_each(self._do), undo=for_each(self._undo))
+
+    def _do(self) -> StepResult:
+        self.done += 1
+        return StepResult(Event.FAILED, "no answer")
+
+    def _undo(self) -> StepResult:
+        self.undone += 1
+        return StepResult(Event.DONE)
+
+
+def test_a_step_whose_call_is_open_is_undone_though_a_later_one_is_undone_first(product):
+    """Another release put it before the charge, and its call came after that; the undo of the charge was
+    opened in place of its call, and it was taken for never called.
+    """
+    settings = {"open_call": "charge_card do", "next_attempt_at": clock.now()}
+    placed, screening = place(product), Screening()
+    Saga.objects.filter(id=placed.started.saga.id).update(**settings)
+    with rolled_out(screening.step(), before="charge_card"):
+        buying.advance(placed)
+        assert (screening.done, saga_of(placed).open_call) == (1, f"{NAME} do")
+        owners.time_is_over(placed)
+        buying.advance(placed)
+    assert (screening.undone, buying.state_of(placed.order.id)) == (1, "payment_failed")
