@@ -17,11 +17,13 @@ from orders.saga import batch, run, store
 from orders.saga.definitions import LEASE_SECONDS, Event, OutsideStep, StepResult, WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, hanging, owners, stepping
+from orders.tests.at_stripe import order
 from orders.tests.owners import payment_of
 from orders.tests.test_added_steps import NAME, for_each, rolled_out
-from payments.gateways import gateway, simulator
+from payments.gateways import gateway, simulator, stripe_calls
 from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import SimulatorBut, use
+from payments.tests.stripe_proxy import HALF_DONE
 from shop import clock
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
@@ -244,3 +246,23 @@ def test_a_step_whose_call_is_open_is_undone_though_a_later_one_is_undone_first(
         owners.time_is_over(placed)
         buying.advance(placed)
     assert (screening.undone, buying.state_of(placed.order.id)) == (1, "payment_failed")
+
+
+@pytest.mark.usefixtures("unlawful")
+def test_a_refund_that_another_process_makes_meanwhile_is_not_made_twice(own_stripe, monkeypatch):
+    """Its key kept an error, and the refund was made all the same: after it was looked for."""
+    placed = order("pm_card_visa")
+    assert buying.advance(placed).status == "paid"
+    reference, find = payment_of(placed).charge_reference, stripe_calls.find_refund
+    of = {"key": "refund-1", "charge_reference": reference, "amount": 400}
+    own_stripe.fail("refund", HALF_DONE)
+
+    def find_before_the_other(intent_id: str, *, key: str) -> Any:
+        found = find(intent_id, key=key)
+        monkeypatch.setattr(stripe_calls, "find_refund", find)
+        assert gateway().refund(**of).status == "unknown"
+        return found
+
+    monkeypatch.setattr(stripe_calls, "find_refund", find_before_the_other)
+    assert gateway().refund(**of).status == "succeeded"
+    assert gateway().find(key=payment_of(placed).charge_key).refunded_amount == 400

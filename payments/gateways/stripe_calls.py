@@ -59,7 +59,7 @@ CLOCKS_APART = timedelta(minutes=5)
 # A key may have several intents, because Stripe forgets keys after a day: the first of these states counts.
 STATUS_PRECEDENCE = ("succeeded", "pending", "requires_action", "declined", "cancelled")
 Listed = TypeVar("Listed", stripe.PaymentIntent, stripe.Refund, stripe.Dispute)
-Sent = TypeVar("Sent", stripe.PaymentIntent, stripe.Refund)
+Sent = TypeVar("Sent", stripe.PaymentIntent, "Refund")
 
 # By default the package sends durations and the machine's details to Stripe, and logs messages about cards.
 stripe.enable_telemetry = False
@@ -384,17 +384,18 @@ def refund(intent_id: str, *, key: str, amount: int) -> Refund:
     """Refund a part of the charge, or find the refund of this key, however old: Stripe forgets keys after a
     day. Where there is none, one whose key keeps an error goes out under another.
     """
-    if made := find_refund(intent_id, key=key):
-        return made
-    refunded = _send(
-        key,
-        lambda own_key: _client().refunds.create(
+
+    def send(own_key: str) -> Refund:
+        # Before each key: another process may have made it meanwhile, though its key keeps an error.
+        if made := find_refund(intent_id, key=key):
+            return made
+        refunded = _client().refunds.create(
             {"payment_intent": intent_id, "amount": amount, "metadata": {KEY: key}},
             {"idempotency_key": own_key},
-        ),
-        is_spent=lambda error: _is_replayed(error.headers),
-    )
-    return Refund.model_validate(refunded.to_dict())
+        )
+        return Refund.model_validate(refunded.to_dict())
+
+    return _send(key, send, is_spent=lambda error: _is_replayed(error.headers))
 
 
 def find_refund(intent_id: str, *, key: str) -> Refund | None:
