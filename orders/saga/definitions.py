@@ -300,8 +300,10 @@ class SagaType:
         """
         path = self.steps[len(self.reversible) :] if is_irreversible else self.steps
         if direction == UNDO:
-            outside = [step for step in reversed(self.reversible) if isinstance(step, OutsideStep)]
-            path = (*outside, *(step for step in self.reversible if isinstance(step, LocalStep)))
+            undone = self.reversible[::-1]
+            outside = [step for step in undone if isinstance(step, OutsideStep)]
+            local = [step for step in undone if isinstance(step, LocalStep)]
+            path = (*outside, *local)
         return next((step for step in path if step.name not in final), None)
 
 

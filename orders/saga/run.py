@@ -218,11 +218,15 @@ class Executor:
     def renew_leases(self) -> None:
         """Renew the leases of the sagas in progress: their calls may take longer than a lease."""
         now = clock.now()
-        soon, until = (now + timedelta(seconds=LEASE_SECONDS * share) for share in (2 / 3, 1))
+        until = now + timedelta(seconds=LEASE_SECONDS)
+        soon = until - timedelta(seconds=LEASE_SECONDS / 3)
         with self._mutex:
             sagas = [saga for saga in self._sagas.values() if saga.lease_token == self._token]
         # One that ends later than any can, of before the clock was set back, others take for lapsed.
-        held = [saga.id for saga in sagas if saga.leased_until and not soon <= saga.leased_until <= until]
+        held = []
+        for saga in sagas:
+            if saga.leased_until and not soon <= saga.leased_until <= until:
+                held.append(saga.id)
         if held:
             renew = partial(store.renew_leases, held, token=self._token, until=until)
             transactions.run(renew, transactions.REPEATABLE)
@@ -253,9 +257,10 @@ class Executor:
             with self._mutex:
                 sagas, self._returned[queue] = self._returned[queue], []
             if queue == DUE:
-                sagas = self._find()
-                self._return([saga for saga in sagas if saga.type.work_class == WorkClass.REFUND])
-                sagas = [saga for saga in sagas if saga.type.work_class != WorkClass.REFUND]
+                found = self._find()
+                refunds = [saga for saga in found if saga.type.work_class == WorkClass.REFUND]
+                self._return(refunds)
+                sagas = [saga for saga in found if saga not in refunds]
             self._advance_all(sagas, queue)
             self._pools.pause(began_at + MIN_INTERVAL_SECONDS - time.monotonic())
         finally:
@@ -289,7 +294,8 @@ class Executor:
         with self._mutex:
             if self._is_finishing:
                 return []
-            found, taken = list[SagaRow](), self._taken()
+            found = list[SagaRow]()
+            taken = self._taken()
             read = Tally([saga.work_class for saga in due])
             self._waiting |= {name for name, limit in limits.items() if read[name] == limit}
             places = free_places(taken)
