@@ -232,10 +232,16 @@ def _required_action(url: str, payment: Payment) -> RequiredAction:
 
 
 def _judged(result: GatewayResult, payment: Payment) -> StepResult:
-    """A charge that succeeded pays the order if it is the payment's, and all of it is kept."""
+    """A charge that succeeded pays the order if it is the payment's, and all of it is kept; while a dispute
+    of it is open, an operator decides.
+    """
     if not payment_states.expected_charge(payment).is_met_by(result):
         charged = f"{result.amount} {result.currency}"
         detail = f"The gateway has a charge of {charged} under this key; nothing is booked."
+        return StepResult(Event.FAILED, detail, reference=result.reference, needs_operator=True)
+    if result.is_undecided:
+        # It could not be undone either.
+        detail = "The charge is disputed at the gateway, which has not decided yet."
         return StepResult(Event.FAILED, detail, reference=result.reference, needs_operator=True)
     code, detail = ("", CHARGED) if result.kept_amount == payment.card_amount else CHARGE_REFUNDED
     return StepResult(Event.DONE, detail, code=code, reference=result.reference)

@@ -22,7 +22,7 @@ from orders.tests.owners import payment_of
 from orders.tests.test_added_steps import NAME, for_each, rolled_out
 from payments.gateways import gateway, simulator, stripe_calls
 from payments.gateways.contract import GatewayResult
-from payments.tests.own_gateway import SimulatorBut, use
+from payments.tests.own_gateway import SimulatorBut, on_its_page, use
 from payments.tests.stripe_proxy import HALF_DONE
 from shop import clock
 from shop.tests.racing import wait_until
@@ -266,3 +266,31 @@ def test_a_refund_that_another_process_makes_meanwhile_is_not_made_twice(own_str
     monkeypatch.setattr(stripe_calls, "find_refund", find_before_the_other)
     assert gateway().refund(**of).status == "succeeded"
     assert gateway().find(key=payment_of(placed).charge_key).refunded_amount == 400
+
+
+@pytest.mark.usefixtures("impatient", "unlawful")
+@pytest.mark.parametrize("end", ["won", "lost"])
+def test_a_charge_that_is_disputed_while_in_doubt_is_left_to_an_operator_until_that_is_decided(product, end):
+    """It was undone, which the open dispute refuses, and no operator could end that for weeks."""
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
+    buying.advance(placed)
+    [charge] = gateway().charges(order_id=placed.order.id)
+    dispute = on_its_page("/disputes", charge=charge.reference, amount=200)
+    hanging.make_overdue(saga_of(placed))
+    buying.advance(placed)
+    assert (saga_of(placed).state, saga_of(placed).direction) == ("stuck", "do")
+    on_its_page(f"/disputes/{dispute['id']}/close", status=end)
+    buying.settle_everything()
+    assert buying.state_of(placed.order.id) == ("paid" if end == "won" else "payment_failed")
+
+
+@pytest.mark.usefixtures("impatient", "unlawful")
+def test_an_operator_may_take_a_charge_that_is_disputed_while_in_doubt(product):
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
+    buying.advance(placed)
+    [charge] = gateway().charges(order_id=placed.order.id)
+    on_its_page("/disputes", charge=charge.reference, amount=200)
+    hanging.make_overdue(saga_of(placed))
+    buying.advance(placed)
+    hanging.complete(saga_of(placed))
+    assert buying.advance(placed).status == "paid"
