@@ -155,7 +155,9 @@ class Batch:
             saga.final = final[id]
             # One that this executor has leased since is in progress.
             has_begun = saga.lease_token == self.token != self.copies[id].lease_token
-            if has_begun or not self._may_advance(saga):
+            # Another look, or this one before its reply to COMMIT was lost, was first.
+            is_counted = seconds is None and saga.state == State.STUCK
+            if has_begun or is_counted or not self._may_advance(saga):
                 continue
             self._log_attempt(saga, saga.next_step, result)
             if self._is_overdue(saga):

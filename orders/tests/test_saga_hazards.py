@@ -11,10 +11,10 @@ import pytest
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Saga
+from orders.models import Saga, SagaLog
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run, store
-from orders.saga.definitions import LEASE_SECONDS, Event, OutsideStep, StepResult, WorkClass
+from orders.saga.definitions import LEASE_SECONDS, NO_PLACE, Event, OutsideStep, StepResult, WorkClass
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, hanging, owners, stepping
 from orders.tests.at_stripe import order
@@ -294,3 +294,13 @@ def test_an_operator_may_take_a_charge_that_is_disputed_while_in_doubt(product):
     buying.advance(placed)
     hanging.complete(saga_of(placed))
     assert buying.advance(placed).status == "paid"
+
+
+def test_two_looks_count_a_late_saga_once(product):
+    placed = late_in_doubt(product)
+    late = store.find_late([RECOVERY], since=clock.now(), limit=9)
+    for token in ("one", "other"):
+        batch.put_off(late, NO_PLACE, token=token)
+    lines = SagaLog.objects.filter(saga=placed.started.saga.id, detail=NO_PLACE.detail)
+    assert (lines.count(), saga_of(placed).state) == (1, "stuck")
+    buying.settle_everything()
