@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -11,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 
-from payments import gateways, tasks
+from payments import tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling
 from shop.admin_base.actions import Action, button
@@ -51,7 +52,7 @@ KINDS = {
 }
 """The shop's own accounts are the few with ids below zero, which the key finds."""
 # Django's own filter would read the table for them.
-GATEWAYS = {name: (name, Q(gateway=name)) for name in sorted(gateways.GATEWAYS)}
+GATEWAYS = {name: (name, Q(gateway=name)) for name in sorted(settings.PAYMENT_GATEWAYS)}
 
 
 @admin.register(LedgerAccount)
@@ -137,7 +138,7 @@ class WebhookEventAdmin(RecordsAdmin):
 
     def search(self, rows: "QuerySet[WebhookEvent]", term: str) -> "QuerySet[WebhookEvent]":
         """The event of an id, by the index that begins with the gateway, or else those of a charge."""
-        event = rows.filter(gateway__in=gateways.GATEWAYS, event_id=term)
+        event = rows.filter(gateway__in=settings.PAYMENT_GATEWAYS, event_id=term)
         return event if event.exists() else rows.filter(charge_key=term)
 
 
@@ -184,6 +185,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         return [
             {
                 "key": finding["key"],
+                "gateway": reconciling.books_of(finding).gateway,
                 "cause": reconciling.cause_text(finding),
                 "done": _done(finding),
                 "advice": reconciling.advice(finding),
@@ -219,6 +221,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             raise Http404
         facts = {
             gettext("Key"): key,
+            gettext("Gateway"): reconciling.books_of(finding).gateway,
             gettext("Difference"): reconciling.cause_text(finding),
             gettext("Done"): _done(finding),
             gettext("What to do"): reconciling.advice(finding),

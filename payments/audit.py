@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
+from payments.gateways.configured import Books
 from payments.models import HOLDING, Entry, LedgerAccount, Reconciliation, Transfer
 from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.reconciling import RESOLVED
@@ -85,7 +86,7 @@ def books_agree() -> LawReport:
         raise NotChecked(f"the gateway's book was last read at {run.ended_at:%Y-%m-%d %H:%M} UTC{reason}")
     runs = latest.values()
     left = [finding for run in runs for finding in run.findings if finding["done"] not in RESOLVED]
-    known = [*{finding["key"]: finding["cause"] for finding in left}.items()]
+    known = [*{(one["key"], reconciling.books_of(one)): one["cause"] for one in left}.items()]
     offenders = [*_recheck(known[:OFFENDERS_REPORTED])]
     if len(known) > OFFENDERS_REPORTED:
         offenders.append(f"{len(known) - OFFENDERS_REPORTED} more differences: see the reconciliation")
@@ -96,13 +97,13 @@ def books_agree() -> LawReport:
     return report("L9", sum(run.checked for run in runs), offenders)
 
 
-def _recheck(known: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _recheck(known: Iterable[tuple[tuple[str, Books], str]]) -> Iterator[str]:
     """The differences that remain, in words; as recorded once the gateway fails or the time is over."""
     stop_at = time.monotonic() + RECHECK_SECONDS
-    for key, cause in known:
+    for (key, books), cause in known:
         if time.monotonic() < stop_at:
             try:
-                yield from map(str, comparison.recheck([key]))
+                yield from map(str, comparison.recheck([key], books))
                 continue
             except Unavailable:
                 stop_at = float("-inf")

@@ -5,6 +5,8 @@ from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext_lazy as _, ngettext
 
+from payments import gateways
+from payments.gateways.configured import Books
 from shop import clock
 from shop.fields import ExactCharField, uuid_key
 
@@ -206,6 +208,22 @@ class Payment(models.Model):
     )
     currency = models.CharField(_("currency"), max_length=3)
     token = models.CharField(_("token"), max_length=255, blank=True)
+    gateway = models.CharField(
+        _("gateway"),
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("The one that takes the card, by its name."),
+    )
+    gateway_account = models.CharField(
+        _("gateway account"),
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Whose books at that gateway the charge is in."),
+    )
     charge_key = ExactCharField(_("charge key"), max_length=96)
     charge_reference = models.CharField(
         _("charge reference"), max_length=96, blank=True, help_text=_("The gateway's id of the charge.")
@@ -277,12 +295,19 @@ class Payment(models.Model):
         indexes = [
             models.Index(fields=["account", "id"], name="payments_payment_of_account"),
             models.Index(fields=["created_at"], name="payments_payment_by_beginning"),
+            # For which there are: one look each.
+            models.Index(fields=["gateway", "gateway_account"], name="payments_payment_by_gateway"),
             # For the limit of declined payments that a key started.
             models.Index(fields=["api_key_id", "status", "declined_at"], name="payments_payment_of_api_key"),
         ]
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def books(self) -> Books:
+        """Those that its charge is in; of one that the release before started, those of today."""
+        return Books(self.gateway, self.gateway_account) if self.gateway else gateways.current_books()
 
     @property
     def requires_action(self) -> bool:

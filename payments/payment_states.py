@@ -6,6 +6,7 @@ payment now has the requested state.
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,11 +14,13 @@ from django.db import connection
 from django.db.models import F, Model, Q
 from uuid_utils.compat import uuid7
 
+from payments import gateways
+from payments.gateways.configured import Books
 from payments.gateways.contract import ExpectedCharge
 from payments.ledger import Payable
 from payments.models import Payment
 from shop import clock
-from shop.db import bulk_sql, open_transaction
+from shop.db import bulk_sql, open_transaction, transactions
 
 Status = Payment.Status
 
@@ -32,22 +35,45 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 }
 UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
 ENDED_UNPAID = (Status.FAILED, Status.REVERSED)
+NAMED_AT_ONCE = 1_000
 MOST_PER_ORDER = 5
 """How many payments an order may have, one after the other."""
 
 
 def new_payment(*, at: datetime, order: Payable | None = None, **fields: Any) -> Payment:
-    """An unsaved payment of an order, or without one a top-up; `bulk_sql.insert_objects` writes it."""
+    """An unsaved payment of an order, or without one a top-up; `bulk_sql.insert_objects` writes it. It is
+    at the gateway of new payments for good.
+    """
     if order:
         copied = ("account_id", "points_amount", "card_amount", "currency")
         fields |= {"order_id": order.id} | {name: getattr(order, name) for name in copied}
     payment_id = uuid7()
+    fields |= gateways.current_books()._asdict()
     return Payment(id=payment_id, charge_key=f"payment-{payment_id}", created_at=at, **fields)
+
+
+def name_gateways() -> None:
+    """Have payments that the release before started be at the gateway of new payments for good."""
+    unnamed, now = Payment.objects.filter(gateway=""), gateways.current_books()._asdict()
+    while ids := list(unnamed.values_list("id", flat=True)[:NAMED_AT_ONCE]):
+        transactions.run(partial(unnamed.filter(id__in=ids).update, **now), transactions.REPEATABLE)
+
+
+def are_in(books: Books) -> Q:
+    """The condition for payments that are in these books."""
+    named = Q(**books._asdict())
+    return named | Q(gateway="") if books == gateways.current_books() else named
+
+
+def known_books() -> set[Books]:
+    """The books that payments are in by name."""
+    rows = Payment.objects.exclude(gateway="").values_list("gateway", "gateway_account").distinct()
+    return {Books(*row) for row in rows}
 
 
 def expected_charge(payment: Payment) -> ExpectedCharge:
     order = str(payment.order_id) if payment.order_id else None
-    return ExpectedCharge(payment.charge_key, payment.card_amount, payment.currency, order)
+    return ExpectedCharge(payment.charge_key, payment.card_amount, payment.currency, order, payment.books)
 
 
 def mark_in_doubt(payment_id: UUID) -> bool:

@@ -60,6 +60,7 @@ class DisputeBody(BaseModel):
 class PaymentBody(BaseModel):
     id: UUID
     order: UUID | None
+    gateway: str | None
     status: PaymentStatus
     points_amount: int
     card_amount: int
@@ -106,6 +107,7 @@ def payment_body(
     return {
         "id": payment.id,
         "order": payment.order_id,
+        "gateway": payment.books.gateway if payment.card_amount else None,
         "status": payment.shown_status,
         "points_amount": payment.points_amount,
         "card_amount": payment.card_amount,

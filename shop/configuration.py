@@ -5,7 +5,7 @@
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -22,6 +22,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 HTTP_SCHEMES = ("http", "https")
 SIGNING_KEY_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,32}")
+GATEWAY_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,15}")
+OF_A_GATEWAY = ("GATEWAY_URL", "GATEWAY_ACCOUNT", "GATEWAY_CHARGE_URL", "STRIPE_API_KEY", "WEBHOOK_SECRET")
+"""What each gateway has of its own."""
 SHORTEST_SIGNING_KEY_LENGTH = 32
 """HMAC with SHA-256 needs a key at least as long as its output (RFC 7518)."""
 
@@ -93,6 +96,35 @@ def one_of(name: str, *choices: str) -> str:
     if value not in choices:
         raise ImproperlyConfigured(f"{name} is {value!r}: choose from {', '.join(choices)}.")
     return value
+
+
+def payment_gateways(name: str, kinds: Collection[str]) -> dict[str, str]:
+    """The kinds of gateways by their names: `name=kind` between commas."""
+    found: dict[str, str] = {}
+    for pair in texts(name):
+        own_name, _, kind = pair.partition("=")
+        if kind not in kinds:
+            raise ImproperlyConfigured(
+                f"{name} has {pair!r}: it must be name=kind, with one of these kinds: {', '.join(kinds)}."
+            )
+        # The former secrets of all have the name WEBHOOK_SECRET_FALLBACKS.
+        is_taken = own_name in found or own_name == "fallbacks" or (own_name in kinds and own_name != kind)
+        if is_taken or not GATEWAY_NAME_PATTERN.fullmatch(own_name):
+            raise ImproperlyConfigured(
+                f"{name} has the name {own_name!r}: each is there once, has 1 to 16 small letters, digits "
+                "and _, and is no kind's but its own, nor `fallbacks`."
+            )
+        found[own_name] = kind
+    return found
+
+
+def gateway_settings(name: str) -> dict[str, str]:
+    """The settings of a gateway whose name is not its kind's, by their names; empty where not set."""
+    found = {setting: text(setting, "") for setting in (f"{one}_{name.upper()}" for one in OF_A_GATEWAY)}
+    for setting, value in found.items():
+        if value and "_URL_" in setting:
+            _require_scheme(setting, value, HTTP_SCHEMES)
+    return found
 
 
 def flag(name: str, default: str | None = None) -> bool:

@@ -18,10 +18,12 @@ from shop.configuration import (
     database,
     env,
     flag,
+    gateway_settings,
     number,
     one_of,
     optional_number,
     page_url,
+    payment_gateways,
     rate,
     read_database,
     redis_cache,
@@ -335,8 +337,12 @@ RATE_DECLINES_PER_KEY = Rate(50, 600)
 PARTNER_URL = url("PARTNER_URL")
 PARTNER_TIMEOUT_SECONDS = number("PARTNER_TIMEOUT_SECONDS", float)
 OPTIMISTIC_RETRIES = 50
-PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", *gateways.GATEWAYS)
+PAYMENT_GATEWAYS = payment_gateways("PAYMENT_GATEWAYS", gateways.GATEWAYS)
+# Takes new payments.
+PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", *PAYMENT_GATEWAYS)
 GATEWAY_URL = url("GATEWAY_URL")
+# Whose books the gateway keeps: another account is as another gateway.
+GATEWAY_ACCOUNT = text("GATEWAY_ACCOUNT")
 # The page of a charge in the gateway's dashboard; empty: the one that the gateway's entry knows.
 GATEWAY_CHARGE_URL = page_url("GATEWAY_CHARGE_URL", gateways.REFERENCE)
 GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", float)
@@ -367,7 +373,9 @@ STRIPE_API_KEY = text("STRIPE_API_KEY")
 STRIPE_API_BASE = url("STRIPE_API_BASE")
 # Webhooks that the gateway signs with one of these are taken too.
 WEBHOOK_SECRET_FALLBACKS = texts("WEBHOOK_SECRET_FALLBACKS")
-gateways.GATEWAYS[PAYMENT_GATEWAY].check(globals())
+for _name in PAYMENT_GATEWAYS.keys() - gateways.GATEWAYS.keys():
+    globals().update(gateway_settings(_name))
+gateways.check(globals())
 
 LOGGING_CONFIG = None
 logs.configure(level=text("LOG_LEVEL"))

@@ -75,7 +75,7 @@ def read(order: Order, request: HttpRequest) -> Page:
             {
                 "row": payment,
                 "dispute": disputes.shown_dispute(payment.disputes.all()),
-                "gateway_page": gateways.charge_page(payment.charge_reference),
+                "gateway_page": gateways.charge_page(payment.books.gateway, payment.charge_reference),
                 "failure": _failure(payment),
             }
             for payment in payments

@@ -98,6 +98,8 @@ class PaymentAdmin(RecordsAdmin):
         "refunded_amount",
         "dispute",
         "currency",
+        "gateway",
+        "gateway_account",
         "charge_key",
         "charge",
         "failure_code",
@@ -137,7 +139,7 @@ class PaymentAdmin(RecordsAdmin):
 
     @display(description=_("charge at the gateway"))
     def charge(self, payment: Payment) -> str:
-        page = gateways.charge_page(payment.charge_reference)
+        page = gateways.charge_page(payment.books.gateway, payment.charge_reference)
         if not page:
             return payment.charge_reference or "-"
         link = '<a href="{}" class="underline" target="_blank" rel="noopener noreferrer">{}</a>'

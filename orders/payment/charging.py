@@ -34,7 +34,6 @@ from orders.saga.definitions import (
 )
 from orders.saga.store import SagaLogLine
 from payments import gateways, metrics, payment_states
-from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.payment_states import Status
@@ -142,7 +141,13 @@ def is_declined(saga: SagaRow) -> bool:
 
 
 def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
-    names = [settings.PAYMENT_GATEWAY if saga.parent.card_amount else metrics.WITHOUT_CARD for saga in sagas]
+    by_card = [saga.subject_id for saga in sagas if saga.parent.card_amount]
+    gateway_of = dict.fromkeys(by_card, settings.PAYMENT_GATEWAY)
+    if len(gateways.usable()) > 1:
+        gateway_of = dict(bulk_sql.reader(Payment, ("id", "gateway")).rows_of(by_card))
+    names = [
+        gateway_of.get(saga.subject_id, metrics.WITHOUT_CARD) or settings.PAYMENT_GATEWAY for saga in sagas
+    ]
     open_transaction.count_after_commit(metrics.count_payments, zip(names, outcomes, strict=True))
 
 
@@ -169,7 +174,7 @@ def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Payment]:
 
 def _charge_once(payment: Payment, attempt: Attempt) -> StepResult:
     if attempt.is_repeat:
-        found = gateway().find(key=payment.charge_key)
+        found = gateways.of(payment.books).find(key=payment.charge_key)
         if found.status == "unknown" and attempt.saga.state == Saga.State.STUCK:
             # It may be stuck because of what an earlier look-up has shown.
             return replace(_to_step_result(found, payment), needs_operator=True)
@@ -177,7 +182,7 @@ def _charge_once(payment: Payment, attempt: Attempt) -> StepResult:
             return _to_step_result(found, payment)
     if attempt.is_overdue:
         return NOT_STARTED
-    charged = gateway().charge(
+    charged = gateways.of(payment.books).charge(
         key=payment.charge_key,
         token=payment.token,
         amount=payment.card_amount,
@@ -189,7 +194,7 @@ def _charge_once(payment: Payment, attempt: Attempt) -> StepResult:
 
 def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> StepResult:
     if not reference:
-        cancelled = _cancel_charge(payment.charge_key)
+        cancelled = _cancel_charge(payment)
         if cancelled.status in ("cancelled", "declined", "absent"):
             return StepResult(Event.DONE, gateway_facts.NOT_CHARGED, reference=cancelled.reference)
         if cancelled.status == "pending":
@@ -198,7 +203,11 @@ def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> Step
             return StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")
         reference = cancelled.reference
     refunded = gateways.refund_rest(
-        key=refund_key, charge_key=payment.charge_key, charge_reference=reference, amount=payment.card_amount
+        payment.books,
+        key=refund_key,
+        charge_key=payment.charge_key,
+        charge_reference=reference,
+        amount=payment.card_amount,
     )
     if refunded.status == "pending":
         return _to_step_result(refunded, payment)
@@ -208,12 +217,13 @@ def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> Step
     return StepResult(Event.DONE, gateway_facts.REFUNDED, reference=refunded.reference)
 
 
-def _cancel_charge(key: str) -> GatewayResult:
+def _cancel_charge(payment: Payment) -> GatewayResult:
     """Cancel the charge; a gateway that can't is asked whether it has ended: `absent` may still arrive."""
-    cancelled = gateway().cancel(key=key)
+    gateway, key = gateways.of(payment.books), payment.charge_key
+    cancelled = gateway.cancel(key=key)
     if cancelled.status != "unsupported":
         return cancelled
-    found = gateway().find(key=key)
+    found = gateway.find(key=key)
     if found.status in ("succeeded", "declined", "cancelled"):
         return found
     return GatewayResult(status="unsupported", failure_detail=f"by this gateway, where it is {found.status}")

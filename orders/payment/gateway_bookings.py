@@ -13,8 +13,7 @@ from django.utils.translation import gettext_noop
 from orders import pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_records
-from payments import disputes, ledger, payment_states
-from payments.gateways import gateway
+from payments import disputes, gateways, ledger, payment_states
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment, Transfer
 from shop import clock
@@ -27,7 +26,7 @@ LATE = gettext_noop("The charge succeeded after its payment had ended.")
 
 def look_up(payment: Payment) -> tuple[bool, str]:
     """Ask the gateway, outside a transaction; returns whether all is booked now, and the outcome in words."""
-    found = gateway().find(key=payment.charge_key)
+    found = gateways.of(payment.books).find(key=payment.charge_key)
     if found.status != "succeeded":
         return False, f"the gateway says {found.status}"
     return book(payment.id, found)

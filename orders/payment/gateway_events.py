@@ -2,13 +2,10 @@
 
 from functools import partial
 
-from django.conf import settings
-
 from orders.models import Refund
 from orders.payment import gateway_bookings
 from orders.saga import run, store
-from payments import disputes, webhooks
-from payments.gateways import gateway
+from payments import disputes, gateways, webhooks
 from payments.models import Dispute, Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import reconciling
@@ -38,17 +35,19 @@ def _handle_event(event: WebhookEvent) -> tuple[bool, str]:
     """Whether the event is handled, and the outcome to record."""
     if event.type not in HANDLED_TYPES and not _is_about_dispute(event):
         return True, "events of this type are ignored"
-    if event.gateway != settings.PAYMENT_GATEWAY:
-        # The gateway in use doesn't have this charge. Reconcile after changing gateways.
-        return True, f"ignored: PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY}"
+    books = gateways.books_of(event.gateway)
+    if reason := gateways.lacking(books):
+        return True, f"ignored: {reason}"
     if event.charge_reference and not event.charge_key:
-        key = gateway().key_of(reference=event.charge_reference)
+        key = gateways.of(books).key_of(reference=event.charge_reference)
         if key is None:
             return False, "the gateway says unknown"
         webhooks.note_key(event, key)
     payment = Payment.objects.filter(charge_key=event.charge_key).first()
     if payment is None:
         return True, "no payment has this key"
+    if payment.books.gateway != event.gateway:
+        return True, f"ignored: the payment is at {payment.books.gateway}"
     with logs.bound(order=payment.order_id, event_id=event.event_id):
         return _handle_event_of(payment, event)
 
@@ -80,11 +79,11 @@ def _is_about_dispute(event: WebhookEvent) -> bool:
 
 
 def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:
-    found = gateway().find(key=payment.charge_key)
+    found = gateways.of(payment.books).find(key=payment.charge_key)
     kept_amount = found.kept_amount
     match found.status:
         case "succeeded" if kept_amount:
-            is_done = reconciling.refund_charge(found, payment)
+            is_done = reconciling.refund_charge(found, payment, payment.books)
             return is_done, f"{kept_amount} came too late: {'refunded' if is_done else 'refund failed'}"
         case "succeeded" if found.is_undecided:
             # Its end has an event, and a comparison finds what is kept after it.

@@ -7,8 +7,7 @@ doesn't have, and can't block, the gateway can't tell whether it is undone.
 from django.utils.translation import gettext_noop
 
 from orders.saga.definitions import FORCED_DETAIL, NOT_KNOWN, UNDO, Event, SagaRow, StepResult
-from payments import payment_states
-from payments.gateways import gateway
+from payments import gateways, payment_states
 from payments.gateways.contract import BookedCharge, ExpectedCharge
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
@@ -42,12 +41,12 @@ def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult:
 
 def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
     """Asks by the step's own call: it cancels by key what is not charged, and changes nothing else."""
-    cancelled = gateway().cancel(key=expected.key)
+    cancelled = gateways.of(expected.books).cancel(key=expected.key)
     if cancelled.status == "unknown":
         raise Unavailable(NO_ANSWER, retry_after=5)
     if cancelled.status in ("cancelled", "declined", "absent"):
         return StepResult(Event.FORCED, NOT_CHARGED, reference=cancelled.reference)
-    booked = list(gateway().charges(key=expected.key))
+    booked = list(gateways.of(expected.books).charges(key=expected.key))
     if not booked:
         # It can't block the key: the charge may still arrive.
         return NOT_KNOWN
@@ -68,7 +67,7 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
 
 def find_charge(expected: ExpectedCharge) -> BookedCharge:
     """The one charge of the key that succeeded, with this amount. Raises `Rejected`, `Unavailable`."""
-    booked = list(gateway().charges(key=expected.key))
+    booked = list(gateways.of(expected.books).charges(key=expected.key))
     if not booked:
         raise Rejected(
             _("The gateway has no charge of this payment; nothing was done."), code="charge_not_found"

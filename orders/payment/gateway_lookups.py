@@ -13,7 +13,7 @@ from django.utils.translation import gettext, gettext_noop
 
 from orders.payment import gateway_bookings
 from orders.saga import store
-from payments.gateways import gateway
+from payments import gateways
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
@@ -66,7 +66,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     known = transactions.read(lambda: recorded_answers.find(keyed))
     if known:
         return known
-    result = _find(payment.charge_key)
+    result = _find(payment)
     if result.status == "succeeded":
         gateway_bookings.book(payment_id, result)
     # The call may have taken seconds, in which the payment's saga went on.
@@ -92,7 +92,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     return outcome
 
 
-def _find(key: str) -> GatewayResult:
+def _find(payment: Payment) -> GatewayResult:
     if not _free.acquire(blocking=False):
         raise Unavailable(
             _(
@@ -102,7 +102,7 @@ def _find(key: str) -> GatewayResult:
             retry_after=5,
         )
     try:
-        return gateway().find(key=key)
+        return gateways.of(payment.books).find(key=payment.charge_key)
     finally:
         _free.release()
 

@@ -39,7 +39,7 @@ from orders.saga.definitions import (
     StepResult,
     WorkClass,
 )
-from payments.gateways import gateway
+from payments import gateways
 from payments.gateways.contract import ExpectedCharge, GatewayResult
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
@@ -151,7 +151,7 @@ def _ask(expected: Expected, direction: str) -> StepResult:
 
 def _note_refunded(expected: Expected) -> dict[str, Any]:
     """What is refunded by hand when an operator retries the refund, which is made besides that."""
-    charge = gateway().find(key=expected.charge.key)
+    charge = gateways.of(expected.charge.books).find(key=expected.charge.key)
     if charge.status == "unknown":
         raise Unavailable(gateway_facts.NO_ANSWER, retry_after=5)
     return {BY_HAND: _refunded_besides(expected, charge)[1]}
@@ -165,7 +165,7 @@ def _refunded_besides(expected: Expected, charge: GatewayResult) -> tuple[int, i
     """
     amount = charge.refunded_amount
     for key in expected.other_keys:
-        other = gateway().find_refund(key=key, charge_reference=charge.reference)
+        other = gateways.of(expected.charge.books).find_refund(key=key, charge_reference=charge.reference)
         if other.status == "unknown":
             raise Unavailable(gateway_facts.NO_ANSWER, retry_after=5)
         amount -= other.amount if other.status in ("succeeded", "pending") else 0
@@ -174,10 +174,10 @@ def _refunded_besides(expected: Expected, charge: GatewayResult) -> tuple[int, i
 
 def _why_not_to_repeat(expected: Expected, charge_reference: str, key: str) -> str:
     """Why a stuck refund, which may have been made by hand, is not tried again; empty if it is."""
-    own = gateway().find_refund(key=key, charge_reference=charge_reference)
+    own = gateways.of(expected.charge.books).find_refund(key=key, charge_reference=charge_reference)
     if own.status != "absent":
         return _described(own) if own.status == "unknown" else ""
-    charge = gateway().find(key=expected.charge.key)
+    charge = gateways.of(expected.charge.books).find(key=expected.charge.key)
     if charge.status != "succeeded":
         return _described(charge)
     left_amount, by_hand_amount = _refunded_besides(expected, charge)
@@ -194,14 +194,15 @@ def _refund_card(refund: Refund, payment: Payment, key: str, stuck: Expected | N
         return StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))
     if stuck and (reason := _why_not_to_repeat(stuck, payment.charge_reference, key)):
         return StepResult(Event.FAILED, reason)
-    result = gateway().refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
+    gateway = gateways.of(payment.books)
+    result = gateway.refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
     match result.status:
         case "succeeded":
             return StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=result.reference)
         case "pending":
             return StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)
     exceeds = result.failure_code == "refund_exceeds_charge"
-    found = gateway().find(key=payment.charge_key) if exceeds else None
+    found = gateway.find(key=payment.charge_key) if exceeds else None
     return StepResult(Event.FAILED, _described(result), reference=result.reference, answer=found)
 
 

@@ -205,7 +205,8 @@ def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is
         hanging.advance(doubtful)
         return result
 
-    monkeypatch.setattr(gateway_lookups, "gateway", lambda: SimpleNamespace(find=settle_meanwhile))
+    settling = SimpleNamespace(find=settle_meanwhile)
+    monkeypatch.setattr(gateway_lookups, "gateways", SimpleNamespace(of=lambda books: settling))
     [message] = ask(signed_in(ada), hanging.payment_of(doubtful))
     assert message.endswith("That agrees with the payment, which is succeeded.")
 

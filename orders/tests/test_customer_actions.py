@@ -213,7 +213,7 @@ def test_a_charge_in_doubt_waits_for_its_owner_once_a_look_up_says_so_and_no_lon
     """Each look-up moved the action's end once more, because a payment in doubt did not record it."""
     placed = owners.order()
     with monkeypatch.context() as patched:
-        patched.setattr(charging, "gateway", LosingAnswers)
+        patched.setattr(charging, "gateways", SimpleNamespace(of=lambda books: LosingAnswers()))
         assert buying.advance(placed).status == "paying"
     assert payment_of(placed).shown_status == "in_doubt"
     assert buying.advance(placed).status == "paying"
@@ -238,7 +238,8 @@ def test_while_the_gateway_works_on_it_there_is_nothing_to_do_for_the_owner(monk
     placed = waiting()
     payment, result = payment_of(placed), GatewayResult(status="pending", reference="ch_one")
     with monkeypatch.context() as patched:
-        patched.setattr(charging, "gateway", lambda: SimpleNamespace(find=lambda key: result))
+        at_work = SimpleNamespace(find=lambda key: result)
+        patched.setattr(charging, "gateways", SimpleNamespace(of=lambda books: at_work))
         assert buying.advance(placed).status == "paying"
         assert payment_of(placed).shown_status == "pending"
     assert buying.advance(placed).status == "paying"

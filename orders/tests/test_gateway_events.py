@@ -326,8 +326,8 @@ def test_a_compensation_refunds_what_the_gateway_has_left(end, unlawful):
     undo = {"key": "undo", "charge_key": payment.charge_key, "charge_reference": charged.reference}
     if end:
         opened = on_its_page("/disputes", charge=charged.reference)
-        assert gateways.refund_rest(**undo, amount=500).status == "declined"
+        assert gateways.refund_rest(payment.books, **undo, amount=500).status == "declined"
         on_its_page(f"/disputes/{opened['id']}/close", status=end)
     for _ in range(2):
-        assert gateways.refund_rest(**undo, amount=500).status == "succeeded"
+        assert gateways.refund_rest(payment.books, **undo, amount=500).status == "succeeded"
     assert gateway().find(key=payment.charge_key).refunded_amount == (200 if end else 500)

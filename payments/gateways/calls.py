@@ -6,6 +6,7 @@ answer, even a 500, shows that it is reachable.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,6 +15,7 @@ import orjson
 from django.conf import settings
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from payments.gateways.configured import called, own
 from shop.db import open_transaction
 from shop.outbound import http_client
 from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
@@ -22,8 +24,6 @@ from shop.outbound.http_client import NoResponse, Reply, ResponseTooLarge
 FAILURES_TO_OPEN = 10
 """In a row: a single card may make a gateway time out, and the next answer resets the count."""
 OPEN_SECONDS = 2
-breaker = CircuitBreaker("gateway", failures=FAILURES_TO_OPEN, seconds=OPEN_SECONDS)
-forget = breaker.record_success
 LONGEST_DETAIL = 255
 LONGEST_ADDRESS = 2000
 
@@ -58,6 +58,15 @@ class JsonReply:
     content: Any
 
 
+@cache
+def breaker(name: str) -> CircuitBreaker:
+    """Of the gateway of this name: one that is away stops no calls of another."""
+    return CircuitBreaker(f"gateway {name}", failures=FAILURES_TO_OPEN, seconds=OPEN_SECONDS)
+
+
+forget = breaker.cache_clear
+
+
 def return_address(order_id: UUID | None) -> str:
     """The shop's page to which the gateway's own leads the card's owner back; empty where there is none."""
     page: str = settings.PAYMENT_RETURN_URL
@@ -72,13 +81,13 @@ def request_json(
     body: Mapping[str, Any] | None = None,
     key: str | None = None,
 ) -> JsonReply:
-    """Send a JSON request to the gateway at `GATEWAY_URL`. Raises `NoAnswer`."""
+    """Send a JSON request to the gateway at its `GATEWAY_URL`. Raises `NoAnswer`."""
     headers = {"Idempotency-Key": key} if key else {}
     content = None
     if body is not None:
         headers["Content-Type"] = "application/json"
         content = orjson.dumps(body)
-    url = f"{settings.GATEWAY_URL}{path}" + (f"?{urlencode(query)}" if query else "")
+    url = f"{own('GATEWAY_URL')}{path}" + (f"?{urlencode(query)}" if query else "")
     reply = exchange(method, url, headers=headers, body=content)
     if reply.status >= 500:
         raise NoAnswer(f"HTTP {reply.status}")
@@ -95,7 +104,7 @@ def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes |
     open_transaction.assert_outside()
     seconds = settings.GATEWAY_TIMEOUT_SECONDS
     try:
-        with breaker.guard(NoResponse):
+        with breaker(called()).guard(NoResponse):
             return http_client.send_request(method, url, headers=headers, body=body, seconds=seconds)
     except CircuitOpen as error:
         raise NoAnswer("the gateway is not reachable; it is called again soon") from error

@@ -10,6 +10,8 @@ from uuid import UUID
 # settings are wrong would then go on with Django's defaults.
 from django.utils.translation.trans_null import gettext_noop
 
+from payments.gateways.configured import Books
+
 Status = Literal[
     "succeeded", "declined", "pending", "requires_action", "cancelled", "absent", "unknown", "unsupported"
 ]
@@ -99,12 +101,15 @@ class BookedCharge(GatewayResult):
 
 
 class ExpectedCharge(NamedTuple):
-    """The charge of a payment: the amount in minor units; `order` is None for a top-up."""
+    """The charge of a payment, and in whose books it is; the amount in minor units; `order` is None for a
+    top-up.
+    """
 
     key: str
     amount: int
     currency: str
     order: str | None
+    books: Books
 
     def is_met_by(self, found: GatewayResult) -> bool:
         """Whether the charge is the payment's: the amount and currency are, and the order if it is named."""

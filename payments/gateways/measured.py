@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from structlog import get_logger
 
 from payments.gateways.calls import NoAnswer
+from payments.gateways.configured import called
 from payments.gateways.contract import GatewayResult
 
 log = get_logger(__name__)
@@ -23,8 +24,8 @@ P = ParamSpec("P")
 Call = Callable[P, GatewayResult]
 
 
-def measured(gateway: str, *errors: type[Exception]) -> Callable[[Call[P]], Call[P]]:
-    """A decorator for a call of this gateway. Its result is `unknown` where it raises `NoAnswer`, the
+def measured(*errors: type[Exception]) -> Callable[[Call[P]], Call[P]]:
+    """A decorator for a call of a gateway. Its result is `unknown` where it raises `NoAnswer`, the
     `ValidationError` of a reply of another shape, or one of these errors.
 
     It is measured by its result's status, and as `failed` if it raises anything else.
@@ -46,7 +47,7 @@ def measured(gateway: str, *errors: type[Exception]) -> Callable[[Call[P]], Call
                 )
                 return GatewayResult(status="unknown", failure_detail=reason)
             finally:
-                CALLS.labels(gateway, call.__name__, outcome).observe(time.perf_counter() - began_at)
+                CALLS.labels(called(), call.__name__, outcome).observe(time.perf_counter() - began_at)
 
         return measuring
 

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from django.conf import settings
 from django.utils.translation import gettext_noop
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
@@ -22,6 +21,7 @@ from payments.gateways.calls import (
     request_json,
     return_address,
 )
+from payments.gateways.configured import webhook_secret
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 from payments.gateways.measured import describe_error, measured
 from shop.errors import Unavailable
@@ -137,7 +137,7 @@ class RefundPage(ReplyPart):
     next: str | None
 
 
-@measured("simulator")
+@measured()
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
     body = {"token": token, "amount": amount, "currency": currency, "order": order_id and str(order_id)}
     if return_url := return_address(order_id):
@@ -156,7 +156,7 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
     return charged.to_result()
 
 
-@measured("simulator")
+@measured()
 def find(*, key: str) -> GatewayResult:
     found = _read_page({"key": key}).results
     if not found:
@@ -171,13 +171,13 @@ def key_of(*, reference: str) -> str | None:
     return ""
 
 
-@measured("simulator")
+@measured()
 def cancel(*, key: str) -> GatewayResult:
     answer = request_json("POST", "/charges/cancel", body={"key": key})
     return _read_charge(answer, key, CANCELLED).to_result()
 
 
-@measured("simulator")
+@measured()
 def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     answer = request_json("POST", "/refunds", body={"charge": charge_reference, "amount": amount}, key=key)
     if answer.status in (404, 409):
@@ -190,7 +190,7 @@ def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     return refunded.to_result()
 
 
-@measured("simulator")
+@measured()
 def find_refund(*, key: str, charge_reference: str) -> GatewayResult:
     answer = request_json("GET", "/refunds", query={"key": key, "limit": "1"})
     found = RefundPage.model_validate(answer.content).results
@@ -228,7 +228,7 @@ def charges(
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-    events.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_SIMULATOR, now=now)
+    events.verify(signature, body=body, secret=webhook_secret(), now=now)
     payload = events.parse(body)
     if payload is None:
         return None

@@ -21,6 +21,7 @@ from structlog import get_logger
 
 from payments.gateways import events, stripe_calls
 from payments.gateways.calls import NoAnswer, return_address
+from payments.gateways.configured import webhook_secret
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from payments.gateways.measured import describe_error, measured
 from payments.gateways.stripe_calls import KEY, ORDER, Intent, decisive_intent
@@ -54,7 +55,7 @@ NAMED_BY_REFERENCE = ("refund", "dispute")
 """Objects without the metadata of their intent. A refund with metadata of ours is the shop's own."""
 
 
-@measured("stripe", stripe.StripeError)
+@measured(stripe.StripeError)
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
     try:
         intent = stripe_calls.create(
@@ -73,7 +74,7 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
     return _check_amount(_confirm(intent, key=key, return_url=return_address(order_id)), amount=amount)
 
 
-@measured("stripe", stripe.StripeError)
+@measured(stripe.StripeError)
 def find(*, key: str) -> GatewayResult:
     found = decisive_intent([_cancel_if_declined(one) for one in stripe_calls.find_by_metadata(KEY, key)])
     return found.to_result(stripe_calls.disputes(found)) if found else GatewayResult(status="absent")
@@ -88,7 +89,7 @@ def key_of(*, reference: str) -> str | None:
         return None
 
 
-@measured("stripe", stripe.StripeError)
+@measured(stripe.StripeError)
 def cancel(*, key: str) -> GatewayResult:
     try:
         return _cancel(key)
@@ -97,7 +98,7 @@ def cancel(*, key: str) -> GatewayResult:
         return _cancel(key)
 
 
-@measured("stripe", stripe.StripeError)
+@measured(stripe.StripeError)
 def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     try:
         refunded = stripe_calls.refund(charge_reference, key=key, amount=amount)
@@ -108,7 +109,7 @@ def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     return refunded.to_result()
 
 
-@measured("stripe", stripe.StripeError)
+@measured(stripe.StripeError)
 def find_refund(*, key: str, charge_reference: str) -> GatewayResult:
     found = stripe_calls.find_refund(charge_reference, key=key)
     return found.to_result() if found else GatewayResult(status="absent")
@@ -139,7 +140,7 @@ def charges(
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
-    events.verify(signature, body=body, secret=settings.WEBHOOK_SECRET_STRIPE, now=now)
+    events.verify(signature, body=body, secret=webhook_secret(), now=now)
     payload = events.parse(body)
     if payload is None:
         return None

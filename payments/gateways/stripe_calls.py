@@ -19,6 +19,7 @@ from django.utils.translation import gettext_noop
 from pydantic import Field, ValidationError, model_validator
 
 from payments.gateways.calls import Address, Amount, Detail, NoAnswer, Reference, ReplyPart, Word, exchange
+from payments.gateways.configured import own
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayResult, Status
 
 if TYPE_CHECKING:
@@ -462,7 +463,7 @@ def _to_intent(intent: stripe.PaymentIntent, intent_id: str = "") -> Intent:
 
 
 def _client() -> stripe.V1Services:
-    return _made_client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE)
+    return _made_client(own("STRIPE_API_KEY"), settings.STRIPE_API_BASE)
 
 
 @cache

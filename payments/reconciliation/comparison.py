@@ -1,4 +1,6 @@
-"""Our payments against the gateway's own book of charges (law L9), both read side by side, page by page.
+"""Our payments against the gateways' own books of charges (law L9), each with the payments that are at that
+gateway, both read side by side, page by page. Payments at gateways that can't be reached any more, by their
+settings, are left out: the doctor names them.
 
 A suspected difference is checked again by its key before it is reported, because payments continue while the
 books are read: a payment that is being processed is no difference, nor is one at the edge of a period.
@@ -13,15 +15,17 @@ from typing import Any, NamedTuple
 
 from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, QuerySet, When
 from django.utils.translation import gettext_noop
+from structlog import get_logger
 
-from payments import disputes
-from payments.gateways import gateway
+from payments import disputes, gateways, payment_states
+from payments.gateways.configured import Books
 from payments.gateways.contract import BookedCharge
 from payments.models import Dispute, Payment, Reconciliation
 from payments.payment_states import ENDED_UNPAID, UNSETTLED, expected_charge
 from shop import clock
 from shop.errors import Unavailable
 
+log = get_logger(__name__)
 PAGE = 1_000
 MAX_REPORTED = 100
 # An adapter whose gateway lists the newest first holds a whole slice in memory, so slices are short.
@@ -59,8 +63,9 @@ class Cause(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The gateway's charges of a key and the payment of that key, which don't agree, with the cause."""
+    """The charges of a key in these books and the payment of that key, which don't agree, with the cause."""
 
+    books: Books
     key: str
     cause: Cause
     charges: list[BookedCharge]
@@ -103,17 +108,39 @@ def differences(
     """Each key under which the books don't agree, as it is found; `counted` has the charges read so far.
 
     A period includes the charges that the gateway took in it and the payments that began in it. Payments that
-    are pending or in doubt may be charged or not. Raises `Unavailable` when the gateway's book can't be read.
+    are pending or in doubt may be charged or not. Raises `Unavailable` when a gateway's book can't be read,
+    once the others are.
     """
+    unread: Unavailable | None = None
+    for books in _compared():
+        try:
+            yield from _differences_at(books, since=since, until=until, counted=counted)
+        except Unavailable as error:
+            log.warning("a gateway's book can't be read", gateway=books.gateway, reason=str(error))
+            unread = error
+    if unread:
+        raise unread
+
+
+def _compared() -> list[Books]:
+    """The books of new payments, and all others that have payments and can be reached."""
+    known = payment_states.known_books()
+    return sorted(one for one in known | {gateways.current_books()} if not gateways.lacking(one))
+
+
+def _differences_at(
+    books: Books, *, since: datetime | None, until: datetime | None, counted: Comparison | Reconciliation
+) -> Iterator[Difference]:
     # Payments that begin from now on are left to the next comparison.
     period = Q(created_at__lt=until or clock.now()) & (Q(created_at__gte=since) if since else Q())
+    of_books = Payment.objects.filter(payment_states.are_in(books))
     is_kept = Q(card_amount__gt=F("refunded_amount") + F("refunding_amount"))
     is_expected = period & is_kept & Q(status=Payment.Status.SUCCEEDED)
-    books = OrderedDiff(_keys(Payment.objects.filter(is_expected)))
-    charges = _charges(since, until)
+    claims = OrderedDiff(_keys(of_books.filter(is_expected)))
+    charges = _charges(books, since, until)
     while page := list(islice(charges, PAGE)):
         counted.checked += len(page)
-        rows = Payment.objects.filter(charge_key__in=[charge.key for charge in page]).annotate(
+        rows = of_books.filter(charge_key__in=[charge.key for charge in page]).annotate(
             is_disputed=Exists(Dispute.objects.filter(payment=OuterRef("pk"))),
             is_expected=Case(When(is_expected, then=True), default=False, output_field=BooleanField()),
         )
@@ -127,19 +154,19 @@ def differences(
                 suspects[charge.key] = None
             if payment and payment.is_expected:
                 charged[charge.key] = None
-        yield from recheck(suspects)
-        yield from recheck(books.merge_next(charged))
-    yield from recheck(books.remaining())
+        yield from recheck(suspects, books)
+        yield from recheck(claims.merge_next(charged), books)
+    yield from recheck(claims.remaining(), books)
 
 
-def _charges(since: datetime | None, until: datetime | None) -> Iterator[BookedCharge]:
+def _charges(books: Books, since: datetime | None, until: datetime | None) -> Iterator[BookedCharge]:
     """The gateway's book of the period, oldest first, read slice by slice."""
     at = since or Payment.objects.order_by("created_at").values_list("created_at", flat=True).first()
     end, edges = until or clock.now(), [since]
     while at is not None and (at := at + SLICE) < end:
         edges.append(at)
     for first, last in pairwise([*edges, until]):
-        yield from gateway().charges(since=first, until=last)
+        yield from gateways.of(books).charges(since=first, until=last)
 
 
 def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
@@ -153,25 +180,25 @@ def _keys(payments: "QuerySet[Payment]") -> Iterator[str]:
         page = list(rows.filter(created_at__gte=at).filter(Q(created_at__gt=at) | Q(id__gt=id))[:PAGE])
 
 
-def recheck(keys: Iterable[str]) -> Iterator[Difference]:
-    """The differences that remain when both sides are read again, once more where the payment changed in
-    between. Raises `Unavailable`.
+def recheck(keys: Iterable[str], books: Books) -> Iterator[Difference]:
+    """The differences that remain of keys in these books when both sides are read again, once more where the
+    payment changed in between. Raises `Unavailable`.
     """
     for key in keys:
         for _ in range(RECHECKS):
-            payment, state = _read_payment(key)
-            charges = list(gateway().charges(key=key))
+            payment, state = _read_payment(key, books)
+            charges = list(gateways.of(books).charges(key=key))
             cause = _cause(charges, payment)
             if cause is None:
                 break
-            if _read_payment(key)[1] == state:
-                yield Difference(key, cause, charges, payment)
+            if _read_payment(key, books)[1] == state:
+                yield Difference(books, key, cause, charges, payment)
                 break
 
 
-def _read_payment(key: str) -> tuple[Payment | None, tuple[Any, ...]]:
-    """The payment of the key, and what a comparison depends on of it."""
-    payment = Payment.objects.filter(charge_key=key).first()
+def _read_payment(key: str, books: Books) -> tuple[Payment | None, tuple[Any, ...]]:
+    """The payment of the key in these books, and what a comparison depends on of it."""
+    payment = Payment.objects.filter(payment_states.are_in(books), charge_key=key).first()
     state = payment and (payment.status, payment.refunding_amount, payment.refunded_amount)
     return payment, (state, disputes.amounts_of(key))
 

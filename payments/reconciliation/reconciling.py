@@ -16,8 +16,8 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext, gettext_lazy as _
 from structlog import get_logger
 
-from payments import payment_states
-from payments.gateways import gateway
+from payments import gateways, payment_states
+from payments.gateways.configured import Books
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment, Reconciliation
 from payments.payment_states import ENDED_UNPAID
@@ -119,6 +119,7 @@ def reconcile(
             if len(run.findings) < MAX_WRITTEN:
                 # Pages in other languages show the text and its values.
                 words = {"cause": cause.in_words, "text": cause.text, "values": cause.values}
+                words |= difference.books._asdict()
                 run.findings.append({"key": difference.key, "kind": cause.kind, **words, "done": done})
         run.unread = ""
     except Unavailable as error:
@@ -136,6 +137,7 @@ def reconcile_by_schedule() -> Reconciliation:
     """Compare recent payments, and the whole books once a day; refund charges of payments that ended unpaid.
     Charges without a payment of ours are only reported: an operator decides.
     """
+    payment_states.name_gateways()
     now = clock.now()
     until = now - SETTLING
     whole = Reconciliation.objects.filter(since_at__isnull=True)
@@ -201,7 +203,7 @@ def _resolve(difference: Difference, fix: Fix) -> str:
             return refund_orphans(difference, fix)
         for book in BOOKERS:
             book(payment)
-        return "" if next(comparison.recheck([difference.key]), None) else BOOKED
+        return "" if next(comparison.recheck([difference.key], difference.books), None) else BOOKED
     except Unavailable:
         raise
     except Exception:
@@ -218,11 +220,11 @@ def refund_orphans(difference: Difference, fix: Fix) -> str:
     is_allowed = fix == Fix.EVERYTHING or (fix == Fix.OURS and payment is not None)
     if not (kept and is_allowed and (payment is None or payment.status in ENDED_UNPAID)):
         return ""
-    done = [refund_charge(charge, payment) for charge in kept]
+    done = [refund_charge(charge, payment, difference.books) for charge in kept]
     return REFUNDED if all(done) else "refund failed"
 
 
-def refund_charge(charge: GatewayResult, payment: Payment | None) -> bool:
+def refund_charge(charge: GatewayResult, payment: Payment | None, books: Books) -> bool:
     """Refund what the gateway keeps of the charge, and note it in the journal. Returns whether it is done.
 
     The refund is keyed by the charge, what was refunded before and the amount, which is all that is left, so
@@ -233,7 +235,7 @@ def refund_charge(charge: GatewayResult, payment: Payment | None) -> bool:
     part = {"amount": amount} | ({"refunded_before_amount": before_amount} if before_amount else {})
     # The charge is noted first: if this process dies in the refund, `note_already_refunded` notes the rest.
     _note(LATE, charge.reference, part, payment)
-    refunded = gateway().refund(
+    refunded = gateways.of(books).refund(
         key=f"orphan-{charge.reference}-{before_amount}-{amount}",
         charge_reference=charge.reference,
         amount=amount,
@@ -323,8 +325,14 @@ def is_fixable(finding: dict[str, Any]) -> bool:
 
 
 def finding_of(run: Reconciliation, key: str) -> dict[str, Any] | None:
-    """The finding of the comparison about this key."""
-    return next((finding for finding in run.findings if finding["key"] == key), None)
+    """The finding of the comparison about this key: of several gateways' one that can be fixed."""
+    found = [finding for finding in run.findings if finding["key"] == key]
+    return next(filter(is_fixable, found), found[0] if found else None)
+
+
+def books_of(finding: Mapping[str, Any]) -> Books:
+    """The books in which the difference was found; findings of the release before don't name them."""
+    return Books(**{name: finding.get(name, now) for name, now in gateways.current_books()._asdict().items()})
 
 
 def fix_finding(*, run_id: int, key: str, reason: str) -> str:
@@ -342,7 +350,7 @@ def fix_finding(*, run_id: int, key: str, reason: str) -> str:
     if finding["done"] == REFUNDED:
         return REFUNDED
     done = AGREES
-    if difference := next(comparison.recheck([key]), None):
+    if difference := next(comparison.recheck([key], books_of(finding)), None):
         if difference.payment:
             own_account.refuse_own(difference.payment.account_id)
         done = refund_orphans(difference, Fix.EVERYTHING)

@@ -130,6 +130,7 @@ def test_a_payment_has_the_contracts_fields_its_open_dispute_and_what_the_card_s
     assert body == {
         "id": str(payment.id),
         "order": str(payment.order_id),
+        "gateway": "simulator",
         "status": "pending",
         "points_amount": 0,
         "card_amount": 500,

@@ -69,7 +69,7 @@ def test_a_gateway_that_died_is_used_again_when_another_listens_there(mortal_gat
 def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway):
     mortal_gateway.child.send_signal(signal.SIGSTOP)
     open_circuit()
-    wait_until(lambda: not calls.breaker.is_open)
+    wait_until(lambda: not calls.breaker("simulator").is_open)
 
     details = [one.failure_detail for one in race([lambda: charge("again")] * 20)]
 

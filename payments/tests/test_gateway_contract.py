@@ -44,7 +44,7 @@ def gateway(request: pytest.FixtureRequest, settings: LazySettings) -> Gateway:
     """The gateway, with its process running and an empty book."""
     request.getfixturevalue(OUTSIDE[request.param])
     settings.PAYMENT_GATEWAY = request.param
-    return gateways.gateway()
+    return gateways.GATEWAYS[request.param].load()
 
 
 # For tests of late answers, which localstripe does not give.

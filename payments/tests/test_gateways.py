@@ -41,7 +41,7 @@ def test_an_entry_has_the_settings_that_a_gateway_needs_and_a_name_that_an_event
 def test_a_charge_has_the_page_that_the_setting_names_or_stripes_own(settings, changed, reference, page):
     for name, value in changed.items():
         setattr(settings, name, value)
-    assert gateways.charge_page(reference) == page
+    assert gateways.charge_page(gateways.current_books().gateway, reference) == page
 
 
 @pytest.mark.usefixtures("own_gateway")

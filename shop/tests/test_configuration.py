@@ -21,6 +21,23 @@ from shop.tests.case_tables import in_one_test
 
 READERS: list[tuple[str, str, Callable[[str], object]]] = [
     ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),
+    *(
+        ("PAYMENT_GATEWAYS", pairs, lambda name: configuration.payment_gateways(name, gateways.GATEWAYS))
+        for pairs in (
+            "a",
+            "a=paypal",
+            "a=stripe=b",
+            "A=stripe",
+            "=stripe",
+            "a=stripe,a=simulator",
+            "1=stripe",
+        )
+    ),
+    # The settings of these names are another's.
+    *(
+        ("PAYMENT_GATEWAYS", pairs, lambda name: configuration.payment_gateways(name, gateways.GATEWAYS))
+        for pairs in ("stripe=simulator", "fallbacks=stripe", f"{'a' * 17}=stripe")
+    ),
     ("DEBUG", "maybe", configuration.flag),
     ("WEB_THREADS", "many", configuration.number),
     ("WEB_THREADS", "1", configuration.number),
@@ -206,6 +223,8 @@ def test_the_shop_starts_with_stripe_and_without_its_settings_where_that_is_not_
     assert started(GOOD).stdout == "stripe\n"
     assert started(GOOD | {"STRIPE_API_KEY": "rk_live_1"}).returncode == 0
     assert started({"PAYMENT_GATEWAY": "simulator", "STRIPE_API_KEY": ""}).returncode == 0
+    several = {"PAYMENT_GATEWAYS": "stripe=stripe,b=simulator,c=stripe", "GATEWAY_URL_B": "http://b"}
+    assert started(GOOD | several | {"PAYMENT_GATEWAY": "b", "STRIPE_API_KEY_C": "sk_1"}).stdout == "b\n"
 
 
 @boots
@@ -218,6 +237,9 @@ def test_the_shop_starts_with_stripe_and_without_its_settings_where_that_is_not_
             {"STRIPE_API_BASE": "api.stripe.com"},
             "STRIPE_API_BASE must be a URL that begins with http://, https://.",
         ),
+        ({"PAYMENT_GATEWAYS": "simulator=simulator"}, "PAYMENT_GATEWAY is 'stripe': choose from simulator."),
+        ({"PAYMENT_GATEWAYS": "stripe=stripe,b=simulator"}, "The gateway 'b' needs GATEWAY_URL_B."),
+        ({"PAYMENT_GATEWAYS": "stripe=stripe,b=stripe"}, "STRIPE_API_KEY_B must be a secret key"),
         ({"CURRENCY": "ISK"}, "CURRENCY is 'ISK'"),
         ({"PAYMENT_GIVE_UP_SECONDS": "86400"}, "PAYMENT_GIVE_UP_SECONDS is 86400"),
     ],

@@ -1,0 +1,56 @@
+"""The gateways that are configured: their names, the settings of each, and which of them is called just now.
+
+A name that is that of its kind has today's settings (`GATEWAY_URL`); another has its own (`GATEWAY_URL_B`).
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from django.conf import settings
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+_called: ContextVar[str] = ContextVar("called", default="")
+
+
+class Books(NamedTuple):
+    """Whose books at which gateway, by the names of a payment's columns."""
+
+    gateway: str
+    gateway_account: str
+
+
+def setting_of(name: str, kind: str, setting: str) -> str:
+    """The name that this setting has for the gateway of this name and kind."""
+    return setting if name == kind else f"{setting}_{name.upper()}"
+
+
+def value_of(name: str, setting: str) -> Any:
+    """The value of this setting of the configured gateway of this name."""
+    return getattr(settings, setting_of(name, settings.PAYMENT_GATEWAYS[name], setting))
+
+
+def call(name: str, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+    """The result of an adapter's function, which calls the configured gateway of this name."""
+    token = _called.set(name)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _called.reset(token)
+
+
+def called() -> str:
+    """The name of the gateway that is called: without `call`, that of new payments."""
+    return _called.get() or settings.PAYMENT_GATEWAY
+
+
+def own(setting: str) -> Any:
+    """The value of this setting of the gateway that is called."""
+    return value_of(called(), setting)
+
+
+def webhook_secret() -> str:
+    """What signs the webhooks of the gateway that is called."""
+    secret: str = getattr(settings, f"WEBHOOK_SECRET_{called().upper()}")
+    return secret
