@@ -9,9 +9,11 @@ class OrdersConfig(AppConfig):
     verbose_name = _("Orders")
 
     def ready(self) -> None:
+        from celery.signals import celeryd_init
+
         from orders import cancellation
         from orders.metrics import state
-        from orders.payment import gateway_bookings, purchase, refund_saga, refunding, top_ups
+        from orders.payment import gateway_bookings, purchase, refund_saga, refunding, top_ups, unreachable
         from orders.saga import status
         from orders.saga.definitions import SAGA_TYPES
         from payments.reconciliation import reconciling
@@ -21,6 +23,7 @@ class OrdersConfig(AppConfig):
 
         assert {purchase.KIND, top_ups.KIND, refund_saga.KIND} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
+        celeryd_init.connect(unreachable.refuse_to_start)
         entries.ORDER_ENDERS.append(cancellation.expire_unlocked)
         reconciling.BOOKERS.append(gateway_bookings.look_up)
         reconciling.RECORDERS.append(gateway_bookings.record_late_refund)

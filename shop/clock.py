@@ -5,7 +5,6 @@ a query; a correction applies at once, also backwards. On SQLite the host's wall
 """
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
 from django.db.models import Q
 from structlog import get_logger
 
+from shop import starting
 from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
@@ -29,8 +29,6 @@ SAMPLES = 5
 FIRST_MEASUREMENT_SECONDS = 5.0
 # A larger correction is logged.
 USUAL_CORRECTION_SECONDS = 1.0
-# A supervisor restarts a process that exits; the pause keeps it from doing so continuously.
-REFUSAL_PAUSE_SECONDS = 2.0
 # A bound that is too small ends live leases: processes' ideas of the time, and settings, may differ.
 MARGIN_SECONDS = 120.0
 # Unlike CLOCK_MONOTONIC it advances while the machine is suspended. Only Linux has it.
@@ -107,15 +105,10 @@ def refuse_skewed_host() -> None:
     if abs(offset) - measurement.error_seconds <= limit:
         return
     direction = "ahead of" if offset > 0 else "behind"
-    print(
-        f"firstcome: not starting: this host's clock is {abs(offset):.1f} s {direction} the database's, "
-        f"and CLOCK_SKEW_SECONDS allows {limit:g} s. Let both follow one time server (chrony, "
-        "systemd-timesyncd), then start again.",
-        file=sys.stderr,
-        flush=True,
+    starting.refuse(
+        f"this host's clock is {abs(offset):.1f} s {direction} the database's, and CLOCK_SKEW_SECONDS allows "
+        f"{limit:g} s. Let both follow one time server (chrony, systemd-timesyncd), then start again."
     )
-    time.sleep(REFUSAL_PAUSE_SECONDS)
-    raise SystemExit(1)
 
 
 def is_measured() -> bool:

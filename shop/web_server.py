@@ -101,14 +101,16 @@ if METRICS_FOLDER:
 
 
 def on_starting(manager: Any) -> None:
-    from shop import clock  # which needs the settings
+    from orders.payment import unreachable
+    from shop import clock  # which need the settings
 
-    # In a process of its own: a connection has a thread, and a process with threads is not forked.
-    checking = multiprocessing.get_context("fork").Process(target=clock.refuse_skewed_host)
-    checking.start()
-    checking.join()
-    if checking.exitcode:
-        sys.exit(checking.exitcode)
+    for refuse in (clock.refuse_skewed_host, unreachable.refuse_to_start):
+        # In a process of its own: a connection has a thread, and a process with threads is not forked.
+        checking = multiprocessing.get_context("fork").Process(target=refuse)
+        checking.start()
+        checking.join()
+        if checking.exitcode:
+            sys.exit(checking.exitcode)
 
 
 def pre_fork(manager: Any, worker: Any) -> None:

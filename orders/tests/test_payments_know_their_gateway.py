@@ -2,6 +2,7 @@
 takes new payments; two simulators with two books.
 """
 
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,9 @@ from django.conf import LazySettings
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders import doctor
 from orders.models import Order, Refund, Saga
-from orders.payment import gateway_events
+from orders.payment import gateway_events, unreachable
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
 from orders.tests.owners import payment_of
@@ -23,10 +25,13 @@ from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests import events
 from payments.tests.own_gateway import change_book, nobody_there
-from scripts.stack import ports
+from scripts.stack import places, ports
+from scripts.tests import programs
 from scripts.tests.simulator import Simulator, everything, serving
+from shop import starting
 from shop.errors import NotFound, SignatureInvalid
 from shop.tests.racing import race
+from shop.tests.second_process import environment
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -255,6 +260,7 @@ def test_payments_of_the_release_before_are_at_the_gateway_of_the_update_for_goo
     """They name no gateway, until the first comparison by schedule names the one that is in use."""
     in_doubt, paid = buy(product, "tok_timeout_charged"), buy(product)
     Payment.objects.update(gateway="", gateway_account="")
+    assert found_by_doctor() == [("warning", "not all named")]
     assert_books_agree()
     assert buying.advance(in_doubt).status == "paid"
 
@@ -265,3 +271,68 @@ def test_payments_of_the_release_before_are_at_the_gateway_of_the_update_for_goo
     for placed in (in_doubt, paid):
         assert buying.execute_refund(buying.refund(placed.order.id)).status == "succeeded"
     assert_books_agree()
+
+
+def left(settings: LazySettings) -> None:
+    """Only `b` is configured from now on."""
+    settings.PAYMENT_GATEWAY, settings.PAYMENT_GATEWAYS = "b", {"b": "simulator"}
+
+
+def found_by_doctor() -> list[tuple[str, str]]:
+    findings = [one for one in doctor.examine() if one.check == "payments' gateways"]
+    return [(one.level, one.found) for one in findings]
+
+
+def test_no_process_starts_while_a_payment_is_open_at_a_gateway_that_is_not_configured(
+    product, settings, monkeypatch, capfd
+):
+    monkeypatch.setattr(starting, "PAUSE_SECONDS", 0)
+    placed = buy(product, "tok_timeout_charged")
+    free = ProductFactory.create(on_hand=1, price=0)
+    buy(free, "")
+    unreachable.refuse_to_start()
+    before = settings.PAYMENT_GATEWAYS
+    left(settings)
+
+    with pytest.raises(SystemExit) as ended:
+        unreachable.refuse_to_start()
+
+    assert ended.value.code == 1
+    [line] = capfd.readouterr().err.splitlines()[-1:]
+    assert line == (
+        "firstcome: not starting: payments are open at a gateway that is not configured: "
+        "PAYMENT_GATEWAYS has no 'simulator'."
+    )
+    assert found_by_doctor() == [("ok", "named"), ("danger", "PAYMENT_GATEWAYS has no 'simulator'; open")]
+
+    settings.PAYMENT_GATEWAYS = before
+    assert buying.advance(placed).status == "paid"
+    left(settings)
+    unreachable.refuse_to_start()
+    _, (level, found) = found_by_doctor()
+    assert (level, found[:58]) == ("warning", "PAYMENT_GATEWAYS has no 'simulator'; the newest that can b")
+
+    settings.PAYMENT_GATEWAYS = before
+    buying.execute_refund(buying.refund(placed.order.id))
+    left(settings)
+    assert found_by_doctor() == [("ok", "named")]
+
+
+@pytest.mark.boots("a Python process")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["celery", "-A", "shop", "worker", "--pool", "threads"],
+        ["gunicorn", "--config", "python:shop.web_server", "--workers", "1"],
+    ],
+    ids=["worker", "web"],
+)
+def test_the_serving_processes_ask_at_their_start(words, product, settings, tmp_path):
+    buy(product, "tok_timeout_charged")
+    named = {"PAYMENT_GATEWAYS": "b=simulator", "PAYMENT_GATEWAY": "b", "GATEWAY_URL_B": "http://b"}
+    own = environment(**named, DJANGO_SETTINGS_MODULE="shop.settings", PYTHONPATH=str(places.PROJECT))
+
+    ended = programs.end([sys.executable, "-m", *words], tmp_path, seconds=60, **own)
+
+    assert ended.returncode == 1
+    assert "not starting: payments are open at a gateway that is not configured" in ended.stderr

@@ -32,7 +32,7 @@ from orders.saga import status
 from orders.tests import stepping
 from scripts.stack import places
 from scripts.tests import programs
-from shop import clock
+from shop import clock, starting
 from shop.clock import Measurement
 from shop.errors import FirstcomeError, NotAuthenticated
 from shop.fields import CreatedAtField
@@ -179,7 +179,7 @@ def test_a_forked_process_measures_in_a_thread_of_its_own(unstarted):
 def test_the_start_is_refused_only_if_the_clock_is_off_by_more_than_the_limit(
     unstarted, monkeypatch, settings, capfd
 ):
-    monkeypatch.setattr(clock, "REFUSAL_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(starting, "PAUSE_SECONDS", 0)
     set_host_ahead(monkeypatch, timedelta(seconds=-3))
     with pytest.raises(SystemExit) as ended:
         clock.start()

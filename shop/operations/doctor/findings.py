@@ -37,6 +37,8 @@ DANGERS = {
     "visibility timeout": "Make it longer than CELERY_TASK_TIME_LIMIT.",
     "broker queues": "They are of another type and can't be changed: let workers empty them, and delete "
     "them.",
+    "open payments": "No process starts, as nothing can settle them: let PAYMENT_GATEWAYS name that gateway "
+    "with the settings that it had, until they are settled.",
     "clock": "Let every machine follow the same time server (chrony, or systemd-timesyncd).",
     "laws": "The admin lists the offenders (Law statuses), as does `manage.py audit`; docs/operations.md, 'A "
     "law is broken', says what to do. The next audit finds out whether it is repaired.",
@@ -95,6 +97,10 @@ WARNINGS = {
     "they expire within seconds. Without a reason, another transaction keeps rows locked: the workers' log "
     "says `orders expire later: what they hold is locked`; find that transaction in "
     "information_schema.innodb_trx and end it with KILL.",
+    "refundable payments": "Their refunds will be stuck, and no comparison looks at them: let "
+    "PAYMENT_GATEWAYS name that gateway with the settings that it had for as long as they may be refunded.",
+    "payments' gateways": "Payments of the release before are at PAYMENT_GATEWAY until the next comparison "
+    "by schedule names it: change it afterwards.",
     "unfinished deliveries": "Unless it is still running, run its file again with its id: `manage.py "
     "seed_stock FILE --delivery ID`. It continues where the first run ended, also with a file that was "
     "uploaded to the admin.",
