@@ -189,6 +189,22 @@ class Refund(models.Model):
         default=False,
         help_text=_("The gateway had less left of the charge than was to be refunded."),
     )
+    refusal_code = models.CharField(
+        _("refusal code"),
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Why the gateway refused the last attempt, if it did."),
+    )
+    by_hand_amount = models.PositiveBigIntegerField(
+        _("amount by hand"),
+        default=0,
+        db_default=0,
+        help_text=_(
+            "What was refunded at the gateway by hand when an operator had this one made besides it."
+        ),
+    )
     created_at = models.DateTimeField(_("created at"))
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
 
@@ -307,6 +323,12 @@ class Saga(models.Model):
         db_default=WorkClass.AGAIN,
         help_text=_("Whose share of the workers it waits for."),
     )
+    key_number = models.PositiveSmallIntegerField(
+        _("key number"),
+        default=0,
+        db_default=0,
+        help_text=_("How many calls had failed for good under their keys when an operator last retried it."),
+    )
     deadline_at = models.DateTimeField(_("deadline at"))
     created_at = models.DateTimeField(_("created at"))
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
@@ -360,6 +382,12 @@ class SagaLog(models.Model):
     detail = models.CharField(_("detail"), max_length=255, blank=True)
     reference = models.CharField(
         _("reference"), max_length=96, blank=True, help_text=_("The other system's id of it.")
+    )
+    amount = models.PositiveBigIntegerField(
+        _("amount"),
+        null=True,
+        blank=True,
+        help_text=_("What it moved at the other system, if that is known."),
     )
     at = models.DateTimeField(_("at"))
 

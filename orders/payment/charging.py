@@ -75,7 +75,7 @@ def cancel_or_refund(attempts: Sequence[Attempt]) -> list[Call]:
     payments, calls = _payments(attempts), list[Call]()
     for saga in [attempt.saga for attempt in attempts]:
         payment = payments[saga.subject_id]
-        key = store.unused_key(saga, NAME, f"{payment.charge_key}:refund")
+        key = store.unused_key(saga, f"{payment.charge_key}:refund")
         calls.append(partial(_cancel_or_refund, payment, charge_reference(saga), key))
     return calls
 
@@ -119,7 +119,7 @@ def mark_ended(sagas: Sequence[SagaRow]) -> None:
     for saga in sagas:
         # The refund of a charge of unknown outcome shows that it was made.
         undone = saga.final.get((NAME, UNDO))
-        was_charged = bool(charge_reference(saga) or (undone and undone.detail == gateway_facts.REFUNDED))
+        was_charged = bool(charge_reference(saga) or (undone and gateway_facts.is_refunded(undone)))
         payment_states.end_unpaid(
             saga.subject_id,
             to=Status.REVERSED if was_charged else Status.FAILED,
@@ -196,7 +196,7 @@ def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> Step
     if not reference:
         cancelled = _cancel_charge(payment)
         if cancelled.status in ("cancelled", "declined", "absent"):
-            return StepResult(Event.DONE, gateway_facts.NOT_CHARGED, reference=cancelled.reference)
+            return StepResult(Event.DONE, gateway_facts.NOT_CHARGED, reference=cancelled.reference, amount=0)
         if cancelled.status == "pending":
             return _to_step_result(cancelled, payment)
         if cancelled.status != "succeeded":
@@ -214,7 +214,9 @@ def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> Step
     if refunded.status != "succeeded":
         detail = f"refund: {refunded.status} {refunded.failure_detail}"
         return StepResult(Event.FAILED, detail, reference=refunded.reference)
-    return StepResult(Event.DONE, gateway_facts.REFUNDED, reference=refunded.reference)
+    return StepResult(
+        Event.DONE, gateway_facts.REFUNDED, reference=refunded.reference, amount=payment.card_amount
+    )
 
 
 def _cancel_charge(payment: Payment) -> GatewayResult:

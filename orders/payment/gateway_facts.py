@@ -45,7 +45,7 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
     if cancelled.status == "unknown":
         raise Unavailable(NO_ANSWER, retry_after=5)
     if cancelled.status in ("cancelled", "declined", "absent"):
-        return StepResult(Event.FORCED, NOT_CHARGED, reference=cancelled.reference)
+        return StepResult(Event.FORCED, NOT_CHARGED, reference=cancelled.reference, amount=0)
     booked = list(gateways.of(expected.books).charges(key=expected.key))
     if not booked:
         # It can't block the key: the charge may still arrive.
@@ -61,8 +61,13 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
     if undecided:
         raise disagrees(_("the charge is {status} there", status=", ".join(sorted(undecided))))
     refunded = [charge for charge in booked if charge.status == "succeeded"]
-    detail = REFUNDED if refunded else NOT_CHARGED
-    return StepResult(Event.FORCED, detail, reference=(refunded or booked)[0].reference)
+    detail, amount = REFUNDED if refunded else NOT_CHARGED, sum(one.amount for one in refunded)
+    return StepResult(Event.FORCED, detail, reference=(refunded or booked)[0].reference, amount=amount)
+
+
+def is_refunded(undone: StepResult) -> bool:
+    """Whether a charge was there when it was undone. Lines of the release before 3.0 have no amount."""
+    return undone.detail == REFUNDED if undone.amount is None else undone.amount > 0
 
 
 def find_charge(expected: ExpectedCharge) -> BookedCharge:

@@ -10,9 +10,9 @@ at the gateway meanwhile. Where as much as a stuck refund was given back there, 
 it: an operator decides. One that the gateway refuses for good ends without it once two operators say so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from django.utils.translation import gettext_noop
@@ -27,6 +27,7 @@ from orders.saga.definitions import (
     DO,
     FORCED_DETAIL,
     NOT_KNOWN,
+    RETRYABLE,
     SAGA_TYPES,
     Attempt,
     Call,
@@ -44,14 +45,9 @@ from payments.gateways.contract import ExpectedCharge, GatewayResult
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import mark as _
-from shop.models import JournalLine
 from shop.money import format_amount
 
 KIND, REFUND_CARD = "refund", "refund_card"
-REFUSED = "declined"
-"""How the report of an attempt begins that the gateway has refused."""
-BY_HAND = "refunded_by_hand_amount"
-"""What was refunded at the gateway by hand when an operator retried a refund, in the journal."""
 REPLACED = gettext_noop(
     "As much is refunded at the gateway already: record the step as done, or retry it to refund that as well."
 )
@@ -96,7 +92,7 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[Call]:
     calls = list[Call]()
     for saga in [attempt.saga for attempt in attempts]:
         refund = refunds[saga.subject_id]
-        key = store.unused_key(saga, REFUND_CARD, refund_key(refund))
+        key = store.unused_key(saga, refund_key(refund))
         stuck = _read(saga) if saga.state == Saga.State.STUCK else None
         calls.append(partial(_refund_card, refund, payments[refund.order_id], key, stuck))
     return calls
@@ -113,8 +109,6 @@ def _read(saga: SagaRow) -> Expected:
     final = store.final_results([one.id for one in sagas])
     events = {one.subject_id: final[one.id].get((REFUND_CARD, DO), NOT_KNOWN).event for one in sagas}
     unsettled = {id for id in events if others[id].status in refund_records.UNSETTLED}
-    retries = JournalLine.objects.filter(subject=f"{KIND} {refund.id}", what=store.RETRIED)
-    accepted = [(line or {}).get(BY_HAND, 0) for line in retries.values_list("after", flat=True)]
     return Expected(
         charge,
         refund.card_amount,
@@ -122,12 +116,12 @@ def _read(saga: SagaRow) -> Expected:
         + sum(others[id].card_amount for id in unsettled if events[id] in APPLIED),
         made_amount=sum(others[id].card_amount for id, event in events.items() if event == Event.DONE),
         other_keys=tuple(
-            store.unused_key(one, REFUND_CARD, refund_key(others[one.subject_id]))
+            store.unused_key(one, refund_key(others[one.subject_id]))
             for one in sagas
             if events[one.subject_id] == Event.FAILED
         ),
-        accepted_amount=max(accepted, default=0),
-        is_refused=Saga.objects.filter(id=saga.id, last_error__startswith=f"{REFUSED} ").exists(),
+        accepted_amount=refund.by_hand_amount,
+        is_refused=bool(refund.refusal_code),
     )
 
 
@@ -149,12 +143,14 @@ def _ask(expected: Expected, direction: str) -> StepResult:
     )
 
 
-def _note_refunded(expected: Expected) -> dict[str, Any]:
-    """What is refunded by hand when an operator retries the refund, which is made besides that."""
+def _note_refunded(saga: SagaRow, expected: Expected) -> Callable[[], object]:
+    """Ask what is refunded by hand when an operator retries the refund, which is made besides that."""
     charge = gateways.of(expected.charge.books).find(key=expected.charge.key)
     if charge.status == "unknown":
         raise Unavailable(gateway_facts.NO_ANSWER, retry_after=5)
-    return {BY_HAND: _refunded_besides(expected, charge)[1]}
+    amount = _refunded_besides(expected, charge)[1]
+    refunds = Refund.objects.filter(id=saga.subject_id, by_hand_amount__lt=amount)
+    return partial(refunds.update, by_hand_amount=amount)
 
 
 def _refunded_besides(expected: Expected, charge: GatewayResult) -> tuple[int, int]:
@@ -198,16 +194,22 @@ def _refund_card(refund: Refund, payment: Payment, key: str, stuck: Expected | N
     result = gateway.refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
     match result.status:
         case "succeeded":
-            return StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=result.reference)
+            detail = f"{refund.card_amount} refunded"
+            return StepResult(Event.DONE, detail, reference=result.reference, amount=refund.card_amount)
         case "pending":
             return StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)
     exceeds = result.failure_code == "refund_exceeds_charge"
     found = gateway.find(key=payment.charge_key) if exceeds else None
-    return StepResult(Event.FAILED, _described(result), reference=result.reference, answer=found)
+    code = (result.failure_code or "refused") if result.status == "declined" else ""
+    return StepResult(Event.FAILED, _described(result), code=code, reference=result.reference, answer=found)
 
 
-def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:
-    """Reduce a refund of which the gateway has less left, or refuses the rest as two operators confirm."""
+def _note_result(saga: SagaRow, result: StepResult) -> None:
+    """Record if the gateway refuses the refund. Reduce one of which it has less left, or refuses the rest
+    as two operators confirm.
+    """
+    if result.event in RETRYABLE:
+        Refund.objects.filter(id=saga.subject_id).update(refusal_code=result.code[:64])
     if result.event == Event.FORCED and result.answer is not None:
         gateway_bookings.drop_rest(saga.subject_id, result.answer)
     elif result.answer and result.answer.status == "succeeded":
@@ -229,10 +231,7 @@ SAGA_TYPES[KIND] = SagaType(
     kind=KIND,
     steps=(
         OutsideStep(
-            REFUND_CARD,
-            do=_refund_cards,
-            on_result=_fit_to_charge,
-            look_up=LookUp(_read, _ask, _note_refunded),
+            REFUND_CARD, do=_refund_cards, on_result=_note_result, look_up=LookUp(_read, _ask, _note_refunded)
         ),
         LocalStep("settle_refund", do=_settle),
     ),

@@ -56,9 +56,10 @@ class RequiredAction:
 class StepResult:
     """The result of an attempt at a step: `done`, `refused` for good, `failed` this time with its outcome
     unknown, `pending` while the other system works on it, or `requires_action` while it waits for a person,
-    with the `action`. `reference` is that system's id of it, and `answer` what else it said, for `on_result`.
-    A `code` of one that is done is why the saga is compensated all the same. One that failed and
-    `needs_operator` is stuck at once, and not compensated at the deadline.
+    with the `action`. `reference` is that system's id of it, `amount` what it moved there, and `answer` what
+    else it said, for `on_result`. A `code` of one that is done is why the saga is compensated all the same,
+    of one that failed why the other system refused it. One that failed and `needs_operator` is stuck at
+    once, and not compensated at the deadline.
     """
 
     event: Event
@@ -68,6 +69,7 @@ class StepResult:
     action: RequiredAction | None = None
     answer: Any = None
     needs_operator: bool = False
+    amount: int | None = None
 
 
 # Of another system that can't be asked, or can't tell.
@@ -125,6 +127,7 @@ class SagaRow:
     leased_until: datetime | None
     next_attempt_at: datetime | None
     work_class: str
+    key_number: int
     deadline_at: datetime
     final: FinalResults = field(default_factory=dict)
     parent: Any = None
@@ -234,12 +237,12 @@ class LookUp:
     `expect` reads what must be true there, `ask` asks, outside any transaction, for the direction. `ask`
     returns the final result, or one that is `failed` where that system can't tell, or can't do it; it raises
     `Rejected` if the system says otherwise, and `Unavailable` without an answer. `note_retry` asks what an
-    operator's retry must remember of that system; it is noted in the journal's line of it.
+    operator's retry must remember of that system, and returns what writes that in the retry's transaction.
     """
 
     expect: Callable[[SagaRow], Any]
     ask: Callable[[Any, str], StepResult]
-    note_retry: Callable[[Any], dict[str, Any]] | None = None
+    note_retry: Callable[[SagaRow, Any], Callable[[], object]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,13 +83,17 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
         if saga.state not in UNFINISHED:
             text = gettext("The saga has ended: it is %(state)s.") % {"state": Saga.State(saga.state).label}
             raise Rejected(text, code="saga_ended")
+        if step := saga.next_step:
+            saga.change(key_number=store.count_failed_calls(saga, step.name))
+        if note:
+            note()
         return store.RETRIED
 
     reason = _stripped(reason)
-    saga, step = _stuck_at(saga_id, DO)
-    look_up = step.look_up if step else None
-    noted = look_up.note_retry(look_up.expect(saga)) if look_up and look_up.note_retry else {}
-    return _act_while_unleased(saga_id, decide, reason=reason, by=by, noted=noted)
+    stuck, at = _stuck_at(saga_id, DO)
+    look_up = at.look_up if at else None
+    note = look_up.note_retry(stuck, look_up.expect(stuck)) if look_up and look_up.note_retry else None
+    return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
 def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | Approval:

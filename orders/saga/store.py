@@ -39,7 +39,6 @@ from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.journal import journal
 from shop.journal.journal import ActorContext
-from shop.models import JournalLine
 from shop.observability import tracing
 
 
@@ -62,7 +61,7 @@ RETRIED = "saga.retried"
 """The journal's name of an operator's retry."""
 UNLEASED: dict[str, Any] = {"leased_until": None, "lease_token": ""}
 LINES = bulk_sql.Table(
-    SagaLog, ("saga_id", "step", "direction", "attempt", "event", "detail", "reference", "at")
+    SagaLog, ("saga_id", "step", "direction", "attempt", "event", "detail", "reference", "amount", "at")
 )
 _insert_lines = partial(bulk_sql.insert, LINES)
 
@@ -199,12 +198,13 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
     if not saga_ids:
         return found
     cells = bulk_sql.SqlLiterals()
-    columns = ("saga_id", "step", "direction", "event", "detail", "reference")
+    columns = ("saga_id", "step", "direction", "event", "detail", "reference", "amount")
     lines = bulk_sql.reader(SagaLog, columns).rows(
         f"attempt = 0 AND saga_id IN ({cells.listed(saga_ids)})", cells
     )
-    for saga_id, step, direction, event, detail, reference in lines:
-        found[saga_id][step, direction] = StepResult(Event(event), detail, reference=reference)
+    for saga_id, step, direction, event, detail, reference, amount in lines:
+        result = StepResult(Event(event), detail, reference=reference, amount=amount)
+        found[saga_id][step, direction] = result
     return found
 
 
@@ -258,9 +258,9 @@ def save(sagas: Collection[SagaRow]) -> None:
 def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
     """Write these lines as the journal's are written: all of a transaction by one statement."""
     rows = []
-    for saga, step, direction, result, attempt in lines:
-        event, detail = result.event.value, result.detail[:255]
-        rows.append((saga.id, step, direction, attempt, event, detail, result.reference, at))
+    for saga, step, direction, said, attempt in lines:
+        event, detail = said.event.value, said.detail[:255]
+        rows.append((saga.id, step, direction, attempt, event, detail, said.reference, said.amount, at))
     open_transaction.write_before_commit(_insert_lines, rows)
     journal.note_all([journal_line(line, at) for line in lines])
     open_transaction.count_after_commit(_count_steps, lines)
@@ -293,21 +293,14 @@ def acting_for(saga: SagaRow | Saga) -> ActorContext:
     return actor if actor.actor == journal.Actor.STAFF else ActorContext(request_id=saga.request_id)
 
 
-def unused_key(saga: SagaRow | Saga, step: str, key: str) -> str:
-    """The key for the next call of the step: another one for each call, of those that have an id at the other
-    system, that had failed for good before an operator last retried the saga. Their keys bring it back.
+def unused_key(saga: SagaRow | Saga, key: str) -> str:
+    """The key for the saga's next call: another one for each call that had failed for good before an operator
+    last retried it. Their keys bring it back.
     """
-    if not saga.attempts:
-        return key
-    failed = f"{step}.undo.failed" if saga.direction == UNDO else f"{step}.failed"
-    lines = JournalLine.objects.filter(
-        subject=f"{saga.kind} {saga.subject_id}", what__in=(RETRIED, failed)
-    ).order_by("id")
-    references: set[str] = set()
-    used = 0
-    for what, reference in lines.values_list("what", "reference"):
-        if what == RETRIED:
-            used = len(references)
-        elif reference:
-            references.add(reference)
-    return f"{key}:{used}" if used else key
+    return f"{key}:{saga.key_number}" if saga.key_number else key
+
+
+def count_failed_calls(saga: SagaRow, step: str) -> int:
+    """How many calls of the step have failed for good: those with an id at the other system."""
+    failed = SagaLog.objects.filter(saga_id=saga.id, step=step, event=Event.FAILED).exclude(reference="")
+    return failed.values("reference").distinct().count()

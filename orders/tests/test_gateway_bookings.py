@@ -310,6 +310,17 @@ def test_an_operators_retry_of_a_refund_is_kept_while_the_gateway_is_away_again(
     assert handle(placed)
 
 
+def test_what_was_given_back_by_hand_before_a_retry_is_known_without_the_journal(stuck, away):
+    placed, row = stuck
+    give_back(placed, 500)
+    hanging.retry(row)
+    JournalLine.objects.filter(subject=f"refund {row.subject_id}").delete()
+    get_stuck(away, row)
+    assert hanging.advance(row) == Saga.State.DONE
+    assert refunded_there(placed) == 1_000
+    assert handle(placed)
+
+
 def give_up(row: Saga, *, before: Callable[[], None] = lambda: None) -> None:
     """Two operators end a refund that is stuck because the gateway refuses it."""
     hanging.make_overdue(row)
