@@ -94,6 +94,7 @@ class Figures:
         for model, column, add in (
             (Order, "paid_at", self._add_sales),
             (Refund, "settled_at", self._add_refunds),
+            (Refund, "failed_at", self._take_back_refunds),
             (Transfer, "at", self._add_entries),
         ):
             for window in windows.between(model._base_manager.all(), column, self.since, self.until):
@@ -155,17 +156,20 @@ class Figures:
             self.rows[key].update(points_amount=points, card_amount=-points)
 
     def _add_refunds(self, window: dict[str, datetime]) -> None:
-        lines = RefundLine.objects.filter(**_of("refund", window)).annotate(
-            campaign=_campaign_of("refund__order")
-        )
-        columns = ("refund_id", "refund__points_amount", "line__product_id", "campaign", "amount", "quantity")
-        found = windows.fetch(lines.order_by("refund_id", "pk").values_list(*columns))
+        found = _read_refund_lines(window)
         for *_owner, product_id, campaign_id, amount, quantity in found:
             row = self.rows[product_id, campaign_id]
             row.update(refunded_units=quantity, refunded_amount=amount)
             row.update(refunded_card_amount=amount, net_amount=-amount)
         for key, points in _split_points([row[:5] for row in found]):
             self.rows[key].update(refunded_points_amount=points, refunded_card_amount=-points)
+
+    def _take_back_refunds(self, window: dict[str, datetime]) -> None:
+        """Of a refund that failed the card's part came back: not its points, nor its units."""
+        rows = [row[:5] for row in _read_refund_lines(window)]
+        of_lines = [((product_id, campaign_id), amount) for *_, product_id, campaign_id, amount in rows]
+        for key, amount in [*of_lines, *((key, -points) for key, points in _split_points(rows))]:
+            self.rows[key].update(refunded_amount=-amount, refunded_card_amount=-amount, net_amount=amount)
 
     def _add_entries(self, window: dict[str, datetime]) -> None:
         wallets = When(account_id__gt=0, then=Value(WALLETS))
@@ -174,6 +178,24 @@ class Figures:
         sums = windows.fetch(entries.values_list("transfer__kind", "of").annotate(Sum("amount")))
         for kind, account_id, amount in sums:
             self.ledger[kind, account_id] += amount
+
+
+def _read_refund_lines(window: dict[str, datetime]) -> list[tuple[Any, ...]]:
+    """Refunds: id, points, product, campaign, amount and units of each line; of one by amount, of all."""
+    lines = RefundLine.objects.filter(**_of("refund", window)).annotate(
+        campaign=_campaign_of("refund__order")
+    )
+    columns = ("refund_id", "refund__points_amount", "line__product_id", "campaign", "amount", "quantity")
+    found = windows.fetch(lines.order_by("refund_id", "pk").values_list(*columns))
+    by_amount = Refund.objects.filter(**window, lines=None).exclude(source=Refund.Source.LATE_CHARGE)
+    refunds = by_amount.order_by("pk").values_list("pk", "points_amount", "order_id", "amount")
+    for id, points_amount, order_id, amount in windows.fetch(refunds):
+        of_order = OrderLine.objects.filter(order_id=order_id).annotate(campaign=_campaign_of("order"))
+        paid = F("line_amount") - F("discount_amount")
+        sold = windows.fetch(of_order.order_by("pk").values_list("product_id", "campaign", paid))
+        parts = pricing.split_discount(amount, [line_amount for *_, line_amount in sold])
+        found += [(id, points_amount, *line[:2], part, 0) for line, part in zip(sold, parts, strict=True)]
+    return found
 
 
 def _add_up(rows: Iterable[tuple[Any, Amounts]]) -> defaultdict[Any, Amounts]:

@@ -144,6 +144,7 @@ TEXTS = {
     "event.payment.disputed": _("Payment disputed"),
     "event.payment.dispute_closed": _("Dispute decided"),
     "event.refund.requested": _("Refund requested"),
+    "event.refund.failed": _("Refund failed"),
     "event.reserve_inventory.done": _("Stock reserved"),
     "event.reserve_inventory.undo.done": _("Stock available again"),
     "event.reserve_inventory.undo.skipped": _("Stock still reserved"),

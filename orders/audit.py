@@ -123,7 +123,9 @@ def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
     offenders = [code for found in (wrongly_held, wrongly_redeemed) for code in _offenders(found, "code")]
     used = Exists(FirstOrderUse.objects.filter(order=OuterRef("pk")))
     holders = with_order.filter(campaign__first_order_only=True).values("order")
-    second = Order.objects.filter(~used, pk__in=holders, status__in=first_orders.COUNTING)
+    # A refunded one doesn't count, and another order may have been the first by the time its refund failed.
+    failed = Exists(Refund.objects.filter(order=OuterRef("pk"), status=Refund.Status.FAILED))
+    second = Order.objects.filter(~used, ~failed, pk__in=holders, status__in=first_orders.COUNTING)
     offenders += _offenders(second, "id") + _offenders(without, "id")
     return report("L6", count(with_order, order_ids), offenders)
 
@@ -211,15 +213,17 @@ def _booked_refunds() -> "QuerySet[Refund]":
 
 def _orders_inconsistent_with_refunds() -> "QuerySet[Order]":
     theirs = _booked_refunds().filter(order=OuterRef("pk"))
-    succeeded = theirs.filter(status=Refund.Status.SUCCEEDED)
+    succeeded, failed = (theirs.filter(status=Refund.Status[name]) for name in ("SUCCEEDED", "FAILED"))
     left = OrderLine.objects.filter(order=OuterRef("pk"), refunded_quantity__lt=F("quantity"))
     # Units that a dispute kept from being refunded whole leave an amount, and no unit.
     has_left = Exists(left) | Q(refunded_amount__lt=F("total_amount"))
     booked = Entry.objects.filter(transfer__order=OuterRef("pk"), transfer__kind=Transfer.Kind.REFUND)
     return (
         Order.objects.annotate(
-            settled_amount=_sum(succeeded, "order", "amount"),
-            settled_points=_sum(succeeded, "order", "points_amount"),
+            # The gateway took back what it had given to the card, and not the points.
+            failed_points=_sum(failed, "order", "points_amount"),
+            settled_amount=_sum(succeeded, "order", "amount") + F("failed_points"),
+            settled_points=_sum(succeeded, "order", "points_amount") + F("failed_points"),
             booked_points=_sum(booked.filter(account_id__gt=0), "transfer__order", "amount"),
             booked_card=_sum(booked.filter(account_id=GATEWAY_CLEARING), "transfer__order", "amount"),
             is_refunding=Exists(theirs.filter(status__in=UNDER_WAY)),

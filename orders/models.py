@@ -153,12 +153,16 @@ class OrderLine(models.Model):
 
 
 class Refund(models.Model):
-    """A refund of a part of a paid order, or of all that was left. It may be delayed, but never fails."""
+    """A refund of a part of a paid order, or of all that was left. It may be delayed, and is never given up.
+
+    It is `failed` once the gateway has taken back what it had given to the card: that is refundable again.
+    """
 
     class Status(models.TextChoices):
         PENDING = "pending", _("pending")
         SUCCEEDED = "succeeded", _("succeeded")
         STUCK = "stuck", _("stuck")
+        FAILED = "failed", _("failed")
 
     class Source(models.TextChoices):
         STAFF = "staff", _("staff")
@@ -207,6 +211,12 @@ class Refund(models.Model):
     )
     created_at = models.DateTimeField(_("created at"))
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
+    failed_at = models.DateTimeField(
+        _("failed at"),
+        null=True,
+        blank=True,
+        help_text=_("When the gateway was found to have taken it back."),
+    )
 
     class Meta:
         verbose_name, verbose_name_plural = _("refund"), _("refunds")
@@ -216,12 +226,16 @@ class Refund(models.Model):
                 name="orders_refund_points_and_card_make_amount",
             ),
             models.CheckConstraint(
-                condition=Q(status="succeeded", settled_at__isnull=False)
-                | Q(status__in=["pending", "stuck"], settled_at__isnull=True),
-                name="orders_refund_settled_at_says_succeeded",
+                condition=Q(status="succeeded", settled_at__isnull=False, failed_at__isnull=True)
+                | Q(status="failed", settled_at__isnull=False, failed_at__isnull=False, card_amount__gt=0)
+                | Q(status__in=["pending", "stuck"], settled_at__isnull=True, failed_at__isnull=True),
+                name="orders_refund_times_say_status",
             ),
         ]
-        indexes = [models.Index(fields=["settled_at"], name="orders_refund_by_settlement")]
+        indexes = [
+            models.Index(fields=["settled_at"], name="orders_refund_by_settlement"),
+            models.Index(fields=["failed_at"], name="orders_refund_by_failure"),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -67,6 +67,29 @@ def note_refunded(
     )
 
 
+def note_refund_failed(
+    order: Order, refund: Refund, lines: Sequence[RefundLine], *, status: str, at: datetime
+) -> None:
+    """Record that the gateway took the refund back and the order changes to `status`; `order` has the values
+    before.
+    """
+    open_transaction.count_after_commit(counters.count_failed_refunds, [refund])
+    journal.note(
+        what="refund.failed",
+        subject=f"refund {refund.id}",
+        order_id=order.id,
+        before={"status": order.status, "refunded_amount": order.refunded_amount},
+        after=order_facts(order)
+        | {
+            "status": status,
+            "refunded_amount": order.refunded_amount - refund.card_amount,
+            "refund": refund_facts(refund, lines),
+        },
+        detail=f"{refund.card_amount} of a refund came back to the shop",
+        at=at,
+    )
+
+
 def order_facts(order: Order | OrderRow) -> dict[str, Any]:
     """The order in an event. Amounts are in minor units."""
     return {

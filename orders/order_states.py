@@ -19,7 +19,8 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     Status.PAYING: frozenset({Status.PAID, Status.PAYMENT_FAILED, Status.AWAITING_PAYMENT}),
     Status.PAID: frozenset({Status.REFUNDING}),
     Status.REFUNDING: frozenset({Status.PAID, Status.REFUNDED}),
-    Status.REFUNDED: frozenset(),
+    # The gateway took a refund back.
+    Status.REFUNDED: frozenset({Status.PAID}),
     Status.PAYMENT_FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
     Status.EXPIRED: frozenset(),

@@ -6,6 +6,7 @@ from accounts.personal_data.erasure import PARTS, Part, named
 from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.order_states import OPEN
+from orders.payment.refund_records import UNSETTLED
 from payments.models import Payment
 
 
@@ -35,7 +36,7 @@ REGISTRY.update(
 
 def _open_rows(account_id: int) -> list[str]:
     orders = Order.objects.filter(account_id=account_id, status__in=(*OPEN, Order.Status.REFUNDING))
-    refunds = Refund.objects.filter(order__account_id=account_id).exclude(status=Refund.Status.SUCCEEDED)
+    refunds = Refund.objects.filter(order__account_id=account_id, status__in=UNSETTLED)
     sagas = sagas_of(account_id).filter(state__in=(Saga.State.RUNNING, Saga.State.STUCK))
     return [
         *named("order", orders, "status"),

@@ -208,6 +208,10 @@ class RefundItemBody(BaseModel):
 class RefundBody(BaseModel):
     """A refund: `pending` until all of it is refunded; `stuck`, and visible to operators, if that takes long.
 
+    It is `failed` once the gateway took back what it had given to the card, which may be closed. The order's
+    `refunded_amount` falls by `card_amount`, which is refundable again, and a `refunded` order is `paid`
+    again; points, goods and coupon that were given back stay so.
+
     `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units. One whose
     `source` is `gateway` was made there, by amount: it has units where nothing is left of the order. One that
     is a `late_charge` gave back a charge that succeeded after its payment had ended: `refunded_amount` of the
@@ -216,7 +220,7 @@ class RefundBody(BaseModel):
 
     id: UUID
     order: UUID
-    status: Literal["pending", "succeeded", "stuck"]
+    status: Literal["pending", "succeeded", "stuck", "failed"]
     amount: int
     points_amount: int
     card_amount: int
@@ -243,6 +247,7 @@ WITH_A_NUMBER = [
     gettext_noop("{number} points credited"),
     gettext_noop("{number} refunded"),
     gettext_noop("{number} refunded at the gateway"),
+    gettext_noop("{number} of a refund came back to the shop"),
     gettext_noop("{number} was given back or lost at the gateway already"),
     gettext_noop("{number} disputed"),
     gettext_noop("{number} of a dispute won"),

@@ -27,6 +27,7 @@ from events.webhooks import deliveries
 from inventory import products, stock_reports
 from inventory.models import Product
 from orders.models import Saga
+from orders.payment import refunding
 from orders.saga import operator_actions, status as saga_status
 from payments import disputes
 from payments.models import Payment, Reconciliation
@@ -50,6 +51,8 @@ ROWS_SHOWN = 5
 MOST_COUNTED = 1_000
 """A section counts no further; one more stands for more."""
 COUNTED = MOST_COUNTED + 1
+MOST_FAILED = 100
+"""Refunds that failed, the newest: what is owed of each order is computed."""
 LONGEST_ERROR = 120
 AUDITS_MISSED = 3
 """A law's answer that is older than so many audits is too old."""
@@ -133,20 +136,41 @@ def payments_in_doubt(request: HttpRequest) -> Work:
 
 
 def open_disputes(request: HttpRequest) -> Work:
-    """Disputes that await the shop's answer at the gateway, or its decision, the one due first first."""
+    """Refunds that failed after they were done, and disputes that await the shop's answer at the gateway, or
+    its decision, the one due first first.
+    """
     number, found = _read(disputes.open_disputes(), "due_at", "id")
+    failed = refunding.failed_refunds(most=MOST_FAILED)
+    rows = [
+        _row(
+            link(one.order_id, "admin:orders_order_change", one.order_id),
+            format_amount(one.card_amount, one.order.currency),
+            one.failed_at and ago(one.failed_at),
+            status=one.status,
+        )
+        for one in failed
+    ]
+    rows += [
+        _row(
+            link(one.payment_id, "admin:payments_payment_change", one.payment_id),
+            format_amount(one.amount),
+            one.due_at and f"{one.due_at:%Y-%m-%d %H:%M}",
+        )
+        for one in found
+    ]
+    unit = ngettext("charge is disputed", "charges are disputed", number)
+    note = _("Answer them at the gateway, each until its time. Their amounts can't be refunded meanwhile.")
+    if failed:
+        unit = ngettext("dispute or failed refund", "disputes and failed refunds", number + len(failed))
+        note = _(
+            "Answer disputes at the gateway, each until its time. Refund again, on the order's page, what a "
+            "card did not keep."
+        )
     return _listed(
-        number,
-        [
-            _row(
-                link(one.payment_id, "admin:payments_payment_change", one.payment_id),
-                format_amount(one.amount),
-                one.due_at and f"{one.due_at:%Y-%m-%d %H:%M}",
-            )
-            for one in found
-        ],
-        unit=ngettext("charge is disputed", "charges are disputed", number),
-        note=_("Answer them at the gateway, each until its time. Their amounts can't be refunded meanwhile."),
+        number + len(failed),
+        rows[:ROWS_SHOWN],
+        unit=unit,
+        note=note,
         calm=_("Nothing to do: no charge is disputed."),
         links=[link(_("All disputed payments"), "admin:payments_payment_changelist", query="show=disputed")],
     )
@@ -404,7 +428,7 @@ SECTIONS = (
     Section("sagas", gettext_lazy("Sagas that need an operator"), "sync_problem", Saga, stuck_sagas),
     Section("approvals", gettext_lazy("Approvals"), "how_to_reg", Approval, waiting_approvals),
     Section("payments", gettext_lazy("Payments in doubt"), "contact_support", Payment, payments_in_doubt),
-    Section("disputes", gettext_lazy("Open disputes"), "gavel", Payment, open_disputes),
+    Section("disputes", gettext_lazy("Open disputes and failed refunds"), "gavel", Payment, open_disputes),
     Section(
         "differences",
         gettext_lazy("Differences from the gateway's book"),

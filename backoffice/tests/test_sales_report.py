@@ -19,6 +19,7 @@ from coupons.tests.factories import CampaignFactory, accounts
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund
+from orders.payment import refund_records
 from orders.saga import run
 from orders.tests import buying, stepping
 from payments import ledger
@@ -153,6 +154,25 @@ def test_each_sale_and_refund_is_of_one_period_whose_end_is_not_of_it(products):
     assert (refunded.total()["sales_amount"], refunded.total()["refunded_amount"]) == (0, 1_000)
     for figures in (before, sold, refunded):
         assert_adds_up(figures)
+
+
+def test_a_refund_that_failed_comes_back_and_is_refunded_again_by_amount(products):
+    """Refunds without units, as those made at the gateway, were missing beside the ledger."""
+    since = now()
+    order = buy({products[1]: 2, products[2]: 1}, points=101)
+    give_back(order)
+    refund = Refund.objects.select_related("order").get()
+    failed_since = now()
+    with transaction.atomic():
+        refund_records.take_back(refund.order, refund)
+    card_amount = order.total_amount - 101
+    failed = figures_of(failed_since, now())
+    assert (failed.total()["refunded_amount"], failed.total()["net_amount"]) == (-card_amount, card_amount)
+    assert_adds_up(failed)
+    give_back(order)
+    whole = figures_of(since, now())
+    assert (whole.total()["net_amount"], whole.total()["refunded_units"]) == (0, 3)
+    assert_adds_up(whole)
 
 
 def test_orders_that_are_unpaid_or_failed_are_not_sales(products):

@@ -38,6 +38,7 @@ MEMBERS: Mapping[str, tuple[str, ...]] = {
     "order.expired": _ORDER,
     "refund.requested": ("status", "refund"),
     "order.refunded": (*_ORDER, "refunded_amount", "refund"),
+    "refund.failed": (*_ORDER, "refunded_amount", "refund"),
     "payment.disputed": ("account", "currency", "dispute"),
     "payment.dispute_closed": ("account", "currency", "dispute"),
     "coupon.issued": ("coupon", "campaign", "account", "position", "status"),

@@ -40,7 +40,7 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.operations import dispatch
 
 REASON_HELP = _("Why, in 255 characters at most. The customer sees it, and the journal keeps it.")
-ALL, SOME = "all", "some"
+ALL, SOME, OWED = "all", "some", "owed"
 SHOWN = TypeAdapter(RefundPreview)
 NOTHING = RefundPreview({}, {}, amount=0, points_amount=0, card_amount=0)
 # Unpaid orders that should have expired and still hold stock; the journal has the reason.
@@ -49,17 +49,18 @@ OVERDUE = {
 }
 
 
+FOR_WHAT = [(ALL, _("All that is left")), (SOME, _("These units:"))]
+
+
 class RefundForm(ActionForm):
-    """Which units of the order are refunded, and why: a field `units_<line>` for each line.
+    """Which units of the order are refunded, and why: a field `units_<line>` for each line. Or what is owed
+    besides the units that are left, if something is.
 
     A hidden field carries what was shown.
     """
 
     what = forms.ChoiceField(
-        choices=[(ALL, _("All that is left")), (SOME, _("These units:"))],
-        initial=ALL,
-        widget=UnfoldAdminRadioSelectWidget,
-        label=_("What to refund"),
+        choices=FOR_WHAT, initial=ALL, widget=UnfoldAdminRadioSelectWidget, label=_("What to refund")
     )
     restock = forms.BooleanField(
         required=False, initial=True, widget=UnfoldBooleanSwitchWidget, label=_("Put the goods back in stock")
@@ -67,9 +68,13 @@ class RefundForm(ActionForm):
     reason = reason_field(REASON_HELP)
     shown = forms.CharField(required=False, widget=forms.HiddenInput)
 
-    def __init__(self, lines: Sequence[OrderLine], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, lines: Sequence[OrderLine], owed: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lines = lines
+        what = self.fields["what"]
+        if owed and isinstance(what, forms.ChoiceField):
+            text = gettext("Only what is owed besides the units that are left: %(amount)s") % {"amount": owed}
+            what.choices = [*FOR_WHAT, (OWED, text)]
         for line in lines:
             left = line.quantity - line.refunded_quantity
             self.fields[f"units_{line.pk}"] = form_fields.WholeNumberField(
@@ -89,7 +94,7 @@ class RefundForm(ActionForm):
         units = [Line(product_id=id, quantity=count) for id, count in counts.items() if count]
         if data["what"] == SOME and not units:
             raise forms.ValidationError(gettext("Enter the units of one product at least."))
-        if data["what"] == ALL and units:
+        if data["what"] != SOME and units:
             text = gettext("Either choose “These units:”, or enter 0 units to refund all that is left.")
             raise forms.ValidationError(text)
         return data | {"wanted": None if data["what"] == ALL else units}
@@ -166,7 +171,7 @@ class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
             title=gettext("Refund order %(id)s") % {"id": order.pk},
             description=_left(order),
             submit=gettext("Refund"),
-            form_class=partial(RefundForm, lines),
+            form_class=partial(RefundForm, lines, _owed(order)),
             preview=partial(_preview, order, lines),
             perform_keyed=perform,
             then=partial(dispatch.enqueue_shared, tasks.advance),
@@ -226,6 +231,11 @@ def _left(order: Order) -> str:
     except FirstcomeError as error:
         return str(error.detail)
     return gettext("All that is left is %(amount)s.") % {"amount": amount(preview.amount, order.currency)}
+
+
+def _owed(order: Order) -> str:
+    owed_amount = refunding.owed_amount(order) if order.status in refunding.REFUNDABLE else 0
+    return amount(owed_amount, order.currency) if owed_amount else ""
 
 
 def _preview(order: Order, lines: Sequence[OrderLine], data: Mapping[str, Any]) -> ActionPreview:

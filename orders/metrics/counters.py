@@ -18,7 +18,7 @@ REVENUE = Counter(
 )
 REFUNDS = Counter(
     "firstcome_refunds",
-    "Refunds that are done: full if the order is refunded with it, else partial.",
+    "Refunds that are done: full if the order is refunded with it, else partial. Or failed after that.",
     ["kind"],
 )
 REFUNDED = Counter("firstcome_refunded_amount", "Refunded amounts, to cards and as points, in minor units.")
@@ -50,6 +50,11 @@ def count_refused_products(refusal: FirstcomeError) -> None:
     """Count an order's refusal for each product that it names; other refusals name none."""
     for item in refusal.extra.get("items", ()):
         PRODUCT_REFUSALS.inc(item["product"], refusal.code)
+
+
+def count_failed_refunds(refunds: Sequence[object]) -> None:
+    """Count refunds that the gateway took back; after the commit."""
+    REFUNDS.labels("failed").inc(len(refunds))
 
 
 def count_refunds(refunds: Sequence[tuple[bool, int]]) -> None:

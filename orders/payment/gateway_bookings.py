@@ -1,40 +1,91 @@
 """Books refunds and disputes that began at the gateway: from events, look-ups and reconciliations.
 
 What the shop's own refunds of a charge don't account for, settled or under way, was refunded there, and is
-booked as a refund by amount: once, however many look-ups see it and in whatever order.
+booked as a refund by amount: once, however many look-ups see it and in whatever order. Refunds that failed
+after they had succeeded are taken back.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import Q, QuerySet, Sum
 from django.utils.translation import gettext_noop
+from structlog import get_logger
 
 from orders import pricing
-from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.models import Order, OrderLine, Refund, RefundLine, Saga
 from orders.payment import refund_records
+from orders.saga import store
+from orders.saga.definitions import DO, NOT_KNOWN
 from payments import disputes, gateways, ledger, payment_states
 from payments.gateways.contract import GatewayResult
-from payments.models import Payment, Transfer
+from payments.models import GATEWAY_CLEARING, Payment, Transfer
 from shop import clock
 from shop.db import transactions
 from shop.journal import journal
 
+log = get_logger(__name__)
 REASON = gettext_noop("Refunded at the gateway.")
 LATE = gettext_noop("The charge succeeded after its payment had ended.")
 
 
+class Booked(NamedTuple):
+    """What is booked of a charge's refunds, as it was before the gateway was asked: the amounts that are
+    refunded and about to be, and how many refunds have failed. What the gateway says is compared with it.
+    """
+
+    refunded_amount: int
+    refunding_amount: int
+    failed: int
+
+
 def look_up(payment: Payment) -> tuple[bool, str]:
     """Ask the gateway, outside a transaction; returns whether all is booked now, and the outcome in words."""
+    before = transactions.read(partial(read_booked, payment.id))
     found = gateways.of(payment.books).find(key=payment.charge_key)
     if found.status != "succeeded":
         return False, f"the gateway says {found.status}"
-    return book(payment.id, found)
+    return book(payment.id, found, before=before)
 
 
-def book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
-    """Book what is new of a succeeded charge; returns what `look_up` does."""
-    return transactions.run(partial(_book, payment_id, found), transactions.REPEATABLE)
+def read_booked(payment_id: UUID) -> Booked:
+    payment = Payment.objects.get(id=payment_id)
+    failed = _refunds_in_ledger(payment).filter(reference__endswith=refund_records.FAILED)
+    return Booked(payment.refunded_amount, payment.refunding_amount, failed.count())
+
+
+def book(payment_id: UUID, found: GatewayResult, *, before: Booked | None = None) -> tuple[bool, str]:
+    """Book what is new of a succeeded charge, outside a transaction; returns what `look_up` does."""
+    before = before or transactions.read(partial(read_booked, payment_id))
+    kept: dict[UUID, bool] | None = {}
+    if before.refunded_amount and found.refunded_amount < before.refunded_amount + before.refunding_amount:
+        payment = Payment.objects.get(id=payment_id)
+        kept = _ask_about_refunds(payment)
+        # Asked once more: this answer is later than any failure that it told of.
+        found = gateway().find(key=payment.charge_key)
+    if kept is None or found.status != "succeeded":
+        return False, "the gateway says unknown"
+    return transactions.run(partial(_book, payment_id, found, before, kept), transactions.REPEATABLE)
+
+
+def _ask_about_refunds(payment: Payment) -> dict[UUID, bool] | None:
+    """Whether the gateway has kept to the shop's own refunds that are settled; None without an answer."""
+    refunds = Refund.objects.filter(order=payment.order_id, status=Refund.Status.SUCCEEDED).in_bulk()
+    sagas = list(Saga.objects.filter(kind=refund_records.KIND, subject_id__in=refunds))
+    final = store.final_results([saga.id for saga in sagas])
+    kept: dict[UUID, bool] = {}
+    for saga in sagas:
+        key = store.unused_key(saga, refund_records.refund_key(refunds[saga.subject_id]))
+        found = gateway().find_refund(key=key, charge_reference=payment.charge_reference)
+        if found.status == "unknown":
+            return None
+        # One that an operator confirmed has another id, or none.
+        made = final[saga.id].get((refund_records.REFUND_CARD, DO), NOT_KNOWN)
+        if found.reference and found.reference == made.reference:
+            kept[saga.subject_id] = found.status != "declined"
+    return kept
 
 
 def record_late_refund(payment: Payment, amount: int) -> None:
@@ -74,7 +125,9 @@ def drop_rest(refund_id: UUID, made_amount: int) -> None:
     _reduce(refund, by=refund.card_amount - made_amount, why="is not refunded by the gateway")
 
 
-def _book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
+def _book(
+    payment_id: UUID, found: GatewayResult, before: Booked, kept: Mapping[UUID, bool]
+) -> tuple[bool, str]:
     payment = Payment.objects.get(id=payment_id)
     order = payment.order_id and Order.objects.select_for_update().get(id=payment.order_id)
     # Read again under the order's lock, which everything takes that books refunds; a top-up has its own.
@@ -84,16 +137,46 @@ def _book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
     if not _agrees(payment, found):
         return True, "refused: the charge is not the payment's"
     disputes.book(payment, found)
+    now = read_booked(payment_id)
+    if now.failed != before.failed:
+        # What the gateway said may be older than that.
+        return False, "a refund has failed meanwhile"
+    missing_amount = payment.refunded_amount - found.refunded_amount
+    is_current = now == before and not payment.refunding_amount
+    if order:
+        _take_back(order, missing_amount, kept, is_current=is_current)
+        payment.refresh_from_db(fields=["refunded_amount"])
+    elif is_current and missing_amount > 0:
+        _take_back_of_top_up(payment, missing_amount)
     unknown_amount = found.refunded_amount - payment.refunded_amount - payment.refunding_amount
     if unknown_amount > 0:
         if order:
             _book_refund(order, unknown_amount)
         else:
-            _book_refund_of_top_up(payment, unknown_amount)
+            _book_refund_of_top_up(payment, unknown_amount, number=now.failed)
     payment.refresh_from_db(fields=["refunded_amount"])
     if found.refunded_amount > payment.refunded_amount:
         return False, "a refund of the shop is under way"
     return True, f"the payment is succeeded, {payment.refunded_amount} is refunded"
+
+
+def _take_back(order: Order, missing_amount: int, kept: Mapping[UUID, bool], *, is_current: bool) -> None:
+    """Take back what has failed of the locked order's refunds, as the gateway says.
+
+    Of those that were made there by hand, about which it can't be asked, that is the one of the missing
+    amount, or all of them; otherwise none is taken back, and the comparison goes on reporting it.
+    """
+    settled = Refund.objects.filter(order=order, status=Refund.Status.SUCCEEDED, card_amount__gt=0)
+    refunds = list(settled.exclude(source=Refund.Source.LATE_CHARGE).order_by("-id"))
+    failed = [one for one in refunds if kept.get(one.id) is False]
+    missing_amount -= sum(one.card_amount for one in failed)
+    if is_current and missing_amount > 0:
+        by_hand = [one for one in refunds if one.id not in kept]
+        same = [one for one in by_hand if one.card_amount == missing_amount][:1]
+        failed += same or (by_hand if sum(one.card_amount for one in by_hand) == missing_amount else [])
+    for refund in failed:
+        refund_records.take_back(order, refund)
+        log.error("a refund failed", refund=str(refund.id), order=str(order.id), amount=refund.card_amount)
 
 
 def _agrees(payment: Payment, found: GatewayResult) -> bool:
@@ -112,9 +195,9 @@ def _agrees(payment: Payment, found: GatewayResult) -> bool:
 
 def _book_refund(order: Order, amount: int) -> None:
     """Book what the gateway has given back, without goods: by amount, or all that is left with its units."""
-    of_order = Refund.objects.filter(order_id=order.id).exclude(source=Refund.Source.LATE_CHARGE)
-    taken = of_order.aggregate(total=Sum("amount"))["total"] or 0
-    is_rest = taken + amount >= order.total_amount
+    under_way = Refund.objects.filter(order_id=order.id, status__in=refund_records.UNSETTLED)
+    taken_amount = order.refunded_amount + (under_way.aggregate(total=Sum("amount"))["total"] or 0)
+    is_rest = taken_amount + amount >= order.total_amount
     lines = OrderLine.objects.filter(order_id=order.id).order_by("id") if is_rest else ()
     counts = [(line, left) for line in lines if (left := line.quantity - line.refunded_quantity)]
     refund = _build_refund(order.id, amount, source=Refund.Source.GATEWAY, reason=REASON)
@@ -136,18 +219,45 @@ def _build_refund(order_id: UUID, amount: int, *, source: str, reason: str) -> R
     )
 
 
-def _book_refund_of_top_up(payment: Payment, amount: int) -> None:
+def _book_refund_of_top_up(payment: Payment, amount: int, *, number: int) -> None:
     payment.refunded_amount += amount
     payment.save(update_fields=["refunded_amount"])
-    reference = f"{payment.id} {payment.refunded_amount}"
+    # The same amount may be refunded once more, after so many failures.
+    reference = f"{payment.id} {payment.refunded_amount}" + (f" {number}" if number else "")
     ledger.reverse_top_up(payment, kind=Transfer.Kind.REFUND, reference=reference, amount=amount)
+    _note_refund_of_top_up(payment, "payment.refunded", f"{amount} refunded at the gateway")
+
+
+def _take_back_of_top_up(payment: Payment, amount: int) -> None:
+    """Give back the points that a refund of this amount took, if there is one."""
+    refunds = _refunds_in_ledger(payment)
+    ends = refund_records.FAILED
+    failed = [one.reference.removesuffix(ends) for one in refunds if one.reference.endswith(ends)]
+    same = refunds.filter(entries__account=GATEWAY_CLEARING, entries__amount=amount)
+    if taken := same.exclude(reference__in=failed).order_by("-id").first():
+        payment.refunded_amount -= amount
+        payment.save(update_fields=["refunded_amount"])
+        amounts = {entry.account_id: -entry.amount for entry in taken.entries.all()}
+        ledger.transfer(kind=Transfer.Kind.REFUND, reference=taken.reference + ends, amounts=amounts)
+        _note_refund_of_top_up(
+            payment, "payment.refund_failed", f"{amount} of a refund came back to the shop"
+        )
+
+
+def _note_refund_of_top_up(payment: Payment, what: str, detail: str) -> None:
     journal.note(
-        what="payment.refunded",
+        what=what,
         subject=f"payment {payment.id}",
         after={"refunded_amount": payment.refunded_amount},
-        detail=f"{amount} refunded at the gateway",
+        detail=detail,
         reference=payment.charge_reference,
     )
+
+
+def _refunds_in_ledger(payment: Payment) -> "QuerySet[Transfer]":
+    of_top_up = Q(reference__startswith=f"{payment.id} ")
+    theirs = Q(order=payment.order_id) if payment.order_id else of_top_up
+    return Transfer.objects.filter(theirs, kind=Transfer.Kind.REFUND)
 
 
 def _reduce(refund: Refund, *, by: int, why: str) -> None:

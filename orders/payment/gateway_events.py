@@ -4,6 +4,7 @@ from functools import partial
 
 from orders.models import Refund
 from orders.payment import gateway_bookings
+from orders.payment.refund_records import UNSETTLED as UNSETTLED_REFUNDS
 from orders.saga import run, store
 from payments import disputes, gateways, webhooks
 from payments.models import Dispute, Payment, WebhookEvent
@@ -12,7 +13,7 @@ from payments.reconciliation import reconciling
 from shop.db import transactions
 from shop.observability import logs
 
-HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded")
+HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded", "refund.failed")
 UNCONFIRMED = "payment.dispute_unconfirmed"
 # A gateway may need a while until it finds the charge of an event; after some 25 minutes there is none.
 MAX_ABSENT_LOOKUPS = 12
@@ -54,7 +55,7 @@ def _handle_event(event: WebhookEvent) -> tuple[bool, str]:
 
 def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
     # Those of the payment and of its refunds, instead of after their pause.
-    refunds = Refund.objects.filter(order=payment.order_id).exclude(status=Refund.Status.SUCCEEDED)
+    refunds = Refund.objects.filter(order=payment.order_id, status__in=UNSETTLED_REFUNDS)
     store.advance_now([payment.id, *refunds.values_list("id", flat=True)])
     run.process_executor().wake()
     payment.refresh_from_db()

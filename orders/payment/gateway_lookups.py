@@ -5,6 +5,7 @@ its saga, which looks the charge up itself.
 """
 
 import threading
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -66,9 +67,10 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     known = transactions.read(lambda: recorded_answers.find(keyed))
     if known:
         return known
+    before = transactions.read(partial(gateway_bookings.read_booked, payment_id))
     result = _find(payment)
     if result.status == "succeeded":
-        gateway_bookings.book(payment_id, result)
+        gateway_bookings.book(payment_id, result, before=before)
     # The call may have taken seconds, in which the payment's saga went on.
     payment = transactions.read(lambda: Payment.objects.get(id=payment_id))
 

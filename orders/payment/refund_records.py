@@ -1,4 +1,6 @@
-"""Records refunds of locked orders, and settles them: what each takes of lines, payment, ledger and stock."""
+"""Records refunds of locked orders, settles them, and takes back those that the gateway took back: what each
+changes of lines, payment, ledger and stock.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,9 +14,22 @@ from inventory.reservations import Line
 from orders import order_events, order_states, pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from payments import ledger, payment_states
+from payments.models import GATEWAY_CLEARING, SALES, Transfer
 from shop import clock
 
+KIND, REFUND_CARD = "refund", "refund_card"
+"""The saga that executes a refund, and its step at the gateway."""
+FAILED = " failed"
+"""How the reference of a transfer ends that takes a refund back."""
 UNSETTLED = (Refund.Status.PENDING, Refund.Status.STUCK)
+
+
+def refund_key(refund: Refund) -> str:
+    """The gateway's idempotency key for the refund of the card amount: another amount needs another key.
+
+    A refund that failed there needs another one as well, once an operator retries it (`store.unused_key`).
+    """
+    return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
 
 
 def refundable_amount(line: OrderLine, count: int) -> int:
@@ -39,6 +54,8 @@ def build_lines(refund: Refund, counts: Sequence[tuple[OrderLine, int]]) -> list
 
 def record(order: Order, refund: Refund, lines: Sequence[RefundLine]) -> None:
     """Record the refund of the locked order, and what it takes of its lines and its payment."""
+    if order.status == Order.Status.REFUNDED:
+        raise RuntimeError(f"Order {order.id} is refunded: nothing of it is left.")
     if order.status == Order.Status.PAID:
         order_states.transition([order.id], to=Order.Status.REFUNDING)
     for refund_line in lines:
@@ -75,6 +92,29 @@ def settle(refunds: Sequence[Refund]) -> None:
             status = statuses[order_id] if refund is last else Order.Status.REFUNDING
             order_events.note_refunded(order, refund, lines[refund.id], status=status, at=now)
             order.refunded_amount += refund.amount
+
+
+def take_back(order: Order, refund: Refund) -> None:
+    """Record that the gateway took back what this settled refund of the locked order gave to the card, which
+    is refundable again. Points, units, goods and the coupon that were given back stay so.
+    """
+    now, amount = clock.now(), refund.card_amount
+    Refund.objects.filter(id=refund.id).update(status=Refund.Status.FAILED, failed_at=now)
+    status = order.status if order.status == Order.Status.REFUNDING else Order.Status.PAID
+    order_states.add_refunded({order.id: -amount})
+    if order.status == Order.Status.REFUNDED:
+        order_states.transition([order.id], to=status)
+    payment_states.change_refunds(order.id, refunding=0, refunded=-amount)
+    ledger.transfer(
+        kind=Transfer.Kind.REFUND,
+        reference=f"{refund.id}{FAILED}",
+        amounts={SALES: amount, GATEWAY_CLEARING: -amount},
+        order_id=order.id,
+        at=now,
+    )
+    lines = _lines_of([refund.id])[refund.id]
+    order_events.note_refund_failed(order, refund, lines, status=status, at=now)
+    order.status, order.refunded_amount = status, order.refunded_amount - amount
 
 
 def _lines_of(refund_ids: Sequence[UUID]) -> dict[UUID, list[RefundLine]]:

@@ -21,6 +21,7 @@ from orders import order_states
 from orders.models import Refund, Saga
 from orders.order_states import OrderRow
 from orders.payment import gateway_bookings, gateway_facts, refund_records
+from orders.payment.refund_records import KIND, REFUND_CARD, refund_key
 from orders.saga import store
 from orders.saga.definitions import (
     APPLIED,
@@ -47,7 +48,6 @@ from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import mark as _
 from shop.money import format_amount
 
-KIND, REFUND_CARD = "refund", "refund_card"
 REPLACED = gettext_noop(
     "As much is refunded at the gateway already: record the step as done, or retry it to refund that as well."
 )
@@ -66,14 +66,6 @@ class Expected(NamedTuple):
     other_keys: tuple[str, ...]
     accepted_amount: int
     is_refused: bool
-
-
-def refund_key(refund: Refund) -> str:
-    """The gateway's idempotency key for the refund of the card amount: another amount needs another key.
-
-    A refund that failed there needs another one as well, once an operator retries it (`store.unused_key`).
-    """
-    return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
 
 
 def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, OrderRow]:

@@ -1,10 +1,11 @@
 """Starts refunds of paid orders: one transaction decides the amounts and records the refund.
 
 A recorded refund counts as taken at once, so concurrent refunds never exceed what was paid. The saga of
-`orders.payment.refund_saga` then executes it; that may take long, but it never fails.
+`orders.payment.refund_saga` then executes it; that may take long, but it is never given up. One that fails
+after it was done leaves its card amount to be refunded again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -72,7 +73,8 @@ def start_refund(
     keyed: KeyedCall,
     expected: RefundPreview | None = None,
 ) -> StartedRefund | Replay:
-    """Start to refund these lines of a paid order, or (None) all that is left of it.
+    """Start to refund these lines of a paid order, (None) all that is left of it, or without lines what is
+    owed besides the units that are left.
 
     Durable when it returns; repeating the key gives a `Replay`. Raises `NotFound`, `KeyReused`, `NotAllowed`
     `own_account`, and `Rejected` `nothing_to_refund`, `refund_exceeds_order` with `items`, or with `expected`
@@ -125,6 +127,9 @@ def _decide_refund(
     line_amount = sum(refund_records.refundable_amount(line, count) for line, count in counts)
     # The last units take all that is left, and no units more than that.
     amount = left.amount if takes_all else min(line_amount, left.amount)
+    is_owed = not (counts or takes_all)
+    if is_owed and not (amount := _owed_amount(lines, left.amount)):
+        raise Rejected(_("Nothing is owed besides the units that are left."), code="nothing_to_refund")
     if line_amount and not amount:
         disputed = _("What is left of the order is disputed at the gateway.")
         returned = _(
@@ -133,7 +138,8 @@ def _decide_refund(
         raise Rejected(disputed if left.held_amount else returned, code="nothing_to_refund")
     points_amount = pricing.refund_points_amount(
         amount,
-        points_amount=order.points_amount,
+        # What is owed was paid by card.
+        points_amount=0 if is_owed else order.points_amount,
         total_amount=order.total_amount,
         refundable_card_amount=left.card_amount,
     )
@@ -148,6 +154,26 @@ def _decide_refund(
         created_at=clock.now(),
     )
     return refund, refund_records.build_lines(refund, counts)
+
+
+def owed_amount(order: Order) -> int:
+    """What is left to refund besides the units that are left: a refund of others failed, or could not give
+    back all because of a dispute that is won since.
+    """
+    return _owed_amount(OrderLine.objects.filter(order_id=order.id), refundable(order).amount)
+
+
+def failed_refunds(*, most: int) -> list[Refund]:
+    """At most so many refunds that failed, of orders to which something is owed; the newest first."""
+    failed = Refund.objects.filter(failed_at__isnull=False, order__status__in=REFUNDABLE)
+    newest = failed.select_related("order").order_by("-failed_at")[:most]
+    owed = {id: owed_amount(order) for id, order in {one.order_id: one.order for one in newest}.items()}
+    return [refund for refund in newest if owed[refund.order_id]]
+
+
+def _owed_amount(lines: Iterable[OrderLine], left_amount: int) -> int:
+    left = (refund_records.refundable_amount(one, one.quantity - one.refunded_quantity) for one in lines)
+    return max(0, left_amount - sum(left))
 
 
 def refundable(order: Order) -> Refundable:

@@ -9,8 +9,12 @@ from django.test import Client
 from uuid_utils.compat import uuid7
 
 from orders.models import Order, Refund
+from orders.payment import gateway_bookings
 from orders.tests import buying, operating_pages
 from orders.tests.operating_pages import operator, page_of
+from payments.gateways import calls
+from payments.models import Payment
+from payments.tests.own_gateway import on_its_page
 from shop import clock
 from shop.db import transactions
 from shop.models import JournalLine
@@ -213,3 +217,29 @@ def test_an_unpaid_order_is_not_refunded(client):
     assert page_of(order, "refund") not in client.get(page_of(order)).content.decode()
     page = shown(client, order)
     assert said(client, page) == ["The order is not paid: it is awaiting_payment."]
+
+
+def test_what_came_back_of_a_unit_is_refunded_alone(client):
+    """It could be given back with another unit alone."""
+    order = operating_pages.paid_order(units=3)
+    assert "besides the units" not in client.get(page_of(order, "refund")).content.decode()
+    fail(buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1})))
+    assert "besides the units that are left: 500 KRW" in client.get(page_of(order, "refund")).content.decode()
+
+    page = shown(client, order, what="owed")
+    assert amount_of(page) == "Refund 500 KRW?"
+    confirm(client, order, confirmation(page))
+
+    buying.settle_everything()
+    assert [amount for amount, _, _ in refunded(order)] == [500, 500]
+    order.refresh_from_db()
+    assert (order.status, order.refunded_amount, order.lines.get().refunded_quantity) == ("paid", 500, 1)
+
+
+def fail(refund: Refund) -> None:
+    """The gateway takes the refund back, and the shop looks."""
+    payment = Payment.objects.get(order=refund.order_id)
+    query = {"charge": payment.charge_reference}
+    for made in calls.request_json("GET", "/refunds", query=query).content["results"]:
+        on_its_page(f"/refunds/{made['id']}/fail")
+    assert gateway_bookings.look_up(payment)[0]

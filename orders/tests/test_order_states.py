@@ -28,6 +28,7 @@ awaiting_payment → expired
 paying → payment_failed
 paying → awaiting_payment
 refunding → paid
+refunded → paid
 """
 
 

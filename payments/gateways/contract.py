@@ -121,9 +121,9 @@ class ExpectedCharge(NamedTuple):
 class GatewayEvent:
     """A webhook's event: a reason to look up the charge of `key`; its own claims are not relied on.
 
-    `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, `charge.disputed`, `dispute.closed`,
-    or the gateway's own name of any other. `key` is empty for a charge that is not ours, or named by its
-    `reference` alone.
+    `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, `refund.failed`, `charge.disputed`,
+    `dispute.closed`, or the gateway's own name of any other. `key` is empty for a charge that is not ours, or
+    named by its `reference` alone.
     """
 
     id: str
@@ -162,7 +162,9 @@ class Gateway(Protocol):
         """
 
     def find_refund(self, *, key: str, charge_reference: str) -> GatewayResult:
-        """The state of the refund of this key: `absent` if none was made of the charge."""
+        """The state of the refund of this key: `absent` if none was made of the charge, `declined` also if it
+        failed after it had succeeded.
+        """
 
     def charges(
         self,

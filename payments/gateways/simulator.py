@@ -124,11 +124,17 @@ class Refund(ReplyPart):
     key: str
     charge: str
     amount: Amount
-    status: Literal["succeeded"]
+    status: Literal["succeeded", "failed"]
 
     def to_result(self) -> GatewayResult:
+        is_failed = self.status == "failed"
         return GatewayResult(
-            status=self.status, reference=self.id, amount=self.amount, refunded_amount=self.amount
+            status="declined" if is_failed else "succeeded",
+            reference=self.id,
+            failure_code="refund_failed" if is_failed else "",
+            failure_detail=gettext_noop("The card did not take the refund.") if is_failed else "",
+            amount=self.amount,
+            refunded_amount=0 if is_failed else self.amount,
         )
 
 
@@ -167,8 +173,11 @@ def find(*, key: str) -> GatewayResult:
 
 
 def key_of(*, reference: str) -> str | None:
-    """Events of the simulator name the key, never the reference alone."""
-    return ""
+    try:
+        found = _read_page({"id": reference}).results
+    except (NoAnswer, ValidationError):
+        return None
+    return found[0].key if found else ""
 
 
 @measured()
@@ -232,8 +241,11 @@ def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
     payload = events.parse(body)
     if payload is None:
         return None
-    key = events.charge_key(events.nested_object(payload, "data"), "key")
-    return events.build(payload, type=payload["type"], key=key)
+    data = events.nested_object(payload, "data")
+    # Its key is the refund's.
+    reference = events.charge_key(data, "charge") if payload["type"] == "refund.failed" else ""
+    key = "" if reference else events.charge_key(data, "key")
+    return events.build(payload, type=payload["type"], key=key, reference=reference)
 
 
 def _read_charge(answer: JsonReply, key: str, expected: Mapping[int, Collection[str]]) -> Charge:

@@ -45,6 +45,7 @@ EVENT_TYPES: Mapping[str, str] = {
     # A refund whose result came later.
     "refund.updated": "charge.refunded",
     "refund.failed": "charge.refunded",
+    "charge.refund.updated": "charge.refunded",
     "charge.dispute.created": "charge.disputed",
     "charge.dispute.updated": "charge.disputed",
     "charge.dispute.funds_withdrawn": "charge.disputed",
@@ -52,7 +53,10 @@ EVENT_TYPES: Mapping[str, str] = {
     "charge.dispute.closed": "dispute.closed",
 }
 NAMED_BY_REFERENCE = ("refund", "dispute")
-"""Objects without the metadata of their intent. A refund with metadata of ours is the shop's own."""
+"""Objects without the metadata of their intent. A refund with metadata of ours is the shop's own: its saga
+asks about it, unless it failed, which may come after that has ended.
+"""
+FAILED_REFUND = ("failed", "canceled")
 
 
 @measured(stripe.StripeError)
@@ -146,11 +150,13 @@ def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
         return None
     about = events.nested_object(payload, "data", "object")
     key = events.charge_key(events.nested_object(about, "metadata"), KEY)
-    by_reference = about.get("object") in NAMED_BY_REFERENCE and not key
+    kind = about.get("object")
+    is_failed = kind == "refund" and about.get("status") in FAILED_REFUND
+    by_reference = kind in NAMED_BY_REFERENCE and (is_failed or not key)
     return events.build(
         payload,
         type=EVENT_TYPES.get(payload["type"], payload["type"]),
-        key=key,
+        key="" if by_reference else key,
         reference=events.charge_key(about, "payment_intent") if by_reference else "",
     )
 

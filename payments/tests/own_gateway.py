@@ -42,7 +42,15 @@ def own_gateway(gateway_process: tuple[Simulator, Path], settings: LazySettings)
 
 def empty_book(folder: Path) -> None:
     """Delete all charges from the book of the gateway of this folder."""
-    for table in ("refunds", "confirmations", "disputes", "charges", "attempts", "webhooks"):
+    for table in (
+        "refund_failures",
+        "refunds",
+        "confirmations",
+        "disputes",
+        "charges",
+        "attempts",
+        "webhooks",
+    ):
         change_book(folder, f"DELETE FROM {table}")  # noqa: S608 - names written here
 
 

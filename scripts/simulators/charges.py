@@ -36,6 +36,9 @@ CREATE TABLE IF NOT EXISTS refunds (
     created_at TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS refunds_of_charge ON refunds (charge_id);
+CREATE TABLE IF NOT EXISTS refund_failures (
+    refund_id TEXT PRIMARY KEY REFERENCES refunds (id), created_at TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS disputes (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL UNIQUE,
     charge_id TEXT NOT NULL REFERENCES charges (id), amount INTEGER NOT NULL CHECK (amount > 0),
@@ -183,9 +186,10 @@ def charge_as_json(book: Book, row: Row) -> dict[str, Any]:
     return fields
 
 
-def refund_as_json(row: Row) -> dict[str, Any]:
+def refund_as_json(book: Book, row: Row) -> dict[str, Any]:
     fields = {name: row[name] for name in ("id", "key", "amount", "created_at")}
-    return {**fields, "charge": row["charge_id"], "status": "succeeded"}
+    failed = book.execute("SELECT 1 FROM refund_failures WHERE refund_id = ?", [row["id"]]).fetchone()
+    return {**fields, "charge": row["charge_id"], "status": "failed" if failed else "succeeded"}
 
 
 def dispute_as_json(book: Book, row: Row) -> dict[str, Any]:

@@ -10,8 +10,9 @@ A charge of `tok_3ds` waits for its owner, who approves or refuses it on the pag
 address by which the shop reaches the gateway or at `--public-url`. After `--action-seconds` it is declined.
 
 A charge is refunded, and disputed by its card's owner, without the shop by `POST /refunds`, `POST /disputes
-{"charge": …, "amount": …}` and `POST /disputes/{id}/close {"status": "won" | "lost"}`. The shop gets a
-webhook about each.
+{"charge": …, "amount": …}` and `POST /disputes/{id}/close {"status": "won" | "lost"}`. `POST
+/refunds/{id}/fail` takes a refund back that had succeeded, as of a closed card. The shop gets a webhook about
+each.
 """
 
 import asyncio
@@ -66,7 +67,8 @@ TOTALS = """
 SELECT * FROM
     (SELECT coalesce(sum(amount), 0) AS charged_amount, count(*) AS charges
      FROM charges WHERE status = 'succeeded'),
-    (SELECT coalesce(sum(amount), 0) AS refunded_amount, count(*) AS refunds FROM refunds)
+    (SELECT coalesce(sum(amount), 0) AS refunded_amount, count(*) AS refunds
+     FROM refunds WHERE id NOT IN (SELECT refund_id FROM refund_failures))
 """
 
 
@@ -89,14 +91,15 @@ class Gateway:
         book, delayed = self.book, self._delayed
         by_order, by_charge = {"order": "order_id = ?", **books.PERIOD}, KEY | {"charge": "charge_id = ?"}
         charge_as_json = partial(charges.charge_as_json, book)
-        list_charges = books.listing(book, "charges", KEY | by_order, charge_as_json)
-        list_refunds = books.listing(book, "refunds", by_charge, charges.refund_as_json)
+        list_charges = books.listing(book, "charges", KEY | {"id": "id = ?"} | by_order, charge_as_json)
+        list_refunds = books.listing(book, "refunds", by_charge, partial(charges.refund_as_json, book))
         return {
             "GET /charges": delayed(list_charges, is_lookup=True),
             "POST /charges": delayed(self.charge, is_payment=True),
             "POST /charges/cancel": delayed(self.cancel),
             "GET /refunds": delayed(list_refunds, is_lookup=True),
             "POST /refunds": delayed(self.refund, is_payment=True),
+            "POST /refunds/{refund}/fail": self.fail_refund,
             "POST /disputes": self.dispute,
             "POST /disputes/{dispute}/close": self.close_dispute,
             "GET /3ds/{charge}": self.owners_page,
@@ -178,7 +181,22 @@ class Gateway:
         if row is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
         self.sender.send_undelivered()
-        return Answer(201, charges.refund_as_json(row))
+        return Answer(201, charges.refund_as_json(self.book, row))
+
+    async def fail_refund(self, request: Request) -> Answer:
+        """Take the refund back, once, as the bank of the card's owner does that gives it back."""
+        with self.book:
+            row = find(self.book, "refunds", id=request.path_params["refund"])
+            if row is None:
+                raise Refused(404, "refund_not_found", "There is no refund of this id.")
+            new = "INSERT OR IGNORE INTO refund_failures VALUES (?, ?)"
+            if self.book.execute(new, [row["id"], now()]).rowcount:
+                statement = "UPDATE charges SET refunded_amount = refunded_amount - ? WHERE id = ?"
+                self.book.execute(statement, [row["amount"], row["charge_id"]])
+                charge = charges.existing(self.book, row["charge_id"])
+                webhooks.write(self.book, charge, type="refund.failed", amount=row["amount"], key=row["key"])
+        self.sender.send_undelivered()
+        return Answer(200, charges.refund_as_json(self.book, row))
 
     async def dispute(self, request: Request) -> Answer:
         """Dispute a charge as its card's owner, once per key."""

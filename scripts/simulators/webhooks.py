@@ -48,12 +48,12 @@ def _digest(secret: str, seconds: int, body: bytes) -> str:
     return hmac.new(secret.encode(), b"%d.%b" % (seconds, body), "sha256").hexdigest()
 
 
-def write(book: Book, charge: Row, *, type: str = "", amount: int | None = None) -> None:
+def write(book: Book, charge: Row, *, type: str = "", amount: int | None = None, key: str = "") -> None:
     """Put an event about a charge into the outbox, in the transaction that changes it.
 
-    Its type is by the charge's status unless one is given, with the amount that the event is about.
+    Its type is by the charge's status unless one is given, with the amount and key that the event is about.
     """
-    data = {"key": charge["key"], "amount": charge["amount"] if amount is None else amount}
+    data = {"key": key or charge["key"], "amount": charge["amount"] if amount is None else amount}
     data |= {"currency": charge["currency"], "charge": charge["id"], "order": charge["order_id"]}
     event = {"id": new_id("evt"), "created_at": now()}
     body = orjson.dumps({**event, "type": type or f"charge.{charge['status']}", "data": data})
