@@ -64,7 +64,7 @@ def book(payment_id: UUID, found: GatewayResult, *, before: Booked | None = None
         payment = Payment.objects.get(id=payment_id)
         kept = _ask_about_refunds(payment)
         # Asked once more: this answer is later than any failure that it told of.
-        found = gateway().find(key=payment.charge_key)
+        found = gateways.of(payment.books).find(key=payment.charge_key)
     if kept is None or found.status != "succeeded":
         return False, "the gateway says unknown"
     return transactions.run(partial(_book, payment_id, found, before, kept), transactions.REPEATABLE)
@@ -78,7 +78,7 @@ def _ask_about_refunds(payment: Payment) -> dict[UUID, bool] | None:
     kept: dict[UUID, bool] = {}
     for saga in sagas:
         key = store.unused_key(saga, refund_records.refund_key(refunds[saga.subject_id]))
-        found = gateway().find_refund(key=key, charge_reference=payment.charge_reference)
+        found = gateways.of(payment.books).find_refund(key=key, charge_reference=payment.charge_reference)
         if found.status == "unknown":
             return None
         # One that an operator confirmed has another id, or none.
@@ -88,9 +88,18 @@ def _ask_about_refunds(payment: Payment) -> dict[UUID, bool] | None:
     return kept
 
 
-def record_late_refund(payment: Payment, amount: int) -> None:
-    """Record the refund of a charge that succeeded after its payment had ended: nothing of it was booked."""
+def record_late_refund(payment: Payment, amount: int, has_failed: bool) -> None:
+    """Record the refund of a charge that succeeded after its payment had ended, or that such a one failed:
+    nothing of it was booked.
+    """
     if payment.order_id is None:
+        return
+    if has_failed:
+        late = Refund.objects.filter(order=payment.order_id, source=Refund.Source.LATE_CHARGE, amount=amount)
+        failed = late.filter(status=Refund.Status.SUCCEEDED).order_by("-id").first()
+        if failed:
+            failed.status, failed.failed_at = Refund.Status.FAILED, clock.now()
+            failed.save(update_fields=["status", "failed_at"])
         return
     refund = _build_refund(payment.order_id, amount, source=Refund.Source.LATE_CHARGE, reason=LATE)
     refund.status, refund.settled_at = Refund.Status.SUCCEEDED, refund.created_at

@@ -1,6 +1,7 @@
 """Refunds that fail after they had succeeded: the gateway takes back what it had given to a closed card."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from payments.gateways import calls, gateway, stripe_calls
 from payments.models import GATEWAY_CLEARING, Entry, WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
-from payments.tests import events
+from payments.tests import events, stripe_proxy
 from payments.tests.own_gateway import on_its_page
 from payments.tests.stripe_proxy import StripeProxy
 from shop.tests.clients import signed_in
@@ -295,3 +296,53 @@ def fail_at_stripe(proxy: StripeProxy, placed: PlacedOrder) -> dict[str, Any]:
     proxy.memory.refunds_not_taken[made.id] = reference, made.amount
     about = {"id": made.id, "object": "refund", "status": "failed", "payment_intent": reference}
     return about | {"amount": made.amount, "metadata": made.metadata.to_dict()}
+
+
+def test_a_late_charge_whose_refund_failed_is_refunded_under_another_key(own_stripe):
+    """It had one key for ever: the failed refund was the answer to each attempt."""
+    placed = at_stripe.order("pm_card_visa_chargeDeclined")
+    buying.advance(placed)
+    payment = payment_of(placed)
+    own_stripe.forget_keys()
+    charged = {"key": payment.charge_key, "amount": 1_000, "currency": "KRW", "order_id": placed.order.id}
+    intent = stripe_calls.create(**charged, payment_method="pm_refund_not_taken")
+    stripe_calls.confirm(intent.id, key=payment.charge_key)
+
+    assert [one["done"] for one in reconcile().findings] == ["refund failed"]
+    assert (kept_amount(placed), Refund.objects.count()) == (1_000, 0)
+    assert [one["done"] for one in reconcile().findings] == ["refunded"]
+    made = stripe_calls._client().refunds.list({"payment_intent": intent.id}).data
+    assert sorted(one.status for one in made) == ["failed", "succeeded"]
+    assert (kept_amount(placed), Refund.objects.get().status) == (0, "succeeded")
+
+    newest = next(one for one in made if one.status == "succeeded")
+    own_stripe.memory.refunds_not_taken[newest.id] = intent.id, newest.amount
+    about = {"object": "refund", "status": "failed", "payment_intent": intent.id}
+    for _ in range(2):
+        at_stripe.post_event(
+            "refund.failed", about | {"id": newest.id, "metadata": newest.metadata.to_dict()}
+        )
+    for event in WebhookEvent.objects.all():
+        assert gateway_events.handle(event.id)
+    late = Refund.objects.order_by("id").values_list("source", "status", "amount")
+    assert [*late] == [("late_charge", "failed", 1_000), ("late_charge", "succeeded", 1_000)]
+    assert (kept_amount(placed), payment_of(placed).status) == (0, "failed")
+    whats = [line.what for line in selectors.timeline(placed.order.id, for_staff=False)]
+    assert whats[-3:] == ["charge.late_refunded", "charge.late_refund_failed", "charge.late_refunded"]
+    assert reconcile().findings == []
+
+
+def test_refunds_of_a_late_charge_are_not_made_without_end(own_stripe, monkeypatch, unlawful):
+    placed = at_stripe.order("pm_card_visa_chargeDeclined")
+    buying.advance(placed)
+    payment = payment_of(placed)
+    own_stripe.forget_keys()
+    never = replace(stripe_proxy.CARDS["pm_refund_not_taken"], refunds_not_taken=99)
+    monkeypatch.setitem(stripe_proxy.CARDS, "pm_never", never)
+    charged = {"key": payment.charge_key, "amount": 1_000, "currency": "KRW", "order_id": placed.order.id}
+    intent = stripe_calls.create(**charged, payment_method="pm_never")
+    stripe_calls.confirm(intent.id, key=payment.charge_key)
+    runs = [reconcile() for _ in range(reconciling.MOST_FAILED + 2)]
+    assert {one["done"] for run in runs for one in run.findings} == {"refund failed"}
+    made = stripe_calls._client().refunds.list({"payment_intent": intent.id, "limit": 100}).data
+    assert len(made) == reconciling.MOST_FAILED

@@ -79,12 +79,15 @@ ADVICE = {
     ),
 }
 FIXABLE = (Kind.UNKNOWN_CHARGE, Kind.CHARGED_AFTER_END)
-LATE, LATE_REFUNDED = "charge.late", "charge.late_refunded"
+LATE, LATE_REFUNDED, LATE_FAILED = "charge.late", "charge.late_refunded", "charge.late_refund_failed"
+ENDS = {LATE: "", LATE_REFUNDED: ", and was refunded", LATE_FAILED: ", and its refund failed"}
+MOST_FAILED = 10
+"""Refunds of a late charge that may fail at the gateway: after so many only a person can give it back."""
 BOOKED_KINDS = (Kind.WRONG_REFUNDS, Kind.DISPUTED)
 BOOKERS: list[Callable[[Payment], object]] = []
 """Book what began at the gateway for a payment that succeeded."""
-RECORDERS: list[Callable[[Payment, int], None]] = []
-"""Record a refund of a late charge, with the line of the journal about it."""
+RECORDERS: list[Callable[[Payment, int, bool], None]] = []
+"""Record a refund of a late charge, or that it failed, with the line of the journal about it."""
 # A comparison that is older than so many intervals says nothing of the payments since.
 INTERVALS_TRUSTED = 3
 SHORTEST_TRUST = timedelta(minutes=15)
@@ -228,18 +231,22 @@ def refund_charge(charge: GatewayResult, payment: Payment | None, books: Books) 
     """Refund what the gateway keeps of the charge, and note it in the journal. Returns whether it is done.
 
     The refund is keyed by the charge, what was refunded before and the amount, which is all that is left, so
-    it happens once however many processes find it. `payment` is the one that ended without the charge, if
-    there is one. Call it outside any transaction.
+    it happens once however many processes find it; and by how many have failed there, perhaps after they had
+    succeeded. `payment` is the one that ended without the charge, if there is one. Call it outside any
+    transaction.
     """
     amount, before_amount = charge.kept_amount, charge.refunded_amount
     part = {"amount": amount} | ({"refunded_before_amount": before_amount} if before_amount else {})
+    key = f"orphan-{charge.reference}-{before_amount}-{amount}"
+    for number in range(1, MOST_FAILED):
+        if gateways.of(books).find_refund(key=key, charge_reference=charge.reference).status != "declined":
+            break
+        if any(line.after == part for line in _journal_lines(LATE_REFUNDED, charge.reference, payment)):
+            _note(LATE_FAILED, charge.reference, part, payment)
+        key, part = f"{key.partition(':')[0]}:{number}", part | {"failed_before": number}
     # The charge is noted first: if this process dies in the refund, `note_already_refunded` notes the rest.
     _note(LATE, charge.reference, part, payment)
-    refunded = gateways.of(books).refund(
-        key=f"orphan-{charge.reference}-{before_amount}-{amount}",
-        charge_reference=charge.reference,
-        amount=amount,
-    )
+    refunded = gateways.of(books).refund(key=key, charge_reference=charge.reference, amount=amount)
     is_done = refunded.status == "succeeded"
     if is_done:
         _note(LATE_REFUNDED, charge.reference, part, payment)
@@ -257,9 +264,13 @@ def refund_charge(charge: GatewayResult, payment: Payment | None, books: Books) 
 
 def note_already_refunded(charge: GatewayResult, payment: Payment) -> None:
     """Note each refunded part of a late charge, where the process that refunded it died before it could."""
+    parts = dict[tuple[int, int], dict[str, int]]()
     for line in _journal_lines(LATE, charge.reference, payment):
-        part = line.after
-        if part and part.get("refunded_before_amount", 0) + part["amount"] <= charge.refunded_amount:
+        if part := line.after:
+            # The last one, as those before it have failed.
+            parts[part.get("refunded_before_amount", 0), part["amount"]] = part
+    for (before_amount, amount), part in parts.items():
+        if before_amount + amount <= charge.refunded_amount:
             _note(LATE_REFUNDED, charge.reference, part, payment)
 
 
@@ -276,19 +287,18 @@ def _note(what: str, charge_reference: str, part: dict[str, int], payment: Payme
             Reconciliation.objects.select_for_update().only("id").order_by("-id").first()
         if any(line.after == part for line in _journal_lines(what, charge_reference, payment)):
             return
-        done = ", and was refunded" if what == LATE_REFUNDED else ""
         journal.note(
             what=what,
             subject=_subject(charge_reference, payment),
             order_id=payment.order_id if payment else None,
             after=part,
-            detail=f"{part['amount']} was charged after the payment had ended{done}.",
+            detail=f"{part['amount']} was charged after the payment had ended{ENDS[what]}.",
             reference=charge_reference,
             is_internal=what == LATE,
         )
-        if payment and what == LATE_REFUNDED:
+        if payment and what != LATE:
             for record in RECORDERS:
-                record(payment, part["amount"])
+                record(payment, part["amount"], what == LATE_FAILED)
 
     transactions.run(note_once, transactions.KEYED)
 
@@ -361,8 +371,8 @@ def fix_finding(*, run_id: int, key: str, reason: str) -> str:
         if done != REFUNDED:
             raise Rejected(
                 gettext(
-                    "The gateway has not refunded the charge. Look at it there; a repeat uses the same key, "
-                    "and refunds nothing twice."
+                    "The gateway has not refunded the charge. Look at it there; a repeat refunds nothing "
+                    "twice."
                 ),
                 code="refund_failed",
             )
