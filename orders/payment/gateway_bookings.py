@@ -5,7 +5,7 @@ booked as a refund by amount: once, however many look-ups see it and in whatever
 after they had succeeded are taken back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
@@ -153,7 +153,10 @@ def _book(
     missing_amount = payment.refunded_amount - found.refunded_amount
     is_current = now == before and not payment.refunding_amount
     if order:
-        _take_back(order, missing_amount, kept, is_current=is_current)
+        refunds = _settled(order)
+        # Of books that don't add up none is taken for failed: the comparison reports them.
+        is_current &= sum(one.card_amount for one in refunds) == payment.refunded_amount
+        _take_back(order, refunds, missing_amount, kept, is_current=is_current)
         payment.refresh_from_db(fields=["refunded_amount"])
     elif is_current and missing_amount > 0:
         _take_back_of_top_up(payment, missing_amount)
@@ -169,14 +172,25 @@ def _book(
     return True, f"the payment is succeeded, {payment.refunded_amount} is refunded"
 
 
-def _take_back(order: Order, missing_amount: int, kept: Mapping[UUID, bool], *, is_current: bool) -> None:
+def _settled(order: Order) -> list[Refund]:
+    """The refunds of the order that its payment counts as refunded, the newest first."""
+    settled = Refund.objects.filter(order=order, status=Refund.Status.SUCCEEDED, card_amount__gt=0)
+    return list(settled.exclude(source=Refund.Source.LATE_CHARGE).order_by("-id"))
+
+
+def _take_back(
+    order: Order,
+    refunds: Sequence[Refund],
+    missing_amount: int,
+    kept: Mapping[UUID, bool],
+    *,
+    is_current: bool,
+) -> None:
     """Take back what has failed of the locked order's refunds, as the gateway says.
 
     Of those that were made there by hand, about which it can't be asked, that is the one of the missing
     amount, or all of them; otherwise none is taken back, and the comparison goes on reporting it.
     """
-    settled = Refund.objects.filter(order=order, status=Refund.Status.SUCCEEDED, card_amount__gt=0)
-    refunds = list(settled.exclude(source=Refund.Source.LATE_CHARGE).order_by("-id"))
     failed = [one for one in refunds if kept.get(one.id) is False]
     missing_amount -= sum(one.card_amount for one in failed)
     if is_current and missing_amount > 0:
