@@ -31,6 +31,7 @@ from scripts.tests.simulator import Simulator, everything, serving
 from shop import starting
 from shop.errors import NotFound, SignatureInvalid
 from shop.tests.racing import race
+from shop.tests.samples import Increases
 from shop.tests.second_process import environment
 
 pytestmark = [
@@ -79,7 +80,7 @@ def assert_books_agree() -> None:
 def test_a_payment_in_doubt_is_settled_where_it_was_charged_after_another_gateway_takes_new_ones(
     product, settings
 ):
-    placed = buy(product, "tok_timeout_charged")
+    placed, counted = buy(product, "tok_timeout_charged"), Increases("firstcome_payments_total")
     assert buying.state_of(placed.order.id) == "paying"
     settings.PAYMENT_GATEWAY = "b"
     # The other gateway would charge this token and answer.
@@ -89,6 +90,7 @@ def test_a_payment_in_doubt_is_settled_where_it_was_charged_after_another_gatewa
 
     assert kept(placed) == (PRICE, 0)
     assert payment_of(placed).gateway == "simulator"
+    assert counted() == {'firstcome_payments_total{gateway="simulator",outcome="succeeded"}': 1}
     assert_books_agree()
 
 
@@ -107,6 +109,23 @@ def test_an_order_that_was_paid_before_the_change_is_compared_and_refunded_where
     assert {kept(placed) for placed in (old, new)} == {(0, 0)}
     assert set(Order.objects.values_list("status", flat=True)) == {"refunded"}
     assert_books_agree()
+
+
+def test_a_payment_at_stripe_stays_there_after_the_simulator_takes_new_ones(product, settings, request):
+    stripe = request.getfixturevalue("own_stripe")
+    old = buy(product, "pm_card_visa")
+    settings.PAYMENT_GATEWAY = "simulator"
+    new = buy(product)
+
+    assert [payment_of(one).gateway for one in (old, new)] == ["stripe", "simulator"]
+    assert buying.state_of(old.order.id) == buying.state_of(new.order.id) == "paid"
+    assert_books_agree()
+    assert buying.execute_refund(buying.refund(old.order.id)).status == "succeeded"
+    assert kept(old) == (0, 0) and kept(new) == (PRICE, 0)
+    assert_books_agree()
+    page = gateways.charge_page("stripe", payment_of(old).charge_reference)
+    assert page.startswith("https://dashboard.stripe.com/test/payments/pi_")
+    assert stripe.url not in page and gateways.charge_page("simulator", "ch_1") == ""
 
 
 def test_a_payment_in_doubt_is_undone_where_it_may_be_charged_and_a_stray_charge_refunded_where_it_is(
