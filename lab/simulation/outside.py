@@ -79,6 +79,9 @@ class Gateway:
             reference = f"re_{len(self.refunds)}"
             self.refunds[key] = GatewayResult(status="succeeded", reference=reference, amount=amount)
             self._give_back(charge.key, amount)
+            if chance.random() < SHARES.meddling:
+                fail = partial(self._fail_refund, key, charge.key)
+                self.processes.happen("gateway: a refund fails", fail, *chance.choice(SECONDS.owner_acts))
         return self.refunds[key]
 
     @call_of_gateway
@@ -132,6 +135,13 @@ class Gateway:
         """Refund so much of the charge, or what is left of it: for the shop, or on the gateway's own page."""
         if amount := min(amount, self.book[key].kept_amount):
             self._book(key, "charge.refunded", refunded_amount=self.book[key].refunded_amount + amount)
+
+    def _fail_refund(self, key: str, charge_key: str) -> None:
+        """The card did not keep the refund."""
+        failed, charge = self.refunds[key], self.book[charge_key]
+        self.refunds[key] = replace(failed, status="declined", failure_code="refund_failed")
+        refunded_amount = charge.refunded_amount - failed.amount
+        self._book(charge_key, "refund.failed", refunded_amount=refunded_amount)
 
     def _dispute(self, key: str, amount: int) -> None:
         """The card's owner disputes so much of the charge, or what is left of it."""

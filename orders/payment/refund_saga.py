@@ -96,7 +96,8 @@ def _read(saga: SagaRow) -> Expected:
     charge = gateway_facts.expected_charge(payment)
     assert payment
     refund = Refund.objects.get(id=saga.subject_id)
-    others = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id).in_bulk()
+    of_order = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id)
+    others = of_order.exclude(status=Refund.Status.FAILED).in_bulk()
     sagas = list(Saga.objects.filter(kind=KIND, subject_id__in=others).order_by("id"))
     final = store.final_results([one.id for one in sagas])
     events = {one.subject_id: final[one.id].get((REFUND_CARD, DO), NOT_KNOWN).event for one in sagas}

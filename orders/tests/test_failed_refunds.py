@@ -12,10 +12,10 @@ from events.models import FeedEvent
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import selectors
-from orders.models import Order, Refund
+from orders.models import Order, Refund, Saga
 from orders.payment import gateway_bookings, gateway_events, refunding
 from orders.placement.decisions import PlacedOrder
-from orders.tests import at_stripe, buying
+from orders.tests import at_stripe, buying, hanging
 from orders.tests.owners import kept_amount, payment_of
 from payments import ledger
 from payments.gateways import calls, gateway, stripe_calls
@@ -25,6 +25,7 @@ from payments.reconciliation.reconciling import Fix
 from payments.tests import events, stripe_proxy
 from payments.tests.own_gateway import on_its_page
 from payments.tests.stripe_proxy import StripeProxy
+from shop import clock
 from shop.tests.clients import signed_in
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
@@ -32,11 +33,11 @@ from shop.tests.racing import race
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def sell(token: str = "tok_ok", *, points: int = 0, discount: int = 0) -> PlacedOrder:
-    """A paid order of two units at 500."""
+def sell(token: str = "tok_ok", *, points: int = 0, discount: int = 0, units: int = 2) -> PlacedOrder:
+    """A paid order of two units at 500, or as many."""
     product, buyer = ProductFactory.create(on_hand=5, price=500), buying.account(points=1_000)
     coupon = buying.coupon_of(buyer.id, discount_value=discount).code if discount else ""
-    placed = buying.place(buyer.id, {product: 2}, token=token, points=points, coupon=coupon)
+    placed = buying.place(buyer.id, {product: units}, token=token, points=points, coupon=coupon)
     assert buying.advance(placed).status == "paid"
     return placed
 
@@ -119,6 +120,10 @@ def test_a_refund_that_failed_after_it_had_succeeded_is_refundable_again():
     assert shown(placed) == ("paid", 400)
     assert ledger.balance_amount(placed.order.account_id) == 1_000
     assert (Product.objects.get().on_hand, Coupon.objects.get().status) == (5, "issued")
+    line = selectors.timeline(placed.order.id, for_staff=False)[-1]
+    assert (line.what, line.detail) == ("refund.failed", "500 of a refund came back to the shop")
+    said = FeedEvent.objects.get(type="refund.failed", order_id=placed.order.id).data
+    assert (said["refund"]["id"], said["status"], said["refunded_amount"]) == (str(first.id), "paid", 400)
     assert_books_agree(placed)
     assert to_do(placed) == ["500 KRW"]
 
@@ -129,19 +134,6 @@ def test_a_refund_that_failed_after_it_had_succeeded_is_refundable_again():
     assert to_do(placed) == []
     assert [one["status"] for one in made_there(placed)] == ["failed", "succeeded"]
     assert_books_agree(placed)
-
-
-def test_feed_and_time_line_say_that_it_failed():
-    placed = sell()
-    failed = refund(placed)
-    handle(placed)
-    line = selectors.timeline(placed.order.id, for_staff=False)[-1]
-    assert (line.what, line.detail) == ("refund.failed", "1000 of a refund came back to the shop")
-    event = FeedEvent.objects.get(type="refund.failed")
-    assert event.order_id == placed.order.id
-    said = {name: event.data[name] for name in ("refund", "status", "refunded_amount")}
-    assert said["refund"]["id"] == str(failed.id)
-    assert (said["status"], said["refunded_amount"]) == ("paid", 0)
 
 
 def test_a_part_that_failed_is_given_back_alone_or_with_the_rest():
@@ -346,3 +338,37 @@ def test_refunds_of_a_late_charge_are_not_made_without_end(own_stripe, monkeypat
     assert {one["done"] for run in runs for one in run.findings} == {"refund failed"}
     made = stripe_calls._client().refunds.list({"payment_intent": intent.id, "limit": 100}).data
     assert len(made) == reconciling.MOST_FAILED
+
+
+def test_a_failed_refund_is_none_in_place_of_which_another_was_made_by_hand(away):
+    """The stuck refund was made all the same, as what was given back by hand counted as the failed one."""
+    placed = sell(units=3)
+    product = Product.objects.get()
+    refund(placed, quantities={product: 1})
+    handle(placed)
+    row = Saga.objects.get(id=buying.refund(placed.order.id, {product: 1}).saga_id)
+    away.take("GATEWAY_URL")
+    hanging.make_overdue(row)
+    assert hanging.advance(row) == Saga.State.STUCK
+    away.back()
+    on_its_page("/refunds", charge=payment_of(placed).charge_reference, amount=500)
+    assert hanging.advance(row) == Saga.State.STUCK
+    hanging.complete(row)
+    assert (hanging.advance(row), shown(placed)) == (Saga.State.DONE, ("paid", 500))
+    assert_books_agree(placed)
+
+
+def test_another_order_may_have_been_the_first_when_a_refund_fails():
+    """Its coupon had expired, and so was not given back."""
+    product, buyer = ProductFactory.create(on_hand=5, price=500), buying.account()
+    terms = {"first_order_only": True, "discount_value": 100}
+    first, second = (buying.coupon_of(buyer.id, **terms).code for _ in range(2))
+    placed = buying.place(buyer.id, {product: 1}, token="tok_ok", coupon=first)
+    buying.advance(placed)
+    Coupon.objects.filter(code=first).update(expires_at=clock.now())
+    refund(placed)
+    other = buying.place(buyer.id, {product: 1}, token="tok_ok", coupon=second)
+    assert buying.advance(other).status == "paid"
+    handle(placed)
+    assert (shown(placed)[0], Coupon.objects.get(code=first).status) == ("paid", "redeemed")
+    assert_books_agree(placed)
