@@ -17,6 +17,7 @@ TOP_UP = {
     "dispute": None,
     "created_at": NOON,
     "next_action": None,
+    "gateway": "simulator",
 }
 # The card's owner has until ten past noon.
 NEXT_ACTION = {

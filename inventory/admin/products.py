@@ -186,7 +186,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
                     "hand. {sample}"
                 ),
                 sample=format_html(
-                    '<a class="text-link" href="{}" download>{}</a>', static(SAMPLE), gettext("A sample file")
+                    '<a class="fc-link" href="{}" download>{}</a>', static(SAMPLE), gettext("A sample file")
                 ),
                 columns=format_html("<code>{}</code>", ",".join(stock_files.COLUMNS)),
                 optional=format_html("<code>{}</code>", ",".join(stock_files.OPTIONAL_COLUMNS)),

@@ -126,8 +126,8 @@ def test_a_paid_order():
         assert placed.status_code == 202, placed.body
         stepping.advance(Saga.objects.get().id)
     assert Order.objects.get().status == "paid"
-    check_length(path, modules=31, back=3, apps=APPS)
-    check_length(path, modules=64, back=13)
+    check_length(path, modules=32, back=3, apps=APPS)
+    check_length(path, modules=66, back=13)
 
 
 def test_recovering_a_saga():
@@ -138,4 +138,4 @@ def test_recovering_a_saga():
     with following() as path:
         stepping.Delegate().wake()
     check_length(path, modules=10, back=1, apps=("orders",))
-    check_length(path, modules=29, back=6)
+    check_length(path, modules=31, back=7)

@@ -34,6 +34,7 @@ EVENT_OBJECTS = {
     "payment_intent": stripe.PaymentIntent,
     "charge": stripe.Charge,
     "refund": stripe.Refund,
+    "charge.refund": stripe.Refund,
     "charge.dispute": stripe.Dispute,
 }
 

@@ -234,7 +234,7 @@ def test_an_order_is_waited_for_by_the_same_key_until_it_settles(server, shop):
 
 def test_a_wait_ends_with_the_last_state(server, shop):
     pending = {"id": str(ORDER_ID), "status": "in_doubt", "points_amount": 0, "card_amount": 5}
-    pending |= {"created_at": "2026-11-25T09:00:00Z"}
+    pending |= {"created_at": "2026-11-25T09:00:00Z", "gateway": "simulator"}
     pending |= dict.fromkeys(("order", "failure", "dispute", "next_action"))
     server.queue(Answer(202, pending))
     with pytest.raises(NotSettledError) as open_still:
