@@ -254,7 +254,7 @@ class Batch:
         # Later is never, to `clock.has_come`: the saga would be due at once, again and again.
         at = min(at, self.now + timedelta(seconds=LONGEST_REST_SECONDS))
         usual = WorkClass.AGAIN if saga.direction == DO else WorkClass.RECOVERY
-        saga.change(next_attempt_at=at, work_class=str(saga.type.work_class or usual), **UNLEASED)
+        saga.change(next_attempt_at=at, work_class=saga.type.class_of(usual), **UNLEASED)
 
     def _log_attempt(self, saga: SagaRow, step: Step | None, result: StepResult) -> None:
         """Log an attempt that was not final. Past its deadline what can't be compensated is stuck."""
@@ -351,12 +351,12 @@ class Batch:
 
     def _lease(self, saga: SagaRow, **more: str) -> None:
         """Lease it: once the lease has lapsed, it is work of recovery."""
-        until, work_class = self.now + timedelta(seconds=LEASE_SECONDS), saga.type.work_class
+        until = self.now + timedelta(seconds=LEASE_SECONDS)
         saga.change(
             lease_token=self.token,
             leased_until=until,
             next_attempt_at=until,
-            work_class=str(work_class or WorkClass.RECOVERY),
+            work_class=saga.type.class_of(WorkClass.RECOVERY),
             **more,
         )
 

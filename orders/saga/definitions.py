@@ -290,6 +290,10 @@ class SagaType:
     # The class of all its work; without one it is new, due again, or recovery.
     work_class: str = ""
 
+    def class_of(self, usual: str) -> str:
+        """The class of a saga of this type, where it is usually this one."""
+        return str(self.work_class or usual)
+
     @cached_property
     def reversible(self) -> tuple[Step, ...]:
         """The steps before the point of no return, which is the first step without an undo."""

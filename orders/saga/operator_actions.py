@@ -286,7 +286,7 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
             state=Saga.State.RUNNING.value,
             deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
             next_attempt_at=now,
-            work_class=str(saga.type.work_class or WorkClass.AGAIN),
+            work_class=saga.type.class_of(WorkClass.AGAIN),
             **store.UNLEASED,
         )
         store.save([saga])

@@ -90,7 +90,7 @@ def new_saga(
         created_at=now,
         deadline_at=now + timedelta(seconds=give_up_seconds),
         next_attempt_at=AT_ONCE,
-        work_class=SAGA_TYPES[kind].work_class or WorkClass.NEW,
+        work_class=SAGA_TYPES[kind].class_of(WorkClass.NEW),
     )
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
     steps = [step.name for step in SAGA_TYPES[kind].steps if step.name in events]

@@ -15,6 +15,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.placement import checkout
 from orders.saga import run
+from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, rabbitmq, stepping
 from orders.tests.hanging import away, impatient
 from orders.tests.transmitting import transmitting
@@ -118,3 +119,12 @@ def worker(
     child = start_worker(log, gateway_process[0], data_platform_process[0])
     yield
     children.stop(child)
+
+
+@pytest.fixture
+def threaded() -> Iterator[Executor]:
+    """An executor with its threads."""
+    made = Executor(pools=ThreadPools(POOL_SIZES))
+    yield made
+    # Sagas in progress would disturb the next test.
+    assert made.finish(seconds=20)

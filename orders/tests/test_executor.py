@@ -42,14 +42,6 @@ from shop.tests.second_connection import holding
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def threaded() -> Iterator[Executor]:
-    made = Executor(pools=ThreadPools(POOL_SIZES))
-    yield made
-    # Sagas in progress would disturb the next test.
-    assert made.finish(seconds=20)
-
-
 def bought(*tokens: str, points: int = 300) -> list[PlacedOrder]:
     """Orders of one product, one per card, each with a coupon and points."""
     product = ProductFactory.create(on_hand=100, price=1_000)

@@ -39,13 +39,6 @@ NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND,
 
 
 @pytest.fixture
-def threaded() -> Iterator[Executor]:
-    made = Executor(pools=ThreadPools(POOL_SIZES))
-    yield made
-    assert made.finish(seconds=20)
-
-
-@pytest.fixture
 def product() -> Product:
     return ProductFactory.create(on_hand=1_000, price=500)
 
