@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -13,7 +13,7 @@ from orders import schemas, selectors, tasks
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.placement.decisions import PlacedOrder
-from orders.saga import status as saga_status
+from orders.saga import run, status as saga_status
 from orders.schemas import CurrentAnswer
 from payments import payment_states
 from payments.models import Payment
@@ -36,6 +36,17 @@ log = get_logger(__name__)
 ATTEMPT_SECONDS = 2.0
 ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, CurrentAnswer]]
 """Reads the current answers for these orders or payments, in a language."""
+
+
+class Started(NamedTuple):
+    """A payment that a call has started: what the call is answered until there is a result, and the saga if
+    this process advances it.
+    """
+
+    answer: Answer
+    saga_id: UUID | None
+
+
 AnswerRequest = tuple[KeyedCall, UUID, ReadAnswers]
 
 
@@ -68,8 +79,8 @@ async def perform(
     begun = _begun(await _find_or_perform(call, work_within_limits), call, event)
     if isinstance(begun, JSONResponse):
         return begun
-    subject_id, first_answer = begun
-    return await wait_and_respond(request, call, subject_id, read, first_answer, is_attempted)
+    subject_id, started = begun
+    return await wait_and_respond(request, call, subject_id, read, started, is_attempted)
 
 
 async def _find_or_perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -83,8 +94,8 @@ async def _find_or_perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) 
 
 def _begun(
     outcome: PlacedOrder | StartedPayment | Replay, call: KeyedCall, event: str
-) -> JSONResponse | tuple[UUID, Answer | None]:
-    """The response, or what the call waits for, and what it is answered until then if this call began it."""
+) -> JSONResponse | tuple[UUID, Started | None]:
+    """The response, or what the call waits for, and what it has started."""
     if isinstance(outcome, Replay):
         if outcome.answer:
             return keyed_calls.respond(outcome.answer, is_replay=True)
@@ -92,13 +103,19 @@ def _begun(
         return outcome.reference, None
     if isinstance(outcome, StartedPayment):
         note(event, outcome.payment.order_id, outcome.saga.id)
-        return outcome.payment.id, schemas.payment_answer(outcome.payment, call.language).answer
+        answer = schemas.payment_answer(outcome.payment, call.language).answer
+        return outcome.payment.id, _started(answer, outcome)
     order, started = outcome.order, outcome.started
     note(event, order.id, started.saga.id if started else None)
     if started is None:
         assert outcome.answer
         return keyed_calls.respond(outcome.answer, is_replay=False)
-    return order.id, schemas.order_answer(order, outcome.lines, [started.payment], call.language).answer
+    answer = schemas.order_answer(order, outcome.lines, [started.payment], call.language).answer
+    return order.id, _started(answer, started)
+
+
+def _started(answer: Answer, payment: StartedPayment) -> Started:
+    return Started(answer, payment.saga.id if payment.saga.lease_token else None)
 
 
 def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | None:
@@ -136,19 +153,19 @@ async def wait_and_respond(
     call: KeyedCall,
     subject_id: UUID,
     read: ReadAnswers,
-    first_answer: Answer | None = None,
+    started: Started | None = None,
     is_attempted: Callable[[UUID], bool] | None = None,
 ) -> JSONResponse:
     """Wait for a payment's result, as the client prefers or else until it `is_attempted`, and respond; a
     settled answer is recorded for good.
 
     The wait ends as soon as the card's owner must act, because the caller has to send them. A call that
-    started the payment gives the `first_answer`, and has a worker continue it. It is never answered 503,
-    which would say that nothing was done. A repeat has no first answer.
+    has `started` the payment has a worker continue it, unless this process does. It is never answered 503,
+    which would say that nothing was done.
     """
     answers: list[CurrentAnswer] = []
     seconds: float | None = prefer.wait_seconds(request.header("Prefer"))
-    is_enough = is_attempted if seconds is None and first_answer else None
+    is_enough = is_attempted if seconds is None and started else None
     if is_enough:
         seconds = settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS
 
@@ -158,7 +175,7 @@ async def wait_and_respond(
         answers.append(await submit_to_batcher(_batcher, (call, subject_id, read)))
         return is_tried or answers[-1].is_settled or answers[-1].is_for_customer
 
-    begin = partial(dispatch.enqueue_shared, tasks.advance) if first_answer else None
+    begin = partial(_begin, started.saga_id) if started else None
     try:
         if seconds:
             await completion_notifications.wait(
@@ -169,7 +186,7 @@ async def wait_and_respond(
         else:
             await is_over()
     except (DatabaseFailure, Unavailable) as error:
-        if first_answer is None:
+        if started is None:
             if isinstance(error, Overloaded):
                 # `Overloaded` would say that nothing was done.
                 text = _("This call was started before; its result can't be read now. Repeat it.")
@@ -178,9 +195,20 @@ async def wait_and_respond(
         log.warning(
             "the status of a started payment can't be read", subject=str(subject_id), error=str(error)
         )
-    answer = answers[-1].answer if answers else first_answer
-    assert answer
-    return keyed_calls.respond(answer, is_replay=first_answer is None)
+    if answers:
+        answer = answers[-1].answer
+    else:
+        assert started
+        answer = started.answer
+    return keyed_calls.respond(answer, is_replay=started is None)
+
+
+def _begin(saga_id: UUID | None) -> bool:
+    """Have a worker continue what was started, unless this process does; whether that may be over already."""
+    if saga_id:
+        return not run.process_executor().has(saga_id)
+    dispatch.enqueue_shared(tasks.advance)
+    return False
 
 
 def _read_answers(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:

@@ -10,8 +10,6 @@ from payments import webhooks
 from shop.operations import dispatch
 
 DUE_AT_ONCE = 500
-# Sagas that are not done by then are left to beat.
-SHUTDOWN_SECONDS = 5.0
 
 
 @shared_task(name="orders.advance", is_due=staticmethod(store.is_any_due))
@@ -29,7 +27,7 @@ def start_polling(**_: object) -> None:
 @worker_shutdown.connect
 def finish(**_: object) -> None:
     """Wait for the sagas in progress: their tasks end before they do."""
-    run.process_executor().finish(seconds=SHUTDOWN_SECONDS)
+    run.finish()
 
 
 @shared_task(name="orders.handle_webhook")

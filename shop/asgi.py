@@ -14,6 +14,7 @@ django.setup()
 from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.urls import get_resolver  # noqa: E402
 
+from orders.saga import run  # noqa: E402
 from sales.waiting_room import ticking  # noqa: E402
 from shop import clock  # noqa: E402
 from shop.burst import checks  # noqa: E402
@@ -35,8 +36,10 @@ application = serving.Served(
         clock.start,
         shared_counts.start,
         ticking.thread.start,
+        run.start_leasing,
     ),
-    at_stop=(completion_notifications.stop, ticking.thread.stop),
+    at_stop=(completion_notifications.stop, ticking.thread.stop, run.stop_leasing),
+    at_end=(run.finish,),
 )
 
 # Views are loaded now, once for all workers.

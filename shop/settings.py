@@ -61,6 +61,7 @@ if HTTPS:
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
 WEB_WORKERS = number("WEB_WORKERS")
 WEB_THREADS = number("WEB_THREADS")
+WEB_PAYMENTS = number("WEB_PAYMENTS")
 # Off: Django answers every call, with whatever is added to its settings (docs/api-calls.md).
 BURST = flag("BURST")
 # Requests of a process that may wait at once by `Prefer: wait`; past it they are answered as things stand.

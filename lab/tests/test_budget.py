@@ -25,7 +25,7 @@ from inventory.tests.factories import ProductFactory
 from lab import urls
 from lab.tests.metering import FIGURES, Cost, Step, at_once, metering
 from orders.models import Order
-from orders.saga import status
+from orders.saga import run, status
 from orders.tests import stepping
 from payments import ledger
 from sales.models import SaleEntry
@@ -115,10 +115,9 @@ def order_with_coupon_and_points(buyers: Buyers) -> Operation:
 
 def paid_order(buyers: Buyers) -> Operation:
     place = order(buyers, expect=202, payment={"token": "tok_ok"})
-    executor = stepping.SteppedExecutor()
+    executor: Any = run.process_executor()
 
     def advance() -> None:
-        executor.wake()
         while executor.pools.step():
             pass
 
@@ -201,7 +200,12 @@ OPERATIONS = {
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch) -> None:
-    """No worker is told of a payment, and none is asked how far behind it is, as once in half a second."""
+    """This process advances the payments that it begins; no worker is told of one, and none is asked how far
+    behind it is, as once in half a second.
+    """
+    executor = stepping.SteppedExecutor()
+    executor.new_places = AT_ONCE
+    monkeypatch.setattr(run, "process_executor", lambda: executor)
     monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
     monkeypatch.setattr(status, "READ_INTERVAL_SECONDS", float("inf"))
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext_noop
 
+from inventory.reservations import Line
 from orders.models import Saga
 from orders.payment import gateway_facts
 from orders.saga import store
@@ -57,11 +58,14 @@ NOT_STARTED = StepResult(Event.FAILED, gettext_noop("Nothing was charged until t
 
 @dataclass(frozen=True, slots=True)
 class StartedPayment:
-    """A payment, the saga that executes it, and the saga's first log lines."""
+    """A payment, the saga that executes it, and the saga's first log lines; its order's lines, if these are
+    in memory.
+    """
 
     payment: Payment
     saga: Saga
     log: list[SagaLogLine]
+    lines: Sequence[Line] = ()
 
 
 def charge(attempts: Sequence[Attempt]) -> list[Call]:
@@ -167,9 +171,18 @@ STEP = OutsideStep(
 
 
 def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Payment]:
-    cells = bulk_sql.SqlLiterals()
-    ids = cells.listed([attempt.saga.subject_id for attempt in attempts])
-    return {payment.id: payment for payment in bulk_sql.reader(Payment).models(f"id IN ({ids})", cells)}
+    payments: dict[UUID, Payment] = {}
+    unread = list[UUID]()
+    for saga in [attempt.saga for attempt in attempts]:
+        if saga.begun:
+            payments[saga.subject_id] = saga.begun.payment
+        else:
+            unread.append(saga.subject_id)
+    if unread:
+        cells = bulk_sql.SqlLiterals()
+        found = bulk_sql.reader(Payment).models(f"id IN ({cells.listed(unread)})", cells)
+        payments |= {payment.id: payment for payment in found}
+    return payments
 
 
 def _charge_once(payment: Payment, attempt: Attempt) -> StepResult:

@@ -29,7 +29,7 @@ from orders.order_states import OrderRow
 from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
-from orders.saga import store
+from orders.saga import run, store
 from orders.saga.definitions import SAGA_TYPES, Event, LocalStep, SagaRow, SagaType, StepResult
 from payments import ledger, payment_states
 from payments.models import Payment
@@ -84,6 +84,7 @@ def new_purchase(
     keep_on_decline: bool = False,
     number: int = 1,
     payer: Payer | None = None,
+    lines: Sequence[Line] = (),
 ) -> StartedPayment:
     """An unsaved payment of an order with its saga, for the transaction that calls `insert_purchases`."""
     payment = payment_states.new_payment(
@@ -99,7 +100,7 @@ def new_purchase(
         "debit_balance": not order.points_amount,
         charging.NAME: not order.card_amount,
     }
-    saga, lines = store.new_saga(
+    saga, log = store.new_saga(
         kind=KIND,
         subject_id=payment.id,
         about_id=order.id,
@@ -108,13 +109,20 @@ def new_purchase(
         done=["reserve_inventory"] if needless["hold_coupon"] else ["reserve_inventory", "hold_coupon"],
         skipped=[step for step, is_needless in needless.items() if is_needless],
     )
-    return StartedPayment(payment, saga, lines)
+    return StartedPayment(payment, saga, log, lines)
 
 
 def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
-    if purchases:
-        bulk_sql.insert_objects([purchase.payment for purchase in purchases])
-        store.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
+    """Insert these payments and their sagas; a process that has places for sagas leases these."""
+    if not purchases:
+        return
+    sagas = {purchase.saga.id: purchase.saga for purchase in purchases}
+    rows = [store.new_row(purchase.saga, purchase.log, begun=purchase) for purchase in purchases]
+    for leased in run.lease_new(rows):
+        for name, value in leased.changes.items():
+            setattr(sagas[leased.id], name, value)
+    bulk_sql.insert_objects([purchase.payment for purchase in purchases])
+    store.insert_sagas([(purchase.saga, purchase.log) for purchase in purchases])
 
 
 def _check_payable(order: Order, token: str, earlier: int) -> None:
@@ -202,7 +210,9 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     # The instant at which the order is paid: reports by period add up to the ledger.
     ledger.settle_sales(orders, at=now, is_locked=True)
     charging.mark_paid(sagas, at=now)
-    lines = read_lines(order_ids)
+    lines = {saga.parent.id: saga.begun.lines for saga in sagas if saga.begun and saga.begun.lines}
+    if unread := [id for id in order_ids if id not in lines]:
+        lines |= read_lines(unread)
     with_coupon = [order.id for order in orders if order.coupon_code]
     coupon_ids = redemption.held_ids(with_coupon)
     # Other orders of these products wait from here to the commit, so everything else is done before.

@@ -394,5 +394,6 @@ def _build_order(
             by=order_request.by,
             keep_on_decline=order_request.keep_on_decline,
             payer=order_request.payer,
+            lines=order_request.lines,
         )
     return placed

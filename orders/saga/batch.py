@@ -95,6 +95,13 @@ def advance(
         return advance(sagas, token=token, mode=mode, failpoint=failpoint)
 
 
+def lease_new(sagas: Sequence[SagaRow], *, token: str) -> None:
+    """Lease these sagas, which are not inserted yet, and open their calls if these are their next steps."""
+    birth = Batch({}, token, DO)
+    for saga in sagas:
+        birth._schedule_next(saga)
+
+
 def put_off(
     sagas: Sequence[SagaRow], result: StepResult, *, token: str, seconds: float | None = None
 ) -> None:
@@ -130,7 +137,8 @@ class Batch:
         self.rows = store.lock_sagas(self.copies, token=None if self.mode == SINGLE else self.token)
         for id, saga in self.rows.items():
             saga.result = saga.result or self.copies[id].result_for(saga)
-            saga.found_at, saga.found_as = self.copies[id].found_at, self.copies[id].found_as
+            copy = self.copies[id]
+            saga.found_at, saga.found_as, saga.begun = copy.found_at, copy.found_as, copy.begun
             if self._may_advance(saga):
                 self.advanced.append(saga)
         actors: dict[UUID | None, ActorContext] = {

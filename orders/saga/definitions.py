@@ -39,6 +39,8 @@ UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
 LONGEST_REST_SECONDS = max(backoff.LONGEST_SECONDS, settings.PAYMENT_ACTION_SECONDS) + LEASE_SECONDS
 """The longest time until the next attempt of a saga."""
+OF_WEB = "web-"
+"""How the tokens of web processes' leases begin: they don't show that a worker is alive."""
 AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
 """The next attempt of a new saga: it is due whatever the clock of who began it."""
 
@@ -107,7 +109,8 @@ class SagaRow:
     `final` has its final results by step and direction, `parent` the row that its type's `lock` has locked,
     `attempt` the call that is to be made, or was made. `result` is what is to be recorded: of that call or,
     without one, what a single batch raised. `changes` are the columns to save. An executor found it at the
-    monotonic instant `found_at`, and gave it a place of the class `found_as`.
+    monotonic instant `found_at`, and gave it a place of the class `found_as`. `begun` is what began it, if
+    this process did: what its first steps need not read.
     """
 
     id: UUID
@@ -136,6 +139,7 @@ class SagaRow:
     changes: dict[str, Any] = field(default_factory=dict)
     found_at: float = field(default_factory=lambda: time.monotonic())
     found_as: str = ""
+    begun: Any = None
 
     @property
     def type(self) -> "SagaType":

@@ -5,6 +5,9 @@ by a crash, and advances them in one transaction (`orders.saga.batch`). Then it 
 result of each comes back to a queue, whose batch records it: a slow call delays its own saga alone. Messages
 and instants only wake it. Everything is bounded: a saga in progress has a place, and each class of work has a
 share of the places that another's arrivals can't take.
+
+The executor of a web process finds none. It leases new sagas in the transaction that inserts them, as long as
+it has places, and advances them once that has committed. What it doesn't finish is due for the workers.
 """
 
 import secrets
@@ -18,7 +21,8 @@ from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
-from django.db import Error
+from django.conf import settings
+from django.db import Error, transaction
 from structlog import get_logger
 
 from orders.saga import batch, store
@@ -27,6 +31,7 @@ from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
     NO_PLACE,
+    OF_WEB,
     UNDO,
     UNFINISHED,
     Call,
@@ -50,8 +55,14 @@ Task = Callable[[], None]
 # thread for its batches, so that none waits for another.
 DUE, REFUNDS = "due", "refunds"
 QUEUES = (DO, UNDO, REFUNDS, DUE)
-# The places of each class of work. What one doesn't use another may, but for the next few.
-SHARES = {WorkClass.NEW: 96, WorkClass.AGAIN: 48, WorkClass.REFUND: 32, WorkClass.RECOVERY: 32}
+# The places of each class of work. What one doesn't use another may, but for the next few. A web server has
+# some of those of new payments.
+SHARES = {
+    WorkClass.NEW: 96 - min(48, settings.WEB_PAYMENTS),
+    WorkClass.AGAIN: 48,
+    WorkClass.REFUND: 32,
+    WorkClass.RECOVERY: 32,
+}
 KEPT_FREE = 8
 # Each place has a thread for its call, so that no lease lapses in a queue. Those of `batch` and `single`
 # use the database: one connection each.
@@ -64,6 +75,8 @@ MIN_INTERVAL_SECONDS = 0.04
 LOCKED_SECONDS = 1.0
 # How long a worker looks for more after it found some: longer than the pause between two messages.
 IDLE_SECONDS = 2.0
+# Sagas that are not done by then are left to others.
+SHUTDOWN_SECONDS = 5.0
 # After which a worker looks again whether a saga is due, though none was to be by then.
 MOST_PAUSE_SECONDS = 1.0
 # For which a saga past its deadline may be due without a place before it is stuck, and how many at a time.
@@ -157,12 +170,16 @@ class Executor:
 
     def __init__(self, *, pools: ThreadPools, failpoint: Callable[[str], None] = lambda point: None) -> None:
         self.polls = False
+        # For sagas that this process begins.
+        self.new_places = 0
         self._pools = pools
         self._failpoint = failpoint
         self._token = secrets.token_hex(8)
         self._mutex = threading.RLock()
         # The fields below need the mutex. Of each saga in progress one task has the latest copy.
         self._sagas: dict[UUID, SagaRow] = {}
+        # Those of them whose first transaction may not have committed.
+        self._new: set[UUID] = set()
         self._returned: dict[str, list[SagaRow]] = {queue: [] for queue in QUEUES}
         self._scheduled: set[str] = set()
         # The classes of which there may be more than were found.
@@ -177,8 +194,43 @@ class Executor:
             self._waiting |= SHARES.keys()
         self._schedule(DUE)
 
+    def lease_new(self, sagas: Sequence[SagaRow]) -> list[SagaRow]:
+        """Lease as many of these sagas as there are places, inside the transaction that is to insert them
+        with what has changed; returns those. Once that has committed this executor advances them.
+        """
+        with self._mutex:
+            places = 0 if self._is_finishing else max(0, self.new_places - len(self._sagas))
+            leased = list(sagas[:places])
+            for saga in leased:
+                saga.found_as = saga.work_class
+                self._sagas[saga.id] = saga
+                self._new.add(saga.id)
+        if leased:
+            batch.lease_new(leased, token=self._token)
+            transaction.on_commit(partial(self._begin, leased), robust=True)
+        return leased
+
+    def _begin(self, sagas: Sequence[SagaRow]) -> None:
+        """Advance these new sagas, whose transaction has committed in time."""
+        now = clock.now()
+        with self._mutex:
+            begun = [saga for saga in sagas if saga.id in self._new and saga.is_leased(now)]
+            self._new.difference_update([saga.id for saga in begun])
+        self._failpoint("new sagas committed")
+        self._go_on(begun)
+
+    def has(self, saga_id: UUID) -> bool:
+        """Whether the saga is in progress here: its end, or its rest, is still to be told."""
+        return saga_id in self._sagas
+
     def watch(self) -> None:
         """Renew the leases that end soon. One that polls also looks whether a saga is due."""
+        with self._mutex:
+            since = time.monotonic() - LEASE_SECONDS
+            # Their transaction was rolled back, or the reply to its COMMIT is lost.
+            lost = [self._sagas[id] for id in self._new if self._sagas[id].found_at < since]
+            self._new.difference_update([saga.id for saga in lost])
+        self._release(lost)
         self.renew_leases()
         if self.polls and clock.is_measured():
             self.look()
@@ -345,13 +397,14 @@ class Executor:
                     self._run_individually(sagas)
                 return
             _log_ended(done.advanced)
-            # Waiting requests must know of these: past the point of no return, ended or at rest.
-            news = [each for each in done.rows.values() if each.is_irreversible or not each.lease_token]
-            if news and news[0].type.notify:
-                self._pools.submit("callback", partial(news[0].type.notify, news))
             self._failpoint(f"batch committed: {', '.join(done.committed) or 'nothing final'}")
             stack.pop_all()
         self._pass_on(done)
+        # Waiting requests must know of these: past the point of no return, ended or at rest. A request that
+        # begins to wait for one that is still in progress is told of it after this.
+        news = [each for each in done.rows.values() if each.is_irreversible or not each.lease_token]
+        if news and news[0].type.notify:
+            self._pools.submit("callback", partial(news[0].type.notify, news))
 
     def _releasing(self, sagas: Sequence[SagaRow]) -> ExitStack:
         """Release the sagas when the block ends, unless it has passed them on and called `pop_all`."""
@@ -361,8 +414,7 @@ class Executor:
 
     def _pass_on(self, done: Batch) -> None:
         """Pass the sagas of a committed batch on to where they go."""
-        calls: dict[OutsideStep, list[SagaRow]] = defaultdict(list)
-        together, alone, ended = list[SagaRow](), list[SagaRow](), list[SagaRow]()
+        going_on, together, alone, ended = list[SagaRow](), list[SagaRow](), list[SagaRow](), list[SagaRow]()
         for id, copy in done.copies.items():
             saga = done.rows.get(id)
             if saga is None and done.mode != SINGLE:
@@ -371,10 +423,10 @@ class Executor:
                 (alone if is_old else together).append(copy)
             elif saga is None or saga.lease_token != self._token:
                 ended.append(copy)
-            elif saga.attempt and isinstance(saga.next_step, OutsideStep):
-                calls[saga.next_step].append(saga)
+            elif saga.attempt or done.mode != SINGLE:
+                going_on.append(saga)
             else:
-                (alone if done.mode == SINGLE else together).append(saga)
+                alone.append(saga)
             if saga is not None:
                 # The attempt refers to its saga: as a cycle both would wait for the garbage collector.
                 copy.attempt = None
@@ -383,9 +435,21 @@ class Executor:
         self._release(ended)
         self._run_individually(alone)
         self._return(together)
+        self._go_on(going_on)
+        self._schedule(DUE)
+
+    def _go_on(self, sagas: Iterable[SagaRow]) -> None:
+        """Have these leased sagas make the calls of their attempts, or join their next batches."""
+        calls: dict[OutsideStep, list[SagaRow]] = defaultdict(list)
+        together = list[SagaRow]()
+        for saga in sagas:
+            if saga.attempt and isinstance(saga.next_step, OutsideStep):
+                calls[saga.next_step].append(saga)
+            else:
+                together.append(saga)
+        self._return(together)
         for step, callers in calls.items():
             self._call(step, callers)
-        self._schedule(DUE)
 
     def _release(self, sagas: Iterable[SagaRow]) -> None:
         """Forget these sagas."""
@@ -442,6 +506,28 @@ class Executor:
                 self._returned[REFUNDS if is_refund else saga.direction].append(saga)
         for queue in QUEUES:
             self._schedule(queue)
+
+
+def lease_new(sagas: Sequence[SagaRow]) -> list[SagaRow]:
+    """What `Executor.lease_new` does, by this process's executor."""
+    return process_executor().lease_new(sagas)
+
+
+def start_leasing() -> None:
+    """Have this process, one of those of a web server, lease the sagas that it begins."""
+    executor = process_executor()
+    executor._token = f"{OF_WEB}{executor._token}"
+    executor.new_places = -(-settings.WEB_PAYMENTS // settings.WEB_WORKERS)
+
+
+def finish() -> None:
+    """Wait for the sagas in progress in this process, because it is about to exit."""
+    process_executor().finish(seconds=SHUTDOWN_SECONDS)
+
+
+def stop_leasing() -> None:
+    """Leave new sagas to the workers, because this process is about to exit."""
+    process_executor().new_places = 0
 
 
 @cache

@@ -17,7 +17,7 @@ from structlog import get_logger
 
 from orders.models import Saga, SagaLog
 from orders.saga import store
-from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, SAGA_TYPES, WorkClass
+from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, OF_WEB, SAGA_TYPES, WorkClass
 from payments.models import Payment
 from shop import clock
 from shop.concurrency import event_loop
@@ -126,7 +126,8 @@ def oldest_waiting_seconds() -> float:
     oldest = new.order_by("id").values_list("created_at", flat=True).first()
     # A live worker renews its leases before less than a quarter of their time is left.
     soon = now + timedelta(seconds=LEASE_SECONDS / 4)
-    is_worker_alive = Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon)
+    leased = Saga.objects.filter(next_attempt_at__gt=soon, leased_until__gt=soon)
+    is_worker_alive = leased.exclude(lease_token__startswith=OF_WEB)
     return (now - oldest).total_seconds() if oldest and is_worker_alive.exists() else 0.0
 
 

@@ -97,7 +97,16 @@ def new_saga(
     return saga, [SagaLogLine(saga, step, DO, StepResult(events[step])) for step in steps]
 
 
+def new_row(saga: Saga, lines: Sequence[SagaLogLine], *, begun: Any) -> SagaRow:
+    """The row of a saga that is to be inserted."""
+    row = SagaRow(*[getattr(saga, name) for name in SAGA_COLUMNS])
+    row.final = {(line.step, line.direction): line.result for line in lines}
+    row.begun = begun
+    return row
+
+
 def insert_sagas(started: Sequence[tuple[Saga, Sequence[SagaLogLine]]]) -> None:
+    """Insert new sagas with their first lines."""
     bulk_sql.insert_objects([saga for saga, _ in started])
     write_lines([line for _, lines in started for line in lines], at=clock.now())
 

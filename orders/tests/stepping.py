@@ -1,7 +1,7 @@
 """Advances sagas in the test's own thread, one task at a time: a failure fails the test."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from orders.models import Saga
@@ -78,6 +78,9 @@ class Delegate:
 
     def advance(self, saga_id: UUID) -> str:
         return advance(saga_id)
+
+    def lease_new(self, sagas: Sequence[SagaRow]) -> list[SagaRow]:
+        return []
 
     def wake(self) -> None:
         for saga in due(limit=100):

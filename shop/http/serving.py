@@ -47,10 +47,15 @@ def _rest_of(
 
 
 class Served:
-    """The application as a worker serves it; `at_start` and `at_stop` are done in each worker."""
+    """The application as a worker serves it. Each worker does `at_start`, `at_stop` when it is to stop, and
+    `at_end` once its requests are answered, when it may wait.
+    """
 
-    def __init__(self, application: Application, *, at_start: Work = (), at_stop: Work = ()) -> None:
-        self._application, self._at_start, self._at_stop = application, at_start, at_stop
+    def __init__(
+        self, application: Application, *, at_start: Work = (), at_stop: Work = (), at_end: Work = ()
+    ) -> None:
+        self._application, self._at_start = application, at_start
+        self._at_stop, self._at_end = at_stop, at_end
         self._requests: set[asyncio.Task[Any]] = set()
         self._request_seconds, self._is_stopping = 0.0, False
 
@@ -148,4 +153,6 @@ class Served:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        for end in self._at_end:
+            end()
         await send({"type": "lifespan.shutdown.complete"})

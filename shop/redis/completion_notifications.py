@@ -59,22 +59,20 @@ async def wait(
     *,
     is_settled: Callable[[], Awaitable[bool]],
     seconds: float,
-    begin: Callable[[], None] | None = None,
+    begin: Callable[[], bool] | None = None,
     owner: int | None = None,
     most_of_owner: int | None = None,
 ) -> bool:
     """Wait until `is_settled()` is true, at most `seconds`; return its last result.
 
-    `is_settled` is checked before the wait, or `begin`, which starts the work, is called instead. Returns
-    False without waiting while the process stops, when `WAITING_REQUESTS` already wait in it, or half of its
-    threads where each wait holds one, or `most_of_owner` of the account `owner`. A check during the wait that
-    raises `Overloaded` is repeated.
+    `is_settled` is checked before the wait, unless `begin` is given, which starts the work, and returns
+    whether that may be over already. Returns False without waiting while the process stops, when
+    `WAITING_REQUESTS` already wait in it, or half of its threads where each wait holds one, or
+    `most_of_owner` of the account `owner`. A check during the wait that raises `Overloaded` is repeated.
     """
     with _register(name, owner, MOST_OF_ONE_OWNER if most_of_owner is None else most_of_owner) as signal:
         is_on_loop = running_loop() is not None
-        if begin:
-            begin()
-        elif await is_settled():
+        if (begin is None or begin()) and await is_settled():
             return True
         if signal is None or not (is_on_loop or _threads.acquire(blocking=False)):
             return False

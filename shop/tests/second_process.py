@@ -30,9 +30,9 @@ keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, count
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Of a process on the test's database, with these variables."""
+    """Of a process on the test's database, with these variables; a web server leaves payments to workers."""
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
-    return os.environ | {"DATABASE_URL": url} | settings
+    return os.environ | {"DATABASE_URL": url, "WEB_PAYMENTS": "0"} | settings
 
 
 @contextmanager

@@ -1,0 +1,345 @@
+"""A web process advances the payments that it begins: leased as they are inserted, one call, one batch.
+
+What it doesn't finish, or has no place for, is the workers', by the path of recovery.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from accounts.tokens import tokens
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory, levels_of
+from orders.models import Order, Saga
+from orders.payment import purchase
+from orders.placement.decisions import PlacedOrder
+from orders.saga import run, status
+from orders.saga.definitions import LEASE_SECONDS, OF_WEB, WorkClass
+from orders.saga.run import POOL_SIZES, SHARES, Executor, ThreadPools
+from orders.tests import buying, owners, stepping
+from orders.tests.listening import Killed
+from payments.gateways import gateway, simulator
+from payments.gateways.contract import GatewayResult
+from payments.tests.own_gateway import SimulatorBut, use
+from shop import clock
+from shop.operations import dispatch
+from shop.redis import completion_notifications
+from shop.tests.asgi_client import Answer, send_request
+from shop.tests.factories import AccountFactory
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+POINT = "new sagas committed"
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=100, price=500)
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> stepping.SteppedExecutor:
+    """This process's executor, with places for 4 sagas that it begins; tests step it."""
+    executor = stepping.SteppedExecutor()
+    executor.new_places = 4
+    monkeypatch.setattr(run, "process_executor", lambda: executor)
+    return executor
+
+
+@pytest.fixture
+def own_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
+    """The same with its threads."""
+    executor = Executor(pools=ThreadPools(POOL_SIZES))
+    executor.new_places = 4
+    monkeypatch.setattr(run, "process_executor", lambda: executor)
+    yield executor
+    executor.new_places = 0
+    assert executor.finish(seconds=20)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The tasks that workers are told of."""
+    tasks = list[Any]()
+    monkeypatch.setattr(dispatch, "enqueue_shared", tasks.append)
+    return tasks
+
+
+def place(product: Product, **more: Any) -> PlacedOrder:
+    return buying.place(buying.account(points=500).id, {product: 1}, **{"token": "tok_ok"} | more)
+
+
+def saga_of(placed: PlacedOrder) -> Saga:
+    return Saga.objects.get(id=placed.started.saga.id)
+
+
+def step_all(executor: stepping.SteppedExecutor) -> None:
+    while executor.pools.step():
+        pass
+
+
+def let_lease_end(placed: PlacedOrder) -> None:
+    """The worker that looks next finds the lease lapsed."""
+    Saga.objects.filter(id=placed.started.saga.id, ended_at=None).update(
+        leased_until=clock.now(), next_attempt_at=clock.now()
+    )
+
+
+def charges() -> list[str]:
+    return [charge.status for charge in gateway().charges()]
+
+
+def charged_once(product: Product, count: int = 1) -> None:
+    assert charges() == ["succeeded"] * count
+    assert levels_of(product) == (100 - count, 0)
+    assert set(Order.objects.values_list("status", flat=True)) == {"paid"}
+
+
+def test_a_payment_is_leased_with_its_call_open_by_the_transaction_that_inserts_it(own, product):
+    placed = place(product)
+    saga = saga_of(placed)
+    assert saga.lease_token == own._token
+    assert (saga.open_call, saga.work_class) == ("charge_card do", WorkClass.RECOVERY)
+    assert saga.next_attempt_at == saga.leased_until > clock.now()
+    assert placed.started.saga.id not in [each.id for each in stepping.due(limit=10)]
+    with CaptureQueriesContext(connection) as before_settled:
+        assert own.pools.step()
+    assert [query["sql"] for query in before_settled] == []
+    step_all(own)
+    charged_once(product)
+    assert not own._sagas
+
+
+def test_it_advances_with_points_and_a_coupon_and_without_a_card(own, product):
+    buyer = buying.account(points=1_000)
+    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    both = buying.place(buyer.id, {product: 1}, coupon=coupon, points=100, token="tok_ok")
+    points = buying.place(buyer.id, {product: 1}, points=500, token="")
+    assert {saga_of(one).lease_token for one in (both, points)} == {own._token}
+    step_all(own)
+    assert [buying.state_of(one.order.id) for one in (both, points)] == ["paid", "paid"]
+    assert len(charges()) == 1
+
+
+@pytest.mark.parametrize("token", ["tok_declined", "tok_timeout_charged", "tok_3ds"])
+def test_what_does_not_settle_at_once_is_left_to_workers_in_its_usual_state(own, product, settings, token):
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.3
+    placed = place(product, token=token)
+    step_all(own)
+    saga = saga_of(placed)
+    assert not own._sagas
+    assert saga.lease_token == ""
+    found = {"tok_declined": "payment_failed"}.get(token, "paying")
+    assert buying.state_of(placed.order.id) == found
+    if token == "tok_3ds":
+        owners.decide(owners.payment_of(placed), "approve")
+    buying.settle_everything()
+    assert buying.state_of(placed.order.id) == ("payment_failed" if token == "tok_declined" else "paid")
+
+
+def test_an_order_that_is_paid_later_is_advanced_by_the_process_that_answers(own, product):
+    buyer = buying.account()
+    order = buying.place(buyer.id, {product: 1}).order
+    started = purchase.pay(
+        account_id=buyer.id, order_id=order.id, token="tok_ok", keyed=buying.keyed(buyer.id)
+    )
+    assert Saga.objects.get().lease_token == own._token == started.saga.lease_token
+    step_all(own)
+    charged_once(product)
+
+
+def test_without_a_place_payments_are_the_workers(own, product):
+    placed = [place(product) for _ in range(6)]
+    tokens = [saga_of(one).lease_token for one in placed]
+    assert tokens == [own._token] * 4 + [""] * 2
+    step_all(own)
+    assert [buying.state_of(one.order.id) for one in placed] == ["paid"] * 4 + ["paying"] * 2
+    assert {saga_of(one).work_class for one in placed[4:]} == {WorkClass.NEW}
+    assert saga_of(place(product)).lease_token == own._token
+    step_all(own)
+    buying.settle_everything()
+    charged_once(product, 7)
+
+
+def test_a_process_that_stops_leases_no_more_and_finishes_what_it_has(own_threads, product):
+    placed = place(product)
+    run.stop_leasing()
+    assert saga_of(place(product)).lease_token == ""
+    run.finish()
+    assert buying.state_of(placed.order.id) == "paid"
+    buying.settle_everything()
+    charged_once(product, 2)
+
+
+def test_the_processes_of_a_web_server_share_its_places_and_workers_have_the_others(monkeypatch, settings):
+    executor = stepping.SteppedExecutor()
+    monkeypatch.setattr(run, "process_executor", lambda: executor)
+    settings.WEB_WORKERS, settings.WEB_PAYMENTS = 2, 48
+    run.start_leasing()
+    assert executor.new_places == 24
+    assert executor._token.startswith(OF_WEB)
+    assert SHARES[WorkClass.NEW] + 2 * executor.new_places == 96
+    settings.WEB_PAYMENTS = 0
+    run.start_leasing()
+    assert executor.new_places == 0
+
+
+def test_a_transaction_that_is_rolled_back_gives_its_places_back_after_a_lease(own, product, monkeypatch):
+    with pytest.raises(Killed), transaction.atomic():
+        for _ in range(4):
+            place(product)
+        raise Killed
+    assert saga_of(place(product)).lease_token == ""
+    own.watch()
+    assert len(own._sagas) == 4
+    for saga in own._sagas.values():
+        saga.found_at -= LEASE_SECONDS + 1
+    own.watch()
+    assert own._sagas == {}
+    assert saga_of(place(product)).lease_token == own._token
+    step_all(own)
+    buying.settle_everything()
+
+
+def test_a_process_that_dies_before_its_call_leaves_the_payment_to_a_look_up(
+    own, product, monkeypatch, settings
+):
+    settings.INVENTORY_STRATEGY = "pessimistic"
+    monkeypatch.setattr(stepping, "failpoint", stepping.at(POINT, Killed))
+    with pytest.raises(Killed):
+        place(product)
+    monkeypatch.setattr(stepping, "failpoint", stepping.no_failpoint)
+    [saga] = Saga.objects.all()
+    assert (saga.open_call, saga.lease_token) == ("charge_card do", own._token)
+    buying.settle_everything()
+    charged_once(product)
+
+
+@pytest.mark.parametrize("point", ["charge_card do calling", "charge_card do called", "batch decided"])
+def test_a_process_that_dies_around_its_call_leaves_one_charge(own, product, monkeypatch, point):
+    place(product)
+    monkeypatch.setattr(stepping, "failpoint", stepping.at(point, Killed))
+    with pytest.raises(Killed):
+        step_all(own)
+    monkeypatch.setattr(stepping, "failpoint", stepping.no_failpoint)
+    assert Order.objects.get().status == "paying"
+    buying.settle_everything()
+    charged_once(product)
+
+
+def test_a_lost_reply_to_commit_leaves_the_payment_to_recovery(own, product, tmp_path):
+    """The batch is decided again, and finds its own order; nobody makes its call twice."""
+    buyer = buying.account().id
+    with losing_reply_to_commit(tmp_path):
+        placed = buying.place(buyer, {product: 1}, token="tok_ok")
+    assert Order.objects.count() == 1
+    assert own.has(placed.started.saga.id)
+    step_all(own)
+    assert charges() == []
+    let_lease_end(placed)
+    buying.settle_everything()
+    charged_once(product)
+
+
+def test_a_transaction_that_outlasts_its_lease_makes_no_call(own, product, monkeypatch):
+    with transaction.atomic():
+        placed = place(product)
+        [saga] = own._sagas.values()
+        saga.leased_until -= timedelta(seconds=LEASE_SECONDS + 1)
+    step_all(own)
+    assert charges() == []
+    assert buying.state_of(placed.order.id) == "paying"
+    let_lease_end(placed)
+    buying.settle_everything()
+    charged_once(product)
+
+
+class FrozenGateway(SimulatorBut):
+    """Charges wait for `is_back`; `at_once` is how many waited at the same time, at most."""
+
+    def __init__(self) -> None:
+        self.is_back, self.waiting, self.at_once = threading.Event(), 0, 0
+        self._mutex = threading.Lock()
+
+    def charge(self, *, key: str, **more: Any) -> GatewayResult:
+        with self._mutex:
+            self.waiting += 1
+            self.at_once = max(self.at_once, self.waiting)
+        assert self.is_back.wait(20)
+        with self._mutex:
+            self.waiting -= 1
+        return simulator.charge(key=key, **more)
+
+
+def test_a_frozen_gateway_gets_no_more_calls_than_there_are_places(own_threads, product, monkeypatch):
+    frozen = FrozenGateway()
+    use(frozen, monkeypatch)
+    placed = race([partial(place, product)] * 12)
+    wait_until(lambda: frozen.waiting == 4)
+    assert sorted(saga_of(one).lease_token for one in placed)[7:] == ["", *[own_threads._token] * 4]
+    frozen.is_back.set()
+    wait_until(lambda: not own_threads._sagas)
+    assert frozen.at_once == 4
+    buying.settle_everything()
+    charged_once(product, 12)
+
+
+def test_a_web_process_shows_no_live_worker(own, product):
+    """While no worker is alive no payment is held: what is new then waits for one."""
+    own._token = f"{OF_WEB}1"
+    for _ in range(5):
+        place(product)
+    Saga.objects.filter(lease_token="").update(created_at=clock.now() - timedelta(seconds=5))
+    assert status.oldest_waiting_seconds() == 0
+    Saga.objects.filter(lease_token=own._token).update(lease_token="1")
+    assert status.oldest_waiting_seconds() >= 5
+    buying.settle_everything()
+
+
+async def post(access: str, product: Product, wait: int) -> Answer:
+    headers = {"Idempotency-Key": "a", "Prefer": f"wait={wait}"}
+    body = buying.order_of(product, "tok_ok")
+    return await send_request("POST", "/api/v1/orders", body, access=access, headers=headers)
+
+
+def test_a_buyer_who_waits_is_told_by_the_process_itself(own_threads, product, told, monkeypatch):
+    """Without a worker, and without the notifications of other processes."""
+    monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 60.0)
+    monkeypatch.setattr(completion_notifications.redis_client, "attempt", lambda *_, otherwise: otherwise)
+    answer = asyncio.run(post(tokens.create_access_token(AccountFactory.create()), product, 20))
+    assert (answer.status, json.loads(answer.body)["status"]) == (201, "paid")
+    assert told == []
+
+
+def test_a_payment_that_is_over_before_its_request_waits_is_answered_at_once(own, product, told, monkeypatch):
+    """Its notification has come before there was anyone to be told."""
+    monkeypatch.setattr(completion_notifications, "RECHECK_SECONDS", 60.0)
+    monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 60.0)
+    begin = own._begin
+
+    def begin_and_finish(sagas: Any) -> None:
+        begin(sagas)
+        step_all(own)
+
+    monkeypatch.setattr(own, "_begin", begin_and_finish)
+    answer = asyncio.run(post(tokens.create_access_token(AccountFactory.create()), product, 20))
+    assert (answer.status, json.loads(answer.body)["status"]) == (201, "paid")
+
+
+@pytest.mark.parametrize("places", [0, 1])
+def test_a_worker_is_told_of_what_this_process_does_not_advance(own, product, told, places):
+    own.new_places = places
+    answer = asyncio.run(post(tokens.create_access_token(AccountFactory.create()), product, 0))
+    assert answer.status == 202
+    assert len(told) == 1 - places
+    step_all(own)
+    buying.settle_everything()
