@@ -152,11 +152,6 @@ def read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     return lines
 
 
-def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, OrderRow]:
-    locked = order_states.lock([saga.about_id for saga in sagas if saga.about_id], skip_locked=skip_locked)
-    return {saga.id: locked[saga.about_id] for saga in sagas if saga.about_id in locked}
-
-
 def _refuse_to_repeat(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     raise RuntimeError("An order reserves its stock and coupon when it is placed.")
 
@@ -258,7 +253,6 @@ SAGA_TYPES[KIND] = SagaType(
         charging.STEP,
         LocalStep("settle", do=_settle),
     ),
-    lock=_lock,
     on_compensated=_mark_failed,
     notify=charging.notify,
     on_stuck=charging.mark_stuck,

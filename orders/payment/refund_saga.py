@@ -13,13 +13,10 @@ it: an operator decides. One that the gateway refuses for good ends without it o
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
-from uuid import UUID
 
 from django.utils.translation import gettext_noop
 
-from orders import order_states
 from orders.models import Refund, Saga
-from orders.order_states import OrderRow
 from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.payment.refund_records import KIND, REFUND_CARD, refund_key
 from orders.saga import store
@@ -66,14 +63,6 @@ class Expected(NamedTuple):
     other_keys: tuple[str, ...]
     accepted_amount: int
     is_refused: bool
-
-
-def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, OrderRow]:
-    refunds = Refund.objects.filter(id__in=[saga.subject_id for saga in sagas])
-    order_ids = dict(refunds.values_list("id", "order_id"))
-    locked = order_states.lock(order_ids.values(), skip_locked=skip_locked)
-    found = {saga.id: locked.get(order_ids.get(saga.subject_id, saga.id)) for saga in sagas}
-    return {saga_id: order for saga_id, order in found.items() if order}
 
 
 def _refund_cards(attempts: Sequence[Attempt]) -> list[Call]:
@@ -228,7 +217,6 @@ SAGA_TYPES[KIND] = SagaType(
         ),
         LocalStep("settle_refund", do=_settle),
     ),
-    lock=_lock,
     work_class=WorkClass.REFUND,
     on_stuck=partial(_mark, status=Refund.Status.STUCK),
     on_resumed=partial(_mark, status=Refund.Status.PENDING),

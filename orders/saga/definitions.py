@@ -278,7 +278,8 @@ class SagaType:
     """A saga type: its steps and hooks.
 
     `lock` locks the rows that precede sagas in the lock order, and returns them by the ids of the sagas: of
-    all of them, or with `skip_locked` of those that no other transaction holds. The hooks `on_…` run in the
+    all of them, or with `skip_locked` of those that no other transaction holds. Without it these are the
+    orders that the sagas are about. The hooks `on_…` run in the
     transaction that changes the saga: when it ends compensated, when it starts to need an operator, and when
     an operator resumes it. `notify` runs after the commits of which requests that wait for a saga must know:
     its point of no return, its end, and that it rests, until a retry or because it waits for a person.
@@ -286,7 +287,7 @@ class SagaType:
 
     kind: str
     steps: tuple[Step, ...]
-    lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]]
+    lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]] | None = None
     on_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
     notify: Callable[[Sequence[SagaRow]], None] | None = None
     on_stuck: Callable[[SagaRow], object] = _do_nothing

@@ -14,11 +14,14 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 from prometheus_client import Counter
 
-from orders.models import Saga, SagaLog
+from orders import order_states
+from orders.models import Order, Saga, SagaLog
+from orders.order_states import OrderRow
 from orders.saga.definitions import (
     AT_ONCE,
     DO,
@@ -224,8 +227,13 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
     trusts the results of a copy whose lease the token still holds.
     """
     sagas = [*copies.values()]
-    parents = sagas[0].type.lock(sagas, token is not None)
-    rows = read_sagas(copies if token is None else parents, is_locked=True)
+    lock, is_shared = sagas[0].type.lock, token is not None
+    parents: Mapping[UUID, Any]
+    if lock is None and is_shared:
+        rows, parents = _lock_with_orders(sagas)
+    else:
+        parents = (lock or _lock_orders)(sagas, is_shared)
+        rows = read_sagas(parents if is_shared else copies, is_locked=True)
     final = dict[UUID, FinalResults]()
     for id, row in rows.items():
         copy = copies[id]
@@ -236,6 +244,39 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
         row.final, row.parent = dict(final.get(id, {})), parents.get(id)
         row.result = None if id in parents else WITHOUT_PARENT
     return {id: rows[id] for id in copies if id in rows}
+
+
+def _lock_orders(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, OrderRow]:
+    locked = order_states.lock([saga.about_id for saga in sagas if saga.about_id], skip_locked=skip_locked)
+    return {saga.id: locked[saga.about_id] for saga in sagas if saga.about_id in locked}
+
+
+def _lock_with_orders(sagas: Sequence[SagaRow]) -> tuple[dict[UUID, SagaRow], dict[UUID, OrderRow]]:
+    """Lock the orders that no other transaction holds, and then these sagas about them, by one statement."""
+    orders = bulk_sql.reader(Order, OrderRow._fields, alias="parent")
+    reader = bulk_sql.reader(Saga, SAGA_COLUMNS, alias="saga")
+    cells = bulk_sql.SqlLiterals()
+    ids = cells.listed([saga.id for saga in sagas])
+    order_ids = cells.listed([saga.about_id for saga in sagas if saga.about_id])
+    lock = bulk_sql.for_update(skip_locked=True)
+    # LEFT JOIN forces the order of the locks.
+    statement = (
+        f"SELECT {orders.selected}, {reader.selected} FROM orders_order parent"  # noqa: S608 - names of ours
+        f" LEFT JOIN orders_saga saga ON saga.about_id = parent.id AND saga.id IN ({ids})"
+        f" WHERE parent.id IN ({order_ids or 'NULL'}) ORDER BY parent.id{lock}"
+    )
+    rows = dict[UUID, SagaRow]()
+    parents = dict[UUID, OrderRow]()
+    width = len(orders.names)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, cells.parameters or None)
+        for found in cursor.fetchall():
+            # Of a saga that is locked elsewhere there is only the order.
+            if found[width] is not None:
+                saga = SagaRow(*reader.values(found[width:]))
+                rows[saga.id] = saga
+                parents[saga.id] = OrderRow(*orders.values(found[:width]))
+    return rows, parents
 
 
 def renew_leases(saga_ids: Collection[UUID], *, token: str, until: datetime) -> None:
