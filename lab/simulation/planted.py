@@ -19,6 +19,7 @@ from lab.simulation import world
 from lab.simulation.outside import Gateway
 from orders.payment import charging
 from orders.saga import store
+from orders.saga.run import Executor
 from payments import ledger, payment_states
 from payments.gateways.contract import GatewayResult
 from shop import approvals
@@ -54,6 +55,13 @@ def _charge_anew(usual: Any, gateway: Gateway, *, key: str, **of: Any) -> Any:
     return usual(gateway, key=f"{key}-{next(numbers)}", **of)
 
 
+def _charge_at_once(usual: Any, executor: Executor, sagas: Any) -> Any:
+    leased = usual(executor, sagas)
+    for call in charging.charge([saga.attempt for saga in leased if saga.attempt]):
+        call()
+    return leased
+
+
 def _grant_anew(usual: Any, *, reference: str, **of: Any) -> Any:
     return usual(reference=f"{reference} {next(numbers)}", **of)
 
@@ -67,6 +75,8 @@ DEFECTS: dict[str, list[tuple[Any, str, Callable[..., Any]]]] = {
     "early-reply": [(world, "say_lost", lambda usual, lost: usual(lost) if lost == "reply" else None)],
     # Each attempt to charge a card has a key of its own.
     "new-charge-keys": [(Gateway, "charge", _charge_anew)],
+    # A web process charges the card of an order that it places before this is committed.
+    "charged-before-commit": [(Executor, "lease_new", _charge_at_once)],
     # No worker finds sagas that a crash left behind, or whose pause is over.
     "no-recovery": [
         (store, "due_condition", lambda usual, of: f"lease_token = '' AND attempts = 0 AND {usual(of)}")

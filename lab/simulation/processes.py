@@ -196,6 +196,9 @@ class Processes:
             pools.submit = lambda pool, task: self.submit(process, pool, task, after=after.get(pool, 0.0))
             self._executors[process.name] = executor = Executor(pools=pools, failpoint=self._failpoint)
             executor.polls = process in self._workers
+            if process is self._web:
+                # Each of its lives either advances payments that it begins, or leaves all to the workers.
+                executor.new_places = chance.choice([0, MOST.own_payments])
         return self._executors[process.name]
 
     def _failpoint(self, point: str) -> None:
@@ -210,11 +213,11 @@ class Processes:
         if process is self._web:
             issuing.forget()
             room_view.clear()
-        elif process in self._workers:
+        if process in (self._web, *self._workers):
             self._executor(process)
         name, watch = f"{process.name} {process.incarnation}", lambda: self._executor(process).watch()
         repeated: dict[str, list[tuple[str, float, Callable[[], Any]]]] = {
-            "web": [("waiting rooms", 2.0, ticking.tick)],
+            "web": [("watch", 1.0, watch), ("waiting rooms", 2.0, ticking.tick)],
             "worker": [("watch", 1.0, watch), ("webhooks", 1.0, partial(_deliver, name))],
             "beat": [
                 ("orders.advance", 1.0, self._advance_due),
