@@ -44,7 +44,7 @@ from orders.saga.definitions import (
 )
 from shop import clock
 from shop.concurrency.thread_pool import ThreadPool
-from shop.db import transactions
+from shop.db import open_transaction, transactions
 from shop.errors import Overloaded, Unavailable
 from shop.observability import logs, tracing
 from shop.repeated_work import RepeatedWork
@@ -178,8 +178,6 @@ class Executor:
         self._mutex = threading.RLock()
         # The fields below need the mutex. Of each saga in progress one task has the latest copy.
         self._sagas: dict[UUID, SagaRow] = {}
-        # Those of them whose first transaction may not have committed.
-        self._new: set[UUID] = set()
         self._returned: dict[str, list[SagaRow]] = {queue: [] for queue in QUEUES}
         self._scheduled: set[str] = set()
         # The classes of which there may be more than were found.
@@ -198,25 +196,28 @@ class Executor:
         """Lease as many of these sagas as there are places, inside the transaction that is to insert them
         with what has changed; returns those. Once that has committed this executor advances them.
         """
+        if not clock.is_measured():
+            return []
         with self._mutex:
             places = 0 if self._is_finishing else max(0, self.new_places - len(self._sagas))
             leased = list(sagas[:places])
             for saga in leased:
                 saga.found_as = saga.work_class
                 self._sagas[saga.id] = saga
-                self._new.add(saga.id)
         if leased:
-            batch.lease_new(leased, token=self._token)
+            open_transaction.on_rollback(partial(self._release, leased))
             transaction.on_commit(partial(self._begin, leased), robust=True)
+            batch.lease_new(leased, token=self._token)
         return leased
 
     def _begin(self, sagas: Sequence[SagaRow]) -> None:
-        """Advance these new sagas, whose transaction has committed in time."""
-        now = clock.now()
-        with self._mutex:
-            begun = [saga for saga in sagas if saga.id in self._new and saga.is_leased(now)]
-            self._new.difference_update([saga.id for saga in begun])
-        self._failpoint("new sagas committed")
+        """Advance these new sagas, whose transaction has committed, but those whose leases have lapsed."""
+        with self._releasing(sagas) as stack:
+            self._failpoint("new sagas committed")
+            now = clock.now()
+            begun = [saga for saga in sagas if saga.is_leased(now)]
+            stack.pop_all()
+        self._release([saga for saga in sagas if saga not in begun])
         self._go_on(begun)
 
     def has(self, saga_id: UUID) -> bool:
@@ -225,12 +226,6 @@ class Executor:
 
     def watch(self) -> None:
         """Renew the leases that end soon. One that polls also looks whether a saga is due."""
-        with self._mutex:
-            since = time.monotonic() - LEASE_SECONDS
-            # Their transaction was rolled back, or the reply to its COMMIT is lost.
-            lost = [self._sagas[id] for id in self._new if self._sagas[id].found_at < since]
-            self._new.difference_update([saga.id for saga in lost])
-        self._release(lost)
         self.renew_leases()
         if self.polls and clock.is_measured():
             self.look()

@@ -17,9 +17,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class OpenTransaction:
-    """A transaction that `atomic` opened; `writes` has the items for each function that writes them."""
+    """A transaction that `atomic` opened; `writes` has the items for each function that writes them, `undo`
+    what is called if it fails.
+    """
 
     writes: dict[Callable[[Sequence[Any]], None], list[Any]] = field(default_factory=dict)
+    undo: list[Callable[[], object]] = field(default_factory=list)
     is_at_commit: bool = False
 
 
@@ -58,6 +61,16 @@ def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T])
     if some := list(items):
         # Not `partial`: Django names the function in its log when that raises, and a partial has no name.
         transaction.on_commit(lambda: count(some), robust=True)
+
+
+def on_rollback(undo: Callable[[], object]) -> None:
+    """Have `undo` called if the transaction fails, or the reply to its COMMIT is lost. It must make no query.
+
+    It is not called in a transaction that `atomic` didn't open.
+    """
+    assert_inside()
+    if state.current:
+        state.current.undo.append(undo)
 
 
 @contextmanager
@@ -106,16 +119,22 @@ def forbidden() -> Iterator[None]:
 def atomic() -> Iterator[OpenTransaction]:
     if state.is_forbidden:
         raise transaction.TransactionManagementError("No transaction while a secondary is read.")
-    with ExitStack() as commit, transaction.atomic():
-        this = state.current = OpenTransaction()
-        try:
-            yield this
-            for write, items in this.writes.items():
-                if items:
-                    write(items)
-            this.is_at_commit = True
-            # Its span begins before the statement, and ends after it, outside of the transaction.
-            attributes = {"db.system.name": connection.vendor, "db.operation.name": "COMMIT"}
-            commit.enter_context(tracing.span("COMMIT", attributes, kind="client"))
-        finally:
-            state.current = None
+    this = OpenTransaction()
+    try:
+        with ExitStack() as commit, transaction.atomic():
+            state.current = this
+            try:
+                yield this
+                for write, items in this.writes.items():
+                    if items:
+                        write(items)
+                this.is_at_commit = True
+                # Its span begins before the statement, and ends after it, outside of the transaction.
+                attributes = {"db.system.name": connection.vendor, "db.operation.name": "COMMIT"}
+                commit.enter_context(tracing.span("COMMIT", attributes, kind="client"))
+            finally:
+                state.current = None
+    except BaseException:
+        for undo in this.undo:
+            undo()
+        raise
