@@ -48,6 +48,8 @@ SETTINGS = {
     "PAYMENT_ACTION_SECONDS": "60",
     "IDEMPOTENCY_LEASE_SECONDS": "4",
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
+    # Workers advance all payments, but where a test says otherwise.
+    "WEB_PAYMENTS": "0",
     "GATEWAY_LATENCY_MS": "10",
     "GATEWAY_TIMEOUT_SECONDS": "1",
     "SWEEP_SECONDS": "2",
