@@ -195,11 +195,8 @@ async def wait_and_respond(
         log.warning(
             "the status of a started payment can't be read", subject=str(subject_id), error=str(error)
         )
-    if answers:
-        answer = answers[-1].answer
-    else:
-        assert started
-        answer = started.answer
+    answer = answers[-1].answer if answers else started and started.answer
+    assert answer
     return keyed_calls.respond(answer, is_replay=started is None)
 
 
