@@ -119,7 +119,7 @@ def payment_gateways(name: str, kinds: Collection[str]) -> dict[str, str]:
 
 
 def gateway_settings(name: str) -> dict[str, str]:
-    """The settings of a gateway whose name is not its kind's, by their names; empty where not set."""
+    """The settings of a gateway that has its own, by their names; empty where not set."""
     found = {setting: text(setting, "") for setting in (f"{one}_{name.upper()}" for one in OF_A_GATEWAY)}
     for setting, value in found.items():
         if value and "_URL_" in setting:

@@ -111,6 +111,24 @@ def test_an_order_that_was_paid_before_the_change_is_compared_and_refunded_where
     assert_books_agree()
 
 
+def test_a_gateway_named_as_its_kind_has_settings_of_its_own_too(product, settings, monkeypatch):
+    """As of a kind that a guide adds: it shares no address, account or page with the simulator."""
+    monkeypatch.setitem(gateways.GATEWAYS, "acme", gateways.GATEWAYS["simulator"])
+    settings.PAYMENT_GATEWAYS = {"simulator": "simulator", "acme": "acme", "b": "simulator"}
+    for name in ("GATEWAY_URL", "GATEWAY_ACCOUNT", "GATEWAY_CHARGE_URL"):
+        setattr(settings, f"{name}_ACME", getattr(settings, f"{name}_B"))
+    old = buy(product)
+    settings.PAYMENT_GATEWAY = "acme"
+    new = buy(product)
+    assert (kept(old), kept(new)) == ((PRICE, 0), (0, PRICE))
+
+    for placed in (old, new):
+        assert buying.execute_refund(buying.refund(placed.order.id)).status == "succeeded"
+
+    assert {kept(placed) for placed in (old, new)} == {(0, 0)}
+    assert [payment_of(placed).gateway for placed in (old, new)] == ["simulator", "acme"]
+
+
 def test_a_payment_at_stripe_stays_there_after_the_simulator_takes_new_ones(product, settings, request):
     stripe = request.getfixturevalue("own_stripe")
     old = buy(product, "pm_card_visa")

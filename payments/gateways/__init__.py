@@ -13,7 +13,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from payments.gateways.configured import Books, call, setting_of, value_of
+from payments.gateways.configured import WITHOUT_NAME, Books, call, setting_of, value_of
 from payments.gateways.contract import BookedCharge, Gateway, GatewayEvent, GatewayResult
 from shop import money
 from shop.errors import Unavailable
@@ -67,7 +67,7 @@ def _stripe_charge_page(name: str) -> str:
 
 def check_stripe(settings: Mapping[str, Any], name: str = "stripe") -> None:
     """Raise `ImproperlyConfigured` unless the shop can take payments through Stripe with these settings."""
-    key = setting_of(name, "stripe", "STRIPE_API_KEY")
+    key = setting_of(name, "STRIPE_API_KEY")
     if not settings[key].startswith(("sk_", "rk_")):
         raise ImproperlyConfigured(
             f"The gateway {name!r} is Stripe: {key} must be a secret key, sk_… or rk_…."
@@ -107,12 +107,12 @@ GATEWAYS: dict[str, GatewayEntry] = {
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    """Raise `ImproperlyConfigured` unless the gateway of new payments, and each whose name is not its kind's,
+    """Raise `ImproperlyConfigured` unless the gateway of new payments, and each that has settings of its own,
     can be called with these settings.
     """
     for name, kind in settings["PAYMENT_GATEWAYS"].items():
-        if name != kind or name == settings["PAYMENT_GATEWAY"]:
-            entry, needed = GATEWAYS[kind], setting_of(name, kind, GATEWAYS[kind].needs)
+        if name not in WITHOUT_NAME or name == settings["PAYMENT_GATEWAY"]:
+            entry, needed = GATEWAYS[kind], setting_of(name, GATEWAYS[kind].needs)
             entry.check(settings, name)
             if not settings[needed]:
                 raise ImproperlyConfigured(f"The gateway {name!r} needs {needed}.")
@@ -161,7 +161,7 @@ def lacking(books: Books) -> str:
         return f"PAYMENT_GATEWAYS has no {name!r}"
     needed = GATEWAYS[kind].needs
     if not value_of(name, needed):
-        return f"{setting_of(name, kind, needed)} is empty"
+        return f"{setting_of(name, needed)} is empty"
     current = value_of(name, "GATEWAY_ACCOUNT")
     return "" if account == current else f"the account of {name!r} is now {current!r}, not {account!r}"
 

@@ -80,15 +80,17 @@ def request_json(
     query: Mapping[str, str] | None = None,
     body: Mapping[str, Any] | None = None,
     key: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JsonReply:
     """Send a JSON request to the gateway at its `GATEWAY_URL`. Raises `NoAnswer`."""
-    headers = {"Idempotency-Key": key} if key else {}
-    content = None
+    content, sent = None, {**(headers or {})}
+    if key:
+        sent["Idempotency-Key"] = key
     if body is not None:
-        headers["Content-Type"] = "application/json"
+        sent["Content-Type"] = "application/json"
         content = orjson.dumps(body)
     url = f"{own('GATEWAY_URL')}{path}" + (f"?{urlencode(query)}" if query else "")
-    reply = exchange(method, url, headers=headers, body=content)
+    reply = exchange(method, url, headers=sent, body=content)
     if reply.status >= 500:
         raise NoAnswer(f"HTTP {reply.status}")
     try:

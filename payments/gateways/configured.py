@@ -1,6 +1,6 @@
 """The gateways that are configured: their names, the settings of each, and which of them is called just now.
 
-A name that is that of its kind has today's settings (`GATEWAY_URL`); another has its own (`GATEWAY_URL_B`).
+`simulator` and `stripe` have settings without a name (`GATEWAY_URL`), every other its own (`GATEWAY_URL_B`).
 """
 
 from collections.abc import Callable
@@ -11,6 +11,8 @@ from django.conf import settings
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
+WITHOUT_NAME = ("simulator", "stripe")
+"""The gateways whose settings are without a name, but for the secret of their webhooks."""
 _called: ContextVar[str] = ContextVar("called", default="")
 
 
@@ -21,14 +23,14 @@ class Books(NamedTuple):
     gateway_account: str
 
 
-def setting_of(name: str, kind: str, setting: str) -> str:
-    """The name that this setting has for the gateway of this name and kind."""
-    return setting if name == kind else f"{setting}_{name.upper()}"
+def setting_of(name: str, setting: str) -> str:
+    """The name that this setting has for the gateway of this name."""
+    return setting if name in WITHOUT_NAME else f"{setting}_{name.upper()}"
 
 
 def value_of(name: str, setting: str) -> Any:
     """The value of this setting of the configured gateway of this name."""
-    return getattr(settings, setting_of(name, settings.PAYMENT_GATEWAYS[name], setting))
+    return getattr(settings, setting_of(name, setting))
 
 
 def call(name: str, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
