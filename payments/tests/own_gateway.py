@@ -7,9 +7,10 @@ compare books use this one.
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -17,9 +18,10 @@ from django.conf import LazySettings
 
 from payments import gateways
 from payments.gateways import calls, simulator
+from payments.gateways.contract import GatewayResult
 from scripts.stack import ports
 from scripts.tests.circles import once_a_session
-from scripts.tests.simulator import Simulator, running
+from scripts.tests.simulator import POOL, Simulator, running
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +60,39 @@ def change_book(folder: Path, statement: str, values: Sequence[Any] = ()) -> int
     """Change the book of the gateway of this folder; returns how many of its rows."""
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
         return book.execute(statement, values).rowcount
+
+
+@dataclass(frozen=True)
+class AtGateway:
+    """What the contract's tests do at a gateway itself: as at the simulator, unless a subclass differs.
+
+    `fixture` starts the server; no charge has the reference `no_charge`.
+    """
+
+    server: Any
+    fixture: ClassVar = "own_gateway"
+    no_charge: ClassVar = "ch_none"
+
+    @staticmethod
+    def card(token: str) -> str:
+        """The gateway's own card that does what the simulator's of this token does."""
+        return token
+
+    def asking_card(self) -> str:
+        """A card whose owner has to confirm the charge."""
+        return "tok_3ds"
+
+    def decide(self, result: GatewayResult, is_approved: bool) -> None:
+        """The card's owner approves or refuses the charge, of the key `one`, on the page of its result."""
+        page = f"http://{ports.HOST}:{self.server.port}{urlsplit(result.action_url).path}"
+        fields = {"decision": "approve" if is_approved else "refuse"}
+        POOL.request("POST", page, fields=fields, encode_multipart=False, redirect=False)
+
+    def dispute(self, reference: str, amount: int, status: str) -> None:
+        """The card's owner disputes a charge; their bank decides at once, unless the status is `open`."""
+        _, made = self.server.post("/disputes", {"charge": reference, "amount": amount}, key=str(uuid4()))
+        if status != "open":
+            self.server.post(f"/disputes/{made['id']}/close", {"status": status})
 
 
 def on_its_page(path: str, **fields: Any) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from django.conf import LazySettings
 
+from payments.gateways.contract import GatewayResult
+from payments.tests.own_gateway import AtGateway
 from payments.tests.stripe_proxy import StripeProxy
 from scripts.stack import children, ports
 from scripts.tests.circles import once_a_session
@@ -19,6 +21,32 @@ from localstripe.server import app
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
 """
 SECRET = "whsec_only_for_tests"
+# Stripe's own test cards, as far as it has them; the others are the proxy's.
+STRIPES_CARDS = {
+    "tok_ok": "pm_card_visa",
+    "tok_declined": "pm_card_visa_chargeDeclined",
+    "tok_insufficient_funds": "pm_card_visa_chargeDeclinedInsufficientFunds",
+}
+# Stripe's own card for 3-D Secure.
+ASKING_CARD = {"number": "4000002500003155", "exp_month": "12", "exp_year": "2030", "cvc": "123"}
+
+
+class AtStripe(AtGateway):
+    server: StripeProxy
+    fixture, no_charge = "own_stripe", "pi_none"
+
+    @staticmethod
+    def card(token: str) -> str:
+        return STRIPES_CARDS.get(token, token.replace("tok_", "pm_"))
+
+    def asking_card(self) -> str:
+        return self.server.payment_method(type="card", card=ASKING_CARD)
+
+    def decide(self, result: GatewayResult, is_approved: bool) -> None:
+        self.server.authenticate("one", is_approved=is_approved)
+
+    def dispute(self, reference: str, amount: int, status: str) -> None:
+        self.server.dispute(reference, amount=amount, status={"open": "under_review"}.get(status, status))
 
 
 @pytest.fixture(scope="session")

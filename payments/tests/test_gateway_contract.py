@@ -5,7 +5,6 @@ what localstripe can't do and the proxy does in its place. A test of only one of
 """
 
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,42 +12,38 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 from django.db import transaction
 from structlog.testing import capture_logs
 
 from payments import gateways
 from payments.gateways import simulator, stripe_api, stripe_calls
 from payments.gateways.contract import BookedCharge, Gateway, GatewayResult
-from payments.tests.stripe_proxy import StripeProxy
-from scripts.stack import ports
-from scripts.tests.simulator import POOL, Simulator
+from payments.tests.own_gateway import AtGateway
+from payments.tests.own_stripe import AtStripe
+from scripts.tests.simulator import POOL
 from shop.tests.racing import race, wait_until
 
 AMOUNT = 700
-
-
-# Stripe's own test cards, as far as it has them; the others are the proxy's.
-STRIPES_CARDS = {
-    "tok_ok": "pm_card_visa",
-    "tok_declined": "pm_card_visa_chargeDeclined",
-    "tok_insufficient_funds": "pm_card_visa_chargeDeclinedInsufficientFunds",
-}
-# Stripe's own card for 3-D Secure.
-ASKING_CARD = {"number": "4000002500003155", "exp_month": "12", "exp_year": "2030", "cvc": "123"}
-OUTSIDE = {"simulator": "own_gateway", "stripe": "own_stripe"}
+OUTSIDE: dict[str, type[AtGateway]] = {"simulator": AtGateway, "stripe": AtStripe}
 
 
 @pytest.fixture(params=OUTSIDE)
-def gateway(request: pytest.FixtureRequest, settings: LazySettings) -> Gateway:
-    """The gateway, with its process running and an empty book."""
-    request.getfixturevalue(OUTSIDE[request.param])
+def outside(request: pytest.FixtureRequest, settings: LazySettings) -> AtGateway:
+    """What is done at the gateway itself, whose process runs with an empty book."""
+    at = OUTSIDE[request.param]
+    server = request.getfixturevalue(at.fixture)
     settings.PAYMENT_GATEWAY = request.param
-    return gateways.GATEWAYS[request.param].load()
+    return at(server)
+
+
+@pytest.fixture
+def gateway(outside: AtGateway, settings: LazySettings) -> Gateway:
+    return gateways.GATEWAYS[settings.PAYMENT_GATEWAY].load()
 
 
 # For tests of late answers, which localstripe does not give.
-of_the_simulator = pytest.mark.parametrize("gateway", ["simulator"], indirect=True)
+of_the_simulator = pytest.mark.parametrize("outside", ["simulator"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -64,34 +59,15 @@ def return_page(settings: LazySettings) -> None:
 
 
 @pytest.fixture
-def asking(gateway: Gateway, return_page: None, request: pytest.FixtureRequest) -> str:
-    if gateway is not stripe_api:
-        return "tok_3ds"
-    proxy: StripeProxy = request.getfixturevalue("own_stripe")
-    return proxy.payment_method(type="card", card=ASKING_CARD)
+def asking(outside: AtGateway, return_page: None) -> str:
+    return outside.asking_card()
 
 
-@pytest.fixture
-def decide(
-    gateway: Gateway, own_gateway: Simulator, request: pytest.FixtureRequest
-) -> Callable[[GatewayResult, bool], None]:
-    """What the card's owner does on the page: whether they approve."""
-
-    def on_page(result: GatewayResult, is_approved: bool) -> None:
-        if gateway is not stripe_api:
-            page = f"http://{ports.HOST}:{own_gateway.port}{urlsplit(result.action_url).path}"
-            fields = {"decision": "approve" if is_approved else "refuse"}
-            POOL.request("POST", page, fields=fields, encode_multipart=False, redirect=False)
-        else:
-            request.getfixturevalue("own_stripe").authenticate("one", is_approved=is_approved)
-
-    return on_page
-
-
-def charge(gateway: Gateway, token: str, *, key: str, order_id: UUID | None = None) -> GatewayResult:
-    if gateway is stripe_api:
-        token = STRIPES_CARDS.get(token, token.replace("tok_", "pm_"))
-    return gateway.charge(key=key, token=token, amount=AMOUNT, currency="KRW", order_id=order_id)
+def charge(
+    gateway: Gateway, token: str, *, key: str, order_id: UUID | None = None, amount: int = AMOUNT
+) -> GatewayResult:
+    own_token = OUTSIDE[settings.PAYMENT_GATEWAY].card(token)
+    return gateway.charge(key=key, token=own_token, amount=amount, currency="KRW", order_id=order_id)
 
 
 def only_charge(gateway: Gateway, key: str) -> BookedCharge:
@@ -193,11 +169,11 @@ def test_a_card_that_asks_its_owner_waits_for_them_under_its_key_and_is_cancelle
 
 @pytest.mark.parametrize(("is_approved", "status"), [(True, "succeeded"), (False, "declined")])
 def test_an_owner_who_approves_is_charged_once_and_one_who_refuses_is_a_declined_card(
-    gateway, asking, decide, is_approved, status
+    gateway, asking, outside, is_approved, status
 ):
     result = charge(gateway, asking, key="one")
 
-    decide(result, is_approved)
+    outside.decide(result, is_approved)
 
     found = gateway.find(key="one")
     assert (found.status, found.action_url, gateway.cancel(key="one").status) == (status, "", status)
@@ -284,20 +260,18 @@ def test_a_refund_that_fails_twice_succeeds_then_and_once(gateway):
     assert only_charge(gateway, "one").refunded_amount == AMOUNT
 
 
-def test_a_refund_of_no_charge_is_declined_and_a_key_used_for_another_amount_is_unknown(gateway):
-    reference = "pi_none" if gateway is stripe_api else "ch_none"
-    result = gateway.refund(key="a", charge_reference=reference, amount=1)
+def test_a_refund_of_no_charge_is_declined_and_a_key_used_for_another_amount_is_unknown(gateway, outside):
+    result = gateway.refund(key="a", charge_reference=outside.no_charge, amount=1)
     assert (result.status, result.failure_code) == ("declined", "charge_not_found")
 
     charge(gateway, "tok_ok", key="one")
-    other = gateway.charge(key="one", token="tok_ok", amount=1, currency="KRW", order_id=None)
+    other = charge(gateway, "tok_ok", key="one", amount=1)
     assert other.status == "unknown"
     assert only_charge(gateway, "one").kept_amount == AMOUNT
 
 
 def test_the_book_is_read_page_by_page_oldest_first(gateway, monkeypatch):
-    monkeypatch.setattr(simulator, "PAGE", 3)
-    monkeypatch.setattr(stripe_calls, "PAGE", 3)
+    monkeypatch.setattr(stripe_calls if gateway is stripe_api else gateway, "PAGE", 3)
     keys = [f"key {number}" for number in range(7)]
     for key in keys:
         charge(gateway, "tok_ok", key=key)
@@ -351,28 +325,12 @@ def test_no_token_is_ever_logged(gateway, caplog):
         assert token not in caplog.text
 
 
-@pytest.fixture
-def dispute(gateway: Gateway, own_gateway: Simulator, request: pytest.FixtureRequest) -> Callable[..., None]:
-    """The card's owner disputes a charge; their bank decides at once, unless the status is `open`."""
-
-    def act(reference: str, amount: int, status: str) -> None:
-        if gateway is stripe_api:
-            proxy: StripeProxy = request.getfixturevalue("own_stripe")
-            proxy.dispute(reference, amount=amount, status={"open": "under_review"}.get(status, status))
-            return
-        _, made = own_gateway.post("/disputes", {"charge": reference, "amount": amount}, key=str(uuid4()))
-        if status != "open":
-            own_gateway.post(f"/disputes/{made['id']}/close", {"status": status})
-
-    return act
-
-
 @pytest.mark.parametrize(("status", "kept"), [("open", 500), ("lost", 500), ("won", AMOUNT)])
-def test_a_dispute_is_told_by_look_ups_and_by_the_book_and_holds_its_amount(gateway, dispute, status, kept):
+def test_a_dispute_is_told_by_look_ups_and_by_the_book_and_holds_its_amount(gateway, outside, status, kept):
     reference = charge(gateway, "tok_ok", key="one").reference
     assert gateway.find(key="one").disputes == ()
 
-    dispute(reference, 200, status)
+    outside.dispute(reference, 200, status)
 
     found = gateway.find(key="one")
     [told] = found.disputes
