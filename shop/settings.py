@@ -374,7 +374,7 @@ STRIPE_API_KEY = text("STRIPE_API_KEY")
 STRIPE_API_BASE = url("STRIPE_API_BASE")
 # Webhooks that the gateway signs with one of these are taken too.
 WEBHOOK_SECRET_FALLBACKS = texts("WEBHOOK_SECRET_FALLBACKS")
-for _name in PAYMENT_GATEWAYS.keys() - {*gateways.WITHOUT_NAME}:
+for _name in PAYMENT_GATEWAYS.keys() - gateways.WITHOUT_NAME:
     globals().update(gateway_settings(_name))
 gateways.check(globals())
 

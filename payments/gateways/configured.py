@@ -3,7 +3,7 @@
 `simulator` and `stripe` have settings without a name (`GATEWAY_URL`), every other its own (`GATEWAY_URL_B`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -11,7 +11,7 @@ from django.conf import settings
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
-WITHOUT_NAME = ("simulator", "stripe")
+WITHOUT_NAME: Collection[str] = ("simulator", "stripe")
 """The gateways whose settings are without a name, but for the secret of their webhooks."""
 _called: ContextVar[str] = ContextVar("called", default="")
 

@@ -94,6 +94,10 @@ class AtGateway:
         if status != "open":
             self.server.post(f"/disputes/{made['id']}/close", {"status": status})
 
+    def fail_refund(self, reference: str) -> None:
+        """The bank of the card's owner gives the refund back."""
+        self.server.post(f"/refunds/{reference}/fail", {})
+
 
 def on_its_page(path: str, **fields: Any) -> Any:
     """Post what a clerk, the card's owner or their bank does at the gateway itself; returns its answer."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.conf import LazySettings
 
+from payments.gateways import stripe_calls
 from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import AtGateway
 from payments.tests.stripe_proxy import StripeProxy
@@ -47,6 +48,10 @@ class AtStripe(AtGateway):
 
     def dispute(self, reference: str, amount: int, status: str) -> None:
         self.server.dispute(reference, amount=amount, status={"open": "under_review"}.get(status, status))
+
+    def fail_refund(self, reference: str) -> None:
+        made = stripe_calls._client().refunds.retrieve(reference)
+        self.server.memory.refunds_not_taken[made.id] = str(made.payment_intent), made.amount
 
 
 @pytest.fixture(scope="session")

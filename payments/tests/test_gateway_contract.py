@@ -260,6 +260,17 @@ def test_a_refund_that_fails_twice_succeeds_then_and_once(gateway):
     assert only_charge(gateway, "one").refunded_amount == AMOUNT
 
 
+def test_a_refund_that_fails_after_it_had_succeeded_is_declined_from_then_on(gateway, outside):
+    reference = charge(gateway, "tok_ok", key="one").reference
+    made = gateway.refund(key="a", charge_reference=reference, amount=500)
+
+    outside.fail_refund(made.reference)
+
+    found = gateway.find_refund(key="a", charge_reference=reference)
+    assert (made.status, found.status, found.reference) == ("succeeded", "declined", made.reference)
+    assert gateway.find(key="one").refunded_amount == 0
+
+
 def test_a_refund_of_no_charge_is_declined_and_a_key_used_for_another_amount_is_unknown(gateway, outside):
     result = gateway.refund(key="a", charge_reference=outside.no_charge, amount=1)
     assert (result.status, result.failure_code) == ("declined", "charge_not_found")
