@@ -228,9 +228,9 @@ os.register_at_fork(after_in_child=_restart_after_fork)
 # farther ahead than any can is over.
 
 
-def has_come(column: str, *, most_seconds: float) -> Q:
+def has_come(column: str, *, most_seconds: float, at: datetime | None = None) -> Q:
     """The condition that the column's instant has come; it is at most so many seconds ahead when written."""
-    at = now()
+    at = at or now()
     return Q(**{f"{column}__lte": at}) | Q(**{f"{column}__gt": _farthest(at, most_seconds)})
 
 

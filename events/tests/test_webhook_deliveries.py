@@ -234,7 +234,7 @@ def test_a_refused_event_holds_back_its_order_and_no_other(receiver):
     record_for(first, ["a1", "a2", "a3"])
     record_for(second, ["b1", "b2"])
     deliver(endpoint)
-    WebhookDelivery.objects.filter(status="pending").update(next_attempt_at=clock.now() + HOUR)
+    WebhookDelivery.objects.filter(status="pending").update(next_attempt_at=clock.now() + HOUR / 12)
     record_for(first, ["a4"])
     record_for(second, ["b3"])
     deliver(endpoint, passes=2)
@@ -467,6 +467,20 @@ def dispatching(*stop: float) -> Iterator[None]:
         yield
     finally:
         one.stop(*stop)
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_pauses_and_leases_of_before_the_clock_was_set_back_are_over(endpoint, receiver, settings, seconds):
+    """After a failover to a server that is 15 minutes behind; the receiver had failed, or not answered."""
+    settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
+    receiver.answer, receiver.delay_seconds = lambda request: 500, seconds
+    with clock.shifted(by=timedelta(minutes=15)):
+        deliver(endpoint, "a")
+    assert statuses(endpoint) == [("pending", 1)]
+    receiver.answer, receiver.delay_seconds = lambda request: 204, 0
+
+    with dispatching():
+        wait_until(lambda: statuses(endpoint) == [("delivered", 2)])
 
 
 def test_receivers_that_hang_delay_no_other(settings):

@@ -134,7 +134,8 @@ def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
     pending = failing = f"endpoint_id = {cells[endpoint.pk]} AND status = '{PENDING}'"
     # Last comes what the data platform has refused: however much that is, it gets the others.
     sequence = f"ORDER BY refused_at, next_attempt_at, id LIMIT {MOST_DUE}"
-    due = deliveries.models(f"{pending} AND next_attempt_at <= {cells[now]} {sequence}", cells)
+    is_due = clock.has_come_sql("next_attempt_at", cells, most_seconds=backoff.LONGEST_SECONDS)
+    due = deliveries.models(f"{pending} AND {is_due} {sequence}", cells)
     page = reading.Page([], reading.Cursor(endpoint.position), is_end=True)
     statuses, room = [PENDING], MOST_EVENTS
     if endpoint.is_built_in:
@@ -215,6 +216,7 @@ def _due_orders(
     """The deliveries of the orders whose first pending one is due. Those behind one that is not become due
     when that is; at the data platform those behind one that was given up not before that is sent again.
     """
+    is_past = partial(clock.is_past, most_seconds=backoff.LONGEST_SECONDS)
     due: dict[UUID | str, list[WebhookDelivery]] = defaultdict(list)
     waiting: dict[UUID | str, datetime] = {}
     for row in rows:
@@ -225,7 +227,7 @@ def _due_orders(
             row.status, row.next_attempt_at, row.error = FAILED, None, "the event is missing"
         elif row.status == PENDING and key in waiting:
             row.next_attempt_at = waiting[key]
-        elif row.status == PENDING and key not in due and due_at > now:
+        elif row.status == PENDING and key not in due and not is_past(due_at, now):
             waiting[key] = due_at
         elif row.status == PENDING:
             due[key].append(row)

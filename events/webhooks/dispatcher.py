@@ -23,6 +23,7 @@ from events.models import BUILT_IN, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import delivery_pass, endpoints
 from shop import clock
 from shop.db import bulk_sql, compiled, transactions
+from shop.outbound import backoff
 from shop.repeated_work import RepeatedWork, start_once
 
 log = get_logger(__name__)
@@ -76,7 +77,8 @@ class Dispatcher:
         self._has_looked = True
 
     def _find_free(self, now: datetime) -> "QuerySet[WebhookEndpoint, tuple[UUID]]":
-        is_free = Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=self._token)
+        lapsed = clock.has_come("leased_until", most_seconds=_lease_seconds(), at=now)
+        is_free = Q(leased_until=None) | lapsed | Q(lease_token=self._token)
         return due_endpoints(now).filter(is_free).values_list("pk")
 
     def _serve(self, id: UUID) -> None:
@@ -101,8 +103,9 @@ of_worker = Dispatcher()
 def due_endpoints(now: datetime | None = None) -> "QuerySet[WebhookEndpoint]":
     """The endpoints with events after their position, or deliveries that are due."""
     now = now or clock.now()
-    pending = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING, next_attempt_at__lte=now)
-    is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
+    is_due = clock.has_come("next_attempt_at", most_seconds=backoff.LONGEST_SECONDS, at=now)
+    pending = WebhookDelivery.objects.filter(is_due, status=WebhookDelivery.Status.PENDING)
+    is_rested = Q(next_attempt_at=None) | is_due
     last = FeedState.objects.filter(pk=sequencing.ROW).values("last_position")
     is_behind = Q(position__lt=Subquery(last)) | Q(pk__in=pending.values("endpoint"))
     is_on = Q() if settings.DATA_PLATFORM_URL else ~Q(pk=BUILT_IN)
@@ -124,12 +127,17 @@ def deliver_due(
 def lease(endpoint_id: UUID, token: str) -> bool:
     """Take the endpoint, or keep it, unless another worker has it."""
     now, cells = clock.now(), bulk_sql.SqlLiterals()
-    until = now + timedelta(seconds=LEASE_SECONDS + settings.WEBHOOK_TIMEOUT_SECONDS)
-    is_free = f"leased_until IS NULL OR leased_until <= {cells[now]} OR lease_token = {cells[token]}"
+    until = now + timedelta(seconds=_lease_seconds())
+    lapsed = clock.has_come_sql("leased_until", cells, most_seconds=_lease_seconds())
+    is_free = f"leased_until IS NULL OR {lapsed} OR lease_token = {cells[token]}"
     values: dict[str, bulk_sql.Value] = {"lease_token": token, "leased_until": until}
     condition = f"id = {cells[endpoint_id]} AND ({is_free})"
     take = partial(bulk_sql.update, WebhookEndpoint, values, condition=condition, cells=cells)
     return transactions.run(take, transactions.REPEATABLE) == 1
+
+
+def _lease_seconds() -> float:
+    return LEASE_SECONDS + settings.WEBHOOK_TIMEOUT_SECONDS
 
 
 def release(endpoint_id: UUID, token: str) -> None:

@@ -3,7 +3,8 @@ database does.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -17,16 +18,25 @@ MARK = datetime(2099, 12, 31, 23, 59, 59, 987654, UTC)
 
 def rows(build: Build, *, at: datetime) -> Sequence[tuple[Any, ...]]:
     """The rows of `build(at)`, a queryset of values, as the driver has them. It must be the same `build` each
-    time, and what it makes must differ by nothing but the instant.
+    time, and what it makes must differ by nothing but the instant, and later ones that are counted from it.
     """
     statement, parameters = _compile(build)
     adapt = connection.ops.adapt_datetimefield_value
-    mark, instant = adapt(MARK), adapt(at)
+    own = [adapt(at + one) if isinstance(one, timedelta) else one for one in parameters]
     with connection.cursor() as cursor:
-        cursor.execute(statement, [instant if one == mark else one for one in parameters])
+        cursor.execute(statement, own)
         return cursor.fetchall()
 
 
 @lru_cache(maxsize=64)
 def _compile(build: Build) -> tuple[str, tuple[Any, ...]]:
-    return build(MARK).query.sql_with_params()
+    statement, parameters = build(MARK).query.sql_with_params()
+    return statement, tuple(map(_since_mark, parameters))
+
+
+def _since_mark(parameter: Any) -> Any:
+    """How long after the instant one that was counted from it is; any other parameter as it is."""
+    with suppress(TypeError, ValueError):
+        instant = datetime.fromisoformat(parameter).replace(tzinfo=UTC)
+        return instant - MARK if instant >= MARK else parameter
+    return parameter
