@@ -1,4 +1,4 @@
-"""`make chaos` and `make soak`: a campaign of `plans`, or `all` twelve, each in a process of its own.
+"""`make chaos` and `make soak`: a campaign of `plans`, or `all`, each in a process of its own.
 
 With PLANTED=1 a campaign runs with its planted defect, and fails unless that is found.
 """

@@ -47,7 +47,7 @@ class Fault(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        lasts = f" for {self.seconds:.1f} s" if self.sort in LASTING else ""
+        lasts = f" for {self.seconds:.1f} s" if self.seconds and self.sort in LASTING else ""
         return f"{self.sort} {self.name}{lasts}"
 
 
@@ -236,6 +236,8 @@ def _disk_full(_: str, instance: Instance) -> Iterator[None]:
     filler.unlink()
 
 
+STEPS = {"step ahead of": 900, "step back of": 0}
+"""Of a clock, and how many seconds ahead it stays."""
 STATEMENTS = declared("lab/chaos/statements.toml")
 LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
     "freeze": _frozen,
@@ -250,5 +252,6 @@ LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
     "jump": clocks.worker_ahead,
     "clock behind of": partial(clocks.off, -clocks.FAR_SECONDS),
     "clock ahead of": partial(clocks.off, clocks.FAR_SECONDS),
+    **{sort: partial(clocks.stepped, ahead) for sort, ahead in STEPS.items()},
     **{state: partial(network.link_in, state) for state in network.State if state != network.State.PASS},
 }

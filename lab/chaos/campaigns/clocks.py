@@ -40,6 +40,12 @@ def off(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
     drift(instance, {clock: seconds}, back=True)
 
 
+def stepped(seconds: int, clock: str, instance: Instance) -> Iterator[None]:
+    """The clock of this name is ahead by so much from now on."""
+    set_clocks(instance, {clock: seconds})
+    yield
+
+
 @contextmanager
 def moved(instance: Instance, clocks: str) -> Iterator[dict[str, str]]:
     """The settings with which processes of a stack have clocks that can be moved, as `worker=late redis=all`

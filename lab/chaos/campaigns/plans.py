@@ -4,15 +4,17 @@ In `chaos` and `soak` processes fail at random, several at once, for so many sec
 availability, and has a Prometheus beside it, from which every dashboard is filled.
 """
 
+import itertools
 import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from lab import shop
-from lab.calls import Call, Observations, coupon_call
+from lab.calls import Call, Connection, Observations, coupon_call, order_call
 from lab.chaos import comparison, faults
 from lab.chaos.campaigns.month import Month
 from lab.chaos.campaigns.releases import Releases
@@ -33,6 +35,9 @@ BREAKER_SECONDS, SEEN_SECONDS = 2.0, 90
 """How long a circuit breaker of the shop may refuse calls of what is back, and Prometheus not see it."""
 GOAL, SERVICE_LEVEL_PATHS = 0.999, {"/orders", "/payments", "/wallet/top-ups"}
 """The share of good requests, and what the service level counts of the POSTs."""
+WAITING, PLACED_SECONDS, GOAL_SECONDS = 30, 5, 15
+"""How many buyers wait, until when they have asked, and within how long after a fault they are to know."""
+WAITED_FOR = ("tok_slow", "tok_slow", "tok_slow", "tok_webhook", "tok_timeout_charged")
 REDIS_AWAY, WITHOUT_REDIS = ("down", "no memory for", "old data for"), {"/orders", "/coupons"}
 """Sorts of faults while which Redis serves nothing, and what is answered all the same."""
 
@@ -52,6 +57,43 @@ class Gateway(Run):
 
     def finds_planted(self, wrong: list[str]) -> bool:
         return bool(wrong or [*comparison.of_outside(self.setup, self.shop)])
+
+
+class Payments(Gateway):
+    """Buyers wait for payments when each fault strikes; nobody asks for anything until all have ended."""
+
+    load = Run.make_faults
+
+    def prepare(self) -> dict[str, str]:
+        steps = [Fault(sort, clock, 0) for clock in ("mariadb", "worker") for sort in faults.STEPS]
+        self.faults += steps * (1 if self.is_quick else 3)
+        return super().prepare()
+
+    def make(self, fault: Fault) -> float:
+        chance, products = random.Random(f"{self.seed} {self.made}"), itertools.cycle(self.setup.products)
+        bought = [
+            (account, order_call(account, product.id, card=chance.choice(WAITED_FOR), wait=10))
+            for account, product in zip(self.setup.buyers[:WAITING], products, strict=False)
+        ]
+        with ThreadPoolExecutor(WAITING) as threads:
+            for _, call in bought:
+                threads.submit(Connection(self.instance.port, self.seen, seed="").call_once, call)
+            waiting.left(lambda: self.open() < WAITING, within_seconds=PLACED_SECONDS)
+            time.sleep(chance.uniform(0, 1))
+            struck = self.open()
+            super().make(fault)
+            waiting.left(self.open, within_seconds=self.settle_seconds)
+            seconds = time.monotonic() - self.spans[-1].ended
+        say(f"| {fault} | {struck} were open | settled after {seconds:.1f} s |")
+        if seconds > GOAL_SECONDS:
+            self.record([f"{fault}: payments were open for {seconds:.1f} s after it"])
+        for account, call in bought:
+            self.shop.make(account, "order", call)
+        return seconds
+
+    def open(self) -> int:
+        """How many payments are."""
+        return int(self.rows("SELECT COUNT(*) FROM orders_saga WHERE ended_at IS NULL")[0][0])
 
 
 class Stores(Run):
@@ -177,6 +219,8 @@ def _campaign(name: str, words: Mapping[str, Any]) -> Campaign:
     return Campaign(name, **own)
 
 
-KINDS = {one.__name__.lower(): one for one in (Sales, Stores, Gateway, Releases, Tasks, Month, Restore)}
+KINDS = {
+    one.__name__.lower(): one for one in (Sales, Stores, Gateway, Payments, Releases, Tasks, Month, Restore)
+}
 CAMPAIGNS = {name: _campaign(name, words) for name, words in DECLARED["campaigns"].items()}
 TRIALS = {"chaos": Campaign("chaos", {}, Chaos), "soak": Campaign("soak", {}, Soak)}
