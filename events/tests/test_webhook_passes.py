@@ -61,7 +61,8 @@ def hanging_at(receiver: Receiver, beginning: str, release: threading.Event) -> 
 
 
 def test_events_that_make_their_receiver_hang_hold_up_no_others(endpoint, receiver, settings, release):
-    settings.WEBHOOK_TIMEOUT_SECONDS = 1.0
+    # On a busy machine an answer may take a second.
+    settings.WEBHOOK_TIMEOUT_SECONDS = 2.5
     hanging_at(receiver, "hang", release)
     record(*[f"hang {number}" for number in range(12)])
     deliver(endpoint, passes=4)

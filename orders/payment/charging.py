@@ -295,4 +295,4 @@ def _to_step_result(result: GatewayResult, payment: Payment) -> StepResult:
         case status:
             # Of unknown outcome: nothing is final, and the next attempt looks the charge up first.
             detail = f"{status} {result.failure_detail}".strip()
-            return StepResult(Event.FAILED, detail, reference=result.reference)
+            return StepResult(Event.FAILED, detail, code=result.failure_code, reference=result.reference)

@@ -54,7 +54,8 @@ def start(
 
 def is_attempted(payment_id: UUID) -> bool:
     """Whether an attempt at the gateway was made and gave no final result."""
-    return Saga.objects.filter(kind=KIND, subject_id=payment_id, attempts__gt=0).exists()
+    found = Saga.objects.filter(kind=KIND, subject_id=payment_id)
+    return found.exclude(last_error="").exists()
 
 
 def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, Payment]:

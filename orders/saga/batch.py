@@ -23,6 +23,7 @@ from orders.saga.definitions import (
     LEASE_SECONDS,
     LONGEST_REST_SECONDS,
     NEVER_RAN,
+    NOT_CALLED,
     NOT_CONFIRMED,
     OUTCOME_UNKNOWN,
     RETRYABLE,
@@ -59,6 +60,8 @@ STEP_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 SINGLE = "single"
+# The pause of a call that wasn't made is that of so many attempts: up to 8 s.
+ATTEMPTS_OF_UNCALLED = 4
 # The longest pause of a compensation, and past the deadline, until so long after it.
 LONGEST_LATE_PAUSE_SECONDS, LATELY = 30.0, timedelta(minutes=10)
 
@@ -228,7 +231,10 @@ class Batch:
         action, name = result.action, call_name(_name(step), saga.direction)
         until = action.expires_at if action else saga.deadline_at
         is_over = self.now >= until
-        if action is None:
+        is_uncalled = result.code == NOT_CALLED and saga.direction == DO and not is_over
+        if is_uncalled:
+            saga.change(last_error=result.detail[:255])
+        elif action is None:
             self._log_attempt(saga, step, result)
         if result.needs_operator:
             self._mark_stuck(saga)
@@ -247,7 +253,8 @@ class Batch:
             saga.change(deadline_at=deadline_at)
             self.committed.append(f"{name} waits for an action")
         else:
-            pause = backoff.pause_seconds(saga.attempts)
+            # What was not called is called soon after the other system is back.
+            pause = backoff.pause_seconds(ATTEMPTS_OF_UNCALLED if is_uncalled else saga.attempts)
             holds_on = is_over or saga.direction == UNDO
             if holds_on and self.now < saga.deadline_at + LATELY:
                 # What it holds is to be released soon after the deadline.

@@ -65,12 +65,31 @@ def cannot_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
     use(CannotCancel(), monkeypatch)
 
 
+def test_a_payment_whose_gateway_is_known_to_be_away_is_tried_soon_after_it_is_back():
+    """A call that isn't made counts as no attempt: after many of them the pause would be minutes."""
+    placed, before = order("tok_ok"), clock.now()
+    for _ in range(calls.FAILURES_TO_OPEN):
+        calls.breaker("simulator").record_failure()
+    for _ in range(12):
+        calls.breaker("simulator").record_failure()
+        stepping.advance(placed.started.saga.id)
+    saga = saga_of(placed)
+    assert (saga.attempts, saga.state, saga.lease_token) == (0, "running", "")
+    assert "not reachable" in saga.last_error
+    assert before < saga.next_attempt_at <= clock.now() + timedelta(seconds=8)
+    calls.forget()
+    assert stepping.advance(placed.started.saga.id) == "done"
+    assert kept_amount(placed) == placed.order.card_amount
+
+
 def test_it_is_looked_up_from_a_second_to_five_minutes_apart_with_jitter(settings):
     placed = order("tok_ok")
     Saga.objects.update(deadline_at=timezone.now() + timedelta(days=1))
     pauses = []
     with nobody_there(settings):
         for _ in range(13):
+            # Each call is made, and gets no answer.
+            calls.forget()
             stepping.advance(saga_of(placed).id)
             later = saga_of(placed).next_attempt_at
             pauses.append((later - timezone.now()).total_seconds())

@@ -44,6 +44,10 @@ class NoAnswer(Exception):
     """The gateway gave no usable answer. The text says what came instead, and contains no card's token."""
 
 
+class NotCalled(NoAnswer):
+    """The gateway is known to be away, and was not called."""
+
+
 class ReplyPart(BaseModel):
     """Part of a reply: types are strict, unknown fields are ignored."""
 
@@ -101,7 +105,7 @@ def request_json(
 
 def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> Reply:
     """Send one request and read its whole reply, within `GATEWAY_TIMEOUT_SECONDS`; fails at once while the
-    circuit is open. Raises `NoAnswer`.
+    circuit is open. Raises `NoAnswer`, or `NotCalled`.
     """
     open_transaction.assert_outside()
     seconds = settings.GATEWAY_TIMEOUT_SECONDS
@@ -109,6 +113,6 @@ def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes |
         with breaker(called()).guard(NoResponse):
             return http_client.send_request(method, url, headers=headers, body=body, seconds=seconds)
     except CircuitOpen as error:
-        raise NoAnswer("the gateway is not reachable; it is called again soon") from error
+        raise NotCalled("the gateway is not reachable; it is called again soon") from error
     except (NoResponse, ResponseTooLarge) as error:
         raise NoAnswer(str(error)) from error

@@ -47,6 +47,10 @@ class GatewayDispute:
     due_at: datetime | None = None
 
 
+NOT_CALLED = "not_called"
+"""The failure code of an unknown result without a call: the gateway is known to be away."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayResult:
     """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.

@@ -9,9 +9,9 @@ from prometheus_client import Histogram
 from pydantic import ValidationError
 from structlog import get_logger
 
-from payments.gateways.calls import NoAnswer
+from payments.gateways.calls import NoAnswer, NotCalled
 from payments.gateways.configured import called
-from payments.gateways.contract import GatewayResult
+from payments.gateways.contract import NOT_CALLED, GatewayResult
 
 log = get_logger(__name__)
 CALLS = Histogram(
@@ -45,7 +45,8 @@ def measured(*errors: type[Exception]) -> Callable[[Call[P]], Call[P]]:
                 log.warning(
                     "gateway gave no usable answer", call=call.__name__, key=kwargs["key"], reason=reason
                 )
-                return GatewayResult(status="unknown", failure_detail=reason)
+                code = NOT_CALLED if isinstance(error, NotCalled) else ""
+                return GatewayResult(status="unknown", failure_code=code, failure_detail=reason)
             finally:
                 CALLS.labels(called(), call.__name__, outcome).observe(time.perf_counter() - began_at)
 
