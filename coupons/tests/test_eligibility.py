@@ -5,7 +5,7 @@ campaigns. Each strategy must refuse it with the rule's own code, also where the
 campaign is sold out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -32,7 +31,6 @@ from coupons.tests.laws import positions
 from coupons.tests.outcomes import allocated, issue, refused
 from shop.errors import Rejected
 from shop.models import JournalLine
-from shop.tests import commands
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -336,21 +334,3 @@ def test_the_api_lists_accounts_for_staff_alone():
         assert staff.post(address, body).status_code == 400
     refused = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
     assert (refused.status_code, refused.json()["code"]) == (409, "not_eligible")
-
-
-def test_the_command_adds_a_files_accounts_once_and_removes_them_and_names_bad_lines(tmp_path):
-    ids = accounts(2_500)
-    campaign, path = campaign_with_strategy("group_commit"), tmp_path / "members.csv"
-
-    def output_of(*options: str, lines: Sequence[object] = ids) -> str:
-        path.write_text("user\n" + "".join(f"{line}\n" for line in lines))
-        return commands.run("list_eligible_accounts", str(campaign.pk), str(path), *options)[1]
-
-    assert output_of().startswith("2,500 added, 0 skipped; 2,500 accounts")
-    assert '"skipped": 2500' in output_of("--json")
-    assert output_of("--remove").startswith("2,500 removed; 0 accounts")
-    with pytest.raises(CommandError) as refused:
-        output_of(lines=[ids[0], "ada", 999_999_999, 0])
-    bad = str(refused.value).splitlines()[1:]
-    assert [line.split(":")[0] for line in bad] == ["line 3", "line 4", "line 5"]
-    assert not EligibleAccount.objects.exists()
