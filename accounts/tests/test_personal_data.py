@@ -1,7 +1,6 @@
 """Personal data: their registry, the export of an account's, and its erasure."""
 
 import json
-import stat
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -317,10 +316,9 @@ def test_without_the_wait_orders_are_placed_for_an_erased_account(ada, monkeypat
 OLGA = ActorContext(Actor.STAFF, 4711, "olga")
 
 
-def exported(name: str) -> Any:
-    code, output = commands.run("export_account", name)
-    assert code == 0
-    return json.loads(output)
+def exported(account_id: int) -> Any:
+    with journal.acting(OLGA):
+        return json.loads(registry.export(account_id=account_id, reason=WHY))
 
 
 def test_the_export_has_the_rows_of_every_model_and_none_of_others():
@@ -330,13 +328,13 @@ def test_the_export_has_the_rows_of_every_model_and_none_of_others():
         coupon_of(CampaignFactory.create(), account)
     wallet = factories.wallet(points=7)
 
-    tables = exported("ada")["tables"]
+    tables = exported(ada.pk)["tables"]
 
     assert tables.keys() == registry.personal_data().keys()
     assert [row["username"] for row in tables["auth.User"]] == ["ada"]
     assert [row["account_id"] for row in tables["orders.Order"]] == [ada.pk]
     assert [row["account_id"] for row in tables["coupons.Coupon"]] == [ada.pk]
-    assert exported(f"id:{wallet}")["tables"]["payments.LedgerAccount"][0]["balance_amount"] == 7
+    assert exported(wallet)["tables"]["payments.LedgerAccount"][0]["balance_amount"] == 7
 
 
 def test_the_export_has_no_secret_and_names_no_operator():
@@ -348,7 +346,7 @@ def test_the_export_has_no_secret_and_names_no_operator():
     asker, approver = (test_approvals.granter(username=name) for name in ("olga", "oleg"))
     test_approvals.approve(approver, test_approvals.asked_for(asker, ada))
 
-    document = exported("ada")
+    document = exported(ada.pk)
 
     for hidden in (hashed_password(), "5ec3e7", "olga", "oleg"):
         assert hidden not in json.dumps(document)
@@ -357,20 +355,6 @@ def test_the_export_has_no_secret_and_names_no_operator():
     assert [line["actor_name"] for line in lines if line["what"] == "account.changed"] == ["", "ada"]
     [approval] = document["tables"]["shop.Approval"]
     assert (approval["reason"], approval["asker_id"], approval["decider_id"]) == ("late delivery", None, None)
-
-
-def test_a_file_is_for_its_owner_alone_never_written_over_and_in_the_journal(tmp_path):
-    ada = AccountFactory.create(username="ada")
-    file = tmp_path / "ada.json"
-
-    commands.run("export_account", "ada", "--output", str(file), "--reason", WHY)
-
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert json.loads(file.read_bytes())["tables"]["auth.User"][0]["username"] == "ada"
-    with pytest.raises(CommandError, match="File exists"):
-        commands.run("export_account", "ada", "--output", str(file))
-    line = JournalLine.objects.get(what="account.exported")
-    assert (line.subject, line.detail, line.is_internal) == (f"account {ada.pk}", WHY, True)
 
 
 def all_models() -> list[type[Model]]:

@@ -1,12 +1,9 @@
 """Pools of codes: added once, generated or read from files, renamed while available, never lost."""
 
-import json
 import re
-import signal
 from io import BytesIO
 
 import pytest
-from django.core.management.base import CommandError
 from hypothesis import given, strategies as st
 
 from coupons.codes import codes, line_files, pool
@@ -15,9 +12,6 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.outcomes import refusal
 from shop.errors import Invalid
 from shop.tests.case_tables import in_one_test
-from shop.tests.commands import run, run_json
-from shop.tests.racing import wait_until
-from shop.tests.second_process import another_process
 
 pytestmark = pytest.mark.django_db
 
@@ -123,66 +117,6 @@ def test_each_bad_line_is_named(data, expected):
 def test_a_spreadsheets_own_file_is_refused():
     with pytest.raises(Invalid):
         errors_of(b"PK\x03\x04\x14\x00code\nA1\n")
-
-
-GENERATE = """
-from django.core.management import call_command
-print("ready", flush=True)
-call_command("generate_codes", *sys.argv[1:], "--json")
-"""
-
-
-def test_the_requested_number_of_codes_is_made_and_each_run_adds(campaign):
-    output = run_json("generate_codes", str(campaign.pk), "2500")
-
-    assert output == (0, {"campaign": campaign.pk, "added": 2_500, "wanted": 2_500, "total": 2_500})
-    made = set(campaign.pool.filter(status="available").values_list("code", flat=True))
-    assert len(made) == 2_500
-    assert all(codes.check_character(code[:-1]) == code[-1] for code in made)
-    said = f"500 codes made for campaign {campaign.pk}; its pool has had 3,000 in all.\n"
-    assert run("generate_codes", str(campaign.pk), "500") == (0, said)
-
-
-@in_one_test("count", ["0", "-5", "10000001"])
-def test_a_count_that_makes_no_sense_is_refused(campaign, count):
-    output = rf"^{count} codes can't be made: give a number from 1 to 10,000,000\.$"
-    with pytest.raises(CommandError, match=output):
-        run("generate_codes", str(campaign.pk), count)
-    assert not campaign.pool.exists()
-
-
-def test_a_missing_campaign_is_reported():
-    with pytest.raises(CommandError, match=r"^There is no campaign 12345\. 0 codes were made\.$"):
-        run("generate_codes", "12345", "10")
-
-
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.django_db(transaction=True)
-def test_an_interrupt_ends_it_after_its_chunk_and_the_output_has_the_number(campaign):
-    with another_process(GENERATE, str(campaign.pk), "10000000") as process:
-        wait_until(campaign.pool.exists, seconds=30)
-        process.send_signal(signal.SIGINT)
-        output = json.loads(process.communicate(timeout=30)[0])
-
-    assert process.returncode == 130
-    assert output["added"] == output["total"] == campaign.pool.count()
-    assert 0 < output["added"] < output["wanted"] == 10_000_000
-
-
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.django_db(transaction=True)
-def test_a_kill_leaves_whole_chunks(campaign):
-    with another_process(GENERATE, str(campaign.pk), "10000000") as process:
-        wait_until(campaign.pool.exists, seconds=30)
-        process.kill()
-        process.wait()
-
-    def is_settled() -> bool:
-        campaign.refresh_from_db()
-        return campaign.codes_added == campaign.pool.count()
-
-    wait_until(is_settled)
-    assert campaign.codes_added % 1_000 == 0
 
 
 HOUR_CHARACTERS = 2

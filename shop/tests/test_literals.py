@@ -243,9 +243,8 @@ def test_settings_and_commands_take_ascii_digits_alone(digits, monkeypatch):
     monkeypatch.setenv("RATE_ORDERS", f"{digits}/m")
     with pytest.raises(ImproperlyConfigured, match="times per window"):
         configuration.rate("RATE_ORDERS")
-    for command in (["generate_codes", "1", digits], ["seed_demo", "--users", digits]):
-        with pytest.raises(CommandError, match="must be a whole number"):
-            call_command(*command)
+    with pytest.raises(CommandError, match="must be a whole number"):
+        call_command("seed_demo", "--users", digits)
 
 
 @given(miss=st.sampled_from([m for m in NO_INSTANTS if m not in ("2026-11-25", "2026-11-25T10:00:00")]))
