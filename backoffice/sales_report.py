@@ -297,16 +297,13 @@ def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
     figures.read()
     products = _products({product_id for product_id, _ in figures.rows})
     campaigns = _campaign_names({campaign_id for _, campaign_id in figures.rows})
-    yield [
-        [
-            *(product_id, *products[product_id], campaign_id, campaigns[campaign_id]),
-            *(row[name] for name in ("orders", *AMOUNTS)),
-            settings.CURRENCY,
-        ]
-        for (product_id, campaign_id), row in sorted(
-            figures.rows.items(), key=lambda row: (row[0][0], row[0][1] or 0)
-        )
-    ]
+    page = []
+    for product_id, campaign_id in sorted(figures.rows, key=lambda key: (key[0], key[1] or 0)):
+        row = figures.rows[product_id, campaign_id]
+        numbers = [row[name] for name in ("orders", *AMOUNTS)]
+        owner = [product_id, *products[product_id], campaign_id, campaigns[campaign_id]]
+        page.append([*owner, *numbers, settings.CURRENCY])
+    yield page
 
 
 def _read(figures: Figures) -> dict[str, Any]:
@@ -315,29 +312,31 @@ def _read(figures: Figures) -> dict[str, Any]:
     shown_products, shown_campaigns = _largest(by_product), _largest(by_campaign)
     products = _products({id for id, _ in shown_products})
     names = _campaign_names({id for id, _ in shown_campaigns})
+    product_rows, campaign_rows = [], []
+    for id, row in shown_products:
+        address = reverse("admin:inventory_product_change", args=[id])
+        product_rows.append((" ".join(products[id]), address, _cells(row)))
+    for id, row in shown_campaigns:
+        name, address = gettext("Without a coupon"), ""
+        if id:
+            name, address = names[id], reverse("admin:coupons_campaign_change", args=[id])
+        campaign_rows.append((name, address, _cells(row)))
+    checks = figures.checks()
     return {
         "currency": settings.CURRENCY,
         "since": figures.since,
         "until": figures.until,
         "cards": _cards(figures.total()),
-        "products": [
-            (" ".join(products[id]), reverse("admin:inventory_product_change", args=[id]), _cells(row))
-            for id, row in shown_products
-        ],
+        "products": product_rows,
         "products_hidden": len(by_product) - len(shown_products),
-        "campaigns": [
-            (names[id], reverse("admin:coupons_campaign_change", args=[id]), _cells(row))
-            if id
-            else (gettext("Without a coupon"), "", _cells(row))
-            for id, row in shown_campaigns
-        ],
+        "campaigns": campaign_rows,
         "campaigns_hidden": len(by_campaign) - len(shown_campaigns),
         "points": [(name, format_number(amount)) for name, amount in figures.points()],
         "checks": [
             (check, format_number(check.reported_amount), format_number(check.ledger_amount))
-            for check in figures.checks()
+            for check in checks
         ],
-        "is_right": not any(check.difference_amount for check in figures.checks()),
+        "is_right": not any(check.difference_amount for check in checks),
     }
 
 

@@ -62,41 +62,33 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
     paused = Product.objects.filter(paused_at__isnull=False).order_by("-paused_at")
     products = {one.pk: one for one in paused[:PAUSED_PRODUCTS_SHOWN]}
     products |= Product.objects.in_bulk([pk for pk in product_ids if pk not in products])
-    return {
-        "campaigns": [
-            _row(
-                one,
-                one.status_at(now),
-                one.remaining,
-                quantity=one.quantity,
-                capacity=one.capacity,
-                with_partner=one.confirming,
-                opens_at=one.opens_at.timestamp(),
-            )
-            for one in shown
-        ],
-        "sales": [
-            _row(
-                one,
-                one.status_at(now),
-                sales_metrics.available(one),
-                rate_per_minute=one.rate_per_minute if one.is_queued else None,
-                waiting=one.last_position - one.passed_position if one.is_queued and one.is_ordered else None,
-                opens_at=one.opens_at.timestamp(),
-            )
-            for one in _shown_sales(now)
-        ],
-        "products": [
-            _row(
-                one,
-                "paused" if one.paused_at else "open" if one.is_active else "inactive",
-                one.available,
-                on_hand=one.on_hand,
-                reserved=one.reserved,
-            )
-            for one in sorted(products.values(), key=lambda product: (product.name, product.pk))
-        ],
-    }
+    campaigns = [
+        _row(
+            one,
+            one.status_at(now),
+            one.remaining,
+            quantity=one.quantity,
+            capacity=one.capacity,
+            with_partner=one.confirming,
+            opens_at=one.opens_at.timestamp(),
+        )
+        for one in shown
+    ]
+    sales = []
+    for sale in _shown_sales(now):
+        rate = sale.rate_per_minute if sale.is_queued else None
+        waiting = sale.last_position - sale.passed_position if sale.is_queued and sale.is_ordered else None
+        left, opens_at = sales_metrics.available(sale), sale.opens_at.timestamp()
+        row = _row(sale, sale.status_at(now), left, rate_per_minute=rate, waiting=waiting, opens_at=opens_at)
+        sales.append(row)
+    product_rows = []
+    for product in sorted(products.values(), key=lambda product: (product.name, product.pk)):
+        status = "open" if product.is_active else "inactive"
+        if product.paused_at:
+            status = "paused"
+        levels = {"on_hand": product.on_hand, "reserved": product.reserved}
+        product_rows.append(_row(product, status, product.available, **levels))
+    return {"campaigns": campaigns, "sales": sales, "products": product_rows}
 
 
 def read_shop() -> Figures:
@@ -104,10 +96,10 @@ def read_shop() -> Figures:
     are being sold.
     """
     in_doubt = orders_state.read_in_doubt()
+    selling = orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
+    sale_ids = [sale.pk for sale in _shown_sales(clock.now())]
     return {
-        "product_ids": [
-            pk for pk, _, _ in orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
-        ],
+        "product_ids": [pk for pk, _, _ in selling],
         "waiting": tickets.count_waiting(),
         "wait_seconds": tickets.longest_wait_seconds(),
         "orders": orders_state.open_orders(),
@@ -118,7 +110,7 @@ def read_shop() -> Figures:
         "unfinished": sum(saga_status.count_unfinished().values()),
         "locks": server_state.read_locks(),
         "laws": read_laws(),
-        "sale_entries": sales_metrics.entries_by_status([sale.pk for sale in _shown_sales(clock.now())]),
+        "sale_entries": sales_metrics.entries_by_status(sale_ids),
     }
 
 
