@@ -15,8 +15,6 @@ from inventory.models import Product
 from inventory.products import Availability
 from inventory.tests.factories import ProductFactory
 from shop.errors import Rejected
-from shop.journal import journal
-from shop.journal.journal import ActorContext
 from shop.models import JournalLine
 from shop.operations.audits.checks import merge_reports
 from shop.tests.case_tables import in_one_test
@@ -166,23 +164,6 @@ def test_stock_that_only_moved_by_movements_is_clean():
         importing.receive(rows, delivery_id=uuid4(), reason=reason)
     found = {one.law: (one.holds, one.checked, one.offenders) for one in merge_reports(audit.audit())}
     assert found == {"L4": (True, 2, []), "L5": (True, 2, []), "L8": (True, 2, [])}
-
-
-def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line():
-    product = ProductFactory.create(on_hand=3)
-    with journal.acting(ActorContext("staff", 7, "ada")):
-        paused = [products.pause(product_id=product.pk, reason="The price is wrong.") for _ in range(3)]
-        resumed = [products.resume(product_id=product.pk, reason="It is right.") for _ in range(3)]
-
-    assert paused[0].paused_at is not None
-    assert {one.paused_at for one in paused} == {paused[0].paused_at}
-    assert {one.version for one in paused} == {product.version + 1}
-    assert [(one.paused_at, one.version) for one in resumed] == [(None, product.version + 2)] * 3
-    [first], [second] = lines("product.paused"), lines("product.resumed")
-    assert first.pk < second.pk
-    assert first.detail == first.after["reason"] == "The price is wrong."
-    about = (f"product {product.pk}", "staff", "ada")
-    assert {(line.subject, line.actor, line.actor_name) for line in (first, second)} == {about}
 
 
 def test_a_paused_product_is_changed_and_restocked_and_stays_paused():

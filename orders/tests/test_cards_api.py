@@ -155,16 +155,6 @@ def test_a_top_up_is_201_with_its_payment_once_the_card_is_charged(api):
     assert api.get(answer["Location"]).json() == payment
 
 
-@pytest.mark.parametrize(("token", "status"), [("tok_webhook", "pending"), ("tok_flaky", "in_doubt")])
-def test_a_top_up_is_202_with_its_payment_while_the_outcome_is_not_known(token, status, api):
-    answer = api.post("/wallet/top-ups", {"amount": 700, "token": token}, key="a")
-
-    payment = answer.json()
-    assert (answer.status_code, payment["status"], payment["card_amount"]) == (202, status, 700)
-    assert answer["Location"] == f"/api/v1/payments/{payment['id']}"
-    assert api.get("/wallet").json()["balance_amount"] == 1_000
-
-
 @pytest.mark.parametrize(
     ("token", "code"), [("tok_declined", "card_declined"), ("tok_of_a_stranger", "unknown_token")]
 )

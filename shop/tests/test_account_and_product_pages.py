@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import strip_tags
@@ -18,7 +17,6 @@ from accounts.tokens import tokens
 from coupons.issuing import issuing
 from coupons.models import Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
-from inventory import stock_reports
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders.models import Order
@@ -365,24 +363,6 @@ def test_sales_are_added_up_by_the_hour(operator, tea):
     assert (sales.units, sales.is_complete) == (14, True)
     column = f'x="1100" width="88" height="100"><title>{this_hour:%H:%M}: 5 sold</title>'
     assert column in page.content.decode()
-
-
-def test_a_movement_that_is_archived_while_sales_are_added_up_counts_as_older(operator, tea, monkeypatch):
-    """The page of its product was answered 500."""
-    monkeypatch.setattr(stock_reports, "MOST_MOVEMENTS", 2)
-    sell(tea, 1, at=clock.now() - timedelta(days=200))
-    sell(tea, 1)
-    archived: list[bool] = []
-
-    def archive_between(execute: Any, sql: str, *rest: Any) -> Any:
-        if "`at`" in sql.partition(" FROM ")[0] and "stockmovement" in sql and not archived:
-            archived.append(True)
-            StockMovement.objects.filter(at__lt=clock.now() - timedelta(days=100)).delete()
-        return execute(sql, *rest)
-
-    with connection.execute_wrapper(archive_between):
-        sales = stock_reports.read_recent_sales(tea.pk)
-    assert (sales.units, sales.is_complete, archived) == (1, True, [True])
 
 
 def test_the_newest_movements_are_shown_with_a_link_to_the_list_of_all(operator, tea):

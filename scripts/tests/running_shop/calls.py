@@ -185,8 +185,3 @@ def eventually(condition: Callable[[], bool]) -> None:
 def require_every_law() -> None:
     """Every law of every app, over all that the tests before have left as well."""
     assert buying.broken_laws() == []
-
-
-def waiting_requests(shop: RunningShop) -> float:
-    lines = shop.text("/metrics").splitlines()
-    return sum(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests"))

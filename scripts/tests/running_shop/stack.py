@@ -42,7 +42,6 @@ from shop.tests.outages import connecting_to
 from shop.tests.racing import wait_until
 from shop.tests.servers import is_mariadb
 
-TOP_UPS_A_MINUTE = 5
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "30",
     "PAYMENT_ACTION_SECONDS": "60",
@@ -61,9 +60,8 @@ SETTINGS = {
     "LOG_LEVEL": "INFO",
     "PARTNER_FAILURE_RATE": "0",
     **own_stack.NO_RATES,
-    "RATE_TOP_UPS": f"{TOP_UPS_A_MINUTE}/m",
 }
-"""Short times, so that what a kill leaves undone ends within a test; one rate, for the test of rates."""
+"""Short times, so that what a kill leaves undone ends within a test."""
 SIMULATORS = ("gateway", "sink", "partner")
 SHOP = ("web", "worker", "beat")
 START_SECONDS = 60

@@ -1,4 +1,4 @@
-"""Four journeys in a browser: a purchase, the launch board, a refund, and a sign-in with a one-time code."""
+"""Three journeys in a browser: a purchase, a refund, and a sign-in with a one-time code."""
 
 import re
 from typing import Any
@@ -16,16 +16,9 @@ from shop.tests.browser import accessibility, storefront
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.stack import superuser_with_password
 from shop.tests.browser.storefront import HOME, card_of, open_product, receipt, sign_in
-from shop.tests.browser.test_operators_pages import (
-    BOARD,
-    card_of as board_card_of,
-    left_on,
-    press,
-    take_coupon,
-)
 from shop.tests.browser.test_storefront import STORED
 from shop.tests.clients import client_of
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from shop.tests.factories import PASSWORD, SuperuserFactory
 from shop.tests.one_time_codes import STEP_SECONDS, backup_codes, code_of, secret_of_text
 
 FRONT, LOGIN = re.compile("/admin/$"), re.compile("/admin/login/")
@@ -81,21 +74,6 @@ def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page):
     assert page.evaluate(STORED) == []
     assert "eyJ" not in page.url
     require_every_law()
-
-
-def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(open_page, running_shop):
-    campaign = CampaignFactory.create(name="Watched", quantity=1_000)
-    page = open_page(BOARD, account=SuperuserFactory.create())
-    assert take_coupon(running_shop.address, AccountFactory.create(), campaign) == 201
-    press(page, campaign, "pause")
-
-    refused = running_shop.call(AccountFactory.create(), "POST", "/coupons", {"campaign": campaign.pk})
-    assert (refused.status, refused.json()["code"]) == (409, "campaign_paused")
-    expect(board_card_of(page, campaign).locator(".badge")).to_have_attribute("data-status", "paused")
-
-    press(page, campaign, "resume", reason="The price is right.")
-    assert take_coupon(running_shop.address, AccountFactory.create(), campaign) == 201
-    expect(left_on(page, campaign)).to_have_text("998")
 
 
 def test_a_line_is_refunded_by_units_after_its_amount_was_shown(open_page):

@@ -3,13 +3,11 @@
 import json
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -17,9 +15,6 @@ import urllib3
 from django.db import connection
 
 from accounts.tokens import tokens
-from coupons.models import Coupon
-from coupons.tests.factories import CampaignFactory
-from events.webhooks import dispatcher
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying
@@ -29,7 +24,6 @@ from scripts.tests.running_shop import calls
 from scripts.tests.running_shop.stack import HTTP, SETTINGS, RunningShop
 from shop import clock
 from shop.idempotency import claims
-from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
@@ -149,19 +143,6 @@ def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(runnin
     assert calls.count_paid_once(product) == 1
 
 
-def test_a_killed_web_server_leaves_no_process_and_the_next_one_goes_on(running_shop):
-    product = ProductFactory.create(on_hand=10_000)
-    with calls.buyers_going_on(running_shop, product, count=4) as answers:
-        calls.eventually(lambda: answers.count(201) >= 8)
-        left = running_shop.web_processes()
-        with running_shop.away("web"):
-            wait_until(lambda: not any(Path(f"/proc/{process}").exists() for process in left))
-        paid = answers.count(201)
-        calls.eventually(lambda: answers.count(201) >= paid + 8)
-    calls.let_leases_end(product)
-    assert calls.count_paid_once(product)
-
-
 def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop):
     product = ProductFactory.create(on_hand=10)
     with running_shop.away("beat"):
@@ -172,31 +153,6 @@ def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop):
     calls.eventually(lambda: buying.state_of(placed.json()["id"]) == "expired")
     product.refresh_from_db()
     assert (product.on_hand, product.reserved) == (9, 0)
-    calls.require_every_law()
-
-
-def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_shop):
-    product, buyers = ProductFactory.create(on_hand=10), AccountFactory.create_batch(6)
-    with calls.Connections(running_shop, 6) as callers, running_shop.frozen("gateway"):
-        wanted = {"body": calls.purchase(product, "tok_slow"), "key": "a", "Prefer": "wait=1"}
-        made = [callers.soon(buyer, "POST", "/orders", **wanted) for buyer in buyers]
-        assert {call.result(20).status for call in made} == {202}
-        running_shop.kill("gateway")
-    running_shop.start("gateway")
-    assert calls.count_paid_once(product) == 6
-
-
-def test_events_that_the_data_platform_missed_arrive_once_it_is_back(running_shop):
-    product = ProductFactory.create(on_hand=10)
-    with running_shop.away("sink"):
-        ids = [calls.buy(running_shop, AccountFactory.create(), product).json()["id"] for _ in range(3)]
-        assert calls.orders_of(product, status="paid").count() == 3
-    calls.wait_until_settled(product)
-    # A worker that a test before has killed may have the lease of the data platform until it lapses.
-    wait_until(
-        lambda: [running_shop.received_events(id) for id in ids] == [["order.paid"]] * 3,
-        seconds=dispatcher.LEASE_SECONDS + 30,
-    )
     calls.require_every_law()
 
 
@@ -214,45 +170,6 @@ def test_a_rolling_restart_under_load_fails_no_buyer(running_shop):
         calls.eventually(lambda: len(answers) >= counted + 6)
     assert set(answers) <= {201, 202}, Counter(answers)
     assert calls.count_paid_once(product) == len(answers)
-
-
-def test_a_server_that_stops_answers_all_waiting_requests_at_once(running_shop):
-    product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(50)
-    with calls.Connections(running_shop, 50) as callers, running_shop.frozen("worker"):
-        wanted = {"body": calls.purchase(product), "key": "a", "Prefer": "wait=30"}
-        waiting = [callers.soon(buyer, "POST", "/orders", **wanted) for buyer in buyers]
-        wait_until(lambda: calls.waiting_requests(running_shop) == 50, seconds=25)
-        stopped_at = time.monotonic()
-        running_shop.children["web"].terminate()
-        answers = [call.result(30) for call in waiting]
-        assert time.monotonic() - stopped_at < 4, (
-            "less than the server waits before it ends what is under way"
-        )
-        assert {(answer.status, answer.json()["status"]) for answer in answers} == {(202, "paying")}
-        assert running_shop.children["web"].wait(10) == 0
-    running_shop.start("web")
-    running_shop.wait_until_ready()
-    calls.wait_until_settled(product)
-    assert set(calls.orders_of(product).values_list("status", flat=True)) == {"paid"}
-    calls.require_every_law()
-
-
-def test_the_order_of_a_disconnected_client_is_placed_and_a_repeat_replays_it(running_shop):
-    product, buyer = ProductFactory.create(on_hand=1_000, price=1_000), AccountFactory.create()
-    body = {"items": [{"product": product.id, "quantity": 1}]}
-    orders = Order.objects.filter(account=buyer)
-    impatient = urllib3.PoolManager(retries=False, timeout=1)
-    headers = {"Idempotency-Key": "a", "Authorization": f"Bearer {tokens.create_access_token(buyer)}"}
-    with holding(LOCK, product.id):
-        with pytest.raises(urllib3.exceptions.TimeoutError):
-            impatient.request("POST", f"{running_shop.address}/api/v1/orders", json=body, headers=headers)
-        impatient.clear()
-        assert not orders.exists()
-    wait_until(orders.exists)
-    assert IdempotencyKey.objects.filter(account=buyer, status=201).count() == 1
-    again = running_shop.call(buyer, "POST", "/orders", body, key="a")
-    assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
-    assert again.json()["id"] == str(orders.get().id)
 
 
 AS_USUAL = {201, 202}
@@ -277,21 +194,6 @@ def test_orders_go_on_while_redis_is_away_and_it_is_used_again_once_it_is_back(r
     with orders_going_on_without(running_shop, "redis") as answers:
         before = len(answers)
         calls.eventually(lambda: len(answers) >= before + 8)
-
-
-def test_exactly_the_quantity_is_issued_while_redis_is_killed_and_back(running_shop):
-    campaign, buyers = CampaignFactory.create(quantity=60), AccountFactory.create_batch(90)
-    wanted = {"campaign": campaign.pk}
-    first = calls.at_once(running_shop, buyers[:30], "/coupons", wanted)
-    with running_shop.away("redis"):
-        second = calls.at_once(running_shop, buyers[30:60], "/coupons", wanted)
-    last = calls.at_once(running_shop, buyers[60:], "/coupons", wanted)
-
-    assert Counter(answer.status for answer in first + second) == {201: 60}, calls.others(first + second, 201)
-    assert {(answer.status, answer.json()["code"]) for answer in last} == {(409, "sold_out")}
-    issued = Coupon.objects.filter(campaign=campaign)
-    assert sorted(issued.values_list("position", flat=True)) == list(range(1, 61))
-    calls.require_every_law()
 
 
 def test_without_a_database_calls_are_refused_and_nothing_that_was_answered_is_lost(running_shop):
