@@ -5,12 +5,47 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from scripts.tests.running_shop import calls
 from shop.tests.factories import AccountFactory
 
 AGAIN = {"reason": "It is right again."}
+
+
+def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(running_shop):
+    campaign = CampaignFactory.create(quantity=100)
+    buyers = AccountFactory.create_batch(160)
+
+    with calls.both_processes_answer(running_shop, "coupons"):
+        answers = calls.at_once(running_shop, buyers, "/coupons", {"campaign": campaign.pk})
+
+    assert Counter(answer.status for answer in answers) == {201: 100, 409: 60}, calls.others(
+        answers, 201, 409
+    )
+    assert {answer.json()["code"] for answer in answers if answer.status == 409} == {"sold_out"}
+    issued = Coupon.objects.filter(campaign=campaign)
+    assert sorted(issued.values_list("position", flat=True)) == list(range(1, 101))
+    assert issued.values("account").distinct().count() == 100
+    calls.require_every_law()
+
+
+def test_stock_of_60_is_sold_to_exactly_60_of_100_buyers_of_both_web_processes(running_shop):
+    product = ProductFactory.create(on_hand=60)
+    buyers = AccountFactory.create_batch(100)
+
+    with calls.both_processes_answer(running_shop, "orders"):
+        answers = calls.at_once(running_shop, buyers, "/orders", calls.purchase(product))
+
+    counts = Counter(answer.status // 100 for answer in answers)
+    assert counts == {2: 60, 4: 40}, calls.others(answers, 201, 202, 409)
+    assert {answer.json()["code"] for answer in answers if answer.status == 409} == {"insufficient_stock"}
+    calls.wait_until_settled(product)
+    assert calls.orders_of(product, status="paid").count() == 60
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved) == (0, 0)
+    calls.require_every_law()
 
 
 def test_50_repeats_of_one_key_at_both_web_processes_are_one_order(running_shop):
