@@ -120,15 +120,18 @@ def test_a_payment_is_leased_with_its_call_open_by_the_transaction_that_inserts_
     assert not own._sagas
 
 
-def test_it_advances_with_points_and_a_coupon_and_without_a_card(own, product):
+def test_a_coupon_goes_with_the_call_and_points_are_held_by_workers(own, product):
     buyer = buying.account(points=1_000)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    both = buying.place(buyer.id, {product: 1}, coupon=coupon, points=100, token="tok_ok")
-    points = buying.place(buyer.id, {product: 1}, points=500, token="")
-    assert {saga_of(one).lease_token for one in (both, points)} == {own._token}
+    with_coupon = buying.place(buyer.id, {product: 1}, coupon=coupon, token="tok_ok")
+    with_points = buying.place(buyer.id, {product: 1}, points=100, token="tok_ok")
+    points_alone = buying.place(buyer.id, {product: 1}, points=500, token="")
+    placed = [with_coupon, with_points, points_alone]
+    assert [saga_of(one).lease_token for one in placed] == [own._token, "", ""]
     step_all(own)
-    assert [buying.state_of(one.order.id) for one in (both, points)] == ["paid", "paid"]
-    assert len(charges()) == 1
+    assert [buying.state_of(one.order.id) for one in placed] == ["paid", "paying", "paying"]
+    buying.settle_everything()
+    assert {buying.state_of(one.order.id) for one in placed} == {"paid"}
 
 
 @pytest.mark.parametrize("token", ["tok_declined", "tok_timeout_charged", "tok_3ds"])
