@@ -206,7 +206,8 @@ class Executor:
                 self._sagas[saga.id] = saga
         if leased:
             open_transaction.on_rollback(partial(self._release, leased))
-            transaction.on_commit(partial(self._begin, leased), robust=True)
+            # Not `partial`, which has no name for Django's log.
+            transaction.on_commit(lambda: self._begin(leased), robust=True)
             batch.lease_new(leased, token=self._token)
         return leased
 
@@ -216,9 +217,9 @@ class Executor:
             self._failpoint("new sagas committed")
             now = clock.now()
             begun = [saga for saga in sagas if saga.is_leased(now)]
+            self._go_on(begun)
             stack.pop_all()
         self._release([saga for saga in sagas if saga not in begun])
-        self._go_on(begun)
 
     def has(self, saga_id: UUID) -> bool:
         """Whether the saga is in progress here: its end, or its rest, is still to be told."""

@@ -208,6 +208,18 @@ def test_a_transaction_that_is_rolled_back_gives_its_places_back(own, product, m
     charged_once(product)
 
 
+def test_payments_that_could_not_be_begun_are_placed_and_left_to_workers(own, product, monkeypatch):
+    """As if the system had no memory for their calls: the order has committed, whatever happens after."""
+    with monkeypatch.context() as patched:
+        patched.setattr(own.pools, "submit", lambda pool, task: 1 // 0)
+        placed = place(product)
+    assert own._sagas == {}
+    assert buying.state_of(placed.order.id) == "paying"
+    let_lease_end(placed)
+    buying.settle_everything()
+    charged_once(product)
+
+
 def test_a_process_that_dies_before_its_call_leaves_the_payment_to_a_look_up(
     own, product, monkeypatch, settings
 ):
