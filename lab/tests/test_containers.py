@@ -72,6 +72,11 @@ def test_what_charging_needs_goes_to_the_processes_that_call_the_gateway_and_to_
         assert has == {"web", "worker", "beat"}, needed
 
 
+def test_web_and_workers_share_the_calls_of_the_gateway_as_the_operator_says():
+    for name in ("web", "worker", "beat"):
+        assert _environment(SERVICES[name])["WEB_PAYMENTS"] == "${WEB_PAYMENTS:-48}"
+
+
 def test_the_database_servers_root_password_is_not_drawn_into_its_log():
     environment = _environment(SERVICES["mysql"])
     assert "MYSQL_RANDOM_ROOT_PASSWORD" not in environment
