@@ -21,7 +21,7 @@ from inventory.tests.factories import ProductFactory, levels_of
 from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement.decisions import PlacedOrder
-from orders.saga import run, status
+from orders.saga import run, status, store
 from orders.saga.definitions import LEASE_SECONDS, OF_WEB, WorkClass
 from orders.saga.run import POOL_SIZES, SHARES, Executor, ThreadPools
 from orders.tests import buying, owners, stepping
@@ -30,6 +30,7 @@ from payments.gateways import gateway, simulator
 from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import SimulatorBut, use
 from shop import clock
+from shop.db import bulk_sql
 from shop.idempotency import recorded_answers
 from shop.operations import dispatch
 from shop.redis import completion_notifications
@@ -271,6 +272,16 @@ def test_a_transaction_that_outlasts_its_lease_makes_no_call(own, product, monke
     let_lease_end(placed)
     buying.settle_everything()
     charged_once(product)
+
+
+def test_a_batch_locks_no_sagas_but_its_own(product):
+    """Also when these are most there are, as in a new shop: other processes would skip theirs."""
+    ids = [place(product).started.saga.id for _ in range(24)]
+    with transaction.atomic():
+        assert store.lock_sagas(store.read_sagas(ids[:20]), token="a").keys() == set(ids[:20])
+        [locked] = race([partial(bulk_sql.locked_values, Saga, ids)])
+    assert locked == set(ids[:20])
+    buying.settle_everything()
 
 
 class FrozenGateway(SimulatorBut):
