@@ -55,14 +55,10 @@ Task = Callable[[], None]
 # thread for its batches, so that none waits for another.
 DUE, REFUNDS = "due", "refunds"
 QUEUES = (DO, UNDO, REFUNDS, DUE)
-# The places of each class of work. What one doesn't use another may, but for the next few. A web server has
-# some of those of new payments.
-SHARES = {
-    WorkClass.NEW: 96 - min(48, settings.WEB_PAYMENTS),
-    WorkClass.AGAIN: 48,
-    WorkClass.REFUND: 32,
-    WorkClass.RECOVERY: 32,
-}
+# The places of a web server, for the payments that its processes begin.
+WEB_PLACES = min(48, settings.WEB_PAYMENTS)
+# The places of each class of work. What one doesn't use another may, but for the next few.
+SHARES = {WorkClass.NEW: 96 - WEB_PLACES, WorkClass.AGAIN: 48, WorkClass.REFUND: 32, WorkClass.RECOVERY: 32}
 KEPT_FREE = 8
 # Each place has a thread for its call, so that no lease lapses in a queue. Those of `batch` and `single`
 # use the database: one connection each.
@@ -513,7 +509,7 @@ def start_leasing() -> None:
     """Have this process, one of those of a web server, lease the sagas that it begins."""
     executor = process_executor()
     executor._token = f"{OF_WEB}{executor._token}"
-    executor.new_places = -(-settings.WEB_PAYMENTS // settings.WEB_WORKERS)
+    executor.new_places = -(-WEB_PLACES // settings.WEB_WORKERS)
 
 
 def finish() -> None:

@@ -188,12 +188,12 @@ def test_a_process_that_stops_leases_no_more_and_finishes_what_it_has(own_thread
 def test_the_processes_of_a_web_server_share_its_places_and_workers_have_the_others(monkeypatch, settings):
     executor = stepping.SteppedExecutor()
     monkeypatch.setattr(run, "process_executor", lambda: executor)
-    settings.WEB_WORKERS, settings.WEB_PAYMENTS = 2, 48
+    settings.WEB_WORKERS = 2
     run.start_leasing()
     assert executor.new_places == 24
     assert executor._token.startswith(OF_WEB)
     assert SHARES[WorkClass.NEW] + 2 * executor.new_places == 96
-    settings.WEB_PAYMENTS = 0
+    monkeypatch.setattr(run, "WEB_PLACES", 0)
     run.start_leasing()
     assert executor.new_places == 0
 
