@@ -201,7 +201,7 @@ async def wait_and_respond(
 
 
 def _begin(saga_id: UUID | None) -> bool:
-    """Have a worker continue what was started, unless this process does; whether that may be over already."""
+    """Have a worker continue what was started, unless this process does. Returns whether that may be over."""
     if saga_id:
         return not run.process_executor().has(saga_id)
     dispatch.enqueue_shared(tasks.advance)

@@ -53,7 +53,7 @@ def start(
 
 
 def is_attempted(payment_id: UUID) -> bool:
-    """Whether an attempt at the gateway was made and gave no final result."""
+    """Whether the gateway was asked, or is known to be away, without a final result at that time."""
     found = Saga.objects.filter(kind=KIND, subject_id=payment_id)
     return found.exclude(last_error="").exists()
 

@@ -1,7 +1,7 @@
 """Payments at gateways that the settings don't name any more, or whose account is another now.
 
-No process starts while one of them is open: it could be settled nowhere. The doctor warns of what may still
-be refunded there.
+No web process and no worker starts while one of them is open: it could be settled nowhere. The doctor warns
+of what may still be refunded there.
 """
 
 from collections.abc import Iterator

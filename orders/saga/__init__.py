@@ -1,6 +1,6 @@
 """Sagas: named steps that all happen or are compensated, calls of other systems last first. Their state is in
 SQL alone.
 
-The package contains no shop logic. The saga types are `orders.payment.purchase`, `orders.payment.top_ups` and
-`orders.payment.refund_saga`.
+Of the shop the package knows the orders and payments that sagas are about, and no rules. The saga types are
+`orders.payment.purchase`, `orders.payment.top_ups` and `orders.payment.refund_saga`.
 """

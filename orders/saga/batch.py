@@ -121,8 +121,8 @@ def put_off(
 @dataclass(slots=True, eq=False)
 class Batch:
     """One attempt at the transaction. `copies` are the sagas as they were known before, `rows` those that it
-    has locked, `advanced` those that it may change, and `committed` names what was written. Of these it
-    leases those that continue: by the call of their `attempt`, else in another batch.
+    has locked, `advanced` those of them that it may change, and `committed` names what was written. It leases
+    those that continue: by the call of their `attempt`, else in another batch.
     """
 
     copies: dict[UUID, SagaRow]

@@ -6,8 +6,9 @@ result of each comes back to a queue, whose batch records it: a slow call delays
 and instants only wake it. Everything is bounded: a saga in progress has a place, and each class of work has a
 share of the places that another's arrivals can't take.
 
-The executor of a web process finds none. It leases new sagas in the transaction that inserts them, as long as
-it has places, and advances them once that has committed. What it doesn't finish is due for the workers.
+The executor of a web process finds none, but while the broker is away. It leases new sagas in the transaction
+that inserts them, as long as it has places, and advances them once that has committed. What it doesn't finish
+is due for the workers.
 """
 
 import secrets

@@ -1,4 +1,4 @@
-"""The rows of sagas in the database: finds the due ones, locks, changes and ends them, and writes their log.
+"""The rows of sagas in the database: finds the due ones, locks and saves them, and writes their log.
 
 A line of the log is written in the transaction that it reports, together with a line of the journal. Final
 lines are unique per saga, step and direction, so each effect happens once (dtm's barrier: dtm-labs/client,
@@ -82,7 +82,7 @@ def new_saga(
     done: Collection[str] = (),
     skipped: Collection[str] = (),
 ) -> tuple[Saga, list[SagaLogLine]]:
-    """An unsaved saga about an order, with its first lines, for the transaction that calls `insert_sagas`."""
+    """An unsaved saga, with its first lines, for the transaction that calls `insert_sagas`."""
     now, by = clock.now(), by or journal.current_actor()
     saga = Saga(
         kind=kind,
@@ -288,8 +288,8 @@ def renew_leases(saga_ids: Collection[UUID], *, token: str, until: datetime) -> 
 
 
 def save(sagas: Collection[SagaRow]) -> None:
-    """Write what has changed of these locked rows, which a worker has taken: one statement for all that
-    change alike, sent together with the next one or with COMMIT.
+    """Write what has changed of these locked rows: one statement for all that change alike, sent together
+    with the next one or with COMMIT.
     """
     alike: dict[tuple[tuple[str, Any], ...], list[UUID]] = defaultdict(list)
     for saga in sagas:
@@ -346,7 +346,7 @@ def acting_for(saga: SagaRow | Saga) -> ActorContext:
 
 def unused_key(saga: SagaRow | Saga, key: str) -> str:
     """The key for the saga's next call: another one for each call that had failed for good before an operator
-    last retried it. Their keys bring it back.
+    last retried it. The keys of those would bring their failures back.
     """
     return f"{key}:{saga.key_number}" if saga.key_number else key
 
