@@ -56,9 +56,10 @@ def read_booked(payment_id: UUID) -> Booked:
     return Booked(payment.refunded_amount, payment.refunding_amount, failed.count())
 
 
-def book(payment_id: UUID, found: GatewayResult, *, before: Booked | None = None) -> tuple[bool, str]:
-    """Book what is new of a succeeded charge, outside a transaction; returns what `look_up` does."""
-    before = before or transactions.read(partial(read_booked, payment_id))
+def book(payment_id: UUID, found: GatewayResult, *, before: Booked) -> tuple[bool, str]:
+    """Book what is new of a succeeded charge, outside a transaction; returns what `look_up` does. `before`
+    was read before the gateway was asked.
+    """
     kept: dict[UUID, bool] | None = {}
     if before.refunded_amount and found.refunded_amount < before.refunded_amount + before.refunding_amount:
         payment = Payment.objects.get(id=payment_id)

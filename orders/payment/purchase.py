@@ -30,7 +30,7 @@ from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import run, store
-from orders.saga.definitions import SAGA_TYPES, Event, LocalStep, OutsideStep, SagaRow, SagaType, StepResult
+from orders.saga.definitions import SAGA_TYPES, Event, LocalStep, SagaRow, SagaType, StepResult
 from payments import ledger, payment_states
 from payments.models import Payment
 from shop import clock
@@ -120,7 +120,7 @@ def insert_purchases(purchases: Sequence[StartedPayment]) -> None:
         return
     sagas = {purchase.saga.id: purchase.saga for purchase in purchases}
     rows = [store.new_row(purchase.saga, purchase.log, begun=purchase) for purchase in purchases]
-    for leased in run.lease_new([row for row in rows if isinstance(row.next_step, OutsideStep)]):
+    for leased in run.process_executor().lease_new(rows):
         for name, value in leased.changes.items():
             setattr(sagas[leased.id], name, value)
     bulk_sql.insert_objects([purchase.payment for purchase in purchases])

@@ -24,6 +24,7 @@ from orders.saga.definitions import (
     APPLIED,
     DO,
     FORCED_DETAIL,
+    NOT_CALLED,
     NOT_KNOWN,
     RETRYABLE,
     SAGA_TYPES,
@@ -182,7 +183,11 @@ def _refund_card(refund: Refund, payment: Payment, key: str, stuck: Expected | N
             return StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)
     exceeds = result.failure_code == "refund_exceeds_charge"
     found = gateway.find(key=payment.charge_key) if exceeds else None
-    code = (result.failure_code or "refused") if result.status == "declined" else ""
+    code = result.failure_code
+    if result.status == "declined":
+        code = code or "refused"
+    elif result.status != "unknown":
+        code = ""
     return StepResult(Event.FAILED, _described(result), code=code, reference=result.reference, answer=found)
 
 
@@ -190,7 +195,7 @@ def _note_result(saga: SagaRow, result: StepResult) -> None:
     """Record if the gateway refuses the refund. Reduce one of which it has less left, or refuses the rest
     as two operators confirm.
     """
-    if result.event in RETRYABLE:
+    if result.event in RETRYABLE and result.code != NOT_CALLED:
         Refund.objects.filter(id=saga.subject_id).update(refusal_code=result.code[:64])
     if result.event == Event.FORCED and result.answer is not None:
         gateway_bookings.drop_rest(saga.subject_id, result.answer)

@@ -98,11 +98,11 @@ def advance(
         return advance(sagas, token=token, mode=mode, failpoint=failpoint)
 
 
-def lease_new(sagas: Sequence[SagaRow], *, token: str) -> None:
-    """Lease these sagas, which are not inserted yet, and open their calls if these are their next steps."""
-    birth = Batch({}, token, DO)
+def open_first_calls(sagas: Sequence[SagaRow], *, token: str) -> None:
+    """Lease these sagas, which are not inserted yet and begin with a call, and open those calls."""
+    first = Batch({}, token, DO)
     for saga in sagas:
-        birth._schedule_next(saga)
+        first._schedule_next(saga)
 
 
 def put_off(

@@ -190,14 +190,15 @@ class Executor:
         self._schedule(DUE)
 
     def lease_new(self, sagas: Sequence[SagaRow]) -> list[SagaRow]:
-        """Lease as many of these sagas as there are places, inside the transaction that is to insert them
-        with what has changed; returns those. Once that has committed this executor advances them.
+        """Lease those of these sagas that begin with a call, as many as there are places, inside the
+        transaction that is to insert them with what has changed; returns them. Once that has committed this
+        executor advances them.
         """
         if not clock.is_measured():
             return []
         with self._mutex:
             places = 0 if self._is_finishing else max(0, self.new_places - len(self._sagas))
-            leased = list(sagas[:places])
+            leased = [saga for saga in sagas if isinstance(saga.next_step, OutsideStep)][:places]
             for saga in leased:
                 saga.found_as = saga.work_class
                 self._sagas[saga.id] = saga
@@ -205,7 +206,7 @@ class Executor:
             open_transaction.on_rollback(partial(self._release, leased))
             # Not `partial`, which has no name for Django's log.
             transaction.on_commit(lambda: self._begin(leased), robust=True)
-            batch.lease_new(leased, token=self._token)
+            batch.open_first_calls(leased, token=self._token)
         return leased
 
     def _begin(self, sagas: Sequence[SagaRow]) -> None:
@@ -501,16 +502,11 @@ class Executor:
             self._schedule(queue)
 
 
-def lease_new(sagas: Sequence[SagaRow]) -> list[SagaRow]:
-    """What `Executor.lease_new` does, by this process's executor."""
-    return process_executor().lease_new(sagas)
-
-
 def start_leasing() -> None:
     """Have this process, one of those of a web server, lease the sagas that it begins."""
     executor = process_executor()
     executor._token = f"{OF_WEB}{executor._token}"
-    executor.new_places = -(-WEB_PLACES // settings.WEB_WORKERS)
+    executor.new_places = WEB_PLACES // settings.WEB_WORKERS
 
 
 def finish() -> None:

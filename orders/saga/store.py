@@ -179,17 +179,12 @@ def find_late(classes: Collection[str], *, since: datetime, limit: int) -> list[
     return [replace(SagaRow(*row), lease_token="") for row in found]
 
 
-def set_next_attempt(saga_ids: Collection[UUID], *, seconds: float = 0) -> None:
-    """Have those of these sagas that are unfinished be due in so many seconds."""
-    unfinished, at = Saga.objects.filter(id__in=saga_ids, state__in=UNFINISHED), timedelta(seconds=seconds)
-    # Executors lock these rows and the index in another order: the update is retried on deadlock.
-    transactions.run(lambda: unfinished.update(next_attempt_at=clock.now() + at), transactions.REPEATABLE)
-
-
 def advance_now(subject_ids: Collection[UUID]) -> None:
     """Have the unfinished sagas of these payments, top-ups or refunds be due now instead of after a pause."""
     sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subject_ids)
-    set_next_attempt(list(sagas.values_list("id", flat=True)))
+    unfinished = Saga.objects.filter(id__in=list(sagas.values_list("id", flat=True)), state__in=UNFINISHED)
+    # Executors lock these rows and the index in another order: the update is retried on deadlock.
+    transactions.run(lambda: unfinished.update(next_attempt_at=clock.now()), transactions.REPEATABLE)
 
 
 # Rows and leases

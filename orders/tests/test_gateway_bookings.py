@@ -342,7 +342,9 @@ def test_while_the_shops_refund_runs_only_what_it_can_not_be_is_booked():
     started = buying.refund(placed.order.id, {Product.objects.get(): 1})
     give_back(placed, 700)
     payment = payment_of(placed)
-    booked = gateway_bookings.book(payment.id, gateway().find(key=payment.charge_key))
+    booked = gateway_bookings.book(
+        payment.id, gateway().find(key=payment.charge_key), before=gateway_bookings.read_booked(payment.id)
+    )
     assert booked == (False, "a refund of the shop is under way")
     assert refunds_of(placed) == [("staff", "pending", 0, 500), ("gateway", "succeeded", 0, 200)]
     settle_all()
@@ -421,7 +423,10 @@ def test_a_charge_that_is_not_the_payments_is_refused_and_noted(change):
     payment = payment_of(placed)
     found = replace(gateway().find(key=payment.charge_key), **change)
     for _ in range(2):
-        assert gateway_bookings.book(payment.id, found) == (True, "refused: the charge is not the payment's")
+        assert gateway_bookings.book(payment.id, found, before=gateway_bookings.read_booked(payment.id)) == (
+            True,
+            "refused: the charge is not the payment's",
+        )
     assert refunds_of(placed) == []
     [line] = JournalLine.objects.filter(what="charge.disagrees")
     assert (line.order_id, line.is_internal) == (placed.order.id, True)
@@ -501,7 +506,7 @@ def test_a_look_up_that_came_too_late_does_not_open_a_dispute_again():
     stale = gateway().find(key=payment.charge_key)
     close(id, "lost")
     assert handle(placed, "dispute.closed")
-    gateway_bookings.book(payment.id, stale)
+    gateway_bookings.book(payment.id, stale, before=gateway_bookings.read_booked(payment.id))
     assert shown(placed) == ("lost", 1_000)
 
 
@@ -571,5 +576,7 @@ def test_a_lost_dispute_of_a_top_up_takes_the_points_and_one_won_after_all_retur
     assert ledger.balance_amount(payment.account_id) == 100
     assert_books_agree()
     change_book(gateway_process[1], "UPDATE disputes SET status = 'won'")
-    gateway_bookings.book(payment.id, gateway().find(key=payment.charge_key))
+    gateway_bookings.book(
+        payment.id, gateway().find(key=payment.charge_key), before=gateway_bookings.read_booked(payment.id)
+    )
     assert ledger.balance_amount(payment.account_id) == 1_100
