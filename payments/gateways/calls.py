@@ -22,7 +22,7 @@ from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 from shop.outbound.http_client import NoResponse, Reply, ResponseTooLarge
 
 FAILURES_TO_OPEN = 10
-"""In a row: a single card may make a gateway time out, and the next answer resets the count."""
+"""In a row, none of them while another call was answered: a card may make a gateway time out."""
 OPEN_SECONDS = 2
 LONGEST_DETAIL = 255
 LONGEST_ADDRESS = 2000

@@ -24,7 +24,8 @@ class CircuitOpen(Exception):
 
 
 class CircuitBreaker:
-    """Opens for some `seconds` after this many `failures` in a row; then one call at a time is a probe.
+    """Opens for some `seconds` after this many `failures` in a row; then one call at a time is a probe. The
+    failure of a guarded call during which another has succeeded is none of the system's.
 
     A success closes it. A probe that reports nothing for `LONGEST_PROBE_SECONDS` gives way to the next one.
     """
@@ -36,7 +37,7 @@ class CircuitBreaker:
         self._failures_to_open = failures
         self._seconds = seconds
         self._mutex = threading.Lock()
-        self._failures = 0
+        self._failures = self._successes = 0
         self._open_until: float | None = None
         """None while it is closed; during a probe the instant at which the probe is replaced."""
 
@@ -56,6 +57,7 @@ class CircuitBreaker:
         """Close the circuit."""
         with self._mutex:
             self._failures = 0
+            self._successes += 1
             if self._open_until is not None:
                 self._open_until = None
                 self._gauge.set(0)
@@ -78,10 +80,12 @@ class CircuitBreaker:
         # The block always reports its result, so its probe is not replaced, however long the call takes.
         if self._open_until is not None and not self._admits_probe(math.inf):
             raise CircuitOpen(f"{self._name} is unavailable")
+        successes = self._successes
         try:
             yield
         except failures as error:
-            self.record_failure()
+            if successes == self._successes:
+                self.record_failure()
             if self.is_open:
                 log.error(f"{self._name} counts as unavailable", for_seconds=self._seconds, reason=str(error))
             raise

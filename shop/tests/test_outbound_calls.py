@@ -472,6 +472,19 @@ def test_concurrent_failures_are_all_counted():
     assert not breaker.is_open
 
 
+def test_calls_that_fail_while_others_are_answered_open_no_circuit():
+    """Slow cards: ten that time out together would have stopped everybody's payments."""
+    breaker = CircuitBreaker("test", failures=2, seconds=60)
+    with pytest.raises(Failure), breaker.guard(Failure), breaker.guard(Failure):
+        with breaker.guard(Failure):
+            pass
+        raise Failure
+    assert not breaker.is_open
+    fail(breaker)
+    fail(breaker)
+    assert breaker.is_open
+
+
 def test_a_guarded_probe_is_never_replaced_and_its_failure_opens_the_circuit_again(monkeypatch):
     monkeypatch.setattr(circuit_breaker, "LONGEST_PROBE_SECONDS", 0.1)
     breaker = CircuitBreaker("test", failures=2, seconds=0.1)
