@@ -9,7 +9,7 @@ import pytest
 from django.conf import LazySettings
 
 from payments.gateways import calls, gateway
-from payments.gateways.contract import GatewayResult
+from payments.gateways.contract import NOT_CALLED, GatewayResult
 from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator, running
 from shop.tests.racing import race, wait_until
@@ -53,7 +53,7 @@ def test_a_frozen_gateway_costs_its_time_out_ten_times_and_then_nothing(mortal_g
     open_circuit()
 
     assert sum(took(lambda: charge("more")) for _ in range(20)) < PATIENCE
-    assert charge("more") == GatewayResult(status="unknown", failure_detail=AWAY)
+    assert charge("more") == GatewayResult(status="unknown", failure_code=NOT_CALLED, failure_detail=AWAY)
     assert gateway().find(key="more").failure_detail == AWAY
 
 
