@@ -26,7 +26,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 
 from accounts import accounts, permissions
 from accounts.api_keys import keys
-from accounts.models import ApiKey, SignOut
+from accounts.models import ApiKey
 from accounts.signing_in import second_factor
 from accounts.signing_in.sign_in_page import PasswordForm
 from shop import clock, form_fields, scopes
@@ -34,7 +34,7 @@ from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, r
 from shop.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
 from shop.admin_base.display import StatusLabel, admin_page, link, status_label
 from shop.admin_base.forms import ChangeForm
-from shop.admin_base.lists import ChoiceFilter, KeysetMixin, RecordsAdmin, SearchMixin, column
+from shop.admin_base.lists import ChoiceFilter, KeysetMixin, SearchMixin, column
 from shop.journal import journal
 
 CHANGE_KEY = "accounts.change_apikey"
@@ -230,18 +230,6 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
         return super().get_queryset(request).annotate(codes_left=second_factor.backup_codes_of("user_id"))
 
     backup_codes_left = column(_("backup codes left"), attrgetter("codes_left"))
-
-
-@admin.register(SignOut)
-class SignOutAdmin(RecordsAdmin):
-    """When accounts were signed out everywhere last."""
-
-    list_display = ["account", "at"]
-    list_filter = ["at"]
-    list_prefetch_related = ["account"]
-    search_fields = ["account__username"]
-    search_help_text = _("An account's name")
-    ordering = ["-at"]
 
 
 class MakeKeyForm(ActionForm):

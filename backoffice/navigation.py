@@ -45,9 +45,7 @@ GROUPS = (
             "orders.refundline": "playlist_remove",
         },
     ),
-    NavigationGroup(
-        _("Customers"), {"auth.user": "person", "accounts.signout": "logout", "shop.idempotencykey": "key"}
-    ),
+    NavigationGroup(_("Customers"), {"auth.user": "person", "shop.idempotencykey": "key"}),
     NavigationGroup(
         _("Campaigns and coupons"),
         {
@@ -59,8 +57,7 @@ GROUPS = (
         },
     ),
     NavigationGroup(
-        _("Sales and waiting rooms"),
-        {"sales.sale": "storefront", "sales.saleentry": "hourglass_top", "sales.saleproduct": "sell"},
+        _("Sales and waiting rooms"), {"sales.sale": "storefront", "sales.saleentry": "hourglass_top"}
     ),
     NavigationGroup(
         _("Products and stock"),

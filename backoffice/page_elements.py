@@ -39,8 +39,8 @@ def section(
 
 
 def may_view(request: HttpRequest, model: type[Model]) -> bool:
-    """Whether the operator may see the rows of this model, as its admin page decides."""
-    return bool(admin.site.get_model_admin(model).has_view_permission(request))
+    """Whether the operator may see the rows of this model, as an admin page of it decides."""
+    return bool(admin.ModelAdmin(model, admin.site).has_view_permission(request))
 
 
 link = partial(display.link, look="fc-anywhere text-link underline")

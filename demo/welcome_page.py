@@ -1,10 +1,8 @@
 """The page at `/`: what runs here, what is left of campaigns and products, and where to go on.
 
-It shows what anonymous clients see; beside `make run`, where all data is a demo, the newest orders by status
-as well. A process renders it at most once in `CACHE_SECONDS`.
+It shows what anonymous clients see. A process renders it at most once in `CACHE_SECONDS`.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +17,6 @@ from coupons.campaigns import campaigns
 from coupons.schemas import campaign_body
 from inventory import products
 from inventory.schemas import product_body
-from orders.models import Order
 from shop.admin_base.status_words import status_word
 from shop.concurrency.shared_read import SharedRead
 from shop.http import languages
@@ -27,8 +24,8 @@ from shop.observability import gauges
 from shop.observability.gauges import Source
 
 CACHE_SECONDS = 1.0
-MOST_CAMPAIGNS, MOST_PRODUCTS, NEWEST_ORDERS = 8, 12, 1_000
-STATES = {"campaigns": "status", "products": "availability", "orders": "status"}
+MOST_CAMPAIGNS, MOST_PRODUCTS = 8, 12
+STATES = {"campaigns": "status", "products": "availability"}
 API_DOCS = "/api/docs/"
 # Below the address of the documentation's site.
 DOCUMENTATION = (
@@ -88,23 +85,11 @@ def _read_figures() -> dict[str, Any]:
     open_campaigns = campaigns.visible(include_closed=False).order_by("-pk")[:MOST_CAMPAIGNS]
     active = products.find(include_inactive=False).order_by("pk")[:MOST_PRODUCTS]
     readers: dict[str, Callable[[], Any]] = {
-        "campaigns": lambda: [*map(campaign_body, open_campaigns)],
-        "products": lambda: [*map(product_body, active)],
-        "orders": _read_orders,
+        "welcome_page_campaigns": lambda: [*map(campaign_body, open_campaigns)],
+        "welcome_page_products": lambda: [*map(product_body, active)],
     }
-    if not settings.IS_MAKE_RUN:
-        del readers["orders"]
-    of_page = {f"welcome_page_{name}": read for name, read in readers.items()}
-    found = gauges.read_all(Source.DATABASE, of_page)
+    found = gauges.read_all(Source.DATABASE, readers)
     return {name: found.get(f"welcome_page_{name}") for name in STATES}
-
-
-def _read_orders() -> list[dict[str, Any]]:
-    """How many of the newest orders have each status, of those that one has."""
-    numbers = Counter(Order.objects.order_by("-pk").values_list("status", flat=True)[:NEWEST_ORDERS])
-    return [
-        {"status": status.value, "number": numbers[status]} for status in Order.Status if status in numbers
-    ]
 
 
 PAGES = SharedRead(_render_all, name="the welcome page", seconds=CACHE_SECONDS, share=0.25)

@@ -16,7 +16,7 @@ from payments import tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling
 from shop.admin_base.actions import Action, button
-from shop.admin_base.classes import ReadOnlyMixin, SalesReportLinkMixin
+from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import stored_text
 from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid
 from shop.money import format_amount
@@ -82,7 +82,7 @@ class LedgerAccountAdmin(RecordsAdmin):
 
 
 @admin.register(Transfer)
-class TransferAdmin(SalesReportLinkMixin, RecordsAdmin):
+class TransferAdmin(RecordsAdmin):
     list_display = ["id", "kind", "reference", "order_key", "reason", "at"]
     list_filter = ["kind", "at"]
     ordering_of_filters = {"at__gte": ["-at", "-id"]}

@@ -164,17 +164,6 @@ class SaleAdmin(PausableAdmin):
         return given
 
 
-@admin.register(SaleProduct)
-class SaleProductAdmin(RecordsAdmin):
-    """Which products each sale has; they are changed on the sale's page."""
-
-    list_display = ["id", "sale", "product"]
-    list_prefetch_related = ["sale", "product"]
-    linked_lookups = ["sale__id__exact", "product__id__exact"]
-    search_fields = ["product__sku"]
-    search_help_text = _("The whole sku of a product")
-
-
 SALES_OFFERED = 20
 
 

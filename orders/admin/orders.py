@@ -31,7 +31,6 @@ from orders.payment import refunding
 from orders.payment.refunding import RefundPreview, StartedRefund
 from shop import form_fields
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
-from shop.admin_base.classes import SalesReportLinkMixin
 from shop.admin_base.display import amount, status_label
 from shop.admin_base.forms import reason_field
 from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
@@ -101,7 +100,7 @@ class RefundForm(ActionForm):
 
 
 @admin.register(Order)
-class OrderAdmin(SalesReportLinkMixin, RecordsAdmin):
+class OrderAdmin(RecordsAdmin):
     """Orders are read-only; the buttons call the domain functions that the API calls."""
 
     list_display = [

@@ -17,13 +17,11 @@ from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import translation
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext, gettext_lazy as _
+from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_protect
-from unfold.decorators import action
 from unfold.views import ChangeList
 
 from shop import form_fields
@@ -259,20 +257,6 @@ class ReadOnlyMixin(ListMixin):
             (title, options | {"fields": [unlinked.get(name, name) for name in options["fields"]]})
             for title, options in fieldsets
         ]
-
-
-class SalesReportLinkMixin:
-    """Lists with a button that leads to the report of sales, which is a page of all apps."""
-
-    actions_list = ["sales_report"]
-
-    @action(
-        description=_("Sales report"),
-        icon="query_stats",
-        permissions=["orders.view_order", "payments.view_transfer"],
-    )
-    def sales_report(self, request: HttpRequest) -> HttpResponse:
-        return redirect("report-sales")
 
 
 class NonAtomicAdmin(admin.ModelAdmin):

@@ -25,7 +25,7 @@ ROWS = {
 # What only shows something, and takes a POST as it takes a GET: lists, histories, what pages load, and links.
 SHOWN = (
     r"/admin/|/admin/\w+/\w+/(<id>/history/)?|/admin/password_change/done/|/admin/(jsi18n|search|search/hits)/"
-    r"|/admin/ledger/\w+/balance/|/admin/\w+/\w+/(<id>/)?(open_page|results|sales_report|export_coupons)/"
+    r"|/admin/ledger/\w+/balance/|/admin/\w+/\w+/(<id>/)?(open_page|results|export_coupons)/"
 )
 
 
