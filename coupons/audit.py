@@ -14,7 +14,16 @@ from django.db.models.functions import Coalesce
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
-from shop.operations.audits.checks import OFFENDERS_REPORTED, LawReport, Rows, Subject, count, report, within
+from shop.operations.audits.checks import (
+    OFFENDERS_REPORTED,
+    LawReport,
+    Rows,
+    Subject,
+    count,
+    offenders_of,
+    report,
+    within,
+)
 
 # Many broken rows usually belong to few campaigns: so many rows are read to name the campaigns.
 ROWS_LOOKED_AT = 10_000
@@ -38,8 +47,7 @@ def issued_is_counted(campaign_ids: Rows | None = None) -> LawReport:
     broken = campaigns.exclude(
         issued=F("counted"), confirming=F("awaited"), quantity__gte=F("issued") + F("confirming")
     )
-    offenders = broken.order_by("pk").values_list("pk", flat=True)[:OFFENDERS_REPORTED]
-    return report("L1", count(Campaign.objects.all(), campaign_ids), offenders)
+    return report("L1", count(Campaign.objects.all(), campaign_ids), offenders_of(broken.order_by("pk")))
 
 
 def one_each_in_order() -> LawReport:
@@ -102,13 +110,13 @@ def codes_are_counted(campaign_ids: Rows | None) -> LawReport:
 def codes_fit_their_coupons(code_ids: Rows | None) -> LawReport:
     """L3 for pool codes: the status and the coupon of each fit the coupon with that code."""
     misplaced = _misplaced_codes().filter(within("pk", code_ids))
-    return report("L3", count(PoolCode.objects.all(), code_ids), _ids_of("pool code", misplaced))
+    return report("L3", count(PoolCode.objects.all(), code_ids), offenders_of(misplaced, kind="pool code"))
 
 
 def coupons_have_pool_codes(coupon_ids: Rows | None) -> LawReport:
     """L3 for coupons: the code of a coupon whose campaign has a pool is from it."""
     without = _coupons_without_code().filter(within("pk", coupon_ids))
-    return report("L3", count(Coupon.objects.all(), coupon_ids), _ids_of("coupon", without))
+    return report("L3", count(Coupon.objects.all(), coupon_ids), offenders_of(without, kind="coupon"))
 
 
 def held_by_one_order() -> LawReport:
@@ -124,13 +132,8 @@ def order_fits_status(coupon_ids: Rows | None) -> LawReport:
     others = Coupon.objects.filter(order=OuterRef("order")).exclude(pk=OuterRef("pk"))
     with_order = Coupon.objects.filter(within("pk", coupon_ids), order__isnull=False)
     shared = with_order.filter(Exists(others)).values_list("order", flat=True)[:OFFENDERS_REPORTED]
-    astray = _ids_of("coupon", _astray_coupons().filter(within("pk", coupon_ids)))
+    astray = offenders_of(_astray_coupons().filter(within("pk", coupon_ids)), kind="coupon")
     return report("L6", count(Coupon.objects.all(), coupon_ids), [*astray, *sorted(set(shared))])
-
-
-def _ids_of(kind: str, rows: "QuerySet[Any, str]") -> list[str]:
-    """The offenders as `coupon 12`: beside them in a report are the ids of campaigns or orders."""
-    return [f"{kind} {key}" for key in rows.values_list("pk", flat=True)[:OFFENDERS_REPORTED]]
 
 
 SUBJECTS = (

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F, Max, Q, QuerySet, Sum
+from django.db.models import F, Max, Q, Sum
 from django.db.models.functions import Coalesce
 
 from inventory.models import Delivery, Product
@@ -15,6 +15,7 @@ from shop.operations.audits.checks import (
     Subject,
     WholeCheck,
     count,
+    offenders_of,
     report,
     within,
 )
@@ -37,7 +38,7 @@ def audit() -> list[LawReport]:
 def reserved_is_within_on_hand() -> LawReport:
     """L4: 0 ≤ reserved ≤ on hand. Offenders are product ids."""
     broken = Product.objects.filter(Q(reserved__lt=0) | Q(reserved__gt=F("on_hand")))
-    return report("L4", Product.objects.count(), _offender_ids(broken))
+    return report("L4", Product.objects.count(), offenders_of(broken.order_by("id")))
 
 
 def on_hand_is_the_sum_of_movements(product_ids: Rows | None = None) -> LawReport:
@@ -50,7 +51,7 @@ def on_hand_is_the_sum_of_movements(product_ids: Rows | None = None) -> LawRepor
         moved=Coalesce(Sum("movements__delta"), 0), carried_delta=Coalesce(Max("carried__delta"), 0)
     )
     broken = moved.exclude(on_hand=F("moved") + F("carried_delta"))
-    return report("L5", count(Product.objects.all(), product_ids), _offender_ids(broken))
+    return report("L5", count(Product.objects.all(), product_ids), offenders_of(broken.order_by("id")))
 
 
 def each_delivery_came_in_once(delivery_ids: Rows | None = None) -> LawReport:
@@ -73,7 +74,3 @@ SUBJECTS = (
     Subject("delivery", Delivery.objects.all, (("L8", each_delivery_came_in_once),), size=5_000),
 )
 WHOLE_CHECKS = (WholeCheck("L4", reserved_is_within_on_hand),)
-
-
-def _offender_ids(products: "QuerySet[Product]") -> "QuerySet[Product, int]":
-    return products.order_by("id").values_list("id", flat=True)[:OFFENDERS_REPORTED]

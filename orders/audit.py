@@ -53,6 +53,7 @@ from shop.operations.audits.checks import (
     Subject,
     WholeCheck,
     count,
+    offenders_of,
     report,
     within,
 )
@@ -120,13 +121,13 @@ def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
     theirs = Coupon.objects.filter(order=OuterRef("pk"), code=OuterRef("coupon_code"))
     open_orders = Order.objects.filter(within("pk", order_ids), status__in=OPEN)
     without = open_orders.exclude(coupon_code="").exclude(Exists(theirs))
-    offenders = [code for found in (wrongly_held, wrongly_redeemed) for code in _offenders(found, "code")]
+    offenders = [code for found in (wrongly_held, wrongly_redeemed) for code in offenders_of(found, "code")]
     used = Exists(FirstOrderUse.objects.filter(order=OuterRef("pk")))
     holders = with_order.filter(campaign__first_order_only=True).values("order")
     # A refunded one doesn't count, and another order may have been the first by the time its refund failed.
     failed = Exists(Refund.objects.filter(order=OuterRef("pk"), status=Refund.Status.FAILED))
     second = Order.objects.filter(~used, ~failed, pk__in=holders, status__in=first_orders.COUNTING)
-    offenders += _offenders(second, "id") + _offenders(without, "id")
+    offenders += offenders_of(second) + offenders_of(without)
     return report("L6", count(with_order, order_ids), offenders)
 
 
@@ -135,19 +136,19 @@ def keys_have_one_effect(key_ids: Rows | None = None) -> LawReport:
     keys = IdempotencyKey.objects.filter(within("pk", key_ids), reference__isnull=False)
     others = IdempotencyKey.objects.filter(account=OuterRef("account"), reference=OuterRef("reference"))
     twins = keys.filter(Exists(others.exclude(pk=OuterRef("pk"))))
-    shared = shared_references() if key_ids is None else sorted(set(_offenders(twins, "reference")))
+    shared = shared_references() if key_ids is None else sorted(set(offenders_of(twins, "reference")))
     lost = keys.exclude(
         Exists(Order.objects.filter(id=OuterRef("reference")))
         | Exists(Payment.objects.filter(id=OuterRef("reference")))
         | Exists(Refund.objects.filter(id=OuterRef("reference")))
     )
-    return report("L8", count(IdempotencyKey.objects.all(), key_ids), shared + _offenders(lost, "id"))
+    return report("L8", count(IdempotencyKey.objects.all(), key_ids), shared + offenders_of(lost))
 
 
 def shared_references() -> list[str]:
     """Effects that are named by two keys."""
     keys = IdempotencyKey.objects.filter(reference__isnull=False).values("reference")
-    return _offenders(keys.annotate(keys=Count("id")).filter(keys__gt=1), "reference")
+    return offenders_of(keys.annotate(keys=Count("id")).filter(keys__gt=1), "reference")
 
 
 def gateway_charged_what_was_paid() -> LawReport:
@@ -166,7 +167,7 @@ def top_ups_are_under_way(payment_ids: Rows | None) -> LawReport:
     """L9 for payments without an order: each is settled, or has a saga that settles it."""
     top_up = Payment.objects.filter(within("pk", payment_ids), order__isnull=True, status__in=UNSETTLED)
     forgotten = top_up.exclude(Exists(_unfinished_sagas(top_ups.KIND)))
-    return report("L9", count(Payment.objects.all(), payment_ids), _offenders(forgotten, "id"))
+    return report("L9", count(Payment.objects.all(), payment_ids), offenders_of(forgotten))
 
 
 def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[str]:
@@ -185,7 +186,7 @@ def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[st
     others = not_failed.filter(order=OuterRef("order")).exclude(pk=OuterRef("pk"))
     several = not_failed.filter(of_orders, order__isnull=False, number__gt=1).filter(Exists(others))
     inconsistent = ((unpaid, "id"), (overpaid, "order_id"), (forgotten, "id"), (several, "order_id"))
-    return [id for rows, name in inconsistent for id in _offenders(rows, name)]
+    return [id for rows, name in inconsistent for id in offenders_of(rows, name)]
 
 
 def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
@@ -197,11 +198,11 @@ def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
         "L9",
         count(Refund.objects.all(), order_ids),
         [
-            *_offenders(orders, "id"),
-            *_offenders(_payments_inconsistent_with_refunds().filter(of_orders), "order_id"),
-            *_offenders(_lines_inconsistent_with_refunds().filter(of_orders), "order_id"),
-            *_offenders(under_way.exclude(Exists(_unfinished_sagas(refund_saga.KIND))), "id"),
-            *_offenders(_orders_inconsistent_with_losses().filter(within("pk", order_ids)), "id"),
+            *offenders_of(orders),
+            *offenders_of(_payments_inconsistent_with_refunds().filter(of_orders), "order_id"),
+            *offenders_of(_lines_inconsistent_with_refunds().filter(of_orders), "order_id"),
+            *offenders_of(under_way.exclude(Exists(_unfinished_sagas(refund_saga.KIND)))),
+            *offenders_of(_orders_inconsistent_with_losses().filter(within("pk", order_ids))),
         ],
     )
 
@@ -297,7 +298,7 @@ def overdue_sagas_are_stuck(saga_ids: Rows | None = None) -> LawReport:
     sagas = Saga.objects.filter(within("pk", saga_ids))
     overdue = clock.now() - timedelta(seconds=GRACE_SECONDS)
     late = sagas.filter(state=Saga.State.RUNNING, deadline_at__lt=overdue)
-    return report("L10", count(sagas, saga_ids), _offenders(late, "id"))
+    return report("L10", count(sagas, saga_ids), offenders_of(late))
 
 
 def ended_orders_hold_nothing(order_ids: Rows | None = None) -> LawReport:
@@ -310,7 +311,7 @@ def ended_orders_hold_nothing(order_ids: Rows | None = None) -> LawReport:
         held=_sum(transfers.filter(kind=Transfer.Kind.HOLD), "order", "pk", Count),
         released=_sum(transfers.filter(kind=Transfer.Kind.RELEASE), "order", "pk", Count),
     ).exclude(held=F("released"))
-    offenders = _offenders(with_coupon, "id") + _offenders(with_points, "id")
+    offenders = offenders_of(with_coupon) + offenders_of(with_points)
     return report("L11", count(ended, order_ids), offenders)
 
 
@@ -329,7 +330,7 @@ def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
     paid = Order.objects.filter(within("pk", order_ids), status__in=PAID)
     archived = ArchivedPaidEvent.objects.filter(pk=OuterRef("pk"))
     unpublished = paid.exclude(Exists(published) | Exists(archived) | Exists(confirmed))
-    return report("L12", count(paid, order_ids), _offenders(unpublished, "id"))
+    return report("L12", count(paid, order_ids), offenders_of(unpublished))
 
 
 def accounts_are_within_their_limits(account_ids: Rows | None = None) -> LawReport:
@@ -362,7 +363,7 @@ def queued_orders_used_an_entry(order_ids: Rows | None = None) -> LawReport:
     without = lines.exclude(Exists(entries)).order_by("order").distinct()
     used = SaleEntry.objects.filter(within("order", order_ids), order__isnull=False)
     unplaced = used.exclude(Exists(OrderLine.objects.filter(order=OuterRef("order"), sale=OuterRef("sale"))))
-    offenders = _offenders(without, "order_id") + [f"entry {id}" for id in _offenders(unplaced, "id")]
+    offenders = offenders_of(without, "order_id") + offenders_of(unplaced, kind="entry")
     return report("L14", count(lines, order_ids), offenders)
 
 
@@ -371,15 +372,11 @@ def accounts_hold_one_place(order_ids: Rows | None = None) -> LawReport:
     holding = SaleEntry.objects.filter(order__status__in=OPEN + PAID)
     others = holding.filter(sale=OuterRef("sale"), account=OuterRef("account")).exclude(pk=OuterRef("pk"))
     chosen = holding.filter(within("order", order_ids))
-    return report("L16", count(chosen, order_ids), _offenders(chosen.filter(Exists(others)), "id"))
+    return report("L16", count(chosen, order_ids), offenders_of(chosen.filter(Exists(others))))
 
 
 def _placeholders(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
-
-
-def _offenders(rows: "QuerySet[Any, Any]", name: str) -> list[str]:
-    return [str(value) for value in rows.values_list(name, flat=True)[:OFFENDERS_REPORTED]]
 
 
 # Of the scheduled audit: a chunk of rows at a time. The findings of reconciliation are its part of L9.

@@ -6,9 +6,8 @@ doesn't read the gateway's book again, but looks up the differences that the lat
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from payments.gateways.configured import Books
@@ -23,6 +22,7 @@ from shop.operations.audits.checks import (
     Rows,
     Subject,
     count,
+    offenders_of,
     report,
     within,
 )
@@ -48,7 +48,7 @@ def wallets_are_the_sum_of_their_entries(wallet_ids: Rows | None = None) -> LawR
         total=Coalesce(Sum("entries__amount"), 0),
         left=Coalesce(Subquery(newest.values("balance_after_amount")[:1]), 0),
     ).exclude(balance_amount__gte=0, total=F("balance_amount"), left=F("balance_amount"))
-    return report("L7", count(wallets, wallet_ids), _offenders("wallet", wrong))
+    return report("L7", count(wallets, wallet_ids), offenders_of(wrong, kind="wallet"))
 
 
 def transfers_sum_to_zero(transfer_ids: Rows | None = None) -> LawReport:
@@ -57,7 +57,7 @@ def transfers_sum_to_zero(transfer_ids: Rows | None = None) -> LawReport:
     wrong = transfers.annotate(total=Sum("entries__amount"), parts=Count("entries")).filter(
         Q(parts__lt=2) | ~Q(total=0)
     )
-    return report("L7", count(transfers, transfer_ids), _offenders("transfer", wrong))
+    return report("L7", count(transfers, transfer_ids), offenders_of(wrong, kind="transfer"))
 
 
 def holding_never_gives_more_than_it_took(order_ids: Rows | None = None) -> LawReport:
@@ -65,7 +65,7 @@ def holding_never_gives_more_than_it_took(order_ids: Rows | None = None) -> LawR
     entries = Entry.objects.filter(within("transfer__order", order_ids), account_id=HOLDING)
     orders = entries.values("transfer__order")
     wrong = orders.annotate(held=Sum("amount")).filter(held__lt=0)
-    offenders = _offenders("points held for order", wrong, "transfer__order")
+    offenders = offenders_of(wrong, "transfer__order", kind="points held for order")
     return report("L7", count(orders.distinct(), order_ids), offenders)
 
 
@@ -119,7 +119,3 @@ SUBJECTS = (
     ),
     Subject("transfer", Transfer.objects.all, (("L7", transfers_sum_to_zero),)),
 )
-
-
-def _offenders(name: str, rows: "QuerySet[Any, Any]", id: str = "pk") -> list[str]:
-    return [f"{name} {value}" for value in rows.values_list(id, flat=True)[:OFFENDERS_REPORTED]]

@@ -9,7 +9,16 @@ from django.db.models import Count, F, Q
 from sales.models import Sale, SaleEntry, SaleProduct
 from sales.waiting_room.admission import WINDOW
 from shop import clock
-from shop.operations.audits.checks import OFFENDERS_REPORTED, LawReport, Rows, Subject, count, report, within
+from shop.operations.audits.checks import (
+    OFFENDERS_REPORTED,
+    LawReport,
+    Rows,
+    Subject,
+    count,
+    offenders_of,
+    report,
+    within,
+)
 
 
 def audit() -> list[LawReport]:
@@ -35,9 +44,7 @@ def entries_are_in_order(sale_ids: Rows | None = None) -> LawReport:
     early = SaleEntry.objects.filter(of_sales, admitted_at__isnull=False).filter(
         Q(position__isnull=True) | Q(position__gt=F("sale__passed_position"))
     )
-    found = [*waiting.values_list("pk", flat=True)[:OFFENDERS_REPORTED]]
-    found += early.values_list("pk", flat=True)[:OFFENDERS_REPORTED]
-    return report("L14", 0, [str(pk) for pk in found])
+    return report("L14", 0, offenders_of(waiting) + offenders_of(early))
 
 
 def products_obey_their_sale(sale_ids: Rows | None = None) -> LawReport:

@@ -78,6 +78,11 @@ def count(table: "QuerySet[Any]", rows: Rows | None) -> int:
     return table.count() if rows is None else len(rows)
 
 
+def offenders_of(rows: "QuerySet[Any, Any]", column: str = "pk", *, kind: str = "") -> list[str]:
+    """As many of the rows as are reported, by their values of a column, behind the kind if one is given."""
+    return [f"{kind} {value}".strip() for value in rows.values_list(column, flat=True)[:OFFENDERS_REPORTED]]
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A kind of row that laws are about, and the checks that can look at some of its rows.
