@@ -10,7 +10,7 @@ from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints
 from shop.http.openapi import api_doc
 from shop.http.pagination import DEFAULT_PAGE
-from shop.http.validation import Input, Query, QueryNumber
+from shop.http.validation import Input, Query, QueryNumber, body
 from shop.outbound import public_addresses
 
 api_doc.declare_members(
@@ -126,12 +126,13 @@ class WebhookDeliveryBody(BaseModel):
 
 
 def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
-    shown = WebhookEndpointBody.model_fields.keys() - {"enabled"}
-    return {name: getattr(endpoint, name) for name in shown} | {
-        "url": endpoints.address_of(endpoint),
-        "enabled": endpoint.is_enabled,
-        "disabled_by": endpoint.disabled_by or None,
-    }
+    return body(
+        WebhookEndpointBody,
+        endpoint,
+        url=endpoints.address_of(endpoint),
+        enabled=endpoint.is_enabled,
+        disabled_by=endpoint.disabled_by or None,
+    )
 
 
 def listed_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
@@ -144,5 +145,4 @@ def new_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
 
 
 def delivery_body(row: WebhookDelivery) -> dict[str, Any]:
-    shown = WebhookDeliveryBody.model_fields.keys() - {"event"}
-    return {name: getattr(row, name) for name in shown} | {"event": row.event_id}
+    return body(WebhookDeliveryBody, row, event=row.event_id)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from payments.disputes import shown_dispute
 from payments.models import Dispute, Entry, Payment
 from shop import lazy_texts
-from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, QueryId, Uuid
+from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, QueryId, Uuid, body
 from shop.lazy_texts import ENGLISH
 
 PaymentStatus = Literal["pending", "requires_action", "in_doubt", "succeeded", "failed", "reversed"]
@@ -104,18 +104,16 @@ def payment_body(
     a call that pays is given before there are `disputes`.
     """
     dispute = shown_dispute(disputes)
-    return {
-        "id": payment.id,
-        "order": payment.order_id,
-        "gateway": payment.books.gateway if payment.card_amount else None,
-        "status": payment.shown_status,
-        "points_amount": payment.points_amount,
-        "card_amount": payment.card_amount,
-        "failure": failure_body(payment.failure_code, payment.failure_detail, language),
-        "dispute": dispute and {"status": dispute.status, "amount": dispute.amount, "due_at": dispute.due_at},
-        "created_at": payment.created_at,
-        "next_action": next_action_body(payment, reader_id=reader_id),
-    }
+    return body(
+        PaymentBody,
+        payment,
+        order=payment.order_id,
+        gateway=payment.books.gateway if payment.card_amount else None,
+        status=payment.shown_status,
+        failure=failure_body(payment.failure_code, payment.failure_detail, language),
+        dispute=dispute and body(DisputeBody, dispute),
+        next_action=next_action_body(payment, reader_id=reader_id),
+    )
 
 
 def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[str, Any] | None:
@@ -128,11 +126,5 @@ def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[
 
 
 def entry_body(entry: Entry) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "amount": entry.amount,
-        "balance_after_amount": entry.balance_after_amount,
-        "kind": entry.transfer.kind,
-        "order": entry.transfer.order_id,
-        "at": entry.transfer.at,
-    }
+    transfer = entry.transfer
+    return body(EntryBody, entry, kind=transfer.kind, order=transfer.order_id, at=transfer.at)

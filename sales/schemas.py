@@ -6,14 +6,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from inventory.schemas import body
 from sales import terms
 from sales.models import Sale
 from sales.waiting_room.entries import Entry
 from shop import clock
 from shop.errors import invalid_field
 from shop.http.openapi import api_doc
-from shop.http.validation import Id, Input, Instant, NonBlankText
+from shop.http.validation import Id, Input, Instant, NonBlankText, body
 from shop.lazy_texts import mark as _
 
 Admission = Literal["open", "queue"]
