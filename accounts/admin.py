@@ -264,8 +264,17 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     search_fields = ["prefix"]
     search_help_text = _("The beginning of a key, such as fc_key_")
     ordering = ["-id"]
-    fields = ["name", "prefix", "maker", "state", "scope_list", "created_at", "expires_at", "revoked_at"]
-    fields += ["last_used_at"]
+    fields = [
+        "name",
+        "prefix",
+        "maker",
+        "state",
+        "scope_list",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+    ]
     actions_list = ["make"]
     actions_detail = ["rotate", "revoke"]
 

@@ -117,9 +117,23 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
     """The endpoints, the data platform among them. Programs of staff create and change them by the API."""
 
     list_display = ["__str__", "address", "kind", "events", "failing_since", "disabled_at", "disabled_by"]
-    fields = ["kind", "address", "events", "description", "owner_id", "api_key_id", "position", "created_at"]
-    fields += ["failing_since", "failures", "next_attempt_at", "disabled_at", "disabled_by", "leased_until"]
-    fields += ["pending"]
+    fields = [
+        "kind",
+        "address",
+        "events",
+        "description",
+        "owner_id",
+        "api_key_id",
+        "position",
+        "created_at",
+        "failing_since",
+        "failures",
+        "next_attempt_at",
+        "disabled_at",
+        "disabled_by",
+        "leased_until",
+        "pending",
+    ]
     ordering = ["-id"]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[WebhookEndpoint]":
@@ -149,8 +163,21 @@ class WebhookDeliveryAdmin(RecordsAdmin):
     list_filter = ["status"]
     list_prefetch_related = ["endpoint"]
     linked_lookups = ["endpoint__exact"]
-    fields = ["endpoint", "type", "event_id", "position", "status", "attempts", "response_status", "error"]
-    fields += ["created_at", "next_attempt_at", "refused_at", "delivered_at", "payload"]
+    fields = [
+        "endpoint",
+        "type",
+        "event_id",
+        "position",
+        "status",
+        "attempts",
+        "response_status",
+        "error",
+        "created_at",
+        "next_attempt_at",
+        "refused_at",
+        "delivered_at",
+        "payload",
+    ]
     search_fields = ["order_id"]
     search_help_text = _("An order's id")
     actions = ["resend"]

@@ -15,7 +15,7 @@ from inventory import sale_terms
 from sales.models import Sale, SaleEntry, SaleProduct
 from shop import clock, lazy_texts, pausing
 from shop.db import transactions
-from shop.errors import Invalid, NotFound, Rejected, invalid_field
+from shop.errors import Invalid, NotFound, Rejected, invalid_field, required
 from shop.journal import journal
 from shop.lazy_texts import mark as _
 
@@ -152,10 +152,7 @@ pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paus
 
 
 def _found(sales: "QuerySet[Sale]", sale_id: int) -> Sale:
-    sale = sales.filter(pk=sale_id).first()
-    if sale is None:
-        raise no_sale(sale_id)
-    return sale
+    return required(sales.filter(pk=sale_id).first(), no_sale(sale_id).detail)
 
 
 def product_ids_of(sale_id: int) -> set[int]:

@@ -332,13 +332,12 @@ def broker_urls(name: str) -> list[str]:
     return found
 
 
-def broker_transport_options(
-    urls: Sequence[str], *, visibility_timeout: int, queue_type: str = QUEUE_TYPES[0]
-) -> dict[str, Any]:
+def broker_transport_options(urls: Sequence[str], *, queue_type: str = QUEUE_TYPES[0]) -> dict[str, Any]:
     """kombu's options of a connection: time limits, and how often it tries another node."""
     nodes = len(urls)
     options: dict[str, Any] = {
-        "visibility_timeout": visibility_timeout,
+        # It must exceed the longest task, or Redis delivers the same task to a second worker.
+        "visibility_timeout": 600,
         "socket_timeout": 2,
         "socket_connect_timeout": 1,
         # Each node is tried once. kombu would go on for six seconds; a task that can't be sent runs in this

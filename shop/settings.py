@@ -228,9 +228,8 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY = False
 # Celery would connect anew for each task; Django closes a thread's connection by its own rules before one.
 CELERY_DB_REUSE_MAX = 2**31
-# The visibility timeout must exceed the longest task, or Redis delivers the same task to a second worker.
 CELERY_BROKER_TRANSPORT_OPTIONS = broker_transport_options(
-    BROKER_URLS, visibility_timeout=600, queue_type=CELERY_TASK_DEFAULT_QUEUE_TYPE
+    BROKER_URLS, queue_type=CELERY_TASK_DEFAULT_QUEUE_TYPE
 )
 SWEEP_SECONDS = number("SWEEP_SECONDS", float)
 # The interval between queries for due sagas and events: one indexed query each.

@@ -301,6 +301,14 @@ def _is_other(request: HttpRequest, account: User) -> bool:
     return account.pk != request.user.pk
 
 
+def _is_active_other(request: HttpRequest, account: User) -> bool:
+    return _is_other(request, account) and account.is_active
+
+
+def _may_disable_other(request: HttpRequest, account: User) -> bool:
+    return _is_other(request, account) and _may_disable(request, account)
+
+
 @dataclass(frozen=True, slots=True)
 class AccountAction:
     """An action on accounts: its button, on which account who may take it, and when it makes sense."""
@@ -332,30 +340,26 @@ ACTIONS = (
         _("Issue a coupon"),
         "confirmation_number",
         lambda request, account: request.user.has_perm("coupons.add_coupon"),
-        lambda request, account: _is_other(request, account) and account.is_active,
+        _is_active_other,
     ),
     AccountAction(
         grant_points,
         _("Grant points"),
         "redeem",
         lambda request, account: request.user.has_perm(points_grants.PERMISSION),
-        lambda request, account: _is_other(request, account) and account.is_active,
+        _is_active_other,
     ),
     AccountAction(sign_out, _("Sign out everywhere"), "logout", _may_disable),
     AccountAction(
         disable,
         _("Disable"),
         "block",
-        lambda request, account: _is_other(request, account) and _may_disable(request, account),
+        _may_disable_other,
         lambda request, account: account.is_active,
         variant="danger",
     ),
     AccountAction(
-        enable,
-        _("Enable"),
-        "check",
-        lambda request, account: _is_other(request, account) and _may_disable(request, account),
-        lambda request, account: not account.is_active,
+        enable, _("Enable"), "check", _may_disable_other, lambda request, account: not account.is_active
     ),
     AccountAction(export, _("Export its data"), "download", partial(_may, permissions.EXPORT)),
     AccountAction(

@@ -126,7 +126,8 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
             return await in_thread(settle) if needs_thread else settle()
     try:
         if seen.strategy != BATCHED_STRATEGY or seen.partner:
-            return await in_thread(_issue_by_strategy, seen.strategy, campaign_id, user_id)
+            issue_one = partial(STRATEGIES[seen.strategy], campaign_id=campaign_id, user_id=user_id)
+            return await in_thread(lambda: _confirm_if_pending(issue_one()))
         outcome = await submit_to_batcher(group_commit.batcher(campaign_id), IssueRequest(user_id))
     except Rejected as refusal:
         if refusal.code == "sold_out":
@@ -159,10 +160,6 @@ def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -
     away = Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
     answer = applicants.answer(user_id) or (away if is_away else eligibility.sold_out_refusal(campaign))
     return _confirm_if_pending(eligibility.unwrap(answer))
-
-
-def _issue_by_strategy(strategy: str, campaign_id: int, user_id: int) -> Issued | Queued:
-    return _confirm_if_pending(STRATEGIES[strategy](campaign_id=campaign_id, user_id=user_id))
 
 
 def _confirm_if_pending(outcome: Issued | PendingConfirmation | Queued) -> Issued | Queued:

@@ -84,12 +84,9 @@ def request_json(
     query: Mapping[str, str] | None = None,
     body: Mapping[str, Any] | None = None,
     key: str | None = None,
-    headers: Mapping[str, str] | None = None,
 ) -> JsonReply:
     """Send a JSON request to the gateway at its `GATEWAY_URL`. Raises `NoAnswer`."""
-    content, sent = None, {**(headers or {})}
-    if key:
-        sent["Idempotency-Key"] = key
+    content, sent = None, {"Idempotency-Key": key} if key else {}
     if body is not None:
         sent["Content-Type"] = "application/json"
         content = orjson.dumps(body)

@@ -42,7 +42,6 @@ WORDS = {
     "running": _("running"),
     "stuck": _("stuck"),
     "done": _("done"),
-    "compensating": _("compensating"),
     "compensated": _("compensated"),
     # of disputes
     "won": _("won"),
@@ -62,7 +61,6 @@ WORDS = {
     # of accounts, events and laws
     "active": _("active"),
     "disabled": _("disabled"),
-    "queued": _("queued"),
     "delivered": _("delivered"),
     "dead": _("dead"),
     "holds": _("holds"),

@@ -184,7 +184,7 @@ def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_frozen(tas
     with socket.create_server((ports.HOST, 0)) as frozen:
         urls = [f"redis://{ports.HOST}:{frozen.getsockname()[1]}/0", own_redis.url]
         task = task_on(";".join(urls))
-        options = configuration.broker_transport_options(urls, visibility_timeout=600)
+        options = configuration.broker_transport_options(urls)
         task.app.conf.broker_transport_options = options
         assert timed(lambda: dispatch.send_to_broker(task, ["first"])) < 10
     assert (ran, count_sent(own_redis)) == ([], 1)
