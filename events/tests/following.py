@@ -1,6 +1,7 @@
 """Readers of the event feed, for tests: they follow cursors, as a program does."""
 
 from typing import Any
+from uuid import UUID
 
 import orjson
 from django.contrib.auth.models import User
@@ -20,10 +21,10 @@ def reader() -> User:
     return AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
 
 
-def record(*names: str, type: str = "order.paid") -> None:
-    """Record an event for each of these names, in a transaction."""
+def record(*names: str, type: str = "order.paid", order_id: UUID | None = None) -> None:
+    """Record an event for each of these names, of the order if there is one, in a transaction."""
     data = [orjson.dumps({"name": name}).decode() for name in names]
-    made = [NewEvent(uuid7(), type, None, clock.now(), one) for one in data]
+    made = [NewEvent(uuid7(), type, order_id, clock.now(), one) for one in data]
     transactions.run(lambda: recording.record_all(made), transactions.ONCE)
 
 

@@ -3,13 +3,12 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import orjson
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
@@ -18,9 +17,8 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from accounts import accounts
 from accounts.api_keys import keys
 from accounts.models import ApiKey
-from events.feed import recording, sequencing
+from events.feed import sequencing
 from events.feed.reading import READ_EVENTS
-from events.feed.recording import NewEvent
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.tests.following import publish, record
 from events.tests.receivers import Receiver, receiving
@@ -29,7 +27,7 @@ from events.webhooks.dispatcher import Dispatcher
 from events.webhooks.endpoints import Owner
 from scripts.tests.canned_shop import Sent
 from shop import clock
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql
 from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests.api_keys import make
@@ -74,13 +72,6 @@ def endpoint_for(receiver: Receiver, *events: str) -> WebhookEndpoint:
 def an_owner() -> Owner:
     """An account that may read events."""
     return Owner(SuperuserFactory.create().pk)
-
-
-def record_for(order_id: UUID, names: Sequence[str]) -> None:
-    """Events of an order, one after the other."""
-    data = [orjson.dumps({"name": name}).decode() for name in names]
-    made = [NewEvent(uuid4(), "order.paid", order_id, clock.now(), one) for one in data]
-    transactions.run(lambda: recording.record_all(made), transactions.ONCE)
 
 
 def deliver(endpoint: WebhookEndpoint, *names: str, passes: int = 1) -> WebhookEndpoint:
@@ -231,12 +222,12 @@ def test_a_refused_event_holds_back_its_order_and_no_other(receiver):
     endpoint, first, second = endpoint_for(receiver), uuid4(), uuid4()
     refused = {"a2"}
     receiver.answer = lambda request: 500 if request.body["data"]["name"] in refused else 200
-    record_for(first, ["a1", "a2", "a3"])
-    record_for(second, ["b1", "b2"])
+    record("a1", "a2", "a3", order_id=first)
+    record("b1", "b2", order_id=second)
     deliver(endpoint)
     WebhookDelivery.objects.filter(status="pending").update(next_attempt_at=clock.now() + HOUR / 12)
-    record_for(first, ["a4"])
-    record_for(second, ["b3"])
+    record("a4", order_id=first)
+    record("b3", order_id=second)
     deliver(endpoint, passes=2)
     assert sorted(receiver.names()) == ["a1", "a2", "b1", "b2", "b3"]
 
@@ -262,7 +253,7 @@ def test_anything_but_a_success_is_a_failure(endpoint, receiver, status):
 def test_an_event_is_given_up_after_three_days_and_some_attempts_and_its_order_goes_on(receiver, settings):
     endpoint, order = endpoint_for(receiver), uuid4()
     receiver.answer = lambda request: 500 if request.body["data"].get("name") == "poison" else 200
-    record_for(order, ["poison", "next"])
+    record("poison", "next", order_id=order)
     deliver(endpoint)
     ago = timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR
     WebhookDelivery.objects.update(created_at=clock.now() - ago)
@@ -354,7 +345,7 @@ def test_a_receiver_that_closes_its_connections_gets_each_event_once_and_in_sequ
     """It does not say so, and a request that meets the closing is tried again."""
     endpoint, receiver.server.keeps_connections = endpoint_for(receiver), False
     names = [f"{number:02}" for number in range(20)]
-    record_for(uuid4(), names)
+    record(*names, order_id=uuid4())
 
     def is_delivered() -> bool:
         deliver_again(endpoint)
@@ -377,7 +368,7 @@ def test_a_name_that_leads_elsewhere_in_the_middle_of_a_pass_is_followed_there(m
             return 200
 
         former.answer = move
-        record_for(uuid4(), ["a", "b", "c", "d"])
+        record("a", "b", "c", "d", order_id=uuid4())
         deliver(endpoint)
 
     assert (former.names(), latter.names()) == (["a", "b"], ["c", "d"])
@@ -392,7 +383,7 @@ def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiv
         return 200
 
     receiver.answer = answer
-    record_for(uuid4(), ["a", "b", "c", "d"])
+    record("a", "b", "c", "d", order_id=uuid4())
     one_pass(endpoint, worker="first", stop=stop)
     assert statuses(endpoint) == [("delivered", 1)] * 2 + [("pending", 0)] * 2
 
@@ -513,14 +504,14 @@ def test_many_refused_orders_hold_back_no_other(endpoint, receiver, monkeypatch)
     receiver.answer = lambda request: 422 if request.body["data"]["name"] == "refused" else 200
     refused = [uuid4() for _ in range(60)]
     for order_id in refused:
-        record_for(order_id, ["refused", "later"])
-    record_for(uuid4(), ["accepted"])
+        record("refused", "later", order_id=order_id)
+    record("accepted", order_id=uuid4())
     deliver(endpoint, passes=4)
     assert "accepted" in receiver.names()
     assert "later" not in receiver.names()
     make_due()
-    record_for(refused[0], ["later"])
-    record_for(uuid4(), ["accepted later"])
+    record("later", order_id=refused[0])
+    record("accepted later", order_id=uuid4())
     deliver(endpoint, passes=20)
     assert "accepted later" in receiver.names()
     assert "later" not in receiver.names()
@@ -533,9 +524,9 @@ def test_many_refused_orders_hold_back_no_other(endpoint, receiver, monkeypatch)
 def test_what_waits_for_a_refused_event_is_due_when_that_is(endpoint, receiver):
     receiver.answer = lambda request: 422
     order_id = uuid4()
-    record_for(order_id, ["a", "b"])
+    record("a", "b", order_id=order_id)
     deliver(endpoint)
-    record_for(order_id, ["c"])
+    record("c", order_id=order_id)
     deliver(endpoint)
     assert len(set(WebhookDelivery.objects.values_list("next_attempt_at", flat=True))) == 1
     assert not dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
@@ -587,7 +578,7 @@ def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver):
         return 200
 
     receiver.answer = answer
-    record_for(uuid4(), [f"{number:02}" for number in range(12)])
+    record(*(f"{number:02}" for number in range(12)), order_id=uuid4())
     sequencing.sequence()
     with another_process(WORKER, DEBUG="1") as process:
         assert arrived.wait(30)
