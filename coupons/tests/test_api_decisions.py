@@ -30,18 +30,6 @@ def shown(campaign: Campaign) -> tuple[str, int, int]:
 
 
 @BY_A_COUPON_OR_A_TICKET
-def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(strategy, user, staff):
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=5, codes=1)
-    assert shown(campaign) == ("open", 0, 1)
-
-    ask(user, campaign)
-    worker.serve_once()
-
-    assert refusal(ask(staff, campaign)) == (409, "sold_out")
-    assert shown(campaign) == ("sold_out", 1, 0)
-
-
-@BY_A_COUPON_OR_A_TICKET
 def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(strategy, user, staff):
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=3, codes=1)
     ask(client_of(AccountFactory.create()), campaign)

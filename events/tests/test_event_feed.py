@@ -14,8 +14,6 @@ from django.db.models import Q
 
 from accounts.api_keys import keys
 from coupons.campaigns import campaigns
-from coupons.issuing import issuing
-from coupons.tests.factories import CampaignFactory
 from events import audit, doctor
 from events.feed import catalogue, reading, recording, sequencing
 from events.models import FeedEvent, FeedState
@@ -35,7 +33,6 @@ from shop.tests import api_keys
 from shop.tests.api_keys import KeyApi, client_with
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 from shop.tests.second_process import another_process, read_line
 from shop.tests.waiting import in_background
@@ -222,18 +219,6 @@ def test_many_runs_of_ids_are_sequenced_in_batches(monkeypatch):
     assert sequencing.sequence() == 8
     assert FeedState.objects.get().last_position == 8
     assert Follower(reader(), limit=3).read_all() == list("abcdefgh")
-
-
-def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(api):
-    campaign, account = CampaignFactory.create(), AccountFactory.create()
-    issuing.issue(campaign_id=campaign.pk, user_id=account.pk)
-    sequencing.sequence()
-
-    [event] = api.get("/events?type=coupon.issued").json()["results"]
-
-    line = JournalLine.objects.get(what="coupon.issued")
-    assert (event["id"], event["data"]) == (str(line.event_id), line.after)
-    assert event["data"]["account"] == account.pk
 
 
 def test_a_product_that_sells_out_and_returns_has_an_event_each(api):

@@ -111,19 +111,6 @@ def test_a_page_is_saved_as_it_is_shown(name, operator):
     assert values_of(row) == before
 
 
-def test_a_campaigns_name_is_changed_after_a_coupon_was_issued(operator):
-    made = with_a_coupon()
-    page = reverse("admin:coupons_campaign_change", args=[made.id])
-    shown = fields_of(operator.get(page).content.decode(), reason="a clearer name", name="The clearer name")
-
-    operator.post(page, shown)
-
-    made.refresh_from_db()
-    assert (made.name, made.issued) == ("The clearer name", 1)
-    line = JournalLine.objects.filter(subject=f"campaign {made.id}", detail="a clearer name").get()
-    assert line.actor_name == "ada"
-
-
 KINDS: dict[str, tuple[str, Callable[[int], list[Any]]]] = {
     "campaign": ("coupons", CampaignFactory.create_batch),
     "product": ("inventory", ProductFactory.create_batch),
