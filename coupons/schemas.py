@@ -17,17 +17,7 @@ from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from shop import clock
 from shop.errors import NotFound, Rejected
 from shop.http.openapi import api_doc
-from shop.http.validation import (
-    Amount,
-    Id,
-    Input,
-    Instant,
-    NonBlankText,
-    PositiveAmount,
-    Query,
-    QueryId,
-    body,
-)
+from shop.http.validation import Amount, Id, Input, Instant, NonBlankText, PositiveAmount, Query, QueryId
 
 MOST_COUPONS = 10**9
 MOST_CODES_AT_ONCE = 100_000
@@ -265,36 +255,47 @@ class EligibleAccountsBody(BaseModel):
     total: int
 
 
-def terms(given_terms: CreateCampaignInput | ChangeCampaignInput) -> Terms:
+def terms(body: CreateCampaignInput | ChangeCampaignInput) -> Terms:
     """The given fields, by the names of the campaign's columns."""
-    given: dict[str, Any] = given_terms.model_dump(exclude_unset=True)
+    given: dict[str, Any] = body.model_dump(exclude_unset=True)
     columns = {DISCOUNT_COLUMNS[name]: value for name, value in given.pop("discount", {}).items()}
     return Terms(**given, **columns)  # type: ignore[typeddict-item]
 
 
 def campaign_body(campaign: Campaign, *, for_staff: bool = False) -> dict[str, Any]:
-    return body(
-        CampaignBody,
-        campaign,
-        remaining=max(0, campaign.remaining),
-        shared_code=campaign.shared_code if for_staff else None,
-        partner=campaign.partner or None,
-        discount=_discount(campaign),
-        products=campaign.product_ids,
-        status=campaign.status_at(clock.now()),
-    )
+    return {
+        "id": campaign.pk,
+        "name": campaign.name,
+        "strategy": campaign.strategy,
+        "quantity": campaign.quantity,
+        "issued": campaign.issued,
+        "remaining": max(0, campaign.remaining),
+        "opens_at": campaign.opens_at,
+        "closes_at": campaign.closes_at,
+        "code_source": campaign.code_source,
+        "shared_code": campaign.shared_code if for_staff else None,
+        "partner": campaign.partner or None,
+        "discount": _discount(campaign),
+        "coupon_valid_for_days": campaign.coupon_valid_for_days,
+        "products": campaign.product_ids,
+        "first_order_only": campaign.first_order_only,
+        "eligible": campaign.eligible,
+        "status": campaign.status_at(clock.now()),
+    }
 
 
 def coupon_body(coupon: Coupon) -> dict[str, Any]:
     """The body of a coupon whose campaign is loaded."""
-    return body(
-        CouponBody,
-        coupon,
-        campaign=coupon.campaign_id,
-        status=coupon.status_at(clock.now()),
-        discount=_discount(coupon.campaign),
-        order=coupon.order_id,
-    )
+    return {
+        "code": coupon.code,
+        "campaign": coupon.campaign_id,
+        "position": coupon.position,
+        "status": coupon.status_at(clock.now()),
+        "discount": _discount(coupon.campaign),
+        "issued_at": coupon.issued_at,
+        "expires_at": coupon.expires_at,
+        "order": coupon.order_id,
+    }
 
 
 def ticket_body(queued: Queued) -> dict[str, Any]:
@@ -312,8 +313,12 @@ def code_body(code: PoolCode) -> dict[str, Any]:
     """The body of a code whose coupon is loaded."""
     # A code in flight may be released again.
     is_in_flight = code.status == PoolCode.Status.IN_FLIGHT
-    status = PoolCode.Status.AVAILABLE if is_in_flight else code.status
-    return body(PoolCodeBody, code, status=status, position=code.coupon.position if code.coupon else None)
+    return {
+        "code": code.code,
+        "status": PoolCode.Status.AVAILABLE if is_in_flight else code.status,
+        "position": code.coupon.position if code.coupon else None,
+        "added_at": code.added_at,
+    }
 
 
 def _discount(campaign: Campaign) -> dict[str, Any]:

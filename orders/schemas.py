@@ -29,7 +29,7 @@ from payments.schemas import (
 from shop import lazy_texts
 from shop.http import json_format, problems
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Id, Input, NonBlankText, Query, QueryId, TypedCode, Uuid, body
+from shop.http.validation import Amount, Id, Input, NonBlankText, Query, QueryId, TypedCode, Uuid
 from shop.idempotency.recorded_answers import Answer
 from shop.lazy_texts import ENGLISH, mark as _
 from shop.models import JournalLine
@@ -276,26 +276,55 @@ def order_body(
 
     `reader_id` is the account that reads it, if it may be another than the order's.
     """
-    return body(
-        OrderBody,
-        order,
-        id=str(order.id),
-        status="expired" if order_states.is_lapsed(order) else order.status,
-        items=[body(ItemBody, line, product=line.product_id) for line in lines],
-        coupon=order.coupon_code or None,
-        payment=payment
+    return {
+        "id": str(order.id),
+        "status": "expired" if order_states.is_lapsed(order) else order.status,
+        "items": [
+            {
+                "product": line.product_id,
+                "sku": line.sku,
+                "name": line.name,
+                "quantity": line.quantity,
+                "unit_price": line.unit_price,
+                "line_amount": line.line_amount,
+            }
+            for line in lines
+        ],
+        "items_amount": order.items_amount,
+        "discount_amount": order.discount_amount,
+        "points_amount": order.points_amount,
+        "card_amount": order.card_amount,
+        "total_amount": order.total_amount,
+        "refunded_amount": order.refunded_amount,
+        "currency": order.currency,
+        "coupon": order.coupon_code or None,
+        "placed_at": order.placed_at,
+        "expires_at": order.expires_at,
+        "paid_at": order.paid_at,
+        "payment": payment
         and {
             "id": str(payment.id),
             "status": payment.shown_status,
             "next_action": next_action_body(payment, reader_id=reader_id),
         },
-        failure=failure_body(order.failure_code, order.failure_detail, language),
-    )
+        "failure": failure_body(order.failure_code, order.failure_detail, language),
+    }
 
 
 def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
-    items = [{"product": item.line.product_id, "quantity": item.quantity} for item in lines]
-    return body(RefundBody, refund, id=str(refund.id), order=str(refund.order_id), items=items)
+    return {
+        "id": str(refund.id),
+        "order": str(refund.order_id),
+        "status": refund.status,
+        "amount": refund.amount,
+        "points_amount": refund.points_amount,
+        "card_amount": refund.card_amount,
+        "items": [{"product": item.line.product_id, "quantity": item.quantity} for item in lines],
+        "reason": refund.reason,
+        "restock": refund.restock,
+        "source": refund.source,
+        "created_at": refund.created_at,
+    }
 
 
 @dataclass(frozen=True, slots=True)

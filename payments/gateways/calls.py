@@ -84,9 +84,12 @@ def request_json(
     query: Mapping[str, str] | None = None,
     body: Mapping[str, Any] | None = None,
     key: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JsonReply:
     """Send a JSON request to the gateway at its `GATEWAY_URL`. Raises `NoAnswer`."""
-    content, sent = None, {"Idempotency-Key": key} if key else {}
+    content, sent = None, {**(headers or {})}
+    if key:
+        sent["Idempotency-Key"] = key
     if body is not None:
         sent["Content-Type"] = "application/json"
         content = orjson.dumps(body)
