@@ -26,7 +26,6 @@ from events.tests.test_webhook_deliveries import (
     make_due,
     one_pass,
     receiver,
-    record_for,
     statuses,
 )
 from events.webhooks import delivery_pass, dispatcher, endpoints
@@ -102,7 +101,7 @@ def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(receiver, release):
     endpoint = endpoint_for(receiver)
     hanging_at(receiver, "03", release)
     names = [f"{number:02}" for number in range(8)]
-    record_for(uuid4(), names)
+    record(*names, order_id=uuid4())
     with receiving() as corrected:
         first = in_background(partial(one_pass, endpoint))
         wait_until(lambda: len(receiver.requests) == 4)
@@ -120,7 +119,7 @@ def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(receiver, release):
 def test_nothing_is_sent_once_the_endpoint_is(how, receiver, release):
     endpoint = endpoint_for(receiver)
     hanging_at(receiver, "01", release)
-    record_for(uuid4(), [f"{number:02}" for number in range(20)])
+    record(*[f"{number:02}" for number in range(20)], order_id=uuid4())
     first = in_background(partial(one_pass, endpoint))
     wait_until(lambda: len(receiver.requests) == 2)
     match how:
@@ -264,7 +263,7 @@ def test_a_pass_over_a_slow_receiver_is_recorded_soon(receiver, monkeypatch):
     monkeypatch.setattr(delivery_pass, "PASS_SECONDS", 0.3)
     endpoint, receiver.delay_seconds = endpoint_for(receiver), 0.2
     names = [f"{number:02}" for number in range(20)]
-    record_for(uuid4(), names)
+    record(*names, order_id=uuid4())
     deliver(endpoint)
     sent = len(receiver.requests)
     assert 0 < sent < 15

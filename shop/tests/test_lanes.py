@@ -204,15 +204,20 @@ def asked(world: World, method: str, path: str, who: str, body: bytes, headers: 
     filled = body
     if b"%(" in body:
         filled = body % {name.encode(): str(value).encode() for name, value in world.names.items()}
-    return send_request_blocking(
-        method,
-        f"/api/v1{where}",
-        filled,
-        query=query,
-        access=world.access[who],
-        headers={"Content-Type": "application/json"} | KEYED | headers,
-        address=world.address,
-    )
+    for _ in range(3):
+        answer = send_request_blocking(
+            method,
+            f"/api/v1{where}",
+            filled,
+            query=query,
+            access=world.access[who],
+            headers={"Content-Type": "application/json"} | KEYED | headers,
+            address=world.address,
+        )
+        # On a busy machine the accounts that are disabled may not be read in time: nothing was done then.
+        if answer.status != 503:
+            break
+    return answer
 
 
 def masked(answer: Answer, world: World) -> tuple[int, dict[str, str], str]:

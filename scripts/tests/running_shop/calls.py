@@ -1,5 +1,7 @@
 """Calls of the running shop for its tests: many buyers at once, and what both web processes answered."""
 
+import os
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,6 +86,26 @@ def answered_by_process(shop: RunningShop, view: str) -> Counter[str]:
         values = mmap_dict.MmapedDict.read_all_values_from_file(str(path))
         found[path.stem] = sum(int(value) for key, value, *_ in values if COUNTED in key and view in key)
     return found
+
+
+def begun_at_both(
+    shop: RunningShop,
+    begin: "Callable[[Sequence[User]], Sequence[Future[Response]]]",
+    buyers: Sequence[User],
+    product: Product,
+) -> "list[Future[Response]]":
+    """Begin the orders of half of the buyers at each web process, while the other stands still; those of the
+    second half are at the one with the greater id.
+    """
+    begun, half, (first, second) = list[Future[Response]](), len(buyers) // 2, sorted(shop.web_processes())
+    for standing, some in ((second, buyers[:half]), (first, buyers[half:])):
+        os.kill(standing, signal.SIGSTOP)
+        try:
+            begun.extend(begin(some))
+            wait_until(lambda: orders_of(product).count() == len(begun))
+        finally:
+            os.kill(standing, signal.SIGCONT)
+    return begun
 
 
 @contextmanager

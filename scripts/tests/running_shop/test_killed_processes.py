@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 import urllib3
+from django.contrib.auth.models import User
 from django.db import connection
 
 from accounts.tokens import tokens
@@ -89,23 +90,22 @@ def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(r
     """Clients of the killed process lose their connection, repeat with their key, and get the same order."""
     product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(16)
 
-    def call_all(callers: calls.Connections) -> "list[Future[calls.Response]]":
+    def call_all(some: Sequence[User]) -> "list[Future[calls.Response]]":
         return [
             callers.soon(one, "POST", "/orders", calls.purchase(product), key="a", Prefer="wait=20")
-            for one in buyers
+            for one in some
         ]
 
     with calls.Connections(running_shop, 16) as callers:
         with running_shop.frozen("worker"):
-            waiting = call_all(callers)
-            wait_until(lambda: calls.orders_of(product).count() == 16)
+            waiting = calls.begun_at_both(running_shop, call_all, buyers, product)
             killed = min(running_shop.web_processes())
             os.kill(killed, signal.SIGKILL)
         lost = [call for call in waiting if isinstance(call.exception(30), urllib3.exceptions.HTTPError)]
         assert 0 < len(lost) < 16
         answers = [call.result() for call in waiting if call not in lost]
         assert {(answer.status, answer.json()["status"]) for answer in answers} == {(201, "paid")}
-        again = [call.result(30) for call in call_all(callers)]
+        again = [call.result(30) for call in call_all(buyers)]
     assert {(answer.status, answer.headers["Idempotency-Replayed"]) for answer in again} == {(201, "true")}
     assert len({answer.json()["id"] for answer in again}) == 16
     assert calls.count_paid_once(product) == 16
