@@ -66,11 +66,10 @@ class OrderRow(NamedTuple):
     failure_detail: str = ""
 
 
-def lock(order_ids: Iterable[UUID], *, skip_locked: bool = False) -> dict[UUID, OrderRow]:
-    """Lock these orders in the order of their ids; `skip_locked` leaves out those that are locked already."""
+def lock(order_ids: Iterable[UUID]) -> dict[UUID, OrderRow]:
+    """Lock these orders in the order of their ids."""
     open_transaction.assert_inside()
-    for_update = bulk_sql.for_update(skip_locked=skip_locked)
-    found = bulk_sql.reader(Order, OrderRow._fields).rows_of(set(order_ids), lock=for_update)
+    found = bulk_sql.reader(Order, OrderRow._fields).rows_of(set(order_ids), lock=bulk_sql.for_update())
     return {row[0]: OrderRow(*row) for row in found}
 
 

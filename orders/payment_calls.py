@@ -38,7 +38,7 @@ ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, CurrentAnswer]]
 """Reads the current answers for these orders or payments, in a language."""
 
 
-class Started(NamedTuple):
+class Pending(NamedTuple):
     """A payment that a call has started: what the call is answered until there is a result, and the saga if
     this process advances it.
     """
@@ -76,10 +76,10 @@ async def perform(
         return counting.outcome
 
     # What was placed, and its rows, are not kept in memory by the wait.
-    begun = _begun(await _find_or_perform(call, work_within_limits), call, event)
-    if isinstance(begun, JSONResponse):
-        return begun
-    subject_id, started = begun
+    outcome = _started_by(await _find_or_perform(call, work_within_limits), call, event)
+    if isinstance(outcome, JSONResponse):
+        return outcome
+    subject_id, started = outcome
     return await wait_and_respond(request, call, subject_id, read, started, is_attempted)
 
 
@@ -92,9 +92,9 @@ async def _find_or_perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) 
         raise
 
 
-def _begun(
+def _started_by(
     outcome: PlacedOrder | StartedPayment | Replay, call: KeyedCall, event: str
-) -> JSONResponse | tuple[UUID, Started | None]:
+) -> JSONResponse | tuple[UUID, Pending | None]:
     """The response, or what the call waits for, and what it has started."""
     if isinstance(outcome, Replay):
         if outcome.answer:
@@ -104,18 +104,18 @@ def _begun(
     if isinstance(outcome, StartedPayment):
         note(event, outcome.payment.order_id, outcome.saga.id)
         answer = schemas.payment_answer(outcome.payment, call.language).answer
-        return outcome.payment.id, _started(answer, outcome)
+        return outcome.payment.id, _pending(answer, outcome)
     order, started = outcome.order, outcome.started
     note(event, order.id, started.saga.id if started else None)
     if started is None:
         assert outcome.answer
         return keyed_calls.respond(outcome.answer, is_replay=False)
     answer = schemas.order_answer(order, outcome.lines, [started.payment], call.language).answer
-    return order.id, _started(answer, started)
+    return order.id, _pending(answer, started)
 
 
-def _started(answer: Answer, payment: StartedPayment) -> Started:
-    return Started(answer, payment.saga.id if payment.saga.lease_token else None)
+def _pending(answer: Answer, payment: StartedPayment) -> Pending:
+    return Pending(answer, payment.saga.id if payment.saga.lease_token else None)
 
 
 def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | None:
@@ -153,7 +153,7 @@ async def wait_and_respond(
     call: KeyedCall,
     subject_id: UUID,
     read: ReadAnswers,
-    started: Started | None = None,
+    started: Pending | None = None,
     is_attempted: Callable[[UUID], bool] | None = None,
 ) -> JSONResponse:
     """Wait for a payment's result, as the client prefers or else until it `is_attempted`, and respond; a
@@ -175,7 +175,7 @@ async def wait_and_respond(
         answers.append(await submit_to_batcher(_batcher, (call, subject_id, read)))
         return is_tried or answers[-1].is_settled or answers[-1].is_for_customer
 
-    begin = partial(_begin, started.saga_id) if started else None
+    begin = partial(_continue, started.saga_id) if started else None
     try:
         if seconds:
             await completion_notifications.wait(
@@ -200,7 +200,7 @@ async def wait_and_respond(
     return keyed_calls.respond(answer, is_replay=started is None)
 
 
-def _begin(saga_id: UUID | None) -> bool:
+def _continue(saga_id: UUID | None) -> bool:
     """Have a worker continue what was started, unless this process does. Returns whether that may be over."""
     if saga_id:
         return not run.process_executor().has(saga_id)

@@ -24,7 +24,6 @@ from orders.saga.definitions import (
     APPLIED,
     DO,
     FORCED_DETAIL,
-    NOT_CALLED,
     NOT_KNOWN,
     RETRYABLE,
     SAGA_TYPES,
@@ -40,7 +39,7 @@ from orders.saga.definitions import (
     WorkClass,
 )
 from payments import gateways
-from payments.gateways.contract import ExpectedCharge, GatewayResult
+from payments.gateways.contract import NOT_CALLED, ExpectedCharge, GatewayResult
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import mark as _

@@ -23,7 +23,6 @@ from orders.saga.definitions import (
     LEASE_SECONDS,
     LONGEST_REST_SECONDS,
     NEVER_RAN,
-    NOT_CALLED,
     NOT_CONFIRMED,
     OUTCOME_UNKNOWN,
     RETRYABLE,
@@ -43,6 +42,7 @@ from orders.saga.definitions import (
     refusal_or_failure,
 )
 from orders.saga.store import UNLEASED, SagaLogLine
+from payments.gateways.contract import NOT_CALLED
 from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
@@ -139,8 +139,8 @@ class Batch:
         # A single batch trusts no copy: it may run because the reply to the COMMIT of a shared one was lost.
         self.rows = store.lock_sagas(self.copies, token=None if self.mode == SINGLE else self.token)
         for id, saga in self.rows.items():
-            saga.result = saga.result or self.copies[id].result_for(saga)
             copy = self.copies[id]
+            saga.result = saga.result or copy.result_for(saga)
             saga.found_at, saga.found_as, saga.begun = copy.found_at, copy.found_as, copy.begun
             if self._may_advance(saga):
                 self.advanced.append(saga)

@@ -39,8 +39,6 @@ UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
 LONGEST_REST_SECONDS = max(backoff.LONGEST_SECONDS, settings.PAYMENT_ACTION_SECONDS) + LEASE_SECONDS
 """The longest time until the next attempt of a saga."""
-NOT_CALLED = "not_called"
-"""The code of a step that failed because the other system is known to be away: it was not called."""
 OF_WEB = "web-"
 """How the tokens of web processes' leases begin: they don't show that a worker is alive."""
 AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
@@ -62,8 +60,8 @@ class StepResult:
     unknown, `pending` while the other system works on it, or `requires_action` while it waits for a person,
     with the `action`. `reference` is that system's id of it, `amount` what it moved there, and `answer` what
     else it said, for `on_result`. A `code` of one that is done is why the saga is compensated all the same,
-    of one that failed why the other system refused it, or `NOT_CALLED`. One that failed and `needs_operator`
-    is stuck at once, and not compensated at the deadline.
+    of one that failed why the other system refused it, or the gateways' `NOT_CALLED`. One that failed and
+    `needs_operator` is stuck at once, and not compensated at the deadline.
     """
 
     event: Event

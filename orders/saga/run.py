@@ -488,6 +488,8 @@ class Executor:
 
     def _return(self, sagas: Sequence[SagaRow], result: StepResult | None = None) -> None:
         """Give the sagas to their next batches, which record the result of a call."""
+        if not sagas:
+            return
         if result and result.answer is not None:
             # What its step books of it is locked in the order of a batch of its own.
             sagas[0].result = result

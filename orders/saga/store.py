@@ -227,7 +227,7 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
     if lock is None and is_shared:
         rows, parents = _lock_with_orders(sagas)
     else:
-        parents = (lock or _lock_orders)(sagas, is_shared)
+        parents = lock(sagas, is_shared) if lock else _lock_orders(sagas)
         rows = read_sagas(parents if is_shared else copies, is_locked=True)
     final = dict[UUID, FinalResults]()
     for id, row in rows.items():
@@ -241,8 +241,8 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
     return {id: rows[id] for id in copies if id in rows}
 
 
-def _lock_orders(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, OrderRow]:
-    locked = order_states.lock([saga.about_id for saga in sagas if saga.about_id], skip_locked=skip_locked)
+def _lock_orders(sagas: Sequence[SagaRow]) -> dict[UUID, OrderRow]:
+    locked = order_states.lock([saga.about_id for saga in sagas if saga.about_id])
     return {saga.id: locked[saga.about_id] for saga in sagas if saga.about_id in locked}
 
 

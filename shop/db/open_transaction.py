@@ -22,7 +22,7 @@ class OpenTransaction:
     """
 
     writes: dict[Callable[[Sequence[Any]], None], list[Any]] = field(default_factory=dict)
-    undo: list[Callable[[], object]] = field(default_factory=list)
+    undo: ExitStack = field(default_factory=ExitStack)
     is_at_commit: bool = False
 
 
@@ -70,7 +70,7 @@ def on_rollback(undo: Callable[[], object]) -> None:
     """
     assert_inside()
     if state.current:
-        state.current.undo.append(undo)
+        state.current.undo.callback(undo)
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def atomic() -> Iterator[OpenTransaction]:
     if state.is_forbidden:
         raise transaction.TransactionManagementError("No transaction while a secondary is read.")
     this = OpenTransaction()
-    try:
+    with this.undo:
         with ExitStack() as commit, transaction.atomic():
             state.current = this
             try:
@@ -134,7 +134,4 @@ def atomic() -> Iterator[OpenTransaction]:
                 commit.enter_context(tracing.span("COMMIT", attributes, kind="client"))
             finally:
                 state.current = None
-    except BaseException:
-        for undo in this.undo:
-            undo()
-        raise
+        this.undo.pop_all()
