@@ -59,3 +59,11 @@ def signed_in(account: User) -> Client:
     client = Client()
     client.force_login(account)
     return client
+
+
+def problem_of(response: Any) -> tuple[int, str]:
+    """The status and code of a refusal."""
+    body = response.json()
+    assert response["Content-Type"] == "application/problem+json"
+    assert body["status"] == response.status_code
+    return response.status_code, body["code"]

@@ -16,6 +16,11 @@ from shop.redis import redis_client
 from shop.tests import process_state
 
 
+def nowhere(scheme: str = "http") -> str:
+    """An address where nothing answers."""
+    return f"{scheme}://{ports.HOST}:{ports.free()}"
+
+
 class OwnRedis:
     """The test's own redis-server, which keeps its port over restarts and persists nothing."""
 

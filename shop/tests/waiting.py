@@ -1,14 +1,25 @@
-"""Work that waits for a lock, for tests: started in a thread, and observed while it waits."""
+"""Time for tests: a clock shifted by a distance, and work that waits for a lock.
+
+Such work is started in a thread, and observed while it waits.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any
 
 from django.db import connections
 from django.db.models import Model
 
+from shop import clock
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask, holding
+
+
+def shifted(**distance: float) -> AbstractContextManager[None]:
+    """While this is open, the clock is shifted by so much: `with shifted(minutes=-15):`."""
+    return clock.shifted(by=timedelta(**distance))
 
 
 def in_background(work: Callable[[], Any]) -> "Future[Any]":
