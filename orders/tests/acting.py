@@ -14,7 +14,7 @@ from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
-from orders.models import Order, Saga
+from orders.models import Saga
 from orders.payment import gateway_events, gateway_lookups, purchase, refunding
 from orders.placement import checkout
 from orders.saga import operator_actions
@@ -154,7 +154,7 @@ def cancel(shop: Shop, order: things.Order) -> None:
 def lapse(order: things.Order) -> None:
     """Let the order's time to pay pass."""
     order.is_lapsed = True
-    Order.objects.filter(id=order.id).update(expires_at=timezone.now())
+    buying.change_order(order, expires_at=timezone.now())
 
 
 def refund(

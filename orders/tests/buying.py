@@ -14,6 +14,7 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.reservations import Line
+from inventory.tests.factories import ProductFactory
 from orders import schemas
 from orders.models import Order, Refund, Saga
 from orders.payment import charging, refunding, top_ups
@@ -28,7 +29,7 @@ from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.journal import journal
 from shop.management import laws
 from shop.operations.audits.checks import LawReport, merge_reports
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, reloaded
 from shop.tests.racing import wait_until
 
 TWO_STRATEGIES = ("group_commit", "redis_gate")
@@ -46,6 +47,11 @@ def account(*, points: int = 0) -> Any:
         with transaction.atomic():
             ledger.bulk_open_wallets([made.id], points)
     return made
+
+
+def product_and_buyer(*, points: int = 0, **columns: Any) -> tuple[Product, Any]:
+    """A new product with these columns, and a new account with these points."""
+    return ProductFactory.create(**columns), account(points=points)
 
 
 def order_of(product: Product, token: str = "", *, quantity: int = 1, **more: Any) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def top_up(account_id: int, amount: int, token: str = "tok_ok") -> Payment:
     """The payment of a top-up, advanced as far as possible now."""
     started = start_top_up(account_id, amount, token)
     stepping.advance(started.saga.id)
-    return Payment.objects.get(id=started.payment.id)
+    return reloaded(started.payment)
 
 
 def order_request(
@@ -115,6 +121,16 @@ def place(account_id: int, quantities: Mapping[Product, int], **wanted: Any) -> 
     return placed
 
 
+def request_of_newcomer(product: Product, quantity: int = 1, **wanted: Any) -> OrderRequest:
+    """The request of a new account for one product."""
+    return order_request(account().id, {product: quantity}, **wanted)
+
+
+def place_for_newcomer(product: Product, quantity: int = 1, **wanted: Any) -> PlacedOrder:
+    """Place the order of a new account for one product."""
+    return place(account().id, {product: quantity}, **wanted)
+
+
 def owner(placed: PlacedOrder) -> User:
     """The account of the order."""
     return User.objects.get(id=placed.order.account_id)
@@ -123,7 +139,36 @@ def owner(placed: PlacedOrder) -> User:
 def advance(placed: PlacedOrder) -> Order:
     """Advance the order's saga as far as possible now, and return the order."""
     stepping.advance(placed.started.saga.id)
+    return order_now(placed)
+
+
+def order_now(placed: PlacedOrder) -> Order:
+    """The order as it stands now."""
     return Order.objects.get(id=placed.order.id)
+
+
+def change_order(order: Any, **columns: Any) -> None:
+    """Change these columns of the order in the database only."""
+    Order.objects.filter(id=order.id).update(**columns)
+
+
+def status_of(placed: PlacedOrder) -> str:
+    """The status of the order now."""
+    return state_of(placed.order.id)
+
+
+def saga_of(placed: PlacedOrder) -> Saga:
+    """The saga of its purchase, as it stands now."""
+    return reloaded(placed.started.saga)
+
+
+def sell(token: str = "tok_ok", *, points: int = 0, discount: int = 0, units: int = 2) -> PlacedOrder:
+    """A paid order of two units at 500, or as many."""
+    product, buyer = product_and_buyer(on_hand=5, price=500, points=1_000)
+    coupon = coupon_of(buyer.id, discount_value=discount).code if discount else ""
+    placed = place(buyer.id, {product: units}, token=token, points=points, coupon=coupon)
+    assert advance(placed).status == "paid"
+    return placed
 
 
 def refund(
@@ -147,6 +192,11 @@ def execute_refund(started: StartedRefund) -> Refund:
     """Advance the refund's saga as far as possible now, and return the refund."""
     stepping.advance(started.saga_id)
     return Refund.objects.select_related("order").get(id=started.refund.id)
+
+
+def refunded(order_id: UUID, quantities: Mapping[Product, int] | None = None, **wanted: Any) -> Refund:
+    """A refund of these units, or of all that is left, advanced as far as possible now."""
+    return execute_refund(refund(order_id, quantities, **wanted))
 
 
 def settle_everything() -> None:
@@ -201,12 +251,6 @@ def coupon_refusal(account_id: int, quantities: Mapping[Product, int], code: str
     refused = refusal_of(place, account_id, quantities, coupon=code, kind=Rejected)
     assert refused.code == "coupon_not_usable"
     return str(refused.extra["reason"])
-
-
-def refused(response: Any) -> tuple[int, str]:
-    """The status and code of a problem."""
-    assert response["Content-Type"] == "application/problem+json"
-    return response.status_code, response.json()["code"]
 
 
 def buy_until(code: str, product: Product, account_id: int) -> list[Any]:

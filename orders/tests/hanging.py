@@ -15,13 +15,13 @@ from orders.saga.definitions import UNDO
 from orders.tests import buying, stepping
 from payments.gateways import calls, gateway
 from payments.models import Payment
-from scripts.stack import ports
 from shop import approvals
 from shop.approval_models import Approval
 from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, reloaded, set_columns
+from shop.tests.outages import nowhere
 
 ADA = ActorContext(actor=Actor.STAFF, name="ada")
 """Works by commands: a request without an account may do nothing of this."""
@@ -35,7 +35,7 @@ class Away:
 
     def take(self, setting: str) -> None:
         self._setting, self._address = setting, getattr(self._settings, setting)
-        setattr(self._settings, setting, f"http://{ports.HOST}:{ports.free()}")
+        setattr(self._settings, setting, nowhere())
 
     def back(self) -> None:
         setattr(self._settings, self._setting, self._address)
@@ -67,16 +67,18 @@ def started(product: Product, token: str = "tok_ok", points: int = 100) -> Saga:
     return placed.started.saga
 
 
-def reloaded(row: Saga) -> Saga:
-    return Saga.objects.get(id=row.id)
-
-
 def make_overdue(row: Saga) -> None:
-    Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
+    set_columns(row, deadline_at=timezone.now() - timedelta(seconds=1))
 
 
 def advance(row: Saga) -> str:
     return stepping.advance(row.id)
+
+
+def let_stick(row: Saga) -> None:
+    """Let its time be over while it cannot go on: it is stuck."""
+    make_overdue(row)
+    assert advance(row) == Saga.State.STUCK
 
 
 def order_of(row: Saga) -> Order:
@@ -90,7 +92,7 @@ def payment_of(row: Saga) -> Payment:
 def stuck_at_charge(product: Product, token: str = "tok_timeout_charged") -> Saga:
     """A saga that is stuck while the outcome of its charge is unknown."""
     row = in_doubt(product, token)
-    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    set_columns(row, state=Saga.State.STUCK)
     return row
 
 
@@ -134,8 +136,7 @@ def stuck_at_data_platform(product: Product, away: Away) -> Saga:
     row = started(product)
     away.take("DATA_PLATFORM_URL")
     advance(row)
-    make_overdue(row)
-    assert advance(row) == Saga.State.STUCK
+    let_stick(row)
     return row
 
 
@@ -151,8 +152,7 @@ def stuck_in_compensation(product: Product, away: Away, token: str = "tok_error"
     row = started(product, token)
     advance(row)
     away.take("GATEWAY_URL")
-    make_overdue(row)
-    assert advance(row) == Saga.State.STUCK
+    let_stick(row)
     assert reloaded(row).direction == UNDO
     return row
 

@@ -35,12 +35,12 @@ def paid_order(*, units: int = 3, price: int = 500, points: int = 0, discount: i
     placed = buying.place(buyer.id, {product: units}, points=points, coupon=coupon, token="tok_ok")
     # Where a worker runs, it may have the saga's lease.
     wait_until(lambda: buying.advance(placed).status == "paid", seconds=20)
-    return Order.objects.get(id=placed.order.id)
+    return buying.order_now(placed)
 
 
 def unpaid_order() -> Order:
     product = ProductFactory.create(on_hand=5, price=500)
-    return Order.objects.get(id=buying.place(buying.account().id, {product: 2}).order.id)
+    return buying.order_now(buying.place(buying.account().id, {product: 2}))
 
 
 def page_of(order: Order | UUID, action: str = "change") -> str:

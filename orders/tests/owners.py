@@ -11,8 +11,10 @@ from orders.models import Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from payments.gateways import gateway
+from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from shop import clock
+from shop.tests.factories import set_columns
 
 ASKING = "tok_3ds"
 BROWSER = urllib3.PoolManager(retries=False, timeout=10)
@@ -34,6 +36,11 @@ def saga_of(payment: Payment) -> Saga:
     return Saga.objects.get(subject_id=payment.id)
 
 
+def charge_of(payment: Payment) -> GatewayResult:
+    """The payment's charge in the gateway's own book."""
+    return gateway().find(key=payment.charge_key)
+
+
 def kept_amount(placed: PlacedOrder) -> int:
     """What the gateway keeps of the order's charges."""
     return sum(charge.kept_amount for charge in gateway().charges(order_id=placed.order.id))
@@ -41,7 +48,7 @@ def kept_amount(placed: PlacedOrder) -> int:
 
 def time_is_over(placed: PlacedOrder) -> None:
     """Let the deadline of its saga pass."""
-    Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=clock.now())
+    set_columns(placed.started.saga, deadline_at=clock.now())
 
 
 def waiting(**wanted: Any) -> PlacedOrder:
@@ -54,7 +61,7 @@ def waiting(**wanted: Any) -> PlacedOrder:
 
 def page_of(payment: Payment) -> str:
     """The address of the owner's page, from the gateway's own book."""
-    return gateway().find(key=payment.charge_key).action_url
+    return charge_of(payment).action_url
 
 
 def decide(payment: Payment, decision: str) -> int:

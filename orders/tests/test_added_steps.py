@@ -35,6 +35,7 @@ from payments.models import Payment
 from payments.tests.own_gateway import SimulatorBut, use
 from shop import clock
 from shop.errors import Rejected
+from shop.tests.factories import set_columns
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transmitting")]
 NAME = "screen_order"
@@ -96,7 +97,7 @@ def rolled_out(step: Step, *, before: str) -> Iterator[None]:
 def make_due(saga: Saga, *, is_overdue: bool) -> None:
     past = clock.now() - timedelta(seconds=1)
     late = {"deadline_at": past} if is_overdue else {}
-    Saga.objects.filter(id=saga.id).update(next_attempt_at=past, leased_until=None, **late)
+    set_columns(saga, next_attempt_at=past, leased_until=None, **late)
 
 
 def paid_and_not_transmitted(settings: Any) -> tuple[Order, Saga, Any]:
@@ -231,7 +232,7 @@ def test_a_saga_that_waits_at_a_step_that_is_gone_just_ends(waits, settings):
         "stuck": {"state": Saga.State.STUCK, "deadline_at": order.placed_at},
         "called": {"open_call": "transmit do", "lease_token": "dead", "leased_until": order.placed_at},
     }
-    Saga.objects.filter(id=saga.id).update(**changes[waits])
+    set_columns(saga, **changes[waits])
     with steps_replaced(SAGA_TYPES[purchase.KIND].steps[:-1]):
         assert stepping.advance(saga.id) == Saga.State.DONE
 

@@ -21,6 +21,7 @@ from orders.saga import store
 from orders.tests import buying, hanging, operating_pages
 from orders.tests.hanging import product
 from orders.tests.operating_pages import hidden_fields, messages_of, operator, page_of, press
+from orders.tests.owners import charge_of
 from payments.gateways import gateway
 from payments.models import Payment
 from payments.tests.factories import PaymentFactory
@@ -28,7 +29,7 @@ from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.confirming import said
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, set_columns
 from shop.tests.racing import race, wait_until
 
 __all__ = ["product"]
@@ -93,7 +94,7 @@ def test_a_paid_order_is_not_cancelled():
 
 def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform):
     order = operating_pages.paid_order()
-    buying.execute_refund(buying.refund(order.id))
+    buying.refunded(order.id)
     deliver_due()
     ada = operator(REPLAY)
     events = WebhookDelivery.objects.order_by("id").values_list("event_id", "status")
@@ -180,7 +181,7 @@ def test_the_list_opens_with_the_payments_in_doubt(ada, product, doubtful):
 def test_the_gateways_answer_is_shown_and_the_payment_continues(ada, doubtful):
     payment, client = hanging.payment_of(doubtful), signed_in(ada)
     assert payment_page_of(payment, "look_up") in client.get(payment_page_of(payment)).content.decode()
-    reference = gateway().find(key=payment.charge_key).reference
+    reference = charge_of(payment).reference
 
     [message] = ask(client, payment)
 
@@ -191,7 +192,7 @@ def test_the_gateways_answer_is_shown_and_the_payment_continues(ada, doubtful):
     assert (line.actor_name, line.detail, line.reference) == ("ada", "asked by mail", reference)
     assert (line.is_internal, line.order_id) == (True, payment.order_id)
     assert message in client.get(payment_page_of(payment)).content.decode()
-    Saga.objects.filter(id=doubtful.id).update(leased_until=None)
+    set_columns(doubtful, leased_until=None)
     hanging.advance(doubtful)
     assert buying.state_of(doubtful.about_id) == "paid"
 
@@ -201,7 +202,7 @@ def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is
 ):
     def settle_meanwhile(key: str) -> Any:
         result = gateway().find(key=key)
-        Saga.objects.filter(id=doubtful.id).update(leased_until=None)
+        set_columns(doubtful, leased_until=None)
         hanging.advance(doubtful)
         return result
 
@@ -227,7 +228,7 @@ def test_a_settled_payment_is_compared_with_the_answer(ada, own_gateway, unlawfu
     assert "of which 100 KRW is refunded" in message
     assert message.endswith("That agrees with the payment, which is succeeded."), "it is booked"
     assert (Refund.objects.get().source, Refund.objects.get().card_amount) == ("gateway", 100)
-    Payment.objects.filter(id=payment.id).update(refunded_amount=200)
+    set_columns(payment, refunded_amount=200)
     [message] = ask(client, payment)
     assert message.endswith("That differs from the payment, which is succeeded: see the reconciliations.")
 

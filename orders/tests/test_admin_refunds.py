@@ -223,7 +223,7 @@ def test_what_came_back_of_a_unit_is_refunded_alone(client):
     """It could be given back with another unit alone."""
     order = operating_pages.paid_order(units=3)
     assert "besides the units" not in client.get(page_of(order, "refund")).content.decode()
-    fail(buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1})))
+    fail(buying.refunded(order.id, {order.lines.get().product: 1}))
     assert "besides the units that are left: 500 KRW" in client.get(page_of(order, "refund")).content.decode()
 
     page = shown(client, order, what="owed")

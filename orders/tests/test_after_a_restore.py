@@ -25,6 +25,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine
 from orders.tests import buying
+from orders.tests.buying import order_of
 from shop import clock
 from shop.errors import FirstcomeError
 from shop.management.commands.finish_restore import ID_GAP
@@ -90,8 +91,8 @@ def test_a_gate_that_is_full_in_redis_opens_again_for_the_coupons_that_are_lost(
 
 def test_the_mirror_of_stock_is_written_anew_from_the_restored_stock(backup, settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
-    product, buyer = ProductFactory.create(on_hand=3), buying.account()
-    api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 3}]}
+    product, buyer = buying.product_and_buyer(on_hand=3)
+    api, body = client_of(buyer), order_of(product, quantity=3)
     restore = backup()
     assert api.post("/orders", body, key="lost").status_code == 201
 
@@ -120,7 +121,7 @@ def test_the_queue_goes_on_with_the_tickets_of_the_restored_state(backup):
 
 
 def test_charges_after_the_restored_state_are_found_and_refunded_and_their_keys_are_new(backup):
-    product, buyer = ProductFactory.create(on_hand=9, price=700), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=9, price=700)
     restore = backup()
     lost = buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok", key="the same"))
     assert lost.status == "paid"
@@ -141,7 +142,7 @@ def test_charges_after_the_restored_state_are_found_and_refunded_and_their_keys_
 
 
 def test_events_keep_their_ids_and_ids_of_lost_events_never_come_again(backup, own_data_platform):
-    product, buyer = ProductFactory.create(on_hand=9), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=9)
     waiting = buying.place(buyer.id, {product: 1})
     client_of(buyer).post(f"/orders/{waiting.order.id}/cancel")
     restore = backup()

@@ -15,7 +15,7 @@ from orders.tests import buying
 from orders.tests.buying import order_of
 from shop.models import IdempotencyKey
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,7 +91,7 @@ def test_an_unusable_coupon_is_refused_with_the_reason(api, buyer, product):
     reasons = dict.fromkeys(wrong, "not_found") | {above: "below_minimum", held: "held"}
     for code, reason in reasons.items():
         answer = api.post("/orders", order_of(product) | {"coupon": code}, key=f"with-{code}")
-        assert (answer.status_code, answer.json()["code"]) == (409, "coupon_not_usable")
+        assert problem_of(answer) == (409, "coupon_not_usable")
         assert answer.json()["reason"] == reason
 
 
@@ -205,7 +205,7 @@ REFUSED_REFUNDS: list[tuple[dict[str, Any], str, str]] = [
 @in_one_test(("body", "field", "code"), REFUSED_REFUNDS)
 def test_a_body_that_is_wrong_is_400_and_names_its_field(body, field, code, staff, path):
     answer = staff.post(path, body, key="a")
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert problem_of(answer) == (400, "invalid")
     assert [(one["field"], one["code"]) for one in answer.json()["errors"]] == [(field, code)]
     assert not Refund.objects.exists()
 
@@ -217,15 +217,14 @@ def test_a_repeated_key_gets_the_same_bytes_and_refunds_once(staff, order, path)
     assert (again.status_code, again.content, again["Location"]) == (202, first.content, first["Location"])
     assert (again["Idempotency-Replayed"], "Idempotency-Replayed" in first) == ("true", False)
     assert Refund.objects.count() == 1
-    other = staff.post(path, {"reason": "Another"}, key="a")
-    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert problem_of(staff.post(path, {"reason": "Another"}, key="a")) == (422, "idempotency_key_reused")
     assert IdempotencyKey.objects.get(reference__in=Refund.objects.values("id")).status == 202
 
 
 def test_keyed_calls_need_a_key(api, staff, path):
     for caller, address in ((api, "/orders"), (api, "/payments"), (api, "/wallet/top-ups"), (staff, path)):
         answer = caller.post(address, ALL)
-        assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_missing"), address
+        assert problem_of(answer) == (400, "idempotency_key_missing"), address
 
 
 def test_only_staff_who_may_refund_refund_and_to_them_an_unknown_order_is_404(buyer, staff, path):
@@ -234,7 +233,7 @@ def test_only_staff_who_may_refund_refund_and_to_them_an_unknown_order_is_404(bu
     for account in (buyer, AccountFactory(), helpless):
         for where in (path, f"/orders/{uuid4()}/refunds"):
             answer = client_of(account).post(where, {"nonsense": True})
-            assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+            assert problem_of(answer) == (403, "permission_denied")
     assert client_of().post(path, ALL, key="a").status_code == 401
     assert not Refund.objects.exists()
     nowhere = f"/orders/{uuid4()}/refunds"

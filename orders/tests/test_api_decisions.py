@@ -17,14 +17,14 @@ from orders.payment.refunding import StartedRefund
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
-from orders.tests.buying import order_of, refused
+from orders.tests.buying import order_of
 from payments.models import Payment
 from shop import clock
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BROKEN = {"reason": "It came broken."}
@@ -89,7 +89,7 @@ def test_a_refund_of_a_product_that_is_not_in_the_order_is_409_and_names_it_with
 
     answer = staff.post(path, BROKEN | {"items": asked}, key="a")
 
-    assert refused(answer) == (409, "refund_exceeds_order")
+    assert problem_of(answer) == (409, "refund_exceeds_order")
     assert answer.json()["items"] == [
         {"product": product.id, "requested": 2**31 - 1, "refundable": 1},
         {"product": other.id, "requested": 1, "refundable": 0},
@@ -113,7 +113,7 @@ def test_a_refund_of_an_order_that_is_not_paid_is_409_and_says_what_it_is(
 
     answer = staff.post(f"/orders/{placed.order.id}/refunds", BROKEN, key="a")
 
-    assert refused(answer) == (409, "nothing_to_refund")
+    assert problem_of(answer) == (409, "nothing_to_refund")
     assert answer.json()["detail"] == f"The order is not paid: it is {status}."
     assert not Refund.objects.exists()
 
@@ -127,10 +127,10 @@ def test_while_a_refund_is_pending_another_may_take_what_the_first_leaves(buyer,
     one = staff.post(path, BROKEN | order_of(product), key="b")
     all_that_is_left = staff.post(path, BROKEN, key="c")
 
-    assert refused(too_many) == (409, "refund_exceeds_order")
+    assert problem_of(too_many) == (409, "refund_exceeds_order")
     assert too_many.json()["items"] == [{"product": product.id, "requested": 2, "refundable": 1}]
     assert (one.status_code, one.json()["amount"]) == (202, 333)
-    assert refused(all_that_is_left) == (409, "nothing_to_refund")
+    assert problem_of(all_that_is_left) == (409, "nothing_to_refund")
     buying.settle_everything()
     assert staff.get(path.removesuffix("/refunds")).json()["status"] == "refunded"
 
@@ -147,7 +147,7 @@ def test_an_empty_payment_whose_points_do_not_cover_the_order_is_400_and_asks_fo
 ):
     answer = api.post("/orders", order_of(product) | points | {"payment": {}}, key="a")
 
-    assert refused(answer) == (400, "invalid")
+    assert problem_of(answer) == (400, "invalid")
     assert [(one["field"], one["code"]) for one in answer.json()["errors"]] == [("payment.token", "required")]
     assert not Order.objects.exists()
     assert available(product) == 9
@@ -157,7 +157,7 @@ def test_an_empty_payment_whose_points_do_not_cover_the_order_is_400_and_asks_fo
 def test_an_empty_payment_whose_points_the_wallet_does_not_hold_is_409(api, product):
     body = order_of(product, quantity=4) | {"points_amount": 4 * 333, "payment": {}}
 
-    assert refused(api.post("/orders", body, key="a")) == (409, "insufficient_points")
+    assert problem_of(api.post("/orders", body, key="a")) == (409, "insufficient_points")
     assert not Order.objects.exists()
     assert available(product) == 9
 
@@ -169,7 +169,7 @@ def test_staff_who_pay_another_accounts_order_get_404_and_the_owner_can_still_pa
     body = {"order": order_id, "token": "tok_ok"}
     assert staff.get(f"/orders/{order_id}").status_code == 200
 
-    assert refused(staff.post("/payments", body, key="a")) == (404, "not_found")
+    assert problem_of(staff.post("/payments", body, key="a")) == (404, "not_found")
 
     assert api.get(f"/orders/{order_id}").json()["status"] == "awaiting_payment"
     assert not Payment.objects.exists()
@@ -184,9 +184,9 @@ def ask(buyer: User, product: Product) -> PlacedOrder | Replay:
 def grow_old(settings: LazySettings, *, payments_too: bool = False) -> None:
     age = timedelta(seconds=settings.IDEMPOTENCY_RETENTION_SECONDS + 1)
     for key in IdempotencyKey.objects.all():
-        IdempotencyKey.objects.filter(pk=key.pk).update(created_at=key.created_at - age)
+        set_columns(key, created_at=key.created_at - age)
     for payment in Payment.objects.filter(settled_at__isnull=False) if payments_too else ():
-        Payment.objects.filter(pk=payment.pk).update(settled_at=payment.settled_at - age)
+        set_columns(payment, settled_at=payment.settled_at - age)
 
 
 def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_second_order_is_placed(
@@ -211,7 +211,7 @@ def test_a_payment_that_is_open_for_longer_than_a_day_keeps_its_key_and_no_secon
 def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not_started_twice(
     product, settings
 ):
-    order = buying.advance(buying.place(buying.account().pk, {product: 2}, token="tok_ok"))
+    order = buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
     staff = AccountFactory.create(is_staff=True)
     keyed = buying.keyed(staff.pk, schemas.refund_answer)
 

@@ -26,13 +26,14 @@ from sales.waiting_room import admission
 from shop import clock
 from shop.models import ArchivedPaidEvent, IdempotencyKey, JournalLine
 from shop.tests.case_tables import in_one_test
+from shop.tests.factories import set_columns
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlawful")]
 
 
 @pytest.fixture
 def paid() -> Order:
-    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=5_000)
+    product, buyer = buying.product_and_buyer(on_hand=9, price=5_000, points=100)
     code = buying.coupon_of(buyer.id).code
     placed = buying.place(buyer.id, {product: 1}, coupon=code, points=50, token="tok_ok")
     return buying.advance(placed)
@@ -41,7 +42,7 @@ def paid() -> Order:
 @pytest.fixture
 def cancelled() -> Order:
     """An order whose card was declined after its points were held."""
-    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=5_000)
+    product, buyer = buying.product_and_buyer(on_hand=9, price=5_000, points=100)
     return buying.advance(buying.place(buyer.id, {product: 1}, points=50, token="tok_declined"))
 
 
@@ -52,7 +53,7 @@ def _second_key(paid: Order, ended: Order) -> None:
 
 
 def _pay_unseen(paid: Order, ended: Order) -> None:
-    Order.objects.filter(id=paid.id).update(status="payment_failed", paid_at=None)
+    set_columns(paid, status="payment_failed", paid_at=None)
 
 
 def _late_saga(paid: Order, ended: Order) -> None:
@@ -112,12 +113,12 @@ REFUND_DAMAGE: dict[str, Callable[[Order], Any]] = {
 
 def test_an_order_that_is_paid_again_says_so():
     product = ProductFactory.create(on_hand=2)
-    order = buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
-    buying.execute_refund(buying.refund(order.id, {product: 1}))
+    order = buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
+    buying.refunded(order.id, {product: 1})
     for status in (Order.Status.REFUNDING, Order.Status.REFUNDED):
-        Order.objects.filter(id=order.id).update(status=status)
+        set_columns(order, status=status)
         assert [report.law for report in buying.broken_laws()] == ["L9"]
-    Order.objects.filter(id=order.id).update(status=Order.Status.PAID)
+    set_columns(order, status=Order.Status.PAID)
     assert buying.broken_laws() == []
 
 
@@ -135,7 +136,7 @@ def order() -> Order:
     admission.advance(sale.pk)
     placed, _ = [buying.place(buyer.id, {product: 1, free: 1}) for buyer in buyers]
     buying.place(buyers[0].id, {free: 1})
-    return Order.objects.get(pk=placed.order.id)
+    return buying.order_now(placed)
 
 
 def used_by(order: Order) -> Any:
@@ -208,7 +209,7 @@ def archived(paid: Order) -> Order:
 
 def test_the_laws_count_what_release_2_0_archived_by_its_sums(archived):
     assert buying.broken_laws() == []
-    buying.place(buying.account().id, {Product.objects.get(sku="TEA"): 3}, token="tok_ok")
+    buying.place_for_newcomer(Product.objects.get(sku="TEA"), 3, token="tok_ok")
     assert buying.broken_laws() == []
 
 

@@ -16,11 +16,12 @@ from orders.saga import batch, status as backlog, store
 from orders.saga.definitions import LEASE_SECONDS, Event, StepResult
 from orders.saga.status import BacklogGate
 from orders.tests import buying, stepping
+from orders.tests.buying import order_of
 from shop import clock
 from shop.concurrency import event_loop
 from shop.db import transactions
 from shop.errors import Overloaded
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.racing import wait_until
 
 
@@ -99,7 +100,7 @@ def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch):
 def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(monkeypatch):
     monkeypatch.setattr(backlog, "gate", BacklogGate(most_held=0, read=lambda: 9.0))
     api, product = client_of(buying.account()), ProductFactory.create(on_hand=5)
-    body = {"items": [{"product": product.id, "quantity": 1}]}
+    body = order_of(product)
     assert api.post("/orders", body, key="a").status_code == 201
     for path, asked in (
         ("/orders", body | {"payment": {"token": "tok_ok"}}),
@@ -107,7 +108,7 @@ def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(
         ("/wallet/top-ups", {"amount": 5, "token": "tok_ok"}),
     ):
         answer = api.post(path, asked, key="b")
-        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert problem_of(answer) == (503, "overloaded")
         assert answer["Retry-After"]
     assert not Saga.objects.exists()
 
@@ -123,14 +124,14 @@ def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch
     assert (again.status_code, again["Idempotency-Replayed"]) == (201, "true")
     assert again.json()["id"] == order["id"]
     reused = api.post("/orders", body | {"points_amount": 1}, key="a")
-    assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
+    assert problem_of(reused) == (422, "idempotency_key_reused")
 
 
 def test_a_postponed_saga_is_not_new(monkeypatch):
     """It was polled again and again, and hid the new sagas that waited."""
     a_live_worker()
     product = ProductFactory.create(on_hand=5)
-    buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    buying.place_for_newcomer(product, token="tok_ok")
     [found] = stepping.due(limit=10)
     batch.put_off([found], StepResult(Event.FAILED, "its order is locked"), token="one", seconds=5)
     saga = Saga.objects.get(id=found.id)

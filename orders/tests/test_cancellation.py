@@ -25,7 +25,7 @@ from shop.db import stuck_rows, transactions
 from shop.models import JournalLine
 from shop.observability import gauges
 from shop.tests import servers
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, reloaded, set_columns
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
@@ -41,7 +41,7 @@ def lapse(*orders: Order) -> None:
 
 
 def test_orders_past_their_time_expire_and_the_others_stay():
-    buyer, product = buying.account(), ProductFactory.create(on_hand=10, price=5_000)
+    product, buyer = buying.product_and_buyer(on_hand=10, price=5_000)
     code = buying.coupon_of(buyer.id).code
     late = [buying.place(buyer.id, {product: 1}, coupon=code).order]
     late.append(buying.place(buyer.id, {product: 2}).order)
@@ -59,7 +59,7 @@ def test_orders_past_their_time_expire_and_the_others_stay():
 
 def test_more_than_one_batch_of_orders_expires(monkeypatch):
     monkeypatch.setattr(cancellation, "EXPIRY_BATCH_SIZE", 2)
-    buyer, product = buying.account(), ProductFactory.create(on_hand=5)
+    product, buyer = buying.product_and_buyer(on_hand=5)
     lapse(*(buying.place(buyer.id, {product: 1}).order for _ in range(5)))
     assert cancellation.expire_due() == 5
     assert Product.objects.get().reserved == 0
@@ -71,13 +71,13 @@ def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_exp
     first = buying.place(buyer.id, {right: 1}).order
     bad = buying.place(buyer.id, {wrong: 2}).order
     others = [buying.place(buyer.id, {right: 1}).order for _ in range(3)]
-    Product.objects.filter(pk=wrong.pk).update(reserved=1)
+    set_columns(wrong, reserved=1)
     lapse(first, bad, *others)
 
     assert cancellation.expire_due() == 4
     assert {buying.state_of(order.id) for order in (first, *others)} == {"expired"}
     assert buying.state_of(bad.id) == "awaiting_payment"
-    assert Product.objects.get(pk=right.pk).reserved == 0
+    assert reloaded(right).reserved == 0
     [noted] = JournalLine.objects.filter(order_id=bad.id, what="order.cannot_expire")
     assert "reserved_within_on_hand" in noted.detail and noted.is_internal
     [record] = [record for record in caplog.records if str(bad.id) in record.getMessage()]
@@ -85,7 +85,7 @@ def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_exp
 
     assert cancellation.expire_due() == 0
     assert JournalLine.objects.filter(what="order.cannot_expire").count() == 1, "noted once, tried each time"
-    Product.objects.filter(pk=wrong.pk).update(reserved=2)
+    set_columns(wrong, reserved=2)
     assert cancellation.expire_due() == 1
 
 
@@ -107,7 +107,7 @@ def noted_of(order: Order) -> list[str]:
 
 def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal(unlawful):
     product = ProductFactory.create(on_hand=5)
-    order = buying.place(buying.account().id, {product: 2}).order
+    order = buying.place_for_newcomer(product, 2).order
     lapse(order)
 
     with orders_refused("the disk is full"):
@@ -122,7 +122,7 @@ def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal(un
 
 
 def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal():
-    order = buying.place(buying.account().id, {ProductFactory.create(on_hand=5): 2}).order
+    order = buying.place_for_newcomer(ProductFactory.create(on_hand=5), 2).order
     lapse(order)
 
     for reason in ["one", "two", "one", "two"]:
@@ -149,7 +149,7 @@ def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(is_one_b
     wrong = ProductFactory.create(on_hand=5)
     if is_one_by_one:
         lapse(buying.place(buyer.id, {wrong: 2}).order)
-        Product.objects.filter(pk=wrong.pk).update(reserved=1)
+        set_columns(wrong, reserved=1)
     has_ended = threading.Event()
 
     with losing_reply_to_commit(tmp_path, before_commit=lambda: has_ended.wait(30)) as is_lost:
@@ -178,7 +178,7 @@ def test_orders_of_a_product_that_is_locked_for_long_expire_later_and_the_others
 
 
 def test_an_order_that_another_transaction_keeps_locked_stops_no_other_from_expiring():
-    buyer, product = buying.account(), ProductFactory.create(on_hand=9)
+    product, buyer = buying.product_and_buyer(on_hand=9)
     in_use, other = (buying.place(buyer.id, {product: 1}).order for _ in range(2))
     lapse(in_use, other)
     with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", in_use.id.hex):
@@ -187,10 +187,10 @@ def test_an_order_that_another_transaction_keeps_locked_stops_no_other_from_expi
 
 
 def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(admin_client):
-    buyer, product = buying.account(), ProductFactory.create(on_hand=9)
+    product, buyer = buying.product_and_buyer(on_hand=9)
     overdue, lately, in_time = (buying.place(buyer.id, {product: 1}).order for _ in range(3))
     lapse(overdue, lately)
-    Order.objects.filter(id=overdue.id).update(expires_at=timezone.now() - timedelta(minutes=2))
+    buying.change_order(overdue, expires_at=timezone.now() - timedelta(minutes=2))
 
     page = admin_client.get("/admin/orders/order/", {"expiry": "overdue"}).content.decode()
     assert [str(order.id) in page for order in (overdue, lately, in_time)] == [True, False, False]
@@ -229,7 +229,7 @@ def test_a_locked_product_delays_orders_of_others_by_one_lock_wait_at_most():
         outcomes, seconds = placed_at_once((buyers[0], locked, ""), (buyers[1], free, ""))
         assert [is_refused(outcome) for outcome in outcomes] == [True, False]
         assert seconds < 2, "a repeated order of the locked product does not stop the batcher again"
-    assert Product.objects.get(pk=free.pk).reserved == 13
+    assert reloaded(free).reserved == 13
     wait_until(lambda: not stuck_rows.any_known())
     assert buying.place(buyers[0], {locked: 1})
 

@@ -25,6 +25,7 @@ from orders import tasks
 from orders.models import Order, Saga, SagaLog
 from orders.payment import charging
 from orders.tests import buying
+from orders.tests.buying import order_of
 from orders.tests.conftest import start_worker
 from orders.tests.observed_stack import LiveShop
 from payments.models import Payment, WebhookEvent
@@ -36,7 +37,7 @@ from scripts.tests.simulator import Simulator, serving
 from shop.operations import dispatch
 from shop.tests import live
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 from shop.tests.waiting import in_background
@@ -308,7 +309,7 @@ def is_handled() -> bool:
 
 def test_a_call_that_waits_for_a_pending_charge_gets_201_once_the_webhook_has_arrived(without_beat):
     """Without beat and the webhook the order would be `paying` for ever."""
-    buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=500)
+    product, buyer = buying.product_and_buyer(on_hand=1, price=500)
     body = buying.order_of(product, "tok_webhook")
     seen: set[str] = set()
     started_at = time.monotonic()
@@ -343,9 +344,9 @@ def test_a_call_of_an_account_that_is_not_there_is_refused_and_changes_nothing(p
     lost = AccountFactory.create()
     client = client_of(lost)
     lost.delete()
-    named = {"items": [{"product": product.pk, "quantity": 1}], "campaign": campaign.pk}
+    named = order_of(product, campaign=campaign.pk)
 
     response = client.post(path, {name: named.get(name, body[name]) for name in body}, key="of-the-lost")
 
-    assert (response.status_code, response.json()["code"]) == expected, response.content
+    assert problem_of(response) == expected, response.content
     assert not (Order.objects.exists() or Coupon.objects.exists() or Payment.objects.exists())

@@ -11,12 +11,12 @@ from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order
 from orders.tests import buying, owners
-from orders.tests.buying import order_of, refused
+from orders.tests.buying import order_of
 from payments.gateways import gateway
 from payments.models import Payment
 from payments.tests import events
 from shop.operations import dispatch
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import wait_until
 
@@ -75,8 +75,7 @@ def test_a_call_that_waits_gets_202_at_once_with_the_page_and_then_the_settled_a
     staff = client_of(SuperuserFactory.create())
     assert staff.get(answer["Location"]).json()["payment"] == payment | {"next_action": None}
     assert staff.get(f"/payments/{payment['id']}").json()["next_action"] is None
-    refused = api.post(f"/orders/{order['id']}/cancel")
-    assert (refused.status_code, refused.json()["code"]) == (409, "order_not_cancellable")
+    assert problem_of(api.post(f"/orders/{order['id']}/cancel")) == (409, "order_not_cancellable")
     decide(payment["next_action"]["url"], "approve")
     paid = settled(api, answer["Location"])
     assert (paid["status"], paid["payment"]["status"]) == ("paid", "succeeded")
@@ -162,7 +161,7 @@ def test_a_declined_top_up_is_402_with_the_payment_and_why_it_failed(token, code
     answer = api.post("/wallet/top-ups", {"amount": 700, "token": token}, key="a")
 
     problem = answer.json()
-    assert refused(answer) == (402, "payment_declined")
+    assert problem_of(answer) == (402, "payment_declined")
     assert problem["failure"] == {"code": code, "detail": problem["detail"]}
     assert "order" not in problem
     payment = api.get(f"/payments/{problem['payment']}").json()
@@ -181,7 +180,7 @@ def test_an_unknown_card_token_is_a_declined_payment_whose_failure_says_unknown_
 
     answer = api.post("/orders", order_of(product, "tok_of_a_stranger"), key="a", Prefer="wait=20")
 
-    assert refused(answer) == (402, "payment_declined")
+    assert problem_of(answer) == (402, "payment_declined")
     assert answer.json()["failure"]["code"] == "unknown_token"
     assert "tok_of_a_stranger" not in answer.content.decode()
     order = api.get(f"/orders/{answer.json()['order']}").json()

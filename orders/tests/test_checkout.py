@@ -21,6 +21,7 @@ from shop.errors import Invalid, KeyReused, Rejected
 from shop.idempotency.recorded_answers import Replay
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
+from shop.tests.factories import reloaded
 
 pytestmark = pytest.mark.django_db
 
@@ -68,7 +69,7 @@ def test_orders_cost_nine_statements_and_few_more_whatever_their_number(wanted, 
 
 def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_has_left_to_the_next():
     product = ProductFactory.create(on_hand=4)
-    requests = [buying.order_request(buying.account().id, {product: quantity}) for quantity in (1, 2, 2)]
+    requests = [buying.request_of_newcomer(product, quantity) for quantity in (1, 2, 2)]
     with CaptureQueriesContext(connection) as captured:
         first, second, third = decide(*requests)
     locking = [query["sql"] for query in captured if query["sql"].rstrip().endswith("FOR UPDATE")]
@@ -83,7 +84,7 @@ def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_h
 
 def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused():
     product = ProductFactory.create(on_hand=9)
-    order_request = buying.order_request(buying.account().id, {product: 1}, key="same")
+    order_request = buying.request_of_newcomer(product, key="same")
     other = order_request._replace(keyed=order_request.keyed._replace(fingerprint="another body"))
     first, second, third = decide(order_request, order_request, other)
     assert isinstance(first, PlacedOrder)
@@ -95,7 +96,7 @@ def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused():
 
 
 def test_a_refused_order_leaves_the_coupon_to_the_next():
-    buyer, product = buying.account(), ProductFactory.create(on_hand=1, price=5_000)
+    product, buyer = buying.product_and_buyer(on_hand=1, price=5_000)
     code = buying.coupon_of(buyer.id).code
     too_many = buying.order_request(buyer.id, {product: 2}, coupon=code)
     first, second = decide(too_many, buying.order_request(buyer.id, {product: 1}, coupon=code))
@@ -154,7 +155,7 @@ def test_a_refund_gives_back_each_lines_price_less_its_own_share():
     order = buying.advance(buying.place(buyer, {shoe: 2, sock: 2}, coupon=code, token="tok_ok"))
     assert order.total_amount == 4_000
 
-    refunds = [buying.execute_refund(buying.refund(order.id, part)) for part in ({sock: 1}, {shoe: 1}, None)]
+    refunds = [buying.refunded(order.id, part) for part in ({sock: 1}, {shoe: 1}, None)]
     assert [one.amount for one in refunds] == [500, 1_500, 2_000]
 
 
@@ -163,7 +164,7 @@ def test_a_shared_code_with_products_issues_nothing_for_an_order_without_them():
     shoe, sock = ProductFactory.create_batch(2, on_hand=9, price=2_000)
     campaign = campaign_for(shoe, code_source="shared", shared_code="SHOES")
     assert buying.coupon_refusal(buyer, {sock: 1}, "SHOES") == "no_eligible_item"
-    assert Campaign.objects.get(pk=campaign.pk).issued == 0
+    assert reloaded(campaign).issued == 0
     assert buying.place(buyer, {shoe: 1}, coupon="SHOES").order.discount_amount == 1_000
 
 

@@ -26,6 +26,7 @@ from payments.gateways import gateway
 from payments.models import Payment
 from scripts.tests.simulator import Simulator
 from shop import clock
+from shop.tests.factories import set_columns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -148,7 +149,7 @@ def test_a_scenario_passes_exactly_these_points(name, monkeypatch, settings, rem
     run_scenario(placed, scenario, settings)
     assert saboteur.points == scenario.points
     assert unforeseen(saboteur.left, crash_points.CRASHES) == {}, "add these to CRASHES"
-    assert buying.state_of(placed.order.id) in scenario.ends
+    assert buying.status_of(placed) in scenario.ends
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_a_crash_at_any_point_is_recovered_from(name, point, left, monkeypatch, 
     settings.GATEWAY_URL = gateway_url
     assert recorded(placed.started.saga.id) == RECORDED[f"{name}: {point}"]
     if scenario.is_given_up:
-        Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=placed.order.placed_at)
+        set_columns(placed.started.saga, deadline_at=placed.order.placed_at)
     assert remains(placed.started.saga.id) == left
     assert buying.broken_laws() == []
     if scenario.decision:
@@ -172,7 +173,7 @@ def test_a_crash_at_any_point_is_recovered_from(name, point, left, monkeypatch, 
         stepping.advance(placed.started.saga.id)
         act(placed, scenario.decision)
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) in scenario.ends
+    assert buying.status_of(placed) in scenario.ends
 
 
 def test_an_undo_that_another_release_called_before_it_crashed_is_repeated(own_gateway, remains):
@@ -191,7 +192,7 @@ def test_an_undo_that_another_release_called_before_it_crashed_is_repeated(own_g
     )
     assert recorded(saga_id) == RECORDED["never called: charge_card undo calling"]
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == Order.Status.PAYMENT_FAILED
+    assert buying.status_of(placed) == Order.Status.PAYMENT_FAILED
     assert [one.status for one in gateway().charges()] == ["cancelled"]
     assert buying.broken_laws() == []
 

@@ -11,11 +11,11 @@ from coupons.models import Coupon
 from inventory.models import Product
 from orders import cancellation
 from orders.metrics import state
-from orders.models import Order, Saga, SagaLog
+from orders.models import Saga, SagaLog
 from orders.payment import charging, gateway_events, gateway_lookups
 from orders.saga import run, status
 from orders.tests import buying, hanging, owners, stepping
-from orders.tests.owners import decide, kept_amount, let_action_end, payment_of, saga_of, waiting
+from orders.tests.owners import charge_of, decide, kept_amount, let_action_end, payment_of, saga_of, waiting
 from payments import ledger, payment_states
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
@@ -94,7 +94,7 @@ def test_a_webhook_moves_it_on_and_the_order_holds_all_until_then(decision):
     buyer = buying.account(points=400)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     placed = waiting(buyer=buyer, coupon=coupon, points=100)
-    Order.objects.filter(id=placed.order.id).update(expires_at=clock.now() - timedelta(minutes=1))
+    buying.change_order(placed.order, expires_at=clock.now() - timedelta(minutes=1))
     cancellation.expire_due()
     with pytest.raises(Rejected, match="being paid"):
         cancellation.cancel(order_id=placed.order.id, account_id=buyer.id)
@@ -107,7 +107,7 @@ def test_a_webhook_moves_it_on_and_the_order_holds_all_until_then(decision):
         assert gateway_events.handle(event.id)
     order_status, payment_status, kept = ENDS[decision]
     ended = payment_of(placed)
-    assert (buying.state_of(placed.order.id), ended.status) == (order_status, payment_status)
+    assert (buying.status_of(placed), ended.status) == (order_status, payment_status)
     assert (ended.action_url, ended.token) == ("", "")
     assert ended.failure_code == ("authentication_failed" if decision == "refuse" else "")
     assert Product.objects.get().reserved == 0
@@ -122,7 +122,7 @@ def test_when_its_time_is_over_it_is_cancelled_at_the_gateway_and_compensated():
     assert buying.advance(placed).status == "payment_failed"
     ended = payment_of(placed)
     assert (ended.status, ended.failure_code) == ("failed", "action_expired")
-    assert gateway().find(key=payment.charge_key).status == "cancelled"
+    assert charge_of(payment).status == "cancelled"
     assert decide(payment, "approve") == 303
     assert kept_amount(placed) == 0
     assert Product.objects.get().reserved == 0
@@ -164,7 +164,7 @@ def test_a_webhook_before_the_saga_s_own_commit_is_handled_after_it(monkeypatch)
         assert buying.advance(placed).status == "paying"
     assert payment_of(placed).shown_status == "requires_action"
     assert gateway_events.handle(received[0].id)
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"
 
 
 def test_a_gateway_that_is_away_meanwhile_leaves_the_action_and_its_end(settings):
@@ -178,7 +178,7 @@ def test_a_gateway_that_is_away_meanwhile_leaves_the_action_and_its_end(settings
         assert payment_of(placed).shown_status == "in_doubt"
         assert buying.broken_laws()[0].law == "L9"
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == "payment_failed"
+    assert buying.status_of(placed) == "payment_failed"
     assert payment_of(placed).failure_code == "action_expired"
 
 
@@ -191,11 +191,11 @@ def test_an_operator_s_retry_looks_it_up_and_leaves_it_to_its_owner(settings):
     saga = saga_of(payment)
     assert (saga.next_attempt_at, saga.attempts) == (payment.action_expires_at, 0)
     assert saga.deadline_at > saga.next_attempt_at
-    found = gateway().find(key=payment.charge_key)
+    found = charge_of(payment)
     assert "card's owner" in gateway_lookups.in_words(found, payment)
     hanging.compensate(saga)
     assert buying.advance(placed).status == "payment_failed"
-    assert gateway().find(key=payment.charge_key).status == "cancelled"
+    assert charge_of(payment).status == "cancelled"
 
 
 class LosingAnswers:
@@ -230,7 +230,7 @@ def test_a_charge_in_doubt_waits_for_its_owner_once_a_look_up_says_so_and_no_lon
     order_status, payment_status, kept = ENDS.get(decision, ("payment_failed", "failed", 0))
     assert buying.advance(placed).status == order_status
     assert (payment_of(placed).status, kept_amount(placed)) == (payment_status, kept)
-    found = gateway().find(key=payment.charge_key).status
+    found = charge_of(payment).status
     assert found == {"approve": "succeeded", "refuse": "declined", "leave": "cancelled"}[decision]
 
 

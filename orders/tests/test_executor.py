@@ -60,14 +60,14 @@ def saga_ids(placed: Sequence[PlacedOrder]) -> list[UUID]:
 def ended(placed: Sequence[PlacedOrder]) -> list[str]:
     """The orders' statuses once all their sagas have ended."""
     wait_until(lambda: not Saga.objects.filter(id__in=saga_ids(placed), ended_at=None).exists(), seconds=30)
-    return [buying.state_of(one.order.id) for one in placed]
+    return [buying.status_of(one) for one in placed]
 
 
 def test_a_slow_card_delays_its_own_order_alone(threaded):
     placed = bought("tok_slow", "tok_ok", "tok_ok")
     threaded.wake()
     assert ended(placed[1:]) == ["paid", "paid"]
-    assert buying.state_of(placed[0].order.id) == Order.Status.PAYING
+    assert buying.status_of(placed[0]) == Order.Status.PAYING
     assert ended(placed) == ["paid"] * 3
 
 
@@ -86,7 +86,7 @@ def test_an_order_that_cannot_be_settled_fails_no_other_of_its_batch(threaded, u
     Order.objects.filter(id=placed[1].order.id).update(status=Order.Status.EXPIRED)
     threaded.wake()
     assert ended([placed[0], placed[2]]) == ["paid", "paid"]
-    assert buying.state_of(placed[1].order.id) == Order.Status.EXPIRED
+    assert buying.status_of(placed[1]) == Order.Status.EXPIRED
     wait_until(lambda: Saga.objects.get(id=saga_ids(placed)[1]).attempts == 1)
     assert Saga.objects.get(id=saga_ids(placed)[1]).log.filter(step="charge_card", event="done").exists()
 
@@ -160,7 +160,7 @@ def test_a_lost_reply_to_commit_loses_no_callback_of_the_batch(lost, token, tmp_
         [is_lost] = lost_replies
         assert is_lost.is_set()
         assert str(placed.order.id) in woken
-    assert buying.state_of(placed.order.id) == ("paid" if token == "tok_ok" else "payment_failed")
+    assert buying.status_of(placed) == ("paid" if token == "tok_ok" else "payment_failed")
     declined = Payment.objects.exclude(declined_at=None).values_list("account_id", flat=True)
     assert [*declined] == ([] if token == "tok_ok" else [placed.order.account_id])
 
@@ -445,7 +445,7 @@ def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(threaded, 
 def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypatch, threaded):
     """A charge whose outcome was unknown was put off for ever: not stuck, L10 broken, the gauge at 0."""
     product = ProductFactory.create(on_hand=5, price=500)
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    placed = buying.place_for_newcomer(product, token="tok_ok")
     with nobody_there(settings):
         stepping.advance(placed.started.saga.id)
     long_ago = clock.now() - timedelta(seconds=audit.GRACE_SECONDS + 5)
@@ -460,7 +460,7 @@ def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypat
     assert buying.broken_laws() == []
     monkeypatch.undo()
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == Order.Status.PAYMENT_FAILED
+    assert buying.status_of(placed) == Order.Status.PAYMENT_FAILED
     assert levels_of(product)[1] == 0
 
 

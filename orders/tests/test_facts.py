@@ -16,6 +16,7 @@ from shop import clock
 from shop.db import transactions
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
+from shop.tests.factories import reloaded, set_columns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,14 +27,13 @@ def refused(own_stripe: StripeProxy) -> Saga:
     placed = at_stripe.order("pm_refund_not_taken")
     buying.advance(placed)
     row = Saga.objects.get(id=buying.refund(placed.order.id).saga_id)
-    hanging.make_overdue(row)
-    assert hanging.advance(row) == Saga.State.STUCK
+    hanging.let_stick(row)
     return row
 
 
 def test_a_refused_refund_is_still_known_as_refused_after_a_worker_has_crashed(refused):
     """The crash replaced the text in which the gateway's refusal was looked for."""
-    Saga.objects.filter(id=refused.id).update(last_error=LEASE_LOST.detail)
+    set_columns(refused, last_error=LEASE_LOST.detail)
     lost = SagaLogLine(refused, "refund_card", DO, LEASE_LOST, attempt=9)
     transactions.run(lambda: store.write_lines([lost], at=clock.now()), transactions.KEYED)
     assert hanging.approve(hanging.complete(refused)).status == "approved"
@@ -49,10 +49,10 @@ def test_another_key_after_a_retry_needs_no_journal(refused):
 def test_refunds_under_way_of_the_release_before_get_their_columns(refused):
     hanging.retry(refused)
     JournalLine.objects.filter(what="saga.retried").update(after={"refunded_by_hand_amount": 7})
-    Saga.objects.filter(id=refused.id).update(key_number=0, last_error="declined expired_card Text.")
+    set_columns(refused, key_number=0, last_error="declined expired_card Text.")
     Refund.objects.update(refusal_code="")
     importlib.import_module("orders.migrations.0003_facts").copy_from_journal(apps, None)
-    assert hanging.reloaded(refused).key_number == 1
+    assert reloaded(refused).key_number == 1
     assert Refund.objects.values_list("by_hand_amount", "refusal_code").get() == (7, "refused")
     assert hanging.advance(refused) == Saga.State.DONE
 

@@ -10,15 +10,15 @@ import pytest
 from coupons.models import Coupon
 from events.models import FeedEvent
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
 from orders import selectors
-from orders.models import Order, Refund, Saga
+from orders.models import Refund, Saga
 from orders.payment import gateway_bookings, gateway_events, refunding
 from orders.placement.decisions import PlacedOrder
 from orders.tests import at_stripe, buying, hanging
-from orders.tests.owners import kept_amount, payment_of
+from orders.tests.buying import sell
+from orders.tests.owners import charge_of, kept_amount, payment_of
 from payments import ledger
-from payments.gateways import calls, gateway, stripe_calls
+from payments.gateways import calls, stripe_calls
 from payments.models import GATEWAY_CLEARING, Entry, WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
@@ -33,17 +33,8 @@ from shop.tests.racing import race
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def sell(token: str = "tok_ok", *, points: int = 0, discount: int = 0, units: int = 2) -> PlacedOrder:
-    """A paid order of two units at 500, or as many."""
-    product, buyer = ProductFactory.create(on_hand=5, price=500), buying.account(points=1_000)
-    coupon = buying.coupon_of(buyer.id, discount_value=discount).code if discount else ""
-    placed = buying.place(buyer.id, {product: units}, token=token, points=points, coupon=coupon)
-    assert buying.advance(placed).status == "paid"
-    return placed
-
-
 def refund(placed: PlacedOrder, **wanted: Any) -> Refund:
-    refunded = buying.execute_refund(buying.refund(placed.order.id, **wanted))
+    refunded = buying.refunded(placed.order.id, **wanted)
     assert refunded.status == "succeeded"
     return refunded
 
@@ -85,7 +76,7 @@ def reconcile() -> Any:
 
 
 def shown(placed: PlacedOrder) -> tuple[str, int]:
-    order = Order.objects.get(id=placed.order.id)
+    order = buying.order_now(placed)
     return order.status, order.refunded_amount
 
 
@@ -142,10 +133,10 @@ def test_a_part_that_failed_is_given_back_alone_or_with_the_rest():
     refund(placed, quantities={product: 1})
     handle(placed)
     assert shown(placed) == ("paid", 0)
-    order = Order.objects.get(id=placed.order.id)
+    order = buying.order_now(placed)
     assert refunding.owed_amount(order) == 500
     assert to_do(placed) == ["500 KRW"]
-    owed = buying.execute_refund(buying.refund(placed.order.id, {}))
+    owed = buying.refunded(placed.order.id, {})
     assert to_do(placed) == []
     assert (owed.card_amount, owed.lines.count(), shown(placed)) == (500, 0, ("paid", 500))
     assert buying.refusal_of(lambda: buying.refund(placed.order.id, {})).code == "nothing_to_refund"
@@ -218,7 +209,7 @@ def test_what_the_gateway_said_before_the_failure_books_nothing():
     refund(placed)
     payment = payment_of(placed)
     before = gateway_bookings.read_booked(payment.id)
-    stale = gateway().find(key=payment.charge_key)
+    stale = charge_of(payment)
     handle(placed)
     booked = gateway_bookings.book(payment.id, stale, before=before)
     assert booked == (False, "a refund has failed meanwhile")
@@ -348,8 +339,7 @@ def test_a_failed_refund_is_none_in_place_of_which_another_was_made_by_hand(away
     handle(placed)
     row = Saga.objects.get(id=buying.refund(placed.order.id, {product: 1}).saga_id)
     away.take("GATEWAY_URL")
-    hanging.make_overdue(row)
-    assert hanging.advance(row) == Saga.State.STUCK
+    hanging.let_stick(row)
     away.back()
     on_its_page("/refunds", charge=payment_of(placed).charge_reference, amount=500)
     assert hanging.advance(row) == Saga.State.STUCK
@@ -360,7 +350,7 @@ def test_a_failed_refund_is_none_in_place_of_which_another_was_made_by_hand(away
 
 def test_another_order_may_have_been_the_first_when_a_refund_fails():
     """Its coupon had expired, and so was not given back."""
-    product, buyer = ProductFactory.create(on_hand=5, price=500), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=5, price=500)
     terms = {"first_order_only": True, "discount_value": 100}
     first, second = (buying.coupon_of(buyer.id, **terms).code for _ in range(2))
     placed = buying.place(buyer.id, {product: 1}, token="tok_ok", coupon=first)

@@ -62,9 +62,9 @@ def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded
     assert declined.status == Order.Status.PAYMENT_FAILED
     paid = buying.advance(buying.place(buyer.id, {product: 2}, token="tok_ok"))
     assert is_refused(buyer.id, product, code)
-    buying.execute_refund(buying.refund(paid.id, {product: 1}))
+    buying.refunded(paid.id, {product: 1})
     assert is_refused(buyer.id, product, code), "a part of it is still bought"
-    buying.execute_refund(buying.refund(paid.id))
+    buying.refunded(paid.id)
 
     assert not is_refused(buyer.id, product, code)
 
@@ -81,7 +81,7 @@ def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_o
 
     paid = buying.advance(buying.place(buyer.id, {product: 1}, coupon=code, token="tok_ok"))
     assert is_refused(buyer.id, product, other)
-    buying.execute_refund(buying.refund(paid.id))
+    buying.refunded(paid.id)
     last = buying.place(buyer.id, {product: 1}, coupon=other)
 
     assert [use.order_id for use in FirstOrderUse.objects.all()] == [last.order.id]
@@ -126,7 +126,7 @@ def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_b
     """Each batch is decided again as a whole: its neighbours are not placed one by one."""
     buyer = buying.account().id
     batches = [
-        [request_of(buyer, other), buying.order_request(buying.account().id, {other: 1})]
+        [request_of(buyer, other), buying.request_of_newcomer(other)]
         for other in ProductFactory.create_batch(4, on_hand=5)
     ]
 

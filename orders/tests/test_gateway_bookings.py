@@ -20,11 +20,12 @@ from orders.saga import store
 from orders.saga.definitions import DO, LEASE_LOST
 from orders.saga.store import SagaLogLine
 from orders.tests import buying, hanging, owners
+from orders.tests.buying import order_now, sell
 from orders.tests.hanging import Away
-from orders.tests.owners import payment_of
+from orders.tests.owners import charge_of, payment_of
 from payments import ledger
 from payments.gateways import gateway
-from payments.models import GATEWAY_CLEARING, Dispute, Entry, Payment, WebhookEvent
+from payments.models import GATEWAY_CLEARING, Dispute, Entry, WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.schemas import payment_body
@@ -34,23 +35,11 @@ from scripts.tests.simulator import Simulator
 from shop import clock
 from shop.db import transactions
 from shop.models import JournalLine
+from shop.tests.factories import reloaded, set_columns
 from shop.tests.racing import race, wait_until
 from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def sell(*, units: int = 2, points: int = 0, discount: int = 0) -> PlacedOrder:
-    """A paid order of two units at 500."""
-    product, buyer = ProductFactory.create(on_hand=5, price=500), buying.account(points=1_000)
-    coupon = buying.coupon_of(buyer.id, discount_value=discount).code if discount else ""
-    placed = buying.place(buyer.id, {product: units}, token="tok_ok", points=points, coupon=coupon)
-    assert buying.advance(placed).status == "paid"
-    return placed
-
-
-def order_of(placed: PlacedOrder) -> Order:
-    return Order.objects.get(id=placed.order.id)
 
 
 def refunds_of(placed: PlacedOrder) -> list[tuple[str, str, int, int]]:
@@ -114,7 +103,7 @@ def test_a_whole_refund_at_the_gateway_makes_the_order_refunded():
     placed = sell()
     give_back(placed, 1_000)
     assert handle(placed)
-    order = order_of(placed)
+    order = order_now(placed)
     assert (order.status, order.refunded_amount) == ("refunded", 1_000)
     assert refunds_of(placed) == [("gateway", "succeeded", 0, 1_000)]
     [refund] = Refund.objects.all()
@@ -130,14 +119,14 @@ def test_a_part_is_booked_by_amount_and_the_shop_refunds_the_rest(amount):
     give_back(placed, amount)
     for _ in range(2):
         assert handle(placed)
-    order = order_of(placed)
+    order = order_now(placed)
     assert (order.status, order.refunded_amount) == ("paid", amount)
     assert not Refund.objects.get().lines.exists()
     assert_books_agree()
-    rest = buying.execute_refund(buying.refund(order.id))
+    rest = buying.refunded(order.id)
     assert (rest.status, rest.card_amount) == ("succeeded", 1_000 - amount)
     assert [(line.quantity, line.amount) for line in rest.lines.all()] == [(2, 1_000 - amount)]
-    assert order_of(placed).status == "refunded"
+    assert order_now(placed).status == "refunded"
     assert Product.objects.get().on_hand == 5
 
 
@@ -146,7 +135,7 @@ def test_several_parts_add_up_and_the_last_one_ends_the_order():
     for amount, status in ((300, "paid"), (200, "paid"), (400, "refunded")):
         give_back(placed, amount)
         assert handle(placed)
-        assert buying.state_of(placed.order.id) == status
+        assert buying.status_of(placed) == status
     assert [card for *_, card in refunds_of(placed)] == [300, 200, 400]
     assert Coupon.objects.get().status == "issued"
 
@@ -155,10 +144,10 @@ def test_points_are_left_to_the_shop():
     placed = sell(points=400)
     give_back(placed, 600)
     assert handle(placed)
-    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 600)
-    rest = buying.execute_refund(buying.refund(placed.order.id))
+    assert (order_now(placed).status, order_now(placed).refunded_amount) == ("paid", 600)
+    rest = buying.refunded(placed.order.id)
     assert (rest.points_amount, rest.card_amount) == (400, 0)
-    assert order_of(placed).status == "refunded"
+    assert order_now(placed).status == "refunded"
     assert ledger.balance_amount(placed.order.account_id) == 1_000
 
 
@@ -166,8 +155,8 @@ def test_lines_are_refunded_up_to_what_is_left():
     placed = sell()
     give_back(placed, 800)
     assert handle(placed)
-    one = buying.execute_refund(buying.refund(placed.order.id, {Product.objects.get(): 1}))
-    assert (one.card_amount, order_of(placed).status) == (200, "paid")
+    one = buying.refunded(placed.order.id, {Product.objects.get(): 1})
+    assert (one.card_amount, order_now(placed).status) == (200, "paid")
     two = buying.refusal_of(lambda: buying.refund(placed.order.id))
     assert (two.code, "no amount is left for the units" in two.detail) == ("nothing_to_refund", True)
 
@@ -178,12 +167,12 @@ def test_a_charge_of_which_a_part_was_given_back_before_its_own_reply_pays_no_or
     payment = payment_of(placed)
     event = hear(placed)
     assert not gateway_events.handle(event.id)
-    wait_until(lambda: gateway().find(key=payment.charge_key).status == "succeeded")
-    reference = gateway().find(key=payment.charge_key).reference
+    wait_until(lambda: charge_of(payment).status == "succeeded")
+    reference = charge_of(payment).reference
     on_its_page("/refunds", charge=reference, amount=100)
     assert gateway_events.handle(event.id)
-    assert (order_of(placed).status, payment_of(placed).status) == ("payment_failed", "reversed")
-    assert gateway().find(key=payment.charge_key).kept_amount == 0
+    assert (order_now(placed).status, payment_of(placed).status) == ("payment_failed", "reversed")
+    assert charge_of(payment).kept_amount == 0
 
 
 def test_events_reconciliations_and_look_ups_that_race_book_once():
@@ -194,7 +183,7 @@ def test_events_reconciliations_and_look_ups_that_race_book_once():
     looked_up = partial(gateway_bookings.look_up, payment_of(placed))
     race_without_errors([*events_handled, *[reconcile] * 3, *[looked_up] * 2])
     assert refunds_of(placed) == [("gateway", "succeeded", 0, 500)]
-    assert order_of(placed).refunded_amount == 500
+    assert order_now(placed).refunded_amount == 500
 
 
 def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up():
@@ -203,7 +192,7 @@ def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up():
     product = Product.objects.get()
 
     def refund_here() -> None:
-        buying.execute_refund(buying.refund(placed.order.id, {product: 1}))
+        buying.refunded(placed.order.id, {product: 1})
 
     def refund_there() -> None:
         give_back(placed, 300)
@@ -211,7 +200,7 @@ def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up():
 
     race_without_errors([refund_here, refund_there, *[partial(handle, placed)] * 2, reconcile])
     settle_all()
-    assert order_of(placed).refunded_amount == 800
+    assert order_now(placed).refunded_amount == 800
     gateway_made = sum(card for source, *_, card in refunds_of(placed) if source == "gateway")
     assert gateway_made == 300
 
@@ -225,8 +214,7 @@ def get_stuck(away: Away, *rows: Saga) -> None:
     """The gateway is away until the deadline of these sagas has passed."""
     away.take("GATEWAY_URL")
     for row in rows:
-        hanging.make_overdue(row)
-        assert hanging.advance(row) == Saga.State.STUCK
+        hanging.let_stick(row)
     away.back()
 
 
@@ -242,7 +230,7 @@ def stuck(away: Away) -> tuple[PlacedOrder, Saga]:
 
 
 def refunded_there(placed: PlacedOrder) -> int:
-    return gateway().find(key=payment_of(placed).charge_key).refunded_amount
+    return charge_of(payment_of(placed)).refunded_amount
 
 
 def test_a_stuck_refund_that_the_gateway_has_made_ends_by_itself(stuck, away):
@@ -323,8 +311,7 @@ def test_what_was_given_back_by_hand_before_a_retry_is_known_without_the_journal
 
 def give_up(row: Saga, *, before: Callable[[], None] = lambda: None) -> None:
     """Two operators end a refund that is stuck because the gateway refuses it."""
-    hanging.make_overdue(row)
-    assert hanging.advance(row) == Saga.State.STUCK
+    hanging.let_stick(row)
     before()
     assert hanging.approve(hanging.complete(row)).status == "approved"
 
@@ -343,16 +330,16 @@ def test_while_the_shops_refund_runs_only_what_it_can_not_be_is_booked():
     give_back(placed, 700)
     payment = payment_of(placed)
     booked = gateway_bookings.book(
-        payment.id, gateway().find(key=payment.charge_key), before=gateway_bookings.read_booked(payment.id)
+        payment.id, charge_of(payment), before=gateway_bookings.read_booked(payment.id)
     )
     assert booked == (False, "a refund of the shop is under way")
     assert refunds_of(placed) == [("staff", "pending", 0, 500), ("gateway", "succeeded", 0, 200)]
     settle_all()
     # 300 were left there: the shop's refund gives back these, and the rest of the 700 is booked.
     assert handle(placed)
-    assert order_of(placed).refunded_amount == 1_000
-    assert gateway().find(key=payment.charge_key).refunded_amount == 1_000
-    reduced = Refund.objects.get(id=started.refund.id)
+    assert order_now(placed).refunded_amount == 1_000
+    assert charge_of(payment).refunded_amount == 1_000
+    reduced = reloaded(started.refund)
     assert refund_saga.refund_key(reduced) == f"refund-{reduced.id}-300"
     line = JournalLine.objects.get(what="refund.reduced", subject=f"refund {reduced.id}")
     assert (line.before["card_amount"], line.after["card_amount"]) == (500, 300)
@@ -368,15 +355,15 @@ def test_a_refund_that_began_before_a_part_was_given_back_there_gives_the_rest(g
     if is_heard:
         handle(placed)
     settle_all()
-    refund = Refund.objects.get(id=started.refund.id)
+    refund = reloaded(started.refund)
     assert (refund.status, refund.card_amount) == ("succeeded", 1_000 - given_back)
     assert sorted(refunds_of(placed)) == [
         ("gateway", "succeeded", 0, given_back),
         ("staff", "succeeded", 0, 1_000 - given_back),
     ]
     assert sum(line.amount for line in refund.lines.all()) == 1_000 - given_back
-    assert buying.state_of(placed.order.id) == "refunded"
-    assert gateway().find(key=payment_of(placed).charge_key).refunded_amount == 1_000
+    assert buying.status_of(placed) == "refunded"
+    assert charge_of(payment_of(placed)).refunded_amount == 1_000
     assert Product.objects.get().on_hand == 5
     assert not Saga.objects.filter(ended_at__isnull=True).exists()
 
@@ -387,8 +374,8 @@ def test_two_refunds_under_way_share_what_the_gateway_has_left():
     give_back(placed, 600)
     settle_all()
     assert handle(placed)
-    assert sum(Refund.objects.get(id=one.refund.id).card_amount for one in started) == 400
-    assert order_of(placed).refunded_amount == 1_000
+    assert sum(reloaded(one.refund).card_amount for one in started) == 400
+    assert order_now(placed).refunded_amount == 1_000
 
 
 def test_a_reconciliation_books_what_no_event_told():
@@ -407,12 +394,12 @@ def test_a_row_that_can_not_be_booked_ends_no_comparison():
     bad, good = sell(), sell()
     for placed in (bad, good):
         give_back(placed, 300)
-    Order.objects.filter(id=bad.order.id).update(status=Order.Status.REFUNDED)
+    buying.change_order(bad.order, status=Order.Status.REFUNDED)
     run = reconcile()
     done = {one["key"]: one["done"] for one in run.findings}
     assert done == {payment_of(bad).charge_key: "failed", payment_of(good).charge_key: "booked"}
     assert (run.unread, refunds_of(good)) == ("", [("gateway", "succeeded", 0, 300)])
-    Order.objects.filter(id=bad.order.id).update(status=Order.Status.PAID)
+    buying.change_order(bad.order, status=Order.Status.PAID)
     assert reconciling.is_clean(reconcile())
 
 
@@ -421,7 +408,7 @@ def test_a_charge_that_is_not_the_payments_is_refused_and_noted(change):
     placed = sell()
     give_back(placed, 300)
     payment = payment_of(placed)
-    found = replace(gateway().find(key=payment.charge_key), **change)
+    found = replace(charge_of(payment), **change)
     for _ in range(2):
         assert gateway_bookings.book(payment.id, found, before=gateway_bookings.read_booked(payment.id)) == (
             True,
@@ -452,15 +439,15 @@ def test_a_dispute_holds_its_part_until_it_is_won():
     assert Dispute.objects.get().due_at
     [line] = JournalLine.objects.filter(what="payment.disputed")
     assert (line.order_id, line.detail, line.is_internal) == (placed.order.id, "600 disputed", False)
-    part = buying.execute_refund(buying.refund(placed.order.id))
-    assert (part.card_amount, order_of(placed).status) == (400, "paid")
+    part = buying.refunded(placed.order.id)
+    assert (part.card_amount, order_now(placed).status) == (400, "paid")
     assert buying.refusal_of(lambda: buying.refund(placed.order.id)).code == "nothing_to_refund"
     assert_books_agree()
     close(id, "won")
     assert handle(placed, "dispute.closed")
     assert shown(placed) == ("won", 600)
-    rest = buying.execute_refund(buying.refund(placed.order.id))
-    assert (rest.card_amount, order_of(placed).status) == (600, "refunded")
+    rest = buying.refunded(placed.order.id)
+    assert (rest.card_amount, order_now(placed).status) == (600, "refunded")
     assert fed(placed) == ["payment.disputed", "payment.dispute_closed"]
 
 
@@ -474,11 +461,11 @@ def test_a_lost_dispute_is_booked_as_a_loss_and_leaves_the_rest(others):
     close(id, "lost")
     assert handle(placed, "dispute.closed")
     assert shown(placed) == (("open", held) if others else ("lost", 300))
-    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 0)
+    assert (order_now(placed).status, order_now(placed).refunded_amount) == ("paid", 0)
     assert_books_agree()
-    rest = buying.execute_refund(buying.refund(placed.order.id))
+    rest = buying.refunded(placed.order.id)
     assert (rest.points_amount, rest.card_amount) == (200, 500 - held)
-    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 700 - held)
+    assert (order_now(placed).status, order_now(placed).refunded_amount) == ("paid", 700 - held)
 
 
 @pytest.mark.parametrize("end", ["won", "lost"])
@@ -503,7 +490,7 @@ def test_events_and_reconciliations_that_race_book_a_dispute_once():
 def test_a_look_up_that_came_too_late_does_not_open_a_dispute_again():
     placed = sell()
     id, payment = dispute(placed, 1_000), payment_of(placed)
-    stale = gateway().find(key=payment.charge_key)
+    stale = charge_of(payment)
     close(id, "lost")
     assert handle(placed, "dispute.closed")
     gateway_bookings.book(payment.id, stale, before=gateway_bookings.read_booked(payment.id))
@@ -526,9 +513,9 @@ def test_a_refund_under_way_waits_for_the_dispute_of_its_part(end, rest):
         by_hand = partial(give_back, placed, rest) if rest else lambda: None
         give_up(Saga.objects.get(id=started.saga_id), before=by_hand)
     settle_all()
-    refund = Refund.objects.get(id=started.refund.id)
+    refund = reloaded(started.refund)
     assert (refund.status, refund.card_amount) == ("succeeded", rest)
-    assert order_of(placed).refunded_amount == rest
+    assert order_now(placed).refunded_amount == rest
 
 
 def test_a_refund_there_and_a_lost_dispute_leave_the_books_equal():
@@ -537,8 +524,8 @@ def test_a_refund_there_and_a_lost_dispute_leave_the_books_equal():
     give_back(placed, 300)
     close(dispute(placed, 200), "lost")
     settle_all()
-    assert Refund.objects.get(id=started.refund.id).card_amount == 500
-    assert order_of(placed).refunded_amount == 800
+    assert reloaded(started.refund).card_amount == 500
+    assert order_now(placed).refunded_amount == 800
 
 
 def test_an_announced_dispute_that_the_gateway_does_not_show_is_on_the_time_line():
@@ -550,7 +537,7 @@ def test_an_announced_dispute_that_the_gateway_does_not_show_is_on_the_time_line
     lines = [line.what for line in selectors.timeline(placed.order.id, for_staff=True)]
     assert lines.count("payment.dispute_unconfirmed") == 1
     assert shown(placed) is None
-    WebhookEvent.objects.filter(id=event.id).update(attempts=gateway_events.MAX_ABSENT_LOOKUPS)
+    set_columns(event, attempts=gateway_events.MAX_ABSENT_LOOKUPS)
     assert gateway_events.handle(event.id)
 
 
@@ -566,7 +553,7 @@ def test_a_top_up_that_is_given_back_takes_the_points_that_are_left(spent, left)
         assert gateway_events.handle(events.take(type="charge.refunded", key=payment.charge_key).id)
     assert ledger.balance_amount(payment.account_id) == left
     assert increases() == {'firstcome_points_total{movement="forfeited"}': 1_100 - spent - left}
-    assert Payment.objects.get(id=payment.id).refunded_amount == 300
+    assert reloaded(payment).refunded_amount == 300
 
 
 def test_a_lost_dispute_of_a_top_up_takes_the_points_and_one_won_after_all_returns_them(gateway_process):
@@ -576,7 +563,5 @@ def test_a_lost_dispute_of_a_top_up_takes_the_points_and_one_won_after_all_retur
     assert ledger.balance_amount(payment.account_id) == 100
     assert_books_agree()
     change_book(gateway_process[1], "UPDATE disputes SET status = 'won'")
-    gateway_bookings.book(
-        payment.id, gateway().find(key=payment.charge_key), before=gateway_bookings.read_booked(payment.id)
-    )
+    gateway_bookings.book(payment.id, charge_of(payment), before=gateway_bookings.read_booked(payment.id))
     assert ledger.balance_amount(payment.account_id) == 1_100

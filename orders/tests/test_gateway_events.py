@@ -8,12 +8,12 @@ import pytest
 from django.utils import timezone
 from hypothesis import HealthCheck, example, given, settings as bounds, strategies as some
 
-from orders.models import Order, Refund, Saga
+from orders.models import Refund, Saga
 from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.listening import Killed
-from orders.tests.owners import order, payment_of, time_is_over
+from orders.tests.owners import charge_of, order, payment_of, time_is_over
 from payments import gateways, webhooks
 from payments.gateways import gateway, simulator
 from payments.models import Payment, WebhookEvent
@@ -21,6 +21,7 @@ from payments.tests import events
 from payments.tests.own_gateway import SimulatorBut, change_book, nobody_there, on_its_page, use
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
+from shop.tests.factories import reloaded, set_columns
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
 from shop.tests.servers import waiting_for_locks
@@ -71,12 +72,12 @@ def test_an_event_advances_the_saga_that_waits_for_it():
     early = events.take(key=payment.charge_key)
     assert not gateway_events.handle(early.id)
     assert payment_of(placed).status == "pending"
-    wait_until(lambda: gateway().find(key=payment.charge_key).status == "succeeded")
+    wait_until(lambda: charge_of(payment).status == "succeeded")
     left_alone()
     event = events.take(key=payment.charge_key)
     assert gateway_events.handle(event.id)
     assert payment_of(placed).status == "succeeded"
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"
     assert gateway_events.handle(early.id)
 
 
@@ -91,7 +92,7 @@ def test_an_event_that_arrives_while_the_saga_is_advanced_is_retried_afterwards(
     assert waiting and waiting.outcome == "the payment is pending"
     sagas.update(leased_until=None)
     assert gateway_events.handle(event.id)
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"
 
 
 @pytest.mark.parametrize("token", ["tok_ok", "tok_declined"])
@@ -101,14 +102,14 @@ def test_the_content_of_an_event_is_never_trusted(token, type):
     event = events.take(type=type, key=payment_of(placed).charge_key, amount=7, charge="ch_of_somebody")
     assert gateway_events.handle(event.id)
     ends = {"tok_ok": "paid", "tok_declined": "payment_failed"}
-    assert buying.state_of(placed.order.id) == ends[token]
+    assert buying.status_of(placed) == ends[token]
 
 
 def test_a_charge_that_succeeds_after_the_payment_ended_is_refunded_once(late, caplog):
     assert [law.law for law in buying.broken_laws()] == ["L9"]
     taken = [events.take(type=type, key=late.charge_key).id for type in TYPES * 4]
     assert race([lambda id=id: gateway_events.handle(id) for id in taken]) == [True] * len(taken)
-    found = gateway().find(key=late.charge_key)
+    found = charge_of(late)
     assert (found.amount, found.refunded_amount) == (500, 500)
     assert late_refunds() == [(f"payment {late.id}", {"amount": 500})]
     line = JournalLine.objects.get(what="charge.late_refunded")
@@ -117,14 +118,14 @@ def test_a_charge_that_succeeds_after_the_payment_ended_is_refunded_once(late, c
     assert (refund.order_id, refund.source, refund.status) == (late.order_id, "late_charge", "succeeded")
     assert (refund.amount, refund.card_amount) == (500, 500)
     assert "orphaned charge" in caplog.text
-    assert late.status == Payment.objects.get(id=late.id).status == "failed"
+    assert late.status == reloaded(late).status == "failed"
 
 
 def test_a_late_charge_whose_refund_fails_is_refunded_later(late, gateway_process):
     change_book(gateway_process[1], "UPDATE charges SET token = 'tok_refund_fails'")
     event = events.take(key=late.charge_key)
     assert [gateway_events.handle(event.id) for _ in range(3)] == [False, False, True]
-    assert gateway().find(key=late.charge_key).refunded_amount == 500
+    assert charge_of(late).refunded_amount == 500
     assert len(late_refunds()) == 1
 
 
@@ -165,20 +166,18 @@ def test_while_the_gateway_is_unavailable_an_event_is_postponed(settings):
 def test_an_event_without_effect_is_handled_with_the_reason(claims, outcome):
     event = events.take(**claims)
     assert gateway_events.handle(event.id)
-    assert WebhookEvent.objects.get(id=event.id).outcome == outcome
+    assert reloaded(event).outcome == outcome
 
 
 def test_a_gateway_that_does_not_find_the_charge_of_its_event_is_queried_for_a_while():
     """The search of some gateways lags; after a restore there may really be no charge."""
     placed = order("tok_error")
     payment = payment_of(placed)
-    Payment.objects.filter(id=payment.id).update(status="failed", settled_at=timezone.now(), token="")
-    Saga.objects.filter(id=placed.started.saga.id).update(
-        state="compensated", ended_at=timezone.now(), next_attempt_at=None
-    )
+    set_columns(payment, status="failed", settled_at=timezone.now(), token="")
+    set_columns(placed.started.saga, state="compensated", ended_at=timezone.now(), next_attempt_at=None)
     event = events.take(key=payment.charge_key)
     assert not gateway_events.handle(event.id)
-    WebhookEvent.objects.filter(id=event.id).update(attempts=gateway_events.MAX_ABSENT_LOOKUPS)
+    set_columns(event, attempts=gateway_events.MAX_ABSENT_LOOKUPS)
     assert gateway_events.handle(event.id)
 
 
@@ -191,7 +190,7 @@ def test_an_event_advances_a_postponed_refund():
     for _ in range(2):
         event = events.take(type="charge.refunded", key=payment_of(placed).charge_key)
         assert gateway_events.handle(event.id)
-    assert buying.state_of(placed.order.id) == "refunded"
+    assert buying.status_of(placed) == "refunded"
 
 
 def test_an_event_whose_worker_crashes_is_handled_by_the_next(monkeypatch):
@@ -207,7 +206,7 @@ def test_an_event_whose_worker_crashes_is_handled_by_the_next(monkeypatch):
     WebhookEvent.objects.update(next_attempt_at=event.received_at)
     assert webhooks.dequeue_due(limit=10) == [event.id]
     assert gateway_events.handle(event.id)
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"
     assert [one.kept_amount for one in gateway().charges(key=event.charge_key)] == [500]
 
 
@@ -238,7 +237,7 @@ def test_events_in_any_order_have_one_outcome(token, settings):
             _move(move, placed, payment.charge_key, succeeded)
         buying.settle_everything()
         _handle_everything()
-        is_paid = Order.objects.get(id=placed.order.id).status == "paid"
+        is_paid = buying.order_now(placed).status == "paid"
         assert is_paid == (payment_of(placed).status == "succeeded")
         kept = sum(one.kept_amount for one in gateway().charges(key=payment.charge_key))
         assert kept == (500 if is_paid else 0)
@@ -278,7 +277,7 @@ def test_concurrent_events_and_executors_charge_once():
     buying.settle_everything()
     _handle_everything()
     assert WebhookEvent.objects.filter(handled_at__isnull=True).count() == 0
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"
     assert [one.kept_amount for one in gateway().charges(key=key)] == [500]
 
 
@@ -288,7 +287,7 @@ def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_res
     A part that is disputed is refunded once the dispute is won; its refund had the key of the one before, of
     as much, and was taken for it.
     """
-    reference = gateway().find(key=late.charge_key).reference
+    reference = charge_of(late).reference
     simulator.refund(key=f"orphan-{reference}-0-500", charge_reference="ch_unknown", amount=500)
     on_its_page("/refunds", charge=reference, amount=200)
     opened = on_its_page("/disputes", charge=reference, amount=150)
@@ -299,7 +298,7 @@ def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_res
             on_its_page(f"/disputes/{opened['id']}/close", status="won")
         assert gateway_events.handle(events.take(type=type, key=late.charge_key).id)
         assert late_refunds() == [(f"payment {late.id}", part) for part in parts]
-    assert gateway().find(key=late.charge_key).refunded_amount == 500
+    assert charge_of(late).refunded_amount == 500
     assert [refund.amount for refund in Refund.objects.all()] == [150, 150]
 
 
@@ -330,4 +329,4 @@ def test_a_compensation_refunds_what_the_gateway_has_left(end, unlawful):
         on_its_page(f"/disputes/{opened['id']}/close", status=end)
     for _ in range(2):
         assert gateways.refund_rest(payment.books, **undo, amount=500).status == "succeeded"
-    assert gateway().find(key=payment.charge_key).refunded_amount == (200 if end else 500)
+    assert charge_of(payment).refunded_amount == (200 if end else 500)

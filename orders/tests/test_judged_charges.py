@@ -7,15 +7,15 @@ import pytest
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
-from orders.tests.owners import payment_of
+from orders.tests.owners import charge_of, payment_of
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import GatewayResult
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests.own_gateway import SimulatorBut, on_its_page, use
+from shop.tests.factories import reloaded
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -30,13 +30,13 @@ def product() -> Product:
 
 
 def in_doubt(product: Product) -> PlacedOrder:
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
+    placed = buying.place_for_newcomer(product, token="tok_timeout_charged")
     assert buying.advance(placed).status == "paying"
     return placed
 
 
 def kept_amount(placed: PlacedOrder) -> int:
-    return gateway().find(key=payment_of(placed).charge_key).kept_amount
+    return charge_of(payment_of(placed)).kept_amount
 
 
 @pytest.mark.parametrize("amount", [AMOUNT, 200, 1])
@@ -77,14 +77,14 @@ def test_a_charge_of_another_amount_or_currency_is_stuck_at_once_and_left_to_an_
     with monkeypatch.context() as patched:
         use(OtherAmount(**changed), patched)
         assert buying.advance(placed).status == "paying"
-        saga = Saga.objects.get(id=placed.started.saga.id)
+        saga = buying.saga_of(placed)
         assert (saga.state, saga.direction) == ("stuck", "do")
         assert payment_of(placed).status == "in_doubt"
         hanging.make_overdue(saga)
         assert hanging.advance(saga) == "stuck"
-        assert hanging.reloaded(saga).direction == "do"
+        assert reloaded(saga).direction == "do"
         product.refresh_from_db()
         assert product.reserved == 1
     assert kept_amount(placed) == AMOUNT
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"

@@ -28,7 +28,8 @@ from shop.db import bulk_sql
 from shop.db.transactions import is_conflict
 from shop.errors import FirstcomeError, Rejected
 from shop.models import IdempotencyKey, JournalLine
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.factories import set_columns
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,7 +66,7 @@ def test_the_refund_is_of_the_card_that_paid_whatever_the_clock_of_its_host(monk
     # A host that is a minute behind: its payment has the smaller id.
     monkeypatch.setattr(payment_states, "uuid7", lambda: UUID(int=real().int - (60_000 << 80)))
     assert pay_and_advance(placed.order.id, "tok_ok") == "paid"
-    assert buying.execute_refund(buying.refund(placed.order.id)).status == "succeeded"
+    assert buying.refunded(placed.order.id).status == "succeeded"
 
 
 def new_payment(order: Order, *, number: int = 2) -> Payment:
@@ -78,7 +79,7 @@ def refusal(order_id: UUID) -> FirstcomeError:
 
 def test_a_refused_card_leaves_the_order_with_its_stock_and_coupon_and_gives_the_points_back():
     placed = kept()
-    order, payment = Order.objects.get(id=placed.order.id), payment_of(placed)
+    order, payment = buying.order_now(placed), payment_of(placed)
     assert (payment.status, payment.failure_code, payment.number) == ("failed", "card_declined", 1)
     assert (order.failure_code, order.ended_at, order.expires_at) == ("", None, placed.order.expires_at)
     assert Product.objects.get().reserved == 1
@@ -102,7 +103,7 @@ def test_it_is_paid_with_another_card_and_refunded_as_any_order():
     assert ledger.balance_amount(placed.order.account_id) == 300
     assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0, 0, 300]
     assert buying.broken_laws() == []
-    refund = buying.execute_refund(buying.refund(placed.order.id))
+    refund = buying.refunded(placed.order.id)
     assert (refund.status, refund.amount, refund.card_amount) == ("succeeded", 400, 300)
     assert sum(one.kept_amount for one in gateway().charges(order_id=placed.order.id)) == 0
 
@@ -121,7 +122,7 @@ def test_a_payment_that_is_given_up_ends_the_order_all_the_same(settings):
     assert buying.advance(placed).status == "paying"
     Saga.objects.update(deadline_at=clock.now())
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == "payment_failed"
+    assert buying.status_of(placed) == "payment_failed"
     waiting = owners.waiting(keep_on_decline=True)
     owners.let_action_end(payment_of(waiting).id)
     assert buying.advance(waiting).status == "payment_failed"
@@ -132,7 +133,7 @@ def test_missing_points_are_no_declined_card():
     placed, other = (owners.order("tok_ok", buyer=buyer, points=100, keep_on_decline=True) for _ in range(2))
     assert buying.advance(placed).status == "paid"
     assert buying.advance(other).status == "payment_failed"
-    assert Order.objects.get(id=other.order.id).failure_code == "insufficient_points"
+    assert buying.order_now(other).failure_code == "insufficient_points"
 
 
 def test_while_the_first_card_is_in_doubt_or_asks_its_owner_a_second_one_is_refused(settings):
@@ -148,12 +149,12 @@ def test_while_the_first_card_is_in_doubt_or_asks_its_owner_a_second_one_is_refu
 
 def test_a_decline_after_the_order_s_time_leaves_it_expired_and_the_sweep_releases_it():
     placed = owners.order("tok_declined", keep_on_decline=True)
-    Order.objects.filter(id=placed.order.id).update(expires_at=clock.now() - timedelta(seconds=1))
+    buying.change_order(placed.order, expires_at=clock.now() - timedelta(seconds=1))
     assert cancellation.expire_due() == 0, "it is being paid"
     assert buying.advance(placed).status == "awaiting_payment"
     assert refusal(placed.order.id).code == "order_not_payable"
     assert cancellation.expire_due() == 1
-    assert buying.state_of(placed.order.id) == "expired"
+    assert buying.status_of(placed) == "expired"
     assert Product.objects.get().reserved == 0
 
 
@@ -164,7 +165,7 @@ def test_a_kept_order_can_be_cancelled_between_two_cards():
         cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
     stepping.advance(pay_again)
     cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
-    assert buying.state_of(placed.order.id) == "cancelled"
+    assert buying.status_of(placed) == "cancelled"
     assert Coupon.objects.get().status == "issued"
     assert refusal(placed.order.id).extra == {"reason": "not_awaiting_payment"}
 
@@ -175,7 +176,7 @@ def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed():
     assert buying.kinds(outcomes) == {"UUID": 1, "order_not_payable": 9}
     assert Payment.objects.filter(order=placed.order.id).exclude(status="failed").count() == 1
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"
 
 
 def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constraint(unlawful):
@@ -186,7 +187,7 @@ def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constra
     deadlock.
     """
     placed = kept()
-    order = Order.objects.get(id=placed.order.id)
+    order = buying.order_now(placed)
     both_looked = threading.Barrier(2, timeout=10)
 
     def insert() -> str:
@@ -207,7 +208,7 @@ def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constra
 def test_without_the_constraint_the_audit_names_an_order_with_two_payments_that_are_not_failed():
     placed = owners.order("tok_ok")
     assert buying.advance(placed).status == "paid"
-    order = Order.objects.get(id=placed.order.id)
+    order = buying.order_now(placed)
     with without_constraint(Payment, UNIQUE, lambda: Payment.objects.filter(order=order, number=2).delete()):
         second = new_payment(order)
         second.status, second.settled_at, second.charge_reference = "succeeded", clock.now(), "ch_second"
@@ -218,14 +219,14 @@ def test_without_the_constraint_the_audit_names_an_order_with_two_payments_that_
 
 
 def test_a_failed_payment_frees_its_order_and_a_reversed_one_does_not():
-    failed = Order.objects.get(id=kept().order.id)
+    failed = buying.order_now(kept())
     again = new_payment(failed)
     with transaction.atomic():
         bulk_sql.insert_objects([again])
     again.refresh_from_db()
     assert again.unfailed_order_id == failed.id
     assert payment_states.payments_of([failed.id])[failed.id][0].unfailed_order_id is None
-    Payment.objects.filter(id=again.id).update(status="reversed", settled_at=clock.now(), token="")
+    set_columns(again, status="reversed", settled_at=clock.now(), token="")
     with pytest.raises(IntegrityError, match=UNIQUE), transaction.atomic():
         new_payment(failed, number=3).save(force_insert=True)
 
@@ -243,11 +244,11 @@ def buy(api: Api, product: Product, key: str = "a key", **more: Any) -> Any:
 @buying.by_two_strategies
 def test_an_order_whose_total_rose_before_the_click_is_refused_and_nothing_is_done(strategy, product):
     api = client_of(buying.account())
-    Product.objects.filter(id=product.id).update(price=7_500)
+    set_columns(product, price=7_500)
 
     answer = buy(api, product, expected_total_amount=10_000)
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "total_changed")
+    assert problem_of(answer) == (409, "total_changed")
     assert answer.json()["total_amount"] == 15_000
     assert not Order.objects.exists() and not IdempotencyKey.objects.exists()
     assert list(gateway().charges()) == []

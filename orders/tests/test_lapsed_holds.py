@@ -17,7 +17,7 @@ from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from shop.errors import Rejected
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.racing import race
 from shop.tests.second_connection import holding
 from shop.tests.statements import captured_statements
@@ -33,38 +33,38 @@ def lapse() -> None:
 
 def of_stock(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     product = ProductFactory.create(on_hand=3)
-    placed = buying.place(buying.account().id, {product: 2})
+    placed = buying.place_for_newcomer(product, 2)
     return placed, partial(buying.place, buying.account().id, {product: 3})
 
 
 def of_a_coupon(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
-    buyer, product = buying.account(), ProductFactory.create(on_hand=9, price=5_000)
+    product, buyer = buying.product_and_buyer(on_hand=9, price=5_000)
     place = partial(buying.place, buyer.id, {product: 1}, coupon=buying.coupon_of(buyer.id).code)
     return place(), place
 
 
 def of_a_shared_code(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
-    buyer, product = buying.account(), ProductFactory.create(on_hand=9, price=5_000)
+    product, buyer = buying.product_and_buyer(on_hand=9, price=5_000)
     CampaignFactory.create(code_source="shared", shared_code="WINTER")
     place = partial(buying.place, buyer.id, {product: 1}, coupon="WINTER")
     return place(), place
 
 
 def of_the_first_order(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
-    buyer, product = buying.account(), ProductFactory.create(on_hand=9, price=5_000)
+    product, buyer = buying.product_and_buyer(on_hand=9, price=5_000)
     coupon = buying.coupon_of(buyer.id, first_order_only=True)
     placed = buying.place(buyer.id, {ProductFactory.create(on_hand=1): 1})
     return placed, partial(buying.place, buyer.id, {product: 1}, coupon=coupon.code)
 
 
 def of_a_products_limit(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
-    buyer, product = buying.account(), ProductFactory.create(on_hand=9, limit_per_account=2)
+    product, buyer = buying.product_and_buyer(on_hand=9, limit_per_account=2)
     return buying.place(buyer.id, {product: 1}), partial(buying.place, buyer.id, {product: 2})
 
 
 def of_unpaid_units(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     settings.OPEN_UNITS_PER_ACCOUNT = 4
-    buyer, product = buying.account(), ProductFactory.create(on_hand=9)
+    product, buyer = buying.product_and_buyer(on_hand=9)
     return buying.place(buyer.id, {product: 4}), partial(buying.place, buyer.id, {product: 1})
 
 
@@ -96,8 +96,8 @@ def test_what_a_lapsed_order_holds_is_free_for_the_next_order(hold, strategy, se
     assert refused.value.retry_after is None, "it may be paid"
     lapse()
     placed = place()
-    assert buying.state_of(first.order.id) == "expired"
-    assert buying.state_of(placed.order.id) == "awaiting_payment"
+    assert buying.status_of(first) == "expired"
+    assert buying.status_of(placed) == "awaiting_payment"
     assert cancellation.expire_due() == 0
 
 
@@ -118,12 +118,12 @@ def test_a_refusal_for_a_lapsed_order_that_is_locked_waits_for_no_lock_and_passe
 
 def test_the_refusal_of_a_call_has_its_retry_after():
     product = ProductFactory.create(on_hand=1)
-    first = buying.place(buying.account().id, {product: 1})
+    first = buying.place_for_newcomer(product)
     lapse()
     api = client_of(buying.account())
     with holding(LOCK, first.order.id.hex):
         answer = api.post("/orders", buying.order_of(product), key="mine")
-        assert (answer.status_code, answer.json()["code"]) == (409, "insufficient_stock")
+        assert problem_of(answer) == (409, "insufficient_stock")
         assert answer["Retry-After"] == "1"
     assert api.post("/orders", buying.order_of(product), key="mine").status_code == 201
 
@@ -133,9 +133,9 @@ def test_40_orders_at_once_share_what_lapsed_orders_held_and_no_unit_is_released
     settings.OPTIMISTIC_RETRIES = 500
     product = ProductFactory.create(on_hand=7)
     for _ in range(7):
-        buying.place(buying.account().id, {product: 1})
+        buying.place_for_newcomer(product)
     lapse()
-    requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(40)]
+    requests = [buying.request_of_newcomer(product) for _ in range(40)]
     calls = [partial(checkout.place, request) for request in requests]
     outcomes = race([*calls, cancellation.expire_due, cancellation.expire_due])
     placed = buying.kinds(outcomes[:40])["PlacedOrder"]
@@ -144,7 +144,7 @@ def test_40_orders_at_once_share_what_lapsed_orders_held_and_no_unit_is_released
     assert {one.retry_after for one in outcomes[:40] if isinstance(one, Rejected)} <= {None, 1}
     while placed < 7:
         # What another transaction was releasing just then: those refused meanwhile were to ask again.
-        buying.place(buying.account().id, {product: 1})
+        buying.place_for_newcomer(product)
         placed += 1
     assert buying.refusal_of(buying.place, buying.account().id, {product: 1}).code == "insufficient_stock"
     product.refresh_from_db()
@@ -154,19 +154,19 @@ def test_40_orders_at_once_share_what_lapsed_orders_held_and_no_unit_is_released
 
 def test_an_order_that_is_refused_ends_no_order_that_may_still_be_paid():
     product, other = ProductFactory.create_batch(2, on_hand=1)
-    paying = buying.place(buying.account().id, {product: 1}, token="tok_ok")
-    elsewhere = buying.place(buying.account().id, {other: 1})
+    paying = buying.place_for_newcomer(product, token="tok_ok")
+    elsewhere = buying.place_for_newcomer(other)
     lapse()
     assert buying.refusal_of(buying.place, buying.account().id, {product: 1}).retry_after is None
-    assert buying.state_of(paying.order.id) == "paying"
-    assert buying.state_of(elsewhere.order.id) == "awaiting_payment", "nothing was refused for it"
+    assert buying.status_of(paying) == "paying"
+    assert buying.status_of(elsewhere) == "awaiting_payment", "nothing was refused for it"
 
 
 def test_a_sold_out_product_that_no_order_holds_is_refused_without_looking_for_lapsed_orders():
     sold_out, held = (ProductFactory.create(on_hand=units) for units in (0, 1))
-    buying.place(buying.account().id, {held: 1})
+    buying.place_for_newcomer(held)
     for product, looks in ((sold_out, 0), (held, 1)):
-        request = buying.order_request(buying.account().id, {product: 1})
+        request = buying.request_of_newcomer(product)
         with captured_statements() as statements:
             buying.refusal_of(checkout.place, request)
         assert len([one for one in statements if "expires_at" in one]) == looks
@@ -193,11 +193,11 @@ def test_nothing_is_decided_twice_for_a_lapsed_order_that_is_locked(settings):
 def test_after_many_have_lapsed_only_the_first_are_searched_and_the_refusal_passes(monkeypatch):
     monkeypatch.setattr(cancellation, "MOST_SEARCHED", 3)
     product, other = ProductFactory.create_batch(2, on_hand=9)
-    elsewhere = [buying.place(buying.account().id, {other: 1}) for _ in range(3)]
-    held = buying.place(buying.account().id, {product: 1})
+    elsewhere = [buying.place_for_newcomer(other) for _ in range(3)]
+    held = buying.place_for_newcomer(product)
     lapse()
     Order.objects.filter(id__in=[one.order.id for one in elsewhere]).update(expires_at="2020-01-01 00:00Z")
     assert buying.refusal_of(buying.place, buying.account().id, {product: 9}).retry_after == 1
-    assert buying.state_of(held.order.id) == "awaiting_payment"
+    assert buying.status_of(held) == "awaiting_payment"
     assert cancellation.expire_due() == 4
-    assert buying.place(buying.account().id, {product: 9})
+    assert buying.place_for_newcomer(product, 9)

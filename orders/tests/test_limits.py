@@ -21,13 +21,13 @@ from orders.placement.decisions import PlacedOrder
 from orders.placement.limits import AccountUsage, ProductUsage
 from orders.placement.strategies import group_commit
 from orders.tests import buying
-from orders.tests.buying import kinds
+from orders.tests.buying import kinds, order_of
 from orders.tests.selling import sell_at_once, two_sellers
 from orders.tests.waiting import somebody_waits_at_the_stock
 from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
 from shop.tests.statements import captured_statements
@@ -47,12 +47,12 @@ def refusal(account_id: int, quantities: dict[Product, int], **wanted: Any) -> F
 
 
 def test_three_unpaid_orders_of_1000_units_do_not_take_all_3000(settings):
-    product, buyer = ProductFactory.create(on_hand=3_000), buying.account()
-    api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1_000}]}
+    product, buyer = buying.product_and_buyer(on_hand=3_000)
+    api, body = client_of(buyer), order_of(product, quantity=1_000)
     assert api.post("/orders", body, key="first").status_code == 201
     for key in ("second", "third"):
         answer = api.post("/orders", body, key=key)
-        assert (answer.status_code, answer.json()["code"]) == (409, "purchase_limit_reached")
+        assert problem_of(answer) == (409, "purchase_limit_reached")
         assert answer.json()["items"] == [{"product": product.id, "limit": 1_000, "held": 1_000}]
     product.refresh_from_db()
     assert product.available == 2_000
@@ -68,19 +68,19 @@ def test_units_of_unpaid_orders_count_and_those_of_paid_and_cancelled_ones_do_no
         {"product": product.id, "limit": 3, "held": 2}
     ]
     buying.place(buyer.id, {other: 2})
-    buying.place(buying.account().id, {product: 2})
+    buying.place_for_newcomer(product, 2)
     cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
     buying.advance(buying.place(buyer.id, {product: 3}, token="tok_ok"))
     buying.place(buyer.id, {product: 3})
 
 
 def test_an_account_has_at_most_20_unpaid_orders():
-    product, buyer = ProductFactory.create(on_hand=50), buying.account()
-    api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1}]}
+    product, buyer = buying.product_and_buyer(on_hand=50)
+    api, body = client_of(buyer), order_of(product)
     placed = [api.post("/orders", body, key=f"key-{number}") for number in range(20)]
     assert {one.status_code for one in placed} == {201}
     answer = api.post("/orders", body, key="one too many")
-    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_open_orders")
+    assert problem_of(answer) == (409, "too_many_open_orders")
     assert answer.json()["limit"] == 20
     assert "Retry-After" not in answer
     repeated = api.post("/orders", body, key="key-7")
@@ -91,7 +91,7 @@ def test_an_account_has_at_most_20_unpaid_orders():
 
 def test_a_batch_counts_the_orders_it_has_just_placed(settings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 2
-    product, buyer = ProductFactory.create(on_hand=9, limit_per_account=3), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=9, limit_per_account=3)
     order_requests = [buying.order_request(buyer.id, {product: quantity}) for quantity in (2, 2, 1, 1)]
     outcomes = group_commit.place_batch(order_requests)
     over = "purchase_limit_reached", "too_many_open_orders"
@@ -102,19 +102,19 @@ def test_a_batch_counts_the_orders_it_has_just_placed(settings):
 
 @buying.by_two_strategies
 def test_an_account_cannot_exceed_a_products_limit(strategy):
-    product, buyer = ProductFactory.create(on_hand=20, limit_per_account=4), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=20, limit_per_account=4)
     assert refusal(buyer.id, {product: 5}).extra["items"] == [{"product": product.id, "limit": 4, "held": 0}]
     buying.place(buyer.id, {product: 1})
     paid = buying.advance(buying.place(buyer.id, {product: 3}, token="tok_ok"))
     assert refusal(buyer.id, {product: 1}).extra["items"] == [{"product": product.id, "limit": 4, "held": 4}]
-    buying.place(buying.account().id, {product: 4})
-    buying.execute_refund(buying.refund(paid.id, {product: 2}))
+    buying.place_for_newcomer(product, 4)
+    buying.refunded(paid.id, {product: 2})
     buying.place(buyer.id, {product: 2})
     assert refusal(buyer.id, {product: 1}).code == "purchase_limit_reached"
 
 
 def test_each_line_keeps_the_limit_under_which_it_was_placed():
-    product, buyer = ProductFactory.create(on_hand=20, limit_per_account=4), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=20, limit_per_account=4)
     buying.place(buyer.id, {product: 4})
     products.change(product_id=product.id, limit_per_account=6)
     buying.place(buyer.id, {product: 2})
@@ -128,7 +128,7 @@ def test_each_line_keeps_the_limit_under_which_it_was_placed():
 
 
 def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy):
-    product, buyer = ProductFactory.create(on_hand=100, limit_per_account=7), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=100, limit_per_account=7)
     calls = [partial(checkout.place, buying.order_request(buyer.id, {product: 2})) for _ in range(40)]
     assert kinds(race(calls)) == {"PlacedOrder": 3, "purchase_limit_reached": 37}
     assert OrderLine.objects.filter(order__account=buyer).count() == 3
@@ -137,7 +137,7 @@ def test_40_orders_at_once_of_one_account_are_held_to_the_limit(strategy):
 def test_40_orders_at_once_of_an_account_that_is_read_by_itself_are_held_to_the_limit(strategy, monkeypatch):
     """As one with many orders is."""
     monkeypatch.setattr(limits, "WITH_MANY_ORDERS", limits.WITH_MANY_ORDERS.replace("OFFSET 1000", ""))
-    product, buyer = ProductFactory.create(on_hand=100, limit_per_account=5), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=100, limit_per_account=5)
     buying.place(buyer.id, {product: 1})
     calls = [partial(checkout.place, buying.order_request(buyer.id, {product: 1})) for _ in range(40)]
     assert kinds(race(calls)) == {"PlacedOrder": 4, "purchase_limit_reached": 36}
@@ -159,7 +159,7 @@ def test_two_processes_sell_one_account_no_more_than_its_limit():
     found = {}
     with two_sellers() as sellers:
         for strategy in checkout.STRATEGIES:
-            product, buyer = ProductFactory.create(on_hand=100, limit_per_account=9), buying.account()
+            product, buyer = buying.product_and_buyer(on_hand=100, limit_per_account=9)
             parts = ([buyer.id] * 20,) * 2
             found[strategy] = sell_at_once(sellers, product, parts, strategy=strategy, quantity=2)
     exact = {"PlacedOrder": 4, "purchase_limit_reached": 36}
@@ -168,7 +168,7 @@ def test_two_processes_sell_one_account_no_more_than_its_limit():
 
 def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy):
     """The limit is changed while the order has read the product, or waits for its lock."""
-    product, buyer = ProductFactory.create(on_hand=9, limit_per_account=5), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=9, limit_per_account=5)
     lower = "UPDATE inventory_product SET limit_per_account = 2, version = version + 1 WHERE id = %s"
     with holding(lower, product.id) as other:
         outcome = in_background(partial(refusal, buyer.id, {product: 3}))
@@ -180,7 +180,7 @@ def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy):
 
 @buying.by_two_strategies
 def test_a_repeat_at_the_limit_gets_the_recorded_answer(strategy):
-    product, buyer = ProductFactory.create(on_hand=9, limit_per_account=2), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=9, limit_per_account=2)
     order_request = buying.order_request(buyer.id, {product: 2})
     outcomes = race([partial(checkout.place, order_request) for _ in range(10)])
     assert Counter(type(one) for one in outcomes) == {PlacedOrder: 1, Replay: 9}
@@ -191,12 +191,12 @@ def test_what_operators_see_is_the_count_by_which_the_next_order_is_decided(unla
     tea = ProductFactory.create(sku="TEA", on_hand=50, limit_per_account=9)
     cup, buyer = ProductFactory.create(sku="CUP", on_hand=50), buying.account()
     paid = buying.place(buyer.id, {tea: 4, cup: 4}).order
-    Order.objects.filter(pk=paid.id).update(status="paid", paid_at=paid.placed_at)
+    buying.change_order(paid, status="paid", paid_at=paid.placed_at)
     OrderLine.objects.filter(order=paid.id, product=tea).update(refunded_quantity=1)
     buying.place(buyer.id, {tea: 2, cup: 1})
     cancelled = buying.place(buyer.id, {tea: 1}).order
     cancellation.cancel(order_id=cancelled.id, account_id=buyer.id)
-    buying.place(buying.account().id, {tea: 5})
+    buying.place_for_newcomer(tea, 5)
 
     usage = limits.read_usage(buyer.pk)
 

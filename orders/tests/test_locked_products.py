@@ -216,7 +216,7 @@ def test_an_order_that_is_put_aside_in_a_half_of_a_batch_is_decided_before_one_i
 
 
 def test_an_order_whose_commit_got_no_reply_waits_for_its_own_locks(tmp_path):
-    order_request = buying.order_request(buying.account().id, {products(1)[0]: 1})
+    order_request = buying.request_of_newcomer(products(1)[0])
     slow = losing_reply_to_commit(tmp_path, before_commit=partial(time.sleep, 1.0))
     with slow as is_lost:
         placed = checkout.place(order_request)

@@ -21,6 +21,7 @@ from payments.models import Payment
 from payments.tests.own_gateway import nobody_there
 from shop.tests import samples
 from shop.tests.clients import client_of
+from shop.tests.factories import set_columns
 from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -112,11 +113,11 @@ def test_open_orders_are_counted_by_status_and_ended_ones_are_not(product):
 
 def test_the_last_paid_order_has_an_age_and_placed_ones_change_nothing(product):
     assert exposed("firstcome_orders_paid_age_seconds") == {"firstcome_orders_paid_age_seconds": float("inf")}
-    paid = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    paid = buying.place_for_newcomer(product, token="tok_ok")
     buying.advance(paid)
     ago = timezone.now() - timedelta(seconds=60)
-    Order.objects.filter(id=paid.order.id).update(paid_at=ago)
-    buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    buying.change_order(paid.order, paid_at=ago)
+    buying.place_for_newcomer(product, token="tok_ok")
     assert 60 <= state.paid_age_seconds() < 90
 
 
@@ -124,9 +125,9 @@ def test_a_payment_in_doubt_is_counted_with_its_age_until_it_is_settled(product,
     assert state.read_in_doubt() == {state.IN_DOUBT: 0, state.IN_DOUBT_OLDEST: 0.0}
     with nobody_there(settings):
         for _ in range(2):
-            buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
+            buying.advance(buying.place_for_newcomer(product, token="tok_ok"))
     oldest = Payment.objects.order_by("id").first()
-    Payment.objects.filter(id=oldest.id).update(created_at=timezone.now() - timedelta(seconds=90))
+    set_columns(oldest, created_at=timezone.now() - timedelta(seconds=90))
 
     shown = exposed(state.IN_DOUBT, state.IN_DOUBT_OLDEST)
     assert shown[state.IN_DOUBT] == 2
@@ -143,7 +144,7 @@ def test_unfinished_sagas_and_how_long_the_first_is_due(product):
         'firstcome_sagas_unfinished{kind="top_up"}': 0,
         "firstcome_sagas_oldest_due_seconds": 0,
     }
-    buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    buying.place_for_newcomer(product, token="tok_ok")
     assert status.count_unfinished()["purchase"] == 1
     assert 0 < status.oldest_due_seconds() < 5, "it is due from its commit on"
     ago = timezone.now() - timedelta(seconds=60)
@@ -155,12 +156,12 @@ def test_unfinished_sagas_and_how_long_the_first_is_due(product):
 
 def test_products_being_sold_have_what_is_available_and_reserved(product):
     ProductFactory.create(on_hand=7)
-    buying.place(buying.account().id, {product: 3})
+    buying.place_for_newcomer(product, 3)
     assert exposed(state.AVAILABLE, state.RESERVED) == {
         f'firstcome_stock_available{{product="{product.id}"}}': 97,
         f'firstcome_stock_reserved{{product="{product.id}"}}': 3,
     }
-    buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
+    buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
     of_product = str(product.id)
     assert state.read_stock() == {state.AVAILABLE: {of_product: 95}, state.RESERVED: {of_product: 3}}
 
@@ -170,7 +171,7 @@ def test_stock_that_can_not_be_is_counted(product, reserved, broken):
     ProductFactory.create(on_hand=1)
     mend = partial(Product.objects.update, reserved=0)
     with without_constraint(Product, "inventory_product_reserved_within_on_hand", mend):
-        Product.objects.filter(id=product.id).update(reserved=reserved)
+        set_columns(product, reserved=reserved)
         assert exposed("firstcome_stock_negative") == {"firstcome_stock_negative": broken}
 
 

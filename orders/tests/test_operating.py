@@ -26,6 +26,7 @@ from shop.errors import FirstcomeError, Rejected
 from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
+from shop.tests.factories import reloaded, set_columns
 
 __all__ = ["cannot_cancel", "product"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
@@ -170,7 +171,7 @@ def test_of_a_charge_that_the_gateway_can_not_block_two_operators_say_that_it_is
     empty = SagaLog.objects.filter(saga=row).count()
     asked = hanging.compensate(row)
     assert hanging.compensate(row) == asked
-    assert (hanging.reloaded(row).state, SagaLog.objects.filter(saga=row).count()) == ("stuck", empty)
+    assert (reloaded(row).state, SagaLog.objects.filter(saga=row).count()) == ("stuck", empty)
     hanging.approve(asked)
     assert hanging.advance(row) == Saga.State.COMPENSATED
     [line] = hanging.journalled(row, "saga.forced")
@@ -204,7 +205,7 @@ def test_a_charge_that_the_gateway_does_not_have_is_never_completed_by_an_invent
 ):
     row = hanging.started(product, token)
     hanging.advance(row)
-    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    set_columns(row, state=Saga.State.STUCK)
     assert hanging.refusal(hanging.complete, row, reference="ch_invented") == code
     assert hanging.refusal(hanging.complete, row) == code
     assert hanging.order_of(row).status == "paying"
@@ -250,11 +251,11 @@ def test_a_reference_is_up_to_96_printable_ascii_characters(product, reference, 
 def test_an_event_delivered_by_hand_completes_the_saga_once_a_second_operator_approves(product, away):
     row = hanging.stuck_at_data_platform(product, away)
     asked = hanging.complete(row, reference="evt_7")
-    assert (hanging.reloaded(row).state, asked.status, asked.asker_name) == ("stuck", "waiting", "ada")
+    assert (reloaded(row).state, asked.status, asked.asker_name) == ("stuck", "waiting", "ada")
     decided = hanging.approve(asked)
     assert (decided.status, decided.outcome) == ("approved", "do transmit is recorded")
     assert hanging.advance(row) == Saga.State.DONE
-    assert (hanging.reloaded(row).state, hanging.order_of(row).status) == ("done", "paid")
+    assert (reloaded(row).state, hanging.order_of(row).status) == ("done", "paid")
     [line] = hanging.journalled(row, "transmit.forced")
     assert (line.actor_name, line.reference) == (decided.decider_name, "evt_7")
     away.back()
@@ -286,7 +287,7 @@ def test_of_a_saga_whose_end_alone_is_missing_an_operator_reads_to_retry_it(prod
     row = hanging.started(product)
     assert hanging.advance(row) == Saga.State.DONE
     unfinished = {"state": Saga.State.STUCK, "ended_at": None, "next_attempt_at": timezone.now()}
-    Saga.objects.filter(id=row.id).update(**unfinished)
+    set_columns(row, **unfinished)
     with pytest.raises(Rejected, match=r"only the saga's end is not recorded: retry the saga\.") as refused:
         hanging.complete(row)
     assert refused.value.code == "step_is_local"
@@ -312,8 +313,7 @@ def stuck_refund(product: Product, away: Away) -> Saga:
     refund = Saga.objects.get(id=buying.refund(row.about_id).saga_id)
     away.take("GATEWAY_URL")
     hanging.advance(refund)
-    hanging.make_overdue(refund)
-    assert hanging.advance(refund) == Saga.State.STUCK
+    hanging.let_stick(refund)
     return refund
 
 
@@ -349,8 +349,7 @@ def test_a_retried_refund_is_pending_again_and_stuck_again_and_never_compensated
     hanging.retry(row)
     assert refund_of(row).status == Refund.Status.PENDING
     away.take("GATEWAY_URL")
-    hanging.make_overdue(row)
-    assert hanging.advance(row) == Saga.State.STUCK
+    hanging.let_stick(row)
     assert refund_of(row).status == Refund.Status.STUCK
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
     with pytest.raises(FirstcomeError, match="it must complete: retry it, or complete its step"):
@@ -371,7 +370,7 @@ def test_a_top_up_that_the_gateway_has_charged_can_be_completed():
     [charge] = gateway().charges(key=payment.charge_key)
     row = Saga.objects.get(subject_id=payment.id)
     assert hanging.refusal(hanging.complete, row, reference=charge.reference) == "step_not_hanging"
-    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    set_columns(row, state=Saga.State.STUCK)
     hanging.complete(row, reference=charge.reference)
     assert hanging.advance(row) == Saga.State.DONE
     assert ledger.balance_amount(buyer.id) == 700

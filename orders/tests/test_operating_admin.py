@@ -23,7 +23,7 @@ from shop.tests import commands
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, said
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, reloaded, set_columns
 from shop.tests.racing import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("transmitting")]
@@ -46,8 +46,7 @@ def make_stuck() -> Saga:
     """A saga of a paid order whose event the data platform, which is away, doesn't receive."""
     row = started()
     stepping.advance(row.id)
-    hanging.make_overdue(row)
-    assert stepping.advance(row.id) == Saga.State.STUCK
+    hanging.let_stick(row)
     return row
 
 
@@ -71,7 +70,7 @@ def press(client: Client, row: Saga, name: str, **fields: str) -> tuple[int, lis
 
 def test_the_list_opens_with_the_sagas_that_need_an_operator(operator, stuck, unlawful):
     client, fine, done = signed_in(operator), started(), started()
-    Saga.objects.filter(id=done.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
+    set_columns(done, state="done", ended_at=timezone.now(), next_attempt_at=None)
     assert listed(client) == {stuck.id}
     assert listed(client, needs="unfinished") == {stuck.id, fine.id}
     assert listed(client, needs="everything") == {stuck.id, fine.id, done.id}
@@ -94,7 +93,7 @@ def test_a_charge_is_completed_as_the_gateway_has_it(operator, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 0.5
     row, client = started("tok_timeout_charged"), signed_in(operator)
     stepping.advance(row.id)
-    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    set_columns(row, state=Saga.State.STUCK)
     _, messages = press(client, row, "complete", reference="ch_1")
     assert "not the one that you gave" in messages[0]
     press(client, row, "complete")
@@ -108,15 +107,15 @@ def test_what_can_not_be_asked_about_waits_for_another_operator(operator, stuck)
     assert message == (
         f"Recorded: nothing is done yet, because another operator has to approve it (approval {asked.pk})."
     )
-    assert (asked.asker_id, Saga.objects.get(id=stuck.id).state) == (operator.pk, "stuck")
+    assert (asked.asker_id, reloaded(stuck).state) == (operator.pk, "stuck")
 
 
 def test_a_refusal_is_shown_and_changes_nothing_and_an_ended_saga_has_no_buttons(operator, stuck):
     status, [message] = press(signed_in(operator), stuck, "compensate")
     assert status == 200
     assert message == f"This purchase can't be compensated any more; refund order {stuck.about_id} instead."
-    assert Saga.objects.get(id=stuck.id).state == "stuck"
-    Saga.objects.filter(id=stuck.id).update(state="done", ended_at=timezone.now(), next_attempt_at=None)
+    assert reloaded(stuck).state == "stuck"
+    set_columns(stuck, state="done", ended_at=timezone.now(), next_attempt_at=None)
     address = reverse("admin:orders_saga_change", args=[stuck.id])
     page = signed_in(operator).get(address).content.decode()
     assert not any(button(stuck, name) in page for name in BUTTONS)
@@ -165,7 +164,7 @@ def test_a_refusal_is_one_line_and_the_others_are_retried(stuck, capsys):
     assert code == 1
     assert output.startswith(f"purchase saga {row.id}: ")
     assert capsys.readouterr().err == f"{unknown}: There is no saga {unknown}.\n"
-    assert Saga.objects.get(id=row.id).state == Saga.State.RUNNING
+    assert reloaded(row).state == Saga.State.RUNNING
 
 
 @in_one_test("arguments", [[], [str(uuid4()), "--all-stuck"]])

@@ -14,6 +14,7 @@ from orders.tests.hanging import product
 from payments.gateways import gateway
 from shop.approval_models import Approval
 from shop.models import JournalLine
+from shop.tests.factories import reloaded, set_columns
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background, waiting_at
@@ -28,7 +29,7 @@ def test_an_operator_waits_for_the_end_of_a_lease(product, settings):
     row = hanging.started(product, "tok_slow")
 
     def force() -> str:
-        wait_until(lambda: bool(hanging.reloaded(row).lease_token))
+        wait_until(lambda: bool(reloaded(row).lease_token))
         return buying.refusal_of(lambda: hanging.compensate(row)).code
 
     assert race([lambda: hanging.advance(row), force]) == [Saga.State.DONE, "saga_not_reversible"]
@@ -38,9 +39,7 @@ def test_an_operator_waits_for_the_end_of_a_lease(product, settings):
 def test_an_action_is_refused_while_a_worker_keeps_the_lease(product, monkeypatch):
     row = hanging.started(product)
     monkeypatch.setattr(operator_actions, "WAIT_SECONDS", 0.3)
-    Saga.objects.filter(id=row.id).update(
-        lease_token="other", leased_until=timezone.now() + timedelta(seconds=60)
-    )
+    set_columns(row, lease_token="other", leased_until=timezone.now() + timedelta(seconds=60))
     refused = buying.refusal_of(lambda: hanging.retry(row))
     assert (refused.code, refused.retry_after) == ("unavailable", 5)
     assert hanging.refusal(hanging.retry, row) == "unavailable"
@@ -50,20 +49,18 @@ def test_an_operator_waits_for_a_transaction_that_has_the_order(product):
     """The order first, then its saga: as every other transaction locks them."""
     row = hanging.started(product)
     hanging.make_overdue(row)
-    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    set_columns(row, state=Saga.State.STUCK)
     with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", row.about_id.hex):
         retried = in_background(lambda: hanging.retry(row))
         wait_until(lambda: waiting_at("SELECT%orders_order%FOR UPDATE%") == 1)
-        assert hanging.reloaded(row).state == Saga.State.STUCK
+        assert reloaded(row).state == Saga.State.STUCK
     retried.result(timeout=20)
-    assert hanging.reloaded(row).state == Saga.State.RUNNING
+    assert reloaded(row).state == Saga.State.RUNNING
 
 
 def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product):
     row = hanging.started(product, points=0)
-    Saga.objects.filter(id=row.id).update(
-        lease_token="slow", leased_until=timezone.now(), open_call=f"charge_card {DO}"
-    )
+    set_columns(row, lease_token="slow", leased_until=timezone.now(), open_call=f"charge_card {DO}")
     hanging.compensate(row)
     result = StepResult(Event.DONE, reference="ch_late")
     slow = store.read_sagas([row.id])[row.id]
@@ -71,7 +68,7 @@ def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product)
     done = batch.advance([slow], token="slow", failpoint=lambda point: None)
     assert done.rows[slow.id].lease_token == "slow", "it continues"
     assert not SagaLog.objects.filter(saga=row, step="charge_card", event="done").exists()
-    Saga.objects.filter(id=row.id).update(leased_until=None)
+    set_columns(row, leased_until=None)
     assert hanging.advance(row) == Saga.State.COMPENSATED
     assert [one.status for one in gateway().charges()] == ["cancelled"]
 

@@ -11,6 +11,7 @@ from orders import cancellation
 from orders.models import Order
 from orders.placement.strategies import group_commit
 from orders.tests import buying
+from orders.tests.buying import order_of
 from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
@@ -39,8 +40,8 @@ def test_the_events_of_an_order_arrive_in_their_order(own_data_platform, product
     assert deliver_due() == 1
     assert [type for type, _ in published(own_data_platform, order)] == ["order.paid"]
 
-    buying.execute_refund(buying.refund(order.id, {product: 1}))
-    buying.execute_refund(buying.refund(order.id))
+    buying.refunded(order.id, {product: 1})
+    buying.refunded(order.id)
     deliver_due()
 
     events = published(own_data_platform, order)
@@ -68,7 +69,7 @@ def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(produc
     coupons = {buyer.id: buying.coupon_of(buyer.id).code for buyer in buyers}
 
     def order(buyer: Any) -> Any:
-        body = {"items": [{"product": product.id, "quantity": 1}], "coupon": coupons[buyer.id]}
+        body = order_of(product, coupon=coupons[buyer.id])
         return client_of(buyer).post("/orders", body, key="a", **{"X-Request-ID": f"request-of-{buyer.id}"})
 
     batcher = group_commit.BATCHER
@@ -117,7 +118,7 @@ def test_the_journal_records_every_balance_from_the_first_to_the_last(product):
         order = partial(buying.place, buyer.id, {product: 1}, points=200)
         placed = [order(token=token) for token in ("tok_ok", "tok_declined", "tok_ok")]
         paid = [buying.advance(one) for one in placed]
-        buying.execute_refund(buying.refund(paid[0].id))
+        buying.refunded(paid[0].id)
 
     chains = defaultdict(list)
     for noted in JournalLine.objects.filter(what__startswith="points.").order_by("id"):

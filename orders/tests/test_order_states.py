@@ -70,14 +70,14 @@ def cancel(placed: PlacedOrder) -> str:
 
 
 def expire(placed: PlacedOrder) -> str:
-    Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now())
+    buying.change_order(placed.order, expires_at=timezone.now())
     return "" if cancellation.expire_due() else "not_due"
 
 
 def advance(placed: PlacedOrder) -> str:
     """Let its saga settle or fail it, as its card demands."""
     stepping.advance(placed.started.saga.id)
-    row = Saga.objects.get(id=placed.started.saga.id)
+    row = buying.saga_of(placed)
     return "can't become" if "can't become" in row.last_error else ""
 
 
@@ -99,7 +99,7 @@ def refusal(answer: Any) -> str:
 
 
 def started(token: str | None = None) -> PlacedOrder:
-    return buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}, token=token)
+    return buying.place_for_newcomer(ProductFactory.create(on_hand=1), token=token)
 
 
 def paid() -> PlacedOrder:
@@ -146,7 +146,7 @@ def test_a_call_changes_an_orders_status_only_as_the_table_allows(name, unlawful
         placed = call.order()
         force(placed.order.id, source)
         refused = call.make(placed)
-        found[source] = buying.state_of(placed.order.id), refused
+        found[source] = buying.status_of(placed), refused
         if call.target in order_states.TRANSITIONS[source]:
             expected[source] = call.target, ""
         else:

@@ -25,6 +25,7 @@ from orders.saga import run, status, store
 from orders.saga.definitions import LEASE_SECONDS, OF_WEB, WorkClass
 from orders.saga.run import POOL_SIZES, SHARES, Executor, ThreadPools
 from orders.tests import buying, owners, stepping
+from orders.tests.buying import saga_of
 from orders.tests.listening import Killed
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import GatewayResult
@@ -80,10 +81,6 @@ def place(product: Product, **more: Any) -> PlacedOrder:
     return buying.place(buying.account(points=500).id, {product: 1}, **{"token": "tok_ok"} | more)
 
 
-def saga_of(placed: PlacedOrder) -> Saga:
-    return Saga.objects.get(id=placed.started.saga.id)
-
-
 def step_all(executor: stepping.SteppedExecutor) -> None:
     while executor.pools.step():
         pass
@@ -130,9 +127,9 @@ def test_a_coupon_goes_with_the_call_and_points_are_held_by_workers(own, product
     placed = [with_coupon, with_points, points_alone]
     assert [saga_of(one).lease_token for one in placed] == [own._token, "", ""]
     step_all(own)
-    assert [buying.state_of(one.order.id) for one in placed] == ["paid", "paying", "paying"]
+    assert [buying.status_of(one) for one in placed] == ["paid", "paying", "paying"]
     buying.settle_everything()
-    assert {buying.state_of(one.order.id) for one in placed} == {"paid"}
+    assert {buying.status_of(one) for one in placed} == {"paid"}
 
 
 @pytest.mark.parametrize("token", ["tok_declined", "tok_timeout_charged", "tok_3ds"])
@@ -144,11 +141,11 @@ def test_what_does_not_settle_at_once_is_left_to_workers_in_its_usual_state(own,
     assert not own._sagas
     assert saga.lease_token == ""
     found = {"tok_declined": "payment_failed"}.get(token, "paying")
-    assert buying.state_of(placed.order.id) == found
+    assert buying.status_of(placed) == found
     if token == "tok_3ds":
         owners.decide(owners.payment_of(placed), "approve")
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == ("payment_failed" if token == "tok_declined" else "paid")
+    assert buying.status_of(placed) == ("payment_failed" if token == "tok_declined" else "paid")
 
 
 def test_an_order_that_is_paid_later_is_advanced_by_the_process_that_answers(own, product):
@@ -167,7 +164,7 @@ def test_without_a_place_payments_are_the_workers(own, product):
     tokens = [saga_of(one).lease_token for one in placed]
     assert tokens == [own._token] * 4 + [""] * 2
     step_all(own)
-    assert [buying.state_of(one.order.id) for one in placed] == ["paid"] * 4 + ["paying"] * 2
+    assert [buying.status_of(one) for one in placed] == ["paid"] * 4 + ["paying"] * 2
     assert {saga_of(one).work_class for one in placed[4:]} == {WorkClass.NEW}
     assert saga_of(place(product)).lease_token == own._token
     step_all(own)
@@ -180,7 +177,7 @@ def test_a_process_that_stops_leases_no_more_and_finishes_what_it_has(own_thread
     run.stop_leasing()
     assert saga_of(place(product)).lease_token == ""
     run.finish()
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"
     buying.settle_everything()
     charged_once(product, 2)
 
@@ -215,7 +212,7 @@ def test_payments_that_could_not_be_begun_are_placed_and_left_to_workers(own, pr
         patched.setattr(own.pools, "submit", lambda pool, task: 1 // 0)
         placed = place(product)
     assert own._sagas == {}
-    assert buying.state_of(placed.order.id) == "paying"
+    assert buying.status_of(placed) == "paying"
     let_lease_end(placed)
     buying.settle_everything()
     charged_once(product)
@@ -268,7 +265,7 @@ def test_a_transaction_that_outlasts_its_lease_makes_no_call(own, product, monke
         saga.leased_until -= timedelta(seconds=LEASE_SECONDS + 1)
     step_all(own)
     assert charges() == []
-    assert buying.state_of(placed.order.id) == "paying"
+    assert buying.status_of(placed) == "paying"
     let_lease_end(placed)
     buying.settle_everything()
     charged_once(product)

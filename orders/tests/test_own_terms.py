@@ -1,6 +1,5 @@
 """Members of staff don't buy by their own campaigns' coupons, nor at prices that they have just set."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,12 +10,12 @@ from inventory import products
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
-from shop import clock
 from shop.journal import journal
 from shop.tests import api_keys
 from shop.tests.clients import client_of
 from shop.tests.factories import SuperuserFactory
 from shop.tests.samples import Increases
+from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 _keys = iter(range(1_000))
@@ -60,7 +59,7 @@ def test_an_order_refuses_a_coupon_of_a_campaign_that_its_buyer_made_or_changed_
         campaigns.change(campaign_id=theirs.pk, quantity=7)
     assert order(client_of(helper), product, coupon="COLLEAGUES") == (403, "own_account")
     assert order(client_of(buying.account()), product, coupon="CLERKS-OWN") == (201, "")
-    with clock.shifted(by=timedelta(days=31)):
+    with shifted(days=31):
         assert order(client_of(clerk), product, coupon="CLERKS-OWN") == (201, "")
 
 
@@ -76,7 +75,7 @@ def test_an_order_refuses_a_price_that_its_buyer_set_within_a_day(settings, stra
     assert order(client_of(clerk), cheap) == (403, "own_account")
     assert order(client_of(clerk), renamed) == (201, "")
     assert order(client_of(buying.account()), cheap) == (201, "")
-    with clock.shifted(by=timedelta(hours=25)):
+    with shifted(hours=25):
         assert order(client_of(clerk), cheap) == (201, "")
 
 

@@ -27,7 +27,7 @@ from shop.db import transactions
 from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process, read_line, send
 
@@ -70,7 +70,7 @@ def resume(product: Product) -> Product:
 
 
 def buy(product: Product) -> Any:
-    return buying.place(buying.account().id, {product: 1})
+    return buying.place_for_newcomer(product)
 
 
 @buying.by_two_strategies
@@ -82,7 +82,7 @@ def test_an_order_of_a_paused_product_is_409_names_it_and_leaves_nothing(strateg
 
     answer = api.post("/orders", body, key="a")
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "product_paused")
+    assert problem_of(answer) == (409, "product_paused")
     assert answer.json()["items"] == [{"product": paused.id}]
     assert "Retry-After" not in answer
     assert not Order.objects.exists()
@@ -107,7 +107,7 @@ def test_a_paused_product_that_is_sold_out_is_paused_and_one_that_is_inactive_is
 
 @buying.by_two_strategies
 def test_a_repeat_under_the_key_gets_the_recorded_order(strategy):
-    product, buyer = ProductFactory.create(on_hand=9), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=9)
     order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
     placed = checkout.place(order_request)
     pause(product)
@@ -123,7 +123,7 @@ def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy):
     product = ProductFactory.create(on_hand=9, price=500)
     paid_later, cancelled, expired = (buying.account() for _ in range(3))
     orders = {one: buying.place(one.id, {product: 1}).order.id for one in (paid_later, cancelled, expired)}
-    at_once = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    at_once = buying.place_for_newcomer(product, token="tok_ok")
     pause(product)
 
     card = {"order": str(orders[paid_later]), "token": "tok_ok"}
@@ -133,14 +133,14 @@ def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy):
     assert cancellation.expire_due() == 1
     assert buying.advance(at_once).status == Order.Status.PAID
     buying.settle_everything()
-    buying.execute_refund(buying.refund(at_once.order.id))
+    buying.refunded(at_once.order.id)
 
     assert [buying.state_of(one) for one in orders.values()] == ["paid", "cancelled", "expired"]
-    assert buying.state_of(at_once.order.id) == "refunded"
+    assert buying.status_of(at_once) == "refunded"
 
 
 def requests_of(product: Product) -> list[OrderRequest]:
-    return [buying.order_request(buying.account().id, {product: 1}) for _ in range(REQUESTS)]
+    return [buying.request_of_newcomer(product) for _ in range(REQUESTS)]
 
 
 def pausing_its_sale(product: Product) -> Callable[[], Any]:

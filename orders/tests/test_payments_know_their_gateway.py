@@ -13,7 +13,7 @@ from django.conf import LazySettings
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import doctor
-from orders.models import Order, Refund, Saga
+from orders.models import Order, Refund
 from orders.payment import gateway_events, unreachable
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
@@ -60,7 +60,7 @@ def product() -> Product:
 
 
 def buy(product: Product, token: str = "tok_ok") -> PlacedOrder:
-    placed = buying.place(buying.account().id, {product: 1}, token=token)
+    placed = buying.place_for_newcomer(product, token=token)
     buying.advance(placed)
     return placed
 
@@ -81,7 +81,7 @@ def test_a_payment_in_doubt_is_settled_where_it_was_charged_after_another_gatewa
     product, settings
 ):
     placed, counted = buy(product, "tok_timeout_charged"), Increases("firstcome_payments_total")
-    assert buying.state_of(placed.order.id) == "paying"
+    assert buying.status_of(placed) == "paying"
     settings.PAYMENT_GATEWAY = "b"
     # The other gateway would charge this token and answer.
     Payment.objects.update(token="tok_ok")
@@ -104,7 +104,7 @@ def test_an_order_that_was_paid_before_the_change_is_compared_and_refunded_where
     assert_books_agree()
 
     for placed in (old, new):
-        assert buying.execute_refund(buying.refund(placed.order.id)).status == "succeeded"
+        assert buying.refunded(placed.order.id).status == "succeeded"
 
     assert {kept(placed) for placed in (old, new)} == {(0, 0)}
     assert set(Order.objects.values_list("status", flat=True)) == {"refunded"}
@@ -123,7 +123,7 @@ def test_a_gateway_named_as_its_kind_has_settings_of_its_own_too(product, settin
     assert (kept(old), kept(new)) == ((PRICE, 0), (0, PRICE))
 
     for placed in (old, new):
-        assert buying.execute_refund(buying.refund(placed.order.id)).status == "succeeded"
+        assert buying.refunded(placed.order.id).status == "succeeded"
 
     assert {kept(placed) for placed in (old, new)} == {(0, 0)}
     assert [payment_of(placed).gateway for placed in (old, new)] == ["simulator", "acme"]
@@ -136,9 +136,9 @@ def test_a_payment_at_stripe_stays_there_after_the_simulator_takes_new_ones(prod
     new = buy(product)
 
     assert [payment_of(one).gateway for one in (old, new)] == ["stripe", "simulator"]
-    assert buying.state_of(old.order.id) == buying.state_of(new.order.id) == "paid"
+    assert buying.status_of(old) == buying.status_of(new) == "paid"
     assert_books_agree()
-    assert buying.execute_refund(buying.refund(old.order.id)).status == "succeeded"
+    assert buying.refunded(old.order.id).status == "succeeded"
     assert kept(old) == (0, 0) and kept(new) == (PRICE, 0)
     assert_books_agree()
     page = gateways.charge_page("stripe", payment_of(old).charge_reference)
@@ -151,7 +151,7 @@ def test_a_payment_in_doubt_is_undone_where_it_may_be_charged_and_a_stray_charge
 ):
     placed = buy(product, "tok_timeout_lost")
     settings.PAYMENT_GATEWAY = "b"
-    hanging.make_overdue(Saga.objects.get(id=placed.started.saga.id))
+    hanging.make_overdue(buying.saga_of(placed))
     assert buying.advance(placed).status == "payment_failed"
     payment = payment_of(placed)
     found = [gateways.of(books).find(key=payment.charge_key).status for books in (A, B)]
@@ -202,14 +202,14 @@ def test_the_gateway_is_changed_in_the_middle_of_a_burst(product, settings, othe
     assert {payment_of(one).gateway for one in before} == {"simulator"}
     assert {payment_of(one).gateway for one in after} == {"b"}
     for one in placed:
-        payment, is_paid = payment_of(one), buying.state_of(one.order.id) == "paid"
+        payment, is_paid = payment_of(one), buying.status_of(one) == "paid"
         at = {"simulator": (PRICE, 0), "b": (0, PRICE)}
         assert kept(one) == (at[payment.gateway] if is_paid else (0, 0)), payment.gateway
     keys = Payment.objects.filter(gateway="b").values_list("charge_key", flat=True)
     assert {charge["key"] for charge in everything(other, "/charges")} <= {*keys}
     assert_books_agree()
 
-    paid = [one for one in placed if buying.state_of(one.order.id) == "paid"]
+    paid = [one for one in placed if buying.status_of(one) == "paid"]
     assert {payment_of(one).gateway for one in paid} == {"simulator", "b"}
     for outcome in race([partial(buying.refund, one.order.id) for one in paid]):
         assert not isinstance(outcome, BaseException)
@@ -264,7 +264,7 @@ def test_a_payment_whose_gateway_is_gone_waits_and_is_charged_nowhere_else(produ
 
     assert buying.advance(placed).status == "paying"
 
-    saga = Saga.objects.get(id=placed.started.saga.id)
+    saga = buying.saga_of(placed)
     assert why in saga.last_error
     assert payment_of(placed).status == "in_doubt"
     assert kept_at_b(placed) == 0
@@ -285,12 +285,12 @@ def test_a_webhook_is_of_the_gateway_that_it_names_and_signed_with_its_secret(pr
     assert event and gateway_events.handle(event.id)
     event.refresh_from_db()
     assert event.outcome == "ignored: the payment is at simulator"
-    assert buying.state_of(placed.order.id) == "paying"
+    assert buying.status_of(placed) == "paying"
 
     settings.PAYMENT_GATEWAY = "b"
     ours = events.take(body)
     assert gateway_events.handle(ours.id)
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"
 
 
 def test_payments_of_the_release_before_are_at_the_gateway_of_the_update_for_good(product, settings):
@@ -306,7 +306,7 @@ def test_payments_of_the_release_before_are_at_the_gateway_of_the_update_for_goo
     settings.PAYMENT_GATEWAY = "b"
     assert set(Payment.objects.values_list("gateway", flat=True)) == {"simulator"}
     for placed in (in_doubt, paid):
-        assert buying.execute_refund(buying.refund(placed.order.id)).status == "succeeded"
+        assert buying.refunded(placed.order.id).status == "succeeded"
     assert_books_agree()
 
 
@@ -350,7 +350,7 @@ def test_no_process_starts_while_a_payment_is_open_at_a_gateway_that_is_not_conf
     assert (level, found[:58]) == ("warning", "PAYMENT_GATEWAYS has no 'simulator'; the newest that can b")
 
     settings.PAYMENT_GATEWAYS = before
-    buying.execute_refund(buying.refund(placed.order.id))
+    buying.refunded(placed.order.id)
     left(settings)
     assert found_by_doctor() == [("ok", "named")]
 

@@ -80,7 +80,7 @@ def join_while_its_payment_commits(sale: Sale, product: Product, buyer: int) -> 
     """The entry of an order at the end of its time to pay, and what a join finds meanwhile."""
     entry = admitted(sale, buyer)
     order = buy(product, buyer)
-    Order.objects.filter(id=order.id).update(expires_at=clock.now())
+    buying.change_order(order, expires_at=clock.now())
     with kept("UPDATE orders_order SET status = 'paying' WHERE id = %s", order.id.hex) as commit:
         joining = in_background(partial(factories.join, sale, buyer))
         wait_until(lambda: joining.done() or waiting_at("%orders_order%FOR UPDATE%") == 1)
@@ -231,7 +231,7 @@ def test_a_join_does_not_wait_for_the_product_of_a_lapsed_order_and_repeated_it_
     buyer, other = buying.account().id, buying.account().id
     entry = admitted(sale, buyer)
     order = buy(product, buyer)
-    Order.objects.filter(id=order.id).update(expires_at=clock.now())
+    buying.change_order(order, expires_at=clock.now())
     with holding("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", product.pk):
         joins = [in_background(partial(factories.join, sale, account)) for account in (buyer, other)]
         kept, new = [joining.result(2) for joining in joins]

@@ -212,7 +212,7 @@ def test_confirmed_messages_are_there_after_a_kill(db, own_rabbitmq):
 
 def test_what_a_frozen_broker_does_not_confirm_is_done_in_the_web_process(web, own_rabbitmq):
     own_rabbitmq.make_queue()
-    product, buyer = ProductFactory.create(on_hand=5), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=5)
     assert buy(web, buyer, product, wait=0) == 202
     wait_until(lambda: own_rabbitmq.messages() == 1)
     own_rabbitmq.freeze()

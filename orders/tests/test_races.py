@@ -42,7 +42,7 @@ by_one_strategy = pytest.mark.parametrize("strategy", ["group_commit"], indirect
 
 
 def buyers_of(product: Product, count: int) -> list[Callable[[], Any]]:
-    order_requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(count)]
+    order_requests = [buying.request_of_newcomer(product) for _ in range(count)]
     return [partial(checkout.place, order_request) for order_request in order_requests]
 
 
@@ -74,7 +74,7 @@ def test_100_calls_with_one_key_are_one_order_and_one_charge():
 
 
 def test_an_order_whose_commit_got_no_reply_is_the_caller_s_own_and_its_repeat_a_replay(tmp_path):
-    order_request = buying.order_request(buying.account().id, {ProductFactory.create(on_hand=9): 1})
+    order_request = buying.request_of_newcomer(ProductFactory.create(on_hand=9))
     with losing_reply_to_commit(tmp_path) as is_lost:
         placed = checkout.place(order_request)
         assert is_lost.is_set()
@@ -86,7 +86,7 @@ def test_an_order_whose_commit_got_no_reply_is_the_caller_s_own_and_its_repeat_a
 @pytest.mark.parametrize("strategy", ["optimistic"], indirect=True)
 def test_a_repeat_is_not_refused_for_the_points_that_its_own_order_has_used(strategy):
     """A faster duplicate is placed and paid between two reads of the transaction, which locks nothing."""
-    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=100)
+    product, buyer = buying.product_and_buyer(on_hand=9, price=100, points=100)
     order_request = buying.order_request(buyer.id, {product: 1}, points=100, token="")
     placed: list[Any] = []
 
@@ -132,7 +132,7 @@ def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings):
 
 
 def test_one_coupon_in_20_orders_at_once_is_held_by_one():
-    buyer, product = buying.account(), ProductFactory.create(on_hand=100, price=5_000)
+    product, buyer = buying.product_and_buyer(on_hand=100, price=5_000)
     code = buying.coupon_of(buyer.id).code
     order_requests = [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(20)]
     outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
@@ -151,10 +151,10 @@ def test_cancel_against_pay_against_expiry_one_wins_200_times(strategy):
 
 
 def _cancel_pay_expire(chance: random.Random) -> None:
-    buyer, product = buying.account(points=50), ProductFactory.create(on_hand=1, price=150)
+    product, buyer = buying.product_and_buyer(on_hand=1, price=150, points=50)
     order = buying.place(buyer.id, {product: 1}, points=50).order
     lapse = timedelta(seconds=chance.choice([-60, 0, 60]))
-    Order.objects.filter(id=order.id).update(expires_at=timezone.now() + lapse)
+    buying.change_order(order, expires_at=timezone.now() + lapse)
 
     def pay() -> Any:
         keyed = buying.keyed(buyer.id, key="pay")
@@ -177,7 +177,7 @@ def _cancel_pay_expire(chance: random.Random) -> None:
 
 @by_one_strategy
 def test_reading_the_key_and_then_placing_places_twice():
-    product, buyer = ProductFactory.create(on_hand=100), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=100)
     both_looked = threading.Barrier(2, timeout=10)
 
     def place() -> None:
@@ -192,7 +192,7 @@ def test_reading_the_key_and_then_placing_places_twice():
 
 @by_one_strategy
 def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win(unlawful):
-    order = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1}).order
+    order = buying.place_for_newcomer(ProductFactory.create(on_hand=1)).order
     both_looked = threading.Barrier(2, timeout=10)
 
     def move(status: str) -> bool:
@@ -200,7 +200,7 @@ def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win(unlawfu
         both_looked.wait()
         if seen.status != Order.Status.AWAITING_PAYMENT:
             return False
-        Order.objects.filter(id=order.id).update(status=status)
+        buying.change_order(order, status=status)
         return True
 
     moves = [lambda: move(Order.Status.CANCELLED), lambda: move(Order.Status.PAYING)]
@@ -210,7 +210,7 @@ def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win(unlawfu
 @by_one_strategy
 def test_counting_an_accounts_units_before_the_lock_passes_its_limit(monkeypatch, unlawful):
     """Two orders that each counted the account's units before the other was placed."""
-    product, buyer = ProductFactory.create(on_hand=100, limit_per_account=3), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=100, limit_per_account=3)
     both_counted = threading.Barrier(2, timeout=10)
     counted: dict[int, Holdings] = {}
 

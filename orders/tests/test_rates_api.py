@@ -26,7 +26,7 @@ from shop.db import bulk_sql
 from shop.errors import Throttled
 from shop.rates import rate_limits
 from shop.tests import api_keys, asgi_client, servers
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
 
@@ -40,7 +40,7 @@ def _three_a_minute(settings: LazySettings) -> None:
 
 
 def assert_throttled(answer: Any, *, seconds: int = 60) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (429, "throttled")
+    assert problem_of(answer) == (429, "throttled")
     assert 1 <= int(answer["Retry-After"]) <= seconds
 
 

@@ -16,6 +16,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import stepping
+from orders.tests.buying import order_of
 from scripts.stack import places
 from shop.burst import lane, table
 from shop.burst.request import BurstRequest
@@ -115,7 +116,7 @@ def test_issuing_a_coupon():
 def order_call() -> tuple[Burst, dict[str, Any]]:
     """An account's calls, and the body of an order that it pays by card."""
     product = ProductFactory.create(on_hand=10)
-    body = {"items": [{"product": product.pk, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    body = order_of(product, "tok_ok")
     return Burst(), body
 
 

@@ -12,9 +12,10 @@ from inventory.tests.factories import ProductFactory, levels_of
 from orders.models import Order
 from orders.placement import checkout
 from orders.tests import buying
+from orders.tests.buying import order_of
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,12 +29,12 @@ def _gate(settings: LazySettings) -> None:
 def test_without_redis_only_placing_is_503_and_once_it_is_back_units_cancelled_meanwhile_can_be_ordered(
     own_redis, settings
 ):
-    product, buyer = ProductFactory.create(on_hand=2), buying.account()
-    api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 1}]}
+    product, buyer = buying.product_and_buyer(on_hand=2)
+    api, body = client_of(buyer), order_of(product)
     first = api.post("/orders", body, key="first").json()
     own_redis.stop()
     answer = api.post("/orders", body, key="second")
-    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert problem_of(answer) == (503, "unavailable")
     assert answer["Retry-After"] == "1"
     assert Order.objects.count() == IdempotencyKey.objects.count() == 1
     assert api.get(f"/products/{product.id}").json()["available"] == 1
@@ -47,29 +48,27 @@ def test_without_redis_only_placing_is_503_and_once_it_is_back_units_cancelled_m
 
 def test_flushed_in_the_middle_of_a_race_it_still_sells_exactly_what_there_is(redis_server):
     product = ProductFactory.create(on_hand=50)
-    calls: list[Any] = [
-        partial(checkout.place, buying.order_request(buying.account().id, {product: 1})) for _ in range(100)
-    ]
+    calls: list[Any] = [partial(checkout.place, buying.request_of_newcomer(product)) for _ in range(100)]
     calls[20::20] = [redis_server.flushdb] * len(calls[20::20])
     race(calls)
     left = 50 - Order.objects.count()
     for _ in range(left):
-        buying.place(buying.account().id, {product: 1})
+        buying.place_for_newcomer(product)
     assert levels_of(product) == (50, 50)
 
 
 def test_a_mirror_that_shows_too_much_does_not_oversell():
     product = ProductFactory.create(on_hand=5)
     mirror.publish([mirror.StockState(product.id, 1_000, 10**6, True)])
-    order_requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(20)]
+    order_requests = [buying.request_of_newcomer(product) for _ in range(20)]
     outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
     assert buying.kinds(outcomes) == {"PlacedOrder": 5, "insufficient_stock": 15}
 
 
 def test_after_any_number_of_orders_none_is_in_flight_and_the_mirror_has_not_drifted():
-    product, buyer = ProductFactory.create(on_hand=20), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=20)
     code = buying.coupon_of(buyer.id).code
-    order_requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(30)]
+    order_requests = [buying.request_of_newcomer(product) for _ in range(30)]
     order_requests += [buying.order_request(buyer.id, {product: 1}, coupon=code) for _ in range(10)]
     race([partial(checkout.place, order_request) for order_request in order_requests])
     assert not redis_client.client().hlen(mirror.IN_FLIGHT)

@@ -22,6 +22,7 @@ from shop.errors import Rejected
 from shop.journal import journal
 from shop.journal.journal import ActorContext
 from shop.models import JournalLine
+from shop.tests.factories import reloaded
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +55,7 @@ class Sale:
 
     @property
     def on_hand(self) -> tuple[int, int]:
-        return tuple(Product.objects.get(id=one.id).on_hand for one in (self.first, self.second))  # type: ignore[return-value]
+        return tuple(reloaded(one).on_hand for one in (self.first, self.second))  # type: ignore[return-value]
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def parts(refund: Refund) -> tuple[int, int, int]:
 
 
 def test_without_items_everything_is_refunded(sale):
-    refund = buying.execute_refund(buying.refund(sale.order.id))
+    refund = buying.refunded(sale.order.id)
     assert (refund.status, parts(refund)) == ("succeeded", (1_200, 300, 900))
     assert (refund.order.status, refund.order.refunded_amount) == ("refunded", 1_200)
     assert refund.order.paid_at == sale.order.paid_at
@@ -86,7 +87,7 @@ def test_without_items_everything_is_refunded(sale):
 
 def test_returned_goods_are_movements_with_their_reason_of_inactive_products_too(sale):
     Product.objects.update(is_active=False)
-    refund = buying.execute_refund(buying.refund(sale.order.id, {sale.first: 2}, reason="Too small"))
+    refund = buying.refunded(sale.order.id, {sale.first: 2}, reason="Too small")
     movement = StockMovement.objects.get(kind=StockMovement.Kind.RETURNED)
     assert (movement.product, movement.order, movement.delta) == (sale.first, sale.order, 2)
     assert (movement.reason, movement.on_hand_after) == ("Too small", 5)
@@ -96,7 +97,7 @@ def test_returned_goods_are_movements_with_their_reason_of_inactive_products_too
 @pytest.mark.parametrize("restock", [False, True])
 def test_goods_that_are_not_restocked_do_not_return_to_stock_nor_does_an_expired_coupon(sale, restock):
     Coupon.objects.filter(code=sale.coupon).update(expires_at=timezone.now() - timedelta(seconds=1))
-    refund = buying.execute_refund(buying.refund(sale.order.id, restock=restock))
+    refund = buying.refunded(sale.order.id, restock=restock)
     assert refund.order.status == Order.Status.REFUNDED
     assert sale.on_hand == ((5, 5) if restock else (3, 4))
     assert StockMovement.objects.filter(kind=StockMovement.Kind.RETURNED).exists() is restock
@@ -105,7 +106,7 @@ def test_goods_that_are_not_restocked_do_not_return_to_stock_nor_does_an_expired
 
 def test_a_reinstated_coupon_can_be_redeemed_and_reinstated_again(sale):
     for _ in range(2):
-        buying.execute_refund(buying.refund(sale.order.id))
+        buying.refunded(sale.order.id)
         again = buying.place(sale.order.account_id, {sale.first: 1}, coupon=sale.coupon, token="tok_ok")
         sale.order = buying.advance(again)
         assert sale.order.discount_amount == 100
@@ -113,23 +114,23 @@ def test_a_reinstated_coupon_can_be_redeemed_and_reinstated_again(sale):
 
 
 def test_points_alone_need_no_gateway(settings):
-    buyer, product = buying.account(points=500), ProductFactory.create(on_hand=3, price=100)
+    product, buyer = buying.product_and_buyer(on_hand=3, price=100, points=500)
     order = buying.advance(buying.place(buyer.id, {product: 3}, points=300, token=""))
     with nobody_there(settings):
-        refund = buying.execute_refund(buying.refund(order.id, {product: 2}))
+        refund = buying.refunded(order.id, {product: 2})
     assert (refund.status, parts(refund)) == ("succeeded", (200, 200, 0))
     assert ledger.balance_amount(buyer.id) == 400
 
 
 def test_an_order_that_cost_nothing_returns_goods_and_coupon():
-    buyer, product = buying.account(), ProductFactory.create(on_hand=2, price=100)
+    product, buyer = buying.product_and_buyer(on_hand=2, price=100)
     coupon = buying.coupon_of(buyer.id, discount_value=200).code
     order = buying.advance(buying.place(buyer.id, {product: 2}, coupon=coupon, token=""))
-    half = buying.execute_refund(buying.refund(order.id, {product: 1}))
+    half = buying.refunded(order.id, {product: 1})
     assert (half.status, parts(half), half.order.status) == ("succeeded", (0, 0, 0), "paid")
-    rest = buying.execute_refund(buying.refund(order.id))
+    rest = buying.refunded(order.id)
     assert (rest.status, rest.order.status) == ("succeeded", "refunded")
-    assert Product.objects.get(id=product.id).on_hand == 2
+    assert reloaded(product).on_hand == 2
     assert Coupon.objects.get(code=coupon).status == Coupon.Status.ISSUED
     assert not Transfer.objects.filter(kind=Transfer.Kind.REFUND).exists()
 
@@ -137,7 +138,7 @@ def test_an_order_that_cost_nothing_returns_goods_and_coupon():
 def test_a_recorded_refund_counts_as_taken_at_once(sale):
     """The refund is recorded, but not executed yet."""
     started = buying.refund(sale.order.id)
-    assert buying.state_of(sale.order.id) == Order.Status.REFUNDING
+    assert buying.status_of(sale) == Order.Status.REFUNDING
     assert sale.payment.refunding_amount == 900
     assert buying.broken_laws() == []
     for _ in range(2):
@@ -182,7 +183,7 @@ def test_a_refund_that_the_gateway_refuses_for_good_is_left_to_an_operator_and_n
     assert gateway_process[0].post("/refunds", fields, key="by hand")[0] == 201
     operator_actions.force_complete(**by, reason="Seen there.")
     assert buying.execute_refund(started).status == Refund.Status.SUCCEEDED
-    assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
+    assert buying.status_of(sale) == Order.Status.REFUNDED
 
 
 def test_the_journal_records_actor_and_reason_and_the_event_is_published(sale):

@@ -30,6 +30,7 @@ from orders.tests import stepping
 from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
+from shop.tests.factories import reloaded, set_columns
 from shop.tests.racing import race
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unlawful")]
@@ -51,7 +52,7 @@ class World:
         """A local step that adds to the counter for each saga."""
 
         def step(sagas: Sequence[SagaRow]) -> list[str]:
-            Product.objects.filter(id=self.product.id).update(on_hand=F("on_hand") + by * len(sagas))
+            set_columns(self.product, on_hand=F("on_hand") + by * len(sagas))
             if self.refuses:
                 raise Rejected("not today", code="not_today")
             return [f"{by:+d}"] * len(sagas)
@@ -179,9 +180,9 @@ def test_the_same_saga_by_many_executors_at_once_happens_once(world):
 def test_an_undo_of_a_step_that_never_ran_calls_those_whose_call_was_opened(world, open_call, calls):
     row = started()
     start_compensation(row, "forced", "because " * 40)
-    Saga.objects.filter(id=row.id).update(open_call=open_call)
+    set_columns(row, open_call=open_call)
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
-    assert Saga.objects.get(id=row.id).failure_detail == ("because " * 40)[:255]
+    assert reloaded(row).failure_detail == ("because " * 40)[:255]
     assert (world.counted, world.calls) == (0, calls)
     assert ("outside", DO, Event.VOID) in final_lines(row)
     assert ("local", DO, Event.VOID) in final_lines(row)
@@ -242,7 +243,7 @@ def test_a_call_without_a_reply_or_with_an_error_is_retried_later_and_its_lease_
 
 def test_past_the_point_of_no_return_it_is_stuck_and_still_retried(world):
     row = started(done=["local", "outside", "pivot"])
-    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
+    set_columns(row, deadline_at=row.created_at)
     world.result = StepResult(Event.FAILED, "no answer")
     assert stepping.advance(row.id) == Saga.State.STUCK
     world.result = StepResult(Event.DONE)
@@ -273,7 +274,7 @@ def test_a_saga_is_due_at_its_start_and_when_its_lease_has_lapsed(world):
     assert [saga.id for saga in stepping.due(limit=10)] == [row.id]
     run_batch(copy_of(row))
     assert stepping.due(limit=10) == []
-    Saga.objects.filter(id=row.id).update(next_attempt_at=clock.now(), leased_until=clock.now())
+    set_columns(row, next_attempt_at=clock.now(), leased_until=clock.now())
     [found] = stepping.due(limit=10)
     assert (found.id, found.lease_token) == (row.id, "")
 
@@ -294,7 +295,7 @@ def test_without_compensation_an_outside_refusal_is_a_failed_attempt(forward_onl
     waiting = again(row.id)
     assert (waiting.direction, waiting.attempts, waiting.failure_code) == (DO, 1, "")
     assert waiting.last_error == "refused: no"
-    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
+    set_columns(row, deadline_at=row.created_at)
     assert stepping.advance(row.id) == Saga.State.STUCK
     forward_only.result = StepResult(Event.DONE)
     assert stepping.advance(row.id) == Saga.State.DONE
@@ -322,7 +323,7 @@ def test_a_local_step_is_undone_between_two_outside_ones(world):
     Product.objects.update(on_hand=1)
     row = started(done=["first", "local"])
     start_compensation(row, "forced", "")
-    Saga.objects.filter(id=row.id).update(open_call=f"outside {DO}")
+    set_columns(row, open_call=f"outside {DO}")
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
     assert (world.counted, world.calls) == (0, ["undo", "undo first"])
 
@@ -357,7 +358,7 @@ def test_a_saga_whose_leases_are_always_lost_is_stuck_past_its_deadline(world):
     row = started(done=["local", "outside", "pivot"])
     run_batch(copy_of(row))
     end_leases()
-    Saga.objects.filter(id=row.id).update(deadline_at=row.created_at)
+    set_columns(row, deadline_at=row.created_at)
     run_batch(copy_of(row), token="two")
     assert again(row.id).state == Saga.State.STUCK
 
@@ -420,7 +421,7 @@ def test_a_lease_that_another_worker_has_taken_is_not_renewed(world):
     theirs = clock.now() + timedelta(seconds=3)
 
     def lose() -> None:
-        Saga.objects.filter(id=row.id).update(lease_token="other", leased_until=theirs)
+        set_columns(row, lease_token="other", leased_until=theirs)
         executor.renew_leases()
 
     world.meanwhile = lose

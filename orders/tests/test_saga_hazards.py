@@ -18,15 +18,18 @@ from orders.saga.definitions import LEASE_SECONDS, NO_PLACE, Event, OutsideStep,
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, hanging, owners, stepping
 from orders.tests.at_stripe import order
-from orders.tests.owners import payment_of
+from orders.tests.buying import saga_of
+from orders.tests.owners import charge_of, payment_of
 from orders.tests.test_added_steps import NAME, for_each, rolled_out
 from payments.gateways import gateway, simulator, stripe_calls
 from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import SimulatorBut, on_its_page, use
 from payments.tests.stripe_proxy import HALF_DONE
 from shop import clock
+from shop.tests.factories import set_columns
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
+from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND, WorkClass.RECOVERY
@@ -69,18 +72,15 @@ def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
 
 
 def place(product: Product) -> PlacedOrder:
-    return buying.place(buying.account().id, {product: 1}, token="tok_ok")
-
-
-def saga_of(placed: PlacedOrder) -> Saga:
-    return Saga.objects.get(id=placed.started.saga.id)
+    return buying.place_for_newcomer(product, token="tok_ok")
 
 
 def late_in_doubt(product: Product, *, seconds: float = 60) -> PlacedOrder:
     """A payment past its deadline whose worker died so long ago, after its call."""
     placed = place(product)
     past = clock.now() - timedelta(seconds=seconds)
-    Saga.objects.filter(id=placed.started.saga.id).update(
+    set_columns(
+        placed.started.saga,
         open_call="charge_card do",
         lease_token="dead",
         leased_until=past,
@@ -141,7 +141,7 @@ def test_a_live_lease_is_renewed_though_the_clock_was_set_back(threaded, product
     place(product)
     threaded.wake()
     wait_until(lambda: len(gated.asked) == 1)
-    with clock.shifted(by=timedelta(minutes=-15)):
+    with shifted(minutes=-15):
         threaded.watch()
         assert stepping.due(limit=9) == []
     gated.go.set()
@@ -150,7 +150,7 @@ def test_a_live_lease_is_renewed_though_the_clock_was_set_back(threaded, product
 def test_an_action_is_not_looked_up_again_and_again_though_the_clock_was_set_back():
     """It rested until an instant that is farther ahead than any can be, so it was due at once."""
     placed = owners.waiting()
-    with clock.shifted(by=timedelta(minutes=-15)):
+    with shifted(minutes=-15):
         assert buying.advance(placed).status == "paying"
         assert stepping.due(limit=9) == []
     assert owners.decide(payment_of(placed), "approve") < 400
@@ -170,7 +170,7 @@ class OtherAmount(SimulatorBut):
 def test_a_charge_of_another_amount_stays_with_the_operator_though_a_later_look_up_fails(
     product, monkeypatch
 ):
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
+    placed = buying.place_for_newcomer(product, token="tok_timeout_charged")
     buying.advance(placed)
     use(other := OtherAmount(), monkeypatch)
     buying.advance(placed)
@@ -232,13 +232,13 @@ def test_a_step_whose_call_is_open_is_undone_though_a_later_one_is_undone_first(
     """
     settings = {"open_call": "charge_card do", "next_attempt_at": clock.now()}
     placed, screening = place(product), Screening()
-    Saga.objects.filter(id=placed.started.saga.id).update(**settings)
+    set_columns(placed.started.saga, **settings)
     with rolled_out(screening.step(), before="charge_card"):
         buying.advance(placed)
         assert (screening.done, saga_of(placed).open_call) == (1, f"{NAME} do")
         owners.time_is_over(placed)
         buying.advance(placed)
-    assert (screening.undone, buying.state_of(placed.order.id)) == (1, "payment_failed")
+    assert (screening.undone, buying.status_of(placed)) == (1, "payment_failed")
 
 
 @pytest.mark.usefixtures("unlawful")
@@ -258,14 +258,14 @@ def test_a_refund_that_another_process_makes_meanwhile_is_not_made_twice(own_str
 
     monkeypatch.setattr(stripe_calls, "find_refund", find_before_the_other)
     assert gateway().refund(**of).status == "succeeded"
-    assert gateway().find(key=payment_of(placed).charge_key).refunded_amount == 400
+    assert charge_of(payment_of(placed)).refunded_amount == 400
 
 
 @pytest.mark.usefixtures("impatient", "unlawful")
 @pytest.mark.parametrize("end", ["won", "lost"])
 def test_a_charge_that_is_disputed_while_in_doubt_is_left_to_an_operator_until_that_is_decided(product, end):
     """It was undone, which the open dispute refuses, and no operator could end that for weeks."""
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
+    placed = buying.place_for_newcomer(product, token="tok_timeout_charged")
     buying.advance(placed)
     [charge] = gateway().charges(order_id=placed.order.id)
     dispute = on_its_page("/disputes", charge=charge.reference, amount=200)
@@ -274,12 +274,12 @@ def test_a_charge_that_is_disputed_while_in_doubt_is_left_to_an_operator_until_t
     assert (saga_of(placed).state, saga_of(placed).direction) == ("stuck", "do")
     on_its_page(f"/disputes/{dispute['id']}/close", status=end)
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == ("paid" if end == "won" else "payment_failed")
+    assert buying.status_of(placed) == ("paid" if end == "won" else "payment_failed")
 
 
 @pytest.mark.usefixtures("impatient", "unlawful")
 def test_an_operator_may_take_a_charge_that_is_disputed_while_in_doubt(product):
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
+    placed = buying.place_for_newcomer(product, token="tok_timeout_charged")
     buying.advance(placed)
     [charge] = gateway().charges(order_id=placed.order.id)
     on_its_page("/disputes", charge=charge.reference, amount=200)

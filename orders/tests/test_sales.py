@@ -29,10 +29,11 @@ from sales.waiting_room.entries import Entry
 from shop import clock
 from shop.db import transactions
 from shop.models import IdempotencyKey
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
+from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS = 8
@@ -69,13 +70,13 @@ def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_or
     early = refusal_of(partial(buy, product))
     assert (early.code, early.extra["sales"]) == ("sale_not_open", [sale.pk])
     assert 95 <= early.retry_after <= 100
-    with clock.shifted(by=timedelta(seconds=101)):
+    with shifted(seconds=101):
         buy(product)
         pause(sale)
         assert refusal_of(partial(buy, product)).code == "sale_paused"
         pausing.resume(sale_id=sale.pk, reason="The price is right.")
         buy(product)
-    with clock.shifted(by=timedelta(seconds=200)):
+    with shifted(seconds=200):
         late = refusal_of(partial(buy, product))
         assert (late.code, late.retry_after) == ("sale_closed", None)
         terms.change(sale_id=sale.pk, product_ids=[])
@@ -105,7 +106,7 @@ def test_an_order_needs_an_admitted_entry_of_its_account_and_uses_it(strategy):
 
 @buying.by_two_strategies
 def test_a_refused_order_leaves_its_entry(strategy):
-    product, buyer = ProductFactory(on_hand=1), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=1)
     sale = factories.create_sale(product)
     entry = admitted(sale, buyer.id)
 
@@ -135,14 +136,14 @@ def test_products_of_two_sales_need_two_entries(strategy):
 @buying.by_two_strategies
 @pytest.mark.parametrize("has_lapsed", [False, True], ids=["cancelled", "lapsed, before the sweep"])
 def test_after_its_order_ended_unpaid_an_account_joins_at_the_end(strategy, has_lapsed):
-    product, buyer = ProductFactory(on_hand=9), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=9)
     sale = factories.create_sale(product)
     entry = admitted(sale, buyer.id)
     placed = buy(product, buyer.id)
     assert factories.join(sale, buyer.id).id == entry.id
 
     if has_lapsed:
-        Order.objects.filter(id=placed.order.id).update(expires_at=clock.now())
+        buying.change_order(placed.order, expires_at=clock.now())
     else:
         cancellation.cancel(order_id=placed.order.id, account_id=buyer.id)
     again = factories.join(sale, buyer.id)
@@ -241,7 +242,7 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
     """The twin: the sale is read before the stock is locked, as it was before the pause."""
     product = ProductFactory(on_hand=1_000)
     sale = factories.create_sale(product, admission="open")
-    requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(REQUESTS)]
+    requests = [buying.request_of_newcomer(product) for _ in range(REQUESTS)]
     before = SaleTerms({sale.pk: sale})
     monkeypatch.setattr(order_checks, "read", lambda *_, **__: before)
 
@@ -276,18 +277,18 @@ def test_an_entry_that_is_read_and_used_without_lock_or_condition_is_used_twice(
 
 @buying.by_two_strategies
 def test_the_refusals_by_http(strategy):
-    product, buyer = ProductFactory(on_hand=9), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=9)
     sale = factories.create_sale(product, opens_in=50)
     api = client_of(buyer)
     body = buying.order_of(product)
 
     early = api.post("/orders", body, key="a")
-    assert (early.status_code, early.json()["code"]) == (409, "sale_not_open")
+    assert problem_of(early) == (409, "sale_not_open")
     assert early.json()["sales"] == [sale.pk]
     assert 45 <= int(early["Retry-After"]) <= 50
-    with clock.shifted(by=timedelta(seconds=51)):
+    with shifted(seconds=51):
         without = api.post("/orders", body, key="a")
-        assert (without.status_code, without.json()["code"]) == (409, "admission_required")
+        assert problem_of(without) == (409, "admission_required")
         assert without.json()["sales"] == [sale.pk]
         admitted(sale, buyer.id)
         assert api.post("/orders", body, key="a").status_code == 201

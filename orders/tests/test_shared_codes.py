@@ -31,6 +31,7 @@ from shop.db import transactions
 from shop.errors import Rejected
 from shop.journal import journal
 from shop.models import JournalLine
+from shop.tests.factories import set_columns
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,7 +95,7 @@ def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(strat
 
 def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for():
     campaign = shared_campaign()
-    product, buyer = ProductFactory.create(on_hand=5), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=5)
     issued = issuing.issue(campaign_id=campaign.pk, user_id=buyer.id)
 
     placed = buying.place(buyer.id, {product: 1}, coupon=CODE)
@@ -104,7 +105,7 @@ def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for():
 
 
 def test_the_reasons_why_a_shared_code_is_refused(unlawful):
-    product, buyer = ProductFactory.create(on_hand=50, price=5_000), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=50, price=5_000)
     terms: dict[tuple[str, str], dict[str, Any]] = {
         ("LATER", "not_found"): {"scheduled": True},
         ("LATER-PAUSED", "not_found"): {"scheduled": True, "paused_at": timezone.now()},
@@ -134,7 +135,7 @@ def test_the_reasons_why_a_shared_code_is_refused(unlawful):
 def test_a_refusal_that_has_no_text_for_orders_refuses_with_its_own(monkeypatch):
     """A rule that is added refuses one order, and is no error of its batch."""
     shared_campaign()
-    product, buyer = ProductFactory.create(on_hand=5, price=5_000), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=5, price=5_000)
     too_young = Rejected("The account is too young.", code="too_young")
     monkeypatch.setattr(eligibility.Applicants, "refusal", lambda self, account_id: too_young)
     refused = buying.refusal_of(checkout.place, request_of(buyer.id, product), kind=Rejected)
@@ -160,7 +161,7 @@ def test_a_refused_order_leaves_no_coupon_behind():
 
 
 def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_once():
-    product, buyer = ProductFactory.create(on_hand=5), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=5)
     own = coupon_of(shared_campaign(), buyer).code
     requests = [request_of(buyer.id, product, code) for code in (own, CODE, own)]
     for is_locked in (False, True):
@@ -205,7 +206,7 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
     read = eligibility.existing_coupons
 
     def read_late(*arguments: Any, **named: Any) -> Any:
-        Campaign.objects.filter(pk=campaign.pk).update(opens_at=clock.now() - timedelta(seconds=1))
+        set_columns(campaign, opens_at=clock.now() - timedelta(seconds=1))
         return read(*arguments, **named)
 
     monkeypatch.setattr(eligibility, "existing_coupons", read_late)
@@ -244,7 +245,7 @@ def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(strategy,
 def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy, settings):
     settings.OPTIMISTIC_RETRIES = 100
     shared_campaign()
-    product, buyer = ProductFactory.create(on_hand=100), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=100)
     outcomes = race([partial(checkout.place, request_of(buyer.id, product)) for _ in range(20)])
     assert buying.reasons(outcomes) == {"PlacedOrder": 1, "held": 19}
 
@@ -276,7 +277,7 @@ def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(monkeypat
         for one in coupons.shared.values():
             for coupon, order_id in coupons.held:
                 coupon.order_id, coupon.position = order_id, None
-            Campaign.objects.filter(pk=one.campaign.pk).update(issued=one.campaign.issued + len(one.new))
+            set_columns(one.campaign, issued=one.campaign.issued + len(one.new))
             writes.insert_coupons(one.new)
 
     monkeypatch.setattr(coupon_requests, "write", write)

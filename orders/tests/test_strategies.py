@@ -42,8 +42,8 @@ from shop.idempotency import claims, recorded_answers
 from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey, JournalLine
 from shop.redis import redis_client
-from shop.tests.clients import client_of
-from shop.tests.factories import OrderFactory
+from shop.tests.clients import client_of, problem_of
+from shop.tests.factories import OrderFactory, reloaded
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.statements import captured_statements
@@ -54,7 +54,7 @@ LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
 def refused(product_id: int, quantity: int, **wanted: Any) -> FirstcomeError:
-    order_request = buying.order_request(buying.account().id, {Product(id=product_id): quantity}, **wanted)
+    order_request = buying.request_of_newcomer(Product(id=product_id), quantity, **wanted)
     return buying.refusal_of(partial(checkout.place, order_request))
 
 
@@ -62,7 +62,7 @@ def test_short_lines_are_named_with_what_is_available_and_nothing_is_reserved(st
     plenty, short, gone = (ProductFactory.create(on_hand=count) for count in (9, 2, 0))
     body = {"items": [{"product": one.id, "quantity": 3} for one in (plenty, short, gone)]}
     answer = client_of(buying.account()).post("/orders", body, key="a")
-    assert (answer.status_code, answer.json()["code"]) == (409, "insufficient_stock")
+    assert problem_of(answer) == (409, "insufficient_stock")
     assert answer.json()["items"] == [
         {"product": short.id, "requested": 3, "available": 2},
         {"product": gone.id, "requested": 3, "available": 0},
@@ -79,7 +79,7 @@ def test_missing_and_inactive_products_are_not_found_even_when_others_are_short(
 
 
 def test_a_repeat_gets_the_recorded_answer_when_the_stock_is_sold_out(strategy):
-    product, buyer = ProductFactory.create(on_hand=1), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=1)
     order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
     placed = checkout.place(order_request)
     again = checkout.place(order_request)
@@ -91,14 +91,14 @@ def test_a_repeat_gets_the_recorded_answer_when_the_stock_is_sold_out(strategy):
 
 
 def test_units_that_an_order_releases_and_stock_changes_are_available_at_once(strategy):
-    product, buyer = ProductFactory.create(on_hand=2), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=2)
     order = buying.place(buyer.id, {product: 2}).order
     assert refused(product.id, 1).extra["items"] == [{"product": product.id, "requested": 1, "available": 0}]
     cancellation.cancel(order_id=order.id, account_id=buyer.id)
     buying.place(buyer.id, {product: 2})
     assert levels_of(product) == (2, 2)
     adjustments.receive(product_id=product.id, quantity=3, reason="delivery")
-    buying.place(buying.account().id, {product: 1})
+    buying.place_for_newcomer(product)
     adjustments.adjust(product_id=product.id, delta=-1, reason="broken")
     assert refused(product.id, 2).extra["items"][0]["available"] == 1
 
@@ -109,7 +109,7 @@ def test_an_order_refused_for_its_coupon_its_points_or_the_limit_leaves_the_stoc
     assert refused(product.id, 1, points=5).code == "insufficient_points"
     assert refused(product.id, 2).code == "purchase_limit_reached"
     for _ in range(2):
-        buying.place(buying.account().id, {product: 1})
+        buying.place_for_newcomer(product)
 
 
 def test_an_order_costs_a_bounded_number_of_statements(strategy):
@@ -146,7 +146,7 @@ def test_an_order_beyond_the_concurrency_limits_queue_is_overloaded(settings, mo
         first = in_background(partial(buying.place, buying.account().id, {product: 1}))
         wait_until(somebody_waits_at_the_stock)
         answer = api.post("/orders", body, key="a")
-    assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+    assert problem_of(answer) == (503, "overloaded")
     assert first.result(timeout=10).order.id == Order.objects.get().id
     assert api.post("/orders", body, key="a").status_code == 201
 
@@ -194,9 +194,9 @@ def test_an_optimistic_order_with_a_conflict_is_retried_counted_and_uses_the_pri
 def test_a_refusal_of_the_gate_takes_no_lock_and_no_transaction(settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
     product = ProductFactory.create(on_hand=1)
-    buying.place(buying.account().id, {product: 1})
+    buying.place_for_newcomer(product)
     with holding(LOCK, product.id):
-        order_request = buying.order_request(buying.account().id, {product: 1})
+        order_request = buying.request_of_newcomer(product)
         with CaptureQueriesContext(connection) as captured, pytest.raises(Rejected) as refusal:
             checkout.place(order_request)
     assert refusal.value.code == "insufficient_stock"
@@ -205,11 +205,11 @@ def test_a_refusal_of_the_gate_takes_no_lock_and_no_transaction(settings):
 
 def test_an_order_whose_coupon_is_used_elsewhere_after_the_read_is_refused_and_the_others_are_placed():
     """`group_commit` reads coupons without a lock; if one has changed, the batch is redone with locks."""
-    product, buyer = ProductFactory.create(on_hand=9), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=9)
     coupon, elsewhere = buying.coupon_of(buyer.id), OrderFactory.create(account=buyer)
     order_requests = [
         buying.order_request(buyer.id, {product: 1}, coupon=coupon.code),
-        buying.order_request(buying.account().id, {product: 1}),
+        buying.request_of_newcomer(product),
     ]
     take = "UPDATE coupons_coupon SET status = 'held', order_id = %s WHERE code = %s"
     with holding(take, elsewhere.pk.hex, coupon.code) as other:
@@ -238,7 +238,7 @@ def test_a_duplicate_in_flight_in_another_process_has_no_effect_and_delays_no_ot
     refused, *placed = race([partial(order, buyer) for buyer in buyers])
 
     assert [one.status_code for one in placed] == [201] * 5
-    assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_in_flight")
+    assert problem_of(refused) == (409, "idempotency_key_in_flight")
     assert refused["Retry-After"] == "1"
     assert levels_of(product) == (9, 5)
     left = redis_client.client().keys(f"{claims.KEY_PREFIX}*")
@@ -260,7 +260,7 @@ def test_while_the_batcher_is_stalled_a_key_in_flight_elsewhere_is_refused_withi
         refusal = client_of(twin).post("/orders", body, key="key")
         took = time.monotonic() - began_at
         assert not other.done()
-    assert (refusal.status_code, refusal.json()["code"]) == (409, "idempotency_key_in_flight")
+    assert problem_of(refusal) == (409, "idempotency_key_in_flight")
     assert took < 2.5
     assert other.result(10).status_code == 201
 
@@ -271,8 +271,8 @@ def test_a_full_batcher_releases_the_units_at_the_gate(settings, monkeypatch):
     with monkeypatch.context() as narrow:
         narrow.setattr(redis_gate, "_batcher", Batcher(redis_gate._decide, max_waiting=0))
         with pytest.raises(Overloaded):
-            buying.place(buying.account().id, {product: 1})
-    buying.place(buying.account().id, {product: 1})
+            buying.place_for_newcomer(product)
+    buying.place_for_newcomer(product)
 
 
 def test_low_stock_is_reported_once_however_many_orders_are_concurrent(strategy):
@@ -295,28 +295,28 @@ class Case:
 
 
 def place(product: Product) -> Callable[[], Any]:
-    order_request = buying.order_request(buying.account().id, {product: 2})
+    order_request = buying.request_of_newcomer(product, 2)
     return lambda: checkout.place(order_request)
 
 
 def cancel(product: Product) -> Callable[[], Any]:
-    order = buying.place(buying.account().id, {product: 2}).order
+    order = buying.place_for_newcomer(product, 2).order
     return lambda: cancellation.cancel(order_id=order.id, account_id=None)
 
 
 def expire(product: Product) -> Callable[[], Any]:
-    order = buying.place(buying.account().id, {product: 2}).order
-    Order.objects.filter(id=order.id).update(expires_at=timezone.now())
+    order = buying.place_for_newcomer(product, 2).order
+    buying.change_order(order, expires_at=timezone.now())
     return cancellation.expire_due
 
 
 def pay(product: Product, token: str = "tok_ok") -> Callable[[], Any]:
-    placed = buying.place(buying.account().id, {product: 2}, token=token)
+    placed = buying.place_for_newcomer(product, 2, token=token)
     return lambda: buying.advance(placed)
 
 
 def put_back(product: Product) -> Callable[[], Any]:
-    order = buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
+    order = buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
     lines = purchase.read_lines([order.id])[order.id]
     return lambda: transactions.run(
         lambda: reservations.restock({order.id: lines}, "wrong colour"), transactions.KEYED
@@ -358,7 +358,7 @@ def test_it_waits_for_the_products_lock_and_is_recorded(name):
         assert not outcome.done()
     outcome.result(timeout=20)
 
-    after = Product.objects.get(id=product.id)
+    after = reloaded(product)
     assert after.on_hand - product.on_hand == case.on_hand
     assert after.available - product.available == case.available
     assert after.version == product.version + 1
@@ -382,12 +382,12 @@ def test_two_processes_sell_stock_of_60_to_exactly_60():
 
 def test_units_that_a_killed_process_took_from_the_gate_are_released(settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
-    product, buyer = ProductFactory.create(on_hand=1), buying.account()
+    product, buyer = buying.product_and_buyer(on_hand=1)
     # It was admitted, and had committed nothing.
     assert mirror.admit(redis_gate._gate_reservation(buying.order_request(buyer.id, {product: 1}))) == []
     assert redis_client.client().hlen(mirror.IN_FLIGHT) == 1
     with pytest.raises(Rejected):
-        buying.place(buying.account().id, {product: 1})
+        buying.place_for_newcomer(product)
     mirror.heal(now=time.time() + IN_FLIGHT_SECONDS + 1)
-    buying.place(buying.account().id, {product: 1})
+    buying.place_for_newcomer(product)
     assert Order.objects.count() == 1

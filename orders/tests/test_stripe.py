@@ -25,6 +25,7 @@ from payments.reconciliation.reconciling import Fix
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
 from shop.models import JournalLine
+from shop.tests.factories import reloaded
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,7 +38,7 @@ def stripe_book(own_stripe: StripeProxy, settings: LazySettings) -> StripeProxy:
 
 
 def test_an_order_is_paid_by_card_points_and_coupon(stripe_book):
-    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=5, price=500)
+    product, buyer = buying.product_and_buyer(on_hand=5, price=500, points=100)
     coupon = buying.coupon_of(buyer.id, discount_value=300).code
     placed = buying.place(buyer.id, {product: 2}, token="pm_card_visa", points=100, coupon=coupon)
     paid = buying.advance(placed)
@@ -54,7 +55,7 @@ def test_a_decline_that_could_not_be_cancelled_at_once_fails_its_order_after_a_l
     assert payment_of(placed).status == "in_doubt"
 
     buying.settle_everything()
-    ended = Order.objects.get(id=placed.order.id)
+    ended = buying.order_now(placed)
     assert (ended.status, ended.failure_code) == ("payment_failed", "card_declined")
     [intent] = stripe_calls._client().payment_intents.list({"limit": 100}).data
     assert (intent.status, kept_amount(placed)) == ("canceled", 0)
@@ -68,14 +69,14 @@ def test_a_charge_that_succeeds_after_its_order_gave_up_is_refunded(stripe_book)
 
     buying.settle_everything()
 
-    assert (buying.state_of(placed.order.id), payment_of(placed).status) == ("payment_failed", "reversed")
+    assert (buying.status_of(placed), payment_of(placed).status) == ("payment_failed", "reversed")
     [booked] = gateway().charges(order_id=placed.order.id)
     assert (booked.amount, booked.refunded_amount) == (1_000, 1_000)
 
 
 def test_20_orders_at_once_are_20_charges():
     product = ProductFactory.create(on_hand=20, price=500)
-    placed = [buying.place(buying.account().id, {product: 1}, token="pm_card_visa") for _ in range(20)]
+    placed = [buying.place_for_newcomer(product, token="pm_card_visa") for _ in range(20)]
 
     race([lambda one=one: buying.advance(one) for one in placed])
 
@@ -102,8 +103,7 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
     started = buying.refund(placed.order.id)
     assert buying.execute_refund(started).status == "pending"
     row = Saga.objects.get(id=started.saga_id)
-    hanging.make_overdue(row)
-    assert hanging.advance(row) == Saga.State.STUCK
+    hanging.let_stick(row)
     made = len(stripe_calls._client().refunds.list({}).data)
     assert made == (token == "pm_refund_not_taken"), "only an operator's retry makes another one"
     if is_retried:
@@ -115,7 +115,7 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
     refund = Refund.objects.get()
     assert (refund.status, refund.card_amount) == ("succeeded", 900 if is_retried else 0)
     assert ledger.balance_amount(placed.order.account_id) == 100
-    assert buying.state_of(placed.order.id) == ("refunded" if is_retried else "paid")
+    assert buying.status_of(placed) == ("refunded" if is_retried else "paid")
     assert kept_amount(placed) == (900 if (token, is_retried) == ("pm_refund_not_taken", False) else 0)
     reconciling.reconcile(fix=Fix.OURS)
 
@@ -141,7 +141,7 @@ def test_localstripes_own_webhook_settles_what_was_in_doubt():
     event = events.get()
     assert event.type == "charge.succeeded"
     tasks.handle_webhook(event.id)
-    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
+    assert (buying.status_of(placed), kept_amount(placed)) == ("paid", 1_000)
 
 
 @pytest.mark.parametrize("is_disputed", [False, True])
@@ -188,8 +188,8 @@ def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book):
 
     [refund] = Refund.objects.all()
     assert (refund.source, refund.card_amount) == ("gateway", 300)
-    rest = buying.execute_refund(buying.refund(placed.order.id))
-    assert (rest.card_amount, buying.state_of(placed.order.id)) == (700, "refunded")
+    rest = buying.refunded(placed.order.id)
+    assert (rest.card_amount, buying.status_of(placed)) == (700, "refunded")
     assert kept_amount(placed) == 0
 
 
@@ -214,11 +214,11 @@ def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(
         post_event(type, dispute)
         [event] = WebhookEvent.objects.filter(handled_at=None)
         assert gateway_events.handle(event.id)
-        assert WebhookEvent.objects.get(id=event.id).charge_key == payment.charge_key
+        assert reloaded(event).charge_key == payment.charge_key
         assert buying.broken_laws() == []
 
     assert [(one.status, one.amount) for one in payment.disputes.all()] == [("lost", booked)]
-    left = refunding.refundable(Order.objects.get(id=placed.order.id))
+    left = refunding.refundable(buying.order_now(placed))
     assert kept_amount(placed) == left.card_amount == 1_000 - booked
     line = JournalLine.objects.get(what="payment.disputed")
     part = f" {currency.upper()} disputed: {booked} of this charge"

@@ -30,6 +30,7 @@ from payments.tests.stripe_proxy import (
     SERVER_ERROR,
     StripeProxy,
 )
+from shop.tests.factories import set_columns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FAULTS = {
@@ -62,8 +63,8 @@ def end(placed: PlacedOrder, *, attempts: int = 1) -> str:
 
 
 def ended(placed: PlacedOrder) -> str:
-    saga, product = Saga.objects.get(id=placed.started.saga.id), Product.objects.get()
-    status = buying.state_of(placed.order.id)
+    saga, product = buying.saga_of(placed), Product.objects.get()
+    status = buying.status_of(placed)
     assert saga.ended_at, f"{saga.state} {saga.direction}, {product.reserved} reserved: {saga.last_error}"
     assert (product.reserved, product.on_hand) == (0, 3 if status == "paid" else 5)
     assert kept_amount(placed) == (1_000 if status == "paid" else 0)
@@ -105,7 +106,7 @@ def test_an_order_is_undone_though_stripe_failed_until_its_time_was_over(stripe_
     placed = order("pm_card_visa")
     for _ in range(12):
         buying.advance(placed)
-    assert buying.state_of(placed.order.id) == "paying"
+    assert buying.status_of(placed) == "paying"
     del stripe_book.memory.faults[asked]
 
     assert end(placed) == "payment_failed"
@@ -148,7 +149,7 @@ def test_an_operator_undoes_a_payment_whose_create_keeps_an_error(stripe_book):
     placed = order("pm_card_visa")
     buying.advance(placed)
     saga = placed.started.saga
-    Saga.objects.filter(id=saga.id).update(state=Saga.State.STUCK)
+    set_columns(saga, state=Saga.State.STUCK)
 
     hanging.compensate(saga)
     hanging.advance(saga)
@@ -174,7 +175,7 @@ def test_a_charge_that_the_search_is_minutes_behind_of_is_found_among_more_than_
         time_is_over(placed)
     hanging.advance(placed.started.saga)
 
-    saga = Saga.objects.get(id=placed.started.saga.id)
+    saga = buying.saga_of(placed)
     assert saga.ended_at, f"{saga.state} {saga.direction}: {saga.last_error}"
     stripe_book.memory.search_is_behind = False
     assert ended(placed) == ("payment_failed" if is_over else "paid")
@@ -237,7 +238,7 @@ def test_a_stuck_refund_is_retried_by_an_operator_though_stripe_kept_its_refusal
 
     hanging.retry(row)
     assert hanging.advance(row) == Saga.State.DONE
-    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("refunded", 0)
+    assert (buying.status_of(placed), kept_amount(placed)) == ("refunded", 0)
 
 
 def deliver(events: list[tuple[str, dict[str, Any]]]) -> None:
@@ -254,14 +255,14 @@ def deliver(events: list[tuple[str, dict[str, Any]]]) -> None:
 def test_webhooks_that_come_twice_late_and_in_any_order_change_nothing(stripe_book, is_reversed):
     placed = order("pm_card_visa")
     buying.advance(placed)
-    buying.execute_refund(buying.refund(placed.order.id, {Product.objects.get(): 1}))
+    buying.refunded(placed.order.id, {Product.objects.get(): 1})
     events = stripe_book.memory.events
     assert [type for type, _ in events] == ["payment_intent.succeeded", "charge.refunded", "refund.updated"]
 
     deliver(events[::-1] if is_reversed else events)
 
     assert (WebhookEvent.objects.count(), WebhookEvent.objects.filter(handled_at=None).count()) == (3, 0)
-    assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 500)
+    assert (buying.status_of(placed), kept_amount(placed)) == ("paid", 500)
     assert [(one.source, one.card_amount) for one in Refund.objects.all()] == [("staff", 500)]
 
 

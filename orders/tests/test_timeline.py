@@ -10,9 +10,8 @@ from django.utils import timezone
 from events.tests.delivering import deliver_all
 from events.webhooks import deliveries
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
 from orders import cancellation
-from orders.models import Order, Saga
+from orders.models import Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from payments.models import Payment
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 def bought(token: str | None) -> PlacedOrder:
     """An order with a coupon, points and a card."""
-    buyer, product = buying.account(points=1_000), ProductFactory.create(on_hand=5, price=500)
+    product, buyer = buying.product_and_buyer(on_hand=5, price=500, points=1_000)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     return buying.place(buyer.id, {product: 2}, coupon=coupon, points=300, token=token)
 
@@ -38,7 +37,7 @@ def cancelled() -> PlacedOrder:
 
 def expired() -> PlacedOrder:
     placed = bought(None)
-    Order.objects.filter(id=placed.order.id).update(expires_at=timezone.now())
+    buying.change_order(placed.order, expires_at=timezone.now())
     cancellation.expire_due()
     return placed
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Saga
 from orders.tests import buying, observed_stack
+from orders.tests.buying import order_of
 from orders.tests.conftest import start_worker
 from orders.tests.observed_stack import ObservedStack
 from scripts.stack import children
@@ -53,8 +53,8 @@ def settings_of(collector: Collector) -> dict[str, str]:
 
 
 def pay(stack: ObservedStack, *, wait: int = 20, **headers: str) -> Any:
-    product, buyer = ProductFactory.create(on_hand=5, price=500), buying.account()
-    body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    product, buyer = buying.product_and_buyer(on_hand=5, price=500)
+    body = order_of(product, "tok_ok")
     headers = {"Idempotency-Key": "a", "Prefer": f"wait={wait}"} | headers
     answer = stack.post(buyer, "/orders", body, **headers)
     assert answer.status == (201 if wait else 202), answer.data

@@ -21,9 +21,10 @@ from orders.models import Order, Saga
 from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
+from orders.tests.buying import saga_of
 from orders.tests.conftest import start_worker
 from orders.tests.listening import Killed
-from orders.tests.owners import kept_amount, order, payment_of, time_is_over
+from orders.tests.owners import charge_of, kept_amount, order, payment_of, time_is_over
 from payments import ledger
 from payments.gateways import calls, gateway, simulator
 from payments.gateways.contract import GatewayResult
@@ -47,10 +48,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def quick(settings: LazySettings) -> None:
     """Shortens the time-outs."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
-
-
-def saga_of(placed: PlacedOrder) -> Saga:
-    return Saga.objects.get(id=placed.started.saga.id)
 
 
 class CannotCancel(SimulatorBut):
@@ -116,7 +113,7 @@ def test_after_the_deadline_it_is_cancelled_by_key_and_nothing_is_kept(token, en
     with nobody_there(settings):
         buying.advance(placed)
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == "payment_failed"
+    assert buying.status_of(placed) == "payment_failed"
     payment = payment_of(placed)
     assert (payment.status, payment.failure_code) == (end, "gave_up")
     # An attempt that is still in flight can't succeed any more.
@@ -158,7 +155,7 @@ def test_a_pending_payment_is_in_doubt_once_its_saga_is_stuck():
     time_is_over(placed)
     assert buying.advance(placed).status == "paying"
     assert (saga_of(placed).state, payment_of(placed).status) == ("stuck", "in_doubt")
-    wait_until(lambda: gateway().find(key=payment_of(placed).charge_key).status == "succeeded")
+    wait_until(lambda: charge_of(payment_of(placed)).status == "succeeded")
     assert buying.advance(placed).status == "payment_failed"
     assert payment_of(placed).status == "reversed", "it was charged, but the reply was lost"
     assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0]
@@ -174,7 +171,7 @@ def test_the_late_reply_of_such_a_gateway_ends_it(token, kept, given_up):
     assert late.status == kept
     event = events.take(type=f"charge.{kept}", key=payment.charge_key)
     assert gateway_events.handle(event.id)
-    assert buying.state_of(placed.order.id) == "payment_failed"
+    assert buying.status_of(placed) == "payment_failed"
     assert payment_of(placed).status == ("reversed" if kept == "succeeded" else "failed")
     assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0]
     assert Product.objects.get().reserved == 0
@@ -203,13 +200,13 @@ def test_while_the_gateway_hangs_other_sagas_advance_and_afterwards_all_continue
         for one in placed[calls.FAILURES_TO_OPEN :]:
             buying.advance(one)
         assert time.monotonic() - started_at < 5 * 0.3
-        assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
+        assert {buying.status_of(one) for one in placed} == {"paying"}
         assert {payment_of(one).status for one in placed} == {"in_doubt"}
         assert "not reachable" in saga_of(placed[-1]).last_error
         assert buying.broken_laws()[0].law == "L9"
     wait_until(lambda: gateway().find(key="unknown").status == "absent")
     buying.settle_everything()
-    assert {buying.state_of(one.order.id) for one in placed} == {"paid"}
+    assert {buying.status_of(one) for one in placed} == {"paid"}
 
 
 @pytest.mark.boots("a worker", in_first_circle=True)
@@ -219,14 +216,14 @@ def test_a_worker_recovers_by_itself_when_the_gateway_is_back(own_gateway, tmp_p
 
     def is_paid_after_a_beat() -> bool:
         dispatch.enqueue(tasks.advance)
-        return {buying.state_of(one.order.id) for one in placed} == {"paid"}
+        return {buying.status_of(one) for one in placed} == {"paid"}
 
     try:
         with frozen(own_gateway):
             placed = [order("tok_ok") for _ in range(30)]
             dispatch.enqueue(tasks.advance)
             wait_until(lambda: Saga.objects.filter(attempts__gt=0).count() == 30, seconds=30)
-            assert {buying.state_of(one.order.id) for one in placed} == {"paying"}
+            assert {buying.status_of(one) for one in placed} == {"paying"}
         wait_until(is_paid_after_a_beat, seconds=30)
     finally:
         children.stop(worker)
@@ -294,7 +291,7 @@ def recover(placed: PlacedOrder, *, is_overdue: bool) -> str:
     late: dict[str, Any] = {"deadline_at": clock.now()} if is_overdue else {}
     Saga.objects.update(leased_until=clock.now(), **late)
     buying.settle_everything()
-    return buying.state_of(placed.order.id)
+    return buying.status_of(placed)
 
 
 def test_a_day_later_with_the_key_forgotten_the_order_is_charged_once(own_stripe, monkeypatch, settings):

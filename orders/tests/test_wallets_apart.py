@@ -81,8 +81,8 @@ def test_a_payment_that_waits_for_a_wallet_delays_no_other_accounts_payment():
     with waiting(kept, WALLET, first.id) as paying:
         assert buying.advance(free).status == "paid"
         assert not paying.done()
-        assert buying.state_of(kept.order.id) == "paying"
-    assert buying.state_of(kept.order.id) == "paid"
+        assert buying.status_of(kept) == "paying"
+    assert buying.status_of(kept) == "paid"
 
 
 def test_a_payment_by_card_alone_does_not_wait_for_the_wallet():
@@ -91,7 +91,7 @@ def test_a_payment_by_card_alone_does_not_wait_for_the_wallet():
     with waiting(kept, WALLET, buyer.id) as paying:
         assert buying.advance(by_card).status == "paid"
         assert not paying.done()
-    assert buying.state_of(kept.order.id) == "paid"
+    assert buying.status_of(kept) == "paid"
 
 
 def test_no_payment_locks_the_shops_own_accounts():
@@ -109,4 +109,4 @@ def test_a_payment_waits_if_they_are_locked():
     placed = to_be_paid(buying.account(points=300).id, points=300)
     with waiting(placed, f"{SHOP_ACCOUNTS} FOR UPDATE") as paying:
         assert not paying.done()
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"

@@ -8,12 +8,12 @@ from django.test import Client
 
 from orders import tasks
 from orders.tests import buying, owners
-from orders.tests.buying import refused
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from shop.http.json_format import dump
 from shop.tests import outages
 from shop.tests.case_tables import in_one_test
+from shop.tests.clients import problem_of
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +36,7 @@ def test_an_event_is_recorded_and_handled_and_one_that_was_not_enqueued_is_found
     WebhookEvent.objects.update(next_attempt_at=event.received_at)
     assert tasks.handle_webhooks_due() == 1
     tasks.handle_webhook(event.id)
-    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.status_of(placed) == "paid"
 
 
 def test_the_content_type_is_ignored():
@@ -71,10 +71,10 @@ def test_what_the_gateway_has_not_signed_is_400_before_anything_is_parsed(settin
         (body.replace(b"succeeded", b"refunded"), events.signed(body)),
         (b"no json at all", {}),
     ]:
-        assert refused(post(sent, headers)) == (400, "signature_invalid")
-    assert refused(post(body, path="/api/v1/webhooks/stripe")) == (400, "signature_invalid")
+        assert problem_of(post(sent, headers)) == (400, "signature_invalid")
+    assert problem_of(post(body, path="/api/v1/webhooks/stripe")) == (400, "signature_invalid")
     settings.WEBHOOK_SECRET_SIMULATOR = ""
-    assert refused(post(body, events.signed(body, secret="any"))) == (400, "signature_invalid")
+    assert problem_of(post(body, events.signed(body, secret="any"))) == (400, "signature_invalid")
     assert not WebhookEvent.objects.exists()
 
 
@@ -96,7 +96,7 @@ def test_stripes_events_are_accepted_while_another_gateway_is_in_use(settings):
 
 @in_one_test("name", ["paypal", "Simulator", "%00", "x" * 300])
 def test_another_gateway_is_not_found(name):
-    assert refused(post(events.body_of(), path=f"/api/v1/webhooks/{name}")) == (404, "not_found")
+    assert problem_of(post(events.body_of(), path=f"/api/v1/webhooks/{name}")) == (404, "not_found")
 
 
 @in_one_test("body", [b"no json", b"", b"[]", b"NaN", b'{"id": "evt_1"}'])
@@ -121,6 +121,6 @@ def test_without_the_database_the_gateway_gets_503():
     body = events.body_of(key="payment-1")
     with outages.database_away():
         response = post(body)
-        assert refused(response) == (503, "unavailable")
+        assert problem_of(response) == (503, "unavailable")
         assert int(response["Retry-After"]) >= 1
     assert post(body).status_code == 200

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from orders.tests.buying import order_of
 from orders.tests.observed_stack import LiveShop
 from scripts.stack import ports
 from shop.tests import live
+from shop.tests.outages import nowhere
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -20,10 +20,10 @@ pytestmark = [
 
 def test_orders_are_paid_declined_and_replayed_and_coupons_and_top_ups_given(gateway_process, tmp_path):
     """In a web process whose Redis and broker are unused ports."""
-    unreachable = f"redis://{ports.HOST}:{ports.free()}/0"
+    unreachable = nowhere("redis")
     outside = {"REDIS_URL": unreachable, "BROKER_URL": unreachable}
     outside["GATEWAY_URL"] = f"http://{ports.HOST}:{gateway_process[0].port}"
-    buyer, product = buying.account(points=1_000), ProductFactory.create(on_hand=3, price=500)
+    product, buyer = buying.product_and_buyer(on_hand=3, price=500, points=1_000)
     coupon = buying.coupon_of(buyer.id, discount_value=100)
     offered = buying.coupon_of(buying.account().id, quantity=2).campaign_id
     body = order_of(product, "tok_ok", quantity=2, coupon=coupon.code, points_amount=200)

@@ -16,12 +16,13 @@ from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import audit
-from orders.models import Order, Refund, Saga, SagaLog
+from orders.models import Order, Saga, SagaLog
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run, status, store
 from orders.saga.definitions import Event, StepResult, WorkClass
 from orders.saga.run import KEPT_FREE, POOL_SIZES, SHARES, Executor, ThreadPools, free_places
 from orders.tests import buying, stepping
+from orders.tests.buying import saga_of
 from orders.tests.owners import payment_of
 from payments import webhooks
 from payments.gateways import simulator
@@ -31,6 +32,7 @@ from payments.tests import events
 from payments.tests.own_gateway import SimulatorBut, nobody_there, use
 from shop import clock
 from shop.repeated_work import RepeatedWork
+from shop.tests.factories import reloaded, set_columns
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 
@@ -45,10 +47,6 @@ def product() -> Product:
 
 def place(product: Product, buyer: int | None = None) -> PlacedOrder:
     return buying.place(buyer or buying.account().id, {product: 1}, token="tok_ok")
-
-
-def saga_of(placed: PlacedOrder) -> Saga:
-    return Saga.objects.get(id=placed.started.saga.id)
 
 
 def paid(product: Product, count: int) -> list[PlacedOrder]:
@@ -111,7 +109,8 @@ def in_doubt(product: Product) -> PlacedOrder:
     """A payment whose worker died after its call."""
     placed = place(product)
     past = clock.now() - timedelta(seconds=30)
-    Saga.objects.filter(id=placed.started.saga.id).update(
+    set_columns(
+        placed.started.saga,
         open_call="charge_card do",
         lease_token="dead",
         leased_until=past,
@@ -167,8 +166,8 @@ def test_an_approved_payment_is_looked_up_before_a_backlog_of_new_ones(threaded,
     for _ in range(20):
         place(product)
     approved = place(product)
-    Saga.objects.filter(id=approved.started.saga.id).update(
-        open_call="charge_card do", next_attempt_at=clock.now(), work_class=AGAIN
+    set_columns(
+        approved.started.saga, open_call="charge_card do", next_attempt_at=clock.now(), work_class=AGAIN
     )
     threaded.wake()
     wait_until(lambda: slow.looked_up)
@@ -190,7 +189,7 @@ def test_refunds_share_the_statements_of_a_batch(product):
                 saga.result = None
         counts.append(len(captured))
         buying.settle_everything()
-        assert {Refund.objects.get(id=one.refund.id).status for one in started} == {"succeeded"}
+        assert {reloaded(one.refund).status for one in started} == {"succeeded"}
     assert counts[0] == counts[1]
 
 
@@ -207,7 +206,7 @@ def test_refunds_of_one_order_and_of_others_settle_in_one_batch(threaded, own_ga
         buying.refund(one.order.id, restock=False)
     threaded.wake()
     wait_until(lambda: not Saga.objects.filter(ended_at=None).exists())
-    assert {buying.state_of(one.order.id) for one in (both, *others)} == {"refunded"}
+    assert {buying.status_of(one) for one in (both, *others)} == {"refunded"}
     for product, on_hand in ((first, 9), (second, 6)):
         product.refresh_from_db()
         assert (product.on_hand, product.reserved) == (on_hand, 0)
@@ -237,8 +236,8 @@ def test_batches_of_refunds_and_of_purchases_of_the_same_rows_do_not_deadlock(ow
         executor.wake()
     wait_until(lambda: not Saga.objects.filter(ended_at=None).exists(), seconds=60)
     assert all(executor.finish(seconds=20) for executor in executors)
-    assert {buying.state_of(one.order.id) for one in bought} == {"refunded"}
-    assert {buying.state_of(one.order.id) for one in fresh} == {"paid"}
+    assert {buying.status_of(one) for one in bought} == {"refunded"}
+    assert {buying.status_of(one) for one in fresh} == {"paid"}
     assert Saga.objects.filter(attempts__gt=0).count() == 0
     assert buying.broken_laws() == []
 
@@ -250,7 +249,7 @@ def test_refunds_that_staff_ask_for_hold_no_purchase(product):
     Saga.objects.filter(kind="refund").update(created_at=past, next_attempt_at=past)
     until = clock.now() + timedelta(seconds=10)
     live = saga_of(place(product))
-    Saga.objects.filter(id=live.id).update(lease_token="live", leased_until=until, next_attempt_at=until)
+    set_columns(live, lease_token="live", leased_until=until, next_attempt_at=until)
     assert status.oldest_waiting_seconds() == 0
 
 
@@ -262,7 +261,7 @@ def test_an_overdue_saga_whose_order_stays_locked_is_counted_and_stuck(threaded,
     """It was put off by ten seconds each time, uncounted: the law of overdue sagas was broken."""
     placed = place(product)
     long_ago = clock.now() - timedelta(seconds=audit.GRACE_SECONDS + 5)
-    Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=long_ago)
+    set_columns(placed.started.saga, deadline_at=long_ago)
     with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", placed.order.id.hex):
         threaded.wake()
         wait_until(lambda: saga_of(placed).state == "stuck", seconds=30)
@@ -272,7 +271,7 @@ def test_an_overdue_saga_whose_order_stays_locked_is_counted_and_stuck(threaded,
         assert SagaLog.objects.filter(saga=placed.started.saga.id, event="failed", attempt=1).exists()
         assert payment_of(placed).status == "in_doubt"
     buying.settle_everything()
-    assert buying.state_of(placed.order.id) == Order.Status.PAYMENT_FAILED
+    assert buying.status_of(placed) == Order.Status.PAYMENT_FAILED
     assert buying.broken_laws() == []
 
 
@@ -303,20 +302,20 @@ def looking(threaded: Executor) -> Iterator[Callable[[], None]]:
 def test_a_worker_advances_what_nobody_woke_it_for(looking, product, own_gateway):
     """Beat hung, and without traffic payments stayed `paying` past their deadline."""
     placed = place(product)
-    wait_until(lambda: buying.state_of(placed.order.id) == "paid", seconds=5)
+    wait_until(lambda: buying.status_of(placed) == "paid", seconds=5)
 
 
 def test_a_retry_is_made_when_it_is_due(looking, threaded, product, own_gateway):
     placed = place(product)
-    wait_until(lambda: buying.state_of(placed.order.id) == "paid", seconds=5)
+    wait_until(lambda: buying.status_of(placed) == "paid", seconds=5)
     threaded.polls = False
     later = place(product)
     due_at = clock.now() + timedelta(seconds=2.5)
-    Saga.objects.filter(id=later.started.saga.id).update(next_attempt_at=due_at, work_class=AGAIN)
+    set_columns(later.started.saga, next_attempt_at=due_at, work_class=AGAIN)
     threaded.polls = True
     looking()
     assert 0 < threaded.seconds_to_next_watch() <= run.MOST_PAUSE_SECONDS
-    wait_until(lambda: buying.state_of(later.order.id) == "paid", seconds=5)
+    wait_until(lambda: buying.status_of(later) == "paid", seconds=5)
     assert timedelta(0) <= saga_of(later).ended_at - due_at < timedelta(seconds=1)
 
 
@@ -327,9 +326,9 @@ def test_what_waits_for_an_instant_goes_on_though_the_clock_was_set_back(product
     """A failover's clock was 15 minutes behind: sagas, and the leases of the dead, slept as long."""
     resting, leased = place(product), place(product)
     soon = clock.now() + timedelta(seconds=9)
-    Saga.objects.filter(id=resting.started.saga.id).update(next_attempt_at=soon, work_class=AGAIN)
-    Saga.objects.filter(id=leased.started.saga.id).update(
-        lease_token="dead", leased_until=soon, next_attempt_at=soon, work_class=RECOVERY
+    set_columns(resting.started.saga, next_attempt_at=soon, work_class=AGAIN)
+    set_columns(
+        leased.started.saga, lease_token="dead", leased_until=soon, next_attempt_at=soon, work_class=RECOVERY
     )
     event = events.take(type="charge.succeeded", key=payment_of(resting).charge_key)
     assert stepping.due(limit=9) == []
@@ -338,7 +337,7 @@ def test_what_waits_for_an_instant_goes_on_though_the_clock_was_set_back(product
         assert {saga.id for saga in stepping.due(limit=9)} == set(Saga.objects.values_list("id", flat=True))
         assert webhooks.dequeue_due(limit=9) == [event.id]
     buying.settle_everything()
-    assert {buying.state_of(one.order.id) for one in (resting, leased)} == {"paid"}
+    assert {buying.status_of(one) for one in (resting, leased)} == {"paid"}
 
 
 @pytest.mark.usefixtures("unlawful")

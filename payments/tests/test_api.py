@@ -21,8 +21,8 @@ from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey, JournalLine
 from shop.observability import gauges
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.clients import client_of, problem_of, signed_in
+from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
 from shop.tests.racing import race
 from shop.tests.test_approvals import as_operator, keyed
 
@@ -83,7 +83,7 @@ def test_a_grant_to_an_unknown_or_disabled_account_is_not_found_and_earlier_gran
     assert_refused(staff.post("/wallet/grants", body | {"user": 4711}, key="none"), 404, "not_found")
     assert not Transfer.objects.exists()
     granted = staff.post("/wallet/grants", body, key="one")
-    User.objects.filter(id=account.id).update(is_active=False)
+    set_columns(account, is_active=False)
 
     assert_refused(staff.post("/wallet/grants", body, key="two"), 404, "not_found")
     assert ledger.balance_amount(account.id) == 30
@@ -205,7 +205,7 @@ def test_no_answer_and_no_page_shows_the_cards_token():
 
 
 def row(event: WebhookEvent) -> WebhookEvent:
-    return WebhookEvent.objects.get(id=event.id)
+    return reloaded(event)
 
 
 def test_an_event_is_stored_once_as_unhandled_and_one_that_is_handled_is_not_due():
@@ -283,7 +283,7 @@ def test_a_grant_above_the_limit_needs_another_operator_and_nothing_is_recorded(
     assert post(staff, 100_000, to=customer, key="one").status_code == 201
     refused = post(staff, 100_001, to=customer, key="two")
 
-    assert (refused.status_code, refused.json()["code"]) == (403, "approval_required")
+    assert problem_of(refused) == (403, "approval_required")
     assert "100,000 KRW at once and 1,000,000 KRW in a day" in refused.json()["detail"]
     assert (ledger.balance_amount(customer.pk), Approval.objects.count()) == (100_000, 0)
     assert IdempotencyKey.objects.count() == 1

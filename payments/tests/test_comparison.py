@@ -23,9 +23,9 @@ from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import SimulatorBut
 from payments.tests.sales import charge, settle
 from scripts.simulators.books import written
-from scripts.stack import ports
 from scripts.tests.simulator import Simulator
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, reloaded, set_columns
+from shop.tests.outages import nowhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Use = Callable[[SimulatorBut], None]
@@ -109,7 +109,7 @@ def test_a_charge_of_another_amount_or_order_is_found_for_any_status(status):
 
 def test_a_book_that_cannot_be_read_is_an_offender(settings):
     settle(PaymentFactory.create(card_amount=0), "succeeded", "")
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+    settings.GATEWAY_URL = nowhere()
 
     assert comparison.compare().offenders == ["not checked: The gateway's book can't be read: no connection."]
 
@@ -169,9 +169,9 @@ def test_a_refund_between_the_reads_of_both_sides_is_no_difference(use):
         def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
             if key and refunds:
                 amount = refunds.pop()
-                before = Payment.objects.get(id=payment.id).refunded_amount
+                before = reloaded(payment).refunded_amount
                 simulator.refund(key=f"refund-{before}", charge_reference=reference, amount=amount)
-                Payment.objects.filter(id=payment.id).update(refunded_amount=before + amount)
+                set_columns(payment, refunded_amount=before + amount)
             found = list(simulator.charges(key=key))
             return iter([replace(one, amount=499) for one in found] if key is None else found)
 
@@ -220,7 +220,7 @@ def test_refunds_are_known_to_both_or_under_way():
         settle(payment, "succeeded", reference)
         if given_back:
             refund(payment, reference, given_back)
-        Payment.objects.filter(pk=payment.pk).update(refunded_amount=refunded, refunding_amount=refunding)
+        set_columns(payment, refunded_amount=refunded, refunding_amount=refunding)
         if not is_right:
             said = f"we say that {refunded} is refunded, and {refunding} about to be"
             wrong.add(f"{payment.charge_key}: of 500 {said}; the gateway keeps {500 - given_back}")

@@ -16,9 +16,9 @@ from payments import gateways
 from payments.gateways import calls, gateway
 from payments.gateways.contract import GatewayResult
 from payments.tests.talker import Write, answering, http, talking
-from scripts.stack import ports
 from shop.errors import Unavailable
 from shop.outbound import http_client
+from shop.tests.outages import nowhere
 
 CHARGE = {
     "id": "ch_1",
@@ -229,7 +229,7 @@ def test_a_long_explanation_of_a_decline_is_shortened_and_accepted(settings):
 @every_gateway
 def test_an_unreachable_gateway_is_unknown_at_once(name, settings):
     settings.PAYMENT_GATEWAY = name
-    settings.GATEWAY_URL = settings.STRIPE_API_BASE = f"http://{ports.HOST}:{ports.free()}"
+    settings.GATEWAY_URL = settings.STRIPE_API_BASE = nowhere()
     settings.GATEWAY_TIMEOUT_SECONDS = 30
     started_at = time.monotonic()
 

@@ -27,7 +27,7 @@ from shop.tests import commands
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.confirming import said
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, set_columns
 from shop.tests.racing import race, wait_until
 from shop.tests.samples import exposed
 
@@ -102,7 +102,7 @@ def test_stripes_book_is_compared_as_well(period):
         if payment is refunded:
             given_back = gateway().refund(key="refund-1", charge_reference=reference, amount=200)
             assert given_back.status == "succeeded"
-    Payment.objects.filter(id=refunded.id).update(refunded_amount=200)
+    set_columns(refunded, refunded_amount=200)
 
     found = reconciling.reconcile(**period)
     assert [one["key"] for one in found.findings] == [failed.charge_key]
@@ -171,7 +171,7 @@ def test_a_running_comparison_is_not_started_again_but_a_crashed_one_is():
         started_at=now, ended_at=now, checked=0, differences=0, refunded=0, unread=reconciling.UNDER_WAY
     )
     assert reconciling.reconcile_by_schedule().since_at is not None
-    Reconciliation.objects.filter(id=under_way.id).update(started_at=now - timedelta(minutes=61))
+    set_columns(under_way, started_at=now - timedelta(minutes=61))
     assert reconciling.reconcile_by_schedule().since_at is None
 
 
@@ -256,7 +256,7 @@ def test_differences_past_those_that_are_written_down_keep_the_law_from_holding(
         "2 differences that are not written down: resolve the others, and compare again"
     ]
 
-    Reconciliation.objects.filter(pk=run.pk).update(differences=1)
+    set_columns(run, differences=1)
     assert audit.books_agree().holds
 
 
