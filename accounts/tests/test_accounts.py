@@ -15,7 +15,7 @@ from shop.errors import Invalid
 from shop.models import JournalLine
 from shop.redis import redis_client as shop_redis
 from shop.tests import process_state
-from shop.tests.clients import client_of, signed_in
+from shop.tests.clients import client_of, problem_of, signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 from shop.tests.test_admin import filled_in, page_of
@@ -184,7 +184,7 @@ def test_a_registration_that_is_refused_names_its_field_and_creates_nothing(fiel
 
     refused = client_of().post("/users", NEW | {field: value})
 
-    assert (refused.status_code, refused.json()["code"]) == (400, "invalid"), refused.content
+    assert problem_of(refused) == (400, "invalid"), refused.content
     assert {(error["field"], error["code"]) for error in refused.json()["errors"]} == {(field, code)}
     assert User.objects.get().username == "taken"
 

@@ -25,8 +25,8 @@ from shop.models import IdempotencyKey, JournalLine
 from shop.tests import process_state, reference_tables
 from shop.tests.api_keys import KeyApi, client_with, codes, make
 from shop.tests.asgi_client import send_request
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
 from shop.tests.outages import database_away
 from shop.tests.second_process import another_process, read_line
 from shop.tests.test_access_matrix import calls, concrete, owners
@@ -141,7 +141,7 @@ class TestKeysAlone:
         api, product = client_with("products:read", maker=maker), ProductFactory.create()
         assert api.get(f"/products/{product.pk}/stock").status_code == 200
 
-        User.objects.filter(pk=maker.pk).update(**change)
+        set_columns(maker, **change)
         process_state.age(key_memory.CACHED, key_memory.REFRESH_AFTER_SECONDS)
 
         refused = api.get(f"/products/{product.pk}/stock")
@@ -219,7 +219,7 @@ class TestActing:
 
     def test_it_needs_the_scope_and_its_maker_the_right_now(self):
         refused = client_with("coupons:read", account=AccountFactory.create()).get("/coupons")
-        assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
+        assert problem_of(refused) == (403, "scope_missing")
         assert refused.json()["scope"] == "act"
         maker = AccountFactory.create(is_staff=True, permissions=[keys.ACT_FOR_ACCOUNTS])
         api = client_with("coupons:read", "act", maker=maker, account=AccountFactory.create())
@@ -229,7 +229,7 @@ class TestActing:
         process_state.age(key_memory.CACHED, key_memory.REFRESH_AFTER_SECONDS)
 
         refused = api.get("/coupons")
-        assert (refused.status_code, refused.json()["code"]) == (403, "account_refused")
+        assert problem_of(refused) == (403, "account_refused")
 
     def test_an_account_that_is_unknown_or_disabled_is_refused(self):
         disabled = AccountFactory.create(is_active=False)
@@ -244,7 +244,7 @@ class TestActing:
     def test_what_is_no_number_is_refused(self, named):
         refused = client_with("coupons:read", "act", account=named).get("/coupons")
 
-        assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+        assert problem_of(refused) == (400, "invalid")
         assert refused.json()["errors"][0]["field"] == "Firstcome-Account"
 
     def test_the_accounts_own_limits_count(self, settings):
@@ -279,7 +279,7 @@ class TestRefusals:
 
         for path in ("/coupons", "/products"):
             refused = wrong.get(path)
-            assert (refused.status_code, refused.json()["code"]) == (401, "token_invalid")
+            assert problem_of(refused) == (401, "token_invalid")
             assert refused.headers["WWW-Authenticate"] == "Bearer"
 
     def test_a_key_that_calls_too_often_is_429(self, settings):
@@ -374,7 +374,7 @@ class TestMemory:
             unknown = KeyApi(f"{keys.START}{'x' * 43}").post(*NULL_CALL)
             process_state.age(key_memory.CACHED, key_memory.MAX_AGE_SECONDS)
             for answer in (unknown, api.post(*NULL_CALL)):
-                assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+                assert problem_of(answer) == (503, "unavailable")
             assert token.post(*NULL_CALL).status_code == 200, "tokens do not depend on keys"
 
     @pytest.mark.boots("another process of the shop", in_first_circle=True)

@@ -17,15 +17,19 @@ from shop.models import IdempotencyKey, JournalLine
 from shop.tests import api_keys
 from shop.tests.api_keys import KeyApi
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of, signed_in
+from shop.tests.clients import client_of, problem_of, signed_in
 from shop.tests.confirming import confirmed
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 MAKING = ["accounts.add_apikey", "accounts.view_apikey", "accounts.change_apikey"]
+
+
+def rotate(new: keys.NewSecret, **more: str) -> keys.NewSecret:
+    return keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id, **more)
 
 
 def is_accepted(secret: str) -> bool:
@@ -90,7 +94,7 @@ class TestOverHttp:
     def test_what_is_not_valid_is_named(self, body, field, code):
         refused = client_of(SuperuserFactory.create()).post("/api-keys", body)
 
-        assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+        assert problem_of(refused) == (400, "invalid")
         assert [(each["field"], each["code"]) for each in refused.json()["errors"]] == [(field, code)]
         assert not ApiKey.objects.exists()
 
@@ -107,7 +111,7 @@ class TestKeys:
         assert len(random_part) >= 43
         assert new.secret not in everything and random_part not in everything
         assert keys.hash_of(new.secret) in everything
-        keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id, reason="A laptop was lost.")
+        rotate(new, reason="A laptop was lost.")
         keys.revoke(key_id=new.key.pk, reason="The partner has left.")
         keys.revoke(key_id=new.key.pk, reason="Again.")
         lines = JournalLine.objects.filter(subject=f"api key {new.key.pk}").order_by("id")
@@ -126,8 +130,8 @@ class TestKeys:
 
     def test_rotation_keeps_every_former_secret_for_24_hours(self):
         new = api_keys.make("orders:read")
-        second = keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
-        third = keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+        second = rotate(new)
+        third = rotate(new)
         every = [one.secret for one in (new, second, third)]
 
         assert [is_accepted(secret) for secret in every] == [True, True, True]
@@ -135,7 +139,7 @@ class TestKeys:
             assert [is_accepted(secret) for secret in every] == [True, True, True]
         with clock.shifted(by=DAY + SECOND):
             assert [is_accepted(secret) for secret in every] == [False, False, True]
-            keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+            rotate(new)
         assert new.key.secrets.count() == 2, "those that have ended are deleted"
 
     def test_a_secret_ends_on_time_also_where_it_is_remembered_and_its_key_is_not_rotated(self):
@@ -146,17 +150,17 @@ class TestKeys:
             with pytest.raises(TokenInvalid):
                 key_memory.verify(new.secret)
             with pytest.raises(Rejected, match="expired") as refused:
-                keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+                rotate(new)
 
         assert refused.value.code == "api_key_expired"
 
     def test_a_key_has_ten_secrets_at_most(self):
         new = api_keys.make("orders:read")
         for _ in range(keys.SECRETS_PER_KEY - 1):
-            keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+            rotate(new)
 
         with pytest.raises(Rejected) as refused:
-            keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)
+            rotate(new)
 
         assert refused.value.code == "too_many_secrets"
         assert refused.value.retry_after and 86_390 < refused.value.retry_after <= 86_401
@@ -196,7 +200,7 @@ class TestRaces:
     def test_of_rotations_at_once_each_returned_secret_is_valid_and_one_is_current(self):
         new = api_keys.make("orders:read")
 
-        outcomes = race([lambda: keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)] * 8)
+        outcomes = race([lambda: rotate(new)] * 8)
 
         secrets = [outcome.secret for outcome in outcomes]
         assert all(is_accepted(secret) for secret in [new.secret, *secrets])
@@ -213,7 +217,7 @@ class TestRaces:
             now = clock.now()
             hashed = keys.hash_of(f"{key.prefix}_naive-{current.pk}-{now.timestamp()}")
             until = now + keys.FORMER_SECRET_VALID
-            ApiKeySecret.objects.filter(pk=current.pk).update(is_current=None, valid_until=until)
+            set_columns(current, is_current=None, valid_until=until)
             ApiKeySecret.objects.create(key=key, secret_hash=hashed, is_current=True, created_at=now)
 
         outcomes = race([rotate_without_lock] * 8)
@@ -227,7 +231,7 @@ class TestRaces:
 
             outcomes = race(
                 [
-                    *[lambda: keys.rotate(key_id=new.key.pk, account_id=new.key.maker_id)] * 4,  # noqa: B023
+                    *[lambda: rotate(new)] * 4,  # noqa: B023
                     lambda: keys.revoke(key_id=new.key.pk),  # noqa: B023
                 ]
             )

@@ -27,7 +27,7 @@ from shop.models import JournalLine
 from shop.tests import process_state
 from shop.tests.api_keys import KeyApi, make
 from shop.tests.clients import Api, client_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
 
@@ -61,7 +61,7 @@ def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again():
     wait_until(lambda: not is_signed_in(pairs[0].access), seconds=5)
     assert not any(is_signed_in(pair.access) for pair in [*pairs, rotated])
     assert is_signed_in(untouched.access) and tokens.rotate(untouched.refresh)
-    assert User.objects.get(pk=account.pk).is_active
+    assert reloaded(account).is_active
     with clock.shifted(by=SECOND):
         later = tokens.create_token_pair(account)
         assert is_signed_in(later.access) and tokens.rotate(later.refresh)
@@ -284,7 +284,7 @@ def test_a_disabled_account_is_refused_within_five_seconds():
     account, other = AccountFactory(), AccountFactory()
     api = client_of(account)
     assert status(api) == 200
-    User.objects.filter(pk=account.pk).update(is_active=False)
+    set_columns(account, is_active=False)
 
     wait_until(lambda: status(api) == 401, seconds=5)
 

@@ -17,6 +17,7 @@ from shop import clock
 from shop.models import JournalLine
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import backup_codes, code_for, code_of, secret_of_text, with_codes, wrong_code
+from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db
 LOGIN, SETUP, FRONT = "/admin/login/", "/admin/one-time-codes/", "/admin/"
@@ -228,7 +229,7 @@ def test_a_session_ends_twelve_hours_after_its_last_use(client):
 
     assert is_signed_in(client)
     assert Session.objects.get().expire_date == soon, "what is used again at once is not written"
-    with clock.shifted(by=timedelta(minutes=11)):
+    with shifted(minutes=11):
         page = client.get(FRONT)
     assert page.cookies["sessionid"]["max-age"] == 12 * 3_600
     assert Session.objects.get().expire_date - timezone.now() > timedelta(hours=11)
@@ -238,7 +239,7 @@ def test_a_session_ends_twelve_hours_after_its_last_use(client):
 
 
 def test_a_session_that_ends_itself_is_not_written_again(client):
-    with clock.shifted(by=timedelta(minutes=11)):
+    with shifted(minutes=11):
         assert client.post(reverse("admin:logout")).status_code in (200, 302)
         assert not is_signed_in(client)
     assert not Session.objects.filter(expire_date__gt=timezone.now()).exists()

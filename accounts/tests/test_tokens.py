@@ -22,7 +22,7 @@ from shop import clock
 from shop.account import TokenInvalid
 from shop.configuration import Rate
 from shop.models import JournalLine
-from shop.tests.clients import Api, client_of, signed_in
+from shop.tests.clients import Api, client_of, problem_of, signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 
@@ -34,7 +34,7 @@ def refreshed(refresh: str) -> str | None:
     answer = client_of().post("/auth/refresh", {"refresh": refresh})
     if answer.status_code == 200:
         return str(answer.json()["refresh"])
-    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    assert problem_of(answer) == (401, "token_invalid")
     return None
 
 
@@ -259,7 +259,7 @@ def test_an_account_refreshes_so_often_a_minute_and_a_token_refused_for_that_is_
 
     for again in (refresh, tokens.create_token_pair(account).refresh):
         refused = client_of().post("/auth/refresh", {"refresh": again})
-        assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
+        assert problem_of(refused) == (429, "throttled")
         assert 1 <= int(refused["Retry-After"]) <= 60
     assert RevokedToken.objects.count() == rows
     assert refreshed(tokens.create_token_pair(AccountFactory()).refresh), "of another account"
