@@ -22,10 +22,11 @@ from shop import clock
 from shop.models import JournalLine
 from shop.tests import process_state
 from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
 from shop.tests.outages import database_away
 from shop.tests.racing import race
 from shop.tests.statements import captured_statements
+from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CHANGES = ["coupons.change_campaign", "inventory.change_product", "sales.change_sale"]
@@ -168,8 +169,8 @@ def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed():
 
 LOSSES: dict[str, Callable[[User, Client], object]] = {
     "sign out": lambda account, client: client.post("/admin/logout/"),
-    "be disabled": lambda account, client: User.objects.filter(pk=account.pk).update(is_active=False),
-    "leave the staff": lambda account, client: User.objects.filter(pk=account.pk).update(is_staff=False),
+    "be disabled": lambda account, client: set_columns(account, is_active=False),
+    "leave the staff": lambda account, client: set_columns(account, is_staff=False),
     "lose a permission": lambda account, client: account.user_permissions.remove(
         Permission.objects.get(codename="view_order")
     ),
@@ -193,7 +194,7 @@ def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(loss):
 def test_a_board_that_is_only_looked_at_is_no_use_of_the_session():
     client, soon = client_of(), timezone.now() + timedelta(hours=1)
     Session.objects.update(expire_date=soon)
-    with clock.shifted(by=timedelta(minutes=11)):
+    with shifted(minutes=11):
         figures_for(client)
         assert Session.objects.get().expire_date == soon
         client.get("/admin/board/")
@@ -222,7 +223,7 @@ def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(monkeypa
 def test_the_board_goes_on_when_the_clock_is_set_back():
     """It waited until the clock had come to the second of the last snapshot again."""
     client = client_of()
-    with clock.shifted(by=timedelta(hours=1)):
+    with shifted(hours=1):
         before = figures_for(client)["snapshot"]["second"]
     process_state.forget_shared_reads()
     now = figures_for(client, since=before)["snapshot"]["second"]

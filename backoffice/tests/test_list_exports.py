@@ -25,7 +25,7 @@ from payments.tests.factories import PaymentFactory, wallet
 from shop.http.pages import csv_format, large_responses
 from shop.models import CommittedTransaction, JournalLine
 from shop.normalization import normalized
-from shop.tests.clients import signed_in
+from shop.tests.clients import problem_of, signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.rows_of_every_model import fill_all_models, fill_coupons, fill_orders
 
@@ -214,14 +214,14 @@ def test_too_many_exports_of_all_or_of_one_account_are_refused_and_a_finished_on
     second, third = signed_in(SuperuserFactory.create()), signed_in(SuperuserFactory.create())
     own_ones = [operator.get(PRODUCTS) for _ in range(large_responses.MAX_OF_ACCOUNT)]
     refused = operator.get(PRODUCTS)
-    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert problem_of(refused) == (503, "overloaded")
     assert "of this account" in refused.json()["detail"]
     assert rows_of(second.get(PRODUCTS))
 
     others = [second.get(PRODUCTS) for _ in range(large_responses.MAX_OF_ACCOUNT)]
     assert len(own_ones + others) == large_responses.MAX_CONCURRENT
     refused = third.get(PRODUCTS)
-    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert problem_of(refused) == (503, "overloaded")
     for response in own_ones + others:
         text_of(response)
     assert rows_of(operator.get(PRODUCTS))

@@ -29,7 +29,8 @@ from payments.tests.sales import credit_top_up
 from shop import clock
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, set_columns
+from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db
 PAGE, FIGURES, CSV = (f"/admin/reports/sales/{name}" for name in ("", "figures/", "csv/"))
@@ -85,7 +86,7 @@ def buy(products: dict[Product, int], *, points: int = 0, coupon: Any = None) ->
 
 
 def give_back(order: Order, units: dict[Product, int] | None = None) -> None:
-    buying.execute_refund(buying.refund(order.pk, units))
+    buying.refunded(order.pk, units)
 
 
 def test_sales_discounts_points_and_refunds_add_up_to_the_ledger_with_all_their_rounding(products):
@@ -222,9 +223,9 @@ def test_the_page_shows_the_figures_and_whether_they_agree_with_the_ledger(produ
     assert f"{FIGURES}?since={today}&amp;through={today}" in page
     assert Client().get(PAGE).status_code == 302
     assert "Days are of UTC" in page
-    with clock.shifted(by=timedelta(minutes=2)):
+    with shifted(minutes=2):
         figures = text_of(operator.get(f"{FIGURES}?since={today}&through={today}"))
-        Order.objects.filter(pk=order.pk).update(paid_at=order.paid_at - timedelta(days=40))
+        set_columns(order, paid_at=order.paid_at - timedelta(days=40))
         wrong = text_of(operator.get(f"{FIGURES}?since={today}&through={today}"))
     assert "1,500 KRW" in figures and "Every total agrees" in figures
     assert products[1].sku in figures and "Without a coupon" not in figures
@@ -236,7 +237,7 @@ def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(produc
         {products[0]: 1, products[1]: 1}, points=100, coupon={"name": "=Spring", "discount_value": 333}
     )
     today = order.paid_at.date().isoformat()
-    with clock.shifted(by=timedelta(minutes=2)):
+    with shifted(minutes=2):
         rows = rows_of(operator.get(f"{CSV}?since={today}&through={today}"))
     assert [row["campaign_name"] for row in rows] == ["'=Spring"] * 2
     assert sum(int(row["sales_amount"]) for row in rows) == order.total_amount
