@@ -12,8 +12,7 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, campaign_with_strategy
 from coupons.tests.own_partner import NAME, partner_that
-from coupons.tests.test_campaigns_api import refusal
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,7 +33,7 @@ def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(st
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=3, codes=1)
     ask(client_of(AccountFactory.create()), campaign)
     worker.serve_once()
-    assert refusal(ask(user, campaign)) == (409, "sold_out")
+    assert problem_of(ask(user, campaign)) == (409, "sold_out")
     assert shown(campaign) == ("sold_out", 1, 0)
 
     assert staff.post(f"/campaigns/{campaign.pk}/codes", {"count": 9}).status_code == 201
@@ -54,7 +53,7 @@ EACH_STRATEGY = pytest.mark.parametrize(
 def test_a_pool_that_never_had_a_code_is_not_sold_out_but_awaits_codes(strategy, user, staff):
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=70_000)
     for _ in range(2):
-        assert refusal(ask(user, campaign)) == (409, "campaign_not_open")
+        assert problem_of(ask(user, campaign)) == (409, "campaign_not_open")
     assert shown(campaign) == ("awaiting_codes", 0, 0)
     listed = client_of().get("/campaigns").json()["results"]
     assert [(one["status"], one["remaining"]) for one in listed] == [("awaiting_codes", 0)]
@@ -98,9 +97,9 @@ def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(st
 
     for user_id in (10**9, disabled.pk):
         answer = ask(staff, campaign, user=user_id)
-        assert refusal(answer) == (404, "not_found")
+        assert problem_of(answer) == (404, "not_found")
         assert answer.json()["detail"] == f"There is no active account {user_id}."
-    assert refusal(staff.post("/coupons", {"campaign": 10**9, "user": 10**9})) == (404, "not_found")
+    assert problem_of(staff.post("/coupons", {"campaign": 10**9, "user": 10**9})) == (404, "not_found")
     assert shown(campaign) == ("open", 0, 100)
 
 
@@ -110,7 +109,7 @@ def test_a_request_before_the_campaign_opens_is_409_with_the_seconds_until_then_
 ):
     answer = ask(user, campaign_with_strategy(strategy, opens_at=timezone.now() + timedelta(hours=1)))
 
-    assert refusal(answer) == (409, "campaign_not_open")
+    assert problem_of(answer) == (409, "campaign_not_open")
     assert 3_500 < int(answer["Retry-After"]) <= 3_600
     assert not QueueTicket.objects.exists()
     assert not Coupon.objects.exists()
@@ -144,5 +143,5 @@ def test_a_request_after_a_failed_ticket_is_refused_while_the_campaign_issues_no
     worker.serve_once()
 
     assert user.get(failed["Location"]).json()["status"] == "failed"
-    assert refusal(ask(user, campaign)) == (409, "campaign_closed")
+    assert problem_of(ask(user, campaign)) == (409, "campaign_closed")
     assert QueueTicket.objects.count() == 1

@@ -14,6 +14,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.laws import broken
 from coupons.tests.outcomes import allocated
+from shop.tests.factories import set_columns
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unlawful")]
 VOID = ["CODE-2", "CODE-3"]
@@ -78,7 +79,7 @@ def test_l3_names_a_campaign_whose_shared_code_is_another_code(campaign, with_po
 
 
 def test_l1_names_campaigns_whose_counters_are_wrong(campaign):
-    Campaign.objects.filter(pk=campaign.pk).update(issued=F("issued") - 1)
+    set_columns(campaign, issued=F("issued") - 1)
     empty = CampaignFactory.create(issued=1)
 
     assert broken()["L1"] == [str(campaign.pk), str(empty.pk)]
@@ -88,7 +89,7 @@ def test_l2_names_a_campaign_with_a_coupon_and_a_confirmation_of_one_account(cam
     owner, now = coupon_at(campaign, 1).account_id, timezone.now()
     taken = {"account_id": owner, "code": "ANOTHER", "taken_at": now, "next_attempt_at": now}
     Confirmation.objects.create(campaign=campaign, **taken)
-    Campaign.objects.filter(pk=campaign.pk).update(confirming=1)
+    set_columns(campaign, confirming=1)
 
     assert broken() == {"L2": [str(campaign.pk)]}
 
@@ -96,7 +97,7 @@ def test_l2_names_a_campaign_with_a_coupon_and_a_confirmation_of_one_account(cam
 def test_l1_names_a_campaign_that_issued_too_many(campaign):
     name, mend = "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
     with without_constraint(Campaign, name, mend):
-        Campaign.objects.filter(pk=campaign.pk).update(quantity=9)
+        set_columns(campaign, quantity=9)
 
         assert broken() == {"L1": [str(campaign.pk)]}
 
@@ -132,8 +133,8 @@ def test_l3_names_codes_that_are_not_those_of_coupons(with_pool, damage, offende
 
 def test_l3_names_a_code_that_another_campaign_issued(with_pool, campaign):
     PoolCode.objects.filter(code="CODE-1").update(campaign=campaign)
-    Campaign.objects.filter(pk=campaign.pk).update(codes_added=1)
-    Campaign.objects.filter(pk=with_pool.pk).update(codes_added=7)
+    set_columns(campaign, codes_added=1)
+    set_columns(with_pool, codes_added=7)
 
     assert broken() == {"L3": ["CODE-1", "CODE-1"]}
 
@@ -141,8 +142,8 @@ def test_l3_names_a_code_that_another_campaign_issued(with_pool, campaign):
 def test_l6_names_coupons_whose_order_does_not_fit(campaign):
     with without_constraint(Coupon, "coupons_coupon_order_says_who_holds_it"):
         held, issued = coupon_at(campaign, 1), coupon_at(campaign, 2)
-        Coupon.objects.filter(pk=held.pk).update(status="held")
-        Coupon.objects.filter(pk=issued.pk).update(order_id=order_ids(1)[0])
+        set_columns(held, status="held")
+        set_columns(issued, order_id=order_ids(1)[0])
 
         assert broken() == {"L6": [held.code, issued.code]}
 

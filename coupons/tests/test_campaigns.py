@@ -15,6 +15,7 @@ from coupons.tests.outcomes import refusal
 from shop.errors import Invalid
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
+from shop.tests.factories import reloaded, set_columns
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -55,7 +56,7 @@ def test_the_database_refuses_what_makes_no_sense(columns, constraint):
     campaign = CampaignFactory.create()
 
     with pytest.raises(DatabaseError, match=constraint), transaction.atomic():
-        Campaign.objects.filter(pk=campaign.pk).update(**columns)
+        set_columns(campaign, **columns)
 
 
 SECOND = timedelta(seconds=1)
@@ -87,7 +88,7 @@ def test_the_quantity_goes_down_to_what_is_issued_and_being_confirmed_and_no_fur
 
     assert campaigns.change(campaign_id=campaign.pk, quantity=3).quantity == 3
     assert refusal(lambda: campaigns.change(campaign_id=campaign.pk, quantity=2)) == "quantity_below_issued"
-    assert Campaign.objects.get(pk=campaign.pk).quantity == 3
+    assert reloaded(campaign).quantity == 3
 
 
 FIXED = {"code_source": "pool", "discount_value": 2_000, "min_order_amount": 1, "max_discount_amount": 1}

@@ -14,7 +14,7 @@ from coupons.tests.test_campaigns import TERMS
 from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 
@@ -22,16 +22,8 @@ pytestmark = pytest.mark.django_db
 NEW = {"name": "Drop", "quantity": 10, "discount": {"type": "amount", "value": 1_000}}
 
 
-def refusal(response: Any) -> tuple[int, str]:
-    """A refusal's status and code."""
-    body = response.json()
-    assert response["Content-Type"] == "application/problem+json"
-    assert body["status"] == response.status_code
-    return response.status_code, body["code"]
-
-
 def faults(response: Any) -> list[tuple[str, str]]:
-    assert refusal(response) == (400, "invalid")
+    assert problem_of(response) == (400, "invalid")
     return [(fault["field"], fault["code"]) for fault in response.json()["errors"]]
 
 
@@ -106,8 +98,8 @@ def test_all_callers_see_campaigns_except_closed_ones(anon, user, staff):
 
     for client in (anon, user):
         assert ids(client.get("/campaigns")) == [full.pk, scheduled.pk, open_one.pk]
-        assert refusal(client.get(f"/campaigns/{closed.pk}")) == (404, "not_found")
-        assert refusal(client.get("/campaigns/0")) == (404, "not_found")
+        assert problem_of(client.get(f"/campaigns/{closed.pk}")) == (404, "not_found")
+        assert problem_of(client.get("/campaigns/0")) == (404, "not_found")
     assert ids(staff.get("/campaigns")) == [closed.pk, full.pk, scheduled.pk, open_one.pk]
     assert staff.get(f"/campaigns/{closed.pk}").json()["status"] == "closed"
     assert anon.get(f"/campaigns/{scheduled.pk}").json()["status"] == "scheduled"
@@ -130,9 +122,9 @@ def test_staff_calls_are_refused_to_others_whatever_the_object(anon, user, metho
     powerless = client_of(AccountFactory.create(is_staff=True))
     arguments = [] if body is None else [body]
 
-    assert refusal(getattr(anon, method)(path, *arguments)) == (401, "not_authenticated")
-    assert refusal(getattr(user, method)(path, *arguments)) == (403, "permission_denied")
-    assert refusal(getattr(powerless, method)(path, *arguments)) == (403, "permission_denied")
+    assert problem_of(getattr(anon, method)(path, *arguments)) == (401, "not_authenticated")
+    assert problem_of(getattr(user, method)(path, *arguments)) == (403, "permission_denied")
+    assert problem_of(getattr(powerless, method)(path, *arguments)) == (403, "permission_denied")
 
 
 def test_staff_need_the_permission_for_what_they_change():
@@ -140,7 +132,7 @@ def test_staff_need_the_permission_for_what_they_change():
     campaign = CampaignFactory.create()
 
     assert client_of(adder).post("/campaigns", NEW).status_code == 201
-    assert refusal(client_of(adder).patch(f"/campaigns/{campaign.pk}", {})) == (403, "permission_denied")
+    assert problem_of(client_of(adder).patch(f"/campaigns/{campaign.pk}", {})) == (403, "permission_denied")
 
 
 def test_staff_change_what_they_give(staff):
@@ -156,7 +148,7 @@ def test_staff_change_what_they_give(staff):
     assert staff.patch(f"/campaigns/{campaign.pk}").status_code == 200
     wrong = staff.patch(f"/campaigns/{campaign.pk}", {"strategy": "code_pool", "issued": 0})
     assert ("issued", "unknown_field") in faults(wrong)
-    assert refusal(staff.patch("/campaigns/0", {"quantity": 1})) == (404, "not_found")
+    assert problem_of(staff.patch("/campaigns/0", {"quantity": 1})) == (404, "not_found")
     assert staff.get(f"/campaigns/{campaign.pk}").json() == response.json()
 
 
@@ -211,9 +203,9 @@ def test_staff_rename_available_codes(staff):
 
     assert renamed.status_code == 200
     assert (renamed.json()["code"], renamed.json()["status"]) == ("NEW", "available")
-    assert refusal(staff.patch(f"{path}/OLD", {"code": "NEWER"})) == (404, "not_found")
-    assert refusal(staff.patch(f"{path}/NEW", {"code": "OTHER"})) == (409, "code_exists")
-    assert refusal(staff.patch(f"{path}/FIRST", {"code": "LAST"})) == (409, "code_issued")
+    assert problem_of(staff.patch(f"{path}/OLD", {"code": "NEWER"})) == (404, "not_found")
+    assert problem_of(staff.patch(f"{path}/NEW", {"code": "OTHER"})) == (409, "code_exists")
+    assert problem_of(staff.patch(f"{path}/FIRST", {"code": "LAST"})) == (409, "code_issued")
     assert faults(staff.patch(f"{path}/NEW", {"code": "a b"})) == [("code", "string_pattern_mismatch")]
     assert faults(staff.patch(f"{path}/NEW", {})) == [("code", "required")]
 
@@ -256,7 +248,7 @@ def test_a_shared_code_is_unique_among_all_codes_and_its_campaign_has_no_partner
 
     for taken in ("AUTUMN", "POOLED", own):
         refused = staff.post("/campaigns", SHARED | {"shared_code": taken})
-        assert refusal(refused) == (409, "code_exists"), taken
+        assert problem_of(refused) == (409, "code_exists"), taken
     assert staff.post("/campaigns", SHARED | {"shared_code": "autumn"}).status_code == 201, "case counts"
     assert pool.add(campaign_id=pooled.pk, codes=["AUTUMN", "FREE"]).skipped == ["AUTUMN"]
 
@@ -283,7 +275,7 @@ def test_staff_change_a_shared_code_while_it_is_used_and_drop_it_with_the_code_s
     staff.post("/coupons", {"campaign": other})
     assert staff.patch(f"/campaigns/{other}", {"shared_code": "AUTUMN"}).json()["shared_code"] == "AUTUMN"
     fixed = staff.patch(f"/campaigns/{other}", {"first_order_only": True})
-    assert refusal(fixed) == (409, "campaign_has_coupons")
+    assert problem_of(fixed) == (409, "campaign_has_coupons")
     assert staff.patch(f"/campaigns/{other}", {"eligible": "listed"}).status_code == 200
 
 
@@ -310,11 +302,11 @@ def test_a_paused_campaign_is_409_until_it_is_resumed(pauser, campaign):
     assert answer.json() == client_of().get(f"/campaigns/{campaign.pk}").json()
     assert [row["status"] for row in client_of().get("/campaigns").json()["results"]] == ["paused"]
     refused = client_of(late).post("/coupons", body)
-    assert refusal(refused) == (409, "campaign_paused")
+    assert problem_of(refused) == (409, "campaign_paused")
     assert "Spring is paused" in refused.json()["detail"]
     assert "Retry-After" not in refused
     issuer = client_of(AccountFactory.create(is_staff=True, permissions=["coupons.add_coupon"]))
-    assert refusal(issuer.post("/coupons", body | {"user": late.pk})) == (409, "campaign_paused")
+    assert problem_of(issuer.post("/coupons", body | {"user": late.pk})) == (409, "campaign_paused")
     again = client_of(owner).post("/coupons", body)
     assert (again.status_code, again.json()["code"]) == (200, code)
 
@@ -335,7 +327,7 @@ def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(pauser):
     assert (again.status_code, again.json()["id"], again.json()["status"]) == (202, ticket, "waiting")
     shown = owner.get(f"/queue-tickets/{ticket}")
     assert (shown.json()["status"], "Retry-After" in shown) == ("waiting", True)
-    assert refusal(client_of(AccountFactory.create()).post("/coupons", body)) == (409, "campaign_paused")
+    assert problem_of(client_of(AccountFactory.create()).post("/coupons", body)) == (409, "campaign_paused")
 
 
 @in_one_test(

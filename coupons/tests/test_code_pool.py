@@ -29,6 +29,7 @@ from coupons.tests.own_partner import Killed, crash, issued, partner_that, regis
 from shop.errors import PartnerFailed, Unavailable
 from shop.management.commands import rebuild_redis
 from shop.redis import redis_client
+from shop.tests.factories import set_columns
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
 
@@ -360,13 +361,13 @@ def test_a_pool_that_was_used_up_long_ago_is_not_looked_at_until_it_has_codes_ag
     assert issue(campaign, *accounts(1)) == "A"
     add(campaign, "B")
     assert take(campaign, 7) == "B"
-    Campaign.objects.filter(pk=campaign.pk).update(codes_added=1)
+    set_columns(campaign, codes_added=1)
     Coupon.objects.update(issued_at=F("issued_at") - timedelta(hours=2))
 
     assert pool_list.heal(after_seconds=0) == 0
     assert shown(campaign, "codes-in-flight") == ["B"]
 
-    Campaign.objects.filter(pk=campaign.pk).update(codes_added=2)
+    set_columns(campaign, codes_added=2)
     assert pool_list.heal(after_seconds=0) == 1
     assert shown(campaign) == ["B"]
 

@@ -13,9 +13,9 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.test_api_decisions import ask
-from coupons.tests.test_campaigns_api import faults, refusal
+from coupons.tests.test_campaigns_api import faults
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
@@ -66,15 +66,15 @@ def test_refusals_over_http(user, account, campaign, settings):
     lab = CampaignFactory.create(strategy="unsafe")
     settings.LAB = False
 
-    assert refusal(ask(user, full)) == (409, "sold_out")
-    assert refusal(ask(user, CampaignFactory.create(closed=True))) == (409, "campaign_closed")
-    assert refusal(ask(user, mine.campaign)) == (409, "coupon_void")
-    assert refusal(ask(user, lab)) == (409, "strategy_not_available")
-    assert refusal(ask(user, Campaign(pk=2**63 - 1))) == (404, "campaign_not_found")
+    assert problem_of(ask(user, full)) == (409, "sold_out")
+    assert problem_of(ask(user, CampaignFactory.create(closed=True))) == (409, "campaign_closed")
+    assert problem_of(ask(user, mine.campaign)) == (409, "coupon_void")
+    assert problem_of(ask(user, lab)) == (409, "strategy_not_available")
+    assert problem_of(ask(user, Campaign(pk=2**63 - 1))) == (404, "campaign_not_found")
     refused = ask(user, CampaignFactory.create(scheduled=True))
-    assert refusal(refused) == (409, "campaign_not_open")
+    assert problem_of(refused) == (409, "campaign_not_open")
     assert 86_000 < int(refused["Retry-After"]) <= 86_400
-    assert refusal(ask(client_of(), full)) == (401, "not_authenticated")
+    assert problem_of(ask(client_of(), full)) == (401, "not_authenticated")
 
 
 @in_one_test(
@@ -106,7 +106,7 @@ def test_a_user_who_names_a_user_is_refused(user, account, campaign):
     other = AccountFactory.create()
 
     for user_id in (other.pk, account.pk, "me"):
-        assert refusal(ask(user, campaign, user=user_id)) == (403, "permission_denied")
+        assert problem_of(ask(user, campaign, user=user_id)) == (403, "permission_denied")
     assert not Coupon.objects.exists()
 
 
@@ -116,11 +116,11 @@ def test_users_see_their_own_coupons_only(user, account, campaign):
     assert codes(user.get("/coupons")) == {mine.code}
     assert codes(user.get(f"/coupons?user={theirs.account_id}")) == {mine.code}
     assert user.get(f"/coupons/{mine.code}").status_code == 200
-    assert refusal(user.get(f"/coupons/{theirs.code}")) == (404, "not_found")
-    assert refusal(user.get("/coupons/NONE")) == (404, "not_found")
-    assert refusal(user.get(f"/coupons/{mine.code.lower()}")) == (404, "not_found")
-    assert refusal(client_of().get("/coupons")) == (401, "not_authenticated")
-    assert refusal(client_of().get(f"/coupons/{mine.code}")) == (401, "not_authenticated")
+    assert problem_of(user.get(f"/coupons/{theirs.code}")) == (404, "not_found")
+    assert problem_of(user.get("/coupons/NONE")) == (404, "not_found")
+    assert problem_of(user.get(f"/coupons/{mine.code.lower()}")) == (404, "not_found")
+    assert problem_of(client_of().get("/coupons")) == (401, "not_authenticated")
+    assert problem_of(client_of().get(f"/coupons/{mine.code}")) == (401, "not_authenticated")
 
 
 def test_staff_see_the_coupons_of_all_accounts(account, campaign):
@@ -132,7 +132,7 @@ def test_staff_see_the_coupons_of_all_accounts(account, campaign):
     assert codes(viewer.get(f"/coupons?user={account.pk}")) == {mine.code}
     assert viewer.get(f"/coupons/{theirs.code}").json()["code"] == theirs.code
     assert codes(powerless.get("/coupons")) == set()
-    assert refusal(powerless.get(f"/coupons/{theirs.code}")) == (404, "not_found")
+    assert problem_of(powerless.get(f"/coupons/{theirs.code}")) == (404, "not_found")
 
 
 def test_coupons_are_found_by_status_and_campaign(user, account):
@@ -158,7 +158,7 @@ def test_coupons_are_found_by_status_and_campaign(user, account):
     assert user.get(f"/coupons/{coupons['held'].code}").json()["order"] == str(held_by)
     assert codes(user.get(f"/coupons?status=void&campaign={coupons['held'].campaign_id}")) == set()
     for query in ("status=lost", "campaign=x", "campaign=0", f"campaign={2**63}", "user=x"):
-        assert refusal(user.get(f"/coupons?{query}")) == (400, "invalid")
+        assert problem_of(user.get(f"/coupons?{query}")) == (400, "invalid")
 
 
 def test_staff_void_a_coupon(staff, user, account, campaign):
@@ -170,12 +170,12 @@ def test_staff_void_a_coupon(staff, user, account, campaign):
     assert response.status_code == 200
     assert (response.json()["code"], response.json()["status"]) == (coupon.code, "void")
     assert Coupon.objects.get().void_reason == "A mistake."
-    assert refusal(staff.post(path, {"reason": "Again."})) == (409, "coupon_not_voidable")
-    assert refusal(staff.post("/coupons/NONE/void", {"reason": "x"})) == (404, "not_found")
-    assert refusal(staff.post(path, {})) == (400, "invalid")
-    assert refusal(staff.post(path, {"reason": " "})) == (400, "invalid")
-    assert refusal(user.post(path, {"reason": "x"})) == (403, "permission_denied")
-    assert refusal(user.post("/coupons", {"campaign": campaign.pk})) == (409, "coupon_void")
+    assert problem_of(staff.post(path, {"reason": "Again."})) == (409, "coupon_not_voidable")
+    assert problem_of(staff.post("/coupons/NONE/void", {"reason": "x"})) == (404, "not_found")
+    assert problem_of(staff.post(path, {})) == (400, "invalid")
+    assert problem_of(staff.post(path, {"reason": " "})) == (400, "invalid")
+    assert problem_of(user.post(path, {"reason": "x"})) == (403, "permission_denied")
+    assert problem_of(user.post("/coupons", {"campaign": campaign.pk})) == (409, "coupon_void")
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_the_position_in_the_queue_advances(user, queued, staff):
     worker.serve_once()
     settled = user.get(drawn["Location"]).json()
     assert (settled["status"], settled["ahead"], settled["coupon"]) == ("sold_out", 0, None)
-    assert refusal(ask(user, queued)) == (409, "sold_out")
+    assert problem_of(ask(user, queued)) == (409, "sold_out")
 
 
 def test_staff_draw_a_ticket_for_another_account_and_see_it(account, queued, staff):
@@ -231,5 +231,5 @@ def test_the_ticket_of_another_account_and_a_missing_one_are_not_found(user, que
     others = ask(client_of(AccountFactory.create()), queued)["Location"]
 
     for path in (others, f"/queue-tickets/{uuid4()}", "/queue-tickets/one"):
-        assert refusal(user.get(path)) == (404, "not_found")
+        assert problem_of(user.get(path)) == (404, "not_found")
     assert client_of().get(others).status_code == 401

@@ -11,7 +11,7 @@ from coupons.tests.factories import CampaignFactory
 from shop.approval_models import Approval
 from shop.models import JournalLine
 from shop.tests.clients import client_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
@@ -83,7 +83,7 @@ def test_a_change_to_a_larger_discount_is_refused_and_what_costs_nothing_is_not(
     assert outcome(api.patch(f"/campaigns/{large.pk}", {"quantity": 101})) == REFUSED
     for row in (campaign, large):
         before = campaigns.terms_of(row)
-        assert campaigns.terms_of(Campaign.objects.get(pk=row.pk)) == before
+        assert campaigns.terms_of(reloaded(row)) == before
     assert outcome(api.patch(f"/campaigns/{large.pk}", {"name": "Spring"})) == (200, "")
     assert outcome(api.patch(f"/campaigns/{large.pk}", {"discount": {"value": 7_000}})) == (200, "")
     assert outcome(api.patch(f"/campaigns/{percent.pk}", {"quantity": 101})) == (200, "")

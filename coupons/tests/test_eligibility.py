@@ -32,7 +32,7 @@ from coupons.tests.outcomes import allocated, issue, refused
 from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 from shop.tests.waiting import in_background
@@ -333,4 +333,4 @@ def test_the_api_lists_accounts_for_staff_alone():
     for body in ({}, {"users": []}, {"users": ["1"]}, {"users": [0]}):
         assert staff.post(address, body).status_code == 400
     refused = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
-    assert (refused.status_code, refused.json()["code"]) == (409, "not_eligible")
+    assert problem_of(refused) == (409, "not_eligible")

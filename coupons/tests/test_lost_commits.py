@@ -13,6 +13,7 @@ from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_admin import new_form
 from shop.models import JournalLine
+from shop.tests.factories import reloaded
 from shop.tests.lost_replies import losing_reply_to_commit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("_loss")]
@@ -42,9 +43,9 @@ def test_a_created_campaign_is_returned_and_exists_once():
 
 
 def test_a_campaign_that_was_changed_counts_one_change(campaign):
-    before = Campaign.objects.get(pk=campaign.pk).version
+    before = reloaded(campaign).version
     assert campaigns.change(campaign_id=campaign.pk, name="Other").name == "Other"
-    assert Campaign.objects.get(pk=campaign.pk).version == before + 1
+    assert reloaded(campaign).version == before + 1
 
 
 def test_a_voided_coupon_is_not_refused_as_unvoidable(coupon):

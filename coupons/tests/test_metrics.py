@@ -21,7 +21,7 @@ from coupons.tests.factories import CampaignFactory, accounts, campaign_with_str
 from coupons.tests.own_partner import NAME
 from coupons.tests.test_audit import without_constraint
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, set_columns
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 from shop.tests.samples import Increases, exposed
@@ -158,7 +158,7 @@ def test_a_campaign_that_issued_more_than_its_quantity_is_counted():
     name, mend = "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
 
     with without_constraint(Campaign, name, mend):
-        Campaign.objects.filter(pk=campaign.pk).update(issued=3)
+        set_columns(campaign, issued=3)
         assert state.duplicates() == 1
 
 
@@ -166,7 +166,7 @@ def test_a_position_past_the_quantity_is_counted_although_the_count_is_right(unl
     campaign = CampaignFactory.create(quantity=2)
     coupon = coupon_of(campaign)
     assert state.duplicates() == 0
-    Coupon.objects.filter(pk=coupon.pk).update(position=3)
+    set_columns(coupon, position=3)
     assert state.duplicates() == 1
 
 
@@ -178,5 +178,5 @@ def test_a_campaign_with_two_coupons_for_an_account_is_counted_once(unlawful):
 
     with without_constraint(Coupon, "coupons_coupon_one_per_account_and_campaign"):
         assert state.duplicates() == 0
-        Coupon.objects.filter(pk=second.pk).update(account=first.account_id)
+        set_columns(second, account=first.account_id)
         assert state.duplicates() == 1

@@ -23,6 +23,7 @@ from shop.journal.journal import ActorContext
 from shop.models import JournalLine
 from shop.redis import redis_client
 from shop.tests.case_tables import in_one_test
+from shop.tests.factories import set_columns
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
@@ -241,7 +242,7 @@ class TestQueue:
         campaign = CampaignFactory.create(strategy="queue")
         ask(campaign, *accounts(1))
         pause(campaign)
-        Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now() - timedelta(seconds=1))
+        set_columns(campaign, closes_at=timezone.now() - timedelta(seconds=1))
 
         worker.serve_once()
 

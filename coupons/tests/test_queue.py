@@ -23,6 +23,7 @@ from coupons.tests.own_partner import GOOD
 from scripts.stack import ports
 from scripts.tests.simulator import serving
 from shop.errors import NotFound, Rejected
+from shop.tests.factories import set_columns
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask as ask_database
 
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner():
     campaign, [account_id] = line_of(quantity=3), accounts(1)
     queued = ask(campaign, account_id)
-    Campaign.objects.filter(pk=campaign.pk).update(partner="convenience_store", confirming=1)
+    set_columns(campaign, partner="convenience_store", confirming=1)
     now = timezone.now()
     given_up = {"code": "GIVEN-UP", "taken_at": now, "next_attempt_at": now, "is_cancelled": True}
     Confirmation.objects.create(campaign=campaign, account_id=account_id, **given_up)

@@ -19,6 +19,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of, lock_by_code, or
 from shop.db import transactions
 from shop.errors import FirstcomeError, Rejected
 from shop.tests.case_tables import in_one_test
+from shop.tests.factories import set_columns
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -193,7 +194,7 @@ def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold():
         coupon = Coupon.objects.select_related("campaign").get(code=code)
         take_off(coupon, 5_000)
         everybody_has_read.wait()
-        Coupon.objects.filter(pk=coupon.pk).update(status="held", order_id=order_id)
+        set_columns(coupon, status="held", order_id=order_id)
         return order_id
 
     everybody_has_read = Barrier(len(orders), timeout=30)

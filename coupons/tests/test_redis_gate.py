@@ -31,7 +31,7 @@ from coupons.tests.own_partner import slot_of
 from shop.errors import FirstcomeError, NotFound
 from shop.redis import redis_client
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, reloaded, set_columns
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.statements import captured_statements
@@ -121,12 +121,12 @@ def test_the_place_of_a_request_that_the_database_refuses_is_released():
     campaign, [first, second] = gated(quantity=1), accounts(2)
     issue(gated(), first)
     gate.fill(campaign_id=campaign.pk)
-    Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now() - timedelta(seconds=1))
+    set_columns(campaign, closes_at=timezone.now() - timedelta(seconds=1))
 
     assert refusal(campaign, first) == "campaign_closed"
     assert counted(campaign) == (0, 0)
 
-    Campaign.objects.filter(pk=campaign.pk).update(closes_at=None, version=F("version") + 1)
+    set_columns(campaign, closes_at=None, version=F("version") + 1)
     remembered.terms_changed(campaign_id=campaign.pk)
     assert issue(campaign, second).is_new
 
@@ -342,7 +342,7 @@ def test_a_raised_or_lowered_quantity_reaches_the_gate_at_once():
 def test_a_change_that_was_not_published_reaches_the_gate_by_the_sweep():
     campaign, everyone = gated(quantity=1), accounts(2)
     issue(campaign, everyone[0])
-    Campaign.objects.filter(pk=campaign.pk).update(quantity=2, version=F("version") + 1)
+    set_columns(campaign, quantity=2, version=F("version") + 1)
     assert refusal(campaign, everyone[1]) == "sold_out"
 
     assert gate.heal() == 1
@@ -354,7 +354,7 @@ def test_a_change_that_was_not_published_reaches_the_gate_by_the_sweep():
 def test_older_terms_that_are_published_late_change_nothing():
     campaign, [user_id] = gated(quantity=2), accounts(1)
     gate.fill(campaign_id=campaign.pk)
-    old = Campaign.objects.get(pk=campaign.pk)
+    old = reloaded(campaign)
     campaigns.change(campaign_id=campaign.pk, quantity=1)
 
     assert not gate.publish_terms(old)
@@ -493,7 +493,7 @@ def test_members_are_kept_for_as_long_as_the_terms(redis_server):
 
 def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> None:
     Confirmation.objects.filter(key=confirming.key).delete()
-    Campaign.objects.filter(pk=campaign.pk).update(confirming=F("confirming") - 1, version=F("version") + 1)
+    set_columns(campaign, confirming=F("confirming") - 1, version=F("version") + 1)
 
 
 def test_keys_share_a_slot_and_expire_after_the_campaign_has_closed(redis_server):

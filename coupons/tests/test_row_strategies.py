@@ -29,6 +29,7 @@ from shop.errors import Invalid
 from shop.journal.journal import SYSTEM
 from shop.models import JournalLine
 from shop.tests.clients import client_of
+from shop.tests.factories import reloaded
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
 from shop.tests.second_process import another_process
@@ -241,7 +242,7 @@ def test_what_is_read_and_what_is_written_is_what_the_orm_reads():
         applicants = eligibility.lock_campaign(campaign.pk, [owner, other])
 
     seen, had = applicants.campaign, applicants.existing
-    assert columns_of(seen) == columns_of(Campaign.objects.get(pk=campaign.pk))
+    assert columns_of(seen) == columns_of(reloaded(campaign))
     written = columns_of(Coupon.objects.get(account_id=owner))
     assert {user_id: columns_of(one) for user_id, one in had.items()} == {owner: written}
     assert had[owner].campaign is seen
@@ -396,7 +397,7 @@ def both_raised(raising: Callable[..., Campaign]) -> list[Any]:
 
 
 def quantity_of(campaign: Campaign) -> int:
-    return Campaign.objects.get(pk=campaign.pk).quantity
+    return reloaded(campaign).quantity
 
 
 def test_of_two_that_raise_it_at_once_the_lower_one_is_refused():

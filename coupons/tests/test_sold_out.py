@@ -18,6 +18,7 @@ from coupons.models import Campaign
 from coupons.tests.factories import accounts, campaign_with_codes
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, outcome_of
+from shop.tests.factories import set_columns
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
 from shop.tests.second_process import another_process, read_line, send
@@ -233,7 +234,7 @@ def test_a_pool_that_ran_out_first_refuses_all_while_the_campaign_can_hardly_be_
     """One request reads the campaign again, and no other waits for that."""
     first, *everyone = accounts(31)
     campaign = full_campaign(first, code_source="pool")
-    Campaign.objects.filter(pk=campaign.pk).update(codes_added=5)
+    set_columns(campaign, codes_added=5)
     shared, readings = remembered.campaign(campaign.pk), []
     read = shared._read
 
