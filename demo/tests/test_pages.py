@@ -21,7 +21,7 @@ from shop.configuration import BASE_DIR
 from shop.http.pages import pages
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
-from shop.tests.clients import client_of, signed_in
+from shop.tests.clients import client_of, problem_of, signed_in
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.korean import KOREAN
 from shop.tests.loop_guard import Blocked
@@ -205,7 +205,7 @@ def get_demo(**headers: str) -> Any:
 def test_it_is_not_there_unless_it_is_turned_on_all_of_this_origin_and_nothing_inline(settings):
     settings.DEMO = False
     response = get_demo()
-    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert problem_of(response) == (404, "not_found")
     assert "demo-pass" not in response.content.decode()
     settings.DEBUG, settings.DEMO = False, True
 
