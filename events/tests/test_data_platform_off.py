@@ -16,13 +16,14 @@ from events.tests.own_data_platform import received_event_ids
 from events.tests.test_webhook_endpoints import api
 from events.webhooks import deliveries, dispatcher, endpoints
 from scripts.tests.simulator import everything
-from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.journal import journal
 from shop.models import JournalLine
+from shop.tests.clients import problem_of
 from shop.tests.commands import run
 from shop.tests.samples import exposed
+from shop.tests.waiting import shifted
 
 __all__ = ["api"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -82,7 +83,7 @@ def test_nothing_is_sent_again_to_no_platform(api):
 
     answer = api.post(f"/webhook-endpoints/{BUILT_IN}/deliveries/{row.pk}/resend", {})
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "endpoint_disabled")
+    assert problem_of(answer) == (409, "endpoint_disabled")
     with pytest.raises(Rejected) as refused:
         deliveries.resend_order(order_id=order_id, reason="asked for")
     assert refused.value.code == "endpoint_disabled"
@@ -96,7 +97,7 @@ def test_events_are_deleted_after_the_retention_and_none_is_lost(settings):
     endpoints.find()
     note("order.paid")
     sequencing.sequence()
-    with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+    with shifted(seconds=settings.EVENT_RETENTION_SECONDS + 60):
         assert reading.delete_old() == 1
     left_from_before()
     is_lost = deliveries.lost(OuterRef("event_id"))
@@ -110,7 +111,7 @@ def test_turned_on_it_is_told_what_was_deleted_and_gets_what_is_kept(own_data_pl
     url, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, ""
     note("order.paid", "order.refunded")
     sequencing.sequence()
-    with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+    with shifted(seconds=settings.EVENT_RETENTION_SECONDS + 60):
         assert reading.delete_old() == 2
     kept = note("order.paid", "coupon.issued")
     settings.DATA_PLATFORM_URL = url

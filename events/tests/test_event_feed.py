@@ -32,10 +32,10 @@ from shop.redis import completion_notifications
 from shop.tests import api_keys
 from shop.tests.api_keys import KeyApi, client_with
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.racing import wait_until
 from shop.tests.second_process import another_process, read_line
-from shop.tests.waiting import in_background
+from shop.tests.waiting import in_background, shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ON_SQLITE = """
@@ -129,7 +129,7 @@ def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account():
 
     assert names_of(client_with("events:read", maker=maker).get("/events").json()) == ["a"]
     refused = client_with("events:read", "act", account=maker).get("/events")
-    assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
+    assert problem_of(refused) == (403, "permission_denied")
 
 
 def test_a_page_is_waited_for_until_there_is_an_event(api):
@@ -172,7 +172,7 @@ def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(api, setting
     old = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)
     FeedEvent.objects.filter(position=2).update(at=old)
     assert reading.delete_old() == 0, "none may be missing between the young ones"
-    with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+    with shifted(seconds=settings.EVENT_RETENTION_SECONDS + 60):
         record("young")
         publish("unsequenced")
         assert reading.delete_old() == 3
@@ -180,8 +180,7 @@ def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(api, setting
 
         # The tokens of before have expired.
         api = client_of(reader())
-        answer = api.get(f"/events?after={beginning}")
-        assert (answer.status_code, answer.json()["code"]) == (410, "cursor_expired")
+        assert problem_of(api.get(f"/events?after={beginning}")) == (410, "cursor_expired")
         assert names_of(api.get("/events").json()) == ["young", "unsequenced"]
         # This reader has seen the last one that was deleted.
         seen = reading.encode_cursor(reading.Cursor(3))
@@ -193,7 +192,7 @@ def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(monkeypatch
     chosen_by = reading.chosen_by
 
     def delete_first(patterns: Collection[str]) -> Q:
-        with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+        with shifted(seconds=settings.EVENT_RETENTION_SECONDS + 60):
             reading.delete_old()
         return chosen_by(patterns)
 
@@ -282,7 +281,7 @@ def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api):
 
     for cursor in cursors:
         answer = api.get(f"/events?after={cursor}")
-        assert (answer.status_code, answer.json()["code"]) == (410, "cursor_expired")
+        assert problem_of(answer) == (410, "cursor_expired")
         restored_at = datetime.fromisoformat(answer.json()["restored_at"])
         assert abs(restored_at - clock.now()) < timedelta(minutes=1)
 
@@ -299,7 +298,7 @@ def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_fi
     assert api.get(f"/events?after={cursor}").json()["results"] == []
 
     backup.save()
-    with clock.shifted(by=timedelta(seconds=60)):
+    with shifted(seconds=60):
         lose_by_a_restore(after=1)
 
     assert api.get(f"/events?after={cursor}").json()["code"] == "cursor_expired"
@@ -318,7 +317,7 @@ def test_a_program_of_the_database_jumps_the_gap_of_a_restore():
     assert ([event.data["name"] for event in page.events], page.is_end) == (["d"], True)
     assert reading.missing_positions() == 0
     assert [law.offenders for law in audit.audit()] == [[]] * 3
-    with clock.shifted(by=timedelta(days=9)):
+    with shifted(days=9):
         reading.delete_old()
     assert reading.missing_positions() == 0
 
@@ -332,7 +331,7 @@ def test_events_are_sequenced_and_read_on_sqlite(tmp_path):
 def test_the_doctor_names_events_without_positions_and_positions_without_events():
     publish("a", "b", "c")
     assert {finding.level for finding in doctor.examine()} == {"ok"}
-    with clock.shifted(by=timedelta(minutes=-2)):
+    with shifted(minutes=-2):
         record("forgotten")
     FeedEvent.objects.filter(position=2).delete()
     levels = {finding.check: finding.level for finding in doctor.examine()}

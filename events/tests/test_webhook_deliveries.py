@@ -31,12 +31,13 @@ from shop.db import bulk_sql
 from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests.api_keys import make
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.samples import exposed
 from shop.tests.second_process import another_process
 from shop.tests.test_public_addresses import resolving_to
+from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = timedelta(hours=1)
@@ -82,7 +83,7 @@ def deliver(endpoint: WebhookEndpoint, *names: str, passes: int = 1) -> WebhookE
     record(*names)
     for _ in range(passes):
         one_pass(endpoint)
-    return WebhookEndpoint.objects.get(pk=endpoint.pk)
+    return reloaded(endpoint)
 
 
 def deliver_again(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
@@ -98,7 +99,7 @@ def one_pass(
     sequencing.sequence()
     assert dispatcher.lease(endpoint.pk, worker)
     with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE) as pool:
-        return delivery_pass.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool, stop=stop)
+        return delivery_pass.run(reloaded(endpoint), pool=pool, stop=stop)
 
 
 def statuses(endpoint: WebhookEndpoint) -> list[tuple[str, int]]:
@@ -143,9 +144,9 @@ def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alo
 
     deliver(endpoint, "a")
     assert verifying() == secrets
-    with clock.shifted(by=timedelta(hours=23)):
+    with shifted(hours=23):
         assert endpoints.forget_former_secrets() == 0
-    with clock.shifted(by=timedelta(hours=25)):
+    with shifted(hours=25):
         assert endpoints.secrets_of(again, clock.now()) == [again.secret]
         assert endpoints.forget_former_secrets() == 1
     changed = deliver(endpoint, "b")
@@ -166,7 +167,7 @@ def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(e
 
     assert refused.value.code == "too_many_secrets"
     assert endpoints.secrets_of(latest, clock.now())[1] == endpoint.secret
-    with clock.shifted(by=timedelta(hours=25)):
+    with shifted(hours=25):
         endpoints.rotate_secret(endpoint_id=endpoint.pk)
 
 
@@ -264,7 +265,7 @@ def test_an_event_is_given_up_after_three_days_and_some_attempts_and_its_order_g
     record("other")
     deliver_again(endpoint)
     assert {*receiver.names()[-2:]} == {"next", "other"}
-    assert not WebhookEndpoint.objects.get(pk=endpoint.pk).disabled_at
+    assert not reloaded(endpoint).disabled_at
 
 
 def disabled_counts() -> dict[str, float]:
@@ -433,7 +434,7 @@ def test_a_test_is_sent_at_once_although_the_endpoint_rests(receiver):
 def test_a_worker_that_lost_its_lease_records_nothing(endpoint):
     publish("a")
     assert dispatcher.lease(endpoint.pk, "first")
-    stale = WebhookEndpoint.objects.get(pk=endpoint.pk)
+    stale = reloaded(endpoint)
     assert not dispatcher.lease(endpoint.pk, "second")
     WebhookEndpoint.objects.update(leased_until=clock.now())
     assert dispatcher.lease(endpoint.pk, "second")
@@ -465,7 +466,7 @@ def test_pauses_and_leases_of_before_the_clock_was_set_back_are_over(endpoint, r
     """After a failover to a server that is 15 minutes behind; the receiver had failed, or not answered."""
     settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
     receiver.answer, receiver.delay_seconds = lambda request: 500, seconds
-    with clock.shifted(by=timedelta(minutes=15)):
+    with shifted(minutes=15):
         deliver(endpoint, "a")
     assert statuses(endpoint) == [("pending", 1)]
     receiver.answer, receiver.delay_seconds = lambda request: 204, 0

@@ -17,7 +17,7 @@ from shop.db import key_walks
 from shop.journal import journal
 from shop.models import JournalLine
 from shop.tests.api_keys import client_with, make
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -71,7 +71,7 @@ def test_only_who_may_read_events_makes_or_changes_an_endpoint_or_gets_its_secre
             blind.patch(path, {"events": ["*"]}),
             blind.post(f"{path}/rotate-secret", {}),
         ):
-            assert (refused.status_code, refused.json()["code"]) == (403, code)
+            assert problem_of(refused) == (403, code)
             assert refused.json().get("scope", "events:read") == "events:read"
     assert WebhookEndpoint.objects.exclude(pk=BUILT_IN).get().secret == body["secret"]
 
@@ -98,7 +98,7 @@ def test_a_rotated_secret_is_shown_once(api):
     assert "secret" not in api.get(path).json()
     assert client_with("webhooks:write", "events:read").post(f"{path}/rotate-secret", {}).status_code == 200
     built_in = api.post(f"/webhook-endpoints/{BUILT_IN}/rotate-secret", {})
-    assert (built_in.status_code, built_in.json()["code"]) == (409, "built_in_endpoint")
+    assert problem_of(built_in) == (409, "built_in_endpoint")
 
 
 def test_lists_and_pages_show_no_key_of_a_url(api, admin_client, settings):
@@ -150,8 +150,7 @@ def test_an_endpoint_is_changed_disabled_enabled_and_deleted(api):
     changed = api.patch(path, {"events": ["coupon.issued", "coupon.issued"]}).json()
     assert changed["events"] == ["coupon.issued"]
     assert api.patch(path, {"enabled": False}).json()["enabled"] is False
-    refused = api.post(f"{path}/test", {})
-    assert (refused.status_code, refused.json()["code"]) == (409, "endpoint_disabled")
+    assert problem_of(api.post(f"{path}/test", {})) == (409, "endpoint_disabled")
     assert api.patch(path, {"enabled": True}).json()["disabled_at"] is None
     assert api.post(f"{path}/test", {}).status_code == 202
 
@@ -196,7 +195,7 @@ def test_the_data_platform_is_one_of_them_and_is_set_up_by_the_settings(api, set
     path = f"/webhook-endpoints/{BUILT_IN}"
     answers = api.patch(path, {"description": "x"}), api.delete(path), api.post(f"{path}/test", {})
     for answer in answers:
-        assert (answer.status_code, answer.json()["code"]) == (409, "built_in_endpoint")
+        assert problem_of(answer) == (409, "built_in_endpoint")
     assert len(api.get("/webhook-endpoints").json()["results"]) == 1
 
 
@@ -205,7 +204,7 @@ def test_there_are_so_many_endpoints_and_no_more(api, monkeypatch):
     created(api)
     created(api)
     answer = api.post("/webhook-endpoints", {"url": LOOPBACK, "events": ["*"]})
-    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_endpoints")
+    assert problem_of(answer) == (409, "too_many_endpoints")
 
 
 def test_a_test_is_listed_as_a_delivery_and_unknown_ones_are_not_found(api):

@@ -33,9 +33,10 @@ from scripts.tests import documented
 from scripts.tests.canned_shop import Sent
 from shop import clock
 from shop.models import JournalLine
+from shop.tests.factories import reloaded, set_columns
 from shop.tests.racing import wait_until
 from shop.tests.test_public_addresses import resolving_to
-from shop.tests.waiting import in_background
+from shop.tests.waiting import in_background, shifted
 
 __all__ = ["_any_address", "endpoint", "receiver"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,7 +92,7 @@ def test_what_is_due_the_longest_is_tried_first(endpoint, receiver, monkeypatch)
     deliver(endpoint)
     make_due()
     early = clock.now() - timedelta(seconds=5)
-    WebhookDelivery.objects.filter(pk=WebhookDelivery.objects.latest("pk").pk).update(next_attempt_at=early)
+    set_columns(WebhookDelivery.objects.latest("pk"), next_attempt_at=early)
     receiver.answer = lambda request: 400 if request.body["data"]["name"] == "refused" else 204
     deliver(endpoint)
     assert [status for status, _ in statuses(endpoint)] == ["pending"] * 3 + ["delivered"]
@@ -173,7 +174,7 @@ def behind(receiver: Receiver, settings: Any) -> Iterator[WebhookEndpoint]:
     deliver(endpoint, "pending")
     endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
     publish("b", "c", "d")
-    with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+    with shifted(seconds=settings.EVENT_RETENTION_SECONDS + 60):
         WebhookEndpoint.objects.filter(pk=BUILT_IN).update(position=reading.read_state().last_position)
         assert reading.delete_old() == 4
         publish("kept")
@@ -209,7 +210,7 @@ def test_nothing_is_sent_before_a_receiver_has_answered_what_it_missed(behind, r
         assert not one_pass(behind)
     assert types(receiver) == ["events.skipped"] * 3
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
-    assert WebhookEndpoint.objects.get(pk=behind.pk).failing_since
+    assert reloaded(behind).failing_since
 
     settings.WEBHOOK_TIMEOUT_SECONDS, receiver.delay_seconds = 5.0, 0.0
     deliver_again(behind, passes=2)
@@ -228,7 +229,7 @@ def test_a_receiver_that_refuses_to_be_told_gets_the_rest_and_is_told_again(behi
 
 
 def test_what_is_deleted_while_a_receiver_is_told_of_a_gap_is_told_too(behind, receiver, settings):
-    with clock.shifted(by=timedelta(seconds=2 * settings.EVENT_RETENTION_SECONDS + 120)):
+    with shifted(seconds=2 * settings.EVENT_RETENTION_SECONDS + 120):
 
         def delete(request: Sent) -> int:
             WebhookEndpoint.objects.filter(pk=BUILT_IN).update(position=5)
