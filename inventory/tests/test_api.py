@@ -10,8 +10,8 @@ from inventory.tests.factories import ProductFactory
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests import servers
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory
+from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.factories import AccountFactory, set_columns
 
 pytestmark = pytest.mark.django_db
 
@@ -36,7 +36,7 @@ def staff() -> Api:
 
 
 def expect_refusal(response, status: int, code: str) -> dict:
-    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert problem_of(response) == (status, code)
     assert response["Content-Type"] == "application/problem+json"
     return response.json()
 
@@ -194,7 +194,7 @@ def test_an_adjustment_moves_what_is_on_hand(staff):
 
 def test_an_adjustment_below_what_is_reserved_is_refused_and_its_key_stays_unused(staff):
     product = ProductFactory.create(on_hand=10)
-    Product.objects.filter(id=product.id).update(reserved=7)
+    set_columns(product, reserved=7)
     path = f"/products/{product.id}/stock-adjustments"
     wanted = {"delta": -4, "reason": "broken"}
     expect_refusal(staff.post(path, wanted), 400, "idempotency_key_missing")

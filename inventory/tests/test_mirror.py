@@ -16,7 +16,7 @@ from inventory.tests.factories import ProductFactory
 from shop.db import transactions
 from shop.observability import gauges
 from shop.redis import redis_client
-from shop.tests.factories import OrderFactory
+from shop.tests.factories import OrderFactory, set_columns
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,7 +161,7 @@ def test_a_commit_that_was_not_published_is_found():
     """Redis was away at the commit: the row is newer than the mirror."""
     product = ProductFactory.create(on_hand=5)
     mirror.publish([mirror.StockState(product.id, 0, 0, True)])
-    Product.objects.filter(id=product.id).update(version=1)
+    set_columns(product, version=1)
     assert mirror.admit(reservation("one", {product: 1})) != []
     assert tasks.sweep() == 1
     assert mirror.admit(reservation("one", {product: 1})) == []
@@ -206,7 +206,7 @@ def test_the_gate_leaves_paused_products_to_the_database_and_counts_none_of_thei
 def test_a_pause_that_did_not_reach_the_mirror_is_corrected_by_healing():
     product = ProductFactory.create(on_hand=1)
     mirror.rebuild()
-    Product.objects.filter(pk=product.pk).update(paused_at="2026-11-20T12:00:00Z")
+    set_columns(product, paused_at="2026-11-20T12:00:00Z")
 
     assert mirror.heal() == 1
 

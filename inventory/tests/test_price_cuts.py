@@ -18,7 +18,7 @@ from shop.errors import NotAllowed
 from shop.journal import journal
 from shop.models import JournalLine
 from shop.tests.clients import client_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
@@ -53,7 +53,7 @@ def set_price(by: User, product: Product, price: int, **terms: Any) -> int:
 
 
 def price_of(product: Product) -> int:
-    return Product.objects.get(pk=product.pk).price
+    return reloaded(product).price
 
 
 def test_a_deeper_cut_is_refused_whole_and_a_smaller_one_is_made(clerk, product):

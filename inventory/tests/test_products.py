@@ -20,7 +20,7 @@ from shop.operations.audits.checks import merge_reports
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of, signed_in
 from shop.tests.confirming import to_confirm
-from shop.tests.factories import SuperuserFactory
+from shop.tests.factories import SuperuserFactory, set_columns
 from shop.tests.racing import race
 from shop.tests.sent_forms import fields_of
 
@@ -77,7 +77,7 @@ def test_availability_and_the_five_states_are_the_same_in_python_and_in_the_data
     on_hand, reserved, is_active, paused_at, availability, state
 ):
     product = ProductFactory.create(sku="ONE", on_hand=on_hand, is_active=is_active, paused_at=paused_at)
-    Product.objects.filter(id=product.id).update(reserved=reserved)
+    set_columns(product, reserved=reserved)
     product.refresh_from_db()
     assert products.availability(product) == availability
     found = {one for one in Availability if skus(with_availability=one, include_inactive=True) == ["ONE"]}

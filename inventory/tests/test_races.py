@@ -20,7 +20,7 @@ from shop.errors import Rejected
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, reloaded
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 
@@ -76,7 +76,7 @@ def test_the_naive_way_sells_stock_of_100_to_200_buyers():
     all_have_read = threading.Barrier(200, timeout=60)
 
     def reserve_naively() -> str:
-        mine = Product.objects.get(id=product.id)
+        mine = reloaded(product)
         all_have_read.wait()
         if mine.available < 1:
             return "insufficient_stock"
@@ -188,7 +188,7 @@ def test_adjusting_without_the_lock_loses_concurrent_changes():
     all_have_read = threading.Barrier(2, timeout=60)
 
     def receive_naively() -> None:
-        mine = Product.objects.get(id=product.id)
+        mine = reloaded(product)
         all_have_read.wait()
         mine.on_hand += 5
         mine.save()
@@ -229,15 +229,15 @@ def test_a_created_product_is_returned_and_not_refused_for_its_own_sku(_loss):
 def test_a_changed_product_is_changed_once(product, _loss):
     changed = products.change(product_id=product.pk, price=8)
     assert (changed.price, changed.version) == (8, product.version + 1)
-    assert Product.objects.get(pk=product.pk).version == product.version + 1
+    assert reloaded(product).version == product.version + 1
 
 
 def test_goods_are_received_once(product, _loss):
     assert adjustments.receive(product_id=product.pk, quantity=100, reason="delivery").on_hand_after == 105
-    assert Product.objects.get(pk=product.pk).on_hand == 105
+    assert reloaded(product).on_hand == 105
     assert StockMovement.objects.filter(reason="delivery").count() == 1
 
 
 def test_a_count_is_corrected_once(product, _loss):
     assert adjustments.adjust(product_id=product.pk, delta=-3, reason="broken").on_hand_after == 2
-    assert Product.objects.get(pk=product.pk).on_hand == 2
+    assert reloaded(product).on_hand == 2
