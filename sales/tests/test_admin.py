@@ -26,7 +26,7 @@ from shop.admin_base.forms import SENT_BEFORE
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
@@ -132,7 +132,7 @@ def test_the_seed_is_shown_nowhere_before_the_draw(operator):
     assert sale.seed not in str(stored)
     assert "Secret until the draw" in shown(operator, page_of(sale))
 
-    Sale.objects.filter(pk=sale.pk).update(opens_at=clock.now())
+    set_columns(sale, opens_at=clock.now())
     draw.close_if_due(Sale.objects.get())
     assert sale.seed in shown(operator, page_of(sale))
 
@@ -169,7 +169,7 @@ def files(tmp_path) -> Path:
     join_all(sale, NUMBER)
     address = f"/api/v1/sales/{sale.pk}/draw"
     (tmp_path / "before.json").write_text(shown(Client(), address))
-    Sale.objects.filter(pk=sale.pk).update(opens_at=clock.now() - timedelta(seconds=1))
+    set_columns(sale, opens_at=clock.now() - timedelta(seconds=1))
     admission.advance(sale.pk)
     join_all(sale, 1)
     (tmp_path / "after.json").write_text(shown(Client(), address))

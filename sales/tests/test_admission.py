@@ -9,7 +9,6 @@ import pytest
 from django.db import connection
 
 from inventory import adjustments
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales import audit, terms, terms as pausing
 from sales.models import Sale, SaleEntry
@@ -19,10 +18,11 @@ from shop import clock
 from shop.db.transactions import LockWaitTimeout
 from shop.errors import Rejected
 from shop.redis import completion_notifications
+from shop.tests.factories import set_columns
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import ask, holding
-from shop.tests.waiting import in_background, waiting_at
+from shop.tests.waiting import in_background, shifted, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEEP = "SELECT id FROM sales_sale WHERE id = %s FOR UPDATE"
@@ -65,7 +65,7 @@ def test_at_most_the_rate_is_admitted_in_any_sixty_seconds():
     admitted = []
 
     for second in range(0, 130, 5):
-        with clock.shifted(by=timedelta(seconds=second)):
+        with shifted(seconds=second):
             admitted.append(admission.advance(sale.pk))
 
     assert admitted == [1, 0, 0] * 8 + [1, 0]
@@ -109,9 +109,9 @@ def test_a_lower_rate_holds_at_once_for_the_minute_before_it():
     admission.advance(sale.pk)
 
     terms.change(sale_id=sale.pk, rate_per_minute=5)
-    with clock.shifted(by=timedelta(seconds=50)):
+    with shifted(seconds=50):
         assert admission.advance(sale.pk) == 0
-    with clock.shifted(by=timedelta(seconds=61)):
+    with shifted(seconds=61):
         assert admission.advance(sale.pk) == 1
 
     rates = Counter(SaleEntry.objects.filter(sale=sale).values_list("rate_per_minute", flat=True))
@@ -130,11 +130,11 @@ def test_a_higher_rate_is_the_pace_at_once(passing):
 def test_nothing_is_admitted_while_nothing_is_available():
     product = ProductFactory(on_hand=2)
     sale = factories.create_sale(product)
-    Product.objects.filter(pk=product.pk).update(reserved=2)
+    set_columns(product, reserved=2)
     [entry] = factories.join_all(sale, 1)
 
     assert admission.advance(sale.pk) == 0
-    Product.objects.filter(pk=product.pk).update(reserved=1)
+    set_columns(product, reserved=1)
     assert admission.advance(sale.pk) == 1
 
     assert factories.statuses(entry) == ["admitted"]
@@ -161,7 +161,7 @@ def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the
     joined = factories.join_all(sale, 4)
     admission.advance(sale.pk)
 
-    with clock.shifted(by=timedelta(seconds=31)):
+    with shifted(seconds=31):
         assert factories.read(joined[0]).status == "expired"
         again = factories.join(sale, joined[0].account_id)
         assert factories.statuses(joined[0]) == ["expired"]
@@ -175,18 +175,18 @@ def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the
 def test_an_account_that_lets_every_admission_lapse_has_four_entries_at_most_of_which_one_was_drawn():
     sale = factories.create_sale(opens_in=5, admitted_for_seconds=7, rate_per_minute=3)
     account, other = factories.join_all(sale, 2)
-    with clock.shifted(by=timedelta(seconds=6)):
+    with shifted(seconds=6):
         admission.advance(sale.pk)
     if factories.read(other).status == "admitted":  # The draw decides.
         account, other = other, account
     joined, late = [account.id], None
     for second in range(6, 6 + 40 * 61, 61):
-        with clock.shifted(by=timedelta(seconds=second)):
+        with shifted(seconds=second):
             admission.advance(sale.pk)
             assert factories.read(account).status in ("admitted", "waiting")
             audited = audit.entries_are_in_order()
             assert audited.holds and audit.admissions_are_within_the_rate().holds
-        with clock.shifted(by=timedelta(seconds=second + 30)):
+        with shifted(seconds=second + 30):
             admission.advance(sale.pk)
             account = factories.join(sale, account.account_id)
             joined.append(account.id)
@@ -207,7 +207,7 @@ def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries():
     admission.advance(sale.pk)
 
     pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
-    with clock.shifted(by=timedelta(seconds=100)):
+    with shifted(seconds=100):
         assert admission.advance(sale.pk) == 0
         paused = factories.read(admitted)
         assert paused.status == "admitted"
@@ -224,7 +224,7 @@ def test_a_closed_sale_ends_its_entries_and_is_done():
     joined = factories.join_all(sale, 3)
     admission.advance(sale.pk)
 
-    with clock.shifted(by=timedelta(seconds=101)):
+    with shifted(seconds=101):
         assert factories.read(joined[2]).status == "over"
         assert admission.advance(sale.pk) == 3
         assert admission.advance(sale.pk) == 0
@@ -238,7 +238,7 @@ def test_a_sale_that_nobody_advanced_is_drawn_and_ended_after_it_closed():
     sale = factories.create_sale(opens_in=10, closes_in=20)
     [entry] = factories.join_all(sale, 1)
 
-    with clock.shifted(by=timedelta(seconds=60)):
+    with shifted(seconds=60):
         admission.advance(sale.pk)
 
     sale.refresh_from_db()
@@ -250,15 +250,15 @@ def test_after_the_clock_went_back_a_quarter_of_an_hour_the_rate_holds_and_admis
     """As after a failover to a database whose clock is behind."""
     sale = factories.create_sale(rate_per_minute=1)
     factories.join_all(sale, 3)
-    with clock.shifted(by=timedelta(minutes=15)):
+    with shifted(minutes=15):
         assert admission.advance(sale.pk) == 1
 
     assert admission.advance(sale.pk) == 0
-    with clock.shifted(by=timedelta(seconds=59)):
+    with shifted(seconds=59):
         assert admission.advance(sale.pk) == 0
-    with clock.shifted(by=timedelta(seconds=61)):
+    with shifted(seconds=61):
         assert admission.advance(sale.pk) == 1
-    with clock.shifted(by=timedelta(seconds=122)):
+    with shifted(seconds=122):
         assert admission.advance(sale.pk) == 1
 
     rows = SaleEntry.objects.order_by("position").values_list("admitted_at", "admitted_until")
@@ -342,11 +342,11 @@ def test_the_sweep_leaves_sales_alone_for_which_nothing_is_due(monkeypatch):
     admission.advance_all()
     assert advanced == [undrawn.pk, waiting.pk]
     advanced.clear()
-    with clock.shifted(by=timedelta(minutes=6)):
+    with shifted(minutes=6):
         admission.advance_all()
     assert advanced == [undrawn.pk, waiting.pk, admitted.pk, closing.pk]
     advanced.clear()
-    Sale.objects.filter(pk=admitted.pk).update(last_admitted_at=clock.now() + timedelta(minutes=15))
+    set_columns(admitted, last_admitted_at=clock.now() + timedelta(minutes=15))
     admission.advance_all()
     assert advanced == [undrawn.pk, waiting.pk, admitted.pk], (
         "orders are compared with its clock of admissions"
@@ -356,7 +356,7 @@ def test_the_sweep_leaves_sales_alone_for_which_nothing_is_due(monkeypatch):
 def test_a_sale_whose_closing_is_moved_after_a_process_has_ended_it_goes_on():
     """A process whose clock was ahead has ended it; then staff let it close later."""
     sale = factories.create_sale(closes_in=60)
-    with clock.shifted(by=timedelta(seconds=61)):
+    with shifted(seconds=61):
         admission.advance(sale.pk)
     with pytest.raises(Rejected) as refused:
         factories.join(sale)

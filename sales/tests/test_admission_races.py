@@ -22,7 +22,7 @@ from shop.db import transactions
 from shop.redis import redis_client
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
-from shop.tests.waiting import in_background
+from shop.tests.waiting import in_background, shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PROCESSES = 3
@@ -196,7 +196,7 @@ def test_threads_that_advance_a_sale_at_once_keep_its_rate():
     works: list[Callable[[], int]] = [partial(admission.advance, sale.pk) for _ in range(8)]
 
     for second, number in ((0, 1), (0, 0), (12, 1), (24, 1), (36, 1), (48, 1), (50, 0)):
-        with clock.shifted(by=timedelta(seconds=second)):
+        with shifted(seconds=second):
             assert sum(race(works)) == number
 
     assert most_in_a_minute(sale) == 5

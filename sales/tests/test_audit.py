@@ -13,7 +13,7 @@ from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
 from shop.tests.case_tables import in_one_test
-from shop.tests.factories import AccountFactory, OrderFactory
+from shop.tests.factories import AccountFactory, OrderFactory, set_columns
 
 pytestmark = pytest.mark.django_db
 
@@ -64,7 +64,7 @@ def test_an_entry_that_waits_before_an_admitted_one_is_named(sale):
 
 def test_admitted_entries_beyond_the_passed_position_and_waiting_ones_before_it_are_named(sale):
     for passed, wrong in ((2, [3]), (5, [4, 5])):
-        Sale.objects.filter(pk=sale.pk).update(passed_position=passed)
+        set_columns(sale, passed_position=passed)
         assert sorted(offenders()) == sorted(id_at(sale, position) for position in wrong)
 
 
@@ -78,17 +78,17 @@ REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
     ("used_by_an_order", lambda sale: entry_at(sale, 1).update(status="used")),
     ("used_by_an_order", lambda sale: entry_at(sale, 1).update(order=_order())),
     ("one_per_order_and_sale", lambda sale: _use(sale, 1, 2)),
-    ("passed_within_last", lambda sale: Sale.objects.filter(pk=sale.pk).update(passed_position=6)),
-    ("passed_within_last", lambda sale: Sale.objects.filter(pk=sale.pk).update(last_position=2)),
+    ("passed_within_last", lambda sale: set_columns(sale, passed_position=6)),
+    ("passed_within_last", lambda sale: set_columns(sale, last_position=2)),
     ("only_admitted_ones_are_used_or_expire", lambda sale: entry_at(sale, 4).update(status="expired")),
     ("only_admitted_ones_are_used_or_expire", lambda sale: _use(sale, 4)),
     ("admission_is_whole", lambda sale: entry_at(sale, 1).update(rate_per_minute=None)),
     ("admission_is_whole", lambda sale: entry_at(sale, 1).update(admitted_until=None)),
     ("admission_is_whole", lambda sale: entry_at(sale, 1).update(position=None)),
-    ("rate_positive", lambda sale: Sale.objects.filter(pk=sale.pk).update(rate_per_minute=0)),
-    ("admitted_for_positive", lambda sale: Sale.objects.filter(pk=sale.pk).update(admitted_for_seconds=0)),
-    ("closes_after_opening", lambda sale: Sale.objects.filter(pk=sale.pk).update(closes_at=F("opens_at"))),
-    ("positions_after_the_draw", lambda sale: Sale.objects.filter(pk=sale.pk).update(drawn_at=None)),
+    ("rate_positive", lambda sale: set_columns(sale, rate_per_minute=0)),
+    ("admitted_for_positive", lambda sale: set_columns(sale, admitted_for_seconds=0)),
+    ("closes_after_opening", lambda sale: set_columns(sale, closes_at=F("opens_at"))),
+    ("positions_after_the_draw", lambda sale: set_columns(sale, drawn_at=None)),
 ]
 
 

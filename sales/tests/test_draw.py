@@ -22,19 +22,19 @@ from shop import clock
 from shop.db import transactions
 from shop.errors import FirstcomeError
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, reloaded, set_columns
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.second_process import another_process
 from shop.tests.statements import captured_statements
-from shop.tests.waiting import in_background, waiting_at
+from shop.tests.waiting import in_background, shifted, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def opened(seconds: float = 11) -> Any:
-    return clock.shifted(by=timedelta(seconds=seconds))
+    return shifted(seconds=seconds)
 
 
 def places(sale: Sale) -> list[str]:
@@ -165,7 +165,7 @@ admission.advance(int(sys.argv[1]))
 
 def close(sale: Sale) -> list[UUID]:
     """Close the draw now; returns the ids of its entries in the order that it gives them."""
-    Sale.objects.filter(pk=sale.pk).update(opens_at=clock.now())
+    set_columns(sale, opens_at=clock.now())
     transactions.run(lambda: draw.close(terms.lock(sale.pk), clock.now()), transactions.REPEATABLE)
     sale.refresh_from_db()
     ids = SaleEntry.objects.filter(sale=sale).values_list("id", flat=True)
@@ -219,7 +219,7 @@ def test_a_process_that_orders_a_draw_for_longer_than_its_lease_keeps_it(monkeyp
     assert [draw.claim(sale, clock.now()) for _ in range(2)] == [True, False]
     draw.order(sale)
     assert claims == [False] * 9
-    assert not draw.claim(Sale.objects.get(pk=sale.pk), clock.now()), "it is ordered"
+    assert not draw.claim(reloaded(sale), clock.now()), "it is ordered"
 
 
 def test_of_many_processes_one_orders_a_draw_also_after_the_clock_was_set_back():
@@ -347,7 +347,7 @@ def test_refusals():
     assert refusal_of(999) == "not_found"
     assert refusal_of(factories.create_sale(admission="open").pk) == "admission_not_required"
     sale = factories.create_sale(closes_in=10)
-    with clock.shifted(by=timedelta(seconds=10)):
+    with shifted(seconds=10):
         assert refusal_of(sale.pk) == "sale_closed"
     with pytest.raises(FirstcomeError) as refused:
         entries.READER.submit(uuid4())

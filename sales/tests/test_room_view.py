@@ -16,9 +16,10 @@ from sales.tests.factories import create_sale, join, join_all
 from sales.waiting_room import admission, room_view, ticking
 from sales.waiting_room.entries import Entry
 from shop import clock
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory
+from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.factories import AccountFactory, set_columns
 from shop.tests.statements import captured_statements
+from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Of a thread that rests for half a second, and works a little.
@@ -48,9 +49,9 @@ def test_a_poll_of_a_waiting_entry_runs_no_statement_and_of_an_admitted_one_asks
     # It is not found for another account, in memory either.
     with captured_statements() as statements:
         answer = other.get(f"/sale-entries/{entry.id}")
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert problem_of(answer) == (404, "not_found")
     assert not [one for one in statements if "sales_saleentry" in one]
-    with clock.shifted(by=timedelta(seconds=61)):
+    with shifted(seconds=61):
         admission.advance(sale.pk)
         room_view.refresh()
         with captured_statements() as statements:
@@ -72,7 +73,7 @@ def test_memory_of_more_than_two_seconds_ago_is_not_used(passing):
 def test_what_was_just_admitted_may_show_as_waiting_for_as_long_as_memory_is_current():
     """It is the only way in which a poll may be wrong; an admitted entry never shows as waiting again."""
     sale, entry, api = waiting_entry()
-    with clock.shifted(by=timedelta(seconds=61)):
+    with shifted(seconds=61):
         admission.advance(sale.pk)
         assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "waiting"
         room_view.refresh()
@@ -81,7 +82,7 @@ def test_what_was_just_admitted_may_show_as_waiting_for_as_long_as_memory_is_cur
 
 def test_nothing_waits_from_the_closing_on_although_memory_is_current():
     _, entry, api = waiting_entry(closes_in=10)
-    with clock.shifted(by=timedelta(seconds=10)):
+    with shifted(seconds=10):
         assert room_view.find_waiting(entry.id) is None
         assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "over"
 
@@ -119,7 +120,7 @@ def test_places_that_were_passed_and_ended_sales_are_forgotten(monkeypatch):
     room_view.refresh()
     assert set(room_view._places) == {one.id for one in joined[10:]}
 
-    with clock.shifted(by=timedelta(seconds=101)):
+    with shifted(seconds=101):
         admission.advance(sale.pk)
         room_view.refresh()
     assert (room_view._places, room_view._rooms) == ({}, {})
@@ -129,7 +130,7 @@ def test_a_rejoined_account_has_its_new_place_alone():
     sale = factories.create_sale(admitted_for_seconds=5)
     entry = factories.join(sale)
     admission.advance(sale.pk)
-    with clock.shifted(by=timedelta(seconds=6)):
+    with shifted(seconds=6):
         again = factories.join(sale, entry.account_id)
         room_view.refresh()
         assert room_view.find_waiting(entry.id) is None
@@ -166,7 +167,7 @@ def test_after_a_minute_the_estimate_is_within_a_fifth(granted, is_available, pa
     for number in range(round(105 / TICK)):
         second = number * TICK
         with passing(second):
-            Product.objects.filter(pk=product.pk).update(reserved=0 if is_available(second) else 100_000)
+            set_columns(product, reserved=0 if is_available(second) else 100_000)
             ticking.tick()
             if second > room_view.WINDOW_SECONDS and number % 5 == 0:
                 estimates += estimated(sale, range(600, total, 50))
@@ -237,7 +238,7 @@ def test_only_running_sales_with_a_waiting_room_are_measured():
     create_sale(opens_in=60)
     over = create_sale()
     join(over)
-    Sale.objects.filter(pk=over.pk).update(closes_at=clock.now())
+    set_columns(over, closes_at=clock.now())
 
     assert metrics.read_running() == {name: {} for name in metrics.HELPS}
 
@@ -245,7 +246,7 @@ def test_only_running_sales_with_a_waiting_room_are_measured():
 def test_before_the_draw_was_made_its_entries_wait():
     sale = create_sale(opens_in=60)
     join_all(sale, 3)
-    Sale.objects.filter(pk=sale.pk).update(opens_at=clock.now() - timedelta(seconds=90))
+    set_columns(sale, opens_at=clock.now() - timedelta(seconds=90))
 
     assert gauge(WAITING, sale) == 3
     assert gauge(ADMISSION_AGE, sale) == pytest.approx(90, abs=30)
@@ -271,9 +272,9 @@ def test_admissions_are_dated_by_the_clock_of_admissions():
     for _ in range(2):
         join(sale)
     admission.advance(sale.pk)
-    with clock.shifted(by=timedelta(minutes=-15)):
+    with shifted(minutes=-15):
         admission.advance(sale.pk)
-    with clock.shifted(by=timedelta(minutes=-14)):
+    with shifted(minutes=-14):
         assert gauge(ADMITTED_LATELY, sale) == 0
         age = gauge(ADMISSION_AGE, sale)
     assert 59 <= age <= 65

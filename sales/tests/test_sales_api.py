@@ -14,9 +14,9 @@ from shop import clock
 from shop.configuration import Rate
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory
-from shop.tests.waiting import in_background
+from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.factories import AccountFactory, set_columns
+from shop.tests.waiting import in_background, shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,11 +34,6 @@ def body(**given: Any) -> dict[str, Any]:
     times = {"opens_at": moment(60), "closes_at": moment(3_600), "admitted_for_seconds": 120}
     terms = {"name": "Drop", "products": [ProductFactory(on_hand=5).pk], "admission": "queue"}
     return times | terms | {"rate_per_minute": 60} | given
-
-
-def refusal(answer: Any) -> tuple[int, str]:
-    """A refusal's status and code."""
-    return answer.status_code, answer.json()["code"]
 
 
 def test_staff_create_a_sale_and_everybody_reads_it():
@@ -84,10 +79,10 @@ def test_a_product_is_in_one_sale_that_is_not_over():
     assert (twice.status_code, twice.json()["errors"][0]["code"]) == (400, "duplicate")
     first = factories.create_sale(product, closes_in=100)
     answer = api.post("/sales", body(products=[product.pk]))
-    assert refusal(answer) == (409, "product_in_sale")
+    assert problem_of(answer) == (409, "product_in_sale")
     assert answer.json()["products"] == [product.pk]
 
-    with clock.shifted(by=timedelta(seconds=101)):
+    with shifted(seconds=101):
         second = api.post("/sales", body(products=[product.pk]))
         assert second.status_code == 201
         # The first one gives it up, and the second one keeps it.
@@ -101,14 +96,14 @@ def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs()
     product, api = ProductFactory(), staff("change_sale")
     first = factories.create_sale(product, closes_in=100)
     later = {"closes_at": (clock.now() + timedelta(hours=2)).isoformat()}
-    with clock.shifted(by=timedelta(seconds=101)):
+    with shifted(seconds=101):
         second = factories.create_sale(product, closes_in=200)
 
-    assert refusal(api.patch(f"/sales/{first.pk}", later)) == (409, "product_in_sale")
+    assert problem_of(api.patch(f"/sales/{first.pk}", later)) == (409, "product_in_sale")
     broken = [report.offenders for report in audit.audit() if not report.holds]
     assert broken == [[f"sale {first.pk}: product {product.pk} obeys another"]]
     over = clock.now() - timedelta(seconds=1)
-    Sale.objects.filter(pk=second.pk).update(opens_at=over - timedelta(seconds=1), closes_at=over)
+    set_columns(second, opens_at=over - timedelta(seconds=1), closes_at=over)
     assert api.patch(f"/sales/{first.pk}", later).status_code == 200
     product.refresh_from_db()
     assert product.sale_id == first.pk
@@ -121,14 +116,14 @@ def test_terms_change_until_they_matter():
     changed = api.patch(f"/sales/{sale.pk}", terms | {"products": [product.pk]})
     assert changed.status_code == 200
     assert (changed.json()["admission"], changed.json()["products"]) == ("open", [product.pk])
-    with clock.shifted(by=timedelta(seconds=60)):
+    with shifted(seconds=60):
         for given in ({"opens_at": moment(70)}, {"admission": "queue"}):
-            assert refusal(api.patch(f"/sales/{sale.pk}", given)) == (409, "sale_has_opened")
+            assert problem_of(api.patch(f"/sales/{sale.pk}", given)) == (409, "sale_has_opened")
         assert api.patch(f"/sales/{sale.pk}", {"closes_at": moment(500)}).status_code == 200
         assert api.patch(f"/sales/{sale.pk}", {"rate_per_minute": 10}).status_code == 200
-    with clock.shifted(by=timedelta(seconds=900)):
+    with shifted(seconds=900):
         api = staff("change_sale")
-        assert refusal(api.patch(f"/sales/{sale.pk}", {"closes_at": moment(500)})) == (409, "sale_closed")
+        assert problem_of(api.patch(f"/sales/{sale.pk}", {"closes_at": moment(500)})) == (409, "sale_closed")
         assert api.patch(f"/sales/{sale.pk}", {"name": "Over", "products": []}).status_code == 200
     assert api.patch("/sales/999", {"name": "x"}).status_code == 404
 
@@ -137,7 +132,7 @@ def test_a_waiting_room_with_entries_stays_one():
     sale = factories.create_sale(opens_in=100)
     factories.join(sale)
     answer = staff("change_sale").patch(f"/sales/{sale.pk}", {"admission": "open"})
-    assert refusal(answer) == (409, "sale_has_entries")
+    assert problem_of(answer) == (409, "sale_has_entries")
 
 
 def test_pausing_and_resuming_need_a_reason_and_may_be_repeated():
@@ -165,7 +160,7 @@ def test_an_entry_by_http_from_joining_to_admission():
 
     admission.advance(sale.pk)
     assert api.get(f"/sale-entries/{entry['id']}").json()["ahead"] == 0
-    with clock.shifted(by=timedelta(seconds=61)):
+    with shifted(seconds=61):
         admission.advance(sale.pk)
         admitted = api.get(f"/sale-entries/{entry['id']}")
     assert "Retry-After" not in admitted
@@ -180,13 +175,13 @@ def test_joining_is_limited_and_not_for_staff(settings):
     sale, api = factories.create_sale(), client_of(AccountFactory())
     answers = [api.post(f"/sales/{sale.pk}/entries") for _ in range(4)]
     assert [one.status_code for one in answers[:3]] == [202] * 3
-    assert refusal(answers[3]) == (429, "throttled")
+    assert problem_of(answers[3]) == (429, "throttled")
     assert {staff().post(f"/sales/{sale.pk}/entries").status_code for _ in range(4)} == {202}
 
 
 def test_joining_a_sale_that_cannot_exist_is_not_found():
     for id in (10**30, 2**63 - 1):
-        assert refusal(client_of(AccountFactory()).post(f"/sales/{id}/entries")) == (404, "not_found")
+        assert problem_of(client_of(AccountFactory()).post(f"/sales/{id}/entries")) == (404, "not_found")
 
 
 def test_prefer_wait_ends_at_the_admission():
