@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from scripts import clients
 from scripts.stack import places
 from scripts.tests import documented, programs
 from scripts.tests.programs import run_lines
 from shop.tests import dumps
+from shop.tests.factories import set_columns
 from shop.tests.test_migrate import new_database
 
 GUIDES = ("add-a-strategy", "add-a-gateway", "add-a-partner", "add-a-saga-step")
@@ -78,7 +78,7 @@ def test_a_backup_is_restored_as_the_guide_says(tmp_path):
     lines = ["[client]", *(option.removeprefix("--") for option in options)]
     (tmp_path / "backup.cnf").write_text("\n".join(lines))
     paste(backup, tmp_path, name)
-    Campaign.objects.filter(pk=campaign.pk).update(name="After the backup")
+    set_columns(campaign, name="After the backup")
     with new_database(restored), connection.cursor() as cursor:
         paste(restore, tmp_path, restored)
         table = f"{connection.ops.quote_name(restored)}.coupons_campaign"

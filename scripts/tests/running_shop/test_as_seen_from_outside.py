@@ -19,12 +19,13 @@ from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying
+from orders.tests.buying import order_of
 from scripts.stack import instance as instances, ports, throwaway
 from scripts.tests.running_shop.calls import eventually
 from scripts.tests.running_shop.stack import HTTP, RunningShop
 from shop.tests import test_web_server as protocol
 from shop.tests.browser.stack import session_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded
 from shop.tests.second_connection import ask
 from shop.tests.test_web_server import IMPORT, connect, head_of, outcome_on, slow_call
 
@@ -128,11 +129,7 @@ def lines(shop: RunningShop, process: str, **wanted: str) -> list[dict[str, Any]
 def buy_with_coupon(shop: RunningShop, buyer: User, token: str) -> Any:
     """A purchase with a coupon, of a product with a telling name; the card's token is in the request's id."""
     product = ProductFactory.create(on_hand=5, price=5_000, name="Confidential present")
-    body = {
-        "items": [{"product": product.id, "quantity": 1}],
-        "coupon": buying.coupon_of(buyer.id).code,
-        "payment": {"token": token},
-    }
+    body = order_of(product, token, coupon=buying.coupon_of(buyer.id).code)
     headers = {"Prefer": "wait=5", "X-Request-ID": f"request-{token}"}
     return shop.call(buyer, "POST", "/orders", body, key=f"{KEY}-{token}", **headers)
 
@@ -147,7 +144,7 @@ def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop):
     assert [one.status for one in (paid, declined, unanswered)] == [201, 402, 202]
 
     saga = Saga.objects.get(request_id="request-tok_ok")
-    eventually(lambda: Saga.objects.get(id=saga.id).ended_at is not None)
+    eventually(lambda: reloaded(saga).ended_at is not None)
     ids = {
         "request_id": "request-tok_ok",
         "order": paid.json()["id"],

@@ -19,6 +19,7 @@ from accounts.tokens import tokens
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying
+from orders.tests.buying import order_of
 from orders.tests.waiting import somebody_waits_at_the_stock
 from scripts.stack import children, ports
 from scripts.tests.running_shop import calls
@@ -147,7 +148,7 @@ def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop):
     product = ProductFactory.create(on_hand=10)
     with running_shop.away("beat"):
         assert calls.buy(running_shop, AccountFactory.create(), product).status == 201
-    unpaid = {"items": [{"product": product.id, "quantity": 1}]}
+    unpaid = order_of(product)
     placed = running_shop.call(AccountFactory.create(), "POST", "/orders", unpaid, key=str(uuid4()))
     Order.objects.filter(id=placed.json()["id"]).update(expires_at=clock.now())
     calls.eventually(lambda: buying.state_of(placed.json()["id"]) == "expired")

@@ -91,7 +91,7 @@ def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop
 
 
 def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(running_shop):
-    product, buyer = ProductFactory.create(on_hand=3, price=5_000), buying.account(points=700)
+    product, buyer = buying.product_and_buyer(on_hand=3, price=5_000, points=700)
     code = running_shop.call(
         buyer, "POST", "/coupons", {"campaign": buying.coupon_of(AccountFactory.create().id).campaign_id}
     ).json()["code"]
