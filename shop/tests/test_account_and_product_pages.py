@@ -20,6 +20,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders.models import Order
+from orders.tests.buying import order_of
 from payments import ledger
 from payments.models import Entry, Payment
 from payments.tests.factories import wallet
@@ -30,7 +31,7 @@ from shop.rates import rate_limits
 from shop.tests import process_state
 from shop.tests.clients import client_of, signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, reloaded, set_columns
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +69,7 @@ def rows(page: Any, title: str) -> list[list[str]]:
 
 
 def buy(account: User, product: Product, quantity: int) -> str:
-    body = {"items": [{"product": product.pk, "quantity": quantity}]}
+    body = order_of(product, quantity=quantity)
     answer = client_of(account).post("/orders", body, key=f"order {Order.objects.count()}")
     assert answer.status_code == 201, answer.json()
     return str(answer.json()["id"])
@@ -218,7 +219,7 @@ def test_a_wrong_amount_no_reason_and_an_account_that_was_disabled_meanwhile_are
     for wrong in ({"amount": 0}, {"amount": -5}, {"amount": "x"}, {"amount": 10**30}, {"reason": " "}):
         assert confirmed(operator, address, **right | wrong).context["form"].errors, wrong
     sent = to_confirm(operator, address, **right)
-    User.objects.filter(pk=ada.pk).update(is_active=False)
+    set_columns(ada, is_active=False)
     assert "There is no active account" in operator.post(address, sent).content.decode()
     assert ledger.balance_amount(ada.pk) == 500
 
@@ -249,15 +250,15 @@ def test_an_account_is_disabled_and_enabled_with_a_reason(operator, ada):
     disable, enable = address_of("disable", ada), address_of("enable", ada)
     sent = to_confirm(operator, disable, reason="fraud")
     operator.post(disable, sent)
-    assert not User.objects.get(pk=ada.pk).is_active
+    assert not reloaded(ada).is_active
     buttons = {button.title for button in operator.get(page_of(ada)).context["buttons"]}
     assert buttons == {"Sign out everywhere", "Enable", "Export its data", "Erase"}
 
     confirmed(operator, enable, reason="a mistake")
-    assert User.objects.get(pk=ada.pk).is_active
+    assert reloaded(ada).is_active
     # The first form comes again, from a page that was left open: it has had its effect.
     operator.post(disable, sent)
-    assert User.objects.get(pk=ada.pk).is_active
+    assert reloaded(ada).is_active
     assert lines("account.changed") == [
         (f"account {ada.pk}", "olga", "fraud"),
         (f"account {ada.pk}", "olga", "a mistake"),

@@ -37,7 +37,7 @@ from shop.admin_base.classes import ListMixin
 from shop.db.mysql.patience import is_statement_ended
 from shop.models import JournalLine
 from shop.tests import servers
-from shop.tests.clients import signed_in
+from shop.tests.clients import problem_of, signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, OrderFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db
@@ -312,13 +312,13 @@ def test_the_server_ends_a_statement_of_a_list_or_an_action_that_takes_too_long(
     began_at = time.monotonic()
     refused = operator.get(f"{address_of(Order)}?q=anything")
     assert time.monotonic() - began_at < 20
-    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert problem_of(refused) == (503, "unavailable")
     assert "took longer than 1 s" in refused.json()["detail"]
     assert servers.statement_limit_seconds() == 0
     # Nor gives an action that the list does not have its statements more time.
     monkeypatch.setattr(OrderAdmin, "get_queryset", lambda self, request: Order.objects.extra(**SLOW))
     refused = operator.post(address_of(Order), {"action": "none-of-these", "_selected_action": ["1"]})
-    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert problem_of(refused) == (503, "unavailable")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -23,7 +23,7 @@ from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, message_of, said
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, reloaded, set_columns
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -127,7 +127,7 @@ def test_what_an_operator_asked_for_who_may_not_do_it_any_more_is_not_approved(l
     if lost == "right":
         ada.user_permissions.clear()
     else:
-        User.objects.filter(pk=ada.pk).update(**{f"is_{lost}": False})
+        set_columns(ada, **{f"is_{lost}": False})
 
     assert approve(granter(), asked) == "asker_not_allowed"
     assert points(customer) == 0
@@ -137,7 +137,7 @@ def test_what_an_operator_asked_for_who_may_not_do_it_any_more_is_not_approved(l
 def test_a_grant_to_an_account_that_was_disabled_meanwhile_is_not_done():
     customer = AccountFactory.create()
     asked = asked_for(granter(), customer)
-    User.objects.filter(pk=customer.pk).update(is_active=False)
+    set_columns(customer, is_active=False)
 
     assert approve(granter(), asked) == "not_found"
     assert (points(customer), Approval.objects.get().status) == (0, "waiting")
@@ -192,7 +192,7 @@ def test_of_one_who_approves_and_one_who_refuses_at_once_one_decides():
 
         outcomes = race([partial(approve, bob, asked), partial(refuse, eve, asked)])
 
-        decided = Approval.objects.get(pk=asked.pk)
+        decided = reloaded(asked)
         assert sorted(outcomes, key=str).count("approval_decided") == 1, number
         assert points(customer) - before == (10**6 if decided.status == "approved" else 0)
 

@@ -8,11 +8,8 @@ import pytest
 from django.db import OperationalError, connection
 from django.urls import reverse
 
-from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from scripts.stack import ports
 from shop import clock
 from shop.db.mysql.patience import long_read_timeout
 from shop.management import laws, scheduled_audit
@@ -21,7 +18,8 @@ from shop.operations.audits.checks import LawReport, merge_reports, report
 from shop.operations.doctor import checks
 from shop.tests.clients import signed_in
 from shop.tests.commands import run, run_json
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, set_columns
+from shop.tests.outages import nowhere
 from shop.tests.samples import exposed
 from shop.tests.second_connection import ask
 
@@ -60,8 +58,8 @@ def test_every_law_holds_in_an_empty_shop():
 @pytest.mark.usefixtures("own_gateway")
 def test_broken_laws_are_reported_with_their_offenders():
     campaign, product = CampaignFactory(), ProductFactory()
-    Campaign.objects.filter(pk=campaign.pk).update(issued=5)
-    Product.objects.filter(pk=product.pk).update(on_hand=product.on_hand + 1)
+    set_columns(campaign, issued=5)
+    set_columns(product, on_hand=product.on_hand + 1)
 
     code, output = run_json("audit")
 
@@ -74,7 +72,7 @@ def test_broken_laws_are_reported_with_their_offenders():
 
 
 def test_an_audit_that_fails_and_a_gateway_that_does_not_answer_leave_laws_unproven(monkeypatch, settings):
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+    settings.GATEWAY_URL = nowhere()
 
     def failing() -> list[LawReport]:
         raise RuntimeError("no such table")

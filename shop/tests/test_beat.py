@@ -37,9 +37,10 @@ from shop.operations.beat import BeatLease
 from shop.operations.celery_processes import Request, enter_task, leave_task
 from shop.tasks import sweep
 from shop.tests.factories import AccountFactory
-from shop.tests.outages import database_away
+from shop.tests.outages import database_away, nowhere
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import environment
+from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -92,7 +93,7 @@ def test_without_a_broker_a_long_reconciliation_does_not_delay_the_sweep(tmp_pat
             "GATEWAY_TIMEOUT_SECONDS": "60",
             "RECONCILE_SECONDS": "1",
         }
-        with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0", **gateway) as process:
+        with beat(tmp_path, nowhere("redis"), **gateway) as process:
             call, _ = silent.accept()
             with call:
                 for _ in range(3):
@@ -105,7 +106,7 @@ def test_without_a_broker_a_long_reconciliation_does_not_delay_the_sweep(tmp_pat
 @pytest.mark.boots("a beat")
 def test_without_a_broker_beat_audits_the_laws_itself(tmp_path):
     drop = CampaignFactory.create(issued=1)
-    with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0", AUDIT_SECONDS="1"):
+    with beat(tmp_path, nowhere("redis"), AUDIT_SECONDS="1"):
         wait_until(lambda: LawStatus.objects.filter(law="L1", holds=False).exists(), seconds=30)
         assert LawStatus.objects.get(law="L1").offenders == [str(drop.pk)]
         Campaign.objects.update(issued=0)
@@ -186,7 +187,7 @@ def test_a_second_beat_sends_nothing_while_the_first_acts(own_redis, tmp_path):
 @pytest.mark.boots("a beat")
 def test_a_beat_that_is_stopped_gives_its_lease_up(tmp_path):
     leave_something_to_sweep()
-    with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0") as process:
+    with beat(tmp_path, nowhere("redis")) as process:
         wait_until(is_swept, seconds=30)
         process.terminate()
         process.wait(timeout=30)
@@ -220,7 +221,7 @@ def test_a_beat_whose_hosts_clock_is_wrong_sends_messages_that_expire_by_the_dat
     scheduler = object.__new__(beats.Scheduler)
     scheduler.app = app
     entry = ScheduleEntry(name=sweep.name, task=sweep.name, schedule=schedule(1), app=app)
-    with clock.shifted(by=timedelta(minutes=minutes)):
+    with shifted(minutes=minutes):
         before = clock.now()
         with app.connection_for_write(url=own_redis.url) as connection:
             entry.options |= {"expires": LIFETIME.total_seconds(), "connection": connection}
@@ -234,17 +235,17 @@ def test_a_beat_whose_hosts_clock_was_set_back_was_silent_until_it_was_where_it_
     scheduled = app.conf.beat_schedule[sweep.name]["schedule"]
     entry = ScheduleEntry(name=sweep.name, task=sweep.name, schedule=schedule(scheduled, app=app), app=app)
     # The database's clock goes on, while the host's stays.
-    with clock.shifted(by=timedelta(seconds=scheduled)):
+    with shifted(seconds=scheduled):
         assert entry.is_due().is_due
         entry.last_run_at = clock.now()
-    with clock.shifted(by=timedelta(seconds=2 * scheduled)):
+    with shifted(seconds=2 * scheduled):
         assert entry.is_due().is_due
 
 
 def test_a_beat_was_silent_after_the_databases_clock_had_gone_back(tmp_path):
     lease = SimpleNamespace(is_ours=True, note_tick=lambda: None, stop=lambda: None)
     ran: list[str] = []
-    with clock.shifted(by=timedelta(minutes=15)):
+    with shifted(minutes=15):
         scheduler = beats.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
         scheduler._lease = lease  # type: ignore[assignment]  # another beat is not what is tested
         scheduler.apply_entry = lambda entry, **_: ran.append(entry.task)  # type: ignore[method-assign]
@@ -259,11 +260,11 @@ def test_a_beat_was_silent_after_the_databases_clock_had_gone_back(tmp_path):
 def test_a_worker_whose_hosts_clock_is_ahead_dropped_every_message_of_beat():
     assert sweep.Request == f"{Request.__module__}:{Request.__name__}"
     # The database is 15 minutes behind the host.
-    with clock.shifted(by=timedelta(minutes=-15)):
+    with shifted(minutes=-15):
         assert not received(clock.now() + LIFETIME).revoked()
         assert received(clock.now() - LIFETIME).maybe_expire()
     # Nor does one whose host's clock is behind run a message that has expired.
-    with clock.shifted(by=timedelta(minutes=15)):
+    with shifted(minutes=15):
         assert received(clock.now() - timedelta(minutes=5)).maybe_expire()
 
 
@@ -304,7 +305,7 @@ def test_beat_has_rows_looked_for_while_there_are_some_or_the_database_can_not_b
     assert sent_by_beat() == set()
     owners.order("tok_ok")
     events.take()
-    with clock.shifted(by=timedelta(minutes=1)):
+    with shifted(minutes=1):
         assert sent_by_beat() == LOOKING
 
 

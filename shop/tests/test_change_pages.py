@@ -46,7 +46,7 @@ def with_a_coupon(**terms: Any) -> Campaign:
 
 def ordered_product() -> Product:
     product = ProductFactory.create(on_hand=5, price=500)
-    buying.place(buying.account().id, {product: 1})
+    buying.place_for_newcomer(product)
     return product
 
 

@@ -24,7 +24,6 @@ from accounts.tokens import authentication, tokens
 from coupons.issuing import issuing
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
 from orders.models import Order, Saga
@@ -39,7 +38,7 @@ from shop.fields import CreatedAtField
 from shop.idempotency import recorded_answers
 from shop.models import IdempotencyKey
 from shop.tests import openapi_document, process_state
-from shop.tests.factories import AccountFactory, OrderFactory
+from shop.tests.factories import AccountFactory, OrderFactory, reloaded
 from shop.tests.outages import database_away
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
@@ -285,7 +284,7 @@ def test_a_host_15_minutes_ahead_expires_no_order_and_coupon_deletes_no_key_and_
 
     assert cancellation.expire_due() == 0
     assert not order_states.is_lapsed(order)
-    assert Order.objects.get(pk=order.pk).status == Order.Status.AWAITING_PAYMENT
+    assert reloaded(order).status == Order.Status.AWAITING_PAYMENT
     assert coupon.status_at(clock.now()) == Coupon.Status.ISSUED
     assert recorded_answers.delete_expired_keys() == 0
     assert stepping.due(limit=10) == list(status.read_needing_operator()) == []
@@ -321,7 +320,7 @@ def test_rows_are_dated_by_the_databases_clock(host_ahead):
     created_at = product.created_at
     product.name = "Another"
     product.save()
-    assert Product.objects.get(pk=product.pk).created_at == created_at
+    assert reloaded(product).created_at == created_at
 
 
 COUNTING = ("coupons", "inventory", "orders", "payments", "sales")

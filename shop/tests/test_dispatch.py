@@ -16,7 +16,7 @@ from shop import configuration
 from shop.operations import dispatch
 from shop.operations.celery_processes import Consumer
 from shop.outbound.circuit_breaker import CircuitBreaker
-from shop.tests.outages import OwnRedis
+from shop.tests.outages import OwnRedis, nowhere
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import connection_id, is_connected
 
@@ -172,7 +172,7 @@ def test_concurrent_calls_run_in_this_process_without_the_broker(task_on):
     def note() -> None:
         calls.append(time.monotonic())
 
-    task = task_on(f"redis://{ports.HOST}:{ports.free()}/0", note)
+    task = task_on(nowhere("redis"), note)
     for _ in range(3):
         dispatch.enqueue_shared(task)
     called_last_at = time.monotonic()

@@ -28,6 +28,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import api as orders_api, schemas
 from orders.tests import buying
+from orders.tests.buying import order_of
 from shop.concurrency import batching, event_loop
 from shop.concurrency.shared_read import Reading
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
@@ -72,11 +73,6 @@ def json_of(answer: Answer) -> Any:
 
 def status_and_code(answer: Answer) -> tuple[int, str]:
     return answer.status, json_of(answer).get("code", "") if answer.status >= 400 else ""
-
-
-def order_of(product: Product, token: str = "") -> dict[str, Any]:
-    body: dict[str, Any] = {"items": [{"product": product.id, "quantity": 1}]}
-    return body | {"payment": {"token": token}} if token else body
 
 
 @pytest.fixture
@@ -530,9 +526,10 @@ from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, campaign_with_codes
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
+from orders.tests.buying import order_of
 from shop.operations import dispatch
 from shop.tests.factories import AccountFactory
-from shop.tests.test_edge import Caller, json_of, order_of
+from shop.tests.test_edge import Caller, json_of
 
 call_command("migrate", verbosity=0)
 dispatch.enqueue_shared = lambda task: None

@@ -18,7 +18,7 @@ from shop.http import permissions
 from shop.tests import reference_tables, staff_groups
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, set_columns
 from shop.tests.staff_groups import NAMES, member_of, permissions_of
 from shop.tests.test_admin import disable
 
@@ -117,7 +117,7 @@ def test_other_accounts_may_not(rights):
 def test_a_token_that_still_claims_staff_is_not_believed():
     user = AccountFactory(is_staff=True, permissions=[PERMISSION])
     request = request_of(user)
-    User.objects.filter(pk=user.pk).update(is_staff=False)
+    set_columns(user, is_staff=False)
 
     assert request.user.is_staff
     assert is_refused(request)

@@ -16,7 +16,7 @@ from shop.celery import app
 from shop.db import server_state
 from shop.operations import health, heartbeats, system_state
 from shop.tests import tally
-from shop.tests.outages import connecting_to, database_away
+from shop.tests.outages import connecting_to, database_away, nowhere
 from shop.tests.racing import race
 from shop.tests.samples import exposed
 from shop.tests.second_connection import ask, holding
@@ -86,7 +86,7 @@ def test_a_redis_that_answers_and_refuses_writes_is_reported_and_recovers(own_re
 
 
 def test_an_unavailable_broker_is_reported(monkeypatch):
-    monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{ports.free()}/0")
+    monkeypatch.setattr(app.conf, "broker_write_url", nowhere("redis"))
 
     assert readiness() == (503, ["broker"])
 

@@ -22,7 +22,7 @@ from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests import tally
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race
@@ -86,7 +86,7 @@ def test_a_call_without_a_key_or_with_one_that_is_not_valid_is_refused(api, key)
         "POST", "/tally", {"name": "one"}, "", {} if key is None else {"Idempotency-Key": key}
     )
     code = "idempotency_key_missing" if key is None else "idempotency_key_invalid"
-    assert (response.status_code, response.json()["code"]) == (400, code)
+    assert problem_of(response) == (400, code)
     assert tally.entries() == {}
 
 
@@ -143,7 +143,7 @@ def test_a_key_with_another_request_is_422(api, meanwhile, what):
             response = api.post("/other-tally", {"name": "one"}, key="key")
         case _:
             response = api._call("PUT", "/tally", {"name": "one"}, "key", {})
-    assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
+    assert problem_of(response) == (422, "idempotency_key_reused")
     assert tally.entries() == {"one": 1}
 
 
@@ -277,7 +277,7 @@ def test_a_duplicate_request_is_refused_after_waiting_a_second_for_the_first(acc
     started_at = time.monotonic()
     response = client_of(account).post("/tally", {"name": "one"}, key="key")
     assert 1.0 <= time.monotonic() - started_at < 2.5
-    assert (response.status_code, response.json()["code"]) == (409, "idempotency_key_in_flight")
+    assert problem_of(response) == (409, "idempotency_key_in_flight")
     assert response["Retry-After"] == "1"
     assert tally.entries() == {}
 

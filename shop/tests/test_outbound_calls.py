@@ -23,6 +23,7 @@ from scripts.stack import ports
 from shop.outbound import circuit_breaker, http_client
 from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 from shop.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
+from shop.tests.outages import nowhere
 from shop.tests.racing import race, wait_until
 
 ALLOWED, SLACK = 0.5, 0.5
@@ -326,7 +327,7 @@ def test_what_comes_after_a_reply_is_not_taken_for_the_next_one(pause_seconds):
 
 def test_redirects_are_not_followed_and_proxies_of_the_environment_are_not_used(monkeypatch):
     for name in ("http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://{ports.HOST}:{ports.free()}")
+        monkeypatch.setenv(name, nowhere())
 
     redirect = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
     with serving(saying(redirect)) as address:

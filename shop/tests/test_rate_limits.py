@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
 from subprocess import Popen
 from typing import Any
 
@@ -21,10 +20,11 @@ from shop.rates.rate_limits import ORDERS, Usage
 from shop.rates.throttling import Limit
 from shop.redis import redis_client
 from shop.tests import process_state
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, problem_of
 from shop.tests.factories import PASSWORD
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process, read_line, send
+from shop.tests.waiting import shifted
 
 # Of no other test: its calls can't reach Redis from this process after Redis was emptied.
 SHARED_ACCOUNT = 70_001
@@ -49,7 +49,7 @@ for line in sys.stdin:
 def _ten_a_minute(settings) -> Iterator[None]:
     """At the beginning of a window."""
     settings.RATE_ORDERS = Rate(10, 60)
-    with clock.shifted(by=timedelta(seconds=60.01 - clock.seconds() % 60)):
+    with shifted(seconds=60.01 - clock.seconds() % 60):
         yield
 
 
@@ -82,21 +82,21 @@ def test_of_fifty_calls_at_once_exactly_ten_pass_and_calls_of_other_accounts_too
 
 def test_the_window_slides_and_retry_after_says_when_a_call_is_allowed():
     assert count(4) == 4
-    with clock.shifted(by=timedelta(seconds=20)):
+    with shifted(seconds=20):
         assert count(20) == 6
         with pytest.raises(Throttled) as refusal:
             ORDERS.count(7)
         assert refusal.value.retry_after in (40, 41)
-    with clock.shifted(by=timedelta(seconds=59)):
+    with shifted(seconds=59):
         assert count(1) == 0
-    with clock.shifted(by=timedelta(seconds=61)):
+    with shifted(seconds=61):
         assert count(20) == 1, "most of the window before still counts; refusals count nothing"
-    with clock.shifted(by=timedelta(seconds=90)):
+    with shifted(seconds=90):
         assert count(20) == 4
         with pytest.raises(Throttled) as refusal:
             ORDERS.count(7)
         assert refusal.value.retry_after == 4
-    with clock.shifted(by=timedelta(seconds=94)):
+    with shifted(seconds=94):
         assert count(20) == 1
 
 
@@ -109,12 +109,12 @@ def test_less_than_twice_the_limit_pass_in_any_window_and_a_refused_call_passes_
     # Of no other test, whose calls may reach Redis late.
     account_id = 80_000 + times
     choose, at, passed_at = random.Random(times), 0.0, []
-    with clock.shifted(by=timedelta(seconds=1_000.01 - clock.seconds() % 1_000)):
+    with shifted(seconds=1_000.01 - clock.seconds() % 1_000):
         for _ in range(150):
             until_end = 1_000 - at % 1_000
             at += choose.choice((choose.uniform(0, 2_500 / times), until_end - 1, until_end + 1))
             for _ in range(choose.choice((1, 2, 3 * times))):
-                with clock.shifted(by=timedelta(seconds=at)):
+                with shifted(seconds=at):
                     try:
                         ORDERS.count(account_id)
                     except Throttled as refusal:
@@ -123,7 +123,7 @@ def test_less_than_twice_the_limit_pass_in_any_window_and_a_refused_call_passes_
                         passed_at.append(at)
                         continue
                 if choose.random() < 0.2:
-                    with clock.shifted(by=timedelta(seconds=retry_at)):
+                    with shifted(seconds=retry_at):
                         ORDERS.count(account_id)
                     at = retry_at
                     passed_at.append(at)
@@ -170,7 +170,7 @@ def test_calls_in_progress_count_towards_the_limit():
 
     with under_way(10):
         pass
-    with clock.shifted(by=timedelta(seconds=121)), under_way(10):
+    with shifted(seconds=121), under_way(10):
         with pytest.raises(Throttled) as refusal, ORDERS.counting(7):
             pytest.fail("the limit was not reached")
         assert refusal.value.retry_after == 1
@@ -204,9 +204,9 @@ def test_what_is_used_is_read_from_redis_and_counts_nothing(settings):
         assert usages["refreshes"].used == 0
         assert "payments" not in usages
     process_state.forget_calls()
-    with clock.shifted(by=timedelta(seconds=90)):
+    with shifted(seconds=90):
         assert ORDERS.read_usage(7) == Usage("orders", 2, Rate(10, 60), True), "half of three"
-    with clock.shifted(by=timedelta(seconds=121)):
+    with shifted(seconds=121):
         assert {usage.used for usage in rate_limits.read_usages(7)} == {0}
 
 
@@ -276,7 +276,7 @@ def test_redis_keeps_a_window_until_the_next_one_has_ended():
 
 def test_when_the_clock_goes_back_an_account_at_its_limit_is_not_refused_until_it_catches_up():
     """As after a failover to a server whose clock is 15 minutes behind."""
-    with clock.shifted(by=timedelta(minutes=15)):
+    with shifted(minutes=15):
         assert count(20) == 10
         rate_limits.synchronize()
     assert count(20) == 10
@@ -286,7 +286,7 @@ def test_when_the_clock_goes_back_an_account_at_its_limit_is_not_refused_until_i
 
 
 def test_a_fresh_process_takes_no_calls_of_the_future_from_redis():
-    with clock.shifted(by=timedelta(minutes=15)):
+    with shifted(minutes=15):
         assert count(10) == 10
         rate_limits.synchronize()
     process_state.forget_calls()
@@ -433,7 +433,7 @@ def test_a_429_has_retry_after_in_seconds_and_then_the_call_is_accepted(monkeypa
 
     refused = register("bob")
 
-    assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
+    assert problem_of(refused) == (429, "throttled")
     assert refused["Content-Type"] == "application/problem+json"
     assert refused["Retry-After"] in ("1", "2")
     # A refused call counts nothing, so repeated calls don't extend the wait.

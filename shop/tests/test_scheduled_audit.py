@@ -37,6 +37,7 @@ from shop.management import laws, scheduled_audit
 from shop.models import AuditState, JournalLine, LawStatus
 from shop.operations.audits import law_status
 from shop.tests import servers
+from shop.tests.factories import set_columns
 from shop.tests.racing import race
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.second_process import another_process
@@ -83,23 +84,23 @@ def forget_changes() -> None:
 
 
 def test_old_damage_is_left_to_the_full_audit(audited, campaign):
-    Campaign.objects.filter(pk=campaign.pk).update(closes_at=clock.now())
+    set_columns(campaign, closes_at=clock.now())
     assert audit_changes() == {}
     forget_changes()
-    Campaign.objects.filter(pk=campaign.pk).update(issued=9)
+    set_columns(campaign, issued=9)
     assert audit_changes() == {}
     assert audit_all().keys() == {"L1", "L2"}
 
 
 def test_a_broken_law_stays_broken_until_its_offender_is_checked(audited, campaign):
-    Campaign.objects.filter(pk=campaign.pk).update(issued=9)
+    set_columns(campaign, issued=9)
     assert audit_changes()["L1"] == [str(campaign.pk)]
     broken_at = LawStatus.objects.get(law="L1").since
     forget_changes()
     assert audit_changes()["L1"] == [str(campaign.pk)]
     assert LawStatus.objects.get(law="L1").since == broken_at
 
-    Campaign.objects.filter(pk=campaign.pk).update(issued=10)
+    set_columns(campaign, issued=10)
 
     assert audit_changes() == {}
     assert list(JournalLine.objects.filter(subject="law L1").values_list("what", "is_internal")) == [
@@ -174,7 +175,7 @@ def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited):
 
 
 def test_an_auditor_whose_lease_lapsed_records_nothing(audited, campaign):
-    Campaign.objects.filter(pk=campaign.pk).update(issued=9)
+    set_columns(campaign, issued=9)
     with scheduled_audit.leased() as paused:
         assert paused is not None
         AuditState.objects.update(leased_until=clock.now())
@@ -358,7 +359,7 @@ def test_audits_beside_sales_find_nothing(audited):
                 placed = buying.place(buyer, {product: 2}, coupon=coupon, token=token)
                 order = buying.advance(placed)
             if order.status == "paid":
-                buying.execute_refund(buying.refund(order.id, {product: 1}))
+                buying.refunded(order.id, {product: 1})
 
     def sell_all() -> None:
         try:
@@ -402,9 +403,9 @@ def test_damage_of_orders_is_named(law, damage, audited, paid, cancelled):
 
 @pytest.mark.parametrize("damage", order_damage.REFUND_DAMAGE.values(), ids=order_damage.REFUND_DAMAGE)
 def test_damage_of_refunds_is_named(damage, audited):
-    buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
+    product, buyer = buying.product_and_buyer(on_hand=3, price=100, points=90)
     order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
-    buying.execute_refund(buying.refund(order.id, {product: 1}))
+    buying.refunded(order.id, {product: 1})
     started = buying.refund(order.id, {product: 1})
     assert audit_changes() == {} and buying.broken_laws() == []
     damage(order)
@@ -414,10 +415,7 @@ def test_damage_of_refunds_is_named(damage, audited):
 
 # What is damaged, and what names it, which is found before.
 COUPON_DAMAGE: dict[str, tuple[str, Callable[[Campaign, Campaign], tuple[object, object]]]] = {
-    "one less is counted": (
-        "L1",
-        lambda campaign, _: (campaign.pk, Campaign.objects.filter(pk=campaign.pk).update(issued=9)),
-    ),
+    "one less is counted": ("L1", lambda campaign, _: (campaign.pk, set_columns(campaign, issued=9))),
     "a gap": (
         "L2",
         lambda campaign, _: (campaign.pk, campaign.coupons.filter(position=10).update(position=11)),
@@ -461,7 +459,7 @@ def test_damage_of_coupons_is_named(law, damage, audited, campaign, with_pool):
 def test_coupons_that_a_lost_constraint_let_in_are_named(constraint, change, audited, campaign):
     with coupon_damage.without_constraint(Coupon, f"coupons_coupon_{constraint}"):
         first, second = campaign.coupons.order_by("position")[:2]
-        Coupon.objects.filter(pk=second.pk).update(**change(first, second))
+        set_columns(second, **change(first, second))
         assert coupon_damage.broken() == {"L2": [str(campaign.pk)]}
         assert find_by_both_paths() == ({"L2": [str(campaign.pk)]},) * 2
     assert "L2" not in audit_changes()
@@ -499,7 +497,7 @@ def test_stock_that_does_not_add_up_is_named(audited):
     """More than its movements, less than them, and without any."""
     grown, moved, bare, _ = ProductFactory.create_batch(4, on_hand=10)
     assert audit_changes() == {}
-    Product.objects.filter(pk=grown.pk).update(on_hand=11)
+    set_columns(grown, on_hand=11)
     StockMovementFactory.create(product=moved, delta=-10, on_hand_after=0)
     StockMovement.objects.filter(product=bare).delete()
     assert find_by_both_paths() == ({"L5": [str(one.pk) for one in (grown, moved, bare)]},) * 2
@@ -510,8 +508,8 @@ def test_more_reserved_than_on_hand_and_less_than_nothing_are_named_where_the_co
     short, negative, _ = ProductFactory.create_batch(3, on_hand=1)
     constraint = "inventory_product_reserved_within_on_hand"
     with coupon_damage.without_constraint(Product, constraint, lambda: Product.objects.update(reserved=0)):
-        Product.objects.filter(pk=short.pk).update(reserved=2)
-        Product.objects.filter(pk=negative.pk).update(reserved=-1)
+        set_columns(short, reserved=2)
+        set_columns(negative, reserved=-1)
         of_changes, of_all = find_by_both_paths()
         assert of_changes["L4"] == of_all["L4"] == [str(short.pk), str(negative.pk)]
 

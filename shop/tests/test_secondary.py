@@ -25,6 +25,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
+from orders.tests.buying import order_of
 from scripts.stack import children, mariadb, places, ports
 from scripts.stack.mariadb import Server
 from scripts.tests.circles import boots
@@ -35,7 +36,7 @@ from shop.models import JournalLine
 from shop.operations.doctor import checks
 from shop.tests import process_state
 from shop.tests.clients import client_of, signed_in
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, set_columns
 from shop.tests.racing import race, wait_until
 
 PASSWORD = "of-this-test"
@@ -310,7 +311,7 @@ def test_nothing_is_decided_while_it_is_read(pair):
             User.objects.select_for_update().get(pk=account.pk)
 
     def write(alias: str) -> None:
-        User.objects.filter(pk=account.pk).update(first_name="Ada")
+        set_columns(account, first_name="Ada")
 
     for work, error in (
         (begin, TransactionManagementError),
@@ -380,7 +381,7 @@ def test_lists_of_staff_are_read_from_it(pair, path, table):
     client = client_of(SuperuserFactory.create())
     product, campaign = ProductFactory.create(on_hand=5), CampaignFactory.create()
     buyer = client_of(buying.account(points=500))
-    ordered = buyer.post("/orders", {"items": [{"product": product.pk, "quantity": 1}]}, key="one")
+    ordered = buyer.post("/orders", order_of(product), key="one")
     assert ordered.status_code == 201, ordered.content
     path = path.format(product=product.pk, campaign=campaign.pk)
 

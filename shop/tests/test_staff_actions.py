@@ -26,6 +26,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.tests import buying, operating_pages, stepping
+from orders.tests.buying import order_of
 from orders.tests.conftest import _empty_books, _stepped_executor
 from orders.tests.test_operating_admin import started
 from payments import ledger, points_grants
@@ -43,8 +44,8 @@ from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests import admin_addresses, api_keys, reference_tables, test_approvals
-from shop.tests.clients import Api, client_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.clients import Api, client_of, problem_of, signed_in
+from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
 from shop.tests.one_time_codes import with_codes
 from shop.tests.sent_forms import fields_of
 from shop.tests.test_rights import COLUMNS, NEED_MORE, client_of as admin_client_of, right
@@ -90,7 +91,7 @@ def stuck_at_the_charge() -> Prepared:
     saga = started("tok_timeout_charged")
     with override_settings(GATEWAY_TIMEOUT_SECONDS=0.5):
         stepping.advance(saga.id)
-    Saga.objects.filter(id=saga.id).update(state=Saga.State.STUCK)
+    set_columns(saga, state=Saga.State.STUCK)
     return saga, {}
 
 
@@ -105,7 +106,7 @@ def orphaned_charge() -> Prepared:
 
 
 def key_of_olga() -> ApiKey:
-    return ApiKey.objects.get(pk=api_keys.make("orders:read", maker=User.objects.get(username="olga")).key.pk)
+    return reloaded(api_keys.make("orders:read", maker=User.objects.get(username="olga")).key)
 
 
 def dead_of_an_account() -> WebhookDelivery:
@@ -270,9 +271,9 @@ ACTS: dict[str, Callable[[User], tuple[str, dict[str, Any]]]] = {
 
 
 def with_an_old_token(ada: User) -> Api:
-    User.objects.filter(pk=ada.pk).update(is_staff=False)
-    old = Api(access=tokens.create_access_token(User.objects.get(pk=ada.pk)))
-    User.objects.filter(pk=ada.pk).update(is_staff=True)
+    set_columns(ada, is_staff=False)
+    old = Api(access=tokens.create_access_token(reloaded(ada)))
+    set_columns(ada, is_staff=True)
     return old
 
 
@@ -287,7 +288,7 @@ def test_an_act_of_staff_for_the_own_account_is_refused(act, signed_in_as, ada):
     # A coupon is refused by the token alone, which is no member of staff's.
     is_customers = (act, signed_in_as) == ("issue", with_an_old_token)
     code = "permission_denied" if is_customers else "own_account"
-    assert (answer.status_code, answer.json()["code"]) == (403, code), answer.content
+    assert problem_of(answer) == (403, code), answer.content
     assert ledger.balance_amount(ada.pk) == 0
     assert not Refund.objects.exists() and not EligibleAccount.objects.exists()
     assert set(Coupon.objects.values_list("status", flat=True)) <= {"issued"}
@@ -305,7 +306,7 @@ def test_what_a_buyer_may_do_takes_no_right_of_staff_and_the_own_page_has_no_but
     assert not [name for name in ("grant-points", "issue-coupon") if f"{ada.pk}/{name}/" in page]
     api, campaign = client_of(ada), CampaignFactory.create()
     assert api.post("/coupons", {"campaign": campaign.pk}).status_code == 201
-    placed = api.post("/orders", {"items": [{"product": product().pk, "quantity": 1}]}, key="one").json()
+    placed = api.post("/orders", order_of(product()), key="one").json()
     assert api.post(f"/orders/{placed['id']}/cancel").json()["status"] == "cancelled"
     assert paid_order(ada).status == "paid"
 

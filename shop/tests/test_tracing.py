@@ -18,6 +18,7 @@ from coupons.tests.own_issuer import OwnIssuer
 from scripts.stack import children, ports
 from shop.tests.collector import Collector, collecting
 from shop.tests.live import serving, web
+from shop.tests.outages import nowhere
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,7 +43,7 @@ def hanging() -> Iterator[str]:
 
 @contextmanager
 def away() -> Iterator[str]:
-    yield f"http://{ports.HOST}:{ports.free()}"
+    yield nowhere()
 
 
 def issue(address: str, campaign: Campaign, user_id: int, **headers: str) -> Any:

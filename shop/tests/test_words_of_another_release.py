@@ -18,7 +18,7 @@ from shop.approval_models import Approval
 from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 from shop.tests import admin_addresses
-from shop.tests.clients import client_of, signed_in
+from shop.tests.clients import client_of, problem_of, signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.rows_of_every_model import fill_all_models
 
@@ -106,5 +106,5 @@ def test_a_campaign_with_a_strategy_that_this_release_lacks_issues_nothing_and_s
     campaign = CampaignFactory.create(quantity=5)
     Campaign.objects.update(strategy="lottery")
     answer = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
-    assert (answer.status_code, answer.json()["code"]) == (409, "strategy_not_available")
+    assert problem_of(answer) == (409, "strategy_not_available")
     assert Campaign.objects.get().issued == 0

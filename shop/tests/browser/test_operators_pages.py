@@ -16,8 +16,8 @@ from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Order
 from orders.tests import operating_pages
+from orders.tests.buying import order_of
 from orders.tests.operating_pages import page_of
 from sales.models import Sale
 from sales.tests.factories import create_sale, join_all
@@ -26,7 +26,7 @@ from shop.tests import admin_addresses, live
 from shop.tests.browser import accessibility
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, expect
 from shop.tests.browser.stack import HTTP, Stack, call, session_of, superuser_with_password
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, reloaded
 from shop.tests.one_time_codes import code_for, code_of, secret_of_text, with_codes
 from shop.tests.racing import wait_until
 from shop.tests.rows_of_every_model import fill_all_models
@@ -184,7 +184,7 @@ def take_coupon(address: str, buyer: User, campaign: Campaign) -> int:
 
 def order_one(address: str, buyer: User, product: Product) -> int:
     """The status of the answer to an order of one unit, which is not paid."""
-    items = {"items": [{"product": product.pk, "quantity": 1}]}
+    items = order_of(product)
     return call(address, buyer, "POST", "/orders", items, **{"Idempotency-Key": str(uuid4())}).status
 
 
@@ -243,7 +243,7 @@ def test_an_order_is_found_and_cancelled_by_keys_alone(open_page, stack):
 
     expect(page).to_have_url(re.compile(page_of(order)))
     expect(cancel).to_have_count(0)
-    assert Order.objects.get(pk=order.pk).status == "cancelled"
+    assert reloaded(order).status == "cancelled"
 
 
 def choose(page: Any, *codes: str) -> None:

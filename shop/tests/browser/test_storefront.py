@@ -12,6 +12,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order, Saga
+from orders.tests.buying import order_of
 from payments.models import Payment
 from sales.models import Sale
 from sales.tests import factories
@@ -20,7 +21,7 @@ from shop.operations import dispatch
 from shop.tests.browser import accessibility, stack as stacks, storefront
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.storefront import HOME, SIGN_IN, card_of, open_product, receipt, sign_in
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, set_columns
 from shop.tests.racing import wait_until
 
 PHONE_WIDTH = 375
@@ -206,7 +207,7 @@ def buy(page: Any, account: User, product: Product, card: str) -> None:
 def deliver_webhook() -> None:
     """What the gateway's webhook does: the saga is due at once, and a worker takes it up."""
     saga = Saga.objects.get(ended_at__isnull=True)
-    Saga.objects.filter(id=saga.id).update(next_attempt_at=clock.now())
+    set_columns(saga, next_attempt_at=clock.now())
     dispatch.enqueue(tasks.advance)
 
 
@@ -311,7 +312,7 @@ def test_a_waiting_buyer_reads_how_many_are_ahead_and_that_the_last_piece_is_gon
     expect(page.locator(".room[data-status=waiting] .big")).to_have_text("1 ahead of you")
     expect(page.locator("#buy")).to_have_count(0)
 
-    body = {"items": [{"product": lamp.pk, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    body = order_of(lamp, "tok_ok")
     key = {"Idempotency-Key": "the-last-lamp", "Prefer": "wait=20"}
     assert stacks.call(stack.address, first, "POST", "/orders", body, **key).status == 201
 
