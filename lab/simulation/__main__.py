@@ -35,13 +35,13 @@ def main() -> int:
     runs = orders = steps = 0
     while not runs or ("." not in first and time.perf_counter() < ends_at):
         seed = first if "." in first else f"{first}.{runs}"
-        findings, ran, answers = trial.run(seed)
-        runs, orders, steps = runs + 1, orders + len(answers.orders), steps + ran.steps
+        ran = trial.run(seed)
+        runs, orders, steps = runs + 1, orders + ran.orders, steps + ran.steps
         if asked.digest:
-            print(ran.trace.hexdigest(), flush=True)
-        if findings:
+            print(ran.digest, flush=True)
+        if ran.findings:
             command = f"make simulate SEED={seed}" + (f" PLANTED={asked.planted}" if asked.planted else "")
-            print(*ran.last, *(f"FINDING {one}" for one in findings), sep="\n")
+            print(*ran.last, *(f"FINDING {one}" for one in ran.findings), sep="\n")
             print(f"simulate: run {runs} found this; `{command}` repeats it")
             return 1
     print(f"simulate: {runs} runs, {steps} steps, {orders} orders, no finding; SEED={first}")

@@ -1,10 +1,12 @@
 """One simulated run: clients and faults for some steps, then rest, and what must hold in the end."""
 
+import multiprocessing
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
@@ -43,6 +45,16 @@ BLANK = sqlite3.connect(":memory:")
 """The tables of a shop in which nothing has happened."""
 
 
+class Outcome(NamedTuple):
+    """What was found in a run, and what came of it: `last` are its last steps."""
+
+    findings: list[str]
+    orders: int
+    steps: int
+    digest: str
+    last: list[str]
+
+
 def prepare() -> None:
     """Make the tables once; each run begins with a copy."""
     call_command("migrate", verbosity=0)
@@ -50,7 +62,26 @@ def prepare() -> None:
     install_faults()
 
 
-def run(seed: str) -> tuple[list[str], Processes, Answers]:
+def run(seed: str) -> Outcome:
+    """Run one seed in a process of its own: what the shop remembers of a run is in no other one."""
+    receiving, sending_end = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=_run_and_send, args=(seed, sending_end))
+    child.start()
+    # Else the end of one that fails would not be the end of what it sends.
+    sending_end.close()
+    try:
+        outcome: Outcome = receiving.recv()
+    finally:
+        child.join()
+    return outcome
+
+
+def _run_and_send(seed: str, outcomes: Connection) -> None:
+    findings, ran, answers = _run(seed)
+    outcomes.send(Outcome(findings, len(answers.orders), ran.steps, ran.trace.hexdigest(), [*ran.last]))
+
+
+def _run(seed: str) -> tuple[list[str], Processes, Answers]:
     """Run one seed from the beginning; what was found, and what came of it."""
     connection.ensure_connection()
     BLANK.backup(connection.connection)

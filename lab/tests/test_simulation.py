@@ -28,6 +28,8 @@ def test_a_seed_repeats_its_run_in_every_detail():
     assert digests[0] == digests[1]
     other = simulate("--seed", "4.2", "--digest")
     assert other.stdout.splitlines()[0] != digests[0]
+    one_after_the_other = simulate("--seed", "4", "--seconds", "30", "--digest").stdout.splitlines()
+    assert one_after_the_other[1] == digests[0]
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
