@@ -10,7 +10,17 @@ from rest_framework.permissions import AllowAny
 
 from accounts.api_keys.calls import APIKey
 from inventory.reservations import Line
-from orders import cancellation, examples, payment_calls, schemas, selectors, tasks, wrong_codes
+from orders import (
+    cancellation,
+    examples,
+    order_metadata,
+    order_numbers,
+    payment_calls,
+    schemas,
+    selectors,
+    tasks,
+    wrong_codes,
+)
 from orders.metrics import counters
 from orders.models import Order
 from orders.payment import purchase, refunding, top_ups
@@ -22,6 +32,7 @@ from orders.schemas import (
     OrderBody,
     OrdersQuery,
     OrderStatus,
+    PatchOrderInput,
     PayInput,
     PlaceOrderInput,
     RefundBody,
@@ -99,6 +110,9 @@ class Orders(View):
     @extend_schema(
         parameters=[
             OpenApiParameter("status", str, enum=get_args(OrderStatus)),
+            OpenApiParameter(
+                "number", str, description="In either case, with hyphens and blanks or without."
+            ),
             OpenApiParameter("user", api_doc.POSITIVE, description="Staff only: orders of this account."),
             *api_doc.PAGING,
         ],
@@ -109,6 +123,8 @@ class Orders(View):
         query = read_query(OrdersQuery, request)
         account_id = allowed_account_id(request, "orders.view_order")
         orders = selectors.visible_orders(account_id=account_id)
+        if query.number:
+            orders = orders.filter(number=order_numbers.parse(query.number) or "")
         if query.status:
             orders = selectors.with_status(orders, query.status)
         if query.user:
@@ -158,6 +174,7 @@ class Orders(View):
             expected_total_amount=body.expected_total_amount,
             payer=payment_calls.payer_of(request, call, body.payment.token if body.payment else None),
             may_have_own_terms=request.user.is_staff or getattr(request.user, "key", None) is not None,
+            metadata=body.metadata,
         )
 
         async def place() -> Any:
@@ -193,6 +210,24 @@ class OneOrder(View):
         if request.user.is_staff:
             return await run_in_thread(read_order, group="staff", member=request.user.pk)
         return await run_in_thread(read_order, group="order", owner=request.user.pk)
+
+    @extend_schema(
+        request=PatchOrderInput,
+        responses={200: OrderBody} | api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]}),
+    )
+    def patch(self, request: Request, order_id: UUID) -> Response:
+        """Change the order's metadata (staff and API keys): what is sent is merged, and null removes a text.
+
+        A key that acts for an account may change that account's orders.
+        """
+        key = getattr(request.user, "key", None)
+        account_id = request.user.pk if key and key.is_acting else None
+        if account_id is None:
+            require_staff_permission(request, "orders.change_order")
+        texts: dict[str, str | None] = dict(read(PatchOrderInput, request).metadata)
+        texts |= {name: None for name, text in request.data["metadata"].items() if text is None}
+        order_metadata.change(order_id=order_id, texts=texts, account_id=account_id)
+        return Response(_render_order(request, selectors.get_order(order_id=order_id, account_id=account_id)))
 
 
 class OrderTimeline(View):

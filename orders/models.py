@@ -1,5 +1,7 @@
 """Orders with their lines and refunds, and the sagas that pay and refund them."""
 
+import secrets
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -25,6 +27,13 @@ class Order(models.Model):
         EXPIRED = "expired", _("expired")
 
     id = uuid_key()
+    number = ExactCharField(
+        _("number"),
+        max_length=8,
+        null=True,
+        editable=False,
+        help_text=_("Its short name for people; none until an order of an earlier release gets one."),
+    )
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("account"),
@@ -52,10 +61,17 @@ class Order(models.Model):
     )
     failure_code = models.CharField(_("failure code"), max_length=64, blank=True)
     failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
+    metadata = models.JSONField(
+        _("metadata"),
+        null=True,
+        blank=True,
+        help_text=_("What programs keep with it: texts by their keys; none: empty."),
+    )
 
     class Meta:
         verbose_name, verbose_name_plural = _("order"), _("orders")
         constraints = [
+            models.UniqueConstraint(fields=["number"], name="orders_order_number_is_unique"),
             models.CheckConstraint(
                 condition=Q(items_amount=F("total_amount") + F("discount_amount")),
                 name="orders_order_total_is_items_less_discount",
@@ -84,6 +100,23 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+def _new_key() -> str:
+    return secrets.token_hex(32)
+
+
+class NumberState(models.Model):
+    """The one row of the order numbers: the counter's next value, and the key of its permutation."""
+
+    next_value = models.BigIntegerField(_("next value"), default=0)
+    key = models.CharField(_("key"), max_length=64, default=_new_key)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("state of the order numbers"), _("states of the order numbers")
+
+    def __str__(self) -> str:
+        return f"{self.next_value} numbers taken"
 
 
 class OrderLine(models.Model):

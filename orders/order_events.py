@@ -1,6 +1,6 @@
 """Records what happens to an order: a line of the journal, which may be an event for other systems."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from shop.journal import journal
 
 Status = Order.Status
 KEPT = "order.kept"
+UPDATED = "order.updated"
 
 
 def note_status(
@@ -90,10 +91,28 @@ def note_refund_failed(
     )
 
 
+def note_updated(order: Order, *, before: Mapping[str, str]) -> None:
+    """Record that the order's metadata changed from these texts, and by whom: a program that follows the
+    events and changes orders leaves out its own.
+    """
+    actor = journal.current_actor()
+    by = {"account": actor.id, "api_key": journal.key_of(actor)}
+    journal.note(
+        what=UPDATED,
+        subject=f"order {order.id}",
+        order_id=order.id,
+        before={"metadata": before},
+        after=order_facts(order) | {"status": order.status, "metadata": order.metadata or {}, "by": by},
+        is_internal=True,
+    )
+
+
 def order_facts(order: Order | OrderRow) -> dict[str, Any]:
-    """The order in an event. Amounts are in minor units."""
-    return {
+    """The order in an event, with its metadata if it has any. Amounts are in minor units."""
+    metadata = {"metadata": order.metadata} if order.metadata else {}
+    return metadata | {
         "order": str(order.id),
+        "number": order.number,
         "account": order.account_id,
         "total_amount": order.total_amount,
         "points_amount": order.points_amount,

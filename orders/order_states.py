@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
+
 from orders.models import Order, OrderLine
 from shop import clock
 from shop.db import bulk_sql, open_transaction
@@ -64,6 +66,8 @@ class OrderRow(NamedTuple):
     refunded_amount: int = 0
     failure_code: str = ""
     failure_detail: str = ""
+    number: str | None = None
+    metadata: dict[str, str] | None = None
 
 
 def lock(order_ids: Iterable[UUID]) -> dict[UUID, OrderRow]:
@@ -121,8 +125,13 @@ LINES = bulk_sql.Table(OrderLine, NewLine._fields)
 
 def insert_orders(orders: Sequence[OrderRow], lines: Sequence[NewLine]) -> None:
     """Insert new orders with all their lines; must be called inside a transaction."""
-    bulk_sql.insert(ORDERS, orders)
+    rows = [_with_text(order) if order.metadata else order for order in orders]
+    bulk_sql.insert(ORDERS, rows)
     bulk_sql.insert(LINES, lines)
+
+
+def _with_text(order: OrderRow) -> tuple[Any, ...]:
+    return order._replace(metadata=orjson.dumps(order.metadata).decode())  # type: ignore[arg-type]
 
 
 def is_lapsed(order: Order | OrderRow) -> bool:

@@ -4,6 +4,7 @@ from django.db.models import QuerySet
 
 from accounts.personal_data.erasure import PARTS, Part, named
 from accounts.personal_data.registry import FOR_GOOD, REGISTRY, Erasure, PersonalData
+from orders import order_metadata
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.order_states import OPEN
 from orders.payment.refund_records import UNSETTLED
@@ -19,7 +20,8 @@ def sagas_of(account_id: int) -> "QuerySet[Saga]":
 
 REGISTRY.update(
     {
-        "orders.Order": PersonalData("account", Erasure.KEPT, FOR_GOOD),
+        "orders.Order": PersonalData("account", Erasure.KEPT, f"{FOR_GOOD}; its metadata until the erasure"),
+        "orders.NumberState": "how many order numbers are taken",
         "orders.OrderLine": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
         "orders.Refund": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
         "orders.RefundLine": PersonalData("refund__order__account", Erasure.KEPT, FOR_GOOD),
@@ -45,4 +47,4 @@ def _open_rows(account_id: int) -> list[str]:
     ]
 
 
-PARTS.append(Part(_open_rows))
+PARTS.append(Part(_open_rows, with_metadata=order_metadata.orders_with, erase_metadata=order_metadata.erase))

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from orders import order_states
 from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.order_metadata import LONGEST_KEY, LONGEST_TEXT, MOST_TEXTS
 from orders.order_states import PAID, NewLine, OrderRow
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
@@ -29,10 +30,21 @@ from payments.schemas import (
 from shop import lazy_texts
 from shop.http import json_format, problems
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Id, Input, NonBlankText, Query, QueryId, TypedCode, Uuid
+from shop.http.validation import (
+    Amount,
+    Id,
+    Input,
+    NonBlankText,
+    Query,
+    QueryId,
+    TypedCode,
+    Uuid,
+    refuse_control_characters,
+)
 from shop.idempotency.recorded_answers import Answer
 from shop.lazy_texts import ENGLISH, mark as _
 from shop.models import JournalLine
+from shop.normalization import normalized
 
 MAX_LINES, MAX_QUANTITY = 50, 1000
 UNSETTLED_STATUS = 202
@@ -127,6 +139,19 @@ ExpectedTotal = Annotated[
 ]
 
 
+def _clean_keys(texts: dict[str, str]) -> dict[str, str]:
+    return {refuse_control_characters(normalized(key)): text for key, text in texts.items()}
+
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY)]
+MetadataText = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(refuse_control_characters)]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataText],
+    Field(max_length=MOST_TEXTS, description="Texts that programs keep with the order, by their keys."),
+    AfterValidator(_clean_keys),
+]
+
+
 class PlaceOrderInput(Input):
     items: Annotated[
         list[ItemInput], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_require_unique_products)
@@ -136,6 +161,7 @@ class PlaceOrderInput(Input):
     payment: CardInput | None = None
     keep_on_decline: KeepOnDecline = False
     expected_total_amount: ExpectedTotal | None = None
+    metadata: Metadata | None = None
 
 
 class PayInput(Input):
@@ -159,8 +185,15 @@ class RefundInput(Input):
     restock: bool = True
 
 
+class PatchOrderInput(Input):
+    """The texts are merged with those that the order has; null removes one."""
+
+    metadata: Metadata
+
+
 class OrdersQuery(Query):
     status: OrderStatus | None = None
+    number: str | None = None
     user: QueryId | None = None
 
 
@@ -182,7 +215,12 @@ class OrderPaymentBody(BaseModel):
 
 
 class OrderBody(BaseModel):
+    """An order. Its `number` is its name for people; one that an earlier release placed gets it within
+    minutes of the upgrade, and null is shown until then.
+    """
+
     id: UUID
+    number: str | None
     status: OrderStatus
     items: list[ItemBody]
     items_amount: int
@@ -193,6 +231,7 @@ class OrderBody(BaseModel):
     refunded_amount: int
     currency: str
     coupon: str | None
+    metadata: dict[str, str]
     placed_at: datetime
     expires_at: datetime
     paid_at: datetime | None
@@ -278,6 +317,7 @@ def order_body(
     """
     return {
         "id": str(order.id),
+        "number": order.number,
         "status": "expired" if order_states.is_lapsed(order) else order.status,
         "items": [
             {
@@ -298,6 +338,7 @@ def order_body(
         "refunded_amount": order.refunded_amount,
         "currency": order.currency,
         "coupon": order.coupon_code or None,
+        "metadata": order.metadata or {},
         "placed_at": order.placed_at,
         "expires_at": order.expires_at,
         "paid_at": order.paid_at,

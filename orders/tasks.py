@@ -3,7 +3,7 @@
 from celery import shared_task
 from celery.signals import worker_init, worker_shutdown
 
-from orders import cancellation
+from orders import cancellation, order_numbers
 from orders.payment import gateway_events
 from orders.saga import run, store
 from payments import webhooks
@@ -43,6 +43,12 @@ def handle_webhooks_due() -> int:
     for event_id in ids:
         dispatch.enqueue(handle_webhook, event_id)
     return len(ids)
+
+
+@shared_task(name="orders.number", is_due=staticmethod(order_numbers.is_any_without))
+def number() -> int:
+    """Number the orders that an earlier release placed. Returns how many."""
+    return order_numbers.number_orders()
 
 
 @shared_task(name="orders.sweep", is_due=staticmethod(cancellation.is_any_due))

@@ -248,6 +248,7 @@ CELERY_BEAT_SCHEDULE = {
         "orders.advance": DUE_SECONDS,
         "orders.handle_webhooks_due": DUE_SECONDS,
         "orders.sweep": SWEEP_SECONDS,
+        "orders.number": 12 * SWEEP_SECONDS,
         "inventory.sweep": SWEEP_SECONDS,
         "coupons.sweep": SWEEP_SECONDS,
         "sales.sweep": SWEEP_SECONDS,

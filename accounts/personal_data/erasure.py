@@ -4,10 +4,11 @@
 account was enabled. Both may be interrupted at any statement and repeated.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
@@ -41,6 +42,8 @@ class Part:
     open_rows: Callable[[int], Iterable[str]]
     lock_balance: Callable[[int], int] = lambda account_id: 0
     forfeit: Callable[[int, int, str], object] = lambda account_id, amount, reason: None
+    with_metadata: Callable[[int], Collection[UUID]] = lambda account_id: ()
+    erase_metadata: Callable[[int], object] = lambda account_id: None
 
 
 PARTS: list[Part] = []
@@ -100,9 +103,12 @@ def erase(*, account_id: int, reason: str, forfeit_balance: bool = False) -> Era
     subjects = [accounts.journal_subject(account_id)]
     for approval in Approval.objects.filter(Q(asker_id=account_id) | Q(decider_id=account_id)):
         subjects += [f"approval {approval.pk}", approval.subject]
+    order_ids = [id for part in PARTS for id in part.with_metadata(account_id)]
     lines = pseudonyms.replace_names(
-        account_id=account_id, subjects=subjects, pseudonym=pseudonym(account_id)
+        account_id=account_id, subjects=subjects, order_ids=order_ids, pseudonym=pseudonym(account_id)
     )
+    for part in PARTS:
+        part.erase_metadata(account_id)
     return Erased(is_new=forfeited is not None or bool(lines), forfeited_amount=forfeited or 0)
 
 

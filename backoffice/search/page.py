@@ -23,6 +23,7 @@ from django.views.decorators.http import require_safe
 from accounts import accounts
 from backoffice.page_elements import entry_status, may_view
 from coupons.models import Coupon
+from orders import order_numbers
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
@@ -90,11 +91,15 @@ class Finder(NamedTuple):
         return Hit(str(self.kind), str(getattr(row, self.title)), detail, reverse(page, args=[row.pk]), match)
 
 
-def _holders(term: str, most: int) -> Found:
-    """The order that holds the coupon of this code."""
+def _orders(term: str, most: int) -> Found:
+    """The order of this number, and the one that holds the coupon of this code."""
+    number = order_numbers.parse(term)
+    for order in Order.objects.filter(number=number).select_related("account") if number else ():
+        yield order, Match.WHOLE
     holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
     ids = list(holders.values_list("order_id", flat=True))
-    return ((order, Match.BESIDE) for order in Order.objects.filter(pk__in=ids).select_related("account"))
+    for order in Order.objects.filter(pk__in=ids).select_related("account"):
+        yield order, Match.BESIDE
 
 
 def _charged_by_reference(term: str, most: int) -> Found:
@@ -147,7 +152,7 @@ FINDERS = (
         _("Order"),
         lambda order: (status_word(order.status), format_amount(order.total_amount), order.account.username),
         by_id=lambda id: Q(pk=id),
-        by_text=_holders,
+        by_text=_orders,
         related=["account"],
     ),
     Finder(

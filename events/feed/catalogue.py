@@ -6,7 +6,17 @@ from collections.abc import Mapping
 
 SOLD_OUT, RESTOCKED = "product.sold_out", "product.restocked"
 
-_ORDER = ("order", "account", "status", "total_amount", "points_amount", "card_amount", "currency")
+_ORDER = (
+    "order",
+    "number",
+    "account",
+    "status",
+    "total_amount",
+    "points_amount",
+    "card_amount",
+    "currency",
+    "metadata",
+)
 _PRODUCT = ("sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account")
 _AVAILABILITY = ("product", "sku", "available", "on_hand")
 # Without `shared_code`, which is for those alone that may read campaigns.
@@ -31,7 +41,8 @@ _SALE = ("name", "products", "opens_at", "closes_at", "admission", "rate_per_min
 _PAUSE = ("paused_at", "reason")
 
 MEMBERS: Mapping[str, tuple[str, ...]] = {
-    "order.placed": ("account", "status", "total_amount", "reserved"),
+    "order.placed": ("number", "account", "status", "total_amount", "reserved", "metadata"),
+    "order.updated": (*_ORDER, "by"),
     "order.paid": _ORDER,
     "order.payment_failed": _ORDER,
     "order.cancelled": _ORDER,

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 
 from events.webhooks import deliveries
-from orders import cancellation, order_states
+from orders import cancellation, order_numbers, order_states
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.saga import status as saga_status
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
@@ -55,6 +55,7 @@ def read(order: Order, request: HttpRequest) -> Page:
     kept = order.total_amount - order.refunded_amount
     paid_back = [(gettext("refunded"), "refunded", order.refunded_amount), (gettext("kept"), "kept", kept)]
     page: Page = {
+        "number": order_numbers.shown(order.number),
         "status": status_label(status),
         "amounts": [part for part in amounts if part[-1]],
         "paid_back": [part for part in paid_back if part[-1]] if order.refunded_amount else [],

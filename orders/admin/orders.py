@@ -3,6 +3,7 @@
 A refund asks which units, then shows the amount, and then refunds exactly what was shown.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,7 +25,7 @@ from unfold.widgets import (
 from coupons.models import Coupon
 from events.webhooks import deliveries
 from inventory.reservations import Line
-from orders import cancellation, order_states, tasks
+from orders import cancellation, order_numbers, order_states, tasks
 from orders.admin import order_page
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
@@ -105,6 +106,7 @@ class OrderAdmin(RecordsAdmin):
 
     list_display = [
         "id",
+        "shown_number",
         "account",
         "shown_status",
         "total_amount",
@@ -113,19 +115,25 @@ class OrderAdmin(RecordsAdmin):
         "placed_at",
         "expires_at",
     ]
+    only_exported = ["metadata_text"]
     list_filter = ["status", choice_filter(_("expiry"), "expiry", OVERDUE)]
     linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account"]
     search_fields = ["id", "account__username"]
-    search_help_text = _("An order's id, a coupon's code, or an account's name")
+    search_help_text = _("An order's number or id, a coupon's code, or an account's name")
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
     actions_detail = ["refund", "cancel", "resend_events"]
 
+    shown_number = column(_("number"), lambda order: order_numbers.shown(order.number), ordering="number")
     shown_status = column(_("status"), lambda order: status_label(order.status), ordering="status")
+    metadata_text = column(_("metadata"), lambda order: json.dumps(order.metadata or {}))
 
     def search(self, rows: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
-        """The order that holds a coupon, one order, or the orders of an account, all by index."""
+        """The order of a number, one that holds a coupon, or the orders of an account, all by index."""
+        number = order_numbers.parse(term)
+        if number and (order := rows.filter(number=number).first()):
+            return rows.filter(pk=order.pk)
         holders = Coupon.objects.filter(code=term, order__isnull=False)
         if order_id := holders.values_list("order_id", flat=True).first():
             return rows.filter(pk=order_id)

@@ -24,6 +24,7 @@ from inventory.reservations import Line
 from inventory.stock import Stock
 from orders import cancellation, order_states, pricing
 from orders.metrics import counters
+from orders.order_numbers import Numbers
 from orders.order_states import NewLine, OrderRow, Status
 from orders.payment import card_limits, purchase
 from orders.payment.card_limits import Payer
@@ -66,6 +67,7 @@ class OrderRequest(NamedTuple):
     expected_total_amount: int | None = None
     payer: Payer | None = None
     may_have_own_terms: bool = False
+    metadata: dict[str, str] | None = None
 
     @property
     def coupon(self) -> CouponRequest:
@@ -215,6 +217,7 @@ class BatchState:
     balances: dict[int, int]
     own_terms: OwnTerms
     now: datetime
+    numbers: Numbers = field(default_factory=Numbers)
     noted: list[journal.NewJournalLine] = field(default_factory=list)
 
 
@@ -299,11 +302,14 @@ def _line_of_placed(
         product = stock[line.product_id]
         after = product.reserved + product.newly_reserved
         reserved.append({"product": product.id, "before": after - line.quantity, "after": after})
+    metadata = {"metadata": order.metadata} if order.metadata else {}
     return journal.build_line(
         what="order.placed",
         subject=f"order {order.id}",
         order_id=order.id,
-        after={
+        after=metadata
+        | {
+            "number": order.number,
             "account": order_request.account_id,
             "status": order.status,
             "total_amount": order.total_amount,
@@ -362,6 +368,8 @@ def _build_order(
         units=sum(quantities),
         placed_at=state.now,
         expires_at=state.now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
+        number=state.numbers.next(),
+        metadata=order_request.metadata,
     )
     shares = pricing.split_discount(discount_amount, discounted_amounts)
     lines = [

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings, settings
+from django.db import transaction
 
 from events.tests.own_data_platform import SECRET
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders import order_numbers
 from orders.placement import checkout
 from orders.saga import run
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
@@ -51,6 +53,15 @@ def _laws_hold(_empty_books: None, request: pytest.FixtureRequest) -> Iterator[N
     yield
     if request.node.get_closest_marker("django_db") and "unlawful" not in request.fixturenames:
         assert buying.broken_laws() == []
+
+
+@pytest.fixture
+def numbers_at_hand() -> None:
+    """The process has order numbers left, as after its first order: its transactions in a test may not
+    commit.
+    """
+    with transaction.atomic():
+        order_numbers._blocks.add(order_numbers._take_block())
 
 
 @pytest.fixture

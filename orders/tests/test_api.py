@@ -20,9 +20,9 @@ from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FIELDS = {
-    "id", "status", "items", "items_amount", "discount_amount", "points_amount", "card_amount",
-    "total_amount", "refunded_amount", "currency", "coupon", "placed_at", "expires_at", "paid_at", "payment",
-    "failure",
+    "id", "number", "status", "items", "items_amount", "discount_amount", "points_amount", "card_amount",
+    "total_amount", "refunded_amount", "currency", "coupon", "metadata", "placed_at", "expires_at", "paid_at",
+    "payment", "failure",
 }  # fmt: skip
 
 

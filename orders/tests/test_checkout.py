@@ -62,6 +62,7 @@ def statements(
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("numbers_at_hand")
 def test_orders_cost_nine_statements_and_few_more_whatever_their_number(wanted, more):
     """One of them reads the unpaid orders of the accounts, and one writes the events of the feed."""
     assert [statements(count, **wanted) for count in (1, 10, 100)] == [9 + more] * 3

@@ -71,7 +71,7 @@ def _require_text(value: object) -> object:
     return value
 
 
-def _refuse_control_characters(text: str) -> str:
+def refuse_control_characters(text: str) -> str:
     if re.search(CONTROL_CHARACTERS, text):
         message = gettext_noop("must not contain control characters other than tabs and line breaks")
         raise PydanticCustomError("control_character", message)
@@ -116,10 +116,10 @@ QueryId = Annotated[QueryNumber, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
 NOT_BLANK: dict[str, Any] = {"pattern": r"\S", "json_schema_extra": {"not": {"pattern": CONTROL_CHARACTERS}}}
-NonBlankText = Annotated[str, Field(max_length=255, **NOT_BLANK), AfterValidator(_refuse_control_characters)]
+NonBlankText = Annotated[str, Field(max_length=255, **NOT_BLANK), AfterValidator(refuse_control_characters)]
 # Why staff pause or resume something. A length after the validator would be refused by another code.
 Reason = Annotated[
-    str, Field(max_length=LONGEST_REASON, **NOT_BLANK), AfterValidator(_refuse_control_characters)
+    str, Field(max_length=LONGEST_REASON, **NOT_BLANK), AfterValidator(refuse_control_characters)
 ]
 Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_to_instant)]
 Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_uuid)]

@@ -105,6 +105,11 @@ def acting_for(orders: Mapping[UUID | None, ActorContext]) -> Iterator[None]:
         _actors_by_order.reset(token)
 
 
+def key_of(actor: ActorContext) -> int | None:
+    """The number of the API key that acts; None if none does."""
+    return int(actor.name.removeprefix(KEY_NAME)) if actor.name.startswith(KEY_NAME) else None
+
+
 def unidentified(request_id: str) -> ActorContext:
     """The actor of a request until it is authenticated."""
     return ActorContext(request_id=request_id, traceparent=tracing.traceparent())

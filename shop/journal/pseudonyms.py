@@ -5,6 +5,9 @@
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
 
 from shop.db import key_walks, transactions
 from shop.journal import journal
@@ -13,11 +16,16 @@ from shop.models import JournalLine
 LINES_PER_TRANSACTION = 500
 PERSONAL = frozenset({"username", "email", "first_name", "last_name", "address"})
 """The keys of `before` and `after` whose values identify a person."""
+METADATA = "metadata"
+"""What programs keep with an order, who the customer is perhaps."""
 
 
-def replace_names(*, account_id: int, subjects: Collection[str], pseudonym: str) -> int:
+def replace_names(
+    *, account_id: int, subjects: Collection[str], order_ids: Collection[UUID], pseudonym: str
+) -> int:
     """Replace them in the lines that the account caused, and in those about `subjects`: the account's, and
-    what it asked for or approved. Returns how many changed; a repeat goes on with the rest.
+    what it asked for or approved; and the metadata in those of its orders that have any. Returns how many
+    changed; a repeat goes on with the rest.
     """
     caused = (
         JournalLine.objects.filter(actor_id=account_id)
@@ -28,9 +36,10 @@ def replace_names(*, account_id: int, subjects: Collection[str], pseudonym: str)
     for page in key_walks.pages(caused, size=LINES_PER_TRANSACTION):
         update = partial(_update_names, [id for (id,) in page], pseudonym)
         changed += transactions.run(update, transactions.REPEATABLE)
-    for page in key_walks.pages(JournalLine.objects.filter(subject__in=subjects), size=LINES_PER_TRANSACTION):
-        update = partial(_update_values, [id for (id,) in page], account_id, pseudonym)
-        changed += transactions.run(update, transactions.REPEATABLE)
+    for about in (Q(subject__in=subjects), Q(order_id__in=order_ids)):
+        for page in key_walks.pages(JournalLine.objects.filter(about), size=LINES_PER_TRANSACTION):
+            update = partial(_update_values, [id for (id,) in page], account_id, pseudonym)
+            changed += transactions.run(update, transactions.REPEATABLE)
     return changed
 
 
@@ -65,11 +74,12 @@ def _without_names(values: Mapping[str, Any], account_id: int, pseudonym: str) -
     """The values without the names; a part that has a number and a name is about that account alone."""
     if values.get("id", account_id) != account_id:
         return dict(values)
-    return {
-        key: _without_names(value, account_id, pseudonym)
-        if isinstance(value, dict)
-        else pseudonym
-        if key in PERSONAL and value
-        else value
-        for key, value in values.items()
-    }
+    replaced = dict[str, Any]()
+    for key, value in values.items():
+        if key == METADATA:
+            replaced[key] = {}
+        elif isinstance(value, dict):
+            replaced[key] = _without_names(value, account_id, pseudonym)
+        else:
+            replaced[key] = pseudonym if key in PERSONAL and value else value
+    return replaced

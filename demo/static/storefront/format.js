@@ -25,6 +25,9 @@ export const percent = (value) => percents.format(value / 100);
 
 export const number = (count) => numbers.format(count);
 
+// An order's number in groups of four; an id has its own hyphens.
+export const grouped = (name) => (name.length > 8 ? name : name.replace(/^(.{4})/, "$1-"));
+
 export const instant = (at) => instants.format(new Date(at));
 
 export const clockTime = (at) => clockTimes.format(new Date(at));

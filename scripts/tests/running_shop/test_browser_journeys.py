@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
+from orders import order_numbers
 from orders.models import Order, Refund, Saga
 from orders.tests import operating_pages
 from orders.tests.operating_pages import page_of
@@ -58,7 +59,7 @@ def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page):
     expect(receipt(page)).to_be_visible()
     expect(page.locator(".receipt .amounts dd")).to_have_text(["-₩2,000", "₩22,000", "₩500", "₩21,500"])
     order = Order.objects.get(account=mina)
-    expect(page.locator("#order-id")).to_have_text(str(order.id))
+    expect(page.locator("#order-number")).to_have_text(order_numbers.shown(order.number))
     events = [line["event"] for line in client_of(mina).get(f"/orders/{order.id}/timeline").json()["results"]]
     expect(page.locator("#timeline li")).to_have_count(len(events))
     assert (

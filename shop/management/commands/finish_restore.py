@@ -7,6 +7,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from events.feed import sequencing
+from orders import order_numbers
 
 ID_GAP = 1_000_000
 """More rows than any table gets between a restored state and the mishap."""
@@ -34,6 +35,7 @@ class Command(BaseCommand):
             else:
                 cursor.execute("UPDATE sqlite_sequence SET seq = seq + %s", [ID_GAP])
         sequencing.leave_gap()
+        order_numbers.leave_gap()
         self.stdout.write(
             f"The next ids, and the next position of the event feed, are {ID_GAP:,} further on. {NEXT}"
         )

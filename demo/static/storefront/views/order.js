@@ -49,7 +49,7 @@ const receipt = (order, timeline) => html`
       ${order.refunded_amount ? amount("amount.refunded", order.refunded_amount) : nothing}
     </dl>
     <p class="quiet">
-      ${text("order.number")} <code id="order-id">${order.id}</code><br />
+      ${text("order.number")} <code id="order-number">${grouped(order.number ?? order.id)}</code><br />
       ${text("order.placed", { time: instant(order.placed_at) })}
       ${order.coupon ? html`<br />${text("coupon")}: <code>${order.coupon}</code>` : nothing}
     </p>

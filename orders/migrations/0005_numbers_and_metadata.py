@@ -1,0 +1,63 @@
+"""Order numbers with the row of their counter, and metadata.
+
+Orders of earlier releases get their numbers by the task `orders.number`.
+"""
+
+from django.db import migrations, models
+
+import orders.models
+import shop.fields
+
+
+def make_counter(apps, schema_editor):
+    apps.get_model("orders", "NumberState").objects.get_or_create(pk=1)
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [("orders", "0004_failed_refunds")]
+
+    operations = [
+        migrations.CreateModel(
+            name="NumberState",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("next_value", models.BigIntegerField(default=0, verbose_name="next value")),
+                ("key", models.CharField(default=orders.models._new_key, max_length=64, verbose_name="key")),
+            ],
+            options={
+                "verbose_name": "state of the order numbers",
+                "verbose_name_plural": "states of the order numbers",
+            },
+        ),
+        migrations.AddField(
+            "order",
+            "metadata",
+            models.JSONField(
+                blank=True,
+                help_text="What programs keep with it: texts by their keys; none: empty.",
+                null=True,
+                verbose_name="metadata",
+            ),
+        ),
+        migrations.AddField(
+            "order",
+            "number",
+            shop.fields.ExactCharField(
+                editable=False,
+                help_text="Its short name for people; none until an order of an earlier release gets one.",
+                max_length=8,
+                null=True,
+                verbose_name="number",
+            ),
+        ),
+        migrations.AddConstraint(
+            "order", models.UniqueConstraint(fields=("number",), name="orders_order_number_is_unique")
+        ),
+        migrations.RunPython(make_counter, migrations.RunPython.noop),
+    ]

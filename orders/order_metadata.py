@@ -1,0 +1,48 @@
+"""What programs keep with an order: texts by their keys, which the shop itself never reads."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from orders import order_events, order_states
+from orders.models import Order
+from shop.db import transactions
+from shop.errors import invalid_field
+from shop.lazy_texts import mark as _
+
+MOST_TEXTS, LONGEST_KEY, LONGEST_TEXT = 20, 40, 500
+
+
+def change(*, order_id: UUID, texts: Mapping[str, str | None], account_id: int | None = None) -> None:
+    """Merge these texts into the order's metadata; None removes one. Durable when it returns.
+
+    The event about it names who did it. What changes nothing is none. Raises `NotFound`, also for an order
+    that is not the account's if one is given, and `Invalid` if there were too many.
+    """
+    own = {} if account_id is None else {"account_id": account_id}
+
+    def merge() -> None:
+        order = order_states.lock_one(order_id, **own)
+        before = order.metadata or {}
+        after = {key: text for key, text in {**before, **texts}.items() if text is not None}
+        if len(after) > MOST_TEXTS:
+            text = _("An order has {most} texts at most.", most=MOST_TEXTS)
+            raise invalid_field("metadata", "too_long", text)
+        if after == before:
+            return
+        order.metadata = after or None
+        order.save(update_fields=["metadata"])
+        order_events.note_updated(order, before=before)
+
+    transactions.run(merge, transactions.REPEATABLE)
+
+
+def orders_with(account_id: int) -> list[UUID]:
+    """The account's orders with metadata."""
+    orders = Order.objects.filter(account_id=account_id, metadata__isnull=False)
+    return list(orders.values_list("id", flat=True))
+
+
+def erase(account_id: int) -> None:
+    """Delete the metadata of the account's orders: it may say who the customer is."""
+    found = Order.objects.filter(id__in=orders_with(account_id))
+    transactions.run(lambda: found.update(metadata=None), transactions.REPEATABLE)

@@ -1,0 +1,149 @@
+"""Order numbers: unique, short, not countable; found as people type them; given to older orders in steps."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import pytest
+from django.db import transaction
+from django.db.models import F
+
+from orders import order_numbers, tasks
+from orders.models import NumberState, Order
+from orders.tests.buying import order_of
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+KEY = bytes(range(32))
+
+
+def number_of(value: int) -> str:
+    return order_numbers._permuted(value, KEY)
+
+
+def take(count: int) -> list[str]:
+    with transaction.atomic():
+        numbers = order_numbers.Numbers()
+        return [numbers.next() for _ in range(count)]
+
+
+@pytest.fixture
+def new_process(monkeypatch):
+    """No number is left of what another test took."""
+    monkeypatch.setattr(order_numbers, "_blocks", order_numbers._Blocks())
+
+
+@pytest.fixture
+def older_orders(buyer, product):
+    """Orders without a number, as an earlier release places them."""
+    for key in "abc":
+        client_of(buyer).post("/orders", order_of(product), key=key)
+    Order.objects.update(number=None)
+    return list(Order.objects.order_by("id"))
+
+
+def test_numbers_of_a_counter_are_all_different_and_have_no_signs_that_look_alike():
+    numbers = [number_of(value) for value in range(20_000)]
+    assert len(set(numbers)) == 20_000
+    assert {len(number) for number in numbers} == {8}
+    for alike in ("0O", "1IL", "2Z", "5S", "8B"):
+        assert len(set(alike) & set("".join(numbers))) <= 1
+
+
+def test_the_last_number_of_the_counter_is_followed_by_none():
+    assert number_of(order_numbers.HALF**2 - 1) != number_of(0)
+    with pytest.raises(OverflowError):
+        number_of(order_numbers.HALF**2)
+
+
+def test_numbers_do_not_show_how_many_orders_there_are():
+    """Successive ones differ at every place about as often as numbers drawn by lot, and rise as often as they
+    fall.
+    """
+    numbers = [number_of(value) for value in range(2_000)]
+    pairs = list(pairwise(numbers))
+    for place in range(order_numbers.LENGTH):
+        same = sum(first[place] == second[place] for first, second in pairs)
+        assert 40 < same < 140
+    assert 900 < sum(first < second for first, second in pairs) < 1_100
+    assert order_numbers._permuted(1, KEY) != order_numbers._permuted(1, KEY[::-1])
+
+
+@pytest.mark.usefixtures("new_process")
+def test_a_process_locks_the_counter_for_the_first_order_of_a_block_alone(django_assert_num_queries):
+    first = take(1)
+    with django_assert_num_queries(0):
+        more = [order_numbers.Numbers().next() for _ in range(order_numbers.BLOCK - 1)]
+    assert len({*first, *more}) == order_numbers.BLOCK
+    assert take(1)[0] not in {*first, *more}
+    assert NumberState.objects.get().next_value == 2 * order_numbers.BLOCK
+
+
+@pytest.mark.usefixtures("new_process")
+def test_a_block_of_a_transaction_that_fails_is_used_by_no_other():
+    with pytest.raises(RuntimeError), transaction.atomic():
+        order_numbers.Numbers().next()
+        raise RuntimeError
+    assert not NumberState.objects.filter(next_value__gt=0).exists()
+    assert order_numbers._blocks.next() is None
+
+
+@pytest.mark.usefixtures("new_process")
+def test_threads_and_processes_that_take_numbers_at_once_get_different_ones(monkeypatch):
+    monkeypatch.setattr(order_numbers, "BLOCK", 7)
+    first = take(1)
+
+    def take_some(_: int) -> list[str]:
+        return [number for _ in range(10) for number in take(3)]
+
+    with ThreadPoolExecutor(6) as threads:
+        taken = [number for some in threads.map(take_some, range(6)) for number in some]
+    assert len({*first, *taken}) == 1 + len(taken) == 1 + 6 * 30
+
+
+def test_an_order_has_a_number_by_which_its_buyer_finds_it_however_it_is_typed(buyer, product):
+    api = client_of(buyer)
+    placed, other = (api.post("/orders", order_of(product), key=key).json() for key in "ab")
+    number = placed["number"]
+    assert re.fullmatch(r"[2346789CDFGHJKMPQRTVWXY]{8}", number)
+    assert number != other["number"]
+    for typed in (number, number.lower(), f"{number[:4]}-{number[4:]}", f" {number[:4]} {number[4:]} "):
+        assert [one["id"] for one in api.get(f"/orders?number={typed}").json()["results"]] == [placed["id"]]
+    for wrong in ("x", number[:7], f"{number}2", "0" * 8, "%25"):
+        assert api.get(f"/orders?number={wrong}").json()["results"] == []
+    assert client_of(AccountFactory.create()).get(f"/orders?number={number}").json()["results"] == []
+    staff = client_of(SuperuserFactory.create())
+    assert staff.get(f"/orders?number={number}").json()["results"][0]["id"] == placed["id"]
+
+
+def test_orders_of_an_earlier_release_get_their_numbers_in_short_transactions(
+    older_orders, buyer, monkeypatch, django_assert_num_queries
+):
+    api = client_of(buyer)
+    assert [one["number"] for one in api.get("/orders").json()["results"]] == [None] * 3
+    monkeypatch.setattr(order_numbers, "NUMBERED_AT_ONCE", 2)
+    assert order_numbers.is_any_without()
+    assert tasks.number() == 3
+    assert not order_numbers.is_any_without()
+    numbers = {order.pk: order.number for order in Order.objects.all()}
+    assert len(set(numbers.values()) - {None}) == 3
+    assert tasks.number() == 0
+    assert {order.pk: order.number for order in Order.objects.all()} == numbers
+
+
+def test_an_order_that_is_locked_is_numbered_by_the_next_turn(older_orders):
+    locked = older_orders[0].pk
+    with ThreadPoolExecutor(1) as other, transaction.atomic():
+        Order.objects.select_for_update().get(pk=locked)
+        assert other.submit(tasks.number).result(timeout=10) == 2
+    assert tasks.number() == 1
+
+
+@pytest.mark.usefixtures("new_process")
+def test_after_a_restore_no_number_of_the_lost_time_is_given_again():
+    take(1)
+    before = NumberState.objects.get().next_value
+    NumberState.objects.update(next_value=F("next_value") - order_numbers.BLOCK)
+    order_numbers.leave_gap()
+    assert NumberState.objects.get().next_value > before
