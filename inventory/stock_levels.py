@@ -43,8 +43,15 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
     return {product.id: product for product in products}
 
 
+def select_stock_for_update(product_ids: Iterable[int]) -> dict[int, Stock]:
+    """Lock as `lock` does, by the ORM, and return plain rows."""
+    open_transaction.assert_inside()
+    rows = Product.objects.select_for_update().filter(id__in=set(product_ids)).order_by("id")
+    return {row[0]: Stock(*row) for row in rows.values_list(*COLUMNS)}
+
+
 def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
-    """Lock as `lock` does, and return plain rows: building model instances took longer than reading them."""
+    """The same by SQL of its own, which takes no longer to write than the database to answer it."""
     open_transaction.assert_inside()
     return read_stock(product_ids, for_update=bulk_sql.for_update())
 

@@ -88,6 +88,7 @@ class PlacedOrder:
 
 
 PlacementResult = PlacedOrder | Replay | FirstcomeError
+LockStock = Callable[[set[int]], dict[int, Stock]]
 Decide = Callable[[Sequence[OrderRequest]], list[PlacementResult]]
 
 
@@ -103,11 +104,13 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
         yield accounts.referenced_row(order_request.account_id)
 
 
-def place_one(order_request: OrderRequest, *, is_locked: bool) -> PlacedOrder | Replay:
+def place_one(
+    order_request: OrderRequest, *, is_locked: bool, lock: LockStock = reservations.lock
+) -> PlacedOrder | Replay:
     """Decide one order in its own transaction; raises its refusal, and what `decide` raises."""
 
     def decide_it(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
-        decide_once = partial(decide, order_requests, lock_stock=is_locked, lock_coupons=is_locked)
+        decide_once = partial(decide, order_requests, lock_stock=is_locked, lock_coupons=is_locked, lock=lock)
         try:
             return transactions.run(decide_once, transactions.KEYED)
         except IntegrityError:
@@ -155,14 +158,18 @@ def decide_without_lapsed(decide: Decide, order_requests: Sequence[OrderRequest]
 
 
 def decide(
-    order_requests: Sequence[OrderRequest], *, lock_stock: bool = True, lock_coupons: bool = True
+    order_requests: Sequence[OrderRequest],
+    *,
+    lock_stock: bool = True,
+    lock_coupons: bool = True,
+    lock: LockStock = reservations.lock,
 ) -> list[PlacementResult]:
     """Decide a batch in order of arrival, then write it: the same few statements for any number.
 
     Campaigns with a shared code are locked as the stock is: many orders compete for both. Raises
     `transactions.ChangedMeanwhile` when a row that was read without a lock was changed since.
     """
-    state = _read_state(order_requests, lock_stock, lock_coupons)
+    state = _read_state(order_requests, lock if lock_stock else None, lock_coupons)
     # Last: a repeat is never refused for what its order, placed by a faster duplicate, has used up.
     seen = recorded_answers.read_recorded_keys([order_request.keyed for order_request in order_requests])
     effects: dict[tuple[int, str], Effect] = {}
@@ -221,13 +228,15 @@ class BatchState:
     noted: list[journal.NewJournalLine] = field(default_factory=list)
 
 
-def _read_state(order_requests: Sequence[OrderRequest], lock_stock: bool, lock_coupons: bool) -> BatchState:
+def _read_state(
+    order_requests: Sequence[OrderRequest], lock: LockStock | None, lock_coupons: bool
+) -> BatchState:
     product_ids = {line.product_id for order_request in order_requests for line in order_request.lines}
-    stock = reservations.lock(product_ids) if lock_stock else reservations.read(product_ids)
+    stock, is_locked = (lock or reservations.read)(product_ids), lock is not None
     named = {order_request.coupon for order_request in order_requests if order_request.coupon_code}
     coupons, firsts = BatchCoupons(), FirstOrders()
     if named:
-        coupons = coupon_requests.read(named, lock_campaigns=lock_stock, lock_coupons=lock_coupons)
+        coupons = coupon_requests.read(named, lock_campaigns=is_locked, lock_coupons=lock_coupons)
         firsts = first_orders.read(coupon_requests.accounts_of_first_orders(coupons, named))
     # After the stock, whose lock or version makes them exact.
     requested = [(order_request.account_id, order_request.lines) for order_request in order_requests]
@@ -235,7 +244,7 @@ def _read_state(order_requests: Sequence[OrderRequest], lock_stock: bool, lock_c
     sales = NO_SALES
     if any(product.sale_id is not None for product in stock.values()):
         wanted = [(account_id, _sales_of(lines, stock)) for account_id, lines in requested]
-        sales = order_checks.read(wanted, clock.now(), is_locked=lock_stock)
+        sales = order_checks.read(wanted, clock.now(), is_locked=is_locked)
     cards = card_limits.lock_and_count([order_request.payer for order_request in order_requests])
     # After the entries, whose locks an admission may have held: none is used before it was admitted.
     now = clock.now()

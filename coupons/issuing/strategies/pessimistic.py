@@ -1,12 +1,14 @@
-"""`pessimistic`: `SELECT ... FOR UPDATE` on the campaign, one transaction for each request.
+"""`pessimistic`: the ORM's `select_for_update()` on the campaign, one transaction for each request.
 
 Exact; positions in the order in which the database grants the lock; one lock and one flush for each request,
 also for refusals; needs no Redis.
 """
 
 from coupons.allocation import eligibility
+from coupons.allocation.eligibility import AllocationResult, Applicants
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.issuing.strategies import concurrency_limit
+from coupons.models import Campaign
 from shop.db import transactions
 
 
@@ -14,8 +16,11 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
     """Wait for the campaign's concurrency limit, lock its row, and decide this request alone."""
     with concurrency_limit(campaign_id).permit():
         request = IssueRequest(user_id)
-        [outcome] = transactions.run(
-            lambda: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=[request]),
-            transactions.KEYED,
-        )
+        outcome = transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED)
     return eligibility.unwrap(outcome)
+
+
+def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
+    """Decide by what is read under the lock: nothing of it changes before the transaction ends."""
+    campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
+    return eligibility.allocate(Applicants(campaign, [request.user_id]), [request])[0]
