@@ -83,10 +83,6 @@ def shown(number: str | None) -> str:
     return "-".join(number[start : start + GROUP] for start in range(0, len(number), GROUP))
 
 
-def is_any_without() -> bool:
-    return Order.objects.filter(number=None).exists()
-
-
 def number_orders() -> int:
     """Number the orders that an earlier release placed, the oldest first, in short transactions. Returns how
     many.

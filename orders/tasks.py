@@ -1,7 +1,7 @@
 """Celery tasks: each calls one function, and may run twice or never."""
 
 from celery import shared_task
-from celery.signals import worker_init, worker_shutdown
+from celery.signals import worker_init, worker_ready, worker_shutdown
 
 from orders import cancellation, order_numbers
 from orders.payment import gateway_events
@@ -45,10 +45,16 @@ def handle_webhooks_due() -> int:
     return len(ids)
 
 
-@shared_task(name="orders.number", is_due=staticmethod(order_numbers.is_any_without))
+@shared_task(name="orders.number")
 def number() -> int:
     """Number the orders that an earlier release placed. Returns how many."""
     return order_numbers.number_orders()
+
+
+@worker_ready.connect
+def number_soon(**_: object) -> None:
+    """An upgrade starts workers: what the release before placed since is numbered within the hour."""
+    dispatch.enqueue(number)
 
 
 @shared_task(name="orders.sweep", is_due=staticmethod(cancellation.is_any_due))

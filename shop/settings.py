@@ -248,7 +248,6 @@ CELERY_BEAT_SCHEDULE = {
         "orders.advance": DUE_SECONDS,
         "orders.handle_webhooks_due": DUE_SECONDS,
         "orders.sweep": SWEEP_SECONDS,
-        "orders.number": 12 * SWEEP_SECONDS,
         "inventory.sweep": SWEEP_SECONDS,
         "coupons.sweep": SWEEP_SECONDS,
         "sales.sweep": SWEEP_SECONDS,
@@ -256,6 +255,7 @@ CELERY_BEAT_SCHEDULE = {
         "shop.sweep": 12 * SWEEP_SECONDS,
         "payments.reconcile": RECONCILE_SECONDS,
         "payments.sweep": 3600.0,
+        "orders.number": 3600.0,
         "shop.audit": AUDIT_POLL_SECONDS,
     }.items()
     if seconds
