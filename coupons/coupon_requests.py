@@ -202,7 +202,7 @@ def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupo
         kind = redemption.OpensSoon if opens_in <= OPENS_SOON else Rejected
         raise redemption.not_usable("not_found", kind=kind)
     refused = shared.applicants.refusal(account_id)
-    if refused is None and campaign.remaining <= len(shared.new):
+    if refused is None and not campaign.has_left(len(shared.new) + 1):
         refused = eligibility.sold_out_refusal(campaign)
     if refused is not None:
         raise redemption.not_usable(refused.code, refused.detail)

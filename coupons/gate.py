@@ -10,6 +10,7 @@ gate that is wrong, because Redis lost some of it or came back with old data, or
 lost. The next request fills it again from the database.
 """
 
+import sys
 from collections.abc import Collection, Mapping
 from functools import partial
 from itertools import chain
@@ -177,9 +178,11 @@ def read_counts(client: Redis, campaign_id: int) -> GateCounts | None:
 def _terms_arguments(campaign: Campaign) -> list[int | str]:
     """The arguments of scripts for the terms: how long they are kept, the terms, and how long the members."""
     kept = seconds_kept(campaign)
+    # A process that doesn't know yet that the campaign is for everybody by now may still ask its gate.
+    slots = sys.maxsize if campaign.capacity is None else campaign.capacity
     times = (campaign.opens_at, campaign.closes_at)
     opens, closes = ("" if at is None else int(at.timestamp() * 1000) for at in times)
-    return [kept, campaign.version, campaign.capacity, opens, closes, kept + SECONDS_LONGER]
+    return [kept, campaign.version, slots, opens, closes, kept + SECONDS_LONGER]
 
 
 def fill(*, campaign_id: int) -> bool:

@@ -20,7 +20,7 @@ LONGEST_VALIDITY_DAYS = 36_500
 
 
 class Campaign(models.Model):
-    """An offer of `quantity` coupons, first come, first served.
+    """An offer of `quantity` coupons, first come, first served; without a quantity it is for everybody.
 
     `issued` counts the issued coupons, and is the last position; `confirming` counts the slots that its
     partner has not confirmed yet; `codes_added` counts the codes of its pool. `version` counts changes, for
@@ -51,7 +51,13 @@ class Campaign(models.Model):
 
     name = models.CharField(_("name"), max_length=255)
     strategy = models.CharField(_("strategy"), max_length=32, default="group_commit")
-    quantity = models.PositiveBigIntegerField(_("quantity"), validators=[MinValueValidator(1)])
+    quantity = models.PositiveBigIntegerField(
+        _("quantity"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("Empty: for everybody, one coupon an account, never sold out."),
+    )
     issued = models.PositiveBigIntegerField(_("issued"), default=0, editable=False)
     confirming = models.PositiveBigIntegerField(_("confirming"), default=0, editable=False)
     version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
@@ -119,16 +125,22 @@ class Campaign(models.Model):
         return self.name
 
     @property
-    def capacity(self) -> int:
-        """How many coupons it can ever issue: with a pool, each takes one of its codes for good."""
-        if self.code_source == self.CodeSource.POOL:
-            return min(self.quantity, self.codes_added)
-        return self.quantity
+    def capacity(self) -> int | None:
+        """How many coupons it can ever issue, None for everybody: with a pool, each takes a code for good."""
+        if self.quantity is None or self.code_source != self.CodeSource.POOL:
+            return self.quantity
+        return min(self.quantity, self.codes_added)
 
     @property
-    def remaining(self) -> int:
-        """How many coupons are left to issue: with a pool, no more than it has codes for."""
-        return self.capacity - self.issued - self.confirming
+    def remaining(self) -> int | None:
+        """How many coupons are left to issue, None for everybody: with a pool, as it has codes for."""
+        capacity = self.capacity
+        return None if capacity is None else capacity - self.issued - self.confirming
+
+    def has_left(self, number: int) -> bool:
+        """Whether so many coupons are left to issue."""
+        remaining = self.remaining
+        return remaining is None or remaining >= number
 
     @property
     def product_ids(self) -> list[int]:
@@ -152,7 +164,7 @@ class Campaign(models.Model):
             return self.Status.SCHEDULED
         if self.capacity == 0:
             return self.Status.AWAITING_CODES
-        return self.Status.OPEN if self.remaining > 0 else self.Status.SOLD_OUT
+        return self.Status.OPEN if self.has_left(1) else self.Status.SOLD_OUT
 
 
 def _campaign_key(related_name: str) -> "models.ForeignKey[Campaign, Campaign]":

@@ -45,7 +45,7 @@ def note_sold_out(campaign_id: int) -> None:
     One request reads, and the others go on: a pool may run out while slots are left, so that each comes here.
     """
     shared = campaign(campaign_id)
-    if shared.recent().remaining > 0:
+    if shared.recent().has_left(1):
         shared.read_unless_busy()
 
 

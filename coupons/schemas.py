@@ -85,6 +85,8 @@ class ChangeDiscountInput(Input):
 class CreateCampaignInput(Input):
     """Without `opens_at` it opens at once, without `closes_at` it stays open.
 
+    `quantity` null: for everybody, one coupon an account, and never sold out; not with the strategies
+    `conditional_update`, `redis_gate`, `code_pool` and `queue`, nor with a pool of codes.
     `shared_code` is for the code source `shared`, which demands it: an order that names it gets the account's
     own coupon of the campaign, issued with the order if need be, and shows that coupon's code. No partner
     and no queue goes with it. The discount counts over the lines of `products` alone; with an empty list it
@@ -92,9 +94,11 @@ class CreateCampaignInput(Input):
     ended unpaid, or was refunded in full, doesn't count.
     """
 
+    null_is_a_value = frozenset({"quantity"})
+
     name: NonBlankText
     strategy: StrategyName = "group_commit"
-    quantity: Quantity
+    quantity: Quantity | None
     opens_at: Instant | None = None
     closes_at: Instant | None = None
     code_source: CodeSource = "generated"
@@ -108,7 +112,11 @@ class CreateCampaignInput(Input):
 
 
 class ChangeCampaignInput(Input):
-    """Only the given fields change; `products: []` has the discount count over all lines again."""
+    """Only the given fields change; `products: []` has the discount count over all lines again, and
+    `quantity: null` makes it a campaign for everybody.
+    """
+
+    null_is_a_value = frozenset({"quantity"})
 
     name: NonBlankText | None = None
     strategy: StrategyName | None = None
@@ -179,6 +187,7 @@ class DiscountBody(BaseModel):
 class CampaignBody(BaseModel):
     """`remaining` is how many coupons can still be issued: with a pool, no more than it has codes.
 
+    It is null like the `quantity` of a campaign for everybody, which is never `sold_out`.
     So a campaign whose pool is smaller than its `quantity` is `sold_out` after its last code, and open again
     once codes are added; before its first code it is `awaiting_codes` instead of `open`. While staff have
     paused it, its `status` is `paused` unless it is `closed`. Only staff see the `shared_code`, which is null
@@ -189,9 +198,9 @@ class CampaignBody(BaseModel):
     id: int
     name: str
     strategy: StrategyName
-    quantity: int
+    quantity: int | None
     issued: int
-    remaining: int
+    remaining: int | None
     opens_at: datetime
     closes_at: datetime | None
     code_source: CodeSource
@@ -269,7 +278,7 @@ def campaign_body(campaign: Campaign, *, for_staff: bool = False) -> dict[str, A
         "strategy": campaign.strategy,
         "quantity": campaign.quantity,
         "issued": campaign.issued,
-        "remaining": max(0, campaign.remaining),
+        "remaining": None if campaign.remaining is None else max(0, campaign.remaining),
         "opens_at": campaign.opens_at,
         "closes_at": campaign.closes_at,
         "code_source": campaign.code_source,

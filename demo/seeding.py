@@ -114,7 +114,7 @@ def seed_campaigns() -> int:
     for terms in kinds:
         campaign = Campaign.objects.filter(name=terms["name"]).first() or campaigns.create(**terms)
         if campaign.code_source == POOL:
-            pool.generate(campaign_id=campaign.pk, count=campaign.quantity - campaign.codes_added)
+            pool.generate(campaign_id=campaign.pk, count=POOL_CODES - campaign.codes_added)
     return len(kinds)
 
 

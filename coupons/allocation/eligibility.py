@@ -99,7 +99,7 @@ def lets_in(user_id: int) -> Q:
 def issues_at(now: datetime) -> Q:
     """What `refusal` demands of a campaign's own terms but its pool, as a condition on its row."""
     is_running = Q(opens_at__lte=now, paused_at__isnull=True) & Campaign.not_closed_at(now)
-    return is_running & Q(quantity__gt=F("issued") + F("confirming"))
+    return is_running & (Q(quantity__isnull=True) | Q(quantity__gt=F("issued") + F("confirming")))
 
 
 def is_paused(now: datetime) -> Q:

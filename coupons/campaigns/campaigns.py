@@ -30,11 +30,12 @@ class Terms(TypedDict, total=False):
     """The terms of a campaign that staff set, named as its columns; amounts in minor units.
 
     `products` are the ids of the products whose lines the discount counts over; none: it counts over all.
+    `quantity` is None for everybody: one coupon an account.
     """
 
     name: str
     strategy: str
-    quantity: int
+    quantity: int | None
     opens_at: datetime
     closes_at: datetime | None
     code_source: str
@@ -53,6 +54,8 @@ class Terms(TypedDict, total=False):
 # Orders issue coupons of shared codes under the lock of the campaign's row (`coupons.coupon_requests`), and
 # `POST /coupons` by its strategy, which must therefore decide by that row alone.
 STRATEGIES_OF_SHARED_CODES = ("group_commit", "pessimistic", "optimistic", "conditional_update")
+# The others keep count of what is left outside of the campaign's row, or issue from a pool, which ends.
+STRATEGIES_FOR_EVERYBODY = ("group_commit", "pessimistic", "optimistic", "spin_lock", "fair_lock")
 SAFE_LENGTH = 8
 """Shorter shared codes are guessed sooner than the limits of wrong codes suggest."""
 # The unique keys that a shared code meets; SQLite names the column instead of the key.
@@ -77,6 +80,14 @@ FAULTS: dict[Fault, Text] = {
     ("strategy", "not_for_shared_code"): _(
         "With a shared code the strategy must be one of {strategies}.",
         strategies=", ".join(STRATEGIES_OF_SHARED_CODES),
+    ),
+    ("quantity", "number_required"): _(
+        "For everybody the strategy must be one of {strategies}, and the codes can't come from a pool.",
+        strategies=", ".join(STRATEGIES_FOR_EVERYBODY),
+    ),
+    ("strategy", "not_for_everybody"): _(
+        "The campaign is for everybody: its strategy must be one of {strategies}.",
+        strategies=", ".join(STRATEGIES_FOR_EVERYBODY),
     ),
     ("partner", "not_for_shared_code"): _("A partner can't confirm the coupons of a shared code."),
     ("products", "too_many"): _("A campaign may name {most} products at most.", most=MOST_PRODUCTS),
@@ -128,7 +139,7 @@ def raise_quantity(*, campaign_id: int, quantity: int, reason: str) -> Campaign:
     """Raise the campaign's quantity, also while it issues coupons; `reason` is kept in the journal.
 
     Of two that raise it at once the higher one stays. Raises `NotFound`; `Invalid` `not_raised` unless it is
-    above the quantity that the campaign has by then.
+    above the quantity that the campaign has by then: a campaign for everybody has none.
     """
     return change(campaign_id=campaign_id, reason=reason, only_raises=True, quantity=quantity)
 
@@ -147,10 +158,8 @@ def change(
     def work() -> Campaign:
         campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
         present = terms_of(campaign)
-        if only_raises and terms["quantity"] <= campaign.quantity:
-            had = campaign.quantity
-            detail = _("The quantity is {quantity} already, and is only raised here.", quantity=had)
-            raise invalid_field("quantity", "not_raised", detail)
+        if only_raises:
+            _require_raised(campaign, terms["quantity"])
         changed = _changed_terms(present, terms)
         _require_changeable(campaign, changed)
         _write_changed(campaign, changed)
@@ -333,6 +342,7 @@ def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:
         and partner not in partners.configured(),
         ("products", "too_many"): len(products) > MOST_PRODUCTS,
         ("products", "unknown"): unknown,
+        **_wrong_for_everybody(campaign, changed),
     }
     own = {
         ("partner", "never_asked"): _("The strategy {strategy} asks no partner.", strategy=strategy),
@@ -347,6 +357,19 @@ def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:
     _refuse(wrong, FAULTS | own)
     if "shared_code" in changed and code and pool.existing_codes([code]):
         raise pool.code_exists(code)
+
+
+def _wrong_for_everybody(campaign: Campaign, changed: Mapping[str, Any]) -> dict[Fault, object]:
+    """The faults of a campaign for everybody whose strategy, or pool, needs a quantity."""
+    if campaign.quantity is not None:
+        return {}
+    is_unsuited = campaign.strategy not in {*STRATEGIES_FOR_EVERYBODY, *issuing.LAB_ONLY}
+    is_of_change = "strategy" in changed and "quantity" not in changed
+    needs_number = campaign.code_source == "pool" or (is_unsuited and not is_of_change)
+    return {
+        ("quantity", "number_required"): needs_number,
+        ("strategy", "not_for_everybody"): is_unsuited and is_of_change,
+    }
 
 
 def _require_approval(campaign: Campaign, kind: str, terms: Mapping[str, Any]) -> None:
@@ -381,6 +404,18 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
             _("Coupons of this campaign are out; {terms} can't change any more.", terms=", ".join(fixed)),
             code="campaign_has_coupons",
         )
+
+
+def _require_raised(campaign: Campaign, quantity: int | None) -> None:
+    """Refuse a quantity that is not above the campaign's, and any for a campaign for everybody."""
+    had = campaign.quantity
+    if had is None:
+        detail = _("{campaign} is for everybody: there is no quantity to raise.", campaign=campaign.name)
+    elif quantity is not None and quantity <= had:
+        detail = _("The quantity is {quantity} already, and is only raised here.", quantity=had)
+    else:
+        return
+    raise invalid_field("quantity", "not_raised", detail)
 
 
 def _require_in_future(times: Mapping[str, datetime | None]) -> None:

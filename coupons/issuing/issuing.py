@@ -116,7 +116,7 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
             code="strategy_not_available",
         )
     is_away = bool(seen.partner) and confirmation.is_unavailable(seen.partner)
-    if is_away or seen.remaining <= 0:
+    if is_away or not seen.has_left(1):
         applicants = await submit_to_batcher(lookup_batcher(campaign_id), user_id)
         # A slot that was released since has changed the campaign's version.
         if is_away or applicants.campaign.version == seen.version:

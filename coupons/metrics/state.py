@@ -10,7 +10,8 @@ from shop import clock
 QUANTITY, ISSUED = "firstcome_campaign_quantity", "firstcome_campaign_issued"
 CODES_LEFT = "firstcome_pool_codes_left"
 HELPS = {
-    QUANTITY: "Coupons that each of the running campaigns that opened last can issue, as it has codes.",
+    QUANTITY: "Coupons that each of the running campaigns that opened last can issue, as it has codes; "
+    "none for everybody's.",
     ISSUED: "Coupons issued of each of these campaigns.",
     CODES_LEFT: "Codes left in the pool of each of these campaigns that has one.",
 }
@@ -37,7 +38,7 @@ def read_running() -> dict[str, dict[str, float]]:
     campaigns = running()
     pools = [one for one in campaigns if one.code_source == Campaign.CodeSource.POOL]
     return {
-        QUANTITY: {str(one.pk): one.capacity for one in campaigns},
+        QUANTITY: {str(one.pk): one.capacity for one in campaigns if one.capacity is not None},
         ISSUED: {str(one.pk): one.issued for one in campaigns},
         CODES_LEFT: {str(one.pk): one.codes_added - one.issued - one.confirming for one in pools},
     }

@@ -69,6 +69,17 @@ def test_a_campaign_is_added(operator):
     assert LogEntry.objects.get().object_id == str(campaign.pk)
 
 
+def test_a_campaign_without_a_quantity_is_for_everybody_unless_its_strategy_needs_one(operator):
+    page = "/admin/coupons/campaign/add/"
+    operator.post(page, new_form() | {"quantity": "", "strategy": "queue"})
+    assert "For everybody the strategy must be one of" in messages(operator, page)
+    assert not Campaign.objects.exists()
+
+    assert operator.post(page, new_form() | {"quantity": ""}).status_code == 302
+
+    assert Campaign.objects.get().quantity is None
+
+
 def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(operator, monkeypatch):
     """Django's own save writes every column, and so the count as the page had read it."""
     campaign = CampaignFactory.create()

@@ -242,6 +242,20 @@ def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(strategy,
     assert held == placed["PlacedOrder"] == Order.objects.count()
 
 
+def test_all_of_40_orders_and_40_requests_get_the_coupon_of_a_code_for_everybody():
+    campaign = shared_campaign(quantity=None)
+    product, buyers = ProductFactory.create(on_hand=100), [buying.account().id for _ in range(40)]
+    orders = [partial(checkout.place, request_of(buyer, product)) for buyer in buyers]
+    requests = [partial(issuing.issue, campaign_id=campaign.pk, user_id=buyer) for buyer in buyers]
+
+    outcomes = race([*orders, *requests])
+
+    assert buying.reasons(outcomes[:40]) == {"PlacedOrder": 40}
+    assert buying.reasons(outcomes[40:]) == {"Issued": 40}
+    assert positions(campaign) == list(range(1, 41))
+    assert Coupon.objects.filter(status="held").count() == 40
+
+
 def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy, settings):
     settings.OPTIMISTIC_RETRIES = 100
     shared_campaign()

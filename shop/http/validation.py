@@ -6,7 +6,7 @@
 import re
 from collections.abc import Collection
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from uuid import UUID
 
 from django.utils.translation import gettext_noop
@@ -48,7 +48,9 @@ def _allow_null_in_schema(schema: dict[str, Any]) -> None:
 
 
 class Input(BaseModel):
-    """The base of request bodies."""
+    """The base of request bodies. A null member counts as absent, unless `null_is_a_value` names it."""
+
+    null_is_a_value: ClassVar[Collection[str]] = ()
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, json_schema_extra=_allow_null_in_schema
@@ -125,6 +127,7 @@ Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_to_instant)]
 Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_uuid)]
 
 Shape = TypeVar("Shape", bound=BaseModel)
+Body = TypeVar("Body", bound=Input)
 
 
 class PauseInput(Input):
@@ -133,7 +136,7 @@ class PauseInput(Input):
     reason: Reason
 
 
-def read(shape: type[Shape], request: Request) -> Shape:
+def read(shape: type[Body], request: Request) -> Body:
     """The request's body as `shape`. Raises `Invalid` with one entry per wrong field."""
     body = request.data
     if not isinstance(body, dict):
@@ -141,7 +144,9 @@ def read(shape: type[Shape], request: Request) -> Shape:
     if _count_members(body) > MOST_MEMBERS:
         raise invalid_field("", "too_many_members", _("The body has too many members."))
     given = {
-        name: one if name in AS_TYPED else _cleaned(one) for name, one in body.items() if one is not None
+        name: one if name in AS_TYPED else _cleaned(one)
+        for name, one in body.items()
+        if one is not None or name in shape.null_is_a_value
     }
     if len(given) > MOST_ERRORS:
         # An error of each would take longer to make than the body to send.
