@@ -51,11 +51,13 @@ MOST_INTERVALS = 120
 def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase:
     """The page: the curve of issue, and the place of the results."""
     campaign = _campaign(request, campaign_id)
-    issued = gettext("%(count)s of %(total)s")
+    issued = f"{campaign.issued:,}"
+    if campaign.capacity is not None:
+        issued = gettext("%(count)s of %(total)s") % {"count": issued, "total": f"{campaign.capacity:,}"}
     context: dict[str, Any] = {
         "title": gettext("Results of %(name)s") % {"name": campaign.name},
         "campaign": campaign,
-        "issued": issued % {"count": f"{campaign.issued:,}", "total": f"{campaign.capacity:,}"},
+        "issued": issued,
         "status": campaign.status_at(clock.now()).label,
         "opts": Campaign._meta,
     }

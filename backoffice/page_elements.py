@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext
 
+from coupons.models import Campaign
 from sales.models import SaleEntry
 from sales.waiting_room import entries as sale_entries
 from shop import clock
@@ -50,6 +51,14 @@ link = partial(display.link, look="fc-anywhere text-link underline")
 def row_link(row: Model, text: object = "") -> SafeString:
     """A link to the admin's page of the row: its key, unless the link has another text."""
     return link(text or row.pk, f"admin:{row._meta.app_label}_{row._meta.model_name}_change", row.pk)
+
+
+def coupons_left(campaign: Campaign) -> str:
+    """How many of the campaign's coupons are left; of one for everybody, how many are issued."""
+    if campaign.remaining is None:
+        return gettext("for everybody, %(count)s issued") % {"count": f"{campaign.issued:,}"}
+    left = {"left": f"{campaign.remaining:,}", "quantity": f"{campaign.capacity:,}"}
+    return gettext("%(left)s left of %(quantity)s") % left
 
 
 def instant(at: datetime | None) -> str:

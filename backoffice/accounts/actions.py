@@ -24,7 +24,7 @@ from accounts import accounts, permissions
 from accounts.admin import DISABLING, may_act_on
 from accounts.personal_data import erasure, registry
 from accounts.tokens import sign_outs
-from backoffice.page_elements import Button
+from backoffice.page_elements import Button, coupons_left
 from coupons.allocation.writes import Issued, Queued
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
@@ -56,8 +56,7 @@ class IssueCouponForm(ActionForm):
         super().__init__(*args, **kwargs)
         # Which campaigns issue coupons is decided when one is issued: a repeat may come when it is sold out.
         running = campaigns.running().order_by("-pk")[:MOST_CAMPAIGNS]
-        left = gettext("%(count)s left")
-        choices = [(one.pk, f"{one.name}: {left % {'count': f'{one.remaining:,}'}}") for one in running]
+        choices = [(one.pk, f"{one.name}: {coupons_left(one)}") for one in running]
         none_chosen = gettext("Choose one") if choices else gettext("No campaign issues coupons now")
         self.fields["campaign"].widget.choices = [("", none_chosen), *choices]
 
@@ -79,14 +78,12 @@ class EraseForm(ActionForm):
 def issue_coupon(request: HttpRequest, account: User) -> Action:
     def preview(data: Mapping[str, Any]) -> ActionPreview:
         campaign = campaigns.get(campaign_id=data["campaign"], include_closed=True)
-        left = gettext("%(count)s of %(total)s")
-        counts = {"count": f"{campaign.remaining:,}", "total": f"{campaign.capacity:,}"}
         is_percent = campaign.discount_type == campaign.DiscountType.PERCENT
         discount = f"{campaign.discount_value} %" if is_percent else format_amount(campaign.discount_value)
         return ActionPreview(
             gettext("Issue a coupon of %(campaign)s to %(account)s?")
             % {"campaign": campaign.name, "account": account.username},
-            facts=[(gettext("Discount"), discount), (gettext("Left in the campaign"), left % counts)],
+            facts=[(gettext("Discount"), discount), (gettext("Campaign"), coupons_left(campaign))],
             warning=gettext("It can be made void afterwards, but its slot is not issued again."),
         )
 

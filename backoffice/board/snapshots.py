@@ -47,7 +47,8 @@ Figures = dict[str, Any]
 def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
     """The running campaigns and sales, those that open within the hour, these products, and paused ones.
 
-    Of each, `left` is what may still be issued, or what new orders may reserve. `with_partner` are slots that
+    Of each, `left` is what may still be issued, None for everybody, or what new orders may reserve.
+    `with_partner` are slots that
     its partner is confirming; `rate_per_minute` is None without a waiting room, and `waiting` until its
     entries have positions.
     """
@@ -55,7 +56,7 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
     # Each with the latest opening first.
     running = coupons_state.running()
     # Those without codes wait for operators.
-    issuing = [campaign for campaign in running if campaign.remaining > 0 or not campaign.capacity]
+    issuing = [campaign for campaign in running if campaign.has_left(1) or not campaign.capacity]
     sold_out = [campaign for campaign in running if campaign not in issuing]
     soon = Campaign.objects.filter(opens_at__gt=now, opens_at__lte=now + OPENING_SOON).order_by("opens_at")
     shown = [*soon[:OPENING_SHOWN], *issuing, *sold_out[:SOLD_OUT_SHOWN]][:CAMPAIGNS_SHOWN]
@@ -69,6 +70,7 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
             one.remaining,
             quantity=one.quantity,
             capacity=one.capacity,
+            issued=one.issued,
             with_partner=one.confirming,
             opens_at=one.opens_at.timestamp(),
         )
@@ -130,7 +132,7 @@ def _shown_sales(now: datetime) -> list[Sale]:
     return [*soon[:OPENING_SHOWN], *sales_metrics.running()[:SALES_SHOWN]][:SALES_SHOWN]
 
 
-def _row(one: Campaign | Sale | Product, status: str, left: int, **more: object) -> Figures:
+def _row(one: Campaign | Sale | Product, status: str, left: int | None, **more: object) -> Figures:
     return {"id": one.pk, "name": one.name, "status": str(status), "left": left, **more}
 
 
@@ -265,6 +267,7 @@ def compose(
         "p95": requests["p95"],
         **{f"p95.{app}": percentile(times, 0.95, app) for app in APPS},
         **{f"{kind[:-1]}.{one['id']}": one["left"] for kind, rows in goods.items() for one in rows},
+        **{f"issued.{one['id']}": one["issued"] for one in goods["campaigns"] if one["left"] is None},
         **{f"orders.{status}": number for status, number in shop["orders"].items()},
         **{f"orders_a_second.{event}": _mean(latest, orders[event,]) for event in ORDER_EVENTS},
         "in_doubt": shop["in_doubt"],
@@ -277,8 +280,10 @@ def compose(
 
     def card(kind: str, one: Figures, **more: Any) -> Figures:
         """With how much goes a second, and in how many seconds nothing would be left at that rate."""
-        rate = change_rate(points, f"{kind}.{one['id']}", is_falling=True)
-        ends = one["left"] / rate if rate and one["left"] > 0 else None
+        is_endless = one["left"] is None
+        series = f"{'issued' if is_endless else kind}.{one['id']}"
+        rate = change_rate(points, series, is_falling=not is_endless)
+        ends = one["left"] / rate if rate and not is_endless and one["left"] > 0 else None
         return one | more | {"rate": rate, "ends_in_seconds": ends}
 
     return {

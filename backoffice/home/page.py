@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from structlog import get_logger
 
 from backoffice.board import page as board_page, snapshots
-from backoffice.page_elements import age, ago, link, may_view, row_link
+from backoffice.page_elements import age, ago, coupons_left, link, may_view, row_link
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
 from events.models import BUILT_IN, WebhookDelivery
@@ -236,11 +236,10 @@ def running_campaigns(request: HttpRequest) -> Work:
         coupons_state.running(),
         key=lambda one: (
             one.paused_at is None,
-            one.remaining <= 0 < one.capacity,
-            one.remaining / one.quantity,
+            one.capacity != 0 and not one.has_left(1),
+            1 if one.remaining is None or one.quantity is None else one.remaining / one.quantity,
         ),
     )
-    left = _("%(left)s left of %(quantity)s")
     return _running(
         request,
         running,
@@ -252,7 +251,7 @@ def running_campaigns(request: HttpRequest) -> Work:
             "%(count)s are paused: they issue nothing until they are resumed.",
             "count",
         ),
-        details=lambda one: [left % {"left": f"{one.remaining:,}", "quantity": f"{one.capacity:,}"}],
+        details=lambda one: [coupons_left(one)],
         all_rows=link(_("All campaigns"), "admin:coupons_campaign_changelist"),
     )
 

@@ -114,6 +114,16 @@ def test_a_quantity_is_raised_and_never_lowered(campaign):
     assert campaign.quantity == 2500
 
 
+def test_the_quantity_of_a_campaign_for_everybody_is_not_raised():
+    campaign = CampaignFactory.create(name="Spring", quantity=None)
+
+    refused = press(client_of(*CHANGES), f"campaigns/{campaign.pk}/quantity", quantity="99")
+
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, "not_raised")
+    campaign.refresh_from_db()
+    assert campaign.quantity is None
+
+
 def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(campaign, product):
     paths = [f"campaigns/{campaign.pk}/{action}" for action in ("pause", "resume", "quantity")]
     paths += [f"products/{product.pk}/{action}" for action in ("pause", "resume")]

@@ -80,6 +80,7 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon():
     coupon_of(sold_out)
     paused = CampaignFactory.create(name="Paused", opens_at=clock.now() - timedelta(days=2))
     pausing.pause(campaign_id=paused.pk, reason="A wrong price.")
+    coupon_of(CampaignFactory.create(name="All", quantity=None, opens_at=clock.now() - timedelta(days=3)))
     CampaignFactory.create(name="Soon", opens_at=clock.now() + timedelta(minutes=30))
     CampaignFactory.create(name="Tomorrow", scheduled=True)
     CampaignFactory.create(name="Closed", closed=True)
@@ -91,6 +92,7 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon():
         ("Soon", "scheduled", 100),
         ("Open", "open", 2),
         ("Paused", "paused", 100),
+        ("All", "open", None),
         ("Sold out", "sold_out", 0),
     ]
 
@@ -196,6 +198,18 @@ def test_the_rate_is_that_of_the_last_ten_seconds_and_says_when_nothing_is_left(
     for second in range(17, 28):
         figures = board.compose(second, goods=goods_of(0))
     assert figures["campaigns"][0]["ends_in_seconds"] is None
+
+
+def test_the_rate_of_a_campaign_for_everybody_is_that_of_its_coupons_and_it_has_no_end():
+    board = Board()
+    for second in range(12):
+        [campaign] = goods_of(0)["campaigns"]
+        endless = campaign | {"quantity": None, "left": None, "issued": 5 * second}
+        figures = board.compose(second, goods={"campaigns": [endless], "sales": [], "products": []})
+
+    [spring] = figures["campaigns"]
+    assert (spring["left"], spring["rate"], spring["ends_in_seconds"]) == (None, 5.0, None)
+    assert (figures["point"]["issued.1"], "campaign.1" in figures["point"]) == (55, False)
 
 
 def times(**numbers: int) -> Mapping[tuple[str, ...], int]:

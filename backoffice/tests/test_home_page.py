@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from backoffice import navigation
 from backoffice.home import page as home_page
 from backoffice.home.page import State, Work
-from coupons.tests.factories import CampaignFactory
+from coupons.tests.factories import CampaignFactory, coupon_of
 from events.tests.delivering import dead, logged
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -125,6 +125,17 @@ def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded
 
     assert (shown.number, shown.state, len(shown.rows)) == ("2", State.ALARM, 2)
     assert "the gateway has no charge" in shown.rows[0].detail
+
+
+def test_a_campaign_for_everybody_is_before_those_that_are_sold_out():
+    coupon_of(CampaignFactory.create(name="Gone", quantity=1))
+    coupon_of(CampaignFactory.create(name="Everybody", quantity=None))
+    coupon_of(CampaignFactory.create(name="Few", quantity=2))
+
+    shown = str(section("campaigns").rows)
+
+    assert shown.index("Few") < shown.index("Everybody") < shown.index("Gone")
+    assert "1 left of 2" in shown and "for everybody, 1 issued" in shown
 
 
 def test_open_disputes_are_work_and_the_one_due_first_comes_first():

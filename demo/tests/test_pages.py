@@ -55,6 +55,15 @@ def test_a_browser_sees_what_is_left():
 
 
 @pytest.mark.django_db
+def test_a_campaign_for_everybody_has_no_number():
+    CampaignFactory.create(name="All", quantity=None)
+
+    html = get().content.decode()
+
+    assert "for everybody" in html and "<progress" not in html
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     "accept", ["*/*", "application/json", "text/plain", "application/json, text/html;q=0.5"]
 )

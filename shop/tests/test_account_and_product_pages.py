@@ -172,6 +172,16 @@ def test_the_choices_are_the_running_campaigns_and_a_refusal_is_shown(operator, 
     assert not Coupon.objects.exists()
 
 
+def test_a_campaign_for_everybody_is_a_choice_and_has_results(operator, ada):
+    campaign = CampaignFactory.create(name="All", quantity=None)
+
+    form = operator.get(address_of("issue-coupon", ada)).context["form"]
+    results = operator.get(reverse("campaign-results", args=[campaign.pk]))
+
+    assert form.fields["campaign"].widget.choices[1:] == [(campaign.pk, "All: for everybody, 0 issued")]
+    assert results.context["issued"] == "0"
+
+
 def test_the_reason_for_a_coupon_is_recorded_though_the_process_ends_once_it_is_issued(
     operator, ada, monkeypatch
 ):

@@ -110,6 +110,21 @@ def test_the_board_connects_again_after_the_web_server_was_restarted(
         page.close()
 
 
+def test_a_card_of_a_campaign_for_everybody_shows_what_is_issued(open_page, stack, campaign):
+    Campaign.objects.update(quantity=None)
+    assert take_coupon(stack.address, AccountFactory.create(), campaign) == 201
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    card = card_of(page, campaign)
+
+    expect(card.locator(".left")).to_have_text("1 issued, for everybody")
+    expect(card.locator(".meter")).to_be_hidden()
+    expect(card.locator("[data-action=quantity]")).to_be_hidden()
+    Campaign.objects.update(quantity=9)
+    expect(card.locator(".left")).to_have_text("8 of 9 left")
+    expect(card.locator(".plot")).to_be_visible()
+    expect(card.locator("[data-action=quantity]")).to_be_visible()
+
+
 def press(page: Any, row: Campaign | Product | Sale, action: str, *, reason: str = "A wrong price.") -> None:
     """Press a button of the row's card, and confirm it."""
     card_of(page, row).locator(f"[data-action={action}]").click()

@@ -129,6 +129,18 @@ def test_the_last_coupon_goes_to_one_and_a_queue_shows_its_place(open_page, stac
     expect(card.locator(".own")).to_be_visible()
 
 
+def test_a_campaign_for_everybody_gives_one_to_each_account(open_page, mina):
+    campaign = CampaignFactory.create(name="All", quantity=None)
+    page = open_page(HOME)
+    sign_in(page, mina)
+    card = page.locator(f"[data-campaign='{campaign.pk}']")
+    expect(card.locator(".left")).to_have_text("one for everybody")
+
+    card.locator("button").click()
+
+    expect(card.locator(".own")).to_be_visible()
+
+
 def test_a_token_that_has_expired_is_refreshed_and_a_sign_in_that_has_ended_is_said(
     open_page, faults, mina, mug
 ):

@@ -22,7 +22,7 @@ const pausing = (may) =>
         { action: "resume", label: text("resume"), isShown: (row) => row.status === "paused", press },
       ]
     : [];
-const raising = { action: "quantity", label: text("quantity"), isShown: () => true, press };
+const raising = { action: "quantity", label: text("quantity"), isShown: (row) => row.quantity !== null, press };
 const campaigns = new Cards(byId("campaigns"), byId("campaigns-empty"), "campaign", [
   ...pausing(options.mayChangeCampaigns),
   ...(options.mayChangeCampaigns ? [raising] : []),

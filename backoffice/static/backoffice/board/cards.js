@@ -73,9 +73,13 @@ class Card {
     setText(this.name, row.name);
     setText(this.status, STATUS_TEXTS[row.status] ? text(STATUS_TEXTS[row.status]) : words(row.status));
     this.status.dataset.status = row.status;
-    this.root.dataset.status = row.left > 0 || WAITING.includes(row.status) ? row.status : "sold_out";
-    setText(this.left, count(row.left));
-    setText(this.of, this.explainLeft(row));
+    // One for everybody has nothing to be left of.
+    const isEndless = row.left === null;
+    this.root.dataset.status = isEndless || row.left > 0 || WAITING.includes(row.status) ? row.status : "sold_out";
+    setText(this.left, count(isEndless ? row.issued : row.left));
+    setText(this.of, isEndless ? text("of.everybody") : this.explainLeft(row));
+    setHidden(this.meter, isEndless);
+    setHidden(this.plot.root, isEndless);
     this.meter.firstChild.style.width = `${total ? Math.max(0, Math.min(100, (100 * row.left) / total)) : 0}%`;
     setText(this.rate, row.rate === null ? UNKNOWN : perSecond(row.rate));
     this.showEnd(row, now);
@@ -108,7 +112,7 @@ class Card {
       return;
     }
     setText(this.endsLabel, text("gone_in"));
-    const end = row.left <= 0 ? words(row.status === "awaiting_codes" ? row.status : "sold_out") : row.ends_in_seconds === null ? UNKNOWN : duration(row.ends_in_seconds);
+    const end = row.left !== null && row.left <= 0 ? words(row.status === "awaiting_codes" ? row.status : "sold_out") : row.ends_in_seconds === null ? UNKNOWN : duration(row.ends_in_seconds);
     setText(this.ends, end);
   }
 

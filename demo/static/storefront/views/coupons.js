@@ -39,6 +39,7 @@ function left(campaign) {
   if (campaign.status === "paused") return badge("wait", text("paused"));
   if (campaign.status === "awaiting_codes") return badge("wait", text("coupons.awaiting_codes"));
   if (campaign.status === "scheduled") return html`${text("opens_in")} ${timeLeft(campaign.opens_at)}`;
+  if (campaign.quantity === null) return badge("good", text("coupons.everybody"));
   return badge(
     "good",
     text("coupons.left", { count: number(campaign.remaining), total: number(campaign.issued + campaign.remaining) }),
