@@ -16,6 +16,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from accounts.tokens import tokens
+from coupons.campaigns.campaigns import STRATEGIES_FOR_EVERYBODY
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory, accounts
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying
@@ -112,6 +115,37 @@ def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(r
     assert calls.count_paid_once(product) == 16
     running_shop.wait_until_ready()
     assert killed not in running_shop.web_processes()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES_FOR_EVERYBODY)
+def test_a_web_process_is_killed_while_500_accounts_ask_twice_for_a_coupon_for_everybody(
+    strategy, running_shop
+):
+    """Whoever lost the connection, or its turn at a lock, asks again, and each has one coupon."""
+    campaign = CampaignFactory.create(quantity=None, strategy=strategy)
+    everyone, coupons = accounts(500), Coupon.objects.filter(campaign=campaign)
+    buyers = [one for one in User.objects.filter(pk__in=everyone) for _ in range(2)]
+
+    def ask_all(callers: calls.Connections, some: Sequence[User]) -> "list[Future[calls.Response]]":
+        return [callers.soon(one, "POST", "/coupons", {"campaign": campaign.pk}) for one in some]
+
+    def is_answered(call: "Future[calls.Response]") -> bool:
+        return call.exception(60) is None and call.result().status in (200, 201)
+
+    with calls.Connections(running_shop, 200) as callers:
+        asked = ask_all(callers, buyers)
+        wait_until(lambda: coupons.count() >= 100, seconds=30)
+        os.kill(min(running_shop.web_processes()), signal.SIGKILL)
+        left = [one for one, call in zip(buyers, asked, strict=True) if not is_answered(call)]
+        assert 0 < len(left) < 1000
+        for _ in range(5):
+            again = ask_all(callers, left)
+            left = [one for one, call in zip(left, again, strict=True) if not is_answered(call)]
+    assert left == []
+    assert sorted(coupons.values_list("position", flat=True)) == list(range(1, 501))
+    assert set(coupons.values_list("account_id", flat=True)) == {*everyone}
+    running_shop.wait_until_ready()
+    calls.require_every_law()
 
 
 def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(running_shop):
