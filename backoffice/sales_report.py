@@ -10,7 +10,7 @@ rest on the last line.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -227,7 +227,7 @@ def _split_points(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Key, int]]:
 
 
 class PeriodForm(forms.Form):
-    """The first and the last day, in UTC."""
+    """The first and the last day, of the shop's time zone."""
 
     since = form_fields.DayField(label=_("Since"), widget=forms.DateInput(attrs={"type": "date"}))
     through = form_fields.DayField(label=_("Through"), widget=forms.DateInput(attrs={"type": "date"}))
@@ -252,6 +252,7 @@ def sales(request: HttpRequest) -> HttpResponseBase:
     form = _form(request)
     shown = {
         "title": gettext("Sales by period"),
+        "time_zone": settings.SHOP_TIME_ZONE,
         "form": form,
         "is_valid": form.is_valid(),
         "may_export": request.user.has_perm(list_exports.PERMISSION),
@@ -375,14 +376,14 @@ def _campaign_names(ids: set[int | None]) -> dict[int | None, str]:
 
 def _figures(form: PeriodForm) -> Figures:
     """The figures of the period, not read yet: they end `MARGIN` before now at the latest."""
-    since = datetime.combine(form.cleaned_data["since"], time(), tzinfo=UTC)
-    until = datetime.combine(form.cleaned_data["through"], time(), tzinfo=UTC) + timedelta(days=1)
+    since, _end = clock.day_bounds(form.cleaned_data["since"])
+    _begin, until = clock.day_bounds(form.cleaned_data["through"])
     return Figures(since, max(since, min(until, clock.now() - MARGIN)))
 
 
 def _form(request: HttpRequest) -> PeriodForm:
     """The form with the request's days; without any, those of this month so far."""
-    today = clock.now().date()
+    today = clock.today()
     days = {"since": today.replace(day=1).isoformat(), "through": today.isoformat()}
     return PeriodForm(days | {name: request.GET[name] for name in days if name in request.GET})
 

@@ -1,13 +1,14 @@
 """The HTTP edge of products and stock."""
 
 from contextlib import nullcontext
+from datetime import date
 from functools import partial
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from inventory import adjustments, products, schemas
+from inventory import adjustments, products, ranking, schemas
 from shop.db import secondary
 from shop.db.mysql.patience import statement_limit
 from shop.http import cached_lists, json_format, keyed_calls
@@ -27,6 +28,9 @@ SEARCH = OpenApiParameter(
     "search", str, description="Five words at most, which the sku or the name must contain."
 )
 AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in products.Availability])
+
+DAYS = {"type": "integer", "minimum": 1, "maximum": 30, "default": 3}
+RANKED = {"type": "integer", "minimum": 1, "maximum": ranking.MOST_RANKED, "default": 5}
 
 
 class Products(View):
@@ -56,6 +60,28 @@ class Products(View):
         cached_lists.expire()
         address = f"{request.path}/{product.id}"
         return Response(schemas.product_body(product), status=201, headers={"Location": address})
+
+
+class PopularProducts(View):
+    resource = Resource.PRODUCTS
+    permission_classes = [IsAuthenticatedOrReadOnly]
+
+    @extend_schema(
+        summary="Popular products",
+        description="The active products that sold most, by units paid less units refunded, on a day and so "
+        "many days before it, in the shop's time zone. Products of which nothing is left of that are not in "
+        "it; of equals the one with the smaller `id` comes first. It is 5 seconds behind payments at most.",
+        parameters=[
+            OpenApiParameter("days", DAYS, description="Full days before that day."),
+            OpenApiParameter("limit", RANKED, description="How many at most."),
+            OpenApiParameter("date", date, description="The last day; today by default, and at the latest."),
+        ],
+        responses={200: schemas.RankingBody},
+    )
+    def get(self, request: Request) -> Response:
+        query = read_query(schemas.RankingQuery, request)
+        found = ranking.read(days=query.days, limit=query.limit, last=query.date)
+        return Response(schemas.ranking_body(found, days=query.days))
 
 
 class OneProduct(View):

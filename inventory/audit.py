@@ -6,6 +6,7 @@ from django.db import connection
 from django.db.models import F, Max, Q, Sum
 from django.db.models.functions import Coalesce
 
+from inventory import ranking
 from inventory.models import Delivery, Product
 from shop.db.bulk_sql import SqlLiterals
 from shop.operations.audits.checks import (
@@ -32,7 +33,12 @@ ORDER BY delivery.id LIMIT {limit}
 
 def audit() -> list[LawReport]:
     """Each law of stock, checked over all products by the database itself."""
-    return [reserved_is_within_on_hand(), on_hand_is_the_sum_of_movements(), each_delivery_came_in_once()]
+    return [
+        reserved_is_within_on_hand(),
+        on_hand_is_the_sum_of_movements(),
+        each_delivery_came_in_once(),
+        rankings_are_the_tables(),
+    ]
 
 
 def reserved_is_within_on_hand() -> LawReport:
@@ -54,6 +60,11 @@ def on_hand_is_the_sum_of_movements(product_ids: Rows | None = None) -> LawRepor
     return report("L5", count(Product.objects.all(), product_ids), offenders_of(broken.order_by("id")))
 
 
+def rankings_are_the_tables() -> LawReport:
+    """L5, of popular products: the sets in Redis of days that have ended are those of the table."""
+    return report("L5", 0, [f"ranking of {day} in Redis" for day in ranking.differing_days()])
+
+
 def each_delivery_came_in_once(delivery_ids: Rows | None = None) -> LawReport:
     """L8 for deliveries: its movements, with those counted as archived, sum to what it received. Offenders
     are delivery ids. One statement reads the movements once: they have no index by delivery.
@@ -73,4 +84,7 @@ SUBJECTS = (
     Subject("product", Product.objects.all, (("L5", on_hand_is_the_sum_of_movements),), size=10),
     Subject("delivery", Delivery.objects.all, (("L8", each_delivery_came_in_once),), size=5_000),
 )
-WHOLE_CHECKS = (WholeCheck("L4", reserved_is_within_on_hand),)
+WHOLE_CHECKS = (
+    WholeCheck("L4", reserved_is_within_on_hand),
+    WholeCheck("L5", rankings_are_the_tables, is_frequent=False),
+)

@@ -185,6 +185,33 @@ class StockMovement(models.Model):
         }
 
 
+class ProductDay(models.Model):
+    """What was sold and refunded of a product on a day of the shop's time zone.
+
+    Units and amounts are of payments and refunds of that day; what a refund that fails takes back is
+    subtracted on the day on which it fails, so a number may be negative. `rebuild_product_days` computes it
+    again from orders and refunds.
+    """
+
+    pk = models.CompositePrimaryKey("day", "product_id")
+    day = models.DateField(_("day"))
+    # No foreign key in the database: its check would lock the product, for which orders wait.
+    product = models.ForeignKey(
+        Product, verbose_name=_("product"), on_delete=models.PROTECT, db_constraint=False, related_name="days"
+    )
+    units_sold = models.BigIntegerField(_("units sold"), default=0, db_default=0)
+    sold_amount = models.BigIntegerField(_("sold amount"), default=0, db_default=0)
+    units_refunded = models.BigIntegerField(_("units refunded"), default=0, db_default=0)
+    refunded_amount = models.BigIntegerField(_("refunded amount"), default=0, db_default=0)
+
+    class Meta:
+        verbose_name = _("product's day")
+        verbose_name_plural = _("products' days")
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.product_id}"
+
+
 class CarriedStock(models.Model):
     """The sum of a product's movements that release 2.0 archived: L5 adds it to those that are here.
 

@@ -6,10 +6,12 @@ table: the lines of open orders are what is reserved.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
-from inventory import stock_levels
+from inventory import product_days, stock_levels
 from inventory.models import Product, StockMovement
 from inventory.stock import Stock, insufficient_stock, product_paused
 from shop import clock
@@ -20,10 +22,11 @@ from shop.lazy_texts import mark as _
 
 
 class Line(NamedTuple):
-    """A product and a quantity of it."""
+    """A product, a quantity of it, and what that is sold for less discounts, where it is sold."""
 
     product_id: int
     quantity: int
+    sold_amount: int = 0
 
 
 lock, read = stock_levels.lock_stock, stock_levels.read_stock
@@ -95,11 +98,15 @@ def release(lines: Sequence[Line]) -> None:
         )
 
 
-def sell(orders: Mapping[UUID, Sequence[Line]]) -> None:
-    """Turn the reserved lines of these orders into sold ones, with a movement for each line."""
+def sell(orders: Mapping[UUID, Sequence[Line]], *, at: datetime) -> None:
+    """Turn the reserved lines of these orders, paid at this instant, into sold ones, with a movement for each
+    line, and count them on their day.
+    """
     _move_stock(
         orders, kind=StockMovement.Kind.SOLD, each=stock_levels.Change(on_hand=-1, reserved=-1), reason=""
     )
+    day, lines = clock.day_of(at), chain.from_iterable(orders.values())
+    product_days.add(product_days.Change(day, *line) for line in lines)
 
 
 def restock(orders: Mapping[UUID, Sequence[Line]], reason: str) -> None:

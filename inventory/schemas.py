@@ -6,11 +6,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from inventory import products
+from inventory import products, ranking
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Input, NonBlankText, Query, SearchWords, body
+from shop.http.validation import Amount, Day, Input, NonBlankText, Query, QueryNumber, SearchWords, body
 
 # Printable ASCII without spaces: programs compare skus and people type them.
 SKU_PATTERN = r"^[!-~]+$"
@@ -66,8 +66,15 @@ class FindProductsQuery(Query):
     availability: products.Availability | None = None
 
 
+class RankingQuery(Query):
+    days: Annotated[QueryNumber, Field(ge=1, le=30)] = 3
+    limit: Annotated[QueryNumber, Field(ge=1, le=ranking.MOST_RANKED)] = 5
+    date: Day | None = None
+
+
 class ProductBody(BaseModel):
-    """`availability` is about the stock alone: a product that staff have paused shows it as well."""
+    """`rank` is the product's among the most popular of today and the three days before, null beyond 100.
+    `availability` is about the stock alone: a product that staff have paused shows it as well."""
 
     id: int
     sku: str
@@ -77,6 +84,27 @@ class ProductBody(BaseModel):
     availability: products.Availability
     is_active: bool
     limit_per_account: int | None
+    rank: int | None
+
+
+class RankedBody(BaseModel):
+    """A product by its place; `units` is what was paid less what was refunded."""
+
+    rank: int
+    product: int
+    sku: str
+    name: str
+    units: int
+    available: int
+    availability: products.Availability
+
+
+class RankingBody(BaseModel):
+    """`as_of` is the instant up to which payments count."""
+
+    results: list[RankedBody]
+    days: int
+    as_of: datetime
 
 
 class StockBody(BaseModel):
@@ -96,7 +124,23 @@ class StockMovementBody(BaseModel):
 
 
 def product_body(product: Product) -> dict[str, Any]:
-    return body(ProductBody, product, availability=products.availability(product))
+    computed = {"availability": products.availability(product), "rank": ranking.rank_of(product.pk)}
+    return body(ProductBody, product, **computed)
+
+
+def ranking_body(found: ranking.Ranking, *, days: int) -> dict[str, Any]:
+    results = [
+        body(
+            RankedBody,
+            one.product,
+            product=one.product.pk,
+            rank=one.rank,
+            units=one.units,
+            availability=products.availability(one.product),
+        )
+        for one in found.results
+    ]
+    return {"results": results, "days": days, "as_of": found.as_of}
 
 
 def movement_body(movement: StockMovement) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from inventory import api
 
 urlpatterns = [
     path("products", api.Products.as_view()),
+    path("products/ranking", api.PopularProducts.as_view()),
     path("products/<int:product_id>", api.OneProduct.as_view()),
     path("products/<int:product_id>/pause", api.PauseProduct.as_view()),
     path("products/<int:product_id>/resume", api.ResumeProduct.as_view()),

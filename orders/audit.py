@@ -3,8 +3,8 @@
 What a check compares it reads by one statement; a check of several conditions has a statement for each.
 """
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -31,7 +31,8 @@ from django.db.models.functions import Coalesce
 
 from coupons.models import Coupon, FirstOrderUse
 from events.webhooks import deliveries
-from inventory.models import Product
+from inventory.models import Product, ProductDay
+from orders import product_days
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import ENDED, OPEN, PAID
 from orders.payment import purchase, refund_saga, top_ups
@@ -89,6 +90,7 @@ LIMIT %s
 def audit() -> list[LawReport]:
     return [
         reserved_is_what_open_orders_hold(),
+        days_are_what_orders_and_refunds_say(),
         coupons_are_held_by_open_orders(),
         keys_have_one_effect(),
         gateway_charged_what_was_paid(),
@@ -107,6 +109,13 @@ def reserved_is_what_open_orders_hold() -> LawReport:
         cursor.execute(WRONGLY_RESERVED, [*OPEN, OFFENDERS_REPORTED])
         offenders = [sku for (sku,) in cursor.fetchall()]
     return report("L5", Product.objects.count(), offenders)
+
+
+def days_are_what_orders_and_refunds_say(days: Rows | None = None) -> LawReport:
+    """L5, of products' days: the table's rows are what was paid and refunded on them."""
+    checked = product_days.days() if days is None else [*map(date.fromisoformat, days)]
+    wrong = [one for day in checked for one in product_days.differences(day)]
+    return report("L5", len(checked), [f"product {one.product_id} on {one.day}" for one in wrong])
 
 
 def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
@@ -375,6 +384,17 @@ def accounts_hold_one_place(order_ids: Rows | None = None) -> LawReport:
     return report("L16", count(chosen, order_ids), offenders_of(chosen.filter(Exists(others))))
 
 
+class _Days(Subject):
+    """The days of products' days, each a chunk."""
+
+    def chunks(self, after: Any = None) -> Iterator[Rows]:
+        days = [day.isoformat() for day in reversed(product_days.days())]
+        yield from ([day] for day in days if after is None or day > after)
+
+    def last_key(self) -> str:
+        return clock.today().isoformat()
+
+
 def _placeholders(values: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
@@ -396,6 +416,7 @@ SUBJECTS = (
     ),
     Subject("account", User.objects.all, (("L13", accounts_are_within_their_limits),)),
     Subject("key", IdempotencyKey.objects.all, (("L8", keys_have_one_effect),), is_counted=True),
+    _Days("day", ProductDay.objects.all, (("L5", days_are_what_orders_and_refunds_say),)),
     Subject("payment", Payment.objects.filter(order__isnull=True).all, (("L9", top_ups_are_under_way),)),
     Subject(
         "saga",

@@ -9,7 +9,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import F
-from django.utils import timezone
 from django.utils.translation import gettext
 from uuid_utils.compat import uuid7
 
@@ -36,7 +35,7 @@ def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry 
     """
     own_account.refuse_own(user_id)
     ledger.open_wallet(user_id)
-    reference, operator_id, day = str(uuid7()), own_account.operator_id(), _today()
+    reference, operator_id, day = str(uuid7()), own_account.operator_id(), clock.today()
     if operator_id is not None:
         # As a wallet: opened inside the transaction, it may deadlock with a duplicate.
         GrantsOfDay.objects.get_or_create(operator_id=operator_id, day=day)
@@ -70,17 +69,13 @@ def ask_to_grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) ->
 
 def granted_today() -> dict[str, int]:
     """The points that each operator granted today, with an approval or without, by the operator's number."""
-    rows = GrantsOfDay.objects.filter(day=_today())
+    rows = GrantsOfDay.objects.filter(day=clock.today())
     return {str(row.operator_id): row.amount + row.approved_amount for row in rows}
 
 
 def _require_active(user_id: int) -> None:
     if not User.objects.filter(id=user_id, is_active=True).exists():
         raise NotFound(_("There is no active account {user_id}.", user_id=user_id))
-
-
-def _today() -> date:
-    return clock.now().astimezone(timezone.get_default_timezone()).date()
 
 
 def _count_within_limits(operator_id: int, day: date, amount: int) -> None:
@@ -103,7 +98,7 @@ def _count_within_limits(operator_id: int, day: date, amount: int) -> None:
 def _prepare(approval: Approval) -> Callable[[], str]:
     user_id, amount = approval.arguments["user"], approval.arguments["amount"]
     ledger.open_wallet(user_id)
-    of_day: dict[str, Any] = {"operator_id": approval.asker_id, "day": _today()}
+    of_day: dict[str, Any] = {"operator_id": approval.asker_id, "day": clock.today()}
     if approval.asker_id is not None:
         GrantsOfDay.objects.get_or_create(**of_day)
 

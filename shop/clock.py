@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time as time_of_day, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
@@ -71,6 +72,23 @@ def seconds() -> float:
         _begin()
     base = _base
     return (_host_seconds() if base is None else time.clock_gettime(TICKS) + base) + _shift_seconds
+
+
+def day_of(at: datetime) -> date:
+    """The day of the shop's time zone on which this instant is."""
+    return at.astimezone(ZoneInfo(settings.SHOP_TIME_ZONE)).date()
+
+
+def today() -> date:
+    """The shop's day now."""
+    return day_of(now())
+
+
+def day_bounds(day: date) -> tuple[datetime, datetime]:
+    """The instants, in UTC, at which a day of the shop's time zone begins and the next one does."""
+    zone = ZoneInfo(settings.SHOP_TIME_ZONE)
+    begin, end = (datetime.combine(day + timedelta(days=more), time_of_day(), zone) for more in (0, 1))
+    return begin.astimezone(UTC), end.astimezone(UTC)
 
 
 def read_database() -> datetime:

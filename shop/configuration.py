@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from zoneinfo import ZoneInfo
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -199,6 +200,16 @@ def _require_scheme(name: str, value: str, schemes: Sequence[str]) -> None:
         known = ", ".join(f"{scheme}://" for scheme in schemes)
         # Its value may have a password in it.
         raise ImproperlyConfigured(f"{name} must be a URL that begins with {known}.")
+
+
+def time_zone(name: str) -> str:
+    """The name of a time zone, such as Asia/Seoul."""
+    value = text(name)
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError):
+        raise ImproperlyConfigured(f"{name} is {value!r}: it must be a time zone, as Asia/Seoul.") from None
+    return value
 
 
 def page_url(name: str, placeholder: str) -> str:

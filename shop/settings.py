@@ -32,6 +32,7 @@ from shop.configuration import (
     signing_keys,
     text,
     texts,
+    time_zone,
     two_rates,
     url,
 )
@@ -160,6 +161,7 @@ WHITENOISE_MAX_AGE = 24 * 3600
 LANGUAGE_CODE = "en"
 # A language has catalogs in `<app>/locale`: docs/translating.md says how one is added.
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
+# The pages'. The shop's own, in which its days begin and end, is `SHOP_TIME_ZONE`.
 TIME_ZONE = "UTC"
 USE_TZ = True
 
@@ -312,6 +314,7 @@ SPECTACULAR_SETTINGS = {
 
 # The shop
 CURRENCY = text("CURRENCY")
+SHOP_TIME_ZONE = time_zone("TIME_ZONE")
 ORDER_HOLD_SECONDS = number("ORDER_HOLD_SECONDS")
 IDEMPOTENCY_LEASE_SECONDS = number("IDEMPOTENCY_LEASE_SECONDS")
 IDEMPOTENCY_RETENTION_SECONDS = number("IDEMPOTENCY_RETENTION_SECONDS")

@@ -50,7 +50,7 @@ def test_a_product_shows_the_contracts_fields(anon):
     terms = {"sku": "TEA-1", "name": "Tea", "price": 4_500}
     product = ProductFactory.create(**terms, on_hand=3)
     stock = {"available": 3, "availability": "available", "is_active": True, "limit_per_account": None}
-    expected = terms | stock | {"id": product.id}
+    expected = terms | stock | {"id": product.id, "rank": None}
     assert anon.get(f"/products/{product.id}").json() == expected
     assert anon.get("/products").json() == {"results": [expected], "next": None, "previous": None}
 

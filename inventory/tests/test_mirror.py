@@ -13,6 +13,7 @@ from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests import factories
 from inventory.tests.factories import ProductFactory
+from shop import clock
 from shop.db import transactions
 from shop.observability import gauges
 from shop.redis import redis_client
@@ -90,7 +91,9 @@ def test_every_change_of_stock_is_published_after_its_commit():
     assert shown(product) == (6, 1, 0)
     transactions.run(lambda: reservations.release([Line(product.id, 1)]), transactions.KEYED)
     assert shown(product) == (7, 2, 0)
-    transactions.run(lambda: reservations.sell({order: [Line(product.id, 3)]}), transactions.KEYED)
+    transactions.run(
+        lambda: reservations.sell({order: [Line(product.id, 3)]}, at=clock.now()), transactions.KEYED
+    )
     assert shown(product) == (7, 3, 0)
     returned = {order: [Line(product.id, 2)]}
     transactions.run(lambda: reservations.restock(returned, "refund"), transactions.KEYED)

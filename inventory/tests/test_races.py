@@ -15,6 +15,7 @@ from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.tests import factories
 from inventory.tests.factories import ProductFactory, levels_of
+from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.idempotency import recorded_answers
@@ -125,7 +126,7 @@ def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
         if index % 3 == 0:
             transactions.run(lambda: reservations.release(lines[::-1]), transactions.KEYED)
             return
-        transactions.run(lambda: reservations.sell({order: lines}), transactions.KEYED)
+        transactions.run(lambda: reservations.sell({order: lines}, at=clock.now()), transactions.KEYED)
         if index % 3 == 1:
             transactions.run(lambda: reservations.restock({order: lines[::-1]}, "refund"), transactions.KEYED)
 

@@ -12,6 +12,7 @@ from inventory.reservations import Line
 from inventory.stock import COLUMNS, Stock
 from inventory.tests import factories
 from inventory.tests.factories import ProductFactory, levels_of, reserve
+from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.models import JournalLine
@@ -67,7 +68,7 @@ def test_the_database_refuses_more_reserved_than_on_hand_and_releases_and_sales_
     for write in (
         lambda: set_columns(product, reserved=11),
         lambda: reservations.release([Line(product.id, 3)]),
-        lambda: reservations.sell({order: [Line(product.id, 3)]}),
+        lambda: reservations.sell({order: [Line(product.id, 3)]}, at=clock.now()),
     ):
         with pytest.raises(DatabaseError), transaction.atomic():
             write()
@@ -78,7 +79,9 @@ def test_selling_takes_what_was_reserved_off_hand_line_by_line():
     first, second = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
     reserve(Line(first.id, 4), Line(second.id, 5))
     one, two = OrderFactory.create().pk, OrderFactory.create().pk
-    reservations.sell({one: [Line(first.id, 1), Line(second.id, 5)], two: [Line(first.id, 3)]})
+    reservations.sell(
+        {one: [Line(first.id, 1), Line(second.id, 5)], two: [Line(first.id, 3)]}, at=clock.now()
+    )
     assert levels_of(first) == (6, 0)
     assert levels_of(second) == (0, 0)
     assert sold() == [(first.id, -1, 9, one), (second.id, -5, 0, one), (first.id, -3, 6, two)]
@@ -93,7 +96,7 @@ def test_returned_goods_are_restocked_with_a_movement():
     product = ProductFactory.create(on_hand=10)
     order = OrderFactory.create().pk
     reserve(Line(product.id, 4))
-    reservations.sell({order: [Line(product.id, 4)]})
+    reservations.sell({order: [Line(product.id, 4)]}, at=clock.now())
     reservations.restock({order: [Line(product.id, 3)]}, "wrong colour")
     movement = StockMovement.objects.latest("id")
     assert levels_of(product) == (9, 0)
@@ -113,7 +116,7 @@ def test_nothing_changes_outside_of_a_transaction():
         lambda: reservations.lock([product.id]),
         lambda: reservations.save(stock),
         lambda: reservations.release([line]),
-        lambda: reservations.sell({UUID(int=1): [line]}),
+        lambda: reservations.sell({UUID(int=1): [line]}, at=clock.now()),
         lambda: reservations.restock({UUID(int=1): [line]}, "returned"),
     ):
         with pytest.raises(transaction.TransactionManagementError):

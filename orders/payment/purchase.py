@@ -148,9 +148,10 @@ def _check_payable(order: Order, token: str, earlier: int) -> None:
 
 def read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
-    reader = bulk_sql.reader(OrderLine, ("order_id", "product_id", "quantity"))
-    for order_id, product_id, quantity in reader.rows_of(order_ids, column="order_id"):
-        lines[order_id].append(Line(product_id=product_id, quantity=quantity))
+    columns = ("order_id", "product_id", "quantity", "line_amount", "discount_amount")
+    rows = bulk_sql.reader(OrderLine, columns).rows_of(order_ids, column="order_id")
+    for order_id, product_id, quantity, line_amount, discount_amount in rows:
+        lines[order_id].append(Line(product_id, quantity, line_amount - discount_amount))
     return lines
 
 
@@ -213,7 +214,7 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     with_coupon = [order.id for order in orders if order.coupon_code]
     coupon_ids = redemption.held_ids(with_coupon)
     # Other orders of these products wait from here to the commit, so everything else is done before.
-    reservations.sell(lines)
+    reservations.sell(lines, at=now)
     redemption.redeem(with_coupon, ids=coupon_ids)
     for order in orders:
         order_events.note_status(order, status=Order.Status.PAID, at=now)

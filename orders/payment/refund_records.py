@@ -11,7 +11,7 @@ from django.db.models import F
 from coupons import redemption
 from inventory import reservations, stock_levels
 from inventory.reservations import Line
-from orders import order_events, order_states, pricing
+from orders import order_events, order_states, pricing, product_days
 from orders.models import Order, OrderLine, Refund, RefundLine
 from payments import ledger, payment_states
 from payments.models import GATEWAY_CLEARING, SALES, Transfer
@@ -79,6 +79,7 @@ def settle(refunds: Sequence[Refund]) -> None:
     for refund in refunds:
         by_order[refund.order_id].append(refund)
     statuses = _add_refunded(by_order)
+    product_days.count_refunds(refunds, at=now)
     _restock(refunds, lines)
     ended = [id for id, status in statuses.items() if status == Order.Status.REFUNDED]
     redemption.reinstate(ended, now=now)
@@ -112,6 +113,7 @@ def take_back(order: Order, refund: Refund) -> None:
         order_id=order.id,
         at=now,
     )
+    product_days.count_refunds([refund], at=now, have_failed=True)
     lines = _lines_of([refund.id])[refund.id]
     order_events.note_refund_failed(order, refund, lines, status=status, at=now)
     order.status, order.refunded_amount = status, order.refunded_amount - amount

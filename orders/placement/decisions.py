@@ -411,6 +411,9 @@ def _build_order(
             by=order_request.by,
             keep_on_decline=order_request.keep_on_decline,
             payer=order_request.payer,
-            lines=order_request.lines,
+            lines=[
+                Line(line.product_id, line.quantity, line.line_amount - line.discount_amount)
+                for line in lines
+            ],
         )
     return placed

@@ -308,7 +308,7 @@ def test_the_grants_of_a_day_have_a_limit_and_the_next_day_begins_anew(settings)
 
 
 def test_a_day_of_grants_begins_at_midnight_of_the_shops_time_zone(settings):
-    settings.GRANT_DAY_AMOUNT, settings.TIME_ZONE = 100, "Pacific/Auckland"
+    settings.GRANT_DAY_AMOUNT, settings.SHOP_TIME_ZONE = 100, "Pacific/Auckland"
     staff, customer = granting_staff(), AccountFactory.create()
     midnight = datetime.combine(clock.now().date() + timedelta(days=2), time(), ZoneInfo("Pacific/Auckland"))
 

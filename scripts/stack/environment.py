@@ -55,6 +55,7 @@ def defaults(instance: Instance) -> dict[str, str]:
         # Short, so that a demonstration of a lost payment, or confirmation, ends within a minute.
         "PAYMENT_GIVE_UP_SECONDS": "20",
         "PAYMENT_RETURN_URL": f"http://{ports.HOST}:{instance.port}/demo/#/orders/{{order}}",
+        "TIME_ZONE": "Asia/Seoul",
         "DEBUG": "0",
         "DEMO": "1",
         # On loopback, with accounts whose passwords are published.

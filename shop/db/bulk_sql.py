@@ -39,14 +39,29 @@ class Table:
         self.quoted_columns = ", ".join([f"`{columns[name]}`" for name in names])
 
 
-def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
-    """Write these rows, up to a thousand by a statement, which goes with the next one or with COMMIT."""
+def insert(table: Table, rows: Iterable[Iterable[Value]], *, end: str = "") -> None:
+    """Write these rows, up to a thousand by a statement, which goes with the next one or with COMMIT, and
+    ends with `end`.
+    """
     left = iter(rows)
     while some := list(islice(left, ROWS_PER_STATEMENT)):
         cells = SqlLiterals()
         values = ", ".join([f"({cells.listed(row)})" for row in some])
-        statement = f"INSERT INTO {table.name} ({table.quoted_columns}) VALUES {values}"  # noqa: S608 - names of ours
+        statement = f"INSERT INTO {table.name} ({table.quoted_columns}) VALUES {values}{end}"  # noqa: S608 - names of ours
         execute_deferred(statement, cells.parameters or None)
+
+
+def add_up(table: Table, rows: Iterable[Sequence[Value]], *, key: Sequence[str], sums: Sequence[str]) -> None:
+    """Write rows as `insert` does, or add their `sums` to those of the row with the same key.
+
+    The rows, with the columns of the key before the sums, must be in the key's order: locks are taken in it.
+    """
+    new = "VALUES({0})" if connection.vendor == "mysql" else "excluded.{0}"
+    added = ", ".join([f"{name} = {table.name}.{name} + {new.format(name)}" for name in sums])
+    if connection.vendor == "mysql":
+        insert(table, rows, end=f" ON DUPLICATE KEY UPDATE {added}")
+    else:
+        insert(table, rows, end=f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {added}")
 
 
 def insert_objects(objects: Sequence[Model]) -> None:

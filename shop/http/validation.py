@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, TypeVar
 from uuid import UUID
 
@@ -89,6 +89,13 @@ def _to_instant(value: object) -> datetime:
         raise
 
 
+def _to_day(value: object) -> date:
+    try:
+        return literals.day(str(_require_text(value)))
+    except literals.NotOfTheForm:
+        raise PydanticCustomError("date_parsing", gettext_noop("must be a day such as 2026-11-25")) from None
+
+
 def _to_whole_number(value: object) -> object:
     """Text, as query parameters are, as a number; a body's number as it is, for its type is strict."""
     try:
@@ -124,6 +131,7 @@ Reason = Annotated[
     str, Field(max_length=LONGEST_REASON, **NOT_BLANK), AfterValidator(refuse_control_characters)
 ]
 Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_to_instant)]
+Day = Annotated[date, Field(strict=False), BeforeValidator(_to_day)]
 Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_uuid)]
 
 Shape = TypeVar("Shape", bound=BaseModel)

@@ -25,7 +25,10 @@ LAWS = {
     "L2": gettext_noop("one coupon per account and campaign; positions without gaps or repeats"),
     "L3": gettext_noop("a pool code belongs to at most one coupon, and no code is lost"),
     "L4": gettext_noop("0 ≤ reserved ≤ on hand for every product"),
-    "L5": gettext_noop("on hand = the sum of movements; reserved = the lines of open orders"),
+    "L5": gettext_noop(
+        "on hand = the sum of movements; reserved = the lines of open orders; a product's day = its orders "
+        "and refunds"
+    ),
     "L6": gettext_noop("a coupon is held or redeemed by one order, and held only by an open one"),
     "L7": gettext_noop("a wallet's balance = its entries, never negative; transfers sum to zero"),
     "L8": gettext_noop("one idempotency key, one effect"),

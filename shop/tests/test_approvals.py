@@ -97,7 +97,7 @@ def test_what_another_operator_approves_is_done_and_the_journal_has_both_names()
 
 @pytest.mark.parametrize("hour", [1, 23])
 def test_an_approved_grant_counts_on_a_day_of_the_shops_time_zone(settings, hour):
-    settings.TIME_ZONE = "Pacific/Auckland"
+    settings.SHOP_TIME_ZONE = "Pacific/Auckland"
     asked = asked_for(ada := granter(username="ada"), AccountFactory.create())
     at = (clock.now() + timedelta(days=1)).replace(hour=hour)
     with clock.shifted(by=at - clock.now()):
