@@ -9,9 +9,17 @@ class InventoryConfig(AppConfig):
     verbose_name = _("Inventory")
 
     def ready(self) -> None:
+        from celery.signals import beat_init, worker_init
+
+        from inventory import lost_demand
         from inventory.imports import importing
         from inventory.mirror import mirror
         from shop.observability import gauges
+        from shop.operations import housekeeping
+
+        housekeeping.SWEEPERS.append(lost_demand.sweep)
+        for signal in (worker_init, beat_init):
+            signal.connect(lambda **_: lost_demand.thread.start(), weak=False)
 
         gauges.register(
             "firstcome_stock_mirror_drift",

@@ -1,5 +1,6 @@
 """Products with their stock, deliveries and stock movements."""
 
+from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
@@ -186,11 +187,12 @@ class StockMovement(models.Model):
 
 
 class ProductDay(models.Model):
-    """What was sold and refunded of a product on a day of the shop's time zone.
+    """What was sold, refunded and lost of a product on a day of the shop's time zone.
 
     Units and amounts are of payments and refunds of that day; what a refund that fails takes back is
     subtracted on the day on which it fails, so a number may be negative. `rebuild_product_days` computes it
-    again from orders and refunds.
+    again from orders and refunds. What was lost counts accounts by the first reason, and once each
+    (`LostDemand`); it can't be computed again.
     """
 
     pk = models.CompositePrimaryKey("day", "product_id")
@@ -204,12 +206,62 @@ class ProductDay(models.Model):
     units_refunded = models.BigIntegerField(_("units refunded"), default=0, db_default=0)
     refunded_amount = models.BigIntegerField(_("refunded amount"), default=0, db_default=0)
 
+    lost_units = models.BigIntegerField(_("lost units"), default=0, db_default=0)
+    lost_amount = models.BigIntegerField(_("lost amount"), default=0, db_default=0)
+    lost_sold_out = models.BigIntegerField(_("lost as sold out"), default=0, db_default=0)
+    lost_over_limit = models.BigIntegerField(_("lost as over a limit"), default=0, db_default=0)
+    lost_expired = models.BigIntegerField(_("lost as expired"), default=0, db_default=0)
+    lost_declined = models.BigIntegerField(_("lost as declined"), default=0, db_default=0)
+    lost_given_up = models.BigIntegerField(_("lost as given up"), default=0, db_default=0)
+
     class Meta:
         verbose_name = _("product's day")
         verbose_name_plural = _("products' days")
 
     def __str__(self) -> str:
         return f"{self.day} {self.product_id}"
+
+
+class LostDemand(models.Model):
+    """That an account asked for a product on a day and did not get it: counted in `ProductDay`, and kept for
+    two days so that it counts once.
+    """
+
+    class Reason(models.TextChoices):
+        SOLD_OUT = "sold_out", _("sold out")
+        OVER_LIMIT = "over_limit", _("over a limit")
+        EXPIRED = "expired", _("expired")
+        DECLINED = "declined", _("declined")
+        GIVEN_UP = "given_up", _("given up")
+
+    pk = models.CompositePrimaryKey("day", "product_id", "account_id")
+    day = models.DateField(_("day"))
+    # Nothing is checked by these keys: what a crowd is refused must lock neither products nor accounts.
+    product = models.ForeignKey(
+        Product,
+        verbose_name=_("product"),
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("account"),
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="+",
+    )
+    reason = models.CharField(_("reason"), max_length=12, choices=Reason.choices)
+    units = models.BigIntegerField(_("units"))
+    amount = models.BigIntegerField(_("amount"))
+
+    class Meta:
+        verbose_name = _("lost demand")
+        verbose_name_plural = _("lost demand")
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.product_id} {self.account_id}"
 
 
 class CarriedStock(models.Model):

@@ -6,6 +6,7 @@ REGISTRY.update(
     {
         "inventory.StockMovement": PersonalData("order__account", Erasure.KEPT, FOR_GOOD),
         "inventory.CarriedStock": "sums by product of stock movements that release 2.0 archived",
+        "inventory.LostDemand": PersonalData("account", Erasure.DELETED, "two days"),
         "inventory.ProductDay": "sums by product and day",
         "inventory.Product": "what the shop sells, to everyone",
         "inventory.Delivery": "goods that arrived",

@@ -13,6 +13,7 @@ from inventory.reservations import Line
 from orders import (
     cancellation,
     examples,
+    lost_demand,
     order_metadata,
     order_numbers,
     payment_calls,
@@ -451,6 +452,7 @@ async def _place_order(order_request: OrderRequest) -> Any:
         return await submit_to_batcher(batcher, order_request)
     except Rejected as refusal:
         counters.count_refused_products(refusal)
+        lost_demand.note_refused(account_id, order_request.lines, refusal)
         raise
 
 

@@ -12,8 +12,8 @@ from structlog import get_logger
 
 from coupons import redemption
 from inventory import reservations
-from inventory.reservations import Line
-from orders import order_events, order_states
+from inventory.lost_demand import Reason
+from orders import lost_demand, order_events, order_states
 from orders.models import Order, OrderLine
 from shop import clock, own_account
 from shop.db import compiled, stuck_rows, transactions
@@ -206,9 +206,11 @@ def _expire(order_ids: Collection[UUID]) -> int:
 def _end_orders(orders: Sequence[Order], *, to: str) -> None:
     """End these locked orders: release their stock and coupons, and record it."""
     order_ids, now = [order.id for order in orders], clock.now()
-    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("product_id", "quantity")
-    reservations.release([Line(product_id=product_id, quantity=quantity) for product_id, quantity in lines])
+    lines = order_states.read_lines(order_ids)
+    reservations.release([*chain.from_iterable(lines.values())])
     redemption.release(order_ids)
     order_states.transition(order_ids, to=to, ended_at=now)
+    if to == Order.Status.EXPIRED:
+        lost_demand.note_ended(lines, {order.id: (order.account_id, Reason.EXPIRED) for order in orders})
     for order in orders:
         order_events.note_status(order, status=to, at=now)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import orjson
 
+from inventory.reservations import Line
 from orders.models import Order, OrderLine
 from shop import clock
 from shop.db import bulk_sql, open_transaction
@@ -132,6 +133,15 @@ def insert_orders(orders: Sequence[OrderRow], lines: Sequence[NewLine]) -> None:
 
 def _with_text(order: OrderRow) -> tuple[Any, ...]:
     return order._replace(metadata=orjson.dumps(order.metadata).decode())  # type: ignore[arg-type]
+
+
+def read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
+    lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
+    columns = ("order_id", "product_id", "quantity", "line_amount", "discount_amount")
+    rows = bulk_sql.reader(OrderLine, columns).rows_of(order_ids, column="order_id")
+    for order_id, product_id, quantity, line_amount, discount_amount in rows:
+        lines[order_id].append(Line(product_id, quantity, line_amount - discount_amount))
+    return lines
 
 
 def is_lapsed(order: Order | OrderRow) -> bool:

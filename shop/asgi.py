@@ -14,6 +14,7 @@ django.setup()
 from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.urls import get_resolver  # noqa: E402
 
+from inventory import lost_demand  # noqa: E402
 from orders.saga import run  # noqa: E402
 from sales.waiting_room import ticking  # noqa: E402
 from shop import clock  # noqa: E402
@@ -36,9 +37,10 @@ application = serving.Served(
         clock.start,
         shared_counts.start,
         ticking.thread.start,
+        lost_demand.thread.start,
         run.start_leasing,
     ),
-    at_stop=(completion_notifications.stop, ticking.thread.stop, run.stop_leasing),
+    at_stop=(completion_notifications.stop, ticking.thread.stop, lost_demand.thread.stop, run.stop_leasing),
     at_end=(run.finish,),
 )
 

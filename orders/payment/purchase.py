@@ -22,15 +22,25 @@ from django.utils.translation import gettext_noop
 
 from coupons import redemption
 from inventory import reservations
+from inventory.lost_demand import Reason
 from inventory.reservations import Line
-from orders import order_events, order_states
-from orders.models import Order, OrderLine
+from orders import lost_demand, order_events, order_states
+from orders.models import Order
 from orders.order_states import OrderRow
 from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import run, store
-from orders.saga.definitions import SAGA_TYPES, Event, LocalStep, SagaRow, SagaType, StepResult
+from orders.saga.definitions import (
+    ACTION_EXPIRED,
+    GAVE_UP,
+    SAGA_TYPES,
+    Event,
+    LocalStep,
+    SagaRow,
+    SagaType,
+    StepResult,
+)
 from payments import ledger, payment_states
 from payments.models import Payment
 from shop import clock
@@ -146,15 +156,6 @@ def _check_payable(order: Order, token: str, earlier: int) -> None:
         raise invalid_field("token", "required", _("A card is needed for what points don't cover."))
 
 
-def read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
-    lines: dict[UUID, list[Line]] = {order_id: [] for order_id in order_ids}
-    columns = ("order_id", "product_id", "quantity", "line_amount", "discount_amount")
-    rows = bulk_sql.reader(OrderLine, columns).rows_of(order_ids, column="order_id")
-    for order_id, product_id, quantity, line_amount, discount_amount in rows:
-        lines[order_id].append(Line(product_id, quantity, line_amount - discount_amount))
-    return lines
-
-
 def _refuse_to_repeat(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     raise RuntimeError("An order reserves its stock and coupon when it is placed.")
 
@@ -167,16 +168,26 @@ def _kept(sagas: Sequence[SagaRow]) -> set[UUID]:
     return set(found.values_list("id", flat=True)) if refused else set()
 
 
-def _release_stock(order_ids: list[UUID]) -> None:
-    reservations.release(list(chain.from_iterable(read_lines(order_ids).values())))
+def _release_stock(sagas: Sequence[SagaRow]) -> None:
+    lines = order_states.read_lines([saga.parent.id for saga in sagas])
+    reservations.release(list(chain.from_iterable(lines.values())))
+    owners = {saga.parent.id: (saga.parent.account_id, _lost_by(saga)) for saga in sagas}
+    lost_demand.note_ended(lines, owners)
+
+
+def _lost_by(saga: SagaRow) -> Reason:
+    return Reason.GIVEN_UP if saga.failure_code in (GAVE_UP, ACTION_EXPIRED) else Reason.DECLINED
+
+
+def _release_coupons(sagas: Sequence[SagaRow]) -> None:
+    redemption.release([saga.parent.id for saga in sagas])
 
 
 def _release_unless_kept(
-    sagas: Sequence[SagaRow], *, release: Callable[[list[UUID]], object]
+    sagas: Sequence[SagaRow], *, release: Callable[[Sequence[SagaRow]], object]
 ) -> list[str | StepResult]:
     kept = _kept(sagas)
-    ended = [saga.parent.id for saga in sagas if saga.subject_id not in kept]
-    if ended:
+    if ended := [saga for saga in sagas if saga.subject_id not in kept]:
         release(ended)
     return [KEPT if saga.subject_id in kept else gettext_noop("released") for saga in sagas]
 
@@ -210,7 +221,7 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     charging.mark_paid(sagas, at=now)
     lines = {saga.parent.id: saga.begun.lines for saga in sagas if saga.begun and saga.begun.lines}
     if unread := [id for id in order_ids if id not in lines]:
-        lines |= read_lines(unread)
+        lines |= order_states.read_lines(unread)
     with_coupon = [order.id for order in orders if order.coupon_code]
     coupon_ids = redemption.held_ids(with_coupon)
     # Other orders of these products wait from here to the commit, so everything else is done before.
@@ -248,9 +259,7 @@ SAGA_TYPES[KIND] = SagaType(
             undo=partial(_release_unless_kept, release=_release_stock),
         ),
         LocalStep(
-            "hold_coupon",
-            do=_refuse_to_repeat,
-            undo=partial(_release_unless_kept, release=redemption.release),
+            "hold_coupon", do=_refuse_to_repeat, undo=partial(_release_unless_kept, release=_release_coupons)
         ),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,

@@ -25,9 +25,8 @@ from inventory.mirror import mirror
 from inventory.mirror.mirror import IN_FLIGHT_SECONDS
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, levels_of
-from orders import cancellation
+from orders import cancellation, order_states
 from orders.models import Order
-from orders.payment import purchase
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.placement.strategies import group_commit, pessimistic, redis_gate
@@ -317,7 +316,7 @@ def pay(product: Product, token: str = "tok_ok") -> Callable[[], Any]:
 
 def put_back(product: Product) -> Callable[[], Any]:
     order = buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
-    lines = purchase.read_lines([order.id])[order.id]
+    lines = order_states.read_lines([order.id])[order.id]
     return lambda: transactions.run(
         lambda: reservations.restock({order.id: lines}, "wrong colour"), transactions.KEYED
     )

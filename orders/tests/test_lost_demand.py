@@ -1,0 +1,137 @@
+"""What is asked for and not sold counts once for each account, product and day, beside the requests' path."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import transaction
+
+from accounts.personal_data import erasure
+from inventory import adjustments, lost_demand, product_days
+from inventory.lost_demand import Loss
+from inventory.models import LostDemand, Product, ProductDay
+from inventory.product_days import LostChange
+from inventory.tests.factories import ProductFactory
+from orders import cancellation, product_days as days_of_orders
+from orders.models import Order
+from orders.tests import buying
+from shop import clock
+from shop.db import transactions
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+REASONS = ("sold_out", "over_limit", "expired", "declined", "given_up")
+
+
+def refused(account: Any, product: Product, units: int = 1, token: str = "") -> str:
+    answer = client_of(account).post(
+        "/orders", buying.order_of(product, token, quantity=units), key=str(uuid4())
+    )
+    assert answer.status_code == 409, answer.content
+    return str(answer.json()["code"])
+
+
+def lost(product: Product) -> tuple[int, int, dict[str, int]]:
+    """Once all is written, the units and their amount that were lost today, and accounts by reason."""
+    lost_demand.write_waiting()
+    assert not lost_demand._waiting
+    row = ProductDay.objects.filter(day=clock.today(), product=product).first() or ProductDay()
+    counts = {reason: getattr(row, f"lost_{reason}") for reason in REASONS}
+    return row.lost_units, row.lost_amount, {reason: number for reason, number in counts.items() if number}
+
+
+def test_a_refusal_counts_once_an_account_product_and_day_at_the_price_of_then():
+    tea = ProductFactory.create(on_hand=2, price=500, limit_per_account=3)
+    buyer, other = AccountFactory.create(), AccountFactory.create()
+    assert refused(buyer, tea, 3) == "insufficient_stock"
+    assert refused(buyer, tea, 3) == "insufficient_stock"
+    assert refused(other, tea, 3) == "insufficient_stock"
+    assert lost(tea) == (6, 3_000, {"sold_out": 2})
+    Product.objects.update(price=700)
+    adjustments.receive(product_id=tea.pk, quantity=7, reason="delivery")
+    assert refused(AccountFactory.create(), tea, 4) == "purchase_limit_reached"
+    assert refused(buyer, tea, 4) == "purchase_limit_reached"
+    assert lost(tea) == (10, 5_800, {"sold_out": 2, "over_limit": 1})
+    with clock.shifted(by=timedelta(days=1)):
+        assert refused(buyer, tea, 4) == "purchase_limit_reached"
+        assert lost(tea) == (4, 2_800, {"over_limit": 1})
+    assert buying.broken_laws("L5") == []
+
+
+def test_orders_that_expire_or_are_declined_are_lost_less_their_discounts(own_gateway):
+    tea = ProductFactory.create(on_hand=9, price=500)
+    buyer = buying.account()
+    coupon = buying.coupon_of(buyer.pk, discount_value=100).code
+    expired = buying.place(buyer.pk, {tea: 1}, coupon=coupon)
+    Order.objects.filter(id=expired.order.id).update(expires_at=clock.now())
+    assert cancellation.expire_due() == 1
+    buying.advance(buying.place(buying.account().pk, {tea: 2}, token="tok_declined"))
+    kept = buying.place(buying.account().pk, {tea: 1}, token="tok_declined", keep_on_decline=True)
+    assert buying.advance(kept).status == "awaiting_payment"
+    assert lost(tea) == (3, 1_400, {"expired": 1, "declined": 1})
+    cancellation.cancel(order_id=kept.order.id, account_id=kept.order.account_id)
+    assert lost(tea) == (3, 1_400, {"expired": 1, "declined": 1})
+
+
+def test_a_crowd_that_is_refused_costs_no_statement_each_and_is_written_in_groups(
+    django_assert_num_queries, django_assert_max_num_queries
+):
+    tea, day = ProductFactory.create(price=500), clock.today()
+    losses = [Loss(day, tea.pk, number, "sold_out", 1) for number in range(1, 1_201)]
+    with django_assert_num_queries(0):
+        lost_demand.note(losses * 3)
+    with django_assert_max_num_queries(30):
+        assert lost_demand.write_waiting() == 1_200
+    assert lost(tea) == (1_200, 600_000, {"sold_out": 1_200})
+
+
+def test_what_waits_is_bounded_and_the_rest_is_lost(monkeypatch):
+    monkeypatch.setattr(lost_demand, "MOST_WAITING", 3)
+    tea = ProductFactory.create(price=500)
+    lost_demand.note(Loss(clock.today(), tea.pk, number, "sold_out", 1) for number in range(1, 9))
+    assert lost(tea) == (3, 1_500, {"sold_out": 3})
+
+
+def test_two_processes_count_an_account_once():
+    tea, day = ProductFactory.create(price=500), clock.today()
+    groups = [[Loss(day, tea.pk, number, "sold_out", 1) for number in range(1, 41)] for _ in range(4)]
+    write = lambda group: partial(transactions.run, partial(lost_demand._write, group), transactions.ONCE)  # noqa: E731
+    outcomes = race([write(group) for group in groups])
+    for group, outcome in zip(groups, outcomes, strict=True):
+        if not isinstance(outcome, int):
+            lost_demand.note(group)
+    assert lost(tea) == (40, 20_000, {"sold_out": 40})
+
+
+def test_rows_go_after_two_days_and_the_counts_stay():
+    tea, account = ProductFactory.create(price=500), AccountFactory.create()
+    lost_demand.note([Loss(clock.today(), tea.pk, account.pk, "sold_out", 2)])
+    before = lost(tea)
+    for days, left in ((1, 1), (2, 0)):
+        with clock.shifted(by=timedelta(days=days)):
+            lost_demand.sweep()
+            assert LostDemand.objects.count() == left
+    assert lost(tea) == before == (2, 1_000, {"sold_out": 1})
+
+
+def test_an_erased_account_leaves_no_row():
+    tea, account = ProductFactory.create(price=500), AccountFactory.create()
+    lost_demand.note([Loss(clock.today(), tea.pk, account.pk, "sold_out", 2)])
+    assert lost(tea)[0] == 2
+    erasure.start(account_id=account.pk, reason="asked")
+    with clock.shifted(by=timedelta(minutes=1)):
+        erasure.erase(account_id=account.pk, reason="asked")
+    assert not LostDemand.objects.exists()
+
+
+def test_a_rebuild_keeps_what_was_lost():
+    tea, day = ProductFactory.create(price=500), clock.today()
+    with transaction.atomic():
+        product_days.add_lost([LostChange(day, tea.pk, lost_units=2, lost_amount=900, lost_expired=1)])
+        product_days.add([product_days.Change(day, tea.pk, units_sold=3)])
+    assert days_of_orders.rebuild(day) == 1
+    assert lost(tea) == (2, 900, {"expired": 1})
