@@ -8,17 +8,18 @@ rest on the last line.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.conf import settings
-from django.db.models import BigIntegerField, Case, Count, F, OuterRef, Subquery, Sum, Value, When
+from django.db.models import BigIntegerField, Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, Value, When
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -27,10 +28,11 @@ from django.views.decorators.http import require_GET
 
 from backoffice import list_exports, windows
 from coupons.models import Campaign, Coupon
+from inventory import stock_reports
 from inventory.models import Product
 from orders import pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
-from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, LedgerAccount, Transfer
+from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Dispute, Entry, LedgerAccount, Transfer
 from shop import clock, form_fields
 from shop.admin_base.actions import require_permission
 from shop.admin_base.display import admin_page
@@ -43,6 +45,8 @@ PERMISSIONS = ("orders.view_order", "payments.view_transfer")
 LONGEST_DAYS = 366
 MARGIN = timedelta(minutes=1)
 """Before now the figures end: a transaction in progress may still commit what is of an instant before."""
+HOSTS_APART = 60
+"""Seconds by which a host's clock may differ from the database's."""
 ROWS_SHOWN = 50
 AMOUNTS = [
     "units", "items_amount", "discount_amount", "sales_amount", "points_amount", "card_amount",
@@ -88,6 +92,8 @@ class Figures:
     rows: defaultdict[Key, Amounts] = field(default_factory=lambda: defaultdict(Counter))
     orders: Counter[int | None] = field(default_factory=Counter)
     ledger: Counter[tuple[str, int]] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    lost: Mapping[str, int] = field(default_factory=dict)
 
     def read(self) -> None:
         """Read everything."""
@@ -99,6 +105,10 @@ class Figures:
         ):
             for window in windows.between(model._base_manager.all(), column, self.since, self.until):
                 add(window)
+        self._count_outcomes()
+        through = max(self.since, self.until - timedelta(microseconds=1))
+        days = (clock.day_of(self.since), clock.day_of(through))
+        self.lost = windows.read_elsewhere(partial(stock_reports.sums_of_days, *days))
 
     def by_product(self) -> dict[int, Amounts]:
         return _add_up((product_id, amounts) for (product_id, _), amounts in self.rows.items())
@@ -154,6 +164,29 @@ class Figures:
         rows = windows.fetch(paid.values_list(*columns, F("line_amount") - F("discount_amount")))
         for key, points in _split_points(rows):
             self.rows[key].update(points_amount=points, card_amount=-points)
+
+    def _count_outcomes(self) -> None:
+        """Count the orders that were placed in the period, and those that pleased nobody.
+
+        Their ids begin with the time of the host that made them, which is the database's within some seconds.
+        """
+        first, last = (
+            UUID(int=int((at.timestamp() + apart) * 1_000) << 80)
+            for at, apart in ((self.since, -HOSTS_APART), (self.until, HOSTS_APART))
+        )
+        disputed = Exists(Dispute.objects.filter(payment__order=OuterRef("pk")))
+        counts = {
+            "placed": Count("pk"),
+            "cancelled": Count("pk", filter=Q(status=Order.Status.CANCELLED)),
+            "refunded": Count("pk", filter=Q(refunded_amount__gt=0)),
+            "disputed": Count("pk", filter=disputed),
+        }
+        for window in windows.between(Order.objects.all(), "pk", first, last):
+            placed = Order.objects.filter(placed_at__gte=self.since, placed_at__lt=self.until, **window)
+            # One group of all: an aggregate is no query that `fetch` reads elsewhere.
+            one_group = placed.order_by().annotate(all=Value(1)).values_list("all")
+            for _all, *numbers in windows.fetch(one_group.annotate(**counts)):
+                self.outcomes.update(dict(zip(counts, numbers, strict=True)))
 
     def _add_refunds(self, window: dict[str, datetime]) -> None:
         found = _read_refund_lines(window)
@@ -327,7 +360,7 @@ def _read(figures: Figures) -> dict[str, Any]:
         "currency": settings.CURRENCY,
         "since": figures.since,
         "until": figures.until,
-        "cards": _cards(figures.total()),
+        "cards": [*_cards(figures.total()), *_further_cards(figures)],
         "products": product_rows,
         "products_hidden": len(by_product) - len(shown_products),
         "campaigns": campaign_rows,
@@ -352,6 +385,28 @@ def _cards(total: Amounts) -> list[tuple[str, str]]:
         (gettext("Paid by card"), format_amount(total["card_amount"])),
         (gettext("Refunds"), format_amount(total["refunded_amount"])),
         (gettext("Sales less refunds"), format_amount(total["net_amount"])),
+    ]
+
+
+def _further_cards(figures: Figures) -> list[tuple[str, str]]:
+    """What was lost, and the shares of the orders that were placed and did not end well."""
+    outcomes = figures.outcomes
+
+    def share(name: str) -> str:
+        return f"{outcomes[name]:,} ({outcomes[name] / max(1, outcomes['placed']):.1%})"
+
+    lost = figures.lost
+    return [
+        (gettext("Lost sales"), format_amount(lost["lost_amount"])),
+        (gettext("Accounts refused as sold out"), f"{lost['lost_sold_out']:,}"),
+        (gettext("Accounts refused by a limit"), f"{lost['lost_over_limit']:,}"),
+        (gettext("Accounts whose orders expired"), f"{lost['lost_expired']:,}"),
+        (gettext("Accounts whose cards were declined"), f"{lost['lost_declined']:,}"),
+        (gettext("Accounts whose payments were given up"), f"{lost['lost_given_up']:,}"),
+        (gettext("Orders placed"), f"{outcomes['placed']:,}"),
+        (gettext("Of them cancelled"), share("cancelled")),
+        (gettext("Of them refunded"), share("refunded")),
+        (gettext("Of them disputed"), share("disputed")),
     ]
 
 

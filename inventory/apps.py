@@ -11,7 +11,7 @@ class InventoryConfig(AppConfig):
     def ready(self) -> None:
         from celery.signals import beat_init, worker_init
 
-        from inventory import lost_demand
+        from inventory import lost_demand, stock_reports
         from inventory.imports import importing
         from inventory.mirror import mirror
         from shop.observability import gauges
@@ -25,6 +25,14 @@ class InventoryConfig(AppConfig):
             "firstcome_stock_mirror_drift",
             "Products that were wrong in the mirror of stock at the last sweep.",
             mirror.drift,
+        )
+        gauges.register_group(
+            "products_today",
+            {
+                stock_reports.SOLD_AMOUNT: "What was sold today, less discounts, in minor units.",
+                stock_reports.LOST_AMOUNT: "What was asked for today and not sold, in minor units.",
+            },
+            stock_reports.amounts_of_today,
         )
         gauges.register(
             "firstcome_deliveries_unfinished",

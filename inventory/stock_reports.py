@@ -2,19 +2,43 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
-from django.db.models import BigIntegerField, F, QuerySet
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import BigIntegerField, F, QuerySet, Sum
 from django.db.models.functions import Cast
 
 from inventory import products
-from inventory.models import Product, StockMovement
+from inventory.models import Product, ProductDay, StockMovement
+from inventory.product_days import Change, LostChange
 from shop import clock
 
 HOURS = 12
 # Of a product that sells more within the hours, only the newest are added up, which the page says.
 MOST_MOVEMENTS = 10_000
 HOUR = timedelta(hours=1)
+
+
+SOLD_AMOUNT, LOST_AMOUNT = "firstcome_sold_today_amount", "firstcome_lost_today_amount"
+
+
+def sums_of_days(since: date, through: date, database: str = DEFAULT_DB_ALIAS) -> dict[str, int]:
+    """What was sold, refunded and lost of all products on these days, by the names of the columns."""
+    sums = {name: Sum(name, default=0) for name in (*Change._fields[2:], *LostChange._fields[2:])}
+    found = ProductDay.objects.using(database).filter(day__range=(since, through)).aggregate(**sums)
+    return {name: int(value) for name, value in found.items()}
+
+
+def lost_today() -> "QuerySet[ProductDay]":
+    """Products of which something was lost today, most of it first."""
+    lost = ProductDay.objects.filter(day=clock.today(), lost_amount__gt=0).select_related("product")
+    return lost.order_by("-lost_amount", "product_id")
+
+
+def amounts_of_today() -> dict[str, int]:
+    """What was sold and lost today, for metrics."""
+    sums = sums_of_days(today := clock.today(), today)
+    return {SOLD_AMOUNT: sums["sold_amount"], LOST_AMOUNT: sums["lost_amount"]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,6 +304,27 @@ def products_low_on_stock(request: HttpRequest) -> Work:
     )
 
 
+def lost_sales(request: HttpRequest) -> Work:
+    """What was asked for today and not sold, in money: the products with most of it first."""
+    total = stock_reports.amounts_of_today()[stock_reports.LOST_AMOUNT]
+    text = _("%(amount)s, %(units)s units")
+    return Work(
+        state=State.CALM,
+        number=format_amount(total),
+        unit=_("lost today"),
+        note=_(
+            "It was sold out, over a limit, expired, declined or given up. Each account counts once a day."
+        ),
+        rows=[
+            _row(
+                link(one.product, "product-page", one.product_id),
+                text % {"amount": format_amount(one.lost_amount), "units": f"{one.lost_units:,}"},
+            )
+            for one in stock_reports.lost_today()[:ROWS_SHOWN]
+        ],
+    )
+
+
 def laws(request: HttpRequest) -> Work:
     """The broken laws; if none is, how old the oldest answer is."""
     states = snapshots.read_laws()
@@ -439,6 +460,7 @@ SECTIONS = (
     Section("campaigns", gettext_lazy("Running campaigns"), "campaign", Campaign, running_campaigns),
     Section("sales", gettext_lazy("Running sales"), "storefront", Sale, running_sales),
     Section("stock", gettext_lazy("Low stock"), "production_quantity_limits", Product, products_low_on_stock),
+    Section("lost", gettext_lazy("Lost sales"), "money_off", Product, lost_sales),
     Section("laws", gettext_lazy("Laws"), "gavel", LawStatus, laws),
 )
 

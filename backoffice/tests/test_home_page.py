@@ -19,11 +19,13 @@ from backoffice.home import page as home_page
 from backoffice.home.page import State, Work
 from coupons.tests.factories import CampaignFactory, coupon_of
 from events.tests.delivering import dead, logged
-from inventory.models import Product
+from inventory import stock_reports
+from inventory.models import Product, ProductDay
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from payments.models import Payment, Reconciliation
 from payments.tests.factories import PaymentFactory
+from shop import clock
 from shop.approval_models import Approval
 from shop.management.laws import LAWS
 from shop.models import LawStatus
@@ -36,10 +38,10 @@ from shop.tests.staff_groups import member_of
 
 pytestmark = pytest.mark.django_db
 TO_DO = ["sagas", "approvals", "payments", "disputes", "differences", "events"]
-EVERYTHING = [*TO_DO, "campaigns", "sales", "stock", "laws"]
+EVERYTHING = [*TO_DO, "campaigns", "sales", "stock", "lost", "laws"]
 OF_GROUP = {
-    "Viewer": ["sagas", "differences", "campaigns", "sales", "stock", "laws"],
-    "Support": ["sagas", "payments", "disputes", "events", "campaigns", "sales", "stock"],
+    "Viewer": ["sagas", "differences", "campaigns", "sales", "stock", "lost", "laws"],
+    "Support": ["sagas", "payments", "disputes", "events", "campaigns", "sales", "stock", "lost"],
     "Operations": EVERYTHING,
     "Finance": EVERYTHING,
     "": [],
@@ -115,6 +117,21 @@ def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_firs
     ):
         assert (shown[name].number, shown[name].state, len(shown[name].rows)) == (number, state, rows), name
         assert first in shown[name].rows[0].link
+
+
+def test_what_was_lost_today_is_shown_by_product_the_largest_first():
+    day = clock.today()
+    for sku, amount in (("A", 500), ("B", 7_000)):
+        product = ProductFactory.create(sku=sku)
+        ProductDay.objects.create(day=day, product=product, lost_units=2, lost_amount=amount, sold_amount=9)
+        ProductDay.objects.create(day=day - timedelta(days=1), product=product, lost_amount=90)
+    shown = section("lost")
+    assert (shown.number, shown.state, len(shown.rows)) == ("7,500 KRW", State.CALM, 2)
+    assert ">B" in shown.rows[0].link and shown.rows[0].detail == "7,000 KRW, 2 units"
+    assert stock_reports.amounts_of_today() == {
+        "firstcome_sold_today_amount": 18,
+        "firstcome_lost_today_amount": 7_500,
+    }
 
 
 def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded_one_never():

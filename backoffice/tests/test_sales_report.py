@@ -1,7 +1,7 @@
 """The report of sales by period adds up to the ledger, and the curve of a campaign's issue to its coupons."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,20 +10,20 @@ from django.db.models import Sum
 from django.test import Client
 from django.utils import timezone
 
-from backoffice import windows
+from backoffice import sales_report, windows
 from backoffice.campaign_page import read_curve
 from backoffice.sales_report import Figures
 from backoffice.tests.test_list_exports import rows_of, text_of
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
-from inventory.models import Product
+from inventory.models import Product, ProductDay
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund
 from orders.payment import refund_records
 from orders.saga import run
 from orders.tests import buying, stepping
 from payments import ledger
-from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, Transfer
+from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Dispute, Entry, Payment, Transfer
 from payments.tests.factories import PaymentFactory
 from payments.tests.sales import credit_top_up
 from shop import clock
@@ -245,6 +245,39 @@ def test_the_csv_has_a_row_for_each_product_and_campaign_and_is_journaled(produc
     assert {row["currency"] for row in rows} == {"KRW"}
     line = JournalLine.objects.get(what="report.exported")
     assert (line.actor_name, line.after) == ("ada", {"since": today, "through": today})
+
+
+def test_the_report_has_what_was_lost_and_the_shares_of_orders_that_pleased_nobody(products, operator):
+    order = buy({products[1]: 2})
+    give_back(order, {products[1]: 1})
+    for status in ("cancelled", "expired"):
+        placed = buying.place(buying.account().pk, {products[0]: 1})
+        Order.objects.filter(pk=placed.order.id).update(status=status)
+    buying.refusal_of(buying.place, buying.account().pk, {products[1]: 900})
+    payment = Payment.objects.get(order=order)
+    Dispute.objects.create(payment=payment, reference="d", status="open", amount=1, opened_at=now())
+    today = clock.today()
+    ProductDay.objects.filter(day=today, product=products[1]).update(lost_amount=1_234, lost_sold_out=3)
+    with clock.shifted(by=timedelta(minutes=2)):
+        figures = figures_of(*clock.day_bounds(today))
+        page = text_of(operator.get(f"{FIGURES}?since={today}&through={today}"))
+    assert figures.outcomes == {"placed": 3, "cancelled": 1, "refunded": 1, "disputed": 1}
+    assert (figures.lost["lost_amount"], figures.lost["lost_sold_out"]) == (1_234, 3)
+    assert "1,234 KRW" in page and "1 (33.3%)" in page
+    yesterday = figures_of(*clock.day_bounds(today - timedelta(days=1)))
+    assert not any(yesterday.outcomes.values()) and not yesterday.lost["lost_amount"]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Seoul", "America/New_York"])
+def test_days_of_the_report_are_the_shops(settings, operator, zone):
+    settings.SHOP_TIME_ZONE = zone
+    page = operator.get(f"{PAGE}?since=2026-11-01&through=2026-11-01")
+    assert f"Days are of {zone}, both included." in page.content.decode()
+    found = sales_report._figures(page.context["form"])
+    assert (found.since, found.until) == clock.day_bounds(date(2026, 11, 1))
+    # In New York that day has 25 hours.
+    hours = {"Asia/Seoul": 24, "America/New_York": 25}[zone]
+    assert found.until - found.since == timedelta(hours=hours)
 
 
 @pytest.mark.parametrize(
