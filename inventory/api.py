@@ -29,7 +29,7 @@ SEARCH = OpenApiParameter(
 )
 AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in products.Availability])
 
-DAYS = {"type": "integer", "minimum": 1, "maximum": 30, "default": 3}
+DAYS = {"type": "integer", "minimum": 1, "maximum": ranking.MOST_DAYS, "default": ranking.RANK_DAYS}
 RANKED = {"type": "integer", "minimum": 1, "maximum": ranking.MOST_RANKED, "default": 5}
 
 

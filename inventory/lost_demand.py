@@ -94,7 +94,7 @@ def _write(group: Sequence[Loss]) -> int:
 def sweep() -> int:
     """Delete the rows of days that nothing is counted on any more. Returns how many."""
     old, swept = LostDemand.objects.filter(day__lte=clock.today() - timedelta(days=DAYS_KEPT)), 0
-    while keys := list(old.order_by("pk").values_list("pk", flat=True)[:SWEPT_AT_ONCE]):
+    while keys := list(old.values_list("pk", flat=True)[:SWEPT_AT_ONCE]):
         swept += transactions.run(LostDemand.objects.filter(pk__in=keys).delete, transactions.REPEATABLE)[0]
     return swept
 

@@ -234,7 +234,6 @@ class LostDemand(models.Model):
         DECLINED = "declined", _("declined")
         GIVEN_UP = "given_up", _("given up")
 
-    pk = models.CompositePrimaryKey("day", "product_id", "account_id")
     day = models.DateField(_("day"))
     # Nothing is checked by these keys: what a crowd is refused must lock neither products nor accounts.
     product = models.ForeignKey(
@@ -259,6 +258,11 @@ class LostDemand(models.Model):
     class Meta:
         verbose_name = _("lost demand")
         verbose_name_plural = _("lost demand")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "product", "account"], name="inventory_lostdemand_once_an_account_and_day"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.day} {self.product_id} {self.account_id}"

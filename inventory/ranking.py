@@ -31,7 +31,7 @@ UNCOMMITTED = timedelta(seconds=1)
 """Before now a payment may not have committed yet."""
 DAYS_KEPT = 62
 """A period that ended before them is read from the database: anyone may ask for any."""
-RANK_DAYS, MOST_RANKED = 3, 100
+RANK_DAYS, MOST_DAYS, MOST_RANKED = 3, 30, 100
 AS_OF = "as_of"
 """The member of each set that says up to when payments count; the others are products, with less than 0."""
 READ = """
@@ -111,7 +111,7 @@ def forget(day: date) -> None:
 def differing_days() -> list[date]:
     """The days that have ended whose set in Redis, where there is one, differs from the table."""
     today = clock.today()
-    ended = [today - timedelta(days=number) for number in range(1, DAYS_KEPT)]
+    ended = [today - timedelta(days=number) for number in range(1, DAYS_KEPT + MOST_DAYS)]
 
     def read_sets(client: Redis) -> dict[date, dict[bytes, float]]:
         pipeline = client.pipeline(transaction=False)

@@ -67,7 +67,7 @@ class FindProductsQuery(Query):
 
 
 class RankingQuery(Query):
-    days: Annotated[QueryNumber, Field(ge=1, le=30)] = 3
+    days: Annotated[QueryNumber, Field(ge=1, le=ranking.MOST_DAYS)] = ranking.RANK_DAYS
     limit: Annotated[QueryNumber, Field(ge=1, le=ranking.MOST_RANKED)] = 5
     date: Day | None = None
 

@@ -140,4 +140,4 @@ def test_recovering_a_saga():
     with following() as path:
         stepping.Delegate().wake()
     check_length(path, modules=10, back=1, apps=("orders",))
-    check_length(path, modules=31, back=7)
+    check_length(path, modules=32, back=7)
