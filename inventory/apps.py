@@ -26,13 +26,10 @@ class InventoryConfig(AppConfig):
             "Products that were wrong in the mirror of stock at the last sweep.",
             mirror.drift,
         )
-        gauges.register_group(
-            "products_today",
-            {
-                stock_reports.SOLD_AMOUNT: "What was sold today, less discounts, in minor units.",
-                stock_reports.LOST_AMOUNT: "What was asked for today and not sold, in minor units.",
-            },
-            stock_reports.amounts_of_today,
+        gauges.register(
+            "firstcome_lost_today_amount",
+            "What was asked for today and not sold, in minor units.",
+            stock_reports.lost_today_amount,
         )
         gauges.register(
             "firstcome_deliveries_unfinished",

@@ -87,7 +87,7 @@ def _write(group: Sequence[Loss]) -> int:
             LostChange(loss.day, loss.product_id, lost_units=loss.units, lost_amount=amount, **number)
         )
     bulk_sql.insert(TABLE, rows)
-    product_days.add_lost(changes)
+    product_days.add(changes)
     return len(rows)
 
 

@@ -6,12 +6,11 @@ a popular product's row is locked no longer than that.
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from operator import add as add_numbers
 from typing import NamedTuple
 
 from inventory.models import ProductDay
 from shop.db import bulk_sql, open_transaction
-
-KEY = ("day", "product_id")
 
 
 class Change(NamedTuple):
@@ -39,35 +38,22 @@ class LostChange(NamedTuple):
     lost_given_up: int = 0
 
 
-SUMS = Change._fields[len(KEY) :]
+SUMS = Change._fields[2:]
 
 
-def add(changes: Iterable[Change]) -> None:
-    """Add these up, by one statement before the transaction commits. Must be called inside a transaction."""
+def add(changes: Iterable[Change | LostChange]) -> None:
+    """Add these, of one kind, by one statement before the transaction commits, inside of which it must be."""
     open_transaction.write_before_commit(_write, changes)
 
 
-def add_lost(changes: Iterable[LostChange]) -> None:
-    """As `add`."""
-    open_transaction.write_before_commit(_write_lost, changes)
-
-
-def _write(changes: Sequence[Change]) -> None:
-    _add_up(Change._fields, changes)
-
-
-def _write_lost(changes: Sequence[LostChange]) -> None:
-    _add_up(LostChange._fields, changes)
-
-
-def _add_up(columns: Sequence[str], changes: Sequence[Change] | Sequence[LostChange]) -> None:
-    sums = columns[len(KEY) :]
+def _write(changes: Sequence[Change | LostChange]) -> None:
+    columns = type(changes[0])._fields
     rows: dict[tuple[date, int], list[int]] = {}
     for day, product_id, *numbers in changes:
-        row = rows.setdefault((day, product_id), [0] * len(sums))
-        for index, number in enumerate(numbers):
-            row[index] += number
+        row = rows.setdefault((day, product_id), [0] * len(numbers))
+        row[:] = map(add_numbers, row, numbers)
     cells: list[tuple[bulk_sql.Value, ...]] = [
         (day.isoformat(), product_id, *rows[day, product_id]) for day, product_id in sorted(rows)
     ]
-    bulk_sql.add_up(bulk_sql.Table(ProductDay, columns), cells, key=KEY, sums=sums)
+    table = bulk_sql.Table(ProductDay, columns)
+    bulk_sql.add_up(table, cells, key=columns[:2], sums=columns[2:])

@@ -19,9 +19,6 @@ MOST_MOVEMENTS = 10_000
 HOUR = timedelta(hours=1)
 
 
-SOLD_AMOUNT, LOST_AMOUNT = "firstcome_sold_today_amount", "firstcome_lost_today_amount"
-
-
 def sums_of_days(since: date, through: date, database: str = DEFAULT_DB_ALIAS) -> dict[str, int]:
     """What was sold, refunded and lost of all products on these days, by the names of the columns."""
     sums = {name: Sum(name, default=0) for name in (*Change._fields[2:], *LostChange._fields[2:])}
@@ -35,10 +32,9 @@ def lost_today() -> "QuerySet[ProductDay]":
     return lost.order_by("-lost_amount", "product_id")
 
 
-def amounts_of_today() -> dict[str, int]:
-    """What was sold and lost today, for metrics."""
-    sums = sums_of_days(today := clock.today(), today)
-    return {SOLD_AMOUNT: sums["sold_amount"], LOST_AMOUNT: sums["lost_amount"]}
+def lost_today_amount() -> int:
+    """The amount that was lost today."""
+    return sums_of_days(today := clock.today(), today)["lost_amount"]
 
 
 @dataclass(frozen=True, slots=True)

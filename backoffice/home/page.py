@@ -306,11 +306,10 @@ def products_low_on_stock(request: HttpRequest) -> Work:
 
 def lost_sales(request: HttpRequest) -> Work:
     """What was asked for today and not sold, in money: the products with most of it first."""
-    total = stock_reports.amounts_of_today()[stock_reports.LOST_AMOUNT]
     text = _("%(amount)s, %(units)s units")
     return Work(
         state=State.CALM,
-        number=format_amount(total),
+        number=format_amount(stock_reports.lost_today_amount()),
         unit=_("lost today"),
         note=_(
             "It was sold out, over a limit, expired, declined or given up. Each account counts once a day."

@@ -123,15 +123,12 @@ def test_what_was_lost_today_is_shown_by_product_the_largest_first():
     day = clock.today()
     for sku, amount in (("A", 500), ("B", 7_000)):
         product = ProductFactory.create(sku=sku)
-        ProductDay.objects.create(day=day, product=product, lost_units=2, lost_amount=amount, sold_amount=9)
+        ProductDay.objects.create(day=day, product=product, lost_units=2, lost_amount=amount)
         ProductDay.objects.create(day=day - timedelta(days=1), product=product, lost_amount=90)
     shown = section("lost")
     assert (shown.number, shown.state, len(shown.rows)) == ("7,500 KRW", State.CALM, 2)
     assert ">B" in shown.rows[0].link and shown.rows[0].detail == "7,000 KRW, 2 units"
-    assert stock_reports.amounts_of_today() == {
-        "firstcome_sold_today_amount": 18,
-        "firstcome_lost_today_amount": 7_500,
-    }
+    assert stock_reports.lost_today_amount() == 7_500
 
 
 def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded_one_never():

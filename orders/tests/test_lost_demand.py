@@ -131,7 +131,7 @@ def test_an_erased_account_leaves_no_row():
 def test_a_rebuild_keeps_what_was_lost():
     tea, day = ProductFactory.create(price=500), clock.today()
     with transaction.atomic():
-        product_days.add_lost([LostChange(day, tea.pk, lost_units=2, lost_amount=900, lost_expired=1)])
-        product_days.add([product_days.Change(day, tea.pk, units_sold=3)])
+        product_days.add([LostChange(day, tea.pk, lost_units=2, lost_amount=900, lost_expired=1)])
+    ProductDay.objects.update(units_sold=3)
     assert days_of_orders.rebuild(day) == 1
     assert lost(tea) == (2, 900, {"expired": 1})
