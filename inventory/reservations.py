@@ -106,7 +106,7 @@ def sell(orders: Mapping[UUID, Sequence[Line]], *, at: datetime) -> None:
         orders, kind=StockMovement.Kind.SOLD, each=stock_levels.Change(on_hand=-1, reserved=-1), reason=""
     )
     day, lines = clock.day_of(at), chain.from_iterable(orders.values())
-    product_days.add(product_days.Change(day, *line) for line in lines)
+    product_days.add([product_days.Change(day, *line) for line in lines])
 
 
 def restock(orders: Mapping[UUID, Sequence[Line]], reason: str) -> None:
