@@ -44,6 +44,7 @@ from shop.tests.servers import is_mariadb
 
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "30",
+    "TIME_ZONE": "UTC",
     "PAYMENT_ACTION_SECONDS": "60",
     "IDEMPOTENCY_LEASE_SECONDS": "4",
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
