@@ -128,7 +128,7 @@ def test_a_paid_order():
         assert placed.status_code == 202, placed.body
         stepping.advance(Saga.objects.get().id)
     assert Order.objects.get().status == "paid"
-    check_length(path, modules=33, back=3, apps=APPS)
+    check_length(path, modules=34, back=3, apps=APPS)
     check_length(path, modules=66, back=13)
 
 
