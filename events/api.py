@@ -20,7 +20,7 @@ from shop.http import prefer
 from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
-from shop.http.pagination import LARGEST_PAGE, paginate
+from shop.http.pagination import paginate
 from shop.http.permissions import require_claim_of_staff, require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import JSONResponse, Request, Response, View, burst
@@ -114,7 +114,7 @@ def _read(query: schemas.EventsQuery, after: reading.Cursor | None) -> reading.P
         after=after and after.position,
         generation=after and after.generation,
         patterns=[query.type] if query.type else [],
-        limit=min(query.limit, LARGEST_PAGE),
+        limit=query.limit,
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints
 from shop.http.openapi import api_doc
-from shop.http.pagination import DEFAULT_PAGE
+from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 from shop.http.validation import Input, Query, QueryNumber, body
 from shop.outbound import public_addresses
 
@@ -24,11 +24,11 @@ api_doc.declare_members(
 
 
 class EventsQuery(Query):
-    """Which events are read. A `limit` above the largest page is that of the largest."""
+    """Which events are read."""
 
     after: str = ""
     type: str = ""
-    limit: Annotated[QueryNumber, Field(ge=1)] = DEFAULT_PAGE
+    limit: Annotated[QueryNumber, Field(ge=1, le=LARGEST_PAGE)] = DEFAULT_PAGE
 
 
 class FeedEventBody(BaseModel):

@@ -82,7 +82,7 @@ def test_each_page_continues_where_the_last_one_ended(api):
     assert [names_of(page) for page in (first, second, third)] == [["a", "b"], ["c"], []]
     assert third["next"] == second["next"]
     assert set(first["results"][0]) == {"id", "type", "at", "data"}
-    for limit in ("0", "-1", "x", "1.5"):
+    for limit in ("0", "-1", "x", "1.5", "201"):
         assert api.get(f"/events?limit={limit}").status_code == 400, limit
 
 

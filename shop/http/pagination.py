@@ -1,4 +1,4 @@
-"""Lists: cursor pages of `DEFAULT_PAGE` rows, or as many as `?limit=` says, up to `LARGEST_PAGE`."""
+"""Lists: cursor pages of `DEFAULT_PAGE` rows, or as many as `?limit=` says: `LARGEST_PAGE` at most."""
 
 from collections.abc import Callable
 from typing import Any
@@ -59,8 +59,9 @@ def _limit(request: Request) -> int:
     text = request.query_params.get("limit")
     if text is None:
         return DEFAULT_PAGE
-    if not (text.isascii() and text.isdigit() and text.strip("0")):
+    # Python reads no number of thousands of digits.
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    if not (is_number and 1 <= int(text) <= LARGEST_PAGE):
         invalid = _("The limit must be a number from 1 to {largest}.", largest=LARGEST_PAGE)
         raise invalid_field("limit", "invalid", invalid)
-    # Python reads no number of thousands of digits.
-    return min(int(text), LARGEST_PAGE) if len(text) < 10 else LARGEST_PAGE
+    return int(text)

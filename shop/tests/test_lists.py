@@ -86,15 +86,19 @@ def test_a_place_where_nothing_is_has_a_page_without_rows_or_all(api, path, posi
     assert api.get(f"{path}?cursor=after:{position}").status_code == 200
 
 
-@in_one_test("limit", ["", "0", "000", "-1", "1.5", "1e2", "ten", "\u0665", "0" * 5_000])
-def test_a_limit_that_is_no_number_from_1_is_refused(api, limit):
-    answer = api.get(f"/products?limit={limit}")
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "limit")
+NO_LIMITS = ["", "0", "000", "-1", "1.5", "1e2", "ten", "\u0665", "0" * 5_000, "201", "9" * 5_000]
+
+
+@in_one_test(("path", "limit"), product([*LISTS, "/sales"], NO_LIMITS))
+def test_a_limit_that_is_no_number_from_1_to_200_is_refused(api, path, limit):
+    answer = api.get(f"{path}?limit={limit}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert [error["field"] for error in answer.json()["errors"]] == ["limit"]
 
 
 def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api):
     Product.objects.bulk_create(ProductFactory.build_batch(201))
-    asked = {"": 50, "?limit=7": 7, "?limit=200": 200, "?limit=201": 200, f"?limit={'9' * 5_000}": 200}
+    asked = {"": 50, "?limit=7": 7, "?limit=200": 200}
 
     def has_rows(limit: str, rows: int) -> None:
         page = api.get(f"/products{limit}").json()

@@ -75,7 +75,9 @@ class Page(BaseModel, Generic[Row]):
 POSITIVE = {"type": "integer", "minimum": 1}
 PAGING = [
     OpenApiParameter(
-        "limit", POSITIVE, description=f"How many rows: {DEFAULT_PAGE} by default, {LARGEST_PAGE} at most."
+        "limit",
+        POSITIVE | {"maximum": LARGEST_PAGE},
+        description=f"How many rows: {DEFAULT_PAGE} by default, {LARGEST_PAGE} at most.",
     ),
     OpenApiParameter("cursor", str, description="The position in the list, from `next` or `previous`."),
 ]
