@@ -17,7 +17,19 @@ from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from shop import clock
 from shop.errors import NotFound, Rejected
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Id, Input, Instant, NonBlankText, PositiveAmount, Query, QueryId
+from shop.http.validation import (
+    UNCHANGED,
+    Amount,
+    ChangeInput,
+    Id,
+    Input,
+    Instant,
+    NonBlankText,
+    PositiveAmount,
+    Query,
+    QueryId,
+    changes,
+)
 
 MOST_COUPONS = 10**9
 MOST_CODES_AT_ONCE = 100_000
@@ -73,13 +85,13 @@ class DiscountInput(Input):
     max_discount_amount: PositiveAmount | None = None
 
 
-class ChangeDiscountInput(Input):
-    """Only the given fields change."""
+class ChangeDiscountInput(ChangeInput):
+    """Only the given fields change; null removes `max_discount_amount`."""
 
-    type: DiscountType | None = None
-    value: PositiveAmount | None = None
-    min_order_amount: Amount | None = None
-    max_discount_amount: PositiveAmount | None = None
+    type: DiscountType = UNCHANGED
+    value: PositiveAmount = UNCHANGED
+    min_order_amount: Amount = UNCHANGED
+    max_discount_amount: PositiveAmount | None = UNCHANGED
 
 
 class CreateCampaignInput(Input):
@@ -111,26 +123,26 @@ class CreateCampaignInput(Input):
     eligible: Eligible = "all"
 
 
-class ChangeCampaignInput(Input):
-    """Only the given fields change; `products: []` has the discount count over all lines again, and
-    `quantity: null` makes it a campaign for everybody.
+class ChangeCampaignInput(ChangeInput):
+    """Only the given fields change.
+
+    Null removes `closes_at`, `partner` or `shared_code`; with `products` null or `[]` the discount counts
+    over all lines again, and `quantity` null makes it a campaign for everybody.
     """
 
-    null_is_a_value = frozenset({"quantity"})
-
-    name: NonBlankText | None = None
-    strategy: StrategyName | None = None
-    quantity: Quantity | None = None
-    opens_at: Instant | None = None
-    closes_at: Instant | None = None
-    code_source: CodeSource | None = None
-    shared_code: GivenCode | None = None
-    partner: Partner | None = None
-    discount: ChangeDiscountInput | None = None
-    coupon_valid_for_days: Days | None = None
-    products: Products | None = None
-    first_order_only: bool | None = None
-    eligible: Eligible | None = None
+    name: NonBlankText = UNCHANGED
+    strategy: StrategyName = UNCHANGED
+    quantity: Quantity | None = UNCHANGED
+    opens_at: Instant = UNCHANGED
+    closes_at: Instant | None = UNCHANGED
+    code_source: CodeSource = UNCHANGED
+    shared_code: GivenCode | None = UNCHANGED
+    partner: Partner | None = UNCHANGED
+    discount: ChangeDiscountInput = UNCHANGED
+    coupon_valid_for_days: Days = UNCHANGED
+    products: Products | None = UNCHANGED
+    first_order_only: bool = UNCHANGED
+    eligible: Eligible = UNCHANGED
 
 
 class IssueCouponInput(Input):
@@ -163,7 +175,7 @@ class EligibleAccountsInput(Input):
     users: Annotated[list[Id], Field(min_length=1, max_length=MOST_ACCOUNTS_AT_ONCE)]
 
 
-class RenameCodeInput(Input):
+class RenameCodeInput(ChangeInput):
     code: GivenCode
 
 
@@ -266,7 +278,10 @@ class EligibleAccountsBody(BaseModel):
 
 def terms(body: CreateCampaignInput | ChangeCampaignInput) -> Terms:
     """The given fields, by the names of the campaign's columns."""
-    given: dict[str, Any] = body.model_dump(exclude_unset=True)
+    if isinstance(body, ChangeCampaignInput):
+        given = changes(body, partner="", products=[])
+    else:
+        given = body.model_dump(exclude_unset=True)
     columns = {DISCOUNT_COLUMNS[name]: value for name, value in given.pop("discount", {}).items()}
     return Terms(**given, **columns)  # type: ignore[typeddict-item]
 

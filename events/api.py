@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from typing import Any, get_args
+from typing import get_args
 from uuid import UUID
 
 from django.db import DatabaseError
@@ -22,7 +22,7 @@ from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate
 from shop.http.permissions import require_claim_of_staff, require_staff_permission
-from shop.http.validation import Nothing, read, read_query
+from shop.http.validation import Nothing, changes, read, read_query
 from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.redis import completion_notifications
 from shop.scopes import Resource, required_scope
@@ -174,9 +174,7 @@ class OneWebhookEndpoint(View):
     )
     def patch(self, request: Request, endpoint_id: UUID) -> Response:
         account_id = require_staff_permission(request, "events.change_webhookendpoint", READ_EVENTS)
-        given: dict[str, Any] = read(schemas.ChangeWebhookEndpointInput, request).model_dump(
-            exclude_none=True
-        )
+        given = changes(read(schemas.ChangeWebhookEndpointInput, request), description="")
         enabled = given.pop("enabled", None)
         owner = _owner(request, account_id)
         endpoint = endpoints.change(endpoint_id=endpoint_id, is_enabled=enabled, owner=owner, **given)

@@ -10,7 +10,7 @@ from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints
 from shop.http.openapi import api_doc
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
-from shop.http.validation import Input, Query, QueryNumber, body
+from shop.http.validation import UNCHANGED, ChangeInput, Input, Query, QueryNumber, body
 from shop.outbound import public_addresses
 
 api_doc.declare_members(
@@ -64,13 +64,13 @@ class CreateWebhookEndpointInput(Input):
     description: Description = ""
 
 
-class ChangeWebhookEndpointInput(Input):
+class ChangeWebhookEndpointInput(ChangeInput):
     """Only the given fields change. `enabled: true` enables an endpoint again that was disabled."""
 
-    url: Url | None = None
-    events: Patterns | None = None
-    description: Description | None = None
-    enabled: bool | None = None
+    url: Url = UNCHANGED
+    events: Patterns = UNCHANGED
+    description: Description | None = UNCHANGED
+    enabled: bool = UNCHANGED
 
 
 class ResendInput(Input):

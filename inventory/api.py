@@ -16,7 +16,7 @@ from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
-from shop.http.validation import PauseInput, body, read, read_query
+from shop.http.validation import PauseInput, body, changes, read, read_query
 from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.idempotency import recorded_answers
 from shop.scopes import Resource
@@ -105,8 +105,8 @@ class OneProduct(View):
     )
     def patch(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.change_product")
-        data = read(schemas.ChangeProductInput, request)
-        product = products.change(product_id=product_id, **data.model_dump(exclude_none=True))
+        given = changes(read(schemas.ChangeProductInput, request))
+        product = products.change(product_id=product_id, **given)
         cached_lists.expire()
         return Response(schemas.product_body(product))
 

@@ -10,7 +10,18 @@ from inventory import products, ranking
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Day, Input, NonBlankText, Query, QueryNumber, SearchWords, body
+from shop.http.validation import (
+    UNCHANGED,
+    Amount,
+    ChangeInput,
+    Day,
+    Input,
+    NonBlankText,
+    Query,
+    QueryNumber,
+    SearchWords,
+    body,
+)
 
 # Printable ASCII without spaces: programs compare skus and people type them.
 SKU_PATTERN = r"^[!-~]+$"
@@ -45,15 +56,15 @@ class CreateProductInput(Input):
     limit_per_account: Limit | None = None
 
 
-class ChangeProductInput(Input):
-    """Only the given fields change; a threshold or a limit is removed in the admin."""
+class ChangeProductInput(ChangeInput):
+    """Only the given fields change; null removes a threshold or a limit."""
 
-    sku: Sku | None = None
-    name: NonBlankText | None = None
-    price: Amount | None = None
-    is_active: bool | None = None
-    low_stock_threshold: Threshold | None = None
-    limit_per_account: Limit | None = None
+    sku: Sku = UNCHANGED
+    name: NonBlankText = UNCHANGED
+    price: Amount = UNCHANGED
+    is_active: bool = UNCHANGED
+    low_stock_threshold: Threshold | None = UNCHANGED
+    limit_per_account: Limit | None = UNCHANGED
 
 
 class AdjustStockInput(Input):

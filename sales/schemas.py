@@ -12,7 +12,7 @@ from sales.waiting_room.entries import Entry
 from shop import clock
 from shop.errors import invalid_field
 from shop.http.openapi import api_doc
-from shop.http.validation import Id, Input, Instant, NonBlankText, body
+from shop.http.validation import UNCHANGED, ChangeInput, Id, Input, Instant, NonBlankText, body, changes
 from shop.lazy_texts import mark as _
 
 Admission = Literal["open", "queue"]
@@ -48,16 +48,16 @@ class CreateSaleInput(Input):
     admitted_for_seconds: AdmittedFor = terms.DEFAULT_ADMITTED_FOR_SECONDS
 
 
-class ChangeSaleInput(Input):
-    """Only the given fields change; `products` replaces all of them."""
+class ChangeSaleInput(ChangeInput):
+    """Only the given fields change; `products` replaces all of them, and null removes them."""
 
-    name: NonBlankText | None = None
-    products: ProductIds | None = None
-    opens_at: Instant | None = None
-    closes_at: Instant | None = None
-    admission: Admission | None = None
-    rate_per_minute: Rate | None = None
-    admitted_for_seconds: AdmittedFor | None = None
+    name: NonBlankText = UNCHANGED
+    products: ProductIds | None = UNCHANGED
+    opens_at: Instant = UNCHANGED
+    closes_at: Instant = UNCHANGED
+    admission: Admission = UNCHANGED
+    rate_per_minute: Rate = UNCHANGED
+    admitted_for_seconds: AdmittedFor = UNCHANGED
 
 
 class SaleBody(BaseModel):
@@ -101,7 +101,7 @@ class DrawBody(BaseModel):
 
 def given_terms(given: CreateSaleInput | ChangeSaleInput) -> dict[str, Any]:
     """The arguments of `terms.create` and `terms.change`. Raises `Invalid` for a product given twice."""
-    fields = given.model_dump(exclude_none=True)
+    fields = changes(given, products=[]) if isinstance(given, ChangeSaleInput) else given.model_dump()
     product_ids = fields.pop("products", None)
     if product_ids is not None:
         if len(set(product_ids)) < len(product_ids):

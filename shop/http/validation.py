@@ -1,6 +1,7 @@
-"""Request validation: strict types, unknown fields refused, null means absent, every error reported.
+"""Request validation: strict types, unknown fields refused, every error reported.
 
-`Input` is the base of each call's body; the aliases below are the types of its fields.
+`Input` is the base of each call's body, in which null means absent, and `ChangeInput` that of a PATCH, in
+which null empties a field whose type allows it; the aliases below are the types of fields.
 """
 
 import re
@@ -36,6 +37,15 @@ UUID_TEXT = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 CONTROL_CHARACTERS = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
 
 
+UNCHANGED: Any = None
+"""The default of a field of a `ChangeInput`, which is never read: `changes` has the given ones alone."""
+
+
+def _leave_out_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 def _allow_null_in_schema(schema: dict[str, Any]) -> None:
     """In the OpenAPI document, let optional fields be null as well."""
     for name, field in schema["properties"].items():
@@ -55,6 +65,12 @@ class Input(BaseModel):
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, json_schema_extra=_allow_null_in_schema
     )
+
+
+class ChangeInput(Input):
+    """The base of bodies of PATCH: only the given fields change, and null is a value of its own."""
+
+    model_config = ConfigDict(json_schema_extra=_leave_out_defaults)
 
 
 class Nothing(Input):
@@ -151,10 +167,11 @@ def read(shape: type[Body], request: Request) -> Body:
         raise invalid_field("", "not_an_object", _("The body must be a JSON object."))
     if _count_members(body) > MOST_MEMBERS:
         raise invalid_field("", "too_many_members", _("The body has too many members."))
+    keeps_null = issubclass(shape, ChangeInput)
     given = {
-        name: one if name in AS_TYPED else _cleaned(one)
+        name: one if name in AS_TYPED else _cleaned(one, keeps_null=keeps_null)
         for name, one in body.items()
-        if one is not None or name in shape.null_is_a_value
+        if keeps_null or one is not None or name in shape.null_is_a_value
     }
     if len(given) > MOST_ERRORS:
         # An error of each would take longer to make than the body to send.
@@ -175,6 +192,12 @@ def refuse_unknown_parameters(request: Request, known: Collection[str]) -> None:
     _validate(Nothing, dict.fromkeys(unknown[:MOST_ERRORS]))
 
 
+def changes(given: ChangeInput, **empty: Any) -> dict[str, Any]:
+    """The given fields; those that are null as what is `empty` of their kind, None unless that is given."""
+    fields = given.model_dump(exclude_unset=True)
+    return {name: empty.get(name) if value is None else value for name, value in fields.items()}
+
+
 def body(schema: type[BaseModel], row: object, **others: object) -> dict[str, Any]:
     """The fields of the schema in its order: `others`, and the attributes of the row by the same names."""
     return {name: others[name] if name in others else getattr(row, name) for name in schema.model_fields}
@@ -189,14 +212,15 @@ def _count_members(value: Any) -> int:
     return count
 
 
-def _cleaned(value: Any) -> Any:
-    """The same JSON value without the members that are null, which means absent; its text is normalised."""
+def _cleaned(value: Any, *, keeps_null: bool) -> Any:
+    """The same JSON value, without members that are null unless it `keeps_null`; its text is normalised."""
     kind = type(value)
     if kind is str:
         return normalized(value)
     if kind is dict:
-        return {name: _cleaned(part) for name, part in value.items() if part is not None}
-    return [_cleaned(part) for part in value] if kind is list else value
+        members = [(name, part) for name, part in value.items() if keeps_null or part is not None]
+        return {name: _cleaned(part, keeps_null=keeps_null) for name, part in members}
+    return [_cleaned(part, keeps_null=keeps_null) for part in value] if kind is list else value
 
 
 def _validate(shape: type[Shape], data: dict[str, Any]) -> Shape:
