@@ -74,6 +74,12 @@ def authenticate(account: User | None, *, password: str) -> User:
     raise InvalidCredentials
 
 
+def require_valid_password(field: str, password: str, user: User) -> None:
+    """Raise `Invalid` with an entry for each of Django's validators that refuses the password."""
+    if errors := _field_errors(field, lambda: validate_password(normalized(password), user)):
+        raise Invalid(_("The password is not valid."), errors=errors)
+
+
 def set_active(*, account_ids: Collection[int], is_active: bool, reason: str = "") -> int:
     """Enable or disable these accounts: within five seconds their tokens are refused. `sign_outs.enable` ends
     the tokens of an account that it enables. Returns how many accounts were changed.

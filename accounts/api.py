@@ -8,10 +8,18 @@ from rest_framework.permissions import AllowAny
 
 from accounts import accounts
 from accounts.api_keys.calls import APIKey
-from accounts.schemas import AccountBody, OwnAccountBody, RefreshInput, RegisterInput, SignInInput, TokensBody
+from accounts.schemas import (
+    AccountBody,
+    ChangePasswordInput,
+    OwnAccountBody,
+    RefreshInput,
+    RegisterInput,
+    SignInInput,
+    TokensBody,
+)
 from accounts.signing_in import password_hashing, sign_ins
-from accounts.tokens import tokens
-from shop.account import TokenInvalid
+from accounts.tokens import passwords, tokens
+from shop.account import Account, TokenInvalid
 from shop.concurrency.event_loop import run_in_thread
 from shop.http import client_address
 from shop.http.messages import account_id
@@ -55,10 +63,35 @@ class OwnAccount(View):
     @extend_schema(summary="The caller's own account", responses={200: OwnAccountBody})
     def get(self, request: Request) -> Response:
         """The account of the access token."""
-        user = User.objects.filter(pk=account_id(request)).first()
-        if user is None:
-            raise TokenInvalid
-        return Response(body(OwnAccountBody, user))
+        return Response(body(OwnAccountBody, _own_account(request)))
+
+
+class OwnPassword(View):
+    resource = Resource.NONE
+
+    @extend_schema(
+        summary="Change the caller's own password",
+        request=ChangePasswordInput,
+        responses={204: None} | api_doc.refusals({429: ["throttled"]}),
+    )
+    @burst
+    async def post(self, request: Request) -> JSONResponse:
+        """The account's other sign-ins end: their refresh tokens at once, access tokens within five seconds.
+
+        The caller's goes on; so do API keys. A `current` that is not the account's password is 400 with the
+        code `wrong` at this field, and counts as an attempt to sign in.
+        """
+        given, address = read(ChangePasswordInput, request), client_address.from_request(request)
+        account = await run_in_thread(_own_account, request, group="sign-ins")
+        change = partial(
+            passwords.change,
+            account=account,
+            **given.model_dump(),
+            address=address,
+            family=request.user.family if isinstance(request.user, Account) else "",
+        )
+        await sign_ins.run_sign_in(change, username=account.get_username(), address=address)
+        return JSONResponse(status=204)
 
 
 class SignIn(PublicView):
@@ -115,3 +148,10 @@ class SignOut(View):
         """Revokes the caller's refresh token and all of the same sign-in; it can be repeated."""
         tokens.revoke(read(RefreshInput, request).refresh, account_id=account_id(request))
         return Response(status=204)
+
+
+def _own_account(request: Request) -> User:
+    user = User.objects.filter(pk=account_id(request)).first()
+    if user is None:
+        raise TokenInvalid
+    return user

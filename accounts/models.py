@@ -21,6 +21,10 @@ class SignOut(models.Model):
         verbose_name=_("account"),
     )
     at = models.DateTimeField(_("at"), db_index=True)
+    # One sign-in that it did not end: `accounts.tokens.sign_outs.mark_of` its family.
+    kept = ExactCharField(
+        _("kept sign-in"), max_length=128, blank=True, default="", db_default="", editable=False
+    )
 
     class Meta:
         verbose_name, verbose_name_plural = _("sign out"), _("sign outs")

@@ -27,6 +27,13 @@ class SignInInput(Input):
     otp: Annotated[str, Field(min_length=1, max_length=32)] | None = None
 
 
+class ChangePasswordInput(Input):
+    """The account's password, and the one that it is to have."""
+
+    current: Password
+    new: Password
+
+
 class RefreshInput(Input):
     """A refresh token."""
 

@@ -27,14 +27,15 @@ class UsedKey:
 class Account(NamedTuple):
     """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides.
 
-    `issued_after` is the number of the sign-out that the token was issued after; None if it has none. A call
-    by an API key has `key`.
+    `issued_after` is the number of the sign-out that the token was issued after; None if it has none.
+    `family` is the sign-in that the token descends from, if it says so. A call by an API key has `key`.
     """
 
     id: int
     is_staff: bool
     is_active: bool = True
     issued_after: int | None = None
+    family: str = ""
     key: UsedKey | None = None
 
     @property

@@ -156,7 +156,9 @@ REGISTRY: dict[str, PersonalData | str] = {
         # Read without an index: there are few, and exports are rare.
         rows=lambda id: Approval.objects.filter(Q(asker_id=id) | Q(decider_id=id) | Q(account_id=id)),
     ),
-    "accounts.SignOut": PersonalData("account", Erasure.KEPT, "for good: it refuses the tokens of before"),
+    "accounts.SignOut": PersonalData(
+        "account", Erasure.KEPT, "for good: it refuses the tokens of before", secrets=frozenset({"kept"})
+    ),
     "shop.JournalLine": PersonalData(
         "actor, subject or order", Erasure.REPLACED, FOR_GOOD, rows=journal_lines_of
     ),

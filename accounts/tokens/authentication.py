@@ -23,6 +23,7 @@ from shop.journal import journal
 
 ALGORITHM = "HS256"
 ACCOUNT_CLAIM, STAFF_CLAIM, SIGN_OUT_CLAIM = "user_id", "staff", "after_sign_out"
+FAMILY_CLAIM = "family"
 Keys = tuple[tuple[str, str], ...]
 
 
@@ -48,7 +49,9 @@ def account_from_header(authorization: str) -> Account | None:
     if scheme.lower() != "bearer":
         return None
     account = verify_access_token(raw.strip())
-    if disabled_accounts.is_token_refused(account.id, issued_after=account.issued_after):
+    if disabled_accounts.is_token_refused(
+        account.id, issued_after=account.issued_after, family=account.family
+    ):
         raise TokenInvalid
     journal.identify_actor(account_id=account.id, is_staff=account.is_staff)
     return account
@@ -57,8 +60,12 @@ def account_from_header(authorization: str) -> Account | None:
 def verify_access_token(raw: str) -> Account:
     """Return the account of an access token, without a query. Raises `TokenInvalid`."""
     claims = verified_claims_of("access", raw)
-    is_staff = claims.get(STAFF_CLAIM) is True
-    return Account(account_id_of(claims), is_staff=is_staff, issued_after=claims.get(SIGN_OUT_CLAIM))
+    return Account(
+        account_id_of(claims),
+        is_staff=claims.get(STAFF_CLAIM) is True,
+        issued_after=claims.get(SIGN_OUT_CLAIM),
+        family=claims.get(FAMILY_CLAIM, ""),
+    )
 
 
 def verified_claims_of(kind: str, raw: str) -> dict[str, Any]:

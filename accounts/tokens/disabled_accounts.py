@@ -26,29 +26,33 @@ SIGN_OUTS_READ = timedelta(days=2)
 
 
 class DisabledAccounts(NamedTuple):
-    """`signed_out` has the number of each account's sign-out, which refuses the tokens of before."""
+    """`signed_out` has the number of each account's sign-out, which refuses the tokens of before, and the
+    family that it kept.
+    """
 
     ids: frozenset[int]
-    signed_out: Mapping[int, int]
+    signed_out: Mapping[int, tuple[int, str]]
 
 
-def is_token_refused(account_id: int, *, issued_after: int | None) -> bool:
-    """Whether the account is disabled, or was signed out everywhere since the token was issued, as of at most
-    four seconds ago.
+def is_token_refused(account_id: int, *, issued_after: int | None, family: str = "") -> bool:
+    """Whether the account is disabled, or was signed out since the token was issued, but for this family, as
+    of at most four seconds ago.
 
     Without a query, for an event loop. Call `refresh` first if `CACHED` is due. Raises `DatabaseUnavailable`
     if what is known is older.
     """
     known = CACHED.recent()
-    number = known.signed_out.get(account_id)
-    is_signed_out = number is not None and sign_outs.refuses(number, issued_after=issued_after)
-    return is_signed_out or account_id in known.ids
+    number, kept = known.signed_out.get(account_id, (0, ""))
+    is_signed_out = sign_outs.refuses(number, issued_after=issued_after)
+    return (is_signed_out and (not kept or kept != family)) or account_id in known.ids
 
 
 def _read_disabled_accounts() -> DisabledAccounts:
     disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
-    recent = SignOut.objects.filter(at__gte=clock.now() - SIGN_OUTS_READ).values_list("account_id", "at")
-    signed_out = {account_id: sign_outs.number_of(at) for account_id, at in recent}
+    recent = SignOut.objects.filter(at__gte=clock.now() - SIGN_OUTS_READ)
+    signed_out = {
+        done.account_id: (sign_outs.number_of(done.at), sign_outs.kept_family(done)) for done in recent
+    }
     return DisabledAccounts(frozenset(disabled), signed_out)
 
 

@@ -33,7 +33,7 @@ def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
 
     def signed_out() -> SignOut:
         user = accounts.lock(account_id)
-        done = _end_tokens(user)
+        done = end_tokens(user)
         keys = ApiKey.objects.select_for_update().filter(maker=user, revoked_at=None).order_by("pk")
         for key in keys:
             revoke_key(key, reason=reason)
@@ -57,22 +57,36 @@ def enable(*, account_id: int, reason: str = "") -> int:
     def enabled() -> int:
         user = accounts.lock(account_id)
         if not user.is_active:
-            _end_tokens(user)
+            end_tokens(user)
             sessions_of(account_id).delete()
         return accounts.set_active(account_ids=[account_id], is_active=True, reason=reason)
 
     return transactions.run_or_savepoint(enabled, transactions.ONCE)
 
 
-def _end_tokens(user: User) -> SignOut:
-    """Refuse all tokens issued to this account, whose row is locked, until now."""
+def end_tokens(user: User, *, kept_family: str = "", kept_credential: str = "") -> SignOut:
+    """Refuse all tokens issued to this account, whose row is locked, until now; but not those of one family,
+    as long as the account has this credential.
+    """
     # Read with the row locked: after every token that a concurrent refresh has issued.
     before, now = last_sign_out(user.pk), clock.now()
     # Later than the one before, also after the clock was set back: that keeps the one before in force.
     at = now if before is None else max(now, before.at + timedelta(microseconds=1))
-    done = SignOut(account=user, at=at)
+    kept = mark_of(at, kept_family, kept_credential) if kept_family else ""
+    done = SignOut(account=user, at=at, kept=kept)
     done.save()
     return done
+
+
+def mark_of(at: datetime, family: str, credential: str) -> str:
+    """What a sign-out at this instant says of the family that it keeps; that of a later one differs."""
+    return f"{number_of(at)} {family} {credential}"
+
+
+def kept_family(done: SignOut) -> str:
+    """The family whose tokens the sign-out did not end; empty if it ended all."""
+    number, _, rest = done.kept.partition(" ")
+    return rest.partition(" ")[0] if number == str(number_of(done.at)) else ""
 
 
 def revoke_key(key: ApiKey, *, reason: str) -> None:

@@ -19,6 +19,7 @@ from accounts import accounts
 from accounts.models import RevokedToken
 from accounts.signing_in import second_factor
 from accounts.tokens import authentication, sign_outs
+from accounts.tokens.authentication import FAMILY_CLAIM
 from shop import clock
 from shop.account import TokenInvalid
 from shop.db import key_walks, transactions
@@ -30,7 +31,7 @@ REFRESH_LIFETIME = timedelta(days=14)
 # A client that lost the response retries at once, and two tabs of a browser refresh at the same moment. Such
 # a reuse is refused, but is no sign of theft.
 REUSE_GRACE = timedelta(seconds=10)
-FAMILY_CLAIM, PASSWORD_CLAIM = "family", "credential"
+PASSWORD_CLAIM = "credential"  # noqa: S105 - its name
 REUSED_TOKENS = Counter(
     "firstcome_refresh_tokens_reused",
     "Used refresh tokens that were used again, which revoked all tokens of their sign-in.",
@@ -46,15 +47,19 @@ class TokenPair:
 
 
 def create_access_token(
-    user: User, *, lifetime: timedelta = ACCESS_LIFETIME, issued_after: int | None = None
+    user: User,
+    *,
+    lifetime: timedelta = ACCESS_LIFETIME,
+    issued_after: int | None = None,
+    family: str | None = None,
 ) -> str:
     """Return an access token of the account, valid for `lifetime`.
 
     `issued_after` is the number of the account's last sign-out; an account that was signed out needs it.
     """
-    own = {authentication.STAFF_CLAIM: user.is_staff} | (
-        {} if issued_after is None else {authentication.SIGN_OUT_CLAIM: issued_after}
-    )
+    given = {authentication.SIGN_OUT_CLAIM: issued_after, FAMILY_CLAIM: family}
+    own = {name: value for name, value in given.items() if value is not None}
+    own[authentication.STAFF_CLAIM] = user.is_staff
     return authentication.sign(_new_claims("access", user, lifetime) | own)
 
 
@@ -71,7 +76,9 @@ def create_token_pair(user: User, *, family: str | None = None, device_id: int |
         authentication.SIGN_OUT_CLAIM: issued_after,
     }
     refresh = authentication.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
-    return TokenPair(access=create_access_token(user, issued_after=issued_after), refresh=refresh)
+    return TokenPair(
+        access=create_access_token(user, issued_after=issued_after, family=family), refresh=refresh
+    )
 
 
 def rotate(raw: str) -> TokenPair:
@@ -118,6 +125,13 @@ def revoke(raw: str, *, account_id: int) -> None:
     transactions.run(revoked, transactions.REPEATABLE)
 
 
+def end_other_sign_ins(user: User, *, family: str) -> None:
+    """Refuse the tokens of the account's other families: of all, if `family` is empty. Its row is locked, and
+    has the password that it is to have.
+    """
+    sign_outs.end_tokens(user, kept_family=family, kept_credential=_password_fingerprint(user))
+
+
 def delete_expired_tokens() -> int:
     """Delete used refresh tokens that have expired, in small batches. Returns how many were deleted."""
     return key_walks.delete(RevokedToken.objects.filter(expires_at__lte=clock.now()))
@@ -159,12 +173,14 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
     """
     if RevokedToken.objects.filter(id=claims[FAMILY_CLAIM]).exists():
         return False
-    if sign_outs.refuses(
-        sign_outs.last_sign_out_number(user.pk), issued_after=claims.get(authentication.SIGN_OUT_CLAIM)
-    ):
-        return False
-    has_password = claims[PASSWORD_CLAIM] == _password_fingerprint(user)
-    return has_password and second_factor.allows_family(user, claims[FAMILY_CLAIM])
+    family, password = claims[FAMILY_CLAIM], _password_fingerprint(user)
+    done = sign_outs.last_sign_out(user.pk)
+    is_kept = done is not None and done.kept == sign_outs.mark_of(done.at, family, password)
+    number = sign_outs.number_of(done.at) if done else 0
+    is_signed_out = sign_outs.refuses(number, issued_after=claims.get(authentication.SIGN_OUT_CLAIM))
+    has_password = claims[PASSWORD_CLAIM] == password
+    is_good = is_kept or (has_password and not is_signed_out)
+    return is_good and second_factor.allows_family(user, family)
 
 
 def _mark_used(claims: Mapping[str, Any]) -> bool:

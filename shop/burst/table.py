@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.urls.converters import UUIDConverter
 
-from accounts.api import SignIn, Users
+from accounts.api import OwnPassword, SignIn, Users
 from coupons.api import Campaigns, Coupons, OneQueueTicket
 from events.api import Events
 from inventory.api import Products
@@ -74,4 +74,5 @@ add("POST", "sales/<int:sale_id>/entries", SaleEntries)
 add("GET", "sale-entries/<uuid:entry_id>", OneSaleEntry)
 add("POST", "auth/token", SignIn)
 add("POST", "users", Users)
+add("POST", "users/me/password", OwnPassword)
 add("GET", "events", Events)

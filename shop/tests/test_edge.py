@@ -193,6 +193,7 @@ def test_no_limit_or_sign_in_blocks_the_loop(blocked, caller, product, settings)
         assert statuses == [201, 200, 200, 200, 429]
         body = {"username": caller.account.username, "password": "wrong"}
         assert (await send_request("POST", "/api/v1/auth/token", body)).status == 401
+        assert await caller.result_of("/users/me/password", {"current": "x", "new": "y"}) == (400, "invalid")
 
     asyncio.run(call_all())
     assert blocked == []

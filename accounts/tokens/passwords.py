@@ -1,0 +1,40 @@
+"""Changing an account's own password, which ends its other sign-ins."""
+
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+
+from accounts import accounts
+from accounts.signing_in import sign_ins
+from accounts.tokens import tokens
+from shop.db import transactions
+from shop.errors import Invalid, invalid_field
+from shop.lazy_texts import mark as _
+
+
+def change(*, account: User, current: str, new: str, address: str, family: str) -> None:
+    """Give the account a new password, and end its sign-ins but that of this family. Durable on return.
+
+    Raises `Invalid` (`wrong` at `current`; Django's validators at `new`) and `Throttled`. Of two changes at
+    once one succeeds. It hashes: requests call it by `sign_ins.run_sign_in`.
+    """
+    try:
+        sign_ins.check_own_password(account=account, password=current, address=address)
+    except accounts.InvalidCredentials:
+        raise _wrong() from None
+    accounts.require_valid_password("new", new, account)
+    checked, password_hash = account.password, make_password(new)
+
+    def changed() -> None:
+        locked = accounts.lock(account.pk)
+        if locked.password != checked:
+            raise _wrong()
+        locked.password = password_hash
+        locked.save(update_fields=["password"])
+        tokens.end_other_sign_ins(locked, family=family)
+        accounts.note_change("password_changed", account.pk, after={"address": address})
+
+    transactions.run(changed, transactions.ONCE)
+
+
+def _wrong() -> Invalid:
+    return invalid_field("current", "wrong", _("This is not the account's password."))
