@@ -1,6 +1,7 @@
 """Accounts: registration, password checks, disabling, and finding them."""
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from shop.db.stuck_rows import Row
 from shop.errors import Invalid, NotAuthenticated, invalid_field, required
 from shop.journal import journal
 from shop.lazy_texts import Text, mark as _
+from shop.models import JournalLine
 from shop.normalization import normalized, spellings
 
 ERASED_PREFIX = "erased-"
@@ -104,6 +106,17 @@ def lock(account_id: int) -> User:
     """The account, its row locked. Raises `NotFound`."""
     found = User.objects.select_for_update().filter(pk=account_id).first()
     return required(found, _("There is no account {account_id}.", account_id=account_id))
+
+
+def disabled_at(account: User) -> datetime | None:
+    """When the account was disabled, as the journal says, or else when it was made; None: it is enabled."""
+    if account.is_active:
+        return None
+    lines = JournalLine.objects.filter(subject=journal_subject(account.pk), what="account.changed")
+    for line in lines.order_by("-id").iterator():
+        if (line.after or {}).get("is_active") is False:
+            return line.at
+    return account.date_joined
 
 
 def note_change(

@@ -11,6 +11,7 @@ from accounts.api_keys.calls import APIKey
 from accounts.schemas import (
     AccountBody,
     ChangePasswordInput,
+    OneAccountBody,
     OwnAccountBody,
     RefreshInput,
     RegisterInput,
@@ -21,12 +22,15 @@ from accounts.signing_in import password_hashing, sign_ins
 from accounts.tokens import passwords, tokens
 from shop.account import Account, TokenInvalid
 from shop.concurrency.event_loop import run_in_thread
+from shop.errors import required
 from shop.http import client_address
 from shop.http.messages import account_id
 from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
+from shop.http.permissions import require_staff_permission
 from shop.http.validation import body, read
 from shop.http.views import JSONResponse, Request, Response, View, burst
+from shop.lazy_texts import mark as _
 from shop.rates import throttling
 from shop.scopes import Resource
 
@@ -64,6 +68,31 @@ class OwnAccount(View):
     def get(self, request: Request) -> Response:
         """The account of the access token."""
         return Response(body(OwnAccountBody, _own_account(request)))
+
+
+class OneUser(View):
+    resource = Resource.ACCOUNTS
+
+    @extend_schema(
+        summary="One account (staff)",
+        responses={200: OneAccountBody} | api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]}),
+    )
+    def get(self, request: Request, user_id: int) -> Response:
+        """Customers read their own at `/users/me`."""
+        require_staff_permission(request, "auth.view_user")
+        account = required(
+            User.objects.filter(pk=user_id).first(),
+            _("There is no account {account_id}.", account_id=user_id),
+        )
+        return Response(
+            body(
+                OneAccountBody,
+                account,
+                external_id=None,
+                created_at=account.date_joined,
+                disabled_at=accounts.disabled_at(account),
+            )
+        )
 
 
 class OwnPassword(View):

@@ -1,5 +1,6 @@
 """Request and response bodies of the account endpoints."""
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -52,6 +53,18 @@ class OwnAccountBody(AccountBody):
     """The caller's own account."""
 
     is_staff: bool
+
+
+class OneAccountBody(AccountBody):
+    """An account. `external_id` is its name at an outside provider of identities, null for the shop's own.
+
+    `disabled_at` is null while it is enabled; of one that was disabled outside of the shop's pages and calls
+    it is `created_at`.
+    """
+
+    external_id: str | None
+    created_at: datetime
+    disabled_at: datetime | None
 
 
 class TokensBody(BaseModel):

@@ -8,6 +8,7 @@ from accounts.api_keys import api as api_keys
 urlpatterns = [
     path("users", api.Users.as_view()),
     path("users/me", api.OwnAccount.as_view()),
+    path("users/<int:user_id>", api.OneUser.as_view()),
     path("users/me/password", api.OwnPassword.as_view()),
     path("auth/token", api.SignIn.as_view()),
     path("auth/refresh", api.Refresh.as_view()),

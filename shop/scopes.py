@@ -16,6 +16,7 @@ class Resource(StrEnum):
     """
 
     NONE = ""
+    ACCOUNTS = "accounts"
     ORDERS = "orders"
     COUPONS = "coupons"
     PAYMENTS = "payments"
@@ -34,5 +35,15 @@ def required_scope(resource: Resource, method: str) -> str:
     return f"{resource}:{'read' if method in READING_METHODS else 'write'}"
 
 
-ALL = (*(f"{resource}:{use}" for resource in Resource if resource for use in ("read", "write")), ACT)
+READ_ONLY = {Resource.ACCOUNTS}
+"""What no key changes."""
+ALL = (
+    *(
+        f"{resource}:{use}"
+        for resource in Resource
+        if resource
+        for use in (("read",) if resource in READ_ONLY else ("read", "write"))
+    ),
+    ACT,
+)
 """Every scope that a key may have."""

@@ -1,5 +1,6 @@
 """Accounts: registration and sign-in over HTTP, and what the journal has of operators who change accounts."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from django.urls import reverse
 from accounts import accounts
 from accounts.accounts import InvalidCredentials
 from accounts.signing_in import sign_ins
+from accounts.tokens import sign_outs
 from shop.errors import Invalid
 from shop.models import JournalLine
 from shop.redis import redis_client as shop_redis
 from shop.tests import process_state
+from shop.tests.api_keys import KeyApi, make
 from shop.tests.clients import client_of, problem_of, signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race
@@ -51,6 +54,40 @@ def test_a_change_of_an_account_is_recorded_with_its_actor_and_old_values(operat
     assert line.before == {"email": "ada@example.com", "is_staff": False, "groups": []}
     assert line.after == {"email": "new@example.com", "is_staff": True, "groups": ["warehouse"]}
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.pk, "olga")
+
+
+def test_staff_with_the_right_and_their_keys_read_an_account_and_since_when_it_is_disabled():
+    ada = AccountFactory(username="ada", email="ada@example.com")
+    reader = AccountFactory(is_staff=True, permissions=["auth.view_user"])
+    path = f"/users/{ada.pk}"
+    key, other = make("accounts:read", maker=reader), make("orders:read", maker=reader)
+
+    shown = client_of(reader).get(path).json()
+
+    assert shown == {
+        "id": ada.pk,
+        "username": "ada",
+        "email": "ada@example.com",
+        "external_id": None,
+        "created_at": shown["created_at"],
+        "disabled_at": None,
+    }
+    assert datetime.fromisoformat(shown["created_at"]) == ada.date_joined
+    assert KeyApi(key.secret).get(path).json() == shown
+    assert KeyApi(other.secret).get(path).json()["scope"] == "accounts:read"
+    assert client_of(reader).get("/users/999999999").status_code == 404
+    for refused in (ada, AccountFactory(is_staff=True)):
+        assert client_of(refused).get(path).json()["code"] == "permission_denied"
+        assert client_of(refused).get("/users/999999999").json()["code"] == "permission_denied"
+
+    accounts.disable(account_ids=[ada.pk], reason="Asked for it.")
+    ended = JournalLine.objects.get(subject=f"account {ada.pk}").at
+    assert datetime.fromisoformat(client_of(reader).get(path).json()["disabled_at"]) == ended
+    sign_outs.enable(account_id=ada.pk)
+    assert client_of(reader).get(path).json() == shown
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+    JournalLine.objects.all().delete()
+    assert client_of(reader).get(path).json()["disabled_at"] == shown["created_at"]
 
 
 def test_creating_an_account_and_setting_its_password_is_recorded_without_the_password(operator):

@@ -77,6 +77,7 @@ def owners() -> Mapping[str, tuple[str, User | None]]:
         "webhooks/{gateway}": ("simulator", None),
         "webhook-endpoints/{endpoint_id}": (str(WebhookEndpoint.objects.first().pk), None),
         "api-keys/{key_id}": (str(ApiKey.objects.first().pk), None),
+        "users/{user_id}": (str(order.account_id), User.objects.get(pk=order.account_id)),
     }
 
 
