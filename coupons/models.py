@@ -83,6 +83,13 @@ class Campaign(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_VALIDITY_DAYS)],
     )
     created_at = CreatedAtField(verbose_name=_("created at"))
+    updated_at = models.DateTimeField(
+        _("updated at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When an operator changed it last; empty: never."),
+    )
 
     class Meta:
         verbose_name = _("campaign")
@@ -123,6 +130,11 @@ class Campaign(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def changed_at(self) -> datetime:
+        """When its terms, or a pause, were written last."""
+        return self.updated_at or self.created_at
 
     @property
     def capacity(self) -> int | None:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from django.conf import settings
 from django.utils.translation import gettext_noop
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -204,7 +205,8 @@ class CampaignBody(BaseModel):
     once codes are added; before its first code it is `awaiting_codes` instead of `open`. While staff have
     paused it, its `status` is `paused` unless it is `closed`. Only staff see the `shared_code`, which is null
     for everyone else. Without `products` the discount counts over all lines of an order, else over the lines
-    of these products, and so does its `min_order_amount`.
+    of these products, and so does its `min_order_amount`. `updated_at` is when staff changed, paused or
+    resumed it last; issued coupons and added codes are no changes.
     """
 
     id: int
@@ -219,19 +221,24 @@ class CampaignBody(BaseModel):
     shared_code: str | None
     partner: str | None
     discount: DiscountBody
+    currency: str
     coupon_valid_for_days: int
     products: list[int]
     first_order_only: bool
     eligible: Eligible
     status: Literal["scheduled", "awaiting_codes", "open", "paused", "sold_out", "closed"]
+    created_at: datetime
+    updated_at: datetime
 
 
 class CouponBody(BaseModel):
     code: str
     campaign: int
+    account: int
     position: int | None
     status: CouponStatus
     discount: DiscountBody
+    currency: str
     issued_at: datetime
     expires_at: datetime
     order: UUID | None
@@ -246,6 +253,7 @@ class TicketBody(BaseModel):
 
     id: UUID
     campaign: int
+    account: int
     status: Literal["waiting", "issued", "sold_out", "failed"]
     ahead: int
     coupon: CouponBody | None
@@ -300,11 +308,14 @@ def campaign_body(campaign: Campaign, *, for_staff: bool = False) -> dict[str, A
         "shared_code": campaign.shared_code if for_staff else None,
         "partner": campaign.partner or None,
         "discount": _discount(campaign),
+        "currency": settings.CURRENCY,
         "coupon_valid_for_days": campaign.coupon_valid_for_days,
         "products": campaign.product_ids,
         "first_order_only": campaign.first_order_only,
         "eligible": campaign.eligible,
         "status": campaign.status_at(clock.now()),
+        "created_at": campaign.created_at,
+        "updated_at": campaign.changed_at,
     }
 
 
@@ -313,9 +324,11 @@ def coupon_body(coupon: Coupon) -> dict[str, Any]:
     return {
         "code": coupon.code,
         "campaign": coupon.campaign_id,
+        "account": coupon.account_id,
         "position": coupon.position,
         "status": coupon.status_at(clock.now()),
         "discount": _discount(coupon.campaign),
+        "currency": settings.CURRENCY,
         "issued_at": coupon.issued_at,
         "expires_at": coupon.expires_at,
         "order": coupon.order_id,
@@ -327,6 +340,7 @@ def ticket_body(queued: Queued) -> dict[str, Any]:
     return {
         "id": str(ticket.pk),
         "campaign": ticket.campaign_id,
+        "account": ticket.account_id,
         "status": ticket.status,
         "ahead": queued.ahead,
         "coupon": coupon_body(ticket.coupon) if ticket.coupon else None,
@@ -352,9 +366,11 @@ def _discount(campaign: Campaign) -> dict[str, Any]:
 COUPON = {
     "code": "NJBA0R3GG1BX",
     "campaign": 7,
+    "account": 42,
     "position": 1,
     "status": "issued",
     "discount": {"type": "amount", "value": 1000, "min_order_amount": 0, "max_discount_amount": None},
+    "currency": "KRW",
     "issued_at": "2026-11-20T12:00:00.000000Z",
     "expires_at": "2026-12-20T12:00:00.000000Z",
     "order": None,
@@ -362,6 +378,7 @@ COUPON = {
 TICKET = {
     "id": "0199c1f0-0000-7000-8000-000000000001",
     "campaign": 7,
+    "account": 42,
     "status": "waiting",
     "ahead": 41,
     "coupon": None,

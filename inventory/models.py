@@ -1,5 +1,7 @@
 """Products with their stock, deliveries and stock movements."""
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
@@ -55,6 +57,13 @@ class Product(models.Model):
         _("version"), default=0, help_text=_("Counts changes of the stock.")
     )
     created_at = CreatedAtField(verbose_name=_("created at"))
+    updated_at = models.DateTimeField(
+        _("updated at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When an operator changed it last; empty: never."),
+    )
 
     class Meta:
         verbose_name = _("product")
@@ -81,6 +90,11 @@ class Product(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sku} {self.name}"
+
+    @property
+    def changed_at(self) -> datetime:
+        """When its terms, or a pause, were written last."""
+        return self.updated_at or self.created_at
 
     @property
     def available(self) -> int:

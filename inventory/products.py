@@ -115,10 +115,11 @@ def change(*, product_id: int, reason: str = "", **terms: Unpack[Terms]) -> Prod
             return product
         require_approval(product, terms)
         if changes := set_terms(product, terms):
+            product.updated_at = clock.now()
             journal.note_all([changed_line(product_id, changes, reason=reason)])
         # Orders that read price or limit without a lock find the version changed, and read them again.
         product.version += 1
-        product.save(update_fields=[*terms, "version"])
+        product.save(update_fields=[*terms, "updated_at", "version"])
         stock_levels.publish_on_commit([product])
         return product
 

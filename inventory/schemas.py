@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from django.conf import settings
 from pydantic import BaseModel, Field
 
 from inventory import products, ranking
@@ -85,17 +86,23 @@ class RankingQuery(Query):
 
 class ProductBody(BaseModel):
     """`rank` is the product's among the most popular of today and the three days before, null beyond 100.
-    `availability` is about the stock alone: a product that staff have paused shows it as well."""
+    `availability` is about the stock alone: a product that staff have paused shows it as well.
+
+    `updated_at` is when staff changed, paused or resumed it last; movements of its stock are no changes.
+    """
 
     id: int
     sku: str
     name: str
     price: int
+    currency: str
     available: int
     availability: products.Availability
     is_active: bool
     limit_per_account: int | None
     rank: int | None
+    created_at: datetime
+    updated_at: datetime
 
 
 class RankedBody(BaseModel):
@@ -135,8 +142,14 @@ class StockMovementBody(BaseModel):
 
 
 def product_body(product: Product) -> dict[str, Any]:
-    computed = {"availability": products.availability(product), "rank": ranking.rank_of(product.pk)}
-    return body(ProductBody, product, **computed)
+    return body(
+        ProductBody,
+        product,
+        currency=settings.CURRENCY,
+        availability=products.availability(product),
+        rank=ranking.rank_of(product.pk),
+        updated_at=product.changed_at,
+    )
 
 
 def ranking_body(found: ranking.Ranking, *, days: int) -> dict[str, Any]:

@@ -25,14 +25,16 @@ class NullCoupon(View):
     @burst
     async def post(self, request: Request) -> JSONResponse:
         """Read what issuing a coupon does, and return a response like a coupon's without doing anything."""
-        body = read(IssueCouponInput, request)
+        body, account = read(IssueCouponInput, request), account_id(request)
         if not request.user.is_staff:
-            rate_limits.COUPONS.count(account_id(request))
+            rate_limits.COUPONS.count(account)
         now = clock.now()
         terms = {"type": "amount", "value": 1000, "min_order_amount": 0, "max_discount_amount": None}
-        coupon = {"code": "NULL0NULL0NULL00", "campaign": body.campaign, "position": 1, "status": "issued"}
+        coupon = {"code": "NULL0NULL0NULL00", "campaign": body.campaign, "account": account, "position": 1}
         period = {"issued_at": now, "expires_at": now + timedelta(days=30)}
-        return JSONResponse({**coupon, "discount": terms, **period, "order": None})
+        return JSONResponse(
+            {**coupon, "status": "issued", "discount": terms, "currency": "KRW", **period, "order": None}
+        )
 
 
 table.add("POST", "lab/null", NullCoupon)

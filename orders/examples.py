@@ -10,7 +10,9 @@ NOON = "2026-11-20T12:00:00.000000Z"
 TOP_UP = {
     "id": PAYMENT_ID,
     "order": None,
+    "account": 42,
     "status": "succeeded",
+    "currency": "KRW",
     "points_amount": 0,
     "card_amount": 5000,
     "failure": None,
@@ -29,6 +31,8 @@ NEXT_ACTION = {
 REFUND = {
     "id": "0199c1f0-0000-7000-8000-000000000003",
     "order": ORDER_ID,
+    "account": 42,
+    "currency": "KRW",
     "status": "pending",
     "amount": 300,
     "points_amount": 66,

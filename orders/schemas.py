@@ -232,6 +232,7 @@ class OrderBody(BaseModel):
     currency: str
     coupon: str | None
     metadata: dict[str, str]
+    account: int
     placed_at: datetime
     expires_at: datetime
     paid_at: datetime | None
@@ -259,6 +260,8 @@ class RefundBody(BaseModel):
 
     id: UUID
     order: UUID
+    account: int
+    currency: str
     status: Literal["pending", "succeeded", "stuck", "failed"]
     amount: int
     points_amount: int
@@ -339,6 +342,7 @@ def order_body(
         "currency": order.currency,
         "coupon": order.coupon_code or None,
         "metadata": order.metadata or {},
+        "account": order.account_id,
         "placed_at": order.placed_at,
         "expires_at": order.expires_at,
         "paid_at": order.paid_at,
@@ -353,9 +357,12 @@ def order_body(
 
 
 def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
+    """The response body of a refund whose order is loaded."""
     return {
         "id": str(refund.id),
         "order": str(refund.order_id),
+        "account": refund.order.account_id,
+        "currency": refund.order.currency,
         "status": refund.status,
         "amount": refund.amount,
         "points_amount": refund.points_amount,

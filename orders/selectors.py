@@ -52,7 +52,11 @@ def get_order(*, order_id: UUID, account_id: int | None) -> Order:
 def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
     get_order(order_id=order_id, account_id=account_id)
     lines = RefundLine.objects.select_related("line").order_by("id")
-    return Refund.objects.filter(order_id=order_id).prefetch_related(Prefetch("lines", lines))
+    return (
+        Refund.objects.filter(order_id=order_id)
+        .select_related("order")
+        .prefetch_related(Prefetch("lines", lines))
+    )
 
 
 def open_lines_of_product(product_id: int, *, most: int) -> list[OrderLine]:

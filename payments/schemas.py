@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from django.conf import settings
 from pydantic import BaseModel, Field
 
 from payments.disputes import shown_dispute
@@ -60,8 +61,10 @@ class DisputeBody(BaseModel):
 class PaymentBody(BaseModel):
     id: UUID
     order: UUID | None
+    account: int
     gateway: str | None
     status: PaymentStatus
+    currency: str
     points_amount: int
     card_amount: int
     failure: FailureBody | None
@@ -77,8 +80,10 @@ class WalletBody(BaseModel):
 
 class EntryBody(BaseModel):
     id: int
+    account: int
     amount: int
     balance_after_amount: int
+    currency: str
     kind: Literal["hold", "release", "refund", "top_up", "grant", "forfeit", "loss"]
     order: UUID | None
     at: datetime
@@ -108,6 +113,7 @@ def payment_body(
         PaymentBody,
         payment,
         order=payment.order_id,
+        account=payment.account_id,
         gateway=payment.books.gateway if payment.card_amount else None,
         status=payment.shown_status,
         failure=failure_body(payment.failure_code, payment.failure_detail, language),
@@ -127,4 +133,13 @@ def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[
 
 def entry_body(entry: Entry) -> dict[str, Any]:
     transfer = entry.transfer
-    return body(EntryBody, entry, kind=transfer.kind, order=transfer.order_id, at=transfer.at)
+    return body(
+        EntryBody,
+        entry,
+        # A wallet has its owner's number.
+        account=entry.account_id,
+        currency=settings.CURRENCY,
+        kind=transfer.kind,
+        order=transfer.order_id,
+        at=transfer.at,
+    )

@@ -74,6 +74,13 @@ class Sale(models.Model):
     )
     version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
     created_at = CreatedAtField(verbose_name=_("created at"))
+    updated_at = models.DateTimeField(
+        _("updated at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When an operator changed it last; empty: never."),
+    )
 
     class Meta:
         verbose_name = _("sale")
@@ -105,6 +112,11 @@ class Sale(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def changed_at(self) -> datetime:
+        """When its terms, or a pause, were written last."""
+        return self.updated_at or self.created_at
 
     @property
     def is_queued(self) -> bool:

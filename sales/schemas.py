@@ -61,7 +61,10 @@ class ChangeSaleInput(ChangeInput):
 
 
 class SaleBody(BaseModel):
-    """`seed` is null until the sale opens."""
+    """`seed` is null until the sale opens.
+
+    `updated_at` is when staff changed, paused or resumed it last; entries and admissions are no changes.
+    """
 
     id: int
     name: str
@@ -74,6 +77,8 @@ class SaleBody(BaseModel):
     seed_hash: str
     seed: str | None
     status: SaleStatus
+    created_at: datetime
+    updated_at: datetime
 
 
 class SaleEntryBody(BaseModel):
@@ -84,6 +89,7 @@ class SaleEntryBody(BaseModel):
 
     id: UUID
     sale: int
+    account: int
     status: EntryStatus
     ahead: int | None
     estimated_wait_seconds: int | None
@@ -117,6 +123,7 @@ def sale_body(sale: Sale) -> dict[str, Any]:
         products=sorted([one.product_id for one in sale.sale_products.all()]),
         seed=public_seed(sale),
         status=sale.status_at(clock.now()).value,
+        updated_at=sale.changed_at,
     )
 
 
@@ -135,6 +142,7 @@ def entry_body(entry: Entry, estimated_wait_seconds: int | None) -> dict[str, An
         SaleEntryBody,
         entry,
         sale=entry.sale_id,
+        account=entry.account_id,
         status=entry.status.value,
         estimated_wait_seconds=estimated_wait_seconds,
     )

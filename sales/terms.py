@@ -97,7 +97,8 @@ def change(
             # A process whose clock was ahead may have ended it already.
             sale.ended_at = None
         sale.version += 1
-        sale.save(update_fields=[*changed, "ended_at", "version"])
+        sale.updated_at = clock.now()
+        sale.save(update_fields=[*changed, "ended_at", "updated_at", "version"])
         products = {} if before == after else {"products": sorted(after)}
         journal.note(
             what="sale.changed",

@@ -55,10 +55,11 @@ def set_paused(
         if (before is not None) == is_paused:
             return cast(Row, row)
         prepare(row)
-        row.paused_at = clock.now() if is_paused else None
+        row.updated_at = clock.now()
+        row.paused_at = row.updated_at if is_paused else None
         # What has read the row without a lock finds it changed.
         row.version += 1
-        row.save(update_fields=["paused_at", "version"])
+        row.save(update_fields=["paused_at", "updated_at", "version"])
         journal.note(
             what=f"{kind}.{'paused' if is_paused else 'resumed'}",
             subject=f"{kind} {row.pk}",

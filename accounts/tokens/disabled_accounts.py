@@ -42,9 +42,13 @@ def is_token_refused(account_id: int, *, issued_after: int | None, family: str =
     if what is known is older.
     """
     known = CACHED.recent()
-    number, kept = known.signed_out.get(account_id, (0, ""))
-    is_signed_out = sign_outs.refuses(number, issued_after=issued_after)
-    return (is_signed_out and (not kept or kept != family)) or account_id in known.ids
+    if account_id in known.ids:
+        return True
+    if account_id not in known.signed_out:
+        return False
+    number, kept = known.signed_out[account_id]
+    is_kept = bool(kept) and kept == family
+    return not is_kept and sign_outs.refuses(number, issued_after=issued_after)
 
 
 def _read_disabled_accounts() -> DisabledAccounts:

@@ -305,7 +305,9 @@ def _write_changed(campaign: Campaign, changed: Mapping[str, Any]) -> None:
     _require_valid(campaign, changed)
     _require_approval(campaign, CHANGE, {**changed, "campaign_id": campaign.pk})
     campaign.version += 1
-    campaign.save(update_fields=[*columns, "version"])
+    if changed:
+        campaign.updated_at = clock.now()
+    campaign.save(update_fields=[*columns, "updated_at", "version"])
     if code := changed.get("shared_code"):
         pool.claim_shared(campaign_id=campaign.pk, code=code)
     if PRODUCTS in changed:

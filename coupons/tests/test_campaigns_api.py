@@ -37,6 +37,7 @@ def test_staff_create_a_campaign(staff):
     campaign = Campaign.objects.get()
     body = response.json()
     opens_at = body.pop("opens_at")
+    assert body.pop("created_at") == body.pop("updated_at")
     assert (response.status_code, response["Location"]) == (201, f"/api/v1/campaigns/{campaign.pk}")
     assert datetime.fromisoformat(opens_at) == campaign.opens_at
     assert opens_at.endswith("Z")
@@ -44,7 +45,8 @@ def test_staff_create_a_campaign(staff):
     codes = {"code_source": "generated", "shared_code": None, "partner": None, "coupon_valid_for_days": 30}
     usual = {"strategy": "group_commit", "closes_at": None, "discount": discount, "status": "open"}
     for_whom = {"products": [], "first_order_only": False, "eligible": "all"}
-    assert body == NEW | codes | usual | for_whom | {"id": campaign.pk, "issued": 0, "remaining": 10}
+    own = {"id": campaign.pk, "issued": 0, "remaining": 10, "currency": "KRW"}
+    assert body == NEW | codes | usual | for_whom | own
 
 
 def test_every_term_of_a_campaign_can_be_given(staff):

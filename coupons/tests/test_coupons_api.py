@@ -43,8 +43,9 @@ def test_a_user_gets_a_coupon_and_then_the_same_one(user, campaign):
     issued_at, expires_at = (datetime.fromisoformat(body.pop(name)) for name in ("issued_at", "expires_at"))
     assert expires_at - issued_at == timedelta(days=7)
     discount = {"type": "amount", "value": 1_000, "min_order_amount": 0, "max_discount_amount": None}
+    whose = {"account": coupon.account_id, "currency": "KRW"}
     issued = {"code": coupon.code, "campaign": campaign.pk, "position": 1, "status": "issued"}
-    assert body == issued | {"discount": discount, "order": None}
+    assert body == issued | whose | {"discount": discount, "order": None}
 
 
 def test_getting_a_coupon_costs_the_batch_and_nothing_else(campaign):
@@ -188,7 +189,8 @@ def test_a_ticket_waits_and_then_has_a_coupon(user, queued):
 
     ticket = drawn.json()
     assert drawn.status_code == 202
-    drawn_by = {"id": str(QueueTicket.objects.get().pk), "campaign": queued.pk}
+    row = QueueTicket.objects.get()
+    drawn_by = {"id": str(row.pk), "campaign": queued.pk, "account": row.account_id}
     assert ticket == drawn_by | {"status": "waiting", "ahead": 0, "coupon": None}
     assert (drawn["Location"], drawn["Retry-After"]) == (f"/api/v1/queue-tickets/{ticket['id']}", "1")
     waiting = user.get(drawn["Location"])

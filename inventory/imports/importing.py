@@ -204,7 +204,8 @@ def _change_products(rows: Mapping[int, StockRow], delivery: Delivery, *, known:
     changed = [locked[id] for id in changes]
     for product in changed:
         product.version += 1
-    Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "version"])
+        product.updated_at = clock.now()
+    Product.objects.bulk_update(changed, ["name", "price", "low_stock_threshold", "updated_at", "version"])
     stock_levels.publish_on_commit(changed)
     journal.note_all(products.created_line(one) for one in locked.values() if one.sku not in known)
     journal.note_all(products.changed_line(id, differences) for id, differences in changes.items())

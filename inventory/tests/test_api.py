@@ -1,6 +1,7 @@
 """Products and stock over HTTP: the contract's fields, filters and refusals."""
 
 import time
+from datetime import datetime
 
 import pytest
 
@@ -50,8 +51,11 @@ def test_a_product_shows_the_contracts_fields(anon):
     terms = {"sku": "TEA-1", "name": "Tea", "price": 4_500}
     product = ProductFactory.create(**terms, on_hand=3)
     stock = {"available": 3, "availability": "available", "is_active": True, "limit_per_account": None}
-    expected = terms | stock | {"id": product.id, "rank": None}
-    assert anon.get(f"/products/{product.id}").json() == expected
+    shown = anon.get(f"/products/{product.id}").json()
+    times = {"created_at": shown["created_at"], "updated_at": shown["created_at"]}
+    expected = terms | stock | times | {"id": product.id, "currency": "KRW", "rank": None}
+    assert shown == expected
+    assert datetime.fromisoformat(shown["created_at"]) == product.created_at
     assert anon.get("/products").json() == {"results": [expected], "next": None, "previous": None}
 
 
@@ -230,8 +234,9 @@ def test_staff_pause_and_resume_it_over_http_and_repeats_answer_the_same():
 
     for path in ("pause", "pause", "resume", "resume"):
         answer = staff.post(f"/products/{product.pk}/{path}", why)
-        assert (answer.status_code, answer.json()) == (200, shown)
         product.refresh_from_db()
+        updated_at = {"updated_at": answer.json()["updated_at"]}
+        assert (answer.status_code, answer.json()) == (200, shown | updated_at)
         assert (product.paused_at is not None) == (path == "pause")
 
     lines = JournalLine.objects.filter(subject=f"product {product.pk}", actor_id=ada.pk).order_by("id")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 FIELDS = {
     "id", "number", "status", "items", "items_amount", "discount_amount", "points_amount", "card_amount",
     "total_amount", "refunded_amount", "currency", "coupon", "metadata", "placed_at", "expires_at", "paid_at",
-    "payment", "failure",
+    "payment", "failure", "account",
 }  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def test_an_order_without_payment_awaits_it(api, product):
     assert answer["Location"] == f"/api/v1/orders/{order['id']}"
     assert set(order) == FIELDS
     assert order["status"] == "awaiting_payment"
+    assert (order["account"], order["currency"]) == (Order.objects.get().account_id, "KRW")
     named = {"product": product.id, "sku": product.sku, "name": product.name}
     assert order["items"] == [named | {"quantity": 2, "unit_price": 500, "line_amount": 1_000}]
     assert (order["total_amount"], order["card_amount"], order["paid_at"]) == (1_000, 1_000, None)
@@ -141,7 +142,7 @@ def test_an_order_past_its_time_is_expired_before_the_sweep(api, product, settin
 
 REFUND_FIELDS = {
     "id", "order", "status", "amount", "points_amount", "card_amount", "items", "reason", "restock",
-    "source", "created_at",
+    "source", "created_at", "account", "currency",
 }  # fmt: skip
 ALL = {"reason": "It came broken."}
 
@@ -170,6 +171,7 @@ def test_a_refund_is_202_and_its_order_is_refunding_and_then_paid_again(staff, b
     assert (answer.status_code, answer["Location"]) == (202, f"/api/v1{path}")
     assert set(refund) == REFUND_FIELDS
     assert (refund["order"], refund["status"]) == (str(order.id), "pending")
+    assert (refund["account"], refund["currency"]) == (buyer.id, "KRW")
     assert (refund["amount"], refund["points_amount"], refund["card_amount"]) == (500, 100, 400)
     assert (refund["items"], refund["reason"], refund["restock"]) == (items, "Too small", False)
     assert store.due().filter(kind="refund").exists(), "without a worker it is recovered"

@@ -149,6 +149,7 @@ def test_a_top_up_is_201_with_its_payment_once_the_card_is_charged(api):
     assert answer.status_code == 201
     assert answer["Location"] == f"/api/v1/payments/{payment['id']}"
     figures = {"status": "succeeded", "points_amount": 0, "card_amount": 700, "gateway": "simulator"}
+    figures |= {"account": Payment.objects.get().account_id, "currency": "KRW"}
     empty = dict.fromkeys(("order", "failure", "dispute", "next_action"))
     assert payment == figures | empty | {name: payment[name] for name in ("id", "created_at")}
     assert api.get(answer["Location"]).json() == payment

@@ -44,6 +44,9 @@ def assert_refused(response: Any, status: int, code: str) -> dict[str, Any]:
     return body
 
 
+ENTRY = {"id", "account", "amount", "balance_after_amount", "currency", "kind", "order", "at"}
+
+
 def test_an_account_without_a_wallet_has_no_points_and_staff_grant_it_some_and_get_the_entry():
     account, staff = AccountFactory.create(), granting_staff()
 
@@ -54,7 +57,8 @@ def test_an_account_without_a_wallet_has_no_points_and_staff_grant_it_some_and_g
     granted = post(staff, 30, to=account, key="two")
     assert granted.status_code == 201
     body = granted.json()
-    assert body.keys() == {"id", "amount", "balance_after_amount", "kind", "order", "at"}
+    assert body.keys() == ENTRY
+    assert (body["account"], body["currency"]) == (account.pk, "KRW")
     assert (body["amount"], body["balance_after_amount"], body["kind"]) == (30, 50, "grant")
     assert client_of(account).get("/wallet/entries").json()["results"][0] == body
     assert set(Transfer.objects.values_list("reason", "kind")) == {("for waiting", "grant")}
@@ -70,7 +74,8 @@ def test_the_callers_wallet_and_its_entries_newest_first(settings):
 
     assert client.get("/wallet").json() == {"balance_amount": 700, "currency": "EUR"}
     newest, oldest = client.get("/wallet/entries").json()["results"]
-    assert newest.keys() == {"id", "amount", "balance_after_amount", "kind", "order", "at"}
+    assert newest.keys() == ENTRY
+    assert (newest["account"], newest["currency"]) == (user_id, "EUR")
     assert (newest["kind"], newest["amount"], newest["balance_after_amount"]) == ("hold", -300, 700)
     assert newest["order"] == str(order_id) and newest["at"].endswith("Z")
     assert (oldest["kind"], oldest["amount"], oldest["order"]) == ("grant", 1_000, None)
@@ -130,7 +135,9 @@ def test_a_payment_has_the_contracts_fields_its_open_dispute_and_what_the_card_s
     assert body == {
         "id": str(payment.id),
         "order": str(payment.order_id),
+        "account": payment.account_id,
         "gateway": "simulator",
+        "currency": "KRW",
         "status": "pending",
         "points_amount": 0,
         "card_amount": 500,

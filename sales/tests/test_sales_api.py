@@ -154,7 +154,7 @@ def test_an_entry_by_http_from_joining_to_admission():
     entry = joined.json()
     assert (joined["Location"], joined["Retry-After"]) == (f"/api/v1/sale-entries/{entry['id']}", "30")
     place = {"status": "waiting", "ahead": 1, "estimated_wait_seconds": 120, "admitted_until": None}
-    assert entry == place | {"id": entry["id"], "sale": sale.pk}
+    assert entry == place | {"id": entry["id"], "sale": sale.pk, "account": account.pk}
     assert api.post(f"/sales/{sale.pk}/entries", {}).json() == entry
     assert api.post(f"/sales/{sale.pk}/entries", {"user": 1}).status_code == 400
 

@@ -57,6 +57,7 @@ def order(status: str, payment: Any = None) -> Answer:
     body = dict.fromkeys(("coupon", "paid_at", "failure")) | {f"{kind}_amount": 0 for kind in kinds}
     at = "2026-11-25T09:00:00Z"
     body |= {"id": str(ORDER_ID), "status": status, "items": [], "currency": "KRW", "payment": payment}
+    body["account"] = 4
     return Answer(202 if status == "paying" else 201, body | {"placed_at": at, "expires_at": at})
 
 
@@ -197,6 +198,8 @@ def test_an_api_key_may_act_for_an_account_and_is_never_renewed(server):
 def test_all_pages_are_read_and_only_from_the_shop_itself(server, shop):
     coupon = {
         "campaign": 1,
+        "account": 4,
+        "currency": "KRW",
         "position": 1,
         "status": "issued",
         "discount": {"type": "amount", "value": 1, "min_order_amount": 0, "max_discount_amount": None},
@@ -235,6 +238,7 @@ def test_an_order_is_waited_for_by_the_same_key_until_it_settles(server, shop):
 def test_a_wait_ends_with_the_last_state(server, shop):
     pending = {"id": str(ORDER_ID), "status": "in_doubt", "points_amount": 0, "card_amount": 5}
     pending |= {"created_at": "2026-11-25T09:00:00Z", "gateway": "simulator"}
+    pending |= {"account": 4, "currency": "KRW"}
     pending |= dict.fromkeys(("order", "failure", "dispute", "next_action"))
     server.queue(Answer(202, pending))
     with pytest.raises(NotSettledError) as open_still:
@@ -245,7 +249,8 @@ def test_a_wait_ends_with_the_last_state(server, shop):
 
 
 def test_a_queue_ticket_is_waited_for_and_then_the_coupon_is_asked_for_again(server, shop):
-    ticket = {"id": str(ORDER_ID), "campaign": 3, "status": "waiting", "ahead": 2, "coupon": None}
+    ticket = {"id": str(ORDER_ID), "campaign": 3, "account": 4, "status": "waiting", "ahead": 2}
+    ticket["coupon"] = None
     server.queue(
         Answer(202, ticket),
         Answer(200, ticket, {"Retry-After": "1"}),

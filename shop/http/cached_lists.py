@@ -25,8 +25,8 @@ from shop.http.messages import JSON, JSONResponse, Request
 MAX_AGE_SECONDS = 1.0
 BURST_REQUESTS = 20
 """Of a page within `MAX_AGE_SECONDS`, from which on a kept page is shown."""
-MOST_PAGES, LARGEST_PAGE_BYTES = 256, 64 * 1024
-"""Kept at once, and the size up to which a page is kept; one of 200 products has some 40 KB."""
+MOST_PAGES, LARGEST_PAGE_BYTES = 256, 96 * 1024
+"""Kept at once, and the size up to which a page is kept; one of 200 products has some 60 KB."""
 LONGEST_URL = 1_024
 """The page of a longer one is not kept."""
 LONGEST_ETAGS = 1_024

@@ -61,7 +61,7 @@ class Input(BaseModel):
     """The base of request bodies. A null member counts as absent, unless `null_is_a_value` names it."""
 
     null_is_a_value: ClassVar[Collection[str]] = ()
-
+    keeps_null: ClassVar[bool] = False
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, json_schema_extra=_allow_null_in_schema
     )
@@ -70,6 +70,7 @@ class Input(BaseModel):
 class ChangeInput(Input):
     """The base of bodies of PATCH: only the given fields change, and null is a value of its own."""
 
+    keeps_null = True
     model_config = ConfigDict(json_schema_extra=_leave_out_defaults)
 
 
@@ -167,7 +168,7 @@ def read(shape: type[Body], request: Request) -> Body:
         raise invalid_field("", "not_an_object", _("The body must be a JSON object."))
     if _count_members(body) > MOST_MEMBERS:
         raise invalid_field("", "too_many_members", _("The body has too many members."))
-    keeps_null = issubclass(shape, ChangeInput)
+    keeps_null = shape.keeps_null
     given = {
         name: one if name in AS_TYPED else _cleaned(one, keeps_null=keeps_null)
         for name, one in body.items()

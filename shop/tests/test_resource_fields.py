@@ -1,0 +1,153 @@
+"""What resources of the API have in common: their account, their currency, and when they were changed."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+
+from coupons.codes import pool
+from coupons.issuing import issuing
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.tests import buying
+from sales.models import Sale
+from sales.tests.factories import create_sale, join
+from shop import clock
+from shop.tests import openapi_document
+from shop.tests.clients import Api, client_of, signed_in
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.sent_forms import fields_of
+
+OF_AN_ACCOUNT = {"Order", "Coupon", "Payment", "Refund", "Ticket", "SaleEntry", "Entry"}
+DATED = {"Product", "Campaign", "Sale"}
+LATER = timedelta(minutes=5)
+WHY = {"reason": "A mistake."}
+
+
+def test_each_resource_has_its_account_or_its_times_and_each_amount_a_currency():
+    schemas = openapi_document.read()["components"]["schemas"]
+    bodies = {name: set(schema["properties"]) for name, schema in schemas.items() if name.endswith("Body")}
+    parts = {name: set(re.findall(r"schemas/(\w+)", str(schemas[name]["properties"]))) for name in bodies}
+
+    assert {name for name in OF_AN_ACCOUNT if "account" not in bodies[f"{name}Body"]} == set()
+    assert {name for name in DATED if not {"created_at", "updated_at"} <= bodies[f"{name}Body"]} == set()
+    priced = {
+        name for name, fields in bodies.items() if any(re.search("(price|amount)$", one) for one in fields)
+    }
+    assert len(priced) == 9
+    for name in priced:
+        shown_in = [name, *(other for other in bodies if name in parts[other])]
+        assert [other for other in shown_in if "currency" in bodies[other]] in ([name], shown_in[1:]), name
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_resource_of_an_account_shows_it_to_its_owner_and_to_staff():
+    owner, product = buying.account(points=1_000), ProductFactory.create(on_hand=9, price=500)
+    queued = CampaignFactory.create(strategy="queue")
+    own, staff = client_of(owner), client_of(SuperuserFactory.create())
+    paid = buying.advance(buying.place(owner.pk, {product: 2}, token="tok_ok"))
+    refund = staff.post(f"/orders/{paid.id}/refunds", WHY, key="refund").json()
+    coupon = buying.coupon_of(owner.pk)
+    ticket = issuing.issue(campaign_id=queued.pk, user_id=owner.pk).ticket
+    entry = join(create_sale(), owner.pk)
+
+    for path in (
+        f"/orders/{paid.id}",
+        f"/payments/{paid.payments.get().id}",
+        f"/coupons/{coupon.code}",
+        f"/queue-tickets/{ticket.pk}",
+        f"/sale-entries/{entry.id}",
+    ):
+        assert own.get(path).json()["account"] == staff.get(path).json()["account"] == owner.pk, path
+    assert refund["account"] == owner.pk
+    assert own.get(f"/orders/{paid.id}/refunds").json()["results"] == [refund]
+    assert {row["account"] for row in own.get("/wallet/entries").json()["results"]} == {owner.pk}
+
+
+def changed_by_api(api: Api, path: str) -> None:
+    assert api._call("PATCH", path, {"name": "New"}, "", {}).status_code == 200
+
+
+def paused(api: Api, path: str) -> None:
+    assert api.post(f"{path}/pause", WHY).status_code == 200
+
+
+def changed_on_the_page(api: Api, path: str) -> None:
+    app = {"products": "inventory/product", "campaigns": "coupons/campaign", "sales": "sales/sale"}
+    _, kind, number = path.split("/")
+    page, browser = f"/admin/{app[kind]}/{number}/change/", signed_in(User.objects.get(is_superuser=True))
+    form = fields_of(browser.get(page).content.decode(), name="New", **WHY)
+    answer = browser.post(page, form)
+    assert answer.status_code == 302, answer.content.decode()
+
+
+def imported(api: Api, path: str) -> None:
+    sku = Product.objects.get(pk=path.split("/")[2]).sku
+    call_command("seed_stock", sku=sku, name="New", quantity=1)
+
+
+def not_changed_by_the_same(api: Api, path: str) -> None:
+    name = api.get(path).json()["name"]
+    assert api._call("PATCH", path, {"name": name}, "", {}).status_code == 200
+
+
+def sold_and_moved(api: Api, path: str) -> None:
+    product = Product.objects.get(pk=path.split("/")[2])
+    buying.place(AccountFactory.create().pk, {product: 1})
+    moved = api.post(f"{path}/stock-adjustments", {"delta": 1} | WHY, key="move")
+    assert moved.status_code == 201
+
+
+def issued_and_given_codes(api: Api, path: str) -> None:
+    number = int(path.split("/")[2])
+    issuing.issue(campaign_id=number, user_id=AccountFactory.create().pk)
+    pool.generate(campaign_id=number, count=1)
+
+
+def joined(api: Api, path: str) -> None:
+    join(Sale.objects.get(pk=path.split("/")[2]))
+
+
+CHANGES = [changed_by_api, paused, changed_on_the_page]
+NO_CHANGES = [not_changed_by_the_same]
+CASES = {
+    "products": ([*CHANGES, imported], [*NO_CHANGES, sold_and_moved]),
+    "campaigns": (CHANGES, [*NO_CHANGES, issued_and_given_codes]),
+    "sales": (CHANGES, [*NO_CHANGES, joined]),
+}
+
+
+def make(kind: str) -> str:
+    if kind == "sales":
+        return f"/sales/{create_sale().pk}"
+    if kind == "products":
+        return f"/products/{ProductFactory.create(on_hand=5).pk}"
+    campaign = CampaignFactory.create(code_source="pool")
+    pool.generate(campaign_id=campaign.pk, count=1)
+    return f"/campaigns/{campaign.pk}"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("kind", CASES)
+def test_updated_at_is_when_staff_changed_it_last_and_nothing_else_moves_it(kind):
+    api = client_of(SuperuserFactory.create())
+
+    def age_after(change: Callable[[Api, str], None]) -> timedelta:
+        path = make(kind)
+        before = api.get(path).json()
+        assert before["created_at"] == before["updated_at"]
+        with clock.shifted(by=LATER):
+            change(api, path)
+        after = api.get(path).json()
+        assert after["created_at"] == before["created_at"]
+        return datetime.fromisoformat(after["updated_at"]) - datetime.fromisoformat(after["created_at"])
+
+    changes, no_changes = CASES[kind]
+    for change in changes:
+        assert age_after(change) >= LATER, change.__name__
+    for change in no_changes:
+        assert age_after(change) == timedelta(0), change.__name__
