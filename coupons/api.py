@@ -4,6 +4,7 @@ from dataclasses import asdict
 from functools import partial
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
@@ -13,7 +14,7 @@ from coupons.allocation.writes import Issued, Queued
 from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing
-from coupons.models import QueueTicket
+from coupons.models import Campaign, QueueTicket
 from coupons.queue import tickets
 from shop.account import TokenInvalid
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
@@ -23,7 +24,12 @@ from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
-from shop.http.permissions import has_staff_permission, require_claim_of_staff, require_staff_permission
+from shop.http.permissions import (
+    has_staff_permission,
+    listed_account_id,
+    require_claim_of_staff,
+    require_staff_permission,
+)
 from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.observability import tracing
@@ -74,7 +80,7 @@ RETRY_WHILE_WAITING = OpenApiParameter(
 # What an issuer settles on a small machine.
 TICKETS_A_SECOND, MOST_SECONDS = 500, 30
 CAMPAIGN = OpenApiParameter("campaign", api_doc.POSITIVE)
-USER = OpenApiParameter("user", api_doc.POSITIVE, description="For staff: the account whose coupons to list.")
+CAMPAIGN_STATUS = OpenApiParameter("status", str, enum=Campaign.Status.values)
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
 
 
@@ -86,7 +92,7 @@ class Campaigns(View):
         summary="Campaigns, newest first",
         description="Scheduled, open and sold out campaigns; staff see closed ones too. "
         + api_doc.CACHED_LIST,
-        parameters=[api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
+        parameters=[CAMPAIGN_STATUS, api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
         responses={200: api_doc.Page[schemas.CampaignBody], 304: api_doc.NOT_MODIFIED},
     )
     @burst
@@ -184,7 +190,7 @@ class CampaignCodes(View):
         require_staff_permission(request, "coupons.view_poolcode")
         given = read_query(schemas.ListCodesQuery, request)
         rows = pool.list_codes(campaign_id=campaign_id, status=given.status)
-        return paginate_for_staff(request, rows, schemas.code_body, ordering="id")
+        return paginate_for_staff(request, rows, schemas.code_body, ordering=["id"])
 
     @extend_schema(
         summary="Add codes to the pool of a campaign (staff)",
@@ -242,21 +248,23 @@ class Coupons(View):
 
     @extend_schema(
         summary="The caller's coupons, newest first",
-        description="Staff see the coupons of all accounts. With `status`, and without `user` or "
-        "`campaign`, a page of theirs looks at 20,000 coupons at most: it may have fewer results than "
-        "`limit`, or none, while `next` leads on.",
-        parameters=[COUPON_STATUS, CAMPAIGN, USER, *api_doc.PAGING],
-        responses=api_doc.Page[schemas.CouponBody],
+        description="Staff see the coupons of all accounts. With the `status` `issued` or `expired`, and "
+        "without `account`, a page of theirs looks at 20,000 coupons at most: it may have fewer results "
+        "than `limit`, or none, while `next` leads on.",
+        parameters=[COUPON_STATUS, CAMPAIGN, *api_doc.OWNER, *api_doc.PAGING],
+        responses={200: api_doc.Page[schemas.CouponBody]} | STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:
+        owner_id = listed_account_id(request, "coupons.view_coupon")
         given = read_query(schemas.ListCouponsQuery, request)
-        sees_all = _sees_all(request)
-        owner_id = given.user if sees_all else account_id(request)
-        coupons = issued_coupons.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
-        # The coupons of an account or a campaign are found by an index.
-        is_bounded = given.status is not None and owner_id is None and given.campaign is None
-        return (paginate_for_staff if sees_all else paginate)(
-            request, coupons, schemas.coupon_body, is_bounded=is_bounded
+        found = issued_coupons.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
+        return (paginate_for_staff if _sees_all(request) else paginate)(
+            request,
+            found.coupons,
+            schemas.coupon_body,
+            parts=found.parts,
+            is_bounded=found.among is not None,
+            among=found.among,
         )
 
     @extend_schema(
@@ -364,15 +372,20 @@ class VoidCoupon(View):
 
 
 def _campaigns_of_customers(request: Request) -> Response:
-    rows = campaigns.visible(include_closed=False).prefetch_related("discounted_products")
-    return paginate(request, rows, schemas.campaign_body)
+    return paginate(request, _listed_campaigns(request, include_closed=False), schemas.campaign_body)
 
 
 def _campaigns_of_staff(request: Request) -> Response:
     if not _sees_closed(request):
         return _campaigns_of_customers(request)
-    rows = campaigns.visible(include_closed=True).prefetch_related("discounted_products")
+    rows = _listed_campaigns(request, include_closed=True)
     return paginate_for_staff(request, rows, partial(schemas.campaign_body, for_staff=True))
+
+
+def _listed_campaigns(request: Request, *, include_closed: bool) -> "QuerySet[Campaign]":
+    status = read_query(schemas.ListCampaignsQuery, request).status
+    rows = campaigns.visible(include_closed=include_closed).prefetch_related("discounted_products")
+    return rows.filter(campaigns.in_status(status)) if status else rows
 
 
 def _issue_by_staff(request: Request) -> JSONResponse:

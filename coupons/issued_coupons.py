@@ -1,5 +1,8 @@
 """Issued coupons: finding them by account, campaign and status, and voiding one."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from django.db.models import Q, QuerySet
 
 from coupons.models import Coupon, PoolCode
@@ -9,18 +12,36 @@ from shop.errors import NotFound, Rejected
 from shop.journal import journal
 from shop.lazy_texts import mark as _
 
+EXPIRED = "expired"
+COMPUTED = (Coupon.Status.ISSUED, EXPIRED)
+"""Statuses that `expires_at` tells apart: both are `issued` in the table, and no index has them in order."""
 
-def find(
-    *, owner_id: int | None = None, campaign_id: int | None = None, status: str | None = None
-) -> "QuerySet[Coupon]":
+
+class Found(NamedTuple):
+    """Coupons, and how a page of them is read (`shop.http.keyset_pages.read_page`)."""
+
+    coupons: "QuerySet[Coupon]"
+    parts: Sequence[Q] = ()
+    among: "QuerySet[Coupon] | None" = None
+
+
+def find(*, owner_id: int | None = None, campaign_id: int | None = None, status: str | None = None) -> Found:
     """The owner's coupons, or all coupons without an owner; `status` is as the customer sees it."""
     filters = {"account_id": owner_id, "campaign_id": campaign_id}
     by_column = {column: value for column, value in filters.items() if value is not None}
-    coupons = Coupon.objects.filter(**by_column)
+    in_status = _in_status(status) if status else Q()
+    rows = Coupon.objects.filter(**by_column)
+    if owner_id is not None:
+        # An account has one coupon of a campaign: few.
+        return Found(rows.filter(in_status).select_related("campaign"))
     # Joined to the campaigns, the newest of all coupons may be found by reading all of every campaign.
-    is_few = owner_id is not None
-    coupons = coupons.select_related("campaign") if is_few else coupons.prefetch_related("campaign")
-    return coupons.filter(_in_status(status)) if status else coupons
+    coupons = rows.filter(in_status).prefetch_related("campaign")
+    if status in COMPUTED:
+        return Found(coupons, among=rows.filter(status=Coupon.Status.ISSUED))
+    if campaign_id is not None and status is None:
+        # The index of a campaign's coupons has them in order within each status.
+        return Found(coupons, parts=[Q(status=each) for each in Coupon.Status])
+    return Found(coupons)
 
 
 def get(*, code: str, owner_id: int | None) -> Coupon:
@@ -69,6 +90,6 @@ def void(*, code: str, reason: str) -> Coupon:
 def _in_status(status: str) -> Q:
     """The condition for a status as `Coupon.status_at` computes it: issued past `expires_at` is expired."""
     now = clock.now()
-    if status == "expired":
+    if status == EXPIRED:
         return Q(status=Coupon.Status.ISSUED, expires_at__lte=now)
     return Q(status=status, expires_at__gt=now) if status == Coupon.Status.ISSUED else Q(status=status)

@@ -127,6 +127,8 @@ class Campaign(models.Model):
                 violation_error_message=_("A campaign with a shared code needs that code."),
             ),
         ]
+        # Those that are not closed are few.
+        indexes = [models.Index(fields=["closes_at"], name="coupons_campaign_by_closing")]
 
     def __str__(self) -> str:
         return self.name
@@ -246,6 +248,11 @@ class Coupon(models.Model):
                 | Q(status__in=["issued", "void"], order__isnull=True),
                 name="coupons_coupon_order_says_who_holds_it",
             ),
+        ]
+        # For the lists of staff, which are in the order of the ids.
+        indexes = [
+            models.Index(fields=["campaign", "status", "id"], name="coupons_coupon_of_campaign"),
+            models.Index(fields=["status", "id"], name="coupons_coupon_by_status"),
         ]
 
     def __str__(self) -> str:

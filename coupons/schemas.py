@@ -180,10 +180,13 @@ class RenameCodeInput(ChangeInput):
     code: GivenCode
 
 
+class ListCampaignsQuery(Query):
+    status: Campaign.Status | None = None
+
+
 class ListCouponsQuery(Query):
     status: CouponStatus | None = None
     campaign: QueryId | None = None
-    user: QueryId | None = None
 
 
 class ListCodesQuery(Query):

@@ -27,6 +27,7 @@ STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 SEARCH = OpenApiParameter(
     "search", str, description="Five words at most, which the sku or the name must contain."
 )
+SKU = OpenApiParameter("sku", str)
 AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in products.Availability])
 
 DAYS = {"type": "integer", "minimum": 1, "maximum": ranking.MOST_DAYS, "default": ranking.RANK_DAYS}
@@ -39,8 +40,10 @@ class Products(View):
 
     @extend_schema(
         summary="Find products",
-        description="Staff see inactive ones too. " + api_doc.CACHED_LIST,
-        parameters=[SEARCH, AVAILABILITY, api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
+        description="Staff see inactive ones too. With `availability` alone a page looks at 20,000 products "
+        "at most: it may have fewer results than `limit`, or none, while `next` leads on. "
+        + api_doc.CACHED_LIST,
+        parameters=[SKU, SEARCH, AVAILABILITY, api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
         responses={200: api_doc.Page[schemas.ProductBody], 304: api_doc.NOT_MODIFIED},
     )
     @burst
@@ -204,11 +207,18 @@ def _products_of_staff(request: Request) -> Response:
 def _page(request: Request, database: str = DEFAULT_DB_ALIAS, *, include_inactive: bool) -> Response:
     query = read_query(schemas.FindProductsQuery, request)
     found = products.find(
-        search=query.search, with_availability=query.availability, include_inactive=include_inactive
+        sku=query.sku,
+        search=query.search,
+        with_availability=query.availability,
+        include_inactive=include_inactive,
     )
+    # The stock is in no index, because each order would change it.
+    is_bounded = query.availability is not None and not (query.sku or query.search)
     limit = statement_limit(connections[database], seconds=SEARCH_SECONDS) if query.search else nullcontext()
     with limit:
-        return paginate(request, found.using(database), schemas.product_body, ordering="id")
+        return paginate(
+            request, found.using(database), schemas.product_body, ordering=["id"], is_bounded=is_bounded
+        )
 
 
 def _sees_inactive(request: Request) -> bool:

@@ -207,10 +207,14 @@ def _found(products: "QuerySet[Product]", product_id: int) -> Product:
 
 
 def find(
-    *, search: str = "", with_availability: Availability | None = None, include_inactive: bool
+    *, sku: str = "", search: str = "", with_availability: Availability | None = None, include_inactive: bool
 ) -> "QuerySet[Product]":
-    """The products whose sku or name contains every word of `search`, in any case and spelling."""
+    """The products with this `sku`, and whose sku or name contains every word of `search`, in any case and
+    spelling.
+    """
     found = _visible(include_inactive=include_inactive).alias(lowered_sku=Lower("sku"))
+    if sku:
+        found = found.filter(sku=sku)
     for word in search.split():
         of_sku = Q(lowered_sku__contains=normalize("NFKC", word).lower())
         found = found.filter(reduce(or_, (Q(name__icontains=one) for one in spellings(word)), of_sku))

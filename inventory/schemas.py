@@ -74,6 +74,7 @@ class AdjustStockInput(Input):
 
 
 class FindProductsQuery(Query):
+    sku: str = ""
     search: Annotated[SearchWords, Field(max_length=100)] = ""
     availability: products.Availability | None = None
 

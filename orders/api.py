@@ -1,6 +1,7 @@
 """The API of orders, the calls that start payments, and the webhook that gateways call."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, get_args
 from uuid import UUID
@@ -60,6 +61,7 @@ from shop.http.permissions import (
     READ_JOURNAL,
     allowed_account_id,
     has_staff_permission,
+    listed_account_id,
     require_staff_permission,
 )
 from shop.http.validation import Nothing, read, read_query
@@ -93,6 +95,7 @@ PLACING = {
     429: ["throttled"],
     503: ["overloaded", "unavailable"],
 }
+VIEW = "orders.view_order"
 DATED = f"`t` may be at most {TOLERANCE_SECONDS} seconds in the past or in the future."
 SIGNATURES = [
     OpenApiParameter(
@@ -114,24 +117,29 @@ class Orders(View):
             OpenApiParameter(
                 "number", str, description="In either case, with hyphens and blanks or without."
             ),
-            OpenApiParameter("user", api_doc.POSITIVE, description="Staff only: orders of this account."),
+            OpenApiParameter("product", api_doc.POSITIVE),
+            OpenApiParameter("coupon", str, description="Orders that were placed with this coupon."),
+            OpenApiParameter("placed_after", datetime, description="Placed then or later."),
+            OpenApiParameter("placed_before", datetime, description="Placed earlier than that."),
+            *api_doc.OWNER,
             *api_doc.PAGING,
         ],
-        responses={200: api_doc.Page[OrderBody]},
+        responses={200: api_doc.Page[OrderBody]} | api_doc.refusals({403: ["permission_denied"]}),
     )
     def get(self, request: Request) -> Response:
         """List the account's own orders, newest first; staff see all orders."""
+        owner_id = listed_account_id(request, VIEW)
         query = read_query(OrdersQuery, request)
-        account_id = allowed_account_id(request, "orders.view_order")
-        orders = selectors.visible_orders(account_id=account_id)
-        if query.number:
-            orders = orders.filter(number=order_numbers.parse(query.number) or "")
-        if query.status:
-            orders = selectors.with_status(orders, query.status)
-        if query.user:
-            orders = orders.filter(account_id=query.user)
-        render = partial(_render_order, request)
-        return (paginate_for_staff if account_id is None else paginate)(request, orders, render)
+        orders = selectors.visible_orders(account_id=owner_id)
+        listed = selectors.choose(orders, **query.model_dump(exclude={"status"}))
+        for_staff = has_staff_permission(request, VIEW)
+        return (paginate_for_staff if for_staff else paginate)(
+            request,
+            listed,
+            partial(_render_order, request),
+            parts=selectors.parts_of(query.status) if query.status else (),
+            ordering=["-placed_at", "-id"] if query.placed_after or query.placed_before else ["-id"],
+        )
 
     @extend_schema(
         request=PlaceOrderInput,
@@ -225,8 +233,7 @@ class OneOrder(View):
         account_id = request.user.pk if key and key.is_acting else None
         if account_id is None:
             require_staff_permission(request, "orders.change_order")
-        texts: dict[str, str | None] = dict(read(PatchOrderInput, request).metadata)
-        texts |= {name: None for name, text in request.data["metadata"].items() if text is None}
+        texts = read(PatchOrderInput, request).metadata
         order_metadata.change(order_id=order_id, texts=texts, account_id=account_id)
         return Response(_render_order(request, selectors.get_order(order_id=order_id, account_id=account_id)))
 
@@ -238,7 +245,7 @@ class OrderTimeline(View):
     def get(self, request: Request, order_id: UUID) -> Response:
         """List every step and compensation of the order's payment, oldest first."""
         order = _get_order(request, order_id)
-        for_staff = has_staff_permission(request, "orders.view_order")
+        for_staff = has_staff_permission(request, VIEW)
         with_journal = for_staff and has_staff_permission(request, READ_JOURNAL)
         lines = selectors.timeline(order.id, for_staff=for_staff, with_journal=with_journal)
         results = [event_body(line, for_staff=for_staff, language=request.language) for line in lines]
@@ -461,7 +468,7 @@ def _to_lines(items: Sequence[ItemInput | RefundItemInput]) -> tuple[Line, ...]:
 
 
 def _get_order(request: Request, order_id: UUID) -> Order:
-    return selectors.get_order(order_id=order_id, account_id=allowed_account_id(request, "orders.view_order"))
+    return selectors.get_order(order_id=order_id, account_id=allowed_account_id(request, VIEW))
 
 
 def _render_order(request: Request, order: Order) -> dict[str, Any]:

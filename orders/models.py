@@ -92,10 +92,14 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["account", "id"], name="orders_order_of_account"),
             # The unpaid orders and units of an account are read from this index alone.
-            models.Index(fields=["account", "status", "units"], name="orders_order_holds_of_account"),
+            models.Index(fields=["account", "status", "id", "units"], name="orders_order_of_account_status"),
             models.Index(fields=["status", "expires_at"], name="orders_order_by_expiry"),
             # For reports by period, as that of the refunds below.
             models.Index(fields=["paid_at"], name="orders_order_by_payment"),
+            # For the lists of staff, as that of the lines below.
+            models.Index(fields=["status", "id"], name="orders_order_by_status"),
+            models.Index(fields=["placed_at", "id"], name="orders_order_by_placing"),
+            models.Index(fields=["coupon_code", "id"], name="orders_order_by_coupon"),
         ]
 
     def __str__(self) -> str:
@@ -126,7 +130,11 @@ class OrderLine(models.Model):
         Order, verbose_name=_("order"), on_delete=models.PROTECT, db_index=False, related_name="lines"
     )
     product = models.ForeignKey(
-        "inventory.Product", verbose_name=_("product"), on_delete=models.PROTECT, related_name="order_lines"
+        "inventory.Product",
+        verbose_name=_("product"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="order_lines",
     )
     sku = ExactCharField(_("sku"), max_length=64)
     name = models.CharField(_("name"), max_length=255)
@@ -180,6 +188,7 @@ class OrderLine(models.Model):
                 name="orders_orderline_refunded_within_quantity",
             ),
         ]
+        indexes = [models.Index(fields=["product", "order"], name="orders_orderline_of_product")]
 
     def __str__(self) -> str:
         return f"{self.quantity} x {self.sku}"

@@ -32,8 +32,10 @@ from shop.http import json_format, problems
 from shop.http.openapi import api_doc
 from shop.http.validation import (
     Amount,
+    ChangeInput,
     Id,
     Input,
+    Instant,
     NonBlankText,
     Query,
     QueryId,
@@ -139,7 +141,7 @@ ExpectedTotal = Annotated[
 ]
 
 
-def _clean_keys(texts: dict[str, str]) -> dict[str, str]:
+def _clean_keys(texts: dict[str, Any]) -> dict[str, Any]:
     return {refuse_control_characters(normalized(key)): text for key, text in texts.items()}
 
 
@@ -149,6 +151,10 @@ Metadata = Annotated[
     dict[MetadataKey, MetadataText],
     Field(max_length=MOST_TEXTS, description="Texts that programs keep with the order, by their keys."),
     AfterValidator(_clean_keys),
+]
+# As many may go as come.
+MetadataChange = Annotated[
+    dict[MetadataKey, MetadataText | None], Field(max_length=2 * MOST_TEXTS), AfterValidator(_clean_keys)
 ]
 
 
@@ -185,16 +191,19 @@ class RefundInput(Input):
     restock: bool = True
 
 
-class PatchOrderInput(Input):
+class PatchOrderInput(ChangeInput):
     """The texts are merged with those that the order has; null removes one."""
 
-    metadata: Metadata
+    metadata: MetadataChange
 
 
 class OrdersQuery(Query):
     status: OrderStatus | None = None
-    number: str | None = None
-    user: QueryId | None = None
+    number: str = ""
+    product: QueryId | None = None
+    coupon: TypedCode = ""
+    placed_after: Instant | None = None
+    placed_before: Instant | None = None
 
 
 class ItemBody(BaseModel):

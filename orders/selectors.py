@@ -1,6 +1,7 @@
 """Reads orders, their refunds and timelines, limited to what the caller may see."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -10,6 +11,7 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.utils.translation import gettext_noop
 
 from events.webhooks import deliveries
+from orders import order_numbers
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import OPEN, NewLine, OrderRow
 from orders.saga.definitions import SAGA_TYPES
@@ -66,14 +68,37 @@ def open_lines_of_product(product_id: int, *, most: int) -> list[OrderLine]:
     return sorted(found, key=lambda line: line.order_id, reverse=True)
 
 
-def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
-    """The orders that show this status: an unpaid order past its time counts as expired, swept or not."""
-    now = clock.now()
+def choose(
+    orders: QuerySet[Order],
+    *,
+    number: str = "",
+    product: int | None = None,
+    coupon: str = "",
+    placed_after: datetime | None = None,
+    placed_before: datetime | None = None,
+) -> QuerySet[Order]:
+    """Those of the orders with this number, as people type it, product and coupon, placed at `placed_after`
+    or later.
+    """
+    given = {
+        "number": (order_numbers.parse(number) or "") if number else None,
+        "lines__product_id": product,
+        "coupon_code": coupon or None,
+        "placed_at__gte": placed_after,
+        "placed_at__lt": placed_before,
+    }
+    return orders.filter(**{name: value for name, value in given.items() if value is not None})
+
+
+def parts_of(status: str) -> list[Q]:
+    """The orders that show this status, as conditions on their rows: each finds them in order by an index.
+
+    An unpaid order past its time counts as expired, swept or not.
+    """
+    now, unpaid = clock.now(), Q(status=Order.Status.AWAITING_PAYMENT)
     if status == Order.Status.EXPIRED:
-        return orders.filter(Q(status=status) | Q(status=Order.Status.AWAITING_PAYMENT, expires_at__lte=now))
-    if status == Order.Status.AWAITING_PAYMENT:
-        return orders.filter(status=status, expires_at__gt=now)
-    return orders.filter(status=status)
+        return [Q(status=status), unpaid & Q(expires_at__lte=now)]
+    return [unpaid & Q(expires_at__gt=now) if status == Order.Status.AWAITING_PAYMENT else Q(status=status)]
 
 
 def timeline(order_id: UUID, *, for_staff: bool, with_journal: bool = True) -> list[JournalLine]:

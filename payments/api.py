@@ -1,7 +1,7 @@
 """The HTTP edge of wallets and payments. Calls that charge a card are in `orders`, whose sagas do it."""
 
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from django.conf import settings
@@ -14,11 +14,18 @@ from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
-from shop.http.permissions import allowed_account_id, require_staff_permission
+from shop.http.permissions import (
+    allowed_account_id,
+    has_staff_permission,
+    listed_account_id,
+    require_staff_permission,
+)
 from shop.http.validation import read, read_query
 from shop.http.views import JSONResponse, Request, Response, View
 from shop.idempotency.recorded_answers import Answer
 from shop.scopes import Resource
+
+VIEW = "payments.view_payment"
 
 
 class Wallet(View):
@@ -83,18 +90,20 @@ class ListPayments(View):
         summary="The caller's payments, newest first",
         description="Staff see all payments.",
         parameters=[
-            OpenApiParameter("user", api_doc.POSITIVE, description="Staff: only this account's."),
             OpenApiParameter("order", UUID, description="Only this order's."),
+            OpenApiParameter("status", str, enum=get_args(schemas.PaymentStatus)),
+            *api_doc.OWNER,
             *api_doc.PAGING,
         ],
-        responses=api_doc.Page[schemas.PaymentBody],
+        responses={200: api_doc.Page[schemas.PaymentBody]} | api_doc.refusals({403: ["permission_denied"]}),
     )
     def get(self, request: Request) -> Response:
+        owner_id = listed_account_id(request, VIEW)
         data = read_query(schemas.FindPaymentsQuery, request)
-        owner_id = allowed_account_id(request, "payments.view_payment")
-        found = selectors.payments(account_id=owner_id, user_id=data.user, order_id=data.order)
+        found = selectors.payments(account_id=owner_id, order_id=data.order, status=data.status)
         body = partial(_payment_body, language=request.language, reader_id=caller_id(request))
-        return (paginate_for_staff if owner_id is None else paginate)(request, found, body)
+        for_staff = has_staff_permission(request, VIEW)
+        return (paginate_for_staff if for_staff else paginate)(request, found, body)
 
 
 class OnePayment(View):
@@ -104,9 +113,7 @@ class OnePayment(View):
         summary="One payment", description="Staff see all payments.", responses=schemas.PaymentBody
     )
     def get(self, request: Request, payment_id: UUID) -> Response:
-        found = selectors.payment(
-            payment_id=payment_id, account_id=allowed_account_id(request, "payments.view_payment")
-        )
+        found = selectors.payment(payment_id=payment_id, account_id=allowed_account_id(request, VIEW))
         return Response(_payment_body(found, language=request.language, reader_id=caller_id(request)))
 
 

@@ -295,6 +295,7 @@ class Payment(models.Model):
         indexes = [
             models.Index(fields=["account", "id"], name="payments_payment_of_account"),
             models.Index(fields=["created_at"], name="payments_payment_by_beginning"),
+            models.Index(fields=["status", "id"], name="payments_payment_by_status"),
             # For which there are: one look each.
             models.Index(fields=["gateway", "gateway_account"], name="payments_payment_by_gateway"),
             # For the limit of declined payments that a key started.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from payments.disputes import shown_dispute
 from payments.models import Dispute, Entry, Payment
 from shop import lazy_texts
-from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, QueryId, Uuid, body
+from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, Uuid, body
 from shop.lazy_texts import ENGLISH
 
 PaymentStatus = Literal["pending", "requires_action", "in_doubt", "succeeded", "failed", "reversed"]
@@ -30,8 +30,8 @@ class GrantInput(Input):
 
 
 class FindPaymentsQuery(Query):
-    user: QueryId | None = None
     order: Uuid | None = None
+    status: PaymentStatus | None = None
 
 
 class FailureBody(BaseModel):

@@ -2,9 +2,10 @@
 
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
-from payments.models import Entry, Payment
+from payments.models import REQUIRES_ACTION, Entry, Payment
+from shop import clock
 from shop.errors import required
 from shop.lazy_texts import mark as _
 
@@ -14,16 +15,22 @@ SHORTEST_REFERENCE = 8
 
 
 def payments(
-    *, account_id: int | None, user_id: int | None = None, order_id: UUID | None = None
+    *, account_id: int | None, order_id: UUID | None = None, status: str | None = None
 ) -> QuerySet[Payment]:
-    """The payments that `account_id` may see (None: all), of this user and order where given, with their
+    """The account's payments (None: all), of this order and with this shown status where given, with their
     disputes.
     """
-    rows = Payment.objects.prefetch_related("disputes")
-    # Both conditions hold, so a customer's query for another account's payments finds none.
-    for account in (account_id, user_id):
-        rows = rows if account is None else rows.filter(account_id=account)
-    return rows if order_id is None else rows.filter(order_id=order_id)
+    given = {"account_id": account_id, "order_id": order_id}
+    rows = Payment.objects.filter(**{name: value for name, value in given.items() if value is not None})
+    return rows.filter(_in_status(status) if status else Q()).prefetch_related("disputes")
+
+
+def _in_status(status: str) -> Q:
+    """The twin of `Payment.shown_status`, as a condition on the row."""
+    acts = Q(action_expires_at__isnull=False, action_expires_at__gt=clock.now()) & ~Q(action_url="")
+    if status == REQUIRES_ACTION:
+        return Q(status=Payment.Status.PENDING) & acts
+    return Q(status=status) & ~acts if status == Payment.Status.PENDING else Q(status=status)
 
 
 def payment(*, payment_id: UUID, account_id: int | None) -> Payment:

@@ -3,11 +3,13 @@
 from math import ceil
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from sales import schemas, terms
+from sales.models import Sale
 from sales.waiting_room import draw, entries, room_view
 from sales.waiting_room.entries import Entry, JoinRequest, Status
 from shop import clock
@@ -18,12 +20,13 @@ from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
-from shop.http.validation import LARGEST_ID, Nothing, PauseInput, read
+from shop.http.validation import LARGEST_ID, Nothing, PauseInput, read, read_query
 from shop.http.views import JSONResponse, Request, Response, View, burst
 from shop.rates import rate_limits
 from shop.redis import completion_notifications
 from shop.scopes import Resource
 
+SALE_STATUS = OpenApiParameter("status", str, enum=Sale.Status.values)
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 # Seconds between two polls of an entry: a part of its estimated wait, so that they come closer as it ends;
 # before the opening, until it; and while nothing can be estimated.
@@ -47,15 +50,15 @@ class Sales(View):
     @extend_schema(
         summary="Sales, newest first",
         description=api_doc.CACHED_LIST,
-        parameters=[api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
+        parameters=[SALE_STATUS, api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
         responses={200: api_doc.Page[schemas.SaleBody], 304: api_doc.NOT_MODIFIED},
     )
     @burst
     async def get(self, request: Request) -> JSONResponse:
         return await cached_lists.respond(
             request,
-            customers=lambda request: paginate(request, terms.find(), schemas.sale_body),
-            staff=lambda request: paginate_for_staff(request, terms.find(), schemas.sale_body),
+            customers=lambda request: paginate(request, _listed_sales(request), schemas.sale_body),
+            staff=lambda request: paginate_for_staff(request, _listed_sales(request), schemas.sale_body),
         )
 
     @extend_schema(
@@ -206,6 +209,10 @@ class OneSaleEntry(View):
                 str(entry_id), is_settled=has_changed, seconds=seconds, owner=caller_id(request)
             )
         return _entry_response(entry)
+
+
+def _listed_sales(request: Request) -> "QuerySet[Sale]":
+    return terms.find(status=read_query(schemas.ListSalesQuery, request).status)
 
 
 def _entry_response(entry: Entry, *, status: int = 200, **headers: str) -> JSONResponse:

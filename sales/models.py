@@ -108,6 +108,8 @@ class Sale(models.Model):
         indexes = [
             models.Index(fields=["ended_at", "opens_at"], name="sales_sale_unended"),
             models.Index(fields=["paused_at"], name="sales_sale_paused"),
+            # Those that are not over are few.
+            models.Index(fields=["closes_at"], name="sales_sale_by_closing"),
         ]
 
     def __str__(self) -> str:
@@ -130,6 +132,16 @@ class Sale(models.Model):
         if self.paused_at is not None:
             return Sale.Status.PAUSED
         return Sale.Status.OPEN if now >= self.opens_at else Sale.Status.SCHEDULED
+
+    @classmethod
+    def in_status(cls, status: str, now: datetime) -> Q:
+        """The sales with this status then, as a condition on their rows: the twin of `status_at`."""
+        if status == cls.Status.CLOSED:
+            return Q(closes_at__lte=now)
+        running = Q(closes_at__gt=now, paused_at__isnull=status != cls.Status.PAUSED)
+        if status == cls.Status.PAUSED:
+            return running
+        return running & (Q(opens_at__lte=now) if status == cls.Status.OPEN else Q(opens_at__gt=now))
 
 
 class SaleProduct(models.Model):

@@ -12,7 +12,17 @@ from sales.waiting_room.entries import Entry
 from shop import clock
 from shop.errors import invalid_field
 from shop.http.openapi import api_doc
-from shop.http.validation import UNCHANGED, ChangeInput, Id, Input, Instant, NonBlankText, body, changes
+from shop.http.validation import (
+    UNCHANGED,
+    ChangeInput,
+    Id,
+    Input,
+    Instant,
+    NonBlankText,
+    Query,
+    body,
+    changes,
+)
 from shop.lazy_texts import mark as _
 
 Admission = Literal["open", "queue"]
@@ -58,6 +68,10 @@ class ChangeSaleInput(ChangeInput):
     admission: Admission = UNCHANGED
     rate_per_minute: Rate = UNCHANGED
     admitted_for_seconds: AdmittedFor = UNCHANGED
+
+
+class ListSalesQuery(Query):
+    status: SaleStatus | None = None
 
 
 class SaleBody(BaseModel):

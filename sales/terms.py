@@ -117,9 +117,10 @@ def get(*, sale_id: int) -> Sale:
     return _found(Sale.objects.all(), sale_id)
 
 
-def find() -> "QuerySet[Sale]":
-    """All sales with their products, newest first where the caller orders them so."""
-    return Sale.objects.prefetch_related("sale_products")
+def find(*, status: str | None = None) -> "QuerySet[Sale]":
+    """All sales, or those with this status now, and their products; the caller orders them."""
+    found = Sale.objects.filter(Sale.in_status(status, clock.now())) if status else Sale.objects.all()
+    return found.prefetch_related("sale_products")
 
 
 def lock(sale_id: int) -> Sale:

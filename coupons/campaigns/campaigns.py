@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils.translation import ngettext
 
 from coupons import partners, remembered
@@ -61,6 +61,7 @@ SAFE_LENGTH = 8
 # The unique keys that a shared code meets; SQLite names the column instead of the key.
 SHARED_CODE_KEYS = "coupons_(campaign.shared_code|poolcode.code)"
 MOST_PRODUCTS = 1_000
+Status = Campaign.Status
 UNKNOWN_SHOWN = 10
 PRODUCTS = "products"
 TERMS = tuple(Terms.__annotations__)
@@ -232,6 +233,24 @@ def get(*, campaign_id: int, include_closed: bool) -> Campaign:
 def visible(*, include_closed: bool) -> "QuerySet[Campaign]":
     """The visible campaigns: scheduled, open and sold out ones; closed ones for staff only."""
     return Campaign.objects.filter(Q() if include_closed else Campaign.not_closed_at(clock.now()))
+
+
+def in_status(status: str) -> Q:
+    """The campaigns with this status now, as a condition on their rows: the twin of `Campaign.status_at`."""
+    now = clock.now()
+    if status == Status.CLOSED:
+        return Q(closes_at__lte=now)
+    if status == Status.PAUSED:
+        return eligibility.is_paused(now)
+    unpaused = Campaign.not_closed_at(now) & Q(paused_at__isnull=True)
+    if status == Status.SCHEDULED:
+        return unpaused & Q(opens_at__gt=now)
+    begun, is_pool = unpaused & Q(opens_at__lte=now), Q(code_source=Campaign.CodeSource.POOL)
+    if status == Status.AWAITING_CODES:
+        return begun & is_pool & Q(codes_added=0)
+    taken = F("issued") + F("confirming")
+    has_left = eligibility.issues_at(now) & (~is_pool | Q(codes_added__gt=taken))
+    return has_left if status == Status.OPEN else begun & ~has_left & ~(is_pool & Q(codes_added=0))
 
 
 def running() -> "QuerySet[Campaign]":

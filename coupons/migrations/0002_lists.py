@@ -19,4 +19,13 @@ class Migration(migrations.Migration):
                 verbose_name="updated at",
             ),
         ),
+        migrations.AddIndex(
+            "campaign", models.Index(fields=["closes_at"], name="coupons_campaign_by_closing")
+        ),
+        migrations.AddIndex(
+            "coupon", models.Index(fields=["campaign", "status", "id"], name="coupons_coupon_of_campaign")
+        ),
+        migrations.AddIndex(
+            "coupon", models.Index(fields=["status", "id"], name="coupons_coupon_by_status")
+        ),
     ]

@@ -19,4 +19,5 @@ class Migration(migrations.Migration):
                 verbose_name="updated at",
             ),
         ),
+        migrations.AddIndex("sale", models.Index(fields=["closes_at"], name="sales_sale_by_closing")),
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -52,12 +53,21 @@ class KeysetPage:
 
 
 def read_page(
-    rows: "QuerySet[Any]", position: str, *, ordering: Sequence[str], size: int, window: int | None = None
+    rows: "QuerySet[Any]",
+    position: str,
+    *,
+    ordering: Sequence[str],
+    size: int,
+    window: int | None = None,
+    among: "QuerySet[Any] | None" = None,
+    parts: Sequence[Q] = (),
 ) -> KeysetPage:
     """The page at the position, the first one if that is empty or "1". Raises InvalidPosition.
 
     `ordering` has names of columns that are never null; together they are unique. With a `window` the page
-    looks at so many rows of the table at most, whether they are among these rows or not.
+    looks at so many rows of the table at most, or of those that it looks `among`, whether they are among
+    these rows or not. The rows are those of all `parts`, which have none in common: each is found in order by
+    an index, and all together are not.
     """
     if rows.query.is_empty():
         return KeysetPage([], previous=None, next=None)
@@ -66,7 +76,7 @@ def read_page(
     if is_backward:
         columns = [(field, not descends) for field, descends in columns]
     names = [f"{'-' if descends else ''}{field.name}" for field, descends in columns]
-    table = rows.model._base_manager.using(rows.db)
+    table = rows.model._base_manager.using(rows.db) if among is None else among
     _, is_beyond, text = position.partition(":")
     if position.startswith((AFTER, BEFORE)):
         beyond = _beyond(columns, _values(columns, text))
@@ -82,7 +92,7 @@ def read_page(
     if end is not None:
         rows = rows.filter(_up_to(columns, end))
     # One row more says whether there is another page.
-    found = list(rows.order_by(*names)[: size + 1])
+    found = _first(rows, parts, columns, names, size + 1)
     is_full = len(found) > size
     found, is_cut = found[:size], end is not None and not is_full
     onward = _text(_values_of(found[-1], columns) if is_full else end)
@@ -96,6 +106,19 @@ def read_page(
     return KeysetPage(
         found[::-1] if is_backward else found, before and BEFORE + before, after and AFTER + after, is_cut
     )
+
+
+def _first(
+    rows: "QuerySet[Any]", parts: Sequence[Q], columns: Columns, names: Sequence[str], number: int
+) -> list[Any]:
+    if len(parts) < 2:
+        return list(rows.filter(*parts).order_by(*names)[:number])
+    keys = ["pk", *(field.attname for field, _ in columns)]
+    bare = rows.prefetch_related(None).order_by(*names).values_list(*keys)
+    found = [key for part in parts for key in bare.filter(part)[:number]]
+    for place, (_, descends) in reversed([*enumerate(columns, start=1)]):
+        found.sort(key=itemgetter(place), reverse=descends)
+    return list(rows.filter(pk__in=[pk for pk, *_ in found[:number]]).order_by(*names))
 
 
 def _columns(model: type[Model], ordering: Sequence[str]) -> Columns:

@@ -1,9 +1,9 @@
 """Lists: cursor pages of `DEFAULT_PAGE` rows, or as many as `?limit=` says: `LARGEST_PAGE` at most."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
@@ -21,19 +21,29 @@ Body = Callable[[Any], dict[str, Any]]
 
 
 def paginate(
-    request: Request, rows: "QuerySet[Any]", body: Body, *, ordering: str = "-id", is_bounded: bool = False
+    request: Request,
+    rows: "QuerySet[Any]",
+    body: Body,
+    *,
+    ordering: Sequence[str] = ("-id",),
+    is_bounded: bool = False,
+    among: "QuerySet[Any] | None" = None,
+    parts: Sequence[Q] = (),
 ) -> Response:
     """Return one page of `rows`; `ordering` must be unique and unchanging.
 
     A page that is bounded looks at `ROWS_AT_ONCE` rows at most, and goes on in the next one: so it may have
-    fewer rows than it might, or none, and yet a neighbour.
+    fewer rows than it might, or none, and yet a neighbour. `among` and `parts` are those of
+    `keyset_pages.read_page`.
     """
     cursor, size = request.query_params.get("cursor", ""), _limit(request)
     try:
         if cursor and not cursor.startswith((AFTER, BEFORE)):
             raise InvalidPosition(cursor)
         window = ROWS_AT_ONCE if is_bounded else None
-        page = keyset_pages.read_page(rows, cursor, ordering=[ordering], size=size, window=window)
+        page = keyset_pages.read_page(
+            rows, cursor, ordering=ordering, size=size, window=window, among=among, parts=parts
+        )
     except InvalidPosition:
         raise invalid_field("cursor", "invalid", _("The cursor does not belong to this list.")) from None
     address = request.build_absolute_uri()

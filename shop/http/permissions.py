@@ -5,8 +5,9 @@ from collections.abc import Collection
 from django.contrib.auth.models import User
 
 from shop.account import Account
-from shop.errors import NotAllowed
+from shop.errors import NotAllowed, invalid_field
 from shop.http.messages import Request, account_id, caller_id
+from shop.http.validation import OwnerQuery, read_query
 from shop.lazy_texts import mark as _
 
 READ_JOURNAL = "shop.view_journalline"
@@ -47,6 +48,21 @@ def has_staff_permission(request: Request, permission: str) -> bool:
 def allowed_account_id(request: Request, permission: str) -> int | None:
     """The account whose rows the caller may use: its own; None, which is all, for staff with `permission`."""
     return None if has_staff_permission(request, permission) else account_id(request)
+
+
+def listed_account_id(request: Request, permission: str) -> int | None:
+    """The account whose rows a list shows: the caller's own; of staff with `permission` the one in `account`
+    or `user`, or None, which is all. Raises `NotAllowed` for others who send one of these.
+    """
+    owner_id = allowed_account_id(request, permission)
+    if owner_id is not None:
+        if any(request.query_params.get(name) for name in ("account", "user")):
+            raise NotAllowed(_("Staff alone choose the account of a list."))
+        return owner_id
+    query = read_query(OwnerQuery, request)
+    if query.account and query.user:
+        raise invalid_field("user", "account_given", _("Give either account or user, its former name."))
+    return query.account or query.user
 
 
 def _has_permissions(staff_id: int, permissions: Collection[str]) -> bool:

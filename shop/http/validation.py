@@ -155,6 +155,13 @@ Shape = TypeVar("Shape", bound=BaseModel)
 Body = TypeVar("Body", bound=Input)
 
 
+class OwnerQuery(Query):
+    """Whose rows a list shows to staff; `user` is the former name of `account`."""
+
+    account: QueryId | None = None
+    user: QueryId | None = None
+
+
 class PauseInput(Input):
     """Why it is paused or resumed; the journal records it."""
 

@@ -81,6 +81,10 @@ PAGING = [
     ),
     OpenApiParameter("cursor", str, description="The position in the list, from `next` or `previous`."),
 ]
+OWNER = [
+    OpenApiParameter("account", POSITIVE, description="For staff: only this account's."),
+    OpenApiParameter("user", POSITIVE, deprecated=True, description="The former name of `account`."),
+]
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "pattern": r'^(?!""$)[!-~]([ -~]{0,253}[!-~])?$'},

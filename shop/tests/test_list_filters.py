@@ -1,0 +1,409 @@
+"""Filters of the lists: what each finds, and that it reads a page's rows however many rows there are."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from coupons.models import Campaign
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory.tests.factories import ProductFactory
+from orders.tests import buying
+from sales.models import Sale
+from sales.tests.factories import create_sale
+from shop import clock
+from shop.http.pagination import ROWS_AT_ONCE
+from shop.tests.api_keys import client_with
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.second_connection import ask
+
+ROWS = [30_000, pytest.param(1_000_000, marks=pytest.mark.long)]
+"""More than a bounded page looks at; and as many as a shop has after years."""
+DIGIT = " UNION ALL ".join(f"SELECT {digit} AS n" for digit in range(10))
+PLACES = range(6)
+SUM = " + ".join(f"d{place}.n * {10**place}" for place in PLACES)
+NUMBERS = f"(SELECT {SUM} AS n FROM {', '.join(f'({DIGIT}) AS d{place}' for place in PLACES)}) AS numbers"  # noqa: S608
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+PAGE_READS = 1_500
+"""More than the rows of a page of 50 with theirs in other tables, and far below those of any table here."""
+ROWS_A_STATEMENT = 50_000
+FILLED = [
+    *("orders_orderline", "orders_order", "coupons_coupon", "coupons_campaign", "payments_payment"),
+    *("sales_sale", "inventory_product", "auth_user"),
+]
+BOUNDED_READS = PAGE_READS + 3 * ROWS_AT_ONCE
+ACCOUNTS = 100
+"""That have orders and payments: the list of one reads its own rows."""
+
+
+def fill(table: str, rows: int, **columns: str) -> None:
+    """Insert so many rows, numbered by `n` from 0, whose columns are these expressions."""
+    names, values = ", ".join(f"`{name}`" for name in columns), ", ".join(columns.values())
+    insert = f"INSERT INTO {table} ({names}) SELECT {values} FROM {NUMBERS} WHERE n >= %s AND n < %s"  # noqa: S608
+    with connection.cursor() as cursor:
+        # No statement may take as long as one that hangs.
+        for first in range(0, rows, ROWS_A_STATEMENT):
+            cursor.execute(insert, [first, min(rows, first + ROWS_A_STATEMENT)])
+        cursor.execute(f"ANALYZE TABLE {table}")
+
+
+def id_of(kind: int, number: str = "n") -> str:
+    """A UUIDv7 of the row with this number."""
+    front = f"0189000{kind}-0000-7000-8000-"
+    if not connection.features.has_native_uuid_field:
+        front = front.replace("-", "")
+    return f"CONCAT('{front}', LPAD(LOWER(HEX({number})), 12, '0'))"
+
+
+def at(expression: str) -> str:
+    """An instant so many seconds after noon of the first of January."""
+    return f"TIMESTAMP('{NOON:%Y-%m-%d %H:%M:%S}') + INTERVAL {expression} SECOND"
+
+
+def reads_of(api: Api, path: str) -> tuple[list[Any], int]:
+    """The rows of a page, and how many rows of tables the server read for them."""
+    ask(connection, "FLUSH STATUS")
+    answer = api.get(path)
+    counts = dict(ask(connection, "SHOW SESSION STATUS LIKE 'Handler\\_read\\_%%'"))
+    assert answer.status_code == 200, (path, answer.content)
+    return answer.json()["results"], sum(map(int, counts.values()))
+
+
+def check(api: Api, cases: dict[str, int], *, most: int = PAGE_READS) -> None:
+    """Each path has so many rows on its page, and reads no more than a page's rows."""
+    wrong = []
+    for path, expected in cases.items():
+        found, reads = reads_of(api, path)
+        if len(found) != expected or reads > most:
+            wrong.append(f"{path}: {len(found)} rows, {reads} read")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.fixture
+def accounts(staff) -> list[int]:
+    return [AccountFactory.create().pk for _ in range(ACCOUNTS)]
+
+
+@pytest.fixture
+def staff(transactional_db) -> Iterator[Api]:
+    yield client_of(SuperuserFactory.create())
+    # By TRUNCATE: a DELETE of a million rows would take as long as one that hangs.
+    with connection.cursor() as cursor:
+        cursor.execute("SET FOREIGN_KEY_CHECKS = 0")
+        for table in FILLED:
+            cursor.execute(f"TRUNCATE TABLE {table}")
+        cursor.execute("SET FOREIGN_KEY_CHECKS = 1")
+
+
+def minute(seconds: int) -> str:
+    return (NOON + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_orders_of_each_filter_are_read_by_an_index(accounts, staff, rows):
+    often, seldom = ProductFactory.create(), ProductFactory.create()
+    # The oldest ones are of each other kind, so that the newest first are all but these.
+    status = (
+        "CASE WHEN n < 20 THEN 'refunding' WHEN n < 40 THEN 'cancelled' WHEN n < 60 THEN 'expired'"
+        " WHEN n < 80 THEN 'awaiting_payment' WHEN n < 100 THEN 'payment_failed' ELSE 'paid' END"
+    )
+    lapsed = at(f"IF(n < 70, n, {20 * 365 * 86_400})")
+    amounts = dict.fromkeys(("items_amount", "card_amount", "total_amount"), "5")
+    none = dict.fromkeys(("discount_amount", "points_amount", "refunded_amount"), "0")
+    empty = dict.fromkeys(("failure_code", "failure_detail"), "''")
+    fill(
+        "orders_order",
+        rows,
+        id=id_of(1),
+        account_id=f"{accounts[0]} + n MOD {ACCOUNTS}",
+        status=status,
+        **amounts,
+        **none,
+        **empty,
+        currency="'KRW'",
+        coupon_code="IF(n < 3, 'SPRING', IF(n MOD 20 = 0, CONCAT('C', n), ''))",
+        units="1",
+        placed_at=at("n"),
+        expires_at=lapsed,
+        paid_at=f"IF(n < 20 OR n >= 100, {at('n')}, NULL)",
+    )
+    fill(
+        "orders_orderline",
+        rows,
+        order_id=id_of(1),
+        product_id=f"IF(n < 30, {seldom.pk}, {often.pk})",
+        sku="'SKU'",
+        name="'Tea'",
+        quantity="1",
+        unit_price="5",
+        line_amount="5",
+        discount_amount="0",
+        refunded_quantity="0",
+    )
+    owner = f"account={accounts[7]}"
+    filters = {
+        "": 50,
+        "status=paid": 50,
+        "status=refunding": 20,
+        "status=expired": 30,
+        "status=awaiting_payment": 10,
+        "status=paying": 0,
+        f"product={often.pk}": 50,
+        f"product={seldom.pk}": 30,
+        "coupon=SPRING": 3,
+        "coupon=NONE": 0,
+        f"placed_after={minute(0)}": 50,
+        f"placed_before={minute(20)}": 20,
+        f"placed_after={minute(100)}&placed_before={minute(110)}": 10,
+    }
+    of_owner = {
+        "": 50,
+        "status=paid": 50,
+        "status=refunding": 1,
+        "status=expired": 0,
+        f"product={often.pk}": 50,
+        f"product={seldom.pk}": 1,
+        "coupon=SPRING": 0,
+        f"placed_before={minute(20)}": 1,
+    }
+    check(staff, {f"/orders?{query}": found for query, found in filters.items()})
+    own = {f"/orders?{owner}&{query}": found for query, found in of_owner.items()}
+    check(staff, own, most=PAGE_READS + 4 * rows // ACCOUNTS)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_coupons_of_each_filter_are_read_by_an_index(staff, rows):
+    first = User.objects.get().pk + 1
+    fill(
+        "auth_user",
+        rows,
+        id=f"{first} + n",
+        username="CONCAT('of-', n)",
+        is_active="1",
+        is_staff="0",
+        is_superuser="0",
+        date_joined=at("n"),
+        **dict.fromkeys(("password", "email", "first_name", "last_name"), "''"),
+    )
+    often, seldom = CampaignFactory.create(quantity=10**7), CampaignFactory.create(quantity=10**7)
+    fill(
+        "coupons_coupon",
+        rows,
+        campaign_id=f"IF(n < 40, {seldom.pk}, {often.pk})",
+        account_id=f"{first} + n",
+        code="CONCAT('C', n)",
+        position="n + 1",
+        status="IF(n MOD 1000 = 7, 'void', 'issued')",
+        issued_at=at("n"),
+        expires_at=at(f"IF(n < 60, n, {20 * 365 * 86_400})"),
+        void_reason="''",
+    )
+    void = min(50, rows // 1_000)
+    filters = {
+        "": 50,
+        "status=void": void,
+        "status=held": 0,
+        f"campaign={often.pk}": 50,
+        f"campaign={seldom.pk}": 40,
+        f"campaign={often.pk}&status=void": min(50, rows // 1_000 - 1),
+        f"campaign={seldom.pk}&status=void": 1,
+        f"account={first + 7}": 1,
+        f"account={first + 7}&status=expired": 0,
+        f"account={first + 8}&status=expired": 1,
+        f"campaign={seldom.pk}&status=expired": 39,
+    }
+    check(staff, {f"/coupons?{query}": found for query, found in filters.items()})
+    # A page looks at so many issued ones, and the next one goes on.
+    check(staff, {"/coupons?status=issued": 50, "/coupons?status=expired": 0}, most=BOUNDED_READS)
+    codes, path = [], "/coupons?status=expired"
+    while path and len(codes) < 50:
+        page = staff.get(path).json()
+        codes, path = codes + page["results"], page["next"]
+    assert len(codes) == 50
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_payments_of_each_filter_are_read_by_an_index(accounts, staff, rows):
+    order = buying.place(accounts[0], {ProductFactory.create(on_hand=9): 1}, token="tok_ok").order
+    settled = f"IF(n < 40, NULL, {at('n')})"
+    fill(
+        "payments_payment",
+        rows,
+        id=id_of(2),
+        account_id=f"{accounts[0]} + n MOD {ACCOUNTS}",
+        status="CASE WHEN n < 30 THEN 'pending' WHEN n < 40 THEN 'in_doubt' WHEN n < 45 THEN 'failed'"
+        " ELSE 'succeeded' END",
+        **dict.fromkeys(("points_amount", "refunding_amount", "refunded_amount"), "0"),
+        card_amount="5",
+        currency="'KRW'",
+        charge_key="CONCAT('key-', n)",
+        charge_reference="'ch'",
+        created_at=at("n"),
+        settled_at=settled,
+        number="1",
+        keep_on_decline="0",
+        action_url="IF(n < 10, 'https://bank.example', '')",
+        action_expires_at=f"IF(n < 10, {at(str(20 * 365 * 86_400))}, NULL)",
+        **dict.fromkeys(("token", "failure_code", "failure_detail", "gateway", "gateway_account"), "''"),
+    )
+    filters = {
+        "": 50,
+        "status=succeeded": 50,
+        "status=failed": 5,
+        "status=in_doubt": 10,
+        "status=requires_action": 10,
+        "status=reversed": 0,
+        f"order={order.id}": 1,
+        f"order={order.id}&status=failed": 0,
+    }
+    check(staff, {f"/payments?{query}": found for query, found in filters.items()})
+    owner = f"account={accounts[7]}"
+    own = {f"/payments?{owner}&status=requires_action": 1, f"/payments?{owner}&status=succeeded": 50}
+    check(staff, own, most=PAGE_READS + 4 * rows // ACCOUNTS)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_campaigns_and_sales_of_each_status_are_read_by_an_index(staff, rows):
+    over, ahead = at("n + 60"), at(str(20 * 365 * 86_400))
+    # The last 60 are not over: of these 20 are paused, and 20 have not opened.
+    times = {
+        "opens_at": f"IF(n < {rows - 20}, {at('n')}, {at(str(19 * 365 * 86_400))})",
+        "closes_at": f"IF(n < {rows - 60}, {over}, {ahead})",
+        "paused_at": f"IF(n >= {rows - 60} AND n < {rows - 40}, {at('n')}, NULL)",
+        "created_at": at("n"),
+        "version": "1",
+        "name": "'Drop'",
+    }
+    zero = dict.fromkeys(("issued", "confirming", "codes_added", "min_order_amount"), "0")
+    flags = dict.fromkeys(("first_order_only", "is_limited_to_products"), "0")
+    fill(
+        "coupons_campaign",
+        rows,
+        **times,
+        **zero,
+        **flags,
+        strategy="'group_commit'",
+        quantity="5",
+        code_source=f"IF(n = {rows - 25}, 'pool', 'generated')",
+        eligible="'all'",
+        partner="''",
+        discount_type="'amount'",
+        discount_value="5",
+        coupon_valid_for_days="30",
+    )
+    fill(
+        "sales_sale",
+        rows,
+        **times,
+        admission="'open'",
+        **dict.fromkeys(("rate_per_minute", "admitted_for_seconds"), "60"),
+        **dict.fromkeys(("seed", "seed_hash", "entries_hash"), "''"),
+        **dict.fromkeys(("drawn_count", "is_ordered", "last_position", "passed_position"), "0"),
+        admission_clock_ahead="0",
+    )
+    found = {"": 50, "status=closed": 50, "status=paused": 20, "status=scheduled": 20}
+    for kind, opened in (("campaigns", 19), ("sales", 20)):
+        cases = found | {"status=open": opened}
+        check(staff, {f"/{kind}?{query}": number for query, number in cases.items()})
+    check(staff, {"/campaigns?status=awaiting_codes": 1, "/campaigns?status=sold_out": 0})
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_products_are_read_by_their_sku_and_by_availability_in_pages_of_so_many(staff, rows):
+    fill(
+        "inventory_product",
+        rows,
+        sku="CONCAT('SKU-', n)",
+        name="'Tea'",
+        price="5",
+        on_hand=f"IF(n < {rows - 10}, 0, 5)",
+        reserved="0",
+        is_active="1",
+        version="0",
+        created_at=at("n"),
+    )
+    check(staff, {"/products?sku=SKU-25000": 1, "/products?sku=sku-25000": 0})
+    bounded = {"/products?availability=sold_out": 50, "/products?availability=available": 0}
+    check(staff, bounded, most=BOUNDED_READS)
+    found, path = [], "/products?availability=available"
+    while path:
+        page = staff.get(path).json()
+        found, path = found + page["results"], page["next"]
+    assert len(found) == 10
+
+
+@pytest.mark.django_db
+def test_the_status_that_a_campaign_and_a_sale_show_is_the_one_by_which_they_are_found(staff):
+    past, later = clock.now() - timedelta(hours=1), clock.now() + timedelta(hours=1)
+    pool = {"code_source": "pool"}
+    for terms in (
+        {},
+        {"opens_at": later},
+        {"closes_at": past, "opens_at": past - timedelta(hours=1)},
+        {"paused_at": past},
+        {"paused_at": past, "opens_at": later},
+        {"quantity": 1, "issued": 1},
+        {"quantity": 2, "issued": 1, "confirming": 1},
+        pool,
+        pool | {"codes_added": 5},
+        pool | {"codes_added": 1, "issued": 1},
+        pool | {"closes_at": later},
+    ):
+        CampaignFactory.create(**{"opens_at": past, "quantity": 9} | terms)
+    for times in ({}, {"opens_in": 60}, {"opens_in": -60, "closes_in": 60}):
+        create_sale(**times)
+    Sale.objects.update(paused_at=None)
+    paused = create_sale()
+    Sale.objects.filter(pk=paused.pk).update(paused_at=past)
+    over = create_sale()
+    Sale.objects.filter(pk=over.pk).update(opens_at=past, closes_at=past + timedelta(minutes=1))
+
+    for path, statuses in (("/campaigns", Campaign.Status.values), ("/sales", Sale.Status.values)):
+        every = {row["id"]: row["status"] for row in staff.get(path).json()["results"]}
+        for status in statuses:
+            found = {row["id"] for row in staff.get(f"{path}?status={status}").json()["results"]}
+            assert found == {id for id, shown in every.items() if shown == status}, status
+        assert set(every.values()) == set(statuses)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/orders", "/coupons", "/payments"])
+def test_staff_alone_choose_the_account_of_a_list_by_one_name(path):
+    account = AccountFactory.create()
+    powerless = AccountFactory.create(is_staff=True)
+    acting = client_with("act", f"{path[1:]}:read", account=account, maker=SuperuserFactory.create())
+    for name in ("account", "user"):
+        for api in (client_of(account), client_of(powerless), acting):
+            answer = api.get(f"{path}?{name}={account.pk}")
+            assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+        staff = client_of(SuperuserFactory.create())
+        assert staff.get(f"{path}?{name}={account.pk}").json()["results"] == []
+    both = staff.get(f"{path}?user={account.pk}&account={account.pk}")
+    assert (both.status_code, [one["field"] for one in both.json()["errors"]]) == (400, ["user"])
+
+
+@pytest.mark.django_db
+def test_orders_are_found_by_product_coupon_and_when_they_were_placed(staff):
+    tea, cup = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9)
+    buyer = AccountFactory.create()
+    coupon = coupon_of(CampaignFactory.create(), buyer)
+    first = buying.place(buyer.pk, {tea: 1}, coupon=coupon.code).order
+    with clock.shifted(by=timedelta(seconds=10)):
+        second = buying.place(buyer.pk, {cup: 1, tea: 2}).order
+
+    def found(query: str) -> list[str]:
+        return [row["id"] for row in client_of(buyer).get(f"/orders?{query}").json()["results"]]
+
+    both = [str(second.id), str(first.id)]
+    at_second = second.placed_at.isoformat().replace("+00:00", "Z")
+    assert (found(f"product={tea.pk}"), found(f"product={cup.pk}")) == (both, both[:1])
+    assert found(f"coupon=%20{coupon.code}%20") == both[1:]
+    assert (found(f"placed_after={at_second}"), found(f"placed_before={at_second}")) == (both[:1], both[1:])
+    assert found(f"product={tea.pk}&coupon={coupon.code}&status=awaiting_payment") == both[1:]
+    assert found(f"product={cup.pk}&coupon={coupon.code}") == []
+    wrong = client_of(buyer).get("/orders?placed_after=yesterday")
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (400, "placed_after")
