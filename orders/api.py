@@ -16,7 +16,6 @@ from orders import (
     examples,
     lost_demand,
     order_metadata,
-    order_numbers,
     payment_calls,
     schemas,
     selectors,

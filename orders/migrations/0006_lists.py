@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    dependencies = [("orders", "0004_failed_refunds"), ("inventory", "0003_lists")]
+    dependencies = [("orders", "0005_numbers_and_metadata"), ("inventory", "0004_lists")]
 
     operations = [
         migrations.AddIndex(

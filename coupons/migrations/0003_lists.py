@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    dependencies = [("coupons", "0001_initial")]
+    dependencies = [("coupons", "0002_campaigns_for_everybody")]
 
     operations = [
         migrations.AddField(

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    dependencies = [("inventory", "0002_movements")]
+    dependencies = [("inventory", "0003_product_days")]
 
     operations = [
         migrations.AddField(
