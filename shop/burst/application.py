@@ -21,7 +21,7 @@ from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError
-from shop.http import client_address, json_format, languages, problems, request_body, views
+from shop.http import client_address, json_format, problems, request_body, views
 from shop.http.messages import JSONResponse
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
@@ -129,10 +129,7 @@ async def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
 
 
 async def _refuse(scope: Scope, fields: Mapping[bytes, bytes], refusal: Exception, send: Send) -> None:
-    language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
-    response = problems.from_error(refusal, language)
-    name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
-    response.headers["X-Request-ID"] = name
+    response = problems.before_a_lane(refusal, fields)
     request_metrics.count_request("", scope["method"], response.status_code, 0.0)
     request_metrics.count_refusal("", response.status_code, response.code)
     await response.send(send, lane.PRIVATE_HEADERS)

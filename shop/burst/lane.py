@@ -49,7 +49,7 @@ async def answer_call(request: BurstRequest, found: tuple[Call, Mapping[str, Any
             response = await _answer(request, call, arguments)
         except Exception as error:
             response = problems.from_error(error, request.language)
-    response.headers["X-Request-ID"] = name
+    response.name_request(name)
     request_metrics.count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
     if response.code:
         request_metrics.count_refusal(view, response.status_code, response.code)

@@ -85,6 +85,11 @@ def field_name(name: str) -> bytes:
     return name.lower().encode()
 
 
+def with_request_id(problem: bytes, request_id: str) -> bytes:
+    """The rendered problem with the request's id as its last member."""
+    return b'%s,"request_id":"%s"}' % (problem[:-1], request_id.encode())
+
+
 class JSONResponse:
     """A rendered response; None has no body. `code` is that of a problem, else empty."""
 
@@ -108,6 +113,12 @@ class JSONResponse:
         response.body = body
         response.headers["Content-Type"] = content_type
         return response
+
+    def name_request(self, request_id: str) -> None:
+        """Name the request in `X-Request-ID`, and in a problem."""
+        self.headers["X-Request-ID"] = request_id
+        if self.code:
+            self.body = with_request_id(self.body, request_id)
 
     async def send(self, send: Callable[[dict[str, Any]], Awaitable[None]], more: EncodedHeaders) -> None:
         """Send it by ASGI, with its length and these headers besides."""

@@ -17,10 +17,11 @@ from shop import errors
 from shop.account import TokenInvalid
 from shop.db import transactions
 from shop.db.mysql.patience import is_statement_ended
-from shop.http import json_format
+from shop.http import json_format, languages
 from shop.http.messages import PROBLEM, JSONResponse
 from shop.http.views import API_PREFIX
 from shop.lazy_texts import ENGLISH, Text, mark as _
+from shop.observability import logs
 
 log = get_logger(__name__)
 
@@ -103,6 +104,15 @@ def from_error(error: Exception, language: str | None = None) -> JSONResponse:
         return expected
     log.error("unexpected error", exc_info=error)
     return problem(500, "internal_error", INTERNAL_ERROR, language=language)
+
+
+def before_a_lane(error: Exception, fields: Mapping[bytes, bytes]) -> JSONResponse:
+    """The problem of a request that no lane answers, with the id and in the language that its headers say."""
+    name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
+    with logs.bound_request(name):
+        response = from_error(error, languages.choose(fields.get(b"accept-language", b"").decode("latin-1")))
+    response.name_request(name)
+    return response
 
 
 def from_expected(error: Exception, language: str | None = None) -> JSONResponse | None:

@@ -14,7 +14,7 @@ from django.core.exceptions import SuspiciousOperation
 from prometheus_client import Counter
 
 from shop.errors import Unavailable
-from shop.http import languages, problems
+from shop.http import problems
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.http.traced_application import Application
@@ -129,8 +129,7 @@ class Served:
                 raise
             is_sending = True
             error = Unavailable(STOPPED) if isinstance(failure, asyncio.CancelledError) else failure
-            language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
-            answer = problems.from_error(error, language)
+            answer = problems.before_a_lane(error, fields)
             request_metrics.count_refusal("", answer.status_code, answer.code)
             await answer.send(send_whole, [(b"x-content-type-options", b"nosniff")])
         finally:

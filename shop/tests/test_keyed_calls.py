@@ -125,11 +125,14 @@ def test_a_repeat_gets_the_first_calls_response_byte_for_byte(api, meanwhile):
 
 
 def test_a_declined_payment_is_replayed_as_the_same_problem(api):
-    first, again = (api.post("/tally", {"name": "declined"}, key="key") for _ in range(2))
+    same = {"X-Request-ID": "one"}
+    first, again = (api.post("/tally", {"name": "declined"}, key="key", **same) for _ in range(2))
     assert (first.status_code, again.status_code) == (402, 402)
     assert first["Content-Type"] == again["Content-Type"] == "application/problem+json"
     assert first.content == again.content
     assert again["Idempotency-Replayed"] == "true"
+    other = api.post("/tally", {"name": "declined"}, key="key", **{"X-Request-ID": "two"})
+    assert other.json() == first.json() | {"request_id": "two"}
 
 
 @pytest.mark.parametrize("what", ["body", "path", "method"])

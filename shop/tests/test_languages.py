@@ -54,8 +54,9 @@ def test_the_language_is_the_one_that_accept_language_prefers(header, language):
 @pytest.mark.django_db
 def test_only_the_texts_of_a_problem_are_translated():
     api, path = client_of(AccountFactory()), "/orders/01890a5d-ac96-774b-bcce-b302099a8057"
-    english = api.get(path)
-    korean = api.get(path, **{"Accept-Language": "ko-KR,ko;q=0.9,en;q=0.8"})
+    named = {"X-Request-ID": "one"}
+    english = api.get(path, **named)
+    korean = api.get(path, **named | {"Accept-Language": "ko-KR,ko;q=0.9,en;q=0.8"})
 
     assert korean.json() == english.json() | {"detail": "그런 주문이 없습니다."}
     assert english.json()["detail"] == "There is no such order."

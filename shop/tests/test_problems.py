@@ -28,7 +28,7 @@ from shop.http.views import Request, View
 from shop.idempotency.recorded_answers import Answer
 from shop.scopes import Resource
 from shop.tests import openapi_document
-from shop.tests.asgi_client import Answer as Response, send_request
+from shop.tests.asgi_client import Answer as Response, send_request, send_request_blocking
 from shop.tests.case_tables import check_each, in_one_test
 from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -81,6 +81,7 @@ def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     problem: dict[str, Any] = orjson.loads(response.content)
     assert problem.keys() >= {"type", "title", "status", "detail", "code"}
     assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["request_id"] == response.headers["X-Request-ID"]
     for secret in (b"secret", b"Traceback", b"SELECT"):
         assert secret not in response.content
     return problem
@@ -280,6 +281,39 @@ def test_every_answer_names_its_request():
     for unfit in ("", "a" * 65, "two words", "line\nbreak"):
         named = Client(headers={"X-Request-ID": unfit}).get("/nothing").headers["X-Request-ID"]
         assert len(named) == 36
+
+
+REFUSED_BY_LAYER: list[tuple[int, str, str, dict[str, Any]]] = [
+    # Before a lane begins.
+    (400, "GET", "/products", {"query": "&".join(["a=1"] * 1_001)}),
+    (413, "POST", "/orders", {"body": b" " * (64 * 1024 + 1)}),
+    (
+        415,
+        "POST",
+        "/orders",
+        {"body": b"{}", "headers": {"Content-Type": "application/json; charset=utf-16"}},
+    ),
+    (401, "GET", "/wallet", {"access": "fc_key_nothing"}),
+    # The burst lane.
+    (401, "POST", "/orders", {}),
+    # Django's lane, its view, its URLs, its middlewares.
+    (401, "GET", "/wallet", {}),
+    (405, "DELETE", "/wallet", {}),
+    (400, "GET", "/wallet", {"headers": {"Host": "elsewhere.example"}}),
+]
+
+
+@pytest.mark.django_db(transaction=True)
+@in_one_test(("status", "method", "path", "about"), REFUSED_BY_LAYER)
+@pytest.mark.parametrize("given", ["my-own.1", "two words"])
+def test_whatever_layer_refuses_its_problem_names_the_request(given, status, method, path, about):
+    headers = {"X-Request-ID": given} | about.get("headers", {})
+    answer = send_request_blocking(method, f"/api/v1{path}", **about | {"headers": headers})
+    assert answer.status == status
+    named = orjson.loads(answer.body)["request_id"]
+    assert named == answer.headers["x-request-id"]
+    assert (named == given) is (given == "my-own.1")
+    assert int(answer.headers["content-length"]) == len(answer.body)
 
 
 TEXT_FIELDS: list[tuple[str, dict[str, Any], str]] = [

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 from drf_spectacular import utils
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shop import scopes
 from shop.errors import FirstcomeError
@@ -57,6 +57,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     code: str
+    request_id: str = Field(description="The request's id, as in `X-Request-ID`.")
     errors: list[FieldError] | None = None
 
 
@@ -168,6 +169,7 @@ def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
 
 def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:
     response = problems.from_error(error)
+    response.name_request("checkout-7")
     problem: Any = orjson.loads(response.body)
     return response_example(name, response.status_code, problem, media_type=PROBLEM)
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext, gettext_noop
 
 from shop import clock
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
-from shop.http import client_address, json_format, languages, problems, views
+from shop.http import client_address, json_format, languages, messages, problems, views
 from shop.http.request_body import UPLOAD_KEY, Upload
 from shop.journal import journal
 from shop.lazy_texts import mark as _
@@ -54,13 +54,18 @@ upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
 
 
 def request_id(handler: Handler) -> Handler:
-    """Set the request's id in logs and in the response: the caller's `X-Request-ID` if it is valid."""
+    """Set the request's id in logs, in the response and in problems: the caller's `X-Request-ID` if it is
+    valid.
+    """
 
     def named(request: HttpRequest) -> HttpResponse:
         name = logs.choose_request_id(request.META.get("HTTP_X_REQUEST_ID"))
         with logs.bound_request(name), journal.acting(journal.unidentified(name)):
             response = handler(request)
         response["X-Request-ID"] = name
+        if getattr(response, "problem_code", ""):
+            response.content = messages.with_request_id(response.content, name)
+            del response["Content-Length"]  # of the body before
         is_private = views.is_private(request.method, has_authorization="Authorization" in request.headers)
         if is_private and request.path_info.startswith(views.API_PREFIX):
             response["Cache-Control"] = "no-store"
