@@ -4,6 +4,7 @@ from dataclasses import asdict
 from functools import partial
 from uuid import UUID
 
+import orjson
 from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_view
@@ -19,7 +20,7 @@ from coupons.queue import tickets
 from shop.account import TokenInvalid
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import NotFound, Throttled
-from shop.http import cached_lists, prefer
+from shop.http import cached_lists, keyed_calls, prefer
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
@@ -32,6 +33,7 @@ from shop.http.permissions import (
 )
 from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import JSONResponse, Request, Response, View, burst
+from shop.idempotency.recorded_answers import Replay
 from shop.observability import tracing
 from shop.rates import rate_limits
 from shop.redis import completion_notifications
@@ -180,6 +182,7 @@ class ResumeCampaign(PauseCampaign):
 
 class CampaignCodes(View):
     resource = Resource.CAMPAIGNS
+    is_one_transaction = False
 
     @extend_schema(
         summary="The pool of a campaign, oldest first (staff)",
@@ -202,7 +205,8 @@ class CampaignCodes(View):
         require_staff_permission(request, "coupons.add_poolcode")
         given = read(schemas.AddCodesInput, request)
         if given.count is not None:
-            added = pool.generate(campaign_id=campaign_id, count=given.count)
+            keyed = keyed_calls.parts_of(request)
+            added = pool.generate(campaign_id=campaign_id, count=given.count, keyed=keyed)
         else:
             added = pool.add(campaign_id=campaign_id, codes=given.codes or [])
         cached_lists.expire()
@@ -211,6 +215,7 @@ class CampaignCodes(View):
 
 class CampaignEligibleAccounts(View):
     resource = Resource.CAMPAIGNS
+    is_one_transaction = False
 
     @extend_schema(
         summary="Add accounts to the list of a campaign (staff)",
@@ -241,6 +246,16 @@ class OneCampaignCode(View):
         require_staff_permission(request, "coupons.change_poolcode")
         given = read(schemas.RenameCodeInput, request)
         return Response(schemas.code_body(pool.rename(campaign_id=campaign_id, code=code, to=given.code)))
+
+
+async def _respond_again(request: Request, replay: Replay) -> JSONResponse:
+    """The recorded response, but a queue ticket as it stands now."""
+    assert replay.answer
+    if replay.answer.status != 202:
+        return keyed_calls.respond(replay.answer, is_replay=True)
+    ticket_id = UUID(orjson.loads(replay.answer.body)["id"])
+    queued = await submit_to_batcher(tickets.READER, ticket_id)
+    return _issued_response(request, queued)
 
 
 class Coupons(View):
@@ -289,6 +304,7 @@ class Coupons(View):
         examples=schemas.ISSUING,
     )
     @burst
+    @keyed_calls.repeatable(_respond_again)
     async def post(self, request: Request) -> JSONResponse:
         # The `user` is for staff only, which comes before what else may be wrong with the body.
         if isinstance(request.data, dict) and request.data.get("user") is not None:

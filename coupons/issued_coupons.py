@@ -83,7 +83,7 @@ def void(*, code: str, reason: str) -> Coupon:
             detail=reason,
         )
 
-    transactions.run(work, transactions.ONCE)
+    transactions.run_or_savepoint(work, transactions.ONCE)
     return get(code=code, owner_id=None)
 
 

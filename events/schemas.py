@@ -105,9 +105,9 @@ class WebhookEndpointBody(BaseModel):
 
 
 class NewWebhookEndpointBody(WebhookEndpointBody):
-    """An endpoint with its new secret, which is shown this once."""
+    """An endpoint with its new secret, which is shown this once: null where a key is replayed."""
 
-    secret: str
+    secret: str | None
 
 
 class WebhookDeliveryBody(BaseModel):

@@ -42,7 +42,9 @@ def cancel(*, order_id: UUID, account_id: int | None, reason: str = "") -> Order
     journal keeps their `reason` for staff alone. Durable when it returns. Raises `NotFound`, `NotAllowed`
     `own_account`, and `Rejected` `order_not_cancellable`.
     """
-    return transactions.run(lambda: _cancel(order_id, account_id, reason), transactions.REPEATABLE)
+    return transactions.run_or_savepoint(
+        lambda: _cancel(order_id, account_id, reason), transactions.REPEATABLE
+    )
 
 
 def expire_due() -> int:

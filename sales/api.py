@@ -14,7 +14,7 @@ from sales.waiting_room import draw, entries, room_view
 from sales.waiting_room.entries import Entry, JoinRequest, Status
 from shop import clock
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.http import cached_lists, prefer
+from shop.http import cached_lists, keyed_calls, prefer
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
@@ -167,6 +167,7 @@ class SaleEntries(View):
         | api_doc.refusals({404: ["not_found"], 409: ["admission_not_required", "sale_closed"]}),
     )
     @burst
+    @keyed_calls.repeatable()
     async def post(self, request: Request, sale_id: int) -> JSONResponse:
         read(Nothing, request)
         if sale_id > LARGEST_ID:

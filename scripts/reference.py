@@ -75,7 +75,8 @@ def _api_page() -> str:
 def _row(name: str, call: Any) -> list[str]:
     first = call.get("description", "").partition("\n\n")[0].replace("\n", " ")
     what = call.get("summary") or first
-    named = {parameter["name"] for parameter in call.get("parameters", [])}
+    parameters = call.get("parameters", [])
+    named = {one["name"] for one in parameters if one.get("required") or one["name"] == "Prefer"}
     caller = "anyone" if not (security := call.get("security")) or {} in security else "signed in"
     caller = "staff" if "(staff)" in f"{what} {first}" else caller
     who = [caller, *["key"] * ("Idempotency-Key" in named), *["wait"] * ("Prefer" in named)]

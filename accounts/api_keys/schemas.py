@@ -64,9 +64,9 @@ class ApiKeyBody(NamedKey):
 
 
 class ApiKeySecretBody(NamedKey):
-    """An API key with its new secret, which is shown this once."""
+    """An API key with its new secret, which is shown this once: null where a key is replayed."""
 
-    secret: str
+    secret: str | None
 
 
 def api_key_body(key: ApiKey) -> dict[str, Any]:

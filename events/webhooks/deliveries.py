@@ -206,7 +206,7 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
         journal.note(what=TESTED, subject=subject, after={"event": str(row.event_id)}, is_internal=True)
         return row
 
-    return transactions.run(work, transactions.ONCE)
+    return transactions.run_or_savepoint(work, transactions.ONCE)
 
 
 def delete_old() -> int:

@@ -80,7 +80,7 @@ def create(*, url: str, events: Sequence[str], owner: Owner, description: str = 
         endpoint.save(force_insert=True)
         _note("created", endpoint, after=_facts(endpoint))
 
-    transactions.run(insert, transactions.ONCE)
+    transactions.run_or_savepoint(insert, transactions.ONCE)
     return endpoint
 
 
@@ -209,7 +209,7 @@ def rotate_secret(*, endpoint_id: UUID) -> WebhookEndpoint:
         _note("secret_rotated", endpoint, after={"former_secret_until": until.isoformat()})
         return endpoint
 
-    return transactions.run(work, transactions.ONCE)
+    return transactions.run_or_savepoint(work, transactions.ONCE)
 
 
 def secrets_of(endpoint: WebhookEndpoint, at: datetime) -> list[str]:

@@ -71,7 +71,8 @@ class Buyers:
 
     async def call(self, method: str, path: str, body: Any = None, *, expect: int, id: int = 0) -> None:
         caller = id or self.next()
-        headers = {"Idempotency-Key": f"key-{caller}"}
+        # Coupons need no key, and a crowd sends none.
+        headers = {} if path == "/coupons" else {"Idempotency-Key": f"key-{caller}"}
         access = self._access[caller]
         answer = await send_request(method, f"/api/v1{path}", body, access=access, headers=headers)
         assert answer.status == expect, answer.body

@@ -29,7 +29,6 @@ from shop.admin_base.classes import LIST_SECONDS, ask, refusal_text
 from shop.admin_base.display import admin_page
 from shop.admin_base.forms import SENT_BEFORE, FormIdField, reason_field
 from shop.approvals import ApprovalRequired
-from shop.db import transactions
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError
 from shop.http import json_format
@@ -268,10 +267,7 @@ def _perform(request: HttpRequest, action: Action, form: ActionForm) -> Any:
         return action.perform_keyed(data, call)
     if action.is_one_transaction:
         return recorded_answers.run_once(call, lambda: action.perform(data))
-    if known := transactions.read(lambda: recorded_answers.find(call)):
-        return known
-    done = action.perform(data)
-    return recorded_answers.run_once(call, lambda: done)
+    return recorded_answers.run_repeatable(call, lambda: action.perform(data))
 
 
 def _ask_to_confirm(

@@ -37,6 +37,10 @@ SIGNED_BY_SENDER = views.API_PREFIX + "webhooks/"
 """The calls of gateways, which are many from one address and have a signature of their body."""
 
 
+SEPARATORS = {b"cookie": b"; ", b"idempotency-key": b"\n"}
+"""Between headers of one name; others have a comma. Two keys are none: no key has a line feed."""
+
+
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request; refusals and errors of API calls become problem responses."""
     if scope["type"] != "http":
@@ -141,7 +145,7 @@ def _headers_by_name(scope: Scope) -> dict[bytes, bytes]:
     if len(fields) < len(pairs):
         fields = {}
         for name, value in pairs:
-            separator = b"; " if name == b"cookie" else b","
+            separator = SEPARATORS.get(name, b",")
             fields[name] = fields[name] + separator + value if name in fields else value
     if b"host" not in fields and scope.get("server"):
         fields[b"host"] = "{}:{}".format(*scope["server"]).encode()

@@ -63,6 +63,14 @@ def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T])
         transaction.on_commit(lambda: count(some), robust=True)
 
 
+def after_commit(call: Callable[[], object]) -> None:
+    """Call it once the open transaction has committed; at once where none is open."""
+    if is_open():
+        transaction.on_commit(call)
+    else:
+        call()
+
+
 def on_rollback(undo: Callable[[], object]) -> None:
     """Have `undo` called if the transaction fails, or the reply to its COMMIT is lost. It must make no query.
 

@@ -19,6 +19,7 @@ from django.utils.http import parse_etags
 from rest_framework.response import Response
 
 from shop.concurrency import event_loop
+from shop.db import open_transaction
 from shop.http import json_format
 from shop.http.messages import JSON, JSONResponse, Request
 
@@ -79,7 +80,13 @@ async def respond(request: Request, *, customers: Render, staff: Render) -> JSON
 
 
 def expire() -> None:
-    """Show no page of this process any more that was read before now; callable from any thread."""
+    """Show no page of this process any more that was read before now, or before the commit of an open
+    transaction; callable from any thread.
+    """
+    open_transaction.after_commit(_expire)
+
+
+def _expire() -> None:
     global _expired_at
     _expired_at = time.monotonic()
 

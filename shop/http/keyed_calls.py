@@ -9,34 +9,55 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial, wraps
 from typing import Any
 
 import orjson
+from django.db import Error as DatabaseFailure
+from structlog import get_logger
 
 from shop.concurrency import event_loop
 from shop.concurrency.batching import Batcher
 from shop.concurrency.event_loop import Signal, run_in_thread, submit_to_batcher
 from shop.db import transactions
-from shop.errors import Invalid, Overloaded, Throttled
-from shop.http.messages import JSON, PROBLEM, JSONResponse, Request, account_id
+from shop.errors import Invalid, Overloaded, Throttled, Unavailable
+from shop.http import json_format
+from shop.http.messages import JSON, PROBLEM, JSONResponse, Request, account_id, caller_id
 from shop.idempotency import claims, recorded_answers
 from shop.idempotency.claims import Claim, InFlight
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
 from shop.lazy_texts import mark as _
 
+log = get_logger(__name__)
 MAX_KEY_LENGTH = 255
 DUPLICATE_WAIT_SECONDS = 1.0
 CHANGED = (dict, list, float)
 """The types of JSON values that may have another form."""
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.2
 
+Handler = Callable[..., Coroutine[Any, Any, JSONResponse]]
+RespondAgain = Callable[[Request, Replay], Awaitable[JSONResponse]]
+
 _mutex = threading.Lock()
 # One account may send many duplicates: a look-up for each would need more threads than an account may hold.
 _replay_lookups: Batcher[KeyedCall, Replay | None] = Batcher(
     recorded_answers.find_all, name="replays", run=transactions.read
 )
+
+
+def _claim_and_find(calls: Sequence[KeyedCall]) -> list[Replay | Exception | None]:
+    """What is recorded for each call; else None, and then its claim is acquired, or the refusal."""
+    refusals = claims.acquire_or_refuse([call.claim for call in calls])
+    known = recorded_answers.find_all(calls)
+    return [found or refusal for found, refusal in zip(known, refusals, strict=True)]
+
+
+_first_lookups: Batcher[KeyedCall, Replay | None] = Batcher(
+    _claim_and_find, name="first_lookups", run=transactions.read
+)
+_late_records: Batcher[Effect, Replay | None] = Batcher(recorded_answers.record_late, name="late_records")
 # The calls that run in this process, each with the duplicates that wait for it here.
 _running: dict[tuple[int, str], set[Signal]] = {}
 
@@ -113,6 +134,69 @@ async def perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
+def answer_once(
+    request: Request, handler: Callable[..., Any], *, is_one_transaction: bool, **arguments: Any
+) -> Any:
+    """The response of a handler to a call with a key: its own, or the recorded one of an earlier call.
+
+    What a handler that `is_one_transaction` does commits with its recorded answer. The answer of any other is
+    recorded after it, and a repeat of one that died before that does the work again.
+    """
+    call = read_keyed_call(request, _answer_to_record, owner_id=caller_id(request))
+    run = recorded_answers.run_once if is_one_transaction else recorded_answers.run_repeatable
+    outcome = perform_blocking(call, lambda: run(call, partial(handler, request, **arguments)))
+    return _respond_again(outcome) if isinstance(outcome, Replay) else outcome
+
+
+def repeatable(respond_again: RespondAgain | None = None) -> Callable[[Handler], Handler]:
+    """Decorates the coroutine of a call that an account may repeat, since the database keeps it from a second
+    effect; a repeat of its key, if it has one, gets the recorded response, or that of `respond_again`.
+
+    The response is recorded after the effect: of a call that died before that, a repeat finds the effect.
+    """
+
+    def decorated(handler: Handler) -> Handler:
+        @wraps(handler)
+        async def answer(view: Any, request: Request, **arguments: Any) -> JSONResponse:
+            if request.header("Idempotency-Key") is None:
+                return await handler(view, request, **arguments)
+            outcome = await _find_or_record(request, partial(handler, view, request, **arguments))
+            if not isinstance(outcome, Replay):
+                return outcome
+            response = await respond_again(request, outcome) if respond_again else _respond_again(outcome)
+            response.headers["Idempotency-Replayed"] = "true"
+            return response
+
+        return answer
+
+    return decorated
+
+
+async def _find_or_record(request: Request, work: Callable[[], Awaitable[JSONResponse]]) -> Any:
+    call = read_keyed_call(request, _answer_to_record, owner_id=caller_id(request))
+
+    async def work_once() -> JSONResponse | Replay:
+        if known := await submit_to_batcher(_first_lookups, call):
+            return known
+        response = await work()
+        try:
+            return await submit_to_batcher(_late_records, Effect(call, response)) or response
+        except (DatabaseFailure, Unavailable) as error:
+            # 503 would say that nothing was done.
+            log.warning("the answer of a keyed call was not recorded", error=str(error)[:200])
+            return response
+
+    return await perform(call, work_once)
+
+
+def parts_of(request: Request) -> Callable[[int], KeyedCall] | None:
+    """The keyed calls of the transactions of a call that has several, by number; None without a key."""
+    if request.header("Idempotency-Key") is None:
+        return None
+    call = read_keyed_call(request, lambda _outcome: Answer(200, b""), owner_id=caller_id(request))
+    return lambda number: call._replace(key_hash=recorded_answers.key_hash(f"{number} {call.key_hash}"))
+
+
 async def find_replay(call: KeyedCall) -> Replay | None:
     """Return what is recorded for the call. Raises `KeyReused`, and what `Batcher.submit` raises."""
     return await submit_to_batcher(_replay_lookups, call)
@@ -135,8 +219,7 @@ def respond(answer: Answer, *, is_replay: bool) -> JSONResponse:
 def respond_recorded(call: KeyedCall, outcome: Any) -> JSONResponse:
     """The response of a call that is recorded at once: its own answer, or the replayed one."""
     if isinstance(outcome, Replay):
-        assert outcome.answer is not None
-        return respond(outcome.answer, is_replay=True)
+        return _respond_again(outcome)
     answer = call.answer(outcome)
     assert answer is not None
     return respond(answer, is_replay=False)
@@ -177,6 +260,22 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
             event_loop.run_in_background(claims.release_ended)
 
 
+def _answer_to_record(response: Any) -> Answer:
+    """The answer that a repeat gets: without a secret, which is shown once and kept nowhere."""
+    location = response.headers.get("Location", "")
+    if isinstance(response, JSONResponse):
+        return Answer(response.status_code, response.body, location)
+    data = response.data
+    if "secret" in data:
+        data = {**data, "secret": None}
+    return Answer(response.status_code, json_format.dump(data), location)
+
+
+def _respond_again(replay: Replay) -> JSONResponse:
+    assert replay.answer is not None
+    return respond(replay.answer, is_replay=True)
+
+
 def _parse_key(header: str | None) -> str:
     if header is None:
         raise Invalid(_("This call needs the header Idempotency-Key."), code="idempotency_key_missing")
@@ -186,7 +285,7 @@ def _parse_key(header: str | None) -> str:
         key = re.sub(r'\\(["\\])', r"\1", header[1:-1])
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise Invalid(
-            _("The Idempotency-Key must be 1 to 255 printable ASCII characters."),
+            _("There must be one Idempotency-Key, of 1 to 255 printable ASCII characters."),
             code="idempotency_key_invalid",
         )
     return key

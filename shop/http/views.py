@@ -3,20 +3,22 @@ has of a call, and methods that the burst lane may call too.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from shop.concurrency import event_loop
-from shop.http import json_format, validation
+from shop.http import json_format, keyed_calls, validation
 from shop.http.messages import APIRequest, JSONResponse, Request
 from shop.scopes import Resource, required_scope
 
 __all__ = ["JSONResponse", "Request", "Response", "View", "burst"]
 API_PREFIX = "/api/v1/"
 PUBLIC_METHODS = {"GET", "HEAD"}
+WITHOUT_KEYS = (f"{API_PREFIX}auth/", f"{API_PREFIX}users/me/password")
+"""Calls of an account that honour no `Idempotency-Key`: their answers are tokens, or judge a password."""
 
 
 def is_private(method: str | None, *, has_authorization: bool) -> bool:
@@ -34,6 +36,7 @@ def burst(handler: Callable[..., Coroutine[Any, Any, JSONResponse]]) -> Callable
         require_few_values(request)
         return event_loop.run_blocking(handler(view, request, **arguments))
 
+    method.reads_key = True  # type: ignore[attr-defined]
     return method
 
 
@@ -41,6 +44,12 @@ def require_few_values(request: Request) -> None:
     """Raise `Invalid` for a body with more values than any call on the event loop needs."""
     if request.method == "POST" and json_format.has_many_values(request.data):
         raise json_format.too_many_values()
+
+
+def _is_answered_once(request: Request, method: Any) -> bool:
+    """Whether a call of this method has a key that the method doesn't read."""
+    may_have_one = request.user.pk is not None and not request.path.startswith(WITHOUT_KEYS)
+    return may_have_one and not hasattr(method, "reads_key") and request.header("Idempotency-Key") is not None
 
 
 # Without a docstring, because the OpenAPI document would repeat it for every call.
@@ -51,6 +60,8 @@ class View(APIView):
     further_scopes: Mapping[str, str] = {}
     # Whether its calls may have parameters that they don't read.
     ignores_query = False
+    # Whether all that its POST does is one transaction, so that its answer to a key can be recorded in it.
+    is_one_transaction = True
 
     @classmethod
     def required_scopes(cls, method: str) -> str:
@@ -89,6 +100,12 @@ class View(APIView):
             self.http_method_not_allowed(request)
         super().initial(request, *arguments, **named)
         self.refuse_unknown_parameters(request)
+        view: Any = self
+        if request.method == "POST" and _is_answered_once(request, view.post):
+            # REST framework calls the method of the instance.
+            view.post = partial(
+                keyed_calls.answer_once, handler=view.post, is_one_transaction=self.is_one_transaction
+            )
 
     def finalize_response(self, request: Any, response: Any, *arguments: Any, **named: Any) -> Any:
         if isinstance(response, JSONResponse):

@@ -180,6 +180,29 @@ def run_once(
         return _own_outcome(known, attempts)
 
 
+def run_repeatable(keyed: KeyedCall, work: Callable[[], T]) -> T | Replay:
+    """`run_once` for work with transactions of its own that may be repeated: recorded after it.
+
+    Of a call that died in between, a repeat does the work again.
+    """
+    if known := transactions.read(lambda: find(keyed)):
+        return known
+    done = work()
+    return run_once(keyed, lambda: done)
+
+
+def record_late(effects: Sequence[Effect]) -> list[Replay | KeyReused | None]:
+    """Record answers of effects that are committed; what another call recorded under a key stays, and is
+    returned in the effect's place.
+    """
+    known = find_all([effect.keyed for effect in effects])
+    record([effect for effect, found in zip(effects, known, strict=True) if found is None])
+    return [
+        None if isinstance(found, Replay) and found.recorded_at == effect.recorded_at else found
+        for effect, found in zip(effects, known, strict=True)
+    ]
+
+
 def _own_outcome(known: Replay, attempts: Sequence[Effect]) -> Any:
     """The outcome of the attempt of this call that is recorded; the replay if another call was recorded."""
     for effect in attempts:

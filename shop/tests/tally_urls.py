@@ -8,6 +8,8 @@ from rest_framework.permissions import IsAuthenticated
 
 from shop.errors import Invalid, NotAllowed, NotFound, Rejected, Throttled, Unavailable
 from shop.http import json_format, keyed_calls
+from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import extend_schema
 from shop.http.validation import Input, NonBlankText, read
 from shop.http.views import Request, View
 from shop.idempotency import recorded_answers
@@ -35,6 +37,7 @@ class CountOne(View):
     resource = Resource.NONE
     permission_classes = [IsAuthenticated]
 
+    @extend_schema(parameters=[api_doc.IDEMPOTENCY_KEY])
     def post(self, request: Request) -> HttpResponse:
         body = read(CountInput, request)
         call = keyed_calls.read_keyed_call(request, declined if body.name == "declined" else counted)

@@ -55,8 +55,10 @@ class Caller:
         self.account = account
         self._access = tokens.create_access_token(account)
 
-    async def post(self, path: str, body: Any = None, *, key: str = "", **headers: str) -> Answer:
-        named = {"Idempotency-Key": key or f"key-{next(keys)}"} | headers
+    async def post(self, path: str, body: Any = None, *, key: str | None = "", **headers: str) -> Answer:
+        """A call with this key, with one of its own, or with None without one."""
+        named = {} if key is None else {"Idempotency-Key": key or f"key-{next(keys)}"}
+        named |= headers
         return await send_request("POST", f"/api/v1{path}", body, access=self._access, headers=named)
 
     async def result_of(self, path: str, body: Any) -> tuple[int, str]:
@@ -276,15 +278,17 @@ def test_a_hot_call_uses_little_time_of_the_loop(caller, product, monkeypatch, s
     monkeypatch.setattr(orders_api.checkout, "batcher", lambda: AtOnce(done))
     issuing.forget()
     body = {"/coupons": {"campaign": campaign.pk}, "/orders": order_of(product)}[path]
+    # Coupons need no key, and a crowd sends none.
+    key = None if path == "/coupons" else ""
 
     async def measure() -> int:
-        await caller.post(path, body)
+        await caller.post(path, body, key=key)
         keep_disabled_accounts(age=-60)
         monkeypatch.setattr(event_loop.CALL_POOL, "start", lambda *_, **__: None)
         for _ in range(50):
-            assert (await caller.post(path, body)).status in (200, 201)
+            assert (await caller.post(path, body, key=key)).status in (200, 201)
         with cProfile.Profile() as profile:
-            await caller.post(path, body)
+            await caller.post(path, body, key=key)
         return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
 
     assert asyncio.run(measure()) < most

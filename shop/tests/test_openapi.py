@@ -99,7 +99,10 @@ def test_the_keyed_calls_are_those_of_the_contract(document):
     keyed = {
         name
         for name, operation in calls(document).items()
-        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
+        if any(
+            parameter["name"] == "Idempotency-Key" and parameter.get("required")
+            for parameter in operation.get("parameters", [])
+        )
     }
     assert keyed == KEYED
 

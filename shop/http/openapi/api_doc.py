@@ -30,10 +30,12 @@ Row = TypeVar("Row")
 def extend_schema(
     *, parameters: Sequence[OpenApiParameter] = (), **about: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """drf-spectacular's, which notes the query parameters too: `View` refuses others."""
+    """drf-spectacular's, which notes for `View` the query parameters, and whether the method reads a key."""
 
     def described(method: Any) -> Any:
         method.query_parameters = {one.name for one in parameters if one.location == OpenApiParameter.QUERY}
+        if IDEMPOTENCY_KEY in parameters:
+            method.reads_key = True
         return utils.extend_schema(parameters=parameters, **about)(method)
 
     return described
@@ -93,6 +95,13 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     required=True,
     description="1 to 255 printable ASCII characters, bare or quoted; a request is done once per key.",
 )
+OPTIONAL_KEY = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "schema": IDEMPOTENCY_KEY.type,
+    "description": "With one the request is done once per key; a repeat gets the recorded answer, with null "
+    "for a `secret`.",
+}
 FIRSTCOME_ACCOUNT = {
     "in": "header",
     "name": scopes.ACCOUNT_HEADER,

@@ -9,6 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 
 from shop.http.messages import PROBLEM
 from shop.http.openapi import api_doc
+from shop.http.views import WITHOUT_KEYS
 
 API_KEY_SCHEME = {
     "type": "http",
@@ -76,7 +77,7 @@ def complete_document(result: Any, generator: Any, request: Any, public: bool) -
     schemas["Problem"].pop("$defs", None)
     for path, item in result["paths"].items():
         for method in {"get", "post", "put", "patch", "delete"} & item.keys():
-            _complete_operation(path, item[method])
+            _complete_operation(method, path, item[method])
     for schema in schemas.values():
         for field in schema.get("properties", {}).values():
             # Null needs no sentence, because it means absent.
@@ -86,7 +87,10 @@ def complete_document(result: Any, generator: Any, request: Any, public: bool) -
     return result
 
 
-def _complete_operation(path: str, operation: Any) -> None:
+def _complete_operation(method: str, path: str, operation: Any) -> None:
+    is_of_account = {"bearer": []} in operation.get("security", [])
+    if method == "post" and is_of_account and not (_key_of(operation) or path.startswith(WITHOUT_KEYS)):
+        operation.setdefault("parameters", []).append(api_doc.OPTIONAL_KEY)
     refusals = [*_generic_refusals(path, operation).items()]
     if "x-scope" in operation:
         operation["security"].insert(1, {"api_key": []})
@@ -115,8 +119,9 @@ def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
         del codes[400]
     elif "requestBody" in operation:
         codes |= {400: ["invalid", "malformed_json"], 413: ["too_large"], 415: ["unsupported_media_type"]}
-    if _is_keyed(operation):
-        codes.setdefault(400, []).extend(["idempotency_key_missing", "idempotency_key_invalid"])
+    if key := _key_of(operation):
+        missing = ["idempotency_key_missing"] if key.get("required") else []
+        codes.setdefault(400, []).extend(["idempotency_key_invalid", *missing])
         codes |= {409: ["idempotency_key_in_flight"], 422: ["idempotency_key_reused"]}
     return codes
 
@@ -140,7 +145,7 @@ def _add_headers(operation: Any) -> None:
             headers["Retry-After"] = _header("integer", says)
         if status == "401":
             headers["WWW-Authenticate"] = _header("string", "`Bearer`")
-        if _is_keyed(operation) and status in {"200", "201", "202", "402"}:
+        if _key_of(operation) and status in {"200", "201", "202", "402"}:
             replayed = _header("string", "This is the recorded answer of an earlier call with the key.")
             replayed["schema"]["enum"] = ["true"]
             headers["Idempotency-Replayed"] = replayed
@@ -153,5 +158,7 @@ def _header(kind: str, description: str, **more: bool) -> dict[str, Any]:
     return {"schema": {"type": kind}, "description": description, **more}
 
 
-def _is_keyed(operation: Any) -> bool:
-    return any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
+def _key_of(operation: Any) -> Any:
+    """The parameter of the idempotency key; None for a call without one."""
+    found = (one for one in operation.get("parameters", []) if one["name"] == "Idempotency-Key")
+    return next(found, None)
