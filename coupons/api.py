@@ -260,6 +260,7 @@ async def _respond_again(request: Request, replay: Replay) -> JSONResponse:
 
 class Coupons(View):
     resource = Resource.COUPONS
+    limit = rate_limits.COUPONS
 
     @extend_schema(
         summary="The caller's coupons, newest first",

@@ -109,6 +109,7 @@ SIGNATURES = [
 
 class Orders(View):
     resource = Resource.ORDERS
+    limit = rate_limits.ORDERS
 
     @extend_schema(
         parameters=[
@@ -322,6 +323,8 @@ class OrderRefunds(View):
 
 
 class Payments(ListPayments):
+    limit = rate_limits.PAYMENTS
+
     @extend_schema(
         request=PayInput,
         parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
@@ -371,6 +374,7 @@ class Payments(ListPayments):
 
 class TopUps(View):
     resource = Resource.WALLET
+    limit = rate_limits.TOP_UPS
 
     @extend_schema(
         request=TopUpInput,

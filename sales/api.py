@@ -153,6 +153,7 @@ class SaleDraw(View):
 
 class SaleEntries(View):
     resource = Resource.SALES
+    limit = rate_limits.ENTRIES
 
     @extend_schema(
         summary="Join the waiting room of a sale",

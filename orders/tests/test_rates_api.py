@@ -1,6 +1,7 @@
 """Rate limits of an account over HTTP: which calls are refused, and which are not counted."""
 
 import asyncio
+import re
 import threading
 from collections import Counter
 from functools import partial
@@ -70,6 +71,38 @@ def test_the_fourth_call_in_a_minute_is_throttled_and_other_accounts_and_staff_a
     assert call(client_of(buying.account()), product, "d").status_code in (201, 202, 404)
     buying.place(staff.id, {product: 1})
     assert {call(client_of(staff), product, key).status_code for key in "abcdef"} <= {201, 202, 409}
+
+
+def told(answer: Any, name: str) -> tuple[int, int]:
+    """The calls that are left, and the seconds, as the answer says."""
+    assert answer["RateLimit-Policy"] == f'"{name}";q=3;w=60'
+    found = re.fullmatch(rf'"{name}";r=(\d+);t=(\d+)', answer["RateLimit"])
+    assert found
+    return int(found[1]), int(found[2])
+
+
+@pytest.mark.parametrize(
+    ("call", "name"), [(_coupon, "coupons"), (_order, "orders"), (_payment, "payments"), (_top_up, "top-ups")]
+)
+def test_answers_of_limited_calls_tell_the_limit_and_replays_and_staff_are_told_none(call, name, product):
+    buyer, staff = buying.account(), SuperuserFactory.create()
+    buying.place(buyer.id, {product: 1})
+    firsts = [call(client_of(buyer), product, key) for key in ("a", "b", "c")]
+    refused = call(client_of(buyer), product, "d")
+
+    assert [told(answer, name)[0] for answer in firsts] == [2, 1, 0]
+    assert all(1 <= told(answer, name)[1] <= 60 for answer in firsts)
+    assert_throttled(refused)
+    assert told(refused, name) == (0, int(refused["Retry-After"]))
+    if call is not _coupon:
+        replayed = call(client_of(buyer), product, "a")
+        assert replayed["Idempotency-Replayed"] == "true" and "RateLimit" not in replayed
+    for free in (
+        call(client_of(staff), product, "a"),
+        client_of(buyer).get("/orders"),
+        client_of().get("/orders"),
+    ):
+        assert "RateLimit" not in free and "RateLimit-Policy" not in free
 
 
 @pytest.mark.parametrize("call", [_order, _payment, _top_up])

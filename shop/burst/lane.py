@@ -15,7 +15,7 @@ from accounts.tokens.authentication import BearerToken
 from shop.burst.request import ANONYMOUS, BurstRequest
 from shop.burst.table import Call
 from shop.errors import NotAuthenticated
-from shop.http import problems
+from shop.http import messages, problems
 from shop.http.messages import JSONResponse
 from shop.http.views import require_few_values
 from shop.journal import journal
@@ -49,9 +49,12 @@ async def answer_call(request: BurstRequest, found: tuple[Call, Mapping[str, Any
             response = await _answer(request, call, arguments)
         except Exception as error:
             response = problems.from_error(error, request.language)
-    response.name_request(name)
+    response.headers["X-Request-ID"] = name
+    if call.view.limit is not None:
+        call.view.add_limit(request, response.headers)
     request_metrics.count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
     if response.code:
+        response.body = messages.with_request_id(response.body, name)
         request_metrics.count_refusal(view, response.status_code, response.code)
     return response
 

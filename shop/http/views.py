@@ -2,7 +2,7 @@
 has of a call, and methods that the burst lane may call too.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from functools import partial, wraps
 from typing import Any
 
@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from shop.concurrency import event_loop
 from shop.http import json_format, keyed_calls, validation
 from shop.http.messages import APIRequest, JSONResponse, Request
+from shop.rates.rate_limits import RateLimit
 from shop.scopes import Resource, required_scope
 
 __all__ = ["JSONResponse", "Request", "Response", "View", "burst"]
@@ -60,6 +61,8 @@ class View(APIView):
     further_scopes: Mapping[str, str] = {}
     # Whether its calls may have parameters that they don't read.
     ignores_query = False
+    # The limit of an account that its POST counts against, and tells.
+    limit: RateLimit | None = None
     # Whether all that its POST does is one transaction, so that its answer to a key can be recorded in it.
     is_one_transaction = True
 
@@ -76,6 +79,17 @@ class View(APIView):
             return
         method = getattr(cls, "get" if request.method == "HEAD" else request.method.lower())
         validation.refuse_unknown_parameters(request, getattr(method, "query_parameters", ()))
+
+    @classmethod
+    def add_limit(cls, request: Any, headers: MutableMapping[str, str]) -> None:
+        """Add the fields of the limit to the headers of a response, if the call counted: staff's and replays
+        don't.
+        """
+        if cls.limit is None or request.method != "POST" or "Idempotency-Replayed" in headers:
+            return
+        if request.user.pk is not None and not request.user.is_staff:
+            for name, value in cls.limit.headers(request.user.pk).items():
+                headers[name] = value
 
     @property
     def default_response_headers(self) -> dict[str, str]:
@@ -110,4 +124,7 @@ class View(APIView):
     def finalize_response(self, request: Any, response: Any, *arguments: Any, **named: Any) -> Any:
         if isinstance(response, JSONResponse):
             response = response.to_django()
+        # A request whose authentication was refused has none, and would ask for it again.
+        if hasattr(request, "_user"):
+            self.add_limit(request, response.headers)
         return super().finalize_response(request, response, *arguments, **named)

@@ -182,6 +182,19 @@ class RateLimit:
         used = self._calls[number - 1, subject] * remaining + self._calls[number, subject]
         return Usage(self.name, math.ceil(used), rate, is_shared)
 
+    def headers(self, subject: Subject) -> dict[str, str]:
+        """The limit, and how many calls of the subject are left and for how many seconds, as the fields
+        `RateLimit-Policy` and `RateLimit` of the IETF's draft; empty without a limit.
+        """
+        rate = getattr(settings, self._setting)
+        if rate is None:
+            return {}
+        left, windows = self._capacity(rate, subject)
+        return {
+            "RateLimit-Policy": f'"{self.name}";q={rate.times};w={rate.seconds}',
+            "RateLimit": f'"{self.name}";r={max(0, int(left))};t={max(1, math.ceil(windows * rate.seconds))}',
+        }
+
     def synchronize(self) -> None:
         """Add to Redis' counts what this process has counted since, and learn of the others' calls."""
         with self._mutex:
@@ -191,17 +204,24 @@ class RateLimit:
             self._exchange(rate, unsent)
 
     def _require_capacity(self, rate: Rate, subject: Subject, *, counted: int | None = None) -> None:
+        left, windows = self._capacity(rate, subject, counted=counted)
+        if left < 1:
+            raise refusal(self.name, rate, seconds=windows * rate.seconds)
+
+    def _capacity(self, rate: Rate, subject: Subject, *, counted: int | None = None) -> tuple[float, float]:
+        """How many calls are left, and after which part of a window there are more."""
         number, remaining = _window_now(rate)
         # A full window counts as one call less, so that a call is possible as soon as the next one begins.
         before = min(self._calls.get((number - 1, subject), 0), max(1, rate.times - 1))
         free = rate.times - 1 - (self._calls.get((number, subject), 0) if counted is None else counted)
-        if before * remaining <= free - (self._in_progress.get(subject, 0) if counted is None else 0):
-            return
-        windows = remaining + (rate.times == 1)
+        in_progress = self._in_progress.get(subject, 0) if counted is None else 0
+        left = 1 + free - in_progress - before * remaining
+        if left >= 1:
+            return left, remaining
         if free >= 0:
             # Until so many of the earlier calls have left. Calls in progress end soon.
-            windows = remaining - free / before if before else 0
-        raise refusal(self.name, rate, seconds=windows * rate.seconds)
+            return left, remaining - free / before if before else 0
+        return left, remaining + (rate.times == 1)
 
     def _make_room(self) -> None:
         """With the mutex held: before a counter is added."""

@@ -231,7 +231,7 @@ def masked(answer: Answer, world: World) -> tuple[int, dict[str, str], str]:
     headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
     if not re.fullmatch("my-own.1", headers["x-request-id"]):
         headers["x-request-id"] = "new"
-    headers |= {name: "some" for name in ("etag", "retry-after") if name in headers}
+    headers |= {name: "some" for name in ("etag", "ratelimit", "retry-after") if name in headers}
 
     def mask(value: str) -> str:
         value = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>", value)

@@ -38,6 +38,9 @@ class Operations(AutoSchema):
         required_scopes = getattr(self.view, "required_scopes", None)
         if operation is not None and required_scopes and (scope := required_scopes(self.method.upper())):
             operation["x-scope"] = scope
+        limit = getattr(self.view, "limit", None)
+        if operation is not None and limit and self.method == "POST":
+            operation["x-limit"] = limit.name
         return operation
 
 
@@ -150,6 +153,9 @@ def _add_headers(operation: Any) -> None:
             replayed["schema"]["enum"] = ["true"]
             headers["Idempotency-Replayed"] = replayed
             headers["Location"] = _header("string", "The address of the created resource.")
+        if "x-limit" in operation and status in {"200", "201", "202", "402", "409", "429"}:
+            headers["RateLimit-Policy"] = _header("string", "The account's limit: so many calls in a window.")
+            headers["RateLimit"] = _header("string", "The calls that are left, and for how many seconds.")
         if headers:
             response["headers"] = headers
 
