@@ -22,6 +22,7 @@ Number = TypeVar("Number", int, float)
 BASE_DIR = Path(__file__).resolve().parent.parent
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 HTTP_SCHEMES = ("http", "https")
+ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
 SIGNING_KEY_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,32}")
 GATEWAY_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,15}")
 OF_A_GATEWAY = ("GATEWAY_URL", "GATEWAY_ACCOUNT", "GATEWAY_CHARGE_URL", "STRIPE_API_KEY", "WEBHOOK_SECRET")
@@ -90,6 +91,17 @@ def text(name: str, default: str | None = None) -> str:
 def texts(name: str) -> list[str]:
     """What commas separate."""
     return [one for one in text(name).split(",") if one]
+
+
+def origins(name: str) -> list[str]:
+    """Origins as browsers send them: scheme, host and a port that is not the scheme's own."""
+    found = texts(name)
+    for one in found:
+        if not ORIGIN.fullmatch(one):
+            raise ImproperlyConfigured(
+                f"{name} has {one!r}: an origin is https://host or https://host:port, in small letters."
+            )
+    return found
 
 
 def one_of(name: str, *choices: str) -> str:

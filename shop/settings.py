@@ -22,6 +22,7 @@ from shop.configuration import (
     number,
     one_of,
     optional_number,
+    origins,
     page_url,
     payment_gateways,
     rate,
@@ -53,6 +54,7 @@ SESSION_COOKIE_AGE = 12 * 3600
 TOKEN_SIGNING_KEYS = signing_keys(texts("TOKEN_SIGNING_KEYS") or ["SECRET_KEY"], SECRET_KEY)
 ALLOWED_HOSTS = texts("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = texts("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = origins("CORS_ALLOWED_ORIGINS")
 TRUSTED_PROXIES = number("TRUSTED_PROXIES")
 HTTPS = flag("HTTPS")
 if HTTPS:

@@ -8,13 +8,14 @@ import signal
 import types
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
 from prometheus_client import Counter
 
 from shop.errors import Unavailable
-from shop.http import problems
+from shop.http import cross_origin, problems
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.http.traced_application import Application
@@ -69,7 +70,10 @@ class Served:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._serve_until_stop(receive, send)
-            return
+        else:
+            await cross_origin.answer(scope, send, partial(self._answer, scope, receive))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         fields, names = dict(scope["headers"]), [name for name, _value in scope["headers"]]
         is_sending = has_body = fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
         has_started, deadline = False, 0.0
