@@ -104,6 +104,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "shop.observability.request_metrics.RequestMetricsMiddleware",
+    "shop.http.compression.CompressionMiddleware",
     "shop.http.pages.middleware.request_id",
     "shop.http.pages.middleware.choose_language",
     "django.middleware.security.SecurityMiddleware",

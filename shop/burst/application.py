@@ -21,7 +21,7 @@ from shop.burst import lane, table
 from shop.burst.request import BurstRequest
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError
-from shop.http import client_address, json_format, problems, request_body, views
+from shop.http import client_address, compression, json_format, problems, request_body, views
 from shop.http.messages import JSONResponse
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
@@ -101,6 +101,8 @@ async def _answer_call(
         await pages.send_page(page, send)
         return
     response = await lane.answer_call(request, found)
+    if len(response.body) >= compression.SMALLEST_BYTES:
+        await compression.compress_for(request, response)
     is_private = views.is_private(request.method, has_authorization=b"authorization" in fields)
     await response.send(send, lane.PRIVATE_HEADERS if is_private else lane.PUBLIC_HEADERS)
 

@@ -17,6 +17,7 @@ from shop.http.rest_classes import JSONParser, JSONRenderer, LenientNegotiation,
 
 KNOWN_MIDDLEWARE = {
     "shop.observability.request_metrics.RequestMetricsMiddleware",
+    "shop.http.compression.CompressionMiddleware",
     "shop.http.pages.middleware.request_id",
     "shop.http.pages.middleware.choose_language",
     "django.middleware.security.SecurityMiddleware",

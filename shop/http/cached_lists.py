@@ -20,7 +20,7 @@ from rest_framework.response import Response
 
 from shop.concurrency import event_loop
 from shop.db import open_transaction
-from shop.http import json_format
+from shop.http import compression, json_format
 from shop.http.messages import JSON, JSONResponse, Request
 
 MAX_AGE_SECONDS = 1.0
@@ -38,12 +38,13 @@ Render = Callable[[Request], Response]
 class _Page(NamedTuple):
     """A page as it was read; `began_at` is from before the first statement, by the monotonic clock.
 
-    `etag` is a hash of the page, the same in every process.
+    `etag` is a hash of the page, the same in every process; `compressed` is empty for a short page.
     """
 
     began_at: float
     body: bytes
     etag: str
+    compressed: bytes
 
 
 @dataclass(eq=False)
@@ -70,12 +71,16 @@ async def respond(request: Request, *, customers: Render, staff: Render) -> JSON
         own = await event_loop.run_in_thread(staff, request, group="staff", member=request.user.pk)
         return JSONResponse(own.data)
     page = await _page(request, customers)
-    headers = {"ETag": page.etag}
+    headers = {"ETag": page.etag, "Vary": compression.ENCODING}
     if request.header("Authorization") is None:
         # Caches may keep it, and ask each time whether it has changed. With a token it is `no-store`.
         headers["Cache-Control"] = "no-cache"
     if _is_known(request, page.etag):
         return JSONResponse(status=304, headers=headers)
+    if page.compressed and compression.is_taken(request.header(compression.ENCODING)):
+        # Not the same bytes.
+        headers |= {"Content-Encoding": "gzip", "ETag": f"W/{page.etag}"}
+        return JSONResponse.from_json(page.compressed, 200, JSON, headers)
     return JSONResponse.from_json(page.body, 200, JSON, headers)
 
 
@@ -134,7 +139,9 @@ async def _read_for_all(known: _List, request: Request, render: Render) -> _Page
 def _read(request: Request, render: Render) -> _Page:
     began_at = time.monotonic()
     body = json_format.dump(render(request).data)
-    return _Page(began_at, body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    is_short = len(body) < compression.SMALLEST_BYTES
+    return _Page(began_at, body, etag, b"" if is_short else compression.compress(body))
 
 
 def _is_known(request: Request, etag: str) -> bool:

@@ -22,7 +22,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.imports import stock_files
 from shop.burst.application import application
 from shop.errors import FirstcomeError
-from shop.http import prefer, serving
+from shop.http import compression, prefer, serving
 from shop.http.pages import middleware, pages
 from shop.normalization import LONGEST_TEXT, MOST_MARKS, is_quick, normalized, spellings
 from shop.tests.asgi_client import request_scope, send_request
@@ -244,6 +244,7 @@ HEADS = {
     "Cookie": ['a="' + "\\1" * 7_000 + '"', 'a="' + "\\'" * 7_000 + '"', "a;" * 7_000, '"' * HEAD_BYTES],
     "Content-Type": ["multipart/form-data" + ";b" * 7_000, 'a/b;"' + ";\\" * 7_000, "charset" + " " * 14_000],
     "Accept": ["a/b," * 3_500, "a/b;c=d;" * 1_700, ";" * HEAD_BYTES],
+    "Accept-Encoding": [", " * 7_000, " " * HEAD_BYTES, "gzip;" * 2_800],
     "Accept-Language": ["ko-" * 5_000, "a;q=1," * 2_500],
     "Authorization": [
         "Bearer " + "a." * 7_000,
@@ -268,6 +269,7 @@ def test_no_head_takes_either_lane_five_milliseconds(name, value):
 
     def read_head() -> None:
         prefer.wait_seconds(value)
+        compression.is_taken(value)
         pages.is_of_operator(request_scope("GET", "/admin/", headers={name: value}))
         with suppress(FirstcomeError):
             pages.render(scope, dict(scope["headers"]), BytesIO())
