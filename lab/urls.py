@@ -7,7 +7,7 @@ from django.urls import path
 from coupons.schemas import IssueCouponInput
 from shop import clock
 from shop.burst import table
-from shop.http.messages import account_id
+from shop.http.messages import caller_id
 from shop.http.openapi.api_doc import extend_schema
 from shop.http.validation import read
 from shop.http.views import JSONResponse, Request, View, burst
@@ -25,7 +25,7 @@ class NullCoupon(View):
     @burst
     async def post(self, request: Request) -> JSONResponse:
         """Read what issuing a coupon does, and return a response like a coupon's without doing anything."""
-        body, account = read(IssueCouponInput, request), account_id(request)
+        body, account = read(IssueCouponInput, request), caller_id(request)
         if not request.user.is_staff:
             rate_limits.COUPONS.count(account)
         now = clock.now()

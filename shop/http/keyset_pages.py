@@ -83,12 +83,7 @@ def read_page(
         rows, table = rows.filter(beyond), table.filter(beyond)
     elif position not in ("", FIRST, LAST):
         raise InvalidPosition(position)
-    ends: list[Any] = []
-    if window:
-        keys = table.order_by(*names).values_list(*[field.name for field, _ in columns])
-        ends = list(keys[window - 1 : window + 1])
-    # Without a second one the table ends in the window.
-    end = ends[0] if len(ends) > 1 else None
+    end = _end_of_window(table.order_by(*names), columns, window) if window else None
     if end is not None:
         rows = rows.filter(_up_to(columns, end))
     # One row more says whether there is another page.
@@ -106,6 +101,13 @@ def read_page(
     return KeysetPage(
         found[::-1] if is_backward else found, before and BEFORE + before, after and AFTER + after, is_cut
     )
+
+
+def _end_of_window(table: "QuerySet[Any]", columns: Columns, window: int) -> Any:
+    """The last row of the window; None if the table ends in it."""
+    keys = table.values_list(*[field.name for field, _ in columns])
+    ends = list(keys[window - 1 : window + 1])
+    return ends[0] if len(ends) > 1 else None
 
 
 def _first(
