@@ -237,9 +237,11 @@ def masked(answer: Answer, world: World) -> tuple[int, dict[str, str], str]:
         value = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>", value)
         value = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<at>", value)
         value = re.sub(r'"(access|refresh|next)":"[A-Za-z0-9_.=-]{10,}"', r'"\1":"<text>"', value)
-        value = re.sub(r'"code":"[A-Z0-9]{10,}"', '"code":"<code>"', value)
+        value = re.sub(r'"(code|number)":"[A-Z0-9]{8,}"', r'"\1":"<code>"', value)
         value = re.sub(r"/coupons/[A-Z0-9]{10,}", "/coupons/<code>", value)
-        value = re.sub(r'"(id|user|campaign|product|sale|ahead)":\d+|after%3A\d+|SKU-\d+', r"<number>", value)
+        value = re.sub(
+            r'"(id|user|account|campaign|product|sale|ahead)":\d+|after%3A\d+|SKU-\d+', r"<number>", value
+        )
         return value.replace(world.names["username"], "<username>")
 
     return answer.status, {name: mask(value) for name, value in headers.items()}, mask(text)
