@@ -171,7 +171,7 @@ class Figures:
         Their ids begin with the time of the host that made them, which is the database's within some seconds.
         """
         first, last = (
-            UUID(int=int((at.timestamp() + apart) * 1_000) << 80)
+            UUID(int=max(0, int((at.timestamp() + apart) * 1_000)) << 80)
             for at, apart in ((self.since, -HOSTS_APART), (self.until, HOSTS_APART))
         )
         disputed = Exists(Dispute.objects.filter(payment__order=OuterRef("pk")))

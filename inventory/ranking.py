@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.models import F, Sum
 from redis import Redis
@@ -113,13 +113,13 @@ def differing_days() -> list[date]:
     today = clock.today()
     ended = [today - timedelta(days=number) for number in range(1, DAYS_KEPT + MOST_DAYS)]
 
-    def read_sets(client: Redis) -> dict[date, dict[bytes, float]]:
+    def read_sets(client: Redis) -> dict[date, dict[bytes, Any]]:
         pipeline = client.pipeline(transaction=False)
         for day in ended:
             pipeline.zrange(DAY_KEY.format(day), 0, -1, withscores=True)
         return {day: dict(found) for day, found in zip(ended, pipeline.execute(), strict=True) if found}
 
-    nothing: dict[date, dict[bytes, float]] = {}
+    nothing: dict[date, dict[bytes, Any]] = {}
     kept = redis_client.attempt(read_sets, otherwise=nothing)
     for shown in kept.values():
         shown.pop(AS_OF.encode(), None)
@@ -145,8 +145,8 @@ def _read_part(period: Sequence[date], offset: int, count: int, *, is_kept: bool
     if reply is None or _is_missing(reply):
         return _read_from_database(period, offset, count)
     as_of, *ranked = reply
-    rows = [(int(id), -int(float(score))) for id, score in zip(ranked[::2], ranked[1::2], strict=True)]
-    return Part(datetime.fromtimestamp(int(float(as_of)), UTC), rows)
+    rows = [(int(id), -int(score)) for id, score in zip(ranked[::2], ranked[1::2], strict=True)]
+    return Part(datetime.fromtimestamp(int(as_of), UTC), rows)
 
 
 def _is_missing(reply: Sequence[bytes] | None) -> bool:

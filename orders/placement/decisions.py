@@ -88,7 +88,7 @@ class PlacedOrder:
 
 
 PlacementResult = PlacedOrder | Replay | FirstcomeError
-LockStock = Callable[[set[int]], dict[int, Stock]]
+ReadStock = Callable[[set[int]], dict[int, Stock]]
 Decide = Callable[[Sequence[OrderRequest]], list[PlacementResult]]
 
 
@@ -105,7 +105,7 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
 
 
 def place_one(
-    order_request: OrderRequest, *, is_locked: bool, lock: LockStock = reservations.lock
+    order_request: OrderRequest, *, is_locked: bool, lock: ReadStock | None = None
 ) -> PlacedOrder | Replay:
     """Decide one order in its own transaction; raises its refusal, and what `decide` raises."""
 
@@ -162,14 +162,15 @@ def decide(
     *,
     lock_stock: bool = True,
     lock_coupons: bool = True,
-    lock: LockStock = reservations.lock,
+    lock: ReadStock | None = None,
 ) -> list[PlacementResult]:
     """Decide a batch in order of arrival, then write it: the same few statements for any number.
 
     Campaigns with a shared code are locked as the stock is: many orders compete for both. Raises
     `transactions.ChangedMeanwhile` when a row that was read without a lock was changed since.
     """
-    state = _read_state(order_requests, lock if lock_stock else None, lock_coupons)
+    read_stock = (lock or reservations.lock) if lock_stock else reservations.read
+    state = _read_state(order_requests, read_stock, lock_stock, lock_coupons)
     # Last: a repeat is never refused for what its order, placed by a faster duplicate, has used up.
     seen = recorded_answers.read_recorded_keys([order_request.keyed for order_request in order_requests])
     effects: dict[tuple[int, str], Effect] = {}
@@ -229,10 +230,10 @@ class BatchState:
 
 
 def _read_state(
-    order_requests: Sequence[OrderRequest], lock: LockStock | None, lock_coupons: bool
+    order_requests: Sequence[OrderRequest], read_stock: ReadStock, is_locked: bool, lock_coupons: bool
 ) -> BatchState:
     product_ids = {line.product_id for order_request in order_requests for line in order_request.lines}
-    stock, is_locked = (lock or reservations.read)(product_ids), lock is not None
+    stock = read_stock(product_ids)
     named = {order_request.coupon for order_request in order_requests if order_request.coupon_code}
     coupons, firsts = BatchCoupons(), FirstOrders()
     if named:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.core.management import call_command
 
 from inventory.models import Product
 from inventory.reservations import Line
@@ -229,6 +230,7 @@ def test_a_refund_that_is_pending_for_longer_than_a_day_keeps_its_key_and_is_not
     Refund.objects.update(settled_at=clock.now() - timedelta(days=2))
     recorded_answers.delete_expired_keys()
     assert isinstance(refund(), StartedRefund)
+    call_command("rebuild_product_days")
 
 
 def test_a_key_is_deleted_a_day_after_its_payment_has_settled(product, settings):

@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 
@@ -188,3 +189,4 @@ def test_discounts_of_orders_that_were_paid_within_a_day_are_summed_by_campaign(
     assert shown[f'firstcome_campaign_discounts_amount{{campaign="{first.pk}"}}'] == 600
     Order.objects.filter(discount_amount=300).update(paid_at=timezone.now() - timedelta(hours=25))
     assert state.read_discounts() == {str(second.pk): 50}
+    call_command("rebuild_product_days")

@@ -96,8 +96,9 @@ class Burst:
             b"authorization": f"Bearer {self._access}".encode(),
             b"content-type": b"application/json",
             b"host": b"localhost",
-            b"idempotency-key": key.encode(),
         }
+        if key:
+            fields[b"idempotency-key"] = key.encode()
         found = table.find("POST", path)
         assert found
         call = BurstRequest("POST", f"/api/v1/{path}", fields, json_format.dump(body))

@@ -57,7 +57,7 @@ def order(status: str, payment: Any = None) -> Answer:
     body = dict.fromkeys(("coupon", "paid_at", "failure")) | {f"{kind}_amount": 0 for kind in kinds}
     at = "2026-11-25T09:00:00Z"
     body |= {"id": str(ORDER_ID), "status": status, "items": [], "currency": "KRW", "payment": payment}
-    body["account"] = 4
+    body |= {"account": 4, "number": "2346789C", "metadata": {}}
     return Answer(202 if status == "paying" else 201, body | {"placed_at": at, "expires_at": at})
 
 

@@ -16,6 +16,7 @@ TEXTS = {
     "missing": gettext_noop("This field is required."),
     "extra_forbidden": gettext_noop("There is no such field."),
     "model_type": gettext_noop("This must be an object."),
+    "dict_type": gettext_noop("This must be an object."),
     "list_type": gettext_noop("This must be a list."),
     "too_short": gettext_noop("At least {min_length} are needed; there are {actual_length}."),
     "too_long": gettext_noop("At most {max_length} are allowed; there are {actual_length}."),

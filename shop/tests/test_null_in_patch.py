@@ -17,7 +17,7 @@ from shop import clock
 from shop.http.validation import ChangeInput
 from shop.tests import openapi_document
 from shop.tests.clients import Api, client_of
-from shop.tests.factories import SuperuserFactory
+from shop.tests.factories import OrderFactory, SuperuserFactory
 from shop.tests.rolled_back import rolled_back
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +27,7 @@ EMPTIED = {
     ("campaigns", "partner"): None,
     ("campaigns", "products"): [],
     ("campaigns", "shared_code"): None,
+    ("campaigns", "quantity"): None,
     ("products", "limit_per_account"): None,
     ("products", "low_stock_threshold"): None,
     ("sales", "products"): [],
@@ -60,6 +61,7 @@ def resources() -> dict[str, str]:
         "/api/v1/campaigns/{campaign_id}": f"/campaigns/{campaign.pk}",
         "/api/v1/campaigns/{campaign_id}/codes/{code}": f"/campaigns/{own.pk}/codes/A-CODE",
         "/api/v1/products/{product_id}": f"/products/{product.pk}",
+        "/api/v1/orders/{order_id}": f"/orders/{OrderFactory().pk}",
         "/api/v1/sales/{sale_id}": f"/sales/{create_sale(product).pk}",
         "/api/v1/webhook-endpoints/{endpoint_id}": f"/webhook-endpoints/{endpoint.pk}",
     }

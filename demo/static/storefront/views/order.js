@@ -1,7 +1,7 @@
 // The receipt: what was bought and paid, or why not, and every step of it.
 
 import { html, nothing } from "../lit-html/lit-html.js";
-import { clockTime, instant, money, number } from "../format.js";
+import { clockTime, grouped, instant, money, number } from "../format.js";
 import { hasText, text } from "../options.js";
 import { refusalText } from "../refusals.js";
 import { state } from "../state.js";
