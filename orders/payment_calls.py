@@ -22,6 +22,7 @@ from shop.concurrency.batching import Batcher
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Overloaded, Throttled, Unavailable
 from shop.http import keyed_calls, prefer
+from shop.http.messages import with_request_id
 from shop.http.views import JSONResponse, Request
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
@@ -216,7 +217,7 @@ def _read_answers(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
     found = {group: group[0](subject_ids, group[1]) for group, subject_ids in groups.items()}
     answers = [found[read, call.language][subject_id] for call, subject_id, read in requests]
     settled = {
-        call.name: (call, current.answer)
+        call.name: (call, _named(current.answer, call))
         for (call, *_rest), current in zip(requests, answers, strict=True)
         if current.is_settled
     }
@@ -225,6 +226,13 @@ def _read_answers(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
         CurrentAnswer(recorded[call.name]) if call.name in recorded else current
         for (call, *_rest), current in zip(requests, answers, strict=True)
     ]
+
+
+def _named(answer: Answer, call: KeyedCall) -> Answer:
+    """The answer as it is recorded: a problem names the request, also when it is replayed."""
+    if answer.status < 400:
+        return answer
+    return answer._replace(body=with_request_id(answer.body, call.request_id))
 
 
 # Requests are woken together, by the batch that settles their payments.

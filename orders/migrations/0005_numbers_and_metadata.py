@@ -15,6 +15,7 @@ def make_counter(apps, schema_editor):
 
 class Migration(migrations.Migration):
 
+    atomic = False
     dependencies = [("orders", "0004_failed_refunds")]
 
     operations = [

@@ -28,6 +28,7 @@ from shop.http.messages import JSON, PROBLEM, JSONResponse, Request, account_id,
 from shop.idempotency import claims, recorded_answers
 from shop.idempotency.claims import Claim, InFlight
 from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
+from shop.journal import journal
 from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
@@ -80,6 +81,7 @@ def read_keyed_call(
         answer=answer,
         claim=claims.new_claim(account, key_hash),
         language=request.language,
+        request_id=journal.current_actor().request_id,
     )
 
 

@@ -86,7 +86,11 @@ def field_name(name: str) -> bytes:
 
 
 def with_request_id(problem: bytes, request_id: str) -> bytes:
-    """The rendered problem with the request's id as its last member."""
+    """The rendered problem with the request's id as its last member; one that is replayed has that of the
+    request that was answered first.
+    """
+    if b'"request_id":"' in problem:
+        return problem
     return b'%s,"request_id":"%s"}' % (problem[:-1], request_id.encode())
 
 

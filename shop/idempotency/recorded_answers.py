@@ -43,7 +43,7 @@ class KeyedCall(NamedTuple):
 
     `answer` returns None for an outcome that has not settled: then the order or payment that the call
     started provides the answer later, in the caller's `language`. A `claim` is acquired by the code that
-    decides the call.
+    decides the call. A problem that is recorded names the request that it was recorded for.
     """
 
     account_id: int
@@ -52,6 +52,7 @@ class KeyedCall(NamedTuple):
     answer: Callable[[Any], Answer | None]
     claim: Claim | None = None
     language: str = ENGLISH
+    request_id: str = ""
 
     @property
     def name(self) -> tuple[int, str]:
