@@ -18,6 +18,7 @@ from accounts.signing_in import sign_ins
 from coupons.issuing import issuing
 from coupons.metrics import counters as of_coupons
 from coupons.partners import confirmation
+from inventory import lost_demand
 from orders.metrics import counters as of_orders
 from payments.gateways import calls
 from sales.waiting_room import room_view
@@ -94,7 +95,7 @@ def _schema_dump(
 @pytest.fixture(scope="session")
 def django_db_setup(
     _schema_dump: contextlib.ExitStack, django_db_setup: None, django_db_blocker: DjangoDbBlocker
-) -> Iterator[None]:
+):
     """The test's database. No test may leave a transaction open, whose locks another test would wait for."""
     with django_db_blocker.unblock():
         _schema_dump.close()
@@ -114,7 +115,7 @@ def _empty_databases(test: TransactionTestCase) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _reset_process_state() -> None:
+def _reset_process_state():
     """Reset what a process keeps between requests, so that no test affects the next."""
     process_state.follow_host()
     process_state.forget_shared_reads()
@@ -137,17 +138,18 @@ def _reset_process_state() -> None:
     heartbeats._own.clear()
     cached_lists._lists.clear()
     room_view.clear()
+    lost_demand._waiting.clear()
 
 
 @pytest.fixture(autouse=True)
-def _empty_redis(_reset_process_state: None, redis_server: redis.Redis, broker_server: redis.Redis) -> None:
+def _empty_redis(_reset_process_state: None, redis_server: redis.Redis, broker_server: redis.Redis):
     """Empty Redis once this process has nothing more to send there."""
     redis_server.flushdb()
     broker_server.flushdb()
 
 
 @pytest.fixture(autouse=True)
-def _free_slots() -> Iterator[None]:
+def _free_slots():
     """Fail a test that leaves a large response open: its slot would be missing in each later test."""
     yield
     taken = sum(not file.closed for file in large_responses._open)
@@ -158,10 +160,10 @@ def _free_slots() -> Iterator[None]:
 @pytest.fixture
 def operator(db: None) -> Client:
     """The browser of a superuser, `ada`."""
-    return signed_in(SuperuserFactory.create(username="ada"))
+    return signed_in(SuperuserFactory(username="ada"))
 
 
 @pytest.fixture(autouse=True)
-def _quick_hashing(settings: LazySettings) -> None:
+def _quick_hashing(settings: LazySettings):
     """Hash passwords fast: the slow hash protects secrets, and tests have none."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

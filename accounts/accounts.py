@@ -76,9 +76,9 @@ def authenticate(account: User | None, *, password: str) -> User:
     raise InvalidCredentials
 
 
-def require_valid_password(field: str, password: str, user: User) -> None:
-    """Raise `Invalid` with an entry for each of Django's validators that refuses the password."""
-    if errors := _field_errors(field, lambda: validate_password(normalized(password), user)):
+def require_valid_password(password: str, user: User) -> None:
+    """Raise `Invalid` with an entry for each of Django's validators that refuses the new password."""
+    if errors := _field_errors("new", lambda: validate_password(normalized(password), user)):
         raise Invalid(_("The password is not valid."), errors=errors)
 
 
@@ -91,7 +91,8 @@ def set_active(*, account_ids: Collection[int], is_active: bool, reason: str = "
     def changed() -> int:
         ids = list(chosen.select_for_update().order_by("pk").values_list("pk", flat=True))
         User.objects.filter(pk__in=ids).update(is_active=is_active)
-        before, after = {"is_active": not is_active}, {"is_active": is_active}
+        before = {"is_active": not is_active}
+        after = {"is_active": is_active}
         for id in ids:
             note_change("changed", id, before=before, after=after, detail=reason)
         return len(ids)
@@ -120,12 +121,7 @@ def disabled_at(account: User) -> datetime | None:
 
 
 def note_change(
-    what: str,
-    account_id: int,
-    *,
-    before: Mapping[str, Any] | None = None,
-    after: Mapping[str, Any],
-    detail: str = "",
+    what: str, account_id: int, *, before: journal.Facts = None, after: Mapping[str, Any], detail: str = ""
 ) -> None:
     """Record a change of an account in the journal, inside the transaction that makes the change."""
     journal.note(

@@ -1,6 +1,6 @@
 """Admin pages of accounts, groups, one-time codes, sign-outs and API keys, whose secrets are shown once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
@@ -30,7 +30,7 @@ from accounts.models import ApiKey
 from accounts.signing_in import second_factor
 from accounts.signing_in.sign_in_page import PasswordForm
 from shop import clock, form_fields, scopes
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, run_for_selected
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button, run_for_selected
 from shop.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
 from shop.admin_base.display import StatusLabel, admin_page, link, status_label
 from shop.admin_base.forms import ChangeForm
@@ -70,7 +70,8 @@ class AccountChangeForm(ChangeForm, UserChangeForm):
 class GroupFilter(ChoiceFilter):
     """Members of a group. Django's own filter also offers those of none, for which it joins all accounts."""
 
-    title, parameter_name = _("group"), "groups__id__exact"
+    title = _("group")
+    parameter_name = "groups__id__exact"
 
     @cached_property
     def options(self) -> Any:  # type: ignore[override]
@@ -163,6 +164,22 @@ class UserAdmin(KeysetMixin, SearchMixin, JournaledChangesMixin, DjangoUserAdmin
             report=lambda is_reset: removed if is_reset else none,
             is_dangerous=True,
         )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Without the password for those who may only view: unfold on Django 6.1 would show its hash."""
+        found = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return found
+        return [
+            (title, how | {"fields": [name for name in how["fields"] if name != "password"]})
+            for title, how in found
+        ]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
+        if obj is not None and not self.has_change_permission(request, obj):
+            # unfold's needs the password.
+            options["form"] = ChangeForm
+        return super().get_form(request, obj, change=change, **options)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers grant permissions; otherwise staff could make themselves superusers."""
@@ -342,7 +359,7 @@ class ApiKeyAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         )
 
 
-def _preview_of_new(data: Mapping[str, Any]) -> ActionPreview:
+def _preview_of_new(data: FormData) -> ActionPreview:
     acts = gettext("It may act for any account: order, pay by points, and read its rows.")
     return ActionPreview(
         gettext("Make the API key %(name)s?") % {"name": data["name"]},

@@ -1,6 +1,5 @@
 """Views of the account endpoints."""
 
-from dataclasses import asdict
 from functools import partial
 
 from django.contrib.auth.models import User
@@ -20,12 +19,11 @@ from accounts.schemas import (
 )
 from accounts.signing_in import password_hashing, sign_ins
 from accounts.tokens import passwords, tokens
-from shop.account import Account, TokenInvalid
+from shop.account import TokenInvalid
 from shop.concurrency.event_loop import run_in_thread
 from shop.errors import required
 from shop.http import client_address
 from shop.http.messages import account_id
-from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
 from shop.http.permissions import require_staff_permission
 from shop.http.validation import body, read
@@ -47,7 +45,8 @@ class Users(PublicView):
     @extend_schema(
         summary="Register an account",
         request=RegisterInput,
-        responses={201: AccountBody} | api_doc.refusals({429: ["throttled"]}),
+        responses={201: AccountBody},
+        refused={429: ["throttled"]},
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:
@@ -75,7 +74,8 @@ class OneUser(View):
 
     @extend_schema(
         summary="One account (staff)",
-        responses={200: OneAccountBody} | api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]}),
+        responses={200: OneAccountBody},
+        refused={403: ["permission_denied"], 404: ["not_found"]},
     )
     def get(self, request: Request, user_id: int) -> Response:
         """Customers read their own at `/users/me`."""
@@ -101,7 +101,8 @@ class OwnPassword(View):
     @extend_schema(
         summary="Change the caller's own password",
         request=ChangePasswordInput,
-        responses={204: None} | api_doc.refusals({429: ["throttled"]}),
+        responses={204: None},
+        refused={429: ["throttled"]},
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:
@@ -110,14 +111,15 @@ class OwnPassword(View):
         The caller's goes on; so do API keys. A `current` that is not the account's password is 400 with the
         code `wrong` at this field, and counts as an attempt to sign in.
         """
-        given, address = read(ChangePasswordInput, request), client_address.from_request(request)
+        given = read(ChangePasswordInput, request)
+        address = client_address.from_request(request)
         account = await run_in_thread(_own_account, request, group="sign-ins")
         change = partial(
             passwords.change,
             account=account,
             **given.model_dump(),
             address=address,
-            family=request.user.family if isinstance(request.user, Account) else "",
+            family=getattr(request.user, "family", ""),
         )
         await sign_ins.run_sign_in(change, username=account.get_username(), address=address)
         return JSONResponse(status=204)
@@ -127,8 +129,8 @@ class SignIn(PublicView):
     @extend_schema(
         summary="Sign in by name and password",
         request=SignInInput,
-        responses={200: TokensBody}
-        | api_doc.refusals({401: ["invalid_credentials", "otp_required", "otp_invalid"], 429: ["throttled"]}),
+        responses={200: TokensBody},
+        refused={401: ["invalid_credentials", "otp_required", "otp_invalid"], 429: ["throttled"]},
     )
     @burst
     async def post(self, request: Request) -> JSONResponse:
@@ -143,12 +145,13 @@ class SignIn(PublicView):
         Attempts for one username from many addresses are limited only above 100 per minute, and not for
         addresses that signed in to it recently. Of IPv6 the first 64 bits count.
         """
-        given, address = read(SignInInput, request), client_address.from_request(request)
+        given = read(SignInInput, request)
+        address = client_address.from_request(request)
 
         def sign_in() -> JSONResponse:
             signed_in = sign_ins.sign_in(**given.model_dump(), address=address)
             device_id = signed_in.verified.device_id if signed_in.verified else None
-            return JSONResponse(asdict(tokens.create_token_pair(signed_in.account, device_id=device_id)))
+            return JSONResponse(tokens.create_token_pair(signed_in.account, device_id=device_id)._asdict())
 
         return await sign_ins.run_sign_in(sign_in, username=given.username, address=address)
 
@@ -157,7 +160,8 @@ class Refresh(PublicView):
     @extend_schema(
         summary="Exchange a refresh token for a new pair",
         request=RefreshInput,
-        responses={200: TokensBody} | api_doc.refusals({401: ["token_invalid"], 429: ["throttled"]}),
+        responses={200: TokensBody},
+        refused={401: ["token_invalid"], 429: ["throttled"]},
     )
     def post(self, request: Request) -> Response:
         """Refresh tokens rotate: each is valid for one use.
@@ -166,7 +170,7 @@ class Refresh(PublicView):
         60 refreshes per minute and account; a token of a throttled call stays valid. A staff account's token
         of a sign-in without a code is refused once it needs one.
         """
-        return Response(asdict(tokens.rotate(read(RefreshInput, request).refresh)))
+        return Response(tokens.rotate(read(RefreshInput, request).refresh)._asdict())
 
 
 class SignOut(View):

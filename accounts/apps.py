@@ -41,7 +41,9 @@ class OneTimeCodesConfig(DefaultConfig):
 
     def ready(self) -> None:
         options = self.get_model("TOTPDevice")._meta
-        options.verbose_name, options.verbose_name_plural = _("authenticator app"), _("authenticator apps")
+        options.verbose_name = _("authenticator app")
+        options.verbose_name_plural = _("authenticator apps")
         for name, (label, help_text) in OTP_FIELDS.items():
             field = options.get_field(name)
-            field.verbose_name, field.help_text = label, help_text
+            field.verbose_name = label
+            field.help_text = help_text

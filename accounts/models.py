@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.db import models
-from django.utils.translation import gettext, gettext_lazy as _
+from django.utils.translation import gettext_lazy as _
 
 from shop.fields import ExactCharField
 
@@ -27,10 +27,8 @@ class SignOut(models.Model):
     )
 
     class Meta:
-        verbose_name, verbose_name_plural = _("sign out"), _("sign outs")
-
-    def __str__(self) -> str:
-        return gettext("account %(id)s") % {"id": self.account_id}
+        verbose_name = _("sign out")
+        verbose_name_plural = _("sign outs")
 
 
 class RevokedToken(models.Model):
@@ -41,10 +39,8 @@ class RevokedToken(models.Model):
     expires_at = models.DateTimeField(_("expires at"), db_index=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("revoked token"), _("revoked tokens")
-
-    def __str__(self) -> str:
-        return self.id
+        verbose_name = _("revoked token")
+        verbose_name_plural = _("revoked tokens")
 
 
 class ApiKey(models.Model):
@@ -68,7 +64,8 @@ class ApiKey(models.Model):
     )
 
     class Meta:
-        verbose_name, verbose_name_plural = _("API key"), _("API keys")
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
         permissions = [("act_apikey", "Can have API keys act for accounts")]
         constraints = [
             models.CheckConstraint(
@@ -94,7 +91,8 @@ class ApiKeySecret(models.Model):
     created_at = models.DateTimeField(_("created at"))
 
     class Meta:
-        verbose_name, verbose_name_plural = _("secret of an API key"), _("secrets of API keys")
+        verbose_name = _("secret of an API key")
+        verbose_name_plural = _("secrets of API keys")
         constraints = [
             models.UniqueConstraint(
                 fields=["key", "is_current"], name="accounts_apikeysecret_one_current_per_key"
@@ -106,6 +104,3 @@ class ApiKeySecret(models.Model):
                 name="accounts_apikeysecret_former_ones_end",
             ),
         ]
-
-    def __str__(self) -> str:
-        return gettext("secret %(id)s") % {"id": self.pk}

@@ -4,7 +4,9 @@ from typing import Any
 
 from django.apps import apps as installed
 
-DISABLE, EXPORT, ERASE = "auth.disable_user", "auth.export_user", "auth.erase_user"
+DISABLE = "auth.disable_user"
+EXPORT = "auth.export_user"
+ERASE = "auth.erase_user"
 NAMES = {
     DISABLE: "Can disable, enable and sign out customers",
     EXPORT: "Can export the personal data of customers",

@@ -6,11 +6,10 @@ the index of campaign and position: some twenty statements of a few rows each, h
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Count, Sum
 from django.http import HttpRequest
@@ -119,8 +118,7 @@ def _campaign(request: HttpRequest, campaign_id: int) -> Campaign:
     return get_object_or_404(Campaign, pk=campaign_id)
 
 
-@dataclass(frozen=True, slots=True)
-class IssueCurve:
+class IssueCurve(NamedTuple):
     """The coupons of each interval of this length, the first of which begins at `begins_at`."""
 
     begins_at: datetime
@@ -136,23 +134,23 @@ def read_curve(campaign: Campaign) -> IssueCurve | None:
     """The curve from the opening, or the first coupon if that is earlier, to the last coupon; None without
     coupons that have positions.
     """
-    first, last = _issued_at(campaign, [1]).get(1), _issued_at(campaign, [campaign.issued])
+    first = _issued_at(campaign, [1]).get(1)
+    last = _issued_at(campaign, [campaign.issued])
     if first is None or campaign.issued not in last:
         return None
-    begins_at, ended_at = min(first, campaign.opens_at), last[campaign.issued]
-    span = ended_at - begins_at
+    begins_at = min(first, campaign.opens_at)
+    span = last[campaign.issued] - begins_at
     fitting = (length for length in LENGTHS if span // length < MOST_INTERVALS)
     length = next(fitting, span // MOST_INTERVALS + timedelta(seconds=1))
-    intervals = span // length + 1
-    borders = [begins_at + length * number for number in range(1, intervals)]
+    borders = [begins_at + length * number for number in range(1, span // length + 1)]
     issued = [0, *_issued_before(campaign, borders), campaign.issued]
-    counts = [after - before for before, after in pairwise(issued)]
-    return IssueCurve(begins_at, length, counts)
+    return IssueCurve(begins_at, length, [after - before for before, after in pairwise(issued)])
 
 
 def _issued_before(campaign: Campaign, borders: Sequence[datetime]) -> list[int]:
     """How many coupons were issued before each of these instants, which ascend."""
-    low, high = [0] * len(borders), [campaign.issued] * len(borders)
+    low = [0] * len(borders)
+    high = [campaign.issued] * len(borders)
     while open_ones := [place for place in range(len(borders)) if low[place] < high[place]]:
         middles = {place: (low[place] + high[place] + 1) // 2 for place in open_ones}
         instants = _issued_at(campaign, set(middles.values()))
@@ -167,5 +165,4 @@ def _issued_before(campaign: Campaign, borders: Sequence[datetime]) -> list[int]
 
 
 def _issued_at(campaign: Campaign, positions: Collection[int]) -> dict[int | None, datetime]:
-    placed = Coupon.objects.filter(campaign=campaign, position__in=positions)
-    return dict(placed.values_list("position", "issued_at"))
+    return dict(campaign.coupons.filter(position__in=positions).values_list("position", "issued_at"))

@@ -1,10 +1,9 @@
 """Parts of operators' pages: tables in unfold's form, and their cells."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib import admin
 from django.db.models import Model
@@ -21,8 +20,7 @@ from shop.admin_base import display
 from shop.lazy_texts import Text
 
 
-@dataclass(frozen=True, slots=True)
-class Button:
+class Button(NamedTuple):
     """A link to an action that the operator may take."""
 
     title: str
@@ -31,9 +29,13 @@ class Button:
     variant: str = "default"
 
 
+Section = dict[str, Any]
+"""A part of a page, as the templates take it."""
+
+
 def section(
     title: Text, rows: Iterable[Any], columns: Mapping[Any, Callable[[Any], object]], **more: Any
-) -> dict[str, Any]:
+) -> Section:
     """A titled table for unfold's component of that name, with a column for each header."""
     table = {"headers": list(columns), "rows": [[cell(row) for cell in columns.values()] for row in rows]}
     return {"title": title, "table": table, **more}

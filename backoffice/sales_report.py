@@ -8,7 +8,7 @@ rest on the last line.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,11 +27,12 @@ from django.utils.translation import gettext, gettext_lazy as _
 from django.views.decorators.http import require_GET
 
 from backoffice import list_exports, windows
+from backoffice.windows import Window
 from coupons.models import Campaign, Coupon
 from inventory import stock_reports
 from inventory.models import Product
-from orders import pricing
-from orders.models import Order, OrderLine, Refund, RefundLine
+from orders import pricing, product_days
+from orders.models import Order, OrderLine, Refund
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Dispute, Entry, LedgerAccount, Transfer
 from shop import clock, form_fields
 from shop.admin_base.actions import require_permission
@@ -39,20 +40,40 @@ from shop.admin_base.display import admin_page
 from shop.errors import Invalid
 from shop.http import problems
 from shop.journal import journal
+from shop.lazy_texts import Text
 from shop.money import format_amount, format_number
 
 PERMISSIONS = ("orders.view_order", "payments.view_transfer")
 LONGEST_DAYS = 366
 MARGIN = timedelta(minutes=1)
 """Before now the figures end: a transaction in progress may still commit what is of an instant before."""
-HOSTS_APART = 60
-"""Seconds by which a host's clock may differ from the database's."""
 ROWS_SHOWN = 50
 AMOUNTS = [
     "units", "items_amount", "discount_amount", "sales_amount", "points_amount", "card_amount",
     "refunded_units", "refunded_amount", "refunded_points_amount", "refunded_card_amount",
 ]  # fmt: skip
 COLUMNS = ["product", "sku", "product_name", "campaign", "campaign_name", "order_lines", *AMOUNTS, "currency"]
+TOTALS = [
+    ("items_amount", _("Before discounts")),
+    ("discount_amount", _("Discounts")),
+    ("sales_amount", _("Sales")),
+    ("points_amount", _("Paid with points")),
+    ("card_amount", _("Paid by card")),
+    ("refunded_amount", _("Refunds")),
+    ("net_amount", _("Sales less refunds")),
+]
+LOST = [
+    ("lost_sold_out", _("Accounts refused as sold out")),
+    ("lost_over_limit", _("Accounts refused by a limit")),
+    ("lost_expired", _("Accounts whose orders expired")),
+    ("lost_declined", _("Accounts whose cards were declined")),
+    ("lost_given_up", _("Accounts whose payments were given up")),
+]
+OUTCOMES = [
+    ("cancelled", _("Of them cancelled")),
+    ("refunded", _("Of them refunded")),
+    ("disputed", _("Of them disputed")),
+]
 SHOWN = ("items_amount", "discount_amount", "sales_amount", "points_amount", "refunded_amount", "net_amount")
 """The amounts of the page's tables, in the order of the templates' columns."""
 ENTRIES_AT_ONCE = 50_000
@@ -62,6 +83,14 @@ LEDGER_KINDS = [kind for kind in LedgerAccount.Kind.values if kind != LedgerAcco
 WALLETS = 0
 """Stands for all wallets where entries are summed by account."""
 Kind = Transfer.Kind
+MOVES = [
+    (Kind.GRANT, _("Granted")),
+    (Kind.TOP_UP, _("Bought by card (top-ups)")),
+    (Kind.HOLD, _("Held for orders")),
+    (Kind.RELEASE, _("Released from orders that ended unpaid")),
+    (Kind.REFUND, _("Refunded")),
+    (Kind.FORFEIT, _("Forfeited by erased accounts")),
+]
 
 
 Key = tuple[int, int | None]
@@ -102,13 +131,13 @@ class Figures:
             (Refund, "settled_at", self._add_refunds),
             (Refund, "failed_at", self._take_back_refunds),
             (Transfer, "at", self._add_entries),
+            (Order, "placed_at", self._count_outcomes),
         ):
             for window in windows.between(model._base_manager.all(), column, self.since, self.until):
                 add(window)
-        self._count_outcomes()
         through = max(self.since, self.until - timedelta(microseconds=1))
         days = (clock.day_of(self.since), clock.day_of(through))
-        self.lost = windows.read_elsewhere(partial(stock_reports.sums_of_days, *days))
+        self.lost = windows.read_elsewhere(partial(stock_reports.lost_on, *days))
 
     def by_product(self) -> dict[int, Amounts]:
         return _add_up((product_id, amounts) for (product_id, _), amounts in self.rows.items())
@@ -125,7 +154,9 @@ class Figures:
 
     def checks(self) -> list[Check]:
         """The totals that the ledger has as well; each difference is 0, or the books are wrong."""
-        total, ledger, card = self.total(), self.ledger, GATEWAY_CLEARING
+        total = self.total()
+        ledger = self.ledger
+        card = GATEWAY_CLEARING
         return [
             Check(gettext("Sales"), total["sales_amount"], ledger[Kind.SALE, SALES]),
             Check(gettext("Sales paid with points"), total["points_amount"], -ledger[Kind.SALE, HOLDING]),
@@ -137,19 +168,11 @@ class Figures:
             Check(gettext("Refunds to cards"), total["refunded_card_amount"], ledger[Kind.REFUND, card]),
         ]
 
-    def points(self) -> list[tuple[str, int]]:
+    def points(self) -> list[tuple[Text, int]]:
         """What moved points, by the ledger: into wallets is positive."""
-        wallets = {kind: self.ledger[kind, WALLETS] for kind in Kind}
-        return [
-            (gettext("Granted"), wallets[Kind.GRANT]),
-            (gettext("Bought by card (top-ups)"), wallets[Kind.TOP_UP]),
-            (gettext("Held for orders"), wallets[Kind.HOLD]),
-            (gettext("Released from orders that ended unpaid"), wallets[Kind.RELEASE]),
-            (gettext("Refunded"), wallets[Kind.REFUND]),
-            (gettext("Forfeited by erased accounts"), wallets[Kind.FORFEIT]),
-        ]
+        return [(title, self.ledger[kind, WALLETS]) for kind, title in MOVES]
 
-    def _add_sales(self, window: dict[str, datetime]) -> None:
+    def _add_sales(self, window: Window) -> None:
         lines = OrderLine.objects.filter(**_of("order", window)).annotate(campaign=_campaign_of("order"))
         sums = (Count("pk"), Sum("quantity"), Sum("line_amount"), Sum("discount_amount"))
         sold = lines.order_by().values_list("product_id", "campaign").annotate(*sums)
@@ -159,21 +182,17 @@ class Figures:
             row.update(dict.fromkeys(("sales_amount", "card_amount", "net_amount"), items - discount))
         orders = Order.objects.filter(**window).annotate(campaign=_campaign_of("")).order_by()
         self.orders.update(dict(windows.fetch(orders.values_list("campaign").annotate(Count("pk")))))
-        columns = ("order_id", "order__points_amount", "product_id", "campaign")
         paid = lines.filter(order__points_amount__gt=0).order_by("order_id", "pk")
-        rows = windows.fetch(paid.values_list(*columns, F("line_amount") - F("discount_amount")))
-        for key, points in _split_points(rows):
-            self.rows[key].update(points_amount=points, card_amount=-points)
+        columns = ("product_id", "campaign", F("line_amount") - F("discount_amount"))
+        rows = windows.fetch(paid.values_list("order_id", "order__points_amount", *columns))
+        for (_order_id, points_amount), of_order in groupby(rows, key=itemgetter(0, 1)):
+            bought = [row[2:] for row in of_order]
+            parts = pricing.split_discount(points_amount, [amount for *_, amount in bought])
+            for (product_id, campaign_id, _amount), points in zip(bought, parts, strict=True):
+                self.rows[product_id, campaign_id].update(points_amount=points, card_amount=-points)
 
-    def _count_outcomes(self) -> None:
-        """Count the orders that were placed in the period, and those that pleased nobody.
-
-        Their ids begin with the time of the host that made them, which is the database's within some seconds.
-        """
-        first, last = (
-            UUID(int=max(0, int((at.timestamp() + apart) * 1_000)) << 80)
-            for at, apart in ((self.since, -HOSTS_APART), (self.until, HOSTS_APART))
-        )
+    def _count_outcomes(self, window: Window) -> None:
+        """Count the orders that were placed in the period, and those that pleased nobody."""
         disputed = Exists(Dispute.objects.filter(payment__order=OuterRef("pk")))
         counts = {
             "placed": Count("pk"),
@@ -181,30 +200,28 @@ class Figures:
             "refunded": Count("pk", filter=Q(refunded_amount__gt=0)),
             "disputed": Count("pk", filter=disputed),
         }
-        for window in windows.between(Order.objects.all(), "pk", first, last):
-            placed = Order.objects.filter(placed_at__gte=self.since, placed_at__lt=self.until, **window)
-            # One group of all: an aggregate is no query that `fetch` reads elsewhere.
-            one_group = placed.order_by().annotate(all=Value(1)).values_list("all")
-            for _all, *numbers in windows.fetch(one_group.annotate(**counts)):
-                self.outcomes.update(dict(zip(counts, numbers, strict=True)))
+        placed = Order.objects.filter(**window)
+        self.outcomes.update(
+            windows.read_elsewhere(lambda database: placed.using(database).aggregate(**counts))
+        )
 
-    def _add_refunds(self, window: dict[str, datetime]) -> None:
-        found = _read_refund_lines(window)
-        for *_owner, product_id, campaign_id, amount, quantity in found:
-            row = self.rows[product_id, campaign_id]
-            row.update(refunded_units=quantity, refunded_amount=amount)
-            row.update(refunded_card_amount=amount, net_amount=-amount)
-        for key, points in _split_points([row[:5] for row in found]):
-            self.rows[key].update(refunded_points_amount=points, refunded_card_amount=-points)
+    def _add_refunds(self, window: Window) -> None:
+        for key, units, amount, points_amount in _read_refunds(window):
+            self.rows[key].update(
+                refunded_units=units,
+                refunded_amount=amount,
+                refunded_points_amount=points_amount,
+                refunded_card_amount=amount - points_amount,
+                net_amount=-amount,
+            )
 
-    def _take_back_refunds(self, window: dict[str, datetime]) -> None:
+    def _take_back_refunds(self, window: Window) -> None:
         """Of a refund that failed the card's part came back: not its points, nor its units."""
-        rows = [row[:5] for row in _read_refund_lines(window)]
-        of_lines = [((product_id, campaign_id), amount) for *_, product_id, campaign_id, amount in rows]
-        for key, amount in [*of_lines, *((key, -points) for key, points in _split_points(rows))]:
-            self.rows[key].update(refunded_amount=-amount, refunded_card_amount=-amount, net_amount=amount)
+        for key, _units, amount, points_amount in _read_refunds(window):
+            less = points_amount - amount
+            self.rows[key].update(refunded_amount=less, refunded_card_amount=less, net_amount=-less)
 
-    def _add_entries(self, window: dict[str, datetime]) -> None:
+    def _add_entries(self, window: Window) -> None:
         wallets = When(account_id__gt=0, then=Value(WALLETS))
         account = Case(wallets, default=F("account_id"), output_field=BigIntegerField())
         entries = Entry.objects.filter(**_of("transfer", window)).annotate(of=account).order_by()
@@ -213,22 +230,14 @@ class Figures:
             self.ledger[kind, account_id] += amount
 
 
-def _read_refund_lines(window: dict[str, datetime]) -> list[tuple[Any, ...]]:
-    """Refunds: id, points, product, campaign, amount and units of each line; of one by amount, of all."""
-    lines = RefundLine.objects.filter(**_of("refund", window)).annotate(
-        campaign=_campaign_of("refund__order")
-    )
-    columns = ("refund_id", "refund__points_amount", "line__product_id", "campaign", "amount", "quantity")
-    found = windows.fetch(lines.order_by("refund_id", "pk").values_list(*columns))
-    by_amount = Refund.objects.filter(**window, lines=None).exclude(source=Refund.Source.LATE_CHARGE)
-    refunds = by_amount.order_by("pk").values_list("pk", "points_amount", "order_id", "amount")
-    for id, points_amount, order_id, amount in windows.fetch(refunds):
-        of_order = OrderLine.objects.filter(order_id=order_id).annotate(campaign=_campaign_of("order"))
-        paid = F("line_amount") - F("discount_amount")
-        sold = windows.fetch(of_order.order_by("pk").values_list("product_id", "campaign", paid))
-        parts = pricing.split_discount(amount, [line_amount for *_, line_amount in sold])
-        found += [(id, points_amount, *line[:2], part, 0) for line, part in zip(sold, parts, strict=True)]
-    return found
+def _read_refunds(window: Window) -> Iterator[tuple[Key, int, int, int]]:
+    """The units, the amount and the points that refunds gave back of each line."""
+    refunds = Refund.objects.filter(**window).annotate(campaign=_campaign_of("order")).order_by()
+    campaigns = dict(windows.fetch(refunds.values_list("pk", "campaign")))
+    for line, amount, points_amount in windows.read_elsewhere(partial(product_days.read_parts, campaigns)):
+        if line.own_units or amount:
+            key = (line.product_id, campaigns[UUID(str(line.refund_id))])
+            yield key, line.own_units or 0, amount, points_amount
 
 
 def _add_up(rows: Iterable[tuple[Any, Amounts]]) -> defaultdict[Any, Amounts]:
@@ -239,7 +248,7 @@ def _add_up(rows: Iterable[tuple[Any, Amounts]]) -> defaultdict[Any, Amounts]:
     return sums
 
 
-def _of(relation: str, window: dict[str, datetime]) -> dict[str, datetime]:
+def _of(relation: str, window: Window) -> Window:
     """The window's conditions for rows that refer to the window's table."""
     return {f"{relation}__{condition}": instant for condition, instant in window.items()}
 
@@ -248,15 +257,6 @@ def _campaign_of(order: str) -> Subquery:
     """The campaign of the order's coupon: by its code, because a refund may have released the coupon."""
     code = OuterRef(f"{order}__coupon_code" if order else "coupon_code")
     return Subquery(Coupon.objects.filter(code=code).values("campaign_id")[:1])
-
-
-def _split_points(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Key, int]]:
-    """The points of each line; a row is an owner, its points, a product, a campaign and an amount."""
-    for (_owner, points_amount), lines in groupby(rows, key=itemgetter(0, 1)):
-        of_owner = list(lines)
-        parts = pricing.split_discount(points_amount, [amount for *_, amount in of_owner])
-        for (_owner, _points, product_id, campaign_id, _amount), part in zip(of_owner, parts, strict=True):
-            yield (product_id, campaign_id), part
 
 
 class PeriodForm(forms.Form):
@@ -268,7 +268,8 @@ class PeriodForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         days: dict[str, Any] = super().clean() or {}
         if not self.errors:
-            first, last = days["since"], days["through"]
+            first = days["since"]
+            last = days["through"]
             if last < first:
                 raise forms.ValidationError(gettext("The last day is before the first: exchange them."))
             if last - first >= timedelta(days=LONGEST_DAYS):
@@ -342,25 +343,30 @@ def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
 
 def _read(figures: Figures) -> dict[str, Any]:
     figures.read()
-    by_product, by_campaign = figures.by_product(), figures.by_campaign()
-    shown_products, shown_campaigns = _largest(by_product), _largest(by_campaign)
+    by_product = figures.by_product()
+    by_campaign = figures.by_campaign()
+    shown_products = _largest(by_product)
+    shown_campaigns = _largest(by_campaign)
     products = _products({id for id, _ in shown_products})
     names = _campaign_names({id for id, _ in shown_campaigns})
-    product_rows, campaign_rows = [], []
+    product_rows = []
+    campaign_rows = []
     for id, row in shown_products:
         address = reverse("admin:inventory_product_change", args=[id])
         product_rows.append((" ".join(products[id]), address, _cells(row)))
     for id, row in shown_campaigns:
-        name, address = gettext("Without a coupon"), ""
+        name = gettext("Without a coupon")
+        address = ""
         if id:
-            name, address = names[id], reverse("admin:coupons_campaign_change", args=[id])
+            name = names[id]
+            address = reverse("admin:coupons_campaign_change", args=[id])
         campaign_rows.append((name, address, _cells(row)))
     checks = figures.checks()
     return {
         "currency": settings.CURRENCY,
         "since": figures.since,
         "until": figures.until,
-        "cards": [*_cards(figures.total()), *_further_cards(figures)],
+        "cards": _cards(figures),
         "products": product_rows,
         "products_hidden": len(by_product) - len(shown_products),
         "campaigns": campaign_rows,
@@ -374,39 +380,20 @@ def _read(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _cards(total: Amounts) -> list[tuple[str, str]]:
+def _cards(figures: Figures) -> list[tuple[Text, str]]:
+    """The totals, what was lost, and the shares of the orders that were placed and did not end well."""
+    total = figures.total()
+    outcomes = figures.outcomes
+    placed = outcomes["placed"]
+    lost = figures.lost
     return [
         (gettext("Orders paid"), f"{total['orders']:,}"),
         (gettext("Units sold"), f"{total['units']:,}"),
-        (gettext("Before discounts"), format_amount(total["items_amount"])),
-        (gettext("Discounts"), format_amount(total["discount_amount"])),
-        (gettext("Sales"), format_amount(total["sales_amount"])),
-        (gettext("Paid with points"), format_amount(total["points_amount"])),
-        (gettext("Paid by card"), format_amount(total["card_amount"])),
-        (gettext("Refunds"), format_amount(total["refunded_amount"])),
-        (gettext("Sales less refunds"), format_amount(total["net_amount"])),
-    ]
-
-
-def _further_cards(figures: Figures) -> list[tuple[str, str]]:
-    """What was lost, and the shares of the orders that were placed and did not end well."""
-    outcomes = figures.outcomes
-
-    def share(name: str) -> str:
-        return f"{outcomes[name]:,} ({outcomes[name] / max(1, outcomes['placed']):.1%})"
-
-    lost = figures.lost
-    return [
+        *[(title, format_amount(total[name])) for name, title in TOTALS],
         (gettext("Lost sales"), format_amount(lost["lost_amount"])),
-        (gettext("Accounts refused as sold out"), f"{lost['lost_sold_out']:,}"),
-        (gettext("Accounts refused by a limit"), f"{lost['lost_over_limit']:,}"),
-        (gettext("Accounts whose orders expired"), f"{lost['lost_expired']:,}"),
-        (gettext("Accounts whose cards were declined"), f"{lost['lost_declined']:,}"),
-        (gettext("Accounts whose payments were given up"), f"{lost['lost_given_up']:,}"),
-        (gettext("Orders placed"), f"{outcomes['placed']:,}"),
-        (gettext("Of them cancelled"), share("cancelled")),
-        (gettext("Of them refunded"), share("refunded")),
-        (gettext("Of them disputed"), share("disputed")),
+        *[(title, f"{lost[name]:,}") for name, title in LOST],
+        (gettext("Orders placed"), f"{placed:,}"),
+        *[(title, f"{outcomes[name]:,} ({outcomes[name] / max(1, placed):.1%})") for name, title in OUTCOMES],
     ]
 
 
@@ -451,7 +438,9 @@ def _refusal(form: PeriodForm) -> HttpResponseBase:
 
 def _read_balance(account_id: int) -> dict[str, Any]:
     """Sum the entries by short statements: the account caches no balance, and they grow without end."""
-    own, entries, amount = Entry.objects.filter(account_id=account_id).order_by(), 0, 0
+    own = Entry.objects.filter(account_id=account_id).order_by()
+    entries = 0
+    amount = 0
     for window in windows.between(own, "pk", rows=ENTRIES_AT_ONCE):
         sums = own.filter(**window).values_list("account_id").annotate(Count("pk"), Sum("amount"))
         for _account_id, number, sum_amount in windows.fetch(sums):

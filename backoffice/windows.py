@@ -10,10 +10,13 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
 from shop.db import secondary, transactions
+from shop.db.rows import present
 from shop.http.pages import csv_format, large_responses
 
 T = TypeVar("T")
 
+Window = dict[str, Any]
+"""The conditions of a window, for `filter`."""
 ROWS = 5_000
 """Of a window, besides those of its last instant."""
 
@@ -47,15 +50,15 @@ def respond_csv(
 
 def between(
     table: "QuerySet[Any]", column: str, since: Any = None, until: Any = None, *, rows: int = ROWS
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Window]:
     """The conditions of the windows from `since` to before `until`, or to the table's end, in the order of
     the column, which needs an index.
 
     Rows of one instant are in one window: a transaction gives the same instant to all rows of its batch.
     """
-    before: dict[str, Any] = {} if until is None else {f"{column}__lt": until}
+    before = present(**{f"{column}__lt": until})
     values = table.filter(**before).order_by(column).values_list(column, flat=True)
-    begin: dict[str, Any] = {} if since is None else {f"{column}__gte": since}
+    begin = present(**{f"{column}__gte": since})
     while True:
         behind = fetch(values.filter(**begin)[rows : rows + 1])
         if behind and behind == [*begin.values()]:

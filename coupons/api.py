@@ -1,6 +1,5 @@
 """The HTTP API of campaigns, coupons and queue tickets."""
 
-from dataclasses import asdict
 from functools import partial
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from shop.errors import NotFound, Throttled
 from shop.http import cached_lists, keyed_calls, prefer
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import extend_schema
+from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import (
     has_staff_permission,
@@ -39,51 +38,29 @@ from shop.rates import rate_limits
 from shop.redis import completion_notifications
 from shop.scopes import Resource
 
-STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
-TERMS_REFUSED = api_doc.refusals({403: ["approval_required", "permission_denied"]})
-FOR_OTHERS_ONLY = api_doc.refusals({403: ["own_account", "permission_denied"]})
-ISSUING_REFUSALS = api_doc.refusals(
-    {
-        403: ["own_account", "permission_denied"],
-        404: ["campaign_not_found", "not_found"],
-        409: [
-            "sold_out",
-            "campaign_not_open",
-            "campaign_closed",
-            "campaign_paused",
-            "not_eligible",
-            "coupon_void",
-            "conflict",
-            "lock_not_acquired",
-            "strategy_not_available",
-        ],
-        429: ["throttled"],
-        502: ["partner_failed"],
-        503: ["overloaded", "unavailable"],
-    }
-)
-TICKET_LOCATION = OpenApiParameter(
-    "Location", str, OpenApiParameter.HEADER, response=[202], description="The address of the ticket."
-)
-RETRY_AFTER = OpenApiParameter(
-    "Retry-After",
-    int,
-    OpenApiParameter.HEADER,
-    response=[202],
-    description="Seconds after which to read the ticket, while it waits.",
-)
-RETRY_WHILE_WAITING = OpenApiParameter(
-    "Retry-After",
-    int,
-    OpenApiParameter.HEADER,
-    response=[200],
-    description="Seconds after which to read it again, while it waits.",
-)
+TERMS_REFUSED = {403: ["approval_required", "permission_denied"]}
+FOR_OTHERS_ONLY = {403: ["own_account", "permission_denied"]}
+ISSUING_REFUSALS = {
+    403: ["own_account", "permission_denied"],
+    404: ["campaign_not_found", "not_found"],
+    409: [
+        "sold_out",
+        "campaign_not_open",
+        "campaign_closed",
+        "campaign_paused",
+        "not_eligible",
+        "coupon_void",
+        "conflict",
+        "lock_not_acquired",
+        "strategy_not_available",
+    ],
+    429: ["throttled"],
+    502: ["partner_failed"],
+    503: ["overloaded", "unavailable"],
+}
 # What an issuer settles on a small machine.
-TICKETS_A_SECOND, MOST_SECONDS = 500, 30
-CAMPAIGN = OpenApiParameter("campaign", api_doc.POSITIVE)
-CAMPAIGN_STATUS = OpenApiParameter("status", str, enum=Campaign.Status.values)
-COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
+TICKETS_A_SECOND = 500
+MOST_SECONDS = 30
 
 
 class Campaigns(View):
@@ -94,8 +71,13 @@ class Campaigns(View):
         summary="Campaigns, newest first",
         description="Scheduled, open and sold out campaigns; staff see closed ones too. "
         + api_doc.CACHED_LIST,
-        parameters=[CAMPAIGN_STATUS, api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
-        responses={200: api_doc.Page[schemas.CampaignBody], 304: api_doc.NOT_MODIFIED},
+        parameters=[
+            OpenApiParameter("status", str, enum=Campaign.Status.values),
+            api_doc.IF_NONE_MATCH,
+            api_doc.ETAG,
+        ],
+        page_of=schemas.CampaignBody,
+        responses={304: api_doc.NOT_MODIFIED},
     )
     @burst
     async def get(self, request: Request) -> JSONResponse:
@@ -107,7 +89,8 @@ class Campaigns(View):
         summary="Create a campaign (staff)",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateCampaignInput,
-        responses={201: schemas.CampaignBody} | TERMS_REFUSED | api_doc.refusals({409: ["code_exists"]}),
+        responses={201: schemas.CampaignBody},
+        refused=TERMS_REFUSED | {409: ["code_exists"]},
     )
     def post(self, request: Request) -> JSONResponse:
         require_staff_permission(request, "coupons.add_campaign")
@@ -136,9 +119,8 @@ class OneCampaign(View):
         "`first_order_only` can't change. A new `shared_code` takes the place of the one before at once, and "
         "accounts that have a coupon keep it. `eligible` is for new coupons: issued ones stay usable.",
         request=schemas.ChangeCampaignInput,
-        responses={200: schemas.CampaignBody}
-        | TERMS_REFUSED
-        | api_doc.refusals({409: ["quantity_below_issued", "campaign_has_coupons", "code_exists"]}),
+        responses={200: schemas.CampaignBody},
+        refused=TERMS_REFUSED | {409: ["quantity_below_issued", "campaign_has_coupons", "code_exists"]},
     )
     def patch(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.change_campaign")
@@ -159,7 +141,8 @@ class PauseCampaign(View):
         "tickets wait. Coupons whose partner is being asked may still be issued. A paused campaign stays as "
         "it is.",
         request=PauseInput,
-        responses={200: schemas.CampaignBody} | STAFF_ONLY,
+        responses={200: schemas.CampaignBody},
+        refused=STAFF_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.change_campaign")
@@ -185,21 +168,23 @@ class CampaignCodes(View):
     is_one_transaction = False
 
     @extend_schema(
-        summary="The pool of a campaign, oldest first (staff)",
-        parameters=[OpenApiParameter("status", str, enum=["available", "issued", "void"]), *api_doc.PAGING],
-        responses={200: api_doc.Page[schemas.PoolCodeBody]} | STAFF_ONLY,
+        summary="The pool of a campaign, newest first (staff)",
+        parameters=[OpenApiParameter("status", str, enum=["available", "issued", "void"])],
+        page_of=schemas.PoolCodeBody,
+        refused=STAFF_ONLY,
     )
     def get(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.view_poolcode")
         given = read_query(schemas.ListCodesQuery, request)
         rows = pool.list_codes(campaign_id=campaign_id, status=given.status)
-        return paginate_for_staff(request, rows, schemas.code_body, ordering=["id"])
+        return paginate_for_staff(request, rows, schemas.code_body)
 
     @extend_schema(
         summary="Add codes to the pool of a campaign (staff)",
         description="Codes that exist in any campaign are skipped: repeating the call is safe.",
         request=schemas.AddCodesInput,
-        responses={201: schemas.AddedCodesBody} | STAFF_ONLY,
+        responses={201: schemas.AddedCodesBody},
+        refused=STAFF_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.add_poolcode")
@@ -210,7 +195,7 @@ class CampaignCodes(View):
         else:
             added = pool.add(campaign_id=campaign_id, codes=given.codes or [])
         cached_lists.expire()
-        return Response(asdict(added), status=201)
+        return Response(added._asdict(), status=201)
 
 
 class CampaignEligibleAccounts(View):
@@ -223,13 +208,14 @@ class CampaignEligibleAccounts(View):
         "are listed already are skipped, so repeating the call is safe. If an account doesn't exist the call "
         "is 400 `invalid`, which names each, and nothing is done.",
         request=schemas.EligibleAccountsInput,
-        responses={201: schemas.EligibleAccountsBody} | FOR_OTHERS_ONLY,
+        responses={201: schemas.EligibleAccountsBody},
+        refused=FOR_OTHERS_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.add_eligibleaccount")
         given = read(schemas.EligibleAccountsInput, request)
         listed = eligible_accounts.add(campaign_id=campaign_id, account_ids=given.users)
-        return Response(asdict(listed), status=201)
+        return Response(listed._asdict(), status=201)
 
 
 class OneCampaignCode(View):
@@ -238,9 +224,8 @@ class OneCampaignCode(View):
     @extend_schema(
         summary="Rename an available code (staff)",
         request=schemas.RenameCodeInput,
-        responses={200: schemas.PoolCodeBody}
-        | STAFF_ONLY
-        | api_doc.refusals({409: ["code_issued", "code_exists"]}),
+        responses={200: schemas.PoolCodeBody},
+        refused=STAFF_ONLY | {409: ["code_issued", "code_exists"]},
     )
     def patch(self, request: Request, campaign_id: int, code: str) -> Response:
         require_staff_permission(request, "coupons.change_poolcode")
@@ -248,11 +233,9 @@ class OneCampaignCode(View):
         return Response(schemas.code_body(pool.rename(campaign_id=campaign_id, code=code, to=given.code)))
 
 
-async def _respond_again(request: Request, replay: Replay) -> JSONResponse:
-    """The recorded response, but a queue ticket as it stands now."""
+async def _respond_waiting(request: Request, replay: Replay) -> JSONResponse:
+    """The queue ticket of the recorded response as it stands now."""
     assert replay.answer
-    if replay.answer.status != 202:
-        return keyed_calls.respond(replay.answer, is_replay=True)
     ticket_id = UUID(orjson.loads(replay.answer.body)["id"])
     queued = await submit_to_batcher(tickets.READER, ticket_id)
     return _issued_response(request, queued)
@@ -267,8 +250,13 @@ class Coupons(View):
         description="Staff see the coupons of all accounts. With the `status` `issued` or `expired`, and "
         "without `account`, a page of theirs looks at 20,000 coupons at most: it may have fewer results "
         "than `limit`, or none, while `next` leads on.",
-        parameters=[COUPON_STATUS, CAMPAIGN, *api_doc.OWNER, *api_doc.PAGING],
-        responses={200: api_doc.Page[schemas.CouponBody]} | STAFF_ONLY,
+        parameters=[
+            OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"]),
+            OpenApiParameter("campaign", api_doc.POSITIVE),
+            *api_doc.OWNER,
+        ],
+        page_of=schemas.CouponBody,
+        refused=STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:
         owner_id = listed_account_id(request, "coupons.view_coupon")
@@ -292,7 +280,23 @@ class Coupons(View):
         "`Retry-After` says when it opens. While staff have paused it, it issues neither: an account gets "
         "the coupon or the waiting ticket that it has. A campaign whose pool has fewer codes than its "
         "`quantity` is `sold_out` after its last code.",
-        parameters=[api_doc.LOCATION, TICKET_LOCATION, RETRY_AFTER],
+        parameters=[
+            api_doc.LOCATION,
+            OpenApiParameter(
+                "Location",
+                str,
+                OpenApiParameter.HEADER,
+                response=[202],
+                description="The address of the ticket.",
+            ),
+            OpenApiParameter(
+                "Retry-After",
+                int,
+                OpenApiParameter.HEADER,
+                response=[202],
+                description="Seconds after which to read the ticket, while it waits.",
+            ),
+        ],
         request=schemas.IssueCouponInput,
         responses={
             201: OpenApiResponse(
@@ -300,18 +304,19 @@ class Coupons(View):
             ),
             200: OpenApiResponse(schemas.CouponBody, description="The account's existing coupon."),
             202: OpenApiResponse(schemas.TicketBody, description="The account's queue ticket."),
-        }
-        | ISSUING_REFUSALS,
+        },
+        refused=ISSUING_REFUSALS,
         examples=schemas.ISSUING,
     )
     @burst
-    @keyed_calls.repeatable(_respond_again)
+    @keyed_calls.repeatable(_respond_waiting)
     async def post(self, request: Request) -> JSONResponse:
         # The `user` is for staff only, which comes before what else may be wrong with the body.
         if isinstance(request.data, dict) and request.data.get("user") is not None:
             require_claim_of_staff(request)
             return await run_in_thread(_issue_by_staff, request, group="staff")
-        given, caller = read(schemas.IssueCouponInput, request), account_id(request)
+        given = read(schemas.IssueCouponInput, request)
+        caller = account_id(request)
         if tracing.is_on:
             tracing.annotate({"firstcome.campaign": given.campaign})
         try:
@@ -346,7 +351,16 @@ class OneQueueTicket(View):
         summary="One queue ticket",
         description="Of the caller; staff see the tickets of all accounts. It waits, or is settled for good. "
         "With `Prefer: wait=N` the answer comes once it is settled, after N seconds at most.",
-        parameters=[api_doc.PREFER_WAIT, RETRY_WHILE_WAITING],
+        parameters=[
+            api_doc.PREFER_WAIT,
+            OpenApiParameter(
+                "Retry-After",
+                int,
+                OpenApiParameter.HEADER,
+                response=[200],
+                description="Seconds after which to read it again, while it waits.",
+            ),
+        ],
         responses=schemas.TicketBody,
     )
     @burst
@@ -379,8 +393,8 @@ class VoidCoupon(View):
         description="Neither its slot nor a pool's code is issued again, and its owner can't get another "
         "coupon of the campaign.",
         request=schemas.VoidCouponInput,
-        responses={200: schemas.CouponBody}
-        | api_doc.refusals({403: ["own_account", "permission_denied"], 409: ["coupon_not_voidable"]}),
+        responses={200: schemas.CouponBody},
+        refused=FOR_OTHERS_ONLY | {409: ["coupon_not_voidable"]},
     )
     def post(self, request: Request, code: str) -> Response:
         require_staff_permission(request, "coupons.change_coupon")

@@ -16,8 +16,8 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
 from shop.operations.audits.checks import (
     OFFENDERS_REPORTED,
+    Chosen,
     LawReport,
-    Rows,
     Subject,
     count,
     offenders_of,
@@ -35,7 +35,7 @@ def audit() -> list[LawReport]:
     return [issued_is_counted(), one_each_in_order(), pool_adds_up(), held_by_one_order()]
 
 
-def issued_is_counted(campaign_ids: Rows | None = None) -> LawReport:
+def issued_is_counted(campaign_ids: Chosen = None) -> LawReport:
     """L1: `issued` of a campaign = its coupons, and never exceeds `quantity`, if it has one.
 
     Slots that are being confirmed are counted beside, and count towards the quantity.
@@ -65,14 +65,14 @@ def one_each_in_order() -> LawReport:
     return report("L2", Coupon.objects.count(), sorted(campaigns)[:OFFENDERS_REPORTED])
 
 
-def positions_are_complete(campaign_ids: Rows | None) -> LawReport:
+def positions_are_complete(campaign_ids: Chosen) -> LawReport:
     """L2 for campaigns: positions 1...issued, and no confirmation beside an account's coupon."""
     of_campaigns = within("campaign", campaign_ids)
     found = {*_gapped_campaigns().filter(of_campaigns), *_double_allocations().filter(of_campaigns)}
     return report("L2", count(Campaign.objects.all(), campaign_ids), sorted(found))
 
 
-def none_is_repeated(coupon_ids: Rows | None) -> LawReport:
+def none_is_repeated(coupon_ids: Chosen) -> LawReport:
     """L2 for coupons: no other coupon is of the same account and campaign, or has the same position."""
     others = Coupon.objects.filter(campaign=OuterRef("campaign")).exclude(pk=OuterRef("pk"))
     is_repeated = Exists(others.filter(account=OuterRef("account"))) | Exists(
@@ -99,20 +99,20 @@ def pool_adds_up() -> LawReport:
     return report("L3", PoolCode.objects.count(), offenders)
 
 
-def codes_are_counted(campaign_ids: Rows | None) -> LawReport:
+def codes_are_counted(campaign_ids: Chosen) -> LawReport:
     """L3 for campaigns: as many codes are in the pool as were added, and the shared code is no other code."""
     lost = _campaigns_with_lost_codes().filter(within("pk", campaign_ids))[:OFFENDERS_REPORTED]
     taken = _campaigns_with_taken_shared_codes().filter(within("pk", campaign_ids))[:OFFENDERS_REPORTED]
     return report("L3", count(Campaign.objects.all(), campaign_ids), sorted({*lost, *taken}))
 
 
-def codes_fit_their_coupons(code_ids: Rows | None) -> LawReport:
+def codes_fit_their_coupons(code_ids: Chosen) -> LawReport:
     """L3 for pool codes: the status and the coupon of each fit the coupon with that code."""
     misplaced = _misplaced_codes().filter(within("pk", code_ids))
     return report("L3", count(PoolCode.objects.all(), code_ids), offenders_of(misplaced, kind="pool code"))
 
 
-def coupons_have_pool_codes(coupon_ids: Rows | None) -> LawReport:
+def coupons_have_pool_codes(coupon_ids: Chosen) -> LawReport:
     """L3 for coupons: the code of a coupon whose campaign has a pool is from it."""
     without = _coupons_without_code().filter(within("pk", coupon_ids))
     return report("L3", count(Coupon.objects.all(), coupon_ids), offenders_of(without, kind="coupon"))
@@ -126,7 +126,7 @@ def held_by_one_order() -> LawReport:
     return report("L6", Coupon.objects.count(), offenders)
 
 
-def order_fits_status(coupon_ids: Rows | None) -> LawReport:
+def order_fits_status(coupon_ids: Chosen) -> LawReport:
     """L6, first half, for coupons: the order of each fits its status, and has no other coupon."""
     others = Coupon.objects.filter(order=OuterRef("order")).exclude(pk=OuterRef("pk"))
     with_order = Coupon.objects.filter(within("pk", coupon_ids), order__isnull=False)

@@ -86,7 +86,13 @@ def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coup
             id: found.get(coupon.code) or locked.get(coupon.pk, coupon) for id, coupon in one.coupons.items()
         }
     campaigns = [coupon.campaign for coupon in found.values()] + [one.campaign for one in shared.values()]
-    return BatchCoupons(by_code=found, shared=shared, products=_read_products(campaigns))
+    # The products of those that are limited to some; they can't change once a coupon is issued.
+    products = {}
+    if limited := {campaign.pk for campaign in campaigns if campaign.is_limited_to_products}:
+        rows = CampaignProduct.objects.filter(campaign_id__in=limited)
+        named = list(rows.values_list("campaign_id", "product_id"))
+        products = {id: frozenset(product for campaign, product in named if campaign == id) for id in limited}
+    return BatchCoupons(by_code=found, shared=shared, products=products)
 
 
 def locked_rows(request: CouponRequest) -> list[Row]:
@@ -102,7 +108,8 @@ def find_usable(coupons: BatchCoupons, request: CouponRequest, *, now: datetime)
     `campaign_closed`, `campaign_paused`, `sold_out` or `not_eligible` for a new one; and as
     `redemption.require_issued`.
     """
-    own, shared = coupons.by_code.get(request.code), coupons.shared.get(request.code)
+    own = coupons.by_code.get(request.code)
+    shared = coupons.shared.get(request.code)
     if not _is_owner(own, request.account_id):
         if shared is None:
             raise redemption.not_usable("not_found")
@@ -208,13 +215,3 @@ def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupo
         raise redemption.not_usable(refused.code, refused.detail)
     position = campaign.issued + len(shared.new) + 1
     return writes.new_coupon(campaign, account_id, shared.spare_codes[-1], position, now)
-
-
-def _read_products(campaigns: Iterable[Campaign]) -> dict[int, frozenset[int]]:
-    """The products of those campaigns that are limited to some; they can't change once a coupon is issued."""
-    limited = {campaign.pk for campaign in campaigns if campaign.is_limited_to_products}
-    if not limited:
-        return {}
-    rows = CampaignProduct.objects.filter(campaign_id__in=limited)
-    named = list(rows.values_list("campaign_id", "product_id"))
-    return {id: frozenset(product for campaign, product in named if campaign == id) for id in limited}

@@ -19,21 +19,27 @@ from typing import NamedTuple
 from redis import Redis
 from structlog import get_logger
 
-from coupons.models import Campaign, Confirmation, Coupon
+from coupons.models import Campaign
 from coupons.redis_keys import call_script, campaigns_with_keys, fill_lock, key, require_script, seconds_kept
 from shop.db import key_walks
 from shop.redis import gates, redis_client
 from shop.redis.gates import AT_ONCE
 
 log = get_logger(__name__)
-TERMS, MEMBERS, IN_FLIGHT, NUMBERS = "gate", "gate:members", "gate:in-flight", "gate:numbers"
+TERMS = "gate"
+MEMBERS = "gate:members"
+IN_FLIGHT = "gate:in-flight"
+NUMBERS = "gate:numbers"
 # Members outlive the terms, so that terms never exist without their members.
 SECONDS_LONGER = 60
 # Longer than an undelayed write takes. That a write will never come can't be known: if it is only slow, the
 # gate admits one request too many, and the database refuses the last one.
 OVERDUE_SECONDS = 3.0
 
-MEMBER, FULL, NOT_OPEN, UNKNOWN = "member", "full", "not open", "unknown"
+MEMBER = "member"
+FULL = "full"
+NOT_OPEN = "not open"
+UNKNOWN = "unknown"
 """What `ADMIT` says of other requests than those that it admits, or that are a `passenger`."""
 
 ADMIT = """
@@ -202,12 +208,11 @@ def fill(*, campaign_id: int) -> bool:
 
 def _fill(campaign: Campaign) -> bool:
     # Confirmations first: one that becomes a coupon meanwhile is read twice rather than not at all.
-    confirming = Confirmation.objects.filter(campaign=campaign)
-    for page in key_walks.pages(confirming, size=AT_ONCE, key="account_id"):
+    for page in key_walks.pages(campaign.confirmations.all(), size=AT_ONCE, key="account_id"):
         record_results(campaign, members=[user_id for (user_id,) in page], refused={})
     number = 0
     # By position: coupons issued meanwhile come after those already read.
-    coupons = Coupon.objects.filter(campaign=campaign, position__gt=0)
+    coupons = campaign.coupons.filter(position__gt=0)
     for page in key_walks.pages(coupons, "account_id", size=AT_ONCE, key="position"):
         record_results(campaign, members=[user_id for _position, user_id in page], refused={})
         number += len(page)

@@ -8,6 +8,7 @@ from django.db.models import Q, QuerySet
 from coupons.models import Coupon, PoolCode
 from shop import clock, own_account
 from shop.db import transactions
+from shop.db.rows import present
 from shop.errors import NotFound, Rejected
 from shop.journal import journal
 from shop.lazy_texts import mark as _
@@ -27,10 +28,8 @@ class Found(NamedTuple):
 
 def find(*, owner_id: int | None = None, campaign_id: int | None = None, status: str | None = None) -> Found:
     """The owner's coupons, or all coupons without an owner; `status` is as the customer sees it."""
-    filters = {"account_id": owner_id, "campaign_id": campaign_id}
-    by_column = {column: value for column, value in filters.items() if value is not None}
     in_status = _in_status(status) if status else Q()
-    rows = Coupon.objects.filter(**by_column)
+    rows = Coupon.objects.filter(**present(account_id=owner_id, campaign_id=campaign_id))
     if owner_id is not None:
         # An account has one coupon of a campaign: few.
         return Found(rows.filter(in_status).select_related("campaign"))

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
-from shop.fields import CreatedAtField, ExactCharField, uuid_key
+from shop.fields import CreatedAtField, Dated, ExactCharField, uuid_key
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -19,7 +19,7 @@ LONGEST_CODE = 64
 LONGEST_VALIDITY_DAYS = 36_500
 
 
-class Campaign(models.Model):
+class Campaign(Dated):
     """An offer of `quantity` coupons, first come, first served; without a quantity it is for everybody.
 
     `issued` counts the issued coupons, and is the last position; `confirming` counts the slots that its
@@ -65,15 +65,15 @@ class Campaign(models.Model):
     closes_at = models.DateTimeField(_("closes at"), null=True, blank=True)
     paused_at = models.DateTimeField(_("paused at"), null=True, blank=True, editable=False)
     code_source = models.CharField(
-        _("code source"), max_length=16, choices=CodeSource.choices, default=CodeSource.GENERATED
+        _("code source"), max_length=16, choices=CodeSource, default=CodeSource.GENERATED
     )
     codes_added = models.PositiveBigIntegerField(_("codes added"), default=0, editable=False)
     shared_code = ExactCharField(_("shared code"), max_length=LONGEST_CODE, null=True, blank=True)
-    eligible = models.CharField(_("eligible"), max_length=16, choices=Eligible.choices, default=Eligible.ALL)
+    eligible = models.CharField(_("eligible"), max_length=16, choices=Eligible, default=Eligible.ALL)
     first_order_only = models.BooleanField(_("first order only"), default=False)
     is_limited_to_products = models.BooleanField(_("is limited to products"), default=False, editable=False)
     partner = models.CharField(_("partner"), max_length=64, blank=True)
-    discount_type = models.CharField(_("discount type"), max_length=16, choices=DiscountType.choices)
+    discount_type = models.CharField(_("discount type"), max_length=16, choices=DiscountType)
     discount_value = models.PositiveBigIntegerField(_("discount value"))
     min_order_amount = models.PositiveBigIntegerField(_("min order amount"), default=0)
     max_discount_amount = models.PositiveBigIntegerField(_("max discount amount"), null=True, blank=True)
@@ -81,14 +81,6 @@ class Campaign(models.Model):
         _("coupon valid for days"),
         default=30,
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_VALIDITY_DAYS)],
-    )
-    created_at = CreatedAtField(verbose_name=_("created at"))
-    updated_at = models.DateTimeField(
-        _("updated at"),
-        null=True,
-        blank=True,
-        editable=False,
-        help_text=_("When an operator changed it last; empty: never."),
     )
 
     class Meta:
@@ -132,11 +124,6 @@ class Campaign(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-    @property
-    def changed_at(self) -> datetime:
-        """When its terms, or a pause, were written last."""
-        return self.updated_at or self.created_at
 
     @property
     def capacity(self) -> int | None:
@@ -217,7 +204,7 @@ class Coupon(models.Model):
     account = _account_key("coupons")
     code = ExactCharField(_("code"), max_length=LONGEST_CODE)
     position = models.PositiveBigIntegerField(_("position"), null=True, blank=True)
-    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.ISSUED)
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.ISSUED)
     order = models.ForeignKey(
         "orders.Order",
         verbose_name=_("order"),
@@ -275,7 +262,7 @@ class PoolCode(models.Model):
 
     campaign = _campaign_key("pool")
     code = ExactCharField(_("code"), max_length=LONGEST_CODE)
-    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.AVAILABLE)
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.AVAILABLE)
     coupon = models.OneToOneField(
         Coupon,
         verbose_name=_("coupon"),
@@ -347,7 +334,7 @@ class QueueTicket(models.Model):
     campaign = _campaign_key("tickets")
     account = _account_key()
     number = models.PositiveBigIntegerField(_("number"))
-    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.WAITING)
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.WAITING)
     # Not one to one: when a ticket is lost in Redis and drawn again, both have the same coupon.
     coupon = models.ForeignKey(
         Coupon,
@@ -397,9 +384,6 @@ class CampaignProduct(models.Model):
             )
         ]
 
-    def __str__(self) -> str:
-        return f"{self.campaign_id}: {self.product_id}"
-
 
 class EligibleAccount(models.Model):
     """An account that may get a coupon of a campaign whose accounts are listed.
@@ -424,9 +408,6 @@ class EligibleAccount(models.Model):
             )
         ]
 
-    def __str__(self) -> str:
-        return f"{self.campaign_id}: {self.account_id}"
-
 
 class FirstOrderUse(models.Model):
     """The order in which an account uses a coupon of a campaign for first orders.
@@ -448,6 +429,3 @@ class FirstOrderUse(models.Model):
             models.UniqueConstraint(fields=["account"], name="coupons_firstorderuse_one_per_account"),
             models.UniqueConstraint(fields=["order"], name="coupons_firstorderuse_one_per_order"),
         ]
-
-    def __str__(self) -> str:
-        return f"{self.account_id}: {self.order_id}"

@@ -30,8 +30,10 @@ FILLS = 3
 # query.
 NOTHING_MORE_MILLISECONDS = 1_000
 ABANDONED_AT_ONCE = 500
-CODES, IN_FLIGHT = "codes", "codes-in-flight"
-LISTED_UP_TO, NOTHING_MORE = "codes-listed-up-to", "codes-nothing-more"
+CODES = "codes"
+IN_FLIGHT = "codes-in-flight"
+LISTED_UP_TO = "codes-listed-up-to"
+NOTHING_MORE = "codes-nothing-more"
 NAMES = (CODES, IN_FLIGHT, "codes-takers", "codes-taken-at", LISTED_UP_TO, NOTHING_MORE)
 
 CLAIM_CODE = """

@@ -9,8 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
-
 from coupons.metrics import counters
 from coupons.models import Campaign, Coupon
 from shop.db import bulk_sql, open_transaction, transactions
@@ -27,7 +25,7 @@ SELECT {coupon}, {campaign} FROM coupons_coupon coupon
 JOIN coupons_campaign campaign ON campaign.id = coupon.campaign_id WHERE coupon.code IN ({codes})
 """
 HOLD = """
-UPDATE coupons_coupon SET status = 'held', order_id = CASE id{cases} END
+UPDATE coupons_coupon SET status = 'held', order_id = {order_ids}
 WHERE id IN ({ids}) AND status = 'issued'
 """
 REASONS = {
@@ -63,32 +61,23 @@ def find_by_code(codes: Collection[str]) -> dict[str, Coupon]:
     wanted = cells.listed(codes)
     if not wanted:
         return {}
-    coupons, campaigns = (
-        bulk_sql.reader(Coupon, alias="coupon"),
-        bulk_sql.reader(Campaign, alias="campaign"),
-    )
+    coupons = bulk_sql.reader(Coupon, alias="coupon")
+    campaigns = bulk_sql.reader(Campaign, alias="campaign")
     statement = FIND.format(coupon=coupons.selected, campaign=campaigns.selected, codes=wanted)
-    with connection.cursor() as cursor:
-        cursor.execute(statement, cells.parameters or None)
-        found = cursor.fetchall()
     width = len(coupons.names)
     by_code = {}
-    for row in found:
+    for row in bulk_sql.fetch(statement, cells.parameters):
         coupon = coupons.to_model(row[:width])
         coupon.campaign = campaigns.to_model(row[width:])
         by_code[coupon.code] = coupon
     return by_code
 
 
-def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int, now: datetime) -> int:
-    """The coupon's discount on lines of this amount that it counts over; percentages round down.
+def discount_amount(coupon: Coupon, *, items_amount: int) -> int:
+    """The discount of a usable coupon on lines of this amount that it counts over; percentages round down.
 
-    Raises `Rejected` `coupon_not_usable` with `reason`: `not_found` (None, or of another account), `void`,
-    `redeemed`, `held`, `expired` or `below_minimum`.
+    Raises `Rejected` `coupon_not_usable` with `reason` `below_minimum`.
     """
-    if coupon is None or coupon.account_id != account_id:
-        raise not_usable("not_found")
-    require_issued(coupon, now=now)
     campaign = coupon.campaign
     if items_amount < campaign.min_order_amount:
         raise not_usable("below_minimum")
@@ -137,15 +126,13 @@ def hold(orders: Mapping[Coupon, UUID]) -> None:
     if not orders:
         return
     cells = bulk_sql.SqlLiterals()
-    cases = "".join(f" WHEN {cells[coupon.pk]} THEN {cells[id]}" for coupon, id in orders.items())
-    statement = HOLD.format(cases=cases, ids=cells.listed(coupon.pk for coupon in orders))
-    with connection.cursor() as cursor:
-        cursor.execute(statement, cells.parameters or None)
-        is_held = cursor.rowcount == len(orders)
-    if not is_held:
+    by_coupon = {coupon.pk: order_id for coupon, order_id in orders.items()}
+    statement = HOLD.format(order_ids=cells.case("id", by_coupon), ids=cells.listed(by_coupon))
+    if bulk_sql.execute(statement, cells.parameters) != len(orders):
         raise transactions.ChangedMeanwhile("coupons to hold are not issued, or not any more")
     for coupon, order_id in orders.items():
-        coupon.status, coupon.order_id = Coupon.Status.HELD, order_id
+        coupon.status = Coupon.Status.HELD
+        coupon.order_id = order_id
 
 
 def locked_row(code: str) -> Row:

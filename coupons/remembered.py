@@ -69,5 +69,4 @@ def terms_changed(*, campaign_id: int) -> None:
 def require(campaign_id: int) -> Campaign:
     """The campaign as it is now. Raises `NotFound` `campaign_not_found`."""
     read = transactions.read(Campaign.objects.filter(pk=campaign_id).first)
-    missing = _("There is no campaign {campaign_id}.", campaign_id=campaign_id)
-    return required(read, missing, code=NOT_FOUND)
+    return required(read, _("There is no campaign {campaign_id}.", campaign_id=campaign_id), code=NOT_FOUND)

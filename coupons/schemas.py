@@ -1,7 +1,7 @@
 """Schemas of the bodies and queries of the HTTP API."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from django.conf import settings
@@ -17,6 +17,7 @@ from coupons.codes import codes
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from shop import clock
 from shop.errors import NotFound, Rejected
+from shop.http.json_format import JsonObject
 from shop.http.openapi import api_doc
 from shop.http.validation import (
     UNCHANGED,
@@ -29,6 +30,7 @@ from shop.http.validation import (
     PositiveAmount,
     Query,
     QueryId,
+    body,
     changes,
 )
 
@@ -287,42 +289,32 @@ class EligibleAccountsBody(BaseModel):
     total: int
 
 
-def terms(body: CreateCampaignInput | ChangeCampaignInput) -> Terms:
+def terms(given: CreateCampaignInput | ChangeCampaignInput) -> Terms:
     """The given fields, by the names of the campaign's columns."""
-    if isinstance(body, ChangeCampaignInput):
-        given = changes(body, partner="", products=[])
+    if isinstance(given, ChangeCampaignInput):
+        fields = changes(given, partner="", products=[])
     else:
-        given = body.model_dump(exclude_unset=True)
-    columns = {DISCOUNT_COLUMNS[name]: value for name, value in given.pop("discount", {}).items()}
-    return Terms(**given, **columns)  # type: ignore[typeddict-item]
+        fields = given.model_dump(exclude_unset=True)
+    columns = {DISCOUNT_COLUMNS[name]: value for name, value in fields.pop("discount", {}).items()}
+    return Terms(**fields, **columns)  # type: ignore[typeddict-item]
 
 
-def campaign_body(campaign: Campaign, *, for_staff: bool = False) -> dict[str, Any]:
-    return {
-        "id": campaign.pk,
-        "name": campaign.name,
-        "strategy": campaign.strategy,
-        "quantity": campaign.quantity,
-        "issued": campaign.issued,
-        "remaining": None if campaign.remaining is None else max(0, campaign.remaining),
-        "opens_at": campaign.opens_at,
-        "closes_at": campaign.closes_at,
-        "code_source": campaign.code_source,
-        "shared_code": campaign.shared_code if for_staff else None,
-        "partner": campaign.partner or None,
-        "discount": _discount(campaign),
-        "currency": settings.CURRENCY,
-        "coupon_valid_for_days": campaign.coupon_valid_for_days,
-        "products": campaign.product_ids,
-        "first_order_only": campaign.first_order_only,
-        "eligible": campaign.eligible,
-        "status": campaign.status_at(clock.now()),
-        "created_at": campaign.created_at,
-        "updated_at": campaign.changed_at,
-    }
+def campaign_body(campaign: Campaign, *, for_staff: bool = False) -> JsonObject:
+    return body(
+        CampaignBody,
+        campaign,
+        remaining=None if campaign.remaining is None else max(0, campaign.remaining),
+        shared_code=campaign.shared_code if for_staff else None,
+        partner=campaign.partner or None,
+        discount=_discount(campaign),
+        currency=settings.CURRENCY,
+        products=campaign.product_ids,
+        status=campaign.status_at(clock.now()),
+        updated_at=campaign.changed_at,
+    )
 
 
-def coupon_body(coupon: Coupon) -> dict[str, Any]:
+def coupon_body(coupon: Coupon) -> JsonObject:
     """The body of a coupon whose campaign is loaded."""
     return {
         "code": coupon.code,
@@ -338,10 +330,10 @@ def coupon_body(coupon: Coupon) -> dict[str, Any]:
     }
 
 
-def ticket_body(queued: Queued) -> dict[str, Any]:
+def ticket_body(queued: Queued) -> JsonObject:
     ticket = queued.ticket
     return {
-        "id": str(ticket.pk),
+        "id": ticket.pk,
         "campaign": ticket.campaign_id,
         "account": ticket.account_id,
         "status": ticket.status,
@@ -350,19 +342,15 @@ def ticket_body(queued: Queued) -> dict[str, Any]:
     }
 
 
-def code_body(code: PoolCode) -> dict[str, Any]:
+def code_body(code: PoolCode) -> JsonObject:
     """The body of a code whose coupon is loaded."""
     # A code in flight may be released again.
     is_in_flight = code.status == PoolCode.Status.IN_FLIGHT
-    return {
-        "code": code.code,
-        "status": PoolCode.Status.AVAILABLE if is_in_flight else code.status,
-        "position": code.coupon.position if code.coupon else None,
-        "added_at": code.added_at,
-    }
+    status = PoolCode.Status.AVAILABLE if is_in_flight else code.status
+    return body(PoolCodeBody, code, status=status, position=code.coupon.position if code.coupon else None)
 
 
-def _discount(campaign: Campaign) -> dict[str, Any]:
+def _discount(campaign: Campaign) -> JsonObject:
     return {name: getattr(campaign, column) for name, column in DISCOUNT_COLUMNS.items()}
 
 

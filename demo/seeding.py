@@ -44,7 +44,8 @@ PRICES = {
     "Cap": 22_000,
     "Umbrella": 31_000,
 }
-POOL, POOL_CODES = Campaign.CodeSource.POOL, 500
+POOL = Campaign.CodeSource.POOL
+POOL_CODES = 500
 # Scarce products of the sales: the first delivery of each, and its limit for an account.
 LAMP = StockRow(sku="DROP-LAMP", name="Desk lamp, numbered", price=48_000, quantity=20), 2
 CHAIR = StockRow(sku="DROP-CHAIR", name="The last chair", price=90_000, quantity=1), None
@@ -87,12 +88,11 @@ def _open_accounts(names: Sequence[str], password: str) -> None:
 def seed_products(count: int, stock: int) -> None:
     """Create `DEMO-0001` and so on, each with `stock` units on hand."""
     things = zip(range(1, count + 1), cycle(PRICES.items()), strict=False)
-    _create_missing(
-        [
-            StockRow(sku=f"DEMO-{number:04}", name=f"{name} no. {number}", price=price, quantity=stock)
-            for number, (name, price) in things
-        ]
-    )
+    rows = [
+        StockRow(sku=f"DEMO-{number:04}", name=f"{name} no. {number}", price=price, quantity=stock)
+        for number, (name, price) in things
+    ]
+    _create_missing(rows)
 
 
 def _create_missing(rows: Sequence[StockRow]) -> None:

@@ -39,7 +39,10 @@ def storefront(request: HttpRequest) -> HttpResponse:
         return problems.from_error(
             NotFound(_("There is no such page.")), translation.get_language()
         ).to_django()
-    texts = _read_texts()
+    lines = render_to_string("storefront/texts.txt").splitlines()
+    texts = dict(line.split(": ", 1) for line in lines if line)
+    for kind, named in STATUSES.items():
+        texts |= {f"{kind}.{status}": gettext(WORDS[status]) for status in named.split()}
     options = {
         "api": views.API_PREFIX.rstrip("/"),
         "brand": settings.UNFOLD["SITE_HEADER"],
@@ -55,12 +58,3 @@ def storefront(request: HttpRequest) -> HttpResponse:
     response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response["Cache-Control"] = "no-cache"
     return response
-
-
-def _read_texts() -> dict[str, str]:
-    """The scripts' texts in the reader's language, by their names."""
-    lines = render_to_string("storefront/texts.txt").splitlines()
-    texts = dict(line.split(": ", 1) for line in lines if line)
-    for kind, named in STATUSES.items():
-        texts |= {f"{kind}.{status}": gettext(WORDS[status]) for status in named.split()}
-    return texts

@@ -24,7 +24,8 @@ from shop.observability import gauges
 from shop.observability.gauges import Source
 
 CACHE_SECONDS = 1.0
-MOST_CAMPAIGNS, MOST_PRODUCTS = 8, 12
+MOST_CAMPAIGNS = 8
+MOST_PRODUCTS = 12
 STATES = {"campaigns": "status", "products": "availability"}
 API_DOCS = "/api/docs/"
 # Below the address of the documentation's site.
@@ -62,23 +63,20 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def _render_all() -> dict[str, bytes]:
-    read, rendered = _read_figures(), {}
+    read = _read_figures()
+    site = settings.DOCUMENTATION_URL
+    pages = [(name, f"{site.rstrip('/')}/{page}", about) for name, page, about in DOCUMENTATION if site]
+    links = [*([STOREFRONT] if settings.DEMO else []), *pages, *LINKS]
+    rendered = {}
     for language, _name in settings.LANGUAGES:
         with translation.override(language):
             figures = {
                 name: rows and [row | {"label": status_word(row[STATES[name]])} for row in rows]
                 for name, rows in read.items()
             }
-            context = {"figures": figures, "links": _links(), "is_demo": settings.IS_MAKE_RUN}
+            context = {"figures": figures, "links": links, "is_demo": settings.IS_MAKE_RUN}
             rendered[language] = render_to_string("demo/welcome.html", context).encode()
     return rendered
-
-
-def _links() -> list[tuple[Any, str, Any]]:
-    """Name, address and description of each: the storefront where it is on, documentation with a site."""
-    site = settings.DOCUMENTATION_URL
-    pages = [(name, f"{site.rstrip('/')}/{page}", about) for name, page, about in DOCUMENTATION if site]
-    return [*([STOREFRONT] if settings.DEMO else []), *pages, *LINKS]
 
 
 def _read_figures() -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The operators' pages of the event feed, of webhook endpoints and of what is delivered to them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -17,7 +16,7 @@ from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints
 from shop import form_fields
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, button, run_for_selected
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button, run_for_selected
 from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import link, status_label
 from shop.admin_base.lists import RecordsAdmin, column
@@ -59,7 +58,7 @@ class ReplayForm(ActionForm):
         help_text=_("The id of an order."),
     )
 
-    def check(self, data: dict[str, Any]) -> dict[str, Any]:
+    def check(self, data: FormData) -> FormData:
         type, since, before, order_id = (data[name] for name in NAMES)
         dead = deliveries.find_dead(type=type.strip(), since=since, before=before, order_id=order_id)
         return data | {"dead": dead}
@@ -93,7 +92,7 @@ def _preview(dead: "QuerySet[WebhookDelivery]") -> ActionPreview:
     )
 
 
-def _replay(data: Mapping[str, Any]) -> str:
+def _replay(data: FormData) -> str:
     """Replay at most `MOST_RESENT`, and say what is left: a repeat finds those that are still dead."""
     ids = data["dead"].values_list("id", flat=True)[: deliveries.MOST_RESENT]
     queued = len(deliveries.resend_dead(list(ids), reason=data["reason"]))

@@ -19,7 +19,7 @@ from shop.errors import Unavailable
 from shop.http import prefer
 from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import extend_schema
+from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
 from shop.http.pagination import paginate
 from shop.http.permissions import require_claim_of_staff, require_staff_permission
 from shop.http.validation import Nothing, changes, read, read_query
@@ -31,9 +31,8 @@ MOST_WAITING = 8
 """Calls of one account that wait for an event in a process; a further one is answered at once."""
 CHECK_SECONDS = 1.0
 """Between two reads of a call that waits: events of other types wake it too."""
-STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
-OF_ONE = api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]})
-BUILT_IN = api_doc.refusals({409: ["built_in_endpoint"]})
+OF_ONE = STAFF_ONLY | {404: ["not_found"]}
+BUILT_IN = {409: ["built_in_endpoint"]}
 READ_SCOPE = required_scope(Resource.EVENTS, "GET")
 
 
@@ -59,8 +58,8 @@ class Events(View):
             api_doc.PAGING[0],
             api_doc.PREFER_WAIT,
         ],
-        responses={200: schemas.FeedPageBody}
-        | api_doc.refusals({403: ["permission_denied"], 410: ["cursor_expired"]}),
+        responses={200: schemas.FeedPageBody},
+        refused={403: ["permission_denied"], 410: ["cursor_expired"]},
     )
     @burst
     async def get(self, request: Request) -> JSONResponse:
@@ -127,7 +126,8 @@ class WebhookEndpoints(View):
         description="The data platform is one of them. It is set up by the settings, and sent batches by its "
         "own protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.",
         parameters=api_doc.PAGING,
-        responses={200: api_doc.Page[schemas.WebhookEndpointBody]} | STAFF_ONLY,
+        responses={200: api_doc.Page[schemas.WebhookEndpointBody]},
+        refused=STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:
         require_staff_permission(request, "events.view_webhookendpoint")
@@ -141,9 +141,8 @@ class WebhookEndpoints(View):
         "while the account that made it may read them, and the API key, if one made it, is not revoked.",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateWebhookEndpointInput,
-        responses={201: schemas.NewWebhookEndpointBody}
-        | STAFF_ONLY
-        | api_doc.refusals({409: ["too_many_endpoints"]}),
+        responses={201: schemas.NewWebhookEndpointBody},
+        refused=STAFF_ONLY | {409: ["too_many_endpoints"]},
     )
     def post(self, request: Request) -> Response:
         account_id = require_staff_permission(request, "events.add_webhookendpoint", READ_EVENTS)
@@ -158,7 +157,7 @@ class OneWebhookEndpoint(View):
     further_scopes = {"PATCH": READ_SCOPE}
 
     @extend_schema(
-        summary="One webhook endpoint (staff)", responses={200: schemas.WebhookEndpointBody} | OF_ONE
+        summary="One webhook endpoint (staff)", responses={200: schemas.WebhookEndpointBody}, refused=OF_ONE
     )
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "events.view_webhookendpoint")
@@ -170,7 +169,8 @@ class OneWebhookEndpoint(View):
         "meanwhile, as far as events are kept, and before that `events.skipped` if some were deleted. From "
         "then on it is sent events for the account, and the API key, by which it was changed.",
         request=schemas.ChangeWebhookEndpointInput,
-        responses={200: schemas.WebhookEndpointBody} | OF_ONE | BUILT_IN,
+        responses={200: schemas.WebhookEndpointBody},
+        refused=OF_ONE | BUILT_IN,
     )
     def patch(self, request: Request, endpoint_id: UUID) -> Response:
         account_id = require_staff_permission(request, "events.change_webhookendpoint", READ_EVENTS)
@@ -183,7 +183,8 @@ class OneWebhookEndpoint(View):
     @extend_schema(
         summary="Delete a webhook endpoint (staff)",
         description="Its deliveries are deleted with it. A request that is under way may still arrive.",
-        responses={204: None} | OF_ONE | BUILT_IN,
+        responses={204: None},
+        refused=OF_ONE | BUILT_IN,
     )
     def delete(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "events.change_webhookendpoint")
@@ -200,9 +201,8 @@ class RotateWebhookSecret(View):
         description="`secret` is shown this once. For 24 hours deliveries bear the signatures of both, and "
         "then that of the new one alone.",
         request=Nothing,
-        responses={200: schemas.NewWebhookEndpointBody}
-        | OF_ONE
-        | api_doc.refusals({409: ["built_in_endpoint", "too_many_secrets"]}),
+        responses={200: schemas.NewWebhookEndpointBody},
+        refused=OF_ONE | {409: ["built_in_endpoint", "too_many_secrets"]},
     )
     def post(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "events.change_webhookendpoint", READ_EVENTS)
@@ -216,7 +216,8 @@ class WebhookDeliveries(View):
     @extend_schema(
         summary="The deliveries to a webhook endpoint, newest first (staff)",
         parameters=[OpenApiParameter("status", str, enum=get_args(schemas.DeliveryStatus)), *api_doc.PAGING],
-        responses={200: api_doc.Page[schemas.WebhookDeliveryBody]} | OF_ONE,
+        responses={200: api_doc.Page[schemas.WebhookDeliveryBody]},
+        refused=OF_ONE,
     )
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "events.view_webhookdelivery")
@@ -233,9 +234,8 @@ class ResendDelivery(View):
         description="With the same id. It is sent at once, and then tried as a new one is. It may then come "
         "after later events of its order.",
         request=schemas.ResendInput,
-        responses={202: schemas.WebhookDeliveryBody}
-        | OF_ONE
-        | api_doc.refusals({409: ["endpoint_disabled", "event_expired"]}),
+        responses={202: schemas.WebhookDeliveryBody},
+        refused=OF_ONE | {409: ["endpoint_disabled", "event_expired"]},
     )
     def post(self, request: Request, endpoint_id: UUID, delivery_id: int) -> Response:
         require_staff_permission(request, "events.change_webhookendpoint")
@@ -252,9 +252,8 @@ class TestWebhookEndpoint(View):
         description="An event of the type `webhook.test`, which is sent at once; the list of deliveries "
         "shows what came of it.",
         request=Nothing,
-        responses={202: schemas.WebhookDeliveryBody}
-        | OF_ONE
-        | api_doc.refusals({409: ["built_in_endpoint", "endpoint_disabled", "too_many_tests"]}),
+        responses={202: schemas.WebhookDeliveryBody},
+        refused=OF_ONE | {409: ["built_in_endpoint", "endpoint_disabled", "too_many_tests"]},
     )
     def post(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "events.change_webhookendpoint")

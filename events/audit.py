@@ -19,8 +19,8 @@ from shop import clock
 from shop.models import JournalLine
 from shop.operations.audits.checks import (
     OFFENDERS_REPORTED,
+    Chosen,
     LawReport,
-    Rows,
     Subject,
     WholeCheck,
     count,
@@ -37,7 +37,7 @@ def audit() -> list[LawReport]:
     return [positions_have_no_gaps(), ends_are_given_positions(), lines_have_their_events()]
 
 
-def positions_have_no_gaps(event_ids: Rows | None = None) -> LawReport:
+def positions_have_no_gaps(event_ids: Chosen = None) -> LawReport:
     """Before each event, back to those that were deleted, is the event of the position before, or a gap.
 
     Offenders are positions without an event, and events that should have been deleted.
@@ -63,7 +63,7 @@ def ends_are_given_positions() -> LawReport:
     return report("L15", 0, offenders)
 
 
-def lines_have_their_events(line_ids: Rows | None = None) -> LawReport:
+def lines_have_their_events(line_ids: Chosen = None) -> LawReport:
     """Each line of the journal that is an event, and is young enough, has it in the feed.
 
     That it has no second one is a constraint's. Offenders are lines.

@@ -18,7 +18,8 @@ def examine() -> Iterator[Finding]:
         yield from _data_platform()
     else:
         yield judge("data platform", "off: DATA_PLATFORM_URL is empty", False)
-    seconds, missing = reading.unsequenced_seconds(), reading.missing_positions()
+    seconds = reading.unsequenced_seconds()
+    missing = reading.missing_positions()
     found = f"the oldest event without a position has waited for {seconds:,.0f} s"
     yield judge("event feed", found, seconds > LATE_POSITION_SECONDS)
     found = f"{missing:,} have no event" if missing else "without gaps"
@@ -26,7 +27,8 @@ def examine() -> Iterator[Finding]:
 
 
 def _data_platform() -> Iterator[Finding]:
-    dead, refused = deliveries.dead_count(), deliveries.refused_count()
+    dead = deliveries.dead_count()
+    refused = deliveries.refused_count()
     yield judge("dead events", f"{dead} were refused for good, or given up" if dead else "none", dead > 0)
     found = f"{refused} are refused for good, and retried for an hour at most" if refused else "none"
     yield judge("refused events", found, refused > 0)

@@ -29,7 +29,8 @@ class FeedEvent(models.Model):
     data = models.JSONField(_("data"))
 
     class Meta:
-        verbose_name, verbose_name_plural = _("event"), _("events")
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
         constraints = [
             models.UniqueConstraint(fields=["position"], name="events_feedevent_one_per_position"),
             models.UniqueConstraint(fields=["event_id"], name="events_feedevent_one_per_event_id"),
@@ -52,7 +53,8 @@ class FeedState(models.Model):
     gaps = models.JSONField(_("gaps"), default=list)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("state of the event feed"), _("states of the event feed")
+        verbose_name = _("state of the event feed")
+        verbose_name_plural = _("states of the event feed")
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(swept_position__gte=0)
@@ -114,7 +116,8 @@ class WebhookEndpoint(models.Model):
     leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("webhook endpoint"), _("webhook endpoints")
+        verbose_name = _("webhook endpoint")
+        verbose_name_plural = _("webhook endpoints")
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(kind="data_platform") | ~models.Q(secret=""),
@@ -175,7 +178,8 @@ class WebhookDelivery(models.Model):
     delivered_at = models.DateTimeField(_("delivered at"), null=True, blank=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("webhook delivery"), _("webhook deliveries")
+        verbose_name = _("webhook delivery")
+        verbose_name_plural = _("webhook deliveries")
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(status="pending", next_attempt_at__isnull=False, delivered_at__isnull=True)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints
+from shop.http.json_format import JsonObject
 from shop.http.openapi import api_doc
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 from shop.http.validation import UNCHANGED, ChangeInput, Input, Query, QueryNumber, body
@@ -125,7 +126,7 @@ class WebhookDeliveryBody(BaseModel):
     created_at: datetime
 
 
-def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+def endpoint_body(endpoint: WebhookEndpoint) -> JsonObject:
     return body(
         WebhookEndpointBody,
         endpoint,
@@ -135,14 +136,14 @@ def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
     )
 
 
-def listed_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+def listed_endpoint_body(endpoint: WebhookEndpoint) -> JsonObject:
     """As lists have it."""
     return endpoint_body(endpoint) | {"url": public_addresses.shown(endpoints.address_of(endpoint))}
 
 
-def new_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+def new_endpoint_body(endpoint: WebhookEndpoint) -> JsonObject:
     return endpoint_body(endpoint) | {"secret": endpoint.secret}
 
 
-def delivery_body(row: WebhookDelivery) -> dict[str, Any]:
+def delivery_body(row: WebhookDelivery) -> JsonObject:
     return body(WebhookDeliveryBody, row, event=row.event_id)

@@ -13,7 +13,7 @@ from shop.db import secondary
 from shop.db.mysql.patience import statement_limit
 from shop.http import cached_lists, json_format, keyed_calls
 from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import extend_schema
+from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, body, changes, read, read_query
@@ -23,15 +23,6 @@ from shop.scopes import Resource
 
 SEARCH_SECONDS = 1
 """For the statement of a search; after it the server itself ends the statement."""
-STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
-SEARCH = OpenApiParameter(
-    "search", str, description="Five words at most, which the sku or the name must contain."
-)
-SKU = OpenApiParameter("sku", str)
-AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in products.Availability])
-
-DAYS = {"type": "integer", "minimum": 1, "maximum": ranking.MOST_DAYS, "default": ranking.RANK_DAYS}
-RANKED = {"type": "integer", "minimum": 1, "maximum": ranking.MOST_RANKED, "default": 5}
 
 
 class Products(View):
@@ -43,8 +34,17 @@ class Products(View):
         description="Staff see inactive ones too. With `availability` alone a page looks at 20,000 products "
         "at most: it may have fewer results than `limit`, or none, while `next` leads on. "
         + api_doc.CACHED_LIST,
-        parameters=[SKU, SEARCH, AVAILABILITY, api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
-        responses={200: api_doc.Page[schemas.ProductBody], 304: api_doc.NOT_MODIFIED},
+        parameters=[
+            OpenApiParameter("sku", str),
+            OpenApiParameter(
+                "search", str, description="Five words at most, which the sku or the name must contain."
+            ),
+            OpenApiParameter("availability", str, enum=[one.value for one in products.Availability]),
+            api_doc.IF_NONE_MATCH,
+            api_doc.ETAG,
+        ],
+        page_of=schemas.ProductBody,
+        responses={304: api_doc.NOT_MODIFIED},
     )
     @burst
     async def get(self, request: Request) -> JSONResponse:
@@ -54,12 +54,12 @@ class Products(View):
         summary="Create a product (staff)",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateProductInput,
-        responses={201: schemas.ProductBody} | STAFF_ONLY | api_doc.refusals({409: ["sku_exists"]}),
+        responses={201: schemas.ProductBody},
+        refused=STAFF_ONLY | {409: ["sku_exists"]},
     )
     def post(self, request: Request) -> Response:
         require_staff_permission(request, "inventory.add_product")
-        data = read(schemas.CreateProductInput, request)
-        product = products.create(**data.model_dump())
+        product = products.create(**read(schemas.CreateProductInput, request).model_dump())
         cached_lists.expire()
         address = f"{request.path}/{product.id}"
         return Response(schemas.product_body(product), status=201, headers={"Location": address})
@@ -75,8 +75,16 @@ class PopularProducts(View):
         "many days before it, in the shop's time zone. Products of which nothing is left of that are not in "
         "it; of equals the one with the smaller `id` comes first. It is 5 seconds behind payments at most.",
         parameters=[
-            OpenApiParameter("days", DAYS, description="Full days before that day."),
-            OpenApiParameter("limit", RANKED, description="How many at most."),
+            OpenApiParameter(
+                "days",
+                {"type": "integer", "minimum": 1, "maximum": ranking.MOST_DAYS, "default": ranking.RANK_DAYS},
+                description="Full days before that day.",
+            ),
+            OpenApiParameter(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": ranking.MOST_RANKED, "default": 5},
+                description="How many at most.",
+            ),
             OpenApiParameter("date", date, description="The last day; today by default, and at the latest."),
         ],
         responses={200: schemas.RankingBody},
@@ -103,13 +111,12 @@ class OneProduct(View):
     @extend_schema(
         summary="Change a product (staff)",
         request=schemas.ChangeProductInput,
-        responses={200: schemas.ProductBody}
-        | api_doc.refusals({403: ["approval_required", "permission_denied"], 409: ["sku_exists"]}),
+        responses={200: schemas.ProductBody},
+        refused={403: ["approval_required", "permission_denied"], 409: ["sku_exists"]},
     )
     def patch(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.change_product")
-        given = changes(read(schemas.ChangeProductInput, request))
-        product = products.change(product_id=product_id, **given)
+        product = products.change(product_id=product_id, **changes(read(schemas.ChangeProductInput, request)))
         cached_lists.expire()
         return Response(schemas.product_body(product))
 
@@ -124,7 +131,8 @@ class PauseProduct(View):
         "`POST /orders` is 409 `product_paused`. Orders that are placed already go on. A paused product "
         "stays as it is.",
         request=PauseInput,
-        responses={200: schemas.ProductBody} | STAFF_ONLY,
+        responses={200: schemas.ProductBody},
+        refused=STAFF_ONLY,
     )
     def post(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.change_product")
@@ -152,9 +160,8 @@ class StockAdjustments(View):
         summary="Adjust what is on hand (staff)",
         parameters=[api_doc.IDEMPOTENCY_KEY],
         request=schemas.AdjustStockInput,
-        responses={201: schemas.StockMovementBody}
-        | STAFF_ONLY
-        | api_doc.refusals({409: ["insufficient_stock"]}),
+        responses={201: schemas.StockMovementBody},
+        refused=STAFF_ONLY | {409: ["insufficient_stock"]},
     )
     def post(self, request: Request, product_id: int) -> JSONResponse:
         staff_id = require_staff_permission(request, "inventory.add_stockmovement")
@@ -173,11 +180,12 @@ class StockAdjustments(View):
 class Stock(View):
     resource = Resource.PRODUCTS
 
-    @extend_schema(summary="A product's stock (staff)", responses={200: schemas.StockBody} | STAFF_ONLY)
+    @extend_schema(
+        summary="A product's stock (staff)", responses={200: schemas.StockBody}, refused=STAFF_ONLY
+    )
     def get(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.view_product")
-        product = products.get(product_id=product_id, include_inactive=True)
-        return Response(body(schemas.StockBody, product))
+        return Response(body(schemas.StockBody, products.get(product_id=product_id, include_inactive=True)))
 
 
 class StockMovements(View):
@@ -185,8 +193,8 @@ class StockMovements(View):
 
     @extend_schema(
         summary="The movements of a product's stock, newest first (staff)",
-        parameters=api_doc.PAGING,
-        responses={200: api_doc.Page[schemas.StockMovementBody]} | STAFF_ONLY,
+        page_of=schemas.StockMovementBody,
+        refused=STAFF_ONLY,
     )
     def get(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.view_stockmovement")
@@ -216,9 +224,7 @@ def _page(request: Request, database: str = DEFAULT_DB_ALIAS, *, include_inactiv
     is_bounded = query.availability is not None and not (query.sku or query.search)
     limit = statement_limit(connections[database], seconds=SEARCH_SECONDS) if query.search else nullcontext()
     with limit:
-        return paginate(
-            request, found.using(database), schemas.product_body, ordering=["id"], is_bounded=is_bounded
-        )
+        return paginate(request, found.using(database), schemas.product_body, is_bounded=is_bounded)
 
 
 def _sees_inactive(request: Request) -> bool:

@@ -2,17 +2,16 @@
 
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import F, Max, Q, Sum
 from django.db.models.functions import Coalesce
 
 from inventory import ranking
 from inventory.models import Delivery, Product
-from shop.db.bulk_sql import SqlLiterals
+from shop.db import bulk_sql
 from shop.operations.audits.checks import (
     OFFENDERS_REPORTED,
+    Chosen,
     LawReport,
-    Rows,
     Subject,
     WholeCheck,
     count,
@@ -47,7 +46,7 @@ def reserved_is_within_on_hand() -> LawReport:
     return report("L4", Product.objects.count(), offenders_of(broken.order_by("id")))
 
 
-def on_hand_is_the_sum_of_movements(product_ids: Rows | None = None) -> LawReport:
+def on_hand_is_the_sum_of_movements(product_ids: Chosen = None) -> LawReport:
     """L5, first half: what is on hand is the sum of the movements, with what is carried of those that an
     earlier release archived. Offenders are product ids. One statement sees all sides at one moment.
     """
@@ -65,17 +64,16 @@ def rankings_are_the_tables() -> LawReport:
     return report("L5", 0, [f"ranking of {day} in Redis" for day in ranking.differing_days()])
 
 
-def each_delivery_came_in_once(delivery_ids: Rows | None = None) -> LawReport:
+def each_delivery_came_in_once(delivery_ids: Chosen = None) -> LawReport:
     """L8 for deliveries: its movements, with those counted as archived, sum to what it received. Offenders
     are delivery ids. One statement reads the movements once: they have no index by delivery.
     """
     ids = [UUID(str(id)) for id in delivery_ids or ()]
-    literals = SqlLiterals()
+    literals = bulk_sql.SqlLiterals()
     chosen = f" AND delivery.id IN ({literals.listed(ids)})" if delivery_ids is not None else ""
     moved = f" AND delivery_id IN ({literals.listed(ids)})" if delivery_ids is not None else ""
-    with connection.cursor() as cursor:
-        cursor.execute(MISCOUNTED.format(chosen=chosen, moved=moved, limit=OFFENDERS_REPORTED))
-        offenders = [UUID(str(id)) for (id,) in cursor.fetchall()]
+    found = bulk_sql.fetch(MISCOUNTED.format(chosen=chosen, moved=moved, limit=OFFENDERS_REPORTED))
+    offenders = [UUID(str(id)) for (id,) in found]
     return report("L8", count(Delivery.objects.all(), delivery_ids), offenders)
 
 

@@ -13,19 +13,19 @@ from django.db import IntegrityError
 
 from inventory import product_days
 from inventory.models import LostDemand, Product
-from inventory.product_days import LostChange
+from inventory.product_days import Change
 from shop import clock
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, key_walks, transactions
 from shop.repeated_work import RepeatedWork
 
 Reason = LostDemand.Reason
 MOST_WAITING = 50_000
 """Notes of a process, some 200 bytes each."""
-GROUP, GROUPS_PER_PASS = 500, 4
+GROUP = 500
+GROUPS_PER_PASS = 4
 PAUSE_SECONDS = 1.0
 DAYS_KEPT = 2
 """Today and the day before, of which processes may still write."""
-SWEPT_AT_ONCE = 1_000
 
 
 class Loss(NamedTuple):
@@ -58,12 +58,11 @@ def write_waiting() -> int:
         group = [_waiting.popitem()[1] for _ in range(min(GROUP, len(_waiting)))]
         if not group:
             break
-        write = partial(transactions.run, partial(_write, group), transactions.REPEATABLE)
         try:
-            written += write()
+            written += transactions.run(partial(_write, group), transactions.REPEATABLE)
         except IntegrityError:
-            # Another process counted one of them meanwhile, and it is found now.
-            written += write()
+            # Another process counted one of them meanwhile, and it is found next time.
+            note(group)
     return written
 
 
@@ -76,16 +75,15 @@ def _write(group: Sequence[Loss]) -> int:
     )
     known = set(counted.values_list("day", "product_id", "account_id"))
     prices = dict(Product.objects.filter(id__in=product_ids).values_list("id", "price"))
-    rows, changes = [], []
+    rows = []
+    changes = []
     for loss in sorted(group):
         if loss[:3] in known or loss.product_id not in prices:
             continue
         amount = prices[loss.product_id] * loss.units if loss.amount is None else loss.amount
         rows.append((loss.day.isoformat(), *loss[1:5], amount))
-        number = {f"lost_{loss.reason}": 1}
-        changes.append(
-            LostChange(loss.day, loss.product_id, lost_units=loss.units, lost_amount=amount, **number)
-        )
+        numbers = {"lost_units": loss.units, "lost_amount": amount, f"lost_{loss.reason}": 1}
+        changes.append(Change(loss.day, loss.product_id, numbers))
     bulk_sql.insert(TABLE, rows)
     product_days.add(changes)
     return len(rows)
@@ -93,10 +91,7 @@ def _write(group: Sequence[Loss]) -> int:
 
 def sweep() -> int:
     """Delete the rows of days that nothing is counted on any more. Returns how many."""
-    old, swept = LostDemand.objects.filter(day__lte=clock.today() - timedelta(days=DAYS_KEPT)), 0
-    while keys := list(old.values_list("pk", flat=True)[:SWEPT_AT_ONCE]):
-        swept += transactions.run(LostDemand.objects.filter(pk__in=keys).delete, transactions.REPEATABLE)[0]
-    return swept
+    return key_walks.delete(LostDemand.objects.filter(day__lte=clock.today() - timedelta(days=DAYS_KEPT)))
 
 
 thread = RepeatedWork(write_waiting, name="lost demand", pause=lambda: PAUSE_SECONDS)

@@ -1,15 +1,14 @@
 """Products with their stock, deliveries and stock movements."""
 
-from datetime import datetime
-
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
-from shop.fields import CreatedAtField, ExactCharField
+from shop.fields import CreatedAtField, Dated, ExactCharField
+from shop.lazy_texts import Text
 
 
-class Product(models.Model):
+class Product(Dated):
     """Something that is sold, with its stock.
 
     `on_hand` is what the warehouse has, `reserved` what open orders hold of it; available is the difference.
@@ -56,14 +55,6 @@ class Product(models.Model):
     version = models.PositiveBigIntegerField(
         _("version"), default=0, help_text=_("Counts changes of the stock.")
     )
-    created_at = CreatedAtField(verbose_name=_("created at"))
-    updated_at = models.DateTimeField(
-        _("updated at"),
-        null=True,
-        blank=True,
-        editable=False,
-        help_text=_("When an operator changed it last; empty: never."),
-    )
 
     class Meta:
         verbose_name = _("product")
@@ -90,11 +81,6 @@ class Product(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sku} {self.name}"
-
-    @property
-    def changed_at(self) -> datetime:
-        """When its terms, or a pause, were written last."""
-        return self.updated_at or self.created_at
 
     @property
     def available(self) -> int:
@@ -155,7 +141,7 @@ class StockMovement(models.Model):
     product = models.ForeignKey(
         Product, verbose_name=_("product"), on_delete=models.PROTECT, related_name="movements"
     )
-    kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind)
     delta = models.BigIntegerField(_("delta"))
     on_hand_after = models.BigIntegerField(_("on hand after"))
     order = models.ForeignKey(
@@ -200,6 +186,10 @@ class StockMovement(models.Model):
         }
 
 
+def _number(name: Text) -> "models.BigIntegerField[int, int]":
+    return models.BigIntegerField(name, default=0, db_default=0)
+
+
 class ProductDay(models.Model):
     """What was sold, refunded and lost of a product on a day of the shop's time zone.
 
@@ -215,25 +205,22 @@ class ProductDay(models.Model):
     product = models.ForeignKey(
         Product, verbose_name=_("product"), on_delete=models.PROTECT, db_constraint=False, related_name="days"
     )
-    units_sold = models.BigIntegerField(_("units sold"), default=0, db_default=0)
-    sold_amount = models.BigIntegerField(_("sold amount"), default=0, db_default=0)
-    units_refunded = models.BigIntegerField(_("units refunded"), default=0, db_default=0)
-    refunded_amount = models.BigIntegerField(_("refunded amount"), default=0, db_default=0)
+    units_sold = _number(_("units sold"))
+    sold_amount = _number(_("sold amount"))
+    units_refunded = _number(_("units refunded"))
+    refunded_amount = _number(_("refunded amount"))
 
-    lost_units = models.BigIntegerField(_("lost units"), default=0, db_default=0)
-    lost_amount = models.BigIntegerField(_("lost amount"), default=0, db_default=0)
-    lost_sold_out = models.BigIntegerField(_("lost as sold out"), default=0, db_default=0)
-    lost_over_limit = models.BigIntegerField(_("lost as over a limit"), default=0, db_default=0)
-    lost_expired = models.BigIntegerField(_("lost as expired"), default=0, db_default=0)
-    lost_declined = models.BigIntegerField(_("lost as declined"), default=0, db_default=0)
-    lost_given_up = models.BigIntegerField(_("lost as given up"), default=0, db_default=0)
+    lost_units = _number(_("lost units"))
+    lost_amount = _number(_("lost amount"))
+    lost_sold_out = _number(_("lost as sold out"))
+    lost_over_limit = _number(_("lost as over a limit"))
+    lost_expired = _number(_("lost as expired"))
+    lost_declined = _number(_("lost as declined"))
+    lost_given_up = _number(_("lost as given up"))
 
     class Meta:
         verbose_name = _("product's day")
         verbose_name_plural = _("products' days")
-
-    def __str__(self) -> str:
-        return f"{self.day} {self.product_id}"
 
 
 class LostDemand(models.Model):
@@ -265,7 +252,7 @@ class LostDemand(models.Model):
         db_constraint=False,
         related_name="+",
     )
-    reason = models.CharField(_("reason"), max_length=12, choices=Reason.choices)
+    reason = models.CharField(_("reason"), max_length=12, choices=Reason)
     units = models.BigIntegerField(_("units"))
     amount = models.BigIntegerField(_("amount"))
 
@@ -277,9 +264,6 @@ class LostDemand(models.Model):
                 fields=["day", "product", "account"], name="inventory_lostdemand_once_an_account_and_day"
             )
         ]
-
-    def __str__(self) -> str:
-        return f"{self.day} {self.product_id} {self.account_id}"
 
 
 class CarriedStock(models.Model):
@@ -302,6 +286,3 @@ class CarriedStock(models.Model):
     class Meta:
         verbose_name = _("carried stock")
         verbose_name_plural = _("carried stock")
-
-    def __str__(self) -> str:
-        return f"{self.delta:+d}"

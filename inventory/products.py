@@ -51,7 +51,8 @@ CHANGE = "product.change"
 # More than any use needs, and within the integers of every database.
 LARGEST_THRESHOLD = 10**9
 LARGEST_LIMIT = 10**9
-INACTIVE, PAUSED = "inactive", "paused"
+INACTIVE = "inactive"
+PAUSED = "paused"
 WITH_AVAILABILITY = {
     Availability.AVAILABLE: Q(on_hand__gt=F("reserved")),
     Availability.RESERVED: Q(on_hand=F("reserved"), reserved__gt=0),
@@ -141,7 +142,9 @@ def require_approval(product: Product, terms: Mapping[str, Any]) -> None:
     A cut counts from the highest price within a day, by the journal, so that small ones add up. Exact for a
     product that is locked.
     """
-    percent, price, subject = settings.PRICE_CUT_PERCENT, terms.get("price"), f"product {product.pk}"
+    percent = settings.PRICE_CUT_PERCENT
+    price = terms.get("price")
+    subject = f"product {product.pk}"
     if percent is None or price is None or price >= product.price or not approvals.is_bound():
         return
     since = clock.now() - timedelta(days=1)
@@ -196,9 +199,6 @@ def set_paused(*, product_id: int, is_paused: bool, reason: str) -> Product:
     product = pausing.set_paused(partial(lock, product_id), "product", is_paused=is_paused, reason=reason)
     stock_levels.publish_on_commit([product])
     return product
-
-
-pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paused=False)
 
 
 def _found(products: "QuerySet[Product]", product_id: int) -> Product:

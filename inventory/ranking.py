@@ -7,8 +7,7 @@ What Redis lacks, or is too old to keep, the database answers.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db.models import F, Sum
@@ -24,39 +23,33 @@ from shop.redis import gates, redis_client
 # One hash tag, because a script uses several keys, and Redis Cluster requires them in one slot.
 DAY_KEY = "firstcome:{{ranking}}:day:{}"
 UNION_KEY = "firstcome:{{ranking}}:union:{}:{}"
-LIVE_SECONDS, KEPT_SECONDS = 1, 3_600
+LIVE_SECONDS = 1
+KEPT_SECONDS = 3_600
 ENDED_AFTER = timedelta(minutes=1)
 """A transaction that was paid before midnight may commit that long after it."""
-UNCOMMITTED = timedelta(seconds=1)
-"""Before now a payment may not have committed yet."""
+BEHIND = timedelta(seconds=4)
+"""A payment commits within a second; sets are read for one at most, kept for one, and their sum for one."""
 DAYS_KEPT = 62
 """A period that ended before them is read from the database: anyone may ask for any."""
-RANK_DAYS, MOST_DAYS, MOST_RANKED = 3, 30, 100
-AS_OF = "as_of"
-"""The member of each set that says up to when payments count; the others are products, with less than 0."""
+RANK_DAYS = 3
+MOST_DAYS = 30
+MOST_RANKED = 100
+FILLED = "filled"
+"""A member of each set, with 0, since Redis keeps no empty one; the others are products, with less than 0."""
 READ = """
-local as_of = redis.call('ZSCORE', KEYS[1], 'as_of')
-if not as_of then
+if redis.call('EXISTS', KEYS[1]) == 0 then
   local missing = {'missing'}
   for i = 2, #KEYS do
-    as_of = redis.call('ZSCORE', KEYS[i], 'as_of')
-    if not as_of then table.insert(missing, i - 2) end
+    if redis.call('EXISTS', KEYS[i]) == 0 then table.insert(missing, i - 2) end
   end
   if #missing > 1 then return missing end
   redis.call('ZUNIONSTORE', KEYS[1], #KEYS - 1, unpack(KEYS, 2))
-  redis.call('ZADD', KEYS[1], as_of, 'as_of')
   redis.call('EXPIRE', KEYS[1], ARGV[3])
 end
-local range = {'-inf', '(0', 'WITHSCORES', 'LIMIT', ARGV[1], ARGV[2]}
-return {as_of, unpack(redis.call('ZRANGEBYSCORE', KEYS[1], unpack(range)))}
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(0', 'WITHSCORES', 'LIMIT', ARGV[1], ARGV[2])
 """
-
-
-class Part(NamedTuple):
-    """A part of the ranking: products and their units, the most popular first."""
-
-    as_of: datetime
-    rows: Sequence[tuple[int, int]]
+Sold = Sequence[tuple[int, int]]
+"""Products and their units, the most popular first."""
 
 
 class Ranked(NamedTuple):
@@ -65,8 +58,7 @@ class Ranked(NamedTuple):
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(NamedTuple):
     """Active products of which more was sold than refunded; payments up to `as_of` count."""
 
     results: list[Ranked]
@@ -84,18 +76,20 @@ def read(*, days: int, limit: int, last: date | None = None) -> Ranking:
         raise invalid_field("date", "in_future", _("This day has not begun: choose today or one before."))
     first = max(last.toordinal() - days, literals.FIRST_DAY.toordinal())
     period = [date.fromordinal(number) for number in range(first, last.toordinal() + 1)]
-    results: list[Ranked] = []
-    offset, as_of = 0, _as_of(last)
-    while len(results) < limit:
-        part = _read_part(period, offset, limit, is_kept=(today - last).days < DAYS_KEPT)
-        offset, as_of = offset + limit, min(as_of, part.as_of)
-        products = Product.objects.filter(is_active=True).in_bulk([id for id, _units in part.rows])
-        found = [(products[id], units) for id, units in part.rows if id in products]
-        for product, units in found[: limit - len(results)]:
-            results.append(Ranked(len(results) + 1, product, units))
-        if len(part.rows) < limit:
+    ranked: list[tuple[Product, int]] = []
+    as_of = min(clock.now() - BEHIND, clock.day_bounds(last)[1])
+    offset = 0
+    size = limit
+    while len(ranked) < limit:
+        sold = _read_sold(period, offset, size, is_kept=(today - last).days < DAYS_KEPT)
+        products = Product.objects.filter(is_active=True).in_bulk([id for id, _units in sold])
+        ranked += [(products[id], units) for id, units in sold if id in products]
+        if len(sold) < size:
             break
-    return Ranking(results, as_of)
+        # Any number of the most popular products may be sold no more.
+        offset += size
+        size *= 2
+    return Ranking([Ranked(rank, *one) for rank, one in enumerate(ranked[:limit], start=1)], as_of)
 
 
 def rank_of(product_id: int) -> int | None:
@@ -121,10 +115,12 @@ def differing_days() -> list[date]:
 
     nothing: dict[date, dict[bytes, Any]] = {}
     kept = redis_client.attempt(read_sets, otherwise=nothing)
-    for shown in kept.values():
-        shown.pop(AS_OF.encode(), None)
     stored = _sets_of([*kept])
-    return [day for day, shown in kept.items() if shown != {id.encode(): -n for id, n in stored[day].items()}]
+    return [
+        day
+        for day, shown in kept.items()
+        if shown != {member.encode(): score for member, score in stored[day].items()}
+    ]
 
 
 def _read_ranks() -> dict[int, int]:
@@ -134,40 +130,52 @@ def _read_ranks() -> dict[int, int]:
 _ranks = SharedRead(_read_ranks, name="ranks of products", seconds=1.0, max_age_seconds=2.0)
 
 
-def _read_part(period: Sequence[date], offset: int, count: int, *, is_kept: bool) -> Part:
+def _read_sold(period: Sequence[date], offset: int, limit: int, *, is_kept: bool) -> Sold:
     reply: Sequence[bytes] | None = None
     if is_kept:
-        keys = [UNION_KEY.format(period[0], period[-1]), *map(DAY_KEY.format, period)]
+        keys = [UNION_KEY.format(period[0], period[-1]), *[_key(day, _has_ended(day)) for day in period]]
         reply = gates.ask(
-            lambda: redis_client.call_script(READ, keys, offset, count, LIVE_SECONDS),
+            lambda: redis_client.call_script(READ, keys, offset, limit, LIVE_SECONDS),
             fill=lambda said: _is_missing(said) and _fill([period[index] for index in said[1:]]),
         )
     if reply is None or _is_missing(reply):
-        return _read_from_database(period, offset, count)
-    as_of, *ranked = reply
-    rows = [(int(id), -int(score)) for id, score in zip(ranked[::2], ranked[1::2], strict=True)]
-    return Part(datetime.fromtimestamp(int(as_of), UTC), rows)
+        rows = (
+            ProductDay.objects.filter(day__range=(period[0], period[-1])).order_by().values_list("product_id")
+        )
+        units = rows.annotate(units=Sum(F("units_sold") - F("units_refunded"))).filter(units__gt=0)
+        return list(units.order_by("-units", "product_id")[offset : offset + limit])
+    return [(int(id), -int(score)) for id, score in zip(reply[::2], reply[1::2], strict=True)]
+
+
+def _key(day: date, has_ended: bool) -> str:
+    # A clock that is set back over midnight finds no set that is kept.
+    return DAY_KEY.format(day) + ("" if has_ended else ":live")
+
+
+def _has_ended(day: date) -> bool:
+    return day < clock.day_of(clock.now() - ENDED_AFTER)
 
 
 def _is_missing(reply: Sequence[bytes] | None) -> bool:
-    return reply is not None and reply[0] == b"missing"
+    return reply is not None and reply[:1] == [b"missing"]
 
 
 def _fill(days: Sequence[date]) -> bool:
     """Write the sets of these days as the database has them, unless reading took too long."""
-    began, now = time.monotonic(), clock.now()
-    instants, sets = {day: _as_of(day) for day in days}, _sets_of(days)
+    began = time.monotonic()
+    ended = {day for day in days if _has_ended(day)}
+    sets = _sets_of(days)
     if time.monotonic() - began > LIVE_SECONDS:
         return False
 
     def write(client: Redis) -> bool:
         pipeline = client.pipeline(transaction=True)
-        for day, units in sets.items():
-            key, has_ended = DAY_KEY.format(day), now - clock.day_bounds(day)[1] > ENDED_AFTER
-            pipeline.delete(key)
-            scores = {id: -number for id, number in units.items()}
-            pipeline.zadd(key, scores | {AS_OF: int(instants[day].timestamp())})
-            pipeline.expire(key, KEPT_SECONDS if has_ended else LIVE_SECONDS)
+        for day, scores in sets.items():
+            key = _key(day, day in ended)
+            # And the one that was kept before the clock was set back.
+            pipeline.delete(key, DAY_KEY.format(day))
+            pipeline.zadd(key, scores)
+            pipeline.expire(key, KEPT_SECONDS if day in ended else LIVE_SECONDS)
         pipeline.execute()
         return True
 
@@ -175,21 +183,9 @@ def _fill(days: Sequence[date]) -> bool:
 
 
 def _sets_of(days: Sequence[date]) -> dict[date, dict[str, int]]:
-    """The units of each day by product, whose number has zeros before it: Redis orders equals as text."""
-    sets: dict[date, dict[str, int]] = {day: {} for day in days}
+    """The set of each day. A product's number has zeros before it: Redis orders equals as text."""
+    sets: dict[date, dict[str, int]] = {day: {FILLED: 0} for day in days}
     columns = ("day", "product_id", "units_sold", "units_refunded")
     for day, id, sold, refunded in ProductDay.objects.filter(day__in=days).values_list(*columns):
-        sets[day][f"{id:019}"] = sold - refunded
+        sets[day][f"{id:019}"] = refunded - sold
     return sets
-
-
-def _read_from_database(period: Sequence[date], offset: int, count: int) -> Part:
-    as_of = _as_of(period[-1])
-    rows = ProductDay.objects.filter(day__range=(period[0], period[-1])).order_by().values_list("product_id")
-    units = rows.annotate(units=Sum(F("units_sold") - F("units_refunded"))).filter(units__gt=0)
-    return Part(as_of, list(units.order_by("-units", "product_id")[offset : offset + count]))
-
-
-def _as_of(last: date) -> datetime:
-    """Up to when payments count that are read from now on."""
-    return min(clock.now() - UNCOMMITTED, clock.day_bounds(last)[1]).replace(microsecond=0)

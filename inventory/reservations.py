@@ -13,7 +13,7 @@ from uuid import UUID
 
 from inventory import product_days, stock_levels
 from inventory.models import Product, StockMovement
-from inventory.stock import Stock, insufficient_stock, product_paused
+from inventory.stock import Stocks, insufficient_stock, product_paused
 from shop import clock
 from shop.db.stuck_rows import Row
 from shop.errors import Held, NotFound, Rejected
@@ -29,7 +29,10 @@ class Line(NamedTuple):
     sold_amount: int = 0
 
 
-lock, read = stock_levels.lock_stock, stock_levels.read_stock
+Lines = Sequence[Line]
+LinesOfOrders = Mapping[UUID, Lines]
+lock = stock_levels.lock_stock
+read = stock_levels.read_stock
 
 
 def locked_row(product_id: int) -> Row:
@@ -37,7 +40,7 @@ def locked_row(product_id: int) -> Row:
     return Row(Product, product_id)
 
 
-def check_sold(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
+def check_sold(stock: Stocks, lines: Lines) -> None:
     """Check that each of these products is there, active and not paused.
 
     Raises `NotFound` `product_not_found` with `products`, those that are missing or inactive, and `Rejected`
@@ -51,7 +54,7 @@ def check_sold(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
         raise product_paused(paused)
 
 
-def check_available(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
+def check_available(stock: Stocks, lines: Lines) -> None:
     """Check that enough of each is available. Raises `Rejected` `insufficient_stock` with `items`."""
     wanted = _quantities(lines)
     short = [
@@ -64,13 +67,13 @@ def check_available(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
         raise insufficient_stock(short, Held if is_held else Rejected)
 
 
-def reserve(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
+def reserve(stock: Stocks, lines: Lines) -> None:
     """Reserve checked lines in memory: `stock` comes from `lock` or `read`, and `save` writes it."""
     for line in lines:
         stock[line.product_id].newly_reserved += line.quantity
 
 
-def save(stock: Mapping[int, Stock], *, is_locked: bool = True) -> None:
+def save(stock: Stocks, *, is_locked: bool = True) -> None:
     """Write what was reserved of these products, in one statement; with `is_locked` False raises
     `transactions.ChangedMeanwhile` as `stock_levels.change` does.
     """
@@ -81,7 +84,7 @@ def save(stock: Mapping[int, Stock], *, is_locked: bool = True) -> None:
         stock[id].newly_reserved = 0
 
 
-def release(lines: Sequence[Line]) -> None:
+def release(lines: Lines) -> None:
     """Release what was reserved; several lines may name the same product."""
     wanted = _quantities(lines)
     stock = lock(wanted)
@@ -98,24 +101,28 @@ def release(lines: Sequence[Line]) -> None:
         )
 
 
-def sell(orders: Mapping[UUID, Sequence[Line]], *, at: datetime) -> None:
+def sell(orders: LinesOfOrders, *, at: datetime) -> None:
     """Turn the reserved lines of these orders, paid at this instant, into sold ones, with a movement for each
     line, and count them on their day.
     """
     _move_stock(
         orders, kind=StockMovement.Kind.SOLD, each=stock_levels.Change(on_hand=-1, reserved=-1), reason=""
     )
-    day, lines = clock.day_of(at), chain.from_iterable(orders.values())
-    product_days.add([product_days.Change(day, *line) for line in lines])
+    day = clock.day_of(at)
+    changes = []
+    for line in chain.from_iterable(orders.values()):
+        sold = {"units_sold": line.quantity, "sold_amount": line.sold_amount}
+        changes.append(product_days.Change(day, line.product_id, sold))
+    product_days.add(changes)
 
 
-def restock(orders: Mapping[UUID, Sequence[Line]], reason: str) -> None:
+def restock(orders: LinesOfOrders, reason: str) -> None:
     """Add the returned lines of these orders to what is on hand, with a movement for each line."""
     _move_stock(orders, kind=StockMovement.Kind.RETURNED, each=stock_levels.Change(on_hand=1), reason=reason)
 
 
 def _move_stock(
-    orders: Mapping[UUID, Sequence[Line]], *, kind: StockMovement.Kind, each: stock_levels.Change, reason: str
+    orders: LinesOfOrders, *, kind: StockMovement.Kind, each: stock_levels.Change, reason: str
 ) -> None:
     """Change the levels by `each` for every unit, and append a movement for every line."""
     wanted = _quantities(line for lines in orders.values() for line in lines)

@@ -5,7 +5,7 @@ that locks its products has no order beside it that was decided by the terms bef
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce
@@ -15,8 +15,7 @@ from inventory.models import Product
 from shop.db import open_transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
+class Levels(NamedTuple):
     """Units of some products together: on hand of all of them, and available of those that can be ordered."""
 
     on_hand: int

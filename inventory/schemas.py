@@ -1,7 +1,7 @@
 """The bodies of requests and answers about products and stock."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from django.conf import settings
@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from inventory import products, ranking
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
+from shop.http.json_format import JsonObject
 from shop.http.openapi import api_doc
 from shop.http.validation import (
     UNCHANGED,
@@ -142,7 +143,7 @@ class StockMovementBody(BaseModel):
     at: datetime
 
 
-def product_body(product: Product) -> dict[str, Any]:
+def product_body(product: Product) -> JsonObject:
     return body(
         ProductBody,
         product,
@@ -153,7 +154,7 @@ def product_body(product: Product) -> dict[str, Any]:
     )
 
 
-def ranking_body(found: ranking.Ranking, *, days: int) -> dict[str, Any]:
+def ranking_body(found: ranking.Ranking, *, days: int) -> JsonObject:
     results = [
         body(
             RankedBody,
@@ -168,5 +169,5 @@ def ranking_body(found: ranking.Ranking, *, days: int) -> dict[str, Any]:
     return {"results": results, "days": days, "as_of": found.as_of}
 
 
-def movement_body(movement: StockMovement) -> dict[str, Any]:
+def movement_body(movement: StockMovement) -> JsonObject:
     return body(StockMovementBody, movement, order=movement.order_id)

@@ -35,6 +35,8 @@ class Stock:
         return self.on_hand - self.reserved - self.newly_reserved
 
 
+Stocks = dict[int, Stock]
+"""The stock of products, by their ids."""
 COLUMNS = [field.name for field in fields(Stock) if field.name != "newly_reserved"]
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from events.feed import catalogue, recording
 from inventory.mirror import mirror
 from inventory.models import Product, StockMovement
-from inventory.stock import COLUMNS, Stock
+from inventory.stock import COLUMNS, Stock, Stocks
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.db.mysql.patience import limited
 from shop.journal import journal
@@ -24,7 +24,7 @@ CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id
 COLUMN = "{name} = {name} + CASE{cases} ELSE 0 END"
 # One case for all products with the same delta: the database searches a list by bisection, cases one by one.
 CASE = " WHEN id IN ({ids}) THEN {delta:d}"
-UNCHANGED = " AND version = CASE id{cases} END"
+UNCHANGED = " AND version = {versions}"
 # Where every delta differs, each row goes through the cases one by one, so the cost grows with the square.
 ROWS_PER_STATEMENT = 1_000
 
@@ -43,20 +43,20 @@ def lock(product_ids: Iterable[int]) -> dict[int, Product]:
     return {product.id: product for product in products}
 
 
-def select_stock_for_update(product_ids: Iterable[int]) -> dict[int, Stock]:
+def select_stock_for_update(product_ids: Iterable[int]) -> Stocks:
     """Lock as `lock` does, by the ORM, and return plain rows."""
     open_transaction.assert_inside()
     rows = Product.objects.select_for_update().filter(id__in=set(product_ids)).order_by("id")
     return {row[0]: Stock(*row) for row in rows.values_list(*COLUMNS)}
 
 
-def lock_stock(product_ids: Iterable[int]) -> dict[int, Stock]:
+def lock_stock(product_ids: Iterable[int]) -> Stocks:
     """The same by SQL of its own, which takes no longer to write than the database to answer it."""
     open_transaction.assert_inside()
     return read_stock(product_ids, for_update=bulk_sql.for_update())
 
 
-def read_stock(product_ids: Iterable[int], *, for_update: str = "") -> dict[int, Stock]:
+def read_stock(product_ids: Iterable[int], *, for_update: str = "") -> Stocks:
     """Plain rows without a lock: other transactions may change them, and `change` compares the versions."""
     ids = bulk_sql.integer_list(set(product_ids))
     if not ids:
@@ -66,9 +66,7 @@ def read_stock(product_ids: Iterable[int], *, for_update: str = "") -> dict[int,
     # An earlier attempt whose COMMIT got no reply may hold the locks, and its end shows the outcome.
     if state.patience_seconds and not state.in_doubt:
         statement = limited(statement, seconds=state.patience_seconds)
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return {row[0]: Stock(*row) for row in cursor.fetchall()}
+    return {row[0]: Stock(*row) for row in bulk_sql.fetch(statement)}
 
 
 def change(
@@ -85,12 +83,14 @@ def change(
         _update_levels(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
     events = []
     for id in ids:
-        product, added = stock[id], changes[id]
+        product = stock[id]
+        added = changes[id]
         before = product.on_hand - product.reserved
         product.on_hand += added.on_hand
         product.reserved += added.reserved
         product.version += 1
-        after, threshold = product.on_hand - product.reserved, product.low_stock_threshold
+        after = product.on_hand - product.reserved
+        threshold = product.low_stock_threshold
         named = {"product": product.id, "sku": product.sku, "available": after}
         if threshold is not None and before > threshold >= after:
             journal.note(
@@ -110,8 +110,7 @@ def change(
 def publish_on_commit(products: Sequence[Product | Stock]) -> None:
     """Publish these copies to the mirror after the transaction is committed."""
     if products and mirror.is_used():
-        states = [mirror.state(product) for product in products]
-        transaction.on_commit(partial(mirror.publish, states))
+        transaction.on_commit(partial(mirror.publish, [mirror.state(product) for product in products]))
 
 
 def _update_levels(
@@ -134,11 +133,10 @@ def _update_levels(
     if is_locked:
         bulk_sql.execute_deferred(statement)
         return
-    statement += UNCHANGED.format(cases="".join(f" WHEN {id:d} THEN {stock[id].version:d}" for id in ids))
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        if cursor.rowcount != len(ids):
-            raise transactions.ChangedMeanwhile("Another transaction changed the stock since it was read.")
+    versions = bulk_sql.SqlLiterals().case("id", {id: stock[id].version for id in ids})
+    statement += UNCHANGED.format(versions=versions)
+    if bulk_sql.execute(statement) != len(ids):
+        raise transactions.ChangedMeanwhile("Another transaction changed the stock since it was read.")
 
 
 def write_movements(movements: Sequence[StockMovement]) -> None:

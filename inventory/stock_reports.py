@@ -1,8 +1,8 @@
 """What operators see of the stock: recent sales, and products low on it."""
 
 from collections import Counter
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import BigIntegerField, F, QuerySet, Sum
@@ -10,7 +10,7 @@ from django.db.models.functions import Cast
 
 from inventory import products
 from inventory.models import Product, ProductDay, StockMovement
-from inventory.product_days import Change, LostChange
+from inventory.product_days import LOST
 from shop import clock
 
 HOURS = 12
@@ -19,9 +19,9 @@ MOST_MOVEMENTS = 10_000
 HOUR = timedelta(hours=1)
 
 
-def sums_of_days(since: date, through: date, database: str = DEFAULT_DB_ALIAS) -> dict[str, int]:
-    """What was sold, refunded and lost of all products on these days, by the names of the columns."""
-    sums = {name: Sum(name, default=0) for name in (*Change._fields[2:], *LostChange._fields[2:])}
+def lost_on(since: date, through: date, database: str = DEFAULT_DB_ALIAS) -> dict[str, int]:
+    """What was lost of all products on these days, by the names of the columns."""
+    sums = {name: Sum(name, default=0) for name in LOST}
     found = ProductDay.objects.using(database).filter(day__range=(since, through)).aggregate(**sums)
     return {name: int(value) for name, value in found.items()}
 
@@ -34,11 +34,10 @@ def lost_today() -> "QuerySet[ProductDay]":
 
 def lost_today_amount() -> int:
     """The amount that was lost today."""
-    return sums_of_days(today := clock.today(), today)["lost_amount"]
+    return lost_on(today := clock.today(), today)["lost_amount"]
 
 
-@dataclass(frozen=True, slots=True)
-class RecentSales:
+class RecentSales(NamedTuple):
     """Units sold in each of the last hours, oldest first; in part unless `is_complete`."""
 
     by_hour: list[tuple[datetime, int]]

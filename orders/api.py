@@ -52,9 +52,10 @@ from payments.schemas import PaymentBody, ReceivedBody, TopUpInput
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Rejected
 from shop.http import client_address, keyed_calls
+from shop.http.json_format import JsonObject
 from shop.http.messages import APIRequest, caller_id
 from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import extend_schema
+from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import (
     READ_JOURNAL,
@@ -124,7 +125,8 @@ class Orders(View):
             *api_doc.OWNER,
             *api_doc.PAGING,
         ],
-        responses={200: api_doc.Page[OrderBody]} | api_doc.refusals({403: ["permission_denied"]}),
+        responses={200: api_doc.Page[OrderBody]},
+        refused=STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:
         """List the account's own orders, newest first; staff see all orders."""
@@ -149,8 +151,8 @@ class Orders(View):
                 OrderBody, description="The order awaits payment; with `payment` it is paid."
             ),
             202: OpenApiResponse(OrderBody, description="The order is being paid."),
-        }
-        | api_doc.refusals(PLACING | {400: ["invalid"]}),
+        },
+        refused=PLACING | {400: ["invalid"]},
         examples=examples.PLACING,
     )
     @burst
@@ -208,7 +210,7 @@ class Orders(View):
 class OneOrder(View):
     resource = Resource.ORDERS
 
-    @extend_schema(responses={200: OrderBody} | api_doc.refusals({404: ["not_found"]}))
+    @extend_schema(responses={200: OrderBody}, refused={404: ["not_found"]})
     @burst
     async def get(self, request: Request, order_id: UUID) -> JSONResponse:
         """Get one order."""
@@ -222,7 +224,8 @@ class OneOrder(View):
 
     @extend_schema(
         request=PatchOrderInput,
-        responses={200: OrderBody} | api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]}),
+        responses={200: OrderBody},
+        refused={403: ["permission_denied"], 404: ["not_found"]},
     )
     def patch(self, request: Request, order_id: UUID) -> Response:
         """Change the order's metadata (staff and API keys): what is sent is merged, and null removes a text.
@@ -241,7 +244,7 @@ class OneOrder(View):
 class OrderTimeline(View):
     resource = Resource.ORDERS
 
-    @extend_schema(responses={200: TimelineBody} | api_doc.refusals({404: ["not_found"]}))
+    @extend_schema(responses={200: TimelineBody}, refused={404: ["not_found"]})
     def get(self, request: Request, order_id: UUID) -> Response:
         """List every step and compensation of the order's payment, oldest first."""
         order = _get_order(request, order_id)
@@ -257,7 +260,8 @@ class CancelOrder(View):
 
     @extend_schema(
         request=Nothing,
-        responses={200: OrderBody} | api_doc.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
+        responses={200: OrderBody},
+        refused={404: ["not_found"], 409: ["order_not_cancellable"]},
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         """Cancel an order that awaits payment. Repeating the call has no further effect."""
@@ -274,8 +278,7 @@ class OrderRefunds(View):
     resource = Resource.ORDERS
 
     @extend_schema(
-        parameters=api_doc.PAGING,
-        responses={200: api_doc.Page[RefundBody]} | api_doc.refusals({404: ["not_found"]}),
+        parameters=api_doc.PAGING, responses={200: api_doc.Page[RefundBody]}, refused={404: ["not_found"]}
     )
     def get(self, request: Request, order_id: UUID) -> Response:
         """List the order's refunds, newest first; staff see the refunds of all orders."""
@@ -286,14 +289,12 @@ class OrderRefunds(View):
     @extend_schema(
         request=RefundInput,
         parameters=[api_doc.IDEMPOTENCY_KEY],
-        responses={202: RefundBody}
-        | api_doc.refusals(
-            {
-                403: ["own_account", "permission_denied"],
-                404: ["not_found"],
-                409: ["idempotency_key_in_flight", "nothing_to_refund", "refund_exceeds_order"],
-            }
-        ),
+        responses={202: RefundBody},
+        refused={
+            403: ["own_account", "permission_denied"],
+            404: ["not_found"],
+            409: ["idempotency_key_in_flight", "nothing_to_refund", "refund_exceeds_order"],
+        },
         examples=examples.REFUNDING,
     )
     def post(self, request: Request, order_id: UUID) -> JSONResponse:
@@ -331,16 +332,14 @@ class Payments(ListPayments):
         responses={
             201: OpenApiResponse(PaymentBody, description="The order is paid."),
             202: OpenApiResponse(PaymentBody, description="The order is being paid."),
-        }
-        | api_doc.refusals(
-            {
-                402: ["payment_declined"],
-                404: ["not_found"],
-                409: ["idempotency_key_in_flight", "insufficient_points", "order_not_payable"],
-                429: ["throttled"],
-                503: ["overloaded", "unavailable"],
-            }
-        ),
+        },
+        refused={
+            402: ["payment_declined"],
+            404: ["not_found"],
+            409: ["idempotency_key_in_flight", "insufficient_points", "order_not_payable"],
+            429: ["throttled"],
+            503: ["overloaded", "unavailable"],
+        },
         examples=examples.PAYING,
     )
     @burst
@@ -386,15 +385,13 @@ class TopUps(View):
             202: OpenApiResponse(
                 PaymentBody, description="The payment, `pending`, `requires_action` or `in_doubt`."
             ),
-        }
-        | api_doc.refusals(
-            {
-                402: ["payment_declined"],
-                409: ["idempotency_key_in_flight"],
-                429: ["throttled"],
-                503: ["overloaded", "unavailable"],
-            }
-        ),
+        },
+        refused={
+            402: ["payment_declined"],
+            409: ["idempotency_key_in_flight"],
+            429: ["throttled"],
+            503: ["overloaded", "unavailable"],
+        },
         examples=examples.TOPPING_UP,
     )
     @burst
@@ -437,7 +434,8 @@ class Webhooks(View):
         summary="Receive an event about a charge (gateways)",
         parameters=SIGNATURES,
         request={"application/json": {"type": "object", "description": "An event in the gateway's format."}},
-        responses={200: ReceivedBody} | api_doc.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
+        responses={200: ReceivedBody},
+        refused={400: ["signature_invalid"], 404: ["not_found"]},
     )
     def post(self, request: APIRequest, gateway: str) -> Response:
         """The signature covers the exact bytes of the body, and may be five minutes old, or of the future.
@@ -453,7 +451,8 @@ class Webhooks(View):
 
 async def _place_order(order_request: OrderRequest) -> Any:
     """Place an order in this process's batch, or in a thread if the configured strategy needs one."""
-    batcher, account_id = checkout.batcher(), order_request.account_id
+    batcher = checkout.batcher()
+    account_id = order_request.account_id
     try:
         if batcher is None:
             return await run_in_thread(checkout.place, order_request, group="place", owner=account_id)
@@ -474,7 +473,7 @@ def _get_order(request: Request, order_id: UUID) -> Order:
     return selectors.get_order(order_id=order_id, account_id=allowed_account_id(request, VIEW))
 
 
-def _render_order(request: Request, order: Order) -> dict[str, Any]:
+def _render_order(request: Request, order: Order) -> JsonObject:
     payments = list(order.payments.all())
     newest = payments[-1] if payments else None
     return order_body(order, list(order.lines.all()), newest, request.language, reader_id=caller_id(request))

@@ -1,6 +1,10 @@
-"""The app's registration, with its saga types and its gauges."""
+"""The app's registration, with its saga types and its gauges, and the row it needs."""
 
-from django.apps import AppConfig
+from contextlib import suppress
+from typing import Any
+
+from django.apps import AppConfig, apps as installed
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -21,6 +25,7 @@ class OrdersConfig(AppConfig):
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
 
+        post_migrate.connect(make_number_counter, sender=self)
         assert {purchase.KIND, top_ups.KIND, refund_saga.KIND} == set(SAGA_TYPES)
         recorded_answers.register_unsettled_finder(refunding.unsettled_references)
         celeryd_init.connect(unreachable.refuse_to_start)
@@ -48,3 +53,10 @@ class OrdersConfig(AppConfig):
             "Unpaid orders that should have expired a minute ago and still hold stock.",
             cancellation.overdue_count,
         )
+
+
+def make_number_counter(*, using: str, apps: Any = installed, **context: Any) -> None:
+    """Make the counter of order numbers where it is missing: after each `migrate` and `flush`."""
+    # A database that is migrated back to before the table existed has no such model.
+    with suppress(LookupError):
+        apps.get_model("orders", "NumberState").objects.using(using).get_or_create(pk=1)

@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import connection
 from django.db.models import (
     Aggregate,
     BigIntegerField,
@@ -46,9 +45,11 @@ from payments.reconciliation import comparison
 from sales.models import SaleEntry
 from sales.waiting_room import admission
 from shop import clock
+from shop.db import bulk_sql
 from shop.models import ArchivedPaidEvent, IdempotencyKey, JournalLine
 from shop.operations.audits.checks import (
     OFFENDERS_REPORTED,
+    Chosen,
     LawReport,
     Rows,
     Subject,
@@ -105,20 +106,18 @@ def audit() -> list[LawReport]:
 
 
 def reserved_is_what_open_orders_hold() -> LawReport:
-    with connection.cursor() as cursor:
-        cursor.execute(WRONGLY_RESERVED, [*OPEN, OFFENDERS_REPORTED])
-        offenders = [sku for (sku,) in cursor.fetchall()]
+    offenders = [sku for (sku,) in bulk_sql.fetch(WRONGLY_RESERVED, [*OPEN, OFFENDERS_REPORTED])]
     return report("L5", Product.objects.count(), offenders)
 
 
-def days_are_what_orders_and_refunds_say(days: Rows | None = None) -> LawReport:
+def days_are_what_orders_and_refunds_say(days: Chosen = None) -> LawReport:
     """L5, of products' days: the table's rows are what was paid and refunded on them."""
     checked = product_days.days() if days is None else [*map(date.fromisoformat, days)]
     wrong = [one for day in checked for one in product_days.differences(day)]
     return report("L5", len(checked), [f"product {one.product_id} on {one.day}" for one in wrong])
 
 
-def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
+def coupons_are_held_by_open_orders(order_ids: Chosen = None) -> LawReport:
     """Coupons with an order; the coupons' part checks that none is held without one.
 
     Coupons held by an order that isn't open, or redeemed by one that isn't paid; open orders without their
@@ -140,7 +139,7 @@ def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
     return report("L6", count(with_order, order_ids), offenders)
 
 
-def keys_have_one_effect(key_ids: Rows | None = None) -> LawReport:
+def keys_have_one_effect(key_ids: Chosen = None) -> LawReport:
     """No two keys name one effect, for some keys no two of the account, and each effect is there."""
     keys = IdempotencyKey.objects.filter(within("pk", key_ids), reference__isnull=False)
     others = IdempotencyKey.objects.filter(account=OuterRef("account"), reference=OuterRef("reference"))
@@ -166,20 +165,20 @@ def gateway_charged_what_was_paid() -> LawReport:
     return report("L9", compared.checked, [*_payments_inconsistent_with_orders(), *compared.offenders])
 
 
-def payments_fit_orders(order_ids: Rows | None) -> LawReport:
+def payments_fit_orders(order_ids: Chosen) -> LawReport:
     """The part of L9 that needs no gateway: payments agree with orders, and refunds with both."""
     offenders = [*_payments_inconsistent_with_orders(order_ids), *refunds_add_up(order_ids).offenders]
     return report("L9", count(Order.objects.all(), order_ids), offenders)
 
 
-def top_ups_are_under_way(payment_ids: Rows | None) -> LawReport:
+def top_ups_are_under_way(payment_ids: Chosen) -> LawReport:
     """L9 for payments without an order: each is settled, or has a saga that settles it."""
     top_up = Payment.objects.filter(within("pk", payment_ids), order__isnull=True, status__in=UNSETTLED)
     forgotten = top_up.exclude(Exists(_unfinished_sagas(top_ups.KIND)))
     return report("L9", count(Payment.objects.all(), payment_ids), offenders_of(forgotten))
 
 
-def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[str]:
+def _payments_inconsistent_with_orders(order_ids: Chosen = None) -> list[str]:
     succeeded = Payment.objects.filter(
         order=OuterRef("pk"), status=Payment.Status.SUCCEEDED, card_amount=OuterRef("card_amount")
     )
@@ -198,7 +197,7 @@ def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[st
     return [id for rows, name in inconsistent for id in offenders_of(rows, name)]
 
 
-def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
+def refunds_add_up(order_ids: Chosen = None) -> LawReport:
     """Refunds, settled and pending, agree with orders, lines, payments and the ledger; lost disputes too."""
     orders = _orders_inconsistent_with_refunds().filter(within("pk", order_ids))
     of_orders = within("order", order_ids)
@@ -303,14 +302,14 @@ def _sum(rows: "QuerySet[Any, Any]", of: str, name: str, by: type[Aggregate] = S
     return Coalesce(Subquery(total, output_field=BigIntegerField()), Value(0), output_field=BigIntegerField())
 
 
-def overdue_sagas_are_stuck(saga_ids: Rows | None = None) -> LawReport:
+def overdue_sagas_are_stuck(saga_ids: Chosen = None) -> LawReport:
     sagas = Saga.objects.filter(within("pk", saga_ids))
     overdue = clock.now() - timedelta(seconds=GRACE_SECONDS)
     late = sagas.filter(state=Saga.State.RUNNING, deadline_at__lt=overdue)
     return report("L10", count(sagas, saga_ids), offenders_of(late))
 
 
-def ended_orders_hold_nothing(order_ids: Rows | None = None) -> LawReport:
+def ended_orders_hold_nothing(order_ids: Chosen = None) -> LawReport:
     """Coupons and points. L5 covers stock, which would be reserved without an open order."""
     ended = Order.objects.filter(within("pk", order_ids), status__in=ENDED)
     with_coupon = ended.filter(Exists(Coupon.objects.filter(order=OuterRef("pk"))))
@@ -320,11 +319,10 @@ def ended_orders_hold_nothing(order_ids: Rows | None = None) -> LawReport:
         held=_sum(transfers.filter(kind=Transfer.Kind.HOLD), "order", "pk", Count),
         released=_sum(transfers.filter(kind=Transfer.Kind.RELEASE), "order", "pk", Count),
     ).exclude(held=F("released"))
-    offenders = offenders_of(with_coupon) + offenders_of(with_points)
-    return report("L11", count(ended, order_ids), offenders)
+    return report("L11", count(ended, order_ids), offenders_of(with_coupon) + offenders_of(with_points))
 
 
-def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
+def paid_orders_were_published(order_ids: Chosen = None) -> LawReport:
     """Each paid order's event is delivered or queued, was archived, or an operator confirmed it."""
     published = JournalLine.objects.filter(
         ~deliveries.lost(OuterRef("event_id")), order_id=OuterRef("pk"), what="order.paid"
@@ -342,19 +340,19 @@ def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
     return report("L12", count(paid, order_ids), offenders_of(unpublished))
 
 
-def accounts_are_within_their_limits(account_ids: Rows | None = None) -> LawReport:
+def accounts_are_within_their_limits(account_ids: Chosen = None) -> LawReport:
     """Per account and product, the units of orders that were all placed under a limit."""
-    statuses, accounts = OPEN + PAID, list(account_ids or ())
+    statuses = OPEN + PAID
+    accounts = list(account_ids or ())
     of_accounts = f" AND placed.account_id IN ({_placeholders(accounts)})" if accounts else ""
     statement = OVER_LIMIT.format(statuses=_placeholders(statuses), of_accounts=of_accounts)
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [*statuses, *accounts, *statuses, OFFENDERS_REPORTED])
-        offenders = [f"account {account}, product {product}" for account, product in cursor.fetchall()]
+    found = bulk_sql.fetch(statement, [*statuses, *accounts, *statuses, OFFENDERS_REPORTED])
+    offenders = [f"account {account}, product {product}" for account, product in found]
     limited = OrderLine.objects.filter(limit_per_account__isnull=False)
     return report("L13", count(limited, account_ids), offenders)
 
 
-def queued_orders_used_an_entry(order_ids: Rows | None = None) -> LawReport:
+def queued_orders_used_an_entry(order_ids: Chosen = None) -> LawReport:
     """L14, second half: each order of a sale with a waiting room has its used entry, and vice versa."""
     lines = OrderLine.objects.filter(within("order", order_ids), sale__isnull=False)
     entries = SaleEntry.objects.filter(
@@ -376,7 +374,7 @@ def queued_orders_used_an_entry(order_ids: Rows | None = None) -> LawReport:
     return report("L14", count(lines, order_ids), offenders)
 
 
-def accounts_hold_one_place(order_ids: Rows | None = None) -> LawReport:
+def accounts_hold_one_place(order_ids: Chosen = None) -> LawReport:
     """L16. Offenders are entries: each of those that an account's open or paid orders used in one sale."""
     holding = SaleEntry.objects.filter(order__status__in=OPEN + PAID)
     others = holding.filter(sale=OuterRef("sale"), account=OuterRef("account")).exclude(pk=OuterRef("pk"))

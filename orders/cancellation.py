@@ -17,6 +17,7 @@ from orders import lost_demand, order_events, order_states
 from orders.models import Order, OrderLine
 from shop import clock, own_account
 from shop.db import compiled, stuck_rows, transactions
+from shop.db.rows import present
 from shop.db.stuck_rows import Row
 from shop.errors import Rejected
 from shop.journal import journal
@@ -52,7 +53,8 @@ def expire_due() -> int:
 
     One that can't keeps its stock and stops no other: the journal records why, and the next call retries.
     """
-    ended, rest = 0, Q()
+    ended = 0
+    rest = Q()
     while True:
         rows = list(
             _due(clock.now())
@@ -71,8 +73,7 @@ def find_lapsed(*, account_ids: Collection[int], product_ids: Collection[int]) -
     """Orders of these accounts, or of these products, among the `MOST_SEARCHED` whose time to pay was over
     first. None if there are none, nor more to search.
     """
-    due = _due(clock.now()).order_by("expires_at", "id").values_list("id", flat=True)
-    oldest = list(due[:MOST_SEARCHED])
+    oldest = list(_due(clock.now()).order_by("expires_at", "id").values_list("id", flat=True)[:MOST_SEARCHED])
     is_theirs = Q(order__account_id__in=account_ids) | Q(product_id__in=product_ids)
     lines = OrderLine.objects.filter(is_theirs, order_id__in=oldest).values_list("order_id", flat=True)
     found = list(lines.distinct()[:EXPIRY_BATCH_SIZE])
@@ -117,7 +118,7 @@ def _due(now: datetime) -> "QuerySet[Order]":
 
 
 def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
-    order = order_states.lock_one(order_id, **({} if account_id is None else {"account_id": account_id}))
+    order = order_states.lock_one(order_id, **present(account_id=account_id))
     if account_id is None:
         own_account.refuse_own(order.account_id)
     if order.status == Order.Status.CANCELLED:
@@ -145,7 +146,8 @@ def expire_all(order_ids: list[UUID]) -> int:
     """Expire those of these orders that have lapsed, together or, where that fails, one by one. Returns how
     many expired.
     """
-    ended, groups = 0, deque([order_ids])
+    ended = 0
+    groups = deque([order_ids])
     while groups:
         group = groups.popleft()
         try:
@@ -155,7 +157,7 @@ def expire_all(order_ids: list[UUID]) -> int:
         except transactions.LockWaitTimeout:
             left = group if len(group) > 1 else list(chain(*groups))
             unblocked = _without_locked_rows(left)
-            blocked = [str(order_id) for order_id in left if order_id not in unblocked]
+            blocked = [order_id for order_id in left if order_id not in unblocked]
             if blocked:
                 log.warning("orders expire later: what they hold is locked", orders=blocked)
             groups = deque([order_id] for order_id in unblocked)
@@ -165,9 +167,9 @@ def expire_all(order_ids: list[UUID]) -> int:
             if len(group) > 1:
                 groups.extend([order_id] for order_id in group)
             elif isinstance(error, transactions.TooManyConflicts):
-                log.info("an order expires later: others change what it holds", order=str(group[0]))
+                log.info("an order expires later: others change what it holds", order=group[0])
             elif transactions.run(partial(_note_failure, group[0], error), transactions.ONCE):
-                log.exception("an order can't expire, and keeps its stock", order=str(group[0]))
+                log.exception("an order can't expire, and keeps its stock", order=group[0])
     return ended
 
 
@@ -207,7 +209,8 @@ def _expire(order_ids: Collection[UUID]) -> int:
 
 def _end_orders(orders: Sequence[Order], *, to: str) -> None:
     """End these locked orders: release their stock and coupons, and record it."""
-    order_ids, now = [order.id for order in orders], clock.now()
+    order_ids = [order.id for order in orders]
+    now = clock.now()
     lines = order_states.read_lines(order_ids)
     reservations.release([*chain.from_iterable(lines.values())])
     redemption.release(order_ids)

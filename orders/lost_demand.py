@@ -16,7 +16,8 @@ REFUSALS = {"insufficient_stock": Reason.SOLD_OUT, "purchase_limit_reached": Rea
 def note_refused(account_id: int, lines: Sequence[Line], refusal: FirstcomeError) -> None:
     """Note the products for which an order of these lines was refused, if it was for their units."""
     if reason := REFUSALS.get(refusal.code):
-        units, day = {line.product_id: line.quantity for line in lines}, clock.today()
+        units = {line.product_id: line.quantity for line in lines}
+        day = clock.today()
         products = [item["product"] for item in refusal.extra["items"]]
         lost_demand.note(Loss(day, id, account_id, reason.value, units[id]) for id in products)
 

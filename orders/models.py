@@ -69,7 +69,8 @@ class Order(models.Model):
     )
 
     class Meta:
-        verbose_name, verbose_name_plural = _("order"), _("orders")
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
         constraints = [
             models.UniqueConstraint(fields=["number"], name="orders_order_number_is_unique"),
             models.CheckConstraint(
@@ -117,7 +118,8 @@ class NumberState(models.Model):
     key = models.CharField(_("key"), max_length=64, default=_new_key)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("state of the order numbers"), _("states of the order numbers")
+        verbose_name = _("state of the order numbers")
+        verbose_name_plural = _("states of the order numbers")
 
     def __str__(self) -> str:
         return f"{self.next_value} numbers taken"
@@ -167,7 +169,8 @@ class OrderLine(models.Model):
     )
 
     class Meta:
-        verbose_name, verbose_name_plural = _("order line"), _("order lines")
+        verbose_name = _("order line")
+        verbose_name_plural = _("order lines")
         constraints = [
             models.UniqueConstraint(
                 fields=["order", "product"], name="orders_orderline_product_once_per_order"
@@ -261,7 +264,8 @@ class Refund(models.Model):
     )
 
     class Meta:
-        verbose_name, verbose_name_plural = _("refund"), _("refunds")
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
         constraints = [
             models.CheckConstraint(
                 condition=Q(amount=F("points_amount") + F("card_amount")),
@@ -296,7 +300,8 @@ class RefundLine(models.Model):
     amount = models.PositiveBigIntegerField(_("amount"))
 
     class Meta:
-        verbose_name, verbose_name_plural = _("refund line"), _("refund lines")
+        verbose_name = _("refund line")
+        verbose_name_plural = _("refund lines")
         constraints = [
             models.UniqueConstraint(fields=["refund", "line"], name="orders_refundline_once_per_refund"),
             models.CheckConstraint(
@@ -390,7 +395,8 @@ class Saga(models.Model):
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("saga"), _("sagas")
+        verbose_name = _("saga")
+        verbose_name_plural = _("sagas")
         constraints = [
             models.UniqueConstraint(
                 fields=["kind", "subject_id"], name="orders_saga_one_per_kind_and_subject"
@@ -448,7 +454,8 @@ class SagaLog(models.Model):
     at = models.DateTimeField(_("at"))
 
     class Meta:
-        verbose_name, verbose_name_plural = _("saga log"), _("saga logs")
+        verbose_name = _("saga log")
+        verbose_name_plural = _("saga logs")
         constraints = [
             models.UniqueConstraint(
                 fields=["saga", "step", "direction", "attempt"],

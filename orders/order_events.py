@@ -109,8 +109,7 @@ def note_updated(order: Order, *, before: Mapping[str, str]) -> None:
 
 def order_facts(order: Order | OrderRow) -> dict[str, Any]:
     """The order in an event, with its metadata if it has any. Amounts are in minor units."""
-    metadata = {"metadata": order.metadata} if order.metadata else {}
-    return metadata | {
+    return metadata_of(order) | {
         "order": str(order.id),
         "number": order.number,
         "account": order.account_id,
@@ -119,6 +118,11 @@ def order_facts(order: Order | OrderRow) -> dict[str, Any]:
         "card_amount": order.card_amount,
         "currency": order.currency,
     }
+
+
+def metadata_of(order: Order | OrderRow) -> dict[str, Any]:
+    """The order's metadata as a member of an event; none where it has none."""
+    return {"metadata": order.metadata} if order.metadata else {}
 
 
 def refund_facts(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:

@@ -6,10 +6,14 @@ from uuid import UUID
 from orders import order_events, order_states
 from orders.models import Order
 from shop.db import transactions
+from shop.db.rows import present, save_changes
 from shop.errors import invalid_field
 from shop.lazy_texts import mark as _
+from shop.models import JournalLine
 
-MOST_TEXTS, LONGEST_KEY, LONGEST_TEXT = 20, 40, 500
+MOST_TEXTS = 20
+LONGEST_KEY = 40
+LONGEST_TEXT = 500
 
 
 def change(*, order_id: UUID, texts: Mapping[str, str | None], account_id: int | None = None) -> None:
@@ -18,10 +22,9 @@ def change(*, order_id: UUID, texts: Mapping[str, str | None], account_id: int |
     The event about it names who did it. What changes nothing is none. Raises `NotFound`, also for an order
     that is not the account's if one is given, and `Invalid` if there were too many.
     """
-    own = {} if account_id is None else {"account_id": account_id}
 
     def merge() -> None:
-        order = order_states.lock_one(order_id, **own)
+        order = order_states.lock_one(order_id, **present(account_id=account_id))
         before = order.metadata or {}
         after = {key: text for key, text in {**before, **texts}.items() if text is not None}
         if len(after) > MOST_TEXTS:
@@ -29,8 +32,7 @@ def change(*, order_id: UUID, texts: Mapping[str, str | None], account_id: int |
             raise invalid_field("metadata", "too_long", text)
         if after == before:
             return
-        order.metadata = after or None
-        order.save(update_fields=["metadata"])
+        save_changes(order, metadata=after or None)
         order_events.note_updated(order, before=before)
 
     transactions.run(merge, transactions.REPEATABLE)
@@ -40,6 +42,14 @@ def orders_with(account_id: int) -> list[UUID]:
     """The account's orders with metadata."""
     orders = Order.objects.filter(account_id=account_id, metadata__isnull=False)
     return list(orders.values_list("id", flat=True))
+
+
+def orders_noted(account_id: int) -> list[UUID]:
+    """Those of whose metadata the journal tells: of orders that have none any more, a change of it."""
+    orders = Order.objects.filter(account_id=account_id)
+    changed = JournalLine.objects.filter(what=order_events.UPDATED, order_id__in=orders.values("id"))
+    ids = changed.values_list("order_id", flat=True).distinct()
+    return [*orders_with(account_id), *filter(None, ids)]
 
 
 def erase(account_id: int) -> None:

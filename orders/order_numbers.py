@@ -5,20 +5,24 @@ halves (as FF1 of NIST SP 800-38G, whose rounds are AES). Counter and key are th
 `NumberState`. A process takes the counter's next values by the block; what it has left at its end is lost.
 """
 
-import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
+from itertools import repeat
 
 from django.db import transaction
 from django.db.models import F
 
 from orders.models import NumberState, Order
 from shop.db import bulk_sql, transactions
+from shop.db.rows import save_changes
 
 ALPHABET = "2346789CDFGHJKMPQRTVWXY"
 """No signs that look alike, and no vowels, so no words."""
-LENGTH, GROUP = 8, 4
+LENGTH = 8
+GROUP = 4
 HALF = len(ALPHABET) ** (LENGTH // 2)
 ROUNDS = 10
 BLOCK = 1_000
@@ -28,45 +32,28 @@ GAP = 1_000_000
 NUMBERED_AT_ONCE = 500
 
 
-class _Blocks:
-    """What this process has left of the blocks that it took."""
-
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._left: list[Iterator[str]] = []
-
-    def next(self) -> str | None:
-        with self._mutex:
-            while self._left:
-                if number := next(self._left[-1], None):
-                    return number
-                self._left.pop()
-        return None
-
-    def add(self, block: Iterator[str]) -> None:
-        with self._mutex:
-            self._left.append(block)
-
-
-_blocks = _Blocks()
+Value = tuple[int, bytes]
+"""Of the counter, with the key of its permutation."""
+_left: deque[Value] = deque()
+"""What this process has left of the blocks that it took."""
 
 
 class Numbers:
     """The numbers of the orders of one transaction."""
 
     def __init__(self) -> None:
-        self._block: Iterator[str] = iter(())
+        self._own: deque[Value] = deque()
 
     def next(self) -> str:
         """The number of a new order, inside its transaction. The first order of a block locks the counter,
         after all that others wait for.
         """
-        if number := next(self._block, None) or _blocks.next():
-            return number
-        self._block = _take_block()
+        with suppress(IndexError):
+            return _permuted(*(self._own or _left).popleft())
+        self._own.extend(_take_block())
         # A transaction that fails gives the block back to the counter, so no other may use it before.
-        transaction.on_commit(partial(_blocks.add, self._block))
-        return next(self._block)
+        transaction.on_commit(partial(_left.extend, self._own))
+        return self.next()
 
 
 def parse(text: str) -> str | None:
@@ -94,13 +81,15 @@ def number_orders() -> int:
 
 
 def _number_some() -> int:
-    without = Order.objects.filter(number=None).select_for_update(skip_locked=True).order_by("id")
+    # The index has those without a number in the order of ids; an ORDER BY could have the table read instead.
+    without = Order.objects.filter(number=None).select_for_update(skip_locked=True).order_by()
     ids = list(without.values_list("id", flat=True)[:NUMBERED_AT_ONCE])
     if not ids:
         return 0
-    cells, numbers = bulk_sql.SqlLiterals(), Numbers()
-    cases = " ".join([f"WHEN {cells[id]} THEN {cells[numbers.next()]}" for id in ids])
-    statement = f"UPDATE orders_order SET number = CASE id {cases} END WHERE id IN ({cells.listed(ids)})"  # noqa: S608
+    cells = bulk_sql.SqlLiterals()
+    numbers = Numbers()
+    of_orders = cells.case("id", {id: numbers.next() for id in ids})
+    statement = f"UPDATE orders_order SET number = {of_orders} WHERE id IN ({cells.listed(ids)})"  # noqa: S608
     bulk_sql.execute_deferred(statement)
     return len(ids)
 
@@ -110,15 +99,12 @@ def leave_gap() -> None:
     NumberState.objects.filter(pk=ROW).update(next_value=F("next_value") + GAP)
 
 
-def _take_block() -> Iterator[str]:
-    """Take the counter's next values, as numbers; the row stays locked until the transaction ends."""
-    if not NumberState.objects.filter(pk=ROW).exists():
-        NumberState.objects.bulk_create([NumberState(pk=ROW)], ignore_conflicts=True)
+def _take_block() -> Iterable[Value]:
+    """Take the counter's next values; the row stays locked until the transaction ends."""
     state = NumberState.objects.select_for_update().get(pk=ROW)
-    first, state.next_value = state.next_value, state.next_value + BLOCK
-    state.save(update_fields=["next_value"])
-    key = bytes.fromhex(state.key)
-    return (_permuted(value, key) for value in range(first, first + BLOCK))
+    block = range(state.next_value, state.next_value + BLOCK)
+    save_changes(state, next_value=block.stop)
+    return zip(block, repeat(bytes.fromhex(state.key)), strict=False)
 
 
 def _permuted(value: int, key: bytes) -> str:

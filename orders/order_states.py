@@ -38,7 +38,7 @@ ENDED = (Status.PAYMENT_FAILED, Status.CANCELLED, Status.EXPIRED)
 def transition(order_ids: Collection[UUID], *, to: str, **fields: Any) -> int:
     """Change the orders whose status allows it to status `to`, and set `fields`. Returns how many changed."""
     sources = [str(status) for status, targets in TRANSITIONS.items() if to in targets]
-    if not (order_ids and sources):
+    if not order_ids:
         return 0
     cells = bulk_sql.SqlLiterals()
     return bulk_sql.update(
@@ -91,11 +91,8 @@ def mark_paid(orders: Collection[OrderRow], *, at: datetime) -> None:
 def add_refunded(amounts: Mapping[UUID, int]) -> None:
     """Add these amounts to what is refunded of the locked orders, by one statement."""
     cells = bulk_sql.SqlLiterals()
-    cases = ""
-    for id, amount in amounts.items():
-        cases += f" WHEN {cells[id]} THEN {amount:d}"
     ids = cells.listed(amounts)
-    added = f"refunded_amount + CASE id{cases} END"
+    added = f"refunded_amount + {cells.case('id', amounts)}"
     bulk_sql.execute_deferred(f"UPDATE orders_order SET refunded_amount = {added} WHERE id IN ({ids})")  # noqa: S608
 
 
@@ -126,8 +123,7 @@ LINES = bulk_sql.Table(OrderLine, NewLine._fields)
 
 def insert_orders(orders: Sequence[OrderRow], lines: Sequence[NewLine]) -> None:
     """Insert new orders with all their lines; must be called inside a transaction."""
-    rows = [_with_text(order) if order.metadata else order for order in orders]
-    bulk_sql.insert(ORDERS, rows)
+    bulk_sql.insert(ORDERS, [_with_text(order) if order.metadata else order for order in orders])
     bulk_sql.insert(LINES, lines)
 
 

@@ -21,6 +21,7 @@ from shop.account import Account
 from shop.concurrency.batching import Batcher
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Overloaded, Throttled, Unavailable
+from shop.grouping import grouped
 from shop.http import keyed_calls, prefer
 from shop.http.messages import with_request_id
 from shop.http.views import JSONResponse, Request
@@ -106,7 +107,8 @@ def _started_by(
         note(event, outcome.payment.order_id, outcome.saga.id)
         answer = schemas.payment_answer(outcome.payment, call.language).answer
         return outcome.payment.id, _pending(answer, outcome)
-    order, started = outcome.order, outcome.started
+    order = outcome.order
+    started = outcome.started
     note(event, order.id, started.saga.id if started else None)
     if started is None:
         assert outcome.answer
@@ -193,9 +195,7 @@ async def wait_and_respond(
                 text = _("This call was started before; its result can't be read now. Repeat it.")
                 raise Unavailable(text) from error
             raise
-        log.warning(
-            "the status of a started payment can't be read", subject=str(subject_id), error=str(error)
-        )
+        log.warning("the status of a started payment can't be read", subject=subject_id, error=error)
     answer = answers[-1].answer if answers else started and started.answer
     assert answer
     return keyed_calls.respond(answer, is_replay=started is None)
@@ -211,10 +211,8 @@ def _continue(saga_id: UUID | None) -> bool:
 
 def _read_answers(requests: Sequence[AnswerRequest]) -> list[CurrentAnswer]:
     """One answer per request; final ones are recorded under their keys, in the language of the request."""
-    groups: dict[tuple[ReadAnswers, str], list[UUID]] = {}
-    for call, subject_id, read in requests:
-        groups.setdefault((read, call.language), []).append(subject_id)
-    found = {group: group[0](subject_ids, group[1]) for group, subject_ids in groups.items()}
+    groups = grouped(((read, call.language), subject_id) for call, subject_id, read in requests)
+    found = {(read, language): read(ids, language) for (read, language), ids in groups.items()}
     answers = [found[read, call.language][subject_id] for call, subject_id, read in requests]
     settled = {
         call.name: (call, _named(current.answer, call))

@@ -8,6 +8,7 @@ from orders import order_metadata
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.order_states import OPEN
 from orders.payment.refund_records import UNSETTLED
+from orders.saga.definitions import UNFINISHED
 from payments.models import Payment
 
 
@@ -39,7 +40,7 @@ REGISTRY.update(
 def _open_rows(account_id: int) -> list[str]:
     orders = Order.objects.filter(account_id=account_id, status__in=(*OPEN, Order.Status.REFUNDING))
     refunds = Refund.objects.filter(order__account_id=account_id, status__in=UNSETTLED)
-    sagas = sagas_of(account_id).filter(state__in=(Saga.State.RUNNING, Saga.State.STUCK))
+    sagas = sagas_of(account_id).filter(state__in=UNFINISHED)
     return [
         *named("order", orders, "status"),
         *named("refund", refunds, "status"),
@@ -47,4 +48,4 @@ def _open_rows(account_id: int) -> list[str]:
     ]
 
 
-PARTS.append(Part(_open_rows, with_metadata=order_metadata.orders_with, erase_metadata=order_metadata.erase))
+PARTS.append(Part(_open_rows, with_metadata=order_metadata.orders_noted, erase_metadata=order_metadata.erase))

@@ -1,17 +1,17 @@
 """Products' days as orders and refunds say them: what a refund adds to them, and how the table differs.
 
-The units of a refund that fails count as sold again, until a refund by amount, which has no units of its own,
-refunds them once more. Amounts are in the currency's minor unit.
+A refund that fails gives its money back and no units, which stay returned. Amounts are in the currency's
+minor unit.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Max, Min
 
 from inventory import product_days, ranking
@@ -20,41 +20,44 @@ from inventory.product_days import Change
 from orders import pricing
 from orders.models import Order, Refund
 from shop import clock
-from shop.db import transactions
+from shop.db import bulk_sql, transactions
 from shop.db.bulk_sql import SqlLiterals
+from shop.grouping import grouped
+from shop.models import ProcessLease
 
-# A row for each settled refund of these orders and each line of its order.
+REBUILDING = "rebuild_product_days"
+"""The row that one rebuild at a time locks."""
+# A row for each of these refunds, once it is settled, and each line of its order.
 REFUNDS = """
-SELECT 'refund', line.product_id, refund.order_id, refund.id, line.id,
-    refund.amount, refund.points_amount, line.line_amount - line.discount_amount,
-    part.quantity, part.amount, refund.settled_at, refund.failed_at, {settled_inside}, {failed_inside}
-FROM ({orders}) AS chosen
-JOIN orders_refund AS refund ON refund.order_id = chosen.order_id
+SELECT 'refund', line.product_id, refund.id, line.id, refund.amount, refund.points_amount,
+    line.line_amount - line.discount_amount, part.quantity, part.amount, {settled}, {failed}
+FROM ({chosen}) AS chosen
+JOIN orders_refund AS refund ON refund.id = chosen.id
 JOIN orders_orderline AS line ON line.order_id = refund.order_id
 LEFT JOIN orders_refundline AS part ON part.refund_id = refund.id AND part.line_id = line.id
 WHERE refund.settled_at IS NOT NULL AND refund.source <> 'late_charge'
 """
 INSIDE = "CASE WHEN refund.{column} >= {since} AND refund.{column} < {until} THEN 1 ELSE 0 END"
-REFUNDED = "SELECT order_id FROM orders_refund WHERE {column} >= {since} AND {column} < {until}"
+REFUNDED_AT = ("settled_at", "failed_at")
+OF_PERIOD = "SELECT id FROM orders_refund WHERE {column} >= {since} AND {column} < {until}"
 # One statement sees the table and all that it is compared with at one moment.
 DAY = """
-SELECT 'stored', product_id, NULL, NULL, NULL, units_sold, sold_amount, units_refunded,
-    refunded_amount, NULL, NULL, NULL, NULL, NULL
+SELECT 'stored', product_id, NULL, NULL, units_sold, sold_amount, units_refunded, refunded_amount,
+    NULL, NULL, NULL
 FROM inventory_productday WHERE day = {day}
 UNION ALL
-SELECT 'sold', line.product_id, NULL, NULL, NULL,
-    SUM(line.quantity), SUM(line.line_amount - line.discount_amount), 0, 0, NULL, NULL, NULL, NULL, NULL
+SELECT 'sold', line.product_id, NULL, NULL,
+    SUM(line.quantity), SUM(line.line_amount - line.discount_amount), 0, 0, NULL, NULL, NULL
 FROM orders_order AS placed JOIN orders_orderline AS line ON line.order_id = placed.id
 WHERE placed.paid_at >= {since} AND placed.paid_at < {until} GROUP BY line.product_id
 UNION ALL
 """
 
 
-class RefundPart(NamedTuple):
-    """A line of an order in one of its refunds; without own units and amount where it is by amount."""
+class RefundLine(NamedTuple):
+    """A line of an order in one of its refunds; own units and amount are None where it gives none back."""
 
     product_id: int
-    order_id: Any
     refund_id: Any
     line_id: int
     refund_amount: int
@@ -62,35 +65,29 @@ class RefundPart(NamedTuple):
     paid_amount: int
     own_units: int | None
     own_amount: int | None
-    settled_at: Any
-    failed_at: Any
-    is_settled_inside: int
-    is_failed_inside: int
+    has_settled: int
+    has_failed: int
 
 
-class Returned(NamedTuple):
-    """What a refund gives back of a product, or takes back as it fails; `is_inside` the period asked for."""
-
-    refund_id: UUID
-    has_failed: bool
-    is_inside: bool
-    product_id: int
-    units: int
-    amount: int
+Part = tuple[RefundLine, int, int]
+"""A line in a refund, with the amount that it gave back of it, and the points of that."""
 
 
 def count_refunds(refunds: Collection[Refund], *, at: datetime, have_failed: bool = False) -> None:
     """Count these refunds, just settled or just failed, on the day. Must be called inside a transaction."""
-    cells = SqlLiterals()
-    orders = cells.listed({refund.order_id for refund in refunds})
-    chosen = f"SELECT id AS order_id FROM orders_order WHERE id IN ({orders})"  # noqa: S608 - ids
-    rows = _fetch(REFUNDS.format(orders=chosen, settled_inside=1, failed_inside=1))
-    counted, day = {refund.id for refund in refunds}, clock.day_of(at)
-    product_days.add(
-        Change(day, one.product_id, units_refunded=one.units, refunded_amount=one.amount)
-        for one in _returned(RefundPart(*row[1:]) for row in rows)
-        if one.refund_id in counted and one.has_failed == have_failed
-    )
+    parts = read_parts([refund.id for refund in refunds], have_failed=have_failed)
+    product_days.add(_changes(clock.day_of(at), parts))
+
+
+def read_parts(
+    refund_ids: Collection[UUID], database: str = DEFAULT_DB_ALIAS, *, have_failed: bool = False
+) -> "list[Part]":
+    """What these refunds, which have settled, gave back of each line of their orders."""
+    if not refund_ids:
+        return []
+    chosen = f"SELECT id FROM orders_refund WHERE id IN ({SqlLiterals().listed(refund_ids)})"  # noqa: S608 - ids
+    statement = REFUNDS.format(chosen=chosen, settled=int(not have_failed), failed=int(have_failed))
+    return [*_parts(bulk_sql.fetch(statement, database=database))]
 
 
 def differences(day: date) -> list[Change]:
@@ -98,29 +95,33 @@ def differences(day: date) -> list[Change]:
     cells = SqlLiterals()
     since, until = (cells[instant] for instant in clock.day_bounds(day))
     period = {"since": since, "until": until}
-    columns = ("settled_at", "failed_at")
-    settled, failed = (INSIDE.format(column=column, **period) for column in columns)
-    touched = " UNION ".join([REFUNDED.format(column=column, **period) for column in columns])
+    settled, failed = (INSIDE.format(column=column, **period) for column in REFUNDED_AT)
+    chosen = " UNION ".join([OF_PERIOD.format(column=column, **period) for column in REFUNDED_AT])
     statement = DAY.format(day=cells[day.isoformat()], **period)
-    statement += REFUNDS.format(orders=touched, settled_inside=settled, failed_inside=failed)
+    statement += REFUNDS.format(chosen=chosen, settled=settled, failed=failed)
     missing: dict[int, Counter[str]] = defaultdict(Counter)
-    parts = []
-    for kind, product_id, *values in _fetch(statement):
+    refunds = []
+    for row in bulk_sql.fetch(statement):
+        kind, product_id = row[:2]
         if kind == "refund":
-            parts.append(RefundPart(product_id, *values))
-        else:
-            numbers = dict(zip(product_days.SUMS, map(int, values[3:7]), strict=True))
-            missing[product_id].update(numbers) if kind == "sold" else missing[product_id].subtract(numbers)
-    for one in _returned(parts):
-        if one.is_inside:
-            missing[one.product_id].update(units_refunded=one.units, refunded_amount=one.amount)
-    return [Change(day, id, **numbers) for id, numbers in sorted(missing.items()) if any(numbers.values())]
+            refunds.append(row)
+            continue
+        numbers = dict(zip(product_days.SOLD, map(int, row[4:8]), strict=True))
+        missing[product_id].update(numbers) if kind == "sold" else missing[product_id].subtract(numbers)
+    for one in _changes(day, _parts(refunds)):
+        missing[one.product_id].update(one.numbers)
+    return [Change(day, id, numbers) for id, numbers in sorted(missing.items()) if any(numbers.values())]
 
 
 def rebuild(day: date) -> int:
-    """Correct the table's rows of that day. Returns how many were wrong. Durable; the shop may go on."""
+    """Correct the table's rows of that day. Returns how many were wrong. Durable; the shop may go on, and
+    another rebuild waits.
+    """
+    ProcessLease.objects.get_or_create(name=REBUILDING, defaults={"leased_until": clock.now()})
 
     def correct() -> int:
+        # Two at once would add the same difference.
+        ProcessLease.objects.select_for_update().get(name=REBUILDING)
         # A difference is exact at its moment, and stays what is missing however much is sold meanwhile.
         product_days.add(wrong := differences(day))
         return len(wrong)
@@ -135,54 +136,34 @@ def days() -> list[date]:
     """The days that the table should have, the latest first."""
     first = Order.objects.aggregate(at=Min("paid_at"))["at"]
     kept = ProductDay.objects.aggregate(first=Min("day"), last=Max("day"))
-    last = max(filter(None, [kept["last"], clock.today()]))
-    firsts = [day for day in (first and clock.day_of(first), kept["first"]) if day]
-    length = (last - min(firsts)).days + 1 if firsts else 0
-    return [last - timedelta(days=number) for number in range(length)]
+    known = [day for day in (first and clock.day_of(first), *kept.values()) if day]
+    if not known:
+        return []
+    last = max(*known, clock.today())
+    return [last - timedelta(days=number) for number in range((last - min(known)).days + 1)]
 
 
-def _fetch(statement: str) -> Sequence[Sequence[Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchall()
+def _parts(rows: Iterable[Sequence[Any]]) -> Iterator[Part]:
+    """What refunds, by rows of `REFUNDS`, gave back of each line."""
+    of_refunds = map(RefundLine._make, (row[1:] for row in rows))
+    for lines in grouped((line.refund_id, line) for line in of_refunds).values():
+        # The last line has the rest of what is split.
+        lines.sort(key=attrgetter("line_id"))
+        own_amounts = [int(line.own_amount or 0) for line in lines]
+        # What is given back besides units, such as what a refund that failed owes.
+        rest_amount = int(lines[0].refund_amount) - sum(own_amounts)
+        rests = pricing.split_discount(rest_amount, [int(line.paid_amount) for line in lines])
+        amounts = [*map(add, own_amounts, rests)]
+        points = pricing.split_discount(int(lines[0].points_amount), amounts)
+        yield from zip(lines, amounts, points, strict=True)
 
 
-def _returned(parts: Iterable[RefundPart]) -> Iterator[Returned]:
-    """What the refunds of these orders gave and took back, in the order in which that happened."""
-    by_order: dict[Any, dict[Any, list[RefundPart]]] = defaultdict(lambda: defaultdict(list))
-    for part in sorted(parts, key=attrgetter("line_id")):
-        by_order[part.order_id][part.refund_id].append(part)
-    for refunds in by_order.values():
-        events = [(of_refund[0].settled_at, id, False) for id, of_refund in refunds.items()]
-        events += [(one[0].failed_at, id, True) for id, one in refunds.items() if one[0].failed_at]
-        units: dict[Any, list[int]] = {}
-        failed_units = [0] * max(map(len, refunds.values()))
-        for _at, id, has_failed in sorted(events):
-            of_refund = refunds[id]
-            amounts = _amounts(of_refund, has_failed=has_failed)
-            if has_failed:
-                failed_units = [more + own for more, own in zip(failed_units, units[id], strict=True)]
-            elif _is_by_amount(of_refund):
-                units[id], failed_units = failed_units, [0] * len(failed_units)
-            else:
-                units[id] = [int(part.own_units or 0) for part in of_refund]
-            sign = -1 if has_failed else 1
-            for part, own, amount in zip(of_refund, units[id], amounts, strict=True):
-                is_inside = bool(part.is_failed_inside if has_failed else part.is_settled_inside)
-                moved = (part.product_id, sign * own, sign * amount)
-                yield Returned(UUID(str(id)), has_failed, is_inside, *moved)
-
-
-def _amounts(parts: Sequence[RefundPart], *, has_failed: bool) -> list[int]:
-    """The refund's amount of each line; of one that has failed what came back, which is the card's part."""
-    first, amounts = parts[0], [int(part.own_amount or 0) for part in parts]
-    if _is_by_amount(parts):
-        amounts = pricing.split_discount(int(first.refund_amount), [int(part.paid_amount) for part in parts])
-    if has_failed:
-        points = pricing.split_discount(int(first.points_amount), amounts)
-        return [amount - less for amount, less in zip(amounts, points, strict=True)]
-    return amounts
-
-
-def _is_by_amount(parts: Sequence[RefundPart]) -> bool:
-    return all(part.own_amount is None for part in parts)
+def _changes(day: date, parts: Iterable[Part]) -> Iterator[Change]:
+    """What refunds gave back of each product, and took back as they failed."""
+    for line, amount, points_amount in parts:
+        if line.has_settled:
+            numbers = {"units_refunded": int(line.own_units or 0), "refunded_amount": amount}
+            yield Change(day, line.product_id, numbers)
+        if line.has_failed:
+            # What came back is the card's part.
+            yield Change(day, line.product_id, {"refunded_amount": points_amount - amount})

@@ -1,13 +1,12 @@
 """The request and response bodies of the API of orders, and the answers that its keyed calls record."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 from django.utils.translation import gettext_noop
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from orders import order_states
@@ -29,6 +28,7 @@ from payments.schemas import (
 )
 from shop import lazy_texts
 from shop.http import json_format, problems
+from shop.http.json_format import JsonObject
 from shop.http.openapi import api_doc
 from shop.http.validation import (
     Amount,
@@ -41,6 +41,7 @@ from shop.http.validation import (
     QueryId,
     TypedCode,
     Uuid,
+    body,
     refuse_control_characters,
 )
 from shop.idempotency.recorded_answers import Answer
@@ -48,7 +49,8 @@ from shop.lazy_texts import ENGLISH, mark as _
 from shop.models import JournalLine
 from shop.normalization import normalized
 
-MAX_LINES, MAX_QUANTITY = 50, 1000
+MAX_LINES = 50
+MAX_QUANTITY = 1000
 UNSETTLED_STATUS = 202
 """The HTTP status of an answer that may still change."""
 OrderStatus = Literal[
@@ -141,11 +143,11 @@ ExpectedTotal = Annotated[
 ]
 
 
-def _clean_keys(texts: dict[str, Any]) -> dict[str, Any]:
-    return {refuse_control_characters(normalized(key)): text for key, text in texts.items()}
+def _clean_keys(texts: dict[str, Any]) -> JsonObject:
+    return {refuse_control_characters(key): text for key, text in texts.items()}
 
 
-MetadataKey = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY)]
+MetadataKey = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY), BeforeValidator(normalized)]
 MetadataText = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(refuse_control_characters)]
 Metadata = Annotated[
     dict[MetadataKey, MetadataText],
@@ -307,7 +309,7 @@ WITH_A_NUMBER = [
 """Details in timelines that have a number; `shop.lazy_texts.translate_stored` finds them by it."""
 
 
-def event_body(line: JournalLine, *, for_staff: bool, language: str) -> dict[str, Any]:
+def event_body(line: JournalLine, *, for_staff: bool, language: str) -> JsonObject:
     """One line of an order's timeline; staff also see the gateway's references."""
     detail = lazy_texts.translate_stored(line.detail, language)
     if for_staff and line.reference:
@@ -322,13 +324,13 @@ def order_body(
     language: str = ENGLISH,
     *,
     reader_id: int | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """The response body of an order with its newest payment; only why that failed is in the language.
 
     `reader_id` is the account that reads it, if it may be another than the order's.
     """
     return {
-        "id": str(order.id),
+        "id": order.id,
         "number": order.number,
         "status": "expired" if order_states.is_lapsed(order) else order.status,
         "items": [
@@ -357,7 +359,7 @@ def order_body(
         "paid_at": order.paid_at,
         "payment": payment
         and {
-            "id": str(payment.id),
+            "id": payment.id,
             "status": payment.shown_status,
             "next_action": next_action_body(payment, reader_id=reader_id),
         },
@@ -365,27 +367,19 @@ def order_body(
     }
 
 
-def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
+def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> JsonObject:
     """The response body of a refund whose order is loaded."""
-    return {
-        "id": str(refund.id),
-        "order": str(refund.order_id),
-        "account": refund.order.account_id,
-        "currency": refund.order.currency,
-        "status": refund.status,
-        "amount": refund.amount,
-        "points_amount": refund.points_amount,
-        "card_amount": refund.card_amount,
-        "items": [{"product": item.line.product_id, "quantity": item.quantity} for item in lines],
-        "reason": refund.reason,
-        "restock": refund.restock,
-        "source": refund.source,
-        "created_at": refund.created_at,
-    }
+    return body(
+        RefundBody,
+        refund,
+        order=refund.order_id,
+        account=refund.order.account_id,
+        currency=refund.order.currency,
+        items=[{"product": item.line.product_id, "quantity": item.quantity} for item in lines],
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentAnswer:
+class CurrentAnswer(NamedTuple):
     """The answer as things stand; `is_for_customer`: it doesn't settle before the card's owner has acted."""
 
     answer: Answer
@@ -403,13 +397,13 @@ def order_address(order_id: UUID) -> str:
 def placed_order_answer(placed: PlacedOrder) -> Answer | None:
     if placed.started:
         return None
-    body = json_format.dump(order_body(placed.order, placed.lines, None))
-    return Answer(201, body, order_address(placed.order.id))
+    content = json_format.dump(order_body(placed.order, placed.lines, None))
+    return Answer(201, content, order_address(placed.order.id))
 
 
 def refund_answer(started: StartedRefund) -> Answer:
-    body = json_format.dump(refund_body(started.refund, started.lines))
-    return Answer(202, body, f"{order_address(started.refund.order_id)}/refunds")
+    content = json_format.dump(refund_body(started.refund, started.lines))
+    return Answer(202, content, f"{order_address(started.refund.order_id)}/refunds")
 
 
 def answered_later(outcome: object) -> None:
@@ -423,11 +417,12 @@ def order_answer(
 
     The first of its payments decides: an order that a refused card left may be paid with another one later.
     """
-    first, newest = payments[0], payments[-1]
+    first = payments[0]
+    newest = payments[-1]
     if first.status in ENDED_UNPAID:
         return _declined(first, language, order=str(order.id))
-    body = json_format.dump(order_body(order, lines, newest))
-    answer = Answer(201 if order.status in PAID else 202, body, order_address(order.id))
+    content = json_format.dump(order_body(order, lines, newest))
+    answer = Answer(201 if order.status in PAID else 202, content, order_address(order.id))
     return CurrentAnswer(answer, is_for_customer=first.requires_action)
 
 
@@ -437,8 +432,8 @@ def payment_answer(payment: Payment, language: str) -> CurrentAnswer:
         about = {"order": str(payment.order_id)} if payment.order_id else {}
         return _declined(payment, language, **about, payment=str(payment.id))
     status = 201 if payment.status == Payment.Status.SUCCEEDED else 202
-    body = json_format.dump(payment_body(payment, language))
-    answer = Answer(status, body, f"/api/v1/payments/{payment.id}")
+    content = json_format.dump(payment_body(payment, language))
+    answer = Answer(status, content, f"/api/v1/payments/{payment.id}")
     return CurrentAnswer(answer, is_for_customer=payment.requires_action)
 
 

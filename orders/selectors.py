@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import reduce
 from operator import or_
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Prefetch, Q, QuerySet
@@ -18,6 +17,7 @@ from orders.saga.definitions import SAGA_TYPES
 from payments.models import Payment
 from shop import clock
 from shop.db import bulk_sql
+from shop.db.rows import present
 from shop.errors import required
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
@@ -28,10 +28,10 @@ DELIVERED = "transmit.done"
 
 def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
     """The account's orders, or all for None, with lines in the order of the request and payments by age."""
-    own: dict[str, Any] = {} if account_id is None else {"account_id": account_id}
     # Without an explicit order the rows come in the index's order, by product.
-    lines, payments = OrderLine.objects.order_by("id"), Payment.objects.order_by("number", "created_at", "id")
-    return Order.objects.filter(**own).prefetch_related(
+    lines = OrderLine.objects.order_by("id")
+    payments = Payment.objects.order_by("number", "created_at", "id")
+    return Order.objects.filter(**present(account_id=account_id)).prefetch_related(
         Prefetch("lines", lines), Prefetch("payments", payments)
     )
 
@@ -80,14 +80,14 @@ def choose(
     """Those of the orders with this number, as people type it, product and coupon, placed at `placed_after`
     or later.
     """
-    given = {
-        "number": (order_numbers.parse(number) or "") if number else None,
-        "lines__product_id": product,
-        "coupon_code": coupon or None,
-        "placed_at__gte": placed_after,
-        "placed_at__lt": placed_before,
-    }
-    return orders.filter(**{name: value for name, value in given.items() if value is not None})
+    given = present(
+        number=(order_numbers.parse(number) or "") if number else None,
+        lines__product_id=product,
+        coupon_code=coupon or None,
+        placed_at__gte=placed_after,
+        placed_at__lt=placed_before,
+    )
+    return orders.filter(**given)
 
 
 def parts_of(status: str) -> list[Q]:
@@ -95,7 +95,8 @@ def parts_of(status: str) -> list[Q]:
 
     An unpaid order past its time counts as expired, swept or not.
     """
-    now, unpaid = clock.now(), Q(status=Order.Status.AWAITING_PAYMENT)
+    now = clock.now()
+    unpaid = Q(status=Order.Status.AWAITING_PAYMENT)
     if status == Order.Status.EXPIRED:
         return [Q(status=status), unpaid & Q(expires_at__lte=now)]
     return [unpaid & Q(expires_at__gt=now) if status == Order.Status.AWAITING_PAYMENT else Q(status=status)]

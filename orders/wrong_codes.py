@@ -24,7 +24,8 @@ async def counting(account_id: int, address: str, code: str) -> AsyncIterator[No
     of the account's own coupons: when the account has named too many wrong ones lately, or has named some and
     its network too many. It is also raised in the place of a refusal past a limit, by all processes' counts.
     """
-    network, named = _network_key(address), (account_id, code)
+    network = _network_key(address)
+    named = (account_id, code)
     with ExitStack() as place:
         try:
             # Until it is known whether the code is wrong: of guesses at once a right one would go through.

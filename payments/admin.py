@@ -15,6 +15,7 @@ from unfold.admin import ModelAdmin
 from payments import tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling
+from payments.reconciliation.reconciling import Finding
 from shop.admin_base.actions import Action, button
 from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import stored_text
@@ -94,7 +95,8 @@ class TransferAdmin(RecordsAdmin):
     order_key = key_column("order_id", _("order id"))
 
     def search(self, rows: "QuerySet[Transfer]", term: str) -> "QuerySet[Transfer]":
-        found, id = Q(kind__in=Transfer.Kind.values, reference=term), parse_uuid(term)
+        found = Q(kind__in=Transfer.Kind.values, reference=term)
+        id = parse_uuid(term)
         return rows.filter(found if id is None else found | Q(pk=id) | Q(order_id=id))
 
 
@@ -178,7 +180,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def _findings(self, request: HttpRequest, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _findings(self, request: HttpRequest, shown: list[Finding]) -> list[Finding]:
         """Each difference with its payment, if it may be seen, what to do, and whether it may be fixed."""
         keys = [finding["key"] for finding in shown if request.user.has_perm("payments.view_payment")]
         payments = dict(Payment.objects.filter(charge_key__in=keys).values_list("charge_key", "id"))
@@ -244,6 +246,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         )
 
 
-def _done(finding: dict[str, Any]) -> str:
+def _done(finding: Finding) -> str:
     """What was done about a finding, in the language of the page."""
     return str(DONE_WORDS.get(finding["done"], finding["done"]))

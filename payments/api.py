@@ -1,7 +1,7 @@
 """The HTTP edge of wallets and payments. Calls that charge a card are in `orders`, whose sagas do it."""
 
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 from uuid import UUID
 
 from django.conf import settings
@@ -10,9 +10,10 @@ from drf_spectacular.utils import OpenApiParameter
 from payments import ledger, points_grants, schemas, selectors
 from payments.models import Payment
 from shop.http import json_format, keyed_calls
+from shop.http.json_format import JsonObject
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import extend_schema
+from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import (
     allowed_account_id,
@@ -59,10 +60,8 @@ class Grants(View):
         "nothing is recorded: it is asked for on the account's page in the admin.",
         parameters=[api_doc.IDEMPOTENCY_KEY],
         request=schemas.GrantInput,
-        responses={201: schemas.EntryBody}
-        | api_doc.refusals(
-            {403: ["approval_required", "own_account", "permission_denied"], 404: ["not_found"]}
-        ),
+        responses={201: schemas.EntryBody},
+        refused={403: ["approval_required", "own_account", "permission_denied"], 404: ["not_found"]},
     )
     def post(self, request: Request) -> JSONResponse:
         staff_id = require_staff_permission(request, "payments.add_transfer")
@@ -95,7 +94,8 @@ class ListPayments(View):
             *api_doc.OWNER,
             *api_doc.PAGING,
         ],
-        responses={200: api_doc.Page[schemas.PaymentBody]} | api_doc.refusals({403: ["permission_denied"]}),
+        responses={200: api_doc.Page[schemas.PaymentBody]},
+        refused=STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:
         owner_id = listed_account_id(request, VIEW)
@@ -117,5 +117,5 @@ class OnePayment(View):
         return Response(_payment_body(found, language=request.language, reader_id=caller_id(request)))
 
 
-def _payment_body(payment: Payment, *, language: str, reader_id: int | None) -> dict[str, Any]:
+def _payment_body(payment: Payment, *, language: str, reader_id: int | None) -> JsonObject:
     return schemas.payment_body(payment, language, reader_id=reader_id, disputes=payment.disputes.all())

@@ -17,9 +17,9 @@ from payments.reconciliation.reconciling import RESOLVED
 from shop.errors import Unavailable
 from shop.operations.audits.checks import (
     OFFENDERS_REPORTED,
+    Chosen,
     LawReport,
     NotChecked,
-    Rows,
     Subject,
     count,
     offenders_of,
@@ -40,7 +40,7 @@ def audit() -> list[LawReport]:
     ]
 
 
-def wallets_are_the_sum_of_their_entries(wallet_ids: Rows | None = None) -> LawReport:
+def wallets_are_the_sum_of_their_entries(wallet_ids: Chosen = None) -> LawReport:
     """Each wallet's balance is the sum of its entries, matches the latest entry's, and is never negative."""
     wallets = LedgerAccount.objects.filter(within("pk", wallet_ids), kind=LedgerAccount.Kind.WALLET)
     newest = Entry.objects.filter(account=OuterRef("pk")).order_by("-id")
@@ -51,7 +51,7 @@ def wallets_are_the_sum_of_their_entries(wallet_ids: Rows | None = None) -> LawR
     return report("L7", count(wallets, wallet_ids), offenders_of(wrong, kind="wallet"))
 
 
-def transfers_sum_to_zero(transfer_ids: Rows | None = None) -> LawReport:
+def transfers_sum_to_zero(transfer_ids: Chosen = None) -> LawReport:
     """Each transfer has two entries or more, which sum to zero."""
     transfers = Transfer.objects.filter(within("pk", transfer_ids))
     wrong = transfers.annotate(total=Sum("entries__amount"), parts=Count("entries")).filter(
@@ -60,7 +60,7 @@ def transfers_sum_to_zero(transfer_ids: Rows | None = None) -> LawReport:
     return report("L7", count(transfers, transfer_ids), offenders_of(wrong, kind="transfer"))
 
 
-def holding_never_gives_more_than_it_took(order_ids: Rows | None = None) -> LawReport:
+def holding_never_gives_more_than_it_took(order_ids: Chosen = None) -> LawReport:
     """Points held for an order leave the account once: released to the wallet or sold, never both."""
     entries = Entry.objects.filter(within("transfer__order", order_ids), account_id=HOLDING)
     orders = entries.values("transfer__order")

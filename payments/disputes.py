@@ -6,16 +6,18 @@ from collections.abc import Iterable, Mapping
 
 from django.db.models import QuerySet, Sum
 
-from payments import ledger, payment_states
+from payments import ledger
 from payments.gateways.contract import GatewayDispute, GatewayResult
-from payments.models import GATEWAY_CLEARING, SALES, Dispute, Entry, Payment, Transfer
+from payments.models import Dispute, Payment, Transfer
 from shop import clock
 from shop.db import open_transaction
+from shop.db.rows import save_changes
 from shop.journal import journal
-from shop.models import JournalLine
 
-Status, Kind = Dispute.Status, Transfer.Kind
-OPENED, CLOSED, DISAGREES = "payment.disputed", "payment.dispute_closed", "charge.disagrees"
+Status = Dispute.Status
+OPENED = "payment.disputed"
+CLOSED = "payment.dispute_closed"
+DISAGREES = "charge.disagrees"
 NEXT: dict[str, tuple[str, ...]] = {Status.OPEN: (Status.WON, Status.LOST), Status.LOST: (Status.WON,)}
 
 
@@ -53,23 +55,7 @@ def book(payment: Payment, found: GatewayResult) -> None:
         if said.status in NEXT.get(dispute.status, ()):
             _close(payment, dispute, said.status, amount)
         elif said.status == dispute.status == Status.OPEN:
-            dispute.amount, dispute.due_at = amount, said.due_at
-            dispute.save(update_fields=["amount", "due_at"])
-
-
-def note_once(payment: Payment, what: str, detail: str, *, reference: str) -> None:
-    """Note for operators that the gateway's word doesn't fit the payment, once for this reference."""
-    payment_states.lock_order(payment)
-    subject, reference = f"payment {payment.id}", reference[:96]
-    if not JournalLine.objects.filter(subject=subject, what=what, reference=reference).exists():
-        journal.note(
-            what=what,
-            subject=subject,
-            order_id=payment.order_id,
-            detail=detail,
-            reference=reference,
-            is_internal=True,
-        )
+            save_changes(dispute, amount=amount, due_at=said.due_at)
 
 
 def _open(payment: Payment, said: GatewayDispute, amount: int) -> Dispute:
@@ -89,22 +75,17 @@ def _open(payment: Payment, said: GatewayDispute, amount: int) -> Dispute:
 
 def _close(payment: Payment, dispute: Dispute, status: str, amount: int) -> None:
     was_lost = dispute.status == Status.LOST
-    dispute.status, dispute.closed_at = status, clock.now()
+    dispute.status = status
+    dispute.closed_at = clock.now()
     if not was_lost:
         dispute.amount = amount
     dispute.save()
     reference = f"dispute {dispute.pk}"
-    if dispute.status == Status.LOST and payment.order_id is None and dispute.amount:
-        ledger.reverse_top_up(payment, kind=Kind.LOSS, reference=reference, amount=dispute.amount)
-    elif dispute.status == Status.LOST and dispute.amount:
+    if status == Status.LOST and amount:
         # It is taken from the shop's account at the gateway.
-        amounts = {SALES: -dispute.amount, GATEWAY_CLEARING: dispute.amount}
-        ledger.transfer(kind=Kind.LOSS, reference=reference, amounts=amounts, order_id=payment.order_id)
+        ledger.reverse(payment, kind=Transfer.Kind.LOSS, reference=reference, amount=amount)
     elif was_lost:
-        lost = Entry.objects.filter(transfer__kind=Kind.LOSS, transfer__reference=reference)
-        if amounts := {entry.account_id: -entry.amount for entry in lost}:
-            reference = f"{reference} won"
-            ledger.transfer(kind=Kind.LOSS, reference=reference, amounts=amounts, order_id=payment.order_id)
+        ledger.revoke(kind=Transfer.Kind.LOSS, reference=reference, ends=" won")
     _note(CLOSED, payment, dispute, f"{dispute.amount} of a dispute {dispute.status}")
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice, zip_longest
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 
 from payments import metrics
 from payments.models import (
@@ -39,6 +39,8 @@ from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 
 Kind = Transfer.Kind
+Amounts = Mapping[int, int]
+"""Points by the number of an account."""
 # Each row goes through the cases one by one, so the cost grows with the square of their number.
 WALLETS_PER_STATEMENT = 500
 ENTRIES = bulk_sql.Table(Entry, ("transfer_id", "account_id", "amount", "balance_after_amount"))
@@ -65,7 +67,7 @@ class Proposal:
 
     kind: str
     reference: str
-    amounts: Mapping[int, int]
+    amounts: Amounts
     order_id: UUID | None = None
     reason: str = ""
     by: ActorContext | None = None
@@ -97,7 +99,7 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
 
 def transfer_for_orders(
     kind: str,
-    amounts_of: Callable[[Payable], Mapping[int, int]],
+    amounts_of: Callable[[Payable], Amounts],
     orders: Sequence[Payable],
     *,
     at: datetime | None = None,
@@ -108,7 +110,8 @@ def transfer_for_orders(
     it that `references` names; None where nothing moves. A refusal is returned and not raised.
     """
     open_transaction.assert_inside()
-    amounts, references = [amounts_of(order) for order in orders], references or {}
+    amounts = [amounts_of(order) for order in orders]
+    references = references or {}
     proposals = [
         Proposal(kind=kind, reference=str(references.get(one.id, one.id)), amounts=parts, order_id=one.id)
         for one, parts in zip(orders, amounts, strict=True)
@@ -142,46 +145,28 @@ settle_sales = partial(
 """Turn the points held for these orders, and the charged amounts, into sales."""
 
 
-class Refunded(NamedTuple):
-    """A refund of an order: the points for the wallet, and what the gateway gives back."""
-
-    refund_id: UUID
-    order_id: UUID
-    user_id: int
-    points_amount: int
-    card_amount: int
-
-
-def refund(refunds: Iterable[Refunded], *, at: datetime) -> None:
-    """Reverse a part of each sale, once per refund: points return to the wallet, the rest by the gateway."""
-    proposals = [
-        Proposal(
-            kind=Kind.REFUND,
-            reference=str(one.refund_id),
-            amounts={
-                SALES: -one.points_amount - one.card_amount,
-                GATEWAY_CLEARING: one.card_amount,
-                one.user_id: one.points_amount,
-            },
-            order_id=one.order_id,
-        )
-        for one in refunds
-        if one.points_amount + one.card_amount
-    ]
-    refused = [one for one in transfer_many(proposals, at=at) if isinstance(one, Rejected)]
-    if refused:
-        raise refused[0]
-
-
-def reverse_top_up(payment: Payment, *, kind: str, reference: str, amount: int) -> None:
-    """Take back points of a top-up whose charge the gateway gave back, or has lost; its payment must be
-    locked. Points that are spent already count as given away.
+def reverse(payment: Payment, *, kind: str, reference: str, amount: int) -> None:
+    """Take back so much of an order's sale, or of the points of a top-up, as the gateway gave back of the
+    payment's charge or has lost. A top-up must be locked; points that are spent already count as given away.
     """
-    open_transaction.assert_inside()
-    wallet = LedgerAccount.objects.select_for_update().get(id=payment.account_id)
-    taken_amount = min(wallet.balance_amount, amount)
-    amounts = {GATEWAY_CLEARING: amount, PROMOTIONS: taken_amount - amount, payment.account_id: -taken_amount}
-    transfer(kind=kind, reference=reference, amounts=amounts)
+    amounts = {SALES: -amount, GATEWAY_CLEARING: amount}
+    if payment.order_id is None:
+        wallet = LedgerAccount.objects.select_for_update().get(id=payment.account_id)
+        taken_amount = min(wallet.balance_amount, amount)
+        amounts = {GATEWAY_CLEARING: amount, PROMOTIONS: taken_amount - amount, wallet.id: -taken_amount}
+    transfer(kind=kind, reference=reference, amounts=amounts, order_id=payment.order_id)
+
+
+def revoke(*, kind: str, reference: str, ends: str) -> None:
+    """Move back what the transfer of this reference moved, if there is one, by one whose reference `ends`
+    so.
+    """
+    moved = Entry.objects.filter(transfer__kind=kind, transfer__reference=reference)
+    entries = list(moved.select_related("transfer"))
+    if entries:
+        amounts = {entry.account_id: -entry.amount for entry in entries}
+        order_id = entries[0].transfer.order_id
+        transfer(kind=kind, reference=f"{reference}{ends}", amounts=amounts, order_id=order_id)
 
 
 def credit_top_ups(
@@ -240,7 +225,7 @@ def transfer(
     *,
     kind: str,
     reference: str,
-    amounts: Mapping[int, int],
+    amounts: Amounts,
     order_id: UUID | None = None,
     reason: str = "",
     at: datetime | None = None,
@@ -284,8 +269,9 @@ def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -
     wallets = bulk_sql.reader(LedgerAccount, ("id", "balance_amount"))
     wallet_ids = {id for proposal in proposals for id in proposal.amounts if id > 0}
     existing = [id for id, _ in wallets.rows_of(wallet_ids)]
-    before: dict[int, int] = dict(wallets.rows_of(existing, lock=bulk_sql.for_update()))
-    balances, known = dict(before), dict[tuple[str, str], Transfer]()
+    before = dict(wallets.rows_of(existing, lock=bulk_sql.for_update()))
+    balances = dict(before)
+    known = dict[tuple[str, str], Transfer]()
     if proposals and not is_new:
         # Read after the locks, so that a duplicate that held them is found.
         cells = bulk_sql.SqlLiterals()
@@ -293,7 +279,7 @@ def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -
         references = cells.listed({proposal.reference for proposal in proposals})
         found = bulk_sql.reader(Transfer).models(f"kind IN ({kinds}) AND reference IN ({references})", cells)
         known = {(transfer.kind, transfer.reference): transfer for transfer in found}
-    made: list[tuple[Transfer, Proposal, dict[int, int]]] = []
+    made: list[tuple[Transfer, Proposal, Amounts]] = []
     outcomes: list[Transfer | Rejected] = []
     for proposal in proposals:
         name = (proposal.kind, proposal.reference)
@@ -314,7 +300,7 @@ def _decide(proposals: Sequence[Proposal], at: datetime, is_new: bool = False) -
     return outcomes
 
 
-def _refusal(proposal: Proposal, balances: Mapping[int, int]) -> Rejected | None:
+def _refusal(proposal: Proposal, balances: Amounts) -> Rejected | None:
     for id, amount in proposal.amounts.items():
         if id > 0 and amount > 0 and id not in balances:
             raise ValueError(f"The wallet of user {id} isn't open.")
@@ -323,16 +309,14 @@ def _refusal(proposal: Proposal, balances: Mapping[int, int]) -> Rejected | None
     return None
 
 
-def _write_rows(
-    made: Sequence[tuple[Transfer, Proposal, dict[int, int]]], balances: Mapping[int, int]
-) -> None:
+def _write_rows(made: Sequence[tuple[Transfer, Proposal, Amounts]], balances: Amounts) -> None:
     """Write all rows, by one statement for each table. Wallets come first: they are the entries' parents."""
     ids = iter(sorted(balances))
     while chunk := [*islice(ids, WALLETS_PER_STATEMENT)]:
-        cases = " ".join(f"WHEN {id:d} THEN {balances[id]:d}" for id in chunk)
+        amounts = bulk_sql.SqlLiterals().case("id", {id: balances[id] for id in chunk})
+        ids_of_chunk = bulk_sql.integer_list(chunk)
         bulk_sql.execute_deferred(
-            f"UPDATE {connection.ops.quote_name(LedgerAccount._meta.db_table)}"  # noqa: S608 - numbers
-            f" SET balance_amount = CASE id {cases} END WHERE id IN ({bulk_sql.integer_list(chunk)})"
+            f"UPDATE payments_ledgeraccount SET balance_amount = {amounts} WHERE id IN ({ids_of_chunk})"  # noqa: S608 - numbers
         )
     if not made:
         return

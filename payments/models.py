@@ -13,7 +13,10 @@ from shop.fields import ExactCharField, uuid_key
 REQUIRES_ACTION = "requires_action"
 """What the API shows of a pending payment whose card's owner must act."""
 # The ids of the shop's own accounts.
-HOLDING, SALES, GATEWAY_CLEARING, PROMOTIONS = -1, -2, -3, -4
+HOLDING = -1
+SALES = -2
+GATEWAY_CLEARING = -3
+PROMOTIONS = -4
 
 
 class LedgerAccount(models.Model):
@@ -44,7 +47,8 @@ class LedgerAccount(models.Model):
     balance_amount = models.BigIntegerField(_("balance amount"), default=0)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("ledger account"), _("ledger accounts")
+        verbose_name = _("ledger account")
+        verbose_name_plural = _("ledger accounts")
         constraints = [
             models.CheckConstraint(
                 condition=Q(balance_amount__gte=0), name="payments_ledgeraccount_balance_not_negative"
@@ -83,7 +87,8 @@ class GrantsOfDay(models.Model):
     approved_amount = models.BigIntegerField(_("approved amount"), default=0)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("grants of a day"), _("grants of days")
+        verbose_name = _("grants of a day")
+        verbose_name_plural = _("grants of days")
         constraints = [
             models.UniqueConstraint(
                 fields=["operator_id", "day"], name="payments_grantsofday_one_per_operator_and_day"
@@ -123,7 +128,8 @@ class Transfer(models.Model):
     at = models.DateTimeField(_("at"))
 
     class Meta:
-        verbose_name, verbose_name_plural = _("transfer"), _("transfers")
+        verbose_name = _("transfer")
+        verbose_name_plural = _("transfers")
         constraints = [
             models.UniqueConstraint(
                 fields=["kind", "reference"], name="payments_transfer_once_per_kind_and_reference"
@@ -149,7 +155,8 @@ class Entry(models.Model):
     balance_after_amount = models.BigIntegerField(_("balance after amount"), null=True, blank=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("entry"), _("entries")
+        verbose_name = _("entry")
+        verbose_name_plural = _("entries")
         constraints = [
             models.UniqueConstraint(
                 fields=["transfer", "account"], name="payments_entry_one_per_transfer_and_account"
@@ -268,7 +275,8 @@ class Payment(models.Model):
     )
 
     class Meta:
-        verbose_name, verbose_name_plural = _("payment"), _("payments")
+        verbose_name = _("payment")
+        verbose_name_plural = _("payments")
         constraints = [
             models.UniqueConstraint(fields=["charge_key"], name="payments_payment_one_charge_key"),
             models.UniqueConstraint(
@@ -344,7 +352,8 @@ class Dispute(models.Model):
     closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("dispute"), _("disputes")
+        verbose_name = _("dispute")
+        verbose_name_plural = _("disputes")
         constraints = [
             models.UniqueConstraint(
                 fields=["payment", "reference"], name="payments_dispute_once_per_payment_and_reference"
@@ -382,7 +391,8 @@ class WebhookEvent(models.Model):
     outcome = models.CharField(_("outcome"), max_length=255, blank=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("webhook event"), _("webhook events")
+        verbose_name = _("webhook event")
+        verbose_name_plural = _("webhook events")
         constraints = [
             models.UniqueConstraint(
                 fields=["gateway", "event_id"], name="payments_webhookevent_once_per_gateway_and_id"
@@ -420,7 +430,8 @@ class Reconciliation(models.Model):
     )
 
     class Meta:
-        verbose_name, verbose_name_plural = _("reconciliation"), _("reconciliations")
+        verbose_name = _("reconciliation")
+        verbose_name_plural = _("reconciliations")
 
     def __str__(self) -> str:
         text = ngettext("%(at)s %(count)s difference", "%(at)s %(count)s differences", self.differences)

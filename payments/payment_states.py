@@ -6,21 +6,21 @@ payment now has the requested state.
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-from django.db.models import F, Model, Q
+from django.db.models import F, Model, Q, QuerySet
 from uuid_utils.compat import uuid7
 
 from payments import gateways
 from payments.gateways.configured import Books
 from payments.gateways.contract import ExpectedCharge
 from payments.ledger import Payable
-from payments.models import Payment
+from payments.models import Payment, Reconciliation
 from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
+from shop.journal import journal
+from shop.models import JournalLine
 
 Status = Payment.Status
 
@@ -53,10 +53,18 @@ def new_payment(*, at: datetime, order: Payable | None = None, **fields: Any) ->
 
 
 def name_gateways() -> None:
-    """Have payments that the release before started be at the gateway of new payments for good."""
-    unnamed, now = Payment.objects.filter(gateway=""), gateways.current_books()._asdict()
-    while ids := list(unnamed.values_list("id", flat=True)[:NAMED_AT_ONCE]):
-        transactions.run(partial(unnamed.filter(id__in=ids).update, **now), transactions.REPEATABLE)
+    """Have payments that the release before started be at the gateway of new payments for good, but those
+    that are locked: the next call names them.
+    """
+    unnamed = Payment.objects.filter(gateway="")
+    now = gateways.current_books()._asdict()
+
+    def name_some() -> int:
+        free = unnamed.select_for_update(skip_locked=True).values_list("id", flat=True)
+        return unnamed.filter(id__in=list(free[:NAMED_AT_ONCE])).update(**now)
+
+    while transactions.run(name_some, transactions.REPEATABLE):
+        pass
 
 
 def are_in(books: Books) -> Q:
@@ -123,16 +131,14 @@ def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
     """
     open_transaction.assert_inside()
     cells = bulk_sql.SqlLiterals()
-    cases = "".join(f" WHEN {cells[id]} THEN {cells[reference]}" for id, reference in charges.items())
+    references = cells.case("id", charges)
     sources = cells.listed(_source_states(Status.SUCCEEDED))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE payments_payment SET status = {cells[Status.SUCCEEDED]}, settled_at = {cells[at]},"  # noqa: S608
-            f" token = '', action_url = '', charge_reference = CASE id{cases} END"
-            f" WHERE id IN ({cells.listed(charges)}) AND status IN ({sources})",
-            cells.parameters or None,
-        )
-        return int(cursor.rowcount)
+    statement = (
+        f"UPDATE payments_payment SET status = {cells[Status.SUCCEEDED]}, settled_at = {cells[at]},"  # noqa: S608
+        f" token = '', action_url = '', charge_reference = {references}"
+        f" WHERE id IN ({cells.listed(charges)}) AND status IN ({sources})"
+    )
+    return bulk_sql.execute(statement, cells.parameters)
 
 
 def end_unpaid(payment_id: UUID, *, to: str, code: str, detail: str, at: datetime, **fields: Any) -> bool:
@@ -156,6 +162,51 @@ def lock_order(payment: Payment) -> None:
     type(row)._base_manager.select_for_update().only("pk").get(pk=row.pk)
 
 
+def noted(payment: Payment | None, what: str, *, reference: str) -> "QuerySet[JournalLine]":
+    """The journal's lines on this about the payment, or about a charge without one; the first one first."""
+    subject, reference = _found_by(payment, reference)
+    return JournalLine.objects.filter(subject=subject, what=what, reference=reference).order_by("id")
+
+
+def note_once(
+    payment: Payment | None,
+    what: str,
+    detail: str,
+    *,
+    reference: str,
+    after: Mapping[str, Any] | None = None,
+    is_internal: bool = True,
+) -> bool:
+    """Note this about the gateway's charge, once for the reference and `after`; returns whether it is new.
+
+    A lock lets a second process see the line of the first. Charges without a payment are found by
+    comparisons alone, so the newest of these is locked for them.
+    """
+    if payment:
+        lock_order(payment)
+    else:
+        Reconciliation.objects.select_for_update().only("id").order_by("-id").first()
+    if any(line.after == after for line in noted(payment, what, reference=reference)):
+        return False
+    subject, reference = _found_by(payment, reference)
+    journal.note(
+        what=what,
+        subject=subject,
+        order_id=payment.order_id if payment else None,
+        after=after,
+        detail=detail,
+        reference=reference,
+        is_internal=is_internal,
+    )
+    return True
+
+
+def _found_by(payment: Payment | None, reference: str) -> tuple[str, str]:
+    """The subject and reference of a line about the charge, as long as the journal's columns take."""
+    reference = reference[:96]
+    return f"payment {payment.id}" if payment else f"charge {reference}", reference
+
+
 def change_refunds(order_id: UUID, *, refunding: int, refunded: int = 0) -> None:
     """Add these amounts, which may be below 0, to what is being refunded of the order's card amount, and to
     what is refunded. The order must be locked.
@@ -163,7 +214,8 @@ def change_refunds(order_id: UUID, *, refunding: int, refunded: int = 0) -> None
     The payment stays `succeeded` even when all of it is refunded: refunds have rows of their own.
     """
     open_transaction.assert_inside()
-    refunding_amount, refunded_amount = F("refunding_amount"), F("refunded_amount")
+    refunding_amount = F("refunding_amount")
+    refunded_amount = F("refunded_amount")
     found = Payment.objects.filter(
         order_id=order_id,
         status=Status.SUCCEEDED,
@@ -182,16 +234,14 @@ def settle_refunds(amounts: Mapping[UUID, int]) -> None:
     """
     open_transaction.assert_inside()
     cells = bulk_sql.SqlLiterals()
-    amount = f"CASE order_id{''.join(f' WHEN {cells[id]} THEN {amounts[id]:d}' for id in amounts)} END"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE payments_payment SET refunded_amount = refunded_amount + {amount},"  # noqa: S608
-            f" refunding_amount = refunding_amount - {amount} WHERE order_id IN ({cells.listed(amounts)})"
-            f" AND status = {cells[str(Status.SUCCEEDED)]} AND refunding_amount >= {amount}",
-            cells.parameters or None,
-        )
-        if cursor.rowcount != len(amounts):
-            raise RuntimeError("The payment of one of these orders can't be refunded that much.")
+    amount = cells.case("order_id", amounts)
+    statement = (
+        f"UPDATE payments_payment SET refunded_amount = refunded_amount + {amount},"  # noqa: S608
+        f" refunding_amount = refunding_amount - {amount} WHERE order_id IN ({cells.listed(amounts)})"
+        f" AND status = {cells[str(Status.SUCCEEDED)]} AND refunding_amount >= {amount}"
+    )
+    if bulk_sql.execute(statement, cells.parameters) != len(amounts):
+        raise RuntimeError("The payment of one of these orders can't be refunded that much.")
 
 
 def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:

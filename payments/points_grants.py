@@ -3,12 +3,11 @@
 """
 
 from collections.abc import Callable
-from datetime import date
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext
 from uuid_utils.compat import uuid7
 
@@ -23,7 +22,8 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.lazy_texts import mark as _
 from shop.money import format_amount
 
-GRANT, PERMISSION = "points.grant", "payments.add_transfer"
+GRANT = "points.grant"
+PERMISSION = "payments.add_transfer"
 APPROVAL_REQUIRED = "approval_required"
 
 
@@ -34,18 +34,8 @@ def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry 
     `approval_required` above the operator's limits.
     """
     own_account.refuse_own(user_id)
-    ledger.open_wallet(user_id)
-    reference, operator_id, day = str(uuid7()), own_account.operator_id(), clock.today()
-    if operator_id is not None:
-        # As a wallet: opened inside the transaction, it may deadlock with a duplicate.
-        GrantsOfDay.objects.get_or_create(operator_id=operator_id, day=day)
-
-    def granted() -> Entry:
-        _require_active(user_id)
-        if operator_id is not None:
-            _count_within_limits(operator_id, day, amount)
-        return ledger.grant(user_id=user_id, amount=amount, reason=reason, reference=reference)
-
+    reference = str(uuid7())
+    granted = _grant(user_id, amount, reason, reference, operator_id=own_account.operator_id())
     return recorded_answers.run_once(keyed, granted)
 
 
@@ -78,10 +68,38 @@ def _require_active(user_id: int) -> None:
         raise NotFound(_("There is no active account {user_id}.", user_id=user_id))
 
 
-def _count_within_limits(operator_id: int, day: date, amount: int) -> None:
+def _grant(
+    user_id: int,
+    amount: int,
+    reason: str,
+    reference: str,
+    *,
+    operator_id: int | None,
+    is_approved: bool = False,
+) -> Callable[[], Entry]:
+    """What grants the points in the caller's transaction, before which it is called."""
+    # Opened inside the transaction, a row may deadlock with a duplicate.
+    ledger.open_wallet(user_id)
+    of_day: dict[str, Any] = {"operator_id": operator_id, "day": clock.today()}
+    today = GrantsOfDay.objects.filter(**of_day)
+    if operator_id is not None:
+        GrantsOfDay.objects.get_or_create(**of_day)
+
+    def granted() -> Entry:
+        _require_active(user_id)
+        if is_approved:
+            today.update(approved_amount=F("approved_amount") + amount)
+        elif operator_id is not None:
+            _count_within_limits(today, amount)
+        return ledger.grant(user_id=user_id, amount=amount, reason=reason, reference=reference)
+
+    return granted
+
+
+def _count_within_limits(today: "QuerySet[GrantsOfDay]", amount: int) -> None:
     """Add the grant to those of the operator's day; the row's lock keeps concurrent ones apart."""
-    most, of_day = settings.GRANT_LIMIT_AMOUNT, settings.GRANT_DAY_AMOUNT
-    today = GrantsOfDay.objects.filter(operator_id=operator_id, day=day)
+    most = settings.GRANT_LIMIT_AMOUNT
+    of_day = settings.GRANT_DAY_AMOUNT
     if amount <= most and today.filter(amount__lte=of_day - amount).update(amount=F("amount") + amount):
         return
     raise NotAllowed(
@@ -96,20 +114,16 @@ def _count_within_limits(operator_id: int, day: date, amount: int) -> None:
 
 
 def _prepare(approval: Approval) -> Callable[[], str]:
-    user_id, amount = approval.arguments["user"], approval.arguments["amount"]
-    ledger.open_wallet(user_id)
-    of_day: dict[str, Any] = {"operator_id": approval.asker_id, "day": clock.today()}
-    if approval.asker_id is not None:
-        GrantsOfDay.objects.get_or_create(**of_day)
-
-    def granted() -> str:
-        _require_active(user_id)
-        GrantsOfDay.objects.filter(**of_day).update(approved_amount=F("approved_amount") + amount)
-        reference = f"approval {approval.pk}"
-        entry = ledger.grant(user_id=user_id, amount=amount, reason=approval.reason, reference=reference)
-        return f"{amount} points granted; the balance is {entry.balance_after_amount}"
-
-    return granted
+    asked = approval.arguments
+    granted = _grant(
+        asked["user"],
+        asked["amount"],
+        approval.reason,
+        f"approval {approval.pk}",
+        operator_id=approval.asker_id,
+        is_approved=True,
+    )
+    return lambda: f"{asked['amount']} points granted; the balance is {granted().balance_after_amount}"
 
 
 approvals.ACTS[GRANT] = Act(

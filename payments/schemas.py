@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from django.conf import settings
@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from payments.disputes import shown_dispute
 from payments.models import Dispute, Entry, Payment
 from shop import lazy_texts
+from shop.http.json_format import JsonObject
 from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, Uuid, body
 from shop.lazy_texts import ENGLISH
 
@@ -104,7 +105,7 @@ def payment_body(
     *,
     reader_id: int | None = None,
     disputes: Iterable[Dispute] = (),
-) -> dict[str, Any]:
+) -> JsonObject:
     """The body of a payment, as `reader_id` may see it; only why it failed is in the language. The answer of
     a call that pays is given before there are `disputes`.
     """
@@ -122,7 +123,7 @@ def payment_body(
     )
 
 
-def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[str, Any] | None:
+def next_action_body(payment: Payment, *, reader_id: int | None = None) -> JsonObject | None:
     """What the card's owner must do for the payment now; None where there is nothing, and for other readers:
     the page's URL is all that one needs to confirm or refuse the charge there.
     """
@@ -131,7 +132,7 @@ def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[
     return {"type": "redirect", "url": payment.action_url, "expires_at": payment.action_expires_at}
 
 
-def entry_body(entry: Entry) -> dict[str, Any]:
+def entry_body(entry: Entry) -> JsonObject:
     transfer = entry.transfer
     return body(
         EntryBody,

@@ -4,8 +4,9 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from payments import payment_states
 from payments.models import REQUIRES_ACTION, Entry, Payment
-from shop import clock
+from shop.db.rows import present
 from shop.errors import required
 from shop.lazy_texts import mark as _
 
@@ -20,16 +21,15 @@ def payments(
     """The account's payments (None: all), of this order and with this shown status where given, with their
     disputes.
     """
-    given = {"account_id": account_id, "order_id": order_id}
-    rows = Payment.objects.filter(**{name: value for name, value in given.items() if value is not None})
+    rows = Payment.objects.filter(**present(account_id=account_id, order_id=order_id))
     return rows.filter(_in_status(status) if status else Q()).prefetch_related("disputes")
 
 
 def _in_status(status: str) -> Q:
     """The twin of `Payment.shown_status`, as a condition on the row."""
-    acts = Q(action_expires_at__isnull=False, action_expires_at__gt=clock.now()) & ~Q(action_url="")
+    acts = payment_states.with_action()
     if status == REQUIRES_ACTION:
-        return Q(status=Payment.Status.PENDING) & acts
+        return acts
     return Q(status=status) & ~acts if status == Payment.Status.PENDING else Q(status=status)
 
 

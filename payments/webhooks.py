@@ -20,7 +20,6 @@ from shop.outbound import backoff
 log = get_logger(__name__)
 # The edge enqueues the event at once; the sweep enqueues it again when a crash lost that.
 HANDLING_SECONDS = 10
-LONGEST_REST_SECONDS = backoff.LONGEST_SECONDS
 # Gateways send an event again for some days; its id is not needed for longer.
 RETENTION = timedelta(days=90)
 SWEEP_BATCH = 1_000
@@ -66,13 +65,13 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
 
 def is_any_due() -> bool:
     cells = bulk_sql.SqlLiterals()
-    condition = clock.has_come_sql("next_attempt_at", cells, most_seconds=LONGEST_REST_SECONDS)
+    condition = clock.has_come_sql("next_attempt_at", cells, most_seconds=backoff.LONGEST_SECONDS)
     return bool(bulk_sql.reader(WebhookEvent, ("id",)).rows(f"{condition} LIMIT 1", cells))
 
 
 def dequeue_due(*, limit: int) -> list[int]:
     """The ids of events that are due; each is returned again only after `HANDLING_SECONDS`."""
-    due = WebhookEvent.objects.filter(clock.has_come("next_attempt_at", most_seconds=LONGEST_REST_SECONDS))
+    due = WebhookEvent.objects.filter(backoff.is_due())
     ids = list(due.order_by("next_attempt_at").values_list("id", flat=True)[:limit])
     later = clock.now() + timedelta(seconds=HANDLING_SECONDS)
     taken = due.filter(id__in=ids)
@@ -99,10 +98,8 @@ def finish(event: WebhookEvent, outcome: str) -> None:
 
 def postpone(event: WebhookEvent, reason: str) -> None:
     """Try the event again later: after a second at first, and every five minutes in the end."""
-    pause = timedelta(seconds=backoff.pause_seconds(event.attempts + 1))
-    _update_unhandled(
-        event, attempts=F("attempts") + 1, next_attempt_at=clock.now() + pause, outcome=reason[:255]
-    )
+    later = backoff.retry_at(event.attempts + 1, clock.now())
+    _update_unhandled(event, attempts=F("attempts") + 1, next_attempt_at=later, outcome=reason[:255])
 
 
 def unhandled_count() -> int:
@@ -112,7 +109,8 @@ def unhandled_count() -> int:
 
 def sweep() -> int:
     """Delete the events that are handled and older than `RETENTION`, the oldest first. Returns how many."""
-    deleted, limit = 0, clock.now() - RETENTION
+    deleted = 0
+    limit = clock.now() - RETENTION
     # Ids ascend with age, so this needs no index.
     rows = WebhookEvent.objects.order_by("id").values_list("id", "handled_at", "received_at")
     while chunk := [id for id, handled, received in rows.all()[:SWEEP_BATCH] if handled and received < limit]:

@@ -85,7 +85,8 @@ class SaleForm(TermsForm):
             self.fields[PRODUCTS].required = False
 
 
-ENTRIES, LINKED_ENTRIES = "entries", "linked_entries"
+ENTRIES = "entries"
+LINKED_ENTRIES = "linked_entries"
 """The field with the number of entries, and its name where it is a link to them."""
 
 
@@ -144,7 +145,8 @@ class SaleAdmin(PausableAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Sale | None = None) -> list[str]:
         if obj is None:
             return self.readonly_fields
-        now, fixed = clock.now(), [LINKED_ENTRIES]
+        now = clock.now()
+        fixed = [LINKED_ENTRIES]
         if now >= obj.opens_at:
             fixed += terms.FIXED_ONCE_OPEN
         if now >= obj.closes_at:
@@ -154,7 +156,7 @@ class SaleAdmin(PausableAdmin):
     @admin.display(description=_("products"))
     def products(self, sale: Sale) -> str:
         """For accounts that may not change them."""
-        found = SaleProduct.objects.filter(sale=sale).select_related("product").order_by("product")
+        found = sale.sale_products.select_related("product").order_by("product")
         return ", ".join(str(one.product) for one in found) or "-"
 
     def given_terms(self, form: Any, names: Collection[str]) -> dict[str, Any]:
@@ -170,7 +172,8 @@ SALES_OFFERED = 20
 class SaleFilter(admin.SimpleListFilter):
     """The newest sales; links choose any other one."""
 
-    title, parameter_name = _("sale"), "sale"
+    title = _("sale")
+    parameter_name = "sale"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
         newest = Sale.objects.order_by("-pk").values_list("pk", "name")[:SALES_OFFERED]

@@ -17,7 +17,7 @@ from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.http import cached_lists, keyed_calls, prefer
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import extend_schema
+from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import LARGEST_ID, Nothing, PauseInput, read, read_query
@@ -26,14 +26,11 @@ from shop.rates import rate_limits
 from shop.redis import completion_notifications
 from shop.scopes import Resource
 
-SALE_STATUS = OpenApiParameter("status", str, enum=Sale.Status.values)
-STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 # Seconds between two polls of an entry: a part of its estimated wait, so that they come closer as it ends;
 # before the opening, until it; and while nothing can be estimated.
-POLLS_PER_WAIT, MOST_SECONDS, PAUSED_SECONDS = 4, 30, 5
-ENTRY_LOCATION = OpenApiParameter(
-    "Location", str, OpenApiParameter.HEADER, response=[202], description="The address of the entry."
-)
+POLLS_PER_WAIT = 4
+MOST_SECONDS = 30
+PAUSED_SECONDS = 5
 RETRY_AFTER = OpenApiParameter(
     "Retry-After",
     int,
@@ -50,8 +47,13 @@ class Sales(View):
     @extend_schema(
         summary="Sales, newest first",
         description=api_doc.CACHED_LIST,
-        parameters=[SALE_STATUS, api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
-        responses={200: api_doc.Page[schemas.SaleBody], 304: api_doc.NOT_MODIFIED},
+        parameters=[
+            OpenApiParameter("status", str, enum=Sale.Status.values),
+            api_doc.IF_NONE_MATCH,
+            api_doc.ETAG,
+        ],
+        page_of=schemas.SaleBody,
+        responses={304: api_doc.NOT_MODIFIED},
     )
     @burst
     async def get(self, request: Request) -> JSONResponse:
@@ -67,7 +69,8 @@ class Sales(View):
         "sale at most that is not over.",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateSaleInput,
-        responses={201: schemas.SaleBody} | STAFF_ONLY | api_doc.refusals({409: ["product_in_sale"]}),
+        responses={201: schemas.SaleBody},
+        refused=STAFF_ONLY | {409: ["product_in_sale"]},
     )
     def post(self, request: Request) -> Response:
         require_staff_permission(request, "sales.add_sale")
@@ -91,14 +94,12 @@ class OneSale(View):
         "`admission` can't change; when it is over, only `name` and `products`: a product can't be "
         "ordered until its sale that is over gives it up, or another sale takes it.",
         request=schemas.ChangeSaleInput,
-        responses={200: schemas.SaleBody}
-        | STAFF_ONLY
-        | api_doc.refusals({409: ["product_in_sale", "sale_has_opened", "sale_has_entries", "sale_closed"]}),
+        responses={200: schemas.SaleBody},
+        refused=STAFF_ONLY | {409: ["product_in_sale", "sale_has_opened", "sale_has_entries", "sale_closed"]},
     )
     def patch(self, request: Request, sale_id: int) -> Response:
         require_staff_permission(request, "sales.change_sale")
-        given = read(schemas.ChangeSaleInput, request)
-        sale = terms.change(sale_id=sale_id, **schemas.given_terms(given))
+        sale = terms.change(sale_id=sale_id, **schemas.given_terms(read(schemas.ChangeSaleInput, request)))
         cached_lists.expire()
         return Response(schemas.sale_body(sale))
 
@@ -112,7 +113,8 @@ class PauseSale(View):
         description="From this answer on no process places an order of its products, until it is resumed, "
         "and no entry is admitted. The clocks of admitted entries stop. A paused sale stays as it is.",
         request=PauseInput,
-        responses={200: schemas.SaleBody} | STAFF_ONLY,
+        responses={200: schemas.SaleBody},
+        refused=STAFF_ONLY,
     )
     def post(self, request: Request, sale_id: int) -> Response:
         require_staff_permission(request, "sales.change_sale")
@@ -147,8 +149,7 @@ class SaleDraw(View):
         responses=schemas.DrawBody,
     )
     def get(self, request: Request, sale_id: int) -> Response:
-        sale = draw.close_if_due(terms.get(sale_id=sale_id))
-        return Response(schemas.draw_body(sale))
+        return Response(schemas.draw_body(draw.close_if_due(terms.get(sale_id=sale_id))))
 
 
 class SaleEntries(View):
@@ -162,10 +163,19 @@ class SaleEntries(View):
         "unpaid. An entry that is `over` stays so until something of the sale is on hand again. An account "
         "may also join before the opening and during a pause, when none is admitted. The room admits "
         "at an even pace, one entry each 60 / `rate_per_minute` seconds.",
-        parameters=[ENTRY_LOCATION, RETRY_AFTER],
+        parameters=[
+            OpenApiParameter(
+                "Location",
+                str,
+                OpenApiParameter.HEADER,
+                response=[202],
+                description="The address of the entry.",
+            ),
+            RETRY_AFTER,
+        ],
         request=Nothing,
-        responses={202: schemas.SaleEntryBody}
-        | api_doc.refusals({404: ["not_found"], 409: ["admission_not_required", "sale_closed"]}),
+        responses={202: schemas.SaleEntryBody},
+        refused={404: ["not_found"], 409: ["admission_not_required", "sale_closed"]},
     )
     @burst
     @keyed_calls.repeatable()

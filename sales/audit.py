@@ -11,8 +11,8 @@ from sales.waiting_room.admission import WINDOW
 from shop import clock
 from shop.operations.audits.checks import (
     OFFENDERS_REPORTED,
+    Chosen,
     LawReport,
-    Rows,
     Subject,
     count,
     offenders_of,
@@ -26,7 +26,7 @@ def audit() -> list[LawReport]:
     return [admissions_are_within_the_rate(), entries_are_in_order(), products_obey_their_sale()]
 
 
-def admissions_are_within_the_rate(sale_ids: Rows | None = None) -> LawReport:
+def admissions_are_within_the_rate(sale_ids: Chosen = None) -> LawReport:
     """L14, first half: at no admission have more been admitted in 60 s than its own rate allows."""
     offenders: list[str] = []
     for sale_id in Sale.objects.filter(within("pk", sale_ids)).order_by("pk").values_list("pk", flat=True):
@@ -36,7 +36,7 @@ def admissions_are_within_the_rate(sale_ids: Rows | None = None) -> LawReport:
     return report("L14", count(SaleEntry.objects.all(), sale_ids), offenders[:OFFENDERS_REPORTED])
 
 
-def entries_are_in_order(sale_ids: Rows | None = None) -> LawReport:
+def entries_are_in_order(sale_ids: Chosen = None) -> LawReport:
     """L14's order: no entry waits at a place before one that was admitted. Offenders are entries."""
     of_sales = within("sale", sale_ids)
     passed = SaleEntry.objects.filter(of_sales, status=SaleEntry.Status.WAITING, position__isnull=False)
@@ -47,7 +47,7 @@ def entries_are_in_order(sale_ids: Rows | None = None) -> LawReport:
     return report("L14", 0, offenders_of(waiting) + offenders_of(early))
 
 
-def products_obey_their_sale(sale_ids: Rows | None = None) -> LawReport:
+def products_obey_their_sale(sale_ids: Chosen = None) -> LawReport:
     """For L14: a product of a sale that is not over obeys that sale. Offenders are sales with it."""
     running = SaleProduct.objects.filter(within("sale", sale_ids), sale__closes_at__gt=clock.now())
     others = running.exclude(product__sale=F("sale")).order_by("pk").values_list("sale", "product")

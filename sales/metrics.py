@@ -11,9 +11,11 @@ from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room.admission import WINDOW
 from shop import clock
+from shop.observability.gauges import Readings
 
 MOST_RUNNING = 50
-WAITING, ADMITTED = "firstcome_sale_waiting", "firstcome_sale_admitted"
+WAITING = "firstcome_sale_waiting"
+ADMITTED = "firstcome_sale_admitted"
 ADMITTED_LATELY = "firstcome_sale_admitted_last_minute"
 PASSED_POSITION = "firstcome_sale_passed_position"
 ADMISSION_AGE = "firstcome_sale_admission_age_seconds"
@@ -27,7 +29,7 @@ HELPS = {
 }
 
 
-def read_running() -> dict[str, dict[str, float]]:
+def read_running() -> Readings:
     now = clock.now()
     rooms = [sale for sale in running() if sale.is_queued]
     if not rooms:

@@ -6,12 +6,12 @@ from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
+from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
-from shop.fields import CreatedAtField, ExactCharField, uuid_key
+from shop.fields import Dated, ExactCharField, uuid_key
 
 
-class Sale(models.Model):
+class Sale(Dated):
     """A window in which its products can be ordered, by all accounts or by those that it admitted.
 
     Entries made before it opened are drawn: `drawn_at` fixes which, they have positions once `is_ordered`.
@@ -32,9 +32,7 @@ class Sale(models.Model):
     name = models.CharField(_("name"), max_length=255)
     opens_at = models.DateTimeField(_("opens at"))
     closes_at = models.DateTimeField(_("closes at"))
-    admission = models.CharField(
-        _("admission"), max_length=8, choices=Admission.choices, default=Admission.OPEN
-    )
+    admission = models.CharField(_("admission"), max_length=8, choices=Admission, default=Admission.OPEN)
     rate_per_minute = models.PositiveIntegerField(
         _("rate per minute"),
         validators=[MinValueValidator(1)],
@@ -73,14 +71,6 @@ class Sale(models.Model):
         help_text=_("When its last entries were settled after it closed."),
     )
     version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
-    created_at = CreatedAtField(verbose_name=_("created at"))
-    updated_at = models.DateTimeField(
-        _("updated at"),
-        null=True,
-        blank=True,
-        editable=False,
-        help_text=_("When an operator changed it last; empty: never."),
-    )
 
     class Meta:
         verbose_name = _("sale")
@@ -114,11 +104,6 @@ class Sale(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-    @property
-    def changed_at(self) -> datetime:
-        """When its terms, or a pause, were written last."""
-        return self.updated_at or self.created_at
 
     @property
     def is_queued(self) -> bool:
@@ -161,12 +146,6 @@ class SaleProduct(models.Model):
             models.UniqueConstraint(fields=["sale", "product"], name="sales_saleproduct_once_per_sale")
         ]
 
-    def __str__(self) -> str:
-        return gettext("product %(product)s of sale %(sale)s") % {
-            "product": self.product_id,
-            "sale": self.sale_id,
-        }
-
 
 class SaleEntry(models.Model):
     """An account's place in the waiting room of a sale.
@@ -190,7 +169,7 @@ class SaleEntry(models.Model):
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("account"), on_delete=models.PROTECT, related_name="+"
     )
-    status = models.CharField(_("status"), max_length=8, choices=Status.choices, default=Status.WAITING)
+    status = models.CharField(_("status"), max_length=8, choices=Status, default=Status.WAITING)
     position = models.PositiveBigIntegerField(_("position"), null=True, blank=True)
     is_current = models.BooleanField(_("is current"), null=True, default=True)
     # True or null. Processes of the release before leave null here, and true in entries that they replace.

@@ -60,6 +60,10 @@ def locked_row(account_id: int) -> Row:
     return Row(SaleEntry, account_id, column="account_id")
 
 
+Pair = tuple[int, int]
+"""A sale and an account."""
+
+
 @dataclass(slots=True)
 class SaleTerms:
     """The sales of a batch's products, the admitted entries of its accounts, and those `used`, with their
@@ -67,8 +71,8 @@ class SaleTerms:
     """
 
     sales: Mapping[int, Sale] = field(default_factory=dict)
-    entries: dict[tuple[int, int], "AdmittedEntry"] = field(default_factory=dict)
-    to_free: set[tuple[int, int]] = field(default_factory=set)
+    entries: dict[Pair, "AdmittedEntry"] = field(default_factory=dict)
+    to_free: set[Pair] = field(default_factory=set)
     used: dict[UUID, UUID] = field(default_factory=dict)
 
 
@@ -135,13 +139,11 @@ def save(terms: SaleTerms, *, is_locked: bool) -> None:
     if is_locked:
         bulk_sql.execute_deferred(statement)
         return
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        if cursor.rowcount != len(terms.used):
-            raise transactions.ChangedMeanwhile("A sale entry was used or expired since it was read.")
+    if bulk_sql.execute(statement) != len(terms.used):
+        raise transactions.ChangedMeanwhile("A sale entry was used or expired since it was read.")
 
 
-def _read_entries(terms: SaleTerms, pairs: Collection[tuple[int, int]], *, is_locked: bool) -> None:
+def _read_entries(terms: SaleTerms, pairs: Collection[Pair], *, is_locked: bool) -> None:
     """Add the entries of these sales and accounts that are admitted, or were until their time was over, but
     for those of accounts whose place an order holds that has not ended unpaid.
     """
@@ -151,9 +153,7 @@ def _read_entries(terms: SaleTerms, pairs: Collection[tuple[int, int]], *, is_lo
         by_account=BY_ACCOUNT if connection.vendor == "mysql" else "",
         **_listed(pairs),
     )
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        found = [(reader.values(row[:-1]), row[-1]) for row in cursor.fetchall()]
+    found = [(reader.values(row[:-1]), row[-1]) for row in bulk_sql.fetch(statement)]
     found = [(row, holder) for row, holder in found if (row[1], row[2]) in pairs]
     terms.to_free.update((row[1], row[2]) for row, holder in found if holder)
     rows = [row for row, holder in found if holder in (None, *ENDED_UNPAID)]
@@ -166,7 +166,7 @@ def _read_entries(terms: SaleTerms, pairs: Collection[tuple[int, int]], *, is_lo
             terms.entries[sale_id, account_id] = AdmittedEntry(id, admitted_until)
 
 
-def _listed(pairs: Collection[tuple[int, int]]) -> dict[str, str]:
+def _listed(pairs: Collection[Pair]) -> dict[str, str]:
     """The sales and the accounts of these pairs, as a statement lists them."""
     sales, accounts = map(set, zip(*pairs, strict=True))
     return {"sales": bulk_sql.integer_list(sales), "accounts": bulk_sql.integer_list(accounts)}

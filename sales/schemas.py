@@ -1,7 +1,7 @@
 """The bodies of requests and answers about sales, entries and draws."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -11,6 +11,7 @@ from sales.models import Sale
 from sales.waiting_room.entries import Entry
 from shop import clock
 from shop.errors import invalid_field
+from shop.http.json_format import JsonObject
 from shop.http.openapi import api_doc
 from shop.http.validation import (
     UNCHANGED,
@@ -119,7 +120,7 @@ class DrawBody(BaseModel):
     count: int
 
 
-def given_terms(given: CreateSaleInput | ChangeSaleInput) -> dict[str, Any]:
+def given_terms(given: CreateSaleInput | ChangeSaleInput) -> JsonObject:
     """The arguments of `terms.create` and `terms.change`. Raises `Invalid` for a product given twice."""
     fields = changes(given, products=[]) if isinstance(given, ChangeSaleInput) else given.model_dump()
     product_ids = fields.pop("products", None)
@@ -130,7 +131,7 @@ def given_terms(given: CreateSaleInput | ChangeSaleInput) -> dict[str, Any]:
     return fields
 
 
-def sale_body(sale: Sale) -> dict[str, Any]:
+def sale_body(sale: Sale) -> JsonObject:
     return body(
         SaleBody,
         sale,
@@ -141,7 +142,7 @@ def sale_body(sale: Sale) -> dict[str, Any]:
     )
 
 
-def draw_body(sale: Sale) -> dict[str, Any]:
+def draw_body(sale: Sale) -> JsonObject:
     entries_hash = sale.entries_hash or None
     return body(DrawBody, sale, seed=public_seed(sale), entries_hash=entries_hash, count=sale.drawn_count)
 
@@ -151,7 +152,7 @@ def public_seed(sale: Sale) -> str | None:
     return sale.seed if sale.drawn_at is not None else None
 
 
-def entry_body(entry: Entry, estimated_wait_seconds: int | None) -> dict[str, Any]:
+def entry_body(entry: Entry, estimated_wait_seconds: int | None) -> JsonObject:
     return body(
         SaleEntryBody,
         entry,

@@ -150,9 +150,6 @@ def set_paused(*, sale_id: int, is_paused: bool, reason: str) -> Sale:
     )
 
 
-pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paused=False)
-
-
 def _found(sales: "QuerySet[Sale]", sale_id: int) -> Sale:
     return required(sales.filter(pk=sale_id).first(), no_sale(sale_id).detail)
 
@@ -170,8 +167,7 @@ def no_sale(sale_id: int) -> NotFound:
 def _replace_products(sale: Sale, after: Collection[int], *, before: Collection[int]) -> None:
     """Lock all products of both sets, so that no order commits by the old terms, and write the difference."""
     if len(after) > MOST_PRODUCTS:
-        detail = _("A sale may have {most} products.", most=MOST_PRODUCTS)
-        raise invalid_field("products", "too_long", detail)
+        raise invalid_field("products", "too_long", _("A sale may have {most} products.", most=MOST_PRODUCTS))
     removed = set(before) - set(after)
     current = sale_terms.lock(set(after) | removed)
     missing = sorted(set(after) - set(before) - current.keys())
@@ -183,7 +179,7 @@ def _replace_products(sale: Sale, after: Collection[int], *, before: Collection[
     added = {id for id in after if id not in before or (not is_over and current.get(id) != sale.pk)}
     _require_free(sale, {id: current[id] for id in added})
     sale_terms.assign([id for id in removed if current.get(id) == sale.pk], sale_id=None)
-    SaleProduct.objects.filter(sale=sale, product_id__in=removed).delete()
+    sale.sale_products.filter(product_id__in=removed).delete()
     sale_terms.assign(added, sale_id=sale.pk)
     new = sorted(added - set(before))
     SaleProduct.objects.bulk_create([SaleProduct(sale=sale, product_id=id) for id in new])
@@ -213,7 +209,7 @@ def _require_changeable(sale: Sale, changed: Mapping[str, Any]) -> None:
             _("The sale has opened; {terms} can't change any more.", terms=", ".join(fixed)),
             code="sale_has_opened",
         )
-    if "admission" in changed and SaleEntry.objects.filter(sale=sale).exists():
+    if "admission" in changed and sale.entries.exists():
         raise Rejected(
             _("Accounts are in its waiting room already; the admission can't change any more."),
             code="sale_has_entries",

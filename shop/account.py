@@ -1,6 +1,5 @@
 """The account as a value: the caller of the API, whatever it is authenticated by."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from shop.errors import NotAuthenticated
@@ -16,8 +15,7 @@ class TokenInvalid(NotAuthenticated):
         super().__init__(_("The token is not valid, or not any more; sign in again."))
 
 
-@dataclass(frozen=True, slots=True)
-class UsedKey:
+class UsedKey(NamedTuple):
     """The API key of a call; `is_acting` if it acts for an account, and not with the rights of its maker."""
 
     id: int

@@ -220,8 +220,7 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description=_("asked for"))
     def asked_for(self, approval: Approval) -> SafeString:
-        facts = approvals.describe(approval)
-        shown = format_html_join("", "<div>{}: {}</div>", facts)
+        shown = format_html_join("", "<div>{}: {}</div>", approvals.describe(approval))
         if approval.account_id is None:
             return shown
         address = reverse("account-page", args=[approval.account_id])

@@ -28,7 +28,7 @@ class Approval(models.Model):
     reason = models.CharField(_("reason"), max_length=255)
     asked_at = models.DateTimeField(_("asked at"))
     status = models.CharField(
-        _("status"), max_length=8, choices=Status.choices, default=Status.WAITING, db_index=True
+        _("status"), max_length=8, choices=Status, default=Status.WAITING, db_index=True
     )
     decider_id = models.BigIntegerField(_("decider id"), null=True, blank=True)
     decider_name = models.CharField(_("decided by"), max_length=150, blank=True)
@@ -37,7 +37,8 @@ class Approval(models.Model):
     outcome = models.CharField(_("outcome"), max_length=255, blank=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("approval"), _("approvals")
+        verbose_name = _("approval")
+        verbose_name_plural = _("approvals")
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(status="waiting", decided_at__isnull=True, decider_id__isnull=True)

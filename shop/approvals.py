@@ -4,9 +4,8 @@ An app registers the acts that may be asked for in `ACTS`. The approval's row is
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from django.contrib.auth.models import User
@@ -20,10 +19,11 @@ from shop.lazy_texts import Text, mark as _
 
 DECIDE = "shop.change_approval"
 Status = Approval.Status
+Facts = Sequence[tuple[str, str]]
+"""Names and values, as pages show them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(NamedTuple):
     """An act that may be asked for by operators with `permission`, which the asker must still have then.
 
     `prepare` is called outside any transaction. What it returns does the act in the transaction of the
@@ -33,7 +33,7 @@ class Act:
     title: Text
     permission: str
     prepare: Callable[[Approval], Callable[[], str]]
-    describe: Callable[[Approval], Sequence[tuple[str, str]]]
+    describe: Callable[[Approval], Facts]
 
 
 ACTS: dict[str, Act] = {}
@@ -46,13 +46,13 @@ def title(approval: Approval) -> Text:
     return act.title if act else _("{act} (of another release)", act=approval.kind)
 
 
-def describe(approval: Approval) -> Sequence[tuple[str, str]]:
+def describe(approval: Approval) -> Facts:
     """What pages show of the act's arguments."""
     act = ACTS.get(approval.kind)
     return act.describe(approval) if act else shown_arguments(approval)
 
 
-def shown_arguments(approval: Approval) -> Sequence[tuple[str, str]]:
+def shown_arguments(approval: Approval) -> Facts:
     """The names and values of an act's arguments, as they are."""
     return [(name, str(value)) for name, value in approval.arguments.items()]
 
@@ -171,8 +171,7 @@ def persons_in(after: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_waiting(approval_id: int, *, is_locked: bool = False) -> Approval:
     rows = Approval.objects.select_for_update() if is_locked else Approval.objects
-    found = rows.filter(pk=approval_id).first()
-    approval = required(found, _("There is no approval {id}.", id=approval_id))
+    approval = required(rows.filter(pk=approval_id).first(), _("There is no approval {id}.", id=approval_id))
     if approval.status != Status.WAITING:
         raise Rejected(
             _("It is {status} already.", status=approval.get_status_display()), code="approval_decided"
@@ -181,7 +180,8 @@ def _read_waiting(approval_id: int, *, is_locked: bool = False) -> Approval:
 
 
 def _read_approvable(approval_id: int, *, is_locked: bool = False) -> Approval:
-    approval, by = _read_waiting(approval_id, is_locked=is_locked), journal.current_actor()
+    approval = _read_waiting(approval_id, is_locked=is_locked)
+    by = journal.current_actor()
     if by.id is None:
         raise NotAllowed(_("Only an operator who is signed in approves."))
     # Who asked by a command has no account there, but may have one of the same name here.
@@ -205,8 +205,12 @@ def _read_approvable(approval_id: int, *, is_locked: bool = False) -> Approval:
 
 def _decide(approval: Approval, status: Status, answer: str, *, outcome: str = "") -> Approval:
     by = journal.current_actor()
-    approval.status, approval.answer, approval.decided_at = status, answer, clock.now()
-    approval.decider_id, approval.decider_name, approval.outcome = by.id, by.name, outcome[:255]
+    approval.status = status
+    approval.answer = answer
+    approval.decided_at = clock.now()
+    approval.decider_id = by.id
+    approval.decider_name = by.name
+    approval.outcome = outcome[:255]
     approval.save()
     _note(approval, f"approval.{status.value}", answer)
     return approval

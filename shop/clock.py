@@ -74,6 +74,11 @@ def seconds() -> float:
     return (_host_seconds() if base is None else time.clock_gettime(TICKS) + base) + _shift_seconds
 
 
+def age_seconds(at: datetime) -> float:
+    """How long ago this instant was; 0 for one that is to come."""
+    return max(0.0, (now() - at).total_seconds())
+
+
 def day_of(at: datetime) -> date:
     """The day of the shop's time zone on which this instant is."""
     return at.astimezone(ZoneInfo(settings.SHOP_TIME_ZONE)).date()
@@ -117,9 +122,10 @@ def refuse_skewed_host() -> None:
     try:
         measurement = measure()
     except Error as error:
-        log.warning("the database's time can't be read at the start", error=str(error))
+        log.warning("the database's time can't be read at the start", error=error)
         return
-    offset, limit = measurement.host_offset_seconds, settings.CLOCK_SKEW_SECONDS
+    offset = measurement.host_offset_seconds
+    limit = settings.CLOCK_SKEW_SECONDS
     if abs(offset) - measurement.error_seconds <= limit:
         return
     direction = "ahead of" if offset > 0 else "behind"
@@ -203,7 +209,8 @@ def _sample(cursor: Any) -> Measurement:
     sent_ticks = time.clock_gettime(TICKS)
     # The time at which the statement starts. It reads no table, so it waits for no lock.
     cursor.execute("SELECT UTC_TIMESTAMP(6)")
-    received_ticks, host_seconds = time.clock_gettime(TICKS), _host_seconds()
+    received_ticks = time.clock_gettime(TICKS)
+    host_seconds = _host_seconds()
     database_seconds = cursor.fetchone()[0].replace(tzinfo=UTC).timestamp()
     base = database_seconds - (sent_ticks + received_ticks) / 2
     return Measurement(
@@ -235,7 +242,9 @@ def _restart_after_fork() -> None:
     """Reset a forked process, which has no measuring thread: its first call of `now` starts one."""
     global _mutex, _has_begun, _measuring
     if _measuring is not None:
-        _mutex, _has_begun, _measuring = threading.Lock(), False, None
+        _mutex = threading.Lock()
+        _has_begun = False
+        _measuring = None
 
 
 os.register_at_fork(after_in_child=_restart_after_fork)

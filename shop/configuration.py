@@ -5,7 +5,7 @@
 import math
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -59,7 +59,9 @@ BROKER_HEARTBEAT_SECONDS = 5
 """Only a worker's connection has heartbeats. After two silent ones it goes to another node."""
 QUEUE_TYPES = ("classic", "quorum")
 
-_CONNECTION: dict[str, Any] = {
+Options = dict[str, Any]
+"""Of a connection, or of a setting, by their names."""
+_CONNECTION: Options = {
     "socket_timeout": 1,
     "socket_connect_timeout": 0.5,
     "max_connections": 1_024,
@@ -74,7 +76,7 @@ class Rate(NamedTuple):
     seconds: int
 
 
-SECTIONS: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(
+SECTIONS: dict[str, dict[str, Options]] = tomllib.loads(
     (BASE_DIR / "shop" / "settings.toml").read_text("utf-8")
 )
 SETTINGS = {name: setting for settings in SECTIONS.values() for name, setting in settings.items()}
@@ -150,8 +152,10 @@ def flag(name: str, default: str | None = None) -> bool:
 
 def number(name: str, kind: type[Number] = int) -> Number:
     """A number between the setting's bounds."""
-    written, setting = text(name), SETTINGS[name]
-    least, most = setting["least"], setting.get("most", math.inf)
+    written = text(name)
+    setting = SETTINGS[name]
+    least = setting["least"]
+    most = setting.get("most", math.inf)
     read: Callable[[str], Any] = literals.whole_number if kind is int else literals.decimal_number
     try:
         value: Number = read(written)
@@ -262,13 +266,13 @@ def secret_key_weakness(key: str) -> str:
     return ""
 
 
-def database(name: str, default: str | None = None) -> dict[str, Any]:
+def database(name: str, default: str | None = None) -> Options:
     """Django's settings for the URL."""
     scheme = text(name, default).partition(":")[0]
     if scheme not in {"sqlite", "mysql"}:
         raise ImproperlyConfigured(f"{name} begins with {scheme!r}: it must be sqlite:/// or mysql://.")
     try:
-        found: dict[str, Any] = environ.Env.db_url_config(text(name, default))
+        found: Options = environ.Env.db_url_config(text(name, default))
     except ValueError:
         # Its text may have a part of the password in it, and so would a traceback that shows it as the cause.
         raise ImproperlyConfigured(
@@ -280,7 +284,7 @@ def database(name: str, default: str | None = None) -> dict[str, Any]:
     return found
 
 
-def read_database(name: str, *, primary: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def read_database(name: str, *, primary: Options, options: Options) -> Options:
     """Django's settings for the URL of a secondary of `primary`, with these options of all connections."""
     if not primary["ENGINE"].startswith("shop.db.mysql"):
         raise ImproperlyConfigured(
@@ -299,7 +303,7 @@ def read_database(name: str, *, primary: Mapping[str, Any], options: Mapping[str
     }
 
 
-def redis_cache(name: str) -> dict[str, Any]:
+def redis_cache(name: str) -> Options:
     address = url(name, (*REDIS_SCHEMES, SENTINEL_SCHEME))
     cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": address}
     if not address.startswith(f"{SENTINEL_SCHEME}://"):
@@ -355,10 +359,10 @@ def broker_urls(name: str) -> list[str]:
     return found
 
 
-def broker_transport_options(urls: Sequence[str], *, queue_type: str = QUEUE_TYPES[0]) -> dict[str, Any]:
+def broker_transport_options(urls: Sequence[str], *, queue_type: str = QUEUE_TYPES[0]) -> Options:
     """kombu's options of a connection: time limits, and how often it tries another node."""
     nodes = len(urls)
-    options: dict[str, Any] = {
+    options: Options = {
         # It must exceed the longest task, or Redis delivers the same task to a second worker.
         "visibility_timeout": 600,
         "socket_timeout": 2,
@@ -395,7 +399,8 @@ def signing_keys(entries: Sequence[str], secret_key: str) -> tuple[tuple[str, st
     for entry in entries:
         key_id, _, key = entry.partition(":")
         if entry == "SECRET_KEY":
-            key_id, key = "", secret_key
+            key_id = ""
+            key = secret_key
         elif not SIGNING_KEY_ID_PATTERN.fullmatch(key_id):
             raise ImproperlyConfigured(
                 "TOKEN_SIGNING_KEYS has an entry that is neither `SECRET_KEY` nor `id:key`; "

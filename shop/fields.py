@@ -1,8 +1,10 @@
-"""Model fields that behave the same on every database."""
+"""Model fields that behave the same on every database, and those that several models have."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from shop import clock
@@ -34,13 +36,34 @@ class CreatedAtField(models.DateTimeField):
         super().__init__(**options | {"auto_now_add": True})
 
     def deconstruct(self) -> Any:
-        name, _, arguments, options = super().deconstruct()
+        name, _path, arguments, options = super().deconstruct()
         return name, "django.db.models.DateTimeField", arguments, options
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         if add:
             setattr(model_instance, self.attname, clock.now())
         return getattr(model_instance, self.attname)
+
+
+class Dated(models.Model):
+    """Rows that say when they were inserted, and when an operator changed or paused them last."""
+
+    created_at = CreatedAtField(verbose_name=_("created at"))
+    updated_at = models.DateTimeField(
+        _("updated at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When an operator changed it last; empty: never."),
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def changed_at(self) -> datetime:
+        """When its terms, or a pause, were written last; at first when it was inserted."""
+        return self.updated_at or self.created_at
 
 
 def uuid_key(name: "StrOrPromise | None" = None) -> "models.UUIDField[Any, Any]":

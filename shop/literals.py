@@ -18,7 +18,8 @@ WALL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?
 WHOLE_NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
 DECIMAL_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 OUT_OF_RANGE = gettext_noop("is out of range")
-FIRST_DAY, LAST_DAY = date(1, 1, 2), date(9999, 12, 30)
+FIRST_DAY = date(1, 1, 2)
+LAST_DAY = date(9999, 12, 30)
 """Of what is read: a day off the calendar's ends, so that no time zone and no next day is beyond them."""
 NO_INSTANT = gettext_noop("must be an instant such as 2026-11-25T10:00:00+09:00")
 NO_WHOLE_NUMBER = gettext_noop("must be a whole number, written in the digits 0 to 9")

@@ -33,7 +33,8 @@ class IdempotencyKey(models.Model):
     created_at = models.DateTimeField(_("created at"), db_index=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("idempotency key"), _("idempotency keys")
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
         constraints = [
             models.UniqueConstraint(
                 fields=["account", "key_hash"], name="shop_idempotencykey_one_effect_per_key"
@@ -55,7 +56,8 @@ class CommittedTransaction(models.Model):
     at = models.DateTimeField(_("at"), db_index=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("committed transaction"), _("committed transactions")
+        verbose_name = _("committed transaction")
+        verbose_name_plural = _("committed transactions")
 
     def __str__(self) -> str:
         return str(self.id)
@@ -75,7 +77,7 @@ class JournalLine(models.Model):
         ANON = "anon", _("not signed in")
 
     at = models.DateTimeField(_("at"))
-    actor = models.CharField(_("actor"), max_length=8, choices=Actor.choices)
+    actor = models.CharField(_("actor"), max_length=8, choices=Actor)
     # No foreign keys: the log outlives the rows it refers to, and an insert must not lock a parent row.
     actor_id = models.BigIntegerField(_("actor id"), null=True, blank=True)
     actor_name = models.CharField(_("actor name"), max_length=150, blank=True)
@@ -96,7 +98,8 @@ class JournalLine(models.Model):
     is_internal = models.BooleanField(_("is internal"), default=False, help_text=_("For staff only."))
 
     class Meta:
-        verbose_name, verbose_name_plural = _("journal line"), _("journal lines")
+        verbose_name = _("journal line")
+        verbose_name_plural = _("journal lines")
         # The admin's lists are of all apps, and each export is a line here.
         permissions = [("export_list", "Can export the lists that it can view as CSV")]
         indexes = [
@@ -144,7 +147,8 @@ class LawStatus(models.Model):
     )
 
     class Meta:
-        verbose_name, verbose_name_plural = _("law status"), _("law statuses")
+        verbose_name = _("law status")
+        verbose_name_plural = _("law statuses")
 
     def __str__(self) -> str:
         return self.law
@@ -169,7 +173,8 @@ class AuditState(models.Model):
     progress = models.JSONField(_("progress"), null=True, blank=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("audit state"), _("audit states")
+        verbose_name = _("audit state")
+        verbose_name_plural = _("audit states")
 
     def __str__(self) -> str:
         return gettext("scheduled audit")
@@ -183,10 +188,8 @@ class ProcessLease(models.Model):
     leased_until = models.DateTimeField(_("leased until"))
 
     class Meta:
-        verbose_name, verbose_name_plural = _("process lease"), _("process leases")
-
-    def __str__(self) -> str:
-        return self.name
+        verbose_name = _("process lease")
+        verbose_name_plural = _("process leases")
 
 
 class ArchivedPaidEvent(models.Model):
@@ -198,7 +201,5 @@ class ArchivedPaidEvent(models.Model):
     order_id = models.UUIDField(_("order id"), primary_key=True)
 
     class Meta:
-        verbose_name, verbose_name_plural = _("archived paid event"), _("archived paid events")
-
-    def __str__(self) -> str:
-        return str(self.order_id)
+        verbose_name = _("archived paid event")
+        verbose_name_plural = _("archived paid events")

@@ -11,6 +11,7 @@ from django.db.models import Model
 
 from shop import clock
 from shop.db import transactions
+from shop.db.rows import save_changes
 from shop.errors import invalid_field
 from shop.journal import journal
 from shop.lazy_texts import mark as _
@@ -55,11 +56,9 @@ def set_paused(
         if (before is not None) == is_paused:
             return cast(Row, row)
         prepare(row)
-        row.updated_at = clock.now()
-        row.paused_at = row.updated_at if is_paused else None
-        # What has read the row without a lock finds it changed.
-        row.version += 1
-        row.save(update_fields=["paused_at", "updated_at", "version"])
+        now = clock.now()
+        # What has read the row without a lock finds its version changed.
+        save_changes(row, paused_at=now if is_paused else None, updated_at=now, version=row.version + 1)
         journal.note(
             what=f"{kind}.{'paused' if is_paused else 'resumed'}",
             subject=f"{kind} {row.pk}",

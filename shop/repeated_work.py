@@ -55,7 +55,8 @@ class RepeatedWork:
     failing: str = ""
 
     def __post_init__(self) -> None:
-        self._mutex, self._stop = threading.Lock(), threading.Event()
+        self._mutex = threading.Lock()
+        self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -74,7 +75,8 @@ class RepeatedWork:
             self._thread.join(within_seconds)
 
     def _run(self) -> None:
-        is_failing, is_due = False, self.begins_at_once
+        is_failing = False
+        is_due = self.begins_at_once
         while is_due or not self._stop.wait(self.pause()):
             is_due = False
             try:
@@ -82,9 +84,7 @@ class RepeatedWork:
                 is_failing = False
             except Exception as error:
                 if not is_failing:
-                    log.warning(
-                        f"{self.failing or f'{self.name} failed'}; trying again", error=str(error)[:200]
-                    )
+                    log.warning(f"{self.failing or f'{self.name} failed'}; trying again", error=error)
                 is_failing = True
                 connections.close_all()
         self.at_end()

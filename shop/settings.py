@@ -151,7 +151,8 @@ UNFOLD = {
     "LOGIN": {"form": "accounts.signing_in.sign_in_page.SignInForm"},
 }
 # The admin has the only sign-in page.
-LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 # Whether staff need one-time codes to sign in; an account that has set them up needs them in any case.
 STAFF_OTP_REQUIRED = flag("STAFF_OTP_REQUIRED", str(int(not DEBUG)))
 OTP_TOTP_ISSUER = "Firstcome"

@@ -32,7 +32,9 @@ class _InPairs:
     """A transport that writes two parts by one call of the system: uvicorn's head and body."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop, self._first = transport, loop, b""
+        self._transport = transport
+        self._loop = loop
+        self._first = b""
         self.is_closing = transport.is_closing
 
     def __getattr__(self, name: str) -> Any:
@@ -40,7 +42,8 @@ class _InPairs:
 
     def write(self, data: bytes) -> None:
         if self._first:
-            first, self._first = self._first, b""
+            first = self._first
+            self._first = b""
             self._transport.write(first + data)
         elif data:
             self._first = data

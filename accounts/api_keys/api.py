@@ -4,7 +4,7 @@ from drf_spectacular.utils import OpenApiResponse
 
 from accounts.api_keys import keys, schemas
 from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import extend_schema
+from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
 from shop.http.pagination import paginate_for_staff
 from shop.http.permissions import require_staff_permission
 from shop.http.validation import Nothing, read
@@ -14,7 +14,6 @@ from shop.scopes import Resource
 api_doc.declare_members(
     "scope_missing", scope={"type": "string", "description": "the scope that the key lacks."}
 )
-STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 
 
 class ApiKeys(View):
@@ -22,8 +21,8 @@ class ApiKeys(View):
 
     @extend_schema(
         summary="API keys that are not revoked, newest first (staff)",
-        parameters=api_doc.PAGING,
-        responses={200: api_doc.Page[schemas.ApiKeyBody]} | STAFF_ONLY,
+        page_of=schemas.ApiKeyBody,
+        refused=STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:
         """Of all accounts, without their secrets."""
@@ -34,9 +33,8 @@ class ApiKeys(View):
         summary="Make an API key (staff)",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateApiKeyInput,
-        responses={201: schemas.ApiKeySecretBody}
-        | STAFF_ONLY
-        | api_doc.refusals({409: ["too_many_api_keys"]}),
+        responses={201: schemas.ApiKeySecretBody},
+        refused=STAFF_ONLY | {409: ["too_many_api_keys"]},
     )
     def post(self, request: Request) -> Response:
         """The secret is shown this once, and sent as `Authorization: Bearer fc_key_…`.
@@ -59,9 +57,8 @@ class RotateApiKey(View):
     @extend_schema(
         summary="Give an API key a new secret (staff)",
         request=Nothing,
-        responses={200: schemas.ApiKeySecretBody}
-        | STAFF_ONLY
-        | api_doc.refusals({409: ["api_key_revoked", "api_key_expired", "too_many_secrets"]}),
+        responses={200: schemas.ApiKeySecretBody},
+        refused=STAFF_ONLY | {409: ["api_key_revoked", "api_key_expired", "too_many_secrets"]},
     )
     def post(self, request: Request, key_id: int) -> Response:
         """The former secret is valid for another 24 hours. Only the account that made a key may rotate it."""
@@ -75,7 +72,8 @@ class OneApiKey(View):
 
     @extend_schema(
         summary="Revoke an API key (staff)",
-        responses={204: OpenApiResponse(description="No process takes it after a second.")} | STAFF_ONLY,
+        responses={204: OpenApiResponse(description="No process takes it after a second.")},
+        refused=STAFF_ONLY,
     )
     def delete(self, request: Request, key_id: int) -> Response:
         """Every account's key may be revoked. Repeating the call has no further effect."""

@@ -94,7 +94,7 @@ async def find_key(secret: str) -> key_memory.KnownKey:
 
 async def _authenticate(request: Request, secret: str, scope: str | None) -> Account:
     key = await find_key(secret)
-    logs.set_api_key(key.id)
+    logs.note_caller("api_key", key.id)
     rate_limits.API_KEYS.count(key.id)
     key_memory.note_use(key.id)
     if scope is not None:
@@ -103,8 +103,7 @@ async def _authenticate(request: Request, secret: str, scope: str | None) -> Acc
     name = f"{journal.KEY_NAME}{key.id}"
     account_id = key.maker_id if named is None else await _account_to_act_for(key, named)
     journal.identify_actor(account_id=account_id, is_staff=named is None, name=name)
-    used = UsedKey(key.id, is_acting=named is not None)
-    return Account(account_id, is_staff=named is None, key=used)
+    return Account(account_id, is_staff=named is None, key=UsedKey(key.id, is_acting=named is not None))
 
 
 def _require_scope(key: key_memory.KnownKey, scope: str) -> None:

@@ -143,4 +143,4 @@ def _write_last_use(key_id: int, at: datetime) -> None:
     try:
         ApiKey.objects.filter(earlier, pk=key_id).update(last_used_at=at)
     except DatabaseError as error:
-        log.warning("last use of an API key not written", api_key=key_id, error=str(error)[:200])
+        log.warning("last use of an API key not written", api_key=key_id, error=error)

@@ -7,8 +7,8 @@ keep as a slow hash. It is returned once, by the call that makes it. All changes
 import hashlib
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
@@ -34,8 +34,7 @@ PREFIX_LENGTH = 16
 SECRET_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class NewSecret:
+class NewSecret(NamedTuple):
     """A key and its new secret, which is kept nowhere."""
 
     key: ApiKey
@@ -94,7 +93,8 @@ def rotate(*, key_id: int, account_id: int, reason: str = "") -> NewSecret:
     random_part = secrets.token_urlsafe(SECRET_BYTES)
 
     def rotated() -> ApiKey:
-        key, now = _lock(key_id), clock.now()
+        key = _lock(key_id)
+        now = clock.now()
         if key.maker_id != account_id:
             raise NotAllowed(_("Only the account that made an API key rotates it: its secret acts for it."))
         if key.revoked_at is not None:
@@ -105,7 +105,8 @@ def rotate(*, key_id: int, account_id: int, reason: str = "") -> NewSecret:
         ends = key.secrets.filter(valid_until__isnull=False).order_by("valid_until")
         first_end = ends.values_list("valid_until", flat=True).first()
         if first_end is not None and ends.count() >= SECRETS_PER_KEY - 1:
-            most, seconds = SECRETS_PER_KEY, max(1, int((first_end - clock.now()).total_seconds()) + 1)
+            most = SECRETS_PER_KEY
+            seconds = max(1, int((first_end - clock.now()).total_seconds()) + 1)
             text = _("{limit} secrets of this API key are valid at once, the most there may be.", limit=most)
             raise Rejected(text, code="too_many_secrets", limit=most, retry_after=seconds)
         key.secrets.filter(is_current=True).update(is_current=None, valid_until=now + FORMER_SECRET_VALID)

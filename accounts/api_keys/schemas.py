@@ -1,7 +1,7 @@
 """Request and response bodies of API keys."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from django.utils.translation import gettext_noop
 from pydantic import AfterValidator, BaseModel, Field
@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from accounts.api_keys.keys import NewSecret
 from accounts.models import ApiKey
 from shop import scopes
+from shop.http.json_format import JsonObject
 from shop.http.validation import Input, Instant, NonBlankText, body
 
 LONGEST_NAME = 100
@@ -69,9 +70,9 @@ class ApiKeySecretBody(NamedKey):
     secret: str | None
 
 
-def api_key_body(key: ApiKey) -> dict[str, Any]:
+def api_key_body(key: ApiKey) -> JsonObject:
     return body(ApiKeyBody, key, made_by=key.maker_id)
 
 
-def new_secret_body(new: NewSecret) -> dict[str, Any]:
+def new_secret_body(new: NewSecret) -> JsonObject:
     return body(ApiKeySecretBody, new.key, secret=new.secret)

@@ -5,9 +5,8 @@ account was enabled. Both may be interrupted at any statement and repeated.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib.admin.models import LogEntry
@@ -27,7 +26,8 @@ from shop.journal import pseudonyms
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
-STARTED, ERASED = "erasure_started", "erased"
+STARTED = "erasure_started"
+ERASED = "erased"
 # A process remembers for four seconds that an account is enabled. A request that it accepted in the last of
 # them reads its body, waits for its batch, and repeats a transaction: all of that ends long before this.
 SETTLING = timedelta(seconds=30)
@@ -35,8 +35,7 @@ OPEN_NAMED = 10
 """Open rows of each kind, at most: a refusal is read by a person."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """What the models of an app have to do with an erasure. Apps add theirs to `PARTS` in their `ready`."""
 
     open_rows: Callable[[int], Iterable[str]]
@@ -49,8 +48,7 @@ class Part:
 PARTS: list[Part] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
+class Erased(NamedTuple):
     """What an erasure did; `is_new` is false if the account was erased before, and nothing was left to do."""
 
     is_new: bool

@@ -46,8 +46,8 @@ def show_refused_turn(handler: Handler) -> Handler:
             return handler(request)
         problem = problems.from_error(refusal)
         request_metrics.count_refusal("", problem.status_code, problem.code)
-        title, detail = gettext("Refused: nothing was done."), refusal_text(refusal)
-        page = display.refusal_page(request, problem.status_code, title, [], detail=detail)
+        title = gettext("Refused: nothing was done.")
+        page = display.refusal_page(request, problem.status_code, title, [], detail=refusal_text(refusal))
         page.headers["Retry-After"] = problem.headers["Retry-After"]
         return page
 

@@ -41,7 +41,9 @@ HASHING_POOL = ThreadPool("hashing", threads=MAX_CONCURRENT, max_waiting=MAX_QUE
 class Argon2Hasher(Argon2PasswordHasher):
     """Argon2id with the parameters that OWASP's cheat sheet recommends: 19 MiB, twice."""
 
-    time_cost, memory_cost, parallelism = 2, 19_456, 1
+    time_cost = 2
+    memory_cost = 19_456
+    parallelism = 1
 
     def encode(self, password: str, salt: str) -> str:
         return super().encode(normalized(password), salt)

@@ -31,7 +31,8 @@ async def serve(
     address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
     rate_limits.ANONYMOUS.count(throttling.network_of_address(address))
     body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
-    is_sign_in, name = pages.path_of(scope) == SIGN_IN_PATH, ""
+    is_sign_in = pages.path_of(scope) == SIGN_IN_PATH
+    name = ""
     if is_sign_in:
         with suppress(SuspiciousOperation):
             name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]

@@ -5,10 +5,9 @@ and under a lock on the device's row, so that a code is accepted once, whichever
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
@@ -29,7 +28,8 @@ from shop.lazy_texts import Text, mark as _
 SESSION_KEY = "second_factor_device"
 """Where a session on the operators' pages keeps the device that its sign-in was verified with."""
 
-DEVICE_NAME, BACKUP_NAME = "authenticator", "backup codes"
+DEVICE_NAME = "authenticator"
+BACKUP_NAME = "backup codes"
 BACKUP_CODES = 10
 BACKUP_CODE_LENGTH = 10
 # Without characters that are easily confused.
@@ -85,8 +85,7 @@ class Method(Enum):
     BACKUP_CODE = "backup_code"
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(NamedTuple):
     """A one-time code that was accepted; `device_id` identifies the set-up it belongs to."""
 
     device_id: int
@@ -94,8 +93,7 @@ class Verified:
     backup_codes_left: int
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolled:
+class Enrolled(NamedTuple):
     """A new set-up, with its backup codes, which are shown once."""
 
     device_id: int
@@ -245,7 +243,8 @@ def _use_code(device_id: int, code: str, *, is_waiting: bool = True) -> Verified
         # The clock was set back since. The wait counts from now, or it would last as long as that was ahead.
         last = device.throttling_failure_timestamp = now
         device.save(update_fields=["throttling_failure_timestamp"])
-    wait, failures = NO_WAIT, device.throttling_failure_count
+    wait = NO_WAIT
+    failures = device.throttling_failure_count
     if failures and last is not None:
         # A second after a wrong code, and twice as long after each further one; a timedelta is bounded.
         longest = timedelta(seconds=device.get_throttle_factor() * 2 ** min(failures - 1, 20))

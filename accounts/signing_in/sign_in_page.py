@@ -66,7 +66,8 @@ class SignInForm(AuthenticationForm):
     )
 
     def clean(self) -> dict[str, Any]:
-        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        username = self.cleaned_data.get("username")
+        password = self.cleaned_data.get("password")
         assert self.request is not None
         if username and password:
             try:

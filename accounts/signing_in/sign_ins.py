@@ -10,10 +10,9 @@ in recently have their own limit of codes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from django.contrib.auth.models import User
 from prometheus_client import Counter
@@ -42,9 +41,11 @@ NOTED_FAILURES_BY_NAME = throttling.Limit("failures-noted-of-name", times=20, se
 NOTED_FAILURES_BY_ADDRESS = throttling.Limit("failures-noted-from-address", times=20, seconds=3600)
 NOTED_FAILURES_IN_TOTAL = throttling.Limit("failures-noted", times=600, seconds=3600)
 OLD_PASSWORD_WRONG = "account.old_password_wrong"  # noqa: S105 - an event
-OTP_MISSING, OTP_WRONG = "account.otp_missing", "account.otp_wrong"
+OTP_MISSING = "account.otp_missing"
+OTP_WRONG = "account.otp_wrong"
 RECENT_PERIOD = timedelta(days=30)
-SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
+SIGNED_IN = "account.signed_in"
+FAILED = "account.sign_in_failed"
 MAX_EARLIER_SIGN_INS = 50
 SIGN_INS = Counter(
     "firstcome_sign_ins",
@@ -64,8 +65,7 @@ REFUSALS: dict[type[Exception], tuple[str, str]] = {
 _unnoted_failures = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SignIn:
+class SignIn(NamedTuple):
     """An account that signed in; `verified` is what its one-time code was, None if it needed none."""
 
     account: User
@@ -108,10 +108,15 @@ def sign_in(
     The journal line is durable when it returns. Raises `Throttled` and `InvalidCredentials`; if the password
     is right, what `second_factor.verify` raises. It hashes: requests call it by `run_sign_in`.
     """
-    account, network = accounts.find_by_username(username), throttling.network_of_address(address)
+    account = accounts.find_by_username(username)
+    network = throttling.network_of_address(address)
     name = _username_key(account, username)
     try:
-        _throttle_name(name, account, network)
+        try:
+            throttling.count_attempt([(ATTEMPTS_BY_NAME, name)])
+        except Throttled:
+            if account is None or not _has_recent_sign_in(account.pk, network):
+                raise
         user = accounts.authenticate(account, password=password)
         if is_operator and not user.is_staff:
             raise accounts.InvalidCredentials
@@ -155,14 +160,6 @@ def check_own_password(*, account: User, password: str, address: str) -> None:
 def _username_key(account: User | None, username: str) -> str:
     """The canonical key of a username: the same for all spellings that the database treats as one account."""
     return f"name {username.casefold()}" if account is None else accounts.journal_subject(account.pk)
-
-
-def _throttle_name(name: str, account: User | None, network: str) -> None:
-    try:
-        throttling.count_attempt([(ATTEMPTS_BY_NAME, name)])
-    except Throttled:
-        if account is None or not _has_recent_sign_in(account.pk, network):
-            raise
 
 
 def _has_recent_sign_in(account_id: int, network: str) -> bool:
@@ -218,13 +215,15 @@ def _note_failure(
     """
     global _unnoted_failures
     network = throttling.network_of_address(address)
-    by_name, by_address = (NOTED_FAILURES_BY_NAME, name), (NOTED_FAILURES_BY_ADDRESS, network)
+    by_name = (NOTED_FAILURES_BY_NAME, name)
+    by_address = (NOTED_FAILURES_BY_ADDRESS, network)
     try:
         throttling.count_attempt([by_name, by_address, (NOTED_FAILURES_IN_TOTAL, "all")])
     except Throttled:
         _unnoted_failures += 1
         return
-    unnoted, _unnoted_failures = _unnoted_failures, 0
+    unnoted = _unnoted_failures
+    _unnoted_failures = 0
     about = "account unknown" if account is None else accounts.journal_subject(account.pk)
     by = by or journal.ActorContext(journal.Actor.ANON, request_id=journal.current_actor().request_id)
     _note(what, about, by, address=address, failures_without_a_line=unnoted)

@@ -28,7 +28,7 @@ from shop.tests.asgi_client import send_request
 from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
 from shop.tests.outages import database_away
-from shop.tests.second_process import another_process, read_line
+from shop.tests.second_process import another_process, read_line, starts_another_process
 from shop.tests.test_access_matrix import calls, concrete, owners
 
 __all__ = ["owners"]
@@ -60,7 +60,7 @@ class TestScopesOfTheUrlTable:
 
     def test_with_all_scopes_but_its_own_no_call_is_made(self, owners):
         """Where none is its own, no key makes the call: it makes no keys, and signs nobody in."""
-        maker = SuperuserFactory.create()
+        maker = SuperuserFactory()
         keys_before, accounts_before = ApiKey.objects.count(), User.objects.count()
         for name, method, route in calls():
             scope = _scope(route, method)
@@ -84,7 +84,7 @@ class TestScopesOfTheUrlTable:
         assert User.objects.count() == accounts_before
 
     def test_with_its_scope_alone_no_call_lacks_one(self, owners):
-        maker = SuperuserFactory.create()
+        maker = SuperuserFactory()
         by_scope = {
             scope: client_with(*scope.split(), maker=maker)
             for scope in {_scope(route, method) for _name, method, route in calls()} - {""}
@@ -123,13 +123,13 @@ class TestKeysAlone:
 
     def test_it_does_and_sees_what_its_maker_may(self):
         rights = ["accounts.add_apikey", "inventory.add_product", "coupons.view_coupon"]
-        maker = AccountFactory.create(is_staff=True, permissions=rights)
+        maker = AccountFactory(is_staff=True, permissions=rights)
         api = client_with("products:write", "campaigns:write", "coupons:read", maker=maker)
-        coupon = buying.coupon_of(AccountFactory.create().pk)
+        coupon = buying.coupon_of(AccountFactory().pk)
 
         made = api.post("/products", {"sku": "A", "name": "A", "price": 1, "is_active": True})
         refused = api.post("/campaigns", {})
-        [listed] = api.get("/coupons").json()["results"]
+        [listed] = api.rows("/coupons")
 
         assert (made.status_code, refused.status_code) == (201, 403)
         assert refused.json()["code"] == "permission_denied"
@@ -137,8 +137,8 @@ class TestKeysAlone:
 
     @pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}, {"is_superuser": False}])
     def test_what_its_maker_loses_it_loses(self, change):
-        maker = SuperuserFactory.create()
-        api, product = client_with("products:read", maker=maker), ProductFactory.create()
+        maker = SuperuserFactory()
+        api, product = client_with("products:read", maker=maker), ProductFactory()
         assert api.get(f"/products/{product.pk}/stock").status_code == 200
 
         set_columns(maker, **change)
@@ -149,9 +149,9 @@ class TestKeysAlone:
 
     def test_it_has_no_rows_of_its_own(self):
         """Its maker is staff without rights to see other accounts' rows, and buys nothing by a key."""
-        maker = AccountFactory.create(is_staff=True)
+        maker = AccountFactory(is_staff=True)
         api = client_with(*scopes.ALL[:-1], maker=maker)
-        product, campaign = ProductFactory.create(on_hand=5), CampaignFactory.create()
+        product, campaign = ProductFactory(on_hand=5), CampaignFactory()
 
         answers = [
             api.post("/orders", order_of(product), key="one"),
@@ -169,7 +169,7 @@ class TestKeysAlone:
         assert not Order.objects.exists() and not Coupon.objects.exists()
 
     def test_the_idempotency_key_belongs_to_its_maker_and_the_journal_has_its_number(self):
-        maker, product = SuperuserFactory.create(), ProductFactory.create(on_hand=0)
+        maker, product = SuperuserFactory(), ProductFactory(on_hand=0)
         path, body = f"/products/{product.pk}/stock-adjustments", {"delta": 5, "reason": "delivered"}
         new = make("products:write", maker=maker)
 
@@ -188,8 +188,8 @@ class TestKeysAlone:
 
 class TestActing:
     def test_it_buys_for_the_account_whose_the_idempotency_key_is_and_the_journal_has_both(self):
-        new, ada = make("orders:write", "orders:read", "act"), AccountFactory.create()
-        product = ProductFactory.create(on_hand=5)
+        new, ada = make("orders:write", "orders:read", "act"), AccountFactory()
+        product = ProductFactory(on_hand=5)
         api = KeyApi(new.secret, account=ada)
 
         assert api.post("/orders", order_of(product), key="one").status_code == 201
@@ -207,22 +207,22 @@ class TestActing:
         assert Order.objects.count() == 1
 
     def test_it_has_no_rights_of_staff_even_for_a_superuser(self):
-        superuser, product = SuperuserFactory.create(), ProductFactory.create()
-        coupon = buying.coupon_of(AccountFactory.create().pk)
+        superuser, product = SuperuserFactory(), ProductFactory()
+        coupon = buying.coupon_of(AccountFactory().pk)
         api = client_with(*scopes.ALL, account=superuser)
 
         assert api.get(f"/products/{product.pk}/stock").status_code == 403
         assert api.post("/products", {}).status_code == 403
         assert api.get(f"/coupons/{coupon.code}").status_code == 404
-        assert api.get("/coupons").json()["results"] == []
+        assert api.rows("/coupons") == []
         assert api.post("/wallet/grants", {}, key="one").status_code == 403
 
     def test_it_needs_the_scope_and_its_maker_the_right_now(self):
-        refused = client_with("coupons:read", account=AccountFactory.create()).get("/coupons")
+        refused = client_with("coupons:read", account=AccountFactory()).get("/coupons")
         assert problem_of(refused) == (403, "scope_missing")
         assert refused.json()["scope"] == "act"
-        maker = AccountFactory.create(is_staff=True, permissions=[keys.ACT_FOR_ACCOUNTS])
-        api = client_with("coupons:read", "act", maker=maker, account=AccountFactory.create())
+        maker = AccountFactory(is_staff=True, permissions=[keys.ACT_FOR_ACCOUNTS])
+        api = client_with("coupons:read", "act", maker=maker, account=AccountFactory())
         assert api.get("/coupons").status_code == 200
 
         maker.user_permissions.clear()
@@ -232,7 +232,7 @@ class TestActing:
         assert problem_of(refused) == (403, "account_refused")
 
     def test_an_account_that_is_unknown_or_disabled_is_refused(self):
-        disabled = AccountFactory.create(is_active=False)
+        disabled = AccountFactory(is_active=False)
         new = make("coupons:read", "act")
 
         answers = [KeyApi(new.secret, account=each).get("/coupons") for each in (disabled, 10**18, 0)]
@@ -249,12 +249,12 @@ class TestActing:
 
     def test_the_accounts_own_limits_count(self, settings):
         settings.RATE_COUPONS = Rate(2, 60)
-        api = client_with("coupons:write", "act", account=AccountFactory.create())
+        api = client_with("coupons:write", "act", account=AccountFactory())
 
         assert [api.post(*NULL_CALL).status_code for _ in range(3)] == [200, 200, 429]
 
     def test_a_token_ignores_the_header(self):
-        ada, eve = AccountFactory.create(), AccountFactory.create()
+        ada, eve = AccountFactory(), AccountFactory()
 
         own = client_of(ada).get("/users/me", **{"Firstcome-Account": str(eve.pk)})
 
@@ -297,7 +297,7 @@ class TestCost:
     @pytest.mark.parametrize("is_acting", [False, True])
     def test_a_hot_call_by_a_key_costs_no_query(self, is_acting):
         """By a key alone the null call needs no account, for its maker is staff."""
-        ada = AccountFactory.create()
+        ada = AccountFactory()
         api = client_with("coupons:write", "act", account=ada if is_acting else None)
         assert api.post(*NULL_CALL).status_code == 200
 
@@ -307,7 +307,7 @@ class TestCost:
         assert queries.captured_queries == []
 
     def test_a_new_key_and_a_new_secret_are_good_at_once(self):
-        maker = SuperuserFactory.create()
+        maker = SuperuserFactory()
         for _ in range(3):
             new = make("coupons:write", maker=maker)
             assert KeyApi(new.secret).post(*NULL_CALL).status_code == 200
@@ -345,7 +345,7 @@ class TestCost:
 @pytest.mark.django_db(transaction=True)
 class TestEventLoop:
     def test_no_call_by_a_key_blocks_the_loop(self, blocked):
-        ada = AccountFactory.create()
+        ada = AccountFactory()
         access = make("coupons:write", "act").secret
 
         async def both(headers: dict[str, str]) -> list[int]:
@@ -365,7 +365,7 @@ class TestEventLoop:
 @pytest.mark.django_db(transaction=True)
 class TestMemory:
     def test_without_the_database_a_key_is_taken_for_a_second_and_then_503(self):
-        api, token = client_with("coupons:write"), client_of(AccountFactory.create())
+        api, token = client_with("coupons:write"), client_of(AccountFactory())
         assert (api.post(*NULL_CALL).status_code, token.post(*NULL_CALL).status_code) == (200, 200)
 
         with database_away():
@@ -377,13 +377,13 @@ class TestMemory:
                 assert problem_of(answer) == (503, "unavailable")
             assert token.post(*NULL_CALL).status_code == 200, "tokens do not depend on keys"
 
-    @pytest.mark.boots("another process of the shop", in_first_circle=True)
+    @starts_another_process
     def test_another_process_refuses_a_revoked_key_within_a_second(self):
         new = make("coupons:write")
         with another_process(CALLING, new.secret, **OF_TEST_CLIENT) as process:
             assert seconds_until_refused(process, new) < REFUSED_WITHIN_SECONDS
 
-    @pytest.mark.boots("another process of the shop", in_first_circle=True)
+    @starts_another_process
     def test_a_process_that_remembers_longer_takes_it_longer(self):
         """What the race above would find: a memory of two seconds more."""
         new = make("coupons:write")

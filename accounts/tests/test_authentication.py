@@ -28,6 +28,7 @@ from shop.tests import process_state
 from shop.tests.api_keys import KeyApi, make
 from shop.tests.clients import Api, client_of, signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
+from shop.tests.instants import ago
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
 
@@ -69,7 +70,7 @@ def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again():
 
 @pytest.mark.django_db(transaction=True)
 def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay():
-    account, other = SuperuserFactory.create(), SuperuserFactory.create()
+    account, other = SuperuserFactory(), SuperuserFactory()
     own = [make("orders:read", maker=account) for _ in range(2)]
     former, of_another = KeyApi(own[0].secret), KeyApi(make("orders:read", maker=other).secret)
     rotated = keys.rotate(key_id=own[1].key.pk, account_id=account.pk)
@@ -197,7 +198,7 @@ def test_a_refresh_waits_for_a_sign_out_and_is_refused():
 def test_a_refresh_that_locks_nothing_is_accepted_after_it():
     """The control case: the token is checked before the sign-out, and its successor is issued after it."""
 
-    def rotate_naively(raw: str, has_read: threading.Event) -> TokenPair:
+    def rotate_naively(raw, has_read):
         claims = authentication.verified_claims_of("refresh", raw)
         user = User.objects.get(pk=authentication.account_id_of(claims))
         assert tokens._is_still_valid(claims, user)
@@ -213,7 +214,7 @@ def test_a_refresh_that_locks_nothing_is_accepted_after_it():
 
 def test_recent_sign_outs_and_disabled_accounts_are_found_by_an_index():
     for account in AccountFactory.create_batch(200):
-        SignOut(account=account, at=clock.now() - timedelta(days=30)).save()
+        SignOut(account=account, at=ago(days=30)).save()
     AccountFactory(is_active=False)
     recent = SignOut.objects.filter(at__gte=clock.now() - disabled_accounts.SIGN_OUTS_READ)
     disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
@@ -310,7 +311,7 @@ def test_without_the_database_the_cached_set_is_used_for_four_seconds():
 def test_an_outage_is_logged_once_and_not_once_per_request():
     account = AccountFactory()
 
-    def fail(times: int) -> None:
+    def fail(times):
         with database_away():
             for _ in range(times):
                 with pytest.raises(DatabaseUnavailable):
@@ -331,14 +332,14 @@ def test_many_threads_that_find_the_set_too_old_wait_for_one_reader():
     account = AccountFactory(is_active=False)
     is_disabled(account)
     process_state.age(disabled_accounts.CACHED, MAX_AGE_SECONDS)
-    reads: list[str] = []
+    reads = []
 
-    def counted(execute: object, sql: str, params: object, many: bool, context: object) -> object:
+    def counted(execute, sql, params, many, context):
         if "auth_user" in sql:
             reads.append(sql)
         return execute(sql, params, many, context)  # type: ignore[operator]
 
-    def looked_up() -> bool:
+    def looked_up():
         with connection.execute_wrapper(counted):
             return is_disabled(account)
 

@@ -24,13 +24,13 @@ LOGIN, SETUP, FRONT = "/admin/login/", "/admin/one-time-codes/", "/admin/"
 
 
 @pytest.fixture(autouse=True)
-def _required(settings) -> None:
+def _required(settings):
     settings.STAFF_OTP_REQUIRED = True
 
 
 @pytest.fixture
 def olga() -> User:
-    return with_codes(SuperuserFactory.create(username="olga"))
+    return with_codes(SuperuserFactory(username="olga"))
 
 
 def sign_in(client: Client, name: str, otp: str = "", *, password: str = PASSWORD, **more: str) -> Any:
@@ -48,7 +48,7 @@ def client(olga) -> Client:
 def setting_up() -> tuple[Client, str]:
     """A superuser without codes that has given the right password, and the secret that the page shows."""
     client = Client()
-    SuperuserFactory.create(username="bob")
+    SuperuserFactory(username="bob")
     sign_in(client, "bob")
     return client, secret_on(client.get(SETUP))
 
@@ -58,7 +58,7 @@ def is_signed_in(client: Client) -> bool:
 
 
 def secret_on(page: Any) -> str:
-    shown = re.search(r"<code[^>]*>([A-Z2-7 ]+)</code>", page.content.decode())
+    shown = re.search(r"<code[^>]*>([A-Z2-7 ]+)</code>", page.text)
     assert shown
     return secret_of_text(shown[1])
 
@@ -83,23 +83,23 @@ def test_a_password_and_a_code_sign_in_and_after_a_backup_code_the_page_says_how
 
     assert (answer.status_code, answer["Location"]) == (302, FRONT)
     assert is_signed_in(client)
-    assert "You used a backup code; 9 are left." in another.get(FRONT).content.decode()
+    assert "You used a backup code; 9 are left." in another.get(FRONT).text
 
 
 def test_the_first_operator_sets_codes_up_after_a_right_password():
-    olga, client = SuperuserFactory.create(username="olga"), Client()
+    olga, client = SuperuserFactory(username="olga"), Client()
 
     answer = sign_in(client, "olga", next="/admin/coupons/campaign/")
     assert (answer.status_code, answer["Location"]) == (302, SETUP)
     assert not is_signed_in(client)
     page = client.get(SETUP)
     assert page.status_code == 200
-    assert "<svg" in page.content.decode() and "no-store" in page["Cache-Control"]
+    assert "<svg" in page.text and "no-store" in page["Cache-Control"]
     done = client.post(SETUP, {"otp": code_of(secret_on(page))})
 
-    shown = re.findall(r"<code>([a-z2-9]{10})</code>", done.content.decode())
+    shown = re.findall(r"<code>([a-z2-9]{10})</code>", done.text)
     assert sorted(shown) == sorted(backup_codes(olga)) and len(shown) == 10
-    assert "/admin/coupons/campaign/" in done.content.decode()
+    assert "/admin/coupons/campaign/" in done.text
     assert "no-store" in done["Cache-Control"]
     assert is_signed_in(client)
     assert client.get(SETUP)["Location"] == LOGIN
@@ -116,21 +116,21 @@ def test_the_secret_stays_the_same_until_it_is_confirmed_leaves_the_session_and_
     other_secret = secret_on(second.get(SETUP))
 
     wrong = client.post(SETUP, {"otp": "000000" if code_of(secret) != "000000" else "111111"})
-    assert "wrong" in wrong.content.decode()
+    assert "wrong" in wrong.text
     assert secret_on(wrong) == secret
     assert not TOTPDevice.objects.exists()
     client.post(SETUP, {"otp": code_of(secret)})
     answer = second.post(SETUP, {"otp": code_of(other_secret)})
 
-    assert "set up one-time codes already" in answer.content.decode()
+    assert "set up one-time codes already" in answer.text
     assert not is_signed_in(second)
     assert TOTPDevice.objects.get().key == secret
     assert not [row for row in Session.objects.all() if secret in str(row.get_decoded())]
 
 
 def test_the_set_up_page_is_reached_by_a_right_password_only(client):
-    AccountFactory.create(username="bob", is_staff=True)
-    AccountFactory.create(username="ada")
+    AccountFactory(username="bob", is_staff=True)
+    AccountFactory(username="ada")
     stranger, guesser, customer = Client(), Client(), Client()
     sign_in(guesser, "bob", password="wrong")
     sign_in(customer, "ada")
@@ -142,7 +142,7 @@ def test_the_set_up_page_is_reached_by_a_right_password_only(client):
 
 
 def test_a_session_that_set_codes_up_lasts_as_long_as_any_other(olga):
-    SuperuserFactory.create(username="bob")
+    SuperuserFactory(username="bob")
     begun, ended, abandoned = Client(), Client(), Client()
     for client in (begun, ended, abandoned):
         sign_in(client, "bob")
@@ -164,13 +164,13 @@ def test_a_set_up_ends_after_ten_minutes_or_with_the_accounts_rights_or_password
     with clock.shifted(by=timedelta(0) if changed else timedelta(minutes=10, seconds=1)):
         answer = client.post(SETUP, {"otp": code_of(secret)})
         assert answer["Location"] == LOGIN
-        assert changed or "sign in again" in client.get(LOGIN).content.decode()
+        assert changed or "sign in again" in client.get(LOGIN).text
     assert not TOTPDevice.objects.exists()
 
 
 def test_a_session_from_before_codes_were_required_is_not_signed_in(settings):
     settings.STAFF_OTP_REQUIRED = False
-    SuperuserFactory.create(username="bob")
+    SuperuserFactory(username="bob")
     before = Client()
     sign_in(before, "bob")
     assert is_signed_in(before)
@@ -191,7 +191,7 @@ def test_another_session_ends_when_codes_are_set_up_or_reset(olga, client):
 
 def test_a_superuser_alone_resets_the_codes_of_a_lost_phone_with_a_reason(olga, client):
     rights = ["auth.change_user", "auth.view_user"]
-    bob = with_codes(AccountFactory.create(username="bob", is_staff=True, permissions=rights))
+    bob = with_codes(AccountFactory(username="bob", is_staff=True, permissions=rights))
     of_bob = Client()
     sign_in(of_bob, "bob", code_for(bob))
     refused = reverse("admin:auth_user_reset_otp", args=[olga.pk])
@@ -199,7 +199,7 @@ def test_a_superuser_alone_resets_the_codes_of_a_lost_phone_with_a_reason(olga, 
     assert answer.status_code == 403
     assert TOTPDevice.objects.filter(user=olga).exists()
     page = reverse("admin:auth_user_change", args=[bob.pk])
-    assert "Reset one-time codes" in client.get(page).content.decode()
+    assert "Reset one-time codes" in client.get(page).text
     reset = reverse("admin:auth_user_reset_otp", args=[bob.pk])
 
     client.post(reset, {"form_id": str(uuid7()), "reason": "His phone fell into the harbour."})
@@ -219,7 +219,7 @@ def test_no_page_of_the_admin_shows_a_secret_or_a_backup_code(olga, client):
         shown = client.get(page)
         assert shown.status_code == 200 and b"olga" in shown.content
         hidden = [device.key, *backup_codes(olga)]
-        assert not [secret for secret in hidden if secret in shown.content.decode()]
+        assert not [secret for secret in hidden if secret in shown.text]
 
 
 def test_a_session_ends_twelve_hours_after_its_last_use(client):

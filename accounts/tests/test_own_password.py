@@ -15,7 +15,7 @@ from shop.account import TokenInvalid
 from shop.errors import Invalid
 from shop.models import JournalLine
 from shop.tests.api_keys import KeyApi, make
-from shop.tests.clients import Api, client_of, signed_in
+from shop.tests.clients import Api, client_of, faults, problem_of, signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race, wait_until
 
@@ -25,11 +25,6 @@ NEW = "another-harbour-8"
 
 def change(pair: TokenPair, *, current: str = PASSWORD, new: str = NEW) -> Any:
     return Api(access=pair.access).post("/users/me/password", {"current": current, "new": new})
-
-
-def faults(answer: Any) -> list[tuple[str, str]]:
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
-    return [(error["field"], error["code"]) for error in answer.json()["errors"]]
 
 
 def sign_in(account: User, password: str) -> int:
@@ -50,7 +45,7 @@ def refreshed(pair: TokenPair) -> TokenPair | None:
 
 
 def test_the_new_password_signs_in_and_other_sign_ins_end_but_the_callers():
-    account = SuperuserFactory.create()
+    account = SuperuserFactory()
     own, other = tokens.create_token_pair(account), tokens.create_token_pair(account)
     page = signed_in(account)
 
@@ -75,7 +70,7 @@ def test_the_new_password_signs_in_and_other_sign_ins_end_but_the_callers():
 
 @pytest.mark.django_db(transaction=True)
 def test_an_access_token_of_another_sign_in_is_refused_within_five_seconds():
-    account = AccountFactory.create()
+    account = AccountFactory()
     own, other = tokens.create_token_pair(account), tokens.create_token_pair(account)
     assert change(own).status_code == 204
 
@@ -98,29 +93,33 @@ def sign_out_as_the_release_before(account: User, pair: TokenPair) -> None:
     SignOut.objects.filter(pk=account.pk).update(at=clock.now())
 
 
-@pytest.mark.parametrize("end", [of_another_sign_in, sign_out_everywhere, sign_out_as_the_release_before])
-def test_the_sign_in_that_a_change_kept_ends_like_any_other(end: Callable[[User, TokenPair], None]):
-    account = AccountFactory.create()
+def set_by_staff(account: User, pair: TokenPair) -> None:
+    account.set_password("set-by-staff-1")
+    account.save()
+
+
+@pytest.mark.parametrize(
+    ("end", "is_access_good"),
+    [
+        (of_another_sign_in, False),
+        (sign_out_everywhere, False),
+        (sign_out_as_the_release_before, False),
+        # An access token knows no password.
+        (set_by_staff, True),
+    ],
+)
+def test_the_sign_in_that_a_change_kept_ends_like_any_other(end, is_access_good):
+    account = AccountFactory()
     kept = tokens.create_token_pair(account)
     assert change(kept).status_code == 204
     with clock.shifted(by=timedelta(seconds=1)):
         end(account, kept)
 
-    assert (is_signed_in(kept), refreshed(kept)) == (False, None)
-
-
-def test_a_password_that_staff_set_ends_the_refresh_tokens_that_a_change_kept():
-    account = AccountFactory.create()
-    kept = tokens.create_token_pair(account)
-    assert change(kept).status_code == 204
-    account.set_password("set-by-staff-1")
-    account.save()
-
-    assert refreshed(kept) is None
+    assert (is_signed_in(kept), refreshed(kept)) == (is_access_good, None)
 
 
 def test_an_access_token_that_names_no_sign_in_ends_with_all_of_them():
-    account = AccountFactory.create()
+    account = AccountFactory()
     bare = TokenPair(tokens.create_access_token(account), tokens.create_token_pair(account).refresh)
     assert change(bare).status_code == 204
 
@@ -128,7 +127,7 @@ def test_an_access_token_that_names_no_sign_in_ends_with_all_of_them():
 
 
 def test_what_is_wrong_is_named_and_changes_nothing():
-    account = AccountFactory.create()
+    account = AccountFactory()
     pair, other = tokens.create_token_pair(account), tokens.create_token_pair(account)
 
     assert faults(change(pair, current="wrong")) == [("current", "wrong")]
@@ -148,7 +147,7 @@ def test_what_is_wrong_is_named_and_changes_nothing():
 
 
 def test_guesses_of_the_password_count_as_attempts_to_sign_in():
-    account = AccountFactory.create()
+    account = AccountFactory()
     pair = tokens.create_token_pair(account)
     assert [sign_in(account, "wrong") for _ in range(5)] == [401] * 5
     assert [change(pair, current="wrong").status_code for _ in range(6)] == [400] * 5 + [429]
@@ -158,7 +157,7 @@ def test_guesses_of_the_password_count_as_attempts_to_sign_in():
 def test_an_api_key_changes_no_password():
     key = KeyApi(make("act", "orders:write").secret)
     answer = key.post("/users/me/password", {"current": PASSWORD, "new": NEW})
-    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert problem_of(answer) == (403, "permission_denied")
 
 
 def change_at_once(account: User) -> list[Any]:
@@ -173,16 +172,16 @@ def change_at_once(account: User) -> list[Any]:
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_changes_at_once_by_the_same_password_one_succeeds():
-    outcomes = change_at_once(AccountFactory.create())
+    outcomes = change_at_once(AccountFactory())
     assert sorted(isinstance(outcome, Invalid) for outcome in outcomes) == [False, True]
     assert JournalLine.objects.filter(what="account.password_changed").count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_without_the_second_look_under_the_lock_both_succeed(monkeypatch):
-    account = AccountFactory.create()
+    account = AccountFactory()
 
-    def lock(account_id: int) -> User:
+    def lock(account_id):
         locked = User.objects.select_for_update().get(pk=account_id)
         locked.password = account.password
         return locked

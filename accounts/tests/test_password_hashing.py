@@ -2,7 +2,6 @@
 
 import asyncio
 import unicodedata
-from collections.abc import Iterator
 from itertools import compress, cycle
 
 import pytest
@@ -12,7 +11,7 @@ from accounts.signing_in import password_hashing
 from accounts.signing_in.password_hashing import TrustLevel
 from shop import settings as project
 from shop.errors import Overloaded
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, faults
 from shop.tests.factories import AccountFactory, hashed_password
 
 STRANGER, KNOWN, OPERATOR = TrustLevel
@@ -21,7 +20,7 @@ IN_PARTS = unicodedata.normalize("NFD", HANGUL)
 
 
 @pytest.fixture
-def one_at_a_time(monkeypatch) -> Iterator[None]:
+def one_at_a_time(monkeypatch):
     monkeypatch.setattr(password_hashing, "MAX_CONCURRENT", 1)
     monkeypatch.setattr(password_hashing, "_levels_in_turn", cycle(password_hashing._waiting))
     yield
@@ -29,7 +28,7 @@ def one_at_a_time(monkeypatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def our_hashers(settings) -> None:
+def our_hashers(settings):
     hashed_password()
     settings.PASSWORD_HASHERS = project.PASSWORD_HASHERS
 
@@ -63,7 +62,7 @@ class Turns:
 
 @pytest.mark.usefixtures("one_at_a_time")
 def test_the_levels_of_trust_take_turns_and_within_each_the_networks_do():
-    async def scenario() -> list[str]:
+    async def scenario():
         turns = Turns()
         await turns.begin()
         for name, address, level in (
@@ -98,7 +97,7 @@ def test_the_levels_of_trust_take_turns_and_within_each_the_networks_do():
 def test_a_full_queue_refuses_the_newest_of_the_network_with_most(arrivals, refused, served, monkeypatch):
     monkeypatch.setattr(password_hashing, "MAX_QUEUED", 4)
 
-    async def scenario() -> tuple[list[str], list[object]]:
+    async def scenario():
         turns = Turns()
         await turns.begin()
         for name in arrivals.split():
@@ -114,7 +113,7 @@ def test_a_full_queue_refuses_the_newest_of_the_network_with_most(arrivals, refu
 
 @pytest.mark.usefixtures("one_at_a_time")
 def test_waits_that_end_and_functions_that_fail_pass_their_turns_on(monkeypatch):
-    async def scenario() -> tuple[list[str], list[object]]:
+    async def scenario():
         turns = Turns()
         await turns.begin()
         monkeypatch.setattr(password_hashing, "WAIT_SECONDS", 0.02)
@@ -155,4 +154,4 @@ def test_a_password_is_the_same_whole_or_in_parts(given, typed):
     assert operator.password.startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
     # In parts it is as short as it looks.
     refused = client_of().post("/users", body | {"username": "bob", "password": IN_PARTS[:8]})
-    assert [error["code"] for error in refused.json()["errors"]] == ["password_too_short"]
+    assert faults(refused) == [("password", "password_too_short")]

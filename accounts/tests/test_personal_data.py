@@ -53,13 +53,13 @@ SETTLING = erasure.SETTLING
 
 
 @pytest.fixture(autouse=True)
-def _no_wait(monkeypatch) -> None:
+def _no_wait(monkeypatch):
     monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
 
 
 @pytest.fixture
 def ada() -> User:
-    return AccountFactory.create(username=NAME, email=EMAIL, first_name="Augusta", last_name="Lovelace")
+    return AccountFactory(username=NAME, email=EMAIL, first_name="Augusta", last_name="Lovelace")
 
 
 def erase(account: User, **options: Any) -> erasure.Erased:
@@ -74,10 +74,8 @@ def everything() -> str:
 
 def fill(ada: User) -> None:
     """All that names her: what she did, what was done to her account, and how she signs in."""
-    OrderFactory.create(
-        account=ada, total_amount=500, card_amount=500, status="cancelled", ended_at=clock.now()
-    )
-    coupon_of(CampaignFactory.create(), ada)
+    OrderFactory(account=ada, total_amount=500, card_amount=500, status="cancelled", ended_at=clock.now())
+    coupon_of(CampaignFactory(), ada)
     device = StaticDevice.objects.create(user=ada, name="backup codes")
     StaticToken.objects.create(device=device, token="abc")
     TOTPDevice.objects.create(user=ada, name="authenticator")
@@ -87,8 +85,8 @@ def fill(ada: User) -> None:
     of_users = ContentType.objects.get_for_model(User)
     change = {"object_id": str(ada.pk), "object_repr": NAME, "action_flag": CHANGE}
     LogEntry.objects.create(user=ada, content_type=of_users, **change)
-    test_approvals.asked_for(ada, AccountFactory.create())
-    test_approvals.approve(ada, test_approvals.asked_for(test_approvals.granter(), AccountFactory.create()))
+    test_approvals.asked_for(ada, AccountFactory())
+    test_approvals.approve(ada, test_approvals.asked_for(test_approvals.granter(), AccountFactory()))
     IdempotencyKey.objects.exclude(account=ada).delete()
     session = SessionStore()
     session[SESSION_KEY] = str(ada.pk)
@@ -103,7 +101,7 @@ def test_no_table_has_the_name_or_the_addresses_of_an_erased_account_and_the_jou
     fill(ada)
     kept = JournalLine.objects.values_list("id", "at", "what", "subject", "actor_id").order_by("id")
     lines = list(kept)
-    other = AccountFactory.create(username="bob")
+    other = AccountFactory(username="bob")
     before = everything()
     assert all(text in before for text in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace"))
 
@@ -136,14 +134,14 @@ def test_no_table_has_the_name_or_the_addresses_of_an_erased_account_and_the_jou
     assert "was erased before: nothing was done" in output
 
 
-OPEN: dict[str, Callable[[User], object]] = {
-    "order": lambda ada: OrderFactory.create(account=ada, total_amount=500, card_amount=500),
-    "payment": lambda ada: PaymentFactory.create(account=ada, order=None, top_up=True),
+OPEN = {
+    "order": lambda ada: OrderFactory(account=ada, total_amount=500, card_amount=500),
+    "payment": lambda ada: PaymentFactory(account=ada, order=None, top_up=True),
     "confirmation": lambda ada: Confirmation.objects.create(
-        campaign=CampaignFactory.create(), account=ada, taken_at=clock.now(), next_attempt_at=clock.now()
+        campaign=CampaignFactory(), account=ada, taken_at=clock.now(), next_attempt_at=clock.now()
     ),
     "queue ticket": lambda ada: QueueTicket.objects.create(
-        campaign=CampaignFactory.create(), account=ada, number=1, created_at=clock.now()
+        campaign=CampaignFactory(), account=ada, number=1, created_at=clock.now()
     ),
 }
 
@@ -209,7 +207,7 @@ def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada):
 
 
 def test_the_command_erases_several_for_a_reason_and_lists_them(ada):
-    other = AccountFactory.create()
+    other = AccountFactory()
 
     _, output = commands.run("erase_account", NAME, f"id:{other.pk}", "--reason", WHY)
 
@@ -232,7 +230,7 @@ def test_an_erasure_that_was_interrupted_is_completed_by_a_repeat(ada, part, mon
         (pseudonyms, "_update_values"),
     )[part]
 
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -250,7 +248,7 @@ class Buyer:
     """A customer whose client places orders and cancels them, with a token of before, until it is stopped."""
 
     def __init__(self, account: User) -> None:
-        self.client, self.product = client_of(account), ProductFactory.create(on_hand=100_000, price=5)
+        self.client, self.product = client_of(account), ProductFactory(on_hand=100_000, price=5)
         self.statuses: list[int] = []
         self.stopped = threading.Event()
 
@@ -322,10 +320,10 @@ def exported(account_id: int) -> Any:
 
 
 def test_the_export_has_the_rows_of_every_model_and_none_of_others():
-    ada, other = AccountFactory.create(username="ada"), AccountFactory.create(username="bob")
+    ada, other = AccountFactory(username="ada"), AccountFactory(username="bob")
     for account in (ada, other):
-        OrderFactory.create(account=account, total_amount=500, card_amount=500)
-        coupon_of(CampaignFactory.create(), account)
+        OrderFactory(account=account, total_amount=500, card_amount=500)
+        coupon_of(CampaignFactory(), account)
     wallet = factories.wallet(points=7)
 
     tables = exported(ada.pk)["tables"]
@@ -338,7 +336,7 @@ def test_the_export_has_the_rows_of_every_model_and_none_of_others():
 
 
 def test_the_export_has_no_secret_and_names_no_operator():
-    ada = AccountFactory.create(username="ada")
+    ada = AccountFactory(username="ada")
     TOTPDevice.objects.create(user=ada, name="authenticator", key="5ec3e7" * 6)
     for actor in (OLGA, ActorContext(Actor.ACCOUNT, ada.pk, "ada")):
         with journal.acting(actor):
@@ -382,6 +380,6 @@ def test_a_model_with_a_foreign_key_to_accounts_is_never_excepted():
 
 @pytest.mark.usefixtures("_a_row_of_every_model")
 def test_every_path_is_a_query_that_finds_nothing_of_a_stranger():
-    stranger = AccountFactory.create()
+    stranger = AccountFactory()
     found = {label: list(registry.rows_of(label, stranger.pk)) for label in registry.personal_data()}
     assert [label for label, rows in found.items() if rows] == ["auth.User"]

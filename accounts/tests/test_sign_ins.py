@@ -1,7 +1,6 @@
 """Signing in: guesses are throttled without locking owners out, hashing is bounded, the journal has it."""
 
 import asyncio
-import json
 import threading
 import time
 from collections import Counter
@@ -216,7 +215,7 @@ def held_hashes(settings, monkeypatch) -> Iterator[type[HeldHasher]]:
 
 
 @pytest.fixture
-def slow_hashes(settings) -> None:
+def slow_hashes(settings):
     hashed_password()
     settings.PASSWORD_HASHERS = [f"{__name__}.SlowHasher", *settings.PASSWORD_HASHERS]
 
@@ -318,7 +317,7 @@ def test_networks_that_guess_passwords_hold_up_neither_a_right_password_nor_an_o
     SuperuserFactory(username="olga")
     noted, answered = noting()
 
-    async def sign_in_beside_guesses() -> list[Answer]:
+    async def sign_in_beside_guesses():
         guesses = [noted("guess", each) for each in strangers(22)]
         right = noted("ada", attempt("ada", "203.0.113.1", PASSWORD))
         operator = noted("olga", operators_attempt("olga", "203.0.114.1", PASSWORD))
@@ -339,7 +338,7 @@ def test_an_operator_with_one_time_codes_has_a_turn_in_a_crowd_from_a_new_networ
     TOTPDevice.objects.create(user=SuperuserFactory(username="olga"), confirmed=True)
     noted, answered = noting()
 
-    async def sign_in_in_a_crowd() -> tuple[int, list[Answer]]:
+    async def sign_in_in_a_crowd():
         crowd = [attempt(f"unknown-{n}", f"198.51.{n}.1") for n in range(24)]
         tasks = [asyncio.create_task(noted("crowd", each)) for each in crowd]
         while password_hashing.queued_count() < 20:
@@ -360,7 +359,7 @@ def test_a_burst_of_sign_ins_with_an_office_among_them_is_answered_and_waits_wit
     AccountFactory.create_batch(66)
     names = list(User.objects.values_list("username", flat=True))
 
-    async def burst() -> tuple[list[Answer], int, Answer]:
+    async def burst():
         calls = [attempt(name, f"198.51.{max(n, 6)}.1", PASSWORD) for n, name in enumerate(names)]
         burst = asyncio.gather(*calls)
         while password_hashing.queued_count() < 40:
@@ -388,7 +387,7 @@ def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls
         reverse("admin:auth_user_add"),
     ]
 
-    async def flood() -> tuple[list[Answer], list[Answer]]:
+    async def flood():
         calls = [attempt("ada"), registration("bob"), attempt("ada"), operators_attempt("ada")]
         waiting = await queue_up(*calls, attempt("ada"), attempt("ada"))
         refused = [await attempt("cyd"), await registration("cyd")]
@@ -403,7 +402,7 @@ def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls
     assert statuses(answers) == {401: 4, 201: 1, 200: 1}
     assert held_hashes.most == password_hashing.MAX_CONCURRENT
     assert {(each.status, each.headers["retry-after"]) for each in refused} == {(503, "1")}
-    assert {json.loads(each.body)["code"] for each in refused} == {"overloaded"}
+    assert {each.json()["code"] for each in refused} == {"overloaded"}
     assert password_hashing._running == 0
 
 
@@ -412,7 +411,7 @@ def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls
 def test_an_address_with_too_many_attempts_is_refused_before_its_turn(make, held_hashes, monkeypatch):
     monkeypatch.setattr(sign_ins, "ATTEMPTS_BY_ADDRESS", Limit("few", times=3, seconds=60))
 
-    async def flood() -> Answer:
+    async def flood():
         waiting = await queue_up(*strangers(1), make("ada"), make("bob"), make("cyd"))
         refused = await asyncio.wait_for(make("dan"), 5)
         held_hashes.gate.set()
@@ -421,7 +420,7 @@ def test_an_address_with_too_many_attempts_is_refused_before_its_turn(make, held
 
     refused = asyncio.run(flood())
 
-    assert (refused.status, json.loads(refused.body)["code"]) == (429, "throttled")
+    assert (refused.status, refused.json()["code"]) == (429, "throttled")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -438,7 +437,7 @@ def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again():
     seconds = int(refused.headers["retry-after"])
     assert seconds in range(1, 61)
     assert f"Too many attempts; wait a while. Try again in {seconds} s." in refused.body.decode()
-    assert (program.status, json.loads(program.body)["code"]) == (429, "throttled")
+    assert (program.status, program.json()["code"]) == (429, "throttled")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -452,7 +451,7 @@ def test_many_guessing_networks_are_overtaken_by_an_account_that_signed_in_latel
     assert sign_in("ada", password=PASSWORD).status_code == 200
     held_hashes.gate.clear()
 
-    async def attack() -> tuple[list[Answer], Answer]:
+    async def attack():
         guesses = await queue_up(*strangers(10))
         owner = asyncio.create_task(attempt("ada", password=PASSWORD))
         # The newest of the guesses makes room.
@@ -478,7 +477,7 @@ def test_an_attackers_accounts_do_not_hold_up_operators(held_hashes):
     User.objects.update(password=hashed_password())
     noted, answered = noting()
 
-    async def attack() -> None:
+    async def attack():
         known = [noted(f"ada-{n}", attempt(f"ada-{n}", f"198.51.{n}.1", PASSWORD)) for n in range(10)]
         waiting = await queue_up(*known)
         waiting += await queue_up(noted("olga", attempt("olga", password=PASSWORD)))
@@ -493,13 +492,13 @@ def test_an_attackers_accounts_do_not_hold_up_operators(held_hashes):
 
 @pytest.mark.django_db(transaction=True)
 def test_recent_sign_ins_are_looked_for_only_if_a_request_has_to_wait(held_hashes, monkeypatch):
-    looked_for: list[int] = []
+    looked_for = []
     ada = AccountFactory(username="ada")
     monkeypatch.setattr(
         sign_ins, "_has_recent_sign_in", lambda account_id, _: bool(looked_for.append(account_id))
     )
 
-    async def wait_behind_others() -> None:
+    async def wait_behind_others():
         waiting = await queue_up(*[attempt(f"unknown-{n}") for n in range(password_hashing.MAX_CONCURRENT)])
         assert looked_for == []
         waiting += await queue_up(attempt("ada"), attempt("unknown"))

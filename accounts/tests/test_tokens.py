@@ -59,7 +59,7 @@ def test_an_access_token_has_the_account_a_hint_of_staff_and_a_quarter_of_an_hou
     with pytest.raises(AttributeError):
         account.id = 8  # type: ignore[misc]
 
-    def lifetime(raw: str) -> int:
+    def lifetime(raw):
         claims = jwt.decode(raw, options={"verify_signature": False})
         return int(claims["exp"] - claims["iat"])
 
@@ -121,7 +121,7 @@ def test_reading_the_blacklist_first_lets_several_succeed():
     claims = authentication.verified_claims(tokens.create_token_pair(account).refresh)
     all_have_read = threading.Barrier(4, timeout=30)
 
-    def rotate_naively() -> TokenPair:
+    def rotate_naively():
         assert not RevokedToken.objects.filter(id=claims["jti"]).exists()
         all_have_read.wait()
         tokens._mark_used(claims)

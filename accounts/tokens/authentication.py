@@ -5,8 +5,7 @@ signed with `SECRET_KEY` have no `kid`.
 """
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
 from typing import Any
 
@@ -22,8 +21,13 @@ from shop.account import Account, TokenInvalid
 from shop.journal import journal
 
 ALGORITHM = "HS256"
-ACCOUNT_CLAIM, STAFF_CLAIM, SIGN_OUT_CLAIM = "user_id", "staff", "after_sign_out"
+ACCOUNT_CLAIM = "user_id"
+STAFF_CLAIM = "staff"
+SIGN_OUT_CLAIM = "after_sign_out"
 FAMILY_CLAIM = "family"
+URL_SAFE = bytes.maketrans(b"+/", b"-_")
+Claims = dict[str, Any]
+"""What a token says, by the names of RFC 7519 and ours."""
 Keys = tuple[tuple[str, str], ...]
 
 
@@ -68,7 +72,7 @@ def verify_access_token(raw: str) -> Account:
     )
 
 
-def verified_claims_of(kind: str, raw: str) -> dict[str, Any]:
+def verified_claims_of(kind: str, raw: str) -> Claims:
     """Return the claims of a token of this kind. Raises `TokenInvalid`."""
     claims = verified_claims(raw)
     if claims.get("token_type") != kind or not isinstance(claims.get("jti"), str):
@@ -76,19 +80,19 @@ def verified_claims_of(kind: str, raw: str) -> dict[str, Any]:
     return claims
 
 
-def account_id_of(claims: Mapping[str, Any]) -> int:
+def account_id_of(claims: Claims) -> int:
     try:
         return int(claims[ACCOUNT_CLAIM])
     except (KeyError, TypeError, ValueError):
         raise TokenInvalid from None
 
 
-def sign(claims: dict[str, Any]) -> str:
+def sign(claims: Claims) -> str:
     """Return a token with these claims, signed with the first key."""
     return _sign(claims, *settings.TOKEN_SIGNING_KEYS[0])
 
 
-def verified_claims(raw: str) -> dict[str, Any]:
+def verified_claims(raw: str) -> Claims:
     """Return the token's claims after verifying its signature and its times. Raises `TokenInvalid`.
 
     Every call needs this, and PyJWT takes five times as long. The header must equal one that `sign` writes:
@@ -103,10 +107,10 @@ def verified_claims(raw: str) -> dict[str, Any]:
         # A copy, because `hmac.digest` lets other threads run: under load they keep the event loop waiting.
         code = key.copy()
         code.update(signed.encode("ascii"))
-        expected = urlsafe_b64encode(code.digest()).rstrip(b"=")
+        expected = b2a_base64(code.digest(), newline=False).translate(URL_SAFE).rstrip(b"=")
         if not hmac.compare_digest(expected, signature.encode("ascii")):
             raise TokenInvalid
-        claims = orjson.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = orjson.loads(a2b_base64(payload.replace("-", "+").replace("_", "/") + "=="))
     except ValueError:
         raise TokenInvalid from None
     if not isinstance(claims, dict) or not _are_valid_now(claims):
@@ -114,12 +118,13 @@ def verified_claims(raw: str) -> dict[str, Any]:
     return claims
 
 
-def _are_valid_now(claims: dict[str, Any]) -> bool:
+def _are_valid_now(claims: Claims) -> bool:
     """Whether the token has not expired and is valid already, by the clock that all processes share.
 
     Instants are whole seconds; only `nbf` may be missing.
     """
-    issued_at, expires_at = claims.get("iat"), claims.get("exp")
+    issued_at = claims.get("iat")
+    expires_at = claims.get("exp")
     not_before = claims.get("nbf", 0)
     if type(issued_at) is not int or type(expires_at) is not int or type(not_before) is not int:
         return False
@@ -135,5 +140,5 @@ def _keys_by_header(keys: Keys) -> dict[str, hmac.HMAC]:
     }
 
 
-def _sign(claims: dict[str, Any], key_id: str, key: str) -> str:
+def _sign(claims: Claims, key_id: str, key: str) -> str:
     return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id} if key_id else None)

@@ -7,6 +7,7 @@ from accounts import accounts
 from accounts.signing_in import sign_ins
 from accounts.tokens import tokens
 from shop.db import transactions
+from shop.db.rows import save_changes
 from shop.errors import Invalid, invalid_field
 from shop.lazy_texts import mark as _
 
@@ -21,15 +22,15 @@ def change(*, account: User, current: str, new: str, address: str, family: str) 
         sign_ins.check_own_password(account=account, password=current, address=address)
     except accounts.InvalidCredentials:
         raise _wrong() from None
-    accounts.require_valid_password("new", new, account)
-    checked, password_hash = account.password, make_password(new)
+    accounts.require_valid_password(new, account)
+    checked = account.password
+    password_hash = make_password(new)
 
     def changed() -> None:
         locked = accounts.lock(account.pk)
         if locked.password != checked:
             raise _wrong()
-        locked.password = password_hash
-        locked.save(update_fields=["password"])
+        save_changes(locked, password=password_hash)
         tokens.end_other_sign_ins(locked, family=family)
         accounts.note_change("password_changed", account.pk, after={"address": address})
 

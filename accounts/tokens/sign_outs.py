@@ -18,6 +18,7 @@ from accounts import accounts
 from accounts.models import ApiKey, SignOut
 from shop import clock
 from shop.db import key_walks, transactions
+from shop.db.rows import save_changes
 from shop.journal import journal
 
 SIGNED_OUT = "signed_out_everywhere"
@@ -69,11 +70,11 @@ def end_tokens(user: User, *, kept_family: str = "", kept_credential: str = "") 
     as long as the account has this credential.
     """
     # Read with the row locked: after every token that a concurrent refresh has issued.
-    before, now = last_sign_out(user.pk), clock.now()
+    before = last_sign_out(user.pk)
+    now = clock.now()
     # Later than the one before, also after the clock was set back: that keeps the one before in force.
     at = now if before is None else max(now, before.at + timedelta(microseconds=1))
-    kept = mark_of(at, kept_family, kept_credential) if kept_family else ""
-    done = SignOut(account=user, at=at, kept=kept)
+    done = SignOut(account=user, at=at, kept=mark_of(at, kept_family, kept_credential) if kept_family else "")
     done.save()
     return done
 
@@ -91,8 +92,7 @@ def kept_family(done: SignOut) -> str:
 
 def revoke_key(key: ApiKey, *, reason: str) -> None:
     """Revoke an API key whose row is locked, and delete its secrets. The journal has a line for each."""
-    key.revoked_at = clock.now()
-    key.save(update_fields=["revoked_at"])
+    save_changes(key, revoked_at=clock.now())
     key.secrets.all().delete()
     note_key("revoked", key, detail=reason)
 

@@ -6,10 +6,8 @@ after its successor was issued: it may be stolen.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import NamedTuple
 from uuid import uuid4
 
 from django.contrib.auth.models import User
@@ -19,10 +17,11 @@ from accounts import accounts
 from accounts.models import RevokedToken
 from accounts.signing_in import second_factor
 from accounts.tokens import authentication, sign_outs
-from accounts.tokens.authentication import FAMILY_CLAIM
+from accounts.tokens.authentication import FAMILY_CLAIM, Claims
 from shop import clock
 from shop.account import TokenInvalid
 from shop.db import key_walks, transactions
+from shop.db.rows import present
 from shop.journal import journal
 from shop.rates import rate_limits
 
@@ -38,8 +37,7 @@ REUSED_TOKENS = Counter(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPair:
+class TokenPair(NamedTuple):
     """The result of a sign-in."""
 
     access: str
@@ -57,8 +55,7 @@ def create_access_token(
 
     `issued_after` is the number of the account's last sign-out; an account that was signed out needs it.
     """
-    given = {authentication.SIGN_OUT_CLAIM: issued_after, FAMILY_CLAIM: family}
-    own = {name: value for name, value in given.items() if value is not None}
+    own = present(**{authentication.SIGN_OUT_CLAIM: issued_after, FAMILY_CLAIM: family})
     own[authentication.STAFF_CLAIM] = user.is_staff
     return authentication.sign(_new_claims("access", user, lifetime) | own)
 
@@ -137,7 +134,7 @@ def delete_expired_tokens() -> int:
     return key_walks.delete(RevokedToken.objects.filter(expires_at__lte=clock.now()))
 
 
-def _new_claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
+def _new_claims(kind: str, user: User, lifetime: timedelta) -> Claims:
     """The claims of every token, with times from the clock that all processes share."""
     issued_at = clock.now()
     return {
@@ -158,7 +155,7 @@ def _password_fingerprint(user: User) -> str:
     return hashlib.sha256(f"{user.pk}:{user.password}".encode()).hexdigest()[:32]
 
 
-def _verified_claims(raw: str) -> dict[str, Any]:
+def _verified_claims(raw: str) -> Claims:
     """The claims of a refresh token. Raises `TokenInvalid`, also for one without the claims of ours."""
     claims = authentication.verified_claims_of("refresh", raw)
     if not claims.keys() >= {FAMILY_CLAIM, PASSWORD_CLAIM}:
@@ -166,14 +163,15 @@ def _verified_claims(raw: str) -> dict[str, Any]:
     return claims
 
 
-def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
+def _is_still_valid(claims: Claims, user: User) -> bool:
     """Whether the token belongs to this account with its current password, and is not revoked.
 
     It is revoked by itself, with its family, or with all tokens that the account had when it was signed out.
     """
     if RevokedToken.objects.filter(id=claims[FAMILY_CLAIM]).exists():
         return False
-    family, password = claims[FAMILY_CLAIM], _password_fingerprint(user)
+    family = claims[FAMILY_CLAIM]
+    password = _password_fingerprint(user)
     done = sign_outs.last_sign_out(user.pk)
     is_kept = done is not None and done.kept == sign_outs.mark_of(done.at, family, password)
     number = sign_outs.number_of(done.at) if done else 0
@@ -183,12 +181,12 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
     return is_good and second_factor.allows_family(user, family)
 
 
-def _mark_used(claims: Mapping[str, Any]) -> bool:
+def _mark_used(claims: Claims) -> bool:
     """Mark the token as used. Returns whether this call was the first to do so."""
     return _revoke_id(claims["jti"], expires_at=datetime.fromtimestamp(claims["exp"], UTC))
 
 
-def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
+def _revoke_family_if_stolen(claims: Claims) -> None:
     """Revoke the family of a token that was used a while ago, and record it: the token may be stolen."""
     used_at = RevokedToken.objects.values_list("revoked_at", flat=True).get(id=claims["jti"])
     if clock.now() - used_at <= REUSE_GRACE:
@@ -205,7 +203,7 @@ def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
         )
 
 
-def _revoke_family(claims: Mapping[str, Any]) -> bool:
+def _revoke_family(claims: Claims) -> bool:
     """Revoke the family. Returns whether this call was the first to do so."""
     return _revoke_id(claims[FAMILY_CLAIM], expires_at=clock.now() + REFRESH_LIFETIME)
 

@@ -3,7 +3,7 @@
 Each calls the function that the API or the list of accounts calls, and needs the same permission.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from coupons.issuing import issuing
 from payments import ledger, points_grants
 from payments.models import Entry
 from shop import clock, form_fields
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, keyed_call_with_report, run
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, keyed_call_with_report, run
 from shop.approval_models import Approval
 from shop.errors import NotAllowed
 from shop.http.validation import LARGEST_AMOUNT
@@ -76,7 +76,7 @@ class EraseForm(ActionForm):
 
 
 def issue_coupon(request: HttpRequest, account: User) -> Action:
-    def preview(data: Mapping[str, Any]) -> ActionPreview:
+    def preview(data: FormData) -> ActionPreview:
         campaign = campaigns.get(campaign_id=data["campaign"], include_closed=True)
         is_percent = campaign.discount_type == campaign.DiscountType.PERCENT
         discount = f"{campaign.discount_value} %" if is_percent else format_amount(campaign.discount_value)
@@ -87,7 +87,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
             warning=gettext("It can be made void afterwards, but its slot is not issued again."),
         )
 
-    def perform(data: Mapping[str, Any]) -> Issued | Queued:
+    def perform(data: FormData) -> Issued | Queued:
         note = keyed_call_with_report(
             request,
             data,
@@ -108,7 +108,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         return issuing.issue_by_staff(campaign_id=data["campaign"], user_id=account.pk)
 
     return Action(
-        title=gettext("Issue a coupon to %(account)s") % {"account": account.username},
+        title=_("Issue a coupon to %(account)s"),
         description=gettext(
             "An account has one coupon of a campaign at most: one that it has already stays."
         ),
@@ -134,12 +134,13 @@ def _issue_text(account: User, issued: Issued | Queued) -> str:
 
 
 def grant_points(request: HttpRequest, account: User) -> Action:
-    def preview(data: Mapping[str, Any]) -> ActionPreview:
-        balance, granted = ledger.balance_amount(account.pk), data["amount"]
+    def preview(data: FormData) -> ActionPreview:
+        balance = ledger.balance_amount(account.pk)
+        granted = data["amount"]
         final = gettext("A grant can't be taken back: the account may spend it at once.")
         limited = gettext("Above %(most)s at once or %(of_day)s in a day another operator has to approve it.")
-        most, of_day = settings.GRANT_LIMIT_AMOUNT, settings.GRANT_DAY_AMOUNT
-        limits = {"most": format_amount(most), "of_day": format_amount(of_day)}
+        most = settings.GRANT_LIMIT_AMOUNT
+        limits = {"most": format_amount(most), "of_day": format_amount(settings.GRANT_DAY_AMOUNT)}
         return ActionPreview(
             gettext("Grant %(amount)s in points to %(account)s?")
             % {"amount": format_amount(granted), "account": account.username},
@@ -162,7 +163,7 @@ def grant_points(request: HttpRequest, account: User) -> Action:
             "balance": format_amount(granted.balance_after_amount or 0),
         }
 
-    def perform(data: Mapping[str, Any], call: recorded_answers.KeyedCall) -> Any:
+    def perform(data: FormData, call: recorded_answers.KeyedCall) -> Any:
         wanted = {"user_id": account.pk, "amount": data["amount"], "reason": data["reason"], "keyed": call}
         try:
             return points_grants.grant(**wanted)
@@ -172,7 +173,7 @@ def grant_points(request: HttpRequest, account: User) -> Action:
             return points_grants.ask_to_grant(**wanted)
 
     return Action(
-        title=gettext("Grant points to %(account)s") % {"account": account.username},
+        title=_("Grant points to %(account)s"),
         description=gettext("Adds points to the account's wallet, paid by the shop."),
         submit=gettext("Grant"),
         form_class=GrantPointsForm,
@@ -191,7 +192,7 @@ def sign_out(request: HttpRequest, account: User) -> Action:
     )
     again = gettext("The customer has to sign in again on every device.")
     return Action(
-        title=gettext("Sign %(account)s out everywhere") % name,
+        title=_("Sign %(account)s out everywhere"),
         description=f"{ending} {SIGNED_OUT} {again}",
         submit=gettext("Sign out everywhere"),
         perform=lambda data: sign_outs.sign_out_everywhere(account_id=account.pk, reason=data["reason"]),
@@ -209,7 +210,7 @@ def disable(request: HttpRequest, account: User) -> Action:
     none = _("%(account)s was disabled already; nothing was done.")
     go_on = gettext("Orders that are being paid go on; unpaid ones expire.")
     return Action(
-        title=gettext("Disable %(account)s") % name,
+        title=_("Disable %(account)s"),
         description=f"{DISABLING} {go_on}",
         submit=gettext("Disable"),
         perform=lambda data: accounts.disable(account_ids=[account.pk], reason=data["reason"]),
@@ -224,7 +225,7 @@ def enable(request: HttpRequest, account: User) -> Action:
     done = _("%(account)s is enabled: it can sign in, and is accepted within five seconds.")
     none = _("%(account)s was enabled already; nothing was done.")
     return Action(
-        title=gettext("Enable %(account)s") % name,
+        title=_("Enable %(account)s"),
         description=gettext(
             "The account can sign in again, and has to on every device. The API keys that it has made work "
             "again: revoke them first if others may have them."
@@ -237,7 +238,7 @@ def enable(request: HttpRequest, account: User) -> Action:
 
 
 def export(request: HttpRequest, account: User) -> Action:
-    def respond(data: Mapping[str, Any]) -> HttpResponse:
+    def respond(data: FormData) -> HttpResponse:
         document = registry.export(account_id=account.pk, reason=data["reason"])
         name = f'attachment; filename="account-{account.pk}.json"'
         headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
@@ -246,7 +247,7 @@ def export(request: HttpRequest, account: User) -> Action:
     whole = gettext("Everything that the database has of the account, as one JSON file.")
     owners = gettext("The file is for the account's owner alone: delete it once it is handed over.")
     return Action(
-        title=gettext("Export the data of %(account)s") % {"account": account.username},
+        title=_("Export the data of %(account)s"),
         description=f"{whole} {owners}",
         submit=gettext("Export"),
         perform=respond,
@@ -254,11 +255,10 @@ def export(request: HttpRequest, account: User) -> Action:
 
 
 def erase(request: HttpRequest, account: User) -> Action:
-    def perform(data: Mapping[str, Any]) -> str:
+    def perform(data: FormData) -> str:
         forfeits = data["forfeit_balance"]
         wanted: Any = {"account_id": account.pk, "reason": data["reason"], "forfeit_balance": forfeits}
-        left = erasure.start(**wanted) - clock.now()
-        if (seconds := left.total_seconds()) > 0:
+        if (seconds := (erasure.start(**wanted) - clock.now()).total_seconds()) > 0:
             text = gettext("%(account)s is disabled. Erase it again in %(seconds)s seconds to complete it.")
             return text % {"account": account.username, "seconds": int(seconds) + 1}
         text = gettext("Account %(id)s was erased before: nothing was done.")
@@ -267,7 +267,7 @@ def erase(request: HttpRequest, account: User) -> Action:
         return text % {"id": account.pk}
 
     return Action(
-        title=gettext("Erase %(account)s") % {"account": account.username},
+        title=_("Erase %(account)s"),
         description=gettext(
             "Disables the account, and half a minute later, when this is sent again, replaces what names the "
             "person by a pseudonym. Orders and the ledger stay. It is refused while anything is open."
@@ -327,8 +327,10 @@ class AccountAction:
         account = get_object_or_404(User, pk=account_id)
         if not self.is_allowed(request, account):
             raise PermissionDenied
+        described = self.describe(request, account)
+        title = described.title % {"account": account.username}
         back = reverse("account-page", args=[account.pk])
-        return run(request, replace(self.describe(request, account), back=back))
+        return run(request, replace(described, title=title, back=back))
 
 
 ACTIONS = (

@@ -17,7 +17,7 @@ from accounts import accounts
 from accounts.models import SignOut
 from accounts.tokens import sign_outs
 from backoffice.accounts import actions
-from backoffice.page_elements import entry_status, instant, link, may_view, number, row_link, section
+from backoffice.page_elements import Section, entry_status, instant, link, may_view, number, row_link, section
 from coupons.models import Coupon, QueueTicket
 from orders.models import Order
 from orders.payment import card_limits
@@ -52,7 +52,7 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
     if not may_view(request, User):
         raise PermissionDenied("auth.view_user")
     account = get_object_or_404(User, pk=account_id)
-    readers: list[tuple[type[Model], Callable[[User], dict[str, Any]]]] = [
+    readers: list[tuple[type[Model], Callable[[User], Section]]] = [
         (Order, _limits),
         *((model, partial(_newest, model)) for model in NEWEST_ROWS),
         (SignOut, _sign_outs),
@@ -82,7 +82,7 @@ def _facts(account: User) -> list[tuple[str, Any]]:
     ]
 
 
-def _limits(account: User) -> dict[str, Any]:
+def _limits(account: User) -> Section:
     """What counts against the account's limits now."""
     usage = read_usage(account.pk)
     limits: list[tuple[str, str, int, int]] = [
@@ -182,7 +182,7 @@ NEWEST_ROWS: dict[type[Model], tuple[Text, str | None, dict[Text, Callable[[Any]
 """The title, what is joined, and the columns of the tables of the account's newest rows."""
 
 
-def _newest(model: type[Model], account: User) -> dict[str, Any]:
+def _newest(model: type[Model], account: User) -> Section:
     """The account's newest rows of a model, and a link to all of them."""
     title, joined, columns = NEWEST_ROWS[model]
     if model is Entry:
@@ -193,7 +193,7 @@ def _newest(model: type[Model], account: User) -> dict[str, Any]:
     return section(title, rows[:NEWEST], columns, all=all_of_them)
 
 
-def _sign_outs(account: User) -> dict[str, Any]:
+def _sign_outs(account: User) -> Section:
     """When the account was signed out everywhere, by the lines of the operators' actions."""
     lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk)).order_by("-id")
     return section(
@@ -208,7 +208,7 @@ def _sign_outs(account: User) -> dict[str, Any]:
     )
 
 
-def _journal(account: User) -> dict[str, Any]:
+def _journal(account: User) -> Section:
     """The account's own lines: sign-ins, refused tokens, changes and the actions of operators."""
     lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk))
     return section(

@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[str, Any, str]] = {
     "products": ("inventory.change_product", products, "product_id"),
     "sales": ("sales.change_sale", terms, "sale_id"),
 }
-"""Of what is paused and resumed: the permission, the module, and how its functions name the row's id."""
+"""Of what is paused and resumed: the permission, the module, and how its `set_paused` names the row's id."""
 BUTTONS = {
     ("campaigns", "pause"): _("%(name)s is paused: no process issues a coupon of it until it is resumed."),
     ("campaigns", "resume"): _("%(name)s is resumed: it issues coupons again, as far as its terms allow."),
@@ -102,7 +102,8 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
             raise NotAuthenticated(gettext("Sign in to the admin again; nothing was changed."))
         require_permission(request, *PERMISSIONS, permission)
         reason = check_reason(request.POST.get("reason", ""))
-        values, note = {}, ""
+        values = {}
+        note = ""
         if action == "quantity":
             quantity = parse_number(request.POST.get("quantity", "").strip())
             if not quantity:
@@ -111,7 +112,7 @@ def press(request: HttpRequest, pk: int, kind: str, action: str) -> HttpResponse
             row = campaigns.raise_quantity(campaign_id=pk, quantity=quantity, reason=reason)
             values = {"count": f"{row.quantity:,}", "left": f"{row.remaining:,}"}
         else:
-            row = getattr(domain, action)(**{id_name: pk}, reason=reason)
+            row = domain.set_paused(**{id_name: pk}, is_paused=action == "pause", reason=reason)
             if (kind, action) == ("campaigns", "pause"):
                 note = campaigns.partner_note(row)
     except FirstcomeError as refusal:

@@ -26,6 +26,7 @@ from sales.models import Sale
 from shop import clock
 from shop.concurrency.shared_read import SharedRead
 from shop.db import server_state
+from shop.db.rows import present
 from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.observability.request_metrics import LATENCY_BOUNDS
@@ -40,8 +41,10 @@ PAUSED_PRODUCTS_SHOWN = 4
 """Those that were paused last, beside the products being sold: soon no new line is theirs."""
 NEWEST_LINES = 1_000
 """Of orders, by which the products being sold are found: those of some seconds in a drop."""
-OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 5
+OPENING_SOON = timedelta(hours=1)
+OPENING_SHOWN = 5
 Figures = dict[str, Any]
+Counted = Mapping[Count, int]
 
 
 def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
@@ -80,7 +83,8 @@ def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
     for sale in _shown_sales(now):
         rate = sale.rate_per_minute if sale.is_queued else None
         waiting = sale.last_position - sale.passed_position if sale.is_queued and sale.is_ordered else None
-        left, opens_at = sales_metrics.available(sale), sale.opens_at.timestamp()
+        left = sales_metrics.available(sale)
+        opens_at = sale.opens_at.timestamp()
         row = _row(sale, sale.status_at(now), left, rate_per_minute=rate, waiting=waiting, opens_at=opens_at)
         sales.append(row)
     product_rows = []
@@ -240,7 +244,7 @@ def compose(
     at: datetime,
     goods: Mapping[str, Sequence[Figures]],
     shop: Figures,
-    counts: Mapping[int, Mapping[Count, int]] | None,
+    counts: Mapping[int, Counted] | None,
     points: Mapping[int, Values],
 ) -> Figures:
     """The snapshot of the second before `at`; `points` are those of the seconds before it.
@@ -248,10 +252,12 @@ def compose(
     `counts` are those of the last `COUNTED_SECONDS`, None while they are not known. Times are in seconds
     since the epoch, durations in seconds, rates per second.
     """
-    second, counted = int(at.timestamp()) - 1, counts or {}
+    second = int(at.timestamp()) - 1
+    counted = counts or {}
     recent = [*counted.values()]
     latest = [one for at_second, one in counted.items() if at_second > second - REQUEST_SECONDS]
-    times, ended = _sum(recent, shared_counts.SECONDS), _sum(latest, shared_counts.SECONDS)
+    times = _sum(recent, shared_counts.SECONDS)
+    ended = _sum(latest, shared_counts.SECONDS)
     requests = {
         # Those in the bucket without a bound are all that ended.
         "rate": _mean(latest, sum(number for (_, le), number in ended.items() if le == "+Inf")),
@@ -259,7 +265,8 @@ def compose(
         "p50": percentile(times, 0.5),
         "p95": percentile(times, 0.95),
     }
-    orders, waiting = _sum(latest, shared_counts.ORDERS), sum(shop["waiting"].values())
+    orders = _sum(latest, shared_counts.ORDERS)
+    waiting = sum(shop["waiting"].values())
     values = {
         "requests": requests["rate"],
         "refusals": requests["refused"],
@@ -275,7 +282,7 @@ def compose(
         "waiting": waiting,
         **shop["locks"],
     }
-    points = {**points, second: {name: value for name, value in values.items() if value is not None}}
+    points = {**points, second: present(**values)}
     values |= {shown: change_rate(points, name) for name, shown in LOCKS.items()}
 
     def card(kind: str, one: Figures, **more: Any) -> Figures:
@@ -322,7 +329,7 @@ def compose(
     }
 
 
-def percentile(times: Mapping[Count, int], share: float, app: str = "") -> float | None:
+def percentile(times: Counted, share: float, app: str = "") -> float | None:
     """The response time that this share of the app's calls, or of all, doesn't exceed; None without calls.
 
     `times` has the calls by app and bound, those of shorter times included. As Prometheus'
@@ -335,12 +342,15 @@ def percentile(times: Mapping[Count, int], share: float, app: str = "") -> float
         if app in ("", of):
             buckets[float(le)] += number
     bounds = sorted(buckets)
-    wanted, lower, below = share * buckets[bounds[-1]], 0.0, 0
+    wanted = share * buckets[bounds[-1]]
+    lower = 0.0
+    below = 0
     for bound in bounds if wanted else ():
         if buckets[bound] >= wanted:
             inside = (wanted - below) / (buckets[bound] - below)
             return lower if bound == float("inf") else lower + (bound - lower) * inside
-        lower, below = bound, buckets[bound]
+        lower = bound
+        below = buckets[bound]
     return None
 
 
@@ -349,7 +359,7 @@ def _mean(seconds: Sequence[object], number: int) -> float | None:
     return number / len(seconds) if seconds else None
 
 
-def _sum(seconds: Iterable[Mapping[Count, int]], name: str) -> Counter[Count]:
+def _sum(seconds: Iterable[Counted], name: str) -> Counter[Count]:
     """What was counted under the name in these seconds, by its labels."""
     total: Counter[Count] = Counter()
     for counts in seconds:
@@ -357,7 +367,7 @@ def _sum(seconds: Iterable[Mapping[Count, int]], name: str) -> Counter[Count]:
     return total
 
 
-def _refusals(recent: Sequence[Mapping[Count, int]], name: str, *of: str) -> list[Figures]:
+def _refusals(recent: Sequence[Counted], name: str, *of: str) -> list[Figures]:
     """Refusals a second by code, the most frequent first: of the campaign or product, or all."""
     counted = _sum(recent, name).items()
     refused = [(code, n) for (*owner, code), n in counted if owner == [*of] and code not in NOT_REFUSED]

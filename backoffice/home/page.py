@@ -369,7 +369,8 @@ def _listed(
 ) -> Work:
     """Rows of which each is work: `note` is shown with some, `calm` without."""
     if not number:
-        note, state = calm, State.CALM
+        note = calm
+        state = State.CALM
     return Work(number=_number_text(number), rows=rows, note=note, state=state, **more)
 
 
@@ -378,8 +379,7 @@ def _number_text(number: int) -> str:
 
 
 def _row(link: SafeString, *detail: object, status: str = "") -> Row:
-    label = status and status_label(status)
-    return Row(link, label, " · ".join(str(part) for part in detail if part))
+    return Row(link, status and status_label(status), " · ".join(str(part) for part in detail if part))
 
 
 def _running(
@@ -416,7 +416,8 @@ def _running(
 
 
 def _saga_row(saga: Saga) -> Row:
-    late_since, step = saga_status.late_since(saga), saga_status.step_name(saga)
+    late_since = saga_status.late_since(saga)
+    step = saga_status.step_name(saga)
     since = (
         _("late for %(age)s") % {"age": age(late_since)}
         if late_since
@@ -487,8 +488,7 @@ def read_sections(request: HttpRequest) -> Iterator[tuple[Section, Work]]:
                 yield section, section.read(request)
             except (Error, RedisError, FirstcomeError) as error:
                 # The page is opened when something is wrong, so one source must not hide the others.
-                text = str(error)[:200]
-                log.warning("a section of the home page can't be read", section=section.name, error=text)
+                log.warning("a section of the home page can't be read", section=section.name, error=error)
                 if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
                     # A broken connection would fail all sections after it.
                     connection.close_if_unusable_or_obsolete()

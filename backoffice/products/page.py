@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from backoffice.page_elements import Button, instant, link, may_view, number, row_link, section
+from backoffice.page_elements import Button, Section, instant, link, may_view, number, row_link, section
 from inventory import products, stock_reports
 from inventory.admin.products import limit_field
 from inventory.models import Product, StockMovement
@@ -40,16 +40,17 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     product = get_object_or_404(Product, pk=product_id)
     sections = [_open_orders(product)] if may_view(request, Order) else []
     context = {
-        "title": gettext("Product %(product)s") % {"product": f"{product.sku} {product.name}"},
+        "title": gettext("Product %(product)s") % {"product": product},
         "product": product,
-        "facts": [*_facts(product), *_sale_facts(request, product)],
+        "facts": _facts(request, product),
         "buttons": _buttons(request, product),
         "legend": _legend(product),
         "sections": sections,
     }
     if may_view(request, StockMovement):
         sections.append(_movements(product))
-        sales, sold = stock_reports.read_recent_sales(product.pk), gettext("%(count)s sold")
+        sales = stock_reports.read_recent_sales(product.pk)
+        sold = gettext("%(count)s sold")
         columns = [
             (f"{hour:%H:%M}: {sold % {'count': f'{units:,}'}}", units) for hour, units in sales.by_hour
         ]
@@ -72,7 +73,7 @@ def change_limit(request: HttpRequest, product_id: int) -> HttpResponse:
         submit=gettext("Change"),
         form_class=LimitForm,
         preview=lambda data: ActionPreview(
-            question % {"product": f"{product.sku} {product.name}"},
+            question % {"product": product},
             facts=[(gettext("Limit per account"), f"{before} → {_limit_text(data['limit'])}")],
         ),
         perform=lambda data: products.change(
@@ -93,10 +94,11 @@ def _limit_text(limit: int | None) -> str:
     return gettext("none") if limit is None else f"{limit:,}"
 
 
-def _facts(product: Product) -> list[tuple[str, Any]]:
+def _facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
+    """What there is to know, with the sale whose terms hold for it, for those who may view sales."""
     threshold = product.low_stock_threshold
     low_at = gettext("%(count)s available") % {"count": number(threshold)}
-    return [
+    facts = [
         (gettext("On hand"), number(product.on_hand)),
         (gettext("Reserved by open orders"), number(product.reserved)),
         (gettext("Available"), number(product.available)),
@@ -107,20 +109,17 @@ def _facts(product: Product) -> list[tuple[str, Any]]:
         (gettext("Limit per account"), _limit_text(product.limit_per_account)),
         (gettext("Product"), row_link(product, gettext("Name, price and threshold"))),
     ]
-
-
-def _sale_facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
-    """The sale whose terms hold for the product, for those who may view sales."""
-    if product.sale_id is None or not may_view(request, Sale):
-        return []
-    sale = Sale.objects.get(pk=product.sale_id)
-    shown = (row_link(sale, sale.name), status_label(str(sale.status_at(clock.now()))))
-    return [(gettext("In sale"), format_html("{} {}", *shown))]
+    if product.sale_id is not None and may_view(request, Sale):
+        sale = Sale.objects.get(pk=product.sale_id)
+        shown = (row_link(sale, sale.name), status_label(str(sale.status_at(clock.now()))))
+        facts.append((gettext("In sale"), format_html("{} {}", *shown)))
+    return facts
 
 
 def _legend(product: Product) -> list[tuple[str, str]]:
     """The colours of the bar of what is on hand, and what they stand for."""
-    available, reserved = gettext("%(count)s available"), gettext("%(count)s reserved")
+    available = gettext("%(count)s available")
+    reserved = gettext("%(count)s reserved")
     legend = [
         ("fc-available", available % {"count": f"{product.available:,}"}),
         ("fc-reserved", reserved % {"count": f"{product.reserved:,}"}),
@@ -136,7 +135,8 @@ def _legend(product: Product) -> list[tuple[str, str]]:
 def _buttons(request: HttpRequest, product: Product) -> list[Button]:
     """The actions that this operator may take."""
     move = reverse("admin:inventory_product_move_stock", args=[product.pk])
-    change, add = reverse("product-limit", args=[product.pk]), reverse("admin:inventory_product_import_stock")
+    change = reverse("product-limit", args=[product.pk])
+    add = reverse("admin:inventory_product_import_stock")
     possible = (
         (["inventory.add_stockmovement"], Button(gettext("Move stock"), move, "inventory")),
         ([CHANGE_LIMIT], Button(gettext("Change the limit"), change, "production_quantity_limits")),
@@ -145,7 +145,7 @@ def _buttons(request: HttpRequest, product: Product) -> list[Button]:
     return [button for permissions, button in possible if request.user.has_perms(permissions)]
 
 
-def _open_orders(product: Product) -> dict[str, Any]:
+def _open_orders(product: Product) -> Section:
     """The open orders that hold the product; none are looked for when nothing is reserved."""
     lines = selectors.open_lines_of_product(product.pk, most=MOST_OPEN_ORDERS) if product.reserved else []
     title = gettext("Open orders that hold it: %(count)s")
@@ -168,7 +168,7 @@ def _open_orders(product: Product) -> dict[str, Any]:
     )
 
 
-def _movements(product: Product) -> dict[str, Any]:
+def _movements(product: Product) -> Section:
     """The newest movements, and a link to all of them."""
     query = f"product__id__exact={product.pk}"
     return section(

@@ -5,7 +5,6 @@ A finder reads one kind of rows, as many as `most`. Parts of words are not looke
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -49,8 +48,7 @@ class Match(IntEnum):
     BESIDE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A row that was found, and the address of its page."""
 
     kind: str
@@ -71,7 +69,8 @@ class Finder(NamedTuple):
     detail: Callable[[Any], Sequence[object]]
     by_id: Callable[[UUID], Q] | None = None
     by_text: Callable[[str, int], Found] = lambda term, most: iter(())
-    related: Sequence[str] = ()
+    # Without any name, Django would follow every relation.
+    related: Sequence[Any] = (None,)
     title: str = "pk"
     page: str = ""
 
@@ -111,7 +110,8 @@ def _charged_by_reference(term: str, most: int) -> Found:
 
 def _coupons(term: str, most: int) -> Found:
     """Coupons by their code, or by its beginning."""
-    codes, ids = _codes(term), set[int]()
+    codes = _codes(term)
+    ids = set[int]()
     # `startswith` is LIKE BINARY, which no index answers; codes are compared as bytes anyway.
     lookup = "istartswith" if len(term) >= SHORTEST_CODE and term.isascii() else "exact"
     for code in codes:

@@ -1,6 +1,5 @@
 """The launch board's page, figures and buttons: permissions, reasons, the journal, and what they answer."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -33,7 +32,7 @@ CHANGES = ["coupons.change_campaign", "inventory.change_product", "sales.change_
 
 
 def client_of(*permissions: str) -> Client:
-    return signed_in(AccountFactory.create(is_staff=True, permissions=[*PERMISSIONS, *permissions]))
+    return signed_in(AccountFactory(is_staff=True, permissions=[*PERMISSIONS, *permissions]))
 
 
 def press(client: Client, path: str, **fields: object) -> Any:
@@ -42,16 +41,16 @@ def press(client: Client, path: str, **fields: object) -> Any:
 
 @pytest.fixture
 def campaign() -> Campaign:
-    return CampaignFactory.create(name="Spring", quantity=10)
+    return CampaignFactory(name="Spring", quantity=10)
 
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(name="Mug", on_hand=5)
+    return ProductFactory(name="Mug", on_hand=5)
 
 
 def test_the_page_has_no_script_or_style_of_its_own_and_loads_nothing_from_elsewhere():
-    page = client_of().get("/admin/board/").content.decode()
+    page = client_of().get("/admin/board/").text
     assert page.count("<script") == page.count("<script src=") + page.count('<script type="module" src=') + 1
     assert "<style" not in page and " style=" not in page and " onclick=" not in page
     assert "http://" not in page and "https://" not in page
@@ -82,14 +81,14 @@ def test_a_row_is_paused_and_resumed_with_the_operator_and_the_reason(kind):
 @pytest.mark.parametrize(("number", "note"), [(0, ""), (1, "1 slot is"), (2, "2 slots are")])
 def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number, note):
     """It said that no coupon would be issued, and then those came that the partner had confirmed."""
-    campaign = CampaignFactory.create(name="Spring", quantity=10, partner="convenience_store")
+    campaign = CampaignFactory(name="Spring", quantity=10, partner="convenience_store")
     for account in accounts(number):
         issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=account)
     assert snapshots.read_goods([])["campaigns"][0]["with_partner"] == number
     client = client_of(*CHANGES)
-    dialog = client.get(f"/admin/coupons/campaign/{campaign.pk}/pause/").content.decode()
+    dialog = client.get(f"/admin/coupons/campaign/{campaign.pk}/pause/").text
     selected = {"action": "pause_selected", "_selected_action": campaign.pk}
-    page = client.post("/admin/coupons/campaign/", selected).content.decode()
+    page = client.post("/admin/coupons/campaign/", selected).text
 
     answer = press(client, f"campaigns/{campaign.pk}/pause").json()["detail"]
 
@@ -115,7 +114,7 @@ def test_a_quantity_is_raised_and_never_lowered(campaign):
 
 
 def test_the_quantity_of_a_campaign_for_everybody_is_not_raised():
-    campaign = CampaignFactory.create(name="Spring", quantity=None)
+    campaign = CampaignFactory(name="Spring", quantity=None)
 
     refused = press(client_of(*CHANGES), f"campaigns/{campaign.pk}/quantity", quantity="99")
 
@@ -128,7 +127,7 @@ def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(campaign
     paths = [f"campaigns/{campaign.pk}/{action}" for action in ("pause", "resume", "quantity")]
     paths += [f"products/{product.pk}/{action}" for action in ("pause", "resume")]
     client, onlooker, anonymous = client_of(*CHANGES), client_of(), Client()
-    customer = signed_in(AccountFactory.create())
+    customer = signed_in(AccountFactory())
     for path in paths:
         assert press(client, path, reason="  ").json()["errors"][0]["field"] == "reason"
         assert press(client, path, reason="x" * 501).status_code == 400
@@ -143,7 +142,7 @@ def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(campaign
 
 def test_a_forged_request_presses_no_button(campaign):
     client = Client(enforce_csrf_checks=True)
-    client.force_login(SuperuserFactory.create())
+    client.force_login(SuperuserFactory())
     assert press(client, f"campaigns/{campaign.pk}/pause").status_code == 403
     client.get("/admin/board/")
     token = client.cookies["csrftoken"].value
@@ -160,7 +159,7 @@ def figures_for(client: Client, since: object = 0) -> Any:
 
 
 def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed():
-    CampaignFactory.create(name="Spring", quantity=50)
+    CampaignFactory(name="Spring", quantity=50)
     client, second = client_of(), int(clock.seconds()) - 5
     for before in (1, 2, 901):
         snapshots.save(second - before, {"left": before})
@@ -177,7 +176,7 @@ def test_a_page_gets_the_snapshot_and_the_points_that_it_has_missed():
         assert len(figures_for(client, since=odd)["points"]) >= 2
 
 
-LOSSES: dict[str, Callable[[User, Client], object]] = {
+LOSSES = {
     "sign out": lambda account, client: client.post("/admin/logout/"),
     "be disabled": lambda account, client: set_columns(account, is_active=False),
     "leave the staff": lambda account, client: set_columns(account, is_staff=False),
@@ -193,7 +192,7 @@ LOSSES: dict[str, Callable[[User, Client], object]] = {
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_page_gets_no_more_figures_once_its_account_may_not_watch(loss):
-    client, allowed = client_of(), signed_in(SuperuserFactory.create())
+    client, allowed = client_of(), signed_in(SuperuserFactory())
     figures_for(client)
     LOSSES[loss](User.objects.get(is_superuser=False), client)
     assert client.get(PATH).status_code == (403 if loss == "lose a permission" else 401)
@@ -212,10 +211,10 @@ def test_a_board_that_is_only_looked_at_is_no_use_of_the_session():
 
 
 def test_a_snapshot_is_read_once_for_all_viewers_and_never_without_them(monkeypatch):
-    clients = [signed_in(SuperuserFactory.create()) for _ in range(10)]
+    clients = [signed_in(SuperuserFactory()) for _ in range(10)]
     read, compose = [], snapshots.compose
 
-    def composed(**given: Any) -> Any:
+    def composed(**given):
         read.append(given["at"])
         return compose(**given)
 
@@ -241,7 +240,7 @@ def test_the_board_goes_on_when_the_clock_is_set_back():
 
 
 def test_without_redis_the_board_shows_what_the_database_has_and_asks_again_without_that(own_redis):
-    CampaignFactory.create(name="Spring")
+    CampaignFactory(name="Spring")
     client = client_of()
     assert figures_for(client)["snapshot"]["counts"]
     own_redis.kill()

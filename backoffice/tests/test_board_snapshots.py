@@ -27,6 +27,7 @@ from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.tests import servers
 from shop.tests.factories import AccountFactory
+from shop.tests.instants import ago, from_now
 from shop.tests.statements import captured_statements
 
 START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -75,15 +76,15 @@ class Board:
 
 @pytest.mark.django_db(transaction=True)
 def test_campaigns_that_run_are_shown_first_those_that_open_soon():
-    coupon_of(CampaignFactory.create(name="Open", quantity=3))
-    sold_out = CampaignFactory.create(name="Sold out", quantity=1, opens_at=clock.now() - timedelta(hours=1))
+    coupon_of(CampaignFactory(name="Open", quantity=3))
+    sold_out = CampaignFactory(name="Sold out", quantity=1, opens_at=ago(hours=1))
     coupon_of(sold_out)
-    paused = CampaignFactory.create(name="Paused", opens_at=clock.now() - timedelta(days=2))
-    pausing.pause(campaign_id=paused.pk, reason="A wrong price.")
-    coupon_of(CampaignFactory.create(name="All", quantity=None, opens_at=clock.now() - timedelta(days=3)))
-    CampaignFactory.create(name="Soon", opens_at=clock.now() + timedelta(minutes=30))
-    CampaignFactory.create(name="Tomorrow", scheduled=True)
-    CampaignFactory.create(name="Closed", closed=True)
+    paused = CampaignFactory(name="Paused", opens_at=ago(days=2))
+    pausing.set_paused(campaign_id=paused.pk, is_paused=True, reason="A wrong price.")
+    coupon_of(CampaignFactory(name="All", quantity=None, opens_at=ago(days=3)))
+    CampaignFactory(name="Soon", opens_at=from_now(minutes=30))
+    CampaignFactory(name="Tomorrow", scheduled=True)
+    CampaignFactory(name="Closed", closed=True)
 
     with captured_statements() as statements:
         goods = snapshots.read_goods([])
@@ -100,10 +101,10 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon():
 @pytest.mark.django_db(transaction=True)
 def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered():
     """It left the board, and with it the button that resumes it, once others had the newest order lines."""
-    sold = ProductFactory.create(name="Sold")
-    paused = [ProductFactory.create(name=f"Paused {number}") for number in range(6)]
+    sold = ProductFactory(name="Sold")
+    paused = [ProductFactory(name=f"Paused {number}") for number in range(6)]
     for product in paused:
-        product_pausing.pause(product_id=product.pk, reason="A wrong price.")
+        product_pausing.set_paused(product_id=product.pk, is_paused=True, reason="A wrong price.")
 
     with captured_statements() as statements:
         products = snapshots.read_goods([sold.pk, paused[-1].pk])["products"]
@@ -115,12 +116,12 @@ def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered():
 
 @pytest.mark.django_db(transaction=True)
 def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_rooms():
-    tea, mug = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
+    tea, mug = ProductFactory(on_hand=10), ProductFactory(on_hand=5)
     running = create_sale(tea, mug, name="Running", rate_per_minute=60)
     soon = create_sale(name="Soon", opens_in=1_800, closes_in=7_200)
     open_to_all = create_sale(name="Open", opens_in=-60, admission="open")
     create_sale(name="Tomorrow", opens_in=86_400, closes_in=90_000)
-    sale_pausing.pause(sale_id=open_to_all.pk, reason="A wrong price.")
+    sale_pausing.set_paused(sale_id=open_to_all.pk, is_paused=True, reason="A wrong price.")
     join_all(running, 5)
     admission.advance(running.pk)
     join_all(soon, 3)
@@ -143,17 +144,17 @@ def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_ro
 
 @pytest.mark.django_db(transaction=True)
 def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database():
-    hot, cold = ProductFactory.create(name="Hot", on_hand=10), ProductFactory.create(name="Cold", on_hand=10)
+    hot, cold = ProductFactory(name="Hot", on_hand=10), ProductFactory(name="Cold", on_hand=10)
     buyer = buying.account()
     for _ in range(2):
         buying.place(buyer.id, {hot: 2})
     buying.place(buyer.id, {cold: 1}, token="tok_ok")
-    ProductFactory.create(name="Not ordered", on_hand=10)
+    ProductFactory(name="Not ordered", on_hand=10)
     Saga.objects.update(state=Saga.State.STUCK)
-    campaign = CampaignFactory.create(strategy="queue")
+    campaign = CampaignFactory(strategy="queue")
     for number in (1, 2):
-        ticket = {"number": number, "created_at": clock.now() - timedelta(seconds=30 * number)}
-        QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), **ticket)
+        ticket = {"number": number, "created_at": ago(seconds=30 * number)}
+        QueueTicket.objects.create(campaign=campaign, account=AccountFactory(), **ticket)
     at = clock.now()
     LawStatus.objects.create(law="L1", holds=True, since=at, checked_at=at)
     LawStatus.objects.create(law="L4", holds=False, since=at, checked_at=at, offenders=["7", "8"])

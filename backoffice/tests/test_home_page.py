@@ -32,6 +32,7 @@ from shop.models import LawStatus
 from shop.tests import servers, test_approvals
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.instants import ago
 from shop.tests.plans import assert_read_by_index
 from shop.tests.second_connection import connection_id, kill
 from shop.tests.staff_groups import member_of
@@ -59,7 +60,7 @@ def sections_of(page: Any) -> dict[str, Work]:
 
 
 def section(name: str) -> Work:
-    return sections_of(opened(SuperuserFactory.create()))[name]
+    return sections_of(opened(SuperuserFactory()))[name]
 
 
 def saga(**columns: Any) -> Saga:
@@ -70,7 +71,7 @@ def saga(**columns: Any) -> Saga:
 
 
 def in_doubt(**columns: Any) -> Payment:
-    payment: Payment = PaymentFactory.create(status=Payment.Status.IN_DOUBT, **columns)
+    payment: Payment = PaymentFactory(status=Payment.Status.IN_DOUBT, **columns)
     saga(subject_id=payment.pk)
     return payment
 
@@ -93,19 +94,19 @@ def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_firs
     saga(deadline_at=now - timedelta(minutes=2))
     old = in_doubt(created_at=now - timedelta(minutes=40))
     in_doubt()
-    PaymentFactory.create()
+    PaymentFactory()
     for sku, threshold in (("A", 1), ("B", 50), ("C", 0)):
-        ProductFactory.create(sku=sku, on_hand=1, low_stock_threshold=threshold)
-    ProductFactory.create(sku="D", on_hand=1, low_stock_threshold=5, is_active=False)
-    CampaignFactory.create(name="Plenty")
-    CampaignFactory.create(name="Paused", paused_at=now - timedelta(minutes=5))
-    CampaignFactory.create(issued=99)
-    CampaignFactory.create(closed=True)
-    CampaignFactory.create(scheduled=True)
+        ProductFactory(sku=sku, on_hand=1, low_stock_threshold=threshold)
+    ProductFactory(sku="D", on_hand=1, low_stock_threshold=5, is_active=False)
+    CampaignFactory(name="Plenty")
+    CampaignFactory(name="Paused", paused_at=now - timedelta(minutes=5))
+    CampaignFactory(issued=99)
+    CampaignFactory(closed=True)
+    CampaignFactory(scheduled=True)
     logged("failed", number=1_005)
-    test_approvals.asked_for(test_approvals.granter(), AccountFactory.create())
+    test_approvals.asked_for(test_approvals.granter(), AccountFactory())
 
-    shown = sections_of(opened(SuperuserFactory.create()))
+    shown = sections_of(opened(SuperuserFactory()))
 
     for name, number, state, rows, first in (
         ("sagas", "2", State.ALARM, 2, f'href="/admin/orders/saga/{late.pk}/change/"'),
@@ -122,7 +123,7 @@ def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_firs
 def test_what_was_lost_today_is_shown_by_product_the_largest_first():
     day = clock.today()
     for sku, amount in (("A", 500), ("B", 7_000)):
-        product = ProductFactory.create(sku=sku)
+        product = ProductFactory(sku=sku)
         ProductDay.objects.create(day=day, product=product, lost_units=2, lost_amount=amount)
         ProductDay.objects.create(day=day - timedelta(days=1), product=product, lost_amount=90)
     shown = section("lost")
@@ -142,9 +143,9 @@ def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded
 
 
 def test_a_campaign_for_everybody_is_before_those_that_are_sold_out():
-    coupon_of(CampaignFactory.create(name="Gone", quantity=1))
-    coupon_of(CampaignFactory.create(name="Everybody", quantity=None))
-    coupon_of(CampaignFactory.create(name="Few", quantity=2))
+    coupon_of(CampaignFactory(name="Gone", quantity=1))
+    coupon_of(CampaignFactory(name="Everybody", quantity=None))
+    coupon_of(CampaignFactory(name="Few", quantity=2))
 
     shown = str(section("campaigns").rows)
 
@@ -153,7 +154,7 @@ def test_a_campaign_for_everybody_is_before_those_that_are_sold_out():
 
 
 def test_open_disputes_are_work_and_the_one_due_first_comes_first():
-    payment, now = PaymentFactory.create(), timezone.now()
+    payment, now = PaymentFactory(), timezone.now()
     for days, status, closed_at in ((5, "open", None), (2, "open", None), (1, "won", now)):
         dispute = {"reference": f"dp_{days}", "status": status, "amount": 100 * days, "closed_at": closed_at}
         payment.disputes.create(due_at=now + timedelta(days=days), opened_at=now, **dispute)
@@ -171,7 +172,7 @@ def test_a_broken_law_is_an_alarm_and_an_old_answer_is_work():
         LawStatus.objects.create(law=law, since=now, checked_at=now, full_at=now, **found)
 
     broken = section("laws")
-    LawStatus.objects.update(holds=True, offenders=[], checked_at=timezone.now() - timedelta(hours=2))
+    LawStatus.objects.update(holds=True, offenders=[], checked_at=ago(hours=2))
     old = section("laws")
     LawStatus.objects.filter(law="L9").delete()
     unknown = section("laws")
@@ -192,7 +193,7 @@ def test_a_section_is_shown_to_the_groups_that_may_see_its_rows(group):
     page = opened(member_of(group))
 
     assert list(sections_of(page)) == OF_GROUP[group]
-    html = page.content.decode()
+    html = page.text
     assert (str(payment.pk) in html) == ("payments" in OF_GROUP[group])
     assert ("order 99" in html) == ("events" in OF_GROUP[group])
     assert ("the-key" in html) == ("differences" in OF_GROUP[group])
@@ -210,11 +211,11 @@ def without_differences(execute: Callable[..., Any], sql: str, *rest: Any) -> An
 def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown():
     saga(state="stuck")
     with connection.execute_wrapper(without_differences):
-        page = opened(SuperuserFactory.create())
+        page = opened(SuperuserFactory())
 
     states = {name: work.state for name, work in sections_of(page).items()}
     assert states["differences"] == State.AWAY and states["sagas"] == State.ALARM
-    html = page.content.decode()
+    html = page.text
     assert "It can&#x27;t be read just now" in html
     assert "Differences from the gateway&#x27;s book" in html
 
@@ -229,7 +230,7 @@ def states_of_sections(user: User) -> dict[str, State]:
 def test_before_the_first_section_a_lost_connection_costs_none_and_a_database_that_is_away_not_the_page(
     monkeypatch, tmp_path
 ):
-    user = SuperuserFactory.create()
+    user = SuperuserFactory()
     kill(connection_id())
 
     states = states_of_sections(user)
@@ -249,7 +250,7 @@ def test_before_the_first_section_a_lost_connection_costs_none_and_a_database_th
 
 def settled_payments(number: int) -> None:
     """Payments of one account, for tests that need many."""
-    now, account = timezone.now(), AccountFactory.create()
+    now, account = timezone.now(), AccountFactory()
     columns = {"status": "succeeded", "card_amount": 1, "currency": "KRW", "account": account}
     columns |= {"created_at": now, "settled_at": now}
     Payment.objects.bulk_create(
@@ -269,11 +270,11 @@ def test_every_statement_is_answered_by_an_index():
     saga(state="stuck")
     in_doubt()
     dead()
-    ProductFactory.create(on_hand=1, low_stock_threshold=2)
-    CampaignFactory.create()
+    ProductFactory(on_hand=1, low_stock_threshold=2)
+    CampaignFactory()
     wanted = {"kind": "points.grant", "subject": "wallet 7", "arguments": {"user": 7, "amount": 5}}
     Approval.objects.create(**wanted, asker_name="ada", reason="late delivery", asked_at=now)
-    user = SuperuserFactory.create()
+    user = SuperuserFactory()
     with CaptureQueriesContext(connection) as captured:
         opened(user)
 

@@ -50,7 +50,7 @@ def rows_of(response: Any) -> list[dict[str, str]]:
 
 def test_a_list_is_exported_as_its_page_filters_it(operator):
     for sku in ("TEA", "TEAPOT", "CUP"):
-        ProductFactory.create(sku=sku, name=f"A {sku}", price=4_500)
+        ProductFactory(sku=sku, name=f"A {sku}", price=4_500)
     rows = rows_of(operator.get(f"{PRODUCTS}?q=TEA"))
     assert [(row["sku"], row["price"]) for row in rows] == [("TEA", "4500"), ("TEAPOT", "4500")]
     assert len(rows_of(operator.get(PRODUCTS))) == 3
@@ -66,7 +66,7 @@ def test_a_list_is_exported_as_its_page_filters_it(operator):
     ],
 )
 def test_an_export_needs_the_view_permission_and_that_to_export(permissions, status):
-    client = signed_in(AccountFactory.create(is_staff=True, permissions=permissions))
+    client = signed_in(AccountFactory(is_staff=True, permissions=permissions))
     response = client.get(PRODUCTS)
     assert response.status_code == status
     assert JournalLine.objects.filter(what="list.exported").exists() == (status == 200)
@@ -86,8 +86,8 @@ def test_an_export_counts_no_rows_and_reads_no_page_of_the_list(operator, addres
 
 @pytest.mark.parametrize("query", ["price__exact=many", "state=none_such"])
 def test_an_unknown_filter_exports_nothing(operator, query):
-    ProductFactory.create()
-    assert "Nothing was exported" in operator.get(f"{PRODUCTS}?{query}", follow=True).content.decode()
+    ProductFactory()
+    assert "Nothing was exported" in operator.get(f"{PRODUCTS}?{query}", follow=True).text
     assert not JournalLine.objects.filter(what="list.exported").exists()
 
 
@@ -106,7 +106,7 @@ def test_the_journal_has_who_exported_what_with_which_filter_and_of_a_search_no_
 
 @pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"])
 def test_text_that_begins_like_a_formula_is_exported_as_text(operator, start):
-    ProductFactory.create(name=f'{start}, quoted "x"\nand more', price=7)
+    ProductFactory(name=f'{start}, quoted "x"\nand more', price=7)
     [row] = rows_of(operator.get(PRODUCTS))
     assert (row["name"], row["price"], row["on_hand"]) == (f'\'{start}, quoted "x"\nand more', "7", "0")
 
@@ -128,7 +128,7 @@ ODD_NAMES = [
 def test_an_export_of_products_that_is_imported_again_changes_nothing(operator):
     """Their names and skus were imported with the apostrophe that kept them from being formulas."""
     for number, name in enumerate(ODD_NAMES):
-        ProductFactory.create(sku=f"'-{number}" if number % 2 else f"={number}", name=name)
+        ProductFactory(sku=f"'-{number}" if number % 2 else f"={number}", name=name)
     exported = rows_of(operator.get(PRODUCTS))
     assert len(exported) == len(ODD_NAMES)
     file = io.StringIO()
@@ -183,7 +183,7 @@ def test_no_list_makes_queries_for_each_row(operator):
     fill_all_models()
     endpoints.find()
 
-    def statements() -> dict[str, int]:
+    def statements():
         found = {}
         for model in admin.site._registry:
             address = reverse("export-list", args=[model._meta.app_label, model._meta.model_name])
@@ -194,7 +194,7 @@ def test_no_list_makes_queries_for_each_row(operator):
 
     before = statements()
     fill_coupons()
-    fill_orders(PaymentFactory.create().order)
+    fill_orders(PaymentFactory().order)
     wallet(points=5)
     assert statements() == before
 
@@ -210,8 +210,8 @@ def test_all_rows_are_exported_once_whatever_the_windows(operator, monkeypatch):
 
 def test_too_many_exports_of_all_or_of_one_account_are_refused_and_a_finished_one_frees_its_place(operator):
     """One account could keep all of a process' places for as long as it read slowly."""
-    ProductFactory.create()
-    second, third = signed_in(SuperuserFactory.create()), signed_in(SuperuserFactory.create())
+    ProductFactory()
+    second, third = signed_in(SuperuserFactory()), signed_in(SuperuserFactory())
     own_ones = [operator.get(PRODUCTS) for _ in range(large_responses.MAX_OF_ACCOUNT)]
     refused = operator.get(PRODUCTS)
     assert problem_of(refused) == (503, "overloaded")
@@ -247,7 +247,7 @@ def test_a_refused_export_is_not_journaled(operator, address, what):
 def test_an_export_that_cannot_be_journaled_is_not_made_and_it_or_one_that_is_lost_frees_its_place(operator):
     """An error after the view loses the response; its place was missing until the process ended."""
 
-    def fail() -> None:
+    def fail():
         raise OperationalError("The journal can't be written.")
 
     started = []
@@ -256,7 +256,7 @@ def test_an_export_that_cannot_be_journaled_is_not_made_and_it_or_one_that_is_lo
         large_responses.respond(parts, account_id=1, content_type="text/csv", before_parts=fail)
     assert not open_files()
     assert not started
-    ProductFactory.create()
+    ProductFactory()
     for _ in range(large_responses.MAX_OF_ACCOUNT):
         operator.get(PRODUCTS)
     gc.collect()

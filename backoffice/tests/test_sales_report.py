@@ -22,6 +22,7 @@ from orders.models import Order, OrderLine, Refund
 from orders.payment import refund_records
 from orders.saga import run
 from orders.tests import buying, stepping
+from orders.tests.test_failed_refunds import handle as fail_at_the_gateway
 from payments import ledger
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Dispute, Entry, Payment, Transfer
 from payments.tests.factories import PaymentFactory
@@ -30,6 +31,7 @@ from shop import clock
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, set_columns
+from shop.tests.instants import from_now
 from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +45,7 @@ def figures_of(since: datetime, until: datetime) -> Figures:
 
 
 def now() -> datetime:
-    return clock.now() + timedelta(microseconds=1)
+    return from_now(microseconds=1)
 
 
 def booked(kind: str, since: datetime, until: datetime, **of: Any) -> int:
@@ -76,7 +78,7 @@ def assert_adds_up(figures: Figures) -> None:
 def products(own_gateway, own_data_platform, monkeypatch) -> list[Product]:
     """With a gateway and a data platform of empty books, and sagas that the test advances."""
     monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
-    return [ProductFactory.create(price=price, on_hand=100) for price in (333, 1_000, 7)]
+    return [ProductFactory(price=price, on_hand=100) for price in (333, 1_000, 7)]
 
 
 def buy(products: dict[Product, int], *, points: int = 0, coupon: Any = None) -> Order:
@@ -101,7 +103,7 @@ def test_sales_discounts_points_and_refunds_add_up_to_the_ledger_with_all_their_
     give_back(second)
     assert buying.broken_laws() == []
     points_payer = buying.account(points=50)
-    top_up = PaymentFactory.create(top_up=True, account=points_payer, card_amount=77)
+    top_up = PaymentFactory(top_up=True, account=points_payer, card_amount=77)
     with transaction.atomic():
         credit_top_up(payment_id=top_up.pk, user_id=points_payer.pk, amount=77)
 
@@ -176,6 +178,19 @@ def test_a_refund_that_failed_comes_back_and_is_refunded_again_by_amount(product
     assert_adds_up(whole)
 
 
+def test_what_a_refund_that_failed_owes_is_given_back_with_the_rest(products):
+    since = now()
+    buyer = buying.account(points=101).pk
+    placed = buying.place(buyer, {products[1]: 2, products[2]: 1}, points=101, token="tok_ok")
+    order = buying.advance(placed)
+    give_back(order, {products[1]: 1})
+    fail_at_the_gateway(placed)
+    give_back(order)
+    whole = figures_of(since, now())
+    assert (whole.total()["net_amount"], whole.total()["refunded_units"]) == (0, 3)
+    assert_adds_up(whole)
+
+
 def test_orders_that_are_unpaid_or_failed_are_not_sales(products):
     since = now()
     buyer = buying.account(points=10)
@@ -188,7 +203,7 @@ def test_orders_that_are_unpaid_or_failed_are_not_sales(products):
 
 def rows_by_hand(count: int, *, at: datetime) -> None:
     """Paid orders of this many instants, a second apart, by rows alone; two in a row share an instant."""
-    buyer, tea, pin = AccountFactory.create(), *ProductFactory.create_batch(2)
+    buyer, tea, pin = AccountFactory(), *ProductFactory.create_batch(2)
     with transaction.atomic():
         ledger.bulk_open_wallets([buyer.pk], 0)
     for number in range(count):
@@ -219,7 +234,7 @@ def test_figures_are_the_same_whatever_the_windows(monkeypatch, rows):
 def test_the_page_shows_the_figures_and_whether_they_agree_with_the_ledger(products, operator):
     order = buy({products[1]: 2}, coupon={"discount_value": 500})
     today = order.paid_at.date().isoformat()
-    page = operator.get(f"{PAGE}?since={today}&through={today}").content.decode()
+    page = operator.get(f"{PAGE}?since={today}&through={today}").text
     assert f"{FIGURES}?since={today}&amp;through={today}" in page
     assert Client().get(PAGE).status_code == 302
     assert "Days are of UTC" in page
@@ -252,7 +267,7 @@ def test_the_report_has_what_was_lost_and_the_shares_of_orders_that_pleased_nobo
     give_back(order, {products[1]: 1})
     for status in ("cancelled", "expired"):
         placed = buying.place(buying.account().pk, {products[0]: 1})
-        Order.objects.filter(pk=placed.order.id).update(status=status)
+        buying.change_order(placed.order, status=status)
     buying.refusal_of(buying.place, buying.account().pk, {products[1]: 900})
     payment = Payment.objects.get(order=order)
     Dispute.objects.create(payment=payment, reference="d", status="open", amount=1, opened_at=now())
@@ -268,11 +283,19 @@ def test_the_report_has_what_was_lost_and_the_shares_of_orders_that_pleased_nobo
     assert not any(yesterday.outcomes.values()) and not yesterday.lost["lost_amount"]
 
 
+def test_an_order_counts_when_it_was_placed_by_the_clock_of_the_database(products):
+    """Not by its id, which has the time of the host that made it."""
+    with clock.shifted(by=timedelta(minutes=15)):
+        since = now()
+        buying.place(buying.account().pk, {products[0]: 1})
+        assert figures_of(since, now()).outcomes["placed"] == 1
+
+
 @pytest.mark.parametrize("zone", ["Asia/Seoul", "America/New_York"])
 def test_days_of_the_report_are_the_shops(settings, operator, zone):
     settings.SHOP_TIME_ZONE = zone
     page = operator.get(f"{PAGE}?since=2026-11-01&through=2026-11-01")
-    assert f"Days are of {zone}, both included." in page.content.decode()
+    assert f"Days are of {zone}, both included." in page.text
     found = sales_report._figures(page.context["form"])
     assert (found.since, found.until) == clock.day_bounds(date(2026, 11, 1))
     # In New York that day has 25 hours.
@@ -290,7 +313,7 @@ def test_days_of_the_report_are_the_shops(settings, operator, zone):
     ],
 )
 def test_a_period_that_makes_no_sense_is_refused(query, message, operator):
-    assert message in operator.get(f"{PAGE}?{query}").content.decode()
+    assert message in operator.get(f"{PAGE}?{query}").text
     for address in (FIGURES, CSV):
         refused = operator.get(f"{address}?{query}")
         assert refused.status_code == 400 and message in refused.json()["detail"]
@@ -299,18 +322,18 @@ def test_a_period_that_makes_no_sense_is_refused(query, message, operator):
 
 def test_a_campaigns_results_are_its_paid_orders(products, operator):
     _, cup, _ = products
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     order = buy({cup: 2}, points=100, coupon={"discount_value": 300, "name": "Spring"})
     give_back(order, {cup: 1})
     used = Coupon.objects.get(code=order.coupon_code).campaign
-    page = operator.get(f"/admin/campaigns/{used.pk}/").content.decode()
+    page = operator.get(f"/admin/campaigns/{used.pk}/").text
     assert "Results of Spring" in page and "<svg" in page
     text = text_of(operator.get(f"/admin/campaigns/{used.pk}/figures/"))
     for amount in ("2,000 KRW", "300 KRW", "1,700 KRW", "100 KRW", "850 KRW"):
         assert amount in text
-    assert "No coupon with a position" in operator.get(f"/admin/campaigns/{campaign.pk}/").content.decode()
+    assert "No coupon with a position" in operator.get(f"/admin/campaigns/{campaign.pk}/").text
     assert operator.get("/admin/campaigns/999999/").status_code == 404
-    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"]))
+    viewer = signed_in(AccountFactory(is_staff=True, permissions=["coupons.view_campaign"]))
     assert viewer.get(f"/admin/campaigns/{used.pk}/").status_code == 403
     assert viewer.get(f"/admin/campaigns/{used.pk}/figures/").status_code == 403
 
@@ -320,7 +343,7 @@ OPENING = timezone.now().replace(microsecond=0) - timedelta(hours=5)
 
 def issued(*seconds: int, **columns: Any) -> Campaign:
     """A campaign that issued a coupon at each of these seconds after its opening."""
-    campaign: Campaign = CampaignFactory.create(
+    campaign: Campaign = CampaignFactory(
         opens_at=OPENING, quantity=max(1, len(seconds)), issued=len(seconds), **columns
     )
     owners = zip(accounts(len(seconds)), seconds, strict=True)
@@ -350,7 +373,7 @@ def test_coupons_are_counted_by_the_minute_those_of_a_short_drop_by_seconds_and_
     ten_years = counts_of(issued(0, 10 * 365 * 86_400))
     assert (sum(ten_years[1]), len(ten_years[1])) == (2, 120)
     # A campaign without coupons has no curve.
-    assert read_curve(CampaignFactory.create()) is None
+    assert read_curve(CampaignFactory()) is None
     unsafe = issued(1, 2)
     Coupon.objects.filter(campaign=unsafe).update(position=None)
     assert read_curve(unsafe) is None

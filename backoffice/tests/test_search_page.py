@@ -37,7 +37,7 @@ FOUND_BY_GROUP = {
 
 
 def client_of(user: User | None = None) -> Client:
-    return signed_in(user or SuperuserFactory.create())
+    return signed_in(user or SuperuserFactory())
 
 
 def sent(term: str) -> Any:
@@ -80,7 +80,7 @@ def test_the_whole_id_of_an_order_payment_or_saga_and_the_keys_of_a_payment_open
 
 
 def test_a_coupon_is_found_by_its_code_in_either_case_and_by_its_beginning():
-    campaign = CampaignFactory.create(name="Spring")
+    campaign = CampaignFactory(name="Spring")
     coupon = coupon_of(campaign)
     Coupon.objects.update(code="SPRING-AB12")
     set_columns(coupon_of(campaign), code="SPRING-AB99")
@@ -100,8 +100,8 @@ def test_the_order_that_holds_a_coupon_is_shown_beside_it(order):
 
 
 def test_an_account_is_found_by_the_beginning_of_its_name_or_address_and_by_its_number():
-    ada = AccountFactory.create(username="ada", email="lovelace@example.com")
-    adam = AccountFactory.create(username="Adam", email="first@example.com", is_active=False)
+    ada = AccountFactory(username="ada", email="lovelace@example.com")
+    adam = AccountFactory(username="Adam", email="first@example.com", is_active=False)
 
     assert titles("ada") == [("Account", "ada"), ("Account", "Adam")]
     assert titles("ADA") == titles("ada")
@@ -134,11 +134,11 @@ def test_only_what_the_group_may_see_is_found(group, order):
         answer = client.get(PAGE, {"q": str(term)})
         assert answer.status_code == 200 or client.get(answer.headers["Location"]).status_code == 200
     if not group:
-        assert "nothing that can be searched" in client.get(PAGE).content.decode()
+        assert "nothing that can be searched" in client.get(PAGE).text
 
 
 def test_a_term_is_bounded_and_strange_ones_find_nothing():
-    assert "150 characters are the most" in sent("x" * (search_page.LONGEST_TERM + 1)).content.decode()
+    assert "150 characters are the most" in sent("x" * (search_page.LONGEST_TERM + 1)).text
     with CaptureQueriesContext(connection) as captured:
         assert typed("x" * (search_page.LONGEST_TERM + 1)) == [] and typed("ab") == [] and typed("") == []
     assert not [one for one in captured if "orders_order" in one["sql"] or "coupons_coupon" in one["sql"]]
@@ -156,7 +156,7 @@ def test_it_changes_nothing_and_is_not_kept():
 def test_every_statement_of_a_search_is_answered_by_an_index(order, monkeypatch):
     monkeypatch.setattr(selectors, "NEWEST_WITH_REFERENCE", 20)
     settled_payments(2_000)
-    campaign = CampaignFactory.create(quantity=3_000)
+    campaign = CampaignFactory(quantity=3_000)
     now = timezone.now()
     # MySQL reads all names in their order where one begins most of them.
     User.objects.bulk_create(User(username=f"buyer-{number}") for number in range(3_000))

@@ -20,12 +20,21 @@ from coupons.codes.pool import Added
 from coupons.models import Campaign
 from shop import form_fields, own_account
 from shop.admin_base import uploads
-from shop.admin_base.actions import MOST_LINES, Action, ActionForm, ActionPreview, keyed_call_with_report
+from shop.admin_base.actions import (
+    MOST_LINES,
+    Action,
+    ActionForm,
+    ActionPreview,
+    FormData,
+    keyed_call_with_report,
+)
 from shop.errors import Invalid
 
+Counts = dict[str, int]
 FIRST_SHOWN = 10
 MOST_CODES_AT_ONCE = 100_000
-ADD, REMOVE = "add", "remove"
+ADD = "add"
+REMOVE = "remove"
 
 
 class AddCodesForm(ActionForm):
@@ -43,7 +52,7 @@ class AddCodesForm(ActionForm):
         help_text=_("Or how many codes to generate."),
     )
 
-    def check(self, data: dict[str, Any]) -> dict[str, Any]:
+    def check(self, data: FormData) -> FormData:
         if bool(data["codes"]) == bool(data["count"]):
             raise forms.ValidationError(gettext("Enter either codes or how many to generate."))
         return data
@@ -114,11 +123,11 @@ def upload(campaign: Campaign, lines: Lines) -> Action:
     """The action that adds the lines of a file to the campaign."""
     title = lines.title % {"campaign": campaign.name}
 
-    def preview(data: Mapping[str, Any]) -> ActionPreview:
+    def preview(data: FormData) -> ActionPreview:
         with uploads.opened(data, is_confirmed=False) as file:
             return _preview(campaign, lines, file, title)
 
-    def perform(data: Mapping[str, Any]) -> dict[str, int]:
+    def perform(data: FormData) -> Counts:
         with uploads.opened(data, is_confirmed=True) as file:
             return _add(campaign, lines, file, data["reason"])
 
@@ -138,7 +147,7 @@ def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
     """The action that adds codes to the pool of this campaign, entered or generated ones."""
     title = gettext("Add codes to the pool of %(name)s") % {"name": campaign.name}
 
-    def preview(data: Mapping[str, Any]) -> ActionPreview:
+    def preview(data: FormData) -> ActionPreview:
         if not data["count"]:
             return _preview(campaign, Codes, _entered(data["codes"]), title)
         question = ngettext("Generate %(count)s code?", "Generate %(count)s codes?", data["count"])
@@ -147,7 +156,7 @@ def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
             question % {"count": f"{data['count']:,}"}, facts=[had], warning=str(Codes.warning)
         )
 
-    def perform(data: Mapping[str, Any]) -> dict[str, int]:
+    def perform(data: FormData) -> Counts:
         if not data["count"]:
             preview(data)  # refuses bad lines of a form that comes confirmed
             return _add(campaign, Codes, _entered(data["codes"]), data["reason"])
@@ -168,10 +177,10 @@ def change_list(campaign: Campaign) -> Action:
     """The action that adds accounts to the list of this campaign, or removes them."""
     title = gettext("Listed accounts of %(name)s") % {"name": campaign.name}
 
-    def ids(data: Mapping[str, Any]) -> list[int]:
+    def ids(data: FormData) -> list[int]:
         return [id for piece in Accounts.pieces(_entered(data["accounts"])) for id in piece.account_ids]
 
-    def preview(data: Mapping[str, Any]) -> ActionPreview:
+    def preview(data: FormData) -> ActionPreview:
         checked = _preview(campaign, Accounts, _entered(data["accounts"]), title)
         if data["change"] == ADD:
             return checked
@@ -180,7 +189,7 @@ def change_list(campaign: Campaign) -> Action:
         stays = gettext("Coupons that are issued stay usable.")
         return ActionPreview(question % {"count": f"{number:,}"}, warning=stays)
 
-    def perform(data: Mapping[str, Any]) -> dict[str, int]:
+    def perform(data: FormData) -> Counts:
         preview(data)  # refuses bad lines of a form that comes confirmed
         if data["change"] == ADD:
             own_account.refuse_own(*ids(data))
@@ -215,7 +224,7 @@ def _entered(entered: str) -> BinaryIO:
     return BytesIO("\n".join(entered.split()).encode())
 
 
-def _add(campaign: Campaign, lines: Lines, file: BinaryIO, reason: str) -> dict[str, int]:
+def _add(campaign: Campaign, lines: Lines, file: BinaryIO, reason: str) -> Counts:
     counts = {"added": 0, "skipped": 0, "total": 0}
     for piece in lines.pieces(file):
         done = lines.add(campaign, piece, reason)
@@ -240,7 +249,9 @@ def _preview(campaign: Campaign, lines: Lines, file: BinaryIO, title: str) -> Ac
     bad: list[BadLine] = []
     for piece in lines.pieces(file):
         there, others = lines.find(campaign, piece)
-        count, present, taken = count + len(piece.lines), present + there, taken + len(others)
+        count += len(piece.lines)
+        present += there
+        taken += len(others)
         first += piece.texts[: FIRST_SHOWN - len(first)]
         elsewhere += others[: MOST_LINES - len(elsewhere)]
         wrong += len(piece.errors)

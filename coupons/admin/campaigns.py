@@ -2,10 +2,8 @@
 which can be voided, pool codes, queue tickets and pending confirmations.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django import forms
 from django.contrib import admin, messages
@@ -28,7 +26,7 @@ from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
 from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock, form_fields
-from shop.admin_base.actions import Action, ActionForm, button, create_once
+from shop.admin_base.actions import Action, ActionForm, FormData, button, create_once
 from shop.admin_base.classes import REASON
 from shop.admin_base.display import status_label
 from shop.admin_base.forms import EditForm, TermsForm
@@ -105,9 +103,9 @@ class ScheduleForm(EditForm, ActionForm):
             self.initial[name] = getattr(campaign, name)
         self.carry_initial()
 
-    def clean(self) -> dict[str, Any]:
+    def clean(self) -> FormData:
         """The times as they are entered; one that was left as it is keeps its microseconds."""
-        data: dict[str, Any] = super().clean() or {}
+        data: FormData = super().clean() or {}
         kept = {"opens_at", "closes_at"} - set(self.changed_data)
         return data | {name: getattr(self.campaign, name) for name in kept}
 
@@ -129,8 +127,7 @@ class DuplicateForm(ActionForm):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(NamedTuple):
     """Terms that the page of a new campaign is filled with; operators change them before they save."""
 
     title: Text
@@ -169,7 +166,8 @@ TEMPLATES = {
 }
 
 
-ADD_CODES, LIST_ACCOUNTS = ["coupons.add_poolcode"], ["coupons.add_eligibleaccount"]
+ADD_CODES = ["coupons.add_poolcode"]
+LIST_ACCOUNTS = ["coupons.add_eligibleaccount"]
 SHOWN_PRODUCTS = "shown_products"
 
 
@@ -276,7 +274,7 @@ class CampaignAdmin(PausableAdmin):
 
     @button(description=_("Duplicate"), icon="content_copy", permissions=["coupons.add_campaign"])
     def duplicate(self, request: HttpRequest, campaign: Campaign) -> Action:
-        def perform(data: Mapping[str, Any]) -> HttpResponse:
+        def perform(data: FormData) -> HttpResponse:
             terms = {name: data[name] for name in ("name", "opens_at", "closes_at", "shared_code")}
             copy = create_once(
                 request,
@@ -343,7 +341,7 @@ class CouponAdmin(RecordsAdmin):
 
     @button(description=_("Make void"), icon="block", permissions=["coupons.change_coupon"])
     def void(self, request: HttpRequest, coupon: Coupon) -> Action:
-        def perform(data: Mapping[str, Any]) -> str:
+        def perform(data: FormData) -> str:
             voided = issued_coupons.void(code=coupon.code, reason=data["reason"])
             self.log_change(request, voided, f"Made void: {data['reason']}")
             return gettext("Coupon %(code)s is void.") % {"code": voided.code}

@@ -5,17 +5,15 @@ for a campaign with a pool, one more with a partner or with listed accounts, and
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from math import ceil
 
-from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q
 
 from accounts import accounts
 from coupons.allocation import writes
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from coupons.allocation.writes import Issued, IssueRequest, Slot
 from coupons.models import Campaign, Confirmation, Coupon, EligibleAccount
 from shop import clock
 from shop.db import bulk_sql, open_transaction
@@ -30,7 +28,8 @@ SELECT {campaign}, {coupon} FROM (SELECT * FROM coupons_campaign WHERE id = {id:
 LEFT JOIN coupons_coupon coupon ON coupon.campaign_id = campaign.id AND coupon.account_id IN ({accounts})
 """
 
-AllocationResult = Issued | PendingConfirmation | FirstcomeError
+AllocationResult = Slot | FirstcomeError
+AccountIds = Collection[int]
 
 
 class Applicants:
@@ -44,7 +43,7 @@ class Applicants:
     def __init__(
         self,
         campaign: Campaign,
-        user_ids: Collection[int],
+        user_ids: AccountIds,
         *,
         coupons: Mapping[int, Coupon] | None = None,
         now: datetime | None = None,
@@ -56,7 +55,7 @@ class Applicants:
         self._without_coupon = set(user_ids) - self.existing.keys()
 
     @cached_property
-    def _listed(self) -> Collection[int]:
+    def _listed(self) -> AccountIds:
         return listed_accounts(self.campaign, self._without_coupon)
 
     def answer(self, user_id: int) -> "AllocationResult | None":
@@ -69,7 +68,8 @@ class Applicants:
 
         Conditions that query come last: the event loop asks for an account of a campaign that is full.
         """
-        campaign, name = self.campaign, self.campaign.name
+        campaign = self.campaign
+        name = self.campaign.name
         match campaign.status_at(self.now):
             case Campaign.Status.SCHEDULED:
                 text = _("{campaign} opens at {time}.", campaign=name, time=campaign.opens_at.isoformat())
@@ -149,7 +149,7 @@ def allocate(
         user_id: applicants.refusal(user_id) for user_id in asking if user_id not in applicants.existing
     }
     eligible = [first_of[user_id] for user_id, refused in refusals.items() if not refused]
-    new: dict[int, Issued | PendingConfirmation] = {}
+    new: dict[int, Slot] = {}
     if eligible:
         codes = writes.assign_codes(campaign, eligible[: campaign.remaining], if_unchanged=if_unchanged)
         if codes:
@@ -164,7 +164,7 @@ def allocate(
         user_id = request.user_id
         if user_id in new:
             # To another request of the account in this batch the slot is an existing one.
-            return new[user_id] if request is first_of[user_id] else replace(new[user_id], is_new=False)
+            return new[user_id] if request is first_of[user_id] else new[user_id]._replace(is_new=False)
         if user_id not in applicants.existing:
             return refusals.pop(user_id, None) or applicants.refusal(user_id) or sold_out_refusal(campaign)
         found = existing_result(applicants.existing[user_id])
@@ -176,21 +176,21 @@ def allocate(
     return [result_of(request) for request in requests]
 
 
-def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
+def unwrap(outcome: AllocationResult) -> Slot:
     """Return the result; raise it if it is a refusal."""
     if isinstance(outcome, FirstcomeError):
         raise outcome
     return outcome
 
 
-def lock_campaign(campaign_id: int, user_ids: Collection[int]) -> Applicants:
+def lock_campaign(campaign_id: int, user_ids: AccountIds) -> Applicants:
     """The campaign, locked until the transaction ends, and these accounts, by one statement."""
     open_transaction.assert_inside()
     campaign, coupons = _read_campaign(campaign_id, user_ids, bulk_sql.for_update())
     return Applicants(campaign, user_ids, coupons=coupons)
 
 
-def read_campaign(campaign_id: int, user_ids: Collection[int]) -> Applicants:
+def read_campaign(campaign_id: int, user_ids: AccountIds) -> Applicants:
     """The campaign and these accounts without a lock, as they were at one instant."""
     campaign, coupons = _read_campaign(campaign_id, user_ids, "")
     # A confirmation may become a coupon between two reads, so confirmations must be read first.
@@ -198,12 +198,10 @@ def read_campaign(campaign_id: int, user_ids: Collection[int]) -> Applicants:
 
 
 def _read_campaign(
-    campaign_id: int, user_ids: Collection[int], for_update: str
+    campaign_id: int, user_ids: AccountIds, for_update: str
 ) -> tuple[Campaign, dict[int, Coupon]]:
-    campaigns, coupons = (
-        bulk_sql.reader(Campaign, alias="campaign"),
-        bulk_sql.reader(Coupon, alias="coupon"),
-    )
+    campaigns = bulk_sql.reader(Campaign, alias="campaign")
+    coupons = bulk_sql.reader(Coupon, alias="coupon")
     statement = READ_CAMPAIGN_AND_COUPONS.format(
         campaign=campaigns.selected,
         coupon=coupons.selected,
@@ -211,9 +209,7 @@ def _read_campaign(
         for_update=for_update,
         accounts=bulk_sql.integer_list(user_ids),
     )
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        found = cursor.fetchall()
+    found = bulk_sql.fetch(statement)
     if not found:
         raise Campaign.DoesNotExist(f"There is no campaign {campaign_id}.")
     width = len(campaigns.names)
@@ -225,7 +221,7 @@ def _read_campaign(
 
 
 def existing_coupons(
-    campaign: Campaign, user_ids: Collection[int], *, coupons: Mapping[int, Coupon] | None = None
+    campaign: Campaign, user_ids: AccountIds, *, coupons: Mapping[int, Coupon] | None = None
 ) -> dict[int, Coupon | Confirmation]:
     """The coupons of these accounts, or the confirmations of their slots, by account.
 
@@ -256,7 +252,7 @@ def existing_coupon_result(coupon: Coupon) -> Issued | Rejected:
     return Issued(coupon, is_new=False)
 
 
-def listed_accounts(campaign: Campaign, user_ids: Collection[int]) -> Collection[int]:
+def listed_accounts(campaign: Campaign, user_ids: AccountIds) -> AccountIds:
     """Those of these accounts that the campaign's list lets in: all of them, unless its accounts are listed.
 
     Exact after the campaign was locked, or read with a version that the write requires.

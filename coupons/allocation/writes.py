@@ -6,9 +6,8 @@ Parts of a strategy's transaction: count first, for rows that refer to the campa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
-
-from django.db import connection
 
 from coupons.codes import codes, pool
 from coupons.metrics import counters
@@ -40,16 +39,14 @@ class IssueRequest:
     ticket: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(NamedTuple):
     """An account's coupon, with its campaign loaded; `is_new` if this request made it: `pk` is unset then."""
 
     coupon: Coupon
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PendingConfirmation:
+class PendingConfirmation(NamedTuple):
     """A slot that becomes the account's coupon once the partner confirms it, under `key`.
 
     `is_new` for the request that took the slot: none has called the partner before it.
@@ -63,8 +60,11 @@ class PendingConfirmation:
     is_new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+Slot = Issued | PendingConfirmation
+"""What an account has of a campaign: its coupon, or what its partner is to confirm."""
+
+
+class Queued(NamedTuple):
     """A ticket, with its campaign and coupon loaded, and the number of waiting tickets ahead of it."""
 
     ticket: QueueTicket
@@ -122,10 +122,7 @@ def update_counters(
     open_transaction.assert_inside()
     after = (campaign.issued + issued, campaign.confirming + confirming, campaign.version + 1)
     if if_unchanged:
-        with connection.cursor() as cursor:
-            cursor.execute(UPDATE_COUNTERS_IF_UNCHANGED, [*after, campaign.pk, campaign.version])
-            is_updated = cursor.rowcount == 1
-        if not is_updated:
+        if not bulk_sql.execute(UPDATE_COUNTERS_IF_UNCHANGED, [*after, campaign.pk, campaign.version]):
             raise transactions.ChangedMeanwhile(f"campaign {campaign.pk} changed since it was read")
     else:
         bulk_sql.execute_deferred(UPDATE_COUNTERS, [*after, campaign.pk])
@@ -134,7 +131,7 @@ def update_counters(
 
 def write_slots(
     campaign: Campaign, chosen: AssignedCodes, *, by: Mapping[int, ActorContext], now: datetime
-) -> dict[int, Issued | PendingConfirmation]:
+) -> dict[int, Slot]:
     """Write coupons or confirmations for these accounts: the last slots counted on this campaign object."""
     open_transaction.assert_inside()
     if not chosen:
@@ -150,9 +147,7 @@ def write_slots(
     return {coupon.account_id: Issued(coupon, is_new=True) for coupon in coupons}
 
 
-def _write_confirmations(
-    campaign: Campaign, chosen: AssignedCodes, now: datetime
-) -> dict[int, Issued | PendingConfirmation]:
+def _write_confirmations(campaign: Campaign, chosen: AssignedCodes, now: datetime) -> dict[int, Slot]:
     """Write a confirmation for each of these accounts; the request that took the slot calls the partner."""
     confirmations = [
         Confirmation(

@@ -1,7 +1,7 @@
 """Campaigns: creating, changing and pausing them, and which of them are visible."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -51,6 +51,8 @@ class Terms(TypedDict, total=False):
     eligible: str
 
 
+Values = Mapping[str, Any]
+"""Terms by their names, such as those that change."""
 # Orders issue coupons of shared codes under the lock of the campaign's row (`coupons.coupon_requests`), and
 # `POST /coupons` by its strategy, which must therefore decide by that row alone.
 STRATEGIES_OF_SHARED_CODES = ("group_commit", "pessimistic", "optimistic", "conditional_update")
@@ -65,33 +67,11 @@ Status = Campaign.Status
 UNKNOWN_SHOWN = 10
 PRODUCTS = "products"
 TERMS = tuple(Terms.__annotations__)
-Fault = tuple[str, str]
-"""A field, and a code that says what is wrong with it."""
-FAULTS: dict[Fault, Text] = {
-    ("opens_at", "not_in_future"): _("The campaign must open in the future (times are UTC)."),
-    ("closes_at", "not_in_future"): _("The campaign must close in the future (times are UTC)."),
-    ("closes_at", "not_after_opening"): _("The campaign must close after it opens."),
-    ("discount.value", "over_100_percent"): _("A percentage must be 1 to 100."),
-    ("code_source", "pool_required"): _("The strategy code_pool needs codes from a pool."),
-    ("shared_code", "not_shared"): _("Only a campaign whose code source is shared has a shared code."),
-    ("shared_code", "required"): _("A campaign whose code source is shared needs its code."),
-    ("shared_code", "not_a_code"): _(
-        "A code has 1 to 64 characters: letters, digits, . _ ~ and -, the first no sign."
-    ),
-    ("strategy", "not_for_shared_code"): _(
-        "With a shared code the strategy must be one of {strategies}.",
-        strategies=", ".join(STRATEGIES_OF_SHARED_CODES),
-    ),
-    ("quantity", "number_required"): _(
-        "For everybody the strategy must be one of {strategies}, and the codes can't come from a pool.",
-        strategies=", ".join(STRATEGIES_FOR_EVERYBODY),
-    ),
-    ("strategy", "not_for_everybody"): _(
-        "The campaign is for everybody: its strategy must be one of {strategies}.",
-        strategies=", ".join(STRATEGIES_FOR_EVERYBODY),
-    ),
-    ("partner", "not_for_shared_code"): _("A partner can't confirm the coupons of a shared code."),
-    ("products", "too_many"): _("A campaign may name {most} products at most.", most=MOST_PRODUCTS),
+Fault = tuple[object, str, str, Text]
+"""Whether it is there, the field, a code that says what is wrong with it, and the text."""
+IN_THE_PAST = {
+    "opens_at": _("The campaign must open in the future (times are UTC)."),
+    "closes_at": _("The campaign must close in the future (times are UTC)."),
 }
 # Issued coupons depend on these terms: they can't change once there is a coupon.
 FIXED_ONCE_ISSUED = (
@@ -107,7 +87,8 @@ FIXED_ONCE_ISSUED = (
 
 FREE = {"name", "strategy", "partner", "opens_at", "closes_at", "campaign_id"}
 """Terms that one operator changes whatever the discount is."""
-CREATE, CHANGE = "campaign.create", "campaign.change"
+CREATE = "campaign.create"
+CHANGE = "campaign.change"
 
 
 def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
@@ -245,7 +226,8 @@ def in_status(status: str) -> Q:
     unpaused = Campaign.not_closed_at(now) & Q(paused_at__isnull=True)
     if status == Status.SCHEDULED:
         return unpaused & Q(opens_at__gt=now)
-    begun, is_pool = unpaused & Q(opens_at__lte=now), Q(code_source=Campaign.CodeSource.POOL)
+    begun = unpaused & Q(opens_at__lte=now)
+    is_pool = Q(code_source=Campaign.CodeSource.POOL)
     if status == Status.AWAITING_CODES:
         return begun & is_pool & Q(codes_added=0)
     taken = F("issued") + F("confirming")
@@ -288,9 +270,6 @@ def set_paused(*, campaign_id: int, is_paused: bool, reason: str) -> Campaign:
     return pausing.set_paused(lock, "campaign", is_paused=is_paused, reason=reason)
 
 
-pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paused=False)
-
-
 def partner_note(campaign: Campaign) -> str:
     """What a pause doesn't stop, for operators: the slots that a partner is confirming; empty without any."""
     number = campaign.confirming
@@ -303,7 +282,7 @@ def partner_note(campaign: Campaign) -> str:
     ) % {"count": f"{number:,}"}
 
 
-def _changed_terms(present: Mapping[str, Any], terms: Mapping[str, Any]) -> dict[str, Any]:
+def _changed_terms(present: Values, terms: Values) -> dict[str, Any]:
     """The terms that differ from the present ones."""
     given = {**terms}
     if PRODUCTS in given:
@@ -314,7 +293,7 @@ def _changed_terms(present: Mapping[str, Any], terms: Mapping[str, Any]) -> dict
     return {name: value for name, value in given.items() if value != present[name]}
 
 
-def _write_changed(campaign: Campaign, changed: Mapping[str, Any]) -> None:
+def _write_changed(campaign: Campaign, changed: Values) -> None:
     """Write these terms to the locked campaign, in the caller's transaction, if they are valid together."""
     columns = {name: value for name, value in changed.items() if name != PRODUCTS}
     if PRODUCTS in changed:
@@ -333,67 +312,152 @@ def _write_changed(campaign: Campaign, changed: Mapping[str, Any]) -> None:
         _replace_products(campaign, changed[PRODUCTS])
 
 
-def _require_valid(campaign: Campaign, changed: Mapping[str, Any]) -> None:
+def _require_valid(campaign: Campaign, changed: Values) -> None:
     """Refuse terms that contradict each other, and changed ones that are unknown or taken.
 
     A campaign may keep its strategy and partner even if they are no longer available to others.
     """
-    strategy, partner, code = campaign.strategy, campaign.partner, campaign.shared_code
-    is_shared, has_pool = campaign.code_source == "shared", campaign.code_source == "pool"
-    usable, products = issuing.available_strategies(), changed.get(PRODUCTS, ())
-    asked = products[:MOST_PRODUCTS]
-    known = set(Product.objects.filter(pk__in=asked).values_list("pk", flat=True))
-    unknown = [str(product_id) for product_id in asked if product_id not in known]
-    wrong = {
-        ("closes_at", "not_after_opening"): campaign.closes_at and campaign.closes_at <= campaign.opens_at,
-        ("discount.value", "over_100_percent"): campaign.discount_type == "percent"
-        and campaign.discount_value > 100,
-        ("code_source", "pool_required"): strategy == "code_pool" and not has_pool,
-        ("shared_code", "not_shared"): code is not None and not is_shared,
-        ("shared_code", "required"): code is None and is_shared,
-        ("shared_code", "not_a_code"): code is not None
-        and is_shared
-        and not re.match(codes.GIVEN_PATTERN, code),
-        ("strategy", "not_for_shared_code"): is_shared and strategy not in STRATEGIES_OF_SHARED_CODES,
-        ("partner", "not_for_shared_code"): is_shared and partner,
-        ("partner", "never_asked"): strategy in issuing.LAB_ONLY and partner,
-        ("strategy", "not_available"): "strategy" in changed and strategy not in usable,
-        ("partner", "not_configured"): "partner" in changed
-        and partner
-        and partner not in partners.configured(),
-        ("products", "too_many"): len(products) > MOST_PRODUCTS,
-        ("products", "unknown"): unknown,
-        **_wrong_for_everybody(campaign, changed),
-    }
-    own = {
-        ("partner", "never_asked"): _("The strategy {strategy} asks no partner.", strategy=strategy),
-        ("strategy", "not_available"): _(
-            "The strategy must be one of {strategies}.", strategies=", ".join(usable)
-        ),
-        ("partner", "not_configured"): _("No partner {name} is configured here.", name=partner),
-        ("products", "unknown"): _(
-            "There are no products {products}.", products=", ".join(unknown[:UNKNOWN_SHOWN])
-        ),
-    }
-    _refuse(wrong, FAULTS | own)
+    _refuse(
+        [
+            (
+                campaign.closes_at and campaign.closes_at <= campaign.opens_at,
+                "closes_at",
+                "not_after_opening",
+                _("The campaign must close after it opens."),
+            ),
+            (
+                campaign.discount_type == "percent" and campaign.discount_value > 100,
+                "discount.value",
+                "over_100_percent",
+                _("A percentage must be 1 to 100."),
+            ),
+            *_faults_of_code(campaign),
+            *_faults_of_choices(campaign, changed),
+            *_faults_for_everybody(campaign, changed),
+        ]
+    )
+    code = campaign.shared_code
     if "shared_code" in changed and code and pool.existing_codes([code]):
         raise pool.code_exists(code)
 
 
-def _wrong_for_everybody(campaign: Campaign, changed: Mapping[str, Any]) -> dict[Fault, object]:
+def _faults_of_code(campaign: Campaign) -> list[Fault]:
+    """The faults of a campaign whose strategy or shared code doesn't fit where its codes come from."""
+    code = campaign.shared_code
+    is_shared = campaign.code_source == "shared"
+    has_pool = campaign.code_source == "pool"
+    suited = ", ".join(STRATEGIES_OF_SHARED_CODES)
+    return [
+        (
+            campaign.strategy == "code_pool" and not has_pool,
+            "code_source",
+            "pool_required",
+            _("The strategy code_pool needs codes from a pool."),
+        ),
+        (
+            code is not None and not is_shared,
+            "shared_code",
+            "not_shared",
+            _("Only a campaign whose code source is shared has a shared code."),
+        ),
+        (
+            code is None and is_shared,
+            "shared_code",
+            "required",
+            _("A campaign whose code source is shared needs its code."),
+        ),
+        (
+            code is not None and is_shared and not re.match(codes.GIVEN_PATTERN, code),
+            "shared_code",
+            "not_a_code",
+            _("A code has 1 to 64 characters: letters, digits, . _ ~ and -, the first no sign."),
+        ),
+        (
+            is_shared and campaign.strategy not in STRATEGIES_OF_SHARED_CODES,
+            "strategy",
+            "not_for_shared_code",
+            _("With a shared code the strategy must be one of {strategies}.", strategies=suited),
+        ),
+        (
+            is_shared and campaign.partner,
+            "partner",
+            "not_for_shared_code",
+            _("A partner can't confirm the coupons of a shared code."),
+        ),
+    ]
+
+
+def _faults_of_choices(campaign: Campaign, changed: Values) -> list[Fault]:
+    """The faults of a strategy, partner or products that are not there, or not for each other."""
+    strategy = campaign.strategy
+    partner = campaign.partner
+    usable = issuing.available_strategies()
+    products = changed.get(PRODUCTS, ())
+    asked = products[:MOST_PRODUCTS]
+    known = set(Product.objects.filter(pk__in=asked).values_list("pk", flat=True))
+    unknown = [str(product_id) for product_id in asked if product_id not in known]
+    return [
+        (
+            strategy in issuing.LAB_ONLY and partner,
+            "partner",
+            "never_asked",
+            _("The strategy {strategy} asks no partner.", strategy=strategy),
+        ),
+        (
+            "strategy" in changed and strategy not in usable,
+            "strategy",
+            "not_available",
+            _("The strategy must be one of {strategies}.", strategies=", ".join(usable)),
+        ),
+        (
+            "partner" in changed and partner and partner not in partners.configured(),
+            "partner",
+            "not_configured",
+            _("No partner {name} is configured here.", name=partner),
+        ),
+        (
+            len(products) > MOST_PRODUCTS,
+            "products",
+            "too_many",
+            _("A campaign may name {most} products at most.", most=MOST_PRODUCTS),
+        ),
+        (
+            unknown,
+            "products",
+            "unknown",
+            _("There are no products {products}.", products=", ".join(unknown[:UNKNOWN_SHOWN])),
+        ),
+    ]
+
+
+def _faults_for_everybody(campaign: Campaign, changed: Values) -> list[Fault]:
     """The faults of a campaign for everybody whose strategy, or pool, needs a quantity."""
     if campaign.quantity is not None:
-        return {}
+        return []
     is_unsuited = campaign.strategy not in {*STRATEGIES_FOR_EVERYBODY, *issuing.LAB_ONLY}
     is_of_change = "strategy" in changed and "quantity" not in changed
-    needs_number = campaign.code_source == "pool" or (is_unsuited and not is_of_change)
-    return {
-        ("quantity", "number_required"): needs_number,
-        ("strategy", "not_for_everybody"): is_unsuited and is_of_change,
-    }
+    suited = ", ".join(STRATEGIES_FOR_EVERYBODY)
+    return [
+        (
+            campaign.code_source == "pool" or (is_unsuited and not is_of_change),
+            "quantity",
+            "number_required",
+            _(
+                "For everybody the strategy must be one of {strategies}, and the codes can't come from a "
+                "pool.",
+                strategies=suited,
+            ),
+        ),
+        (
+            is_unsuited and is_of_change,
+            "strategy",
+            "not_for_everybody",
+            _("The campaign is for everybody: its strategy must be one of {strategies}.", strategies=suited),
+        ),
+    ]
 
 
-def _require_approval(campaign: Campaign, kind: str, terms: Mapping[str, Any]) -> None:
+def _require_approval(campaign: Campaign, kind: str, terms: Values) -> None:
     """Refuse costly terms of a campaign whose discount is an amount that one operator may not give alone."""
     most = settings.DISCOUNT_LIMIT_AMOUNT
     if most is None or campaign.discount_type == "percent" or campaign.discount_value <= most:
@@ -440,15 +504,17 @@ def _require_raised(campaign: Campaign, quantity: int | None) -> None:
 
 
 def _require_in_future(times: Mapping[str, datetime | None]) -> None:
-    _refuse({(term, "not_in_future"): at and at <= clock.now() for term, at in times.items()}, FAULTS)
+    _refuse(
+        [(at and at <= clock.now(), term, "not_in_future", IN_THE_PAST[term]) for term, at in times.items()]
+    )
 
 
-def _refuse(wrong: Mapping[Fault, object], texts: Mapping[Fault, Text]) -> None:
+def _refuse(possible: Iterable[Fault]) -> None:
     """Raise `Invalid` with every fault that is there."""
     faults = [
-        {"field": field, "code": code, "detail": texts[field, code]}
-        for (field, code), is_wrong in wrong.items()
-        if is_wrong
+        {"field": field, "code": code, "detail": detail}
+        for is_there, field, code, detail in possible
+        if is_there
     ]
     if faults:
         raise Invalid(lazy_texts.join(" ", [fault["detail"] for fault in faults]), errors=faults)

@@ -95,8 +95,7 @@ def count(campaign_id: int) -> int:
 def _add_chunk(campaign_id: int, account_ids: Sequence[int], reason: str) -> list[int]:
     """Add one chunk; returns the accounts that were in the list, or come twice."""
     _lock(campaign_id)
-    seen = listed(campaign_id=campaign_id, account_ids=account_ids)
-    new, skipped = pool.split_known(account_ids, seen)
+    new, skipped = pool.split_known(account_ids, listed(campaign_id=campaign_id, account_ids=account_ids))
     if new:
         EligibleAccount.objects.bulk_create(
             EligibleAccount(campaign_id=campaign_id, account_id=account_id) for account_id in new

@@ -5,8 +5,7 @@ Locks are taken at the campaign first, then at its codes.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import IntegrityError
 from django.db.models import F, Model, OuterRef, QuerySet, Subquery
@@ -17,7 +16,8 @@ from coupons.codes import codes as coupon_codes
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
 from shop.db import bulk_sql, transactions
-from shop.errors import NotFound, Rejected
+from shop.db.rows import save_changes
+from shop.errors import NotFound, Rejected, required
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.journal import journal
@@ -36,10 +36,10 @@ CODE_COLUMNS: Sequence[tuple[type[Model], str]] = (
     (Campaign, "shared_code"),
 )
 Value = TypeVar("Value")
+Codes = Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(NamedTuple):
     """How many are new, those that were there, and how many the campaign's pool or list has had in all."""
 
     added: int
@@ -53,14 +53,15 @@ def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
 
 def split_known(values: Sequence[Value], known: set[Value]) -> tuple[list[Value], list[Value]]:
     """The values that are new, and those that are known or come again; the new ones are known then."""
-    new, skipped = list[Value](), list[Value]()
+    new = list[Value]()
+    skipped = list[Value]()
     for value in values:
         (skipped if value in known else new).append(value)
         known.add(value)
     return new, skipped
 
 
-def add(*, campaign_id: int, codes: Sequence[str], reason: str = "") -> Added:
+def add(*, campaign_id: int, codes: Codes, reason: str = "") -> Added:
     """Add these codes to the campaign's pool; those that exist anywhere are skipped, so repeating is safe.
 
     Each chunk of them is durable by itself, and the journal keeps the `reason` with each. Raises `NotFound`
@@ -87,8 +88,7 @@ def generate(
     added = 0
     try:
         for number, start in enumerate(range(0, count, CHUNK)):
-            size = min(count - start, CHUNK)
-            added += _make_chunk(campaign_id, size, keyed and keyed(number), reason)
+            added += _make_chunk(campaign_id, min(count - start, CHUNK), keyed and keyed(number), reason)
     finally:
         remembered.terms_changed(campaign_id=campaign_id)
     return Added(added, [], _codes_added(campaign_id))
@@ -101,11 +101,9 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
     """
 
     def work() -> PoolCode:
-        row = PoolCode.objects.select_for_update().filter(campaign_id=campaign_id, code=code).first()
-        if row is None:
-            raise NotFound(
-                _("Campaign {campaign_id} has no code {code}.", campaign_id=campaign_id, code=code)
-            )
+        found = PoolCode.objects.select_for_update().filter(campaign_id=campaign_id, code=code).first()
+        missing = _("Campaign {campaign_id} has no code {code}.", campaign_id=campaign_id, code=code)
+        row = required(found, missing)
         if row.status != PoolCode.Status.AVAILABLE:
             raise Rejected(
                 _("Code {code} is {status}; only available ones are renamed.", code=code, status=row.status),
@@ -113,8 +111,7 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
             )
         if to != code and existing_codes([to]):
             raise code_exists(to)
-        row.code = to
-        row.save(update_fields=["code"])
+        save_changes(row, code=to)
         _require_unshared([to])
         return row
 
@@ -163,24 +160,24 @@ def lock_codes(*, campaign_id: int, codes: Collection[str]) -> set[str]:
     return {code for code, *whose in found if tuple(whose) == wanted}
 
 
-def mark_issued(codes: Sequence[str]) -> None:
+def mark_issued(codes: Codes) -> None:
     """Link these codes to their coupons, in the transaction that wrote the coupons."""
     coupon = Coupon.objects.filter(code=OuterRef("code")).values("pk")
     PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.ISSUED, coupon=Subquery(coupon))
 
 
-def mark_in_flight(codes: Sequence[str]) -> None:
+def mark_in_flight(codes: Codes) -> None:
     """Mark these locked codes as in flight while a partner confirms them."""
     PoolCode.objects.filter(code__in=codes).update(status=PoolCode.Status.IN_FLIGHT)
 
 
-def mark_available(codes: Sequence[str]) -> None:
+def mark_available(codes: Codes) -> None:
     """Make these codes in flight available again."""
     in_flight = PoolCode.objects.filter(code__in=codes, status=PoolCode.Status.IN_FLIGHT)
     in_flight.update(status=PoolCode.Status.AVAILABLE)
 
 
-def _add_chunk(campaign_id: int, codes: Sequence[str], reason: str) -> list[str]:
+def _add_chunk(campaign_id: int, codes: Codes, reason: str) -> list[str]:
     """Add one chunk in one transaction; returns the codes that were skipped."""
 
     def work() -> list[str]:
@@ -192,7 +189,7 @@ def _add_chunk(campaign_id: int, codes: Sequence[str], reason: str) -> list[str]
         try:
             return transactions.run(work, transactions.ONCE)
         except IntegrityError as error:
-            log.info("another process wrote one of the codes, trying again", error=str(error)[:200])
+            log.info("another process wrote one of the codes, trying again", error=error)
     return transactions.run(work, transactions.ONCE)
 
 
@@ -210,12 +207,13 @@ def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: s
     return 0 if isinstance(made, Replay) else made
 
 
-def _write(campaign_id: int, codes: Sequence[str], reason: str) -> None:
+def _write(campaign_id: int, codes: Codes, reason: str) -> None:
     """Count and write these new codes: first the campaign's row, which they refer to."""
     added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
     Campaign.objects.filter(pk=campaign_id).update(**added)
     if codes:
-        added_at, available = clock.now(), PoolCode.Status.AVAILABLE.value
+        added_at = clock.now()
+        available = PoolCode.Status.AVAILABLE.value
         bulk_sql.insert(ROWS, [(campaign_id, code, available, added_at) for code in codes])
         _require_unshared(codes)
         journal.note(
@@ -227,13 +225,13 @@ def _write(campaign_id: int, codes: Sequence[str], reason: str) -> None:
         )
 
 
-def _require_unshared(codes: Sequence[str]) -> None:
+def _require_unshared(codes: Codes) -> None:
     """Refuse codes just written, of which one became a shared code after it was looked up."""
     if Campaign.objects.filter(shared_code__in=codes).exists():
         raise IntegrityError("A campaign's shared code is among these codes.")
 
 
-def existing_codes(codes: Sequence[str]) -> set[str]:
+def existing_codes(codes: Codes) -> set[str]:
     """Which of these any campaign has: in a pool, as a coupon, as a confirmation, or as its shared code."""
     first, *others = (
         table._default_manager.filter(**{f"{name}__in": codes}).values_list(name, flat=True)

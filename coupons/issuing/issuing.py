@@ -17,7 +17,7 @@ from structlog import get_logger
 from coupons import remembered
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import Applicants
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued, Slot
 from coupons.issuing.strategies import (
     code_pool,
     conditional_update,
@@ -43,7 +43,7 @@ from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 
-STRATEGIES: dict[str, Callable[..., Issued | PendingConfirmation | Queued]] = {
+STRATEGIES: dict[str, Callable[..., Slot | Queued]] = {
     "group_commit": group_commit.issue,
     "pessimistic": pessimistic.issue,
     "optimistic": optimistic.issue,
@@ -138,7 +138,7 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
         # Strategies don't check that the account exists: the foreign key does, at no cost.
         if not await in_thread(User.objects.filter(pk=user_id).exists):
             raise _no_account(user_id) from error
-        log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=str(error))
+        log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=error)
         detail = _("Another request was faster; nothing was done.")
         raise Rejected(detail, code="conflict", retry_after=1) from error
     if isinstance(outcome, Issued):
@@ -152,8 +152,8 @@ async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
 
 def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -> Issued | Queued:
     """The account's coupon or ticket, or its refusal, raised: the campaign is full or its partner away."""
-    campaign, existing = applicants.campaign, applicants.existing.get(user_id)
-    if campaign.strategy == "queue" and not isinstance(existing, Coupon):
+    campaign = applicants.campaign
+    if campaign.strategy == "queue" and not isinstance(applicants.existing.get(user_id), Coupon):
         queued = tickets.first_waiting_tickets(campaign, [user_id]).get(user_id)
         if queued:
             return queued
@@ -162,7 +162,7 @@ def _existing_or_raise(applicants: Applicants, user_id: int, *, is_away: bool) -
     return _confirm_if_pending(eligibility.unwrap(answer))
 
 
-def _confirm_if_pending(outcome: Issued | PendingConfirmation | Queued) -> Issued | Queued:
+def _confirm_if_pending(outcome: Slot | Queued) -> Issued | Queued:
     """The coupon, once the campaign's partner confirms it; for tickets the issuer calls the partner."""
     return confirmation.ask_partner(outcome) if isinstance(outcome, PendingConfirmation) else outcome
 

@@ -24,7 +24,10 @@ REDEEMED = Counter("firstcome_coupons_redeemed", "Coupons redeemed by orders tha
 CAMPAIGN_REDEEMED = BoundedCounter(
     "firstcome_campaign_redeemed", "Coupons of a campaign redeemed by orders that were paid.", "campaign"
 )
-ISSUED, REPEATED, PENDING, CLOSED = "issued", "repeated", "pending", "campaign_closed"
+ISSUED = "issued"
+REPEATED = "repeated"
+PENDING = "pending"
+CLOSED = "campaign_closed"
 
 
 def count_outcomes(outcomes: Sequence[tuple[int, str]]) -> None:

@@ -2,12 +2,13 @@
 newest rows for what must never be. `coupons.audit` checks all rows.
 """
 
-from django.db import connection
-
 from coupons.models import Campaign
 from shop import clock
+from shop.db import bulk_sql
+from shop.observability.gauges import Readings
 
-QUANTITY, ISSUED = "firstcome_campaign_quantity", "firstcome_campaign_issued"
+QUANTITY = "firstcome_campaign_quantity"
+ISSUED = "firstcome_campaign_issued"
 CODES_LEFT = "firstcome_pool_codes_left"
 HELPS = {
     QUANTITY: "Coupons that each of the running campaigns that opened last can issue, as it has codes; "
@@ -15,7 +16,8 @@ HELPS = {
     ISSUED: "Coupons issued of each of these campaigns.",
     CODES_LEFT: "Codes left in the pool of each of these campaigns that has one.",
 }
-MOST_RUNNING, NEWEST = 50, 1_000
+MOST_RUNNING = 50
+NEWEST = 1_000
 # A coupon of the newest ones with another of its account has a duplicate; both unique keys are used.
 COUNT_DUPLICATES = """
 SELECT COUNT(*) FROM (
@@ -34,7 +36,7 @@ SELECT COUNT(*) FROM (
 """
 
 
-def read_running() -> dict[str, dict[str, float]]:
+def read_running() -> Readings:
     campaigns = running()
     pools = [one for one in campaigns if one.code_source == Campaign.CodeSource.POOL]
     return {
@@ -49,9 +51,8 @@ def duplicates() -> int:
 
     It sees the 1,000 newest campaigns, and of the accounts those with one of the 1,000 newest coupons.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT_DUPLICATES, [NEWEST, NEWEST])
-        return int(cursor.fetchone()[0])
+    [[number]] = bulk_sql.fetch(COUNT_DUPLICATES, [NEWEST, NEWEST])
+    return int(number)
 
 
 def running() -> list[Campaign]:

@@ -41,7 +41,7 @@ from shop.journal import journal
 from shop.journal.journal import ActorContext
 from shop.lazy_texts import mark as _
 from shop.observability import logs
-from shop.outbound.backoff import pause_seconds
+from shop.outbound import backoff
 from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 
 log = get_logger(__name__)
@@ -135,7 +135,7 @@ def call_partner(name: str, call: Callable[[Partner], PartnerReply]) -> PartnerR
     except CircuitOpen:
         return NotReached("the partner is unavailable; it is tried again soon")
     except (NotReached, NoAnswer) as error:
-        log.warning("a partner gave no answer", partner=name, reason=str(error))
+        log.warning("a partner gave no answer", partner=name, reason=error)
         return error
 
 
@@ -224,7 +224,8 @@ def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[Issu
     coupon_of = {coupon.account_id: coupon for coupon in coupons}
 
     def result_of(update: ConfirmationUpdate) -> Issued | FirstcomeError | None:
-        key, coupon = update.confirming.key, coupon_of.get(update.confirming.user_id)
+        key = update.confirming.key
+        coupon = coupon_of.get(update.confirming.user_id)
         if settled.get(key) is update:
             return Issued(coupon, is_new=True) if coupon else None
         if coupon:
@@ -271,7 +272,8 @@ def _settle(campaign: Campaign, settled: Collection[ConfirmationUpdate]) -> list
 
 def recover_due() -> int:
     """Recover the confirmations that are due. Returns how many slots became coupons or were released."""
-    began, settled = time.monotonic(), 0
+    began = time.monotonic()
+    settled = 0
     while time.monotonic() - began < PASS_SECONDS and (rows := _claim_due()):
         settled += _recover(rows)
     return settled
@@ -281,7 +283,7 @@ def oldest_age_seconds() -> float:
     """For how many seconds the oldest of them has waited."""
     # Keys are UUIDs of version 7, which sort by creation time.
     taken_at = Confirmation.objects.order_by("pk").values_list("taken_at", flat=True).first()
-    return 0.0 if taken_at is None else (clock.now() - taken_at).total_seconds()
+    return 0.0 if taken_at is None else clock.age_seconds(taken_at)
 
 
 def _claim_due() -> list[Confirmation]:
@@ -289,13 +291,12 @@ def _claim_due() -> list[Confirmation]:
     now = clock.now()
 
     def work() -> list[Confirmation]:
-        is_due = clock.has_come("next_attempt_at", most_seconds=LONGEST_PAUSE_SECONDS)
+        is_due = backoff.is_due(most_seconds=LONGEST_PAUSE_SECONDS)
         due = Confirmation.objects.select_for_update(skip_locked=True).filter(is_due)
         rows = list(due.order_by("next_attempt_at")[:CLAIMED_AT_ONCE])
         for row in rows:
             row.attempts += 1
-            pause = min(pause_seconds(row.attempts), LONGEST_PAUSE_SECONDS)
-            row.next_attempt_at = now + timedelta(seconds=pause)
+            row.next_attempt_at = backoff.retry_at(row.attempts, now, most_seconds=LONGEST_PAUSE_SECONDS)
         Confirmation.objects.bulk_update(rows, ["attempts", "next_attempt_at"])
         return rows
 
@@ -307,7 +308,8 @@ def _claim_due() -> list[Confirmation]:
 def _recover(rows: Sequence[Confirmation]) -> int:
     """Call the partner for each, mark those that are late and unknown to it, and record its other replies."""
     replies = thread_pool.call_at_once(_find_or_register, rows, threads=PARTNER_THREADS)
-    settled, waiting = 0, set[int]()
+    settled = 0
+    waiting = set[int]()
     for row, reply in zip(rows, replies, strict=True):
         if reply is PartnerReply.UNKNOWN:
             _mark_cancelled(row)
@@ -333,7 +335,7 @@ def _record_reply(slot: PendingConfirmation, reply: PartnerReply) -> bool:
         return False
     except IntegrityError as error:
         # One slot that can't be written must not block the others.
-        log.error("a constraint refused a coupon", code=slot.code, error=str(error))
+        log.error("a constraint refused a coupon", code=slot.code, error=error)
         return False
 
 

@@ -7,10 +7,9 @@ twice is still decided only once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -20,7 +19,10 @@ from coupons.redis_keys import call_script, key, require_script, seconds_kept
 from shop.journal.journal import ActorContext
 from shop.redis import locks, redis_client
 
-COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
+COUNTER = "tickets"
+STREAM = "line"
+WAITING = "waiting"
+LEASE = "issuer"
 # An issuer that goes on after its lease does no harm: for a moment there are two.
 LEASE_MILLISECONDS = 5_000
 # Shorter than the time-out of the Redis client.
@@ -94,8 +96,7 @@ return #ARGV / 3
 """
 
 
-@dataclass(frozen=True, slots=True)
-class QueuePosition:
+class QueuePosition(NamedTuple):
     """One account's position in the queue: its ticket and number, and the time and actor of the request.
 
     `entry_id` is the stream's, once the issuer has read the position there.
@@ -190,5 +191,5 @@ def _encode_body(position: QueuePosition) -> bytes:
 def _decode(text: bytes, *, entry_id: str = "") -> QueuePosition:
     number, _, body = text.partition(b" ")
     ticket_id, user_id, at, actor = orjson.loads(body)
-    drawn_at, by = datetime.fromisoformat(at), ActorContext(*actor)
-    return QueuePosition(UUID(ticket_id), int(number), user_id, drawn_at, by, entry_id)
+    drawn_at = datetime.fromisoformat(at)
+    return QueuePosition(UUID(ticket_id), int(number), user_id, drawn_at, ActorContext(*actor), entry_id)

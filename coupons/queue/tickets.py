@@ -9,8 +9,8 @@ appended to the end: it was written while the queue was lost, or its partner has
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Count, Exists, Max, OuterRef, QuerySet, Subquery
@@ -18,7 +18,7 @@ from structlog import get_logger
 
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
+from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued, Slot
 from coupons.metrics import counters
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import stream
@@ -28,6 +28,7 @@ from shop import clock
 from shop.concurrency.batching import Batcher
 from shop.db import open_transaction, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
+from shop.grouping import grouped
 from shop.journal import journal
 from shop.lazy_texts import mark as _
 from shop.observability import tracing
@@ -42,15 +43,14 @@ SECONDS_IN_FLIGHT = 5
 MOST_AT_ONCE = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class EndOfQueue:
+class EndOfQueue(NamedTuple):
     """Where an account that has no ticket may get one: `last_number` is the last waiting number."""
 
     campaign: Campaign
     last_number: int
 
 
-TicketLookup = Issued | PendingConfirmation | Queued | EndOfQueue
+TicketLookup = Slot | Queued | EndOfQueue
 
 
 def read_existing_results(
@@ -59,7 +59,8 @@ def read_existing_results(
     """Each account's coupon, waiting ticket or refusal; `EndOfQueue` if it may get a ticket."""
     user_ids = {request.user_id for request in requests}
     applicants = eligibility.read_campaign(campaign_id, user_ids)
-    campaign, existing = applicants.campaign, applicants.existing
+    campaign = applicants.campaign
+    existing = applicants.existing
     waiting = first_waiting_tickets(campaign, user_ids)
     without_result = user_ids - existing.keys() - waiting.keys()
     numbers = waiting_tickets(campaign_id).order_by("-number").values_list("number", flat=True)
@@ -117,9 +118,7 @@ def record_results(campaign_id: int, outcomes: Mapping[UUID, AllocationResult]) 
     A ticket whose slot is still being confirmed, or being cancelled at the partner, goes on waiting.
     """
     open_transaction.assert_inside()
-    ids: dict[Status, list[UUID]] = {}
-    for ticket_id, outcome in outcomes.items():
-        ids.setdefault(_ticket_status(outcome), []).append(ticket_id)
+    ids = grouped((_ticket_status(outcome), ticket_id) for ticket_id, outcome in outcomes.items())
     waiting = QueueTicket.objects.filter(status=Status.WAITING)
     coupon = Coupon.objects.filter(account=OuterRef("account"), campaign=OuterRef("campaign"))
     for status in (Status.SOLD_OUT, Status.FAILED):

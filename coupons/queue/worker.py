@@ -188,11 +188,10 @@ def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> s
             return set[UUID]().union(*each)
         # Most likely its account was deleted.
         [failed] = positions
-        ids = {"ticket": str(failed.ticket_id), "account": failed.user_id}
-        log.error("a ticket can't be settled", **ids, error=str(error))
-        pending, staying = {}, set[UUID]()
-        detail = _("No coupon can be written for this account.")
-        outcomes[failed.ticket_id] = Rejected(detail, code="failed")
+        log.error("a ticket can't be settled", ticket=failed.ticket_id, account=failed.user_id, error=error)
+        pending = {}
+        staying = set[UUID]()
+        outcomes[failed.ticket_id] = Rejected(_("No coupon can be written for this account."), code="failed")
     if pending:
         by = {position.ticket_id: position.by for position in positions}
         confirm = partial(_confirm_slot, tracing.traceparent())
@@ -284,5 +283,5 @@ def _run_or_none(work: Callable[[], int]) -> int | None:
     except (stream.LeaseTaken, stream.StreamLost, NoTicketSettled):
         return None
     except (Unavailable, Error) as error:
-        log.warning("queues can't be settled for now", error=str(error))
+        log.warning("queues can't be settled for now", error=error)
         return None

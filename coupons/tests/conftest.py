@@ -1,6 +1,5 @@
 """Callers of the API, and the laws of coupons, which hold after each test."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +11,12 @@ from shop.tests.factories import AccountFactory, SuperuserFactory
 
 
 @pytest.fixture
-def unlawful() -> None:
+def unlawful():
     """For a test that leaves a law broken."""
 
 
 @pytest.fixture(autouse=True)
-def _laws_hold(request: pytest.FixtureRequest) -> Iterator[None]:
+def _laws_hold(request: pytest.FixtureRequest):
     """At the end of each test every law of coupons holds."""
     yield
     if request.node.get_closest_marker("django_db") and "unlawful" not in request.fixturenames:
@@ -31,7 +30,7 @@ def anon() -> Api:
 
 @pytest.fixture
 def account() -> User:
-    return AccountFactory.create()
+    return AccountFactory()
 
 
 @pytest.fixture
@@ -41,9 +40,9 @@ def user(account: User) -> Api:
 
 @pytest.fixture
 def staff() -> Api:
-    return client_of(SuperuserFactory.create())
+    return client_of(SuperuserFactory())
 
 
 @pytest.fixture
-def in_the_lab(settings: Any) -> None:
+def in_the_lab(settings: Any):
     settings.LAB = True

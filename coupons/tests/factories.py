@@ -52,7 +52,7 @@ class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
 def campaign_with_codes(code_source: str, *, codes: int = 50, **columns: Any) -> Campaign:
     """A campaign that makes its codes, or one with so many in its pool."""
     has_pool = code_source == Campaign.CodeSource.POOL
-    return CampaignFactory.create(code_source=code_source, codes=codes if has_pool else None, **columns)
+    return CampaignFactory(code_source=code_source, codes=codes if has_pool else None, **columns)
 
 
 def campaign_with_strategy(strategy: str, **columns: Any) -> Campaign:
@@ -70,7 +70,7 @@ def accounts(count: int) -> list[int]:
 
 def coupon_of(campaign: Campaign, account: User | None = None, **columns: Any) -> Coupon:
     """A coupon of the campaign, issued to the account, and then as the columns say."""
-    owner = account or AccountFactory.create()
+    owner = account or AccountFactory()
     code = issuing.issue(campaign_id=campaign.pk, user_id=owner.pk).coupon.code
     Coupon.objects.filter(code=code).update(**columns)
     return Coupon.objects.select_related("campaign").get(code=code)

@@ -47,7 +47,7 @@ def page_of(campaign: Campaign, action: str = "change") -> str:
 
 
 def messages(client: Client, page: str) -> str:
-    return client.get(page).content.decode()
+    return client.get(page).text
 
 
 def press(client: Client, row: Campaign | Coupon, name: str, /, **asked: object) -> Any:
@@ -82,11 +82,11 @@ def test_a_campaign_without_a_quantity_is_for_everybody_unless_its_strategy_need
 
 def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(operator, monkeypatch):
     """Django's own save writes every column, and so the count as the page had read it."""
-    campaign = CampaignFactory.create()
-    owner = AccountFactory.create()
+    campaign = CampaignFactory()
+    owner = AccountFactory()
     clean = Campaign.full_clean
 
-    def issued_meanwhile(self: Campaign, *args: Any, **kwargs: Any) -> None:
+    def issued_meanwhile(self, *args, **kwargs):
         issuing.issue(campaign_id=campaign.pk, user_id=owner.pk)
         clean(self, *args, **kwargs)
 
@@ -101,11 +101,11 @@ def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opene
 
 def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(operator, monkeypatch):
     """Two coupons are issued between the page's checks and its save."""
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     clean = Campaign.full_clean
     opened = fields_of(messages(operator, page_of(campaign)), reason=WHY)
 
-    def issued_afterwards(self: Campaign, *args: Any, **kwargs: Any) -> None:
+    def issued_afterwards(self, *args, **kwargs):
         clean(self, *args, **kwargs)
         coupon_of(campaign)
         coupon_of(campaign)
@@ -118,7 +118,7 @@ def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(operator, monkeyp
 
 
 def test_codes_are_added_or_generated(operator):
-    campaign = CampaignFactory.create(code_source="pool")
+    campaign = CampaignFactory(code_source="pool")
 
     assert add_codes(operator, campaign, codes="ONE\r\nTWO ONE")["Location"] == page_of(campaign)
     assert "2 added, 1 skipped, 2 in all" in messages(operator, page_of(campaign))
@@ -130,7 +130,7 @@ def test_codes_are_added_or_generated(operator):
 
 
 def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator):
-    coupon = coupon_of(CampaignFactory.create())
+    coupon = coupon_of(CampaignFactory())
 
     response = press(operator, coupon, "void", reason="A mistake.")
 
@@ -149,7 +149,7 @@ def test_coupons_tickets_and_codes_are_not_added(operator):
 
 
 def test_a_campaign_is_duplicated_and_scheduled_by_its_buttons(operator):
-    campaign = CampaignFactory.create(name="Spring", closes_at=None)
+    campaign = CampaignFactory(name="Spring", closes_at=None)
     press(operator, campaign, "duplicate", name="Summer", opens_at="2099-06-01T00:00", closes_at="")
     copy = Campaign.objects.latest("pk")
     assert (copy.name, copy.opens_at.isoformat()) == ("Summer", "2099-06-01T00:00:00+00:00")
@@ -163,7 +163,7 @@ def test_a_campaign_is_duplicated_and_scheduled_by_its_buttons(operator):
 
 
 def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_nothing(operator):
-    campaign = CampaignFactory.create(scheduled=True, closes_at=None)
+    campaign = CampaignFactory(scheduled=True, closes_at=None)
     opened = messages(operator, page_of(campaign, "schedule"))
     later = campaign.opens_at + timedelta(days=5)
     campaigns.schedule(campaign_id=campaign.pk, opens_at=later, closes_at=None)
@@ -173,13 +173,13 @@ def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_n
     assert (campaign.opens_at, campaign.closes_at.isoformat()) == (later, "2099-07-01T00:00:00+00:00")
 
     both = press(operator, campaign, "schedule", **fields_of(opened, opens_at="2098-07-01T00:00:00"))
-    assert "This was changed since the page was opened. Open the page again." in both.content.decode()
+    assert "This was changed since the page was opened. Open the page again." in both.text
     campaign.refresh_from_db()
     assert campaign.opens_at == later
 
 
 def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_reverts_nothing(operator):
-    campaign = CampaignFactory.create(scheduled=True, quantity=100)
+    campaign = CampaignFactory(scheduled=True, quantity=100)
     opened = messages(operator, page_of(campaign))
     later = campaign.opens_at + timedelta(days=5)
     campaigns.change(campaign_id=campaign.pk, quantity=500, opens_at=later)
@@ -189,7 +189,7 @@ def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_rev
     assert (campaign.name, campaign.quantity, campaign.opens_at) == ("Better", 500, later)
 
     both = operator.post(page_of(campaign), fields_of(opened, quantity="200", reason=WHY))
-    assert "This was changed since the page was opened. Open the page again." in both.content.decode()
+    assert "This was changed since the page was opened. Open the page again." in both.text
     campaign.refresh_from_db()
     assert campaign.quantity == 500
 
@@ -207,7 +207,7 @@ def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator):
 
 
 def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator):
-    campaign = CampaignFactory.create(name="Spring")
+    campaign = CampaignFactory(name="Spring")
     form = fields_of(messages(operator, page_of(campaign, "duplicate")), opens_at="2099-06-01T00:00")
     first, second = (press(operator, campaign, "duplicate", **form) for _ in range(2))
     copy = Campaign.objects.get(name="Spring (copy)")
@@ -216,7 +216,7 @@ def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator):
 
 
 def test_codes_are_generated_once_however_often_the_form_is_sent(operator):
-    campaign = CampaignFactory.create(code_source="pool")
+    campaign = CampaignFactory(code_source="pool")
     form = to_confirm(operator, page_of(campaign, "add_codes"), count=1_500, reason=WHY)
     assert not PoolCode.objects.exists()
     for _ in range(2):
@@ -227,7 +227,7 @@ def test_codes_are_generated_once_however_often_the_form_is_sent(operator):
 
 @pytest.fixture
 def listed() -> Campaign:
-    return CampaignFactory.create(eligible="listed")
+    return CampaignFactory(eligible="listed")
 
 
 def test_a_file_is_checked_and_then_added_and_any_file_twice(operator, listed):
@@ -279,7 +279,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def campaign() -> Campaign:
-    return CampaignFactory.create(code_source="pool")
+    return CampaignFactory(code_source="pool")
 
 
 upload_page = partial(page_of, action="upload_codes")
@@ -295,7 +295,7 @@ def upload(client: Client, campaign: Campaign, data: bytes) -> list[str]:
 
 
 def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
-    other = CampaignFactory.create()
+    other = CampaignFactory()
     borne = coupon_of(other).code
     pool.add(campaign_id=other.pk, codes=["THEIRS"])
     pool.add(campaign_id=campaign.pk, codes=["OURS"])
@@ -309,7 +309,7 @@ def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
 
 
 def test_a_file_is_added_once_it_is_confirmed_and_codes_that_exist_are_skipped(operator, campaign, folder):
-    CampaignFactory.create(codes=["THEIRS"])
+    CampaignFactory(codes=["THEIRS"])
     sent = to_confirm(operator, upload_page(campaign), **values(b"NEW\nTHEIRS\nNEW\nnew\n"))
     [added], [again] = (said(operator, operator.post(upload_page(campaign), sent)) for _ in range(2))
     assert added == "2 added, 2 skipped, 2 in all."
@@ -361,7 +361,7 @@ def test_a_file_that_is_gone_is_asked_for_again_and_adds_nothing(operator, campa
     [kept] = folder.iterdir()
     assert kept.name.startswith(uploads.PREFIX)
     kept.unlink()
-    assert "Upload it again" in operator.post(upload_page(campaign), sent).content.decode()
+    assert "Upload it again" in operator.post(upload_page(campaign), sent).text
     assert not PoolCode.objects.exists()
 
 
@@ -373,7 +373,7 @@ def test_codes_of_an_unknown_campaign_are_not_found(operator, campaign):
 
 def test_a_file_without_the_csrf_token_is_refused(campaign):
     client = Client(enforce_csrf_checks=True)
-    client.force_login(SuperuserFactory.create())
+    client.force_login(SuperuserFactory())
     sent = values(b"A1\n") | {"form_id": str(uuid7()), "confirmed": "yes"}
     assert client.post(upload_page(campaign), sent).status_code == 403
     assert not PoolCode.objects.exists()
@@ -399,7 +399,7 @@ pool.add(campaign_id=int(sys.argv[1]), codes=[f"C{number}" for number in range(1
 @pytest.mark.boots("another process of the shop")
 @pytest.mark.django_db(transaction=True)
 def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repeat_completes_them():
-    campaign = CampaignFactory.create(code_source="pool")
+    campaign = CampaignFactory(code_source="pool")
     with another_process(ADD_AND_STOP, str(campaign.pk)) as process:
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=30)
@@ -409,7 +409,7 @@ def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repe
     assert broken() == {}
 
     codes = "".join(f"C{number}\n" for number in range(12_000))
-    added = upload(signed_in(SuperuserFactory.create()), campaign, codes.encode())
+    added = upload(signed_in(SuperuserFactory()), campaign, codes.encode())
     assert added == ["9000 added, 3000 skipped, 12000 in all."]
 
 
@@ -419,6 +419,6 @@ def test_a_file_is_not_read_while_two_others_are(operator, campaign, folder):
             assert uploads.reading_slots.acquire(blocking=False)
             others.callback(uploads.reading_slots.release)
         refused = shown(operator, upload_page(campaign), **values(b"A1\n"))
-        assert "Other uploads are being processed" in refused.content.decode()
+        assert "Other uploads are being processed" in refused.text
         assert len(list(folder.iterdir())) == 1, "the file is kept for the next attempt"
     assert upload(operator, campaign, b"A1\n") == ["1 added, 0 skipped, 1 in all."]

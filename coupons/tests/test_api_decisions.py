@@ -14,6 +14,7 @@ from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, campaign_wi
 from coupons.tests.own_partner import NAME, partner_that
 from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import AccountFactory
+from shop.tests.instants import ago, from_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BY_A_COUPON_OR_A_TICKET = pytest.mark.parametrize("strategy", [*TWO_STRATEGIES, "code_pool", "queue"])
@@ -30,8 +31,8 @@ def shown(campaign: Campaign) -> tuple[str, int, int]:
 
 @BY_A_COUPON_OR_A_TICKET
 def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(strategy, user, staff):
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=3, codes=1)
-    ask(client_of(AccountFactory.create()), campaign)
+    campaign = CampaignFactory(strategy=strategy, code_source="pool", quantity=3, codes=1)
+    ask(client_of(AccountFactory()), campaign)
     worker.serve_once()
     assert problem_of(ask(user, campaign)) == (409, "sold_out")
     assert shown(campaign) == ("sold_out", 1, 0)
@@ -51,11 +52,11 @@ EACH_STRATEGY = pytest.mark.parametrize(
 
 @EACH_STRATEGY
 def test_a_pool_that_never_had_a_code_is_not_sold_out_but_awaits_codes(strategy, user, staff):
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=70_000)
+    campaign = CampaignFactory(strategy=strategy, code_source="pool", quantity=70_000)
     for _ in range(2):
         assert problem_of(ask(user, campaign)) == (409, "campaign_not_open")
     assert shown(campaign) == ("awaiting_codes", 0, 0)
-    listed = client_of().get("/campaigns").json()["results"]
+    listed = client_of().rows("/campaigns")
     assert [(one["status"], one["remaining"]) for one in listed] == [("awaiting_codes", 0)]
 
     assert staff.post(f"/campaigns/{campaign.pk}/codes", {"codes": ["SPRING-1"]}).status_code == 201
@@ -76,12 +77,12 @@ def test_a_pool_that_never_had_a_code_is_not_sold_out_but_awaits_codes(strategy,
 )
 def test_a_pool_without_codes_is_scheduled_closed_or_paused_first(terms, status):
     times = {name: timezone.now() + after for name, after in terms.items()}
-    campaign = CampaignFactory.create(code_source="pool", quantity=5, **times)
+    campaign = CampaignFactory(code_source="pool", quantity=5, **times)
     assert campaign.status_at(timezone.now()) == status
 
 
 def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaining(user, staff):
-    campaign = CampaignFactory.create(code_source="pool", quantity=5, codes=2)
+    campaign = CampaignFactory(code_source="pool", quantity=5, codes=2)
     code = ask(user, campaign).json()["code"]
 
     assert staff.post(f"/coupons/{code}/void", {"reason": "stolen"}).status_code == 200
@@ -92,8 +93,8 @@ def test_a_void_code_of_a_pool_is_not_issued_again_and_does_not_count_as_remaini
 
 
 def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(staff):
-    campaign = CampaignFactory.create()
-    disabled = AccountFactory.create(is_active=False)
+    campaign = CampaignFactory()
+    disabled = AccountFactory(is_active=False)
 
     for user_id in (10**9, disabled.pk):
         answer = ask(staff, campaign, user=user_id)
@@ -107,7 +108,7 @@ def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(st
 def test_a_request_before_the_campaign_opens_is_409_with_the_seconds_until_then_and_gets_no_ticket(
     strategy, user
 ):
-    answer = ask(user, campaign_with_strategy(strategy, opens_at=timezone.now() + timedelta(hours=1)))
+    answer = ask(user, campaign_with_strategy(strategy, opens_at=from_now(hours=1)))
 
     assert problem_of(answer) == (409, "campaign_not_open")
     assert 3_500 < int(answer["Retry-After"]) <= 3_600
@@ -118,13 +119,13 @@ def test_a_request_before_the_campaign_opens_is_409_with_the_seconds_until_then_
 def test_a_request_after_a_failed_ticket_draws_a_new_one_at_the_end_of_the_queue(
     user, account, tmp_path, settings
 ):
-    campaign = CampaignFactory.create(strategy="queue", partner=NAME)
+    campaign = CampaignFactory(strategy="queue", partner=NAME)
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
         failed = ask(user, campaign)
         worker.serve_once()
     assert user.get(failed["Location"]).json() == failed.json() | {"status": "failed"}
     with partner_that(folder=tmp_path, settings=settings):
-        assert ask(client_of(AccountFactory.create()), campaign).json()["ahead"] == 0
+        assert ask(client_of(AccountFactory()), campaign).json()["ahead"] == 0
 
         again = ask(user, campaign)
 
@@ -137,9 +138,9 @@ def test_a_request_after_a_failed_ticket_draws_a_new_one_at_the_end_of_the_queue
 
 
 def test_a_request_after_a_failed_ticket_is_refused_while_the_campaign_issues_nothing(user):
-    campaign = CampaignFactory.create(strategy="queue")
+    campaign = CampaignFactory(strategy="queue")
     failed = ask(user, campaign)
-    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
+    campaigns.change(campaign_id=campaign.pk, closes_at=ago(seconds=1))
     worker.serve_once()
 
     assert user.get(failed["Location"]).json()["status"] == "failed"

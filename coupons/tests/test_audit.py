@@ -22,7 +22,7 @@ VOID = ["CODE-2", "CODE-3"]
 
 @pytest.fixture
 def campaign() -> Campaign:
-    campaign = CampaignFactory.create(quantity=20)
+    campaign = CampaignFactory(quantity=20)
     allocated(campaign, *accounts(10))
     issued_coupons.void(code=coupon_at(campaign, 3).code, reason="A mistake.")
     return campaign
@@ -31,7 +31,7 @@ def campaign() -> Campaign:
 @pytest.fixture
 def with_pool() -> Campaign:
     codes = [f"CODE-{number}" for number in range(1, 9)]
-    campaign = CampaignFactory.create(quantity=20, code_source="pool", codes=codes)
+    campaign = CampaignFactory(quantity=20, code_source="pool", codes=codes)
     allocated(campaign, *accounts(5))
     issued_coupons.void(code="CODE-3", reason="A mistake.")
     return campaign
@@ -72,7 +72,7 @@ def test_a_sound_shop_breaks_no_law(campaign, with_pool):
 @pytest.mark.parametrize("taken_by", ["coupon", "pool code"])
 def test_l3_names_a_campaign_whose_shared_code_is_another_code(campaign, with_pool, taken_by):
     code = coupon_at(campaign, 1).code if taken_by == "coupon" else "CODE-8"
-    shared = CampaignFactory.create(code_source="shared", shared_code=code)
+    shared = CampaignFactory(code_source="shared", shared_code=code)
 
     assert broken() == {"L3": [str(shared.pk)]}
     assert audit.codes_are_counted([shared.pk]).offenders == [str(shared.pk)]
@@ -80,7 +80,7 @@ def test_l3_names_a_campaign_whose_shared_code_is_another_code(campaign, with_po
 
 def test_l1_names_campaigns_whose_counters_are_wrong(campaign):
     set_columns(campaign, issued=F("issued") - 1)
-    empty = CampaignFactory.create(issued=1)
+    empty = CampaignFactory(issued=1)
 
     assert broken()["L1"] == [str(campaign.pk), str(empty.pk)]
 
@@ -152,7 +152,7 @@ def test_an_audit_takes_as_many_statements_however_many_coupons(campaign):
     with CaptureQueriesContext(connection) as few:
         audit.audit()
     for _ in range(30):
-        coupon_of(CampaignFactory.create(opens_at=timezone.now()))
+        coupon_of(CampaignFactory(opens_at=timezone.now()))
     with CaptureQueriesContext(connection) as many:
         audit.audit()
 

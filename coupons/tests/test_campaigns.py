@@ -19,7 +19,7 @@ from shop.tests.factories import reloaded, set_columns
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
-TERMS: campaigns.Terms = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}
+TERMS = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}
 
 
 def faults(work: Any) -> list[tuple[str, str]]:
@@ -30,9 +30,9 @@ def faults(work: Any) -> list[tuple[str, str]]:
 
 def test_the_unsafe_strategy_asks_no_partner(settings):
     settings.LAB = True
-    unsafe = CampaignFactory.create(strategy="unsafe")
-    asking = CampaignFactory.create(partner="convenience_store")
-    wrong: campaigns.Terms = {**TERMS, "strategy": "unsafe", "partner": "convenience_store"}
+    unsafe = CampaignFactory(strategy="unsafe")
+    asking = CampaignFactory(partner="convenience_store")
+    wrong = {**TERMS, "strategy": "unsafe", "partner": "convenience_store"}
 
     for work in (
         partial(campaigns.create, **wrong),
@@ -53,7 +53,7 @@ def test_the_unsafe_strategy_asks_no_partner(settings):
     ],
 )
 def test_the_database_refuses_what_makes_no_sense(columns, constraint):
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
 
     with pytest.raises(DatabaseError, match=constraint), transaction.atomic():
         set_columns(campaign, **columns)
@@ -82,7 +82,7 @@ def test_the_status_follows_from_time_and_count(opens_at, closes_at, issued, sta
 
 
 def test_the_quantity_goes_down_to_what_is_issued_and_being_confirmed_and_no_further(unlawful):
-    campaign = CampaignFactory.create(quantity=10)
+    campaign = CampaignFactory(quantity=10)
     coupon_of(campaign)
     Campaign.objects.update(confirming=2)
 
@@ -98,7 +98,7 @@ PERCENT = {"discount_type": "percent", "discount_value": 5}
 @in_one_test("terms", [PERCENT, {"strategy": "unsafe"}, *({name: FIXED[name]} for name in FIXED)])
 def test_terms_that_coupons_depend_on_are_fixed_once_there_is_one(terms, settings):
     settings.LAB = True
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     before = Campaign.objects.filter(pk=campaign.pk).values(*terms).get()
     campaigns.change(campaign_id=campaign.pk, **terms)
     campaigns.change(campaign_id=campaign.pk, **before)
@@ -110,7 +110,7 @@ def test_terms_that_coupons_depend_on_are_fixed_once_there_is_one(terms, setting
 
 def test_a_campaign_of_the_lab_can_be_changed_elsewhere_too(settings):
     settings.LAB = False
-    campaign = CampaignFactory.create(strategy="unsafe")
+    campaign = CampaignFactory(strategy="unsafe")
 
     assert campaigns.change(campaign_id=campaign.pk, strategy="unsafe", name="Old").name == "Old"
 
@@ -120,7 +120,7 @@ LATER, LATER_STILL = NOW + timedelta(days=1), NOW + timedelta(days=2)
 
 def test_a_duplicate_has_the_same_terms_a_new_name_and_neither_codes_nor_coupons():
     terms = {"code_source": "pool", "quantity": 50, "min_order_amount": 7, "closes_at": LATER}
-    original = CampaignFactory.create(**terms, codes=5)
+    original = CampaignFactory(**terms, codes=5)
     coupon_of(original)
 
     copy = campaigns.duplicate(campaign_id=original.pk, name="Again", opens_at=LATER, closes_at=LATER_STILL)
@@ -135,7 +135,7 @@ def test_a_duplicate_has_the_same_terms_a_new_name_and_neither_codes_nor_coupons
 
 
 def test_a_duplicate_is_scheduled_in_the_future():
-    wrong = partial(campaigns.duplicate, campaign_id=CampaignFactory.create().pk, name="Again")
+    wrong = partial(campaigns.duplicate, campaign_id=CampaignFactory().pk, name="Again")
     assert faults(lambda: wrong(opens_at=NOW)) == [("opens_at", "not_in_future")]
     assert faults(lambda: wrong(opens_at=LATER, closes_at=NOW)) == [("closes_at", "not_in_future")]
     too_early = partial(wrong, opens_at=LATER_STILL, closes_at=LATER)
@@ -146,13 +146,13 @@ def test_a_duplicate_is_scheduled_in_the_future():
 
 
 def test_a_campaign_is_scheduled_until_it_opens_and_its_closing_afterwards():
-    scheduled = CampaignFactory.create(scheduled=True)
+    scheduled = CampaignFactory(scheduled=True)
     campaigns.schedule(campaign_id=scheduled.pk, opens_at=LATER, closes_at=LATER_STILL)
     scheduled.refresh_from_db()
     assert (scheduled.opens_at, scheduled.closes_at) == (LATER, LATER_STILL)
     assert JournalLine.objects.filter(what="campaign.changed").count() == 1
 
-    opened = CampaignFactory.create()
+    opened = CampaignFactory()
     set_times = partial(campaigns.schedule, campaign_id=opened.pk)
     assert refusal(lambda: set_times(opens_at=LATER, closes_at=None)) == "campaign_has_opened"
     past = [("closes_at", "not_in_future")]

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from coupons.campaigns import campaigns
 from coupons.codes import pool
@@ -14,17 +13,13 @@ from coupons.tests.test_campaigns import TERMS
 from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.clients import Api, client_of, faults, problem_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.instants import from_now
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 NEW = {"name": "Drop", "quantity": 10, "discount": {"type": "amount", "value": 1_000}}
-
-
-def faults(response: Any) -> list[tuple[str, str]]:
-    assert problem_of(response) == (400, "invalid")
-    return [(fault["field"], fault["code"]) for fault in response.json()["errors"]]
 
 
 def ids(response: Any) -> list[int]:
@@ -50,7 +45,7 @@ def test_staff_create_a_campaign(staff):
 
 
 def test_every_term_of_a_campaign_can_be_given(staff):
-    opens_at = (timezone.now() + timedelta(days=1)).replace(microsecond=0)
+    opens_at = (from_now(days=1)).replace(microsecond=0)
     times = {"opens_at": opens_at.isoformat(), "closes_at": (opens_at + timedelta(days=1)).isoformat()}
     discount = {"type": "percent", "value": 15, "min_order_amount": 5_000, "max_discount_amount": 900}
     same = {"name": "쿠폰", "strategy": "pessimistic", "quantity": 5, "code_source": "pool"}
@@ -92,11 +87,11 @@ def test_a_wrong_campaign_is_refused_by_its_field(staff, change, expected, setti
 
 
 def test_all_callers_see_campaigns_except_closed_ones(anon, user, staff):
-    open_one = CampaignFactory.create()
-    scheduled = CampaignFactory.create(scheduled=True)
-    full = CampaignFactory.create(quantity=1)
+    open_one = CampaignFactory()
+    scheduled = CampaignFactory(scheduled=True)
+    full = CampaignFactory(quantity=1)
     coupon_of(full)
-    closed = CampaignFactory.create(closed=True)
+    closed = CampaignFactory(closed=True)
 
     for client in (anon, user):
         assert ids(client.get("/campaigns")) == [full.pk, scheduled.pk, open_one.pk]
@@ -121,7 +116,7 @@ def test_all_callers_see_campaigns_except_closed_ones(anon, user, staff):
     ],
 )
 def test_staff_calls_are_refused_to_others_whatever_the_object(anon, user, method, path, body):
-    powerless = client_of(AccountFactory.create(is_staff=True))
+    powerless = client_of(AccountFactory(is_staff=True))
     arguments = [] if body is None else [body]
 
     assert problem_of(getattr(anon, method)(path, *arguments)) == (401, "not_authenticated")
@@ -130,15 +125,15 @@ def test_staff_calls_are_refused_to_others_whatever_the_object(anon, user, metho
 
 
 def test_staff_need_the_permission_for_what_they_change():
-    adder = AccountFactory.create(is_staff=True, permissions=["coupons.add_campaign"])
-    campaign = CampaignFactory.create()
+    adder = AccountFactory(is_staff=True, permissions=["coupons.add_campaign"])
+    campaign = CampaignFactory()
 
     assert client_of(adder).post("/campaigns", NEW).status_code == 201
     assert problem_of(client_of(adder).patch(f"/campaigns/{campaign.pk}", {})) == (403, "permission_denied")
 
 
 def test_staff_change_what_they_give(staff):
-    campaign = CampaignFactory.create(name="Before", max_discount_amount=500)
+    campaign = CampaignFactory(name="Before", max_discount_amount=500)
 
     given = {"name": "After", "quantity": 7, "discount": {"value": 2_000}, "closes_at": None}
     response = staff.patch(f"/campaigns/{campaign.pk}", given)
@@ -155,7 +150,7 @@ def test_staff_change_what_they_give(staff):
 
 
 def test_staff_add_codes_and_see_the_pool(staff):
-    campaign = CampaignFactory.create(code_source="pool")
+    campaign = CampaignFactory(code_source="pool")
     path = f"/campaigns/{campaign.pk}/codes"
 
     first = staff.post(path, {"codes": ["A", "B"]})
@@ -168,13 +163,13 @@ def test_staff_add_codes_and_see_the_pool(staff):
     assert (first.status_code, first.json()) == (201, {"added": 2, "skipped": [], "total": 2})
     assert second.json() == {"added": 1, "skipped": ["B"], "total": 3}
     assert third.json() == {"added": 2, "skipped": [], "total": 5}
-    rows = staff.get(path).json()["results"]
+    rows = staff.rows(path)[::-1]
     expected = [(issued.code, "issued", 1), (voided.code, "void", 2), ("C", "available", None)]
     assert [(row["code"], row["status"], row["position"]) for row in rows[:3]] == expected
     assert set(rows[0]) == {"code", "status", "position", "added_at"}
     assert [len(row["code"]) for row in rows[3:]] == [14, 14]
-    assert [row["code"] for row in staff.get(f"{path}?status=void").json()["results"]] == ["B"]
-    assert len(staff.get(f"{path}?status=available").json()["results"]) == 3
+    assert [row["code"] for row in staff.rows(f"{path}?status=void")] == ["B"]
+    assert len(staff.rows(f"{path}?status=available")) == 3
     assert faults(staff.get(f"{path}?status=lost")) == [("status", "literal_error")]
 
 
@@ -189,14 +184,14 @@ def test_staff_add_codes_and_see_the_pool(staff):
     ],
 )
 def test_wrong_codes_are_refused(staff, body, field):
-    campaign = CampaignFactory.create(code_source="pool")
+    campaign = CampaignFactory(code_source="pool")
 
     assert [name for name, _ in faults(staff.post(f"/campaigns/{campaign.pk}/codes", body))] == [field]
     assert not PoolCode.objects.exists()
 
 
 def test_staff_rename_available_codes(staff):
-    campaign = CampaignFactory.create(code_source="pool")
+    campaign = CampaignFactory(code_source="pool")
     path = f"/campaigns/{campaign.pk}/codes"
     pool.add(campaign_id=campaign.pk, codes=["FIRST", "OLD", "OTHER"])
     coupon_of(campaign)
@@ -213,7 +208,7 @@ def test_staff_rename_available_codes(staff):
 
 
 def test_the_journal_has_the_actor_of_a_creation_and_of_a_change():
-    maker, changer = SuperuserFactory.create(), SuperuserFactory.create()
+    maker, changer = SuperuserFactory(), SuperuserFactory()
     made = client_of(maker).post("/campaigns", NEW).json()
     client_of(changer).patch(f"/campaigns/{made['id']}", {"quantity": 1_000, "name": "Drop"})
     client_of(changer).patch(f"/campaigns/{made['id']}", {"name": "Drop"})
@@ -236,16 +231,16 @@ def test_only_staff_see_the_shared_code(staff):
 
     assert (created.status_code, created.json()["shared_code"]) == (201, "AUTUMN")
     address = f"/campaigns/{created.json()['id']}"
-    for client, code in ((staff, "AUTUMN"), (client_of(AccountFactory.create()), None)):
-        [in_list] = [one for one in client.get("/campaigns").json()["results"] if one["name"] == "Autumn"]
+    for client, code in ((staff, "AUTUMN"), (client_of(AccountFactory()), None)):
+        [in_list] = [one for one in client.rows("/campaigns") if one["name"] == "Autumn"]
         for body in (client.get(address).json(), in_list):
             assert (body["shared_code"], body["code_source"]) == (code, "shared")
             assert (body["first_order_only"], body["eligible"], body["products"]) == (True, "listed", [])
 
 
 def test_a_shared_code_is_unique_among_all_codes_and_its_campaign_has_no_partner_and_no_queue(staff):
-    pooled = CampaignFactory.create(code_source="pool", codes=["POOLED"])
-    own = coupon_of(CampaignFactory.create()).code
+    pooled = CampaignFactory(code_source="pool", codes=["POOLED"])
+    own = coupon_of(CampaignFactory()).code
     assert staff.post("/campaigns", SHARED).status_code == 201
 
     for taken in ("AUTUMN", "POOLED", own):
@@ -254,7 +249,7 @@ def test_a_shared_code_is_unique_among_all_codes_and_its_campaign_has_no_partner
     assert staff.post("/campaigns", SHARED | {"shared_code": "autumn"}).status_code == 201, "case counts"
     assert pool.add(campaign_id=pooled.pk, codes=["AUTUMN", "FREE"]).skipped == ["AUTUMN"]
 
-    def fields(**terms: Any) -> list[tuple[str, str]]:
+    def fields(**terms):
         return faults(staff.post("/campaigns", SHARED | {"shared_code": "NEXT"} | terms))
 
     assert fields(shared_code=None) == [("shared_code", "required")]
@@ -286,28 +281,28 @@ WHY = {"reason": "The price is wrong."}
 
 @pytest.fixture
 def pauser() -> Api:
-    return client_of(AccountFactory.create(is_staff=True, permissions=["coupons.change_campaign"]))
+    return client_of(AccountFactory(is_staff=True, permissions=["coupons.change_campaign"]))
 
 
 @pytest.fixture
 def campaign() -> Campaign:
-    return CampaignFactory.create(name="Spring")
+    return CampaignFactory(name="Spring")
 
 
 def test_a_paused_campaign_is_409_until_it_is_resumed(pauser, campaign):
-    owner, late, body = AccountFactory.create(), AccountFactory.create(), {"campaign": campaign.pk}
+    owner, late, body = AccountFactory(), AccountFactory(), {"campaign": campaign.pk}
     code = client_of(owner).post("/coupons", body).json()["code"]
 
     answer = pauser.post(f"/campaigns/{campaign.pk}/pause", WHY)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "paused")
     assert answer.json() == client_of().get(f"/campaigns/{campaign.pk}").json()
-    assert [row["status"] for row in client_of().get("/campaigns").json()["results"]] == ["paused"]
+    assert [row["status"] for row in client_of().rows("/campaigns")] == ["paused"]
     refused = client_of(late).post("/coupons", body)
     assert problem_of(refused) == (409, "campaign_paused")
     assert "Spring is paused" in refused.json()["detail"]
     assert "Retry-After" not in refused
-    issuer = client_of(AccountFactory.create(is_staff=True, permissions=["coupons.add_coupon"]))
+    issuer = client_of(AccountFactory(is_staff=True, permissions=["coupons.add_coupon"]))
     assert problem_of(issuer.post("/coupons", body | {"user": late.pk})) == (409, "campaign_paused")
     again = client_of(owner).post("/coupons", body)
     assert (again.status_code, again.json()["code"]) == (200, code)
@@ -319,8 +314,8 @@ def test_a_paused_campaign_is_409_until_it_is_resumed(pauser, campaign):
 
 
 def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(pauser):
-    campaign = CampaignFactory.create(strategy="queue")
-    owner, body = client_of(AccountFactory.create()), {"campaign": campaign.pk}
+    campaign = CampaignFactory(strategy="queue")
+    owner, body = client_of(AccountFactory()), {"campaign": campaign.pk}
     ticket = owner.post("/coupons", body).json()["id"]
     pauser.post(f"/campaigns/{campaign.pk}/pause", WHY)
 
@@ -329,7 +324,7 @@ def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(pauser):
     assert (again.status_code, again.json()["id"], again.json()["status"]) == (202, ticket, "waiting")
     shown = owner.get(f"/queue-tickets/{ticket}")
     assert (shown.json()["status"], "Retry-After" in shown) == ("waiting", True)
-    assert problem_of(client_of(AccountFactory.create()).post("/coupons", body)) == (409, "campaign_paused")
+    assert problem_of(client_of(AccountFactory()).post("/coupons", body)) == (409, "campaign_paused")
 
 
 @in_one_test(
@@ -351,7 +346,7 @@ def test_without_a_proper_reason_it_is_400_and_nothing_changes(pauser, campaign,
 
 @pytest.mark.django_db(transaction=True)
 def test_of_20_campaigns_created_at_once_with_one_shared_code_one_has_it():
-    terms: campaigns.Terms = {**TERMS, "code_source": "shared", "shared_code": "AUTUMN"}
+    terms = {**TERMS, "code_source": "shared", "shared_code": "AUTUMN"}
     outcomes = race([lambda: campaigns.create(**terms)] * 20)
 
     created = [outcome for outcome in outcomes if isinstance(outcome, Campaign)]

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from shop.management.commands import rebuild_redis
 from shop.redis import redis_client
 from shop.tests.factories import set_columns
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,7 +93,7 @@ def over_and_over(work: Callable[[], Any], *, least: int = 3) -> Iterator[None]:
     assert times >= least
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_300_of_450_requests_from_three_processes_get_one_of_300_codes():
     campaign = campaign_of(300)
     everyone = accounts(450)
@@ -195,7 +195,7 @@ def test_a_partners_refusal_returns_the_code_to_the_list():
 def test_codes_that_a_partner_refuses_are_issued_to_repeated_requests(tmp_path, settings):
     campaign = campaign_of(100, partner="convenience_store")
 
-    def issue_until_final(user_id: int) -> str:
+    def issue_until_final(user_id):
         while True:
             try:
                 return issue(campaign, user_id)
@@ -248,7 +248,7 @@ def test_a_code_of_a_process_killed_after_its_commit_is_not_issued_again(monkeyp
 def test_generating_codes_does_not_block_requests():
     campaign = campaign_of(50)
 
-    def ask(user_ids: Sequence[int]) -> int:
+    def ask(user_ids):
         race(issue_calls(campaign.pk, user_ids))
         return campaign.pool.count() - 50
 
@@ -262,7 +262,7 @@ def test_generating_codes_does_not_block_requests():
 
 @pytest.fixture
 def campaign() -> Campaign:
-    return CampaignFactory.create(strategy="code_pool", code_source="pool", quantity=1_000)
+    return CampaignFactory(strategy="code_pool", code_source="pool", quantity=1_000)
 
 
 def add(campaign: Campaign, *codes: str) -> None:
@@ -388,7 +388,7 @@ def test_all_keys_of_a_list_share_a_slot_of_a_cluster_and_expire(campaign):
     take(campaign, 1)
     pool_list.fill(campaign, after_id=10**9)
 
-    keys: Any = redis_client.client().keys("firstcome:*codes*")
+    keys = redis_client.client().keys("firstcome:*codes*")
 
     assert len(keys) == 5
     assert len({key_slot(one) for one in keys}) == 1

@@ -17,7 +17,6 @@ from django.utils import timezone
 
 from coupons import partners, tasks
 from coupons.allocation import writes
-from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, PoolCode
 from coupons.partners import confirmation
@@ -30,6 +29,7 @@ from coupons.tests.own_partner import NAME, Killed, crash, issued, partner_that,
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.errors import Unavailable
+from shop.tests.instants import ago
 from shop.tests.racing import race, wait_until
 from shop.tests.samples import exposed
 from shop.tests.second_connection import holding
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def campaign() -> Campaign:
-    return CampaignFactory.create(partner=NAME, code_source="pool", quantity=3, codes=3)
+    return CampaignFactory(partner=NAME, code_source="pool", quantity=3, codes=3)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def user_id() -> int:
 
 def let_time_pass(seconds: float) -> None:
     """Date every slot back by so many seconds, and make it due for the sweeper."""
-    due = timezone.now() - timedelta(seconds=1)
+    due = ago(seconds=1)
     Confirmation.objects.update(taken_at=F("taken_at") - timedelta(seconds=seconds), next_attempt_at=due)
 
 
@@ -130,14 +130,14 @@ def test_the_next_sweeper_continues_after_one_killed_between_marking_and_cancell
 
 def test_slots_of_a_campaign_that_stays_locked_hold_up_no_others(campaign, own_partner, monkeypatch):
     """One of its slots waits for the lock, and its others are left to a later pass."""
-    other = CampaignFactory.create(partner=NAME, quantity=3)
+    other = CampaignFactory(partner=NAME, quantity=3)
     for user_id in accounts(3):
         slot_of(campaign, user_id)
     slot_of(other, accounts(1)[0])
-    attempted: list[int] = []
+    attempted = []
     confirm = confirmation.confirm
 
-    def noted(slot: PendingConfirmation) -> Issued:
+    def noted(slot):
         attempted.append(slot.campaign_id)
         return confirm(slot)
 
@@ -220,7 +220,7 @@ def test_a_key_unknown_to_the_partner_is_registered_by_the_sweeper(campaign, use
 
 
 def test_concurrent_requests_and_sweepers_make_one_coupon_of_each_slot(own_partner):
-    campaign = CampaignFactory.create(partner=NAME, code_source="pool", quantity=40, codes=40)
+    campaign = CampaignFactory(partner=NAME, code_source="pool", quantity=40, codes=40)
     everyone = accounts(40)
     taken = [slot_of(campaign, user_id) for user_id in everyone]
     let_time_pass(0)
@@ -237,7 +237,7 @@ def test_concurrent_requests_and_sweepers_make_one_coupon_of_each_slot(own_partn
 
 
 def test_an_unavailable_partner_costs_a_sweep_little_and_no_account_its_slot(own_partner, settings):
-    campaign = CampaignFactory.create(partner=NAME, quantity=200)
+    campaign = CampaignFactory(partner=NAME, quantity=200)
     assert len(race([lambda id=id: slot_of(campaign, id) for id in accounts(200)])) == 200
     with hanging_partner(settings):
         let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
@@ -258,7 +258,7 @@ def test_a_hanging_partner_blocks_few_threads_and_those_not_for_long(own_partner
     """60 concurrent requests, 3 permits: each is answered within the time-out and the wait for a permit."""
     settings.WEB_THREADS, settings.PARTNER_TIMEOUT_SECONDS = 8, 0.5
     confirmation.reset()
-    campaign = CampaignFactory.create(partner=NAME, quantity=100)
+    campaign = CampaignFactory(partner=NAME, quantity=100)
     with hanging_partner(settings) as connected:
         began = time.monotonic()
         assert set(raced(campaign, accounts(60))) <= {"unavailable", "partner_failed"}
@@ -268,7 +268,7 @@ def test_a_hanging_partner_blocks_few_threads_and_those_not_for_long(own_partner
 
 
 def test_during_the_trial_call_to_a_partner_no_other_request_takes_a_slot(own_partner, settings):
-    campaign = CampaignFactory.create(partner=NAME, quantity=100)
+    campaign = CampaignFactory(partner=NAME, quantity=100)
     with hanging_partner(settings):
         settings.PARTNER_TIMEOUT_SECONDS = 0.2
         race(issue_calls(campaign.pk, accounts(confirmation.FAILURES)))
@@ -330,10 +330,10 @@ def test_metrics_have_the_number_and_age_of_open_confirmations(campaign, user_id
 def test_a_sweeper_that_fails_does_not_stop_the_others(monkeypatch):
     swept = []
 
-    def failing() -> int:
+    def failing():
         raise ValueError("a campaign that can't be healed")
 
-    def working() -> int:
+    def working():
         return swept.append("working") or 3
 
     monkeypatch.setattr(tasks, "SWEEPERS", [working, failing, working])

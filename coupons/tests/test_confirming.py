@@ -8,7 +8,6 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from uuid import UUID, uuid4
@@ -21,7 +20,7 @@ from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.partners import confirmation
-from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
+from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
@@ -82,7 +81,7 @@ def test_a_refusal_leaves_nothing_and_the_campaign_is_open(strategy, user, own_p
     assert problem_of(refused) == (502, "partner_failed")
     assert (left(campaign), broken()) == ((0, 0, 0, 0), {})
 
-    issued_to_another = client_of(AccountFactory.create()).post("/coupons", body)
+    issued_to_another = client_of(AccountFactory()).post("/coupons", body)
     assert issued_to_another.status_code == 201, issued_to_another.content
     assert [issued_to_another.json()["code"]] == registered(own_partner)
     assert user.post("/coupons", body).json()["code"] == "sold_out"
@@ -265,12 +264,12 @@ def _sweep_for_a_while() -> None:
 KEY = UUID("00000000-0000-7000-8000-000000000001")
 CODE = "CODE"
 REGISTRATION = {"id": "reg_1", "key": str(KEY), "code": CODE, "status": "registered", "asked": 1}
-CALLS: dict[str, Callable[[Partner], PartnerReply]] = {
+CALLS = {
     "register": lambda partner: partner.register(KEY, CODE),
     "find": lambda partner: partner.find(KEY),
     "cancel": lambda partner: partner.cancel(KEY),
 }
-INVALID: list[tuple[int, bytes]] = [
+INVALID = [
     (500, orjson.dumps(REGISTRATION)),
     (503, b""),
     (201, b"not json"),
@@ -312,7 +311,7 @@ def test_a_refused_connection_is_not_reached_and_a_time_out_is_no_answer():
 
 
 def test_an_invalid_reply_is_no_answer():
-    believed: list[tuple[str, int, bytes, PartnerReply]] = []
+    believed = []
     status, body = 0, b""
     with canned_shop.running() as server:
         server.answer, partner = lambda sent: Answer(status, body), ConvenienceStore(server.address, 2.0)

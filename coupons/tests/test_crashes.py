@@ -5,7 +5,6 @@ killed is what it has left in Redis.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from scripts.stack import ports
 from scripts.tests.simulator import everything, running, serving
 from shop.errors import Unavailable
 from shop.redis import redis_client
+from shop.tests.instants import ago
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
 from shop.tests.waiting import in_background
@@ -54,7 +54,7 @@ MANNERS = ("--failure-rate", "0.1", "--late-rate", "0", "--silent-rate", "0.02",
 def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(strategy, own_redis, tmp_path):
     campaigns = [pooled_drop(strategy)]
     if strategy != "code_pool":
-        campaigns.append(CampaignFactory.create(strategy=strategy, quantity=QUANTITY))
+        campaigns.append(CampaignFactory(strategy=strategy, quantity=QUANTITY))
 
     with Load(campaigns, accounts(ACCOUNTS), folder=tmp_path, REDIS_URL=own_redis.url) as load:
         befall(load, own_redis)
@@ -96,7 +96,7 @@ def test_a_partner_knows_exactly_the_coupons_there_are_whatever_breaks(
 
 def test_the_same_load_breaks_the_law_without_locks(own_redis, tmp_path, unlawful):
     """The twin: the strategy without a lock breaks under the load that the others withstand."""
-    campaign = CampaignFactory.create(strategy="unsafe", quantity=QUANTITY)
+    campaign = CampaignFactory(strategy="unsafe", quantity=QUANTITY)
 
     with Load([campaign], accounts(ACCOUNTS), folder=tmp_path, REDIS_URL=own_redis.url, LAB="1") as load:
         befall(load, own_redis)
@@ -108,7 +108,7 @@ def test_the_same_load_breaks_the_law_without_locks(own_redis, tmp_path, unlawfu
 def pooled_drop(strategy: str, **columns: Any) -> Campaign:
     """A campaign with as many codes as there are coupons."""
     columns |= {"strategy": strategy, "quantity": QUANTITY, "code_source": "pool"}
-    return CampaignFactory.create(**columns, codes=QUANTITY)
+    return CampaignFactory(**columns, codes=QUANTITY)
 
 
 def befall(load: Load, redis: OwnRedis) -> None:
@@ -243,7 +243,7 @@ def test_redis_is_flushed_while_tickets_are_drawn_and_settled(redis_server):
     campaign = line_of(quantity=900)
     everyone = accounts(1_000)
 
-    def is_settled() -> bool:
+    def is_settled():
         tasks.sweep()
         return not QueueTicket.objects.filter(status="waiting").exists()
 
@@ -434,5 +434,5 @@ def pending(campaign: Campaign) -> int:
 
 
 def make_older(campaign: Campaign) -> None:
-    long_ago = timezone.now() - timedelta(minutes=1)
+    long_ago = ago(minutes=1)
     QueueTicket.objects.filter(campaign=campaign).update(created_at=long_ago)

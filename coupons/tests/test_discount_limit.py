@@ -32,7 +32,7 @@ def bound(settings):
 @pytest.fixture
 def clerk() -> User:
     rights = ["coupons.add_campaign", "coupons.change_campaign", "coupons.view_campaign"]
-    return AccountFactory.create(username="clerk", is_staff=True, permissions=rights)
+    return AccountFactory(username="clerk", is_staff=True, permissions=rights)
 
 
 def body(value: int, **discount: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def page_of(campaign: Campaign, button: str = "change") -> str:
 
 def send(by: User, address: str, **changed: str) -> Any:
     client = signed_in(by)
-    return client.post(address, fields_of(client.get(address).content.decode(), **changed), follow=True)
+    return client.post(address, fields_of(client.get(address).text, **changed), follow=True)
 
 
 def messages_of(page: Any) -> list[str]:
@@ -74,9 +74,9 @@ def test_a_campaign_with_a_larger_discount_is_refused_and_nothing_is_recorded(cl
 
 
 def test_a_change_to_a_larger_discount_is_refused_and_what_costs_nothing_is_not(clerk):
-    api, campaign = client_of(clerk), CampaignFactory.create(discount_value=500)
-    large = CampaignFactory.create(discount_value=8_000)
-    percent = CampaignFactory.create(discount_type="percent", discount_value=90)
+    api, campaign = client_of(clerk), CampaignFactory(discount_value=500)
+    large = CampaignFactory(discount_value=8_000)
+    percent = CampaignFactory(discount_type="percent", discount_value=90)
     discount = {"discount": {"value": 9_000}}
 
     assert outcome(api.patch(f"/campaigns/{campaign.pk}", discount | {"name": "Winter"})) == REFUSED
@@ -96,7 +96,7 @@ def test_without_a_bound_and_for_commands_any_discount_is_set(clerk, settings):
     assert outcome(client_of(clerk).post("/campaigns", body(10**12))) == (201, "")
 
 
-TERMS: Any = {"name": "Seed", "quantity": 1, "discount_type": "amount", "discount_value": 10**12}
+TERMS = {"name": "Seed", "quantity": 1, "discount_type": "amount", "discount_value": 10**12}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -111,8 +111,8 @@ def test_the_page_of_a_new_campaign_asks_and_it_is_created_once_another_approves
         assert messages_of(send(clerk, ADD, **values)) == [WAITS]
     [asked] = Approval.objects.all()
     assert (Campaign.objects.count(), asked.asker_name, asked.kind) == (0, "clerk", "campaign.create")
-    boss = SuperuserFactory.create()
-    shown = signed_in(boss).get("/admin/shop/approval/").content.decode()
+    boss = SuperuserFactory()
+    shown = signed_in(boss).get("/admin/shop/approval/").text
     assert "Create a campaign" in shown and "88000" in shown and "Autumn" in shown
 
     assert decide(boss, asked) == ["Approved and done: Autumn."]
@@ -126,7 +126,7 @@ def test_the_page_of_a_new_campaign_asks_and_it_is_created_once_another_approves
 
 @pytest.mark.django_db(transaction=True)
 def test_a_campaigns_page_and_its_copy_ask_and_a_refused_one_changes_nothing(clerk):
-    campaign, large = CampaignFactory.create(), CampaignFactory.create(name="Big", discount_value=9_999)
+    campaign, large = CampaignFactory(), CampaignFactory(name="Big", discount_value=9_999)
     changed = send(clerk, page_of(campaign), discount_value="12345", name="Better", reason="Sells badly.")
     copied = send(clerk, page_of(large, "duplicate"), opens_at="2099-01-01T00:00:00", reason="Again.")
     assert (messages_of(changed), messages_of(copied)) == ([WAITS], [WAITS])
@@ -137,7 +137,7 @@ def test_a_campaigns_page_and_its_copy_ask_and_a_refused_one_changes_nothing(cle
         "Again.",
     )
     assert change.arguments == {"campaign_id": campaign.pk, "name": "Better", "discount_value": 12_345}
-    boss = SuperuserFactory.create()
+    boss = SuperuserFactory()
 
     assert decide(boss, copy, "refuse") == ["Refused: nothing was done."]
     decide(boss, change)
@@ -154,10 +154,10 @@ def test_what_is_approved_is_checked_as_it_is_then(clerk):
     shared = {"code_source": "shared", "shared_code": "AUTUMN-2099"}
     opens_at = {"opens_at_0": "2099-10-01", "opens_at_1": "09:00:00"}
     send(clerk, ADD, name="Autumn", discount_value="88000", **shared, **opens_at)
-    CampaignFactory.create(**shared)
+    CampaignFactory(**shared)
     [asked] = Approval.objects.all()
 
-    send(SuperuserFactory.create(), f"/admin/shop/approval/{asked.pk}/approve/", reason="I agree.")
+    send(SuperuserFactory(), f"/admin/shop/approval/{asked.pk}/approve/", reason="I agree.")
 
     asked.refresh_from_db()
     assert (asked.status, Campaign.objects.count()) == ("waiting", 1)

@@ -15,7 +15,7 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue, issue_calls, outcome_of, refusal, refused
-from coupons.tests.test_campaigns_api import NEW, faults
+from coupons.tests.test_campaigns_api import NEW
 from coupons.tests.test_sold_out import (
     ISSUE_ON_INPUT,
     SOON,
@@ -25,9 +25,9 @@ from coupons.tests.test_sold_out import (
     seen_sold_out,
 )
 from shop.models import JournalLine
-from shop.tests.clients import Api
+from shop.tests.clients import faults
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 UNSUITED = [name for name in issuing.STRATEGIES if name not in {*STRATEGIES_FOR_EVERYBODY, "unsafe"}]
@@ -38,7 +38,7 @@ by_each_unsuited = pytest.mark.parametrize("strategy", UNSUITED)
 
 
 def for_everybody(**columns: Any) -> Campaign:
-    return CampaignFactory.create(quantity=None, **columns)
+    return CampaignFactory(quantity=None, **columns)
 
 
 def source_of(strategy: str) -> str:
@@ -75,7 +75,7 @@ def test_the_control_issues_it_too():
     assert [issue(campaign, one).is_new for one in accounts(2)] == [True, True]
 
 
-def test_the_api_creates_and_shows_one(staff: Api, anon: Api):
+def test_the_api_creates_and_shows_one(staff, anon):
     made = staff.post("/campaigns", NEW | {"quantity": None})
 
     assert made.status_code == 201
@@ -85,7 +85,7 @@ def test_the_api_creates_and_shows_one(staff: Api, anon: Api):
     assert (created.after or {})["quantity"] is None
 
 
-def test_the_quantity_has_to_be_given(staff: Api):
+def test_the_quantity_has_to_be_given(staff):
     without = {name: value for name, value in NEW.items() if name != "quantity"}
 
     assert faults(staff.post("/campaigns", without)) == [("quantity", "required")]
@@ -93,7 +93,7 @@ def test_the_quantity_has_to_be_given(staff: Api):
 
 
 @by_each_unsuited
-def test_a_strategy_that_needs_a_number_refuses_a_new_one_at_the_quantity(strategy, staff: Api):
+def test_a_strategy_that_needs_a_number_refuses_a_new_one_at_the_quantity(strategy, staff):
     asked_for = NEW | {"quantity": None, "strategy": strategy, "code_source": source_of(strategy)}
 
     assert faults(staff.post("/campaigns", asked_for)) == [("quantity", "number_required")]
@@ -102,7 +102,7 @@ def test_a_strategy_that_needs_a_number_refuses_a_new_one_at_the_quantity(strate
 
 @by_each_strategy
 def test_a_pool_is_refused_at_the_quantity_with_every_strategy_and_a_shared_code_goes_with_some(
-    strategy, staff: Api
+    strategy, staff
 ):
     asked_for = NEW | {"quantity": None, "strategy": strategy}
 
@@ -114,7 +114,7 @@ def test_a_pool_is_refused_at_the_quantity_with_every_strategy_and_a_shared_code
 
 
 @by_each_unsuited
-def test_a_campaign_that_needs_a_number_keeps_it(strategy, staff: Api):
+def test_a_campaign_that_needs_a_number_keeps_it(strategy, staff):
     campaign = campaign_with_strategy(strategy)
 
     change = staff.patch(f"/campaigns/{campaign.pk}", {"quantity": None})
@@ -125,7 +125,7 @@ def test_a_campaign_that_needs_a_number_keeps_it(strategy, staff: Api):
 
 
 @by_each_unsuited
-def test_a_campaign_for_everybody_refuses_its_strategy_at_the_strategy(strategy, staff: Api):
+def test_a_campaign_for_everybody_refuses_its_strategy_at_the_strategy(strategy, staff):
     campaign = for_everybody()
 
     change = staff.patch(f"/campaigns/{campaign.pk}", {"strategy": strategy})
@@ -135,7 +135,7 @@ def test_a_campaign_for_everybody_refuses_its_strategy_at_the_strategy(strategy,
     assert (campaign.quantity, campaign.strategy) == (None, "group_commit")
 
 
-def test_a_campaign_for_everybody_refuses_a_pool_at_the_quantity(staff: Api):
+def test_a_campaign_for_everybody_refuses_a_pool_at_the_quantity(staff):
     campaign = for_everybody()
 
     change = staff.patch(f"/campaigns/{campaign.pk}", {"code_source": "pool"})
@@ -143,7 +143,7 @@ def test_a_campaign_for_everybody_refuses_a_pool_at_the_quantity(staff: Api):
     assert faults(change) == [("quantity", "number_required")]
 
 
-def test_strategy_and_quantity_change_together(staff: Api):
+def test_strategy_and_quantity_change_together(staff):
     campaign = campaign_with_strategy("queue")
     path = f"/campaigns/{campaign.pk}"
 
@@ -154,7 +154,7 @@ def test_strategy_and_quantity_change_together(staff: Api):
     assert (bounded.status_code, bounded.json()["remaining"]) == (200, 7)
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_a_sold_out_campaign_opens_for_everybody_and_ends_again_in_all_processes():
     first, *others = accounts(6)
     campaign = full_campaign(first)
@@ -183,7 +183,7 @@ def test_a_sold_out_campaign_opens_for_everybody_and_ends_again_in_all_processes
 
 def test_a_process_that_still_asks_the_gate_of_one_that_is_for_everybody_by_now_issues():
     """For a second it remembers the strategy of before."""
-    campaign, [owner, late, later] = CampaignFactory.create(strategy="redis_gate", quantity=1), accounts(3)
+    campaign, [owner, late, later] = CampaignFactory(strategy="redis_gate", quantity=1), accounts(3)
     issue(campaign, owner)
     assert refused(campaign, late) == "sold_out"
 

@@ -35,7 +35,7 @@ by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 
 @pytest.fixture
 def account_id() -> int:
-    return AccountFactory.create().pk
+    return AccountFactory().pk
 
 
 def statements_of_a_batch(campaign: Campaign, user_ids: list[int]) -> int:
@@ -48,7 +48,7 @@ def statements_of_a_batch(campaign: Campaign, user_ids: list[int]) -> int:
 @pytest.mark.parametrize("strategy", [name for name in issuing.STRATEGIES if name != "queue"])
 def test_refusals_have_their_codes(strategy, account_id):
     full = campaign_with_strategy(strategy, quantity=1)
-    issuing.issue(campaign_id=full.pk, user_id=AccountFactory.create().pk)
+    issuing.issue(campaign_id=full.pk, user_id=AccountFactory().pk)
     scheduled = campaign_with_strategy(strategy, scheduled=True)
     closed = campaign_with_strategy(strategy, closed=True)
 
@@ -66,8 +66,8 @@ def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy, account_id)
     issued_coupons.void(code=issued.coupon.code, reason="A mistake.")
 
     assert refused(campaign, account_id) == "coupon_void"
-    assert issuing.issue(campaign_id=campaign.pk, user_id=AccountFactory.create().pk).is_new
-    assert refused(campaign, AccountFactory.create().pk) == "sold_out"
+    assert issuing.issue(campaign_id=campaign.pk, user_id=AccountFactory().pk).is_new
+    assert refused(campaign, AccountFactory().pk) == "sold_out"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -80,7 +80,7 @@ def test_an_account_that_does_not_exist_gets_nothing(strategy):
 @by_two_strategies
 def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy):
     terms = {"strategy": strategy, "code_source": "pool", "quantity": 10}
-    campaign, user_ids = CampaignFactory.create(**terms, codes=["FIRST", "SECOND"]), accounts(3)
+    campaign, user_ids = CampaignFactory(**terms, codes=["FIRST", "SECOND"]), accounts(3)
 
     codes = [issuing.issue(campaign_id=campaign.pk, user_id=id).coupon.code for id in user_ids[:2]]
     assert codes == ["FIRST", "SECOND"]
@@ -94,7 +94,7 @@ def test_a_pool_is_issued_oldest_first_and_then_sold_out(strategy):
 @pytest.mark.parametrize(("code_source", "most"), [("generated", 5), ("pool", 7)])
 @pytest.mark.parametrize("size", [1, 10, 100, 256])
 def test_a_batch_takes_as_many_statements_whatever_its_size(code_source, most, size):
-    campaign = CampaignFactory.create(code_source=code_source, quantity=1_000, codes=size)
+    campaign = CampaignFactory(code_source=code_source, quantity=1_000, codes=size)
     everyone = accounts(size)
 
     assert statements_of_a_batch(campaign, everyone) == most
@@ -103,7 +103,7 @@ def test_a_batch_takes_as_many_statements_whatever_its_size(code_source, most, s
 
 
 def test_a_batch_decides_in_the_order_of_its_requests():
-    campaign = CampaignFactory.create(quantity=2)
+    campaign = CampaignFactory(quantity=2)
     first, second, third = accounts(3)
     voided = issuing.issue(campaign_id=campaign.pk, user_id=third).coupon
     issued_coupons.void(code=voided.code, reason="A mistake.")
@@ -119,7 +119,7 @@ def test_that_a_campaign_does_not_exist_is_not_remembered(account_id):
     for unknown in range(900_000, 900_020):
         assert refused(Campaign(pk=unknown), account_id) == "campaign_not_found"
         assert not remembered.is_known(unknown)
-    created = CampaignFactory.create(pk=900_007)
+    created = CampaignFactory(pk=900_007)
     assert issuing.issue(campaign_id=created.pk, user_id=account_id).is_new
     assert remembered.is_known(created.pk)
     remembered.terms_changed(campaign_id=created.pk)
@@ -132,12 +132,12 @@ async def _ask_for_unknown(ids: list[int]) -> list[Any]:
 
 @pytest.mark.django_db(transaction=True)
 def test_made_up_campaigns_leave_a_thread_to_those_that_exist():
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     run_blocking(issuing.read_campaign(campaign.pk))
     assert LOOKUP_POOL._max_threads > 1
     may_end = threading.Event()
 
-    async def race_for_threads() -> Any:
+    async def race_for_threads():
         made_up = asyncio.create_task(_ask_for_unknown([*range(910_000, 910_040)]))
         await asyncio.to_thread(wait_until, lambda: waiting_at("%coupons_campaign%") > 0)
         waiting = await run_in_thread(waiting_at, "%coupons_campaign%", pool=LOOKUP_POOL)
@@ -154,8 +154,8 @@ def test_made_up_campaigns_leave_a_thread_to_those_that_exist():
 
 def test_a_code_that_is_issued_already_is_refused_as_a_conflict(account_id, unlawful):
     """A coupon bears a code of the pool, which nothing here would do: the unique key is the judge."""
-    taken = issuing.issue(campaign_id=CampaignFactory.create().pk, user_id=account_id).coupon.code
-    campaign = CampaignFactory.create(code_source="pool", codes_added=1)
+    taken = issuing.issue(campaign_id=CampaignFactory().pk, user_id=account_id).coupon.code
+    campaign = CampaignFactory(code_source="pool", codes_added=1)
     PoolCode.objects.create(campaign=campaign, code=taken, added_at=timezone.now())
 
     assert refused(campaign, account_id) == "conflict"

@@ -56,7 +56,7 @@ def test_exactly_100_are_issued_to_200_concurrent_requests(strategy):
 
 def test_without_a_lock_more_are_issued_than_there_are(unlawful):
     """The twin: all requests read the count before any of them writes it."""
-    campaign = CampaignFactory.create(strategy="unsafe", quantity=30)
+    campaign = CampaignFactory(strategy="unsafe", quantity=30)
     everyone = accounts(60)
 
     with holding(KEEP, campaign.pk):
@@ -128,7 +128,7 @@ def test_a_quantity_is_never_lowered_below_what_is_issued_meanwhile(strategy):
 
 @exactly
 def test_a_pool_gives_each_of_its_codes_once(strategy):
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=60, codes=50)
+    campaign = CampaignFactory(strategy=strategy, code_source="pool", quantity=60, codes=50)
 
     assert raced(campaign, accounts(80)) == {"new": 50, "sold_out": 30}
     assert positions(campaign) == list(range(1, 51))
@@ -137,7 +137,7 @@ def test_a_pool_gives_each_of_its_codes_once(strategy):
 
 @pytest.mark.parametrize("strategy", ["group_commit", "code_pool"])
 def test_codes_added_meanwhile_are_issued(strategy):
-    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=100, codes=20)
+    campaign = CampaignFactory(strategy=strategy, code_source="pool", quantity=100, codes=20)
     everyone = accounts(100)
     adding = [lambda: pool.generate(campaign_id=campaign.pk, count=10)] * 4
 
@@ -149,7 +149,7 @@ def test_codes_added_meanwhile_are_issued(strategy):
 
 
 def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool():
-    first, second = CampaignFactory.create(code_source="pool"), CampaignFactory.create(code_source="pool")
+    first, second = CampaignFactory(code_source="pool"), CampaignFactory(code_source="pool")
     codes = [f"CODE-{number}" for number in range(50)]
 
     adding_to_first = partial(pool.add, campaign_id=first.pk, codes=codes)
@@ -160,7 +160,7 @@ def test_one_code_added_to_two_campaigns_at_once_is_in_one_pool():
 
 
 TRIES = 60
-SHARING: campaigns.Terms = {**TERMS, "code_source": "shared"}
+SHARING = {**TERMS, "code_source": "shared"}
 
 
 def creating(code: str) -> Callable[[], Campaign]:
@@ -168,7 +168,7 @@ def creating(code: str) -> Callable[[], Campaign]:
 
 
 def changing(code: str) -> Callable[[], Campaign]:
-    campaign = CampaignFactory.create(code_source="shared", shared_code=f"{code}~before")
+    campaign = CampaignFactory(code_source="shared", shared_code=f"{code}~before")
     return partial(campaigns.change, campaign_id=campaign.pk, shared_code=code)
 
 
@@ -182,7 +182,7 @@ def rename(campaign: Campaign, code: str) -> list[str]:
 
 def both_written(share: Callable[..., Any], write: Callable[..., Any]) -> dict[str, int]:
     """How often of these tries the shared code was refused, the pool's, and neither."""
-    campaign, found = CampaignFactory.create(code_source="pool"), dict[str, int]()
+    campaign, found = CampaignFactory(code_source="pool"), dict[str, int]()
     codes = [f"Lenz.{number}" for number in range(TRIES)]
     pool.add(campaign_id=campaign.pk, codes=[f"{code}-old" for code in codes])
     for code in codes:
@@ -226,7 +226,7 @@ AT_THE_ROW = dict.fromkeys(WITHOUT_TICKETS, 1) | dict.fromkeys(
 
 
 def pausing_of(campaign: Campaign) -> Callable[[], Campaign]:
-    return partial(pausing.pause, campaign_id=campaign.pk, reason="stop")
+    return partial(pausing.set_paused, campaign_id=campaign.pk, is_paused=True, reason="stop")
 
 
 def requests(issue: Callable[..., Any], campaign: Campaign) -> list[Callable[[], Any]]:
@@ -278,7 +278,7 @@ def test_an_issuer_that_waits_for_the_row_behind_a_pause_leaves_its_tickets_wait
 
     assert not Coupon.objects.exists()
     assert set(QueueTicket.objects.values_list("status", flat=True)) == {"waiting"}
-    pausing.resume(campaign_id=campaign.pk, reason="go on")
+    pausing.set_paused(campaign_id=campaign.pk, is_paused=False, reason="go on")
     assert worker.serve_once() == 5
     assert owners_in_order() == everyone
 
@@ -289,8 +289,8 @@ def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy,
     campaign = campaign_with_strategy(strategy, quantity=10_000)
     parts = [accounts(ROUNDS) for _ in range(REQUESTS)]
 
-    def issue_until_paused(part: list[int]) -> list[Any]:
-        outcomes: list[Any] = []
+    def issue_until_paused(part):
+        outcomes = []
         for user_id in part:
             try:
                 outcomes.append(issuing.issue(campaign_id=campaign.pk, user_id=user_id))
@@ -300,9 +300,9 @@ def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy,
                     break
         return outcomes
 
-    def pause() -> int:
+    def pause():
         wait_until(lambda: Coupon.objects.count() >= REQUESTS // 2)
-        pausing.pause(campaign_id=campaign.pk, reason="stop")
+        pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason="stop")
         return Coupon.objects.count()
 
     *answers, committed = race([*(partial(issue_until_paused, part) for part in parts), pause])
@@ -324,11 +324,11 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own
     [with_pool] = [one for one in campaigns if one.strategy == "code_pool"]
     pool.generate(campaign_id=with_pool.pk, count=150)
 
-    def committed(campaign: Campaign) -> int:
+    def committed(campaign):
         return Coupon.objects.filter(campaign=campaign).count()
 
-    def pause(campaign: Campaign) -> int:
-        pausing.pause(campaign_id=campaign.pk, reason="stop")
+    def pause(campaign):
+        pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason="stop")
         return committed(campaign)
 
     with Load(campaigns, everyone, folder=tmp_path, REDIS_URL=own_redis.url) as load:
@@ -346,7 +346,7 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(own
         assert {campaign.strategy: committed(campaign) for campaign in campaigns} == at_the_pause
 
         for campaign in campaigns:
-            pausing.resume(campaign_id=campaign.pk, reason="go on")
+            pausing.set_paused(campaign_id=campaign.pk, is_paused=False, reason="go on")
         load.issue_more(5)
 
     foreseen = {"new", "again", "queued", "campaign_paused", "unavailable", "conflict", "lock_not_acquired"}

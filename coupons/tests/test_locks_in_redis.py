@@ -6,10 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -25,9 +23,10 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced
 from shop.db import transactions
 from shop.redis import fair_lock, locks
+from shop.tests import fair_locks
 from shop.tests.factories import set_columns
 from shop.tests.racing import race
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, starts_another_process
 from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,16 +49,16 @@ print(issued.is_new, flush=True)
 
 
 def holding(campaign: Campaign) -> AbstractContextManager[object]:
-    held = locks.spinning if campaign.strategy == "spin_lock" else fair_lock.held
+    held = locks.spinning if campaign.strategy == "spin_lock" else fair_locks.held
     return held(key(campaign.pk, campaign.strategy.replace("_", "-")))
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 @pytest.mark.parametrize(("quantity", "told"), [(2, ["ready", "True"]), (1, [])])
 @by_each
 def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(strategy, quantity, told):
     """Unless the next one got the last."""
-    campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=quantity), accounts(2)
+    campaign, [first, second] = CampaignFactory(strategy=strategy, quantity=quantity), accounts(2)
 
     with another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(first)) as holder:
         os.kill(holder.pid, signal.SIGSTOP)
@@ -76,10 +75,10 @@ def test_a_holder_paused_past_its_lease_and_the_next_one_both_get_their_coupon(s
 @pytest.mark.parametrize(("is_guarded", "laws"), [(True, []), (False, ["L1"])])
 def test_a_lock_without_a_version_check_breaks_the_law(is_guarded, laws, unlawful):
     """The twin: a holder paused past its lease writes by its old read, and the other's slot is lost."""
-    campaign, [first, second] = CampaignFactory.create(partner="convenience_store"), accounts(2)
+    campaign, [first, second] = CampaignFactory(partner="convenience_store"), accounts(2)
     has_read, other_has_written = threading.Event(), threading.Event()
 
-    def write(user_id: int, pause: Callable[[], object]) -> object:
+    def write(user_id, pause):
         with locks.spinning(key(campaign.pk, "spin-lock"), lease_milliseconds=100):
             as_read = eligibility.read_campaign(campaign.pk, [user_id])
             pause()
@@ -97,10 +96,10 @@ def test_a_lock_without_a_version_check_breaks_the_law(is_guarded, laws, unlawfu
     assert list(broken()) == laws
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 @by_each
 def test_a_killed_holder_blocks_the_others_for_one_lease(strategy):
-    campaign, [first, second] = CampaignFactory.create(strategy=strategy, quantity=2), accounts(2)
+    campaign, [first, second] = CampaignFactory(strategy=strategy, quantity=2), accounts(2)
 
     with another_process(ISSUE_WITH_A_PAUSE, str(campaign.pk), str(first)) as holder:
         holder.kill()
@@ -113,7 +112,7 @@ def test_a_killed_holder_blocks_the_others_for_one_lease(strategy):
 
 @by_each
 def test_existing_coupons_and_refusals_do_not_wait_for_the_lock(strategy):
-    campaign, [owner, other] = CampaignFactory.create(strategy=strategy), accounts(2)
+    campaign, [owner, other] = CampaignFactory(strategy=strategy), accounts(2)
     issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
     with holding(campaign):
@@ -123,7 +122,7 @@ def test_existing_coupons_and_refusals_do_not_wait_for_the_lock(strategy):
 
 
 def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_done(redis_server):
-    spinning, standing = (CampaignFactory.create(strategy=name) for name in ("spin_lock", "fair_lock"))
+    spinning, standing = (CampaignFactory(strategy=name) for name in ("spin_lock", "fair_lock"))
     # A real holder has the lock for one lease only; this one never releases it.
     redis_server.set(key(spinning.pk, "spin-lock"), "another holder")
 
@@ -138,10 +137,10 @@ def test_after_ten_seconds_without_the_lock_the_answer_is_409_and_nothing_is_don
 
 @by_each
 def test_a_flush_during_a_race_still_issues_exactly_the_quantity(strategy, redis_server):
-    campaign = CampaignFactory.create(strategy=strategy, quantity=40)
-    calls: list[Callable[[], Any]] = [*issue_calls(campaign.pk, accounts(60))]
+    campaign = CampaignFactory(strategy=strategy, quantity=40)
+    calls = [*issue_calls(campaign.pk, accounts(60))]
 
-    def flush_all_along() -> None:
+    def flush_all_along():
         pause = threading.Event()
         while Coupon.objects.count() < 40:
             redis_server.flushdb()
@@ -158,16 +157,16 @@ def test_coupons_are_issued_in_the_order_in_which_requests_reached_redis(monkeyp
     # On a busy machine no waiter may count as crashed here.
     monkeypatch.setattr(fair_lock, "PRESUMED_DEAD_MILLISECONDS", 60_000)
     monkeypatch.setattr(locks, "LEASE_MILLISECONDS", 60_000)
-    campaign, queued = CampaignFactory.create(strategy="fair_lock", quantity=REQUESTS), fair_lock.queued
-    numbers: dict[int, int] = {}
+    campaign, queued = CampaignFactory(strategy="fair_lock", quantity=REQUESTS), fair_lock.queued
+    numbers = {}
 
     @contextmanager
-    def numbered(name: str) -> Iterator[fair_lock.Turn]:
+    def numbered(name):
         with queued(name) as turn:
             yield turn
             numbers[threading.get_ident()] = turn.number
 
-    def issue_in_turn(user_id: int) -> tuple[Any, int]:
+    def issue_in_turn(user_id):
         issued = issue_by_fair_lock(campaign_id=campaign.pk, user_id=user_id)
         return issued, numbers[threading.get_ident()]
 

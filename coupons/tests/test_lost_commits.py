@@ -1,6 +1,5 @@
 """Changes by staff whose COMMIT's answer is lost: they are done once, and reported as done."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def campaign() -> Campaign:
-    return CampaignFactory.create(code_source="pool", codes=["ONE", "TWO"])
+    return CampaignFactory(code_source="pool", codes=["ONE", "TWO"])
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def coupon(campaign: Campaign) -> Coupon:
 
 
 @pytest.fixture
-def _loss(coupon: Coupon, operator: Client, tmp_path: Path) -> Iterator[None]:
+def _loss(coupon: Coupon, operator: Client, tmp_path: Path):
     """Lose the answer to the test's first COMMIT; the campaign and the coupon exist before."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield

@@ -22,6 +22,7 @@ from coupons.tests.own_partner import NAME
 from coupons.tests.test_audit import without_constraint
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, set_columns
+from shop.tests.instants import ago
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 from shop.tests.samples import Increases, exposed
@@ -46,7 +47,7 @@ def outcomes(grown: dict[str, float], campaign: Campaign | None = None) -> dict[
 @pytest.mark.parametrize("strategy", factories.TWO_STRATEGIES)
 def test_each_strategy_counts_alike(strategy):
     campaign = campaign_with_strategy(strategy, quantity=2)
-    first, second, third = (AccountFactory.create() for _ in range(3))
+    first, second, third = (AccountFactory() for _ in range(3))
     counted = increases()
 
     assert [ask(campaign.pk, one) for one in (first, first, second)] == [201, 200, 201]
@@ -58,8 +59,8 @@ def test_each_strategy_counts_alike(strategy):
 
 
 def test_a_ticket_is_pending_and_its_settlement_counts_again():
-    campaign = CampaignFactory.create(strategy="queue", quantity=2)
-    counted, users = increases(), [AccountFactory.create() for _ in range(3)]
+    campaign = CampaignFactory(strategy="queue", quantity=2)
+    counted, users = increases(), [AccountFactory() for _ in range(3)]
 
     assert [ask(campaign.pk, one) for one in [*users, users[0]]] == [202] * 4
     assert outcomes(counted(), campaign) == {"pending": 4}
@@ -72,7 +73,7 @@ def test_a_ticket_is_pending_and_its_settlement_counts_again():
 
 
 def test_a_coupon_that_recovery_confirms_counts_without_a_request(own_partner, settings):
-    campaign, account, counted = CampaignFactory.create(partner=NAME), AccountFactory.create(), increases()
+    campaign, account, counted = CampaignFactory(partner=NAME), AccountFactory(), increases()
     reachable, settings.PARTNER_URL = settings.PARTNER_URL, "http://127.0.0.1:1"
     slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=account.pk)
     assert isinstance(slot, PendingConfirmation)
@@ -81,14 +82,14 @@ def test_a_coupon_that_recovery_confirms_counts_without_a_request(own_partner, s
 
     settings.PARTNER_URL = reachable
     confirmation.reset()
-    Confirmation.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+    Confirmation.objects.update(next_attempt_at=ago(seconds=1))
     assert confirmation.recover_due() == 1
 
     assert outcomes(counted(), campaign) == {"unavailable": 1, "issued": 1}
 
 
 def test_an_issue_that_is_rolled_back_is_not_counted():
-    campaign, [account], counted = CampaignFactory.create(), accounts(1), increases()
+    campaign, [account], counted = CampaignFactory(), accounts(1), increases()
     with suppress(ZeroDivisionError), transaction.atomic():
         issuing.issue(campaign_id=campaign.pk, user_id=account)
         raise ZeroDivisionError
@@ -97,7 +98,7 @@ def test_an_issue_that_is_rolled_back_is_not_counted():
 
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "optimistic", "redis_gate", "code_pool"])
 def test_a_coupon_whose_commit_got_no_reply_is_new_and_counts_once_at_most(strategy, tmp_path):
-    campaign, account, counted = campaign_with_strategy(strategy), AccountFactory.create(), increases()
+    campaign, account, counted = campaign_with_strategy(strategy), AccountFactory(), increases()
     issuing.forget()
     with losing_reply_to_commit(tmp_path) as is_lost:
         assert ask(campaign.pk, account) == 201
@@ -108,8 +109,8 @@ def test_a_coupon_whose_commit_got_no_reply_is_new_and_counts_once_at_most(strat
 
 
 def test_many_threads_count_what_the_rows_say():
-    campaign, counted = CampaignFactory.create(quantity=20), increases()
-    users = [AccountFactory.create() for _ in range(30)]
+    campaign, counted = CampaignFactory(quantity=20), increases()
+    users = [AccountFactory() for _ in range(30)]
 
     statuses = race([lambda one=one: ask(campaign.pk, one) for one in [*users, *users[:10]]])
 
@@ -120,10 +121,10 @@ def test_many_threads_count_what_the_rows_say():
 
 
 def test_running_campaigns_have_what_they_can_issue_what_is_issued_and_codes_left():
-    plain = CampaignFactory.create(quantity=5)
-    pooled = CampaignFactory.create(quantity=5, code_source="pool", codes=4)
-    CampaignFactory.create(scheduled=True)
-    CampaignFactory.create(closed=True)
+    plain = CampaignFactory(quantity=5)
+    pooled = CampaignFactory(quantity=5, code_source="pool", codes=4)
+    CampaignFactory(scheduled=True)
+    CampaignFactory(closed=True)
     for campaign in (plain, plain, pooled):
         coupon_of(campaign)
 
@@ -145,7 +146,7 @@ def test_running_campaigns_have_what_they_can_issue_what_is_issued_and_codes_lef
 
 def test_the_50_campaigns_that_opened_last_are_shown():
     now = timezone.now()
-    made = [CampaignFactory.create(opens_at=now - timedelta(hours=number)) for number in range(1, 61)]
+    made = [CampaignFactory(opens_at=now - timedelta(hours=number)) for number in range(1, 61)]
 
     newest = [campaign.pk for campaign in made[: state.MOST_RUNNING]]
     assert [campaign.pk for campaign in state.running()] == newest
@@ -153,8 +154,8 @@ def test_the_50_campaigns_that_opened_last_are_shown():
 
 
 def test_a_campaign_that_issued_more_than_its_quantity_is_counted():
-    campaign = CampaignFactory.create(quantity=2)
-    CampaignFactory.create()
+    campaign = CampaignFactory(quantity=2)
+    CampaignFactory()
     name, mend = "coupons_campaign_issued_within_quantity", lambda: Campaign.objects.update(issued=0)
 
     with without_constraint(Campaign, name, mend):
@@ -163,7 +164,7 @@ def test_a_campaign_that_issued_more_than_its_quantity_is_counted():
 
 
 def test_a_position_past_the_quantity_is_counted_although_the_count_is_right(unlawful):
-    campaign = CampaignFactory.create(quantity=2)
+    campaign = CampaignFactory(quantity=2)
     coupon = coupon_of(campaign)
     assert state.duplicates() == 0
     set_columns(coupon, position=3)
@@ -171,7 +172,7 @@ def test_a_position_past_the_quantity_is_counted_although_the_count_is_right(unl
 
 
 def test_a_campaign_with_two_coupons_for_an_account_is_counted_once(unlawful):
-    campaign, other = CampaignFactory.create(), CampaignFactory.create()
+    campaign, other = CampaignFactory(), CampaignFactory()
     first, second = coupon_of(campaign), coupon_of(campaign)
     # The same account may have a coupon of another campaign.
     issuing.issue(campaign_id=other.pk, user_id=first.account_id)

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 
 from coupons import redemption
 from coupons.issuing import issuing
@@ -44,7 +43,7 @@ def in_one_batch(campaign: Campaign, calls: Sequence[Any]) -> list[Any]:
 
 
 def test_a_coupon_is_recorded_and_delivered_as_an_event():
-    campaign, [account_id] = CampaignFactory.create(), accounts(1)
+    campaign, [account_id] = CampaignFactory(), accounts(1)
     coupon = issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon
     issuing.issue(campaign_id=campaign.pk, user_id=account_id)
 
@@ -58,9 +57,9 @@ def test_a_coupon_is_recorded_and_delivered_as_an_event():
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "unsafe"])
 def test_with_every_strategy_each_coupon_has_a_line_with_its_actor(strategy, settings, unlawful):
     settings.LAB = True
-    campaign = CampaignFactory.create(strategy=strategy, quantity=20)
+    campaign = CampaignFactory(strategy=strategy, quantity=20)
 
-    def ask(account_id: int) -> Any:
+    def ask(account_id):
         with journal.acting(ActorContext(Actor.ACCOUNT, account_id, request_id=f"r-{account_id}")):
             return issuing.issue(campaign_id=campaign.pk, user_id=account_id)
 
@@ -73,11 +72,11 @@ def test_with_every_strategy_each_coupon_has_a_line_with_its_actor(strategy, set
 
 
 def test_each_request_of_a_batch_is_recorded_with_its_own_actor_and_id():
-    campaign = CampaignFactory.create(quantity=100)
-    buyers, operator = AccountFactory.create_batch(20), SuperuserFactory.create()
+    campaign = CampaignFactory(quantity=100)
+    buyers, operator = AccountFactory.create_batch(20), SuperuserFactory()
     [gifted] = accounts(1)
 
-    def ask(request: User, **body: Any) -> Any:
+    def ask(request, **body):
         name = {"X-Request-ID": f"request-of-{request.pk}"}
         return client_of(request).post("/coupons", {"campaign": campaign.pk, **body}, **name)
 
@@ -95,7 +94,7 @@ def test_each_request_of_a_batch_is_recorded_with_its_own_actor_and_id():
 
 def test_a_batch_that_falls_back_to_singles_records_each_coupon_once():
     """A missing account makes the batch fail, which is then decided one request at a time."""
-    campaign = CampaignFactory.create(quantity=100)
+    campaign = CampaignFactory(quantity=100)
 
     outcomes = in_one_batch(campaign, issue_calls(campaign.pk, [*accounts(6), 10**9, *accounts(6)]))
 
@@ -107,10 +106,10 @@ def test_a_batch_that_falls_back_to_singles_records_each_coupon_once():
 
 def test_a_coupons_changes_by_orders_are_recorded_with_its_status_before():
     first, second = order_ids(2)
-    coupon = coupon_of(CampaignFactory.create())
+    coupon = coupon_of(CampaignFactory())
     buyer = ActorContext(Actor.ACCOUNT, coupon.account_id, request_id="r-1")
 
-    def hold(order_id: Any) -> None:
+    def hold(order_id):
         held = lock_by_code([coupon.code])[coupon.code]
         redemption.mark_held(held, order_id=order_id, by=buyer)
         redemption.hold({held: order_id})

@@ -1,7 +1,6 @@
 """Pausing a campaign: what each strategy answers meanwhile, what stays, and what the journal has."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -24,6 +23,7 @@ from shop.models import JournalLine
 from shop.redis import redis_client
 from shop.tests.case_tables import in_one_test
 from shop.tests.factories import set_columns
+from shop.tests.instants import ago
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
@@ -31,11 +31,11 @@ WHY = "The price is wrong."
 
 
 def pause(campaign: Campaign) -> Campaign:
-    return pausing.pause(campaign_id=campaign.pk, reason=WHY)
+    return pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason=WHY)
 
 
 def resume(campaign: Campaign) -> Campaign:
-    return pausing.resume(campaign_id=campaign.pk, reason="The price is right.")
+    return pausing.set_paused(campaign_id=campaign.pk, is_paused=False, reason="The price is right.")
 
 
 def ask(campaign: Campaign, user_id: int) -> Any:
@@ -124,7 +124,7 @@ def test_a_pause_decides_while_redis_is_away_or_emptied(strategy, own_redis):
     ],
 )
 def test_a_campaign_is_paused_unless_it_is_closed(columns, status, code, unlawful):
-    campaign, [user_id] = CampaignFactory.create(**columns), accounts(1)
+    campaign, [user_id] = CampaignFactory(**columns), accounts(1)
 
     assert pause(campaign).status_at(timezone.now()) == status
 
@@ -133,7 +133,7 @@ def test_a_campaign_is_paused_unless_it_is_closed(columns, status, code, unlawfu
 
 
 def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line():
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     with journal.acting(ActorContext("staff", 7, "ada")):
         paused = [pause(campaign) for _ in range(3)]
         resumed = [resume(campaign) for _ in range(3)]
@@ -155,16 +155,16 @@ def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line():
 
 
 def test_a_reason_is_required_and_kept_whole():
-    campaign, long = CampaignFactory.create(), "아" * 500
+    campaign, long = CampaignFactory(), "아" * 500
     for reason, code in (("", "required"), (" \n", "required"), (f"{long}!", "too_long")):
-        for change in (pausing.pause, pausing.resume):
+        for is_paused in (True, False):
             with pytest.raises(Invalid) as wrong:
-                change(campaign_id=campaign.pk, reason=reason)
+                pausing.set_paused(campaign_id=campaign.pk, is_paused=is_paused, reason=reason)
             [fault] = wrong.value.extra["errors"]
             assert (fault["field"], fault["code"]) == ("reason", code)
     assert lines() == []
 
-    pausing.pause(campaign_id=campaign.pk, reason=f" {long} ")
+    pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason=f" {long} ")
 
     [line] = lines()
     assert line.after
@@ -172,7 +172,7 @@ def test_a_reason_is_required_and_kept_whole():
 
 
 def test_a_slot_taken_before_the_pause_becomes_a_coupon_and_no_other_slot_is_taken():
-    campaign, [first, late] = CampaignFactory.create(partner="convenience_store"), accounts(2)
+    campaign, [first, late] = CampaignFactory(partner="convenience_store"), accounts(2)
     slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=first)
 
     pause(campaign)
@@ -188,7 +188,7 @@ class TestQueue:
     """Tickets of a paused campaign."""
 
     def test_tickets_wait_and_are_settled_in_order_after_the_pause(self):
-        campaign, everyone = CampaignFactory.create(strategy="queue", quantity=3), accounts(5)
+        campaign, everyone = CampaignFactory(strategy="queue", quantity=3), accounts(5)
         queued = [ask(campaign, one) for one in everyone]
 
         pause(campaign)
@@ -210,7 +210,7 @@ class TestQueue:
         assert owners_in_order() == everyone[:3]
 
     def test_an_issuer_that_read_the_tickets_before_the_pause_leaves_them_in_place(self):
-        campaign, everyone = CampaignFactory.create(strategy="queue", quantity=9), accounts(3)
+        campaign, everyone = CampaignFactory(strategy="queue", quantity=9), accounts(3)
         queued = [ask(campaign, one) for one in everyone]
         entries = stream.read(campaign.pk, issuer="one", most=10)
         pause(campaign)
@@ -239,17 +239,17 @@ class TestQueue:
         assert tickets.count_waiting() == {str(paused.pk): 3}
 
     def test_tickets_fail_once_the_paused_campaign_closes(self):
-        campaign = CampaignFactory.create(strategy="queue")
+        campaign = CampaignFactory(strategy="queue")
         ask(campaign, *accounts(1))
         pause(campaign)
-        set_columns(campaign, closes_at=timezone.now() - timedelta(seconds=1))
+        set_columns(campaign, closes_at=ago(seconds=1))
 
         worker.serve_once()
 
         assert QueueTicket.objects.get().status == "failed"
 
     def test_tickets_of_a_queue_that_redis_lost_during_the_pause_keep_their_order(self, own_redis):
-        campaign, everyone = CampaignFactory.create(strategy="queue"), accounts(4)
+        campaign, everyone = CampaignFactory(strategy="queue"), accounts(4)
         for one in everyone:
             ask(campaign, one)
         pause(campaign)
@@ -263,7 +263,7 @@ class TestQueue:
 
     def test_a_ticket_whose_account_has_its_coupon_by_now_is_settled(self):
         """Its partner has confirmed the slot, and the sweep has written the coupon."""
-        campaign, [owner, late] = CampaignFactory.create(strategy="queue"), accounts(2)
+        campaign, [owner, late] = CampaignFactory(strategy="queue"), accounts(2)
         for one in (owner, late):
             ask(campaign, one)
         issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=owner)

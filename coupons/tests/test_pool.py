@@ -18,11 +18,11 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def campaign() -> Campaign:
-    return CampaignFactory.create(code_source="pool")
+    return CampaignFactory(code_source="pool")
 
 
 def test_codes_that_exist_anywhere_are_skipped_and_listed(campaign):
-    other = CampaignFactory.create()
+    other = CampaignFactory()
     borne = coupon_of(other).code
     pool.add(campaign_id=other.pk, codes=["THEIRS"])
     pool.add(campaign_id=campaign.pk, codes=["OURS"])
@@ -43,7 +43,7 @@ def test_codes_are_added_over_several_chunks(campaign):
 
 
 def test_only_codes_of_the_campaign_are_renamed_and_to_none_that_a_coupon_bears(campaign):
-    other = CampaignFactory.create()
+    other = CampaignFactory()
     pool.add(campaign_id=campaign.pk, codes=["ONE"])
     pool.add(campaign_id=other.pk, codes=["THEIRS"])
     borne = coupon_of(other).code

@@ -141,7 +141,7 @@ def test_the_gauges_have_the_waiting_tickets_and_the_longest_wait():
 
 
 def line_of(**terms: object) -> Campaign:
-    return CampaignFactory.create(strategy="queue", **terms)
+    return CampaignFactory(strategy="queue", **terms)
 
 
 def ask(campaign: Campaign, account_id: int) -> Queued:
@@ -204,7 +204,7 @@ def test_an_issuer_that_can_not_refresh_its_queues_ends_all_its_threads():
     campaign = line_of()
     ask_each(campaign, accounts(1))
 
-    def fail_once_served() -> None:
+    def fail_once_served():
         if statuses_in_order(campaign) == ["issued"]:
             raise OSError("no such folder")
 

@@ -1,6 +1,5 @@
 """Coupons in orders: their discounts, that at most one order holds each; and voiding them."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from threading import Barrier
@@ -13,13 +12,15 @@ from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import issued_coupons, redemption
+from coupons import coupon_requests, issued_coupons, redemption
+from coupons.coupon_requests import BatchCoupons, CouponRequest
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of, lock_by_code, order_ids
 from shop.db import transactions
 from shop.errors import FirstcomeError, Rejected
 from shop.tests.case_tables import in_one_test
 from shop.tests.factories import set_columns
+from shop.tests.instants import ago
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +30,10 @@ NOW = timezone.now()
 
 def take_off(coupon: Coupon | None, items_amount: int, **asked: Any) -> int:
     owner = asked.pop("account_id", coupon.account_id if coupon else 1)
-    return redemption.discount_amount(coupon, account_id=owner, items_amount=items_amount, now=NOW, **asked)
+    coupons = BatchCoupons(by_code={coupon.code: coupon} if coupon else {})
+    request = CouponRequest(owner, coupon.code if coupon else "NONE")
+    usable = coupon_requests.find_usable(coupons, request, now=NOW)
+    return redemption.discount_amount(usable, items_amount=items_amount, **asked)
 
 
 def reason(coupon: Coupon | None, items_amount: int = 10_000, **asked: Any) -> str:
@@ -71,14 +75,14 @@ def hold(code: str, order_id: UUID) -> UUID:
     ],
 )
 def test_the_discount_of_a_coupon(terms, items_amount, expected):
-    amount = take_off(coupon_of(CampaignFactory.create(**terms)), items_amount)
+    amount = take_off(coupon_of(CampaignFactory(**terms)), items_amount)
 
     assert amount == expected
     assert isinstance(amount, int)
 
 
 def test_the_reasons_why_a_coupon_is_not_usable():
-    campaign = CampaignFactory.create(min_order_amount=5_000)
+    campaign = CampaignFactory(min_order_amount=5_000)
     first, second = order_ids(2)
 
     assert reason(None) == "not_found"
@@ -93,7 +97,7 @@ def test_the_reasons_why_a_coupon_is_not_usable():
 
 
 def test_usable_coupons_come_by_their_codes_with_their_campaigns():
-    one, other = coupon_of(CampaignFactory.create()), coupon_of(CampaignFactory.create())
+    one, other = coupon_of(CampaignFactory()), coupon_of(CampaignFactory())
 
     with CaptureQueriesContext(connection) as captured:
         found = lock_by_code([one.code, other.code, "NONE"])
@@ -105,7 +109,7 @@ def test_usable_coupons_come_by_their_codes_with_their_campaigns():
 
 
 def test_any_number_is_held_once_by_one_statement_and_read_as_held_at_once():
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     orders = order_ids(20)
     codes = [coupon_of(campaign).code for _ in orders]
     found = lock_by_code(codes)
@@ -123,7 +127,7 @@ def test_any_number_is_held_once_by_one_statement_and_read_as_held_at_once():
 
 
 def test_held_coupons_are_released_once():
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     orders = order_ids(3)
     codes = [coupon_of(campaign).code for _ in orders]
     for code, order_id in zip(codes, orders, strict=True):
@@ -139,7 +143,7 @@ def test_held_coupons_are_released_once():
 @in_one_test(("left", "status"), [(timedelta(seconds=1), "issued"), (timedelta(0), "redeemed")])
 def test_a_held_coupon_is_redeemed_once_and_reinstated_once_unless_it_expired(left, status):
     order_id = order_ids(1)[0]
-    coupon = coupon_of(CampaignFactory.create())
+    coupon = coupon_of(CampaignFactory())
     hold(coupon.code, order_id)
     assert [redemption.redeem([order_id]) for _ in range(2)] == [1, 0]
     assert (redemption.release([order_id]), Coupon.objects.get().status) == (0, "redeemed")
@@ -173,7 +177,7 @@ def test_it_requires_a_transaction():
 
 @pytest.mark.django_db(transaction=True)
 def test_one_of_40_concurrent_orders_gets_the_coupon():
-    code = coupon_of(CampaignFactory.create()).code
+    code = coupon_of(CampaignFactory()).code
     orders = order_ids(40)
 
     outcomes = race([partial(hold, code, order_id) for order_id in orders])
@@ -187,10 +191,10 @@ def test_one_of_40_concurrent_orders_gets_the_coupon():
 @pytest.mark.django_db(transaction=True)
 def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold():
     """The twin: all orders read the coupon before any of them holds it."""
-    code = coupon_of(CampaignFactory.create()).code
+    code = coupon_of(CampaignFactory()).code
     orders = order_ids(10)
 
-    def read_then_write(order_id: UUID) -> UUID:
+    def read_then_write(order_id):
         coupon = Coupon.objects.select_related("campaign").get(code=code)
         take_off(coupon, 5_000)
         everybody_has_read.wait()
@@ -205,12 +209,12 @@ def test_without_the_lock_an_order_loses_the_coupon_that_it_was_said_to_hold():
 @pytest.mark.django_db(transaction=True)
 def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(monkeypatch):
     monkeypatch.setattr(transactions, "ATTEMPTS", 1)
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     orders = order_ids(6)
     codes = [coupon_of(campaign).code for _ in orders]
 
-    def all_of_them(chosen: Sequence[str], order: Sequence[UUID]) -> int:
-        def work() -> int:
+    def all_of_them(chosen, order):
+        def work():
             found = lock_by_code(chosen)
             free = [found[code] for code in chosen if found[code].status == "issued"]
             used = set(Coupon.objects.filter(order__isnull=False).values_list("order_id", flat=True))
@@ -230,9 +234,9 @@ def test_orders_that_hold_and_release_coupons_in_any_order_never_deadlock(monkey
 @in_one_test("status", ["held", "redeemed", "void", "expired"])
 def test_no_other_coupon_is_voided(status):
     by_order = {"order_id": order_ids(1)[0]} if status in ("held", "redeemed") else {}
-    past = {"expires_at": timezone.now() - timedelta(seconds=1)}
+    past = {"expires_at": ago(seconds=1)}
     columns = past if status == "expired" else {"status": status} | by_order
-    coupon = coupon_of(CampaignFactory.create(), **columns)
+    coupon = coupon_of(CampaignFactory(), **columns)
 
     with pytest.raises(FirstcomeError, match=f"is {status}") as refused:
         issued_coupons.void(code=coupon.code, reason="A mistake.")
@@ -244,7 +248,7 @@ def test_no_other_coupon_is_voided(status):
 @pytest.mark.django_db(transaction=True)
 def test_voiding_and_holding_at_once_one_wins():
     for _ in range(10):
-        coupon = coupon_of(CampaignFactory.create())
+        coupon = coupon_of(CampaignFactory())
         voiding = partial(issued_coupons.void, code=coupon.code, reason="A mistake.")
         outcomes = race([partial(hold, coupon.code, order_ids(1)[0]), voiding])
 

@@ -13,7 +13,6 @@ import pytest
 from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 from redis.crc import key_slot
 
 from coupons import gate, issued_coupons, remembered, tasks
@@ -32,6 +31,7 @@ from shop.errors import FirstcomeError, NotFound
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, reloaded, set_columns
+from shop.tests.instants import ago, from_now
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.statements import captured_statements
@@ -43,7 +43,7 @@ KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 
 
 def gated(**columns: Any) -> Campaign:
-    return CampaignFactory.create(strategy="redis_gate", **columns)
+    return CampaignFactory(strategy="redis_gate", **columns)
 
 
 def issue_all(campaign: Campaign, user_ids: Iterable[int]) -> None:
@@ -109,10 +109,10 @@ def test_a_campaign_that_is_not_open_refuses_at_the_gate_until_its_times_change(
     assert counted(campaign) == counted(closed) == (0, 0)
     assert len(captured) == 1
 
-    campaigns.change(campaign_id=campaign.pk, opens_at=timezone.now() - timedelta(seconds=1))
+    campaigns.change(campaign_id=campaign.pk, opens_at=ago(seconds=1))
     assert issue(campaign, first).is_new
 
-    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(milliseconds=1))
+    campaigns.change(campaign_id=campaign.pk, closes_at=ago(milliseconds=1))
     assert refusal(campaign, second) == "campaign_closed"
     assert not issue(campaign, first).is_new
 
@@ -121,7 +121,7 @@ def test_the_place_of_a_request_that_the_database_refuses_is_released():
     campaign, [first, second] = gated(quantity=1), accounts(2)
     issue(gated(), first)
     gate.fill(campaign_id=campaign.pk)
-    set_columns(campaign, closes_at=timezone.now() - timedelta(seconds=1))
+    set_columns(campaign, closes_at=ago(seconds=1))
 
     assert refusal(campaign, first) == "campaign_closed"
     assert counted(campaign) == (0, 0)
@@ -301,7 +301,7 @@ def test_redis_stopped_during_a_write_costs_no_account_its_coupon(own_redis):
 
 def test_a_flush_during_a_race_still_issues_exactly_the_quantity_at_the_gate(redis_server):
     campaign, everyone = gated(quantity=50), accounts(120)
-    calls: list[Any] = issue_calls(campaign.pk, everyone)
+    calls = issue_calls(campaign.pk, everyone)
     calls[20::20] = [redis_server.flushdb] * len(calls[20::20])
 
     race(calls)
@@ -314,7 +314,7 @@ def test_a_gate_without_the_database_admits_twice_after_a_flush(redis_server):
     """The naive twin: every admission counts as a coupon, and slots that Redis loses are issued again."""
     campaign = gated(quantity=3)
 
-    def give(user_ids: Iterable[int]) -> int:
+    def give(user_ids):
         gate.open(campaign, members=0)
         asked = [gate.admit(campaign_id=campaign.pk, user_id=id) for id in user_ids]
         return sum(one.says == "admitted" for one in asked)
@@ -472,7 +472,7 @@ def test_a_quantity_raised_while_the_gate_opens_is_published(monkeypatch):
     gate.drop(campaign_id=campaign.pk)
     opened = gate.open
 
-    def raised_meanwhile(read: Campaign, *, members: int) -> bool:
+    def raised_meanwhile(read, *, members):
         campaigns.change(campaign_id=campaign.pk, quantity=2)
         return opened(read, members=members)
 
@@ -497,7 +497,7 @@ def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> N
 
 
 def test_keys_share_a_slot_and_expire_after_the_campaign_has_closed(redis_server):
-    campaign, [first, second] = gated(closes_at=timezone.now() + timedelta(minutes=1)), accounts(2)
+    campaign, [first, second] = gated(closes_at=from_now(minutes=1)), accounts(2)
     issue(campaign, first)
     gate.admit(campaign_id=campaign.pk, user_id=second)
 

@@ -6,7 +6,6 @@ Their common races are in `test_issuing_races.py`.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -30,9 +29,10 @@ from shop.journal.journal import SYSTEM
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.factories import reloaded
+from shop.tests.instants import from_now
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, starts_another_process
 from shop.tests.waiting import in_background, waiting_at, waiting_for_the_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,7 +66,7 @@ def impatiently(work: Callable[[], Any]) -> Any:
 
 @by_each
 def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy):
-    campaign = CampaignFactory.create(strategy=strategy)
+    campaign = CampaignFactory(strategy=strategy)
     [asks] = issue_calls(campaign.pk, accounts(1))
 
     with holding(KEEP, campaign.pk):
@@ -81,7 +81,7 @@ def test_a_row_locked_for_longer_than_one_lock_wait_is_waited_for_again(strategy
 
 @by_each
 def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strategy):
-    campaign = CampaignFactory.create(strategy=strategy)
+    campaign = CampaignFactory(strategy=strategy)
     account = User.objects.get(pk=accounts(1)[0])
     asks = partial(client_of(account).post, "/coupons", {"campaign": campaign.pk})
 
@@ -99,7 +99,7 @@ def test_a_row_that_stays_locked_is_reported_clearly_and_nothing_is_done(strateg
 @by_each
 def test_a_deadlock_is_retried(strategy):
     """The request has locked the campaign and waits for the account; another connection does the reverse."""
-    campaign, everyone = CampaignFactory.create(strategy=strategy), accounts(50)
+    campaign, everyone = CampaignFactory(strategy=strategy), accounts(50)
     [asks] = issue_calls(campaign.pk, everyone[:1])
 
     with holding("UPDATE auth_user SET first_name = 'other'") as other:
@@ -116,7 +116,7 @@ def test_a_deadlock_is_retried(strategy):
 @by_each
 def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strategy):
     """Both have read that there is no coupon, before either can write one."""
-    campaign = CampaignFactory.create(strategy=strategy, quantity=10)
+    campaign = CampaignFactory(strategy=strategy, quantity=10)
     issue, [user_id] = issuing.STRATEGIES[strategy], accounts(1)
 
     with holding(KEEP, campaign.pk):
@@ -127,7 +127,7 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
     assert positions(campaign) == [1]
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the_slots_to_the_next():
     """By each strategy and from each source of codes, a transaction for each campaign.
 
@@ -153,10 +153,10 @@ def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the
     assert [positions(campaign) for campaign in campaigns] == [[1]] * len(cases)
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_a_process_killed_after_its_commits_has_issued_the_coupons():
     """By each strategy, a transaction for each campaign, while those of the next account wait."""
-    campaigns = [CampaignFactory.create(strategy=name, quantity=2) for name in NAMES]
+    campaigns = [CampaignFactory(strategy=name, quantity=2) for name in NAMES]
     first, second = accounts(2)
 
     with (
@@ -205,7 +205,7 @@ SOON = 10.0
 
 
 def test_the_lock_reads_what_was_committed_while_it_waited():
-    campaign, both = CampaignFactory.create(), accounts(2)
+    campaign, both = CampaignFactory(), accounts(2)
     lock = partial(eligibility.lock_campaign, campaign.pk, both)
     given = (INSERT, campaign.pk, both[0], "FRESH", 1)
     counted = ("UPDATE coupons_campaign SET issued = issued + 1 WHERE id = %s", campaign.pk)
@@ -216,14 +216,14 @@ def test_the_lock_reads_what_was_committed_while_it_waited():
 
 def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot():
     """It would stay where its count is rolled back, and the next one would get its position."""
-    campaign, [account_id] = CampaignFactory.create(), accounts(1)
+    campaign, [account_id] = CampaignFactory(), accounts(1)
     with pytest.raises(transaction.TransactionManagementError):
         writes.write_slots(campaign, {account_id: "FRESH"}, by={account_id: SYSTEM}, now=timezone.now())
     assert not Coupon.objects.exists()
 
 
 def test_a_coupon_locked_by_an_order_delays_no_request():
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     owner, newcomer = accounts(2)
     code = issuing.issue(campaign_id=campaign.pk, user_id=owner).coupon.code
 
@@ -234,7 +234,7 @@ def test_a_coupon_locked_by_an_order_delays_no_request():
 
 
 def test_what_is_read_and_what_is_written_is_what_the_orm_reads():
-    campaign = CampaignFactory.create(closes_at=timezone.now() + timedelta(days=1))
+    campaign = CampaignFactory(closes_at=from_now(days=1))
     owner, other = accounts(2)
     issued = issuing.issue(campaign_id=campaign.pk, user_id=owner)
 
@@ -279,7 +279,7 @@ def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source
     campaign = campaign_with_codes(code_source, quantity=50)
     everyone = accounts(120)
 
-    def change_and_ask(first: int) -> list[Any]:
+    def change_and_ask(first):
         outcomes = []
         for number, asks in enumerate(issue_calls(campaign.pk, everyone[first::20])):
             campaigns.change(campaign_id=campaign.pk, strategy=NAMES[(first + number) % len(NAMES)])
@@ -303,7 +303,7 @@ TWO_WAITS_FOR_A_LOCK = 10.0
 
 @by_each_guarded
 def test_existing_coupons_and_refusals_are_answered_without_a_lock(strategy):
-    campaign = CampaignFactory.create(strategy=strategy, quantity=1)
+    campaign = CampaignFactory(strategy=strategy, quantity=1)
     first, late = accounts(2)
     given = issuing.issue(campaign_id=campaign.pk, user_id=first)
 
@@ -315,7 +315,7 @@ def test_existing_coupons_and_refusals_are_answered_without_a_lock(strategy):
 
 
 def test_an_optimistic_request_that_conflicts_is_retried_and_counted():
-    campaign = CampaignFactory.create(strategy="optimistic")
+    campaign = CampaignFactory(strategy="optimistic")
     before = REGISTRY.get_sample_value(CONFLICTS)
 
     assert done_meanwhile(*issue_calls(campaign.pk, accounts(1)), campaign, CHANGE).is_new
@@ -325,7 +325,7 @@ def test_an_optimistic_request_that_conflicts_is_retried_and_counted():
 
 def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(settings):
     settings.OPTIMISTIC_RETRIES = 0
-    campaign = CampaignFactory.create(strategy="optimistic")
+    campaign = CampaignFactory(strategy="optimistic")
     api = client_of(User.objects.get(pk=accounts(1)[0]))
     asks = partial(api.post, "/coupons", {"campaign": campaign.pk})
 
@@ -338,7 +338,7 @@ def test_an_optimistic_request_fails_after_its_retries_and_has_done_nothing(sett
 
 def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_row_needs():
     """One code is left: if a waiting request locked it, the pool would look empty to the other."""
-    campaign = CampaignFactory.create(code_source="pool", codes=["LAST"])
+    campaign = CampaignFactory(code_source="pool", codes=["LAST"])
     [asks] = issue_calls_by(["optimistic"], campaign.pk, accounts(1))
 
     with holding(KEEP, campaign.pk) as other:
@@ -353,7 +353,7 @@ def test_an_optimistic_request_that_waits_locks_no_code_that_the_holder_of_the_r
 
 
 def test_the_update_uses_terms_that_changed_while_it_waited():
-    campaign = CampaignFactory.create(strategy="conditional_update", quantity=10)
+    campaign = CampaignFactory(strategy="conditional_update", quantity=10)
     [asks] = issue_calls(campaign.pk, accounts(1))
     closed = "UPDATE coupons_campaign SET closes_at = NOW(6) - INTERVAL 1 HOUR WHERE id = %s"
 
@@ -364,7 +364,7 @@ def test_the_update_uses_terms_that_changed_while_it_waited():
 @by_each_guarded
 def test_a_slot_that_a_partner_confirmed_meanwhile_is_not_taken_twice(strategy):
     """The first read finds nothing; another request is confirmed while this one waits for the row."""
-    campaign, [user_id] = CampaignFactory.create(partner="convenience_store", quantity=10), accounts(1)
+    campaign, [user_id] = CampaignFactory(partner="convenience_store", quantity=10), accounts(1)
     [asks] = issue_calls_by([strategy], campaign.pk, [user_id])
     counted = "UPDATE coupons_campaign SET issued = 1, version = version + 1 WHERE id = %s"
 
@@ -402,7 +402,7 @@ def quantity_of(campaign: Campaign) -> int:
 
 def test_of_two_that_raise_it_at_once_the_lower_one_is_refused():
     """The second had compared before the first was written, and lowered the quantity to 120."""
-    campaign = CampaignFactory.create(quantity=100)
+    campaign = CampaignFactory(quantity=100)
 
     higher, lower = both_raised(partial(campaigns.raise_quantity, reason="More came."))
 
@@ -414,9 +414,9 @@ def test_of_two_that_raise_it_at_once_the_lower_one_is_refused():
 
 def test_comparing_before_the_lock_lowers_it():
     """The control case."""
-    campaign = CampaignFactory.create(quantity=100)
+    campaign = CampaignFactory(quantity=100)
 
-    def raise_naively(*, campaign_id: int, quantity: int) -> Campaign:
+    def raise_naively(*, campaign_id, quantity):
         assert quantity > quantity_of(campaign)
         return campaigns.change(campaign_id=campaign_id, quantity=quantity)
 

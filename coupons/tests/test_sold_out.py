@@ -2,7 +2,6 @@
 
 import json
 import time
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -19,9 +18,10 @@ from coupons.tests.factories import accounts, campaign_with_codes
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, outcome_of
 from shop.tests.factories import set_columns
+from shop.tests.instants import from_now
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
-from shop.tests.second_process import another_process, read_line, send
+from shop.tests.second_process import another_process, read_line, send, starts_another_process
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
@@ -130,7 +130,7 @@ def test_after_a_second_one_request_reads_for_all_concurrent_ones(monkeypatch):
     assert set(statements) == {"SELECT campaign", OWN_COUPON}
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_a_coupon_issued_by_another_process_is_returned_at_once_although_sold_out(requests, monkeypatch):
     """The process's memory may be a second old; an account's coupon is read for each request."""
     monkeypatch.setattr(remembered, "SECONDS", 60.0)
@@ -167,7 +167,7 @@ def test_concurrent_requests_are_refused_by_few_reads(monkeypatch):
 
 def test_a_sold_out_campaign_that_closes_is_refused_as_closed(requests, monkeypatch):
     campaign = full_campaign(requests[0])
-    Campaign.objects.update(closes_at=timezone.now() + timedelta(seconds=3))
+    Campaign.objects.update(closes_at=from_now(seconds=3))
     seen_sold_out(campaign, requests[1])
 
     wait_until(lambda: asked(campaign.pk, requests[1])[0] == "campaign_closed", seconds=SOON)
@@ -175,7 +175,7 @@ def test_a_sold_out_campaign_that_closes_is_refused_as_closed(requests, monkeypa
     assert asked(campaign.pk, requests[0])[0] == "again"
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 @from_each_source
 def test_more_coupons_or_codes_open_it_at_once_here_and_within_a_second_elsewhere(code_source, requests):
     campaign = full_campaign(requests[0], code_source=code_source)
@@ -194,7 +194,7 @@ def test_more_coupons_or_codes_open_it_at_once_here_and_within_a_second_elsewher
     assert positions(campaign) == [1, 2, 3]
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_another_process_that_knows_older_terms_reads_the_database(requests):
     campaign = full_campaign(requests[0])
     with another_process(ISSUE_ON_INPUT) as process:
@@ -238,7 +238,7 @@ def test_a_pool_that_ran_out_first_refuses_all_while_the_campaign_can_hardly_be_
     shared, readings = remembered.campaign(campaign.pk), []
     read = shared._read
 
-    def read_slowly() -> Campaign:
+    def read_slowly():
         readings.append(time.monotonic())
         time.sleep(0.5)
         return read()

@@ -22,7 +22,7 @@ SMALL = ("--users", "12", "--products", "3", "--stock", "50")
 
 
 @pytest.fixture(autouse=True)
-def _demo(settings) -> None:
+def _demo(settings):
     settings.DEMO = True
 
 

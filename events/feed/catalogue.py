@@ -4,7 +4,8 @@ compares.
 
 from collections.abc import Mapping
 
-SOLD_OUT, RESTOCKED = "product.sold_out", "product.restocked"
+SOLD_OUT = "product.sold_out"
+RESTOCKED = "product.restocked"
 
 _ORDER = (
     "order",
@@ -87,7 +88,8 @@ FROM_JOURNAL: Mapping[str, str] = {
 
 TYPES = frozenset(MEMBERS)
 
-SKIPPED, TEST = "events.skipped", "webhook.test"
+SKIPPED = "events.skipped"
+TEST = "webhook.test"
 TO_ONE_ENDPOINT: Mapping[str, tuple[str, ...]] = {SKIPPED: ("from", "to"), TEST: ()}
 """What is no event of the feed: sent to a webhook endpoint alone, whichever types it chose."""
 

@@ -7,7 +7,6 @@ the feed: after a restore, positions of the time that it lost are given to other
 import base64
 import struct
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import takewhile
@@ -53,8 +52,7 @@ class Event(NamedTuple):
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Some events in their order; `cursor` is the last that was looked at, `is_end` if none follows."""
 
     events: Sequence[Event]
@@ -114,8 +112,7 @@ def read_page(
             until += last - max(position, first - 1)
     until = min(until, state.last_position)
     found = FeedEvent.objects.filter(chosen_by(patterns), position__gt=position, position__lte=until)
-    rows = found.order_by("position").values_list(*Event._fields)[:limit]
-    events = list(map(Event._make, rows))
+    events = list(map(Event._make, found.order_by("position").values_list(*Event._fields)[:limit]))
     position = events[-1].position if len(events) == limit else until
     if after is not None and read_state().swept_position > after:
         # They were deleted while this read them.
@@ -131,7 +128,8 @@ def read_state() -> FeedState:
 def missing_positions() -> int:
     """How many positions after the deleted events have no event, except a restore's gaps: always 0."""
     state = read_state()
-    last, deleted = state.last_position, state.swept_position
+    last = state.last_position
+    deleted = state.swept_position
     left_out = sum(max(0, end - max(first - 1, deleted)) for first, end, _ in state.gaps)
     return last - deleted - left_out - FeedEvent.objects.filter(position__lte=last).count()
 
@@ -139,12 +137,13 @@ def missing_positions() -> int:
 def unsequenced_seconds() -> float:
     """How long ago the oldest event happened that is committed and has no position; 0 when each has one."""
     oldest = sequencing.unsequenced().first()
-    return max(0.0, (clock.now() - oldest.at).total_seconds()) if oldest else 0.0
+    return clock.age_seconds(oldest.at) if oldest else 0.0
 
 
 def delete_old() -> int:
     """Delete events that are older than the retention, in small batches. Returns how many."""
-    cutoff, deleted = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS), 0
+    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    deleted = 0
     while count := transactions.run(lambda: _delete_batch(cutoff), transactions.REPEATABLE):
         deleted += count
     return deleted

@@ -14,7 +14,7 @@ from events.feed import catalogue
 from events.models import FeedEvent
 from shop import clock
 from shop.db import bulk_sql, open_transaction
-from shop.journal.journal import NewJournalLine
+from shop.journal.journal import Facts, NewJournalLine
 
 NUMBERED = frozenset({"product", "campaign", "sale"})
 """What the journal names by a number; all else has a name: the code of a coupon may be made of digits."""
@@ -67,9 +67,7 @@ def insert(events: Sequence[NewEvent]) -> None:
     bulk_sql.insert(EVENTS_TABLE, events)
 
 
-def data_of(
-    type: str, *, subject: str, order_id: UUID | None, after: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def data_of(type: str, *, subject: str, order_id: UUID | None, after: Facts) -> dict[str, Any]:
     """The data of the event of this type that a line of the journal is."""
     kind, _, name = subject.partition(" ")
     data: dict[str, Any] = {kind: int(name) if kind in NUMBERED and name.isdecimal() else name}

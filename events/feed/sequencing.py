@@ -47,7 +47,8 @@ def sequence(*, most_batches: int | None = None) -> int:
         return 0
     if not states():
         FeedState.objects.get_or_create(pk=ROW)
-    sequenced, batches = 0, 0
+    sequenced = 0
+    batches = 0
     while True:
         batches += 1
         # By all attempts: after a lost reply to the COMMIT the repeat finds nothing to do.
@@ -85,7 +86,8 @@ def _sequence_batch(given: set[int]) -> int:
     found = states(lock=bulk_sql.for_update(skip_locked=True))
     if not found:
         return 0
-    ids, position = _unsequenced_ids(EVENTS_PER_TRANSACTION), found[0].last_position
+    ids = _unsequenced_ids(EVENTS_PER_TRANSACTION)
+    position = found[0].last_position
     table = connection.ops.quote_name(FeedEvent._meta.db_table)
     hint = BY_KEY if connection.vendor == "mysql" else ""
     for first, last in _runs(ids):

@@ -18,7 +18,7 @@ from shop.tests.factories import AccountFactory
 
 def reader() -> User:
     """An account of staff that may read events."""
-    return AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
+    return AccountFactory(is_staff=True, permissions=[READ_EVENTS])
 
 
 def record(*names: str, type: str = "order.paid", order_id: UUID | None = None) -> None:

@@ -1,6 +1,5 @@
 """The audit names each damage of the event feed: L15, each event once, at positions without gaps."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -31,7 +30,7 @@ def note(number: int, what: str = "order.placed") -> None:
 
 
 @pytest.fixture
-def feed() -> None:
+def feed():
     """Events at positions 1 to 8, of which six are lines of the journal, and a line that is none."""
     note(1)
     note(1, "order.paid")
@@ -72,7 +71,7 @@ def test_lines_and_their_events_have_one_id(feed):
     assert sum(one.checked for one in audit.audit()) == 8 + 6
 
 
-DAMAGE: dict[str, tuple[Callable[[], object], Callable[[], list[str]]]] = {
+DAMAGE = {
     "an event is lost": (lambda: at(5).delete(), lambda: [f"journal line {line_of(3).pk}", "position 5"]),
     "an event without a line is lost": (lambda: at(3).delete(), lambda: ["position 3"]),
     "the last event is lost": (lambda: at(8).delete(), lambda: ["position 8"]),
@@ -153,18 +152,18 @@ def test_a_loss_after_others_were_deleted_is_named(feed):
 def test_an_audit_beside_writers_sequencers_and_deletions_finds_nothing(feed):
     grow_old()
 
-    def write() -> list[str]:
+    def write():
         for number in range(100, 140):
             note(number)
         return []
 
-    def sequence() -> list[str]:
+    def sequence():
         for _ in range(20):
             sequencing.sequence()
         return [] if reading.delete_old() >= 0 else ["?"]
 
-    def examine() -> list[str]:
+    def examine():
         return [name for _ in range(20) for one in audit.audit() for name in one.offenders]
 
-    works: list[Callable[[], list[str]]] = [write, write, sequence, sequence, examine, examine]
+    works = [write, write, sequence, sequence, examine, examine]
     assert race(works) == [[]] * len(works)

@@ -3,7 +3,6 @@
 import logging
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -23,8 +22,9 @@ from shop.db import transactions
 from shop.journal import journal
 from shop.models import JournalLine
 from shop.tests import servers
+from shop.tests.instants import ago, from_now
 from shop.tests.racing import race
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -92,7 +92,7 @@ def test_an_orders_events_keep_their_order_while_the_first_fails(own_data_platfo
     first, second = note("order.paid", order_id=order_id), note("order.refunded", order_id=order_id)
     other = note("coupon.issued")
     assert deliver_to_nobody() == 0
-    WebhookDelivery.objects.update(next_attempt_at=timezone.now() + timedelta(minutes=5))
+    WebhookDelivery.objects.update(next_attempt_at=from_now(minutes=5))
 
     make_due(*second, *other)
     assert deliver_due() == 1
@@ -131,7 +131,7 @@ def test_many_relays_at_once_deliver_each_event_once(own_data_platform):
     assert {id: heard_of(own_data_platform, id) for id in orders} == orders
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_events_of_a_relay_that_died_before_recording_are_sent_again_and_dropped(own_data_platform, settings):
     events = note("order.paid", "order.refunded", order_id=uuid4())
     with another_process(HANGS_AFTER_SENDING, settings.DATA_PLATFORM_URL, settings.EVENT_SECRET):
@@ -167,7 +167,7 @@ def test_while_the_platform_is_down_only_one_batch_is_tried():
 
 
 @pytest.fixture
-def impatient(settings) -> None:
+def impatient(settings):
     """An event that is refused for good is dead at once."""
     settings.EVENT_REFUSED_SECONDS = 0
 
@@ -183,7 +183,7 @@ def test_a_poison_event_dies_alone(own_data_platform, caplog, impatient):
     assert deliver_due() == 0
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_a_dead_event_blocks_its_order_until_it_is_replayed(own_data_platform, settings, tmp_path, impatient):
     order_id = uuid4()
     [dead], [held] = note(REFUSED, order_id=order_id), note("order.refunded", order_id=order_id)
@@ -194,7 +194,7 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(own_data_platform, s
     assert deliver_due() == 0
     assert (delivery(dead).status, delivery(held).status) == ("failed", "pending")
     assert delivery(*others).status == "delivered"
-    later = timezone.now() + timedelta(seconds=200)
+    later = from_now(seconds=200)
     assert delivery(held).next_attempt_at > later, "not tried again and again"
 
     with knowing_secret(tmp_path) as corrected:
@@ -277,7 +277,7 @@ def test_another_answer_restarts_the_time(own_data_platform, settings):
 
 def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(own_data_platform, settings):
     [event] = note("test.happened")
-    FeedEvent.objects.update(at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
+    FeedEvent.objects.update(at=ago(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
     deliver_to_nobody()
     for attempt in range(2, delivery_pass.FEWEST_ATTEMPTS + 1):
         assert delivery(event).status == "pending", attempt
@@ -303,15 +303,15 @@ def test_old_events_that_are_sent_again_while_the_platform_is_away_are_not_dead(
     event = str(FeedEvent.objects.get().event_id)
     assert deliver_due() == 1
     for rows in (JournalLine.objects, FeedEvent.objects):
-        rows.update(at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
+        rows.update(at=ago(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
     deliveries.resend_order(order_id=order_id, reason="lost there")
     for _ in range(delivery_pass.FEWEST_ATTEMPTS + 1):
         make_due(event)
         deliver_to_nobody()
         assert delivery(event).status == "pending"
 
-    ago = timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1)
-    WebhookDelivery.objects.filter(status="pending").update(created_at=ago)
+    too_long_ago = ago(seconds=settings.EVENT_GIVE_UP_SECONDS + 1)
+    WebhookDelivery.objects.filter(status="pending").update(created_at=too_long_ago)
     make_due(event)
     deliver_to_nobody()
     assert delivery(event).status == "failed", "it is given up once that is as long ago"
@@ -350,7 +350,7 @@ def test_gauges_count_queued_and_dead_events(own_data_platform, impatient):
     deliver_due()
     note("test.happened", "test.happened")
     sequencing.sequence()
-    FeedEvent.objects.update(at=timezone.now() - timedelta(minutes=2))
+    FeedEvent.objects.update(at=ago(minutes=2))
     assert (deliveries.queued_count(), deliveries.dead_count()) == (2, 1)
     assert 120 <= deliveries.oldest_queued_seconds() < 130
 
@@ -373,7 +373,7 @@ def test_events_that_were_not_taken_stay_though_recording_them_is_repeated(monke
     note("test.a", "test.b")
     record_health, failures = delivery_pass._record_health, [OperationalError(1213, "Deadlock found")]
 
-    def fail_once(*of: Any) -> None:
+    def fail_once(*of):
         if failures:
             raise failures.pop()
         record_health(*of)
@@ -393,7 +393,7 @@ def test_a_dead_event_sent_again_during_a_pass_is_not_overtaken(own_data_platfor
     [later] = note("order.refunded", order_id=order_id)
     read_page, dead_ids = reading.read_page, [delivery(dead).pk]
 
-    def resend_meanwhile(**of: Any) -> reading.Page:
+    def resend_meanwhile(**of):
         page = read_page(**of)
         if dead_ids:
             assert deliveries.resend_dead([dead_ids.pop()]) == [delivery(dead).pk]

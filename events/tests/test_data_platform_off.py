@@ -31,7 +31,7 @@ LONG_AGO = timezone.now() - timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
-def _is_off(settings) -> None:
+def _is_off(settings):
     settings.DATA_PLATFORM_URL = ""
 
 
@@ -69,7 +69,7 @@ def test_the_doctor_and_the_endpoints_say_that_it_is_off(api, operator, settings
     shown = api.get(f"/webhook-endpoints/{BUILT_IN}").json()
     assert (shown["enabled"], shown["url"]) == (False, "")
     page = reverse("admin:events_webhookendpoint_changelist")
-    assert "off: DATA_PLATFORM_URL is empty" in operator.get(page).content.decode()
+    assert "off: DATA_PLATFORM_URL is empty" in operator.get(page).text
 
     settings.DATA_PLATFORM_URL = "https://events.example.com"
     shown = api.get(f"/webhook-endpoints/{BUILT_IN}").json()

@@ -17,7 +17,7 @@ from shop.db import transactions
 from shop.redis import completion_notifications
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, starts_another_process
 from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,7 +63,7 @@ def test_a_transaction_that_commits_late_is_not_skipped_as_it_is_by_ids():
     """Open transactions have ids before, between and after those that are sequenced meanwhile."""
     follower, seen = Follower(reader()), list[FeedEvent]()
 
-    def read_by_ids() -> list[str]:
+    def read_by_ids():
         """The naive reader, whose cursor is the greatest id that it has seen."""
         seen.extend(FeedEvent.objects.filter(id__gt=seen[-1].pk if seen else 0).order_by("id"))
         return [event.data["name"] for event in seen]
@@ -90,19 +90,19 @@ def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race():
     followers = [Follower(reader(), limit=limit) for limit in (7, 50, 200)]
     written = [[f"{writer}-{number}" for number in range(EVENTS_OF_EACH)] for writer in range(WRITERS)]
 
-    def write(names: list[str]) -> None:
+    def write(names):
         for start in range(0, len(names), 3):
             record(*names[start : start + 3])
 
-    def sequence() -> None:
+    def sequence():
         while not is_over.is_set():
             sequencing.sequence()
 
-    def follow(follower: Follower) -> None:
+    def follow(follower):
         while len(follower.names) < WRITERS * EVENTS_OF_EACH:
             follower.read()
 
-    def follow_all() -> None:
+    def follow_all():
         try:
             outcomes = race([partial(follow, each) for each in followers], timeout=50)
         finally:
@@ -123,7 +123,7 @@ def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race():
     assert list(positions) == list(range(1, len(everything) + 1))
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment):
     FeedState.objects.get_or_create(pk=sequencing.ROW)
@@ -138,7 +138,7 @@ def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment):
     record("c")
     sequenced = 0
 
-    def all_are_sequenced() -> bool:
+    def all_are_sequenced():
         nonlocal sequenced
         sequenced += sequencing.sequence()
         return sequenced == 3
@@ -148,7 +148,7 @@ def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment):
 
 
 def test_a_pass_whose_commits_answer_is_lost_gives_one_position_each_and_wakes_readers(tmp_path, monkeypatch):
-    woken: list[str] = []
+    woken = []
     monkeypatch.setattr(completion_notifications, "notify_completed", woken.append)
     FeedState.objects.get_or_create(pk=sequencing.ROW)
     record("a", "b")

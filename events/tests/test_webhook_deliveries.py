@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -25,17 +25,17 @@ from events.tests.receivers import Receiver, receiving
 from events.webhooks import deliveries, delivery_pass, dispatcher, endpoints
 from events.webhooks.dispatcher import Dispatcher
 from events.webhooks.endpoints import Owner
-from scripts.tests.canned_shop import Sent
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests.api_keys import make
 from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded
+from shop.tests.instants import ago
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.samples import exposed
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, starts_another_process
 from shop.tests.test_public_addresses import resolving_to
 from shop.tests.waiting import shifted
 
@@ -50,13 +50,13 @@ sys.stdin.readline()
 
 
 @pytest.fixture(autouse=True)
-def _any_address(settings) -> None:
+def _any_address(settings):
     settings.DEBUG = True
     settings.WEBHOOK_TIMEOUT_SECONDS = 5.0
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver():
     with receiving() as one:
         yield one
 
@@ -72,7 +72,7 @@ def endpoint_for(receiver: Receiver, *events: str) -> WebhookEndpoint:
 
 def an_owner() -> Owner:
     """An account that may read events."""
-    return Owner(SuperuserFactory.create().pk)
+    return Owner(SuperuserFactory().pk)
 
 
 def deliver(endpoint: WebhookEndpoint, *names: str, passes: int = 1) -> WebhookEndpoint:
@@ -134,7 +134,7 @@ def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alo
     secrets = [again.secret, endpoint.secret, rotated.secret]
     assert len({*secrets}) == 3
 
-    def verifying() -> list[str]:
+    def verifying():
         found, request = [], receiver.requests[-1]
         for secret in secrets:
             with suppress(WebhookVerificationError):
@@ -171,7 +171,7 @@ def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(e
         endpoints.rotate_secret(endpoint_id=endpoint.pk)
 
 
-LOSSES: dict[str, Callable[[Owner], object]] = {
+LOSSES = {
     "key revoked": lambda owner: keys.revoke(key_id=owner.key_id or 0),
     "key expired": lambda owner: ApiKey.objects.filter(pk=owner.key_id).update(
         created_at=clock.now() - 2 * HOUR, expires_at=clock.now() - HOUR
@@ -184,7 +184,7 @@ LOSSES: dict[str, Callable[[Owner], object]] = {
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(receiver, loss):
-    maker = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
+    maker = AccountFactory(is_staff=True, permissions=[READ_EVENTS])
     owner = Owner(maker.pk, make("events:read", maker=maker).key.pk)
     endpoint = endpoints.create(url=receiver.url, events=["*"], owner=owner)
     assert deliver(endpoint, "before").disabled_at is None
@@ -348,7 +348,7 @@ def test_a_receiver_that_closes_its_connections_gets_each_event_once_and_in_sequ
     names = [f"{number:02}" for number in range(20)]
     record(*names, order_id=uuid4())
 
-    def is_delivered() -> bool:
+    def is_delivered():
         deliver_again(endpoint)
         return {status for status, _ in statuses(endpoint)} == {"delivered"}
 
@@ -363,7 +363,7 @@ def test_a_name_that_leads_elsewhere_in_the_middle_of_a_pass_is_followed_there(m
         url = f"http://receiver.example:{former.port}/hooks"
         endpoint = endpoints.create(url=url, events=["*"], owner=an_owner())
 
-        def move(request: Sent) -> int:
+        def move(request):
             if request.body["data"]["name"] == "b":
                 resolving_to(monkeypatch, "127.0.0.2")
             return 200
@@ -378,7 +378,7 @@ def test_a_name_that_leads_elsewhere_in_the_middle_of_a_pass_is_followed_there(m
 def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiver):
     endpoint, stop = endpoint_for(receiver), threading.Event()
 
-    def answer(request: Sent) -> int:
+    def answer(request):
         if request.body["data"]["name"] == "b":
             stop.set()
         return 200
@@ -482,7 +482,7 @@ def test_receivers_that_hang_delay_no_other(settings):
         receivers = [opened.enter_context(receiving()) for _ in range(20)]
         release = threading.Event()
 
-        def hang(request: Sent) -> int:
+        def hang(request):
             release.wait(25)
             return 200
 
@@ -532,7 +532,7 @@ def test_what_waits_for_a_refused_event_is_due_when_that_is(endpoint, receiver):
     assert len(set(WebhookDelivery.objects.values_list("next_attempt_at", flat=True))) == 1
     assert not dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
     # Given up: the next one of the order is tried.
-    WebhookDelivery.objects.update(created_at=clock.now() - timedelta(days=4))
+    WebhookDelivery.objects.update(created_at=ago(days=4))
     WebhookDelivery.objects.exclude(attempts=0).update(attempts=delivery_pass.FEWEST_ATTEMPTS - 1)
     deliver_again(endpoint)
     assert dispatcher.due_endpoints().filter(pk=endpoint.pk).exists()
@@ -541,7 +541,7 @@ def test_what_waits_for_a_refused_event_is_due_when_that_is(endpoint, receiver):
 def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(endpoint, monkeypatch):
     start, refused = threading.Thread.start, []
 
-    def refuse_once(thread: threading.Thread) -> None:
+    def refuse_once(thread):
         if thread.name.startswith("webhooks ") and not refused:
             refused.append(thread)
             raise RuntimeError("can't start new thread")
@@ -555,7 +555,7 @@ def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(endpoint, monk
 
 
 def test_what_cannot_be_recorded_is_not_sent_again_at_once(receiver, monkeypatch):
-    def full(rows: object) -> None:
+    def full(rows):
         raise OperationalError(1114, "The table 'events_webhookdelivery' is full")
 
     endpoint_for(receiver)
@@ -568,13 +568,13 @@ def test_what_cannot_be_recorded_is_not_sent_again_at_once(receiver, monkeypatch
         assert len(receiver.requests) == 1
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver):
     """It is killed in the middle of its requests: each event arrives, those that were under way twice."""
     endpoint, arrived = endpoint_for(receiver), threading.Event()
     receiver.delay_seconds = 0.2
 
-    def answer(request: Sent) -> int:
+    def answer(request):
         arrived.set()
         return 200
 

@@ -2,7 +2,6 @@
 
 import base64
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,8 +16,9 @@ from shop.db import key_walks
 from shop.journal import journal
 from shop.models import JournalLine
 from shop.tests.api_keys import client_with, make
-from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.clients import Api, client_of, faults, problem_of
 from shop.tests.factories import AccountFactory
+from shop.tests.instants import ago, from_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OF_ENDPOINTS = [f"events.{action}_webhookendpoint" for action in ("view", "add", "change")]
@@ -27,24 +27,19 @@ LOOPBACK = "http://127.0.0.1:9/hooks"
 
 
 @pytest.fixture(autouse=True)
-def _any_address(settings) -> None:
+def _any_address(settings):
     settings.DEBUG = True
 
 
 @pytest.fixture
-def api() -> Iterator[Api]:
-    yield client_of(AccountFactory.create(is_staff=True, permissions=PERMISSIONS))
+def api():
+    yield client_of(AccountFactory(is_staff=True, permissions=PERMISSIONS))
 
 
 def created(api: Api, **given: Any) -> dict[str, Any]:
     answer = api.post("/webhook-endpoints", {"url": LOOPBACK, "events": ["order.*"]} | given)
     assert answer.status_code == 201, answer.json()
     return answer.json()
-
-
-def codes(answer: Any) -> list[tuple[str, str]]:
-    assert answer.status_code == 400, answer.json()
-    return [(error["field"], error["code"]) for error in answer.json()["errors"]]
 
 
 def test_the_secret_is_shown_once_and_has_the_form_of_standard_webhooks(api):
@@ -55,7 +50,7 @@ def test_the_secret_is_shown_once_and_has_the_form_of_standard_webhooks(api):
     read = api.get(f"/webhook-endpoints/{body['id']}").json()
 
     assert read == {name: value for name, value in body.items() if name != "secret"}
-    listed = api.get("/webhook-endpoints").json()["results"]
+    listed = api.rows("/webhook-endpoints")
     assert all("secret" not in each for each in listed)
     assert (read["events"], read["description"], read["enabled"]) == (["order.*"], "Warehouse", True)
 
@@ -64,7 +59,7 @@ def test_only_who_may_read_events_makes_or_changes_an_endpoint_or_gets_its_secre
     body = created(api)
     path, given = f"/webhook-endpoints/{body['id']}", {"url": LOOPBACK, "events": ["*"]}
     blind_key = client_with("webhooks:read", "webhooks:write")
-    blind_staff = client_of(AccountFactory.create(is_staff=True, permissions=PERMISSIONS[:-1]))
+    blind_staff = client_of(AccountFactory(is_staff=True, permissions=PERMISSIONS[:-1]))
     for blind, code in ((blind_key, "scope_missing"), (blind_staff, "permission_denied")):
         for refused in (
             blind.post("/webhook-endpoints", given),
@@ -106,14 +101,14 @@ def test_lists_and_pages_show_no_key_of_a_url(api, admin_client, settings):
     body = created(api, url=f"{path}?token=hunter2==&hunter2")
     settings.DATA_PLATFORM_URL = "https://shop:hunter2@platform.example"
     shown = "https://93.184.216.34/services/***/hooks?token=***&***"
-    listed = {one["id"]: one["url"] for one in api.get("/webhook-endpoints").json()["results"]}
+    listed = {one["id"]: one["url"] for one in api.rows("/webhook-endpoints")}
     assert listed == {body["id"]: shown, str(BUILT_IN): "https://***@platform.example/events"}
     assert api.get(f"/webhook-endpoints/{body['id']}").json()["url"] == body["url"]
     assert api.get(f"/webhook-endpoints/{BUILT_IN}").json()["url"] == listed[str(BUILT_IN)]
     api.post(f"/webhook-endpoints/{body['id']}/test", {})
     addresses = ["webhookendpoint/", *(f"webhookendpoint/{id}/change/" for id in (body["id"], BUILT_IN))]
     addresses += ["webhookdelivery/", "journalline/"]
-    pages = [admin_client.get(f"/admin/events/{page}").content.decode() for page in addresses]
+    pages = [admin_client.get(f"/admin/events/{page}").text for page in addresses]
     assert not any("hunter2" in page or "T00000000000000001" in page for page in pages)
     assert escape(shown) in pages[0]
 
@@ -131,7 +126,7 @@ def test_lists_and_pages_show_no_key_of_a_url(api, admin_client, settings):
 )
 def test_what_is_wrong_is_named(api, given, expected):
     answer = api.post("/webhook-endpoints", {"url": LOOPBACK, "events": ["order.*"]} | given)
-    assert codes(answer) == expected
+    assert faults(answer) == expected
 
 
 def test_without_debug_only_public_https_addresses_are_taken(api, settings):
@@ -139,9 +134,9 @@ def test_without_debug_only_public_https_addresses_are_taken(api, settings):
     settings.DEBUG = False
     for url in (LOOPBACK, "https://127.0.0.1/hooks", "https://localhost/hooks", "http://93.184.216.34/"):
         given = {"url": url, "events": ["order.*"]}
-        assert codes(api.post("/webhook-endpoints", given)) == [("url", "address_refused")]
+        assert faults(api.post("/webhook-endpoints", given)) == [("url", "address_refused")]
         changed = api.patch(f"/webhook-endpoints/{body['id']}", {"url": url})
-        assert codes(changed) == [("url", "address_refused")]
+        assert faults(changed) == [("url", "address_refused")]
     assert created(api, url="https://93.184.216.34/hooks")["url"] == "https://93.184.216.34/hooks"
 
 
@@ -164,8 +159,8 @@ def test_an_endpoint_is_changed_disabled_enabled_and_deleted(api):
 def test_what_waited_while_an_endpoint_was_disabled_is_tried_as_if_it_were_new(api):
     path = f"/webhook-endpoints/{created(api)['id']}"
     api.post(f"{path}/test", {})
-    long_ago = clock.now() - timedelta(days=4)
-    WebhookDelivery.objects.update(created_at=long_ago, next_attempt_at=clock.now() + timedelta(hours=1))
+    long_ago = ago(days=4)
+    WebhookDelivery.objects.update(created_at=long_ago, next_attempt_at=from_now(hours=1))
     api.patch(path, {"description": "still enabled"})
     assert WebhookDelivery.objects.get().created_at == long_ago
     api.patch(path, {"enabled": False})
@@ -190,13 +185,13 @@ def test_a_long_log_is_deleted_in_parts_and_a_repeat_continues(api, monkeypatch)
 
 def test_the_data_platform_is_one_of_them_and_is_set_up_by_the_settings(api, settings):
     settings.DATA_PLATFORM_URL = "http://platform.example"
-    [listed] = api.get("/webhook-endpoints").json()["results"]
+    [listed] = api.rows("/webhook-endpoints")
     assert (listed["kind"], listed["url"]) == ("data_platform", "http://platform.example/events")
     path = f"/webhook-endpoints/{BUILT_IN}"
     answers = api.patch(path, {"description": "x"}), api.delete(path), api.post(f"{path}/test", {})
     for answer in answers:
         assert problem_of(answer) == (409, "built_in_endpoint")
-    assert len(api.get("/webhook-endpoints").json()["results"]) == 1
+    assert len(api.rows("/webhook-endpoints")) == 1
 
 
 def test_there_are_so_many_endpoints_and_no_more(api, monkeypatch):
@@ -211,8 +206,8 @@ def test_a_test_is_listed_as_a_delivery_and_unknown_ones_are_not_found(api):
     path = f"/webhook-endpoints/{created(api)['id']}"
     sent = api.post(f"{path}/test", {}).json()
     assert (sent["type"], sent["status"], sent["attempts"]) == ("webhook.test", "pending", 0)
-    assert api.get(f"{path}/deliveries").json()["results"] == [sent]
-    assert api.get(f"{path}/deliveries?status=failed").json()["results"] == []
+    assert api.rows(f"{path}/deliveries") == [sent]
+    assert api.rows(f"{path}/deliveries?status=failed") == []
     assert api.get(f"{path}/deliveries?status=lost").status_code == 400
     assert api.post(f"{path}/deliveries/0/resend", {}).status_code == 404
     assert api.get(f"/webhook-endpoints/{uuid4()}").status_code == 404

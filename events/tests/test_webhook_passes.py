@@ -2,10 +2,9 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.db import OperationalError
@@ -31,9 +30,9 @@ from events.tests.test_webhook_deliveries import (
 from events.webhooks import delivery_pass, dispatcher, endpoints
 from scripts.tests import documented
 from scripts.tests.canned_shop import Sent
-from shop import clock
 from shop.models import JournalLine
 from shop.tests.factories import reloaded, set_columns
+from shop.tests.instants import ago
 from shop.tests.racing import wait_until
 from shop.tests.test_public_addresses import resolving_to
 from shop.tests.waiting import in_background, shifted
@@ -91,7 +90,7 @@ def test_what_is_due_the_longest_is_tried_first(endpoint, receiver, monkeypatch)
     record(*["refused"] * 3, "unlucky")
     deliver(endpoint)
     make_due()
-    early = clock.now() - timedelta(seconds=5)
+    early = ago(seconds=5)
     set_columns(WebhookDelivery.objects.latest("pk"), next_attempt_at=early)
     receiver.answer = lambda request: 400 if request.body["data"]["name"] == "refused" else 204
     deliver(endpoint)
@@ -152,7 +151,7 @@ def test_nothing_is_sent_once_the_endpoint_is(how, receiver, release):
 def test_an_endpoint_disabled_in_the_middle_of_a_burst_gets_what_is_under_way_alone(endpoint, receiver):
     at_disable = list[int]()
 
-    def answer(request: Sent) -> int:
+    def answer(request):
         if request.body["data"]["name"] == "20":
             disable = partial(endpoints.change, endpoint_id=endpoint.pk, is_enabled=False)
             in_background(disable).result(timeout=10)
@@ -167,7 +166,7 @@ def test_an_endpoint_disabled_in_the_middle_of_a_burst_gets_what_is_under_way_al
 
 
 @pytest.fixture
-def behind(receiver: Receiver, settings: Any) -> Iterator[WebhookEndpoint]:
+def behind(receiver: Receiver, settings: Any):
     """Was disabled for longer than events are kept, with one pending: three were deleted, one is kept."""
     receiver.answer = lambda request: 500
     endpoint = endpoint_for(receiver)
@@ -231,7 +230,7 @@ def test_a_receiver_that_refuses_to_be_told_gets_the_rest_and_is_told_again(behi
 def test_what_is_deleted_while_a_receiver_is_told_of_a_gap_is_told_too(behind, receiver, settings):
     with shifted(seconds=2 * settings.EVENT_RETENTION_SECONDS + 120):
 
-        def delete(request: Sent) -> int:
+        def delete(request):
             WebhookEndpoint.objects.filter(pk=BUILT_IN).update(position=5)
             in_background(reading.delete_old).result(timeout=10)
             receiver.answer = lambda request: 204
@@ -246,7 +245,7 @@ def test_what_is_deleted_while_a_receiver_is_told_of_a_gap_is_told_too(behind, r
 def test_an_endpoint_that_staff_disable_during_a_failing_pass_is_not_disabled_by_failures(receiver, release):
     endpoint = endpoint_for(receiver)
 
-    def answer(request: Sent) -> int:
+    def answer(request):
         release.wait(20)
         return 500
 
@@ -280,7 +279,7 @@ def test_an_endpoint_whose_row_stays_locked_delays_no_other(receiver, monkeypatc
         both = sorted((endpoint_for(receiver), endpoint_for(other)), key=lambda one: one.pk)
         lease = dispatcher.lease
 
-        def stuck(endpoint_id: UUID, token: str) -> bool:
+        def stuck(endpoint_id, token):
             if endpoint_id == both[0].pk:
                 raise OperationalError(1205, "Lock wait timeout exceeded")
             return lease(endpoint_id, token)
@@ -310,7 +309,7 @@ def test_a_url_with_an_ipv6_address_is_reached():
 def test_the_pages_code_takes_what_the_shop_sends_and_refuses_what_was_changed(receiver):
     found = documented.blocks(documented.page("howto/receive-webhooks.md"))
     [block] = [block for block in found if block.title == "verify.py"]
-    names: dict[str, Any] = {}
+    names = {}
     exec(compile(block.text, block.title, "exec"), names)  # noqa: S102 - the page's own code
     verify, endpoint = names["verify"], endpoint_for(receiver)
     deliver(endpoint, "a")

@@ -3,12 +3,11 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 from django.conf import settings
 
-from events.webhooks.sending import Attempt
+from events.webhooks.sending import Attempt, Payload
 from shop import clock
 from shop.outbound import http_client
 from shop.outbound.http_client import NoResponse, ResponseTooLarge
@@ -20,7 +19,7 @@ LARGEST_ERROR_BYTES = 1_000
 RETRYABLE_STATUSES = {401, 403, 408, 425, 429}
 
 
-def send(events: Sequence[dict[str, Any]]) -> Attempt:
+def send(events: Sequence[Payload]) -> Attempt:
     """Send these events, as `sending.body_of` gives them, in this order; ids seen before are dropped there.
     The attempt `is_final` if the answer blames the events. Raises nothing.
     """

@@ -21,7 +21,8 @@ from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
 TESTED = "webhook_endpoint.tested"
-MOST_TESTS, TESTS_SECONDS = 10, 60
+MOST_TESTS = 10
+TESTS_SECONDS = 60
 """Tests of an endpoint that may be pending, and asked for in so many seconds."""
 Status = WebhookDelivery.Status
 PENDING = Status.PENDING
@@ -143,7 +144,8 @@ def resend_dead(ids: Sequence[int], *, reason: str = "") -> list[int]:
     """Send those of these events that are dead to the data platform again, oldest first, in transactions of
     `RESENT_AT_ONCE`; returns the ids of their rows.
     """
-    wanted, resent = sorted(ids), list[int]()
+    wanted = sorted(ids)
+    resent = list[int]()
 
     def work(batch: Sequence[int]) -> list[int]:
         _try_at_once(BUILT_IN)
@@ -190,7 +192,8 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
     `endpoint_disabled` or `too_many_tests`.
     """
     _require_enabled(endpoints.get_own(endpoint_id=endpoint_id))
-    subject, since = endpoints.journal_subject(endpoint_id), clock.now() - timedelta(seconds=TESTS_SECONDS)
+    subject = endpoints.journal_subject(endpoint_id)
+    since = clock.now() - timedelta(seconds=TESTS_SECONDS)
     pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=catalogue.TEST, status=PENDING)
     asked = JournalLine.objects.filter(subject=subject, what=TESTED, at__gt=since)
     if max(pending.count(), asked.count()) >= MOST_TESTS:
@@ -257,7 +260,7 @@ def _oldest_seconds(rows: "QuerySet[WebhookDelivery]", behind: "QuerySet[FeedEve
     instants = [rows.filter(status=PENDING).aggregate(at=Min("created_at"))["at"]]
     instants += behind.order_by("position").values_list("at", flat=True)[:1]
     oldest = min((at for at in instants if at is not None), default=None)
-    return max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0
+    return clock.age_seconds(oldest) if oldest else 0.0
 
 
 def _requeue(row: WebhookDelivery, reason: str, *, saves: bool = True) -> int:
@@ -285,7 +288,8 @@ def _requeue(row: WebhookDelivery, reason: str, *, saves: bool = True) -> int:
 
 def _as_new() -> dict[str, Any]:
     """The columns of a delivery that is due at once."""
-    now, unknown = clock.now(), dict.fromkeys(("delivered_at", "response_status", "refused_at"))
+    now = clock.now()
+    unknown = dict.fromkeys(("delivered_at", "response_status", "refused_at"))
     columns = {"status": PENDING, "attempts": 0, "error": "", "next_attempt_at": now, "created_at": now}
     return unknown | columns
 

@@ -65,6 +65,9 @@ BEHIND_DEAD = timedelta(seconds=backoff.LONGEST_SECONDS)
 """After which it is looked at again whether an event that was given up still holds others back."""
 LONGEST_REST_SECONDS = 5.0
 """Of the data platform after a pass without any answer: there is one, and its events are looked for."""
+Deliveries = list[WebhookDelivery]
+Orders = Sequence[Deliveries]
+"""The deliveries of each order, in sequence."""
 _terms = attrgetter("lease_token", "url", "events")
 
 
@@ -74,7 +77,7 @@ class DeliveryBatch:
     sends; the position afterwards, and whether more follows. A new row has no key yet.
     """
 
-    rows: list[WebhookDelivery]
+    rows: Deliveries
     position: int
     has_more: bool
     attempts: dict[UUID, Attempt] = field(default_factory=dict)
@@ -130,17 +133,20 @@ def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
     """What is due of the pending deliveries, and the next events, unless too many are pending; with what
     comes before these in their orders.
     """
-    deliveries, cells = bulk_sql.reader(WebhookDelivery), bulk_sql.SqlLiterals()
+    deliveries = bulk_sql.reader(WebhookDelivery)
+    cells = bulk_sql.SqlLiterals()
     pending = failing = f"endpoint_id = {cells[endpoint.pk]} AND status = '{PENDING}'"
     # Last comes what the data platform has refused: however much that is, it gets the others.
     sequence = f"ORDER BY refused_at, next_attempt_at, id LIMIT {MOST_DUE}"
     is_due = clock.has_come_sql("next_attempt_at", cells, most_seconds=backoff.LONGEST_SECONDS)
     due = deliveries.models(f"{pending} AND {is_due} {sequence}", cells)
     page = reading.Page([], reading.Cursor(endpoint.position), is_end=True)
-    statuses, room = [PENDING], MOST_EVENTS
+    statuses = [PENDING]
+    room = MOST_EVENTS
     if endpoint.is_built_in:
         failing = f"{pending} AND refused_at IS NULL AND attempts > 0"
-        statuses, room = [*statuses, FAILED], MOST_DUE - sum(row.refused_at is None for row in due)
+        statuses = [*statuses, FAILED]
+        room = MOST_DUE - sum(row.refused_at is None for row in due)
     if endpoint.failures:
         first = {_order_key(row): row for row in sorted(due, key=lambda row: row.pk, reverse=True)}
         room = 0 if any(row.attempts == 0 for row in first.values()) else min(room, 1)
@@ -212,19 +218,22 @@ def _new_delivery(endpoint: WebhookEndpoint, event: reading.Event, now: datetime
 
 def _due_orders(
     endpoint: WebhookEndpoint, rows: Iterable[WebhookDelivery], now: datetime
-) -> dict[UUID | str, list[WebhookDelivery]]:
+) -> dict[UUID | str, Deliveries]:
     """The deliveries of the orders whose first pending one is due. Those behind one that is not become due
     when that is; at the data platform those behind one that was given up not before that is sent again.
     """
     is_past = partial(clock.is_past, most_seconds=backoff.LONGEST_SECONDS)
-    due: dict[UUID | str, list[WebhookDelivery]] = defaultdict(list)
+    due: dict[UUID | str, Deliveries] = defaultdict(list)
     waiting: dict[UUID | str, datetime] = {}
     for row in rows:
-        key, due_at = _order_key(row), row.next_attempt_at or now
+        key = _order_key(row)
+        due_at = row.next_attempt_at or now
         if row.status == FAILED and endpoint.is_built_in:
             waiting[key] = now + BEHIND_DEAD
         elif row.status == PENDING and row.payload is None:
-            row.status, row.next_attempt_at, row.error = FAILED, None, "the event is missing"
+            row.status = FAILED
+            row.next_attempt_at = None
+            row.error = "the event is missing"
         elif row.status == PENDING and key in waiting:
             row.next_attempt_at = waiting[key]
         elif row.status == PENDING and key not in due and not is_past(due_at, now):
@@ -234,9 +243,7 @@ def _due_orders(
     return due
 
 
-def _choose(
-    endpoint: WebhookEndpoint, due: Iterable[list[WebhookDelivery]]
-) -> Sequence[list[WebhookDelivery]]:
+def _choose(endpoint: WebhookEndpoint, due: Iterable[Deliveries]) -> Orders:
     """The orders that a pass tries, first what is due the longest.
 
     Of those whose last request got no answer one is tried; after a pass without any answer one order, an
@@ -244,7 +251,7 @@ def _choose(
     what it would take.
     """
 
-    def is_hanging(rows: list[WebhookDelivery]) -> bool:
+    def is_hanging(rows: Deliveries) -> bool:
         return rows[0].attempts > 0 and rows[0].response_status is None
 
     orders = sorted(due, key=lambda rows: rows[0].next_attempt_at or clock.now())
@@ -262,14 +269,13 @@ def _order_key(row: WebhookDelivery) -> UUID | str:
     return row.order_id or f"no order {row.event_id}"
 
 
-def _send_together(
-    batch: DeliveryBatch, orders: Sequence[list[WebhookDelivery]]
-) -> Sequence[list[WebhookDelivery]]:
+def _send_together(batch: DeliveryBatch, orders: Orders) -> Orders:
     """Send all to the data platform by one request. Returns the orders whose events are to be sent one after
     the other, to find those that it refuses: all once it has refused them together for good, and else those
     with an event that it refused before.
     """
-    refused, others = list[list[WebhookDelivery]](), list[WebhookDelivery]()
+    refused: list[Deliveries] = []
+    others: Deliveries = []
     for rows in orders:
         if any(row.refused_at for row in rows):
             refused.append(rows)
@@ -286,12 +292,7 @@ def _send_together(
 
 
 def _send_each(
-    endpoint: WebhookEndpoint,
-    batch: DeliveryBatch,
-    orders: Sequence[list[WebhookDelivery]],
-    *,
-    pool: Executor,
-    stop: threading.Event,
+    endpoint: WebhookEndpoint, batch: DeliveryBatch, orders: Orders, *, pool: Executor, stop: threading.Event
 ) -> None:
     """Send the events of these orders, for `PASS_SECONDS` and the requests under way, unless the endpoint
     changes meanwhile: that is looked at before each request, or those that begin together.
@@ -372,13 +373,18 @@ def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, no
     # The rest of the answer may differ each time.
     is_same = row.response_status == attempt.response_status
     row.refused_at = ((is_same and row.refused_at) or now) if attempt.is_final else None
-    row.response_status, row.error = attempt.response_status, attempt.error[:255]
+    row.response_status = attempt.response_status
+    row.error = attempt.error[:255]
     if attempt.is_delivered:
-        row.status, row.next_attempt_at, row.delivered_at = DELIVERED, None, now
+        row.status = DELIVERED
+        row.next_attempt_at = None
+        row.delivered_at = now
     elif row.refused_at and now - row.refused_at >= timedelta(seconds=settings.EVENT_REFUSED_SECONDS):
-        row.status, row.next_attempt_at = FAILED, None
+        row.status = FAILED
+        row.next_attempt_at = None
     elif row.attempts >= FEWEST_ATTEMPTS and _is_given_up(endpoint, row.created_at, now):
-        row.status, row.next_attempt_at = FAILED, None
+        row.status = FAILED
+        row.next_attempt_at = None
         if endpoint.is_built_in:
             row.error = f"given up: {row.error}"[:255]
     else:
@@ -398,7 +404,9 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
         return
     failed = [attempt for attempt in attempts if not attempt.is_delivered]
     if len(failed) < len(attempts):
-        row.failing_since, row.failures, row.next_attempt_at = None, 0, None
+        row.failing_since = None
+        row.failures = 0
+        row.next_attempt_at = None
     elif failed:
         row.failing_since = row.failing_since or now
         has_answered = any(attempt.response_status for attempt in failed)

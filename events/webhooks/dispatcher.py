@@ -65,7 +65,8 @@ class Dispatcher:
         if not clock.is_measured():
             # By the host's clock others' leases might have lapsed.
             return
-        rests, self._has_looked = self._has_looked, False
+        rests = self._has_looked
+        self._has_looked = False
         if sequencing.sequence() or self._is_first:
             # A restored database may lack the data platform.
             endpoints.find()
@@ -88,9 +89,9 @@ class Dispatcher:
                 while not self._stop.is_set() and deliver_due(id, self._token, pool=pool, stop=self._stop):
                     pass
         except delivery_pass.LeaseLost:
-            log.info("the webhook endpoint was changed, or another worker has it", endpoint=str(id))
+            log.info("the webhook endpoint was changed, or another worker has it", endpoint=id)
         except Exception as error:
-            log.warning("webhooks of an endpoint failed; trying again", error=str(error)[:200])
+            log.warning("webhooks of an endpoint failed; trying again", error=error)
             # What was sent is not recorded, and will be sent again: not at once.
             self._stop.wait(PAUSE_AFTER_FAILURE_SECONDS)
         finally:
@@ -126,7 +127,8 @@ def deliver_due(
 
 def lease(endpoint_id: UUID, token: str) -> bool:
     """Take the endpoint, or keep it, unless another worker has it."""
-    now, cells = clock.now(), bulk_sql.SqlLiterals()
+    now = clock.now()
+    cells = bulk_sql.SqlLiterals()
     until = now + timedelta(seconds=_lease_seconds())
     lapsed = clock.has_come_sql("leased_until", cells, most_seconds=_lease_seconds())
     is_free = f"leased_until IS NULL OR {lapsed} OR lease_token = {cells[token]}"

@@ -3,9 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from events.webhooks import signatures
 from shop import clock
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db import key_walks, transactions
+from shop.db.rows import present, save_changes
 from shop.errors import Rejected, invalid_field, required
 from shop.journal import journal
 from shop.lazy_texts import mark as _
@@ -42,8 +42,7 @@ LOOK_UP_SECONDS = 3.0
 _look_ups = ThreadPool("names", threads=16, max_waiting=64)
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """The account for which an endpoint gets events, and the API key by which it asked, if it did by one."""
 
     account_id: int
@@ -136,12 +135,12 @@ def change(
     if url is not None:
         check_url(url)
     chosen = None if events is None else _checked_events(events)
-    terms = {"url": url, "events": chosen, "description": description}
 
     def update() -> WebhookEndpoint:
-        endpoint, now = _lock(endpoint_id), clock.now()
+        endpoint = _lock(endpoint_id)
+        now = clock.now()
         before = _facts(endpoint)
-        changed: dict[str, Any] = {name: value for name, value in terms.items() if value is not None}
+        changed = present(url=url, events=chosen, description=description)
         if is_enabled is not None and is_enabled != (endpoint.disabled_at is None):
             changed |= {"disabled_at": None if is_enabled else now, "failing_since": None}
             changed["disabled_by"] = "" if is_enabled else DisabledBy.STAFF
@@ -153,9 +152,7 @@ def change(
         changed |= {"next_attempt_at": None, "failures": 0}
         if owner is not None:
             changed |= {"owner_id": owner.account_id, "api_key_id": owner.key_id}
-        for name, value in changed.items():
-            setattr(endpoint, name, value)
-        endpoint.save(update_fields=list(changed))
+        save_changes(endpoint, **changed)
         after = _facts(endpoint)
         if after != before:
             _note("changed", endpoint, before=before, after=after)
@@ -191,8 +188,10 @@ def rotate_secret(*, endpoint_id: UUID) -> WebhookEndpoint:
     get_own(endpoint_id=endpoint_id)
 
     def work() -> WebhookEndpoint:
-        endpoint, now = _lock(endpoint_id), clock.now()
-        former, until = _former_secrets(endpoint, now), now + FORMER_SECRET_VALID
+        endpoint = _lock(endpoint_id)
+        now = clock.now()
+        former = _former_secrets(endpoint, now)
+        until = now + FORMER_SECRET_VALID
         if len(former) >= MOST_SECRETS - 1:
             raise Rejected(
                 _(
@@ -203,9 +202,8 @@ def rotate_secret(*, endpoint_id: UUID) -> WebhookEndpoint:
                 limit=MOST_SECRETS,
                 retry_after=1 + int((datetime.fromisoformat(former[0][1]) - now).total_seconds()),
             )
-        endpoint.former_secrets = [*former, [endpoint.secret, until.isoformat()]]
-        endpoint.secret = signatures.new_secret()
-        endpoint.save(update_fields=["secret", "former_secrets"])
+        former.append([endpoint.secret, until.isoformat()])
+        save_changes(endpoint, secret=signatures.new_secret(), former_secrets=former)
         _note("secret_rotated", endpoint, after={"former_secret_until": until.isoformat()})
         return endpoint
 
@@ -221,12 +219,12 @@ def forget_former_secrets() -> int:
     """Delete the former secrets that sign no more. Returns of how many endpoints."""
 
     def work() -> int:
-        now, changed = clock.now(), 0
+        now = clock.now()
+        changed = 0
         for endpoint in WebhookEndpoint.objects.select_for_update().filter(former_secrets__isnull=False):
             left = _former_secrets(endpoint, now)
             if left != endpoint.former_secrets:
-                endpoint.former_secrets = left or None
-                endpoint.save(update_fields=["former_secrets"])
+                save_changes(endpoint, former_secrets=left or None)
                 changed += 1
         return changed
 

@@ -1,8 +1,7 @@
 """Sending one event to an endpoint: the address is checked, the body signed, and no redirect followed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -17,14 +16,15 @@ from shop.outbound import http_client, public_addresses
 from shop.outbound.http_client import NoResponse, ResponseTooLarge
 from shop.outbound.public_addresses import AddressRefused
 
+Payload = dict[str, Any]
+"""An event as it is sent."""
 MOST_ADDRESSES = 4
 """Of a host, that one attempt tries to connect to."""
 LARGEST_ANSWER_BYTES = 64 * 2**10
 """Of an answer the status alone counts; many endpoints are sent to at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """The result of sending: delivered with any 2xx. `error` is what an operator reads; `is_final` says that
     the data platform refuses the event for good.
     """
@@ -38,27 +38,28 @@ class Attempt:
         return not self.error
 
 
-def body_of(event: FeedEvent | reading.Event) -> dict[str, Any]:
+def body_of(event: FeedEvent | reading.Event) -> Payload:
     """An event as `GET /events` has it."""
     return {"id": str(event.event_id), "type": event.type, "at": event.at, "data": event.data}
 
 
 def only_for(endpoint_id: UUID, type: str, data: Mapping[str, Any]) -> WebhookDelivery:
     """A new delivery to this endpoint alone, due at once and not saved, of what is no event of the feed."""
-    id, now = uuid7(), clock.now()
+    id = uuid7()
+    now = clock.now()
     payload = {"id": str(id), "type": type, "at": now.isoformat(), "data": data}
     status = WebhookDelivery.Status.PENDING
     columns = {"status": status, "next_attempt_at": now, "created_at": now, "payload": payload}
     return WebhookDelivery(endpoint_id=endpoint_id, event_id=id, type=type, **columns)
 
 
-def stored(payload: Mapping[str, Any]) -> dict[str, Any]:
+def stored(payload: Payload) -> Payload:
     """The payload as JSON has it: sent later, its bytes are the same."""
-    kept: dict[str, Any] = orjson.loads(orjson.dumps(payload, option=orjson.OPT_UTC_Z))
+    kept: Payload = orjson.loads(orjson.dumps(payload, option=orjson.OPT_UTC_Z))
     return kept
 
 
-def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Attempt:
+def send(endpoint: WebhookEndpoint, *, id: str, payload: Payload) -> Attempt:
     """Send it, and wait `WEBHOOK_TIMEOUT_SECONDS` at most for the answer. Raises nothing."""
     body = orjson.dumps(payload, option=orjson.OPT_UTC_Z)
     now = clock.now()

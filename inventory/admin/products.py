@@ -3,9 +3,7 @@ import of stock as CSV: previewed first, and imported as `seed_stock` does after
 id is the delivery's: a file confirmed twice is one delivery.
 """
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from django import forms
 from django.conf import settings
@@ -28,7 +26,7 @@ from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
 from shop import form_fields
 from shop.admin_base import uploads
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
 from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import link
 from shop.admin_base.forms import TermsForm
@@ -72,10 +70,11 @@ class MoveStockForm(ActionForm):
     seen_movement = form_fields.WholeNumberField(required=False, widget=forms.HiddenInput)
 
 
-def _preview_movement(product_id: int, data: Mapping[str, Any]) -> ActionPreview:
+def _preview_movement(product_id: int, data: FormData) -> ActionPreview:
     # Before the stock: a movement that comes between the two reads is found to be new.
     seen_movement = adjustments.last_by_staff(product_id)
-    product, delta = products.get(product_id=product_id, include_inactive=True), data["delta"]
+    product = products.get(product_id=product_id, include_inactive=True)
+    delta = data["delta"]
     adjustments.require_possible(product, kind=data["kind"], delta=delta)
     return ActionPreview(
         gettext("%(kind)s: %(delta)s of %(product)s?")
@@ -89,7 +88,7 @@ def _preview_movement(product_id: int, data: Mapping[str, Any]) -> ActionPreview
     )
 
 
-def _move(product_id: int, data: Mapping[str, Any]) -> StockMovement:
+def _move(product_id: int, data: FormData) -> StockMovement:
     """Move the stock, unless other operators did since the confirmation was shown."""
     adjustments.require_last_by_staff(product_id, data["seen_movement"] or 0)
     if data["kind"] == StockMovement.Kind.RECEIVED:
@@ -174,7 +173,7 @@ class ProductAdmin(KeysetMixin, PausableAdmin):
 
     @button(description=_("Import"), icon="upload_file", permissions=settings.STOCK_IMPORT, url_path="import")
     def import_stock(self, request: HttpRequest) -> Action:
-        def preview(data: Mapping[str, Any]) -> ActionPreview:
+        def preview(data: FormData) -> ActionPreview:
             with uploads.opened(data, is_confirmed=False) as file:
                 return _preview(*stock_files.read_file(file.read(), most_lines=MOST_LINES))
 
@@ -253,7 +252,7 @@ class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
     ordering = ["-started_at"]
 
 
-def _import(data: Mapping[str, Any]) -> importing.Imported:
+def _import(data: FormData) -> importing.Imported:
     """Raises `Unavailable` when a part of the delivery may be imported: the same form continues it."""
     delivery = importing.unfinished().filter(pk=data["form_id"]).first()
     if delivery and not data["path"].exists():

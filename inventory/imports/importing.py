@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -27,14 +27,14 @@ from shop.journal import journal
 
 ROWS_AT_ONCE = 500
 ATTEMPTS = 3
+Rows = Sequence[StockRow]
 
 
 KEPT = "<Keep.KEEP: 'as it is'>"
 """Stands in fingerprints, also of earlier releases, for a threshold that is not given."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What importing one row would do. `changes` has the values of each field before and after."""
 
     row: StockRow
@@ -56,7 +56,7 @@ class Imported:
     receipts: Sequence[Receipt] = field(default=(), compare=False)
 
 
-def preview(rows: Sequence[StockRow]) -> Imported:
+def preview(rows: Rows) -> Imported:
     """What importing these rows would change now, read without locks. Raises `Invalid` as `receive` does."""
     known = transactions.read(lambda: _existing_products(rows))
     _refuse_rows(rows, known)
@@ -80,11 +80,7 @@ def summary(imported: Imported) -> str:
 
 
 def receive(
-    rows: Sequence[StockRow],
-    *,
-    delivery_id: UUID,
-    reason: str,
-    on_progress: Callable[[int], None] = lambda done: None,
+    rows: Rows, *, delivery_id: UUID, reason: str, on_progress: Callable[[int], None] = lambda done: None
 ) -> Imported:
     """Import the rows, each of another sku, and add their quantities to what is on hand, once per delivery.
 
@@ -105,7 +101,7 @@ def receive(
     return Imported(delivery.created, delivery.changed, delivery.received, is_repeat)
 
 
-def find_same(rows: Sequence[StockRow]) -> Delivery | None:
+def find_same(rows: Rows) -> Delivery | None:
     """The newest delivery that has exactly these rows; None if there is none."""
     same = Delivery.objects.filter(fingerprint=_fingerprint(sorted(rows, key=lambda row: row.sku)))
     return transactions.read(same.order_by("-started_at").first)
@@ -116,7 +112,7 @@ def unfinished() -> QuerySet[Delivery]:
     return Delivery.objects.filter(finished_at__isnull=True).order_by("started_at")
 
 
-def _existing_products(rows: Sequence[StockRow]) -> dict[str, Product]:
+def _existing_products(rows: Rows) -> dict[str, Product]:
     """The products that exist, by their skus."""
     known: dict[str, Product] = {}
     for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -125,7 +121,7 @@ def _existing_products(rows: Sequence[StockRow]) -> dict[str, Product]:
     return known
 
 
-def _refuse_rows(rows: Sequence[StockRow], known: Mapping[str, Product]) -> None:
+def _refuse_rows(rows: Rows, known: Mapping[str, Product]) -> None:
     nameless = [row for row in rows if row.sku not in known and not {"name", "price"} <= row.terms.keys()]
     if nameless:
         detail = gettext("%(sku)s: there is no such product; a new one needs a name and a price")
@@ -140,7 +136,7 @@ def _refuse_rows(rows: Sequence[StockRow], known: Mapping[str, Product]) -> None
             products.require_approval(known[row.sku], row.terms)
 
 
-def _begin(delivery_id: UUID, rows: Sequence[StockRow], reason: str) -> Delivery:
+def _begin(delivery_id: UUID, rows: Rows, reason: str) -> Delivery:
     """The delivery's row, created unless it exists."""
     fingerprint = _fingerprint(rows)
     delivery, _ = Delivery.objects.get_or_create(
@@ -155,7 +151,7 @@ def _begin(delivery_id: UUID, rows: Sequence[StockRow], reason: str) -> Delivery
     return delivery
 
 
-def _fingerprint(rows: Sequence[StockRow]) -> str:
+def _fingerprint(rows: Rows) -> str:
     """Of the rows in the order of skus, without their lines."""
     texts = []
     for row in rows:
@@ -165,7 +161,7 @@ def _fingerprint(rows: Sequence[StockRow]) -> str:
     return hashlib.sha256(f"[{', '.join(texts)}]".encode()).hexdigest()
 
 
-def _receive_next_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
+def _receive_next_chunk(delivery_id: UUID, rows: Rows) -> Delivery:
     """Write the delivery's next chunk, as its row says under the lock, and return the delivery."""
     receive_chunk = partial(_receive_chunk, delivery_id, rows)
     for _ in range(ATTEMPTS - 1):
@@ -175,7 +171,7 @@ def _receive_next_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery
     return transactions.run(receive_chunk, transactions.KEYED)
 
 
-def _receive_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:
+def _receive_chunk(delivery_id: UUID, rows: Rows) -> Delivery:
     delivery = Delivery.objects.select_for_update().get(pk=delivery_id)
     chunk = rows[delivery.rows_done : delivery.rows_done + ROWS_AT_ONCE]
     if not chunk:

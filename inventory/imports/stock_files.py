@@ -23,6 +23,7 @@ from shop.http.validation import Amount, NonBlankText
 from shop.lazy_texts import mark as _text
 from shop.normalization import normalized
 
+LineError = dict[str, Any]
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
 ALIASES = {
@@ -49,7 +50,8 @@ LARGEST_QUANTITY = 10**9
 SHORTENED_NUMBER = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII | re.IGNORECASE)
 """As spreadsheets show a long number, such as a barcode, and save it: its last digits are lost."""
 SHORTENED_SHOWN = 10
-MOST_ERRORS, MOST_BYTES = 1_000, 12 * 2**20
+MOST_ERRORS = 1_000
+MOST_BYTES = 12 * 2**20
 """Of a file that a page reads: a thread of the web server takes seconds for more."""
 # Messages instead of pydantic's, which quote the pattern.
 PLAIN_MESSAGES = {
@@ -98,7 +100,7 @@ class StockRow(BaseModel):
         return self.model_dump(exclude={"line", "sku", "quantity"}, exclude_unset=True)
 
 
-def invalid(errors: list[dict[str, Any]]) -> Invalid:
+def invalid(errors: list[LineError]) -> Invalid:
     """The refusal of all rows because of these errors, each `{line, field, code, detail}`."""
     return Invalid(gettext("Nothing was imported; put these right first."), errors=errors)
 
@@ -111,7 +113,8 @@ def read_one(given: Mapping[str, str], *, line: int = 0) -> StockRow:
     except ValidationError as error:
         errors = []
         for one in error.errors():
-            name, code = str(one["loc"][0]), one["type"]
+            name = str(one["loc"][0])
+            code = one["type"]
             detail = PLAIN_MESSAGES.get((name, code)) or validation_texts.describe(one)
             errors.append(_error(line, name, code, str(detail)))
         raise invalid(errors) from None
@@ -173,7 +176,7 @@ def read(
     first = next(lines, "") if skipped else first
     is_by_tabs = "\t" in first and "," not in first
     reader = csv.reader(chain([first], lines), strict=True, delimiter="\t" if is_by_tabs else ",")
-    errors: list[dict[str, Any]] = []
+    errors: list[LineError] = []
     rows: dict[str, StockRow] = {}
     try:
         titles = _without_empty_ends(next(reader, []))
@@ -223,7 +226,7 @@ def _without_empty_ends(cells: list[str], *, least: int = 0) -> list[str]:
     return cells[:end]
 
 
-def _header_error(header: str) -> dict[str, Any]:
+def _header_error(header: str) -> LineError:
     if ";" in header and "," not in header:
         text = gettext("the cells are separated by semicolons: save the file with commas between them")
         return _error(1, "", "wrong_separator", text)
@@ -247,5 +250,5 @@ def _read_line(number: int, header: list[str], cells: list[str], known: dict[str
     return row
 
 
-def _error(line: int, field: str, code: str, detail: str) -> dict[str, Any]:
+def _error(line: int, field: str, code: str, detail: str) -> LineError:
     return {"line": line, "field": field, "code": code, "detail": detail}

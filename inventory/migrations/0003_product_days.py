@@ -1,4 +1,4 @@
-"""What was sold, refunded and lost of products, by the day."""
+"""What was sold, refunded and lost of products, by the day, and when an operator changed them."""
 
 import django.db.models.deletion
 from django.conf import settings
@@ -52,5 +52,16 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'lost demand',
                 'constraints': [models.UniqueConstraint(fields=('day', 'product', 'account'), name='inventory_lostdemand_once_an_account_and_day')],
             },
+        ),
+        migrations.AddField(
+            "product",
+            "updated_at",
+            models.DateTimeField(
+                blank=True,
+                editable=False,
+                help_text="When an operator changed it last; empty: never.",
+                null=True,
+                verbose_name="updated at",
+            ),
         ),
     ]

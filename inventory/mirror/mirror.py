@@ -9,8 +9,8 @@ refuses them. Healing corrects what differs from SQL, as when Redis was away at 
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from django.conf import settings
 from redis import Redis
@@ -102,8 +102,7 @@ return wrong
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StockState:
+class StockState(NamedTuple):
     """The stock of a product in the database, at a version of its row. Unless it `is_active` the gate leaves
     its orders to the database: what is inactive or paused.
     """
@@ -114,8 +113,7 @@ class StockState:
     is_active: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GateReservation:
+class GateReservation(NamedTuple):
     """What a request takes in the gate: the request's name, and the quantity of each product."""
 
     request: str
@@ -141,9 +139,11 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
     decided. Missing, inactive and paused products are left to the database. Raises `Unavailable` without
     Redis.
     """
-    ids, wanted = list(reservation.quantities), list(reservation.quantities.values())
+    ids = list(reservation.quantities)
+    wanted = list(reservation.quantities.values())
     record = json.dumps({"at": clock.seconds(), "lines": reservation.quantities})
-    keys, arguments = [IN_FLIGHT, *map(key, ids)], (reservation.request, record, SECONDS_KEPT, *wanted)
+    keys = [IN_FLIGHT, *map(key, ids)]
+    arguments = (reservation.request, record, SECONDS_KEPT, *wanted)
     says, *lines = gates.ask(
         lambda: redis_client.require(redis_client.call_script(ADMIT, keys, *arguments)),
         fill=lambda reply: reply[0] == b"missing" and _load([ids[index] for index in reply[1:]]),
@@ -167,8 +167,7 @@ def publish(states: Sequence[StockState], *, only_missing: bool = False) -> None
     """
     published = [(state.available, state.version, int(state.is_active)) for state in states]
     arguments = [SECONDS_KEPT, int(only_missing), *(value for values in published for value in values)]
-    keys = [key(state.product_id) for state in states]
-    redis_client.call_script(PUBLISH, keys, *arguments)
+    redis_client.call_script(PUBLISH, [key(state.product_id) for state in states], *arguments)
 
 
 def rebuild() -> int:
@@ -228,7 +227,8 @@ def _heal(client: Redis, now: float) -> int:
     ):
         _clear(records)
         log.warning("stock reserved in the gate by crashed requests is released", records=[*records.values()])
-    keys, wrong = client.scan_iter(f"{PRODUCT}*", count=ROWS_AT_ONCE), 0
+    keys = client.scan_iter(f"{PRODUCT}*", count=ROWS_AT_ONCE)
+    wrong = 0
     while some := list(islice(keys, ROWS_AT_ONCE)):
         wrong += _heal_products(client, [int(key.removeprefix(PRODUCT.encode())) for key in some])
     client.set(DRIFT, wrong, ex=SECONDS_KEPT)

@@ -63,12 +63,12 @@ def has_question(page: Any) -> bool:
 
 
 def text_of(response: Any) -> str:
-    return re.sub(r"\s+", " ", response.content.decode())
+    return re.sub(r"\s+", " ", response.text)
 
 
 def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confirmed(operator):
-    ProductFactory.create(sku="CUP", name="Old cup", price=1, on_hand=5)
-    ProductFactory.create(sku="POT", name="Pot", price=7)
+    ProductFactory(sku="CUP", name="Old cup", price=1, on_hand=5)
+    ProductFactory(sku="POT", name="Pot", price=7)
     before = list(Product.objects.values())
     preview = upload(operator, f'{HEADER}TEA,"Green tea, 녹차",4500,10\nCUP,Cup,900,2\nPOT,Pot,7,0\n')
     assert rows_of(preview) == [
@@ -104,8 +104,8 @@ def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
 
 def test_a_long_file_shows_its_first_rows_and_totals_and_is_imported_whole(operator):
     """Its page had a row for every line, 158 MiB for a file of 0.5 MiB."""
-    ProductFactory.create(sku="S4999", name="Old", price=1)
-    ProductFactory.create(sku="S4998", name="P", price=1)
+    ProductFactory(sku="S4999", name="Old", price=1)
+    ProductFactory(sku="S4998", name="P", price=1)
     lines = "".join(f"S{number},P,1,{0 if number == 4_998 else 2}\n" for number in range(5_000))
     preview = upload(operator, HEADER + lines)
     assert [row[0] for row in rows_of(preview)] == [f"S{number}" for number in range(200)]
@@ -133,7 +133,7 @@ def test_a_delivery_whose_confirmation_was_interrupted_continues_when_confirmed_
     preview = upload(operator, f"{HEADER}CUP,Cup,1,3\nTEA,Tea,1,3\n")
     chunks = iter([importing._receive_next_chunk])
 
-    def once_and_then_away(*arguments: Any) -> Any:
+    def once_and_then_away(*arguments):
         if work := next(chunks, None):
             return work(*arguments)
         raise DatabaseUnavailable("The database can't be reached; ask again.")
@@ -174,10 +174,10 @@ def test_importing_needs_the_permissions_of_all_that_it_does():
     names = ["view_product", "add_product", "change_product", "add_stockmovement"]
     for missing in names[1:]:
         kept = [f"inventory.{name}" for name in names if name != missing]
-        client = signed_in(AccountFactory.create(is_staff=True, permissions=kept))
+        client = signed_in(AccountFactory(is_staff=True, permissions=kept))
         assert client.get(IMPORT).status_code == 403
         assert client.post(IMPORT, {"confirmed": "yes"}).status_code == 403
-        assert IMPORT not in client.get("/admin/inventory/product/").content.decode()
+        assert IMPORT not in client.get("/admin/inventory/product/").text
 
 
 def age(path: Path, seconds: float) -> None:
@@ -207,7 +207,7 @@ def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operat
 def test_the_unconfirmed_uploads_of_an_operator_take_so_much_and_no_more(operator, monkeypatch):
     text = f"{HEADER}TEA,Green tea,4500,10\n"
     monkeypatch.setattr(uploads, "MOST_BYTES_OF_ACCOUNT", 2 * len(text))
-    [of_another] = kept(upload(signed_in(SuperuserFactory.create(username="grace")), text))
+    [of_another] = kept(upload(signed_in(SuperuserFactory(username="grace")), text))
 
     previews = [upload(operator, text) for _ in range(3)]
 
@@ -277,9 +277,9 @@ def test_a_product_is_added_with_nothing_in_stock(operator):
 
 
 def test_a_products_page_that_was_opened_before_another_operator_changed_it_reverts_nothing(operator):
-    product = ProductFactory.create(sku="TEA-1", name="Tea", price=900, is_active=True)
+    product = ProductFactory(sku="TEA-1", name="Tea", price=900, is_active=True)
     page = f"{page_of(product)}/change/"
-    opened = operator.get(page).content.decode()
+    opened = operator.get(page).text
     products.change(product_id=product.pk, price=1_200, is_active=False)
 
     assert operator.post(page, fields_of(opened, name="Best tea", reason="A new name.")).status_code == 302
@@ -287,13 +287,13 @@ def test_a_products_page_that_was_opened_before_another_operator_changed_it_reve
     assert (product.name, product.price, product.is_active) == ("Best tea", 1_200, False)
 
     both = operator.post(page, fields_of(opened, price="1000", reason="A sale."))
-    assert "This was changed since the page was opened. Open the page again." in both.content.decode()
+    assert "This was changed since the page was opened. Open the page again." in both.text
     product.refresh_from_db()
     assert product.price == 1_200
 
 
 def test_stock_is_moved_by_a_movement_of_the_kind_that_was_chosen(operator):
-    product = ProductFactory.create(on_hand=5)
+    product = ProductFactory(on_hand=5)
     received = move(operator, product, kind="received", delta=10, reason="delivery 7")
     adjusted = move(operator, product, delta=-2, reason="broken")
     assert received["Location"] == adjusted["Location"] == f"/admin/products/{product.pk}/"
@@ -304,9 +304,9 @@ def test_stock_is_moved_by_a_movement_of_the_kind_that_was_chosen(operator):
 
 
 def test_an_impossible_move_shows_an_error_and_changes_nothing(operator):
-    product = ProductFactory.create(on_hand=5)
+    product = ProductFactory(on_hand=5)
     for fields in ({"delta": -6}, {"delta": 0}, {"kind": "received", "delta": -1}):
-        page = move(operator, product, **fields).content.decode()
+        page = move(operator, product, **fields).text
         assert "(5 available)" in page or "changes nothing" in page or "at least 1" in page
     assert move(operator, product, reason="").status_code == 200
     assert (levels_of(product), StockMovement.objects.count()) == ((5, 0), 1)
@@ -326,24 +326,24 @@ def test_a_move_that_is_impossible_reaches_no_confirmation_and_the_form_shows_wh
     operator, kind, delta, words
 ):
     """A minus before received goods was confirmed as "20 → -1,180"."""
-    product = ProductFactory.create(on_hand=20, reserved=3)
+    product = ProductFactory(on_hand=20, reserved=3)
     address = f"/admin/inventory/product/{product.pk}/move_stock/"
-    form = operator.get(address).content.decode()
+    form = operator.get(address).text
     assert "On hand: 20, of which open orders reserve 3." in form
     page = operator.post(address, fields_of(form, kind=kind, delta=str(delta), reason="counted"))
-    assert words in page.content.decode()
+    assert words in page.text
     assert "preview" not in page.context
     assert levels_of(product) == (20, 3)
 
 
 def test_a_threshold_and_a_limit_per_account_are_set_and_removed_on_the_page(operator):
-    product = ProductFactory.create(sku="TEA-1", name="Tea", price=900)
+    product = ProductFactory(sku="TEA-1", name="Tea", price=900)
     for name, values in (
         ("low_stock_threshold", (("5", 5), ("0", 0), ("-1", 0), ("", None))),
         ("limit_per_account", (("5", 5), ("0", 5), ("", None))),
     ):
         for given, kept in values:
-            opened = operator.get(f"{page_of(product)}/change/").content.decode()
+            opened = operator.get(f"{page_of(product)}/change/").text
             form = fields_of(opened, **{name: given}, reason="It sells fast.")
             operator.post(f"{page_of(product)}/change/", form)
             product.refresh_from_db()
@@ -355,13 +355,13 @@ def test_movements_are_not_added(operator):
 
 
 def test_a_count_that_another_operator_has_corrected_meanwhile_is_not_corrected_again(operator):
-    product = ProductFactory.create(on_hand=15)
+    product = ProductFactory(on_hand=15)
     address = f"{page_of(product)}/move_stock/"
     first = to_confirm(operator, address, kind="adjusted", delta=-2, reason="counted 13")
     second = to_confirm(operator, address, kind="adjusted", delta=-2, reason="13 on the shelf")
     operator.post(address, first)
     refused = operator.post(address, second)
-    assert "was moved meanwhile: -2, &#x27;counted 13&#x27;; 13 on hand now" in refused.content.decode()
+    assert "was moved meanwhile: -2, &#x27;counted 13&#x27;; 13 on hand now" in refused.text
     assert levels_of(product) == (13, 0)
     # Seen and confirmed again, it is done.
     seen = {name: second[name] for name in ("form_id", "kind", "delta", "reason")}
@@ -372,10 +372,10 @@ def test_a_count_that_another_operator_has_corrected_meanwhile_is_not_corrected_
 
 
 def test_sales_meanwhile_don_t_refuse_a_correction(operator):
-    product = ProductFactory.create(on_hand=15)
+    product = ProductFactory(on_hand=15)
     address = f"{page_of(product)}/move_stock/"
     sent = to_confirm(operator, address, kind="adjusted", delta=-2, reason="count")
-    StockMovementFactory.create(product=product, kind="sold", delta=-5, on_hand_after=10)
+    StockMovementFactory(product=product, kind="sold", delta=-5, on_hand_after=10)
     Product.objects.update(on_hand=10)
     operator.post(address, sent)
     assert levels_of(product) == (8, 0)
@@ -383,9 +383,9 @@ def test_sales_meanwhile_don_t_refuse_a_correction(operator):
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_operators_who_correct_the_same_count_at_once_one_does(operator):
-    product = ProductFactory.create(on_hand=15)
+    product = ProductFactory(on_hand=15)
     address = f"{page_of(product)}/move_stock/"
-    clients = [signed_in(SuperuserFactory.create()) for _ in range(4)]
+    clients = [signed_in(SuperuserFactory()) for _ in range(4)]
     sent = [to_confirm(client, address, kind="adjusted", delta=-2, reason="count") for client in clients]
 
     both = zip(clients, sent, strict=True)
@@ -398,14 +398,14 @@ def test_of_two_operators_who_correct_the_same_count_at_once_one_does(operator):
 @pytest.mark.django_db(transaction=True)
 def test_without_the_comparison_under_the_lock_all_of_them_do(operator):
     """The control case: each delta alone is exact, and the count is corrected four times."""
-    product = ProductFactory.create(on_hand=15)
+    product = ProductFactory(on_hand=15)
     race([partial(adjustments.adjust, product_id=product.pk, delta=-2, reason="count")] * 4)
     assert levels_of(product) == (7, 0)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_form_that_is_sent_four_times_at_once_moves_stock_once(operator):
-    product = ProductFactory.create(on_hand=5)
+    product = ProductFactory(on_hand=5)
     address = f"{page_of(product)}/move_stock/"
     sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
 

@@ -30,7 +30,7 @@ LOCK = "SELECT id FROM inventory_product WHERE sku = %s FOR UPDATE"
 
 
 @pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch) -> None:
+def _small_chunks(monkeypatch):
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 2)
 
 
@@ -63,7 +63,7 @@ def interrupt_after(rows: int) -> Callable[[int], None]:
 @pytest.mark.parametrize("lost_commit", [1, 2, 3])
 def test_each_row_is_received_once_whichever_commits_answer_is_lost(tmp_path, lost_commit):
     """The first COMMIT is that of the delivery's row. 5 and 100 became 205, and no law was broken by it."""
-    ProductFactory.create(sku="A", on_hand=5)
+    ProductFactory(sku="A", on_hand=5)
     delivery_id, rows = uuid4(), rows_of("A", "B", "C")
     if lost_commit > 1:
         with pytest.raises(Interrupted):
@@ -84,7 +84,7 @@ def test_an_interrupted_delivery_continues_where_it_ended():
     assert importing.unfinished().count() == 1
     assert b"firstcome_deliveries_unfinished 1.0" in gauges.exposition()
 
-    progress: list[int] = []
+    progress = []
     assert deliver(rows, delivery_id, on_progress=progress.append) == Imported(5, 0, 500)
     assert progress == [4, 5]
     assert set(on_hand().values()) == {100}
@@ -129,7 +129,7 @@ def test_a_deliverys_id_with_other_rows_is_refused_and_the_journal_names_it():
 
 
 def test_a_delivery_of_an_earlier_release_goes_on_by_the_fingerprint_of_its_rows():
-    ProductFactory.create(sku="CUP")
+    ProductFactory(sku="CUP")
     rows = [
         StockRow(line=2, sku="TEA", name="Tea", price=4500, quantity=10),
         StockRow(line=3, sku="POT", name="O'Neil's \"pot\" 녹차", price=0, quantity=0, low_stock_threshold=9),
@@ -172,7 +172,7 @@ def test_a_product_that_is_created_concurrently_is_updated():
 def test_while_a_chunk_waits_products_of_earlier_chunks_can_be_sold():
     """An import was one transaction, so each product stayed locked until the last one was written."""
     for sku in "ABC":
-        ProductFactory.create(sku=sku, on_hand=5)
+        ProductFactory(sku=sku, on_hand=5)
     rows = rows_of(*"ABC")
     with holding(LOCK, "C"):
         imported = in_background(lambda: deliver(rows, uuid4()))
@@ -187,7 +187,7 @@ def test_while_a_chunk_waits_products_of_earlier_chunks_can_be_sold():
 
 def test_a_preview_neither_waits_for_locks_nor_holds_any():
     """It ran the whole import and rolled it back, so the preview of a file blocked sales."""
-    ProductFactory.create(sku="A", on_hand=5)
+    ProductFactory(sku="A", on_hand=5)
     with holding(LOCK, "A"):
         ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
         seen = importing.preview(rows_of("A", "B"))

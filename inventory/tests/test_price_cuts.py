@@ -38,12 +38,12 @@ def bound(settings):
 def clerk() -> User:
     rights = ["inventory.change_product", "inventory.view_product", "inventory.add_product"]
     rights.append("inventory.add_stockmovement")
-    return AccountFactory.create(username="clerk", is_staff=True, permissions=rights)
+    return AccountFactory(username="clerk", is_staff=True, permissions=rights)
 
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(sku="lamp", price=20_000)
+    return ProductFactory(sku="lamp", price=20_000)
 
 
 def set_price(by: User, product: Product, price: int, **terms: Any) -> int:
@@ -66,7 +66,7 @@ def test_a_deeper_cut_is_refused_whole_and_a_smaller_one_is_made(clerk, product)
 
 def test_small_cuts_within_a_day_add_up_whoever_makes_them(clerk, product):
     assert set_price(clerk, product, 17_000) == 200
-    assert set_price(SuperuserFactory.create(), product, 14_000) == 200
+    assert set_price(SuperuserFactory(), product, 14_000) == 200
     assert set_price(clerk, product, 12_000) == 403
     with clock.shifted(by=timedelta(hours=25)):
         assert set_price(clerk, product, 12_000) == 200
@@ -86,7 +86,7 @@ def test_a_command_has_no_bound(product):
 
 def test_the_page_asks_and_the_price_is_set_once_another_operator_approves(clerk, product):
     client, page = signed_in(clerk), f"/admin/inventory/product/{product.pk}/change/"
-    form = fields_of(client.get(page).content.decode(), price="11", name="Lamp, old", reason="Clearance.")
+    form = fields_of(client.get(page).text, price="11", name="Lamp, old", reason="Clearance.")
     sent = client.post(page, form, follow=True)
     [message] = sent.context["messages"]
     assert str(message) == f"lamp: {WAITS}"
@@ -98,8 +98,8 @@ def test_the_page_asks_and_the_price_is_set_once_another_operator_approves(clerk
     )
     assert (price_of(product), asked.arguments["price"]) == (20_000, 11)
     approve = f"/admin/shop/approval/{asked.pk}/approve/"
-    own = signed_in(SuperuserFactory.create())
-    shown = own.get("/admin/shop/approval/").content.decode()
+    own = signed_in(SuperuserFactory())
+    shown = own.get("/admin/shop/approval/").text
     assert "price 11" in shown and "Change a product" in shown
 
     own.post(approve, {"form_id": str(uuid7()), "reason": "I agree."})
@@ -111,11 +111,11 @@ def test_the_page_asks_and_the_price_is_set_once_another_operator_approves(clerk
 
 
 def test_a_file_with_a_deeper_cut_asks_for_it_and_is_imported_once_that_is_approved(clerk, product):
-    ProductFactory.create(sku="chair", price=10_000)
+    ProductFactory(sku="chair", price=10_000)
     text = "sku,name,price,quantity\nchair,Chair,9000,4\nlamp,Lamp,100,1\nsofa,Sofa,1,1\n"
-    client, boss = signed_in(clerk), signed_in(SuperuserFactory.create())
+    client, boss = signed_in(clerk), signed_in(SuperuserFactory())
 
-    def upload() -> Any:
+    def upload():
         file = SimpleUploadedFile("delivery.csv", text.encode())
         form = {"file": file, "form_id": str(uuid7()), "reason": "The van."}
         return client.post(IMPORT, form, follow=True)
@@ -149,11 +149,11 @@ def test_a_price_that_is_raised_between_two_parts_of_a_file_is_refused_with_its_
     clerk, product, monkeypatch
 ):
     monkeypatch.setattr(importing, "ROWS_AT_ONCE", 1)
-    ProductFactory.create(sku="chair", price=10_000)
+    ProductFactory(sku="chair", price=10_000)
     text = b"sku,name,price,quantity\nchair,Chair,9000,4\nlamp,Lamp,15000,1\n"
     rows, _ = stock_files.read_file(text, most_lines=9)
 
-    def raise_price(done: int) -> None:
+    def raise_price(done):
         products.change(product_id=product.pk, price=60_000)
 
     with acting(clerk), pytest.raises(NotAllowed):

@@ -36,19 +36,19 @@ def skus(**query: object) -> list[str]:
 def test_a_price_below_zero_and_a_limit_of_nothing_are_refused_by_the_database():
     for law, wrong in (("price", {"price": -1}), ("limit_per_account_positive", {"limit_per_account": 0})):
         with pytest.raises(DatabaseError, match=law), transaction.atomic():
-            ProductFactory.create(**wrong)
+            ProductFactory(**wrong)
     assert not Product.objects.exists()
 
 
 def test_a_change_of_the_limit_counts_as_a_change_of_the_stocks_version():
-    product = ProductFactory.create()
+    product = ProductFactory()
     assert products.change(product_id=product.id, limit_per_account=2).version == product.version + 1
 
 
 def test_every_word_is_searched_in_sku_and_name_in_any_case():
-    ProductFactory.create(sku="TEA-GREEN", name="Sencha")
-    ProductFactory.create(sku="TEA-BLACK", name="Earl Grey 100%")
-    ProductFactory.create(sku="CUP", name="녹차 Cup for tea")
+    ProductFactory(sku="TEA-GREEN", name="Sencha")
+    ProductFactory(sku="TEA-BLACK", name="Earl Grey 100%")
+    ProductFactory(sku="CUP", name="녹차 Cup for tea")
     assert skus(search="tea") == ["TEA-GREEN", "TEA-BLACK", "CUP"]
     assert skus(search="sencha tea-g") == ["TEA-GREEN"]
     assert skus(search="GREY tea") == ["TEA-BLACK"]
@@ -76,7 +76,7 @@ def test_every_word_is_searched_in_sku_and_name_in_any_case():
 def test_availability_and_the_five_states_are_the_same_in_python_and_in_the_database(
     on_hand, reserved, is_active, paused_at, availability, state
 ):
-    product = ProductFactory.create(sku="ONE", on_hand=on_hand, is_active=is_active, paused_at=paused_at)
+    product = ProductFactory(sku="ONE", on_hand=on_hand, is_active=is_active, paused_at=paused_at)
     set_columns(product, reserved=reserved)
     product.refresh_from_db()
     assert products.availability(product) == availability
@@ -89,7 +89,7 @@ def test_availability_and_the_five_states_are_the_same_in_python_and_in_the_data
 
 @pytest.mark.django_db(transaction=True)
 def test_one_of_20_concurrent_creations_of_the_same_sku_succeeds():
-    def create() -> Product:
+    def create():
         return products.create(sku="TEA-1", name="Tea", price=1)
 
     outcomes = race([create] * 20)
@@ -108,7 +108,7 @@ def by_a_call(staff: User, product: Product) -> None:
 
 def by_the_operators_page(staff: User, product: Product) -> None:
     client, page = signed_in(staff), f"/admin/inventory/product/{product.pk}/change/"
-    client.post(page, fields_of(client.get(page).content.decode(), price="45", reason="A sale."))
+    client.post(page, fields_of(client.get(page).text, price="45", reason="A sale."))
 
 
 def by_an_upload(staff: User, product: Product) -> None:
@@ -132,7 +132,7 @@ def by_the_command(staff: User, product: Product) -> None:
 
 @pytest.mark.parametrize("change", [by_a_call, by_the_operators_page, by_an_upload, by_the_command])
 def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change):
-    product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
+    product, staff = ProductFactory(sku="TEA", name="Tea", price=4_500), SuperuserFactory()
 
     change(staff, product)
 
@@ -145,8 +145,8 @@ def test_a_changed_price_is_noted_with_what_it_was_and_who_changed_it(change):
 
 
 def test_changes_of_nothing_and_refused_changes_leave_no_line():
-    product, other = ProductFactory.create(price=4_500), ProductFactory.create()
-    staff = client_of(SuperuserFactory.create())
+    product, other = ProductFactory(price=4_500), ProductFactory()
+    staff = client_of(SuperuserFactory())
 
     assert staff.patch(f"/products/{product.pk}", {"price": 4_500}).status_code == 200
     assert staff.patch(f"/products/{product.pk}", {"price": 1, "sku": other.sku}).status_code == 409
@@ -156,7 +156,7 @@ def test_changes_of_nothing_and_refused_changes_leave_no_line():
 
 def test_stock_that_only_moved_by_movements_is_clean():
     """What the audit finds of stock that did not: shop/tests/test_scheduled_audit.py."""
-    product, _ = ProductFactory.create(sku="TEA", on_hand=10), ProductFactory.create()
+    product, _ = ProductFactory(sku="TEA", on_hand=10), ProductFactory()
     adjustments.adjust(product_id=product.id, delta=-3, reason="broken")
     adjustments.receive(product_id=product.id, quantity=5, reason="delivery 7")
     for reason in ("delivery", "another"):
@@ -167,8 +167,8 @@ def test_stock_that_only_moved_by_movements_is_clean():
 
 
 def test_a_paused_product_is_changed_and_restocked_and_stays_paused():
-    product = ProductFactory.create(on_hand=3)
-    products.pause(product_id=product.pk, reason="The price is wrong.")
+    product = ProductFactory(on_hand=3)
+    products.set_paused(product_id=product.pk, is_paused=True, reason="The price is wrong.")
 
     products.change(product_id=product.pk, price=5, is_active=False)
     adjustments.receive(product_id=product.pk, quantity=4, reason="delivery")

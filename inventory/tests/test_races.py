@@ -2,10 +2,8 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.db import OperationalError, transaction
@@ -64,7 +62,7 @@ def laws_hold() -> bool:
     ("buyers", "reserve"), [(100, reserve), (101, reserve), (200, reserve), (101, reserve_without_lock)]
 )
 def test_exactly_100_are_reserved_of_stock_100(buyers, reserve):
-    product = ProductFactory.create(on_hand=100)
+    product = ProductFactory(on_hand=100)
     outcomes = counts(race([lambda: reserve(Line(product.id, 1))] * buyers))
     assert outcomes == +Counter(reserved=100, insufficient_stock=buyers - 100)
     assert levels_of(product) == (100, 100)
@@ -73,10 +71,10 @@ def test_exactly_100_are_reserved_of_stock_100(buyers, reserve):
 
 def test_the_naive_way_sells_stock_of_100_to_200_buyers():
     """Read, decide, write: all requests decide on the same number."""
-    product = ProductFactory.create(on_hand=100)
+    product = ProductFactory(on_hand=100)
     all_have_read = threading.Barrier(200, timeout=60)
 
-    def reserve_naively() -> str:
+    def reserve_naively():
         mine = reloaded(product)
         all_have_read.wait()
         if mine.available < 1:
@@ -91,7 +89,7 @@ def test_the_naive_way_sells_stock_of_100_to_200_buyers():
 
 @both_ways
 def test_reservations_in_opposite_order_never_deadlock(reserve):
-    first, second = ProductFactory.create(on_hand=1_000), ProductFactory.create(on_hand=1_000)
+    first, second = ProductFactory(on_hand=1_000), ProductFactory(on_hand=1_000)
     forth = Line(first.id, 1), Line(second.id, 1)
     outcomes = race([partial(reserve, *lines) for lines in [forth, forth[::-1]] * 40])
     assert counts(outcomes) == Counter(reserved=80)
@@ -99,10 +97,10 @@ def test_reservations_in_opposite_order_never_deadlock(reserve):
 
 
 def test_locking_line_by_line_in_opposite_order_deadlocks():
-    first, second = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=10)
+    first, second = ProductFactory(on_hand=10), ProductFactory(on_hand=10)
     both_hold_one = threading.Barrier(2, timeout=60)
 
-    def reserve_line_by_line(mine: int, other: int) -> None:
+    def reserve_line_by_line(mine, other):
         with transaction.atomic():
             Product.objects.select_for_update().get(id=mine)
             both_hold_one.wait()
@@ -116,10 +114,10 @@ def test_locking_line_by_line_in_opposite_order_deadlocks():
 
 @both_ways
 def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
-    products = [ProductFactory.create(on_hand=200) for _ in range(5)]
-    orders = [OrderFactory.create().pk for _ in range(60)]
+    products = [ProductFactory(on_hand=200) for _ in range(5)]
+    orders = [OrderFactory().pk for _ in range(60)]
 
-    def live(order: UUID, index: int) -> None:
+    def live(order, index):
         chosen = products[index % 5 :] + products[: index % 5]
         lines = [Line(product.id, 1 + index % 3) for product in chosen]
         transactions.run(lambda: reserve(*lines), transactions.KEYED)
@@ -138,13 +136,13 @@ def test_orders_releases_sales_and_returns_at_once_keep_every_law(reserve):
 
 @both_ways
 def test_adjustments_against_reservations_never_go_below_what_is_reserved(reserve):
-    product = ProductFactory.create(on_hand=60)
+    product = ProductFactory(on_hand=60)
 
-    def shrink() -> str:
+    def shrink():
         adjustments.adjust(product_id=product.id, delta=-1, reason="broken")
         return "shrunk"
 
-    calls: list[Callable[[], str]] = [shrink, lambda: reserve(Line(product.id, 1))]
+    calls = [shrink, lambda: reserve(Line(product.id, 1))]
     outcomes = counts(race(calls * 50))
     assert outcomes["shrunk"] + outcomes["reserved"] == 60
     assert outcomes["insufficient_stock"] == 40
@@ -153,11 +151,11 @@ def test_adjustments_against_reservations_never_go_below_what_is_reserved(reserv
 
 
 def test_50_equal_keyed_adjustments_at_once_are_one_movement():
-    product = ProductFactory.create(on_hand=5)
-    staff = SuperuserFactory.create()
+    product = ProductFactory(on_hand=5)
+    staff = SuperuserFactory()
     path = f"/products/{product.id}/stock-adjustments"
 
-    def adjust() -> Any:
+    def adjust():
         return client_of(staff).post(path, {"delta": -5, "reason": "count"}, key="one")
 
     outcomes = race([adjust] * 50)
@@ -170,11 +168,11 @@ def test_50_equal_keyed_adjustments_at_once_are_one_movement():
 
 def test_without_any_claim_the_database_alone_admits_one_of_10_equal_calls():
     """Several processes without Redis: no claim is shared, and all take the last of the stock."""
-    product = ProductFactory.create(on_hand=5)
-    call = KeyedCall(AccountFactory.create().id, "k" * 64, "f" * 64, lambda movement: Answer(201, b"{}"))
+    product = ProductFactory(on_hand=5)
+    call = KeyedCall(AccountFactory().id, "k" * 64, "f" * 64, lambda movement: Answer(201, b"{}"))
     all_found_no_twin = threading.Barrier(10, timeout=60)
 
-    def adjust() -> StockMovement:
+    def adjust():
         all_found_no_twin.wait()
         return adjustments.adjust(product_id=product.id, delta=-5, reason="count")
 
@@ -185,10 +183,10 @@ def test_without_any_claim_the_database_alone_admits_one_of_10_equal_calls():
 
 def test_adjusting_without_the_lock_loses_concurrent_changes():
     """The naive version: both read 10, and one of the two deliveries is lost."""
-    product = ProductFactory.create(on_hand=10)
+    product = ProductFactory(on_hand=10)
     all_have_read = threading.Barrier(2, timeout=60)
 
-    def receive_naively() -> None:
+    def receive_naively():
         mine = reloaded(product)
         all_have_read.wait()
         mine.on_hand += 5
@@ -202,7 +200,7 @@ def test_adjusting_without_the_lock_loses_concurrent_changes():
 
 
 def test_a_refused_reservation_keeps_no_lock():
-    product = ProductFactory.create(on_hand=1)
+    product = ProductFactory(on_hand=1)
     with pytest.raises(Rejected):
         reserve(Line(product.id, 2))
     assert race([lambda: reserve(Line(product.id, 1))]) == ["reserved"]
@@ -210,11 +208,11 @@ def test_a_refused_reservation_keeps_no_lock():
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(sku="TEA", price=7, on_hand=5)
+    return ProductFactory(sku="TEA", price=7, on_hand=5)
 
 
 @pytest.fixture
-def _loss(product, tmp_path) -> Iterator[None]:
+def _loss(product, tmp_path):
     """The answer to the test's first COMMIT is lost; the product exists before it."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.django_db
 def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
     """With a lock or without, because the SQL statement is written by hand."""
     products = [
-        ProductFactory.create(on_hand=9, reserved=4, low_stock_threshold=3, name="차 'Tee' 100 %", version=7),
-        ProductFactory.create(on_hand=0, is_active=False),
+        ProductFactory(on_hand=9, reserved=4, low_stock_threshold=3, name="차 'Tee' 100 %", version=7),
+        ProductFactory(on_hand=0, is_active=False),
     ]
     ids = [products[1].id, 0, products[0].id, products[0].id]
     for stock in (reservations.lock(ids), reservations.read(ids)):
@@ -34,14 +34,14 @@ def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
 
 
 def test_a_product_in_two_lines_counts_as_their_sum():
-    product = ProductFactory.create(on_hand=5)
+    product = ProductFactory(on_hand=5)
     with pytest.raises(Rejected) as refusal:
         reserve(Line(product.id, 3), Line(product.id, 3))
     assert refusal.value.extra["items"] == [{"product": product.id, "requested": 6, "available": 5}]
 
 
 def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_assert_num_queries):
-    products = [ProductFactory.create(on_hand=number + 1) for number in range(60)]
+    products = [ProductFactory(on_hand=number + 1) for number in range(60)]
     lines = [Line(product.id, number + 1) for number, product in enumerate(products[:50])]
     # The third writes the events of the products that sell out.
     with django_assert_num_queries(3):
@@ -55,7 +55,7 @@ def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_
 
 
 def test_released_stock_is_free_again_and_repeated_products_are_summed():
-    product, other = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=10)
+    product, other = ProductFactory(on_hand=10), ProductFactory(on_hand=10)
     reserve(Line(product.id, 7), Line(other.id, 2))
     reservations.release([Line(product.id, 3), Line(other.id, 1), Line(product.id, 4)])
     assert levels_of(product) == (10, 0)
@@ -63,7 +63,7 @@ def test_released_stock_is_free_again_and_repeated_products_are_summed():
 
 
 def test_the_database_refuses_more_reserved_than_on_hand_and_releases_and_sales_of_what_is_not_reserved():
-    product, order = ProductFactory.create(on_hand=10), OrderFactory.create().pk
+    product, order = ProductFactory(on_hand=10), OrderFactory().pk
     reserve(Line(product.id, 2))
     for write in (
         lambda: set_columns(product, reserved=11),
@@ -76,9 +76,9 @@ def test_the_database_refuses_more_reserved_than_on_hand_and_releases_and_sales_
 
 
 def test_selling_takes_what_was_reserved_off_hand_line_by_line():
-    first, second = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
+    first, second = ProductFactory(on_hand=10), ProductFactory(on_hand=5)
     reserve(Line(first.id, 4), Line(second.id, 5))
-    one, two = OrderFactory.create().pk, OrderFactory.create().pk
+    one, two = OrderFactory().pk, OrderFactory().pk
     reservations.sell(
         {one: [Line(first.id, 1), Line(second.id, 5)], two: [Line(first.id, 3)]}, at=clock.now()
     )
@@ -93,8 +93,8 @@ def sold() -> list[tuple[int, int, int, UUID]]:
 
 
 def test_returned_goods_are_restocked_with_a_movement():
-    product = ProductFactory.create(on_hand=10)
-    order = OrderFactory.create().pk
+    product = ProductFactory(on_hand=10)
+    order = OrderFactory().pk
     reserve(Line(product.id, 4))
     reservations.sell({order: [Line(product.id, 4)]}, at=clock.now())
     reservations.restock({order: [Line(product.id, 3)]}, "wrong colour")
@@ -106,7 +106,7 @@ def test_returned_goods_are_restocked_with_a_movement():
 
 @pytest.mark.django_db(transaction=True)
 def test_nothing_changes_outside_of_a_transaction():
-    product = ProductFactory.create(on_hand=3)
+    product = ProductFactory(on_hand=3)
     with transaction.atomic():
         stock = reservations.lock([product.id])
     stock[product.id].newly_reserved = 1
@@ -125,7 +125,7 @@ def test_nothing_changes_outside_of_a_transaction():
 
 
 def product_of(on_hand: int, threshold: int | None) -> Product:
-    return ProductFactory.create(on_hand=on_hand, low_stock_threshold=threshold)
+    return ProductFactory(on_hand=on_hand, low_stock_threshold=threshold)
 
 
 def hold(product: Product, quantity: int) -> None:
@@ -160,7 +160,7 @@ def act(product: Product, what: str, number: int | None) -> None:
         case "receive", int():
             adjustments.receive(product_id=product.id, quantity=number, reason="delivery")
         case "return", int():
-            returned = {OrderFactory.create().pk: [Line(product.id, number)]}
+            returned = {OrderFactory().pk: [Line(product.id, number)]}
             transactions.run(lambda: reservations.restock(returned, "refund"), transactions.KEYED)
         case "deliver", int():
             row = StockRow(sku=product.sku, quantity=number)
@@ -192,7 +192,7 @@ def test_it_is_sent_when_the_stock_falls_to_it_and_not_again_while_low(on_hand, 
 def test_a_refused_or_rolled_back_reservation_sends_nothing():
     product = product_of(10, 4)
 
-    def fail() -> None:
+    def fail():
         hold(product, 8)
         raise ZeroDivisionError
 

@@ -56,7 +56,7 @@ def products() -> list[tuple[str, str, int, int]]:
 
 
 def test_missing_products_are_created_and_existing_ones_take_the_files_name_and_price(csv_file):
-    ProductFactory.create(sku="CUP", name="Old cup", price=1, on_hand=5)
+    ProductFactory(sku="CUP", name="Old cup", price=1, on_hand=5)
     file = csv_file('﻿sku,name,price,quantity\r\n\r\nTEA,"Green tea, 녹차",4500,10\r\nCUP,Cup,900,2\r\n')
     assert seed(file) == "1 products created, 1 changed, 12 units received.\n"
     assert products() == [("CUP", "Cup", 900, 7), ("TEA", "Green tea, 녹차", 4500, 10)]
@@ -82,8 +82,8 @@ def test_an_interrupted_delivery_names_the_command_that_continues_it(csv_file):
 
 
 def test_a_dry_run_shows_what_each_line_would_do_and_writes_nothing(csv_file):
-    ProductFactory.create(sku="CUP", name="Old cup", price=1, on_hand=5)
-    ProductFactory.create(sku="POT", name="Pot", price=7)
+    ProductFactory(sku="CUP", name="Old cup", price=1, on_hand=5)
+    ProductFactory(sku="POT", name="Pot", price=7)
     before = list(Product.objects.values())
     file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\nCUP,Cup,900,2\nPOT,Pot,7,0\n")
     assert seed(file, "--dry-run").splitlines() == [
@@ -101,7 +101,7 @@ def test_a_dry_run_shows_what_each_line_would_do_and_writes_nothing(csv_file):
 
 def test_a_file_may_set_and_remove_thresholds(csv_file):
     for sku in ("HIGH", "NONE", "KEPT"):
-        ProductFactory.create(sku=sku, name="It", price=1, low_stock_threshold=5)
+        ProductFactory(sku=sku, name="It", price=1, low_stock_threshold=5)
     seed(csv_file("sku,name,price,quantity,low_stock_threshold\nHIGH,It,1,0,9\nNONE,It,1,0,\nNEW,It,1,0,3\n"))
     seed(csv_file("sku,name,price,quantity\nKEPT,It,1,0\n"))
     found = dict(Product.objects.values_list("sku", "low_stock_threshold"))

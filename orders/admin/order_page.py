@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
-from uuid import UUID
 
 from django.db.models import Prefetch
 from django.http import HttpRequest
@@ -16,16 +15,20 @@ from django.utils.translation import gettext
 
 from events.webhooks import deliveries
 from orders import cancellation, order_numbers, order_states
-from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
+from orders.models import Order, RefundLine, Saga, SagaLog
 from orders.saga import status as saga_status
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
 from payments import disputes, gateways
-from payments.models import Entry, Payment, Transfer
+from payments.models import Entry, Payment
 from shop import clock
 from shop.admin_base.display import COLOURS, OF_DISPUTES, status_label, stored_text
+from shop.grouping import grouped
 from shop.models import JournalLine
 
-MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
+MOST_REFUNDS = 50
+MOST_LOG_LINES = 400
+MOST_JOURNAL_LINES = 200
+MOST_TRANSFERS = 60
 """The newest of each; the lists of the models have all."""
 Page = dict[str, Any]
 Event = SagaLog.Event
@@ -61,14 +64,16 @@ def read(order: Order, request: HttpRequest) -> Page:
         "paid_back": [part for part in paid_back if part[-1]] if order.refunded_amount else [],
         "failure": _failure(order),
         "cannot_expire": f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
-        "lines": OrderLine.objects.filter(order_id=order.id).order_by("id"),
+        "lines": order.lines.order_by("id"),
+        # A template takes a key that is called items for the method.
+        "metadata": (order.metadata or {}).items(),
         "dispute_colours": OF_DISPUTES,
         "truncated": [],
         "hidden": [],
     }
-    payments = list(Payment.objects.filter(order_id=order.id).prefetch_related("disputes").order_by("id"))
+    payments = list(order.payments.prefetch_related("disputes").order_by("id"))
     refund_lines = Prefetch("lines", RefundLine.objects.select_related("line").order_by("id"))
-    newest_refunds = Refund.objects.filter(order_id=order.id).order_by("-id")
+    newest_refunds = order.refunds.order_by("-id")
     # One more than are shown, if there are more.
     refunds = list(newest_refunds.prefetch_related(refund_lines)[: MOST_REFUNDS + 1])
     if _may_view(page, request, "payments.view_payment", gettext("payment")):
@@ -89,7 +94,7 @@ def read(order: Order, request: HttpRequest) -> Page:
         page["timelines"] = _draw_sagas(page, list(saga_status.with_final_lines(sagas)), now)
     if _may_view(page, request, "payments.view_transfer", gettext("ledger")):
         entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
-        rows = Transfer.objects.filter(order_id=order.id).order_by("-id").prefetch_related(entries)
+        rows = order.transfers.order_by("-id").prefetch_related(entries)
         shown = _newest(page, rows, MOST_TRANSFERS, gettext("the newest %(count)s transfers"))
         page["transfers"] = shown[::-1]
     if _may_view(page, request, "shop.view_journalline", gettext("journal and events")):
@@ -124,10 +129,9 @@ def _draw_sagas(page: Page, sagas: list[Saga], now: datetime) -> list[Page]:
     """These sagas, the first one first, each with its log, whose oldest line comes first."""
     newest = SagaLog.objects.filter(saga_id__in=[saga.id for saga in sagas]).order_by("-at", "-id")
     text = gettext("the newest %(count)s lines of the sagas' logs")
-    logs: dict[UUID, list[SagaLog]] = {saga.id: [] for saga in sagas}
-    for line in reversed(_newest(page, newest, MOST_LOG_LINES, text)):
-        logs[line.saga_id].append(line)
-    return [_draw(saga, logs[saga.id], now) for saga in sagas]
+    shown = reversed(_newest(page, newest, MOST_LOG_LINES, text))
+    logs = grouped((line.saga_id, line) for line in shown)
+    return [_draw(saga, logs.get(saga.id, ()), now) for saga in sagas]
 
 
 def _draw(saga: Saga, log: Sequence[SagaLog], now: datetime) -> Page:
@@ -165,13 +169,16 @@ def duration_text(time: timedelta) -> str:
         text = gettext("%(days)s d %(hours)s h")
     elif seconds >= 3_600:
         text = gettext("%(hours)s h %(minutes)s min")
-    minutes, hours, days = seconds // 60, seconds // 3_600, seconds // 86_400
+    minutes = seconds // 60
+    hours = seconds // 3_600
+    days = seconds // 86_400
     return text % {"days": days, "hours": hours % 24, "minutes": minutes % 60, "seconds": seconds % 60}
 
 
 def _entry(saga: Saga, alike: Sequence[SagaLog]) -> dict[str, Any]:
     """Consecutive lines of the log about the same step that ended alike."""
-    first, last = alike[0], alike[-1]
+    first = alike[0]
+    last = alike[-1]
     return {
         "step": first.step,
         "is_compensation": first.direction == UNDO,
@@ -192,7 +199,8 @@ def _step_rows(saga: Saga, log: Sequence[SagaLog], *, end: datetime) -> Iterator
     def lines_of(step: Step, direction: str) -> list[SagaLog]:
         return [line for line in log if (line.step, line.direction) == (step.name, direction)]
 
-    steps, current = SAGA_TYPES[saga.kind].steps, saga_status.step_name(saga)
+    steps = SAGA_TYPES[saga.kind].steps
+    current = saga_status.step_name(saga)
     undone = [step for step in reversed(steps) if lines_of(step, UNDO)]
     for direction, some in ((DO, steps), (UNDO, undone)):
         for step in some:
@@ -218,5 +226,5 @@ def _mark(line: SagaLog, *, start: datetime, end: datetime) -> dict[str, str]:
         "at": f"{line.at:%H:%M:%S}",
         "detail": stored_text(line.detail),
     }
-    left, colour = f"{permille // 10}.{permille % 10}", EVENT_COLOURS.get(line.event, "default")
-    return {"left": left, "colour": colour, "title": title.strip()}
+    left = f"{permille // 10}.{permille % 10}"
+    return {"left": left, "colour": EVENT_COLOURS.get(line.event, "default"), "title": title.strip()}

@@ -4,7 +4,7 @@ A refund asks which units, then shows the amount, and then refunds exactly what 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
 from orders.payment.refunding import RefundPreview, StartedRefund
 from shop import form_fields
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, button
+from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
 from shop.admin_base.display import amount, status_label
 from shop.admin_base.forms import reason_field
 from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
@@ -40,7 +40,9 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.operations import dispatch
 
 REASON_HELP = _("Why, in 255 characters at most. The customer sees it, and the journal keeps it.")
-ALL, SOME, OWED = "all", "some", "owed"
+ALL = "all"
+SOME = "some"
+OWED = "owed"
 SHOWN = TypeAdapter(RefundPreview)
 NOTHING = RefundPreview({}, {}, amount=0, points_amount=0, card_amount=0)
 # Unpaid orders that should have expired and still hold stock; the journal has the reason.
@@ -89,7 +91,7 @@ class RefundForm(ActionForm):
             )
         self.order_fields(["what", *(f"units_{line.pk}" for line in lines), "restock", "reason"])
 
-    def check(self, data: dict[str, Any]) -> dict[str, Any]:
+    def check(self, data: FormData) -> FormData:
         counts = {line.product_id: data[f"units_{line.pk}"] or 0 for line in self.lines}
         units = [Line(product_id=id, quantity=count) for id, count in counts.items() if count]
         if data["what"] == SOME and not units:
@@ -161,9 +163,9 @@ class OrderAdmin(RecordsAdmin):
     )
     def refund(self, request: HttpRequest, order: Order) -> Action:
         """Which units, then the amount, then the refund of exactly what was shown."""
-        lines = list(OrderLine.objects.filter(order_id=order.pk).order_by("id"))
+        lines = list(order.lines.order_by("id"))
 
-        def perform(data: Mapping[str, Any], keyed: KeyedCall) -> StartedRefund | Replay:
+        def perform(data: FormData, keyed: KeyedCall) -> StartedRefund | Replay:
             with _naming_left_units(lines):
                 return refunding.start_refund(
                     order_id=order.pk,
@@ -245,10 +247,11 @@ def _owed(order: Order) -> str:
     return amount(owed_amount, order.currency) if owed_amount else ""
 
 
-def _preview(order: Order, lines: Sequence[OrderLine], data: Mapping[str, Any]) -> ActionPreview:
+def _preview(order: Order, lines: Sequence[OrderLine], data: FormData) -> ActionPreview:
     with _naming_left_units(lines):
         preview = refunding.preview_refund(order_id=order.pk, wanted=data["wanted"])
-    quantities, currency = preview.quantities, order.currency
+    quantities = preview.quantities
+    currency = order.currency
     goods = gettext("are put back in stock") if data["restock"] else gettext("are not put back in stock")
     return ActionPreview(
         gettext("Refund %(amount)s?") % {"amount": amount(preview.amount, currency)},

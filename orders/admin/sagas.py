@@ -1,6 +1,5 @@
 """The admin of sagas: read-only, except that operators can act on unfinished ones."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,7 @@ from orders.saga import operator_actions, status
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from orders.saga.operator_actions import LONGEST_REFERENCE, OperatorAction
 from payments.models import Payment
-from shop.admin_base.actions import Action, ActionForm, button
+from shop.admin_base.actions import Action, ActionForm, FormData, button
 from shop.admin_base.display import link, status_label
 from shop.admin_base.lists import (
     EVERYTHING,
@@ -180,7 +179,7 @@ class SagaAdmin(RecordsAdmin):
 def _forcing(saga: Saga, action: OperatorAction, **look: Any) -> Action:
     """The action that is called with the form's values."""
 
-    def perform(data: Mapping[str, Any]) -> Saga | Approval:
+    def perform(data: FormData) -> Saga | Approval:
         arguments = {name: value for name, value in data.items() if name != "form_id"}
         return action.act(saga_id=saga.id, by=journal.current_actor(), **arguments)
 

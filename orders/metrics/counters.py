@@ -29,7 +29,9 @@ PRODUCT_REFUSALS = BoundedCounter(
     "product",
     ["code"],
 )
-PLACED, PAID, REFUNDED_WHOLE = "placed", "paid", "refunded"
+PLACED = "placed"
+PAID = "paid"
+REFUNDED_WHOLE = "refunded"
 
 
 def count_orders(changes: Sequence[tuple[str, int]]) -> None:

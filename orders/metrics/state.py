@@ -6,7 +6,6 @@ All reads are small, because they are repeated every few seconds. The laws' audi
 from collections import Counter
 from datetime import timedelta
 
-from django.db import connection
 from django.db.models import Count, Max, Min
 
 from coupons.models import Coupon
@@ -16,13 +15,19 @@ from orders.saga.definitions import SAGA_TYPES, OutsideStep
 from payments import payment_states
 from payments.models import Payment
 from shop import clock
+from shop.db import bulk_sql
 from shop.models import JournalLine
 from shop.observability import gauges
+from shop.observability.gauges import Readings
 
-IN_DOUBT, IN_DOUBT_OLDEST = "firstcome_payments_in_doubt", "firstcome_payments_in_doubt_oldest_seconds"
-AVAILABLE, RESERVED = "firstcome_stock_available", "firstcome_stock_reserved"
+IN_DOUBT = "firstcome_payments_in_doubt"
+IN_DOUBT_OLDEST = "firstcome_payments_in_doubt_oldest_seconds"
+AVAILABLE = "firstcome_stock_available"
+RESERVED = "firstcome_stock_reserved"
 FORCED_WITHIN = timedelta(days=1)
-NEWEST_LINES, NEWEST_PRODUCTS, MOST_SELLING = 5_000, 1_000, 50
+NEWEST_LINES = 5_000
+NEWEST_PRODUCTS = 1_000
+MOST_SELLING = 50
 NEWEST_DISCOUNTS = 1_000
 OPEN = (Order.Status.AWAITING_PAYMENT, Order.Status.PAYING, Order.Status.REFUNDING)
 # The products being sold: those that the newest orders have most of.
@@ -115,14 +120,14 @@ def open_orders() -> dict[str, int]:
 
 def paid_age_seconds() -> float:
     last = Order.objects.aggregate(paid_at=Max("paid_at"))["paid_at"]
-    return max(0.0, (clock.now() - last).total_seconds()) if last else float("inf")
+    return clock.age_seconds(last) if last else float("inf")
 
 
 def read_in_doubt() -> dict[str, float]:
     in_doubt = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
     found = in_doubt.aggregate(number=Count("pk"), began_at=Min("created_at"))
-    age = clock.now() - found["began_at"] if found["number"] else timedelta()
-    return {IN_DOUBT: found["number"], IN_DOUBT_OLDEST: max(0.0, age.total_seconds())}
+    age_seconds = clock.age_seconds(found["began_at"]) if found["number"] else 0.0
+    return {IN_DOUBT: found["number"], IN_DOUBT_OLDEST: age_seconds}
 
 
 def read_discounts() -> dict[str, int]:
@@ -140,7 +145,7 @@ def count_requiring_action() -> int:
     return pending.filter(payment_states.with_action()).count()
 
 
-def read_stock() -> dict[str, dict[str, float]]:
+def read_stock() -> Readings:
     rows = read_selling(products=MOST_SELLING)
     return {
         AVAILABLE: {str(id): on_hand - reserved for id, on_hand, reserved in rows},
@@ -150,9 +155,7 @@ def read_stock() -> dict[str, dict[str, float]]:
 
 def read_selling(*, products: int, lines: int = NEWEST_LINES) -> list[tuple[int, int, int]]:
     """Id, on hand and reserved of so many products: those of which so many newest order lines have most."""
-    with connection.cursor() as cursor:
-        cursor.execute(READ_SELLING, [lines, products])
-        return list(cursor.fetchall())
+    return [*bulk_sql.fetch(READ_SELLING, [lines, products])]
 
 
 def negative_stock_count() -> int:
@@ -160,6 +163,5 @@ def negative_stock_count() -> int:
 
     It sees the products of the 5,000 newest order lines, and the 1,000 newest products.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT_NEGATIVE, [NEWEST_LINES, NEWEST_PRODUCTS])
-        return int(cursor.fetchone()[0])
+    [[number]] = bulk_sql.fetch(COUNT_NEGATIVE, [NEWEST_LINES, NEWEST_PRODUCTS])
+    return int(number)

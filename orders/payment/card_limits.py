@@ -116,7 +116,8 @@ def _limits_of(payer: Payer | None) -> Iterator[tuple[Limit, int]]:
 
 
 def _count(limit: Limit, ids: Iterable[int], rate: Rate) -> Counts:
-    now, longest = clock.now(), settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
+    now = clock.now()
+    longest = settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
     since = now - timedelta(seconds=max(rate.seconds, longest))
     # The smallest id of a payment that started then: ids are UUIDv7, so an index sorts them by time.
     milliseconds = (since - MAX_CLOCK_SKEW - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

@@ -6,9 +6,10 @@ owner (3-D Secure): the saga rests then, at most `PAYMENT_ACTION_SECONDS`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -31,6 +32,7 @@ from orders.saga.definitions import (
     OutsideStep,
     RequiredAction,
     SagaRow,
+    Sagas,
     StepResult,
 )
 from orders.saga.store import SagaLogLine
@@ -56,8 +58,7 @@ CHARGE_REFUNDED = (
 NOT_STARTED = StepResult(Event.FAILED, gettext_noop("Nothing was charged until the deadline."))
 
 
-@dataclass(frozen=True, slots=True)
-class StartedPayment:
+class StartedPayment(NamedTuple):
     """A payment, the saga that executes it, and the saga's first log lines; its order's lines, if these are
     in memory.
     """
@@ -76,11 +77,12 @@ def charge(attempts: Sequence[Attempt]) -> list[Call]:
 
 def cancel_or_refund(attempts: Sequence[Attempt]) -> list[Call]:
     """The calls that undo charges: cancel by key what is unknown, refund what succeeded."""
-    payments, calls = _payments(attempts), list[Call]()
-    for saga in [attempt.saga for attempt in attempts]:
-        payment = payments[saga.subject_id]
-        key = store.unused_key(saga, f"{payment.charge_key}:refund")
-        calls.append(partial(_cancel_or_refund, payment, charge_reference(saga), key))
+    payments = _payments(attempts)
+    calls = list[Call]()
+    for attempt in attempts:
+        payment = payments[attempt.saga.subject_id]
+        key = store.unused_key(attempt.saga, f"{payment.charge_key}:refund")
+        calls.append(partial(_cancel_or_refund, payment, charge_reference(attempt.saga), key))
     return calls
 
 
@@ -110,16 +112,17 @@ def charge_reference(saga: SagaRow) -> str:
     return charged.reference if charged and charged.event in APPLIED else ""
 
 
-def mark_paid(sagas: Sequence[SagaRow], *, at: datetime) -> None:
+def mark_paid(sagas: Sagas, *, at: datetime) -> None:
     references = {saga.subject_id: charge_reference(saga) for saga in sagas}
     if payment_states.mark_all_succeeded(references, at=at) != len(sagas):
         raise RuntimeError("A payment that has ended can't become succeeded.")
     _count(sagas, ["succeeded"] * len(sagas))
 
 
-def mark_ended(sagas: Sequence[SagaRow]) -> None:
+def mark_ended(sagas: Sagas) -> None:
     """End the payments of compensated sagas: reversed if they were charged, else failed, perhaps declined."""
-    now, outcomes = clock.now(), []
+    now = clock.now()
+    outcomes = []
     for saga in sagas:
         # The refund of a charge of unknown outcome shows that it was made.
         undone = saga.final.get((NAME, UNDO))
@@ -144,7 +147,7 @@ def is_declined(saga: SagaRow) -> bool:
     return charged is not None and charged.event == Event.REFUSED
 
 
-def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
+def _count(sagas: Sagas, outcomes: Sequence[str]) -> None:
     by_card = [saga.subject_id for saga in sagas if saga.parent.card_amount]
     gateway_of = dict.fromkeys(by_card, settings.PAYMENT_GATEWAY)
     if len(gateways.usable()) > 1:
@@ -155,7 +158,7 @@ def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
     open_transaction.count_after_commit(metrics.count_payments, zip(names, outcomes, strict=True))
 
 
-def notify(sagas: Sequence[SagaRow]) -> None:
+def notify(sagas: Sagas) -> None:
     """Wake the requests that wait for these orders or payments: they settled, or their owner must act."""
     ids = [id for saga in sagas for id in (saga.about_id, saga.subject_id) if id]
     completion_notifications.notify_completed(*map(str, ids))
@@ -171,14 +174,9 @@ STEP = OutsideStep(
 
 
 def _payments(attempts: Sequence[Attempt]) -> dict[UUID, Payment]:
-    payments: dict[UUID, Payment] = {}
-    unread = list[UUID]()
-    for saga in [attempt.saga for attempt in attempts]:
-        if saga.begun:
-            payments[saga.subject_id] = saga.begun.payment
-        else:
-            unread.append(saga.subject_id)
-    if unread:
+    sagas = [attempt.saga for attempt in attempts]
+    payments: dict[UUID, Payment] = {saga.subject_id: saga.begun.payment for saga in sagas if saga.begun}
+    if unread := [saga.subject_id for saga in sagas if not saga.begun]:
         cells = bulk_sql.SqlLiterals()
         found = bulk_sql.reader(Payment).models(f"id IN ({cells.listed(unread)})", cells)
         payments |= {payment.id: payment for payment in found}
@@ -222,19 +220,16 @@ def _cancel_or_refund(payment: Payment, reference: str, refund_key: str) -> Step
         charge_reference=reference,
         amount=payment.card_amount,
     )
-    if refunded.status == "pending":
-        return _to_step_result(refunded, payment)
-    if refunded.status != "succeeded":
-        detail = f"refund: {refunded.status} {refunded.failure_detail}"
-        return StepResult(Event.FAILED, detail, reference=refunded.reference)
-    return StepResult(
-        Event.DONE, gateway_facts.REFUNDED, reference=refunded.reference, amount=payment.card_amount
-    )
+    result = gateway_facts.judge_refund(refunded, amount=payment.card_amount, detail=gateway_facts.REFUNDED)
+    if result.event != Event.FAILED:
+        return result
+    return replace(result, detail=f"refund: {refunded.status} {refunded.failure_detail}")
 
 
 def _cancel_charge(payment: Payment) -> GatewayResult:
     """Cancel the charge; a gateway that can't is asked whether it has ended: `absent` may still arrive."""
-    gateway, key = gateways.of(payment.books), payment.charge_key
+    gateway = gateways.of(payment.books)
+    key = payment.charge_key
     cancelled = gateway.cancel(key=key)
     if cancelled.status != "unsupported":
         return cancelled
@@ -263,13 +258,13 @@ def _judged(result: GatewayResult, payment: Payment) -> StepResult:
     if not payment_states.expected_charge(payment).is_met_by(result):
         charged = f"{result.amount} {result.currency}"
         detail = f"The gateway has a charge of {charged} under this key; nothing is booked."
-        return StepResult(Event.FAILED, detail, reference=result.reference, needs_operator=True)
-    if result.is_undecided:
+    elif result.is_undecided:
         # It could not be undone either.
         detail = "The charge is disputed at the gateway, which has not decided yet."
-        return StepResult(Event.FAILED, detail, reference=result.reference, needs_operator=True)
-    code, detail = ("", CHARGED) if result.kept_amount == payment.card_amount else CHARGE_REFUNDED
-    return StepResult(Event.DONE, detail, code=code, reference=result.reference)
+    else:
+        code, detail = ("", CHARGED) if result.kept_amount == payment.card_amount else CHARGE_REFUNDED
+        return StepResult(Event.DONE, detail, code=code, reference=result.reference)
+    return StepResult(Event.FAILED, detail, reference=result.reference, needs_operator=True)
 
 
 def _to_step_result(result: GatewayResult, payment: Payment) -> StepResult:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 from structlog import get_logger
 
 from orders import pricing
-from orders.models import Order, OrderLine, Refund, RefundLine, Saga
+from orders.models import Order, Refund, RefundLine, Saga
 from orders.payment import refund_records
 from orders.saga import store
 from orders.saga.definitions import DO, NOT_KNOWN
@@ -24,6 +24,7 @@ from payments.gateways.contract import GatewayResult
 from payments.models import GATEWAY_CLEARING, Payment, Transfer
 from shop import clock
 from shop.db import transactions
+from shop.db.rows import save_changes
 from shop.journal import journal
 
 log = get_logger(__name__)
@@ -99,11 +100,11 @@ def record_late_refund(payment: Payment, amount: int, has_failed: bool) -> None:
         late = Refund.objects.filter(order=payment.order_id, source=Refund.Source.LATE_CHARGE, amount=amount)
         failed = late.filter(status=Refund.Status.SUCCEEDED).order_by("-id").first()
         if failed:
-            failed.status, failed.failed_at = Refund.Status.FAILED, clock.now()
-            failed.save(update_fields=["status", "failed_at"])
+            save_changes(failed, status=Refund.Status.FAILED, failed_at=clock.now())
         return
     refund = _build_refund(payment.order_id, amount, source=Refund.Source.LATE_CHARGE, reason=LATE)
-    refund.status, refund.settled_at = Refund.Status.SUCCEEDED, refund.created_at
+    refund.status = Refund.Status.SUCCEEDED
+    refund.settled_at = refund.created_at
     refund.save(force_insert=True)
 
 
@@ -124,15 +125,31 @@ def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
     taken_amount = payment.refunded_amount + others_amount + unknown_amount + lost_amount
     excess = refund.card_amount - max(0, payment.card_amount - taken_amount)
     if excess > 0:
-        _reduce(refund, by=excess, why="was given back or lost at the gateway already")
+        reduce(refund, by=excess, why="was given back or lost at the gateway already")
     if unknown_amount:
         _book_refund(refund.order, unknown_amount)
 
 
-def drop_rest(refund_id: UUID, made_amount: int) -> None:
-    """Take off a refund what the gateway has not refunded, and refuses to. The order must be locked."""
-    refund = Refund.objects.get(id=refund_id)
-    _reduce(refund, by=refund.card_amount - made_amount, why="is not refunded by the gateway")
+def reduce(refund: Refund, *, by: int, why: str) -> None:
+    """Refund less, by another key: the gateway has less left of the charge, or refuses the rest. The order
+    must be locked.
+    """
+    before = {"amount": refund.amount, "card_amount": refund.card_amount}
+    save_changes(refund, amount=refund.amount - by, card_amount=refund.card_amount - by, is_reduced=True)
+    lines = list(refund.lines.order_by("id"))
+    amounts = pricing.fit_amounts([line.amount for line in lines], refund.amount)
+    for line, amount in zip(lines, amounts, strict=True):
+        line.amount = amount
+    RefundLine.objects.bulk_update(lines, ["amount"])
+    payment_states.change_refunds(refund.order_id, refunding=-by)
+    journal.note(
+        what="refund.reduced",
+        subject=f"refund {refund.id}",
+        order_id=refund.order_id,
+        before=before,
+        after={"amount": refund.amount, "card_amount": refund.card_amount},
+        detail=f"{by} {why}",
+    )
 
 
 def _book(
@@ -175,7 +192,7 @@ def _book(
 
 def _settled(order: Order) -> list[Refund]:
     """The refunds of the order that its payment counts as refunded, the newest first."""
-    settled = Refund.objects.filter(order=order, status=Refund.Status.SUCCEEDED, card_amount__gt=0)
+    settled = order.refunds.filter(status=Refund.Status.SUCCEEDED, card_amount__gt=0)
     return list(settled.exclude(source=Refund.Source.LATE_CHARGE).order_by("-id"))
 
 
@@ -200,14 +217,14 @@ def _take_back(
         failed += same or (by_hand if sum(one.card_amount for one in by_hand) == missing_amount else [])
     for refund in failed:
         refund_records.take_back(order, refund)
-        log.error("a refund failed", refund=str(refund.id), order=str(order.id), amount=refund.card_amount)
+        log.error("a refund failed", refund=refund.id, order=order.id, amount=refund.card_amount)
 
 
 def _agrees(payment: Payment, found: GatewayResult) -> bool:
     """Whether the charge is the payment's; otherwise that is noted, and nothing may be booked of it."""
     if payment_states.expected_charge(payment).is_met_by(found):
         return True
-    disputes.note_once(
+    payment_states.note_once(
         payment,
         disputes.DISAGREES,
         f"The gateway has a charge of {found.amount} {found.currency} instead of {payment.card_amount} "
@@ -222,7 +239,7 @@ def _book_refund(order: Order, amount: int) -> None:
     under_way = Refund.objects.filter(order_id=order.id, status__in=refund_records.UNSETTLED)
     taken_amount = order.refunded_amount + (under_way.aggregate(total=Sum("amount"))["total"] or 0)
     is_rest = taken_amount + amount >= order.total_amount
-    lines = OrderLine.objects.filter(order_id=order.id).order_by("id") if is_rest else ()
+    lines = order.lines.order_by("id") if is_rest else ()
     counts = [(line, left) for line in lines if (left := line.quantity - line.refunded_quantity)]
     refund = _build_refund(order.id, amount, source=Refund.Source.GATEWAY, reason=REASON)
     refund.order = order
@@ -244,11 +261,10 @@ def _build_refund(order_id: UUID, amount: int, *, source: str, reason: str) -> R
 
 
 def _book_refund_of_top_up(payment: Payment, amount: int, *, number: int) -> None:
-    payment.refunded_amount += amount
-    payment.save(update_fields=["refunded_amount"])
+    save_changes(payment, refunded_amount=payment.refunded_amount + amount)
     # The same amount may be refunded once more, after so many failures.
     reference = f"{payment.id} {payment.refunded_amount}" + (f" {number}" if number else "")
-    ledger.reverse_top_up(payment, kind=Transfer.Kind.REFUND, reference=reference, amount=amount)
+    ledger.reverse(payment, kind=Transfer.Kind.REFUND, reference=reference, amount=amount)
     _note_refund_of_top_up(payment, "payment.refunded", f"{amount} refunded at the gateway")
 
 
@@ -259,10 +275,8 @@ def _take_back_of_top_up(payment: Payment, amount: int) -> None:
     failed = [one.reference.removesuffix(ends) for one in refunds if one.reference.endswith(ends)]
     same = refunds.filter(entries__account=GATEWAY_CLEARING, entries__amount=amount)
     if taken := same.exclude(reference__in=failed).order_by("-id").first():
-        payment.refunded_amount -= amount
-        payment.save(update_fields=["refunded_amount"])
-        amounts = {entry.account_id: -entry.amount for entry in taken.entries.all()}
-        ledger.transfer(kind=Transfer.Kind.REFUND, reference=taken.reference + ends, amounts=amounts)
+        save_changes(payment, refunded_amount=payment.refunded_amount - amount)
+        ledger.revoke(kind=Transfer.Kind.REFUND, reference=taken.reference, ends=ends)
         _note_refund_of_top_up(
             payment, "payment.refund_failed", f"{amount} of a refund came back to the shop"
         )
@@ -279,27 +293,5 @@ def _note_refund_of_top_up(payment: Payment, what: str, detail: str) -> None:
 
 
 def _refunds_in_ledger(payment: Payment) -> "QuerySet[Transfer]":
-    of_top_up = Q(reference__startswith=f"{payment.id} ")
-    theirs = Q(order=payment.order_id) if payment.order_id else of_top_up
+    theirs = Q(order=payment.order_id) if payment.order_id else Q(reference__startswith=f"{payment.id} ")
     return Transfer.objects.filter(theirs, kind=Transfer.Kind.REFUND)
-
-
-def _reduce(refund: Refund, *, by: int, why: str) -> None:
-    """Refund less, by another key: the gateway has less left of the charge, or refuses the rest."""
-    before = {"amount": refund.amount, "card_amount": refund.card_amount}
-    refund.amount, refund.card_amount, refund.is_reduced = refund.amount - by, refund.card_amount - by, True
-    refund.save(update_fields=["amount", "card_amount", "is_reduced"])
-    lines = list(RefundLine.objects.filter(refund=refund).order_by("id"))
-    amounts = pricing.fit_amounts([line.amount for line in lines], refund.amount)
-    for line, amount in zip(lines, amounts, strict=True):
-        line.amount = amount
-    RefundLine.objects.bulk_update(lines, ["amount"])
-    payment_states.change_refunds(refund.order_id, refunding=-by)
-    journal.note(
-        what="refund.reduced",
-        subject=f"refund {refund.id}",
-        order_id=refund.order_id,
-        before=before,
-        after={"amount": refund.amount, "card_amount": refund.card_amount},
-        detail=f"{by} {why}",
-    )

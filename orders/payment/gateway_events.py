@@ -6,8 +6,8 @@ from orders.models import Refund
 from orders.payment import gateway_bookings
 from orders.payment.refund_records import UNSETTLED as UNSETTLED_REFUNDS
 from orders.saga import run, store
-from payments import disputes, gateways, webhooks
-from payments.models import Dispute, Payment, WebhookEvent
+from payments import gateways, payment_states, webhooks
+from payments.models import Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import reconciling
 from shop.db import transactions
@@ -67,9 +67,9 @@ def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
     if event.type in ("charge.succeeded", "charge.declined"):
         return True, "the payment is succeeded"
     is_booked, outcome = gateway_bookings.look_up(payment)
-    if is_booked and _is_about_dispute(event) and not Dispute.objects.filter(payment=payment).exists():
+    if is_booked and _is_about_dispute(event) and not payment.disputes.exists():
         detail = f"The gateway sent {event.type}, and shows no dispute of the charge so far."
-        note = partial(disputes.note_once, payment, UNCONFIRMED, detail, reference=event.event_id)
+        note = partial(payment_states.note_once, payment, UNCONFIRMED, detail, reference=event.event_id)
         transactions.run(note, transactions.KEYED)
         return event.attempts >= MAX_ABSENT_LOOKUPS, "the gateway has no dispute of this charge"
     return is_booked, outcome

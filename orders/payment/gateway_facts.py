@@ -8,7 +8,7 @@ from django.utils.translation import gettext_noop
 
 from orders.saga.definitions import FORCED_DETAIL, NOT_KNOWN, UNDO, Event, SagaRow, StepResult
 from payments import gateways, payment_states
-from payments.gateways.contract import BookedCharge, ExpectedCharge
+from payments.gateways.contract import BookedCharge, ExpectedCharge, GatewayResult
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import Text, mark as _
@@ -61,13 +61,29 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
     if undecided:
         raise disagrees(_("the charge is {status} there", status=", ".join(sorted(undecided))))
     refunded = [charge for charge in booked if charge.status == "succeeded"]
-    detail, amount = REFUNDED if refunded else NOT_CHARGED, sum(one.amount for one in refunded)
+    detail = REFUNDED if refunded else NOT_CHARGED
+    amount = sum(one.amount for one in refunded)
     return StepResult(Event.FORCED, detail, reference=(refunded or booked)[0].reference, amount=amount)
 
 
 def is_refunded(undone: StepResult) -> bool:
     """Whether a charge was there when it was undone. Lines of the release before 3.0 have no amount."""
     return undone.detail == REFUNDED if undone.amount is None else undone.amount > 0
+
+
+def judge_refund(refunded: GatewayResult, *, amount: int, detail: str) -> StepResult:
+    """What a call has come to that was to refund this amount; `detail` is of one that is done."""
+    match refunded.status:
+        case "succeeded":
+            return StepResult(Event.DONE, detail, reference=refunded.reference, amount=amount)
+        case "pending":
+            return StepResult(Event.PENDING, WORKING, reference=refunded.reference)
+    code = refunded.failure_code or ("refused" if refunded.status == "declined" else "")
+    return StepResult(Event.FAILED, described(refunded), code=code, reference=refunded.reference)
+
+
+def described(result: GatewayResult) -> str:
+    return " ".join(f"{result.status} {result.failure_code} {result.failure_detail}".split())
 
 
 def find_charge(expected: ExpectedCharge) -> BookedCharge:

@@ -123,7 +123,8 @@ def in_words(result: GatewayResult, payment: Payment) -> str:
 
 
 def _meaning(result: GatewayResult, payment: Payment) -> str:
-    kept_amount, is_unknown = result.kept_amount, result.status == "unknown"
+    kept_amount = result.kept_amount
+    is_unknown = result.status == "unknown"
     least, most = comparison.kept_range(payment)
     if payment.status in UNSETTLED and is_unknown:
         text = gettext("Nothing has changed; its saga goes on asking.")

@@ -15,6 +15,7 @@ and the next payment holds them again. A payment that is given up ends its order
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -38,6 +39,7 @@ from orders.saga.definitions import (
     Event,
     LocalStep,
     SagaRow,
+    Sagas,
     SagaType,
     StepResult,
 )
@@ -156,11 +158,11 @@ def _check_payable(order: Order, token: str, earlier: int) -> None:
         raise invalid_field("token", "required", _("A card is needed for what points don't cover."))
 
 
-def _refuse_to_repeat(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+def _refuse_to_repeat(sagas: Sagas) -> list[str | Rejected]:
     raise RuntimeError("An order reserves its stock and coupon when it is placed.")
 
 
-def _kept(sagas: Sequence[SagaRow]) -> set[UUID]:
+def _kept(sagas: Sagas) -> set[UUID]:
     """The payments of these compensated sagas that leave their order to be paid with another card."""
     declined = [saga for saga in sagas if charging.is_declined(saga)]
     refused = [saga.subject_id for saga in declined if saga.failure_code != charging.CHARGE_CANCELLED]
@@ -168,7 +170,7 @@ def _kept(sagas: Sequence[SagaRow]) -> set[UUID]:
     return set(found.values_list("id", flat=True)) if refused else set()
 
 
-def _release_stock(sagas: Sequence[SagaRow]) -> None:
+def _release_stock(sagas: Sagas) -> None:
     lines = order_states.read_lines([saga.parent.id for saga in sagas])
     reservations.release(list(chain.from_iterable(lines.values())))
     owners = {saga.parent.id: (saga.parent.account_id, _lost_by(saga)) for saga in sagas}
@@ -179,25 +181,23 @@ def _lost_by(saga: SagaRow) -> Reason:
     return Reason.GIVEN_UP if saga.failure_code in (GAVE_UP, ACTION_EXPIRED) else Reason.DECLINED
 
 
-def _release_coupons(sagas: Sequence[SagaRow]) -> None:
+def _release_coupons(sagas: Sagas) -> None:
     redemption.release([saga.parent.id for saga in sagas])
 
 
-def _release_unless_kept(
-    sagas: Sequence[SagaRow], *, release: Callable[[Sequence[SagaRow]], object]
-) -> list[str | StepResult]:
+def _release_unless_kept(sagas: Sagas, *, release: Callable[[Sagas], object]) -> list[str | StepResult]:
     kept = _kept(sagas)
     if ended := [saga for saga in sagas if saga.subject_id not in kept]:
         release(ended)
     return [KEPT if saga.subject_id in kept else gettext_noop("released") for saga in sagas]
 
 
-def _payment_ids(sagas: Sequence[SagaRow]) -> dict[UUID, UUID]:
+def _payment_ids(sagas: Sagas) -> dict[UUID, UUID]:
     """The payment of each saga by its order: points are held once for each payment."""
     return {saga.parent.id: saga.subject_id for saga in sagas}
 
 
-def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+def _debit_points(sagas: Sagas) -> list[str | Rejected]:
     orders: list[OrderRow] = [saga.parent for saga in sagas]
     held = ledger.hold_points(orders, is_locked=True, references=_payment_ids(sagas))
     return [
@@ -206,12 +206,12 @@ def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     ]
 
 
-def _credit_points(sagas: Sequence[SagaRow]) -> list[str]:
+def _credit_points(sagas: Sagas) -> list[str]:
     ledger.release_points([saga.parent for saga in sagas], is_locked=True, references=_payment_ids(sagas))
     return [f"{saga.parent.points_amount} points released" for saga in sagas]
 
 
-def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+def _settle(sagas: Sagas) -> list[str | Rejected]:
     now = clock.now()
     orders: list[OrderRow] = [saga.parent for saga in sagas]
     order_ids = [order.id for order in orders]
@@ -232,21 +232,26 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     return ["paid"] * len(sagas)
 
 
-def _mark_failed(sagas: Sequence[SagaRow]) -> None:
+def _mark_failed(sagas: Sagas) -> None:
     """End the payments, and their orders but those that are kept for another card."""
-    now, kept = clock.now(), _kept(sagas)
+    now = clock.now()
+    kept = _kept(sagas)
     for saga in sagas:
         order: OrderRow = saga.parent
+        detail = saga.failure_detail
+        status = Order.Status.PAYMENT_FAILED
+        what = ""
+        changes: dict[str, Any] = {
+            "ended_at": now,
+            "failure_code": saga.failure_code,
+            "failure_detail": detail,
+        }
         if saga.subject_id in kept:
-            status, what = Order.Status.AWAITING_PAYMENT, order_events.KEPT
-            if order_states.transition([order.id], to=status):
-                order_events.note_status(order, status=status, at=now, detail=saga.failure_detail, what=what)
-            continue
-        failure = {"failure_code": saga.failure_code, "failure_detail": saga.failure_detail}
-        if order_states.transition([order.id], to=Order.Status.PAYMENT_FAILED, ended_at=now, **failure):
-            order_events.note_status(
-                order, status=Order.Status.PAYMENT_FAILED, at=now, detail=saga.failure_detail
-            )
+            status = Order.Status.AWAITING_PAYMENT
+            what = order_events.KEPT
+            changes = {}
+        if order_states.transition([order.id], to=status, **changes):
+            order_events.note_status(order, status=status, at=now, detail=detail, what=what)
     charging.mark_ended(sagas)
 
 

@@ -2,7 +2,6 @@
 changes of lines, payment, ledger and stock.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -16,8 +15,10 @@ from orders.models import Order, OrderLine, Refund, RefundLine
 from payments import ledger, payment_states
 from payments.models import GATEWAY_CLEARING, SALES, Transfer
 from shop import clock
+from shop.grouping import grouped
 
-KIND, REFUND_CARD = "refund", "refund_card"
+KIND = "refund"
+REFUND_CARD = "refund_card"
 """The saga that executes a refund, and its step at the gateway."""
 FAILED = " failed"
 """How the reference of a transfer ends that takes a refund back."""
@@ -73,17 +74,13 @@ def settle(refunds: Sequence[Refund]) -> None:
     now = clock.now()
     ids = [refund.id for refund in refunds]
     lines = _lines_of(ids)
-    succeeded = Refund.objects.filter(id__in=ids)
-    succeeded.update(status=Refund.Status.SUCCEEDED, settled_at=now)
-    by_order: dict[UUID, list[Refund]] = defaultdict(list)
-    for refund in refunds:
-        by_order[refund.order_id].append(refund)
+    Refund.objects.filter(id__in=ids).update(status=Refund.Status.SUCCEEDED, settled_at=now)
+    by_order = grouped((refund.order_id, refund) for refund in refunds)
     statuses = _add_refunded(by_order)
     product_days.count_refunds(refunds, at=now)
     _restock(refunds, lines)
-    ended = [id for id, status in statuses.items() if status == Order.Status.REFUNDED]
-    redemption.reinstate(ended, now=now)
-    ledger.refund([_in_ledger(refund) for refund in refunds], at=now)
+    redemption.reinstate([id for id, status in statuses.items() if status == Order.Status.REFUNDED], now=now)
+    ledger.transfer_many([_in_ledger(refund) for refund in refunds if refund.amount], at=now)
     of_cards = {id: sum(refund.card_amount for refund in of_order) for id, of_order in by_order.items()}
     payment_states.settle_refunds(of_cards)
     for order_id, of_order in by_order.items():
@@ -99,7 +96,8 @@ def take_back(order: Order, refund: Refund) -> None:
     """Record that the gateway took back what this settled refund of the locked order gave to the card, which
     is refundable again. Points, units, goods and the coupon that were given back stay so.
     """
-    now, amount = clock.now(), refund.card_amount
+    now = clock.now()
+    amount = refund.card_amount
     Refund.objects.filter(id=refund.id).update(status=Refund.Status.FAILED, failed_at=now)
     status = order.status if order.status == Order.Status.REFUNDING else Order.Status.PAID
     order_states.add_refunded({order.id: -amount})
@@ -114,22 +112,25 @@ def take_back(order: Order, refund: Refund) -> None:
         at=now,
     )
     product_days.count_refunds([refund], at=now, have_failed=True)
-    lines = _lines_of([refund.id])[refund.id]
-    order_events.note_refund_failed(order, refund, lines, status=status, at=now)
-    order.status, order.refunded_amount = status, order.refunded_amount - amount
+    order_events.note_refund_failed(order, refund, _lines_of([refund.id])[refund.id], status=status, at=now)
+    order.status = status
+    order.refunded_amount -= amount
 
 
 def _lines_of(refund_ids: Sequence[UUID]) -> dict[UUID, list[RefundLine]]:
-    lines: dict[UUID, list[RefundLine]] = {id: [] for id in refund_ids}
-    found = RefundLine.objects.filter(refund__in=refund_ids)
-    for line in found.select_related("line").order_by("id"):
-        lines[line.refund_id].append(line)
-    return lines
+    found = RefundLine.objects.filter(refund__in=refund_ids).select_related("line").order_by("id")
+    return {id: [] for id in refund_ids} | grouped((line.refund_id, line) for line in found)
 
 
-def _in_ledger(refund: Refund) -> ledger.Refunded:
-    account_id = refund.order.account_id
-    return ledger.Refunded(refund.id, refund.order_id, account_id, refund.points_amount, refund.card_amount)
+def _in_ledger(refund: Refund) -> ledger.Proposal:
+    """Reverse a part of the sale, once: points return to the wallet, the rest by the gateway."""
+    amounts = {
+        SALES: -refund.amount,
+        GATEWAY_CLEARING: refund.card_amount,
+        refund.order.account_id: refund.points_amount,
+    }
+    kind = Transfer.Kind.REFUND
+    return ledger.Proposal(kind=kind, reference=str(refund.id), amounts=amounts, order_id=refund.order_id)
 
 
 def _add_refunded(by_order: Mapping[UUID, Sequence[Refund]]) -> dict[UUID, str]:
@@ -137,8 +138,7 @@ def _add_refunded(by_order: Mapping[UUID, Sequence[Refund]]) -> dict[UUID, str]:
     unsettled = Refund.objects.filter(order_id__in=by_order, status__in=UNSETTLED)
     refunding = set(unsettled.values_list("order_id", flat=True))
     lines = OrderLine.objects.filter(order_id__in=by_order)
-    left = lines.filter(refunded_quantity__lt=F("quantity"))
-    partly = set(left.values_list("order_id", flat=True))
+    partly = set(lines.filter(refunded_quantity__lt=F("quantity")).values_list("order_id", flat=True))
     amounts = {id: sum(refund.amount for refund in of_order) for id, of_order in by_order.items()}
     order_states.add_refunded(amounts)
     statuses: dict[UUID, str] = {}
@@ -165,8 +165,7 @@ def _restock(refunds: Sequence[Refund], lines: Mapping[UUID, Sequence[RefundLine
     for refund in refunds:
         if not refund.restock:
             continue
-        of_reason = returned.setdefault(refund.reason, {})
-        of_order = of_reason.setdefault(refund.order_id, [])
+        of_order = returned.setdefault(refund.reason, {}).setdefault(refund.order_id, [])
         for line in lines[refund.id]:
             product_id = line.line.product_id
             products.add(product_id)

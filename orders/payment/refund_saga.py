@@ -11,6 +11,7 @@ it: an operator decides. One that the gateway refuses for good ends without it o
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ from orders.saga.definitions import (
     LookUp,
     OutsideStep,
     SagaRow,
+    Sagas,
     SagaType,
     StepResult,
     WorkClass,
@@ -80,11 +82,10 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[Call]:
 
 
 def _read(saga: SagaRow) -> Expected:
-    orders = Refund.objects.filter(id=saga.subject_id).values("order_id")
-    payment = Payment.objects.filter(order_id__in=orders, status=Payment.Status.SUCCEEDED).first()
+    refund = Refund.objects.get(id=saga.subject_id)
+    payment = Payment.objects.filter(order_id=refund.order_id, status=Payment.Status.SUCCEEDED).first()
     charge = gateway_facts.expected_charge(payment)
     assert payment
-    refund = Refund.objects.get(id=saga.subject_id)
     of_order = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id)
     others = of_order.exclude(status=Refund.Status.FAILED).in_bulk()
     sagas = list(Saga.objects.filter(kind=KIND, subject_id__in=others).order_by("id"))
@@ -154,17 +155,13 @@ def _why_not_to_repeat(expected: Expected, charge_reference: str, key: str) -> s
     """Why a stuck refund, which may have been made by hand, is not tried again; empty if it is."""
     own = gateways.of(expected.charge.books).find_refund(key=key, charge_reference=charge_reference)
     if own.status != "absent":
-        return _described(own) if own.status == "unknown" else ""
+        return gateway_facts.described(own) if own.status == "unknown" else ""
     charge = gateways.of(expected.charge.books).find(key=expected.charge.key)
     if charge.status != "succeeded":
-        return _described(charge)
+        return gateway_facts.described(charge)
     left_amount, by_hand_amount = _refunded_besides(expected, charge)
     is_replaced = min(left_amount, by_hand_amount - expected.accepted_amount) >= expected.amount
     return REPLACED if is_replaced else ""
-
-
-def _described(result: GatewayResult) -> str:
-    return " ".join(f"{result.status} {result.failure_code} {result.failure_detail}".split())
 
 
 def _refund_card(refund: Refund, payment: Payment, key: str, stuck: Expected | None) -> StepResult:
@@ -173,21 +170,12 @@ def _refund_card(refund: Refund, payment: Payment, key: str, stuck: Expected | N
     if stuck and (reason := _why_not_to_repeat(stuck, payment.charge_reference, key)):
         return StepResult(Event.FAILED, reason)
     gateway = gateways.of(payment.books)
-    result = gateway.refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
-    match result.status:
-        case "succeeded":
-            detail = f"{refund.card_amount} refunded"
-            return StepResult(Event.DONE, detail, reference=result.reference, amount=refund.card_amount)
-        case "pending":
-            return StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)
-    exceeds = result.failure_code == "refund_exceeds_charge"
-    found = gateway.find(key=payment.charge_key) if exceeds else None
-    code = result.failure_code
-    if result.status == "declined":
-        code = code or "refused"
-    elif result.status != "unknown":
-        code = ""
-    return StepResult(Event.FAILED, _described(result), code=code, reference=result.reference, answer=found)
+    amount = refund.card_amount
+    refunded = gateway.refund(key=key, charge_reference=payment.charge_reference, amount=amount)
+    result = gateway_facts.judge_refund(refunded, amount=amount, detail=f"{amount} refunded")
+    if result.code != "refund_exceeds_charge":
+        return result
+    return replace(result, answer=gateway.find(key=payment.charge_key))
 
 
 def _note_result(saga: SagaRow, result: StepResult) -> None:
@@ -197,20 +185,21 @@ def _note_result(saga: SagaRow, result: StepResult) -> None:
     if result.event in RETRYABLE and result.code != NOT_CALLED:
         Refund.objects.filter(id=saga.subject_id).update(refusal_code=result.code[:64])
     if result.event == Event.FORCED and result.answer is not None:
-        gateway_bookings.drop_rest(saga.subject_id, result.answer)
+        refund = Refund.objects.get(id=saga.subject_id)
+        rest_amount = refund.card_amount - result.answer
+        gateway_bookings.reduce(refund, by=rest_amount, why="is not refunded by the gateway")
     elif result.answer and result.answer.status == "succeeded":
         gateway_bookings.fit_refund(saga.subject_id, result.answer)
 
 
-def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+def _settle(sagas: Sagas) -> list[str | Rejected]:
     found = Refund.objects.select_related("order").in_bulk([saga.subject_id for saga in sagas])
     refund_records.settle([*found.values()])
     return [f"{found[saga.subject_id].amount} refunded" for saga in sagas]
 
 
 def _mark(saga: SagaRow, *, status: str) -> None:
-    refunds = Refund.objects.filter(id=saga.subject_id, status__in=refund_records.UNSETTLED)
-    refunds.update(status=status)
+    Refund.objects.filter(id=saga.subject_id, status__in=refund_records.UNSETTLED).update(status=status)
 
 
 SAGA_TYPES[KIND] = SagaType(

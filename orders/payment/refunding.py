@@ -14,7 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Sum
 
-from inventory.reservations import Line
+from inventory.reservations import Lines
 from orders import order_events, order_states, pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_records, refund_saga
@@ -31,8 +31,7 @@ from shop.money import format_amount
 REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
 
 
-@dataclass(frozen=True, slots=True)
-class StartedRefund:
+class StartedRefund(NamedTuple):
     refund: Refund
     lines: list[RefundLine]
     saga_id: UUID
@@ -67,7 +66,7 @@ class Refundable(NamedTuple):
 def start_refund(
     *,
     order_id: UUID,
-    wanted: Sequence[Line] | None,
+    wanted: Lines | None,
     reason: str,
     restock: bool,
     keyed: KeyedCall,
@@ -101,7 +100,7 @@ def start_refund(
     return recorded_answers.run_once(keyed, start, reference=lambda started_refund: started_refund.refund.id)
 
 
-def preview_refund(*, order_id: UUID, wanted: Sequence[Line] | None) -> RefundPreview:
+def preview_refund(*, order_id: UUID, wanted: Lines | None) -> RefundPreview:
     """What `start_refund` would return now; raises what that raises for the order and the lines."""
     order = required(Order.objects.filter(id=order_id).first(), _("There is no such order."))
     return _to_preview(*_decide_refund(order, wanted, reason="", restock=True))
@@ -114,7 +113,7 @@ def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID
 
 
 def _decide_refund(
-    order: Order, wanted: Sequence[Line] | None, *, reason: str, restock: bool
+    order: Order, wanted: Lines | None, *, reason: str, restock: bool
 ) -> tuple[Refund, list[RefundLine]]:
     """The unsaved refund of the order, which is final if the order is locked, and its lines."""
     own_account.refuse_own(order.account_id)
@@ -200,7 +199,8 @@ def _assert_as_expected(expected: RefundPreview, found: RefundPreview, *, curren
     """Raise `Rejected` `refund_changed` if the order has changed since the preview."""
     if found == expected:
         return
-    now, then = _in_words(found, currency), _in_words(expected, currency)
+    now = _in_words(found, currency)
+    then = _in_words(expected, currency)
     other = _(
         "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
         "return {now}, not {then}.",
@@ -231,7 +231,7 @@ def _in_words(preview: RefundPreview, currency: str) -> Text:
 
 
 def _quantities_to_refund(
-    order: Order, lines: Sequence[OrderLine], wanted: Sequence[Line] | None, refundable: Refundable
+    order: Order, lines: Sequence[OrderLine], wanted: Lines | None, refundable: Refundable
 ) -> list[tuple[OrderLine, int]]:
     """The order's lines to refund, with the number of units of each.
 

@@ -1,6 +1,5 @@
 """Tops up a wallet by card: charges the card at the gateway, then credits the points."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -10,7 +9,7 @@ from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
 from orders.saga import store
-from orders.saga.definitions import SAGA_TYPES, LocalStep, SagaRow, SagaType
+from orders.saga.definitions import SAGA_TYPES, LocalStep, Sagas, SagaType
 from payments import ledger, payment_states
 from payments.models import Payment
 from shop import clock
@@ -54,18 +53,17 @@ def start(
 
 def is_attempted(payment_id: UUID) -> bool:
     """Whether the gateway was asked, or is known to be away, without a final result at that time."""
-    found = Saga.objects.filter(kind=KIND, subject_id=payment_id)
-    return found.exclude(last_error="").exists()
+    return Saga.objects.filter(kind=KIND, subject_id=payment_id).exclude(last_error="").exists()
 
 
-def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, Payment]:
+def _lock(sagas: Sagas, skip_locked: bool) -> dict[UUID, Payment]:
     payments = Payment.objects.select_for_update(skip_locked=skip_locked)
     found = payments.filter(id__in=[saga.subject_id for saga in sagas]).order_by("id")
     locked = {payment.id: payment for payment in found}
     return {saga.id: locked[saga.subject_id] for saga in sagas if saga.subject_id in locked}
 
 
-def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+def _credit_wallets(sagas: Sagas) -> list[str | Rejected]:
     payments: list[Payment] = [saga.parent for saga in sagas]
     ledger.credit_top_ups(payments, by=[store.acting_for(saga) for saga in sagas], is_locked=True)
     charging.mark_paid(sagas, at=clock.now())

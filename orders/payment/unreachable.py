@@ -53,7 +53,7 @@ def refuse_to_start(**_: object) -> None:
     try:
         reasons = [one.reason for one in find() if one.has_open]
     except Error as error:
-        log.warning("the payments' gateways can't be read at the start", error=str(error))
+        log.warning("the payments' gateways can't be read at the start", error=error)
         return
     if reasons:
         starting.refuse(f"payments are open at a gateway that is not configured: {'; '.join(reasons)}.")

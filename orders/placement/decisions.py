@@ -22,7 +22,7 @@ from coupons.models import Coupon
 from inventory import reservations
 from inventory.reservations import Line
 from inventory.stock import Stock
-from orders import cancellation, order_states, pricing
+from orders import cancellation, order_events, order_states, pricing
 from orders.metrics import counters
 from orders.order_numbers import Numbers
 from orders.order_states import NewLine, OrderRow, Status
@@ -235,7 +235,8 @@ def _read_state(
     product_ids = {line.product_id for order_request in order_requests for line in order_request.lines}
     stock = read_stock(product_ids)
     named = {order_request.coupon for order_request in order_requests if order_request.coupon_code}
-    coupons, firsts = BatchCoupons(), FirstOrders()
+    coupons = BatchCoupons()
+    firsts = FirstOrders()
     if named:
         coupons = coupon_requests.read(named, lock_campaigns=is_locked, lock_coupons=lock_coupons)
         firsts = first_orders.read(coupon_requests.accounts_of_first_orders(coupons, named))
@@ -266,7 +267,9 @@ def _sales_of(lines: Sequence[Line], stock: dict[int, Stock]) -> list[int | None
 
 
 def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder | FirstcomeError:
-    account_id, lines, stock = order_request.account_id, order_request.lines, state.stock
+    account_id = order_request.account_id
+    lines = order_request.lines
+    stock = state.stock
     queued: list[int] = []
     try:
         card_limits.check(state.cards, order_request.payer)
@@ -277,7 +280,8 @@ def _decide_one(order_request: OrderRequest, state: BatchState) -> PlacedOrder |
             own_terms.check(state.own_terms, account_id, [f"product {line.product_id}" for line in lines])
         reservations.check_available(stock, lines)
         limits.check(state.holdings[account_id], lines, stock)
-        coupon, is_first_order = None, False
+        coupon = None
+        is_first_order = False
         if order_request.coupon_code:
             coupon = coupon_requests.find_usable(state.coupons, order_request.coupon, now=state.now)
             own_terms.check(state.own_terms, account_id, [f"campaign {coupon.campaign_id}"])
@@ -312,12 +316,11 @@ def _line_of_placed(
         product = stock[line.product_id]
         after = product.reserved + product.newly_reserved
         reserved.append({"product": product.id, "before": after - line.quantity, "after": after})
-    metadata = {"metadata": order.metadata} if order.metadata else {}
     return journal.build_line(
         what="order.placed",
         subject=f"order {order.id}",
         order_id=order.id,
-        after=metadata
+        after=order_events.metadata_of(order)
         | {
             "number": order.number,
             "account": order_request.account_id,
@@ -340,7 +343,9 @@ def _build_order(
     products = [state.stock[line.product_id] for line in order_request.lines]
     quantities = [line.quantity for line in order_request.lines]
     line_amounts = [product.price * count for product, count in zip(products, quantities, strict=True)]
-    items_amount, discount_amount, discounted_amounts = sum(line_amounts), 0, line_amounts
+    items_amount = sum(line_amounts)
+    discount_amount = 0
+    discounted_amounts = line_amounts
     if coupon:
         discounted_amounts = coupon_requests.discounted_amounts(
             state.coupons,
@@ -348,9 +353,7 @@ def _build_order(
             product_ids=[line.product_id for line in order_request.lines],
             line_amounts=line_amounts,
         )
-        discount_amount = redemption.discount_amount(
-            coupon, account_id=order_request.account_id, items_amount=sum(discounted_amounts), now=state.now
-        )
+        discount_amount = redemption.discount_amount(coupon, items_amount=sum(discounted_amounts))
     total_amount = items_amount - discount_amount
     if order_request.expected_total_amount not in (None, total_amount):
         raise Rejected(
@@ -379,7 +382,7 @@ def _build_order(
         placed_at=state.now,
         expires_at=state.now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
         number=state.numbers.next(),
-        metadata=order_request.metadata,
+        metadata=order_request.metadata or None,
     )
     shares = pricing.split_discount(discount_amount, discounted_amounts)
     lines = [

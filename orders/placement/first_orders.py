@@ -55,7 +55,8 @@ def write(first_orders: FirstOrders) -> None:
     Raises `IntegrityError`, by the end of the transaction, if another order of an account was faster.
     """
     # By their ids: a use that another order has written since stays, and refuses this one.
-    past, new = first_orders.past_uses, first_orders.new_uses
+    past = first_orders.past_uses
+    new = first_orders.new_uses
     ids = sorted(past[account_id] for account_id, _ in new if account_id in past)
     if ids:
         FirstOrderUse.objects.filter(pk__in=ids).delete()

@@ -4,16 +4,15 @@ The units of a product with a `limit_per_account` are counted exactly. Concurren
 different products, in different processes, may exceed `OPEN_UNITS_PER_ACCOUNT` and `OPEN_ORDERS_PER_ACCOUNT`.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import F, Q, Sum
 
 from inventory.reservations import Line
-from inventory.stock import Stock
+from inventory.stock import Stocks
 from orders.models import Order, OrderLine
 from orders.order_states import OPEN, PAID
 from shop import lazy_texts
@@ -61,7 +60,7 @@ Holdings = dict[int, AccountHoldings]
 """What each account of a batch holds, by account id."""
 
 
-def read_holdings(purchases: Iterable[tuple[int, Sequence[Line]]], stock: Mapping[int, Stock]) -> Holdings:
+def read_holdings(purchases: Iterable[tuple[int, Sequence[Line]]], stock: Stocks) -> Holdings:
     """What these accounts hold of the products they request: one statement, one more for limited products.
 
     Must be called after `stock` was read: holdings read earlier may be out of date without being noticed.
@@ -86,7 +85,7 @@ def read_holdings(purchases: Iterable[tuple[int, Sequence[Line]]], stock: Mappin
     return holdings
 
 
-def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stock]) -> None:
+def check(held: AccountHoldings, lines: Sequence[Line], stock: Stocks) -> None:
     """Check that an account with these holdings may place an order of these lines.
 
     Raises `Held` `too_many_open_orders` with `limit`, and `purchase_limit_reached` with `items`, one
@@ -99,9 +98,11 @@ def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stoc
             code="too_many_open_orders",
             limit=limit,
         )
-    reached, most_unpaid = [], settings.OPEN_UNITS_PER_ACCOUNT
+    reached = []
+    most_unpaid = settings.OPEN_UNITS_PER_ACCOUNT
     for line in lines:
-        id, own_limit = line.product_id, stock[line.product_id].limit_per_account
+        id = line.product_id
+        own_limit = stock[line.product_id].limit_per_account
         if own_limit is not None and held.limited_units.get(id, 0) + line.quantity > own_limit:
             reached.append({"product": id, "limit": own_limit, "held": held.limited_units.get(id, 0)})
         elif held.unpaid_units.get(id, 0) + line.quantity > most_unpaid:
@@ -151,13 +152,11 @@ def query(statement: str, statuses: Sequence[str], **ids: Collection[int]) -> Se
     if not all(ids.values()):
         return ()
     lists = {name: bulk_sql.integer_list(some) for name, some in ids.items()}
-    with connection.cursor() as cursor:
-        cursor.execute(statement.format(statuses=", ".join([f"'{status}'" for status in statuses]), **lists))
-        return cursor.fetchall()
+    of_statuses = ", ".join([f"'{status}'" for status in statuses])
+    return bulk_sql.fetch(statement.format(statuses=of_statuses, **lists))
 
 
-@dataclass(frozen=True, slots=True)
-class ProductUsage:
+class ProductUsage(NamedTuple):
     """An account's units of a product, less refunded ones; `held_units` count towards the product's limit."""
 
     product_id: int
@@ -167,8 +166,7 @@ class ProductUsage:
     held_units: int
 
 
-@dataclass(frozen=True, slots=True)
-class AccountUsage:
+class AccountUsage(NamedTuple):
     """An account's unpaid orders, and its units of products that are unpaid or limited.
 
     `is_complete` is False if only its newest `MOST_ORDERS` orders, or `MOST_PRODUCTS` products, were read.
@@ -185,7 +183,8 @@ def read_usage(account_id: int) -> AccountUsage:
     unpaid_orders = orders.filter(status__in=OPEN).count()
     counting = orders.filter(status__in=OPEN + PAID).order_by("-id").values_list("id", flat=True)
     order_ids = list(counting[: MOST_ORDERS + 1])
-    is_unpaid, units = Q(order__status__in=OPEN), F("quantity") - F("refunded_quantity")
+    is_unpaid = Q(order__status__in=OPEN)
+    units = F("quantity") - F("refunded_quantity")
     rows = (
         OrderLine.objects.filter(order_id__in=order_ids[:MOST_ORDERS])
         .filter(is_unpaid | Q(product__limit_per_account__isnull=False))

@@ -7,7 +7,8 @@ from shop.errors import NotAllowed
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
-CAMPAIGN_PERIOD, PRICE_PERIOD = timedelta(days=30), timedelta(days=1)
+CAMPAIGN_PERIOD = timedelta(days=30)
+PRICE_PERIOD = timedelta(days=1)
 OF_CAMPAIGN = ("campaign.created", "campaign.changed")
 OF_PRODUCT = ("product.created", "product.changed")
 OwnTerms = set[tuple[int, str]]

@@ -6,7 +6,7 @@ was lost meanwhile: otherwise calls longer than a lease would be repeated withou
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -35,6 +35,7 @@ from orders.saga.definitions import (
     LocalStep,
     OutsideStep,
     SagaRow,
+    Sagas,
     Step,
     StepResult,
     WorkClass,
@@ -63,12 +64,11 @@ SINGLE = "single"
 # The pause of a call that wasn't made is that of so many attempts: up to 8 s.
 ATTEMPTS_OF_UNCALLED = 4
 # The longest pause of a compensation, and past the deadline, until so long after it.
-LONGEST_LATE_PAUSE_SECONDS, LATELY = 30.0, timedelta(minutes=10)
+LONGEST_LATE_PAUSE_SECONDS = 30.0
+LATELY = timedelta(minutes=10)
 
 
-def advance(
-    sagas: Sequence[SagaRow], *, token: str, mode: str = DO, failpoint: Callable[[str], None]
-) -> "Batch":
+def advance(sagas: Sagas, *, token: str, mode: str = DO, failpoint: Callable[[str], None]) -> "Batch":
     """Advance these sagas by a step, durable when it returns; raises what a step raised, with nothing done.
 
     `token` identifies the executor as lease holder. A shared batch advances sagas of one direction, its
@@ -88,26 +88,26 @@ def advance(
     try:
         return transactions.run(work, transactions.KEYED)
     except Exception as error:
-        saga, has_locked = sagas[0], bool(batches and batches[-1].rows)
+        saga = sagas[0]
+        has_locked = bool(batches and batches[-1].rows)
         # If recording the failure failed too, recovery takes over and counts the lost lease.
         is_failure_of_step = mode == SINGLE and has_locked and not (saga.result and not saga.attempt)
         if not is_failure_of_step or isinstance(error, transactions.DatabaseUnavailable):
             raise
-        log.warning("saga step failed", saga=str(saga.id), exc_info=error)
-        saga.attempt, saga.result = None, refusal_or_failure(error)
+        log.warning("saga step failed", saga=saga.id, exc_info=error)
+        saga.attempt = None
+        saga.result = refusal_or_failure(error)
         return advance(sagas, token=token, mode=mode, failpoint=failpoint)
 
 
-def open_first_calls(sagas: Sequence[SagaRow], *, token: str) -> None:
+def open_first_calls(sagas: Sagas, *, token: str) -> None:
     """Lease these sagas, which are not inserted yet and begin with a call, and open those calls."""
     first = Batch({}, token, DO)
     for saga in sagas:
         first._schedule_next(saga)
 
 
-def put_off(
-    sagas: Sequence[SagaRow], result: StepResult, *, token: str, seconds: float | None = None
-) -> None:
+def put_off(sagas: Sagas, result: StepResult, *, token: str, seconds: float | None = None) -> None:
     """Count an attempt at each of these sagas that didn't come to its step; locks their rows alone. They rest
     for so many seconds, if given. One past its deadline is stuck, though it may still be compensated.
     """
@@ -141,7 +141,9 @@ class Batch:
         for id, saga in self.rows.items():
             copy = self.copies[id]
             saga.result = saga.result or copy.result_for(saga)
-            saga.found_at, saga.found_as, saga.begun = copy.found_at, copy.found_as, copy.begun
+            saga.found_at = copy.found_at
+            saga.found_as = copy.found_as
+            saga.begun = copy.begun
             if self._may_advance(saga):
                 self.advanced.append(saga)
         actors: dict[UUID | None, ActorContext] = {
@@ -185,7 +187,8 @@ class Batch:
 
     def _may_advance(self, saga: SagaRow) -> bool:
         """Whether this executor may act on it: by its lease, a lease that has lapsed, or a final result."""
-        copy, holds = self.copies[saga.id], saga.lease_token == self.token
+        copy = self.copies[saga.id]
+        holds = saga.lease_token == self.token
         if saga.state not in UNFINISHED or (holds and copy.lease_token == self.token):
             return saga.state in UNFINISHED
         if not saga.is_leased(self.now):
@@ -203,7 +206,8 @@ class Batch:
 
     def _record_result(self, saga: SagaRow) -> bool:
         """Record the result of the saga's next step. Returns whether the saga continues in this batch."""
-        result, step = saga.result, saga.next_step
+        result = saga.result
+        step = saga.next_step
         if result and result.event == Event.REFUSED and not saga.can_compensate(step):
             # Past the point of no return, and at the end, a refusal counts as a failed attempt.
             result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
@@ -228,7 +232,8 @@ class Batch:
 
         Returns whether it continues instead, to be compensated: its deadline has passed, or the action ended.
         """
-        action, name = result.action, call_name(_name(step), saga.direction)
+        action = result.action
+        name = call_name(_name(step), saga.direction)
         until = action.expires_at if action else saga.deadline_at
         is_over = self.now >= until
         is_uncalled = result.code == NOT_CALLED and saga.direction == DO and not is_over
@@ -248,18 +253,16 @@ class Batch:
             # The journal has one line of a new action, which moves the deadline, also if this is repeated.
             is_noted = not saga.lease_token and saga.deadline_at == deadline_at
             if action.deadline_at and not is_noted:
-                line = SagaLogLine(saga, _name(step), DO, result)
-                journal.note_all([store.journal_line(line, self.now)])
+                journal.note_all([store.journal_line(SagaLogLine(saga, _name(step), DO, result), self.now)])
             saga.change(deadline_at=deadline_at)
             self.committed.append(f"{name} waits for an action")
         else:
             # What was not called is called soon after the other system is back.
-            pause = backoff.pause_seconds(ATTEMPTS_OF_UNCALLED if is_uncalled else saga.attempts)
-            holds_on = is_over or saga.direction == UNDO
-            if holds_on and self.now < saga.deadline_at + LATELY:
-                # What it holds is to be released soon after the deadline.
-                pause = min(pause, LONGEST_LATE_PAUSE_SECONDS)
-            retry_at = self.now + timedelta(seconds=pause)
+            attempts = ATTEMPTS_OF_UNCALLED if is_uncalled else saga.attempts
+            # What it holds is to be released soon after the deadline.
+            is_soon = (is_over or saga.direction == UNDO) and self.now < saga.deadline_at + LATELY
+            most_seconds = LONGEST_LATE_PAUSE_SECONDS if is_soon else backoff.LONGEST_SECONDS
+            retry_at = backoff.retry_at(attempts, self.now, most_seconds=most_seconds)
             until = retry_at if is_over else min(retry_at, until)
             self.committed.append(f"{name} postponed")
         self._rest_until(saga, until)
@@ -280,7 +283,7 @@ class Batch:
 
     def _mark_stuck(self, saga: SagaRow) -> None:
         if saga.state != State.STUCK:
-            log.error("saga is stuck", saga=str(saga.id), kind=saga.kind, attempts=saga.attempts)
+            log.error("saga is stuck", saga=saga.id, kind=saga.kind, attempts=saga.attempts)
             saga.type.on_stuck(saga)
             saga.change(state=State.STUCK.value)
 
@@ -299,7 +302,7 @@ class Batch:
 
     # The next step
 
-    def _advance(self, sagas: Sequence[SagaRow]) -> None:
+    def _advance(self, sagas: Sagas) -> None:
         """Do the next local step of each saga, and schedule what follows.
 
         Later steps run first: they lock stock and coupons, earlier ones wallets.
@@ -322,7 +325,7 @@ class Batch:
         saga.start_compensation(*TOO_LATE)
         return False
 
-    def _do(self, step: LocalStep, sagas: Sequence[SagaRow]) -> None:
+    def _do(self, step: LocalStep, sagas: Sagas) -> None:
         with tracing.span(f"saga step {step.name} do"), STEP_SECONDS.labels(step.name).time():
             outcomes = step.do(sagas)
         for saga, outcome in zip(sagas, outcomes, strict=True):
@@ -340,20 +343,17 @@ class Batch:
         # The calls of a batch are of one direction.
         is_other = saga.direction != self.mode and self.mode != SINGLE
         if saga.direction == UNDO and not is_other:
-            self._schedule_next_undo(saga)
+            undone = self._skip_without_effect(saga)
+            if isinstance(undone, OutsideStep):
+                self._call(saga, undone)
+            else:
+                self.compensated.append(saga)
         elif step is None and saga.direction == DO:
             self._end(saga, State.DONE)
         elif isinstance(step, OutsideStep) and not is_other and self._may_start(saga, step):
             self._call(saga, step)
         else:
             self._lease(saga)
-
-    def _schedule_next_undo(self, saga: SagaRow) -> None:
-        step = self._skip_without_effect(saga)
-        if isinstance(step, OutsideStep):
-            self._call(saga, step)
-        else:
-            self.compensated.append(saga)
 
     def _call(self, saga: SagaRow, step: OutsideStep) -> None:
         """Schedule the call of the step. `open_call` is committed before the call."""
@@ -414,7 +414,7 @@ class Batch:
         for saga in self.compensated:
             self._end(saga, State.COMPENSATED)
 
-    def _undo(self, step: LocalStep, sagas: Sequence[SagaRow]) -> None:
+    def _undo(self, step: LocalStep, sagas: Sagas) -> None:
         """Undo a local step where it has taken effect; the others get final lines that skip it."""
         assert step.undo
         left = [saga for saga in sagas if (step.name, UNDO) not in saga.final]

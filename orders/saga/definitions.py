@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -21,7 +21,8 @@ from shop.errors import Invalid, NotFound, Rejected
 from shop.lazy_texts import mark as _
 from shop.outbound import backoff
 
-DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
+DO = Saga.Direction.DO.value
+UNDO = Saga.Direction.UNDO.value
 Event = SagaLog.Event
 WorkClass = Saga.WorkClass
 # Not final: the step is tried again.
@@ -45,8 +46,7 @@ AT_ONCE = datetime(2000, 1, 1, tzinfo=UTC)
 """The next attempt of a new saga: it is due whatever the clock of who began it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequiredAction:
+class RequiredAction(NamedTuple):
     """What a person must do at `url` before a step has a result; `deadline_at` moves the saga's deadline."""
 
     url: str
@@ -85,7 +85,8 @@ NOT_CONFIRMED = (ACTION_EXPIRED, gettext_noop("The payment was not confirmed in 
 # Customers see it, and never the operator's reason.
 FORCED_DETAIL = gettext_noop("An operator confirmed this step.")
 TOO_LATE = (GAVE_UP, gettext_noop("The deadline passed before it was tried."))
-NEVER_RAN, SKIPPED = StepResult(Event.VOID), StepResult(Event.SKIPPED)
+NEVER_RAN = StepResult(Event.VOID)
+SKIPPED = StepResult(Event.SKIPPED)
 
 
 def refusal_or_failure(error: Exception) -> StepResult:
@@ -199,6 +200,7 @@ class SagaRow:
         return self.result if is_due or not self.attempt else None
 
 
+Sagas = Sequence[SagaRow]
 SAGA_COLUMNS = tuple(each.name for each in fields(SagaRow) if each.default is each.default_factory is MISSING)
 
 
@@ -213,8 +215,8 @@ class LocalStep:
     """
 
     name: str
-    do: Callable[[Sequence[SagaRow]], Sequence[str | Rejected]]
-    undo: Callable[[Sequence[SagaRow]], Sequence[str | StepResult]] | None = None
+    do: Callable[[Sagas], Sequence[str | Rejected]]
+    undo: Callable[[Sagas], Sequence[str | StepResult]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +236,7 @@ PrepareCalls = Callable[[Sequence[Attempt]], Sequence[Call]]
 """Reads from the database what the calls need, and returns one for each attempt, in their order."""
 
 
-@dataclass(frozen=True, slots=True)
-class LookUp:
+class LookUp(NamedTuple):
     """Asks the other system whether a step was done, or undone, as an operator says of a stuck saga.
 
     `expect` reads what must be true there, `ask` asks, outside any transaction, for the direction. `ask`
@@ -287,9 +288,9 @@ class SagaType:
 
     kind: str
     steps: tuple[Step, ...]
-    lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]] | None = None
-    on_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
-    notify: Callable[[Sequence[SagaRow]], None] | None = None
+    lock: Callable[[Sagas, bool], Mapping[UUID, Any]] | None = None
+    on_compensated: Callable[[Sagas], None] = _do_nothing
+    notify: Callable[[Sagas], None] | None = None
     on_stuck: Callable[[SagaRow], object] = _do_nothing
     on_resumed: Callable[[SagaRow], object] = _do_nothing
     # The class of all its work; without one it is new, due again, or recovery.
@@ -314,8 +315,7 @@ class SagaType:
         if direction == UNDO:
             undone = self.reversible[::-1]
             outside = [step for step in undone if isinstance(step, OutsideStep)]
-            local = [step for step in undone if isinstance(step, LocalStep)]
-            path = (*outside, *local)
+            path = (*outside, *[step for step in undone if isinstance(step, LocalStep)])
         return next((step for step in path if step.name not in final), None)
 
 

@@ -8,7 +8,7 @@ docs/operations.md explains when to use each action ("When a saga is stuck").
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,16 +37,18 @@ from orders.saga.store import SagaLogLine
 from shop import approvals, clock, own_account
 from shop.approval_models import Approval
 from shop.db import open_transaction, transactions
-from shop.errors import NotFound, Rejected, Unavailable, invalid_field
+from shop.errors import Rejected, Unavailable, invalid_field, required
 from shop.journal import journal
 from shop.journal.journal import ActorContext
 from shop.lazy_texts import Text, mark as _
 
-LONGEST_REASON, LONGEST_REFERENCE = 255, 96
+LONGEST_REASON = 255
+LONGEST_REFERENCE = 96
 # Most calls end within a lease.
 WAIT_SECONDS = LEASE_SECONDS + 2
 PAUSE_SECONDS = 0.1
-FORCE, FORCED = "saga.force", "saga.forced"
+FORCE = "saga.force"
+FORCED = "saga.forced"
 NEEDS_OPERATOR = gettext_lazy("stuck or overdue")
 REASON_HELP = _("Why, in 255 characters at most. The journal keeps it; customers don't see it.")
 REFERENCE_HELP = _(
@@ -172,8 +174,7 @@ def position(direction: str, step: str) -> str:
     return f"{Saga.Direction(direction).label} {step}"
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorAction:
+class OperatorAction(NamedTuple):
     """One of these actions, with what a dialog of the admin and a command's help say about it."""
 
     act: Callable[..., Saga | Approval]
@@ -224,11 +225,11 @@ def _stripped(reason: str) -> str:
 def _stuck_at(saga_id: UUID, direction: str) -> tuple[SagaRow, OutsideStep | None]:
     """The saga, and the step at another system at which it is stuck in this direction, if it is."""
     open_transaction.assert_outside()
-    saga = transactions.read(lambda: store.read_sagas([saga_id])).get(saga_id)
-    if saga is None:
-        raise NotFound(_("There is no saga {saga_id}.", saga_id=saga_id))
+    found = transactions.read(lambda: store.read_sagas([saga_id])).get(saga_id)
+    saga = required(found, _("There is no saga {saga_id}.", saga_id=saga_id))
     saga.final = store.final_results([saga_id])[saga_id]
-    step, is_stuck = saga.next_step, (saga.state, saga.direction) == (Saga.State.STUCK, direction)
+    step = saga.next_step
+    is_stuck = (saga.state, saga.direction) == (Saga.State.STUCK, direction)
     return saga, step if isinstance(step, OutsideStep) and is_stuck else None
 
 
@@ -245,12 +246,10 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
     return Answer(step.name, direction, expected, result)
 
 
-def _act_while_unleased(
-    saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext, noted: Mapping[str, Any] | None = None
-) -> Any:
+def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Any:
     """Act as soon as no worker has the saga's lease; returns what `_act` returns."""
     deadline = time.monotonic() + WAIT_SECONDS
-    act = partial(_act, saga_id, decide, reason=reason, noted=noted or {})
+    act = partial(_act, saga_id, decide, reason=reason, noted={})
     with journal.acting(by):
         while True:
             try:
@@ -271,7 +270,8 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
     saga = store.lock_sagas(store.read_sagas([saga_id]))[saga_id]
     # The account of the locked order or payment, which the saga benefits.
     own_account.refuse_own(saga.parent and saga.parent.account_id)
-    now, step = clock.now(), saga.next_step
+    now = clock.now()
+    step = saga.next_step
     # With the row locked no worker can take the lease.
     if saga.is_leased(now):
         raise Leased(_("A worker is executing this saga; try again in a few seconds."), retry_after=5)
@@ -290,9 +290,11 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]
             **store.UNLEASED,
         )
         store.save([saga])
-        after, reference = {"state": str(saga.state), "direction": saga.direction}, ""
+        after = {"state": str(saga.state), "direction": saga.direction}
+        reference = ""
         if step and decided == FORCED:
-            after["step"], reference = step.name, saga.final[step.name, saga.direction].reference
+            after["step"] = step.name
+            reference = saga.final[step.name, saga.direction].reference
         journal.note(
             what=decided,
             subject=f"{saga.kind} {saga.subject_id}",
@@ -354,8 +356,10 @@ def _force(
 
 def _prepare_approved(approval: Approval) -> Callable[[], str]:
     """Ask the other system once more: if it can tell by now, what it says is recorded, or refuses the act."""
-    asked, reason = approval.arguments, approval.reason
-    saga_id, reference = UUID(asked["saga"]), asked["reference"]
+    asked = approval.arguments
+    reason = approval.reason
+    saga_id = UUID(asked["saga"])
+    reference = asked["reference"]
     answer = _ask_other_system(saga_id, asked["direction"], reference=reference)
     if answer and answer.step != asked["step"]:
         raise Rejected(CHANGED, code="saga_changed")
@@ -368,7 +372,7 @@ def _prepare_approved(approval: Approval) -> Callable[[], str]:
     return do
 
 
-def _describe(approval: Approval) -> list[tuple[str, str]]:
+def _describe(approval: Approval) -> approvals.Facts:
     asked = approval.arguments
     return [
         (gettext("Saga"), f"{approval.subject.split()[0]} {asked['saga']}"),

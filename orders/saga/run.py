@@ -15,11 +15,10 @@ import secrets
 import threading
 import time
 from collections import Counter as Tally, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import cache, partial
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -38,6 +37,7 @@ from orders.saga.definitions import (
     Call,
     OutsideStep,
     SagaRow,
+    Sagas,
     StepResult,
     WorkClass,
     call_name,
@@ -54,7 +54,8 @@ log = get_logger(__name__)
 Task = Callable[[], None]
 # The queues: sagas to be found, those whose call has returned, by direction, and refunds apart. Each has a
 # thread for its batches, so that none waits for another.
-DUE, REFUNDS = "due", "refunds"
+DUE = "due"
+REFUNDS = "refunds"
 QUEUES = (DO, UNDO, REFUNDS, DUE)
 # The places of a web server, for the payments that its processes begin.
 WEB_PLACES = min(48, settings.WEB_PAYMENTS)
@@ -77,7 +78,8 @@ SHUTDOWN_SECONDS = 5.0
 # After which a worker looks again whether a saga is due, though none was to be by then.
 MOST_PAUSE_SECONDS = 1.0
 # For which a saga past its deadline may be due without a place before it is stuck, and how many at a time.
-LATE_SECONDS, LATE_AT_ONCE = 3 * LEASE_SECONDS, 100
+LATE_SECONDS = 3 * LEASE_SECONDS
+LATE_AT_ONCE = 100
 
 
 def free_places(taken: Mapping[str, int]) -> dict[str, int]:
@@ -101,9 +103,9 @@ def free_places(taken: Mapping[str, int]) -> dict[str, int]:
     return places
 
 
-def ids_of(saga: SagaRow) -> dict[str, Any]:
+def ids_of(saga: SagaRow) -> logs.Ids:
     """What log lines and spans have of a saga."""
-    ids: dict[str, Any] = {"saga": str(saga.id)}
+    ids: logs.Ids = {"saga": str(saga.id)}
     if saga.about_id:
         ids["order"] = str(saga.about_id)
     if saga.request_id:
@@ -114,12 +116,12 @@ def ids_of(saga: SagaRow) -> dict[str, Any]:
 
 
 @contextmanager
-def observe(name: str, sagas: Sequence[SagaRow]) -> Iterator[None]:
+def observe(name: str, sagas: Sagas) -> Iterator[None]:
     """Wrap work for these sagas: its log lines have their ids, its span is a part of the traces of the
     requests that started them, if these are recorded.
     """
 
-    def read_ids() -> dict[str, Any]:
+    def read_ids() -> logs.Ids:
         return logs.merge_ids([ids_of(saga) for saga in sagas])
 
     attributes = tracing.attributes(read_ids()) if tracing.is_on else None
@@ -189,7 +191,7 @@ class Executor:
             self._waiting |= SHARES.keys()
         self._schedule(DUE)
 
-    def lease_new(self, sagas: Sequence[SagaRow]) -> list[SagaRow]:
+    def lease_new(self, sagas: Sagas) -> list[SagaRow]:
         """Lease those of these sagas that begin with a call, as many as there are places, inside the
         transaction that is to insert them with what has changed; returns them. Once that has committed this
         executor advances them.
@@ -209,7 +211,7 @@ class Executor:
             batch.open_first_calls(leased, token=self._token)
         return leased
 
-    def _begin(self, sagas: Sequence[SagaRow]) -> None:
+    def _begin(self, sagas: Sagas) -> None:
         """Advance these new sagas, whose transaction has committed, but those whose leases have lapsed."""
         with self._releasing(sagas) as stack:
             self._failpoint("new sagas committed")
@@ -263,8 +265,7 @@ class Executor:
 
     def renew_leases(self) -> None:
         """Renew the leases of the sagas in progress: their calls may take longer than a lease."""
-        now = clock.now()
-        until = now + timedelta(seconds=LEASE_SECONDS)
+        until = clock.now() + timedelta(seconds=LEASE_SECONDS)
         soon = until - timedelta(seconds=LEASE_SECONDS / 3)
         with self._mutex:
             sagas = [saga for saga in self._sagas.values() if saga.lease_token == self._token]
@@ -301,7 +302,8 @@ class Executor:
         began_at = time.monotonic()
         try:
             with self._mutex:
-                sagas, self._returned[queue] = self._returned[queue], []
+                sagas = self._returned[queue]
+                self._returned[queue] = []
             if queue == DUE:
                 found = self._find()
                 refunds = [saga for saga in found if saga.type.work_class == WorkClass.REFUND]
@@ -314,7 +316,7 @@ class Executor:
                 self._scheduled.discard(queue)
             self._schedule(queue)
 
-    def _advance_all(self, sagas: Sequence[SagaRow], queue: str) -> None:
+    def _advance_all(self, sagas: Sagas, queue: str) -> None:
         """Advance these sagas: a batch for each type."""
         by_kind: dict[str, list[SagaRow]] = defaultdict(list)
         for saga in sagas:
@@ -325,7 +327,8 @@ class Executor:
     def _find(self) -> list[SagaRow]:
         """Sagas that are due and not in progress, for whom there are places."""
         with self._mutex:
-            findable, taken = self._findable(), self._taken()
+            findable = self._findable()
+            taken = self._taken()
             self._waiting -= findable.keys()
             # One whose first batch waits is due as well.
             limits = {name: places + taken[name] for name, places in findable.items()}
@@ -335,7 +338,7 @@ class Executor:
         try:
             due = transactions.read(partial(store.find_due, limits))
         except (Error, Unavailable) as error:
-            log.warning("due sagas can't be read; the next look wakes again", error=str(error))
+            log.warning("due sagas can't be read; the next look wakes again", error=error)
             return []
         with self._mutex:
             if self._is_finishing:
@@ -362,12 +365,12 @@ class Executor:
                 self._found_at = time.monotonic()
         return found
 
-    def _run_individually(self, sagas: Sequence[SagaRow]) -> None:
+    def _run_individually(self, sagas: Sagas) -> None:
         """Run single batches, concurrently with the shared ones: a lock wait delays no other saga."""
         for saga in sagas:
             self._pools.submit("single", partial(self._advance, [saga], SINGLE))
 
-    def _advance(self, sagas: Sequence[SagaRow], mode: str) -> None:
+    def _advance(self, sagas: Sagas, mode: str) -> None:
         """Run a batch, and pass its sagas on. A failed batch is run again saga by saga."""
         with self._releasing(sagas) as stack, observe("saga batch", sagas):
             try:
@@ -375,7 +378,7 @@ class Executor:
             except transactions.DatabaseUnavailable as error:
                 # It affects every saga of the batch, and those that would be found at once: the next look
                 # wakes again.
-                log.warning("sagas left to recovery", count=len(sagas), error=str(error))
+                log.warning("sagas left to recovery", count=len(sagas), error=error)
                 with self._mutex:
                     self._waiting.clear()
                     self._found_at = float("-inf")
@@ -400,7 +403,7 @@ class Executor:
         if news and news[0].type.notify:
             self._pools.submit("callback", partial(news[0].type.notify, news))
 
-    def _releasing(self, sagas: Sequence[SagaRow]) -> ExitStack:
+    def _releasing(self, sagas: Sagas) -> ExitStack:
         """Release the sagas when the block ends, unless it has passed them on and called `pop_all`."""
         stack = ExitStack()
         stack.callback(self._release, sagas)
@@ -408,7 +411,10 @@ class Executor:
 
     def _pass_on(self, done: Batch) -> None:
         """Pass the sagas of a committed batch on to where they go."""
-        going_on, together, alone, ended = list[SagaRow](), list[SagaRow](), list[SagaRow](), list[SagaRow]()
+        going_on = list[SagaRow]()
+        together = list[SagaRow]()
+        alone = list[SagaRow]()
+        ended = list[SagaRow]()
         for id, copy in done.copies.items():
             saga = done.rows.get(id)
             if saga is None and done.mode != SINGLE:
@@ -454,7 +460,7 @@ class Executor:
 
     # Calls
 
-    def _call(self, step: OutsideStep, sagas: Sequence[SagaRow]) -> None:
+    def _call(self, step: OutsideStep, sagas: Sagas) -> None:
         """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
         prepare = step.do if sagas[0].direction == DO else step.undo
         assert prepare
@@ -486,7 +492,7 @@ class Executor:
             self._return([saga], result)
             stack.pop_all()
 
-    def _return(self, sagas: Sequence[SagaRow], result: StepResult | None = None) -> None:
+    def _return(self, sagas: Sagas, result: StepResult | None = None) -> None:
         """Give the sagas to their next batches, which record the result of a call."""
         if not sagas:
             return

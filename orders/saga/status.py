@@ -84,7 +84,7 @@ def oldest_due_seconds() -> float:
     new = Saga.objects.filter(next_attempt_at=AT_ONCE).order_by("id").values_list("created_at", flat=True)
     others = Saga.objects.filter(next_attempt_at__gt=AT_ONCE).order_by("next_attempt_at")
     first = [at for at in (*new[:1], *others.values_list("next_attempt_at", flat=True)[:1]) if at]
-    return max(0.0, (clock.now() - min(first)).total_seconds()) if first else 0.0
+    return clock.age_seconds(min(first)) if first else 0.0
 
 
 def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
@@ -148,7 +148,8 @@ class BacklogGate:
 
     async def wait_for_capacity(self) -> None:
         """Return once the workers are not behind. Raises `Overloaded` after `MAX_HELD_SECONDS`."""
-        is_full, ends_at = self._held >= self._most_held, time.monotonic() + MAX_HELD_SECONDS
+        is_full = self._held >= self._most_held
+        ends_at = time.monotonic() + MAX_HELD_SECONDS
         self._held += 1
         try:
             while await self.is_behind():
@@ -183,7 +184,7 @@ class BacklogGate:
             self._waiting_seconds = self._read()
         except Error as error:
             # The order's own transaction reports the database error.
-            log.info("the backlog can't be read", error=str(error))
+            log.info("the backlog can't be read", error=error)
             self._waiting_seconds = 0.0
         finally:
             self._read_at = self._measured_at = time.monotonic()

@@ -14,7 +14,6 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 from prometheus_client import Counter
@@ -35,6 +34,7 @@ from orders.saga.definitions import (
     Event,
     FinalResults,
     SagaRow,
+    Sagas,
     StepResult,
     WorkClass,
 )
@@ -83,7 +83,8 @@ def new_saga(
     skipped: Collection[str] = (),
 ) -> tuple[Saga, list[SagaLogLine]]:
     """An unsaved saga, with its first lines, for the transaction that calls `insert_sagas`."""
-    now, by = clock.now(), by or journal.current_actor()
+    now = clock.now()
+    by = by or journal.current_actor()
     saga = Saga(
         kind=kind,
         subject_id=subject_id,
@@ -154,8 +155,7 @@ def find_due(limits: Mapping[str, int]) -> list[SagaRow]:
         saga.lease_token = ""
         saga.found_as = saga.work_class
         found[saga.work_class].append(saga)
-    turns = zip_longest(*found.values())
-    return [saga for turn in turns for saga in turn if saga]
+    return [saga for turn in zip_longest(*found.values()) for saga in turn if saga]
 
 
 def next_attempt_at() -> datetime | None:
@@ -175,8 +175,7 @@ def find_late(classes: Collection[str], *, since: datetime, limit: int) -> list[
     of_classes = f"work_class IN ({cells.listed(map(str, classes))})"
     condition = f"{is_late} AND {is_running} AND {of_classes} ORDER BY next_attempt_at LIMIT {limit:d}"
     reader = bulk_sql.reader(Saga, SAGA_COLUMNS)
-    found = reader.rows(condition, cells)
-    return [replace(SagaRow(*row), lease_token="") for row in found]
+    return [replace(SagaRow(*row), lease_token="") for row in reader.rows(condition, cells)]
 
 
 def advance_now(subject_ids: Collection[UUID]) -> None:
@@ -210,8 +209,7 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
         f"attempt = 0 AND saga_id IN ({cells.listed(saga_ids)})", cells
     )
     for saga_id, step, direction, event, detail, reference, amount in lines:
-        result = StepResult(Event(event), detail, reference=reference, amount=amount)
-        found[saga_id][step, direction] = result
+        found[saga_id][step, direction] = StepResult(Event(event), detail, reference=reference, amount=amount)
     return found
 
 
@@ -222,7 +220,8 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
     trusts the results of a copy whose lease the token still holds.
     """
     sagas = [*copies.values()]
-    lock, is_shared = sagas[0].type.lock, token is not None
+    lock = sagas[0].type.lock
+    is_shared = token is not None
     parents: Mapping[UUID, Any]
     if lock is None and is_shared:
         rows, parents = _lock_with_orders(sagas)
@@ -236,17 +235,18 @@ def lock_sagas(copies: Mapping[UUID, SagaRow], *, token: str | None = None) -> d
             final[id] = copy.final
     final |= final_results([id for id in rows if id not in final])
     for id, row in rows.items():
-        row.final, row.parent = dict(final.get(id, {})), parents.get(id)
+        row.final = dict(final.get(id, {}))
+        row.parent = parents.get(id)
         row.result = None if id in parents else WITHOUT_PARENT
     return {id: rows[id] for id in copies if id in rows}
 
 
-def _lock_orders(sagas: Sequence[SagaRow]) -> dict[UUID, OrderRow]:
+def _lock_orders(sagas: Sagas) -> dict[UUID, OrderRow]:
     locked = order_states.lock([saga.about_id for saga in sagas if saga.about_id])
     return {saga.id: locked[saga.about_id] for saga in sagas if saga.about_id in locked}
 
 
-def _lock_with_orders(sagas: Sequence[SagaRow]) -> tuple[dict[UUID, SagaRow], dict[UUID, OrderRow]]:
+def _lock_with_orders(sagas: Sagas) -> tuple[dict[UUID, SagaRow], dict[UUID, OrderRow]]:
     """Lock the orders that no other transaction holds, and then these sagas about them, by one statement."""
     orders = bulk_sql.reader(Order, OrderRow._fields, alias="parent")
     reader = bulk_sql.reader(Saga, SAGA_COLUMNS, alias="saga")
@@ -264,14 +264,12 @@ def _lock_with_orders(sagas: Sequence[SagaRow]) -> tuple[dict[UUID, SagaRow], di
     rows = dict[UUID, SagaRow]()
     parents = dict[UUID, OrderRow]()
     width = len(orders.names)
-    with connection.cursor() as cursor:
-        cursor.execute(statement, cells.parameters or None)
-        for found in cursor.fetchall():
-            # Of a saga that is locked elsewhere there is only the order.
-            if found[width] is not None:
-                saga = SagaRow(*reader.values(found[width:]))
-                rows[saga.id] = saga
-                parents[saga.id] = OrderRow(*orders.values(found[:width]))
+    for found in bulk_sql.fetch(statement, cells.parameters):
+        # Of a saga that is locked elsewhere there is only the order.
+        if found[width] is not None:
+            saga = SagaRow(*reader.values(found[width:]))
+            rows[saga.id] = saga
+            parents[saga.id] = OrderRow(*orders.values(found[:width]))
     return rows, parents
 
 
@@ -305,7 +303,8 @@ def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
     """Write these lines as the journal's are written: all of a transaction by one statement."""
     rows = []
     for saga, step, direction, said, attempt in lines:
-        event, detail = said.event.value, said.detail[:255]
+        event = said.event.value
+        detail = said.detail[:255]
         rows.append((saga.id, step, direction, attempt, event, detail, said.reference, said.amount, at))
     open_transaction.write_before_commit(_insert_lines, rows)
     journal.note_all([journal_line(line, at) for line in lines])
@@ -320,7 +319,8 @@ def _count_steps(lines: Sequence[SagaLogLine]) -> None:
 
 def journal_line(line: SagaLogLine, at: datetime) -> journal.NewJournalLine:
     """The journal's line for it, such as `charge_card.done` or, for an undo, `charge_card.undo.done`."""
-    saga, undo = line.saga, ".undo" if line.direction == UNDO else ""
+    saga = line.saga
+    undo = ".undo" if line.direction == UNDO else ""
     return journal.build_line(
         what=f"{line.step}{undo}.{line.result.event.value}",
         subject=f"{saga.kind} {saga.subject_id}",

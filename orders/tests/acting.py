@@ -69,7 +69,7 @@ def open_shop(shop: Shop) -> None:
     The buyers are operators as well.
     """
     for price, on_hand, limit in ((500, 12, None), (333, 20, 4), (1_000, 8, None)):
-        row = ProductFactory.create(price=price, on_hand=on_hand, limit_per_account=limit)
+        row = ProductFactory(price=price, on_hand=on_hand, limit_per_account=limit)
         shop.products.append(things.Product(row.id, price, on_hand, limit))
     shop.wallets = {buying.account(points=1_000).id: 1_000 for _ in range(2)}
     shop.granted = dict.fromkeys([*shop.wallets, buying.account().id], 0)

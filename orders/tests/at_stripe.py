@@ -17,8 +17,16 @@ PATH = "/api/v1/webhooks/stripe"
 
 
 def order(token: str, **wanted: Any) -> PlacedOrder:
-    product = ProductFactory.create(on_hand=5, price=500)
+    product = ProductFactory(on_hand=5, price=500)
     return buying.place(buying.account(points=100).id, {product: 2}, token=token, **wanted)
+
+
+def tried(card: str = "pm_card_visa", *, times: int = 1, **wanted: Any) -> PlacedOrder:
+    """An order whose payment was tried so many times."""
+    placed = order(card, **wanted)
+    for _ in range(times):
+        buying.advance(placed)
+    return placed
 
 
 def post_event(type: str, intent: dict[str, Any], *, id: str = "") -> Any:

@@ -42,7 +42,7 @@ by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES, indirect
 
 def account(*, points: int = 0) -> Any:
     """A new account with these points in its wallet."""
-    made = AccountFactory.create()
+    made = AccountFactory()
     if points:
         with transaction.atomic():
             ledger.bulk_open_wallets([made.id], points)
@@ -51,7 +51,7 @@ def account(*, points: int = 0) -> Any:
 
 def product_and_buyer(*, points: int = 0, **columns: Any) -> tuple[Product, Any]:
     """A new product with these columns, and a new account with these points."""
-    return ProductFactory.create(**columns), account(points=points)
+    return ProductFactory(**columns), account(points=points)
 
 
 def order_of(product: Product, token: str = "", *, quantity: int = 1, **more: Any) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def order_of(product: Product, token: str = "", *, quantity: int = 1, **more: An
 
 def coupon_of(account_id: int, **campaign: Any) -> Coupon:
     """A coupon issued to the account, of a new campaign."""
-    drop: Campaign = CampaignFactory.create(**campaign)
+    drop: Campaign = CampaignFactory(**campaign)
     return issuing.issue(campaign_id=drop.id, user_id=account_id).coupon
 
 
@@ -180,7 +180,7 @@ def refund(
 ) -> StartedRefund:
     """Start a refund of these units, or of all that is left of the order."""
     wanted = quantities and [Line(product.id, count) for product, count in quantities.items()]
-    call = keyed(AccountFactory.create(is_staff=True).id, schemas.refund_answer)
+    call = keyed(AccountFactory(is_staff=True).id, schemas.refund_answer)
     started = refunding.start_refund(
         order_id=order_id, wanted=wanted, reason=reason, restock=restock, keyed=call
     )

@@ -3,7 +3,6 @@
 import functools
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +31,23 @@ __all__ = ["away", "impatient", "transmitting"]
 
 
 @pytest.fixture(autouse=True)
-def _stepped_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+def _stepped_executor(monkeypatch: pytest.MonkeyPatch):
     """Replaces the process's executor by one that works in the caller's thread."""
     monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
 
 
 @pytest.fixture(autouse=True)
-def _empty_books(own_gateway: Simulator, own_data_platform: Simulator) -> None:
+def _empty_books(own_gateway: Simulator, own_data_platform: Simulator):
     """Starts each test with empty books: the laws compare all of a book."""
 
 
 @pytest.fixture
-def unlawful() -> None:
+def unlawful():
     """For a test that leaves a law broken."""
 
 
 @pytest.fixture(autouse=True)
-def _laws_hold(_empty_books: None, request: pytest.FixtureRequest) -> Iterator[None]:
+def _laws_hold(_empty_books: None, request: pytest.FixtureRequest):
     """At the end of each test every law holds."""
     yield
     if request.node.get_closest_marker("django_db") and "unlawful" not in request.fixturenames:
@@ -56,22 +55,22 @@ def _laws_hold(_empty_books: None, request: pytest.FixtureRequest) -> Iterator[N
 
 
 @pytest.fixture
-def numbers_at_hand() -> None:
+def numbers_at_hand():
     """The process has order numbers left, as after its first order: its transactions in a test may not
     commit.
     """
     with transaction.atomic():
-        order_numbers._blocks.add(order_numbers._take_block())
+        order_numbers._left.extend(order_numbers._take_block())
 
 
 @pytest.fixture
-def buyer() -> Any:
+def buyer():
     return buying.account(points=1_000)
 
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=100, price=500)
+    return ProductFactory(on_hand=100, price=500)
 
 
 @pytest.fixture(params=checkout.STRATEGIES)
@@ -124,7 +123,7 @@ def worker(
     gateway_process: tuple[Simulator, Path],
     data_platform_process: tuple[Simulator, Path],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[None]:
+):
     """A worker for all tests of a module."""
     log = tmp_path_factory.mktemp("worker") / "worker.log"
     child = start_worker(log, gateway_process[0], data_platform_process[0])
@@ -133,7 +132,7 @@ def worker(
 
 
 @pytest.fixture
-def threaded() -> Iterator[Executor]:
+def threaded():
     """An executor with its threads."""
     made = Executor(pools=ThreadPools(POOL_SIZES))
     yield made

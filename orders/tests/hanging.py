@@ -1,11 +1,9 @@
 """Stuck sagas and operators' actions, for the tests of operator actions."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.utils import timezone
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -21,6 +19,7 @@ from shop.journal import journal
 from shop.journal.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, reloaded, set_columns
+from shop.tests.instants import ago
 from shop.tests.outages import nowhere
 
 ADA = ActorContext(actor=Actor.STAFF, name="ada")
@@ -49,14 +48,14 @@ def away(settings: LazySettings, transmitting: None) -> Away:
 
 
 @pytest.fixture
-def impatient(settings: LazySettings) -> None:
+def impatient(settings: LazySettings):
     """Shortens the time-out, as some cards never get a reply."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.5
 
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=10, price=1_000)
+    return ProductFactory(on_hand=10, price=1_000)
 
 
 def started(product: Product, token: str = "tok_ok", points: int = 100) -> Saga:
@@ -68,7 +67,7 @@ def started(product: Product, token: str = "tok_ok", points: int = 100) -> Saga:
 
 
 def make_overdue(row: Saga) -> None:
-    set_columns(row, deadline_at=timezone.now() - timedelta(seconds=1))
+    set_columns(row, deadline_at=ago(seconds=1))
 
 
 def advance(row: Saga) -> str:
@@ -105,7 +104,7 @@ def refund_by_hand(row: Saga) -> None:
 def approve(asked: Any, **more: Any) -> Approval:
     """Another operator approves it."""
     assert isinstance(asked, Approval), asked
-    second = AccountFactory.create(is_staff=True)
+    second = AccountFactory(is_staff=True)
     bob = ActorContext(actor=Actor.STAFF, id=second.pk, name=second.username)
     with journal.acting(more.pop("by", bob)):
         return approvals.approve(approval_id=asked.pk, **{"reason": "I have looked, too"} | more)

@@ -28,7 +28,7 @@ def operator(*permissions: str, name: str = "ada") -> User:
 def paid_order(*, units: int = 3, price: int = 500, points: int = 0, discount: int = 0) -> Order:
     """A paid order of one product, `TEA`."""
     buyer = buying.account(points=points)
-    product = Product.objects.filter(sku="TEA").first() or ProductFactory.create(
+    product = Product.objects.filter(sku="TEA").first() or ProductFactory(
         sku="TEA", name="Tea", on_hand=100, price=price
     )
     coupon = buying.coupon_of(buyer.id, discount_value=discount).code if discount else ""
@@ -39,7 +39,7 @@ def paid_order(*, units: int = 3, price: int = 500, points: int = 0, discount: i
 
 
 def unpaid_order() -> Order:
-    product = ProductFactory.create(on_hand=5, price=500)
+    product = ProductFactory(on_hand=5, price=500)
     return buying.order_now(buying.place(buying.account().id, {product: 2}))
 
 

@@ -1,6 +1,5 @@
 """For tests of payments that need the customer: orders by a card that asks its owner, and the owner."""
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from shop import clock
 from shop.tests.factories import set_columns
+from shop.tests.instants import ago
 
 ASKING = "tok_3ds"
 BROWSER = urllib3.PoolManager(retries=False, timeout=10)
@@ -22,7 +22,7 @@ BROWSER = urllib3.PoolManager(retries=False, timeout=10)
 
 def order(token: str = ASKING, *, points: int = 0, coupon: str = "", **more: Any) -> PlacedOrder:
     """A new order of one piece for 500, of an account with 1,000 points more than it uses."""
-    product = ProductFactory.create(on_hand=5, price=500)
+    product = ProductFactory(on_hand=5, price=500)
     buyer = more.pop("buyer", None) or buying.account(points=1_000 + points)
     return buying.place(buyer.id, {product: 1}, token=token, points=points, coupon=coupon, **more)
 
@@ -76,6 +76,6 @@ def decide_at(url: str, decision: str) -> int:
 
 def let_action_end(payment_id: UUID) -> None:
     """Let the time of the owner be over: their saga is due."""
-    over = clock.now() - timedelta(seconds=1)
+    over = ago(seconds=1)
     Payment.objects.filter(id=payment_id).update(action_expires_at=over)
     Saga.objects.filter(subject_id=payment_id).update(next_attempt_at=over)

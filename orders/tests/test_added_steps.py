@@ -8,7 +8,6 @@ undoes a step before it.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -30,12 +29,11 @@ from orders.saga.definitions import (
 )
 from orders.tests import buying, hanging, owners, stepping
 from payments.gateways import gateway, simulator
-from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.tests.own_gateway import SimulatorBut, use
-from shop import clock
 from shop.errors import Rejected
 from shop.tests.factories import set_columns
+from shop.tests.instants import ago, from_now
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transmitting")]
 NAME = "screen_order"
@@ -95,7 +93,7 @@ def rolled_out(step: Step, *, before: str) -> Iterator[None]:
 
 
 def make_due(saga: Saga, *, is_overdue: bool) -> None:
-    past = clock.now() - timedelta(seconds=1)
+    past = ago(seconds=1)
     late = {"deadline_at": past} if is_overdue else {}
     set_columns(saga, next_attempt_at=past, leased_until=None, **late)
 
@@ -160,7 +158,7 @@ def test_a_step_after_settle_may_have_a_deadline_of_its_own(settings):
         make_due(saga, is_overdue=True)
         assert stepping.advance(saga.id) == Saga.State.RUNNING
         saga.refresh_from_db()
-        assert saga.deadline_at > clock.now() + timedelta(hours=23)
+        assert saga.deadline_at > from_now(hours=23)
         make_due(saga, is_overdue=True)
         assert stepping.advance(saga.id) == Saga.State.STUCK
     assert stepping.advance(saga.id) == Saga.State.DONE
@@ -208,11 +206,11 @@ def test_a_charge_in_doubt_is_looked_up_before_a_step_that_was_added_before_it(s
     calls = list[str]()
 
     class Noting(SimulatorBut):
-        def find(self, **more: Any) -> GatewayResult:
+        def find(self, **more):
             calls.append("find")
             return simulator.find(**more)
 
-        def charge(self, **more: Any) -> GatewayResult:
+        def charge(self, **more):
             calls.append("charge")
             return simulator.charge(**more)
 

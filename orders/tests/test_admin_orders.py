@@ -41,7 +41,7 @@ def test_parts_need_the_permission_to_view_them():
     order = operating_pages.paid_order(discount=100)
     reader = AccountFactory(is_staff=True, permissions=["orders.view_order"])
     response = signed_in(reader).get(page_of(order))
-    shown, page = response.context["order_page"], response.content.decode()
+    shown, page = response.context["order_page"], response.text
     assert shown["hidden"] == ["payment", "refunds", "sagas", "ledger", "journal and events"]
     assert not shown.keys() & {"payments", "refunds", "timelines", "transfers", "journal", "events"}
     assert not any(f"/admin/{link}/" in page for link in ("auth/user", "coupons/coupon", "shop/journalline"))
@@ -57,20 +57,20 @@ def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway):
     own_gateway.post("/refunds", asked | {"amount": 300}, key="clerk")
     assert gateway_bookings.look_up(payment)[0]
     client = signed_in(operator())
-    page = client.get(page_of(order)).content.decode()
+    page = client.get(page_of(order)).text
     shown = client.get(page_of(order)).context["order_page"]
     assert shown["payments"][0]["dispute"].amount == 200
     assert shown["refunds"][0].get_source_display() == "gateway"
     assert "200 KRW, to be answered" in re.sub(r"<[^>]*>", "", page)
     assert "to be answered at the gateway until" in page
     disputed = reverse("admin:payments_payment_changelist") + "?show=disputed"
-    assert str(payment.id) in client.get(disputed).content.decode()
+    assert str(payment.id) in client.get(disputed).text
 
 
 def test_an_unpaid_order_is_cancelled_with_its_reason():
     ada, order = operator(CANCEL), operating_pages.unpaid_order()
     client = signed_in(ada)
-    assert page_of(order, "cancel") in client.get(page_of(order)).content.decode()
+    assert page_of(order, "cancel") in client.get(page_of(order)).text
 
     sent, messages = press(client, page_of(order, "cancel"), reason="asked by <phone>")
 
@@ -80,13 +80,13 @@ def test_an_unpaid_order_is_cancelled_with_its_reason():
     noted = JournalLine.objects.get(what="order.cancelled_by_staff")
     assert (noted.actor, noted.actor_id, noted.detail) == ("staff", ada.id, "asked by <phone>")
     assert noted.is_internal and noted.order_id == order.id
-    page = client.get(page_of(order)).content.decode()
+    page = client.get(page_of(order)).text
     assert "asked by &lt;phone&gt;" in page and page_of(order, "cancel") not in page
 
 
 def test_a_paid_order_is_not_cancelled():
     client, order = signed_in(operator(CANCEL)), operating_pages.paid_order()
-    assert page_of(order, "cancel") not in client.get(page_of(order)).content.decode()
+    assert page_of(order, "cancel") not in client.get(page_of(order)).text
     _, messages = press(client, page_of(order, "cancel"))
     assert messages == ["The order is paid: ask for a refund instead."]
     assert buying.state_of(order.id) == "paid"
@@ -127,7 +127,7 @@ def test_a_replay_that_is_sent_twice_is_done_once():
 
 def test_an_order_without_events_is_not_replayed():
     order, client = operating_pages.unpaid_order(), signed_in(operator(REPLAY))
-    assert page_of(order, "resend_events") not in client.get(page_of(order)).content.decode()
+    assert page_of(order, "resend_events") not in client.get(page_of(order)).text
     _, messages = press(client, page_of(order, "resend_events"))
     assert messages == ["The order has no events: they are written when it is paid, refunded or cancelled."]
 
@@ -180,7 +180,7 @@ def test_the_list_opens_with_the_payments_in_doubt(ada, product, doubtful):
 
 def test_the_gateways_answer_is_shown_and_the_payment_continues(ada, doubtful):
     payment, client = hanging.payment_of(doubtful), signed_in(ada)
-    assert payment_page_of(payment, "look_up") in client.get(payment_page_of(payment)).content.decode()
+    assert payment_page_of(payment, "look_up") in client.get(payment_page_of(payment)).text
     reference = charge_of(payment).reference
 
     [message] = ask(client, payment)
@@ -191,7 +191,7 @@ def test_the_gateways_answer_is_shown_and_the_payment_continues(ada, doubtful):
     line = JournalLine.objects.get(what="payment.looked_up")
     assert (line.actor_name, line.detail, line.reference) == ("ada", "asked by mail", reference)
     assert (line.is_internal, line.order_id) == (True, payment.order_id)
-    assert message in client.get(payment_page_of(payment)).content.decode()
+    assert message in client.get(payment_page_of(payment)).text
     set_columns(doubtful, leased_until=None)
     hanging.advance(doubtful)
     assert buying.state_of(doubtful.about_id) == "paid"
@@ -200,7 +200,7 @@ def test_the_gateways_answer_is_shown_and_the_payment_continues(ada, doubtful):
 def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is_afterwards(
     ada, doubtful, monkeypatch
 ):
-    def settle_meanwhile(key: str) -> Any:
+    def settle_meanwhile(key):
         result = gateway().find(key=key)
         set_columns(doubtful, leased_until=None)
         hanging.advance(doubtful)
@@ -269,6 +269,6 @@ def test_a_form_that_is_sent_twice_asks_once(ada, doubtful):
 
 
 def test_a_payment_by_points_is_not_asked_about(ada, unlawful):
-    payment, client = PaymentFactory.create(points_amount=500, card_amount=0), signed_in(ada)
-    assert payment_page_of(payment, "look_up") not in client.get(payment_page_of(payment)).content.decode()
+    payment, client = PaymentFactory(points_amount=500, card_amount=0), signed_in(ada)
+    assert payment_page_of(payment, "look_up") not in client.get(payment_page_of(payment)).text
     assert ask(client, payment) == ["The payment is by points alone: the gateway knows nothing of it."]

@@ -88,7 +88,7 @@ def refunded(order: Order) -> list[tuple[int, int, int]]:
 
 def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client, order):
     opened = client.get(page_of(order, "refund"))
-    assert "All that is left is 1,400 KRW." in opened.content.decode()
+    assert "All that is left is 1,400 KRW." in opened.text
     page = shown(client, order, 1)
     assert amount_of(page) == "Refund 467 KRW?"
     assert refunded(order) == []
@@ -138,7 +138,7 @@ def test_a_changed_order_is_refused_with_the_new_amount_and_nothing_is_done(clie
 
 def test_a_form_that_was_changed_or_does_not_have_what_was_shown_refunds_nothing(client, order):
     page = client.post(page_of(order, "refund"), choice(order, 1) | {"what": "all"})
-    assert "Either choose “These units:”" in page.content.decode()
+    assert "Either choose “These units:”" in page.text
     assert "preview" not in page.context
     unseen = client.post(page_of(order, "refund"), choice(order) | {"confirmed": "yes"})
     assert unseen.status_code == 200
@@ -214,7 +214,7 @@ def test_more_than_is_left_is_refused_before_the_amount(client, order):
 
 def test_an_unpaid_order_is_not_refunded(client):
     order = operating_pages.unpaid_order()
-    assert page_of(order, "refund") not in client.get(page_of(order)).content.decode()
+    assert page_of(order, "refund") not in client.get(page_of(order)).text
     page = shown(client, order)
     assert said(client, page) == ["The order is not paid: it is awaiting_payment."]
 
@@ -222,9 +222,9 @@ def test_an_unpaid_order_is_not_refunded(client):
 def test_what_came_back_of_a_unit_is_refunded_alone(client):
     """It could be given back with another unit alone."""
     order = operating_pages.paid_order(units=3)
-    assert "besides the units" not in client.get(page_of(order, "refund")).content.decode()
+    assert "besides the units" not in client.get(page_of(order, "refund")).text
     fail(buying.refunded(order.id, {order.lines.get().product: 1}))
-    assert "besides the units that are left: 500 KRW" in client.get(page_of(order, "refund")).content.decode()
+    assert "besides the units that are left: 500 KRW" in client.get(page_of(order, "refund")).text
 
     page = shown(client, order, what="owed")
     assert amount_of(page) == "Refund 500 KRW?"

@@ -1,6 +1,5 @@
 """Damage for all audits (shop/tests/test_scheduled_audit.py), and what the audit says of admissions."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -68,7 +67,7 @@ def _never_told(paid: Order, ended: Order) -> None:
 
 
 # The law that is broken, and the damage to a paid order or to one whose card was declined.
-DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
+DAMAGE = [
     ("L5", lambda paid, ended: Product.objects.filter(order_lines__order=paid).update(reserved=1)),
     ("L6", lambda paid, ended: Coupon.objects.filter(order=paid).update(status="held")),
     ("L8", _second_key),
@@ -98,7 +97,7 @@ def _end_the_saga(order: Order) -> None:
     rows.update(state="done", ended_at=timezone.now(), next_attempt_at=None)
 
 
-REFUND_DAMAGE: dict[str, Callable[[Order], Any]] = {
+REFUND_DAMAGE = {
     "more given back": lambda order: _row(order).update(refunded_amount=F("refunded_amount") + 1),
     "one under way forgotten": lambda order: _row(order).update(status=Order.Status.PAID),
     "refunded with a unit left": lambda order: _row(order).update(status=Order.Status.REFUNDED),
@@ -112,7 +111,7 @@ REFUND_DAMAGE: dict[str, Callable[[Order], Any]] = {
 
 
 def test_an_order_that_is_paid_again_says_so():
-    product = ProductFactory.create(on_hand=2)
+    product = ProductFactory(on_hand=2)
     order = buying.advance(buying.place_for_newcomer(product, 2, token="tok_ok"))
     buying.refunded(order.id, {product: 1})
     for status in (Order.Status.REFUNDING, Order.Status.REFUNDED):
@@ -150,7 +149,7 @@ def _place_under_another_sale(order: Order) -> None:
     OrderLine.objects.filter(order=order, sale=None).update(sale=other.pk)
 
 
-ENTRY_DAMAGE: dict[str, Callable[[Order], Any]] = {
+ENTRY_DAMAGE = {
     "entry lost": lambda order: used_by(order).delete(),
     "entry free": lambda order: used_by(order).update(status="admitted", order=None),
     "entry of another account": lambda order: used_by(order).update(account=buying.account().id),

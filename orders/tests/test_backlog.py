@@ -22,6 +22,8 @@ from shop.concurrency import event_loop
 from shop.db import transactions
 from shop.errors import Overloaded
 from shop.tests.clients import client_of, problem_of
+from shop.tests.factories import set_columns
+from shop.tests.instants import from_now
 from shop.tests.racing import wait_until
 
 
@@ -38,7 +40,7 @@ def waiting(*, seconds: float, **more: Any) -> Saga:
 
 def a_live_worker() -> None:
     """A worker with a lease that it renews."""
-    until = clock.now() + timedelta(seconds=LEASE_SECONDS)
+    until = from_now(seconds=LEASE_SECONDS)
     waiting(seconds=0, lease_token="live", leased_until=until, next_attempt_at=until)
 
 
@@ -60,7 +62,7 @@ def test_the_backlog_is_the_age_of_the_oldest_saga_that_waits_for_a_live_worker_
 
 def test_without_a_live_worker_no_request_is_held():
     waiting(seconds=3)
-    half = clock.now() + timedelta(seconds=LEASE_SECONDS / 5)
+    half = from_now(seconds=LEASE_SECONDS / 5)
     waiting(seconds=5, lease_token="dead", leased_until=half, next_attempt_at=half)
     assert backlog.oldest_waiting_seconds() == 0
 
@@ -80,9 +82,9 @@ def test_a_request_waits_until_the_workers_have_caught_up():
 def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch):
     monkeypatch.setattr(backlog, "MAX_HELD_SECONDS", 2.0)
     gate = BacklogGate(most_held=1, read=lambda: 9.0)
-    refused: list[Overloaded] = []
+    refused = []
 
-    def ask() -> None:
+    def ask():
         try:
             event_loop.run_blocking(gate.wait_for_capacity())
         except Overloaded as error:
@@ -99,7 +101,7 @@ def test_requests_beyond_the_bound_or_held_too_long_are_refused(monkeypatch):
 
 def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(monkeypatch):
     monkeypatch.setattr(backlog, "gate", BacklogGate(most_held=0, read=lambda: 9.0))
-    api, product = client_of(buying.account()), ProductFactory.create(on_hand=5)
+    api, product = client_of(buying.account()), ProductFactory(on_hand=5)
     body = order_of(product)
     assert api.post("/orders", body, key="a").status_code == 201
     for path, asked in (
@@ -115,7 +117,7 @@ def test_an_order_that_is_paid_at_once_is_held_and_one_that_is_not_goes_through(
 
 def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch):
     """It starts no payment; 503 would say that nothing was done."""
-    api, product = client_of(buying.account()), ProductFactory.create(on_hand=5)
+    api, product = client_of(buying.account()), ProductFactory(on_hand=5)
     body = buying.order_of(product, "tok_ok")
     order = api.post("/orders", body, key="a").json()
     buying.settle_everything()
@@ -130,7 +132,7 @@ def test_a_repeat_of_a_call_is_answered_while_the_workers_are_behind(monkeypatch
 def test_a_postponed_saga_is_not_new(monkeypatch):
     """It was polled again and again, and hid the new sagas that waited."""
     a_live_worker()
-    product = ProductFactory.create(on_hand=5)
+    product = ProductFactory(on_hand=5)
     buying.place_for_newcomer(product, token="tok_ok")
     [found] = stepping.due(limit=10)
     batch.put_off([found], StepResult(Event.FAILED, "its order is locked"), token="one", seconds=5)
@@ -138,21 +140,21 @@ def test_a_postponed_saga_is_not_new(monkeypatch):
     assert (saga.lease_token, saga.attempts) == ("", 1)
     assert stepping.due(limit=10) == []
     assert backlog.oldest_waiting_seconds() == 0
-    Saga.objects.filter(id=found.id).update(next_attempt_at=clock.now())
+    set_columns(saga, next_attempt_at=clock.now())
     assert [saga.id for saga in stepping.due(limit=10)] == [found.id]
     assert backlog.oldest_waiting_seconds() == 0
 
 
 def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_measurements():
-    measured: list[float] = []
+    measured = []
 
-    def measure() -> float:
+    def measure():
         measured.append(time.monotonic())
         return 9.0 if len(measured) < 4 else 0.0
 
     gate = BacklogGate(most_held=1_000, read=measure)
 
-    async def all_wait() -> tuple[int, int]:
+    async def all_wait():
         # Until the first measurement is known no request is held.
         assert await gate.is_behind()
         waits = [asyncio.create_task(gate.wait_for_capacity()) for _ in range(1_000)]
@@ -173,14 +175,14 @@ def test_a_thousand_requests_of_a_loop_are_held_without_a_thread_and_share_the_m
 def test_a_measurement_that_takes_long_holds_up_no_other_request():
     measuring, may_end = threading.Event(), threading.Event()
 
-    def measure() -> float:
+    def measure():
         measuring.set()
         may_end.wait(10)
         return 9.0
 
     gate = BacklogGate(most_held=0, read=measure)
 
-    async def others_pass() -> None:
+    async def others_pass():
         first = asyncio.create_task(gate.wait_for_capacity())
         await asyncio.to_thread(measuring.wait, 10)
         await asyncio.wait_for(asyncio.gather(*[gate.wait_for_capacity() for _ in range(100)]), 5)

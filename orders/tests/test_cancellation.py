@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -26,6 +25,7 @@ from shop.models import JournalLine
 from shop.observability import gauges
 from shop.tests import servers
 from shop.tests.factories import AccountFactory, reloaded, set_columns
+from shop.tests.instants import ago
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
@@ -36,7 +36,7 @@ LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 
 def lapse(*orders: Order) -> None:
-    past = timezone.now() - timedelta(seconds=1)
+    past = ago(seconds=1)
     Order.objects.filter(id__in=[order.id for order in orders]).update(expires_at=past)
 
 
@@ -67,7 +67,7 @@ def test_more_than_one_batch_of_orders_expires(monkeypatch):
 
 def test_an_order_whose_products_reserved_is_one_too_low_stops_no_other_from_expiring(caplog):
     buyer = buying.account()
-    wrong, right = ProductFactory.create(on_hand=5), ProductFactory.create(on_hand=9)
+    wrong, right = ProductFactory(on_hand=5), ProductFactory(on_hand=9)
     first = buying.place(buyer.id, {right: 1}).order
     bad = buying.place(buyer.id, {wrong: 2}).order
     others = [buying.place(buyer.id, {right: 1}).order for _ in range(3)]
@@ -106,7 +106,7 @@ def noted_of(order: Order) -> list[str]:
 
 
 def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal(unlawful):
-    product = ProductFactory.create(on_hand=5)
+    product = ProductFactory(on_hand=5)
     order = buying.place_for_newcomer(product, 2).order
     lapse(order)
 
@@ -122,7 +122,7 @@ def test_a_first_error_that_passes_does_not_hide_a_later_one_from_the_journal(un
 
 
 def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal():
-    order = buying.place_for_newcomer(ProductFactory.create(on_hand=5), 2).order
+    order = buying.place_for_newcomer(ProductFactory(on_hand=5), 2).order
     lapse(order)
 
     for reason in ["one", "two", "one", "two"]:
@@ -144,9 +144,9 @@ def test_errors_that_alternate_or_differ_each_time_do_not_fill_the_journal():
 def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(is_one_by_one, tmp_path, unlawful):
     """The reply to its COMMIT is lost, and the COMMIT arrives only once the attempts have ended."""
     buyer = buying.account()
-    order = buying.place(buyer.id, {ProductFactory.create(on_hand=5): 1}).order
+    order = buying.place(buyer.id, {ProductFactory(on_hand=5): 1}).order
     lapse(order)
-    wrong = ProductFactory.create(on_hand=5)
+    wrong = ProductFactory(on_hand=5)
     if is_one_by_one:
         lapse(buying.place(buyer.id, {wrong: 2}).order)
         set_columns(wrong, reserved=1)
@@ -165,7 +165,7 @@ def test_an_order_that_may_have_expired_is_not_noted_as_one_that_cannot(is_one_b
 
 def test_orders_of_a_product_that_is_locked_for_long_expire_later_and_the_others_now():
     buyer = buying.account()
-    locked, free = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9)
+    locked, free = ProductFactory(on_hand=9), ProductFactory(on_hand=9)
     waiting = [buying.place(buyer.id, {locked: 1, free: 1}).order for _ in range(3)]
     others = [buying.place(buyer.id, {free: 1}).order for _ in range(3)]
     lapse(*waiting, *others)
@@ -190,9 +190,9 @@ def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(a
     product, buyer = buying.product_and_buyer(on_hand=9)
     overdue, lately, in_time = (buying.place(buyer.id, {product: 1}).order for _ in range(3))
     lapse(overdue, lately)
-    buying.change_order(overdue, expires_at=timezone.now() - timedelta(minutes=2))
+    buying.change_order(overdue, expires_at=ago(minutes=2))
 
-    page = admin_client.get("/admin/orders/order/", {"expiry": "overdue"}).content.decode()
+    page = admin_client.get("/admin/orders/order/", {"expiry": "overdue"}).text
     assert [str(order.id) in page for order in (overdue, lately, in_time)] == [True, False, False]
     assert b"firstcome_orders_overdue 1.0" in gauges.exposition()
     finding, _ = doctor.examine()
@@ -218,7 +218,7 @@ def is_refused(outcome: Any) -> bool:
 
 
 def test_a_locked_product_delays_orders_of_others_by_one_lock_wait_at_most():
-    locked, free = ProductFactory.create(on_hand=99), ProductFactory.create(on_hand=99)
+    locked, free = ProductFactory(on_hand=99), ProductFactory(on_hand=99)
     buyers = [buying.account().id for _ in range(24)]
     with holding(LOCK_PRODUCT, locked.pk):
         outcomes, seconds = placed_at_once(
@@ -236,7 +236,7 @@ def test_a_locked_product_delays_orders_of_others_by_one_lock_wait_at_most():
 
 @pytest.mark.parametrize("statement", [LOCK_COUPON, LOCK_ACCOUNT])
 def test_a_locked_coupon_or_account_fails_its_own_order_only(statement):
-    product = ProductFactory.create(on_hand=99)
+    product = ProductFactory(on_hand=99)
     owner, others = buying.account(), [buying.account().id for _ in range(6)]
     coupon = Coupon.objects.get(code=buying.coupon_of(owner.id).code)
     with holding(statement, coupon.pk if statement == LOCK_COUPON else owner.id):
@@ -249,8 +249,8 @@ def test_a_locked_coupon_or_account_fails_its_own_order_only(statement):
 
 
 def test_a_locked_account_keeps_no_other_from_its_coupon():
-    campaign = CampaignFactory.create(quantity=99)
-    locked, *others = [AccountFactory.create().id for _ in range(7)]
+    campaign = CampaignFactory(quantity=99)
+    locked, *others = [AccountFactory().id for _ in range(7)]
 
     issue = partial(issuing.issue, campaign_id=campaign.pk)
     with holding(LOCK_ACCOUNT, locked):

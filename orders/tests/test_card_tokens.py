@@ -5,7 +5,6 @@ Every order has a coupon and points besides its card, so that what is held has s
 
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,7 +111,7 @@ def started(
     django_db_setup: None,
     data_platform_process: tuple[Simulator, Path],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Shop]:
+):
     """A web server, a worker, and a gateway that calls the shop."""
     folder, port = tmp_path_factory.mktemp("shop"), ports.free()
     own = {
@@ -132,7 +131,7 @@ def started(
 
 
 @pytest.fixture
-def without_beat(started: Shop, own_gateway: Simulator, settings: LazySettings) -> Iterator[Shop]:
+def without_beat(started: Shop, own_gateway: Simulator, settings: LazySettings):
     """The running shop with an empty book."""
     empty_book(started.book)
     settings.GATEWAY_URL = f"http://{ports.HOST}:{started.simulator.port}"
@@ -142,7 +141,7 @@ def without_beat(started: Shop, own_gateway: Simulator, settings: LazySettings) 
 
 
 @pytest.fixture
-def shop(without_beat: Shop) -> Iterator[Shop]:
+def shop(without_beat: Shop):
     """The same, with a thread that enqueues what is due for the worker as beat does, repeatedly."""
     is_over = threading.Event()
 
@@ -165,7 +164,7 @@ class Purchase:
 
     def __init__(self, shop: Shop, token: str) -> None:
         self.shop, self.token, self.buyer = shop, token, buying.account(points=POINTS)
-        self.product: Product = ProductFactory.create(on_hand=1, price=PRICE)
+        self.product: Product = ProductFactory(on_hand=1, price=PRICE)
         self.coupon = buying.coupon_of(self.buyer.id, discount_value=DISCOUNT).code
 
     def send(self, *, is_paid: bool = True, **headers: str) -> urllib3.BaseHTTPResponse:
@@ -311,7 +310,7 @@ def test_a_call_that_waits_for_a_pending_charge_gets_201_once_the_webhook_has_ar
     """Without beat and the webhook the order would be `paying` for ever."""
     product, buyer = buying.product_and_buyer(on_hand=1, price=500)
     body = buying.order_of(product, "tok_webhook")
-    seen: set[str] = set()
+    seen = set()
     started_at = time.monotonic()
     answer = in_background(partial(without_beat.post, buyer, "/orders", body, Prefer="wait=30"))
     while not answer.done():
@@ -340,8 +339,8 @@ def test_every_card_of_the_simulator_is_covered():
     ],
 )
 def test_a_call_of_an_account_that_is_not_there_is_refused_and_changes_nothing(path, body, expected):
-    product, campaign = ProductFactory.create(on_hand=10), CampaignFactory.create()
-    lost = AccountFactory.create()
+    product, campaign = ProductFactory(on_hand=10), CampaignFactory()
+    lost = AccountFactory()
     client = client_of(lost)
     lost.delete()
     named = order_of(product, campaign=campaign.pk)

@@ -1,7 +1,6 @@
 """Payments by card over HTTP, with a real worker: that need the customer, of kept orders, and top-ups."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ WAIT = "wait=20"
 
 
 @pytest.fixture
-def api(buyer: Any) -> Iterator[Api]:
+def api(buyer: Any):
     """The API of the buyer; waits for the worker before the tables are emptied."""
     yield client_of(buyer)
     for payment in Payment.objects.exclude(action_url=""):
@@ -71,8 +70,8 @@ def test_a_call_that_waits_gets_202_at_once_with_the_page_and_then_the_settled_a
     read = api.get(f"/payments/{payment['id']}").json()
     assert (read["status"], read["next_action"]) == ("requires_action", payment["next_action"])
     assert api.get(answer["Location"]).json()["payment"] == payment
-    assert api.get("/orders").json()["results"][0]["payment"] == payment
-    staff = client_of(SuperuserFactory.create())
+    assert api.rows("/orders")[0]["payment"] == payment
+    staff = client_of(SuperuserFactory())
     assert staff.get(answer["Location"]).json()["payment"] == payment | {"next_action": None}
     assert staff.get(f"/payments/{payment['id']}").json()["next_action"] is None
     assert problem_of(api.post(f"/orders/{order['id']}/cancel")) == (409, "order_not_cancellable")
@@ -81,7 +80,7 @@ def test_a_call_that_waits_gets_202_at_once_with_the_page_and_then_the_settled_a
     assert (paid["status"], paid["payment"]["status"]) == ("paid", "succeeded")
     assert paid["payment"]["next_action"] is None
     assert api.post("/orders", body, key="a").status_code == 201
-    timeline = api.get(f"/orders/{order['id']}/timeline").json()["results"]
+    timeline = api.rows(f"/orders/{order['id']}/timeline")
     assert "charge_card.requires_action" in [line["event"] for line in timeline]
 
 
@@ -118,7 +117,7 @@ def test_a_refused_card_is_402_every_time_and_the_order_is_paid_with_another(api
     assert (paid["status"], paid["payment"]["id"]) == ("paid", third.json()["id"])
     replayed = api.post("/orders", body, key="a")
     assert (replayed.status_code, replayed.content) == (402, answer.content)
-    assert len(api.get(f"/payments?order={declined['order']}").json()["results"]) == 3
+    assert len(api.rows(f"/payments?order={declined['order']}")) == 3
 
 
 def test_a_call_that_did_not_wait_is_402_after_the_order_was_paid_with_another_card(api, product):
@@ -177,13 +176,13 @@ def test_a_top_up_with_an_invalid_preference_is_answered_as_without_one(prefer, 
 
 
 def test_an_unknown_card_token_is_a_declined_payment_whose_failure_says_unknown_token(api):
-    product = ProductFactory.create(on_hand=9)
+    product = ProductFactory(on_hand=9)
 
     answer = api.post("/orders", order_of(product, "tok_of_a_stranger"), key="a", Prefer="wait=20")
 
     assert problem_of(answer) == (402, "payment_declined")
     assert answer.json()["failure"]["code"] == "unknown_token"
-    assert "tok_of_a_stranger" not in answer.content.decode()
+    assert "tok_of_a_stranger" not in answer.text
     order = api.get(f"/orders/{answer.json()['order']}").json()
     assert (order["status"], order["failure"]) == ("payment_failed", answer.json()["failure"])
     assert api.get(f"/products/{product.id}").json()["available"] == 9

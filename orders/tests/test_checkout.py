@@ -69,7 +69,7 @@ def test_orders_cost_nine_statements_and_few_more_whatever_their_number(wanted, 
 
 
 def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_has_left_to_the_next():
-    product = ProductFactory.create(on_hand=4)
+    product = ProductFactory(on_hand=4)
     requests = [buying.request_of_newcomer(product, quantity) for quantity in (1, 2, 2)]
     with CaptureQueriesContext(connection) as captured:
         first, second, third = decide(*requests)
@@ -84,7 +84,7 @@ def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_h
 
 
 def test_one_key_twice_in_a_batch_is_one_order_and_with_another_body_refused():
-    product = ProductFactory.create(on_hand=9)
+    product = ProductFactory(on_hand=9)
     order_request = buying.request_of_newcomer(product, key="same")
     other = order_request._replace(keyed=order_request.keyed._replace(fingerprint="another body"))
     first, second, third = decide(order_request, order_request, other)
@@ -130,7 +130,7 @@ def code_for(products: list[Product], account_id: int, **terms: Any) -> str:
 )
 def test_the_discount_counts_over_the_products_lines_and_is_split_over_them(prices, terms, due):
     buyer = buying.account().id
-    shoe, boot, sock = (ProductFactory.create(on_hand=9, price=price) for price in prices)
+    shoe, boot, sock = (ProductFactory(on_hand=9, price=price) for price in prices)
 
     placed = buying.place(buyer, {shoe: 1, sock: 1, boot: 1}, coupon=code_for([shoe, boot], buyer, **terms))
 
@@ -141,7 +141,7 @@ def test_the_discount_counts_over_the_products_lines_and_is_split_over_them(pric
 
 def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them():
     buyer = buying.account().id
-    shoe, sock = ProductFactory.create(on_hand=9, price=2_000), ProductFactory.create(on_hand=9, price=9_000)
+    shoe, sock = ProductFactory(on_hand=9, price=2_000), ProductFactory(on_hand=9, price=9_000)
     code = code_for([shoe], buyer, min_order_amount=4_000)
 
     assert buying.coupon_refusal(buyer, {sock: 1}, code) == "no_eligible_item"
@@ -151,7 +151,7 @@ def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them():
 
 def test_a_refund_gives_back_each_lines_price_less_its_own_share():
     buyer = buying.account().id
-    shoe, sock = ProductFactory.create(on_hand=9, price=2_000), ProductFactory.create(on_hand=9, price=500)
+    shoe, sock = ProductFactory(on_hand=9, price=2_000), ProductFactory(on_hand=9, price=500)
     code = code_for([shoe], buyer)
     order = buying.advance(buying.place(buyer, {shoe: 2, sock: 2}, coupon=code, token="tok_ok"))
     assert order.total_amount == 4_000

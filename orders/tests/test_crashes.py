@@ -94,7 +94,7 @@ def unforeseen(left: dict[str, str], crashes: dict[str, dict[str, str]]) -> dict
 
 
 @pytest.fixture(autouse=True)
-def _quick_gateway(settings: Any) -> None:
+def _quick_gateway(settings: Any):
     """Shortens the wait for a gateway that never replies."""
     settings.GATEWAY_TIMEOUT_SECONDS = 1
 

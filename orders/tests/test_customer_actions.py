@@ -1,6 +1,5 @@
 """Payments whose card's owner must act: the saga rests, and a webhook or a look-up moves it on."""
 
-from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +25,7 @@ from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.models import JournalLine
+from shop.tests.instants import ago, from_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ENDS = {"approve": ("paid", "succeeded", 500), "refuse": ("payment_failed", "failed", 0)}
@@ -59,7 +59,7 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
 def test_the_deadline_counts_from_the_action_on_and_is_moved_once(settings):
     settings.PAYMENT_ACTION_SECONDS, settings.PAYMENT_GIVE_UP_SECONDS = 60, 900
     placed = owners.order()
-    Saga.objects.update(deadline_at=clock.now() + timedelta(seconds=5))
+    Saga.objects.update(deadline_at=from_now(seconds=5))
     stepping.advance(placed.started.saga.id)
     payment = payment_of(placed)
     first = saga_of(payment)
@@ -75,7 +75,7 @@ def test_an_action_whose_commit_was_done_though_its_answer_was_lost_is_noted_onc
     """The work is repeated, and finds the saga at rest."""
     run, lost = transactions.run, []
 
-    def run_and_lose(work: Any, mode: Any, *more: Any, **options: Any) -> Any:
+    def run_and_lose(work, mode, *more, **options):
         result = run(work, mode, *more, **options)
         if not lost and JournalLine.objects.filter(what="charge_card.requires_action").exists():
             lost.append(work)
@@ -94,7 +94,7 @@ def test_a_webhook_moves_it_on_and_the_order_holds_all_until_then(decision):
     buyer = buying.account(points=400)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     placed = waiting(buyer=buyer, coupon=coupon, points=100)
-    buying.change_order(placed.order, expires_at=clock.now() - timedelta(minutes=1))
+    buying.change_order(placed.order, expires_at=ago(minutes=1))
     cancellation.expire_due()
     with pytest.raises(Rejected, match="being paid"):
         cancellation.cancel(order_id=placed.order.id, account_id=buyer.id)
@@ -148,9 +148,9 @@ def test_a_webhook_before_the_saga_s_own_commit_is_handled_after_it(monkeypatch)
     """The owner is faster than the worker that records that they must act."""
     placed = owners.order()
     payment = payment_of(placed)
-    received: list[WebhookEvent] = []
+    received = []
 
-    def approve_at_once() -> None:
+    def approve_at_once():
         if not received:
             owners.decide_at(owners.page_of(payment), "approve")
             received.append(event_of(payment))

@@ -6,7 +6,7 @@ A saga that fails within a batch, or finds no free slot, is postponed, counted, 
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, run, status, store
-from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, SAGA_TYPES, Call, Event, SagaRow, StepResult
+from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, SAGA_TYPES, Call, Event, StepResult
 from orders.saga.run import POOL_SIZES, Executor, ThreadPools
 from orders.tests import buying, stepping
 from orders.tests.listening import Killed
@@ -35,6 +35,7 @@ from shop import clock
 from shop.db import transactions
 from shop.models import JournalLine
 from shop.redis import completion_notifications
+from shop.tests.instants import ago
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
@@ -44,7 +45,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def bought(*tokens: str, points: int = 300) -> list[PlacedOrder]:
     """Orders of one product, one per card, each with a coupon and points."""
-    product = ProductFactory.create(on_hand=100, price=1_000)
+    product = ProductFactory(on_hand=100, price=1_000)
     placed = []
     for token in tokens:
         buyer = buying.account(points=points)
@@ -83,7 +84,7 @@ def test_an_order_whose_points_were_spent_meanwhile_is_refused_alone(threaded, u
 def test_an_order_that_cannot_be_settled_fails_no_other_of_its_batch(threaded, unlawful):
     placed = bought("tok_ok", "tok_ok", "tok_ok")
     # The shop never does this: the saga must not end as if the order were paid.
-    Order.objects.filter(id=placed[1].order.id).update(status=Order.Status.EXPIRED)
+    buying.change_order(placed[1].order, status=Order.Status.EXPIRED)
     threaded.wake()
     assert ended([placed[0], placed[2]]) == ["paid", "paid"]
     assert buying.status_of(placed[1]) == Order.Status.EXPIRED
@@ -126,7 +127,7 @@ def test_each_line_of_a_batch_names_the_request_that_started_its_saga(threaded):
 def test_a_crash_of_an_executor_at_any_point_is_recovered_from(point, passed):
     placed, left = bought("tok_ok", "tok_ok", "tok_declined"), [passed]
 
-    def die(at: str) -> None:
+    def die(at):
         if at.startswith(point):
             left[0] -= 1
         if left[0] < 0:
@@ -144,17 +145,17 @@ def test_a_crash_of_an_executor_at_any_point_is_recovered_from(point, passed):
 @pytest.mark.usefixtures("transmitting")
 def test_a_lost_reply_to_commit_loses_no_callback_of_the_batch(lost, token, tmp_path, monkeypatch):
     """Waiting requests are woken, and a declined card is counted, once the batch has committed."""
-    woken: list[str] = []
+    woken = []
     monkeypatch.setattr(completion_notifications, "notify_completed", lambda *names: woken.extend(names))
     [placed] = bought(token)
     batches = counter(1)
     with ExitStack() as relay:
 
-        def lose_the_reply(point: str) -> None:
+        def lose_the_reply(point):
             if point == "batch begins" and next(batches) == lost:
                 lost_replies.append(relay.enter_context(losing_reply_to_commit(tmp_path)))
 
-        lost_replies: list[threading.Event] = []
+        lost_replies = []
         monkeypatch.setattr(stepping, "failpoint", lose_the_reply)
         stepping.SteppedExecutor().advance(saga_ids([placed])[0])
         [is_lost] = lost_replies
@@ -265,7 +266,7 @@ def test_an_executor_that_is_woken_repeatedly_has_one_run_of_a_saga(threaded, mo
 def test_a_task_is_done_though_the_system_has_no_thread(monkeypatch):
     start = threading.Thread.start
 
-    def refuse(thread: threading.Thread) -> None:
+    def refuse(thread):
         if thread.name.startswith("saga_batch"):
             raise RuntimeError("can't start new thread")
         start(thread)
@@ -308,7 +309,7 @@ def test_sagas_whose_traces_cannot_be_read_are_released(threaded, monkeypatch):
     """They once stayed in progress until the process ended, because reading failed before the batch began."""
 
     @contextmanager
-    def fail(name: str, sagas: Sequence[SagaRow]) -> Iterator[None]:
+    def fail(name, sagas):
         raise RuntimeError("a defect")
         yield
 
@@ -396,11 +397,9 @@ def test_a_compensation_that_raises_counts_as_an_attempt_and_is_postponed(monkey
         assert Saga.objects.get().state == "stuck"
         # So is an order by points alone that was overdue from the start.
         buyer = buying.account(points=100)
-        by_points = buying.place(
-            buyer.id, {ProductFactory.create(on_hand=9, price=100): 1}, points=100, token=""
-        )
+        by_points = buying.place(buyer.id, {ProductFactory(on_hand=9, price=100): 1}, points=100, token="")
         overdue = Saga.objects.filter(id__in=saga_ids([by_points]))
-        overdue.update(deadline_at=clock.now() - timedelta(seconds=1))
+        overdue.update(deadline_at=ago(seconds=1))
         assert advanced(*saga_ids([by_points])) < MOST_TASKS
         assert overdue.get().attempts == 1
     buying.settle_everything()
@@ -444,11 +443,11 @@ def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(threaded, 
 
 def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(settings, monkeypatch, threaded):
     """A charge whose outcome was unknown was put off for ever: not stuck, L10 broken, the gauge at 0."""
-    product = ProductFactory.create(on_hand=5, price=500)
+    product = ProductFactory(on_hand=5, price=500)
     placed = buying.place_for_newcomer(product, token="tok_ok")
     with nobody_there(settings):
         stepping.advance(placed.started.saga.id)
-    long_ago = clock.now() - timedelta(seconds=audit.GRACE_SECONDS + 5)
+    long_ago = ago(seconds=audit.GRACE_SECONDS + 5)
     with_places(monkeypatch)
     Saga.objects.update(deadline_at=long_ago, next_attempt_at=long_ago, leased_until=None)
 

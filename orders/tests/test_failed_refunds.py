@@ -1,6 +1,5 @@
 """Refunds that fail after they had succeeded: the gateway takes back what it had given to a closed card."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -82,7 +81,7 @@ def shown(placed: PlacedOrder) -> tuple[str, int]:
 
 def to_do(placed: PlacedOrder) -> list[str]:
     """What the home page of operators says of the order's refunds."""
-    page = signed_in(SuperuserFactory.create()).get("/admin/")
+    page = signed_in(SuperuserFactory()).get("/admin/")
     [work] = [work for section, work in page.context["sections"] if section.name == "disputes"]
     return [row.detail.split(" · ")[0] for row in work.rows if str(placed.order.id) in row.link]
 
@@ -192,7 +191,7 @@ def test_events_comparisons_and_look_ups_that_race_take_it_back_once():
     placed = sell()
     refund(placed)
     data = fail_at_simulator(placed)
-    handled: list[Callable[[], Any]] = [partial(gateway_events.handle, hear(data).id) for _ in range(4)]
+    handled = [partial(gateway_events.handle, hear(data).id) for _ in range(4)]
     looked_up = partial(gateway_bookings.look_up, payment_of(placed))
     outcomes = race([*handled, *[reconcile] * 2, *[looked_up] * 2])
     assert [one for one in outcomes if isinstance(one, BaseException)] == []

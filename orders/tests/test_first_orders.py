@@ -2,7 +2,6 @@
 
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import pytest
 
@@ -26,12 +25,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=1_000, price=5_000)
+    return ProductFactory(on_hand=1_000, price=5_000)
 
 
 def first_order_code(account_id: int) -> str:
     """The code of a coupon that the account has of a new campaign for first orders."""
-    campaign: Campaign = CampaignFactory.create(first_order_only=True)
+    campaign: Campaign = CampaignFactory(first_order_only=True)
     return issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code
 
 
@@ -142,7 +141,7 @@ def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch, unl
     read = first_orders.read
     monkeypatch.setattr(first_orders, "write", lambda uses: None)
 
-    def read_before_the_other_writes(account_ids: Any) -> Any:
+    def read_before_the_other_writes(account_ids):
         found = read(account_ids)
         if account_ids and requests:
             race([partial(decisions.place_one, requests.pop(), is_locked=False)])

@@ -1,6 +1,6 @@
 """Refunds and disputes that begin at the gateway are booked: once, in any order, however they are learned."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -80,7 +80,7 @@ def race_without_errors(racers: Sequence[Callable[[], Any]]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _books_agree_in_the_end(own_gateway: Simulator) -> Iterator[None]:
+def _books_agree_in_the_end(own_gateway: Simulator):
     yield
     assert_books_agree()
 
@@ -191,10 +191,10 @@ def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up():
     placed = sell()
     product = Product.objects.get()
 
-    def refund_here() -> None:
+    def refund_here():
         buying.refunded(placed.order.id, {product: 1})
 
-    def refund_there() -> None:
+    def refund_there():
         give_back(placed, 300)
         handle(placed)
 
@@ -545,7 +545,7 @@ def test_an_announced_dispute_that_the_gateway_does_not_show_is_on_the_time_line
 def test_a_top_up_that_is_given_back_takes_the_points_that_are_left(spent, left):
     payment = buying.top_up(buying.account(points=100).id, 1_000)
     if spent:
-        product = ProductFactory.create(on_hand=1, price=spent)
+        product = ProductFactory(on_hand=1, price=spent)
         buying.advance(buying.place(payment.account_id, {product: 1}, points=spent, token=""))
     increases = Increases("firstcome_points_total")
     on_its_page("/refunds", charge=payment.charge_reference, amount=300)

@@ -1,6 +1,5 @@
 """Events of gateways make sagas query the gateway; the content of an event is never trusted."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from payments.tests.own_gateway import SimulatorBut, change_book, nobody_there, 
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.factories import reloaded, set_columns
+from shop.tests.instants import from_now
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import another_connection, ask, holding
 from shop.tests.servers import waiting_for_locks
@@ -85,7 +85,7 @@ def test_an_event_that_arrives_while_the_saga_is_advanced_is_retried_afterwards(
     """The running executor may have queried the gateway before the charge was settled."""
     placed = order("tok_ok")
     sagas = Saga.objects.filter(id=placed.started.saga.id)
-    sagas.update(lease_token="another executor", leased_until=timezone.now() + timedelta(minutes=1))
+    sagas.update(lease_token="another executor", leased_until=from_now(minutes=1))
     event = events.take(key=payment_of(placed).charge_key)
     assert not gateway_events.handle(event.id)
     waiting = webhooks.get_unhandled(event.id)
@@ -133,7 +133,7 @@ def test_a_late_refund_whose_worker_crashed_is_recorded_by_the_next(late, monkey
     class Deadly(SimulatorBut):
         """A crash of the caller before the reply to a refund."""
 
-        def refund(self, **asked: Any) -> None:
+        def refund(self, **asked):
             assert simulator.refund(**asked).status == "succeeded"
             raise Killed
 
@@ -229,7 +229,7 @@ def test_events_in_any_order_have_one_outcome(token, settings):
     @example(moves=MOVES)
     @example(moves=MOVES[::-1])
     @given(moves=some.permutations(MOVES))
-    def happen(moves: list[str]) -> None:
+    def happen(moves):
         placed = order(token)
         payment = payment_of(placed)
         succeeded = events.body_of(key=payment.charge_key)
@@ -291,7 +291,7 @@ def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_res
     simulator.refund(key=f"orphan-{reference}-0-500", charge_reference="ch_unknown", amount=500)
     on_its_page("/refunds", charge=reference, amount=200)
     opened = on_its_page("/disputes", charge=reference, amount=150)
-    parts: list[dict[str, int]] = []
+    parts = []
     for type, before in (("charge.refunded", 200), ("charge.disputed", 0), ("dispute.closed", 350)):
         parts += [{"amount": 150, "refunded_before_amount": before}] if before else []
         if type == "dispute.closed":

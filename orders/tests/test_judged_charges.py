@@ -26,7 +26,7 @@ AMOUNT = 500
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=5, price=AMOUNT)
+    return ProductFactory(on_hand=5, price=AMOUNT)
 
 
 def in_doubt(product: Product) -> PlacedOrder:

@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +29,7 @@ from shop.errors import FirstcomeError, Rejected
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import set_columns
+from shop.tests.instants import ago
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -149,7 +149,7 @@ def test_while_the_first_card_is_in_doubt_or_asks_its_owner_a_second_one_is_refu
 
 def test_a_decline_after_the_order_s_time_leaves_it_expired_and_the_sweep_releases_it():
     placed = owners.order("tok_declined", keep_on_decline=True)
-    buying.change_order(placed.order, expires_at=clock.now() - timedelta(seconds=1))
+    buying.change_order(placed.order, expires_at=ago(seconds=1))
     assert cancellation.expire_due() == 0, "it is being paid"
     assert buying.advance(placed).status == "awaiting_payment"
     assert refusal(placed.order.id).code == "order_not_payable"
@@ -190,7 +190,7 @@ def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constra
     order = buying.order_now(placed)
     both_looked = threading.Barrier(2, timeout=10)
 
-    def insert() -> str:
+    def insert():
         with transaction.atomic():
             is_free = not order.payments.exclude(status="failed").exists()
             both_looked.wait()
@@ -233,7 +233,7 @@ def test_a_failed_payment_frees_its_order_and_a_reversed_one_does_not():
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=10, price=5_000)
+    return ProductFactory(on_hand=10, price=5_000)
 
 
 def buy(api: Api, product: Product, key: str = "a key", **more: Any) -> Any:

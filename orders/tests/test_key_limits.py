@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _four_declines_of_a_key(settings: LazySettings) -> None:
+def _four_declines_of_a_key(settings: LazySettings):
     settings.RATE_ORDERS = settings.RATE_PAYMENTS = settings.RATE_TOP_UPS = settings.RATE_API_KEYS = None
     settings.RATE_DECLINES = Rate(3, 60)
     settings.RATE_DECLINES_PER_KEY = Rate(4, 60)
@@ -58,7 +58,7 @@ def test_a_key_that_tries_cards_for_account_after_account_is_refused_and_locks_n
         settle()
     waiting = buying.place(accounts[2].id, {product: 1}).order
 
-    def pay() -> Any:
+    def pay():
         body = {"order": str(waiting.id), "token": "tok_ok"}
         return KeyApi(secret, account=accounts[2]).post("/payments", body, key="pay")
 

@@ -2,12 +2,10 @@
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
@@ -18,6 +16,7 @@ from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from shop.errors import Rejected
 from shop.tests.clients import client_of, problem_of
+from shop.tests.instants import ago
 from shop.tests.racing import race
 from shop.tests.second_connection import holding
 from shop.tests.statements import captured_statements
@@ -28,11 +27,11 @@ LOCK = "SELECT id FROM orders_order WHERE id = %s FOR UPDATE"
 
 def lapse() -> None:
     """Let the time to pay of all orders pass."""
-    Order.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    Order.objects.update(expires_at=ago(seconds=1))
 
 
 def of_stock(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
-    product = ProductFactory.create(on_hand=3)
+    product = ProductFactory(on_hand=3)
     placed = buying.place_for_newcomer(product, 2)
     return placed, partial(buying.place, buying.account().id, {product: 3})
 
@@ -45,7 +44,7 @@ def of_a_coupon(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
 
 def of_a_shared_code(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     product, buyer = buying.product_and_buyer(on_hand=9, price=5_000)
-    CampaignFactory.create(code_source="shared", shared_code="WINTER")
+    CampaignFactory(code_source="shared", shared_code="WINTER")
     place = partial(buying.place, buyer.id, {product: 1}, coupon="WINTER")
     return place(), place
 
@@ -53,7 +52,7 @@ def of_a_shared_code(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrd
 def of_the_first_order(settings: Any) -> tuple[PlacedOrder, Callable[[], PlacedOrder]]:
     product, buyer = buying.product_and_buyer(on_hand=9, price=5_000)
     coupon = buying.coupon_of(buyer.id, first_order_only=True)
-    placed = buying.place(buyer.id, {ProductFactory.create(on_hand=1): 1})
+    placed = buying.place(buyer.id, {ProductFactory(on_hand=1): 1})
     return placed, partial(buying.place, buyer.id, {product: 1}, coupon=coupon.code)
 
 
@@ -117,7 +116,7 @@ def test_a_refusal_for_a_lapsed_order_that_is_locked_waits_for_no_lock_and_passe
 
 
 def test_the_refusal_of_a_call_has_its_retry_after():
-    product = ProductFactory.create(on_hand=1)
+    product = ProductFactory(on_hand=1)
     first = buying.place_for_newcomer(product)
     lapse()
     api = client_of(buying.account())
@@ -131,7 +130,7 @@ def test_the_refusal_of_a_call_has_its_retry_after():
 @pytest.mark.parametrize("strategy", LOCKING, indirect=True)
 def test_40_orders_at_once_share_what_lapsed_orders_held_and_no_unit_is_released_twice(strategy, settings):
     settings.OPTIMISTIC_RETRIES = 500
-    product = ProductFactory.create(on_hand=7)
+    product = ProductFactory(on_hand=7)
     for _ in range(7):
         buying.place_for_newcomer(product)
     lapse()
@@ -163,7 +162,7 @@ def test_an_order_that_is_refused_ends_no_order_that_may_still_be_paid():
 
 
 def test_a_sold_out_product_that_no_order_holds_is_refused_without_looking_for_lapsed_orders():
-    sold_out, held = (ProductFactory.create(on_hand=units) for units in (0, 1))
+    sold_out, held = (ProductFactory(on_hand=units) for units in (0, 1))
     buying.place_for_newcomer(held)
     for product, looks in ((sold_out, 0), (held, 1)):
         request = buying.request_of_newcomer(product)

@@ -30,6 +30,7 @@ from shop.models import IdempotencyKey
 from shop.tests.clients import client_of, problem_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, holding
+from shop.tests.second_process import starts_another_process
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background
 
@@ -37,7 +38,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _patience(settings: LazySettings) -> None:
+def _patience(settings: LazySettings):
     """Raises the retries: all of these races compete for one row, where `optimistic` retries often."""
     settings.OPTIMISTIC_RETRIES = 500
 
@@ -154,7 +155,7 @@ def test_all_strategies_at_once_hold_one_account_to_the_limit(settings):
     assert kinds(race(calls)) == {"PlacedOrder": 5, "purchase_limit_reached": 35}
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_two_processes_sell_one_account_no_more_than_its_limit():
     found = {}
     with two_sellers() as sellers:
@@ -188,8 +189,8 @@ def test_a_repeat_at_the_limit_gets_the_recorded_answer(strategy):
 
 def test_what_operators_see_is_the_count_by_which_the_next_order_is_decided(unlawful):
     """Unpaid units of all products, and all units of limited ones."""
-    tea = ProductFactory.create(sku="TEA", on_hand=50, limit_per_account=9)
-    cup, buyer = ProductFactory.create(sku="CUP", on_hand=50), buying.account()
+    tea = ProductFactory(sku="TEA", on_hand=50, limit_per_account=9)
+    cup, buyer = ProductFactory(sku="CUP", on_hand=50), buying.account()
     paid = buying.place(buyer.id, {tea: 4, cup: 4}).order
     buying.change_order(paid, status="paid", paid_at=paid.placed_at)
     OrderLine.objects.filter(order=paid.id, product=tea).update(refunded_quantity=1)
@@ -206,7 +207,7 @@ def test_what_operators_see_is_the_count_by_which_the_next_order_is_decided(unla
 
 
 def test_more_orders_or_products_than_are_read_are_said_to_be_more(monkeypatch):
-    tea, cup = (ProductFactory.create(sku=sku, on_hand=50) for sku in ("TEA", "CUP"))
+    tea, cup = (ProductFactory(sku=sku, on_hand=50) for sku in ("TEA", "CUP"))
     buyer = buying.account()
     for _ in range(3):
         buying.place(buyer.id, {tea: 1, cup: 2})
@@ -229,7 +230,7 @@ def _reads_of(work: Callable[[], Any]) -> int:
 
 
 def test_an_account_with_thousands_of_orders_costs_its_neighbours_no_look_at_each(unlawful):
-    limited, others = ProductFactory.create(on_hand=50, limit_per_account=9), ProductFactory.create()
+    limited, others = ProductFactory(on_hand=50, limit_per_account=9), ProductFactory()
     buyer, neighbour = buying.account(), buying.account()
     for one in (buyer, neighbour):
         buying.place(one.id, {limited: 2})
@@ -246,7 +247,7 @@ def test_an_account_with_thousands_of_orders_costs_its_neighbours_no_look_at_eac
     line = {"product": others, "sku": "x", "name": "x", "quantity": 1, "unit_price": 1, "line_amount": 1}
     OrderLine.objects.bulk_create(OrderLine(order=copy, **line) for copy in copies)
     purchases = [(one.id, (Line(limited.pk, 1),)) for one in (buyer, neighbour)]
-    found: list[limits.Holdings] = []
+    found = []
     stock = reservations.read([limited.pk])
 
     reads = _reads_of(lambda: found.append(limits.read_holdings(purchases, stock)))
@@ -256,7 +257,7 @@ def test_an_account_with_thousands_of_orders_costs_its_neighbours_no_look_at_eac
 
 
 def test_paid_orders_of_long_ago_are_read_only_where_a_product_has_a_limit():
-    free, limited = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9, limit_per_account=2)
+    free, limited = ProductFactory(on_hand=9), ProductFactory(on_hand=9, limit_per_account=2)
     buyer = buying.account()
     for product, is_read in ((free, False), (limited, True)):
         with captured_statements() as captured:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db import IntegrityError
@@ -110,7 +109,7 @@ def test_a_product_that_others_lock_again_and_again_does_not_wait_for_a_locked_o
     locked, hot = products(2) if is_first else reversed(products(2))
     over = threading.Event()
 
-    def take_again_and_again() -> None:
+    def take_again_and_again():
         while not over.is_set():
             with holding(LOCK, hot.pk):
                 over.wait(0.02)
@@ -188,9 +187,9 @@ def test_an_order_that_is_put_aside_in_a_half_of_a_batch_is_decided_before_one_i
     wanted, *others, faulty = products(5, on_hand=1)
     decide = BATCHER._decide
     hold = holding(LOCK, wanted.pk)
-    batches: list[list[int]] = []
+    batches = []
 
-    def lock_between(requests: Sequence[Any]) -> Sequence[Any]:
+    def lock_between(requests):
         batches.append([request.lines[0].product_id for request in requests])
         if faulty.pk in batches[-1]:
             raise IntegrityError("made up")

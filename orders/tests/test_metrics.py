@@ -1,13 +1,11 @@
 """The counters and gauges of business: each says what the rows say, whatever happens on the way."""
 
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 
 import pytest
 from django.core.management import call_command
 from django.db import transaction
-from django.utils import timezone
 
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_audit import without_constraint
@@ -23,6 +21,7 @@ from payments.tests.own_gateway import nobody_there
 from shop.tests import samples
 from shop.tests.clients import client_of
 from shop.tests.factories import set_columns
+from shop.tests.instants import ago
 from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,7 +57,7 @@ def test_a_payment_that_is_refused_before_the_charge_has_failed(product):
     """The points were spent on another order since it was placed."""
     increases = counting()
     buyer = buying.account(points=PRICE)
-    second = ProductFactory.create(on_hand=5, price=2 * PRICE)
+    second = ProductFactory(on_hand=5, price=2 * PRICE)
     first = buying.place(buyer.id, {second: 1}, points=PRICE, token="tok_ok")
     buying.advance(buying.place(buyer.id, {product: 1}, points=PRICE, token=""))
     buying.advance(first)
@@ -76,7 +75,7 @@ def test_an_order_whose_transaction_is_rolled_back_is_not_counted(product):
 
 
 def test_a_refusal_is_counted_for_each_product_that_it_names(product):
-    other = ProductFactory.create(on_hand=1)
+    other = ProductFactory(on_hand=1)
     api = client_of(buying.account())
     increases = Increases("firstcome_product_refusals_total")
 
@@ -116,8 +115,7 @@ def test_the_last_paid_order_has_an_age_and_placed_ones_change_nothing(product):
     assert exposed("firstcome_orders_paid_age_seconds") == {"firstcome_orders_paid_age_seconds": float("inf")}
     paid = buying.place_for_newcomer(product, token="tok_ok")
     buying.advance(paid)
-    ago = timezone.now() - timedelta(seconds=60)
-    buying.change_order(paid.order, paid_at=ago)
+    buying.change_order(paid.order, paid_at=ago(seconds=60))
     buying.place_for_newcomer(product, token="tok_ok")
     assert 60 <= state.paid_age_seconds() < 90
 
@@ -128,7 +126,7 @@ def test_a_payment_in_doubt_is_counted_with_its_age_until_it_is_settled(product,
         for _ in range(2):
             buying.advance(buying.place_for_newcomer(product, token="tok_ok"))
     oldest = Payment.objects.order_by("id").first()
-    set_columns(oldest, created_at=timezone.now() - timedelta(seconds=90))
+    set_columns(oldest, created_at=ago(seconds=90))
 
     shown = exposed(state.IN_DOUBT, state.IN_DOUBT_OLDEST)
     assert shown[state.IN_DOUBT] == 2
@@ -148,15 +146,15 @@ def test_unfinished_sagas_and_how_long_the_first_is_due(product):
     buying.place_for_newcomer(product, token="tok_ok")
     assert status.count_unfinished()["purchase"] == 1
     assert 0 < status.oldest_due_seconds() < 5, "it is due from its commit on"
-    ago = timezone.now() - timedelta(seconds=60)
-    Saga.objects.update(next_attempt_at=ago, created_at=ago)
+    due_at = ago(seconds=60)
+    Saga.objects.update(next_attempt_at=due_at, created_at=due_at)
     assert 60 <= status.oldest_due_seconds() < 90
     buying.settle_everything()
     assert (status.count_unfinished()["purchase"], status.oldest_due_seconds()) == (0, 0.0)
 
 
 def test_products_being_sold_have_what_is_available_and_reserved(product):
-    ProductFactory.create(on_hand=7)
+    ProductFactory(on_hand=7)
     buying.place_for_newcomer(product, 3)
     assert exposed(state.AVAILABLE, state.RESERVED) == {
         f'firstcome_stock_available{{product="{product.id}"}}': 97,
@@ -169,7 +167,7 @@ def test_products_being_sold_have_what_is_available_and_reserved(product):
 
 @pytest.mark.parametrize(("reserved", "broken"), [(0, 0), (100, 0), (101, 1), (-1, 1)])
 def test_stock_that_can_not_be_is_counted(product, reserved, broken):
-    ProductFactory.create(on_hand=1)
+    ProductFactory(on_hand=1)
     mend = partial(Product.objects.update, reserved=0)
     with without_constraint(Product, "inventory_product_reserved_within_on_hand", mend):
         set_columns(product, reserved=reserved)
@@ -177,7 +175,7 @@ def test_stock_that_can_not_be_is_counted(product, reserved, broken):
 
 
 def test_discounts_of_orders_that_were_paid_within_a_day_are_summed_by_campaign(product):
-    first, second = CampaignFactory.create(discount_value=300), CampaignFactory.create(discount_value=50)
+    first, second = CampaignFactory(discount_value=300), CampaignFactory(discount_value=50)
     for campaign, card in ((first, "tok_ok"), (first, "tok_ok"), (second, "tok_ok"), (second, "")):
         buyer = buying.account()
         code = coupon_of(campaign, buyer).code
@@ -187,6 +185,6 @@ def test_discounts_of_orders_that_were_paid_within_a_day_are_summed_by_campaign(
     assert state.read_discounts() == {str(first.pk): 600, str(second.pk): 50}
     shown = exposed("firstcome_campaign_discounts_amount")
     assert shown[f'firstcome_campaign_discounts_amount{{campaign="{first.pk}"}}'] == 600
-    Order.objects.filter(discount_amount=300).update(paid_at=timezone.now() - timedelta(hours=25))
+    Order.objects.filter(discount_amount=300).update(paid_at=ago(hours=25))
     assert state.read_discounts() == {str(second.pk): 50}
     call_command("rebuild_product_days")

@@ -1,7 +1,6 @@
 """Operators' actions on sagas of real orders, with simulators; the laws are checked after each."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from django.db.models import F
@@ -19,7 +18,6 @@ from orders.tests.test_unknown_outcomes import cannot_cancel
 from payments import ledger
 from payments.gateways import gateway, simulator
 from payments.gateways.calls import request_json
-from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError, Rejected
@@ -137,7 +135,7 @@ def test_a_refund_on_which_the_gateway_works_keeps_its_key_when_its_undo_is_retr
     """It counted as failed, and the retry asked for another one by another key."""
     row, keys, refund = hanging.in_doubt(product), [], simulator.refund
 
-    def work_first(*, key: str, **wanted: Any) -> GatewayResult:
+    def work_first(*, key, **wanted):
         keys.append(key)
         made = refund(key=key, **wanted)
         return replace(made, status="pending") if len(keys) == 1 else made
@@ -234,7 +232,7 @@ def test_what_moved_after_the_gateway_was_asked_is_not_forced(product, monkeypat
     step = charging.STEP
     ask = step.look_up.ask
 
-    def moved_meanwhile(*asked: Any) -> Any:
+    def moved_meanwhile(*asked):
         said = ask(*asked)
         Payment.objects.filter(id=row.subject_id).update(card_amount=F("card_amount") + 1)
         return said

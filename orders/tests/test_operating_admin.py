@@ -117,7 +117,7 @@ def test_a_refusal_is_shown_and_changes_nothing_and_an_ended_saga_has_no_buttons
     assert reloaded(stuck).state == "stuck"
     set_columns(stuck, state="done", ended_at=timezone.now(), next_attempt_at=None)
     address = reverse("admin:orders_saga_change", args=[stuck.id])
-    page = signed_in(operator).get(address).content.decode()
+    page = signed_in(operator).get(address).text
     assert not any(button(stuck, name) in page for name in BUTTONS)
 
 
@@ -190,7 +190,7 @@ def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(stuc
         f"(approval {asked.pk}).\n"
     )
     assert (asked.asker_id, asked.asker_name) == (None, "ada")
-    same = AccountFactory.create(username="ada", is_staff=True)
+    same = AccountFactory(username="ada", is_staff=True)
     with pytest.raises(Rejected, match="You have asked for it yourself"):
         hanging.approve(asked, by=ActorContext(actor="staff", id=same.pk, name="ada"))
     assert hanging.approve(asked).status == "approved"

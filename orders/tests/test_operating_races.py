@@ -1,6 +1,5 @@
 """Operators concurrent with executors and each other: only one of them acts on a saga at a time."""
 
-from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -15,6 +14,7 @@ from payments.gateways import gateway
 from shop.approval_models import Approval
 from shop.models import JournalLine
 from shop.tests.factories import reloaded, set_columns
+from shop.tests.instants import from_now
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background, waiting_at
@@ -28,7 +28,7 @@ def test_an_operator_waits_for_the_end_of_a_lease(product, settings):
     settings.GATEWAY_TIMEOUT_SECONDS = 3
     row = hanging.started(product, "tok_slow")
 
-    def force() -> str:
+    def force():
         wait_until(lambda: bool(reloaded(row).lease_token))
         return buying.refusal_of(lambda: hanging.compensate(row)).code
 
@@ -39,7 +39,7 @@ def test_an_operator_waits_for_the_end_of_a_lease(product, settings):
 def test_an_action_is_refused_while_a_worker_keeps_the_lease(product, monkeypatch):
     row = hanging.started(product)
     monkeypatch.setattr(operator_actions, "WAIT_SECONDS", 0.3)
-    set_columns(row, lease_token="other", leased_until=timezone.now() + timedelta(seconds=60))
+    set_columns(row, lease_token="other", leased_until=from_now(seconds=60))
     refused = buying.refusal_of(lambda: hanging.retry(row))
     assert (refused.code, refused.retry_after) == ("unavailable", 5)
     assert hanging.refusal(hanging.retry, row) == "unavailable"

@@ -68,7 +68,7 @@ def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(produc
     buyers = [buying.account() for _ in range(12)]
     coupons = {buyer.id: buying.coupon_of(buyer.id).code for buyer in buyers}
 
-    def order(buyer: Any) -> Any:
+    def order(buyer):
         body = order_of(product, coupon=coupons[buyer.id])
         return client_of(buyer).post("/orders", body, key="a", **{"X-Request-ID": f"request-of-{buyer.id}"})
 
@@ -96,7 +96,7 @@ def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(produc
 
 def test_an_operators_actions_are_recorded_with_their_name(product):
     rights = ["payments.add_transfer", "inventory.add_stockmovement"]
-    operator = AccountFactory.create(is_staff=True, permissions=rights)
+    operator = AccountFactory(is_staff=True, permissions=rights)
     buyer, api = buying.account(), client_of(operator)
     grant = {"user": buyer.id, "amount": 700, "reason": "Sorry."}
     granted = api.post("/wallet/grants", grant, key="a", **{"X-Request-ID": "r-1"})

@@ -1,11 +1,13 @@
 """Order numbers: unique, short, not countable; found as people type them; given to older orders in steps."""
 
 import re
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 
 from orders import order_numbers, tasks
@@ -13,6 +15,7 @@ from orders.models import NumberState, Order
 from orders.tests.buying import order_of
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.second_connection import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = bytes(range(32))
@@ -31,7 +34,7 @@ def take(count: int) -> list[str]:
 @pytest.fixture
 def new_process(monkeypatch):
     """No number is left of what another test took."""
-    monkeypatch.setattr(order_numbers, "_blocks", order_numbers._Blocks())
+    monkeypatch.setattr(order_numbers, "_left", deque())
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ def test_a_block_of_a_transaction_that_fails_is_used_by_no_other():
         order_numbers.Numbers().next()
         raise RuntimeError
     assert not NumberState.objects.filter(next_value__gt=0).exists()
-    assert order_numbers._blocks.next() is None
+    assert not order_numbers._left
 
 
 @pytest.mark.usefixtures("new_process")
@@ -94,7 +97,7 @@ def test_threads_and_processes_that_take_numbers_at_once_get_different_ones(monk
     monkeypatch.setattr(order_numbers, "BLOCK", 7)
     first = take(1)
 
-    def take_some(_: int) -> list[str]:
+    def take_some(_):
         return [number for _ in range(10) for number in take(3)]
 
     with ThreadPoolExecutor(6) as threads:
@@ -109,19 +112,19 @@ def test_an_order_has_a_number_by_which_its_buyer_finds_it_however_it_is_typed(b
     assert re.fullmatch(r"[2346789CDFGHJKMPQRTVWXY]{8}", number)
     assert number != other["number"]
     for typed in (number, number.lower(), f"{number[:4]}-{number[4:]}", f" {number[:4]} {number[4:]} "):
-        assert [one["id"] for one in api.get(f"/orders?number={typed}").json()["results"]] == [placed["id"]]
+        assert [one["id"] for one in api.rows(f"/orders?number={typed}")] == [placed["id"]]
     for wrong in ("x", number[:7], f"{number}2", "0" * 8, "%25"):
-        assert api.get(f"/orders?number={wrong}").json()["results"] == []
-    assert client_of(AccountFactory.create()).get(f"/orders?number={number}").json()["results"] == []
-    staff = client_of(SuperuserFactory.create())
-    assert staff.get(f"/orders?number={number}").json()["results"][0]["id"] == placed["id"]
+        assert api.rows(f"/orders?number={wrong}") == []
+    assert client_of(AccountFactory()).rows(f"/orders?number={number}") == []
+    staff = client_of(SuperuserFactory())
+    assert staff.rows(f"/orders?number={number}")[0]["id"] == placed["id"]
 
 
 def test_orders_of_an_earlier_release_get_their_numbers_in_short_transactions(
     older_orders, buyer, monkeypatch, django_assert_num_queries
 ):
     api = client_of(buyer)
-    assert [one["number"] for one in api.get("/orders").json()["results"]] == [None] * 3
+    assert [one["number"] for one in api.rows("/orders")] == [None] * 3
     monkeypatch.setattr(order_numbers, "NUMBERED_AT_ONCE", 2)
     assert tasks.number() == 3
     numbers = {order.pk: order.number for order in Order.objects.all()}
@@ -136,6 +139,19 @@ def test_an_order_that_is_locked_is_numbered_by_the_next_turn(older_orders):
         Order.objects.select_for_update().get(pk=locked)
         assert other.submit(tasks.number).result(timeout=10) == 2
     assert tasks.number() == 1
+
+
+def test_each_step_reads_no_order_that_has_its_number(older_orders, monkeypatch):
+    [columns, *_] = Order.objects.values()
+    numbered = [columns | {"id": UUID(int=n), "number": str(n)} for n in range(1, 201)]
+    others = [columns | {"id": UUID(int=n)} for n in range(201, 401)]
+    Order.objects.bulk_create(Order(**one) for one in [*numbered, *others])
+    monkeypatch.setattr(order_numbers, "NUMBERED_AT_ONCE", 10)
+    ask(connection, "ANALYZE TABLE orders_order")
+    ask(connection, "FLUSH STATUS")
+    assert tasks.number() == 203
+    [[_, reads]] = ask(connection, "SHOW SESSION STATUS LIKE 'Handler_read_next'")
+    assert int(reads) < 1_000
 
 
 @pytest.mark.usefixtures("new_process")

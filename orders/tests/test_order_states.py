@@ -53,7 +53,7 @@ def test_an_order_changes_status_only_as_the_table_allows(unlawful):
 
 
 def test_the_table_is_the_contract():
-    drawn: dict[str, set[str]] = {status: set() for status in ALL}
+    drawn = {status: set() for status in ALL}
     for line in CONTRACT.split("\n"):
         for source, target in itertools.pairwise(line.split(" → ")):
             drawn[source].add(target)
@@ -82,7 +82,7 @@ def advance(placed: PlacedOrder) -> str:
 
 
 def refund(placed: PlacedOrder) -> str:
-    staff = client_of(SuperuserFactory.create())
+    staff = client_of(SuperuserFactory())
     return refusal(staff.post(f"/orders/{placed.order.id}/refunds", {"reason": "they asked"}, key="refund"))
 
 
@@ -99,7 +99,7 @@ def refusal(answer: Any) -> str:
 
 
 def started(token: str | None = None) -> PlacedOrder:
-    return buying.place_for_newcomer(ProductFactory.create(on_hand=1), token=token)
+    return buying.place_for_newcomer(ProductFactory(on_hand=1), token=token)
 
 
 def paid() -> PlacedOrder:

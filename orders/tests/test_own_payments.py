@@ -3,10 +3,7 @@
 What it doesn't finish, or has no place for, is the workers', by the path of recovery.
 """
 
-import asyncio
-import json
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -35,8 +32,9 @@ from shop.db import bulk_sql
 from shop.idempotency import recorded_answers
 from shop.operations import dispatch
 from shop.redis import completion_notifications
-from shop.tests.asgi_client import Answer, send_request
+from shop.tests.asgi_client import Answer, send_request_blocking
 from shop.tests.factories import AccountFactory
+from shop.tests.instants import ago
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 
@@ -46,7 +44,7 @@ POINT = "new sagas committed"
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=100, price=500)
+    return ProductFactory(on_hand=100, price=500)
 
 
 @pytest.fixture
@@ -59,7 +57,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> stepping.SteppedExecutor:
 
 
 @pytest.fixture
-def own_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
+def own_threads(monkeypatch: pytest.MonkeyPatch):
     """The same with its threads."""
     executor = Executor(pools=ThreadPools(POOL_SIZES))
     executor.new_places = 4
@@ -316,25 +314,26 @@ def test_a_web_process_shows_no_live_worker(own, product):
     own._token = f"{OF_WEB}1"
     for _ in range(5):
         place(product)
-    Saga.objects.filter(lease_token="").update(created_at=clock.now() - timedelta(seconds=5))
+    Saga.objects.filter(lease_token="").update(created_at=ago(seconds=5))
     assert status.oldest_waiting_seconds() == 0
     Saga.objects.filter(lease_token=own._token).update(lease_token="1")
     assert status.oldest_waiting_seconds() >= 5
     buying.settle_everything()
 
 
-async def post(access: str, product: Product, wait: int) -> Answer:
+def answer_to(product: Product, wait: int) -> Answer:
+    """The answer to a new buyer's order, which waits for so many seconds."""
     headers = {"Idempotency-Key": "a", "Prefer": f"wait={wait}"}
-    body = buying.order_of(product, "tok_ok")
-    return await send_request("POST", "/api/v1/orders", body, access=access, headers=headers)
+    access, body = tokens.create_access_token(AccountFactory()), buying.order_of(product, "tok_ok")
+    return send_request_blocking("POST", "/api/v1/orders", body, access=access, headers=headers)
 
 
 def test_a_buyer_who_waits_is_told_by_the_process_itself(own_threads, product, told, monkeypatch):
     """Without a worker, and without the notifications of other processes."""
     monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 60.0)
     monkeypatch.setattr(completion_notifications.redis_client, "attempt", lambda *_, otherwise: otherwise)
-    answer = asyncio.run(post(tokens.create_access_token(AccountFactory.create()), product, 20))
-    assert (answer.status, json.loads(answer.body)["status"]) == (201, "paid")
+    answer = answer_to(product, 20)
+    assert (answer.status, answer.json()["status"]) == (201, "paid")
     assert told == []
 
 
@@ -344,19 +343,19 @@ def test_a_payment_that_is_over_before_its_request_waits_is_answered_at_once(own
     monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 60.0)
     begin = own._begin
 
-    def begin_and_finish(sagas: Any) -> None:
+    def begin_and_finish(sagas):
         begin(sagas)
         step_all(own)
 
     monkeypatch.setattr(own, "_begin", begin_and_finish)
-    answer = asyncio.run(post(tokens.create_access_token(AccountFactory.create()), product, 20))
-    assert (answer.status, json.loads(answer.body)["status"]) == (201, "paid")
+    answer = answer_to(product, 20)
+    assert (answer.status, answer.json()["status"]) == (201, "paid")
 
 
 @pytest.mark.parametrize("places", [0, 1])
 def test_a_worker_is_told_of_what_this_process_does_not_advance(own, product, told, places):
     own.new_places = places
-    answer = asyncio.run(post(tokens.create_access_token(AccountFactory.create()), product, 0))
+    answer = answer_to(product, 0)
     assert answer.status == 202
     assert len(told) == 1 - places
     step_all(own)

@@ -43,8 +43,8 @@ def order(api: Any, product: Any, **more: Any) -> tuple[int, str]:
 
 
 def test_an_order_refuses_a_coupon_of_a_campaign_that_its_buyer_made_or_changed_within_30_days():
-    clerk, colleague = SuperuserFactory.create(), SuperuserFactory.create()
-    product = ProductFactory.create(on_hand=9)
+    clerk, colleague = SuperuserFactory(), SuperuserFactory()
+    product = ProductFactory(on_hand=9)
     campaign_of(clerk, "CLERKS-OWN")
     theirs = campaign_of(colleague, "COLLEAGUES")
     api = client_of(clerk)
@@ -52,7 +52,7 @@ def test_an_order_refuses_a_coupon_of_a_campaign_that_its_buyer_made_or_changed_
     assert order(api, product, coupon="CLERKS-OWN") == (403, "own_account")
     assert Order.objects.count() == 0
     assert order(api, product, coupon="COLLEAGUES") == (201, "")
-    helper = SuperuserFactory.create()
+    helper = SuperuserFactory()
     with acting(helper):
         campaigns.change(campaign_id=theirs.pk, quantity=6)
     with acting(colleague):
@@ -66,8 +66,8 @@ def test_an_order_refuses_a_coupon_of_a_campaign_that_its_buyer_made_or_changed_
 @pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "optimistic"])
 def test_an_order_refuses_a_price_that_its_buyer_set_within_a_day(settings, strategy):
     settings.INVENTORY_STRATEGY = strategy
-    clerk = SuperuserFactory.create()
-    cheap, renamed = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9)
+    clerk = SuperuserFactory()
+    cheap, renamed = ProductFactory(on_hand=9), ProductFactory(on_hand=9)
     with acting(clerk):
         products.change(product_id=cheap.pk, price=1)
         products.change(product_id=renamed.pk, name="Another name")
@@ -80,7 +80,7 @@ def test_an_order_refuses_a_price_that_its_buyer_set_within_a_day(settings, stra
 
 
 def test_an_api_key_that_acts_for_the_account_is_no_way_round():
-    clerk, product = SuperuserFactory.create(), ProductFactory.create(on_hand=9)
+    clerk, product = SuperuserFactory(), ProductFactory(on_hand=9)
     with acting(clerk):
         products.change(product_id=product.pk, price=1)
     secret = api_keys.make("orders:write", "act").secret
@@ -88,7 +88,7 @@ def test_an_api_key_that_acts_for_the_account_is_no_way_round():
 
 
 def test_orders_of_staff_are_counted_and_refused_ones_and_those_of_customers_are_not():
-    clerk, product = SuperuserFactory.create(), ProductFactory.create(on_hand=2)
+    clerk, product = SuperuserFactory(), ProductFactory(on_hand=2)
     increases = Increases("firstcome_staff_orders_total")
     assert order(client_of(clerk), product) == (201, "")
     assert order(client_of(buying.account()), product) == (201, "")

@@ -12,7 +12,6 @@ from django.utils import timezone
 from inventory import products as pausing, reservations
 from inventory.mirror import mirror
 from inventory.models import Product
-from inventory.stock import Stock
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation
 from orders.models import Order
@@ -29,7 +28,7 @@ from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests.clients import client_of, problem_of
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process, read_line, send
+from shop.tests.second_process import another_process, read_line, send, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS = 12
@@ -57,16 +56,16 @@ while line := sys.stdin.readline():
 
 
 @pytest.fixture(autouse=True)
-def _many_open_orders(settings: LazySettings) -> None:
+def _many_open_orders(settings: LazySettings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
 
 
 def pause(product: Product) -> Product:
-    return pausing.pause(product_id=product.pk, reason="The price is wrong.")
+    return pausing.set_paused(product_id=product.pk, is_paused=True, reason="The price is wrong.")
 
 
 def resume(product: Product) -> Product:
-    return pausing.resume(product_id=product.pk, reason="The price is right.")
+    return pausing.set_paused(product_id=product.pk, is_paused=False, reason="The price is right.")
 
 
 def buy(product: Product) -> Any:
@@ -75,7 +74,7 @@ def buy(product: Product) -> Any:
 
 @buying.by_two_strategies
 def test_an_order_of_a_paused_product_is_409_names_it_and_leaves_nothing(strategy):
-    paused, plenty, short = (ProductFactory.create(on_hand=count) for count in (9, 9, 0))
+    paused, plenty, short = (ProductFactory(on_hand=count) for count in (9, 9, 0))
     api = client_of(buying.account())
     pause(paused)
     body = {"items": [{"product": one.id, "quantity": 1} for one in (plenty, paused, short)]}
@@ -94,7 +93,7 @@ def test_an_order_of_a_paused_product_is_409_names_it_and_leaves_nothing(strateg
 
 @buying.by_two_strategies
 def test_a_paused_product_that_is_sold_out_is_paused_and_one_that_is_inactive_is_not_found(strategy):
-    inactive, product = ProductFactory.create(on_hand=9, is_active=False), ProductFactory.create(on_hand=1)
+    inactive, product = ProductFactory(on_hand=9, is_active=False), ProductFactory(on_hand=1)
     buy(product)
     assert refusal_of(partial(buy, product)).code == "insufficient_stock"
     for one in (inactive, product):
@@ -120,7 +119,7 @@ def test_a_repeat_under_the_key_gets_the_recorded_order(strategy):
 
 @buying.by_two_strategies
 def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy):
-    product = ProductFactory.create(on_hand=9, price=500)
+    product = ProductFactory(on_hand=9, price=500)
     paid_later, cancelled, expired = (buying.account() for _ in range(3))
     orders = {one: buying.place(one.id, {product: 1}).order.id for one in (paid_later, cancelled, expired)}
     at_once = buying.place_for_newcomer(product, token="tok_ok")
@@ -145,11 +144,11 @@ def requests_of(product: Product) -> list[OrderRequest]:
 
 def pausing_its_sale(product: Product) -> Callable[[], Any]:
     sale = factories.create_sale(product, admission="open")
-    return partial(terms.pause, sale_id=sale.pk, reason="The price is wrong.")
+    return partial(terms.set_paused, sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
 
 
 # What ends the orders of a product, once it is prepared, by the code that refuses them from then on.
-ENDS: dict[str, Callable[[Product], Callable[[], Any]]] = {
+ENDS = {
     "product_paused": lambda product: partial(pause, product),
     "sale_paused": pausing_its_sale,
     "sale_not_open": lambda product: partial(factories.create_sale, product, opens_in=600),
@@ -158,7 +157,7 @@ ENDS: dict[str, Callable[[Product], Callable[[], Any]]] = {
 
 @pytest.mark.parametrize("code", ["product_paused", "sale_paused"])
 def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy, code):
-    product = ProductFactory.create(on_hand=1_000)
+    product = ProductFactory(on_hand=1_000)
     end = ENDS[code](product)
 
     outcomes = behind_a_pause(end, product, [partial(checkout.place, one) for one in requests_of(product)])
@@ -169,16 +168,16 @@ def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy, code)
 
 def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
     """The twin: all orders ask before the pause commits, and are written after it."""
-    product = ProductFactory.create(on_hand=1_000)
+    product = ProductFactory(on_hand=1_000)
     lock = reservations.lock
 
-    def lock_and_ask_no_more(product_ids: Any) -> dict[int, Stock]:
+    def lock_and_ask_no_more(product_ids):
         stock = lock(product_ids)
         for one in stock.values():
             one.paused_at = None
         return stock
 
-    def ask_then_lock(order_request: OrderRequest) -> Any:
+    def ask_then_lock(order_request):
         reservations.check_sold(reservations.read([product.pk]), order_request.lines)
         return transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)[0]
 
@@ -194,10 +193,10 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
 @pytest.mark.parametrize("code", ENDS)
 def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy, code):
     """Threads place one order after the other; what is committed when the pause returns is all there is."""
-    product, buyers = ProductFactory.create(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
+    product, buyers = ProductFactory(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
     end = ENDS[code](product)
 
-    def end_soon() -> int:
+    def end_soon():
         wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
         end()
         return Order.objects.count()
@@ -211,7 +210,7 @@ def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy, 
     assert outcomes.keys() <= {"PlacedOrder", code, "conflict"}
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_two_processes_stop_at_a_pause():
     """By each strategy, for a product of its own."""
     environment = {"OPEN_ORDERS_PER_ACCOUNT": "100000", "OPEN_UNITS_PER_ACCOUNT": "100000"}
@@ -225,7 +224,7 @@ def test_two_processes_stop_at_a_pause():
 
 def orders_around_a_pause(strategy: str, processes: Sequence["Popen[str]"]) -> tuple[list[str], int]:
     """How the requests of each process ended, and how many orders were committed after the pause's answer."""
-    product = ProductFactory.create(on_hand=100_000)
+    product = ProductFactory(on_hand=100_000)
     accounts = [str(buying.account().id) for _ in range(8)]
     placed = Order.objects.filter(lines__product=product)
     for process, part in zip(processes, (accounts[:4], accounts[4:]), strict=True):
@@ -239,7 +238,7 @@ def orders_around_a_pause(strategy: str, processes: Sequence["Popen[str]"]) -> t
 
 @buying.by_two_strategies
 def test_a_pause_decides_while_redis_is_away_or_emptied(strategy, own_redis):
-    product = ProductFactory.create(on_hand=9)
+    product = ProductFactory(on_hand=9)
     buy(product)
     own_redis.kill()
     pause(product)
@@ -260,9 +259,9 @@ def test_a_pause_decides_while_redis_is_away_or_emptied(strategy, own_redis):
 
 def test_a_mirror_that_missed_the_pause_neither_sells_nor_refuses_after_its_end(settings):
     """The mirror shows the product as it was, before and after: it leaves the decision to the database."""
-    product = ProductFactory.create(on_hand=9)
+    product = ProductFactory(on_hand=9)
 
-    def change_unseen(change: Callable[[Product], Product]) -> None:
+    def change_unseen(change):
         settings.INVENTORY_STRATEGY = "redis_gate"
         mirror.rebuild()
         settings.INVENTORY_STRATEGY = "group_commit"

@@ -3,7 +3,6 @@ takes new payments; two simulators with two books.
 """
 
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from orders.payment import gateway_events, unreachable
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
 from orders.tests.owners import payment_of
-from payments import gateways, webhooks
+from payments import gateways, payment_states, webhooks
 from payments.gateways.configured import Books
 from payments.models import Payment
 from payments.reconciliation import reconciling
@@ -27,11 +26,12 @@ from payments.tests import events
 from payments.tests.own_gateway import change_book, nobody_there
 from scripts.stack import places, ports
 from scripts.tests import programs
-from scripts.tests.simulator import Simulator, everything, serving
+from scripts.tests.simulator import everything, serving
 from shop import starting
 from shop.errors import NotFound, SignatureInvalid
 from shop.tests.racing import race
 from shop.tests.samples import Increases
+from shop.tests.second_connection import holding
 from shop.tests.second_process import environment
 
 pytestmark = [
@@ -44,7 +44,7 @@ SECRET = "only for tests of b"
 
 
 @pytest.fixture(autouse=True)
-def other(settings: LazySettings, tmp_path: Path) -> Iterator[Simulator]:
+def other(settings: LazySettings, tmp_path: Path):
     """The gateway `b` with a book of its own. New payments are not at it until `PAYMENT_GATEWAY` says so."""
     with serving("gateway", tmp_path, "--latency-ms", "0") as simulator:
         settings.PAYMENT_GATEWAYS = settings.PAYMENT_GATEWAYS | {"b": "simulator"}
@@ -56,7 +56,7 @@ def other(settings: LazySettings, tmp_path: Path) -> Iterator[Simulator]:
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=100, price=PRICE)
+    return ProductFactory(on_hand=100, price=PRICE)
 
 
 def buy(product: Product, token: str = "tok_ok") -> PlacedOrder:
@@ -94,6 +94,13 @@ def test_a_payment_in_doubt_is_settled_where_it_was_charged_after_another_gatewa
     assert_books_agree()
 
 
+def assert_refundable(*orders: PlacedOrder) -> None:
+    """Each is refunded, and nothing is kept of it at either gateway."""
+    for placed in orders:
+        assert buying.refunded(placed.order.id).status == "succeeded"
+    assert {kept(placed) for placed in orders} == {(0, 0)}
+
+
 def test_an_order_that_was_paid_before_the_change_is_compared_and_refunded_where_it_was_paid(
     product, settings
 ):
@@ -102,11 +109,7 @@ def test_an_order_that_was_paid_before_the_change_is_compared_and_refunded_where
     new = buy(product)
     assert (kept(old), kept(new)) == ((PRICE, 0), (0, PRICE))
     assert_books_agree()
-
-    for placed in (old, new):
-        assert buying.refunded(placed.order.id).status == "succeeded"
-
-    assert {kept(placed) for placed in (old, new)} == {(0, 0)}
+    assert_refundable(old, new)
     assert set(Order.objects.values_list("status", flat=True)) == {"refunded"}
     assert_books_agree()
 
@@ -121,11 +124,7 @@ def test_a_gateway_named_as_its_kind_has_settings_of_its_own_too(product, settin
     settings.PAYMENT_GATEWAY = "acme"
     new = buy(product)
     assert (kept(old), kept(new)) == ((PRICE, 0), (0, PRICE))
-
-    for placed in (old, new):
-        assert buying.refunded(placed.order.id).status == "succeeded"
-
-    assert {kept(placed) for placed in (old, new)} == {(0, 0)}
+    assert_refundable(old, new)
     assert [payment_of(placed).gateway for placed in (old, new)] == ["simulator", "acme"]
 
 
@@ -185,7 +184,7 @@ def test_the_gateway_is_changed_in_the_middle_of_a_burst(product, settings, othe
     """What began before is settled there, in doubt or not; refunds go to both, no book has the other's."""
     before = [buy(product, token) for token in ("tok_ok", "tok_timeout_charged")]
 
-    def change() -> None:
+    def change():
         settings.PAYMENT_GATEWAY = "b"
 
     tokens = ["tok_ok", "tok_timeout_charged", "tok_flaky", "tok_declined"] * 5
@@ -310,6 +309,18 @@ def test_payments_of_the_release_before_are_at_the_gateway_of_the_update_for_goo
     assert_books_agree()
 
 
+def test_a_payment_that_is_locked_is_named_later_and_holds_up_no_other(product):
+    """Comparisons that overlap would wait for one another's payments, and all name the same ones."""
+    locked, _ = (payment_of(buy(product)) for _ in range(2))
+    Payment.objects.update(gateway="")
+    unnamed = Payment.objects.filter(gateway="")
+    with holding("SELECT id FROM payments_payment WHERE id = %s FOR UPDATE", locked.id.hex):
+        payment_states.name_gateways()
+        assert [*unnamed.values_list("id", flat=True)] == [locked.id]
+    payment_states.name_gateways()
+    assert not unnamed.exists()
+
+
 def left(settings: LazySettings) -> None:
     """Only `b` is configured from now on."""
     settings.PAYMENT_GATEWAY, settings.PAYMENT_GATEWAYS = "b", {"b": "simulator"}
@@ -325,7 +336,7 @@ def test_no_process_starts_while_a_payment_is_open_at_a_gateway_that_is_not_conf
 ):
     monkeypatch.setattr(starting, "PAUSE_SECONDS", 0)
     placed = buy(product, "tok_timeout_charged")
-    free = ProductFactory.create(on_hand=1, price=0)
+    free = ProductFactory(on_hand=1, price=0)
     buy(free, "")
     unreachable.refuse_to_start()
     before = settings.PAYMENT_GATEWAYS

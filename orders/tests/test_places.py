@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.conf import LazySettings
 from django.db import IntegrityError
 
 from inventory.models import Product
@@ -22,6 +21,7 @@ from sales import order_checks
 from sales.models import Sale, SaleEntry
 from sales.order_checks import AdmittedEntry
 from sales.tests import factories
+from sales.tests.factories import admitted
 from sales.waiting_room import admission, entries
 from sales.waiting_room.entries import CurrentEntry, Status
 from shop import clock
@@ -41,13 +41,6 @@ def product() -> Product:
 @pytest.fixture
 def sale(product: Product) -> Sale:
     return factories.create_sale(product)
-
-
-def admitted(sale: Sale, account_id: int) -> Any:
-    entry = factories.join(sale, account_id)
-    admission.advance(sale.pk)
-    assert factories.read(entry).status == "admitted"
-    return entry
 
 
 def buy(product: Product, account_id: int) -> Any:
@@ -150,7 +143,7 @@ def test_two_orders_of_an_account_that_holds_two_admitted_entries_are_one(sale, 
     other = admitted(sale, buyer)
     both = [AdmittedEntry(one.id, clock.now() + MINUTE) for one in (entry, other)]
 
-    def read(terms: Any, pairs: Any, *, is_locked: bool) -> None:
+    def read(terms, pairs, *, is_locked):
         terms.entries[sale.pk, buyer] = both.pop()
 
     usual = order_checks._read_entries
@@ -187,7 +180,7 @@ def test_a_place_that_the_release_before_did_not_hold_is_not_given_away(sale, pr
 
 @pytest.mark.usefixtures("unlawful")
 def test_the_migration_holds_the_places_of_open_and_paid_orders_one_for_each_account(
-    sale, product, settings: LazySettings, monkeypatch
+    sale, product, settings, monkeypatch
 ):
     places = importlib.import_module("sales.migrations.0003_places")
     monkeypatch.setattr(places, "ROWS", 2)

@@ -2,10 +2,11 @@
 
 import json
 import random
-from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from io import StringIO
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from payments.tests.own_gateway import on_its_page
 from shop import clock
 from shop.management import laws
 from shop.tests.factories import OrderFactory
+from shop.tests.instants import ago
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,17 +89,29 @@ def test_what_is_paid_and_refunded_counts_on_its_day_less_discounts():
         assert_rebuilt_alike()
 
 
-def test_a_refund_that_fails_goes_back_and_by_amount_is_refunded_again():
-    tea = ProductFactory.create(on_hand=9, price=500)
+def test_the_money_of_a_refund_that_fails_comes_back_and_its_units_stay_returned():
+    tea = ProductFactory(on_hand=9, price=500)
     placed = buying.place(buying.account(points=500).id, {tea: 2}, token="tok_ok", points=100)
     order, day = buying.advance(placed), clock.today().isoformat()
     buying.execute_refund(buying.refund(order.id))
     assert stored(tea) == {day: (2, 1_000, 2, 1_000)}
     fail_at_the_gateway(placed)
-    assert stored(tea) == {day: (2, 1_000, 0, 100)}
+    assert stored(tea) == {day: (2, 1_000, 2, 100)}
     assert_rebuilt_alike()
     buying.execute_refund(buying.refund(order.id))
     assert stored(tea) == {day: (2, 1_000, 2, 1_000)}
+    assert_rebuilt_alike()
+
+
+def test_what_a_refund_that_failed_owes_is_given_back_with_the_rest():
+    tea, pin = ProductFactory.create_batch(2, on_hand=9, price=500)
+    placed = buying.place(buying.account().id, {tea: 2, pin: 1}, token="tok_ok")
+    order, day = buying.advance(placed), clock.today().isoformat()
+    buying.execute_refund(buying.refund(order.id, {tea: 1}))
+    fail_at_the_gateway(placed)
+    buying.execute_refund(buying.refund(order.id))
+    # The money that is owed counts on all of the order's products, as a refund by amount does.
+    assert (stored(tea), stored(pin)) == ({day: (2, 1_000, 2, 833)}, {day: (1, 500, 1, 667)})
     assert_rebuilt_alike()
 
 
@@ -114,10 +128,10 @@ def test_a_refund_that_fails_goes_back_and_by_amount_is_refunded_again():
 )
 def test_a_day_begins_at_midnight_of_the_shops_time_zone(settings, zone, midnight):
     settings.SHOP_TIME_ZONE = zone
-    tea = ProductFactory.create(on_hand=9, price=500)
+    tea = ProductFactory(on_hand=9, price=500)
     for instant in (midnight - timedelta(seconds=1), midnight):
         order = sell(tea, token="tok_ok")
-        Order.objects.filter(id=order.id).update(paid_at=instant)
+        buying.change_order(order, paid_at=instant)
     ProductDay.objects.all().delete()
     last = clock.day_of(midnight)
     assert clock.day_bounds(last)[0] == clock.day_bounds(last - timedelta(days=1))[1] == midnight
@@ -138,9 +152,9 @@ def test_a_random_series_leaves_what_can_be_computed_again(seed, own_gateway):
     """Sales, refunds of items and of all, made here and at the gateway, failed ones, unpaid ends."""
     chance = random.Random(seed)
     products = ProductFactory.create_batch(3, on_hand=200, price=500)
-    paid: list[Any] = []
+    paid = []
 
-    def buy(token: str) -> None:
+    def buy(token):
         account = buying.account(points=300)
         lines = {product: chance.randint(1, 3) for product in chance.sample(products, chance.randint(1, 3))}
         coupon = buying.coupon_of(account.id, discount_value=77).code if chance.random() < 0.4 else ""
@@ -149,27 +163,27 @@ def test_a_random_series_leaves_what_can_be_computed_again(seed, own_gateway):
         if buying.advance(placed).status == "paid":
             paid.append(placed)
 
-    def expire() -> None:
+    def expire():
         order = buying.place(buying.account().id, {products[0]: 1}).order
-        Order.objects.filter(id=order.id).update(expires_at=clock.now())
+        buying.change_order(order, expires_at=clock.now())
 
-    def of_paid(work: Callable[[Any], Any]) -> None:
+    def of_paid(work):
         if paid:
             work(chance.choice(paid))
 
-    def refund(placed: Any) -> None:
-        order = Order.objects.get(id=placed.order.id)
+    def refund(placed):
+        order = buying.order_now(placed)
         left = [line for line in order.lines.all() if line.quantity > line.refunded_quantity]
         wanted = {line.product: 1 for line in left[:1]} if chance.random() < 0.6 else None
         if order.status == "paid" and left:
             buying.execute_refund(buying.refund(order.id, wanted))
 
-    def fail(placed: Any) -> None:
+    def fail(placed):
         if Refund.objects.filter(order=placed.order.id, source="staff", status="succeeded").exists():
             fail_at_the_gateway(placed)
 
-    def give_back_there(placed: Any) -> None:
-        order = Order.objects.get(id=placed.order.id)
+    def give_back_there(placed):
+        order = buying.order_now(placed)
         if order.status == "paid" and order.card_amount - order.refunded_amount > 40:
             on_its_page("/refunds", charge=payment_of(placed).charge_reference, amount=37)
             reconciling.reconcile(fix=Fix.OURS)
@@ -202,7 +216,7 @@ def test_sales_and_refunds_of_the_same_products_at_once_are_all_counted():
 
 def test_a_day_is_rebuilt_while_it_is_sold_on():
     """What is missing is added to the row as it is by then, so nothing that is sold meanwhile is lost."""
-    tea = ProductFactory.create(on_hand=200, price=500)
+    tea = ProductFactory(on_hand=200, price=500)
     for _ in range(3):
         sell(tea, token="tok_ok")
     ProductDay.objects.update(units_sold=40, refunded_amount=7)
@@ -212,22 +226,38 @@ def test_a_day_is_rebuilt_while_it_is_sold_on():
     assert stored(tea) == {clock.today().isoformat(): (11, 5_500, 0, 0)}
 
 
+def test_of_two_rebuilds_at_once_one_adds_what_is_missing(monkeypatch):
+    sell(tea := ProductFactory(on_hand=9, price=500), token="tok_ok")
+    ProductDay.objects.all().delete()
+    differences, both_have_read = product_days.differences, Barrier(2)
+
+    def read(day):
+        found = differences(day)
+        with suppress(BrokenBarrierError):
+            both_have_read.wait(timeout=1)
+        return found
+
+    monkeypatch.setattr(product_days, "differences", read)
+    assert sorted(race([partial(product_days.rebuild, clock.today())] * 2)) == [0, 1]
+    assert stored(tea) == {clock.today().isoformat(): (1, 500, 0, 0)}
+
+
 def test_a_settlement_that_is_rolled_back_is_not_counted():
-    tea = ProductFactory.create(on_hand=9, price=500)
+    tea = ProductFactory(on_hand=9, price=500)
     with pytest.raises(RuntimeError), transaction.atomic():
         reservations.reserve(stock := reservations.lock([tea.pk]), [Line(tea.pk, 1)])
         reservations.save(stock)
-        reservations.sell({OrderFactory.create().pk: [Line(tea.pk, 1, 500)]}, at=clock.now())
+        reservations.sell({OrderFactory().pk: [Line(tea.pk, 1, 500)]}, at=clock.now())
         assert stored(tea) == {clock.today().isoformat(): (1, 500, 0, 0)}
         raise RuntimeError
     assert stored(tea) == {}
 
 
-DAMAGE: dict[str, Callable[[], Any]] = {
+DAMAGE = {
     "units": lambda: ProductDay.objects.update(units_sold=2),
     "amounts": lambda: ProductDay.objects.update(refunded_amount=1),
     "a row too much": lambda: ProductDay.objects.create(
-        day=clock.today(), product=ProductFactory.create(), units_sold=1
+        day=clock.today(), product=ProductFactory(), units_sold=1
     ),
     "a row too few": lambda: ProductDay.objects.all().delete(),
 }
@@ -235,7 +265,7 @@ DAMAGE: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damage_breaks_l5_in_both_audits_until_it_is_rebuilt(damage):
-    sell(ProductFactory.create(on_hand=9, price=500), token="tok_ok")
+    sell(ProductFactory(on_hand=9, price=500), token="tok_ok")
     assert buying.broken_laws() == []
     damage()
     [broken] = buying.broken_laws()
@@ -248,10 +278,10 @@ def test_damage_breaks_l5_in_both_audits_until_it_is_rebuilt(damage):
 
 
 def test_days_before_the_table_are_rebuilt_from_the_latest_on(capsys):
-    tea = ProductFactory.create(on_hand=9, price=500)
+    tea = ProductFactory(on_hand=9, price=500)
     old, new = (sell(tea, token="tok_ok") for _ in range(2))
-    at = clock.now() - timedelta(days=3)
-    Order.objects.filter(id=old.id).update(placed_at=at, paid_at=at)
+    at = ago(days=3)
+    buying.change_order(old, placed_at=at, paid_at=at)
     ProductDay.objects.all().delete()
     call_command("rebuild_product_days", "--since", clock.today().isoformat())
     assert stored(tea) == {clock.today().isoformat(): (1, 500, 0, 0)}

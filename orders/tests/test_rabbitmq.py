@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,14 @@ class OwnRabbitMQ(RunningNode):
         """Make the queue, and wait until a crash would not lose it.
 
         RabbitMQ confirms messages on disk, but writes the name of a new quorum queue there half a second
-        later; without its name the queue is empty after a crash.
+        later; without its name the queue is empty after a crash. The name stands beside the queue's own
+        identifier, as the one of a removed queue of this name may still be there.
         """
         with channel_of(self.url) as channel:
             channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments=QUORUM)
         [names] = self.folder.glob("mnesia/*/quorum/*/names.dets")
-        wait_until(lambda: QUEUE.encode() in names.read_bytes(), seconds=30)
+        [identifier] = [path.name for path in names.parent.iterdir() if path.is_dir()]
+        wait_until(lambda: identifier.encode() in names.read_bytes(), seconds=30)
 
     def queue_type(self) -> str:
         """`classic` or `quorum`."""
@@ -61,7 +62,7 @@ class OwnRabbitMQ(RunningNode):
 
 
 @pytest.fixture(scope="module")
-def rabbitmq_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRabbitMQ]:
+def rabbitmq_process(tmp_path_factory: pytest.TempPathFactory):
     """A RabbitMQ for all tests of a module, because it takes seconds to start and to stop."""
     server = OwnRabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
     try:
@@ -71,7 +72,7 @@ def rabbitmq_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRa
 
 
 @pytest.fixture
-def own_rabbitmq(rabbitmq_process: OwnRabbitMQ) -> Iterator[OwnRabbitMQ]:
+def own_rabbitmq(rabbitmq_process: OwnRabbitMQ):
     """A running RabbitMQ with an empty queue."""
     rabbitmq_process.empty()
     try:
@@ -107,14 +108,14 @@ def stack_settings(
 @pytest.fixture
 def stack(
     stack_settings: dict[str, str], own_gateway: Simulator, own_data_platform: Simulator, tmp_path: Path
-) -> Iterator[ObservedStack]:
+):
     """A web server and a worker; nothing sweeps, unless the test starts beat."""
     with observed_stack.running(tmp_path, own_gateway, own_data_platform, **stack_settings) as found:
         yield found
 
 
 @pytest.fixture
-def web(stack_settings: dict[str, str], tmp_path: Path) -> Iterator[ObservedStack]:
+def web(stack_settings: dict[str, str], tmp_path: Path):
     """A web server without a worker."""
     with observed_stack.web(tmp_path, **stack_settings) as found:
         yield found
@@ -144,7 +145,7 @@ def said_in_web(stack: ObservedStack, event: str) -> bool:
 
 @pytest.mark.boots("a program")
 def test_the_worker_takes_the_orders_from_a_quorum_queue(stack, own_rabbitmq):
-    product = ProductFactory.create(on_hand=BUYERS)
+    product = ProductFactory(on_hand=BUYERS)
     buyers = [buying.account() for _ in range(BUYERS)]
     with ThreadPoolExecutor(BUYERS) as pool:
         statuses = Counter(pool.map(lambda buyer: buy(stack, buyer, product), buyers))
@@ -160,11 +161,11 @@ def test_the_worker_takes_the_orders_from_a_quorum_queue(stack, own_rabbitmq):
 def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns_to_it(
     stack, stack_settings, own_rabbitmq, tmp_path
 ):
-    product = ProductFactory.create(on_hand=10_000)
+    product = ProductFactory(on_hand=10_000)
     buyers = [buying.account() for _ in range(BUYERS)]
     ended = threading.Event()
 
-    def buy_until_ended(buyer: Any) -> list[int]:
+    def buy_until_ended(buyer):
         statuses = []
         while not ended.is_set():
             statuses.append(buy(stack, buyer, product))

@@ -25,7 +25,6 @@ from orders.models import Order, Saga
 from orders.payment import purchase
 from orders.placement import checkout, decisions, limits
 from orders.placement.decisions import PlacedOrder
-from orders.placement.limits import Holdings
 from orders.tests import buying, stepping
 from orders.tests.buying import kinds
 from payments import ledger
@@ -47,18 +46,18 @@ def buyers_of(product: Product, count: int) -> list[Callable[[], Any]]:
 
 
 def test_stock_of_100_is_sold_to_exactly_100():
-    product = ProductFactory.create(on_hand=100)
+    product = ProductFactory(on_hand=100)
     outcomes = race(buyers_of(product, 200))
     assert kinds(outcomes) == {"PlacedOrder": 100, "insufficient_stock": 100}
     assert levels_of(product) == (100, 100)
 
 
 def test_100_calls_with_one_key_are_one_order_and_one_charge():
-    product = ProductFactory.create(on_hand=100, price=700)
+    product = ProductFactory(on_hand=100, price=700)
     buyer = buying.account()
     order_request = buying.order_request(buyer.id, {product: 1}, token="tok_ok", key="only-once")
 
-    def place_and_pay() -> Any:
+    def place_and_pay():
         outcome = checkout.place(order_request)
         if isinstance(outcome, PlacedOrder) and outcome.started:
             stepping.advance(outcome.started.saga.id)
@@ -74,7 +73,7 @@ def test_100_calls_with_one_key_are_one_order_and_one_charge():
 
 
 def test_an_order_whose_commit_got_no_reply_is_the_caller_s_own_and_its_repeat_a_replay(tmp_path):
-    order_request = buying.request_of_newcomer(ProductFactory.create(on_hand=9))
+    order_request = buying.request_of_newcomer(ProductFactory(on_hand=9))
     with losing_reply_to_commit(tmp_path) as is_lost:
         placed = checkout.place(order_request)
         assert is_lost.is_set()
@@ -88,15 +87,15 @@ def test_a_repeat_is_not_refused_for_the_points_that_its_own_order_has_used(stra
     """A faster duplicate is placed and paid between two reads of the transaction, which locks nothing."""
     product, buyer = buying.product_and_buyer(on_hand=9, price=100, points=100)
     order_request = buying.order_request(buyer.id, {product: 1}, points=100, token="")
-    placed: list[Any] = []
+    placed = []
 
-    def place_and_pay() -> Any:
+    def place_and_pay():
         faster = checkout.place(order_request)
         assert isinstance(faster, PlacedOrder)
         assert buying.advance(faster).status == Order.Status.PAID
         return faster
 
-    def be_overtaken(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+    def be_overtaken(execute, sql, parameters, many, context):
         result = execute(sql, parameters, many, context)
         if "FROM shop_idempotencykey" in sql and not placed:
             placed.append(in_background(place_and_pay).result(20))
@@ -121,7 +120,7 @@ def test_300_orders_in_opposite_order_meet_no_deadlock():
 
 def test_one_wallet_spent_by_50_orders_at_once_never_goes_negative(settings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 50
-    product = ProductFactory.create(on_hand=50, price=100)
+    product = ProductFactory(on_hand=50, price=100)
     buyer = buying.account(points=1_000)
     placed = [buying.place(buyer.id, {product: 1}, points=100, token="") for _ in range(50)]
     race([partial(buying.advance, one) for one in placed])
@@ -180,7 +179,7 @@ def test_reading_the_key_and_then_placing_places_twice():
     product, buyer = buying.product_and_buyer(on_hand=100)
     both_looked = threading.Barrier(2, timeout=10)
 
-    def place() -> None:
+    def place():
         is_new = not Order.objects.filter(account=buyer).exists()
         both_looked.wait()
         if is_new:
@@ -192,10 +191,10 @@ def test_reading_the_key_and_then_placing_places_twice():
 
 @by_one_strategy
 def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win(unlawful):
-    order = buying.place_for_newcomer(ProductFactory.create(on_hand=1)).order
+    order = buying.place_for_newcomer(ProductFactory(on_hand=1)).order
     both_looked = threading.Barrier(2, timeout=10)
 
-    def move(status: str) -> bool:
+    def move(status):
         seen = Order.objects.get(id=order.id)
         both_looked.wait()
         if seen.status != Order.Status.AWAITING_PAYMENT:
@@ -212,9 +211,9 @@ def test_counting_an_accounts_units_before_the_lock_passes_its_limit(monkeypatch
     """Two orders that each counted the account's units before the other was placed."""
     product, buyer = buying.product_and_buyer(on_hand=100, limit_per_account=3)
     both_counted = threading.Barrier(2, timeout=10)
-    counted: dict[int, Holdings] = {}
+    counted = {}
 
-    def place() -> None:
+    def place():
         order_request = buying.order_request(buyer.id, {product: 2})
         stock = reservations.read([product.id])
         counted[threading.get_ident()] = read([(buyer.id, order_request.lines)], stock)

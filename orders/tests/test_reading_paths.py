@@ -4,12 +4,10 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from accounts.tokens import tokens
 from coupons.tests.factories import CampaignFactory
@@ -24,6 +22,7 @@ from shop.concurrency.event_loop import run_blocking
 from shop.http import json_format
 from shop.http.messages import JSONResponse
 from shop.tests.factories import AccountFactory
+from shop.tests.instants import ago
 
 NO_STEPS = ("<module>", "run_blocking")
 """Importing, and what stands in a test for the event loop."""
@@ -89,7 +88,7 @@ class Burst:
     """Calls of an account in the burst lane, in this thread."""
 
     def __init__(self) -> None:
-        self._access = tokens.create_access_token(AccountFactory.create())
+        self._access = tokens.create_access_token(AccountFactory())
 
     def post(self, path: str, body: dict[str, Any], *, key: str = "") -> JSONResponse:
         fields = {
@@ -106,7 +105,7 @@ class Burst:
 
 
 def test_issuing_a_coupon():
-    campaign, api = CampaignFactory.create(), Burst()
+    campaign, api = CampaignFactory(), Burst()
     Burst().post("coupons", {"campaign": campaign.pk})
     with following() as path:
         assert api.post("coupons", {"campaign": campaign.pk}).status_code == 201
@@ -116,7 +115,7 @@ def test_issuing_a_coupon():
 
 def order_call() -> tuple[Burst, dict[str, Any]]:
     """An account's calls, and the body of an order that it pays by card."""
-    product = ProductFactory.create(on_hand=10)
+    product = ProductFactory(on_hand=10)
     body = order_of(product, "tok_ok")
     return Burst(), body
 
@@ -136,7 +135,7 @@ def test_a_paid_order():
 def test_recovering_a_saga():
     api, body = order_call()
     api.post("orders", body, key="first")
-    past = timezone.now() - timedelta(minutes=1)
+    past = ago(minutes=1)
     Saga.objects.update(next_attempt_at=past, leased_until=past, lease_token="lost")
     with following() as path:
         stepping.Delegate().wake()

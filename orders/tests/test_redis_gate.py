@@ -2,7 +2,6 @@
 
 import time
 from functools import partial
-from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _gate(settings: LazySettings) -> None:
+def _gate(settings: LazySettings):
     settings.INVENTORY_STRATEGY = "redis_gate"
 
 
@@ -47,8 +46,8 @@ def test_without_redis_only_placing_is_503_and_once_it_is_back_units_cancelled_m
 
 
 def test_flushed_in_the_middle_of_a_race_it_still_sells_exactly_what_there_is(redis_server):
-    product = ProductFactory.create(on_hand=50)
-    calls: list[Any] = [partial(checkout.place, buying.request_of_newcomer(product)) for _ in range(100)]
+    product = ProductFactory(on_hand=50)
+    calls = [partial(checkout.place, buying.request_of_newcomer(product)) for _ in range(100)]
     calls[20::20] = [redis_server.flushdb] * len(calls[20::20])
     race(calls)
     left = 50 - Order.objects.count()
@@ -58,7 +57,7 @@ def test_flushed_in_the_middle_of_a_race_it_still_sells_exactly_what_there_is(re
 
 
 def test_a_mirror_that_shows_too_much_does_not_oversell():
-    product = ProductFactory.create(on_hand=5)
+    product = ProductFactory(on_hand=5)
     mirror.publish([mirror.StockState(product.id, 1_000, 10**6, True)])
     order_requests = [buying.request_of_newcomer(product) for _ in range(20)]
     outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
@@ -77,7 +76,7 @@ def test_after_any_number_of_orders_none_is_in_flight_and_the_mirror_has_not_dri
 
 def test_in_the_wrong_order_of_updates_the_mirror_refuses_available_units():
     """The naive version: the mirror is updated first, and for a moment the sold units count twice."""
-    product = ProductFactory.create(on_hand=2)
+    product = ProductFactory(on_hand=2)
     first, second = (mirror.GateReservation(name, {product.id: 1}) for name in ("first", "second"))
     assert mirror.admit(first) == []
     mirror.publish([mirror.StockState(product.id, 1, 1, True)])
@@ -88,9 +87,9 @@ def test_in_the_wrong_order_of_updates_the_mirror_refuses_available_units():
 
 def test_a_gate_that_decides_alone_sells_twice_after_it_was_flushed(redis_server):
     """The naive version: the gate alone decides, and units that Redis forgets are sold again."""
-    product = ProductFactory.create(on_hand=3)
+    product = ProductFactory(on_hand=3)
 
-    def sell(count: int) -> int:
+    def sell(count):
         passages = [mirror.GateReservation(f"{time.monotonic()}", {product.id: 1}) for _ in range(count)]
         return sum(mirror.admit(passage) == [] for passage in passages)
 

@@ -2,7 +2,6 @@
 
 import threading
 from functools import partial
-from uuid import UUID
 
 import pytest
 from django.db.models import Sum
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=7, price=100)
+    return ProductFactory(on_hand=7, price=100)
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def test_refunds_that_start_while_others_settle_have_one_outcome(order, product)
 @pytest.mark.parametrize(("count", "ends"), [(1, "paid"), (7, "refunded")])
 def test_20_calls_with_one_key_are_one_refund(count, ends, order, product):
     """Of one unit, of which there are enough; and of all seven, where the second finds nothing left."""
-    staff = AccountFactory.create(is_staff=True)
+    staff = AccountFactory(is_staff=True)
     keyed = buying.keyed(staff.id, schemas.refund_answer)
 
     of = {"order_id": order.id, "wanted": [Line(product_id=product.id, quantity=count)], "keyed": keyed}
@@ -121,7 +120,7 @@ def test_reading_what_is_left_without_the_lock_refunds_twice_what_was_paid(order
     amount = order.total_amount
     by_card = {"amount": amount, "points_amount": 0, "card_amount": amount}
 
-    def refund() -> UUID:
+    def refund():
         [line] = order.lines.all()
         both_looked.wait()
         left = line.quantity - line.refunded_quantity

@@ -1,11 +1,8 @@
 """Refunds of paid orders: what they return, and what they leave."""
 
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from coupons.models import Coupon
 from events.models import FeedEvent
@@ -23,6 +20,7 @@ from shop.journal import journal
 from shop.journal.journal import ActorContext
 from shop.models import JournalLine
 from shop.tests.factories import reloaded
+from shop.tests.instants import ago
 
 pytestmark = pytest.mark.django_db
 
@@ -61,8 +59,8 @@ class Sale:
 @pytest.fixture
 def sale() -> Sale:
     buyer = buying.account(points=1_000)
-    first = ProductFactory.create(on_hand=5, price=500)
-    second = ProductFactory.create(on_hand=5, price=300)
+    first = ProductFactory(on_hand=5, price=500)
+    second = ProductFactory(on_hand=5, price=300)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     placed = buying.place(buyer.id, {first: 2, second: 1}, coupon=coupon, points=300, token="tok_ok")
     order = buying.advance(placed)
@@ -96,7 +94,7 @@ def test_returned_goods_are_movements_with_their_reason_of_inactive_products_too
 
 @pytest.mark.parametrize("restock", [False, True])
 def test_goods_that_are_not_restocked_do_not_return_to_stock_nor_does_an_expired_coupon(sale, restock):
-    Coupon.objects.filter(code=sale.coupon).update(expires_at=timezone.now() - timedelta(seconds=1))
+    Coupon.objects.filter(code=sale.coupon).update(expires_at=ago(seconds=1))
     refund = buying.refunded(sale.order.id, restock=restock)
     assert refund.order.status == Order.Status.REFUNDED
     assert sale.on_hand == ((5, 5) if restock else (3, 4))
@@ -164,7 +162,7 @@ def test_a_refund_that_the_gateway_refuses_for_good_is_left_to_an_operator_and_n
 ):
     """The charge is not settled at the gateway, and an operator has it refunded there at last."""
 
-    def set_status(status: str) -> None:
+    def set_status(status):
         change_book(gateway_process[1], "UPDATE charges SET status = ?", [status])
 
     set_status("pending")
@@ -175,7 +173,7 @@ def test_a_refund_that_the_gateway_refuses_for_good_is_left_to_an_operator_and_n
     row = Saga.objects.get(id=started.saga_id)
     assert (row.state, row.direction, row.failure_code) == ("stuck", "do", "")
     assert "refund_exceeds_charge" in row.last_error
-    by: dict[str, Any] = {"saga_id": started.saga_id, "by": journal.current_actor()}
+    by = {"saga_id": started.saga_id, "by": journal.current_actor()}
     refused = buying.refusal_of(operator_actions.force_compensate, **by, reason="Try it.", kind=Rejected)
     assert refused.code == "saga_not_reversible"
     set_status("succeeded")

@@ -31,6 +31,7 @@ from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.tests.factories import reloaded, set_columns
+from shop.tests.instants import ago, from_now
 from shop.tests.racing import race
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unlawful")]
@@ -40,7 +41,7 @@ class World:
     """The state that steps change: a counter in the database for local ones, a list for outside ones."""
 
     def __init__(self) -> None:
-        self.product: Product = ProductFactory.create(on_hand=0)
+        self.product: Product = ProductFactory(on_hand=0)
         self.calls: list[str] = []
         self.attempts: list[Attempt] = []
         self.result = StepResult(Event.DONE, reference="outside-1")
@@ -259,7 +260,7 @@ def test_a_new_saga_is_due_though_the_clock_of_who_began_it_is_ahead(world):
 
 def test_those_due_again_and_new_ones_are_found_in_turn(world):
     retried = [started(), started()]
-    long_ago = clock.now() - timedelta(hours=1)
+    long_ago = ago(hours=1)
     again = Saga.objects.filter(id__in=[row.id for row in retried])
     again.update(next_attempt_at=long_ago, attempts=3, work_class="again")
     new = [started(), started()]
@@ -402,7 +403,7 @@ def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world):
     row = started()
     executors = [stepping.SteppedExecutor(), stepping.SteppedExecutor()]
 
-    def take_over() -> None:
+    def take_over():
         end_leases()
         if executors:
             executors.pop().advance(row.id)
@@ -418,9 +419,9 @@ def test_sagas_end_even_if_the_calls_of_two_workers_outlast_the_lease(world):
 
 def test_a_lease_that_another_worker_has_taken_is_not_renewed(world):
     row, executor = started(), stepping.SteppedExecutor()
-    theirs = clock.now() + timedelta(seconds=3)
+    theirs = from_now(seconds=3)
 
-    def lose() -> None:
+    def lose():
         set_columns(row, lease_token="other", leased_until=theirs)
         executor.renew_leases()
 

@@ -2,9 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -27,6 +25,7 @@ from payments.tests.own_gateway import SimulatorBut, on_its_page, use
 from payments.tests.stripe_proxy import HALF_DONE
 from shop import clock
 from shop.tests.factories import set_columns
+from shop.tests.instants import ago
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import shifted
@@ -37,11 +36,11 @@ NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND,
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=1_000, price=500)
+    return ProductFactory(on_hand=1_000, price=500)
 
 
 @pytest.fixture
-def one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_place(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(run, "SHARES", {NEW: 1, AGAIN: 0, REFUND: 0, RECOVERY: 1})
 
 
@@ -65,7 +64,7 @@ class Gated(SimulatorBut):
 
 
 @pytest.fixture
-def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
+def gated(monkeypatch: pytest.MonkeyPatch):
     use(made := Gated(), monkeypatch)
     yield made
     made.go.set()
@@ -78,7 +77,7 @@ def place(product: Product) -> PlacedOrder:
 def late_in_doubt(product: Product, *, seconds: float = 60) -> PlacedOrder:
     """A payment past its deadline whose worker died so long ago, after its call."""
     placed = place(product)
-    past = clock.now() - timedelta(seconds=seconds)
+    past = ago(seconds=seconds)
     set_columns(
         placed.started.saga,
         open_call="charge_card do",
@@ -99,7 +98,7 @@ def test_what_got_a_place_meanwhile_keeps_its_lease(threaded, product, one_place
     wait_until(lambda: gated.asked == keys[:1] and RECOVERY in threaded._waiting)
     put_off = batch.put_off
 
-    def once_it_has_begun(*given: Any, **more: Any) -> None:
+    def once_it_has_begun(*given, **more):
         gated.released.add(keys[0])
         wait_until(lambda: keys[1] in gated.asked)
         put_off(*given, **more)
@@ -188,7 +187,7 @@ def test_nothing_begins_once_the_executor_has_finished(product, gated, monkeypat
     placed = place(product)
     found, go, find_due = threading.Event(), threading.Event(), store.find_due
 
-    def find_slowly(*given: Any) -> Any:
+    def find_slowly(*given):
         rows = find_due(*given)
         found.set()
         assert go.wait(30)
@@ -250,7 +249,7 @@ def test_a_refund_that_another_process_makes_meanwhile_is_not_made_twice(own_str
     of = {"key": "refund-1", "charge_reference": reference, "amount": 400}
     own_stripe.fail("refund", HALF_DONE)
 
-    def find_before_the_other(intent_id: str, *, key: str) -> Any:
+    def find_before_the_other(intent_id, *, key):
         found = find(intent_id, key=key)
         monkeypatch.setattr(stripe_calls, "find_refund", find)
         assert gateway().refund(**of).status == "unknown"

@@ -4,7 +4,6 @@ import random
 import threading
 import time
 from collections import Counter
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -24,13 +23,14 @@ from sales import order_checks, terms, terms as pausing
 from sales.models import Sale, SaleEntry
 from sales.order_checks import AdmittedEntry, SaleTerms
 from sales.tests import factories
+from sales.tests.factories import admitted
 from sales.waiting_room import admission, entries
-from sales.waiting_room.entries import Entry
 from shop import clock
 from shop.db import transactions
 from shop.models import IdempotencyKey
 from shop.tests.clients import client_of, problem_of
 from shop.tests.factories import AccountFactory
+from shop.tests.instants import from_now
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import shifted
@@ -41,21 +41,13 @@ ACCOUNTS, RACE_SECONDS = 1_500, 3
 
 
 @pytest.fixture(autouse=True)
-def _many_orders_at_once(settings: LazySettings) -> None:
+def _many_orders_at_once(settings: LazySettings):
     settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
     settings.OPTIMISTIC_RETRIES = 500
 
 
-def admitted(sale: Sale, account_id: int | None = None) -> Entry:
-    """An entry of the sale that is admitted."""
-    entry = factories.join(sale, account_id)
-    admission.advance(sale.pk)
-    assert factories.read(entry).status == "admitted"
-    return entry
-
-
 def pause(sale: Sale) -> Sale:
-    return pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+    return pausing.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
 
 
 def buy(product: Product, account_id: int | None = None) -> Any:
@@ -74,7 +66,7 @@ def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_or
         buy(product)
         pause(sale)
         assert refusal_of(partial(buy, product)).code == "sale_paused"
-        pausing.resume(sale_id=sale.pk, reason="The price is right.")
+        pausing.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
         buy(product)
     with shifted(seconds=200):
         late = refusal_of(partial(buy, product))
@@ -210,7 +202,7 @@ def test_orders_and_the_admission_meet_no_deadlock():
     retried = transactions.RETRIED.labels("deadlock")._value
     deadlocks = retried.get()
 
-    def order(product: Product) -> Counter[str]:
+    def order(product):
         chance, outcomes = random.Random(product.pk), Counter[str]()
         while not has_ended.is_set():
             following = accounts[max(0, sum(admissions) - 2) :][:80]
@@ -219,7 +211,7 @@ def test_orders_and_the_admission_meet_no_deadlock():
             outcomes += kinds(group_commit.place_batch(wanted))
         return outcomes
 
-    def admit() -> None:
+    def admit():
         until = time.monotonic() + RACE_SECONDS
         try:
             while time.monotonic() < until:
@@ -246,7 +238,7 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch):
     before = SaleTerms({sale.pk: sale})
     monkeypatch.setattr(order_checks, "read", lambda *_, **__: before)
 
-    def place(order_request: decisions.OrderRequest) -> Any:
+    def place(order_request):
         return transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)[0]
 
     outcomes = behind_a_pause(
@@ -263,7 +255,7 @@ def test_an_entry_that_is_read_and_used_without_lock_or_condition_is_used_twice(
     products, buyer = [ProductFactory(on_hand=9) for _ in range(REQUESTS)], buying.account()
     sale = factories.create_sale(*products)
     entry = admitted(sale, buyer.id)
-    naive = AdmittedEntry(entry.id, clock.now() + timedelta(seconds=60))
+    naive = AdmittedEntry(entry.id, from_now(seconds=60))
     monkeypatch.setattr(
         order_checks, "read", lambda *_, **__: SaleTerms({sale.pk: sale}, {(sale.pk, buyer.id): naive})
     )

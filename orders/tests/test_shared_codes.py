@@ -1,7 +1,7 @@
 """Orders that name a campaign's shared code: each account's own coupon, issued and held with its order."""
 
+from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,6 @@ from coupons import coupon_requests, issued_coupons
 from coupons.allocation import eligibility, writes
 from coupons.campaigns import campaigns, campaigns as pausing
 from coupons.codes import eligible_accounts
-from coupons.coupon_requests import BatchCoupons
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
@@ -26,12 +25,12 @@ from orders.models import Order
 from orders.placement import checkout, decisions
 from orders.placement.decisions import OrderRequest, PlacementResult
 from orders.tests import buying
-from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.journal import journal
 from shop.models import JournalLine
 from shop.tests.factories import set_columns
+from shop.tests.instants import ago
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,7 +38,7 @@ CODE = "AUTUMN"
 
 
 def shared_campaign(**terms: Any) -> Campaign:
-    return CampaignFactory.create(**{"code_source": "shared", "shared_code": CODE} | terms)
+    return CampaignFactory(**{"code_source": "shared", "shared_code": CODE} | terms)
 
 
 def request_of(account_id: int, product: Product, code: str = CODE) -> OrderRequest:
@@ -58,7 +57,7 @@ def reason(account_id: int, product: Product, code: str = CODE) -> str:
 @buying.by_two_strategies
 def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy):
     campaign, buyer = shared_campaign(), buying.account()
-    product = ProductFactory.create(on_hand=5, price=5_000)
+    product = ProductFactory(on_hand=5, price=5_000)
 
     with journal.acting(journal.ActorContext("account", buyer.id)):
         placed = buying.place(buyer.id, {product: 1}, coupon=CODE)
@@ -80,13 +79,13 @@ def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy):
 @buying.by_two_strategies
 def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(strategy):
     campaign = shared_campaign(quantity=1)
-    product, buyer, other = ProductFactory.create(on_hand=5), buying.account(), buying.account()
+    product, buyer, other = ProductFactory(on_hand=5), buying.account(), buying.account()
     first = buying.place(buyer.id, {product: 1}, coupon=CODE)
     assert reason(buyer.id, product) == "held"
     cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
 
     assert reason(other.id, product) == "sold_out"
-    pausing.pause(campaign_id=campaign.pk, reason="A check.")
+    pausing.set_paused(campaign_id=campaign.pk, is_paused=True, reason="A check.")
     second = buying.place(buyer.id, {product: 1}, coupon=CODE)
 
     assert second.order.coupon_code == first.order.coupon_code
@@ -106,7 +105,7 @@ def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for():
 
 def test_the_reasons_why_a_shared_code_is_refused(unlawful):
     product, buyer = buying.product_and_buyer(on_hand=50, price=5_000)
-    terms: dict[tuple[str, str], dict[str, Any]] = {
+    terms = {
         ("LATER", "not_found"): {"scheduled": True},
         ("LATER-PAUSED", "not_found"): {"scheduled": True, "paused_at": timezone.now()},
         ("OVER", "campaign_closed"): {"closed": True},
@@ -121,7 +120,7 @@ def test_the_reasons_why_a_shared_code_is_refused(unlawful):
     void = shared_campaign(shared_code="VOID")
     issued_coupons.void(code=coupon_of(void, buyer).code, reason="A mistake.")
     expired = shared_campaign(shared_code="EXPIRED")
-    coupon_of(expired, buyer, expires_at=timezone.now() - timedelta(seconds=1))
+    coupon_of(expired, buyer, expires_at=ago(seconds=1))
     redeemed = shared_campaign(shared_code="REDEEMED")
     buying.advance(buying.place(buyer.id, {product: 1}, coupon="REDEEMED", token="tok_ok"))
 
@@ -146,15 +145,15 @@ def test_a_refusal_that_has_no_text_for_orders_refuses_with_its_own(monkeypatch)
 def test_a_code_that_is_nearly_a_shared_one_is_not_found_and_fails_no_neighbour(code):
     """MySQL compares without regard to spaces at the end."""
     shared_campaign()
-    product = ProductFactory.create(on_hand=9, price=5_000)
+    product = ProductFactory(on_hand=9, price=5_000)
     requests = [request_of(buying.account().id, product, one) for one in (code, "")]
     assert buying.reasons(decide(requests)) == {"not_found": 1, "PlacedOrder": 1}
 
 
 def test_a_refused_order_leaves_no_coupon_behind():
     campaign = shared_campaign(quantity=1)
-    product, buyers = ProductFactory.create(on_hand=1), [buying.account().id for _ in range(3)]
-    sold_out = request_of(buyers[0], ProductFactory.create(on_hand=0))
+    product, buyers = ProductFactory(on_hand=1), [buying.account().id for _ in range(3)]
+    sold_out = request_of(buyers[0], ProductFactory(on_hand=0))
     outcomes = decide([sold_out, *(request_of(id, product) for id in buyers)])
     assert buying.reasons(outcomes) == {"insufficient_stock": 3, "PlacedOrder": 1}
     assert positions(campaign) == [1]
@@ -171,9 +170,9 @@ def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_
 
 def test_a_batch_of_any_size_takes_four_more_statements_than_without_a_coupon():
     shared_campaign(quantity=50)
-    product = ProductFactory.create(on_hand=200)
+    product = ProductFactory(on_hand=200)
 
-    def statements(size: int, code: str) -> int:
+    def statements(size, code):
         requests = [request_of(buying.account().id, product, code) for _ in range(size)]
         with CaptureQueriesContext(connection) as captured:
             decide(requests)
@@ -185,10 +184,10 @@ def test_a_batch_of_any_size_takes_four_more_statements_than_without_a_coupon():
 
 
 def test_a_code_that_was_changed_while_the_order_waited_for_the_lock_is_not_found(monkeypatch):
-    campaign, product, buyer = shared_campaign(), ProductFactory.create(on_hand=5), buying.account()
+    campaign, product, buyer = shared_campaign(), ProductFactory(on_hand=5), buying.account()
     lock = eligibility.lock_campaign
 
-    def lock_late(*arguments: Any) -> Any:
+    def lock_late(*arguments):
         race([lambda: campaigns.change(campaign_id=campaign.pk, shared_code="WINTER")])
         return lock(*arguments)
 
@@ -202,15 +201,24 @@ def test_a_code_that_was_changed_while_the_order_waited_for_the_lock_is_not_foun
 def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_was_read(monkeypatch):
     """Its row is not locked then, so nothing may be issued."""
     campaign, buyer = shared_campaign(scheduled=True), buying.account()
-    product = ProductFactory.create(on_hand=5)
+    product = ProductFactory(on_hand=5)
     read = eligibility.existing_coupons
 
-    def read_late(*arguments: Any, **named: Any) -> Any:
-        set_columns(campaign, opens_at=clock.now() - timedelta(seconds=1))
+    def read_late(*arguments, **named):
+        set_columns(campaign, opens_at=ago(seconds=1))
         return read(*arguments, **named)
 
     monkeypatch.setattr(eligibility, "existing_coupons", read_late)
     assert reason(buyer.id, product) == "not_found"
+
+
+def reasons_of_orders_and_requests(campaign: Campaign) -> tuple[Counter[str], Counter[str]]:
+    """What came of 40 orders with the code and of 40 requests for its coupon, all by 40 accounts at once."""
+    product, buyers = ProductFactory(on_hand=100), [buying.account().id for _ in range(40)]
+    orders = [partial(checkout.place, request_of(buyer, product)) for buyer in buyers]
+    requests = [partial(issuing.issue, campaign_id=campaign.pk, user_id=buyer) for buyer in buyers]
+    outcomes = race([*orders, *requests])
+    return buying.reasons(outcomes[:40]), buying.reasons(outcomes[40:])
 
 
 @pytest.mark.parametrize(
@@ -228,15 +236,11 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
 def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(strategy, of_campaign, settings):
     settings.OPTIMISTIC_RETRIES = 100
     campaign = shared_campaign(quantity=20, strategy=of_campaign)
-    product, buyers = ProductFactory.create(on_hand=100), [buying.account().id for _ in range(40)]
-    orders = [partial(checkout.place, request_of(buyer, product)) for buyer in buyers]
-    requests = [partial(issuing.issue, campaign_id=campaign.pk, user_id=buyer) for buyer in buyers]
 
-    outcomes = race([*orders, *requests])
+    placed, issued = reasons_of_orders_and_requests(campaign)
 
-    placed = buying.reasons(outcomes[:40])
     assert set(placed) <= {"PlacedOrder", "sold_out"}, placed
-    assert set(buying.reasons(outcomes[40:])) <= {"Issued", "sold_out"}
+    assert set(issued) <= {"Issued", "sold_out"}
     assert positions(campaign) == list(range(1, 21))
     held = Coupon.objects.filter(status="held").count()
     assert held == placed["PlacedOrder"] == Order.objects.count()
@@ -244,14 +248,11 @@ def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(strategy,
 
 def test_all_of_40_orders_and_40_requests_get_the_coupon_of_a_code_for_everybody():
     campaign = shared_campaign(quantity=None)
-    product, buyers = ProductFactory.create(on_hand=100), [buying.account().id for _ in range(40)]
-    orders = [partial(checkout.place, request_of(buyer, product)) for buyer in buyers]
-    requests = [partial(issuing.issue, campaign_id=campaign.pk, user_id=buyer) for buyer in buyers]
 
-    outcomes = race([*orders, *requests])
+    placed, issued = reasons_of_orders_and_requests(campaign)
 
-    assert buying.reasons(outcomes[:40]) == {"PlacedOrder": 40}
-    assert buying.reasons(outcomes[40:]) == {"Issued": 40}
+    assert placed == {"PlacedOrder": 40}
+    assert issued == {"Issued": 40}
     assert positions(campaign) == list(range(1, 41))
     assert Coupon.objects.filter(status="held").count() == 40
 
@@ -268,8 +269,8 @@ def test_two_shared_codes_and_own_codes_in_opposite_orders_meet_no_deadlock(sett
     settings.INVENTORY_STRATEGY = "pessimistic"
     shared_campaign(quantity=1_000)
     shared_campaign(shared_code="WINTER", quantity=1_000)
-    own = CampaignFactory.create(quantity=1_000)
-    product = ProductFactory.create(on_hand=1_000)
+    own = CampaignFactory(quantity=1_000)
+    product = ProductFactory(on_hand=1_000)
     batches = []
     for index in range(20):
         buyers = [buying.account() for _ in range(3)]
@@ -287,7 +288,7 @@ def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(monkeypat
     products = ProductFactory.create_batch(40, on_hand=1)
     requests = [request_of(buying.account().id, product) for product in products]
 
-    def write(coupons: BatchCoupons) -> None:
+    def write(coupons):
         for one in coupons.shared.values():
             for coupon, order_id in coupons.held:
                 coupon.order_id, coupon.position = order_id, None
@@ -305,10 +306,10 @@ def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(monkeypat
 def test_listing_and_unlisting_beside_orders_is_exact():
     """After a removal was answered the account gets nothing; before, its coupon has a place in the order."""
     campaign = shared_campaign(quantity=1_000, eligible="listed")
-    product, buyers = ProductFactory.create(on_hand=1_000), [buying.account().id for _ in range(30)]
+    product, buyers = ProductFactory(on_hand=1_000), [buying.account().id for _ in range(30)]
     eligible_accounts.add(campaign_id=campaign.pk, account_ids=buyers)
 
-    def unlist_then_order(buyer: int) -> str:
+    def unlist_then_order(buyer):
         eligible_accounts.remove(campaign_id=campaign.pk, account_ids=[buyer])
         return reason(buyer, product)
 

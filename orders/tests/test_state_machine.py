@@ -31,7 +31,7 @@ NOWHERE = "http://127.0.0.1:1"
 # These settle later than this test waits.
 SLOW = ("tok_slow", "tok_webhook")
 # The first order of each example.
-PAID: dict[str, Any] = {"buyer": 0, "counts": {0: 1, 2: 1}, "points": 250, "token": "tok_ok"}
+PAID = {"buyer": 0, "counts": {0: 1, 2: 1}, "points": 250, "token": "tok_ok"}
 PAID |= {"coupon": None, "campaign": None, "is_kept": False}
 EXAMPLES = int(os.environ.get("INTERLEAVINGS", "0"))
 BOUNDS = bounds(
@@ -347,7 +347,7 @@ def test_any_interleaving_matches_the_model(gateway_process, redis_server, monke
     settings.GATEWAY_TIMEOUT_SECONDS = 0.2
     settings.GRANT_LIMIT_AMOUNT, settings.GRANT_DAY_AMOUNT = MOST_GRANTED, MOST_GRANTED_IN_A_DAY
 
-    def start() -> Interleavings:
+    def start():
         call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
         redis_server.flushdb()
         empty_book(gateway_process[1])

@@ -45,6 +45,7 @@ from shop.tests.clients import client_of, problem_of
 from shop.tests.factories import OrderFactory, reloaded
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
+from shop.tests.second_process import starts_another_process
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
@@ -58,7 +59,7 @@ def refused(product_id: int, quantity: int, **wanted: Any) -> FirstcomeError:
 
 
 def test_short_lines_are_named_with_what_is_available_and_nothing_is_reserved(strategy):
-    plenty, short, gone = (ProductFactory.create(on_hand=count) for count in (9, 2, 0))
+    plenty, short, gone = (ProductFactory(on_hand=count) for count in (9, 2, 0))
     body = {"items": [{"product": one.id, "quantity": 3} for one in (plenty, short, gone)]}
     answer = client_of(buying.account()).post("/orders", body, key="a")
     assert problem_of(answer) == (409, "insufficient_stock")
@@ -71,7 +72,7 @@ def test_short_lines_are_named_with_what_is_available_and_nothing_is_reserved(st
 
 
 def test_missing_and_inactive_products_are_not_found_even_when_others_are_short(strategy):
-    short, inactive = ProductFactory.create(), ProductFactory.create(on_hand=5, is_active=False)
+    short, inactive = ProductFactory(), ProductFactory(on_hand=5, is_active=False)
     order_request = buying.order_request(buying.account().id, {short: 1, inactive: 1, Product(id=10**9): 1})
     refusal = buying.refusal_of(checkout.place, order_request, kind=NotFound)
     assert (refusal.code, refusal.extra) == ("product_not_found", {"products": [inactive.id, 10**9]})
@@ -103,7 +104,7 @@ def test_units_that_an_order_releases_and_stock_changes_are_available_at_once(st
 
 
 def test_an_order_refused_for_its_coupon_its_points_or_the_limit_leaves_the_stock_to_others(strategy):
-    product = ProductFactory.create(on_hand=2, limit_per_account=1)
+    product = ProductFactory(on_hand=2, limit_per_account=1)
     assert refused(product.id, 1, coupon="NO-SUCH").code == "coupon_not_usable"
     assert refused(product.id, 1, points=5).code == "insufficient_points"
     assert refused(product.id, 2).code == "purchase_limit_reached"
@@ -139,7 +140,7 @@ def test_an_order_beyond_the_concurrency_limits_queue_is_overloaded(settings, mo
     settings.INVENTORY_STRATEGY = "pessimistic"
     limit = ConcurrencyLimit(name="the stock", max_concurrent=1, wait_seconds=0)
     monkeypatch.setattr(pessimistic, "_concurrency_limit", limit)
-    product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
+    product, api = ProductFactory(on_hand=5), client_of(buying.account())
     body = buying.order_of(product)
     with holding(LOCK, product.id):
         first = in_background(partial(buying.place, buying.account().id, {product: 1}))
@@ -172,7 +173,7 @@ def place_while_somebody_reprices(product: Product, place: Callable[[], Any]) ->
 
 def test_an_optimistic_order_gives_up_after_its_retries_without_effect(settings):
     settings.INVENTORY_STRATEGY, settings.OPTIMISTIC_RETRIES = "optimistic", 0
-    product, api = ProductFactory.create(on_hand=5), client_of(buying.account())
+    product, api = ProductFactory(on_hand=5), client_of(buying.account())
     body = buying.order_of(product)
     answer = place_while_somebody_reprices(product, lambda: api.post("/orders", body, key="a"))
     assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (409, "conflict", "1")
@@ -182,7 +183,7 @@ def test_an_optimistic_order_gives_up_after_its_retries_without_effect(settings)
 
 def test_an_optimistic_order_with_a_conflict_is_retried_counted_and_uses_the_price_of_then(settings):
     settings.INVENTORY_STRATEGY = "optimistic"
-    product = ProductFactory.create(on_hand=5, price=100)
+    product = ProductFactory(on_hand=5, price=100)
     before = REGISTRY.get_sample_value("firstcome_stock_conflicts_total")
     place = partial(buying.place, buying.account().id, {product: 1})
     assert place_while_somebody_reprices(product, place).order.total_amount == 900
@@ -192,7 +193,7 @@ def test_an_optimistic_order_with_a_conflict_is_retried_counted_and_uses_the_pri
 
 def test_a_refusal_of_the_gate_takes_no_lock_and_no_transaction(settings):
     settings.INVENTORY_STRATEGY = "redis_gate"
-    product = ProductFactory.create(on_hand=1)
+    product = ProductFactory(on_hand=1)
     buying.place_for_newcomer(product)
     with holding(LOCK, product.id):
         order_request = buying.request_of_newcomer(product)
@@ -205,7 +206,7 @@ def test_a_refusal_of_the_gate_takes_no_lock_and_no_transaction(settings):
 def test_an_order_whose_coupon_is_used_elsewhere_after_the_read_is_refused_and_the_others_are_placed():
     """`group_commit` reads coupons without a lock; if one has changed, the batch is redone with locks."""
     product, buyer = buying.product_and_buyer(on_hand=9)
-    coupon, elsewhere = buying.coupon_of(buyer.id), OrderFactory.create(account=buyer)
+    coupon, elsewhere = buying.coupon_of(buyer.id), OrderFactory(account=buyer)
     order_requests = [
         buying.order_request(buyer.id, {product: 1}, coupon=coupon.code),
         buying.request_of_newcomer(product),
@@ -226,11 +227,11 @@ def test_an_order_whose_coupon_is_used_elsewhere_after_the_read_is_refused_and_t
 def test_a_duplicate_in_flight_in_another_process_has_no_effect_and_delays_no_other_request(
     strategy, own_redis
 ):
-    product, twin = ProductFactory.create(on_hand=9), buying.account()
+    product, twin = ProductFactory(on_hand=9), buying.account()
     elsewhere = claims.new_claim(twin.id, recorded_answers.key_hash("key"))
     assert claims.acquire([elsewhere]) == [True]
 
-    def order(buyer: Any) -> Any:
+    def order(buyer):
         return client_of(buyer).post("/orders", buying.order_of(product), key="key")
 
     buyers = [twin, *(buying.account() for _ in range(5))]
@@ -249,7 +250,7 @@ def test_a_duplicate_in_flight_in_another_process_has_no_effect_and_delays_no_ot
 
 
 def test_while_the_batcher_is_stalled_a_key_in_flight_elsewhere_is_refused_within_a_second():
-    product, twin = ProductFactory.create(on_hand=9), buying.account()
+    product, twin = ProductFactory(on_hand=9), buying.account()
     assert claims.acquire([claims.new_claim(twin.id, recorded_answers.key_hash("key"))]) == [True]
     body = buying.order_of(product)
     with holding(LOCK, product.id):
@@ -266,7 +267,7 @@ def test_while_the_batcher_is_stalled_a_key_in_flight_elsewhere_is_refused_withi
 
 def test_a_full_batcher_releases_the_units_at_the_gate(settings, monkeypatch):
     settings.INVENTORY_STRATEGY = "redis_gate"
-    product = ProductFactory.create(on_hand=1)
+    product = ProductFactory(on_hand=1)
     with monkeypatch.context() as narrow:
         narrow.setattr(redis_gate, "_batcher", Batcher(redis_gate._decide, max_waiting=0))
         with pytest.raises(Overloaded):
@@ -275,7 +276,7 @@ def test_a_full_batcher_releases_the_units_at_the_gate(settings, monkeypatch):
 
 
 def test_low_stock_is_reported_once_however_many_orders_are_concurrent(strategy):
-    product = ProductFactory.create(on_hand=30, low_stock_threshold=10)
+    product = ProductFactory(on_hand=30, low_stock_threshold=10)
     race([partial(buying.place, buying.account().id, {product: 1}) for _ in range(30)])
     [line] = JournalLine.objects.filter(what="stock.low")
     assert line.after["product"] == product.id
@@ -346,7 +347,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_waits_for_the_products_lock_and_is_recorded(name):
-    case, product = CASES[name], ProductFactory.create(on_hand=10)
+    case, product = CASES[name], ProductFactory(on_hand=10)
     change = case.prepare(product)
     product.refresh_from_db()
     last_movement = StockMovement.objects.latest("id").id
@@ -366,12 +367,12 @@ def test_it_waits_for_the_products_lock_and_is_recorded(name):
     assert case.what in JournalLine.objects.filter(id__gt=last_line).values_list("what", flat=True)
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_two_processes_sell_stock_of_60_to_exactly_60():
     found = {}
     with two_sellers() as sellers:
         for strategy in checkout.STRATEGIES:
-            product = ProductFactory.create(on_hand=60)
+            product = ProductFactory(on_hand=60)
             accounts = [buying.account().id for _ in range(100)]
             outcomes = sell_at_once(sellers, product, (accounts[:50], accounts[50:]), strategy=strategy)
             found[strategy] = (outcomes, levels_of(product))

@@ -3,7 +3,6 @@
 `payments/tests/stripe_proxy.py` describes what the proxy does in place of localstripe.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from orders import tasks
 from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events, refunding
 from orders.tests import buying, hanging
-from orders.tests.at_stripe import PATH, order, post_event
+from orders.tests.at_stripe import PATH, order, post_event, tried
 from orders.tests.owners import kept_amount, payment_of, time_is_over
 from payments import ledger
 from payments.gateways import gateway, stripe_calls
@@ -75,7 +74,7 @@ def test_a_charge_that_succeeds_after_its_order_gave_up_is_refunded(stripe_book)
 
 
 def test_20_orders_at_once_are_20_charges():
-    product = ProductFactory.create(on_hand=20, price=500)
+    product = ProductFactory(on_hand=20, price=500)
     placed = [buying.place_for_newcomer(product, token="pm_card_visa") for _ in range(20)]
 
     race([lambda one=one: buying.advance(one) for one in placed])
@@ -96,8 +95,7 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
 
     Nor could they where a dispute in another currency holds the charge.
     """
-    placed = order(token, points=100)
-    buying.advance(placed)
+    placed = tried(token, points=100)
     if token == "pm_card_visa":
         stripe_book.dispute(payment_of(placed).charge_reference, amount=3, currency="usd")
     started = buying.refund(placed.order.id)
@@ -121,7 +119,7 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
 
 
 @pytest.fixture
-def webhooks(stripe_book: StripeProxy, live_server: Any) -> Iterator[None]:
+def webhooks(stripe_book: StripeProxy, live_server: Any):
     """localstripe calls a running server a second after each charge; only its event types can be changed."""
     hook = {"url": live_server.url + PATH, "secret": SECRET, "events": ["payment_intent.succeeded"]}
     stripe_book.configure("webhooks/shop", hook)
@@ -152,8 +150,7 @@ def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded_unless_it_is_d
 
     A dispute in another currency held nothing: it can't be compared, so it holds the whole charge.
     """
-    placed = order("pm_card_visa_chargeDeclined")
-    buying.advance(placed)
+    placed = tried("pm_card_visa_chargeDeclined")
     payment = payment_of(placed)
     stripe_book.forget_keys()
     charged = {"key": payment.charge_key, "amount": 1_000, "currency": "KRW", "order_id": placed.order.id}
@@ -172,8 +169,7 @@ def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded_unless_it_is_d
 
 
 def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book):
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     payment = payment_of(placed)
     made = {"payment_intent": payment.charge_reference, "amount": 300}
     status, refunded = stripe_book.ask("POST", "/v1/refunds", fields=made, encode_multipart=False)
@@ -202,8 +198,7 @@ def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(
     stripe_book, amount, currency, booked, is_compared
 ):
     """One above the charge was never booked; one in another currency held nothing: it can't be compared."""
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     payment = payment_of(placed)
     dispute = stripe_book.dispute(payment.charge_reference, amount=amount, currency=currency)
     for type, status in (("charge.dispute.created", "needs_response"), ("charge.dispute.closed", "lost")):

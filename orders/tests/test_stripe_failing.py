@@ -14,7 +14,7 @@ from orders.models import Refund, Saga
 from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging
-from orders.tests.at_stripe import order, post_event
+from orders.tests.at_stripe import post_event, tried
 from orders.tests.owners import kept_amount, payment_of, time_is_over
 from payments.gateways import gateway, stripe_calls
 from payments.models import WebhookEvent
@@ -79,9 +79,7 @@ def charged_amounts() -> list[int]:
 @by_fault
 def test_an_order_is_paid_once_though_a_call_of_its_charge_failed(stripe_book, asked, fault):
     stripe_book.fail(asked, fault)
-    placed = order("pm_card_visa")
-    for _ in range(3):
-        buying.advance(placed)
+    placed = tried(times=3)
 
     assert ended(placed) == "paid"
     assert charged_amounts() == [1_000]
@@ -93,8 +91,7 @@ def test_an_order_whose_time_is_over_after_a_call_that_failed_is_paid_or_undone_
     stripe_book, asked, fault
 ):
     stripe_book.fail(asked, fault)
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
 
     is_charged = asked == "confirm" and fault.is_executed
     assert end(placed) == ("paid" if is_charged else "payment_failed")
@@ -103,9 +100,7 @@ def test_an_order_whose_time_is_over_after_a_call_that_failed_is_paid_or_undone_
 @pytest.mark.parametrize("asked", CALLS)
 def test_an_order_is_undone_though_stripe_failed_until_its_time_was_over(stripe_book, asked):
     stripe_book.fail(asked, *[SERVER_ERROR] * 20)
-    placed = order("pm_card_visa")
-    for _ in range(12):
-        buying.advance(placed)
+    placed = tried(times=12)
     assert buying.status_of(placed) == "paying"
     del stripe_book.memory.faults[asked]
 
@@ -117,17 +112,14 @@ def test_an_order_is_undone_though_stripe_failed_until_its_time_was_over(stripe_
 )
 def test_a_charge_whose_parameters_are_refused_fails_its_order(stripe_book, fault):
     stripe_book.fail("create", fault)
-    placed = order("pm_card_visa")
-    for _ in range(2):
-        buying.advance(placed)
+    placed = tried(times=2)
 
     assert ended(placed) == "payment_failed"
 
 
 def test_a_refusal_that_was_lost_is_undone_when_its_time_is_over(stripe_book):
     stripe_book.fail("create", REFUSED_AND_LOST)
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
 
     assert end(placed) == "payment_failed"
 
@@ -137,8 +129,7 @@ def test_a_refusal_that_was_lost_is_undone_when_its_time_is_over(stripe_book):
 def test_a_payment_is_undone_at_once_though_a_call_of_that_fails(stripe_book, asked, fault):
     """The next attempt may be five minutes away. What is still under way, or too much, has to wait for it."""
     stripe_book.fail("create", LOST if asked == "cancel" else NOT_BEGUN)
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     stripe_book.fail(asked, fault)
 
     assert end(placed, attempts=1 if fault.status >= 500 else 2) == "payment_failed"
@@ -146,8 +137,7 @@ def test_a_payment_is_undone_at_once_though_a_call_of_that_fails(stripe_book, as
 
 def test_an_operator_undoes_a_payment_whose_create_keeps_an_error(stripe_book):
     stripe_book.fail("create", SERVER_ERROR)
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     saga = placed.started.saga
     set_columns(saga, state=Saga.State.STUCK)
 
@@ -165,8 +155,7 @@ def test_a_charge_that_the_search_is_minutes_behind_of_is_found_among_more_than_
     monkeypatch.setattr(stripe_calls, "PAGE", 2)
     stripe_book.memory.search_is_behind = True
     stripe_book.fail("confirm", fault)
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     for number in range(3):
         card = {"amount": 700, "currency": "krw", "payment_method": "pm_card_visa", "confirm": True}
         stripe_calls._client().payment_intents.create(card | {"metadata": {"other": f"{number}"}})
@@ -185,8 +174,7 @@ def test_a_charge_that_the_search_is_minutes_behind_of_is_found_among_more_than_
 @pytest.mark.parametrize("fault", [NOT_BEGUN, RATE_LIMITED], ids=["503", "429"])
 def test_a_look_up_that_fails_leaves_the_payment_as_it_is_until_the_next(stripe_book, fault):
     stripe_book.fail("confirm", LOST)
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     stripe_book.fail("look", fault)
     buying.advance(placed)
     assert payment_of(placed).status == "in_doubt"
@@ -201,8 +189,7 @@ REFUND_FAULTS = FAULTS | {"400": REFUSED, "400 not kept": INVALID}
 
 @pytest.mark.parametrize("fault", REFUND_FAULTS.values(), ids=REFUND_FAULTS)
 def test_a_refund_of_one_unit_that_failed_once_is_made_once_at_the_next_attempt(stripe_book, fault):
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     stripe_book.fail("refund", fault)
     started = buying.refund(placed.order.id, {Product.objects.get(): 1})
     for _ in range(2):
@@ -217,8 +204,7 @@ def test_a_refund_of_one_unit_that_failed_once_is_made_once_at_the_next_attempt(
 def test_a_charge_that_came_too_late_is_given_back_though_its_refund_failed_once(stripe_book, fault):
     """Before the deadline the look-up fails: what was charged is known only when it is undone."""
     stripe_book.fail("confirm", LOST)
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     stripe_book.fail("look", NOT_BEGUN)
     stripe_book.fail("refund", fault)
 
@@ -228,8 +214,7 @@ def test_a_charge_that_came_too_late_is_given_back_though_its_refund_failed_once
 
 
 def test_a_stuck_refund_is_retried_by_an_operator_though_stripe_kept_its_refusal(stripe_book):
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     stripe_book.fail("refund", REFUSED, SERVER_ERROR)
     started = buying.refund(placed.order.id)
     row = Saga.objects.get(id=started.saga_id)
@@ -253,8 +238,7 @@ def deliver(events: list[tuple[str, dict[str, Any]]]) -> None:
 
 @pytest.mark.parametrize("is_reversed", [False, True])
 def test_webhooks_that_come_twice_late_and_in_any_order_change_nothing(stripe_book, is_reversed):
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     buying.refunded(placed.order.id, {Product.objects.get(): 1})
     events = stripe_book.memory.events
     assert [type for type, _ in events] == ["payment_intent.succeeded", "charge.refunded", "refund.updated"]
@@ -268,8 +252,7 @@ def test_webhooks_that_come_twice_late_and_in_any_order_change_nothing(stripe_bo
 
 def test_the_webhook_of_a_charge_whose_reply_was_lost_pays_its_order_once(stripe_book):
     stripe_book.fail("confirm", LOST)
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
 
     deliver(stripe_book.memory.events)
 
@@ -282,8 +265,7 @@ def test_the_webhook_of_a_charge_that_stripe_made_good_after_its_order_ended_has
     information has gone out a payment network, we'll try to roll it forward."
     """
     stripe_book.fail("create", SERVER_ERROR)
-    placed = order("pm_card_visa")
-    buying.advance(placed)
+    placed = tried()
     assert end(placed) == "payment_failed"
     payment = payment_of(placed)
     made = {"amount": 1_000, "currency": "krw", "payment_method": "pm_card_visa", "confirm": True}

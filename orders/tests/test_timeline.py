@@ -1,6 +1,5 @@
 """The timeline for each possible end of an order: what its owner reads, and what staff read in addition."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -76,7 +75,7 @@ DECLINED = [*BEGUN, "charge_card.refused", "charge_card.undo.skipped", *UNDONE, 
 GIVEN_UP = [*BEGUN, "charge_card.void", "charge_card.undo.done", *UNDONE, "order.payment_failed"]
 REFUNDED = ["refund.requested", "refund_card.done", "order.refunded", "settle_refund.done"]
 # The order, the lines that owner and staff read, and the number of failed attempts.
-ENDS: dict[str, tuple[Callable[[], PlacedOrder], list[str], int]] = {
+ENDS = {
     "cancelled": (cancelled, [*PLACED, "order.cancelled"], 0),
     "expired": (expired, [*PLACED, "order.expired"], 0),
     "paid": (paid, PAID, 0),
@@ -100,7 +99,7 @@ def test_its_owner_reads_the_outcome_and_staff_every_attempt(end, unlawful):
     make, events, failed_attempts = ENDS[end]
     placed = make()
     owners = timeline_of(placed, buying.owner(placed))
-    staffs = timeline_of(placed, SuperuserFactory.create())
+    staffs = timeline_of(placed, SuperuserFactory())
     assert [row["event"] for row in owners] == events
     assert [row["event"] for row in staffs if _is_for_everybody(row)] == events
     assert len([row for row in staffs if row["event"].endswith(".failed")]) == failed_attempts
@@ -120,12 +119,12 @@ def test_what_operators_did_and_why_is_for_staff_with_the_right_to_the_journal()
     reason = "the customer's lawyer called"
     deliveries.resend_order(order_id=placed.order.id, reason=reason)
     viewer, reader = (
-        AccountFactory.create(is_staff=True, permissions=["orders.view_order", *more])
+        AccountFactory(is_staff=True, permissions=["orders.view_order", *more])
         for more in ([], ["shop.view_journalline"])
     )
     by_viewer, by_reader = timeline_of(placed, viewer), timeline_of(placed, reader)
     assert reason in str(by_reader) and reason not in str(by_viewer)
-    assert by_reader == timeline_of(placed, SuperuserFactory.create())
+    assert by_reader == timeline_of(placed, SuperuserFactory())
     failed = [row for row in by_reader if row["event"].endswith(".failed")]
     assert failed and [row for row in by_viewer if row["event"].endswith(".failed")] == failed
     assert "re_" in str(by_viewer)

@@ -1,6 +1,5 @@
 """Traces of real processes: a paid order is one connected trace, from its request to its payment."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ CHARGING = "saga step charge_card do"
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
+def collector():
     with collecting() as found:
         yield found
 
@@ -42,7 +41,7 @@ def traced(
     own_gateway: Simulator,
     own_data_platform: Simulator,
     collector: Collector,
-) -> Iterator[ObservedStack]:
+):
     with observed_stack.running(tmp_path, own_gateway, own_data_platform, **settings_of(collector)) as stack:
         yield stack
 

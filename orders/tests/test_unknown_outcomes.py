@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +38,14 @@ from shop.operations import dispatch
 from shop.redis import completion_notifications
 from shop.tests.clients import client_of
 from shop.tests.hung_server import relayed
+from shop.tests.instants import from_now
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def quick(settings: LazySettings) -> None:
+def quick(settings: LazySettings):
     """Shortens the time-outs."""
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
@@ -58,7 +58,7 @@ class CannotCancel(SimulatorBut):
 
 
 @pytest.fixture
-def cannot_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+def cannot_cancel(monkeypatch: pytest.MonkeyPatch):
     use(CannotCancel(), monkeypatch)
 
 
@@ -73,7 +73,7 @@ def test_a_payment_whose_gateway_is_known_to_be_away_is_tried_soon_after_it_is_b
     saga = saga_of(placed)
     assert (saga.attempts, saga.state, saga.lease_token) == (0, "running", "")
     assert "not reachable" in saga.last_error
-    assert before < saga.next_attempt_at <= clock.now() + timedelta(seconds=8)
+    assert before < saga.next_attempt_at <= from_now(seconds=8)
     calls.forget()
     assert stepping.advance(placed.started.saga.id) == "done"
     assert kept_amount(placed) == placed.order.card_amount
@@ -81,7 +81,7 @@ def test_a_payment_whose_gateway_is_known_to_be_away_is_tried_soon_after_it_is_b
 
 def test_it_is_looked_up_from_a_second_to_five_minutes_apart_with_jitter(settings):
     placed = order("tok_ok")
-    Saga.objects.update(deadline_at=timezone.now() + timedelta(days=1))
+    Saga.objects.update(deadline_at=from_now(days=1))
     pauses = []
     with nobody_there(settings):
         for _ in range(13):
@@ -214,7 +214,7 @@ def test_a_worker_recovers_by_itself_when_the_gateway_is_back(own_gateway, tmp_p
     """With 4 threads and a time-out of 3 s orders would queue; the circuit breaker prevents that."""
     worker = start_worker(tmp_path / "worker.log", own_gateway)
 
-    def is_paid_after_a_beat() -> bool:
+    def is_paid_after_a_beat():
         dispatch.enqueue(tasks.advance)
         return {buying.status_of(one) for one in placed} == {"paid"}
 
@@ -231,7 +231,7 @@ def test_a_worker_recovers_by_itself_when_the_gateway_is_back(own_gateway, tmp_p
 
 
 @pytest.fixture
-def buyer() -> Any:
+def buyer():
     return buying.account(points=100)
 
 
@@ -249,9 +249,9 @@ def answer_while_losing_it(folder: Path, call: Callable[[], Any], *, once: Calla
 
 @pytest.mark.parametrize("path", ["/orders", "/payments", "/wallet/top-ups"])
 def test_a_call_whose_payment_is_under_way_is_answered_as_started(path, buyer, tmp_path):
-    product, api = ProductFactory.create(on_hand=2), client_of(buyer)
+    product, api = ProductFactory(on_hand=2), client_of(buyer)
     unpaid = buying.place(buyer.id, {product: 1}).order.id
-    body: dict[str, Any] = {
+    body = {
         "/orders": buying.order_of(product, "tok_ok"),
         "/payments": {"order": str(unpaid), "token": "tok_ok"},
         "/wallet/top-ups": {"amount": 500, "token": "tok_slow"},
@@ -262,7 +262,7 @@ def test_a_call_whose_payment_is_under_way_is_answered_as_started(path, buyer, t
     charging, waiting = Saga.objects.exclude(lease_token="").exists, completion_notifications._waiting
     once = charging if is_top_up else lambda: bool(waiting)
 
-    def call() -> Any:
+    def call():
         return api.post(path, body, key="a", **headers)
 
     answer = answer_while_losing_it(tmp_path, call, once=once)

@@ -3,13 +3,13 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
@@ -44,7 +44,7 @@ LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=1_000, price=1_000)
+    return ProductFactory(on_hand=1_000, price=1_000)
 
 
 async def post(access: str, path: str, body: Any, *, key: str = "a", **headers: str) -> Answer:
@@ -57,7 +57,7 @@ def access_of_buyers(count: int) -> list[str]:
 
 
 @pytest.fixture
-def few_threads(tmp_path: Path, own_gateway: Simulator, own_data_platform: Simulator) -> Iterator[Served]:
+def few_threads(tmp_path: Path, own_gateway: Simulator, own_data_platform: Simulator):
     """A server of one process with four threads, without workers."""
     with serving(
         tmp_path,
@@ -77,12 +77,12 @@ def waiting_in(server: Served) -> float:
 
 def test_an_order_that_is_settled_between_two_reads_is_not_answered_with_a_pending_payment(monkeypatch):
     """Its answer would be recorded, and repeated for good."""
-    placed = buying.place(buying.account(points=0).pk, {ProductFactory.create(on_hand=10): 1}, token="tok_ok")
+    placed = buying.place(buying.account(points=0).pk, {ProductFactory(on_hand=10): 1}, token="tok_ok")
     reads = [(selectors, "read_orders"), (payment_states, "payments_of")]
     begun = list[str]()
 
-    def settle_before_the_second(name: str, read: Callable[..., Any]) -> Callable[..., Any]:
-        def reading(ids: Sequence[UUID]) -> Any:
+    def settle_before_the_second(name, read):
+        def reading(ids):
             begun.append(name)
             if len(begun) == 2:
                 buying.advance(placed)
@@ -121,7 +121,7 @@ def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(product, mon
     monkeypatch.setattr(dispatch, "enqueue_shared", lambda task: None)
     [access] = access_of_buyers(1)
 
-    async def call_twice() -> tuple[Answer, Answer]:
+    async def call_twice():
         first = await post(access, "/orders", order_of(product, "tok_ok"))
         monkeypatch.setattr(payment_calls._batcher, "_max_waiting", 0)
         return first, await post(access, "/orders", order_of(product, "tok_ok"))
@@ -151,7 +151,7 @@ def slow_decision(monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> It
 def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(slow_decision, product):
     [access] = access_of_buyers(1)
 
-    async def give_up() -> Answer:
+    async def give_up():
         call = asyncio.create_task(post(access, "/orders", order_of(product)))
         while not batching.BATCHER.is_busy():
             await asyncio.sleep(0.005)
@@ -167,7 +167,7 @@ def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(s
 def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(slow_decision, product):
     access, other = access_of_buyers(2)
 
-    async def call_all() -> tuple[Answer, list[Answer], float]:
+    async def call_all():
         first = asyncio.create_task(post(access, "/orders", order_of(product)))
         await asyncio.sleep(0.1)
         twins = [asyncio.create_task(post(access, "/orders", order_of(product))) for _ in range(200)]
@@ -192,7 +192,7 @@ def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(sl
 def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_ends(slow_decision, product):
     [access] = access_of_buyers(1)
 
-    async def call_all() -> list[Answer]:
+    async def call_all():
         calls = [asyncio.create_task(post(access, "/orders", order_of(product))) for _ in range(100)]
         await asyncio.sleep(0.5)
         slow_decision.set()
@@ -207,12 +207,12 @@ def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_
 def test_an_answer_that_may_still_change_ends_no_wait(monkeypatch):
     monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 0.1)
     statuses = iter([UNSETTLED_STATUS, UNSETTLED_STATUS, 200])
-    call = buying.keyed(AccountFactory.create().pk)
+    call = buying.keyed(AccountFactory().pk)
 
-    def read(subject_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
+    def read(subject_ids, language):
         status = next(statuses)
         return {id: CurrentAnswer(RecordedAnswer(status, b"{}")) for id in subject_ids}
 
-    request: Any = SimpleNamespace(header={"Prefer": "wait=20"}.get)
+    request = SimpleNamespace(header={"Prefer": "wait=20"}.get)
     answer = asyncio.run(payment_calls.wait_and_respond(request, call, uuid4(), read))
     assert answer.status_code == 200

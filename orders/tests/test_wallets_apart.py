@@ -28,7 +28,7 @@ SHOP_ACCOUNTS = "SELECT id FROM payments_ledgeraccount WHERE id < 0"
 
 def to_be_paid(account_id: int, *, points: int, token: str = "") -> PlacedOrder:
     """An order of 300 whose payment was started."""
-    product = ProductFactory.create(on_hand=1, price=300)
+    product = ProductFactory(on_hand=1, price=300)
     return buying.place(account_id, {product: 1}, points=points, token=token)
 
 
@@ -53,10 +53,10 @@ def waiting(placed: PlacedOrder, lock: str, *parameters: int) -> Iterator["Futur
 
 def test_8_payments_at_once_from_a_wallet_for_3_pay_3_one_after_the_other():
     buyer = buying.account(points=1_000)
-    product = ProductFactory.create(on_hand=8, price=300)
+    product = ProductFactory(on_hand=8, price=300)
     orders = [buying.place(buyer.id, {product: 1}, points=300).order for _ in range(8)]
 
-    def pay(order: Order) -> int:
+    def pay(order):
         answer = client_of(buyer).post("/payments", {"order": str(order.id)}, key=f"pay {order.id}")
         for row in Saga.objects.filter(about_id=order.id):
             stepping.advance(row.id)

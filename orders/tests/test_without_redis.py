@@ -1,7 +1,5 @@
 """Without Redis and the broker orders still work, in a real web process."""
 
-from typing import Any
-
 import pytest
 
 from orders.models import Order
@@ -29,7 +27,7 @@ def test_orders_are_paid_declined_and_replayed_and_coupons_and_top_ups_given(gat
     body = order_of(product, "tok_ok", quantity=2, coupon=coupon.code, points_amount=200)
     with live.web(tmp_path, **outside) as address:
 
-        def call(path: str, body: dict[str, Any], key: str) -> tuple[int, Any]:
+        def call(path, body, key):
             answer = LiveShop(address).post(buyer, path, body, key=key, Prefer="wait=20")
             return answer.status, answer.json()
 

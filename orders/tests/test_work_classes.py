@@ -33,6 +33,7 @@ from payments.tests.own_gateway import SimulatorBut, nobody_there, use
 from shop import clock
 from shop.repeated_work import RepeatedWork
 from shop.tests.factories import reloaded, set_columns
+from shop.tests.instants import ago, from_now
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 
@@ -42,7 +43,7 @@ NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND,
 
 @pytest.fixture
 def product() -> Product:
-    return ProductFactory.create(on_hand=1_000, price=500)
+    return ProductFactory(on_hand=1_000, price=500)
 
 
 def place(product: Product, buyer: int | None = None) -> PlacedOrder:
@@ -108,7 +109,7 @@ def test_no_class_takes_more_places_than_there_are():
 def in_doubt(product: Product) -> PlacedOrder:
     """A payment whose worker died after its call."""
     placed = place(product)
-    past = clock.now() - timedelta(seconds=30)
+    past = ago(seconds=30)
     set_columns(
         placed.started.saga,
         open_call="charge_card do",
@@ -130,7 +131,7 @@ def test_a_payment_in_doubt_is_looked_up_whatever_else_arrives(
     use(slow := SlowGateway(0.25), monkeypatch)
     buyers, stop = [buying.account().id for _ in range(8)], threading.Event()
 
-    def keep_a_backlog() -> None:
+    def keep_a_backlog():
         while not stop.is_set():
             waiting = Saga.objects.filter(work_class=NEW, lease_token="", ended_at=None).count()
             for buyer in buyers[: 12 - waiting]:
@@ -219,7 +220,7 @@ def test_batches_of_refunds_and_of_purchases_of_the_same_rows_do_not_deadlock(ow
     products = ProductFactory.create_batch(2, on_hand=500, price=500)
     buyers = [buying.account(points=5_000).id for _ in range(4)]
 
-    def order(number: int) -> PlacedOrder:
+    def order(number):
         wanted = dict.fromkeys(products if number % 2 else products[::-1], 1)
         return buying.place(buyers[number % 4], wanted, points=100, token="tok_ok")
 
@@ -245,9 +246,9 @@ def test_batches_of_refunds_and_of_purchases_of_the_same_rows_do_not_deadlock(ow
 def test_refunds_that_staff_ask_for_hold_no_purchase(product):
     for one in paid(product, 3):
         buying.refund(one.order.id)
-    past = clock.now() - timedelta(seconds=5)
+    past = ago(seconds=5)
     Saga.objects.filter(kind="refund").update(created_at=past, next_attempt_at=past)
-    until = clock.now() + timedelta(seconds=10)
+    until = from_now(seconds=10)
     live = saga_of(place(product))
     set_columns(live, lease_token="live", leased_until=until, next_attempt_at=until)
     assert status.oldest_waiting_seconds() == 0
@@ -260,7 +261,7 @@ def test_refunds_that_staff_ask_for_hold_no_purchase(product):
 def test_an_overdue_saga_whose_order_stays_locked_is_counted_and_stuck(threaded, product, own_gateway):
     """It was put off by ten seconds each time, uncounted: the law of overdue sagas was broken."""
     placed = place(product)
-    long_ago = clock.now() - timedelta(seconds=audit.GRACE_SECONDS + 5)
+    long_ago = ago(seconds=audit.GRACE_SECONDS + 5)
     set_columns(placed.started.saga, deadline_at=long_ago)
     with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", placed.order.id.hex):
         threaded.wake()
@@ -310,7 +311,7 @@ def test_a_retry_is_made_when_it_is_due(looking, threaded, product, own_gateway)
     wait_until(lambda: buying.status_of(placed) == "paid", seconds=5)
     threaded.polls = False
     later = place(product)
-    due_at = clock.now() + timedelta(seconds=2.5)
+    due_at = from_now(seconds=2.5)
     set_columns(later.started.saga, next_attempt_at=due_at, work_class=AGAIN)
     threaded.polls = True
     looking()
@@ -325,7 +326,7 @@ def test_a_retry_is_made_when_it_is_due(looking, threaded, product, own_gateway)
 def test_what_waits_for_an_instant_goes_on_though_the_clock_was_set_back(product, own_gateway):
     """A failover's clock was 15 minutes behind: sagas, and the leases of the dead, slept as long."""
     resting, leased = place(product), place(product)
-    soon = clock.now() + timedelta(seconds=9)
+    soon = from_now(seconds=9)
     set_columns(resting.started.saga, next_attempt_at=soon, work_class=AGAIN)
     set_columns(
         leased.started.saga, lease_token="dead", leased_until=soon, next_attempt_at=soon, work_class=RECOVERY
@@ -343,7 +344,7 @@ def test_what_waits_for_an_instant_goes_on_though_the_clock_was_set_back(product
 @pytest.mark.usefixtures("unlawful")
 def test_an_order_that_was_never_charged_ends_though_the_gateway_is_away(own_gateway, settings):
     """It was stuck in the undo of a charge that nobody had begun, and held its stock."""
-    product = ProductFactory.create(on_hand=5, price=500)
+    product = ProductFactory(on_hand=5, price=500)
     buyer = buying.account(points=300)
     placed = buying.place(buyer.id, {product: 1}, points=300, token="tok_ok")
     LedgerAccount.objects.filter(id=buyer.id).update(balance_amount=0)

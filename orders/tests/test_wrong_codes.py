@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from shop.rates.rate_limits import RateLimit
 from shop.tests import api_keys
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
+from shop.tests.instants import from_now
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background
@@ -31,7 +31,7 @@ CODE = "AUTUMN-2026"
 
 
 @pytest.fixture(autouse=True)
-def _without_other_rates(settings: LazySettings) -> Iterator[None]:
+def _without_other_rates(settings: LazySettings):
     """At the beginning of an hour, in which rates count."""
     settings.RATE_ORDERS = None
     settings.OPEN_ORDERS_PER_ACCOUNT = 100
@@ -40,7 +40,7 @@ def _without_other_rates(settings: LazySettings) -> Iterator[None]:
 
 
 def shared_campaign(**terms: Any) -> None:
-    CampaignFactory.create(**{"code_source": "shared", "shared_code": CODE} | terms)
+    CampaignFactory(**{"code_source": "shared", "shared_code": CODE} | terms)
 
 
 def client_from(address: str, account: Any = None) -> Api:
@@ -169,7 +169,7 @@ def test_a_code_that_is_named_again_counts_once_for_each_account(settings, produ
 
 def test_codes_that_open_within_a_day_are_no_guesses(settings, product):
     settings.RATE_WRONG_CODES = settings.RATE_WRONG_CODES_OF_NETWORK = Rate(1, 3_600)
-    shared_campaign(opens_at=clock.now() + timedelta(hours=23, minutes=50))
+    shared_campaign(opens_at=from_now(hours=23, minutes=50))
     crowd = [client_from(f"192.0.2.{n}") for n in range(4)]
 
     for api in crowd * 2:
@@ -180,7 +180,7 @@ def test_codes_that_open_within_a_day_are_no_guesses(settings, product):
 
 def test_a_shared_code_is_refused_before_its_opening_as_a_wrong_one_and_counts_as_one(settings, product):
     settings.RATE_WRONG_CODES = Rate(2, 3_600)
-    shared_campaign(opens_at=clock.now() + timedelta(hours=25))
+    shared_campaign(opens_at=from_now(hours=25))
     api = client_from("192.0.2.1")
 
     early, wrong = order(api, product, CODE), order(api, product, "GUESS")
@@ -211,5 +211,5 @@ def test_replays_and_staff_do_not_count(settings, product):
     guesses = [order(api, product, "GUESS") for _ in range(2)]
     assert results(*guesses) == [(409, "not_found"), (429, "throttled")]
     assert api.post("/orders", body, key="placed")["Idempotency-Replayed"] == "true"
-    staff = client_from("192.0.2.1", SuperuserFactory.create())
+    staff = client_from("192.0.2.1", SuperuserFactory())
     assert results(*[order(staff, product, "GUESS") for _ in range(3)]) == [(409, "not_found")] * 3

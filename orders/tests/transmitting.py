@@ -30,7 +30,7 @@ def _send(order_id: UUID | None) -> StepResult:
 
 
 @pytest.fixture
-def transmitting(monkeypatch: pytest.MonkeyPatch) -> None:
+def transmitting(monkeypatch: pytest.MonkeyPatch):
     """Purchases have the step as their last one in this test."""
     usual = SAGA_TYPES[purchase.KIND]
     steps = (*usual.steps, OutsideStep(NAME, do=transmit))

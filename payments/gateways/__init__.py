@@ -72,7 +72,8 @@ def check_stripe(settings: Mapping[str, Any], name: str = "stripe") -> None:
         raise ImproperlyConfigured(
             f"The gateway {name!r} is Stripe: {key} must be a secret key, sk_… or rk_…."
         )
-    currency, give_up_seconds = settings["CURRENCY"], settings["PAYMENT_GIVE_UP_SECONDS"]
+    currency = settings["CURRENCY"]
+    give_up_seconds = settings["PAYMENT_GIVE_UP_SECONDS"]
     digits = money.digits_of(currency)
     if STRIPE_DIGITS.get(currency, digits) != digits:
         raise ImproperlyConfigured(
@@ -112,7 +113,8 @@ def check(settings: Mapping[str, Any]) -> None:
     """
     for name, kind in settings["PAYMENT_GATEWAYS"].items():
         if name not in WITHOUT_NAME or name == settings["PAYMENT_GATEWAY"]:
-            entry, needed = GATEWAYS[kind], setting_of(name, GATEWAYS[kind].needs)
+            entry = GATEWAYS[kind]
+            needed = setting_of(name, GATEWAYS[kind].needs)
             entry.check(settings, name)
             if not settings[needed]:
                 raise ImproperlyConfigured(f"The gateway {name!r} needs {needed}.")
@@ -170,8 +172,7 @@ def of(books: Books) -> Gateway:
     """The gateway that has these books. Where it is not configured its calls have no answer."""
     if reason := lacking(books):
         return cast(Gateway, _Lacking(reason))
-    adapter = GATEWAYS[settings.PAYMENT_GATEWAYS[books.gateway]].load()
-    return cast(Gateway, _Named(books.gateway, adapter))
+    return cast(Gateway, _Named(books.gateway, GATEWAYS[settings.PAYMENT_GATEWAYS[books.gateway]].load()))
 
 
 def books_of(name: str) -> Books:
@@ -181,8 +182,7 @@ def books_of(name: str) -> Books:
 
 def usable() -> list[str]:
     """The names of the gateways that have what they need to be called."""
-    named = settings.PAYMENT_GATEWAYS.items()
-    return [name for name, kind in named if value_of(name, GATEWAYS[kind].needs)]
+    return [name for name, kind in settings.PAYMENT_GATEWAYS.items() if value_of(name, GATEWAYS[kind].needs)]
 
 
 def current_books() -> Books:

@@ -5,9 +5,8 @@ answer, even a 500, shows that it is reachable.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -54,8 +53,7 @@ class ReplyPart(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
-@dataclass(frozen=True, slots=True)
-class JsonReply:
+class JsonReply(NamedTuple):
     """The status of an answer below 500, and its JSON."""
 
     status: int
@@ -83,11 +81,12 @@ def request_json(
     *,
     query: Mapping[str, str] | None = None,
     body: Mapping[str, Any] | None = None,
-    key: str | None = None,
     headers: Mapping[str, str] | None = None,
+    key: str | None = None,
 ) -> JsonReply:
-    """Send a JSON request to the gateway at its `GATEWAY_URL`. Raises `NoAnswer`."""
-    content, sent = None, {**(headers or {})}
+    """Send a JSON request to the gateway at its `GATEWAY_URL`, with its own `headers`. Raises `NoAnswer`."""
+    content = None
+    sent = {**(headers or {})}
     if key:
         sent["Idempotency-Key"] = key
     if body is not None:

@@ -19,6 +19,8 @@ from payments.gateways.contract import GatewayEvent
 from shop.errors import SignatureInvalid
 from shop.lazy_texts import mark as _
 
+Payload = Mapping[str, Any]
+"""A webhook's body, or a part of it."""
 TOLERANCE_SECONDS = 300
 """How far the time of a signature may be from ours, in the past or, because clocks differ, in the future."""
 LONGEST_HEADER = 4096
@@ -70,7 +72,7 @@ def parse(body: bytes) -> dict[str, Any] | None:
     return payload if has_names else None
 
 
-def build(payload: Mapping[str, Any], *, type: str, key: str, reference: str = "") -> GatewayEvent:
+def build(payload: Payload, *, type: str, key: str, reference: str = "") -> GatewayEvent:
     """The event, with a hash for an id that doesn't fit its column, and the type shortened to fit."""
     id: str = payload["id"]
     if not NAME.fullmatch(id):
@@ -78,7 +80,7 @@ def build(payload: Mapping[str, Any], *, type: str, key: str, reference: str = "
     return GatewayEvent(id=id, type=re.sub(r"[^!-~]", "?", type)[:LONGEST_TYPE], key=key, reference=reference)
 
 
-def nested_object(payload: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def nested_object(payload: Payload, *names: str) -> Payload:
     """The nested object at this path; an empty one where it is missing."""
     for name in names:
         inner = payload.get(name)
@@ -86,7 +88,7 @@ def nested_object(payload: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     return payload
 
 
-def charge_key(part: Mapping[str, Any], name: str) -> str:
+def charge_key(part: Payload, name: str) -> str:
     """The charge's key; empty where it is missing or can't be one of ours."""
     key = part.get(name)
     return key if isinstance(key, str) and KEY.fullmatch(key) else ""

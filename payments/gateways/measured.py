@@ -35,13 +35,15 @@ def measured(*errors: type[Exception]) -> Callable[[Call[P]], Call[P]]:
     def decorate(call: Call[P]) -> Call[P]:
         @wraps(call)
         def measuring(*args: P.args, **kwargs: P.kwargs) -> GatewayResult:
-            began_at, outcome = time.perf_counter(), "failed"
+            began_at = time.perf_counter()
+            outcome = "failed"
             try:
                 result = call(*args, **kwargs)
                 outcome = result.status
                 return result
             except without_answer as error:
-                reason, outcome = describe_error(error), "unknown"
+                reason = describe_error(error)
+                outcome = "unknown"
                 log.warning(
                     "gateway gave no usable answer", call=call.__name__, key=kwargs["key"], reason=reason
                 )

@@ -24,19 +24,16 @@ from payments.gateways.calls import (
 from payments.gateways.configured import webhook_secret
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 from payments.gateways.measured import describe_error, measured
+from shop.db.rows import present
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 
 PAGE = 1_000
 
-# The charge's states that each HTTP status may come with; any other combination is no answer.
-CHARGED: Mapping[int, Collection[str]] = {
-    201: {"succeeded"},
-    202: {"pending"},
-    402: {"declined"},
-    409: {"cancelled"},
-}
-CANCELLED: Mapping[int, Collection[str]] = {200: {"cancelled", "declined"}, 409: {"succeeded"}}
+Answers = Mapping[int, Collection[str]]
+"""The charge's states that each HTTP status may come with; any other combination is no answer."""
+CHARGED: Answers = {201: {"succeeded"}, 202: {"pending"}, 402: {"declined"}, 409: {"cancelled"}}
+CANCELLED: Answers = {200: {"cancelled", "declined"}, 409: {"succeeded"}}
 
 
 class Failure(ReplyPart):
@@ -150,7 +147,8 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
         body["return_url"] = return_url
     answer = request_json("POST", "/charges", body=body, key=key)
     if answer.status == 400:
-        refusal, found = Failure.model_validate(answer.content), find(key=key)
+        refusal = Failure.model_validate(answer.content)
+        found = find(key=key)
         # An earlier attempt with the key has charged. Otherwise the customer reads a text of ours, as the
         # gateway's own may be meant for the shop only.
         detail = gettext_noop("The gateway did not take this card; nothing was charged.")
@@ -215,13 +213,12 @@ def charges(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Iterator[BookedCharge]:
-    filters = {
-        "key": key,
-        "order": order_id,
-        "created_from": since and since.isoformat(),
-        "created_to": until and until.isoformat(),
-    }
-    query = {name: str(value) for name, value in filters.items() if value is not None}
+    query = present(
+        key=key,
+        order=order_id and str(order_id),
+        created_from=since and since.isoformat(),
+        created_to=until and until.isoformat(),
+    )
     while True:
         try:
             page = _read_page(query)
@@ -248,11 +245,12 @@ def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
     return events.build(payload, type=payload["type"], key=key, reference=reference)
 
 
-def _read_charge(answer: JsonReply, key: str, expected: Mapping[int, Collection[str]]) -> Charge:
+def _read_charge(answer: JsonReply, key: str, expected: Answers) -> Charge:
     """The charge in the answer, which must have this key and a state that the HTTP status may come with."""
     if answer.status not in expected:
         raise NoAnswer(f"HTTP {answer.status}")
-    is_conflict, content = answer.status == 409, answer.content
+    is_conflict = answer.status == 409
+    content = answer.content
     charged = Conflict.model_validate(content).charge if is_conflict else Charge.model_validate(content)
     if charged.key != key or charged.status not in expected[answer.status]:
         raise NoAnswer(f"HTTP {answer.status} with another charge than requested")

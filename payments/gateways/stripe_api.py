@@ -173,7 +173,8 @@ def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
     """Confirm the intent, or find out its state. An intent that is declined, or waits for its customer
     without a page for them, is cancelled.
     """
-    code, detail = "authentication_required", AUTHENTICATION_DETAIL
+    code = "authentication_required"
+    detail = AUTHENTICATION_DETAIL
     try:
         intent = stripe_calls.confirm(intent.id, key=key, return_url=return_url)
     except stripe.IdempotencyError:
@@ -182,7 +183,8 @@ def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
     except (stripe.CardError, stripe.InvalidRequestError) as error:
         # Declined, or confirmed before: the intent itself has the state.
         intent = stripe_calls.retrieve(intent.id)
-        code, detail = error.code or "card_refused", CARD_REFUSED_DETAIL
+        code = error.code or "card_refused"
+        detail = CARD_REFUSED_DETAIL
     if intent.outcome != "absent":
         return _cancel_if_declined(intent).to_result()
     ended = _cancel_unless_final(intent)

@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     # Modules of thousands of lines that only types need.
     from stripe.params import PaymentIntentConfirmParams, PaymentIntentCreateParams
 
-PAGE, LATEST = 100, 2**33
-EXPANDED, EXPANDED_IN_LISTS = ["latest_charge"], ["data.latest_charge"]
+PAGE = 100
+LATEST = 2**33
+EXPANDED = ["latest_charge"]
+EXPANDED_IN_LISTS = ["data.latest_charge"]
 NOT_LISTED = "an intent that is not listed yet"
 WRONG_CHARGE = "another charge than requested"
 API_VERSION = "2026-10-28.endive"
 """The version of Stripe's API whose parameters and objects the installed package describes."""
 LIST_PATHS = ("/payment_intents", "/payment_intents/search", "/refunds", "/disputes")
-KEY, ORDER = "firstcome_key", "firstcome_order"
+KEY = "firstcome_key"
+ORDER = "firstcome_order"
 """Names in the metadata of our objects; objects without them in the Stripe account are not the shop's."""
 REFUND_STATUS: Mapping[str, Status] = {
     "succeeded": "succeeded",
@@ -175,7 +178,8 @@ class Intent(ReplyPart):
         return self.latest_charge is not None and self.latest_charge.disputed
 
     def to_result(self, disputes: Sequence[GatewayDispute] = ()) -> BookedCharge:
-        outcome, error = self.outcome, self.last_payment_error or PaymentError()
+        outcome = self.outcome
+        error = self.last_payment_error or PaymentError()
         is_declined = outcome == "declined"
         # Stripe advises to keep most reasons of a decline from customers.
         is_told = error.decline_code == "insufficient_funds"

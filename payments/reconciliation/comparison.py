@@ -112,20 +112,15 @@ def differences(
     once the others are.
     """
     unread: Unavailable | None = None
-    for books in _compared():
+    known = payment_states.known_books() | {gateways.current_books()}
+    for books in sorted(one for one in known if not gateways.lacking(one)):
         try:
             yield from _differences_at(books, since=since, until=until, counted=counted)
         except Unavailable as error:
-            log.warning("a gateway's book can't be read", gateway=books.gateway, reason=str(error))
+            log.warning("a gateway's book can't be read", gateway=books.gateway, reason=error)
             unread = error
     if unread:
         raise unread
-
-
-def _compared() -> list[Books]:
-    """The books of new payments, and all others that have payments and can be reached."""
-    known = payment_states.known_books()
-    return sorted(one for one in known | {gateways.current_books()} if not gateways.lacking(one))
 
 
 def _differences_at(
@@ -146,7 +141,8 @@ def _differences_at(
         )
         payments = {payment.charge_key: payment for payment in rows}
         # The keys whose charges may disagree with their payments, and those whose payments expect a charge.
-        suspects, charged = dict[str, None](), dict[str, None]()
+        suspects = dict[str, None]()
+        charged = dict[str, None]()
         for charge in page:
             payment = payments.get(charge.key)
             is_another = payment and payment.charge_reference not in ("", charge.reference)
@@ -162,7 +158,8 @@ def _differences_at(
 def _charges(books: Books, since: datetime | None, until: datetime | None) -> Iterator[BookedCharge]:
     """The gateway's book of the period, oldest first, read slice by slice."""
     at = since or Payment.objects.order_by("created_at").values_list("created_at", flat=True).first()
-    end, edges = until or clock.now(), [since]
+    end = until or clock.now()
+    edges = [since]
     while at is not None and (at := at + SLICE) < end:
         edges.append(at)
     for first, last in pairwise([*edges, until]):

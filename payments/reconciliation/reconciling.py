@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils.translation import gettext, gettext_lazy as _
 from structlog import get_logger
 
@@ -29,7 +29,6 @@ from shop.errors import NotFound, Rejected, Unavailable
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall
 from shop.journal import journal
-from shop.models import JournalLine
 
 log = get_logger(__name__)
 # A comparison records this many differences; all are counted.
@@ -43,7 +42,9 @@ FULL_INTERVAL = timedelta(days=1)
 # A comparison of the whole books that is not finished after this counts as crashed.
 MAX_DURATION = timedelta(hours=1)
 RETENTION = timedelta(days=30)
-REFUNDED, BOOKED, FAILED = "refunded", "booked", "failed"
+REFUNDED = "refunded"
+BOOKED = "booked"
+FAILED = "failed"
 RESOLVED = (REFUNDED, BOOKED)
 AGREES = "agrees"
 FINISHED = (*RESOLVED, AGREES)
@@ -79,10 +80,14 @@ ADVICE = {
     ),
 }
 FIXABLE = (Kind.UNKNOWN_CHARGE, Kind.CHARGED_AFTER_END)
-LATE, LATE_REFUNDED, LATE_FAILED = "charge.late", "charge.late_refunded", "charge.late_refund_failed"
+LATE = "charge.late"
+LATE_REFUNDED = "charge.late_refunded"
+LATE_FAILED = "charge.late_refund_failed"
 ENDS = {LATE: "", LATE_REFUNDED: ", and was refunded", LATE_FAILED: ", and its refund failed"}
 MOST_FAILED = 10
 """Refunds of a late charge that may fail at the gateway: after so many only a person can give it back."""
+Finding = dict[str, Any]
+"""A difference as a comparison has it recorded."""
 BOOKED_KINDS = (Kind.WRONG_REFUNDS, Kind.DISPUTED)
 BOOKERS: list[Callable[[Payment], object]] = []
 """Book what began at the gateway for a payment that succeeded."""
@@ -116,14 +121,14 @@ def reconcile(
     )  # fmt: skip
     try:
         for difference in comparison.differences(since=since, until=until, counted=run):
-            cause, done = difference.cause, _resolve(difference, fix)
+            cause = difference.cause
+            done = _resolve(difference, fix)
             run.differences += 1
             run.refunded += done in RESOLVED
             if len(run.findings) < MAX_WRITTEN:
                 # Pages in other languages show the text and its values.
-                words = {"cause": cause.in_words, "text": cause.text, "values": cause.values}
-                words |= difference.books._asdict()
-                run.findings.append({"key": difference.key, "kind": cause.kind, **words, "done": done})
+                found = cause._asdict() | difference.books._asdict()
+                run.findings.append({"key": difference.key, "cause": cause.in_words, **found, "done": done})
         run.unread = ""
     except Unavailable as error:
         run.unread = str(error)[:255]
@@ -187,7 +192,7 @@ def left_counts() -> dict[str, int]:
 def age_seconds() -> float | None:
     """How long ago the last comparison was completed; None before the first."""
     run = Reconciliation.objects.filter(unread="").order_by("-id").first()
-    return (clock.now() - run.ended_at).total_seconds() if run else None
+    return clock.age_seconds(run.ended_at) if run else None
 
 
 def sweep() -> int:
@@ -235,15 +240,19 @@ def refund_charge(charge: GatewayResult, payment: Payment | None, books: Books) 
     succeeded. `payment` is the one that ended without the charge, if there is one. Call it outside any
     transaction.
     """
-    amount, before_amount = charge.kept_amount, charge.refunded_amount
+    amount = charge.kept_amount
+    before_amount = charge.refunded_amount
     part = {"amount": amount} | ({"refunded_before_amount": before_amount} if before_amount else {})
     key = f"orphan-{charge.reference}-{before_amount}-{amount}"
     for number in range(1, MOST_FAILED):
         if gateways.of(books).find_refund(key=key, charge_reference=charge.reference).status != "declined":
             break
-        if any(line.after == part for line in _journal_lines(LATE_REFUNDED, charge.reference, payment)):
+        if part in [
+            line.after for line in payment_states.noted(payment, LATE_REFUNDED, reference=charge.reference)
+        ]:
             _note(LATE_FAILED, charge.reference, part, payment)
-        key, part = f"{key.partition(':')[0]}:{number}", part | {"failed_before": number}
+        key = f"{key.partition(':')[0]}:{number}"
+        part = part | {"failed_before": number}
     # The charge is noted first: if this process dies in the refund, `note_already_refunded` notes the rest.
     _note(LATE, charge.reference, part, payment)
     refunded = gateways.of(books).refund(key=key, charge_reference=charge.reference, amount=amount)
@@ -253,8 +262,8 @@ def refund_charge(charge: GatewayResult, payment: Payment | None, books: Books) 
     log.error(
         "orphaned charge",
         charge=charge.reference,
-        payment=payment and str(payment.id),
-        order=payment and payment.order_id and str(payment.order_id),
+        payment=payment and payment.id,
+        order=payment and payment.order_id,
         amount=amount,
         is_refunded=is_done,
         said=refunded.failure_detail,
@@ -265,7 +274,7 @@ def refund_charge(charge: GatewayResult, payment: Payment | None, books: Books) 
 def note_already_refunded(charge: GatewayResult, payment: Payment) -> None:
     """Note each refunded part of a late charge, where the process that refunded it died before it could."""
     parts = dict[tuple[int, int], dict[str, int]]()
-    for line in _journal_lines(LATE, charge.reference, payment):
+    for line in payment_states.noted(payment, LATE, reference=charge.reference):
         if part := line.after:
             # The last one, as those before it have failed.
             parts[part.get("refunded_before_amount", 0), part["amount"]] = part
@@ -275,66 +284,44 @@ def note_already_refunded(charge: GatewayResult, payment: Payment) -> None:
 
 
 def _note(what: str, charge_reference: str, part: dict[str, int], payment: Payment | None) -> None:
-    """Write one line for each part of a charge: a lock lets a second process see the line of the first.
+    """Write one line for each part of a charge."""
 
-    Charges without a payment are found by comparisons alone, so the newest of these is locked for them.
-    """
-
-    def note_once() -> None:
-        if payment:
-            payment_states.lock_order(payment)
-        else:
-            Reconciliation.objects.select_for_update().only("id").order_by("-id").first()
-        if any(line.after == part for line in _journal_lines(what, charge_reference, payment)):
-            return
-        journal.note(
-            what=what,
-            subject=_subject(charge_reference, payment),
-            order_id=payment.order_id if payment else None,
-            after=part,
-            detail=f"{part['amount']} was charged after the payment had ended{ENDS[what]}.",
-            reference=charge_reference,
-            is_internal=what == LATE,
+    def note() -> None:
+        detail = f"{part['amount']} was charged after the payment had ended{ENDS[what]}."
+        is_new = payment_states.note_once(
+            payment, what, detail, reference=charge_reference, after=part, is_internal=what == LATE
         )
-        if payment and what != LATE:
+        if is_new and payment and what != LATE:
             for record in RECORDERS:
                 record(payment, part["amount"], what == LATE_FAILED)
 
-    transactions.run(note_once, transactions.KEYED)
+    transactions.run(note, transactions.KEYED)
 
 
-def _journal_lines(what: str, charge_reference: str, payment: Payment | None) -> "QuerySet[JournalLine]":
-    subject = _subject(charge_reference, payment)
-    return JournalLine.objects.filter(subject=subject, what=what, reference=charge_reference).order_by("id")
-
-
-def _subject(charge_reference: str, payment: Payment | None) -> str:
-    return f"payment {payment.id}" if payment else f"charge {charge_reference}"
-
-
-def advice(finding: dict[str, Any]) -> str:
+def advice(finding: Finding) -> str:
     """What to do about the finding of a comparison; empty once nothing is left to do."""
     return "" if finding["done"] in FINISHED else str(ADVICE[finding["kind"]])
 
 
-def cause_text(finding: Mapping[str, Any]) -> str:
+def cause_text(finding: Finding) -> str:
     """The cause of a finding in the language of the page."""
-    text, values = finding["text"], finding["values"]
+    text = finding["text"]
+    values = finding["values"]
     status = {"status": Payment.Status(values["status"]).label} if "status" in values else {}
     return gettext(text) % {**values, **status}
 
 
-def open_findings(run: Reconciliation) -> list[dict[str, Any]]:
+def open_findings(run: Reconciliation) -> list[Finding]:
     """The recorded findings of the comparison with which something is left to do."""
     return [finding for finding in run.findings if finding["done"] not in FINISHED]
 
 
-def is_fixable(finding: dict[str, Any]) -> bool:
+def is_fixable(finding: Finding) -> bool:
     """Whether `fix_finding` may refund its charge."""
     return finding["done"] not in FINISHED and finding["kind"] in FIXABLE
 
 
-def finding_of(run: Reconciliation, key: str) -> dict[str, Any] | None:
+def finding_of(run: Reconciliation, key: str) -> Finding | None:
     """The finding of the comparison about this key: of several gateways' one that can be fixed."""
     found = [finding for finding in run.findings if finding["key"] == key]
     return next(filter(is_fixable, found), found[0] if found else None)
@@ -386,7 +373,8 @@ def _record_fix(run_id: int, key: str, done: str, reason: str) -> None:
     finding = finding_of(run, key)
     if finding is None or finding["done"] in (REFUNDED, done):
         return
-    before, finding["done"] = finding["done"], done
+    before = finding["done"]
+    finding["done"] = done
     run.refunded += done == REFUNDED
     run.save(update_fields=["findings", "refunded"])
     journal.note(

@@ -14,7 +14,7 @@ from shop.tests.factories import AccountFactory, OrderFactory
 
 def wallet(points: int = 0) -> int:
     """The id of a new account whose wallet holds this many points."""
-    user_id: int = AccountFactory.create().id
+    user_id: int = AccountFactory().id
     with transaction.atomic():
         ledger.bulk_open_wallets([user_id], points)
     return user_id
@@ -23,7 +23,7 @@ def wallet(points: int = 0) -> int:
 def order(account_id: int | None = None, *, card_amount: int = 0, points_amount: int = 0) -> UUID:
     """The id of a new order with these amounts; its lines don't matter here."""
     owner = {"account": None, "account_id": account_id} if account_id else {}
-    made = OrderFactory.create(card_amount=card_amount, points_amount=points_amount, **owner)
+    made = OrderFactory(card_amount=card_amount, points_amount=points_amount, **owner)
     id: UUID = made.pk
     return id
 

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 from django.conf import LazySettings
@@ -56,7 +55,7 @@ class AtStripe(AtGateway):
 
 @pytest.fixture(scope="session")
 @once_a_session
-def localstripe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def localstripe(tmp_path_factory: pytest.TempPathFactory):
     """The address of the process itself, without the proxy."""
     port, log = ports.free(), tmp_path_factory.mktemp("localstripe") / "log"
     command = [sys.executable, "-c", PROGRAM, str(port)]
@@ -65,7 +64,7 @@ def localstripe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stripe_proxy(localstripe: str) -> Iterator[StripeProxy]:
+def stripe_proxy(localstripe: str):
     with StripeProxy(localstripe) as proxy:
         threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield proxy
@@ -73,7 +72,7 @@ def stripe_proxy(localstripe: str) -> Iterator[StripeProxy]:
 
 
 @pytest.fixture
-def own_stripe(stripe_proxy: StripeProxy, settings: LazySettings) -> Iterator[StripeProxy]:
+def own_stripe(stripe_proxy: StripeProxy, settings: LazySettings):
     """The run's own Stripe, with an empty book, which the shop uses in this test."""
     settings.PAYMENT_GATEWAY = "stripe"
     settings.STRIPE_API_KEY = "sk_test_only_for_tests"

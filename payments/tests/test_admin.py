@@ -22,7 +22,7 @@ def rows() -> dict[str, object]:
     """One row of each kind, with money in it."""
     user_id = factories.wallet(1_000)
     order_id = factories.order(user_id, card_amount=700)
-    payment = PaymentFactory.create(token="tok_very_secret", order_id=order_id, card_amount=700)
+    payment = PaymentFactory(token="tok_very_secret", order_id=order_id, card_amount=700)
     with transaction.atomic():
         sales.settle_sale(order_id=order_id, points_amount=0, card_amount=700)
     # Texts that came from the gateway.
@@ -75,7 +75,7 @@ def test_the_balance_of_the_shops_accounts_is_the_sum_of_their_entries_read_in_p
 
 def test_the_balance_is_for_those_who_see_the_ledger_and_of_the_shops_accounts_alone(operator, client):
     assert operator.get("/admin/ledger/wallet/balance/").status_code == 404
-    client.force_login(AccountFactory.create(is_staff=True))
+    client.force_login(AccountFactory(is_staff=True))
     assert client.get("/admin/ledger/sales/balance/").status_code == 403
 
 

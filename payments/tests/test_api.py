@@ -48,10 +48,10 @@ ENTRY = {"id", "account", "amount", "balance_after_amount", "currency", "kind", 
 
 
 def test_an_account_without_a_wallet_has_no_points_and_staff_grant_it_some_and_get_the_entry():
-    account, staff = AccountFactory.create(), granting_staff()
+    account, staff = AccountFactory(), granting_staff()
 
     assert client_of(account).get("/wallet").json() == {"balance_amount": 0, "currency": "KRW"}
-    assert client_of(account).get("/wallet/entries").json()["results"] == []
+    assert client_of(account).rows("/wallet/entries") == []
     assert post(staff, 20, to=account, key="one").status_code == 201
     assert client_of(account).get("/wallet").json()["balance_amount"] == 20
     granted = post(staff, 30, to=account, key="two")
@@ -60,7 +60,7 @@ def test_an_account_without_a_wallet_has_no_points_and_staff_grant_it_some_and_g
     assert body.keys() == ENTRY
     assert (body["account"], body["currency"]) == (account.pk, "KRW")
     assert (body["amount"], body["balance_after_amount"], body["kind"]) == (30, 50, "grant")
-    assert client_of(account).get("/wallet/entries").json()["results"][0] == body
+    assert client_of(account).rows("/wallet/entries")[0] == body
     assert set(Transfer.objects.values_list("reason", "kind")) == {("for waiting", "grant")}
 
 
@@ -73,7 +73,7 @@ def test_the_callers_wallet_and_its_entries_newest_first(settings):
     client = client_of(User.objects.get(id=user_id))
 
     assert client.get("/wallet").json() == {"balance_amount": 700, "currency": "EUR"}
-    newest, oldest = client.get("/wallet/entries").json()["results"]
+    newest, oldest = client.rows("/wallet/entries")
     assert newest.keys() == ENTRY
     assert (newest["account"], newest["currency"]) == (user_id, "EUR")
     assert (newest["kind"], newest["amount"], newest["balance_after_amount"]) == ("hold", -300, 700)
@@ -83,7 +83,7 @@ def test_the_callers_wallet_and_its_entries_newest_first(settings):
 
 
 def test_a_grant_to_an_unknown_or_disabled_account_is_not_found_and_earlier_grants_are_replayed():
-    account, staff = AccountFactory.create(), client_of(granting_staff())
+    account, staff = AccountFactory(), client_of(granting_staff())
     body = {"user": account.id, "amount": 30, "reason": "x"}
     assert_refused(staff.post("/wallet/grants", body | {"user": 4711}, key="none"), 404, "not_found")
     assert not Transfer.objects.exists()
@@ -113,7 +113,7 @@ def test_a_grant_to_an_unknown_or_disabled_account_is_not_found_and_earlier_gran
     ],
 )
 def test_a_grant_that_is_not_valid_names_its_field(wrong, field):
-    account = AccountFactory.create()
+    account = AccountFactory()
     body = {"user": account.id, "amount": 30, "reason": "x"} | wrong
 
     problem = assert_refused(
@@ -125,10 +125,10 @@ def test_a_grant_that_is_not_valid_names_its_field(wrong, field):
 
 
 def test_a_payment_has_the_contracts_fields_its_open_dispute_and_what_the_card_s_owner_must_do():
-    payment, now = PaymentFactory.create(card_amount=500), clock.now()
+    payment, now = PaymentFactory(card_amount=500), clock.now()
     later, url = now + timedelta(days=7), "https://bank.example/3ds/1"
 
-    def shown() -> Any:
+    def shown():
         return client_of(payment.account).get(f"/payments/{payment.id}").json()
 
     body = shown()
@@ -172,8 +172,8 @@ def ids(account: User, query: str = "") -> list[str]:
 
 
 def test_an_account_lists_its_own_payments_newest_first_and_staff_those_of_all():
-    first, theirs = PaymentFactory.create(), PaymentFactory.create()
-    second = PaymentFactory.create(account=first.account)
+    first, theirs = PaymentFactory(), PaymentFactory()
+    second = PaymentFactory(account=first.account)
     own = [str(second.id), str(first.id)]
 
     assert ids(first.account) == own
@@ -186,7 +186,7 @@ def test_an_account_lists_its_own_payments_newest_first_and_staff_those_of_all()
 
 
 def test_an_invalid_query_is_refused_and_a_payment_that_does_not_exist_not_found():
-    api = client_of(AccountFactory.create())
+    api = client_of(AccountFactory())
     for query in ("?order=1", "?limit=no", "?status=lost"):
         assert_refused(api.get(f"/payments{query}"), 400, "invalid")
     for query in ("?user=me", "?user=0", "?account=1e3"):
@@ -196,8 +196,8 @@ def test_an_invalid_query_is_refused_and_a_payment_that_does_not_exist_not_found
 
 
 def test_no_answer_and_no_page_shows_the_cards_token():
-    payment = PaymentFactory.create(token="tok_very_secret")
-    admin = SuperuserFactory.create()
+    payment = PaymentFactory(token="tok_very_secret")
+    admin = SuperuserFactory()
 
     answer = client_of(payment.account).get(f"/payments/{payment.id}")
 
@@ -287,7 +287,7 @@ def post(staff: User, amount: int, *, to: User, key: str) -> Any:
 
 def test_a_grant_above_the_limit_needs_another_operator_and_nothing_is_recorded():
     """Finance granted itself 10^12 points 41 times."""
-    staff, customer = granting_staff(), AccountFactory.create()
+    staff, customer = granting_staff(), AccountFactory()
 
     assert post(staff, 100_000, to=customer, key="one").status_code == 201
     refused = post(staff, 100_001, to=customer, key="two")
@@ -301,28 +301,28 @@ def test_a_grant_above_the_limit_needs_another_operator_and_nothing_is_recorded(
 
 def test_the_grants_of_a_day_have_a_limit_and_the_next_day_begins_anew(settings):
     settings.GRANT_DAY_AMOUNT = 150
-    staff, other, customer = granting_staff(), granting_staff(), AccountFactory.create()
+    staff, other, customer = granting_staff(), granting_staff(), AccountFactory()
 
     assert post(staff, 100, to=customer, key="one").status_code == 201
     assert post(staff, 51, to=customer, key="two").json()["code"] == "approval_required"
-    assert post(staff, 50, to=AccountFactory.create(), key="three").status_code == 201
+    assert post(staff, 50, to=AccountFactory(), key="three").status_code == 201
     assert post(staff, 1, to=customer, key="four").json()["code"] == "approval_required"
     assert post(other, 100, to=customer, key="one").status_code == 201
     # A replay never counts.
     assert post(staff, 100, to=customer, key="one").headers["Idempotency-Replayed"] == "true"
     with clock.shifted(by=timedelta(days=1)):
-        wanted: Any = {"user_id": customer.pk, "amount": 150, "reason": "the next day"}
+        wanted = {"user_id": customer.pk, "amount": 150, "reason": "the next day"}
         granted = as_operator(staff, lambda: points_grants.grant(**wanted, keyed=keyed(staff, "next")))
         assert granted.amount == 150
 
 
 def test_a_day_of_grants_begins_at_midnight_of_the_shops_time_zone(settings):
     settings.GRANT_DAY_AMOUNT, settings.SHOP_TIME_ZONE = 100, "Pacific/Auckland"
-    staff, customer = granting_staff(), AccountFactory.create()
+    staff, customer = granting_staff(), AccountFactory()
     midnight = datetime.combine(clock.now().date() + timedelta(days=2), time(), ZoneInfo("Pacific/Auckland"))
 
-    def grant(key: str, at: datetime) -> Any:
-        wanted: Any = {"user_id": customer.pk, "amount": 100, "reason": "for waiting"}
+    def grant(key, at):
+        wanted = {"user_id": customer.pk, "amount": 100, "reason": "for waiting"}
         with clock.shifted(by=at - clock.now()):
             return as_operator(staff, lambda: points_grants.grant(**wanted, keyed=keyed(staff, key)))
 
@@ -334,9 +334,9 @@ def test_a_day_of_grants_begins_at_midnight_of_the_shops_time_zone(settings):
 @pytest.mark.django_db(transaction=True)
 def test_grants_of_one_operator_that_race_never_exceed_the_day(settings):
     settings.GRANT_DAY_AMOUNT = 1_000
-    staff, customers = granting_staff(), [AccountFactory.create() for _ in range(4)]
+    staff, customers = granting_staff(), [AccountFactory() for _ in range(4)]
 
-    def grant(number: int) -> Any:
+    def grant(number):
         wanted = {"user_id": customers[number % 4].pk, "amount": 150, "reason": "for waiting"}
         call = keyed(staff, f"grant {number}")
         return as_operator(staff, lambda: points_grants.grant(**wanted, keyed=call))
@@ -352,7 +352,7 @@ def test_grants_of_one_operator_that_race_never_exceed_the_day(settings):
 @pytest.mark.django_db(transaction=True)
 def test_calls_with_one_key_that_race_at_the_limit_have_one_answer(settings):
     settings.GRANT_DAY_AMOUNT = 100
-    staff, customer = granting_staff(), AccountFactory.create()
+    staff, customer = granting_staff(), AccountFactory()
     wanted = {"user_id": customer.pk, "amount": 100, "reason": "once", "keyed": keyed(staff, "one")}
 
     outcomes = race([lambda: as_operator(staff, lambda: points_grants.grant(**wanted))] * 8)
@@ -363,7 +363,7 @@ def test_calls_with_one_key_that_race_at_the_limit_have_one_answer(settings):
 
 
 def test_the_gauge_has_what_each_operator_granted_today():
-    staff, customer = granting_staff(), AccountFactory.create()
+    staff, customer = granting_staff(), AccountFactory()
     post(staff, 70, to=customer, key="one")
     GrantsOfDay.objects.filter(operator_id=staff.pk).update(approved_amount=5_000_000)
     shown = f'firstcome_points_granted_today{{operator="{staff.pk}"}} 5.00007e+06'

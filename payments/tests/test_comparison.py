@@ -32,7 +32,7 @@ Use = Callable[[SimulatorBut], None]
 
 
 @pytest.fixture(autouse=True)
-def _own_book(own_gateway: Simulator) -> None:
+def _own_book(own_gateway: Simulator):
     """A book with the charges of this test only."""
 
 
@@ -45,7 +45,7 @@ def refund(payment: Payment, reference: str, amount: int | None = None) -> None:
 
 def test_every_consistent_outcome_agrees_with_the_book():
     paid, declined, cancelled, given_back = PaymentFactory.create_batch(4)
-    topped_up, free = PaymentFactory.create(top_up=True), PaymentFactory.create(card_amount=0)
+    topped_up, free = PaymentFactory(top_up=True), PaymentFactory(card_amount=0)
     settle(paid, "succeeded", charge(paid))
     settle(topped_up, "succeeded", charge(topped_up))
     charge(declined, token="tok_declined")
@@ -108,7 +108,7 @@ def test_a_charge_of_another_amount_or_order_is_found_for_any_status(status):
 
 
 def test_a_book_that_cannot_be_read_is_an_offender(settings):
-    settle(PaymentFactory.create(card_amount=0), "succeeded", "")
+    settle(PaymentFactory(card_amount=0), "succeeded", "")
     settings.GATEWAY_URL = nowhere()
 
     assert comparison.compare().offenders == ["not checked: The gateway's book can't be read: no connection."]
@@ -160,13 +160,13 @@ def test_a_payment_that_settles_while_the_book_is_read_is_no_difference(use):
 
 def test_a_refund_between_the_reads_of_both_sides_is_no_difference(use):
     """The payment is read, then the gateway refunds its charge, and then the gateway's book is read."""
-    payment = PaymentFactory.create(card_amount=500)
+    payment = PaymentFactory(card_amount=500)
     reference = charge(payment)
     settle(payment, "succeeded", reference)
     refunds = [100, 100]
 
     class Refunding(SimulatorBut):
-        def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
+        def charges(self, *, key=None, **period):
             if key and refunds:
                 amount = refunds.pop()
                 before = reloaded(payment).refunded_amount
@@ -185,11 +185,11 @@ def test_a_gateway_that_charged_one_key_twice_is_found(page, use, monkeypatch):
     """Some gateways fail to honour keys. The second charge may be on another page."""
 
     class Forgetful(SimulatorBut):
-        def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
+        def charges(self, *, key=None, **period):
             [charged] = simulator.charges(key=key)
             return iter([charged, replace(charged, reference="ch_again")])
 
-    payment = PaymentFactory.create(card_amount=500)
+    payment = PaymentFactory(card_amount=500)
     settle(payment, "succeeded", charge(payment))
     use(Forgetful())
     monkeypatch.setattr(comparison, "PAGE", page)
@@ -215,7 +215,7 @@ def test_refunds_are_known_to_both_or_under_way():
     ]
     wrong = set()
     for refunded, refunding, given_back, is_right in cases:
-        payment = PaymentFactory.create(card_amount=500)
+        payment = PaymentFactory(card_amount=500)
         reference = charge(payment)
         settle(payment, "succeeded", reference)
         if given_back:
@@ -249,7 +249,7 @@ def dated(backdate: Backdate) -> Dated:
     """A payment that began and was charged at these times (or was never charged), and succeeded."""
 
     def made(*, paid_at: datetime, charged_at: datetime | None) -> Payment:
-        payment = PaymentFactory.create(card_amount=500, created_at=paid_at)
+        payment = PaymentFactory(card_amount=500, created_at=paid_at)
         settle(payment, "succeeded", charge(payment) if charged_at else "ch_never")
         if charged_at:
             backdate(payment.charge_key, charged_at)
@@ -288,10 +288,10 @@ def test_a_charge_beyond_the_edge_of_the_period_is_no_difference(dated):
 
 
 def test_a_book_of_many_days_is_read_day_by_day(use, dated):
-    periods: list[tuple[datetime | None, datetime | None]] = []
+    periods = []
 
     class Recording(SimulatorBut):
-        def charges(self, *, key: str | None = None, **period: Any) -> Iterator[BookedCharge]:
+        def charges(self, *, key=None, **period):
             if key is None:
                 periods.append((period["since"], period["until"]))
             return simulator.charges(key=key, **period)
@@ -326,7 +326,7 @@ class Long(SimulatorBut):
 
 def write_payments(count: int) -> list[str]:
     """Insert this many successful top-ups; returns their keys, oldest first."""
-    owner = AccountFactory.create()
+    owner = AccountFactory()
     of = {"account": owner, "top_up": True, "settled": True, "status": "succeeded"}
     rows = PaymentFactory.build_batch(count, **of)
     for at, row in enumerate(rows):

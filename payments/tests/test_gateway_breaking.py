@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from payments.gateways import calls, gateway
 from payments.gateways.contract import NOT_CALLED, GatewayResult
 from scripts.stack import children, ports
-from scripts.tests.simulator import Simulator, running
+from scripts.tests.simulator import running
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.boots("a gateway simulator", in_first_circle=True)
@@ -21,7 +21,7 @@ PATIENCE = 0.3
 
 
 @pytest.fixture
-def mortal_gateway(tmp_path: Path, settings: LazySettings) -> Iterator[Simulator]:
+def mortal_gateway(tmp_path: Path, settings: LazySettings):
     """A gateway process that the test may freeze or kill."""
     settings.GATEWAY_TIMEOUT_SECONDS = PATIENCE
     with running("gateway", tmp_path, "--latency-ms", "0") as simulator:

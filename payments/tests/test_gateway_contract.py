@@ -7,7 +7,6 @@ what localstripe can't do and the proxy does in its place. A test of only one of
 import time
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -25,7 +24,7 @@ from scripts.tests.simulator import POOL
 from shop.tests.racing import race, wait_until
 
 AMOUNT = 700
-OUTSIDE: dict[str, type[AtGateway]] = {"simulator": AtGateway, "stripe": AtStripe}
+OUTSIDE = {"simulator": AtGateway, "stripe": AtStripe}
 
 
 @pytest.fixture(params=OUTSIDE)
@@ -47,13 +46,13 @@ of_the_simulator = pytest.mark.parametrize("outside", ["simulator"], indirect=Tr
 
 
 @pytest.fixture(autouse=True)
-def _impatient(settings: LazySettings) -> None:
+def _impatient(settings: LazySettings):
     """A short time-out, for tests in which the reply never comes."""
     settings.GATEWAY_TIMEOUT_SECONDS = 3
 
 
 @pytest.fixture
-def return_page(settings: LazySettings) -> None:
+def return_page(settings: LazySettings):
     """An address to lead the card's owner back to, without which Stripe has no page for them."""
     settings.PAYMENT_RETURN_URL = "https://shop.example/orders/{order}"
 
@@ -298,7 +297,7 @@ def test_the_book_of_a_period_begins_with_its_first_instant_and_ends_before_its_
         wait_until(lambda second=second: time.time() >= second + 1)
     early, middle, late = gateway.charges()
 
-    def keys(**period: Any) -> list[str]:
+    def keys(**period):
         return [booked.key for booked in gateway.charges(**period)]
 
     assert keys(since=middle.created_at) == ["middle", "late"]

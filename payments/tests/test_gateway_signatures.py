@@ -27,7 +27,7 @@ BODY = orjson.dumps(EVENT)
 
 
 @pytest.fixture(autouse=True)
-def _secret(settings: LazySettings) -> None:
+def _secret(settings: LazySettings):
     settings.WEBHOOK_SECRET_SIMULATOR = SECRET
 
 
@@ -111,7 +111,7 @@ def test_a_malformed_header_is_refused():
 
 
 def test_an_event_without_a_key_of_ours_has_no_key():
-    changes: list[dict[str, Any]] = [
+    changes = [
         {"type": "dispute.opened", "data": {"dispute": "dp_1"}},
         {"data": {}},
         {"data": {"key": None}},
@@ -154,7 +154,7 @@ def test_a_type_that_does_not_fit_is_shortened_and_matches_no_known_type():
 
 
 def test_a_signed_body_that_is_no_event_or_no_json_is_none():
-    wrong: list[Any] = [{"id": ""}, {"id": 1}, {"type": None}]
+    wrong = [{"id": ""}, {"id": 1}, {"type": None}]
     events = [None, [], "evt_1", {}, {"id": "evt_1"}, *(EVENT | change for change in wrong)]
     no_number = b'{"id": "a", "type": "b", "data": {"amount": NaN}}'
     bodies = [*map(orjson.dumps, events), b"", b"{", b"\xff\xfe", b"[" * 60_000, no_number]

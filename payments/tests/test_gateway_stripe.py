@@ -28,7 +28,7 @@ ASKING_CARD = {"number": "4000002500003155", "exp_month": "12", "exp_year": "203
 
 
 @pytest.fixture(autouse=True)
-def _stripe(own_stripe: StripeProxy, settings: LazySettings) -> None:
+def _stripe(own_stripe: StripeProxy, settings: LazySettings):
     settings.GATEWAY_TIMEOUT_SECONDS = 3
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -86,7 +85,7 @@ def test_a_repeat_returns_what_was_done_and_does_nothing():
     order_id = factories.order(user_id, points_amount=200, card_amount=100)
     payment_id = uuid7()
 
-    def everything() -> list[Any]:
+    def everything():
         return [
             sales.hold_points(order_id=order_id, user_id=user_id, amount=200),
             sales.settle_sale(order_id=order_id, points_amount=200, card_amount=100),
@@ -101,7 +100,7 @@ def test_a_repeat_returns_what_was_done_and_does_nothing():
 
 
 def test_a_wallet_is_opened_once_and_only_for_an_existing_user():
-    user_id = AccountFactory.create().id
+    user_id = AccountFactory().id
 
     assert ledger.balances([user_id, 4711]) == {user_id: 0, 4711: 0}
     assert [ledger.open_wallet(user_id), ledger.open_wallet(user_id)] == [user_id, user_id]

@@ -84,8 +84,8 @@ def test_transfers_in_opposite_order_do_not_deadlock():
     """No transfer is retried here, so a deadlock would fail the test."""
     first, second = factories.wallet(1_000), factories.wallet(1_000)
 
-    def pay(number: int, payer: int, payee: int) -> Callable[[], Transfer]:
-        def work() -> Transfer:
+    def pay(number, payer, payee):
+        def work():
             with transaction.atomic():
                 amounts = {payer: -10, payee: 10}
                 return ledger.transfer(kind="grant", reference=str(number), amounts=amounts)
@@ -104,8 +104,8 @@ def test_wallets_locked_in_the_order_they_come_deadlock():
     wallets = [factories.wallet(1_000), factories.wallet(1_000)]
     both_have_one = threading.Barrier(2, timeout=30)
 
-    def lock(ids: list[int]) -> Callable[[], None]:
-        def work() -> None:
+    def lock(ids):
+        def work():
             with transaction.atomic():
                 LedgerAccount.objects.select_for_update().get(id=ids[0])
                 both_have_one.wait()
@@ -148,8 +148,8 @@ def test_a_read_before_the_write_without_the_unique_key_allows_two_transfers():
     user_id = factories.wallet()
     all_have_read = threading.Barrier(2, timeout=30)
 
-    def grant(number: int) -> Callable[[], None]:
-        def work() -> None:
+    def grant(number):
+        def work():
             with transaction.atomic():
                 known = Transfer.objects.filter(reason="once").exists()
                 all_have_read.wait()
@@ -164,15 +164,15 @@ def test_a_read_before_the_write_without_the_unique_key_allows_two_transfers():
 
 
 def test_30_concurrent_calls_open_one_wallet():
-    user_id = AccountFactory.create().id
+    user_id = AccountFactory().id
 
     assert race([lambda: ledger.open_wallet(user_id)] * 30) == [user_id] * 30
     assert LedgerAccount.objects.filter(kind="wallet").count() == 1
 
 
 def test_50_calls_with_one_key_grant_once():
-    staff = AccountFactory.create(is_staff=True, permissions=["payments.add_transfer"])
-    user_id = AccountFactory.create().id
+    staff = AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
+    user_id = AccountFactory().id
     body = {"user": user_id, "amount": 100, "reason": "for waiting"}
 
     answers = race([lambda: client_of(staff).post("/wallet/grants", body, key="only-once")] * 50)
@@ -191,7 +191,7 @@ def test_50_calls_with_one_key_grant_once():
 
 def test_the_database_alone_admits_one_of_20_keyed_grants():
     """As if each call came to another process, without Redis: only the database sees all of them."""
-    staff_id, user_id = AccountFactory.create().id, factories.wallet()
+    staff_id, user_id = AccountFactory().id, factories.wallet()
     call = KeyedCall(staff_id, key_hash("one"), "f", lambda entry: Answer(status=201, body=b"{}"))
 
     outcomes = race(

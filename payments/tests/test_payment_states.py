@@ -31,7 +31,7 @@ MARKS = {
 
 def standing_at(status: str) -> Payment:
     is_settled = status in ("succeeded", "failed", "reversed")
-    payment: Payment = PaymentFactory.create(status=status, settled=is_settled)
+    payment: Payment = PaymentFactory(status=status, settled=is_settled)
     return payment
 
 
@@ -60,7 +60,7 @@ def test_a_final_state_stays_except_that_a_charge_may_be_reversed():
 
 
 def test_a_payment_of_an_order_has_a_charge_key_of_its_own():
-    account = AccountFactory.create()
+    account = AccountFactory()
     order_id = factories.order(account.id, card_amount=300, points_amount=50)
     order = apps.get_model("orders", "Order").objects.get(id=order_id)
 
@@ -97,7 +97,7 @@ def test_a_payment_of_an_order_has_a_charge_key_of_its_own():
 )
 def test_the_database_itself_refuses_payments_that_make_no_sense(name, wrong):
     with pytest.raises(DatabaseError, match=name), transaction.atomic():
-        PaymentFactory.create(**wrong)
+        PaymentFactory(**wrong)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -106,7 +106,7 @@ def test_one_of_many_concurrent_endings_of_a_payment_wins():
     for _ in range(30):
         payment = standing_at("in_doubt")
 
-        def end(how: str, payment: Payment = payment) -> bool:
+        def end(how, payment=payment):
             with transaction.atomic():
                 return MARKS[how](payment.id)
 

@@ -28,6 +28,7 @@ from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.confirming import said
 from shop.tests.factories import AccountFactory, set_columns
+from shop.tests.instants import ago
 from shop.tests.racing import race, wait_until
 from shop.tests.samples import exposed
 
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _own_book(own_gateway: Simulator) -> None:
+def _own_book(own_gateway: Simulator):
     """A book with the charges of this test only."""
 
 
@@ -49,7 +50,7 @@ def orphan(token: str = "tok_ok") -> str:
 
 def late() -> Payment:
     """A payment that was given up, and whose charge landed later."""
-    payment = PaymentFactory.create(card_amount=500)
+    payment = PaymentFactory(card_amount=500)
     settle(payment, "failed")
     charge(payment)
     return payment
@@ -121,7 +122,7 @@ def test_a_refund_that_fails_is_reported_and_repeated_the_next_time():
 
 
 def test_a_missing_charge_of_a_successful_payment_is_left_to_an_operator():
-    payment = PaymentFactory.create(card_amount=500, status="succeeded", settled=True)
+    payment = PaymentFactory(card_amount=500, status="succeeded", settled=True)
     found = reconciling.reconcile(fix=Fix.EVERYTHING)
     assert [(one["key"], one["done"]) for one in found.findings] == [(payment.charge_key, "")]
 
@@ -135,9 +136,9 @@ def test_all_are_counted_and_refunded_but_only_some_are_recorded(monkeypatch):
 
 
 def test_each_comparison_is_kept_and_the_old_ones_swept():
-    reconciling.reconcile(since=timezone.now() - timedelta(hours=1))
+    reconciling.reconcile(since=ago(hours=1))
     reconciling.reconcile()
-    Reconciliation.objects.filter(since_at=None).update(started_at=timezone.now() - timedelta(days=31))
+    Reconciliation.objects.filter(since_at=None).update(started_at=ago(days=31))
     assert tasks.sweep() == 1
     assert Reconciliation.objects.get().since_at is not None
 
@@ -154,7 +155,7 @@ def test_by_schedule_the_whole_is_compared_once_a_day_and_the_last_hour_at_least
     lately = Reconciliation.objects.latest("id")
     assert lately.until_at - lately.since_at >= timedelta(hours=1)
     assert lately.started_at - lately.until_at >= timedelta(minutes=1)
-    Reconciliation.objects.update(started_at=timezone.now() - timedelta(hours=25))
+    Reconciliation.objects.update(started_at=ago(hours=25))
     assert reconciling.reconcile_by_schedule().since_at is None
 
 
@@ -291,7 +292,7 @@ def test_every_kind_of_difference_has_an_advice():
 def test_an_orphaned_charge_is_refunded_after_a_question(ada, make):
     key, client = make(), signed_in(ada)
     run = reconciling.reconcile()
-    question = client.get(page_of(run, "fix"), {"key": key}).content.decode()
+    question = client.get(page_of(run, "fix"), {"key": key}).text
     assert key in question and "It can't be undone" in question.replace("&#x27;", "'")
     assert refunded_amount(key) == 0
 
@@ -303,7 +304,7 @@ def test_an_orphaned_charge_is_refunded_after_a_question(ada, make):
     line = JournalLine.objects.get(what="reconciliation.fixed")
     assert (line.actor_name, line.detail, line.is_internal) == ("ada", "it is ours", True)
     assert JournalLine.objects.get(what="charge.late_refunded").actor_name == "ada"
-    assert page_of(run, "fix") not in client.get(page_of(run)).content.decode()
+    assert page_of(run, "fix") not in client.get(page_of(run)).text
 
 
 def test_a_fix_that_is_sent_often_refunds_once(ada, reported):
@@ -328,14 +329,14 @@ def test_a_difference_that_is_gone_is_not_refunded(ada, reported):
 
 
 def test_a_difference_of_another_kind_is_not_refunded(ada):
-    payment = PaymentFactory.create(settled=True, status="succeeded", card_amount=400)
+    payment = PaymentFactory(settled=True, status="succeeded", card_amount=400)
     charge(payment, amount=500)
     run = reconciling.reconcile()
     assert run.findings[0]["kind"] == "wrong_charge"
     client = signed_in(ada)
     assert "This can't be done here" in client.get(
         page_of(run, "fix"), {"key": payment.charge_key}
-    ).content.decode().replace("&#x27;", "'")
+    ).text.replace("&#x27;", "'")
     [message] = fix(client, run, payment.charge_key)
     assert message.startswith("Nothing was done: 500")
     assert refunded_amount(payment.charge_key) == 0
@@ -358,7 +359,7 @@ def test_a_fix_needs_a_key_that_was_found_and_its_permission(ada, reported):
     assert client.post(page_of(run, "fix"), {"key": "another", "reason": "x"}).status_code == 404
     assert client.get("/admin/payments/reconciliation/0/fix/", {"key": key}).status_code == 404
     reader = signed_in(AccountFactory(is_staff=True, permissions=[VIEW]))
-    assert page_of(run, "fix") not in reader.get(page_of(run)).content.decode()
+    assert page_of(run, "fix") not in reader.get(page_of(run)).text
     assert reader.get(page_of(run, "fix"), {"key": key}).status_code == 403
     assert reader.post(page_of(run, "fix"), {"key": key, "reason": "x"}).status_code == 403
     compare = reverse("admin:payments_reconciliation_compare")

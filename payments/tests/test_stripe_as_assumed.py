@@ -98,7 +98,7 @@ def test_a_new_intent_is_listed_at_once_and_found_by_the_search_within_minutes(k
     intent = create(key)
     newest = stripe_calls._client().payment_intents.list({"limit": 100}).data
     assert intent.id in [one.id for one in newest]
-    query: Any = {"query": f"metadata['firstcome_key']:'{key}'"}
+    query = {"query": f"metadata['firstcome_key']:'{key}'"}
     found = stripe_calls._client().payment_intents.search
     wait_until(lambda: found(query).data, seconds=300 if is_stripe else 5)
 

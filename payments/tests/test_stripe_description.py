@@ -11,7 +11,7 @@ from payments.tests import stripe_description
 from payments.tests.stripe_description import literals, members
 from shop.tests.case_tables import in_one_test
 
-DESCRIBED: dict[type[ReplyPart], tuple[type, ...]] = {
+DESCRIBED = {
     stripe_calls.Intent: (stripe.PaymentIntent,),
     stripe_calls.LatestCharge: (stripe.Charge,),
     stripe_calls.PaymentError: (stripe.PaymentIntent.LastPaymentError,),

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from shop import clock
 
 
 @pytest.fixture
-def passing(monkeypatch) -> Any:
+def passing(monkeypatch):
     """Stops the memory's time and the clock, and lets it be so many seconds later: `with passing(2.5):`."""
     passed = 0.0
     began_at, ticks = clock.now(), time.monotonic()

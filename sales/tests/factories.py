@@ -1,7 +1,6 @@
 """Sales and entries for tests, made by the domain as in production."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -11,18 +10,18 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales import terms
 from sales.models import Sale, SaleEntry
-from sales.waiting_room import entries
+from sales.waiting_room import admission, entries
 from sales.waiting_room.entries import Entry, JoinRequest
-from shop import clock
 from shop.db import transactions
 from shop.tests.factories import AccountFactory
+from shop.tests.instants import from_now
 
 JOINED_AT_ONCE = 500
 
 
 def create_sale(*products: Product, opens_in: float = -1, closes_in: float = 3_600, **given: Any) -> Sale:
     """A sale with a waiting room that has opened a second ago; times are in seconds from now."""
-    opens_at, closes_at = (clock.now() + timedelta(seconds=each) for each in (opens_in, closes_in))
+    opens_at, closes_at = (from_now(seconds=each) for each in (opens_in, closes_in))
     times: Any = {"opens_at": opens_at, "closes_at": closes_at, "admitted_for_seconds": 300}
     wanted = times | {"name": "Drop", "admission": "queue", "rate_per_minute": 600} | given
     return terms.create(product_ids=[one.pk for one in products or [ProductFactory(on_hand=10)]], **wanted)
@@ -31,6 +30,14 @@ def create_sale(*products: Product, opens_in: float = -1, closes_in: float = 3_6
 def join(sale: Sale, account_id: int | None = None) -> Entry:
     """The entry of an account, a new one without its id."""
     return entries.JOINER.submit(JoinRequest(sale.pk, account_id or AccountFactory().pk))
+
+
+def admitted(sale: Sale, account_id: int | None = None) -> Entry:
+    """An entry of the sale that is admitted."""
+    entry = join(sale, account_id)
+    admission.advance(sale.pk)
+    assert read(entry).status == "admitted"
+    return entry
 
 
 def join_all(sale: Sale, number: int) -> list[Entry]:

@@ -27,6 +27,7 @@ from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from shop.tests.instants import ago, from_now
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +37,7 @@ ADD, LIST, ENTRIES = "/admin/sales/sale/add/", "/admin/sales/sale/", "/admin/sal
 
 def new_form(*products: Product, **changed: Any) -> dict[str, Any]:
     """The form of a new sale, which opens tomorrow for a day."""
-    opens_at = clock.now() + timedelta(days=1)
+    opens_at = from_now(days=1)
     named = {"form_id": str(uuid7()), "name": "Drop", "products": [product.pk for product in products]}
     opening = {"opens_at_0": f"{opens_at:%Y-%m-%d}", "opens_at_1": "12:00:00"}
     closing = {"closes_at_0": f"{opens_at + timedelta(days=1):%Y-%m-%d}", "closes_at_1": "12:00:00"}
@@ -49,7 +50,7 @@ def page_of(sale: Sale) -> str:
 
 
 def shown(client: Client, page: str) -> str:
-    return client.get(page).content.decode()
+    return client.get(page).text
 
 
 def change(client: Client, sale: Sale, **changed: Any) -> Any:
@@ -76,14 +77,14 @@ def test_a_sale_is_added_once_with_its_products(operator):
 
 @in_one_test("value", ["0001-01-01", "1e400", "", "\x00", "²", "9" * 30, "9" * 5_000])
 def test_products_that_are_no_ids_are_refused_in_a_message(value, operator):
-    tea = ProductFactory.create(on_hand=1)
+    tea = ProductFactory(on_hand=1)
     sale = create_sale(tea, opens_in=3_600, closes_in=7_200)
 
     added = operator.post(ADD, new_form(products=[tea.pk, value]))
     changed = change(operator, sale, products=[tea.pk, value])
 
     assert [added.status_code, changed.status_code] == [200, 200]
-    assert all(f'<option value="{tea.pk}" selected' in one.content.decode() for one in (added, changed))
+    assert all(f'<option value="{tea.pk}" selected' in one.text for one in (added, changed))
     assert Sale.objects.count() == 1
 
 
@@ -111,7 +112,7 @@ def test_products_are_replaced_and_those_of_a_meanwhile_changed_sale_are_not(ope
     refused = operator.post(page_of(sale), stale | both)
 
     assert terms.product_ids_of(sale.pk) == {mug.pk}
-    assert "changed since the page was opened" in refused.content.decode()
+    assert "changed since the page was opened" in refused.text
 
 
 def test_the_seed_is_shown_nowhere_before_the_draw(operator):
@@ -138,16 +139,16 @@ def test_the_seed_is_shown_nowhere_before_the_draw(operator):
 
 
 def test_without_the_right_the_page_of_a_product_names_no_sale():
-    product = ProductFactory.create(on_hand=1)
+    product = ProductFactory(on_hand=1)
     sale = create_sale(product)
-    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["inventory.view_product"]))
+    viewer = signed_in(AccountFactory(is_staff=True, permissions=["inventory.view_product"]))
 
     assert page_of(sale) not in shown(viewer, reverse("product-page", args=[product.pk]))
 
 
 def test_who_may_only_view_sees_the_terms_and_no_form():
-    sale = create_sale(ProductFactory.create(sku="TEA-7"), opens_in=3_600, closes_in=7_200)
-    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["sales.view_sale"]))
+    sale = create_sale(ProductFactory(sku="TEA-7"), opens_in=3_600, closes_in=7_200)
+    viewer = signed_in(AccountFactory(is_staff=True, permissions=["sales.view_sale"]))
 
     page = shown(viewer, page_of(sale))
 
@@ -169,7 +170,7 @@ def files(tmp_path) -> Path:
     join_all(sale, NUMBER)
     address = f"/api/v1/sales/{sale.pk}/draw"
     (tmp_path / "before.json").write_text(shown(Client(), address))
-    set_columns(sale, opens_at=clock.now() - timedelta(seconds=1))
+    set_columns(sale, opens_at=ago(seconds=1))
     admission.advance(sale.pk)
     join_all(sale, 1)
     (tmp_path / "after.json").write_text(shown(Client(), address))
@@ -190,7 +191,7 @@ def test_a_real_draw_is_found_right_and_so_is_the_list_that_an_operator_exports(
     """The list has the entry that joined after the opening as well, and is in the order of the keys."""
     code, said = run(files)
     assert (code, "These 7 entries are in the order" in said, ALL in said) == (0, True, True), said
-    exported = signed_in(SuperuserFactory.create()).get("/admin/sales/saleentry/export/")
+    exported = signed_in(SuperuserFactory()).get("/admin/sales/saleentry/export/")
     (files / "entries.csv").write_bytes(b"".join(exported.streaming_content))
     code, ids = run(files, "sort_entries.py", "entries.csv")
     assert (code, len(ids.split())) == (0, NUMBER + 1), ids

@@ -19,6 +19,7 @@ from shop.db.transactions import LockWaitTimeout
 from shop.errors import Rejected
 from shop.redis import completion_notifications
 from shop.tests.factories import set_columns
+from shop.tests.instants import from_now
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import ask, holding
@@ -46,7 +47,7 @@ def test_entries_are_admitted_in_the_order_of_arrival():
 
 
 def test_a_lost_reply_to_commit_still_wakes_those_that_were_admitted(tmp_path, monkeypatch):
-    woken: list[str] = []
+    woken = []
     monkeypatch.setattr(completion_notifications, "notify_completed", lambda *names: woken.extend(names))
     sale = factories.create_sale(rate_per_minute=90)
     joined = factories.join_all(sale, 5)
@@ -206,13 +207,13 @@ def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries():
     admitted, waiting = factories.join_all(sale, 2)
     admission.advance(sale.pk)
 
-    pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+    pausing.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
     with shifted(seconds=100):
         assert admission.advance(sale.pk) == 0
         paused = factories.read(admitted)
         assert paused.status == "admitted"
         assert 55 < (paused.admitted_until - clock.now()).total_seconds() <= 60
-        pausing.resume(sale_id=sale.pk, reason="The price is right.")
+        pausing.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
         resumed = factories.read(admitted)
         assert 55 < (resumed.admitted_until - clock.now()).total_seconds() <= 60
         admission.advance(sale.pk)
@@ -266,7 +267,7 @@ def test_after_the_clock_went_back_a_quarter_of_an_hour_the_rate_holds_and_admis
     assert instants == sorted(instants)
     assert [report.offenders for report in audit.audit()] == [[], [], []]
     last_until = rows[2][1]
-    assert last_until < clock.now() + timedelta(minutes=8)
+    assert last_until < from_now(minutes=8)
 
 
 def test_a_process_waits_for_the_lock_when_the_sale_has_not_moved_for_a_second():
@@ -334,10 +335,10 @@ def test_the_sweep_leaves_sales_alone_for_which_nothing_is_due(monkeypatch):
         admission.advance(sale.pk)
     factories.join(admitted)
     admission.advance(admitted.pk)
-    terms.change(sale_id=closing.pk, closes_at=clock.now() + timedelta(minutes=5))
+    terms.change(sale_id=closing.pk, closes_at=from_now(minutes=5))
     factories.join(waiting)
 
-    advanced: list[int] = []
+    advanced = []
     monkeypatch.setattr(admission, "advance", lambda sale_id: advanced.append(sale_id) or 0)
     admission.advance_all()
     assert advanced == [undrawn.pk, waiting.pk]
@@ -346,7 +347,7 @@ def test_the_sweep_leaves_sales_alone_for_which_nothing_is_due(monkeypatch):
         admission.advance_all()
     assert advanced == [undrawn.pk, waiting.pk, admitted.pk, closing.pk]
     advanced.clear()
-    set_columns(admitted, last_admitted_at=clock.now() + timedelta(minutes=15))
+    set_columns(admitted, last_admitted_at=from_now(minutes=15))
     admission.advance_all()
     assert advanced == [undrawn.pk, waiting.pk, admitted.pk], (
         "orders are compared with its clock of admissions"
@@ -362,7 +363,7 @@ def test_a_sale_whose_closing_is_moved_after_a_process_has_ended_it_goes_on():
         factories.join(sale)
     assert refused.value.code == "sale_closed"
 
-    terms.change(sale_id=sale.pk, closes_at=clock.now() + timedelta(hours=1))
+    terms.change(sale_id=sale.pk, closes_at=from_now(hours=1))
 
     entry = factories.join(sale)
     admission.advance(sale.pk)

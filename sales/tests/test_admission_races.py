@@ -4,7 +4,7 @@ import subprocess
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from shop import clock
 from shop.db import transactions
 from shop.redis import redis_client
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, starts_another_process
 from shop.tests.waiting import in_background, shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -133,7 +133,7 @@ def move_clocks(running: Sequence["subprocess.Popen[str]"], seconds: int) -> Non
         assert process.stdout.readline() == "ready\n"
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_three_processes_of_which_one_is_killed_keep_the_rate_and_the_order():
     """60 a minute of 120: two minutes, of which most are made by moving the clocks on, a second at a time."""
     sale = factories.create_sale(ProductFactory(on_hand=1_000), rate_per_minute=60)
@@ -152,7 +152,7 @@ def test_three_processes_of_which_one_is_killed_keep_the_rate_and_the_order():
     assert broken_laws() == []
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_processes_that_count_in_their_memory_exceed_the_rate():
     """The twin: each of three processes admits as many as all of them may."""
     sale = factories.create_sale(ProductFactory(on_hand=1_000), rate_per_minute=60)
@@ -171,7 +171,7 @@ def test_a_count_that_is_read_before_the_lock_exceeds_the_rate():
     factories.join_many(sale, 20)
     all_have_counted = threading.Barrier(4)
 
-    def admit(left: int) -> None:
+    def admit(left):
         locked, now = terms.lock(sale.pk), clock.now()
         first = locked.passed_position + 1
         chosen = SaleEntry.objects.filter(sale=sale, position__range=(first, first + left - 1))
@@ -180,7 +180,7 @@ def test_a_count_that_is_read_before_the_lock_exceeds_the_rate():
         locked.passed_position += left
         locked.save(update_fields=["passed_position"])
 
-    def count_before_the_lock() -> None:
+    def count_before_the_lock():
         left = sale.rate_per_minute - len(admitted(sale))
         all_have_counted.wait(30)
         transactions.run(lambda: admit(left), transactions.ONCE)
@@ -193,7 +193,7 @@ def test_a_count_that_is_read_before_the_lock_exceeds_the_rate():
 def test_threads_that_advance_a_sale_at_once_keep_its_rate():
     sale = factories.create_sale(rate_per_minute=5)
     factories.join_many(sale, 20)
-    works: list[Callable[[], int]] = [partial(admission.advance, sale.pk) for _ in range(8)]
+    works = [partial(admission.advance, sale.pk) for _ in range(8)]
 
     for second, number in ((0, 1), (0, 0), (12, 1), (24, 1), (36, 1), (48, 1), (50, 0)):
         with shifted(seconds=second):

@@ -1,6 +1,5 @@
 """The audit names each damage of entries by the sale or the entry; constraints refuse what it can't see."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -57,7 +56,7 @@ def test_both_ends_belong_to_the_minute(seconds, is_within, sale):
 
 
 def test_an_entry_that_waits_before_an_admitted_one_is_named(sale):
-    nothing: dict[str, Any] = dict.fromkeys(("admitted_at", "admitted_until", "rate_per_minute"))
+    nothing = dict.fromkeys(("admitted_at", "admitted_until", "rate_per_minute"))
     entry_at(sale, 2).update(status="waiting", **nothing)
     assert offenders() == [id_at(sale, 2)]
 
@@ -68,7 +67,7 @@ def test_admitted_entries_beyond_the_passed_position_and_waiting_ones_before_it_
         assert sorted(offenders()) == sorted(id_at(sale, position) for position in wrong)
 
 
-REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
+REFUSED = [
     (
         "one_current_per_account",
         lambda sale: entry_at(sale, 5).update(account=entry_at(sale, 4).get().account),

@@ -23,10 +23,11 @@ from shop.db import transactions
 from shop.errors import FirstcomeError
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, reloaded, set_columns
+from shop.tests.instants import ago
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
-from shop.tests.second_process import another_process
+from shop.tests.second_process import another_process, starts_another_process
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, shifted, waiting_at
 
@@ -61,7 +62,7 @@ def test_places_follow_from_the_public_values_as_the_contract_says():
     assert hashlib.sha256(public["seed"].encode()).hexdigest() == before["seed_hash"] == public["seed_hash"]
     assert hashlib.sha256("".join(ids).encode()).hexdigest() == public["entries_hash"]
 
-    def lot(id: str) -> str:
+    def lot(id):
         return hmac.new(public["seed"].encode(), (public["entries_hash"] + id).encode(), "sha256").hexdigest()
 
     assert places(sale) == [*sorted(ids, key=lot), str(late.id)]
@@ -109,7 +110,7 @@ def test_a_process_that_dies_between_the_two_steps_loses_nothing(monkeypatch):
     sale = factories.create_sale(opens_in=10)
     joined = factories.join_all(sale, 5)
 
-    def die(sale: Sale) -> None:
+    def die(sale):
         raise SystemExit
 
     with opened():
@@ -176,7 +177,7 @@ def has_written(sale: Sale, number: int) -> bool:
     return SaleEntry.objects.filter(sale=sale, position__isnull=False).count() == number
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_a_process_that_dies_half_way_through_a_draw_is_followed_by_one_that_goes_on(monkeypatch):
     monkeypatch.setattr(draw, "ROWS_PER_TRANSACTION", 2)
     sale = factories.create_sale(opens_in=10, rate_per_minute=600)
@@ -209,7 +210,7 @@ def test_a_process_that_orders_a_draw_for_longer_than_its_lease_keeps_it(monkeyp
     close(sale)
     claims, write = list[bool](), draw._write
 
-    def write_slowly(some: Any) -> None:
+    def write_slowly(some):
         until = time.monotonic() + 0.3
         wait_until(lambda: time.monotonic() > until)
         claims.extend(race([partial(draw.claim, sale, clock.now())]))
@@ -226,7 +227,7 @@ def test_of_many_processes_one_orders_a_draw_also_after_the_clock_was_set_back()
     sale = factories.create_sale(opens_in=10)
     factories.join_all(sale, 2)
     close(sale)
-    for now in (clock.now(), clock.now() - timedelta(minutes=15)):
+    for now in (clock.now(), ago(minutes=15)):
         assert sorted(race([partial(draw.claim, sale, now)] * 8)) == [False] * 7 + [True]
 
 
@@ -313,7 +314,7 @@ def test_without_the_lock_places_are_given_twice_and_the_table_refuses_them():
     sale = factories.create_sale()
     accounts = [AccountFactory() for _ in range(ACCOUNTS)]
 
-    def join_naively(account: Any) -> None:
+    def join_naively(account):
         last = SaleEntry.objects.filter(sale=sale).aggregate(last=Max("position"))["last"] or 0
         SaleEntry.objects.create(sale=sale, account=account, position=last + 1, created_at=clock.now())
 
@@ -326,7 +327,7 @@ def test_a_batch_of_any_size_takes_the_same_few_statements():
     sale = factories.create_sale()
     factories.join(sale)
 
-    def statements_for(number: int) -> int:
+    def statements_for(number):
         requests = [JoinRequest(sale.pk, AccountFactory().pk) for _ in range(number)]
         with captured_statements() as statements:
             transactions.run_batch(lambda: entries._join(requests))
@@ -359,7 +360,7 @@ def test_refusals():
 
 def test_accounts_may_join_while_the_sale_is_paused_and_before_it_opens():
     early, paused = factories.create_sale(opens_in=100), factories.create_sale()
-    terms.pause(sale_id=paused.pk, reason="a look at the stock")
+    terms.set_paused(sale_id=paused.pk, is_paused=True, reason="a look at the stock")
     entry = factories.join(early)
     assert (entry.status, entry.position, entry.ahead) == ("waiting", None, None)
     assert factories.join(paused).status == "waiting"

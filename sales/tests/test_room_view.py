@@ -1,7 +1,7 @@
 """Polls of entries that wait: answered from the memory of a process, right about changes, and measured."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from sales.waiting_room.entries import Entry
 from shop import clock
 from shop.tests.clients import Api, client_of, problem_of
 from shop.tests.factories import AccountFactory, set_columns
+from shop.tests.instants import ago
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import shifted
 
@@ -89,11 +90,11 @@ def test_nothing_waits_from_the_closing_on_although_memory_is_current():
 
 def test_while_a_sale_is_paused_the_wait_is_unknown_and_the_place_is_not():
     sale, entry, api = waiting_entry()
-    pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+    pausing.set_paused(sale_id=sale.pk, is_paused=True, reason="The price is wrong.")
     room_view.refresh()
     paused = api.get(f"/sale-entries/{entry.id}").json()
     assert (paused["status"], paused["ahead"], paused["estimated_wait_seconds"]) == ("waiting", 0, None)
-    pausing.resume(sale_id=sale.pk, reason="The price is right.")
+    pausing.set_paused(sale_id=sale.pk, is_paused=False, reason="The price is right.")
     room_view.refresh()
     assert api.get(f"/sale-entries/{entry.id}").json()["estimated_wait_seconds"] is not None
 
@@ -163,7 +164,7 @@ def test_after_a_minute_the_estimate_is_within_a_fifth(granted, is_available, pa
     product, total = ProductFactory(on_hand=100_000), 2_400
     sale = factories.create_sale(product, rate_per_minute=1_200)
     factories.join_many(sale, total)
-    estimates: list[tuple[int, datetime, int]] = []
+    estimates = []
     for number in range(round(105 / TICK)):
         second = number * TICK
         with passing(second):
@@ -197,7 +198,7 @@ def test_from_the_opening_on_the_estimate_is_the_wait_within_two_ticks_and_its_r
     """For a fast rate two seconds' worth are admitted at once."""
     sale, number = factories.create_sale(rate_per_minute=rate, opens_in=0), rate * 3 // 2
     factories.join_many(sale, number)
-    estimates: list[tuple[int, datetime, int]] = []
+    estimates = []
     for tick in range(round(100 / TICK)):
         with passing(tick * TICK):
             ticking.tick()
@@ -224,7 +225,7 @@ def test_a_running_waiting_room_is_measured():
     join_all(sale, 5)
     admission.advance(sale.pk)
     used = SaleEntry.objects.filter(sale=sale, position=1)
-    used.update(status="expired", admitted_at=clock.now() - timedelta(seconds=90))
+    used.update(status="expired", admitted_at=ago(seconds=90))
 
     found = {name: gauge(name, sale) for name in (WAITING, ADMITTED, ADMITTED_LATELY, PASSED_POSITION)}
 
@@ -246,20 +247,20 @@ def test_only_running_sales_with_a_waiting_room_are_measured():
 def test_before_the_draw_was_made_its_entries_wait():
     sale = create_sale(opens_in=60)
     join_all(sale, 3)
-    set_columns(sale, opens_at=clock.now() - timedelta(seconds=90))
+    set_columns(sale, opens_at=ago(seconds=90))
 
     assert gauge(WAITING, sale) == 3
     assert gauge(ADMISSION_AGE, sale) == pytest.approx(90, abs=30)
 
 
 def test_the_age_of_the_last_admission_counts_from_the_opening_and_is_none_without_one_that_is_due():
-    sale = create_sale(ProductFactory.create(on_hand=1), opens_in=-600)
+    sale = create_sale(ProductFactory(on_hand=1), opens_in=-600)
     assert gauge(ADMISSION_AGE, sale) is None, "none waits"
     join(sale)
     assert gauge(ADMISSION_AGE, sale) == pytest.approx(600, abs=30)
-    pausing.pause(sale_id=sale.pk, reason=WHY)
+    pausing.set_paused(sale_id=sale.pk, is_paused=True, reason=WHY)
     assert gauge(ADMISSION_AGE, sale) is None
-    pausing.resume(sale_id=sale.pk, reason=WHY)
+    pausing.set_paused(sale_id=sale.pk, is_paused=False, reason=WHY)
     assert gauge(ADMISSION_AGE, sale) is not None
     Product.objects.update(reserved=1)
     assert gauge(ADMISSION_AGE, sale) is None

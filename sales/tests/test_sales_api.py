@@ -10,12 +10,12 @@ from sales import audit
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
-from shop import clock
 from shop.configuration import Rate
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.clients import Api, client_of, faults, problem_of
 from shop.tests.factories import AccountFactory, set_columns
+from shop.tests.instants import ago, from_now
 from shop.tests.waiting import in_background, shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,7 +27,7 @@ def staff(*permissions: str) -> Api:
 
 
 def moment(seconds: float) -> str:
-    return (clock.now() + timedelta(seconds=seconds)).isoformat()
+    return (from_now(seconds=seconds)).isoformat()
 
 
 def body(**given: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_staff_create_a_sale_and_everybody_reads_it():
     assert {name: sale[name] for name in same} == {name: given[name] for name in same}
     assert (sale["status"], sale["seed"], len(sale["seed_hash"])) == ("scheduled", None, 64)
     assert client_of().get(f"/sales/{sale['id']}").json() == sale
-    assert client_of().get("/sales").json()["results"] == [sale]
+    assert client_of().rows("/sales") == [sale]
     noted = [f"{line.before}{line.after}{line.detail}" for line in JournalLine.objects.all()]
     assert Sale.objects.get().seed not in f"{sale}{noted}"
 
@@ -67,16 +67,14 @@ def test_staff_create_a_sale_and_everybody_reads_it():
     ],
 )
 def test_wrong_terms_are_400(field, value, code):
-    answer = staff("add_sale").post("/sales", body(**{field: value}))
-    assert answer.status_code == 400
-    assert (field, code) in [(error["field"], error["code"]) for error in answer.json()["errors"]]
+    assert (field, code) in faults(staff("add_sale").post("/sales", body(**{field: value})))
     assert not Sale.objects.exists()
 
 
 def test_a_product_is_in_one_sale_that_is_not_over():
     product, api = ProductFactory(), staff("add_sale", "change_sale")
     twice = api.post("/sales", body(products=[product.pk] * 2))
-    assert (twice.status_code, twice.json()["errors"][0]["code"]) == (400, "duplicate")
+    assert faults(twice) == [("products", "duplicate")]
     first = factories.create_sale(product, closes_in=100)
     answer = api.post("/sales", body(products=[product.pk]))
     assert problem_of(answer) == (409, "product_in_sale")
@@ -95,14 +93,14 @@ def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs()
     """The other one took it while this one seemed to be over, as by a clock that has gone back since."""
     product, api = ProductFactory(), staff("change_sale")
     first = factories.create_sale(product, closes_in=100)
-    later = {"closes_at": (clock.now() + timedelta(hours=2)).isoformat()}
+    later = {"closes_at": (from_now(hours=2)).isoformat()}
     with shifted(seconds=101):
         second = factories.create_sale(product, closes_in=200)
 
     assert problem_of(api.patch(f"/sales/{first.pk}", later)) == (409, "product_in_sale")
     broken = [report.offenders for report in audit.audit() if not report.holds]
     assert broken == [[f"sale {first.pk}: product {product.pk} obeys another"]]
-    over = clock.now() - timedelta(seconds=1)
+    over = ago(seconds=1)
     set_columns(second, opens_at=over - timedelta(seconds=1), closes_at=over)
     assert api.patch(f"/sales/{first.pk}", later).status_code == 200
     product.refresh_from_db()

@@ -19,6 +19,7 @@ from sales.models import Sale, SaleEntry
 from sales.waiting_room import draw
 from shop import clock
 from shop.db import compiled, open_transaction, transactions
+from shop.db.rows import save_changes
 from shop.redis import completion_notifications
 
 Status = SaleEntry.Status
@@ -38,7 +39,8 @@ def advance(sale_id: int) -> int:
     """Do what is due for this sale now, unless another process is doing it. Returns how many entries changed.
     Durable when it returns, and safe to repeat.
     """
-    changed, count = set[UUID](), 0
+    changed = set[UUID]()
+    count = 0
 
     def work() -> Sale | None:
         sale, entry_ids = _advance(sale_id)
@@ -76,7 +78,8 @@ def advance_each(sale_ids: Iterable[int]) -> int:
     """`advance` each of these sales; returns how many entries changed. A sale that fails does not delay the
     others: its error is raised last.
     """
-    count, failure = 0, None
+    count = 0
+    failure = None
     for sale_id in sale_ids:
         try:
             count += advance(sale_id)
@@ -106,7 +109,7 @@ def _advance(sale_id: int) -> tuple[Sale | None, Sequence[UUID]]:
         return sale, ()
     # Also while nothing is admitted: orders are compared with it.
     admission_time = _admission_time(sale, now)
-    overdue = SaleEntry.objects.filter(sale=sale, status=Status.ADMITTED, admitted_until__lte=now)
+    overdue = sale.entries.filter(status=Status.ADMITTED, admitted_until__lte=now)
     expired = _settle(overdue, Status.EXPIRED, expected=Status.ADMITTED)
     levels = sale_terms.read_levels(terms.product_ids_of(sale_id))
     if not levels.on_hand:
@@ -133,7 +136,8 @@ def _lock(sale_id: int) -> Sale | None:
 
 def _admission_time(sale: Sale, now: datetime) -> datetime:
     """This instant by the sale's clock of admissions, which never goes back."""
-    at, last = now + sale.admission_clock_ahead, sale.last_admitted_at
+    at = now + sale.admission_clock_ahead
+    last = sale.last_admitted_at
     if last is None or at >= last:
         return at
     if last - at > LARGEST_STEP:
@@ -147,16 +151,16 @@ def _admit(sale: Sale, clock_now: datetime, now: datetime) -> Sequence[UUID]:
     clock of admissions.
     """
     open_transaction.assert_inside()
-    admitted = SaleEntry.objects.filter(sale=sale)
-    in_window = admitted.filter(admitted_at__gte=now - WINDOW).count()
+    in_window = sale.entries.filter(admitted_at__gte=now - WINDOW).count()
     number = min(sale.rate_per_minute - in_window, sale.last_position - sale.passed_position)
     interval = WINDOW // sale.rate_per_minute
     next_at = _next_admission(sale, now, interval)
     number = min(number, (now - next_at) // interval + 1)
     if number <= 0:
         return ()
-    first, last = sale.passed_position + 1, sale.passed_position + number
-    chosen = SaleEntry.objects.filter(sale=sale, position__range=(first, last), status=Status.WAITING)
+    first = sale.passed_position + 1
+    last = sale.passed_position + number
+    chosen = sale.entries.filter(position__range=(first, last), status=Status.WAITING)
     entry_ids = list(chosen.values_list("id", flat=True))
     chosen.update(
         status=Status.ADMITTED,
@@ -164,9 +168,8 @@ def _admit(sale: Sale, clock_now: datetime, now: datetime) -> Sequence[UUID]:
         admitted_until=clock_now + timedelta(seconds=sale.admitted_for_seconds),
         rate_per_minute=sale.rate_per_minute,
     )
-    sale.passed_position, sale.last_admitted_at = last, now
-    sale.next_admission_at = next_at + number * interval
-    sale.save(update_fields=["passed_position", "last_admitted_at", "next_admission_at"])
+    next_at += number * interval
+    save_changes(sale, passed_position=last, last_admitted_at=now, next_admission_at=next_at)
     return entry_ids
 
 
@@ -181,13 +184,12 @@ def _next_admission(sale: Sale, now: datetime, interval: timedelta) -> datetime:
 
 def _end(sale: Sale, now: datetime) -> Sequence[UUID]:
     """End what waits and what is admitted, because the sale has closed; the last chunk ends the sale."""
-    left = SaleEntry.objects.filter(sale=sale, status__in=(Status.WAITING, Status.ADMITTED))
+    left = sale.entries.filter(status__in=(Status.WAITING, Status.ADMITTED))
     ended: list[UUID] = []
     for status in (Status.WAITING, Status.ADMITTED):
         ended += _settle(left.filter(status=status), Status.OVER, expected=status)
     if not left.exists():
-        sale.passed_position, sale.ended_at = sale.last_position, now
-        sale.save(update_fields=["passed_position", "ended_at"])
+        save_changes(sale, passed_position=sale.last_position, ended_at=now)
     return ended
 
 
@@ -196,10 +198,9 @@ def _end_waiting(sale: Sale) -> Sequence[UUID]:
     last = min(sale.last_position, sale.passed_position + ENDED_AT_ONCE)
     if last == sale.passed_position:
         return ()
-    waiting = SaleEntry.objects.filter(sale=sale, status=Status.WAITING, position__lte=last)
+    waiting = sale.entries.filter(status=Status.WAITING, position__lte=last)
     ended = _settle(waiting, Status.OVER, expected=Status.WAITING)
-    sale.passed_position = last
-    sale.save(update_fields=["passed_position"])
+    save_changes(sale, passed_position=last)
     return ended
 
 

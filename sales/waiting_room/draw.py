@@ -23,9 +23,10 @@ from django.db.models import Max, Q
 from structlog import get_logger
 
 from sales import terms
-from sales.models import Sale, SaleEntry
+from sales.models import Sale
 from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
+from shop.db.rows import save_changes
 from shop.journal import journal
 from shop.repeated_work import start_once
 
@@ -37,7 +38,7 @@ ROWS_PER_TRANSACTION = 1_000
 REST = 0.25
 # A larger draw is ordered in a thread of its own, for it takes longer than the pause between two ticks.
 ORDERED_AT_ONCE = 5_000
-POSITION = "UPDATE sales_saleentry SET position = CASE id{cases} END WHERE id IN ({ids})"
+POSITION = "UPDATE sales_saleentry SET position = {places} WHERE id IN ({ids})"
 # A process that orders a draw renews its lease each third of it.
 LEASE = timedelta(seconds=10)
 
@@ -64,12 +65,15 @@ def is_due(sale: Sale, now: datetime) -> bool:
 def close(sale: Sale, now: datetime) -> None:
     """Fix which entries take part in a draw that is due; the sale must be locked. Later ones follow."""
     open_transaction.assert_inside()
-    entry_ids = list(SaleEntry.objects.filter(sale=sale).values_list("id", flat=True))
-    sale.drawn_at, sale.drawn_count = now, len(entry_ids)
-    sale.entries_hash = hash_entries(entry_ids)
-    sale.last_position = len(entry_ids)
-    sale.is_ordered = not entry_ids
-    sale.save(update_fields=["drawn_at", "drawn_count", "entries_hash", "last_position", "is_ordered"])
+    entry_ids = list(sale.entries.values_list("id", flat=True))
+    save_changes(
+        sale,
+        drawn_at=now,
+        drawn_count=len(entry_ids),
+        entries_hash=hash_entries(entry_ids),
+        last_position=len(entry_ids),
+        is_ordered=not entry_ids,
+    )
     journal.note(
         what="sale.drawn",
         subject=f"sale {sale.pk}",
@@ -115,18 +119,19 @@ def start_ordering(sale: Sale) -> None:
 
 def _log_failure(run: "Future[None]") -> None:
     if error := run.exception():
-        log.warning("a draw is not ordered yet; a process goes on when the lease ends", error=str(error))
+        log.warning("a draw is not ordered yet; a process goes on when the lease ends", error=error)
 
 
 def order(sale: Sale) -> None:
     """Write the places of a closed draw that are not written yet, and renew the lease meanwhile. Safe to
     repeat, and beside another process that does the same.
     """
-    of_draw = SaleEntry.objects.filter(sale=sale).exclude(position__gt=sale.drawn_count)
+    of_draw = sale.entries.exclude(position__gt=sale.drawn_count)
     entry_ids = transactions.read(lambda: list(of_draw.values_list("id", flat=True)))
     places = list(enumerate(ordered(entry_ids, seed=sale.seed, entries_hash=sale.entries_hash), start=1))
     written = transactions.read(lambda: of_draw.aggregate(last=Max("position"))["last"]) or 0
-    unordered, renew_at = Sale.objects.filter(pk=sale.pk, is_ordered=False), time.monotonic()
+    unordered = Sale.objects.filter(pk=sale.pk, is_ordered=False)
+    renew_at = time.monotonic()
     for start in range(written, len(places), ROWS_PER_TRANSACTION):
         began_at = time.monotonic()
         if began_at >= renew_at:
@@ -143,7 +148,7 @@ def order(sale: Sale) -> None:
 def _write(places: Sequence[tuple[int, UUID]]) -> None:
     """Write these places of a draw."""
     for start in range(0, len(places), ROWS_PER_STATEMENT):
-        cells, some = bulk_sql.SqlLiterals(), places[start : start + ROWS_PER_STATEMENT]
-        cases = "".join([f" WHEN {cells[entry_id]} THEN {place:d}" for place, entry_id in some])
-        ids = cells.listed([entry_id for _, entry_id in some])
-        bulk_sql.execute_deferred(POSITION.format(cases=cases, ids=ids))
+        cells = bulk_sql.SqlLiterals()
+        some = {entry_id: place for place, entry_id in places[start : start + ROWS_PER_STATEMENT]}
+        statement = POSITION.format(places=cells.case("id", some), ids=cells.listed(some))
+        bulk_sql.execute_deferred(statement)

@@ -1,7 +1,6 @@
 """Entries of accounts in waiting rooms: joining, by batches under the sale's lock, and reading them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -37,8 +36,7 @@ class JoinRequest(NamedTuple):
     account_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An entry as it stands at one instant. `ahead` is how many wait before it: None before the draw.
     `admitted_until` is what it would be if a pause ended now. `lapsed_order_id` is its order if that was not
     paid in time and has not been ended.
@@ -82,7 +80,8 @@ class CurrentEntry(NamedTuple):
 
 def effective_status(entry: SaleEntry | CurrentEntry, sale: Sale, now: datetime) -> Status:
     """The status by the clock, which may be ahead of what is recorded. A pause stops it for admitted ones."""
-    status, admitted_until = Status(entry.status), entry.admitted_until
+    status = Status(entry.status)
+    admitted_until = entry.admitted_until
     if now >= sale.closes_at and status in (Status.WAITING, Status.ADMITTED):
         return Status.OVER
     if status == Status.ADMITTED and admitted_until is not None and admitted_until <= (sale.paused_at or now):
@@ -97,7 +96,8 @@ def _join(requests: Sequence[JoinRequest]) -> list[Entry | FirstcomeError]:
     open_transaction.assert_inside()
     sale_ids, account_ids = map(set, zip(*requests, strict=True))
     locked = Sale.objects.select_for_update().filter(pk__in=sale_ids).order_by("pk")
-    sales, now = {sale.pk: sale for sale in locked}, clock.now()
+    sales = {sale.pk: sale for sale in locked}
+    now = clock.now()
     found = SaleEntry.objects.filter(sale_id__in=sale_ids, account_id__in=account_ids, is_current=True)
     current = _read_current(found)
     wanted = [one.id for one in current.values() if one.is_replaceable(sales[one.sale_id], now)]
@@ -107,9 +107,11 @@ def _join(requests: Sequence[JoinRequest]) -> list[Entry | FirstcomeError]:
         current = _read_current(found)
     on_hand = cache(lambda sale_id: sale_terms.read_levels(terms.product_ids_of(sale_id)).on_hand)
     outcomes: list[Entry | FirstcomeError] = []
-    new, replaced = list[SaleEntry](), list[CurrentEntry]()
+    new = list[SaleEntry]()
+    replaced = list[CurrentEntry]()
     for request in requests:
-        sale, entry = sales.get(request.sale_id), current.get(request)
+        sale = sales.get(request.sale_id)
+        entry = current.get(request)
         if sale is None:
             outcomes.append(terms.no_sale(request.sale_id))
             continue

@@ -13,7 +13,7 @@ from math import ceil, inf
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sales.models import Sale, SaleEntry
+from sales.models import Sale
 from sales.waiting_room import entries
 from sales.waiting_room.admission import WINDOW
 from sales.waiting_room.entries import CurrentEntry, Entry, Status
@@ -90,14 +90,17 @@ def _pace(room: _Room) -> tuple[float, float]:
     """The seconds until the next admission and between two of them: by the rate, or by the admissions of the
     last minute if they were fewer.
     """
-    rate, due_at = room.sale.rate_per_minute, room.sale.next_admission_at
+    rate = room.sale.rate_per_minute
+    due_at = room.sale.next_admission_at
     if room.seen:
-        seconds, used = room.seen[-1].at - room.seen[0].at, room.seen[-1].passed - room.seen[0].passed
+        seconds = room.seen[-1].at - room.seen[0].at
+        used = room.seen[-1].passed - room.seen[0].passed
         # One may be due just after the minute.
         if seconds >= WINDOW_SECONDS and used + 1 < HELD_BACK * rate:
             between = seconds / used if used else inf
             return between, between
-    between, until_next = WINDOW_SECONDS / rate, 0.0
+    between = WINDOW_SECONDS / rate
+    until_next = 0.0
     if due_at is not None:
         until_next = (due_at - clock.now() - room.sale.admission_clock_ahead).total_seconds()
     return min(max(until_next, 0.0), between), between
@@ -152,9 +155,10 @@ def _remember(sale: Sale, read_at: float, *, is_moving: bool) -> None:
 
 def _load_places(room: _Room) -> None:
     """Remember the places that were given since the last time, the first of many."""
-    sale, last = room.sale, min(room.sale.last_position, room.loaded_position + PLACES_PER_READING)
+    sale = room.sale
+    last = min(room.sale.last_position, room.loaded_position + PLACES_PER_READING)
     while room.loaded_position < last and len(_places) < MOST_PLACES:
-        found = SaleEntry.objects.filter(sale=sale, position__gt=room.loaded_position).order_by("position")
+        found = sale.entries.filter(position__gt=room.loaded_position).order_by("position")
         values = found.values_list("id", "account_id", "position")[:PLACES_PER_STATEMENT]
         rows: list[tuple[UUID, int, Any]] = transactions.read(partial(list, values))
         if not rows:

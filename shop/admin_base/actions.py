@@ -36,6 +36,8 @@ from shop.idempotency import recorded_answers
 from shop.lazy_texts import Text
 
 CONFIRMED = "confirmed"
+FormData = dict[str, Any]
+"""The values of an action's form, by the names of its fields."""
 MOST_SELECTED = 100
 """Rows of a list at once: all of them are listed on the page that asks for the reason."""
 MOST_LINES = 200
@@ -48,11 +50,11 @@ class ActionForm(forms.Form):
     form_id = FormIdField()
     reason = reason_field(_("Kept in the journal with your name."))
 
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
+    def clean(self) -> FormData:
+        data: FormData = super().clean() or {}
         return data if self.errors else self.check(data)
 
-    def check(self, data: dict[str, Any]) -> dict[str, Any]:
+    def check(self, data: FormData) -> FormData:
         """The values as the action takes them; each of them is valid. Raises `ValidationError`."""
         return data
 
@@ -93,15 +95,15 @@ class Action:
     description: Text
     submit: Text
     back: str = ""
-    perform: Callable[[dict[str, Any]], Any] = dict
-    perform_keyed: Callable[[dict[str, Any], recorded_answers.KeyedCall], Any] | None = None
+    perform: Callable[[FormData], Any] = dict
+    perform_keyed: Callable[[FormData, recorded_answers.KeyedCall], Any] | None = None
     then: Callable[[], object] | None = None
     show: Callable[[Any], HttpResponse] | None = None
     report: Callable[[Any], str] = str
     once: str = ""
     is_one_transaction: bool = True
     form_class: Callable[..., ActionForm] = ActionForm
-    preview: Callable[[dict[str, Any]], ActionPreview] | None = None
+    preview: Callable[[FormData], ActionPreview] | None = None
     is_dangerous: bool = False
     initial: Mapping[str, Any] = field(default_factory=dict)
     rows: Sequence[tuple[Any, str]] = ()
@@ -224,12 +226,7 @@ def _refusal_texts(error: FirstcomeError) -> list[str]:
 
 
 def keyed_call_with_report(
-    request: HttpRequest,
-    data: Mapping[str, Any],
-    *,
-    action: str,
-    describe: Callable[[Any], str],
-    part: str = "form",
+    request: HttpRequest, data: FormData, *, action: str, describe: Callable[[Any], str], part: str = "form"
 ) -> recorded_answers.KeyedCall:
     """The form as a keyed call of the operator, which records what `describe` says in English.
 

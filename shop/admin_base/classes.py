@@ -125,8 +125,10 @@ class OperatorsList(ChangeList):
         self.result_list = page.rows
         # Nothing is counted. With two equal counts no template speaks of them, or offers to select all rows.
         self.result_count = self.full_result_count = len(page.rows)
-        self.show_full_result_count, self.show_admin_actions = False, True
-        self.can_show_all, self.multi_page = False, True
+        self.show_full_result_count = False
+        self.show_admin_actions = True
+        self.can_show_all = False
+        self.multi_page = True
         if page.is_cut:
             cut = gettext("This page has what was found in {rows} rows of the list. The next page continues.")
             self.page_note = cut.format(rows=f"{SEARCHED_ROWS:,}")

@@ -98,7 +98,8 @@ class EditForm(forms.BaseForm):
     def clean(self) -> Any:
         data = super().clean()
         for bound in (self[name] for name in self.carried):
-            field, name = bound.field, bound.html_initial_name
+            field = bound.field
+            name = bound.html_initial_name
             # Date and time come apart, and of several values a field that was shown with none sends none.
             sends_none = getattr(field.widget, "allow_multiple_selected", False)
             if not sends_none and self.data.keys().isdisjoint({name, f"{name}_0"}):

@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.checks import InlineModelAdminChecks
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import ValidationError
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from unfold.admin import ModelAdmin, TabularInline
@@ -53,23 +53,19 @@ class SearchMixin:
     def search(self, rows: "QuerySet[Any]", term: str) -> "QuerySet[Any]":
         """Those of the rows that the term finds, which is not empty."""
         for name in self.search_fields:  # type: ignore[attr-defined]
+            own, _, of_related = name.partition("__")
+            field: Any = rows.model._meta.get_field(own)
             try:
-                condition = _having(rows.model, name, term)
+                if of_related:
+                    related = field.related_model._default_manager.filter(**{of_related: term})
+                    value = related.values_list("pk", flat=True).first()
+                else:
+                    value = (field.target_field if field.is_relation else field).to_python(term)
             except ValidationError:  # a word is no id
                 continue
-            if condition is not None and rows.model._default_manager.filter(**condition).exists():
-                return rows.filter(**condition)
+            if value is not None and rows.model._default_manager.filter(**{own: value}).exists():
+                return rows.filter(**{own: value})
         return rows.none()
-
-
-def _having(model: type[Model], name: str, term: str) -> dict[str, Any] | None:
-    """The lookup of rows with that value; of another table's column by the key there, None if it has none."""
-    own, _, of_related = name.partition("__")
-    field: Any = model._meta.get_field(own)
-    if not of_related:
-        return {name: (field.target_field if field.is_relation else field).to_python(term)}
-    key = field.related_model._default_manager.filter(**{of_related: term}).values_list("pk", flat=True)
-    return None if (first := key.first()) is None else {own: first}
 
 
 class ChoiceFilter(admin.SimpleListFilter):

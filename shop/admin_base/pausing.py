@@ -53,7 +53,8 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
         if change:
             self.domain.change(**self._id(obj), **terms, reason=form.cleaned_data[REASON])
             return
-        create, form_id = partial(self.domain.create, **terms), form.cleaned_data.get("form_id")
+        create = partial(self.domain.create, **terms)
+        form_id = form.cleaned_data.get("form_id")
         action = f"create {self.opts.model_name}"
         obj.pk = create_once(request, form_id, action, create, meaning=terms) if form_id else create().pk
 
@@ -113,7 +114,10 @@ class PausableAdmin(ReasonedChangesMixin, ListMixin, ModelAdmin, NonAtomicAdmin)
 
         Raises `Rejected` if none was changed.
         """
-        changed, unchanged, refused, notes = [], [], [], []
+        changed = []
+        unchanged = []
+        refused = []
+        notes = []
         for row in rows:
             if (row.paused_at is not None) == is_paused:
                 unchanged.append(str(row))

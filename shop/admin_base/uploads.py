@@ -3,10 +3,10 @@
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from django import forms
 from django.conf import settings
@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from shop import clock
-from shop.admin_base.actions import CONFIRMED, ActionForm
+from shop.admin_base.actions import CONFIRMED, ActionForm, FormData
 from shop.errors import FirstcomeError, Overloaded, Rejected, Unavailable
 from shop.journal import journal
 from shop.lazy_texts import mark
@@ -37,7 +37,7 @@ class UploadForm(ActionForm):
         label=_("File"), required=False, widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,.txt"})
     )
 
-    def check(self, data: dict[str, Any]) -> dict[str, Any]:
+    def check(self, data: FormData) -> FormData:
         owner = str(journal.current_actor().id or 0)
         data["path"] = Path(tempfile.gettempdir(), f"{PREFIX}{owner}.{data['form_id']}")
         if data["file"]:
@@ -48,7 +48,7 @@ class UploadForm(ActionForm):
 
 
 @contextmanager
-def opened(data: Mapping[str, Any], *, is_confirmed: bool) -> Iterator[BinaryIO]:
+def opened(data: FormData, *, is_confirmed: bool) -> Iterator[BinaryIO]:
     """The form's file, which is deleted once it is used, or refused. Raises `Rejected` `upload_gone`, and
     `Overloaded` while others are read.
     """
@@ -79,7 +79,8 @@ def opened(data: Mapping[str, Any], *, is_confirmed: bool) -> Iterator[BinaryIO]
 
 def clear() -> None:
     """Delete the files in this machine's folder that have not been confirmed in time."""
-    deadline, folder = clock.seconds() - KEPT_SECONDS, Path(tempfile.gettempdir())
+    deadline = clock.seconds() - KEPT_SECONDS
+    folder = Path(tempfile.gettempdir())
     for path in (*folder.glob(f"{PREFIX}*"), *folder.glob(BROKEN_OFF)):
         with suppress(FileNotFoundError):  # confirmed meanwhile
             if path.lstat().st_mtime < deadline:

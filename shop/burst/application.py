@@ -3,7 +3,6 @@
 The event loop itself answers `/healthz`: a process whose threads are all busy is alive.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -25,7 +24,7 @@ from shop.http import client_address, compression, json_format, problems, reques
 from shop.http.messages import JSONResponse
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
-from shop.http.request_body import Receive
+from shop.http.request_body import Headers, Receive
 from shop.observability import logs, request_metrics
 from shop.rates import rate_limits, throttling
 
@@ -66,9 +65,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await _refuse(scope, fields, refusal, send)
 
 
-async def _answer_call(
-    scope: Scope, path: str, fields: Mapping[bytes, bytes], receive: Receive, send: Send
-) -> None:
+async def _answer_call(scope: Scope, path: str, fields: Headers, receive: Receive, send: Send) -> None:
     """Read a call, and have the lane answer that it belongs to."""
     request = BurstRequest(
         scope["method"],
@@ -101,7 +98,7 @@ async def _answer_call(
         await pages.send_page(page, send)
         return
     response = await lane.answer_call(request, found)
-    if len(response.body) >= compression.SMALLEST_BYTES:
+    if request.method == "GET":
         await compression.compress_for(request, response)
     is_private = views.is_private(request.method, has_authorization=b"authorization" in fields)
     await response.send(send, lane.PRIVATE_HEADERS if is_private else lane.PUBLIC_HEADERS)
@@ -134,7 +131,7 @@ async def _thread_share(path: str, request: BurstRequest) -> dict[str, Any]:
     return {"group": group, "owner": account.id}
 
 
-async def _refuse(scope: Scope, fields: Mapping[bytes, bytes], refusal: Exception, send: Send) -> None:
+async def _refuse(scope: Scope, fields: Headers, refusal: Exception, send: Send) -> None:
     response = problems.before_a_lane(refusal, fields)
     request_metrics.count_request("", scope["method"], response.status_code, 0.0)
     request_metrics.count_refusal("", response.status_code, response.code)

@@ -15,7 +15,7 @@ from accounts.tokens.authentication import BearerToken
 from shop.burst.request import ANONYMOUS, BurstRequest
 from shop.burst.table import Call
 from shop.errors import NotAuthenticated
-from shop.http import messages, problems
+from shop.http import problems
 from shop.http.messages import JSONResponse
 from shop.http.views import require_few_values
 from shop.journal import journal
@@ -38,7 +38,8 @@ PRIVATE_HEADERS = [*PUBLIC_HEADERS, (b"cache-control", b"no-store")]
 async def answer_call(request: BurstRequest, found: tuple[Call, Mapping[str, Any]]) -> JSONResponse:
     """Answer a call, with its request id in logs and its metrics counted. Raises nothing."""
     call, arguments = found
-    began_at, view = time.perf_counter(), call.name
+    began_at = time.perf_counter()
+    view = call.name
     name = logs.choose_request_id(request.header("X-Request-ID"))
     with logs.bound_request(name), journal.acting(journal.unidentified(name)):
         try:
@@ -49,21 +50,19 @@ async def answer_call(request: BurstRequest, found: tuple[Call, Mapping[str, Any
             response = await _answer(request, call, arguments)
         except Exception as error:
             response = problems.from_error(error, request.language)
-    response.headers["X-Request-ID"] = name
-    if call.view.limit is not None:
-        call.view.add_limit(request, response.headers)
+    response.name_request(name)
+    call.view.add_limit(request, response.headers)
     request_metrics.count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
     if response.code:
-        response.body = messages.with_request_id(response.body, name)
         request_metrics.count_refusal(view, response.status_code, response.code)
     return response
 
 
 async def _answer(request: BurstRequest, call: Call, arguments: Mapping[str, Any]) -> JSONResponse:
-    view, authorization = call.view(), request.header("Authorization") or ""
+    view = call.view()
+    authorization = request.header("Authorization") or ""
     if (secret := key_memory.secret_in(authorization)) is not None:
-        scope = view.required_scopes(request.method)
-        request.user = await calls.authenticate(request, secret, scope=scope)
+        request.user = await calls.authenticate(request, secret, scope=view.required_scopes(request.method))
     elif authorization and BearerToken in view.authentication_classes:
         if disabled_accounts.CACHED.is_due():
             await disabled_accounts.refresh()

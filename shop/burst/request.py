@@ -12,6 +12,7 @@ from django.utils.encoding import escape_uri_path, iri_to_uri
 
 from shop.account import Account
 from shop.http import json_format, languages, messages
+from shop.http.request_body import Headers
 
 LONGEST_QUERY = 4_096
 """Escapes take 350 ns each on the event loop."""
@@ -25,7 +26,7 @@ class BurstRequest:
 
     method: str
     path: str
-    fields: Mapping[bytes, bytes]
+    fields: Headers
     body: bytes
     query: bytes = b""
     peer: str = ""

@@ -24,15 +24,14 @@ ID = re.compile(rf"(?<=/)(?:(?P<uuid>{UUIDConverter.regex})|(?P<int>[0-9]{{1,19}
 
 
 class Call(NamedTuple):
-    """A call of the table: its view, the coroutine that answers it, and its argument in the path, if any."""
+    """A call of the table: its view, the view's name in metrics, the coroutine that answers it, and its
+    argument in the path, if any.
+    """
 
     view: type[View]
+    name: str
     handler: Callable[..., Coroutine[Any, Any, JSONResponse]]
-    argument: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.view.__module__}.{self.view.__qualname__}"
+    argument: str
 
 
 CALLS: dict[tuple[str, str], Call] = {}
@@ -46,7 +45,8 @@ def add(method: str, path: str, view: type[View]) -> None:
     handler = getattr(view, method.lower()).__wrapped__
     # A decorator above `burst` would be passed by.
     assert iscoroutinefunction(handler), f"{method} {path}"
-    CALLS[method, shape] = Call(view, handler, argument[2] if argument else "")
+    name = f"{view.__module__}.{view.__qualname__}"
+    CALLS[method, shape] = Call(view, name, handler, argument[2] if argument else "")
 
 
 def find(method: str, path: str) -> tuple[Call, dict[str, Any]] | None:

@@ -48,17 +48,16 @@ BATCH_REQUESTS = Histogram(
     ["batcher"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""The bounds of the buckets of durations."""
 BATCH_WAIT = Histogram(
     "firstcome_batch_wait_seconds",
     "How long the first request of a batch waited for its start.",
     ["batcher"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    buckets=SECONDS,
 )
 BATCH_SECONDS = Histogram(
-    "firstcome_batch_seconds",
-    "How long batches took, their commit included.",
-    ["batcher"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    "firstcome_batch_seconds", "How long batches took, their commit included.", ["batcher"], buckets=SECONDS
 )
 FEW = 4
 """So many requests of a failed batch are decided one by one."""
@@ -74,13 +73,13 @@ transactions may stand in line for a hot row.
 
 
 @dataclass(slots=True, eq=False)
-class _Entry(Generic[Request]):
+class _Entry:
     """A request, its caller's context for logs and traces, and its callback, which is None once called.
 
     `rows` are what it locks, once that was asked.
     """
 
-    request: Request
+    request: Any
     on_result: Callable[[Any], None] | None
     rows: frozenset[Row] = frozenset()
     patience_seconds: float = MOMENT_SECONDS
@@ -88,11 +87,14 @@ class _Entry(Generic[Request]):
     context: Context = field(default_factory=copy_context)
 
 
+_Batch = Sequence[_Entry]
+
+
 @dataclass(slots=True, eq=False)
-class _Lead(Generic[Request]):
+class _Lead:
     """One leader's work at a batcher, and the batch that it decides, if any."""
 
-    batch: Sequence[_Entry[Request]] = ()
+    batch: _Batch = ()
     since: float = field(default_factory=time.monotonic)
 
 
@@ -139,8 +141,8 @@ class Batcher(Generic[Request, Outcome]):
         self._run = run
         self._mutex = threading.Lock()
         # A queue that isn't empty has a lead, unless all its requests need awaited rows.
-        self._queue: deque[_Entry[Request]] = deque()
-        self._lead: _Lead[Request] | None = None
+        self._queue: deque[_Entry] = deque()
+        self._lead: _Lead | None = None
         # A task of a thread waits for each.
         self._awaited: set[Row] = set()
 
@@ -192,8 +194,8 @@ class Batcher(Generic[Request, Outcome]):
         are two leaders for a while: that is slower but not wrong, because the database decides.
         """
         now = time.monotonic()
-        late: list[_Entry[Request]] = []
-        lost: Sequence[_Entry[Request]] = ()
+        late: list[_Entry] = []
+        lost: _Batch = ()
         with self._mutex:
             while self._queue and now - self._queue[0].entered_at >= self._wait_seconds:
                 late.append(self._queue.popleft())
@@ -206,7 +208,7 @@ class Batcher(Generic[Request, Outcome]):
 
     def _start_lead(self) -> None:
         """With the mutex held: start a leader in the pool. Raises `Overloaded` if the pool has no thread."""
-        lead: _Lead[Request] = _Lead()
+        lead = _Lead()
         LEADER_POOL.start(partial(self._run_lead, lead))
         self._lead = lead
         _busy.add(self)
@@ -219,7 +221,7 @@ class Batcher(Generic[Request, Outcome]):
         if self._queue:
             self._start_lead()
 
-    def _run_lead(self, lead: _Lead[Request]) -> None:
+    def _run_lead(self, lead: _Lead) -> None:
         try:
             while batch := self._take_batch(lead):
                 taken_at = lead.since
@@ -231,7 +233,8 @@ class Batcher(Generic[Request, Outcome]):
                 self._observe_requests(len(batch))
                 self._observe_wait(taken_at - batch[0].entered_at)
                 self._observe_duration(time.monotonic() - taken_at)
-                lead.batch, lead.since = (), time.monotonic()
+                lead.batch = ()
+                lead.since = time.monotonic()
                 close_unusable_connection()
                 if LEADER_POOL.waiting():
                     # Other batchers have waited for a leader: they go first.
@@ -244,7 +247,7 @@ class Batcher(Generic[Request, Outcome]):
             self._answer(lead.batch, [_unknown_outcome_error() for _entry in lead.batch])
             raise
 
-    def _take_batch(self, lead: _Lead[Request]) -> Sequence[_Entry[Request]]:
+    def _take_batch(self, lead: _Lead) -> _Batch:
         if self._linger_seconds or self._min_interval_seconds:
             with self._mutex:
                 if self._is_over(lead):
@@ -260,22 +263,21 @@ class Batcher(Generic[Request, Outcome]):
                 return ()
             awaited = self._awaited
             ready = (one for one in self._queue if not awaited or self._rows(one).isdisjoint(awaited))
-            lead.batch, lead.since = list(islice(ready, self._max_batch)), time.monotonic()
+            lead.batch = list(islice(ready, self._max_batch))
+            lead.since = time.monotonic()
             for entry in lead.batch:
                 self._queue.remove(entry)
             if not lead.batch:
                 self._lead = None
             return lead.batch
 
-    def _is_over(self, lead: _Lead[Request]) -> bool:
+    def _is_over(self, lead: _Lead) -> bool:
         """With the mutex held: whether the lead is over, because it was replaced or no request waits."""
         if self._lead is lead and not self._queue:
             self._lead = None
         return self._lead is not lead
 
-    def _decide_batch(
-        self, batch: Sequence[_Entry[Request]], *, is_retry: bool = False, is_part: bool = False
-    ) -> None:
+    def _decide_batch(self, batch: _Batch, *, is_retry: bool = False, is_part: bool = False) -> None:
         """Decide all in one transaction; in parts if that fails and one request may be the cause."""
         if stuck_rows.any_known() and not is_retry:
             batch = self._refuse_blocked(batch, stuck_rows.known)
@@ -299,20 +301,20 @@ class Batcher(Generic[Request, Outcome]):
             outcomes = [error] if len(batch) == 1 else [copy(error) for _ in batch]
         self._answer(batch, outcomes)
 
-    def _rows(self, entry: _Entry[Request]) -> frozenset[Row]:
+    def _rows(self, entry: _Entry) -> frozenset[Row]:
         if self._rows_of and not entry.rows:
             entry.rows = frozenset(self._rows_of(entry.request))
         return entry.rows
 
-    def _rows_needed(self, batch: Iterable[_Entry[Request]]) -> set[Row]:
+    def _rows_needed(self, batch: Iterable[_Entry]) -> set[Row]:
         return {row for entry in batch for row in self._rows(entry)}
 
-    def _queue_again(self, entries: Iterable[_Entry[Request]]) -> None:
+    def _queue_again(self, entries: Iterable[_Entry]) -> None:
         """With the mutex held: put these back into the queue, in the order of arrival, unless answered."""
         due = [entry for entry in entries if entry.on_result]
         self._queue = deque(sorted([*due, *self._queue], key=lambda entry: entry.entered_at))
 
-    def _put_back(self, batch: Sequence[_Entry[Request]]) -> Sequence[_Entry[Request]]:
+    def _put_back(self, batch: _Batch) -> _Batch:
         """Put the requests that need a locked row back into the queue; return the others."""
         batch = [entry for entry in batch if entry.on_result]
         locked = set(stuck_rows.in_use(self._rows_needed(batch)))
@@ -341,8 +343,8 @@ class Batcher(Generic[Request, Outcome]):
                     self._replace_lead()
 
     def _refuse_blocked(
-        self, batch: Collection[_Entry[Request]], find_stuck: Callable[[Collection[Row]], Collection[Row]]
-    ) -> Sequence[_Entry[Request]]:
+        self, batch: Collection[_Entry], find_stuck: Callable[[Collection[Row]], Collection[Row]]
+    ) -> _Batch:
         """Refuse the requests that need a row which another transaction keeps locked; return the others."""
         stuck = find_stuck(self._rows_needed(batch))
         blocked = [entry for entry in batch if not entry.rows.isdisjoint(stuck)]
@@ -355,7 +357,7 @@ class Batcher(Generic[Request, Outcome]):
             )
         return [entry for entry in batch if entry.on_result]
 
-    def _decide_parts(self, batch: Sequence[_Entry[Request]]) -> None:
+    def _decide_parts(self, batch: _Batch) -> None:
         """Decide each half in its own transaction, or each request if there are few. Once one of them is put
         back into the queue, so are those behind it.
         """
@@ -375,7 +377,7 @@ class Batcher(Generic[Request, Outcome]):
             raise RuntimeError(f"{len(requests)} requests got {len(outcomes)} outcomes")
         return outcomes
 
-    def _answer(self, entries: Sequence[_Entry[Request]], outcomes: Sequence[Any]) -> None:
+    def _answer(self, entries: _Batch, outcomes: Sequence[Any]) -> None:
         """Pass each entry its outcome, in order, unless it already has one."""
         due = []
         with self._mutex:

@@ -12,9 +12,8 @@ from asyncio import AbstractEventLoop, Future, _get_running_loop as running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from shop.concurrency.batching import Batcher
 from shop.concurrency.thread_pool import CALL_POOL, ThreadPool
@@ -61,7 +60,7 @@ class _Deliveries:
             receive(result)
 
 
-_deliveries: WeakKeyDictionary[AbstractEventLoop, _Deliveries] = WeakKeyDictionary()
+_deliveries_for = lru_cache(maxsize=4)(_Deliveries)
 
 
 async def submit_to_batcher(batcher: Batcher[Request, Outcome], request: Request) -> Outcome:
@@ -92,8 +91,10 @@ async def run_in_thread(
     if loop is None:
         return function(*arguments)
     future: Future[Outcome] = loop.create_future()
-    deliver, context = _deliveries_for(loop).deliver, contextvars.copy_context()
-    end_wait, entered_at = partial(_end_wait, future), time.monotonic()
+    deliver = _deliveries_for(loop).deliver
+    context = contextvars.copy_context()
+    end_wait = partial(_end_wait, future)
+    entered_at = time.monotonic()
 
     def work() -> None:
         try:
@@ -167,20 +168,14 @@ class Signal:
             finally:
                 timer.cancel()
                 self._future = None
-        is_set, self._is_set = self._is_set, False
+        is_set = self._is_set
+        self._is_set = False
         return is_set
 
     def _wake(self, _: None) -> None:
         self._is_set = True
         if self._future:
             _end_wait(self._future, None)
-
-
-def _deliveries_for(loop: AbstractEventLoop) -> _Deliveries:
-    deliveries = _deliveries.get(loop)
-    if deliveries is None:
-        deliveries = _deliveries[loop] = _Deliveries(loop)
-    return deliveries
 
 
 def _end_wait(future: "Future[Any]", outcome: Any) -> None:

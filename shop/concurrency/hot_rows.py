@@ -23,7 +23,8 @@ MAX_OPTIMISTIC = 4
 """A second writer waits for the first one's row lock, only to find that the row has changed."""
 WAIT_SECONDS = 10.0
 # A pause is random, up to a bound that doubles from the first to the second of these.
-FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.25
+FIRST_PAUSE_SECONDS = 0.005
+MAX_PAUSE_SECONDS = 0.25
 
 
 class ConcurrencyLimit:

@@ -33,9 +33,6 @@ class Reading(NamedTuple, Generic[Value]):
     is_due_at: float
     """When it is read again."""
 
-    def age_seconds(self) -> float:
-        return time.monotonic() - self.began_at
-
 
 class SharedRead(Generic[Value]):
     """The result of `read`, which one thread at a time calls again once `seconds` have passed since its call.
@@ -132,7 +129,7 @@ class SharedRead(Generic[Value]):
     def recent(self) -> Value:
         """What was read last, without reading. Raises `DatabaseUnavailable` if it is too old."""
         last = self._last
-        if last is None or last.age_seconds() >= self._max_age_seconds:
+        if last is None or time.monotonic() - last.began_at >= self._max_age_seconds:
             raise DatabaseUnavailable(_("The database can't be reached; nothing was done."))
         return last.value
 
@@ -150,7 +147,7 @@ class SharedRead(Generic[Value]):
         return self._waiting > 0 or self.fresh() is None
 
     def age_seconds(self) -> float:
-        return self._last.age_seconds() if self._last else float("inf")
+        return time.monotonic() - self._last.began_at if self._last else float("inf")
 
     def forget(self) -> None:
         """Have the next call read again, and what was read before used by none."""
@@ -169,7 +166,7 @@ class SharedRead(Generic[Value]):
             value = self._read()
         except (DatabaseError, DatabaseUnavailable) as error:
             if not self._is_failing:
-                log.warning(f"{self._name} not read", error=str(error)[:200])
+                log.warning(f"{self._name} not read", error=error)
             self._is_failing = True
             raise
         if self._is_failing:

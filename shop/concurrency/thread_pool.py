@@ -55,12 +55,15 @@ def split_threads(threads: int) -> ThreadShares:
 PROCESS_SHARES = split_threads(settings.WEB_THREADS)
 
 
+Names = tuple[Hashable, ...]
+
+
 @dataclass(slots=True, eq=False)
 class _Task:
     """`names` has its group, and behind it the group with its member: what counts its places."""
 
     function: Callable[[], None]
-    names: tuple[Hashable, ...]
+    names: Names
     owner: int | None
 
 
@@ -87,7 +90,7 @@ class ThreadPool:
         self._ready: deque[_Task] = deque()
         # Tasks whose group or member has its share of the threads, by group and by `names`, and how many of
         # each have a place. The member whose turn is next comes first.
-        self._held: dict[Hashable, dict[tuple[Hashable, ...], deque[_Task]]] = {}
+        self._held: dict[Hashable, dict[Names, deque[_Task]]] = {}
         self._held_count = 0
         self._placed: Counter[Hashable] = Counter()
         self._of_owner: Counter[Hashable] = Counter()
@@ -155,12 +158,13 @@ class ThreadPool:
             self._starting.add(signal)
             signal.release()
         elif self.waiting() > self._held_count and len(self._threads) < self._max_threads:
-            signal, name = threading.Lock(), f"{self._name}-{next(self._numbers)}"
+            signal = threading.Lock()
+            name = f"{self._name}-{next(self._numbers)}"
             signal.acquire()
             try:
                 threading.Thread(target=self._run, args=(signal,), name=name, daemon=True).start()
             except RuntimeError as error:
-                log.error("a thread could not be started", pool=self._name, error=str(error))
+                log.error("a thread could not be started", pool=self._name, error=error)
                 return
             self._threads.add(signal)
             self._starting.add(signal)
@@ -231,11 +235,11 @@ class ThreadPool:
                 return task
         return None
 
-    def _has_room(self, names: tuple[Hashable, ...]) -> bool:
+    def _has_room(self, names: Names) -> bool:
         """With the mutex held: whether a task of theirs may have a place among the threads."""
         return all(self._placed[name] < most for name, most in zip(names, self._max_placed, strict=False))
 
-    def _may_hold(self, names: tuple[Hashable, ...]) -> bool:
+    def _may_hold(self, names: Names) -> bool:
         by_names = self._held.get(names[0], {})
         if sum(map(len, by_names.values())) >= -(-self._max_waiting // 2):
             return False

@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.models import AutoField, Model
 from django.db.models.base import ModelState
 
@@ -24,7 +24,8 @@ Value = str | int | datetime | UUID | None
 # Signs that mean nothing between the quotes of a statement, whatever the database and its mode: printable
 # ASCII less the quote, the backslash and the per cent sign.
 PLAIN_TEXT = re.compile(r"[ !\"#$&(-\[\]-~]*")
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
+SMALLEST = -(2**63)
+LARGEST = 2**63 - 1
 ROWS_PER_STATEMENT = 1_000
 Row = TypeVar("Row", bound=Model)
 
@@ -39,23 +40,28 @@ class Table:
         self.quoted_columns = ", ".join([f"`{columns[name]}`" for name in names])
 
 
-def insert(table: Table, rows: Iterable[Iterable[Value]], *, end: str = "") -> None:
-    """Write these rows, up to a thousand by a statement, which goes with the next one or with COMMIT, and
-    ends with `end`.
+def insert(
+    table: Table, rows: Iterable[Iterable[Value]], *, end: str = "", at_once: int = ROWS_PER_STATEMENT
+) -> None:
+    """Write these rows, so many by a statement, which goes with the next one or with COMMIT, and ends with
+    `end`.
     """
     left = iter(rows)
-    while some := list(islice(left, ROWS_PER_STATEMENT)):
+    while some := list(islice(left, at_once)):
         cells = SqlLiterals()
         values = ", ".join([f"({cells.listed(row)})" for row in some])
         statement = f"INSERT INTO {table.name} ({table.quoted_columns}) VALUES {values}{end}"  # noqa: S608 - names of ours
         execute_deferred(statement, cells.parameters or None)
 
 
-def add_up(table: Table, rows: Iterable[Sequence[Value]], *, key: Sequence[str], sums: Sequence[str]) -> None:
+def add_up(
+    model: type[Model], rows: Iterable[Sequence[Value]], *, key: Sequence[str], sums: Sequence[str]
+) -> None:
     """Write rows as `insert` does, or add their `sums` to those of the row with the same key.
 
     The rows, with the columns of the key before the sums, must be in the key's order: locks are taken in it.
     """
+    table = Table(model, [*key, *sums])
     new = "VALUES({0})" if connection.vendor == "mysql" else "excluded.{0}"
     added = ", ".join([f"{name} = {table.name}.{name} + {new.format(name)}" for name in sums])
     if connection.vendor == "mysql":
@@ -94,12 +100,23 @@ def _insert_plan(model: type[Model]) -> tuple[Table, Callable[[Model], Iterable[
 
 def execute_deferred(statement: str, parameters: Sequence[Value] | Mapping[str, Value] | None = None) -> None:
     """Write as `insert` does; how many rows it changes is not reported."""
-    defer = getattr(connection, "execute_deferred", None)
-    if defer:
-        defer(statement, parameters)
-    else:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
+    getattr(connection, "execute_deferred", execute)(statement, parameters)
+
+
+def fetch(
+    statement: str, parameters: Any = None, *, database: str = DEFAULT_DB_ALIAS
+) -> Sequence[tuple[Any, ...]]:
+    """The rows of a statement, as the driver has them."""
+    with connections[database].cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        return cursor.fetchall()
+
+
+def execute(statement: str, parameters: Any = None) -> int:
+    """Execute a statement at once. Returns how many rows it has changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        return int(cursor.rowcount)
 
 
 def update(model: type[Model], values: Mapping[str, Value], *, condition: str, cells: "SqlLiterals") -> int:
@@ -110,12 +127,8 @@ def update(model: type[Model], values: Mapping[str, Value], *, condition: str, c
     assignments = ", ".join(
         [f"{connection.ops.quote_name(columns[name])} = {cells[value]}" for name, value in values.items()]
     )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {model._meta.db_table} SET {assignments} WHERE {condition}",  # noqa: S608 - names of ours
-            cells.parameters or None,
-        )
-        return int(cursor.rowcount)
+    statement = f"UPDATE {model._meta.db_table} SET {assignments} WHERE {condition}"  # noqa: S608 - names of ours
+    return execute(statement, cells.parameters)
 
 
 def for_update(*, skip_locked: bool = False, shared: bool = False) -> str:
@@ -144,8 +157,7 @@ def locked_values(
     skipping = for_update(skip_locked=True, shared=shared)
     with transaction.atomic():
         free = {value for [value] in found.rows_of(values, column=column, lock=skipping)}
-    there = {value for [value] in found.rows_of(values, column=column)}
-    return there - free
+    return {value for [value] in found.rows_of(values, column=column)} - free
 
 
 def integer_list(numbers: Iterable[int]) -> str:
@@ -162,11 +174,11 @@ class SqlLiterals(dict[Value, str]):
         self.parameters: dict[str, str] = {}
 
     def __missing__(self, value: Value) -> str:
-        if isinstance(value, UUID):
-            return f"'{value.int:032x}'"  # Not kept: its hash takes longer.
         if isinstance(value, str):
             # Joined as it was looked at: formatting asks a subclass of text what it would like to be.
             cell = "'" + value + "'" if PLAIN_TEXT.fullmatch(value) else self._parameter(value)
+        elif isinstance(value, UUID):
+            return f"'{value.int:032x}'"  # Not kept: its hash takes longer.
         elif isinstance(value, int):
             if not SMALLEST <= value <= LARGEST:
                 raise OverflowError(f"{value:d} has more than 64 bits; SQLite would store a float near it.")
@@ -178,6 +190,11 @@ class SqlLiterals(dict[Value, str]):
 
     def listed(self, values: Iterable[Value]) -> str:
         return ", ".join(map(self.__getitem__, values))
+
+    def case(self, column: str, values: Mapping[Any, Value]) -> str:
+        """SQL for these values, each of the row with its key in the column."""
+        pairs = "".join([f" WHEN {self[key]} THEN {self[value]}" for key, value in values.items()])
+        return f"CASE {column}{pairs} END"
 
     def _parameter(self, value: str) -> str:
         name = f"v{len(self.parameters)}"
@@ -200,9 +217,11 @@ class Reader(Generic[Row]):
 
     def __init__(self, model: type[Row], names: Sequence[str], alias: str) -> None:
         fields = {field.attname: field for field in model._meta.concrete_fields}
-        self.model, self.table = model, model._meta.db_table
+        self.model = model
+        self.table = model._meta.db_table
         self.names = list(names or fields)
-        prefix, quoted = f"{alias}." if alias else "", connection.ops.quote_name
+        prefix = f"{alias}." if alias else ""
+        quoted = connection.ops.quote_name
         self.selected = ", ".join([f"{prefix}{quoted(str(fields[name].column))}" for name in self.names])
         self._converters = [
             (index, convert, column)
@@ -226,21 +245,15 @@ class Reader(Generic[Row]):
         for number, condition in enumerate(conditions):
             part = f"SELECT {self.selected} FROM {self.table} WHERE {condition}"  # noqa: S608 - names of ours
             parts.append(f"SELECT * FROM ({part}) AS part_{number}")  # noqa: S608
-        with connection.cursor() as cursor:
-            cursor.execute(" UNION ALL ".join(parts), cells.parameters or None)
-            return [self.values(row) for row in cursor.fetchall()]
+        return [self.values(row) for row in fetch(" UNION ALL ".join(parts), cells.parameters)]
 
     def models(self, condition: str, cells: SqlLiterals) -> list[Row]:
         """These rows as objects of the model."""
         return [self.to_model(row) for row in self._found(condition, cells)]
 
     def _found(self, condition: str, cells: SqlLiterals) -> Sequence[Sequence[Any]]:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {self.selected} FROM {self.table} WHERE {condition}",  # noqa: S608 - names of ours
-                cells.parameters or None,
-            )
-            return [*cursor.fetchall()]
+        statement = f"SELECT {self.selected} FROM {self.table} WHERE {condition}"  # noqa: S608 - names of ours
+        return fetch(statement, cells.parameters)
 
     def values(self, row: Sequence[Any]) -> list[Any]:
         values = list(row)

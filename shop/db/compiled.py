@@ -11,6 +11,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import QuerySet
 
+from shop.db import bulk_sql
+
 Build = Callable[[datetime], "QuerySet[Any, Any]"]
 MARK = datetime(2099, 12, 31, 23, 59, 59, 987654, UTC)
 """Stands for the instant while a queryset is compiled."""
@@ -23,9 +25,7 @@ def rows(build: Build, *, at: datetime) -> Sequence[tuple[Any, ...]]:
     statement, parameters = _compile(build)
     adapt = connection.ops.adapt_datetimefield_value
     own = [adapt(at + one) if isinstance(one, timedelta) else one for one in parameters]
-    with connection.cursor() as cursor:
-        cursor.execute(statement, own)
-        return cursor.fetchall()
+    return bulk_sql.fetch(statement, own)
 
 
 @lru_cache(maxsize=64)

@@ -116,7 +116,8 @@ def is_open() -> bool:
 @contextmanager
 def forbidden() -> Iterator[None]:
     """Forbid transactions in this thread until the block ends, because what it reads must decide nothing."""
-    before, state.is_forbidden = state.is_forbidden, True
+    before = state.is_forbidden
+    state.is_forbidden = True
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from django.db.transaction import TransactionManagementError
 from prometheus_client import Counter
 from structlog import get_logger
 
-from shop.db import open_transaction, transactions
+from shop.db import bulk_sql, open_transaction, transactions
 from shop.db.plain_reads import refuse_writes
 
 T = TypeVar("T")
@@ -22,9 +22,12 @@ log = get_logger(__name__)
 ALIAS = "reader"
 CATCH_UP_SECONDS = 0.3
 """The longest wait until the secondary has applied what the primary has; usually it takes milliseconds."""
-LAGGING_SECONDS, UNREACHABLE_SECONDS = 1.0, 5.0
+LAGGING_SECONDS = 1.0
+UNREACHABLE_SECONDS = 5.0
 """How long a process reads from the primary alone after a wait in vain, or after an error."""
-SECONDARY, LAGGING, UNREACHABLE = "secondary", "lagging", "unreachable"
+SECONDARY = "secondary"
+LAGGING = "lagging"
+UNREACHABLE = "unreachable"
 READS = Counter(
     "firstcome_secondary_reads",
     "Reads that a secondary may answer: it did, or the primary because the secondary lags or is unreachable.",
@@ -39,7 +42,8 @@ WAIT = {True: "SELECT MASTER_GTID_WAIT(%s, %s)", False: "SELECT WAIT_FOR_EXECUTE
 APPLIED = 0
 
 
-_rest_until, _rest_reason = 0.0, ""
+_rest_until = 0.0
+_rest_reason = ""
 """Until when this process leaves the secondary alone, and why."""
 
 
@@ -109,7 +113,7 @@ def has_caught_up() -> bool:
 
 
 def _leave_alone(error: DatabaseFailure) -> None:
-    log.warning("the secondary can't be read", error=str(error)[:200])
+    log.warning("the secondary can't be read", error=error)
     connections[ALIAS].close()
     _rest(UNREACHABLE, UNREACHABLE_SECONDS)
 
@@ -119,10 +123,9 @@ def _rest(reason: str, seconds: float) -> None:
     global _rest_until, _rest_reason
     if time.monotonic() >= _rest_until:
         log.warning("lists are read from the primary", secondary=reason)
-    _rest_reason, _rest_until = reason, time.monotonic() + seconds
+    _rest_reason = reason
+    _rest_until = time.monotonic() + seconds
 
 
 def _value(alias: str, statement: str, *parameters: Any) -> Any:
-    with connections[alias].cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.fetchone()[0]
+    return bulk_sql.fetch(statement, parameters, database=alias)[0][0]

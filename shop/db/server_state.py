@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from django.db import DatabaseError, connection
 
-from shop.db import transactions
+from shop.db import bulk_sql, transactions
 
 STATUS = (
     "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_row_lock_waits', 'Innodb_deadlocks')",
@@ -15,9 +15,7 @@ NAMES = {"Innodb_row_lock_waits": "row_lock_waits_total", "Innodb_deadlocks": "d
 
 
 def is_up() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        return bool(cursor.fetchone() == (1,))
+    return [*bulk_sql.fetch("SELECT 1")] == [(1,)]
 
 
 def read_locks() -> Mapping[str, float]:
@@ -26,9 +24,7 @@ def read_locks() -> Mapping[str, float]:
     for query in STATUS if connection.vendor == "mysql" else ():
         if "Innodb_deadlocks" not in found:
             try:
-                with connection.cursor() as cursor:
-                    cursor.execute(query)
-                    found |= {name: float(number) for name, number in cursor.fetchall()}
+                found |= {name: float(number) for name, number in bulk_sql.fetch(query)}
             except DatabaseError as error:
                 if transactions.is_lost(error):
                     raise

@@ -54,7 +54,9 @@ def find(wanted: Collection[Row], *, seconds: int | None = WAIT_SECONDS) -> set[
     Must be called outside a transaction. Takes at most `BUDGET_SECONDS` and one wait. Empty while the
     database is unavailable.
     """
-    suspects, stuck, unsure = in_use(wanted), set(), set()
+    suspects = in_use(wanted)
+    stuck = set()
+    unsure = set()
     deadline = time.monotonic() + BUDGET_SECONDS
     for row in suspects:
         if time.monotonic() > deadline:
@@ -94,20 +96,19 @@ def _becomes_free(row: Row, seconds: int | None = WAIT_SECONDS) -> bool:
 
 
 def _lock_once(row: Row, seconds: int | None) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT @@innodb_lock_wait_timeout")
-        [usual_seconds] = cursor.fetchone()
-        cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [seconds or usual_seconds])
-        try:
-            with transaction.atomic():
-                reader = bulk_sql.reader(row.model, (row.column,))
-                reader.rows_of([row.value], column=row.column, lock=bulk_sql.for_update(shared=row.is_shared))
-        except OperationalError as error:
-            if not transactions.is_lock_wait(error):
-                raise
-            return False
-        finally:
-            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [usual_seconds])
+    [[usual_seconds]] = bulk_sql.fetch("SELECT @@innodb_lock_wait_timeout")
+    set_wait = partial(bulk_sql.execute, "SET SESSION innodb_lock_wait_timeout = %s")
+    set_wait([seconds or usual_seconds])
+    try:
+        with transaction.atomic():
+            reader = bulk_sql.reader(row.model, (row.column,))
+            reader.rows_of([row.value], column=row.column, lock=bulk_sql.for_update(shared=row.is_shared))
+    except OperationalError as error:
+        if not transactions.is_lock_wait(error):
+            raise
+        return False
+    finally:
+        set_wait([usual_seconds])
     return True
 
 

@@ -72,7 +72,9 @@ class ChangedMeanwhile(RuntimeError):
 T = TypeVar("T")
 log = get_logger(__name__)
 
-DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ = 1213, 1205, 1020
+DEADLOCK = 1213
+LOCK_WAIT = 1205
+CHANGED_SINCE_READ = 1020
 # Two members of a cluster changed the same row; this one's transaction was rolled back at its COMMIT.
 ROLLED_BACK_AT_COMMIT = 3101
 CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ, ROLLED_BACK_AT_COMMIT}
@@ -272,7 +274,7 @@ class _Attempts(Generic[T]):
             raise (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICT_DETAIL) from error
         reason = CONNECTION if is_lost(error) else REASONS.get(_error_code(error) or 0, "lock_wait")
         _retries_by_reason[reason].inc()
-        log.info("transaction retried", error=str(error)[:200])
+        log.info("transaction retried", error=error)
 
     def _unavailable(self, detail: Text) -> DatabaseUnavailable:
         return DatabaseUnavailable(OUTCOME_UNKNOWN_DETAIL if self._in_doubt else detail)

@@ -26,7 +26,8 @@ from shop.http.messages import JSON, JSONResponse, Request
 MAX_AGE_SECONDS = 1.0
 BURST_REQUESTS = 20
 """Of a page within `MAX_AGE_SECONDS`, from which on a kept page is shown."""
-MOST_PAGES, LARGEST_PAGE_BYTES = 256, 96 * 1024
+MOST_PAGES = 256
+LARGEST_PAGE_BYTES = 96 * 1024
 """Kept at once, and the size up to which a page is kept; one of 200 products has some 60 KB."""
 LONGEST_URL = 1_024
 """The page of a longer one is not kept."""
@@ -77,11 +78,12 @@ async def respond(request: Request, *, customers: Render, staff: Render) -> JSON
         headers["Cache-Control"] = "no-cache"
     if _is_known(request, page.etag):
         return JSONResponse(status=304, headers=headers)
+    body = page.body
     if page.compressed and compression.is_taken(request.header(compression.ENCODING)):
         # Not the same bytes.
         headers |= {"Content-Encoding": "gzip", "ETag": f"W/{page.etag}"}
-        return JSONResponse.from_json(page.compressed, 200, JSON, headers)
-    return JSONResponse.from_json(page.body, 200, JSON, headers)
+        body = page.compressed
+    return JSONResponse.from_json(body, 200, JSON, headers)
 
 
 def expire() -> None:
@@ -99,7 +101,8 @@ def _expire() -> None:
 async def _page(request: Request, render: Render) -> _Page:
     if running_loop() is None:
         return _read(request, render)
-    known, url = _List(), request.build_absolute_uri()
+    known = _List()
+    url = request.build_absolute_uri()
     if len(url) <= LONGEST_URL:
         known = _lists[url] = _lists.pop(url, known)
         if len(_lists) > MOST_PAGES:

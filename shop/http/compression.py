@@ -38,11 +38,11 @@ def is_taken(accept_encoding: str | None) -> bool:
 
 
 async def compress_for(request: Request, response: JSONResponse) -> None:
-    """Compress the response of the burst lane in a thread, unless it is compressed or short, or no thread is
-    free.
+    """Compress the response of the burst lane to a GET call in a thread, unless it is compressed or short, or
+    no thread is free.
     """
     headers = response.headers
-    if request.method != "GET" or len(response.body) < SMALLEST_BYTES or "Content-Encoding" in headers:
+    if len(response.body) < SMALLEST_BYTES or "Content-Encoding" in headers:
         return
     if ENCODING not in (vary := headers.get("Vary", "")):
         headers["Vary"] = f"{vary}, {ENCODING}" if vary else ENCODING

@@ -21,6 +21,9 @@ NESTED = (dict, list)
 # 11,000 characters of three bytes, or as many marks of two: they take up to 5 ms to normalise.
 MAX_BYTES_BEYOND_CHARACTERS = 22_000
 LONGEST_CONTENT_TYPE = 255
+USUAL_TYPE = "application/json"
+JsonObject = dict[str, Any]
+"""What a body has, by the names of its members."""
 CHARSET = re.compile(r'charset\s*=\s*"?([^\s";]*)')
 
 
@@ -48,13 +51,11 @@ class UnsupportedMediaType(FirstcomeError):
 def parse(body: bytes, content_type: str) -> Any:
     """Return the JSON value of a body, `{}` of an empty one; strict, in UTF-8, and at most 32 levels deep.
 
-    Raises `UnsupportedMediaType`, `TooLarge`, `MalformedJSON`, and `Invalid` for much text beyond ASCII.
+    Raises `UnsupportedMediaType`, `MalformedJSON`, and `Invalid` for much text beyond ASCII.
     """
     if not body:
         return {}
-    if len(body) > settings.MAX_BODY_BYTES:
-        raise TooLarge
-    require_utf_8(content_type, "application/json")
+    require_utf_8(content_type, USUAL_TYPE)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -71,7 +72,7 @@ def has_many_values(value: Any) -> bool:
     """Whether a JSON value has more values in it than any call on the event loop needs."""
     found = [value]
     for one in found:
-        if isinstance(one, dict | list):
+        if isinstance(one, NESTED):
             found += one.values() if isinstance(one, dict) else one
         if len(found) > MAX_VALUES:
             return True
@@ -89,7 +90,7 @@ def require_utf_8(content_type: str, media_type: str | None = None) -> None:
     Django would take any codec of Python, `idna` for example, which fail in all kinds of ways; parameters
     with a `*` have a charset of their own (RFC 2231).
     """
-    if content_type == media_type:
+    if content_type == USUAL_TYPE:
         return
     given, _separator, parameters = content_type.lower().partition(";")
     is_other_text = "*" in parameters or not {"utf-8"}.issuperset(CHARSET.findall(parameters))

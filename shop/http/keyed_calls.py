@@ -36,10 +36,11 @@ MAX_KEY_LENGTH = 255
 DUPLICATE_WAIT_SECONDS = 1.0
 CHANGED = (dict, list, float)
 """The types of JSON values that may have another form."""
-SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.2
+SHORTEST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.2
 
 Handler = Callable[..., Coroutine[Any, Any, JSONResponse]]
-RespondAgain = Callable[[Request, Replay], Awaitable[JSONResponse]]
+RespondWaiting = Callable[[Request, Replay], Awaitable[JSONResponse]]
 
 _mutex = threading.Lock()
 # One account may send many duplicates: a look-up for each would need more threads than an account may hold.
@@ -111,7 +112,8 @@ async def perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
     If the work raises `InFlight`, this call waits here, as duplicates do.
     """
     assert call.claim
-    deadline, pause = time.monotonic() + DUPLICATE_WAIT_SECONDS, SHORTEST_PAUSE_SECONDS
+    deadline = time.monotonic() + DUPLICATE_WAIT_SECONDS
+    pause = SHORTEST_PAUSE_SECONDS
     while True:
         with _mutex:
             is_first = call.name not in _running
@@ -150,9 +152,10 @@ def answer_once(
     return _respond_again(outcome) if isinstance(outcome, Replay) else outcome
 
 
-def repeatable(respond_again: RespondAgain | None = None) -> Callable[[Handler], Handler]:
+def repeatable(respond_waiting: RespondWaiting | None = None) -> Callable[[Handler], Handler]:
     """Decorates the coroutine of a call that an account may repeat, since the database keeps it from a second
-    effect; a repeat of its key, if it has one, gets the recorded response, or that of `respond_again`.
+    effect; a repeat of its key, if it has one, gets the recorded response, or if that was 202 the one of
+    `respond_waiting`.
 
     The response is recorded after the effect: of a call that died before that, a repeat finds the effect.
     """
@@ -165,8 +168,10 @@ def repeatable(respond_again: RespondAgain | None = None) -> Callable[[Handler],
             outcome = await _find_or_record(request, partial(handler, view, request, **arguments))
             if not isinstance(outcome, Replay):
                 return outcome
-            response = await respond_again(request, outcome) if respond_again else _respond_again(outcome)
-            response.headers["Idempotency-Replayed"] = "true"
+            response = _respond_again(outcome)
+            if respond_waiting and response.status_code == 202:
+                response = await respond_waiting(request, outcome)
+                response.headers["Idempotency-Replayed"] = "true"
             return response
 
         return answer
@@ -185,7 +190,7 @@ async def _find_or_record(request: Request, work: Callable[[], Awaitable[JSONRes
             return await submit_to_batcher(_late_records, Effect(call, response)) or response
         except (DatabaseFailure, Unavailable) as error:
             # 503 would say that nothing was done.
-            log.warning("the answer of a keyed call was not recorded", error=str(error)[:200])
+            log.warning("the answer of a keyed call was not recorded", error=error)
             return response
 
     return await perform(call, work_once)
@@ -234,7 +239,8 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
     call of its own only if no other keyed call runs here. After a failure the client may retry at once, on
     any process, so the claim is released before the response.
     """
-    is_done, is_ours = False, True
+    is_done = False
+    is_ours = True
     try:
         outcome = await work()
         is_done = True
@@ -297,8 +303,11 @@ def _normalize_json(body: Any) -> Any:
     """The same JSON value in one canonical form: 1.0 as 1, without members that are null."""
     kind = type(body)
     if kind is dict:
-        parts = [(name, value) for name, value in body.items() if value is not None]
-        return {name: _normalize_json(value) if type(value) in CHANGED else value for name, value in parts}
+        return {
+            name: _normalize_json(value) if type(value) in CHANGED else value
+            for name, value in body.items()
+            if value is not None
+        }
     if kind is list:
         return [_normalize_json(value) if type(value) in CHANGED else value for value in body]
     if kind is float and body.is_integer() and -(2**63) <= body < 2**64:

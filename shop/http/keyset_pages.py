@@ -1,17 +1,18 @@
 """Pages of long lists by key: a page begins after a row of the page before, found by the list's index."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.db.models import Field, Model, Q, QuerySet
 from django.http import HttpRequest
 from unfold.paginator import InfinitePaginator
 
-AFTER, BEFORE, LAST = "after:", "before:", "last"
+AFTER = "after:"
+BEFORE = "before:"
+LAST = "last"
 FIRST = "1"
 """As Django numbers the first page."""
 LONGEST_POSITION = 200
@@ -39,8 +40,7 @@ class InvalidPosition(Exception):
     """A position that no page of this list has."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeysetPage:
+class KeysetPage(NamedTuple):
     """Rows of a list, and the positions of the pages beside; None where there are no rows.
 
     `is_cut` says that the rows end with a window of the table, and that further ones were not looked at.
@@ -89,7 +89,8 @@ def read_page(
     # One row more says whether there is another page.
     found = _first(rows, parts, columns, names, size + 1)
     is_full = len(found) > size
-    found, is_cut = found[:size], end is not None and not is_full
+    found = found[:size]
+    is_cut = end is not None and not is_full
     onward = _text(_values_of(found[-1], columns) if is_full else end)
     back = None
     if is_beyond and found:
@@ -105,8 +106,7 @@ def read_page(
 
 def _end_of_window(table: "QuerySet[Any]", columns: Columns, window: int) -> Any:
     """The last row of the window; None if the table ends in it."""
-    keys = table.values_list(*[field.name for field, _ in columns])
-    ends = list(keys[window - 1 : window + 1])
+    ends = list(table.values_list(*[field.name for field, _ in columns])[window - 1 : window + 1])
     return ends[0] if len(ends) > 1 else None
 
 
@@ -137,7 +137,8 @@ def _columns(model: type[Model], ordering: Sequence[str]) -> Columns:
 
 
 def _beyond(columns: Columns, values: Sequence[Any]) -> Q:
-    condition, equal = Q(), Q()
+    condition = Q()
+    equal = Q()
     for (field, descends), value in zip(columns, values, strict=True):
         condition |= equal & Q(**{f"{field.name}__{'lt' if descends else 'gt'}": value})
         equal &= Q(**{field.name: value})

@@ -59,9 +59,9 @@ class APIRequest(rest_framework.request.Request):
 
 def caller_id(request: Request) -> int:
     """The id of the calling account; of an API key alone, its maker's. Raises `NotAuthenticated`."""
-    if request.user.pk is None:
+    if (own := request.user.pk) is None:
         raise NotAuthenticated(_("Sign in to do that."))
-    return request.user.pk
+    return own
 
 
 def account_id(request: Request) -> int:
@@ -86,8 +86,9 @@ def field_name(name: str) -> bytes:
 
 
 def with_request_id(problem: bytes, request_id: str) -> bytes:
-    """The rendered problem with the request's id as its last member; one that is replayed has that of the
-    request that was answered first.
+    """The rendered problem with the request's id as its last member, unless it names one.
+
+    A replay is not named again: it has the request that was answered first, or none, recorded by release 2.0.
     """
     if b'"request_id":"' in problem:
         return problem
@@ -119,9 +120,9 @@ class JSONResponse:
         return response
 
     def name_request(self, request_id: str) -> None:
-        """Name the request in `X-Request-ID`, and in a problem."""
+        """Name the request in `X-Request-ID`, and in a problem that is no replay."""
         self.headers["X-Request-ID"] = request_id
-        if self.code:
+        if self.code and "Idempotency-Replayed" not in self.headers:
             self.body = with_request_id(self.body, request_id)
 
     async def send(self, send: Callable[[dict[str, Any]], Awaitable[None]], more: EncodedHeaders) -> None:

@@ -10,14 +10,16 @@ from rest_framework.utils.urls import replace_query_param
 from shop.db import secondary
 from shop.errors import invalid_field
 from shop.http import keyset_pages
+from shop.http.json_format import JsonObject
 from shop.http.keyset_pages import AFTER, BEFORE, InvalidPosition
 from shop.http.messages import Request
 from shop.lazy_texts import mark as _
 
-DEFAULT_PAGE, LARGEST_PAGE = 50, 200
+DEFAULT_PAGE = 50
+LARGEST_PAGE = 200
 ROWS_AT_ONCE = 20_000
 """Rows that one page looks at, in a list whose condition no index supports."""
-Body = Callable[[Any], dict[str, Any]]
+Body = Callable[[Any], JsonObject]
 
 
 def paginate(
@@ -36,7 +38,8 @@ def paginate(
     fewer rows than it might, or none, and yet a neighbour. `among` and `parts` are those of
     `keyset_pages.read_page`.
     """
-    cursor, size = request.query_params.get("cursor", ""), _limit(request)
+    cursor = request.query_params.get("cursor", "")
+    size = _limit(request)
     try:
         if cursor and not cursor.startswith((AFTER, BEFORE)):
             raise InvalidPosition(cursor)

@@ -117,37 +117,43 @@ def before_a_lane(error: Exception, fields: Mapping[bytes, bytes]) -> JSONRespon
 
 def from_expected(error: Exception, language: str | None = None) -> JSONResponse | None:
     """The problem response of an error that says what is wrong with a call; None for any other."""
+    if own := _to_own_error(error):
+        return _from_own_error(own, language)
+    if not isinstance(error, exceptions.APIException):
+        return None
+    wait = getattr(error, "wait", None)
+    headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
+    return problem(
+        error.status_code, error.default_code, str(error.detail), headers=headers, language=language
+    )
+
+
+def _to_own_error(error: Exception) -> errors.FirstcomeError | None:
+    """The shop's error of the same meaning; None for others."""
     match error:
         case errors.FirstcomeError():
-            return _from_own_error(error, language)
+            return error
         case Http404():
-            return problem(404, "not_found", NOT_FOUND, language=language)
+            return errors.NotFound(NOT_FOUND)
         case PermissionDenied():
-            return problem(403, "permission_denied", NOT_ALLOWED, language=language)
+            return errors.NotAllowed(NOT_ALLOWED)
         case RequestDataTooBig():
-            return _from_own_error(json_format.TooLarge(), language)
+            return json_format.TooLarge()
         case SuspiciousOperation():
-            return problem(400, "invalid", NOT_UNDERSTOOD, language=language)
+            return errors.Invalid(NOT_UNDERSTOOD)
         case DatabaseFailure() if is_statement_ended(error):
-            ended = errors.Unavailable(_("This took too long, and nothing was done; ask for less."))
-            return _from_own_error(ended, language)
+            return errors.Unavailable(_("This took too long, and nothing was done; ask for less."))
         case DatabaseFailure() if transactions.is_unavailable(error):
-            unavailable = errors.Unavailable(_("The database can't be reached; ask again."))
-            return _from_own_error(unavailable, language)
+            return errors.Unavailable(_("The database can't be reached; ask again."))
         case IntegrityError() if error.args[:1] == (NO_REFERENCED_ROW,) and "REFERENCES `auth_user`" in str(
             error
         ):
             # The row's account is not there: a restore has lost it, not its token.
-            return _from_own_error(TokenInvalid(), language)
+            return TokenInvalid()
         case exceptions.NotAuthenticated():
-            return _from_own_error(errors.NotAuthenticated(NO_CREDENTIALS), language)
+            return errors.NotAuthenticated(NO_CREDENTIALS)
         case exceptions.AuthenticationFailed():
-            return _from_own_error(errors.NotAuthenticated(str(error.detail)), language)
-        case exceptions.APIException():
-            wait = getattr(error, "wait", None)
-            headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
-            code = error.default_code
-            return problem(error.status_code, code, str(error.detail), headers=headers, language=language)
+            return errors.NotAuthenticated(str(error.detail))
     return None
 
 

@@ -14,7 +14,11 @@ from shop.errors import BodyIncomplete, Overloaded
 from shop.http.json_format import TooLarge
 from shop.lazy_texts import mark as _
 
-Receive = Callable[[], Coroutine[Any, Any, Mapping[str, Any]]]
+Headers = Mapping[bytes, bytes]
+"""A request's headers, by their names in small letters."""
+Message = dict[str, Any]
+"""Of ASGI, such as a part of a body."""
+Receive = Callable[[], Coroutine[Any, Any, Message]]
 MAX_UNFINISHED_BYTES = 32 * 2**20
 """Bytes of bodies that are still arriving, in this process."""
 UPLOAD_KEY = "firstcome.upload"
@@ -23,7 +27,7 @@ UPLOAD_KEY = "firstcome.upload"
 _unfinished_bytes = 0
 
 
-def declared_length(fields: Mapping[bytes, bytes]) -> int | None:
+def declared_length(fields: Headers) -> int | None:
     """The length in bytes that the request declares, 0 without a body; None for a chunked body."""
     declared = fields.get(b"content-length")
     if declared is not None:
@@ -31,9 +35,12 @@ def declared_length(fields: Mapping[bytes, bytes]) -> int | None:
     return None if b"transfer-encoding" in fields else 0
 
 
-async def read(
-    fields: Mapping[bytes, bytes], receive: Receive, *, most: int = settings.MAX_BODY_BYTES
-) -> bytes:
+def is_sent(fields: Headers) -> bool:
+    """Whether a body follows the headers, however long it is."""
+    return fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
+
+
+async def read(fields: Headers, receive: Receive, *, most: int = settings.MAX_BODY_BYTES) -> bytes:
     """Read the whole body of a call or page; `fields` are its headers by lower-case name.
 
     Raises `TooLarge` past `most` bytes, `Overloaded` if too many bytes are arriving at this process, and
@@ -69,9 +76,11 @@ async def read(
 class Upload(IOBase):
     """The body of an upload, received while it is read: a thread waits for it, and memory has a part."""
 
-    def __init__(self, permissions: tuple[str, ...], receive: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, permissions: tuple[str, ...], receive: Callable[[], Message]) -> None:
         self.permissions = permissions
-        self._receive, self._rest, self._is_whole = receive, b"", False
+        self._receive = receive
+        self._rest = b""
+        self._is_whole = False
 
     def read(self, size: int = -1) -> bytes:
         """The next `size` bytes, or all; fewer at the end. Raises `BodyIncomplete`."""
@@ -82,7 +91,8 @@ class Upload(IOBase):
             self._rest += message.get("body", b"")
             self._is_whole = not message.get("more_body", False)
         end = len(self._rest) if size < 0 else size
-        data, self._rest = self._rest[:end], self._rest[end:]
+        data = self._rest[:end]
+        self._rest = self._rest[end:]
         return data
 
 

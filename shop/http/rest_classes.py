@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import IO, Any
 
+from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.exceptions import MethodNotAllowed, NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -25,11 +26,16 @@ class JSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        return json_format.parse(stream.read(), media_type or "")
+        body = stream.read()
+        if len(body) > settings.MAX_BODY_BYTES:
+            raise json_format.TooLarge
+        return json_format.parse(body, media_type or "")
 
 
 class JSONRenderer(BaseRenderer):
-    media_type, format, charset = "application/json", "json", "utf-8"
+    media_type = "application/json"
+    format = "json"
+    charset = "utf-8"
 
     def render(
         self,

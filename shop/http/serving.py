@@ -6,18 +6,17 @@ Slow heads, idle connections, clients that read nothing and limits by address ar
 import asyncio
 import signal
 import types
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
 from prometheus_client import Counter
 
 from shop.errors import Unavailable
-from shop.http import cross_origin, problems
+from shop.http import cross_origin, problems, request_body
 from shop.http.pages.pages import Scope, Send
-from shop.http.request_body import Receive
+from shop.http.request_body import Message, Receive
 from shop.http.traced_application import Application
 from shop.lazy_texts import mark as _
 from shop.observability import logs, request_metrics
@@ -39,9 +38,7 @@ Work = Sequence[Callable[[], object]]
 
 
 @types.coroutine
-def _rest_of(
-    coroutine: Coroutine[Any, Any, Mapping[str, Any]], waited_for: Any
-) -> Generator[Any, Any, Mapping[str, Any]]:
+def _rest_of(coroutine: Coroutine[Any, Any, Message], waited_for: Any) -> Generator[Any, Any, Message]:
     """The result of a coroutine that has begun, and waits for this."""
     yield waited_for
     return (yield from coroutine.__await__())
@@ -55,10 +52,12 @@ class Served:
     def __init__(
         self, application: Application, *, at_start: Work = (), at_stop: Work = (), at_end: Work = ()
     ) -> None:
-        self._application, self._at_start = application, at_start
-        self._at_stop, self._at_end = at_stop, at_end
-        self._requests: set[asyncio.Task[Any]] = set()
-        self._request_seconds, self._is_stopping = 0.0, False
+        self._application = application
+        self._at_start = at_start
+        self._at_stop = at_stop
+        self._at_end = at_end
+        self._request_seconds = 0.0
+        self._is_stopping = False
 
     def start(self, *, request_seconds: float) -> None:
         """Before a worker serves; its stop answers requests that it still has after `request_seconds`."""
@@ -71,14 +70,16 @@ class Served:
         if scope["type"] == "lifespan":
             await self._serve_until_stop(receive, send)
         else:
-            await cross_origin.answer(scope, send, partial(self._answer, scope, receive))
+            await cross_origin.answer(scope, receive, send, self._answer)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fields, names = dict(scope["headers"]), [name for name, _value in scope["headers"]]
-        is_sending = has_body = fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields
-        has_started, deadline = False, 0.0
+        fields = dict(scope["headers"])
+        names = [name for name, _value in scope["headers"]]
+        is_sending = has_body = request_body.is_sent(fields)
+        has_started = False
+        deadline = 0.0
 
-        async def receive_in_time() -> Mapping[str, Any]:
+        async def receive_in_time() -> Message:
             nonlocal is_sending, deadline
             if not is_sending:
                 return await receive()
@@ -99,7 +100,7 @@ class Served:
             is_sending = message.get("more_body", False)
             return message
 
-        async def send_whole(message: dict[str, Any]) -> None:
+        async def send_whole(message: Message) -> None:
             nonlocal has_started
             if not has_started and (is_sending or self._is_stopping):
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
@@ -113,9 +114,6 @@ class Served:
             has_started = True
             await send(message)
 
-        request = asyncio.current_task()
-        assert request is not None
-        self._requests.add(request)
         try:
             # uvicorn takes a body behind `Upgrade` for the next request; of several hosts a proxy may have
             # read another than the shop would (RFC 9112, 3.2).
@@ -136,11 +134,11 @@ class Served:
             answer = problems.before_a_lane(error, fields)
             request_metrics.count_refusal("", answer.status_code, answer.code)
             await answer.send(send_whole, [(b"x-content-type-options", b"nosniff")])
-        finally:
-            self._requests.discard(request)
 
     async def _serve_until_stop(self, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
+        # Those of the server; all later ones are of requests, and of what requests read together.
+        own = asyncio.all_tasks()
         stop_server: Any = signal.getsignal(signal.SIGTERM)
 
         def stop() -> None:
@@ -149,7 +147,9 @@ class Served:
                 for end_waiting in self._at_stop:
                     end_waiting()
                 loop.call_later(STOPPING_IDLE_SECONDS, stop_server, signal.SIGTERM, None)
-                loop.call_later(self._request_seconds, lambda: [one.cancel() for one in self._requests])
+                loop.call_later(
+                    self._request_seconds, lambda: [one.cancel() for one in asyncio.all_tasks() - own]
+                )
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, stop)

@@ -6,13 +6,12 @@ and sent to the collector, and could add to others' traces.
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
 
 from django.http import Http404
 from django.urls import resolve
 
 from shop.http.pages.pages import Scope, Send
-from shop.http.request_body import Receive
+from shop.http.request_body import Message, Receive
 from shop.observability import request_metrics, tracing
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -27,7 +26,7 @@ def traced(application: Application) -> Application:
             await application(scope, receive, send)
             return
 
-        async def record(message: dict[str, Any]) -> None:
+        async def record(message: Message) -> None:
             if message["type"] == "http.response.start":
                 request_id = dict(message["headers"]).get(b"x-request-id", b"")
                 tracing.annotate({"firstcome.request_id": request_id.decode("latin-1")})

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from shop import literals
 from shop.errors import Invalid, invalid_field
+from shop.http.json_format import JsonObject
 from shop.http.messages import Request
 from shop.http.validation_texts import describe
 from shop.lazy_texts import Text, mark as _
@@ -24,7 +25,8 @@ from shop.pausing import LONGEST_REASON
 
 MOST_MEMBERS = 1000
 """No call has more: an order has 50 lines."""
-MOST_ERRORS, LONGEST_FIELD = 20, 100
+MOST_ERRORS = 20
+LONGEST_FIELD = 100
 """So that a response is small whatever the request was."""
 AS_TYPED = {"password"}
 """Fields whose text is not stored, and normalised where it is checked."""
@@ -41,12 +43,12 @@ UNCHANGED: Any = None
 """The default of a field of a `ChangeInput`, which is never read: `changes` has the given ones alone."""
 
 
-def _leave_out_defaults(schema: dict[str, Any]) -> None:
+def _leave_out_defaults(schema: JsonObject) -> None:
     for field in schema["properties"].values():
         field.pop("default", None)
 
 
-def _allow_null_in_schema(schema: dict[str, Any]) -> None:
+def _allow_null_in_schema(schema: JsonObject) -> None:
     """In the OpenAPI document, let optional fields be null as well."""
     for name, field in schema["properties"].items():
         if name in schema.get("required", []) or {"type": "null"} in field.get("anyOf", []):
@@ -141,7 +143,7 @@ QueryNumber = Annotated[int, BeforeValidator(_to_whole_number)]
 QueryId = Annotated[QueryNumber, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
-NOT_BLANK: dict[str, Any] = {"pattern": r"\S", "json_schema_extra": {"not": {"pattern": CONTROL_CHARACTERS}}}
+NOT_BLANK: JsonObject = {"pattern": r"\S", "json_schema_extra": {"not": {"pattern": CONTROL_CHARACTERS}}}
 NonBlankText = Annotated[str, Field(max_length=255, **NOT_BLANK), AfterValidator(refuse_control_characters)]
 # Why staff pause or resume something. A length after the validator would be refused by another code.
 Reason = Annotated[
@@ -200,13 +202,13 @@ def refuse_unknown_parameters(request: Request, known: Collection[str]) -> None:
     _validate(Nothing, dict.fromkeys(unknown[:MOST_ERRORS]))
 
 
-def changes(given: ChangeInput, **empty: Any) -> dict[str, Any]:
+def changes(given: ChangeInput, **empty: Any) -> JsonObject:
     """The given fields; those that are null as what is `empty` of their kind, None unless that is given."""
     fields = given.model_dump(exclude_unset=True)
     return {name: empty.get(name) if value is None else value for name, value in fields.items()}
 
 
-def body(schema: type[BaseModel], row: object, **others: object) -> dict[str, Any]:
+def body(schema: type[BaseModel], row: object, **others: object) -> JsonObject:
     """The fields of the schema in its order: `others`, and the attributes of the row by the same names."""
     return {name: others[name] if name in others else getattr(row, name) for name in schema.model_fields}
 
@@ -226,12 +228,15 @@ def _cleaned(value: Any, *, keeps_null: bool) -> Any:
     if kind is str:
         return normalized(value)
     if kind is dict:
-        members = [(name, part) for name, part in value.items() if keeps_null or part is not None]
-        return {name: _cleaned(part, keeps_null=keeps_null) for name, part in members}
+        return {
+            name: _cleaned(part, keeps_null=keeps_null)
+            for name, part in value.items()
+            if keeps_null or part is not None
+        }
     return [_cleaned(part, keeps_null=keeps_null) for part in value] if kind is list else value
 
 
-def _validate(shape: type[Shape], data: dict[str, Any]) -> Shape:
+def _validate(shape: type[Shape], data: JsonObject) -> Shape:
     try:
         return shape.model_validate(data)
     except ValidationError as error:

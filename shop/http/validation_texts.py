@@ -52,7 +52,8 @@ def describe(error: Any) -> Text:
 
 
 def _describe(error: Any, language: str) -> str:
-    kind, message = error["type"], str(error["msg"])
+    kind = error["type"]
+    message = str(error["msg"])
     if language == ENGLISH:
         return message
     context = error.get("ctx", {})

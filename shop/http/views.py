@@ -47,12 +47,6 @@ def require_few_values(request: Request) -> None:
         raise json_format.too_many_values()
 
 
-def _is_answered_once(request: Request, method: Any) -> bool:
-    """Whether a call of this method has a key that the method doesn't read."""
-    may_have_one = request.user.pk is not None and not request.path.startswith(WITHOUT_KEYS)
-    return may_have_one and not hasattr(method, "reads_key") and request.header("Idempotency-Key") is not None
-
-
 # Without a docstring, because the OpenAPI document would repeat it for every call.
 class View(APIView):
     # What the view is about, for the scopes of API keys; no key may call one that doesn't say.
@@ -114,8 +108,14 @@ class View(APIView):
             self.http_method_not_allowed(request)
         super().initial(request, *arguments, **named)
         self.refuse_unknown_parameters(request)
+        has_key = request.method == "POST" and request.header("Idempotency-Key") is not None
         view: Any = self
-        if request.method == "POST" and _is_answered_once(request, view.post):
+        if (
+            has_key
+            and request.user.pk is not None
+            and not request.path.startswith(WITHOUT_KEYS)
+            and not hasattr(view.post, "reads_key")
+        ):
             # REST framework calls the method of the instance.
             view.post = partial(
                 keyed_calls.answer_once, handler=view.post, is_one_transaction=self.is_one_transaction

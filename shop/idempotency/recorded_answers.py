@@ -88,6 +88,8 @@ class Effect:
         return Replay(self.answer, self.reference)
 
 
+KEYS_PER_STATEMENT = 128
+"""So that a packet takes them, 16 MiB by default: the answer to an order of 50 lines may have 100 KB."""
 KEYS_TABLE = bulk_sql.Table(
     IdempotencyKey,
     ["account_id", "key_hash", "fingerprint", "reference", "status", "body", "location", "created_at"],
@@ -103,22 +105,20 @@ def read_recorded_keys(calls: Sequence[KeyedCall]) -> dict[tuple[int, str], Idem
 
     Take contended locks first: READ COMMITTED then shows what was committed while waiting for them.
     """
-    rows, oldest_kept = _select_keys({call.name for call in calls}), _retention_start()
-    old = [(row.pk, row.reference) for row in rows if row.created_at <= oldest_kept]
-    forgotten = _delete_settled_keys(old) if old else ()
-    return {(row.account_id, row.key_hash): row for row in rows if row.pk not in forgotten}
-
-
-def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
+    names = {call.name for call in calls}
     if not names:
-        return []
+        return {}
     # Pairs rather than two lists: for two lists MariaDB tries every combination, and then scans the table. It
     # also scans if a condition is compared with true, which the ORM does with custom conditions.
     cells = bulk_sql.SqlLiterals()
     pairs = ", ".join([f"({cells[account_id]}, {cells[key_hash]})" for account_id, key_hash in names])
     if not connection.features.supports_tuple_lookups:
         pairs = f"VALUES {pairs}"
-    return bulk_sql.reader(IdempotencyKey).models(f"(account_id, key_hash) IN ({pairs})", cells)
+    rows = bulk_sql.reader(IdempotencyKey).models(f"(account_id, key_hash) IN ({pairs})", cells)
+    oldest_kept = _retention_start()
+    old = [(row.pk, row.reference) for row in rows if row.created_at <= oldest_kept]
+    forgotten = _delete_settled_keys(old) if old else ()
+    return {(row.account_id, row.key_hash): row for row in rows if row.pk not in forgotten}
 
 
 def replay_or_reused(row: IdempotencyKey, again: KeyedCall) -> Replay | KeyReused:
@@ -142,13 +142,15 @@ def find_all(calls: Sequence[KeyedCall]) -> list[Replay | KeyReused | None]:
 
 def record(effects: Sequence[Effect]) -> None:
     """Record answers in the effects' transaction, after `read_recorded_keys`; a duplicate fails at COMMIT."""
-    now, rows = clock.now(), []
+    now = clock.now()
+    rows = []
     for effect in effects:
         effect.recorded_at = now
-        keyed, answer = effect.keyed, effect.answer
+        keyed = effect.keyed
+        answer = effect.answer
         given = (answer.status, answer.body.decode(), answer.location) if answer else (None, "", "")
         rows.append((keyed.account_id, keyed.key_hash, keyed.fingerprint, effect.reference, *given, now))
-    bulk_sql.insert(KEYS_TABLE, rows)
+    bulk_sql.insert(KEYS_TABLE, rows, at_once=KEYS_PER_STATEMENT)
 
 
 def run_once(
@@ -228,21 +230,22 @@ def _record_missing_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> int:
     if not answers:
         return 0
     cells = bulk_sql.SqlLiterals()
-    status, body, location, which = [], [], [], []
+    status = []
+    body = []
+    location = []
+    which = []
     for call, answer in answers:
         this = f"account_id = {cells[call.account_id]} AND key_hash = {cells[call.key_hash]}"
         status.append(f"WHEN {this} THEN {cells[answer.status]}")
         body.append(f"WHEN {this} THEN {cells[answer.body.decode()]}")
         location.append(f"WHEN {this} THEN {cells[answer.location]}")
         which.append(f"({this})")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {connection.ops.quote_name(IdempotencyKey._meta.db_table)}"  # noqa: S608 - names written here
-            f" SET status = CASE {' '.join(status)} END, body = CASE {' '.join(body)} END,"
-            f" location = CASE {' '.join(location)} END WHERE status IS NULL AND ({' OR '.join(which)})",
-            cells.parameters or None,
-        )
-        return int(cursor.rowcount)
+    statement = (
+        f"UPDATE {KEYS_TABLE.name} SET status = CASE {' '.join(status)} END,"  # noqa: S608 - names written here
+        f" body = CASE {' '.join(body)} END, location = CASE {' '.join(location)} END"
+        f" WHERE status IS NULL AND ({' OR '.join(which)})"
+    )
+    return bulk_sql.execute(statement, cells.parameters)
 
 
 def register_unsettled_finder(find: FindUnsettled) -> None:
@@ -252,7 +255,8 @@ def register_unsettled_finder(find: FindUnsettled) -> None:
 
 def delete_expired_keys() -> int:
     """Delete the keys past the retention, in small batches. Returns how many were deleted."""
-    gone, old = 0, IdempotencyKey.objects.filter(created_at__lte=_retention_start())
+    gone = 0
+    old = IdempotencyKey.objects.filter(created_at__lte=_retention_start())
     # Up to the last of them: the last page would else look at all keys for more.
     up_to_last = old.filter(pk__lte=old.aggregate(last=Max("pk"))["last"] or 0)
     for page in key_walks.pages(up_to_last, "reference", size=SWEEP_BATCH):

@@ -56,6 +56,10 @@ RECORDERS: list[Callable[[Sequence[NewJournalLine]], None]] = []
 """Called with the lines that are noted, in the transaction in which they are."""
 
 
+Facts = Mapping[str, Any] | None
+"""What a line says of its subject before or after a change."""
+
+
 class ActorContext(NamedTuple):
     """The actor of a change, and the request in which it happens, with its trace if that is recorded."""
 
@@ -120,7 +124,7 @@ def identify_actor(*, account_id: int | None, is_staff: bool, name: str = "") ->
     actor = Actor.STAFF if is_staff else Actor.ACCOUNT
     before = _current_actor.get()
     _current_actor.set(ActorContext(actor, account_id, name, before.request_id, before.traceparent))
-    logs.set_account(account_id)
+    logs.note_caller("account", account_id)
 
 
 def build_line(
@@ -128,8 +132,8 @@ def build_line(
     what: str,
     subject: str,
     order_id: UUID | None = None,
-    before: Mapping[str, Any] | None = None,
-    after: Mapping[str, Any] | None = None,
+    before: Facts = None,
+    after: Facts = None,
     detail: str = "",
     reference: str = "",
     is_internal: bool = False,
@@ -140,7 +144,8 @@ def build_line(
 
     `by` is the actor, if not the order's or the current one. `is_internal` hides a line from customers.
     """
-    by, at = by or _actors_by_order.get().get(order_id) or current_actor(), at or clock.now()
+    by = by or _actors_by_order.get().get(order_id) or current_actor()
+    at = at or clock.now()
     return NewJournalLine(
         at,
         by.actor,
@@ -175,5 +180,5 @@ note = _noting(build_line)
 """`note_all` for one line, which is given as to `build_line`."""
 
 
-def _json(value: Mapping[str, Any] | None) -> str | None:
+def _json(value: Facts) -> str | None:
     return None if value is None else orjson.dumps(value).decode()

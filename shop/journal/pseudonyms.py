@@ -50,24 +50,19 @@ def _update_names(ids: list[int], pseudonym: str) -> int:
 def _update_values(ids: list[int], account_id: int, pseudonym: str) -> int:
     changed = 0
     for line in JournalLine.objects.filter(pk__in=ids):
-        if columns := _replaced(line, account_id, pseudonym):
+        columns: dict[str, Any] = {
+            name: replaced
+            for name in ("before", "after")
+            if (values := getattr(line, name))
+            and (replaced := _without_names(values, account_id, pseudonym)) != values
+        }
+        # A sign-in's detail repeats the address.
+        address = (line.after or {}).get("address")
+        if address and address != pseudonym and line.detail == f"from {address}":
+            columns["detail"] = f"from {pseudonym}"
+        if columns:
             changed += JournalLine.objects.filter(pk=line.pk).update(**columns)
     return changed
-
-
-def _replaced(line: JournalLine, account_id: int, pseudonym: str) -> dict[str, Any]:
-    """The columns that change, with their new values; none where nothing identifies the person."""
-    columns: dict[str, Any] = {
-        name: replaced
-        for name in ("before", "after")
-        if (values := getattr(line, name))
-        and (replaced := _without_names(values, account_id, pseudonym)) != values
-    }
-    # A sign-in's detail repeats the address.
-    address = (line.after or {}).get("address")
-    if address and address != pseudonym and line.detail == f"from {address}":
-        columns["detail"] = f"from {pseudonym}"
-    return columns
 
 
 def _without_names(values: Mapping[str, Any], account_id: int, pseudonym: str) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from structlog import get_logger
 from shop import clock
 from shop.db import transactions
 from shop.db.mysql.patience import statement_limit
+from shop.db.rows import save_changes
 from shop.management import laws
 from shop.models import AuditState, LawStatus
 from shop.operations.audits import law_status
-from shop.operations.audits.checks import NotChecked, Rows, Subject, WholeCheck, is_ahead
+from shop.operations.audits.checks import Chosen, NotChecked, Subject, WholeCheck, is_ahead
 from shop.operations.audits.law_status import Findings
 
 log = get_logger(__name__)
@@ -38,7 +39,8 @@ RENEW_SECONDS = 10
 STATEMENT_SECONDS = 20
 # A full audit begins so long after the start of the last one, and goes on for some seconds at each call: so a
 # worker can be stopped, and the shop has most of the time for itself.
-FULL_INTERVAL, FULL_SECONDS = timedelta(hours=1), 5.0
+FULL_INTERVAL = timedelta(hours=1)
+FULL_SECONDS = 5.0
 NEW_SECONDS = 5.0
 """For the new rows of each subject: what is left is checked at the next call."""
 UNFINISHED = "unfinished"
@@ -71,7 +73,8 @@ class Lease:
 
     def take(self, free: Q) -> bool:
         """Take it if it is free or ours, which it is if the reply to an attempt was lost."""
-        self.renewed, until = time.monotonic(), clock.now() + timedelta(seconds=LEASE_SECONDS)
+        self.renewed = time.monotonic()
+        until = clock.now() + timedelta(seconds=LEASE_SECONDS)
         rows = AuditState.objects.filter(free | Q(lease_token=self.token), pk=ROW)
         changed = transactions.run_or_savepoint(
             lambda: rows.update(lease_token=self.token, leased_until=until), transactions.REPEATABLE
@@ -94,7 +97,8 @@ class Lease:
 @contextmanager
 def leased() -> Iterator[Lease | None]:
     """Hold the lease while the block runs; yields None while another auditor holds it."""
-    lease, now = Lease(secrets.token_hex(16)), clock.now()
+    lease = Lease(secrets.token_hex(16))
+    now = clock.now()
     AuditState.objects.bulk_create([AuditState(pk=ROW)], ignore_conflicts=True)
     # The last one was taken before the clock was set back.
     ahead = Q(leased_until__gt=now + timedelta(seconds=2 * LEASE_SECONDS))
@@ -124,7 +128,8 @@ def run_due() -> bool:
 
 
 def _run_due(lease: Lease) -> bool:
-    state, now = AuditState.objects.get(pk=ROW), clock.now()
+    state = AuditState.objects.get(pk=ROW)
+    now = clock.now()
 
     def is_over(since: datetime | None, interval: timedelta) -> bool:
         """Whether it has passed, or is not known to have because the clock was set back."""
@@ -143,7 +148,8 @@ def _run_due(lease: Lease) -> bool:
 
 def audit_new(lease: Lease, *, now: datetime) -> None:
     """Check all suspects, the rows that are new or current, and what is cheap to check whole."""
-    marks, audit = dict(AuditState.objects.get(pk=ROW).marks), _Audit(lease)
+    marks = dict(AuditState.objects.get(pk=ROW).marks)
+    audit = _Audit(lease)
     audit.check_suspects()
     for whole in laws.WHOLE_CHECKS:
         if whole.is_frequent:
@@ -155,8 +161,7 @@ def audit_new(lease: Lease, *, now: datetime) -> None:
     def record() -> None:
         state = lease.lock()
         law_status.record(audit.found, at=now, replaces=True)
-        state.marks, state.audited_at = marks, now
-        state.save(update_fields=["marks", "audited_at"])
+        save_changes(state, marks=marks, audited_at=now)
 
     transactions.run_or_savepoint(record, transactions.REPEATABLE)
 
@@ -164,11 +169,13 @@ def audit_new(lease: Lease, *, now: datetime) -> None:
 def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS) -> None:
     """Begin a full audit, or go on with the one under way, for so long."""
     subjects = [subject.name for subject in laws.SUBJECTS]
-    kept, progress = AuditState.objects.get(pk=ROW).progress, Progress(started_at=now.isoformat())
+    kept = AuditState.objects.get(pk=ROW).progress
+    progress = Progress(started_at=now.isoformat())
     # Another release may have begun it, with other subjects.
     if kept and kept.keys() == asdict(progress).keys() and kept["subject"] in ("", *subjects):
         progress = Progress(**kept)
-    audit, stop_at = _Audit(lease), time.monotonic() + seconds
+    audit = _Audit(lease)
+    stop_at = time.monotonic() + seconds
     if not progress.subject:
         for whole in laws.WHOLE_CHECKS:
             if whole.is_in_full:
@@ -176,7 +183,8 @@ def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS)
         progress.subject = subjects[0]
     for subject in laws.SUBJECTS[subjects.index(progress.subject) :]:
         if subject.name != progress.subject:
-            progress.subject, progress.after = subject.name, None
+            progress.subject = subject.name
+            progress.after = None
         progress.after, is_done = audit.check_after(subject, progress.after, stop_at=stop_at)
         if not is_done:
             break
@@ -241,13 +249,14 @@ class _Audit:
                 return after, False
         return after, True
 
-    def check(self, subject: Subject | WholeCheck, rows: Rows | None, *, only: str = "") -> None:
+    def check(self, subject: Subject | WholeCheck, rows: Chosen, *, only: str = "") -> None:
         for law, check in subject.checks:
             if only in ("", law):
                 self._lease.renew()
                 started = time.monotonic()
                 with self._unchecked_if_it_fails(law):
-                    report, seconds = check(rows), time.monotonic() - started
+                    report = check(rows)
+                    seconds = time.monotonic() - started
                     self.found[law].add(report, name=subject.name, rows=rows, seconds=seconds)
 
     @contextmanager
@@ -262,7 +271,5 @@ class _Audit:
         except Exception as error:
             connection.close_if_unusable_or_obsolete()
             for law in affected:
-                log.warning(
-                    "law not checked", law=law, error=str(error), exc_info=not isinstance(error, Error)
-                )
+                log.warning("law not checked", law=law, error=error, exc_info=not isinstance(error, Error))
                 self.found[law].not_checked = f"{type(error).__name__}: {error}"

@@ -47,14 +47,17 @@ OF_PROCESS = frozenset({Source.PROCESS})
 """What a process exposes that reads no system."""
 NONE: Mapping[str, Any] = {}
 Value = float | Mapping[Any, float] | None
+Values = Mapping[str, Value]
+Readings = dict[str, dict[str, float]]
+"""Of several gauges with a label: their values by it."""
 
 
 class _Group(NamedTuple):
     helps: Mapping[str, str]
-    read: Callable[[], Mapping[str, Value]]
+    read: Callable[[], Values]
     label: str
     source: Source
-    otherwise: Mapping[str, Value]
+    otherwise: Values
 
 
 _groups: dict[str, _Group] = {}
@@ -84,11 +87,11 @@ def register(
 def register_group(
     name: str,
     helps: Mapping[str, str],
-    read: Callable[[], Mapping[str, Value]],
+    read: Callable[[], Values],
     *,
     label: str = "",
     source: Source = Source.DATABASE,
-    otherwise: Mapping[str, Value] = NONE,
+    otherwise: Values = NONE,
 ) -> None:
     """Expose several gauges, by name with their help, that one call of `read` returns by name.
 
@@ -135,7 +138,8 @@ class _GaugeCollector(Collector):
 def read_all(source: Source, readers: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     """What each reader of this source returns, by name; without those that fail, or come too late."""
     results: dict[str, T] = {}
-    left, give_up_at = deque(readers.items()), time.monotonic() + SOURCE_SECONDS
+    left = deque(readers.items())
+    give_up_at = time.monotonic() + SOURCE_SECONDS
     try:
         with _limited_statements() if left and source is Source.DATABASE else nullcontext():
             while left and time.monotonic() < give_up_at:
@@ -150,14 +154,14 @@ def read_all(source: Source, readers: Mapping[str, Callable[[], T]]) -> dict[str
                         # The readers behind it would wait for the same server.
                         break
     except Error as error:
-        log.warning("the database can't be read for metrics", error=str(error)[:200])
+        log.warning("the database can't be read for metrics", error=error)
     for name, _ in left:
         _note_failure(name, "its system does not answer in time")
     return results
 
 
 def _note_failure(name: str, error: object) -> None:
-    log.warning("a gauge can't be read", gauge=name, error=str(error)[:200])
+    log.warning("a gauge can't be read", gauge=name, error=error)
     FAILURES.labels(name).inc()
 
 

@@ -29,20 +29,23 @@ VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MOST_IDS = 256
 MOST_LINES = 10_000
 """Lines that wait to be written; further ones are dropped."""
-GATHER_SECONDS, FLUSH_SECONDS = 0.01, 0.5
+LONGEST_TEXT = 200
+"""Of an error in a line."""
+GATHER_SECONDS = 0.01
+FLUSH_SECONDS = 0.5
 """For further lines before some are written; and how long the process waits at its end for all of them."""
-Ids = Mapping[str, Any]
+Ids = dict[str, Any]
 _request: ContextVar["bound_request | None"] = ContextVar("request", default=None)
 _ids: ContextVar[Callable[[], Ids] | None] = ContextVar("ids", default=None)
 
 
-def current_ids() -> dict[str, Any]:
+def current_ids() -> Ids:
     """The ids of what this thread or coroutine works on, by the keys that log lines have."""
     return _read_ids(_request.get(), _ids.get())
 
 
-def _read_ids(request: "bound_request | None", read_more: Callable[[], Ids] | None) -> dict[str, Any]:
-    ids: dict[str, Any] = {}
+def _read_ids(request: "bound_request | None", read_more: Callable[[], Ids] | None) -> Ids:
+    ids: Ids = {}
     if request is not None:
         ids["request_id"] = request.request_id
         if request.account is not None:
@@ -52,7 +55,7 @@ def _read_ids(request: "bound_request | None", read_more: Callable[[], Ids] | No
     return {**ids, **read_more()} if read_more else ids
 
 
-def merge_ids(each: Sequence[Ids]) -> dict[str, Any]:
+def merge_ids(each: Sequence[Ids]) -> Ids:
     """The ids of several things: the same keys for one; for more, lists under plural keys such as `sagas`."""
     if len(each) == 1:
         return dict(each[0])
@@ -109,17 +112,8 @@ class bound_request:  # noqa: N801 - reads as a word: `with logs.bound_request(.
         _request.reset(self._token)
 
 
-def set_account(account_id: int | None) -> None:
-    """Add the account's id to further log lines of the current request."""
-    _note_caller("account", account_id)
-
-
-def set_api_key(key_id: int) -> None:
-    """Add the API key's number to further log lines of the current request: nothing of its secret."""
-    _note_caller("api_key", key_id)
-
-
-def _note_caller(name: str, value: int | None) -> None:
+def note_caller(name: str, value: int | None) -> None:
+    """Add the id of the `account`, or of the `api_key`, to further log lines of the current request."""
     request = _request.get()
     if request is not None:
         setattr(request, name, value)
@@ -155,11 +149,16 @@ def bound_to_each(contexts: Sequence[Context]) -> AbstractContextManager[None]:
     )
 
 
+def _text(value: object) -> str:
+    """An error, or another value that JSON has no form for, as a line has it."""
+    return str(value)[:LONGEST_TEXT]
+
+
 def _render(event: EventDict) -> str | None:
     """A line of ours; None for one with an exception, or a text or number that orjson doesn't write."""
     if "exc_info" not in event:
         with suppress(TypeError):
-            return orjson.dumps(event, repr).decode()
+            return orjson.dumps(event, _text).decode()
     return None
 
 
@@ -194,7 +193,7 @@ def configure(*, level: str) -> None:
                 _add_task,
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
+                structlog.processors.JSONRenderer(default=_text),
             ],
         )
     )
@@ -218,7 +217,8 @@ class BackgroundHandler(logging.Handler):
 
     def __init__(self, stream: TextIO, *, most_lines: int = MOST_LINES) -> None:
         super().__init__()
-        self._stream, self._most_lines = stream, most_lines
+        self._stream = stream
+        self._most_lines = most_lines
         # Lines, and events to set once all before them are written. `put` is re-entrant: a finalizer that
         # logs may run in the midst of one.
         self._waiting: SimpleQueue[str | threading.Event] = SimpleQueue()

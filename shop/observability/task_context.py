@@ -10,7 +10,9 @@ from typing import Any
 
 from shop.observability import logs, tracing
 
-REQUEST_ID, REQUEST_IDS, TRACEPARENT = "request_id", "request_ids", "traceparent"
+REQUEST_ID = "request_id"
+REQUEST_IDS = "request_ids"
+TRACEPARENT = "traceparent"
 Headers = Mapping[str, Any]
 NO_HEADERS: Headers = {}
 # A broker limits the size of a message's headers.

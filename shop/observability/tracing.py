@@ -57,7 +57,9 @@ def start(process: str, *, endpoint: str) -> None:
     processor = BatchSpanProcessor(OTLPSpanExporter())
     provider.add_span_processor(processor)
     atexit.register(processor._batch_processor.shutdown, timeout_millis=int(FLUSH_SECONDS * 1000))
-    _trace, _tracer, _propagator = trace, provider.get_tracer("firstcome"), TraceContextTextMapPropagator()
+    _trace = trace
+    _tracer = provider.get_tracer("firstcome")
+    _propagator = TraceContextTextMapPropagator()
     is_on = True
 
 
@@ -99,7 +101,8 @@ def shared(name: str, origins: Sequence[str], attributes: Attributes | None = No
         with _current(span):
             yield
     finally:
-        back, began_at = [_trace.Link(span.get_span_context())], getattr(span, "start_time", None)
+        back = [_trace.Link(span.get_span_context())]
+        began_at = getattr(span, "start_time", None)
         for other in others:
             _tracer.start_span(
                 name, _context(other), attributes=attributes, links=back, start_time=began_at
@@ -143,7 +146,7 @@ def headers() -> dict[str, str]:
 
 def traceparent() -> str:
     """The trace that is under way, as the header that passes it on; empty without one."""
-    return headers().get("traceparent", "")
+    return headers().get("traceparent", "") if is_on else ""
 
 
 def attributes(ids: Attributes) -> dict[str, Any]:

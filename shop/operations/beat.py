@@ -104,7 +104,8 @@ class Scheduler(PersistentScheduler):
             super().apply_entry(entry, producer)
 
     def apply_async(self, entry: ScheduleEntry, *args: Any, **kwargs: Any) -> None:
-        task, arguments = self.app.tasks[entry.task], entry.args or ()
+        task = self.app.tasks[entry.task]
+        arguments = entry.args or ()
         if not dispatch.send_to_broker(task, arguments, **entry.options):
             start_once(task.name, partial(dispatch.run_locally, task, arguments))
 
@@ -155,7 +156,7 @@ class BeatLease:
             is_ours = not hangs and take(self.holder)
         except Exception as error:
             # Whatever it is, the next attempt follows: without this thread no beat might act.
-            log.warning("the beat lease can't be renewed", is_ours=self.is_ours, error=str(error)[:200])
+            log.warning("the beat lease can't be renewed", is_ours=self.is_ours, error=error)
             is_ours = self.is_ours
         if is_ours != self.is_ours:
             log.info("this beat acts" if is_ours else "another beat acts", holder=self.holder)
@@ -170,13 +171,15 @@ class BeatLease:
         try:
             release(self.holder)
         except (Error, Unavailable) as error:
-            log.info("the beat lease was not released; it lapses", error=str(error)[:200])
+            log.info("the beat lease was not released; it lapses", error=error)
 
 
 def take(holder: str) -> bool:
     """Take the lease, or renew it; False while another holder has it. Raises `Error` and `Unavailable`."""
-    now, cells = clock.now(), bulk_sql.SqlLiterals()
-    until, far = now + timedelta(seconds=LEASE_SECONDS), now + timedelta(seconds=2 * LEASE_SECONDS)
+    now = clock.now()
+    cells = bulk_sql.SqlLiterals()
+    until = now + timedelta(seconds=LEASE_SECONDS)
+    far = now + timedelta(seconds=2 * LEASE_SECONDS)
     # Not by the ORM, which takes several times as long, for one statement again and again.
     is_free = f"holder = {cells[holder]} OR leased_until <= {cells[now]} OR leased_until > {cells[far]}"
     condition = f"name = '{NAME}' AND ({is_free})"
@@ -185,12 +188,15 @@ def take(holder: str) -> bool:
     def renew() -> bool:
         return bulk_sql.update(ProcessLease, values, condition=condition, cells=cells) == 1
 
+    def make() -> bool:
+        free = {"holder": holder, "leased_until": now}
+        return ProcessLease.objects.get_or_create(name=NAME, defaults=free)[1]
+
     if transactions.run(renew, transactions.REPEATABLE):
         return True
-    _, is_new = ProcessLease.objects.get_or_create(
-        name=NAME, defaults={"holder": holder, "leased_until": now}
+    return transactions.run(make, transactions.REPEATABLE) and transactions.run(
+        renew, transactions.REPEATABLE
     )
-    return is_new and transactions.run(renew, transactions.REPEATABLE)
 
 
 def release(holder: str) -> None:

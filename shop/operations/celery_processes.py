@@ -68,7 +68,7 @@ class Consumer(consumer.Consumer):
         try:
             super().on_connection_error_after_connected(exc)
         except AttributeError as error:
-            log.warning("messages were not given back to the broker", error=str(error))
+            log.warning("messages were not given back to the broker", error=error)
 
 
 @celeryd_init.connect

@@ -75,7 +75,7 @@ def send_to_broker(
             task.apply_async(arguments, headers=sent, confirm_timeout=CONFIRM_SECONDS, **options)
     except (OperationalError, OSError) as error:
         _breaker.record_failure()
-        log.warning("broker unavailable, running here", task=task.name, error=str(error))
+        log.warning("broker unavailable, running here", task=task.name, error=error)
         return False
     _breaker.record_success()
     return True

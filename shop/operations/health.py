@@ -39,8 +39,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     wait(results.values(), timeout=CHECK_TIMEOUT_SECONDS)
     down = [name for name, result in results.items() if not (result.done() and result.result())]
     if down:
-        not_ready = {"status": "not_ready", "down": down}
-        return JsonResponse(not_ready, status=503, headers={"Retry-After": "1"})
+        return JsonResponse({"status": "not_ready", "down": down}, status=503, headers={"Retry-After": "1"})
     return JsonResponse({"status": "ready", "down": down})
 
 
@@ -48,7 +47,7 @@ def _passes(name: str) -> bool:
     try:
         return CHECKS[name]()
     except Exception as error:
-        log.warning("not ready", part=name, error=str(error)[:200])
+        log.warning("not ready", part=name, error=error)
         return False
 
 

@@ -11,7 +11,8 @@ from shop.observability import gauges
 from shop.observability.gauges import Source
 from shop.redis import redis_client
 
-BEAT, ISSUER = "beat", "issuer"
+BEAT = "beat"
+ISSUER = "issuer"
 GAUGES = {
     BEAT: (
         "firstcome_beat_last_tick_seconds",

@@ -19,7 +19,8 @@ def sweep() -> int:
 
 def run_each(sweepers: Iterable[Callable[[], int]]) -> int:
     """Run each, also after one that fails. Returns the sum; raises the first error at the end."""
-    swept, errors = 0, list[Exception]()
+    swept = 0
+    errors = list[Exception]()
     for sweeper in sweepers:
         try:
             swept += sweeper()

@@ -67,13 +67,14 @@ def start_server(sources: frozenset[Source]) -> None:
 
     Raises nothing: that the port is taken is logged.
     """
-    host, port = settings.METRICS_HOST, settings.METRICS_PORT
+    host = settings.METRICS_HOST
+    port = settings.METRICS_PORT
     if not port:
         return
     try:
         server = make_server(host, port, partial(_answer, sources), ThreadingWSGIServer, _RequestHandler)
     except OSError as error:
-        log.error("metrics are not served", host=host, port=port, error=str(error))
+        log.error("metrics are not served", host=host, port=port, error=error)
         return
     start_once("metrics server", server.serve_forever)
 

@@ -26,8 +26,11 @@ SHARE_DELAY_SECONDS = 0.02
 PROCESSES = "processes"
 """Stands in each second that was shared, also where nothing was counted."""
 SEPARATOR = "|"
-REFUSALS, CAMPAIGN_REQUESTS, PRODUCT_REFUSALS = "refusals", "campaign", "product"
-ORDERS, SECONDS = "orders", "seconds"
+REFUSALS = "refusals"
+CAMPAIGN_REQUESTS = "campaign"
+PRODUCT_REFUSALS = "product"
+ORDERS = "orders"
+SECONDS = "seconds"
 SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "firstcome_http_refusals_total": (REFUSALS, ("code",)),
     "firstcome_campaign_requests_total": (CAMPAIGN_REQUESTS, ("campaign", "outcome")),
@@ -92,8 +95,10 @@ class Sharing:
         """Share what was counted since the last pass as that of `second`, if it is read. Returns whether."""
         is_read = redis_client.attempt(lambda client: client.exists(READ_KEY), otherwise=None)
         self._seconds = UNREAD_SECONDS if is_read == 0 else 1
-        last, self._last = self._last, totals_of_process() if is_read else None
-        is_next, self._last_second = second == self._last_second + 1, second
+        last = self._last
+        self._last = totals_of_process() if is_read else None
+        is_next = second == self._last_second + 1
+        self._last_second = second
         if last is None or self._last is None or not is_next:
             return False
         counted = self._last - last

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -16,7 +16,8 @@ from shop.observability.gauges import Source, Value
 from shop.redis import redis_client
 
 CONNECT_SECONDS = 1.0
-REDIS_PROBE, PROBE_SECONDS = "firstcome:probe", 10
+REDIS_PROBE = "firstcome:probe"
+PROBE_SECONDS = 10
 
 
 def register_gauges() -> None:
@@ -51,8 +52,7 @@ def register_gauges() -> None:
 
 def pending_migrations() -> list[str]:
     executor = MigrationExecutor(connection)
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return [str(migration) for migration, _ in plan]
+    return [str(migration) for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
 
 
 def is_redis_up() -> bool:
@@ -75,7 +75,8 @@ def connected_to_broker(*, within_seconds: float = CONNECT_SECONDS) -> Iterator[
     frozen.
     """
     urls = str(app.conf.broker_write_url).split(";")
-    share, deadline = within_seconds / len(urls), time.monotonic() + within_seconds
+    share = within_seconds / len(urls)
+    deadline = time.monotonic() + within_seconds
     for position, url in enumerate(urls, 1):
         with app.connection_for_write(url=url, connect_timeout=share) as broker:
             try:
@@ -94,14 +95,10 @@ def is_broker_up() -> bool:
 
 
 def queue_depths() -> Mapping[str, float]:
+    """How many messages wait in each queue; 0 if no worker has created it yet, or Redis has dropped it."""
+    depths = dict.fromkeys(app.amqp.queues, 0)
     with connected_to_broker() as broker:
-        return {queue: _depth(broker, queue) for queue in app.amqp.queues}
-
-
-def _depth(broker: Connection, queue: str) -> int:
-    """How many messages wait in the queue; 0 if no worker has created it yet, or Redis has dropped it."""
-    with broker.channel() as channel:
-        try:
-            return int(channel.queue_declare(queue, passive=True).message_count)
-        except broker.channel_errors:
-            return 0
+        for queue in depths:
+            with broker.channel() as channel, suppress(*broker.channel_errors):
+                depths[queue] = int(channel.queue_declare(queue, passive=True).message_count)
+    return depths

@@ -87,7 +87,7 @@ class CircuitBreaker:
             if successes == self._successes:
                 self.record_failure()
             if self.is_open:
-                log.error(f"{self._name} counts as unavailable", for_seconds=self._seconds, reason=str(error))
+                log.error(f"{self._name} counts as unavailable", for_seconds=self._seconds, reason=error)
             raise
         except BaseException:
             self.record_success()

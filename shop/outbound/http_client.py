@@ -144,7 +144,7 @@ def send_request(
     seconds: float,
     passes_trace: bool = False,
     address: str = "",
-    most_bytes: int | None = None,
+    most_bytes: int = LARGEST_RESPONSE_BYTES,
 ) -> Reply:
     """Send one request and read its whole reply within `seconds`.
 
@@ -159,7 +159,7 @@ def send_request(
     """
     open_transaction.assert_outside()
     parts = urlsplit(url)
-    exchange = _Exchange(address, LARGEST_RESPONSE_BYTES if most_bytes is None else most_bytes)
+    exchange = _Exchange(address, most_bytes)
     with tracing.span(method, _attributes(method, parts) if tracing.is_on else None, kind="client"):
         if passes_trace:
             headers = {**headers, **tracing.headers()}
@@ -196,7 +196,8 @@ def _port(parts: SplitResult) -> int:
 def _options(
     method: str, url: str, exchange: _Exchange, headers: Mapping[str, str], body: bytes | None, seconds: float
 ) -> dict[int, Any]:
-    parts, options = urlsplit(url), FIXED_OPTIONS | _trusted_certificates()
+    parts = urlsplit(url)
+    options = FIXED_OPTIONS | _trusted_certificates()
     options |= {
         pycurl.URL: url,
         pycurl.HTTPHEADER: FIXED_HEADERS + [_to_line(name, value) for name, value in headers.items()],

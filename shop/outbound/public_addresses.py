@@ -54,7 +54,8 @@ def check_url(url: str, *, allows_private: bool) -> None:
     """
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host = parts.hostname
+        port = parts.port
     except ValueError:
         raise AddressRefused("it is not a URL") from None
     if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:

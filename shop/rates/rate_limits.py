@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import prometheus_client
 from django.conf import settings
@@ -60,8 +60,7 @@ return sums
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """How many calls of an account count against a limit; only this process's unless `is_shared`."""
 
     name: str
@@ -89,7 +88,7 @@ class RateLimit:
         # Read by `get`: a counter calls Python for a key that it lacks.
         self._calls: Counter[Window] = Counter()
         self._unsent: Counter[Window] = Counter()
-        self._in_progress: Counter[Subject] = Counter()
+        self._in_progress: dict[Subject, int] = {}
 
     @property
     def rate(self) -> Rate | None:
@@ -111,7 +110,8 @@ class RateLimit:
         The block sets `CountedCall.outcome`; until it ends it has a place. Raises `Throttled` before it
         starts.
         """
-        call, rate = CountedCall(), self.rate
+        call = CountedCall()
+        rate = self.rate
         if is_free or rate is None:
             yield call
             return
@@ -198,7 +198,8 @@ class RateLimit:
     def synchronize(self) -> None:
         """Add to Redis' counts what this process has counted since, and learn of the others' calls."""
         with self._mutex:
-            unsent, self._unsent = self._unsent, Counter()
+            unsent = self._unsent
+            self._unsent = Counter()
         rate = self.rate
         if rate and unsent:
             self._exchange(rate, unsent)
@@ -276,9 +277,14 @@ def refusal(limit: str, rate: Rate, *, seconds: float) -> Throttled:
     )
 
 
-COUPONS, ENTRIES, ORDERS = RateLimit("coupons"), RateLimit("entries"), RateLimit("orders")
-PAYMENTS, TOP_UPS, REFRESHES = RateLimit("payments"), RateLimit("top-ups"), RateLimit("refreshes")
-WRONG_CODES, WRONG_CODES_OF_NETWORK = RateLimit("wrong-codes"), RateLimit("wrong-codes-of-network")
+COUPONS = RateLimit("coupons")
+ENTRIES = RateLimit("entries")
+ORDERS = RateLimit("orders")
+PAYMENTS = RateLimit("payments")
+TOP_UPS = RateLimit("top-ups")
+REFRESHES = RateLimit("refreshes")
+WRONG_CODES = RateLimit("wrong-codes")
+WRONG_CODES_OF_NETWORK = RateLimit("wrong-codes-of-network")
 API_KEYS = RateLimit("api-keys")
 ANONYMOUS = RateLimit("anonymous", is_shared=False)
 """Calls that name no account, and pages that hash a password, by network, in each process alone."""

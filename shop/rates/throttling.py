@@ -10,16 +10,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from typing import NamedTuple
 
 from shop.errors import Throttled
 from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """At most `times` attempts within any `seconds`."""
 
     name: str

@@ -25,7 +25,8 @@ log = get_logger(__name__)
 CHANNEL = "firstcome:settled"
 RECHECK_SECONDS = 1.0
 """Between two checks of a waiting request, while this process does not listen."""
-LISTENING_RECHECK_SECONDS, LONGEST_RECHECK_SECONDS = 10.0, 20.0
+LISTENING_RECHECK_SECONDS = 10.0
+LONGEST_RECHECK_SECONDS = 20.0
 """The same while it listens: the first pause, doubled up to the longest."""
 MOST_OF_ONE_OWNER = 128
 """Waiting requests of one account in a process. An account may send any number: rate limits skip repeats."""

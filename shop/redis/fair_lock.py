@@ -156,12 +156,6 @@ def acquired(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterato
         locks.count_lost_lease("fair", was_held=_leave(turn))
 
 
-@contextmanager
-def held(name: str, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[Turn]:
-    with queued(name) as turn, acquired(turn, wait_seconds=wait_seconds):
-        yield turn
-
-
 def _wait_for_turn(turn: Turn, *, deadline: float) -> None:
     """Return once the waiter holds the lock. Only a queued waiter waits for Redis to return."""
     if turn.is_next is None:
@@ -233,7 +227,7 @@ def _renew_all() -> None:
         for reply in replies:
             if isinstance(reply, Exception):
                 # An error of one renewal doesn't affect the others.
-                log.warning("a lease could not be renewed", error=str(reply))
+                log.warning("a lease could not be renewed", error=reply)
 
 
 _held: dict[object, tuple[str, str]] = {}

@@ -79,23 +79,20 @@ def spinning(
     open_transaction.assert_outside()
     token = secrets.token_hex(16)
     with measure_wait("spin"):
-        _acquire(name, token, lease_milliseconds, deadline=time.monotonic() + wait_seconds)
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            is_taken = redis_client.attempt(
+                lambda client: bool(client.set(name, token, nx=True, px=lease_milliseconds)), otherwise=None
+            )
+            if is_taken:
+                break
+            if is_taken is None:
+                raise redis_client.unavailable()
+            if time.monotonic() + RETRY_SECONDS > deadline:
+                raise not_acquired()
+            time.sleep(RETRY_SECONDS)
     try:
         yield
     finally:
         # Without Redis, or after a crash of this process, the lock ends with its lease.
         count_lost_lease("spin", was_held=redis_client.call_script(RELEASE_SCRIPT, [name], token))
-
-
-def _acquire(name: str, token: str, lease_milliseconds: int, *, deadline: float) -> None:
-    while True:
-        is_taken = redis_client.attempt(
-            lambda client: bool(client.set(name, token, nx=True, px=lease_milliseconds)), otherwise=None
-        )
-        if is_taken:
-            return
-        if is_taken is None:
-            raise redis_client.unavailable()
-        if time.monotonic() + RETRY_SECONDS > deadline:
-            raise not_acquired()
-        time.sleep(RETRY_SECONDS)

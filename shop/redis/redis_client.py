@@ -45,10 +45,10 @@ def attempt(call: Callable[[Redis], T], *, otherwise: T) -> T:
         result = call(client())
     except (ConnectionError, TimeoutError) as error:
         _breaker.record_failure()
-        log.warning("redis unavailable", error=str(error))
+        log.warning("redis unavailable", error=error)
         return otherwise
     except RedisError as error:
-        log.warning("redis refused a call", error=str(error))
+        log.warning("redis refused a call", error=error)
         result = otherwise
     _breaker.record_success()
     return result

@@ -63,7 +63,9 @@ def addresses() -> Iterator[Address]:
 def actions() -> Iterator[Action]:
     for model, pages in admin.site._registry.items():
         path = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
-        for _, name, _ in pages._get_base_actions():
+        for action in pages._get_base_actions():
+            # A tuple before Django 6.1.
+            name = action[1] if isinstance(action, tuple) else action.name
             yield Action(f"{path} {name}", path, name, pages)
 
 

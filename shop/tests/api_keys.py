@@ -16,7 +16,7 @@ def make(
     *scopes: str, maker: User | None = None, name: str = "warehouse", expires_at: datetime | None = None
 ) -> NewSecret:
     """A new key with these scopes, of a new superuser unless a maker is given."""
-    maker = maker or SuperuserFactory.create()
+    maker = maker or SuperuserFactory()
     return keys.create(maker_id=maker.pk, name=name, wanted_scopes=scopes, expires_at=expires_at)
 
 

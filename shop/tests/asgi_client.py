@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import orjson
+
 from shop.burst.application import application
 from shop.http.json_format import dump
 
@@ -16,6 +18,9 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
 
 
 def request_scope(

@@ -46,8 +46,8 @@ def in_one_test(
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(test)
-        def test_of_all(**fixtures: Any) -> None:
-            def check(row: dict[str, Any]) -> None:
+        def test_of_all(**fixtures):
+            def check(row):
                 with rolled_back() if connection.in_atomic_block else nullcontext():
                     test(**fixtures, **row)
 

@@ -27,6 +27,10 @@ class Api:
     def get(self, path: str, **headers: str) -> Any:
         return self._call("GET", path, None, "", headers)
 
+    def rows(self, path: str, **headers: str) -> list[Any]:
+        """The rows of this page of a list."""
+        return self.get(path, **headers).json()["results"]
+
     def post(self, path: str, body: Any = None, *, key: str = "", **headers: str) -> Any:
         return self._call("POST", path, body, key, headers)
 
@@ -67,3 +71,9 @@ def problem_of(response: Any) -> tuple[int, str]:
     assert response["Content-Type"] == "application/problem+json"
     assert body["status"] == response.status_code
     return response.status_code, body["code"]
+
+
+def faults(response: Any) -> list[tuple[str, str]]:
+    """The field and the code of each error of a body or query that is refused as invalid."""
+    assert problem_of(response) == (400, "invalid"), response.content
+    return [(fault["field"], fault["code"]) for fault in response.json()["errors"]]

@@ -1,7 +1,5 @@
 """Fixtures of the tests of `shop`."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from scripts.tests.circles import boots
@@ -9,8 +7,14 @@ from shop.tests import tally
 from shop.tests.live import web
 
 
+@pytest.fixture(params=[True, False], ids=["burst lane", "django's lane"])
+def in_both_lanes(request, settings):
+    """The test once with calls in the burst lane and once with all in Django's."""
+    settings.BURST = request.param
+
+
 @pytest.fixture(scope="session")
-def tally_tables(django_db_setup, django_db_blocker) -> Iterator[None]:
+def tally_tables(django_db_setup, django_db_blocker):
     """The tally's tables, which have no models."""
     with django_db_blocker.unblock():
         tally.create()
@@ -20,7 +24,7 @@ def tally_tables(django_db_setup, django_db_blocker) -> Iterator[None]:
 
 
 @pytest.fixture
-def counting(tally_tables, transactional_db) -> None:
+def counting(tally_tables, transactional_db):
     """An empty tally, for tests with threads."""
     tally.reset()
 
@@ -28,7 +32,7 @@ def counting(tally_tables, transactional_db) -> None:
 # Not for the session: it would advance the sales of other packages' tests.
 @pytest.fixture(scope="package")
 @boots("a web server")
-def live_web(django_db_setup, tmp_path_factory) -> Iterator[str]:
+def live_web(django_db_setup, tmp_path_factory):
     """The address of a real web server with two worker processes; it sees what tests commit."""
     folder = tmp_path_factory.mktemp("web")
     (folder / "metrics").mkdir()

@@ -17,6 +17,7 @@ from django.apps import apps
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from orders.apps import make_number_counter
 from payments.apps import open_shop_accounts
 from scripts.stack import places
 
@@ -26,7 +27,7 @@ _NAME_IF_FILLED = "SELECT '{0}' WHERE EXISTS (SELECT 1 FROM `{0}`)"
 
 
 def empty(database: BaseDatabaseWrapper) -> None:
-    """Delete all rows but those that Django's `flush` leaves or makes: the ledger accounts of the shop."""
+    """Delete all rows but those that `migrate` makes: the shop's accounts and the orders' counter."""
     names = sorted({model._meta.db_table for model in apps.get_models(include_auto_created=True)} - KEPT)
     with database.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(map(_NAME_IF_FILLED.format, names)))
@@ -35,6 +36,7 @@ def empty(database: BaseDatabaseWrapper) -> None:
                 for name in filled:
                     cursor.execute(f"DELETE FROM `{name}`")  # noqa: S608 - a table of a model
     open_shop_accounts(using=database.alias)
+    make_number_counter(using=database.alias)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import django
 import lxml.html
 from django.contrib import admin
 from django.db.models import JSONField
@@ -19,6 +20,12 @@ NAMES = {
 CODES = {"simulator", "Simulator", "stripe", "authenticator", "Authenticator", "warehouse", "Warehouse"}
 # Names of strategies, sagas, steps and scopes, which the admin shows as they are; only if they stand alone.
 ALONE = {"pessimistic", "optimistic", "queue", "refund", "purchase", "settle", "transmit", "act"}
+# unfold's texts whose Korean is Django's; Django 6.1 has other texts in their place.
+UNFOLDS = (
+    "|Run the selected action|Are you sure you want to delete the .*:$|Models in the [^a-z]* application"
+    if django.VERSION >= (6, 1)
+    else ""
+)
 # What is no text of ours: addresses, paths of files, codes of things, ids, hashes and keys of JSON, commands,
 # subjects of the journal, rows that are named by codes, and Django's table of groups' permissions.
 IDENTIFIERS = re.compile(
@@ -27,7 +34,7 @@ IDENTIFIERS = re.compile(
     r"|[Gg]rant opening|[Rr]efund_card do failed|\b[Rr]efund [\da-f]{8}-[\da-f-]+"
     r"|\b(?:refund|purchase) [\da-f]{12}\b|: refund$"
     r"|\b\w+(?:[._]\w+)+\b\.?|\b\w*\d\w*(?:-\w+)*|\w+-\d+|\w+\*+|(?<=는 )order\."
-    r"|\b[a-z]+:(?:read|write)\b|\bfc_key_|“act”"
+    r"|\b[a-z]+:(?:read|write)\b|\bfc_key_|“act”" + UNFOLDS
 )
 # What is not shown: programs and samples, icons, and rows of permissions, groups and accounts to select from.
 HIDDEN = (

@@ -79,7 +79,7 @@ def connecting_to(*, options: Mapping[str, Any] | None = None, **address: str) -
 
 @pytest.fixture
 @boots("a Redis server", in_first_circle=True)
-def own_redis(settings, tmp_path) -> Iterator[OwnRedis]:
+def own_redis(settings, tmp_path):
     """A running Redis that the shop uses in this test, and that the test can stop and start."""
     server = OwnRedis(tmp_path)
     server.start()

@@ -23,13 +23,13 @@ from shop.tests.factories import AccountFactory
 
 
 @pytest.fixture
-def _a_row_of_every_model() -> None:
+def _a_row_of_every_model():
     fill_all_models()
 
 
 def fill_all_models(number: int = 0) -> None:
     """A row of every model that the admin shows; another one for another number."""
-    now, account = timezone.now(), AccountFactory.create()
+    now, account = timezone.now(), AccountFactory()
     Group.objects.create(name=f"warehouse {number}")
     TOTPDevice.objects.create(user=account, name="authenticator")
     CommittedTransaction.objects.create(id=uuid7(), at=now)
@@ -61,7 +61,7 @@ def fill_all_models(number: int = 0) -> None:
     )
     wallet(points=5)
     fill_coupons()
-    fill_orders(PaymentFactory.create().order)
+    fill_orders(PaymentFactory().order)
     SaleEntry.objects.create(sale=create_sale(), account=account, created_at=now)
 
 
@@ -70,14 +70,14 @@ def fill_coupons() -> None:
     campaign = campaign_with_codes(Campaign.CodeSource.POOL)
     coupon_of(campaign)
     taken = {"code": f"C-{campaign.pk}", "taken_at": now, "next_attempt_at": now}
-    Confirmation.objects.create(campaign=campaign, account=AccountFactory.create(), **taken)
-    QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), number=1, created_at=now)
+    Confirmation.objects.create(campaign=campaign, account=AccountFactory(), **taken)
+    QueueTicket.objects.create(campaign=campaign, account=AccountFactory(), number=1, created_at=now)
 
 
 def fill_orders(order: Order) -> None:
     now = timezone.now()
     tea = {"sku": "TEA", "name": "Tea", "quantity": 1, "unit_price": 500, "line_amount": 500}
-    line = OrderLine.objects.create(order=order, product=ProductFactory.create(on_hand=1), **tea)
+    line = OrderLine.objects.create(order=order, product=ProductFactory(on_hand=1), **tea)
     refund = Refund.objects.create(
         order=order, amount=500, points_amount=0, card_amount=500, reason="It came broken.", created_at=now
     )

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from urllib.parse import urlsplit
 
+import pytest
 from django.db import connection
 
 from shop.idempotency.recorded_answers import KeyedCall
 
+starts_another_process = pytest.mark.boots("another process of the shop", in_first_circle=True)
 START = "import sys, django\ndjango.setup()\n"
 # Counts one name in a transaction, and commits after the next line on standard input.
 IN_FLIGHT = """

@@ -16,7 +16,7 @@ NAMES = tuple(RIGHTS)
 
 
 @pytest.fixture
-def _staff_groups(db) -> None:
+def _staff_groups(db):
     Group.objects.filter(name__in=NAMES).delete()
     create()
 
@@ -28,7 +28,7 @@ def create() -> None:
 
 def member_of(group: str) -> User:
     """A new staff account in the group; in none without a name."""
-    account = AccountFactory.create(is_staff=True)
+    account = AccountFactory(is_staff=True)
     if group:
         account.groups.add(Group.objects.get(name=group))
     return account

@@ -1,5 +1,6 @@
 """Minimal keyed calls over HTTP: they count a name in the tally."""
 
+from functools import partial
 from typing import Any
 
 from django.http import HttpResponse
@@ -8,6 +9,7 @@ from rest_framework.permissions import IsAuthenticated
 
 from shop.errors import Invalid, NotAllowed, NotFound, Rejected, Throttled, Unavailable
 from shop.http import json_format, keyed_calls
+from shop.http.messages import with_request_id
 from shop.http.openapi import api_doc
 from shop.http.openapi.api_doc import extend_schema
 from shop.http.validation import Input, NonBlankText, read
@@ -40,7 +42,8 @@ class CountOne(View):
     @extend_schema(parameters=[api_doc.IDEMPOTENCY_KEY])
     def post(self, request: Request) -> HttpResponse:
         body = read(CountInput, request)
-        call = keyed_calls.read_keyed_call(request, declined if body.name == "declined" else counted)
+        answer = partial(declined, request) if body.name == "declined" else counted
+        call = keyed_calls.read_keyed_call(request, answer)
         outcome = keyed_calls.perform_blocking(
             call, lambda: recorded_answers.run_once(call, lambda: count(body.name))
         )
@@ -63,8 +66,9 @@ def counted(position: Any) -> Answer:
     return Answer(201, json_format.dump({"position": position, "ticket": "🎟"}), f"/api/v1/tally/{position}")
 
 
-def declined(position: Any) -> Answer:
-    return Answer(402, json_format.dump({"code": "payment_declined", "status": 402}))
+def declined(request: Request, position: Any) -> Answer:
+    problem = json_format.dump({"code": "payment_declined", "status": 402})
+    return Answer(402, with_request_id(problem, request.headers["X-Request-ID"]))
 
 
 urlpatterns = [path("api/v1/tally", CountOne.as_view()), path("api/v1/other-tally", CountOne.as_view())]

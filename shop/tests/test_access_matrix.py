@@ -92,7 +92,7 @@ def concrete(name: str, owners: Mapping[str, tuple[str, User | None]]) -> tuple[
 
 
 def test_every_route_and_method_is_open_to_those_that_the_table_says(owners):
-    other, wrong = AccountFactory.create(), []
+    other, wrong = AccountFactory(), []
     for column in ("no account", "another account", "its owner"):
         actual = {}
         with rolled_back():
@@ -108,7 +108,7 @@ def test_every_route_and_method_is_open_to_those_that_the_table_says(owners):
 @pytest.fixture
 def operator() -> Client:
     client = Client(headers=KOREAN)
-    client.force_login(SuperuserFactory.create(username="Ada"))
+    client.force_login(SuperuserFactory(username="Ada"))
     return client
 
 
@@ -145,7 +145,7 @@ def test_no_english_is_left_in_the_pages_and_the_change_page_of_every_model_open
 
 @pytest.mark.parametrize("action", ["disable", "sign-out", "issue-coupon", "grant-points"])
 def test_the_steps_of_an_action_and_what_it_did_are_in_korean_and_the_journal_is_not(operator, action):
-    account, campaign = AccountFactory.create(username="Bob"), Campaign.objects.get()
+    account, campaign = AccountFactory(username="Bob"), Campaign.objects.get()
     Campaign.objects.update(quantity=5)
     address = reverse(f"account-{action}", args=[account.pk])
     form = operator.get(address)

@@ -93,9 +93,9 @@ def test_accounts_are_disabled_together_with_a_reason_except_the_operators_own()
 
     asked = disable(client, superuser, ada, bob)
 
-    assert "Disable 3 accounts" in asked.content.decode() and "A disabled account" in asked.content.decode()
-    assert f"{superuser.username}: your own account: it is not changed" in asked.content.decode()
-    assert "This field is required" in disable(client, ada, reason=" ").content.decode()
+    assert "Disable 3 accounts" in asked.text and "A disabled account" in asked.text
+    assert f"{superuser.username}: your own account: it is not changed" in asked.text
+    assert "This field is required" in disable(client, ada, reason=" ").text
     assert User.objects.filter(is_active=True).count() == 3
     done = disable(client, superuser, ada, bob, reason="Stolen cards.")
     assert set(User.objects.filter(is_active=True)) == {superuser}
@@ -115,7 +115,7 @@ def test_more_accounts_than_the_page_lists_are_not_disabled():
 
     done = disable(signed_in(superuser), superuser, select_across="1", reason="Stolen cards.")
 
-    assert "Nothing was done: select 100 at most" in done.content.decode()
+    assert "Nothing was done: select 100 at most" in done.text
     assert not User.objects.filter(is_active=False).exists()
 
 
@@ -216,7 +216,7 @@ def lookups_of(model: type[Model]) -> Iterator[str]:
 
 def test_no_list_and_no_export_takes_a_lookup_that_it_does_not_offer():
     """`?token__startswith=` read the tokens of cards, `?key__startswith=` the secrets of one-time codes."""
-    superuser, taken = SuperuserFactory.create(), []
+    superuser, taken = SuperuserFactory(), []
     for model, model_admin in LISTS:
         for lookup in lookups_of(model):
             request = request_of(superuser, **{lookup: "a"})
@@ -238,22 +238,22 @@ def is_refused(read: Callable[..., Any], *given: Any) -> bool:
 
 def test_the_secret_of_one_time_codes_is_not_found_by_its_letters(operator):
     """The list says so and shows all rows; a file of all rows would look like the result of the search."""
-    TOTPDevice.objects.create(user=SuperuserFactory.create(), key="31" * 20, confirmed=True)
+    TOTPDevice.objects.create(user=SuperuserFactory(), key="31" * 20, confirmed=True)
     page = operator.get(f"{address_of(TOTPDevice)}?key__startswith=3", follow=True)
-    assert "The list has no filter key__startswith." in page.content.decode()
+    assert "The list has no filter key__startswith." in page.text
     assert page.redirect_chain
     searches = [("payments/payment", "token__startswith", "tok"), ("auth/user", "q", "x" * 256)]
     for path, name, term in (*searches, ("auth/user", "q", "a\0b")):
         export = operator.get(f"/admin/{path}/export/", {name: term}, follow=True)
-        assert "Nothing was exported" in export.content.decode()
+        assert "Nothing was exported" in export.text
 
 
 def test_links_of_the_accounts_page_still_find_their_rows(operator):
-    order = OrderFactory.create()
-    OrderFactory.create()
+    order = OrderFactory()
+    OrderFactory()
     found = operator.get(f"{address_of(Order)}?account__id__exact={order.account_id}").context["cl"]
     assert [row.pk for row in found.result_list] == [order.pk]
-    page = operator.get(reverse("account-page", args=[order.account_id])).content.decode()
+    page = operator.get(reverse("account-page", args=[order.account_id])).text
     links = re.findall(r'href="(/admin/[^"]+\?[^"]+)"', page)
     assert links
     for link in links:
@@ -262,7 +262,7 @@ def test_links_of_the_accounts_page_still_find_their_rows(operator):
 
 def test_odd_searches_and_numbers_are_no_server_errors():
     """A search for 4,301 digits was a 500, since Python converts no more of them."""
-    superuser, errors = SuperuserFactory.create(), []
+    superuser, errors = SuperuserFactory(), []
     for model, model_admin in LISTS:
         terms = ODD_TERMS if model_admin.search_fields else []
         for asked in [*({"q": term} for term in terms), *ODD_PAGES]:
@@ -289,11 +289,11 @@ def test_no_page_of_a_row_is_a_server_error_for_odd_addresses(operator):
 
 
 def test_a_search_of_a_list_by_parts_of_words_has_five_at_most(operator):
-    ProductFactory.create(name="One pot of green tea")
-    found = operator.get(f"{address_of(Product)}?q=tea+green+of+pot+one").content.decode()
+    ProductFactory(name="One pot of green tea")
+    found = operator.get(f"{address_of(Product)}?q=tea+green+of+pot+one").text
     assert "One pot of green tea" in found and "five words" not in found
     refused = operator.get(f"{address_of(Product)}?q=one+small+pot+of+green+tea")
-    assert refused.status_code == 200 and "A search has five words at most." in refused.content.decode()
+    assert refused.status_code == 200 and "A search has five words at most." in refused.text
 
 
 SLOW = {"where": ["SLEEP(30) = 0"]}
@@ -302,11 +302,11 @@ SLOW = {"where": ["SLEEP(30) = 0"]}
 @pytest.mark.django_db(transaction=True)
 def test_the_server_ends_a_statement_of_a_list_or_an_action_that_takes_too_long(operator, monkeypatch):
     """The statement went on for as long as it took, after its page had long been given up."""
-    PaymentFactory.create()
+    PaymentFactory()
     assert operator.get(address_of(Payment)).status_code == 200
     assert operator.get(f"{address_of(Payment)}?token__startswith=a").status_code == 302
     assert servers.statement_limit_seconds() == 0, "a connection has no limit after its list"
-    OrderFactory.create()
+    OrderFactory()
     monkeypatch.setattr(admin_classes, "LIST_SECONDS", 1)
     monkeypatch.setattr(OrderAdmin, "search", lambda self, orders, term: orders.extra(**SLOW))
     began_at = time.monotonic()
@@ -323,7 +323,7 @@ def test_the_server_ends_a_statement_of_a_list_or_an_action_that_takes_too_long(
 
 @pytest.mark.django_db(transaction=True)
 def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(monkeypatch):
-    OrderFactory.create()
+    OrderFactory()
     monkeypatch.setattr(actions, "LIST_SECONDS", 1)
     slow, post = Order.objects.extra(**SLOW), RequestFactory().post("/")
     action = actions.Action(title="", description="", submit="")

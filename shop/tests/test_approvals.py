@@ -1,7 +1,6 @@
 """Acts that need two operators: who may ask and approve, what is done once, and what the page shows."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,6 +23,7 @@ from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, message_of, said
 from shop.tests.factories import AccountFactory, reloaded, set_columns
+from shop.tests.instants import from_now
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -53,7 +53,7 @@ def refuse(by: User, approval: Approval) -> Any:
 
 def granter(**columns: Any) -> User:
     rights = ["payments.add_transfer", "shop.view_approval", "shop.change_approval"]
-    return AccountFactory.create(is_staff=True, permissions=rights, **columns)
+    return AccountFactory(is_staff=True, permissions=rights, **columns)
 
 
 def asked_for(
@@ -74,7 +74,7 @@ def points(account: User) -> int:
 
 
 def test_what_another_operator_approves_is_done_and_the_journal_has_both_names():
-    ada, bob, customer = granter(username="ada"), granter(username="bob"), AccountFactory.create()
+    ada, bob, customer = granter(username="ada"), granter(username="bob"), AccountFactory()
     asked = asked_for(ada, customer)
     assert (points(customer), asked.status) == (0, "waiting")
 
@@ -98,8 +98,8 @@ def test_what_another_operator_approves_is_done_and_the_journal_has_both_names()
 @pytest.mark.parametrize("hour", [1, 23])
 def test_an_approved_grant_counts_on_a_day_of_the_shops_time_zone(settings, hour):
     settings.SHOP_TIME_ZONE = "Pacific/Auckland"
-    asked = asked_for(ada := granter(username="ada"), AccountFactory.create())
-    at = (clock.now() + timedelta(days=1)).replace(hour=hour)
+    asked = asked_for(ada := granter(username="ada"), AccountFactory())
+    at = (from_now(days=1)).replace(hour=hour)
     with clock.shifted(by=at - clock.now()):
         approve(granter(username="bob"), asked)
         assert points_grants.granted_today() == {str(ada.pk): 5_000_000}
@@ -122,7 +122,7 @@ def test_nobody_approves_what_they_asked_for_or_benefit_from_nor_without_an_acco
 
 @pytest.mark.parametrize("lost", ["right", "staff", "active"])
 def test_what_an_operator_asked_for_who_may_not_do_it_any_more_is_not_approved(lost):
-    ada, customer = granter(username="ada"), AccountFactory.create()
+    ada, customer = granter(username="ada"), AccountFactory()
     asked = asked_for(ada, customer)
     if lost == "right":
         ada.user_permissions.clear()
@@ -135,7 +135,7 @@ def test_what_an_operator_asked_for_who_may_not_do_it_any_more_is_not_approved(l
 
 
 def test_a_grant_to_an_account_that_was_disabled_meanwhile_is_not_done():
-    customer = AccountFactory.create()
+    customer = AccountFactory()
     asked = asked_for(granter(), customer)
     set_columns(customer, is_active=False)
 
@@ -144,7 +144,7 @@ def test_a_grant_to_an_account_that_was_disabled_meanwhile_is_not_done():
 
 
 def test_what_was_decided_stays_so():
-    ada, customer = granter(), AccountFactory.create()
+    ada, customer = granter(), AccountFactory()
     asked = asked_for(ada, customer)
     withdrawn = refuse(ada, asked)
     assert (withdrawn.status, withdrawn.answer, withdrawn.decider_id) == ("refused", "No.", ada.pk)
@@ -157,7 +157,7 @@ def test_what_was_decided_stays_so():
 @pytest.mark.django_db(transaction=True)
 def test_equal_grants_of_two_forms_are_two_and_a_form_that_is_sent_twice_at_once_is_one():
     """The second grant of an amount, for another reason, was taken for the first."""
-    ada, customer = granter(), AccountFactory.create()
+    ada, customer = granter(), AccountFactory()
     forms = [{"reason": reason, "key": reason} for reason in ("late", "broken")] * 2
 
     outcomes = race([partial(asked_for, ada, customer, **form) for form in forms])
@@ -171,7 +171,7 @@ def test_equal_grants_of_two_forms_are_two_and_a_form_that_is_sent_twice_at_once
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_operators_who_approve_at_once_one_does_it():
-    customer = AccountFactory.create()
+    customer = AccountFactory()
     asked = asked_for(granter(), customer)
     operators = [granter() for _ in range(6)]
 
@@ -185,7 +185,7 @@ def test_of_two_operators_who_approve_at_once_one_does_it():
 
 @pytest.mark.django_db(transaction=True)
 def test_of_one_who_approves_and_one_who_refuses_at_once_one_decides():
-    customer, bob, eve = AccountFactory.create(), granter(), granter()
+    customer, bob, eve = AccountFactory(), granter(), granter()
     for number in range(5):
         asked = asked_for(granter(), customer, amount=10**6)
         before = points(customer)
@@ -199,7 +199,7 @@ def test_of_one_who_approves_and_one_who_refuses_at_once_one_decides():
 
 def test_above_the_limit_the_account_page_asks_instead_of_granting(settings):
     settings.GRANT_LIMIT_AMOUNT = 1_000
-    ada, customer = granter(username="ada"), AccountFactory.create()
+    ada, customer = granter(username="ada"), AccountFactory()
     client, address = signed_in(ada), reverse("account-grant-points", args=[customer.pk])
 
     sent = confirmed(client, address, amount=1_001, reason="late delivery")
@@ -214,31 +214,31 @@ def test_above_the_limit_the_account_page_asks_instead_of_granting(settings):
 
 
 def test_the_list_opens_with_what_waits_and_the_page_decides_it():
-    ada, bob, customer = granter(username="ada"), granter(), AccountFactory.create(username="carl")
-    done = asked_for(ada, AccountFactory.create())
+    ada, bob, customer = granter(username="ada"), granter(), AccountFactory(username="carl")
+    done = asked_for(ada, AccountFactory())
     refuse(bob, done)
     asked, client = asked_for(ada, customer, 700_000, key="another"), signed_in(bob)
 
     listed = client.get(LIST)
     assert [row.pk for row in listed.context["cl"].result_list] == [asked.pk]
     for shown in ("Grant points", f"carl ({customer.pk})", "700,000 KRW", "ada", "late delivery"):
-        assert shown in listed.content.decode()
+        assert shown in listed.text
     everything = client.get(LIST, {"decision": "everything"}).context["cl"].result_list
     assert {row.pk for row in everything} == {asked.pk, done.pk}
     granted = "Approved and done: 700000 points granted; the balance is 700000."
     assert press(client, asked, "approve") == (302, [granted])
     assert press(client, asked, "approve") == (200, ["It is approved already."])
     assert points(customer) == 700_000
-    page = client.get(reverse("admin:shop_approval_change", args=[asked.pk])).content.decode()
+    page = client.get(reverse("admin:shop_approval_change", args=[asked.pk])).text
     assert WHY in page and bob.username in page
     assert reverse("admin:shop_approval_approve", args=[asked.pk]) not in page
 
 
 def test_the_asker_has_no_button_to_approve_and_a_refusal_by_the_page_does_nothing():
-    ada, customer = granter(), AccountFactory.create()
+    ada, customer = granter(), AccountFactory()
     asked = asked_for(ada, customer)
     client = signed_in(ada)
-    page = client.get(reverse("admin:shop_approval_change", args=[asked.pk])).content.decode()
+    page = client.get(reverse("admin:shop_approval_change", args=[asked.pk])).text
     assert reverse("admin:shop_approval_approve", args=[asked.pk]) not in page
     assert reverse("admin:shop_approval_refuse", args=[asked.pk]) in page
     _, [message] = press(client, asked, "approve")

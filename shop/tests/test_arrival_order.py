@@ -1,7 +1,6 @@
 """First come, first served within a process: after a rest too, when what it remembers is due or too old."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,15 +25,15 @@ COLD = float("inf")
 
 
 def coupons() -> tuple[str, Any]:
-    return "/coupons", {"campaign": CampaignFactory.create(quantity=1 + WINNERS).pk}
+    return "/coupons", {"campaign": CampaignFactory(quantity=1 + WINNERS).pk}
 
 
 def last_units() -> tuple[str, Any]:
-    return "/orders", order_of(ProductFactory.create(on_hand=1 + WINNERS))
+    return "/orders", order_of(ProductFactory(on_hand=1 + WINNERS))
 
 
 def paid_orders() -> tuple[str, Any]:
-    return "/orders", order_of(ProductFactory.create(on_hand=1 + WINNERS), "tok_ok")
+    return "/orders", order_of(ProductFactory(on_hand=1 + WINNERS), "tok_ok")
 
 
 def rest(seconds: float) -> None:
@@ -71,9 +70,7 @@ async def _ask_in_order(
 @pytest.mark.parametrize("apart_seconds", [0.0, 0.001])
 @pytest.mark.parametrize("rest_seconds", [0.7, 2.5, 8.0, COLD])
 @pytest.mark.parametrize("goods", [coupons, last_units, paid_orders])
-def test_the_first_ones_get_what_is_left_after_a_rest(
-    goods: Callable[[], tuple[str, Any]], rest_seconds: float, apart_seconds: float
-):
+def test_the_first_ones_get_what_is_left_after_a_rest(goods, rest_seconds, apart_seconds):
     path, body = goods()
     callers = AccountFactory.create_batch(1 + CALLERS)
     statuses = asyncio.run(

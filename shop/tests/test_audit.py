@@ -19,6 +19,7 @@ from shop.operations.doctor import checks
 from shop.tests.clients import signed_in
 from shop.tests.commands import run, run_json
 from shop.tests.factories import AccountFactory, set_columns
+from shop.tests.instants import from_now
 from shop.tests.outages import nowhere
 from shop.tests.samples import exposed
 from shop.tests.second_connection import ask
@@ -74,7 +75,7 @@ def test_broken_laws_are_reported_with_their_offenders():
 def test_an_audit_that_fails_and_a_gateway_that_does_not_answer_leave_laws_unproven(monkeypatch, settings):
     settings.GATEWAY_URL = nowhere()
 
-    def failing() -> list[LawReport]:
+    def failing():
         raise RuntimeError("no such table")
 
     (_, coupon_laws), (_, stock_laws), *others = laws.AUDITS
@@ -110,7 +111,7 @@ def test_metrics_have_each_laws_answer_and_its_ages(broken):
 
     It was negative, for as long as the clock had been ahead: no audit had to run.
     """
-    now, later = clock.now(), clock.now() + timedelta(hours=5)
+    now, later = clock.now(), from_now(hours=5)
     LawStatus.objects.create(law="L4", holds=True, since=now, checked_at=now)
     LawStatus.objects.create(law="L5", holds=True, since=now, checked_at=later, full_at=later)
     LawStatus.objects.create(law="L9", holds=True, since=now, full_at=now)
@@ -157,11 +158,11 @@ def test_the_doctor_warns_of_a_law_that_is_not_checked_and_of_late_audits(settin
 
 def test_operators_with_the_permission_see_the_offenders(broken):
     url = reverse("admin:shop_lawstatus_change", args=["L1"])
-    assert signed_in(AccountFactory.create(is_staff=True)).get(url).status_code == 403
+    assert signed_in(AccountFactory(is_staff=True)).get(url).status_code == 403
 
-    client = signed_in(AccountFactory.create(is_staff=True, permissions=["shop.view_lawstatus"]))
+    client = signed_in(AccountFactory(is_staff=True, permissions=["shop.view_lawstatus"]))
 
-    page = client.get(url).content.decode()
+    page = client.get(url).text
     assert "issued of a campaign = its coupons" in page
     assert "&lt;b&gt;8&lt;/b&gt;" in page and "<b>8</b>" not in page
     assert client.post(url, {"holds": "on"}).status_code == 403

@@ -159,7 +159,7 @@ def test_requests_are_decided_in_order_of_arrival_and_batches_are_bounded(counti
 def test_a_batch_is_one_transaction_and_no_request_is_answered_before_its_commit(counting):
     first, second = Gate(), Gate()
     gates = iter([first, second])
-    batcher: Batcher[str, int] = Batcher(lambda requests: next(gates)(requests))
+    batcher = Batcher(lambda requests: next(gates)(requests))
     with captured_statements() as statements:
         with led_by(batcher, first) as leader:
             followers = submit_in_order(batcher, [f"follower-{number}" for number in range(9)])
@@ -176,9 +176,9 @@ def test_a_batch_is_one_transaction_and_no_request_is_answered_before_its_commit
 
 def test_64_threads_count_exactly_share_transactions_and_see_their_rows_with_the_outcome(counting):
     gate = opened(tally.count)
-    batcher: Batcher[str, int] = Batcher(gate)
+    batcher = Batcher(gate)
 
-    def submit(name: str) -> tuple[int, list[Any]]:
+    def submit(name):
         position = batcher.submit(name)
         return position, ask(connection, "SELECT position FROM tally_entry WHERE name = %s", name)
 
@@ -197,7 +197,7 @@ def test_without_a_lock_the_same_count_loses_updates(counting):
     """The naive version: both read before either writes, as two concurrent requests may."""
     both_have_read = threading.Barrier(2, timeout=10)
 
-    def count() -> None:
+    def count():
         value = tally.counted()
         both_have_read.wait()
         ask(connection, "UPDATE tally SET value = %s WHERE id = %s", value + 1, tally.HOT)
@@ -220,10 +220,8 @@ def test_a_full_queue_refuses_at_once(counting):
 def test_a_request_that_waits_too_long_is_refused_and_not_decided(counting):
     first, second = Gate(), Gate()
     gates = iter([first, second])
-    batcher: Batcher[str, int] = Batcher(
-        lambda requests: next(gates)(requests), wait_seconds=2.0, max_batch=1
-    )
-    results: SimpleQueue[Any] = SimpleQueue()
+    batcher = Batcher(lambda requests: next(gates)(requests), wait_seconds=2.0, max_batch=1)
+    results = SimpleQueue()
     for name in ("first", "second", "third"):
         batcher.enter(name, results.put)
     time.sleep(1.0)
@@ -243,7 +241,7 @@ def is_unknown(outcome: Any) -> bool:
 def test_if_the_leader_dies_its_batch_gets_outcomes_and_the_next_one_runs(counting, death):
     gate = Gate()
 
-    def decide(requests: Sequence[str]) -> Sequence[Any]:
+    def decide(requests):
         outcomes = gate(requests)
         if "dying" in requests:
             raise death()
@@ -276,7 +274,7 @@ def test_no_request_waits_forever_for_a_leader_that_hangs(counting):
 def test_a_leader_assumed_dead_takes_no_further_batch(counting):
     first, second, third = (Gate(lambda requests: requests) for _ in range(3))
     gates = iter([first, second, third])
-    batcher: Batcher[str, str] = Batcher(lambda requests: next(gates)(requests), wait_seconds=1.5)
+    batcher = Batcher(lambda requests: next(gates)(requests), wait_seconds=1.5)
     with led_by(batcher, first, "slow") as slow:
         assert is_unknown(slow.result(within=SOON))
         heir = Submission(batcher, "heir")
@@ -296,12 +294,12 @@ def test_an_expired_request_is_not_decided_when_a_failed_batch_is_retried_one_by
     first = Gate(lambda requests: requests)
     alone = Gate(tally.count)
 
-    def decide(requests: Sequence[str]) -> Sequence[Any]:
+    def decide(requests):
         if len(requests) > 1:
             raise ValueError("not as a batch")
         return {"leading": first, "slow": alone}.get(requests[0], tally.count)(requests)
 
-    batcher: Batcher[str, int] = Batcher(decide, wait_seconds=0.3)
+    batcher = Batcher(decide, wait_seconds=0.3)
     with led_by(batcher, first):
         slow, given_up = submit_in_order(batcher, ["slow", "given up"])
     assert is_unknown(slow.result(within=SOON))
@@ -338,14 +336,14 @@ def test_a_deadlocked_batch_is_retried_as_a_whole(counting):
     """The batch holds the hot row and waits for the other; a second connection does the reverse."""
     has_hot = threading.Event()
 
-    def decide(requests: Sequence[str]) -> Sequence[Any]:
+    def decide(requests):
         outcomes = tally.count(requests)
         has_hot.set()
         ask(connection, tally.LOCK, tally.OTHER)
         return outcomes
 
     gate = Gate(lambda requests: [0 for _ in requests], then=decide)
-    batcher: Batcher[str, int] = Batcher(gate)
+    batcher = Batcher(gate)
     with another_connection() as other:
         other.set_autocommit(False)
         ask(other, tally.LOCK, tally.OTHER)
@@ -363,7 +361,7 @@ def test_a_deadlocked_batch_is_retried_as_a_whole(counting):
 def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting):
     """A trigger raises the server's own error 1213 for one name, each time."""
     gate = Gate(lambda requests: [0 for _ in requests], then=tally.count)
-    batcher: Batcher[str, int] = Batcher(gate)
+    batcher = Batcher(gate)
     with conflict_for("unlucky", 1213):
         with led_by(batcher, gate):
             before, unlucky, after = submit_in_order(batcher, ["before", "unlucky", "after"])
@@ -378,10 +376,10 @@ def test_a_batch_that_conflicts_every_time_is_run_one_by_one(counting):
 @pytest.mark.parametrize("place", [0, 101, 199])
 def test_one_faulty_request_of_200_costs_its_neighbours_few_transactions(counting, fault, place):
     gate = Gate(lambda requests: [0 for _ in requests], then=tally.count)
-    batcher: Batcher[str, int] = Batcher(gate)
+    batcher = Batcher(gate)
     names = [f"counted-{number}" for number in range(200)]
     names[place] = f"{fault}-{place}"
-    outcomes: dict[str, Any] = {}
+    outcomes = {}
     with led_by(batcher, gate):
         for name in names:
             batcher.enter(name, partial(outcomes.__setitem__, name))
@@ -396,10 +394,10 @@ def test_one_faulty_request_of_200_costs_its_neighbours_few_transactions(countin
 
 def test_a_batch_whose_commit_may_have_succeeded_is_not_reported_as_undone(counting, tmp_path):
     """Run one by one its members would conflict as well, and be reported as undone."""
-    batches: list[list[str]] = []
+    batches = []
     gate = Gate(lambda requests: [0 for _ in requests])
 
-    def decide(requests: Sequence[str]) -> Sequence[Any]:
+    def decide(requests):
         if not gate.is_open.is_set():
             gate(requests)
             raise ValueError("nothing to commit")
@@ -408,7 +406,7 @@ def test_a_batch_whose_commit_may_have_succeeded_is_not_reported_as_undone(count
             raise OperationalError(1213, "injected")
         return tally.count(requests)
 
-    batcher: Batcher[str, int] = Batcher(decide)
+    batcher = Batcher(decide)
     with losing_reply_to_commit(tmp_path) as is_lost:
         with led_by(batcher, gate):
             members = submit_in_order(batcher, ["one", "two"])
@@ -422,7 +420,7 @@ def test_a_batch_whose_commit_may_have_succeeded_is_not_reported_as_undone(count
 
 @pytest.mark.parametrize("outcomes", [[], [1, 2, 3]])
 def test_a_decision_with_too_few_outcomes_is_an_error_and_writes_nothing(counting, outcomes):
-    def decide(requests: Sequence[str]) -> list[int]:
+    def decide(requests):
         tally.count(requests)
         return outcomes
 
@@ -433,9 +431,9 @@ def test_a_decision_with_too_few_outcomes_is_an_error_and_writes_nothing(countin
 
 def test_a_batcher_with_an_interval_keeps_it_between_batches(transactional_db):
     """A request that enters an idle batcher doesn't wait."""
-    began: list[float] = []
+    began = []
 
-    def decide(requests: Sequence[int]) -> Sequence[int]:
+    def decide(requests):
         # Not the time of this call: a busy machine delays one more than the next.
         began.append(batcher._began_at)
         return requests
@@ -449,7 +447,7 @@ def test_a_batcher_with_an_interval_keeps_it_between_batches(transactional_db):
     assert all(later - earlier >= 0.3 for earlier, later in itertools.pairwise(began))
     assert len(began) <= 6, "nearly all share a batch with others"
 
-    def seconds_when_idle() -> float:
+    def seconds_when_idle():
         wait_until(lambda: time.monotonic() - began[-1] > 0.3)
         started_at = time.monotonic()
         batcher.submit(1)
@@ -461,8 +459,8 @@ def test_a_batcher_with_an_interval_keeps_it_between_batches(transactional_db):
 
 def test_a_leader_that_lingers_gets_the_rest_of_a_burst(transactional_db):
     gate = opened(list)
-    batcher: Batcher[int, int] = Batcher(gate, linger_seconds=0.3, run=run_without_transaction)
-    results: SimpleQueue[Any] = SimpleQueue()
+    batcher = Batcher(gate, linger_seconds=0.3, run=run_without_transaction)
+    results = SimpleQueue()
     for number in range(3):
         batcher.enter(number, results.put)
         time.sleep(0.02)
@@ -471,14 +469,14 @@ def test_a_leader_that_lingers_gets_the_rest_of_a_burst(transactional_db):
 
 
 def test_a_batch_does_not_run_in_the_context_of_its_requests(transactional_db):
-    seen: list[ActorContext] = []
+    seen = []
 
-    def decide(requests: Sequence[int]) -> Sequence[int]:
+    def decide(requests):
         seen.append(journal.current_actor())
         journal.identify_actor(account_id=1, is_staff=True)
         return requests
 
-    batcher: Batcher[int, int] = Batcher(decide, run=run_without_transaction)
+    batcher = Batcher(decide, run=run_without_transaction)
     for account_id in (7, 8):
         with journal.acting(ActorContext(journal.Actor.ACCOUNT, account_id)):
             batcher.submit(1)
@@ -488,10 +486,10 @@ def test_a_batch_does_not_run_in_the_context_of_its_requests(transactional_db):
 
 def test_an_outcome_that_cannot_be_delivered_does_not_affect_the_others(transactional_db):
     gate = Gate(list)
-    batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction)
-    results: SimpleQueue[Any] = SimpleQueue()
+    batcher = Batcher(gate, run=run_without_transaction)
+    results = SimpleQueue()
 
-    def refuse(outcome: Any) -> None:
+    def refuse(outcome):
         results.put("refused")
         raise SystemExit
 
@@ -508,12 +506,12 @@ def test_each_request_has_one_result_if_outcomes_and_deadlines_race(transactiona
     monkeypatch.setattr(batching, "DEADLINE_CHECK_SECONDS", wait_seconds / 4)
     random = Random(14)
 
-    def decide(requests: Sequence[int]) -> Sequence[int]:
+    def decide(requests):
         time.sleep(random.uniform(0.5, 1.5) * wait_seconds)
         return requests
 
-    batcher: Batcher[int, int] = Batcher(decide, wait_seconds=wait_seconds, run=run_without_transaction)
-    results: SimpleQueue[tuple[int, Any]] = SimpleQueue()
+    batcher = Batcher(decide, wait_seconds=wait_seconds, run=run_without_transaction)
+    results = SimpleQueue()
     numbers = range(300)
     for number in numbers:
         batcher.enter(number, lambda outcome, number=number: results.put((number, outcome)))
@@ -528,8 +526,8 @@ def test_each_request_has_one_result_if_outcomes_and_deadlines_race(transactiona
 
 
 def test_a_batch_that_waits_for_a_row_delays_no_other_batcher(counting):
-    stuck: Batcher[int, int] = Batcher(lock_rows)
-    others: list[Batcher[int, int]] = [Batcher(list) for _ in range(19)]
+    stuck = Batcher(lock_rows)
+    others = [Batcher(list) for _ in range(19)]
     with holding(*HOT):
         waiting = Submission(stuck, tally.HOT)
         wait_until(lambda: waiting_at(f"{tally.LOCK.partition('%')[0]}%") == 1)
@@ -550,8 +548,8 @@ def test_a_batch_that_waits_for_a_row_delays_no_other_batcher(counting):
 def test_more_hot_batchers_than_leaders_take_turns(transactional_db, monkeypatch):
     monkeypatch.setattr(batching, "LEADER_POOL", ThreadPool("one", threads=1, max_waiting=100))
     gate = Gate(list)
-    hot: list[Batcher[int, int]] = [Batcher(gate, max_batch=1, run=run_without_transaction) for _ in range(3)]
-    results: SimpleQueue[Any] = SimpleQueue()
+    hot = [Batcher(gate, max_batch=1, run=run_without_transaction) for _ in range(3)]
+    results = SimpleQueue()
     for number, batcher in enumerate(hot):
         for _ in range(5):
             batcher.enter(number, results.put)
@@ -560,7 +558,7 @@ def test_more_hot_batchers_than_leaders_take_turns(transactional_db, monkeypatch
 
 
 def test_idle_batchers_hold_no_leader_and_need_no_deadline_checks(transactional_db):
-    batchers: list[Batcher[int, int]] = [Batcher(list, run=run_without_transaction) for _ in range(10)]
+    batchers = [Batcher(list, run=run_without_transaction) for _ in range(10)]
     race([lambda batcher=batcher: batcher.submit(1) for batcher in batchers])
     wait_until(lambda: LEADER_POOL.busy() == 0)
     assert not any(batcher.is_busy() for batcher in batchers)
@@ -569,7 +567,7 @@ def test_idle_batchers_hold_no_leader_and_need_no_deadline_checks(transactional_
 
 def test_a_request_without_a_leader_is_refused_and_not_queued(transactional_db, monkeypatch):
     gate = opened(list)
-    batcher: Batcher[int, int] = Batcher(gate, run=run_without_transaction)
+    batcher = Batcher(gate, run=run_without_transaction)
     with monkeypatch.context() as narrow:
         narrow.setattr(batching, "LEADER_POOL", ThreadPool("none", threads=0, max_waiting=0))
         with pytest.raises(Overloaded):

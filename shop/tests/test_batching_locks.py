@@ -44,7 +44,7 @@ def submitted(batcher: Batcher[int, int], gate: Gate, wanted: Sequence[int]) -> 
 
 def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(counting):
     gate = Gate(list, then=lock_rows)
-    batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
+    batcher = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         began_at = time.monotonic()
         outcomes = submitted(batcher, gate, [tally.HOT, *[tally.OTHER] * 6, tally.HOT])
@@ -59,7 +59,7 @@ def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(c
 
 def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(counting):
     gate = Gate(list, then=lock_rows)
-    batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
+    batcher = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         submitted(batcher, gate, [tally.HOT, tally.OTHER])
         began_at = time.monotonic()
@@ -74,7 +74,7 @@ def test_repeats_while_the_row_stays_locked_do_not_block_the_batcher_again(count
 
 def test_a_batcher_without_rows_of_fails_the_batch_after_one_lock_wait(counting):
     gate = Gate(list, then=lock_rows)
-    batcher: Batcher[int, int] = Batcher(gate, wait_seconds=60)
+    batcher = Batcher(gate, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         outcomes = submitted(batcher, gate, [tally.HOT] * 4)
     assert all(isinstance(outcome, transactions.LockWaitTimeout) for outcome in outcomes)
@@ -83,7 +83,7 @@ def test_a_batcher_without_rows_of_fails_the_batch_after_one_lock_wait(counting)
 
 
 def test_an_outage_is_not_retried_for_each_request(counting):
-    def decide(wanted: Sequence[int]) -> Sequence[Any]:
+    def decide(wanted):
         raise Unavailable("Redis is away.")
 
     gate = Gate(list, then=decide)
@@ -95,13 +95,13 @@ def test_an_outage_is_not_retried_for_each_request(counting):
 
 
 def test_a_faulty_request_beside_a_locked_row_costs_at_most_one_more_lock_wait(counting):
-    def decide(wanted: Sequence[int]) -> Sequence[int]:
+    def decide(wanted):
         if 3 in wanted:
             raise ValueError(3)
         return lock_rows(wanted)
 
     gate = Gate(list, then=decide)
-    batcher: Batcher[int, int] = Batcher(gate, rows_of=row_of, wait_seconds=60)
+    batcher = Batcher(gate, rows_of=row_of, wait_seconds=60)
     with holding(tally.LOCK, tally.HOT):
         began_at = time.monotonic()
         outcomes = submitted(batcher, gate, [tally.OTHER, 3, *[tally.HOT] * 5, tally.OTHER])
@@ -116,7 +116,7 @@ def test_a_row_that_others_lock_repeatedly_is_not_stuck(counting):
     """Rows of a hot product are locked nearly always, by other processes' batches of 20 ms each."""
     over = threading.Event()
 
-    def take_again_and_again() -> None:
+    def take_again_and_again():
         while not over.is_set():
             with holding(tally.LOCK, tally.HOT):
                 over.wait(0.02)
@@ -128,7 +128,7 @@ def test_a_row_that_others_lock_repeatedly_is_not_stuck(counting):
         wanted = {stuck_rows.Row(Row, tally.HOT)}
         wait_until(lambda: bool(bulk_sql.locked_values(Row, [tally.HOT])))
         assert [stuck_rows.find(wanted) for _ in range(10)] == [set()] * 10
-        batcher: Batcher[int, int] = Batcher(lock_rows, rows_of=row_of)
+        batcher = Batcher(lock_rows, rows_of=row_of)
         assert [batcher.submit(tally.HOT) for _ in range(10)] == [tally.HOT] * 10
     finally:
         over.set()

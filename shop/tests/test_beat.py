@@ -6,13 +6,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import redis as redis_client
@@ -37,6 +36,7 @@ from shop.operations.beat import BeatLease
 from shop.operations.celery_processes import Request, enter_task, leave_task
 from shop.tasks import sweep
 from shop.tests.factories import AccountFactory
+from shop.tests.instants import ago
 from shop.tests.outages import database_away, nowhere
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import environment
@@ -60,7 +60,7 @@ def beat(folder: Path, broker_url: str, **settings: str) -> Iterator["subprocess
 def leave_something_to_sweep() -> None:
     """Create a key past the retention, which the housekeeping deletes."""
     old = {"key_hash": "0" * 64, "created_at": timezone.now() - timedelta(days=2)}
-    IdempotencyKey.objects.create(account=AccountFactory.create(), status=201, **old)
+    IdempotencyKey.objects.create(account=AccountFactory(), status=201, **old)
 
 
 def is_swept() -> bool:
@@ -105,7 +105,7 @@ def test_without_a_broker_a_long_reconciliation_does_not_delay_the_sweep(tmp_pat
 
 @pytest.mark.boots("a beat")
 def test_without_a_broker_beat_audits_the_laws_itself(tmp_path):
-    drop = CampaignFactory.create(issued=1)
+    drop = CampaignFactory(issued=1)
     with beat(tmp_path, nowhere("redis"), AUDIT_SECONDS="1"):
         wait_until(lambda: LawStatus.objects.filter(law="L1", holds=False).exists(), seconds=30)
         assert LawStatus.objects.get(law="L1").offenders == [str(drop.pk)]
@@ -244,7 +244,7 @@ def test_a_beat_whose_hosts_clock_was_set_back_was_silent_until_it_was_where_it_
 
 def test_a_beat_was_silent_after_the_databases_clock_had_gone_back(tmp_path):
     lease = SimpleNamespace(is_ours=True, note_tick=lambda: None, stop=lambda: None)
-    ran: list[str] = []
+    ran = []
     with shifted(minutes=15):
         scheduler = beats.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
         scheduler._lease = lease  # type: ignore[assignment]  # another beat is not what is tested
@@ -265,13 +265,13 @@ def test_a_worker_whose_hosts_clock_is_ahead_dropped_every_message_of_beat():
         assert received(clock.now() - LIFETIME).maybe_expire()
     # Nor does one whose host's clock is behind run a message that has expired.
     with shifted(minutes=15):
-        assert received(clock.now() - timedelta(minutes=5)).maybe_expire()
+        assert received(ago(minutes=5)).maybe_expire()
 
 
 def test_a_message_that_came_twice_at_once_left_its_ids_in_a_thread():
     both_run = threading.Barrier(2)
 
-    def run() -> Mapping[str, Any]:
+    def run():
         enter_task(task_id="one", task=sweep)
         both_run.wait(10)
         leave_task(task_id="one")
@@ -288,10 +288,10 @@ LOOKING = {"orders.advance", "orders.handle_webhooks_due"}
 def test_beat_has_rows_looked_for_while_there_are_some_or_the_database_can_not_be_read(monkeypatch):
     scheduler = object.__new__(beats.Scheduler)
     scheduler.app = app
-    sent: set[str] = set()
+    sent = set()
     monkeypatch.setattr(beats.dispatch, "send_to_broker", lambda task, *_, **__: sent.add(task.name) or True)
 
-    def sent_by_beat() -> set[str]:
+    def sent_by_beat():
         """Which of these tasks, each of which is due, beat sends."""
         sent.clear()
         for name in LOOKING:
@@ -327,7 +327,7 @@ def test_beat_rests_before_a_task_is_due(tmp_path):
 def test_beat_wakes_up_once_for_tasks_that_are_due_soon_after_another(tmp_path):
     scheduler = beats.Scheduler(app, schedule_filename=str(tmp_path / "schedule"))
     scheduler._lease = SimpleNamespace(is_ours=True, note_tick=lambda: None, stop=lambda: None)  # type: ignore[assignment]
-    sent: list[str] = []
+    sent = []
     scheduler.apply_entry = lambda entry, **_: sent.append(entry.task)  # type: ignore[method-assign]
     now = app.now()
     for entry in scheduler.schedule.values():

@@ -4,8 +4,8 @@ A campaign that had issued one coupon could not be saved: its form waited for a 
 text.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -26,10 +26,10 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale
-from shop import clock
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory
+from shop.tests.instants import ago, from_now
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,43 +37,45 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def with_a_coupon(**terms: Any) -> Campaign:
     products = terms.pop("products", None)
-    made = CampaignFactory.create(**terms)
+    made = CampaignFactory(**terms)
     if products:
         campaigns.change(campaign_id=made.id, products=products)
-    issuing.issue(campaign_id=made.id, user_id=AccountFactory.create().id)
+    issuing.issue(campaign_id=made.id, user_id=AccountFactory().id)
     return made
 
 
 def ordered_product() -> Product:
-    product = ProductFactory.create(on_hand=5, price=500)
+    product = ProductFactory(on_hand=5, price=500)
     buying.place_for_newcomer(product)
     return product
 
 
-ROWS: dict[str, Callable[[], Model]] = {
-    "campaign, scheduled": lambda: CampaignFactory.create(opens_at=clock.now() + timedelta(days=1)),
+ROWS = {
+    "campaign, scheduled": lambda: CampaignFactory(opens_at=from_now(days=1)),
     "campaign, open": CampaignFactory.create,
     "campaign, with a coupon": with_a_coupon,
-    "campaign, with a coupon and products": lambda: with_a_coupon(products=[ProductFactory.create().id]),
-    "campaign, with a pool": lambda: CampaignFactory.create(code_source="pool"),
-    "campaign, shared": lambda: CampaignFactory.create(code_source="shared", shared_code="A-SHARED-CODE"),
+    "campaign, with a coupon and products": lambda: with_a_coupon(products=[ProductFactory().id]),
+    "campaign, with a pool": lambda: CampaignFactory(code_source="pool"),
+    "campaign, shared": lambda: CampaignFactory(code_source="shared", shared_code="A-SHARED-CODE"),
     "campaign, sold out": lambda: with_a_coupon(quantity=1),
-    "campaign, paused": lambda: campaigns.pause(campaign_id=with_a_coupon().id, reason="a test"),
-    "campaign, closed": lambda: CampaignFactory.create(
-        opens_at=clock.now() - timedelta(days=2), closes_at=clock.now() - timedelta(days=1)
+    "campaign, paused": lambda: campaigns.set_paused(
+        campaign_id=with_a_coupon().id, is_paused=True, reason="a test"
     ),
+    "campaign, closed": lambda: CampaignFactory(opens_at=ago(days=2), closes_at=ago(days=1)),
     "product": ProductFactory.create,
     "product, ordered": ordered_product,
-    "product, paused": lambda: products.pause(product_id=ordered_product().id, reason="a test"),
-    "product, inactive": lambda: ProductFactory.create(is_active=False),
-    "sale, scheduled": lambda: create_sale(ProductFactory.create(), opens_in=3_600, closes_in=7_200),
-    "sale, scheduled, with a queue": lambda: create_sale(
-        ProductFactory.create(), opens_in=3_600, closes_in=7_200, admission="queue", rate_per_minute=60
+    "product, paused": lambda: products.set_paused(
+        product_id=ordered_product().id, is_paused=True, reason="a test"
     ),
-    "sale, open": lambda: create_sale(ProductFactory.create()),
-    "account": lambda: AccountFactory.create(),
-    "account, staff": lambda: AccountFactory.create(is_staff=True),
-    "account, disabled": lambda: AccountFactory.create(is_active=False),
+    "product, inactive": lambda: ProductFactory(is_active=False),
+    "sale, scheduled": lambda: create_sale(ProductFactory(), opens_in=3_600, closes_in=7_200),
+    "sale, scheduled, with a queue": lambda: create_sale(
+        ProductFactory(), opens_in=3_600, closes_in=7_200, admission="queue", rate_per_minute=60
+    ),
+    "sale, open": lambda: create_sale(ProductFactory()),
+    "account": lambda: AccountFactory(),
+    "account, staff": lambda: AccountFactory(is_staff=True),
+    "account, disabled": lambda: AccountFactory(is_active=False),
     "group": lambda: Group.objects.create(name="some of the staff"),
 }
 
@@ -101,17 +103,17 @@ def test_a_page_is_saved_as_it_is_shown(name, operator):
     before = values_of(row)
     page = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
-    shown = fields_of(operator.get(page).content.decode(), reason="saved as it was shown")
+    shown = fields_of(operator.get(page).text, reason="saved as it was shown")
     answer = operator.post(page, shown, follow=True)
 
     context = answer.context or {}
     wrong = context["adminform"].errors if "adminform" in context else ""
     assert [str(one) for one in context.get("messages", ())] and not wrong, wrong
-    assert "changed successfully" in answer.content.decode()
+    assert "changed successfully" in answer.text
     assert values_of(row) == before
 
 
-KINDS: dict[str, tuple[str, Callable[[int], list[Any]]]] = {
+KINDS = {
     "campaign": ("coupons", CampaignFactory.create_batch),
     "product": ("inventory", ProductFactory.create_batch),
     "sale": ("sales", lambda count: [create_sale(name=f"Drop {number}") for number in range(count)]),
@@ -128,7 +130,7 @@ def kind(request) -> str:
 def account(kind) -> User:
     """An operator who may view and change rows of the kind."""
     rights = [f"{KINDS[kind][0]}.{right}_{kind}" for right in ("view", "change")]
-    return AccountFactory.create(is_staff=True, permissions=rights)
+    return AccountFactory(is_staff=True, permissions=rights)
 
 
 def page(kind: str, name: str, *arguments: object) -> str:
@@ -151,7 +153,7 @@ def are_paused(rows: Sequence[Any]) -> list[bool]:
 
 
 def shown(client: Client, address: str) -> str:
-    return client.get(address).content.decode()
+    return client.get(address).text
 
 
 def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind, account):
@@ -174,7 +176,7 @@ def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind, acc
     assert (pause in after, resume in after) == (False, True)
     assert WHY in LogEntry.objects.get(object_id=str(row.pk)).change_message
     of_a_slower_operator = press(client, kind, row, "pause", reason=WHY)
-    assert "Nothing to do, paused already" in of_a_slower_operator.content.decode()
+    assert "Nothing to do, paused already" in of_a_slower_operator.text
     [line] = JournalLine.objects.filter(what=f"{kind}.paused")
     assert (line.subject, line.detail) == (f"{kind} {row.pk}", WHY)
     assert (line.actor_id, line.actor_name) == (account.pk, account.username)
@@ -189,7 +191,7 @@ def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind, a
 
     asked = select(client, kind, rows[:2], "pause_selected")
 
-    body = asked.content.decode()
+    body = asked.text
     assert asked.status_code == 200
     assert f"Pause 2 {kind}s" in body and "Nothing more is issued or sold" in body
     assert "Pause now" in body
@@ -198,7 +200,7 @@ def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind, a
     assert are_paused(rows) == [False] * 3
     form = {"form_id": str(uuid7())}
     again = select(client, kind, rows[:2], "pause_selected", reason=" ", **form)
-    assert "This field is required" in again.content.decode()
+    assert "This field is required" in again.text
     assert are_paused(rows) == [False] * 3
 
     done = select(client, kind, rows[:2], "pause_selected", reason=WHY, **form)

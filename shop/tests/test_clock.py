@@ -51,7 +51,7 @@ CLOSE = timedelta(milliseconds=500)
 
 
 @pytest.fixture
-def unstarted(monkeypatch) -> Iterator[None]:
+def unstarted(monkeypatch):
     """A process that has not read the clock yet; threads that it starts end with the test."""
     process_state.follow_host()
     monkeypatch.setattr(clock, "_has_begun", False)
@@ -93,7 +93,7 @@ def test_a_measurement_uses_and_closes_its_own_connection(unstarted):
     threads = set()
     real = clock._sample
 
-    def sample(cursor: Any) -> Measurement:
+    def sample(cursor):
         threads.add(threading.current_thread().name)
         assert not cursor.db.in_atomic_block
         assert cursor.db is not connection
@@ -246,7 +246,7 @@ def test_repair_commands_run_on_such_a_host_and_doctor_reports_it(tmp_path):
 
 
 @pytest.fixture
-def host_ahead(unstarted, monkeypatch) -> None:
+def host_ahead(unstarted, monkeypatch):
     """A process that uses the database's clock, on a host whose wall clock is 15 minutes ahead."""
     set_host_ahead(monkeypatch, QUARTER)
     assert clock.is_measured()
@@ -257,7 +257,7 @@ def in_minutes(minutes: int) -> datetime:
 
 
 def test_a_host_15_minutes_ahead_opens_no_campaign_early(host_ahead):
-    campaign, account = CampaignFactory.create(opens_at=in_minutes(10)), AccountFactory.create()
+    campaign, account = CampaignFactory(opens_at=in_minutes(10)), AccountFactory()
     with pytest.raises(FirstcomeError) as refused:
         issuing.issue(campaign_id=campaign.pk, user_id=account.pk)
 
@@ -274,10 +274,10 @@ def test_a_host_15_minutes_ahead_expires_no_order_and_coupon_deletes_no_key_and_
     host_ahead, settings
 ):
     settings.IDEMPOTENCY_RETENTION_SECONDS = 600
-    order = OrderFactory.create(expires_at=in_minutes(10))
-    coupon = coupon_of(CampaignFactory.create(), expires_at=in_minutes(10))
+    order = OrderFactory(expires_at=in_minutes(10))
+    coupon = coupon_of(CampaignFactory(), expires_at=in_minutes(10))
     key = {"key_hash": "k" * 64, "fingerprint": "f" * 64, "status": 204, "created_at": in_minutes(0)}
-    IdempotencyKey.objects.create(account=AccountFactory.create(), **key)
+    IdempotencyKey.objects.create(account=AccountFactory(), **key)
     due = {"deadline_at": in_minutes(10), "next_attempt_at": in_minutes(5), "leased_until": in_minutes(5)}
     about = {"kind": "top_up", "subject_id": uuid4(), "created_at": in_minutes(0), "lease_token": "other"}
     saga = Saga.objects.create(**about, **due)
@@ -300,7 +300,7 @@ def test_a_host_15_minutes_ahead_expires_no_order_and_coupon_deletes_no_key_and_
 
 
 def test_tokens_are_valid_between_a_host_15_minutes_ahead_and_a_correct_one(host_ahead):
-    account = AccountFactory.create()
+    account = AccountFactory()
     pair = tokens.create_token_pair(account)
     process_state.follow_host()
     with clock.shifted(by=timedelta(minutes=-15)):  # the right host
@@ -312,7 +312,7 @@ def test_tokens_are_valid_between_a_host_15_minutes_ahead_and_a_correct_one(host
 
 
 def test_rows_are_dated_by_the_databases_clock(host_ahead):
-    product, campaign = ProductFactory.create(), CampaignFactory.create()
+    product, campaign = ProductFactory(), CampaignFactory()
 
     for row in (product, campaign):
         row.refresh_from_db()

@@ -16,7 +16,6 @@ from shop.tests.clients import signed_in
 from shop.tests.factories import PASSWORD, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-in_both_lanes = pytest.mark.parametrize("is_burst", [True, False], ids=["burst lane", "django's lane"])
 
 
 def ask(method: str, path: str, body: Any = None, *, access: str = "", **headers: str) -> Answer:
@@ -34,12 +33,10 @@ def test_any_other_gets_the_answer_as_it_is(header):
     assert not compression.is_taken(header)
 
 
-@in_both_lanes
-def test_large_answers_to_get_are_compressed_and_caches_are_told(is_burst, settings):
-    settings.BURST = is_burst
+def test_large_answers_to_get_are_compressed_and_caches_are_told(in_both_lanes):
     Product.objects.bulk_create(ProductFactory.build_batch(60))
     delivering.note(*["coupon.issued"] * 30)
-    access = tokens.create_access_token(SuperuserFactory.create())
+    access = tokens.create_access_token(SuperuserFactory())
     for path, by in (
         ("/v1/products", ""),
         ("/v1/products", access),
@@ -57,9 +54,7 @@ def test_large_answers_to_get_are_compressed_and_caches_are_told(is_burst, setti
     assert (short.status, "content-encoding" in short.headers) == (200, False)
 
 
-@in_both_lanes
-def test_a_shared_list_has_a_weak_tag_in_gzip_and_is_known_by_either(is_burst, settings):
-    settings.BURST = is_burst
+def test_a_shared_list_has_a_weak_tag_in_gzip_and_is_known_by_either(in_both_lanes):
     Product.objects.bulk_create(ProductFactory.build_batch(60))
     whole, smaller = ask("GET", "/v1/products", **{"Accept-Encoding": "br"}), ask("GET", "/v1/products")
 
@@ -71,7 +66,7 @@ def test_a_shared_list_has_a_weak_tag_in_gzip_and_is_known_by_either(is_burst, s
 
 def test_no_answer_with_a_secret_and_no_page_of_operators_is_compressed(monkeypatch):
     monkeypatch.setattr(compression, "SMALLEST_BYTES", 1)
-    staff = SuperuserFactory.create()
+    staff = SuperuserFactory()
     access = tokens.create_access_token(staff)
     for answer in (
         ask("POST", "/v1/auth/token", {"username": staff.username, "password": PASSWORD}),

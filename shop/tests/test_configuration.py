@@ -4,7 +4,6 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -19,7 +18,7 @@ from shop import configuration
 from shop.observability import logs
 from shop.tests.case_tables import in_one_test
 
-READERS: list[tuple[str, str, Callable[[str], object]]] = [
+READERS = [
     ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),
     *(
         ("PAYMENT_GATEWAYS", pairs, lambda name: configuration.payment_gateways(name, gateways.GATEWAYS))
@@ -87,7 +86,7 @@ WITH_PASSWORDS = [
 
 
 @pytest.fixture
-def _unconfigured_log(monkeypatch) -> None:
+def _unconfigured_log(monkeypatch):
     """Settings that are read again leave the log of this process as it is."""
     monkeypatch.setattr(logs, "configure", lambda **_: None)
 
@@ -112,7 +111,7 @@ def test_signing_keys_have_ids_and_secret_key_stands_for_itself():
     assert keys == (("2026-11", "k:" * 16), ("", "secret"))
 
 
-NO_SIGNING_KEYS: list[list[str]] = [
+NO_SIGNING_KEYS = [
     [],
     ["2026-11"],
     [":" + "k" * 32],
@@ -257,7 +256,7 @@ def test_a_currency_that_stripe_counts_otherwise_is_refused():
     """Of three digits Stripe wants the last one to be 0; the others would be charged a hundred times or a
     hundredth.
     """
-    others: dict[str, object] = GOOD | {"PAYMENT_GIVE_UP_SECONDS": 900}
+    others = GOOD | {"PAYMENT_GIVE_UP_SECONDS": 900}
     for currency in ("KRW", "JPY", "USD", "EUR", "HUF", "TWD"):
         gateways.check_stripe(others | {"CURRENCY": currency})
     for currency in ("BHD", "JOD", "KWD", "OMR", "TND", "ISK", "UGX", "MGA"):

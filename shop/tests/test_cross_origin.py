@@ -13,7 +13,7 @@ from shop.tests.outages import database_away
 pytestmark = pytest.mark.django_db(transaction=True)
 OURS, THEIRS = "https://shop.example", "https://shop.example.evil"
 NO_HOST = {"Host": "elsewhere.example"}
-CALLS: list[tuple[int, str, str, dict[str, str]]] = [
+CALLS = [
     (401, "POST", "/v1/orders", {}),
     (400, "POST", "/v1/auth/token", {}),
     (200, "GET", "/v1/products", {}),
@@ -42,11 +42,10 @@ OF_PREFLIGHT = {
     "access-control-allow-headers": ALLOWED,
     "access-control-max-age": "600",
 }
-in_both_lanes = pytest.mark.parametrize("is_burst", [True, False], ids=["burst lane", "django's lane"])
 
 
 @pytest.fixture(autouse=True)
-def _served(settings, monkeypatch) -> None:
+def _served(settings, monkeypatch):
     settings.CORS_ALLOWED_ORIGINS = [OURS, "http://127.0.0.1:3000"]
     monkeypatch.setattr(asgi_client, "application", serving.Served(asgi_client.application))
 
@@ -60,9 +59,7 @@ def shared(answer: Answer) -> dict[str, str]:
     return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
 
 
-@in_both_lanes
-def test_every_answer_to_an_allowed_origin_says_so_and_no_other_does(is_burst, settings):
-    settings.BURST = is_burst
+def test_every_answer_to_an_allowed_origin_says_so_and_no_other_does(in_both_lanes):
     expected = {"access-control-allow-origin": OURS, "access-control-expose-headers": EXPOSED}
     for status, method, path, headers in CALLS:
         for origin in (OURS, THEIRS, ""):
@@ -74,9 +71,8 @@ def test_every_answer_to_an_allowed_origin_says_so_and_no_other_does(is_burst, s
             assert "set-cookie" not in answer.headers
 
 
-@in_both_lanes
-def test_preflights_are_answered_before_sign_in_and_uncounted(is_burst, settings):
-    settings.BURST, settings.RATE_ANONYMOUS = is_burst, configuration.Rate(1, 60)
+def test_preflights_are_answered_before_sign_in_and_uncounted(in_both_lanes, settings):
+    settings.RATE_ANONYMOUS = configuration.Rate(1, 60)
     rate_limits.ANONYMOUS._calls.clear()
     for path in ("/v1/orders", "/v1/campaigns/7/pause", "/v1/nothing", "/schema/"):
         for origin in (OURS, THEIRS, OURS):

@@ -1,7 +1,6 @@
 """A hanging database is detected within seconds, a slow one is not, and recovery needs no operator."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from django.db import OperationalError, close_old_connections, connection
@@ -14,7 +13,7 @@ from shop.errors import Unavailable
 from shop.tests import tally
 from shop.tests.asgi_client import send_request_blocking
 from shop.tests.clients import problem_of
-from shop.tests.hung_server import Relay, relayed
+from shop.tests.hung_server import relayed
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import ask, kill
 from shop.tests.waiting import in_background, waiting_at
@@ -24,7 +23,7 @@ OTHERS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AN
 
 
 @pytest.fixture
-def relay(tmp_path) -> Iterator[Relay]:
+def relay(tmp_path):
     with relayed(tmp_path) as relay:
         yield relay
 
@@ -66,7 +65,7 @@ def test_a_call_gets_503_within_six_seconds(relay):
 def test_a_call_after_a_rest_in_which_its_threads_connection_was_lost_is_answered_by_another(monkeypatch):
     """In Django's lane, where the start of a request is no use of the connection."""
     monkeypatch.setattr(base, "IDLE_SECONDS_BEFORE_PING", 0.2)
-    path = f"/api/v1/products/{ProductFactory.create().pk}"
+    path = f"/api/v1/products/{ProductFactory().pk}"
     assert send_request_blocking("GET", path).status == 200
     for [number] in ask(connection, OTHERS):
         kill(number)
@@ -105,9 +104,9 @@ def test_one_unanswered_ping_closes_no_connection(relay):
 
 
 def test_a_commit_may_finish_while_all_other_connections_are_closed(counting, relay):
-    attempts: list[int] = []
+    attempts = []
 
-    def count_and_freeze() -> list[int | Exception]:
+    def count_and_freeze():
         attempts.append(1)
         outcomes = tally.count(["one"])
         relay.freeze()
@@ -129,7 +128,7 @@ def test_a_commit_may_finish_while_all_other_connections_are_closed(counting, re
 def test_a_commit_is_ended_too_if_the_server_stays_unavailable(counting, relay, monkeypatch):
     monkeypatch.setattr(watch, "COMMIT_WAIT_SECONDS", 3.0)
 
-    def count_and_freeze() -> list[int | Exception]:
+    def count_and_freeze():
         outcomes = tally.count(["one"])
         relay.freeze()
         return outcomes

@@ -22,7 +22,7 @@ from shop.tests.second_connection import connection_id, is_connected
 
 
 @pytest.fixture(autouse=True)
-def _no_outage_yet(monkeypatch) -> None:
+def _no_outage_yet(monkeypatch):
     monkeypatch.setattr(dispatch, "_breaker", CircuitBreaker("broker"))
 
 
@@ -73,7 +73,7 @@ def test_without_the_broker_tasks_run_in_this_process_soon_and_a_failed_one_affe
     assert timed(lambda: [dispatch.enqueue(task, name) for name in names]) < 0.5
     assert timed(lambda: wait_until(lambda: sorted(ran) == sorted(["one", *names]))) < 1.5
 
-    def fail() -> None:
+    def fail():
         raise ZeroDivisionError
 
     broken = task_on(own_redis.url, fail)
@@ -103,10 +103,10 @@ def test_a_hanging_broker_does_not_delay_the_caller_and_at_most_one_send_waits_f
         wait_until(lambda: len(ran) == 20, seconds=20)
         assert not dispatch.send_to_broker(task, ("probe",))
         ended_at = time.monotonic() + 6
-        waits: list[float] = []
+        waits = []
         pause = threading.Event()
 
-        def send_repeatedly() -> None:
+        def send_repeatedly():
             while time.monotonic() < ended_at:
                 waits.append(timed(lambda: dispatch.send_to_broker(task, ("again",))))
                 pause.wait(0.01)
@@ -117,9 +117,9 @@ def test_a_hanging_broker_does_not_delay_the_caller_and_at_most_one_send_waits_f
 
 def test_a_task_in_this_process_leaves_no_connection_open(counting, own_redis, task_on):
     own_redis.stop()
-    used: list[int] = []
+    used = []
 
-    def note_connection() -> None:
+    def note_connection():
         used.append(connection_id())
 
     task = task_on(own_redis.url, note_connection)
@@ -138,7 +138,7 @@ def test_tasks_beyond_the_limit_are_left_to_the_sweeper(own_redis, task_on, ran,
     own_redis.stop()
     may_end = threading.Event()
 
-    def block(name: str) -> None:
+    def block(name):
         assert may_end.wait(30)
         ran.append(name)
 
@@ -153,7 +153,7 @@ def test_tasks_beyond_the_limit_are_left_to_the_sweeper(own_redis, task_on, ran,
 
 
 def test_concurrent_calls_share_a_message(task_on, own_redis):
-    def fail() -> None:
+    def fail():
         raise AssertionError("the broker is available")
 
     task = task_on(own_redis.url, fail)
@@ -167,9 +167,9 @@ def test_concurrent_calls_share_a_message(task_on, own_redis):
 
 
 def test_concurrent_calls_run_in_this_process_without_the_broker(task_on):
-    calls: list[float] = []
+    calls = []
 
-    def note() -> None:
+    def note():
         calls.append(time.monotonic())
 
     task = task_on(nowhere("redis"), note)

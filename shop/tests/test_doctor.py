@@ -1,14 +1,12 @@
 """The doctor reports dangers with advice, on real servers if these can be put into such a state."""
 
 import re
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.utils import timezone
 
 from accounts import doctor as accounts_doctor
 from events import doctor as events_doctor
@@ -21,7 +19,8 @@ from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
 from shop.tests.commands import run, run_json
-from shop.tests.outages import OwnRedis, database_away
+from shop.tests.instants import ago
+from shop.tests.outages import database_away
 from shop.tests.second_connection import ask
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +39,7 @@ SOUND = {
 
 
 @pytest.fixture
-def broker(own_redis, settings) -> Iterator[OwnRedis]:
+def broker(own_redis, settings):
     known = app.conf.broker_write_url
     settings.CELERY_BROKER_URL = app.conf.broker_write_url = own_redis.url
     yield own_redis
@@ -238,7 +237,7 @@ def test_insecure_settings_are_reported(settings, changed, check, level):
 def test_undelivered_events_are_reported():
     names = ("dead events", "refused events", "queued events", "event feed", "positions of events")
     assert levels(events_doctor.examine()) == dict.fromkeys(names, "ok")
-    long_ago = timezone.now() - timedelta(hours=1)
+    long_ago = ago(hours=1)
     dead()
     dead(status="pending", next_attempt_at=long_ago, refused_at=long_ago, created_at=long_ago)
 
@@ -291,7 +290,7 @@ def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_m
     # What MariaDB 10.11 gives to a new database.
     ask(connection, alter % "utf8mb4_general_ci")
     try:
-        whale = ProductFactory.create(name="다른 🐳 컵")
+        whale = ProductFactory(name="다른 🐳 컵")
         assert list(products.find(search="🎁", include_inactive=True)) == [whale]
 
         finding = checks.collation(variables)

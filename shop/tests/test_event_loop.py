@@ -37,11 +37,9 @@ def small_pool(monkeypatch) -> ThreadPool:
 
 def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread_and_more_are_refused_at_once():
     gate = Gate(list)
-    batcher: Batcher[int, int] = Batcher(
-        gate, run=run_without_transaction, max_batch=2_000, max_waiting=1_000
-    )
+    batcher = Batcher(gate, run=run_without_transaction, max_batch=2_000, max_waiting=1_000)
 
-    async def call_all() -> list[Any]:
+    async def call_all():
         before = threading.active_count()
         submitted = [event_loop.submit_to_batcher(batcher, number) for number in range(1_006)]
         first = asyncio.create_task(submitted[0])
@@ -61,12 +59,12 @@ def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread_and_more_are_r
 
 @RUNNERS
 def test_a_thread_runs_in_a_copy_of_the_callers_context(run):
-    def read_colour() -> tuple[str, bool]:
+    def read_colour():
         seen = colour.get()
         colour.set("the thread's")
         return seen, threading.current_thread() is threading.main_thread()
 
-    async def call() -> tuple[tuple[str, bool], str]:
+    async def call():
         colour.set("the caller's")
         return await event_loop.run_in_thread(read_colour), colour.get()
 
@@ -82,10 +80,10 @@ def test_a_thread_runs_in_a_copy_of_the_callers_context(run):
     "error", [ValueError("wrong"), Overloaded("too much"), StopIteration(3), SystemExit(1)]
 )
 def test_an_error_of_a_thread_is_raised_in_the_awaiting_coroutine(error):
-    def fail() -> None:
+    def fail():
         raise error
 
-    async def call() -> BaseException:
+    async def call():
         with pytest.raises(Exception) as raised:
             await event_loop.run_in_thread(fail)
         assert await event_loop.run_in_thread(lambda: "the next one runs") == "the next one runs"
@@ -98,14 +96,14 @@ def test_an_error_of_a_thread_is_raised_in_the_awaiting_coroutine(error):
 
 
 def test_a_cancelled_caller_affects_no_other(small_pool):
-    done: list[int] = []
+    done = []
 
-    def work(number: int) -> int:
+    def work(number):
         time.sleep(0.05)
         done.append(number)
         return number
 
-    async def call_all() -> list[Any]:
+    async def call_all():
         tasks = [asyncio.create_task(event_loop.run_in_thread(work, number)) for number in range(8)]
         await asyncio.sleep(0.02)
         for task in tasks[::2]:
@@ -120,7 +118,7 @@ def test_a_cancelled_caller_affects_no_other(small_pool):
 
 @RUNNERS
 def test_a_signal_ends_exactly_one_wait(run):
-    async def call() -> list[bool]:
+    async def call():
         signal = Signal()
         signal.set()
         waits = [await signal.wait(5), await signal.wait(0.05)]
@@ -133,7 +131,7 @@ def test_a_signal_ends_exactly_one_wait(run):
 def test_results_from_many_threads_at_once_all_arrive():
     """Including a result that arrives while others are being delivered."""
 
-    async def call_all() -> int:
+    async def call_all():
         total = 0
         for _ in range(25):
             total += sum(await asyncio.gather(*[event_loop.run_in_thread(lambda: 1) for _ in range(200)]))
@@ -143,7 +141,7 @@ def test_results_from_many_threads_at_once_all_arrive():
 
 
 def test_redis_on_a_loop_is_refused_and_so_is_without_one_a_coroutine_that_needs_it():
-    async def call() -> None:
+    async def call():
         redis_client.attempt(lambda client: client.ping(), otherwise=False)
 
     with pytest.raises(RuntimeError, match=r"shop\.concurrency\.event_loop"):
@@ -157,7 +155,7 @@ def test_a_call_that_waits_too_long_for_a_thread_is_not_started(small_pool, monk
     monkeypatch.setattr(event_loop, "WAIT_SECONDS", 0.2)
     may_end, begun = threading.Event(), threading.Event()
 
-    async def call_all() -> None:
+    async def call_all():
         slow = [asyncio.create_task(event_loop.run_in_thread(may_end.wait, 10)) for _ in range(4)]
         await asyncio.sleep(0.05)
         late = asyncio.create_task(event_loop.run_in_thread(begun.set))
@@ -224,7 +222,7 @@ def check_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _patient(monkeypatch) -> None:
+def _patient(monkeypatch):
     """Waiters don't poll here, so that only a notification can wake them."""
     check_every(float(NEVER), monkeypatch)
 
@@ -262,7 +260,7 @@ def notify_elsewhere(name: str) -> None:
 def test_a_waiter_in_another_process_is_woken_within_milliseconds_by_its_name_alone(
     counting, own_redis, place
 ):
-    def seconds_to_wake() -> float:
+    def seconds_to_wake():
         settle(0)
         with another_process(WAITER, NEVER, place, REDIS_URL=own_redis.url) as process:
             settle()
@@ -306,7 +304,7 @@ def test_waiters_of_this_process_are_woken_and_a_thousand_of_a_loop_hold_no_thre
         own_redis.stop()
     settled = threading.Event()
 
-    def notify_five() -> None:
+    def notify_five():
         wait_until(lambda: len(completion_notifications._waiting.get("order-1", ())) == 5)
         settled.set()
         completion_notifications.notify_completed("order-1")
@@ -320,14 +318,14 @@ def test_waiters_of_this_process_are_woken_and_a_thousand_of_a_loop_hold_no_thre
     wait_until(lambda: completion_notifications._is_listening or not is_redis_up)
     before = threading.active_count()
 
-    def notify() -> int:
+    def notify():
         wait_until(lambda: completion_notifications._count == 1_000)
         threads = threading.active_count()
         settled.set()
         completion_notifications.notify_completed(*(f"order-{number}" for number in range(10)))
         return threads
 
-    async def all_wait() -> tuple[int, list[bool]]:
+    async def all_wait():
         waits = [waiting(f"order-{number % 10}", settled.is_set) for number in range(1_000)]
         threads, *woken = await asyncio.gather(asyncio.to_thread(notify), *waits)
         return threads, woken
@@ -342,9 +340,9 @@ def test_waiters_of_this_process_are_woken_and_a_thousand_of_a_loop_hold_no_thre
 
 @PLACES
 def test_a_completion_between_the_check_and_the_sleep_or_by_work_of_the_wait_is_not_missed(place):
-    checks: list[bool] = []
+    checks = []
 
-    def check() -> bool:
+    def check():
         checks.append(bool(checks))
         notify_elsewhere("order-1")
         return checks[-1]
@@ -373,9 +371,9 @@ def test_a_wait_that_times_out_returns_in_time_and_a_lost_notification_costs_at_
 def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(settings):
     settings.WAITING_REQUESTS = 50
     settled = threading.Event()
-    begun: list[str] = []
+    begun = []
 
-    async def one_too_many() -> tuple[bool, bool, bool, float]:
+    async def one_too_many():
         await until_waiting(50)
         started_at = time.monotonic()
         unsettled = await waiting("order-1", lambda: False)
@@ -386,7 +384,7 @@ def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(setting
         notify_elsewhere("order-1")
         return unsettled, is_settled, is_begun, seconds
 
-    async def all_at_once() -> None:
+    async def all_at_once():
         waits = [waiting("order-1", settled.is_set) for _ in range(50)]
         *waited, (unsettled, is_settled, is_begun, seconds) = await asyncio.gather(*waits, one_too_many())
         assert waited == [True] * 50
@@ -407,10 +405,10 @@ def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(setting
 
 @PLACES
 def test_a_waiter_whose_check_fails_or_that_is_cancelled_releases_its_place(place):
-    def fail() -> bool:
+    def fail():
         raise ValueError("the check failed")
 
-    async def cancel() -> None:
+    async def cancel():
         task = asyncio.create_task(waiting("order-1", lambda: False))
         await until_waiting(1)
         task.cancel()
@@ -427,9 +425,9 @@ def test_a_waiter_whose_check_fails_or_that_is_cancelled_releases_its_place(plac
 @PLACES
 def test_a_check_that_is_refused_as_overloaded_is_retried(monkeypatch, place):
     check_every(0.05, monkeypatch)
-    checks: list[str] = []
+    checks = []
 
-    def check() -> bool:
+    def check():
         checks.append("check")
         if len(checks) < 3:
             raise Overloaded("Too many requests are waiting; nothing was done.")
@@ -443,12 +441,12 @@ def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(monkeypatch):
     # The next test finds it running.
     monkeypatch.setattr(completion_notifications, "_is_stopping", False)
 
-    async def all_wait() -> list[bool]:
+    async def all_wait():
         waits = [asyncio.create_task(waiting(f"order-{number}", lambda: False)) for number in range(100)]
         await until_waiting(100)
         completion_notifications.stop()
         ended = await asyncio.gather(*waits)
-        begun: list[str] = []
+        begun = []
         later = await waiting("order-1", lambda: False, begin=lambda: begun.append("begun"))
         assert begun == ["begun"]
         return [*ended, later]

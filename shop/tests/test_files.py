@@ -1,7 +1,7 @@
 """Files that are sent: exports and reports, whole and with a place for each, and those under `/static`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ Message = dict[str, Any]
 
 
 @pytest.fixture
-def cookie(transactional_db, monkeypatch) -> Iterator[str]:
+def cookie(transactional_db, monkeypatch):
     """Of an operator's session, after which all places for large responses are free again.
 
     Its exports have many small windows.
@@ -38,7 +38,7 @@ def cookie(transactional_db, monkeypatch) -> Iterator[str]:
     monkeypatch.setattr(list_exports, "ROWS_AT_ONCE", 10)
     monkeypatch.setattr(pages, "CHUNK_BYTES", 500)
     User.objects.bulk_create(User(username=f"u{number:03}") for number in range(95))
-    client = signed_in(SuperuserFactory.create())
+    client = signed_in(SuperuserFactory())
     yield f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
     wait_until(lambda: all(file.closed for file in large_responses._open), seconds=5)
 
@@ -71,7 +71,7 @@ def body_of(messages: Sequence[Message]) -> bytes:
 def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked):
     busy = []
 
-    async def wait_for_idle_threads(message: Message) -> None:
+    async def wait_for_idle_threads(message):
         if message.get("more_body"):
             for _ in range(500):
                 if not event_loop.CALL_POOL.busy():
@@ -89,9 +89,9 @@ def test_no_thread_is_held_while_a_part_is_sent(cookie, blocked):
 
 def test_a_client_that_does_not_take_a_part_in_time_is_cut_off_and_frees_its_place(cookie, monkeypatch):
     monkeypatch.setattr(pages, "SECONDS_FOR_A_PART", 0.2)
-    messages: list[Message] = []
+    messages = []
 
-    async def take_two_parts(message: Message) -> None:
+    async def take_two_parts(message):
         messages.append(message)
         if len(messages) == 4:
             await asyncio.get_running_loop().create_future()
@@ -105,7 +105,7 @@ def test_an_export_of_which_a_part_fails_or_that_grows_too_large_is_refused_whol
     """A file that lacks rows would look complete."""
     read, reads = list_exports.windows.fetch, []
 
-    def fail_at_third(rows: Any) -> Any:
+    def fail_at_third(rows):
         reads.append(rows)
         if len(reads) == 3:
             raise Unavailable("The database can't be reached; try again.")

@@ -41,10 +41,10 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, l
     (tmp_path / script.title).write_text(script.text)
     token = tokens.create_access_token(reader())
 
-    def seen() -> list[str]:
+    def seen():
         return [line.split()[1] for line in (tmp_path / "out").read_text().splitlines()]
 
-    def written() -> list[str]:
+    def written():
         events = FeedEvent.objects.filter(position__isnull=False).order_by("position")
         return [str(id) for id in events.values_list("event_id", flat=True)]
 

@@ -18,7 +18,7 @@ ALL_GAUGES = dict(gauges._groups)
 
 
 @pytest.fixture(autouse=True)
-def _no_other_gauges(monkeypatch) -> None:
+def _no_other_gauges(monkeypatch):
     monkeypatch.setattr(gauges, "_groups", {})
 
 
@@ -29,11 +29,11 @@ def failures(gauge: str) -> float:
 def test_after_a_database_error_other_database_gauges_are_skipped():
     reads = []
 
-    def fail() -> float:
+    def fail():
         reads.append("first")
         raise OperationalError(2002, "Can't connect")
 
-    def succeed() -> float:
+    def succeed():
         reads.append("second")
         return 1
 
@@ -82,7 +82,7 @@ def test_a_database_that_is_slow_for_long_is_given_up():
 
 
 def test_a_reading_that_fails_is_counted_and_its_substitute_exposed():
-    def fail() -> float:
+    def fail():
         raise ValueError("not a number")
 
     gauges.register("firstcome_wrong", help="Wrong.", read=fail, source=Source.REDIS, otherwise=0)
@@ -108,11 +108,11 @@ def test_a_database_that_hangs_does_not_hold_the_scrape(tmp_path):
     gauges._groups.update(ALL_GAUGES)
     client = Client(REMOTE_ADDR="127.0.0.1")
     with relayed(tmp_path) as relay:
-        assert "\nfirstcome_database_up 1.0\n" in client.get("/metrics").content.decode()
+        assert "\nfirstcome_database_up 1.0\n" in client.get("/metrics").text
         gauges._cached.clear()
         relay.freeze()
         began_at = time.monotonic()
-        text = client.get("/metrics").content.decode()
+        text = client.get("/metrics").text
         seconds = time.monotonic() - began_at
 
     assert seconds < 5

@@ -43,7 +43,7 @@ def test_no_group_holds_a_right_with_which_its_members_could_take_more():
 
 
 def test_support_disables_and_enables_customers_and_changes_nothing_else_about_an_account():
-    ada, colleague = AccountFactory.create(), AccountFactory.create(is_staff=True)
+    ada, colleague = AccountFactory(), AccountFactory(is_staff=True)
     client = signed_in(member_of("Support"))
     page = reverse("admin:auth_user_change", args=[ada.pk])
 
@@ -57,7 +57,7 @@ def test_support_disables_and_enables_customers_and_changes_nothing_else_about_a
     colleague.refresh_from_db()
     assert not ada.is_active and colleague.is_active
     assert (changed.status_code, password.status_code) == (403, 403)
-    assert ada.password not in client.get(page).content.decode()
+    assert ada.password not in client.get(page).text
 
     enabled = confirmed(client, reverse("account-enable", args=[ada.pk]), reason="It was a mistake.")
     refused = client.get(reverse("account-enable", args=[colleague.pk]))
@@ -69,7 +69,7 @@ def test_support_disables_and_enables_customers_and_changes_nothing_else_about_a
 def test_creating_the_groups_again_keeps_what_operators_changed_and_groups_of_their_own():
     Group.objects.filter(name="Support").delete()
     own = Group.objects.create(name="Support")
-    member = AccountFactory.create(is_staff=True)
+    member = AccountFactory(is_staff=True)
     member.groups.add(own)
     Group.objects.get(name="Viewer").permissions.clear()
 
@@ -137,7 +137,7 @@ NAVIGATION = "/admin/board/"
 
 
 def test_a_refused_page_names_the_missing_rights_alone_and_the_groups_that_have_them_and_staff_have_links():
-    campaign = f"/admin/campaigns/{CampaignFactory.create().pk}/"
+    campaign = f"/admin/campaigns/{CampaignFactory().pk}/"
     groups = "Members of these groups have it: Finance, Operations, Support."
     for group, path, status, shown, hidden in (
         ("Viewer", "/admin/payments/payment/", 403, {"payments.view_payment", groups, NAVIGATION}, ""),
@@ -149,7 +149,7 @@ def test_a_refused_page_names_the_missing_rights_alone_and_the_groups_that_have_
     ):
         client = Client() if group is None else signed_in(member_of(group))
         answer = client.get(path, headers={"Accept": BROWSER})
-        page = answer.content.decode()
+        page = answer.text
         assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8"), path
         assert [text for text in shown if text not in page] == [] and not (hidden and hidden in page), path
 

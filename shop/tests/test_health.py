@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _no_cached_readiness(monkeypatch) -> None:
+def _no_cached_readiness(monkeypatch):
     monkeypatch.setattr(repeated_work, "_runs", {})
     monkeypatch.setattr(health, "_are_migrated", False)
 
@@ -121,7 +121,7 @@ def test_lock_waits_and_deadlocks_are_counted(counting):
     assert isinstance(before, float)
     both_locked = threading.Barrier(2)
 
-    def lock(first: int, second: int) -> None:
+    def lock(first, second):
         with holding(tally.LOCK, first) as session:
             both_locked.wait(10)
             ask(session, tally.LOCK, second)

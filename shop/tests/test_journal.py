@@ -20,6 +20,7 @@ from shop.models import JournalLine
 from shop.tests import open_transactions
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.instants import ago
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 
@@ -33,7 +34,7 @@ counted: list[str] = []
 
 
 @pytest.fixture(autouse=True)
-def _nothing_counted() -> None:
+def _nothing_counted():
     counted.clear()
 
 
@@ -92,7 +93,7 @@ def test_lines_are_inserted_in_order_by_a_statement_per_thousand(count, statemen
 
 
 def test_what_is_done_is_noted_and_counted_once_it_is_committed():
-    def work() -> None:
+    def work():
         change("a")
         change("b")
         assert counted == []
@@ -102,7 +103,7 @@ def test_what_is_done_is_noted_and_counted_once_it_is_committed():
 
 
 def test_a_transaction_that_is_rolled_back_leaves_no_line_and_no_count():
-    def work() -> None:
+    def work():
         change("test.lost")
         raise RuntimeError
 
@@ -115,7 +116,7 @@ def test_a_transaction_that_is_rolled_back_leaves_no_line_and_no_count():
 
 
 def test_a_savepoint_that_is_rolled_back_leaves_no_line_and_no_count():
-    def work() -> None:
+    def work():
         change("test.before")
         with pytest.raises(RuntimeError), open_transaction.savepoint():
             change("test.lost")
@@ -130,7 +131,7 @@ def test_a_savepoint_that_is_rolled_back_leaves_no_line_and_no_count():
 def test_work_that_is_retried_is_noted_and_counted_once(effect):
     attempts = []
 
-    def work() -> None:
+    def work():
         attempts.append(1)
         change(f"test.attempt.{len(attempts)}")
         if len(attempts) < 3:
@@ -149,7 +150,7 @@ def test_inside_a_transaction_of_django_it_counts_with_its_commit():
 
 
 def test_a_count_that_raises_disturbs_neither_the_work_nor_other_counts():
-    def work() -> int:
+    def work():
         open_transaction.count_after_commit(fail, ["a"])
         change("b")
         return JournalLine.objects.count()
@@ -164,7 +165,7 @@ def test_a_count_that_raises_disturbs_neither_the_work_nor_other_counts():
 
 @pytest.mark.parametrize("effect", [transactions.KEYED, transactions.ONCE])
 def test_a_commit_whose_reply_is_lost_is_done_once_and_not_counted(effect, tmp_path):
-    def work() -> None:
+    def work():
         if not JournalLine.objects.exists():
             change("a")
 
@@ -178,11 +179,11 @@ def test_a_commit_that_never_arrived_counts_once(tmp_path):
     """The work is done anew."""
     attempts = []
 
-    def work() -> None:
+    def work():
         attempts.append(1)
         change("a")
 
-    def break_before_the_server() -> None:
+    def break_before_the_server():
         raise BrokenPipeError
 
     with losing_reply_to_commit(tmp_path, before_commit=break_before_the_server) as is_lost:
@@ -195,7 +196,7 @@ def test_a_commit_that_never_arrived_counts_once(tmp_path):
 def test_a_line_that_can_not_be_written_rolls_back_its_effect():
     """Neither exists without the other."""
 
-    def work() -> None:
+    def work():
         JournalLine.objects.create(at=AT, actor="system", what="test.effect", subject="test")
         note("x" * 65)
 
@@ -230,7 +231,7 @@ def test_nothing_is_noted_or_counted_outside_a_transaction():
 @pytest.fixture
 def operator(db) -> User:
     """The operator, with lines to search."""
-    operator = SuperuserFactory.create(username="olga")
+    operator = SuperuserFactory(username="olga")
     ada = AccountFactory(username="ada")
     now = timezone.now()
     columns = ("actor", "actor_id", "actor_name", "what", "subject")
@@ -255,7 +256,7 @@ def found(operator: User, **filters: object) -> list[str]:
 
 
 def test_the_journal_is_searched_by_actor_what_happened_and_date(operator):
-    day = (timezone.now() - timedelta(days=5)).date()
+    day = (ago(days=5)).date()
     for filters, numbers in (
         *(
             ({"by": "olga"}, [0, 1]),
@@ -279,5 +280,5 @@ def test_each_search_has_an_index():
     assert "shop_journalline_of_actor" in lines.filter(actor_id=7)[:100].explain()
     begun = JournalLine.objects.filter(what__istartswith="a.77").order_by("what", "id")
     assert "shop_journalline_of_what" in begun[:100].explain()
-    recent = lines.filter(at__lt=timezone.now() - timedelta(days=5))
+    recent = lines.filter(at__lt=ago(days=5))
     assert "shop_journalline_by_instant" in recent[:100].explain()

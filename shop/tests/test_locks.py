@@ -18,9 +18,10 @@ from shop.concurrency.hot_rows import ConcurrencyLimit
 from shop.errors import Overloaded, Rejected, Unavailable
 from shop.redis import fair_lock, locks, redis_client
 from shop.redis.fair_lock import Turn
+from shop.tests import fair_locks
 from shop.tests.hung_server import Relay
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process, read_line
+from shop.tests.second_process import another_process, read_line, starts_another_process
 from shop.tests.waiting import in_background
 
 NAME = "firstcome:{test}:lock"
@@ -30,9 +31,9 @@ SLACK_SECONDS = 2.5
 
 # Waits for the lock, and holds it until it reads a line.
 HOLD = """
-from shop.redis import fair_lock
+from shop.tests import fair_locks
 print("ready", flush=True)
-with fair_lock.held(sys.argv[1]):
+with fair_locks.held(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.readline()
 print("left", flush=True)
@@ -40,12 +41,12 @@ print("left", flush=True)
 # Four threads that wait for the lock, and retry if Redis was too slow for one of them.
 FOUR_WAIT = """
 import threading
-from shop.redis import fair_lock
+from shop.tests import fair_locks
 from shop.errors import Unavailable
 
 def wait():
     try:
-        with fair_lock.held(sys.argv[1], wait_seconds=60):
+        with fair_locks.held(sys.argv[1], wait_seconds=60):
             pass
     except Unavailable:
         threading.Event().wait(0.2)
@@ -68,7 +69,7 @@ def queue_length() -> int:
 
 def join_queue(*, wait_seconds: float = 20.0) -> "Future[float]":
     def get_and_leave() -> float:
-        with fair_lock.held(NAME, wait_seconds=wait_seconds):
+        with fair_locks.held(NAME, wait_seconds=wait_seconds):
             return time.monotonic()
 
     before = queue_length()
@@ -78,11 +79,11 @@ def join_queue(*, wait_seconds: float = 20.0) -> "Future[float]":
 
 
 def test_grants_are_in_queue_order_and_one_at_a_time():
-    granted: list[int] = []
+    granted = []
     inside = threading.Lock()
 
-    def visit() -> None:
-        with fair_lock.held(NAME) as turn:
+    def visit():
+        with fair_locks.held(NAME) as turn:
             assert inside.acquire(blocking=False)
             granted.append(turn.number)
             inside.release()
@@ -94,7 +95,7 @@ def test_grants_are_in_queue_order_and_one_at_a_time():
 
 def test_the_next_waiter_is_woken_without_polling():
     """Thirty waiters, one after the other: polling twice a second would take more than seven seconds."""
-    with fair_lock.held(NAME):
+    with fair_locks.held(NAME):
         waiting = [join_queue() for _ in range(30)]
         released_at = time.monotonic()
     ends = [future.result(30) for future in waiting]
@@ -103,7 +104,7 @@ def test_the_next_waiter_is_woken_without_polling():
 
 
 @pytest.mark.parametrize(
-    ("kind", "held", "seconds"), [("fair", fair_lock.held, 0.7), ("spin", locks.spinning, 0.3)]
+    ("kind", "held", "seconds"), [("fair", fair_locks.held, 0.7), ("spin", locks.spinning, 0.3)]
 )
 def test_a_wait_that_times_out_is_refused_and_counted_and_leaves_the_queue(kind, held, seconds):
     before = counted("timeouts_total", kind)
@@ -116,7 +117,7 @@ def test_a_wait_that_times_out_is_refused_and_counted_and_leaves_the_queue(kind,
 
 def test_a_lost_wake_up_is_found_by_polling():
     """The lock is granted, and the wake-up is deleted before the waiter receives it."""
-    with fair_lock.held(NAME) as turn:
+    with fair_locks.held(NAME) as turn:
         future = join_queue()
         [second] = redis_client.client().zrange(f"{NAME}:line", 0, -1)
         pipeline = redis_client.client().pipeline(transaction=True)
@@ -128,34 +129,34 @@ def test_a_lost_wake_up_is_found_by_polling():
 
 
 def test_the_lease_is_renewed_while_the_lock_is_held():
-    with fair_lock.held(NAME):
-        with pytest.raises(Rejected), fair_lock.held(NAME, wait_seconds=LEASE_SECONDS + 1.5):
+    with fair_locks.held(NAME):
+        with pytest.raises(Rejected), fair_locks.held(NAME, wait_seconds=LEASE_SECONDS + 1.5):
             pytest.fail("the lease of a live holder expired")
         assert redis_client.client().pttl(NAME) > 0
     assert not redis_client.client().exists(NAME)
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues():
     with another_process(HOLD, NAME) as holder:
         assert read_line(holder) == "held"
         os.kill(holder.pid, signal.SIGSTOP)
-        with fair_lock.held(NAME):
+        with fair_locks.held(NAME):
             os.kill(holder.pid, signal.SIGCONT)
             holder.communicate("go on\n", timeout=30)
             assert holder.returncode == 0
-            with pytest.raises(Rejected), fair_lock.held(NAME, wait_seconds=0.6):
+            with pytest.raises(Rejected), fair_locks.held(NAME, wait_seconds=0.6):
                 pytest.fail("the first one's release freed the second one's lock")
 
 
-@pytest.mark.boots("another process of the shop", in_first_circle=True)
+@starts_another_process
 def test_killed_waiters_are_skipped_together_after_their_time(monkeypatch):
     """The first of them may be granted the lock once more, for one lease; the others cost nothing."""
     with ExitStack() as leaving:
         with monkeypatch.context() as for_now:
             # The other process may take any time to start.
             for_now.setattr(locks, "LEASE_MILLISECONDS", 60_000)
-            leaving.enter_context(fair_lock.held(NAME))
+            leaving.enter_context(fair_locks.held(NAME))
             with another_process(FOUR_WAIT, NAME):
                 wait_until(lambda: queue_length() == 4)
                 future = join_queue()
@@ -165,7 +166,7 @@ def test_killed_waiters_are_skipped_together_after_their_time(monkeypatch):
 
 def test_a_flushed_queue_is_restored_in_order_and_no_waiter_hangs(redis_server):
     before = counted("leases_lost_total")
-    with fair_lock.held(NAME) as turn:
+    with fair_locks.held(NAME) as turn:
         waiting = [join_queue() for _ in range(10)]
         numbers = redis_client.client().zrange(f"{NAME}:line", 0, -1)
         redis_server.flushdb()
@@ -193,22 +194,22 @@ def test_a_waiter_assumed_dead_keeps_its_position():
 
 
 def test_a_waiter_survives_a_moment_without_redis_and_in_an_outage_all_are_refused(own_redis):
-    with fair_lock.held(NAME):
+    with fair_locks.held(NAME):
         future = join_queue()
         own_redis.stop()
         own_redis.start()
     assert future.result(20)
-    with fair_lock.held(NAME):
+    with fair_locks.held(NAME):
         future = join_queue(wait_seconds=3600)
         own_redis.stop()
-        with pytest.raises(Unavailable), fair_lock.held(NAME, wait_seconds=3600):
+        with pytest.raises(Unavailable), fair_locks.held(NAME, wait_seconds=3600):
             pytest.fail("there is no lock without Redis")
         with pytest.raises(Unavailable):
             future.result(20)
 
 
 def test_a_holder_that_lost_it_neither_renews_nor_releases_anothers():
-    with fair_lock.held(NAME):
+    with fair_locks.held(NAME):
         redis_client.client().set(NAME, "another's:1", ex=60)
         fair_lock._renew_all()
         assert redis_client.client().pttl(NAME) > 1_000 * LEASE_SECONDS
@@ -240,7 +241,7 @@ def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(is_locked,
     inside, most = [0], [0]
     all_are_in = threading.Event()
 
-    def visit() -> None:
+    def visit():
         inside[0] += 1
         most[0] = max(most[0], inside[0])
         if inside[0] == 10:
@@ -248,7 +249,7 @@ def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(is_locked,
         all_are_in.wait(0.02 if is_locked else 10)
         inside[0] -= 1
 
-    def visit_locked() -> None:
+    def visit_locked():
         with locks.spinning(NAME):
             visit()
 
@@ -287,7 +288,7 @@ def test_no_more_requests_run_than_there_are_places():
     mutex = threading.Lock()
     is_full = threading.Event()
 
-    def enter() -> None:
+    def enter():
         with limit.permit():
             with mutex:
                 running[0] += 1
@@ -305,7 +306,7 @@ def test_no_more_requests_run_than_there_are_places():
 def test_a_long_wait_is_refused_and_a_place_is_left_to_the_next_after_an_error_too():
     limit = ConcurrencyLimit(name="it", max_concurrent=1, wait_seconds=0.2)
 
-    def wait() -> str:
+    def wait():
         with pytest.raises(Overloaded) as refusal, limit.permit():
             pytest.fail("there was no place")
         return refusal.value.code

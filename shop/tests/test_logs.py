@@ -1,14 +1,15 @@
 """Log lines: the ids of requests, shared threads and tasks in them; and no caller waits for their writing."""
 
+import io
 import json
 import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from threading import Thread
 from typing import Any
+from uuid import UUID
 
 import pytest
 from celery import Task
@@ -16,6 +17,7 @@ from gunicorn import glogging
 from structlog import get_logger
 
 from shop.concurrency.batching import Batcher, run_without_transaction
+from shop.errors import NotFound
 from shop.journal import journal
 from shop.observability import logs, task_context
 from shop.observability.logs import BackgroundHandler
@@ -26,7 +28,7 @@ log = get_logger("tests.ids")
 
 
 @pytest.fixture
-def lines(caplog) -> Any:
+def lines(caplog):
     """Returns the lines that were logged by the event's text."""
     caplog.set_level(logging.INFO, logger="tests.ids")
 
@@ -40,7 +42,7 @@ def lines(caplog) -> Any:
 def test_a_calls_lines_have_its_id_and_its_api_key_and_account_once_these_are_known(lines):
     with logs.bound_request("one"), journal.acting(journal.unidentified("one")):
         log.info("before")
-        logs.set_api_key(3)
+        logs.note_caller("api_key", 3)
         log.info("refused")
         journal.identify_actor(account_id=7, is_staff=True, name="API key 3")
         log.info("accepted")
@@ -58,13 +60,13 @@ def test_a_calls_lines_have_its_id_and_its_api_key_and_account_once_these_are_kn
 
 @pytest.mark.django_db(transaction=True)
 def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines):
-    def decide(requests: Sequence[str]) -> list[str]:
+    def decide(requests):
         log.info("deciding", size=len(requests))
         return list(requests)
 
-    batcher: Batcher[str, str] = Batcher(decide, run=run_without_transaction, linger_seconds=0.2)
+    batcher = Batcher(decide, run=run_without_transaction, linger_seconds=0.2)
 
-    def ask(name: str) -> str:
+    def ask(name):
         with logs.bound_request(name):
             return batcher.submit(name)
 
@@ -84,7 +86,7 @@ def test_a_task_that_runs_here_has_the_id_of_the_request_that_caused_it(lines):
     class Work(Task):  # type: ignore[misc,type-arg]
         name = "tests.work"
 
-        def run(self) -> None:
+        def run(self):
             log.info("working")
 
     with logs.bound_request("one"):
@@ -102,6 +104,26 @@ def test_a_message_for_several_requests_carries_the_ids_of_all():
     recorded, other = f"00-{1:032x}-{1:016x}-01", f"00-{2:032x}-{2:016x}-00"
     traces = task_context.merge([{"traceparent": other}, {"traceparent": recorded}, {"traceparent": ""}])
     assert traces == {"traceparent": recorded}
+
+
+@pytest.mark.parametrize("raised", [{}, {"exc_info": ValueError("raised")}])
+def test_a_line_has_the_text_of_an_error_and_of_an_id(raised):
+    [formatter] = [
+        one.formatter for one in logging.root.handlers if isinstance(one.formatter, logs.Formatter)
+    ]
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("tests.ids")
+    logger.addHandler(handler)
+    try:
+        log.error("failed", error=NotFound("x" * 1000), order=UUID(int=7), orders=[UUID(int=7)], **raised)
+    finally:
+        logger.removeHandler(handler)
+
+    line = json.loads(handler.stream.getvalue())
+    assert line["error"] == "x" * logs.LONGEST_TEXT
+    assert (line["order"], line["orders"]) == (str(UUID(int=7)), [str(UUID(int=7))])
+    assert ("raised" in line.get("exception", "")) is bool(raised)
 
 
 LINE = "x" * 1000

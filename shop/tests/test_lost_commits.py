@@ -1,6 +1,5 @@
 """Accounts and tokens when the reply to a COMMIT is lost: changed once, and reported as changed."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def account() -> User:
-    return AccountFactory.create()
+    return AccountFactory()
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def dead_event() -> WebhookDelivery:
 
 
 @pytest.fixture
-def _loss(account, dead_event, tmp_path) -> Iterator[None]:
+def _loss(account, dead_event, tmp_path):
     """The reply to the test's first COMMIT is lost. Comes after the other fixtures, whose rows must exist."""
     with losing_reply_to_commit(tmp_path) as is_lost:
         yield

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 import urllib3
@@ -115,7 +114,7 @@ def retried() -> dict[str, float]:
 def test_a_retry_is_counted_by_its_reason(counting, number, reason):
     before, errors = retried(), iter([OperationalError(number, "again"), None])
 
-    def work() -> int:
+    def work():
         if error := next(errors):
             raise error
         return 1
@@ -135,9 +134,7 @@ def test_a_commit_whose_reply_is_lost_is_counted_once(counting, tmp_path):
 
 def test_a_batch_is_counted_once_with_its_requests():
     gate = opened(list)
-    batcher: Batcher[int, int] = Batcher(
-        gate, name="test_batches", linger_seconds=0.1, run=run_without_transaction
-    )
+    batcher = Batcher(gate, name="test_batches", linger_seconds=0.1, run=run_without_transaction)
     race([lambda number=number: batcher.submit(number) for number in range(20)])
 
     wait_until(lambda: sample("firstcome_batch_requests_count", batcher="test_batches") == len(gate.batches))
@@ -345,7 +342,7 @@ def test_access_to_a_port_of_metrics_is_as_to_the_web_server(tmp_path):
 def test_other_addresses_reach_the_metrics_only_where_a_setting_says_so(tmp_path, host):
     """127.0.0.2 is an address of this machine too, and not the one that it listens on by itself."""
     own = {"METRICS_TOKEN": TOKEN} | ({"METRICS_HOST": host} if host else {})
-    expected: Any = nullcontext() if host else pytest.raises(ConnectionRefusedError)
+    expected = nullcontext() if host else pytest.raises(ConnectionRefusedError)
     with running(tmp_path, *ISSUER, **own) as issuer, expected:
         socket.create_connection(("127.0.0.2", issuer.port), timeout=5).close()
 
@@ -382,7 +379,7 @@ def test_web_tells_how_long_a_dead_beat_has_been_silent(own_redis, tmp_path):
     redis = {"REDIS_URL": own_redis.url, "BROKER_URL": own_redis.url}
     with serving(tmp_path, workers=1, **redis) as web:
 
-        def silent_seconds() -> float | None:
+        def silent_seconds():
             text = urllib3.request("GET", f"{web.address}/metrics", retries=False).data.decode()
             return value(text, "firstcome_beat_last_tick_seconds")
 
@@ -409,7 +406,7 @@ def test_two_web_processes_are_summed_and_a_dead_one_leaves_its_counts(tmp_path)
     with serving(tmp_path, workers=2, **settings) as web:
         assert not earlier.exists()
 
-        def exposed() -> str:
+        def exposed():
             return urllib3.request("GET", f"{web.address}/metrics", retries=False).data.decode()
 
         for _ in range(20):
@@ -448,7 +445,7 @@ def test_metrics_are_read_by_address_with_the_token_alone_and_while_all_threads_
         calls = [in_background(lambda: get(f"{web.address}/api/v1/products")) for _ in range(8)]
         wait_until(lambda: waiting_at("%inventory_product%") > 0)
 
-        def waiting() -> float:
+        def waiting():
             answer = get(f"{web.address}/metrics", **token)
             assert answer.status == 200
             return sum_of(answer.data.decode(), "firstcome_pool_waiting")

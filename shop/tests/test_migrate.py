@@ -54,7 +54,7 @@ SHAPE = {
 
 
 @pytest.fixture
-def database() -> Iterator[Connection]:
+def database():
     """A connection to an empty database, which `manage` migrates."""
     with new_database(DATABASE), connected(DATABASE) as connection:
         yield connection
@@ -62,7 +62,7 @@ def database() -> Iterator[Connection]:
 
 @pytest.fixture(scope="module")
 @boots("a management command")
-def _migrated_database() -> Iterator[None]:
+def _migrated_database():
     """A database with the migrations of `BEFORE`."""
     with new_database(MIGRATED):
         manage(*BEFORE, database=MIGRATED)

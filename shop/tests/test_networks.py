@@ -1,11 +1,10 @@
 """The network that a request comes from: its address, and how many calls it makes without an account."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from django.test import Client, RequestFactory
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import URLResolver, get_resolver
 
 from accounts.tokens import tokens
 from accounts.tokens.authentication import BearerToken
@@ -103,7 +102,7 @@ SIGN_IN = "/api/v1/auth/token"
 
 
 @pytest.fixture
-def _three_a_minute(transactional_db, settings, monkeypatch) -> Iterator[None]:
+def _three_a_minute(transactional_db, settings, monkeypatch):
     """As a worker serves the application, but that it waits for no client that still sends."""
     monkeypatch.setattr(asgi_client, "application", serving.Served(asgi_client.application))
     monkeypatch.setattr(serving, "LINGER_SECONDS", 0.0)
@@ -135,7 +134,7 @@ def test_other_networks_and_calls_with_an_account_or_a_signature_are_not_counted
     for expected in (400, 400, 400, 429):
         assert send_request_blocking("POST", SIGN_IN, {"wrong": 1}, headers=near).status == expected
     assert send_request_blocking("POST", SIGN_IN, {"wrong": 1}, headers=far).status == 400
-    access = tokens.create_access_token(AccountFactory.create())
+    access = tokens.create_access_token(AccountFactory())
     for _ in range(5):
         assert send_request_blocking("POST", "/api/v1/coupons", {}, access=access, headers=near).status == 400
         assert send_request_blocking("POST", "/api/v1/webhooks/simulator", {}, headers=near).status == 400
@@ -153,7 +152,7 @@ def test_a_body_that_would_wait_with_a_password_has_8_kib_at_most(path, settings
 
 
 def test_every_call_without_an_account_is_among_those_that_are_counted():
-    def views_of(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[tuple[str, object]]:
+    def views_of(patterns, prefix):
         for one in patterns:
             path = prefix + str(one.pattern)
             if isinstance(one, URLResolver):

@@ -1,11 +1,9 @@
 """Null in the bodies of PATCH: it empties what may be empty, and is refused elsewhere."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from coupons.codes import pool
 from coupons.models import CampaignProduct
@@ -18,6 +16,7 @@ from shop.http.validation import ChangeInput
 from shop.tests import openapi_document
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import OrderFactory, SuperuserFactory
+from shop.tests.instants import from_now
 from shop.tests.rolled_back import rolled_back
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +41,7 @@ def resources() -> dict[str, str]:
     """The path of an object of each kind, in which everything is set that null could empty."""
     product = ProductFactory(on_hand=1, limit_per_account=2, low_stock_threshold=3)
     campaign = CampaignFactory(
-        closes_at=timezone.now() + timedelta(days=1),
+        closes_at=from_now(days=1),
         max_discount_amount=500,
         partner="convenience_store",
         is_limited_to_products=True,
@@ -101,7 +100,7 @@ def patch(api: Api, path: str, body: dict[str, Any]) -> Any:
 
 
 def test_null_in_a_patch_empties_what_may_be_empty_and_is_refused_elsewhere(resources):
-    api, emptied = client_of(SuperuserFactory.create()), {}
+    api, emptied = client_of(SuperuserFactory()), {}
     for path, schema in schemas_of_patches():
         for field, may_be_null in fields_of(schema):
             answer = patch(api, resources[path], null_at(field))

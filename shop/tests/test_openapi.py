@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import Any
 
@@ -61,14 +60,14 @@ BOUNDS = bounds(
 
 
 @pytest.fixture(scope="module")
-def api(django_db_blocker) -> Any:
+def api(django_db_blocker):
     # At the start of the request Django closes a connection that an earlier test may have left open.
     with django_db_blocker.unblock():
         return schemathesis.openapi.from_wsgi("/api/schema/", WSGIHandler())
 
 
 @pytest.fixture
-def _connections_stay_open() -> Iterator[None]:
+def _connections_stay_open():
     """As in Django's test client, the end of a request must not close the test's transaction."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
@@ -77,10 +76,7 @@ def _connections_stay_open() -> Iterator[None]:
         signal.connect(close_old_connections)
 
 
-CALLERS: dict[str, Callable[[], User]] = {
-    "superuser": SuperuserFactory.create,
-    "user": lambda: buying.account(points=1_000),
-}
+CALLERS = {"superuser": SuperuserFactory.create, "user": lambda: buying.account(points=1_000)}
 
 
 def calls(document: Any) -> dict[str, Any]:
@@ -182,9 +178,9 @@ def free_order_of(caller: User, product_id: int) -> str:
 
 def existing_objects(caller: User) -> dict[str, Any]:
     """Ids of existing objects, by the names of body fields and path parameters."""
-    product = ProductFactory.create(on_hand=1_000_000, price=10)
-    campaign = CampaignFactory.create(code_source="pool")
-    queued = issuing.issue(campaign_id=CampaignFactory.create(strategy="queue").pk, user_id=caller.pk)
+    product = ProductFactory(on_hand=1_000_000, price=10)
+    campaign = CampaignFactory(code_source="pool")
+    queued = issuing.issue(campaign_id=CampaignFactory(strategy="queue").pk, user_id=caller.pk)
     sale = create_sale(admission="queue")
     pool.add(campaign_id=campaign.pk, codes=["A-CODE", "ANOTHER-CODE"])
     paid = buying.place(caller.pk, {product: 1}, token="tok_ok")
@@ -215,7 +211,7 @@ def existing_objects(caller: User) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def document() -> Any:
+def document():
     answer = Client().get("/api/schema/")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
@@ -282,7 +278,7 @@ def test_every_429_and_503_requires_retry_after_and_a_409_allows_it(document):
 
 def test_the_pages_come_from_our_own_files_and_need_no_inline_script():
     page = Client().get("/api/docs/")
-    html = page.content.decode()
+    html = page.text
 
     assert page.status_code == 200
     policy = page.headers["Content-Security-Policy"]

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 
 import pycurl
 import pytest
@@ -121,7 +120,7 @@ MALFORMED = {
 
 
 def test_a_reply_that_is_cut_or_no_http_is_no_response():
-    believed: dict[str, Reply] = {}
+    believed = {}
     for kind, reply in MALFORMED.items():
         with serving(saying(reply)) as address:
             try:
@@ -149,7 +148,7 @@ def test_a_whole_reply_without_a_body_is_one_however_it_ends(reply):
 def test_an_endless_reply_is_given_up(monkeypatch):
     monkeypatch.setattr(http_client, "LARGEST_RESPONSE_BYTES", 2**18)
 
-    def pour(line: socket.socket) -> None:
+    def pour(line):
         line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
             line.sendall(b" " * 2**16)
@@ -187,7 +186,7 @@ def test_a_host_that_accepts_no_connection_is_given_up_at_the_deadline():
 
 def test_a_connection_outlives_the_thread_that_opened_it_and_each_exchange_on_it_has_its_own_deadline():
     """The second exchange starts after the deadline of the first."""
-    lines: list[socket.socket] = []
+    lines = []
     with serving(answering(lines)) as address:
         for _ in range(3):
             thread = threading.Thread(target=exchange, args=(f"http://{address}/",))
@@ -216,13 +215,13 @@ def test_calls_at_the_same_time_have_a_connection_each_and_get_their_own_answers
     """Threads take turns with few connections, and none gets what another one has asked for."""
     at_once, lines = 4, list[socket.socket]()
 
-    def echo(line: socket.socket) -> None:
+    def echo(line):
         lines.append(line)
         while request := line.recv(65536):
             body = request.partition(b"\r\n\r\n")[2]
             line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
-    def ask(number: int) -> bool:
+    def ask(number):
         body = b"number %d" % number
         return http_client.send_request("POST", url, headers={}, body=body, seconds=20).body == body
 
@@ -257,9 +256,9 @@ def test_no_more_connections_are_kept_than_so_many_however_many_hosts_there_are(
 
 def test_a_request_on_a_kept_connection_that_breaks_is_not_sent_again():
     """libcurl by itself would send it again on a new connection, after it may have had its effect."""
-    requests: list[bytes] = []
+    requests = []
 
-    def answer_once_and_break(line: socket.socket) -> None:
+    def answer_once_and_break(line):
         requests.append(line.recv(65536))
         line.sendall(ANSWER)
         requests.append(line.recv(65536))
@@ -278,10 +277,10 @@ def test_a_request_on_a_kept_connection_that_breaks_is_not_sent_again():
 
 def test_each_connection_looks_its_host_up(monkeypatch):
     """libcurl by itself would use an address for a minute after the host has moved to another."""
-    options: dict[int, Any] = {}
+    options = {}
 
     class RecordingCurl(pycurl.Curl):
-        def setopt(self, option: int, value: Any) -> None:
+        def setopt(self, option, value):
             options[option] = value
             super().setopt(option, value)
 
@@ -294,7 +293,7 @@ def test_each_connection_looks_its_host_up(monkeypatch):
 def test_a_kept_connection_that_was_closed_meanwhile_is_replaced():
     closed = threading.Semaphore(0)
 
-    def answer_and_close(line: socket.socket) -> None:
+    def answer_and_close(line):
         line.recv(65536)
         line.sendall(ANSWER)
         line.shutdown(socket.SHUT_RDWR)
@@ -311,7 +310,7 @@ def test_a_kept_connection_that_was_closed_meanwhile_is_replaced():
 def test_what_comes_after_a_reply_is_not_taken_for_the_next_one(pause_seconds):
     numbers, has_written = itertools.count(), threading.Semaphore(0)
 
-    def write_too_much(line: socket.socket) -> None:
+    def write_too_much(line):
         line.recv(65536)
         line.sendall(ANSWER.replace(b"hi", b"%d%d" % ((next(numbers),) * 2)))
         threading.Event().wait(pause_seconds)
@@ -337,9 +336,9 @@ def test_redirects_are_not_followed_and_proxies_of_the_environment_are_not_used(
 
 @pytest.mark.parametrize("headers", [{"Content-Type": "application/json", "Idempotency-Key": "k"}, {}])
 def test_what_is_sent_is_what_was_asked_for_and_no_more(headers):
-    sent: list[bytes] = []
+    sent = []
 
-    def note(line: socket.socket) -> None:
+    def note(line):
         sent.append(line.recv(65536))
         line.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + ANSWER)
 
@@ -382,9 +381,9 @@ def tls(tmp_path, monkeypatch) -> Iterator[ssl.SSLContext]:
 
 @pytest.mark.boots("Node.js", in_first_circle=True)
 def test_calls_over_tls_share_a_connection_and_a_dripping_reply_or_untrusted_certificate_is_given_up(tls):
-    lines: list[socket.socket] = []
+    lines = []
 
-    def answer_twice_and_drip(line: socket.socket) -> None:
+    def answer_twice_and_drip(line):
         lines.append(line)
         for _ in range(2):
             assert line.recv(65536)
@@ -432,7 +431,7 @@ def test_a_late_success_while_a_probe_is_admitted_leaves_no_circuit_open_for_goo
     breaker._open_until = 0.0
     late = threading.Thread(target=breaker.record_success)
 
-    def monotonic() -> float:
+    def monotonic():
         # The second time is read between the check of the state and its change.
         if next(readings) == 2:
             late.start()

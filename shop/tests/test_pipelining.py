@@ -2,7 +2,6 @@
 
 import inspect
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ UNCOMMITTED = "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"
 
 
 @pytest.fixture
-def pipelined(counting) -> None:
+def pipelined(counting):
     """An empty tally, where statements are written behind; what holds without that is below."""
     if not settings.DATABASE_PIPELINING:
         pytest.skip("DATABASE_PIPELINING is off")
@@ -145,7 +144,7 @@ def test_a_savepoint_contains_the_statements_deferred_in_it(pipelined):
 def test_an_error_before_a_savepoint_is_not_undone_by_it(pipelined):
     """Code that continues after a failed savepoint must not continue without what came before it."""
 
-    def work() -> None:
+    def work():
         write("one", 1)
         write(tally.TAKEN, 2)
         try:
@@ -177,7 +176,7 @@ def test_a_connection_that_is_lost_between_two_results_was_an_error_that_nothing
     """A webhook was answered 500: the cursor raised MySQLdb's error when Django closed it."""
     number = connection_id()
 
-    def kill_while_it_sleeps() -> None:
+    def kill_while_it_sleeps():
         with another_connection() as other:
             wait_until(lambda: bool(ask(other, SLEEPING, number)))
         kill(number)
@@ -197,7 +196,7 @@ def test_a_connection_that_is_lost_between_two_results_was_an_error_that_nothing
 def test_the_work_is_repeated_on_another_connection(pipelined):
     attempts = []
 
-    def work() -> None:
+    def work():
         attempts.append(connection_id())
         write("one", 1)
         if len(attempts) == 1:
@@ -238,7 +237,7 @@ print(type(own).__module__, own.connection.client_flag, flush=True)
 
 
 @pytest.fixture
-def plain(counting) -> Iterator[DatabaseWrapper]:
+def plain(counting):
     """This thread's connection, as it is with the setting off."""
     options = connection.settings_dict["OPTIONS"] | {"multi_statements": False}
     plain = DatabaseWrapper({**connection.settings_dict, "OPTIONS": options}, alias="default")

@@ -28,9 +28,9 @@ from shop.http.views import Request, View
 from shop.idempotency.recorded_answers import Answer
 from shop.scopes import Resource
 from shop.tests import openapi_document
-from shop.tests.asgi_client import Answer as Response, send_request, send_request_blocking
+from shop.tests.asgi_client import send_request, send_request_blocking
 from shop.tests.case_tables import check_each, in_one_test
-from shop.tests.clients import Api, client_of, problem_of
+from shop.tests.clients import Api, client_of, faults
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.outages import database_away
 from shop.urls import handler400, handler403, handler404, handler500, urlpatterns
@@ -148,7 +148,7 @@ def test_unknown_fields_are_refused_and_every_error_is_reported(api):
 
 
 def test_64_kib_are_accepted_and_a_byte_more_is_too_large(api):
-    def body_of(length: int) -> bytes:
+    def body_of(length):
         return b'{"campaign": 1}'.ljust(length)
 
     assert api.post(NULL, body_of(64 * 1024)).status_code == 200
@@ -161,7 +161,7 @@ def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch):
     monkeypatch.setattr(request_body, "MAX_UNFINISHED_BYTES", 100_000)
     part = b" " * 30_000
 
-    async def send_three() -> list[Response]:
+    async def send_three():
         slow = [
             asyncio.create_task(send_request("POST", "/api/v1/orders", parts=[part], is_stalled=True))
             for _ in range(3)
@@ -175,7 +175,7 @@ def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch):
         return [one_more, small, await send_request("POST", "/api/v1/orders", parts=[part, part])]
 
     one_more, small, later = asyncio.run(send_three())
-    assert (one_more.status, orjson.loads(one_more.body)["code"]) == (503, "overloaded")
+    assert (one_more.status, one_more.json()["code"]) == (503, "overloaded")
     assert (small.status, later.status) == (401, 401)
     assert request_body._unfinished_bytes == 0
 
@@ -283,7 +283,7 @@ def test_every_answer_names_its_request():
         assert len(named) == 36
 
 
-REFUSED_BY_LAYER: list[tuple[int, str, str, dict[str, Any]]] = [
+REFUSED_BY_LAYER = [
     # Before a lane begins.
     (400, "GET", "/products", {"query": "&".join(["a=1"] * 1_001)}),
     (413, "POST", "/orders", {"body": b" " * (64 * 1024 + 1)}),
@@ -310,13 +310,13 @@ def test_whatever_layer_refuses_its_problem_names_the_request(given, status, met
     headers = {"X-Request-ID": given} | about.get("headers", {})
     answer = send_request_blocking(method, f"/api/v1{path}", **about | {"headers": headers})
     assert answer.status == status
-    named = orjson.loads(answer.body)["request_id"]
+    named = answer.json()["request_id"]
     assert named == answer.headers["x-request-id"]
     assert (named == given) is (given == "my-own.1")
     assert int(answer.headers["content-length"]) == len(answer.body)
 
 
-TEXT_FIELDS: list[tuple[str, dict[str, Any], str]] = [
+TEXT_FIELDS = [
     ("/products", {"sku": "TEA", "price": 1}, "name"),
     ("/products/{product}/stock-adjustments", {"delta": 1}, "reason"),
     ("/orders/01890a5d-ac96-774b-bcce-b302099a8057/refunds", {}, "reason"),
@@ -328,14 +328,11 @@ TEXT_FIELDS: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.django_db
 @pytest.mark.parametrize("control", ["\0", "\x07", "\x1b", "\x7f"], ids=ascii)
 def test_control_characters_are_refused_in_text_fields(control):
-    staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
-    product = ProductFactory.create()
+    staff = client_of(AccountFactory(is_staff=True, is_superuser=True))
+    product = ProductFactory()
     for path, body, field in TEXT_FIELDS:
         refused = staff.post(path.format(product=product.id), body | {field: f"a{control}b"}, key=path)
-        assert problem_of(refused) == (400, "invalid"), path
-        assert [(error["field"], error["code"]) for error in refused.json()["errors"]] == [
-            (field, "control_character")
-        ]
+        assert faults(refused) == [(field, "control_character")], path
 
 
 @pytest.mark.django_db
@@ -343,8 +340,7 @@ def test_control_characters_are_refused_in_text_fields(control):
 def test_control_characters_are_no_part_of_an_accounts_names(name):
     body = {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}
     refused = client_of().post("/users", body)
-    assert refused.status_code == 400
-    assert {error["field"] for error in refused.json()["errors"]} == {"username", "email"}
+    assert {field for field, _ in faults(refused)} == {"username", "email"}
 
 
 @pytest.mark.parametrize("control", ["\0", "\x1b"], ids=ascii)
@@ -383,7 +379,7 @@ def bodies(properties: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.django_db(transaction=True)
 def test_any_answer_to_a_wrong_body_is_small():
     document = openapi_document.read()
-    staff, anybody = client_of(SuperuserFactory.create()), client_of()
+    staff, anybody = client_of(SuperuserFactory()), client_of()
     wrong, count = [], 0
     for path, operations in document["paths"].items():
         for method in ("post", "patch", "put"):

@@ -85,7 +85,7 @@ def test_a_name_is_resolved_and_checked_each_time(monkeypatch):
 
 
 def test_a_name_that_is_not_known_is_refused(monkeypatch):
-    def unknown(*_: object, **__: object) -> None:
+    def unknown(*_, **__):
         raise socket.gaierror("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
@@ -117,12 +117,12 @@ def test_each_connection_goes_to_the_checked_address_names_the_host_and_follows_
 
 
 def test_tls_names_the_host_to_the_checked_address():
-    names: list[str | None] = []
+    names = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sni_callback = lambda connection, name, _: names.append(name)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def accept() -> None:
+        def accept():
             client, _ = listener.accept()
             with client, pytest.raises(OSError):
                 context.wrap_socket(client, server_side=True)
@@ -139,13 +139,13 @@ def test_tls_names_the_host_to_the_checked_address():
 def test_slow_name_servers_hold_a_request_for_so_long_and_no_other_names(monkeypatch):
     answered, looked_up = threading.Event(), []
 
-    def found(host: str, port: int, **_: Any) -> list[Any]:
+    def found(host, port, **_):
         looked_up.append(host)
         if host.startswith("slow"):
             answered.wait(20)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", port))]
 
-    def check(host: str, caller: int) -> float:
+    def check(host, caller):
         wait_until(lambda: len(looked_up) >= 2 or host.startswith("slow"))
         began_at = time.monotonic()
         with journal.acting(ActorContext(Actor.STAFF, caller)), suppress(Invalid):

@@ -28,13 +28,13 @@ REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
 @pytest.fixture
 def account_id(tally_tables, db) -> int:
     tally.reset()
-    return AccountFactory.create().id
+    return AccountFactory().id
 
 
 @pytest.fixture
 def racing_account_id(counting) -> int:
     """An account for calls from several threads, or with a connection that breaks."""
-    return AccountFactory.create().id
+    return AccountFactory().id
 
 
 def keyed(account_id: int, key: str = "key", *, body: str = "body", answer: Any = None) -> KeyedCall:
@@ -95,7 +95,7 @@ def test_reading_the_key_first_is_not_enough(racing_account_id):
     """The control case: without the unique key, two calls that both found no key both have an effect."""
     both_have_read = threading.Barrier(2, timeout=10)
 
-    def call(name: str) -> int:
+    def call(name):
         assert recorded_answers.find(keyed(racing_account_id)) is None
         both_have_read.wait()
         with transaction.atomic():
@@ -109,13 +109,13 @@ def test_a_duplicate_request_that_is_refused_gets_the_first_ones_answer(racing_a
     """Both found no key; the second then waits for the row that the first has locked, and is too late."""
     is_locked = threading.Event()
 
-    def take(attempt: str) -> int:
+    def take(attempt):
         if ask(connection, tally.LOCK, tally.HOT)[0][0]:
             raise Rejected("all gone")
         is_locked.set()
         return count(attempt)
 
-    def second() -> Any:
+    def second():
         assert is_locked.wait(10)
         return recorded_answers.run_once(keyed(racing_account_id), lambda: take("second"))
 
@@ -185,7 +185,7 @@ def test_the_sweep_deletes_expired_keys_in_batches_and_none_within_the_retention
 
 def test_the_keys_of_a_batch_are_read_as_pairs_by_one_query(racing_account_id):
     account_id = racing_account_id
-    other_id = AccountFactory.create().id
+    other_id = AccountFactory().id
     once(account_id, "mine", key="mine")
     once(other_id, "theirs", key="theirs")
     crossed = [keyed(account_id, "theirs"), keyed(other_id, "mine")]
@@ -226,7 +226,7 @@ def decide(calls: Sequence[tuple[KeyedCall, str]]) -> list[Any]:
 
 def test_each_key_has_one_effect_in_batches_of_several_processes(racing_account_id):
     """Two batchers act as two processes; both get each key with the same body, and once with another body."""
-    batchers: list[Batcher[Any, Any]] = [Batcher(decide), Batcher(decide)]
+    batchers = [Batcher(decide), Batcher(decide)]
     calls = [
         (batchers[copy % 2], keyed(racing_account_id, f"key-{number}", body=body), f"{number}-{body}-{copy}")
         for number in range(8)
@@ -256,7 +256,7 @@ def test_a_key_that_two_batches_read_as_new_is_decided_by_the_unique_key(racing_
     both_have_read = threading.Barrier(2, timeout=10)
     thread_state = threading.local()
 
-    def decide_without_lock(calls: Sequence[tuple[KeyedCall, int]]) -> list[Any]:
+    def decide_without_lock(calls):
         [(call, row)] = calls
         seen = recorded_answers.read_recorded_keys([call])
         if not getattr(thread_state, "has_read", False):
@@ -268,8 +268,8 @@ def test_a_key_that_two_batches_read_as_new_is_decided_by_the_unique_key(racing_
         recorded_answers.record([Effect(call, row)])
         return [row]
 
-    def submit(row: int, body: str) -> Any:
-        batcher: Batcher[Any, Any] = Batcher(decide_without_lock)
+    def submit(row, body):
+        batcher = Batcher(decide_without_lock)
         return batcher.submit((keyed(racing_account_id, body=body), row))
 
     results = race([lambda: submit(tally.HOT, "body"), lambda: submit(tally.OTHER, "other")])

@@ -1,7 +1,6 @@
 """The shop's Redis client: through outages, and behind Sentinels, where it finds the next primary."""
 
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from shop.tests.test_outbound_calls import serving
 
 
 @pytest.fixture(autouse=True)
-def _forget_outages() -> Iterator[None]:
+def _forget_outages():
     yield
     redis_client.reset()
 
@@ -67,7 +66,7 @@ def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings):
         redis_client.attempt(count, otherwise=-1)
         deadline = time.monotonic() + 3
 
-        def call_repeatedly() -> list[float]:
+        def call_repeatedly():
             slow = []
             while time.monotonic() < deadline:
                 _, seconds = timed(lambda: redis_client.attempt(count, otherwise=-1))
@@ -84,9 +83,9 @@ def test_a_redis_that_hangs_costs_one_caller_at_a_time_a_second(settings):
 
 def test_a_call_is_never_repeated_by_the_client(settings):
     """It may have had its effect: a counter or a script must not run twice."""
-    received: list[bytes] = []
+    received = []
 
-    def break_off(connection: socket.socket) -> None:
+    def break_off(connection):
         received.append(connection.recv(4096))
 
     with server_that(break_off, settings):

@@ -1,7 +1,6 @@
 """What resources of the API have in common: their account, their currency, and when they were changed."""
 
 import re
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -46,9 +45,9 @@ def test_each_resource_has_its_account_or_its_times_and_each_amount_a_currency()
 
 @pytest.mark.django_db(transaction=True)
 def test_each_resource_of_an_account_shows_it_to_its_owner_and_to_staff():
-    owner, product = buying.account(points=1_000), ProductFactory.create(on_hand=9, price=500)
-    queued = CampaignFactory.create(strategy="queue")
-    own, staff = client_of(owner), client_of(SuperuserFactory.create())
+    owner, product = buying.account(points=1_000), ProductFactory(on_hand=9, price=500)
+    queued = CampaignFactory(strategy="queue")
+    own, staff = client_of(owner), client_of(SuperuserFactory())
     paid = buying.advance(buying.place(owner.pk, {product: 2}, token="tok_ok"))
     refund = staff.post(f"/orders/{paid.id}/refunds", WHY, key="refund").json()
     coupon = buying.coupon_of(owner.pk)
@@ -64,12 +63,12 @@ def test_each_resource_of_an_account_shows_it_to_its_owner_and_to_staff():
     ):
         assert own.get(path).json()["account"] == staff.get(path).json()["account"] == owner.pk, path
     assert refund["account"] == owner.pk
-    assert own.get(f"/orders/{paid.id}/refunds").json()["results"] == [refund]
-    assert {row["account"] for row in own.get("/wallet/entries").json()["results"]} == {owner.pk}
+    assert own.rows(f"/orders/{paid.id}/refunds") == [refund]
+    assert {row["account"] for row in own.rows("/wallet/entries")} == {owner.pk}
 
 
 def changed_by_api(api: Api, path: str) -> None:
-    assert api._call("PATCH", path, {"name": "New"}, "", {}).status_code == 200
+    assert api.patch(path, {"name": "New"}).status_code == 200
 
 
 def paused(api: Api, path: str) -> None:
@@ -80,9 +79,9 @@ def changed_on_the_page(api: Api, path: str) -> None:
     app = {"products": "inventory/product", "campaigns": "coupons/campaign", "sales": "sales/sale"}
     _, kind, number = path.split("/")
     page, browser = f"/admin/{app[kind]}/{number}/change/", signed_in(User.objects.get(is_superuser=True))
-    form = fields_of(browser.get(page).content.decode(), name="New", **WHY)
+    form = fields_of(browser.get(page).text, name="New", **WHY)
     answer = browser.post(page, form)
-    assert answer.status_code == 302, answer.content.decode()
+    assert answer.status_code == 302, answer.text
 
 
 def imported(api: Api, path: str) -> None:
@@ -92,19 +91,19 @@ def imported(api: Api, path: str) -> None:
 
 def not_changed_by_the_same(api: Api, path: str) -> None:
     name = api.get(path).json()["name"]
-    assert api._call("PATCH", path, {"name": name}, "", {}).status_code == 200
+    assert api.patch(path, {"name": name}).status_code == 200
 
 
 def sold_and_moved(api: Api, path: str) -> None:
     product = Product.objects.get(pk=path.split("/")[2])
-    buying.place(AccountFactory.create().pk, {product: 1})
+    buying.place(AccountFactory().pk, {product: 1})
     moved = api.post(f"{path}/stock-adjustments", {"delta": 1} | WHY, key="move")
     assert moved.status_code == 201
 
 
 def issued_and_given_codes(api: Api, path: str) -> None:
     number = int(path.split("/")[2])
-    issuing.issue(campaign_id=number, user_id=AccountFactory.create().pk)
+    issuing.issue(campaign_id=number, user_id=AccountFactory().pk)
     pool.generate(campaign_id=number, count=1)
 
 
@@ -125,8 +124,8 @@ def make(kind: str) -> str:
     if kind == "sales":
         return f"/sales/{create_sale().pk}"
     if kind == "products":
-        return f"/products/{ProductFactory.create(on_hand=5).pk}"
-    campaign = CampaignFactory.create(code_source="pool")
+        return f"/products/{ProductFactory(on_hand=5).pk}"
+    campaign = CampaignFactory(code_source="pool")
     pool.generate(campaign_id=campaign.pk, count=1)
     return f"/campaigns/{campaign.pk}"
 
@@ -134,9 +133,9 @@ def make(kind: str) -> str:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("kind", CASES)
 def test_updated_at_is_when_staff_changed_it_last_and_nothing_else_moves_it(kind):
-    api = client_of(SuperuserFactory.create())
+    api = client_of(SuperuserFactory())
 
-    def age_after(change: Callable[[Api, str], None]) -> timedelta:
+    def age_after(change):
         path = make(kind)
         before = api.get(path).json()
         assert before["created_at"] == before["updated_at"]

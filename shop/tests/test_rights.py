@@ -146,7 +146,7 @@ def unrendered() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _unlogged_refusals(monkeypatch) -> None:
+def _unlogged_refusals(monkeypatch):
     """The log has each refusal with its traceback, which takes longer than the refusal."""
     monkeypatch.setattr(logging.root.manager, "disable", logging.ERROR)
 
@@ -193,7 +193,7 @@ def test_every_page_and_action_is_open_to_the_groups_that_the_tables_say_and_no_
 def test_other_accounts_and_strangers_are_led_to_the_page_to_sign_in():
     closed = [address for address in admin_addresses.addresses() if address.written not in OPEN]
     opened = []
-    for account in (AccountFactory.create(), None):
+    for account in (AccountFactory(), None):
         client = client_of(account)
         opened += [
             (account, method, address)
@@ -222,7 +222,7 @@ class Call:
 
 
 # Of calls that would take an empty one.
-BODIES: Mapping[str, Any] = {
+BODIES = {
     "PATCH /campaigns/{id}": {"quantity": "many"},
     "PATCH /sales/{id}": {"rate_per_minute": "many"},
     "PATCH /products/{id}": {"price": "free"},
@@ -236,8 +236,8 @@ BODIES: Mapping[str, Any] = {
 @pytest.fixture
 def calls(owners) -> Mapping[str, Call]:
     """Every row of the table, about rows of other accounts, with bodies that change nothing."""
-    closed = CampaignFactory.create(opens_at="2020-01-01T00:00:00Z", closes_at="2020-01-02T00:00:00Z")
-    inactive, other = ProductFactory.create(is_active=False), AccountFactory.create()
+    closed = CampaignFactory(opens_at="2020-01-01T00:00:00Z", closes_at="2020-01-02T00:00:00Z")
+    inactive, other = ProductFactory(is_active=False), AccountFactory()
     order, coupon, payment = Order.objects.get(), Coupon.objects.get(), Payment.objects.get()
     delivery = WebhookDelivery.objects.get()
     resend = f"/webhook-endpoints/{delivery.endpoint_id}/deliveries/{delivery.pk}/resend"
@@ -271,7 +271,7 @@ def is_allowed(api: Api, name: str, call: Call) -> bool:
     answer = api._call(method.upper(), call.path, call.body, key, {})
     assert answer.status_code < 500, (name, answer.content)
     if call.shown:
-        return call.shown in answer.content.decode().replace(" ", "")
+        return call.shown in answer.text.replace(" ", "")
     return answer.status_code not in (403, 404) or answer.json()["code"] not in (
         "permission_denied",
         "not_found",
@@ -294,7 +294,7 @@ def test_customers_are_refused_all_of_them_whatever_the_groups_of_their_account(
     was_staff.is_staff = False
     was_staff.save()
 
-    allowed = {account: allowed_calls(account, calls) for account in (AccountFactory.create(), was_staff)}
+    allowed = {account: allowed_calls(account, calls) for account in (AccountFactory(), was_staff)}
 
     assert not any(allowed.values()), allowed
 

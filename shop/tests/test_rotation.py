@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_session_that_is_used_while_the_key_is_changed_goes_on_and_another_ends(settings):
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, []
-    used, unused = (signed_in(SuperuserFactory.create()) for _ in "12")
+    used, unused = (signed_in(SuperuserFactory()) for _ in "12")
 
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, [OLD]
     assert used.get(PAGE).status_code == 200

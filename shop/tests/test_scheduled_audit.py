@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
 
@@ -38,6 +37,7 @@ from shop.models import AuditState, JournalLine, LawStatus
 from shop.operations.audits import law_status
 from shop.tests import servers
 from shop.tests.factories import set_columns
+from shop.tests.instants import ago, from_now
 from shop.tests.racing import race
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.second_process import another_process
@@ -49,7 +49,7 @@ __all__ = ["_empty_books", "_stepped_executor"]
 
 
 @pytest.fixture
-def audited() -> None:
+def audited():
     """A shop whose first audits are done before the test's rows are there."""
     reconciling.reconcile()
     assert audit_changes() == {}
@@ -111,7 +111,7 @@ def test_a_broken_law_stays_broken_until_its_offender_is_checked(audited, campai
 
 def test_what_more_chunks_break_than_are_kept_is_mended_by_a_full_audit_only(audited, monkeypatch):
     monkeypatch.setattr(law_status, "SUSPECTS_KEPT", 2)
-    campaigns = [CampaignFactory.create(issued=1, closed=True) for _ in range(4)]
+    campaigns = [CampaignFactory(issued=1, closed=True) for _ in range(4)]
     assert len(audit_changes()["L1"]) == 4
     Campaign.objects.filter(pk__in=[one.pk for one in campaigns[:3]]).update(issued=0)
     forget_changes()
@@ -126,7 +126,7 @@ def test_what_more_chunks_break_than_are_kept_is_mended_by_a_full_audit_only(aud
 
 def test_a_transaction_that_commits_late_is_audited(audited):
     """Its row has a lower id than rows that were audited before it was committed."""
-    late, soon = CampaignFactory.create(), CampaignFactory.create()
+    late, soon = CampaignFactory(), CampaignFactory()
     assert audit_changes() == {}
     forget_changes()
     [first, second] = accounts(2)
@@ -169,7 +169,7 @@ def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited):
 
     assert scheduled_audit.run_due()
     # Nor does one of a clock that was ahead block it.
-    AuditState.objects.update(lease_token="killed", leased_until=clock.now() + timedelta(hours=5))
+    AuditState.objects.update(lease_token="killed", leased_until=from_now(hours=5))
     with scheduled_audit.leased() as lease:
         assert lease is not None
 
@@ -199,7 +199,7 @@ def test_new_rows_that_take_too_long_are_checked_at_the_next_call(audited, monke
 
 def test_a_full_audit_resumes_where_it_stopped(audited):
     for _ in range(5):
-        CampaignFactory.create(issued=1)
+        CampaignFactory(issued=1)
     AuditState.objects.update(full_at=None)
     parts, seen = 0, []
     while AuditState.objects.filter(full_at=None).exists():
@@ -225,7 +225,7 @@ def test_a_full_audit_that_another_release_began_starts_anew(audited, change):
 
 def test_an_unreachable_gateway_leaves_l9_as_it_was(audited, settings):
     before = LawStatus.objects.get(law="L9")
-    old = clock.now() - timedelta(hours=1)
+    old = ago(hours=1)
     Reconciliation.objects.update(ended_at=old, started_at=old)
     with nobody_there(settings):
         reconciling.reconcile_by_schedule()
@@ -272,7 +272,7 @@ def test_a_full_audit_is_due_an_hour_after_the_last_began_by_the_databases_clock
         ahead.setattr(time, "time", lambda: host_time() + 3_600)
         assert scheduled_audit.run_due() is False
     AuditState.objects.update(full_at=clock.now() - scheduled_audit.FULL_INTERVAL)
-    drop = CampaignFactory.create(issued=1, opens_at=clock.now() + timedelta(days=1))
+    drop = CampaignFactory(issued=1, opens_at=from_now(days=1))
     forget_changes()
     assert scheduled_audit.run_due()
     assert broken() == {"L1": [str(drop.pk)]}
@@ -284,7 +284,7 @@ def test_after_the_clock_was_set_back_audits_go_on_at_once_and_find_what_is_new(
         AuditState.objects.update(audited_at=None, full_at=None)
         while AuditState.objects.filter(full_at=None).exists():
             assert scheduled_audit.run_due()
-    first = PaymentFactory.create(top_up=True)
+    first = PaymentFactory(top_up=True)
 
     while scheduled_audit.run_due():
         pass
@@ -293,12 +293,12 @@ def test_after_the_clock_was_set_back_audits_go_on_at_once_and_find_what_is_new(
     state, now = AuditState.objects.get(), clock.now()
     assert state.audited_at <= now and state.full_at <= now
     assert not LawStatus.objects.filter(Q(checked_at__gt=now) | Q(full_at__gt=now)).exists()
-    second = PaymentFactory.create(top_up=True)
+    second = PaymentFactory(top_up=True)
     assert set(audit_changes()["L9"]) == {str(first.pk), str(second.pk)}
 
 
 def test_the_first_audit_of_an_installation_is_a_full_one():
-    drop = CampaignFactory.create(issued=1)
+    drop = CampaignFactory(issued=1)
     assert scheduled_audit.run_due()
     assert broken() == {"L1": [str(drop.pk)]}
     assert {status.law for status in LawStatus.objects.exclude(full_at=None)} == laws.LAWS.keys()
@@ -321,11 +321,11 @@ def test_a_statement_that_takes_too_long_is_ended_after_a_reconnect_and_on_this_
 def test_a_migration_waits_a_moment_only_while_audits_go_on(audited, paid):
     stop = threading.Event()
 
-    def audit() -> None:
+    def audit():
         while not stop.is_set():
             audit_all()
 
-    def migrate() -> float:
+    def migrate():
         started = time.monotonic()
         ask(connection, "SET SESSION lock_wait_timeout = 2")
         states = ("IGNORED", "NOT IGNORED") if servers.is_mariadb() else ("INVISIBLE", "VISIBLE")
@@ -341,11 +341,11 @@ def test_a_migration_waits_a_moment_only_while_audits_go_on(audited, paid):
 
 
 def test_audits_beside_sales_find_nothing(audited):
-    drop, product = CampaignFactory.create(quantity=200), ProductFactory.create(on_hand=500, price=100)
+    drop, product = CampaignFactory(quantity=200), ProductFactory(on_hand=500, price=100)
     buyers = [buying.account(points=50).id for _ in range(24)]
     stop, found = threading.Event(), []
 
-    def audit() -> int:
+    def audit():
         audits = 0
         # On a busy machine the sales may end before the third.
         while audits < 3 or not stop.is_set():
@@ -353,7 +353,7 @@ def test_audits_beside_sales_find_nothing(audited):
             audits += 1
         return audits
 
-    def sell(some: list[int]) -> None:
+    def sell(some):
         for buyer in some:
             code = issuing.issue(campaign_id=drop.pk, user_id=buyer).coupon.code
             for token, coupon in (("tok_ok", code), ("tok_declined", "")):
@@ -362,7 +362,7 @@ def test_audits_beside_sales_find_nothing(audited):
             if order.status == "paid":
                 buying.refunded(order.id, {product: 1})
 
-    def sell_all() -> None:
+    def sell_all():
         try:
             outcomes = race([lambda part=part: sell(buyers[part::4]) for part in range(4)])
             assert outcomes == [None] * 4, outcomes
@@ -415,7 +415,7 @@ def test_damage_of_refunds_is_named(damage, audited):
 
 
 # What is damaged, and what names it, which is found before.
-COUPON_DAMAGE: dict[str, tuple[str, Callable[[Campaign, Campaign], tuple[object, object]]]] = {
+COUPON_DAMAGE = {
     "one less is counted": ("L1", lambda campaign, _: (campaign.pk, set_columns(campaign, issued=9))),
     "a gap": (
         "L2",
@@ -467,7 +467,7 @@ def test_coupons_that_a_lost_constraint_let_in_are_named(constraint, change, aud
 
 
 def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(audited):
-    drop, [order_id] = CampaignFactory.create(), order_ids(1)
+    drop, [order_id] = CampaignFactory(), order_ids(1)
     with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_order"):
         for _ in range(2):
             coupon_of(drop, status="held", order_id=order_id)
@@ -499,7 +499,7 @@ def test_stock_that_does_not_add_up_is_named(audited):
     grown, moved, bare, _ = ProductFactory.create_batch(4, on_hand=10)
     assert audit_changes() == {}
     set_columns(grown, on_hand=11)
-    StockMovementFactory.create(product=moved, delta=-10, on_hand_after=0)
+    StockMovementFactory(product=moved, delta=-10, on_hand_after=0)
     StockMovement.objects.filter(product=bare).delete()
     assert find_by_both_paths() == ({"L5": [str(one.pk) for one in (grown, moved, bare)]},) * 2
 
@@ -529,7 +529,7 @@ def test_a_delivery_that_came_in_twice_is_named(audited):
 
 
 def test_a_payment_that_no_saga_settles_is_named(audited):
-    payment = PaymentFactory.create(top_up=True)
+    payment = PaymentFactory(top_up=True)
     assert find_by_both_paths() == ({"L9": [str(payment.pk)]},) * 2
 
 

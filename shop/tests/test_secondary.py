@@ -170,7 +170,7 @@ PRIMARY, REPLICA = 1, 2
 
 @pytest.fixture(scope="module")
 @boots("two database servers")
-def servers(tmp_path_factory, django_db_setup) -> Iterator[Replicated]:
+def servers(tmp_path_factory, django_db_setup):
     pair = Replicated(tmp_path_factory.mktemp("replicated"))
     try:
         pair.start()
@@ -180,7 +180,7 @@ def servers(tmp_path_factory, django_db_setup) -> Iterator[Replicated]:
 
 
 @pytest.fixture
-def pair(servers, settings, django_db_blocker) -> Iterator[Replicated]:
+def pair(servers, settings, django_db_blocker):
     settings.DATABASE_ROUTERS = ["shop.db.secondary.Router"]
     process_state.forget_secondary()
     with django_db_blocker.unblock(), as_databases(servers):
@@ -220,7 +220,7 @@ def test_without_a_secondary_all_is_read_from_the_primary_by_the_same_rules_and_
 @pytest.mark.boots("a database server")
 def test_it_reads_from_the_secondary_what_was_committed_just_before(pair):
     for number in range(100):
-        account = AccountFactory.create()
+        account = AccountFactory()
         servers_and_rows = secondary.read(
             lambda alias, key=account.pk: (alias, User.objects.using(alias).filter(pk=key).count())
         )
@@ -231,7 +231,7 @@ def test_it_reads_from_the_secondary_what_was_committed_just_before(pair):
 def test_without_waiting_for_the_position_reads_of_the_secondary_are_stale(pair):
     """The twin of the test above: a replica shows what it has, and not what the primary has."""
     pair.replica.run("STOP SLAVE SQL_THREAD")
-    account = AccountFactory.create()
+    account = AccountFactory()
     assert not User.objects.using("reader").filter(pk=account.pk).exists()
     assert secondary.read(lambda alias: User.objects.using(alias).filter(pk=account.pk).exists())
 
@@ -239,7 +239,7 @@ def test_without_waiting_for_the_position_reads_of_the_secondary_are_stale(pair)
 def test_while_the_secondary_stands_still_the_primary_answers_and_few_reads_wait(pair):
     assert read_server() == REPLICA
     pair.replica.run("STOP SLAVE SQL_THREAD")
-    AccountFactory.create()
+    AccountFactory()
     began_at, before = time.monotonic(), count_reads("lagging")
     assert [read_server() for _ in range(20)] == [PRIMARY] * 20
     assert time.monotonic() - began_at < secondary.CATCH_UP_SECONDS + 1
@@ -250,7 +250,7 @@ def test_while_the_secondary_stands_still_the_primary_answers_and_few_reads_wait
 
 def test_a_secondary_that_is_seconds_behind_is_not_read(pair):
     pair.replica.run("STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY=3", "START SLAVE")
-    account = AccountFactory.create()
+    account = AccountFactory()
     for _ in range(5):
         process_state.forget_secondary()
         assert secondary.read(lambda alias: User.objects.using(alias).filter(pk=account.pk).exists())
@@ -271,9 +271,9 @@ def test_a_secondary_that_is_down_is_tried_once_in_a_while(pair):
 
 
 def test_work_whose_connection_is_lost_is_run_again_by_the_primary(pair):
-    used: list[str] = []
+    used = []
 
-    def work(alias: str) -> int:
+    def work(alias):
         used.append(alias)
         with connections[alias].cursor() as cursor:
             if alias == secondary.ALIAS:
@@ -287,7 +287,7 @@ def test_work_whose_connection_is_lost_is_run_again_by_the_primary(pair):
 
 
 def test_other_errors_are_raised_it_has_no_transactions_and_nothing_is_read_from_it_inside_one(pair):
-    def work(alias: str) -> None:
+    def work(alias):
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT missing_function()")
 
@@ -301,16 +301,16 @@ def test_other_errors_are_raised_it_has_no_transactions_and_nothing_is_read_from
 
 
 def test_nothing_is_decided_while_it_is_read(pair):
-    account = AccountFactory.create()
+    account = AccountFactory()
 
-    def begin(alias: str) -> None:
+    def begin(alias):
         transactions.run(lambda: None, transactions.REPEATABLE)
 
-    def lock(alias: str) -> None:
+    def lock(alias):
         with transaction.atomic():
             User.objects.select_for_update().get(pk=account.pk)
 
-    def write(alias: str) -> None:
+    def write(alias):
         set_columns(account, first_name="Ada")
 
     for work, error in (
@@ -378,8 +378,8 @@ def statements_of(call: Callable[[], Any]) -> tuple[Any, list[str], list[str]]:
     ],
 )
 def test_lists_of_staff_are_read_from_it(pair, path, table):
-    client = client_of(SuperuserFactory.create())
-    product, campaign = ProductFactory.create(on_hand=5), CampaignFactory.create()
+    client = client_of(SuperuserFactory())
+    product, campaign = ProductFactory(on_hand=5), CampaignFactory()
     buyer = client_of(buying.account(points=500))
     ordered = buyer.post("/orders", order_of(product), key="one")
     assert ordered.status_code == 201, ordered.content
@@ -393,22 +393,22 @@ def test_lists_of_staff_are_read_from_it(pair, path, table):
 
 
 def test_an_accounts_own_lists_are_read_from_the_primary(pair):
-    client = client_of(AccountFactory.create())
+    client = client_of(AccountFactory())
     for path in ("/orders", "/coupons", "/payments", "/wallet/entries", "/products", "/campaigns"):
         *_, reader = statements_of(lambda path=path: client.get(path))
         assert reader == [], path
 
 
 def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_and_rows_of_actions_are_not(pair):
-    client, order = signed_in(SuperuserFactory.create()), OrderFactory.create(total_amount=5, card_amount=5)
+    client, order = signed_in(SuperuserFactory()), OrderFactory(total_amount=5, card_amount=5)
     page, primary, reader = statements_of(lambda: client.get("/admin/orders/order/"))
     assert page.status_code == 200
-    assert str(order.pk) in page.content.decode()
+    assert str(order.pk) in page.text
     assert any("FROM `orders_order`" in statement for statement in reader)
     assert not any("FROM `orders_order`" in statement for statement in primary)
     *_, reader = statements_of(lambda: client.get(f"/admin/orders/order/{order.pk}/change/"))
     assert reader == []
-    chosen = {"action": "delete_selected", "_selected_action": [AccountFactory.create().pk]}
+    chosen = {"action": "delete_selected", "_selected_action": [AccountFactory().pk]}
     *_, reader = statements_of(lambda: client.post("/admin/auth/user/", chosen))
     assert reader == []
 
@@ -416,7 +416,7 @@ def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_and_rows_of_ac
 @pytest.mark.parametrize("query", ["", "?happened=test.line", "?happened=test.", "?by=unknown", "?p=last"])
 def test_every_statement_of_a_list_has_the_limit_on_either_server(pair, query):
     """The end of a searched window and the journal's names were read from the primary, without the limit."""
-    client = signed_in(SuperuserFactory.create())
+    client = signed_in(SuperuserFactory())
     JournalLine.objects.create(at=timezone.now(), actor="system", what="test.line")
     page, primary, reader = statements_of(lambda: client.get(f"/admin/shop/journalline/{query}"))
     assert page.status_code == 200
@@ -429,8 +429,8 @@ def test_every_statement_of_a_list_has_the_limit_on_either_server(pair, query):
 
 
 def test_exports_and_reports_are_read_from_it(pair):
-    client = signed_in(SuperuserFactory.create())
-    ProductFactory.create(sku="TEA")
+    client = signed_in(SuperuserFactory())
+    ProductFactory(sku="TEA")
     file, primary, reader = statements_of(
         lambda: b"".join(client.get("/admin/inventory/product/export/").streaming_content)  # type: ignore[attr-defined]
     )
@@ -445,5 +445,5 @@ def test_each_thread_waits_for_its_own_connections_server_and_the_doctor_says_wh
     assert race([read_server] * 8) == [REPLICA] * 8
     assert [finding.level for finding in checks.reader()] == ["ok"]
     pair.replica.run("STOP SLAVE SQL_THREAD")
-    AccountFactory.create()
+    AccountFactory()
     assert [finding.level for finding in checks.reader()] == ["warning"]

@@ -4,7 +4,7 @@ On MariaDB under each `sql_mode` that means something to quotes and escapes, and
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -151,14 +151,11 @@ def sqlite() -> Iterator[None]:
         bulk_sql.reader.cache_clear()
 
 
-DATABASES: dict[str, Callable[[], Any]] = {
-    **{name: lambda words=words: mode(words) for name, words in MODES.items()},
-    "sqlite": sqlite,
-}
+DATABASES = {**{name: lambda words=words: mode(words) for name, words in MODES.items()}, "sqlite": sqlite}
 
 
 @pytest.fixture(params=DATABASES)
-def database(request, db) -> Iterator[str]:
+def database(request, db):
     with DATABASES[request.param]():
         yield request.param
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
@@ -55,13 +55,13 @@ class Held:
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
+def _no_thread_is_left():
     yield
     wait_until(lambda: process_state.renew_threads() or names_of_threads() == [])
 
 
 @pytest.fixture
-def held() -> Iterator[Held]:
+def held():
     held = Held()
     yield held
     held.go.set()
@@ -178,7 +178,7 @@ def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start():
     pause = threading.Event()
     mutex, running, highest = threading.Lock(), [0] * 3, [0] * 3
 
-    def work(racer: int, number: int) -> None:
+    def work(racer, number):
         group = number % 3
         with mutex:
             running[group] += 1
@@ -189,7 +189,7 @@ def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start():
             running[group] -= 1
         done.put((racer, number))
 
-    def start_many(racer: int) -> None:
+    def start_many(racer):
         for number in range(300):
             pool.start(lambda number=number: work(racer, number), group=number % 3)
             if number % 50 == 0:
@@ -205,7 +205,7 @@ def test_no_work_is_lost_and_no_group_passes_its_bound_while_many_start():
 def test_a_work_that_raises_costs_no_thread(caplog):
     pool, used = pool_of(1), SimpleQueue[int]()
 
-    def fail() -> None:
+    def fail():
         used.put(threading.get_ident())
         raise ValueError("made up")
 
@@ -222,7 +222,7 @@ def test_a_thread_that_dies_is_replaced(held, death):
     pool, used = pool_of(2), SimpleQueue[str]()
     dying = threading.Event()
 
-    def die() -> None:
+    def die():
         used.put(threading.current_thread().name)
         dying.wait(60)
         raise death
@@ -243,7 +243,7 @@ def test_where_no_thread_can_be_started_a_work_waits_for_one_that_runs_or_is_ref
     pool.start(held.work("runs"))
     start = threading.Thread.start
 
-    def refuse(thread: threading.Thread) -> None:
+    def refuse(thread):
         if thread.name.startswith("test-pool"):
             raise RuntimeError("can't start new thread")
         start(thread)
@@ -265,7 +265,7 @@ variable: ContextVar[str] = ContextVar("variable", default="unset")
 def test_nothing_that_a_work_sets_in_its_context_reaches_the_next():
     pool, seen = pool_of(1), SimpleQueue[str]()
 
-    def work() -> None:
+    def work():
         seen.put(variable.get())
         variable.set("set by a work")
 
@@ -300,7 +300,7 @@ def test_a_connection_that_was_killed_while_its_thread_was_idle_or_that_breaks_d
     wait_until(lambda: time.monotonic() > over)
     assert connection_of_next_work(pool) != number
 
-    def lose_connection() -> None:
+    def lose_connection():
         number = connection_id()
         kill(number)
         numbers.put(number)
@@ -339,7 +339,7 @@ def test_batches_and_calls_share_all_threads_and_each_has_one():
 def test_one_thread_works_however_often_it_is_started_and_of_errors_the_first_in_a_row_is_logged():
     calls, ended = list[int](), threading.Event()
 
-    def work() -> None:
+    def work():
         calls.append(len(calls))
         if len(calls) in (2, 3, 5):
             raise RuntimeError("Not now.")
@@ -362,7 +362,7 @@ def test_one_thread_works_however_often_it_is_started_and_of_errors_the_first_in
 def test_a_run_that_lasts_is_not_started_again_and_its_callers_share_its_outcome():
     may_end, runs = threading.Event(), list[int]()
 
-    def work() -> int:
+    def work():
         runs.append(len(runs))
         assert may_end.wait(10)
         return len(runs)
@@ -378,7 +378,7 @@ def test_a_run_that_lasts_is_not_started_again_and_its_callers_share_its_outcome
 def test_one_caller_reads_for_all_and_the_others_get_the_old_result_while_it_is_recent():
     may_end, reads = threading.Event(), list[int]()
 
-    def read() -> int:
+    def read():
         reads.append(len(reads))
         if len(reads) == 2:
             assert may_end.wait(10)
@@ -399,7 +399,7 @@ def test_one_caller_reads_for_all_and_the_others_get_the_old_result_while_it_is_
 def test_while_the_database_is_away_the_old_result_is_used(error):
     results = iter([1, error, error, 2])
 
-    def read() -> int:
+    def read():
         result = next(results)
         if isinstance(result, Exception):
             raise result
@@ -413,18 +413,18 @@ def test_a_call_is_not_refused_because_the_old_result_gets_too_old_while_it_is_r
     """A crowd that comes after a pause: a token is verified between the look at the cache and its use."""
     now, reads, may_end = 0.0, list[int](), threading.Event()
 
-    def read() -> int:
+    def read():
         reads.append(len(reads))
         assert len(reads) == 1 or may_end.wait(10)
         return len(reads)
 
-    async def call(verified_after: float) -> int:
+    async def call(verified_after):
         nonlocal now
         await shared.get_on_loop(asyncio.to_thread)
         now += verified_after
         return shared.recent()
 
-    async def ask() -> list[int]:
+    async def ask():
         nonlocal now
         assert await call(0.0) == 1
         now = 3.9995
@@ -443,7 +443,7 @@ def test_a_call_is_not_refused_because_the_old_result_gets_too_old_while_it_is_r
 def test_coroutines_share_one_reading_and_one_that_leaves_takes_nothing_from_the_others():
     reads = list[float]()
 
-    async def ask() -> list[int]:
+    async def ask():
         shared = SharedRead(lambda: reads.append(1.0) or len(reads), name="test", seconds=60.0)
         waits = [asyncio.create_task(shared.get_on_loop(asyncio.to_thread)) for _ in range(50)]
         await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.own_issuer import OwnIssuer
 from scripts.stack import children, ports
-from shop.tests.collector import Collector, collecting
+from shop.tests.collector import collecting
 from shop.tests.live import serving, web
 from shop.tests.outages import nowhere
 from shop.tests.racing import race
@@ -30,7 +30,7 @@ CONSUMER = 5
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
+def collector():
     with collecting() as found:
         yield found
 
@@ -59,7 +59,7 @@ def issue(address: str, campaign: Campaign, user_id: int, **headers: str) -> Any
 @pytest.mark.boots("a web server")
 def test_without_an_endpoint_opentelemetry_is_not_imported(tmp_path):
     application = "shop.tests.modules_application:application"
-    campaign, [user_id] = CampaignFactory.create(), accounts(1)
+    campaign, [user_id] = CampaignFactory(), accounts(1)
     with web(tmp_path, workers=1, application=application, **{ENDPOINT: ""}) as address:
         assert issue(address, campaign, user_id).status == 201
         modules = HTTP.request("GET", f"{address}/test/modules").data.decode().split()
@@ -69,7 +69,7 @@ def test_without_an_endpoint_opentelemetry_is_not_imported(tmp_path):
 
 @pytest.mark.boots("a web server")
 def test_a_batch_is_linked_to_the_traces_of_all_its_requests(tmp_path, collector):
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     user_ids = accounts(16)
     with web(tmp_path, workers=1, **{ENDPOINT: collector.address}) as address:
         calls = [partial(issue, address, campaign, user_id) for user_id in user_ids]
@@ -93,7 +93,7 @@ def test_a_batch_is_linked_to_the_traces_of_all_its_requests(tmp_path, collector
 @pytest.mark.boots("a web server")
 @pytest.mark.parametrize("collector_at", [hanging, away])
 def test_a_collector_that_fails_delays_no_request_and_no_stop(tmp_path, collector_at):
-    campaign = CampaignFactory.create()
+    campaign = CampaignFactory()
     bounds = {"OTEL_BSP_MAX_QUEUE_SIZE": "16", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "8"}
     with collector_at() as endpoint, serving(tmp_path, workers=1, **{ENDPOINT: endpoint} | bounds) as server:
         slowest = 0.0
@@ -113,7 +113,7 @@ def test_a_collector_that_fails_delays_no_request_and_no_stop(tmp_path, collecto
 
 @pytest.mark.boots("a web server")
 def test_an_issuer_records_the_tickets_that_it_settles(tmp_path, collector):
-    campaign, [user_id] = CampaignFactory.create(strategy="queue"), accounts(1)
+    campaign, [user_id] = CampaignFactory(strategy="queue"), accounts(1)
     settings = {ENDPOINT: collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     with web(tmp_path, workers=1, **settings) as address:
         answer = issue(address, campaign, user_id, **{"X-Request-ID": "the-ticket's".replace("'", "-")})

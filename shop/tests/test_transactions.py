@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,7 +80,7 @@ class Opponent:
 def test_1213_a_deadlock_is_retried(counting):
     opponent = Opponent()
 
-    def lock_both(attempt: int) -> int:
+    def lock_both(attempt):
         position = count_one()
         opponent.collide()
         return position
@@ -100,12 +100,12 @@ def test_1205_a_lock_that_is_kept_too_long_is_waited_for_again(counting):
     is_kept = threading.Event()
     work = Work(lambda attempt: count_one())
 
-    def keep_until_it_has_failed() -> None:
+    def keep_until_it_has_failed():
         with holding(tally.LOCK, tally.HOT):
             is_kept.set()
             wait_until(lambda: bool(work.errors))
 
-    def impatient() -> int:
+    def impatient():
         assert is_kept.wait(10)
         return int(run_impatiently(work))
 
@@ -119,7 +119,7 @@ def test_1020_a_row_changed_since_it_was_read_is_read_again(counting):
     if not servers.is_mariadb():
         pytest.skip("MySQL has no snapshot isolation, and no error 1020.")
 
-    def read_then_write(attempt: int) -> int:
+    def read_then_write(attempt):
         value = int(ask(connection, "SELECT value FROM tally WHERE id = %s", tally.HOT)[0][0])
         if attempt == 1:
             with another_connection() as other:
@@ -130,7 +130,7 @@ def test_1020_a_row_changed_since_it_was_read_is_read_again(counting):
 
     work = Work(read_then_write)
 
-    def with_snapshots() -> int:
+    def with_snapshots():
         ask(connection, "SET SESSION innodb_snapshot_isolation = ON")
         ask(connection, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         return transactions.run(work, transactions.KEYED)
@@ -160,7 +160,7 @@ def test_2005_a_server_whose_name_is_not_known_is_unavailable_and_met_again_late
 
 
 def test_2006_a_connection_killed_within_a_transaction_is_replaced_and_all_is_done_again(counting):
-    def killed_once(attempt: int) -> int:
+    def killed_once(attempt):
         count_one("first")
         if attempt == 1:
             kill(connection_id())
@@ -174,22 +174,22 @@ def test_2006_a_connection_killed_within_a_transaction_is_replaced_and_all_is_do
 
 
 def test_2013_a_connection_killed_during_a_query_is_replaced(counting):
-    numbers: list[int] = []
+    numbers = []
     is_kept = threading.Event()
 
-    def wait_for_lock(attempt: int) -> int:
+    def wait_for_lock(attempt):
         numbers.append(connection_id())
         return count_one()
 
     work = Work(wait_for_lock)
 
-    def hold_and_kill_the_waiter() -> None:
+    def hold_and_kill_the_waiter():
         with holding(tally.LOCK, tally.HOT):
             is_kept.set()
             wait_until(lambda: waiting_at(f"{tally.LOCK.partition('%')[0]}%") == 1)
             kill(numbers[0])
 
-    def wait_in_vain() -> int:
+    def wait_in_vain():
         assert is_kept.wait(10)
         return transactions.run(work, transactions.KEYED)
 
@@ -228,7 +228,7 @@ def test_when_the_reply_to_the_commit_is_lost_work_that_is_to_be_done_once_is_no
 
 @pytest.mark.parametrize("effect", [transactions.ONCE, transactions.KEYED])
 def test_work_killed_before_its_commit_is_done_again_and_once(counting, effect):
-    def add_one_and_kill(attempt: int) -> int:
+    def add_one_and_kill(attempt):
         outcome = add_one(attempt)
         if attempt == 1:
             kill(connection_id())
@@ -240,7 +240,7 @@ def test_work_killed_before_its_commit_is_done_again_and_once(counting, effect):
 
 
 def test_a_commit_that_arrives_after_its_connection_broke_is_waited_for(counting, tmp_path):
-    def wait_for_the_next_attempt() -> None:
+    def wait_for_the_next_attempt():
         wait_until(lambda: waiting_at("INSERT INTO%shop_committedtransaction%") > 0)
 
     work = Work(add_one)
@@ -287,9 +287,9 @@ def test_after_a_lost_reply_to_the_commit_a_database_that_stays_away_leaves_it_u
 )
 def test_an_error_of_a_server_that_is_not_the_primary_counts_as_a_lost_connection(counting, number):
     """A planned switchover caused 51 HTTP 500s, because these error numbers were not handled."""
-    connections: list[int] = []
+    connections = []
 
-    def turned_away_once(attempt: int) -> int:
+    def turned_away_once(attempt):
         connections.append(connection_id())
         return count_one("unlucky" if attempt == 1 else "one")
 
@@ -345,7 +345,7 @@ def test_an_error_that_is_no_conflict_is_not_retried(counting, name):
 
 
 def test_1114_a_table_that_can_not_grow_is_no_failure_of_the_program_and_nothing_was_done(counting):
-    def body(attempt: int) -> None:
+    def body(attempt):
         count_one()
         # A table in memory, until the server has no more space for it; it ends with the connection.
         ask(connection, "SET SESSION max_heap_table_size = 16384")
@@ -380,7 +380,7 @@ def test_inside_a_transaction_only_the_outermost_one_is_retried(counting):
     opponent = Opponent()
     inner = Work(lambda attempt: opponent.collide())
 
-    def count_then_collide(attempt: int) -> int:
+    def count_then_collide(attempt):
         position = count_one()
         transactions.run_or_savepoint(inner, transactions.KEYED)
         return position
@@ -420,7 +420,7 @@ def test_a_database_that_refuses_or_never_replies_is_reported_quickly_and_recove
 
 
 def test_what_belongs_inside_or_outside_a_transaction_is_refused_elsewhere(counting):
-    writes: list[Sequence[str]] = []
+    writes = []
     open_transaction.assert_outside()
     with pytest.raises(transaction.TransactionManagementError):
         open_transaction.assert_inside()

@@ -42,7 +42,7 @@ GET = b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def small_web(django_db_setup, tmp_path_factory) -> Iterator[str]:
+def small_web(django_db_setup, tmp_path_factory):
     with web(tmp_path_factory.mktemp("small"), workers=1, application=SMALL) as address:
         yield address
 
@@ -139,6 +139,10 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x
 
 
 UPGRADE = b" /echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+PREFLIGHT = (
+    UPGRADE.replace(b"/echo", b"/api/v1/orders")
+    + b"Origin: https://a\r\nAccess-Control-Request-Method: POST\r\n"
+)
 # Bodies that end nowhere.
 ENDLESS = (b"Transfer-Encoding: xchunked", b"Content-Length: 2\r\nTransfer-Encoding: chunked")
 
@@ -200,13 +204,13 @@ FRAMED = [
 
 
 @pytest.mark.parametrize(("framing", "body"), FRAMED)
-@pytest.mark.parametrize("method", [b"POST", b"CONNECT"])
+@pytest.mark.parametrize("start", [b"POST" + UPGRADE, b"CONNECT" + UPGRADE, b"OPTIONS" + PREFLIGHT])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_the_body_of_a_request_for_an_upgrade_is_not_taken_for_the_next_request(
-    small_web, method, framing, body, at_once
+    small_web, start, framing, body, at_once
 ):
     """A proxy sends the next client's request after it, and that client would get a wrong response."""
-    head = method + UPGRADE + framing
+    head = start + framing
     with connect(small_web) as connection, suppress(ConnectionError):
         for part in [head + body + GET] if at_once else [head, body[:9], body[9:] + GET]:
             connection.sendall(part)
@@ -431,7 +435,7 @@ def upload(address: str, body: bytes, *, cookies: str) -> urllib3.BaseHTTPRespon
 
 def test_only_staff_may_upload_more_and_other_uploads_are_not_written_to_disk(tmp_path):
     (own_folder := tmp_path / "temporary").mkdir()
-    staff, buyer = SuperuserFactory.create(), User.objects.create_user("buyer")
+    staff, buyer = SuperuserFactory(), User.objects.create_user("buyer")
     with web(tmp_path, TMPDIR=str(own_folder)) as address:
         for cookies in ("", session_of(buyer), "sessionid=forged"):
             with connect(address) as connection:
@@ -448,14 +452,14 @@ def test_only_staff_may_upload_more_and_other_uploads_are_not_written_to_disk(tm
 
 
 def test_a_process_holds_two_uploads_at_once_and_refuses_the_next_before_it_is_read(tmp_path):
-    cookies, body = session_of(SuperuserFactory.create()), multipart(2**20)
+    cookies, body = session_of(SuperuserFactory()), multipart(2**20)
     head = head_of("POST", IMPORT, f"Content-Length: {len(body)}", cookies=cookies)
     with web(tmp_path, workers=1) as address, ExitStack() as closing:
         connections = [closing.enter_context(connect(address)) for _ in range(8)]
         for connection in connections:
             connection.sendall(head)
 
-        def answered() -> list[socket.socket]:
+        def answered():
             return select.select(connections, [], [], 0)[0]
 
         wait_until(lambda: len(answered()) == 8 - MAX_CONCURRENT_UPLOADS, seconds=8)

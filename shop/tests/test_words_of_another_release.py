@@ -52,7 +52,7 @@ def test_no_page_of_operators_and_no_list_of_the_api_fails_for_a_word_of_another
     fill_all_models()
     written = set(write_words())
     assert {"Saga.kind", "SagaLog.step", "Campaign.strategy", "Approval.kind"} <= written
-    staff = SuperuserFactory.create()
+    staff = SuperuserFactory()
     pages, api = signed_in(staff), client_of(staff)
     pages.raise_request_exception = False
     failed = [one.written for one in admin_addresses.addresses() if status_of(pages, one.path) >= 500]
@@ -62,11 +62,11 @@ def test_no_page_of_operators_and_no_list_of_the_api_fails_for_a_word_of_another
 
 
 def shown(address: str) -> str:
-    return str(signed_in(SuperuserFactory.create()).get(address, follow=True).content.decode())
+    return str(signed_in(SuperuserFactory()).get(address, follow=True).text)
 
 
 def as_staff(work: Any) -> Any:
-    staff = SuperuserFactory.create()
+    staff = SuperuserFactory()
     with journal.acting(ActorContext(actor=Actor.STAFF, id=staff.pk, name=staff.username)):
         return work()
 
@@ -103,8 +103,8 @@ def test_an_act_that_this_release_lacks_is_shown_as_such_and_refused_but_never_a
 
 
 def test_a_campaign_with_a_strategy_that_this_release_lacks_issues_nothing_and_says_so():
-    campaign = CampaignFactory.create(quantity=5)
+    campaign = CampaignFactory(quantity=5)
     Campaign.objects.update(strategy="lottery")
-    answer = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
+    answer = client_of(AccountFactory()).post("/coupons", {"campaign": campaign.pk})
     assert problem_of(answer) == (409, "strategy_not_available")
     assert Campaign.objects.get().issued == 0

@@ -49,7 +49,8 @@ class Command(BaseCommand):
 
     def _erase(self, chosen: Sequence[User], reason: str, forfeit_balance: bool) -> list[str]:
         """Start all, wait once, and erase each. Returns why the others are not erased."""
-        refused, ready = list[str](), dict[int, User]()
+        refused = list[str]()
+        ready = dict[int, User]()
         ready_at = clock.now()
         for account in chosen:
             try:
@@ -57,7 +58,8 @@ class Command(BaseCommand):
             except FirstcomeError as error:
                 refused.append(f"account {account.pk}: {error}")
             else:
-                ready[account.pk], ready_at = account, max(ready_at, at)
+                ready[account.pk] = account
+                ready_at = max(ready_at, at)
         if (seconds := (ready_at - clock.now()).total_seconds()) > 0:
             self.stdout.write(f"{len(ready)} disabled; erasing in {seconds:.0f} s.")
             time.sleep(seconds)

@@ -11,13 +11,13 @@ from django.db import IntegrityError
 
 from coupons import CAMPAIGNS_AT_ONCE, pool_list
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from coupons.allocation.writes import Issued, IssueRequest, Slot
 from coupons.issuing.strategies import lookup_batcher
 from shop.concurrency.batching import Batcher
 from shop.errors import Overloaded, Rejected
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
+def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Claim a code, submit it to the batcher, and resolve it, unless the result isn't known."""
     applicants = lookup_batcher(campaign_id).submit(user_id)
     answer = applicants.answer(user_id)
@@ -41,7 +41,7 @@ def _resolve_code(campaign_id: int, user_id: int, code: str | None, *, is_spent:
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
-def _batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
+def _batcher(campaign_id: int) -> Batcher[IssueRequest, Slot]:
     return Batcher(
         lambda requests: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests),
         name="code_pool",

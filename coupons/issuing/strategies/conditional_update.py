@@ -12,7 +12,7 @@ from django.db.models import F
 
 from coupons.allocation import eligibility, writes
 from coupons.allocation.eligibility import AllocationResult
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from coupons.allocation.writes import IssueRequest, Slot
 from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
 from shop.db import transactions
@@ -20,7 +20,7 @@ from shop.errors import Rejected
 from shop.lazy_texts import mark as _
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
+def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Wait for the campaign's concurrency limit, count a slot on its row, and write the coupon."""
     request = IssueRequest(user_id)
     with concurrency_limit(campaign_id).permit():

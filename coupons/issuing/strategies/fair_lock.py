@@ -6,13 +6,13 @@ after the lease finds the version changed. Without Redis 503; after a flush the 
 """
 
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Issued, PendingConfirmation
+from coupons.allocation.writes import Slot
 from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
 from shop.redis import fair_lock
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
+def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Join the queue, answer without the lock if nothing is to be written, else write in turn.
 
     Joining comes first: database reads before it changed the order more than anything else.

@@ -8,20 +8,20 @@ from functools import lru_cache, partial
 
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from coupons.allocation.writes import IssueRequest, Slot
 from shop.concurrency.batching import Batcher
 
 # Without it the first request after each batch is decided alone, and all others share the next batch.
 MIN_INTERVAL_SECONDS = 0.01
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
+def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Submit the request to the campaign's batcher, and return its result."""
     return batcher(campaign_id).submit(IssueRequest(user_id))
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
-def batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
+def batcher(campaign_id: int) -> Batcher[IssueRequest, Slot]:
     return Batcher(
         lambda requests: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests),
         name="coupons",

@@ -8,7 +8,7 @@ from prometheus_client import Counter
 
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from coupons.allocation.writes import IssueRequest, Slot
 from coupons.issuing.strategies import concurrency_limit
 from shop.concurrency import hot_rows
 from shop.db import transactions
@@ -20,7 +20,7 @@ RETRIES = Counter(
 )
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
+def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Retry until the campaign stays unchanged from the read to the write."""
     request = IssueRequest(user_id)
     outcome = hot_rows.retry_until_unchanged(

@@ -6,13 +6,13 @@ also for refusals; needs no Redis.
 
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult, Applicants
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from coupons.allocation.writes import IssueRequest, Slot
 from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
 from shop.db import transactions
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
+def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Wait for the campaign's concurrency limit, lock its row, and decide this request alone."""
     with concurrency_limit(campaign_id).permit():
         request = IssueRequest(user_id)

@@ -6,13 +6,12 @@ processes, with a partner in that of its confirmations. A queue that Redis lost 
 without Redis new requests get 503.
 """
 
-from dataclasses import replace
 from functools import lru_cache
 
 from uuid_utils.compat import uuid7
 
 from coupons import CAMPAIGNS_AT_ONCE
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
+from coupons.allocation.writes import IssueRequest, Queued, Slot
 from coupons.models import QueueTicket
 from coupons.queue import stream, tickets
 from coupons.queue.stream import QueuePosition
@@ -24,7 +23,7 @@ from shop.lazy_texts import mark as _
 ATTEMPTS = 3
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Queued:
+def issue(*, campaign_id: int, user_id: int) -> Slot | Queued:
     """Return the account's existing coupon or ticket of the campaign, or else draw a ticket for it."""
     request = IssueRequest(user_id)
     for _attempt in range(ATTEMPTS):
@@ -39,7 +38,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Q
             continue
         is_new = position.ticket_id == new.ticket_id
         # Redis keeps the actor without its trace.
-        queued = _write_batcher(campaign_id).submit(replace(position, by=request.by) if is_new else position)
+        queued = _write_batcher(campaign_id).submit(position._replace(by=request.by) if is_new else position)
         if is_new or queued.ticket.status == QueueTicket.Status.WAITING:
             return queued
         # Redis still had one that was settled before.

@@ -16,7 +16,7 @@ from django.db import transaction
 from coupons import CAMPAIGNS_AT_ONCE, gate
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
-from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
+from coupons.allocation.writes import IssueRequest, Slot
 from coupons.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
 from coupons.models import Campaign
 from shop.concurrency.batching import Batcher
@@ -24,10 +24,14 @@ from shop.errors import Unavailable
 from shop.redis import gates
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
+def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Ask the gate, then submit the request to the campaign's batcher unless the gate answers it."""
     try:
-        decision = _ask_gate(campaign_id, user_id)
+        # Unknown while another thread fills the gate, and then the database decides.
+        decision = gates.ask(
+            lambda: gate.admit(campaign_id=campaign_id, user_id=user_id),
+            fill=lambda decision: decision.says == UNKNOWN and gate.fill(campaign_id=campaign_id),
+        )
     except Unavailable as away:
         existing = eligibility.read_campaign(campaign_id, [user_id]).existing.get(user_id)
         return eligibility.unwrap(eligibility.existing_result(existing) if existing else away)
@@ -41,14 +45,6 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
         if decision.ticket:
             gate.release_slots(campaign_id=campaign_id, tickets={user_id: decision.ticket})
         raise
-
-
-def _ask_gate(campaign_id: int, user_id: int) -> GateDecision:
-    """The gate's decision; unknown while another thread fills the gate, and then the database decides."""
-    return gates.ask(
-        lambda: gate.admit(campaign_id=campaign_id, user_id=user_id),
-        fill=lambda decision: decision.says == UNKNOWN and gate.fill(campaign_id=campaign_id),
-    )
 
 
 def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> AllocationResult | None:
@@ -73,8 +69,7 @@ def _allocate(campaign_id: int, requests: Sequence[IssueRequest]) -> list[Alloca
     in_order = eligibility.allocate(applicants, [requests[index] for index in order])
     result_at = dict(zip(order, in_order, strict=True))
     results = [result_at[index] for index in range(len(requests))]
-    decided = zip(requests, results, strict=True)
-    members = {one.user_id for one, result in decided if isinstance(result, Issued | PendingConfirmation)}
+    members = {one.user_id for one, result in zip(requests, results, strict=True) if isinstance(result, Slot)}
     refused = {one.user_id: one.ticket for one in requests if one.ticket and one.user_id not in members}
     transaction.on_commit(lambda: gate.record_results(applicants.campaign, members=members, refused=refused))
     return results
@@ -85,5 +80,5 @@ def _admission_number(request: IssueRequest) -> int:
 
 
 @lru_cache(maxsize=CAMPAIGNS_AT_ONCE)
-def _batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
+def _batcher(campaign_id: int) -> Batcher[IssueRequest, Slot]:
     return Batcher(lambda requests: _allocate(campaign_id, requests), name="coupons_redis_gate")

@@ -6,13 +6,13 @@ retried. Without Redis 503. `fair_lock` does the same in order, and `group_commi
 """
 
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Issued, PendingConfirmation
+from coupons.allocation.writes import Slot
 from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
 from shop.redis import locks
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
+def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Answer without the lock if nothing is to be written; otherwise take the lock and write."""
     answer = eligibility.read_campaign(campaign_id, [user_id]).answer(user_id)
     if answer is not None:

@@ -5,17 +5,18 @@ obeys a pause, which its UPDATE requires.
 """
 
 from coupons.allocation import eligibility, writes
-from coupons.allocation.writes import Issued, PendingConfirmation
+from coupons.allocation.writes import Issued, Slot
 from coupons.codes import codes
 from coupons.models import Campaign, Coupon, PoolCode
 from shop.db import transactions
 from shop.journal import journal
 
 
-def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
+def issue(*, campaign_id: int, user_id: int) -> Slot:
     """Issue as if there were no other request."""
     applicants = eligibility.read_campaign(campaign_id, [user_id])
-    campaign, answer = applicants.campaign, applicants.answer(user_id)
+    campaign = applicants.campaign
+    answer = applicants.answer(user_id)
     if answer:
         return eligibility.unwrap(answer)
     return _write(campaign, writes.new_coupon(campaign, user_id, _next_code(campaign), None, applicants.now))

@@ -45,8 +45,11 @@ class Command(BaseCommand):
         seeding.seed_named_accounts()
         with progress_bar("accounts", users) as progress:
             seeding.seed_users(users, progress)
+        # Scripts take the first product or the newest: those of sales, which need a place, are neither.
+        seeding.seed_products(min(products, 1), stock)
+        sales = seeding.seed_sales()
         seeding.seed_products(products, stock)
-        campaigns, sales = seeding.seed_campaigns(), seeding.seed_sales()
+        campaigns = seeding.seed_campaigns()
         if tokens:
             tokens.write_bytes(
                 dump({"staff": seeding.staff_token(), "users": [*seeding.numbered_users(users)]})

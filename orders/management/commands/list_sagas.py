@@ -26,12 +26,15 @@ class Command(BaseCommand):
         table = Table("saga", "kind", "order", "state", "at", "late since", "attempts", "last error")
         rows = []
         for saga in status.read_needing_operator() if stuck else status.read_unfinished():
-            step, late = status.step_name(saga), status.late_since(saga)
+            step = status.step_name(saga)
+            late = status.late_since(saga)
             times = {"created_at": saga.created_at, "next_attempt_at": saga.next_attempt_at}
             shown = times | {"saga_id": saga.id, "order_id": saga.about_id, "step": step, "late_since": late}
             rows.append(shown | {name: getattr(saga, name) for name in STORED})
-            order, late_text = str(saga.about_id or ""), f"{late:%Y-%m-%d %H:%M:%S}" if late else ""
-            at, attempts = operator_actions.position(saga.direction, step), str(saga.attempts)
+            order = str(saga.about_id or "")
+            late_text = f"{late:%Y-%m-%d %H:%M:%S}" if late else ""
+            at = operator_actions.position(saga.direction, step)
+            attempts = str(saga.attempts)
             table.add_row(
                 str(saga.id), saga.kind, order, saga.state, at, late_text, attempts, saga.last_error
             )

@@ -14,7 +14,7 @@ from shop import literals
 class Command(BaseCommand):
     help = (
         "Compute the sold and refunded numbers of products' days again, from orders and refunds, the latest "
-        "day first; the shop may go on, but run no two at once. Exits 1 if a day is still wrong."
+        "day first; the shop may go on. Exits 1 if a day is still wrong."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -34,8 +34,7 @@ def _pass_gate(order_requests: Sequence[OrderRequest]) -> list[PlacementResult]:
     gate_reservation = _gate_reservation(order_request)
     short = mirror.admit(gate_reservation)
     if short:
-        replay = recorded_answers.find(order_request.keyed)
-        return [replay or insufficient_stock(short)]
+        return [recorded_answers.find(order_request.keyed) or insufficient_stock(short)]
     try:
         return [_batcher.submit(order_request)]
     except BaseException as error:

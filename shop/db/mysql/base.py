@@ -36,7 +36,8 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
     _creating: type[models.Model] | None = None
 
     def create_model(self, model: type[models.Model]) -> None:
-        outer, self._creating = self._creating, model
+        outer = self._creating
+        self._creating = model
         try:
             super().create_model(model)
         finally:
@@ -48,7 +49,7 @@ class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
         except DatabaseFailure as error:
             if not self._was_already_applied(error):
                 raise
-            log.info("migration statement was already applied", statement=str(sql), error=str(error))
+            log.info("migration statement was already applied", statement=str(sql), error=error)
 
     def _was_already_applied(self, error: DatabaseFailure) -> bool:
         code, message = (*error.args, "", "")[:2]

@@ -127,7 +127,7 @@ class Watch:
             self._silent_since = began_at
         self._unanswered += 1
         if self._unanswered == UNANSWERED_PINGS:
-            log.error("the database hangs; shutting down its connections", error=str(error))
+            log.error("the database hangs; shutting down its connections", error=error)
         if self._is_hung:
             # Those that are shut down already stay so.
             is_wait_over = time.monotonic() - self._silent_since > COMMIT_WAIT_SECONDS

@@ -3,7 +3,8 @@
 ```python
 @api_doc.extend_schema(
     request=IssueCouponInput,
-    responses={201: CouponBody} | api_doc.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
+    responses={201: CouponBody},
+    refused={404: ["campaign_not_found"], 409: ["sold_out"]},
 )
 ```
 Refusals that every call may return are added by `shop.http.openapi.openapi_generation`. Further members of a
@@ -25,12 +26,27 @@ from shop.http.messages import PROBLEM
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 
 Row = TypeVar("Row")
+Schema = dict[str, Any]
+"""A part of the document, as JSON Schema has it."""
 
 
 def extend_schema(
-    *, parameters: Sequence[OpenApiParameter] = (), **about: Any
+    *,
+    refused: Mapping[int, Sequence[str]] | None = None,
+    parameters: Sequence[OpenApiParameter] = (),
+    page_of: type[BaseModel] | None = None,
+    **about: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """drf-spectacular's, which notes for `View` the query parameters, and whether the method reads a key."""
+    """drf-spectacular's, which notes for `View` the query parameters, and whether the method reads a key.
+
+    `refused` has the codes of refusals by status, besides those that every call may return. With `page_of`
+    the call is a list in pages, and its rows have these bodies.
+    """
+    if page_of:
+        parameters = [*parameters, *PAGING]
+        about["responses"] = {200: Page.__class_getitem__(page_of)} | about.get("responses", {})
+    if refused:
+        about["responses"] |= refusals(refused)
 
     def described(method: Any) -> Any:
         method.query_parameters = {one.name for one in parameters if one.location == OpenApiParameter.QUERY}
@@ -75,6 +91,8 @@ class Page(BaseModel, Generic[Row]):
         return f"{params[0].__name__}Page"
 
 
+STAFF_ONLY = {403: ["permission_denied"]}
+"""What calls refuse that are for staff alone."""
 POSITIVE = {"type": "integer", "minimum": 1}
 PAGING = [
     OpenApiParameter(
@@ -140,14 +158,14 @@ ETAG = OpenApiParameter(
 )
 NOT_MODIFIED = OpenApiResponse(description="The list is as it was with that `ETag`.")
 INTEGER = {"type": "integer"}
-_members: dict[str, Mapping[str, dict[str, Any]]] = {}
+_members: dict[str, Mapping[str, Schema]] = {}
 
 
-def array_of_objects(**columns: dict[str, Any]) -> dict[str, Any]:
+def array_of_objects(**columns: Schema) -> Schema:
     return {"type": "array", "items": {"type": "object", "properties": columns, "required": list(columns)}}
 
 
-def declare_members(code: str, **members: dict[str, Any]) -> None:
+def declare_members(code: str, **members: Schema) -> None:
     """Declare the further members of problems with this code, each by its schema and description."""
     _members[code] = members
 
@@ -160,17 +178,17 @@ def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenAp
     }
 
 
-def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
+def problem_schema(codes: Sequence[str]) -> Schema:
     """The schema of a problem with one of these codes, with the further members of each.
 
     openapi-python-client reads the reference alone, so clients take codes that are added later.
     """
-    members: dict[str, list[dict[str, Any]]] = {}
+    members: dict[str, list[Schema]] = {}
     for code in sorted(codes):
         for name, member in _members.get(code, {}).items():
             described = f"With `{code}`: {member['description']}"
             members.setdefault(name, []).append(member | {"description": described})
-    properties: dict[str, Any] = {"code": {"type": "string", "enum": sorted(codes)}}
+    properties: Schema = {"code": {"type": "string", "enum": sorted(codes)}}
     for name, several in members.items():
         properties[name] = several[0] if len(several) == 1 else {"anyOf": several}
     return {"allOf": [{"$ref": "#/components/schemas/Problem"}], "type": "object", "properties": properties}

@@ -9,6 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 
 from shop.http.messages import PROBLEM
 from shop.http.openapi import api_doc
+from shop.http.openapi.api_doc import Schema
 from shop.http.views import WITHOUT_KEYS
 
 API_KEY_SCHEME = {
@@ -50,7 +51,7 @@ class Bearer(OpenApiAuthenticationExtension):
     target_class = "accounts.tokens.authentication.BearerToken"
     name = "bearer"
 
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
@@ -60,7 +61,7 @@ class APIKey(OpenApiAuthenticationExtension):
     target_class = "accounts.api_keys.calls.APIKey"
     name = "api_key"
 
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
         return API_KEY_SCHEME
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
@@ -160,7 +161,7 @@ def _add_headers(operation: Any) -> None:
             response["headers"] = headers
 
 
-def _header(kind: str, description: str, **more: bool) -> dict[str, Any]:
+def _header(kind: str, description: str, **more: bool) -> Schema:
     return {"schema": {"type": kind}, "description": description, **more}
 
 

@@ -43,7 +43,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-USED_AT, USE_WRITTEN_AFTER_SECONDS = "used_at", 600
+USED_AT = "used_at"
+USE_WRITTEN_AFTER_SECONDS = 600
 BY_ITSELF_KEY = "firstcome.by_itself"
 """In the `META` of a request that a page makes by itself: it is no use of the session."""
 verified_sessions = LocMemCache("verified sessions", {"TIMEOUT": 900, "OPTIONS": {"MAX_ENTRIES": 1_000}})
@@ -63,7 +64,7 @@ def request_id(handler: Handler) -> Handler:
         with logs.bound_request(name), journal.acting(journal.unidentified(name)):
             response = handler(request)
         response["X-Request-ID"] = name
-        if getattr(response, "problem_code", ""):
+        if getattr(response, "problem_code", "") and "Idempotency-Replayed" not in response:
             response.content = messages.with_request_id(response.content, name)
             del response["Content-Length"]  # of the body before
         is_private = views.is_private(request.method, has_authorization="Authorization" in request.headers)
@@ -99,7 +100,8 @@ def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         return response
     allowed = {"Allow": response["Allow"]} if "Allow" in response else {}
     codes = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
-    code, reason = codes.get(response.status_code, "internal_error"), f"{response.reason_phrase}."
+    code = codes.get(response.status_code, "internal_error")
+    reason = f"{response.reason_phrase}."
     return problems.problem(response.status_code, code, gettext(reason), headers=allowed).to_django()
 
 
@@ -159,7 +161,9 @@ def _answer_operator(request: HttpRequest, handler: Handler) -> HttpResponse:
         journal.identify_actor(account_id=request.user.pk, is_staff=True, name=request.user.get_username())
     response = handler(request)
     response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    user, session, now = request.user, request.session, clock.seconds()
+    user = request.user
+    session = request.session
+    now = clock.seconds()
     if user.is_authenticated and session.session_key:
         signed_in_at = user.last_login.timestamp() if user.last_login else 0
         is_due = now - max(signed_in_at, session.get(USED_AT, 0)) > USE_WRITTEN_AFTER_SECONDS

@@ -23,11 +23,11 @@ from shop.concurrency.thread_pool import FILE_POOL, PROBE_POOL, WELCOME_POOL
 from shop.http import request_body
 from shop.http.json_format import TooLarge, require_utf_8
 from shop.http.pages import middleware
-from shop.http.request_body import UPLOAD_KEY, Receive, Upload
+from shop.http.request_body import UPLOAD_KEY, Headers, Message, Receive, Upload
 from shop.lazy_texts import mark as _
 
 Scope = Mapping[str, Any]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Send = Callable[[Message], Awaitable[None]]
 OPERATORS_PREFIX = "/admin/"
 CHUNK_BYTES = 256 * 1024
 SECONDS_FOR_A_PART = 60.0
@@ -52,10 +52,11 @@ class PageResponse(NamedTuple):
     body: bytes | IO[bytes]
 
 
-async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+async def serve_page(scope: Scope, fields: Headers, receive: Receive, send: Send) -> None:
     """Serve a page with Django. Raises a `FirstcomeError` before anything is sent."""
     body = _deferred_upload(scope, fields, receive) or BytesIO(await request_body.read(fields, receive))
-    rendering, pool = partial(render, scope, fields, body), POOLS.get(path_of(scope))
+    rendering = partial(render, scope, fields, body)
+    pool = POOLS.get(path_of(scope))
     await send_page(await event_loop.run_in_thread(rendering, **thread_share(scope), pool=pool), send)
 
 
@@ -99,7 +100,7 @@ def path_of(scope: Scope) -> str:
     return path
 
 
-def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
+def _deferred_upload(scope: Scope, fields: Headers, receive: Receive) -> Upload | None:
     """Return the body, unread, if the page accepts larger bodies than others. Raises `TooLarge`."""
     length = request_body.declared_length(fields)
     if length is None or length <= settings.MAX_BODY_BYTES:
@@ -117,7 +118,7 @@ def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
 
 
 def render(
-    scope: Scope, fields: Mapping[bytes, bytes], body: Any, about: Mapping[str, Any] = MappingProxyType({})
+    scope: Scope, fields: Headers, body: Any, about: Mapping[str, Any] = MappingProxyType({})
 ) -> PageResponse:
     """Have Django answer the request; `about` is added to its `META`. Raises `UnsupportedMediaType`."""
     require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
@@ -155,7 +156,8 @@ def render(
 
 def _response_body(response: Any) -> tuple[bytes | IO[bytes], int]:
     """The body and its size; a large file stays open, so that slow readers don't hold a copy each."""
-    file, length = getattr(response, "file_to_stream", None), int(response.get("Content-Length", -1))
+    file = getattr(response, "file_to_stream", None)
+    length = int(response.get("Content-Length", -1))
     if file is not None and length > CHUNK_BYTES:
         response._resource_closers.remove(file.close)  # it is closed once it is sent
         return file, length

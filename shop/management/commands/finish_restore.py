@@ -4,10 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
-from django.db.backends.utils import CursorWrapper
 
 from events.feed import sequencing
 from orders import order_numbers
+from shop.db import bulk_sql
 
 ID_GAP = 1_000_000
 """More rows than any table gets between a restored state and the mishap."""
@@ -29,11 +29,10 @@ class Command(BaseCommand):
                 f"Tables are missing: {', '.join(sorted(missing))}. The backup is cut short, or migrate has"
                 " not run: restore a whole one into an empty database."
             )
-        with connection.cursor() as cursor:
-            if connection.vendor == "mysql":
-                _skip_ids(cursor)
-            else:
-                cursor.execute("UPDATE sqlite_sequence SET seq = seq + %s", [ID_GAP])
+        if connection.vendor == "mysql":
+            _skip_ids()
+        else:
+            bulk_sql.execute("UPDATE sqlite_sequence SET seq = seq + %s", [ID_GAP])
         sequencing.leave_gap()
         order_numbers.leave_gap()
         self.stdout.write(
@@ -41,15 +40,15 @@ class Command(BaseCommand):
         )
 
 
-def _skip_ids(cursor: CursorWrapper) -> None:
+def _skip_ids() -> None:
     if not getattr(connection, "mysql_is_mariadb", False):
-        cursor.execute("SET SESSION information_schema_stats_expiry = 0")
-    cursor.execute(
+        bulk_sql.execute("SET SESSION information_schema_stats_expiry = 0")
+    found = bulk_sql.fetch(
         # MySQL has no next id for a table without rows.
         "SELECT table_name, COALESCE(auto_increment, 1)"
         " FROM information_schema.tables JOIN information_schema.columns USING (table_schema, table_name)"
         " WHERE table_schema = DATABASE() AND extra LIKE '%auto_increment%'"
     )
-    for table, following in cursor.fetchall():
+    for table, following in found:
         quoted = connection.ops.quote_name(table)
-        cursor.execute(f"ALTER TABLE {quoted} AUTO_INCREMENT = {int(following) + ID_GAP}")
+        bulk_sql.execute(f"ALTER TABLE {quoted} AUTO_INCREMENT = {int(following) + ID_GAP}")

@@ -76,7 +76,8 @@ class Command(migrate.Command):
         if connection.vendor != "mysql":
             yield
             return
-        name, wait_seconds = lock_name(connection.settings_dict["NAME"]), 0
+        name = lock_name(connection.settings_dict["NAME"])
+        wait_seconds = 0
         while True:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT GET_LOCK(%s, %s), IS_USED_LOCK(%s)", [name, wait_seconds, name])

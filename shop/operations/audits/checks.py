@@ -12,11 +12,15 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from shop.grouping import grouped
+
 OFFENDERS_REPORTED = 100
 """Per check, so that a report stays readable when a million rows break a law."""
 CLOCK_SLACK = timedelta(minutes=1)
 Rows = Sequence[Any] | range
 """The primary keys of a chunk: a list, or a range with its first and last key."""
+Chosen = Rows | None
+"""The rows that a check looks at; None for all."""
 
 
 class NotChecked(Exception):
@@ -41,9 +45,7 @@ def report(law: str, checked: int, offenders: Iterable[object]) -> LawReport:
 
 def merge_reports(reports: Iterable[LawReport]) -> list[LawReport]:
     """One report per law, in the laws' order: several apps may each check a part of a law."""
-    by_law: dict[str, list[LawReport]] = {}
-    for report in reports:
-        by_law.setdefault(report.law, []).append(report)
+    by_law = grouped((report.law, report) for report in reports)
     return [
         LawReport(
             law=law,
@@ -55,7 +57,7 @@ def merge_reports(reports: Iterable[LawReport]) -> list[LawReport]:
     ]
 
 
-Check = Callable[[Rows | None], LawReport]
+Check = Callable[[Chosen], LawReport]
 """Checks a law for these rows, or for all rows."""
 
 
@@ -64,7 +66,7 @@ def is_ahead(at: datetime | None, *, now: datetime) -> bool:
     return at is not None and at > now + CLOCK_SLACK
 
 
-def within(name: str, rows: Rows | None) -> Q:
+def within(name: str, rows: Chosen) -> Q:
     """The condition that the field is one of the rows' keys; none for all rows."""
     if rows is None:
         return Q()
@@ -73,7 +75,7 @@ def within(name: str, rows: Rows | None) -> Q:
     return Q(**{f"{name}__in": rows})
 
 
-def count(table: "QuerySet[Any]", rows: Rows | None) -> int:
+def count(table: "QuerySet[Any]", rows: Chosen) -> int:
     """How many rows a check looks at; of a range, how many there may be."""
     return table.count() if rows is None else len(rows)
 

@@ -11,13 +11,16 @@ from structlog import get_logger
 from shop import clock
 from shop.journal import journal
 from shop.models import LawStatus
-from shop.operations.audits.checks import OFFENDERS_REPORTED, LawReport, Rows, is_ahead
+from shop.observability.gauges import Readings
+from shop.operations.audits.checks import OFFENDERS_REPORTED, Chosen, LawReport, is_ahead
 
 log = get_logger(__name__)
 # Chunks in which a law is broken, of each law: more are left to the next full audit.
 SUSPECTS_KEPT = 100
-HOLDS, OFFENDERS = "firstcome_law_holds", "firstcome_law_offenders"
-CHECKED_AGE, FULL_AGE = "firstcome_law_checked_age_seconds", "firstcome_law_full_age_seconds"
+HOLDS = "firstcome_law_holds"
+OFFENDERS = "firstcome_law_offenders"
+CHECKED_AGE = "firstcome_law_checked_age_seconds"
+FULL_AGE = "firstcome_law_full_age_seconds"
 HELPS = {
     HOLDS: "Whether the law holds, by the latest audit that could check it: 1 or 0.",
     OFFENDERS: "How many that break the law are known, 100 at most.",
@@ -37,7 +40,7 @@ class Findings:
     seconds: float = 0.0
     not_checked: str = ""
 
-    def add(self, report: LawReport, *, name: str, rows: Rows | None, seconds: float) -> None:
+    def add(self, report: LawReport, *, name: str, rows: Chosen, seconds: float) -> None:
         self.checked += report.checked
         self.seconds += seconds
         if not report.holds:
@@ -57,26 +60,33 @@ def record(found: Mapping[str, Findings], *, at: datetime, replaces: bool) -> li
         # What was recorded before the clock was set back counts its age from now.
         LawStatus.objects.filter(checked_at__gt=at).update(checked_at=at)
         LawStatus.objects.filter(full_at__gt=at).update(full_at=at)
-    overflowed, statuses = [], LawStatus.objects.in_bulk(list(found))
+    overflowed = []
+    statuses = LawStatus.objects.in_bulk(list(found))
     for law, findings in found.items():
-        status, suspects, offenders = statuses.get(law), findings.suspects, findings.offenders
+        status = statuses.get(law)
+        suspects = findings.suspects
+        offenders = findings.offenders
         if not offenders and (status is None or not replaces):
             continue
         status = status or LawStatus(law=law, holds=True, since=at)
         if replaces:
             status.not_checked = findings.not_checked[:255]
         if replaces and not findings.not_checked:
-            status.checked, status.took = findings.checked, timedelta(seconds=findings.seconds)
+            status.checked = findings.checked
+            status.took = timedelta(seconds=findings.seconds)
             status.checked_at = at
         else:
-            suspects, offenders = [*status.suspects, *suspects], [*status.offenders, *offenders]
-        suspects, offenders = _without_repeats(suspects), _without_repeats(offenders)
+            suspects = [*status.suspects, *suspects]
+            offenders = [*status.offenders, *offenders]
+        suspects = _without_repeats(suspects)
+        offenders = _without_repeats(offenders)
         if len(suspects) > SUSPECTS_KEPT:
             status.is_incomplete = True
             overflowed.append(law)
         if status.is_incomplete and not offenders:
             offenders = [MORE_OFFENDERS]
-        status.suspects, status.offenders = suspects[:SUSPECTS_KEPT], offenders[:OFFENDERS_REPORTED]
+        status.suspects = suspects[:SUSPECTS_KEPT]
+        status.offenders = offenders[:OFFENDERS_REPORTED]
         if status.holds == bool(offenders):
             _note_change(status, at=at)
         status.save()
@@ -93,7 +103,8 @@ def record_full(
     statuses = LawStatus.objects.in_bulk()
     for law in laws:
         status = statuses.get(law) or LawStatus(law=law, holds=True, since=at)
-        status.full_at, status.is_incomplete = at, law in overflowed
+        status.full_at = at
+        status.is_incomplete = law in overflowed
         if law not in partly:
             status.checked_at = max(status.checked_at or at, at)
         status.save()
@@ -105,21 +116,23 @@ def is_full_needed() -> bool:
 
 
 def _note_change(status: LawStatus, *, at: datetime) -> None:
-    status.holds, status.since, some = not status.offenders, at, status.offenders[:10]
+    status.holds = not status.offenders
+    status.since = at
+    some = status.offenders[:10]
     if status.holds:
         log.warning("law holds again", law=status.law)
     else:
         log.error("law broken: see `audit`", law=status.law, offenders=some)
-    what, detail = "law.holds_again" if status.holds else "law.broken", ", ".join(map(str, some))
-    journal.note(what=what, subject=f"law {status.law}", detail=detail, is_internal=True)
+    what = "law.holds_again" if status.holds else "law.broken"
+    journal.note(what=what, subject=f"law {status.law}", detail=", ".join(map(str, some)), is_internal=True)
 
 
 def _without_repeats(items: list[Any]) -> list[Any]:
     return [*{repr(item): item for item in items}.values()]
 
 
-def read_gauges() -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {name: {} for name in HELPS}
+def read_gauges() -> Readings:
+    found: Readings = {name: {} for name in HELPS}
     now = clock.now()
     for status in LawStatus.objects.defer("suspects"):
         if status.checked_at or not status.holds:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from shop import clock, configuration
 from shop.celery import app
-from shop.db import secondary
+from shop.db import bulk_sql, secondary
 from shop.models import AuditState, LawStatus
 from shop.operations import system_state
 from shop.operations.audits.checks import is_ahead
@@ -27,6 +27,7 @@ from shop.operations.doctor.findings import Finding, judge
 from shop.redis import redis_client
 
 Variables = Mapping[str, str]
+Findings = Iterator[Finding]
 COLLATIONS = {True: "utf8mb4_uca1400_ai_ci", False: "utf8mb4_0900_ai_ci"}
 """Of MariaDB, and of MySQL."""
 NAMES = {
@@ -38,7 +39,8 @@ NAMES = {
 }
 """Tables with the column that people search or that is unique, of text in any language."""
 STRICT_MODES = {"STRICT_ALL_TABLES", "STRICT_TRANS_TABLES", "TRADITIONAL"}
-OLDEST_MARIADB, OLDEST_MYSQL = (10, 11), (8, 4)
+OLDEST_MARIADB = (10, 11)
+OLDEST_MYSQL = (8, 4)
 # A worker's threads, beat, threads that check readiness or run tasks while the broker is unavailable,
 # commands.
 BACKGROUND_CONNECTIONS = 80
@@ -49,16 +51,20 @@ UNKNOWN = "unknown: CONFIG GET is refused"
 SHORTEST_LATENESS = timedelta(minutes=10)
 
 
-def examine() -> Iterator[Finding]:
+def examine() -> Findings:
     """All findings, good and bad; a system that can't be reached is a finding too. May end with `Error`."""
     for system in (start, database, redis, broker, audits):
         yield from system()
 
 
-def start() -> Iterator[Finding]:
-    debug, hosts, proxies = settings.DEBUG, settings.ALLOWED_HOSTS, settings.TRUSTED_PROXIES
-    of_events, webhook = settings.EVENT_SECRET, f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
-    of_webhooks, is_sent = getattr(settings, webhook), bool(settings.DATA_PLATFORM_URL)
+def start() -> Findings:
+    debug = settings.DEBUG
+    hosts = settings.ALLOWED_HOSTS
+    proxies = settings.TRUSTED_PROXIES
+    of_events = settings.EVENT_SECRET
+    webhook = f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
+    of_webhooks = getattr(settings, webhook)
+    is_sent = bool(settings.DATA_PLATFORM_URL)
     yield from [
         judge("DEBUG", _on(debug), debug),
         *_keys(),
@@ -73,13 +79,15 @@ def start() -> Iterator[Finding]:
     ]
 
 
-def _keys() -> Iterator[Finding]:
+def _keys() -> Findings:
     """Whether the keys can be guessed; which key signs tokens, and which others are valid."""
-    key, former = settings.SECRET_KEY, len(settings.SECRET_KEY_FALLBACKS)
+    key = settings.SECRET_KEY
+    former = len(settings.SECRET_KEY_FALLBACKS)
     weakness = configuration.secret_key_weakness(key)
     found = f"{len(key)} characters" + f", and {former} former valid too" * bool(former)
     yield judge("SECRET_KEY", weakness or found, bool(weakness))
-    name, signing = "TOKEN_SIGNING_KEYS", settings.TOKEN_SIGNING_KEYS
+    name = "TOKEN_SIGNING_KEYS"
+    signing = settings.TOKEN_SIGNING_KEYS
     fewest = configuration.FEWEST_DISTINCT_CHARACTERS
     if weak := [key_id for key_id, key in signing if key_id and len(set(key)) < fewest]:
         yield judge(name, f"guessable: {', '.join(weak)}", True, "guessable token key")
@@ -102,7 +110,7 @@ def _on(value: bool) -> str:
     return "on" if value else "off"
 
 
-def clocks() -> Iterator[Finding]:
+def clocks() -> Findings:
     """How far servers' clocks differ from the host's; one that can't be reached has its own findings."""
     if connection.vendor == "mysql":
         with suppress(Error):
@@ -118,7 +126,8 @@ def clocks() -> Iterator[Finding]:
 
 def clock_finding(check: str, ahead_seconds: float) -> Finding:
     """The finding for a server whose clock is this far ahead of the host's."""
-    skew, limit = abs(ahead_seconds), settings.CLOCK_SKEW_SECONDS
+    skew = abs(ahead_seconds)
+    limit = settings.CLOCK_SKEW_SECONDS
     problem = "clock" if skew > limit else "clock, slightly"
     return judge(check, f"{ahead_seconds:+.3f} s from this machine's", skew > limit / 2, problem)
 
@@ -128,14 +137,14 @@ def _redis_seconds() -> float:
     return float(seconds) + float(microseconds) / 1_000_000
 
 
-def database() -> Iterator[Finding]:
+def database() -> Findings:
     try:
         if connection.vendor != "mysql":
             yield from _sqlite()
             return
         variables = _variables()
         yield from of_server(variables)
-        [[index_bytes]] = _ask(
+        [[index_bytes]] = bulk_sql.fetch(
             "SELECT COALESCE(SUM(index_length), 0) FROM information_schema.tables"
             " WHERE table_schema = DATABASE()"
         )
@@ -152,9 +161,11 @@ def of_server(variables: Variables) -> list[Finding]:
     # (10, 11) of 10.11.6-MariaDB-0+deb12u1.
     is_old = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit()) < oldest
     isolation = variables.get("transaction_isolation") or variables.get("tx_isolation", "unknown")
-    flush, mode = variables["innodb_flush_log_at_trx_commit"], variables["sql_mode"]
+    flush = variables["innodb_flush_log_at_trx_commit"]
+    mode = variables["sql_mode"]
     binlog = variables.get("sync_binlog", "0") if variables.get("log_bin") == "ON" else ""
-    checked, engine = variables.get("check_constraint_checks", "ON"), variables["default_storage_engine"]
+    checked = variables.get("check_constraint_checks", "ON")
+    engine = variables["default_storage_engine"]
     constraints = f"check_constraint_checks={checked}, engine {engine}"
     # Every web thread holds a connection: with too few, requests are refused under load.
     allowed = int(variables["max_connections"])
@@ -181,7 +192,7 @@ def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
 
 def collation(variables: Variables) -> Finding:
     """Whether names with different four-byte characters differ."""
-    columns = _ask(
+    columns = bulk_sql.fetch(
         "SELECT table_name, column_name, column_type, is_nullable, collation_name"
         " FROM information_schema.columns WHERE table_schema = DATABASE() AND collation_name IS NOT NULL"
     )
@@ -190,7 +201,7 @@ def collation(variables: Variables) -> Finding:
         table: f"ALTER TABLE {table} MODIFY {column} {kind} COLLATE {wanted}"
         f" {'NULL' if is_nullable == 'YES' else 'NOT NULL'}"
         for table, column, kind, is_nullable, name in columns
-        if NAMES.get(table) == column and _ask(f"SELECT %s COLLATE {name} = %s", ["🎁", "🐳"])[0][0]
+        if NAMES.get(table) == column and bulk_sql.fetch(f"SELECT %s COLLATE {name} = %s", ["🎁", "🐳"])[0][0]
     }
     if not statements:
         return judge("collation", "tells four-byte characters apart", is_wrong=False)
@@ -210,7 +221,9 @@ def reader() -> list[Finding]:
 
 
 def _sqlite() -> list[Finding]:
-    journal, synchronous = (str(_ask(f"PRAGMA {name}")[0][0]) for name in ("journal_mode", "synchronous"))
+    journal, synchronous = (
+        str(bulk_sql.fetch(f"PRAGMA {name}")[0][0]) for name in ("journal_mode", "synchronous")
+    )
     synchronous = SYNCHRONOUS.get(synchronous, "unknown")
     mode = settings.DATABASES["default"]["OPTIONS"].get("transaction_mode", "DEFERRED")
     return [
@@ -221,16 +234,10 @@ def _sqlite() -> list[Finding]:
 
 
 def _variables() -> Variables:
-    return {str(name): str(value) for name, value in _ask("SHOW VARIABLES")}
+    return {str(name): str(value) for name, value in bulk_sql.fetch("SHOW VARIABLES")}
 
 
-def _ask(statement: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall())
-
-
-def redis() -> Iterator[Finding]:
+def redis() -> Findings:
     """The findings about the Redis of locks, claims and limits."""
     try:
         client = redis_client.client()
@@ -243,11 +250,13 @@ def redis() -> Iterator[Finding]:
         yield judge("Redis", f"can't be reached: {error}", True, "Redis for orders" if is_needed else "")
 
 
-def broker() -> Iterator[Finding]:
-    url, options = str(settings.CELERY_BROKER_URL), settings.CELERY_BROKER_TRANSPORT_OPTIONS
+def broker() -> Findings:
+    url = str(settings.CELERY_BROKER_URL)
+    options = settings.CELERY_BROKER_TRANSPORT_OPTIONS
     if url.startswith("redis"):
         # With Redis, a task that is not finished within this time is delivered to another worker as well.
-        seconds, limit = int(options.get("visibility_timeout", 3600)), int(settings.CELERY_TASK_TIME_LIMIT)
+        seconds = int(options.get("visibility_timeout", 3600))
+        limit = int(settings.CELERY_TASK_TIME_LIMIT)
         yield judge("visibility timeout", f"{seconds} s, tasks may take {limit} s", seconds <= limit)
     try:
         with system_state.connected_to_broker(within_seconds=CONNECT_TIMEOUT_SECONDS) as opened:
@@ -273,7 +282,8 @@ def queues(kind: str, *, nodes: int, refused: Sequence[str], are_confirmed: bool
 
     A broker of one node with classic queues has none. Most nodes have a message when it is confirmed.
     """
-    check, found = "broker queues", f"{kind}, with {nodes} nodes in BROKER_URL"
+    check = "broker queues"
+    found = f"{kind}, with {nodes} nodes in BROKER_URL"
     if kind != "quorum":
         return [judge(check, found, True, "classic queues")] if nodes > 1 else []
     confirmations = "awaited" if are_confirmed else "not awaited"
@@ -304,7 +314,8 @@ def _eviction(client: Redis, check: str) -> Finding:
 def _persistence(client: Redis) -> Finding:
     """Whether a restart loses queued tasks, whose work the sweeps find later."""
     check = "broker persistence"
-    appended, saved = _read_setting(client, "appendonly"), _read_setting(client, "save")
+    appended = _read_setting(client, "appendonly")
+    saved = _read_setting(client, "save")
     if UNKNOWN in (appended, saved):
         return judge(check, UNKNOWN, True, "unknown persistence")
     found = "append-only file" if appended == "yes" else f"snapshots: {saved or 'none'}"
@@ -321,7 +332,7 @@ def _read_setting(client: Redis, name: str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def audits() -> Iterator[Finding]:
+def audits() -> Findings:
     """Whether the laws hold, and whether their audits run."""
     statuses = list(LawStatus.objects.order_by("law"))
     broken = [status.law for status in statuses if not status.holds]
@@ -336,7 +347,9 @@ def audits() -> Iterator[Finding]:
 
 
 def _schedule(state: AuditState) -> Finding:
-    check, interval, now = "scheduled audit", settings.AUDIT_SECONDS, clock.now()
+    check = "scheduled audit"
+    interval = settings.AUDIT_SECONDS
+    now = clock.now()
     if not interval:
         return judge(check, "off", is_wrong=True, problem="no schedule")
     for name, at, longest in (

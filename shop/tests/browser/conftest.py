@@ -65,7 +65,7 @@ class Faults:
 
 @pytest.fixture(scope="session")
 @boots("a browser")
-def browser_thread() -> Iterator[BrowserThread]:
+def browser_thread():
     thread = BrowserThread()
     yield thread
     thread.close()
@@ -74,7 +74,7 @@ def browser_thread() -> Iterator[BrowserThread]:
 # Not for the session: its worker would take the tasks of other packages' tests.
 @pytest.fixture(scope="package")
 @boots("a shop and a browser")
-def _processes(django_db_setup, gateway_process, data_platform_process, tmp_path_factory) -> Iterator[Stack]:
+def _processes(django_db_setup, gateway_process, data_platform_process, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
     with stacks.running(folder, gateway_process[0], data_platform_process[0]) as stack:
         yield stack
@@ -87,7 +87,7 @@ def stack(transactional_db, own_gateway, own_data_platform, _processes) -> Stack
 
 
 @pytest.fixture
-def faults() -> Iterator[Faults]:
+def faults():
     """What goes wrong on the test's pages; fails the test if it has not expected it."""
     faults = Faults()
     yield faults
@@ -107,7 +107,8 @@ def open_page(stack, browser_thread, faults) -> Iterator[Callable[..., Any]]:
             *,
             account: User | None = None,
             address: str = stack.address,
-            width: int = 1280,
+            # Up to 1280, unfold's newest shows no sidebar.
+            width: int = 1366,
             **options: Any,
         ) -> Any:
             options = {"locale": "en-GB", "color_scheme": "light", "reduced_motion": "reduce"} | options
@@ -135,4 +136,4 @@ def mina(transactional_db) -> User:
 
 @pytest.fixture
 def mug(transactional_db) -> Product:
-    return ProductFactory.create(name="Mug", price=12_000, on_hand=5)
+    return ProductFactory(name="Mug", price=12_000, on_hand=5)

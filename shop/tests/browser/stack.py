@@ -74,7 +74,7 @@ def hashed_password() -> str:
 
 
 def superuser_with_password(username: str) -> User:
-    return SuperuserFactory.create(username=username, password=hashed_password())
+    return SuperuserFactory(username=username, password=hashed_password())
 
 
 def session_of(account: User) -> str:

@@ -20,7 +20,7 @@ Handler = Callable[[Any], None]
 
 def buyer(username: str) -> User:
     """An account that can sign in by `PASSWORD`."""
-    account: User = AccountFactory.create(username=username, password=hashed_password())
+    account: User = AccountFactory(username=username, password=hashed_password())
     with transaction.atomic():
         ledger.bulk_open_wallets([account.pk], 10_000)
     return account

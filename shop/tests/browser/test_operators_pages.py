@@ -42,12 +42,12 @@ NOTE_CHANGES = """figure => {
 
 @pytest.fixture
 def campaign(transactional_db) -> Campaign:
-    return CampaignFactory.create(name="Spring", quantity=1_000)
+    return CampaignFactory(name="Spring", quantity=1_000)
 
 
 @pytest.fixture
 def product(transactional_db) -> Product:
-    return ProductFactory.create(name="Mug", on_hand=1_000)
+    return ProductFactory(name="Mug", on_hand=1_000)
 
 
 def card_of(page: Any, row: Campaign | Product | Sale) -> Any:
@@ -60,7 +60,7 @@ def left_on(page: Any, row: Campaign | Product | Sale) -> Any:
 
 @pytest.mark.boots("another process of the shop")
 def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(open_page, stack, campaign, product):
-    page = open_page(BOARD, account=SuperuserFactory.create())
+    page = open_page(BOARD, account=SuperuserFactory())
     expect(left_on(page, campaign)).to_have_text("1,000")
     plot = card_of(page, campaign).locator("canvas")
     before = plot.evaluate("canvas => canvas.toDataURL()")
@@ -90,11 +90,11 @@ def test_the_board_connects_again_after_the_web_server_was_restarted(
     faults.expect("/admin/board/figures/")
     port = ports.free()
 
-    def server() -> Any:
+    def server():
         return live.serving(tmp_path, workers=1, port=port, **stack.settings)
 
     with server() as served:
-        page = open_page(BOARD, account=SuperuserFactory.create(), address=served.address)
+        page = open_page(BOARD, account=SuperuserFactory(), address=served.address)
         state = page.locator("#live")
         expect(state).to_have_attribute("data-state", "live")
         page.evaluate("window.isSamePage = true")
@@ -104,7 +104,7 @@ def test_the_board_connects_again_after_the_web_server_was_restarted(
     with server() as served:
         expect(state).to_have_attribute("data-state", "live")
         expect(page.locator("#lost")).to_be_hidden()
-        assert take_coupon(served.address, AccountFactory.create(), campaign) == 201
+        assert take_coupon(served.address, AccountFactory(), campaign) == 201
         expect(left_on(page, campaign)).to_have_text("999")
         assert page.evaluate("window.isSamePage")
         page.close()
@@ -112,8 +112,8 @@ def test_the_board_connects_again_after_the_web_server_was_restarted(
 
 def test_a_card_of_a_campaign_for_everybody_shows_what_is_issued(open_page, stack, campaign):
     Campaign.objects.update(quantity=None)
-    assert take_coupon(stack.address, AccountFactory.create(), campaign) == 201
-    page = open_page(BOARD, account=SuperuserFactory.create())
+    assert take_coupon(stack.address, AccountFactory(), campaign) == 201
+    page = open_page(BOARD, account=SuperuserFactory())
     card = card_of(page, campaign)
 
     expect(card.locator(".left")).to_have_text("1 issued, for everybody")
@@ -137,10 +137,10 @@ def press(page: Any, row: Campaign | Product | Sale, action: str, *, reason: str
 
 
 def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(open_page, stack, campaign, product):
-    buyer = AccountFactory.create()
+    buyer = AccountFactory()
     assert take_coupon(stack.address, buyer, campaign) == 201
     assert order_one(stack.address, buyer, product) == 201
-    page = open_page(BOARD, account=SuperuserFactory.create())
+    page = open_page(BOARD, account=SuperuserFactory())
     expect(left_on(page, product)).to_be_visible()
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
     card_of(page, campaign).locator("[data-action=quantity]").click()
@@ -152,13 +152,13 @@ def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(open_page, stack, p
     sale = create_sale(product, name="Night", admission="open")
     room = create_sale(name="Room", rate_per_minute=1)
     join_all(room, 3)
-    page = open_page(BOARD, account=SuperuserFactory.create())
+    page = open_page(BOARD, account=SuperuserFactory())
     press(page, sale, "pause")
-    assert order_one(stack.address, AccountFactory.create(), product) == 409
+    assert order_one(stack.address, AccountFactory(), product) == 409
     expect(card_of(page, sale).locator(".badge")).to_have_attribute("data-status", "paused")
 
     press(page, sale, "resume")
-    assert order_one(stack.address, AccountFactory.create(), product) == 201
+    assert order_one(stack.address, AccountFactory(), product) == 201
     expect(left_on(page, sale)).to_have_text("999")
     # The web process's own thread admits one of the three, and no more within the minute.
     expect(card_of(page, room).locator("dl")).to_contain_text("waiting2admitted1")
@@ -269,9 +269,9 @@ def choose(page: Any, *codes: str) -> None:
 
 
 def test_a_file_with_a_bad_row_is_shown_and_adds_nothing(open_page):
-    campaign = CampaignFactory.create(code_source="pool")
+    campaign = CampaignFactory(code_source="pool")
     path = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
-    page = open_page(path, account=SuperuserFactory.create())
+    page = open_page(path, account=SuperuserFactory())
     page.locator("#id_reason").fill("The printer's file.")
     choose(page, "SPRING-1", "=1+1", "SPRING-2")
     expect(page.get_by_text("Line 3")).to_be_visible()
@@ -291,8 +291,8 @@ HITS = "#sidebar-search-hits"
 
 def test_a_late_answer_for_an_earlier_term_is_not_shown(open_page, stack, browser_thread):
     for name in ("marie.curie", "marie.noether"):
-        AccountFactory.create(username=name)
-    page, held = open_page("/admin/", account=SuperuserFactory.create()), list[Any]()
+        AccountFactory(username=name)
+    page, held = open_page("/admin/", account=SuperuserFactory()), list[Any]()
     # Kept on its way until the answer for the later term is shown.
     page.route(re.compile(r"/search/hits/\?q=marie\.c$"), lambda route: held.append(route))
     page.keyboard.press("Control+k")
@@ -320,7 +320,7 @@ def findings(
 ) -> dict[str, list[str]]:
     """What is wrong with each page whose address begins with `under`, and not with `but`."""
     fill_all_models()
-    operator = SuperuserFactory.create(username="olga")
+    operator = SuperuserFactory(username="olga")
     page, session = open_page(account=operator), session_of(operator)
     paths = [address.path for address in admin_addresses.addresses()]
     wanted = [path for path in paths if re.match(under, path) and not re.match(but, path)]
@@ -329,7 +329,7 @@ def findings(
     with ThreadPoolExecutor(1) as requests:
         answers = requests.map(lambda path: _is_page(stack.address + path, session), wanted)
         for path in (path for path, is_page in zip(wanted, answers, strict=True) if is_page):
-            page.set_viewport_size({"width": 1280, "height": 900})
+            page.set_viewport_size({"width": 1366, "height": 900})
             page.goto(path)
             found[path] = accessibility.findings_in_both_themes_and_on_a_phone(page)
             assert page.url == stack.address + path

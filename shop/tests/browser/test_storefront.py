@@ -32,7 +32,7 @@ STORED = "Object.keys(sessionStorage).sort()"
 
 def test_two_browsers_race_for_the_last_piece_and_a_third_sees_it_sold_out(open_page, faults, own_gateway):
     faults.expect(r"^409: POST .*/orders$")
-    last = ProductFactory.create(name="Lamp", on_hand=1)
+    last = ProductFactory(name="Lamp", on_hand=1)
     watcher = open_page(HOME)
     expect(card_of(watcher, last)).to_have_attribute("data-availability", "available")
     pages = [open_page(HOME) for _ in range(2)]
@@ -110,13 +110,13 @@ def test_a_purchase_without_an_answer_waits_for_its_own_account(open_page, fault
 
 def test_the_last_coupon_goes_to_one_and_a_queue_shows_its_place(open_page, stack, faults, mina):
     faults.expect(r"^409: POST .*/coupons$")
-    one = CampaignFactory.create(name="One", quantity=1)
-    queued = CampaignFactory.create(name="Queued", strategy="queue")
+    one = CampaignFactory(name="One", quantity=1)
+    queued = CampaignFactory(name="Queued", strategy="queue")
     page = open_page(HOME)
     sign_in(page, mina)
     claim = page.locator(f"[data-campaign='{one.pk}'] button")
     expect(claim).to_be_enabled()
-    rival = AccountFactory.create()
+    rival = AccountFactory()
     assert stacks.call(stack.address, rival, "POST", "/coupons", {"campaign": one.pk}).status == 201
 
     claim.click()
@@ -130,7 +130,7 @@ def test_the_last_coupon_goes_to_one_and_a_queue_shows_its_place(open_page, stac
 
 
 def test_a_campaign_for_everybody_gives_one_to_each_account(open_page, mina):
-    campaign = CampaignFactory.create(name="All", quantity=None)
+    campaign = CampaignFactory(name="All", quantity=None)
     page = open_page(HOME)
     sign_in(page, mina)
     card = page.locator(f"[data-campaign='{campaign.pk}']")
@@ -173,7 +173,7 @@ def test_a_page_that_is_not_seen_asks_for_nothing(open_page, mug):
     }"""
     page = open_page()
     page.clock.install()
-    readings: list[str] = []
+    readings = []
     page.on("request", lambda request: readings.append(request.url))
     page.goto(HOME)
     expect(card_of(page, mug)).to_be_visible()
@@ -188,11 +188,11 @@ def test_a_page_that_is_not_seen_asks_for_nothing(open_page, mug):
 
 
 def test_every_page_has_no_severe_finding_and_fits_a_phone(open_page, mina, mug):
-    CampaignFactory.create(name="Spring")
-    ProductFactory.create(name="Lamp with a very long name, made for narrow places", on_hand=0)
+    CampaignFactory(name="Spring")
+    ProductFactory(name="Lamp with a very long name, made for narrow places", on_hand=0)
     page = open_page(HOME)
 
-    def check() -> None:
+    def check():
         page.set_viewport_size({"width": 1280, "height": 900})
         assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
         page.set_viewport_size({"width": PHONE_WIDTH, "height": 812})
@@ -279,7 +279,7 @@ COUNTDOWN = re.compile(r"^\d+:\d\d$")
 
 @pytest.fixture
 def lamp(transactional_db) -> Product:
-    return ProductFactory.create(name="Lamp", price=48_000, on_hand=1)
+    return ProductFactory(name="Lamp", price=48_000, on_hand=1)
 
 
 def room_of(page: Any, sale: Sale, status: str = "") -> Any:
@@ -314,7 +314,7 @@ def test_a_waiting_buyer_reads_how_many_are_ahead_and_that_the_last_piece_is_gon
     open_page, stack, mina, lamp
 ):
     sale = factories.create_sale(lamp, rate_per_minute=1)
-    first = AccountFactory.create()
+    first = AccountFactory()
     factories.join(sale, first.pk)
     factories.join(sale)
     page = open_page(HOME)

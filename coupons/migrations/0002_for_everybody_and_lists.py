@@ -1,13 +1,25 @@
-"""What the lists of the API show and filter by."""
+"""Campaigns without a quantity, which are for everybody, and what the lists of the API show and filter by."""
 
+import django.core.validators
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
 
-    dependencies = [("coupons", "0002_campaigns_for_everybody")]
+    dependencies = [("coupons", "0001_initial")]
 
     operations = [
+        migrations.AlterField(
+            "campaign",
+            "quantity",
+            models.PositiveBigIntegerField(
+                blank=True,
+                help_text="Empty: for everybody, one coupon an account, never sold out.",
+                null=True,
+                validators=[django.core.validators.MinValueValidator(1)],
+                verbose_name="quantity",
+            ),
+        ),
         migrations.AddField(
             "campaign",
             "updated_at",
