@@ -1,5 +1,5 @@
 # Built in two stages: the first compiles mysqlclient, the second runs without a compiler and without root.
-ARG PYTHON=python:3.11-slim-bookworm
+ARG PYTHON=python:3.13-slim-trixie
 FROM ${PYTHON} AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends default-libmysqlclient-dev gcc libc6-dev pkg-config

@@ -36,10 +36,10 @@ docs: ## build the documentation and serve it: PORT=8009, VAR=var
 ##@ Its code
 
 # Where debootstrap can't be installed, the command itself says so, and in CI names the servers that it doesn't meet.
-test: ## the first group of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12, with SINCE=HEAD~20 also what changes since then touch; SEED=4 is an order of the tests; DB=mariadb, mysql, mariadb-next or others (races, crashes, migrations … on the last two, as root); SERVE=1 only keeps the servers up, to run pytest by hand
-	$(BOOTSTRAP) $(if $(CIRCLE)$(ARGS)$(SERVE)$(filter-out mariadb,$(DB)),tests,test)
-	$(if $(filter-out mariadb,$(DB)),$(if $(CI)$(filter others,$(DB)),-)$(BOOTSTRAP) tests debootstrap)
-	@exec $(VENV) -m $(if $(SERVE),scripts.stack.throwaway --db "$(DB)",scripts.suite --db "$(DB)" --circle "$(CIRCLE)" --part "$(PART)" --since "$(SINCE)" --seed "$(SEED)" $(ARGS))
+test: ## the first group of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12, with SINCE=HEAD~20 also what changes since then touch; SEED=4 is an order of the tests; DB=mariadb, mysql, mariadb-next or others (races, crashes, migrations … on the last two, as root); DEBIAN=13 with that Debian's Python and servers, as root, where DJANGO=6.1 is that release; SERVE=1 only keeps the servers up, to run pytest by hand
+	$(BOOTSTRAP) $(if $(CIRCLE)$(ARGS)$(SERVE)$(DEBIAN)$(filter-out mariadb,$(DB)),tests,test)
+	$(if $(DEBIAN)$(filter-out mariadb,$(DB)),$(if $(CI)$(filter others,$(DB)),-)$(BOOTSTRAP) tests debootstrap)
+	@exec $(VENV) -m $(if $(SERVE),scripts.stack.throwaway --db "$(DB)",scripts.suite --db "$(DB)" --circle "$(CIRCLE)" --part "$(PART)" --since "$(SINCE)" --seed "$(SEED)" --debian "$(DEBIAN)" --django "$(DJANGO)" $(ARGS))
 
 check: ## formatting, lint, types, layers, migrations, drift of what is generated, generation of the Python client, translations, alerting rules
 	$(BOOTSTRAP) check
@@ -62,6 +62,7 @@ lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versi
 	$(LOCK) $(UPGRADE) --group dev -c requirements-embedded.txt -o requirements-dev.txt
 	$(LOCK) $(UPGRADE) --group test -c requirements-embedded.txt -c requirements-dev.txt -o requirements-test.txt
 	$(LOCK) $(UPGRADE) --group lab -c requirements-embedded.txt -c requirements-dev.txt -o lab/requirements.txt
+	$(LOCK) $(UPGRADE) --group django-6-1 -o requirements-django-6.1.txt
 
 packages: ## the CycloneDX bill of materials of requirements.txt, then known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: OUT=var/sbom.cdx.json, PIP_AUDIT_OSV_URL=
 	$(BOOTSTRAP) check
@@ -76,8 +77,8 @@ verify: ## what takes too long for each change, some hours, and a table in the e
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder; ARGS="fuzz --seconds 60" is another command of python -m lab
 	@exec $(PYTHON) -m lab $(or $(ARGS),compare --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)")
 
-bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), BUDGET=1 (few rows by processor time beside the last release), ROWS=coupon,board (these alone), ROUNDS=5
-	@exec $(PYTHON) -m lab bench --budget "$(BUDGET)" --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)"
+bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), BUDGET=1 (few rows by processor time beside the last release), ROWS=coupon,board (these alone), ROUNDS=5, DEBIAN=13 (with the Python of the image, as root)
+	@exec $(PYTHON) -m lab bench --budget "$(BUDGET)" --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)" --debian "$(DEBIAN)"
 
 simulate: ## seeded runs of all processes in one thread, with crashes at any statement: SECONDS=180, SEED=4 or 4.17, PLANTED=early-reply; EXAMPLES=200 of the state machine of orders afterwards
 	@$(if $(EXAMPLES),,exec) $(PYTHON) -m lab simulate --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"

@@ -1,5 +1,5 @@
-// VUS times EACH orders of one unit with a card and `Prefer: wait`, answered 201 or 202, each on a connection of its own, which is opened for
-// its request: the first of them at once, the last after SPREAD seconds. A VU sends its orders together, for k6 takes
+// VUS times EACH orders of one unit with POINTS, a card and `Prefer: wait`, answered 201 or 202, each on a connection of its own, which is
+// opened for its request: the first of them at once, the last after SPREAD seconds. A VU sends its orders together, for k6 takes
 // megabytes for each VU. RUN makes the keys unique to this run.
 
 import { sleep } from "k6";
@@ -30,7 +30,7 @@ export default function () {
     const items = [{ product: products[number % products.length], quantity: 1 }];
     const headers = { ...signedIn(number), "Content-Type": "application/json", Prefer: "wait=30" };
     headers["Idempotency-Key"] = `${__ENV.RUN}-${number}`;
-    const body = JSON.stringify({ items, payment: { token: "tok_ok" } });
+    const body = JSON.stringify({ items, points_amount: Number(__ENV.POINTS), payment: { token: "tok_ok" } });
     requests.push({ method: "POST", url: `${__ENV.URL}/api/v1/orders`, body, params: { headers, timeout: TIMEOUT } });
   }
   http.batch(requests);

@@ -35,6 +35,10 @@ SETTLE_SECONDS, UNAIDED_SECONDS, OPERATE_SECONDS = 330, 10, 20
 class Shop:
     """One stack, and a member of the staff who may see everything."""
 
+    charges = "/charges"
+    """The charges in the gateway's book that are compared."""
+    audit_seconds = own_stack.MANAGE_SECONDS
+
     def __init__(self, instance: Instance, staff_token: str, seen: Observations) -> None:
         self.instance, self.token, self.seen = instance, staff_token, seen
         # Patient: a product that is created without a key, and once more, is refused the second time.
@@ -107,6 +111,11 @@ class Shop:
     def orders(self, account: Account) -> dict[str, Any]:
         return {order["id"]: order for order in self.everything("/orders", account.token)}
 
+    def of_buyers(self, setup: Setup, path: str) -> Iterator[Any]:
+        """As each lists its own: staff may see a million others."""
+        for account in setup.buyers:
+            yield from self.everything(path, account.token)
+
     def coupons(self, account: Account) -> dict[str, Any]:
         return {coupon["code"]: coupon for coupon in self.everything("/coupons", account.token)}
 
@@ -125,7 +134,7 @@ class Shop:
         return json.loads(ports.ask(self.instance.gateway_port, "GET", path)[1])
 
     def unsettled(self, setup: Setup) -> Iterator[str]:
-        orders = {order["id"]: order for order in self.everything("/orders")}
+        orders = {order["id"]: order for order in self.of_buyers(setup, "/orders")}
         for id, order in orders.items():
             if order["status"] not in ENDS:
                 yield f"order {id} is {order['status']}"
@@ -133,7 +142,7 @@ class Shop:
         for id in (product.id for product in setup.stocked):
             if reserved := self.get(f"/products/{id}/stock")["reserved"]:
                 yield f"{reserved} of product {id} are reserved"
-        for payment in self.everything("/payments"):
+        for payment in self.of_buyers(setup, "/payments"):
             if payment["status"] not in SETTLED:
                 yield f"payment {payment['id']} is {payment['status']}"
         delivered = Counter(event["type"] for event in self.events())
@@ -148,7 +157,7 @@ class Shop:
                 yield f"webhook {one['id']} of the gateway is not delivered yet"
 
     def sums(self, setup: Setup) -> str:
-        statuses = Counter(order["status"] for order in self.everything("/orders"))
+        statuses = Counter(order["status"] for order in self.of_buyers(setup, "/orders"))
         book, refunds = self.gateway("/summary"), len(setup.refunds())
         return f"orders: {dict(statuses)}; {refunds} refunds; the gateway's book: {book}"
 
@@ -182,6 +191,6 @@ class Shop:
 
     def audit(self) -> None:
         """Check every law; one that is broken is a finding. Raises SetupError for an audit that can't run."""
-        laws = own_stack.audit(self.instance)
+        laws = own_stack.audit(self.instance, within_seconds=self.audit_seconds)
         self.seen.record_all(own_stack.broken(laws))
         say(f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold")

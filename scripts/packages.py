@@ -25,7 +25,7 @@ from scripts.stack.system_packages import NPM_PINS as NPM
 
 ACCEPTED = Path(__file__).with_name("accepted_vulnerabilities.toml")
 LOCK_FILES = [f"{one}.txt" for one in ("requirements", "lab/requirements")]
-LOCK_FILES += [f"requirements-{one}.txt" for one in ("embedded", "dev", "test")]
+LOCK_FILES += [f"requirements-{one}.txt" for one in ("embedded", "dev", "test", "django-6.1")]
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 LOOKUP_SECONDS = 1200
 """A request for each of some 200 packages."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scripts import in_debian
 from scripts.stack import SetupError, children, places, throwaway
 from scripts.stack.system_packages import Root
 
@@ -29,7 +30,13 @@ def main() -> int:
     parser.add_argument(
         "--since", default="", help="a commit: with a part, also what changes since then touch"
     )
+    parser.add_argument("--debian", default="", choices=("", "13"), help="with its Python and servers")
+    parser.add_argument("--django", default="", choices=("", "6.1"), help="this release, in that Debian")
     asked, arguments = parser.parse_known_args()
+    if asked.debian:
+        return in_debian.run("scripts.suite", *sys.argv[1:], "--django=", purpose="test", django=asked.django)
+    if asked.django:
+        parser.error("DJANGO needs DEBIAN=13")
     part = ("--part", asked.part, "--since", asked.since) if asked.part else ()
     seed = asked.seed or str(secrets.randbelow(10**6))
     if arguments and not asked.circle:

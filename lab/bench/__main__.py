@@ -24,6 +24,7 @@ from lab.bench.rows import ROWS, Measured, Rounds
 from lab.flags import is_on
 from lab.stack import database
 from lab.stage import Stage
+from scripts import in_debian
 from scripts.stack import instance as instances, own_stack, places, ports
 from scripts.stack.instance import Instance
 
@@ -38,8 +39,18 @@ def main() -> int:
     parser.add_argument("--budget", type=is_on, help="1: few rows beside the last release, by processor time")
     parser.add_argument("--rows", default="", help="only these rows, separated by commas")
     parser.add_argument("--rounds", default="", help="how often each row is measured that has rounds")
+    parser.add_argument("--debian", default="", choices=("", "13"), help="with its Python and servers")
     asked = parser.parse_args()
+    if asked.debian:
+        return in_debian.run("lab.bench", *sys.argv[1:], purpose="bench")
     commit = asked.against or (stages.PREVIOUS if asked.budget else "")
+    try:
+        # A name that starts with a dash would be an option of git.
+        commit = commit and report.git(
+            "rev-parse", "--short", "--verify", "--end-of-options", f"{commit}^{{commit}}"
+        )
+    except subprocess.CalledProcessError:
+        parser.error(f"AGAINST={commit} is no commit")
     known = results.BUDGET if asked.budget else results.COMPARED if commit else [*ROWS]
     rows = asked.rows.split(",") if asked.rows else known
     if unknown := set(rows) - set(known):
@@ -99,10 +110,8 @@ def is_due(row: str, done: Rounds, *, number: int, size: SimpleNamespace) -> boo
     return ROWS[row].part in parts.OF_K6 or number == (0 if row == "idle" else size.rounds - 1)
 
 
-def checked_out(name: str, folder: Path) -> Path:
+def checked_out(commit: str, folder: Path) -> Path:
     """The folder with the commit's files and its Python environment."""
-    # A name that starts with a dash would be an option of git.
-    commit = report.git("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
     stages.code_of(commit, folder)
     _, *different = filecmp.cmpfiles(folder, places.PROJECT, INSTALLED, shallow=False)
     if any(different):

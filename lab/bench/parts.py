@@ -9,8 +9,8 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from lab import load, stage as stages
-from lab.bench import filling, loads
+from lab import filling, load, stage as stages
+from lab.bench import loads
 from lab.bench.loads import QUERIES
 from lab.bench.rows import ROWS, Measured
 from lab.calls import signed_in
@@ -41,6 +41,7 @@ def growth(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
             orders = stage.size.filled_orders if coupons == stage.size.tables[-1] else 0
             missing = max(coupons - stage.number(QUERIES.coupons), 0)
             filling.fill(stage.instance, coupons=missing, orders=orders)
+            children.printed(own_stack.manage(stage.instance, "rebuild_product_days"))
             # This writes the pages that are only in memory: the size is measured, and not a bulk load's end.
             stage.rows(f"FLUSH TABLES {stage.rows(QUERIES.tables)[0][0]} FOR EXPORT")
         mine = [run for run in loads.beside_null(stage, ["coupon"]) if run.row == "coupon"]
@@ -172,8 +173,9 @@ def memory(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
 def buyers_waiting(stage: Stage, rows: Sequence[str]) -> Iterator[Measured]:
     """How many buyers wait for their payment at once, and what that takes above an idle shop.
 
-    The worker is stopped while orders with a card and `Prefer: wait` are sent on a connection each, so no
-    payment settles. It goes on before the first has waited long enough to be answered 202.
+    The worker is stopped while orders with points, a card and `Prefer: wait` are sent on a connection each;
+    web advances only those without points, so no payment settles. The worker goes on before the first has
+    waited long enough to be answered 202.
     """
     instance, number, row = stage.instance, stage.size.connections, ROWS["waiting"]
     web, tokens = stages.processes(instance, "web"), stage.tokens_of(stage.users[:number], "waiting")

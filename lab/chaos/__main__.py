@@ -20,6 +20,8 @@ from scripts.stack import children, own_stack, places, system_packages
 from scripts.stack.children import say
 
 STOP_SECONDS = 60
+LAST_LINES = 5
+"""How many lines of a campaign that failed without a finding are printed again in the end."""
 MOST_TOUCHED = 3
 """How many campaigns run because a change touches them, beside those whose turn it is."""
 OPTIONS = {
@@ -54,7 +56,7 @@ def main() -> int:
 
 
 def run_all(asked: argparse.Namespace) -> int:
-    """The output of each campaign that can run here, then all rows; the highest exit code."""
+    """The output of each campaign that can run here, then all rows and findings; the highest exit code."""
     options = ["--quick", asked.quick, "--planted", asked.planted, "--seed", asked.seed]
     folder, running, chosen = places.private_folder(places.state()), list[Popen[bytes]](), list[str]()
     for one in with_touched(own_stack.chosen([*CAMPAIGNS.values()], asked.part), asked.since):
@@ -65,15 +67,17 @@ def run_all(asked: argparse.Namespace) -> int:
         else:
             chosen.append(one.name)
 
-    def run_apart(name: str) -> tuple[int, str]:
+    def run_apart(name: str) -> tuple[int, str, list[str]]:
         log = folder / f"campaign-{name}-{os.getpid()}.log"
         command = [sys.executable, "-m", "lab.chaos", "--campaign", name, *options]
         running.append(child := children.start(command, log=log, when_parent_dies=signal.SIGTERM))
         code, text = child.wait(), log.read_text()
         log.unlink()
         say(text.rstrip() + (f"\n{name}: FAILED with exit code {code}" if code else ""))
-        rows = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
-        return abs(code), [f"| {name} | no result: exit code {code} |", *rows][-1]
+        lines = text.splitlines()
+        rows = [line for line in lines if line.startswith(f"| {name} |")]
+        wrong = [f"{name}: {line}" for line in lines if line.startswith("FINDING")] or lines[-LAST_LINES:]
+        return abs(code), [f"| {name} | no result: exit code {code} |", *rows][-1], wrong if code else []
 
     threads = ThreadPoolExecutor(2 if asked.quick else 1)
     try:
@@ -82,8 +86,9 @@ def run_all(asked: argparse.Namespace) -> int:
         threads.shutdown(wait=False, cancel_futures=True)
         for child in running:
             children.stop(child, within_seconds=STOP_SECONDS)
-    say("\n".join(["all campaigns:", HEADER, *(row for _, row in ended)]))
-    return max((code for code, _ in ended), default=0)
+    findings = [line for *_, wrong in ended for line in wrong]
+    say("\n".join(["all campaigns:", HEADER, *(row for _, row, _ in ended), *findings]))
+    return max((code for code, *_ in ended), default=0)
 
 
 def with_touched(chosen: list[Campaign], since: str) -> list[Campaign]:

@@ -133,7 +133,7 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
         due[refund["order"]] -= refund["card_amount"]
     for made in (one for account in setup.buyers for one in account.done("top_up")):
         due[None] += made.call.body["amount"] if made.answer.status == 201 else 0
-    for charge in shop.gateway("/charges")["results"]:
+    for charge in shop.gateway(shop.charges)["results"]:
         if charge["status"] == "succeeded":
             held[charge["order"]] += charge["amount"] - charge["refunded_amount"]
             number[charge["order"]] += 1

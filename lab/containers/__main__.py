@@ -49,7 +49,7 @@ TOKENS = "/tmp/tokens.json"  # noqa: S108 (the container's own)
 AUDIT = "docker compose exec -T web python manage.py audit --json"
 TARGETS = (places.PROJECT / "ops" / "prometheus" / "prometheus.yml").read_text().count("job_name:")
 UP = "compose exec -T prometheus promtool query instant http://localhost:9090 'count(up == 1)'"
-UPDATE = r"(?ms)^### An update\n\n```\n(.*?)^```$"
+UPDATE = r"(?ms)^## The commands\n\n```\n(.*?)^```$"
 RESTORE = r"(?ms)^## In the containers\n(?:(?!^## ).)*?^```\n(.*?)^```$(?:(?!^## ).)*?^```\n(.*?)^```$"
 
 
@@ -173,7 +173,7 @@ class Tested:
         before = len(self.shop.seen.requests)
         change_source(self.containers.folder)
         time.sleep(BESIDE_SECONDS)
-        self.paste(documented(self.containers.folder, "operations.md", UPDATE)[0])
+        self.paste(documented(self.containers.folder, "upgrading.md", UPDATE)[0])
         self.containers.wait_until_healthy()
         for service in SHOP:
             printed = self.inside(f"{service} python -c", "import shop; print(shop.UPDATED)")

@@ -124,7 +124,7 @@ class Containers:
 
     def make_images(self) -> str:
         """Import and build what is missing; says which versions there are. Raises SetupError."""
-        for root, name in (("unstable", "firstcome-debian-unstable"), ("python", BASE)):
+        for root, name in (("unstable", "firstcome-debian-unstable"), ("trixie", BASE)):
             if not self.docker("image ls --quiet", name):
                 line = 'set -o pipefail; tar -C "$0" -c . | "$@"'
                 words = self.command("docker", "import", "--change", "CMD bash", "-", name)

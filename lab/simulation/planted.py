@@ -1,7 +1,6 @@
 """Planted defects, each of which the simulation has to find: `make simulate PLANTED=early-reply`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -67,7 +66,7 @@ def _grant_anew(usual: Any, *, reference: str, **of: Any) -> Any:
 
 
 def _apply(usual: Any, endpoint: Any, row: Any, attempt: Any, now: Any) -> Any:
-    return usual(endpoint, row, replace(attempt, error=""), now)
+    return usual(endpoint, row, attempt._replace(error=""), now)
 
 
 DEFECTS: dict[str, list[tuple[Any, str, Callable[..., Any]]]] = {

@@ -3,6 +3,7 @@
 import os
 import posixpath
 import re
+import sys
 import threading
 import tomllib
 import warnings
@@ -49,6 +50,8 @@ SLACK = {"python_calls": 0.02}
 """Threads that meet take a few calls more or less; nothing else varies."""
 TOLD_BELOW = 0.95
 """The share of a line below which a figure is told."""
+COUNTED_ON = (3, 11)
+"""The Python of the lines. Newer ones call fewer functions."""
 TO_DO = (
     "Make it cheaper; or raise its line of lab/bench/budget.toml in this commit and give the reason in its "
     'message: `make test ARGS="lab/tests/test_budget.py" BUDGET=write` writes what is measured.'
@@ -83,12 +86,12 @@ def null(buyers: Buyers) -> Operation:
 
 
 def coupon(buyers: Buyers) -> Operation:
-    body = {"campaign": CampaignFactory.create(quantity=1_000).pk}
+    body = {"campaign": CampaignFactory(quantity=1_000).pk}
     return lambda: [buyers.call("POST", "/coupons", body, expect=201)]
 
 
 def refusal(buyers: Buyers) -> Operation:
-    body = {"campaign": CampaignFactory.create(quantity=1).pk}
+    body = {"campaign": CampaignFactory(quantity=1).pk}
     issuing.issue(campaign_id=body["campaign"], user_id=buyers.next())
     return lambda: [buyers.call("POST", "/coupons", body, expect=409)]
 
@@ -100,7 +103,7 @@ def order(buyers: Buyers, *, expect: int = 201, **more: Any) -> Operation:
 
 
 def order_with_coupon_and_points(buyers: Buyers) -> Operation:
-    products, campaign = ProductFactory.create_batch(3, on_hand=1_000, price=1_000), CampaignFactory.create()
+    products, campaign = ProductFactory.create_batch(3, on_hand=1_000, price=1_000), CampaignFactory()
     items = [{"product": product.pk, "quantity": 1} for product in products]
     with transaction.atomic():
         ledger.bulk_open_wallets(buyers.ids, 500)
@@ -200,7 +203,7 @@ OPERATIONS = {
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch) -> None:
+def _alone(monkeypatch):
     """This process advances the payments that it begins; no worker is told of one, and none is asked how far
     behind it is, as once in half a second.
     """
@@ -245,7 +248,7 @@ def test_an_operation_stays_within_its_budget(name):
     assert not exceeded(name, cost)
     line = tomllib.loads(BUDGET.read_text())[name]
     for figure in FIGURES:
-        if cost[figure] < TOLD_BELOW * line[figure]:
+        if sys.version_info[:2] == COUNTED_ON and cost[figure] < TOLD_BELOW * line[figure]:
             cheaper = (
                 f"{name}: {figure} {cost[figure]:,}, below its budget of {line[figure]:,}: lower the line"
             )
@@ -259,7 +262,7 @@ def test_every_line_is_of_an_operation():
 def test_an_extra_statement_is_caught(monkeypatch):
     decide_all = Batcher._decide_all
 
-    def decide(batcher: Any, requests: Sequence[Any]) -> Sequence[Any]:
+    def decide(batcher, requests):
         connection.cursor().execute("SELECT 1")
         return decide_all(batcher, requests)
 
@@ -270,7 +273,7 @@ def test_an_extra_statement_is_caught(monkeypatch):
 def test_a_loop_of_extra_calls_is_caught(monkeypatch):
     answer_call = lane.answer_call
 
-    async def answer(*given: Any) -> Any:
+    async def answer(*given):
         for _ in range(3):
             posixpath.basename("/")
         return await answer_call(*given)

@@ -35,7 +35,7 @@ def test_a_campaign_breaks_what_can_be_broken_and_has_a_planted_defect_that_it_m
     campaign = CAMPAIGNS[name]
     # A kind of run of its own has a defect of its own.
     assert campaign.planted or campaign.planted_faults or campaign.kind is not Run
-    of_their_own = {"releases": "replace", "month": "next day of", "restore": "lose"}
+    of_their_own = {"releases": "replace", "upgrade": "replace", "month": "next day of", "restore": "lose"}
     for fault in [*campaign.plan("1", is_quick=False), *campaign.planted_faults]:
         assert fault.sort in {"kill", "flush", of_their_own.get(name), *faults.LASTING}
         if fault.sort in {*network.State}:

@@ -121,7 +121,7 @@ def test_a_table_with_another_content_on_one_member_is_named():
     assert comparison.unequal({"mysql-1": same, "mysql-2": same, "mysql-3": same}) == []
     other = {"mysql-1": same, "mysql-2": same, "mysql-3": same | {"firstcome.payments_entry": 6}}
     assert comparison.unequal(other) == ["firstcome.payments_entry is not the same on mysql-3 and mysql-1"]
-    missing: dict[str, int | None] = {"firstcome.payments_entry": None}
+    missing = {"firstcome.payments_entry": None}
     assert comparison.unequal({"mysql-1": missing, "mysql-2": missing})
 
 

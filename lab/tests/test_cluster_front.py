@@ -4,7 +4,6 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
@@ -51,7 +50,7 @@ class Front:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory) -> Iterator[Front]:
+def running(tmp_path_factory):
     home = tmp_path_factory.mktemp("front")
     cluster = Cluster(home=home, port=ports.free(layout.PORTS))
     front = Front(cluster)

@@ -1,15 +1,11 @@
 """What the lab judges, on figures that are known, and once all of it: every strategy, seconds each."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from lab import report, stage
 from lab.compare import __main__ as command, page
 from lab.compare.cases import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case, chosen_by, differences
 from lab.stack import database
-from lab.stage import Stage
 from scripts.stack import instance as instances, own_stack, ports
 
 
@@ -18,11 +14,7 @@ def test_a_broken_law_is_noted_in_its_campaigns_rows_and_found_unless_they_are_t
     said = [("L1", ["7"]), ("L2", ["7", "8"]), ("L4", ["7"]), ("L9", [])]
     laws = [{"law": law, "holds": False, "offenders": offenders} for law, offenders in said]
     holding = {"law": "L3", "holds": True, "offenders": []}
-    rows: list[dict[str, Any]] = [
-        {"campaign": 8, "broken": []},
-        {"campaign": 7, "broken": []},
-        {"broken": []},
-    ]
+    rows = [{"campaign": 8, "broken": []}, {"campaign": 7, "broken": []}, {"broken": []}]
     found = command.judge(rows, [*laws, holding], excepted={"7"})
     assert found == ["L2 is broken: 8", "L4 is broken: 7", "L9 is broken: "]
     assert [row["broken"] for row in rows] == [["L2"], ["L1", "L2"], []]
@@ -44,7 +36,7 @@ def cases() -> list[Case]:
 
 
 @pytest.fixture(scope="module")
-def seeded(tmp_path_factory, cases) -> Iterator[Stage]:
+def seeded(tmp_path_factory, cases):
     port = str(ports.free(instances.PORTS))
     instance = instances.choose(home=tmp_path_factory.mktemp("lab"), port=port, database="mariadb")
     with own_stack.running(instance, **cases[0].settings):

@@ -219,7 +219,7 @@ def test_what_watches_is_as_shut_as_the_shop():
 
 
 def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path):
-    [commands] = checks.documented(places.PROJECT, "operations.md", checks.UPDATE)
+    [commands] = checks.documented(places.PROJECT, "upgrading.md", checks.UPDATE)
     assert commands[0].startswith("docker compose build")
     assert "docker compose run --rm migrate" in commands
     assert commands[-1] == "docker compose up -d"

@@ -95,7 +95,7 @@ def test_the_runbooks_expressions_ask_for_metrics_that_exist():
 def test_unit_tests_see_each_alert_quiet_then_firing_then_clear():
     tests = [test for path in alert_rules.UNIT_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
 
-    def is_seen(name: str) -> bool:
+    def is_seen(name):
         timelines = [
             [bool(check["exp_samples"]) for check in test["promql_expr_test"]]
             for test in tests

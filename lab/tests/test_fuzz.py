@@ -1,7 +1,6 @@
 """The fuzz of headers, bodies, connections and forms: it notices failures, and the shop has none."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,14 +11,14 @@ from lab.fuzz.findings import Findings
 from lab.fuzz.operator import Operator
 from scripts.stack import instance as instances, ports
 from scripts.tests import canned_shop
-from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
+from scripts.tests.canned_shop import LOST, Answer, problem
 
 SECONDS = 20
 WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture
-def pages() -> Iterator[CannedShop]:
+def pages():
     with canned_shop.running() as pages:
         pages.answer = lambda sent: ACCEPTED
         yield pages

@@ -1,6 +1,5 @@
 """What happens early in a real MariaDB is found, and what is kept too long."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -34,7 +33,7 @@ COLUMNS = {
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory) -> Iterator[Instance]:
+def stack(tmp_path_factory):
     """As much of a stack as the checks need: a MariaDB with the tables' columns that they read."""
     instance = Instance(home=tmp_path_factory.mktemp("stack"), port=ports.free(4), database="mariadb")
     for folder in (instance.run, instance.logs, instance.data):
@@ -51,7 +50,7 @@ def stack(tmp_path_factory) -> Iterator[Instance]:
 
 
 @pytest.fixture(autouse=True)
-def emptied(stack) -> None:
+def emptied(stack):
     for table in (*COLUMNS, clocks.TABLE):
         database.rows(stack, f"TRUNCATE {table}")
 

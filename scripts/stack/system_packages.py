@@ -178,6 +178,35 @@ MARIADB_NEXT = Root(
     packages=("mariadb-server-core", "mariadb-client-core"),
     program="sbin/mariadbd",
 )
+DEBIAN_13 = Root(
+    name="debian-13",
+    release="trixie",
+    # What scripts/bootstrap.py asks for before the first group of tests and loads, and what these start.
+    # dbus-x11 for chromium, because debootstrap can't choose among packages that provide one.
+    packages=(
+        "python3-venv",
+        "python3-dev",
+        "gcc",
+        "libc6-dev",
+        "pkg-config",
+        "default-libmysqlclient-dev",
+        "mariadb-server-core",
+        "mariadb-client",
+        "redis-server",
+        "chromium",
+        "dbus-x11",
+        "curl",
+        "git",
+        "make",
+        "prometheus",
+        "prometheus-alertmanager",
+        "prometheus-redis-exporter",
+        "prometheus-mysqld-exporter",
+    ),
+    program="bin/chromium",
+    # It would note what it installs among this machine's packages.
+    finish=lambda folder: (folder / "usr" / "bin" / "apt-get").unlink(),
+)
 
 
 def mirror() -> str:

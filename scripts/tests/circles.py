@@ -274,7 +274,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_process() -> Iterator[None]:
+def _no_process():
     """Fail the test also where its code ignored the guard's error."""
     yield
     assert not _guard.refused, f"not marked boots, and started {_guard.refused}"

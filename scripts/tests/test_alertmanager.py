@@ -5,7 +5,6 @@ import re
 import runpy
 import time
 import urllib.request
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -18,7 +17,7 @@ from shop.tests.case_tables import in_one_test
 
 
 @pytest.fixture(scope="module")
-def alertmanager(tmp_path_factory) -> Iterator[str]:
+def alertmanager(tmp_path_factory):
     """The address of a running one, with the committed configuration and no receiver."""
     folder = tmp_path_factory.mktemp("alertmanager")
     configuration = runpy.run_path(str(alert_rules.OPS / "monitoring" / "alertmanager.py"))["configuration"]

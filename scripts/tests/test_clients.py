@@ -12,7 +12,6 @@ import threading
 import time
 import tomllib
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,13 +40,13 @@ NEW = RegisterInput("mina", "mina@example.com", "a password of mina")
 
 
 @pytest.fixture
-def server() -> Iterator[CannedShop]:
+def server():
     with canned_shop.running() as server:
         yield server
 
 
 @pytest.fixture
-def shop(server) -> Iterator[Shop]:
+def shop(server):
     with Shop(server.address, ApiKey("fc_key_secret")) as shop:
         yield shop
 
@@ -169,7 +168,7 @@ def test_a_refused_access_token_is_renewed_once_for_all_threads(server, sign_ins
         sign_ins.number = 100
         barrier = threading.Barrier(8)
 
-        def read(_: int) -> int:
+        def read(_):
             barrier.wait()
             return checked(get_users_me.sync(client=shop.api)).id
 
@@ -208,7 +207,7 @@ def test_all_pages_are_read_and_only_from_the_shop_itself(server, shop):
         "order": None,
     }
 
-    def answer(sent: Sent) -> Answer:
+    def answer(sent):
         number = len(server.sent)
         link = f"http://elsewhere.invalid/api/v1/coupons?cursor=c%2B{number}&limit=2" if number < 3 else None
         results = [coupon | {"code": f"{number}-{row}"} for row in "ab"]
@@ -263,7 +262,7 @@ def test_a_queue_ticket_is_waited_for_and_then_the_coupon_is_asked_for_again(ser
 
 
 def test_events_are_followed_from_a_cursor(server, shop):
-    def answer(sent: Sent) -> Answer:
+    def answer(sent):
         event = {"id": str(ORDER_ID), "type": "order.paid", "at": "2026-11-25T09:00:00Z", "data": {}}
         return Answer(200, {"results": [event], "next": f"cursor-{len(server.sent)}"})
 
@@ -374,7 +373,7 @@ def test_attempts_time_and_a_wait_are_bounded(command, server):
 def test_a_refused_access_token_is_renewed_by_it_once_for_all_calls(command, server):
     sign_ins = SignIns()
 
-    def answer(sent: canned_shop.Sent) -> Answer | None:
+    def answer(sent):
         if len(server.sent) == 3:
             sign_ins.number = 100
         return sign_ins(sent)
@@ -443,7 +442,7 @@ def test_a_package_that_is_current_stays_one_of_another_document_is_replaced_and
 def test_several_that_start_at_once_make_it_once_and_each_finds_it_whole(tmp_path, document):
     folder, barrier = tmp_path / "generated", threading.Barrier(4)
 
-    def generate(_: int) -> tuple[int, bool]:
+    def generate(_):
         barrier.wait()
         clients.generate_python(folder, document)
         return folder.stat().st_ino, (folder / "api" / "things" / "get_things.py").exists()

@@ -44,7 +44,7 @@ def refuse(found: Callable[[Path], Iterable[str]], *, in_history: bool = False) 
 def test_every_link_leads_somewhere():
     """Anchors too, when the site is built."""
 
-    def found(page: Path) -> Iterable[str]:
+    def found(page):
         links = (link.partition("#")[0] for link in re.findall(r"\]\(([^):]+)\)", page.read_text()))
         return (link for link in links if not _is_there(page.parent, link))
 
@@ -52,7 +52,7 @@ def test_every_link_leads_somewhere():
 
 
 def test_every_path_is_there():
-    def found(page: Path) -> Iterable[str]:
+    def found(page):
         yield from (one for one in _code(page) if PATH.fullmatch(one) and not _is_there(places.PROJECT, one))
         modules = " ".join(ARGUMENTS.findall("\n".join(_code(page)))).split()
         if "howto" not in page.parts:  # which name tests that they add
@@ -66,7 +66,7 @@ def test_every_symbol_and_name_of_the_code_is_there():
     # one type of event.
     others = {*reference_tables.column("Permissions", "permission"), catalogue.SKIPPED}
 
-    def found(page: Path) -> Iterable[str]:
+    def found(page):
         for code in _code(page):
             if symbol := SYMBOL.fullmatch(code):
                 is_there = _defines(*symbol.groups())
@@ -82,7 +82,7 @@ def test_every_make_target_command_and_module_is_there():
     targets = set(re.findall(r"^([a-z-]+):", (places.PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
     commands = get_commands().keys()
 
-    def found(page: Path) -> Iterable[str]:
+    def found(page):
         code = "\n".join(_code(page))
         yield from {f"make {one}" for one in re.findall(r"\bmake ([a-z-]+)", code)} - {
             f"make {one}" for one in targets
@@ -143,7 +143,7 @@ def test_every_setting_is_listed_with_its_default_and_changes_name_no_other(tmp_
     assert {one for row in rows_of_changes for one in SETTINGS_OF_A_ROW.findall(row)} <= settings.keys()
 
 
-READ: dict[str, Callable[[str], object]] = {
+READ = {
     "sh": lambda text: subprocess.run(["sh", "-n"], input=text, text=True, check=True, capture_output=True),
     "python": ast.parse,
     "json": json.loads,
@@ -155,7 +155,7 @@ NOT_PARSED = {"", "text", "diff", "typescript", "sql", "promql"}
 
 @pytest.mark.boots("sh, which reads blocks of shell", in_first_circle=True)
 def test_every_block_of_code_can_be_read():
-    def found(page: Path) -> Iterable[str]:
+    def found(page):
         for block in documented.blocks(page.read_text()):
             if block.language in NOT_PARSED:
                 continue
@@ -245,7 +245,7 @@ def test_a_link_or_an_anchor_that_leads_nowhere_ends_the_build(tmp_path, monkeyp
 
 def test_every_code_of_the_api_is_explained_with_its_statuses():
     document = yaml.safe_load((DOCS / "openapi.yaml").read_text())
-    statuses: dict[str, set[str]] = {}
+    statuses = {}
     for item in document["paths"].values():
         for method in item.keys() & set(reference.METHODS):
             for status, codes in reference.refusal_codes(item[method]).items():

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -56,7 +55,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 @boots("a whole shop")
-def stack(tmp_path_factory) -> Iterator[Stack]:
+def stack(tmp_path_factory):
     shop = Stack(tmp_path_factory.mktemp("first-hour"))
     shop.start()
     yield shop

@@ -44,7 +44,7 @@ def proxied(
 
 
 @pytest.fixture(scope="module")
-def proxy(django_db_setup, tmp_path_factory) -> Iterator[str]:
+def proxy(django_db_setup, tmp_path_factory):
     quick = SETTINGS.replace("timeout client 30s", "timeout client 3s")
     assert quick != SETTINGS
     with proxied(tmp_path_factory.mktemp("proxy"), settings=quick) as address:
@@ -105,7 +105,7 @@ def test_a_head_that_is_too_large_or_names_two_hosts_is_refused(proxy, head):
 
 
 def test_requests_of_one_address_behind_another_proxy_are_bounded(tmp_path):
-    def status(address: str) -> int:
+    def status(address):
         headers = {"X-Forwarded-For": f"198.51.100.1, {address}"}
         return urllib3.request("GET", f"{proxy}/wait/1", headers=headers, retries=False).status
 

@@ -68,7 +68,7 @@ def copy_project(folder: Path) -> Path:
 @pytest.mark.django_db(transaction=True)
 def test_a_backup_is_restored_as_the_guide_says(tmp_path):
     restored = f"{connection.settings_dict['NAME']}_restored"
-    campaign = CampaignFactory.create(name="Before the backup")
+    campaign = CampaignFactory(name="Before the backup")
     text = documented.page("howto/restore-a-backup.md").partition("## MariaDB and MySQL")[2]
     backup, restore = (shown.lines for shown in documented.transcript(text))
 

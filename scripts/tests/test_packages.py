@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ SERVED = (
 
 
 @pytest.fixture
-def osv() -> Iterator[CannedShop]:
+def osv():
     """An OSV that knows one vulnerability, of two 2.0."""
 
     def answer(sent: Sent) -> Answer:

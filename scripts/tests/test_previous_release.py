@@ -59,7 +59,7 @@ class OldStack:
 
 @pytest.fixture(scope="module")
 @boots("the release before")
-def old(tmp_path_factory) -> Iterator[OldStack]:
+def old(tmp_path_factory):
     """The old release's web server, worker and simulators, on a database of this release's schema."""
     folder = tmp_path_factory.mktemp("previous-release")
     code = previous_release.code(folder / "code")

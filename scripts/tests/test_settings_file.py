@@ -16,7 +16,7 @@ from shop.tests.case_tables import in_one_test
 def test_it_reads_what_django_environ_reads(tmp_path, monkeypatch):
     file = tmp_path / ".env"
     file.write_text("A=1\nB='two # words'\nC=\"a\\\\b \\n c\"\nexport D=a=b\nA=2\nE='it''s'\n")
-    theirs: dict[str, str] = {}
+    theirs = {}
     monkeypatch.setattr(environ.Env, "ENVIRON", theirs)
     environ.Env.read_env(file)
     assert environment.read_file(file) == theirs

@@ -31,7 +31,7 @@ from scripts.tests.simulator import POOL, Simulator, everything, running, servin
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory) -> Iterator[Simulator]:
+def gateway(tmp_path_factory):
     with serving("gateway", tmp_path_factory.mktemp("gateway"), "--latency-ms", "0") as started:
         yield started
 
@@ -53,7 +53,7 @@ def found(gateway: Simulator, key: str) -> list[dict[str, Any]]:
 def test_refunds_never_exceed_the_charge(gateway, key):
     made = charge(gateway, key, "tok_ok", amount=100)[1]
 
-    def refund(number: int) -> int:
+    def refund(number):
         return gateway.post("/refunds", {"charge": made["id"], "amount": 30}, key=f"{key}-{number}")[0]
 
     with ThreadPoolExecutor(20) as pool:
@@ -147,7 +147,7 @@ def test_without_a_decision_it_is_declined_after_a_while_also_after_a_kill(tmp_p
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_inherited() -> Iterator[None]:
+def nothing_inherited():
     """The simulators here are configured by their tests alone, not by what the suite runs in."""
     with patch.dict(os.environ):
         for name in ("EVENT_SECRET", "DATA_PLATFORM_FAILURE_RATE"):
@@ -176,7 +176,7 @@ def test_one_event_sent_50_times_at_once_is_stored_once(tmp_path):
 
 
 @pytest.fixture
-def guarded(tmp_path, monkeypatch) -> Iterator[Simulator]:
+def guarded(tmp_path, monkeypatch):
     monkeypatch.setenv("EVENT_SECRET", "event secret")
     with serving("data_platform", tmp_path) as started:
         yield started
@@ -192,7 +192,7 @@ def signed(secret: str, body: bytes, *, seconds: float = 0) -> dict[str, str]:
 def test_with_a_secret_only_what_is_signed_with_it_is_taken(guarded):
     body = orjson.dumps({"events": [event("a")]})
 
-    def status(headers: dict[str, str], sent: bytes = body) -> int:
+    def status(headers, sent=body):
         return guarded.call("POST", "/events", body=sent, headers=headers)[0]
 
     right = signed("event secret", body)["Firstcome-Signature"]
@@ -209,7 +209,7 @@ def test_with_a_secret_only_what_is_signed_with_it_is_taken(guarded):
 
 
 @pytest.fixture
-def _secret_of_webhooks(monkeypatch) -> None:
+def _secret_of_webhooks(monkeypatch):
     monkeypatch.setenv("WEBHOOK_SECRET_SIMULATOR", "the secret of these tests")
 
 

@@ -82,14 +82,19 @@ def _pytest_in(folder, *arguments):
     return programs.end([sys.executable, "-m", "pytest", *plugin, *arguments, str(folder)])
 
 
-def test_ci_goes_on_without_a_server_that_it_can_not_have_and_others_are_told(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("option", "value", "name"), [("--db", "mysql", "mysql"), ("--debian", "13", "debian-13")]
+)
+def test_ci_goes_on_without_a_server_that_it_can_not_have_and_others_are_told(
+    option, value, name, monkeypatch, capsys
+):
     monkeypatch.setattr(os, "getuid", lambda: 1000)
-    monkeypatch.setattr(sys, "argv", ["suite", "--db", "mysql"])
+    monkeypatch.setattr(sys, "argv", ["suite", option, value])
     monkeypatch.setenv("CI", "true")
     assert suite.main() == 0
-    assert "*** NOT TESTED on mysql: the Debian root of mysql needs root" in capsys.readouterr().err
+    assert f"*** NOT TESTED on {name}: the Debian root of {name} needs root" in capsys.readouterr().err
     monkeypatch.delenv("CI")
-    with pytest.raises(SetupError, match="the Debian root of mysql needs root"):
+    with pytest.raises(SetupError, match=f"the Debian root of {name} needs root"):
         suite.main()
 
 

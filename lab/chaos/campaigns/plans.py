@@ -21,6 +21,7 @@ from lab.chaos.campaigns.releases import Releases
 from lab.chaos.campaigns.restore import Restore
 from lab.chaos.campaigns.run import Campaign, Run
 from lab.chaos.campaigns.tasks import Tasks
+from lab.chaos.campaigns.upgrade import Upgrade
 from lab.chaos.faults import WEB_PROCESS, Fault, Faults
 from lab.stack import faketime, prometheus
 from lab.tables import declared
@@ -220,7 +221,8 @@ def _campaign(name: str, words: Mapping[str, Any]) -> Campaign:
 
 
 KINDS = {
-    one.__name__.lower(): one for one in (Sales, Stores, Gateway, Payments, Releases, Tasks, Month, Restore)
+    one.__name__.lower(): one
+    for one in (Sales, Stores, Gateway, Payments, Releases, Upgrade, Tasks, Month, Restore)
 }
 CAMPAIGNS = {name: _campaign(name, words) for name, words in DECLARED["campaigns"].items()}
 TRIALS = {"chaos": Campaign("chaos", {}, Chaos), "soak": Campaign("soak", {}, Soak)}

@@ -32,7 +32,7 @@ WEB = ("web-1", "web-2")
 NAMES = (*WEB, "worker-1", "worker-2", "beat-1", "beat-2", "issuer-1", "issuer-2")
 PORTS = (*WEB, "web-3", "front-statistics")
 """Whose ports HAProxy's template has. There is no third web server."""
-READY_SECONDS, COMMAND_SECONDS, STOP_SECONDS, DRAIN_SECONDS = 240, 600, 45, 35
+READY_SECONDS, STOP_SECONDS, DRAIN_SECONDS = 240, 45, 35
 """As Compose's files have it, a web server ends after 35 s; that is the longest `Prefer: wait`, and some."""
 REPEATED = 200
 
@@ -40,6 +40,8 @@ REPEATED = 200
 class Releases(Run):
     """Rounds: this release in the place of the previous one, the previous one again, and this one; the later
     ones restart this release, without draining web servers. The planted migration is made alone."""
+
+    command_seconds = 600
 
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
@@ -79,7 +81,7 @@ class Releases(Run):
         """A management command, by default of the previous release. Raises SetupError."""
         command, own = [sys.executable, "manage.py", *words.split()], self.environment
         how: dict[str, Any] = {"environment": own, "folder": code or self.previous}
-        children.printed(ran := children.run(command, within_seconds=COMMAND_SECONDS, **how))
+        children.printed(ran := children.run(command, within_seconds=self.command_seconds, **how))
         return ran
 
     def start(self, name: str, code: Path) -> None:
@@ -103,7 +105,7 @@ class Releases(Run):
         chance, longest = random.Random(f"{self.seed} rolls"), 0.0
         # Load on the previous release alone, whose keys and sagas the new one finds.
         time.sleep(8)
-        self.manage(self.instance, "migrate --no-input", PROJECT)
+        self.migrate()
         if self.is_planted:
             # A migration whose new column the previous release doesn't write.
             self.rows("ALTER TABLE orders_order ADD COLUMN added_since INT NOT NULL")
@@ -121,7 +123,15 @@ class Releases(Run):
             made = [one for one in self.setup.calls if one.call.key and one.was_done]
             chosen = chance.sample(made, min(REPEATED, len(made)))
             self.record(comparison.repeats(chosen, self.shop.connection))
+        self.finish()
         return longest
+
+    def finish(self) -> None:
+        """What an operator does once the last process of the previous release has ended."""
+        self.manage(self.instance, "rebuild_product_days", PROJECT)
+
+    def migrate(self) -> None:
+        self.manage(self.instance, "migrate --no-input", PROJECT)
 
     def replace(self, name: str, code: Path, *, is_drained: bool) -> float:
         """Stop the process by SIGTERM and start it with that code; the seconds until it was ready."""

@@ -53,8 +53,8 @@ class Tasks(Run):
             clocks.drift(instance, DRIFTS)
             self.rows(OLD_KEYS.read_text())
             environment = {**os.environ, **supervision.environment(instance)}
-            # Beat sends these less often than a campaign lasts, and only where the mirror of stock is used.
-            for task in ("payments.sweep", "inventory.sweep"):
+            # Beat sends these less often than a campaign lasts, where the mirror of stock is used, or once.
+            for task in ("payments.sweep", "inventory.sweep", "shop.sweep"):
                 call = [sys.executable, "-m", "celery", "-A", "shop", "call", task]
                 children.printed(children.run(call, within_seconds=60, environment=environment))
             yield

@@ -4,8 +4,6 @@ A test leaves its rows, so it names its own accounts, products and campaigns. A 
 store starts it again before it ends; `running_shop` fails the test that leaves something down.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
 from orders.saga import run
@@ -21,7 +19,7 @@ __all__ = ["browser_thread", "faults", "open_page"]
 # Not for the session: its processes would go on beside the tests of other packages.
 @pytest.fixture(scope="package")
 @boots("the running shop", in_first_circle=True)
-def booted_shop(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[RunningShop]:
+def booted_shop(django_db_setup, django_db_blocker, tmp_path_factory):
     shop = RunningShop(tmp_path_factory.mktemp("shop"))
     try:
         with django_db_blocker.unblock():
@@ -32,7 +30,7 @@ def booted_shop(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterato
 
 
 @pytest.fixture(autouse=True)
-def running_shop(booted_shop, django_db_blocker, settings, monkeypatch) -> Iterator[RunningShop]:
+def running_shop(booted_shop, django_db_blocker, settings, monkeypatch):
     """The shop, which is up; a test that leaves a process down fails, and the next one finds it up again."""
     monkeypatch.setattr(run, "process_executor", lambda: stepping.Delegate())
     with django_db_blocker.unblock(), used_by_this_process(booted_shop, settings, monkeypatch):

@@ -97,7 +97,7 @@ def test_calls_bear_the_headers_that_protect_pages(running_shop):
 
 def test_an_export_through_a_real_server_is_complete(running_shop):
     User.objects.bulk_create(User(username=f"exported-{number:03}") for number in range(95))
-    cookie = f"{settings.SESSION_COOKIE_NAME}={session_of(SuperuserFactory.create())}"
+    cookie = f"{settings.SESSION_COOKIE_NAME}={session_of(SuperuserFactory())}"
     response = HTTP.request("GET", f"{running_shop.address}{EXPORT}", headers={"Cookie": cookie})
     assert response.status == 200, response.data
     assert int(response.headers["Content-Length"]) == len(response.data)
@@ -128,7 +128,7 @@ def lines(shop: RunningShop, process: str, **wanted: str) -> list[dict[str, Any]
 
 def buy_with_coupon(shop: RunningShop, buyer: User, token: str) -> Any:
     """A purchase with a coupon, of a product with a telling name; the card's token is in the request's id."""
-    product = ProductFactory.create(on_hand=5, price=5_000, name="Confidential present")
+    product = ProductFactory(on_hand=5, price=5_000, name="Confidential present")
     body = order_of(product, token, coupon=buying.coupon_of(buyer.id).code)
     headers = {"Prefer": "wait=5", "X-Request-ID": f"request-{token}"}
     return shop.call(buyer, "POST", "/orders", body, key=f"{KEY}-{token}", **headers)
@@ -136,7 +136,7 @@ def buy_with_coupon(shop: RunningShop, buyer: User, token: str) -> Any:
 
 def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop):
     # A name that is no part of another text in the logs of the tests before.
-    buyer = AccountFactory.create(username="kim-who-is-followed", email="kim@example.com")
+    buyer = AccountFactory(username="kim-who-is-followed", email="kim@example.com")
     began = {name: running_shop.log(name).stat().st_size for name in ("web", "worker")}
     paid = buy_with_coupon(running_shop, buyer, "tok_ok")
     declined = buy_with_coupon(running_shop, buyer, "tok_declined")
@@ -223,7 +223,7 @@ def test_bodies_in_chunks_are_counted_everywhere_and_refused_past_the_limit(runn
 def test_staff_who_lack_a_permission_of_the_page_are_refused_before_their_upload_is_read(running_shop):
     needed = settings.UPLOADS[IMPORT]
     for held in [(), *itertools.combinations(needed, len(needed) - 1)]:
-        cookies = f"sessionid={session_of(AccountFactory.create(is_staff=True, permissions=held))}"
+        cookies = f"sessionid={session_of(AccountFactory(is_staff=True, permissions=held))}"
         with connect(running_shop.address) as connection:
             connection.sendall(head_of("POST", IMPORT, f"Content-Length: {2**20}", cookies=cookies))
             assert outcome_on(connection) == (403, "permission_denied"), held

@@ -34,8 +34,8 @@ def sign_in_as_staff(page: Any, account: User, otp: str = "") -> None:
 
 
 def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page):
-    mina, mug = storefront.buyer("mina"), ProductFactory.create(name="Mug", price=12_000, on_hand=5)
-    campaign = CampaignFactory.create(name="Spring", discount_value=2_000)
+    mina, mug = storefront.buyer("mina"), ProductFactory(name="Mug", price=12_000, on_hand=5)
+    campaign = CampaignFactory(name="Spring", discount_value=2_000)
     page = open_page(HOME)
     card_of(page, mug).get_by_role("link").click()
     page.locator("main button").click()
@@ -60,7 +60,7 @@ def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page):
     expect(page.locator(".receipt .amounts dd")).to_have_text(["-₩2,000", "₩22,000", "₩500", "₩21,500"])
     order = Order.objects.get(account=mina)
     expect(page.locator("#order-number")).to_have_text(order_numbers.shown(order.number))
-    events = [line["event"] for line in client_of(mina).get(f"/orders/{order.id}/timeline").json()["results"]]
+    events = [line["event"] for line in client_of(mina).rows(f"/orders/{order.id}/timeline")]
     expect(page.locator("#timeline li")).to_have_count(len(events))
     assert (
         page.locator("#timeline li").evaluate_all("lines => lines.map(line => line.dataset.event)") == events
@@ -80,7 +80,7 @@ def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page):
 def test_a_line_is_refunded_by_units_after_its_amount_was_shown(open_page):
     order = operating_pages.paid_order(units=3, points=200, discount=100)
     line = order.lines.get()
-    page = open_page(page_of(order), account=SuperuserFactory.create())
+    page = open_page(page_of(order), account=SuperuserFactory())
     page.locator(f"a[href='{page_of(order, 'refund')}']").click()
     page.locator("input[name=what][value=some]").check()
     page.locator(f"[name=units_{line.pk}]").fill("1")

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
@@ -22,7 +21,7 @@ SETTLED_SECONDS = 15.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _own_payments(booted_shop) -> Iterator[None]:
+def _own_payments(booted_shop):
     """The web server advances what it begins, until the end of the module."""
     _restart_web(booted_shop, payments="48")
     yield
@@ -45,7 +44,7 @@ def leased_by_web() -> int:
 
 
 def test_orders_are_paid_while_the_worker_stands_still(running_shop):
-    product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(8)
+    product, buyers = ProductFactory(on_hand=100), AccountFactory.create_batch(8)
     with running_shop.frozen("worker"), calls.Connections(running_shop, len(buyers)) as callers:
         answers = [call.result(30) for call in buy_all(callers, buyers, product)]
     assert {(answer.status, answer.json()["status"]) for answer in answers} == {(201, "paid")}
@@ -54,7 +53,7 @@ def test_orders_are_paid_while_the_worker_stands_still(running_shop):
 
 def test_a_web_process_is_killed_under_40_waiting_buyers_and_each_is_told(running_shop):
     """Its calls are with the gateway. Their clients repeat with their keys at the process that is left."""
-    product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(BUYERS)
+    product, buyers = ProductFactory(on_hand=100), AccountFactory.create_batch(BUYERS)
     with calls.Connections(running_shop, BUYERS) as callers:
         with running_shop.frozen("gateway"):
             waiting = calls.begun_at_both(
@@ -75,7 +74,7 @@ def test_a_web_process_is_killed_under_40_waiting_buyers_and_each_is_told(runnin
 
 
 def test_a_web_server_that_stops_finishes_the_payments_that_it_has_begun(running_shop):
-    product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(BUYERS)
+    product, buyers = ProductFactory(on_hand=100), AccountFactory.create_batch(BUYERS)
     with running_shop.frozen("worker"), calls.Connections(running_shop, BUYERS) as callers:
         with running_shop.frozen("gateway"):
             waiting = buy_all(callers, buyers, product)

@@ -15,7 +15,7 @@ AGAIN = {"reason": "It is right again."}
 
 
 def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(running_shop):
-    campaign = CampaignFactory.create(quantity=100)
+    campaign = CampaignFactory(quantity=100)
     buyers = AccountFactory.create_batch(160)
 
     with calls.both_processes_answer(running_shop, "coupons"):
@@ -32,7 +32,7 @@ def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(runn
 
 
 def test_stock_of_60_is_sold_to_exactly_60_of_100_buyers_of_both_web_processes(running_shop):
-    product = ProductFactory.create(on_hand=60)
+    product = ProductFactory(on_hand=60)
     buyers = AccountFactory.create_batch(100)
 
     with calls.both_processes_answer(running_shop, "orders"):
@@ -49,7 +49,7 @@ def test_stock_of_60_is_sold_to_exactly_60_of_100_buyers_of_both_web_processes(r
 
 
 def test_50_repeats_of_one_key_at_both_web_processes_are_one_order(running_shop):
-    product, [buyer] = ProductFactory.create(on_hand=60), AccountFactory.create_batch(1)
+    product, [buyer] = ProductFactory(on_hand=60), AccountFactory.create_batch(1)
     key = str(uuid4())
 
     with calls.both_processes_answer(running_shop, "orders"):
@@ -68,8 +68,8 @@ def test_50_repeats_of_one_key_at_both_web_processes_are_one_order(running_shop)
 
 
 def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop):
-    product = ProductFactory.create(on_hand=10_000)
-    staff = AccountFactory.create(is_staff=True, permissions=["inventory.change_product"])
+    product = ProductFactory(on_hand=10_000)
+    staff = AccountFactory(is_staff=True, permissions=["inventory.change_product"])
     pausing = f"/products/{product.id}"
 
     with calls.buyers_going_on(running_shop, product, count=6) as answers:
@@ -93,7 +93,7 @@ def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop
 def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(running_shop):
     product, buyer = buying.product_and_buyer(on_hand=3, price=5_000, points=700)
     code = running_shop.call(
-        buyer, "POST", "/coupons", {"campaign": buying.coupon_of(AccountFactory.create().id).campaign_id}
+        buyer, "POST", "/coupons", {"campaign": buying.coupon_of(AccountFactory().id).campaign_id}
     ).json()["code"]
     body = calls.purchase(product, points_amount=500, coupon=code)
     paid = running_shop.call(buyer, "POST", "/orders", body, key=str(uuid4()), Prefer="wait=10")
@@ -105,7 +105,7 @@ def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(runnin
 
     order_id = paid.json()["id"]
     calls.eventually(lambda: running_shop.received_events(order_id) == ["order.paid"])
-    staff = AccountFactory.create(is_staff=True, permissions=["orders.add_refund", "orders.view_refund"])
+    staff = AccountFactory(is_staff=True, permissions=["orders.add_refund", "orders.view_refund"])
     asked = {"reason": "It came broken.", "restock": True}
     refunded = running_shop.call(staff, "POST", f"/orders/{order_id}/refunds", asked, key=str(uuid4()))
     assert refunded.status in (201, 202)
@@ -118,7 +118,7 @@ def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(runnin
 
 
 def test_many_buyers_at_once_are_all_paid_once_and_every_event_arrives(running_shop):
-    product, buyers = ProductFactory.create(on_hand=40), AccountFactory.create_batch(40)
+    product, buyers = ProductFactory(on_hand=40), AccountFactory.create_batch(40)
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda buyer: calls.buy(running_shop, buyer, product, wait=20), buyers))
     assert Counter(answer.status for answer in answers) == {201: 40}, calls.others(answers, 201)

@@ -15,8 +15,7 @@ INSERT INTO payments_ledgeraccount (id, kind, user_id)
 SELECT account_id, 'wallet', account_id FROM filling_account
 WHERE account_id NOT IN (SELECT id FROM payments_ledgeraccount);
 -- The first order is placed after all that are there: the books of payments and charges are read side by
--- side, oldest first. All are within the retention of idempotency keys, which the housekeeping would clear
--- away otherwise.
-SET @from = GREATEST(UTC_TIMESTAMP(6) - INTERVAL 20 HOUR,
+-- side, oldest first.
+SET @from = GREATEST(UTC_TIMESTAMP(6) - INTERVAL {hours} HOUR,
     COALESCE((SELECT placed_at FROM orders_order ORDER BY id DESC LIMIT 1), '2000-01-01'));
 SET @step = TIMESTAMPDIFF(MICROSECOND, @from, UTC_TIMESTAMP(6)) DIV {count};

@@ -1,9 +1,10 @@
 """Filling the shop's tables as years of selling would: millions of coupons and orders, every law holding.
 
 Rows are made by the database itself, by the files of `sql/`, in bites: a bite is one transaction with its
-counters, so an audit may look at any moment. Foreign keys, unique keys and checks stay on. MariaDB only: its
-sequences count. `LAB=1 python -m lab.bench.filling 1000000 5000` issues and orders so many in the stack that
-was started last, whose state is in `FIRSTCOME_VAR`, as `var/` is.
+counters, so an audit may look at any moment, though L5 is broken until `rebuild_product_days` has run.
+Foreign keys, unique keys and checks stay on. MariaDB only: its sequences count.
+`LAB=1 python -m lab.filling 1000000 5000` issues and orders so many in the stack that was started last, whose
+state is in `FIRSTCOME_VAR`, as `var/` is.
 """
 
 import os
@@ -21,6 +22,8 @@ from scripts.stack.instance import Instance
 
 BITE = 50_000
 """Rows of a transaction: enough to be quick, few enough for its undo log to stay small."""
+RETAINED_HOURS = 20
+"""Within the retention of idempotency keys, which the housekeeping would clear away otherwise."""
 CAMPAIGNS, ORDERS_OF_AN_ACCOUNT, CURRENCY = 20, 10, os.environ.get("CURRENCY", "KRW")
 SHARED = {"products": 1_000, "discount": 1_000, "points": 500, "currency": CURRENCY}
 """What the files have in common: products, amounts of discounts and points, and their currency."""
@@ -37,9 +40,9 @@ def join(instance: Instance, sale: int, *, count: int) -> None:
         _run(cursor, "entries", count=count, sale=sale)
 
 
-def fill(instance: Instance, *, coupons: int, orders: int) -> None:
-    """Issue that many coupons of new campaigns, and place that many orders of new products, their charges in
-    the gateway's book."""
+def fill(instance: Instance, *, coupons: int, orders: int, hours: int = RETAINED_HOURS) -> None:
+    """Issue that many coupons of new campaigns, and place that many orders of new products in these last
+    hours, their charges in the gateway's book. After more than a day the shop has also lived: `lived.sql`."""
     with database.connected(instance) as connection, connection.cursor() as cursor:
         # Columns that no file names get what the shop's models write as well: nothing, or 0.
         cursor.execute("SET SESSION sql_mode = '', time_zone = '+00:00'")
@@ -53,7 +56,7 @@ def fill(instance: Instance, *, coupons: int, orders: int) -> None:
         if orders:
             accounts = -(-orders // ORDERS_OF_AN_ACCOUNT)
             _run(cursor, "accounts", count=accounts)
-            _run(cursor, "products", on_hand=orders * 10, count=orders)
+            _run(cursor, "products", on_hand=orders * 10, count=orders, hours=hours)
             of: dict[str, Any] = {"accounts": accounts, "run": secrets.token_hex(2)[1:]}
             # An account orders once in a bite, so that no balance changes twice in a statement.
             for first, last in _bites(orders, min(BITE, accounts)):
@@ -62,6 +65,8 @@ def fill(instance: Instance, *, coupons: int, orders: int) -> None:
                 # A book that may be in use.
                 with closing(sqlite3.connect(instance.data / "gateway.sqlite3", timeout=30)) as book, book:
                     book.executemany((SQL / "charges_booked.sql").read_text(), cursor.fetchall())
+        if hours > RETAINED_HOURS:
+            _run(cursor, "lived", hours=hours)
 
 
 def _run(cursor: Any, name: str, **values: object) -> None:

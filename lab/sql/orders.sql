@@ -69,7 +69,7 @@ SELECT account_id, SHA2(order_id, 256), SHA2(payment_id, 256), order_id, 201,
                 'card_amount', card_amount, 'total_amount', total_amount,
                 'currency', '{currency}', 'coupon', coupon_code, 'placed_at', placed_at),
     CONCAT('/api/v1/orders/', order_id), placed_at
-FROM filling_order;
+FROM filling_order WHERE placed_at > UTC_TIMESTAMP(6) - INTERVAL 1 DAY;
 INSERT INTO shop_journalline (at, actor, actor_id, request_id, what, subject, order_id, after)
 SELECT placed_at, 'account', account_id, payment_id, 'order.placed', CONCAT('order ', order_id), order_id,
     JSON_OBJECT('status', 'awaiting_payment', 'total_amount', total_amount)
