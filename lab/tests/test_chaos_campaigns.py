@@ -210,7 +210,7 @@ def test_a_soak_below_the_goal_has_a_finding(bad, is_below, capsys):
 
 
 class Calm(plans.Soak):
-    client_seconds = 15
+    client_seconds = 30
 
     def make_faults(self) -> float:
         time.sleep(self.client_seconds)
