@@ -12,6 +12,7 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from events.feed import runs
 from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints
@@ -107,8 +108,13 @@ def _replay(data: FormData) -> str:
 class FeedEventAdmin(RecordsAdmin):
     """The events that programs read, newest first. One without a position was committed a moment ago."""
 
-    list_display = ["at", "type", "position", "order_id", "event_id"]
-    fields = ["type", "at", "position", "event_id", "order_id", "data"]
+    list_display = ["at", "type", "feed_position", "order_id", "event_id"]
+    fields = ["type", "at", "feed_position", "event_id", "order_id", "data"]
+
+    feed_position = column(_("position"), lambda row: row.feed_position)
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[FeedEvent]":
+        return runs.with_positions()
 
 
 @admin.register(WebhookEndpoint)

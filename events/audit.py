@@ -10,10 +10,9 @@ Events are not looked for in the journal: release 2.0 archived lines of it.
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
-from django.db.models import BigIntegerField, Exists, F, OuterRef, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, OuterRef, QuerySet
 
-from events.feed import catalogue, reading, sequencing
+from events.feed import catalogue, reading, runs
 from events.models import FeedEvent, FeedState
 from shop import clock
 from shop.models import JournalLine
@@ -24,6 +23,7 @@ from shop.operations.audits.checks import (
     Subject,
     WholeCheck,
     count,
+    offenders_of,
     report,
     within,
 )
@@ -38,29 +38,45 @@ def audit() -> list[LawReport]:
 
 
 def positions_have_no_gaps(event_ids: Chosen = None) -> LawReport:
-    """Before each event, back to those that were deleted, is the event of the position before, or a gap.
+    """Before each event, back to those that were deleted, is the event of the position before, or a gap; its
+    position is given to no other event, and its run has its first event.
 
-    Offenders are positions without an event, and events that should have been deleted.
+    Offenders are positions without an event, events that should not be at their position, and those that are
+    in no run.
     """
-    given = FeedEvent.objects.filter(within("pk", event_ids), position__isnull=False)
-    before = FeedEvent.objects.filter(position=OuterRef("position") - 1)
-    behind_gaps = given.filter(position__gt=_state("swept_position") + 1).exclude(Exists(before))
-    left = given.filter(position__lte=_state("swept_position"))
-    behind_gaps = behind_gaps.exclude(position__in=[last + 1 for last in _ends_of_gaps()])
-    offenders = [f"position {position - 1}" for position in _positions(behind_gaps)]
-    offenders += [f"event at {position}" for position in _positions(left)]
-    return report("L15", count(given, event_ids), offenders)
+    if event_ids is None:
+        parts = [positions_have_no_gaps(ids) for ids in SUBJECTS[0].chunks()]
+        named = [offender for part in parts for offender in part.offenders]
+        return report("L15", sum(part.checked for part in parts), named[:OFFENDERS_REPORTED])
+    swept = reading.read_state().swept_position
+    events = runs.with_positions().filter(within("pk", event_ids))
+    rows = list(events.exclude(feed_position=None).values_list("position", "feed_position"))
+    state = reading.read_state()
+    found = {position for _, position in rows}
+    offenders = [f"event at {one}" for one in found if not swept < one <= state.last_position]
+    others = FeedEvent.objects.filter(position__in=[position for own, position in rows if own is None])
+    offenders += offenders_of(others, "position", kind="event at")
+    runless = events.filter(feed_position=None).exclude(Exists(runs.FIRST))
+    offenders += offenders_of(runless, "event_id", kind="event")
+    before = {position - 1 for position in found if position > swept + 1} - found - set(_ends_of_gaps())
+    lacking = [position for position in before if not _has_event(state, position)]
+    # Events may have been deleted after the retention meanwhile.
+    swept = reading.read_state().swept_position
+    offenders += [f"position {position}" for position in lacking if position > swept]
+    return report("L15", len(found), offenders[:OFFENDERS_REPORTED])
 
 
 def ends_are_given_positions() -> LawReport:
-    """The last position has its event, unless it was deleted or left out, and no event has a later one."""
-    last = FeedEvent.objects.filter(position=OuterRef("last_position"))
-    lost = FeedState.objects.filter(last_position__gt=F("swept_position")).exclude(Exists(last))
-    lost = lost.exclude(last_position__in=_ends_of_gaps())
-    later = FeedEvent.objects.filter(position__gt=_state("last_position"))
-    offenders = [f"position {position}" for position in lost.values_list("last_position", flat=True)]
-    offenders += [f"event at {position}" for position in _positions(later)]
-    return report("L15", 0, offenders)
+    """The last position has its event, unless it was deleted or left out."""
+    state = reading.read_state()
+    last = state.last_position
+    is_lost = last not in _ends_of_gaps() and not _has_event(state, last)
+    is_lost = is_lost and last > reading.read_state().swept_position
+    return report("L15", 0, [f"position {last}"] if is_lost else [])
+
+
+def _has_event(state: FeedState, position: int) -> bool:
+    return bool(reading.read_events(state, after=position - 1, until=position, patterns=(), limit=1))
 
 
 def lines_have_their_events(line_ids: Chosen = None) -> LawReport:
@@ -99,17 +115,6 @@ def _compared_from() -> datetime | None:
 def _ends_of_gaps() -> list[int]:
     """The last position of each gap that a restore of a backup has left."""
     return [last for _first, last, _ in reading.read_state().gaps]
-
-
-def _state(name: str) -> Coalesce:
-    """A position of the feed's state, as a part of a statement; 0 before its first event."""
-    position = FeedState.objects.filter(pk=sequencing.ROW).values(name)
-    return Coalesce(Subquery(position), Value(0), output_field=BigIntegerField())
-
-
-def _positions(events: "QuerySet[FeedEvent]") -> list[int]:
-    rows = events.order_by("position").values_list("position", flat=True)[:OFFENDERS_REPORTED]
-    return [position for position in rows if position is not None]
 
 
 def _compared_lines() -> "QuerySet[JournalLine]":

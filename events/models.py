@@ -16,11 +16,14 @@ BUILT_IN = UUID(int=1)
 class FeedEvent(models.Model):
     """Something that happened, for programs that follow `GET /events` and for webhook endpoints.
 
-    The sequencer gives it its `position` after the transaction of its effect has committed
-    (`events.feed.sequencing`), and nothing of it changes afterwards.
+    The sequencer gives it its position after the transaction of its effect has committed
+    (`events.feed.sequencing`), and nothing of it changes afterwards. `position` is that of the first event of
+    a run (`events.feed.runs`), which has `run_length` events; `run_offset` is how many of them come before.
     """
 
     position = models.BigIntegerField(_("position"), null=True, blank=True)
+    run_offset = models.SmallIntegerField(_("events before it in its run"), default=0, db_default=0)
+    run_length = models.SmallIntegerField(_("events of its run"), default=1, db_default=1)
     event_id = models.UUIDField(_("event id"))
     type = models.CharField(_("type"), max_length=64, help_text=_("Such as `order.paid`."))
     # No foreign key, as in the journal: an insert must not lock a parent row.
@@ -35,6 +38,7 @@ class FeedEvent(models.Model):
             models.UniqueConstraint(fields=["position"], name="events_feedevent_one_per_position"),
             models.UniqueConstraint(fields=["event_id"], name="events_feedevent_one_per_event_id"),
         ]
+        indexes = [models.Index(fields=["position", "run_offset"], name="events_feedevent_unsequenced")]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"
@@ -44,12 +48,14 @@ class FeedState(models.Model):
     """The one row of the feed: its lock admits one sequencer at a time.
 
     Positions up to `last_position` are given; those up to `swept_position` were deleted after the retention.
-    `gaps` has, of each restore of a backup, the first and the last position that it left out, because cursors
-    of readers may still name them, and its instant in milliseconds.
+    Those after `runs_after` were given to runs; None while all are given to single events, as release 2.0
+    does, until `finish_upgrade`. `gaps` has, of each restore of a backup, the first and the last position
+    that it left out, because cursors of readers may still name them, and its instant in milliseconds.
     """
 
     last_position = models.BigIntegerField(_("last position"), default=0)
     swept_position = models.BigIntegerField(_("swept position"), default=0)
+    runs_after = models.BigIntegerField(_("positions of runs come after"), null=True, blank=True, default=0)
     gaps = models.JSONField(_("gaps"), default=list)
 
     class Meta:

@@ -174,9 +174,10 @@ MYSQL_OPTIONS = {
     "charset": "utf8mb4",
     # REPEATABLE READ loses updates on MySQL (Jepsen, 8.0.34) and answers 1020 on MariaDB >= 11.6.
     "isolation_level": "read committed",
-    # A list by account and status would else be read as all rows of both, whose intersection is then sorted.
+    # A list by account and status would else be read as all rows of both, whose intersection is then sorted;
+    # and positions of events follow from the ids of an INSERT, which must be consecutive.
     "init_command": "SET SESSION innodb_lock_wait_timeout=5, sql_mode='TRADITIONAL', "
-    "optimizer_switch='index_merge_intersection=off'",
+    "auto_increment_increment=1, optimizer_switch='index_merge_intersection=off'",
     "connect_timeout": 2,
     # A query silent for longer counts as a lost connection; DATABASE_URL may say `?read_timeout=10`.
     "read_timeout": 30,

@@ -9,15 +9,14 @@ import struct
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
-from itertools import takewhile
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q
 
-from events.feed import catalogue, sequencing
+from events.feed import catalogue, runs, sequencing
 from events.models import BUILT_IN, FeedEvent, FeedState, WebhookEndpoint
 from shop import clock
 from shop.db import transactions
@@ -28,7 +27,8 @@ READ_EVENTS = "events.view_feedevent"
 """The permission to read them, by whichever call, and to have webhook endpoints sent them."""
 MOST_POSITIONS = 10_000
 """That a page looks at: one of a rare type may be empty, and yet go on."""
-SWEPT_PER_TRANSACTION = 2_000
+SWEPT_PER_TRANSACTION = 500
+"""Runs of events."""
 VERSION = 1
 CURSOR = struct.Struct(">BQQ")
 """The version, the position and the generation."""
@@ -111,13 +111,38 @@ def read_page(
         if position < last and first <= until:
             until += last - max(position, first - 1)
     until = min(until, state.last_position)
-    found = FeedEvent.objects.filter(chosen_by(patterns), position__gt=position, position__lte=until)
-    events = list(map(Event._make, found.order_by("position").values_list(*Event._fields)[:limit]))
+    events = read_events(state, after=position, until=until, patterns=patterns, limit=limit)
     position = events[-1].position if len(events) == limit else until
     if after is not None and read_state().swept_position > after:
         # They were deleted while this read them.
         raise _expired()
     return Page(events, Cursor(position, state.generation), is_end=position == state.last_position)
+
+
+def read_events(
+    state: FeedState, *, after: int, until: int, patterns: Collection[str], limit: int
+) -> list[Event]:
+    """The first `limit` events after a position and up to another, in their order, of types that a pattern
+    chooses, or all. Those that were deleted are left out.
+    """
+    events = list[Event]()
+    most = limit
+    while after < until and len(events) < limit:
+        last = min(after + most, until)
+        positions = {
+            run.id + offset: run.position + offset
+            for run in runs.read(state, after=after, until=last, most=most + 1)
+            for offset in range(run.length)
+            if after < run.position + offset <= last
+        }
+        chosen = FeedEvent.objects.filter(chosen_by(patterns), pk__in=positions)
+        rows = chosen.values_list("pk", *Event._fields[1:])
+        found = [Event(positions[id], *columns) for id, *columns in rows]
+        events += sorted(found, key=attrgetter("position"))
+        after = last
+        # The next ones of a rare type, or behind a gap, may be far away.
+        most *= 4
+    return events[:limit]
 
 
 def read_state() -> FeedState:
@@ -131,7 +156,7 @@ def missing_positions() -> int:
     last = state.last_position
     deleted = state.swept_position
     left_out = sum(max(0, end - max(first - 1, deleted)) for first, end, _ in state.gaps)
-    return last - deleted - left_out - FeedEvent.objects.filter(position__lte=last).count()
+    return last - deleted - left_out - runs.with_positions().filter(feed_position__lte=last).count()
 
 
 def unsequenced_seconds() -> float:
@@ -141,33 +166,37 @@ def unsequenced_seconds() -> float:
 
 
 def delete_old() -> int:
-    """Delete events that are older than the retention, in small batches. Returns how many."""
+    """Delete events that are older than the retention, in small batches. Returns how many.
+
+    From the first position on, up to a run that is young enough, or that the data platform, if there is one,
+    is to get: none is missing in between.
+    """
     cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    until = read_state().last_position
+    platform = WebhookEndpoint.objects.filter(pk=BUILT_IN)
+    for taken in platform.values_list("position", flat=True) if settings.DATA_PLATFORM_URL else ():
+        until = min(until, taken)
+    young = FeedEvent.objects.filter(position__lte=until, at__gte=cutoff).order_by("position").first()
+    if young and young.position:
+        until = young.position - 1
     deleted = 0
-    while count := transactions.run(lambda: _delete_batch(cutoff), transactions.REPEATABLE):
+    while count := transactions.run(lambda: _delete_batch(until), transactions.REPEATABLE):
         deleted += count
     return deleted
 
 
-def _delete_batch(cutoff: datetime) -> int:
-    """Delete from the first position on, up to an event that is young enough, or that the data platform, if
-    there is one, is to get: none is missing in between.
-    """
-    given = FeedEvent.objects.filter(position__isnull=False)
-    platform = WebhookEndpoint.objects.filter(pk=BUILT_IN)
-    for taken in platform.values_list("position", flat=True) if settings.DATA_PLATFORM_URL else ():
-        given = given.filter(position__lte=taken)
-    oldest = given.order_by("position").values_list("position", "at")
-    old = [
-        position
-        for position, _at in takewhile(lambda event: event[1] < cutoff, oldest[:SWEPT_PER_TRANSACTION])
-    ]
+def _delete_batch(until: int) -> int:
+    """Delete the first runs that end up to this position."""
+    state = read_state()
+    oldest = runs.read(state, after=state.swept_position, until=until, most=SWEPT_PER_TRANSACTION)
+    old = [run for run in oldest if run.last_position <= until]
     if not old:
         return 0
-    last = old[-1]
+    last = old[-1].last_position
     FeedState.objects.filter(pk=sequencing.ROW, swept_position__lt=last).update(swept_position=last)
-    FeedEvent.objects.filter(position__lte=last).delete()
-    return len(old)
+    ids = [run.id + offset for run in old for offset in range(run.length)]
+    FeedEvent.objects.filter(pk__in=ids).delete()
+    return len(ids)
 
 
 def chosen_by(patterns: Collection[str]) -> Q:

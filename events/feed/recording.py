@@ -30,7 +30,7 @@ class NewEvent(NamedTuple):
     data: str
 
 
-EVENTS_TABLE = bulk_sql.Table(FeedEvent, NewEvent._fields)
+EVENTS_TABLE = bulk_sql.Table(FeedEvent, (*NewEvent._fields, "run_offset", "run_length"))
 
 
 def event(*, type: str, data: Mapping[str, Any]) -> NewEvent:
@@ -63,8 +63,12 @@ def from_journal(lines: Iterable[NewJournalLine]) -> list[NewEvent]:
 
 
 def insert(events: Sequence[NewEvent]) -> None:
-    """Insert these events, which are sequenced after the commit."""
-    bulk_sql.insert(EVENTS_TABLE, events)
+    """Insert these events, which are sequenced after the commit: those of a statement are a run, because the
+    database gives them consecutive ids.
+    """
+    for start in range(0, len(events), bulk_sql.ROWS_PER_STATEMENT):
+        run = events[start : start + bulk_sql.ROWS_PER_STATEMENT]
+        bulk_sql.insert(EVENTS_TABLE, [(*event, offset, len(run)) for offset, event in enumerate(run)])
 
 
 def data_of(type: str, *, subject: str, order_id: UUID | None, after: Facts) -> dict[str, Any]:

@@ -1,18 +1,23 @@
 """Sequencing: committed events get consecutive positions, by one sequencer at a time.
 
 Ids are drawn before the commit, so a reader that remembers the last id would skip events of slow
-transactions. Under the lock of the feed's one row the sequencer reads what has committed, by ids, which keeps
-the sequence of an order's events, and commits their positions together with `last_position`: no lower
+transactions. Under the lock of the feed's one row the sequencer reads which runs have committed, by ids, so
+that an order's events stay in sequence, and commits their positions together with `last_position`: no lower
 position is given afterwards.
+
+While processes of release 2.0 may run, each event's row gets its position, as these do it and read it.
+`finish_upgrade` ends that.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from prometheus_client import Counter
 
+from events.feed import runs
 from events.models import FeedEvent, FeedState
 from shop import clock
 from shop.db import bulk_sql, transactions
@@ -22,7 +27,8 @@ SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their 
 ROW = 1
 GAP = 1_000_000
 """More positions than are given between a restored state and the mishap."""
-EVENTS_PER_TRANSACTION = 2_000
+RUNS_PER_TRANSACTION = 2_000
+RUNS_BACK_PER_TRANSACTION = 500
 NOTIFICATION = "events"
 """The name by which readers wait for further positions."""
 BY_KEY = " FORCE INDEX (PRIMARY)"
@@ -36,30 +42,72 @@ def states(*, lock: str = "") -> list[FeedState]:
 
 
 def unsequenced() -> "QuerySet[FeedEvent]":
-    return FeedEvent.objects.filter(position=None).order_by("id")
+    """The first event of each run that is committed and has no position."""
+    return FeedEvent.objects.filter(position=None, run_offset=0).order_by("id")
 
 
 def sequence(*, most_batches: int | None = None) -> int:
     """Give positions to all committed events, in batches. Returns how many got one; 0 at once while another
     sequencer works. Safe to repeat. A reader, who is to be answered soon, does a batch at most.
     """
-    if not _unsequenced_ids(1):
+    if not _unsequenced_runs(1):
         return 0
-    if not states():
-        FeedState.objects.get_or_create(pk=ROW)
     sequenced = 0
     batches = 0
     while True:
-        batches += 1
         # By all attempts: after a lost reply to the COMMIT the repeat finds nothing to do.
-        given: set[int] = set()
+        given: dict[int, int] = {}
         count = transactions.run(partial(_sequence_batch, given), transactions.REPEATABLE)
-        if given:
-            SEQUENCED.inc(len(given))
+        if not count and not states():
+            FeedState.objects.get_or_create(pk=ROW)
+            continue
+        number = sum(given.values())
+        if number:
+            SEQUENCED.inc(number)
             completion_notifications.notify_completed(NOTIFICATION)
-        sequenced += len(given)
-        if count < EVENTS_PER_TRANSACTION or batches == most_batches:
+        sequenced += number
+        batches += 1
+        if count < RUNS_PER_TRANSACTION or batches == most_batches:
             return sequenced
+
+
+def go_by_runs() -> None:
+    """From now on give positions to runs, once no process of release 2.0 runs any more. Safe to repeat."""
+
+    def work() -> bool:
+        state = FeedState.objects.select_for_update().get(pk=ROW)
+        # A run has all of its positions, or none.
+        if state.runs_after is None and _give_positions(state, {}) < RUNS_PER_TRANSACTION:
+            FeedState.objects.update(runs_after=F("last_position"))
+        return state.runs_after is not None
+
+    FeedState.objects.get_or_create(pk=ROW)
+    while not transactions.run(work, transactions.REPEATABLE):
+        completion_notifications.notify_completed(NOTIFICATION)
+
+
+def go_by_events() -> None:
+    """Write the positions of all events into their rows, and give further ones to single events, so that
+    processes of release 2.0 may run. Safe to repeat after it was interrupted.
+    """
+
+    def work() -> bool:
+        state = FeedState.objects.select_for_update().get(pk=ROW)
+        after = state.runs_after
+        if after is None:
+            return True
+        last = state.last_position
+        found = runs.read(state, after=after, until=last, most=RUNS_BACK_PER_TRANSACTION)
+        for run in [run for run in found if run.length > 1]:
+            events = FeedEvent.objects.filter(pk__range=(run.id, run.id + run.length - 1))
+            events.update(position=F("pk") + (run.position - run.id))
+        state.runs_after = found[-1].last_position if found else None
+        state.save(update_fields=["runs_after"])
+        return not found
+
+    FeedState.objects.get_or_create(pk=ROW)
+    while not transactions.run(work, transactions.REPEATABLE):
+        pass
 
 
 def leave_gap() -> None:
@@ -80,39 +128,36 @@ def leave_gap() -> None:
     transactions.run(leave, transactions.ONCE)
 
 
-def _sequence_batch(given: set[int]) -> int:
-    """Sequence one batch, and add the ids of its events. Returns how many got a position."""
+def _sequence_batch(given: dict[int, int]) -> int:
+    """Sequence one batch, and add its runs' lengths by their first ids. Returns how many runs it had."""
     # A second sequencer leaves at once: the first one reads again until nothing is left.
     found = states(lock=bulk_sql.for_update(skip_locked=True))
-    if not found:
-        return 0
-    ids = _unsequenced_ids(EVENTS_PER_TRANSACTION)
-    position = found[0].last_position
-    table = connection.ops.quote_name(FeedEvent._meta.db_table)
-    hint = BY_KEY if connection.vendor == "mysql" else ""
-    for first, last in _runs(ids):
-        names = ",".join(map(str, range(first, last + 1)))
-        bulk_sql.execute_deferred(
-            f"UPDATE {table}{hint} SET position = id + ({position + 1 - first:d}) WHERE id IN ({names})"  # noqa: S608 - numbers
-        )
-        position += last - first + 1
-    if ids:
+    return _give_positions(found[0], given) if found else 0
+
+
+def _give_positions(state: FeedState, given: dict[int, int]) -> int:
+    """As `_sequence_batch`, under the lock of this row."""
+    rows = _unsequenced_runs(RUNS_PER_TRANSACTION, is_by_run=state.runs_after is not None)
+    if rows:
+        lengths = dict(rows)
+        firsts = accumulate(lengths.values(), initial=state.last_position + 1)
+        positions = dict(zip(lengths, firsts, strict=False))
+        table = connection.ops.quote_name(FeedEvent._meta.db_table)
+        hint = BY_KEY if connection.vendor == "mysql" else ""
+        cells = bulk_sql.SqlLiterals()
+        values = f"SET position = {cells.case('id', positions)} WHERE id IN ({cells.listed(positions)})"
+        bulk_sql.execute_deferred(f"UPDATE {table}{hint} {values}")
+        last = state.last_position + sum(lengths.values())
         bulk_sql.update(
-            FeedState, {"last_position": position}, condition=f"id = {ROW}", cells=bulk_sql.SqlLiterals()
+            FeedState, {"last_position": last}, condition=f"id = {ROW}", cells=bulk_sql.SqlLiterals()
         )
-        given.update(ids)
-    return len(ids)
+        given.update(lengths)
+    return len(rows)
 
 
-def _unsequenced_ids(most: int) -> list[int]:
-    condition = f"position IS NULL ORDER BY id LIMIT {most}"
-    return [id for [id] in bulk_sql.reader(FeedEvent, ("id",)).rows(condition, bulk_sql.SqlLiterals())]
-
-
-def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The first and the last of each run of consecutive ids."""
-    start = 0
-    for index in range(1, len(ids) + 1):
-        if index == len(ids) or ids[index] != ids[index - 1] + 1:
-            yield ids[start], ids[index - 1]
-            start = index
+def _unsequenced_runs(most: int, *, is_by_run: bool = True) -> Sequence[tuple[int, int]]:
+    """The first ids and the lengths of runs without a position; else of each event without one."""
+    what = "run_length" if is_by_run else "1"
+    condition = "position IS NULL AND run_offset = 0" if is_by_run else "position IS NULL"
+    statement = f"SELECT id, {what} FROM events_feedevent WHERE {condition} ORDER BY id LIMIT {most}"  # noqa: S608
+    return bulk_sql.fetch(statement)

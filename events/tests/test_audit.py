@@ -91,6 +91,65 @@ def test_a_damaged_position_or_event_is_named(feed, damage, named):
     assert offenders() == named()
 
 
+@pytest.fixture
+def in_runs():
+    """Runs at positions 1 to 3, 4 to 5, 6, and 7 to 8."""
+    for names in ("abc", "de", "f", "gh"):
+        record(*names)
+    assert sequencing.sequence() == 8
+    assert offenders() == []
+
+
+def named(*names: str) -> Any:
+    return FeedEvent.objects.filter(data__name__in=names)
+
+
+def alone(name: str) -> str:
+    return f"event {named(name).get().event_id}"
+
+
+def move_on(position: int, *, by: int) -> None:
+    """Move the runs from this position on, one after the other."""
+    # So that none meets another one's position.
+    order = "-position" if by > 0 else "position"
+    for run in FeedEvent.objects.filter(position__gte=position).order_by(order):
+        at(run.position).update(position=F("position") + by)
+    FeedState.objects.update(last_position=F("last_position") + by)
+
+
+DAMAGE_OF_RUNS = {
+    "a run is lost": (lambda: named("d", "e").delete(), lambda: ["position 5"]),
+    "the last run is lost": (lambda: named("g", "h").delete(), lambda: ["position 8"]),
+    "a run lost its first event": (lambda: named("d").delete(), lambda: [alone("e"), "position 5"]),
+    "a run lost an event inside": (lambda: named("b").delete(), lambda: ["position 2"]),
+    "a run lost its last event": (lambda: named("c").delete(), lambda: ["position 3"]),
+    "the last run lost its last event": (lambda: named("h").delete(), lambda: ["position 8"]),
+    "a run lost all events but the first": (lambda: named("b", "c").delete(), lambda: ["position 3"]),
+    "a run is cut short": (lambda: at(4).update(run_length=1), lambda: [alone("e"), "position 5"]),
+    "a run overlaps another": (lambda: at(4).update(position=3), lambda: ["event at 3", "position 5"]),
+    "all later runs overlap": (lambda: move_on(4, by=-1), lambda: ["event at 3"]),
+    "all later runs are behind a gap": (lambda: move_on(4, by=1), lambda: ["position 4"]),
+    "an event is in no run": (
+        lambda: named("f").update(position=None, run_offset=1),
+        lambda: [alone("f"), "position 6"],
+    ),
+    "a run's last event is not given its position": (
+        lambda: FeedState.objects.update(last_position=7),
+        lambda: ["event at 8"],
+    ),
+    "a position is given to no event": (
+        lambda: FeedState.objects.update(last_position=9),
+        lambda: ["position 9"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "found"), DAMAGE_OF_RUNS.values(), ids=DAMAGE_OF_RUNS)
+def test_a_damaged_run_is_named(in_runs, damage, found):
+    damage()
+    assert offenders() == sorted(found())
+
+
 def sweep_to(position: int, *, lost: int = 0) -> None:
     FeedState.objects.update(swept_position=position)
     FeedEvent.objects.filter(position__lte=lost).delete()

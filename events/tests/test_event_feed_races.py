@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from events.feed import recording, sequencing
+from events.feed import recording, runs, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import Follower, publish, reader, record
 from shop import clock
@@ -119,7 +119,7 @@ def test_every_reader_gets_every_event_once_while_writers_and_sequencers_race():
         for names in written:
             # One after the other wrote these, as the transactions of an order do.
             assert [name for name in follower.names if name in set(names)] == names
-    positions = FeedEvent.objects.order_by("position").values_list("position", flat=True)
+    positions = runs.with_positions().order_by("feed_position").values_list("feed_position", flat=True)
     assert list(positions) == list(range(1, len(everything) + 1))
 
 

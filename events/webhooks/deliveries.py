@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import Exists, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from events.feed import catalogue, reading, recording
+from events.feed import catalogue, reading, recording, runs
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints, sending
 from shop import clock
@@ -62,13 +62,12 @@ def _owed() -> "QuerySet[WebhookDelivery]":
     return to_data_platform() if settings.DATA_PLATFORM_URL else WebhookDelivery.objects.none()
 
 
-def untaken() -> "QuerySet[FeedEvent]":
+def untaken() -> "QuerySet[Any]":
     """The events for the data platform that no pass has taken from the feed; none while it is off."""
     endpoint = endpoints.get(endpoint_id=BUILT_IN)
     if not endpoint.is_enabled:
         return FeedEvent.objects.none()
-    is_after = Q(position=None) | Q(position__gt=endpoint.position)
-    return FeedEvent.objects.filter(is_after, reading.chosen_by(endpoint.events))
+    return runs.events_after(endpoint.position).filter(reading.chosen_by(endpoint.events))
 
 
 def lost(event_id: OuterRef) -> Q:
@@ -79,12 +78,12 @@ def lost(event_id: OuterRef) -> Q:
         return Q(pk__in=[])
     rows = to_data_platform().filter(event_id=event_id)
     position = WebhookEndpoint.objects.filter(pk=BUILT_IN).values("position")
-    taken = _events(event_id).filter(position__isnull=False, position__lte=Coalesce(Subquery(position), 0))
+    taken = _events(event_id).filter(feed_position__lte=Coalesce(Subquery(position), 0))
     return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(taken))
 
 
-def _events(event_id: OuterRef) -> "QuerySet[FeedEvent]":
-    return FeedEvent.objects.filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
+def _events(event_id: OuterRef) -> "QuerySet[Any]":
+    return runs.with_positions().filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
 
 
 def of_order(order_id: UUID) -> list[WebhookDelivery]:
@@ -99,7 +98,8 @@ def of_order(order_id: UUID) -> list[WebhookDelivery]:
     noted = JournalLine.objects.filter(order_id=order_id, what__in=whats, event_id__isnull=False)
     lines = {line.event_id: line for line in noted.order_by("id") if line.event_id}
     rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
-    feed = dict(FeedEvent.objects.filter(event_id__in=lines).values_list("event_id", "position"))
+    of_feed = runs.with_positions().filter(event_id__in=lines)
+    feed = dict(of_feed.values_list("event_id", "feed_position"))
     to_come = set(untaken().filter(event_id__in=lines).values_list("event_id", flat=True))
     found = []
     for id, line in lines.items():
@@ -253,12 +253,12 @@ def oldest_pending_seconds() -> float:
         return 0.0
     # By the endpoints, for which there is an index: most of the log is delivered.
     rows = WebhookDelivery.objects.filter(endpoint__in=list(positions))
-    return _oldest_seconds(rows, FeedEvent.objects.filter(position__gt=min(positions.values())))
+    return _oldest_seconds(rows, runs.events_after(min(positions.values())))
 
 
 def _oldest_seconds(rows: "QuerySet[WebhookDelivery]", behind: "QuerySet[FeedEvent]") -> float:
     instants = [rows.filter(status=PENDING).aggregate(at=Min("created_at"))["at"]]
-    instants += behind.order_by("position").values_list("at", flat=True)[:1]
+    instants += behind.order_by("pk").values_list("at", flat=True)[:1]
     oldest = min((at for at in instants if at is not None), default=None)
     return clock.age_seconds(oldest) if oldest else 0.0
 

@@ -16,7 +16,7 @@ from scripts.stack import SetupError, children, ports, processes, supervision
 
 Blocks = Iterable[Block]
 PENDING = "events_webhookdelivery WHERE status = 'pending'"
-LATE = "events_feedevent WHERE position IS NULL"
+LATE = "events_feedevent WHERE position IS NULL AND run_offset = 0"
 ENDPOINT = Path(__file__).with_name("endpoint.sql").read_text()
 
 

@@ -21,6 +21,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation
 from coupons.partners.contract import PartnerReply
 from coupons.queue import worker
+from events.feed import sequencing
 from events.models import FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, sending
 from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
@@ -146,7 +147,7 @@ def _open_rows() -> list[str]:
     unsettled: tuple[QuerySet[Any], ...] = (
         Saga.objects.filter(ended_at=None),
         Order.objects.filter(status=Order.Status.AWAITING_PAYMENT),
-        FeedEvent.objects.filter(position=None),
+        sequencing.unsequenced(),
         WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING),
         WebhookEndpoint.objects.filter(position__lt=Subquery(last)),
         QueueTicket.objects.filter(status=QueueTicket.Status.WAITING),

@@ -56,7 +56,12 @@ def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, fl
 
 def left(instance: Instance) -> tuple[int, int]:
     """How many events are queued, and how many sagas run."""
-    events = UNDELIVERED if rows(instance, "SHOW TABLES LIKE 'events_webhookdelivery'") else IN_THE_JOURNAL
+    events = IN_THE_JOURNAL
+    if rows(instance, "SHOW TABLES LIKE 'events_webhookdelivery'"):
+        events = UNDELIVERED
+        if not rows(instance, "SHOW COLUMNS FROM events_feedevent LIKE 'run_offset'"):
+            # Commits before runs of events, and release 2.0, give each event its position.
+            events = events.replace(" AND run_offset = 0", "")
     [[events, sagas]] = rows(instance, f"SELECT {events}, {RUNNING}")
     return int(events), int(sagas)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from accounts.tokens import tokens
-from events.models import FeedEvent
+from events.feed import runs
 from events.tests.following import reader, record
 from firstcome_client import ApiKey, Shop
 from scripts.tests import documented
@@ -45,7 +45,7 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path, l
         return [line.split()[1] for line in (tmp_path / "out").read_text().splitlines()]
 
     def written():
-        events = FeedEvent.objects.filter(position__isnull=False).order_by("position")
+        events = runs.with_positions().exclude(feed_position=None).order_by("feed_position")
         return [str(id) for id in events.values_list("event_id", flat=True)]
 
     with following(tmp_path, live_web, token):

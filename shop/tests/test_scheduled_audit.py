@@ -14,8 +14,7 @@ from coupons.models import Campaign, Coupon
 from coupons.tests import test_audit as coupon_damage
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.test_audit import named
-from events.feed import sequencing
-from events.models import FeedEvent
+from events.feed import runs, sequencing
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
@@ -537,7 +536,9 @@ def test_an_event_that_the_feed_lost_is_named(audited, paid):
     sequencing.sequence()
     assert audit_changes() == {}
     line = JournalLine.objects.get(order_id=paid.pk, what="order.paid")
-    event = FeedEvent.objects.get(event_id=line.event_id)
+    event = runs.with_positions().get(event_id=line.event_id)
     event.delete()
     of_changes, of_all = find_by_both_paths()
-    assert of_changes["L15"] == of_all["L15"] == [f"position {event.position}", f"journal line {line.pk}"]
+    assert (
+        of_changes["L15"] == of_all["L15"] == [f"position {event.feed_position}", f"journal line {line.pk}"]
+    )

@@ -128,6 +128,7 @@ class Releases(Run):
 
     def finish(self) -> None:
         """What an operator does once the last process of the previous release has ended."""
+        self.manage(self.instance, "finish_upgrade", PROJECT)
         self.manage(self.instance, "rebuild_product_days", PROJECT)
 
     def migrate(self) -> None:

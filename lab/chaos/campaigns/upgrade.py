@@ -55,6 +55,7 @@ class Upgrade(Releases):
         self.replace("worker-1", PROJECT, is_drained=False)
         with self.timed("the orders of the previous release were numbered"):
             waiting.left(lambda: self.rows(STATEMENTS["without_number"]), within_seconds=NUMBERED_SECONDS)
+        self.manage_timed("finish_upgrade", PROJECT)
         self.manage_timed("rebuild_product_days --json", PROJECT)
 
     def migrate(self) -> None:

@@ -1,0 +1,22 @@
+"""Positions of events by run, once `finish_upgrade` has run; until then a state that exists says that none is."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [('events', '0001_initial')]
+
+    operations = [
+        migrations.AddField('feedevent', 'run_offset', models.SmallIntegerField(default=0, db_default=0,
+            verbose_name='events before it in its run')),
+        migrations.AddField('feedevent', 'run_length', models.SmallIntegerField(default=1, db_default=1,
+            verbose_name='events of its run')),
+        migrations.AddIndex('feedevent', models.Index(fields=['position', 'run_offset'],
+            name='events_feedevent_unsequenced')),
+        migrations.AddField('feedstate', 'runs_after', models.BigIntegerField(blank=True, null=True,
+            verbose_name='positions of runs come after')),
+        # Of new shops, and not of the row that is there.
+        migrations.AlterField('feedstate', 'runs_after', models.BigIntegerField(blank=True, default=0, null=True,
+            verbose_name='positions of runs come after')),
+    ]
