@@ -388,7 +388,7 @@ def _apply(endpoint: WebhookEndpoint, row: WebhookDelivery, attempt: Attempt, no
         if endpoint.is_built_in:
             row.error = f"given up: {row.error}"[:255]
     else:
-        row.next_attempt_at = now + timedelta(seconds=backoff.pause_seconds(row.attempts))
+        row.next_attempt_at = backoff.retry_at(row.attempts, now)
 
 
 def _is_given_up(endpoint: WebhookEndpoint, since: datetime, now: datetime) -> bool:
@@ -411,9 +411,9 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
         row.failing_since = row.failing_since or now
         has_answered = any(attempt.response_status for attempt in failed)
         row.failures = 0 if has_answered else row.failures + 1
-        seconds = backoff.pause_seconds(max(1, row.failures))
-        rest = timedelta(seconds=min(seconds, LONGEST_REST_SECONDS) if row.is_built_in else seconds)
-        row.next_attempt_at = None if has_answered else now + rest
+        most = LONGEST_REST_SECONDS if row.is_built_in else backoff.LONGEST_SECONDS
+        rested_at = backoff.retry_at(max(1, row.failures), now, most_seconds=most)
+        row.next_attempt_at = None if has_answered else rested_at
         if not row.is_built_in and _is_given_up(row, row.failing_since, now):
             endpoints.disable(row, by=WebhookEndpoint.DisabledBy.FAILURES, error=failed[-1].error, at=now)
 

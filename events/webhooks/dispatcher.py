@@ -103,8 +103,7 @@ of_worker = Dispatcher()
 
 def due_endpoints(now: datetime | None = None) -> "QuerySet[WebhookEndpoint]":
     """The endpoints with events after their position, or deliveries that are due."""
-    now = now or clock.now()
-    is_due = clock.has_come("next_attempt_at", most_seconds=backoff.LONGEST_SECONDS, at=now)
+    is_due = backoff.is_due(at=now)
     pending = WebhookDelivery.objects.filter(is_due, status=WebhookDelivery.Status.PENDING)
     is_rested = Q(next_attempt_at=None) | is_due
     last = FeedState.objects.filter(pk=sequencing.ROW).values("last_position")

@@ -23,8 +23,8 @@ def retry_at(attempts: int, now: datetime, *, most_seconds: float = LONGEST_SECO
     return now + timedelta(seconds=min(pause_seconds(attempts), most_seconds))
 
 
-def is_due(*, most_seconds: float = LONGEST_SECONDS) -> Q:
-    """The condition for rows whose next attempt has come. One that is later than any pause leads to was
-    written before a clock was set back, and has come as well.
+def is_due(*, most_seconds: float = LONGEST_SECONDS, at: datetime | None = None) -> Q:
+    """The condition for rows whose next attempt has come, by now or by an instant. One that is later than any
+    pause leads to was written before a clock was set back, and has come as well.
     """
-    return clock.has_come("next_attempt_at", most_seconds=most_seconds)
+    return clock.has_come("next_attempt_at", most_seconds=most_seconds, at=at)
