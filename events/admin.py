@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 
 from django import forms
 from django.contrib import admin, messages
@@ -15,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from events.feed import runs
 from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
-from events.webhooks import deliveries, endpoints
+from events.webhooks import deliveries, endpoints, ranges
 from shop import form_fields
 from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button, run_for_selected
 from shop.admin_base.classes import ReadOnlyMixin
@@ -162,9 +163,9 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(RecordsAdmin):
-    """The log of deliveries, newest first."""
+    """The log of deliveries, newest first; a range, with as many attempts as events, is a line."""
 
-    list_display = ["created_at", "endpoint", "type", "shown_status", "attempts", "response_status", "error"]
+    list_display = ["created_at", "endpoint", "what", "shown_status", "attempts", "response_status", "error"]
     list_filter = ["status"]
     list_prefetch_related = ["endpoint"]
     linked_lookups = ["endpoint__exact"]
@@ -172,7 +173,9 @@ class WebhookDeliveryAdmin(RecordsAdmin):
         "endpoint",
         "type",
         "event_id",
+        "first_position",
         "position",
+        "patterns",
         "status",
         "attempts",
         "response_status",
@@ -188,6 +191,7 @@ class WebhookDeliveryAdmin(RecordsAdmin):
     actions = ["resend"]
     actions_list = ["replay_events"]
 
+    what = column(_("type"), lambda row: row.type or row)
     shown_status = column(_("status"), lambda row: status_label(row.status))
 
     @admin.action(description=_("Send the selected deliveries again"), permissions=["resend"])
@@ -206,7 +210,7 @@ class WebhookDeliveryAdmin(RecordsAdmin):
 
     def _resend_rows(self, request: HttpRequest, rows: Sequence[WebhookDelivery], reason: str) -> str:
         sent = 0
-        for row in rows:
+        for row in chain.from_iterable(map(ranges.open_row, rows)):
             try:
                 deliveries.resend(endpoint_id=row.endpoint_id, delivery_id=row.pk, reason=reason)
                 sent += 1

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import get_args
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from accounts.api_keys import keys
 from events import schemas
 from events.feed import reading, sequencing
 from events.feed.reading import READ_EVENTS
-from events.webhooks import deliveries, endpoints, sending
+from events.webhooks import deliveries, endpoints, ranges, sending
 from shop.account import Account
 from shop.concurrency.event_loop import run_in_thread, sleep
 from shop.errors import Unavailable
@@ -223,7 +224,7 @@ class WebhookDeliveries(View):
         require_staff_permission(request, "events.view_webhookdelivery")
         query = read_query(schemas.DeliveriesQuery, request)
         rows = deliveries.find(endpoint_id=endpoint_id, status=query.status or "")
-        return paginate(request, rows, schemas.delivery_body)
+        return paginate(request, rows, schemas.delivery_body, walk=partial(ranges.walk, rows))
 
 
 class ResendDelivery(View):

@@ -76,7 +76,7 @@ def ends_are_given_positions() -> LawReport:
 
 
 def _has_event(state: FeedState, position: int) -> bool:
-    return bool(reading.read_events(state, after=position - 1, until=position, patterns=(), limit=1))
+    return bool(reading.read_events(state, after=position - 1, until=position))
 
 
 def lines_have_their_events(line_ids: Chosen = None) -> LawReport:

@@ -35,10 +35,12 @@ class FeedEvent(models.Model):
         verbose_name = _("event")
         verbose_name_plural = _("events")
         constraints = [
-            models.UniqueConstraint(fields=["position"], name="events_feedevent_one_per_position"),
+            # By it the sequencer finds what has no position yet.
+            models.UniqueConstraint(
+                fields=["position", "run_offset"], name="events_feedevent_one_run_per_position"
+            ),
             models.UniqueConstraint(fields=["event_id"], name="events_feedevent_one_per_event_id"),
         ]
-        indexes = [models.Index(fields=["position", "run_offset"], name="events_feedevent_unsequenced")]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"
@@ -146,7 +148,10 @@ class WebhookEndpoint(models.Model):
 
 
 class WebhookDelivery(models.Model):
-    """An event that was sent to an endpoint, or is to be.
+    """An event that was sent to an endpoint, or is to be; or, as a range, several that it accepted at once.
+
+    A range stands for the events from `first_position` to `position` that its `patterns` choose, but for
+    those that have rows of their own; it has as many `attempts` as events, and its `event_id` is no event's.
 
     `payload` is that of a test, which is no event, and of an event that was not delivered at once: it is sent
     again also when the feed has it no more. Age and retention count from `created_at`.
@@ -164,7 +169,9 @@ class WebhookDelivery(models.Model):
         db_index=False,
         related_name="deliveries",
     )
+    first_position = models.BigIntegerField(_("first position"), null=True, blank=True)
     position = models.BigIntegerField(_("position"), null=True, blank=True)
+    patterns = models.JSONField(_("patterns"), null=True, blank=True)
     event_id = models.UUIDField(_("event id"))
     order_id = models.UUIDField(_("order id"), null=True, blank=True)
     type = models.CharField(_("type"), max_length=64)
@@ -201,7 +208,13 @@ class WebhookDelivery(models.Model):
             models.Index(fields=["endpoint", "status", "id"], name="events_webhookdelivery_status"),
             models.Index(fields=["endpoint", "status", "next_attempt_at"], name="events_webhookdelivery_due"),
             models.Index(fields=["endpoint", "order_id"], name="events_webhookdelivery_order"),
+            models.Index(fields=["endpoint", "position"], name="events_webhookdelivery_place"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.type} {self.event_id}"
+        if self.first_position is None:
+            return f"{self.type} {self.event_id}"
+        return gettext("positions %(first)d to %(last)d") % {
+            "first": self.first_position,
+            "last": self.position,
+        }

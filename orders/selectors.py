@@ -113,7 +113,9 @@ def timeline(order_id: UUID, *, for_staff: bool, with_journal: bool = True) -> l
         shown = reduce(or_, (Q(what__startswith=f"{name}.") for name in sorted(steps)), shown)
     # A transaction writes its lines at its end, each with the instant at which it happened.
     lines = list(JournalLine.objects.filter(shown, order_id=order_id).order_by("at", "id"))
-    for row in deliveries.to_data_platform().filter(order_id=order_id, type="order.paid"):
+    rows = deliveries.to_data_platform().filter(order_id=order_id, type="order.paid")
+    paid = JournalLine.objects.filter(order_id=order_id, what="order.paid").values("event_id")
+    for row in rows or deliveries.in_ranges(paid).values():
         if row.delivered_at:
             lines.append(JournalLine(what=DELIVERED, at=row.delivered_at, detail=gettext_noop("accepted")))
     return sorted(lines, key=lambda line: line.at)

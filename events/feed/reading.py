@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from events.feed import catalogue, runs, sequencing
 from events.models import BUILT_IN, FeedEvent, FeedState, WebhookEndpoint
@@ -120,11 +120,17 @@ def read_page(
 
 
 def read_events(
-    state: FeedState, *, after: int, until: int, patterns: Collection[str], limit: int
+    state: FeedState | None = None,
+    *,
+    after: int,
+    until: int,
+    patterns: Collection[str] = (),
+    limit: int = MOST_POSITIONS,
 ) -> list[Event]:
     """The first `limit` events after a position and up to another, in their order, of types that a pattern
     chooses, or all. Those that were deleted are left out.
     """
+    state = state or read_state()
     events = list[Event]()
     most = limit
     while after < until and len(events) < limit:
@@ -143,6 +149,13 @@ def read_events(
         # The next ones of a rare type, or behind a gap, may be far away.
         most *= 4
     return events[:limit]
+
+
+def find(event_ids: "Collection[UUID | None] | QuerySet[Any, Any]") -> list[Event]:
+    """Those of the events with these ids that have positions, in their order."""
+    found = runs.with_positions().filter(event_id__in=event_ids, feed_position__isnull=False)
+    rows = found.order_by("feed_position").values_list("feed_position", *Event._fields[1:])
+    return list(map(Event._make, rows))
 
 
 def read_state() -> FeedState:

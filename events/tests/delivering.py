@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from events.feed import recording, sequencing
 from events.feed.recording import NewEvent
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
-from events.webhooks import data_platform, dispatcher, endpoints, sending
+from events.webhooks import data_platform, dispatcher, endpoints, ranges, sending
 from shop import clock
 from shop.db import transactions
 
@@ -53,12 +53,24 @@ def deliver_all() -> None:
         deliver_due()
 
 
+def logged_to(endpoint_id: UUID) -> list[WebhookDelivery]:
+    """All deliveries to an endpoint in the sequence of the events, with ranges opened."""
+    rows = WebhookDelivery.objects.filter(endpoint=endpoint_id)
+    opened = [*ranges.walk(rows)]
+    # Tests and notices have no position.
+    return sorted(opened, key=lambda row: (row.position or 0, row.pk))
+
+
 def delivered_count() -> int:
-    return WebhookDelivery.objects.filter(endpoint=BUILT_IN, status="delivered").count()
+    """How many events were delivered; one that was sent again counts anew."""
+    rows = WebhookDelivery.objects.filter(endpoint=BUILT_IN, status="delivered")
+    numbers = [attempts if first else 1 for first, attempts in rows.values_list("first_position", "attempts")]
+    return sum(numbers)
 
 
 def delivery(event: str) -> WebhookDelivery:
-    return WebhookDelivery.objects.get(endpoint=BUILT_IN, event_id=event)
+    [found] = [row for row in logged_to(BUILT_IN) if str(row.event_id) == event]
+    return found
 
 
 def make_due(*events: str) -> None:
@@ -70,8 +82,7 @@ def make_due(*events: str) -> None:
 
 def statuses() -> list[str]:
     """Of all deliveries to the data platform, in the sequence of the events."""
-    rows = WebhookDelivery.objects.filter(endpoint=BUILT_IN).order_by("id")
-    return list(rows.values_list("status", flat=True))
+    return [row.status for row in logged_to(BUILT_IN)]
 
 
 def logged(status: str, *, number: int, **columns: object) -> None:

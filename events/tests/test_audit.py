@@ -170,7 +170,7 @@ def test_a_second_event_of_an_id_is_refused(feed):
 
 
 def test_two_events_at_a_position_leave_a_gap_that_is_named(feed):
-    with without_constraint(FeedEvent, "events_feedevent_one_per_position"):
+    with without_constraint(FeedEvent, "events_feedevent_one_run_per_position"):
         at(5).update(position=4)
         assert offenders() == ["position 5"]
 

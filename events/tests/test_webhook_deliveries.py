@@ -20,6 +20,7 @@ from accounts.models import ApiKey
 from events.feed import sequencing
 from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
+from events.tests.delivering import logged_to
 from events.tests.following import publish, record
 from events.tests.receivers import Receiver, receiving
 from events.webhooks import deliveries, delivery_pass, dispatcher, endpoints
@@ -103,8 +104,7 @@ def one_pass(
 
 
 def statuses(endpoint: WebhookEndpoint) -> list[tuple[str, int]]:
-    rows = WebhookDelivery.objects.filter(endpoint=endpoint).order_by("id")
-    return list(rows.values_list("status", "attempts"))
+    return [(row.status, row.attempts) for row in logged_to(endpoint.pk)]
 
 
 def make_due() -> None:

@@ -1,6 +1,6 @@
 """The log of deliveries: reading it, sending events again, and sending a test."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 
 from events.feed import catalogue, reading, recording, runs
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
-from events.webhooks import endpoints, sending
+from events.webhooks import endpoints, ranges, sending
 from shop import clock
 from shop.db import key_walks, transactions
 from shop.errors import Rejected, required
@@ -48,7 +48,7 @@ def find_dead(
 
 
 def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery]":
-    """The deliveries to an endpoint. Raises `NotFound`."""
+    """The rows of the deliveries to an endpoint, which `ranges.walk` opens. Raises `NotFound`."""
     rows = WebhookDelivery.objects.filter(endpoint=endpoints.get(endpoint_id=endpoint_id).pk)
     return rows.filter(status=status) if status else rows
 
@@ -72,7 +72,8 @@ def untaken() -> "QuerySet[Any]":
 
 def lost(event_id: OuterRef) -> Q:
     """The condition that nothing will bring the event of this id to the data platform, while there is one: it
-    was given up, or a pass took it and it has no row. A row outlives the event in the feed (`delete_old`).
+    was given up, or a pass took it and it has no row, unless a range has it (`in_ranges`). A row outlives the
+    event in the feed (`delete_old`).
     """
     if not settings.DATA_PLATFORM_URL:
         return Q(pk__in=[])
@@ -82,6 +83,12 @@ def lost(event_id: OuterRef) -> Q:
     return Q(Exists(rows.filter(status=Status.FAILED))) | Q(~Exists(rows), Exists(taken))
 
 
+def in_ranges(event_ids: "Collection[UUID | None] | QuerySet[Any, Any]") -> dict[UUID, WebhookDelivery]:
+    """Those of these events that ranges say the data platform accepted, not saved, by the events' ids."""
+    found = ranges.find(BUILT_IN, reading.find(event_ids))
+    return {row.event_id: row for row in found}
+
+
 def _events(event_id: OuterRef) -> "QuerySet[Any]":
     return runs.with_positions().filter(event_id=event_id, type__in=endpoints.DATA_PLATFORM_EVENTS)
 
@@ -89,17 +96,16 @@ def _events(event_id: OuterRef) -> "QuerySet[Any]":
 def of_order(order_id: UUID) -> list[WebhookDelivery]:
     """The order's events for the data platform with their contents, oldest first; none while it is off.
 
-    One without a row is not saved: it is not yet taken from the feed, and pending, or was delivered before
-    the retention.
+    One without a row of its own is not saved: it is not yet taken from the feed, and pending, or was
+    delivered.
     """
     if not settings.DATA_PLATFORM_URL:
         return []
     whats = [what for what, type in catalogue.FROM_JOURNAL.items() if type in endpoints.DATA_PLATFORM_EVENTS]
     noted = JournalLine.objects.filter(order_id=order_id, what__in=whats, event_id__isnull=False)
     lines = {line.event_id: line for line in noted.order_by("id") if line.event_id}
-    rows = {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
-    of_feed = runs.with_positions().filter(event_id__in=lines)
-    feed = dict(of_feed.values_list("event_id", "feed_position"))
+    rows = in_ranges(lines) | {row.event_id: row for row in to_data_platform().filter(event_id__in=lines)}
+    feed = {event.event_id: event.position for event in reading.find(lines)}
     to_come = set(untaken().filter(event_id__in=lines).values_list("event_id", flat=True))
     found = []
     for id, line in lines.items():
@@ -121,19 +127,30 @@ def of_order(order_id: UUID) -> list[WebhookDelivery]:
 
 def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookDelivery:
     """Send an event again at once, one that was delivered or given up too; then it is tried as a new one.
-    Raises `NotFound`, and `Rejected` `endpoint_disabled` or `event_expired`.
+
+    One of a range gets a row of its own. Raises `NotFound`, and `Rejected` `endpoint_disabled` or
+    `event_expired`.
     """
     _require_enabled(endpoints.get(endpoint_id=endpoint_id))
+    expired = Rejected(_("The event was deleted after the retention."), code="event_expired")
 
     def work() -> WebhookDelivery:
         _try_at_once(endpoint_id)
-        rows = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, pk=delivery_id)
-        row = required(rows.first(), _("There is no delivery {id} of this endpoint.", id=delivery_id))
+        rows = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, first_position=None)
+        position = delivery_id - ranges.OPENED
+        own = rows.filter(position=position) if position > 0 else rows.filter(pk=delivery_id)
+        events = reading.read_events(after=position - 1, until=position)
+        row = own.first() or next(iter(ranges.find(endpoint_id, events)), None)
+        if row is None and 0 < position <= reading.read_state().swept_position:
+            raise expired
+        row = required(row, _("There is no delivery {id} of this endpoint.", id=delivery_id))
         if row.payload is None:
             event = FeedEvent.objects.filter(event_id=row.event_id).first()
             if event is None:
-                raise Rejected(_("The event was deleted after the retention."), code="event_expired")
+                raise expired
             row.payload = sending.stored(sending.body_of(event))
+        if row.pk > ranges.OPENED:
+            row.pk = None
         _requeue(row, reason)
         return row
 

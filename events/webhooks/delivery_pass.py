@@ -21,6 +21,7 @@ import orjson
 import prometheus_client
 from django.conf import settings
 from structlog import get_logger
+from uuid_utils.compat import uuid7
 
 from events.feed import catalogue, reading
 from events.models import WebhookDelivery, WebhookEndpoint
@@ -69,6 +70,7 @@ Deliveries = list[WebhookDelivery]
 Orders = Sequence[Deliveries]
 """The deliveries of each order, in sequence."""
 _terms = attrgetter("lease_token", "url", "events")
+_answer = attrgetter("status", "response_status")
 
 
 @dataclass(slots=True)
@@ -116,12 +118,7 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, stop: threading.Event | No
         _apply(endpoint, row, batch.attempts[row.event_id], now)
     left = [row for row in batch.rows if row.status != DELIVERED]
     has_more = bool(_due_orders(endpoint, left, now)) or batch.has_more
-    # Their keys stay unset: if the transaction is repeated, they are new again.
-    new = [row for row in batch.rows if row.pk is None]
-    for row in new:
-        # As the insert writes it; the feed has what was delivered.
-        is_kept = row.status != DELIVERED
-        row.payload = orjson.dumps(row.payload, option=orjson.OPT_UTC_Z).decode() if is_kept else None
+    new = _new_rows(endpoint, batch, now)
     changed = [row for row in batch.rows if row.pk and row.next_attempt_at != due_at[row.pk]]
     transactions.run(partial(_record, endpoint, batch, new, changed, now), transactions.ONCE)
     _count(endpoint, tried)
@@ -162,6 +159,37 @@ def _read(endpoint: WebhookEndpoint, now: datetime) -> DeliveryBatch:
     return DeliveryBatch(in_sequence, page.cursor.position, len(due) == MOST_DUE or not page.is_end)
 
 
+def _new_rows(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) -> Deliveries:
+    """The rows to insert: a range for the events that were accepted with the same status, if there are
+    several, and a row for each of the others.
+
+    Their keys stay unset: if the transaction is repeated, they are new again.
+    """
+    new = [row for row in batch.rows if row.pk is None]
+    accepted = next((_answer(row) for row in new if row.status == DELIVERED), None)
+    others = [row for row in new if _answer(row) != accepted]
+    if (number := len(new) - len(others)) > 1:
+        together = WebhookDelivery(
+            endpoint_id=endpoint.pk,
+            first_position=endpoint.position + 1,
+            position=batch.position,
+            patterns=orjson.dumps(endpoint.events).decode(),
+            event_id=uuid7(),
+            status=DELIVERED,
+            attempts=number,
+            response_status=accepted and accepted[1],
+            # As its rows, which it must not outlive: it would say that what was given up was delivered.
+            created_at=new[0].created_at,
+            delivered_at=now,
+        )
+        new = [together, *others]
+    for row in new:
+        # As the insert writes it; the feed has what was delivered.
+        is_kept = row.status != DELIVERED
+        row.payload = orjson.dumps(row.payload, option=orjson.OPT_UTC_Z).decode() if is_kept else None
+    return new
+
+
 def _tell_skipped(endpoint: WebhookEndpoint, deleted: int) -> bool:
     """Tell the endpoint that events up to this position were deleted before it got them, and nothing else
     until the receiver has answered. Returns whether it has. Raises `LeaseLost`.
@@ -199,7 +227,9 @@ def _new_delivery(endpoint: WebhookEndpoint, event: reading.Event, now: datetime
     columns = {
         "id": None,
         "endpoint_id": endpoint.pk,
+        "first_position": None,
         "position": event.position,
+        "patterns": None,
         "event_id": event.event_id,
         "order_id": event.order_id,
         "type": event.type,

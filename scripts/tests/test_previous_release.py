@@ -160,6 +160,28 @@ def test_its_housekeeping_and_its_audit_work_on_the_schema_of_this_one(old):
     old.manage("audit")
 
 
+def test_it_lists_a_range_of_deliveries_as_one_sends_none_of_it_again_and_deletes_it(old):
+    """As a worker of this release writes them while old ones still run."""
+    path = f"/api/v1/webhook-endpoints/{uuid.UUID(int=1)}"
+    old.call(200, "GET", path, as_staff=True)
+    # Of positions that the sweep has passed.
+    of_range = {"first_position": 0, "position": 0, "attempts": 3, "response_status": 202}
+    of_range |= {"patterns": '["*"]', "event_id": uuid.uuid4().hex, "endpoint_id": uuid.UUID(int=1).hex}
+    of_range |= {"status": "delivered", "type": "", "error": ""}
+    of_range |= {"created_at": "2020-01-01 00:00:00", "delivered_at": "2020-01-01 00:00:00"}
+    names, values = ", ".join(of_range), ", ".join(map(repr, of_range.values()))
+    with connected(DATABASE) as connection:
+        ask(connection, f"INSERT INTO events_webhookdelivery ({names}) VALUES ({values})")  # noqa: S608 - ours
+    rows = old.call(200, "GET", f"{path}/deliveries?status=delivered", as_staff=True)["results"]
+    [row] = [row for row in rows if row["created_at"].startswith("2020")]
+    assert (row["type"], row["attempts"]) == ("", 3)
+    refused = old.call(409, "POST", f"{path}/deliveries/{row['id']}/resend", {}, as_staff=True)
+    assert refused["code"] == "event_expired"
+    old.manage("sweep")
+    rows = old.call(200, "GET", f"{path}/deliveries", as_staff=True)["results"]
+    assert not any(row["created_at"].startswith("2020") for row in rows)
+
+
 @pytest.mark.parametrize(
     ("must_work", "table"),
     [

@@ -1,7 +1,8 @@
 """Pages of long lists by key: a page begins after a row of the page before, found by the list's index."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -19,6 +20,10 @@ LONGEST_POSITION = 200
 _UNINDEXED = "firstcome.unindexed_filter"
 Columns = list[tuple["Field[Any, Any]", bool]]
 """Of an ordering, each with whether it descends."""
+Walk = Callable[..., Iterable[Any]]
+"""What is beyond the values of a position, in order, or, with `is_backward`, in the opposite one; without
+values all.
+"""
 
 
 class KeysetPaginator(InfinitePaginator):
@@ -61,17 +66,19 @@ def read_page(
     window: int | None = None,
     among: "QuerySet[Any] | None" = None,
     parts: Sequence[Q] = (),
+    walk: Walk | None = None,
 ) -> KeysetPage:
     """The page at the position, the first one if that is empty or "1". Raises InvalidPosition.
 
     `ordering` has names of columns that are never null; together they are unique. With a `window` the page
     looks at so many rows of the table at most, or of those that it looks `among`, whether they are among
     these rows or not. The rows are those of all `parts`, which have none in common: each is found in order by
-    an index, and all together are not.
+    an index, and all together are not. If given, `walk` reads what the list has in place of the rows.
     """
     if rows.query.is_empty():
         return KeysetPage([], previous=None, next=None)
     columns = _columns(rows.model, ordering)
+    values: list[Any] = []
     is_backward = position == LAST or position.startswith(BEFORE)
     if is_backward:
         columns = [(field, not descends) for field, descends in columns]
@@ -79,7 +86,8 @@ def read_page(
     table = rows.model._base_manager.using(rows.db) if among is None else among
     _, is_beyond, text = position.partition(":")
     if position.startswith((AFTER, BEFORE)):
-        beyond = _beyond(columns, _values(columns, text))
+        values = _values(columns, text)
+        beyond = _beyond(columns, values)
         rows, table = rows.filter(beyond), table.filter(beyond)
     elif position not in ("", FIRST, LAST):
         raise InvalidPosition(position)
@@ -87,7 +95,10 @@ def read_page(
     if end is not None:
         rows = rows.filter(_up_to(columns, end))
     # One row more says whether there is another page.
-    found = _first(rows, parts, columns, names, size + 1)
+    if walk:
+        found = list(islice(walk(*values, is_backward=is_backward), size + 1))
+    else:
+        found = _first(rows, parts, columns, names, size + 1)
     is_full = len(found) > size
     found = found[:size]
     is_cut = end is not None and not is_full

@@ -11,7 +11,7 @@ from shop.db import secondary
 from shop.errors import invalid_field
 from shop.http import keyset_pages
 from shop.http.json_format import JsonObject
-from shop.http.keyset_pages import AFTER, BEFORE, InvalidPosition
+from shop.http.keyset_pages import AFTER, BEFORE, InvalidPosition, Walk
 from shop.http.messages import Request
 from shop.lazy_texts import mark as _
 
@@ -31,11 +31,12 @@ def paginate(
     is_bounded: bool = False,
     among: "QuerySet[Any] | None" = None,
     parts: Sequence[Q] = (),
+    walk: Walk | None = None,
 ) -> Response:
     """Return one page of `rows`; `ordering` must be unique and unchanging.
 
     A page that is bounded looks at `ROWS_AT_ONCE` rows at most, and goes on in the next one: so it may have
-    fewer rows than it might, or none, and yet a neighbour. `among` and `parts` are those of
+    fewer rows than it might, or none, and yet a neighbour. `among`, `parts` and `walk` are those of
     `keyset_pages.read_page`.
     """
     cursor = request.query_params.get("cursor", "")
@@ -45,7 +46,7 @@ def paginate(
             raise InvalidPosition(cursor)
         window = ROWS_AT_ONCE if is_bounded else None
         page = keyset_pages.read_page(
-            rows, cursor, ordering=ordering, size=size, window=window, among=among, parts=parts
+            rows, cursor, ordering=ordering, size=size, window=window, among=among, parts=parts, walk=walk
         )
     except InvalidPosition:
         raise invalid_field("cursor", "invalid", _("The cursor does not belong to this list.")) from None
