@@ -50,11 +50,12 @@ def positions_have_no_gaps(event_ids: Chosen = None) -> LawReport:
         return report("L15", sum(part.checked for part in parts), named[:OFFENDERS_REPORTED])
     swept = reading.read_state().swept_position
     events = runs.with_positions().filter(within("pk", event_ids))
-    rows = list(events.exclude(feed_position=None).values_list("position", "feed_position"))
+    rows = list(events.exclude(feed_position=None).values_list("pk", "position", "feed_position"))
     state = reading.read_state()
-    found = {position for _, position in rows}
+    found = {position for *_, position in rows}
     offenders = [f"event at {one}" for one in found if not swept < one <= state.last_position]
-    others = FeedEvent.objects.filter(position__in=[position for own, position in rows if own is None])
+    members = {pk: position for pk, own, position in rows if own is None}
+    others = FeedEvent.objects.filter(position__in=members.values()).exclude(pk__in=members)
     offenders += offenders_of(others, "position", kind="event at")
     runless = events.filter(feed_position=None).exclude(Exists(runs.FIRST))
     offenders += offenders_of(runless, "event_id", kind="event")

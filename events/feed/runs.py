@@ -47,7 +47,8 @@ def read(state: FeedState, *, after: int, until: int, most: int) -> list[Run]:
 
 def with_positions() -> "QuerySet[Any]":
     """All events, with their `feed_position`: None until they are sequenced."""
-    first = Subquery(FIRST.values("position"))
+    runs_after = Subquery(FeedState.objects.values("runs_after"))
+    first = Subquery(FIRST.filter(position__gt=runs_after).values("position"))
     return FeedEvent.objects.annotate(feed_position=Coalesce(F("position"), first + F("run_offset")))
 
 

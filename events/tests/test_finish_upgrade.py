@@ -77,12 +77,14 @@ def test_a_run_that_a_batch_of_2_0_has_cut_is_read_in_its_order(upgraded):
     sequence_as_2_0(most=1)
     page = reading.read_page(after=0, patterns=[], limit=10)
     assert ([event.data["name"] for event in page.events], page.is_end) == (["a"], True)
+    assert is_sound()
     # As if another transaction, which drew its id before, had committed meanwhile.
     record("late")
     FeedEvent.objects.filter(data__name="late").update(position=2)
     FeedState.objects.update(last_position=2)
     page = reading.read_page(after=0, patterns=[], limit=10)
     assert [event.data["name"] for event in page.events] == ["a", "late"]
+    assert is_sound()
     call_command("finish_upgrade")
     publish("d", "e")
     assert follower.read_all() == ["a", "late", "b", "c", "d", "e"]
