@@ -99,7 +99,7 @@ def go_by_events() -> None:
         last = state.last_position
         found = runs.read(state, after=after, until=last, most=RUNS_BACK_PER_TRANSACTION)
         for run in [run for run in found if run.length > 1]:
-            events = FeedEvent.objects.filter(pk__range=(run.id, run.id + run.length - 1))
+            events = FeedEvent.objects.filter(pk__in=range(run.id, run.id + run.length))
             events.update(position=F("pk") + (run.position - run.id))
         state.runs_after = found[-1].last_position if found else None
         state.save(update_fields=["runs_after"])
