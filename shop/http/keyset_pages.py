@@ -78,7 +78,6 @@ def read_page(
     if rows.query.is_empty():
         return KeysetPage([], previous=None, next=None)
     columns = _columns(rows.model, ordering)
-    values: list[Any] = []
     is_backward = position == LAST or position.startswith(BEFORE)
     if is_backward:
         columns = [(field, not descends) for field, descends in columns]
@@ -86,8 +85,7 @@ def read_page(
     table = rows.model._base_manager.using(rows.db) if among is None else among
     _, is_beyond, text = position.partition(":")
     if position.startswith((AFTER, BEFORE)):
-        values = _values(columns, text)
-        beyond = _beyond(columns, values)
+        beyond = _beyond(columns, _values(columns, text))
         rows, table = rows.filter(beyond), table.filter(beyond)
     elif position not in ("", FIRST, LAST):
         raise InvalidPosition(position)
@@ -96,6 +94,7 @@ def read_page(
         rows = rows.filter(_up_to(columns, end))
     # One row more says whether there is another page.
     if walk:
+        values = _values(columns, text) if is_beyond else []
         found = list(islice(walk(*values, is_backward=is_backward), size + 1))
     else:
         found = _first(rows, parts, columns, names, size + 1)
@@ -103,16 +102,19 @@ def read_page(
     found = found[:size]
     is_cut = end is not None and not is_full
     onward = _text(_values_of(found[-1], columns) if is_full else end)
-    back = None
-    if is_beyond and found:
-        back = _text(_values_of(found[0], columns))
-    elif is_beyond and text.lstrip("-").isdigit():
-        # From the number beside it pages lead back over the row of the position.
-        back = str(int(text) + (-1 if columns[0][1] else 1))
+    back = _back(found, columns, text) if is_beyond else None
     before, after = (onward, back) if is_backward else (back, onward)
     return KeysetPage(
         found[::-1] if is_backward else found, before and BEFORE + before, after and AFTER + after, is_cut
     )
+
+
+def _back(found: Sequence[Any], columns: Columns, text: str) -> str | None:
+    """The position from which pages lead back over the row of the position that has this text."""
+    if found:
+        return _text(_values_of(found[0], columns))
+    # From the number beside it.
+    return str(int(text) + (-1 if columns[0][1] else 1)) if text.lstrip("-").isdigit() else None
 
 
 def _end_of_window(table: "QuerySet[Any]", columns: Columns, window: int) -> Any:
