@@ -23,11 +23,12 @@ from shop.admin_base.classes import ReadOnlyMixin
 from shop.admin_base.display import link, status_label
 from shop.admin_base.lists import RecordsAdmin, column
 from shop.errors import FirstcomeError, Rejected
-from shop.lazy_texts import mark
 from shop.outbound import public_addresses
 
 DELIVERIES = "admin:events_webhookdelivery_changelist"
 MOST_SHOWN = 50
+MOST_SENT_AGAIN = 500
+"""Events by one use of the list; a range has no more."""
 NAMES = ["type", "since", "before", "order"]
 
 
@@ -71,7 +72,7 @@ def _preview(dead: "QuerySet[WebhookDelivery]") -> ActionPreview:
     counts = dict(sorted(dead.order_by().values_list("type").annotate(number=Count("pk"))))
     total = sum(counts.values())
     if not total:
-        raise Rejected(mark("Nothing to replay."))
+        raise Rejected(gettext("Nothing to replay."))
     question = ngettext("Replay %(count)s dead event?", "Replay %(count)s dead events?", total)
     if total > deliveries.MOST_RESENT:
         question = gettext("Replay the oldest %(most)s of %(count)s dead events?")
@@ -199,23 +200,29 @@ class WebhookDeliveryAdmin(RecordsAdmin):
         return run_for_selected(request, selected, "resend", partial(self._resending, request))
 
     def _resending(self, request: HttpRequest, rows: Sequence[WebhookDelivery]) -> Action:
-        title = ngettext("Send %(count)s delivery again", "Send %(count)s deliveries again", len(rows))
+        opened = list(chain.from_iterable(map(ranges.open_row, rows)))
+        title = ngettext("Send %(count)s delivery again", "Send %(count)s deliveries again", len(opened))
         return Action(
-            title=title % {"count": len(rows)},
+            title=title % {"count": len(opened)},
             description=_("Each is sent at once, with the same id, and then tried as a new one is."),
             submit=_("Send again"),
-            perform=lambda data: self._resend_rows(request, rows, data["reason"]),
+            perform=lambda data: self._resend_rows(request, opened, data["reason"]),
             rows=[(row, "") for row in rows],
         )
 
     def _resend_rows(self, request: HttpRequest, rows: Sequence[WebhookDelivery], reason: str) -> str:
+        if len(rows) > MOST_SENT_AGAIN:
+            text = gettext("Nothing was done: at most %(most)s events are sent again at once.")
+            raise Rejected(text % {"most": MOST_SENT_AGAIN}, code="too_many_deliveries")
         sent = 0
-        for row in chain.from_iterable(map(ranges.open_row, rows)):
+        for row in rows:
             try:
                 deliveries.resend(endpoint_id=row.endpoint_id, delivery_id=row.pk, reason=reason)
                 sent += 1
             except FirstcomeError as error:
                 self.message_user(request, f"{row}: {error.detail}", level=messages.ERROR)
+                if error.code == "endpoint_disabled":
+                    break
         return gettext("%(count)s are sent again.") % {"count": sent}
 
     def get_fields(self, request: HttpRequest, obj: WebhookDelivery | None = None) -> list[str]:

@@ -27,8 +27,8 @@ READ_EVENTS = "events.view_feedevent"
 """The permission to read them, by whichever call, and to have webhook endpoints sent them."""
 MOST_POSITIONS = 10_000
 """That a page looks at: one of a rare type may be empty, and yet go on."""
-SWEPT_PER_TRANSACTION = 500
-"""Runs of events."""
+SWEPT_PER_TRANSACTION = 2_000
+"""Events, or those of one run."""
 VERSION = 1
 CURSOR = struct.Struct(">BQQ")
 """The version, the position and the generation."""
@@ -201,13 +201,14 @@ def delete_old() -> int:
 def _delete_batch(until: int) -> int:
     """Delete the first runs that end up to this position."""
     state = read_state()
-    oldest = runs.read(state, after=state.swept_position, until=until, most=SWEPT_PER_TRANSACTION)
-    old = [run for run in oldest if run.last_position <= until]
-    if not old:
-        return 0
-    last = old[-1].last_position
+    ids = list[int]()
+    last = 0
+    for run in runs.read(state, after=state.swept_position, until=until, most=SWEPT_PER_TRANSACTION):
+        if run.last_position > until or (ids and len(ids) + run.length > SWEPT_PER_TRANSACTION):
+            break
+        ids += range(run.id, run.id + run.length)
+        last = run.last_position
     FeedState.objects.filter(pk=sequencing.ROW, swept_position__lt=last).update(swept_position=last)
-    ids = [run.id + offset for run in old for offset in range(run.length)]
     FeedEvent.objects.filter(pk__in=ids).delete()
     return len(ids)
 

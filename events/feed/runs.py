@@ -52,11 +52,18 @@ def with_positions() -> "QuerySet[Any]":
     return FeedEvent.objects.annotate(feed_position=Coalesce(F("position"), first + F("run_offset")))
 
 
-def events_after(position: int) -> "QuerySet[Any]":
+def events_after(position: int) -> "QuerySet[FeedEvent]":
     """The events after a position, and those that are not sequenced yet."""
-    # Most events have lower ids than the first one of any of their runs, and need not be looked at.
+    runs_after = FeedState.objects.values_list("runs_after", flat=True).first()
     before = FeedEvent.objects.filter(position__lte=position).aggregate(last=Coalesce(Max("position"), 0))
     of_runs = Q(position__gte=before["last"]) | Q(position=None, run_offset=0)
     first = FeedEvent.objects.filter(of_runs).aggregate(id=Coalesce(Min("pk"), 0))
-    is_after = Q(feed_position=None) | Q(feed_position__gt=position)
-    return with_positions().filter(is_after, pk__gte=first["id"])
+    # Most events at or before the position have lower ids than all those; the few others are named.
+    others = FeedEvent.objects.filter(position__lte=position, pk__gte=first["id"]).defer("data")
+    ids = list[int]()
+    for event in others:
+        start = event.position or 0
+        is_run = event.run_offset == 0 and runs_after is not None and start > runs_after
+        length = event.run_length if is_run else 1
+        ids += range(event.pk, event.pk + min(length, position + 1 - start))
+    return FeedEvent.objects.filter(pk__gte=first["id"]).exclude(pk__in=ids)

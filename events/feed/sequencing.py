@@ -156,8 +156,16 @@ def _give_positions(state: FeedState, given: dict[int, int]) -> int:
 
 
 def _unsequenced_runs(most: int, *, is_by_run: bool = True) -> Sequence[tuple[int, int]]:
-    """The first ids and the lengths of runs without a position; else of each event without one."""
-    what = "run_length" if is_by_run else "1"
+    """The first ids and the lengths of runs without a position; else of each event without one, but for those
+    at the end whose run goes on beyond so many.
+    """
     condition = "position IS NULL AND run_offset = 0" if is_by_run else "position IS NULL"
-    statement = f"SELECT id, {what} FROM events_feedevent WHERE {condition} ORDER BY id LIMIT {most}"  # noqa: S608
-    return bulk_sql.fetch(statement)
+    columns = "id, run_length - run_offset"
+    statement = f"SELECT {columns} FROM events_feedevent WHERE {condition} ORDER BY id LIMIT {most}"  # noqa: S608
+    rows = bulk_sql.fetch(statement)
+    if is_by_run:
+        return rows
+    end = len(rows)
+    while len(rows) == most and end and rows[end - 1][1] > 1:
+        end -= 1
+    return [(id, 1) for id, _left in rows[: end or most]]

@@ -11,6 +11,7 @@ from django.db import OperationalError
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
+from events import admin
 from events.feed import reading
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import deliver_all, delivered_count, logged_to, note
@@ -212,6 +213,16 @@ def test_a_page_goes_on_where_its_range_was_deleted_or_its_event_sent_again(endp
     assert api.get(following).json()["results"] == []
 
 
+def test_a_page_goes_on_at_the_row_before_its_deleted_range(endpoint, receiver, api):
+    for names in (["a", "b"], ["c"], ["d", "e"]):
+        deliver(endpoint, *names)
+    path = f"/webhook-endpoints/{endpoint.pk}/deliveries"
+    following = urlsplit(api.get(f"{path}?limit=1").json()["next"]).query
+    WebhookDelivery.objects.filter(first_position=4).delete()
+    body = api.get(f"{path}?{following}").json()
+    assert [row["event"] for row in body["results"]] == ids("c")
+
+
 def resend(api: Api, endpoint: WebhookEndpoint, id: int, *, status: int = 202) -> Any:
     answer = api.post(f"/webhook-endpoints/{endpoint.pk}/deliveries/{id}/resend", {"reason": "lost there"})
     assert answer.status_code == status, answer.json()
@@ -291,16 +302,27 @@ def test_ranges_are_deleted_after_the_retention_those_of_the_platform_with_their
         assert deliveries.delete_old() == 1
 
 
-def test_the_admin_shows_a_range_as_a_line_and_sends_its_events_again(endpoint, receiver):
+def test_the_admin_shows_a_range_as_a_line_and_sends_its_events_again(endpoint, receiver, monkeypatch):
     deliver(endpoint, "a", "b", "c")
     client, page = signed_in(SuperuserFactory()), reverse("admin:events_webhookdelivery_changelist")
     assert "positions 1 to 3" in client.get(page).text
     row = WebhookDelivery.objects.get()
     shown = client.get(reverse("admin:events_webhookdelivery_change", args=[row.pk]))
     assert shown.status_code == 200
-    sent = {"action": "resend", "_selected_action": [row.pk], "form_id": str(uuid7()), "reason": "lost"}
-    done = client.post(page, sent, follow=True)
-    assert [str(message) for message in done.context["messages"]] == ["3 are sent again."]
+
+    def send_again() -> list[str]:
+        sent = {"action": "resend", "_selected_action": [row.pk], "form_id": str(uuid7()), "reason": "lost"}
+        done = client.post(page, sent, follow=True)
+        return [str(message) for message in done.context["messages"]] or [done.text]
+
+    monkeypatch.setattr(admin, "MOST_SENT_AGAIN", 2)
+    [refused] = send_again()
+    assert "Nothing was done: at most 2 events are sent again at once." in refused
+    monkeypatch.setattr(admin, "MOST_SENT_AGAIN", 3)
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
+    assert send_again()[1:] == ["0 are sent again."], "and one message says why"
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=True)
+    assert send_again() == ["3 are sent again."]
     deliver(endpoint)
     assert sorted(receiver.names()[3:]) == ["a", "b", "c"]
     assert sorted(str(row.event_id) for row in logged_to(endpoint.pk)) == sorted(ids("a", "b", "c"))

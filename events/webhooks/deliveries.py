@@ -62,7 +62,7 @@ def _owed() -> "QuerySet[WebhookDelivery]":
     return to_data_platform() if settings.DATA_PLATFORM_URL else WebhookDelivery.objects.none()
 
 
-def untaken() -> "QuerySet[Any]":
+def untaken() -> "QuerySet[FeedEvent]":
     """The events for the data platform that no pass has taken from the feed; none while it is off."""
     endpoint = endpoints.get(endpoint_id=BUILT_IN)
     if not endpoint.is_enabled:

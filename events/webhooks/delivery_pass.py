@@ -166,9 +166,10 @@ def _new_rows(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) ->
     Their keys stay unset: if the transaction is repeated, they are new again.
     """
     new = [row for row in batch.rows if row.pk is None]
-    accepted = next((_answer(row) for row in new if row.status == DELIVERED), None)
+    answers = Counter(_answer(row) for row in new if row.status == DELIVERED).most_common(1)
+    accepted, number = answers[0] if answers else (None, 0)
     others = [row for row in new if _answer(row) != accepted]
-    if (number := len(new) - len(others)) > 1:
+    if number > 1:
         together = WebhookDelivery(
             endpoint_id=endpoint.pk,
             first_position=endpoint.position + 1,

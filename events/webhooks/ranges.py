@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 
 from events.feed import catalogue, reading
 from events.models import BUILT_IN, WebhookDelivery
@@ -15,6 +15,8 @@ from events.models import BUILT_IN, WebhookDelivery
 OPENED = 2**52
 """The id of the delivery at position 0. JSON has ids up to twice as large as whole numbers."""
 ROWS_AT_ONCE = 100
+APART = 1_000
+"""Positions between two events whose ranges are read by statements of their own: many may be between."""
 
 
 def open_row(row: WebhookDelivery) -> list[WebhookDelivery]:
@@ -29,8 +31,16 @@ def open_row(row: WebhookDelivery) -> list[WebhookDelivery]:
 
 def find(endpoint_id: UUID, events: Sequence[reading.Event]) -> list[WebhookDelivery]:
     """The deliveries of these events, which come in sequence, that ranges of the endpoint stand for."""
-    if not events:
-        return []
+    found = list[WebhookDelivery]()
+    start = 0
+    for end in range(1, len(events) + 1):
+        if end == len(events) or events[end].position - events[end - 1].position > APART:
+            found += _find(endpoint_id, events[start:end])
+            start = end
+    return found
+
+
+def _find(endpoint_id: UUID, events: Sequence[reading.Event]) -> list[WebhookDelivery]:
     log = WebhookDelivery.objects.filter(
         endpoint=endpoint_id, first_position__isnull=False, status=WebhookDelivery.Status.DELIVERED
     )
@@ -72,22 +82,27 @@ def _open(
 
 
 def walk(
-    rows: "QuerySet[WebhookDelivery]", key: int = OPENED, *, is_backward: bool = False
+    rows: "QuerySet[WebhookDelivery]", key: int | None = None, *, is_backward: bool = False
 ) -> Iterator[WebhookDelivery]:
-    """The deliveries beyond this id, of these rows of an endpoint, newest first, or backward; ranges are
-    opened in their places.
+    """The deliveries beyond this id, or all, of these rows of an endpoint, newest first, or backward; ranges
+    are opened in their places.
     """
     step = 1 if is_backward else -1
-    rows = rows.order_by("pk" if is_backward else "-pk")
-    if key > OPENED:
-        ranges = rows.filter(first_position__isnull=False, position__gte=key - OPENED)
-        found = ranges.order_by("position").first()
+    side = "pk__gt" if is_backward else "pk__lt"
+    swept = reading.read_state().swept_position
+    rows = rows.exclude(first_position__isnull=False, position__lte=swept)
+    if key is not None and key >= OPENED:
+        place = key - OPENED
+        found = rows.filter(first_position__lte=place, position__gte=place).order_by("position").first()
         if found:
             yield from (one for one in open_row(found)[::step] if step * (one.pk - key) > 0)
-        # Where no such range is left, all that is left is newer.
-        key = found.pk if found else 0
-    side = "pk__gt" if is_backward else "pk__lt"
-    while page := list(rows.filter(**{side: key})[:ROWS_AT_ONCE]):
+            key = found.pk
+        else:
+            # It was deleted meanwhile: further on are the rows of events before it.
+            before = rows.filter(position__lt=place).aggregate(last=Max("pk"))
+            key = (before["last"] or 0) + (not is_backward)
+    left = rows.order_by("pk" if is_backward else "-pk")
+    while page := list(left.filter(**{side: key} if key is not None else {})[:ROWS_AT_ONCE]):
         for row in page:
             yield from open_row(row)[::step]
         key = page[-1].pk

@@ -159,6 +159,12 @@ def test_events_are_looked_for_in_all_ranges_by_the_same_few_statements(paid):
     assert counts == [4, 4]
 
 
+def test_events_far_apart_are_looked_for_by_statements_of_their_own(paid, monkeypatch):
+    monkeypatch.setattr(ranges, "APART", 0)
+    named = [FeedEvent.objects.get(order_id=order.pk, type="order.paid").event_id for order in paid]
+    assert [named.index(id) for id in deliveries.in_ranges(named)] == [0, 1, 3, 4]
+
+
 def test_the_timeline_and_the_page_of_an_order_say_when_a_range_was_delivered(paid):
     [of_range] = range_of(paid[0])
     for order, delivered_at in ((paid[0], of_range.delivered_at), (paid[2], None)):
