@@ -14,8 +14,10 @@ from shop.db import bulk_sql
 
 READ = """
 SELECT id, position, CASE WHEN run_offset = 0 AND position > {runs_after} THEN run_length ELSE 1 END
-FROM events_feedevent WHERE position <= {until} AND position >=
-    (SELECT COALESCE(MAX(position), 0) FROM events_feedevent WHERE position <= {after})
+FROM events_feedevent WHERE position <= {until} AND {condition}
+"""
+FROM = """
+position >= (SELECT COALESCE(MAX(position), 0) FROM events_feedevent WHERE position <= {after})
 ORDER BY position LIMIT {most}
 """
 FIRST = FeedEvent.objects.filter(
@@ -40,9 +42,15 @@ def read(state: FeedState, *, after: int, until: int, most: int) -> list[Run]:
     """The first runs, in their order, that have events after a position and begin up to another one: `most`,
     or one less.
     """
-    runs_after = bulk_sql.SqlLiterals()[state.runs_after]
-    rows = bulk_sql.fetch(READ.format(runs_after=runs_after, after=after, until=until, most=most))
-    return [run for run in map(Run._make, rows) if run.last_position > after]
+    found = _read(state.runs_after, until=until, condition=FROM.format(after=after, most=most))
+    return [run for run in found if run.last_position > after]
+
+
+def _read(runs_after: int | None, *, until: int, condition: str) -> list[Run]:
+    """The runs that begin up to a position, and meet the condition, which ends the statement."""
+    literal = bulk_sql.SqlLiterals()[runs_after]
+    rows = bulk_sql.fetch(READ.format(runs_after=literal, until=until, condition=condition))
+    return list(map(Run._make, rows))
 
 
 def with_positions() -> "QuerySet[Any]":
@@ -59,11 +67,7 @@ def events_after(position: int) -> "QuerySet[FeedEvent]":
     of_runs = Q(position__gte=before["last"]) | Q(position=None, run_offset=0)
     first = FeedEvent.objects.filter(of_runs).aggregate(id=Coalesce(Min("pk"), 0))
     # Most events at or before the position have lower ids than all those; the few others are named.
-    others = FeedEvent.objects.filter(position__lte=position, pk__gte=first["id"]).defer("data")
     ids = list[int]()
-    for event in others:
-        start = event.position or 0
-        is_run = event.run_offset == 0 and runs_after is not None and start > runs_after
-        length = event.run_length if is_run else 1
-        ids += range(event.pk, event.pk + min(length, position + 1 - start))
+    for run in _read(runs_after, until=position, condition=f"id >= {first['id']:d}"):
+        ids += range(run.id, run.id + min(run.length, position + 1 - run.position))
     return FeedEvent.objects.filter(pk__gte=first["id"]).exclude(pk__in=ids)

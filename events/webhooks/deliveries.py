@@ -139,7 +139,7 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
         rows = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, first_position=None)
         position = delivery_id - ranges.OPENED
         own = rows.filter(position=position) if position > 0 else rows.filter(pk=delivery_id)
-        events = reading.read_events(after=position - 1, until=position)
+        events = reading.read_events(after=position - 1, until=position) if position > 0 else []
         row = own.first() or next(iter(ranges.find(endpoint_id, events)), None)
         if row is None and 0 < position <= reading.read_state().swept_position:
             raise expired
