@@ -23,6 +23,7 @@ ENV PATH=/venv/bin:$PATH \
 WORKDIR /app
 COPY manage.py ./
 COPY shop shop
+COPY foundation foundation
 COPY accounts accounts
 COPY events events
 COPY coupons coupons

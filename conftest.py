@@ -15,35 +15,36 @@ from pytest_django import DjangoDbBlocker
 
 from accounts.api_keys import key_memory
 from accounts.signing_in import sign_ins
+from accounts.tests.clients import signed_in
 from coupons.issuing import issuing
 from coupons.metrics import counters as of_coupons
 from coupons.partners import confirmation
+from foundation.db import stuck_rows
+from foundation.http import cached_lists
+from foundation.http.pages import large_responses
+from foundation.observability import gauges
+from foundation.operations import heartbeats
+from foundation.redis import redis_client as shop_redis
+from foundation.tests import open_transactions, process_state
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.racing import wait_until
 from inventory import lost_demand
 from orders.metrics import counters as of_orders
 from payments.gateways import calls
 from sales.waiting_room import room_view
 from scripts import clients
 from scripts.stack import SetupError
-from shop.db import stuck_rows
-from shop.http import cached_lists
-from shop.http.pages import large_responses
-from shop.observability import gauges
-from shop.operations import heartbeats
-from shop.redis import redis_client as shop_redis
-from shop.tests import database, open_transactions, process_state
-from shop.tests.clients import signed_in
-from shop.tests.factories import SuperuserFactory
-from shop.tests.racing import wait_until
+from shop.tests import database
 
 pytest_plugins = (
     "coupons.tests.own_partner",
     "events.tests.own_data_platform",
     "payments.tests.own_gateway",
     "payments.tests.own_stripe",
-    "shop.tests.loop_guard",
-    "shop.tests.outages",
-    "shop.tests.rows_of_every_model",
-    "shop.tests.staff_groups",
+    "foundation.tests.loop_guard",
+    "foundation.tests.outages",
+    "backoffice.tests.rows_of_every_model",
+    "foundation.tests.staff_groups",
 )
 """The modules whose fixtures every test may use. A simulator is started once a process for all of them."""
 

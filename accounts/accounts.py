@@ -13,13 +13,13 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.utils.functional import lazy
 
-from shop.db import transactions
-from shop.db.stuck_rows import Row
-from shop.errors import Invalid, NotAuthenticated, invalid_field, required
-from shop.journal import journal
-from shop.lazy_texts import Text, mark as _
-from shop.models import JournalLine
-from shop.normalization import normalized, spellings
+from foundation.db import transactions
+from foundation.db.stuck_rows import Row
+from foundation.errors import Invalid, NotAuthenticated, invalid_field, required
+from foundation.journal import journal
+from foundation.lazy_texts import Text, mark as _
+from foundation.models import JournalLine
+from foundation.normalization import normalized, spellings
 
 ERASED_PREFIX = "erased-"
 """How the usernames of erased accounts begin: no other account may take one."""

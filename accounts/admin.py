@@ -29,13 +29,20 @@ from accounts.api_keys import keys
 from accounts.models import ApiKey
 from accounts.signing_in import second_factor
 from accounts.signing_in.sign_in_page import PasswordForm
-from shop import clock, form_fields, scopes
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button, run_for_selected
-from shop.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
-from shop.admin_base.display import StatusLabel, admin_page, link, status_label
-from shop.admin_base.forms import ChangeForm
-from shop.admin_base.lists import ChoiceFilter, KeysetMixin, SearchMixin, column
-from shop.journal import journal
+from foundation import clock, form_fields, scopes
+from foundation.admin_base.actions import (
+    Action,
+    ActionForm,
+    ActionPreview,
+    FormData,
+    button,
+    run_for_selected,
+)
+from foundation.admin_base.classes import JournaledChangesMixin, ReadOnlyMixin
+from foundation.admin_base.display import StatusLabel, admin_page, link, status_label
+from foundation.admin_base.forms import ChangeForm
+from foundation.admin_base.lists import ChoiceFilter, KeysetMixin, SearchMixin, column
+from foundation.journal import journal
 
 CHANGE_KEY = "accounts.change_apikey"
 LONGEST_DAYS = 3_650

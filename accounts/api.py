@@ -19,18 +19,18 @@ from accounts.schemas import (
 )
 from accounts.signing_in import password_hashing, sign_ins
 from accounts.tokens import passwords, tokens
-from shop.account import TokenInvalid
-from shop.concurrency.event_loop import run_in_thread
-from shop.errors import required
-from shop.http import client_address
-from shop.http.messages import account_id
-from shop.http.openapi.api_doc import extend_schema
-from shop.http.permissions import require_staff_permission
-from shop.http.validation import body, read
-from shop.http.views import JSONResponse, Request, Response, View, burst
-from shop.lazy_texts import mark as _
-from shop.rates import throttling
-from shop.scopes import Resource
+from foundation.account import TokenInvalid
+from foundation.concurrency.event_loop import run_in_thread
+from foundation.errors import required
+from foundation.http import client_address
+from foundation.http.messages import account_id
+from foundation.http.openapi.api_doc import extend_schema
+from foundation.http.permissions import require_staff_permission
+from foundation.http.validation import body, read
+from foundation.http.views import JSONResponse, Request, Response, View, burst
+from foundation.lazy_texts import mark as _
+from foundation.rates import throttling
+from foundation.scopes import Resource
 
 
 class PublicView(View):

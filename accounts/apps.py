@@ -26,7 +26,7 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from accounts import permissions
         from accounts.tokens import sign_outs, tokens
-        from shop.operations import housekeeping
+        from foundation.operations import housekeeping
 
         post_migrate.connect(permissions.create, sender=apps.get_app_config("auth"))
         housekeeping.SWEEPERS += [tokens.delete_expired_tokens, sign_outs.delete_expired_sessions]

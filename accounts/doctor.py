@@ -7,7 +7,7 @@ from django.db import Error
 
 from accounts import demo_accounts
 from accounts.signing_in import second_factor
-from shop.operations.doctor.findings import Finding, judge
+from foundation.operations.doctor.findings import Finding, judge
 
 
 def examine() -> Iterator[Finding]:

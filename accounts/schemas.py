@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from shop.http.validation import Input
+from foundation.http.validation import Input
 
 # The lengths of Django's columns.
 Username = Annotated[str, Field(min_length=1, max_length=150)]

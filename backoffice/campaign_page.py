@@ -20,11 +20,11 @@ from django.views.decorators.http import require_GET
 
 from backoffice import windows
 from coupons.models import Campaign, Coupon
-from shop import clock
-from shop.admin_base.actions import require_permission
-from shop.admin_base.display import admin_page
-from shop.db import transactions
-from shop.money import format_amount
+from foundation import clock
+from foundation.admin_base.actions import require_permission
+from foundation.admin_base.display import admin_page
+from foundation.db import transactions
+from foundation.money import format_amount
 
 PERMISSIONS = ("coupons.view_campaign", "coupons.view_coupon", "orders.view_order")
 COUPONS_AT_ONCE = 10_000

@@ -31,10 +31,10 @@ from django.views.decorators.http import require_GET
 from unfold.contrib.filters.admin import TextFilter
 
 from backoffice import windows
-from shop import clock
-from shop.admin_base.classes import OperatorsList
-from shop.admin_base.display import StatusLabel
-from shop.journal import journal
+from foundation import clock
+from foundation.admin_base.classes import OperatorsList
+from foundation.admin_base.display import StatusLabel
+from foundation.journal import journal
 
 PERMISSION = "shop.export_list"
 TEXT = "(text)"

@@ -13,11 +13,11 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext
 
 from coupons.models import Campaign
+from foundation import clock
+from foundation.admin_base import display
+from foundation.lazy_texts import Text
 from sales.models import SaleEntry
 from sales.waiting_room import entries as sale_entries
-from shop import clock
-from shop.admin_base import display
-from shop.lazy_texts import Text
 
 
 class Button(NamedTuple):

@@ -29,19 +29,19 @@ from django.views.decorators.http import require_GET
 from backoffice import list_exports, windows
 from backoffice.windows import Window
 from coupons.models import Campaign, Coupon
+from foundation import clock, form_fields
+from foundation.admin_base.actions import require_permission
+from foundation.admin_base.display import admin_page
+from foundation.errors import Invalid
+from foundation.http import problems
+from foundation.journal import journal
+from foundation.lazy_texts import Text
+from foundation.money import format_amount, format_number
 from inventory import stock_reports
 from inventory.models import Product
 from orders import pricing, product_days
 from orders.models import Order, OrderLine, Refund
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Dispute, Entry, LedgerAccount, Transfer
-from shop import clock, form_fields
-from shop.admin_base.actions import require_permission
-from shop.admin_base.display import admin_page
-from shop.errors import Invalid
-from shop.http import problems
-from shop.journal import journal
-from shop.lazy_texts import Text
-from shop.money import format_amount, format_number
 
 PERMISSIONS = ("orders.view_order", "payments.view_transfer")
 LONGEST_DAYS = 366

@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
-from shop.db import secondary, transactions
-from shop.db.rows import present
-from shop.http.pages import csv_format, large_responses
+from foundation.db import secondary, transactions
+from foundation.db.rows import present
+from foundation.http.pages import csv_format, large_responses
 
 T = TypeVar("T")
 

@@ -16,27 +16,27 @@ from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, QueueTicket
 from coupons.queue import tickets
-from shop.account import TokenInvalid
-from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.errors import NotFound, Throttled
-from shop.http import cached_lists, keyed_calls, prefer
-from shop.http.messages import account_id, caller_id
-from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
-from shop.http.pagination import paginate, paginate_for_staff
-from shop.http.permissions import (
+from foundation.account import TokenInvalid
+from foundation.concurrency.event_loop import run_in_thread, submit_to_batcher
+from foundation.errors import NotFound, Throttled
+from foundation.http import cached_lists, keyed_calls, prefer
+from foundation.http.messages import account_id, caller_id
+from foundation.http.openapi import api_doc
+from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
+from foundation.http.pagination import paginate, paginate_for_staff
+from foundation.http.permissions import (
     has_staff_permission,
     listed_account_id,
     require_claim_of_staff,
     require_staff_permission,
 )
-from shop.http.validation import PauseInput, read, read_query
-from shop.http.views import JSONResponse, Request, Response, View, burst
-from shop.idempotency.recorded_answers import Replay
-from shop.observability import tracing
-from shop.rates import rate_limits
-from shop.redis import completion_notifications
-from shop.scopes import Resource
+from foundation.http.validation import PauseInput, read, read_query
+from foundation.http.views import JSONResponse, Request, Response, View, burst
+from foundation.idempotency.recorded_answers import Replay
+from foundation.observability import tracing
+from foundation.rates import rate_limits
+from foundation.redis import completion_notifications
+from foundation.scopes import Resource
 
 TERMS_REFUSED = {403: ["approval_required", "permission_denied"]}
 FOR_OTHERS_ONLY = {403: ["own_account", "permission_denied"]}

@@ -15,7 +15,7 @@ class CouponsConfig(AppConfig):
         from coupons.models import Confirmation
         from coupons.partners import confirmation
         from coupons.queue import tickets
-        from shop.observability import gauges
+        from foundation.observability import gauges
 
         gauges.register(
             "firstcome_gate_in_flight",

@@ -13,8 +13,8 @@ from django.db.models.functions import Coalesce
 
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from shop import clock
-from shop.operations.audits.checks import (
+from foundation import clock
+from foundation.operations.audits.checks import (
     OFFENDERS_REPORTED,
     Chosen,
     LawReport,

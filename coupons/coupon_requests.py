@@ -16,11 +16,11 @@ from coupons.allocation import eligibility, writes
 from coupons.allocation.eligibility import Applicants
 from coupons.codes import codes
 from coupons.models import Campaign, CampaignProduct, Coupon
-from shop import clock
-from shop.db import open_transaction
-from shop.db.stuck_rows import Row
-from shop.errors import Rejected
-from shop.journal.journal import ActorContext
+from foundation import clock
+from foundation.db import open_transaction
+from foundation.db.stuck_rows import Row
+from foundation.errors import Rejected
+from foundation.journal.journal import ActorContext
 
 OPENS_SOON = timedelta(days=1)
 

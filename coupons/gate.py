@@ -21,9 +21,9 @@ from structlog import get_logger
 
 from coupons.models import Campaign
 from coupons.redis_keys import call_script, campaigns_with_keys, fill_lock, key, require_script, seconds_kept
-from shop.db import key_walks
-from shop.redis import gates, redis_client
-from shop.redis.gates import AT_ONCE
+from foundation.db import key_walks
+from foundation.redis import gates, redis_client
+from foundation.redis.gates import AT_ONCE
 
 log = get_logger(__name__)
 TERMS = "gate"

@@ -6,12 +6,12 @@ from typing import NamedTuple
 from django.db.models import Q, QuerySet
 
 from coupons.models import Coupon, PoolCode
-from shop import clock, own_account
-from shop.db import transactions
-from shop.db.rows import present
-from shop.errors import NotFound, Rejected
-from shop.journal import journal
-from shop.lazy_texts import mark as _
+from foundation import clock, own_account
+from foundation.db import transactions
+from foundation.db.rows import present
+from foundation.errors import NotFound, Rejected
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
 
 EXPIRED = "expired"
 COMPUTED = (Coupon.Status.ISSUED, EXPIRED)
@@ -19,7 +19,7 @@ COMPUTED = (Coupon.Status.ISSUED, EXPIRED)
 
 
 class Found(NamedTuple):
-    """Coupons, and how a page of them is read (`shop.http.keyset_pages.read_page`)."""
+    """Coupons, and how a page of them is read (`foundation.http.keyset_pages.read_page`)."""
 
     coupons: "QuerySet[Coupon]"
     parts: Sequence[Q] = ()

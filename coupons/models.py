@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
-from shop.fields import CreatedAtField, Dated, ExactCharField, uuid_key
+from foundation.fields import CreatedAtField, Dated, ExactCharField, uuid_key
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -13,7 +13,7 @@ from structlog import get_logger
 
 from coupons.models import Campaign, PoolCode
 from coupons.redis_keys import call_script, campaigns_with_keys, fill_lock, key, require_script, seconds_kept
-from shop.redis import redis_client
+from foundation.redis import redis_client
 
 log = get_logger(__name__)
 GIVEN_BACK = Counter(

@@ -11,12 +11,12 @@ from uuid import UUID
 
 from coupons.metrics import counters
 from coupons.models import Campaign, Coupon
-from shop.db import bulk_sql, open_transaction, transactions
-from shop.db.stuck_rows import Row
-from shop.errors import Held, Rejected
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.lazy_texts import Text, mark as _
+from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.db.stuck_rows import Row
+from foundation.errors import Held, Rejected
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.lazy_texts import Text, mark as _
 
 # Plain SQL, because batches of orders are small: the ORM takes longer to compile it than the database to run
 # it.

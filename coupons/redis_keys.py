@@ -10,8 +10,8 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.models import Campaign, Coupon
-from shop import clock
-from shop.redis import redis_client
+from foundation import clock
+from foundation.redis import redis_client
 
 # Keys of a campaign that never closes expire so long after their last write; they are filled again on the
 # next request.

@@ -9,10 +9,10 @@ from functools import lru_cache, partial
 
 from coupons import CAMPAIGNS_AT_ONCE, gate, pool_list
 from coupons.models import Campaign
-from shop.concurrency.shared_read import SharedRead
-from shop.db import transactions
-from shop.errors import required
-from shop.lazy_texts import mark as _
+from foundation.concurrency.shared_read import SharedRead
+from foundation.db import transactions
+from foundation.errors import required
+from foundation.lazy_texts import mark as _
 
 SECONDS = 1.0
 # While the database can't be read.

@@ -15,11 +15,11 @@ from coupons.campaigns import campaigns
 from coupons.campaigns.campaigns import Terms
 from coupons.codes import codes
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
-from shop import clock
-from shop.errors import NotFound, Rejected
-from shop.http.json_format import JsonObject
-from shop.http.openapi import api_doc
-from shop.http.validation import (
+from foundation import clock
+from foundation.errors import NotFound, Rejected
+from foundation.http.json_format import JsonObject
+from foundation.http.openapi import api_doc
+from foundation.http.validation import (
     UNCHANGED,
     Amount,
     ChangeInput,

@@ -7,7 +7,7 @@ from celery import shared_task
 from coupons import gate, pool_list
 from coupons.partners import confirmation
 from coupons.queue import tickets
-from shop.operations import housekeeping
+from foundation.operations import housekeeping
 
 SWEEPERS: list[Callable[[], int]] = [
     pool_list.heal,

@@ -20,6 +20,8 @@ from coupons.campaigns import campaigns
 from coupons.campaigns.campaigns import Terms
 from coupons.codes import pool
 from coupons.models import Campaign
+from foundation import clock
+from foundation.db import transactions
 from inventory import products
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
@@ -27,8 +29,6 @@ from inventory.models import Product
 from payments import ledger
 from sales import terms as sale_terms
 from sales.models import Sale
-from shop import clock
-from shop.db import transactions
 
 Progress = Callable[[int], None]
 

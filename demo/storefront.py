@@ -12,11 +12,11 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from accounts.demo_accounts import BUYER, BUYER_PASSWORD
-from shop import money
-from shop.admin_base.status_words import WORDS
-from shop.errors import NotFound
-from shop.http import problems, views
-from shop.lazy_texts import mark as _
+from foundation import money
+from foundation.admin_base.status_words import WORDS
+from foundation.errors import NotFound
+from foundation.http import problems, views
+from foundation.lazy_texts import mark as _
 
 STATUSES = {
     "order": "awaiting_payment paying paid refunding refunded payment_failed cancelled expired",

@@ -15,13 +15,13 @@ from django.views.decorators.http import require_safe
 
 from coupons.campaigns import campaigns
 from coupons.schemas import campaign_body
+from foundation.admin_base.status_words import status_word
+from foundation.concurrency.shared_read import SharedRead
+from foundation.http import languages
+from foundation.observability import gauges
+from foundation.observability.gauges import Source
 from inventory import products
 from inventory.schemas import product_body
-from shop.admin_base.status_words import status_word
-from shop.concurrency.shared_read import SharedRead
-from shop.http import languages
-from shop.observability import gauges
-from shop.observability.gauges import Source
 
 CACHE_SECONDS = 1.0
 MOST_CAMPAIGNS = 8

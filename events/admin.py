@@ -17,13 +17,20 @@ from events.feed import runs
 from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints, ranges
-from shop import form_fields
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button, run_for_selected
-from shop.admin_base.classes import ReadOnlyMixin
-from shop.admin_base.display import link, status_label
-from shop.admin_base.lists import RecordsAdmin, column
-from shop.errors import FirstcomeError, Rejected
-from shop.outbound import public_addresses
+from foundation import form_fields
+from foundation.admin_base.actions import (
+    Action,
+    ActionForm,
+    ActionPreview,
+    FormData,
+    button,
+    run_for_selected,
+)
+from foundation.admin_base.classes import ReadOnlyMixin
+from foundation.admin_base.display import link, status_label
+from foundation.admin_base.lists import RecordsAdmin, column
+from foundation.errors import FirstcomeError, Rejected
+from foundation.outbound import public_addresses
 
 DELIVERIES = "admin:events_webhookdelivery_changelist"
 MOST_SHOWN = 50

@@ -14,19 +14,19 @@ from events import schemas
 from events.feed import reading, sequencing
 from events.feed.reading import READ_EVENTS
 from events.webhooks import deliveries, endpoints, ranges, sending
-from shop.account import Account
-from shop.concurrency.event_loop import run_in_thread, sleep
-from shop.errors import Unavailable
-from shop.http import prefer
-from shop.http.messages import caller_id
-from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
-from shop.http.pagination import paginate
-from shop.http.permissions import require_claim_of_staff, require_staff_permission
-from shop.http.validation import Nothing, changes, read, read_query
-from shop.http.views import JSONResponse, Request, Response, View, burst
-from shop.redis import completion_notifications
-from shop.scopes import Resource, required_scope
+from foundation.account import Account
+from foundation.concurrency.event_loop import run_in_thread, sleep
+from foundation.errors import Unavailable
+from foundation.http import prefer
+from foundation.http.messages import caller_id
+from foundation.http.openapi import api_doc
+from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
+from foundation.http.pagination import paginate
+from foundation.http.permissions import require_claim_of_staff, require_staff_permission
+from foundation.http.validation import Nothing, changes, read, read_query
+from foundation.http.views import JSONResponse, Request, Response, View, burst
+from foundation.redis import completion_notifications
+from foundation.scopes import Resource, required_scope
 
 MOST_WAITING = 8
 """Calls of one account that wait for an event in a process; a further one is answered at once."""

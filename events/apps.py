@@ -13,9 +13,9 @@ class EventsConfig(AppConfig):
 
         from events.feed import catalogue, reading, recording
         from events.webhooks import deliveries, dispatcher, endpoints
-        from shop.journal import journal
-        from shop.observability import gauges
-        from shop.operations import housekeeping
+        from foundation.journal import journal
+        from foundation.observability import gauges
+        from foundation.operations import housekeeping
 
         journal.EVENTS.update(catalogue.FROM_JOURNAL)
         journal.RECORDERS.append(recording.record_lines)

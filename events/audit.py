@@ -14,9 +14,9 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from events.feed import catalogue, reading, runs
 from events.models import FeedEvent, FeedState
-from shop import clock
-from shop.models import JournalLine
-from shop.operations.audits.checks import (
+from foundation import clock
+from foundation.models import JournalLine
+from foundation.operations.audits.checks import (
     OFFENDERS_REPORTED,
     Chosen,
     LawReport,

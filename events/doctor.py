@@ -6,7 +6,7 @@ from django.conf import settings
 
 from events.feed import reading
 from events.webhooks import deliveries
-from shop.operations.doctor.findings import Finding, judge
+from foundation.operations.doctor.findings import Finding, judge
 
 LATE_SECONDS = 600
 LATE_POSITION_SECONDS = 60

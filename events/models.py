@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
-from shop.fields import ExactCharField, uuid_key
+from foundation.fields import ExactCharField, uuid_key
 
 BUILT_IN = UUID(int=1)
 """The key of the endpoint that is the data platform, whose address and secret are settings."""

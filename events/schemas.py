@@ -8,11 +8,11 @@ from pydantic import BaseModel, Field
 
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints
-from shop.http.json_format import JsonObject
-from shop.http.openapi import api_doc
-from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
-from shop.http.validation import UNCHANGED, ChangeInput, Input, Query, QueryNumber, body
-from shop.outbound import public_addresses
+from foundation.http.json_format import JsonObject
+from foundation.http.openapi import api_doc
+from foundation.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
+from foundation.http.validation import UNCHANGED, ChangeInput, Input, Query, QueryNumber, body
+from foundation.outbound import public_addresses
 
 api_doc.declare_members(
     "cursor_expired",

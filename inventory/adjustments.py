@@ -1,12 +1,12 @@
 """Changes of what is on hand by staff: received goods, and corrections of wrong counts."""
 
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import Rejected, invalid_field
+from foundation.lazy_texts import mark as _
 from inventory import products, stock_levels
 from inventory.models import Product, StockMovement
 from inventory.stock import insufficient_stock
-from shop import clock
-from shop.db import transactions
-from shop.errors import Rejected, invalid_field
-from shop.lazy_texts import mark as _
 
 # Far beyond any warehouse; a BIGINT holds nine billion of such steps.
 LARGEST_DELTA = 10**9

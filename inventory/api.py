@@ -8,18 +8,18 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
+from foundation.db import secondary
+from foundation.db.mysql.patience import statement_limit
+from foundation.http import cached_lists, json_format, keyed_calls
+from foundation.http.openapi import api_doc
+from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
+from foundation.http.pagination import paginate, paginate_for_staff
+from foundation.http.permissions import has_staff_permission, require_staff_permission
+from foundation.http.validation import PauseInput, body, changes, read, read_query
+from foundation.http.views import JSONResponse, Request, Response, View, burst
+from foundation.idempotency import recorded_answers
+from foundation.scopes import Resource
 from inventory import adjustments, products, ranking, schemas
-from shop.db import secondary
-from shop.db.mysql.patience import statement_limit
-from shop.http import cached_lists, json_format, keyed_calls
-from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
-from shop.http.pagination import paginate, paginate_for_staff
-from shop.http.permissions import has_staff_permission, require_staff_permission
-from shop.http.validation import PauseInput, body, changes, read, read_query
-from shop.http.views import JSONResponse, Request, Response, View, burst
-from shop.idempotency import recorded_answers
-from shop.scopes import Resource
 
 SEARCH_SECONDS = 1
 """For the statement of a search; after it the server itself ends the statement."""

@@ -11,11 +11,11 @@ class InventoryConfig(AppConfig):
     def ready(self) -> None:
         from celery.signals import beat_init, worker_init
 
+        from foundation.observability import gauges
+        from foundation.operations import housekeeping
         from inventory import lost_demand, stock_reports
         from inventory.imports import importing
         from inventory.mirror import mirror
-        from shop.observability import gauges
-        from shop.operations import housekeeping
 
         housekeeping.SWEEPERS.append(lost_demand.sweep)
         for signal in (worker_init, beat_init):

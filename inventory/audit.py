@@ -5,10 +5,8 @@ from uuid import UUID
 from django.db.models import F, Max, Q, Sum
 from django.db.models.functions import Coalesce
 
-from inventory import ranking
-from inventory.models import Delivery, Product
-from shop.db import bulk_sql
-from shop.operations.audits.checks import (
+from foundation.db import bulk_sql
+from foundation.operations.audits.checks import (
     OFFENDERS_REPORTED,
     Chosen,
     LawReport,
@@ -19,6 +17,8 @@ from shop.operations.audits.checks import (
     report,
     within,
 )
+from inventory import ranking
+from inventory.models import Delivery, Product
 
 MISCOUNTED = """
 SELECT delivery.id FROM inventory_delivery delivery LEFT JOIN (

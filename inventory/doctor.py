@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
+from foundation import clock
+from foundation.operations.doctor.findings import Finding, judge
 from inventory.imports import importing
-from shop import clock
-from shop.operations.doctor.findings import Finding, judge
 
 # A running import writes hundreds of rows a second.
 UNFINISHED_AFTER = timedelta(minutes=10)

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from django.db import IntegrityError
 
+from foundation import clock
+from foundation.db import bulk_sql, key_walks, transactions
+from foundation.repeated_work import RepeatedWork
 from inventory import product_days
 from inventory.models import LostDemand, Product
 from inventory.product_days import Change
-from shop import clock
-from shop.db import bulk_sql, key_walks, transactions
-from shop.repeated_work import RepeatedWork
 
 Reason = LostDemand.Reason
 MOST_WAITING = 50_000

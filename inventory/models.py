@@ -4,8 +4,8 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy as _, pgettext_lazy
 
-from shop.fields import CreatedAtField, Dated, ExactCharField
-from shop.lazy_texts import Text
+from foundation.fields import CreatedAtField, Dated, ExactCharField
+from foundation.lazy_texts import Text
 
 
 class Product(Dated):

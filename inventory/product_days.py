@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
+from foundation.db import bulk_sql, open_transaction
 from inventory.models import LostDemand, ProductDay
-from shop.db import bulk_sql, open_transaction
 
 
 class Change(NamedTuple):

@@ -13,15 +13,15 @@ from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower
 
+from foundation import approvals, clock, pausing
+from foundation.db import transactions
+from foundation.errors import Rejected, required
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
+from foundation.models import JournalLine
+from foundation.normalization import spellings
 from inventory import stock_levels
 from inventory.models import Product
-from shop import approvals, clock, pausing
-from shop.db import transactions
-from shop.errors import Rejected, required
-from shop.journal import journal
-from shop.lazy_texts import mark as _
-from shop.models import JournalLine
-from shop.normalization import spellings
 
 
 class Availability(StrEnum):

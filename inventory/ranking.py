@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from django.db.models import F, Sum
 from redis import Redis
 
+from foundation import clock, literals
+from foundation.concurrency.shared_read import SharedRead
+from foundation.errors import invalid_field
+from foundation.lazy_texts import mark as _
+from foundation.redis import gates, redis_client
 from inventory.models import Product, ProductDay
-from shop import clock, literals
-from shop.concurrency.shared_read import SharedRead
-from shop.errors import invalid_field
-from shop.lazy_texts import mark as _
-from shop.redis import gates, redis_client
 
 # One hash tag, because a script uses several keys, and Redis Cluster requires them in one slot.
 DAY_KEY = "firstcome:{{ranking}}:day:{}"

@@ -11,14 +11,14 @@ from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
+from foundation import clock
+from foundation.db.stuck_rows import Row
+from foundation.errors import Held, NotFound, Rejected
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
 from inventory import product_days, stock_levels
 from inventory.models import Product, StockMovement
 from inventory.stock import Stocks, insufficient_stock, product_paused
-from shop import clock
-from shop.db.stuck_rows import Row
-from shop.errors import Held, NotFound, Rejected
-from shop.journal import journal
-from shop.lazy_texts import mark as _
 
 
 class Line(NamedTuple):

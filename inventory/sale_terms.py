@@ -10,9 +10,9 @@ from typing import NamedTuple
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce
 
+from foundation.db import open_transaction
 from inventory import stock_levels
 from inventory.models import Product
-from shop.db import open_transaction
 
 
 class Levels(NamedTuple):

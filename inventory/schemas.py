@@ -7,12 +7,9 @@ from uuid import UUID
 from django.conf import settings
 from pydantic import BaseModel, Field
 
-from inventory import products, ranking
-from inventory.adjustments import LARGEST_DELTA
-from inventory.models import Product, StockMovement
-from shop.http.json_format import JsonObject
-from shop.http.openapi import api_doc
-from shop.http.validation import (
+from foundation.http.json_format import JsonObject
+from foundation.http.openapi import api_doc
+from foundation.http.validation import (
     UNCHANGED,
     Amount,
     ChangeInput,
@@ -24,6 +21,9 @@ from shop.http.validation import (
     SearchWords,
     body,
 )
+from inventory import products, ranking
+from inventory.adjustments import LARGEST_DELTA
+from inventory.models import Product, StockMovement
 
 # Printable ASCII without spaces: programs compare skus and people type them.
 SKU_PATTERN = r"^[!-~]+$"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from shop import lazy_texts
-from shop.errors import Rejected
-from shop.lazy_texts import mark as _
+from foundation import lazy_texts
+from foundation.errors import Rejected
+from foundation.lazy_texts import mark as _
 
 
 @dataclass(slots=True)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 from django.db import transaction
 
 from events.feed import catalogue, recording
+from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.db.mysql.patience import limited
+from foundation.journal import journal
 from inventory.mirror import mirror
 from inventory.models import Product, StockMovement
 from inventory.stock import COLUMNS, Stock, Stocks
-from shop.db import bulk_sql, open_transaction, transactions
-from shop.db.mysql.patience import limited
-from shop.journal import journal
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
 CHANGE = "UPDATE inventory_product SET {columns}, version = version + 1 WHERE id IN ({ids})"

@@ -8,10 +8,10 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import BigIntegerField, F, QuerySet, Sum
 from django.db.models.functions import Cast
 
+from foundation import clock
 from inventory import products
 from inventory.models import Product, ProductDay, StockMovement
 from inventory.product_days import LOST
-from shop import clock
 
 HOURS = 12
 # Of a product that sells more within the hours, only the newest are added up, which the page says.

@@ -5,14 +5,14 @@ from datetime import timedelta
 from django.urls import path
 
 from coupons.schemas import IssueCouponInput
-from shop import clock
+from foundation import clock
+from foundation.http.messages import caller_id
+from foundation.http.openapi.api_doc import extend_schema
+from foundation.http.validation import read
+from foundation.http.views import JSONResponse, Request, View, burst
+from foundation.rates import rate_limits
+from foundation.scopes import Resource
 from shop.burst import table
-from shop.http.messages import caller_id
-from shop.http.openapi.api_doc import extend_schema
-from shop.http.validation import read
-from shop.http.views import JSONResponse, Request, View, burst
-from shop.rates import rate_limits
-from shop.scopes import Resource
 from shop.urls import handler400, handler403, handler404, handler500, urlpatterns as urls_of_the_shop
 
 __all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]

@@ -10,6 +10,29 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import AllowAny
 
 from accounts.api_keys.calls import APIKey
+from foundation.concurrency.event_loop import run_in_thread, submit_to_batcher
+from foundation.errors import Rejected
+from foundation.http import client_address, keyed_calls
+from foundation.http.json_format import JsonObject
+from foundation.http.messages import APIRequest, caller_id
+from foundation.http.openapi import api_doc
+from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
+from foundation.http.pagination import paginate, paginate_for_staff
+from foundation.http.permissions import (
+    READ_JOURNAL,
+    allowed_account_id,
+    has_staff_permission,
+    listed_account_id,
+    require_staff_permission,
+)
+from foundation.http.validation import Nothing, read, read_query
+from foundation.http.views import JSONResponse, Request, Response, View, burst
+from foundation.idempotency import claims
+from foundation.idempotency.recorded_answers import Replay
+from foundation.journal import journal
+from foundation.operations import dispatch
+from foundation.rates import rate_limits
+from foundation.scopes import Resource
 from inventory.reservations import Line
 from orders import (
     cancellation,
@@ -49,29 +72,6 @@ from payments.api import ListPayments
 from payments.gateways import GATEWAYS
 from payments.gateways.events import TOLERANCE_SECONDS
 from payments.schemas import PaymentBody, ReceivedBody, TopUpInput
-from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.errors import Rejected
-from shop.http import client_address, keyed_calls
-from shop.http.json_format import JsonObject
-from shop.http.messages import APIRequest, caller_id
-from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
-from shop.http.pagination import paginate, paginate_for_staff
-from shop.http.permissions import (
-    READ_JOURNAL,
-    allowed_account_id,
-    has_staff_permission,
-    listed_account_id,
-    require_staff_permission,
-)
-from shop.http.validation import Nothing, read, read_query
-from shop.http.views import JSONResponse, Request, Response, View, burst
-from shop.idempotency import claims
-from shop.idempotency.recorded_answers import Replay
-from shop.journal import journal
-from shop.operations import dispatch
-from shop.rates import rate_limits
-from shop.scopes import Resource
 
 PLACING = {
     403: ["own_account"],

@@ -15,6 +15,8 @@ class OrdersConfig(AppConfig):
     def ready(self) -> None:
         from celery.signals import celeryd_init
 
+        from foundation.idempotency import recorded_answers
+        from foundation.observability import gauges
         from orders import cancellation
         from orders.metrics import state
         from orders.payment import gateway_bookings, purchase, refund_saga, refunding, top_ups, unreachable
@@ -22,8 +24,6 @@ class OrdersConfig(AppConfig):
         from orders.saga.definitions import SAGA_TYPES
         from payments.reconciliation import reconciling
         from sales.waiting_room import entries
-        from shop.idempotency import recorded_answers
-        from shop.observability import gauges
 
         post_migrate.connect(make_number_counter, sender=self)
         assert {purchase.KIND, top_ups.KIND, refund_saga.KIND} == set(SAGA_TYPES)

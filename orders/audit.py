@@ -30,6 +30,21 @@ from django.db.models.functions import Coalesce
 
 from coupons.models import Coupon, FirstOrderUse
 from events.webhooks import deliveries
+from foundation import clock
+from foundation.db import bulk_sql, key_walks
+from foundation.models import ArchivedPaidEvent, IdempotencyKey, JournalLine
+from foundation.operations.audits.checks import (
+    OFFENDERS_REPORTED,
+    Chosen,
+    LawReport,
+    Rows,
+    Subject,
+    WholeCheck,
+    count,
+    offenders_of,
+    report,
+    within,
+)
 from inventory.models import Product, ProductDay
 from orders import product_days
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
@@ -44,21 +59,6 @@ from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
 from sales.models import SaleEntry
 from sales.waiting_room import admission
-from shop import clock
-from shop.db import bulk_sql, key_walks
-from shop.models import ArchivedPaidEvent, IdempotencyKey, JournalLine
-from shop.operations.audits.checks import (
-    OFFENDERS_REPORTED,
-    Chosen,
-    LawReport,
-    Rows,
-    Subject,
-    WholeCheck,
-    count,
-    offenders_of,
-    report,
-    within,
-)
 
 # A saga whose worker crashed at its deadline is retried once the lease has lapsed.
 GRACE_SECONDS = 6 * LEASE_SECONDS

@@ -11,18 +11,18 @@ from django.db.models import Q, QuerySet
 from structlog import get_logger
 
 from coupons import redemption
+from foundation import clock, own_account
+from foundation.db import compiled, stuck_rows, transactions
+from foundation.db.rows import present
+from foundation.db.stuck_rows import Row
+from foundation.errors import Rejected
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
+from foundation.models import JournalLine
 from inventory import reservations
 from inventory.lost_demand import Reason
 from orders import lost_demand, order_events, order_states
 from orders.models import Order, OrderLine
-from shop import clock, own_account
-from shop.db import compiled, stuck_rows, transactions
-from shop.db.rows import present
-from shop.db.stuck_rows import Row
-from shop.errors import Rejected
-from shop.journal import journal
-from shop.lazy_texts import mark as _
-from shop.models import JournalLine
 
 log = get_logger(__name__)
 EXPIRY_BATCH_SIZE = 100

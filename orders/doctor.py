@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from foundation.operations.doctor.findings import Finding, judge
 from orders import cancellation
 from orders.payment import unreachable
 from payments.models import Payment
-from shop.operations.doctor.findings import Finding, judge
 
 
 def examine() -> Iterator[Finding]:

@@ -1,8 +1,8 @@
 """Examples of answers about orders and money, for the OpenAPI document: the situations clients ask about."""
 
+from foundation.errors import NotFound, PaymentDeclined, Rejected, invalid_field
+from foundation.http.openapi import api_doc
 from inventory.stock import insufficient_stock, product_paused
-from shop.errors import NotFound, PaymentDeclined, Rejected, invalid_field
-from shop.http.openapi import api_doc
 
 ORDER_ID = "0199c1f0-0000-7000-8000-000000000001"
 PAYMENT_ID = "0199c1f0-0000-7000-8000-000000000002"

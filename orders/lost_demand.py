@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from foundation import clock
+from foundation.db import open_transaction
+from foundation.errors import FirstcomeError
 from inventory import lost_demand
 from inventory.lost_demand import Loss, Reason
 from inventory.reservations import Line
-from shop import clock
-from shop.db import open_transaction
-from shop.errors import FirstcomeError
 
 REFUSALS = {"insufficient_stock": Reason.SOLD_OUT, "purchase_limit_reached": Reason.OVER_LIMIT}
 

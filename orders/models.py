@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext, gettext_lazy as _
 
-from shop.fields import ExactCharField, uuid_key
+from foundation.fields import ExactCharField, uuid_key
 
 
 class Order(models.Model):

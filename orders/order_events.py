@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from foundation.db import open_transaction
+from foundation.journal import journal
 from orders.metrics import counters
 from orders.models import Order, Refund, RefundLine
 from orders.order_states import OrderRow
-from shop.db import open_transaction
-from shop.journal import journal
 
 Status = Order.Status
 KEPT = "order.kept"

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from uuid import UUID
 
+from foundation.db import transactions
+from foundation.db.rows import present, save_changes
+from foundation.errors import invalid_field
+from foundation.lazy_texts import mark as _
+from foundation.models import JournalLine
 from orders import order_events, order_states
 from orders.models import Order
-from shop.db import transactions
-from shop.db.rows import present, save_changes
-from shop.errors import invalid_field
-from shop.lazy_texts import mark as _
-from shop.models import JournalLine
 
 MOST_TEXTS = 20
 LONGEST_KEY = 40

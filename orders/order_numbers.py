@@ -15,9 +15,9 @@ from itertools import repeat
 from django.db import transaction
 from django.db.models import F
 
+from foundation.db import bulk_sql, transactions
+from foundation.db.rows import save_changes
 from orders.models import NumberState, Order
-from shop.db import bulk_sql, transactions
-from shop.db.rows import save_changes
 
 ALPHABET = "2346789CDFGHJKMPQRTVWXY"
 """No signs that look alike, and no vowels, so no words."""

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import orjson
 
+from foundation import clock
+from foundation.db import bulk_sql, open_transaction
+from foundation.errors import NotFound
+from foundation.lazy_texts import mark as _
 from inventory.reservations import Line
 from orders.models import Order, OrderLine
-from shop import clock
-from shop.db import bulk_sql, open_transaction
-from shop.errors import NotFound
-from shop.lazy_texts import mark as _
 
 Status = Order.Status
 

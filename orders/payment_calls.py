@@ -9,6 +9,21 @@ from django.conf import settings
 from django.db import Error as DatabaseFailure
 from structlog import get_logger
 
+from foundation.account import Account
+from foundation.concurrency.batching import Batcher
+from foundation.concurrency.event_loop import run_in_thread, submit_to_batcher
+from foundation.errors import Overloaded, Throttled, Unavailable
+from foundation.grouping import grouped
+from foundation.http import keyed_calls, prefer
+from foundation.http.messages import with_request_id
+from foundation.http.views import JSONResponse, Request
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from foundation.lazy_texts import mark as _
+from foundation.observability import tracing
+from foundation.operations import dispatch
+from foundation.rates.rate_limits import RateLimit
+from foundation.redis import completion_notifications
 from orders import schemas, selectors, tasks
 from orders.payment.card_limits import Payer
 from orders.payment.charging import StartedPayment
@@ -17,21 +32,6 @@ from orders.saga import run, status as saga_status
 from orders.schemas import CurrentAnswer
 from payments import payment_states
 from payments.models import Payment
-from shop.account import Account
-from shop.concurrency.batching import Batcher
-from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.errors import Overloaded, Throttled, Unavailable
-from shop.grouping import grouped
-from shop.http import keyed_calls, prefer
-from shop.http.messages import with_request_id
-from shop.http.views import JSONResponse, Request
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
-from shop.lazy_texts import mark as _
-from shop.observability import tracing
-from shop.operations import dispatch
-from shop.rates.rate_limits import RateLimit
-from shop.redis import completion_notifications
 
 log = get_logger(__name__)
 # How long a worker takes to lease a payment and record its first attempt, besides the gateway call itself.

@@ -14,16 +14,16 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Max, Min
 
+from foundation import clock
+from foundation.db import bulk_sql, transactions
+from foundation.db.bulk_sql import SqlLiterals
+from foundation.grouping import grouped
+from foundation.models import ProcessLease
 from inventory import product_days, ranking
 from inventory.models import ProductDay
 from inventory.product_days import Change
 from orders import pricing
 from orders.models import Order, Refund
-from shop import clock
-from shop.db import bulk_sql, transactions
-from shop.db.bulk_sql import SqlLiterals
-from shop.grouping import grouped
-from shop.models import ProcessLease
 
 REBUILDING = "rebuild_product_days"
 """The row that one rebuild at a time locks."""

@@ -9,6 +9,28 @@ from django.utils.translation import gettext_noop
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from foundation import lazy_texts
+from foundation.http import json_format, problems
+from foundation.http.json_format import JsonObject
+from foundation.http.openapi import api_doc
+from foundation.http.validation import (
+    Amount,
+    ChangeInput,
+    Id,
+    Input,
+    Instant,
+    NonBlankText,
+    Query,
+    QueryId,
+    TypedCode,
+    Uuid,
+    body,
+    refuse_control_characters,
+)
+from foundation.idempotency.recorded_answers import Answer
+from foundation.lazy_texts import ENGLISH, mark as _
+from foundation.models import JournalLine
+from foundation.normalization import normalized
 from orders import order_states
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_metadata import LONGEST_KEY, LONGEST_TEXT, MOST_TEXTS
@@ -26,28 +48,6 @@ from payments.schemas import (
     next_action_body,
     payment_body,
 )
-from shop import lazy_texts
-from shop.http import json_format, problems
-from shop.http.json_format import JsonObject
-from shop.http.openapi import api_doc
-from shop.http.validation import (
-    Amount,
-    ChangeInput,
-    Id,
-    Input,
-    Instant,
-    NonBlankText,
-    Query,
-    QueryId,
-    TypedCode,
-    Uuid,
-    body,
-    refuse_control_characters,
-)
-from shop.idempotency.recorded_answers import Answer
-from shop.lazy_texts import ENGLISH, mark as _
-from shop.models import JournalLine
-from shop.normalization import normalized
 
 MAX_LINES = 50
 MAX_QUANTITY = 1000
@@ -306,7 +306,7 @@ WITH_A_NUMBER = [
     gettext_noop("{number} of a dispute won"),
     gettext_noop("{number} of a dispute lost"),
 ]
-"""Details in timelines that have a number; `shop.lazy_texts.translate_stored` finds them by it."""
+"""Details in timelines that have a number; `foundation.lazy_texts.translate_stored` finds them by it."""
 
 
 def event_body(line: JournalLine, *, for_staff: bool, language: str) -> JsonObject:

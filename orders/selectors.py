@@ -10,17 +10,17 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.utils.translation import gettext_noop
 
 from events.webhooks import deliveries
+from foundation import clock
+from foundation.db import bulk_sql
+from foundation.db.rows import present
+from foundation.errors import required
+from foundation.lazy_texts import mark as _
+from foundation.models import JournalLine
 from orders import order_numbers
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import OPEN, NewLine, OrderRow
 from orders.saga.definitions import SAGA_TYPES
 from payments.models import Payment
-from shop import clock
-from shop.db import bulk_sql
-from shop.db.rows import present
-from shop.errors import required
-from shop.lazy_texts import mark as _
-from shop.models import JournalLine
 
 DELIVERED = "transmit.done"
 """The timeline's name of the delivery of a paid order's event to the data platform."""

@@ -3,11 +3,11 @@
 from celery import shared_task
 from celery.signals import worker_init, worker_ready, worker_shutdown
 
+from foundation.operations import dispatch
 from orders import cancellation, order_numbers
 from orders.payment import gateway_events
 from orders.saga import run, store
 from payments import webhooks
-from shop.operations import dispatch
 
 DUE_AT_ONCE = 500
 

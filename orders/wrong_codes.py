@@ -6,10 +6,10 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from coupons import issued_coupons, redemption
-from shop.concurrency.event_loop import run_in_thread
-from shop.concurrency.thread_pool import LOOKUP_POOL
-from shop.errors import Rejected, Throttled
-from shop.rates import rate_limits, throttling
+from foundation.concurrency.event_loop import run_in_thread
+from foundation.concurrency.thread_pool import LOOKUP_POOL
+from foundation.errors import Rejected, Throttled
+from foundation.rates import rate_limits, throttling
 
 _in_progress: set[tuple[int, str]] = set()
 """Accounts and the codes for which orders of theirs hold places."""

@@ -12,16 +12,16 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _
 from unfold.admin import ModelAdmin
 
+from foundation.admin_base.actions import Action, button
+from foundation.admin_base.classes import ReadOnlyMixin
+from foundation.admin_base.display import stored_text
+from foundation.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid
+from foundation.money import format_amount
+from foundation.operations import dispatch
 from payments import tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Finding
-from shop.admin_base.actions import Action, button
-from shop.admin_base.classes import ReadOnlyMixin
-from shop.admin_base.display import stored_text
-from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, key_column, parse_uuid
-from shop.money import format_amount
-from shop.operations import dispatch
 
 FIX = "payments.change_reconciliation"
 WALLET = LedgerAccount.Kind.WALLET

@@ -7,24 +7,24 @@ from uuid import UUID
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter
 
-from payments import ledger, points_grants, schemas, selectors
-from payments.models import Payment
-from shop.http import json_format, keyed_calls
-from shop.http.json_format import JsonObject
-from shop.http.messages import account_id, caller_id
-from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
-from shop.http.pagination import paginate, paginate_for_staff
-from shop.http.permissions import (
+from foundation.http import json_format, keyed_calls
+from foundation.http.json_format import JsonObject
+from foundation.http.messages import account_id, caller_id
+from foundation.http.openapi import api_doc
+from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
+from foundation.http.pagination import paginate, paginate_for_staff
+from foundation.http.permissions import (
     allowed_account_id,
     has_staff_permission,
     listed_account_id,
     require_staff_permission,
 )
-from shop.http.validation import read, read_query
-from shop.http.views import JSONResponse, Request, Response, View
-from shop.idempotency.recorded_answers import Answer
-from shop.scopes import Resource
+from foundation.http.validation import read, read_query
+from foundation.http.views import JSONResponse, Request, Response, View
+from foundation.idempotency.recorded_answers import Answer
+from foundation.scopes import Resource
+from payments import ledger, points_grants, schemas, selectors
+from payments.models import Payment
 
 VIEW = "payments.view_payment"
 

@@ -12,10 +12,10 @@ class PaymentsConfig(AppConfig):
     verbose_name = _("Payments")
 
     def ready(self) -> None:
+        from foundation.idempotency import recorded_answers
+        from foundation.observability import gauges
         from payments import disputes, payment_states, points_grants, webhooks
         from payments.reconciliation import reconciling
-        from shop.idempotency import recorded_answers
-        from shop.observability import gauges
 
         recorded_answers.register_unsettled_finder(payment_states.unsettled_references)
         post_migrate.connect(open_shop_accounts, sender=self)

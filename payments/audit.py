@@ -10,12 +10,8 @@ from collections.abc import Iterable, Iterator
 from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from payments.gateways.configured import Books
-from payments.models import HOLDING, Entry, LedgerAccount, Reconciliation, Transfer
-from payments.reconciliation import comparison, reconciling
-from payments.reconciliation.reconciling import RESOLVED
-from shop.errors import Unavailable
-from shop.operations.audits.checks import (
+from foundation.errors import Unavailable
+from foundation.operations.audits.checks import (
     OFFENDERS_REPORTED,
     Chosen,
     LawReport,
@@ -26,6 +22,10 @@ from shop.operations.audits.checks import (
     report,
     within,
 )
+from payments.gateways.configured import Books
+from payments.models import HOLDING, Entry, LedgerAccount, Reconciliation, Transfer
+from payments.reconciliation import comparison, reconciling
+from payments.reconciliation.reconciling import RESOLVED
 
 RECHECK_SECONDS = 20.0
 """For calls of a gateway that is slow: the audit's lease must outlast them."""

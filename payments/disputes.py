@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 
 from django.db.models import QuerySet, Sum
 
+from foundation import clock
+from foundation.db import open_transaction
+from foundation.db.rows import save_changes
+from foundation.journal import journal
 from payments import ledger
 from payments.gateways.contract import GatewayDispute, GatewayResult
 from payments.models import Dispute, Payment, Transfer
-from shop import clock
-from shop.db import open_transaction
-from shop.db.rows import save_changes
-from shop.journal import journal
 
 Status = Dispute.Status
 OPENED = "payment.disputed"

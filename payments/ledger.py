@@ -20,6 +20,12 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError
 
+from foundation import clock
+from foundation.db import bulk_sql, open_transaction
+from foundation.errors import NotFound, Rejected
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.lazy_texts import mark as _
 from payments import metrics
 from payments.models import (
     GATEWAY_CLEARING,
@@ -31,12 +37,6 @@ from payments.models import (
     Payment,
     Transfer,
 )
-from shop import clock
-from shop.db import bulk_sql, open_transaction
-from shop.errors import NotFound, Rejected
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.lazy_texts import mark as _
 
 Kind = Transfer.Kind
 Amounts = Mapping[int, int]

@@ -5,10 +5,10 @@ from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext_lazy as _, ngettext
 
+from foundation import clock
+from foundation.fields import ExactCharField, uuid_key
 from payments import gateways
 from payments.gateways.configured import Books
-from shop import clock
-from shop.fields import ExactCharField, uuid_key
 
 REQUIRES_ACTION = "requires_action"
 """What the API shows of a pending payment whose card's owner must act."""

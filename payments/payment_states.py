@@ -12,15 +12,15 @@ from uuid import UUID
 from django.db.models import F, Model, Q, QuerySet
 from uuid_utils.compat import uuid7
 
+from foundation import clock
+from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.journal import journal
+from foundation.models import JournalLine
 from payments import gateways
 from payments.gateways.configured import Books
 from payments.gateways.contract import ExpectedCharge
 from payments.ledger import Payable
 from payments.models import Payment, Reconciliation
-from shop import clock
-from shop.db import bulk_sql, open_transaction, transactions
-from shop.journal import journal
-from shop.models import JournalLine
 
 Status = Payment.Status
 

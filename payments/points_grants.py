@@ -11,16 +11,16 @@ from django.db.models import F, QuerySet
 from django.utils.translation import gettext
 from uuid_utils.compat import uuid7
 
+from foundation import approvals, clock, own_account
+from foundation.approval_models import Approval
+from foundation.approvals import Act
+from foundation.errors import NotAllowed, NotFound
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from foundation.lazy_texts import mark as _
+from foundation.money import format_amount
 from payments import ledger
 from payments.models import Entry, GrantsOfDay
-from shop import approvals, clock, own_account
-from shop.approval_models import Approval
-from shop.approvals import Act
-from shop.errors import NotAllowed, NotFound
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.lazy_texts import mark as _
-from shop.money import format_amount
 
 GRANT = "points.grant"
 PERMISSION = "payments.add_transfer"

@@ -8,12 +8,12 @@ from uuid import UUID
 from django.conf import settings
 from pydantic import BaseModel, Field
 
+from foundation import lazy_texts
+from foundation.http.json_format import JsonObject
+from foundation.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, Uuid, body
+from foundation.lazy_texts import ENGLISH
 from payments.disputes import shown_dispute
 from payments.models import Dispute, Entry, Payment
-from shop import lazy_texts
-from shop.http.json_format import JsonObject
-from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, Uuid, body
-from shop.lazy_texts import ENGLISH
 
 PaymentStatus = Literal["pending", "requires_action", "in_doubt", "succeeded", "failed", "reversed"]
 Token = Annotated[str, Field(min_length=1, max_length=255, repr=False)]

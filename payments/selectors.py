@@ -4,11 +4,11 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from foundation.db.rows import present
+from foundation.errors import required
+from foundation.lazy_texts import mark as _
 from payments import payment_states
 from payments.models import REQUIRES_ACTION, Entry, Payment
-from shop.db.rows import present
-from shop.errors import required
-from shop.lazy_texts import mark as _
 
 NEWEST_WITH_REFERENCE = 50_000
 """The payments that are searched for the reference of a charge."""

@@ -9,13 +9,13 @@ from django.conf import settings
 from django.db.models import F
 from structlog import get_logger
 
+from foundation import clock
+from foundation.db import bulk_sql, transactions
+from foundation.errors import NotFound
+from foundation.lazy_texts import mark as _
+from foundation.outbound import backoff
 from payments import gateways
 from payments.models import WebhookEvent
-from shop import clock
-from shop.db import bulk_sql, transactions
-from shop.errors import NotFound
-from shop.lazy_texts import mark as _
-from shop.outbound import backoff
 
 log = get_logger(__name__)
 # The edge enqueues the event at once; the sweep enqueues it again when a crash lost that.

@@ -11,16 +11,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy as _
 
+from foundation import clock, form_fields
+from foundation.admin_base.display import link, status_label
+from foundation.admin_base.forms import TermsForm
+from foundation.admin_base.lists import RecordsAdmin, column, parse_number
+from foundation.admin_base.pausing import PausableAdmin
+from foundation.admin_base.status_words import status_word
 from inventory.models import Product
 from sales import metrics, schemas, terms
 from sales.models import Sale, SaleEntry, SaleProduct
 from sales.waiting_room import entries
-from shop import clock, form_fields
-from shop.admin_base.display import link, status_label
-from shop.admin_base.forms import TermsForm
-from shop.admin_base.lists import RecordsAdmin, column, parse_number
-from shop.admin_base.pausing import PausableAdmin
-from shop.admin_base.status_words import status_word
 
 PRODUCTS = "products"
 ID = re.compile(r"[0-9]{1,19}")

@@ -8,23 +8,23 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
+from foundation import clock
+from foundation.concurrency.event_loop import run_in_thread, submit_to_batcher
+from foundation.http import cached_lists, keyed_calls, prefer
+from foundation.http.messages import account_id, caller_id
+from foundation.http.openapi import api_doc
+from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
+from foundation.http.pagination import paginate, paginate_for_staff
+from foundation.http.permissions import has_staff_permission, require_staff_permission
+from foundation.http.validation import LARGEST_ID, Nothing, PauseInput, read, read_query
+from foundation.http.views import JSONResponse, Request, Response, View, burst
+from foundation.rates import rate_limits
+from foundation.redis import completion_notifications
+from foundation.scopes import Resource
 from sales import schemas, terms
 from sales.models import Sale
 from sales.waiting_room import draw, entries, room_view
 from sales.waiting_room.entries import Entry, JoinRequest, Status
-from shop import clock
-from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.http import cached_lists, keyed_calls, prefer
-from shop.http.messages import account_id, caller_id
-from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
-from shop.http.pagination import paginate, paginate_for_staff
-from shop.http.permissions import has_staff_permission, require_staff_permission
-from shop.http.validation import LARGEST_ID, Nothing, PauseInput, read, read_query
-from shop.http.views import JSONResponse, Request, Response, View, burst
-from shop.rates import rate_limits
-from shop.redis import completion_notifications
-from shop.scopes import Resource
 
 # Seconds between two polls of an entry: a part of its estimated wait, so that they come closer as it ends;
 # before the opening, until it; and while nothing can be estimated.

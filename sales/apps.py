@@ -9,7 +9,7 @@ class SalesConfig(AppConfig):
     verbose_name = _("Sales and waiting rooms")
 
     def ready(self) -> None:
+        from foundation.observability import gauges
         from sales import metrics
-        from shop.observability import gauges
 
         gauges.register_group("running_sales", metrics.HELPS, metrics.read_running, label="sale")

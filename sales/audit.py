@@ -6,10 +6,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Q
 
-from sales.models import Sale, SaleEntry, SaleProduct
-from sales.waiting_room.admission import WINDOW
-from shop import clock
-from shop.operations.audits.checks import (
+from foundation import clock
+from foundation.operations.audits.checks import (
     OFFENDERS_REPORTED,
     Chosen,
     LawReport,
@@ -19,6 +17,8 @@ from shop.operations.audits.checks import (
     report,
     within,
 )
+from sales.models import Sale, SaleEntry, SaleProduct
+from sales.waiting_room.admission import WINDOW
 
 
 def audit() -> list[LawReport]:

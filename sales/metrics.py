@@ -6,12 +6,12 @@ from datetime import datetime
 
 from django.db.models import Count, QuerySet
 
+from foundation import clock
+from foundation.observability.gauges import Readings
 from inventory import sale_terms
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room.admission import WINDOW
-from shop import clock
-from shop.observability.gauges import Readings
 
 MOST_RUNNING = 50
 WAITING = "firstcome_sale_waiting"

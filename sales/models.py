@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _, pgettext_lazy
 
-from shop.fields import Dated, ExactCharField, uuid_key
+from foundation.fields import Dated, ExactCharField, uuid_key
 
 
 class Sale(Dated):

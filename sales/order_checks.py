@@ -14,13 +14,13 @@ from uuid import UUID
 
 from django.db import connection
 
+from foundation import lazy_texts
+from foundation.db import bulk_sql, transactions
+from foundation.db.stuck_rows import Row
+from foundation.errors import Rejected
+from foundation.lazy_texts import mark as _
 from sales.models import Sale, SaleEntry
 from sales.waiting_room.entries import ENDED_UNPAID
-from shop import lazy_texts
-from shop.db import bulk_sql, transactions
-from shop.db.stuck_rows import Row
-from shop.errors import Rejected
-from shop.lazy_texts import mark as _
 
 ADMITTED = SaleEntry.Status.ADMITTED.value
 COLUMNS = ("id", "sale_id", "account_id", "status", "admitted_until")

@@ -6,14 +6,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from sales import terms
-from sales.models import Sale
-from sales.waiting_room.entries import Entry
-from shop import clock
-from shop.errors import invalid_field
-from shop.http.json_format import JsonObject
-from shop.http.openapi import api_doc
-from shop.http.validation import (
+from foundation import clock
+from foundation.errors import invalid_field
+from foundation.http.json_format import JsonObject
+from foundation.http.openapi import api_doc
+from foundation.http.validation import (
     UNCHANGED,
     ChangeInput,
     Id,
@@ -24,7 +21,10 @@ from shop.http.validation import (
     body,
     changes,
 )
-from shop.lazy_texts import mark as _
+from foundation.lazy_texts import mark as _
+from sales import terms
+from sales.models import Sale
+from sales.waiting_room.entries import Entry
 
 Admission = Literal["open", "queue"]
 SaleStatus = Literal["scheduled", "open", "paused", "closed"]

@@ -11,13 +11,13 @@ from typing import Any, TypedDict, Unpack
 
 from django.db.models import F, QuerySet
 
+from foundation import clock, lazy_texts, pausing
+from foundation.db import transactions
+from foundation.errors import Invalid, NotFound, Rejected, invalid_field, required
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
 from inventory import sale_terms
 from sales.models import Sale, SaleEntry, SaleProduct
-from shop import clock, lazy_texts, pausing
-from shop.db import transactions
-from shop.errors import Invalid, NotFound, Rejected, invalid_field, required
-from shop.journal import journal
-from shop.lazy_texts import mark as _
 
 SEED_BYTES = 32
 MOST_PRODUCTS = 1_000

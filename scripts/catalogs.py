@@ -22,7 +22,7 @@ from scripts.stack import places
 
 LANGUAGES = ("ko",)
 """Those of `LANGUAGES` in shop/settings.py except English, in which the code is written."""
-# Their texts are shown in the admin, and they have no Korean catalogs of their own. Ours is that of `shop`.
+# Their texts are shown in the admin, and they have no Korean catalogs of their own; `foundation` has them.
 UNTRANSLATED_PACKAGES = ("unfold", "django_otp/plugins/otp_totp", "django_otp/plugins/otp_static")
 # The catalogs that Django finds by itself: of what they translate nothing is repeated.
 TRANSLATED_PACKAGES = ("django/conf", "django/contrib/admin", "django/contrib/auth")
@@ -107,7 +107,7 @@ def _findings(catalog: Catalog) -> Iterator[str]:
 def _as_the_code_says(app: str, language: str) -> _Catalog:
     """The texts that are marked in the app, with the translations that its catalog has for them."""
     path, found, catalog = po_path(app, language), Catalog(), _Catalog(locale=language, fuzzy=False)
-    if app == "shop":
+    if app == "foundation":
         for name in UNTRANSLATED_PACKAGES:
             _extract(found, _installed(name))
         for name in TRANSLATED_PACKAGES:

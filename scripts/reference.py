@@ -1,5 +1,5 @@
 """Writes the sections of `.env.example` and of pages in docs/reference: the API, the settings, the commands,
-the metrics and the personal data. Tests write rights.md and access.md (shop/tests/reference_tables.py).
+the metrics and the personal data. Tests write rights.md and access.md (foundation/tests/reference_tables.py).
 """
 
 import importlib
@@ -152,8 +152,8 @@ def _option(action: Action) -> tuple[str, str]:
 
 
 def _metrics_page() -> str:
-    from shop.observability import gauges
-    from shop.tests import metrics_catalogue
+    from foundation.observability import gauges
+    from foundation.tests import metrics_catalogue
 
     read = {name for group in gauges._groups.values() for name in group.helps}
     rows = [
@@ -196,7 +196,7 @@ def _of_model(label: str, entry: Any) -> tuple[str, str, str, str, str]:
     # Memberships and rights have no pages of their own: they are on the account's.
     shown = "auth.user" if label.startswith("auth.User_") else label.lower()
     permission = shown.replace(".", ".view_")
-    rights = importlib.import_module("shop.migrations.0002_groups_of_staff").GROUPS
+    rights = importlib.import_module("foundation.migrations.0002_groups_of_staff").GROUPS
     readers = [group for group, permissions in rights.items() if permission in permissions]
     path = f"`{entry.path}`" if entry.rows is None else entry.path
     return (

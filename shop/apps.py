@@ -1,38 +1,12 @@
-"""The app's registration."""
+"""The roof's registration: it has commands and checks, and no models."""
 
 from django.apps import AppConfig
-from django.utils.translation import gettext_lazy as _
 
 
-class ShopConfig(AppConfig):
+class RoofConfig(AppConfig):
     name = "shop"
-    verbose_name = _("Shop")
+    # `shop` is the label of the floor's tables and permissions.
+    label = "firstcome"
 
     def ready(self) -> None:
-        from shop import clock
         from shop.burst import checks as _checks  # noqa: F401 - registers them
-        from shop.observability import gauges
-        from shop.observability.gauges import Source
-        from shop.operations import (
-            celery_processes as _celery,  # noqa: F401 - receives its signals
-            heartbeats,
-            system_state,
-        )
-        from shop.operations.audits import law_status
-
-        gauges.register(
-            "firstcome_clock_offset_seconds",
-            "How far the clock of this host is ahead of the database's.",
-            clock.host_offset_seconds,
-            source=Source.PROCESS,
-        )
-        gauges.register(
-            "firstcome_clock_measurement_age_seconds",
-            "How long ago this process measured the database's clock.",
-            clock.measurement_age_seconds,
-            source=Source.PROCESS,
-        )
-        system_state.register_gauges()
-        for heartbeat in heartbeats.GAUGES:
-            heartbeats.expose(heartbeat, Source.REDIS)
-        gauges.register_group("laws", law_status.HELPS, law_status.read_gauges, label="law")

@@ -14,16 +14,16 @@ django.setup()
 from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.urls import get_resolver  # noqa: E402
 
+from foundation import clock  # noqa: E402
+from foundation.http import serving, traced_application  # noqa: E402
+from foundation.observability import tracing  # noqa: E402
+from foundation.operations import shared_counts  # noqa: E402
+from foundation.redis import completion_notifications  # noqa: E402
 from inventory import lost_demand  # noqa: E402
 from orders.saga import run  # noqa: E402
 from sales.waiting_room import ticking  # noqa: E402
-from shop import clock  # noqa: E402
 from shop.burst import checks  # noqa: E402
 from shop.burst.application import application  # noqa: E402
-from shop.http import serving, traced_application  # noqa: E402
-from shop.observability import tracing  # noqa: E402
-from shop.operations import shared_counts  # noqa: E402
-from shop.redis import completion_notifications  # noqa: E402
 
 __all__ = ["application"]
 

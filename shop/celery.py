@@ -14,12 +14,12 @@ class App(Celery):
 
     def now(self) -> datetime:
         # `shop` imports this module before the settings are loaded, which the clock needs.
-        from shop import clock
+        from foundation import clock
 
         return clock.now()
 
 
-app = App("firstcome", task_cls="shop.operations.celery_processes:Task")
+app = App("firstcome", task_cls="foundation.operations.celery_processes:Task")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 

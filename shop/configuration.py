@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shop import literals
+from foundation import literals
 
 Number = TypeVar("Number", int, float)
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -286,7 +286,7 @@ def database(name: str, default: str | None = None) -> Options:
 
 def read_database(name: str, *, primary: Options, options: Options) -> Options:
     """Django's settings for the URL of a secondary of `primary`, with these options of all connections."""
-    if not primary["ENGINE"].startswith("shop.db.mysql"):
+    if not primary["ENGINE"].startswith("foundation.db.mysql"):
         raise ImproperlyConfigured(
             f"{name} is set, but DATABASE_URL is not mysql://: SQLite has no secondary."
         )
@@ -294,7 +294,7 @@ def read_database(name: str, *, primary: Options, options: Options) -> Options:
     if found["ENGINE"] != "django.db.backends.mysql":
         raise ImproperlyConfigured(f"{name} must be mysql://, as DATABASE_URL is.")
     return found | {
-        "ENGINE": "shop.db.mysql.read_only",
+        "ENGINE": "foundation.db.mysql.read_only",
         "OPTIONS": {**options} | found.get("OPTIONS", {}),
         "CONN_MAX_AGE": primary["CONN_MAX_AGE"],
         "CONN_HEALTH_CHECKS": True,
@@ -368,7 +368,7 @@ def broker_transport_options(urls: Sequence[str], *, queue_type: str = QUEUE_TYP
         "socket_timeout": 2,
         "socket_connect_timeout": 1,
         # Each node is tried once. kombu would go on for six seconds; a task that can't be sent runs in this
-        # process (`shop.operations.dispatch`).
+        # process (`foundation.operations.dispatch`).
         "max_retries": nodes - 1,
     }
     if nodes > 1:

@@ -6,6 +6,7 @@ import warnings
 
 from django.utils.translation import gettext_lazy
 
+from foundation.observability import logs
 from payments import gateways
 from shop.configuration import (
     BASE_DIR,
@@ -37,7 +38,6 @@ from shop.configuration import (
     two_rates,
     url,
 )
-from shop.observability import logs
 
 # The process
 DEBUG = flag("DEBUG")
@@ -92,6 +92,7 @@ INSTALLED_APPS = [
     "accounts.apps.OneTimeCodesConfig",
     "django_otp.plugins.otp_static",
     "shop",
+    "foundation",
     "accounts",
     "events",
     "inventory",
@@ -103,20 +104,20 @@ INSTALLED_APPS = [
     "demo",
 ]
 MIDDLEWARE = [
-    "shop.observability.request_metrics.RequestMetricsMiddleware",
-    "shop.http.compression.CompressionMiddleware",
-    "shop.http.pages.middleware.request_id",
-    "shop.http.pages.middleware.choose_language",
+    "foundation.observability.request_metrics.RequestMetricsMiddleware",
+    "foundation.http.compression.CompressionMiddleware",
+    "foundation.http.pages.middleware.request_id",
+    "foundation.http.pages.middleware.choose_language",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "shop.http.pages.middleware.CommonMiddleware",
+    "foundation.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.signing_in.middleware.require_second_factor",
     # Before any code reads the body, as the check of CSRF tokens does.
-    "shop.http.pages.middleware.guard_operators_pages",
+    "foundation.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "accounts.signing_in.middleware.show_refused_turn",
 ]
@@ -127,7 +128,7 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         # Before those of the apps: unfold's templates are replaced by ours of the same name.
-        "DIRS": [BASE_DIR / "shop" / "templates"],
+        "DIRS": [BASE_DIR / "foundation" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -135,7 +136,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
-            "libraries": {"operators": "shop.admin_base.display"},
+            "libraries": {"operators": "foundation.admin_base.display"},
         },
     }
 ]
@@ -147,7 +148,7 @@ UNFOLD = {
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "backoffice.navigation.sidebar"},
     "DASHBOARD_CALLBACK": "backoffice.home.page.dashboard",
-    "STYLES": ["shop.admin_base.display.stylesheet"],
+    "STYLES": ["foundation.admin_base.display.stylesheet"],
     "LOGIN": {"form": "accounts.signing_in.sign_in_page.SignInForm"},
 }
 # The admin has the only sign-in page.
@@ -196,7 +197,7 @@ DATABASE_PIPELINING = flag("DATABASE_PIPELINING")
 if not DATABASE_PIPELINING:
     MYSQL_OPTIONS["multi_statements"] = False
 if _is_mysql:
-    _database["ENGINE"] = "shop.db.mysql.pipelined" if DATABASE_PIPELINING else "shop.db.mysql"
+    _database["ENGINE"] = "foundation.db.mysql.pipelined" if DATABASE_PIPELINING else "foundation.db.mysql"
 _database |= {
     "OPTIONS": (MYSQL_OPTIONS if _is_mysql else SQLITE_OPTIONS) | _database.get("OPTIONS", {}),
     "CONN_MAX_AGE": 60,
@@ -209,7 +210,7 @@ _database |= {
 DATABASE_READ_URL = text("DATABASE_READ_URL")
 if DATABASE_READ_URL:
     DATABASES["reader"] = read_database("DATABASE_READ_URL", primary=_database, options=MYSQL_OPTIONS)
-    DATABASE_ROUTERS = ["shop.db.secondary.Router"]
+    DATABASE_ROUTERS = ["foundation.db.secondary.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The clock: how far the host's may differ from the database's for a process to start
@@ -224,7 +225,7 @@ CELERY_BROKER_URL = ";".join(BROKER_URLS)
 CELERY_BROKER_CONNECTION_TIMEOUT = BROKER_CONNECT_SECONDS if len(BROKER_URLS) > 1 else 4
 CELERY_BROKER_HEARTBEAT = BROKER_HEARTBEAT_SECONDS
 CELERY_TASK_DEFAULT_QUEUE_TYPE = broker_queue_type("BROKER_QUEUE_TYPE", BROKER_URLS)
-CELERY_WORKER_CONSUMER = "shop.operations.celery_processes:Consumer"
+CELERY_WORKER_CONSUMER = "foundation.operations.celery_processes:Consumer"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -269,7 +270,7 @@ CELERY_BEAT_SCHEDULE = {
     }.items()
     if seconds
 }
-CELERY_BEAT_SCHEDULER = "shop.operations.beat.Scheduler"
+CELERY_BEAT_SCHEDULER = "foundation.operations.beat.Scheduler"
 
 # The API
 REST_FRAMEWORK = {
@@ -278,12 +279,12 @@ REST_FRAMEWORK = {
         "accounts.tokens.authentication.BearerToken",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["shop.http.rest_classes.JSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["shop.http.rest_classes.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.http.rest_classes.LenientNegotiation",
-    "EXCEPTION_HANDLER": "shop.http.rest_classes.handle_exception",
+    "DEFAULT_PARSER_CLASSES": ["foundation.http.rest_classes.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["foundation.http.rest_classes.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "foundation.http.rest_classes.LenientNegotiation",
+    "EXCEPTION_HANDLER": "foundation.http.rest_classes.handle_exception",
     "URL_FORMAT_OVERRIDE": None,
-    "DEFAULT_SCHEMA_CLASS": "shop.http.openapi.openapi_generation.Operations",
+    "DEFAULT_SCHEMA_CLASS": "foundation.http.openapi.openapi_generation.Operations",
 }
 MAX_BODY_BYTES = 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
@@ -313,7 +314,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": ["shop.http.openapi.openapi_generation.complete_document"],
+    "POSTPROCESSING_HOOKS": ["foundation.http.openapi.openapi_generation.complete_document"],
     "COMPONENT_SPLIT_REQUEST": False,
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,

@@ -12,9 +12,9 @@ import payments.urls
 import sales.urls
 from accounts.signing_in import sign_in_page
 from demo import storefront, welcome_page
-from shop.http.openapi import openapi_pages
-from shop.http.pages import middleware
-from shop.operations import health, metrics
+from foundation.http.openapi import openapi_pages
+from foundation.http.pages import middleware
+from foundation.operations import health, metrics
 
 # One flat list, the busiest first: each level, and each pattern before the matching one, costs time in every
 # call.
@@ -42,7 +42,7 @@ urlpatterns = [
     path("api/schema/", openapi_pages.document, name="schema"),
     path("api/docs/", openapi_pages.swagger),
 ]
-handler400 = "shop.http.problems.bad_request"
-handler403 = "shop.admin_base.display.permission_denied"
-handler404 = "shop.admin_base.display.not_found"
-handler500 = "shop.http.problems.server_error"
+handler400 = "foundation.http.problems.bad_request"
+handler403 = "foundation.admin_base.display.permission_denied"
+handler404 = "foundation.admin_base.display.not_found"
+handler500 = "foundation.http.problems.server_error"

@@ -104,8 +104,8 @@ if METRICS_FOLDER:
 
 
 def on_starting(manager: Any) -> None:
+    from foundation import clock
     from orders.payment import unreachable
-    from shop import clock  # which need the settings
 
     for refuse in (clock.refuse_skewed_host, unreachable.refuse_to_start):
         # In a process of its own: a connection has a thread, and a process with threads is not forked.

@@ -3,13 +3,13 @@
 from drf_spectacular.utils import OpenApiResponse
 
 from accounts.api_keys import keys, schemas
-from shop.http.openapi import api_doc
-from shop.http.openapi.api_doc import STAFF_ONLY, extend_schema
-from shop.http.pagination import paginate_for_staff
-from shop.http.permissions import require_staff_permission
-from shop.http.validation import Nothing, read
-from shop.http.views import Request, Response, View
-from shop.scopes import Resource
+from foundation.http.openapi import api_doc
+from foundation.http.openapi.api_doc import STAFF_ONLY, extend_schema
+from foundation.http.pagination import paginate_for_staff
+from foundation.http.permissions import require_staff_permission
+from foundation.http.validation import Nothing, read
+from foundation.http.views import Request, Response, View
+from foundation.scopes import Resource
 
 api_doc.declare_members(
     "scope_missing", scope={"type": "string", "description": "the scope that the key lacks."}

@@ -13,17 +13,17 @@ from rest_framework.authentication import BaseAuthentication
 
 from accounts.api_keys import key_memory
 from accounts.tokens import disabled_accounts
-from shop import scopes
-from shop.account import Account, TokenInvalid, UsedKey
-from shop.concurrency import event_loop
-from shop.concurrency.thread_pool import LOOKUP_POOL
-from shop.errors import FirstcomeError, NotAllowed, invalid_field
-from shop.http.messages import Request
-from shop.http.validation import LARGEST_ID
-from shop.journal import journal
-from shop.lazy_texts import mark as _
-from shop.observability import logs
-from shop.rates import rate_limits
+from foundation import scopes
+from foundation.account import Account, TokenInvalid, UsedKey
+from foundation.concurrency import event_loop
+from foundation.concurrency.thread_pool import LOOKUP_POOL
+from foundation.errors import FirstcomeError, NotAllowed, invalid_field
+from foundation.http.messages import Request
+from foundation.http.validation import LARGEST_ID
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
+from foundation.observability import logs
+from foundation.rates import rate_limits
 
 ACCOUNT_NUMBER = re.compile("[0-9]{1,19}")
 CALLS = Counter(

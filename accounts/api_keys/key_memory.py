@@ -19,12 +19,12 @@ from structlog import get_logger
 from accounts.api_keys.keys import ACT_FOR_ACCOUNTS, START, hash_of
 from accounts.models import ApiKey, ApiKeySecret
 from accounts.tokens import disabled_accounts
-from shop import clock
-from shop.account import TokenInvalid
-from shop.concurrency import event_loop
-from shop.concurrency.batching import Batcher
-from shop.concurrency.shared_read import SharedRead
-from shop.db import transactions
+from foundation import clock
+from foundation.account import TokenInvalid
+from foundation.concurrency import event_loop
+from foundation.concurrency.batching import Batcher
+from foundation.concurrency.shared_read import SharedRead
+from foundation.db import transactions
 
 log = get_logger(__name__)
 REFRESH_AFTER_SECONDS = 0.5

@@ -16,11 +16,11 @@ from django.utils.crypto import get_random_string
 
 from accounts.models import ApiKey
 from accounts.tokens import sign_outs
-from shop import clock, scopes
-from shop.account import TokenInvalid
-from shop.db import transactions
-from shop.errors import NotAllowed, Rejected, invalid_field, required
-from shop.lazy_texts import mark as _
+from foundation import clock, scopes
+from foundation.account import TokenInvalid
+from foundation.db import transactions
+from foundation.errors import NotAllowed, Rejected, invalid_field, required
+from foundation.lazy_texts import mark as _
 
 START = "fc_key_"
 """How a secret begins; no access token does."""

@@ -9,9 +9,9 @@ from pydantic_core import PydanticCustomError
 
 from accounts.api_keys.keys import NewSecret
 from accounts.models import ApiKey
-from shop import scopes
-from shop.http.json_format import JsonObject
-from shop.http.validation import Input, Instant, NonBlankText, body
+from foundation import scopes
+from foundation.http.json_format import JsonObject
+from foundation.http.validation import Input, Instant, NonBlankText, body
 
 LONGEST_NAME = 100
 

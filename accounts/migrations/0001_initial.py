@@ -1,7 +1,7 @@
 """The tables of sign-outs, tokens and API keys, and indexes on Django's table of accounts."""
 
 import django.db.models.deletion
-import shop.fields
+import foundation.fields
 from django.conf import settings
 from django.db import migrations, models
 
@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='RevokedToken',
             fields=[
-                ('id', shop.fields.ExactCharField(max_length=64, primary_key=True, serialize=False,
+                ('id', foundation.fields.ExactCharField(max_length=64, primary_key=True, serialize=False,
                     verbose_name='id')),
                 ('revoked_at', models.DateTimeField(verbose_name='revoked at')),
                 ('expires_at', models.DateTimeField(db_index=True, verbose_name='expires at')),
@@ -69,7 +69,7 @@ class Migration(migrations.Migration):
                 ('maker', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+',
                     to=settings.AUTH_USER_MODEL, verbose_name='made by')),
                 ('name', models.CharField(max_length=100, verbose_name='name')),
-                ('prefix', shop.fields.ExactCharField(max_length=16, unique=True, verbose_name='prefix')),
+                ('prefix', foundation.fields.ExactCharField(max_length=16, unique=True, verbose_name='prefix')),
                 ('scopes', models.JSONField(verbose_name='scopes')),
                 ('created_at', models.DateTimeField(verbose_name='created at')),
                 ('expires_at', models.DateTimeField(blank=True, null=True, verbose_name='expires at')),
@@ -95,7 +95,7 @@ class Migration(migrations.Migration):
                     verbose_name='ID')),
                 ('key', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE,
                     related_name='secrets', to='accounts.apikey', verbose_name='API key')),
-                ('secret_hash', shop.fields.ExactCharField(max_length=64, unique=True,
+                ('secret_hash', foundation.fields.ExactCharField(max_length=64, unique=True,
                     verbose_name='secret hash')),
                 ('is_current', models.BooleanField(null=True, verbose_name='is the current secret')),
                 ('valid_until', models.DateTimeField(blank=True, null=True, verbose_name='valid until')),

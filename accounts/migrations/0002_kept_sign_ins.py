@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-import shop.fields
+import foundation.fields
 
 
 class Migration(migrations.Migration):
@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "signout",
             "kept",
-            shop.fields.ExactCharField(
+            foundation.fields.ExactCharField(
                 blank=True,
                 db_default="",
                 default="",

@@ -18,13 +18,13 @@ from django.db.models import Q, QuerySet
 from accounts import accounts
 from accounts.personal_data import registry
 from accounts.tokens import sign_outs
-from shop import clock
-from shop.approval_models import Approval
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.journal import pseudonyms
-from shop.lazy_texts import mark as _
-from shop.models import JournalLine
+from foundation import clock
+from foundation.approval_models import Approval
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.journal import pseudonyms
+from foundation.lazy_texts import mark as _
+from foundation.models import JournalLine
 
 STARTED = "erasure_started"
 ERASED = "erased"

@@ -15,11 +15,11 @@ from django.db.models import Model, Q, QuerySet
 
 from accounts import accounts
 from accounts.tokens import sign_outs
-from shop import approvals, clock
-from shop.approval_models import Approval
-from shop.db import transactions
-from shop.http import json_format
-from shop.models import ArchivedPaidEvent, JournalLine
+from foundation import approvals, clock
+from foundation.approval_models import Approval
+from foundation.db import transactions
+from foundation.http import json_format
+from foundation.models import ArchivedPaidEvent, JournalLine
 
 Rows = QuerySet[Any, Any]
 

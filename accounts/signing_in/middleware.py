@@ -9,10 +9,10 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext
 
 from accounts.signing_in import second_factor
-from shop.admin_base import display
-from shop.admin_base.classes import refusal_text
-from shop.http import problems
-from shop.observability import request_metrics
+from foundation.admin_base import display
+from foundation.admin_base.classes import refusal_text
+from foundation.http import problems
+from foundation.observability import request_metrics
 
 Handler = Callable[[HttpRequest], HttpResponse]
 REFUSAL_KEY = "shop.refusal"

@@ -17,12 +17,12 @@ from typing import TypeVar
 
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
-from shop.concurrency import event_loop
-from shop.concurrency.thread_pool import ThreadPool
-from shop.errors import Overloaded
-from shop.lazy_texts import Text, mark as _
-from shop.normalization import normalized
-from shop.rates import throttling
+from foundation.concurrency import event_loop
+from foundation.concurrency.thread_pool import ThreadPool
+from foundation.errors import Overloaded
+from foundation.lazy_texts import Text, mark as _
+from foundation.normalization import normalized
+from foundation.rates import throttling
 
 Outcome = TypeVar("Outcome")
 Turn = Future[None]

@@ -12,12 +12,12 @@ from django.http import QueryDict
 
 from accounts.signing_in import password_hashing, sign_ins
 from accounts.signing_in.middleware import COUNTED_KEY, REFUSAL_KEY
-from shop.concurrency import event_loop
-from shop.errors import Overloaded, Throttled
-from shop.http import client_address, request_body
-from shop.http.pages import pages
-from shop.http.pages.middleware import SIGN_IN_PATH
-from shop.rates import rate_limits, throttling
+from foundation.concurrency import event_loop
+from foundation.errors import Overloaded, Throttled
+from foundation.http import client_address, request_body
+from foundation.http.pages import pages
+from foundation.http.pages.middleware import SIGN_IN_PATH
+from foundation.rates import rate_limits, throttling
 
 PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|[^/]+/password)/")
 LONGEST_USERNAME = 150

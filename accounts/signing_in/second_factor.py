@@ -20,10 +20,10 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import accounts
-from shop import clock
-from shop.db import transactions
-from shop.errors import NotAuthenticated, Rejected, Throttled
-from shop.lazy_texts import Text, mark as _
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import NotAuthenticated, Rejected, Throttled
+from foundation.lazy_texts import Text, mark as _
 
 SESSION_KEY = "second_factor_device"
 """Where a session on the operators' pages keeps the device that its sign-in was verified with."""

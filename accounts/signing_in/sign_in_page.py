@@ -30,12 +30,12 @@ from unfold.widgets import BASE_INPUT_CLASSES
 from accounts import accounts
 from accounts.signing_in import second_factor, sign_ins
 from accounts.signing_in.middleware import COUNTED_KEY
-from shop import clock
-from shop.admin_base.classes import form_error
-from shop.admin_base.display import admin_page
-from shop.errors import FirstcomeError
-from shop.http import client_address
-from shop.normalization import spellings
+from foundation import clock
+from foundation.admin_base.classes import form_error
+from foundation.admin_base.display import admin_page
+from foundation.errors import FirstcomeError
+from foundation.http import client_address
+from foundation.normalization import spellings
 
 SETUP_KEY = "second_factor_setup"
 SETUP_SECONDS = 600

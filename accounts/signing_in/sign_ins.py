@@ -19,13 +19,13 @@ from prometheus_client import Counter
 
 from accounts import accounts
 from accounts.signing_in import password_hashing, second_factor
-from shop import clock
-from shop.concurrency.event_loop import run_in_thread
-from shop.db import transactions
-from shop.errors import Overloaded, Throttled
-from shop.journal import journal
-from shop.models import JournalLine
-from shop.rates import throttling
+from foundation import clock
+from foundation.concurrency.event_loop import run_in_thread
+from foundation.db import transactions
+from foundation.errors import Overloaded, Throttled
+from foundation.journal import journal
+from foundation.models import JournalLine
+from foundation.rates import throttling
 
 Outcome = TypeVar("Outcome")
 ATTEMPTS_BY_NAME_AND_ADDRESS = throttling.Limit("sign-ins-of-name-from-address", times=10, seconds=60)

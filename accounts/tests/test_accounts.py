@@ -12,15 +12,15 @@ from django.urls import reverse
 from accounts import accounts
 from accounts.accounts import InvalidCredentials
 from accounts.signing_in import sign_ins
+from accounts.tests.api_keys import KeyApi, make
+from accounts.tests.clients import client_of, faults, signed_in
 from accounts.tokens import sign_outs
-from shop.errors import Invalid
-from shop.models import JournalLine
-from shop.redis import redis_client as shop_redis
-from shop.tests import process_state
-from shop.tests.api_keys import KeyApi, make
-from shop.tests.clients import client_of, faults, signed_in
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, set_columns
-from shop.tests.racing import race
+from foundation.errors import Invalid
+from foundation.models import JournalLine
+from foundation.redis import redis_client as shop_redis
+from foundation.tests import process_state
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.racing import race
 from shop.tests.test_admin import filled_in, page_of
 
 pytestmark = pytest.mark.django_db

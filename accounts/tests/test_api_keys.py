@@ -10,17 +10,17 @@ from django.urls import reverse
 
 from accounts.api_keys import key_memory, keys
 from accounts.models import ApiKey, ApiKeySecret
-from shop import clock, scopes
-from shop.account import TokenInvalid
-from shop.errors import NotAllowed, Rejected
-from shop.models import IdempotencyKey, JournalLine
-from shop.tests import api_keys
-from shop.tests.api_keys import KeyApi
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of, faults, signed_in
-from shop.tests.confirming import confirmed
-from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
-from shop.tests.racing import race
+from accounts.tests import api_keys
+from accounts.tests.api_keys import KeyApi
+from accounts.tests.clients import client_of, faults, signed_in
+from foundation import clock, scopes
+from foundation.account import TokenInvalid
+from foundation.errors import NotAllowed, Rejected
+from foundation.models import IdempotencyKey, JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.confirming import confirmed
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)

@@ -14,23 +14,23 @@ from structlog.testing import capture_logs
 
 from accounts.api_keys import keys
 from accounts.models import SignOut
+from accounts.tests.api_keys import KeyApi, make
+from accounts.tests.clients import Api, client_of, signed_in
 from accounts.tokens import authentication, disabled_accounts, sign_outs, tokens
 from accounts.tokens.disabled_accounts import MAX_AGE_SECONDS, REFRESH_AFTER_SECONDS
 from accounts.tokens.tokens import TokenPair
-from shop import clock
-from shop.account import TokenInvalid
-from shop.db.transactions import DatabaseUnavailable
-from shop.errors import NotFound
-from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
-from shop.models import JournalLine
-from shop.tests import process_state
-from shop.tests.api_keys import KeyApi, make
-from shop.tests.clients import Api, client_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
-from shop.tests.instants import ago
-from shop.tests.outages import database_away
-from shop.tests.racing import race, wait_until
+from foundation import clock
+from foundation.account import TokenInvalid
+from foundation.db.transactions import DatabaseUnavailable
+from foundation.errors import NotFound
+from foundation.journal import journal
+from foundation.journal.journal import Actor, ActorContext
+from foundation.models import JournalLine
+from foundation.tests import process_state
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
+from foundation.tests.instants import ago
+from foundation.tests.outages import database_away
+from foundation.tests.racing import race, wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("lab.urls")]
 """The null call is the simplest one that requires an account."""

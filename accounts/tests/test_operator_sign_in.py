@@ -13,11 +13,18 @@ from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
 
-from shop import clock
-from shop.models import JournalLine
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
-from shop.tests.one_time_codes import backup_codes, code_for, code_of, secret_of_text, with_codes, wrong_code
-from shop.tests.waiting import shifted
+from accounts.tests.one_time_codes import (
+    backup_codes,
+    code_for,
+    code_of,
+    secret_of_text,
+    with_codes,
+    wrong_code,
+)
+from foundation import clock
+from foundation.models import JournalLine
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from foundation.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db
 LOGIN, SETUP, FRONT = "/admin/login/", "/admin/one-time-codes/", "/admin/"

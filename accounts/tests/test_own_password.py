@@ -8,16 +8,16 @@ import pytest
 from django.contrib.auth.models import User
 
 from accounts.models import SignOut
+from accounts.tests.api_keys import KeyApi, make
+from accounts.tests.clients import Api, client_of, faults, problem_of, signed_in
 from accounts.tokens import disabled_accounts, passwords, sign_outs, tokens
 from accounts.tokens.tokens import TokenPair
-from shop import clock
-from shop.account import TokenInvalid
-from shop.errors import Invalid
-from shop.models import JournalLine
-from shop.tests.api_keys import KeyApi, make
-from shop.tests.clients import Api, client_of, faults, problem_of, signed_in
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
-from shop.tests.racing import race, wait_until
+from foundation import clock
+from foundation.account import TokenInvalid
+from foundation.errors import Invalid
+from foundation.models import JournalLine
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from foundation.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db
 NEW = "another-harbour-8"

@@ -9,10 +9,10 @@ from django.contrib.auth.models import User
 
 from accounts.signing_in import password_hashing
 from accounts.signing_in.password_hashing import TrustLevel
+from accounts.tests.clients import client_of, faults
+from foundation.errors import Overloaded
+from foundation.tests.factories import AccountFactory, hashed_password
 from shop import settings as project
-from shop.errors import Overloaded
-from shop.tests.clients import client_of, faults
-from shop.tests.factories import AccountFactory, hashed_password
 
 STRANGER, KNOWN, OPERATOR = TrustLevel
 HANGUL = "\uc6b0\ub9ac\uc9d1\uac15\uc544\uc9c0\ub2947\uc0b4"

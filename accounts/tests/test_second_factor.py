@@ -14,17 +14,24 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from accounts import accounts
 from accounts.signing_in import second_factor, sign_ins
 from accounts.signing_in.second_factor import OtpInvalid, Verified
-from shop import clock
-from shop.errors import Rejected, Throttled
-from shop.models import JournalLine
-from shop.tests.clients import client_of, problem_of
-from shop.tests.commands import run
-from shop.tests.factories import PASSWORD, AccountFactory, set_columns
-from shop.tests.instants import ago
-from shop.tests.one_time_codes import STEP_SECONDS, backup_codes, code_for, enrolled, with_codes, wrong_code
-from shop.tests.racing import race
-from shop.tests.second_process import another_process, read_line, send, starts_another_process
-from shop.tests.waiting import shifted
+from accounts.tests.clients import client_of, problem_of
+from accounts.tests.one_time_codes import (
+    STEP_SECONDS,
+    backup_codes,
+    code_for,
+    enrolled,
+    with_codes,
+    wrong_code,
+)
+from foundation import clock
+from foundation.errors import Rejected, Throttled
+from foundation.models import JournalLine
+from foundation.tests.commands import run
+from foundation.tests.factories import PASSWORD, AccountFactory, set_columns
+from foundation.tests.instants import ago
+from foundation.tests.racing import race
+from foundation.tests.second_process import another_process, read_line, send, starts_another_process
+from foundation.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db
 

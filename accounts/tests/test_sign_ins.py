@@ -17,12 +17,12 @@ from django.urls import reverse
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.signing_in import password_hashing, sign_ins
-from shop.concurrency.event_loop import CALL_POOL
-from shop.models import JournalLine
-from shop.rates.throttling import Limit
-from shop.tests import asgi_client
-from shop.tests.asgi_client import Answer
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, hashed_password
+from foundation.concurrency.event_loop import CALL_POOL
+from foundation.models import JournalLine
+from foundation.rates.throttling import Limit
+from foundation.tests import asgi_client
+from foundation.tests.asgi_client import Answer
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, hashed_password
 
 pytestmark = pytest.mark.django_db
 

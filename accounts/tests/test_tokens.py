@@ -15,16 +15,16 @@ from django.utils import timezone
 
 from accounts import accounts
 from accounts.models import RevokedToken
+from accounts.tests.clients import Api, client_of, problem_of, signed_in
 from accounts.tokens import authentication, disabled_accounts, sign_outs, tokens
 from accounts.tokens.authentication import verified_claims
 from accounts.tokens.tokens import REUSE_GRACE, TokenPair
-from shop import clock
-from shop.account import TokenInvalid
+from foundation import clock
+from foundation.account import TokenInvalid
+from foundation.models import JournalLine
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from foundation.tests.racing import race
 from shop.configuration import Rate
-from shop.models import JournalLine
-from shop.tests.clients import Api, client_of, problem_of, signed_in
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 LATER = REUSE_GRACE + timedelta(seconds=1)

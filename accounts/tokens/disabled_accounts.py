@@ -12,11 +12,11 @@ from django.contrib.auth.models import User
 
 from accounts.models import SignOut
 from accounts.tokens import sign_outs
-from shop import clock
-from shop.concurrency.event_loop import run_in_thread
-from shop.concurrency.shared_read import SharedRead
-from shop.concurrency.thread_pool import ACCOUNTS_POOL
-from shop.errors import Unavailable
+from foundation import clock
+from foundation.concurrency.event_loop import run_in_thread
+from foundation.concurrency.shared_read import SharedRead
+from foundation.concurrency.thread_pool import ACCOUNTS_POOL
+from foundation.errors import Unavailable
 
 REFRESH_AFTER_SECONDS = 2.0
 # An older set is not used: tokens must stop working within 5 s, a slow read included.

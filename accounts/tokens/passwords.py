@@ -6,10 +6,10 @@ from django.contrib.auth.models import User
 from accounts import accounts
 from accounts.signing_in import sign_ins
 from accounts.tokens import tokens
-from shop.db import transactions
-from shop.db.rows import save_changes
-from shop.errors import Invalid, invalid_field
-from shop.lazy_texts import mark as _
+from foundation.db import transactions
+from foundation.db.rows import save_changes
+from foundation.errors import Invalid, invalid_field
+from foundation.lazy_texts import mark as _
 
 
 def change(*, account: User, current: str, new: str, address: str, family: str) -> None:

@@ -16,10 +16,10 @@ from django.db.models import QuerySet
 
 from accounts import accounts
 from accounts.models import ApiKey, SignOut
-from shop import clock
-from shop.db import key_walks, transactions
-from shop.db.rows import save_changes
-from shop.journal import journal
+from foundation import clock
+from foundation.db import key_walks, transactions
+from foundation.db.rows import save_changes
+from foundation.journal import journal
 
 SIGNED_OUT = "signed_out_everywhere"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -18,12 +18,12 @@ from accounts.models import RevokedToken
 from accounts.signing_in import second_factor
 from accounts.tokens import authentication, sign_outs
 from accounts.tokens.authentication import FAMILY_CLAIM, Claims
-from shop import clock
-from shop.account import TokenInvalid
-from shop.db import key_walks, transactions
-from shop.db.rows import present
-from shop.journal import journal
-from shop.rates import rate_limits
+from foundation import clock
+from foundation.account import TokenInvalid
+from foundation.db import key_walks, transactions
+from foundation.db.rows import present
+from foundation.journal import journal
+from foundation.rates import rate_limits
 
 ACCESS_LIFETIME = timedelta(minutes=15)
 REFRESH_LIFETIME = timedelta(days=14)

@@ -28,17 +28,24 @@ from backoffice.page_elements import Button, coupons_left
 from coupons.allocation.writes import Issued, Queued
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
+from foundation import clock, form_fields
+from foundation.admin_base.actions import (
+    Action,
+    ActionForm,
+    ActionPreview,
+    FormData,
+    keyed_call_with_report,
+    run,
+)
+from foundation.approval_models import Approval
+from foundation.errors import NotAllowed
+from foundation.http.validation import LARGEST_AMOUNT
+from foundation.idempotency import recorded_answers
+from foundation.journal import journal
+from foundation.lazy_texts import Text
+from foundation.money import format_amount, minor_unit_help
 from payments import ledger, points_grants
 from payments.models import Entry
-from shop import clock, form_fields
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, keyed_call_with_report, run
-from shop.approval_models import Approval
-from shop.errors import NotAllowed
-from shop.http.validation import LARGEST_AMOUNT
-from shop.idempotency import recorded_answers
-from shop.journal import journal
-from shop.lazy_texts import Text
-from shop.money import format_amount, minor_unit_help
 
 MOST_CAMPAIGNS = 200
 SIGNED_OUT = _(

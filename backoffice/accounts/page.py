@@ -19,18 +19,18 @@ from accounts.tokens import sign_outs
 from backoffice.accounts import actions
 from backoffice.page_elements import Section, entry_status, instant, link, may_view, number, row_link, section
 from coupons.models import Coupon, QueueTicket
+from foundation import clock
+from foundation.admin_base.display import actor_text, admin_page, status_label
+from foundation.lazy_texts import Text
+from foundation.models import JournalLine
+from foundation.money import format_amount
+from foundation.rates import rate_limits
 from orders.models import Order
 from orders.payment import card_limits
 from orders.placement.limits import read_usage
 from payments import ledger
 from payments.models import Entry
 from sales.models import SaleEntry
-from shop import clock
-from shop.admin_base.display import actor_text, admin_page, status_label
-from shop.lazy_texts import Text
-from shop.models import JournalLine
-from shop.money import format_amount
-from shop.rates import rate_limits
 
 NEWEST = 10
 NEWEST_LINES = 15

@@ -15,16 +15,16 @@ from django.views.decorators.http import require_GET, require_POST
 
 from backoffice.board import snapshots
 from coupons.campaigns import campaigns
+from foundation.admin_base.actions import require_permission
+from foundation.admin_base.lists import parse_number
+from foundation.admin_base.status_words import WORDS
+from foundation.errors import FirstcomeError, NotAuthenticated, invalid_field
+from foundation.http import problems
+from foundation.http.pages import middleware
+from foundation.pausing import LONGEST_REASON, check_reason
 from inventory import products
 from sales import terms
-from shop.admin_base.actions import require_permission
-from shop.admin_base.lists import parse_number
-from shop.admin_base.status_words import WORDS
-from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
-from shop.http import problems
-from shop.http.pages import middleware
-from shop.management.laws import LAWS
-from shop.pausing import LONGEST_REASON, check_reason
+from shop.laws import LAWS
 
 PERMISSIONS = ("coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order")
 STALE_SECONDS = 4

@@ -17,22 +17,22 @@ import orjson
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
 from coupons.queue import tickets
+from foundation import clock
+from foundation.concurrency.shared_read import SharedRead
+from foundation.db import server_state
+from foundation.db.rows import present
+from foundation.models import LawStatus
+from foundation.observability.request_metrics import LATENCY_BOUNDS
+from foundation.operations import shared_counts
+from foundation.operations.shared_counts import Count
+from foundation.redis import redis_client
 from inventory.models import Product
 from orders.metrics import state as orders_state
 from orders.saga import status as saga_status
 from payments import disputes
 from sales import metrics as sales_metrics
 from sales.models import Sale
-from shop import clock
-from shop.concurrency.shared_read import SharedRead
-from shop.db import server_state
-from shop.db.rows import present
-from shop.management.laws import LAWS
-from shop.models import LawStatus
-from shop.observability.request_metrics import LATENCY_BOUNDS
-from shop.operations import shared_counts
-from shop.operations.shared_counts import Count
-from shop.redis import redis_client
+from shop.laws import LAWS
 
 CAMPAIGNS_SHOWN = PRODUCTS_SHOWN = 12
 SALES_SHOWN = 6

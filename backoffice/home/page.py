@@ -24,6 +24,14 @@ from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
 from events.models import BUILT_IN, WebhookDelivery
 from events.webhooks import deliveries
+from foundation import approvals, clock
+from foundation.admin_base.display import status_label, stored_text
+from foundation.approval_models import Approval
+from foundation.db.mysql.patience import statement_limit
+from foundation.errors import FirstcomeError
+from foundation.lazy_texts import Text
+from foundation.models import LawStatus
+from foundation.money import format_amount
 from inventory import products, stock_reports
 from inventory.models import Product
 from orders.models import Saga
@@ -34,15 +42,7 @@ from payments.models import Payment, Reconciliation
 from payments.reconciliation import reconciling
 from sales import metrics as sales_metrics
 from sales.models import Sale
-from shop import approvals, clock
-from shop.admin_base.display import status_label, stored_text
-from shop.approval_models import Approval
-from shop.db.mysql.patience import statement_limit
-from shop.errors import FirstcomeError
-from shop.lazy_texts import Text
-from shop.management.laws import LAWS
-from shop.models import LawStatus
-from shop.money import format_amount
+from shop.laws import LAWS
 
 log = get_logger(__name__)
 SECONDS_FOR_A_STATEMENT = 5

@@ -12,16 +12,16 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from backoffice.page_elements import Button, Section, instant, link, may_view, number, row_link, section
+from foundation import clock
+from foundation.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
+from foundation.admin_base.display import admin_page, status_label
+from foundation.money import format_amount
 from inventory import products, stock_reports
 from inventory.admin.products import limit_field
 from inventory.models import Product, StockMovement
 from orders import selectors
 from orders.models import Order
 from sales.models import Sale
-from shop import clock
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, require_permission, run
-from shop.admin_base.display import admin_page, status_label
-from shop.money import format_amount
 
 CHANGE_LIMIT = "inventory.change_product"
 MOST_OPEN_ORDERS = 500

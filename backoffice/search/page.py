@@ -22,17 +22,17 @@ from django.views.decorators.http import require_safe
 from accounts import accounts
 from backoffice.page_elements import entry_status, may_view
 from coupons.models import Coupon
+from foundation import clock
+from foundation.admin_base.display import admin_page
+from foundation.admin_base.lists import parse_uuid
+from foundation.admin_base.status_words import status_word
+from foundation.money import format_amount
 from orders import order_numbers
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
 from payments.models import Payment
 from sales.models import SaleEntry
-from shop import clock
-from shop.admin_base.display import admin_page
-from shop.admin_base.lists import parse_uuid
-from shop.admin_base.status_words import status_word
-from shop.money import format_amount
 
 LONGEST_TERM = 150
 """The longest name of an account; ids, codes and references are shorter."""

@@ -9,23 +9,23 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
+from accounts.tests.clients import signed_in
 from backoffice.board import snapshots
 from backoffice.board.page import PERMISSIONS
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
+from foundation import clock
+from foundation.models import JournalLine
+from foundation.tests import process_state
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.outages import database_away
+from foundation.tests.racing import race
+from foundation.tests.statements import captured_statements
+from foundation.tests.waiting import shifted
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales.tests.factories import create_sale
-from shop import clock
-from shop.models import JournalLine
-from shop.tests import process_state
-from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
-from shop.tests.outages import database_away
-from shop.tests.racing import race
-from shop.tests.statements import captured_statements
-from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CHANGES = ["coupons.change_campaign", "inventory.change_product", "sales.change_sale"]

@@ -13,6 +13,12 @@ from backoffice.board.snapshots import Figures
 from coupons.campaigns import campaigns as pausing
 from coupons.models import QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
+from foundation import clock
+from foundation.models import LawStatus
+from foundation.tests import servers
+from foundation.tests.factories import AccountFactory
+from foundation.tests.instants import ago, from_now
+from foundation.tests.statements import captured_statements
 from inventory import products as product_pausing
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
@@ -22,13 +28,7 @@ from sales.tests.factories import create_sale, join_all
 from sales.waiting_room import admission
 from scripts.stack import places
 from scripts.tests import programs
-from shop import clock
-from shop.management.laws import LAWS
-from shop.models import LawStatus
-from shop.tests import servers
-from shop.tests.factories import AccountFactory
-from shop.tests.instants import ago, from_now
-from shop.tests.statements import captured_statements
+from shop.laws import LAWS
 
 START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SECOND = int(START.timestamp())

@@ -14,28 +14,29 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
 from backoffice import navigation
 from backoffice.home import page as home_page
 from backoffice.home.page import State, Work
 from coupons.tests.factories import CampaignFactory, coupon_of
 from events.tests.delivering import dead, logged
+from foundation import clock
+from foundation.approval_models import Approval
+from foundation.models import LawStatus
+from foundation.tests import servers
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.instants import ago
+from foundation.tests.plans import assert_read_by_index
+from foundation.tests.second_connection import connection_id, kill
+from foundation.tests.staff_groups import member_of
 from inventory import stock_reports
 from inventory.models import Product, ProductDay
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from payments.models import Payment, Reconciliation
 from payments.tests.factories import PaymentFactory
-from shop import clock
-from shop.approval_models import Approval
-from shop.management.laws import LAWS
-from shop.models import LawStatus
-from shop.tests import servers, test_approvals
-from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.instants import ago
-from shop.tests.plans import assert_read_by_index
-from shop.tests.second_connection import connection_id, kill
-from shop.tests.staff_groups import member_of
+from shop.laws import LAWS
+from shop.tests import test_approvals
 
 pytestmark = pytest.mark.django_db
 TO_DO = ["sagas", "approvals", "payments", "disputes", "differences", "events"]

@@ -17,17 +17,17 @@ from django.urls import reverse
 from hypothesis import given, strategies as st
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import problem_of, signed_in
 from backoffice import list_exports
+from backoffice.tests.rows_of_every_model import fill_all_models, fill_coupons, fill_orders
 from events.webhooks import endpoints
+from foundation.http.pages import csv_format, large_responses
+from foundation.models import CommittedTransaction, JournalLine
+from foundation.normalization import normalized
+from foundation.tests.factories import AccountFactory, SuperuserFactory
 from inventory.imports import importing, stock_files
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
-from shop.http.pages import csv_format, large_responses
-from shop.models import CommittedTransaction, JournalLine
-from shop.normalization import normalized
-from shop.tests.clients import problem_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.rows_of_every_model import fill_all_models, fill_coupons, fill_orders
 
 pytestmark = pytest.mark.django_db
 PRODUCTS = "/admin/inventory/product/export/"

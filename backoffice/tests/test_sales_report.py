@@ -10,12 +10,18 @@ from django.db.models import Sum
 from django.test import Client
 from django.utils import timezone
 
+from accounts.tests.clients import signed_in
 from backoffice import sales_report, windows
 from backoffice.campaign_page import read_curve
 from backoffice.sales_report import Figures
 from backoffice.tests.test_list_exports import rows_of, text_of
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
+from foundation import clock
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.instants import from_now
+from foundation.tests.waiting import shifted
 from inventory.models import Product, ProductDay
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund
@@ -27,12 +33,6 @@ from payments import ledger
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Dispute, Entry, Payment, Transfer
 from payments.tests.factories import PaymentFactory
 from payments.tests.sales import credit_top_up
-from shop import clock
-from shop.models import JournalLine
-from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory, set_columns
-from shop.tests.instants import from_now
-from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db
 PAGE, FIGURES, CSV = (f"/admin/reports/sales/{name}" for name in ("", "figures/", "csv/"))

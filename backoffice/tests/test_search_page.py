@@ -11,19 +11,19 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.tests.clients import signed_in
 from backoffice.search import page as search_page
 from backoffice.tests.test_home_page import settled_payments
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
+from foundation.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, set_columns
+from foundation.tests.plans import assert_read_by_index
+from foundation.tests.servers import explain
+from foundation.tests.staff_groups import member_of
 from orders.models import Order, Refund, Saga
 from orders.tests import operating_pages
 from payments import selectors
 from payments.models import Payment
-from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, set_columns
-from shop.tests.plans import assert_read_by_index
-from shop.tests.servers import explain
-from shop.tests.staff_groups import member_of
 
 pytestmark = pytest.mark.django_db
 PAGE, HITS = "/admin/search/", "/admin/search/hits/"

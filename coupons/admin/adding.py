@@ -18,9 +18,9 @@ from coupons.codes import eligible_accounts, line_files, pool
 from coupons.codes.line_files import BadLine, FileLine, Piece
 from coupons.codes.pool import Added
 from coupons.models import Campaign
-from shop import form_fields, own_account
-from shop.admin_base import uploads
-from shop.admin_base.actions import (
+from foundation import form_fields, own_account
+from foundation.admin_base import uploads
+from foundation.admin_base.actions import (
     MOST_LINES,
     Action,
     ActionForm,
@@ -28,7 +28,7 @@ from shop.admin_base.actions import (
     FormData,
     keyed_call_with_report,
 )
-from shop.errors import Invalid
+from foundation.errors import Invalid
 
 Counts = dict[str, int]
 FIRST_SHOWN = 10

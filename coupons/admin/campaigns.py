@@ -25,14 +25,14 @@ from coupons.campaigns.campaigns import Terms
 from coupons.codes import eligible_accounts
 from coupons.issuing import issuing
 from coupons.models import LONGEST_CODE, Campaign, Confirmation, Coupon, PoolCode, QueueTicket
-from shop import clock, form_fields
-from shop.admin_base.actions import Action, ActionForm, FormData, button, create_once
-from shop.admin_base.classes import REASON
-from shop.admin_base.display import status_label
-from shop.admin_base.forms import EditForm, TermsForm
-from shop.admin_base.lists import RecordsAdmin, column
-from shop.admin_base.pausing import PausableAdmin
-from shop.lazy_texts import Text
+from foundation import clock, form_fields
+from foundation.admin_base.actions import Action, ActionForm, FormData, button, create_once
+from foundation.admin_base.classes import REASON
+from foundation.admin_base.display import status_label
+from foundation.admin_base.forms import EditForm, TermsForm
+from foundation.admin_base.lists import RecordsAdmin, column
+from foundation.admin_base.pausing import PausableAdmin
+from foundation.lazy_texts import Text
 
 STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
 

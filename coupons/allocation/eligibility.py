@@ -15,11 +15,11 @@ from accounts import accounts
 from coupons.allocation import writes
 from coupons.allocation.writes import Issued, IssueRequest, Slot
 from coupons.models import Campaign, Confirmation, Coupon, EligibleAccount
-from shop import clock
-from shop.db import bulk_sql, open_transaction
-from shop.db.stuck_rows import Row
-from shop.errors import FirstcomeError, Rejected, Unavailable
-from shop.lazy_texts import mark as _
+from foundation import clock
+from foundation.db import bulk_sql, open_transaction
+from foundation.db.stuck_rows import Row
+from foundation.errors import FirstcomeError, Rejected, Unavailable
+from foundation.lazy_texts import mark as _
 
 # Only the inner SELECT locks: an order that holds a coupon does not delay requests for the campaign. The
 # coupons are read after the lock is granted, so they include those of the transaction that held it before.

@@ -12,9 +12,9 @@ from uuid import UUID
 from coupons.codes import codes, pool
 from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
-from shop.db import bulk_sql, open_transaction, transactions
-from shop.journal import journal
-from shop.journal.journal import ActorContext
+from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
 
 # For this long the request that took the slot calls the partner; after that the sweeper takes over.
 CALLER_LEASE_SECONDS = 5

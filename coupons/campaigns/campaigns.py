@@ -17,13 +17,13 @@ from coupons.allocation import eligibility
 from coupons.codes import codes, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, CampaignProduct
+from foundation import approvals, clock, lazy_texts, pausing
+from foundation.db import transactions
+from foundation.errors import Invalid, Rejected, invalid_field, required
+from foundation.journal import journal
+from foundation.lazy_texts import Text, mark as _
+from foundation.money import format_amount
 from inventory.models import Product
-from shop import approvals, clock, lazy_texts, pausing
-from shop.db import transactions
-from shop.errors import Invalid, Rejected, invalid_field, required
-from shop.journal import journal
-from shop.lazy_texts import Text, mark as _
-from shop.money import format_amount
 
 
 class Terms(TypedDict, total=False):

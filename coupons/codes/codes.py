@@ -6,7 +6,7 @@ them give the hour, so that new codes are adjacent in the indexes, on a few page
 
 import secrets
 
-from shop import clock
+from foundation import clock
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_CHARACTERS = 11

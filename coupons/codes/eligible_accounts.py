@@ -15,11 +15,11 @@ from coupons.codes import line_files, pool
 from coupons.codes.line_files import BadLine, Piece
 from coupons.codes.pool import Added
 from coupons.models import Campaign, EligibleAccount
-from shop import own_account
-from shop.db import transactions
-from shop.errors import Invalid
-from shop.journal import journal
-from shop.lazy_texts import mark as _
+from foundation import own_account
+from foundation.db import transactions
+from foundation.errors import Invalid
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
 
 UNKNOWN_SHOWN = 100
 

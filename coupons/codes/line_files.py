@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 from django.utils.translation import gettext, gettext_lazy
 
 from coupons.codes import codes
-from shop import uploaded_text
+from foundation import uploaded_text
 
 MOST_BYTES_OF_LINE = 1_000
 LINES_AT_ONCE = 4_000

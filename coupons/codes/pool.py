@@ -14,14 +14,14 @@ from structlog import get_logger
 from coupons import remembered
 from coupons.codes import codes as coupon_codes
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from shop import clock
-from shop.db import bulk_sql, transactions
-from shop.db.rows import save_changes
-from shop.errors import NotFound, Rejected, required
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.journal import journal
-from shop.lazy_texts import mark as _
+from foundation import clock
+from foundation.db import bulk_sql, transactions
+from foundation.db.rows import save_changes
+from foundation.errors import NotFound, Rejected, required
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
 
 log = get_logger(__name__)
 

@@ -35,11 +35,11 @@ from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import confirmation
 from coupons.queue import tickets
-from shop import own_account
-from shop.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
-from shop.concurrency.thread_pool import LOOKUP_POOL
-from shop.errors import NotFound, Overloaded, Rejected, Unavailable
-from shop.lazy_texts import mark as _
+from foundation import own_account
+from foundation.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
+from foundation.concurrency.thread_pool import LOOKUP_POOL
+from foundation.errors import NotFound, Overloaded, Rejected, Unavailable
+from foundation.lazy_texts import mark as _
 
 log = get_logger(__name__)
 

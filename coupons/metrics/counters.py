@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from prometheus_client import Counter
 
-from shop.observability.bounded_counter import BoundedCounter
+from foundation.observability.bounded_counter import BoundedCounter
 
 REQUESTS = Counter(
     "firstcome_coupon_requests",

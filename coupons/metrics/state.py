@@ -3,9 +3,9 @@ newest rows for what must never be. `coupons.audit` checks all rows.
 """
 
 from coupons.models import Campaign
-from shop import clock
-from shop.db import bulk_sql
-from shop.observability.gauges import Readings
+from foundation import clock
+from foundation.db import bulk_sql
+from foundation.observability.gauges import Readings
 
 QUANTITY = "firstcome_campaign_quantity"
 ISSUED = "firstcome_campaign_issued"

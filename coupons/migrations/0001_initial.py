@@ -3,7 +3,7 @@
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.expressions
-import shop.fields
+import foundation.fields
 import uuid_utils.compat
 from django.conf import settings
 from django.db import migrations, models
@@ -65,7 +65,7 @@ class Migration(migrations.Migration):
                     ('shared', 'shared')], default='generated', max_length=16, verbose_name='code source')),
                 ('codes_added', models.PositiveBigIntegerField(default=0, editable=False,
                     verbose_name='codes added')),
-                ('shared_code', shop.fields.ExactCharField(blank=True, max_length=64, null=True,
+                ('shared_code', foundation.fields.ExactCharField(blank=True, max_length=64, null=True,
                     verbose_name='shared code')),
                 ('eligible', models.CharField(choices=[('all', 'all accounts'), ('listed',
                     'listed accounts')], default='all', max_length=16, verbose_name='eligible')),
@@ -165,7 +165,7 @@ class Migration(migrations.Migration):
                     related_name='coupons', to='coupons.campaign', verbose_name='campaign')),
                 ('account', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT,
                     related_name='coupons', to=settings.AUTH_USER_MODEL, verbose_name='account')),
-                ('code', shop.fields.ExactCharField(max_length=64, verbose_name='code')),
+                ('code', foundation.fields.ExactCharField(max_length=64, verbose_name='code')),
                 ('position', models.PositiveBigIntegerField(blank=True, null=True, verbose_name='position')),
                 ('status', models.CharField(choices=[('issued', 'issued'), ('held', 'held'), ('redeemed',
                     'redeemed'), ('void', 'void')], default='issued', max_length=16, verbose_name='status')),
@@ -200,7 +200,7 @@ class Migration(migrations.Migration):
                     verbose_name='ID')),
                 ('campaign', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT,
                     related_name='pool', to='coupons.campaign', verbose_name='campaign')),
-                ('code', shop.fields.ExactCharField(max_length=64, verbose_name='code')),
+                ('code', foundation.fields.ExactCharField(max_length=64, verbose_name='code')),
                 ('status', models.CharField(choices=[('available', 'available'), ('in_flight', 'in flight'),
                     ('issued', 'issued'), ('void', 'void')], default='available', max_length=16,
                     verbose_name='status')),
@@ -233,7 +233,7 @@ class Migration(migrations.Migration):
                     related_name='confirmations', to='coupons.campaign', verbose_name='campaign')),
                 ('account', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT,
                     related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='account')),
-                ('code', shop.fields.ExactCharField(max_length=64, verbose_name='code')),
+                ('code', foundation.fields.ExactCharField(max_length=64, verbose_name='code')),
                 ('taken_at', models.DateTimeField(verbose_name='taken at')),
                 ('attempts', models.PositiveIntegerField(default=0, verbose_name='attempts')),
                 ('next_attempt_at', models.DateTimeField(db_index=True, verbose_name='next attempt at')),

@@ -31,18 +31,18 @@ from coupons.codes import pool
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
-from shop import clock
-from shop.concurrency import thread_pool
-from shop.concurrency.batching import Batcher
-from shop.db import open_transaction, transactions
-from shop.db.transactions import DatabaseUnavailable
-from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.lazy_texts import mark as _
-from shop.observability import logs
-from shop.outbound import backoff
-from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
+from foundation import clock
+from foundation.concurrency import thread_pool
+from foundation.concurrency.batching import Batcher
+from foundation.db import open_transaction, transactions
+from foundation.db.transactions import DatabaseUnavailable
+from foundation.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.lazy_texts import mark as _
+from foundation.observability import logs
+from foundation.outbound import backoff
+from foundation.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 
 log = get_logger(__name__)
 CLAIMED_AT_ONCE = 64

@@ -11,8 +11,8 @@ from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
-from shop.outbound import http_client
-from shop.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
+from foundation.outbound import http_client
+from foundation.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
 
 # The reply of each HTTP status; any other status counts as no answer.
 REGISTERED: Mapping[int, PartnerReply] = {

@@ -16,8 +16,8 @@ import orjson
 
 from coupons.models import Campaign
 from coupons.redis_keys import call_script, key, require_script, seconds_kept
-from shop.journal.journal import ActorContext
-from shop.redis import locks, redis_client
+from foundation.journal.journal import ActorContext
+from foundation.redis import locks, redis_client
 
 COUNTER = "tickets"
 STREAM = "line"

@@ -24,14 +24,14 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import stream
 from coupons.queue.stream import QueuePosition
 from coupons.redis_keys import fill_lock
-from shop import clock
-from shop.concurrency.batching import Batcher
-from shop.db import open_transaction, transactions
-from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
-from shop.grouping import grouped
-from shop.journal import journal
-from shop.lazy_texts import mark as _
-from shop.observability import tracing
+from foundation import clock
+from foundation.concurrency.batching import Batcher
+from foundation.db import open_transaction, transactions
+from foundation.errors import FirstcomeError, NotFound, Rejected, Unavailable
+from foundation.grouping import grouped
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
+from foundation.observability import tracing
 
 log = get_logger(__name__)
 Status = QueueTicket.Status

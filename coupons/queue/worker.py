@@ -30,15 +30,15 @@ from coupons.partners import confirmation
 from coupons.partners.contract import NotReached
 from coupons.queue import stream, tickets
 from coupons.queue.stream import QueuePosition
-from shop import clock
-from shop.concurrency import thread_pool
-from shop.db import compiled, transactions
-from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.lazy_texts import mark as _
-from shop.observability import logs, tracing
-from shop.redis import completion_notifications
+from foundation import clock
+from foundation.concurrency import thread_pool
+from foundation.db import compiled, transactions
+from foundation.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.lazy_texts import mark as _
+from foundation.observability import logs, tracing
+from foundation.redis import completion_notifications
 
 log = get_logger(__name__)
 BATCH = 256

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from accounts.tests.clients import Api, client_of
 from coupons.tests.laws import broken
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.factories import AccountFactory, SuperuserFactory
 
 
 @pytest.fixture

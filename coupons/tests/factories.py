@@ -13,7 +13,7 @@ from coupons import redemption
 from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
-from shop.tests.factories import AccountFactory, OrderFactory
+from foundation.tests.factories import AccountFactory, OrderFactory
 
 TWO_STRATEGIES = ("group_commit", "conditional_update")
 """For rules that `eligibility` decides for all: a strategy that batches, and one whose UPDATE decides again.

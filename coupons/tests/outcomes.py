@@ -13,9 +13,9 @@ from coupons.allocation.writes import Issued, IssueRequest, Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.queue import worker
-from shop.db import transactions
-from shop.errors import FirstcomeError
-from shop.tests.racing import race
+from foundation.db import transactions
+from foundation.errors import FirstcomeError
+from foundation.tests.racing import race
 
 # Ten seconds each, together less than a race's time-out.
 TIMES_IN_VAIN = 3

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from coupons.queue import worker
+from foundation.tests.second_process import environment
+from foundation.tests.waiting import in_background
 from scripts.stack import children
-from shop.tests.second_process import environment
-from shop.tests.waiting import in_background
 
 
 class OwnIssuer:

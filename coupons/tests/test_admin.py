@@ -14,21 +14,21 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
 from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts, line_files, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, EligibleAccount, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from coupons.tests.laws import broken
-from shop.admin_base import uploads
-from shop.admin_base.forms import SENT_BEFORE
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import signed_in
-from shop.tests.confirming import confirmed, done, said, shown, to_confirm
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.second_process import another_process, read_line
-from shop.tests.sent_forms import fields_of
+from foundation.admin_base import uploads
+from foundation.admin_base.forms import SENT_BEFORE
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.confirming import confirmed, done, said, shown, to_confirm
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.second_process import another_process, read_line
+from foundation.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 WHY = "It was announced so."

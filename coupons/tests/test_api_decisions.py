@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from accounts.tests.clients import Api, client_of, problem_of
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, campaign_with_strategy
 from coupons.tests.own_partner import NAME, partner_that
-from shop.tests.clients import Api, client_of, problem_of
-from shop.tests.factories import AccountFactory
-from shop.tests.instants import ago, from_now
+from foundation.tests.factories import AccountFactory
+from foundation.tests.instants import ago, from_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BY_A_COUPON_OR_A_TICKET = pytest.mark.parametrize("strategy", [*TWO_STRATEGIES, "code_pool", "queue"])

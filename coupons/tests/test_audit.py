@@ -14,7 +14,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.laws import broken
 from coupons.tests.outcomes import allocated
-from shop.tests.factories import set_columns
+from foundation.tests.factories import set_columns
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unlawful")]
 VOID = ["CODE-2", "CODE-3"]

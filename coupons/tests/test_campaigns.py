@@ -12,10 +12,10 @@ from coupons.campaigns import campaigns
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.outcomes import refusal
-from shop.errors import Invalid
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import reloaded, set_columns
+from foundation.errors import Invalid
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import reloaded, set_columns
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
+from accounts.tests.clients import Api, client_of, faults, problem_of
 from coupons.campaigns import campaigns
 from coupons.codes import pool
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_campaigns import TERMS
-from shop.errors import Rejected
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of, faults, problem_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.instants import from_now
-from shop.tests.racing import race
+from foundation.errors import Rejected
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.instants import from_now
+from foundation.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 NEW = {"name": "Drop", "quantity": 10, "discount": {"type": "amount", "value": 1_000}}

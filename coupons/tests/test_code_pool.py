@@ -26,12 +26,12 @@ from coupons.tests.factories import CampaignFactory, accounts, campaign_with_cod
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced
 from coupons.tests.own_partner import Killed, crash, issued, partner_that, registered
-from shop.errors import PartnerFailed, Unavailable
+from foundation.errors import PartnerFailed, Unavailable
+from foundation.redis import redis_client
+from foundation.tests.factories import set_columns
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_process import another_process, starts_another_process
 from shop.management.commands import rebuild_redis
-from shop.redis import redis_client
-from shop.tests.factories import set_columns
-from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -26,14 +26,14 @@ from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced, refusal
 from coupons.tests.own_partner import NAME, Killed, crash, issued, partner_that, registered, slot_of
+from foundation.errors import Unavailable
+from foundation.tests.instants import ago
+from foundation.tests.racing import race, wait_until
+from foundation.tests.samples import exposed
+from foundation.tests.second_connection import holding
+from foundation.tests.waiting import in_background
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
-from shop.errors import Unavailable
-from shop.tests.instants import ago
-from shop.tests.racing import race, wait_until
-from shop.tests.samples import exposed
-from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

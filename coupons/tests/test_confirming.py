@@ -1,6 +1,6 @@
 """Confirming by a partner: its protocol, the result of each of its answers, over HTTP and under races.
 
-What the HTTP client itself makes of slow, cut and malformed replies: `shop/tests/test_outbound_calls.py`.
+What the HTTP client makes of slow, cut and malformed replies: `foundation/tests/test_outbound_calls.py`.
 """
 
 import itertools
@@ -16,6 +16,7 @@ import orjson
 import pytest
 from django.db import OperationalError, transaction
 
+from accounts.tests.clients import client_of, problem_of
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
@@ -26,17 +27,16 @@ from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import allocated, issue_calls, raced, refusal
 from coupons.tests.own_partner import NAME, address, issued, partner_that, registered, slot_of
+from foundation.concurrency import thread_pool
+from foundation.db import transactions
+from foundation.errors import FirstcomeError, PartnerFailed
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory, reloaded
+from foundation.tests.outages import nowhere
+from foundation.tests.racing import race, wait_until
 from scripts.stack import ports
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import Answer
-from shop.concurrency import thread_pool
-from shop.db import transactions
-from shop.errors import FirstcomeError, PartnerFailed
-from shop.models import JournalLine
-from shop.tests.clients import client_of, problem_of
-from shop.tests.factories import AccountFactory, reloaded
-from shop.tests.outages import nowhere
-from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 by_two = pytest.mark.parametrize("strategy", TWO_STRATEGIES)

@@ -9,14 +9,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.tests.clients import client_of, problem_of
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.test_api_decisions import ask
 from coupons.tests.test_campaigns_api import faults
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of, problem_of
-from shop.tests.factories import AccountFactory
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -25,14 +25,14 @@ from coupons.tests.own_issuer import OwnIssuer, settling
 from coupons.tests.own_partner import GOOD
 from coupons.tests.test_queue import line_of
 from coupons.tests.under_load import NEED_NO_REDIS, Load
+from foundation.errors import Unavailable
+from foundation.redis import redis_client
+from foundation.tests.instants import ago
+from foundation.tests.outages import OwnRedis
+from foundation.tests.racing import race, wait_until
+from foundation.tests.waiting import in_background
 from scripts.stack import ports
 from scripts.tests.simulator import everything, running, serving
-from shop.errors import Unavailable
-from shop.redis import redis_client
-from shop.tests.instants import ago
-from shop.tests.outages import OwnRedis
-from shop.tests.racing import race, wait_until
-from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from accounts.tests.clients import client_of, signed_in
 from coupons.campaigns import campaigns
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
-from shop.approval_models import Approval
-from shop.models import JournalLine
-from shop.tests.clients import client_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded
-from shop.tests.sent_forms import fields_of
+from foundation.approval_models import Approval
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded
+from foundation.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 ADD = "/admin/coupons/campaign/add/?template=amount"

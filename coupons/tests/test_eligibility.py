@@ -17,6 +17,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.tests.clients import client_of, faults, problem_of
 from coupons import gate, remembered
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import Applicants
@@ -29,14 +30,13 @@ from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import allocated, issue, refused
-from shop.errors import Rejected
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of, faults, problem_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.instants import ago
-from shop.tests.racing import race
-from shop.tests.waiting import in_background
+from foundation.errors import Rejected
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.instants import ago
+from foundation.tests.racing import race
+from foundation.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAUSED_AT = datetime(2026, 11, 20, tzinfo=UTC)

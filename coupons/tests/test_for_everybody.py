@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from accounts.tests.clients import faults
 from coupons.campaigns import campaigns
 from coupons.campaigns.campaigns import STRATEGIES_FOR_EVERYBODY
 from coupons.issuing import issuing
@@ -24,10 +25,9 @@ from coupons.tests.test_sold_out import (
     issue_elsewhere,
     seen_sold_out,
 )
-from shop.models import JournalLine
-from shop.tests.clients import faults
-from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process, starts_another_process
+from foundation.models import JournalLine
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_process import another_process, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 UNSUITED = [name for name in issuing.STRATEGIES if name not in {*STRATEGIES_FOR_EVERYBODY, "unsafe"}]

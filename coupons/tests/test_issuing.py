@@ -21,12 +21,12 @@ from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import allocated, refused
-from shop.concurrency.event_loop import run_blocking, run_in_thread
-from shop.concurrency.thread_pool import LOOKUP_POOL
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import ask, connection_id, holding, kill
-from shop.tests.waiting import in_background, waiting_at
+from foundation.concurrency.event_loop import run_blocking, run_in_thread
+from foundation.concurrency.thread_pool import LOOKUP_POOL
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import wait_until
+from foundation.tests.second_connection import ask, connection_id, holding, kill
+from foundation.tests.waiting import in_background, waiting_at
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("in_the_lab")]
 

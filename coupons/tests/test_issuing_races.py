@@ -21,13 +21,13 @@ from coupons.tests.laws import broken, owners_in_order, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced
 from coupons.tests.test_campaigns import TERMS
 from coupons.tests.under_load import Load
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.redis import redis_client
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
-from shop.tests.second_process import another_process, read_line, send
-from shop.tests.waiting import behind_a_pause, in_background, waiting_for_the_row
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.redis import redis_client
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.second_process import another_process, read_line, send
+from foundation.tests.waiting import behind_a_pause, in_background, waiting_for_the_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 EXACT = [name for name in issuing.STRATEGIES if name not in {"unsafe", "queue"}]
@@ -36,7 +36,7 @@ exactly = pytest.mark.parametrize("strategy", EXACT)
 ASK_FOR_ALL = """
 import json
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced
-from shop.tests.racing import race
+from foundation.tests.racing import race
 
 print("ready", flush=True)
 for campaign_id in sys.argv[1].split(","):

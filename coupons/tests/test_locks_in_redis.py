@@ -21,13 +21,13 @@ from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced
-from shop.db import transactions
-from shop.redis import fair_lock, locks
-from shop.tests import fair_locks
-from shop.tests.factories import set_columns
-from shop.tests.racing import race
-from shop.tests.second_process import another_process, starts_another_process
-from shop.tests.waiting import in_background
+from foundation.db import transactions
+from foundation.redis import fair_lock, locks
+from foundation.tests import fair_locks
+from foundation.tests.factories import set_columns
+from foundation.tests.racing import race
+from foundation.tests.second_process import another_process, starts_another_process
+from foundation.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 by_each = pytest.mark.parametrize("strategy", ["spin_lock", "fair_lock"])

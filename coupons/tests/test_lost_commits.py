@@ -11,9 +11,9 @@ from coupons.codes import pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_admin import new_form
-from shop.models import JournalLine
-from shop.tests.factories import reloaded
-from shop.tests.lost_replies import losing_reply_to_commit
+from foundation.models import JournalLine
+from foundation.tests.factories import reloaded
+from foundation.tests.lost_replies import losing_reply_to_commit
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("_loss")]
 

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.tests.clients import client_of
 from coupons.allocation.writes import PendingConfirmation
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
@@ -20,12 +21,11 @@ from coupons.tests import factories
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy, coupon_of
 from coupons.tests.own_partner import NAME
 from coupons.tests.test_audit import without_constraint
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, set_columns
-from shop.tests.instants import ago
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race
-from shop.tests.samples import Increases, exposed
+from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.instants import ago
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race
+from foundation.tests.samples import Increases, exposed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from accounts.tests.clients import client_of
 from coupons import redemption
 from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit
@@ -14,14 +15,13 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, lock_by_code, order_ids
 from coupons.tests.outcomes import issue_calls
 from events.models import FeedEvent
-from shop.db import transactions
-from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
-from shop.models import JournalLine
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding as keeping
+from foundation.db import transactions
+from foundation.journal import journal
+from foundation.journal.journal import Actor, ActorContext
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding as keeping
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

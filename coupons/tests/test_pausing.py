@@ -16,14 +16,14 @@ from coupons.queue import stream, tickets, worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, owners_in_order, positions
 from coupons.tests.outcomes import issue
-from shop.errors import Invalid, Rejected, Unavailable
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.models import JournalLine
-from shop.redis import redis_client
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import set_columns
-from shop.tests.instants import ago
+from foundation.errors import Invalid, Rejected, Unavailable
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.models import JournalLine
+from foundation.redis import redis_client
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import ago
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)

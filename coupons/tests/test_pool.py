@@ -10,8 +10,8 @@ from coupons.codes import codes, line_files, pool
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.outcomes import refusal
-from shop.errors import Invalid
-from shop.tests.case_tables import in_one_test
+from foundation.errors import Invalid
+from foundation.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db
 

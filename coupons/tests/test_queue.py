@@ -20,12 +20,12 @@ from coupons.tests.laws import positions
 from coupons.tests.outcomes import refused
 from coupons.tests.own_issuer import settling
 from coupons.tests.own_partner import GOOD
+from foundation.errors import NotFound, Rejected
+from foundation.tests.factories import set_columns
+from foundation.tests.racing import wait_until
+from foundation.tests.second_connection import another_connection, ask as ask_database
 from scripts.stack import ports
 from scripts.tests.simulator import serving
-from shop.errors import NotFound, Rejected
-from shop.tests.factories import set_columns
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import another_connection, ask as ask_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,12 +16,12 @@ from coupons import coupon_requests, issued_coupons, redemption
 from coupons.coupon_requests import BatchCoupons, CouponRequest
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of, lock_by_code, order_ids
-from shop.db import transactions
-from shop.errors import FirstcomeError, Rejected
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import set_columns
-from shop.tests.instants import ago
-from shop.tests.racing import race
+from foundation.db import transactions
+from foundation.errors import FirstcomeError, Rejected
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import ago
+from foundation.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 

@@ -15,6 +15,7 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from redis.crc import key_slot
 
+from accounts.tests.clients import client_of
 from coupons import gate, issued_coupons, remembered, tasks
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.campaigns import campaigns
@@ -27,15 +28,14 @@ from coupons.tests.factories import CampaignFactory, accounts, campaign_with_str
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import issue, issue_calls, raced
 from coupons.tests.own_partner import slot_of
-from shop.errors import FirstcomeError, NotFound
-from shop.redis import redis_client
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, reloaded, set_columns
-from shop.tests.instants import ago, from_now
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
-from shop.tests.statements import captured_statements
-from shop.tests.waiting import in_background, waiting_at
+from foundation.errors import FirstcomeError, NotFound
+from foundation.redis import redis_client
+from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.instants import ago, from_now
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.statements import captured_statements
+from foundation.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

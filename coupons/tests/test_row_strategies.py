@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
+from accounts.tests.clients import client_of
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, PendingConfirmation
 from coupons.campaigns import campaigns
@@ -23,17 +24,16 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of, raced, refusal
-from shop.db import stuck_rows, transactions
-from shop.errors import Invalid
-from shop.journal.journal import SYSTEM
-from shop.models import JournalLine
-from shop.tests.clients import client_of
-from shop.tests.factories import reloaded
-from shop.tests.instants import from_now
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import ask, holding
-from shop.tests.second_process import another_process, starts_another_process
-from shop.tests.waiting import in_background, waiting_at, waiting_for_the_row
+from foundation.db import stuck_rows, transactions
+from foundation.errors import Invalid
+from foundation.journal.journal import SYSTEM
+from foundation.models import JournalLine
+from foundation.tests.factories import reloaded
+from foundation.tests.instants import from_now
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import ask, holding
+from foundation.tests.second_process import another_process, starts_another_process
+from foundation.tests.waiting import in_background, waiting_at, waiting_for_the_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = ["group_commit", "pessimistic", "optimistic", "conditional_update"]
@@ -47,7 +47,7 @@ AT_THE_COUPONS = "INSERT INTO coupons_coupon%"
 ISSUE_SEVERAL = """
 from functools import partial
 from coupons.issuing import issuing
-from shop.tests.racing import race
+from foundation.tests.racing import race
 
 def issue(campaign_id):
     for user_id in sys.argv[2:]:

@@ -17,13 +17,13 @@ from coupons.models import Campaign
 from coupons.tests.factories import accounts, campaign_with_codes
 from coupons.tests.laws import positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, outcome_of
-from shop.tests.factories import set_columns
-from shop.tests.instants import from_now
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import ask, holding
-from shop.tests.second_process import another_process, read_line, send, starts_another_process
-from shop.tests.statements import captured_statements
-from shop.tests.waiting import in_background, waiting_at
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import from_now
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import ask, holding
+from foundation.tests.second_process import another_process, read_line, send, starts_another_process
+from foundation.tests.statements import captured_statements
+from foundation.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 from_each_source = pytest.mark.parametrize("code_source", ["generated", "pool"])

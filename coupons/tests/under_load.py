@@ -24,9 +24,9 @@ from coupons import tasks
 from coupons.models import Campaign, Coupon
 from coupons.tests import asking_on
 from coupons.tests.own_issuer import OwnIssuer
+from foundation.tests.racing import wait_until
+from foundation.tests.second_process import environment, send
 from scripts.stack import places
-from shop.tests.racing import wait_until
-from shop.tests.second_process import environment, send
 
 CLIENTS = 2
 SWEEP_SECONDS = 1.0

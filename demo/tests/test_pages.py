@@ -12,19 +12,19 @@ from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
 
+from accounts.tests.clients import client_of, problem_of, signed_in
 from coupons.tests.factories import CampaignFactory
 from demo import welcome_page
+from foundation.concurrency.event_loop import CALL_POOL
+from foundation.http.pages import pages
+from foundation.tests import asgi_client
+from foundation.tests.asgi_client import Answer
+from foundation.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from foundation.tests.korean import KOREAN
+from foundation.tests.loop_guard import Blocked
+from foundation.tests.outages import database_away
 from inventory.tests.factories import ProductFactory
-from shop.concurrency.event_loop import CALL_POOL
 from shop.configuration import BASE_DIR
-from shop.http.pages import pages
-from shop.tests import asgi_client
-from shop.tests.asgi_client import Answer
-from shop.tests.clients import client_of, problem_of, signed_in
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
-from shop.tests.korean import KOREAN
-from shop.tests.loop_guard import Blocked
-from shop.tests.outages import database_away
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"

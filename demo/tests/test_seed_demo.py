@@ -6,14 +6,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
+from accounts.tests.clients import Api, client_of
 from accounts.tokens import authentication
 from coupons.models import Campaign, PoolCode
+from foundation.tests.commands import run
 from inventory.models import Product, StockMovement
 from payments import ledger
 from sales.models import Sale
-from shop.management import laws
-from shop.tests.clients import Api, client_of
-from shop.tests.commands import run
+from shop import laws
 
 pytestmark = pytest.mark.django_db
 

@@ -18,10 +18,10 @@ from django.db.models import Q, QuerySet
 
 from events.feed import catalogue, runs, sequencing
 from events.models import BUILT_IN, FeedEvent, FeedState, WebhookEndpoint
-from shop import clock
-from shop.db import transactions
-from shop.errors import CursorExpired, invalid_field
-from shop.lazy_texts import mark as _
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import CursorExpired, invalid_field
+from foundation.lazy_texts import mark as _
 
 READ_EVENTS = "events.view_feedevent"
 """The permission to read them, by whichever call, and to have webhook endpoints sent them."""

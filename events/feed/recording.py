@@ -12,9 +12,9 @@ from uuid_utils.compat import uuid7
 
 from events.feed import catalogue
 from events.models import FeedEvent
-from shop import clock
-from shop.db import bulk_sql, open_transaction
-from shop.journal.journal import Facts, NewJournalLine
+from foundation import clock
+from foundation.db import bulk_sql, open_transaction
+from foundation.journal.journal import Facts, NewJournalLine
 
 NUMBERED = frozenset({"product", "campaign", "sale"})
 """What the journal names by a number; all else has a name: the code of a coupon may be made of digits."""

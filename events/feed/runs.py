@@ -10,7 +10,7 @@ from django.db.models import F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from events.models import FeedEvent, FeedState
-from shop.db import bulk_sql
+from foundation.db import bulk_sql
 
 READ = """
 SELECT id, position, CASE WHEN run_offset = 0 AND position > {runs_after} THEN run_length ELSE 1 END

@@ -19,9 +19,9 @@ from prometheus_client import Counter
 
 from events.feed import runs
 from events.models import FeedEvent, FeedState
-from shop import clock
-from shop.db import bulk_sql, transactions
-from shop.redis import completion_notifications
+from foundation import clock
+from foundation.db import bulk_sql, transactions
+from foundation.redis import completion_notifications
 
 SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
 ROW = 1

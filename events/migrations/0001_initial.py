@@ -1,7 +1,7 @@
 """The tables of the event feed, of webhook endpoints and of deliveries."""
 
 import django.db.models.deletion
-import shop.fields
+import foundation.fields
 import uuid_utils.compat
 from django.db import migrations, models
 
@@ -62,10 +62,10 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(choices=[('program', 'program'), ('data_platform',
                     'data platform, by a protocol of its own')], default='program', max_length=16,
                     verbose_name='kind')),
-                ('url', shop.fields.ExactCharField(max_length=500, verbose_name='url')),
+                ('url', foundation.fields.ExactCharField(max_length=500, verbose_name='url')),
                 ('events', models.JSONField(verbose_name='events')),
                 ('description', models.CharField(blank=True, max_length=255, verbose_name='description')),
-                ('secret', shop.fields.ExactCharField(blank=True, max_length=64, verbose_name='secret')),
+                ('secret', foundation.fields.ExactCharField(blank=True, max_length=64, verbose_name='secret')),
                 ('former_secrets', models.JSONField(blank=True, null=True, verbose_name='former secrets')),
                 ('owner_id', models.BigIntegerField(blank=True,
                     help_text='The account for which it gets events.', null=True, verbose_name='owner id')),

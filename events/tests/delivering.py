@@ -13,8 +13,8 @@ from events.feed import recording, sequencing
 from events.feed.recording import NewEvent
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, dispatcher, endpoints, ranges, sending
-from shop import clock
-from shop.db import transactions
+from foundation import clock
+from foundation.db import transactions
 
 NOWHERE = "http://127.0.0.1:1"
 

@@ -7,13 +7,13 @@ import orjson
 from django.contrib.auth.models import User
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import client_of
 from events.feed import recording, sequencing
 from events.feed.reading import READ_EVENTS
 from events.feed.recording import NewEvent
-from shop import clock
-from shop.db import transactions
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
+from foundation import clock
+from foundation.db import transactions
+from foundation.tests.factories import AccountFactory
 
 
 def reader() -> User:

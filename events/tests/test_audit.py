@@ -14,10 +14,10 @@ from events import audit
 from events.feed import reading, recording, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import record
-from shop.db import transactions
-from shop.journal import journal
-from shop.models import JournalLine
-from shop.tests.racing import race
+from foundation.db import transactions
+from foundation.journal import journal
+from foundation.models import JournalLine
+from foundation.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)

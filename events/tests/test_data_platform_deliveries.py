@@ -17,14 +17,14 @@ from events.tests import delivering
 from events.tests.delivering import deliver_due, deliver_to_nobody, delivery, make_due, note, statuses
 from events.tests.own_data_platform import REFUSED, knowing_secret, received_event_ids, use
 from events.webhooks import data_platform, deliveries, delivery_pass
+from foundation.db import transactions
+from foundation.journal import journal
+from foundation.models import JournalLine
+from foundation.tests import servers
+from foundation.tests.instants import ago, from_now
+from foundation.tests.racing import race
+from foundation.tests.second_process import another_process, starts_another_process
 from scripts.tests.simulator import Simulator
-from shop.db import transactions
-from shop.journal import journal
-from shop.models import JournalLine
-from shop.tests import servers
-from shop.tests.instants import ago, from_now
-from shop.tests.racing import race
-from shop.tests.second_process import another_process, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import Api, signed_in
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead, deliver_due, deliver_to_nobody, delivery, logged, make_due, note
 from events.tests.own_data_platform import REFUSED, received_event_ids
@@ -22,13 +23,12 @@ from events.tests.receivers import Receiver, receiving
 from events.tests.test_webhook_endpoints import api, created
 from events.webhooks import data_platform, deliveries, endpoints
 from events.webhooks.sending import Attempt
-from shop.models import JournalLine
-from shop.tests.clients import Api, signed_in
-from shop.tests.commands import run, run_json
-from shop.tests.confirming import said
-from shop.tests.factories import SuperuserFactory
-from shop.tests.racing import race
-from shop.tests.sent_forms import fields_of
+from foundation.models import JournalLine
+from foundation.tests.commands import run, run_json
+from foundation.tests.confirming import said
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.racing import race
+from foundation.tests.sent_forms import fields_of
 
 __all__ = ["api"]
 pytestmark = pytest.mark.django_db(transaction=True)

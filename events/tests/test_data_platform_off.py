@@ -8,6 +8,7 @@ from django.db.models import OuterRef
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.tests.clients import problem_of
 from events import doctor
 from events.feed import reading, sequencing
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
@@ -15,15 +16,14 @@ from events.tests.delivering import dead, deliver_due, note, statuses
 from events.tests.own_data_platform import received_event_ids
 from events.tests.test_webhook_endpoints import api
 from events.webhooks import deliveries, dispatcher, endpoints
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.journal import journal
+from foundation.models import JournalLine
+from foundation.tests.commands import run
+from foundation.tests.samples import exposed
+from foundation.tests.waiting import shifted
 from scripts.tests.simulator import everything
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.journal import journal
-from shop.models import JournalLine
-from shop.tests.clients import problem_of
-from shop.tests.commands import run
-from shop.tests.samples import exposed
-from shop.tests.waiting import shifted
 
 __all__ = ["api"]
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,13 +12,13 @@ import pytest
 from events.feed import recording, runs, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import Follower, publish, reader, record
-from shop import clock
-from shop.db import transactions
-from shop.redis import completion_notifications
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process, starts_another_process
-from shop.tests.waiting import in_background
+from foundation import clock
+from foundation.db import transactions
+from foundation.redis import completion_notifications
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_process import another_process, starts_another_process
+from foundation.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WRITERS, EVENTS_OF_EACH = 6, 30

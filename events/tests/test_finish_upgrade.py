@@ -9,7 +9,7 @@ from events import audit
 from events.feed import reading, runs, sequencing
 from events.models import FeedEvent, FeedState
 from events.tests.following import Follower, publish, reader, record
-from shop.tests.racing import race
+from foundation.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,28 +17,28 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from accounts import accounts
 from accounts.api_keys import keys
 from accounts.models import ApiKey
+from accounts.tests.api_keys import make
 from events.feed import sequencing
 from events.feed.reading import READ_EVENTS
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import logged_to
 from events.tests.following import publish, record
 from events.tests.receivers import Receiver, receiving
+from events.tests.test_public_addresses import resolving_to
 from events.webhooks import deliveries, delivery_pass, dispatcher, endpoints
 from events.webhooks.dispatcher import Dispatcher
 from events.webhooks.endpoints import Owner
-from shop import clock
-from shop.db import bulk_sql
-from shop.errors import Rejected
-from shop.models import JournalLine
-from shop.tests.api_keys import make
-from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded
-from shop.tests.instants import ago
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import wait_until
-from shop.tests.samples import exposed
-from shop.tests.second_process import another_process, starts_another_process
-from shop.tests.test_public_addresses import resolving_to
-from shop.tests.waiting import shifted
+from foundation import clock
+from foundation.db import bulk_sql
+from foundation.errors import Rejected
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded
+from foundation.tests.instants import ago
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import wait_until
+from foundation.tests.samples import exposed
+from foundation.tests.second_process import another_process, starts_another_process
+from foundation.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = timedelta(hours=1)

@@ -9,16 +9,16 @@ from uuid import UUID, uuid4
 import pytest
 from django.utils.html import escape
 
+from accounts.tests.api_keys import client_with, make
+from accounts.tests.clients import Api, client_of, faults, problem_of
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.webhooks import deliveries, endpoints
-from shop import clock
-from shop.db import key_walks
-from shop.journal import journal
-from shop.models import JournalLine
-from shop.tests.api_keys import client_with, make
-from shop.tests.clients import Api, client_of, faults, problem_of
-from shop.tests.factories import AccountFactory
-from shop.tests.instants import ago, from_now
+from foundation import clock
+from foundation.db import key_walks
+from foundation.journal import journal
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory
+from foundation.tests.instants import ago, from_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OF_ENDPOINTS = [f"events.{action}_webhookendpoint" for action in ("view", "add", "change")]

@@ -14,6 +14,7 @@ from events.feed import reading
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.tests.following import publish, record
 from events.tests.receivers import Receiver, receiving
+from events.tests.test_public_addresses import resolving_to
 from events.tests.test_webhook_deliveries import (
     _any_address,
     an_owner,
@@ -28,14 +29,13 @@ from events.tests.test_webhook_deliveries import (
     statuses,
 )
 from events.webhooks import delivery_pass, dispatcher, endpoints
+from foundation.models import JournalLine
+from foundation.tests.factories import reloaded, set_columns
+from foundation.tests.instants import ago
+from foundation.tests.racing import wait_until
+from foundation.tests.waiting import in_background, shifted
 from scripts.tests import documented
 from scripts.tests.canned_shop import Sent
-from shop.models import JournalLine
-from shop.tests.factories import reloaded, set_columns
-from shop.tests.instants import ago
-from shop.tests.racing import wait_until
-from shop.tests.test_public_addresses import resolving_to
-from shop.tests.waiting import in_background, shifted
 
 __all__ = ["_any_address", "endpoint", "receiver"]
 pytestmark = pytest.mark.django_db(transaction=True)

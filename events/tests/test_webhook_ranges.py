@@ -11,6 +11,7 @@ from django.db import OperationalError
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import Api, problem_of, signed_in
 from events import admin
 from events.feed import reading
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
@@ -29,11 +30,10 @@ from events.tests.test_webhook_deliveries import (
 )
 from events.tests.test_webhook_endpoints import api
 from events.webhooks import deliveries, delivery_pass, endpoints, ranges
-from shop.models import JournalLine
-from shop.tests.clients import Api, problem_of, signed_in
-from shop.tests.factories import SuperuserFactory, reloaded
-from shop.tests.racing import race
-from shop.tests.waiting import in_background, shifted
+from foundation.models import JournalLine
+from foundation.tests.factories import SuperuserFactory, reloaded
+from foundation.tests.racing import race
+from foundation.tests.waiting import in_background, shifted
 
 __all__ = ["_any_address", "api", "endpoint", "receiver"]
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,9 +8,9 @@ import orjson
 from django.conf import settings
 
 from events.webhooks.sending import Attempt, Payload
-from shop import clock
-from shop.outbound import http_client
-from shop.outbound.http_client import NoResponse, ResponseTooLarge
+from foundation import clock
+from foundation.outbound import http_client
+from foundation.outbound.http_client import NoResponse, ResponseTooLarge
 
 TIMEOUT_SECONDS = 3.0
 # Of the body of an error response: enough for an operator.

@@ -13,12 +13,12 @@ from django.db.models.functions import Coalesce
 from events.feed import catalogue, reading, recording, runs
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints, ranges, sending
-from shop import clock
-from shop.db import key_walks, transactions
-from shop.errors import Rejected, required
-from shop.journal import journal
-from shop.lazy_texts import mark as _
-from shop.models import JournalLine
+from foundation import clock
+from foundation.db import key_walks, transactions
+from foundation.errors import Rejected, required
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
+from foundation.models import JournalLine
 
 TESTED = "webhook_endpoint.tested"
 MOST_TESTS = 10

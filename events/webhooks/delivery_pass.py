@@ -27,10 +27,10 @@ from events.feed import catalogue, reading
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, endpoints, sending
 from events.webhooks.sending import Attempt
-from shop import clock
-from shop.db import bulk_sql, compiled, transactions
-from shop.observability import logs
-from shop.outbound import backoff
+from foundation import clock
+from foundation.db import bulk_sql, compiled, transactions
+from foundation.observability import logs
+from foundation.outbound import backoff
 
 log = get_logger(__name__)
 PENDING, DELIVERED, FAILED = WebhookDelivery.Status.values

@@ -21,10 +21,10 @@ from structlog import get_logger
 from events.feed import sequencing
 from events.models import BUILT_IN, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import delivery_pass, endpoints
-from shop import clock
-from shop.db import bulk_sql, compiled, transactions
-from shop.outbound import backoff
-from shop.repeated_work import RepeatedWork, start_once
+from foundation import clock
+from foundation.db import bulk_sql, compiled, transactions
+from foundation.outbound import backoff
+from foundation.repeated_work import RepeatedWork, start_once
 
 log = get_logger(__name__)
 POLL_SECONDS = 0.5

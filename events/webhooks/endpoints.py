@@ -16,15 +16,15 @@ from accounts.models import ApiKey
 from events.feed import reading
 from events.models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 from events.webhooks import signatures
-from shop import clock
-from shop.concurrency.thread_pool import ThreadPool
-from shop.db import key_walks, transactions
-from shop.db.rows import present, save_changes
-from shop.errors import Rejected, invalid_field, required
-from shop.journal import journal
-from shop.lazy_texts import mark as _
-from shop.outbound import public_addresses
-from shop.outbound.public_addresses import AddressRefused
+from foundation import clock
+from foundation.concurrency.thread_pool import ThreadPool
+from foundation.db import key_walks, transactions
+from foundation.db.rows import present, save_changes
+from foundation.errors import Rejected, invalid_field, required
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
+from foundation.outbound import public_addresses
+from foundation.outbound.public_addresses import AddressRefused
 
 MOST_ENDPOINTS = 50
 """Each with events to send has some threads of a worker."""

@@ -11,10 +11,10 @@ from uuid_utils.compat import uuid7
 from events.feed import reading
 from events.models import FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.webhooks import endpoints, signatures
-from shop import clock
-from shop.outbound import http_client, public_addresses
-from shop.outbound.http_client import NoResponse, ResponseTooLarge
-from shop.outbound.public_addresses import AddressRefused
+from foundation import clock
+from foundation.outbound import http_client, public_addresses
+from foundation.outbound.http_client import NoResponse, ResponseTooLarge
+from foundation.outbound.public_addresses import AddressRefused
 
 Payload = dict[str, Any]
 """An event as it is sent."""

@@ -19,24 +19,24 @@ from django.utils.translation import gettext, gettext_lazy as _, pgettext
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from foundation import form_fields
+from foundation.admin_base import uploads
+from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
+from foundation.admin_base.classes import ReadOnlyMixin
+from foundation.admin_base.display import link
+from foundation.admin_base.forms import TermsForm
+from foundation.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column
+from foundation.admin_base.pausing import PausableAdmin
+from foundation.admin_base.status_words import WORDS, status_word
+from foundation.errors import Rejected, Unavailable
+from foundation.http.validation import LARGEST_AMOUNT
+from foundation.lazy_texts import mark
+from foundation.money import minor_unit_help
 from inventory import adjustments, products
 from inventory.imports import importing, stock_files
 from inventory.imports.stock_files import StockRow
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
-from shop import form_fields
-from shop.admin_base import uploads
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
-from shop.admin_base.classes import ReadOnlyMixin
-from shop.admin_base.display import link
-from shop.admin_base.forms import TermsForm
-from shop.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column
-from shop.admin_base.pausing import PausableAdmin
-from shop.admin_base.status_words import WORDS, status_word
-from shop.errors import Rejected, Unavailable
-from shop.http.validation import LARGEST_AMOUNT
-from shop.lazy_texts import mark
-from shop.money import minor_unit_help
 
 KINDS = [
     (StockMovement.Kind.RECEIVED.value, _("Goods received")),

@@ -17,13 +17,13 @@ from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.utils.translation import gettext
 
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.journal import journal
 from inventory import products, stock_levels
 from inventory.imports.stock_files import StockRow, invalid
 from inventory.models import Delivery, Product, StockMovement
-from shop import clock
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.journal import journal
 
 ROWS_AT_ONCE = 500
 ATTEMPTS = 3

@@ -13,15 +13,15 @@ from django.utils.translation import gettext, gettext_lazy as _, gettext_noop
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from foundation import literals, uploaded_text
+from foundation.errors import Invalid
+from foundation.http import validation_texts
+from foundation.http.json_format import TooLarge
+from foundation.http.pages import csv_format
+from foundation.http.validation import Amount, NonBlankText
+from foundation.lazy_texts import mark as _text
+from foundation.normalization import normalized
 from inventory.schemas import Sku, Threshold
-from shop import literals, uploaded_text
-from shop.errors import Invalid
-from shop.http import validation_texts
-from shop.http.json_format import TooLarge
-from shop.http.pages import csv_format
-from shop.http.validation import Amount, NonBlankText
-from shop.lazy_texts import mark as _text
-from shop.normalization import normalized
 
 LineError = dict[str, Any]
 COLUMNS = ["sku", "name", "price", "quantity"]

@@ -1,7 +1,7 @@
 """Products, deliveries, and the sums of archived movements."""
 
 import django.db.models.deletion
-import shop.fields
+import foundation.fields
 from django.db import migrations, models
 
 
@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False,
                     verbose_name='ID')),
-                ('sku', shop.fields.ExactCharField(max_length=64, verbose_name='sku')),
+                ('sku', foundation.fields.ExactCharField(max_length=64, verbose_name='sku')),
                 ('name', models.CharField(max_length=255, verbose_name='name')),
                 ('price', models.BigIntegerField(help_text="In the currency's minor unit.",
                     verbose_name='price')),
@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(primary_key=True, serialize=False, verbose_name='id')),
                 ('fingerprint',
-                    shop.fields.ExactCharField(help_text='Hash of its rows: the id is valid for these only.',
+                    foundation.fields.ExactCharField(help_text='Hash of its rows: the id is valid for these only.',
                     max_length=64, verbose_name='fingerprint')),
                 ('reason', models.CharField(blank=True, max_length=255, verbose_name='reason')),
                 ('rows_total', models.PositiveIntegerField(verbose_name='rows total')),

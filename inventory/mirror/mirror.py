@@ -16,11 +16,11 @@ from django.conf import settings
 from redis import Redis
 from structlog import get_logger
 
+from foundation import clock
+from foundation.db import key_walks
+from foundation.redis import gates, redis_client
 from inventory.models import Product
 from inventory.stock import Stock
-from shop import clock
-from shop.db import key_walks
-from shop.redis import gates, redis_client
 
 log = get_logger(__name__)
 # One hash tag, because a script uses several keys, and Redis Cluster requires them in one slot.

@@ -14,19 +14,19 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
+from foundation.admin_base import uploads
+from foundation.db.transactions import DatabaseUnavailable
+from foundation.models import JournalLine
+from foundation.tasks import sweep
+from foundation.tests.confirming import confirmed, shown, to_confirm
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.racing import race
+from foundation.tests.sent_forms import fields_of
 from inventory import adjustments, audit, products
 from inventory.imports import importing, stock_files
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory, levels_of
-from shop.admin_base import uploads
-from shop.db.transactions import DatabaseUnavailable
-from shop.models import JournalLine
-from shop.tasks import sweep
-from shop.tests.clients import signed_in
-from shop.tests.confirming import confirmed, shown, to_confirm
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.racing import race
-from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 IMPORT = "/admin/inventory/product/import/"

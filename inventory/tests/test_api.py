@@ -5,14 +5,14 @@ from datetime import datetime
 
 import pytest
 
+from accounts.tests.clients import Api, client_of, problem_of
+from foundation.models import IdempotencyKey, JournalLine
+from foundation.tests import servers
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, set_columns
 from inventory import products
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
-from shop.models import IdempotencyKey, JournalLine
-from shop.tests import servers
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of, problem_of
-from shop.tests.factories import AccountFactory, set_columns
 
 pytestmark = pytest.mark.django_db
 

@@ -9,21 +9,21 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.models import JournalLine
+from foundation.observability import gauges
+from foundation.tests.commands import run
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import another_connection, ask, holding
+from foundation.tests.waiting import in_background, waiting_at
 from inventory import audit, doctor
 from inventory.imports import importing
 from inventory.imports.importing import Imported
 from inventory.imports.stock_files import StockRow
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.models import JournalLine
-from shop.observability import gauges
-from shop.tests.commands import run
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import another_connection, ask, holding
-from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOCK = "SELECT id FROM inventory_product WHERE sku = %s FOR UPDATE"

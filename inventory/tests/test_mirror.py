@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
+from foundation import clock
+from foundation.db import transactions
+from foundation.observability import gauges
+from foundation.redis import redis_client
+from foundation.tests.factories import OrderFactory, set_columns
+from foundation.tests.racing import race
 from inventory import adjustments, products, reservations, tasks
 from inventory.mirror import mirror
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests import factories
 from inventory.tests.factories import ProductFactory
-from shop import clock
-from shop.db import transactions
-from shop.observability import gauges
-from shop.redis import redis_client
-from shop.tests.factories import OrderFactory, set_columns
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

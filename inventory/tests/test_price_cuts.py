@@ -8,18 +8,18 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import client_of, signed_in
+from foundation import clock
+from foundation.approval_models import Approval
+from foundation.errors import NotAllowed
+from foundation.journal import journal
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded
+from foundation.tests.sent_forms import fields_of
 from inventory import products
 from inventory.imports import importing, stock_files
 from inventory.models import Delivery, Product
 from inventory.tests.factories import ProductFactory
-from shop import clock
-from shop.approval_models import Approval
-from shop.errors import NotAllowed
-from shop.journal import journal
-from shop.models import JournalLine
-from shop.tests.clients import client_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded
-from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 IMPORT = "/admin/inventory/product/import/"

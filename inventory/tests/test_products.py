@@ -8,21 +8,21 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.db import DatabaseError, transaction
 
+from accounts.tests.clients import client_of, signed_in
+from foundation.errors import Rejected
+from foundation.models import JournalLine
+from foundation.operations.audits.checks import merge_reports
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.confirming import to_confirm
+from foundation.tests.factories import SuperuserFactory, set_columns
+from foundation.tests.racing import race
+from foundation.tests.sent_forms import fields_of
 from inventory import adjustments, audit, products
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.models import Product
 from inventory.products import Availability
 from inventory.tests.factories import ProductFactory
-from shop.errors import Rejected
-from shop.models import JournalLine
-from shop.operations.audits.checks import merge_reports
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of, signed_in
-from shop.tests.confirming import to_confirm
-from shop.tests.factories import SuperuserFactory, set_columns
-from shop.tests.racing import race
-from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

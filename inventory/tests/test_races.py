@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from django.db import OperationalError, transaction
 
+from accounts.tests.clients import client_of
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from foundation.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, reloaded
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race
 from inventory import adjustments, audit, products, reservations
 from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.tests import factories
 from inventory.tests.factories import ProductFactory, levels_of
-from shop import clock
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, reloaded
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

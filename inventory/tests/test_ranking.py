@@ -7,16 +7,16 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 
+from accounts.tests.clients import faults
+from foundation import clock
+from foundation.tests.factories import set_columns
+from foundation.tests.racing import wait_until
 from inventory import product_days, ranking
 from inventory.models import Product, ProductDay
 from inventory.product_days import Change
 from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
-from shop import clock
-from shop.management import laws
-from shop.tests.clients import faults
-from shop.tests.factories import set_columns
-from shop.tests.racing import wait_until
+from shop import laws
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/products/ranking"

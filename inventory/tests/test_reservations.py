@@ -4,6 +4,11 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from events.models import FeedEvent
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.models import JournalLine
+from foundation.tests.factories import OrderFactory, set_columns
 from inventory import adjustments, products, reservations
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
@@ -12,11 +17,6 @@ from inventory.reservations import Line
 from inventory.stock import COLUMNS, Stock
 from inventory.tests import factories
 from inventory.tests.factories import ProductFactory, levels_of, reserve
-from shop import clock
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.models import JournalLine
-from shop.tests.factories import OrderFactory, set_columns
 
 pytestmark = pytest.mark.django_db
 

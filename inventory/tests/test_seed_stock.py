@@ -7,15 +7,15 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
+from foundation.models import JournalLine
+from foundation.tests.outages import database_away
+from foundation.tests.racing import race
 from inventory import audit
 from inventory.imports import importing
 from inventory.imports.importing import Imported
 from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
-from shop.models import JournalLine
-from shop.tests.outages import database_away
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from django.contrib.staticfiles import finders
 
+from foundation.errors import Invalid
 from inventory.admin.products import SAMPLE
 from inventory.imports import stock_files
-from shop.errors import Invalid
 
 HEADER = "sku,name,price,quantity\n"
 

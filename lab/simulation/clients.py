@@ -20,6 +20,12 @@ from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
+from foundation import approvals, clock
+from foundation.approval_models import Approval
+from foundation.errors import FirstcomeError
+from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
+from foundation.journal import journal
+from foundation.operations import dispatch
 from inventory import adjustments, products
 from inventory.reservations import Line
 from lab.simulation.outside import ASKING, DECLINED
@@ -36,12 +42,6 @@ from payments import ledger, points_grants
 from sales import terms
 from sales.models import SaleEntry
 from sales.waiting_room import entries
-from shop import approvals, clock
-from shop.approval_models import Approval
-from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
-from shop.journal import journal
-from shop.operations import dispatch
 
 ACCOUNTS, OPERATORS, LISTED = range(1, 11), (11, 12), range(1, 11, 2)
 SHOP = SimpleNamespace(**declared("lab/simulation/shop.toml"))

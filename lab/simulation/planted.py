@@ -14,6 +14,8 @@ from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, PartnerReply
 from coupons.queue import tickets
 from events.webhooks import delivery_pass
+from foundation import approvals
+from foundation.approval_models import Approval
 from lab.simulation import world
 from lab.simulation.outside import Gateway
 from orders.payment import charging
@@ -21,8 +23,6 @@ from orders.saga import store
 from orders.saga.run import Executor
 from payments import ledger, payment_states
 from payments.gateways.contract import GatewayResult
-from shop import approvals
-from shop.approval_models import Approval
 
 numbers = count()
 

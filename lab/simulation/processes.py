@@ -26,16 +26,16 @@ from coupons.queue import stream, worker
 from events.feed import sequencing
 from events.webhooks import dispatcher, endpoints
 from events.webhooks.delivery_pass import LeaseLost
+from foundation.concurrency import batching, thread_pool
+from foundation.errors import FirstcomeError, Unavailable
+from foundation.operations import dispatch
+from foundation.outbound.circuit_breaker import CircuitBreaker
+from foundation.redis import redis_client
 from lab.simulation.world import MOST, SECONDS, SHARES, Crash, chance
 from orders import cancellation, tasks as order_tasks
 from orders.saga import run as executors, store
 from orders.saga.run import Executor
 from sales.waiting_room import admission, room_view, ticking
-from shop.concurrency import batching, thread_pool
-from shop.errors import FirstcomeError, Unavailable
-from shop.operations import dispatch
-from shop.outbound.circuit_breaker import CircuitBreaker
-from shop.redis import redis_client
 
 AWAY, EMPTY, KEEPS, OLD = "is away", "loses all keys", "keeps its keys", "comes back with old keys"
 WAITS: list[Any] = [gate.admit, pool_list.claim_code, pool_list.resolve_code]

@@ -25,6 +25,10 @@ from events.feed import sequencing
 from events.models import FeedEvent, FeedState, WebhookDelivery, WebhookEndpoint
 from events.webhooks import data_platform, sending
 from events.webhooks.endpoints import DATA_PLATFORM_EVENTS
+from foundation import clock
+from foundation.approval_models import Approval
+from foundation.errors import FirstcomeError
+from foundation.journal import journal
 from lab.simulation import clients
 from lab.simulation.clients import ACCOUNTS, CAMPAIGNS, COUPONS, OPERATORS, Answers, Client, Operator
 from lab.simulation.outside import Gateway, Partner, Receiver
@@ -36,11 +40,7 @@ from payments import gateways, points_grants
 from payments.models import Entry, Transfer
 from payments.reconciliation import reconciling
 from sales.models import SaleEntry
-from shop import clock
-from shop.approval_models import Approval
-from shop.errors import FirstcomeError
-from shop.journal import journal
-from shop.management import laws
+from shop import laws
 
 BLANK = sqlite3.connect(":memory:")
 """The tables of a shop in which nothing has happened."""

@@ -22,12 +22,12 @@ from MySQLdb import _mysql
 from MySQLdb.connections import Connection
 from redis.connection import AbstractConnection
 
-from shop.concurrency import batching, event_loop, shared_read, thread_pool
-from shop.concurrency.thread_pool import LEADER_POOL
-from shop.db.mysql import base
-from shop.repeated_work import RepeatedWork
-from shop.tests import process_state
-from shop.tests.racing import wait_until
+from foundation.concurrency import batching, event_loop, shared_read, thread_pool
+from foundation.concurrency.thread_pool import LEADER_POOL
+from foundation.db.mysql import base
+from foundation.repeated_work import RepeatedWork
+from foundation.tests import process_state
+from foundation.tests.racing import wait_until
 
 Step = Callable[[], object] | Coroutine[Any, Any, object]
 Cost = Counter[str]

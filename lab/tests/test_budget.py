@@ -22,6 +22,9 @@ from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
 from events.tests import delivering
 from events.webhooks.dispatcher import Dispatcher
+from foundation.concurrency.batching import Batcher
+from foundation.operations import beat, dispatch, shared_counts
+from foundation.tests.asgi_client import send_request
 from inventory.tests.factories import ProductFactory
 from lab import urls
 from lab.tests.metering import FIGURES, Cost, Step, at_once, metering
@@ -35,9 +38,6 @@ from sales.waiting_room import room_view, ticking
 from scripts.stack import places
 from shop.burst import lane
 from shop.celery import app
-from shop.concurrency.batching import Batcher
-from shop.operations import beat, dispatch, shared_counts
-from shop.tests.asgi_client import send_request
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -3,11 +3,11 @@
 import time
 from typing import Any
 
+from foundation.tests.case_tables import in_one_test
 from lab.calls import Account, Answer, Call, Connection, Observations, Product, RecordedCall, Setup
 from lab.chaos import comparison
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import problem
-from shop.tests.case_tables import in_one_test
 
 ORDER = {"id": "o1", "status": "paid", "points_amount": 0, "card_amount": 900, "refunded_amount": 0}
 ORDER |= {"coupon": None, "items": []}

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from foundation.tests.case_tables import in_one_test
 from lab import calls
 from lab.calls import (
     Account,
@@ -27,7 +28,6 @@ from lab.chaos.faults import Fault
 from lab.stack import prometheus
 from scripts.stack import SetupError, instance as instances, ports
 from scripts.stack.instance import Instance
-from shop.tests.case_tables import in_one_test
 
 
 @in_one_test("name", CAMPAIGNS)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from foundation.tests.case_tables import in_one_test
 from lab.calls import Account, Answer, Call, Product, RecordedCall, Setup
 from lab.chaos import comparison
 from lab.cluster import keepers, layout
@@ -9,7 +10,6 @@ from lab.cluster.drill import faults
 from lab.cluster.drill.faults import REFUSED
 from lab.cluster.drill.load import Seen, Steady
 from lab.cluster.keepers import View, next_step
-from shop.tests.case_tables import in_one_test
 
 CALL = Call("POST", "/orders", "token", {}, "key")
 

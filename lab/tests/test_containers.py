@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from foundation.http import prefer
 from lab.containers import __main__ as checks, engine
 from orders.saga import run
 from scripts.stack import SetupError, places
 from scripts.tests import documented
-from shop.http import prefer
 
 DOCKER = places.PROJECT / "scripts" / "docker"
 TEXT = (places.PROJECT / "docker-compose.yml").read_text()

@@ -7,12 +7,12 @@ import re
 import pytest
 import yaml
 
+from foundation.tests import metrics_catalogue as catalogue
 from lab.stack import prometheus
 from lab.tests import promql
 from scripts import alert_rules
 from scripts.stack import places, system_packages
 from scripts.tests import programs
-from shop.tests import metrics_catalogue as catalogue
 
 
 @pytest.mark.boots("promtool")

@@ -2,11 +2,11 @@
 
 import pytest
 
+from foundation.tests.case_tables import in_one_test
 from lab.alerts import __main__ as alerts, stage
 from lab.alerts.__main__ import CAUSES, Cause
 from scripts import alert_rules
 from scripts.stack import instance as instances, ports
-from shop.tests.case_tables import in_one_test
 
 
 def test_every_alert_has_a_cause_and_no_cause_names_another():

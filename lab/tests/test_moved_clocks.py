@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from foundation.tests.case_tables import in_one_test
 from lab.chaos.campaigns import clocks, month
 from lab.stack import database
 from scripts.stack import children, ports
 from scripts.stack.instance import Instance
-from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("a MariaDB")
 

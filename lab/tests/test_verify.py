@@ -4,10 +4,10 @@ import re
 
 import pytest
 
+from foundation.tests.case_tables import in_one_test
 from lab import verify
 from lab.__main__ import COMMANDS
 from scripts.stack import places
-from shop.tests.case_tables import in_one_test
 
 
 @in_one_test("name", verify.STEPS)

@@ -14,16 +14,16 @@ from django.urls import reverse
 from django.utils.translation import gettext
 
 from events.webhooks import deliveries
+from foundation import clock
+from foundation.admin_base.display import COLOURS, OF_DISPUTES, status_label, stored_text
+from foundation.grouping import grouped
+from foundation.models import JournalLine
 from orders import cancellation, order_numbers, order_states
 from orders.models import Order, RefundLine, Saga, SagaLog
 from orders.saga import status as saga_status
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
 from payments import disputes, gateways
 from payments.models import Entry, Payment
-from shop import clock
-from shop.admin_base.display import COLOURS, OF_DISPUTES, status_label, stored_text
-from shop.grouping import grouped
-from shop.models import JournalLine
 
 MOST_REFUNDS = 50
 MOST_LOG_LINES = 400

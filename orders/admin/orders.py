@@ -24,20 +24,20 @@ from unfold.widgets import (
 
 from coupons.models import Coupon
 from events.webhooks import deliveries
+from foundation import form_fields
+from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
+from foundation.admin_base.display import amount, status_label
+from foundation.admin_base.forms import reason_field
+from foundation.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
+from foundation.errors import FirstcomeError
+from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from foundation.operations import dispatch
 from inventory.reservations import Line
 from orders import cancellation, order_numbers, order_states, tasks
 from orders.admin import order_page
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refunding
 from orders.payment.refunding import RefundPreview, StartedRefund
-from shop import form_fields
-from shop.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
-from shop.admin_base.display import amount, status_label
-from shop.admin_base.forms import reason_field
-from shop.admin_base.lists import ReadOnlyInline, RecordsAdmin, choice_filter, column, key_column
-from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.operations import dispatch
 
 REASON_HELP = _("Why, in 255 characters at most. The customer sees it, and the journal keeps it.")
 ALL = "all"

@@ -16,6 +16,12 @@ from django.utils.translation import gettext, gettext_lazy as _
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
+from foundation.admin_base.actions import Action, button
+from foundation.admin_base.display import OF_DISPUTES, link, status_label
+from foundation.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
+from foundation.models import JournalLine
+from foundation.money import format_amount
+from foundation.operations import dispatch
 from orders import tasks
 from orders.models import Saga
 from orders.payment import gateway_lookups
@@ -23,12 +29,6 @@ from orders.saga import status as saga_status
 from payments import disputes, gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
-from shop.admin_base.actions import Action, button
-from shop.admin_base.display import OF_DISPUTES, link, status_label
-from shop.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column
-from shop.models import JournalLine
-from shop.money import format_amount
-from shop.operations import dispatch
 
 
 def _in_doubt(payments: "QuerySet[Payment]") -> "QuerySet[Payment]":

@@ -13,15 +13,9 @@ from django.utils.translation import gettext, gettext_lazy as _
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from orders import tasks
-from orders.models import Refund, Saga, SagaLog
-from orders.saga import operator_actions, status
-from orders.saga.definitions import SAGA_TYPES, UNFINISHED
-from orders.saga.operator_actions import LONGEST_REFERENCE, OperatorAction
-from payments.models import Payment
-from shop.admin_base.actions import Action, ActionForm, FormData, button
-from shop.admin_base.display import link, status_label
-from shop.admin_base.lists import (
+from foundation.admin_base.actions import Action, ActionForm, FormData, button
+from foundation.admin_base.display import link, status_label
+from foundation.admin_base.lists import (
     EVERYTHING,
     ReadOnlyInline,
     RecordsAdmin,
@@ -30,10 +24,16 @@ from shop.admin_base.lists import (
     key_column,
     parse_uuid,
 )
-from shop.approval_models import Approval
-from shop.journal import journal
-from shop.models import JournalLine
-from shop.operations import dispatch
+from foundation.approval_models import Approval
+from foundation.journal import journal
+from foundation.models import JournalLine
+from foundation.operations import dispatch
+from orders import tasks
+from orders.models import Refund, Saga, SagaLog
+from orders.saga import operator_actions, status
+from orders.saga.definitions import SAGA_TYPES, UNFINISHED
+from orders.saga.operator_actions import LONGEST_REFERENCE, OperatorAction
+from payments.models import Payment
 
 OPERATE = ["orders.change_saga"]
 

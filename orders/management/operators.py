@@ -6,12 +6,12 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from foundation.errors import FirstcomeError
+from foundation.journal.journal import Actor, ActorContext
+from foundation.management import shell
+from foundation.normalization import normalized
 from orders.models import Saga
 from orders.saga import operator_actions
-from shop.errors import FirstcomeError
-from shop.journal.journal import Actor, ActorContext
-from shop.management import shell
-from shop.normalization import normalized
 
 
 class SagaCommand(BaseCommand):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter
 
-from shop.errors import FirstcomeError
-from shop.observability.bounded_counter import BoundedCounter
+from foundation.errors import FirstcomeError
+from foundation.observability.bounded_counter import BoundedCounter
 
 ORDERS = Counter(
     "firstcome_orders",

@@ -9,16 +9,16 @@ from datetime import timedelta
 from django.db.models import Count, Max, Min
 
 from coupons.models import Coupon
+from foundation import clock
+from foundation.db import bulk_sql
+from foundation.models import JournalLine
+from foundation.observability import gauges
+from foundation.observability.gauges import Readings
 from orders.models import Order
 from orders.saga import operator_actions, status as saga_status
 from orders.saga.definitions import SAGA_TYPES, OutsideStep
 from payments import payment_states
 from payments.models import Payment
-from shop import clock
-from shop.db import bulk_sql
-from shop.models import JournalLine
-from shop.observability import gauges
-from shop.observability.gauges import Readings
 
 IN_DOUBT = "firstcome_payments_in_doubt"
 IN_DOUBT_OLDEST = "firstcome_payments_in_doubt_oldest_seconds"

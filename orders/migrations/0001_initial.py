@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.db.models.expressions
-import shop.fields
+import foundation.fields
 import uuid_utils.compat
 from django.conf import settings
 from django.db import migrations, models
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ('refunded_amount', models.PositiveBigIntegerField(default=0,
                     verbose_name='refunded amount')),
                 ('currency', models.CharField(max_length=3, verbose_name='currency')),
-                ('coupon_code', shop.fields.ExactCharField(blank=True, max_length=64,
+                ('coupon_code', foundation.fields.ExactCharField(blank=True, max_length=64,
                     verbose_name='coupon code')),
                 ('units', models.PositiveIntegerField(help_text='Of all its lines together.',
                     verbose_name='units')),
@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                     related_name='lines', to='orders.order', verbose_name='order')),
                 ('product', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT,
                     related_name='order_lines', to='inventory.product', verbose_name='product')),
-                ('sku', shop.fields.ExactCharField(max_length=64, verbose_name='sku')),
+                ('sku', foundation.fields.ExactCharField(max_length=64, verbose_name='sku')),
                 ('name', models.CharField(max_length=255, verbose_name='name')),
                 ('quantity', models.PositiveIntegerField(verbose_name='quantity')),
                 ('unit_price', models.PositiveBigIntegerField(verbose_name='unit price')),

@@ -8,7 +8,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 import orders.models
-import shop.fields
+import foundation.fields
 
 
 def make_counter(apps, schema_editor):
@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "order",
             "number",
-            shop.fields.ExactCharField(
+            foundation.fields.ExactCharField(
                 editable=False,
                 help_text="Its short name for people; none until an order of an earlier release gets one.",
                 max_length=8,

@@ -15,14 +15,14 @@ from django.contrib.auth.models import User
 from django.db.models import Min, Model
 
 from accounts.models import ApiKey
+from foundation import clock
+from foundation.db import bulk_sql, open_transaction
+from foundation.db.stuck_rows import Row
+from foundation.rates import rate_limits
+from foundation.rates.rate_limits import Usage
 from payments.models import Payment
 from payments.payment_states import UNSETTLED, Status
-from shop import clock
 from shop.configuration import Rate
-from shop.db import bulk_sql, open_transaction
-from shop.db.stuck_rows import Row
-from shop.rates import rate_limits
-from shop.rates.rate_limits import Usage
 
 # For so long a payment of a key counts that the gateway was not asked about yet.
 UNTRIED_SECONDS = 30

@@ -15,6 +15,9 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext_noop
 
+from foundation import clock
+from foundation.db import bulk_sql, open_transaction
+from foundation.redis import completion_notifications
 from inventory.reservations import Line
 from orders.models import Saga
 from orders.payment import gateway_facts
@@ -40,9 +43,6 @@ from payments import gateways, metrics, payment_states
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.payment_states import Status
-from shop import clock
-from shop.db import bulk_sql, open_transaction
-from shop.redis import completion_notifications
 
 NAME = "charge_card"
 CHARGE_CANCELLED = "charge_cancelled"

@@ -14,6 +14,10 @@ from django.db.models import Q, QuerySet, Sum
 from django.utils.translation import gettext_noop
 from structlog import get_logger
 
+from foundation import clock
+from foundation.db import transactions
+from foundation.db.rows import save_changes
+from foundation.journal import journal
 from orders import pricing
 from orders.models import Order, Refund, RefundLine, Saga
 from orders.payment import refund_records
@@ -22,10 +26,6 @@ from orders.saga.definitions import DO, NOT_KNOWN
 from payments import disputes, gateways, ledger, payment_states
 from payments.gateways.contract import GatewayResult
 from payments.models import GATEWAY_CLEARING, Payment, Transfer
-from shop import clock
-from shop.db import transactions
-from shop.db.rows import save_changes
-from shop.journal import journal
 
 log = get_logger(__name__)
 REASON = gettext_noop("Refunded at the gateway.")

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+from foundation.db import transactions
+from foundation.observability import logs
 from orders.models import Refund
 from orders.payment import gateway_bookings
 from orders.payment.refund_records import UNSETTLED as UNSETTLED_REFUNDS
@@ -10,8 +12,6 @@ from payments import gateways, payment_states, webhooks
 from payments.models import Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import reconciling
-from shop.db import transactions
-from shop.observability import logs
 
 HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded", "refund.failed")
 UNCONFIRMED = "payment.dispute_unconfirmed"

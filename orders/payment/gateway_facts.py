@@ -6,13 +6,13 @@ doesn't have, and can't block, the gateway can't tell whether it is undone.
 
 from django.utils.translation import gettext_noop
 
+from foundation.errors import Rejected, Unavailable
+from foundation.lazy_texts import Text, mark as _
+from foundation.money import format_amount
 from orders.saga.definitions import FORCED_DETAIL, NOT_KNOWN, UNDO, Event, SagaRow, StepResult
 from payments import gateways, payment_states
 from payments.gateways.contract import BookedCharge, ExpectedCharge, GatewayResult
 from payments.models import Payment
-from shop.errors import Rejected, Unavailable
-from shop.lazy_texts import Text, mark as _
-from shop.money import format_amount
 
 REFUNDED = gettext_noop("refunded")
 NOT_CHARGED = gettext_noop("nothing was charged")

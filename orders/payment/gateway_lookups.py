@@ -12,6 +12,13 @@ from uuid import UUID
 from django.utils import translation
 from django.utils.translation import gettext, gettext_noop
 
+from foundation.db import transactions
+from foundation.errors import Rejected, Unavailable, required
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
+from foundation.money import format_amount
 from orders.payment import gateway_bookings
 from orders.saga import store
 from payments import gateways
@@ -19,13 +26,6 @@ from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
-from shop.db import transactions
-from shop.errors import Rejected, Unavailable, required
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.journal import journal
-from shop.lazy_texts import mark as _
-from shop.money import format_amount
 
 LOOKED_UP = "payment.looked_up"
 MOST_AT_ONCE = 4

@@ -22,6 +22,13 @@ from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from coupons import redemption
+from foundation import clock
+from foundation.db import bulk_sql
+from foundation.errors import Rejected, invalid_field
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from foundation.journal.journal import ActorContext
+from foundation.lazy_texts import mark as _
 from inventory import reservations
 from inventory.lost_demand import Reason
 from inventory.reservations import Line
@@ -45,13 +52,6 @@ from orders.saga.definitions import (
 )
 from payments import ledger, payment_states
 from payments.models import Payment
-from shop import clock
-from shop.db import bulk_sql
-from shop.errors import Rejected, invalid_field
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.journal.journal import ActorContext
-from shop.lazy_texts import mark as _
 
 KIND = "purchase"
 KEPT = StepResult(Event.SKIPPED, gettext_noop("kept for another card"))

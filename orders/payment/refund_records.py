@@ -8,14 +8,14 @@ from uuid import UUID
 from django.db.models import F
 
 from coupons import redemption
+from foundation import clock
+from foundation.grouping import grouped
 from inventory import reservations, stock_levels
 from inventory.reservations import Line
 from orders import order_events, order_states, pricing, product_days
 from orders.models import Order, OrderLine, Refund, RefundLine
 from payments import ledger, payment_states
 from payments.models import GATEWAY_CLEARING, SALES, Transfer
-from shop import clock
-from shop.grouping import grouped
 
 KIND = "refund"
 REFUND_CARD = "refund_card"

@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 from django.utils.translation import gettext_noop
 
+from foundation.errors import Rejected, Unavailable
+from foundation.lazy_texts import mark as _
+from foundation.money import format_amount
 from orders.models import Refund, Saga
 from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.payment.refund_records import KIND, REFUND_CARD, refund_key
@@ -43,9 +46,6 @@ from orders.saga.definitions import (
 from payments import gateways
 from payments.gateways.contract import NOT_CALLED, ExpectedCharge, GatewayResult
 from payments.models import Payment
-from shop.errors import Rejected, Unavailable
-from shop.lazy_texts import mark as _
-from shop.money import format_amount
 
 REPLACED = gettext_noop(
     "As much is refunded at the gateway already: record the step as done, or retry it to refund that as well."

@@ -14,6 +14,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Sum
 
+from foundation import clock, own_account
+from foundation.errors import Rejected, required
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from foundation.lazy_texts import Text, mark as _
+from foundation.money import format_amount
 from inventory.reservations import Lines
 from orders import order_events, order_states, pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
@@ -21,12 +27,6 @@ from orders.payment import refund_records, refund_saga
 from orders.saga import store
 from payments import disputes
 from payments.models import Payment
-from shop import clock, own_account
-from shop.errors import Rejected, required
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.lazy_texts import Text, mark as _
-from shop.money import format_amount
 
 REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
 

@@ -4,6 +4,11 @@ from uuid import UUID
 
 from django.conf import settings
 
+from foundation import clock
+from foundation.db import bulk_sql
+from foundation.errors import Rejected
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import KeyedCall, Replay
 from orders.models import Saga
 from orders.payment import card_limits, charging
 from orders.payment.card_limits import Payer
@@ -12,11 +17,6 @@ from orders.saga import store
 from orders.saga.definitions import SAGA_TYPES, LocalStep, Sagas, SagaType
 from payments import ledger, payment_states
 from payments.models import Payment
-from shop import clock
-from shop.db import bulk_sql
-from shop.errors import Rejected
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import KeyedCall, Replay
 
 KIND = "top_up"
 

@@ -12,11 +12,11 @@ from django.db import Error
 from django.db.models import F
 from structlog import get_logger
 
+from foundation import starting
 from orders.saga import status
 from payments import gateways, payment_states
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
-from shop import starting
 
 log = get_logger(__name__)
 

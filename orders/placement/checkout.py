@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from django.conf import settings
 
+from foundation.concurrency.batching import Batcher
+from foundation.idempotency.recorded_answers import Replay
 from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.placement.strategies import group_commit, optimistic, pessimistic, redis_gate
-from shop.concurrency.batching import Batcher
-from shop.idempotency.recorded_answers import Replay
 
 STRATEGIES: dict[str, Callable[[OrderRequest], PlacedOrder | Replay]] = {
     "group_commit": group_commit.place,

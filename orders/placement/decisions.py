@@ -19,6 +19,15 @@ from accounts import accounts
 from coupons import coupon_requests, redemption
 from coupons.coupon_requests import BatchCoupons, CouponRequest
 from coupons.models import Coupon
+from foundation import clock
+from foundation.db import open_transaction, transactions
+from foundation.db.stuck_rows import Row
+from foundation.errors import FirstcomeError, Held, Rejected, Unavailable, invalid_field
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.lazy_texts import mark as _
 from inventory import reservations
 from inventory.reservations import Line
 from inventory.stock import Stock
@@ -36,15 +45,6 @@ from orders.placement.own_terms import OwnTerms
 from payments import ledger
 from sales import order_checks
 from sales.order_checks import NO_SALES, SaleTerms
-from shop import clock
-from shop.db import open_transaction, transactions
-from shop.db.stuck_rows import Row
-from shop.errors import FirstcomeError, Held, Rejected, Unavailable, invalid_field
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.lazy_texts import mark as _
 
 HELD_RETRY_SECONDS = 1
 

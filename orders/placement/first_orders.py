@@ -11,10 +11,10 @@ from uuid import UUID
 from django.db import IntegrityError
 
 from coupons.models import FirstOrderUse
+from foundation.db import bulk_sql
 from orders.models import Order
 from orders.order_states import OPEN
 from orders.placement import limits
-from shop.db import bulk_sql
 
 # From the index of an account's orders alone.
 ORDERED = """

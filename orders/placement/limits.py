@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db.models import F, Q, Sum
 
+from foundation import lazy_texts
+from foundation.db import bulk_sql
+from foundation.errors import Held
+from foundation.lazy_texts import mark as _
 from inventory.reservations import Line
 from inventory.stock import Stocks
 from orders.models import Order, OrderLine
 from orders.order_states import OPEN, PAID
-from shop import lazy_texts
-from shop.db import bulk_sql
-from shop.errors import Held
-from shop.lazy_texts import mark as _
 
 # One row per account, from an index alone.
 UNPAID = """

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from shop.errors import NotAllowed
-from shop.lazy_texts import mark as _
-from shop.models import JournalLine
+from foundation.errors import NotAllowed
+from foundation.lazy_texts import mark as _
+from foundation.models import JournalLine
 
 CAMPAIGN_PERIOD = timedelta(days=30)
 PRICE_PERIOD = timedelta(days=1)

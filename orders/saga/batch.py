@@ -14,6 +14,13 @@ from uuid import UUID
 from prometheus_client import Histogram
 from structlog import get_logger
 
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.observability import tracing
+from foundation.outbound import backoff
 from orders.models import Saga
 from orders.saga import store
 from orders.saga.definitions import (
@@ -44,13 +51,6 @@ from orders.saga.definitions import (
 )
 from orders.saga.store import UNLEASED, SagaLogLine
 from payments.gateways.contract import NOT_CALLED
-from shop import clock
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.observability import tracing
-from shop.outbound import backoff
 
 log = get_logger(__name__)
 State = Saga.State

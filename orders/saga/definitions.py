@@ -15,11 +15,11 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext_noop
 
+from foundation import clock
+from foundation.errors import Invalid, NotFound, Rejected
+from foundation.lazy_texts import mark as _
+from foundation.outbound import backoff
 from orders.models import Saga, SagaLog
-from shop import clock
-from shop.errors import Invalid, NotFound, Rejected
-from shop.lazy_texts import mark as _
-from shop.outbound import backoff
 
 DO = Saga.Direction.DO.value
 UNDO = Saga.Direction.UNDO.value

@@ -17,6 +17,13 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
+from foundation import approvals, clock, own_account
+from foundation.approval_models import Approval
+from foundation.db import open_transaction, transactions
+from foundation.errors import Rejected, Unavailable, invalid_field, required
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.lazy_texts import Text, mark as _
 from orders.models import Saga
 from orders.saga import store
 from orders.saga.definitions import (
@@ -34,13 +41,6 @@ from orders.saga.definitions import (
     WorkClass,
 )
 from orders.saga.store import SagaLogLine
-from shop import approvals, clock, own_account
-from shop.approval_models import Approval
-from shop.db import open_transaction, transactions
-from shop.errors import Rejected, Unavailable, invalid_field, required
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.lazy_texts import Text, mark as _
 
 LONGEST_REASON = 255
 LONGEST_REFERENCE = 96

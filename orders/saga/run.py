@@ -25,6 +25,12 @@ from django.conf import settings
 from django.db import Error, transaction
 from structlog import get_logger
 
+from foundation import clock
+from foundation.concurrency.thread_pool import ThreadPool
+from foundation.db import open_transaction, transactions
+from foundation.errors import Overloaded, Unavailable
+from foundation.observability import logs, tracing
+from foundation.repeated_work import RepeatedWork
 from orders.saga import batch, store
 from orders.saga.batch import SINGLE, STEP_SECONDS, Batch
 from orders.saga.definitions import (
@@ -43,12 +49,6 @@ from orders.saga.definitions import (
     call_name,
     unexpected_failure,
 )
-from shop import clock
-from shop.concurrency.thread_pool import ThreadPool
-from shop.db import open_transaction, transactions
-from shop.errors import Overloaded, Unavailable
-from shop.observability import logs, tracing
-from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
 Task = Callable[[], None]

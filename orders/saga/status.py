@@ -15,15 +15,15 @@ from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils.translation import gettext
 from structlog import get_logger
 
+from foundation import clock
+from foundation.concurrency import event_loop
+from foundation.concurrency.thread_pool import LOOKUP_POOL
+from foundation.errors import Overloaded
+from foundation.lazy_texts import mark as _
 from orders.models import Saga, SagaLog
 from orders.saga import store
 from orders.saga.definitions import AT_ONCE, LEASE_SECONDS, OF_WEB, SAGA_TYPES, WorkClass
 from payments.models import Payment
-from shop import clock
-from shop.concurrency import event_loop
-from shop.concurrency.thread_pool import LOOKUP_POOL
-from shop.errors import Overloaded
-from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 READ_AT_ONCE = 500

@@ -18,6 +18,11 @@ from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 from prometheus_client import Counter
 
+from foundation import clock
+from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.observability import tracing
 from orders import order_states
 from orders.models import Order, Saga, SagaLog
 from orders.order_states import OrderRow
@@ -38,11 +43,6 @@ from orders.saga.definitions import (
     StepResult,
     WorkClass,
 )
-from shop import clock
-from shop.db import bulk_sql, open_transaction, transactions
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.observability import tracing
 
 
 class SagaLogLine(NamedTuple):

@@ -10,6 +10,12 @@ from django.utils import timezone
 from coupons import issued_coupons
 from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts
+from foundation import approvals
+from foundation.approval_models import Approval
+from foundation.errors import FirstcomeError
+from foundation.idempotency.recorded_answers import Answer, Replay
+from foundation.journal import journal
+from foundation.journal.journal import Actor, ActorContext
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
@@ -29,12 +35,6 @@ from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests import events
 from scripts.tests.simulator import Simulator
-from shop import approvals
-from shop.approval_models import Approval
-from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Answer, Replay
-from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
 
 SAID_OF_STUCK = {
     *("charge_not_found", "gateway_disagrees", "reference_differs", "saga_being_undone", "saga_changed"),

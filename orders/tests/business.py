@@ -3,10 +3,10 @@
 from django.db.models import Count, Q, Sum
 
 from coupons.models import Coupon
+from foundation.models import JournalLine
+from foundation.tests.samples import Increases
 from orders.models import Order, Refund, SagaLog
 from payments.models import GATEWAY_CLEARING, HOLDING, PROMOTIONS, Entry, Payment, Transfer
-from shop.models import JournalLine
-from shop.tests.samples import Increases
 
 COUNTERS = (
     "firstcome_orders_total",

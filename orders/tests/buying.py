@@ -12,6 +12,12 @@ from django.db import transaction
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory
+from foundation.errors import FirstcomeError, Rejected
+from foundation.idempotency.recorded_answers import KeyedCall, key_hash
+from foundation.journal import journal
+from foundation.operations.audits.checks import LawReport, merge_reports
+from foundation.tests.factories import AccountFactory, reloaded
+from foundation.tests.racing import wait_until
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
@@ -24,13 +30,7 @@ from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.tests import stepping
 from payments import ledger
 from payments.models import Payment
-from shop.errors import FirstcomeError, Rejected
-from shop.idempotency.recorded_answers import KeyedCall, key_hash
-from shop.journal import journal
-from shop.management import laws
-from shop.operations.audits.checks import LawReport, merge_reports
-from shop.tests.factories import AccountFactory, reloaded
-from shop.tests.racing import wait_until
+from shop import laws
 
 TWO_STRATEGIES = ("group_commit", "redis_gate")
 """For rules that all strategies share: one that batches, and one that asks Redis first.

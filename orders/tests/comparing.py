@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db.models import Manager, Sum
 
 from coupons.models import Coupon
+from foundation.models import JournalLine
 from inventory.models import Product
 from orders.models import Order, Refund, Saga
 from orders.tests import buying
@@ -17,7 +18,6 @@ from orders.tests.model import Shop
 from payments import ledger
 from payments.gateways import calls, gateway
 from payments.models import HOLDING, Dispute, Entry, Payment
-from shop.models import JournalLine
 
 BOOK_SECONDS = 10
 """For the gateway's book, which an audit reads; a purchase waits for a fraction of a second in tests."""

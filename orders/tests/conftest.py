@@ -10,7 +10,9 @@ import pytest
 from django.conf import LazySettings, settings
 from django.db import transaction
 
+from accounts.tests.clients import Api, client_of
 from events.tests.own_data_platform import SECRET
+from foundation.tests.second_process import environment
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import order_numbers
@@ -24,8 +26,6 @@ from scripts.stack import children, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.celery import app
-from shop.tests.clients import Api, client_of
-from shop.tests.second_process import environment
 
 __all__ = ["away", "impatient", "transmitting"]
 

@@ -8,11 +8,11 @@ decides what the next executor does. `CRASHES` and `REFUND_CRASHES` name one poi
 from dataclasses import dataclass
 from uuid import UUID
 
+from foundation import clock
 from orders.models import Order, Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNFINISHED
 from payments.models import Payment
 from scripts.tests.simulator import Simulator
-from shop import clock
 
 
 def commits(*lines: str) -> list[str]:

@@ -5,6 +5,14 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
+from foundation import approvals
+from foundation.approval_models import Approval
+from foundation.journal import journal
+from foundation.journal.journal import Actor, ActorContext
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.instants import ago
+from foundation.tests.outages import nowhere
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
@@ -13,14 +21,6 @@ from orders.saga.definitions import UNDO
 from orders.tests import buying, stepping
 from payments.gateways import calls, gateway
 from payments.models import Payment
-from shop import approvals
-from shop.approval_models import Approval
-from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
-from shop.models import JournalLine
-from shop.tests.factories import AccountFactory, reloaded, set_columns
-from shop.tests.instants import ago
-from shop.tests.outages import nowhere
 
 ADA = ActorContext(actor=Actor.STAFF, name="ada")
 """Works by commands: a request without an account may do nothing of this."""

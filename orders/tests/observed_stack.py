@@ -11,10 +11,10 @@ import urllib3
 from django.contrib.auth.models import User
 
 from accounts.tokens import tokens
+from foundation.tests.live import serving
 from orders.tests.conftest import start_worker
 from scripts.stack import children
 from scripts.tests.simulator import Simulator
-from shop.tests.live import serving
 
 HTTP = urllib3.PoolManager(maxsize=8, retries=False, timeout=60)
 

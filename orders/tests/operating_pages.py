@@ -7,13 +7,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
+from foundation.tests.confirming import said
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import wait_until
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
-from shop.tests.confirming import said
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import wait_until
 
 VIEW = ["orders.view_order", "orders.view_refund", "orders.view_saga", "payments.view_payment"]
 VIEW += ["payments.view_transfer", "shop.view_journalline"]

@@ -5,6 +5,9 @@ from uuid import UUID
 
 import urllib3
 
+from foundation import clock
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import ago
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.placement.decisions import PlacedOrder
@@ -12,9 +15,6 @@ from orders.tests import buying
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
-from shop import clock
-from shop.tests.factories import set_columns
-from shop.tests.instants import ago
 
 ASKING = "tok_3ds"
 BROWSER = urllib3.PoolManager(retries=False, timeout=10)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from subprocess import Popen
 
+from foundation.tests.second_process import another_process, read_line, send
 from inventory.models import Product
-from shop.tests.second_process import another_process, read_line, send
 
 SELLING = """
 import json
@@ -17,7 +17,7 @@ from django.conf import settings
 from inventory.models import Product
 from orders.placement import checkout
 from orders.tests import buying
-from shop.tests.racing import race
+from foundation.tests.racing import race
 
 settings.OPTIMISTIC_RETRIES = 500
 print("ready", flush=True)

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from foundation.errors import Rejected
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import ago, from_now
 from inventory.models import Product
 from orders.models import Order, Saga, SagaLog
 from orders.payment import purchase
@@ -31,9 +34,6 @@ from orders.tests import buying, hanging, owners, stepping
 from payments.gateways import gateway, simulator
 from payments.models import Payment
 from payments.tests.own_gateway import SimulatorBut, use
-from shop.errors import Rejected
-from shop.tests.factories import set_columns
-from shop.tests.instants import ago, from_now
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("transmitting")]
 NAME = "screen_order"

@@ -12,9 +12,15 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
 from events.models import WebhookDelivery
 from events.tests.delivering import deliver_all, deliver_due
 from events.webhooks import deliveries
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.confirming import said
+from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.racing import race, wait_until
 from inventory.models import Product
 from orders.models import Refund, Saga
 from orders.payment import gateway_bookings, gateway_lookups
@@ -26,12 +32,6 @@ from orders.tests.owners import charge_of
 from payments.gateways import gateway
 from payments.models import Payment
 from payments.tests.factories import PaymentFactory
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import signed_in
-from shop.tests.confirming import said
-from shop.tests.factories import AccountFactory, set_columns
-from shop.tests.racing import race, wait_until
 
 __all__ = ["product"]
 pytestmark = pytest.mark.django_db(transaction=True)

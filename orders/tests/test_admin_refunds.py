@@ -8,6 +8,13 @@ import pytest
 from django.test import Client
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
+from foundation import clock
+from foundation.db import transactions
+from foundation.models import JournalLine
+from foundation.tests.confirming import said
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race
 from orders.models import Order, Refund
 from orders.payment import gateway_bookings
 from orders.tests import buying, operating_pages
@@ -15,13 +22,6 @@ from orders.tests.operating_pages import operator, page_of
 from payments.gateways import calls
 from payments.models import Payment
 from payments.tests.own_gateway import on_its_page
-from shop import clock
-from shop.db import transactions
-from shop.models import JournalLine
-from shop.tests.clients import signed_in
-from shop.tests.confirming import said
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REFUND = "orders.add_refund"

@@ -5,17 +5,17 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import User
 
+from accounts.tests.clients import Api, client_of, faults, problem_of
 from coupons.models import Coupon
+from foundation.models import IdempotencyKey
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, SuperuserFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund
 from orders.saga import store
 from orders.tests import buying
 from orders.tests.buying import order_of
-from shop.models import IdempotencyKey
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of, faults, problem_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FIELDS = {

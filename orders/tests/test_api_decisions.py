@@ -8,6 +8,12 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
+from accounts.tests.clients import Api, client_of, faults, problem_of
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import Replay
+from foundation.models import IdempotencyKey
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.instants import ago
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
@@ -20,12 +26,6 @@ from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from orders.tests.buying import order_of
 from payments.models import Payment
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Replay
-from shop.models import IdempotencyKey
-from shop.tests.clients import Api, client_of, faults, problem_of
-from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
-from shop.tests.instants import ago
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BROKEN = {"reason": "It came broken."}

@@ -11,6 +11,10 @@ from django.utils import timezone
 
 from coupons.models import Coupon
 from events.tests.delivering import dead
+from foundation import clock
+from foundation.models import ArchivedPaidEvent, IdempotencyKey, JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import set_columns
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.models import CarriedStock, Delivery, Product, StockMovement
@@ -22,10 +26,6 @@ from payments.models import Entry
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
-from shop import clock
-from shop.models import ArchivedPaidEvent, IdempotencyKey, JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import set_columns
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlawful")]
 

@@ -10,6 +10,14 @@ from uuid import uuid4
 
 import pytest
 
+from accounts.tests.clients import client_of, problem_of
+from foundation import clock
+from foundation.concurrency import event_loop
+from foundation.db import transactions
+from foundation.errors import Overloaded
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import from_now
+from foundation.tests.racing import wait_until
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.saga import batch, status as backlog, store
@@ -17,14 +25,6 @@ from orders.saga.definitions import LEASE_SECONDS, Event, StepResult
 from orders.saga.status import BacklogGate
 from orders.tests import buying, stepping
 from orders.tests.buying import order_of
-from shop import clock
-from shop.concurrency import event_loop
-from shop.db import transactions
-from shop.errors import Overloaded
-from shop.tests.clients import client_of, problem_of
-from shop.tests.factories import set_columns
-from shop.tests.instants import from_now
-from shop.tests.racing import wait_until
 
 
 def waiting(*, seconds: float, **more: Any) -> Saga:

@@ -15,20 +15,20 @@ from django.utils import timezone
 from coupons.issuing import issuing
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
+from foundation.db import stuck_rows, transactions
+from foundation.models import JournalLine
+from foundation.observability import gauges
+from foundation.tests import servers
+from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.instants import ago
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import ask, holding
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, doctor
 from orders.models import Order
 from orders.tests import buying
-from shop.db import stuck_rows, transactions
-from shop.models import JournalLine
-from shop.observability import gauges
-from shop.tests import servers
-from shop.tests.factories import AccountFactory, reloaded, set_columns
-from shop.tests.instants import ago
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import ask, holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ONE_LOCK_WAIT = 5.0

@@ -15,9 +15,16 @@ import pytest
 import urllib3
 from django.conf import LazySettings
 
+from accounts.tests.clients import client_of, problem_of
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from events.feed import sequencing
+from foundation.operations import dispatch
+from foundation.tests import live
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import race, wait_until
+from foundation.tests.waiting import in_background
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import tasks
@@ -33,13 +40,6 @@ from scripts.simulators import charges
 from scripts.stack import children, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator, serving
-from shop.operations import dispatch
-from shop.tests import live
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of, problem_of
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import race, wait_until
-from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 GIVE_UP_SECONDS = 7

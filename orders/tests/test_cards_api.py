@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from accounts.tests.clients import Api, client_of, problem_of
+from foundation.operations import dispatch
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.racing import wait_until
 from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order
@@ -14,10 +18,6 @@ from orders.tests.buying import order_of
 from payments.gateways import gateway
 from payments.models import Payment
 from payments.tests import events
-from shop.operations import dispatch
-from shop.tests.clients import Api, client_of, problem_of
-from shop.tests.factories import SuperuserFactory
-from shop.tests.racing import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
 WAIT = "wait=20"

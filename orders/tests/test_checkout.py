@@ -10,6 +10,11 @@ from django.test.utils import CaptureQueriesContext
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign
+from foundation.errors import Invalid, KeyReused, Rejected
+from foundation.idempotency.recorded_answers import Replay
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import reloaded
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import schemas
@@ -17,11 +22,6 @@ from orders.models import Order, OrderLine
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
 from orders.placement.strategies import group_commit
 from orders.tests import buying
-from shop.errors import Invalid, KeyReused, Rejected
-from shop.idempotency.recorded_answers import Replay
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import reloaded
 
 pytestmark = pytest.mark.django_db
 

@@ -13,6 +13,8 @@ from uuid import UUID
 
 import pytest
 
+from foundation import clock
+from foundation.tests.factories import set_columns
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga, SagaLog
@@ -25,8 +27,6 @@ from payments import ledger
 from payments.gateways import gateway
 from payments.models import Payment
 from scripts.tests.simulator import Simulator
-from shop import clock
-from shop.tests.factories import set_columns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 
 from coupons.models import Coupon
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.models import JournalLine
+from foundation.tests.instants import ago, from_now
 from inventory.models import Product
 from orders import cancellation
 from orders.metrics import state
@@ -21,11 +26,6 @@ from payments.gateways.contract import GatewayResult
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from payments.tests.own_gateway import nobody_there
-from shop import clock
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.models import JournalLine
-from shop.tests.instants import ago, from_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ENDS = {"approve": ("paid", "succeeded", 500), "refuse": ("payment_failed", "failed", 0)}

@@ -18,6 +18,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from foundation import clock
+from foundation.db import transactions
+from foundation.models import JournalLine
+from foundation.redis import completion_notifications
+from foundation.tests.instants import ago
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import wait_until
+from foundation.tests.second_connection import holding
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import audit
 from orders.models import Order, Saga
@@ -31,14 +39,6 @@ from orders.tests.listening import Killed
 from payments import ledger
 from payments.models import LedgerAccount, Payment
 from payments.tests.own_gateway import nobody_there
-from shop import clock
-from shop.db import transactions
-from shop.models import JournalLine
-from shop.redis import completion_notifications
-from shop.tests.instants import ago
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,6 +5,11 @@ import importlib
 import pytest
 from django.apps import apps
 
+from foundation import clock
+from foundation.db import transactions
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import reloaded, set_columns
 from orders.models import Refund, Saga
 from orders.payment import gateway_facts
 from orders.saga import store
@@ -12,11 +17,6 @@ from orders.saga.definitions import DO, LEASE_LOST, Event, StepResult
 from orders.saga.store import SagaLogLine
 from orders.tests import at_stripe, buying, hanging
 from payments.tests.stripe_proxy import StripeProxy
-from shop import clock
-from shop.db import transactions
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import reloaded, set_columns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

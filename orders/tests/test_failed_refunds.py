@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from accounts.tests.clients import signed_in
 from coupons.models import Coupon
 from events.models import FeedEvent
+from foundation import clock
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.racing import race
 from inventory.models import Product
 from orders import selectors
 from orders.models import Refund, Saga
@@ -24,10 +28,6 @@ from payments.reconciliation.reconciling import Fix
 from payments.tests import events, stripe_proxy
 from payments.tests.own_gateway import on_its_page
 from payments.tests.stripe_proxy import StripeProxy
-from shop import clock
-from shop.tests.clients import signed_in
-from shop.tests.factories import SuperuserFactory
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

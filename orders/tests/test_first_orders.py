@@ -8,6 +8,9 @@ import pytest
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, FirstOrderUse
 from coupons.tests.factories import CampaignFactory
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.tests.racing import race
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
@@ -16,9 +19,6 @@ from orders.placement import checkout, decisions, first_orders
 from orders.placement.decisions import OrderRequest
 from orders.placement.strategies import group_commit
 from orders.tests import buying
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

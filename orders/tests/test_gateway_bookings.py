@@ -10,6 +10,12 @@ from django.db.models import Sum
 
 from coupons.models import Coupon
 from events.models import FeedEvent
+from foundation import clock
+from foundation.db import transactions
+from foundation.models import JournalLine
+from foundation.tests.factories import reloaded, set_columns
+from foundation.tests.racing import race, wait_until
+from foundation.tests.samples import Increases
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import selectors
@@ -32,12 +38,6 @@ from payments.schemas import payment_body
 from payments.tests import events
 from payments.tests.own_gateway import change_book, on_its_page
 from scripts.tests.simulator import Simulator
-from shop import clock
-from shop.db import transactions
-from shop.models import JournalLine
-from shop.tests.factories import reloaded, set_columns
-from shop.tests.racing import race, wait_until
-from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

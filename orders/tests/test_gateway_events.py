@@ -7,6 +7,13 @@ import pytest
 from django.utils import timezone
 from hypothesis import HealthCheck, example, given, settings as bounds, strategies as some
 
+from foundation.models import JournalLine
+from foundation.tests.factories import reloaded, set_columns
+from foundation.tests.instants import from_now
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import another_connection, ask, holding
+from foundation.tests.servers import waiting_for_locks
+from foundation.tests.waiting import in_background
 from orders.models import Refund, Saga
 from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
@@ -19,13 +26,6 @@ from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from payments.tests.own_gateway import SimulatorBut, change_book, nobody_there, on_its_page, use
 from scripts.tests.simulator import Simulator
-from shop.models import JournalLine
-from shop.tests.factories import reloaded, set_columns
-from shop.tests.instants import from_now
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import another_connection, ask, holding
-from shop.tests.servers import waiting_for_locks
-from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOCK_ORDER = "SELECT id FROM orders_order WHERE id = %s FOR UPDATE"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from foundation.tests.factories import reloaded
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.placement.decisions import PlacedOrder
@@ -15,7 +16,6 @@ from payments.gateways.contract import GatewayResult
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests.own_gateway import SimulatorBut, on_its_page, use
-from shop.tests.factories import reloaded
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

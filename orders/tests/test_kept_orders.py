@@ -8,8 +8,17 @@ from uuid import UUID
 import pytest
 from django.db import IntegrityError, transaction
 
+from accounts.tests.clients import Api, client_of, problem_of
 from coupons.models import Coupon
 from coupons.tests.test_audit import without_constraint
+from foundation import clock
+from foundation.db import bulk_sql
+from foundation.db.transactions import is_conflict
+from foundation.errors import FirstcomeError, Rejected
+from foundation.models import IdempotencyKey, JournalLine
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import ago
+from foundation.tests.racing import race
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
 from orders import cancellation
@@ -22,15 +31,6 @@ from payments import ledger, payment_states
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
 from payments.tests.own_gateway import nobody_there
-from shop import clock
-from shop.db import bulk_sql
-from shop.db.transactions import is_conflict
-from shop.errors import FirstcomeError, Rejected
-from shop.models import IdempotencyKey, JournalLine
-from shop.tests.clients import Api, client_of, problem_of
-from shop.tests.factories import set_columns
-from shop.tests.instants import ago
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 UNIQUE = "payments_payment_one_not_failed_per_order"

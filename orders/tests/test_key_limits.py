@@ -7,6 +7,9 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 
+from accounts.tests.api_keys import KeyApi, make
+from accounts.tests.clients import client_of
+from foundation.tests.racing import race
 from inventory.models import Product
 from orders.models import Saga
 from orders.tests import buying, stepping
@@ -14,9 +17,6 @@ from orders.tests.buying import order_of
 from orders.tests.test_rates_api import assert_throttled
 from payments.models import Payment
 from shop.configuration import Rate
-from shop.tests.api_keys import KeyApi, make
-from shop.tests.clients import client_of
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
+from accounts.tests.clients import client_of, problem_of
 from coupons.tests.factories import CampaignFactory
+from foundation.errors import Rejected
+from foundation.tests.instants import ago
+from foundation.tests.racing import race
+from foundation.tests.second_connection import holding
+from foundation.tests.statements import captured_statements
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
 from orders.models import Order
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
-from shop.errors import Rejected
-from shop.tests.clients import client_of, problem_of
-from shop.tests.instants import ago
-from shop.tests.racing import race
-from shop.tests.second_connection import holding
-from shop.tests.statements import captured_statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOCK = "SELECT id FROM orders_order WHERE id = %s FOR UPDATE"

@@ -10,6 +10,15 @@ from django.conf import LazySettings
 from django.db import connection
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import client_of, problem_of
+from foundation.errors import FirstcomeError
+from foundation.idempotency.recorded_answers import Replay
+from foundation.models import IdempotencyKey
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import ask, holding
+from foundation.tests.second_process import starts_another_process
+from foundation.tests.statements import captured_statements
+from foundation.tests.waiting import in_background
 from inventory import products, reservations
 from inventory.models import Product
 from inventory.reservations import Line
@@ -24,15 +33,6 @@ from orders.tests import buying
 from orders.tests.buying import kinds, order_of
 from orders.tests.selling import sell_at_once, two_sellers
 from orders.tests.waiting import somebody_waits_at_the_stock
-from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Replay
-from shop.models import IdempotencyKey
-from shop.tests.clients import client_of, problem_of
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import ask, holding
-from shop.tests.second_process import starts_another_process
-from shop.tests.statements import captured_statements
-from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

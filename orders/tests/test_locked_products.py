@@ -9,19 +9,19 @@ from functools import partial
 import pytest
 from django.db import IntegrityError
 
+from foundation.concurrency.thread_pool import LEADER_POOL
+from foundation.db import stuck_rows, transactions
+from foundation.tests import servers
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.test_batching import Submission
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.placement.strategies.group_commit import BATCHER
 from orders.tests import buying
-from shop.concurrency.thread_pool import LEADER_POOL
-from shop.db import stuck_rows, transactions
-from shop.tests import servers
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import holding
-from shop.tests.test_batching import Submission
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"

@@ -11,6 +11,11 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from accounts.personal_data import erasure
+from accounts.tests.clients import client_of
+from foundation import clock
+from foundation.db import bulk_sql, transactions
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import race
 from inventory import adjustments, lost_demand, product_days
 from inventory.lost_demand import Loss
 from inventory.models import LostDemand, Product, ProductDay
@@ -18,11 +23,6 @@ from inventory.product_days import Change
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, product_days as days_of_orders
 from orders.tests import buying
-from shop import clock
-from shop.db import bulk_sql, transactions
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REASONS = ("sold_out", "over_limit", "expired", "declined", "given_up")

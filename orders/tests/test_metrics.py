@@ -7,8 +7,13 @@ import pytest
 from django.core.management import call_command
 from django.db import transaction
 
+from accounts.tests.clients import client_of
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_audit import without_constraint
+from foundation.tests import samples
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import ago
+from foundation.tests.samples import Increases
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.metrics import state
@@ -18,11 +23,6 @@ from orders.tests import buying
 from orders.tests.business import counted, counting, in_rows
 from payments.models import Payment
 from payments.tests.own_gateway import nobody_there
-from shop.tests import samples
-from shop.tests.clients import client_of
-from shop.tests.factories import set_columns
-from shop.tests.instants import ago
-from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PRICE = 500  # the fixture's

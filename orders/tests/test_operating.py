@@ -7,6 +7,12 @@ from django.db.models import F
 from django.utils import timezone
 
 from coupons.models import Coupon
+from foundation.approval_models import Approval
+from foundation.errors import FirstcomeError, Rejected
+from foundation.journal.journal import Actor, ActorContext
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import reloaded, set_columns
 from inventory.models import Product
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.payment import charging
@@ -19,12 +25,6 @@ from payments import ledger
 from payments.gateways import gateway, simulator
 from payments.gateways.calls import request_json
 from payments.models import Payment
-from shop.approval_models import Approval
-from shop.errors import FirstcomeError, Rejected
-from shop.journal.journal import Actor, ActorContext
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import reloaded, set_columns
 
 __all__ = ["cannot_cancel", "product"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]

@@ -11,20 +11,20 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.tests.clients import signed_in
+from foundation.approval_models import Approval
+from foundation.errors import Rejected
+from foundation.journal.journal import ActorContext
+from foundation.models import JournalLine
+from foundation.tests import commands
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.confirming import confirmed, said
+from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.racing import wait_until
 from orders.models import Saga
 from orders.tests import hanging, owners, stepping
 from orders.tests.hanging import Away
 from payments.gateways import gateway
-from shop.approval_models import Approval
-from shop.errors import Rejected
-from shop.journal.journal import ActorContext
-from shop.models import JournalLine
-from shop.tests import commands
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import signed_in
-from shop.tests.confirming import confirmed, said
-from shop.tests.factories import AccountFactory, reloaded, set_columns
-from shop.tests.racing import wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("transmitting")]
 LIST = reverse("admin:orders_saga_changelist")

@@ -5,19 +5,19 @@ from functools import partial
 import pytest
 from django.utils import timezone
 
+from foundation.approval_models import Approval
+from foundation.models import JournalLine
+from foundation.tests.factories import reloaded, set_columns
+from foundation.tests.instants import from_now
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.waiting import in_background, waiting_at
 from orders.models import Saga, SagaLog
 from orders.saga import batch, operator_actions, store
 from orders.saga.definitions import DO, Attempt, Event, StepResult
 from orders.tests import buying, hanging
 from orders.tests.hanging import product
 from payments.gateways import gateway
-from shop.approval_models import Approval
-from shop.models import JournalLine
-from shop.tests.factories import reloaded, set_columns
-from shop.tests.instants import from_now
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background, waiting_at
 
 __all__ = ["product"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]

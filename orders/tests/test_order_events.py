@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
+from accounts.tests.clients import client_of
 from events.tests.delivering import deliver_due
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.waiting import in_background, waiting_at
 from orders import cancellation
 from orders.models import Order
 from orders.placement.strategies import group_commit
@@ -14,12 +20,6 @@ from orders.tests import buying
 from orders.tests.buying import order_of
 from payments.models import LedgerAccount
 from scripts.tests.simulator import Simulator
-from shop.models import JournalLine
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,7 +8,12 @@ from django.contrib.auth.models import User
 
 from accounts.models import ApiKey
 from accounts.personal_data import erasure, registry
+from accounts.tests.api_keys import client_with
+from accounts.tests.clients import Api, client_of, faults, signed_in
 from events.models import FeedEvent
+from foundation.concurrency.batching import MAX_BATCH
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory, SuperuserFactory
 from inventory.tests.factories import ProductFactory
 from orders import order_metadata
 from orders.models import Order
@@ -18,11 +23,6 @@ from orders.schemas import MAX_LINES
 from orders.tests import buying
 from orders.tests.buying import order_of
 from orders.tests.operating_pages import page_of
-from shop.concurrency.batching import MAX_BATCH
-from shop.models import JournalLine
-from shop.tests.api_keys import client_with
-from shop.tests.clients import Api, client_of, faults, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUOTES = '"' * 500

@@ -10,12 +10,12 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
+from accounts.tests.clients import client_of
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.second_connection import ask
 from orders import order_numbers, tasks
 from orders.models import NumberState, Order
 from orders.tests.buying import order_of
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.second_connection import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = bytes(range(32))

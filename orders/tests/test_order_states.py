@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
+from accounts.tests.clients import client_of
+from foundation.tests.factories import SuperuserFactory
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
-from shop.tests.clients import client_of
-from shop.tests.factories import SuperuserFactory
 
 Status = Order.Status
 ALL = [status.value for status in Status]

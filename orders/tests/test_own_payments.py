@@ -13,6 +13,16 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tokens import tokens
+from foundation import clock
+from foundation.db import bulk_sql
+from foundation.idempotency import recorded_answers
+from foundation.operations import dispatch
+from foundation.redis import completion_notifications
+from foundation.tests.asgi_client import Answer, send_request_blocking
+from foundation.tests.factories import AccountFactory
+from foundation.tests.instants import ago
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race, wait_until
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
 from orders.models import Order, Saga
@@ -27,16 +37,6 @@ from orders.tests.listening import Killed
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import SimulatorBut, use
-from shop import clock
-from shop.db import bulk_sql
-from shop.idempotency import recorded_answers
-from shop.operations import dispatch
-from shop.redis import completion_notifications
-from shop.tests.asgi_client import Answer, send_request_blocking
-from shop.tests.factories import AccountFactory
-from shop.tests.instants import ago
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 POINT = "new sagas committed"

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from accounts.tests import api_keys
+from accounts.tests.clients import client_of
 from coupons.campaigns import campaigns
+from foundation.journal import journal
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.samples import Increases
+from foundation.tests.waiting import shifted
 from inventory import products
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
-from shop.journal import journal
-from shop.tests import api_keys
-from shop.tests.clients import client_of
-from shop.tests.factories import SuperuserFactory
-from shop.tests.samples import Increases
-from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 _keys = iter(range(1_000))

@@ -9,6 +9,13 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
+from accounts.tests.clients import client_of, problem_of
+from foundation.db import transactions
+from foundation.idempotency.recorded_answers import Replay
+from foundation.models import IdempotencyKey
+from foundation.redis import redis_client
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_process import another_process, read_line, send, starts_another_process
 from inventory import products as pausing, reservations
 from inventory.mirror import mirror
 from inventory.models import Product
@@ -22,13 +29,6 @@ from orders.tests.buying import buy_until, kinds, refusal_of
 from orders.tests.waiting import behind_a_pause
 from sales import terms
 from sales.tests import factories
-from shop.db import transactions
-from shop.idempotency.recorded_answers import Replay
-from shop.models import IdempotencyKey
-from shop.redis import redis_client
-from shop.tests.clients import client_of, problem_of
-from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process, read_line, send, starts_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS = 12
@@ -42,7 +42,7 @@ from itertools import chain
 from django.conf import settings
 from inventory.models import Product
 from orders.tests import buying
-from shop.tests.racing import race
+from foundation.tests.racing import race
 
 settings.OPTIMISTIC_RETRIES = 1_000
 print("ready", flush=True)

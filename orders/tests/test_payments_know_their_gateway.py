@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
+from foundation import starting
+from foundation.errors import NotFound, SignatureInvalid
+from foundation.tests.racing import race
+from foundation.tests.samples import Increases
+from foundation.tests.second_connection import holding
+from foundation.tests.second_process import environment
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import doctor
@@ -27,12 +33,6 @@ from payments.tests.own_gateway import change_book, nobody_there
 from scripts.stack import places, ports
 from scripts.tests import programs
 from scripts.tests.simulator import everything, serving
-from shop import starting
-from shop.errors import NotFound, SignatureInvalid
-from shop.tests.racing import race
-from shop.tests.samples import Increases
-from shop.tests.second_connection import holding
-from shop.tests.second_process import environment
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

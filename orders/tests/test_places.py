@@ -11,6 +11,10 @@ import pytest
 from django.apps import apps
 from django.db import IntegrityError
 
+from foundation import clock
+from foundation.tests.racing import wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.waiting import in_background, waiting_at
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
@@ -24,10 +28,6 @@ from sales.tests import factories
 from sales.tests.factories import admitted
 from sales.waiting_room import admission, entries
 from sales.waiting_room.entries import CurrentEntry, Status
-from shop import clock
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MINUTE = timedelta(minutes=1)

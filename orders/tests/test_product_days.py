@@ -14,6 +14,10 @@ from django.core.management import call_command
 from django.db import transaction
 from django.test import Client
 
+from foundation import clock
+from foundation.tests.factories import OrderFactory
+from foundation.tests.instants import ago
+from foundation.tests.racing import race
 from inventory import reservations
 from inventory.models import Product, ProductDay
 from inventory.reservations import Line
@@ -26,11 +30,7 @@ from orders.tests.test_failed_refunds import handle as fail_at_the_gateway
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests.own_gateway import on_its_page
-from shop import clock
-from shop.management import laws
-from shop.tests.factories import OrderFactory
-from shop.tests.instants import ago
-from shop.tests.racing import race
+from shop import laws
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Numbers = tuple[int, int, int, int]

@@ -11,12 +11,12 @@ from events.feed import reading, runs
 from events.models import BUILT_IN, FeedEvent, WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead, deliver_all
 from events.webhooks import deliveries, ranges
+from foundation.models import JournalLine
+from foundation.tests.waiting import shifted
 from inventory.tests.factories import ProductFactory
 from orders import audit, selectors
 from orders.models import Order
 from orders.tests import buying
-from shop.models import JournalLine
-from shop.tests.waiting import shifted
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unlawful")]
 

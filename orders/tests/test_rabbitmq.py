@@ -10,6 +10,8 @@ from uuid import uuid4
 import pytest
 from urllib3 import PoolManager, make_headers
 
+from foundation.tests.racing import wait_until
+from foundation.tests.second_process import another_process, read_line
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from lab.stack.rabbitmq import USER, RunningNode
@@ -20,8 +22,6 @@ from orders.tests.rabbitmq import QUEUE, channel_of
 from scripts.stack import own_stack, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
-from shop.tests.racing import wait_until
-from shop.tests.second_process import another_process, read_line
 from shop.tests.test_beat import beat
 
 QUORUM = {"x-queue-type": "quorum"}
@@ -86,7 +86,7 @@ BUYERS, SETTLE_SECONDS = 8, 60
 # Sends so many tasks, and then says how many of them the broker has confirmed.
 SEND = """
 from orders import tasks
-from shop.operations import dispatch
+from foundation.operations import dispatch
 
 sent = [dispatch.send_to_broker(tasks.advance, []) for _message in range(int(sys.argv[1]))]
 print("ready", flush=True)

@@ -17,6 +17,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from foundation.db import transactions
+from foundation.errors import FirstcomeError
+from foundation.idempotency.recorded_answers import Replay
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race
+from foundation.tests.waiting import in_background
 from inventory import reservations
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory, levels_of
@@ -29,12 +35,6 @@ from orders.tests import buying, stepping
 from orders.tests.buying import kinds
 from payments import ledger
 from payments.gateways import gateway
-from shop.db import transactions
-from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Replay
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race
-from shop.tests.waiting import in_background
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("strategy")]
 by_one_strategy = pytest.mark.parametrize("strategy", ["group_commit"], indirect=True)

@@ -12,8 +12,17 @@ from django.conf import LazySettings
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from accounts.tests import api_keys
+from accounts.tests.clients import Api, client_of, problem_of
 from accounts.tokens import tokens
 from coupons.tests.factories import CampaignFactory
+from foundation import clock
+from foundation.db import bulk_sql
+from foundation.errors import Throttled
+from foundation.rates import rate_limits
+from foundation.tests import asgi_client, servers
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.racing import race
 from inventory.models import Product
 from orders.models import Order, Saga
 from orders.payment import card_limits, charging
@@ -22,15 +31,7 @@ from orders.tests import buying, stepping
 from orders.tests.buying import order_of
 from payments.gateways import gateway
 from payments.models import Payment
-from shop import clock
 from shop.configuration import Rate
-from shop.db import bulk_sql
-from shop.errors import Throttled
-from shop.rates import rate_limits
-from shop.tests import api_keys, asgi_client, servers
-from shop.tests.clients import Api, client_of, problem_of
-from shop.tests.factories import SuperuserFactory
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

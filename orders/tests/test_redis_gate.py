@@ -6,16 +6,16 @@ from functools import partial
 import pytest
 from django.conf import LazySettings
 
+from accounts.tests.clients import client_of, problem_of
+from foundation.models import IdempotencyKey
+from foundation.redis import redis_client
+from foundation.tests.racing import race, wait_until
 from inventory.mirror import mirror
 from inventory.tests.factories import ProductFactory, levels_of
 from orders.models import Order
 from orders.placement import checkout
 from orders.tests import buying
 from orders.tests.buying import order_of
-from shop.models import IdempotencyKey
-from shop.redis import redis_client
-from shop.tests.clients import client_of, problem_of
-from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,6 +7,9 @@ import pytest
 from django.db.models import Sum
 
 from coupons.models import Coupon
+from foundation.idempotency.recorded_answers import Replay
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import race
 from inventory.models import Product
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
@@ -18,9 +21,6 @@ from orders.tests import buying, stepping
 from orders.tests.buying import kinds
 from payments import ledger
 from payments.gateways import gateway
-from shop.idempotency.recorded_answers import Replay
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -6,6 +6,12 @@ import pytest
 
 from coupons.models import Coupon
 from events.models import FeedEvent
+from foundation.errors import Rejected
+from foundation.journal import journal
+from foundation.journal.journal import ActorContext
+from foundation.models import JournalLine
+from foundation.tests.factories import reloaded
+from foundation.tests.instants import ago
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga
@@ -15,12 +21,6 @@ from payments import ledger
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
 from payments.tests.own_gateway import change_book, nobody_there
-from shop.errors import Rejected
-from shop.journal import journal
-from shop.journal.journal import ActorContext
-from shop.models import JournalLine
-from shop.tests.factories import reloaded
-from shop.tests.instants import ago
 
 pytestmark = pytest.mark.django_db
 

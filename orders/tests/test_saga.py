@@ -8,6 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 from django.db.models import F
 
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.tests.factories import reloaded, set_columns
+from foundation.tests.instants import ago, from_now
+from foundation.tests.racing import race
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
@@ -27,12 +33,6 @@ from orders.saga.definitions import (
     StepResult,
 )
 from orders.tests import stepping
-from shop import clock
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.tests.factories import reloaded, set_columns
-from shop.tests.instants import ago, from_now
-from shop.tests.racing import race
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unlawful")]
 

@@ -7,6 +7,12 @@ from typing import Any
 
 import pytest
 
+from foundation import clock
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import ago
+from foundation.tests.racing import wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.waiting import shifted
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
@@ -23,12 +29,6 @@ from payments.gateways import gateway, simulator, stripe_calls
 from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import SimulatorBut, on_its_page, use
 from payments.tests.stripe_proxy import HALF_DONE
-from shop import clock
-from shop.tests.factories import set_columns
-from shop.tests.instants import ago
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import holding
-from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND, WorkClass.RECOVERY

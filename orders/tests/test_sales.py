@@ -10,6 +10,15 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
+from accounts.tests.clients import client_of, problem_of
+from foundation import clock
+from foundation.db import transactions
+from foundation.models import IdempotencyKey
+from foundation.tests.factories import AccountFactory
+from foundation.tests.instants import from_now
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.waiting import shifted
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
@@ -25,15 +34,6 @@ from sales.order_checks import AdmittedEntry, SaleTerms
 from sales.tests import factories
 from sales.tests.factories import admitted
 from sales.waiting_room import admission, entries
-from shop import clock
-from shop.db import transactions
-from shop.models import IdempotencyKey
-from shop.tests.clients import client_of, problem_of
-from shop.tests.factories import AccountFactory
-from shop.tests.instants import from_now
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
-from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS = 8

@@ -18,6 +18,13 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import positions
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.journal import journal
+from foundation.models import JournalLine
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import ago
+from foundation.tests.racing import race
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
@@ -25,13 +32,6 @@ from orders.models import Order
 from orders.placement import checkout, decisions
 from orders.placement.decisions import OrderRequest, PlacementResult
 from orders.tests import buying
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.journal import journal
-from shop.models import JournalLine
-from shop.tests.factories import set_columns
-from shop.tests.instants import ago
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "AUTUMN"

@@ -15,6 +15,7 @@ from django.core.management import call_command
 from hypothesis import HealthCheck, Phase, settings as bounds, strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from foundation.tests.racing import wait_until
 from orders.models import Saga
 from orders.placement.checkout import OrderRequest
 from orders.tests import acting, business, choosing, comparing
@@ -25,7 +26,6 @@ from payments.gateways import calls
 from payments.models import WebhookEvent
 from payments.tests.own_gateway import empty_book
 from scripts.tests.simulator import Simulator
-from shop.tests.racing import wait_until
 
 NOWHERE = "http://127.0.0.1:1"
 # These settle later than this test waits.

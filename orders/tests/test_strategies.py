@@ -18,6 +18,21 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
+from accounts.tests.clients import client_of, problem_of
+from foundation.concurrency.batching import Batcher
+from foundation.concurrency.hot_rows import ConcurrencyLimit
+from foundation.db import transactions
+from foundation.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected
+from foundation.idempotency import claims, recorded_answers
+from foundation.idempotency.recorded_answers import Replay
+from foundation.models import IdempotencyKey, JournalLine
+from foundation.redis import redis_client
+from foundation.tests.factories import OrderFactory, reloaded
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.second_process import starts_another_process
+from foundation.tests.statements import captured_statements
+from foundation.tests.waiting import in_background, waiting_at
 from inventory import adjustments, reservations
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
@@ -33,21 +48,6 @@ from orders.placement.strategies import group_commit, pessimistic, redis_gate
 from orders.tests import buying
 from orders.tests.selling import sell_at_once, two_sellers
 from orders.tests.waiting import somebody_waits_at_the_stock
-from shop.concurrency.batching import Batcher
-from shop.concurrency.hot_rows import ConcurrencyLimit
-from shop.db import transactions
-from shop.errors import FirstcomeError, KeyReused, NotFound, Overloaded, Rejected
-from shop.idempotency import claims, recorded_answers
-from shop.idempotency.recorded_answers import Replay
-from shop.models import IdempotencyKey, JournalLine
-from shop.redis import redis_client
-from shop.tests.clients import client_of, problem_of
-from shop.tests.factories import OrderFactory, reloaded
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
-from shop.tests.second_process import starts_another_process
-from shop.tests.statements import captured_statements
-from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"

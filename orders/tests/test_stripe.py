@@ -9,6 +9,9 @@ import pytest
 from django.conf import LazySettings
 
 from coupons.models import Coupon
+from foundation.models import JournalLine
+from foundation.tests.factories import reloaded
+from foundation.tests.racing import race, wait_until
 from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order, Refund, Saga
@@ -23,9 +26,6 @@ from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
-from shop.models import JournalLine
-from shop.tests.factories import reloaded
-from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
+from foundation.tests.factories import set_columns
 from inventory.models import Product
 from orders.models import Refund, Saga
 from orders.payment import gateway_events
@@ -30,7 +31,6 @@ from payments.tests.stripe_proxy import (
     SERVER_ERROR,
     StripeProxy,
 )
-from shop.tests.factories import set_columns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FAULTS = {

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from accounts.tests.clients import client_of
 from events.tests.delivering import deliver_all
 from events.webhooks import deliveries
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, SuperuserFactory
 from inventory.models import Product
 from orders import cancellation
 from orders.models import Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from payments.models import Payment
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db
 

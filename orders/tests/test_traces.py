@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from foundation.operations import dispatch
+from foundation.tests.collector import Collector, collecting
+from foundation.tests.racing import wait_until
 from orders import tasks
 from orders.models import Saga
 from orders.tests import buying, observed_stack
@@ -14,9 +17,6 @@ from orders.tests.conftest import start_worker
 from orders.tests.observed_stack import ObservedStack
 from scripts.stack import children
 from scripts.tests.simulator import Simulator
-from shop.operations import dispatch
-from shop.tests.collector import Collector, collecting
-from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,6 +13,14 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
+from accounts.tests.clients import client_of
+from foundation import clock
+from foundation.observability import gauges
+from foundation.operations import dispatch
+from foundation.redis import completion_notifications
+from foundation.tests.hung_server import relayed
+from foundation.tests.instants import from_now
+from foundation.tests.racing import race, wait_until
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import tasks
@@ -32,14 +40,6 @@ from payments.tests import events
 from payments.tests.own_gateway import SimulatorBut, nobody_there, use
 from scripts.stack import children
 from scripts.tests.simulator import Simulator
-from shop import clock
-from shop.observability import gauges
-from shop.operations import dispatch
-from shop.redis import completion_notifications
-from shop.tests.clients import client_of
-from shop.tests.hung_server import relayed
-from shop.tests.instants import from_now
-from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

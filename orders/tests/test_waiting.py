@@ -15,6 +15,15 @@ import pytest
 from django.conf import LazySettings
 
 from accounts.tokens import tokens
+from foundation.concurrency import event_loop
+from foundation.concurrency.thread_pool import ThreadPool
+from foundation.idempotency.recorded_answers import Answer as RecordedAnswer
+from foundation.operations import dispatch
+from foundation.redis import completion_notifications
+from foundation.tests.asgi_client import Answer, send_request
+from foundation.tests.factories import AccountFactory
+from foundation.tests.live import Served, serving
+from foundation.tests.racing import wait_until
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import payment_calls, selectors
@@ -27,15 +36,6 @@ from orders.tests.observed_stack import HTTP, LiveShop
 from payments import payment_states
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
-from shop.concurrency import event_loop
-from shop.concurrency.thread_pool import ThreadPool
-from shop.idempotency.recorded_answers import Answer as RecordedAnswer
-from shop.operations import dispatch
-from shop.redis import completion_notifications
-from shop.tests.asgi_client import Answer, send_request
-from shop.tests.factories import AccountFactory
-from shop.tests.live import Served, serving
-from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BUYERS = 300

@@ -8,17 +8,17 @@ from functools import partial
 
 import pytest
 
+from accounts.tests.clients import client_of
+from foundation.tests import servers
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import another_connection, holding
+from foundation.tests.waiting import in_background
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.models import Entry
-from shop.tests import servers
-from shop.tests.clients import client_of
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import another_connection, holding
-from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from accounts.tests.clients import problem_of
+from foundation.http.json_format import dump
+from foundation.tests import outages
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.racing import race
 from orders import tasks
 from orders.tests import buying, owners
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
-from shop.http.json_format import dump
-from shop.tests import outages
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import problem_of
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = "/api/v1/webhooks/simulator"

@@ -2,13 +2,13 @@
 
 import pytest
 
+from foundation.tests import live
+from foundation.tests.outages import nowhere
 from orders.models import Order
 from orders.tests import buying
 from orders.tests.buying import order_of
 from orders.tests.observed_stack import LiveShop
 from scripts.stack import ports
-from shop.tests import live
-from shop.tests.outages import nowhere
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -13,6 +13,12 @@ from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from coupons.models import Coupon
+from foundation import clock
+from foundation.repeated_work import RepeatedWork
+from foundation.tests.factories import reloaded, set_columns
+from foundation.tests.instants import ago, from_now
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import audit
@@ -30,12 +36,6 @@ from payments.gateways.contract import GatewayResult
 from payments.models import LedgerAccount
 from payments.tests import events
 from payments.tests.own_gateway import SimulatorBut, nobody_there, use
-from shop import clock
-from shop.repeated_work import RepeatedWork
-from shop.tests.factories import reloaded, set_columns
-from shop.tests.instants import ago, from_now
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NEW, AGAIN, REFUND, RECOVERY = WorkClass.NEW, WorkClass.AGAIN, WorkClass.REFUND, WorkClass.RECOVERY

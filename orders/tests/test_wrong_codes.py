@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
+from accounts.tests import api_keys
+from accounts.tests.clients import Api, client_of
 from coupons.tests.factories import CampaignFactory
+from foundation import clock
+from foundation.rates import rate_limits
+from foundation.rates.rate_limits import RateLimit
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.instants import from_now
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.waiting import in_background
 from inventory.models import Product
 from orders.models import Order
 from orders.tests import buying
 from orders.tests.waiting import KEEP, somebody_waits_at_the_stock
-from shop import clock
 from shop.configuration import Rate
-from shop.rates import rate_limits
-from shop.rates.rate_limits import RateLimit
-from shop.tests import api_keys
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import SuperuserFactory
-from shop.tests.instants import from_now
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "AUTUMN-2026"

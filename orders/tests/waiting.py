@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from shop.tests import waiting
-from shop.tests.waiting import waiting_at
+from foundation.tests import waiting
+from foundation.tests.waiting import waiting_at
 
 KEEP = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 behind_a_pause = partial(waiting.behind_a_pause, keep=KEEP)

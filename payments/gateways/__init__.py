@@ -13,11 +13,11 @@ from urllib.parse import quote
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from foundation import money
+from foundation.errors import Unavailable
+from foundation.lazy_texts import mark as _
 from payments.gateways.configured import WITHOUT_NAME, Books, call, setting_of, value_of
 from payments.gateways.contract import BookedCharge, Gateway, GatewayEvent, GatewayResult
-from shop import money
-from shop.errors import Unavailable
-from shop.lazy_texts import mark as _
 
 REFERENCE = "{reference}"
 """What stands for a charge's reference in the address of its page."""

@@ -14,11 +14,11 @@ import orjson
 from django.conf import settings
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from foundation.db import open_transaction
+from foundation.outbound import http_client
+from foundation.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
+from foundation.outbound.http_client import NoResponse, Reply, ResponseTooLarge
 from payments.gateways.configured import called, own
-from shop.db import open_transaction
-from shop.outbound import http_client
-from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
-from shop.outbound.http_client import NoResponse, Reply, ResponseTooLarge
 
 FAILURES_TO_OPEN = 10
 """In a row, none of them while another call was answered: a card may make a gateway time out."""

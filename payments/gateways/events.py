@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 from django.conf import settings
 
+from foundation.errors import SignatureInvalid
+from foundation.lazy_texts import mark as _
 from payments.gateways.contract import GatewayEvent
-from shop.errors import SignatureInvalid
-from shop.lazy_texts import mark as _
 
 Payload = Mapping[str, Any]
 """A webhook's body, or a part of it."""

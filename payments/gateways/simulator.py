@@ -8,6 +8,9 @@ from uuid import UUID
 from django.utils.translation import gettext_noop
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
+from foundation.db.rows import present
+from foundation.errors import Unavailable
+from foundation.lazy_texts import mark as _
 from payments.gateways import events
 from payments.gateways.calls import (
     Address,
@@ -24,9 +27,6 @@ from payments.gateways.calls import (
 from payments.gateways.configured import webhook_secret
 from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 from payments.gateways.measured import describe_error, measured
-from shop.db.rows import present
-from shop.errors import Unavailable
-from shop.lazy_texts import mark as _
 
 PAGE = 1_000
 

@@ -19,14 +19,14 @@ from django.utils.translation import gettext_noop
 from pydantic import ValidationError
 from structlog import get_logger
 
+from foundation.errors import Unavailable
+from foundation.lazy_texts import mark as _
 from payments.gateways import events, stripe_calls
 from payments.gateways.calls import NoAnswer, return_address
 from payments.gateways.configured import webhook_secret
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from payments.gateways.measured import describe_error, measured
 from payments.gateways.stripe_calls import KEY, ORDER, Intent, decisive_intent
-from shop.errors import Unavailable
-from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 

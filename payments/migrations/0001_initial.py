@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.db.models.expressions
-import shop.fields
+import foundation.fields
 import uuid_utils.compat
 from django.conf import settings
 from django.db import migrations, models
@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
                     ('top_up', 'points bought by card'), ('grant', 'points granted by staff'), ('forfeit',
                     'points forfeited by an erased account'), ('loss', 'lost in a dispute')], max_length=16,
                     verbose_name='kind')),
-                ('reference', shop.fields.ExactCharField(max_length=96, verbose_name='reference')),
+                ('reference', foundation.fields.ExactCharField(max_length=96, verbose_name='reference')),
                 ('order', models.ForeignKey(blank=True, null=True,
                     on_delete=django.db.models.deletion.PROTECT, related_name='transfers', to='orders.order',
                     verbose_name='order')),
@@ -144,7 +144,7 @@ class Migration(migrations.Migration):
                     help_text="Of the card's amount: refunded.", verbose_name='refunded amount')),
                 ('currency', models.CharField(max_length=3, verbose_name='currency')),
                 ('token', models.CharField(blank=True, max_length=255, verbose_name='token')),
-                ('charge_key', shop.fields.ExactCharField(max_length=96, verbose_name='charge key')),
+                ('charge_key', foundation.fields.ExactCharField(max_length=96, verbose_name='charge key')),
                 ('charge_reference', models.CharField(blank=True,
                     help_text="The gateway's id of the charge.", max_length=96,
                     verbose_name='charge reference')),
@@ -211,7 +211,7 @@ class Migration(migrations.Migration):
                     verbose_name='ID')),
                 ('payment', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT,
                     related_name='disputes', to='payments.payment', verbose_name='payment')),
-                ('reference', shop.fields.ExactCharField(help_text="The gateway's id of the dispute.",
+                ('reference', foundation.fields.ExactCharField(help_text="The gateway's id of the dispute.",
                     max_length=96, verbose_name='reference')),
                 ('status', models.CharField(choices=[('open', 'open'), ('won', 'won'), ('lost', 'lost')],
                     max_length=8, verbose_name='status')),
@@ -243,9 +243,9 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False,
                     verbose_name='ID')),
                 ('gateway', models.CharField(max_length=16, verbose_name='gateway')),
-                ('event_id', shop.fields.ExactCharField(max_length=255, verbose_name='event id')),
+                ('event_id', foundation.fields.ExactCharField(max_length=255, verbose_name='event id')),
                 ('type', models.CharField(max_length=64, verbose_name='type')),
-                ('charge_key', shop.fields.ExactCharField(blank=True, max_length=96,
+                ('charge_key', foundation.fields.ExactCharField(blank=True, max_length=96,
                     verbose_name='charge key')),
                 ('charge_reference', models.CharField(blank=True, default='',
                     help_text="The gateway's id of the charge, where the event has no key.", max_length=96,

@@ -17,13 +17,13 @@ from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, QuerySe
 from django.utils.translation import gettext_noop
 from structlog import get_logger
 
+from foundation import clock
+from foundation.errors import Unavailable
 from payments import disputes, gateways, payment_states
 from payments.gateways.configured import Books
 from payments.gateways.contract import BookedCharge
 from payments.models import Dispute, Payment, Reconciliation
 from payments.payment_states import ENDED_UNPAID, UNSETTLED, expected_charge
-from shop import clock
-from shop.errors import Unavailable
 
 log = get_logger(__name__)
 PAGE = 1_000

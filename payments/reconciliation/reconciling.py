@@ -16,6 +16,12 @@ from django.db.models import Q
 from django.utils.translation import gettext, gettext_lazy as _
 from structlog import get_logger
 
+from foundation import clock, own_account
+from foundation.db import transactions
+from foundation.errors import NotFound, Rejected, Unavailable
+from foundation.idempotency import recorded_answers
+from foundation.idempotency.recorded_answers import KeyedCall
+from foundation.journal import journal
 from payments import gateways, payment_states
 from payments.gateways.configured import Books
 from payments.gateways.contract import GatewayResult
@@ -23,12 +29,6 @@ from payments.models import Payment, Reconciliation
 from payments.payment_states import ENDED_UNPAID
 from payments.reconciliation import comparison
 from payments.reconciliation.comparison import Difference, Kind
-from shop import clock, own_account
-from shop.db import transactions
-from shop.errors import NotFound, Rejected, Unavailable
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import KeyedCall
-from shop.journal import journal
 
 log = get_logger(__name__)
 # A comparison records this many differences; all are counted.

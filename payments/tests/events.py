@@ -9,9 +9,9 @@ from uuid import uuid4
 from django.conf import settings
 from django.utils import timezone
 
+from foundation.http.json_format import dump
 from payments import webhooks
 from payments.models import WebhookEvent
-from shop.http.json_format import dump
 
 
 def body_of(

@@ -7,9 +7,9 @@ from django.db import transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from foundation.tests.factories import AccountFactory, OrderFactory
 from payments import ledger
 from payments.models import Payment
-from shop.tests.factories import AccountFactory, OrderFactory
 
 
 def wallet(points: int = 0) -> int:

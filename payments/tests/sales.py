@@ -7,10 +7,10 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from foundation.errors import Rejected
 from payments import audit, ledger, payment_states
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
-from shop.errors import Rejected
 
 
 @dataclass(frozen=True, slots=True)

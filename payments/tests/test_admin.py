@@ -6,12 +6,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory
 from payments import ledger
 from payments.models import Entry, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.tests import events, factories, sales
 from payments.tests.factories import PaymentFactory
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
 MODELS = ["ledgeraccount", "transfer", "entry", "payment", "webhookevent", "reconciliation"]

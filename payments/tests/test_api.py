@@ -11,19 +11,19 @@ from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.tests.clients import client_of, problem_of, signed_in
+from foundation import clock
+from foundation.approval_models import Approval
+from foundation.idempotency.recorded_answers import Replay
+from foundation.models import IdempotencyKey, JournalLine
+from foundation.observability import gauges
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
+from foundation.tests.racing import race
 from payments import ledger, points_grants, webhooks
 from payments.models import Dispute, Entry, GrantsOfDay, Payment, Transfer, WebhookEvent
 from payments.tests import events, factories, sales
 from payments.tests.factories import PaymentFactory
-from shop import clock
-from shop.approval_models import Approval
-from shop.idempotency.recorded_answers import Replay
-from shop.models import IdempotencyKey, JournalLine
-from shop.observability import gauges
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of, problem_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
-from shop.tests.racing import race
 from shop.tests.test_approvals import as_operator, keyed
 
 pytestmark = pytest.mark.django_db

@@ -13,6 +13,8 @@ from uuid import uuid4
 import pytest
 from django.db import transaction
 
+from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.outages import nowhere
 from payments import payment_states
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import BookedCharge
@@ -24,8 +26,6 @@ from payments.tests.own_gateway import SimulatorBut
 from payments.tests.sales import charge, settle
 from scripts.simulators.books import written
 from scripts.tests.simulator import Simulator
-from shop.tests.factories import AccountFactory, reloaded, set_columns
-from shop.tests.outages import nowhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Use = Callable[[SimulatorBut], None]

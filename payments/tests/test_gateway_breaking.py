@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
+from foundation.tests.racing import race, wait_until
 from payments.gateways import calls, gateway
 from payments.gateways.contract import NOT_CALLED, GatewayResult
 from scripts.stack import children, ports
 from scripts.tests.simulator import running
-from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.boots("a gateway simulator", in_first_circle=True)
 

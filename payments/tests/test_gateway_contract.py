@@ -15,13 +15,13 @@ from django.conf import LazySettings, settings
 from django.db import transaction
 from structlog.testing import capture_logs
 
+from foundation.tests.racing import race, wait_until
 from payments import gateways
 from payments.gateways import simulator, stripe_api, stripe_calls
 from payments.gateways.contract import BookedCharge, Gateway, GatewayResult
 from payments.tests.own_gateway import AtGateway
 from payments.tests.own_stripe import AtStripe
 from scripts.tests.simulator import POOL
-from shop.tests.racing import race, wait_until
 
 AMOUNT = 700
 OUTSIDE = {"simulator": AtGateway, "stripe": AtStripe}

@@ -1,6 +1,6 @@
 """Gateways that are unreachable, break off, or answer what was not asked: always a result, and none believed.
 
-What the HTTP client itself makes of slow, cut and malformed replies: `shop/tests/test_outbound_calls.py`.
+What the HTTP client makes of slow, cut and malformed replies: `foundation/tests/test_outbound_calls.py`.
 """
 
 import threading
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
+from foundation.errors import Unavailable
+from foundation.outbound import http_client
+from foundation.tests.outages import nowhere
 from payments import gateways
 from payments.gateways import calls, gateway
 from payments.gateways.contract import GatewayResult
 from payments.tests.talker import answering, http, talking
-from shop.errors import Unavailable
-from shop.outbound import http_client
-from shop.tests.outages import nowhere
 
 CHARGE = {
     "id": "ch_1",

@@ -11,9 +11,9 @@ import orjson
 import pytest
 from django.conf import LazySettings
 
+from foundation.errors import SignatureInvalid
 from payments import gateways
 from payments.gateways.contract import GatewayEvent
-from shop.errors import SignatureInvalid
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECRET = "a secret that both know"

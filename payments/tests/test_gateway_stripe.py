@@ -11,6 +11,10 @@ import stripe
 from django.conf import LazySettings
 from uuid_utils.compat import uuid7
 
+from foundation.errors import SignatureInvalid, Unavailable
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.outages import nowhere
+from foundation.tests.racing import race, wait_until
 from payments import gateways
 from payments.gateways import calls, gateway, stripe_calls
 from payments.gateways.contract import GatewayEvent, GatewayResult
@@ -18,10 +22,6 @@ from payments.gateways.stripe_calls import DISPUTE_STATUS
 from payments.tests import stripe_description
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import HALF_DONE, LOST, SERVER_ERROR, StripeProxy
-from shop.errors import SignatureInvalid, Unavailable
-from shop.tests.case_tables import in_one_test
-from shop.tests.outages import nowhere
-from shop.tests.racing import race, wait_until
 
 AMOUNT = 700
 ASKING_CARD = {"number": "4000002500003155", "exp_month": "12", "exp_year": "2030", "cvc": "123"}

@@ -5,10 +5,10 @@ from uuid import uuid4
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from foundation.tests.samples import Increases
 from payments import gateways
 from payments.models import WebhookEvent
 from shop import configuration
-from shop.tests.samples import Increases
 
 PAGES = "https://pay.example.com/{reference}?from=shop"
 STRIPE = {"PAYMENT_GATEWAY": "stripe"}

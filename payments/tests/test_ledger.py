@@ -12,6 +12,10 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.django import TestCase
 from uuid_utils.compat import uuid7
 
+from foundation.errors import NotFound, Rejected
+from foundation.operations.audits import checks as audit_report
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory
 from payments import audit, ledger
 from payments.ledger import Proposal
 from payments.models import (
@@ -26,10 +30,6 @@ from payments.models import (
 )
 from payments.tests import factories, sales
 from payments.tests.sales import broken_laws
-from shop.errors import NotFound, Rejected
-from shop.operations.audits import checks as audit_report
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
 

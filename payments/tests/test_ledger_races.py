@@ -10,16 +10,16 @@ import pytest
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
+from accounts.tests.clients import client_of, problem_of
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.idempotency.recorded_answers import Answer, KeyedCall, key_hash
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import race
 from payments import ledger, points_grants
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.tests import factories, sales
 from payments.tests.sales import broken_laws
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
-from shop.tests.clients import client_of, problem_of
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,14 +7,14 @@ from django.apps import apps
 from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import race
 from payments import payment_states
 from payments.models import Payment
 from payments.payment_states import TRANSITIONS
 from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 

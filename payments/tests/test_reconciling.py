@@ -12,6 +12,15 @@ from django.urls import reverse
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
+from foundation.models import JournalLine
+from foundation.tests import commands
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.confirming import said
+from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.instants import ago
+from foundation.tests.racing import race, wait_until
+from foundation.tests.samples import exposed
 from payments import audit, tasks
 from payments.gateways import gateway
 from payments.models import Payment, Reconciliation
@@ -22,15 +31,6 @@ from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import nobody_there
 from payments.tests.sales import charge, settle
 from scripts.tests.simulator import Simulator
-from shop.models import JournalLine
-from shop.tests import commands
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import signed_in
-from shop.tests.confirming import said
-from shop.tests.factories import AccountFactory, set_columns
-from shop.tests.instants import ago
-from shop.tests.racing import race, wait_until
-from shop.tests.samples import exposed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,9 +8,9 @@ import stripe
 from django.conf import LazySettings
 from uuid_utils.compat import uuid7
 
+from foundation.tests.racing import wait_until
 from payments.gateways import gateway, stripe_calls
 from payments.gateways.contract import GatewayResult
-from shop.tests.racing import wait_until
 
 TEST_KEY = os.environ.get("STRIPE_TEST_KEY", "")
 AMOUNT = 5_000

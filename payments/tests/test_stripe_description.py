@@ -5,11 +5,11 @@ from typing import Any, Literal, get_args, get_origin
 import stripe
 from pydantic import BaseModel
 
+from foundation.tests.case_tables import in_one_test
 from payments.gateways import stripe_api, stripe_calls
 from payments.gateways.calls import ReplyPart
 from payments.tests import stripe_description
 from payments.tests.stripe_description import literals, members
-from shop.tests.case_tables import in_one_test
 
 DESCRIBED = {
     stripe_calls.Intent: (stripe.PaymentIntent,),

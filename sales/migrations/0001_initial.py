@@ -2,7 +2,7 @@
 
 import datetime
 import django.core.validators
-import shop.fields
+import foundation.fields
 from django.db import migrations, models
 
 
@@ -34,10 +34,10 @@ class Migration(migrations.Migration):
                     verbose_name='admitted for seconds')),
                 ('paused_at', models.DateTimeField(blank=True, editable=False, null=True,
                     verbose_name='paused at')),
-                ('seed', shop.fields.ExactCharField(editable=False, max_length=64, verbose_name='seed')),
-                ('seed_hash', shop.fields.ExactCharField(editable=False, max_length=64,
+                ('seed', foundation.fields.ExactCharField(editable=False, max_length=64, verbose_name='seed')),
+                ('seed_hash', foundation.fields.ExactCharField(editable=False, max_length=64,
                     verbose_name='seed hash')),
-                ('entries_hash', shop.fields.ExactCharField(blank=True, editable=False, max_length=64,
+                ('entries_hash', foundation.fields.ExactCharField(blank=True, editable=False, max_length=64,
                     verbose_name='entries hash')),
                 ('drawn_count', models.PositiveBigIntegerField(default=0, editable=False,
                     verbose_name='entries drawn')),

@@ -5,7 +5,7 @@ from functools import partial
 from django.db import migrations, models
 from django.db.models import Exists, OuterRef
 
-from shop.db import transactions
+from foundation.db import transactions
 
 HOLDING = ["awaiting_payment", "paying", "paid", "refunding", "refunded"]
 ROWS = 1_000

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from foundation import clock
 from sales.waiting_room import room_view
-from shop import clock
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
+from foundation.db import transactions
+from foundation.tests.factories import AccountFactory
+from foundation.tests.instants import from_now
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import admission, entries
 from sales.waiting_room.entries import Entry, JoinRequest
-from shop.db import transactions
-from shop.tests.factories import AccountFactory
-from shop.tests.instants import from_now
 
 JOINED_AT_ONCE = 500
 

@@ -14,6 +14,14 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
+from foundation import clock
+from foundation.admin_base.forms import SENT_BEFORE
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.instants import ago, from_now
+from foundation.tests.sent_forms import fields_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales import terms
@@ -21,14 +29,6 @@ from sales.models import Sale, SaleEntry
 from sales.tests.factories import create_sale, join, join_all
 from sales.waiting_room import admission, draw
 from scripts.tests import documented, programs
-from shop import clock
-from shop.admin_base.forms import SENT_BEFORE
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
-from shop.tests.instants import ago, from_now
-from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 WHY = "It was announced so."

@@ -8,22 +8,22 @@ from itertools import pairwise
 import pytest
 from django.db import connection
 
+from foundation import clock
+from foundation.db.transactions import LockWaitTimeout
+from foundation.errors import Rejected
+from foundation.redis import completion_notifications
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import from_now
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import wait_until
+from foundation.tests.second_connection import ask, holding
+from foundation.tests.waiting import in_background, shifted, waiting_at
 from inventory import adjustments
 from inventory.tests.factories import ProductFactory
 from sales import audit, terms, terms as pausing
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission, draw
-from shop import clock
-from shop.db.transactions import LockWaitTimeout
-from shop.errors import Rejected
-from shop.redis import completion_notifications
-from shop.tests.factories import set_columns
-from shop.tests.instants import from_now
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import ask, holding
-from shop.tests.waiting import in_background, shifted, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEEP = "SELECT id FROM sales_sale WHERE id = %s FOR UPDATE"

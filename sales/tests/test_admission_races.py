@@ -12,17 +12,17 @@ from uuid import UUID
 
 import pytest
 
+from foundation import clock
+from foundation.db import transactions
+from foundation.redis import redis_client
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_process import another_process, starts_another_process
+from foundation.tests.waiting import in_background, shifted
 from inventory.tests.factories import ProductFactory
 from sales import audit, terms
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
-from shop import clock
-from shop.db import transactions
-from shop.redis import redis_client
-from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process, starts_another_process
-from shop.tests.waiting import in_background, shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PROCESSES = 3

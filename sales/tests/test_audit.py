@@ -7,12 +7,12 @@ import pytest
 from django.db import DatabaseError, transaction
 from django.db.models import F
 
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, OrderFactory, set_columns
 from sales import audit
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import AccountFactory, OrderFactory, set_columns
 
 pytestmark = pytest.mark.django_db
 

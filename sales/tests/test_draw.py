@@ -13,23 +13,23 @@ from django.db import IntegrityError
 from django.db.models import Max
 from django.test import Client
 
+from accounts.tests.clients import client_of
+from foundation import clock
+from foundation.db import transactions
+from foundation.errors import FirstcomeError
+from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.instants import ago
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import holding
+from foundation.tests.second_process import another_process, starts_another_process
+from foundation.tests.statements import captured_statements
+from foundation.tests.waiting import in_background, shifted, waiting_at
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission, draw, entries
 from sales.waiting_room.entries import JoinRequest
-from shop import clock
-from shop.db import transactions
-from shop.errors import FirstcomeError
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, reloaded, set_columns
-from shop.tests.instants import ago
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
-from shop.tests.second_process import another_process, starts_another_process
-from shop.tests.statements import captured_statements
-from shop.tests.waiting import in_background, shifted, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -6,6 +6,12 @@ from typing import Any
 
 import pytest
 
+from accounts.tests.clients import Api, client_of, problem_of
+from foundation import clock
+from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.instants import ago
+from foundation.tests.statements import captured_statements
+from foundation.tests.waiting import shifted
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales import metrics, terms, terms as pausing
@@ -15,12 +21,6 @@ from sales.tests import factories
 from sales.tests.factories import create_sale, join, join_all
 from sales.waiting_room import admission, room_view, ticking
 from sales.waiting_room.entries import Entry
-from shop import clock
-from shop.tests.clients import Api, client_of, problem_of
-from shop.tests.factories import AccountFactory, set_columns
-from shop.tests.instants import ago
-from shop.tests.statements import captured_statements
-from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Of a thread that rests for half a second, and works a little.

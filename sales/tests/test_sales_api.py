@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
+from accounts.tests.clients import Api, client_of, faults, problem_of
+from foundation.models import JournalLine
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.instants import ago, from_now
+from foundation.tests.waiting import in_background, shifted
 from inventory.tests.factories import ProductFactory
 from sales import audit
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
 from shop.configuration import Rate
-from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of, faults, problem_of
-from shop.tests.factories import AccountFactory, set_columns
-from shop.tests.instants import ago, from_now
-from shop.tests.waiting import in_background, shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,14 +13,14 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
+from foundation import clock
+from foundation.db import compiled, open_transaction, transactions
+from foundation.db.rows import save_changes
+from foundation.redis import completion_notifications
 from inventory import sale_terms
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import draw
-from shop import clock
-from shop.db import compiled, open_transaction, transactions
-from shop.db.rows import save_changes
-from shop.redis import completion_notifications
 
 Status = SaleEntry.Status
 WINDOW = timedelta(seconds=60)

@@ -22,13 +22,13 @@ from uuid import UUID
 from django.db.models import Max, Q
 from structlog import get_logger
 
+from foundation import clock
+from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.db.rows import save_changes
+from foundation.journal import journal
+from foundation.repeated_work import start_once
 from sales import terms
 from sales.models import Sale
-from shop import clock
-from shop.db import bulk_sql, open_transaction, transactions
-from shop.db.rows import save_changes
-from shop.journal import journal
-from shop.repeated_work import start_once
 
 log = get_logger(__name__)
 # A statement compares each row with half of its cases on average.

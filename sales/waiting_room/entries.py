@@ -9,17 +9,17 @@ from uuid import UUID
 from django.db.models import F, QuerySet
 
 from accounts import accounts
+from foundation import clock
+from foundation.concurrency.batching import Batcher
+from foundation.db import bulk_sql, open_transaction, transactions
+from foundation.db.stuck_rows import Row
+from foundation.errors import FirstcomeError, NotFound, Rejected
+from foundation.lazy_texts import mark as _
 from inventory import sale_terms
 from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import draw
 from sales.waiting_room.admission import WINDOW
-from shop import clock
-from shop.concurrency.batching import Batcher
-from shop.db import bulk_sql, open_transaction, transactions
-from shop.db.stuck_rows import Row
-from shop.errors import FirstcomeError, NotFound, Rejected
-from shop.lazy_texts import mark as _
 
 Status = SaleEntry.Status
 # The statuses of orders that ended unpaid: `orders.order_states.ENDED`, which this app does not import.

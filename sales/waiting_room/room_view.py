@@ -13,12 +13,12 @@ from math import ceil, inf
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from foundation import clock
+from foundation.db import bulk_sql, transactions
 from sales.models import Sale
 from sales.waiting_room import entries
 from sales.waiting_room.admission import WINDOW
 from sales.waiting_room.entries import CurrentEntry, Entry, Status
-from shop import clock
-from shop.db import bulk_sql, transactions
 
 CURRENT_SECONDS = 2.0
 """The age up to which what is remembered answers polls."""

@@ -2,8 +2,8 @@
 processes one advances a sale at a time. `sales.sweep` of Celery beat does the same every `SWEEP_SECONDS`.
 """
 
+from foundation.repeated_work import RepeatedWork
 from sales.waiting_room import admission, room_view
-from shop.repeated_work import RepeatedWork
 
 PERIOD_SECONDS = 0.5
 CALM_PERIOD_SECONDS = 1.0

@@ -10,8 +10,9 @@ from pathlib import Path
 from scripts.stack import SetupError
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-APPS_WITH_TABLES = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
-APPS = (*APPS_WITH_TABLES, "backoffice", "demo")
+LABELS = ("shop", "accounts", "events", "coupons", "inventory", "payments", "sales", "orders")
+"""Of the apps that have tables; `shop` is the label of `foundation`."""
+APPS = ("shop", "foundation", *LABELS[1:], "backoffice", "demo")
 LONGEST_SOCKET_PATH = 95
 """`sun_path` of Linux holds 108 bytes, and supervisor appends its process id while it makes its socket."""
 

@@ -15,9 +15,9 @@ from typing import Any
 import urllib3
 import uvicorn
 
+from foundation.tests import racing
 from scripts.simulators import process
 from scripts.stack import children, ports
-from shop.tests import racing
 
 STARTS_WITHIN = 30
 wait_until = functools.partial(racing.wait_until, seconds=20)

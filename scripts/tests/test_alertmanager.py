@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
+from foundation.tests.case_tables import in_one_test
 from scripts import alert_rules
 from scripts.stack import children, ports, system_packages
 from scripts.tests import programs
-from shop.tests.case_tables import in_one_test
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from foundation.tests.case_tables import in_one_test
 from scripts import catalogs
 from scripts.stack import places
-from shop.tests.case_tables import in_one_test
 
-SOURCE = """from shop.lazy_texts import mark as _
+SOURCE = """from foundation.lazy_texts import mark as _
 
 raise Rejected(_("{campaign} is sold out.", campaign=name))
 """

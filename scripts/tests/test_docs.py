@@ -16,11 +16,11 @@ from django.apps import apps
 from django.core.management import get_commands
 
 from events.feed import catalogue
+from foundation.tests import reference_tables
 from scripts import docs_site, reference
 from scripts.stack import SetupError, places, ports
 from scripts.tests import documented
-from shop.management import laws
-from shop.tests import reference_tables
+from shop import laws
 
 DOCS = places.PROJECT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *places.PROJECT.glob("[A-Z]*.md")])
@@ -101,8 +101,8 @@ def test_what_is_not_there_is_found(tmp_path, monkeypatch):
     assert not _defines("orders/pricing.py", "split")
     assert _defines("orders/pricing.py", "split_discount")
     assert _defines("orders/saga/definitions.py", "SagaType.next_step")
-    assert not _resolves("shop.http.pagination.SMALLEST_PAGE") and not _resolves("orders.prices")
-    assert _resolves("shop.http.pagination.LARGEST_PAGE")
+    assert not _resolves("foundation.http.pagination.SMALLEST_PAGE") and not _resolves("orders.prices")
+    assert _resolves("foundation.http.pagination.LARGEST_PAGE")
     page = tmp_path / "page.md"
     page.write_text(
         "`orders/prices.py` `orders/pricing.py::split` [a](gone.md) `make gone`\n```json\n{\n```\n"

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from foundation.tests.live import web
+from foundation.tests.racing import wait_until
 from scripts.stack import children, places, ports, system_packages
 from shop import web_server
-from shop.tests.live import web
-from shop.tests.racing import wait_until
 from shop.tests.test_web_server import GET, SMALL, connect, exchange, problem_on, stalled_reader, status_on
 
 pytestmark = [pytest.mark.boots("HAProxy and a web server"), pytest.mark.django_db(transaction=True)]

@@ -11,12 +11,12 @@ import pytest
 from django.db import connection
 
 from coupons.tests.factories import CampaignFactory
+from foundation.tests import dumps
+from foundation.tests.factories import set_columns
 from scripts import clients
 from scripts.stack import places
 from scripts.tests import documented, programs
 from scripts.tests.programs import run_lines
-from shop.tests import dumps
-from shop.tests.factories import set_columns
 from shop.tests.test_migrate import new_database
 
 GUIDES = ("add-a-strategy", "add-a-gateway", "add-a-partner", "add-a-saga-step")

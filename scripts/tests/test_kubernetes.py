@@ -22,12 +22,12 @@ from django.urls import Resolver404, resolve
 
 from accounts.signing_in.password_hashing import HASHING_POOL
 from coupons.queue import worker as queue_worker
+from foundation.concurrency.thread_pool import ACCOUNTS_POOL, LOOKUP_POOL, PROBE_POOL, WELCOME_POOL
+from foundation.operations import dispatch, health
+from foundation.tests.case_tables import in_one_test
 from orders.saga import run
 from scripts.stack import places
 from scripts.tests import documented, programs
-from shop.concurrency.thread_pool import ACCOUNTS_POOL, LOOKUP_POOL, PROBE_POOL, WELCOME_POOL
-from shop.operations import dispatch, health
-from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("kubectl and promtool")
 

@@ -19,10 +19,10 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.second_connection import another_connection, in_its_place
 from scripts.stack import places
 from scripts.tests import previous_release
-from shop.tests.case_tables import in_one_test
-from shop.tests.second_connection import another_connection, in_its_place
 from shop.tests.test_migrate import new_database
 
 Name = tuple[str, str]
@@ -31,9 +31,7 @@ Name = tuple[str, str]
 
 def problems(loader: MigrationLoader, *, released: Collection[Name]) -> list[str]:
     """What in the migrations that are not `released` the code before them can't work with, a line each."""
-    before = [
-        name for name in loader.graph.nodes if name[0] not in places.APPS_WITH_TABLES or name in released
-    ]
+    before = [name for name in loader.graph.nodes if name[0] not in places.LABELS or name in released]
     used = loader.project_state(before).models
     found: list[str] = []
     database = ProjectState(real_apps=loader.unmigrated_apps)
@@ -67,7 +65,7 @@ def _long_transactions(migration: migrations.Migration) -> Iterator[str]:
 def _lost(used: dict[Name, ModelState], database: ProjectState) -> Iterator[str]:
     """What models of the release before miss in their tables, or would have to write there."""
     for name, model in used.items():
-        if name[0] not in places.APPS_WITH_TABLES:
+        if name[0] not in places.LABELS:
             continue
         now = database.models.get(name)
         if now is None or now.options.get("db_table") != model.options.get("db_table"):
@@ -208,7 +206,7 @@ def _apply_all(connection: Any) -> list[Change]:
                 execute(statement)
                 return
             algorithm = _execute_at_least_cost(statement, execute)
-            if created_by.get(changed[1]) != migration and migration[0] in places.APPS_WITH_TABLES:
+            if created_by.get(changed[1]) != migration and migration[0] in places.LABELS:
                 changes.append(Change(migration, statement, algorithm))
 
     def note_progress(action: str, begun: Any = None, fake: bool = False) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from foundation.tests.case_tables import in_one_test
 from scripts import bootstrap, packages
 from scripts.packages import Result
 from scripts.stack import places, ports, system_packages
 from scripts.tests import canned_shop, programs
 from scripts.tests.canned_shop import Answer, CannedShop, Sent
-from shop.tests.case_tables import in_one_test
 
 PINNED = {("one", "1.0"), ("two", "2.0"), ("two", "2.1")}
 FOUND = {

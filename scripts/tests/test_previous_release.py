@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
+from foundation.tests.outages import OwnRedis
 from lab import stage
 from scripts.stack import children, places, ports
 from scripts.tests import previous_release, programs
 from scripts.tests.circles import boots
 from scripts.tests.simulator import wait_until
-from shop.tests.outages import OwnRedis
 from shop.tests.test_migrate import ask, connected, new_database
 
 DATABASE = f"firstcome_previous_release_{os.getpid()}"

@@ -6,11 +6,11 @@ import stat
 import environ
 import pytest
 
+from foundation.tests.case_tables import in_one_test
 from scripts.stack import SetupError, environment, places
 from scripts.stack.instance import Instance
 from scripts.tests import documented
 from shop import configuration
-from shop.tests.case_tables import in_one_test
 
 
 def test_it_reads_what_django_environ_reads(tmp_path, monkeypatch):

@@ -14,19 +14,19 @@ from django.db import Error as DatabaseFailure
 from accounts.api_keys import calls, key_memory
 from accounts.signing_in import password_hashing, password_pages
 from accounts.tokens import authentication
-from shop import scopes
-from shop.account import TokenInvalid
+from foundation import scopes
+from foundation.account import TokenInvalid
+from foundation.concurrency import event_loop
+from foundation.errors import FirstcomeError
+from foundation.http import client_address, compression, json_format, problems, request_body, views
+from foundation.http.burst_request import BurstRequest
+from foundation.http.messages import JSONResponse
+from foundation.http.pages import pages
+from foundation.http.pages.pages import Scope, Send
+from foundation.http.request_body import Headers, Receive
+from foundation.observability import logs, request_metrics
+from foundation.rates import rate_limits, throttling
 from shop.burst import lane, table
-from shop.burst.request import BurstRequest
-from shop.concurrency import event_loop
-from shop.errors import FirstcomeError
-from shop.http import client_address, compression, json_format, problems, request_body, views
-from shop.http.messages import JSONResponse
-from shop.http.pages import pages
-from shop.http.pages.pages import Scope, Send
-from shop.http.request_body import Headers, Receive
-from shop.observability import logs, request_metrics
-from shop.rates import rate_limits, throttling
 
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
 """Calls that look at no access token."""
@@ -50,10 +50,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if path.startswith(views.API_PREFIX):
             await _answer_call(scope, path, fields, receive, send)
         elif path == "/healthz" and scope["method"] in views.PUBLIC_METHODS:
-            # As `shop.operations.health.healthz` responds.
+            # As `foundation.operations.health.healthz` responds.
             await request_body.read(fields, receive)
             name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
-            request_metrics.count_request("shop.operations.health.healthz", scope["method"], 200, 0.0)
+            request_metrics.count_request("foundation.operations.health.healthz", scope["method"], 200, 0.0)
             response = JSONResponse({"status": "alive"}, headers={"X-Request-ID": name})
             await response.send(send, lane.PUBLIC_HEADERS)
         elif scope["method"] == "POST" and password_pages.PATHS.fullmatch(path):

@@ -13,21 +13,21 @@ from rest_framework.settings import api_settings
 
 from accounts.api_keys.calls import APIKey
 from accounts.tokens.authentication import BearerToken
-from shop.http.rest_classes import JSONParser, JSONRenderer, LenientNegotiation, handle_exception
+from foundation.http.rest_classes import JSONParser, JSONRenderer, LenientNegotiation, handle_exception
 
 KNOWN_MIDDLEWARE = {
-    "shop.observability.request_metrics.RequestMetricsMiddleware",
-    "shop.http.compression.CompressionMiddleware",
-    "shop.http.pages.middleware.request_id",
-    "shop.http.pages.middleware.choose_language",
+    "foundation.observability.request_metrics.RequestMetricsMiddleware",
+    "foundation.http.compression.CompressionMiddleware",
+    "foundation.http.pages.middleware.request_id",
+    "foundation.http.pages.middleware.choose_language",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "shop.http.pages.middleware.CommonMiddleware",
+    "foundation.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.signing_in.middleware.require_second_factor",
-    "shop.http.pages.middleware.guard_operators_pages",
+    "foundation.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "accounts.signing_in.middleware.show_refused_turn",
@@ -56,8 +56,8 @@ def refuse_to_start() -> None:
 
 def _passed_by() -> Iterator[str]:
     # Views can be imported once all apps are ready.
+    from foundation.http.views import View
     from shop.burst.table import CALLS
-    from shop.http.views import View
 
     hooks = getmembers(View, isfunction)
     yield from (f"the middleware {one}" for one in settings.MIDDLEWARE if one not in KNOWN_MIDDLEWARE)

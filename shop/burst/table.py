@@ -1,6 +1,6 @@
 """The calls of the burst lane: those that a crowd makes at once. All others are Django's.
 
-Each is a method of a view, written as a coroutine under `shop.http.views.burst`.
+Each is a method of a view, written as a coroutine under `foundation.http.views.burst`.
 """
 
 import re
@@ -14,11 +14,11 @@ from django.urls.converters import UUIDConverter
 from accounts.api import OwnPassword, SignIn, Users
 from coupons.api import Campaigns, Coupons, OneQueueTicket
 from events.api import Events
+from foundation.http.messages import JSONResponse
+from foundation.http.views import View
 from inventory.api import Products
 from orders.api import OneOrder, Orders, Payments, TopUps
 from sales.api import OneSaleEntry, SaleEntries, Sales
-from shop.http.messages import JSONResponse
-from shop.http.views import View
 
 ID = re.compile(rf"(?<=/)(?:(?P<uuid>{UUIDConverter.regex})|(?P<int>[0-9]{{1,19}}))(?=/|\Z)")
 

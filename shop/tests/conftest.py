@@ -2,9 +2,9 @@
 
 import pytest
 
+from foundation.tests import tally
+from foundation.tests.live import web
 from scripts.tests.circles import boots
-from shop.tests import tally
-from shop.tests.live import web
 
 
 @pytest.fixture(params=[True, False], ids=["burst lane", "django's lane"])

@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
+from foundation.http import serving
 from shop.asgi import application as shop
-from shop.http import serving
 
 
 async def _answer(scope: Any, receive: Any, send: Any) -> None:

@@ -17,19 +17,19 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 
 from accounts.models import ApiKey
+from accounts.tests.clients import Api, client_of
 from coupons.models import Campaign, Coupon, QueueTicket
 from events.models import WebhookEndpoint
 from events.webhooks import endpoints
+from foundation.models import IdempotencyKey, JournalLine
+from foundation.tests import admin_addresses, reference_tables
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.korean import KOREAN, english_in, texts_of_rows
+from foundation.tests.rolled_back import rolled_back
 from inventory.models import Product
 from orders.models import Order
 from payments.models import Payment
 from sales.models import SaleEntry
-from shop.models import IdempotencyKey, JournalLine
-from shop.tests import admin_addresses, reference_tables
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.korean import KOREAN, english_in, texts_of_rows
-from shop.tests.rolled_back import rolled_back
 from shop.urls import API
 
 HEADING = "Who may make which call"

@@ -13,10 +13,19 @@ from django.utils.html import strip_tags
 
 from accounts.models import SignOut
 from accounts.personal_data import erasure
+from accounts.tests.clients import client_of, signed_in
 from accounts.tokens import tokens
 from coupons.issuing import issuing
 from coupons.models import Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
+from foundation import clock
+from foundation.account import TokenInvalid
+from foundation.models import JournalLine
+from foundation.rates import rate_limits
+from foundation.tests import process_state
+from foundation.tests.confirming import confirmed, message_of, shown, to_confirm
+from foundation.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, reloaded, set_columns
+from foundation.tests.racing import race
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders.models import Order
@@ -24,15 +33,6 @@ from orders.tests.buying import order_of
 from payments import ledger
 from payments.models import Entry, Payment
 from payments.tests.factories import wallet
-from shop import clock
-from shop.account import TokenInvalid
-from shop.models import JournalLine
-from shop.rates import rate_limits
-from shop.tests import process_state
-from shop.tests.clients import client_of, signed_in
-from shop.tests.confirming import confirmed, message_of, shown, to_confirm
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, reloaded, set_columns
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 SHOWN_BY = {

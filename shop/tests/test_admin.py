@@ -22,8 +22,16 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
 
 from accounts.admin import RIGHTS
+from accounts.tests.clients import problem_of, signed_in
 from accounts.tokens import disabled_accounts
 from backoffice import list_exports
+from foundation.admin_base import actions, classes as admin_classes
+from foundation.admin_base.actions import MOST_SELECTED
+from foundation.admin_base.classes import ListMixin
+from foundation.db.mysql.patience import is_statement_ended
+from foundation.models import JournalLine
+from foundation.tests import servers
+from foundation.tests.factories import PASSWORD, AccountFactory, OrderFactory, SuperuserFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.admin.orders import OrderAdmin
@@ -31,14 +39,6 @@ from orders.models import Order
 from payments.models import Payment
 from payments.tests.factories import PaymentFactory
 from scripts.stack import places
-from shop.admin_base import actions, classes as admin_classes
-from shop.admin_base.actions import MOST_SELECTED
-from shop.admin_base.classes import ListMixin
-from shop.db.mysql.patience import is_statement_ended
-from shop.models import JournalLine
-from shop.tests import servers
-from shop.tests.clients import problem_of, signed_in
-from shop.tests.factories import PASSWORD, AccountFactory, OrderFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -11,20 +11,20 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
+from foundation import approvals, clock
+from foundation.approval_models import Approval
+from foundation.errors import FirstcomeError
+from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
+from foundation.journal import journal
+from foundation.journal.journal import Actor, ActorContext
+from foundation.models import JournalLine
+from foundation.tests.confirming import confirmed, message_of, said
+from foundation.tests.factories import AccountFactory, reloaded, set_columns
+from foundation.tests.instants import from_now
+from foundation.tests.racing import race
 from payments import ledger, points_grants
 from payments.models import GrantsOfDay, Transfer
-from shop import approvals, clock
-from shop.approval_models import Approval
-from shop.errors import FirstcomeError
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
-from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
-from shop.models import JournalLine
-from shop.tests.clients import signed_in
-from shop.tests.confirming import confirmed, message_of, said
-from shop.tests.factories import AccountFactory, reloaded, set_columns
-from shop.tests.instants import from_now
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:shop_approval_changelist")

@@ -8,13 +8,13 @@ from django.contrib.auth.models import User
 
 from accounts.tokens import tokens
 from coupons.tests.factories import CampaignFactory
+from foundation.concurrency import shared_read
+from foundation.tests import process_state
+from foundation.tests.asgi_client import send_request
+from foundation.tests.factories import AccountFactory
 from inventory.tests.factories import ProductFactory
 from orders.saga import status
 from orders.tests.buying import order_of
-from shop.concurrency import shared_read
-from shop.tests import process_state
-from shop.tests.asgi_client import send_request
-from shop.tests.factories import AccountFactory
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -8,21 +8,22 @@ import pytest
 from django.db import OperationalError, connection
 from django.urls import reverse
 
+from accounts.tests.clients import signed_in
 from coupons.tests.factories import CampaignFactory
+from foundation import clock
+from foundation.db.mysql.patience import long_read_timeout
+from foundation.models import AuditState, LawStatus
+from foundation.operations.audits import scheduled_audit
+from foundation.operations.audits.checks import LawReport, merge_reports, report
+from foundation.operations.doctor import checks
+from foundation.tests.commands import run, run_json
+from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.instants import from_now
+from foundation.tests.outages import nowhere
+from foundation.tests.samples import exposed
+from foundation.tests.second_connection import ask
 from inventory.tests.factories import ProductFactory
-from shop import clock
-from shop.db.mysql.patience import long_read_timeout
-from shop.management import laws, scheduled_audit
-from shop.models import AuditState, LawStatus
-from shop.operations.audits.checks import LawReport, merge_reports, report
-from shop.operations.doctor import checks
-from shop.tests.clients import signed_in
-from shop.tests.commands import run, run_json
-from shop.tests.factories import AccountFactory, set_columns
-from shop.tests.instants import from_now
-from shop.tests.outages import nowhere
-from shop.tests.samples import exposed
-from shop.tests.second_connection import ask
+from shop import laws
 
 pytestmark = pytest.mark.django_db
 

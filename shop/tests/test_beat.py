@@ -23,24 +23,24 @@ from kombu import Message
 
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
+from foundation import clock
+from foundation.models import IdempotencyKey, LawStatus, ProcessLease
+from foundation.observability import logs
+from foundation.operations import beat as beats, heartbeats
+from foundation.operations.beat import BeatLease
+from foundation.operations.celery_processes import Request, enter_task, leave_task
+from foundation.tasks import sweep
+from foundation.tests.factories import AccountFactory
+from foundation.tests.instants import ago
+from foundation.tests.outages import database_away, nowhere
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_process import environment
+from foundation.tests.waiting import shifted
 from orders.tests import owners
 from payments.models import Reconciliation
 from payments.tests import events
 from scripts.stack import ports
-from shop import clock
 from shop.celery import app
-from shop.models import IdempotencyKey, LawStatus, ProcessLease
-from shop.observability import logs
-from shop.operations import beat as beats, heartbeats
-from shop.operations.beat import BeatLease
-from shop.operations.celery_processes import Request, enter_task, leave_task
-from shop.tasks import sweep
-from shop.tests.factories import AccountFactory
-from shop.tests.instants import ago
-from shop.tests.outages import database_away, nowhere
-from shop.tests.racing import race, wait_until
-from shop.tests.second_process import environment
-from shop.tests.waiting import shifted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

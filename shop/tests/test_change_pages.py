@@ -17,20 +17,20 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
 from coupons.campaigns import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
+from foundation.models import JournalLine
+from foundation.tests.factories import AccountFactory
+from foundation.tests.instants import ago, from_now
+from foundation.tests.sent_forms import fields_of
 from inventory import products
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale
-from shop.models import JournalLine
-from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory
-from shop.tests.instants import ago, from_now
-from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -24,6 +24,18 @@ from accounts.tokens import authentication, tokens
 from coupons.issuing import issuing
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
+from foundation import clock, starting
+from foundation.clock import Measurement
+from foundation.errors import FirstcomeError, NotAuthenticated
+from foundation.fields import CreatedAtField
+from foundation.idempotency import recorded_answers
+from foundation.models import IdempotencyKey
+from foundation.tests import openapi_document, process_state
+from foundation.tests.factories import AccountFactory, OrderFactory, reloaded
+from foundation.tests.outages import database_away
+from foundation.tests.racing import wait_until
+from foundation.tests.second_connection import another_connection, ask
+from foundation.tests.second_process import environment
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
 from orders.models import Order, Saga
@@ -31,18 +43,6 @@ from orders.saga import status
 from orders.tests import stepping
 from scripts.stack import places
 from scripts.tests import programs
-from shop import clock, starting
-from shop.clock import Measurement
-from shop.errors import FirstcomeError, NotAuthenticated
-from shop.fields import CreatedAtField
-from shop.idempotency import recorded_answers
-from shop.models import IdempotencyKey
-from shop.tests import openapi_document, process_state
-from shop.tests.factories import AccountFactory, OrderFactory, reloaded
-from shop.tests.outages import database_away
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import another_connection, ask
-from shop.tests.second_process import environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUARTER = timedelta(minutes=15)

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
+from accounts.tests.clients import signed_in
 from accounts.tokens import tokens
 from events.tests import delivering
+from foundation.http import compression
+from foundation.tests.asgi_client import Answer, send_request_blocking
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import PASSWORD, SuperuserFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from shop.http import compression
-from shop.tests.asgi_client import Answer, send_request_blocking
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import signed_in
-from shop.tests.factories import PASSWORD, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,12 +11,12 @@ import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 
+from foundation.observability import logs
+from foundation.tests.case_tables import in_one_test
 from payments import gateways
 from scripts.stack import places
 from scripts.tests import programs
 from shop import configuration
-from shop.observability import logs
-from shop.tests.case_tables import in_one_test
 
 READERS = [
     ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),

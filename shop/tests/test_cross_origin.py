@@ -3,12 +3,12 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from foundation.http import serving
+from foundation.rates import rate_limits
+from foundation.tests import asgi_client
+from foundation.tests.asgi_client import Answer, send_request_blocking
+from foundation.tests.outages import database_away
 from shop import configuration
-from shop.http import serving
-from shop.rates import rate_limits
-from shop.tests import asgi_client
-from shop.tests.asgi_client import Answer, send_request_blocking
-from shop.tests.outages import database_away
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OURS, THEIRS = "https://shop.example", "https://shop.example.evil"

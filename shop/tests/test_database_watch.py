@@ -6,17 +6,17 @@ import pytest
 from django.db import OperationalError, close_old_connections, connection
 from django.test import Client
 
+from accounts.tests.clients import problem_of
+from foundation.db import transactions
+from foundation.db.mysql import base, watch
+from foundation.errors import Unavailable
+from foundation.tests import tally
+from foundation.tests.asgi_client import send_request_blocking
+from foundation.tests.hung_server import relayed
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import ask, kill
+from foundation.tests.waiting import in_background, waiting_at
 from inventory.tests.factories import ProductFactory
-from shop.db import transactions
-from shop.db.mysql import base, watch
-from shop.errors import Unavailable
-from shop.tests import tally
-from shop.tests.asgi_client import send_request_blocking
-from shop.tests.clients import problem_of
-from shop.tests.hung_server import relayed
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import ask, kill
-from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OTHERS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"

@@ -6,12 +6,12 @@ import pytest
 from django.contrib import admin
 from django.urls import reverse
 
+from accounts.tests.clients import client_of, faults, signed_in
+from backoffice.tests.rows_of_every_model import fill_all_models
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
-from shop import literals
-from shop.tests.clients import client_of, faults, signed_in
-from shop.tests.factories import SuperuserFactory
-from shop.tests.rows_of_every_model import fill_all_models
+from foundation import literals
+from foundation.tests.factories import SuperuserFactory
 
 pytestmark = pytest.mark.django_db
 ENDS = [

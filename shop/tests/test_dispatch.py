@@ -11,14 +11,14 @@ import redis as redis_client
 from celery import Celery, Task
 from django.db import connection
 
+from foundation.operations import dispatch
+from foundation.operations.celery_processes import Consumer
+from foundation.outbound.circuit_breaker import CircuitBreaker
+from foundation.tests.outages import OwnRedis, nowhere
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import connection_id, is_connected
 from scripts.stack import ports
 from shop import configuration
-from shop.operations import dispatch
-from shop.operations.celery_processes import Consumer
-from shop.outbound.circuit_breaker import CircuitBreaker
-from shop.tests.outages import OwnRedis, nowhere
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import connection_id, is_connected
 
 
 @pytest.fixture(autouse=True)

@@ -11,17 +11,17 @@ from django.db import connection
 from accounts import doctor as accounts_doctor
 from events import doctor as events_doctor
 from events.tests.delivering import dead
+from foundation.operations.doctor import checks
+from foundation.operations.doctor.findings import Finding
+from foundation.redis import redis_client
+from foundation.tests import servers
+from foundation.tests.commands import run, run_json
+from foundation.tests.instants import ago
+from foundation.tests.outages import database_away
+from foundation.tests.second_connection import ask
 from inventory import products
 from inventory.tests.factories import ProductFactory
 from shop.celery import app
-from shop.operations.doctor import checks
-from shop.operations.doctor.findings import Finding
-from shop.redis import redis_client
-from shop.tests import servers
-from shop.tests.commands import run, run_json
-from shop.tests.instants import ago
-from shop.tests.outages import database_away
-from shop.tests.second_connection import ask
 
 pytestmark = pytest.mark.django_db
 SOUND = {

@@ -24,25 +24,25 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, campaign_with_codes
+from foundation.concurrency import batching, event_loop
+from foundation.concurrency.shared_read import Reading
+from foundation.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
+from foundation.errors import NotFound, Unavailable
+from foundation.journal import journal
+from foundation.models import JournalLine
+from foundation.observability import logs
+from foundation.operations import dispatch
+from foundation.redis import completion_notifications, redis_client
+from foundation.tests.asgi_client import Answer, send_request
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.second_connection import another_connection, ask, holding
+from foundation.tests.second_process import another_process, read_line
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import api as orders_api, schemas
 from orders.tests import buying
 from orders.tests.buying import order_of
-from shop.concurrency import batching, event_loop
-from shop.concurrency.shared_read import Reading
-from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.configuration import Rate
-from shop.errors import NotFound, Unavailable
-from shop.journal import journal
-from shop.models import JournalLine
-from shop.observability import logs
-from shop.operations import dispatch
-from shop.redis import completion_notifications, redis_client
-from shop.tests.asgi_client import Answer, send_request
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.second_connection import another_connection, ask, holding
-from shop.tests.second_process import another_process, read_line
 
 pytestmark = pytest.mark.django_db(transaction=True)
 keys = count()
@@ -532,8 +532,8 @@ from coupons.tests.factories import CampaignFactory, campaign_with_codes
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from orders.tests.buying import order_of
-from shop.operations import dispatch
-from shop.tests.factories import AccountFactory
+from foundation.operations import dispatch
+from foundation.tests.factories import AccountFactory
 from shop.tests.test_edge import Caller, json_of
 
 call_command("migrate", verbosity=0)

@@ -12,17 +12,17 @@ from django.contrib.auth.models import User
 from django.http import FileResponse, StreamingHttpResponse
 from django.test import Client
 
+from accounts.tests.clients import signed_in
 from backoffice import list_exports
+from foundation.concurrency import event_loop
+from foundation.errors import Unavailable
+from foundation.http.pages import large_responses, pages
+from foundation.tests import asgi_client
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.live import web
+from foundation.tests.loop_guard import Blocked
+from foundation.tests.racing import wait_until
 from shop.burst.application import application
-from shop.concurrency import event_loop
-from shop.errors import Unavailable
-from shop.http.pages import large_responses, pages
-from shop.tests import asgi_client
-from shop.tests.clients import signed_in
-from shop.tests.factories import SuperuserFactory
-from shop.tests.live import web
-from shop.tests.loop_guard import Blocked
-from shop.tests.racing import wait_until
 from shop.tests.test_web_server import answer_on, connect
 
 EXPORT, BALANCE = "/admin/auth/user/export/", "/admin/ledger/sales/balance/"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from accounts.tests import api_keys
 from accounts.tokens import tokens
 from events.feed import runs
 from events.tests.following import reader, record
 from firstcome_client import ApiKey, Shop
+from foundation.tests.racing import wait_until
 from scripts.tests import documented
-from shop.tests import api_keys
-from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

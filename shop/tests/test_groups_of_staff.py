@@ -11,15 +11,15 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from accounts.tests.clients import signed_in
 from accounts.tokens import authentication, tokens
 from coupons.tests.factories import CampaignFactory
-from shop.errors import NotAllowed
-from shop.http import permissions
-from shop.tests import reference_tables, staff_groups
-from shop.tests.clients import signed_in
-from shop.tests.confirming import confirmed
-from shop.tests.factories import AccountFactory, set_columns
-from shop.tests.staff_groups import NAMES, member_of, permissions_of
+from foundation.errors import NotAllowed
+from foundation.http import permissions
+from foundation.tests import reference_tables, staff_groups
+from foundation.tests.confirming import confirmed
+from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.staff_groups import NAMES, member_of, permissions_of
 from shop.tests.test_admin import disable
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups")]

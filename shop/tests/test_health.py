@@ -10,16 +10,16 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from redis import Redis
 
+from foundation import repeated_work
+from foundation.db import server_state
+from foundation.operations import health, heartbeats, system_state
+from foundation.tests import tally
+from foundation.tests.outages import connecting_to, database_away, nowhere
+from foundation.tests.racing import race
+from foundation.tests.samples import exposed
+from foundation.tests.second_connection import ask, holding
 from scripts.stack import ports
-from shop import repeated_work
 from shop.celery import app
-from shop.db import server_state
-from shop.operations import health, heartbeats, system_state
-from shop.tests import tally
-from shop.tests.outages import connecting_to, database_away, nowhere
-from shop.tests.racing import race
-from shop.tests.samples import exposed
-from shop.tests.second_connection import ask, holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

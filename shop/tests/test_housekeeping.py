@@ -12,14 +12,14 @@ from structlog.testing import capture_logs
 from accounts.models import RevokedToken
 from accounts.signing_in import sign_ins
 from accounts.tokens import tokens
-from shop.db import commit_marks
-from shop.errors import Throttled
-from shop.models import CommittedTransaction, IdempotencyKey
-from shop.operations import housekeeping
-from shop.rates import throttling
-from shop.redis import redis_client
-from shop.tests.commands import run, run_json
-from shop.tests.factories import AccountFactory
+from foundation.db import commit_marks
+from foundation.errors import Throttled
+from foundation.models import CommittedTransaction, IdempotencyKey
+from foundation.operations import housekeeping
+from foundation.rates import throttling
+from foundation.redis import redis_client
+from foundation.tests.commands import run, run_json
+from foundation.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +62,7 @@ def test_a_failed_sweep_of_keys_does_not_prevent_the_others():
     assert not CommittedTransaction.objects.exists()
     assert IdempotencyKey.objects.count() == 2
     assert [(line["event"], line["what"]) for line in logged] == [
-        ("not swept", "shop.idempotency.recorded_answers")
+        ("not swept", "foundation.idempotency.recorded_answers")
     ]
 
 

@@ -13,16 +13,16 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from shop.db import open_transaction, transactions
-from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
-from shop.models import JournalLine
-from shop.tests import open_transactions
-from shop.tests.clients import signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.instants import ago
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import wait_until
+from accounts.tests.clients import signed_in
+from foundation.db import open_transaction, transactions
+from foundation.journal import journal
+from foundation.journal.journal import Actor, ActorContext
+from foundation.models import JournalLine
+from foundation.tests import open_transactions
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.instants import ago
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,25 +11,25 @@ import pytest
 from django.contrib.auth.models import User
 from redis import Redis
 
-from shop.account import Account
-from shop.burst.request import BurstRequest
-from shop.errors import Rejected
-from shop.http import keyed_calls
-from shop.idempotency import claims, recorded_answers
-from shop.idempotency.claims import InFlight
-from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.models import IdempotencyKey
-from shop.redis import redis_client
-from shop.tests import tally
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import Api, client_of, problem_of
-from shop.tests.factories import AccountFactory
-from shop.tests.outages import OwnRedis
-from shop.tests.racing import race
-from shop.tests.second_process import finish, in_flight_elsewhere
-from shop.tests.tally_urls import REFUSALS, count, counted
+from accounts.tests.clients import Api, client_of, problem_of
+from foundation.account import Account
+from foundation.errors import Rejected
+from foundation.http import keyed_calls
+from foundation.http.burst_request import BurstRequest
+from foundation.idempotency import claims, recorded_answers
+from foundation.idempotency.claims import InFlight
+from foundation.idempotency.recorded_answers import KeyedCall, Replay
+from foundation.models import IdempotencyKey
+from foundation.redis import redis_client
+from foundation.tests import tally
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory
+from foundation.tests.outages import OwnRedis
+from foundation.tests.racing import race
+from foundation.tests.second_process import finish, in_flight_elsewhere
+from foundation.tests.tally_urls import REFUSALS, count, counted
 
-pytestmark = pytest.mark.urls("shop.tests.tally_urls")
+pytestmark = pytest.mark.urls("foundation.tests.tally_urls")
 REFERENCE = UUID("01935a3e-0000-7000-8000-000000000001")
 
 

@@ -8,6 +8,8 @@ import pytest
 from django.apps import apps
 from django.utils import timezone
 
+from accounts.tests import api_keys
+from accounts.tests.clients import client_of
 from accounts.tokens import tokens
 from coupons.codes import pool
 from coupons.issuing.issuing import STRATEGIES
@@ -15,20 +17,18 @@ from coupons.models import Coupon, PoolCode
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, campaign_with_codes, campaign_with_strategy
 from events.webhooks import deliveries, endpoints
+from foundation.account import Account
+from foundation.http import keyed_calls
+from foundation.http.burst_request import BurstRequest
+from foundation.models import IdempotencyKey
+from foundation.tests.asgi_client import send_request_blocking
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.racing import race
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale
-from shop.account import Account
-from shop.burst.request import BurstRequest
 from shop.configuration import Rate
-from shop.http import keyed_calls
-from shop.models import IdempotencyKey
-from shop.tests import api_keys
-from shop.tests.asgi_client import send_request_blocking
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.racing import race
 from shop.urls import API
 
 NO_KEYS = {

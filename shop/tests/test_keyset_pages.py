@@ -13,22 +13,22 @@ from django.db.models import Model, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from backoffice.tests.rows_of_every_model import fill_all_models
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import campaign_with_codes, coupon_of
+from foundation.admin_base import classes as admin_classes
+from foundation.http import keyset_pages
+from foundation.http.keyset_pages import InvalidPosition, KeysetPage, KeysetPaginator
+from foundation.models import IdempotencyKey, JournalLine
+from foundation.tests.case_tables import check_each, in_one_test
+from foundation.tests.factories import AccountFactory
+from foundation.tests.plans import assert_read_by_index
+from foundation.tests.statements import captured_statements
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
 from payments.models import Entry, LedgerAccount, Payment, WebhookEvent
 from payments.tests.factories import wallet
-from shop.admin_base import classes as admin_classes
-from shop.http import keyset_pages
-from shop.http.keyset_pages import InvalidPosition, KeysetPage, KeysetPaginator
-from shop.models import IdempotencyKey, JournalLine
-from shop.tests.case_tables import check_each, in_one_test
-from shop.tests.factories import AccountFactory
-from shop.tests.plans import assert_read_by_index
-from shop.tests.rows_of_every_model import fill_all_models
-from shop.tests.statements import captured_statements
 
 pytestmark = pytest.mark.django_db
 MOST_STATEMENTS = 10

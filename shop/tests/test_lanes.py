@@ -20,25 +20,26 @@ from rest_framework.permissions import BasePermission
 from rest_framework.throttling import BaseThrottle
 
 from accounts.api import SignIn
+from accounts.tests import api_keys
 from accounts.tokens import tokens
 from coupons.issuing import issuing
 from coupons.queue import tickets
 from coupons.tests.factories import CampaignFactory
+from foundation.concurrency.event_loop import CALL_POOL
+from foundation.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
+from foundation.http import json_format, views
+from foundation.http.pages import pages
+from foundation.http.views import View
+from foundation.redis import completion_notifications
+from foundation.tests import openapi_document
+from foundation.tests.asgi_client import Answer, send_request, send_request_blocking
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from inventory.tests.factories import ProductFactory
 from lab import urls
 from orders.api import OneOrder
 from orders.tests import buying
 from sales.tests.factories import create_sale, join
 from shop.burst import checks, lane, table
-from shop.concurrency.event_loop import CALL_POOL
-from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
-from shop.http import json_format, views
-from shop.http.pages import pages
-from shop.http.views import View
-from shop.redis import completion_notifications
-from shop.tests import api_keys, openapi_document
-from shop.tests.asgi_client import Answer, send_request, send_request_blocking
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.test_edge import _no_workers
 
 __all__ = ["_no_workers"]

@@ -10,17 +10,17 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy
 from pydantic import ValidationError
 
+from accounts.tests.clients import client_of
+from foundation import errors, lazy_texts
+from foundation.errors import Rejected
+from foundation.http import languages, validation_texts
+from foundation.http.pages import middleware
+from foundation.http.prefer import wait_seconds
+from foundation.http.validation import Input, Query
+from foundation.lazy_texts import mark, render, translate_stored
+from foundation.tests.factories import AccountFactory
 from orders.saga import definitions
 from scripts.stack import places
-from shop import errors, lazy_texts
-from shop.errors import Rejected
-from shop.http import languages, validation_texts
-from shop.http.pages import middleware
-from shop.http.prefer import wait_seconds
-from shop.http.validation import Input, Query
-from shop.lazy_texts import mark, render, translate_stored
-from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
 from shop.tests.test_literals import shapes
 
 LOST = "The request can't be understood."

@@ -8,19 +8,19 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
+from accounts.tests.api_keys import client_with
+from accounts.tests.clients import Api, client_of, faults, problem_of
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
+from foundation import clock
+from foundation.http.pagination import ROWS_AT_ONCE
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.instants import ago, from_now
+from foundation.tests.second_connection import ask
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.models import Sale
 from sales.tests.factories import create_sale
-from shop import clock
-from shop.http.pagination import ROWS_AT_ONCE
-from shop.tests.api_keys import client_with
-from shop.tests.clients import Api, client_of, faults, problem_of
-from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
-from shop.tests.instants import ago, from_now
-from shop.tests.second_connection import ask
 
 ROWS = [30_000, pytest.param(1_000_000, marks=pytest.mark.long)]
 """More than a bounded page looks at; and as many as a shop has after years."""

@@ -10,25 +10,25 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from accounts.tests.clients import Api, client_of, faults
 from accounts.tokens import tokens
 from coupons import issued_coupons
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
+from foundation import clock
+from foundation.concurrency.event_loop import CALL_POOL
+from foundation.http import cached_lists, pagination
+from foundation.tests.asgi_client import Answer, send_request
+from foundation.tests.case_tables import check_each, in_one_test
+from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
+from foundation.tests.plans import assert_read_by_index
+from foundation.tests.racing import wait_until
+from foundation.tests.rolled_back import rolled_back
+from foundation.tests.second_connection import ask
+from foundation.tests.servers import explain
 from inventory import products
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from shop import clock
-from shop.concurrency.event_loop import CALL_POOL
-from shop.http import cached_lists, pagination
-from shop.tests.asgi_client import Answer, send_request
-from shop.tests.case_tables import check_each, in_one_test
-from shop.tests.clients import Api, client_of, faults
-from shop.tests.factories import AccountFactory, SuperuserFactory, set_columns
-from shop.tests.plans import assert_read_by_index
-from shop.tests.racing import wait_until
-from shop.tests.rolled_back import rolled_back
-from shop.tests.second_connection import ask
-from shop.tests.servers import explain
 
 pytestmark = pytest.mark.django_db
 LISTS = ["/orders", "/payments", "/coupons", "/campaigns", "/products", "/wallet/entries"]

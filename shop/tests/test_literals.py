@@ -27,24 +27,25 @@ from pydantic import ValidationError
 
 import shop.urls  # noqa: F401 - imports every call's schemas and every page's forms
 from accounts import accounts
+from accounts.tests.clients import client_of
 from coupons.codes import line_files
 from coupons.tests.factories import CampaignFactory
+from foundation import form_fields, literals
+from foundation.errors import Invalid
+from foundation.http.validation import Input, Query
+from foundation.models import JournalLine
+from foundation.money import format_amount, format_number
+from foundation.normalization import MOST_MARKS, normalized, spellings
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.confirming import confirmed, shown
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.sent_forms import fields_of
 from inventory.imports import stock_files
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from sales.tests.factories import create_sale
 from scripts.stack import places
-from shop import configuration, form_fields, literals
-from shop.errors import Invalid
-from shop.http.validation import Input, Query
-from shop.models import JournalLine
-from shop.money import format_amount, format_number
-from shop.normalization import MOST_MARKS, normalized, spellings
-from shop.tests.case_tables import in_one_test
-from shop.tests.clients import client_of
-from shop.tests.confirming import confirmed, shown
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.sent_forms import fields_of
+from shop import configuration
 
 pytestmark = pytest.mark.django_db
 NO_INSTANTS = (

@@ -10,10 +10,10 @@ from accounts.tokens import tokens
 from events.models import WebhookDelivery
 from events.tests.delivering import dead
 from events.webhooks import deliveries
-from shop.db import commit_marks
-from shop.models import CommittedTransaction, JournalLine
-from shop.tests.factories import PASSWORD, AccountFactory
-from shop.tests.lost_replies import losing_reply_to_commit
+from foundation.db import commit_marks
+from foundation.models import CommittedTransaction, JournalLine
+from foundation.tests.factories import PASSWORD, AccountFactory
+from foundation.tests.lost_replies import losing_reply_to_commit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,24 +18,24 @@ from django.db import OperationalError, connection
 from django.test import Client
 from prometheus_client import REGISTRY
 
+from accounts.tests.clients import problem_of
 from coupons.metrics import counters
+from foundation.concurrency.batching import Batcher, run_without_transaction
+from foundation.db import transactions
+from foundation.observability import bounded_counter, request_metrics
+from foundation.observability.bounded_counter import BoundedCounter
+from foundation.operations import shared_counts
+from foundation.operations.shared_counts import Sharing
+from foundation.tests import metrics_catalogue as catalogue, tally
+from foundation.tests.live import serving, workers_of
+from foundation.tests.lost_replies import losing_reply_to_commit
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_connection import another_connection, ask
+from foundation.tests.second_process import another_process, environment, read_line, send
+from foundation.tests.test_batching import opened
+from foundation.tests.waiting import in_background, waiting_at
 from scripts import alert_rules
 from scripts.stack import children, places, ports
-from shop.concurrency.batching import Batcher, run_without_transaction
-from shop.db import transactions
-from shop.observability import bounded_counter, request_metrics
-from shop.observability.bounded_counter import BoundedCounter
-from shop.operations import shared_counts
-from shop.operations.shared_counts import Sharing
-from shop.tests import metrics_catalogue as catalogue, tally
-from shop.tests.clients import problem_of
-from shop.tests.live import serving, workers_of
-from shop.tests.lost_replies import losing_reply_to_commit
-from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import another_connection, ask
-from shop.tests.second_process import another_process, environment, read_line, send
-from shop.tests.test_batching import opened
-from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TOKEN = "a-long-token-for-metrics"
@@ -170,8 +170,8 @@ def test_past_the_limit_values_are_counted_together_and_known_ones_by_themselves
 # Counts of all processes, by second: brought together over Redis while they are read, and only then
 
 ANOTHER = """
-from shop.observability import request_metrics
-from shop.operations.shared_counts import Sharing
+from foundation.observability import request_metrics
+from foundation.operations.shared_counts import Sharing
 
 sharing = Sharing()
 sharing.run_once(second=99)

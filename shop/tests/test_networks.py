@@ -6,17 +6,17 @@ import pytest
 from django.test import Client, RequestFactory
 from django.urls import URLResolver, get_resolver
 
+from accounts.tests.clients import problem_of
 from accounts.tokens import tokens
 from accounts.tokens.authentication import BearerToken
+from foundation.http import client_address, serving, views
+from foundation.http.client_address import AddressUnknown
+from foundation.rates import rate_limits
+from foundation.tests import asgi_client
+from foundation.tests.asgi_client import send_request, send_request_blocking
+from foundation.tests.factories import AccountFactory
 from shop.burst import application
 from shop.configuration import Rate
-from shop.http import client_address, serving, views
-from shop.http.client_address import AddressUnknown
-from shop.rates import rate_limits
-from shop.tests import asgi_client
-from shop.tests.asgi_client import send_request, send_request_blocking
-from shop.tests.clients import problem_of
-from shop.tests.factories import AccountFactory
 
 
 def request(peer: str, **headers: str) -> object:

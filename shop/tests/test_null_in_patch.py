@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
+from accounts.tests.clients import Api, client_of
 from coupons.codes import pool
 from coupons.models import CampaignProduct
 from coupons.tests.factories import CampaignFactory
 from events.models import WebhookEndpoint
+from foundation import clock
+from foundation.http.validation import ChangeInput
+from foundation.tests import openapi_document
+from foundation.tests.factories import OrderFactory, SuperuserFactory
+from foundation.tests.instants import from_now
+from foundation.tests.rolled_back import rolled_back
 from inventory.tests.factories import ProductFactory
 from sales.tests.factories import create_sale
-from shop import clock
-from shop.http.validation import ChangeInput
-from shop.tests import openapi_document
-from shop.tests.clients import Api, client_of
-from shop.tests.factories import OrderFactory, SuperuserFactory
-from shop.tests.instants import from_now
-from shop.tests.rolled_back import rolled_back
 
 pytestmark = pytest.mark.django_db
 EMPTIED = {

@@ -26,14 +26,14 @@ from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
 from events.models import WebhookEndpoint
 from events.webhooks import deliveries
+from foundation import clock
+from foundation.tests import openapi_document
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.rolled_back import rolled_back
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale, join
-from shop import clock
-from shop.tests import openapi_document
-from shop.tests.factories import SuperuserFactory
-from shop.tests.rolled_back import rolled_back
 
 KEYED = {
     "POST /products/{product_id}/stock-adjustments",

@@ -16,23 +16,23 @@ from django.test import Client
 from rest_framework import exceptions
 from rest_framework.permissions import AllowAny
 
+from accounts.tests.clients import Api, client_of, faults
 from accounts.tokens import tokens
+from foundation.concurrency import event_loop
+from foundation.errors import Invalid
+from foundation.http import keyed_calls, problems, request_body
+from foundation.http.burst_request import BurstRequest
+from foundation.http.views import Request, View
+from foundation.idempotency.recorded_answers import Answer
+from foundation.scopes import Resource
+from foundation.tests import openapi_document
+from foundation.tests.asgi_client import send_request, send_request_blocking
+from foundation.tests.case_tables import check_each, in_one_test
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.outages import database_away
 from inventory.imports import stock_files
 from inventory.tests.factories import ProductFactory
 from shop.burst import lane, table
-from shop.burst.request import BurstRequest
-from shop.concurrency import event_loop
-from shop.errors import Invalid
-from shop.http import keyed_calls, problems, request_body
-from shop.http.views import Request, View
-from shop.idempotency.recorded_answers import Answer
-from shop.scopes import Resource
-from shop.tests import openapi_document
-from shop.tests.asgi_client import send_request, send_request_blocking
-from shop.tests.case_tables import check_each, in_one_test
-from shop.tests.clients import Api, client_of, faults
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.outages import database_away
 from shop.urls import handler400, handler403, handler404, handler500, urlpatterns
 
 NULL = "/lab/null"

@@ -10,28 +10,28 @@ from typing import Any
 
 import pytest
 
-from shop import clock
+from accounts.tests.clients import client_of, problem_of
+from foundation import clock
+from foundation.errors import Throttled, Unavailable
+from foundation.idempotency.claims import InFlight
+from foundation.idempotency.recorded_answers import Replay
+from foundation.rates import rate_limits, throttling
+from foundation.rates.rate_limits import ORDERS, Usage
+from foundation.rates.throttling import Limit
+from foundation.redis import redis_client
+from foundation.tests import process_state
+from foundation.tests.factories import PASSWORD
+from foundation.tests.racing import race, wait_until
+from foundation.tests.second_process import another_process, read_line, send, starts_another_process
+from foundation.tests.waiting import shifted
 from shop.configuration import Rate
-from shop.errors import Throttled, Unavailable
-from shop.idempotency.claims import InFlight
-from shop.idempotency.recorded_answers import Replay
-from shop.rates import rate_limits, throttling
-from shop.rates.rate_limits import ORDERS, Usage
-from shop.rates.throttling import Limit
-from shop.redis import redis_client
-from shop.tests import process_state
-from shop.tests.clients import client_of, problem_of
-from shop.tests.factories import PASSWORD
-from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process, read_line, send, starts_another_process
-from shop.tests.waiting import shifted
 
 # Of no other test: its calls can't reach Redis from this process after Redis was emptied.
 SHARED_ACCOUNT = 70_001
 # Counts as many calls of that account as each input line says, and prints how many passed.
 COUNTING = """
-from shop.errors import Throttled
-from shop.rates.rate_limits import ORDERS
+from foundation.errors import Throttled
+from foundation.rates.rate_limits import ORDERS
 print("ready", flush=True)
 for line in sys.stdin:
     passed = 0

@@ -14,12 +14,12 @@ from django.conf import LazySettings
 from redis import Redis
 from redis.exceptions import RedisError
 
+from foundation.redis import redis_client
+from foundation.tests.racing import race, wait_until
+from foundation.tests.test_outbound_calls import serving
 from scripts.stack import children, ports, system_packages
 from scripts.tests.circles import boots
 from shop import configuration
-from shop.redis import redis_client
-from shop.tests.racing import race, wait_until
-from shop.tests.test_outbound_calls import serving
 
 
 @pytest.fixture(autouse=True)

@@ -7,19 +7,19 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
+from accounts.tests.clients import Api, client_of, signed_in
 from coupons.codes import pool
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
+from foundation import clock
+from foundation.tests import openapi_document
+from foundation.tests.factories import AccountFactory, SuperuserFactory
+from foundation.tests.sent_forms import fields_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.models import Sale
 from sales.tests.factories import create_sale, join
-from shop import clock
-from shop.tests import openapi_document
-from shop.tests.clients import Api, client_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.sent_forms import fields_of
 
 OF_AN_ACCOUNT = {"Order", "Coupon", "Payment", "Refund", "Ticket", "SaleEntry", "Entry"}
 DATED = {"Product", "Campaign", "Sale"}

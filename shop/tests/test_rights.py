@@ -19,20 +19,22 @@ from django.template.backends.django import Template
 from django.test import Client
 
 from accounts.signing_in import second_factor
+from accounts.tests import clients
+from accounts.tests.clients import Api
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from events.feed.reading import READ_EVENTS
 from events.models import WebhookDelivery
+from foundation.models import JournalLine
+from foundation.tests import admin_addresses, openapi_document, reference_tables
+from foundation.tests.admin_addresses import Address
+from foundation.tests.factories import AccountFactory
+from foundation.tests.rolled_back import rolled_back
+from foundation.tests.staff_groups import NAMES, member_of
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from payments.models import Payment
-from shop.models import JournalLine
-from shop.tests import admin_addresses, clients, openapi_document, reference_tables, test_access_matrix
-from shop.tests.admin_addresses import Address
-from shop.tests.clients import Api
-from shop.tests.factories import AccountFactory
-from shop.tests.rolled_back import rolled_back
-from shop.tests.staff_groups import NAMES, member_of
+from shop.tests import test_access_matrix
 from shop.tests.test_access_matrix import owners
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups", "_a_row_of_every_model")]

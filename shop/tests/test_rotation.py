@@ -10,12 +10,12 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from accounts.tests.clients import signed_in
 from events.webhooks import data_platform
+from foundation.tests.factories import SuperuserFactory
 from scripts.simulators import webhooks
 from scripts.tests import documented
 from shop import configuration
-from shop.tests.clients import signed_in
-from shop.tests.factories import SuperuserFactory
 
 OLD, NEW = (("0123456789" + name) * 5 for name in ("abcdef", "uvwxyz"))
 PAGE = "/admin/orders/order/"

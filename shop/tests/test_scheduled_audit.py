@@ -15,6 +15,16 @@ from coupons.tests import test_audit as coupon_damage
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.test_audit import named
 from events.feed import runs, sequencing
+from foundation import clock
+from foundation.db.mysql.patience import statement_limit
+from foundation.models import AuditState, JournalLine, LawStatus
+from foundation.operations.audits import law_status, scheduled_audit
+from foundation.tests import servers
+from foundation.tests.factories import set_columns
+from foundation.tests.instants import ago, from_now
+from foundation.tests.racing import race
+from foundation.tests.second_connection import another_connection, ask
+from foundation.tests.second_process import another_process
 from inventory.imports import importing
 from inventory.imports.stock_files import StockRow
 from inventory.models import Product, StockMovement
@@ -29,17 +39,7 @@ from payments.reconciliation import reconciling
 from payments.tests import test_ledger as ledger_damage
 from payments.tests.factories import PaymentFactory, wallet
 from payments.tests.own_gateway import nobody_there
-from shop import clock
-from shop.db.mysql.patience import statement_limit
-from shop.management import laws, scheduled_audit
-from shop.models import AuditState, JournalLine, LawStatus
-from shop.operations.audits import law_status
-from shop.tests import servers
-from shop.tests.factories import set_columns
-from shop.tests.instants import ago, from_now
-from shop.tests.racing import race
-from shop.tests.second_connection import another_connection, ask
-from shop.tests.second_process import another_process
+from shop import laws
 
 pytestmark = pytest.mark.django_db(transaction=True)
 campaign, with_pool = coupon_damage.campaign, coupon_damage.with_pool

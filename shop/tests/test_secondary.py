@@ -20,8 +20,15 @@ from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.tests.clients import client_of, signed_in
 from backoffice import windows
 from coupons.tests.factories import CampaignFactory
+from foundation.db import open_transaction, plain_reads, secondary, transactions
+from foundation.models import JournalLine
+from foundation.operations.doctor import checks
+from foundation.tests import process_state
+from foundation.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, set_columns
+from foundation.tests.racing import race, wait_until
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
@@ -31,13 +38,6 @@ from scripts.stack.mariadb import Server
 from scripts.tests.circles import boots
 from scripts.tests.running_shop.stack import client_command
 from shop import configuration
-from shop.db import open_transaction, plain_reads, secondary, transactions
-from shop.models import JournalLine
-from shop.operations.doctor import checks
-from shop.tests import process_state
-from shop.tests.clients import client_of, signed_in
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory, set_columns
-from shop.tests.racing import race, wait_until
 
 PASSWORD = "of-this-test"
 OPTIONS = (
@@ -181,7 +181,7 @@ def servers(tmp_path_factory, django_db_setup):
 
 @pytest.fixture
 def pair(servers, settings, django_db_blocker):
-    settings.DATABASE_ROUTERS = ["shop.db.secondary.Router"]
+    settings.DATABASE_ROUTERS = ["foundation.db.secondary.Router"]
     process_state.forget_secondary()
     with django_db_blocker.unblock(), as_databases(servers):
         yield servers

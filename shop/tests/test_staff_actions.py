@@ -15,6 +15,9 @@ from uuid_utils.compat import uuid7
 
 from accounts.api_keys import keys
 from accounts.models import ApiKey
+from accounts.tests import api_keys
+from accounts.tests.clients import Api, client_of, problem_of, signed_in
+from accounts.tests.one_time_codes import with_codes
 from accounts.tokens import tokens
 from coupons import issued_coupons
 from coupons.models import Coupon, EligibleAccount
@@ -22,6 +25,15 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from events.models import WebhookDelivery, WebhookEndpoint
 from events.tests.delivering import dead
 from events.webhooks import signatures
+from foundation import clock, scopes
+from foundation.approval_models import Approval
+from foundation.errors import NotAllowed
+from foundation.journal import journal
+from foundation.journal.journal import Actor, ActorContext
+from foundation.models import JournalLine
+from foundation.tests import admin_addresses, reference_tables
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
+from foundation.tests.sent_forms import fields_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga, SagaLog
@@ -37,17 +49,7 @@ from payments.tests.test_reconciling import late
 from sales import terms as pausing
 from sales.models import Sale
 from sales.tests.factories import create_sale
-from shop import clock, scopes
-from shop.approval_models import Approval
-from shop.errors import NotAllowed
-from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
-from shop.models import JournalLine
-from shop.tests import admin_addresses, api_keys, reference_tables, test_approvals
-from shop.tests.clients import Api, client_of, problem_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded, set_columns
-from shop.tests.one_time_codes import with_codes
-from shop.tests.sent_forms import fields_of
+from shop.tests import test_approvals
 from shop.tests.test_rights import COLUMNS, NEED_MORE, client_of as admin_client_of, right
 
 __all__ = ["_empty_books", "_stepped_executor"]

@@ -19,15 +19,15 @@ from django.test import RequestFactory
 from accounts.tokens import tokens
 from coupons.admin import adding
 from coupons.tests.factories import CampaignFactory
+from foundation.errors import FirstcomeError
+from foundation.http import compression, prefer, serving
+from foundation.http.pages import middleware, pages
+from foundation.normalization import LONGEST_TEXT, MOST_MARKS, is_quick, normalized, spellings
+from foundation.tests.asgi_client import request_scope, send_request
+from foundation.tests.case_tables import in_one_test
+from foundation.tests.factories import AccountFactory, SuperuserFactory
 from inventory.imports import stock_files
 from shop.burst.application import application
-from shop.errors import FirstcomeError
-from shop.http import compression, prefer, serving
-from shop.http.pages import middleware, pages
-from shop.normalization import LONGEST_TEXT, MOST_MARKS, is_quick, normalized, spellings
-from shop.tests.asgi_client import request_scope, send_request
-from shop.tests.case_tables import in_one_test
-from shop.tests.factories import AccountFactory, SuperuserFactory
 
 MOST_MS, ATTEMPTS = 5.0, 6
 HEAD_BYTES = 15 * 1024

@@ -15,11 +15,11 @@ from accounts.tokens import tokens
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.own_issuer import OwnIssuer
+from foundation.tests.collector import collecting
+from foundation.tests.live import serving, web
+from foundation.tests.outages import nowhere
+from foundation.tests.racing import race
 from scripts.stack import children, ports
-from shop.tests.collector import collecting
-from shop.tests.live import serving, web
-from shop.tests.outages import nowhere
-from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,7 +63,7 @@ def test_without_an_endpoint_opentelemetry_is_not_imported(tmp_path):
     with web(tmp_path, workers=1, application=application, **{ENDPOINT: ""}) as address:
         assert issue(address, campaign, user_id).status == 201
         modules = HTTP.request("GET", f"{address}/test/modules").data.decode().split()
-    assert "shop.observability.tracing" in modules
+    assert "foundation.observability.tracing" in modules
     assert [name for name in modules if name.split(".")[0] == "opentelemetry"] == []
 
 

@@ -28,16 +28,16 @@ import urllib3
 from django.contrib.auth.models import User
 from uuid_utils.compat import uuid7
 
+from accounts.tests.clients import signed_in
+from foundation.http import serving as http_serving
+from foundation.http.pages.middleware import MAX_CONCURRENT_UPLOADS
+from foundation.tests.factories import SuperuserFactory
+from foundation.tests.live import Served, serving, web, workers_of
+from foundation.tests.racing import wait_until
 from scripts.stack import places, ports
-from shop.http import serving as http_serving
-from shop.http.pages.middleware import MAX_CONCURRENT_UPLOADS
-from shop.tests.clients import signed_in
-from shop.tests.factories import SuperuserFactory
-from shop.tests.live import Served, serving, web, workers_of
-from shop.tests.racing import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.boots("a web server")]
-SMALL = "shop.tests.small_application:application"
+SMALL = "foundation.tests.small_application:application"
 GET = b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 

@@ -8,19 +8,19 @@ from django.apps import apps
 from django.db import DatabaseError, models, transaction
 from django.test import Client
 
+from accounts.tests.clients import client_of, problem_of, signed_in
+from backoffice.tests.rows_of_every_model import fill_all_models
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
+from foundation import approvals
+from foundation.approval_models import Approval
+from foundation.journal import journal
+from foundation.journal.journal import Actor, ActorContext
+from foundation.tests import admin_addresses
+from foundation.tests.factories import AccountFactory, SuperuserFactory
 from orders.models import Saga
 from orders.saga import operator_actions, store
 from orders.tests import stepping
-from shop import approvals
-from shop.approval_models import Approval
-from shop.journal import journal
-from shop.journal.journal import Actor, ActorContext
-from shop.tests import admin_addresses
-from shop.tests.clients import client_of, problem_of, signed_in
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.rows_of_every_model import fill_all_models
 
 pytestmark = pytest.mark.django_db
 LATER = "of_a_later_release"

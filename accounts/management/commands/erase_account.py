@@ -9,12 +9,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.management import named_accounts
 from accounts.personal_data import erasure
-from shop import clock
-from shop.errors import FirstcomeError
-from shop.http.json_format import dump
-from shop.journal import journal
-from shop.management import shell
-from shop.normalization import normalized
+from foundation import clock
+from foundation.errors import FirstcomeError
+from foundation.http.json_format import dump
+from foundation.journal import journal
+from foundation.management import shell
+from foundation.normalization import normalized
 
 
 class Command(BaseCommand):

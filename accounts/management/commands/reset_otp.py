@@ -6,9 +6,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.management import named_accounts
 from accounts.signing_in import second_factor
-from shop.journal import journal
-from shop.management import shell
-from shop.normalization import normalized
+from foundation.journal import journal
+from foundation.management import shell
+from foundation.normalization import normalized
 
 
 class Command(BaseCommand):

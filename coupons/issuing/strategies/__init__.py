@@ -10,10 +10,10 @@ from functools import lru_cache
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import Applicants
-from shop.concurrency.batching import Batcher
-from shop.concurrency.hot_rows import MAX_CONCURRENT, ConcurrencyLimit
-from shop.db import transactions
-from shop.lazy_texts import mark as _
+from foundation.concurrency.batching import Batcher
+from foundation.concurrency.hot_rows import MAX_CONCURRENT, ConcurrencyLimit
+from foundation.db import transactions
+from foundation.lazy_texts import mark as _
 
 # A read takes a millisecond, in which few other requests arrive.
 LOOKUP_INTERVAL_SECONDS = 0.01

@@ -13,8 +13,8 @@ from coupons import CAMPAIGNS_AT_ONCE, pool_list
 from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, IssueRequest, Slot
 from coupons.issuing.strategies import lookup_batcher
-from shop.concurrency.batching import Batcher
-from shop.errors import Overloaded, Rejected
+from foundation.concurrency.batching import Batcher
+from foundation.errors import Overloaded, Rejected
 
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:

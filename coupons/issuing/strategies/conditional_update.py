@@ -15,9 +15,9 @@ from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import IssueRequest, Slot
 from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
-from shop.db import transactions
-from shop.errors import Rejected
-from shop.lazy_texts import mark as _
+from foundation.db import transactions
+from foundation.errors import Rejected
+from foundation.lazy_texts import mark as _
 
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:

@@ -9,7 +9,7 @@ from coupons.allocation import eligibility
 from coupons.allocation.writes import Slot
 from coupons.issuing.strategies import optimistic
 from coupons.redis_keys import key
-from shop.redis import fair_lock
+from foundation.redis import fair_lock
 
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from coupons import CAMPAIGNS_AT_ONCE
 from coupons.allocation import eligibility
 from coupons.allocation.writes import IssueRequest, Slot
-from shop.concurrency.batching import Batcher
+from foundation.concurrency.batching import Batcher
 
 # Without it the first request after each batch is decided alone, and all others share the next batch.
 MIN_INTERVAL_SECONDS = 0.01

@@ -10,9 +10,9 @@ from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import IssueRequest, Slot
 from coupons.issuing.strategies import concurrency_limit
-from shop.concurrency import hot_rows
-from shop.db import transactions
-from shop.lazy_texts import mark as _
+from foundation.concurrency import hot_rows
+from foundation.db import transactions
+from foundation.lazy_texts import mark as _
 
 RETRIES = Counter(
     "firstcome_campaign_conflicts",

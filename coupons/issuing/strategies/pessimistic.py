@@ -9,7 +9,7 @@ from coupons.allocation.eligibility import AllocationResult, Applicants
 from coupons.allocation.writes import IssueRequest, Slot
 from coupons.issuing.strategies import concurrency_limit
 from coupons.models import Campaign
-from shop.db import transactions
+from foundation.db import transactions
 
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:

@@ -15,10 +15,10 @@ from coupons.allocation.writes import IssueRequest, Queued, Slot
 from coupons.models import QueueTicket
 from coupons.queue import stream, tickets
 from coupons.queue.stream import QueuePosition
-from shop import clock
-from shop.concurrency.batching import Batcher
-from shop.errors import Unavailable
-from shop.lazy_texts import mark as _
+from foundation import clock
+from foundation.concurrency.batching import Batcher
+from foundation.errors import Unavailable
+from foundation.lazy_texts import mark as _
 
 ATTEMPTS = 3
 

@@ -19,9 +19,9 @@ from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import IssueRequest, Slot
 from coupons.gate import FULL, MEMBER, NOT_OPEN, UNKNOWN, GateDecision
 from coupons.models import Campaign
-from shop.concurrency.batching import Batcher
-from shop.errors import Unavailable
-from shop.redis import gates
+from foundation.concurrency.batching import Batcher
+from foundation.errors import Unavailable
+from foundation.redis import gates
 
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:

@@ -8,8 +8,8 @@ from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued, Slot
 from coupons.codes import codes
 from coupons.models import Campaign, Coupon, PoolCode
-from shop.db import transactions
-from shop.journal import journal
+from foundation.db import transactions
+from foundation.journal import journal
 
 
 def issue(*, campaign_id: int, user_id: int) -> Slot:

@@ -10,11 +10,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from coupons.queue import worker
-from shop import clock
-from shop.errors import Unavailable
-from shop.observability import gauges, tracing
-from shop.observability.gauges import Source
-from shop.operations import heartbeats, metrics, shared_counts
+from foundation import clock
+from foundation.errors import Unavailable
+from foundation.observability import gauges, tracing
+from foundation.observability.gauges import Source
+from foundation.operations import heartbeats, metrics, shared_counts
 
 
 class Command(BaseCommand):

@@ -8,9 +8,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 from demo import seeding
-from shop.http.json_format import dump
-from shop.management import arguments
-from shop.management.progress import progress_bar
+from foundation.http.json_format import dump
+from foundation.management import arguments
+from foundation.management.progress import progress_bar
 
 LARGEST = {"users": 1_000_000, "products": 9_999, "stock": 1_000_000_000}
 

@@ -7,9 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from events.models import WebhookDelivery
 from events.webhooks import deliveries
-from shop.http.json_format import dump
-from shop.management import arguments
-from shop.normalization import normalized
+from foundation.http.json_format import dump
+from foundation.management import arguments
+from foundation.normalization import normalized
 
 
 class Command(BaseCommand):

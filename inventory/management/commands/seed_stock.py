@@ -9,13 +9,13 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from uuid_utils.compat import uuid7
 
+from foundation.errors import FirstcomeError, Invalid, Unavailable
+from foundation.journal import journal
+from foundation.management import shell
+from foundation.management.progress import progress_bar
+from foundation.normalization import normalized
 from inventory.imports import importing, stock_files
 from inventory.imports.stock_files import StockRow
-from shop.errors import FirstcomeError, Invalid, Unavailable
-from shop.journal import journal
-from shop.management import shell
-from shop.management.progress import progress_bar
-from shop.normalization import normalized
 
 ERRORS_SHOWN = 50
 EPILOG = """

@@ -53,9 +53,11 @@ def _admissions_counted_in_memory(admission: Any) -> None:
 
 BY_NAME: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
     # The database's time is measured twice a second: a month has too many jumps to wait 30 s after each.
-    "frequently-measured-clock": {"shop.clock": lambda clock: setattr(clock, "PERIOD_SECONDS", 0.5)},
+    "frequently-measured-clock": {"foundation.clock": lambda clock: setattr(clock, "PERIOD_SECONDS", 0.5)},
     # Workers read their host's clock in these modules.
-    "host-clock": dict.fromkeys(("orders.cancellation", "shop.idempotency.recorded_answers"), _host_clock),
+    "host-clock": dict.fromkeys(
+        ("orders.cancellation", "foundation.idempotency.recorded_answers"), _host_clock
+    ),
     # A worker finds and advances sagas that another one has leased, and names each charge after itself, so
     # that the gateway can't tell that it is the same.
     "no-leases": {
@@ -68,8 +70,8 @@ BY_NAME: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
         "payments.gateways.simulator": _own_charge_keys,
     },
     # Marks of transactions are never deleted, and idempotency keys when half of their day is over.
-    "no-sweep-of-marks": {"shop.db.commit_marks": lambda marks: setattr(marks, "sweep", lambda: 0)},
-    "early-sweep": {"shop.idempotency.recorded_answers": _early_sweep},
+    "no-sweep-of-marks": {"foundation.db.commit_marks": lambda marks: setattr(marks, "sweep", lambda: 0)},
+    "early-sweep": {"foundation.idempotency.recorded_answers": _early_sweep},
     # Each process counts the admissions of a sale that it has made itself.
     "admissions-in-memory": {"sales.waiting_room.admission": _admissions_counted_in_memory},
 }

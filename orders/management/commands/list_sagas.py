@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.table import Table
 
+from foundation.http.json_format import dump
 from orders.saga import operator_actions, status
-from shop.http.json_format import dump
 
 STORED = ["kind", "subject_id", "state", "direction", "attempts", "last_error"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from foundation import literals
 from orders import product_days
-from shop import literals
 
 
 class Command(BaseCommand):

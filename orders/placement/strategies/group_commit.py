@@ -11,12 +11,12 @@ from functools import partial
 
 from django.db import IntegrityError
 
+from foundation.concurrency.batching import Batcher, run_without_transaction
+from foundation.db import transactions
+from foundation.idempotency import claims
+from foundation.idempotency.recorded_answers import Replay
 from orders.placement import decisions, first_orders
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
-from shop.concurrency.batching import Batcher, run_without_transaction
-from shop.db import transactions
-from shop.idempotency import claims
-from shop.idempotency.recorded_answers import Replay
 
 # Longer than a batch takes on a busy machine, shorter than the second that duplicate requests wait.
 STALLED_SECONDS = 0.5

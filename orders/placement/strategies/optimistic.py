@@ -8,13 +8,13 @@ Choose it: where orders seldom compete. For a hot product most attempts are wast
 
 from prometheus_client import Counter
 
+from foundation.concurrency import hot_rows
+from foundation.concurrency.hot_rows import ConcurrencyLimit
+from foundation.idempotency import claims
+from foundation.idempotency.recorded_answers import Replay
+from foundation.lazy_texts import mark as _
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder
-from shop.concurrency import hot_rows
-from shop.concurrency.hot_rows import ConcurrencyLimit
-from shop.idempotency import claims
-from shop.idempotency.recorded_answers import Replay
-from shop.lazy_texts import mark as _
 
 RETRIES = Counter(
     "firstcome_stock_conflicts", "Orders that found their stock changed since they read it, and were retried."

@@ -6,13 +6,13 @@ Promises: exact stock; the database's order, not that of arrival; needs no Redis
 Choose it: when few orders compete for the same products, or to compare. One lock and one flush per order.
 """
 
+from foundation.concurrency.hot_rows import ConcurrencyLimit
+from foundation.idempotency import claims
+from foundation.idempotency.recorded_answers import Replay
+from foundation.lazy_texts import mark as _
 from inventory import stock_levels
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder
-from shop.concurrency.hot_rows import ConcurrencyLimit
-from shop.idempotency import claims
-from shop.idempotency.recorded_answers import Replay
-from shop.lazy_texts import mark as _
 
 _concurrency_limit = ConcurrencyLimit(name=_("the stock"))
 

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
+from foundation.concurrency.batching import Batcher
+from foundation.errors import Held
+from foundation.idempotency import claims, recorded_answers
+from foundation.idempotency.recorded_answers import Replay
 from inventory.mirror import mirror
 from inventory.mirror.mirror import GateReservation
 from inventory.stock import insufficient_stock
 from orders.placement import decisions
 from orders.placement.decisions import OrderRequest, PlacedOrder, PlacementResult
-from shop.concurrency.batching import Batcher
-from shop.errors import Held
-from shop.idempotency import claims, recorded_answers
-from shop.idempotency.recorded_answers import Replay
 
 
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:

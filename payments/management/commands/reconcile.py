@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from foundation.http.json_format import dump
+from foundation.management import arguments
 from payments.models import Reconciliation
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
-from shop.http.json_format import dump
-from shop.management import arguments
 
 
 class Command(BaseCommand):

@@ -15,15 +15,15 @@ from django.contrib.auth.models import User
 from prometheus_client import mmap_dict
 
 from accounts.tokens import tokens
+from foundation import clock
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import wait_until
 from inventory.models import Product
 from orders.models import Order, Saga
 from orders.tests import buying
 from payments.gateways import gateway
 from payments.models import Payment
 from scripts.tests.running_shop.stack import RunningShop
-from shop import clock
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import wait_until
 
 COUNTED = "django_http_responses_total_by_status_view_method_total"
 SETTLE_SECONDS = 30

@@ -25,6 +25,10 @@ from django.db import connection
 from django.test import override_settings
 
 from accounts.tokens import tokens
+from foundation.redis import redis_client
+from foundation.tests.outages import connecting_to
+from foundation.tests.racing import wait_until
+from foundation.tests.servers import is_mariadb
 from scripts.stack import (
     children,
     environment,
@@ -37,10 +41,6 @@ from scripts.stack import (
 )
 from scripts.stack.instance import Instance
 from shop import configuration
-from shop.redis import redis_client
-from shop.tests.outages import connecting_to
-from shop.tests.racing import wait_until
-from shop.tests.servers import is_mariadb
 
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "30",

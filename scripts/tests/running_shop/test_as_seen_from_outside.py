@@ -16,6 +16,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from coupons.models import Coupon
+from foundation.tests.factories import AccountFactory, SuperuserFactory, reloaded
+from foundation.tests.second_connection import ask
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying
@@ -25,8 +27,6 @@ from scripts.tests.running_shop.calls import eventually
 from scripts.tests.running_shop.stack import HTTP, RunningShop
 from shop.tests import test_web_server as protocol
 from shop.tests.browser.stack import session_of
-from shop.tests.factories import AccountFactory, SuperuserFactory, reloaded
-from shop.tests.second_connection import ask
 from shop.tests.test_web_server import IMPORT, connect, head_of, outcome_on, slow_call
 
 EXPORT = "/admin/auth/user/export/"

@@ -5,8 +5,11 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
+from accounts.tests.clients import client_of
+from accounts.tests.one_time_codes import STEP_SECONDS, backup_codes, code_of, secret_of_text
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
+from foundation.tests.factories import PASSWORD, SuperuserFactory
 from inventory.tests.factories import ProductFactory
 from orders import order_numbers
 from orders.models import Order, Refund, Saga
@@ -18,9 +21,6 @@ from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.stack import superuser_with_password
 from shop.tests.browser.storefront import HOME, card_of, open_product, receipt, sign_in
 from shop.tests.browser.test_storefront import STORED
-from shop.tests.clients import client_of
-from shop.tests.factories import PASSWORD, SuperuserFactory
-from shop.tests.one_time_codes import STEP_SECONDS, backup_codes, code_of, secret_of_text
 
 FRONT, LOGIN = re.compile("/admin/$"), re.compile("/admin/login/")
 

@@ -18,6 +18,12 @@ from accounts.tokens import tokens
 from coupons.campaigns.campaigns import STRATEGIES_FOR_EVERYBODY
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory, accounts
+from foundation import clock
+from foundation.idempotency import claims
+from foundation.redis import redis_client
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import wait_until
+from foundation.tests.second_connection import holding
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying
@@ -26,12 +32,6 @@ from orders.tests.waiting import somebody_waits_at_the_stock
 from scripts.stack import children, ports
 from scripts.tests.running_shop import calls
 from scripts.tests.running_shop.stack import HTTP, SETTINGS, RunningShop
-from shop import clock
-from shop.idempotency import claims
-from shop.redis import redis_client
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import holding
 
 LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 LOCK_CAMPAIGN = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"

@@ -8,13 +8,13 @@ from concurrent.futures import Future
 import pytest
 import urllib3
 
+from foundation.tests.factories import AccountFactory
+from foundation.tests.racing import wait_until
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.saga.definitions import LEASE_SECONDS, OF_WEB
 from scripts.tests.running_shop import calls
 from scripts.tests.running_shop.stack import RunningShop
-from shop.tests.factories import AccountFactory
-from shop.tests.racing import wait_until
 
 BUYERS = 40
 SETTLED_SECONDS = 15.0

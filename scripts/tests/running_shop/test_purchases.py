@@ -6,10 +6,10 @@ from uuid import uuid4
 
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
+from foundation.tests.factories import AccountFactory
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from scripts.tests.running_shop import calls
-from shop.tests.factories import AccountFactory
 
 AGAIN = {"reason": "It is right again."}
 

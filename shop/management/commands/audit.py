@@ -10,9 +10,9 @@ from django.db import connection
 from rich.console import Console
 from rich.table import Table
 
-from shop.db.mysql.patience import long_read_timeout
-from shop.management import laws
-from shop.operations.audits.checks import LawReport
+from foundation.db.mysql.patience import long_read_timeout
+from foundation.operations.audits.checks import LawReport
+from shop import laws
 
 OFFENDERS_SHOWN = 10
 

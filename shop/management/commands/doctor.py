@@ -13,10 +13,10 @@ from rich.markup import escape
 
 from accounts import doctor as accounts_doctor
 from events import doctor as events_doctor
+from foundation.operations.doctor import checks
+from foundation.operations.doctor.findings import Finding
 from inventory import doctor as inventory_doctor
 from orders import doctor as orders_doctor
-from shop.operations.doctor import checks
-from shop.operations.doctor.findings import Finding
 
 SHOWN = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "danger": "[bold red]DANGER [/]"}
 

@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from events.feed import sequencing
+from foundation.db import bulk_sql
 from orders import order_numbers
-from shop.db import bulk_sql
 
 ID_GAP = 1_000_000
 """More rows than any table gets between a restored state and the mishap."""

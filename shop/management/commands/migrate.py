@@ -15,9 +15,9 @@ from django.db import Error, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.recorder import MigrationRecorder
 
-from shop.db import transactions
-from shop.db.mysql.patience import long_read_timeout
-from shop.management import arguments
+from foundation.db import transactions
+from foundation.db.mysql.patience import long_read_timeout
+from foundation.management import arguments
 
 LOCK_WAIT_SECONDS = 5
 PAUSE_SECONDS = 5

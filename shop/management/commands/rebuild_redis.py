@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
+from foundation.redis import redis_client
 from inventory.mirror import mirror
-from shop.redis import redis_client
 
 LABELS = {"dropped": "keys dropped from Redis", "mirrored": "products mirrored anew"}
 OWN_KEYS = "firstcome:*"

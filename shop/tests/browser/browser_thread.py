@@ -1,8 +1,9 @@
 """Playwright in a thread of its own, and stand-ins for its objects in the thread of a test.
 
 Playwright keeps an event loop running in the thread that uses it. There Django refuses statements and
-`shop.redis` refuses calls, which tests need beside the browser, and later tests of the process could run no
-loop. So a test holds stand-ins: each call and each attribute of one is evaluated in the browser's thread.
+`foundation.redis` refuses calls, which tests need beside the browser, and later tests of the process could
+run no loop. So a test holds stand-ins, of which each call and each attribute is evaluated in the browser's
+thread.
 """
 
 import os

@@ -15,14 +15,14 @@ from django.test import Client, override_settings
 
 from accounts.signing_in import second_factor
 from accounts.signing_in.password_hashing import Argon2Hasher
+from accounts.tests.one_time_codes import enrolled
 from accounts.tokens import tokens
 from events.tests import own_data_platform
+from foundation.tests import live
+from foundation.tests.factories import PASSWORD, SuperuserFactory
 from orders.tests.conftest import start_worker
 from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator
-from shop.tests import live
-from shop.tests.factories import PASSWORD, SuperuserFactory
-from shop.tests.one_time_codes import enrolled
 
 HTTP = urllib3.PoolManager(maxsize=16, retries=False, timeout=30)
 

@@ -7,11 +7,11 @@ from uuid import uuid4
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from foundation.tests.factories import PASSWORD, AccountFactory
 from inventory.models import Product
 from payments import ledger
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.stack import hashed_password
-from shop.tests.factories import PASSWORD, AccountFactory
 
 HOME, SIGN_IN = "/demo/", "/demo/#/sign-in"
 ORDERS = "**/api/v1/orders"

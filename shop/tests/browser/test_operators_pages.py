@@ -12,8 +12,13 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import User
 
+from accounts.tests.one_time_codes import code_for, code_of, secret_of_text, with_codes
+from backoffice.tests.rows_of_every_model import fill_all_models
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts
+from foundation.tests import admin_addresses, live
+from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, reloaded
+from foundation.tests.racing import wait_until
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import operating_pages
@@ -22,14 +27,9 @@ from orders.tests.operating_pages import page_of
 from sales.models import Sale
 from sales.tests.factories import create_sale, join_all
 from scripts.stack import ports
-from shop.tests import admin_addresses, live
 from shop.tests.browser import accessibility
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, expect
 from shop.tests.browser.stack import HTTP, Stack, call, session_of, superuser_with_password
-from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, reloaded
-from shop.tests.one_time_codes import code_for, code_of, secret_of_text, with_codes
-from shop.tests.racing import wait_until
-from shop.tests.rows_of_every_model import fill_all_models
 
 BOARD = "/admin/board/"
 # Notes each text that the figure shows, and when; the page's own variable is gone after a reload.

@@ -8,6 +8,10 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 
 from coupons.tests.factories import CampaignFactory
+from foundation import clock
+from foundation.operations import dispatch
+from foundation.tests.factories import AccountFactory, set_columns
+from foundation.tests.racing import wait_until
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import tasks
@@ -16,13 +20,9 @@ from orders.tests.buying import order_of
 from payments.models import Payment
 from sales.models import Sale
 from sales.tests import factories
-from shop import clock
-from shop.operations import dispatch
 from shop.tests.browser import accessibility, stack as stacks, storefront
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.storefront import HOME, SIGN_IN, card_of, open_product, receipt, sign_in
-from shop.tests.factories import AccountFactory, set_columns
-from shop.tests.racing import wait_until
 
 PHONE_WIDTH = 375
 # At the same instant in every page: the clicks of one thread would come one after the other.

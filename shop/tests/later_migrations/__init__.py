@@ -1,5 +1,5 @@
 """The shop's migrations and a later one, which tests apply while other connections use its table."""
 
-from shop import migrations
+from foundation import migrations
 
 __path__ = [*migrations.__path__, *__path__]

@@ -1,0 +1,268 @@
+"""Admin pages of idempotency keys, transactions, laws, the journal and approvals."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth.models import User
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import TextFilter
+from unfold.enums import ActionVariant
+
+from foundation import approvals, literals
+from foundation.admin_base.actions import Action, button
+from foundation.admin_base.classes import ReadOnlyMixin
+from foundation.admin_base.display import actor_text, status_label, stored_text
+from foundation.admin_base.lists import EVERYTHING, RecordsAdmin, choice_filter, column, parse_number
+from foundation.approval_models import Approval
+from foundation.http import keyset_pages
+from foundation.journal.journal import Actor
+from foundation.models import AuditState, CommittedTransaction, IdempotencyKey, JournalLine, LawStatus
+from shop import laws
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(RecordsAdmin):
+    list_display = ["id", "account", "status", "reference", "created_at"]
+    list_filter = ["created_at"]
+    ordering_of_filters = {"created_at__gte": ["-created_at", "-id"]}
+    list_prefetch_related = ["account"]
+    search_fields = ["account__username"]
+    search_help_text = _("An account's name")
+
+
+@admin.register(CommittedTransaction)
+class CommittedTransactionAdmin(RecordsAdmin):
+    """Marks of the last day's transactions that must be committed once."""
+
+    list_display = ["id", "at"]
+    list_filter = ["at"]
+    search_fields = ["id"]
+    ordering = ["-at"]
+
+
+@admin.register(LawStatus)
+class LawStatusAdmin(ReadOnlyMixin, ModelAdmin):
+    """The laws, as the scheduled audit last found them."""
+
+    list_display = ["law", "says", "answer", "since", "checked_at", "full_at", "not_checked"]
+    list_filter = ["holds"]
+    ordering = ["holds", "law"]
+    fields = ["law", "says", "answer", "since", "offender_list", "checked_at", "full_at"]
+    fields += ["checked", "took", "not_checked"]
+
+    answer = column(_("answer"), lambda status: status_label("holds" if status.holds else "broken"))
+
+    says = column(_("says"), lambda status: gettext(laws.LAWS[status.law]) if status.law in laws.LAWS else "")
+    offender_list = column(
+        _("offenders"),
+        lambda status: (
+            format_html_join(mark_safe("<br>"), "{}", ([one] for one in status.offenders)) or gettext("none")
+        ),
+    )
+
+
+@admin.register(AuditState)
+class AuditStateAdmin(ReadOnlyMixin, ModelAdmin):
+    """The scheduled audit's lease, its marks, and how far the full audit is."""
+
+    list_display = ["__str__", "audited_at", "full_at", "leased_until"]
+    fields = ["audited_at", "full_at", "leased_until", "marks", "progress"]
+
+
+JournalLines = QuerySet[JournalLine]
+FEW_LINES = 1_000
+"""As many as can be sorted for a page."""
+
+
+class JournalTextFilter(TextFilter):
+    """A text filter whose label is its title, without unfold's prefix."""
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+        name = self.parameter_name
+        yield {"form": self.form_class(name=name, label=self.title, data={name: self.value()})}
+
+    def queryset(self, request: HttpRequest, lines: JournalLines) -> JournalLines:
+        word = (self.value() or "").strip()
+        return self.narrow(request, lines, word) if word else lines
+
+    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
+        """The lines that match the word, which is not empty."""
+        raise NotImplementedError
+
+
+class ActorFilter(JournalTextFilter):
+    """An account by its name or number; an unknown name is matched against the OS users of commands."""
+
+    title = _("Actor: name or number of an account")
+    parameter_name = "by"
+
+    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
+        named = User.objects.filter(username=User.normalize_username(word)).first()
+        if named:
+            return lines.filter(actor_id=named.pk)
+        if User.objects.filter(pk=(id := parse_number(word) or 0)).exists():
+            return lines.filter(actor_id=id)
+        text = gettext(
+            "No account has the name or number “%(word)s”. The list shows commands that an OS user of this "
+            "name ran on a server."
+        )
+        messages.warning(request, text % {"word": word})
+        keyset_pages.mark_unindexed(request)
+        return lines.filter(actor=Actor.STAFF, actor_id=None, actor_name=word)
+
+
+class WhatFilter(JournalTextFilter):
+    """What happened: a whole name, or a prefix, `product.` for all changes of products.
+
+    The lines of a name are sorted by their index. Those of a prefix have to be sorted, if they are few.
+    """
+
+    title = _("What happened: order.paid, or order. for everything about orders")
+    parameter_name = "happened"
+
+    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
+        table = JournalLine.objects.using(lines.db)
+        if table.filter(what=word).exists():
+            return lines.filter(what=word)
+        # Case matters to `startswith`, by which MariaDB uses no index of the column.
+        begins = {"what__istartswith": word}
+        few = table.filter(**begins).order_by("what", "id").values_list("pk")[: FEW_LINES + 1]
+        if len(few) > FEW_LINES:
+            keyset_pages.mark_unindexed(request)
+        return lines.filter(**begins)
+
+
+class SinceFilter(JournalTextFilter):
+    """A day or an instant in UTC. Other text doesn't filter, and a message says so."""
+
+    title = _("Since: 2026-11-21, or 2026-11-21 14:30 (UTC)")
+    parameter_name = "since"
+    lookup = "at__gte"
+
+    def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
+        try:
+            return lines.filter(**{self.lookup: literals.instant_in_utc(word)})
+        except literals.NotOfTheForm:
+            text = gettext("“%(word)s” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.")
+            messages.warning(request, text % {"word": word})
+            return lines
+
+
+class BeforeFilter(SinceFilter):
+    title = _("Before: a day or an instant, as above")
+    parameter_name = "before"
+    lookup = "at__lt"
+
+
+ACTOR_KINDS = {kind.value: (kind.label, Q(actor=kind)) for kind in JournalLine.Actor}
+
+
+@admin.register(JournalLine)
+class JournalLineAdmin(RecordsAdmin):
+    """The journal, newest first. It is large, so all filters use indexes."""
+
+    list_display = ["at", "what", "subject", "actor_label", "order_id", "detail"]
+    list_filter = [
+        ActorFilter,
+        WhatFilter,
+        SinceFilter,
+        BeforeFilter,
+        choice_filter(_("kind of actor"), "actor__exact", ACTOR_KINDS),
+    ]
+    unindexed_filters = {"actor__exact"}
+    ordering_of_filters = {"since": ["-at", "-id"], "before": ["-at", "-id"]}
+    list_filter_submit = True
+    search_fields = ["order_id", "subject"]
+    search_help_text = _("An order's id, or a subject: product 7")
+
+    actor_label = column(_("by"), actor_text)
+
+
+WAITING = Approval.Status.WAITING
+DECISIONS = {"waiting": (_("Waiting"), Q(status=WAITING)), EVERYTHING: (_("All"), Q())}
+
+
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
+    """What operators asked for; another operator approves or refuses it, with a reason."""
+
+    list_display = ["id", "act", "summary", "asker_name", "reason", "asked_at", "state"]
+    list_filter = [choice_filter(_("decision"), "decision", DECISIONS, opened_with=lambda: "waiting")]
+    list_filter_sheet = False
+    ordering = ["-id"]
+    fieldsets = [
+        (None, {"fields": ["act", "asked_for", "asker_name", "reason", "asked_at"]}),
+        (_("Decision"), {"fields": ["state", "decider_name", "answer", "decided_at", "shown_outcome"]}),
+    ]
+    readonly_fields = ["act", "asked_for", "state", "shown_outcome"]
+    actions_detail = ["approve", "refuse"]
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        names = User.objects.filter(pk=OuterRef("account_id")).values("username")
+        return super().get_queryset(request).annotate(account_name=Subquery(names))
+
+    act = column(_("act"), lambda approval: str(approvals.title(approval)))
+    state = column(_("state"), lambda approval: status_label(approval.status))
+    shown_outcome = column(_("outcome"), lambda approval: stored_text(approval.outcome))
+
+    @admin.display(description=_("asked for"))
+    def summary(self, approval: Approval) -> str:
+        facts = [f"{name} {value}" for name, value in approvals.describe(approval)]
+        return ", ".join(facts if approval.account_id is None else [*facts, _account_of(approval)])
+
+    @admin.display(description=_("asked for"))
+    def asked_for(self, approval: Approval) -> SafeString:
+        shown = format_html_join("", "<div>{}: {}</div>", approvals.describe(approval))
+        if approval.account_id is None:
+            return shown
+        address = reverse("account-page", args=[approval.account_id])
+        return shown + format_html('<a class="text-link" href="{}">{}</a>', address, _account_of(approval))
+
+    @button(
+        description=_("Approve"),
+        icon="check",
+        permissions=[approvals.DECIDE],
+        variant=ActionVariant.PRIMARY,
+        is_useful=lambda request, row: row.status == WAITING and row.asker_id != request.user.pk,
+    )
+    def approve(self, request: HttpRequest, approval: Approval) -> Action:
+        done = gettext("Approved and done: %(outcome)s.")
+        return Action(
+            title=_("Approve this"),
+            description=_(
+                "It is done at once, in your name and that of the operator who asked. You answer for it that "
+                "it is right: look at what it is about first."
+            ),
+            submit=_("Approve"),
+            perform=lambda data: approvals.approve(approval_id=approval.pk, reason=data["reason"]),
+            report=lambda decided: done % {"outcome": stored_text(decided.outcome)},
+            rows=[(self.summary(approval), "")],
+        )
+
+    @button(
+        description=_("Refuse"),
+        icon="block",
+        permissions=[approvals.DECIDE],
+        is_useful=lambda request, row: row.status == WAITING,
+    )
+    def refuse(self, request: HttpRequest, approval: Approval) -> Action:
+        return Action(
+            title=_("Refuse this"),
+            description=_("Nothing is done. The operator who asked may ask again."),
+            submit=_("Refuse"),
+            perform=lambda data: approvals.refuse(approval_id=approval.pk, reason=data["reason"]),
+            report=lambda _: gettext("Refused: nothing was done."),
+            rows=[(self.summary(approval), "")],
+        )
+
+
+def _account_of(approval: Any) -> str:
+    return f"{approval.account_name or ''} ({approval.account_id})".strip()

@@ -1,0 +1,163 @@
+"""Lists of operators' pages: searches by indexes, filters that choose rows at first, and related rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.checks import InlineModelAdminChecks
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from foundation.admin_base.classes import ReadOnlyMixin
+from foundation.http.keyset_pages import KeysetPaginator
+from foundation.lazy_texts import Text
+
+Narrow = Callable[["QuerySet[Any]"], "QuerySet[Any]"]
+EVERYTHING = "everything"
+"""The choice of all rows, of a filter that chooses some as the list is opened."""
+
+
+def parse_uuid(term: str) -> UUID | None:
+    """The UUID that an operator searches for, if it is one."""
+    try:
+        return UUID(term.strip())
+    except ValueError:
+        return None
+
+
+def parse_number(term: str) -> int | None:
+    """The whole number that the text is, if it is one that a column may have, such as that of a row."""
+    return int(term) if term.isascii() and term.isdecimal() and len(term) < len(str(2**63)) else None
+
+
+class SearchMixin:
+    """A list that is searched by exact values, as indexes find no others: Django looks for parts of words.
+
+    The rows are those of the first search field that has the value at all, so that the database uses this
+    field's index. By several fields at once, or by a column of a joined table, it would read the whole list.
+    """
+
+    def get_search_results(
+        self, request: HttpRequest, rows: "QuerySet[Any]", search_term: str
+    ) -> "tuple[QuerySet[Any], bool]":
+        """As Django wants it; no row is found twice."""
+        term = search_term.strip()
+        return (self.search(rows, term) if term else rows), False
+
+    def search(self, rows: "QuerySet[Any]", term: str) -> "QuerySet[Any]":
+        """Those of the rows that the term finds, which is not empty."""
+        for name in self.search_fields:  # type: ignore[attr-defined]
+            own, _, of_related = name.partition("__")
+            field: Any = rows.model._meta.get_field(own)
+            try:
+                if of_related:
+                    related = field.related_model._default_manager.filter(**{of_related: term})
+                    value = related.values_list("pk", flat=True).first()
+                else:
+                    value = (field.target_field if field.is_relation else field).to_python(term)
+            except ValidationError:  # a word is no id
+                continue
+            if value is not None and rows.model._default_manager.filter(**{own: value}).exists():
+                return rows.filter(**{own: value})
+        return rows.none()
+
+
+class ChoiceFilter(admin.SimpleListFilter):
+    """A filter with a condition for each choice, or a function that narrows the rows; others are refused.
+
+    With `opened_with` the list opens with this choice, and has all rows once a search or filter is used.
+    """
+
+    options: Mapping[str, tuple[Text, Q | Narrow]]
+    opened_with: Callable[[], str] | None = None
+
+    def __init__(self, request: HttpRequest, *arguments: Any) -> None:
+        # Paging and sorting are not a search.
+        is_opened = not request.GET.keys() - {"p", "o"}
+        self.default = self.opened_with and (self.opened_with() if is_opened else EVERYTHING)
+        super().__init__(request, *arguments)
+
+    def value(self) -> str | None:
+        return super().value() or self.default
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, str(title)) for value, (title, _) in self.options.items()]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
+        if (option := self.options.get(value := self.value() or "")) is None:
+            if value not in ("", EVERYTHING):
+                messages.error(request, gettext("The list has no filter %(names)s.") % {"names": self.title})
+                raise IncorrectLookupParameters
+            return queryset
+        return queryset.filter(option[1]) if isinstance(option[1], Q) else option[1](queryset)
+
+    def choices(self, changelist: Any) -> Any:
+        """Without Django's own "All" where the options have one."""
+        found = super().choices(changelist)
+        return list(found)[1:] if self.opened_with else found
+
+
+def choice_filter(
+    title: Text,
+    parameter_name: str,
+    options: Mapping[str, tuple[Text, Q | Narrow]],
+    *,
+    opened_with: Callable[[], str] | None = None,
+) -> type[ChoiceFilter]:
+    """A `ChoiceFilter`, by the name of its parameter in addresses."""
+    attributes = {"title": title, "parameter_name": parameter_name, "options": options}
+    first = opened_with and staticmethod(opened_with)
+    return type("ChoiceFilter", (ChoiceFilter,), attributes | {"opened_with": first})
+
+
+class ReadOnlyInline(ReadOnlyMixin, TabularInline):
+    """Rows of another model on a row's page, which operators can't add, change or delete."""
+
+    checks_class = InlineModelAdminChecks  # type: ignore[assignment]
+
+
+def column(
+    description: Text, read: Callable[[Any], Any], *, ordering: str | None = None
+) -> Callable[[Any, Any], Any]:
+    """A column of what `read` returns for a row."""
+
+    @display(description=description, ordering=ordering)
+    def value(pages: Any, row: Any) -> Any:
+        return read(row)
+
+    return value
+
+
+def key_column(name: str, description: Text) -> Callable[[Any, Any], Any]:
+    """A column with the key of another row: Django doesn't translate the name of the column itself."""
+    return column(description, lambda row: getattr(row, name), ordering=name)
+
+
+class KeysetMixin:
+    """A long list, whose pages have no total, only links: counting millions of rows takes seconds.
+
+    Related rows are read by queries of their own. Joined, the database may start from the smaller table, and
+    then it reads and sorts the whole long one.
+    """
+
+    paginator: Any = KeysetPaginator
+    show_full_result_count = False
+    # Not False: Django would join what the list displays.
+    list_select_related: Any = ()
+    list_prefetch_related: Sequence[str] = ()
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        rows: QuerySet[Any] = super().get_queryset(request)  # type: ignore[misc]
+        return rows.prefetch_related(*self.list_prefetch_related)
+
+
+class RecordsAdmin(SearchMixin, KeysetMixin, ReadOnlyMixin, ModelAdmin):
+    """A long list of rows that operators read and search, the newest first."""
+
+    ordering = ["-id"]

@@ -1,0 +1,171 @@
+"""Generation of the OpenAPI document: operation names, the bearer scheme, and the refusals of every call."""
+
+import json
+import re
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+
+from foundation.http.messages import PROBLEM
+from foundation.http.openapi import api_doc
+from foundation.http.openapi.api_doc import Schema
+from foundation.http.views import WITHOUT_KEYS
+
+API_KEY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "fc_key_…",
+    "description": "An API key, for programs. An operation's `x-scope` has the scopes that the key needs, "
+    "between spaces; an operation without one takes no key. The key has the rights of the account that "
+    "made it, or with the header `Firstcome-Account` and the scope `act` those of that account's owner.",
+}
+REFUSALS_OF_KEYS = {
+    400: ["account_required", "invalid"],
+    403: ["account_refused", "scope_missing"],
+    429: ["throttled"],
+}
+
+
+class Operations(AutoSchema):
+    """Operations are named by method and path: `post_orders_id_cancel`."""
+
+    def get_operation_id(self) -> str:
+        path = self.path.removeprefix("/api/v1/").strip("/")
+        return "_".join([self.method.lower(), *re.findall(r"\w+", path)])
+
+    def get_operation(self, *where: Any) -> Any:
+        operation = super().get_operation(*where)
+        required_scopes = getattr(self.view, "required_scopes", None)
+        if operation is not None and required_scopes and (scope := required_scopes(self.method.upper())):
+            operation["x-scope"] = scope
+        limit = getattr(self.view, "limit", None)
+        if operation is not None and limit and self.method == "POST":
+            operation["x-limit"] = limit.name
+        return operation
+
+
+class Bearer(OpenApiAuthenticationExtension):
+    """An access token in the `Authorization` header."""
+
+    target_class = "accounts.tokens.authentication.BearerToken"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+class APIKey(OpenApiAuthenticationExtension):
+    """A secret in the same header; `Operations` says which calls take one."""
+
+    target_class = "accounts.api_keys.calls.APIKey"
+    name = "api_key"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+        return API_KEY_SCHEME
+
+    def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
+        return []
+
+
+def complete_document(result: Any, generator: Any, request: Any, public: bool) -> Any:
+    """A hook of drf-spectacular that adds the generic refusals of the API, and their headers. It also changes
+    what generators of clients read in another way than it is meant.
+
+    openapi-typescript makes a field with a default a required one, also of a request. openapi-python-client
+    asks for a token where security is an empty object, which means the same as no security at all.
+    """
+    schemas = result["components"].setdefault("schemas", {})
+    schemas["FieldError"] = api_doc.FieldError.model_json_schema()
+    schemas["Problem"] = api_doc.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas["Problem"].pop("$defs", None)
+    for path, item in result["paths"].items():
+        for method in {"get", "post", "put", "patch", "delete"} & item.keys():
+            _complete_operation(method, path, item[method])
+    for schema in schemas.values():
+        for field in schema.get("properties", {}).values():
+            # Null needs no sentence, because it means absent.
+            if (default := field.pop("default", None)) is not None:
+                says = f"`{json.dumps(default)}` if it is absent."
+                field["description"] = " ".join(filter(None, [field.get("description"), says]))
+    return result
+
+
+def _complete_operation(method: str, path: str, operation: Any) -> None:
+    is_of_account = {"bearer": []} in operation.get("security", [])
+    if method == "post" and is_of_account and not (_key_of(operation) or path.startswith(WITHOUT_KEYS)):
+        operation.setdefault("parameters", []).append(api_doc.OPTIONAL_KEY)
+    refusals = [*_generic_refusals(path, operation).items()]
+    if "x-scope" in operation:
+        operation["security"].insert(1, {"api_key": []})
+        operation.setdefault("parameters", []).append(api_doc.FIRSTCOME_ACCOUNT)
+        refusals = [*REFUSALS_OF_KEYS.items(), *refusals]
+    for status, codes in refusals:
+        _add_refusals(operation["responses"], status, codes)
+    _add_headers(operation)
+    if operation.get("security") == [{}]:
+        operation["security"] = []
+
+
+def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
+    # Of a query parameter that the call doesn't have, at least.
+    codes: dict[int, list[str]] = {400: ["invalid"], 503: ["unavailable"]}
+    security = operation.get("security", [])
+    if {"bearer": []} in security:
+        codes[401] = ["token_invalid"] if {} in security else ["not_authenticated", "token_invalid"]
+    if "{" in path:
+        codes[404] = ["not_found"]
+    if "requestBody" in operation:
+        codes |= {408: ["request_timeout"], 503: ["overloaded", "unavailable"]}
+    # A body that is signed is read as raw bytes.
+    if any(parameter["name"].endswith("-Signature") for parameter in operation.get("parameters", [])):
+        codes[413] = ["too_large"]
+        del codes[400]
+    elif "requestBody" in operation:
+        codes |= {400: ["invalid", "malformed_json"], 413: ["too_large"], 415: ["unsupported_media_type"]}
+    if key := _key_of(operation):
+        missing = ["idempotency_key_missing"] if key.get("required") else []
+        codes.setdefault(400, []).extend(["idempotency_key_invalid", *missing])
+        codes |= {409: ["idempotency_key_in_flight"], 422: ["idempotency_key_reused"]}
+    return codes
+
+
+def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
+    response = responses.setdefault(str(status), {})
+    content = response.setdefault("content", {})
+    known = content.get(PROBLEM, {}).get("schema", {}).get("properties", {}).get("code", {})
+    all_codes = sorted({*known.get("enum", []), *codes})
+    content.setdefault(PROBLEM, {})["schema"] = api_doc.problem_schema(all_codes)
+    response["description"] = api_doc.describe_codes(all_codes)
+
+
+def _add_headers(operation: Any) -> None:
+    for status, response in operation["responses"].items():
+        headers = response.get("headers", {})
+        if status in {"429", "503"}:
+            headers["Retry-After"] = _header("integer", "Seconds to wait before a retry.", required=True)
+        if status == "409":
+            says = "Seconds to wait before a retry, if the conflict is temporary."
+            headers["Retry-After"] = _header("integer", says)
+        if status == "401":
+            headers["WWW-Authenticate"] = _header("string", "`Bearer`")
+        if _key_of(operation) and status in {"200", "201", "202", "402"}:
+            replayed = _header("string", "This is the recorded answer of an earlier call with the key.")
+            replayed["schema"]["enum"] = ["true"]
+            headers["Idempotency-Replayed"] = replayed
+            headers["Location"] = _header("string", "The address of the created resource.")
+        if "x-limit" in operation and status in {"200", "201", "202", "402", "409", "429"}:
+            headers["RateLimit-Policy"] = _header("string", "The account's limit: so many calls in a window.")
+            headers["RateLimit"] = _header("string", "The calls that are left, and for how many seconds.")
+        if headers:
+            response["headers"] = headers
+
+
+def _header(kind: str, description: str, **more: bool) -> Schema:
+    return {"schema": {"type": kind}, "description": description, **more}
+
+
+def _key_of(operation: Any) -> Any:
+    """The parameter of the idempotency key; None for a call without one."""
+    found = (one for one in operation.get("parameters", []) if one["name"] == "Idempotency-Key")
+    return next(found, None)

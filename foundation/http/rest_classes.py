@@ -1,0 +1,77 @@
+"""What `REST_FRAMEWORK` names in the settings: how Django's lane reads and writes the bodies of calls."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from rest_framework.exceptions import MethodNotAllowed, NotAcceptable
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.views import set_rollback
+
+from foundation.http import json_format, problems
+from foundation.lazy_texts import mark as _
+
+
+class JSONParser(BaseParser):
+    """Strict JSON of a bounded size and depth; another type of body is refused (`json_format.parse`)."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        body = stream.read()
+        if len(body) > settings.MAX_BODY_BYTES:
+            raise json_format.TooLarge
+        return json_format.parse(body, media_type or "")
+
+
+class JSONRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = "utf-8"
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        return b"" if data is None else json_format.dump(data)
+
+
+class LenientNegotiation(DefaultContentNegotiation):
+    """JSON for a client that accepts nothing that is there, as the contract says; a body of a type that no
+    parser takes is refused by the last one, in the words of the contract.
+    """
+
+    def select_parser(self, request: Any, parsers: Any) -> Any:
+        return super().select_parser(request, parsers) or parsers[-1]
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
+        try:
+            return super().select_renderer(request, renderers, format_suffix)
+        except (NotAcceptable, TypeError):  # the latter of parameters that no parser knows
+            return renderers[0], renderers[0].media_type
+
+
+def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+    """The problem of an error that a view expects; Django has the others, whose receivers want to know."""
+    request = context["request"]
+    if isinstance(error, MethodNotAllowed):
+        detail = _('Method "{method}" not allowed.', method=request.method)
+        allow = {"Allow": ", ".join(context["view"].allowed_methods)}
+        return problems.problem(
+            405, "method_not_allowed", detail, headers=allow, language=request.language
+        ).to_django()
+    problem = problems.from_expected(error, request.language)
+    if problem is None:
+        return None
+    set_rollback()
+    return problem.to_django()

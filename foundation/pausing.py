@@ -1,0 +1,71 @@
+"""Pausing: an operator stops at once what is issued or sold, and resumes it later; for all apps.
+
+Every transaction that issues or sells reads `paused_at` under the row's lock, has it as a condition of its
+UPDATE, or requires the row's version, which a pause increments. So none commits after the pause has.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from django.db.models import Model
+
+from foundation import clock
+from foundation.db import transactions
+from foundation.db.rows import save_changes
+from foundation.errors import invalid_field
+from foundation.journal import journal
+from foundation.lazy_texts import mark as _
+
+Row = TypeVar("Row", bound=Model)
+LONGEST_REASON = 500
+
+
+def check_reason(reason: str) -> str:
+    """The operator's reason without surrounding whitespace. Raises `Invalid` if it is empty or too long."""
+    given = reason.strip()
+    if not given:
+        raise invalid_field("reason", "required", _("Give the reason: it is recorded in the journal."))
+    if len(given) > LONGEST_REASON:
+        detail = _(
+            "A reason may have {most} characters; this one has {count}.",
+            most=LONGEST_REASON,
+            count=len(given),
+        )
+        raise invalid_field("reason", "too_long", detail)
+    return given
+
+
+def set_paused(
+    lock: Callable[[], Row],
+    kind: str,
+    *,
+    is_paused: bool,
+    reason: str,
+    prepare: Callable[[Row], None] = lambda row: None,
+) -> Row:
+    """Pause or resume the row of this kind that `lock` locks, and note it in the journal; durable on return.
+
+    A row that is so already stays as it is. `prepare` is called under the lock, before the row is written.
+    Raises what `lock` raises, and `Invalid` without a reason.
+    """
+    given = check_reason(reason)
+
+    def work() -> Row:
+        row: Any = lock()
+        before = row.paused_at
+        if (before is not None) == is_paused:
+            return cast(Row, row)
+        prepare(row)
+        now = clock.now()
+        # What has read the row without a lock finds its version changed.
+        save_changes(row, paused_at=now if is_paused else None, updated_at=now, version=row.version + 1)
+        journal.note(
+            what=f"{kind}.{'paused' if is_paused else 'resumed'}",
+            subject=f"{kind} {row.pk}",
+            before={"paused_at": before},
+            after={"paused_at": row.paused_at, "reason": given},
+            detail=given,
+        )
+        return cast(Row, row)
+
+    return transactions.run_or_savepoint(work, transactions.ONCE)

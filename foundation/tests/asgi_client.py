@@ -1,0 +1,92 @@
+"""Requests to the ASGI application in this process, as the web server makes them, without a connection."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from foundation.http.json_format import dump
+from shop.burst.application import application
+
+HOST = "127.0.0.1:8000"
+
+
+class Answer(NamedTuple):
+    """The application's response; header names are lower-case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+def request_scope(
+    method: str,
+    path: str,
+    *,
+    access: str = "",
+    headers: Mapping[str, str] | None = None,
+    query: str = "",
+    mount: str = "",
+    length: int = 0,
+    address: str = "127.0.0.1",
+) -> dict[str, Any]:
+    """A request's scope (ASGI 3), of a client at this address."""
+    fields = {"Host": HOST, "Content-Type": "application/json", "Content-Length": str(length)}
+    if access:
+        fields["Authorization"] = f"Bearer {access}"
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": mount + path,
+        "root_path": mount,
+        "query_string": query.encode(),
+        "headers": [
+            (name.lower().encode(), value.encode("latin-1"))
+            for name, value in (fields | dict(headers or {})).items()
+        ],
+        "scheme": "http",
+        "server": ("127.0.0.1", 8000),
+        "client": (address, 50_000),
+    }
+
+
+async def send_request(
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    parts: Iterable[bytes] | None = None,
+    is_stalled: bool = False,
+    **about: Any,
+) -> Answer:
+    """Send one request; `parts` is a body in several messages, of which the last never comes if `is_stalled`.
+
+    A body that is not bytes is sent as JSON.
+    """
+    whole = body if isinstance(body, bytes) else b"" if body is None else dump(body)
+    remaining = [whole] if parts is None else list(parts)
+    messages: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if not remaining:
+            await asyncio.get_running_loop().create_future()
+        part = remaining.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(remaining) or is_stalled}
+
+    async def send(message: dict[str, Any]) -> None:
+        messages.append(message)
+
+    await application(request_scope(method, path, length=sum(map(len, remaining)), **about), receive, send)
+    start, *rest = messages
+    headers = {name.decode(): value.decode("latin-1") for name, value in start["headers"]}
+    return Answer(start["status"], headers, b"".join(part["body"] for part in rest))
+
+
+def send_request_blocking(method: str, path: str, body: Any = None, **about: Any) -> Answer:
+    """The same on an event loop of its own."""
+    return asyncio.run(send_request(method, path, body, **about))
