@@ -43,6 +43,7 @@ pytest_plugins = (
     "payments.tests.own_stripe",
     "foundation.tests.loop_guard",
     "foundation.tests.outages",
+    "foundation.tests.tally",
     "backoffice.tests.rows_of_every_model",
     "foundation.tests.staff_groups",
 )

@@ -27,6 +27,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from accounts import accounts, permissions
 from accounts.api_keys import keys
 from accounts.models import ApiKey
+from accounts.operating import approvals_admin as _approvals_admin  # noqa: F401 - registers its pages
 from accounts.signing_in import second_factor
 from accounts.signing_in.sign_in_page import PasswordForm
 from foundation import clock, form_fields, scopes

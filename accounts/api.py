@@ -5,7 +5,7 @@ from functools import partial
 from django.contrib.auth.models import User
 from rest_framework.permissions import AllowAny
 
-from accounts import accounts
+from accounts import accounts, openapi as _openapi  # noqa: F401 - of all calls' document
 from accounts.api_keys.calls import APIKey
 from accounts.schemas import (
     AccountBody,

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from django.db.models import Q, QuerySet
 
+from accounts.operating import own_account
 from coupons.models import Coupon, PoolCode
-from foundation import clock, own_account
+from foundation import clock
 from foundation.db import transactions
 from foundation.db.rows import present
 from foundation.errors import NotFound, Rejected

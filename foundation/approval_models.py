@@ -7,7 +7,7 @@ from foundation.fields import ExactCharField
 
 
 class Approval(models.Model):
-    """An act that an operator asked for, done once another operator approves it (`foundation.approvals`).
+    """An act that an operator asked for, done once another approves it (`accounts.operating.approvals`).
 
     `kind` names the act, `arguments` are its own, `subject` is what the journal's lines of the act are about.
     `account_id` is the account that benefits. An operator who works by commands has a name and no account.

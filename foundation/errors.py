@@ -75,6 +75,13 @@ class NotAllowed(FirstcomeError):
     code = "permission_denied"
 
 
+class NeedsApproval(NotAllowed):
+    """One operator may not do this alone; `ask` asks another operator to approve it."""
+
+    def ask(self, reason: str) -> None:
+        raise NotImplementedError
+
+
 class NotAuthenticated(FirstcomeError):
     """The request's credentials identify no account."""
 

@@ -13,7 +13,8 @@ from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower
 
-from foundation import approvals, clock, pausing
+from accounts.operating import approvals, pausing
+from foundation import clock
 from foundation.db import transactions
 from foundation.errors import Rejected, required
 from foundation.journal import journal

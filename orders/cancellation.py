@@ -10,8 +10,9 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from structlog import get_logger
 
+from accounts.operating import own_account
 from coupons import redemption
-from foundation import clock, own_account
+from foundation import clock
 from foundation.db import compiled, stuck_rows, transactions
 from foundation.db.rows import present
 from foundation.db.stuck_rows import Row

@@ -11,9 +11,10 @@ from django.db.models import F, QuerySet
 from django.utils.translation import gettext
 from uuid_utils.compat import uuid7
 
-from foundation import approvals, clock, own_account
+from accounts.operating import approvals, own_account
+from accounts.operating.approvals import Act
+from foundation import clock
 from foundation.approval_models import Approval
-from foundation.approvals import Act
 from foundation.errors import NotAllowed, NotFound
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay

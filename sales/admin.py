@@ -11,11 +11,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy as _
 
+from accounts.operating.pausing_admin import PausableAdmin
 from foundation import clock, form_fields
 from foundation.admin_base.display import link, status_label
 from foundation.admin_base.forms import TermsForm
 from foundation.admin_base.lists import RecordsAdmin, column, parse_number
-from foundation.admin_base.pausing import PausableAdmin
 from foundation.admin_base.status_words import status_word
 from inventory.models import Product
 from sales import metrics, schemas, terms

@@ -11,7 +11,8 @@ from typing import Any, TypedDict, Unpack
 
 from django.db.models import F, QuerySet
 
-from foundation import clock, lazy_texts, pausing
+from accounts.operating import pausing
+from foundation import clock, lazy_texts
 from foundation.db import transactions
 from foundation.errors import Invalid, NotFound, Rejected, invalid_field, required
 from foundation.journal import journal

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts import in_debian
+from scripts import check, in_debian
 from scripts.stack import SetupError, children, places, throwaway
 from scripts.stack.system_packages import Root
 
@@ -39,6 +39,8 @@ def main() -> int:
         parser.error("DJANGO needs DEBIAN=13")
     part = ("--part", asked.part, "--since", asked.since) if asked.part else ()
     seed = asked.seed or str(secrets.randbelow(10**6))
+    if arguments[:2] == ["-m", "rules"]:
+        return _pytest_of_rules(*arguments)
     if arguments and not asked.circle:
         return _pytest_on(asked.db, *arguments)
     print(f"The order of the tests is that of SEED={seed}.", flush=True)
@@ -68,6 +70,12 @@ def _on_other_servers(roots: Mapping[str, Root], *arguments: str) -> int:
             codes.append(_pytest_on(kind, *arguments))
     print(*not_met, sep="", end="", file=sys.stderr, flush=True)
     return max(codes)
+
+
+def _pytest_of_rules(*arguments: str) -> int:
+    """The exit code of the tests of rules, which need no server."""
+    folders = sorted(str(folder) for folder in places.PROJECT.glob("*/tests/rules"))
+    return _run("pytest", "--noconftest", *folders, *arguments, environment=os.environ | check.SETTINGS)
 
 
 def _pytest_on(kind: str, *arguments: str) -> int:

@@ -1,8 +1,4 @@
-"""What every app builds on: settings, HTTP, the database, Redis, the journal, operations.
-
-`settings`, `urls`, `asgi` and `celery` compose the apps. Any app may import from here; of what is here only
-`urls`, `asgi` and management commands import an app.
-"""
+"""The roof: the Django project, which puts the apps together. Nothing imports it."""
 
 import importlib
 import sys

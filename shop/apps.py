@@ -1,4 +1,4 @@
-"""The roof's registration: it has commands and checks, and no models."""
+"""The roof's registration: it has commands, checks and the laws, and no models."""
 
 from django.apps import AppConfig
 
@@ -9,4 +9,7 @@ class RoofConfig(AppConfig):
     label = "firstcome"
 
     def ready(self) -> None:
+        from shop import laws
         from shop.burst import checks as _checks  # noqa: F401 - registers them
+
+        laws.register()

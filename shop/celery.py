@@ -20,6 +20,8 @@ class App(Celery):
 
 
 app = App("firstcome", task_cls="foundation.operations.celery_processes:Task")
+# `celery.current_app` of every thread, by which the floor knows it.
+app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 

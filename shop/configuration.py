@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from foundation import literals
+from foundation import key_strength, literals
+from foundation.rates.rate import Rate
 
 Number = TypeVar("Number", int, float)
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -29,19 +30,6 @@ OF_A_GATEWAY = ("GATEWAY_URL", "GATEWAY_ACCOUNT", "GATEWAY_CHARGE_URL", "STRIPE_
 """What each gateway has of its own."""
 SHORTEST_SIGNING_KEY_LENGTH = 32
 """HMAC with SHA-256 needs a key at least as long as its output (RFC 7518)."""
-
-SHORTEST_SECRET_KEY_LENGTH = 50
-FEWEST_DISTINCT_CHARACTERS = 10
-DEBUG_SECRET_KEY = "only-for-debug-" * 4
-KNOWN_SECRET_KEYS = (
-    "only-for-debug",
-    "django-insecure-",
-    "changeme",
-    "change-me",
-    "replace-me",
-    "your-secret-key",
-)
-"""Prefixes of keys in documentation, templates and this repository."""
 
 WINDOW_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 """The units of a rate's window, in seconds."""
@@ -69,11 +57,6 @@ _CONNECTION: Options = {
     "retry_on_error": [],
 }
 """Redis accelerates and never decides, so calls are short and tried once."""
-
-
-class Rate(NamedTuple):
-    times: int
-    seconds: int
 
 
 SECTIONS: dict[str, dict[str, Options]] = tomllib.loads(
@@ -237,8 +220,8 @@ def page_url(name: str, placeholder: str) -> str:
 
 def secret_key(*, is_debug: bool) -> str:
     """`SECRET_KEY`, which signs tokens and sessions; only with `DEBUG` may it be guessable."""
-    key: str = env.str("SECRET_KEY", default=DEBUG_SECRET_KEY if is_debug else env.NOTSET)
-    weakness = secret_key_weakness(key)
+    key: str = env.str("SECRET_KEY", default=key_strength.DEBUG_SECRET_KEY if is_debug else env.NOTSET)
+    weakness = key_strength.weakness(key)
     if weakness and not is_debug:
         raise ImproperlyConfigured(
             f"SECRET_KEY {weakness}: a token for any account could be forged. Set it to the output of "
@@ -251,19 +234,9 @@ def secret_key_fallbacks(*, is_debug: bool) -> list[str]:
     """Former secret keys: what they signed is still valid, so they must be as hard to guess as the key."""
     keys = texts("SECRET_KEY_FALLBACKS")
     for key in keys:
-        if (weakness := secret_key_weakness(key)) and not is_debug:
+        if (weakness := key_strength.weakness(key)) and not is_debug:
             raise ImproperlyConfigured(f"SECRET_KEY_FALLBACKS has a key that {weakness}: remove it.")
     return keys
-
-
-def secret_key_weakness(key: str) -> str:
-    if key.lower().startswith(KNOWN_SECRET_KEYS):
-        return "is a known default"
-    if len(key) < SHORTEST_SECRET_KEY_LENGTH:
-        return f"has {len(key)} characters, fewer than {SHORTEST_SECRET_KEY_LENGTH}"
-    if len(set(key)) < FEWEST_DISTINCT_CHARACTERS:
-        return f"has {len(set(key))} different characters, fewer than {FEWEST_DISTINCT_CHARACTERS}"
-    return ""
 
 
 def database(name: str, default: str | None = None) -> Options:

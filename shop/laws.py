@@ -1,23 +1,18 @@
-"""All laws of the shop, and the audit that checks them.
+"""All laws of the shop, and the apps' audits that check them: `register` tells them to the audit."""
 
-It is above the apps in the layers, because it calls each app's audit.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Callable, Sequence
-
-from django.db import Error
 from django.utils.translation import gettext_noop
-from structlog import get_logger
 
 from coupons import audit as coupons
 from events import audit as events
-from foundation.operations.audits.checks import LawReport, Subject, WholeCheck, merge_reports
+from foundation.operations.audits import laws
+from foundation.operations.audits.checks import Subject, WholeCheck
+from foundation.operations.audits.laws import Audit
 from inventory import audit as inventory
 from orders import audit as orders
 from payments import audit as payments
 from sales import audit as sales
-
-log = get_logger(__name__)
 
 # Translated where they are shown.
 LAWS = {
@@ -45,7 +40,6 @@ LAWS = {
     "L15": gettext_noop("each event is in the feed once, at positions without gaps"),
     "L16": gettext_noop("an account's entries of a sale belong to one open or paid order at most"),
 }
-Audit = Callable[[], list[LawReport]]
 AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
     (coupons.audit, ("L1", "L2", "L3", "L6")),
     (inventory.audit, ("L4", "L5", "L8")),
@@ -66,20 +60,8 @@ SUBJECTS: Sequence[Subject] = (
 WHOLE_CHECKS: Sequence[WholeCheck] = (*inventory.WHOLE_CHECKS, *events.WHOLE_CHECKS, *orders.WHOLE_CHECKS)
 
 
-def audit() -> list[LawReport]:
-    """One report per law, in order. A law that could not be checked is reported as broken."""
-    return merge_reports(report for check, laws in AUDITS for report in _run_check(check, laws))
-
-
-def _run_check(check: Audit, laws: Sequence[str]) -> list[LawReport]:
-    try:
-        reports = check()
-    except Exception as error:
-        log.warning("audit failed", laws=laws, exc_info=not isinstance(error, Error))
-        return [_unchecked_report(law, f"{type(error).__name__}: {error}") for law in laws]
-    missing = set(laws) - {report.law for report in reports}
-    return [*reports, *(_unchecked_report(law, "its app reported nothing") for law in missing)]
-
-
-def _unchecked_report(law: str, reason: str) -> LawReport:
-    return LawReport(law=law, holds=False, checked=0, offenders=[f"not checked: {reason}"])
+def register() -> None:
+    laws.LAWS.update(LAWS)
+    laws.AUDITS += AUDITS
+    laws.SUBJECTS += SUBJECTS
+    laws.WHOLE_CHECKS += WHOLE_CHECKS

@@ -31,16 +31,17 @@ urlpatterns = [
     path("api/v1/", include(API)),
     path("", welcome_page.page, name="welcome"),
     path("demo/", storefront.storefront, name="storefront"),
-    path("healthz", health.healthz),
-    path("readyz", health.readyz),
-    path(middleware.METRICS_PATH[1:], metrics.metrics),
+    # Metrics have these pages by the names that they had in release 2.
+    path("healthz", health.healthz, name="shop.operations.health.healthz"),
+    path("readyz", health.readyz, name="shop.operations.health.readyz"),
+    path(middleware.METRICS_PATH[1:], metrics.metrics, name="shop.operations.metrics.metrics"),
     path("admin/login/", sign_in_page.sign_in),
     path("admin/one-time-codes/", sign_in_page.set_up, name="operator_otp_setup"),
     path("admin/password_change/", admin.site.admin_view(sign_in_page.change_own_password, cacheable=True)),
     path("admin/", include("backoffice.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", openapi_pages.document, name="schema"),
-    path("api/docs/", openapi_pages.swagger),
+    path("api/docs/", openapi_pages.swagger, name="shop.http.openapi.openapi_pages.swagger"),
 ]
 handler400 = "foundation.http.problems.bad_request"
 handler403 = "foundation.admin_base.display.permission_denied"

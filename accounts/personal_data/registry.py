@@ -14,8 +14,9 @@ from django.apps import apps
 from django.db.models import Model, Q, QuerySet
 
 from accounts import accounts
+from accounts.operating import approvals
 from accounts.tokens import sign_outs
-from foundation import approvals, clock
+from foundation import clock
 from foundation.approval_models import Approval
 from foundation.db import transactions
 from foundation.http import json_format

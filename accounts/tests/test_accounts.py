@@ -21,7 +21,7 @@ from foundation.redis import redis_client as shop_redis
 from foundation.tests import process_state
 from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, set_columns
 from foundation.tests.racing import race
-from shop.tests.test_admin import filled_in, page_of
+from foundation.tests.user_pages import filled_in, page_of
 
 pytestmark = pytest.mark.django_db
 NEW_PASSWORD = PASSWORD + "8"

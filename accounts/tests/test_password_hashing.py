@@ -2,6 +2,7 @@
 
 import asyncio
 import unicodedata
+from importlib import import_module
 from itertools import compress, cycle
 
 import pytest
@@ -12,7 +13,6 @@ from accounts.signing_in.password_hashing import TrustLevel
 from accounts.tests.clients import client_of, faults
 from foundation.errors import Overloaded
 from foundation.tests.factories import AccountFactory, hashed_password
-from shop import settings as project
 
 STRANGER, KNOWN, OPERATOR = TrustLevel
 HANGUL = "\uc6b0\ub9ac\uc9d1\uac15\uc544\uc9c0\ub2947\uc0b4"
@@ -30,7 +30,7 @@ def one_at_a_time(monkeypatch):
 @pytest.fixture
 def our_hashers(settings):
     hashed_password()
-    settings.PASSWORD_HASHERS = project.PASSWORD_HASHERS
+    settings.PASSWORD_HASHERS = import_module(settings.SETTINGS_MODULE).PASSWORD_HASHERS
 
 
 class Turns:

@@ -39,9 +39,9 @@ HERE = "192.0.2.1"
 # Verifies a code once a line has come on standard input.
 VERIFY = """
 from django.contrib.auth.models import User
-from shop import clock
+from foundation import clock
 from accounts.signing_in import second_factor
-from shop.tests import process_state
+from foundation.tests import process_state
 process_state.follow_host()
 account = User.objects.get(pk=int(sys.argv[1]))
 print("ready", flush=True)

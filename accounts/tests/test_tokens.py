@@ -22,9 +22,9 @@ from accounts.tokens.tokens import REUSE_GRACE, TokenPair
 from foundation import clock
 from foundation.account import TokenInvalid
 from foundation.models import JournalLine
+from foundation.rates.rate import Rate
 from foundation.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from foundation.tests.racing import race
-from shop.configuration import Rate
 
 pytestmark = pytest.mark.django_db
 LATER = REUSE_GRACE + timedelta(seconds=1)

@@ -21,10 +21,10 @@ from foundation.admin_base.status_words import WORDS
 from foundation.errors import FirstcomeError, NotAuthenticated, invalid_field
 from foundation.http import problems
 from foundation.http.pages import middleware
-from foundation.pausing import LONGEST_REASON, check_reason
+from foundation.operations.audits.laws import LAWS
+from foundation.reasons import LONGEST_REASON, check_reason
 from inventory import products
 from sales import terms
-from shop.laws import LAWS
 
 PERMISSIONS = ("coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order")
 STALE_SECONDS = 4

@@ -24,6 +24,7 @@ from foundation.db.rows import present
 from foundation.models import LawStatus
 from foundation.observability.request_metrics import LATENCY_BOUNDS
 from foundation.operations import shared_counts
+from foundation.operations.audits.laws import LAWS
 from foundation.operations.shared_counts import Count
 from foundation.redis import redis_client
 from inventory.models import Product
@@ -32,7 +33,6 @@ from orders.saga import status as saga_status
 from payments import disputes
 from sales import metrics as sales_metrics
 from sales.models import Sale
-from shop.laws import LAWS
 
 CAMPAIGNS_SHOWN = PRODUCTS_SHOWN = 12
 SALES_SHOWN = 6

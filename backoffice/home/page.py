@@ -18,13 +18,14 @@ from django.utils.translation import gettext as _, gettext_lazy, ngettext, ngett
 from redis.exceptions import RedisError
 from structlog import get_logger
 
+from accounts.operating import approvals
 from backoffice.board import page as board_page, snapshots
 from backoffice.page_elements import age, ago, coupons_left, link, may_view, row_link
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
 from events.models import BUILT_IN, WebhookDelivery
 from events.webhooks import deliveries
-from foundation import approvals, clock
+from foundation import clock
 from foundation.admin_base.display import status_label, stored_text
 from foundation.approval_models import Approval
 from foundation.db.mysql.patience import statement_limit
@@ -32,6 +33,7 @@ from foundation.errors import FirstcomeError
 from foundation.lazy_texts import Text
 from foundation.models import LawStatus
 from foundation.money import format_amount
+from foundation.operations.audits.laws import LAWS
 from inventory import products, stock_reports
 from inventory.models import Product
 from orders.models import Saga
@@ -42,7 +44,6 @@ from payments.models import Payment, Reconciliation
 from payments.reconciliation import reconciling
 from sales import metrics as sales_metrics
 from sales.models import Sale
-from shop.laws import LAWS
 
 log = get_logger(__name__)
 SECONDS_FOR_A_STATEMENT = 5

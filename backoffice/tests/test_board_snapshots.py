@@ -15,6 +15,7 @@ from coupons.models import QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from foundation import clock
 from foundation.models import LawStatus
+from foundation.operations.audits.laws import LAWS
 from foundation.tests import servers
 from foundation.tests.factories import AccountFactory
 from foundation.tests.instants import ago, from_now
@@ -28,7 +29,6 @@ from sales.tests.factories import create_sale, join_all
 from sales.waiting_room import admission
 from scripts.stack import places
 from scripts.tests import programs
-from shop.laws import LAWS
 
 START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SECOND = int(START.timestamp())

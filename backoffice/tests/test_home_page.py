@@ -23,6 +23,7 @@ from events.tests.delivering import dead, logged
 from foundation import clock
 from foundation.approval_models import Approval
 from foundation.models import LawStatus
+from foundation.operations.audits.laws import LAWS
 from foundation.tests import servers
 from foundation.tests.factories import AccountFactory, SuperuserFactory
 from foundation.tests.instants import ago
@@ -34,9 +35,8 @@ from inventory.models import Product, ProductDay
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from payments.models import Payment, Reconciliation
+from payments.tests import granting
 from payments.tests.factories import PaymentFactory
-from shop.laws import LAWS
-from shop.tests import test_approvals
 
 pytestmark = pytest.mark.django_db
 TO_DO = ["sagas", "approvals", "payments", "disputes", "differences", "events"]
@@ -105,7 +105,7 @@ def test_the_work_of_each_section_is_counted_and_the_most_urgent_row_is_the_firs
     CampaignFactory(closed=True)
     CampaignFactory(scheduled=True)
     logged("failed", number=1_005)
-    test_approvals.asked_for(test_approvals.granter(), AccountFactory())
+    granting.asked_for(granting.granter(), AccountFactory())
 
     shown = sections_of(opened(SuperuserFactory()))
 

@@ -14,11 +14,12 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
+from accounts.operating import own_account
 from coupons.codes import eligible_accounts, line_files, pool
 from coupons.codes.line_files import BadLine, FileLine, Piece
 from coupons.codes.pool import Added
 from coupons.models import Campaign
-from foundation import form_fields, own_account
+from foundation import form_fields
 from foundation.admin_base import uploads
 from foundation.admin_base.actions import (
     MOST_LINES,

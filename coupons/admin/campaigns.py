@@ -18,6 +18,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from accounts.operating.pausing_admin import PausableAdmin
 from coupons import issued_coupons, partners
 from coupons.admin import adding
 from coupons.campaigns import campaigns
@@ -31,7 +32,6 @@ from foundation.admin_base.classes import REASON
 from foundation.admin_base.display import status_label
 from foundation.admin_base.forms import EditForm, TermsForm
 from foundation.admin_base.lists import RecordsAdmin, column
-from foundation.admin_base.pausing import PausableAdmin
 from foundation.lazy_texts import Text
 
 STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")

@@ -12,12 +12,13 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import ngettext
 
+from accounts.operating import approvals, pausing
 from coupons import partners, remembered
 from coupons.allocation import eligibility
 from coupons.codes import codes, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign, CampaignProduct
-from foundation import approvals, clock, lazy_texts, pausing
+from foundation import clock, lazy_texts
 from foundation.db import transactions
 from foundation.errors import Invalid, Rejected, invalid_field, required
 from foundation.journal import journal

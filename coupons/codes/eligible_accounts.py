@@ -11,11 +11,11 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils.translation import gettext
 
+from accounts.operating import own_account
 from coupons.codes import line_files, pool
 from coupons.codes.line_files import BadLine, Piece
 from coupons.codes.pool import Added
 from coupons.models import Campaign, EligibleAccount
-from foundation import own_account
 from foundation.db import transactions
 from foundation.errors import Invalid
 from foundation.journal import journal

@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, IntegrityError
 from structlog import get_logger
 
+from accounts.operating import own_account
 from coupons import remembered
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import Applicants
@@ -35,7 +36,6 @@ from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import confirmation
 from coupons.queue import tickets
-from foundation import own_account
 from foundation.concurrency.event_loop import run_blocking, run_in_thread, submit_to_batcher
 from foundation.concurrency.thread_pool import LOOKUP_POOL
 from foundation.errors import NotFound, Overloaded, Rejected, Unavailable

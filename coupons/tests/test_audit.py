@@ -1,11 +1,8 @@
 """The audit of coupons finds each kind of damage, and names it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import pytest
 from django.db import connection
-from django.db.models import F, Model, QuerySet
+from django.db.models import F, QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -14,6 +11,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
 from coupons.tests.laws import broken
 from coupons.tests.outcomes import allocated
+from foundation.tests.constraints import without_constraint
 from foundation.tests.factories import set_columns
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("unlawful")]
@@ -43,22 +41,6 @@ def named(code: str) -> QuerySet[PoolCode]:
 
 def coupon_at(campaign: Campaign, position: int) -> Coupon:
     return Coupon.objects.get(campaign=campaign, position=position)
-
-
-@contextmanager
-def without_constraint(
-    model: type[Model], name: str, mend: Callable[[], object] | None = None
-) -> Iterator[None]:
-    """Run the block without one of the table's constraints, as after a faulty migration; mend its rows."""
-    constraint = next(one for one in model._meta.constraints if one.name == name)
-    with connection.schema_editor() as editor:
-        editor.remove_constraint(model, constraint)
-    try:
-        yield
-    finally:
-        (mend or model._default_manager.all().delete)()
-        with connection.schema_editor() as editor:
-            editor.add_constraint(model, constraint)
 
 
 def test_a_sound_shop_breaks_no_law(campaign, with_pool):

@@ -27,11 +27,10 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, raced
 from coupons.tests.own_partner import Killed, crash, issued, partner_that, registered
 from foundation.errors import PartnerFailed, Unavailable
-from foundation.redis import redis_client
+from foundation.redis import own_keys, redis_client
 from foundation.tests.factories import set_columns
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_process import another_process, starts_another_process
-from shop.management.commands import rebuild_redis
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,7 +123,7 @@ def test_a_campaign_that_is_full_before_its_codes_are_out_keeps_the_others():
 def test_a_list_that_is_lost_repeatedly_gives_each_code_once(trouble, redis_server):
     campaign = campaign_of(180)
 
-    with over_and_over(redis_server.flushdb if trouble == "flushed" else rebuild_redis.drop_keys):
+    with over_and_over(redis_server.flushdb if trouble == "flushed" else own_keys.drop):
         assert raced(campaign, accounts(250)) == {"new": 180, "sold_out": 70}
 
     assert positions(campaign) == list(range(1, 181))

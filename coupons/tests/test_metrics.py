@@ -20,7 +20,7 @@ from coupons.queue import worker
 from coupons.tests import factories
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy, coupon_of
 from coupons.tests.own_partner import NAME
-from coupons.tests.test_audit import without_constraint
+from foundation.tests.constraints import without_constraint
 from foundation.tests.factories import AccountFactory, set_columns
 from foundation.tests.instants import ago
 from foundation.tests.lost_replies import losing_reply_to_commit

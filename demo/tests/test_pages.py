@@ -24,7 +24,7 @@ from foundation.tests.korean import KOREAN
 from foundation.tests.loop_guard import Blocked
 from foundation.tests.outages import database_away
 from inventory.tests.factories import ProductFactory
-from shop.configuration import BASE_DIR
+from scripts.stack import places
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -195,7 +195,7 @@ def test_a_session_that_is_no_operators_has_no_share_of_their_threads():
         assert pages.thread_share(scope) == {"group": ("page", "127.0.0.1"), "member": "public"}
 
 
-FOLDER = BASE_DIR / "demo" / "static" / "storefront"
+FOLDER = places.PROJECT / "demo" / "static" / "storefront"
 SCRIPTS = {path: path.read_text() for path in FOLDER.rglob("*.js") if path.parent.name != "lit-html"}
 LATIN = re.compile(r"[A-Za-z]{3,}")
 NO_KOREAN = {"SHA", "HMAC", "JavaScript", "user", "count", "total", "name", "time", "amount", "limit"}

@@ -9,11 +9,11 @@ from django.core.management.base import CommandError
 from accounts.tests.clients import Api, client_of
 from accounts.tokens import authentication
 from coupons.models import Campaign, PoolCode
+from foundation.operations.audits import laws
 from foundation.tests.commands import run
 from inventory.models import Product, StockMovement
 from payments import ledger
 from sales.models import Sale
-from shop import laws
 
 pytestmark = pytest.mark.django_db
 

@@ -9,7 +9,6 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from coupons.tests.test_audit import without_constraint
 from events import audit
 from events.feed import reading, recording, sequencing
 from events.models import FeedEvent, FeedState
@@ -17,6 +16,7 @@ from events.tests.following import record
 from foundation.db import transactions
 from foundation.journal import journal
 from foundation.models import JournalLine
+from foundation.tests.constraints import without_constraint
 from foundation.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -28,9 +28,8 @@ from unfold.decorators import action as unfold_action
 from foundation.admin_base.classes import LIST_SECONDS, ask, refusal_text
 from foundation.admin_base.display import admin_page
 from foundation.admin_base.forms import SENT_BEFORE, FormIdField, reason_field
-from foundation.approvals import ApprovalRequired
 from foundation.db.mysql.patience import statement_limit
-from foundation.errors import FirstcomeError
+from foundation.errors import FirstcomeError, NeedsApproval
 from foundation.http import json_format
 from foundation.idempotency import recorded_answers
 from foundation.lazy_texts import Text
@@ -162,7 +161,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
         if action.preview and CONFIRMED not in request.POST:
             return _ask_to_confirm(request, action, form, action.preview(form.cleaned_data))
         done = _perform(request, action, form)
-    except ApprovalRequired as error:
+    except NeedsApproval as error:
         ask(request, error, form.cleaned_data["reason"])
         return redirect(action.back)
     except FirstcomeError as error:

@@ -25,10 +25,9 @@ from django.views.decorators.csrf import csrf_protect
 from unfold.views import ChangeList
 
 from foundation import form_fields
-from foundation.approvals import ApprovalRequired
 from foundation.db import secondary
 from foundation.db.mysql.patience import is_statement_ended, statement_limit
-from foundation.errors import FirstcomeError, KeyReused, Unavailable
+from foundation.errors import FirstcomeError, KeyReused, NeedsApproval, Unavailable
 from foundation.http import keyset_pages, problems
 from foundation.journal import journal
 from foundation.normalization import MOST_WORDS, spellings
@@ -273,14 +272,14 @@ class NonAtomicAdmin(admin.ModelAdmin):
         """As Django's, without the transaction. A refusal is shown on the page, which is loaded again."""
         try:
             return self._changeform_view(request, *arguments, **named)  # type: ignore[attr-defined]
-        except ApprovalRequired as error:
+        except NeedsApproval as error:
             ask(request, error, request.POST.get(REASON, ""))
         except FirstcomeError as error:
             self.message_user(request, refusal_text(error), level=messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
 
 
-def ask(request: HttpRequest, refused: ApprovalRequired, reason: str) -> None:
+def ask(request: HttpRequest, refused: NeedsApproval, reason: str) -> None:
     """Ask another operator for what one may not do alone, and say so."""
     refused.ask(reason)
     waits = gettext("Nothing is changed yet: another operator has to approve it.")

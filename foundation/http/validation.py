@@ -21,7 +21,7 @@ from foundation.http.messages import Request
 from foundation.http.validation_texts import describe
 from foundation.lazy_texts import Text, mark as _
 from foundation.normalization import MOST_WORDS, normalized
-from foundation.pausing import LONGEST_REASON
+from foundation.reasons import LONGEST_REASON
 
 MOST_MEMBERS = 1000
 """No call has more: an order has 50 lines."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from celery import current_app
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from kombu import Connection
@@ -13,7 +14,6 @@ from foundation.db import server_state
 from foundation.observability import gauges
 from foundation.observability.gauges import Source, Value
 from foundation.redis import redis_client
-from shop.celery import app
 
 CONNECT_SECONDS = 1.0
 REDIS_PROBE = "firstcome:probe"
@@ -74,11 +74,11 @@ def connected_to_broker(*, within_seconds: float = CONNECT_SECONDS) -> Iterator[
     Raises kombu's `OperationalError` when none does. kombu would spend all of the time on a node that is
     frozen.
     """
-    urls = str(app.conf.broker_write_url).split(";")
+    urls = str(current_app.conf.broker_write_url).split(";")
     share = within_seconds / len(urls)
     deadline = time.monotonic() + within_seconds
     for position, url in enumerate(urls, 1):
-        with app.connection_for_write(url=url, connect_timeout=share) as broker:
+        with current_app.connection_for_write(url=url, connect_timeout=share) as broker:
             try:
                 broker.ensure_connection(max_retries=0, timeout=share)
             except (OperationalError, OSError):
@@ -96,7 +96,7 @@ def is_broker_up() -> bool:
 
 def queue_depths() -> Mapping[str, float]:
     """How many messages wait in each queue; 0 if no worker has created it yet, or Redis has dropped it."""
-    depths = dict.fromkeys(app.amqp.queues, 0)
+    depths = dict.fromkeys(current_app.amqp.queues, 0)
     with connected_to_broker() as broker:
         for queue in depths:
             with broker.channel() as channel, suppress(*broker.channel_errors):

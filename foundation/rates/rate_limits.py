@@ -25,9 +25,9 @@ from foundation.errors import Throttled, Unavailable
 from foundation.idempotency.claims import InFlight
 from foundation.idempotency.recorded_answers import Replay
 from foundation.lazy_texts import mark as _
+from foundation.rates.rate import Rate
 from foundation.redis import redis_client
 from foundation.repeated_work import RepeatedWork
-from shop.configuration import Rate
 
 THROTTLED = prometheus_client.Counter(
     "firstcome_throttled",

@@ -18,7 +18,7 @@ START = "import sys, django\ndjango.setup()\n"
 IN_FLIGHT = """
 from foundation.idempotency import recorded_answers
 from foundation.http import keyed_calls
-from shop.tests import tally, tally_urls
+from foundation.tests import tally, tally_urls
 
 def count_and_wait():
     [position] = tally.count(["elsewhere"])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -79,3 +80,19 @@ def _seen(statement: str, *parameters: Any) -> list[Any]:
         return ask(connection, statement, *parameters)
     with another_connection() as other:
         return ask(other, statement, *parameters)
+
+
+@pytest.fixture(scope="session")
+def tally_tables(django_db_setup, django_db_blocker):
+    """The tally's tables, which have no models."""
+    with django_db_blocker.unblock():
+        create()
+    yield
+    with django_db_blocker.unblock():
+        drop()
+
+
+@pytest.fixture
+def counting(tally_tables, transactional_db):
+    """An empty tally, for tests with threads."""
+    reset()

@@ -179,7 +179,7 @@ import asyncio
 import time
 from foundation.concurrency import event_loop
 from foundation.redis import completion_notifications
-from shop.tests import tally
+from foundation.tests import tally
 
 seconds = float(sys.argv[1])
 completion_notifications.RECHECK_SECONDS = seconds

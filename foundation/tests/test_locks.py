@@ -31,7 +31,7 @@ SLACK_SECONDS = 2.5
 
 # Waits for the lock, and holds it until it reads a line.
 HOLD = """
-from shop.tests import fair_locks
+from foundation.tests import fair_locks
 print("ready", flush=True)
 with fair_locks.held(sys.argv[1]):
     print("held", flush=True)
@@ -41,7 +41,7 @@ print("left", flush=True)
 # Four threads that wait for the lock, and retry if Redis was too slow for one of them.
 FOUR_WAIT = """
 import threading
-from shop.tests import fair_locks
+from foundation.tests import fair_locks
 from foundation.errors import Unavailable
 
 def wait():

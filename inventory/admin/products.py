@@ -19,6 +19,7 @@ from django.utils.translation import gettext, gettext_lazy as _, pgettext
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from accounts.operating.pausing_admin import PausableAdmin
 from foundation import form_fields
 from foundation.admin_base import uploads
 from foundation.admin_base.actions import Action, ActionForm, ActionPreview, FormData, button
@@ -26,7 +27,6 @@ from foundation.admin_base.classes import ReadOnlyMixin
 from foundation.admin_base.display import link
 from foundation.admin_base.forms import TermsForm
 from foundation.admin_base.lists import KeysetMixin, RecordsAdmin, choice_filter, column
-from foundation.admin_base.pausing import PausableAdmin
 from foundation.admin_base.status_words import WORDS, status_word
 from foundation.errors import Rejected, Unavailable
 from foundation.http.validation import LARGEST_AMOUNT

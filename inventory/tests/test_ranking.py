@@ -9,6 +9,7 @@ from django.test import Client
 
 from accounts.tests.clients import faults
 from foundation import clock
+from foundation.operations.audits import laws
 from foundation.tests.factories import set_columns
 from foundation.tests.racing import wait_until
 from inventory import product_days, ranking
@@ -16,7 +17,6 @@ from inventory.models import Product, ProductDay
 from inventory.product_days import Change
 from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
-from shop import laws
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/products/ranking"

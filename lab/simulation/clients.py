@@ -14,13 +14,14 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from accounts.operating import approvals
 from coupons.allocation.writes import Queued
 from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts, pool
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.queue import tickets
-from foundation import approvals, clock
+from foundation import clock
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash

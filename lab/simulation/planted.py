@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import F
 
+from accounts.operating import approvals
 from coupons import coupon_requests, gate
 from coupons.allocation.writes import Issued, IssueRequest, Queued
 from coupons.issuing.strategies import redis_gate
@@ -14,7 +15,6 @@ from coupons.partners import confirmation
 from coupons.partners.contract import NoAnswer, PartnerReply
 from coupons.queue import tickets
 from events.webhooks import delivery_pass
-from foundation import approvals
 from foundation.approval_models import Approval
 from lab.simulation import world
 from lab.simulation.outside import Gateway

@@ -29,6 +29,7 @@ from foundation import clock
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.journal import journal
+from foundation.operations.audits import laws
 from lab.simulation import clients
 from lab.simulation.clients import ACCOUNTS, CAMPAIGNS, COUPONS, OPERATORS, Answers, Client, Operator
 from lab.simulation.outside import Gateway, Partner, Receiver
@@ -40,7 +41,6 @@ from payments import gateways, points_grants
 from payments.models import Entry, Transfer
 from payments.reconciliation import reconciling
 from sales.models import SaleEntry
-from shop import laws
 
 BLANK = sqlite3.connect(":memory:")
 """The tables of a shop in which nothing has happened."""

@@ -19,10 +19,10 @@ from foundation import clock
 from foundation.db import bulk_sql, open_transaction
 from foundation.db.stuck_rows import Row
 from foundation.rates import rate_limits
+from foundation.rates.rate import Rate
 from foundation.rates.rate_limits import Usage
 from payments.models import Payment
 from payments.payment_states import UNSETTLED, Status
-from shop.configuration import Rate
 
 # For so long a payment of a key counts that the gateway was not asked about yet.
 UNTRIED_SECONDS = 30

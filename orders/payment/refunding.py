@@ -14,7 +14,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Sum
 
-from foundation import clock, own_account
+from accounts.operating import own_account
+from foundation import clock
 from foundation.errors import Rejected, required
 from foundation.idempotency import recorded_answers
 from foundation.idempotency.recorded_answers import KeyedCall, Replay

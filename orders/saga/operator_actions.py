@@ -17,7 +17,8 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
-from foundation import approvals, clock, own_account
+from accounts.operating import approvals, own_account
+from foundation import clock
 from foundation.approval_models import Approval
 from foundation.db import open_transaction, transactions
 from foundation.errors import Rejected, Unavailable, invalid_field, required

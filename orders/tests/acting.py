@@ -7,10 +7,10 @@ from uuid import uuid4
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from accounts.operating import approvals
 from coupons import issued_coupons
 from coupons.campaigns import campaigns
 from coupons.codes import eligible_accounts
-from foundation import approvals
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
 from foundation.idempotency.recorded_answers import Answer, Replay

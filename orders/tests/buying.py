@@ -15,6 +15,7 @@ from coupons.tests.factories import CampaignFactory
 from foundation.errors import FirstcomeError, Rejected
 from foundation.idempotency.recorded_answers import KeyedCall, key_hash
 from foundation.journal import journal
+from foundation.operations.audits import laws
 from foundation.operations.audits.checks import LawReport, merge_reports
 from foundation.tests.factories import AccountFactory, reloaded
 from foundation.tests.racing import wait_until
@@ -30,7 +31,6 @@ from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.tests import stepping
 from payments import ledger
 from payments.models import Payment
-from shop import laws
 
 TWO_STRATEGIES = ("group_commit", "redis_gate")
 """For rules that all strategies share: one that batches, and one that asks Redis first.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app as app
 from django.conf import LazySettings, settings
 from django.db import transaction
 
@@ -25,7 +26,6 @@ from orders.tests.transmitting import transmitting
 from scripts.stack import children, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
-from shop.celery import app
 
 __all__ = ["away", "impatient", "transmitting"]
 

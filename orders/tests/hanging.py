@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from foundation import approvals
+from accounts.operating import approvals
 from foundation.approval_models import Approval
 from foundation.journal import journal
 from foundation.journal.journal import Actor, ActorContext

@@ -10,12 +10,12 @@ from django.db import IntegrityError, transaction
 
 from accounts.tests.clients import Api, client_of, problem_of
 from coupons.models import Coupon
-from coupons.tests.test_audit import without_constraint
 from foundation import clock
 from foundation.db import bulk_sql
 from foundation.db.transactions import is_conflict
 from foundation.errors import FirstcomeError, Rejected
 from foundation.models import IdempotencyKey, JournalLine
+from foundation.tests.constraints import without_constraint
 from foundation.tests.factories import set_columns
 from foundation.tests.instants import ago
 from foundation.tests.racing import race

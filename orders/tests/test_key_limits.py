@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 
 from accounts.tests.api_keys import KeyApi, make
 from accounts.tests.clients import client_of
+from foundation.rates.rate import Rate
 from foundation.tests.racing import race
 from inventory.models import Product
 from orders.models import Saga
@@ -16,7 +17,6 @@ from orders.tests import buying, stepping
 from orders.tests.buying import order_of
 from orders.tests.test_rates_api import assert_throttled
 from payments.models import Payment
-from shop.configuration import Rate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,8 +9,8 @@ from django.db import transaction
 
 from accounts.tests.clients import client_of
 from coupons.tests.factories import CampaignFactory, coupon_of
-from coupons.tests.test_audit import without_constraint
 from foundation.tests import samples
+from foundation.tests.constraints import without_constraint
 from foundation.tests.factories import set_columns
 from foundation.tests.instants import ago
 from foundation.tests.samples import Increases

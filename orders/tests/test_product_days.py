@@ -15,6 +15,7 @@ from django.db import transaction
 from django.test import Client
 
 from foundation import clock
+from foundation.operations.audits import laws
 from foundation.tests.factories import OrderFactory
 from foundation.tests.instants import ago
 from foundation.tests.racing import race
@@ -30,7 +31,6 @@ from orders.tests.test_failed_refunds import handle as fail_at_the_gateway
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests.own_gateway import on_its_page
-from shop import laws
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Numbers = tuple[int, int, int, int]

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from urllib3 import PoolManager, make_headers
 
+from foundation.tests.beats import beat
 from foundation.tests.racing import wait_until
 from foundation.tests.second_process import another_process, read_line
 from inventory.models import Product
@@ -22,7 +23,6 @@ from orders.tests.rabbitmq import QUEUE, channel_of
 from scripts.stack import own_stack, ports
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
-from shop.tests.test_beat import beat
 
 QUORUM = {"x-queue-type": "quorum"}
 

@@ -20,6 +20,7 @@ from foundation import clock
 from foundation.db import bulk_sql
 from foundation.errors import Throttled
 from foundation.rates import rate_limits
+from foundation.rates.rate import Rate
 from foundation.tests import asgi_client, servers
 from foundation.tests.factories import SuperuserFactory
 from foundation.tests.racing import race
@@ -31,7 +32,6 @@ from orders.tests import buying, stepping
 from orders.tests.buying import order_of
 from payments.gateways import gateway
 from payments.models import Payment
-from shop.configuration import Rate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,6 +14,7 @@ from accounts.tests.clients import Api, client_of
 from coupons.tests.factories import CampaignFactory
 from foundation import clock
 from foundation.rates import rate_limits
+from foundation.rates.rate import Rate
 from foundation.rates.rate_limits import RateLimit
 from foundation.tests.factories import SuperuserFactory
 from foundation.tests.instants import from_now
@@ -24,7 +25,6 @@ from inventory.models import Product
 from orders.models import Order
 from orders.tests import buying
 from orders.tests.waiting import KEEP, somebody_waits_at_the_stock
-from shop.configuration import Rate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "AUTUMN-2026"

@@ -16,7 +16,8 @@ from django.db.models import Q
 from django.utils.translation import gettext, gettext_lazy as _
 from structlog import get_logger
 
-from foundation import clock, own_account
+from accounts.operating import own_account
+from foundation import clock
 from foundation.db import transactions
 from foundation.errors import NotFound, Rejected, Unavailable
 from foundation.idempotency import recorded_answers

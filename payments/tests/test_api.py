@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.tests.approving import as_operator, keyed
 from accounts.tests.clients import client_of, problem_of, signed_in
 from foundation import clock
 from foundation.approval_models import Approval
@@ -24,7 +25,6 @@ from payments import ledger, points_grants, webhooks
 from payments.models import Dispute, Entry, GrantsOfDay, Payment, Transfer, WebhookEvent
 from payments.tests import events, factories, sales
 from payments.tests.factories import PaymentFactory
-from shop.tests.test_approvals import as_operator, keyed
 
 pytestmark = pytest.mark.django_db
 

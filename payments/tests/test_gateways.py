@@ -3,29 +3,12 @@
 from uuid import uuid4
 
 import pytest
-from django.core.exceptions import ImproperlyConfigured
 
 from foundation.tests.samples import Increases
 from payments import gateways
-from payments.models import WebhookEvent
-from shop import configuration
 
 PAGES = "https://pay.example.com/{reference}?from=shop"
 STRIPE = {"PAYMENT_GATEWAY": "stripe"}
-
-
-def test_an_unknown_gateway_is_named_in_the_error(monkeypatch):
-    monkeypatch.setenv("PAYMENT_GATEWAY", "paypal")
-
-    with pytest.raises(ImproperlyConfigured, match=f"'paypal': choose from {', '.join(gateways.GATEWAYS)}"):
-        configuration.one_of("PAYMENT_GATEWAY", *gateways.GATEWAYS)
-
-
-def test_an_entry_has_the_settings_that_a_gateway_needs_and_a_name_that_an_event_can_store():
-    for name in gateways.WITHOUT_NAME:
-        assert f"WEBHOOK_SECRET_{name.upper()}" in configuration.SETTINGS
-    for name in gateways.GATEWAYS:
-        assert len(name) <= WebhookEvent._meta.get_field("gateway").max_length, name
 
 
 @pytest.mark.parametrize(

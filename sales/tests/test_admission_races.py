@@ -31,7 +31,7 @@ ADVANCING = """
 from contextlib import ExitStack
 from datetime import timedelta
 from sales.waiting_room import ticking
-from shop import clock
+from foundation import clock
 
 {change}
 ticking.CALM_PERIOD_SECONDS = ticking.IDLE_PERIOD_SECONDS = ticking.PERIOD_SECONDS

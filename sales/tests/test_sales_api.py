@@ -7,6 +7,7 @@ import pytest
 
 from accounts.tests.clients import Api, client_of, faults, problem_of
 from foundation.models import JournalLine
+from foundation.rates.rate import Rate
 from foundation.tests.case_tables import in_one_test
 from foundation.tests.factories import AccountFactory, set_columns
 from foundation.tests.instants import ago, from_now
@@ -16,7 +17,6 @@ from sales import audit
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
-from shop.configuration import Rate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

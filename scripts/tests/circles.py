@@ -54,6 +54,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MARKS = (
     "boots(what, in_first_circle=False): starts a process, which `what` names; whether `make test` runs it",
     "long: takes minutes, and runs in `make verify` alone",
+    "rules: asks functions over values, and needs no server",
 )
 
 

@@ -16,11 +16,11 @@ from django.apps import apps
 from django.core.management import get_commands
 
 from events.feed import catalogue
+from foundation.operations.audits import laws
 from foundation.tests import reference_tables
 from scripts import docs_site, reference
 from scripts.stack import SetupError, places, ports
 from scripts.tests import documented
-from shop import laws
 
 DOCS = places.PROJECT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *places.PROJECT.glob("[A-Z]*.md")])

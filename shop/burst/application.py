@@ -50,10 +50,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if path.startswith(views.API_PREFIX):
             await _answer_call(scope, path, fields, receive, send)
         elif path == "/healthz" and scope["method"] in views.PUBLIC_METHODS:
-            # As `foundation.operations.health.healthz` responds.
+            # As `foundation.operations.health.healthz` responds, by its name in shop/urls.py.
             await request_body.read(fields, receive)
             name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
-            request_metrics.count_request("foundation.operations.health.healthz", scope["method"], 200, 0.0)
+            request_metrics.count_request("shop.operations.health.healthz", scope["method"], 200, 0.0)
             response = JSONResponse({"status": "alive"}, headers={"X-Request-ID": name})
             await response.send(send, lane.PUBLIC_HEADERS)
         elif scope["method"] == "POST" and password_pages.PATHS.fullmatch(path):

@@ -2,7 +2,6 @@
 
 import pytest
 
-from foundation.tests import tally
 from foundation.tests.live import web
 from scripts.tests.circles import boots
 
@@ -11,22 +10,6 @@ from scripts.tests.circles import boots
 def in_both_lanes(request, settings):
     """The test once with calls in the burst lane and once with all in Django's."""
     settings.BURST = request.param
-
-
-@pytest.fixture(scope="session")
-def tally_tables(django_db_setup, django_db_blocker):
-    """The tally's tables, which have no models."""
-    with django_db_blocker.unblock():
-        tally.create()
-    yield
-    with django_db_blocker.unblock():
-        tally.drop()
-
-
-@pytest.fixture
-def counting(tally_tables, transactional_db):
-    """An empty tally, for tests with threads."""
-    tally.reset()
 
 
 # Not for the session: it would advance the sales of other packages' tests.

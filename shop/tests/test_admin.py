@@ -32,6 +32,7 @@ from foundation.db.mysql.patience import is_statement_ended
 from foundation.models import JournalLine
 from foundation.tests import servers
 from foundation.tests.factories import PASSWORD, AccountFactory, OrderFactory, SuperuserFactory
+from foundation.tests.user_pages import filled_in, page_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.admin.orders import OrderAdmin
@@ -41,22 +42,6 @@ from payments.tests.factories import PaymentFactory
 from scripts.stack import places
 
 pytestmark = pytest.mark.django_db
-
-
-def page_of(user: User) -> str:
-    return reverse("admin:auth_user_change", args=[user.pk])
-
-
-def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
-    """The page's form as a browser would send it, with some fields changed."""
-    form = response.context["adminform"].form
-    initial = {name: form.initial.get(name) for name in form.fields}
-    values = initial | {"reason": "A test."} | changed
-    sent = {name: value for name, value in values.items() if value not in (None, False, [])}
-    joined = sent.pop("date_joined", None)
-    if joined:
-        sent |= {"date_joined_0": joined.date().isoformat(), "date_joined_1": joined.time().isoformat()}
-    return sent
 
 
 @pytest.mark.parametrize("selected", ["", "x", "9" * 400])

@@ -19,6 +19,7 @@ from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from foundation import clock, scopes
 from foundation.models import IdempotencyKey, JournalLine
+from foundation.rates.rate import Rate
 from foundation.tests import process_state, reference_tables
 from foundation.tests.asgi_client import send_request
 from foundation.tests.factories import AccountFactory, SuperuserFactory, set_columns
@@ -28,7 +29,6 @@ from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
-from shop.configuration import Rate
 from shop.tests.test_access_matrix import calls, concrete, owners
 
 __all__ = ["owners"]

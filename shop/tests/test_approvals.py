@@ -1,8 +1,6 @@
 """Acts that need two operators: who may ask and approve, what is done once, and what the page shows."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,11 +9,13 @@ from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
+from accounts.operating import approvals
+from accounts.tests.approving import WHY, approve, refuse
 from accounts.tests.clients import signed_in
-from foundation import approvals, clock
+from foundation import clock
 from foundation.approval_models import Approval
 from foundation.errors import FirstcomeError
-from foundation.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
+from foundation.idempotency.recorded_answers import Replay
 from foundation.journal import journal
 from foundation.journal.journal import Actor, ActorContext
 from foundation.models import JournalLine
@@ -25,42 +25,10 @@ from foundation.tests.instants import from_now
 from foundation.tests.racing import race
 from payments import ledger, points_grants
 from payments.models import GrantsOfDay, Transfer
+from payments.tests.granting import asked_for, granter
 
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:shop_approval_changelist")
-WHY = "I have looked, too."
-
-
-def keyed(account: User, key: str) -> KeyedCall:
-    return KeyedCall(account.pk, key_hash(key), "fingerprint", lambda outcome: Answer(200, b"{}"))
-
-
-def as_operator(account: User, work: Callable[[], Any]) -> Any:
-    with journal.acting(ActorContext(actor=Actor.STAFF, id=account.pk, name=account.username)):
-        try:
-            return work()
-        except FirstcomeError as error:
-            return error.code
-
-
-def approve(by: User, approval: Approval) -> Any:
-    return as_operator(by, lambda: approvals.approve(approval_id=approval.pk, reason=WHY))
-
-
-def refuse(by: User, approval: Approval) -> Any:
-    return as_operator(by, lambda: approvals.refuse(approval_id=approval.pk, reason="No."))
-
-
-def granter(**columns: Any) -> User:
-    rights = ["payments.add_transfer", "shop.view_approval", "shop.change_approval"]
-    return AccountFactory(is_staff=True, permissions=rights, **columns)
-
-
-def asked_for(
-    asker: User, to: User, amount: int = 5_000_000, reason: str = "late delivery", key: str = "ask"
-) -> Any:
-    wanted = {"user_id": to.pk, "amount": amount, "reason": reason, "keyed": keyed(asker, key)}
-    return as_operator(asker, lambda: points_grants.ask_to_grant(**wanted))
 
 
 def press(client: Client, approval: Approval, button: str, reason: str = WHY) -> tuple[int, list[str]]:

@@ -13,7 +13,7 @@ from coupons.tests.factories import CampaignFactory
 from foundation import clock
 from foundation.db.mysql.patience import long_read_timeout
 from foundation.models import AuditState, LawStatus
-from foundation.operations.audits import scheduled_audit
+from foundation.operations.audits import laws, scheduled_audit
 from foundation.operations.audits.checks import LawReport, merge_reports, report
 from foundation.operations.doctor import checks
 from foundation.tests.commands import run, run_json
@@ -23,7 +23,6 @@ from foundation.tests.outages import nowhere
 from foundation.tests.samples import exposed
 from foundation.tests.second_connection import ask
 from inventory.tests.factories import ProductFactory
-from shop import laws
 
 pytestmark = pytest.mark.django_db
 

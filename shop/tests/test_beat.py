@@ -2,15 +2,12 @@
 
 import json
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -30,11 +27,11 @@ from foundation.operations import beat as beats, heartbeats
 from foundation.operations.beat import BeatLease
 from foundation.operations.celery_processes import Request, enter_task, leave_task
 from foundation.tasks import sweep
+from foundation.tests.beats import beat
 from foundation.tests.factories import AccountFactory
 from foundation.tests.instants import ago
 from foundation.tests.outages import database_away, nowhere
 from foundation.tests.racing import race, wait_until
-from foundation.tests.second_process import environment
 from foundation.tests.waiting import shifted
 from orders.tests import owners
 from payments.models import Reconciliation
@@ -43,18 +40,6 @@ from scripts.stack import ports
 from shop.celery import app
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@contextmanager
-def beat(folder: Path, broker_url: str, **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Celery beat as in production, ten times as fast. `settings` are environment variables."""
-    command = [sys.executable, "-m", "celery", "-A", "shop", "beat", "--schedule", str(folder / "schedule")]
-    own = environment(BROKER_URL=broker_url, SWEEP_SECONDS="0.5", **settings)
-    with subprocess.Popen([*command, "--pidfile="], env=own) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
 
 
 def leave_something_to_sweep() -> None:

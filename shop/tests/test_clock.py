@@ -198,7 +198,7 @@ def test_the_start_is_refused_only_if_the_clock_is_off_by_more_than_the_limit(
 
 AHEAD = """
 import runpy, sys, time
-from shop import clock
+from foundation import clock
 clock._host_seconds = lambda: time.time() + 900
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

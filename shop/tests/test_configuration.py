@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from foundation.observability import logs
 from foundation.tests.case_tables import in_one_test
 from payments import gateways
+from payments.models import WebhookEvent
 from scripts.stack import places
 from scripts.tests import programs
 from shop import configuration
@@ -269,3 +270,17 @@ def test_a_currency_that_stripe_counts_otherwise_is_refused():
 def test_the_system_checks_ask_no_database():
     """An empty or absent database must not keep `migrate` or a worker from starting."""
     assert [error for error in run_checks() if error.is_serious()] == []
+
+
+def test_an_unknown_gateway_is_named_in_the_error(monkeypatch):
+    monkeypatch.setenv("PAYMENT_GATEWAY", "paypal")
+
+    with pytest.raises(ImproperlyConfigured, match=f"'paypal': choose from {', '.join(gateways.GATEWAYS)}"):
+        configuration.one_of("PAYMENT_GATEWAY", *gateways.GATEWAYS)
+
+
+def test_an_entry_has_the_settings_that_a_gateway_needs_and_a_name_that_an_event_can_store():
+    for name in gateways.WITHOUT_NAME:
+        assert f"WEBHOOK_SECRET_{name.upper()}" in configuration.SETTINGS
+    for name in gateways.GATEWAYS:
+        assert len(name) <= WebhookEvent._meta.get_field("gateway").max_length, name

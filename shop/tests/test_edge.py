@@ -32,6 +32,7 @@ from foundation.journal import journal
 from foundation.models import JournalLine
 from foundation.observability import logs
 from foundation.operations import dispatch
+from foundation.rates.rate import Rate
 from foundation.redis import completion_notifications, redis_client
 from foundation.tests.asgi_client import Answer, send_request
 from foundation.tests.factories import AccountFactory, SuperuserFactory
@@ -42,7 +43,6 @@ from inventory.tests.factories import ProductFactory
 from orders import api as orders_api, schemas
 from orders.tests import buying
 from orders.tests.buying import order_of
-from shop.configuration import Rate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 keys = count()

@@ -21,6 +21,7 @@ from foundation.account import Account
 from foundation.http import keyed_calls
 from foundation.http.burst_request import BurstRequest
 from foundation.models import IdempotencyKey
+from foundation.rates.rate import Rate
 from foundation.tests.asgi_client import send_request_blocking
 from foundation.tests.factories import AccountFactory, SuperuserFactory
 from foundation.tests.racing import race
@@ -28,7 +29,6 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
 from sales.tests.factories import create_sale
-from shop.configuration import Rate
 from shop.urls import API
 
 NO_KEYS = {

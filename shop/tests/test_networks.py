@@ -12,11 +12,11 @@ from accounts.tokens.authentication import BearerToken
 from foundation.http import client_address, serving, views
 from foundation.http.client_address import AddressUnknown
 from foundation.rates import rate_limits
+from foundation.rates.rate import Rate
 from foundation.tests import asgi_client
 from foundation.tests.asgi_client import send_request, send_request_blocking
 from foundation.tests.factories import AccountFactory
 from shop.burst import application
-from shop.configuration import Rate
 
 
 def request(peer: str, **headers: str) -> object:

@@ -26,6 +26,7 @@ from accounts.accounts import InvalidCredentials
 from accounts.personal_data import erasure, registry
 from accounts.personal_data.registry import REGISTRY
 from accounts.signing_in import sign_ins
+from accounts.tests import approving
 from accounts.tests.clients import client_of
 from accounts.tokens import disabled_accounts, sign_outs, tokens
 from coupons.models import Confirmation, QueueTicket
@@ -43,9 +44,8 @@ from orders import cancellation
 from orders.models import Order
 from payments import audit, ledger
 from payments.models import Entry, LedgerAccount, Transfer
-from payments.tests import factories
+from payments.tests import factories, granting
 from payments.tests.factories import PaymentFactory
-from shop.tests import test_approvals
 
 pytestmark = pytest.mark.django_db
 WHY = "Asked by e-mail."
@@ -86,8 +86,8 @@ def fill(ada: User) -> None:
     of_users = ContentType.objects.get_for_model(User)
     change = {"object_id": str(ada.pk), "object_repr": NAME, "action_flag": CHANGE}
     LogEntry.objects.create(user=ada, content_type=of_users, **change)
-    test_approvals.asked_for(ada, AccountFactory())
-    test_approvals.approve(ada, test_approvals.asked_for(test_approvals.granter(), AccountFactory()))
+    granting.asked_for(ada, AccountFactory())
+    approving.approve(ada, granting.asked_for(granting.granter(), AccountFactory()))
     IdempotencyKey.objects.exclude(account=ada).delete()
     session = SessionStore()
     session[SESSION_KEY] = str(ada.pk)
@@ -342,8 +342,8 @@ def test_the_export_has_no_secret_and_names_no_operator():
     for actor in (OLGA, ActorContext(Actor.ACCOUNT, ada.pk, "ada")):
         with journal.acting(actor):
             accounts.note_change("changed", ada.pk, after={"email": "new@example.com"})
-    asker, approver = (test_approvals.granter(username=name) for name in ("olga", "oleg"))
-    test_approvals.approve(approver, test_approvals.asked_for(asker, ada))
+    asker, approver = (granting.granter(username=name) for name in ("olga", "oleg"))
+    approving.approve(approver, granting.asked_for(asker, ada))
 
     document = exported(ada.pk)
 

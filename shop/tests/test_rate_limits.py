@@ -16,6 +16,7 @@ from foundation.errors import Throttled, Unavailable
 from foundation.idempotency.claims import InFlight
 from foundation.idempotency.recorded_answers import Replay
 from foundation.rates import rate_limits, throttling
+from foundation.rates.rate import Rate
 from foundation.rates.rate_limits import ORDERS, Usage
 from foundation.rates.throttling import Limit
 from foundation.redis import redis_client
@@ -24,7 +25,6 @@ from foundation.tests.factories import PASSWORD
 from foundation.tests.racing import race, wait_until
 from foundation.tests.second_process import another_process, read_line, send, starts_another_process
 from foundation.tests.waiting import shifted
-from shop.configuration import Rate
 
 # Of no other test: its calls can't reach Redis from this process after Redis was emptied.
 SHARED_ACCOUNT = 70_001

@@ -18,8 +18,9 @@ from events.feed import runs, sequencing
 from foundation import clock
 from foundation.db.mysql.patience import statement_limit
 from foundation.models import AuditState, JournalLine, LawStatus
-from foundation.operations.audits import law_status, scheduled_audit
+from foundation.operations.audits import law_status, laws, scheduled_audit
 from foundation.tests import servers
+from foundation.tests.constraints import without_constraint
 from foundation.tests.factories import set_columns
 from foundation.tests.instants import ago, from_now
 from foundation.tests.racing import race
@@ -39,7 +40,6 @@ from payments.reconciliation import reconciling
 from payments.tests import test_ledger as ledger_damage
 from payments.tests.factories import PaymentFactory, wallet
 from payments.tests.own_gateway import nobody_there
-from shop import laws
 
 pytestmark = pytest.mark.django_db(transaction=True)
 campaign, with_pool = coupon_damage.campaign, coupon_damage.with_pool
@@ -154,7 +154,7 @@ def test_one_of_many_auditors_at_once_audits(audited):
 @pytest.mark.boots("a Python process")
 def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited):
     code = (
-        "from shop.management import scheduled_audit\n"
+        "from foundation.operations.audits import scheduled_audit\n"
         "with scheduled_audit.leased(): print('ready', flush=True); sys.stdin.readline()"
     )
     with another_process(code) as process:
@@ -457,7 +457,7 @@ def test_damage_of_coupons_is_named(law, damage, audited, campaign, with_pool):
     ],
 )
 def test_coupons_that_a_lost_constraint_let_in_are_named(constraint, change, audited, campaign):
-    with coupon_damage.without_constraint(Coupon, f"coupons_coupon_{constraint}"):
+    with without_constraint(Coupon, f"coupons_coupon_{constraint}"):
         first, second = campaign.coupons.order_by("position")[:2]
         set_columns(second, **change(first, second))
         assert coupon_damage.broken() == {"L2": [str(campaign.pk)]}
@@ -467,7 +467,7 @@ def test_coupons_that_a_lost_constraint_let_in_are_named(constraint, change, aud
 
 def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(audited):
     drop, [order_id] = CampaignFactory(), order_ids(1)
-    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_order"):
+    with without_constraint(Coupon, "coupons_coupon_one_per_order"):
         for _ in range(2):
             coupon_of(drop, status="held", order_id=order_id)
         assert coupon_damage.broken() == {"L6": [str(order_id)]}
@@ -507,7 +507,7 @@ def test_more_reserved_than_on_hand_and_less_than_nothing_are_named_where_the_co
     """A constraint can be lost in a restore, so the audit doesn't rely on it."""
     short, negative, _ = ProductFactory.create_batch(3, on_hand=1)
     constraint = "inventory_product_reserved_within_on_hand"
-    with coupon_damage.without_constraint(Product, constraint, lambda: Product.objects.update(reserved=0)):
+    with without_constraint(Product, constraint, lambda: Product.objects.update(reserved=0)):
         set_columns(short, reserved=2)
         set_columns(negative, reserved=-1)
         of_changes, of_all = find_by_both_paths()

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.api_keys import keys
 from accounts.models import ApiKey
-from accounts.tests import api_keys
+from accounts.tests import api_keys, approving
 from accounts.tests.clients import Api, client_of, problem_of, signed_in
 from accounts.tests.one_time_codes import with_codes
 from accounts.tokens import tokens
@@ -44,12 +44,12 @@ from orders.tests.test_operating_admin import started
 from payments import ledger, points_grants
 from payments.models import Entry, Payment, Reconciliation
 from payments.reconciliation import reconciling
+from payments.tests import granting
 from payments.tests.factories import PaymentFactory
 from payments.tests.test_reconciling import late
 from sales import terms as pausing
 from sales.models import Sale
 from sales.tests.factories import create_sale
-from shop.tests import test_approvals
 from shop.tests.test_rights import COLUMNS, NEED_MORE, client_of as admin_client_of, right
 
 __all__ = ["_empty_books", "_stepped_executor"]
@@ -99,7 +99,7 @@ def stuck_at_the_charge() -> Prepared:
 
 def asked_for() -> Approval:
     staff = AccountFactory(is_staff=True, permissions=["payments.add_transfer"])
-    return test_approvals.asked_for(staff, AccountFactory())
+    return granting.asked_for(staff, AccountFactory())
 
 
 def orphaned_charge() -> Prepared:
@@ -343,7 +343,7 @@ def rows() -> list[list[dict[str, Any]]]:
 def test_commands_run_without_an_account_and_are_not_refused_as_a_request_without_one_is(ada):
     coupon, order = buying.coupon_of(ada.pk), paid_order(ada)
     asked = {"user_id": buying.account().pk, "amount": 1, "reason": "me"}
-    asked |= {"keyed": test_approvals.keyed(ada, "one")}
+    asked |= {"keyed": approving.keyed(ada, "one")}
     acts = [
         lambda: points_grants.grant(**asked),
         lambda: buying.refund(order.pk),

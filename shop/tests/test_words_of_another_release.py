@@ -8,11 +8,11 @@ from django.apps import apps
 from django.db import DatabaseError, models, transaction
 from django.test import Client
 
+from accounts.operating import approvals
 from accounts.tests.clients import client_of, problem_of, signed_in
 from backoffice.tests.rows_of_every_model import fill_all_models
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
-from foundation import approvals
 from foundation.approval_models import Approval
 from foundation.journal import journal
 from foundation.journal.journal import Actor, ActorContext

@@ -1,10 +1,9 @@
-"""Generation of the OpenAPI document: operation names, the bearer scheme, and the refusals of every call."""
+"""Generation of the OpenAPI document: operation names, and the refusals of every call."""
 
 import json
 import re
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
 from foundation.http.messages import PROBLEM
@@ -12,14 +11,6 @@ from foundation.http.openapi import api_doc
 from foundation.http.openapi.api_doc import Schema
 from foundation.http.views import WITHOUT_KEYS
 
-API_KEY_SCHEME = {
-    "type": "http",
-    "scheme": "bearer",
-    "bearerFormat": "fc_key_…",
-    "description": "An API key, for programs. An operation's `x-scope` has the scopes that the key needs, "
-    "between spaces; an operation without one takes no key. The key has the rights of the account that "
-    "made it, or with the header `Firstcome-Account` and the scope `act` those of that account's owner.",
-}
 REFUSALS_OF_KEYS = {
     400: ["account_required", "invalid"],
     403: ["account_refused", "scope_missing"],
@@ -43,29 +34,6 @@ class Operations(AutoSchema):
         if operation is not None and limit and self.method == "POST":
             operation["x-limit"] = limit.name
         return operation
-
-
-class Bearer(OpenApiAuthenticationExtension):
-    """An access token in the `Authorization` header."""
-
-    target_class = "accounts.tokens.authentication.BearerToken"
-    name = "bearer"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-
-
-class APIKey(OpenApiAuthenticationExtension):
-    """A secret in the same header; `Operations` says which calls take one."""
-
-    target_class = "accounts.api_keys.calls.APIKey"
-    name = "api_key"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
-        return API_KEY_SCHEME
-
-    def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
-        return []
 
 
 def complete_document(result: Any, generator: Any, request: Any, public: bool) -> Any:

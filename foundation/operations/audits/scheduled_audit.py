@@ -23,10 +23,9 @@ from foundation.db import transactions
 from foundation.db.mysql.patience import statement_limit
 from foundation.db.rows import save_changes
 from foundation.models import AuditState, LawStatus
-from foundation.operations.audits import law_status
+from foundation.operations.audits import law_status, laws
 from foundation.operations.audits.checks import Chosen, NotChecked, Subject, WholeCheck, is_ahead
 from foundation.operations.audits.law_status import Findings
-from shop import laws
 
 log = get_logger(__name__)
 ROW = 1

@@ -11,21 +11,20 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+from celery import current_app
 from django.conf import settings
 from django.db import Error, connection
 from kombu import Connection
 from redis import Redis
 from redis.exceptions import RedisError
 
-from foundation import clock
+from foundation import clock, key_strength
 from foundation.db import bulk_sql, secondary
 from foundation.models import AuditState, LawStatus
 from foundation.operations import system_state
 from foundation.operations.audits.checks import is_ahead
 from foundation.operations.doctor.findings import Finding, judge
 from foundation.redis import redis_client
-from shop import configuration
-from shop.celery import app
 
 Variables = Mapping[str, str]
 Findings = Iterator[Finding]
@@ -84,12 +83,12 @@ def _keys() -> Findings:
     """Whether the keys can be guessed; which key signs tokens, and which others are valid."""
     key = settings.SECRET_KEY
     former = len(settings.SECRET_KEY_FALLBACKS)
-    weakness = configuration.secret_key_weakness(key)
+    weakness = key_strength.weakness(key)
     found = f"{len(key)} characters" + f", and {former} former valid too" * bool(former)
     yield judge("SECRET_KEY", weakness or found, bool(weakness))
     name = "TOKEN_SIGNING_KEYS"
     signing = settings.TOKEN_SIGNING_KEYS
-    fewest = configuration.FEWEST_DISTINCT_CHARACTERS
+    fewest = key_strength.FEWEST_DISTINCT_CHARACTERS
     if weak := [key_id for key_id, key in signing if key_id and len(set(key)) < fewest]:
         yield judge(name, f"guessable: {', '.join(weak)}", True, "guessable token key")
         return
@@ -267,7 +266,7 @@ def broker() -> Findings:
                 yield _eviction(channel.client, "broker eviction")
                 yield _persistence(channel.client)
             if opened.transport.driver_type == "amqp":
-                kind = str(app.conf.get("task_default_queue_type") or "classic")
+                kind = str(current_app.conf.get("task_default_queue_type") or "classic")
                 refused = _refused_queues(opened) if kind == "quorum" else []
                 are_confirmed = bool(options.get("confirm_publish"))
                 yield from queues(
@@ -297,7 +296,7 @@ def queues(kind: str, *, nodes: int, refused: Sequence[str], are_confirmed: bool
 def _refused_queues(opened: Connection) -> list[str]:
     """The queues that exist with other arguments than ours; declared as workers declare them."""
     refused = []
-    for queue in app.amqp.queues.values():
+    for queue in current_app.amqp.queues.values():
         try:
             with opened.channel() as channel:
                 queue(channel).queue_declare()

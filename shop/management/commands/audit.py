@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from foundation.db.mysql.patience import long_read_timeout
+from foundation.operations.audits import laws
 from foundation.operations.audits.checks import LawReport
-from shop import laws
 
 OFFENDERS_SHOWN = 10
 

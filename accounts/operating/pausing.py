@@ -12,27 +12,10 @@ from django.db.models import Model
 from foundation import clock
 from foundation.db import transactions
 from foundation.db.rows import save_changes
-from foundation.errors import invalid_field
 from foundation.journal import journal
-from foundation.lazy_texts import mark as _
+from foundation.reasons import check_reason
 
 Row = TypeVar("Row", bound=Model)
-LONGEST_REASON = 500
-
-
-def check_reason(reason: str) -> str:
-    """The operator's reason without surrounding whitespace. Raises `Invalid` if it is empty or too long."""
-    given = reason.strip()
-    if not given:
-        raise invalid_field("reason", "required", _("Give the reason: it is recorded in the journal."))
-    if len(given) > LONGEST_REASON:
-        detail = _(
-            "A reason may have {most} characters; this one has {count}.",
-            most=LONGEST_REASON,
-            count=len(given),
-        )
-        raise invalid_field("reason", "too_long", detail)
-    return given
 
 
 def set_paused(

@@ -17,7 +17,7 @@ from foundation.admin_base.actions import Action, ActionForm, button, create_onc
 from foundation.admin_base.classes import REASON, ListMixin, NonAtomicAdmin, ReasonedChangesMixin
 from foundation.admin_base.forms import reason_field
 from foundation.errors import FirstcomeError, Rejected
-from foundation.pausing import LONGEST_REASON
+from foundation.reasons import LONGEST_REASON
 
 CHANGE = ["change"]
 PAUSING = _("Nothing more is issued or sold of what is paused, until it is resumed.")

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import orjson
 from django.contrib.auth.models import User
 
-from foundation import clock, own_account
+from accounts.operating import own_account
+from foundation import clock
 from foundation.approval_models import Approval
 from foundation.db import open_transaction, transactions
-from foundation.errors import NotAllowed, Rejected, required
+from foundation.errors import NeedsApproval, NotAllowed, Rejected, required
 from foundation.journal import journal
 from foundation.lazy_texts import Text, mark as _
 
@@ -57,7 +58,7 @@ def shown_arguments(approval: Approval) -> Facts:
     return [(name, str(value)) for name, value in approval.arguments.items()]
 
 
-class ApprovalRequired(NotAllowed):
+class ApprovalRequired(NeedsApproval):
     """One operator may not give a row these terms alone; `ask` asks for it, once while it waits. Durable."""
 
     code = "approval_required"

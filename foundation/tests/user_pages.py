@@ -1,0 +1,22 @@
+"""The admin's page of an account."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+
+def page_of(user: User) -> str:
+    return reverse("admin:auth_user_change", args=[user.pk])
+
+
+def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
+    """The page's form as a browser would send it, with some fields changed."""
+    form = response.context["adminform"].form
+    initial = {name: form.initial.get(name) for name in form.fields}
+    values = initial | {"reason": "A test."} | changed
+    sent = {name: value for name, value in values.items() if value not in (None, False, [])}
+    joined = sent.pop("date_joined", None)
+    if joined:
+        sent |= {"date_joined_0": joined.date().isoformat(), "date_joined_1": joined.time().isoformat()}
+    return sent

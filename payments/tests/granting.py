@@ -1,0 +1,21 @@
+"""Operators who grant points beyond what one may grant alone."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from accounts.tests.approving import as_operator, keyed
+from foundation.tests.factories import AccountFactory
+from payments import points_grants
+
+
+def granter(**columns: Any) -> User:
+    rights = ["payments.add_transfer", "shop.view_approval", "shop.change_approval"]
+    return AccountFactory(is_staff=True, permissions=rights, **columns)
+
+
+def asked_for(
+    asker: User, to: User, amount: int = 5_000_000, reason: str = "late delivery", key: str = "ask"
+) -> Any:
+    wanted = {"user_id": to.pk, "amount": amount, "reason": reason, "keyed": keyed(asker, key)}
+    return as_operator(asker, lambda: points_grants.ask_to_grant(**wanted))

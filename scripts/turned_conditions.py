@@ -1,0 +1,190 @@
+"""Whether the tests of rules notice a condition that is turned: each of a rules module, one at a time.
+
+`python -m scripts.turned_conditions [MODULE…]` negates each `if`, comparison, `and`, `or` and `not` of the
+modules that pyproject.toml names in its contract of rules, runs `pytest -m rules` on each change in a process
+of its own, and prints those that no test noticed. Exit code 1 for any that is not in `SURVIVORS`.
+"""
+
+import ast
+import copy
+import importlib
+import os
+import sys
+import tomllib
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from scripts import check
+from scripts.stack import places
+
+CONTRACT = "Rules know"
+"""How the name of the contract begins that lists the modules of rules."""
+SURVIVORS: dict[tuple[str, str], str] = {}
+"""Conditions that no test has to notice, by module and text, each with the reason."""
+MOST_SURVIVORS = 10
+TURNED = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.GtE,
+    ast.GtE: ast.Lt,
+    ast.Gt: ast.LtE,
+    ast.LtE: ast.Gt,
+}
+TURNED |= {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}
+
+
+class Change(NamedTuple):
+    """A condition that is turned: the module's whole tree with it, where it stands and how it reads."""
+
+    tree: ast.Module
+    line: int
+    text: str
+
+
+def modules() -> list[str]:
+    """The modules of rules, as pyproject.toml names them."""
+    project = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    return [name for one in contracts if one["name"].startswith(CONTRACT) for name in one["source_modules"]]
+
+
+def changes(source: str) -> Iterator[Change]:
+    """The module once for each of its conditions, with that one turned."""
+    tree = ast.parse(source)
+    for position, node in enumerate(ast.walk(tree)):
+        for turn in _turns(node):
+            changed = copy.deepcopy(tree)
+            node_there = next(one for place, one in enumerate(ast.walk(changed)) if place == position)
+            turn(node_there)
+            yield Change(
+                ast.fix_missing_locations(changed), getattr(node, "lineno", 0), ast.unparse(node)[:90]
+            )
+
+
+def _turns(node: ast.AST) -> Iterator[Any]:
+    if isinstance(node, ast.If | ast.IfExp | ast.While):
+        yield _negate_test
+    elif isinstance(node, ast.comprehension):
+        yield from (_negated_condition(number) for number in range(len(node.ifs)))
+    elif isinstance(node, ast.Compare):
+        yield from (_turned_operator(number) for number in range(len(node.ops)))
+    elif isinstance(node, ast.BoolOp):
+        yield _exchange_and_or
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield _drop_not
+
+
+def _negate_test(node: Any) -> None:
+    node.test = ast.UnaryOp(ast.Not(), node.test)
+
+
+def _negated_condition(number: int) -> Any:
+    def turn(node: Any) -> None:
+        node.ifs[number] = ast.UnaryOp(ast.Not(), node.ifs[number])
+
+    return turn
+
+
+def _turned_operator(number: int) -> Any:
+    def turn(node: Any) -> None:
+        node.ops[number] = TURNED[type(node.ops[number])]()
+
+    return turn
+
+
+def _exchange_and_or(node: Any) -> None:
+    node.op = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
+
+
+def _drop_not(node: Any) -> None:
+    # `bool(x)` in place of `not x`.
+    node.op = ast.Not()
+    node.operand = ast.UnaryOp(ast.Not(), node.operand)
+
+
+def put_in_place(module: types.ModuleType, tree: ast.Module) -> None:
+    """Give the functions of the module, which others have imported already, the code of the tree."""
+    changed: dict[str, Any] = {"__name__": module.__name__, "__file__": module.__file__}
+    exec(compile(tree, module.__file__ or "", "exec"), changed)  # noqa: S102 - our own module
+    _take_codes(vars(module), changed, module.__name__)
+
+
+def _take_codes(present: Any, changed: Any, name: str) -> None:
+    for key, value in list(present.items()):
+        other = changed.get(key)
+        if other is None or getattr(value, "__module__", name) != name:
+            continue
+        if isinstance(value, type):
+            _take_codes(vars(value), vars(other), name)
+        for function, its_change in _functions(value, other):
+            function.__code__ = its_change.__code__
+            function.__defaults__ = its_change.__defaults__
+
+
+def _functions(value: Any, other: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, property):
+        value, other = value.fget, other.fget
+    value = getattr(value, "__func__", value)
+    other = getattr(other, "__func__", other)
+    value = getattr(value, "__wrapped__", value)
+    other = getattr(other, "__wrapped__", other)
+    if isinstance(value, types.FunctionType):
+        yield value, other
+
+
+def is_noticed(module: types.ModuleType, change: Change, tests: list[str]) -> bool:
+    """Whether a test of rules fails with this change, in a process of its own."""
+    child = os.fork()
+    if child == 0:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        try:
+            put_in_place(module, change.tree)
+        except Exception:
+            # It can't be imported any more: its tests can't either.
+            os._exit(1)
+        os._exit(run(tests))
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) != 0
+
+
+def run(tests: list[str]) -> int:
+    """The exit code of pytest on these tests of rules."""
+    return int(pytest.main(["--noconftest", "-p", "no:cacheprovider", "-m", "rules", "-x", "-q", *tests]))
+
+
+def main() -> int:
+    os.environ.update(check.SETTINGS)
+    tests = [str(folder) for folder in sorted(places.PROJECT.glob("*/tests/rules"))]
+    if run(tests) != 0:
+        print("The tests of rules fail without any change.")
+        return 1
+    unnoticed = 0
+    kept = 0
+    tried = 0
+    for name in sys.argv[1:] or modules():
+        module = importlib.import_module(name)
+        own_tests = str(places.PROJECT / name.partition(".")[0] / "tests" / "rules")
+        for change in changes(Path(module.__file__ or "").read_text()):
+            tried += 1
+            if is_noticed(module, change, [own_tests]) or is_noticed(module, change, tests):
+                continue
+            reason = SURVIVORS.get((name, change.text))
+            kept += reason is not None
+            unnoticed += reason is None
+            print(
+                f"{name}:{change.line}: nobody notices that this is turned: {change.text}",
+                reason or "",
+                flush=True,
+            )
+    print(f"{tried} conditions turned, {unnoticed} unnoticed, {kept} with a reason ({MOST_SURVIVORS} may be)")
+    return 1 if unnoticed or kept > MOST_SURVIVORS else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
