@@ -126,11 +126,11 @@ def test_every_law_and_constraint_is_listed():
     assert {*re.findall(r"^\| (L\d+) \|", text, flags=re.MULTILINE)} == laws.LAWS.keys()
     constraints = {
         constraint.name
-        for app in places.APPS
+        for app in places.LABELS
         for model in apps.get_app_config(app).get_models()
         for constraint in model._meta.constraints
     }
-    named = {one for one in _code(DOCS / "laws.md") if re.fullmatch(rf"(?:{'|'.join(places.APPS)})_\w+", one)}
+    named = {one for one in _code(DOCS / "laws.md") if re.fullmatch(rf"(?:{'|'.join(places.LABELS)})_\w+", one)}
     assert named == constraints
 
 
