@@ -10,6 +10,8 @@ from django.utils.module_loading import import_string
 from foundation.http.json_format import dump
 
 HOST = "127.0.0.1:8000"
+# The roof's, which the floor's tests name only here.
+application = import_string("shop.burst.application.application")
 
 
 class Answer(NamedTuple):
@@ -81,8 +83,6 @@ async def send_request(
     async def send(message: dict[str, Any]) -> None:
         messages.append(message)
 
-    # The roof's, which the floor's tests name only here.
-    application = import_string("shop.burst.application.application")
     await application(request_scope(method, path, length=sum(map(len, remaining)), **about), receive, send)
     start, *rest = messages
     headers = {name.decode(): value.decode("latin-1") for name, value in start["headers"]}
