@@ -4,9 +4,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lab import load
 from lab.calls import Observations
 from lab.shop import Shop
 from lab.stack import database
+from lab.stack.database import Row
 from scripts.stack import children, own_stack, places
 from scripts.stack.instance import Instance
 
@@ -39,7 +41,6 @@ class Stage:
     instance: Instance
     users: Sequence[Mapping[str, Any]]
     shop: Shop
-    size: Any = None
 
     def campaign(self, name: str, **terms: Any) -> int:
         """The id of a new campaign, open at once; without a quantity it has a coupon for every account."""
@@ -57,9 +58,14 @@ class Stage:
     def rows(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
         return database.rows(self.instance, statement, *values)
 
+    def read(self, row: Callable[..., Row], statement: str, *values: object) -> list[Row]:
+        return database.read(self.instance, row, statement, *values)
+
+    def now(self) -> datetime:
+        return database.now(self.instance)
+
     def number(self, statement: str, *values: object) -> int:
-        """The last cell of the only row that the statement finds: a count, or a variable's value."""
-        return int(self.rows(statement, *values)[0][-1])
+        return int(database.value(self.instance, statement, *values))
 
     @cached_property
     def product_ids(self) -> list[int]:

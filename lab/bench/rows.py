@@ -1,169 +1,431 @@
-"""The rows of the benchmark, which `rows.toml` declares, with their goals; and what becomes of a run: sums, a
-table, docs/bench.json and docs/bench-against.json with the last run of each size, and docs/bench/report.md.
-`python -m lab.bench.rows` writes the page again from both files."""
+"""The rows of the benchmark in the order in which they are measured: what each calls, its load, its goals.
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+Two more goals are in `judging`: of a run beside another commit the memory of web processes, which `memory`
+has once more; of `make bench BUDGET=1` the processor time.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
-from types import SimpleNamespace
-from typing import Any
+from typing import Literal
 
-from lab import report, stage as stages
-from lab.load import ratio
-from lab.report import number
-from lab.tables import declared
+# What measures a row (`parts.PARTS`): rows `beside null` are measured in rounds, each between two loads of
+# null; those `once` after them.
+Part = Literal[
+    "beside null",
+    "once",
+    "recovery",
+    "refunds",
+    "growth",
+    "memory",
+    "board",
+    "waiting",
+    "sales",
+    "sign_ins",
+    "draw",
+    "idle",
+    "audit",
+]
+Needed = Literal[
+    "a campaign",
+    "a campaign sold out",
+    "coupons of its buyers",
+    "accounts with a page of coupons",
+    "staff",
+    "",
+]
+NumberOfSize = Literal[
+    "accounts", "crowd_seconds", "crowd_vus", "hot_vus", "paid_seconds", "refunding_seconds", "signing_in"
+]
+Goals = Mapping[str, str]  # of each figure, as `≥ 834` or `< 0.1`
 
-_DECLARED = declared("lab/bench/rows.toml")
-USUAL = _DECLARED.pop("usual")
-ROWS = {key: SimpleNamespace(**USUAL | words) for key, words in _DECLARED.items()}
-COMPARED = [key for key, row in ROWS.items() if row.ratios or row.against]
-"""The rows that are measured beside another commit."""
-_SIZES, _NAMES = declared("lab/bench/sizes.toml"), ("full", "quick", "budget")
-FULL, QUICK, SMALL = (SimpleNamespace(name=name, **_SIZES["full"] | _SIZES[name]) for name in _NAMES)
-BUDGET = ["null", "coupon", "sold_out", "orders", "points_orders", "paid", "wallet", "idle"]
-"""What CI measures beside the last release, by processor time."""
-MOST_PROCESSOR = 1.15  # times the other commit's, in each round: other programs of the machine make a tenth
+# What loads make, each a number. `{CAMPAIGN}` and `{SALE}` are settings of the load: ids.
+ISSUED_MADE = "SELECT issued FROM coupons_campaign WHERE id = {CAMPAIGN}"
+HELD_MADE = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = {CAMPAIGN} AND status = 'held'"
+ORDERS_MADE = "SELECT COUNT(*) FROM orders_order"
+JOINED_MADE = "SELECT COUNT(*) FROM sales_saleentry WHERE sale_id = {SALE}"
+USED_MADE = "SELECT COUNT(*) FROM sales_saleentry WHERE sale_id = {SALE} AND status = 'used'"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A row measured once: figures, whose last word is their unit; errors; a remark; and what is drawn."""
+class Row:
+    """A row: a load of k6, or what `parts` measures under its name.
 
-    row: str
-    figures: Mapping[str, float] = field(default_factory=dict)
-    findings: Sequence[str] = ()
-    says: str = ""
-    steps: Sequence[Mapping[str, Any]] = ()
+    Of the settings of k6, `VUS` are buyers at once, each with one request under way, `SECONDS` is how long
+    the load lasts, and `PAUSE` the seconds for which a buyer rests. `AGAIN` lets an account call more than
+    once. Orders of a load that `PAYS` are followed until the last is settled.
 
+    A run fails for figures that begin with `of_`, which compare two loads of the run and mean the same on
+    every machine, and only shows whether others are met. A row without `ratios` and `against` isn't measured
+    beside another commit; one with `ratios` has a goal of its web processes' memory as well.
+    """
 
-Rounds = Sequence[tuple[Measured, Measured]]  # a row on this commit and on the other, in each round
-
-
-def summed_up(measured: Iterable[Measured]) -> list[dict[str, Any]]:
-    """Each row once, as JSON has it, with the least and most of several rounds, and whether goals are met."""
-    by_row: dict[str, list[Measured]] = {}
-    for one in measured:
-        by_row.setdefault(one.row, []).append(one)
-    found = []
-    for row, rounds in by_row.items():
-        all_of = {name: sorted(round(one.figures[name], 3) for one in rounds) for name in rounds[0].figures}
-        figures = {
-            name: numbers[-1] if name in REPORT.largest else round(median(numbers), 3)
-            for name, numbers in all_of.items()
-        }
-        spread = {name: (numbers[0], numbers[-1]) for name, numbers in all_of.items() if len(rounds) > 1}
-        findings = [finding for one in rounds for finding in one.findings]
-        kept: dict[str, Any] = {"row": row, "figures": figures, "spread": spread, "findings": findings}
-        kept |= {"goals": judged(ROWS[row].goals, figures), "says": rounds[0].says, "steps": rounds[0].steps}
-        found.append(kept)
-    return found
+    name: str
+    calls: str
+    part: Part
+    script: str = ""  # of k6/
+    k6: Mapping[str, int | str] = field(default_factory=dict)
+    sized: Mapping[str, NumberOfSize] = field(default_factory=dict)  # settings of k6 that depend on the size
+    times: str = "http_req_duration"  # the trend of k6 with the times of a call
+    needs: Needed = ""  # what the load has to find (`loads.NEEDS`)
+    makes: Sequence[str] = ()  # what its answers have to make, by SQL
+    goals: Goals = field(default_factory=dict)  # of a run by itself
+    ratios: Goals = field(default_factory=dict)  # of figures divided by those of the other commit
+    against: Goals = field(default_factory=dict)  # of figures of this commit beside another
 
 
-def judged(goals: Mapping[str, str], figures: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """The goals (`≥ 834` or `< 0.1`) by figure, and whether these figures meet them."""
-    found = {}
-    for name, goal in goals.items():
-        sign, bound = goal.split()
-        is_met = figures[name] >= float(bound) if sign == "≥" else figures[name] < float(bound)
-        found[name] = {"goal": goal, "value": figures[name], "is_met": is_met}
-    return found
+NULL = Row(
+    name="null",
+    calls="`POST /api/v1/lab/null`: sign-in, parser and renderer of a coupon, and nothing in between",
+    part="beside null",
+    script="null",
+    ratios={"per_second": "≥ 0.95"},
+)
+COUPON = Row(
+    name="coupon",
+    calls="`POST /api/v1/coupons`, all of one campaign: all requests want the same row",
+    part="beside null",
+    script="coupons",
+    needs="a campaign",
+    makes=(ISSUED_MADE,),
+    goals={"per_second": "≥ 5000", "p95_ms": "< 50"},
+    ratios={"per_second": "≥ 1.3", "p95_ms": "< 0.75"},
+)
+SOLD_OUT = Row(
+    name="sold_out",
+    calls="`POST /api/v1/coupons` of a campaign that has none left: 409",
+    part="beside null",
+    script="coupons",
+    k6={"EXPECTED": 409},
+    needs="a campaign sold out",
+    makes=(ISSUED_MADE,),
+    ratios={"per_second": "≥ 1.3"},
+)
+ORDERS = Row(
+    name="orders",
+    calls="`POST /api/v1/orders` without payment, three of 1,000 products: keyed, stock reserved",
+    part="beside null",
+    script="orders",
+    makes=(ORDERS_MADE,),
+    goals={"per_second": "≥ 3000", "p95_ms": "< 100"},
+    ratios={"per_second": "≥ 1.35"},
+)
+HOT_ORDERS = Row(
+    name="hot_orders",
+    calls="`POST /api/v1/orders` without payment, all of the same product",
+    part="beside null",
+    script="orders",
+    k6={"ORDER_LINES": 1, "OF_PRODUCTS": 1},
+    makes=(ORDERS_MADE,),
+    goals={"per_second": "≥ 3000", "p95_ms": "< 100"},
+    ratios={"per_second": "≥ 1.35"},
+)
+POINTS_ORDERS = Row(
+    name="points_orders",
+    calls=(
+        "`POST /api/v1/orders` without payment, three lines, points and the account's own coupon, "
+        "issued before"
+    ),
+    part="beside null",
+    script="orders",
+    k6={"POINTS": 100},
+    sized={"ACCOUNTS": "accounts"},
+    needs="coupons of its buyers",
+    makes=(ORDERS_MADE, HELD_MADE),
+)
+BUYERS_1000 = Row(
+    name="buyers_1000",
+    calls="`POST /api/v1/coupons` by 1,000 buyers",
+    part="once",
+    script="coupons",
+    sized={"VUS": "hot_vus"},
+    needs="a campaign",
+    makes=(ISSUED_MADE,),
+    ratios={"per_second": "≥ 0.95"},
+)
+CROWD = Row(
+    name="crowd",
+    calls="`POST /api/v1/coupons` by many buyers who rest a second between requests",
+    part="once",
+    script="coupons",
+    k6={"PAUSE": 1},
+    sized={"VUS": "crowd_vus", "SECONDS": "crowd_seconds"},
+    needs="a campaign",
+    makes=(ISSUED_MADE,),
+    goals={"p95_ms": "< 200"},
+    ratios={"p95_ms": "< 0.5"},
+)
+HOT_CROWD = Row(
+    name="hot_crowd",
+    calls="`POST /api/v1/orders` without payment, all of the same product, by 1,000 buyers",
+    part="once",
+    script="orders",
+    k6={"ORDER_LINES": 1, "OF_PRODUCTS": 1},
+    sized={"VUS": "hot_vus"},
+    makes=(ORDERS_MADE,),
+    goals={"p95_ms": "< 700", "max_ms": "< 3000"},
+    ratios={"per_second": "≥ 1.2"},
+)
+COUPON_LIST = Row(
+    name="coupon_list",
+    calls="`GET /api/v1/coupons` by accounts that have 50 or more: a page of 50",
+    part="once",
+    script="list",
+    k6={"LIST": "/api/v1/coupons", "AGAIN": 1},
+    needs="accounts with a page of coupons",
+    ratios={"per_second": "≥ 0.9"},
+)
+# Since calls have two lanes, one in Django's costs more than before: docs/adr/058-calls-have-two-lanes.md.
+WALLET = Row(
+    name="wallet",
+    calls="`GET /api/v1/wallet`: the shortest call in Django's lane",
+    part="once",
+    script="list",
+    k6={"LIST": "/api/v1/wallet", "AGAIN": 1},
+    ratios={"per_second": "≥ 0.3"},
+)
+PRODUCT_LIST = Row(
+    name="product_list",
+    calls="`GET /api/v1/products`: a page of 50",
+    part="once",
+    script="list",
+    k6={"LIST": "/api/v1/products", "AGAIN": 1},
+    ratios={"per_second": "≥ 0.9"},
+)
+ORDER_LIST = Row(
+    name="order_list",
+    calls="`GET /api/v1/orders` by staff: a page of 50 of all accounts' orders",
+    part="once",
+    script="list",
+    k6={"LIST": "/api/v1/orders", "AGAIN": 1},
+    needs="staff",
+    ratios={"per_second": "≥ 0.9"},
+)
+# 40 buyers: as many as could wait while each held a web thread, so that earlier commits compare.
+PAID_CARD = Row(
+    name="paid_card",
+    calls=(
+        "`POST /api/v1/orders` with a card and `Prefer: wait=20`, by 40 buyers: 201 once it is paid; "
+        "the gateway answers in 20 ms"
+    ),
+    part="beside null",
+    script="orders",
+    k6={"ORDER_LINES": 1, "PAYS": 1, "WAIT": 20, "VUS": 40},
+    sized={"ACCOUNTS": "accounts", "SECONDS": "paid_seconds"},
+    ratios={"per_second": "≥ 0.95"},
+)
+PAID = Row(
+    name="paid",
+    calls="the same with points, coupon and card",
+    part="beside null",
+    script="orders",
+    k6={"ORDER_LINES": 1, "PAYS": 1, "POINTS": 1000, "WAIT": 20, "VUS": 40},
+    sized={"ACCOUNTS": "accounts", "SECONDS": "paid_seconds"},
+    needs="coupons of its buyers",
+    goals={"per_second": "≥ 300", "p95_ms": "< 500"},
+    ratios={"per_second": "≥ 0.95"},
+)
+ACCEPTED_CARD = Row(
+    name="accepted_card",
+    calls="`POST /api/v1/orders` with a card: 202 once it is accepted, or 503 `overloaded`",
+    part="beside null",
+    script="orders",
+    k6={"ORDER_LINES": 1, "PAYS": 1},
+    sized={"ACCOUNTS": "accounts", "SECONDS": "paid_seconds"},
+    goals={"longest_seconds": "< 5"},
+    ratios={"settled_per_second": "≥ 0.95"},
+    against={"longest_seconds": "< 5"},
+)
+ACCEPTED = Row(
+    name="accepted",
+    calls="the same with points, coupon and card",
+    part="beside null",
+    script="orders",
+    k6={"ORDER_LINES": 1, "PAYS": 1, "POINTS": 1000},
+    sized={"ACCOUNTS": "accounts", "SECONDS": "paid_seconds"},
+    needs="coupons of its buyers",
+    goals={"longest_seconds": "< 5"},
+    ratios={"settled_per_second": "≥ 0.95"},
+    against={"longest_seconds": "< 5"},
+)
+RECOVERY = Row(
+    name="recovery",
+    calls=(
+        "`POST /api/v1/orders` with a card by buyers who don't wait, at each fiftieth of which the "
+        "gateway fails twice: how late such a payment is looked up, from the instant at which it is "
+        "to be tried again to the line of its log with what the gateway said; `waiting` are new "
+        "payments that wait for the worker"
+    ),
+    part="recovery",
+    script="orders",
+    k6={"ORDER_LINES": 1, "PAYS": 1, "FLAKY_EVERY": 50, "SECONDS": 10},
+    goals={"late_max_seconds": "< 1"},
+)
+# An order may be held for 5 s before, and k6 gives up after 25 s.
+REFUNDS = Row(
+    name="refunds",
+    calls=(
+        "`POST /api/v1/orders/{id}/refunds` by staff, 40 at once, of paid orders; meanwhile orders "
+        "with a card and `Prefer: wait=15` by 40 buyers, beside before it"
+    ),
+    part="refunds",
+    script="orders",
+    k6={"ORDER_LINES": 1, "PAYS": 1, "WAIT": 15, "VUS": 40},
+    sized={"SECONDS": "refunding_seconds"},
+    goals={"refunds_per_second": "≥ 100", "rate_of_quiet": "≥ 0.7", "p95_of_quiet": "< 2"},
+)
+GROWTH = Row(
+    name="growth",
+    calls=(
+        "`POST /api/v1/coupons` with so many coupons in the table, beside those just before it was filled"
+    ),
+    part="growth",
+    goals={"of_empty": "≥ 0.9"},
+)
+MEMORY = Row(
+    name="memory",
+    calls=(
+        "the most that each web process held in memory, and connections to the database at once, in "
+        "all rows before"
+    ),
+    part="memory",
+    goals={"peak_mib": "< 250", "connections_share": "< 1"},
+)
+BOARD = Row(
+    name="board",
+    calls="`GET /admin/board/figures/` every second by 48 viewers beside 8",
+    part="board",
+    script="list",
+    k6={"LIST": "/admin/board/figures/?since=99999999999", "AGAIN": 1, "PAUSE": 1},
+    sized={"SECONDS": "crowd_seconds"},
+    goals={"viewers_cores": "< 0.3"},
+)
+WAITING = Row(
+    name="waiting",
+    calls=(
+        "`POST /api/v1/orders` with points, a card and `Prefer: wait=30` on a connection each, while "
+        "the worker is stopped, which advances the payments of orders with points; it goes on before "
+        "the first of them has waited 30 s"
+    ),
+    part="waiting",
+    script="waiting",
+    k6={"PAYS": 1, "POINTS": 500, "WAIT": 30, "VUS": 100, "SPREAD": 18, "SECONDS": 110},
+    goals={"waiting_kib": "< 32", "waiting_cores": "< 0.1", "of_null_alone": "< 1.5"},
+    against={"waiting_kib": "< 32", "waiting_cores": "< 0.1", "of_null_alone": "< 1.5"},
+)
+SALE_ENTRIES = Row(
+    name="sale_entries",
+    calls=(
+        "`POST /api/v1/sales/7/entries` by one account after the other before the sale opens: all "
+        "join one waiting room"
+    ),
+    part="sales",
+    script="sale_entries",
+    k6={"SECONDS": 120},
+    makes=(JOINED_MADE,),
+    goals={"per_second": "≥ 834"},
+)
+SALE_POLL_WAIT = Row(
+    name="sale_poll_wait",
+    calls=(
+        "`GET /api/v1/sale-entries/{id}` with `Prefer: wait=30` on a connection each, from the "
+        "admission to the answer"
+    ),
+    part="sales",
+    script="sale_wait",
+    k6={"SECONDS": 40},
+    times="late",
+    goals={"p95_ms": "< 2000", "max_ms": "< 2000"},
+)
+SALE_POLL = Row(
+    name="sale_poll",
+    calls="`GET /api/v1/sale-entries/{id}` by accounts that wait, while others are admitted",
+    part="sales",
+    script="sale_poll",
+    k6={"AGAIN": 1},
+    goals={"of_null_processor": "< 1.1", "statements": "< 0.05"},
+)
+SALE_ORDER = Row(
+    name="sale_order",
+    calls=(
+        "`POST /api/v1/orders` of one product of a sale by admitted accounts, beside orders of a "
+        "product without a sale"
+    ),
+    part="sales",
+    script="orders",
+    k6={"ORDER_LINES": 1, "SECONDS": 120},
+    makes=(ORDERS_MADE, USED_MADE),
+    goals={"of_plain_order": "< 1.1"},
+)
+SIGN_INS = Row(
+    name="sign_ins",
+    calls=(
+        "`POST /api/v1/auth/token` with the right passwords of as many accounts at once, from an "
+        "address each, beside 16 anonymous readers of products; `readers_` are times of theirs, "
+        "without sign-ins and beside them"
+    ),
+    part="sign_ins",
+    script="sign_ins",
+    k6={"SECONDS": 30},
+    sized={"VUS": "signing_in", "ACCOUNTS": "signing_in"},
+    goals={"max_ms": "< 20000"},
+)
+DRAW = Row(
+    name="draw",
+    calls=(
+        "the draw of a sale that many have joined, until all have their places and the first is "
+        "admitted; meanwhile the admissions of another sale, and orders with a card by 4 buyers, "
+        "beside before it"
+    ),
+    part="draw",
+    goals={"ordered_seconds": "< 15", "of_quiet_payment": "< 1.2", "of_quiet_admission": "< 1.2"},
+)
+# The goal of commit bb470e27: to take less than half of what the commit takes that it is compared with.
+IDLE = Row(
+    name="idle",
+    calls="nothing: what each process takes of a core while nobody calls",
+    part="idle",
+    ratios={"cores": "< 0.45"},
+)
+AUDIT = Row(
+    name="audit", calls="`manage.py audit` over all of it: every law", part="audit", goals={"seconds": "< 60"}
+)
 
-
-FILE, AGAINST_FILE = report.DOCS / "bench.json", report.DOCS / "bench-against.json"
-PROCESSOR = "processor_us ×"
-PAGE, PLOT = report.DOCS / "bench" / "report.md", report.DOCS / "bench" / "table.svg"
-REPORT = SimpleNamespace(**declared("lab/bench/report.toml"))
-
-
-def write(rows: Sequence[dict[str, Any]], **circumstances: Any) -> int:
-    """Keep the run if it has all of its rows, show a full one on the page, and print it; the exit code."""
-    kept = {**circumstances, "seconds": stages.seconds(), "rows": rows}
-    file, known = (AGAINST_FILE, COMPARED) if "against" in kept else (FILE, [*ROWS])
-    if {row["row"] for row in rows} >= {*known}:
-        report.write(file, report.read(file) | {kept["size"]["name"]: kept})
-        if kept["size"]["name"] == "full":
-            show()
-    failed = failures(rows)
-    print(f"\n{table(kept)}", *(f"bench: FAILED {one}" for one in failed), sep="\n", flush=True)
-    return 1 if failed else 0
-
-
-def show() -> None:
-    """Put the last full runs on the page, and what each row calls."""
-    calls = ((key, row.calls) for key, row in ROWS.items())
-    report.put_inside(PAGE, "rows of make bench", report.markdown(("row", "the call"), calls))
-    if full := report.read(FILE).get("full"):
-        report.put_inside(PAGE, "figures of make bench", table(full))
-        [grown] = (row for row in full["rows"] if row["row"] == "growth")
-        steps = [step | {"millions": step["coupons"] / 1_000_000} for step in grown["steps"]]
-        report.curves(PLOT, {"coupons": steps}, "millions", REPORT.plot)
-    if full := report.read(AGAINST_FILE).get("full"):
-        report.put_inside(PAGE, "figures of make bench AGAINST", table(full))
-
-
-def compared(row: str, rounds: Rounds, *, has_budget: bool = False) -> dict[str, Any]:
-    """The row on this commit and the other, in rounds: both summed up, and their ratios of each round. With a
-    budget its only goal is the least processor time of all rounds beside the other's."""
-    quotients = [
-        Measured(row=row, figures={name: ratio(of, other.figures[name]) for name, of in this.figures.items()})
-        for this, other in rounds
-    ]
-    this, other, ratios = (summed_up(runs)[0] for runs in (*zip(*rounds, strict=True), quotients))
-    both = {"this": this, "other": other}
-    findings = [f"{name} commit, {text}" for name, one in both.items() for text in one["findings"]]
-    if has_budget:
-        goals = judged({PROCESSOR: f"< {MOST_PROCESSOR}"}, {PROCESSOR: least_processor(rounds)})
-    else:
-        goals = {f"{name} ×": one for name, one in judged(ROWS[row].ratios, ratios["figures"]).items()}
-        own = {**ROWS[row].against} | ({"peak_mib": "< 250"} if ROWS[row].ratios else {})
-        goals |= judged(own, this["figures"])
-    return {"row": row, **both, "ratios": ratios, "goals": goals, "findings": findings}
-
-
-def least_processor(rounds: Rounds) -> float:
-    """The processor time of a request beside the other commit's, in the round in which it was least."""
-    times = ((this.figures["processor_us"], other.figures["processor_us"]) for this, other in rounds)
-    return min(itertools.starmap(ratio, times))
-
-
-def failures(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Errors, and missed goals: beside another commit all of them, else ratios of two loads of the run."""
-    missed = [
-        f"{row['row']}: {name} {number(goal['value'])}, and the goal is {goal['goal']}"
-        for row in rows
-        for name, goal in row["goals"].items()
-        if not goal["is_met"] and ("ratios" in row or name.startswith("of_"))
-    ]
-    return missed + [finding for row in rows for finding in row["findings"]]
-
-
-def table(kept: Mapping[str, Any]) -> str:
-    """All rows of a run, and what it was measured on."""
-    size, against = kept["size"], kept.get("against", "")
-    return (
-        f"`make bench{against and f' AGAINST={against}'}` on {kept['measured_at'][:10]}, commit "
-        f"{kept['commit']}: {report.machine(kept['circumstances'])}.\n"
-        f"{size['rounds']} rounds of {size['seconds']} s a row, {kept['seconds'] / 60:.0f} minutes in all.\n"
-        f"{REPORT.legend}\n{report.markdown(('row', 'figures', 'goals'), map(cells, kept['rows']))}"
-    )
-
-
-def cells(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The row, its figures with the lowest and highest of several rounds, and its goals."""
-    of = row.get("ratios", row)
-    wanted = (*(name.removesuffix(" ×") for name in row["goals"]), *REPORT.shown)
-    texts = []
-    for name in dict.fromkeys(name for name in wanted if name in of["figures"]) or of["figures"]:
-        least, most = map(number, of["spread"].get(name, (0, 0)))
-        spread = "" if least == most else f" ({least} to {most})"
-        both = [number(row[side]["figures"][name]) for side in ("this", "other") if side in row]
-        beside = f" × ({' for '.join(both)})" if both else ""
-        texts.append(f"{name.replace('_', ' ')} {number(of['figures'][name])}{spread}{beside}")
-    texts += filter(None, [row.get("says")])
-    missed = ", ".join(f"{name} {one['goal']}" for name, one in row["goals"].items() if not one["is_met"])
-    return row["row"], "; ".join(texts), f"missed: {missed}" if missed else "met" if row["goals"] else ""
-
-
-if __name__ == "__main__":
-    show()
+_ALL = (
+    NULL,
+    COUPON,
+    SOLD_OUT,
+    ORDERS,
+    HOT_ORDERS,
+    POINTS_ORDERS,
+    BUYERS_1000,
+    CROWD,
+    HOT_CROWD,
+    COUPON_LIST,
+    WALLET,
+    PRODUCT_LIST,
+    ORDER_LIST,
+    PAID_CARD,
+    PAID,
+    ACCEPTED_CARD,
+    ACCEPTED,
+    RECOVERY,
+    REFUNDS,
+    GROWTH,
+    MEMORY,
+    BOARD,
+    WAITING,
+    SALE_ENTRIES,
+    SALE_POLL_WAIT,
+    SALE_POLL,
+    SALE_ORDER,
+    SIGN_INS,
+    DRAW,
+    IDLE,
+    AUDIT,
+)
+ROWS = {row.name: row for row in _ALL}
+COMPARED = [row.name for row in _ALL if row.ratios or row.against]
+"""The rows that are measured beside another commit."""
+BUDGET = ["null", "coupon", "sold_out", "orders", "points_orders", "paid", "wallet", "idle"]
+"""What CI measures beside the last release, by processor time."""
+MOST_PROCESSOR = 1.15  # times the other commit's, in each round: other programs of the machine make a tenth

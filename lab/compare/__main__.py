@@ -10,7 +10,8 @@ from typing import Any
 
 from lab import report, stage as stages
 from lab.compare import cases, page
-from lab.compare.cases import SCENARIOS, UNSAFE, Case
+from lab.compare.cases import UNSAFE, Case
+from lab.compare.scenarios import SCENARIOS
 from lab.flags import is_on
 from lab.stage import Stage, say
 from scripts.stack import own_stack, places
@@ -22,6 +23,7 @@ AUDIT_SECONDS = 900
 Rows = Sequence[dict[str, Any]]
 OF_CAMPAIGNS = {"L1", "L2"}
 """The laws whose offenders are campaigns: a product, or an order, may have the number of one."""
+CONTROLS = "SELECT id FROM coupons_campaign WHERE strategy = %s"
 
 
 def main() -> int:
@@ -39,59 +41,82 @@ def main() -> int:
 def run(instance: Instance, *, folder: Path, asked: argparse.Namespace) -> int:
     """All of these cases, one stack after the other; the exit code. What is measured is written at once, and
     the report also where it is ended."""
-    words = {"strategies": asked.strategies, "scenarios": asked.scenario}
-    chosen = cases.chosen_by(is_quick=bool(asked.quick), **words)
-    users, made, findings = max(case.accounts for case in chosen), None, list[str]()
+    is_quick = bool(asked.quick)
+    chosen = cases.chosen_by(strategies=asked.strategies, scenarios=asked.scenario, is_quick=is_quick)
+    users = max(case.load.accounts for case in chosen)
+    seeded = None
+    findings: list[str] = []
     say(f"{len(chosen)} cases, {users:,} accounts")
     try:
         for settings, some in groupby(chosen, key=lambda case: case.settings):
             with own_stack.running(instance, **settings):
                 # Its rows outlive a restart with other settings.
-                made = made or stages.seeded(instance, users=users, products=PRODUCTS)
-                findings += run_in_stack(made, list(some), folder)
+                seeded = seeded or stages.seeded(instance, users=users, products=PRODUCTS)
+                findings += run_in_stack(seeded, list(some), folder)
     finally:
         if kept := report.read(folder / "results.json"):
             page.write(folder, kept["rows"])
-    print(*(f"FINDING {finding}" for finding in findings), f"the report is {folder / 'report.md'}", sep="\n")
+    for finding in findings:
+        print(f"FINDING {finding}")
+    print(f"the report is {folder / 'report.md'}")
     return 1 if findings else 0
 
 
 def run_in_stack(stage: Stage, some: Sequence[Case], folder: Path) -> list[str]:
     """The findings of these cases. The whole shop is audited after each case with steps, and in the end."""
-    circumstances, rows, findings = report.circumstances(stage.instance), list[dict[str, Any]](), list[str]()
+    circumstances = report.circumstances(stage.instance)
+    rows: list[dict[str, Any]] = []
+    findings: list[str] = []
     for case in some:
-        rows.append(cases.run(stage, case) | circumstances)
-        say(page.line(rows[-1]))
-        if not (case.is_control and rows[-1]["asked"]):
-            findings += [f"{case.name}: {text}" for text in rows[-1]["findings"]]
-        if rows[-1]["steps"] or case is some[-1]:
-            laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
-            controls = {str(id) for (id,) in stage.rows(cases.QUERIES.controls, UNSAFE)}
-            found = [f"audit after {case.name}: {text}" for text in judge(rows, laws, excepted=controls)]
-            findings += found
-            for row in rows:
-                row["findings"] += [] if row["is_control"] else found
-        # In the place of those before them, in the scenarios' order.
-        known = [*report.read(folder / "results.json").get("rows", []), *rows]
-        by_key = {(row["scenario"], row["strategy"], row["variant"]): row for row in known}
-        kept = sorted(by_key.values(), key=lambda row: [*SCENARIOS].index(row["scenario"]))
-        report.write(folder / "results.json", {"rows": kept})
+        row = cases.run(stage, case) | circumstances
+        rows.append(row)
+        say(page.line(row))
+        if not (case.is_control and row["asked"]):
+            findings += [f"{case.name}: {text}" for text in row["findings"]]
+        if row["steps"] or case is some[-1]:
+            findings += audit(stage, case, rows)
+        keep(folder / "results.json", rows)
     return findings
+
+
+def audit(stage: Stage, case: Case, rows: Rows) -> list[str]:
+    """The findings of an audit, which become those of all rows but the control's."""
+    laws = own_stack.audit(stage.instance, within_seconds=AUDIT_SECONDS)
+    controls = {str(id) for (id,) in stage.rows(CONTROLS, UNSAFE)}
+    findings = [f"audit after {case.name}: {text}" for text in judge(rows, laws, excepted=controls)]
+    for row in rows:
+        if not row["is_control"]:
+            row["findings"] += findings
+    return findings
+
+
+def keep(file: Path, rows: Rows) -> None:
+    """In the place of those before them, in the scenarios' order."""
+    by_key = {}
+    for row in [*report.read(file).get("rows", []), *rows]:
+        by_key[row["scenario"], row["strategy"], row["variant"]] = row
+    order = [*SCENARIOS]
+    kept = sorted(by_key.values(), key=lambda row: order.index(row["scenario"]))
+    report.write(file, {"rows": kept})
 
 
 def judge(rows: Rows, laws: Rows, *, excepted: Collection[str]) -> list[str]:
     """A sentence for each law that is broken by anything but the campaigns whose ids are excepted; rows whose
     campaigns break one have it in `broken`. Of other offenders it isn't known which case they are of."""
-    found = []
-    for law in (law for law in laws if not law["holds"]):
-        offenders, is_of_campaigns = [str(one) for one in law["offenders"]], law["law"] in OF_CAMPAIGNS
-        for row in rows if is_of_campaigns else ():
-            if str(row.get("campaign")) in offenders:
-                row["broken"] = sorted({*row["broken"], law["law"]})
-        others = [one for one in offenders if not (one in excepted and is_of_campaigns)]
+    findings = []
+    for law in laws:
+        if law["holds"]:
+            continue
+        offenders = [str(offender) for offender in law["offenders"]]
+        others = offenders
+        if law["law"] in OF_CAMPAIGNS:
+            others = [offender for offender in offenders if offender not in excepted]
+            for row in rows:
+                if str(row.get("campaign")) in offenders:
+                    row["broken"] = sorted({*row["broken"], law["law"]})
         if others or not offenders:
-            found.append(f"{law['law']} is broken: {', '.join(others[:5])}")
-    return found
+            findings.append(f"{law['law']} is broken: {', '.join(others[:5])}")
+    return findings
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import report
-from lab.compare.cases import SCENARIOS, USUAL
+from lab.compare.scenarios import SCENARIOS
 
 Row = Mapping[str, Any]
 FOLDER = report.DOCS / "lab"
@@ -31,22 +31,46 @@ def counts(of: Mapping[str, float], times: str = "") -> str:
     return ", ".join(f"{number:,.0f} {times}{name}" for name, number in of.items())
 
 
+def answers(row: Row) -> str:
+    return counts(row["answers"], "× ")
+
+
+def paid_a_second(row: Row) -> str:
+    if "settled_per_second" not in row:
+        return ""
+    return rate(row["settled_per_second"])
+
+
+def laws(row: Row) -> str:
+    if row["broken"]:
+        return f"broken: {', '.join(row['broken'])}"
+    return "held"
+
+
+def counted(name: str) -> Callable[[Row], str]:
+    return lambda row: counts(row[name])
+
+
+def timed(name: str) -> Callable[[Row], str]:
+    return lambda row: time(row[name])
+
+
 TEXTS: Mapping[str, Callable[[Row], str]] = {
     "strategy": label,
-    "answers": lambda row: counts(row["answers"], "× "),
-    "tickets": lambda row: counts(row["tickets"]),
+    "answers": answers,
+    "tickets": counted("tickets"),
     "without a definite answer": lambda row: str(row["unsure"] or ""),
     "per second": lambda row: rate(row["per_second"]),
-    "paid a second": lambda row: rate(row["settled_per_second"]) if "settled_per_second" in row else "",
-    "p50": lambda row: time(row["p50_ms"]),
-    "p95": lambda row: time(row["p95_ms"]),
-    "p99": lambda row: time(row["p99_ms"]),
-    "max": lambda row: time(row["max_ms"]),
-    "p95 until known": lambda row: time(row["settled_p95_ms"]),
-    "laws": lambda row: f"broken: {', '.join(row['broken'])}" if row["broken"] else "held",
+    "paid a second": paid_a_second,
+    "p50": timed("p50_ms"),
+    "p95": timed("p95_ms"),
+    "p99": timed("p99_ms"),
+    "max": timed("max_ms"),
+    "p95 until known": timed("settled_p95_ms"),
+    "laws": laws,
     "wrong rows": lambda row: counts(row["wrong"]) or "0",
-    "of the database": lambda row: counts(row["database"]),
-    "retries and the like": lambda row: counts(row["counted"]),
+    "of the database": counted("database"),
+    "retries and the like": counted("counted"),
     "next coupon after": lambda row: str(row["faults"]),
     "the wall": lambda row: row.get("wall", ""),
 }
@@ -69,42 +93,66 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
 def parts(folder: Path, rows: Sequence[Row]) -> Iterator[str]:
     """Everything in its order, as Markdown."""
     yield "# The lab: every strategy on the same rows"
-    safe, controls = ([row for row in rows if row["is_control"] is is_one] for is_one in (False, True))
-    wrong = [row for row in safe if row["broken"] or row["findings"]]
-    said = [f"{len(safe) - len(wrong)} of {len(safe)} measurements of safe strategies left nothing to find."]
-    for row in [*wrong, *controls]:
-        found = "; ".join([counts(row["wrong"]), *row["findings"]])
-        said.append(f"{label(row)} in {row['scenario']}: {found}.")
-    yield "\n".join(f"- {text}" for text in said)
-    if (folder / "surprises.md").exists():
-        yield f"## What surprised\n\n{(folder / 'surprises.md').read_text()}"
+    yield summary(rows)
+    surprises = folder / "surprises.md"
+    if surprises.exists():
+        yield f"## What surprised\n\n{surprises.read_text()}"
     yield f"## Side by side\n\nCallers served a second, and p95 until they knew.\n\n{side_by_side(rows)}"
     for name, group in groupby(rows, key=lambda row: row["scenario"]):
-        some = [*group]
-        cells = {column: [text(row) for row in some] for column, text in TEXTS.items()}
-        cells = {column: texts for column, texts in cells.items() if any(texts)}
-        quick = " (quick runs)" if any(row["is_quick"] for row in some) else ""
-        table = report.markdown([*cells], zip(*cells.values(), strict=True))
-        yield f"## {name}{quick}\n\n{SCENARIOS[name]['says']}.\n\n{table}"
-        if some[0]["steps"]:
-            report.curves(folder / f"{name}.svg", {label(row): row["steps"] for row in some}, "vus", PLOT)
+        of_scenario = [*group]
+        yield section(name, of_scenario)
+        if of_scenario[0]["steps"]:
+            curves = {label(row): row["steps"] for row in of_scenario}
+            report.curves(folder / f"{name}.svg", curves, "vus", PLOT)
             yield f"![{name}: callers served a second, and p95, by callers]({name}.svg)"
+    yield circumstances(rows)
+
+
+def summary(rows: Sequence[Row]) -> str:
+    safe = [row for row in rows if not row["is_control"]]
+    controls = [row for row in rows if row["is_control"]]
+    wrong = [row for row in safe if row["broken"] or row["findings"]]
+    good = len(safe) - len(wrong)
+    lines = [f"- {good} of {len(safe)} measurements of safe strategies left nothing to find."]
+    for row in [*wrong, *controls]:
+        findings = "; ".join([counts(row["wrong"]), *row["findings"]])
+        lines.append(f"- {label(row)} in {row['scenario']}: {findings}.")
+    return "\n".join(lines)
+
+
+def section(name: str, rows: Sequence[Row]) -> str:
+    cells = {}
+    for column, text_of in TEXTS.items():
+        texts = [text_of(row) for row in rows]
+        if any(texts):
+            cells[column] = texts
+    quick = " (quick runs)" if any(row["is_quick"] for row in rows) else ""
+    table = report.markdown([*cells], zip(*cells.values(), strict=True))
+    return f"## {name}{quick}\n\n{SCENARIOS[name].says}.\n\n{table}"
+
+
+def circumstances(rows: Sequence[Row]) -> str:
+    """Each machine with the commits that were measured on it."""
     commits: dict[str, dict[str, None]] = {}
     for row in rows:
-        commits.setdefault(report.machine(row["circumstances"]), {})[row["commit"]] = None
-    lines = (f"- {', '.join(of)}: {machine}" for machine, of in commits.items())
-    yield "## Where it was measured\n\n" + "\n".join(lines)
+        machine = report.machine(row["circumstances"])
+        commits.setdefault(machine, {})[row["commit"]] = None
+    lines = [f"- {', '.join(measured)}: {machine}" for machine, measured in commits.items()]
+    return "## Where it was measured\n\n" + "\n".join(lines)
 
 
 def side_by_side(rows: Sequence[Row]) -> str:
     """Throughput and p95 of every strategy of coupons in every scenario."""
     figures: dict[str, dict[str, str]] = {}
+    columns: dict[str, None] = {}
     for row in rows:
-        if SCENARIOS[row["scenario"]].get("sort", USUAL["sort"]) == "coupons":
-            text = f"{rate(row['per_second'])}, {time(row['settled_p95_ms'])}"
-            figures.setdefault(row["strategy"], {})[label(row, "scenario")] = text
-    columns = list(dict.fromkeys(column for one in figures.values() for column in one))
-    lines = [[name, *(one.get(column, "–") for column in columns)] for name, one in figures.items()]
+        if SCENARIOS[row["scenario"]].sort == "coupons":
+            cells = figures.setdefault(row["strategy"], {})
+            column = label(row, "scenario")
+            cells[column] = f"{rate(row['per_second'])}, {time(row['settled_p95_ms'])}"
+    for cells in figures.values():
+        columns |= dict.fromkeys(cells)
+    lines = [[name, *(cells.get(column, "–") for column in columns)] for name, cells in figures.items()]
     return report.markdown(["strategy", *columns], lines)
 
 

@@ -1,9 +1,9 @@
 """A connection of its own to a stack's database: counters, rows by SQL, and the work that is still to do."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 
 import MySQLdb
 from MySQLdb.cursors import DictCursor
@@ -17,7 +17,13 @@ COUNTERS |= {"Innodb_row_lock_time": "row_lock_ms"}
 WORK_OFF_SECONDS = 180
 FEW = 10
 """Beat's own business may always be under way."""
-UNDELIVERED = Path(__file__).with_name("undelivered.sql").read_text()
+Row = TypeVar("Row")
+UNDELIVERED = """
+(SELECT COUNT(*) FROM events_webhookdelivery WHERE status = 'pending') +
+(SELECT COUNT(*) FROM events_feedevent WHERE position IS NULL AND run_offset = 0) +
+COALESCE((SELECT last_position FROM events_feedstate) -
+    COALESCE((SELECT position FROM events_webhookendpoint WHERE kind = 'data_platform'), 0), 0)
+"""
 IN_THE_JOURNAL = "(SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued')"
 """The same in releases before 2.0, which `make bench AGAINST=` may meet."""
 RUNNING = "(SELECT COUNT(*) FROM orders_saga WHERE state = 'running')"
@@ -38,10 +44,29 @@ def rows(instance: Instance, statement: str, *values: object) -> Sequence[tuple[
         return [tuple(row) for row in cursor.fetchall()]
 
 
-def row(instance: Instance, statement: str, *values: object) -> dict[str, Any]:
+def read(instance: Instance, row: Callable[..., Row], statement: str, *values: object) -> list[Row]:
+    """The rows that the statement finds, each as a `row`, whose fields are named as the columns."""
     with connected(instance) as connection, connection.cursor(DictCursor) as cursor:
         cursor.execute(statement, values)
-        return dict(cursor.fetchone())
+        return [row(**columns) for columns in cursor.fetchall()]
+
+
+def value(instance: Instance, statement: str, *values: object) -> Any:
+    """The first column of the only row that the statement finds."""
+    [row] = rows(instance, statement, *values)
+    return row[0]
+
+
+def now(instance: Instance) -> datetime:
+    """By the database's clock."""
+    instant: datetime = value(instance, "SELECT UTC_TIMESTAMP(6)")
+    return instant
+
+
+def status(instance: Instance, name: str) -> int:
+    """The server's own figure of that name."""
+    [(_, figure)] = rows(instance, "SHOW GLOBAL STATUS WHERE Variable_name = %s", name)
+    return int(figure)
 
 
 def counters(instance: Instance) -> dict[str, int]:
@@ -54,16 +79,22 @@ def since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, fl
     return {name: value - before.get(name, 0) for name, value in now.items()}
 
 
-def left(instance: Instance) -> tuple[int, int]:
+class Left(NamedTuple):
     """How many events are queued, and how many sagas run."""
+
+    events: int
+    sagas: int
+
+
+def left(instance: Instance) -> Left:
     events = IN_THE_JOURNAL
     if rows(instance, "SHOW TABLES LIKE 'events_webhookdelivery'"):
         events = UNDELIVERED
         if not rows(instance, "SHOW COLUMNS FROM events_feedevent LIKE 'run_offset'"):
             # Commits before runs of events, and release 2.0, give each event its position.
             events = events.replace(" AND run_offset = 0", "")
-    [[events, sagas]] = rows(instance, f"SELECT {events}, {RUNNING}")
-    return int(events), int(sagas)
+    [left] = read(instance, Left, f"SELECT {events} AS events, {RUNNING} AS sagas")
+    return Left(events=int(left.events), sagas=int(left.sagas))
 
 
 def wait_until_worked_off(instance: Instance) -> None:

@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lab import report
-from lab.bench import __main__ as command, rows as judging
-from lab.bench.loads import LEAST_OF_ANOTHER, errors
-from lab.bench.rows import QUICK, ROWS, Measured, summed_up
+from lab.bench import __main__ as command, judging
+from lab.bench.judging import Measured, summed_up
+from lab.bench.loads import LEAST_OF_ANOTHER, Orders, errors
+from lab.bench.rows import ROWS
+from lab.bench.sizes import FULL, QUICK, SMALL
 from lab.load import Figures
 from scripts.stack import children, instance as instances, ports
 
@@ -34,21 +35,21 @@ def figures(succeeded: int, failed: int = 0, **counted: int) -> Figures:
 
 
 def test_rows_that_are_not_those_of_the_answers_are_found():
-    assert list(errors("coupon", figures(100), [100], {})) == []
-    assert list(errors("coupon", figures(100), [99], {})) == [
+    assert list(errors("coupon", figures(100), [100], None)) == []
+    assert list(errors("coupon", figures(100), [99], None)) == [
         "coupon: 100 were answered as expected, and 99 were made"
     ]
-    assert len(list(errors("coupon", figures(99, 1, status_500=1), [100], {}))) == 1
-    assert len(list(errors("coupon", figures(99, 1, status_0=1), [101], {}))) == 2
-    assert list(errors("sold_out", figures(100), [0], {})) == []
-    assert len(list(errors("sold_out", figures(100), [1], {}))) == 1
+    assert len(list(errors("coupon", figures(99, 1, status_500=1), [100], None))) == 1
+    assert len(list(errors("coupon", figures(99, 1, status_0=1), [101], None))) == 2
+    assert list(errors("sold_out", figures(100), [0], None)) == []
+    assert len(list(errors("sold_out", figures(100), [1], None))) == 1
 
 
 def test_an_unexpected_answer_in_a_hundred_is_no_error_of_another_commit_and_two_are():
     one, two = figures(99, 1, status_503=1), figures(98, 2, status_503=2)
-    assert len(list(errors("wallet", one, [], {}))) == 1
-    assert list(errors("wallet", one, [], {}, LEAST_OF_ANOTHER)) == []
-    assert len(list(errors("wallet", two, [], {}, LEAST_OF_ANOTHER))) == 1
+    assert len(list(errors("wallet", one, [], None))) == 1
+    assert list(errors("wallet", one, [], None, LEAST_OF_ANOTHER)) == []
+    assert len(list(errors("wallet", two, [], None, LEAST_OF_ANOTHER))) == 1
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_an_unexpected_answer_in_a_hundred_is_no_error_of_another_commit_and_two
 def test_orders_that_are_lost_unpaid_or_without_their_coupon_are_found(
     row, of, placed, paid, redeemed, is_wrong
 ):
-    made = {"placed": placed, "paid": paid, "redeemed": redeemed}
+    made = Orders(placed=placed, paid=paid, redeemed=redeemed)
     assert bool(list(errors(row, of, [], made))) == is_wrong
 
 
@@ -88,7 +89,7 @@ def test_a_missed_goal_and_a_finding_of_either_commit_fail_the_command():
 
 
 def test_beside_another_commit_rows_without_a_load_are_measured_once_and_idle_before_all_loads():
-    size = SimpleNamespace(name="full", rounds=3)
+    size = replace(FULL, rounds=3)
     due = {row: [command.is_due(row, [], number=number, size=size) for number in range(3)] for row in ROWS}
     assert due["coupon"] == [True, True, True]
     assert due["waiting"] == [False, False, True]
@@ -98,14 +99,29 @@ def test_beside_another_commit_rows_without_a_load_are_measured_once_and_idle_be
 def test_a_row_is_measured_again_until_it_is_within_the_budget():
     other = Measured(row="paid", figures={"processor_us": 100})
     slow, quick = (replace(other, figures={"processor_us": spent}) for spent in (116, 114))
-    due = partial(command.is_due, "paid", number=1, size=SimpleNamespace(name="budget"))
+    due = partial(command.is_due, "paid", number=1, size=SMALL)
     assert due([]) and due([(slow, other)])
     assert not due([(slow, other), (quick, other)])
 
 
-TINY = {"name": "tiny", "seconds": 1, "users": 2_500, "connections": 100, "hot_vus": 150, "paid_seconds": 1}
-TINY |= {"crowd_vus": 50, "crowd_seconds": 1, "accounts": 400, "tables": [12_000], "filled_orders": 200}
-TINY |= {"entrants": 6_000, "draw_seconds": 2, "refunds": 20, "refunding_seconds": 2}
+TINY = replace(
+    QUICK,
+    name="tiny",
+    seconds=1,
+    users=2_500,
+    connections=100,
+    hot_vus=150,
+    paid_seconds=1,
+    crowd_vus=50,
+    crowd_seconds=1,
+    accounts=400,
+    tables=[12_000],
+    filled_orders=200,
+    entrants=6_000,
+    draw_seconds=2,
+    refunds=20,
+    refunding_seconds=2,
+)
 
 
 @pytest.mark.long
@@ -114,7 +130,7 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path, monkeypatc
     port, file = str(ports.free(instances.PORTS)), tmp_path / "bench.json"
     monkeypatch.setattr(judging, "FILE", file)
     instance = instances.choose(home=tmp_path, port=port, database="mariadb")
-    code = command.bench(instance, size=SimpleNamespace(**vars(QUICK) | TINY), rows=ROWS)
+    code = command.bench(instance, size=TINY, rows=ROWS)
 
     kept = report.read(file)["tiny"]
     rows = {row["row"]: row for row in kept["rows"]}

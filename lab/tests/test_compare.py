@@ -4,7 +4,8 @@ import pytest
 
 from lab import report, stage
 from lab.compare import __main__ as command, page
-from lab.compare.cases import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case, chosen_by, differences
+from lab.compare.cases import DEFAULT_INVENTORY, UNSAFE, Case, chosen_by, differences
+from lab.compare.scenarios import QUICK
 from lab.stack import database
 from scripts.stack import instance as instances, own_stack, ports
 
@@ -40,7 +41,7 @@ def seeded(tmp_path_factory, cases):
     port = str(ports.free(instances.PORTS))
     instance = instances.choose(home=tmp_path_factory.mktemp("lab"), port=port, database="mariadb")
     with own_stack.running(instance, **cases[0].settings):
-        users = max(case.accounts for case in cases)
+        users = max(case.load.accounts for case in cases)
         yield stage.seeded(instance, users=users, products=command.PRODUCTS)
 
 
@@ -56,13 +57,13 @@ def test_every_strategy_keeps_the_laws_but_the_one_without_locks(seeded, cases, 
 
     rows = report.read(tmp_path / "results.json")["rows"]
     assert sorted((one["scenario"], one["strategy"], one["variant"]) for one in rows) == sorted(
-        (case.scenario, case.strategy, case.variant) for case in chosen
+        (case.scenario, case.strategy, case.variant.name) for case in chosen
     )
     page.write(tmp_path, rows)
     for one in rows:
         assert one["broken"] == (["L1"] if one["strategy"] == UNSAFE else []), one
         if one["scenario"] in {"race", "pool"} and one["strategy"] != UNSAFE:
-            assert one["coupons"] == SCENARIOS[one["scenario"]]["quick"]["quantity"], one
+            assert one["coupons"] == QUICK[one["scenario"]].quantity, one
         if one["scenario"] == "steps_orders":
             assert one["placed"] > 0
             assert one["paid"] == (one["placed"] if one["variant"] == "paid" else 0)
