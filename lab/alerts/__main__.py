@@ -11,53 +11,22 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from lab.alerts import causes, stage as stages
-from lab.alerts.stage import SLOWEST_SCRAPE_SECONDS, Block, Fired, Stage
-from lab.tables import declared
+from lab.alerts import stage as stages
+from lab.alerts.catalog import CAUSES, Cause
+from lab.alerts.stage import SLOWEST_SCRAPE_SECONDS, Fired, Stage
 from scripts import alert_rules
 from scripts.stack import SetupError, own_stack, waiting
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
-QUIET_SECONDS, FIRE_SECONDS, CLEAR_SECONDS = 120, 90, 90
+QUIET_SECONDS = 120
+FIRE_SECONDS = 90
+CLEAR_SECONDS = 90
 RECEIVERS = {"page": "pager", "ticket": "tickets"}
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Its blocks are entered one after the other, and left in the reverse order. `explains` are alerts that
-    may fire by it, and need not."""
-
-    phase: int
-    what: str
-    fires: list[str]
-    explains: list[str]
-    blocks: Callable[[Stage], Iterable[Block]]
-
-
-def row_blocks(row: Mapping[str, Any], stage: Stage) -> Iterator[Block]:
-    """The blocks of a row of causes.toml that needs no code."""
-    if "lasting" in row:
-        yield stage.lasting(*row["lasting"])
-    else:
-        values = [getattr(stage, row["new"])()] if "new" in row else []
-        stage.sql(row["sql"], *values)
-        yield causes.after(stage.sql, row["undo"], *values)
-
-
-CAUSES = [
-    Cause(
-        *(row["phase"], row["what"], row["fires"], row.get("explains", [])),
-        blocks=partial(row_blocks, row) if {"lasting", "sql"} & row.keys() else getattr(causes, name),
-    )
-    for name, row in declared("lab/alerts/causes.toml").items()
-]
 
 
 def main() -> int:
@@ -72,10 +41,15 @@ def main() -> int:
 def fire_alerts(instance: Instance, names: Collection[str]) -> int:
     """Make these alerts fire, or all, in a stack of the instance; the exit code. Prints the table of
     docs/lab/alerts.md, in seconds from the cause to the webhook, and from its end."""
-    started, findings, count = time.monotonic(), list[str](), 0
+    started = time.monotonic()
+    findings: list[str] = []
+    count = 0
     chosen = [cause for cause in CAUSES if not names or set(names) & set(cause.fires)]
     with stages.prepared(instance) as running:
-        is_watched = lambda: set(running.prometheus.targets().values()) == {"up"}  # noqa: E731
+
+        def is_watched() -> bool:
+            return set(running.prometheus.targets().values()) == {"up"}
+
         waiting.until(is_watched, "not every target was scraped", within_seconds=QUIET_SECONDS)
         time.sleep(2 * SLOWEST_SCRAPE_SECONDS)  # By then all rules have been evaluated twice.
         findings += _wait_until_quiet(running, set(), QUIET_SECONDS)
@@ -92,7 +66,8 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
 def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> Iterator[str]:
     """Make the causes, wait for their alerts, remove the causes, and wait until nothing fires; the table's
     rows."""
-    alerts, wanted = running.alerts, {name: cause for cause in phase for name in cause.fires}
+    alerts = running.alerts
+    wanted = {name: cause for cause in phase for name in cause.fires}
     alerts.clear()
 
     def attempt(cause: Cause, act: Callable[[], object]) -> float:
@@ -129,9 +104,10 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
 
     def alerts() -> set[str]:
         pending = {alert["labels"]["alertname"] for alert in running.prometheus.get("alerts")["alerts"]}
-        return pending | {
-            name for name, one in running.alerts.copy().items() if name in resolved and not one.cleared_at
-        }
+        for name, fired in running.alerts.copy().items():
+            if name in resolved and not fired.cleared_at:
+                pending.add(name)
+        return pending
 
     if left := waiting.left(alerts, within_seconds=within_seconds, pause_seconds=0.5):
         yield f"{', '.join(sorted(left))} did not end within {within_seconds:.0f} s"
@@ -139,10 +115,11 @@ def _wait_until_quiet(running: Stage, resolved: set[str], within_seconds: float)
 
 def find_faults(alerts: Mapping[str, Fired], phase: Sequence[Cause]) -> Iterator[str]:
     """What the webhook got, against what the causes of the phase must and may make fire."""
-    alerts, wanted = dict(alerts), {name for cause in phase for name in cause.fires}
+    wanted = {name for cause in phase for name in cause.fires}
     explained = wanted.union(*(cause.explains for cause in phase))
-    yield from (f"{name} did not fire within {FIRE_SECONDS} s" for name in sorted(wanted - alerts.keys()))
-    for name, fired in alerts.items():
+    for name in sorted(wanted - alerts.keys()):
+        yield f"{name} did not fire within {FIRE_SECONDS} s"
+    for name, fired in dict(alerts).items():
         severity = alert_rules.alerts()[name]["labels"]["severity"]
         if name not in explained:
             yield f"{name} fired without a cause, beside {', '.join(sorted(wanted))}"

@@ -1,4 +1,4 @@
-"""The causes of alerts that need code, by their names in causes.toml, which says what each one is."""
+"""The causes of alerts that need code; `catalog` says what each one is."""
 
 import sqlite3
 import sys
@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from lab.alerts.stage import Block, Stage
 from lab.calls import Account, Call, coupon_call, order_call
@@ -15,9 +14,19 @@ from scripts.simulators import books
 from scripts.stack import SetupError, children, ports, processes, supervision
 
 Blocks = Iterable[Block]
+LARGE_DISCOUNT = 20_000_000
+TAKEN_SHARE = 0.85
+"""Of the connections to the database."""
 PENDING = "events_webhookdelivery WHERE status = 'pending'"
 LATE = "events_feedevent WHERE position IS NULL AND run_offset = 0"
-ENDPOINT = Path(__file__).with_name("endpoint.sql").read_text()
+# A webhook endpoint of this id. Its address is the host's own, which is refused.
+ENDPOINT = """
+INSERT INTO events_webhookendpoint (id, kind, url, events, description, secret, owner_id,
+    position, created_at, failures, disabled_by, lease_token)
+SELECT %s, 'program', 'http://127.0.0.1:9/', '["*"]', 'alerts', 'whsec_YWxlcnRzYWxlcnRzYWxlcnRz',
+    (SELECT MIN(id) FROM auth_user WHERE is_superuser), last_position, UTC_TIMESTAMP(6), 0, '', ''
+FROM events_feedstate
+"""
 
 
 def after(act: Callable[..., object], *arguments: object) -> ExitStack:
@@ -32,9 +41,10 @@ def declined_cards(stage: Stage) -> Blocks:
 
 
 def large_discounts(stage: Stage) -> Blocks:
-    product, amount = stage.product(), 20_000_000
-    stage.sql("UPDATE inventory_product SET price = %s WHERE id = %s", amount + 1_000, product)
-    campaign = stage.campaign(discount={"type": "amount", "value": amount})
+    product = stage.product()
+    price = LARGE_DISCOUNT + 1_000
+    stage.sql("UPDATE inventory_product SET price = %s WHERE id = %s", price, product)
+    campaign = stage.campaign(discount={"type": "amount", "value": LARGE_DISCOUNT})
     coupon = stage.ask(coupon_call(stage.buyers[0], campaign))["code"]
     call = order_call(stage.buyers[0], product, card="tok_ok", wait=20)
     placed = stage.ask(call._replace(body={**call.body, "coupon": coupon}))
@@ -49,14 +59,16 @@ def orders_of_staff(stage: Stage) -> Blocks:
 
 
 def failing_endpoints(stage: Stage) -> Blocks:
-    own, waiting = "events_webhookendpoint WHERE id = %s", "events_webhookdelivery WHERE endpoint_id = %s"
-    for column, interval, rows in (("created_at", "2 HOUR", waiting), ("failing_since", "4 DAY", own)):
+    endpoints = "events_webhookendpoint WHERE id = %s"
+    deliveries = "events_webhookdelivery WHERE endpoint_id = %s"
+    ageing = (("created_at", "2 HOUR", deliveries), ("failing_since", "4 DAY", endpoints))
+    for column, interval, rows in ageing:
         endpoint = str(uuid.uuid4())
-        for one in (own, waiting):
-            yield after(stage.sql, f"DELETE FROM {one}", endpoint)  # noqa: S608
+        yield after(stage.sql, f"DELETE FROM {endpoints}", endpoint)  # noqa: S608
+        yield after(stage.sql, f"DELETE FROM {deliveries}", endpoint)  # noqa: S608
         stage.sql(ENDPOINT, endpoint)
         stage.product()  # An event is to be sent to it.
-        stage.wait_for(1, f"{own} AND failing_since IS NOT NULL", endpoint)
+        stage.wait_for(1, f"{endpoints} AND failing_since IS NOT NULL", endpoint)
         stage.age(column, interval, rows, endpoint)
 
 
@@ -74,10 +86,13 @@ def odd_charges(stage: Stage) -> Blocks:
 
 
 def refused_event(stage: Stage) -> Blocks:
-    instance, name = stage.instance, "refusing-data-platform"
-    port, book = instance.data_platform_port, instance.data / "refusing.sqlite3"
+    instance = stage.instance
+    name = "refusing-data-platform"
+    port = instance.data_platform_port
+    book = instance.data / "refusing.sqlite3"
     words = [*processes.simulator("data_platform", port, book), "--refuse-type", "coupon.issued"]
-    own, log = supervision.environment(instance), instance.logs / f"{name}.log"
+    own = supervision.environment(instance)
+    log = instance.logs / f"{name}.log"
     yield after(stage.manage, "replay_events --all")
     yield stage.lasting("down", "sink")
     yield children.running(words, name=name, log=log, is_ready=(ports.HOST, port), environment=own)
@@ -87,13 +102,14 @@ def refused_event(stage: Stage) -> Blocks:
 
 
 def many_connections(stage: Stage) -> Blocks:
-    [[most]] = stage.sql("SELECT @@global.max_connections")
-    [[_, connected]] = stage.sql("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
-    return [database.connected(stage.instance) for _ in range(int(most * 0.85) - int(connected))]
+    most = database.value(stage.instance, "SELECT @@global.max_connections")
+    connected = database.status(stage.instance, "Threads_connected")
+    return [database.connected(stage.instance) for _ in range(int(most * TAKEN_SHARE) - connected)]
 
 
 def locked_rows(stage: Stage) -> Blocks:
-    campaign, sale = stage.campaign("queue"), stage.shop.create_sale(stage.product(), in_seconds=3_600)
+    campaign = stage.campaign("queue")
+    sale = stage.shop.create_sale(stage.product(), in_seconds=3_600)
     stage.ask(Call("POST", f"/sales/{sale}/entries", stage.buyers[0].token))
     order = stage.ask(order_call(stage.buyers[0], stage.product()))["id"]
     yield after(stage.wait_for, 0, LATE)
@@ -130,7 +146,8 @@ def locked_campaigns(stage: Stage) -> Blocks:
 
 
 def outside_stopped(stage: Stage) -> Blocks:
-    product, in_doubt = stage.product(), "payments_payment WHERE status = 'in_doubt'"
+    product = stage.product()
+    in_doubt = "payments_payment WHERE status = 'in_doubt'"
     yield after(stage.wait_for, 0, "payments_payment WHERE status IN ('pending', 'in_doubt')")
     # As the runbook says: by then the next attempt of a stuck saga may be minutes away. One that has ended
     # meanwhile is refused.

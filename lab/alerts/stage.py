@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -32,15 +32,27 @@ from lab.chaos.faults import Fault
 from lab.shop import Shop
 from lab.stack import database, prometheus
 from lab.stack.prometheus import Program, Prometheus
-from lab.tables import declared
 from scripts import alert_rules
 from scripts.stack import children, own_stack, places, ports, processes, supervision, system_packages, waiting
 from scripts.stack.instance import Instance
 
-ACCOUNTS, NUMBERS = 120, itertools.count(1)
-PAUSE_SECONDS, SETTLE_SECONDS = 0.2, 60
-SETTINGS = own_stack.NO_RATES | declared("lab/alerts/settings.toml")
-SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
+ACCOUNTS = 120
+NUMBERS = itertools.count(1)
+PAUSE_SECONDS = 0.2
+SETTLE_SECONDS = 60
+SETTINGS = {
+    **own_stack.NO_RATES,
+    # Short times, so that what takes a quarter of an hour happens within seconds.
+    "OPEN_ORDERS_PER_ACCOUNT": "10000",
+    # Few threads are busy soon.
+    "WEB_THREADS": "8",
+    "SWEEP_SECONDS": "1",
+    "AUDIT_SECONDS": "5",
+    "RECONCILE_SECONDS": "5",
+    "PAYMENT_GIVE_UP_SECONDS": "6",
+}
+SCRAPE_SECONDS = 2.0
+SLOWEST_SCRAPE_SECONDS = 4.0
 """Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores:
 a process that answers late there is not down. A scrape may take as long. Rules are evaluated as often."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -59,7 +71,8 @@ class Fired:
 
 def take(alerts: dict[str, Fired], receiver: str, notification: Any) -> None:
     """Record one notification of Alertmanager's, which has all alerts of a name."""
-    name, is_firing = notification["groupLabels"]["alertname"], notification["status"] == "firing"
+    name = notification["groupLabels"]["alertname"]
+    is_firing = notification["status"] == "firing"
     if is_firing or name in alerts:
         fired = alerts.setdefault(name, Fired(time.monotonic()))
         fired.receivers.add(receiver)
@@ -89,11 +102,30 @@ def shortened(text: str) -> str:
 
     def short(found: re.Match[str]) -> str:
         before, number, unit, after = found.groups()
-        seconds, (least, most) = int(number) * UNITS[unit] // 60, (10, 20) if after else (1, 86_400)
+        seconds = int(number) * UNITS[unit] // 60
+        least = 1
+        most = 86_400
+        if after:
+            least = 10
+            most = 20
         return f"{before}{min(most, max(least, seconds))}s{after}"
 
     waits = r"\bfor: |group_wait: |group_interval: |repeat_interval: "
     return re.sub(rf"(?m)(\[|{waits})(\d+)([smhd])(\]|$)", short, text)
+
+
+@dataclass
+class Caller:
+    """One client of a load."""
+
+    connection: Connection
+    accounts: list[Account]
+    make_call: Callable[[Account], Call]
+
+    def run(self, stop: threading.Event) -> None:
+        accounts = itertools.cycle(self.accounts)
+        while not stop.wait(PAUSE_SECONDS):
+            self.connection.call_once(self.make_call(next(accounts)))
 
 
 @dataclass
@@ -120,8 +152,11 @@ class Stage:
 
     def wait_for(self, number: int, rows: str, *values: object) -> None:
         """Return once there are so many rows, or more; with 0, once there is none. Raises SetupError."""
-        count = lambda: self.sql(f"SELECT COUNT(*) FROM {rows}", *values)[0][0]  # noqa: E731, S608
-        is_so = lambda: count() >= number if number else not count()  # noqa: E731
+
+        def is_so() -> bool:
+            count = database.value(self.instance, f"SELECT COUNT(*) FROM {rows}", *values)  # noqa: S608
+            return bool(count >= number if number else count == 0)
+
         late = f"after {SETTLE_SECONDS} s there are not {number} {rows}"
         waiting.until(is_so, late, within_seconds=SETTLE_SECONDS)
 
@@ -166,14 +201,12 @@ class Stage:
 
     def load(self, clients: int, make_call: Callable[..., Call], **terms: Any) -> Block:
         """Inside the block so many clients call, each by accounts of its own, whatever they are answered."""
-
-        def run(stop: threading.Event, number: int) -> None:
+        callers = []
+        for number in range(clients):
             connection = Connection(self.instance.port, self.shop.seen, seed=f"client {number}")
-            accounts = itertools.cycle(self.buyers[number::clients])
-            while not stop.wait(PAUSE_SECONDS):
-                connection.call_once(make_call(next(accounts), **terms))
-
-        return at_work([SimpleNamespace(run=partial(run, number=number)) for number in range(clients)])
+            accounts = self.buyers[number::clients]
+            callers.append(Caller(connection, accounts, partial(make_call, **terms)))
+        return at_work(callers)
 
     def manage(self, arguments: str) -> None:
         """A management command. Raises SetupError when it fails."""
@@ -189,34 +222,62 @@ def prepared(instance: Instance) -> Iterator[Stage]:
     for path in [*alert_rules.FILES, alert_rules.ALERTMANAGER]:
         (folder / path.name).write_text(shortened(path.read_text()))
     with ExitStack() as started:
-        enter = started.enter_context
-        # A Redis of its own as the broker, so that one can be away without the other.
-        options = {"bind": ports.HOST, "port": "{port}", "save": "", "maxmemory-policy": "noeviction"}
-        words = [system_packages.program("redis-server"), *processes.words(options)]
-        broker = enter(Program(instance.home / "broker.log", *words))
+        broker = started.enter_context(own_broker(instance))
         url = f"redis://{broker.address}/0"
-        settings = {**SETTINGS, **enter(clocks.moved(instance, "issuer=issuer")), "BROKER_URL": url}
-        enter(own_stack.running(instance, **settings))
+        clock = started.enter_context(clocks.moved(instance, "issuer=issuer"))
+        settings = {**SETTINGS, **clock, "BROKER_URL": url}
+        started.enter_context(own_stack.running(instance, **settings))
         known = stages.seed(instance, ACCOUNTS, BROKER_URL=url)
-        webhook, script = enter(receiving(alerts)), alert_rules.OPS / "monitoring" / "alertmanager.py"
-        words = [sys.executable, str(script), str(folder / "alertmanager.yml"), "--cluster.listen-address="]
-        words += [f"--storage.path={folder / 'data'}", "--web.listen-address={address}"]
-        own = {"PAGER_WEBHOOK_URL": f"{webhook}/pager", "TICKET_WEBHOOK_URL": f"{webhook}/tickets"}
-        alertmanager = enter(Program(folder / "alertmanager.log", *words, **own, TMPDIR=str(folder)))
-        compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
-        redis = enter(prometheus.of_redis(instance, folder))
-        mysql = enter(prometheus.of_mariadb(instance, folder, *compose["mysql_exporter"]["command"][1:]))
-        servers = {"redis": redis, "mysql": mysql, "alertmanager": alertmanager}
-        targets = instance.metrics_targets() | {job: [one.address] for job, one in servers.items()}
+        webhook = started.enter_context(receiving(alerts))
+        alertmanager = started.enter_context(own_alertmanager(folder, webhook))
+        redis = started.enter_context(prometheus.of_redis(instance, folder))
+        mysql = started.enter_context(prometheus.of_mariadb(instance, folder, *exporter_options()))
+        targets = {
+            **instance.metrics_targets(),
+            "redis": [redis.address],
+            "mysql": [mysql.address],
+            "alertmanager": [alertmanager.address],
+        }
         busy = os.getloadavg()[0] / (os.cpu_count() or 1) / 2
-        running = prometheus.running(
+        watching = prometheus.running(
             folder / "prometheus",
             targets=targets,
             rules=[folder / path.name for path in alert_rules.FILES],
             alertmanagers=[alertmanager.address],
             scrape_seconds=min(SLOWEST_SCRAPE_SECONDS, SCRAPE_SECONDS * max(1.0, busy)),
         )
-        shop = Shop(instance, known["staff"], Observations())
-        buyers = [Account(user["id"], user["access"]) for user in known["users"]]
-        programs = {"broker": broker, "redis exporter": redis}
-        yield Stage(instance, shop, buyers, enter(running), alerts, programs)
+        yield Stage(
+            instance,
+            shop=Shop(instance, known["staff"], Observations()),
+            buyers=[Account(user["id"], user["access"]) for user in known["users"]],
+            prometheus=started.enter_context(watching),
+            alerts=alerts,
+            programs={"broker": broker, "redis exporter": redis},
+        )
+
+
+def own_broker(instance: Instance) -> Program:
+    """A Redis of its own as the broker, so that one can be away without the other."""
+    options = {"bind": ports.HOST, "port": "{port}", "save": "", "maxmemory-policy": "noeviction"}
+    words = [system_packages.program("redis-server"), *processes.words(options)]
+    return Program(instance.home / "broker.log", *words)
+
+
+def own_alertmanager(folder: Path, webhook: str) -> Program:
+    script = alert_rules.OPS / "monitoring" / "alertmanager.py"
+    words = [sys.executable, str(script), str(folder / "alertmanager.yml"), "--cluster.listen-address="]
+    words += [f"--storage.path={folder / 'data'}", "--web.listen-address={address}"]
+    return Program(
+        folder / "alertmanager.log",
+        *words,
+        PAGER_WEBHOOK_URL=f"{webhook}/pager",
+        TICKET_WEBHOOK_URL=f"{webhook}/tickets",
+        TMPDIR=str(folder),
+    )
+
+
+def exporter_options() -> list[str]:
+    """Those of Compose's exporter of MySQL."""
+    compose = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
+    options: list[str] = compose["mysql_exporter"]["command"][1:]
+    return options

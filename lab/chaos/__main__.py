@@ -1,4 +1,4 @@
-"""`make chaos` and `make soak`: a campaign of `plans`, or `all`, each in a process of its own.
+"""`make chaos` and `make soak`: a campaign of `catalog`, or `all`, each in a process of its own.
 
 With PLANTED=1 a campaign runs with its planted defect, and fails unless that is found.
 """
@@ -11,13 +11,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from subprocess import Popen
+from typing import NamedTuple
 
-from lab.chaos.campaigns.plans import CAMPAIGNS, TRIALS
+from lab.chaos.campaigns.catalog import CAMPAIGNS, TRIALS
 from lab.chaos.campaigns.run import HEADER, Campaign
 from lab.flags import is_on
 from scripts import changes
 from scripts.stack import children, own_stack, places, system_packages
 from scripts.stack.children import say
+from scripts.stack.instance import Instance
 
 STOP_SECONDS = 60
 LAST_LINES = 5
@@ -43,52 +45,98 @@ def main() -> int:
         choices = ["", "redis", "rabbitmq"] if name == "broker" else None
         parser.add_argument(f"--{name}", default="", help=about, choices=choices)
     asked = parser.parse_args()
-    asked.quick, asked.planted = ("1" * is_on(flag) for flag in (asked.quick, asked.planted))
+    asked.quick = "1" * is_on(asked.quick)
+    asked.planted = "1" * is_on(asked.planted)
     asked.seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     if asked.campaign == "all":
         return children.run_command("make chaos", partial(run_all, asked))
     campaign = (TRIALS | CAMPAIGNS)[asked.campaign]
-    more = {name: getattr(asked, name) for name in ("quick", "planted", "seconds", "broker")}
-    run = lambda instance: campaign.kind(campaign, instance, asked.seed, **more).run()  # noqa: E731
     # On a stack in a new folder, which is kept when it fails.
-    database = asked.db or campaign.kind.database
+    database = asked.db or campaign.terms.database
+    run = partial(run_campaign, campaign, asked)
     return own_stack.measure(campaign.name, "campaign", run, database=database, keeps_failed=True)
+
+
+def run_campaign(campaign: Campaign, asked: argparse.Namespace, instance: Instance) -> int:
+    run = campaign.kind(
+        campaign,
+        instance,
+        asked.seed,
+        quick=asked.quick,
+        planted=asked.planted,
+        seconds=asked.seconds,
+        broker=asked.broker,
+    )
+    return run.run()
+
+
+class Ended(NamedTuple):
+    """A campaign's exit code, its row, and what was wrong."""
+
+    code: int
+    row: str
+    wrong: list[str]
 
 
 def run_all(asked: argparse.Namespace) -> int:
     """The output of each campaign that can run here, then all rows and findings; the highest exit code."""
     options = ["--quick", asked.quick, "--planted", asked.planted, "--seed", asked.seed]
-    folder, running, chosen = places.private_folder(places.state()), list[Popen[bytes]](), list[str]()
-    for one in with_touched(own_stack.chosen([*CAMPAIGNS.values()], asked.part), asked.since):
-        needs = {*one.needs} - ({"root"} if os.getuid() == 0 else set[str]())
-        missing = [*system_packages.missing("mariadb", *needs - {"root"}), *needs & {"root"}]
-        if missing:
-            say(f"{one.name}: NOT RUN: it needs {', '.join(missing)}")
-        else:
-            chosen.append(one.name)
+    folder = places.private_folder(places.state())
+    running: list[Popen[bytes]] = []
+    chosen = [campaign.name for campaign in chosen_by(asked) if can_run(campaign)]
 
-    def run_apart(name: str) -> tuple[int, str, list[str]]:
+    def run_apart(name: str) -> Ended:
         log = folder / f"campaign-{name}-{os.getpid()}.log"
         command = [sys.executable, "-m", "lab.chaos", "--campaign", name, *options]
-        running.append(child := children.start(command, log=log, when_parent_dies=signal.SIGTERM))
-        code, text = child.wait(), log.read_text()
+        child = children.start(command, log=log, when_parent_dies=signal.SIGTERM)
+        running.append(child)
+        code = child.wait()
+        text = log.read_text()
         log.unlink()
-        say(text.rstrip() + (f"\n{name}: FAILED with exit code {code}" if code else ""))
-        lines = text.splitlines()
-        rows = [line for line in lines if line.startswith(f"| {name} |")]
-        wrong = [f"{name}: {line}" for line in lines if line.startswith("FINDING")] or lines[-LAST_LINES:]
-        return abs(code), [f"| {name} | no result: exit code {code} |", *rows][-1], wrong if code else []
+        failed = f"\n{name}: FAILED with exit code {code}" if code else ""
+        say(f"{text.rstrip()}{failed}")
+        return ended(name, code, text.splitlines())
 
     threads = ThreadPoolExecutor(2 if asked.quick else 1)
     try:
-        ended = [*threads.map(run_apart, chosen)]
+        results = [*threads.map(run_apart, chosen)]
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         for child in running:
             children.stop(child, within_seconds=STOP_SECONDS)
-    findings = [line for *_, wrong in ended for line in wrong]
-    say("\n".join(["all campaigns:", HEADER, *(row for _, row, _ in ended), *findings]))
-    return max((code for code, *_ in ended), default=0)
+    lines = ["all campaigns:", HEADER]
+    lines += [result.row for result in results]
+    for result in results:
+        lines += result.wrong
+    say("\n".join(lines))
+    return max((result.code for result in results), default=0)
+
+
+def chosen_by(asked: argparse.Namespace) -> list[Campaign]:
+    return with_touched(own_stack.chosen([*CAMPAIGNS.values()], asked.part), asked.since)
+
+
+def can_run(campaign: Campaign) -> bool:
+    """Whether what it needs is here; says what isn't."""
+    packages = [need for need in campaign.needs if need != "root"]
+    missing = system_packages.missing("mariadb", *packages)
+    if "root" in campaign.needs and os.getuid() != 0:
+        missing = [*missing, "root"]
+    if missing:
+        say(f"{campaign.name}: NOT RUN: it needs {', '.join(missing)}")
+    return not missing
+
+
+def ended(name: str, code: int, lines: list[str]) -> Ended:
+    row = f"| {name} | no result: exit code {code} |"
+    findings = []
+    for line in lines:
+        if line.startswith(f"| {name} |"):
+            row = line
+        if line.startswith("FINDING"):
+            findings.append(f"{name}: {line}")
+    wrong = (findings or lines[-LAST_LINES:]) if code else []
+    return Ended(abs(code), row, wrong)
 
 
 def with_touched(chosen: list[Campaign], since: str) -> list[Campaign]:

@@ -11,11 +11,32 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from lab.calls import Account, Answer, Call, Connection, Observations, RecordedCall, Setup
-from lab.tables import declared
 from scripts.stack import ports
 
-DECLARED = declared("lab/chaos/clients.toml")
-CARDS, DECISIONS, POINTS, LISTS = (DECLARED[name] for name in ("cards", "decisions", "points", "lists"))
+# A number is how often something is chosen of the sum of its table; of a tuple each value is chosen as often,
+# and one that is there twice twice as often.
+POINTS = (0, 0, 0, 300, 300, 1_500, 1_500, 12_000)
+"""Those that an order uses. A small basket costs less than 1,500; a wallet begins with 10,000."""
+LISTS = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
+CARDS = {
+    "tok_ok": 12,
+    "tok_slow": 2,
+    "tok_flaky": 2,
+    "tok_declined": 2,
+    "tok_insufficient_funds": 1,
+    "tok_timeout_charged": 3,
+    "tok_timeout_lost": 2,
+    "tok_error": 3,
+    "tok_refund_fails": 2,
+    "tok_webhook": 4,
+}
+DECISIONS = {"approve": 5, "refuse": 2, "": 2}
+"""What the owner does of a card that asks; a page that is left expires."""
+BUYER_MIX = {"issue": 4, "order": 9, "pay_or_cancel": 4, "top_up": 1, "repeat": 1, "look": 1}
+OF_A_SALE = 8
+OF_ASKING_CARDS = 6
+STAFF_MIX = {"adjust": 2, "grant": 2, "refund": 5, "repeat": 1}
+ADJUSTMENTS = (-3, -1, 2, 5, 9)
 ASKING = "tok_3ds"
 """The card whose owner confirms each charge on the gateway's page."""
 WITHOUT_KEY = {"coupon", "cancel"}
@@ -36,7 +57,9 @@ class Client:
     pauses = (0.0, 0.15)
 
     def __init__(self, setup: Setup, *, port: int, seed: str, ends_at: float, seen: Observations) -> None:
-        self.setup, self.seen, self.accounts = setup, seen, setup.buyers
+        self.setup = setup
+        self.seen = seen
+        self.accounts = setup.buyers
         self.random = random.Random(seed)
         self.connection = Connection(port, seen, seed=seed)
         self.until = ends_at + PATIENCE_SECONDS
@@ -80,7 +103,9 @@ class Buyer(Client):
     def __init__(self, accounts: list[Account], setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
         self.accounts = accounts
-        self.mix = DECLARED["buyer"] | {"order_in_sale": 8 * bool(setup.sale), "follow": 6 * setup.has_3ds}
+        sale = OF_A_SALE if setup.sale else 0
+        follow = OF_ASKING_CARDS if setup.has_3ds else 0
+        self.mix = {**BUYER_MIX, "order_in_sale": sale, "follow": follow}
         self.unpaid: list[tuple[Account, str]] = []
         self.started: list[tuple[Account, str]] = []
         """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
@@ -92,10 +117,13 @@ class Buyer(Client):
         products = self.random.sample(self.setup.products, self.random.randint(1, 3))
         items = [{"product": product.id, "quantity": self.random.randint(1, 3)} for product in products]
         body: dict[str, Any] = {"items": items, "points_amount": self.random.choice(self.points)}
-        if (coupons := list(account.coupons())) and self.random.random() < 0.4:
+        coupons = list(account.coupons())
+        if coupons and self.random.random() < 0.4:
             body["coupon"] = self.random.choice(coupons)
         is_paid = self.random.random() < 0.55
-        self.buy(account, "order", "/orders", body | (self._payment() if is_paid else {}), waits=is_paid)
+        if is_paid:
+            body |= self._payment()
+        self.buy(account, "order", "/orders", body, waits=is_paid)
 
     def pay_or_cancel(self, _: Account) -> None:
         """Three of four orders that were left to be paid later are paid."""
@@ -115,12 +143,16 @@ class Buyer(Client):
 
     def buy(self, account: Account, sort: str, path: str, body: Any, *, waits: bool = False) -> Answer:
         """A new order, or call that charges a card, which may have to be followed. Raises NoFinalAnswer."""
-        answer = self.do(account, sort, path, body, wait=self.random.choice(WAITS) if waits else 0)
-        made, card = account.calls[-1], body.get("payment", body).get("token")
+        wait = self.random.choice(WAITS) if waits else 0
+        answer = self.do(account, sort, path, body, wait=wait)
+        made = account.calls[-1]
+        card = body.get("payment", body).get("token")
         if made.keeps_order or (answer.status == 201 and not card):
             self.unpaid.append((account, made.order_id))
         if answer.status == 202 and (card == ASKING or body.get("keep_on_decline")):
-            shown_at = f"/orders/{made.order_id}" if made.order_id else f"/payments/{answer.body['id']}"
+            shown_at = f"/orders/{made.order_id}"
+            if not made.order_id:
+                shown_at = f"/payments/{answer.body['id']}"
             self.started.append((account, shown_at))
         return answer
 
@@ -131,24 +163,33 @@ class Buyer(Client):
         account, path = self.taken(self.started)
         shown = self.get(account, path).body
         if action := (shown.get("payment") or shown).get("next_action"):
-            page, decision = urlsplit(action["url"]), self.chosen(DECISIONS)
-            body = urlencode({"decision": decision})
-            with suppress(OSError):  # its owner leaves the page of a gateway that is away, too
-                if decision and (said := ports.ask(page.port or 0, "POST", page.path, body))[0] != 303:
-                    self.seen.record_finding(f"{page.path} answered {said} to {decision}")
+            decision = self.chosen(DECISIONS)
+            if decision:
+                self.decide(action["url"], decision)
         elif shown["status"] in UNDER_WAY:
             self.started.append((account, path))
         elif shown["status"] == "awaiting_payment":
             self.unpaid.append((account, shown["id"]))
 
+    def decide(self, url: str, decision: str) -> None:
+        page = urlsplit(url)
+        body = urlencode({"decision": decision})
+        with suppress(OSError):  # its owner leaves the page of a gateway that is away, too
+            said = ports.ask(page.port or 0, "POST", page.path, body)
+            if said[0] != 303:
+                self.seen.record_finding(f"{page.path} answered {said} to {decision}")
+
     def order_in_sale(self, account: Account) -> None:
         """Join the waiting room, or poll, and order once admitted; after an unpaid order, join again."""
         joined = account.done("entry")
-        path = f"/sale-entries/{joined[-1].answer.body['id']}" if joined else ""
-        status = self.get(account, path, wait=self.random.choice(WAITS)).body.get("status") if joined else ""
+        status = ""
+        if joined:
+            path = f"/sale-entries/{joined[-1].answer.body['id']}"
+            status = self.get(account, path, wait=self.random.choice(WAITS)).body.get("status")
         if status == "admitted":
             body: dict[str, Any] = {"items": [{"product": self.setup.stocked[-1].id, "quantity": 1}]}
-            body |= self._payment() if self.random.random() < 0.3 else {}
+            if self.random.random() < 0.3:
+                body |= self._payment()
             answer = self.buy(account, "order", "/orders", body)
             if answer.body.get("code") == "admission_required":
                 self.seen.record_finding(f"admitted account {account.id} has an order refused: {answer}")
@@ -162,14 +203,16 @@ class Buyer(Client):
     def _card(self) -> dict[str, Any]:
         """Two payments of five are to keep their order on a decline, if cards may ask their owner."""
         asks = self.setup.has_3ds
-        card = {"token": self.chosen(CARDS | {ASKING: 5 * asks})}
-        return card | ({"keep_on_decline": True} if asks and self.random.random() < 0.4 else {})
+        card: dict[str, Any] = {"token": self.chosen({**CARDS, ASKING: 5 * asks})}
+        if asks and self.random.random() < 0.4:
+            card["keep_on_decline"] = True
+        return card
 
 
 class Staff(Client):
     """Corrects stock, grants points and refunds orders."""
 
-    mix = DECLARED["staff"]
+    mix = STAFF_MIX
 
     def refund(self, account: Account) -> None:
         """Some of an order, or all that is left of it; it may not be paid, or nothing be left."""
@@ -179,15 +222,16 @@ class Staff(Client):
         order = self.random.choice(placed)
         body: dict[str, Any] = {"reason": "came back", "restock": self.random.random() < 0.5}
         if self.random.random() < 0.6:
-            body["items"] = [
-                {"product": item["product"], "quantity": self.random.randint(1, item["quantity"])}
-                for item in self.random.sample(order["items"], self.random.randint(1, len(order["items"])))
-            ]
+            body["items"] = []
+            number = self.random.randint(1, len(order["items"]))
+            for item in self.random.sample(order["items"], number):
+                quantity = self.random.randint(1, item["quantity"])
+                body["items"].append({"product": item["product"], "quantity": quantity})
         self.do(self.setup.staff, "refund", f"/orders/{order['id']}/refunds", body)
 
     def adjust(self, _: Account) -> None:
         path = f"/products/{self.random.choice(self.setup.products).id}/stock-adjustments"
-        body = {"delta": self.random.choice([-3, -1, 2, 5, 9]), "reason": "counted again"}
+        body = {"delta": self.random.choice(ADJUSTMENTS), "reason": "counted again"}
         self.do(self.setup.staff, "adjustment", path, body)
 
     def grant(self, account: Account) -> None:
@@ -201,11 +245,13 @@ class Staff(Client):
 class FeedReader(Client):
     """Follows the event feed with one cursor, as the staff, until the load ends or the cursor is refused."""
 
-    mix, pauses = {"follow": 1}, (0.0, 0.1)
+    mix = {"follow": 1}
+    pauses = (0.0, 0.1)
 
     def __init__(self, setup: Setup, **settings: Any) -> None:
         super().__init__(setup, **settings)
-        self.events, self.cursor = list[Any](), ""
+        self.events: list[Any] = []
+        self.cursor = ""
 
     def follow(self, _: Account) -> None:
         self.read(wait=self.random.choice(WAITS))
@@ -214,13 +260,16 @@ class FeedReader(Client):
         """Read what is left, once all is settled. Raises NoFinalAnswer."""
         # A page that is still empty after so long is the last one: positions are given within a second.
         self.until = time.monotonic() + PATIENCE_SECONDS
-        while self.read(wait=3):
-            pass
+        is_more = True
+        while is_more:
+            is_more = self.read(wait=3) > 0
 
     def read(self, *, wait: int) -> int:
         """How many events the next page has. Raises NoFinalAnswer."""
-        query = urlencode({"limit": 200} | ({"after": self.cursor} if self.cursor else {}))
-        answer = self.get(self.setup.staff, f"/events?{query}", wait=wait)
+        query: dict[str, Any] = {"limit": 200}
+        if self.cursor:
+            query["after"] = self.cursor
+        answer = self.get(self.setup.staff, f"/events?{urlencode(query)}", wait=wait)
         if answer.status != 200:
             self.seen.record_finding(f"the feed after {len(self.events)} events is answered {answer}")
             return 0
@@ -245,5 +294,7 @@ def at_work(clients: Sequence[Any]) -> Iterator[threading.Event]:
 
 def staff_and_buyers(setup: Setup, *, count: int, seed: str, **common: Any) -> list[Client]:
     """One client of the staff, and so many buyers."""
-    buyers = (Buyer(setup.buyers[one::count], setup, seed=f"{seed} {one}", **common) for one in range(count))
-    return [Staff(setup, seed=f"{seed} staff", **common), *buyers]
+    clients: list[Client] = [Staff(setup, seed=f"{seed} staff", **common)]
+    for number in range(count):
+        clients.append(Buyer(setup.buyers[number::count], setup, seed=f"{seed} {number}", **common))
+    return clients

@@ -13,7 +13,6 @@ from typing import Any
 from lab.calls import Account, Connection, RecordedCall, Setup
 from lab.chaos.clients import FeedReader
 from lab.shop import BOUGHT, ENDS, PATIENCE_SECONDS, Shop
-from lab.tables import declared
 from scripts.stack.children import say
 
 Rows = Mapping[str, Any]
@@ -23,12 +22,14 @@ UNPAID = {"cancelled", "expired"}
 REFUNDED = "order.refunded"
 DELIVERED = {"order.paid", REFUNDED, "order.cancelled"}
 """The data platform's events whose number and order is known; the others are not checked."""
+COUPON_STATES = {0: "issued", 1: "redeemed"}
+"""By how many paid orders have redeemed it."""
 MOST_NAMED = 5
 
 
 def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iterator[str]:
     """Each thing that is not as an answer said. The feed is read once more. Raises NoFinalAnswer."""
-    orders = dict[str, Any]()
+    orders: dict[str, Any] = {}
     for account in setup.buyers:
         own = shop.orders(account)
         orders |= own
@@ -39,8 +40,8 @@ def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iter
     yield from of_outside(setup, shop, orders)
     if reader:
         again = FeedReader(setup, port=shop.instance.port, seed="again", ends_at=0.0, seen=reader.seen)
-        for one in (reader, again):
-            one.read_to_end()
+        reader.read_to_end()
+        again.read_to_end()
         say(f"the feed has {len(again.events)} events, each once")
         yield from of_readings(reader.events, again.events)
 
@@ -48,8 +49,10 @@ def findings(setup: Setup, shop: Shop, reader: FeedReader | None = None) -> Iter
 def unlike(due: Mapping[str, object], found: Mapping[str, object]) -> Iterator[str]:
     """Each thing that is not as it is due, or is there without being due; of a set one is due."""
     for what in sorted(due.keys() | found.keys()):
-        wanted, is_now = due.get(what), found.get(what)
-        if not (is_now in wanted if isinstance(wanted, set) else is_now == wanted):
+        wanted = due.get(what)
+        is_now = found.get(what)
+        is_due = is_now in wanted if isinstance(wanted, set) else is_now == wanted
+        if not is_due:
             yield f"{what}: {wanted} by the answers, is {is_now}"
 
 
@@ -65,74 +68,112 @@ def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Iterator[s
 
 def of_orders(account: Account, orders: Rows) -> Iterator[str]:
     """Those in the answers, with the items that were asked for, and as their payments were answered."""
-    made = account.orders()
-    due: dict[str, object] = {f"order {id}: items": _items(one.call.body) for id, one in made.items()}
-    ends = {id: {*ENDS} for id in made} | {
-        one.answer.body["id"]: {"cancelled"} for one in account.done("cancel")
-    }
+    due: dict[str, object] = {}
+    ends: dict[str, set[str]] = {}
+    for id, made in account.orders().items():
+        due[f"order {id}: items"] = _items(made.call.body)
+        ends[id] = {*ENDS}
+    for made in account.done("cancel"):
+        ends[made.answer.body["id"]] = {"cancelled"}
     for id, payments in account.payments().items():
-        paid = sum(made.answer.status == 201 for made in payments)
-        unpaid = UNPAID if all(made.keeps_order for made in payments) else {"payment_failed"}
-        ends[id] = ends.get(id, {*ENDS}) & (BOUGHT if paid else unpaid)
+        paid = sum(payment.answer.status == 201 for payment in payments)
+        possible = {"payment_failed"}
+        if paid:
+            possible = BOUGHT
+        elif all(payment.keeps_order for payment in payments):
+            possible = UNPAID
+        ends[id] = ends.get(id, {*ENDS}) & possible
         if paid > 1:
             yield f"order {id}: {paid} payments were answered to have succeeded"
-    found = {f"order {id}: items": _items(order) for id, order in orders.items()}
-    statuses = {f"order {id}: status": order["status"] for id, order in orders.items()}
-    yield from unlike(due | {f"order {id}: status": one for id, one in ends.items()}, found | statuses)
+    for id, statuses in ends.items():
+        due[f"order {id}: status"] = statuses
+    found: dict[str, object] = {}
+    for id, order in orders.items():
+        found[f"order {id}: items"] = _items(order)
+        found[f"order {id}: status"] = order["status"]
+    yield from unlike(due, found)
 
 
 def of_belongings(account: Account, setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     """Its coupons, free or redeemed by one order that is not fully refunded; and its wallet, with all that
     was granted, bought and spent by the answers."""
     redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
-    states, due, found = {0: "issued", 1: "redeemed"}, dict[str, object](), dict[str, object]()
-    for code, one in account.coupons().items():
-        due[f"coupon {code}"] = (one["campaign"], one["position"], states.get(redeemed[code]))
-    for code, one in shop.coupons(account).items():
-        found[f"coupon {code}"] = (one["campaign"], one["position"], one["status"])
-    granted = [made for made in setup.staff.done("grant") if made.call.body["user"] == account.id]
-    top_ups = account.done("top_up")
-    bought = [made for made in top_ups if made.answer.status == 201]
-    points = account.opening_amount + sum(made.call.body["amount"] for made in [*granted, *bought])
-    points -= sum(order["points_amount"] for order in orders.values() if order["status"] in BOUGHT)
-    points += sum(refund["points_amount"] for refund in setup.refunds() if refund["order"] in orders)
-    answered = {made.answer.body.get("payment") or made.answer.body["id"] for made in top_ups}
-    name, top_up = f"wallet of {account.id}", f"top-up of {account.id}: "
-    yield from unlike(
-        due | {name: points} | {top_up + id: True for id in answered},
-        found | {name: shop.balance(account)} | {top_up + id: True for id in shop.top_ups(account)},
-    )
+    due: dict[str, object] = {}
+    found: dict[str, object] = {}
+    for code, coupon in account.coupons().items():
+        status = COUPON_STATES.get(redeemed[code])
+        due[f"coupon {code}"] = (coupon["campaign"], coupon["position"], status)
+    for code, coupon in shop.coupons(account).items():
+        found[f"coupon {code}"] = (coupon["campaign"], coupon["position"], coupon["status"])
+    wallet = f"wallet of {account.id}"
+    due[wallet] = points_due(account, setup, orders)
+    found[wallet] = shop.balance(account)
+    for made in account.done("top_up"):
+        id = made.answer.body.get("payment") or made.answer.body["id"]
+        due[f"top-up of {account.id}: {id}"] = True
+    for id in shop.top_ups(account):
+        found[f"top-up of {account.id}: {id}"] = True
+    yield from unlike(due, found)
+
+
+def points_due(account: Account, setup: Setup, orders: Rows) -> int:
+    """All that was granted, bought and spent by the answers."""
+    points = account.opening_amount
+    for made in setup.staff.done("grant"):
+        if made.call.body["user"] == account.id:
+            points += made.call.body["amount"]
+    for made in account.done("top_up"):
+        if made.answer.status == 201:
+            points += made.call.body["amount"]
+    for order in orders.values():
+        if order["status"] in BOUGHT:
+            points -= order["points_amount"]
+    for refund in setup.refunds():
+        if refund["order"] in orders:
+            points += refund["points_amount"]
+    return points
 
 
 def of_stock(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     """Once all is settled nothing is reserved, and what is gone is sold."""
     on_hand = Counter({product.id: product.on_hand for product in setup.stocked})
     for made in setup.staff.done("adjustment"):
-        on_hand[int(made.call.path.split("/")[2])] += made.call.body["delta"]
+        product_id = int(made.call.path.split("/")[2])
+        on_hand[product_id] += made.call.body["delta"]
     for order in orders.values():
-        on_hand.subtract(dict(_items(order)) if order["status"] in BOUGHT else {})
+        if order["status"] in BOUGHT:
+            on_hand.subtract(dict(_items(order)))
     for refund in setup.refunds():
-        on_hand.update(dict(_items(refund)) if refund["restock"] else {})
-    for id in (product.id for product in setup.stocked):
-        stock, what = shop.get(f"/products/{id}/stock"), f"product {id}: on hand and reserved"
-        yield from unlike({what: (on_hand[id], 0)}, {what: (stock["on_hand"], stock["reserved"])})
+        if refund["restock"]:
+            on_hand.update(dict(_items(refund)))
+    for product in setup.stocked:
+        stock = shop.get(f"/products/{product.id}/stock")
+        what = f"product {product.id}: on hand and reserved"
+        yield from unlike({what: (on_hand[product.id], 0)}, {what: (stock["on_hand"], stock["reserved"])})
 
 
 def of_outside(setup: Setup, shop: Shop, orders: Rows | None = None) -> Iterator[str]:
     """Each amount at the gateway and event at the data platform that is not as orders and answers are."""
-    there = orders or {id: one for account in setup.buyers for id, one in shop.orders(account).items()}
-    yield from of_money(setup, there, shop)
-    yield from of_order_events(setup, there, shop.events())
+    known = dict(orders or {})
+    if not known:
+        for account in setup.buyers:
+            known |= shop.orders(account)
+    yield from of_money(setup, known, shop)
+    yield from of_order_events(setup, known, shop.events())
 
 
 def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     """What is charged and not refunded, by order, and of the top-ups together."""
-    bought = {id: one["card_amount"] for id, one in orders.items() if one["status"] in BOUGHT}
-    due, held, number = Counter[str | None](bought), Counter[str | None](), Counter[str | None]()
+    bought = {id: order["card_amount"] for id, order in orders.items() if order["status"] in BOUGHT}
+    due: Counter[str | None] = Counter(bought)
+    held: Counter[str | None] = Counter()
+    number: Counter[str | None] = Counter()
     for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
-    for made in (one for account in setup.buyers for one in account.done("top_up")):
-        due[None] += made.call.body["amount"] if made.answer.status == 201 else 0
+    for account in setup.buyers:
+        for made in account.done("top_up"):
+            if made.answer.status == 201:
+                due[None] += made.call.body["amount"]
     for charge in shop.gateway(shop.charges)["results"]:
         if charge["status"] == "succeeded":
             held[charge["order"]] += charge["amount"] - charge["refunded_amount"]
@@ -145,7 +186,8 @@ def of_money(setup: Setup, orders: Rows, shop: Shop) -> Iterator[str]:
     for id in orders:
         wanted = int(bought.get(id, 0) > 0)
         # A charge of an order that ended unpaid was refunded, whole.
-        if number[id] not in ({wanted} if id in bought else {0, 1}):
+        possible = {wanted} if id in bought else {0, 1}
+        if number[id] not in possible:
             yield f"order {id}: charged {number[id]} times instead of {wanted}"
 
 
@@ -153,13 +195,17 @@ def of_order_events(setup: Setup, orders: Rows, events: Iterable[Any]) -> Iterat
     """At the data platform each order has its events once and in sequence, and no other has a buyer's."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     buyers = {None, *(account.id for account in setup.buyers)}
-    for event in (one for one in events if one["type"] in DELIVERED):
-        if event["data"].get("account") in buyers:
+    for event in events:
+        if event["type"] in DELIVERED and event["data"].get("account") in buyers:
             found[event["data"]["order"]].append(event["type"])
     refunds = Counter(refund["order"] for refund in setup.refunds())
     for id, order in orders.items():
-        due = [kind for kind in (ENDS.get(order["status"]),) if kind in DELIVERED]
-        if (got := found.pop(id, [])) != due + [REFUNDED] * refunds[id]:
+        due = [REFUNDED] * refunds[id]
+        end = ENDS.get(order["status"])
+        if end in DELIVERED:
+            due.insert(0, end)
+        got = found.pop(id, [])
+        if got != due:
             yield f"order {id}, {order['status']}: {refunds[id]} refunds are due, the data platform got {got}"
     for id, kinds in found.items():
         yield f"order {id}: the data platform got {kinds}, and it is not there"
@@ -169,27 +215,58 @@ def of_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[str]:
     """The feed as it was followed and as it is read later: the same events in the same order, each once."""
     types = {event["id"]: event["type"] for event in (*again, *followed)}
     # A counter has its keys in the order of their first appearance.
-    first, second = (Counter(event["id"] for event in events) for events in (followed, again))
+    first = Counter(event["id"] for event in followed)
+    second = Counter(event["id"] for event in again)
     wrong = {
-        "came several times when the feed was followed": [one for one in first if first[one] > 1],
-        "came several times when the feed was read again": [one for one in second if second[one] > 1],
-        "was skipped by a reader of the feed": [one for one in second if one not in first],
-        "is not in the feed any more": [one for one in first if one not in second],
+        "came several times when the feed was followed": [id for id in first if first[id] > 1],
+        "came several times when the feed was read again": [id for id in second if second[id] > 1],
+        "was skipped by a reader of the feed": [id for id in second if id not in first],
+        "is not in the feed any more": [id for id in first if id not in second],
     }
     for what, ids in wrong.items():
-        yield from (f"event {one}, {types[one]}, {what}" for one in ids[:MOST_NAMED])
-    both = zip((one for one in first if one in second), (one for one in second if one in first), strict=True)
-    for before, after in [pair for pair in both if pair[0] != pair[1]][:1]:
-        yield f"the feed has another order: {after}, {types[after]}, was followed later than {before}"
+        for id in ids[:MOST_NAMED]:
+            yield f"event {id}, {types[id]}, {what}"
+    before = [id for id in first if id in second]
+    after = [id for id in second if id in first]
+    for earlier, later in zip(before, after, strict=True):
+        if earlier != later:
+            yield f"the feed has another order: {later}, {types[later]}, was followed later than {earlier}"
+            return
 
 
 def _items(order_or_refund: Any) -> list[tuple[int, int]]:
     return [(item["product"], item["quantity"]) for item in order_or_refund["items"]]
 
 
-DECLARED = declared("lab/chaos/effects.toml")
-TABLES, TRUTH = DECLARED["rows"], ", ".join(DECLARED["same_on_each_member"])
-"""The rows of each kind of effect; and tables that must be the same on each member."""
+TABLES = {
+    "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
+    "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
+    "payment": "SELECT id FROM firstcome.payments_payment WHERE account_id IN ({accounts})",
+    # Nobody asks for the refund of a charge that came too late.
+    "refund": """
+SELECT refund.id FROM firstcome.orders_refund refund
+JOIN firstcome.orders_order placed ON placed.id = refund.order_id
+WHERE placed.account_id IN ({accounts}) AND refund.source <> 'late_charge'
+""",
+    "entry": "SELECT id FROM firstcome.sales_saleentry WHERE account_id IN ({accounts})",
+    # A wallet has its owner's id.
+    "grant": """
+SELECT entry.id FROM firstcome.payments_entry entry
+JOIN firstcome.payments_transfer transfer ON transfer.id = entry.transfer_id
+WHERE transfer.kind = 'grant' AND entry.account_id IN ({accounts})
+""",
+    "adjustment": """
+SELECT id FROM firstcome.inventory_stockmovement
+WHERE kind = 'adjusted' AND product_id IN ({products})
+""",
+}
+"""The rows of each kind of effect: of these accounts, or of these products."""
+TRUTH = (
+    "firstcome.coupons_coupon, firstcome.inventory_product, firstcome.inventory_stockmovement, "
+    "firstcome.orders_order, firstcome.orders_orderline, firstcome.orders_refund, firstcome.payments_entry, "
+    "firstcome.payments_payment, firstcome.payments_transfer"
+)
+"""Tables whose every value must be the same on each member: amounts and levels, not the rows alone."""
 MAY_BE_UNNAMED = {"payment"}
 """An order that is paid at once is answered without the id of its payment."""
 
@@ -198,13 +275,19 @@ Effects = Mapping[str, set[str]]
 
 def acknowledged(setup: Setup) -> Effects:
     """The identities in all final answers, by the kind of effect."""
-    effects = [identity(made) for made in setup.calls if made.was_done]
-    return {kind: {known for sort, known in effects if sort == kind} for kind in TABLES}
+    known: dict[str, set[str]] = {kind: set() for kind in TABLES}
+    for made in setup.calls:
+        if made.was_done:
+            kind, id = identity(made)
+            if kind:
+                known[kind].add(id)
+    return known
 
 
 def identity(made: RecordedCall) -> tuple[str, str]:
     """The kind of the call's effect, and the identity that its answer has; both empty for none."""
-    body, status = made.answer.body, made.answer.status
+    body = made.answer.body
+    status = made.answer.status
     match made.sort:
         case "coupon":
             return "coupon", _plain(body["code"])
@@ -222,14 +305,17 @@ def _plain(known: object) -> str:
     return str(known).replace("-", "")
 
 
-def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> tuple[list[str], ...]:
+def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> tuple[list[str], list[str]]:
     """The acknowledged effects that a server lacks, and its new rows that were in no answer."""
-    lost, doubled = list[str](), list[str]()
+    lost: list[str] = []
+    doubled: list[str] = []
     for server, tables in stored.items():
         for kind, rows in tables.items():
-            new = set[str]() if kind in MAY_BE_UNNAMED else rows - known[kind] - before[kind]
-            lost += (f"{kind} {one} is not on {server}" for one in sorted(known[kind] - rows))
-            doubled += (f"{kind} {one} on {server} was in no answer" for one in sorted(new))
+            for id in sorted(known[kind] - rows):
+                lost.append(f"{kind} {id} is not on {server}")
+            if kind not in MAY_BE_UNNAMED:
+                for id in sorted(rows - known[kind] - before[kind]):
+                    doubled.append(f"{kind} {id} on {server} was in no answer")
     return lost, doubled
 
 
@@ -248,9 +334,9 @@ def stored(setup: Setup, ask: Callable[[str], Sequence[tuple[Any, ...]]]) -> Eff
 def unequal(sums: Mapping[str, Mapping[str, int | None]]) -> list[str]:
     """The tables whose checksums differ from the first member's; a table that is not there has none."""
     (first, expected), *others = sums.items()
-    return [
-        f"{table} is not the same on {member} and {first}"
-        for member, found in others
-        for table, checksum in found.items()
-        if checksum is None or checksum != expected[table]
-    ]
+    wrong = []
+    for member, found in others:
+        for table, checksum in found.items():
+            if checksum is None or checksum != expected[table]:
+                wrong.append(f"{table} is not the same on {member} and {first}")
+    return wrong

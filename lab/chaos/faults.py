@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from random import Random
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from MySQLdb import OperationalError
@@ -20,7 +19,6 @@ from lab.chaos.campaigns import clocks, network
 from lab.chaos.clients import at_work
 from lab.stack import database
 from lab.stack.rabbitmq import RunningNode
-from lab.tables import declared
 from scripts.stack import SetupError, children, ports, supervision, waiting
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
@@ -35,6 +33,10 @@ PATIENCE_SECONDS = 60
 """How long the shop may take to be ready again, while other faults go on."""
 REPLACING = ("kill", "down", "old data for")
 """Sorts of faults after which another process is there."""
+
+LOCKERS = 4
+LOCK_PRODUCT = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
+OF_THE_SHOP = "SELECT id FROM information_schema.processlist WHERE user = %s"
 
 Often = int | tuple[int, float, float]
 Faults = dict[str, Often]
@@ -53,14 +55,19 @@ class Fault(NamedTuple):
 
 def drawn(what: str, often: Often, chance: Random, usual: Sequence[float], most: float = 3600) -> Fault:
     sort, _, name = what.rpartition(" ")
-    return Fault(sort, name, min(most, chance.uniform(*(often[1:] if isinstance(often, tuple) else usual))))
+    least, longest = often[1:] if isinstance(often, tuple) else usual
+    return Fault(sort, name, min(most, chance.uniform(least, longest)))
 
 
 def make(fault: Fault, instance: Instance, broker: RunningNode | None) -> None:
     """Make the fault, and undo what does not undo itself. Raises SetupError."""
     if broker and fault.name == BROKER:
-        broker.freeze() if fault.sort == "freeze" else broker.kill()
-        time.sleep(fault.seconds if fault.sort in LASTING else 0)
+        if fault.sort == "freeze":
+            broker.freeze()
+        else:
+            broker.kill()
+        if fault.sort in LASTING:
+            time.sleep(fault.seconds)
         broker.thaw()
     elif fault.sort == "kill":
         children.kill(_pids(fault.name, instance))
@@ -79,7 +86,8 @@ def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, withi
     """
     outside = network.outside(instance)
     asked = [(instance.port, "/readyz")]
-    asked += [(outside[fault.name], "/healthz")] if fault.name in outside else []
+    if fault.name in outside:
+        asked.append((outside[fault.name], "/healthz"))
 
     def is_ready() -> bool:
         now = children.leader_of(instance.run, fault.name)
@@ -88,7 +96,8 @@ def wait_until_ready(fault: Fault, leader: int | None, instance: Instance, withi
             return is_replaced and all(ports.ask(port, "GET", path)[0] == 200 for port, path in asked)
         return False
 
-    began, late = time.monotonic(), f"the shop was not ready {within_seconds} s later"
+    began = time.monotonic()
+    late = f"the shop was not ready {within_seconds} s later"
     waiting.until(is_ready, late, within_seconds=within_seconds)
     return time.monotonic() - began
 
@@ -127,8 +136,10 @@ def _kept_down(name: str, instance: Instance, *, has_old_data: bool = False) -> 
 
 def copy_redis(instance: Instance, *, back: bool = False) -> None:
     """Keep what Redis has now, or put `back` what was kept: a folder since Redis 7, a file before."""
-    data, kept = instance.data / "appendonlydir", instance.data / "redis-kept"
-    data = data if data.exists() else instance.data / "redis.aof"
+    data = instance.data / "appendonlydir"
+    if not data.exists():
+        data = instance.data / "redis.aof"
+    kept = instance.data / "redis-kept"
     source, target = (kept, data) if back else (data, kept)
     subprocess.run(["rm", "-rf", target], check=True)
     subprocess.run(["cp", "-a", source, target], check=True)
@@ -147,7 +158,8 @@ def _slowed(_: str, instance: Instance) -> Iterator[None]:
 
     def control(method: str, body: Any = None) -> None:
         # It may be killed, frozen or down: then it is asked again.
-        until, call = time.monotonic() + PATIENCE_SECONDS, Call(method, "/latency", "", body)
+        until = time.monotonic() + PATIENCE_SECONDS
+        call = Call(method, "/latency", "", body)
         answer = calls.to_gateway(instance.gateway_port).call_until_final(call, until=until)
         if answer.status != 200:
             raise SetupError(f"{method} /latency is answered {answer}")
@@ -173,42 +185,76 @@ def _rows_held(_: str, instance: Instance) -> Iterator[None]:
         yield
 
 
+class Locker:
+    """A client that locks products one by one in random order, again and again."""
+
+    def __init__(self, instance: Instance, products: Sequence[int], chance: Random) -> None:
+        self.instance = instance
+        self.products = products
+        self.chance = chance
+
+    def run(self, stop: threading.Event) -> None:
+        with database.connected(self.instance) as connection, connection.cursor() as cursor:
+            while not stop.is_set():
+                with suppress(OperationalError):
+                    cursor.execute("BEGIN")
+                    for product in self.chance.sample(self.products, len(self.products)):
+                        cursor.execute(LOCK_PRODUCT, [product])
+                        time.sleep(0.02)
+                cursor.execute("ROLLBACK")
+
+
 def _deadlocks(_: str, instance: Instance) -> Iterator[None]:
     """Four clients lock products one by one in random order, against the shop's ascending one."""
     products = [id for (id,) in database.rows(instance, "SELECT id FROM inventory_product")]
 
-    def lock(chance: Random, stop: threading.Event) -> None:
-        with database.connected(instance) as connection, connection.cursor() as cursor:
-            while not stop.is_set():
-                with suppress(OperationalError):
-                    cursor.execute("BEGIN")
-                    for product in chance.sample(products, len(products)):
-                        cursor.execute("SELECT id FROM inventory_product WHERE id = %s FOR UPDATE", [product])
-                        time.sleep(0.02)
-                cursor.execute("ROLLBACK")
-
-    with at_work([SimpleNamespace(run=partial(lock, Random(number))) for number in range(4)]):
+    with at_work([Locker(instance, products, Random(number)) for number in range(LOCKERS)]):
         yield
 
 
-def _set(_: str, instance: Instance, *, first: list[str], last: list[str], held: int) -> Iterator[None]:
-    """The server gets the first statements, in the end the last ones. After each the shop's connections end:
-    they keep the privileges that they began with. So many others are held meanwhile."""
-    with ExitStack() as opened:
-        connections = [opened.enter_context(database.connected(instance)) for _ in range(1 + held)]
-        own, cursor = {one.thread_id() for one in connections}, connections[0].cursor()
+class Statements(NamedTuple):
+    """A fault by statements: the server gets the first ones, and in the end the last ones. So many further
+    connections are held meanwhile."""
 
-        def change(statements: Sequence[str]) -> None:
-            for statement in statements:
-                cursor.execute(statement)
-            cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", [USER])
+    first: Sequence[str]
+    last: Sequence[str]
+    held: int = 0
+
+
+# Every write of the shop's account is refused, and it goes on to read. The privileges are those that are
+# exempt from `read_only`; the account has them in a stack of its own.
+READ_ONLY = Statements(
+    first=["REVOKE SUPER, READ_ONLY ADMIN ON *.* FROM 'firstcome'@'localhost'", "SET GLOBAL read_only = 1"],
+    last=["SET GLOBAL read_only = 0", "GRANT SUPER, READ_ONLY ADMIN ON *.* TO 'firstcome'@'localhost'"],
+)
+# All connections are in use, none of them by the shop. The server takes no smaller limit.
+NO_CONNECTION_LEFT = Statements(
+    first=["SET @usual = @@GLOBAL.max_connections", "SET GLOBAL max_connections = 10"],
+    last=["SET GLOBAL max_connections = @usual"],
+    held=10,
+)
+
+
+def _set(statements: Statements, _: str, instance: Instance) -> Iterator[None]:
+    """After each change the shop's connections end: they keep the privileges that they began with."""
+    with ExitStack() as opened:
+        connections = []
+        for _number in range(1 + statements.held):
+            connections.append(opened.enter_context(database.connected(instance)))
+        own = {connection.thread_id() for connection in connections}
+        cursor = connections[0].cursor()
+
+        def change(lines: Sequence[str]) -> None:
+            for line in lines:
+                cursor.execute(line)
+            cursor.execute(OF_THE_SHOP, [USER])
             for other in {id for (id,) in cursor.fetchall()} - own:
                 with suppress(OperationalError):  # it has ended by itself
                     cursor.execute(f"KILL CONNECTION {int(other)}")
 
-        change(first)
+        change(statements.first)
         yield
-        change(last)
+        change(statements.last)
 
 
 @contextmanager
@@ -238,7 +284,6 @@ def _disk_full(_: str, instance: Instance) -> Iterator[None]:
 
 STEPS = {"step ahead of": 900, "step back of": 0}
 """Of a clock, and how many seconds ahead it stays."""
-STATEMENTS = declared("lab/chaos/statements.toml")
 LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
     "freeze": _frozen,
     "down": _kept_down,
@@ -247,7 +292,8 @@ LASTING: Mapping[str, Callable[[str, Instance], Iterator[None]]] = {
     "old data for": partial(_kept_down, has_old_data=True),
     "hold all rows of": _rows_held,
     "deadlocks in": _deadlocks,
-    **{sort: partial(_set, **words) for sort, words in STATEMENTS.items()},
+    "read only": partial(_set, READ_ONLY),
+    "take all connections of": partial(_set, NO_CONNECTION_LEFT),
     "fill the disk of": _disk_full,
     "jump": clocks.worker_ahead,
     "clock behind of": partial(clocks.off, -clocks.FAR_SECONDS),

@@ -4,7 +4,7 @@ import pytest
 
 from foundation.tests.case_tables import in_one_test
 from lab.alerts import __main__ as alerts, stage
-from lab.alerts.__main__ import CAUSES, Cause
+from lab.alerts.catalog import CAUSES, Cause
 from scripts import alert_rules
 from scripts.stack import instance as instances, ports
 
@@ -27,7 +27,7 @@ def test_every_alert_has_a_cause_and_no_cause_names_another():
     ],
 )
 def test_what_is_wrong_is_found(sent, finding):
-    cause = Cause(1, "a test", ["EventsDead"], ["LawBroken"], lambda _: [])
+    cause = Cause(1, "a test", lambda _: [], ["EventsDead"], ["LawBroken"])
     taken = {}
     for words in f"LawBroken firing pager, LawBroken resolved pager, {sent}".strip(", ").split(", "):
         name, status, receiver = words.split()

@@ -6,17 +6,77 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from typing import NamedTuple
 
 from lab.stack import database, faketime
-from lab.tables import declared
 from scripts.stack import children, places, processes, supervision, waiting
 from scripts.stack.instance import Instance
 
 FAR_SECONDS = 150
 """How far a clock is off in the end: two that drift apart are five minutes apart."""
-SECOND_LOG, TABLE = "clock-jump-worker.log", "campaign_instant"
-EARLY = declared("lab/chaos/campaigns/early.toml")
-EXPIRIES: Mapping[str, str] = EARLY["expiries"]
+SECOND_LOG = "clock-jump-worker.log"
+TABLE = "campaign_instant"
+DRIFT_STEPS = 15
+
+
+class Change(NamedTuple):
+    """What may not happen early: the event of a trigger, the condition on the row by which it is this change,
+    and the instant before which it may not happen."""
+
+    kind: str
+    event: str
+    when: str
+    due_at: str
+
+
+CHANGES = (
+    Change(
+        kind="order expired",
+        event="UPDATE ON orders_order",
+        when="NEW.status = 'expired' AND OLD.status <> 'expired'",
+        due_at="OLD.expires_at",
+    ),
+    Change(
+        kind="payment given up",
+        event="UPDATE ON orders_saga",
+        when="NEW.failure_code = 'gave_up' AND OLD.failure_code <> 'gave_up'",
+        due_at="OLD.deadline_at",
+    ),
+    # A worker leases it for the call that it had opened before.
+    Change(
+        kind="saga retried",
+        event="UPDATE ON orders_saga",
+        when="""
+NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token
+AND OLD.lease_token = '' AND OLD.open_call <> '' AND NEW.open_call = OLD.open_call
+""",
+        due_at="OLD.next_attempt_at",
+    ),
+    Change(
+        kind="lease of a saga taken over",
+        event="UPDATE ON orders_saga",
+        when="NEW.lease_token <> '' AND NEW.lease_token <> OLD.lease_token AND OLD.lease_token <> ''",
+        due_at="OLD.leased_until",
+    ),
+)
+EXPIRIES = {
+    "shop_idempotencykey": "created_at + INTERVAL 1 DAY",
+    "shop_committedtransaction": "at + INTERVAL 1 DAY",
+    "accounts_revokedtoken": "expires_at",
+    "payments_reconciliation": "started_at + INTERVAL 30 DAY",
+    "payments_webhookevent": "received_at + INTERVAL 90 DAY",
+}
+"""Of each table the end of a row's time, before which it may not be deleted. An expression begins with a
+column, because `OLD.` is put before it."""
+EARLY = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL 1 SECOND"  # noqa: S608
+
+
+class Early(NamedTuple):
+    kind: str
+    subject: str
+    due_at: datetime
+    at: datetime
 
 
 def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
@@ -27,9 +87,12 @@ def set_clocks(instance: Instance, clocks: Mapping[str, int]) -> None:
 
 
 def drift(instance: Instance, clocks: Mapping[str, int], *, back: bool = False) -> None:
-    """Move these wall clocks in 15 steps from the right time to so many seconds ahead, or `back`."""
-    for step in range(14, -1, -1) if back else range(1, 16):
-        set_clocks(instance, {clock: round(step / 15 * ahead) for clock, ahead in clocks.items()})
+    """Move these wall clocks step by step from the right time to so many seconds ahead, or `back`."""
+    steps = range(1, DRIFT_STEPS + 1)
+    if back:
+        steps = range(DRIFT_STEPS - 1, -1, -1)
+    for step in steps:
+        set_clocks(instance, {clock: round(step / DRIFT_STEPS * ahead) for clock, ahead in clocks.items()})
         time.sleep(0.25)
 
 
@@ -61,7 +124,8 @@ def moved(instance: Instance, clocks: str) -> Iterator[dict[str, str]]:
 @contextmanager
 def second_worker(instance: Instance, clock: str) -> Iterator[None]:
     """A worker beside the stack's, as that but for its name and its clock. Raises SetupError."""
-    log, started = instance.logs / SECOND_LOG, list[subprocess.Popen[bytes]]()
+    log = instance.logs / SECOND_LOG
+    started: list[subprocess.Popen[bytes]] = []
     environment = supervision.environment(instance)
     command = [*processes.command("worker", instance, environment), "--hostname", "clock-jump@%h"]
     # Its log has to say when it is ready.
@@ -97,12 +161,13 @@ def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
 def watch_early(instance: Instance) -> None:
     columns = "kind VARCHAR(40), subject VARCHAR(64), due_at DATETIME(6), at DATETIME(6)"
     database.rows(instance, f"CREATE TABLE {TABLE} ({columns})")
-    swept = [(f"{one} swept", f"DELETE ON {one}", "TRUE", f"OLD.{end}") for one, end in EXPIRIES.items()]
-    changed = [(kind, one["event"], one["when"], one["due_at"]) for kind, one in EARLY["changes"].items()]
-    for number, (kind, event, change, due_at) in enumerate(changed + swept):
-        values = f"'{kind}', OLD.id, {due_at}, UTC_TIMESTAMP(6)"
-        insert = f"IF {change} THEN INSERT INTO {TABLE} VALUES ({values}); END IF;"  # noqa: S608
-        trigger = f"campaign_{number} AFTER {event} FOR EACH ROW BEGIN {insert} END"
+    changes = [*CHANGES]
+    for table, end in EXPIRIES.items():
+        changes.append(Change(f"{table} swept", f"DELETE ON {table}", "TRUE", f"OLD.{end}"))
+    for number, change in enumerate(changes):
+        values = f"'{change.kind}', OLD.id, {change.due_at}, UTC_TIMESTAMP(6)"
+        insert = f"IF {change.when} THEN INSERT INTO {TABLE} VALUES ({values}); END IF;"  # noqa: S608
+        trigger = f"campaign_{number} AFTER {change.event} FOR EACH ROW BEGIN {insert} END"
         database.rows(instance, f"CREATE TRIGGER {trigger}")
 
 
@@ -110,8 +175,9 @@ def early(instance: Instance, seen: Sequence[str] = ()) -> Iterator[str]:
     """Each that happened earlier than it may, and each of these kinds that has not happened at all."""
     kinds = Counter(kind for (kind,) in database.rows(instance, f"SELECT kind FROM {TABLE}"))  # noqa: S608
     children.say(f"written: {dict(kinds)}")
-    yield from (f"nothing shows whether it is early: {kind}" for kind in seen if kind not in kinds)
+    for kind in seen:
+        if kind not in kinds:
+            yield f"nothing shows whether it is early: {kind}"
     # A process knows the database's time but for its round trip to it, which a busy machine makes long.
-    late = f"SELECT kind, subject, due_at, at FROM {TABLE} WHERE at < due_at - INTERVAL 1 SECOND"  # noqa: S608
-    for kind, subject, due_at, at in database.rows(instance, late):
-        yield f"early: {kind}: {subject} at {at}, due at {due_at}"
+    for row in database.read(instance, Early, EARLY):
+        yield f"early: {row.kind}: {row.subject} at {row.at}, due at {row.due_at}"

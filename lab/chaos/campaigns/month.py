@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jwt
 from redis import Redis
@@ -15,17 +16,32 @@ from lab.chaos.campaigns import clocks
 from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
 from lab.chaos.faults import Fault
+from lab.stack import database
 from scripts.stack import places, ports, waiting, welcome
 
 COUPONS_A_DAY = 3
-GATEWAY_AWAY, DAYS_BETWEEN_OUTAGES = Fault("down", "gateway", 1.5), 3
+GATEWAY_AWAY = Fault("down", "gateway", 1.5)
+DAYS_BETWEEN_OUTAGES = 3
 STRATEGIES = (*shop.STRATEGIES, {"strategy": "group_commit"}, {"strategy": "pessimistic"})
-STAFF = (welcome.STAFF_USER, welcome.STAFF_PASSWORD)
-CLEAN_UP_SECONDS, PATIENCE_SECONDS = 15, 30
-KEYS, MARKS = "shop_idempotencykey", "shop_committedtransaction"
+SPARE = {"bytes": 4 * 2**20, "keys": 100}
+"""By what Redis may grow, beside a quarter."""
+FEWEST_DAYS = 17
+CLEAN_UP_SECONDS = 15
+PATIENCE_SECONDS = 30
+MOVE_SECONDS = 20
+TOKEN_SECONDS = 100 * 86_400
+KEYS = "shop_idempotencykey"
+MARKS = "shop_committedtransaction"
+# Rows of a session have no `id` for the triggers of `clocks`.
 EXPIRIES = {**clocks.EXPIRIES, "django_session": "expire_date"}
+BROKEN = "SELECT law, offenders FROM shop_lawstatus WHERE NOT holds"
 LATE = "SELECT COUNT(*) FROM {} WHERE {} < UTC_TIMESTAMP(6) - INTERVAL 1 HOUR"
 UNCHECKED = "SELECT COUNT(*) = 0 OR SUM(checked_at IS NULL OR checked_at < %s) > 0 FROM shop_lawstatus"
+
+
+class BrokenLaw(NamedTuple):
+    law: str
+    offenders: str
 
 
 class Month(Run):
@@ -35,36 +51,37 @@ class Month(Run):
 
     def load(self) -> float:
         clocks.watch_early(self.instance)
-        self.sizes, self.campaigns = list[Mapping[str, int]](), [*self.setup.campaigns]
+        self.sizes: list[Mapping[str, int]] = []
+        self.campaigns = [*self.setup.campaigns]
         self.accounts = [*self.setup.buyers, self.setup.staff]
         # Clients have tokens for the whole month.
         key = places.secret(self.instance.home, "secret-key")
         for account in self.accounts:
             claims = jwt.decode(account.token, options={"verify_signature": False})
-            account.token = jwt.encode({**claims, "exp": claims["exp"] + 100 * 86_400}, key)
+            claims["exp"] += TOKEN_SECONDS
+            account.token = jwt.encode(claims, key)
         self.shop.token = self.setup.staff.token
-        longest = max(self.run_day(day, fault) for day, fault in enumerate(self.faults, 1))
+        longest = 0.0
+        for day, fault in enumerate(self.faults, 1):
+            longest = max(longest, self.run_day(day, fault))
         self.setup.campaigns = self.campaigns
         return longest
 
     def run_day(self, day: int, fault: Fault) -> float:
         """One day, up to the next morning; how long it took to settle."""
-        began, tomorrow = time.monotonic(), self.now() + timedelta(days=1)
+        began = time.monotonic()
+        tomorrow = self.now() + timedelta(days=1)
         self.sell(day)
         settled = self.settle()
         self.made += 1
-        for account in self.accounts:
-            keyed = [one for one in account.calls if one.call.key]
-            self.record(comparison.repeats(keyed, self.shop.connection))
-            # Tomorrow they are forgotten; without one such a call is refused.
-            for made in keyed:
-                made.call = made.call._replace(key="")
+        self.forget_keys()
         since = self.now()
         self.move(timedelta(minutes=1))  # more than to the next scheduled audit
-        if waiting.left(lambda: self.rows(UNCHECKED, since)[0][0], within_seconds=self.settle_seconds):
+        is_unchecked = partial(database.value, self.instance, UNCHECKED, since)
+        if waiting.left(is_unchecked, within_seconds=self.terms.settle_seconds):
             self.record([f"day {day}: the scheduled audit has not checked every law"])
-        broken = self.rows("SELECT law, offenders FROM shop_lawstatus WHERE NOT holds")
-        self.record(f"day {day}: {law} is broken: {offenders}" for law, offenders in broken)
+        for broken in database.read(self.instance, BrokenLaw, BROKEN):
+            self.record([f"day {day}: {broken.law} is broken: {broken.offenders}"])
         with Redis(unix_socket_path=str(self.instance.redis_socket)) as redis:
             memory: Any = redis.info("memory")
             self.sizes.append({"bytes": memory["used_memory"], "keys": redis.dbsize()})
@@ -74,23 +91,33 @@ class Month(Run):
         say(f"day {day}, up to {self.now():%F}, {time.monotonic() - began:.0f} s: {self.sizes[-1]}")
         return settled
 
+    def forget_keys(self) -> None:
+        """Repeat all calls with a key. Tomorrow they are forgotten; without one such a call is refused."""
+        for account in self.accounts:
+            keyed = [made for made in account.calls if made.call.key]
+            self.record(comparison.repeats(keyed, self.shop.connection))
+            for made in keyed:
+                made.call = made.call._replace(key="")
+
     def sell(self, day: int) -> None:
         """Some seconds of load; then leases lapse. On some days the gateway is away at the end."""
         closes_at = (self.now() + timedelta(hours=20)).isoformat()
         terms: dict[str, Any] = {"quantity": 8, "closes_at": closes_at, "coupon_valid_for_days": 365}
-        kinds = [STRATEGIES[(day * COUPONS_A_DAY + one) % len(STRATEGIES)] for one in range(COUPONS_A_DAY)]
-        self.setup.campaigns = [self.shop.create_campaign("Month", **{**kind, **terms}) for kind in kinds]
+        self.setup.campaigns = []
+        for number in range(COUPONS_A_DAY):
+            kind = STRATEGIES[(day * COUPONS_A_DAY + number) % len(STRATEGIES)]
+            self.setup.campaigns.append(self.shop.create_campaign("Month", **{**kind, **terms}))
         self.campaigns += self.setup.campaigns
         with ExitStack() as outage:
             with at_work(self.clients(f" {day}")):
-                time.sleep(self.client_seconds)
+                time.sleep(self.terms.client_seconds)
                 if day % DAYS_BETWEEN_OUTAGES == 1:
                     outage.enter_context(faults.lasting(GATEWAY_AWAY, self.instance))
                     time.sleep(GATEWAY_AWAY.seconds)
             # What these begin has to be swept once it has expired.
-            calls.signed_in(self.instance.url, *STAFF)
-            who = dict(zip(("username", "password"), STAFF, strict=True))
-            pair = self.shop.call("POST", "/auth/token", who)
+            calls.signed_in(self.instance.url, welcome.STAFF_USER, welcome.STAFF_PASSWORD)
+            staff = {"username": welcome.STAFF_USER, "password": welcome.STAFF_PASSWORD}
+            pair = self.shop.call("POST", "/auth/token", staff)
             self.shop.call("POST", "/auth/refresh", {"refresh": pair["refresh"]})
             self.operate()
         gateway = (ports.HOST, self.instance.gateway_port)
@@ -106,19 +133,22 @@ class Month(Run):
         self.ahead_seconds += round(by.total_seconds())
         clocks.set_clocks(self.instance, {"all": self.ahead_seconds})
         late = f"the database's clock did not move to {target}"
-        waiting.until(lambda: self.now() >= target - timedelta(seconds=1), late, within_seconds=20)
+        waiting.until(lambda: self.now() >= target - timedelta(seconds=1), late, within_seconds=MOVE_SECONDS)
 
     def now(self) -> datetime:
-        found: datetime = self.rows("SELECT UTC_TIMESTAMP(6)")[0][0]
-        return found.replace(tzinfo=UTC)
+        return database.now(self.instance).replace(tzinfo=UTC)
 
     def overdue(self) -> list[str]:
-        found = {table: self.rows(LATE.format(table, end))[0][0] for table, end in EXPIRIES.items()}
-        return [f"not bounded: {n} rows of {one} after their time" for one, n in found.items() if n]
+        overdue = []
+        for table, end in EXPIRIES.items():
+            number = database.value(self.instance, LATE.format(table, end))
+            if number:
+                overdue.append(f"not bounded: {number} rows of {table} after their time")
+        return overdue
 
     def findings(self) -> Iterator[str]:
         yield from growth(self.sizes)
-        yield from clocks.early(self.instance, self.has_to_happen)
+        yield from clocks.early(self.instance, self.terms.has_to_happen)
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: keys that are deleted early, and marks that are never deleted."""
@@ -130,7 +160,10 @@ class Month(Run):
 
 def growth(days: Sequence[Mapping[str, int]]) -> Iterator[str]:
     """What of Redis has grown from around day 10 to the last days, by more than a quarter and some."""
-    for name, spare in {"bytes": 4 * 2**20, "keys": 100}.items() if len(days) >= 17 else ():
-        before, now = (max(sizes[name] for sizes in some) for some in (days[7:12], days[-5:]))
+    if len(days) < FEWEST_DAYS:
+        return
+    for name, spare in SPARE.items():
+        before = max(sizes[name] for sizes in days[7:12])
+        now = max(sizes[name] for sizes in days[-5:])
         if now > 1.25 * before + spare:
             yield f"not bounded: Redis' {name} grew from {before} around day 10 to {now}"

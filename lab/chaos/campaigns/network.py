@@ -14,12 +14,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lab.tables import declared
 from scripts.stack import ports
 from scripts.stack.instance import Instance
 from scripts.stack.processes import OUTSIDE
 
-SETTINGS = declared("lab/chaos/campaigns/links.toml")
+SETTINGS = {
+    "database": {
+        "DATABASE_URL": "mysql://firstcome:{password}@{address}/firstcome",
+        # The stores that the stack starts. Without this it would take the proxy for a server of the user's,
+        # and start none.
+        "OWN_STORES": "mariadb redis",
+    },
+    "redis": {"REDIS_URL": "redis://{address}/0", "BROKER_URL": "redis://{address}/1"},
+    "gateway": {"GATEWAY_URL": "http://{address}"},
+    "sink": {"DATA_PLATFORM_URL": "http://{address}"},
+    "partner": {"PARTNER_URL": "http://{address}"},
+    "webhooks": {"WEBHOOK_LISTENER": "http://{address}"},
+}
+"""Of each link the settings that lead through its proxy, whose host and port are `{address}`; `{password}` is
+that of the shop's account at the database."""
 CHANGE_SECONDS = 10
 RESET = struct.pack("ii", 1, 0)
 LOOP = asyncio.new_event_loop()
@@ -43,13 +56,17 @@ class Link:
     """One link from a port of loopback to another or to a socket, with a task for each connection."""
 
     def __init__(self, port: int, target: int | Path) -> None:
-        self.port, self.target, self.state = port, target, State.CUT
-        self.connections, self.changed = set[Any](), asyncio.Event()
+        self.port = port
+        self.target = target
+        self.state = State.CUT
+        self.connections: set[Any] = set()
+        self.changed = asyncio.Event()
         self.server: asyncio.Server
 
     async def become(self, state: State) -> None:
         """Change the state for all connections, and let what waited for that go on."""
-        before, self.state = self.state, state
+        before = self.state
+        self.state = state
         self.changed.set()
         self.changed = asyncio.Event()
         if state == State.CUT:
@@ -61,7 +78,8 @@ class Link:
                 connection.cancel()
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
-        task, ends = asyncio.current_task(), [writer]
+        task = asyncio.current_task()
+        ends = [writer]
         self.connections.add(task)
         with suppress(OSError, asyncio.CancelledError):
             if isinstance(self.target, Path):
@@ -120,15 +138,18 @@ def outside(instance: Instance) -> dict[str, int]:
 
 def start(instance: Instance, links: Sequence[str]) -> dict[str, str]:
     """Have a proxy listen for each of these links; the settings that lead through it."""
-    server, settings = instance.mariadb(), dict[str, str]()
+    server = instance.mariadb()
+    password = quote(server.password)
+    settings: dict[str, str] = {}
     servers: dict[str, int | Path] = {**outside(instance), "webhooks": instance.port}
     servers |= {"database": server.socket, "redis": instance.redis_socket}
     threading.Thread(target=LOOP.run_forever, daemon=True).start()
     for port, name in enumerate(links, ports.free(len(links))):
         PROXIED[name] = Link(port, servers[name])
         _change(name, State.PASS)
-        own = {"address": f"{ports.HOST}:{port}", "password": quote(server.password)}
-        settings |= {key: text.format(**own) for key, text in SETTINGS[name].items()}
+        address = f"{ports.HOST}:{port}"
+        for setting, text in SETTINGS[name].items():
+            settings[setting] = text.format(address=address, password=password)
     return settings
 
 

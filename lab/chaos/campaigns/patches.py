@@ -7,37 +7,94 @@ names. Only the standard library is imported here: it is before all else.
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 PATCHES = "CAMPAIGN_PATCHES"
 
 
-def _host_clock(module: Any) -> None:
+class HostClock:
+    """In the place of `foundation.clock`."""
+
+    @staticmethod
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+
+def measure_clock_often(clock: Any) -> None:
+    """No defect: a month has too many jumps to wait 30 s after each."""
+    clock.PERIOD_SECONDS = 0.5
+
+
+def read_host_clock(module: Any) -> None:
+    """Nothing happens early: workers read the clock of their host, not the database's."""
     if "worker" in sys.argv:
-        module.clock = SimpleNamespace(now=lambda: datetime.now(UTC))
+        module.clock = HostClock
 
 
-def _own_charge_keys(gateway: Any) -> None:
+def advance_leased(batch: Any) -> None:
+    """One worker at a time advances a saga: this one advances what another has leased."""
+
+    def may_advance(self: Any, saga: Any) -> bool:
+        return saga.state in batch.UNFINISHED
+
+    batch.Batch._may_advance = may_advance
+
+
+def find_leased(store: Any) -> None:
+    """The same: it also finds what another has leased."""
+
+    def due_condition(cells: Any) -> str:
+        return "next_attempt_at IS NOT NULL"
+
+    store.due_condition = due_condition
+
+
+def name_charges_by_process(gateway: Any) -> None:
+    """An order is charged once: a charge has another name in each process, so that the gateway can't tell
+    that it is the same."""
     for name in ("charge", "find", "cancel"):
         usual = getattr(gateway, name)
-        setattr(gateway, name, lambda *, key, usual=usual, **of: usual(key=f"{key}-{os.getpid()}", **of))
+        setattr(gateway, name, partial(_with_own_key, usual))
 
 
-def _early_sweep(answers: Any) -> None:
+def _with_own_key(usual: Callable[..., Any], *, key: str, **terms: Any) -> Any:
+    return usual(key=f"{key}-{os.getpid()}", **terms)
+
+
+def keep_marks(marks: Any) -> None:
+    """Tables stay bounded: marks of transactions are never deleted."""
+
+    def sweep() -> int:
+        return 0
+
+    marks.sweep = sweep
+
+
+def sweep_keys_early(answers: Any) -> None:
+    """A key is kept for a day: it is deleted when half of its day is over."""
     usual = answers._retention_start
-    answers._retention_start = lambda: usual() + timedelta(hours=12)
+
+    def half_a_day_later() -> datetime:
+        start: datetime = usual()
+        return start + timedelta(hours=12)
+
+    answers._retention_start = half_a_day_later
 
 
-def _admissions_counted_in_memory(admission: Any) -> None:
-    usual, mine = admission._admit, list[datetime]()
+def count_admissions_in_memory(admission: Any) -> None:
+    """L14, no more are admitted a minute than the rate: each process counts those that it has made itself."""
+    usual = admission._admit
+    mine: list[datetime] = []
 
     def admit(sale: Any, clock_now: datetime, now: datetime) -> Any:
-        since, rate = now - admission.WINDOW, sale.rate_per_minute
+        since = now - admission.WINDOW
+        rate = sale.rate_per_minute
         lately = admission.SaleEntry.objects.filter(sale=sale, admitted_at__gte=since)
         # As many more as others have admitted: the usual count includes those.
         sale.rate_per_minute += lately.count() - sum(at >= since for at in mine)
@@ -51,47 +108,48 @@ def _admissions_counted_in_memory(admission: Any) -> None:
     admission._admit = admit
 
 
-BY_NAME: Mapping[str, Mapping[str, Callable[[Any], None]]] = {
-    # The database's time is measured twice a second: a month has too many jumps to wait 30 s after each.
-    "frequently-measured-clock": {"foundation.clock": lambda clock: setattr(clock, "PERIOD_SECONDS", 0.5)},
-    # Workers read their host's clock in these modules.
-    "host-clock": dict.fromkeys(
-        ("orders.cancellation", "foundation.idempotency.recorded_answers"), _host_clock
-    ),
-    # A worker finds and advances sagas that another one has leased, and names each charge after itself, so
-    # that the gateway can't tell that it is the same.
-    "no-leases": {
-        "orders.saga.batch": lambda batch: setattr(
-            batch.Batch, "_may_advance", lambda self, saga: saga.state in batch.UNFINISHED
-        ),
-        "orders.saga.store": lambda store: setattr(
-            store, "due_condition", lambda cells: "next_attempt_at IS NOT NULL"
-        ),
-        "payments.gateways.simulator": _own_charge_keys,
-    },
-    # Marks of transactions are never deleted, and idempotency keys when half of their day is over.
-    "no-sweep-of-marks": {"foundation.db.commit_marks": lambda marks: setattr(marks, "sweep", lambda: 0)},
-    "early-sweep": {"foundation.idempotency.recorded_answers": _early_sweep},
-    # Each process counts the admissions of a sale that it has made itself.
-    "admissions-in-memory": {"sales.waiting_room.admission": _admissions_counted_in_memory},
+class Patch(NamedTuple):
+    """A change of the module of this name, made once it is loaded."""
+
+    module: str
+    change: Callable[[Any], None]
+
+
+BY_NAME: Mapping[str, Sequence[Patch]] = {
+    "frequently-measured-clock": [Patch("foundation.clock", measure_clock_often)],
+    "host-clock": [
+        Patch("orders.cancellation", read_host_clock),
+        Patch("foundation.idempotency.recorded_answers", read_host_clock),
+    ],
+    "no-leases": [
+        Patch("orders.saga.batch", advance_leased),
+        Patch("orders.saga.store", find_leased),
+        Patch("payments.gateways.simulator", name_charges_by_process),
+    ],
+    "no-sweep-of-marks": [Patch("foundation.db.commit_marks", keep_marks)],
+    "early-sweep": [Patch("foundation.idempotency.recorded_answers", sweep_keys_early)],
+    "admissions-in-memory": [Patch("sales.waiting_room.admission", count_admissions_in_memory)],
 }
 
 
 def settings(*names: str) -> dict[str, str]:
     here = Path(__file__).resolve()
-    return {"PYTHONPATH": f"{here.with_name('site')}{os.pathsep}{here.parents[3]}", PATCHES: " ".join(names)}
+    path = f"{here.with_name('site')}{os.pathsep}{here.parents[3]}"
+    return {"PYTHONPATH": path, PATCHES: " ".join(names)}
 
 
 def install() -> None:
     """Patch the modules once they are loaded, and let no sleep fail where libfaketime moves the clock."""
-    chosen = [pair for name in os.environ.get(PATCHES, "").split() for pair in BY_NAME[name].items()]
+    chosen: list[Patch] = []
+    for name in os.environ.get(PATCHES, "").split():
+        chosen += BY_NAME[name]
     usual = SourceFileLoader.exec_module
 
     def exec_module(loader: SourceFileLoader, module: ModuleType) -> None:
         usual(loader, module)
-        for name, patch in chosen:
-            if name == module.__name__:
-                patch(module)
+        for patch in chosen:
+            if patch.module == module.__name__:
+                patch.change(module)
 
     SourceFileLoader.exec_module = exec_module  # type: ignore[assignment, method-assign]
     # What that module runs sleeps as it should already; the children of a web server are run without it.

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from string import Template
 from subprocess import CompletedProcess, Popen
@@ -32,9 +33,21 @@ WEB = ("web-1", "web-2")
 NAMES = (*WEB, "worker-1", "worker-2", "beat-1", "beat-2", "issuer-1", "issuer-2")
 PORTS = (*WEB, "web-3", "front-statistics")
 """Whose ports HAProxy's template has. There is no third web server."""
-READY_SECONDS, STOP_SECONDS, DRAIN_SECONDS = 240, 45, 35
+READY_SECONDS = 240
+STOP_SECONDS = 45
+DRAIN_SECONDS = 35
 """As Compose's files have it, a web server ends after 35 s; that is the longest `Prefer: wait`, and some."""
 REPEATED = 200
+ALONE_SECONDS = 8
+"""Of load on the previous release alone, whose keys and sagas the new one finds."""
+MAX_CONNECTIONS = 600
+"""For twice the processes."""
+ADD_COLUMN = "ALTER TABLE orders_order ADD COLUMN added_since INT NOT NULL"
+DROP_COLUMN = "ALTER TABLE orders_order DROP COLUMN added_since"
+
+
+def all_answer(sockets: Iterable[str]) -> bool:
+    return all(ports.answers(socket) for socket in sockets)
 
 
 class Releases(Run):
@@ -46,25 +59,22 @@ class Releases(Run):
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
         """The previous release serves, on its own schema. Raises SetupError."""
-        remember(instance := self.instance)
+        instance = self.instance
+        remember(instance)
         for folder in (instance.run, instance.logs, instance.data, instance.static):
             folder.mkdir(parents=True, exist_ok=True)
         self.environment = compose(instance, own_stack.own_environment(instance, settings))
         self.environment[children.MARK] = str(instance.home)
-        self.running, self.undrained = dict[str, Popen[bytes]](), list[tuple[float, float]]()
+        self.running: dict[str, Popen[bytes]] = {}
+        self.undrained: list[tuple[float, float]] = []
         self.previous = stage.code_of(stage.PREVIOUS, instance.home / "previous")
-        self.ports = dict(zip(PORTS, range(first := ports.free(len(PORTS)), first + len(PORTS)), strict=True))
-        known = {f"{name.replace('-', '_')}_port": str(port) for name, port in self.ports.items()}
-        known |= {"host": ports.HOST, "settings": str(layout.TEMPLATES), "front_port": str(instance.port)}
-        text = Template((layout.TEMPLATES / "haproxy-front.cfg").read_text()).substitute(known)
-        # The page of statistics, its last section, also takes commands.
-        (instance.home / "haproxy.cfg").write_text(f"{text}  stats admin if TRUE\n")
+        self.write_balancer()
         instance.mariadb().prepare()
         try:
             for name in ("redis", "mariadb", *processes.OUTSIDE):
                 self.start(name, PROJECT)
             stores = [str(instance.redis_socket), str(instance.mariadb_socket)]
-            waiting.until(lambda: all(map(ports.answers, stores)), "no stores", within_seconds=READY_SECONDS)
+            waiting.until(partial(all_answer, stores), "no stores", within_seconds=READY_SECONDS)
             self.manage(instance, "migrate --no-input")
             for name in NAMES:
                 self.start(name, self.previous)
@@ -77,18 +87,34 @@ class Releases(Run):
         finally:
             supervision.clear_leftovers(instance, within_seconds=5)
 
+    def write_balancer(self) -> None:
+        """The configuration of HAProxy, from the template of a cluster's."""
+        first = ports.free(len(PORTS))
+        self.ports = {name: port for port, name in enumerate(PORTS, first)}
+        known = {f"{name.replace('-', '_')}_port": str(port) for name, port in self.ports.items()}
+        known["host"] = ports.HOST
+        known["settings"] = str(layout.TEMPLATES)
+        known["front_port"] = str(self.instance.port)
+        text = Template((layout.TEMPLATES / "haproxy-front.cfg").read_text()).substitute(known)
+        # The page of statistics, its last section, also takes commands.
+        (self.instance.home / "haproxy.cfg").write_text(f"{text}  stats admin if TRUE\n")
+
     def manage(self, _: Any, words: str, code: Path | None = None) -> CompletedProcess[str]:
         """A management command, by default of the previous release. Raises SetupError."""
-        command, own = [sys.executable, "manage.py", *words.split()], self.environment
-        how: dict[str, Any] = {"environment": own, "folder": code or self.previous}
-        children.printed(ran := children.run(command, within_seconds=self.command_seconds, **how))
+        command = [sys.executable, "manage.py", *words.split()]
+        folder = code or self.previous
+        ran = children.run(
+            command, within_seconds=self.command_seconds, environment=self.environment, folder=folder
+        )
+        children.printed(ran)
         return ran
 
     def start(self, name: str, code: Path) -> None:
-        instance, kind = self.instance, name.partition("-")[0]
+        instance = self.instance
+        kind = name.partition("-")[0]
         match kind:
             case "mariadb":
-                command = instance.mariadb(max_connections=600).command()  # for twice the processes
+                command = instance.mariadb(max_connections=MAX_CONNECTIONS).command()
             case "front":
                 command = [system_packages.program("haproxy"), "-db", "-f", f"{instance.home}/haproxy.cfg"]
             case "web":
@@ -96,35 +122,51 @@ class Releases(Run):
             case _:
                 command = processes.command(kind, instance, self.environment)
         # Of two workers or beats each has its own of these.
-        own = {"worker": ["--hostname", f"{name}@shop"], "beat": ["--schedule", f"{instance.data}/{name}"]}
-        log, command = instance.logs / f"{name}.log", [*command, *own.get(kind, [])]
+        if kind == "worker":
+            command = [*command, "--hostname", f"{name}@shop"]
+        if kind == "beat":
+            command = [*command, "--schedule", f"{instance.data}/{name}"]
+        log = instance.logs / f"{name}.log"
         self.running[name] = children.start(command, log=log, environment=self.environment, folder=code)
 
     def make_faults(self) -> float:
         self.seen.requests = []
-        chance, longest = random.Random(f"{self.seed} rolls"), 0.0
-        # Load on the previous release alone, whose keys and sagas the new one finds.
-        time.sleep(8)
+        time.sleep(ALONE_SECONDS)
         self.migrate()
         if self.is_planted:
-            # A migration whose new column the previous release doesn't write.
-            self.rows("ALTER TABLE orders_order ADD COLUMN added_since INT NOT NULL")
-            time.sleep(8)
-            self.rows("ALTER TABLE orders_order DROP COLUMN added_since")
+            self.plant_column()
             return 0.0
+        chance = random.Random(f"{self.seed} rolls")
+        longest = 0.0
         for number in range(len(self.faults) // len(NAMES)):
-            code, is_restart = self.previous if number == 1 else PROJECT, number >= 3
-            say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
-            self.setup.campaigns += self.shop.create_campaigns(1)
-            for name in chance.sample(NAMES, len(NAMES)):
-                longest = max(longest, self.replace(name, code, is_drained=not is_restart))
-                time.sleep(chance.uniform(*self.pauses))
-            # Calls that either release has answered: each gets its own answer again.
-            made = [one for one in self.setup.calls if one.call.key and one.was_done]
-            chosen = chance.sample(made, min(REPEATED, len(made)))
-            self.record(comparison.repeats(chosen, self.shop.connection))
+            longest = max(longest, self.roll(number, chance))
+            self.repeat_calls(chance)
         self.finish()
         return longest
+
+    def plant_column(self) -> None:
+        """Both releases write: a migration adds a column that the previous one doesn't know."""
+        self.rows(ADD_COLUMN)
+        time.sleep(ALONE_SECONDS)
+        self.rows(DROP_COLUMN)
+
+    def roll(self, number: int, chance: random.Random) -> float:
+        """Replace every process once; the longest time until one was ready."""
+        code = self.previous if number == 1 else PROJECT
+        is_restart = number >= 3
+        say(f"round {number + 1}: {'restarts of ' if is_restart else ''}{code.name}")
+        self.setup.campaigns += self.shop.create_campaigns(1)
+        longest = 0.0
+        for name in chance.sample(NAMES, len(NAMES)):
+            longest = max(longest, self.replace(name, code, is_drained=not is_restart))
+            time.sleep(chance.uniform(*self.terms.pauses))
+        return longest
+
+    def repeat_calls(self, chance: random.Random) -> None:
+        """Calls that either release has answered: each gets its own answer again."""
+        made = [call for call in self.setup.calls if call.call.key and call.was_done]
+        chosen = chance.sample(made, min(REPEATED, len(made)))
+        self.record(comparison.repeats(chosen, self.shop.connection))
 
     def finish(self) -> None:
         """What an operator does once the last process of the previous release has ended."""
@@ -139,14 +181,13 @@ class Releases(Run):
         began = time.monotonic()
         if name in WEB and is_drained:
             self.balance(name, "drain")
-            under_way = lambda: sum(int(row["scur"]) for row in self.balanced(name).values())  # noqa: E731
-            waiting.left(under_way, within_seconds=DRAIN_SECONDS)
+            waiting.left(partial(self.under_way, name), within_seconds=DRAIN_SECONDS)
         self.record(self.ended())
         children.stop(self.running[name], within_seconds=STOP_SECONDS)
         self.start(name, code)
         self.made += 1
         if name in WEB:
-            is_ready = lambda: not supervision.readiness_problem(self.ports[name])  # noqa: E731
+            is_ready = partial(self.is_ready, name)
             waiting.until(is_ready, f"{name} was not ready", within_seconds=READY_SECONDS)
             self.balance(name, "ready")
         else:
@@ -162,8 +203,20 @@ class Releases(Run):
         for backend in self.balanced(name):
             form = {"s": name, "action": state, "b": backend}
             requests.post(url, form, allow_redirects=False, timeout=DRAIN_SECONDS)
-        is_up = lambda: state == "drain" or self.balanced(name)["ready"]["status"] == "UP"  # noqa: E731
-        waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
+        if state != "drain":
+            is_up = partial(self.is_up, name)
+            waiting.until(is_up, f"{name} was not found ready", within_seconds=READY_SECONDS)
+
+    def under_way(self, name: str) -> int:
+        """How many requests the web server has."""
+        return sum(int(row["scur"]) for row in self.balanced(name).values())
+
+    def is_ready(self, name: str) -> bool:
+        return not supervision.readiness_problem(self.ports[name])
+
+    def is_up(self, name: str) -> bool:
+        """Whether the balancer has found it ready."""
+        return self.balanced(name)["ready"]["status"] == "UP"
 
     def balanced(self, name: str) -> Mapping[str, Mapping[str, str]]:
         _, text = ports.ask(self.ports["front-statistics"], "GET", "/statistics;csv")
@@ -176,7 +229,8 @@ class Releases(Run):
                 yield f"{name} has ended by itself"
 
     def load(self) -> float:
-        longest, failed = super().load(), failures(self.seen.requests, self.undrained)
+        longest = super().load()
+        failed = failures(self.seen.requests, self.undrained)
         say(f"{len(self.seen.requests)} requests, failed: {dict(failed)}")
         self.record(f"{count} requests failed: {what}" for what, count in failed.items())
         return longest
@@ -190,10 +244,11 @@ def failures(requests: Iterable[Request], undrained: Iterable[tuple[float, float
 
     A web server that is stopped without draining closes what is idle, and a request may be on its way.
     """
-    found = Counter[str]()
-    for one in requests:
-        is_closed = any(began <= one.ended and one.began <= ended for began, ended in undrained)
-        if not re.match("[1-4]|503", one.result) and not (is_closed and one.result == NO_ANSWER):
-            path = re.sub("[0-9a-f-]{36}|(?<=/)[0-9]+", "…", one.path)
-            found[f"{one.method} {path}: {one.result}"] += 1
+    found: Counter[str] = Counter()
+    for request in requests:
+        is_closed = any(began <= request.ended and request.began <= ended for began, ended in undrained)
+        if re.match("[1-4]|503", request.result) or (is_closed and request.result == NO_ANSWER):
+            continue
+        path = re.sub("[0-9a-f-]{36}|(?<=/)[0-9]+", "…", request.path)
+        found[f"{request.method} {path}: {request.result}"] += 1
     return found

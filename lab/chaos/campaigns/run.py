@@ -3,9 +3,10 @@
 import random
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lab import shop as shops, stage
@@ -21,7 +22,11 @@ from scripts.stack import children, own_stack, supervision
 from scripts.stack.children import say
 from scripts.stack.instance import Instance
 
-SHORT_SECONDS, QUICK_LONGEST_SECONDS, QUICK_DIVISOR = (0.5, 3.0), 8.0, 10
+SHORT_SECONDS = (0.5, 3.0)
+"""From and to how long a fault lasts that has no seconds of its own."""
+LONGEST_SECONDS = 3600.0
+QUICK_LONGEST_SECONDS = 8.0
+QUICK_DIVISOR = 10
 HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
 
 
@@ -34,81 +39,106 @@ class Span(NamedTuple):
     ready: float
 
 
-class Run:
-    """A run as most campaigns have it; `campaigns.toml` or a class has what is otherwise."""
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What is otherwise in the runs of one campaign than in most."""
 
-    has_3ds = has_sale = has_reader = True
-    """Buyers whose card asks them, and who keep declined orders; who join a sale; a reader of the feed."""
-    database = "mariadb"
+    database: str = "mariadb"
+    has_3ds: bool = True  # buyers whose card asks them, and who keep declined orders
+    has_sale: bool = True  # buyers who join one
+    has_reader: bool = True  # of the feed
+    settings: Mapping[str, str] = field(default_factory=dict)  # of the shop, beside those of lab/shop.toml
+    patches: Sequence[str] = ()  # changes of the shop's code, by their names in `patches`
+    planted_patches: Sequence[str] = ()  # those of a planted run alone
+    clocks: str = ""  # of the processes whose clocks are moved, as `faketime.CLOCKS` has them
+    has_to_happen: Sequence[str] = ()  # kinds of changes, for it is to be seen that they aren't early
+    disk_megabytes: int = 0  # of the database's own disk; 0 for none
+    minutes: int = 1  # of load for which there are stock and coupons
+    pauses: tuple[float, float] = (0.3, 2.0)  # from and to how many seconds pass before each fault
+    client_seconds: float = (
+        3600.0  # for which clients repeat calls, and 90 s more; of `month` the load of a day
+    )
+    ready_seconds: float = faults.PATIENCE_SECONDS  # within which the shop has to be ready after a fault
+    settle_seconds: int = 60  # within which all has to be settled after the load
+    planted_settle_seconds: int = 5  # what a planted defect has lost never settles
+
+
+class Run:
+    """A run as most campaigns have it; the campaign's terms or a class has what is otherwise."""
+
     manage: Any = staticmethod(own_stack.manage)
     """What runs the command that makes the first rows."""
-    patches: Sequence[str] = ()
-    planted_patches: Sequence[str] = ()
-    settings: Mapping[str, str] = {}
-    disk_megabytes = 0
-    """Of the database's own disk; 0 for none."""
-    clocks = ""
-    """Of the processes whose clocks are moved, as `faketime.CLOCKS` has them."""
-    has_to_happen: Sequence[str] = ()
-    """Kinds of changes, for it is to be seen that they aren't early."""
-    client_seconds, ready_seconds, minutes, pauses = 3600.0, faults.PATIENCE_SECONDS, 1, (0.3, 2.0)
-    settle_seconds, planted_settle_seconds = 60, 5
-    """What a planted defect has lost never settles."""
 
     def __init__(self, campaign: "Campaign", instance: Instance, seed: str, **asked: str) -> None:
         """As is asked by the options `quick`, `planted`, `seconds` and `broker` of the command line."""
-        self.campaign, self.instance, self.seed, self.asked = campaign, instance, seed, asked
-        if unknown := campaign.run.keys() - {*dir(self)}:
-            raise LookupError(f"the run of {campaign.name} has no {', '.join(unknown)}")
-        vars(self).update(campaign.run)
-        self.is_quick, self.is_planted = bool(asked.get("quick")), bool(asked.get("planted"))
-        self.seen, self.opened, self.made = Observations(), ExitStack(), 0
-        self.record, self.reader = self.seen.record_all, list[FeedReader]()
+        self.campaign = campaign
+        self.terms = campaign.terms
+        self.instance = instance
+        self.seed = seed
+        self.asked = asked
+        self.is_quick = bool(asked.get("quick"))
+        self.is_planted = bool(asked.get("planted"))
+        self.seen = Observations()
+        self.record = self.seen.record_all
+        self.opened = ExitStack()
+        self.made = 0
+        self.reader: FeedReader | None = None
         self.broker: RunningNode | None = None
-        self.spans = list[Span]()
-        planted = campaign.planted_faults if self.is_planted else ()
-        self.faults = [*planted, *campaign.plan(seed, is_quick=self.is_quick)]
+        self.spans: list[Span] = []
+        self.faults = campaign.plan(seed, is_quick=self.is_quick)
+        if self.is_planted:
+            self.faults = [*campaign.planted_faults, *self.faults]
 
     def run(self) -> int:
         """Load, faults and comparison; the exit code. Raises SetupError."""
-        name, seen = self.campaign.name, self.seen
+        name = self.campaign.name
         say(f"{name}: SEED={self.seed} QUICK={self.is_quick:d} PLANTED={self.is_planted:d}")
-        with seen.printed(), self.opened:
+        with self.seen.printed(), self.opened:
             self.opened.enter_context(self.stack({**shops.SETTINGS, **self.prepare()}))
             self.set_up()
-            recovery = max([self.load(), self.settle()])
-            known, there = comparison.acknowledged(self.setup), comparison.stored(self.setup, self.rows)
-            lost, doubled = comparison.compare(known, {"the database": there}, before=self.before)
-            self.record([*lost, *doubled])
-            is_found = self.is_planted and self.finds_planted([*lost, *doubled])
+            recovery = max(self.load(), self.settle())
+            known = comparison.acknowledged(self.setup)
+            stored = comparison.stored(self.setup, self.rows)
+            lost, doubled = comparison.compare(known, {"the database": stored}, before=self.before)
+            wrong = [*lost, *doubled]
+            self.record(wrong)
+            is_found = self.is_planted and self.finds_planted(wrong)
             if not self.is_planted:
                 self.check()
             done = sum(made.was_done for made in self.setup.calls)
             if not (done and self.made):
                 self.record([f"{done} calls had an effect, {self.made} faults were made: that shows nothing"])
-        counts = (self.made, done, sum(map(len, known.values())), len(lost), len(doubled))
-        say(f"{HEADER}\n| {name} | {' | '.join(map(str, counts))} | {recovery:.1f} s |")
+        compared = sum(len(identities) for identities in known.values())
+        say(
+            f"{HEADER}\n| {name} | {self.made} | {done} | {compared} | {len(lost)} | {len(doubled)} "
+            f"| {recovery:.1f} s |"
+        )
         if self.is_planted:
             say(f"{name}: the planted defect was {'found' if is_found else 'NOT found'}")
-            return int(not is_found)
-        say(f"{name}: {len(seen.findings)} findings, SEED={self.seed}")
-        return int(bool(seen.findings))
+            return 0 if is_found else 1
+        say(f"{name}: {len(self.seen.findings)} findings, SEED={self.seed}")
+        return 1 if self.seen.findings else 0
 
     def prepare(self) -> dict[str, str]:
         """Open what the stack needs; the settings that lead there. Raises SetupError."""
-        settings = {**self.settings}
+        terms = self.terms
+        settings = dict(terms.settings)
         if "rabbitmq" in (self.asked.get("broker"), *self.campaign.needs):
             self.broker = RunningNode(self.instance.home / "rabbitmq")
             self.opened.callback(self.broker.end)
             settings |= self.broker.settings
-        if self.disk_megabytes:
-            self.opened.enter_context(faults.small_disk(self.instance, megabytes=self.disk_megabytes))
-        if self.clocks:
-            settings |= self.opened.enter_context(clocks.moved(self.instance, self.clocks))
+        if terms.disk_megabytes:
+            self.opened.enter_context(faults.small_disk(self.instance, megabytes=terms.disk_megabytes))
+        if terms.clocks:
+            settings |= self.opened.enter_context(clocks.moved(self.instance, terms.clocks))
         if self.campaign.links:
             settings |= network.start(self.instance, self.campaign.links)
-        names = (*self.patches, *(self.planted_patches if self.is_planted else ()))
-        return settings | (patches.settings(*names) if names else {})
+        names = [*terms.patches]
+        if self.is_planted:
+            names += terms.planted_patches
+        if names:
+            settings |= patches.settings(*names)
+        return settings
 
     def stack(self, settings: Mapping[str, str]) -> AbstractContextManager[Any]:
         return own_stack.running(self.instance, **settings)
@@ -116,15 +146,16 @@ class Run:
     def set_up(self) -> None:
         """Accounts with points, products that can run out and campaigns that can sell out within minutes."""
         known = stage.seed(self.instance, shops.BUYERS * shops.ACCOUNTS_EACH, manage=self.manage)
-        self.shop = shop = Shop(self.instance, known["staff"], self.seen)
-        stock = shops.STOCK * self.minutes
-        setup = shop.stocked(known, "Trial", products=shops.PRODUCTS, on_hand=stock, plenty=shops.PLENTY)
-        setup.campaigns = shop.create_campaigns(self.minutes)
-        setup.has_3ds = self.has_3ds
-        if self.has_sale:
-            setup.sold = shop.create_product("Trial", shops.PRODUCTS + 1, shops.PLENTY)
-            setup.sale = shop.create_sale(setup.sold.id, **shops.SALE)
-        self.setup, self.before = setup, comparison.stored(setup, self.rows)
+        self.shop = Shop(self.instance, known["staff"], self.seen)
+        stock = shops.STOCK * self.terms.minutes
+        setup = self.shop.stocked(known, "Trial", products=shops.PRODUCTS, on_hand=stock, plenty=shops.PLENTY)
+        setup.campaigns = self.shop.create_campaigns(self.terms.minutes)
+        setup.has_3ds = self.terms.has_3ds
+        if self.terms.has_sale:
+            setup.sold = self.shop.create_product("Trial", shops.PRODUCTS + 1, shops.PLENTY)
+            setup.sale = self.shop.create_sale(setup.sold.id, **shops.SALE)
+        self.setup = setup
+        self.before = comparison.stored(setup, self.rows)
 
     def load(self) -> float:
         """Run clients while the faults are made; the longest time until the shop was ready after one."""
@@ -133,21 +164,31 @@ class Run:
 
     def clients(self, more_seed: str = "") -> list[Any]:
         """Staff and buyers, who draw their calls and keys by the seed and this, and a reader of the feed."""
-        common: dict[str, Any] = {"port": self.instance.port, "seen": self.seen}
-        common["ends_at"] = time.monotonic() + self.client_seconds
-        of = {"count": shops.BUYERS, "seed": self.seed + more_seed, **common}
-        if self.has_reader:
-            self.reader = [FeedReader(self.setup, seed=f"{self.seed} feed", **common)]
-        return [*staff_and_buyers(self.setup, **of), *self.reader]
+        common: dict[str, Any] = {
+            "port": self.instance.port,
+            "seen": self.seen,
+            "ends_at": time.monotonic() + self.terms.client_seconds,
+        }
+        seed = self.seed + more_seed
+        clients: list[Any] = staff_and_buyers(self.setup, count=shops.BUYERS, seed=seed, **common)
+        if self.terms.has_reader:
+            self.reader = FeedReader(self.setup, seed=f"{self.seed} feed", **common)
+            clients.append(self.reader)
+        return clients
 
     def make_faults(self) -> float:
         """Make those of each sequence one after the other; the longest time until the shop was ready."""
-        make_each = lambda sequence: max(map(self.make, sequence), default=0.0)  # noqa: E731
         first, *others = self.sequences()
         with ThreadPoolExecutor() as threads:
-            working = threads.map(make_each, others)
+            working = threads.map(self.make_each, others)
             # In this thread, which a signal interrupts.
-            return max([make_each(first), *working])
+            return max([self.make_each(first), *working])
+
+    def make_each(self, sequence: Iterable[Fault]) -> float:
+        longest = 0.0
+        for fault in sequence:
+            longest = max(longest, self.make(fault))
+        return longest
 
     def sequences(self) -> list[Iterator[Fault]]:
         """Faults as they are due, of sequences that overlap."""
@@ -158,25 +199,29 @@ class Run:
         for fault in self.faults:
             # Before each fault, because a database that starts again has its own settings.
             if self.is_planted and self.campaign.planted:
-                self.rows(self.campaign.planted)
-            time.sleep(chance.uniform(*self.pauses))
+                self.campaign.planted(self.instance)
+            time.sleep(chance.uniform(*self.terms.pauses))
             yield fault
 
     def make(self, fault: Fault) -> float:
         """Make one fault; how long the shop then took to be ready. Raises SetupError."""
-        leader, began = children.leader_of(self.instance.run, fault.name), time.monotonic()
+        leader = children.leader_of(self.instance.run, fault.name)
+        began = time.monotonic()
         faults.make(fault, self.instance, self.broker)
         ended = time.monotonic()
         self.made += 1
-        waited = faults.wait_until_ready(fault, leader, self.instance, self.ready_seconds)
+        waited = faults.wait_until_ready(fault, leader, self.instance, self.terms.ready_seconds)
         self.spans.append(Span(fault, began, ended, time.monotonic()))
         say(f"{fault}; ready after {waited:.1f} s")
         return waited
 
     def settle(self) -> float:
         """Wait until nothing is open; the seconds that took."""
-        seconds = self.planted_settle_seconds if self.is_planted else self.settle_seconds
-        return self.shop.settle(self.setup, seconds, self.operate, seconds == self.settle_seconds)
+        seconds = self.terms.settle_seconds
+        if self.is_planted:
+            seconds = self.terms.planted_settle_seconds
+        is_usual = seconds == self.terms.settle_seconds
+        return self.shop.settle(self.setup, seconds, self.operate, is_usual)
 
     def operate(self) -> None:
         """What an operator does meanwhile, again and again."""
@@ -189,15 +234,16 @@ class Run:
         """The laws, all answers, the books of the outside systems, the feed, and what is the campaign's."""
         self.record(self.ended())
         self.shop.audit()
-        self.record(comparison.findings(self.setup, self.shop, *self.reader))
+        self.record(comparison.findings(self.setup, self.shop, self.reader))
         say(self.shop.sums(self.setup))
         self.record(self.findings())
         self.record(unmet(self.campaign, self.seen))
 
     def ended(self) -> Iterator[str]:
         """Each process that does not run, for supervisor restarts what dies."""
-        states = supervision.states(self.instance)
-        yield from (f"{one} is {state} in the end" for one, state in states.items() if state != "RUNNING")
+        for process, state in supervision.states(self.instance).items():
+            if state != "RUNNING":
+                yield f"{process} is {state} in the end"
 
     def findings(self) -> Iterable[str]:
         """What the campaign alone checks, once all is settled."""
@@ -211,33 +257,38 @@ class Run:
             return connection.execute(statement).fetchall()
 
 
-class Campaign(NamedTuple):
-    """A campaign as `campaigns.toml` declares it."""
+@dataclass(frozen=True)
+class Campaign:
+    """`faults` are made in an order of the seed. A quick run makes a tenth of each, at least one, for 8 s at
+    most; where there is a `quick_name`, the faults about that alone."""
 
     name: str
     faults: Faults
     kind: type[Run] = Run
-    planted: str = ""
-    planted_faults: Sequence[Fault] = ()
+    terms: Terms = Terms()
+    planted: Callable[[Instance], None] | None = None  # a defect, made anew before each fault
+    planted_faults: Sequence[Fault] = ()  # that break a promise
     quick_name: str = ""
-    required_answers: Sequence[str] = ()
-    links: Sequence[str] = ()
-    needs: Sequence[str] = ()
-    touched_by: Sequence[str] = ()
-    run: Mapping[str, Any] = {}
+    required_answers: Sequence[str] = ()  # that the faults have to cause
+    links: Sequence[str] = ()  # whose calls go through a proxy
+    needs: Sequence[str] = ()  # system packages, or root
+    touched_by: Sequence[str] = ()  # a change of one of these files has CI run the campaign (SINCE=)
 
     def plan(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed."""
-        chance, most = random.Random(f"{seed} {self.name}"), QUICK_LONGEST_SECONDS if is_quick else 3600.0
-        counts = {what: one[0] if isinstance(one, tuple) else one for what, one in self.faults.items()}
-        found = [
-            faults.drawn(what, self.faults[what], chance, SHORT_SECONDS, most)
-            for what, count in counts.items()
-            for _ in range(max(1, count // QUICK_DIVISOR) if is_quick else count)
-        ]
-        found = [one for one in found if not is_quick or self.quick_name in ("", one.name)]
-        chance.shuffle(found)
-        return found
+        chance = random.Random(f"{seed} {self.name}")
+        most = QUICK_LONGEST_SECONDS if is_quick else LONGEST_SECONDS
+        plan = []
+        for what, often in self.faults.items():
+            count = often[0] if isinstance(often, tuple) else often
+            if is_quick:
+                count = max(1, count // QUICK_DIVISOR)
+            for _ in range(count):
+                fault = faults.drawn(what, often, chance, SHORT_SECONDS, most)
+                if not is_quick or self.quick_name in ("", fault.name):
+                    plan.append(fault)
+        chance.shuffle(plan)
+        return plan
 
 
 def unmet(campaign: Campaign, seen: Observations) -> Iterator[str]:

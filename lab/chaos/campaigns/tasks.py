@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -25,14 +24,24 @@ from lab.chaos.campaigns.run import Run, say
 from lab.chaos.clients import at_work
 from scripts.stack import children, supervision
 
-LONGEST_SECONDS, QUICK_LONGEST_SECONDS, FIRST_SHARE = 60.0, 8.0, 0.25
+LONGEST_SECONDS = 60.0
+QUICK_LONGEST_SECONDS = 8.0
+FIRST_SHARE = 0.25
 """How late a message is at most, and within which share of that its first copy comes."""
-QUEUE, WRITTEN, READ = "celery", 1, 2
-"""And the numbers of the databases: `BROKER_URL` has the first one, workers read the second."""
+QUEUE = "celery"
+WRITTEN = 1
+READ = 2
+"""The numbers of the databases: `BROKER_URL` has the first one, workers read the second."""
 DRIFTS = {"worker": -clocks.FAR_SECONDS, "second": clocks.FAR_SECONDS}
-SUCCEEDED, REGISTERED = r"Task ([\w.]+)\[([0-9a-f-]{36})\] succeeded", r"(?m)^  \. ([\w.]+)$"
+SUCCEEDED = r"Task ([\w.]+)\[([0-9a-f-]{36})\] succeeded"
+REGISTERED = r"(?m)^  \. ([\w.]+)$"
 """Lines of a worker's log."""
-OLD_KEYS = Path(__file__).with_name("old_keys.sql")
+# Keys whose time is over one by one, within the next minutes.
+OLD_KEYS = """
+INSERT INTO shop_idempotencykey (account_id, key_hash, fingerprint, status, body, location, created_at)
+SELECT (SELECT MIN(id) FROM auth_user), SHA2(CONCAT('campaign ', seq), 256), REPEAT('0', 64), 201, '{}', '',
+    UTC_TIMESTAMP(6) - INTERVAL 1 DAY + INTERVAL seq SECOND FROM seq_1_to_300_step_5
+"""
 
 
 class Tasks(Run):
@@ -46,12 +55,13 @@ class Tasks(Run):
     @contextmanager
     def stack(self, settings: Mapping[str, str]) -> Iterator[None]:
         """With the relay from the start on: what waits for it expires."""
-        instance, longest = self.instance, QUICK_LONGEST_SECONDS if self.is_quick else LONGEST_SECONDS
+        instance = self.instance
+        longest = QUICK_LONGEST_SECONDS if self.is_quick else LONGEST_SECONDS
         relay = Relay(str(instance.redis_socket), self.seed, longest)
         with super().stack(settings), at_work([relay]), clocks.second_worker(instance, "second"):
             clocks.watch_early(instance)
             clocks.drift(instance, DRIFTS)
-            self.rows(OLD_KEYS.read_text())
+            self.rows(OLD_KEYS)
             environment = {**os.environ, **supervision.environment(instance)}
             # Beat sends these less often than a campaign lasts, where the mirror of stock is used, or once.
             for task in ("payments.sweep", "inventory.sweep", "shop.sweep"):
@@ -68,8 +78,9 @@ class Tasks(Run):
         twice = Counter(task for (task, _), often in count.items() if often > 1)
         say(f"messages that were run twice, by task: {dict(twice)}")
         registered = set(re.findall(REGISTERED, text)) or {"any task"}
-        yield from (f"the messages of {one} were not run twice" for one in registered - twice.keys())
-        yield from clocks.early(self.instance, self.has_to_happen)
+        for task in registered - twice.keys():
+            yield f"the messages of {task} were not run twice"
+        yield from clocks.early(self.instance, self.terms.has_to_happen)
 
     def finds_planted(self, wrong: list[str]) -> bool:
         """Whether both are found: workers that are early by their own clocks, and charges made twice."""
@@ -84,8 +95,10 @@ class Relay:
     """Delivers each message twice until it is stopped; what waits then is delivered at once."""
 
     def __init__(self, socket: str, seed: str, longest_seconds: float) -> None:
-        self.longest_seconds, self.chance = longest_seconds, random.Random(f"{seed} relay")
-        self.written, self.read = (Redis(unix_socket_path=socket, db=one) for one in (WRITTEN, READ))
+        self.longest_seconds = longest_seconds
+        self.chance = random.Random(f"{seed} relay")
+        self.written = Redis(unix_socket_path=socket, db=WRITTEN)
+        self.read = Redis(unix_socket_path=socket, db=READ)
         self.waiting: list[tuple[float, str]] = []
 
     def run(self, stop: threading.Event) -> None:
@@ -99,12 +112,16 @@ class Relay:
 
     def take(self, message: Any) -> None:
         """Keep two copies. Each expires later by its delay: what the sender's clock has set remains wrong."""
-        now, envelope, border = time.monotonic(), json.loads(message), FIRST_SHARE * self.longest_seconds
-        headers, expires = envelope["headers"], envelope["headers"].get("expires")
+        now = time.monotonic()
+        border = FIRST_SHARE * self.longest_seconds
+        envelope = json.loads(message)
+        headers = envelope["headers"]
+        expires = headers.get("expires")
         for bounds in ((0, border), (border, self.longest_seconds)):
             delay = self.chance.uniform(*bounds)
             if expires:
-                headers["expires"] = (datetime.fromisoformat(expires) + timedelta(seconds=delay)).isoformat()
+                later = datetime.fromisoformat(expires) + timedelta(seconds=delay)
+                headers["expires"] = later.isoformat()
             # By this a worker acknowledges it to the broker.
             envelope["properties"]["delivery_tag"] = str(uuid.uuid4())
             heapq.heappush(self.waiting, (now + delay, json.dumps(envelope)))
